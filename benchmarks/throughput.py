@@ -6,7 +6,7 @@
 
 Every contestant trains the same N devices on a ring: K = 5 SGD steps of batch 32 on 600 samples a device, then the
 average with both neighbours. Ours also shuffles, scores every new sample before learning from it, and counts messages;
-the others get their batches sliced beforehand. One thread each; contestants take turns, and the medians of the
+the others get the same batches sliced beforehand. One thread each; contestants take turns, and the medians of the
 pairwise ratios are printed with their range, for a single time on a busy machine says little.
 
 * loop: one ``nn.Module`` a device with ``optim.SGD``, or ``autograd.grad`` on bare tensors; the faster one counts
@@ -58,8 +58,17 @@ Turn = Callable[[], float]  # runs the size's rounds once more; returns seconds
 # --- ours ----------------------------------------------------------------------------------------------------------
 
 
-def ours(size: Size, *overrides: str) -> Turn:
-    """The in-process engine, everything on as in any run but the evaluation."""
+@dataclass(frozen=True)
+class Work:
+    """What every contestant trains on: the batches that ours draws in the first rounds of a run."""
+
+    size: Size
+    x: torch.Tensor  # [N, rounds, K, b, features]
+    y: torch.Tensor  # [N, rounds, K, b]
+
+
+def simulation(size: Size, *overrides: str) -> Simulation:
+    """The in-process engine, started, everything on as in any run but the evaluation."""
     settings = [
         f"devices={size.devices}", "topology=ring", "data=gaussian", f"data.features={size.features}",
         f"data.classes={CLASSES}", f"data.per_device={SAMPLES}", "partition=natural", f"model.hidden=[{size.hidden}]",
@@ -69,14 +78,32 @@ def ours(size: Size, *overrides: str) -> Turn:
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
         study = Study.prepare(Settings.parse(compose("config", overrides=settings)))
     arm = study.arms[0]
-    simulation = Simulation(study.experiment(arm, arm.variants[0]), study.engine(arm.variants[0]))
-    simulation.__enter__()
-    engine, done = simulation.engine, 0
+    made = Simulation(study.experiment(arm, arm.variants[0]), study.engine(arm.variants[0]))
+    made.__enter__()
+    torch.set_flush_denormal(False)  # the engine's own setting; the others run as they would without it
+    return made
+
+
+def work(size: Size, made: Simulation) -> Work:
+    """The samples of the first rounds, sliced beforehand."""
+    e = made.experiment
+    draw = e.stream.draw(np.arange(size.devices), np.zeros(size.devices, np.int64), size.rounds * K)
+    sample = draw.sample_BKb.reshape(size.devices, size.rounds, K, BATCH)
+    data = e.plan.dataset
+    return Work(size, torch.from_numpy(data.x[sample]), torch.from_numpy(data.y[sample]))
+
+
+def ours(size: Size, made: Simulation) -> Turn:
+    """Some more rounds of the same run."""
+    engine, done = made.engine, 0
 
     def turn() -> float:
         nonlocal done
         done += size.rounds
-        return _timed(lambda: [None for _ in engine.advance(done)])
+        torch.set_flush_denormal(True)
+        seconds = _timed(lambda: [None for _ in engine.advance(done)])
+        torch.set_flush_denormal(False)
+        return seconds
 
     return turn
 
@@ -84,19 +111,13 @@ def ours(size: Size, *overrides: str) -> Turn:
 # --- theirs --------------------------------------------------------------------------------------------------------
 
 
-def _data(size: Size) -> tuple[torch.Tensor, torch.Tensor]:
-    draw = torch.Generator().manual_seed(0)
-    shape = (size.devices, size.rounds, K, BATCH)
-    return torch.randn(*shape, size.features, generator=draw), torch.randint(0, CLASSES, shape, generator=draw)
-
-
 def _model(size: Size) -> nn.Module:
     return nn.Sequential(nn.Linear(size.features, size.hidden), nn.ReLU(), nn.Linear(size.hidden, CLASSES))
 
 
-def loop_optim(size: Size) -> Turn:
+def loop_optim(work: Work) -> Turn:
     """One module and one ``optim.SGD`` a device."""
-    x, y = _data(size)
+    size, x, y = work.size, work.x, work.y
     models = [_model(size) for _ in range(size.devices)]
     optimizers = [torch.optim.SGD(m.parameters(), lr=LR) for m in models]
     loss = nn.CrossEntropyLoss()
@@ -115,9 +136,9 @@ def loop_optim(size: Size) -> Turn:
     return lambda: _timed(play)
 
 
-def loop_functional(size: Size) -> Turn:
+def loop_functional(work: Work) -> Turn:
     """Bare tensors and ``autograd.grad``."""
-    x, y = _data(size)
+    size, x, y = work.size, work.x, work.y
     models = [[p.detach().clone().requires_grad_() for p in _model(size).parameters()] for _ in range(size.devices)]
 
     def play() -> None:
@@ -143,12 +164,13 @@ def _ring(parameters: list[torch.Tensor]) -> None:
         parameter.copy_(value)
 
 
-def jax_program(size: Size, devices_at_once: int | None) -> Turn:
+def jax_program(work: Work, devices_at_once: int | None) -> Turn:
     """``lax.map`` over groups of devices (None: ``vmap`` over all of them), ``lax.scan`` over steps, all under ``jit``."""
     import jax
     from jax import numpy as jnp
 
-    x, y = (jnp.asarray(a.transpose(0, 1).numpy()) for a in _data(size))
+    size = work.size
+    x, y = (jnp.asarray(a.transpose(0, 1).numpy()) for a in (work.x, work.y))
     draw = np.random.default_rng(0)
 
     def normal(*shape: int) -> jax.Array:
@@ -184,9 +206,10 @@ def jax_program(size: Size, devices_at_once: int | None) -> Turn:
     return lambda: _timed(play)
 
 
-def one_model(size: Size) -> Turn:
+def one_model(work: Work) -> Turn:
     """One centralised model on the same samples a round: K steps of batch N · 32."""
-    x, y = (a.permute(1, 2, 0, 3, *range(4, a.dim())).flatten(2, 3).contiguous() for a in _data(size))
+    size = work.size
+    x, y = (a.permute(1, 2, 0, 3, *range(4, a.dim())).flatten(2, 3).contiguous() for a in (work.x, work.y))
     model, loss = _model(size), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)
 
@@ -210,17 +233,19 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def contestants(size: Size, overrides: list[str]) -> Iterator[tuple[str, Turn]]:
-    yield "ours", ours(size, *overrides)
-    yield "loop, optim.SGD", loop_optim(size)
-    yield "loop, autograd.grad", loop_functional(size)
+    made = simulation(size, *overrides)
+    task = work(size, made)
+    yield "ours", ours(size, made)
+    yield "loop, optim.SGD", loop_optim(task)
+    yield "loop, autograd.grad", loop_functional(task)
     try:
         import jax  # noqa: F401
     except ImportError:
         print("(JAX is not installed: pip install .[bench] adds it to the table)")
     else:
         for group in (8, 4, None):
-            yield f"jax, {'vmap' if group is None else f'lax.map of {group}'}", jax_program(size, group)
-    yield "one model", one_model(size)
+            yield f"jax, {'vmap' if group is None else f'lax.map of {group}'}", jax_program(task, group)
+    yield "one model", one_model(task)
 
 
 def compare(name: str, size: Size, pairs: int, overrides: list[str]) -> None:
@@ -256,7 +281,7 @@ def _ratio(label: str, values: list[float]) -> None:
 def scaling(pairs: int, overrides: list[str]) -> None:
     """Seconds per device and round at 100, 1,000 and 10,000 devices."""
     sizes = {n: Size(n, 64, 64, max(1, 1000 // n)) for n in (100, 1000, 10000)}
-    turns = {n: ours(size, f"data.per_device={60}", *overrides) for n, size in sizes.items()}
+    turns = {n: ours(size, simulation(size, "data.per_device=60", *overrides)) for n, size in sizes.items()}
     for turn in turns.values():
         turn()
     cost: dict[int, list[float]] = {n: [] for n in sizes}

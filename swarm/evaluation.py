@@ -9,6 +9,7 @@ from torch import Tensor
 
 from swarm.learn.kernel import Kernel
 from swarm.learn.losses import Loss
+from swarm.state import Parts
 
 SAMPLES_AT_ONCE = 1024
 
@@ -35,11 +36,12 @@ class Examiner:
     def examine(self, x_BP: Tensor, x_T: Tensor, y_T: Tensor, devices: int) -> BlockEvaluation:
         """The first ``devices`` rows (what follows is padding) on T samples with labels ``[T]`` or targets ``[T, C]``."""
         losses, hits, votes = [], [], []
-        bound = self.kernel.bind(self.kernel.layout.views(x_BP))
+        parts = Parts(self.kernel.layout, len(x_BP), x_BP)
+        parts.load(x_BP)
         for start in range(0, len(x_T), SAMPLES_AT_ONCE):
             x, y = x_T[start : start + SAMPLES_AT_ONCE], y_T[start : start + SAMPLES_AT_ONCE]
             target = self.loss.encode(y, self.outputs, x_BP.dtype)
-            out = self.kernel.outputs(bound, x.expand(len(x_BP), *x.shape))[:devices]
+            out = self.kernel.outputs(parts.views, x.expand(len(x_BP), *x.shape))[:devices]
             losses.append(self.loss.value(out, target).sum(1))
             if self.loss.classification:
                 hits.append(self.loss.right(out, target) @ target.T)

@@ -52,6 +52,11 @@ class Shard:
         self.x_S = self.x_S.to(e.dtype) if self.x_S.is_floating_point() else self.x_S
         y = torch.as_tensor(data.y).to(e.device)
         self.y_S = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
+        self._rows = [rows for _, rows in e.blocks.slices(blocks)]
+        start, stop = (np.array([getattr(rows, end) for rows in self._rows])[:, None] for end in ("start", "stop"))
+        place = np.arange(e.blocks.size)
+        # row numbers, block after block; a block that is not full repeats its first row
+        self._padded_rows = (start + place * (start + place < stop)).reshape(-1)
         self.examiner = Examiner(e.learner.kernel, e.loss, e.outputs)
 
     # --- learn -------------------------------------------------------------------------------------------------------
@@ -63,11 +68,10 @@ class Shard:
         loss, seen, score = found = start.new_zeros(3, n)
         for rows, batch in self._batches():
             size = rows.stop - rows.start
-            work = self._padded(start[rows])
             slots = {k: self._padded(v[rows]) for k, v in self.optimizer_slots.items()}
-            scores = e.learner.train(work, slots, batch, lr)
-            self.state.x[rows] = e.protocol.learned(self.state.x[rows], start[rows], work[:size])
-            for name, value in slots.items():
+            learnt, scores = e.learner.train(self._padded(start[rows]), slots, batch, lr)
+            self.state.x[rows] = e.protocol.learned(self.state.x[rows], start[rows], learnt[:size])
+            for name, value in slots.items() if size < e.blocks.size else ():  # a full block's were changed in place
                 self.optimizer_slots[name][rows] = value[:size]
             loss[rows] = scores.loss_B[:size]
             if scores.seen_B is not None and scores.score_B is not None:
@@ -75,9 +79,7 @@ class Shard:
         steps_n = e.local_steps_N[self.devices]
         self.steps_n = self.steps_n + steps_n
         self.state.scratch.clear()
-        finite = (
-            torch.isfinite(self.state.x.sum(1)).cpu().numpy()
-        )  # a sum with a NaN or an infinity in it is not finite
+        finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
         losses, seen_n, score_n = found.double().cpu().numpy()
         return Learnt(losses, seen_n, score_n, steps_n, finite)
 
@@ -88,53 +90,32 @@ class Shard:
         the shape that its own block gives it.
         """
         e, size = self.experiment, self.experiment.blocks.size
-        slices = [rows for _, rows in e.blocks.slices(self.blocks)]
         steps_n = e.local_steps_N[self.devices]
         together = max(1, SAMPLES_AT_ONCE // (size * int(steps_n.max()) * e.stream.batch))
-        for i in range(0, len(slices), together):
-            some = slices[i : i + together]
-            index = np.concatenate([self._padding(s) for s in some])
+        for i in range(0, len(self._rows), together):
+            some = self._rows[i : i + together]
+            index = self._padded_rows[i * size : (i + together) * size]
             steps = steps_n[index]
             draw = e.stream.draw(self.devices[index], self.steps_n[index], int(steps.max()))
             sample = torch.as_tensor(draw.sample_BKb, device=e.device)
             target = e.loss.encode(self._gather(self.y_S, sample), e.outputs, e.dtype)
             done = torch.as_tensor(self.steps_n[index], device=e.device)
+            least, most = steps.reshape(-1, size).min(1), steps.reshape(-1, size).max(1)
+            new = draw.first_BKb.reshape(len(some), -1).max(1)
             for j, rows in enumerate(some):
-                part = slice(j * size, (j + 1) * size)
-                most = int(steps[part].max())
-                first, active = draw.first_BKb[part, :most], np.arange(most) < steps[part, None]
-                x = self._gather(self.x_S, sample[part, :most])
-                yield (
-                    rows,
-                    Batch(
-                        x,
-                        target[part, :most],
-                        torch.as_tensor(first, device=e.device) if first.any() else None,
-                        None if active.all() else torch.as_tensor(active, device=e.device),
-                        done[part],
-                    ),
-                )
+                part, k = slice(j * size, (j + 1) * size), int(most[j])
+                first = torch.as_tensor(draw.first_BKb[part, :k], device=e.device) if new[j] else None
+                active = torch.as_tensor(np.arange(k) < steps[part, None], device=e.device) if least[j] < k else None
+                yield rows, Batch(self._gather(self.x_S, sample[part, :k]), target[part, :k], first, active, done[part])
 
     @staticmethod
     def _gather(values_S: Tensor, sample_BKb: Tensor) -> Tensor:
         return values_S.index_select(0, sample_BKb.reshape(-1)).view(*sample_BKb.shape, *values_S.shape[1:])
 
-    def _padding(self, rows: slice) -> Ints:
-        """The shard's row numbers of a block, filled up to the block size with its first row."""
-        index = np.full(self.experiment.blocks.size, rows.start)
-        index[: rows.stop - rows.start] = np.arange(rows.start, rows.stop)
-        return index
-
     def _padded(self, values: Tensor) -> Tensor:
-        """A block's values in memory of their own, padded: products over it then see the same shapes and alignment
-        wherever the block lives."""
-        size = self.experiment.blocks.size
-        if len(values) == size:
-            return values.clone(memory_format=torch.contiguous_format)
-        out = values.new_empty(size, *values.shape[1:])
-        out[: len(values)] = values
-        out[len(values) :] = values[:1]
-        return out
+        """A block's rows, filled up to the block size with copies of the first."""
+        missing = self.experiment.blocks.size - len(values)
+        return torch.cat([values, values[:1].expand(missing, -1)]) if missing else values
 
     # --- exchange ----------------------------------------------------------------------------------------------------
 

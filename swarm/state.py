@@ -66,6 +66,28 @@ class Layout:
         return {s.name: row_P[s.start : s.stop].reshape(s.shape).clone() for s in self.slots}
 
 
+class Parts:
+    """The parameters of a block, each in memory of its own: ``views`` holds them as ``[B, *shape]``.
+
+    Products over them see the same alignment, on which their last bit depends, wherever the rows live; and products that
+    write to them run as one call for the whole block, which they do not on rows with gaps.
+    """
+
+    def __init__(self, layout: Layout, block: int, like: Tensor) -> None:
+        self.widths = [s.stop - s.start for s in layout.slots]
+        self.flat = [like.new_empty(block, width) for width in self.widths]
+        self.views = {s.name: part.view(block, *s.shape) for s, part in zip(layout.slots, self.flat, strict=True)}
+
+    def load(self, x_BP: Tensor) -> None:
+        """Copy from rows."""
+        for part, values in zip(self.flat, torch.split(x_BP, self.widths, 1), strict=True):
+            part.copy_(values)
+
+    def rows(self) -> Tensor:
+        """Copy to new rows ``[B, P]``."""
+        return torch.cat(self.flat, 1)
+
+
 @dataclass(frozen=True)
 class Blocks:
     """The devices 0…N−1 cut into blocks of a fixed size: the unit that trains together and that a shard owns whole.

@@ -202,10 +202,12 @@ def train(
     before = torch.full((len(x),), done, dtype=torch.int64)
     batch = Batch(x, loss.encode(y, outputs, x_BP.dtype), first, active, before)
     with torch.no_grad():
-        return Learner(kernel, loss, optimizer, outputs, clip, False).train(x_BP, slots, batch, lr)
+        learnt_BP, scores = Learner(kernel, loss, optimizer, outputs, clip, False).train(x_BP, slots, batch, lr)
+        x_BP.copy_(learnt_BP)
+    return scores
 
 
 def predict(kernel: Kernel, x_BP: Tensor, inputs: Tensor) -> Tensor:
     """Outputs ``[B, C, b]`` of a block on inputs ``[B, b, *features]``."""
     with torch.no_grad():
-        return kernel.outputs(kernel.bind(kernel.layout.views(x_BP)), inputs)
+        return kernel.outputs(kernel.layout.views(x_BP), inputs)

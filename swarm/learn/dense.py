@@ -9,23 +9,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from swarm.learn.kernel import Kernel, Views
+from swarm.learn.kernel import Gradient, Kernel, Scale, Views
 from swarm.learn.losses import Loss
 from swarm.state import Layout
 
 
 @dataclass(frozen=True)
 class Activation:
-    """A pointwise function that may overwrite its input, and its derivative times ``d`` given the function's *output*."""
+    """A pointwise function h = σ(z) in place of z, and d·σ′ in place of ``d``, given ``h``, which it spoils."""
 
     apply: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
 
 
 ACTIVATIONS: dict[type[nn.Module], Activation] = {
-    nn.ReLU: Activation(Tensor.relu_, lambda d, h: torch.ops.aten.threshold_backward(d, h, 0.0)),
-    nn.Tanh: Activation(Tensor.tanh_, lambda d, h: torch.ops.aten.tanh_backward(d, h)),
-    nn.Sigmoid: Activation(Tensor.sigmoid_, lambda d, h: torch.ops.aten.sigmoid_backward(d, h)),
+    nn.ReLU: Activation(Tensor.relu_, lambda d, h: d.mul_(h.sign_())),
+    nn.Tanh: Activation(Tensor.tanh_, lambda d, h: d.addcmul_(d, h.square_(), value=-1.0)),
+    nn.Sigmoid: Activation(Tensor.sigmoid_, lambda d, h: d.mul_(h.addcmul_(h, h, value=-1.0))),
 }
 
 
@@ -44,9 +44,6 @@ class Affine(NamedTuple):
     transposed: Tensor
     column: Tensor
     row: Tensor
-
-
-Bound = tuple[Affine, ...]
 
 
 class Dense(Kernel):
@@ -82,35 +79,64 @@ class Dense(Kernel):
         layers = [Layer(f"{name}.weight", f"{name}.bias") for name, _ in linear]
         return cls(module, layers, [ACTIVATIONS[type(part)] for _, part in between], loss)
 
-    def bind(self, views: Views) -> Bound:
-        return tuple(
-            Affine(
-                views[e.weight], views[e.weight].transpose(1, 2), views[e.bias].unsqueeze(2), views[e.bias].unsqueeze(1)
-            )
-            for e in self.layers
-        )
+    def outputs(self, x: Views, inputs: Tensor) -> Tensor:
+        *hidden, last = self.affine(x)
+        h = inputs if inputs.dim() == 3 else inputs.flatten(2)
+        for layer, activation in zip(hidden, self.activations, strict=True):
+            h = activation.apply(torch.baddbmm(layer.row, h, layer.transposed))
+        return torch.baddbmm(last.column, last.weight, h.transpose(1, 2))
 
-    def outputs(self, x: Bound, inputs: Tensor) -> Tensor:
-        return self._forward(x, inputs)[-1]
+    def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
+        return _Pass(self, self.affine(into), self.affine(x), samples)
 
-    def accumulate(self, into: Bound, x: Bound, inputs: Tensor, target_BCb: Tensor, scale_B11: Tensor) -> Tensor:
-        *hidden, out = self._forward(x, inputs)
-        d = self.loss.residual(out, target_BCb).mul_(scale_B11)
-        below = torch.bmm(d.transpose(1, 2), x[-1].weight) if len(hidden) > 1 else d
-        into[-1].weight.baddbmm_(d, hidden[-1])
-        into[-1].column.add_(d.sum(2, keepdim=True))
-        for i in range(len(hidden) - 2, -1, -1):
-            d = self.activations[i].backward(below, hidden[i + 1])
+    def affine(self, views: Views) -> list[Affine]:
+        """The layers of a block."""
+        pairs = [(views[e.weight], views[e.bias]) for e in self.layers]
+        return [Affine(w, w.transpose(1, 2), b.unsqueeze(2), b.unsqueeze(1)) for w, b in pairs]
+
+
+class _Pass:
+    """Forward and backward of one block: the same memory, transposes and columns of ones serve all its steps.
+
+    A bias's gradient is a product with ones, which adds it in the same call.
+    """
+
+    def __init__(self, kernel: Dense, into: list[Affine], x: list[Affine], samples: int) -> None:
+        self.loss, self.into, self.x = kernel.loss, into, x
+        weight = x[0].weight
+        block = weight.shape[0]
+        hidden_BbH = [weight.new_empty(block, samples, layer.weight.shape[1]) for layer in x[:-1]]
+        self.up = list(zip(x, kernel.activations, hidden_BbH, strict=False))
+        down_BbH = [torch.empty_like(h) for h in hidden_BbH]  # ∂loss/∂hidden, then ∂loss/∂(before the activation)
+        self.down = [
+            (into_, a.backward, h, d, d.transpose(1, 2))
+            for into_, a, h, d in zip(into, kernel.activations, hidden_BbH, down_BbH, strict=False)
+        ]
+        self.last_BHb = hidden_BbH[-1].transpose(1, 2) if hidden_BbH else None
+        self.residual_BCb = weight.new_empty(block, x[-1].weight.shape[1], samples)
+        self.residual_BbC = self.residual_BCb.transpose(1, 2)
+        self.ones_Bb1 = weight.new_ones(block, samples, 1)
+        self.ones_B1b = self.ones_Bb1.transpose(1, 2)
+
+    def __call__(self, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Tensor:
+        h_BbD = first_BbD = inputs if inputs.dim() == 3 else inputs.flatten(2)
+        for layer, activation, h in self.up:
+            h_BbD = activation.apply(torch.baddbmm(layer.row, h_BbD, layer.transposed, out=h))
+        last, into = self.x[-1], self.into[-1]
+        out = torch.baddbmm(last.column, last.weight, h_BbD.transpose(1, 2) if self.last_BHb is None else self.last_BHb)
+        d_BCb = self.loss.residual(out, target_BCb, self.residual_BCb)
+        if isinstance(scale, Tensor):
+            d_BCb.mul_(scale)
+            scale = 1.0
+        if self.down:
+            torch.bmm(self.residual_BbC, last.weight, out=self.down[-1][3])
+        into.weight.baddbmm_(d_BCb, h_BbD, alpha=scale)
+        into.column.baddbmm_(d_BCb, self.ones_Bb1, alpha=scale)
+        for i in range(len(self.down) - 1, -1, -1):
+            into, backward, h, d_BbH, d_BHb = self.down[i]
+            backward(d_BbH, h)
             if i:
-                below = torch.bmm(d, x[i].weight)
-            into[i].weight.baddbmm_(d.transpose(1, 2), hidden[i])
-            into[i].row.add_(d.sum(1, keepdim=True))
+                torch.bmm(d_BbH, self.x[i].weight, out=self.down[i - 1][3])
+            into.weight.baddbmm_(d_BHb, self.down[i - 1][2] if i else first_BbD, alpha=scale)
+            into.row.baddbmm_(self.ones_B1b, d_BbH, alpha=scale)
         return out
-
-    def _forward(self, x: Bound, inputs: Tensor) -> list[Tensor]:
-        """The inputs of every layer, then the class-major output."""
-        steps = [inputs if inputs.dim() == 3 else inputs.flatten(2)]
-        for layer, activation in zip(x, self.activations, strict=False):
-            steps.append(activation.apply(torch.baddbmm(layer.row, steps[-1], layer.transposed)))
-        steps.append(torch.baddbmm(x[-1].column, x[-1].weight, steps[-1].transpose(1, 2)))
-        return steps

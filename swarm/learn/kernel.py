@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,13 @@ from swarm.learn.losses import Loss
 from swarm.state import Layout
 
 Views = dict[str, Tensor]  # each parameter of a block as ``[B, *shape]``
+Scale = float | Tensor  # one number for the whole block, or ``[B, 1, 1]``, or ``[1, 1, 1]``
+
+
+class Gradient(Protocol):
+    """``into += scale · ∇(summed loss at x)``; returns the outputs ``[B, C, b]``, computed before anything was written."""
+
+    def __call__(self, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Tensor: ...
 
 
 class Kernel(ABC):
@@ -28,19 +36,15 @@ class Kernel(ABC):
 
     layout: Layout
 
-    def bind(self, views: Views) -> Any:
-        """A block's parameters (``Layout.views`` of its rows) in whatever form the other methods take them; still views."""
-        return views
-
     @abstractmethod
-    def outputs(self, x: Any, inputs: Tensor) -> Tensor:
+    def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         """The predictions of B devices on b samples each, ``[B, C, b]``."""
 
     @abstractmethod
-    def accumulate(self, into: Any, x: Any, inputs: Tensor, target_BCb: Tensor, scale_B11: Tensor) -> Tensor:
-        """``into += scale · ∇(summed loss at x)`` and return the outputs, computed before anything was written.
+    def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
+        """A function that adds gradients at ``x`` to ``into``, for mini-batches of ``samples``.
 
-        With ``into`` the rows themselves and ``scale = −lr / b`` this *is* a step of SGD, and no gradient is ever stored.
+        With ``into`` the parameters themselves and ``scale = −lr / b`` a call *is* a step of SGD; no gradient is ever stored.
         """
 
 
@@ -55,10 +59,13 @@ class Functional(Kernel):
         out: Tensor = self._predict(x, inputs)
         return out
 
-    def accumulate(self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale_B11: Tensor) -> Tensor:
+    def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
+        return partial(self._add, into, x)
+
+    def _add(self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Tensor:
         pulled: Any = vjp(lambda parameters: self._predict(parameters, inputs), x)
         out: Tensor = pulled[0]
-        (gradient,) = pulled[1](self.loss.residual(out, target_BCb).mul_(scale_B11))
+        (gradient,) = pulled[1](self.loss.residual(out, target_BCb).mul_(scale))
         for name, view in into.items():
             view.add_(gradient[name])
         return out.detach()
@@ -74,11 +81,14 @@ class PerDevice(Kernel):
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         return torch.stack([self._predict({n: v[i] for n, v in x.items()}, inputs[i]) for i in range(len(inputs))])
 
-    def accumulate(self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale_B11: Tensor) -> Tensor:
-        scale_B = scale_B11.expand(len(inputs), 1, 1)
+    def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
+        return partial(self._add, into, x)
+
+    def _add(self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Tensor:
+        scale_B11 = torch.as_tensor(scale, dtype=inputs.dtype, device=inputs.device).expand(len(inputs), 1, 1)
         outs = []
-        for i, scale in enumerate(scale_B):
-            out, gradients = self._differentiate({n: v[i] for n, v in x.items()}, inputs[i], target_BCb[i], scale)
+        for i, own in enumerate(scale_B11):
+            out, gradients = self._differentiate({n: v[i] for n, v in x.items()}, inputs[i], target_BCb[i], own)
             outs.append(out)
             for view, gradient in zip(into.values(), gradients, strict=True):
                 view[i] += gradient

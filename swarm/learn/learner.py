@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from swarm.learn.kernel import Kernel, Views
+from swarm.learn.kernel import Gradient, Kernel, Scale, Views
 from swarm.learn.losses import Loss
 from swarm.learn.optimizer import Optimizer, clip_
+from swarm.state import Parts
 
 
 @dataclass(frozen=True)
@@ -40,65 +40,82 @@ class Scores:
     score_B: Tensor | None = None
 
 
+class Train(Protocol):
+    """Score and learn a batch: the rows after it, and the scores. ``slots`` are changed in place."""
+
+    def __call__(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Scores]: ...
+
+
 class Learner:
-    """K local steps for a block, in place on its rows and optimiser slots."""
+    """K local steps for a block, by :attr:`train`."""
 
     def __init__(
         self, kernel: Kernel, loss: Loss, optimizer: Optimizer, outputs: int, clip: float | None, compiled: bool
     ) -> None:
         self.kernel, self.loss, self.optimizer, self.outputs, self.clip = kernel, loss, optimizer, outputs, clip
-        self._plain = optimizer.plain and clip is None
-        self._steps: Callable[..., Any] = self._take_steps
+        self._benches: dict[tuple[int, int], tuple[Parts, Gradient]] = {}
+        self._steps = self._descend if optimizer.plain and clip is None else self._optimise
+        self.train: Train = self._train
         if compiled:
-            self._steps = torch.compile(self._take_steps_apart, fullgraph=True, dynamic=False)
+            # without the wrapper in C++ the time saved by fusing goes into calling the kernels from Python
+            self._compiled = torch.compile(self._train, fullgraph=True, dynamic=False, options={"cpp_wrapper": True})
+            self.train = self._train_compiled
 
-    def train(self, x_BP: Tensor, slots: dict[str, Tensor], batch: Batch, lr: float) -> Scores:
-        """Score and learn ``batch``."""
-        rate = torch.full((1, 1, 1), lr, dtype=x_BP.dtype, device=x_BP.device)
-        out = self._steps(x_BP, slots, batch, rate)
-        return self._score(out, batch)
+    def _train(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Scores]:
+        learnt_BP, out_BKCb = self._steps(x_BP, slots, batch, lr)
+        return learnt_BP, self._score(out_BKCb, batch)
 
-    def _take_steps(self, x_BP: Tensor, slots: dict[str, Tensor], batch: Batch, rate: Tensor) -> Tensor:
-        """All K steps in place; returns the outputs before each, ``[B, K, C, b]``. ``rate`` is a tensor so that a compiled
-        step need not be compiled again for every value of a schedule."""
-        return self._descend(x_BP, self.kernel.layout.views(x_BP), slots, batch, rate)
+    def _train_compiled(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Scores]:
+        """The rate becomes a tensor, for the compiler would build a number in for good."""
+        rate = torch.full((1, 1, 1), float(lr), dtype=x_BP.dtype, device=x_BP.device)
+        pair: tuple[Tensor, Scores] = self._compiled(x_BP, slots, batch, rate)
+        return pair
 
-    def _take_steps_apart(self, x_BP: Tensor, slots: dict[str, Tensor], batch: Batch, rate: Tensor) -> Tensor:
-        """The same on copies of the parameters, for the compiler: it would turn every write to a part of the rows into a
-        copy of all of them."""
-        if not self._plain:
-            return self._take_steps(x_BP, slots, batch, rate)
-        rows = self.kernel.layout.views(x_BP)
-        apart = {name: view.clone() for name, view in rows.items()}
-        out = self._descend(x_BP, apart, slots, batch, rate)
-        for name, view in rows.items():
-            view.copy_(apart[name])
-        return out
+    def _descend(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
+        """Plain SGD: every gradient goes straight into the parameters."""
+        samples, target = batch.x.shape[2], batch.target
+        x, add = self._bench(x_BP, samples)
+        x.load(x_BP)
+        scale, outs = lr * (-1.0 / samples), []
+        scale_KB11 = None if batch.active is None else batch.active.to(target).T[:, :, None, None] * scale
+        for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), target.unbind(1), strict=True)):
+            outs.append(add(x_k, t_k, scale if scale_KB11 is None else scale_KB11[k]))
+        return x.rows(), torch.stack(outs, 1)
 
-    def _descend(self, x_BP: Tensor, views: Views, slots: dict[str, Tensor], batch: Batch, rate: Tensor) -> Tensor:
-        inputs, active, x = batch.x, batch.active, self.kernel.bind(views)
-        share = 1.0 / inputs.shape[2]
-        scale, outs = rate * -share, []
-        for k, (x_k, t_k) in enumerate(zip(inputs.unbind(1), batch.target.unbind(1), strict=True)):
-            if self._plain:
-                each = scale if active is None else scale * active[:, k, None, None]
-                outs.append(self.kernel.accumulate(x, x, x_k, t_k, each))
-                continue
-            g_BP = torch.zeros_like(x_BP)
-            into = self.kernel.bind(self.kernel.layout.views(g_BP))
-            outs.append(self.kernel.accumulate(into, x, x_k, t_k, torch.full_like(rate, share)))
+    def _bench(self, x_BP: Tensor, samples: int) -> tuple[Parts, Gradient]:
+        """Parameters and the function that adds gradients to them, in memory that serves one block after the other."""
+        size = (x_BP.shape[0], samples)
+        if size in self._benches and not torch.compiler.is_compiling():  # a compiled step plans its own memory
+            return self._benches[size]
+        parts = Parts(self.kernel.layout, size[0], x_BP)
+        bench = parts, self.kernel.gradients(parts.views, parts.views, samples)
+        if not torch.compiler.is_compiling():
+            self._benches[size] = bench
+        return bench
+
+    def _optimise(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
+        """Every other optimiser, and clipping: the gradient is collected first."""
+        samples, layout, x_BP = batch.x.shape[2], self.kernel.layout, x_BP.clone()
+        rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(1, 1)
+        g = Parts(layout, x_BP.shape[0], x_BP)
+        add, outs = self.kernel.gradients(g.views, layout.views(x_BP), samples), []
+        for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), batch.target.unbind(1), strict=True)):
+            for part in g.flat:
+                part.zero_()
+            outs.append(add(x_k, t_k, 1.0 / samples))
+            g_BP = g.rows()
             if self.clip is not None:
                 clip_(g_BP, self.clip)
             t_B1 = batch.done[:, None] + (k + 1)
-            if active is None:
-                self.optimizer.step(x_BP, g_BP, slots, rate.view(1, 1), t_B1)
+            if batch.active is None:
+                self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)
                 continue
             held = [x_BP, *slots.values()]
             before = [rows.clone() for rows in held]
-            self.optimizer.step(x_BP, g_BP, slots, rate.view(1, 1), t_B1)
+            self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)
             for rows, old in zip(held, before, strict=True):
-                rows.copy_(torch.where(active[:, k, None], rows, old))
-        return torch.stack(outs, 1)
+                rows.copy_(torch.where(batch.active[:, k, None], rows, old))
+        return x_BP, torch.stack(outs, 1)
 
     def _score(self, out: Tensor, batch: Batch) -> Scores:
         """Everything here comes from predictions made before the sample was learnt from."""

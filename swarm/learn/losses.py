@@ -25,8 +25,8 @@ class Loss(ABC):
         """Labels ``[..., b]`` (or targets ``[..., b, T]``) as ``[..., C, b]`` in the rows' dtype."""
 
     @abstractmethod
-    def residual(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        """∂loss/∂out for each sample, ``[B, C, b]``."""
+    def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
+        """∂loss/∂out for each sample, ``[B, C, b]``, in memory of its own or in ``into``."""
 
     def right(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
         """What prequential scores add up: 1 for a right answer (squared error in regression), ``[..., b]``.
@@ -50,8 +50,8 @@ class CrossEntropy(Loss):
         hot = torch.zeros(*y.shape[:-1], outputs, y.shape[-1], dtype=dtype, device=y.device)
         return hot.scatter_(-2, y.unsqueeze(-2), 1.0)
 
-    def residual(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        return torch.softmax(out_BCb, -2).sub_(target_BCb)
+    def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
+        return torch.softmax(out_BCb, -2, out=into).sub_(target_BCb)
 
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
         return -(functional.log_softmax(out_BCb, -2) * target_BCb).sum(-2)
@@ -70,8 +70,8 @@ class _Regression(Loss):
 class MeanSquared(_Regression):
     """(1/T)·Σ(out − y)² over the T targets."""
 
-    def residual(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        return (out_BCb - target_BCb).mul_(2.0 / out_BCb.shape[-2])
+    def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
+        return torch.sub(out_BCb, target_BCb, out=into).mul_(2.0 / out_BCb.shape[-2])
 
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
         return (out_BCb - target_BCb).square().mean(-2)
@@ -80,8 +80,8 @@ class MeanSquared(_Regression):
 class MeanAbsolute(_Regression):
     """(1/T)·Σ|out − y| over the T targets."""
 
-    def residual(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        return (out_BCb - target_BCb).sign_().mul_(1.0 / out_BCb.shape[-2])
+    def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
+        return torch.sub(out_BCb, target_BCb, out=into).sign_().mul_(1.0 / out_BCb.shape[-2])
 
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
         return (out_BCb - target_BCb).abs().mean(-2)

@@ -96,7 +96,7 @@ def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Ker
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="There is a performance drop")
-            functional.outputs(functional.bind(functional.layout.views(rows)), inputs.expand(2, *inputs.shape))
+            functional.outputs(functional.layout.views(rows), inputs.expand(2, *inputs.shape))
     except (RuntimeError, UserWarning):  # fused recurrent layers have no batching rule
         return PerDevice(module, loss)
     return functional
