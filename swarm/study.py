@@ -39,10 +39,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """One rate (and variant) tried: its score and loss on the validation split, None if it diverged."""
+    """One rate (and variant) tried for some rounds: its score and loss on the validation split, None if it diverged."""
 
     variant: int
     lr: float
+    rounds: int
     found: tuple[float, float] | None
 
     def rank(self) -> tuple[bool, float, float]:
@@ -54,7 +55,7 @@ class Trial:
     def facts(self) -> dict[str, Any]:
         """For ``summary.json``."""
         score, loss = self.found or (None, None)
-        return {"variant": self.variant, "lr": self.lr, "score": score, "loss": loss}
+        return {"variant": self.variant, "lr": self.lr, "rounds": self.rounds, "score": score, "loss": loss}
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,15 @@ class Study:
             raise error if error.key.startswith("data.") else error.under("data") from None
         partition = build(s.partition, Partition, "partition", s.plugins, devices=s.devices)
         try:
-            holdings = partition.deal(dataset, Keys(s.seed, "partition"))
+            nothing = Holdings.group([], s.devices)
+            holdings = partition.deal(dataset, Keys(s.seed, "partition")) if scenario.learns else nothing
         except ConfigError as error:
             raise error.under("partition") from None
         draft = cls(s, scenario, dataset, holdings, ())
         steps = int(Experiment(Plan(s, dataset, holdings)).local_steps_N.sum())
         study = replace(draft, arms=tuple(scenario.arms(s, steps)))
         for arm in study.arms:
+            _require_validation(arm, s, dataset)
             for variant in arm.variants:
                 experiment = study.experiment(arm, variant)
                 require_memory(experiment)
@@ -123,8 +126,10 @@ class Study:
     def tune(self, arm: Arm, say: Say) -> tuple[Settings, dict[str, Any]]:
         """The arm's settings with every choice made, and the table of what was tried.
 
-        Every pair of a variant and a rate of the one grid runs for ``tune.rounds`` rounds; the best mean accuracy (or R²)
-        on the validation split wins, the lower loss among equals. The test set is never looked at.
+        Every pair of a variant and a rate of the one grid runs for ``tune.rounds`` rounds, by default a fifth of the run;
+        the best mean accuracy (or R²) on the validation split wins. Then those that share the best score run once more,
+        as long as the arm itself will, unless ``tune.rounds`` says how long a try is. Among equals that remain the lower
+        loss wins. The test set is never looked at.
         """
         s = self.settings
         lrs = (s.tune.lrs or LRS) if arm.variants[0].optimizer["lr"] == "auto" else [arm.variants[0].optimizer["lr"]]
@@ -136,8 +141,16 @@ class Study:
         say(
             f"{arm.name}: choosing a learning rate out of {len(lrs)}{batches} on the validation split, {rounds} rounds each"
         )
-        tried = [Trial(v, lr, self._trial(arm, _with_lr(arm.variants[v], lr), rounds)) for v, lr in pairs]
+        tried = [self._trial(arm, v, lr, rounds) for v, lr in pairs]
         best = max(tried, key=Trial.rank)
+        equals = [t for t in tried if t.found and best.found and t.found[0] == best.found[0]]
+        if len(equals) > 1 and s.tune.rounds is None and rounds < s.rounds:
+            # A validation split is small, so models often tie; and there the loss of a short run misleads: it is lowest
+            # for a slow rate, which is not yet as sure of its few mistakes as it will be at the end.
+            say(f"{arm.name}: {len(equals)} of them are equal so far; {s.rounds} rounds each decide")
+            longer = [self._trial(arm, t.variant, t.lr, s.rounds) for t in equals]
+            tried += longer
+            best = max(longer, key=Trial.rank)
         variant, lr = best.variant, best.lr
         if len(lrs) > 1 and lr in (max(lrs), min(lrs)):
             grid = [float(v) for v in lrs]
@@ -149,18 +162,20 @@ class Study:
             "tried": [t.facts() for t in tried],
         }
 
-    def _trial(self, arm: Arm, settings: Settings, rounds: int) -> tuple[float, float] | None:
-        """Score and loss on the validation split after a short run without records, or None if it diverges."""
+    def _trial(self, arm: Arm, variant: int, lr: float, rounds: int) -> Trial:
+        """A run of so many rounds, without records."""
+        settings = _with_lr(arm.variants[variant], lr)
         quiet = settings.evaluate.model_copy(update={"every": rounds, "accuracy": False})
-        short = settings.model_copy(update={"rounds": rounds, "horizon": None, "evaluate": quiet})
+        horizon = None if rounds < settings.rounds else settings.horizon  # a short try has the whole schedule in short
+        short = settings.model_copy(update={"rounds": rounds, "horizon": horizon, "evaluate": quiet})
         with Simulation(self.experiment(arm, short), self.engine(short)) as simulation:
             try:
                 for _ in simulation.records(rounds):
                     pass
             except DivergedError:
-                return None
+                return Trial(variant, lr, rounds, None)
             found = simulation.validate()
-        return found if np.isfinite(found).all() else None
+        return Trial(variant, lr, rounds, found if np.isfinite(found).all() else None)
 
     # --- arms --------------------------------------------------------------------------------------------------------
 
@@ -285,6 +300,15 @@ def describe_topology(experiment: Experiment) -> dict[str, Any]:
         "spectral_gap": None if np.isnan(rho) else 1.0 - rho,
         "effective_neighbours": effective_neighbours(mixings),
     }
+
+
+def _require_validation(arm: Arm, settings: Settings, dataset: Dataset) -> None:
+    """Refuse an arm that has something to choose on the validation split where that is empty."""
+    rates = len(settings.tune.lrs or LRS) if arm.variants[0].optimizer.get("lr") == "auto" else 1
+    if rates * len(arm.variants) > 1 and not len(dataset.validation):
+        what = "learning rate" if len(arm.variants) == 1 else "learning rate and batch size"
+        valid = f"leaves no validation samples, on which the arm {arm.name} chooses its {what}; must be above 0"
+        raise ConfigError("data.validation", settings.data.get("validation"), valid)
 
 
 def _option_name(node: dict[str, Any]) -> str:
