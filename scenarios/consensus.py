@@ -20,6 +20,8 @@ class Consensus(Scenario):
     rounds, between 1e-4 and 1e-10 of the starting distance: after the faster modes have died out, before rounding shows.
     """
 
+    learns = False
+
     def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
         compute = settings.compute.model_copy(update={"dtype": "float64"})
         evaluate = settings.evaluate.model_copy(update={"accuracy": False, "every": 1})
@@ -36,7 +38,10 @@ class Consensus(Scenario):
         """``rate_measured`` beside ``rho``; None with the reason where the distance never passes through the window."""
         records = run.metrics[run.metrics["arm"] == "gossip"]
         rate, reason = fitted_rate(records["consensus_distance"].to_numpy(dtype=np.float64))
-        return {"rate_measured": rate, "rate_measured_reason": reason, "rho": summary["topology"]["rho"]}
+        rho = summary["topology"]["rho"]
+        if rate is None and rho is not None and rho > 1 - 1e-12:
+            reason = "ρ is 1: the graph is in pieces, and however many rounds there are, it never comes to one value"
+        return {"rate_measured": rate, "rate_measured_reason": reason, "rho": rho}
 
 
 def fitted_rate(distance_T: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float | None, str | None]:

@@ -89,7 +89,7 @@ def _load_plugin(entry: str, folder: Path) -> str:
         if error.name is None or error.name not in (name, *_parents(parts)):
             raise ConfigError("plugins", entry, f"imports {error.name}, which is not installed") from error
         raise ConfigError("plugins", entry, f"no such module in {folder} or installed") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends the process is no module either
         raise ConfigError("plugins", entry, f"cannot be imported: {type(error).__name__}: {shown(error)}") from error
     return name
 
@@ -141,11 +141,11 @@ def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
     found, depth = _import_longest(parts, key)
     for i, part in enumerate(parts[depth:], depth):
         if not isinstance(found, types.ModuleType | type) or not hasattr(found, part):
+            place = ".".join(parts[:i])
             public = [n for n, v in vars(found).items() if isinstance(v, type) and not n.startswith("_")]
-            error = unknown(
-                part, "", [n for n in public if getattr(found, n).__module__ == ".".join(parts[:i])], "class"
-            )
-            raise ConfigError(key, path, f"{'.'.join(parts[:i])} has {error.valid}")
+            there = [n for n in public if getattr(found, n).__module__ == place]
+            valid = unknown(part, "", there, "class").valid if there else f"no module or class {part}"
+            raise ConfigError(key, path, f"{place} has {valid}")
         found = getattr(found, part)
     return found
 

@@ -119,17 +119,18 @@ def _check_sweep(composer: Composer, overrides: list[str]) -> None:
     """Compose every job of a sweep (the first 512), and check those fully that can be in reasonable time."""
     from hydra.types import RunMode
 
-    from swarm.compose import refuse_code_in_hydra
+    from swarm.compose import refuse_code_in_hydra, sweep_folder
 
     cfg = composer.compose(overrides, RunMode.MULTIRUN)
     refuse_code_in_hydra(cfg)
     fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
     jobs = list(itertools.islice(composer.jobs(fixed + overrides), MOST_JOBS_COMPOSED))
-    if not jobs:
-        raise ConfigError("-m", " ".join(overrides), "is a sweep without a single job: one of its ranges is empty")
+    taken: set[Path] = set()
     for i, (job, varying) in enumerate(jobs):
         try:
-            _check(composer.compose(job), build=i < MOST_JOBS_CHECKED)
+            one = composer.compose(job)
+            taken.add(sweep_folder(cfg, one, i, taken))
+            _check(one, build=i < MOST_JOBS_CHECKED)
         except ConfigError as error:
             place = f" (in the job {varying})" if varying else ""
             raise ConfigError(error.key, error.value, error.valid + place) from error
@@ -234,7 +235,7 @@ def _resume(resume: Override, overrides: Sequence[Override], args: argparse.Name
         if value:
             raise ConfigError("resume", value_of(resume), f"does not go with {flag}: it goes on with one run as it is")
     folder = Path(str(resume.value()))
-    if resume.is_sweep_override() or not folder.is_dir():
+    if resume.is_sweep_override() or not resume.value() or not folder.is_dir():
         raise ConfigError("resume", value_of(resume), "must be the folder of an earlier run; there is no such folder")
     changed: dict[str, Any] = {}
     for override in overrides:

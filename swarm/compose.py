@@ -10,7 +10,7 @@ import itertools
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,7 +28,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from swarm import paths
@@ -137,6 +137,8 @@ class Composer:
             else:
                 fixed[key] = [f"{key}={value}" for value in self._values(override)]
                 varying.add(key)
+                if not fixed[key]:
+                    raise ConfigError(key, value_of(override), "stands for no value at all, so there is nothing to run")
         for job in itertools.product(*fixed.values()):
             named = zip(fixed, job, strict=True)
             yield list(job), " ".join(text for key, text in named if key in varying)
@@ -144,8 +146,9 @@ class Composer:
     def _values(self, override: Override) -> list[str]:
         try:
             return list(override.sweep_string_iterator())
-        except Exception as error:
-            raise self._explain(error, [override]) from error
+        except (HydraException, ValueError) as error:
+            valid = f"cannot be expanded: {shown(_first_line(error))}"
+            raise ConfigError(override.get_key_element(), value_of(override), valid) from error
 
     # --- errors ---------------------------------------------------------------------------------------------------
 
@@ -305,22 +308,56 @@ def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def run_folder(cfg: DictConfig) -> Path:
-    """Where Hydra will put the run; refuses a place that cannot be one or that holds a run already."""
+    """Where Hydra will put the run; refuses a place that cannot be one or that holds anything already."""
     key = "hydra.run.dir"
-    try:
-        folder = Path(str(OmegaConf.select(cfg, key)))
-    except OmegaConfBaseException as error:
-        raise ConfigError(key, shown(_raw_dir(cfg)), f"cannot be resolved: {shown(_first_line(error))}") from error
-    if (folder / "metrics.jsonl").exists() or (folder / "config.yaml").exists():
+    folder = _folder(cfg, key)
+    if _holds_run(folder):
         raise ConfigError(key, folder, f"holds a run already: choose another folder, or go on with it: resume={folder}")
-    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    try:
-        Path(tempfile.mkdtemp(prefix=".swarm-", dir=nearest)).rmdir()
-    except OSError as error:
-        raise ConfigError(key, folder, f"must be a folder that can be written; {nearest} is not one") from error
+    _require_new(folder, key, folder)
     return folder
 
 
-def _raw_dir(cfg: DictConfig) -> Any:
-    raw = OmegaConf.to_container(cfg.hydra.run, resolve=False)
-    return raw["dir"] if isinstance(raw, dict) else raw
+def sweep_folder(cfg: DictConfig, job: DictConfig, number: int, taken: Container[Path]) -> Path:
+    """Where Hydra will put job ``number`` of the sweep ``cfg``; ``taken`` are the folders of the jobs before it."""
+    OmegaConf.copy_cache(cfg, job)  # one ${now:} for all jobs, as Hydra does it
+    with read_write(job.hydra.job):
+        job.hydra.job.num, job.hydra.job.id = number, str(number)
+    HydraConfig.instance().set_config(job)  # what ${hydra:…} reads
+    place = _folder(job, "hydra.sweep.dir")
+    subdir = _folder(job, "hydra.sweep.subdir", empty=True)
+    folder = place / subdir
+    if folder in taken:
+        valid = f"is the folder of another job too; ${{hydra.job.num}} gives each its own in {place}"
+        raise ConfigError("hydra.sweep.subdir", subdir, valid)
+    if _holds_run(folder):
+        raise ConfigError("hydra.sweep.dir", place, f"{folder} holds a run already: choose another hydra.sweep.dir")
+    _require_new(folder, "hydra.sweep.dir", place)
+    return folder
+
+
+def _holds_run(folder: Path) -> bool:
+    return (folder / "metrics.jsonl").exists() or (folder / "config.yaml").exists()
+
+
+def _folder(cfg: DictConfig, key: str, empty: bool = False) -> Path:
+    section, _, name = key.rpartition(".")
+    try:
+        value = OmegaConf.select(cfg, key)
+    except OmegaConfBaseException as error:
+        raw: Any = OmegaConf.to_container(OmegaConf.select(cfg, section), resolve=False)
+        raise ConfigError(key, shown(raw[name]), f"cannot be resolved: {shown(_first_line(error))}") from error
+    if value is None or not (str(value) or empty):
+        raise ConfigError(key, value, "must be a folder, a new or an empty one")
+    return Path(str(value))
+
+
+def _require_new(folder: Path, key: str, value: Path) -> None:
+    """Refuse a folder with anything in it: a run does not mix its files with others, and never replaces one."""
+    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    try:
+        there = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
+        if there:
+            raise ConfigError(key, value, f"must be a new or an empty folder; {shown(there[0])} is in {folder}")
+        Path(tempfile.mkdtemp(prefix=".swarm-", dir=nearest)).rmdir()
+    except OSError as error:
+        raise ConfigError(key, value, f"must be a folder that can be written; {nearest} is not one") from error

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+
+def typed(value: object) -> str:
+    """``value`` as it is typed on the command line: ``null``, ``true``, ``[a, b]``, without Python's quotes."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {typed(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(typed, value)) + "]"
+    return str(value)
+
 
 class SwarmError(Exception):
     """Anything that ends a run with a message instead of a traceback. ``exit_code`` is the process's."""
@@ -20,7 +33,9 @@ class ConfigError(SwarmError):
 
     def __init__(self, key: str, value: object, valid: str) -> None:
         self.key, self.value, self.valid = key, value, valid
-        super().__init__(f"{key.removeprefix('/')}={value}: {valid}")
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+            value = int(value)  # whoever types 2 for a share gets it here as 2.0
+        super().__init__(f"{key.removeprefix('/')}={typed(value)}: {valid}")
 
     def under(self, section: str) -> ConfigError:
         """The same error with ``section.`` in front of the key, unless the key is already absolute (``/devices``)."""

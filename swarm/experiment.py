@@ -15,11 +15,13 @@ from swarm.build import build
 from swarm.data.dataset import Dataset, Holdings, label_mix
 from swarm.data.stream import Stream
 from swarm.errors import ConfigError
+from swarm.explain import shown
 from swarm.learn.learner import Learner
 from swarm.learn.losses import Loss, loss_for
 from swarm.learn.module import check_module, initialised, kernel_for
 from swarm.learn.optimizer import Optimizer
 from swarm.learn.schedule import Schedule
+from swarm.memory import available_bytes
 from swarm.mixing import Mixing, weights
 from swarm.protocol.base import Phase, Protocol
 from swarm.rng import Keys
@@ -53,6 +55,7 @@ class Experiment:
         self.features: tuple[int, ...] = tuple(data.x.shape[1:])
         self.outputs = data.classes or (data.y.shape[1] if data.y.ndim > 1 else 1)
         self.loss: Loss = loss_for(s.train.loss, data.classes)
+        self._require_room()
         self.topology: Topology = self._build(s.topology, Topology, "topology", devices=s.devices, seed=s.seed)
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol")
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
@@ -89,6 +92,28 @@ class Experiment:
             self._build, self.settings.model, nn.Module, "model", features=self.features, outputs=self.outputs
         )
         return initialised(make, self.settings.seed, device).to(self.dtype)
+
+    def _require_room(self) -> None:
+        """Refuse parameters that cannot fit before anything is made: of one device, then of all.
+
+        For this the model is made without memory, on torch's meta device. Not a module of the user's own: it need not
+        know of that device, and may keep what it made there. :mod:`swarm.preflight` looks at all of them.
+        """
+        target, n = str(self.settings.model.get("_target_")), self.settings.devices
+        if not target.startswith(("swarm.", "torch.")):
+            return
+        try:
+            with torch.device("meta"):
+                one = sum(p.numel() * p.element_size() for p in self.module().parameters())
+        except (RuntimeError, TypeError) as error:
+            raise ConfigError("model", target, f"cannot be made: {shown(str(error).splitlines()[0])}") from error
+        free = available_bytes() if self.device.type == "cpu" else None
+        if free is not None and one * n > free:
+            found, free_gib = "would need at least {:,.1f} GiB for {}; {:,.1f} GiB are free", free / 2**30
+            if one > free:
+                raise ConfigError("model", target, found.format(one / 2**30, "one device's parameters", free_gib))
+            text = found.format(n * one / 2**30, "parameters alone", free_gib)
+            raise ConfigError("devices", n, f"{text}, and at most {free // one:,} devices fit")
 
     def first_rows(self, devices: npt.NDArray[np.int64]) -> Tensor:
         """The rows ``[n, P]`` that these devices start from: the same for all, or each drawn from its own key."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import inspect
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from swarm.errors import ConfigError
+from swarm.errors import ConfigError, typed
 
 _LONGEST = 80
 _PLAIN: dict[Any, str] = {
@@ -24,11 +24,8 @@ _PLAIN: dict[Any, str] = {
 
 
 def shown(value: object) -> str:
-    """``value`` as it would be typed in YAML, shortened to one line of at most 80 characters."""
-    text = (
-        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
-    )
-    text = " ".join(text.split())
+    """``value`` as it would be typed, shortened to one line of at most 80 characters."""
+    text = " ".join(typed(value).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
@@ -46,7 +43,9 @@ def describe(annotation: Any) -> str:
     """What a value of type ``annotation`` looks like, as a noun phrase; understands ``Annotated`` bounds."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return describe(arguments[0]) + _bounds(arguments[1:])
+        text = describe(arguments[0])
+        filled = any(getattr(part, "min_length", None) for part in _parts(arguments[1:]))
+        return (text.replace("a list", "a list that is not empty", 1) if filled else text) + _bounds(arguments[1:])
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(describe(a) for a in arguments))
     if origin is Literal:
@@ -68,11 +67,15 @@ def describe(annotation: Any) -> str:
 def _bounds(metadata: Iterable[Any]) -> str:
     """``Ge(1), Le(8)`` as " from 1 to 8"; other metadata says nothing."""
     found: dict[str, Any] = {}
-    for item in metadata:
-        for part in getattr(item, "metadata", None) or (item,):  # pydantic's Field(...) carries its bounds inside
-            found |= {name: getattr(part, name) for name in ("ge", "gt", "le", "lt") if hasattr(part, name)}
+    for part in _parts(metadata):
+        found |= {name: getattr(part, name) for name in ("ge", "gt", "le", "lt") if hasattr(part, name)}
     if "ge" in found and "le" in found:
         return f" from {found['ge']:,} to {found['le']:,}"
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     text = " and ".join(f"{words[name]} {limit:,}" for name, limit in found.items() if limit is not None)
     return f" {text}" if text else ""
+
+
+def _parts(metadata: Iterable[Any]) -> Iterator[Any]:
+    for item in metadata:
+        yield from getattr(item, "metadata", None) or (item,)  # pydantic's Field(...) carries its bounds inside

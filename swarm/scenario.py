@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from swarm.report.load import Run
 from swarm.settings import Settings
@@ -24,7 +24,13 @@ class Arm:
 
 
 class Scenario(ABC):
-    """``arms`` before the run, ``judge`` after it. Arms are settings with some keys changed, never code of their own."""
+    """``arms`` before the run, ``judge`` after it. Arms are settings with some keys changed, never code of their own.
+
+    A scenario none of whose arms learns says so by ``learns = False``: its devices get no samples, so any number of them
+    will do, and the data only give the model its shape.
+    """
+
+    learns: ClassVar[bool] = True
 
     @abstractmethod
     def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:

@@ -120,9 +120,12 @@ class Settings(_Section):
         except ValidationError as error:
             raise _first(error, cls, values) from error
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
-        if (steps is None) == (epochs is None):
-            valid = f"exactly one of it and train.local_steps, now {shown(steps)}, must be null"
-            raise ConfigError("train.local_epochs", shown(epochs), valid)
+        if steps is not None and epochs is not None:
+            valid = f"must be null beside train.local_steps={steps}; to count epochs, set train.local_steps=null"
+            raise ConfigError("train.local_epochs", epochs, valid)
+        if steps is None and epochs is None:
+            valid = f"must be {describe(int)} unless train.local_epochs is: one of them says how long to learn"
+            raise ConfigError("train.local_steps", None, valid)
         return settings
 
     def plug_ins(self) -> dict[str, dict[str, Any]]:
@@ -162,8 +165,11 @@ def plain(cfg: Any) -> dict[str, Any]:
 def from_omegaconf(error: Exception, cfg: Any) -> ConfigError:
     """A failed interpolation or a mandatory value without one, as an error about the key it stands under."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue
 
     key = getattr(error, "full_key", None) or "config"
+    if isinstance(error, MissingMandatoryValue):
+        return ConfigError(key, "???", "has no default and must be given a value")
     first = shown(str(error).splitlines()[0])
     value = _raw(OmegaConf.to_container(cfg, resolve=False), key)
     return ConfigError(key, shown("???" if value is None else value), f"cannot be resolved: {first}")

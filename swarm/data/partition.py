@@ -48,7 +48,8 @@ class Partition(ABC):
         """Refuse fewer than ``least`` samples a device."""
         if self.devices * least > samples:
             most = samples // least
-            valid = f"{samples} training samples cannot give every device {least}; at most {most} devices would do"
+            would = f"at most devices={most} would do" if most else "more samples are needed"
+            valid = f"{samples} training samples cannot give every device {least}; {would}"
             raise ConfigError("/devices", self.devices, valid)
 
     def labels(self, y_S: Labels) -> tuple[Ints, int]:

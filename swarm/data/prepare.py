@@ -43,10 +43,11 @@ def split(
     sample. Where that is impossible (as many strata as samples) the draw is plain.
     """
     for name, fraction in (("test", test), ("validation", validation)):
-        if not 0 <= fraction < 1 or test + validation >= 1:
-            raise ConfigError(
-                name, fraction, "must be a fraction from 0 up to, not including, 1; test + validation < 1"
-            )
+        if not 0 <= fraction < 1:
+            raise ConfigError(name, fraction, "must be a fraction from 0 up to, not including, 1")
+    if test + validation >= 1:
+        valid = f"must be a fraction that, with data.validation={validation:g}, leaves something to train on"
+        raise ConfigError("test", test, valid)
     take = math.ceil(test * len(rest) - 1e-9), math.ceil(validation * len(rest) - 1e-9)
     if sum(take) >= len(rest):
         raise ConfigError("test", test, f"{len(rest)} samples cannot be split into train, validation and test")
@@ -94,6 +95,8 @@ def prepare(
             rest[fixed] = False
     cut = 0.0 if samples.test is not None else test, 0.0 if samples.validation is not None else validation
     train_ids, validation_ids, test_ids = split(strata, np.flatnonzero(rest), keys, *cut)
+    if samples.test is None and not len(test_ids):
+        raise ConfigError("test", test, "leaves no test samples; must be a fraction above 0 and below 1")
     if limit is not None:
         train_ids = _limited(train_ids, limit, strata, keys)
     dataset = Dataset(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -46,10 +48,13 @@ def _fits(path: Path, size: int, max_bytes: int) -> None:
         raise ConfigError("path", path, valid)
 
 
+def _each_once(path: Path, names: Iterable[object]) -> None:
+    doubled = [name for name, times in Counter(map(str, names)).items() if times > 1]
+    if doubled:
+        raise ConfigError("path", path, f"has two columns named {doubled[0]}; each needs a name of its own")
+
+
 def _columns(frame: pd.DataFrame) -> dict[str, Column]:
-    doubled = frame.columns[frame.columns.duplicated()]
-    if len(doubled):
-        raise ValueError(f"two columns are named {doubled[0]!r}")
     return {str(name): _plain(frame[name]) for name in frame.columns}
 
 
@@ -66,18 +71,22 @@ def _plain(column: pd.Series) -> Column:
 
 
 def _csv(path: Path, max_bytes: int) -> dict[str, Column]:
+    heading = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]  # read as a heading, a second b becomes b.1
+    _each_once(path, heading.dropna())
     return _columns(pd.read_csv(path, low_memory=False))
 
 
 def _parquet(path: Path, max_bytes: int) -> dict[str, Column]:
     with pq.ParquetFile(path) as file:
         _fits(path, file.metadata.num_rows * file.metadata.num_columns * 8, max_bytes)
+        _each_once(path, file.schema_arrow.names)
         return _columns(file.read().to_pandas())
 
 
 def _npz(path: Path, max_bytes: int) -> dict[str, Column]:
     with zipfile.ZipFile(path) as archive:
         _fits(path, sum(entry.file_size for entry in archive.infolist()), max_bytes)
+        _each_once(path, (entry.filename.removesuffix(".npy") for entry in archive.infolist()))
         for entry in archive.infolist():
             with archive.open(entry) as file:
                 _npy_header(file, entry)

@@ -60,7 +60,8 @@ class SmallWorld(Static):
         check_unit("p", p)
         if k < 2 or k % 2 or (devices > 1 and k >= devices):
             best = (devices - 1) // 2 * 2
-            would = f"2 to {best} would do" if best >= 2 else "take ring or complete for so few"
+            fit = "2" if best == 2 else f"2 to {best}"
+            would = f"{fit} would do" if best >= 2 else "take ring or complete for so few"
             raise ConfigError("k", k, f"must be even, at least 2 and below devices={devices}; {would}")
         check_links("k", k, devices * k / 2)
 

@@ -47,6 +47,33 @@ def test_a_sweep_runs_every_combination(command: Command, runner: FakeRunner) ->
     assert len(runner.of("check")) == 4
 
 
+def test_what_hydra_itself_puts_into_a_new_folder_is_no_obstacle(command: Command, runner: FakeRunner) -> None:
+    hydra = ["hydra.output_subdir=.hydra", "hydra/job_logging=default"]
+    assert command("hydra.run.dir=new", *hydra).code == 0
+    assert command("-m", "seed=1,2", "hydra.sweep.dir=sweep", *hydra).code == 0
+    assert (Path("new/.hydra/config.yaml").is_file(), Path("new/swarm.log").is_file()) == (True, True)
+    assert (
+        command("-m", "seed=3,4", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${seed}").code == 0
+    )  # beside the others
+    assert len(runner.of("run")) == 5
+
+
+@pytest.mark.parametrize(
+    ("subdir", "names"),
+    [
+        ("${hydra:job.num}", ["0", "1"]),
+        ("${hydra.job.override_dirname}", ["devices=4,seed=0", "devices=5,seed=0"]),
+        ("${devices}/x", ["4/x", "5/x"]),
+    ],
+)
+def test_a_sweep_names_its_folders_as_it_is_told(
+    subdir: str, names: list[str], command: Command, runner: FakeRunner
+) -> None:
+    done = command("-m", "devices=4,5", "seed=0", "hydra.sweep.dir=sweep", f"hydra.sweep.subdir={subdir}")
+    assert (done.code, done.err) == (0, "")
+    assert [str(folder.relative_to(Path.cwd() / "sweep")) for _, folder in runner.of("run")] == names
+
+
 def test_a_sweep_over_all_options_of_a_group(command: Command, runner: FakeRunner) -> None:
     assert command("-m", "optimizer=glob(*)").code == 0
     assert len(runner.of("run")) == len(list((ROOT / "conf/optimizer").glob("*.yaml")))

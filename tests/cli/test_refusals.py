@@ -23,7 +23,7 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("devces=5", "devces=5: no such key (did you mean devices?)" + KEYS),
         ("lr=0.1", "lr=0.1: no such key (did you mean optimizer.lr?)" + KEYS),
         ("+devces=5", "devces=5: no such key (did you mean devices?)" + KEYS),
-        ("+new.key=1", "new={'key': 1}: no such key (did you mean network?)" + KEYS),
+        ("+new.key=1", "new={key: 1}: no such key (did you mean network?)" + KEYS),
         ("train.bach=5", "train.bach=5: no such key (did you mean batch?); valid keys: batch, clip, "),
         ("topology.q=5", "topology.q=5: no such key; valid keys: allow_disconnected, k, p"),
         ("devices.x=5", "devices.x=5: devices" + LEVEL),
@@ -53,10 +53,11 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("devices=[5]", "devices=[5]: must be a whole number from 1 to 10,000,000"),
         ("rounds=1e400", "rounds=inf: must be a whole number from 0 to 10,000,000"),
         ("train=5", "train=5: must be a section with the keys batch, local_steps"),
-        ("train.local_epochs=2", "train.local_epochs=2: exactly one of it and train.local_steps, now 5, must be null"),
+        ("train.local_epochs=2", "train.local_epochs=2: must be null beside train.local_steps=5; to count epochs, "),
+        ("train.local_steps=null", "train.local_steps=null: must be a whole number unless train.local_epochs is: "),
         ("devices=${nope}", "devices=${nope}: cannot be resolved: Interpolation key 'nope' not found"),
         ("devices=${oc.env:SURELY_NOT_SET}", "devices=${oc.env:SURELY_NOT_SET}: cannot be resolved: "),
-        ("devices=???", "devices=???: cannot be resolved: "),
+        ("devices=???", "devices=???: has no default and must be given a value"),
         # what cannot be read
         ("foo", "foo: settings are written KEY=VALUE, such as devices=100"),
         ("=3", "=3: a setting needs a key before the ="),
@@ -82,8 +83,12 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("-m topology=ring,foo", "topology=foo: no such option" + TOPOLOGIES),
         ("-m devices=4,0 seed=1", "devices=0: must be a whole number from 1 to 10,000,000 (in the job devices=0)"),
         ("-m devices=interval(1,2)", "devices=interval(1,2): is an interval; give values: "),
+        ("-m seed=1 devices=range(1,0)", "devices=range(1,0): stands for no value at all, so there is nothing to run"),
+        ("-m seed=1 topology=glob(zz*)", "topology=glob(zz*): stands for no value at all"),
+        ("-m seed=range(0,3,0) devices=8", "seed=range(0,3,0): cannot be expanded: range() arg 3 must not be zero"),
         # resume
         ("resume=nowhere", "resume=nowhere: must be the folder of an earlier run; there is no such folder"),
+        ("resume=", "resume=: must be the folder of an earlier run; there is no such folder"),
         ("resume=. -m", "resume=.: does not go with -m"),
         ("resume=. --cfg job", "resume=.: does not go with --cfg"),
         ("resume=. devices=1,2", "devices=1,2: must be a plain KEY=VALUE beside resume"),
@@ -95,8 +100,17 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("hydra.run.dir=a-file/x", "hydra.run.dir=a-file/x: must be a folder that can be written; "),
         ("hydra.run.dir=a-run", "hydra.run.dir=a-run: holds a run already: choose another folder, or go on "),
         ("hydra.run.dir=${nope}", "hydra.run.dir=${nope}: cannot be resolved: "),
+        ("hydra.run.dir=", "hydra.run.dir=: must be a folder, a new or an empty one"),
+        ("hydra.run.dir=.", "hydra.run.dir=.: must be a new or an empty folder; a-file is in ."),
+        ("hydra.run.dir=mine", "hydra.run.dir=mine: must be a new or an empty folder; notes.txt is in mine"),
+        ("-m seed=1,2 hydra.sweep.dir=", "hydra.sweep.dir=: must be a folder, a new or an empty one"),
+        ("-m seed=1,2 hydra.sweep.dir=a-file", "hydra.sweep.dir=a-file: must be a folder that can be written; "),
+        ("-m seed=1,2 hydra.sweep.dir=runs", "hydra.sweep.dir=runs: runs/1 holds a run already: choose another "),
+        ("-m seed=1,2 hydra.sweep.dir=. hydra.sweep.subdir=mine", "hydra.sweep.dir=.: must be a new or an empty folder; "),
+        ("-m seed=1,2 hydra.sweep.dir=d hydra.sweep.subdir=x", "hydra.sweep.subdir=x: is the folder of another job too; "),
+        ("-m seed=1,2 hydra.sweep.dir=d hydra.sweep.subdir=${nope}", "hydra.sweep.subdir=${nope}: cannot be resolved: "),
         # Hydra's own doors to running code
-        ("+hydra.callbacks.a._target_=os.system", "hydra.callbacks={'a': {'_target_': 'os.system'}}: is not supported"),
+        ("+hydra.callbacks.a._target_=os.system", "hydra.callbacks={a: {_target_: os.system}}: is not supported"),
         ("hydra.sweeper._target_=os.system", "hydra.sweeper._target_=os.system: must be a sweeper installed"),
         ("-m hydra.launcher._target_=os.system", "hydra.launcher._target_=os.system: must be a launcher installed"),
         ("+hydra.launcher.x._target_=os.system", "hydra.launcher.x._target_=os.system: must be a launcher"),
@@ -104,13 +118,17 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("+hydra.job_logging.formatters.f.()=os.system", "+hydra.job_logging.formatters.f.()=os.system" + UNREADABLE),
         ("+hydra.job_logging.handlers.h.class=os.system", "hydra.job_logging=: must be one of Hydra's own, "),
         ("hydra.job.chdir=true", "hydra.job.chdir=true: must be false"),
-        ("+hydra.job.env_set.LD_PRELOAD=x.so", "hydra.job.env_set={'LD_PRELOAD': 'x.so'}: must be empty"),
+        ("+hydra.job.env_set.LD_PRELOAD=x.so", "hydra.job.env_set={LD_PRELOAD: x.so}: must be empty"),
     ],
 )  # fmt: skip
 def test_a_refusal(argv: str, said: str, command: Command, runner: FakeRunner, tmp_path: Path) -> None:
     (tmp_path / "a-file").touch()
     (tmp_path / "a-run").mkdir()
     (tmp_path / "a-run/metrics.jsonl").touch()
+    (tmp_path / "runs/1").mkdir(parents=True)
+    (tmp_path / "runs/1/config.yaml").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").touch()
     words = [argv] if argv == "a b=3" else argv.split()
     done = command(*words)
     assert done.sentence.startswith(said.strip()), done.sentence
@@ -171,10 +189,14 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
         ("model.activation=sine", "model.activation=sine: "),
         ("optimizer.lr=-1", "optimizer.lr=-1"),
         ("optimizer.lr=abc", "optimizer.lr=abc: "),
-        ("optimizer.momentum=2", "optimizer.momentum=2.0: must lie in [0, 1)"),
+        ("optimizer.momentum=2", "optimizer.momentum=2: must lie in [0, 1)"),
         ("partition.alpha=0", "partition.alpha=0"),
         ("partition=pathological partition.classes=11", "partition.classes"),
-        ("devices=5000", "devices=5000: "),
+        (
+            "devices=5000",
+            "devices=5000: 1257 training samples cannot give every device 2; at most devices=628 would do",
+        ),
+        ("devices=4", "topology.k=6: must be even, at least 2 and below devices=4; 2 would do"),
         ("engine.block=0", "engine.block=0: "),
         ("engine.shards=0", "engine.shards=0: "),
         ("mixing=nope", "mixing=nope: "),
@@ -182,7 +204,33 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
         ("train.loss=mse", "train.loss=mse: "),
         ("data=idx data.folder=/nowhere", "data.folder=/nowhere: "),
         ("topology=file topology.path=nowhere.graphml", "topology.path=nowhere.graphml: "),
-        ("scenario.arms=[swarm,nope]", "scenario.arms="),
+        ("topology=file", "topology.path=null: must name a graph file"),
+        ("scenario.arms=[swarm,nope]", "scenario.arms=[swarm, nope]: must be a list of different arms out of swarm, "),
+        ("data.test=0", "data.test=0: leaves no test samples; must be a fraction above 0 and below 1"),
+        ("data=gaussian partition=natural data.test=0", "data.test=0: leaves no test samples; "),
+        (
+            "data.test=0.5 data.validation=0.5",
+            "data.test=0.5: must be a fraction that, with data.validation=0.5, leaves ",
+        ),
+        ("data.validation=2", "data.validation=2: must be a fraction from 0 up to, not including, 1"),
+        (
+            "data.validation=0",
+            "data.validation=0: leaves no validation samples, on which the arm swarm chooses its lear",
+        ),
+        (
+            "data.validation=0 optimizer.lr=0.1",
+            "data.validation=0: leaves no validation samples, on which the arm centralised chooses its learning rate and b",
+        ),
+        (
+            "model.hidden=[1000000000000]",
+            "model=swarm.models.dense.MLP: would need at least 279,396.8 GiB for one device",
+        ),
+        ("model.hidden=[10000000000000000000]", "model=swarm.models.dense.MLP: cannot be made: "),
+        (
+            "scenario=consensus devices=10000000 topology=ring model.hidden=[4096]",
+            "devices=10000000: would need at least ",
+        ),
+        ("model._target_=swarm.nope.Net", "model._target_=swarm.nope.Net: swarm has no module or class nope"),
         ("tracker.mode=sometimes", "tracker.mode=sometimes: must be one of "),
         ("plugins=[nowhere.py]", "plugins=nowhere.py: no such file"),
         ("-m devices=12,13 topology=torus", "devices=13: "),

@@ -44,7 +44,7 @@ def test_partition_yaml(file: Path) -> None:
 def test_options_are_checked_by_name_and_type() -> None:
     node = yaml.safe_load((CONF / "partition" / "dirichlet.yaml").read_text())
     for change, message in [
-        ({"alpha": -1.0}, r"partition\.alpha=-1\.0: must be at least 0\.0001"),
+        ({"alpha": -1.0}, r"partition\.alpha=-1: must be at least 0\.0001"),
         ({"alpha": "small"}, r"partition\.alpha=small"),
         ({"alhpa": 1.0}, r"partition\.alhpa"),
     ]:

@@ -184,17 +184,18 @@ def test_natural_follows_the_owners() -> None:
 def test_bad_partitions_are_refused_by_name() -> None:
     y = labels(100)
     for build, message in [
-        (lambda: Iid(101).assign(y, None, Keys(0, "p")), "100 training samples .* at most 100 devices"),
-        (lambda: Dirichlet(60).assign(y, None, Keys(0, "p")), "at most 50 devices"),
-        (lambda: QuantitySkew(60).assign(y, None, Keys(0, "p")), "at most 50 devices"),
-        (lambda: Pathological(60, 2).assign(y, None, Keys(0, "p")), "at most 50 devices"),
+        (lambda: Iid(101).assign(y, None, Keys(0, "p")), "100 training samples .* at most devices=100 would do"),
+        (lambda: Dirichlet(1, min_samples=101).assign(y, None, Keys(0, "p")), "more samples are needed"),
+        (lambda: Dirichlet(60).assign(y, None, Keys(0, "p")), "at most devices=50"),
+        (lambda: QuantitySkew(60).assign(y, None, Keys(0, "p")), "at most devices=50"),
+        (lambda: Pathological(60, 2).assign(y, None, Keys(0, "p")), "at most devices=50"),
         (lambda: Pathological(10, 11).assign(y, None, Keys(0, "p")), "classes_per_device=11: must be 1 to 10"),
         (lambda: Pathological(3, 2).assign(y, None, Keys(0, "p")), "classes_per_device=2: must be 4 to 10"),
         (lambda: Pathological(3, 0), "classes_per_device=0: must be at least 1"),
-        (lambda: Dirichlet(3, 0.0), "alpha=0.0: must be at least 0.0001 and at most"),
+        (lambda: Dirichlet(3, 0.0), "alpha=0: must be at least 0.0001 and at most"),
         (lambda: Dirichlet(3, float("nan")), "alpha=nan"),
         (lambda: Dirichlet(3, 1.0, min_samples=0), "min_samples=0: must be at least 1"),
-        (lambda: QuantitySkew(3, -1.0), "exponent=-1.0: must be at least 0"),
+        (lambda: QuantitySkew(3, -1.0), "exponent=-1: must be at least 0"),
     ]:
         with pytest.raises(ConfigError, match=message):
             build()

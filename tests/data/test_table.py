@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from swarm.data.partition import Natural
@@ -158,3 +160,22 @@ def test_npz_is_never_unpickled_nor_believed(tmp_path: Path) -> None:
     np.savez_compressed(path, x=np.zeros((200, 1000)), label=np.arange(200))
     with pytest.raises(ConfigError, match=r"takes 160\d{4} bytes"):
         Table(path=str(path), max_mb=1).load()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npz"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t{suffix}"
+    if suffix == ".csv":
+        path.write_text("a,b,b,label\n1,2,3,x\n4,5,6,y\n")
+    elif suffix == ".parquet":
+        columns = [pa.array([1.0, 2.0])] * 2 + [pa.array(["x", "y"])]
+        pq.write_table(pa.Table.from_arrays(columns, names=["b", "b", "label"]), path)
+    else:
+        entry = io.BytesIO()
+        np.save(entry, np.zeros(2))
+        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's own, about the name
+            for name in ("b", "b", "label"):
+                archive.writestr(f"{name}.npy", entry.getvalue())
+    with pytest.raises(ConfigError, match=r"^path=.*: has two columns named b; each needs a name of its own"):
+        Table(path=str(path)).load()

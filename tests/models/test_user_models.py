@@ -25,7 +25,7 @@ BUNDLED: dict[str, dict[str, Any]] = {
 }
 OWN = {
     name: {"_target_": f"user_models.{name}"}
-    for name in ("NormMLP", "Attention", "Scaled", "FusedGRU", "CellGRU", "Outside")
+    for name in ("NormMLP", "Attention", "Scaled", "FusedGRU", "FusedLSTM", "CellGRU", "Outside")
 }
 MODELS = BUNDLED | OWN
 COMMON = ("devices=7", "rounds=3", "engine.block=2", f"plugins=[{PLUGIN}]", "optimizer=momentum", "optimizer.lr=0.02",

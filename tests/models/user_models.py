@@ -87,6 +87,20 @@ class FusedGRU(nn.Module):
         return out
 
 
+class FusedLSTM(nn.Module):
+    """nn.LSTM of two layers over the eight rows: as nn.GRU, with two states."""
+
+    def __init__(self, features: Features, outputs: int, width: int = 6) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, width, num_layers=2, batch_first=True)
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, (hidden, _) = self.lstm(x.reshape(-1, 8, 8))
+        out: Tensor = self.head(hidden[-1])
+        return out
+
+
 class CellGRU(nn.Module):
     """nn.GRUCell over the eight rows."""
 

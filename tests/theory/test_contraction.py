@@ -89,6 +89,22 @@ def test_too_few_rounds_to_measure_are_named(tmp_path: Path) -> None:
     assert "more rounds" in summary["rate_measured_reason"]
 
 
+def test_averaging_takes_any_number_of_devices_whatever_the_data(tmp_path: Path) -> None:
+    """The digits could feed 628 devices; no samples are dealt, and the rows do not depend on the partition."""
+    common = ("scenario=consensus", "topology=torus", "devices=1024", "rounds=3", "model=softmax", "checkpoint.every=0")
+    summary = run(tmp_path / "run", *common)
+    assert summary["data"]["samples_per_device"]["max"] == 0
+    assert summary["arms"]["gossip"]["bytes_total"] > 0
+    other = run(tmp_path / "other", *common, "partition=pathological")
+    assert other["arms"]["gossip"]["params_sha256"] == summary["arms"]["gossip"]["params_sha256"]
+
+
+def test_a_graph_in_pieces_never_contracts(tmp_path: Path) -> None:
+    summary = run(tmp_path / "run", "topology=none", "devices=16", "scenario=consensus", "rounds=3")
+    assert summary["rate_measured"] is None
+    assert summary["rate_measured_reason"].startswith("ρ is 1: ")
+
+
 def _product(devices: int, rounds: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """W_r … W_1 as the engine applies it: what happens to rows that start as the identity matrix."""
     with simulation(prepared(*AVERAGING, "topology=one_peer_exponential", f"devices={devices}", "rounds=9")) as running:

@@ -210,7 +210,7 @@ def test_caps(tmp_path: Path) -> None:
 
 def test_paths(tmp_path: Path) -> None:
     for path, message in [
-        (None, "path=None: must name a graph file"),
+        (None, "path=null: must name a graph file"),
         (str(tmp_path / "absent.txt"), "path=.*absent.txt: must be an existing regular file"),
         (str(tmp_path), "path=.*: must be an existing regular file"),
         ("/dev/zero", "path=/dev/zero: must be an existing regular file"),

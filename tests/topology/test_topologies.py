@@ -311,7 +311,7 @@ REFUSALS: list[tuple[Callable[[], Topology], str]] = [
     (lambda: Geometric(10, 0, mean_degree=-1), "mean_degree=-1: .*between 0"),
     (lambda: Clusters(10, 0, clusters=11), "clusters=11: .*between 1 and devices=10"),
     (lambda: Clusters(10, 0, k=10), "k=10: .*between 1 and devices - 1 = 9"),
-    (lambda: Clusters(10, 0, spread=0.0), "spread=0.0: .*above 0"),
+    (lambda: Clusters(10, 0, spread=0.0), "spread=0: .*above 0"),
     (lambda: Hierarchy(10, groups=11), "groups=11: .*between 1 and devices=10"),
     (lambda: Hierarchy(10, heads="tree"), "heads=tree: must be one of ring, complete"),  # type: ignore[arg-type]
     (lambda: Hierarchy(10, members="tree"), "members=tree: must be one of star, complete"),  # type: ignore[arg-type]
