@@ -80,7 +80,7 @@ class Parts:
 
     def load(self, x_BP: Tensor) -> None:
         """Copy from rows."""
-        for part, values in zip(self.flat, torch.split(x_BP, self.widths, 1), strict=True):
+        for part, values in zip(self.flat, torch.split_with_sizes(x_BP, self.widths, 1), strict=True):
             part.copy_(values)
 
     def rows(self) -> Tensor:

@@ -96,10 +96,7 @@ class Dense(Kernel):
 
 
 class _Pass:
-    """Forward and backward of one block: the same memory, transposes and columns of ones serve all its steps.
-
-    A bias's gradient is a product with ones, which adds it in the same call.
-    """
+    """Forward and backward of one block: the same memory, transposes and column of ones serve all its steps."""
 
     def __init__(self, kernel: Dense, into: list[Affine], x: list[Affine], samples: int) -> None:
         self.loss, self.into, self.x = kernel.loss, into, x
@@ -131,12 +128,20 @@ class _Pass:
         if self.down:
             torch.bmm(self.residual_BbC, last.weight, out=self.down[-1][3])
         into.weight.baddbmm_(d_BCb, h_BbD, alpha=scale)
-        into.column.baddbmm_(d_BCb, self.ones_Bb1, alpha=scale)
+        self._add_sum(into.column, d_BCb, 2, scale)
         for i in range(len(self.down) - 1, -1, -1):
             into, backward, h, d_BbH, d_BHb = self.down[i]
             backward(d_BbH, h)
             if i:
                 torch.bmm(d_BbH, self.x[i].weight, out=self.down[i - 1][3])
             into.weight.baddbmm_(d_BHb, self.down[i - 1][2] if i else first_BbD, alpha=scale)
-            into.row.baddbmm_(self.ones_B1b, d_BbH, alpha=scale)
+            self._add_sum(into.row, d_BbH, 1, scale)
         return out
+
+    def _add_sum(self, bias: Tensor, d: Tensor, samples: int, scale: float) -> None:
+        """``bias += scale · Σ d`` over the axis of the samples: one call as a product with ones, and a sum for the compiler,
+        which fuses it with what stands beside it."""
+        if torch.compiler.is_compiling():
+            bias.add_(d.sum(samples, keepdim=True), alpha=scale)
+        else:
+            bias.baddbmm_(*((self.ones_B1b, d) if samples == 1 else (d, self.ones_Bb1)), alpha=scale)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -40,6 +41,20 @@ class Scores:
     score_B: Tensor | None = None
 
 
+def _worth_checking(guards: Sequence[Any]) -> list[bool]:
+    """Which of the compiler's conditions for using a compiled step again are looked at each time: the tensors, and whether
+    an optional one is there. A learner's own parts never change, and checking them all took as long as a step."""
+    return [isinstance(g.value, Tensor) or g.value is None for g in guards]
+
+
+# Without the wrapper in C++, the time that fusing saves goes into calling the fused kernels from Python.
+COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
+    "cpp_wrapper": True,
+    "size_asserts": False,
+    "guard_filter_fn": _worth_checking,
+}
+
+
 class Train(Protocol):
     """Score and learn a batch: the rows after it, and the scores. ``slots`` are changed in place."""
 
@@ -57,8 +72,7 @@ class Learner:
         self._steps = self._descend if optimizer.plain and clip is None else self._optimise
         self.train: Train = self._train
         if compiled:
-            # without the wrapper in C++ the time saved by fusing goes into calling the kernels from Python
-            self._compiled = torch.compile(self._train, fullgraph=True, dynamic=False, options={"cpp_wrapper": True})
+            self._compiled = torch.compile(self._train, fullgraph=True, dynamic=False, options=COMPILER)
             self.train = self._train_compiled
 
     def _train(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Scores]:
