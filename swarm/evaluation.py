@@ -33,15 +33,15 @@ class Examiner:
     def __init__(self, kernel: Kernel, loss: Loss, outputs: int) -> None:
         self.kernel, self.loss, self.outputs = kernel, loss, outputs
 
-    def examine(self, x_BP: Tensor, x_T: Tensor, y_T: Tensor, devices: int) -> BlockEvaluation:
-        """The first ``devices`` rows (what follows is padding) on T samples with labels ``[T]`` or targets ``[T, C]``."""
+    def examine(self, x_BP: Tensor, x_T: Tensor, y_T: Tensor) -> BlockEvaluation:
+        """The devices on T samples with labels ``[T]`` or targets ``[T, C]``."""
         losses, hits, votes = [], [], []
         parts = Parts(self.kernel.layout, len(x_BP), x_BP)
         parts.load(x_BP)
         for start in range(0, len(x_T), SAMPLES_AT_ONCE):
             x, y = x_T[start : start + SAMPLES_AT_ONCE], y_T[start : start + SAMPLES_AT_ONCE]
             target = self.loss.encode(y, self.outputs, x_BP.dtype)
-            out = self.kernel.outputs(parts.views, x.expand(len(x_BP), *x.shape))[:devices]
+            out = self.kernel.outputs(parts.views, x.expand(len(x_BP), *x.shape))
             losses.append(self.loss.value(out, target).sum(1))
             if self.loss.classification:
                 hits.append(self.loss.right(out, target) @ target.T)

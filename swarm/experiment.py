@@ -174,7 +174,7 @@ class Experiment:
         size = self.settings.engine.get("block", "auto")
         if size == "auto":
             return Blocks.auto(self.settings.devices, self.layout.width)
-        return Blocks(self.settings.devices, min(int(size), self.settings.devices))
+        return Blocks.of_size(self.settings.devices, int(size))
 
     def _check_mixing(self) -> None:
         if "mix" not in self.protocol.phases:

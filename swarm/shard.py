@@ -53,10 +53,6 @@ class Shard:
         y = torch.as_tensor(data.y).to(e.device)
         self.y_S = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
         self._rows = [rows for _, rows in e.blocks.slices(blocks)]
-        start, stop = (np.array([getattr(rows, end) for rows in self._rows])[:, None] for end in ("start", "stop"))
-        place = np.arange(e.blocks.size)
-        # row numbers, block after block; a block that is not full repeats its first row
-        self._padded_rows = (start + place * (start + place < stop)).reshape(-1)
         self.examiner = Examiner(e.learner.kernel, e.loss, e.outputs)
 
     # --- learn -------------------------------------------------------------------------------------------------------
@@ -67,15 +63,12 @@ class Shard:
         start, n = e.protocol.start(self.state), len(self.devices)
         loss, seen, score = found = start.new_zeros(3, n)
         for rows, batch in self._batches():
-            size = rows.stop - rows.start
-            slots = {k: self._padded(v[rows]) for k, v in self.optimizer_slots.items()}
-            learnt, scores = e.learner.train(self._padded(start[rows]), slots, batch, lr)
-            self.state.x[rows] = e.protocol.learned(self.state.x[rows], start[rows], learnt[:size])
-            for name, value in slots.items() if size < e.blocks.size else ():  # a full block's were changed in place
-                self.optimizer_slots[name][rows] = value[:size]
-            loss[rows] = scores.loss_B[:size]
+            slots = {name: values[rows] for name, values in self.optimizer_slots.items()}  # changed in place
+            learnt, scores = e.learner.train(start[rows], slots, batch, lr)
+            self.state.x[rows] = e.protocol.learned(self.state.x[rows], start[rows], learnt)
+            loss[rows] = scores.loss_B
             if scores.seen_B is not None and scores.score_B is not None:
-                seen[rows], score[rows] = scores.seen_B[:size], scores.score_B[:size]
+                seen[rows], score[rows] = scores.seen_B, scores.score_B
         steps_n = e.local_steps_N[self.devices]
         self.steps_n = self.steps_n + steps_n
         self.state.scratch.clear()
@@ -84,38 +77,38 @@ class Shard:
         return Learnt(losses, seen_n, score_n, steps_n, finite)
 
     def _batches(self) -> Iterator[tuple[slice, Batch]]:
-        """Each block with its next samples; the last block is padded with copies of its first device.
+        """Each block with its next samples.
 
         Positions of many blocks are drawn in one call, integers being the same in any company. What is computed with has
         the shape that its own block gives it.
         """
-        e, size = self.experiment, self.experiment.blocks.size
+        e = self.experiment
         steps_n = e.local_steps_N[self.devices]
-        together = max(1, SAMPLES_AT_ONCE // (size * int(steps_n.max()) * e.stream.batch))
+        together = max(1, SAMPLES_AT_ONCE // (e.blocks.size * int(steps_n.max()) * e.stream.batch))
         for i in range(0, len(self._rows), together):
             some = self._rows[i : i + together]
-            index = self._padded_rows[i * size : (i + together) * size]
-            steps = steps_n[index]
-            draw = e.stream.draw(self.devices[index], self.steps_n[index], int(steps.max()))
+            group = slice(some[0].start, some[-1].stop)
+            compiled = (
+                e.settings.compute.compile
+            )  # for a number of steps: all blocks take the same, some of them masked
+            longest = int((e.local_steps_N if compiled else steps_n[group]).max())
+            draw = e.stream.draw(self.devices[group], self.steps_n[group], longest)
             sample = torch.as_tensor(draw.sample_BKb, device=e.device)
             target = e.loss.encode(self._gather(self.y_S, sample), e.outputs, e.dtype)
-            done = torch.as_tensor(self.steps_n[index], device=e.device)
-            least, most = steps.reshape(-1, size).min(1), steps.reshape(-1, size).max(1)
-            new = draw.first_BKb.reshape(len(some), -1).max(1)
-            for j, rows in enumerate(some):
-                part, k = slice(j * size, (j + 1) * size), int(most[j])
-                first = torch.as_tensor(draw.first_BKb[part, :k], device=e.device) if new[j] else None
-                active = torch.as_tensor(np.arange(k) < steps[part, None], device=e.device) if least[j] < k else None
+            done = torch.as_tensor(self.steps_n[group], device=e.device)
+            begins = [rows.start - group.start for rows in some]
+            least, most = (of.reduceat(steps_n[group], begins) for of in (np.minimum, np.maximum))
+            most = np.full_like(most, longest) if compiled else most
+            new = np.logical_or.reduceat(draw.first_BKb.reshape(len(sample), -1).any(1), begins)
+            for rows, begin, k, fewest, fresh in zip(some, begins, most.tolist(), least.tolist(), new, strict=True):
+                part = slice(begin, begin + rows.stop - rows.start)
+                first = torch.as_tensor(draw.first_BKb[part, :k], device=e.device) if fresh else None
+                active = torch.as_tensor(np.arange(k) < steps_n[rows, None], device=e.device) if fewest < k else None
                 yield rows, Batch(self._gather(self.x_S, sample[part, :k]), target[part, :k], first, active, done[part])
 
     @staticmethod
     def _gather(values_S: Tensor, sample_BKb: Tensor) -> Tensor:
         return values_S.index_select(0, sample_BKb.reshape(-1)).view(*sample_BKb.shape, *values_S.shape[1:])
-
-    def _padded(self, values: Tensor) -> Tensor:
-        """A block's rows, filled up to the block size with copies of the first."""
-        missing = self.experiment.blocks.size - len(values)
-        return torch.cat([values, values[:1].expand(missing, -1)]) if missing else values
 
     # --- exchange ----------------------------------------------------------------------------------------------------
 
@@ -167,8 +160,7 @@ class Shard:
         x_T, y_T = self.x_S[index], self.y_S[index]
         for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
-                work = self._padded(self.state.x[rows])
-                yield block, self.examiner.examine(work, x_T, y_T, rows.stop - rows.start)
+                yield block, self.examiner.examine(self.state.x[rows], x_T, y_T)
 
     def squared_distances(self, mean_P: Tensor) -> Floats:
         """‖x_i − x̄‖² of every device."""

@@ -172,7 +172,7 @@ class Simulation:
         y = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
         with torch.inference_mode():
             row = row_P.to(device, e.dtype).unsqueeze(0)
-            found = Examiner(e.learner.kernel, e.loss, e.outputs).examine(row, x.to(device), y.to(device), 1)
+            found = Examiner(e.learner.kernel, e.loss, e.outputs).examine(row, x.to(device), y.to(device))
         loss, hits = (v.double().cpu().numpy() for v in (found.loss_B, found.hits_BC))
         return Evaluation(np.zeros(0, np.int64), loss, hits, None)
 

@@ -90,28 +90,43 @@ class Parts:
 
 @dataclass(frozen=True)
 class Blocks:
-    """The devices 0…N−1 cut into blocks of a fixed size: the unit that trains together and that a shard owns whole.
+    """The devices 0…N−1 cut into blocks of equal size, to one device: the unit that trains together and that a shard owns
+    whole.
 
-    Results depend on the block size (it shapes the batched kernels), never on which shard holds which block.
+    Results depend on the blocks (they shape the batched kernels), never on which shard holds which block.
     """
 
     devices: int
-    size: int
+    count: int
+
+    @classmethod
+    def of_size(cls, devices: int, most: int) -> Blocks:
+        """As few blocks as hold ``most`` devices each."""
+        return cls(devices, -(-devices // most))
 
     @classmethod
     def auto(cls, devices: int, width: int) -> Blocks:
-        """A size that keeps a block's parameters in a core's cache and leaves at least 16 blocks to share out.
+        """Blocks whose parameters fit a core's cache, at least 16 of them to share out where there are as many devices.
 
         A pure function of the number of devices and of parameters, so that the numbers do not depend on the machine.
         """
-        in_cache = max(1, 500_000 // max(width, 1))
-        return cls(devices, min(in_cache, max(1, devices // 16), 32))
+        most = max(1, min(500_000 // max(width, 1), 32))
+        return cls(devices, max(-(-devices // most), min(16, devices)))
+
+    @property
+    def size(self) -> int:
+        """Devices of the largest block."""
+        return -(-self.devices // self.count)
 
     def __len__(self) -> int:
-        return -(-self.devices // self.size)
+        return self.count
+
+    def first(self, block: int) -> int:
+        """The first device of a block; of block ``count``, N."""
+        return block * self.devices // self.count
 
     def devices_of(self, block: int) -> npt.NDArray[np.int64]:
-        return np.arange(block * self.size, min((block + 1) * self.size, self.devices), dtype=np.int64)
+        return np.arange(self.first(block), self.first(block + 1), dtype=np.int64)
 
     def spread(self, shards: int) -> list[npt.NDArray[np.int64]]:
         """Block ids for each of ``shards`` workers: contiguous, sizes differing by one block at most."""
@@ -121,7 +136,7 @@ class Blocks:
         """For a shard that holds ``blocks`` one after the other: (block id, its rows in the shard)."""
         start = 0
         for block in blocks:
-            stop = start + min((int(block) + 1) * self.size, self.devices) - int(block) * self.size
+            stop = start + self.first(int(block) + 1) - self.first(int(block))
             yield int(block), slice(start, stop)
             start = stop
 

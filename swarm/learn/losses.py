@@ -54,7 +54,7 @@ class CrossEntropy(Loss):
         return torch.softmax(out_BCb, -2, out=into).sub_(target_BCb)
 
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        return functional.log_softmax(out_BCb, -2).mul_(target_BCb).sum(-2).neg_()
+        return -(functional.log_softmax(out_BCb, -2) * target_BCb).sum(-2)
 
 
 class _Regression(Loss):
