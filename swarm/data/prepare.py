@@ -100,7 +100,7 @@ def prepare(
     if limit is not None:
         train_ids = _limited(train_ids, limit, strata, keys)
     dataset = Dataset(
-        x=rescale(x, train_ids, scale, samples.one_scale),
+        x=on_cache_lines(rescale(x, train_ids, scale, samples.one_scale)),
         y=samples.y.astype(np.int64) if samples.classes else samples.y.astype(np.float32),
         classes=samples.classes,
         owner=samples.owner,
@@ -110,6 +110,21 @@ def prepare(
     )
     validate(dataset, samples.origin, samples.columns)
     return dataset
+
+
+def on_cache_lines(x: Floats) -> Floats:
+    """``x``, copied if need be to memory that begins on a cache line.
+
+    NumPy's large arrays begin 16 bytes behind one: fetching a sample then touches a line more, which made a round of 100
+    small devices up to a tenth longer.
+    """
+    if x.ctypes.data % 64 == 0:
+        return x
+    memory = np.empty(x.nbytes + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    copy: Floats = memory[begin : begin + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy
 
 
 def _limited(train: Ints, limit: int, strata: npt.NDArray[np.generic] | None, keys: Keys) -> Ints:

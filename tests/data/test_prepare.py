@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from swarm.data.apportion import apportion
 from swarm.data.dataset import Dataset, Holdings, label_mix, validate
 from swarm.data.digits import Digits
-from swarm.data.prepare import Samples, prepare, split
+from swarm.data.prepare import Samples, on_cache_lines, prepare, split
 from swarm.errors import ConfigError
 from swarm.rng import Keys
 
@@ -166,3 +166,14 @@ def test_holdings_and_label_mix() -> None:
 def test_dataset_features() -> None:
     empty = np.zeros(0, np.int64)
     assert Dataset(np.zeros((2, 1, 8, 8), np.float32), empty, 2, None, empty, empty, empty).features == (1, 8, 8)
+
+
+def test_samples_begin_on_a_cache_line_whatever_they_came_in() -> None:
+    for shift in range(0, 64, 4):
+        raw = np.zeros(4 * 100 + 128, np.uint8)
+        begin = -raw.ctypes.data % 64 + shift
+        x = raw[begin : begin + 400].view(np.float32).reshape(20, 5)
+        x[...] = np.arange(100).reshape(20, 5)
+        found = on_cache_lines(x)
+        assert found.ctypes.data % 64 == 0
+        assert np.array_equal(found, x)
