@@ -10,7 +10,7 @@ from swarm.errors import ConfigError
 from swarm.folder import Folder
 from swarm.report import write_report
 from swarm.settings import Settings
-from swarm.study import Study
+from swarm.study import Study, settled
 from swarm.track.base import Fanout
 from swarm.track.console import ConsoleSink, print_summary
 from swarm.track.jsonl import JsonlSink
@@ -37,7 +37,7 @@ def run(cfg: Any, folder: str | Path, study: Study | None = None) -> Result:
 
     ``study`` saves doing the checks again for a config that has passed them.
     """
-    settings = Settings.parse(cfg)
+    settings = settled(Settings.parse(cfg))
     if study is None or study.settings != settings:
         study = Study.prepare(settings)
     home = Folder.create(Path(folder), settings)
@@ -51,7 +51,9 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     path = Path(folder)
     home, config = Folder.open(path)
     old = Settings.parse(config)
-    new = Settings.parse(_overridden(config, overrides))
+    new = settled(Settings.parse(_overridden(config, overrides)))
+    if new.engine.get("block") != old.engine.get("block"):
+        raise ConfigError("engine", new.engine, f"needs blocks of {new.engine.get('block')}, but the run has others")
     if new.rounds < old.rounds:
         raise ConfigError(
             "rounds", new.rounds, f"is fewer than the {old.rounds} of the run; only a larger number can be resumed"

@@ -1,0 +1,112 @@
+"""The same bits from Ray actors as in one process, however many there are and whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from swarm.engine.ray.engine import RayEngine
+from swarm.rng import Keys
+from swarm.simulation import Simulation
+from swarm.study import Study
+from tests.support import prepared
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+CASES = {
+    "dpsgd": ("topology=small_world",),
+    "as published, time-varying": ("topology=one_peer_exponential", "protocol=dpsgd_published", "optimizer=adamw"),
+    "a server": ("protocol=fedavg", "topology=none", "protocol.shares=samples"),
+    "everybody with everybody": ("topology=complete",),
+    "nobody with anybody": ("topology=none", "optimizer=momentum"),
+    "each its own start, in float64": ("topology=ring", "init=independent", "compute.dtype=float64"),
+    "only some are linked": ("topology=star", "evaluate.sample=4", "evaluate.every=3", "checkpoint.every=2"),
+    "consensus": ("scenario=consensus", "protocol=averaging", "init=independent", "topology=ring"),
+    "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
+}  # fmt: skip
+
+
+@contextmanager
+def unchanged_environment() -> Iterator[None]:
+    def environment() -> dict[str, str]:
+        """Without what pytest and the libraries that Ray imports set."""
+        return {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "KMP_"))}
+
+    before = environment()
+    yield
+    assert environment() == before
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[RayEngine]:
+    """One Ray for all that only need some actors."""
+    with unchanged_environment(), RayEngine() as made:
+        yield made
+
+
+def _study(*overrides: str) -> Study:
+    return prepared("devices=11", "rounds=6", *overrides)
+
+
+def _played(study: Study, engine: Any) -> tuple[list[dict[str, Any]], list[Any], dict[str, Any]]:
+    """All records, the snapshot at the end, and what the engine says of itself."""
+    arm = study.arms[0]
+    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+        every = running.experiment.settings.checkpoint.every
+        found = []
+        for record in running.records(running.experiment.settings.rounds):
+            found.append({k: v for k, v in record.values.items() if k != "wall_s"})
+            if every and running.round % every == 0:
+                running.checkpoint()
+        return found, [(k, v.numpy().tobytes()) for k, v in running.engine.snapshot().items()], engine.describe()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_actors_do_not_change_a_bit(engine: RayEngine, case: str) -> None:
+    study = _study("engine.block=2", *CASES[case])
+    records, rows, _ = _played(study, study.engine())
+    for actors in (1, 2, 5):
+        engine.actors = actors
+        found, same, said = _played(study, engine)
+        assert said["actors"] == actors == len(set(said["pids"]))
+        assert found == records
+        assert same == rows
+
+
+def test_an_actor_for_each_device(engine: RayEngine) -> None:
+    study = _study("engine.block=1", "topology=ring")
+    engine.actors = "per_device"
+    found, rows, said = _played(study, engine)
+    assert (found, rows) == _played(study, study.engine())[:2]
+    assert said["actors"] == 11
+    assert said["edges_cut"] == said["edges"] == 22
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_a_killed_actor_costs_no_bit(engine: RayEngine, case: int) -> None:
+    study = _study(
+        "engine.block=2", "rounds=30", "checkpoint.every=4", "evaluate.every=3", "topology=one_peer_exponential"
+    )
+    records, rows, _ = _played(study, study.engine())
+    engine.actors = 3
+    arm, draw = study.arms[0], Keys(0, "kill").uniform(case, 0, 2)
+    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+        victim = engine.describe()["pids"][int(draw[0] * 3)]
+        timer = threading.Timer(0.6 * float(draw[1]), os.kill, (victim, signal.SIGKILL))
+        found = []
+        for record in running.records(30):
+            found.append({k: v for k, v in record.values.items() if k != "wall_s"})
+            if running.round == 1:
+                timer.start()
+            if running.round and running.round % 4 == 0:
+                running.checkpoint()
+        timer.join()
+        assert [(k, v.numpy().tobytes()) for k, v in running.engine.snapshot().items()] == rows
+        assert found == records
+        assert engine.describe()["deaths"] == 1
+        assert victim not in engine.describe()["pids"]
