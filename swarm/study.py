@@ -33,7 +33,7 @@ from swarm.track.base import Sink, Tracker
 from swarm.track.jsonl import plain
 
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
-PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "wandb")
+PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "ray", "wandb")
 Say = Callable[[str], None]
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from swarm.engine.ray.actor import Host
+from swarm.engine.ray.cluster import ClusterError
+from swarm.engine.ray.crew import StuckError
 from swarm.engine.ray.engine import RayEngine
 from swarm.rng import Keys
 from swarm.simulation import Simulation
@@ -110,3 +114,60 @@ def test_a_killed_actor_costs_no_bit(engine: RayEngine, case: int) -> None:
         assert found == records
         assert engine.describe()["deaths"] == 1
         assert victim not in engine.describe()["pids"]
+
+
+def test_a_death_between_two_runs_is_mended_too(engine: RayEngine) -> None:
+    study = _study("engine.block=2")
+    engine.actors = 2
+    _, rows, said = _played(study, engine)
+    os.kill(said["pids"][1], signal.SIGKILL)
+    time.sleep(0.5)
+    _, same, again = _played(study, engine)
+    assert same == rows
+    assert again["pids"][0] == said["pids"][0]
+    assert again["pids"][1] != said["pids"][1]
+
+
+def test_a_restart_storm_ends_with_the_cause(engine: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = _study("engine.block=2", "rounds=50")
+    engine.actors = 2
+    monkeypatch.setattr(engine, "restarts", 0)
+    arm = study.arms[0]
+    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+        os.kill(engine.describe()["pids"][0], signal.SIGKILL)
+        with pytest.raises(ClusterError, match=r"actors died 1 times since round 0, the last one with: .*died"):
+            list(running.records(50))
+
+
+def test_a_stuck_actor_is_named(engine: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = _study("engine.block=2", "rounds=50")
+    engine.actors = 2
+    arm = study.arms[0]
+    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+        stuck = engine.describe()["pids"][1]
+        list(engine.advance(2))
+        monkeypatch.setattr("swarm.engine.ray.crew.LEAST_SECONDS", 1.0)
+        os.kill(stuck, signal.SIGSTOP)
+        try:
+            text = rf"actor 1 \(process {stuck}, devices .*\) has not finished within \d+ s: round 3 \(learn\)"
+            with pytest.raises(StuckError, match=text):
+                list(running.engine.advance(9))
+        finally:
+            os.kill(stuck, signal.SIGCONT)
+
+
+def test_the_data_are_read_in_place(engine: RayEngine) -> None:
+    """Every actor's samples are the object store's own memory: read-only, and not part of the actor's."""
+    study = _study("engine.block=2")
+    engine.actors = 2
+    _played(study, engine)
+    assert engine.cluster is not None
+    with Simulation(study.experiment(study.arms[0], study.settings), engine):
+
+        def found(host: Host) -> tuple[bool, bool]:
+            own = host._own()
+            x = own.experiment.plan.dataset.x
+            return x.flags.writeable, x.ctypes.data == own.x_S.data_ptr()
+
+        answers = [m.handle.__ray_call__.remote(found) for m in engine.crew.members[:2]]
+        assert engine.cluster.ray.get(answers) == [(False, True)] * 2

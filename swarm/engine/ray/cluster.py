@@ -16,11 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
-from swarm.engine.prefork import ForkServer, PreforkError, available
+from swarm.engine.prefork import LONGEST_SOCKET, ForkServer, PreforkError, available
 from swarm.errors import ConfigError, SwarmError
 
 OLDEST = (2, 55)
 CONNECT_SECONDS = 20.0
+SOCKET_BELOW = 70  # bytes that Ray adds to its temporary folder for its longest socket
 LOOPBACK = "127.0.0.1"
 # Read by Ray when it is imported, or by the processes it starts.
 SETTINGS = {
@@ -78,6 +79,8 @@ class Cluster:
     def _start(self, stack: ExitStack) -> None:
         stack.enter_context(_environment({**SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}))
         folder = self._fork_server(stack) or stack.enter_context(_folder())
+        if len(os.fsencode(folder / "ray")) + SOCKET_BELOW > LONGEST_SOCKET:
+            raise ClusterError(f"{folder} is too long for a socket: point TMPDIR to a shorter folder")
         ray = self._import(stack)
         arguments = {
             "address": "local",  # never one that happens to run
@@ -111,7 +114,7 @@ class Cluster:
         if self.server is not None:
             return self.server.folder
         self.prefork = False
-        warnings.warn(f"actors are ordinary Ray workers, seven times as large: {self.why_not}", stacklevel=2)
+        warnings.warn(f"actors are ordinary Ray workers, five times as large: {self.why_not}", stacklevel=2)
         return None
 
     def _connect(self, stack: ExitStack, address: str) -> None:

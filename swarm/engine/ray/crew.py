@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,10 @@ EACH_SECONDS = 10.0  # … and for each one more: ordinary workers on a busy cor
 PATIENCE = 20.0  # times the slowest round so far
 LEAST_SECONDS = 60.0
 FIRST_SECONDS = 600.0  # before any round has been seen
+
+
+# Ray's names for what is gone with a process or a machine
+LOST = ("RayActorError", "ObjectLostError", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError")
 
 
 class StuckError(SwarmError):
@@ -106,8 +109,7 @@ class Crew:
             raise self._stuck(calls, limit) from None
         except errors.RayError as error:
             cause = getattr(error, "cause", None) or error
-            lost = (errors.RayActorError, errors.ObjectLostError, errors.WorkerCrashedError, errors.OutOfMemoryError)
-            if isinstance(cause, lost):
+            if isinstance(cause, tuple(getattr(errors, name) for name in LOST)):
                 raise FaultError(" ".join(str(cause).split())[:500]) from None
             if isinstance(cause, SwarmError):
                 raise cause from None
@@ -125,10 +127,3 @@ class Crew:
         return StuckError(
             f"actor {m.number} (process {m.pid}, devices {m.devices}) has not finished within {limit:.0f} s: {guilty.words}"
         )
-
-
-def timed(work: Callable[[], Any]) -> float:
-    """Seconds that ``work`` takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

@@ -120,7 +120,10 @@ class RayEngine(Engine):
         self.seconds: Counter[str] = Counter(dict.fromkeys(TIMED, 0.0))
         self.deaths = 0
         self._set_point(0, None)
-        self._gather([self._begin(i) for i in range(count)])
+        try:
+            self._gather([self._begin(i) for i in range(count)])
+        except FaultError as fault:  # one that died while it waited for this
+            self._recover(fault)
 
     def stop(self) -> None:
         if self.cluster is None:
