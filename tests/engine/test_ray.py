@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -171,3 +172,44 @@ def test_the_data_are_read_in_place(engine: RayEngine) -> None:
 
         answers = [m.handle.__ray_call__.remote(found) for m in engine.crew.members[:2]]
         assert engine.cluster.ray.get(answers) == [(False, True)] * 2
+
+
+def test_a_checkpoint_fits_any_number_of_actors(engine: RayEngine) -> None:
+    study = _study("engine.block=2", "optimizer=adamw", "topology=one_peer_exponential")
+    arm = study.arms[0]
+    _, rows, _ = _played(study, study.engine())
+    saved = None
+    for actors, until in ((2, 2), (5, 4), (1, 6)):
+        engine.actors = actors
+        with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+            if saved is not None:
+                running.restore(saved)
+            list(running.records(until))
+            saved = running.checkpoint()
+            last = [(k, v.numpy().tobytes()) for k, v in running.engine.snapshot().items()]
+    assert last == rows
+
+
+def test_rows_do_not_pass_through_the_driver(engine: RayEngine) -> None:
+    """What a round brings to the driver is the same for a model thirty times as large."""
+    sizes = []
+    for hidden in ("[8]", "[256]"):
+        study = _study("engine.block=2", f"model.hidden={hidden}", "protocol=fedavg", "evaluate.accuracy=false")
+        engine.actors = 3
+        with Simulation(study.experiment(study.arms[0], study.settings), engine) as running:
+            got: list[int] = []
+            gather = engine.crew.gather
+
+            def counted(calls: Any, seconds: Any = None, gather: Any = gather, got: list[int] = got) -> list[Any]:
+                found: list[Any] = gather(calls, seconds)
+                got.append(sum(len(pickle.dumps(one)) for one in found))
+                return found
+
+            engine.crew.gather = counted  # type: ignore[method-assign]
+            try:
+                list(engine.advance(6))
+            finally:
+                engine.crew.gather = gather  # type: ignore[method-assign]
+            sizes.append(sum(got))
+            assert running.round == 0
+    assert abs(sizes[1] - sizes[0]) < 0.01 * sizes[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ def played(study, lose=None):
 losses, hashed, _ = played(prepared(*same))
 nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
 others = [nodes.add_node(num_cpus=1) for _ in range(2)]
-study = prepared(*same, "engine=ray", "engine.actors=6", f"engine.address={nodes.address}")
+study = prepared(*same, "engine=ray", "engine.actors=3", f"engine.address={nodes.address}")
 again, same_hash, said = played(study, others[0])
 assert again == losses
 assert same_hash == hashed
@@ -48,7 +49,13 @@ nodes.shutdown()
 
 
 def test_a_lost_node_costs_no_bit() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:  # short: sockets live below it
+        _run(folder)
+
+
+def _run(folder: str) -> None:
     environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "PYTHONPATH": str(ROOT)}
+    environment["RAY_TMPDIR"] = folder
     environment |= {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE

@@ -90,13 +90,17 @@ def test_a_whole_study_on_one_ray(tmp_path: Path, short: Path) -> None:
     assert not list(short.iterdir())
 
 
-def test_a_run_of_one_process_goes_on_in_actors(tmp_path: Path) -> None:
-    same = ("devices=11", "engine.block=2", "optimizer=adamw")
-    whole = run(tmp_path / "whole", *same, "rounds=6")
-    run(tmp_path / "cut", *same, "rounds=3", "horizon=6")
-    resumed = swarm.resume(tmp_path / "cut", {"rounds": 6, "engine.actors": 3, "engine": "ray"}).summary
+def test_a_run_can_go_on_in_another_engine(tmp_path: Path) -> None:
+    """With the blocks it has: its actors were one a device."""
+    settings = prepared("engine=ray", "engine.actors=per_device").settings
+    assert settings.engine["block"] == 1
+    whole = run(tmp_path / "whole", "engine.block=1", "rounds=6")
+    run(tmp_path / "cut", "engine.block=1", "rounds=3", "horizon=6")
+    resumed = swarm.resume(tmp_path / "cut", {"engine.shards": 3, "rounds": 6, "engine": "local"}).summary
     assert resumed["arms"]["swarm"]["params_sha256"] == whole["arms"]["swarm"]["params_sha256"]
-    assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
+    assert resumed["engine"]["shards"] == 3
+    with pytest.raises(ConfigError, match=r"engine=nowhere"):
+        swarm.resume(tmp_path / "cut", {"rounds": 7, "engine": "nowhere"})
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])

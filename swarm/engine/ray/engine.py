@@ -126,6 +126,7 @@ class RayEngine(Engine):
             self._recover(fault)
 
     def stop(self) -> None:
+        torch.set_flush_denormal(False)  # the process is its caller's again
         if self.cluster is None:
             return
         if not self.kept:
@@ -137,7 +138,6 @@ class RayEngine(Engine):
 
     def _close(self) -> None:
         cluster, self.cluster = self.cluster, None
-        torch.set_flush_denormal(False)  # the process is its caller's again
         if cluster is not None:
             # every reference goes before the Ray does that it belongs to
             for name in ("crew", "cast", "holdings", "_shared", "_turns"):
