@@ -62,7 +62,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
         train = settings.train.model_copy(
             update={"local_steps": count, "local_epochs": None, "batch": samples // count}
         )
-        engine = {**settings.engine, "block": "auto", "shards": 1}
+        engine = {**settings.engine, "block": "auto"}
         variants.append(
             _with(
                 settings,

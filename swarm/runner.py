@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from swarm.build import option
 from swarm.errors import ConfigError
 from swarm.folder import Folder
 from swarm.report import write_report
 from swarm.settings import Settings
-from swarm.study import Study
+from swarm.study import Study, settled
 from swarm.track.base import Fanout
 from swarm.track.console import ConsoleSink, print_summary
 from swarm.track.jsonl import JsonlSink
@@ -37,7 +38,7 @@ def run(cfg: Any, folder: str | Path, study: Study | None = None) -> Result:
 
     ``study`` saves doing the checks again for a config that has passed them.
     """
-    settings = Settings.parse(cfg)
+    settings = settled(Settings.parse(cfg))
     if study is None or study.settings != settings:
         study = Study.prepare(settings)
     home = Folder.create(Path(folder), settings)
@@ -46,12 +47,14 @@ def run(cfg: Any, folder: str | Path, study: Study | None = None) -> Result:
 
 
 def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
-    """Go on with the run in ``folder`` under its own config, of which only ``rounds`` (not fewer), ``engine.*`` except
-    ``block``, and ``tracker.*`` may change. A run that is finished already is returned as it is."""
+    """Go on with the run in ``folder`` under its own config, of which only ``rounds`` (not fewer), ``engine``, ``engine.*``
+    except ``block``, and ``tracker.*`` may change. A run that is finished already is returned as it is."""
     path = Path(folder)
     home, config = Folder.open(path)
     old = Settings.parse(config)
-    new = Settings.parse(_overridden(config, overrides))
+    new = settled(Settings.parse(_overridden(config, overrides)))
+    if new.engine.get("block") != old.engine.get("block"):
+        raise ConfigError("engine", new.engine, f"needs blocks of {new.engine.get('block')}, but the run has others")
     if new.rounds < old.rounds:
         raise ConfigError(
             "rounds", new.rounds, f"is fewer than the {old.rounds} of the run; only a larger number can be resumed"
@@ -74,8 +77,11 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
 
 def _overridden(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """The config with the overrides laid in; a key that may not change on resume is refused by name."""
-    changed = dict(config)
-    for key, value in overrides.items():
+    changed, rest = dict(config), dict(overrides)
+    if "engine" in rest:  # another one altogether; the block size is part of the results and stays
+        blocks = {key: value for key, value in config["engine"].items() if key == "block"}
+        changed["engine"] = {**option("engine", str(rest.pop("engine"))), **blocks}
+    for key, value in rest.items():
         section, _, name = key.partition(".")
         allowed = key == "rounds" or (section in ("engine", "tracker") and name and key != "engine.block")
         if not allowed:

@@ -149,7 +149,7 @@ class Shard:
 
     def receive_mean(self, phase: int, mean_P: Tensor) -> None:
         """Every device receives the same averaged row."""
-        rows = mean_P.to(self.state.x).expand(len(self.devices), -1).contiguous()
+        rows = mean_P.to(self.state.x).repeat(len(self.devices), 1)  # never the mean itself: rows are written to
         self.experiment.protocol.receive(phase, self.state, rows)
 
     # --- look --------------------------------------------------------------------------------------------------------

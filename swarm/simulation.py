@@ -57,12 +57,13 @@ class Simulation:
 
         Raises :class:`DivergedError` in the round in which a device's parameters or loss stop being finite.
         """
-        evaluate = self.experiment.settings.evaluate
+        s = self.experiment.settings
         last = time.perf_counter()
         if self.round == 0:
             yield self._record(None, evaluated=True, last=last)
         while self.round < until:
-            stop = min(until, (self.round // evaluate.every + 1) * evaluate.every)
+            pauses = [every for every in (s.evaluate.every, s.checkpoint.every) if every]
+            stop = min(until, *((self.round // every + 1) * every for every in pauses))
             last = time.perf_counter()
             for happened in self.engine.advance(stop):
                 self.learning_seconds += time.perf_counter() - last
@@ -70,8 +71,11 @@ class Simulation:
                 if bad.any():
                     raise DivergedError(int(bad.argmax()), happened.round)
                 self._count(happened)
-                yield self._record(happened, evaluated=self.round in (stop, until), last=last)
+                yield self._record(happened, evaluated=self._due(until), last=last)
                 last = time.perf_counter()
+
+    def _due(self, until: int) -> bool:
+        return self.round == until or self.round % self.experiment.settings.evaluate.every == 0
 
     def _count(self, happened: RoundRecord) -> None:
         self.round = happened.round

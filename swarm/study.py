@@ -33,7 +33,7 @@ from swarm.track.base import Sink, Tracker
 from swarm.track.jsonl import plain
 
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
-PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "wandb")
+PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "ray", "wandb")
 Say = Callable[[str], None]
 
 
@@ -74,10 +74,9 @@ class Study:
 
         Raises :class:`ConfigError` for whatever cannot work.
         """
-        s = settings
+        s = settings = settled(settings)
         context = {"devices": s.devices, "seed": s.seed}
         scenario = build(s.scenario, Scenario, "scenario", s.plugins)
-        build(s.engine, Engine, "engine", s.plugins)  # its block size is needed below, and has to be one
         if s.evaluate.sample is not None and s.evaluate.sample > s.devices:
             raise ConfigError("evaluate.sample", s.evaluate.sample, f"must be null or at most devices={s.devices}")
         try:
@@ -92,14 +91,14 @@ class Study:
         except ConfigError as error:
             raise error.under("partition") from None
         draft = cls(s, scenario, dataset, holdings, ())
-        steps = int(Experiment(Plan(s, dataset, holdings)).local_steps_N.sum())
+        experiment = Experiment(Plan(s, dataset, holdings))
+        draft.engine().check(experiment)
+        steps = int(experiment.local_steps_N.sum())
         study = replace(draft, arms=tuple(scenario.arms(s, steps)))
         for arm in study.arms:
             _require_validation(arm, s, dataset)
             for variant in arm.variants:
-                experiment = study.experiment(arm, variant)
-                require_memory(experiment)
-                study.engine(variant).check(experiment)
+                require_memory(study.experiment(arm, variant))
         study.tracker(Path(), "check")
         return study
 
@@ -117,13 +116,13 @@ class Study:
             holdings = Holdings(pooled, np.array([0, len(pooled)]))
         return Experiment(Plan(settings, self.dataset, holdings))
 
-    def engine(self, settings: Settings) -> Engine:
-        """A fresh engine for one run of an arm."""
-        return build(settings.engine, Engine, "engine", settings.plugins)
+    def engine(self) -> Engine:
+        """A fresh engine, for all arms one after the other."""
+        return build(self.settings.engine, Engine, "engine", self.settings.plugins)
 
     # --- learning rates ------------------------------------------------------------------------------------------------
 
-    def tune(self, arm: Arm, say: Say) -> tuple[Settings, dict[str, Any]]:
+    def tune(self, arm: Arm, engine: Engine, say: Say) -> tuple[Settings, dict[str, Any]]:
         """The arm's settings with every choice made, and the table of what was tried.
 
         Every pair of a variant and a rate of the one grid runs for ``tune.rounds`` rounds, by default a fifth of the run;
@@ -141,14 +140,14 @@ class Study:
         say(
             f"{arm.name}: choosing a learning rate out of {len(lrs)}{batches} on the validation split, {rounds} rounds each"
         )
-        tried = [self._trial(arm, v, lr, rounds) for v, lr in pairs]
+        tried = [self._trial(arm, v, lr, rounds, engine) for v, lr in pairs]
         best = max(tried, key=Trial.rank)
         equals = [t for t in tried if t.found and best.found and t.found[0] == best.found[0]]
         if len(equals) > 1 and s.tune.rounds is None and rounds < s.rounds:
             # A validation split is small, so models often tie; and there the loss of a short run misleads: it is lowest
             # for a slow rate, which is not yet as sure of its few mistakes as it will be at the end.
             say(f"{arm.name}: {len(equals)} of them are equal so far; {s.rounds} rounds each decide")
-            longer = [self._trial(arm, t.variant, t.lr, s.rounds) for t in equals]
+            longer = [self._trial(arm, t.variant, t.lr, s.rounds, engine) for t in equals]
             tried += longer
             best = max(longer, key=Trial.rank)
         variant, lr = best.variant, best.lr
@@ -162,13 +161,13 @@ class Study:
             "tried": [t.facts() for t in tried],
         }
 
-    def _trial(self, arm: Arm, variant: int, lr: float, rounds: int) -> Trial:
+    def _trial(self, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine) -> Trial:
         """A run of so many rounds, without records."""
         settings = _with_lr(arm.variants[variant], lr)
         quiet = settings.evaluate.model_copy(update={"every": rounds, "accuracy": False})
         horizon = None if rounds < settings.rounds else settings.horizon  # a short try has the whole schedule in short
         short = settings.model_copy(update={"rounds": rounds, "horizon": horizon, "evaluate": quiet})
-        with Simulation(self.experiment(arm, short), self.engine(short)) as simulation:
+        with Simulation(self.experiment(arm, short), engine) as simulation:
             try:
                 for _ in simulation.records(rounds):
                     pass
@@ -182,26 +181,29 @@ class Study:
     def run(self, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
         """Every arm in turn, from wherever the folder's checkpoints leave it. Returns the summary."""
         progress = folder.progress()
-        for arm in self.arms:
-            if arm.name not in progress["tuning"]:
-                chosen, facts = self.tune(arm, say)
-                progress["tuning"][arm.name] = facts
-                folder.write_progress(progress)
-            else:
-                facts = progress["tuning"][arm.name]
-                chosen = _with_lr(arm.variants[facts["variant"]], facts["lr"])
-            done = progress["arms"].get(arm.name)
-            if done is None or (done["rounds"] < self.settings.rounds and not done["diverged"]):
-                progress["arms"][arm.name] = self._run_arm(arm, chosen, folder, sink, say)
-                folder.write_progress(progress)
+        with self.engine() as engine:
+            for arm in self.arms:
+                if arm.name not in progress["tuning"]:
+                    chosen, facts = self.tune(arm, engine, say)
+                    progress["tuning"][arm.name] = facts
+                    folder.write_progress(progress)
+                else:
+                    facts = progress["tuning"][arm.name]
+                    chosen = _with_lr(arm.variants[facts["variant"]], facts["lr"])
+                done = progress["arms"].get(arm.name)
+                if done is None or (done["rounds"] < self.settings.rounds and not done["diverged"]):
+                    progress["arms"][arm.name] = self._run_arm(arm, chosen, engine, folder, sink, say)
+                    folder.write_progress(progress)
         summary = self._summary(folder, progress)
         folder.finish(summary, [arm.name for arm in self.arms])
         return summary
 
-    def _run_arm(self, arm: Arm, settings: Settings, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
+    def _run_arm(
+        self, arm: Arm, settings: Settings, engine: Engine, folder: Folder, sink: Sink, say: Say
+    ) -> dict[str, Any]:
         final: dict[str, Any] = {}
         diverged = None
-        with warnings.catch_warnings(), Simulation(self.experiment(arm, settings), self.engine(settings)) as simulation:
+        with warnings.catch_warnings(), Simulation(self.experiment(arm, settings), engine) as simulation:
             warnings.simplefilter("ignore")
             files = folder.arm(arm.name, settings.checkpoint.keep)
             files.restore(simulation)
@@ -223,7 +225,7 @@ class Study:
             else:
                 files.save(simulation)
             hashed = None if diverged else params_sha256(simulation.engine.snapshot()["x"].numpy())
-            engine = simulation.engine.describe()
+            described = engine.describe()
         facts = {
             **{
                 k: plain(v) for k, v in final.items() if k not in ("arm", "round", "steps", "messages", "bytes", "seen")
@@ -234,7 +236,7 @@ class Study:
             "steps_per_s": simulation.steps / simulation.learning_seconds if simulation.learning_seconds else None,
             "params_sha256": hashed,
             "diverged": diverged,
-            "engine": engine,
+            "engine": described,
         }
         sink.finish(arm.name, facts)
         return facts
@@ -282,6 +284,14 @@ class Study:
             "features": list(d.x.shape[1:]),
             "samples_per_device": {"min": int(sizes.min()), "median": float(np.median(sizes)), "max": int(sizes.max())},
         }
+
+
+def settled(settings: Settings) -> Settings:
+    """With the block size that the engine needs written into the settings: results depend on it, so a run's config has it."""
+    block = build(settings.engine, Engine, "engine", settings.plugins).block
+    if block == settings.engine.get("block", "auto"):
+        return settings
+    return settings.model_copy(update={"engine": {**settings.engine, "block": block}})
 
 
 def describe_topology(experiment: Experiment) -> dict[str, Any]:

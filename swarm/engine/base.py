@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from swarm.experiment import Experiment
+from swarm.shard import Learnt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Block = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,47 @@ def prepare_process() -> None:
     torch.set_flush_denormal(True)
 
 
+def merge(parts: Sequence[Mapping[int, Tensor]]) -> Tensor:
+    """The sum of blocks' partial sums in the order of their ids, whoever holds them."""
+    by_block = {block: row for part in parts for block, row in part.items()}
+    total: Tensor | None = None
+    for block in sorted(by_block):
+        total = by_block[block].clone() if total is None else total.add_(by_block[block])
+    assert total is not None
+    return total
+
+
+def record(
+    round: int, devices: int, shards: Sequence[Ints], learnt: Sequence[Learnt], messages: int, bytes: int
+) -> RoundRecord:
+    """A round's record out of the shards' reports (none for a round without learning); ``shards`` has their device ids."""
+    loss, seen, score = np.zeros(devices), np.zeros(devices), np.zeros(devices)
+    steps, finite = np.zeros(devices, np.int64), np.ones(devices, bool)
+    for d, part in zip(shards, learnt, strict=bool(learnt)):
+        loss[d], seen[d], score[d] = part.loss_n, part.seen_n, part.score_n
+        steps[d], finite[d] = part.steps_n, part.finite_n
+    return RoundRecord(round, loss, seen, score, steps, finite, messages, bytes)
+
+
 class Engine(ABC):
-    """Runs an experiment's shards. ``start`` is called once, before anything else; ``stop`` always, also after errors."""
+    """Runs the shards of one experiment at a time, between ``start`` and ``stop``; ``stop`` also comes after errors.
+
+    Used as a context manager it may keep what is costly to start, such as processes, from one experiment to the next.
+    """
+
+    block: Block = "auto"  # devices that train together: part of the results, so part of the run's config
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return
 
     def check(self, experiment: Experiment) -> None:
-        """Raises :class:`ConfigError` if this engine cannot run the experiment; before anything is allocated or written."""
+        """Raises :class:`ConfigError` if this engine cannot run the experiment; before anything is allocated or written.
+
+        It is asked about the run's own settings. An arm with fewer blocks makes do with fewer shards.
+        """
         return
 
     @abstractmethod
@@ -69,7 +107,10 @@ class Engine(ABC):
 
     @abstractmethod
     def advance(self, until: int) -> Iterator[RoundRecord]:
-        """Run the rounds up to and including ``until``, in order, one record each."""
+        """Run the rounds up to and including ``until``, in order, one record each.
+
+        Shards may be rounds ahead of the record; they are to be looked at only when all records have been taken.
+        """
 
     @abstractmethod
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:

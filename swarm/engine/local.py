@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from swarm.engine.base import Engine, Evaluation, Floats, Ints, RoundRecord, prepare_process
+from swarm.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundRecord, merge, prepare_process, record
 from swarm.engine.traffic import traffic
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment
@@ -20,12 +20,12 @@ from swarm.shard import Learnt, Shard
 class LocalEngine(Engine):
     """``shards`` cuts the swarm into that many parts, to show (and test) that it makes no difference."""
 
-    def __init__(self, block: int | Literal["auto"] = "auto", shards: int = 1) -> None:
+    def __init__(self, block: Block = "auto", shards: int = 1) -> None:
         if block != "auto" and block < 1:
             raise ConfigError("block", block, "must be auto or a number of devices ≥ 1")
         if shards < 1:
             raise ConfigError("shards", shards, "must be ≥ 1")
-        self.count = shards
+        self.block, self.count = block, shards
 
     def check(self, experiment: Experiment) -> None:
         blocks = experiment.blocks
@@ -37,11 +37,10 @@ class LocalEngine(Engine):
             )
 
     def start(self, experiment: Experiment) -> None:
-        self.check(experiment)
         prepare_process()
         blocks = experiment.blocks
         self.experiment = experiment
-        self.shards = [Shard(experiment, part) for part in blocks.spread(self.count)]
+        self.shards = [Shard(experiment, part) for part in blocks.spread(min(self.count, len(blocks)))]
         self.round = 0
         self._routes: dict[int, list[Route]] = {}
 
@@ -61,14 +60,15 @@ class LocalEngine(Engine):
                 continue
             if phase == "mean" or e.mixing(round).is_mean:
                 shares = e.mean_shares(phase)
-                mean = self._merge([s.partial_means(number, shares) for s in self.shards])
+                mean = merge([s.partial_means(number, shares) for s in self.shards])
                 for shard in self.shards:
                     shard.receive_mean(number, mean)
             else:
                 self._mix(number, round)
             sent = traffic(e, phase, round)
             messages, size = messages + sent.messages, size + sent.bytes
-        return self._record(round, learnt, messages, size)
+        n = e.settings.devices
+        return record(round, n, [s.devices for s in self.shards], learnt, messages, size)
 
     def _mix(self, phase: int, round: int) -> None:
         ways = self._ways(round)
@@ -92,30 +92,6 @@ class LocalEngine(Engine):
             )
         return self._routes[phase]
 
-    @staticmethod
-    def _merge(parts: list[dict[int, Tensor]]) -> Tensor:
-        by_block = {block: row for part in parts for block, row in part.items()}
-        total: Tensor | None = None
-        for block in sorted(by_block):
-            total = by_block[block].clone() if total is None else total.add_(by_block[block])
-        assert total is not None
-        return total
-
-    def _record(self, round: int, learnt: list[Learnt], messages: int, size: int) -> RoundRecord:
-        n = self.experiment.settings.devices
-        loss, seen, score = np.zeros(n), np.zeros(n), np.zeros(n)
-        steps, finite = np.zeros(n, np.int64), np.ones(n, bool)
-        for shard, part in zip(self.shards, learnt, strict=bool(learnt)):
-            d = shard.devices
-            loss[d], seen[d], score[d], steps[d], finite[d] = (
-                part.loss_n,
-                part.seen_n,
-                part.score_n,
-                part.steps_n,
-                part.finite_n,
-            )
-        return RoundRecord(round, loss, seen, score, steps, finite, messages, size)
-
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
         e, wanted = self.experiment, {int(b) for b in blocks}
         with torch.inference_mode():
@@ -132,7 +108,7 @@ class LocalEngine(Engine):
         )
 
     def total(self, shares_N: Floats) -> Tensor:
-        return self._merge([s.partial_means(None, shares_N) for s in self.shards])
+        return merge([s.partial_means(None, shares_N) for s in self.shards])
 
     def squared_distances(self, mean_P: Tensor) -> Floats:
         out = np.empty(self.experiment.settings.devices)

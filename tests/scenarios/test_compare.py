@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from swarm.engine.base import Engine
 from swarm.errors import ConfigError
 from swarm.scenario import Arm
 from swarm.settings import Settings
@@ -105,7 +106,9 @@ def test_the_test_set_has_no_say_in_the_choice_of_rates() -> None:
     y = study.dataset.y.copy()
     y[study.dataset.test] = (y[study.dataset.test] + 1) % 10
     scrambled = dataclasses.replace(study, dataset=dataclasses.replace(study.dataset, y=y))
-    assert study.tune(study.arms[0], print) == scrambled.tune(scrambled.arms[0], print)
+    assert study.tune(study.arms[0], study.engine(), print) == scrambled.tune(
+        scrambled.arms[0], scrambled.engine(), print
+    )
 
 
 def test_isolated_devices_learn_alone(tmp_path: Path) -> None:
@@ -145,8 +148,8 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
     references = [MLPClassifier((64,), max_iter=400, random_state=r).fit(data.x[held], data.y[held]) for r in range(3)]
     score = float(np.mean([r.score(data.x[test], data.y[test]) for r in references]))
     assert score > 0.95
-    chosen, _ = study.tune(study.arms[0], print)
-    with Simulation(study.experiment(study.arms[0], chosen), study.engine(chosen)) as running:
+    chosen, _ = study.tune(study.arms[0], study.engine(), print)
+    with Simulation(study.experiment(study.arms[0], chosen), study.engine()) as running:
         last = list(running.records(20))[-1].values
     assert last["accuracy_mean"] > score - 0.01
 
@@ -154,7 +157,7 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
 def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     """Trials that find what the table says for their rate and rounds."""
 
-    def found(self: Study, arm: Arm, variant: int, lr: float, rounds: int) -> Trial:
+    def found(self: Study, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine) -> Trial:
         return Trial(variant, lr, rounds, table[lr, rounds])
 
     monkeypatch.setattr(Study, "_trial", found)
@@ -179,7 +182,7 @@ def test_rates_that_tie_after_a_short_trial_are_run_in_full(
 ) -> None:
     _scores(monkeypatch, {**SHORT, **longer})
     study = prepared(*RATES)
-    chosen, facts = study.tune(study.arms[0], print)
+    chosen, facts = study.tune(study.arms[0], study.engine(), print)
     assert chosen.optimizer["lr"] == facts["lr"] == lr
     assert [(t["lr"], t["rounds"]) for t in facts["tried"]] == [(0.1, 10), (0.3, 10), (1.0, 10), (0.1, 50), (0.3, 50)]
 
@@ -187,10 +190,10 @@ def test_rates_that_tie_after_a_short_trial_are_run_in_full(
 def test_tune_rounds_is_kept_to_and_a_clear_winner_needs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     _scores(monkeypatch, SHORT)
     study = prepared(*RATES, "tune.rounds=10")
-    assert study.tune(study.arms[0], print)[1]["lr"] == 0.1, "a tie goes to the lower loss"
+    assert study.tune(study.arms[0], study.engine(), print)[1]["lr"] == 0.1, "a tie goes to the lower loss"
     _scores(monkeypatch, {**SHORT, (1.0, 10): (0.98, 0.5)})
     study = prepared(*RATES)
-    assert study.tune(study.arms[0], print)[1]["lr"] == 1.0
+    assert study.tune(study.arms[0], study.engine(), print)[1]["lr"] == 1.0
 
 
 def test_a_trial_in_full_is_the_arms_own_run() -> None:
@@ -198,9 +201,9 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
     study = prepared("schedule=cosine", "horizon=40", "rounds=4")
     arm, seen = study.arms[0], []
     for rounds in (4, 2):
-        trial = study._trial(arm, 0, 0.1, rounds)
+        trial = study._trial(arm, 0, 0.1, rounds, study.engine())
         settings = arm.variants[0].model_copy(update={"rounds": rounds, "horizon": 40 if rounds == 4 else 2})
-        with Simulation(study.experiment(arm, settings), study.engine(settings)) as running:
+        with Simulation(study.experiment(arm, settings), study.engine()) as running:
             list(running.records(rounds))
             seen.append((trial.found, running.validate()))
     assert all(found == expected for found, expected in seen)

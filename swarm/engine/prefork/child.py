@@ -1,0 +1,93 @@
+"""What a forked child does to become the worker that its client stands for."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from swarm.engine.prefork.calm import calm
+from swarm.engine.prefork.request import Request, close_files
+
+PR_SET_PDEATHSIG = 1
+
+
+def become(request: Request, server: int, path: list[str], starters: Sequence[str], fits: bool) -> list[str]:
+    """Make this forked child what the client would have been; returns the arguments to run.
+
+    ``path`` gets the entries of the request's PYTHONPATH. ``starters`` are the interpreter and the client: a start that
+    asks for anything else, or for more than variables, or that does not fit what is loaded, is executed as an ordinary
+    one instead.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:
+        os._exit(70)  # the server died before the line above
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number, fd in enumerate(request.files):
+        os.dup2(fd, number)
+    close_files([fd for fd in request.files if fd > 2])
+    os.environ.clear()
+    os.environ.update(request.environ)
+    time.tzset()
+    os.chdir(request.cwd)
+    # Ray does this to the process it started, which is the client: when memory runs out, workers go before the driver.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    plain = unwrap(request.argv, starters) if fits else None
+    if plain is None:
+        print("prefork: this start asks for more than a fork can give; an ordinary process is started", file=sys.stderr)
+        os.execv(starters[0], [starters[0], *request.argv])
+    argv, variables = plain
+    calm()
+    os.environ.update(variables)
+    path[:0] = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in path]
+    return argv
+
+
+def unwrap(argv: list[str], starters: Sequence[str]) -> tuple[list[str], dict[str, str]] | None:
+    """The worker's own arguments out of a Ray start command and the variables to set, or None if that is not all it asks.
+
+    Ray runs ``setup_worker.py OPTIONS default_worker.py …``, which imports all of Ray to apply an environment that is
+    nearly always empty, and then executes the rest. ``-s`` and ``-S`` are passed on from the driver's command line.
+    """
+    rest, wrapped, asked = list(argv), Path(argv[0]).name == "setup_worker.py", {}
+    if wrapped:
+        rest = []
+        for item in argv[1:]:
+            name, _, value = item.partition("=")
+            if name == "--serialized-runtime-env-context":
+                try:
+                    asked = dict(json.loads(value or "{}"))
+                except ValueError:
+                    return None
+            elif name == "--language" and value != "PYTHON":
+                return None
+            elif name != "--language":
+                rest.append(item)
+    while rest and rest[0] in ("-s", "-S"):
+        del rest[0]
+    variables = asked.pop("env_vars", None) or {}
+    foreign = asked.pop("py_executable", None) not in (None, *starters) or any(asked.values())
+    if wrapped and (not rest or Path(rest[0]).name != "default_worker.py"):
+        return None
+    if foreign or not rest or any("$" in v for v in variables.values()):
+        return None
+    return rest, variables
+
+
+def run(argv: list[str], path: list[str]) -> None:
+    """Run a script as ``python SCRIPT …`` would."""
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    sys.argv[:] = argv
+    sys.path[:] = [str(Path(argv[0]).resolve().parent), *path]
+    runpy.run_path(argv[0], run_name="__main__")

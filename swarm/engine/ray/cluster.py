@@ -1,0 +1,220 @@
+"""A Ray for one session: one of our own, that leaves nothing behind, or one that runs already."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import resource
+import secrets
+import shutil
+import socket
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+from swarm.engine.prefork import LONGEST_SOCKET, ForkServer, PreforkError, available
+from swarm.errors import ConfigError, SwarmError
+
+OLDEST = (2, 55)
+CONNECT_SECONDS = 20.0
+SOCKET_BELOW = 70  # bytes that Ray adds to its temporary folder for its longest socket
+LOOPBACK = "127.0.0.1"
+# Read by Ray when it is imported, or by the processes it starts.
+SETTINGS = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the name is Ray's; it makes every port listen on the loopback only
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what depends on a dead actor fails, too; one sentence says it
+    "RAY_worker_maximum_startup_concurrency": "4",
+    "RAY_worker_register_timeout_seconds": "300",
+    "RAY_enable_worker_prestart": "0",  # workers that come before the job cannot share an imported Ray
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_DISABLE_CUSTOM_ARROW_JSON_OPTIONS_SERIALIZATION": "1",  # or every worker imports pyarrow
+    "RAY_DISABLE_CUSTOM_ARROW_DATA_SERIALIZATION": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class ClusterError(SwarmError):
+    """Ray cannot be started, or does not do what it should."""
+
+
+class Cluster:
+    """Use as a context manager. ``address`` None starts a Ray of our own: reachable from this machine only, with a token
+    that only this process and its children know, in a folder that goes with it. Otherwise ``auto`` or ``HOST:PORT``.
+
+    ``prefork`` says afterwards whether workers are forked, ``why_not`` why they are not.
+    """
+
+    def __init__(self, address: str | None, cores: int, prefork: bool, dashboard: bool, store_bytes: int) -> None:
+        self.address, self.cores, self.dashboard, self.store_bytes = address, cores, dashboard, store_bytes
+        self.prefork = prefork and address is None
+        self.why_not: str | None = None if self.prefork else "the cluster's own workers" if address else "prefork=false"
+        self.server: ForkServer | None = None
+        self.ray: Any = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(_open_files())
+            if self.address is None:
+                self._start(stack)
+            else:
+                self._connect(stack, self.address)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def check(self) -> None:
+        """Raises :class:`PreforkError` if no worker can be started any more."""
+        if self.server is not None:
+            self.server.check()
+
+    def _start(self, stack: ExitStack) -> None:
+        stack.enter_context(_environment({**SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}))
+        folder = self._fork_server(stack) or stack.enter_context(_folder())
+        if len(os.fsencode(folder / "ray")) + SOCKET_BELOW > LONGEST_SOCKET:
+            raise ClusterError(f"{folder} is too long for a socket: point TMPDIR to a shorter folder")
+        ray = self._import(stack)
+        arguments = {
+            "address": "local",  # never one that happens to run
+            "num_cpus": self.cores,
+            "num_gpus": 0,
+            "include_dashboard": self.dashboard,
+            "object_store_memory": self.store_bytes,
+            "_temp_dir": str(folder / "ray"),
+        }
+        stack.callback(ray.shutdown)
+        with ExitStack() as starting:
+            if self.server is not None:
+                starting.enter_context(self.server.as_python())
+            found = _init(ray, arguments)
+        if found["node_ip_address"] != LOOPBACK:
+            raise ClusterError(
+                f"Ray listens on {found['node_ip_address']} instead of {LOOPBACK}: it was imported before this run "
+                "could tell it not to; start the run in a process of its own"
+            )
+
+    def _fork_server(self, stack: ExitStack) -> Path | None:
+        """Start the server that workers are forked from, and return its folder; or say why there is none."""
+        if not self.prefork:
+            return None
+        self.why_not = available()
+        if self.why_not is None:
+            try:
+                self.server = stack.enter_context(ForkServer(("swarm.engine.ray.actor",), without=("pyarrow",)))
+            except PreforkError as error:
+                self.why_not = str(error)
+        if self.server is not None:
+            return self.server.folder
+        self.prefork = False
+        warnings.warn(f"actors are ordinary Ray workers, five times as large: {self.why_not}", stacklevel=2)
+        return None
+
+    def _connect(self, stack: ExitStack, address: str) -> None:
+        ray = self._import(stack)
+        stack.callback(ray.shutdown)
+        try:
+            _init(ray, {"address": address})
+        except ConnectionError as error:
+            raise no_answer(address, str(error)) from None
+        except RuntimeError as error:
+            if "ersion mismatch" not in str(error):
+                raise
+            raise ConfigError(
+                "/engine.address", address, f"has other versions: {' '.join(str(error).split())}"
+            ) from None
+
+    def _import(self, stack: ExitStack) -> ModuleType:
+        import ray
+
+        self.ray = ray
+        if ray.is_initialized():
+            raise ClusterError("this process uses Ray for something else already; call ray.shutdown() first")
+        with suppress(ImportError, AttributeError):  # an earlier run's token is remembered
+            from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+            AuthenticationTokenLoader.instance().reset_cache()
+            stack.callback(AuthenticationTokenLoader.instance().reset_cache)
+        return ray
+
+
+def require_ray() -> None:
+    """Raises :class:`ConfigError` if Ray is missing or too old. Without importing it, at which it reads its settings."""
+    oldest = ".".join(map(str, OLDEST))
+    try:
+        version = importlib.metadata.version("ray")
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(
+            "/engine", "ray", f"needs the package ray, {oldest} or newer, which is not installed"
+        ) from None
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise ConfigError("/engine", "ray", f"needs ray {oldest} or newer; {version} is installed")
+
+
+def require_answer(address: str) -> None:
+    """Raises :class:`ConfigError` unless something listens at ``HOST:PORT``; ``auto`` is Ray's to find."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise no_answer(address, str(error)) from None
+
+
+def no_answer(address: str, why: str) -> ConfigError:
+    """The one sentence about a cluster that cannot be reached."""
+    said = " ".join(why.split())[:200]
+    return ConfigError(
+        "/engine.address", address, f"must be a running Ray cluster of yours, but it does not answer ({said})"
+    )
+
+
+def _init(ray: ModuleType, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    context = ray.init(log_to_driver=False, configure_logging=False, **arguments)
+    return dict(context.address_info)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """These variables for as long as the block lasts."""
+
+    def ours(name: str) -> bool:
+        return name in values or name.startswith("RAY_") or name == "PYTHONBREAKPOINT"  # Ray sets some
+
+    before = {name: value for name, value in os.environ.items() if ours(name)}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in filter(ours, list(os.environ)):
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A private folder, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="swarm-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _open_files() -> Iterator[None]:
+    """As many open files as we may have: Ray's processes keep connections to every actor, and inherit the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,129 @@
+"""The actors of a session, numbered from 0, and waiting for what they were asked: with a deadline, and by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarm.engine.ray.actor import Host
+from swarm.engine.ray.cluster import Cluster, ClusterError
+from swarm.errors import SwarmError
+
+START_SECONDS = 120.0  # for the first actor …
+EACH_SECONDS = 10.0  # … and for each one more: ordinary workers on a busy core take half of that
+PATIENCE = 20.0  # times the slowest round so far
+LEAST_SECONDS = 60.0
+FIRST_SECONDS = 600.0  # before any round has been seen
+
+
+# Ray's names for what is gone with a process or a machine
+LOST = ("RayActorError", "ObjectLostError", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError")
+
+
+class StuckError(SwarmError):
+    """An actor neither answers nor dies."""
+
+
+class FaultError(Exception):
+    """An actor has died, or what it made is lost. Whoever holds an earlier state can go on from there."""
+
+
+@dataclass
+class Member:
+    """One actor: its handle, process id, the devices it holds, and the routes it has been sent."""
+
+    number: int
+    handle: Any
+    pid: int = 0
+    devices: str = "none yet"
+    routes: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something asked of an actor: what comes back first, in words what it is, and what it has to wait for."""
+
+    member: Member
+    ref: Any
+    words: str
+    needs: Sequence[Any] = ()
+
+
+class Crew:
+    """``members`` grow to the largest number asked for, and stay until the cluster goes."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster, self.ray = cluster, cluster.ray
+        # 0 cores: on our own Ray any number of actors shares what there is; the shards are cut to fit.
+        options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0}
+        if cluster.address is not None:
+            options["scheduling_strategy"] = "SPREAD"
+        self._make = self.ray.remote(**options)(Host)
+        self.members: list[Member] = []
+        self.slowest: float | None = None  # seconds of a round
+
+    def ensure(self, count: int) -> list[Member]:
+        """The first ``count`` actors, started if need be."""
+        new = [Member(n, self._make.remote()) for n in range(len(self.members), count)]
+        self.members += new
+        self._greet(new)
+        return self.members[:count]
+
+    def mend(self, members: Sequence[Member]) -> list[Member]:
+        """Start those anew that no longer answer, and return them."""
+        calls = [Call(m, m.handle.ping.remote(), "finishing what it was asked") for m in members]
+        dead = []
+        for call in calls:
+            try:
+                self.gather([call])
+            except FaultError:
+                dead.append(call.member)
+        for member in dead:
+            member.handle, member.routes = self._make.remote(), set()
+        self._greet(dead)
+        return dead
+
+    def _greet(self, members: Sequence[Member]) -> None:
+        calls = [Call(m, m.handle.ping.remote(), "starting") for m in members]
+        found = self.gather(calls, START_SECONDS + EACH_SECONDS * len(calls))
+        for member, pid in zip(members, found, strict=True):
+            member.pid = pid
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which something is wrong: by the slowest round so far."""
+        return FIRST_SECONDS if self.slowest is None else max(LEAST_SECONDS, PATIENCE * self.slowest)
+
+    def gather(self, calls: Sequence[Call], seconds: float | None = None) -> list[Any]:
+        """What the calls return, in their order.
+
+        Raises :class:`FaultError` if an actor has died, :class:`StuckError` after ``seconds`` (default: ``patience``),
+        and what an actor raises as it is.
+        """
+        errors = self.ray.exceptions
+        limit = self.patience if seconds is None else seconds
+        try:
+            return list(self.ray.get([call.ref for call in calls], timeout=limit))
+        except errors.GetTimeoutError:
+            raise self._stuck(calls, limit) from None
+        except errors.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, tuple(getattr(errors, name) for name in LOST)):
+                raise FaultError(" ".join(str(cause).split())[:500]) from None
+            if isinstance(cause, SwarmError):
+                raise cause from None
+            raise ClusterError(f"an actor failed: {error}") from None
+
+    def _stuck(self, calls: Sequence[Call], limit: float) -> StuckError:
+        """Names the actor that has everything it needs and does not answer; the others wait for it."""
+
+        def ready(ref: Any) -> bool:
+            return bool(self.ray.wait([ref], timeout=0, fetch_local=False)[0])
+
+        late = [call for call in calls if not ready(call.ref)]
+        guilty = next((call for call in late if all(map(ready, call.needs))), late[0] if late else calls[0])
+        m = guilty.member
+        return StuckError(
+            f"actor {m.number} (process {m.pid}, devices {m.devices}) has not finished within {limit:.0f} s: {guilty.words}"
+        )

@@ -1,0 +1,64 @@
+"""A swarm on a cluster of three nodes, one of which is lost in the middle of a round."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 120.0
+# In a process of its own: Ray reads its settings when it is imported, and this cluster's are not those of other tests.
+SCRIPT = """
+import ray
+from ray.cluster_utils import Cluster
+
+from swarm.simulation import Simulation
+from swarm.state import params_sha256
+from tests.support import prepared
+
+same = ("devices=12", "engine.block=2", "rounds=40", "checkpoint.every=10", "topology=one_peer_exponential")
+
+def played(study, lose=None):
+    arm = study.arms[0]
+    engine = study.engine()
+    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+        losses = []
+        for record in running.records(40):
+            losses.append(record.values.get("train_loss"))
+            if lose and running.round == 13:
+                nodes.remove_node(lose, allow_graceful=False)
+            if running.round and running.round % 10 == 0:
+                running.checkpoint()
+        return losses, params_sha256(running.engine.snapshot()["x"].numpy()), engine.describe()
+
+losses, hashed, _ = played(prepared(*same))
+nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+others = [nodes.add_node(num_cpus=1) for _ in range(2)]
+study = prepared(*same, "engine=ray", "engine.actors=3", f"engine.address={nodes.address}")
+again, same_hash, said = played(study, others[0])
+assert again == losses
+assert same_hash == hashed
+assert said["prefork"] is False
+assert said["deaths"] >= 1
+print("deaths", said["deaths"])
+nodes.shutdown()
+"""
+
+
+def test_a_lost_node_costs_no_bit() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:  # short: sockets live below it
+        _run(folder)
+
+
+def _run(folder: str) -> None:
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "PYTHONPATH": str(ROOT)}
+    environment["RAY_TMPDIR"] = folder
+    environment |= {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "deaths" in done.stdout

@@ -1,0 +1,210 @@
+"""A Ray of a run's own: private, gone afterwards however the run ends, and refused where it cannot work."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import swarm
+from swarm.cli import main
+from swarm.engine.ray.placement import place
+from swarm.engine.ray.turns import spans
+from swarm.errors import ConfigError
+from swarm.state import Blocks
+from tests.support import experiment, logged, prepared, run
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 90.0
+ARMS = ("scenario.arms=[swarm,centralised]", "optimizer.lr=auto", "tune.lrs=[0.1,0.3]", "tune.rounds=2")
+# A run long enough to be met in the middle.
+LONG = ["devices=12", "rounds=100000", "optimizer.lr=0.1", "tracker=none", "report=false", "scenario.arms=[swarm]",
+        "engine=ray", "engine.actors=2", "evaluate.every=10", "checkpoint.every=10"]  # fmt: skip
+
+
+def _descendants(pid: int) -> set[int]:
+    """The processes below ``pid``: those of one session tree, and those that a fork server made their own session."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found, todo = set(), [pid]
+    while todo:
+        new = children.get(todo.pop(), [])
+        found.update(new)
+        todo += new
+    return found
+
+
+def _alive(pids: set[int]) -> set[int]:
+    def lives(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        except OSError:
+            return False
+
+    return {pid for pid in pids if lives(pid)}
+
+
+def _folders(place: Path) -> list[Path]:
+    return list(place.glob("swarm-*"))
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary folder of the test's own, with a name short enough for sockets."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    folder.rmdir()  # only if empty
+
+
+def test_a_whole_study_on_one_ray(tmp_path: Path, short: Path) -> None:
+    """Trials and arms share the actors; a run goes on with another number of them, or with none."""
+    same = ("devices=11", "engine.block=2", "rounds=4", *ARMS)
+    local = run(tmp_path / "local", *same)
+    ray = run(tmp_path / "ray", "engine=ray", "engine.actors=3", *same)
+    hashes = [{name: arm["params_sha256"] for name, arm in one["arms"].items()} for one in (local, ray)]
+    assert hashes[0] == hashes[1]
+    assert local["tuning"] == ray["tuning"]
+    assert logged(tmp_path / "ray") == logged(tmp_path / "local")
+    engines = {name: arm["engine"] for name, arm in ray["arms"].items()}
+    assert engines["centralised"]["actors"] == 1
+    assert set(engines["centralised"]["pids"]) <= set(engines["swarm"]["pids"])
+    assert engines["swarm"]["prefork"] is True
+    assert not _alive(set(engines["swarm"]["pids"]))
+    assert not _descendants(os.getpid())
+    assert not list(short.iterdir())
+
+
+def test_a_run_can_go_on_in_another_engine(tmp_path: Path) -> None:
+    """With the blocks it has: its actors were one a device."""
+    settings = prepared("engine=ray", "engine.actors=per_device").settings
+    assert settings.engine["block"] == 1
+    whole = run(tmp_path / "whole", "engine.block=1", "rounds=6")
+    run(tmp_path / "cut", "engine.block=1", "rounds=3", "horizon=6")
+    resumed = swarm.resume(tmp_path / "cut", {"engine.shards": 3, "rounds": 6, "engine": "local"}).summary
+    assert resumed["arms"]["swarm"]["params_sha256"] == whole["arms"]["swarm"]["params_sha256"]
+    assert resumed["engine"]["shards"] == 3
+    with pytest.raises(ConfigError, match=r"engine=nowhere"):
+        swarm.resume(tmp_path / "cut", {"rounds": 7, "engine": "nowhere"})
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_nothing_is_left(how: signal.Signals, tmp_path: Path) -> None:
+    temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # short: sockets live below it
+    command = [sys.executable, str(ROOT / "run_swarm.py"), *LONG, f"hydra.run.dir={tmp_path / 'run'}"]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    left: set[int] = set()
+    try:
+        end = time.monotonic() + DEADLINE
+        while not list((tmp_path / "run").glob("checkpoints/swarm/*.json")):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        left = _descendants(process.pid)
+        assert len(left) > 4
+        process.send_signal(how)
+        _, said = process.communicate(timeout=DEADLINE)
+        if how is signal.SIGINT:
+            assert process.returncode == 130
+            assert said.startswith("interrupted; go on with resume=")
+        while (_alive(left) or _folders(temporary)) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not _alive(left)
+        assert not list(temporary.iterdir())
+    finally:
+        for pid in _alive({process.pid, *left}):
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("engine.actors=1000", "must be at most"),
+        ("engine.actors=0", "must be auto, per_device or a number"),
+        ("engine.address=ray://host:1", "must be null"),
+        ("engine.address=somewhere", "must be null"),
+        ("engine.restarts=-1", "must be ≥ 0"),
+    ],
+)
+def test_refused_with_one_sentence(wrong: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["engine=ray", wrong, f"hydra.run.dir={tmp_path / 'run'}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {wrong}: ")
+    assert said in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_that_does_not_answer() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and never listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=r"engine\.address=.* does not answer") as found:
+            prepared("engine=ray", f"engine.address={address}")
+    assert found.value.exit_code == 2
+
+
+def test_blocks_of_one_belong_to_an_actor_for_each_device(tmp_path: Path) -> None:
+    assert prepared("engine=ray", "engine.actors=per_device").settings.engine["block"] == 1
+    with pytest.raises(ConfigError, match=r"engine\.block=2: must be 1"):
+        prepared("engine=ray", "engine.actors=per_device", "engine.block=2")
+
+
+def test_too_little_memory_says_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm.engine.ray.limits.available_bytes", lambda: 1 << 30)
+    text = r"engine\.actors=12: would need at least .* at most [1-7] actors fit"
+    with pytest.raises(ConfigError, match=text):
+        prepared("engine=ray", "engine.actors=per_device")
+
+
+def test_too_few_files_says_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 600))
+    with pytest.raises(ConfigError, match=r"engine\.actors=12: would need .* open files"):
+        prepared("engine=ray", "engine.actors=per_device")
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_placement_cuts_fewer_edges_than_chance() -> None:
+    """A ring whose ids are scrambled: contiguous ids cut nearly everything, a partitioner need not."""
+    e = experiment("devices=64", "topology=clusters", "engine.block=1")
+    found = place(e.graph(1), e.blocks, 4)
+    assert sorted(np.concatenate(found.parts).tolist()) == list(range(64))
+    assert [len(part) for part in found.parts] == [16, 16, 16, 16]
+    assert all((np.diff(part) > 0).all() for part in found.parts)
+    plain = Blocks(64, 1).spread(4)
+    owner = np.repeat(np.arange(4), 16)
+    assert found.cut <= (owner[e.graph(1).src_E] != owner[e.graph(1).dst_E]).sum()
+    assert len(plain) == 4
+
+
+def test_spans_for_people() -> None:
+    assert spans(np.array([0, 1, 2, 5, 7, 8])) == "0 to 2, 5, 7 to 8"
+    assert spans(np.array([3])) == "3"
