@@ -98,12 +98,12 @@ class Learner:
 
     def _bench(self, x_BP: Tensor, samples: int) -> tuple[Parts, Gradient]:
         """Parameters and the function that adds gradients to them, in memory that serves one block after the other."""
-        size = (x_BP.shape[0], samples)
-        if size in self._benches and not torch.compiler.is_compiling():  # a compiled step plans its own memory
+        size, keep = (x_BP.shape[0], samples), not torch.compiler.is_compiling()  # a compiled step plans its own memory
+        if keep and size in self._benches:
             return self._benches[size]
         parts = Parts(self.kernel.layout, size[0], x_BP)
         bench = parts, self.kernel.gradients(parts.views, parts.views, samples)
-        if not torch.compiler.is_compiling():
+        if keep:
             self._benches[size] = bench
         return bench
 
