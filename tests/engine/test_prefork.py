@@ -369,7 +369,6 @@ RAY_PROGRAM = """if True:
 @pytest.mark.parametrize("route", ["as_python", "py_executable", "die"])
 def test_ray_actors_are_forked_restarted_and_gone(route: str) -> None:
     """By either way to get them forked; and nothing stays when the driver is killed in the middle."""
-    pytest.importorskip("ray")
     command = [sys.executable, "-c", RAY_PROGRAM, route]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == (-signal.SIGKILL if route == "die" else 0), ran.stderr[-4000:]

@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 120.0
 # In a process of its own: Ray reads its settings when it is imported, and this cluster's are not those of other tests.
 SCRIPT = """
+import time
+from pathlib import Path
+
 import ray
 from ray.cluster_utils import Cluster
 
@@ -21,15 +24,28 @@ from tests.support import prepared
 
 same = ("devices=12", "engine.block=2", "rounds=40", "checkpoint.every=10", "topology=one_peer_exponential")
 
-def played(study, lose=None):
+def alive(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+def victim(engine):
+    # An actor that lives on an added node, and that node.
+    homes = [m.handle.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()) for m in engine.crew.members]
+    nodes = {node.node_id: node for node in others}
+    return next((m.pid, nodes[home]) for m, home in zip(engine.crew.members, ray.get(homes)) if home in nodes)
+
+def played(study, lose=False):
     arm = study.arms[0]
     engine = study.engine()
     with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
         losses = []
+        pid, doomed = victim(engine) if lose else (None, None)
         for record in running.records(40):
             losses.append(record.values.get("train_loss"))
             if lose and running.round == 13:
-                nodes.remove_node(lose, allow_graceful=False)
+                nodes.remove_node(doomed, allow_graceful=False)
+                while alive(pid):
+                    time.sleep(0.01)
             if running.round and running.round % 10 == 0:
                 running.checkpoint()
         return losses, params_sha256(running.engine.snapshot()["x"].numpy()), engine.describe()
@@ -38,7 +54,7 @@ losses, hashed, _ = played(prepared(*same))
 nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
 others = [nodes.add_node(num_cpus=1) for _ in range(2)]
 study = prepared(*same, "engine=ray", "engine.actors=3", f"engine.address={nodes.address}")
-again, same_hash, said = played(study, others[0])
+again, same_hash, said = played(study, lose=True)
 assert again == losses
 assert same_hash == hashed
 assert said["prefork"] is False

@@ -170,6 +170,17 @@ def test_an_address_that_does_not_answer() -> None:
     assert found.value.exit_code == 2
 
 
+def test_a_ray_that_was_imported_too_early_is_refused_at_once(tmp_path: Path) -> None:
+    """It has read its settings by then: not private, and without a token."""
+    program = f"import ray; from tests.support import run; run({str(tmp_path / 'run')!r}, 'engine=ray', 'rounds=1')"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert done.returncode == 1
+    assert "ClusterError: Ray was imported by this process before the run could set it up" in done.stderr
+
+
 def test_blocks_of_one_belong_to_an_actor_for_each_device(tmp_path: Path) -> None:
     assert prepared("engine=ray", "engine.actors=per_device").settings.engine["block"] == 1
     with pytest.raises(ConfigError, match=r"engine\.block=2: must be 1"):

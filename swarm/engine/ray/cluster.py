@@ -82,6 +82,7 @@ class Cluster:
         if len(os.fsencode(folder / "ray")) + SOCKET_BELOW > LONGEST_SOCKET:
             raise ClusterError(f"{folder} is too long for a socket: point TMPDIR to a shorter folder")
         ray = self._import(stack)
+        _require_set_up()
         arguments = {
             "address": "local",  # never one that happens to run
             "num_cpus": self.cores,
@@ -96,10 +97,7 @@ class Cluster:
                 starting.enter_context(self.server.as_python())
             found = _init(ray, arguments)
         if found["node_ip_address"] != LOOPBACK:
-            raise ClusterError(
-                f"Ray listens on {found['node_ip_address']} instead of {LOOPBACK}: it was imported before this run "
-                "could tell it not to; start the run in a process of its own"
-            )
+            raise ClusterError(f"Ray listens on {found['node_ip_address']} instead of {LOOPBACK}")
 
     def _fork_server(self, stack: ExitStack) -> Path | None:
         """Start the server that workers are forked from, and return its folder; or say why there is none."""
@@ -143,6 +141,18 @@ class Cluster:
             AuthenticationTokenLoader.instance().reset_cache()
             stack.callback(AuthenticationTokenLoader.instance().reset_cache)
         return ray
+
+
+def _require_set_up() -> None:
+    """Raises :class:`ClusterError` if Ray did not read our :data:`SETTINGS` when it was imported."""
+    with suppress(ImportError):
+        from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
+
+        if get_authentication_mode() != AuthenticationMode.TOKEN:
+            raise ClusterError(
+                "Ray was imported by this process before the run could set it up (private, with a token); start the run "
+                "in a process of its own, or before ray is imported"
+            )
 
 
 def require_ray() -> None:

@@ -56,16 +56,14 @@ class Crew:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster, self.ray = cluster, cluster.ray
         # 0 cores: on our own Ray any number of actors shares what there is; the shards are cut to fit.
-        options: dict[str, Any] = {"num_cpus": 0, "max_restarts": 0, "max_task_retries": 0}
-        if cluster.address is not None:
-            options["scheduling_strategy"] = "SPREAD"
-        self._make = self.ray.remote(**options)(Host)
+        self._host = self.ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(Host)
         self.members: list[Member] = []
         self.slowest: float | None = None  # seconds of a round
 
     def ensure(self, count: int) -> list[Member]:
         """The first ``count`` actors, started if need be."""
-        new = [Member(n, self._make.remote()) for n in range(len(self.members), count)]
+        slots = self._slots()
+        new = [Member(n, self._make(n, slots)) for n in range(len(self.members), count)]
         self.members += new
         self._greet(new)
         return self.members[:count]
@@ -79,10 +77,31 @@ class Crew:
                 self.gather([call])
             except FaultError:
                 dead.append(call.member)
+        slots = self._slots() if dead else []
         for member in dead:
-            member.handle, member.routes = self._make.remote(), set()
+            member.handle, member.routes = self._make(member.number, slots), set()
         self._greet(dead)
         return dead
+
+    def _slots(self) -> list[str]:
+        """The living nodes of a cluster, each as often as it has cores; empty on our own Ray, which is one node.
+
+        Ray's own spreading looks at the cores that are asked for; ours are none, and it may put all on one node.
+        """
+        if self.cluster.address is None:
+            return []
+        cores = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in self.ray.nodes() if node["Alive"]}
+        most = max(cores.values(), default=0)
+        return [name for turn in range(most) for name in sorted(cores) if turn < cores[name]]
+
+    def _make(self, number: int, slots: Sequence[str]) -> Any:
+        """A fresh actor, on the node whose turn it is, or on another if that one has gone by then."""
+        if not slots:
+            return self._host.remote()
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        home = NodeAffinitySchedulingStrategy(node_id=slots[number % len(slots)], soft=True)
+        return self._host.options(scheduling_strategy=home).remote()
 
     def _greet(self, members: Sequence[Member]) -> None:
         calls = [Call(m, m.handle.ping.remote(), "starting") for m in members]
