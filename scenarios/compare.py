@@ -36,7 +36,7 @@ def isolated(settings: Settings, steps: int) -> Arm:
     """The same devices without a single link."""
     return Arm(
         "isolated",
-        (_with(settings, topology=option("topology", "none"), protocol=option("protocol", "none"), mixing="auto"),),
+        (_with(settings, **_none("topology", "protocol", "compressor"), mixing="auto"),),
     )
 
 
@@ -44,7 +44,7 @@ def fedavg(settings: Settings, steps: int) -> Arm:
     """The same devices with a server that averages all of them every round."""
     return Arm(
         "fedavg",
-        (_with(settings, topology=option("topology", "none"), protocol=option("protocol", "fedavg"), mixing="auto"),),
+        (_with(settings, **_none("topology", "compressor"), protocol=option("protocol", "fedavg"), mixing="auto"),),
     )
 
 
@@ -67,8 +67,8 @@ def centralised(settings: Settings, steps: int) -> Arm:
             _with(
                 settings,
                 devices=1,
-                topology=option("topology", "none"),
-                protocol=option("protocol", "none"),
+                **_none("topology", "protocol", "compressor", "delay", "churn", "outage", "clock"),
+                network=settings.network.model_copy(update={"loss": 0.0}),
                 mixing="auto",
                 train=train,
                 engine=engine,
@@ -83,6 +83,11 @@ ARMS: dict[str, Callable[[Settings, int], Arm]] = {a.__name__: a for a in (swarm
 def _divisor(number: int, most: int) -> int:
     """The largest divisor of ``number`` up to ``most``."""
     return next(d for d in range(min(number, most), 0, -1) if number % d == 0)
+
+
+def _none(*groups: str) -> dict[str, Any]:
+    """The option ``none`` of each of these groups."""
+    return {group: option(group, "none") for group in groups}
 
 
 def _with(settings: Settings, **changes: Any) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -15,6 +16,7 @@ from swarm.build import build
 from swarm.data.dataset import Dataset, Holdings, label_mix
 from swarm.data.stream import Stream
 from swarm.errors import ConfigError
+from swarm.exchange import Exchanges, Traffic
 from swarm.explain import shown
 from swarm.learn.learner import Learner
 from swarm.learn.losses import Loss, loss_for
@@ -22,14 +24,16 @@ from swarm.learn.module import check_module, initialised, kernel_for
 from swarm.learn.optimizer import Optimizer
 from swarm.learn.schedule import Schedule
 from swarm.memory import available_bytes
-from swarm.mixing import Mixing, weights
-from swarm.protocol.base import Phase, Protocol
+from swarm.mixing import Mixing
+from swarm.network.base import AllUp, AlwaysThere, Churn, Clock, Delay, EveryRound, Instant, Network, Outage
+from swarm.protocol.base import Links, Phase, Protocol
 from swarm.rng import Keys
 from swarm.settings import Settings
 from swarm.start import read_start
 from swarm.state import Blocks, Layout
-from swarm.topology.base import PerPhase, Topology
+from swarm.topology.base import Topology
 from swarm.topology.graph import Graph
+from swarm.wire.base import Compressor, Unchanged
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -79,9 +83,14 @@ class Experiment:
             s.compute.compile,
         )
         self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
-        self._graphs = PerPhase[Graph](self.topology)
-        self._mixings = PerPhase[Mixing](self.topology)
-        self._check_mixing()
+        self.network = self._network()
+        found: Compressor = self._build(s.compressor, Compressor, "compressor", layout=self.layout)
+        self.compressor = None if isinstance(found, Unchanged) else found
+        self.exchanges = Exchanges(
+            self.topology, s.mixing, self.protocol, self.network, self.compressor is not None, s.devices
+        )
+        self.links = self.exchanges.links() if "edges" in self.protocol.phases else None
+        self.check_compressor()
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
         return build(node, expect, section, self.settings.plugins, **context)
@@ -129,18 +138,97 @@ class Experiment:
             self.plan.dataset.y.astype(np.int64, copy=False), self.plan.holdings, self.plan.dataset.classes
         )
 
-    def graph(self, round: int) -> Graph:
-        """The graph of round ``round`` (counted from 1); kept as :class:`PerPhase` says."""
-        return self._graphs.get(round, lambda: self.topology.graph(self.topology.phase(round)))
+    def _network(self) -> Network:
+        s = self.settings
+        context = {"devices": s.devices, "seed": s.seed, "tick": s.network.tick}
+        churn: Churn = self._build(s.churn, Churn, "churn", **context)
+        outage: Outage = self._build(s.outage, Outage, "outage", **context)
+        clock: Clock = self._build(s.clock, Clock, "clock", **context)
+        delay: Delay = self._build(s.delay, Delay, "delay", **context)
+        return Network(
+            s.devices,
+            s.seed,
+            s.network.tick,
+            s.network.loss,
+            s.network.symmetric,
+            s.network.patience,
+            None if isinstance(delay, Instant) else delay,
+            None if isinstance(churn, AlwaysThere) else churn,
+            None if isinstance(outage, AllUp) else outage,
+            None if isinstance(clock, EveryRound) else clock,
+        )
 
-    def mean_shares(self, phase: Phase) -> npt.NDArray[np.float64]:
-        """Each device's weight in a mean over all: the protocol's own for ``mean``, equal ones for complete-graph mixing."""
-        n = self.settings.devices
-        return self.protocol.shares(self.stream.sizes_N) if phase == "mean" else np.full(n, 1.0 / n)
+    def check_compressor(self) -> None:
+        """Raises :class:`ConfigError` where there is nothing that the compressor could work on."""
+        if self.compressor is None:
+            return
+        name = str(self.settings.compressor["_target_"]).rpartition(".")[2]
+        if "edges" in self.protocol.phases or "mean" in self.protocol.phases:
+            raise ConfigError(
+                "compressor", name, f"must be none with {type(self.protocol).__name__}: it works on what devices send to all "
+                "their neighbours alike"
+            )  # fmt: skip
+        for number, phase in enumerate(self.protocol.phases):
+            if phase in ("mix", "inbox"):
+                try:
+                    self.compressor.bits(self.protocol.width(number, self.layout.width))
+                except ConfigError as error:
+                    raise error.under("compressor") from None
+
+    @cached_property
+    def slots(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each of the protocol's slots, for one device."""
+        links = None
+        if self.links is not None:
+            none = (torch.as_tensor(each[:0]) for each in self.links)
+            links = Links(*none)
+        nobody = torch.empty(0, self.layout.width, dtype=self.dtype)
+        return {name: tuple(rows.shape[1:]) for name, rows in self.protocol.init(nobody, links).items()}
+
+    @cached_property
+    def carried(self) -> dict[str, tuple[int, ...]]:
+        """The shapes, for one device, of what the wire remembers: messages under way, and what compression left out."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for number, phase in enumerate(self.protocol.phases):
+            if phase in ("mix", "inbox"):
+                width = self.protocol.width(number, self.layout.width)
+                if self.exchanges.depth:
+                    shapes[f"history.{number}"] = (self.exchanges.depth, width)
+                if self.compressor is not None and self.compressor.feedback:
+                    shapes[f"error.{number}"] = (width,)
+        return shapes
+
+    def graph(self, round: int) -> Graph:
+        """The graph of ``round`` (counted from 1)."""
+        return self.exchanges.graph(round)
 
     def mixing(self, round: int) -> Mixing:
-        """The mixing matrix of round ``round`` (counted from 1); kept as :class:`PerPhase` says."""
-        return self._mixings.get(round, lambda: weights(self.graph(round), self.settings.mixing))
+        """The mixing weights of ``round`` (counted from 1) if every message arrives."""
+        return self.exchanges.mixing(round)
+
+    def active(self, round: int) -> npt.NDArray[np.bool_] | None:
+        """Who learns and is heard in ``round``, ``[N]``; None: everybody."""
+        return self.exchanges.participants(round, self.settings.seed)
+
+    def mean_shares(self, phase: Phase, round: int) -> npt.NDArray[np.float64]:
+        """Each device's weight in a mean over all: the protocol's own for ``mean``, equal ones for complete-graph mixing."""
+        n = self.settings.devices
+        if phase != "mean":
+            return np.full(n, 1.0 / n)
+        shares, active = self.protocol.shares(self.stream.sizes_N), self.active(round)
+        if active is None:
+            return shares
+        heard = np.where(active, shares, 0.0)
+        return heard / heard.sum() if heard.any() else shares
+
+    def traffic(self, number: int, round: int) -> Traffic:
+        """What phase ``number`` of the protocol puts on the wire: one message a directed edge, or for ``mean`` one up and one
+        down a participant (a server in the middle)."""
+        phase, width = self.protocol.phases[number], self.protocol.width(number, self.layout.width)
+        bits = width * torch.empty(0, dtype=self.dtype).element_size() * 8
+        if self.compressor is not None and phase in ("mix", "inbox"):
+            bits = self.compressor.bits(width)
+        return self.exchanges.traffic(phase, round, bits, self.active(round) if phase == "mean" else None)
 
     @cached_property
     def local_steps_N(self) -> npt.NDArray[np.int64]:
@@ -155,32 +243,26 @@ class Experiment:
         """The learning rate of round ``round``."""
         return self.optimizer.rate(round - 1, self.settings.horizon or self.settings.rounds)
 
+    @property
+    def kept_numbers(self) -> int:
+        """How many numbers of one device a checkpoint holds."""
+        own = [*self.slots.values(), *self.carried.values()]
+        return (1 + len(self.optimizer.slots)) * self.layout.width + sum(math.prod(shape) for shape in own)
+
     def resident_bytes(self) -> int:
         """What the swarm will hold at least: rows, optimiser and protocol slots, one more array while mixing, the data,
         and one block's samples of a round."""
-        arrays = 2 + len(self.optimizer.slots) + len(self.protocol.slots)
+        numbers = self.kept_numbers + self.layout.width
         item = torch.empty(0, dtype=self.dtype).element_size()
         x = self.plan.dataset.x
         round_samples = self.blocks.size * int(self.local_steps_N.max()) * self.settings.train.batch
-        return int(arrays * self.settings.devices * self.layout.width * item + x.nbytes + round_samples * x[0].nbytes)
+        return int(numbers * self.settings.devices * item + x.nbytes + round_samples * x[0].nbytes)
 
     def _blocks(self) -> Blocks:
         size = self.settings.engine.get("block", "auto")
         if size == "auto":
             return Blocks.auto(self.settings.devices, self.layout.width)
         return Blocks.of_size(self.settings.devices, int(size))
-
-    def _check_mixing(self) -> None:
-        if "mix" not in self.protocol.phases:
-            return
-        conserves, needs = self.mixing(1).conserves, self.protocol.needs
-        if conserves != "both" and conserves != needs:
-            raise ConfigError(
-                "mixing",
-                self.settings.mixing,
-                f"conserves the {conserves} sums here, but the protocol needs {needs}; "
-                "use mixing=auto, or another topology",
-            )
 
 
 def _device(name: str) -> torch.device:

@@ -40,9 +40,12 @@ class Train(_Section):
 
 
 class Network(_Section):
-    """Virtual time."""
+    """Virtual time, and what happens to messages."""
 
     tick: Positive
+    loss: Annotated[float, Field(ge=0, lt=1)]
+    symmetric: bool
+    patience: Annotated[int, Field(ge=0, le=1000)]
 
 
 class Evaluate(_Section):
@@ -83,6 +86,11 @@ class Settings(_Section):
     scenario: PlugIn
     topology: PlugIn
     protocol: PlugIn
+    compressor: PlugIn
+    delay: PlugIn
+    churn: PlugIn
+    outage: PlugIn
+    clock: PlugIn
     model: PlugIn
     data: PlugIn
     partition: PlugIn

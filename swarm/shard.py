@@ -6,6 +6,7 @@ A shard owns whole blocks. Everything it computes depends on (block, round) only
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,10 @@ from torch import Tensor
 from swarm.evaluation import BlockEvaluation, Examiner
 from swarm.experiment import Experiment
 from swarm.learn.learner import Batch
-from swarm.protocol.base import State
+from swarm.protocol.base import Inbox, Links, Now, Phase, Rows, State
+from swarm.rng import Keys
 from swarm.routing import Route
+from swarm.wire.base import Draw
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -44,7 +47,9 @@ class Shard:
         self.devices = np.concatenate([e.blocks.devices_of(int(b)) for b in blocks])
         n = len(self.devices)
         rows = e.first_rows(self.devices)
-        self.state = State(rows, {name: torch.zeros_like(rows) for name in e.protocol.slots})
+        links = self._links()
+        self.state = State(rows, e.protocol.init(rows, links), links=links)
+        self.carried = {name: rows.new_zeros(n, *shape) for name, shape in e.carried.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.optimizer.slots}
         self.steps_n = np.zeros(n, np.int64)
         data = e.plan.dataset
@@ -55,36 +60,53 @@ class Shard:
         self._rows = [rows for _, rows in e.blocks.slices(blocks)]
         self.examiner = Examiner(e.learner.kernel, e.loss, e.outputs)
 
+    def _links(self) -> Links | None:
+        if self.experiment.links is None:
+            return None
+        ids, weight = (
+            torch.as_tensor(each[self.devices], device=self.experiment.device) for each in self.experiment.links
+        )
+        return Links(ids, weight.to(self.experiment.dtype))
+
     # --- learn -------------------------------------------------------------------------------------------------------
 
     def learn(self, round: int) -> Learnt:
-        """Every device predicts its next samples, is scored, and takes its local steps."""
-        e, lr = self.experiment, self.experiment.rate(round)
-        start, n = e.protocol.start(self.state), len(self.devices)
+        """Every device that is awake predicts its next samples, is scored, and takes its local steps."""
+        e, lr, n = self.experiment, self.experiment.rate(round), len(self.devices)
+        active = e.active(round)
+        steps_n = e.local_steps_N[self.devices]
+        if active is not None:
+            steps_n = np.where(active[self.devices], steps_n, 0)
+        self.state.now = Now(round, lr, steps_n)
+        start, pull = e.protocol.start(self.state), e.protocol.pull(self.state)
         loss, seen, score = found = start.new_zeros(3, n)
-        for rows, batch in self._batches():
-            slots = {name: values[rows] for name, values in self.optimizer_slots.items()}  # changed in place
-            learnt, scores = e.learner.train(start[rows], slots, batch, lr)
-            self.state.x[rows] = e.protocol.learned(self.state.x[rows], start[rows], learnt)
+        for rows, batch in self._batches(steps_n):
+            slots = {
+                name: values[rows] for name, values in self.optimizer_slots.items()
+            }  # a range's are changed in place
+            force = None if pull is None else pull.of(rows)
+            learnt, scores = e.learner.train(start[rows], slots, batch, lr, force)
+            e.protocol.learned(self.state, rows, start[rows], learnt)
+            if not isinstance(rows, slice):
+                for name, values in slots.items():
+                    self.optimizer_slots[name][rows] = values
             loss[rows] = scores.loss_B
             if scores.seen_B is not None and scores.score_B is not None:
                 seen[rows], score[rows] = scores.seen_B, scores.score_B
-        steps_n = e.local_steps_N[self.devices]
         self.steps_n = self.steps_n + steps_n
         self.state.scratch.clear()
         finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
         losses, seen_n, score_n = found.double().cpu().numpy()
         return Learnt(losses, seen_n, score_n, steps_n, finite)
 
-    def _batches(self) -> Iterator[tuple[slice, Batch]]:
-        """Each block with its next samples.
+    def _batches(self, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
+        """The devices of each block that take steps, with their next samples.
 
         Positions of many blocks are drawn in one call, integers being the same in any company. What is computed with has
         the shape that its own block gives it.
         """
         e = self.experiment
-        steps_n = e.local_steps_N[self.devices]
-        together = max(1, SAMPLES_AT_ONCE // (e.blocks.size * int(steps_n.max()) * e.stream.batch))
+        together = max(1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.stream.batch))
         for i in range(0, len(self._rows), together):
             some = self._rows[i : i + together]
             group = slice(some[0].start, some[-1].stop)
@@ -92,19 +114,32 @@ class Shard:
                 e.settings.compute.compile
             )  # for a number of steps: all blocks take the same, some of them masked
             longest = int((e.local_steps_N if compiled else steps_n[group]).max())
+            if not steps_n[group].any():
+                continue
             draw = e.stream.draw(self.devices[group], self.steps_n[group], longest)
             sample = torch.as_tensor(draw.sample_BKb, device=e.device)
             target = e.loss.encode(self._gather(self.y_S, sample), e.outputs, e.dtype)
             done = torch.as_tensor(self.steps_n[group], device=e.device)
             begins = [rows.start - group.start for rows in some]
-            least, most = (of.reduceat(steps_n[group], begins) for of in (np.minimum, np.maximum))
-            most = np.full_like(most, longest) if compiled else most
-            new = np.logical_or.reduceat(draw.first_BKb.reshape(len(sample), -1).any(1), begins)
-            for rows, begin, k, fewest, fresh in zip(some, begins, most.tolist(), least.tolist(), new, strict=True):
-                part = slice(begin, begin + rows.stop - rows.start)
-                first = torch.as_tensor(draw.first_BKb[part, :k], device=e.device) if fresh else None
-                active = torch.as_tensor(np.arange(k) < steps_n[rows, None], device=e.device) if fewest < k else None
-                yield rows, Batch(self._gather(self.x_S, sample[part, :k]), target[part, :k], first, active, done[part])
+            least, most = (of.reduceat(steps_n[group], begins).tolist() for of in (np.minimum, np.maximum))
+            new = np.logical_or.reduceat(draw.first_BKb.reshape(len(sample), -1).any(1), begins).tolist()
+            for rows, begin, fewest, k, fresh in zip(some, begins, least, most, new, strict=True):
+                if not k:
+                    continue
+                chosen: Rows = rows
+                part: Rows = slice(begin, begin + rows.stop - rows.start)
+                each = steps_n[rows]
+                if not fewest and not compiled:  # those asleep take no part in the arithmetic
+                    awake = torch.as_tensor(np.flatnonzero(each), device=e.device)
+                    chosen, part, each = awake + rows.start, awake + begin, each[each > 0]
+                    fewest = int(each.min())
+                k = longest if compiled else k
+                first = torch.as_tensor(draw.first_BKb, device=e.device)[part, :k] if fresh else None
+                active = torch.as_tensor(np.arange(k) < each[:, None], device=e.device) if fewest < k else None
+                yield (
+                    chosen,
+                    Batch(self._gather(self.x_S, sample[part, :k]), target[part, :k], first, active, done[part]),
+                )
 
     @staticmethod
     def _gather(values_S: Tensor, sample_BKb: Tensor) -> Tensor:
@@ -112,27 +147,87 @@ class Shard:
 
     # --- exchange ----------------------------------------------------------------------------------------------------
 
-    def outgoing(self, phase: int, route: Route) -> dict[int, Tensor]:
-        """The payload rows that other shards need, one array for each of them."""
-        rows = self.experiment.protocol.send(phase, self.state)
+    def pack(self, phase: int, round: int) -> None:
+        """Make the payload rows of a phase: ``[n · parts, M]``, as :mod:`swarm.exchange` numbers them."""
+        e = self.experiment
+        rows = e.protocol.send(phase, self.state)
+        if rows.ndim == 3:  # one for each neighbour
+            self._payload = rows.reshape(-1, rows.shape[2])
+            return
+        parts = [self._compressed(phase, round, rows)]
+        if e.exchanges.depth:
+            name = f"history.{phase}"
+            before = self.carried[name]
+            parts += before.unbind(1)
+            self.carried[name] = torch.cat([parts[0][:, None], before[:, :-1]], 1)
+        if e.exchanges.exact:
+            parts.append(rows)
+        self._payload = rows if len(parts) == 1 else torch.stack(parts, 1).view(-1, rows.shape[1])
+
+    def _compressed(self, phase: int, round: int, rows: Tensor) -> Tensor:
+        e = self.experiment
+        if e.compressor is None:
+            return rows
+        name, draw = f"error.{phase}", Draw(Keys(e.settings.seed, f"compressor.{phase}"), self.devices, round)
+        if not e.compressor.feedback:
+            return e.compressor(rows, draw)
+        wanted = rows + self.carried[name]
+        packets = e.compressor(wanted, draw)
+        left = wanted - packets
+        awake = e.active(round)
+        if awake is not None:  # who sends nothing has left nothing out
+            silent = torch.as_tensor(~awake[self.devices], device=rows.device)
+            left[silent] = self.carried[name][silent]
+        self.carried[name] = left
+        return packets
+
+    def outgoing(self, route: Route) -> dict[int, Tensor]:
+        """The packed rows that other shards need, one array for each of them."""
+        rows = self._payload
         return {other: rows[torch.as_tensor(index, device=rows.device)] for other, index in route.outbox.items()}
 
-    def keep(self, phase: int) -> None:
-        """A round without links: every device receives its own payload row."""
+    def keep(self, phase: int, round: int) -> None:
+        """A round of mixing without links: every device receives its own payload row."""
         protocol = self.experiment.protocol
-        protocol.receive(phase, self.state, protocol.send(phase, self.state))
+        with self._only_present(round):
+            protocol.receive(phase, self.state, protocol.send(phase, self.state))
 
-    def mix(self, phase: int, route: Route, inbox: dict[int, Tensor]) -> None:
-        """Average own and received payload rows with the mixing weights."""
-        own = self.experiment.protocol.send(phase, self.state)
-        if not inbox and np.array_equal(route.own_rows, np.arange(len(own))):
+    def mix(self, phase: int, kind: Phase, round: int, route: Route, inbox: dict[int, Tensor]) -> None:
+        """Take in own and received payload rows, as the exchange combines them."""
+        own, e = self._payload, self.experiment
+        if not inbox and len(route.own_rows) == len(own) and np.array_equal(route.own_rows, np.arange(len(own))):
             payload = own
         else:
             payload = own.new_empty(route.matrix.shape[1], own.shape[1])
             payload[torch.as_tensor(route.own)] = own[torch.as_tensor(route.own_rows)]
             for other, columns in route.inbox.items():
                 payload[torch.as_tensor(columns)] = inbox[other]
-        self.experiment.protocol.receive(phase, self.state, _product(route, payload))
+        del self._payload
+        with self._only_present(round):
+            if kind == "mix":
+                e.protocol.receive(phase, self.state, _product(route, payload))
+            elif kind == "edges":
+                rows = _product(route, payload)
+                e.protocol.receive(phase, self.state, rows.view(len(self.devices), -1, rows.shape[1]))
+            elif len(route.dst_R):
+                assert route.src_R is not None
+                assert route.age_R is not None
+                about = (torch.as_tensor(each, device=own.device) for each in (route.dst_R, route.src_R, route.age_R))
+                rows = payload[torch.as_tensor(route.matrix.indices.astype(np.int64), device=own.device)]
+                e.protocol.open(phase, self.state, Inbox(rows, *about))
+
+    @contextmanager
+    def _only_present(self, round: int) -> Iterator[None]:
+        """What happens inside does not happen to devices that are not there."""
+        online = self.experiment.network.online(round)
+        if online is None or online[self.devices].all():
+            yield
+            return
+        away = torch.as_tensor(np.flatnonzero(~online[self.devices]), device=self.state.x.device)
+        x, slots = self.state.x[away], {name: rows[away] for name, rows in self.state.slots.items()}
+        yield
+        self.state.x = self.state.x.index_copy(0, away, x)
+        self.state.slots = {name: rows.index_copy(0, away, slots[name]) for name, rows in self.state.slots.items()}
 
     def partial_means(self, phase: int | None, shares_N: Floats) -> dict[int, Tensor]:
         """For each block, Σ_i share_i · row_i over its devices in float64: the terms of a mean over the whole swarm.
@@ -147,10 +242,11 @@ class Shard:
             for block, s in self.experiment.blocks.slices(self.blocks)
         }
 
-    def receive_mean(self, phase: int, mean_P: Tensor) -> None:
+    def receive_mean(self, phase: int, round: int, mean_M: Tensor) -> None:
         """Every device receives the same averaged row."""
-        rows = mean_P.to(self.state.x).repeat(len(self.devices), 1)  # never the mean itself: rows are written to
-        self.experiment.protocol.receive(phase, self.state, rows)
+        rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
+        with self._only_present(round):
+            self.experiment.protocol.receive(phase, self.state, rows)
 
     # --- look --------------------------------------------------------------------------------------------------------
 
@@ -176,6 +272,7 @@ class Shard:
             "steps": torch.as_tensor(self.steps_n),
             **{f"protocol.{k}": v for k, v in self.state.slots.items()},
             **{f"optimizer.{k}": v for k, v in self.optimizer_slots.items()},
+            **{f"wire.{k}": v for k, v in self.carried.items()},
         }
 
     def restore(self, rows: dict[str, Tensor]) -> None:
@@ -185,6 +282,7 @@ class Shard:
         self.steps_n = rows["steps"].numpy()
         self.state.slots = {k: rows[f"protocol.{k}"].to(device) for k in self.state.slots}
         self.optimizer_slots = {k: rows[f"optimizer.{k}"].to(device) for k in self.optimizer_slots}
+        self.carried = {k: rows[f"wire.{k}"].to(device) for k in self.carried}
 
 
 def _product(route: Route, payload: Tensor) -> Tensor:

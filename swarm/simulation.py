@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,14 @@ from swarm.experiment import Experiment
 from swarm.rng import Keys
 
 Ints = npt.NDArray[np.int64]
+COUNTED = {
+    "seen": torch.float64,
+    "score": torch.float64,
+    "sent": torch.int64,
+    "received": torch.int64,
+    "bits": torch.int64,
+}
+"""What is added up for each device over the rounds."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,9 @@ class Simulation:
     def __init__(self, experiment: Experiment, engine: Engine) -> None:
         self.experiment, self.engine = experiment, engine
         n = experiment.settings.devices
-        self.round = self.messages = self.bytes = self.steps = 0
+        self.round = self.steps = 0
+        self.totals = Counter[str](messages=0, bytes=0, lost=0, late=0)
+        self.sent_N, self.received_N, self.bits_N = (np.zeros(n, np.int64) for _ in range(3))
         self.seconds = self.learning_seconds = 0.0
         self.seen_N, self.score_N = np.zeros(n), np.zeros(n)
 
@@ -79,8 +90,11 @@ class Simulation:
 
     def _count(self, happened: RoundRecord) -> None:
         self.round = happened.round
-        self.messages += happened.messages
-        self.bytes += happened.bytes
+        for sent in happened.traffic:
+            self.totals.update(messages=sent.messages, bytes=sent.bytes, lost=sent.lost, late=sent.late)
+            self.sent_N += sent.sent_N
+            self.received_N += sent.received_N
+            self.bits_N += sent.sent_N * sent.bits
         self.steps += int(happened.steps_N.sum())
         self.seen_N += happened.seen_N
         self.score_N += happened.score_N
@@ -90,16 +104,14 @@ class Simulation:
         values: dict[str, Any] = {
             "round": self.round,
             "virtual_s": self.round * s.network.tick,
-            "awake": s.devices,
-            "messages_total": self.messages,
-            "bytes_total": self.bytes,
+            "awake": s.devices if self.round == 0 else self._awake(self.round),
+            **{f"{name}_total": count for name, count in self.totals.items()},
             "steps_total": self.steps,
         }
         if happened is not None:
             seen = float(self.seen_N.sum())
             values |= {
-                "messages": happened.messages,
-                "bytes": happened.bytes,
+                **self._messages(happened),
                 "steps": int(happened.steps_N.sum()),
                 "seen": int(happened.seen_N.sum()),
             }
@@ -107,7 +119,9 @@ class Simulation:
                 name = "prequential_accuracy" if self.experiment.loss.classification else "prequential_mse"
                 values |= {
                     "lr": self.experiment.rate(self.round),
-                    "train_loss": float(happened.loss_N.mean()),
+                    "train_loss": float(happened.loss_N[happened.steps_N > 0].mean())
+                    if happened.steps_N.any()
+                    else None,
                     name: float(self.score_N.sum()) / seen if seen else None,
                 }
         devices = None
@@ -118,6 +132,19 @@ class Simulation:
         self.seconds += now - last
         values["wall_s"] = self.seconds
         return Record(values, devices)
+
+    def _awake(self, round: int) -> int:
+        active = self.experiment.active(round)
+        return self.experiment.settings.devices if active is None else int(active.sum())
+
+    def _messages(self, happened: RoundRecord) -> dict[str, Any]:
+        """What was sent this round; where messages take time, how many rounds those that arrive do on average."""
+        names = ("messages", "bytes", "lost", "late")
+        values: dict[str, Any] = {name: sum(getattr(sent, name) for sent in happened.traffic) for name in names}
+        if self.experiment.exchanges.depth:
+            arriving = sum(int(sent.received_N.sum()) for sent in happened.traffic)
+            values["staleness"] = sum(sent.ticks for sent in happened.traffic) / arriving if arriving else None
+        return values
 
     def _measure(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]] | None]:
         n = self.experiment.settings.devices
@@ -137,7 +164,8 @@ class Simulation:
             )
         consensus = self.scores(self._examine_row(mean_P, test), test)
         values |= {f"consensus_{k}": float(v[0]) for k, v in consensus.items() if not k.startswith("own_")}
-        return values, {"device": found.devices_M, **scores}
+        counted = {"sent": self.sent_N, "received": self.received_N, "bytes": self.bits_N // 8}
+        return values, {"device": found.devices_M, **scores, **{k: v[found.devices_M] for k, v in counted.items()}}
 
     def scores(self, found: Evaluation, samples: Ints) -> dict[str, npt.NDArray[np.float64]]:
         """Per evaluated device: accuracy (or R²), mean loss, and accuracy on its own label mix."""
@@ -185,11 +213,10 @@ class Simulation:
     def checkpoint(self) -> Checkpoint:
         """Everything that is needed to go on from here."""
         layout = [[s.name, list(s.shape)] for s in self.experiment.layout.slots]
-        own = {"seen": torch.as_tensor(self.seen_N), "score": torch.as_tensor(self.score_N)}
+        own = {name: torch.as_tensor(getattr(self, f"{name}_N")) for name in COUNTED}
         facts = {
             "layout": layout,
-            "messages": self.messages,
-            "bytes": self.bytes,
+            "totals": dict(self.totals),
             "steps": self.steps,
             "seconds": self.seconds,
             "learning_seconds": self.learning_seconds,
@@ -200,19 +227,20 @@ class Simulation:
         """Names, dtypes and shapes of a checkpoint of this simulation."""
         e = self.experiment
         n, rows = e.settings.devices, (e.dtype, (e.settings.devices, e.layout.width))
-        names = ["x", *(f"protocol.{s}" for s in e.protocol.slots), *(f"optimizer.{s}" for s in e.optimizer.slots)]
+        own = {f"protocol.{k}": v for k, v in e.slots.items()} | {f"wire.{k}": v for k, v in e.carried.items()}
         return {
-            **dict.fromkeys(names, rows),
+            **dict.fromkeys(["x", *(f"optimizer.{s}" for s in e.optimizer.slots)], rows),
+            **{name: (e.dtype, (n, *shape)) for name, shape in own.items()},
             "steps": (torch.int64, (n,)),
-            "seen": (torch.float64, (n,)),
-            "score": (torch.float64, (n,)),
+            **{name: (kind, (n,)) for name, kind in COUNTED.items()},
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same plan."""
         arrays, facts = dict(checkpoint.arrays), checkpoint.facts
-        self.seen_N, self.score_N = arrays.pop("seen").numpy().copy(), arrays.pop("score").numpy().copy()
+        for name in COUNTED:
+            setattr(self, f"{name}_N", arrays.pop(name).numpy().copy())
         self.round = checkpoint.round
-        self.messages, self.bytes, self.steps = facts["messages"], facts["bytes"], facts["steps"]
+        self.totals, self.steps = Counter(facts["totals"]), facts["steps"]
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         self.engine.restore(arrays, checkpoint.round)

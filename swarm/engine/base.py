@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.exchange import Traffic
 from swarm.experiment import Experiment
 from swarm.shard import Learnt
 
@@ -34,8 +35,7 @@ class RoundRecord:
     score_N: Floats
     steps_N: Ints
     finite_N: npt.NDArray[np.bool_]
-    messages: int
-    bytes: int
+    traffic: Sequence[Traffic]  # of each phase that exchanges something
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def merge(parts: Sequence[Mapping[int, Tensor]]) -> Tensor:
 
 
 def record(
-    round: int, devices: int, shards: Sequence[Ints], learnt: Sequence[Learnt], messages: int, bytes: int
+    round: int, devices: int, shards: Sequence[Ints], learnt: Sequence[Learnt], sent: Sequence[Traffic]
 ) -> RoundRecord:
     """A round's record out of the shards' reports (none for a round without learning); ``shards`` has their device ids."""
     loss, seen, score = np.zeros(devices), np.zeros(devices), np.zeros(devices)
@@ -77,7 +77,7 @@ def record(
     for d, part in zip(shards, learnt, strict=bool(learnt)):
         loss[d], seen[d], score[d] = part.loss_n, part.seen_n, part.score_n
         steps[d], finite[d] = part.steps_n, part.finite_n
-    return RoundRecord(round, loss, seen, score, steps, finite, messages, bytes)
+    return RoundRecord(round, loss, seen, score, steps, finite, sent)
 
 
 class Engine(ABC):

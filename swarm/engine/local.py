@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from swarm.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundRecord, merge, prepare_process, record
-from swarm.engine.traffic import traffic
 from swarm.errors import ConfigError
+from swarm.exchange import Exchange, Traffic
 from swarm.experiment import Experiment
+from swarm.protocol.base import Phase
 from swarm.routing import Route, routes
 from swarm.shard import Learnt, Shard
-from swarm.topology.base import PerPhase
 
 
 class LocalEngine(Engine):
@@ -43,7 +43,7 @@ class LocalEngine(Engine):
         self.experiment = experiment
         self.shards = [Shard(experiment, part) for part in blocks.spread(min(self.count, len(blocks)))]
         self.round = 0
-        self._routes = PerPhase[list[Route]](experiment.topology)
+        self._routes: dict[Hashable, list[Route]] = {}
 
     def advance(self, until: int) -> Iterator[RoundRecord]:
         with torch.inference_mode():
@@ -54,40 +54,42 @@ class LocalEngine(Engine):
     def _play(self, round: int) -> RoundRecord:
         e = self.experiment
         learnt: list[Learnt] = []
-        messages = size = 0
+        sent: list[Traffic] = []
         for number, phase in enumerate(e.protocol.phases):
             if phase == "learn":
                 learnt = [shard.learn(round) for shard in self.shards]
                 continue
-            if phase == "mean" or e.mixing(round).is_mean:
-                shares = e.mean_shares(phase)
+            exchange = None if phase == "mean" else e.exchanges.of(phase, round)
+            if exchange is None or exchange.is_mean:
+                shares = e.mean_shares(phase, round)
                 mean = merge([s.partial_means(number, shares) for s in self.shards])
                 for shard in self.shards:
-                    shard.receive_mean(number, mean)
+                    shard.receive_mean(number, round, mean)
             else:
-                self._mix(number, round)
-            sent = traffic(e, phase, round)
-            messages, size = messages + sent.messages, size + sent.bytes
-        n = e.settings.devices
-        return record(round, n, [s.devices for s in self.shards], learnt, messages, size)
+                self._exchange(number, phase, round, exchange)
+            sent.append(e.traffic(number, round))
+        return record(round, e.settings.devices, [s.devices for s in self.shards], learnt, sent)
 
-    def _mix(self, phase: int, round: int) -> None:
-        ways = self._ways(round)
-        if not ways:
+    def _exchange(self, number: int, phase: Phase, round: int, exchange: Exchange) -> None:
+        if exchange.quiet:
             for shard in self.shards:
-                shard.keep(phase)
+                shard.keep(number, round)
             return
-        boxes = [s.outgoing(phase, way) for s, way in zip(self.shards, ways, strict=True)]
+        ways = self._ways(exchange)
+        for shard in self.shards:
+            shard.pack(number, round)
+        boxes = [s.outgoing(way) for s, way in zip(self.shards, ways, strict=True)]
         for i, (shard, way) in enumerate(zip(self.shards, ways, strict=True)):
-            shard.mix(phase, way, {j: boxes[j][i] for j in way.inbox})
+            shard.mix(number, phase, round, way, {j: boxes[j][i] for j in way.inbox})
 
-    def _ways(self, round: int) -> list[Route]:
-        """The routes of this round's matrix; none where nobody is linked."""
-        e = self.experiment
-        if not len(e.graph(round).src_E):
-            return []
-        devices = [s.devices for s in self.shards]
-        return self._routes.get(round, lambda: routes(e.mixing(round).matrix, devices, e.settings.compute.dtype))
+    def _ways(self, exchange: Exchange) -> list[Route]:
+        """The routes of an exchange, one a shard; kept for those that come back."""
+        if exchange.key in self._routes:
+            return self._routes[exchange.key]
+        found = routes(exchange, [s.devices for s in self.shards], self.experiment.settings.compute.dtype)
+        if exchange.lasting:
+            self._routes[exchange.key] = found
+        return found
 
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
         e, wanted = self.experiment, {int(b) for b in blocks}

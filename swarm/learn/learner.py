@@ -55,10 +55,22 @@ COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
 }
 
 
+class Force(Protocol):
+    """What is added to every gradient: ``add_NP`` + ``proximal`` · (x − start), for the B devices of a block."""
+
+    @property
+    def add_NP(self) -> Tensor | None: ...
+
+    @property
+    def proximal(self) -> float: ...
+
+
 class Train(Protocol):
     """Score and learn a batch: the rows after it, and the scores. ``slots`` are changed in place."""
 
-    def __call__(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Scores]: ...
+    def __call__(
+        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None = None
+    ) -> tuple[Tensor, Scores]: ...
 
 
 class Learner:
@@ -69,23 +81,30 @@ class Learner:
     ) -> None:
         self.kernel, self.loss, self.optimizer, self.outputs, self.clip = kernel, loss, optimizer, outputs, clip
         self._benches: dict[tuple[int, int], tuple[Parts, Gradient]] = {}
-        self._steps = self._descend if optimizer.plain and clip is None else self._optimise
+        self._plain = optimizer.plain and clip is None
         self.train: Train = self._train
         if compiled:
             self._compiled = torch.compile(self._train, fullgraph=True, dynamic=False, options=COMPILER)
             self.train = self._train_compiled
 
-    def _train(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Scores]:
-        learnt_BP, out_BKCb = self._steps(x_BP, slots, batch, lr)
+    def _train(
+        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None = None
+    ) -> tuple[Tensor, Scores]:
+        if self._plain and force is None:
+            learnt_BP, out_BKCb = self._descend(x_BP, batch, lr)
+        else:
+            learnt_BP, out_BKCb = self._optimise(x_BP, slots, batch, lr, force)
         return learnt_BP, self._score(out_BKCb, batch)
 
-    def _train_compiled(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Scores]:
+    def _train_compiled(
+        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None = None
+    ) -> tuple[Tensor, Scores]:
         """The rate becomes a tensor, for the compiler would build a number in for good."""
         rate = torch.full((1, 1, 1), float(lr), dtype=x_BP.dtype, device=x_BP.device)
-        pair: tuple[Tensor, Scores] = self._compiled(x_BP, slots, batch, rate)
+        pair: tuple[Tensor, Scores] = self._compiled(x_BP, slots, batch, rate, force)
         return pair
 
-    def _descend(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
+    def _descend(self, x_BP: Tensor, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
         """Plain SGD: every gradient goes straight into the parameters."""
         samples, target = batch.x.shape[2], batch.target
         x, add = self._bench(x_BP, samples)
@@ -107,9 +126,11 @@ class Learner:
             self._benches[size] = bench
         return bench
 
-    def _optimise(self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
-        """Every other optimiser, and clipping: the gradient is collected first."""
-        samples, layout, x_BP = batch.x.shape[2], self.kernel.layout, x_BP.clone()
+    def _optimise(
+        self, start_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None
+    ) -> tuple[Tensor, Tensor]:
+        """Every other optimiser, clipping, and protocols that pull: the gradient is collected first."""
+        samples, layout, x_BP = batch.x.shape[2], self.kernel.layout, start_BP.clone()
         rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(1, 1)
         g = Parts(layout, x_BP.shape[0], x_BP)
         add, outs = self.kernel.gradients(g.views, layout.views(x_BP), samples), []
@@ -118,6 +139,8 @@ class Learner:
                 part.zero_()
             outs.append(add(x_k, t_k, 1.0 / samples))
             g_BP = g.rows()
+            if force is not None:
+                _pull_(g_BP, x_BP, start_BP, force)
             if self.clip is not None:
                 clip_(g_BP, self.clip)
             t_B1 = batch.done[:, None] + (k + 1)
@@ -144,3 +167,10 @@ class Learner:
             first = first & batch.active[:, :, None]
         counted = first.to(loss_BKb.dtype)
         return Scores(mean, counted.sum((1, 2)), (self.loss.right(out, batch.target) * counted).sum((1, 2)))
+
+
+def _pull_(g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, force: Force) -> None:
+    if force.add_NP is not None:
+        g_BP.add_(force.add_NP)
+    if force.proximal:
+        g_BP.add_(x_BP - start_BP, alpha=force.proximal)

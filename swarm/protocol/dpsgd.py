@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from swarm.protocol.base import Protocol, State
+from swarm.protocol.base import Protocol, Rows, State
 
 
 class TrainThenAverage(Protocol):
@@ -27,8 +27,8 @@ class AverageThenTrain(Protocol):
     def start(self, state: State) -> Tensor:
         return state.scratch["before"]
 
-    def learned(self, x_BP: Tensor, start_BP: Tensor, end_BP: Tensor) -> Tensor:
-        return x_BP + (end_BP - start_BP)
+    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+        state.x[rows] = state.x[rows] + (end_BP - start_BP)
 
 
 class Averaging(Protocol):

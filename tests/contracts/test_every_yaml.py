@@ -112,6 +112,8 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "partition": {"devices"},
         "model": {"features", "outputs"},
         "optimizer": {"schedule"},
+        "compressor": {"layout"},
+        **{key: {"devices", "seed", "tick"} for key in ("churn", "outage", "clock", "delay")},
         "tracker": {"folder", "run", "config"},
     }.get(group, set())
     parameters = {p for p in inspect.signature(target).parameters if p not in ("args", "kwargs")}
@@ -169,6 +171,7 @@ def test_protocols_are_pure_functions_of_the_rows(name: str) -> None:
         "init=independent",
         "engine.shards=2",
         "engine.block=3",
+        *_needs("protocol", name, Path()),
     ]
     with simulation(Study.prepare(Settings.parse(config(*settings)))) as running:
         for _ in running.engine.advance(2):
@@ -181,22 +184,30 @@ def test_protocols_are_pure_functions_of_the_rows(name: str) -> None:
             ends.append({k: v.clone() for k, v in running.engine.snapshot().items()})
             running.engine.restore({k: v.clone() for k, v in middle.items()}, 2)
         assert all(torch.equal(ends[0][k], ends[1][k]) for k in ends[0])
-        expected = running.experiment.protocol.slots
+        expected = running.experiment.slots
         assert {f"protocol.{s}" for s in expected} <= set(middle)
 
 
 @pytest.mark.parametrize("name", options("protocol"))
 def test_traffic_is_counted_by_link(name: str) -> None:
     study = Study.prepare(
-        Settings.parse(config(f"protocol={name}", "topology=ring", "devices=9", "rounds=2", "model=softmax"))
-    )
+        Settings.parse(
+            config(f"protocol={name}", "topology=ring", "devices=9", "rounds=2", "model=softmax",
+                   *_needs("protocol", name, Path()))
+        )
+    )  # fmt: skip
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    links = {"mix": 2 * 9, "mean": 2 * 9, "learn": 0}
-    messages = sum(links[phase] for phase in e.protocol.phases)
-    last = records(study)[-1].values
-    assert last["messages"] == messages
-    assert last["messages_total"] == 2 * messages
-    assert last["bytes_total"] == 2 * messages * e.layout.width * 4
+    P, last = e.layout.width, records(study)[-1].values
+    graphs = [len(e.graph(round).src_E) for round in (1, 2)]
+    heard = [9 if e.active(round) is None else int(e.active(round).sum()) for round in (1, 2)]
+    messages = bytes = 0
+    for number, phase in enumerate(e.protocol.phases):
+        if phase != "learn":
+            sent = sum(2 * n for n in heard) if phase == "mean" else sum(graphs)
+            messages, bytes = messages + sent, bytes + sent * e.protocol.width(number, P) * 4
+    assert last["messages_total"] == messages
+    assert last["bytes_total"] == bytes
+    assert last["lost_total"] == last["late_total"] == 0
 
 
 # --- optimisers, schedules, partitions, models ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -36,13 +36,15 @@ TIMED = ("learn", "pack", "mix", "wait")
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do in a turn: ``phase`` is its number in the protocol, ``way`` the number of the round's route."""
+    """One thing to do in a turn: ``phase`` is its number in the protocol, ``way`` the key of the round's route, which is
+    ``lasting`` if it comes back in later rounds."""
 
     kind: Kind
     round: int
     phase: int
     name: Phase
-    way: int = 0
+    way: Hashable = None
+    lasting: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Host:
     """Holds one shard at a time. Between two runs it holds none and waits for the next."""
 
     shard: Shard | None = None
-    routes: dict[int, Route] = field(default_factory=dict)
+    routes: dict[Hashable, Route] = field(default_factory=dict)
     idle_since: float | None = None
 
     def __post_init__(self) -> None:
@@ -108,7 +110,7 @@ class Host:
 
     # --- a round -----------------------------------------------------------------------------------------------------
 
-    def turn(self, steps: Sequence[Step], ways: dict[int, Route], *arrived: Array) -> Any:
+    def turn(self, steps: Sequence[Step], ways: dict[Hashable, Route], *arrived: Array) -> Any:
         """Do ``steps`` in order and return a :class:`Report`, followed by the arrays that are to be sent, if any.
 
         ``ways`` are routes not sent before. ``arrived`` is for the first step: a mean, or for ``mix`` one array for each
@@ -136,18 +138,19 @@ class Host:
     def _exchange(self, shard: Shard, step: Step, arrived: Sequence[Array]) -> list[Array]:
         """One step other than learning; returns what is to be sent."""
         if step.kind == "pack":
-            boxes = shard.outgoing(step.phase, self.routes[step.way])
+            shard.pack(step.phase, step.round)
+            boxes = shard.outgoing(self.routes[step.way])
             return [_array(boxes[other]) for other in sorted(boxes)]
         if step.kind == "means":
-            return [self._means(step.phase, shard.experiment.mean_shares(step.name))]
+            return [self._means(step.phase, shard.experiment.mean_shares(step.name, step.round))]
         if step.kind == "mix":
-            route = self.routes[step.way]
+            route = self.routes[step.way] if step.lasting else self.routes.pop(step.way)
             inbox = {j: torch.as_tensor(rows) for j, rows in zip(sorted(route.inbox), arrived, strict=True)}
-            shard.mix(step.phase, route, inbox)
+            shard.mix(step.phase, step.name, step.round, route, inbox)
         elif step.kind == "keep":
-            shard.keep(step.phase)
+            shard.keep(step.phase, step.round)
         elif step.kind == "receive":
-            shard.receive_mean(step.phase, torch.as_tensor(arrived[0]))
+            shard.receive_mean(step.phase, step.round, torch.as_tensor(arrived[0]))
         return []
 
     def _means(self, phase: int | None, shares_N: Array) -> Array:

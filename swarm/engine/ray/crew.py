@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ class Member:
     handle: Any
     pid: int = 0
     devices: str = "none yet"
-    routes: set[int] = field(default_factory=set)
+    routes: set[Hashable] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

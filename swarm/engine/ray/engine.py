@@ -21,8 +21,8 @@ from swarm.engine.ray.crew import Call, Crew, FaultError
 from swarm.engine.ray.limits import cores, require_files, require_room, store_bytes
 from swarm.engine.ray.placement import place
 from swarm.engine.ray.turns import Cast, Turns, spans
-from swarm.engine.traffic import Traffic
 from swarm.errors import ConfigError
+from swarm.exchange import Traffic
 from swarm.experiment import Experiment
 from swarm.shard import Learnt
 
@@ -186,7 +186,7 @@ class RayEngine(Engine):
 
     def _play(self, until: int) -> Iterator[RoundRecord]:
         """The rounds from where the shards are, a few of them in flight at a time."""
-        turns, asked = Turns(self.cast), dict[int, tuple[Traffic, int]]()
+        turns, asked = Turns(self.cast), dict[int, tuple[list[Traffic], int]]()
         learnt: dict[int, list[Learnt]] = {}
         collected = 0
         for round in range(self._asked + 1, until + 1):
@@ -196,7 +196,7 @@ class RayEngine(Engine):
                 asked[self._asked] = turns.round(self._asked)
                 if self._asked == until:
                     turns.flush()
-            traffic, needed = asked.pop(round)
+            sent, needed = asked.pop(round)
             for calls in turns.made[collected : len(turns.made) if round == until else needed]:
                 for report in self._gather(calls):
                     self._take_in(report, learnt)
@@ -206,7 +206,7 @@ class RayEngine(Engine):
             self.crew.slowest = max(self.crew.slowest or 0.0, took)
             n = self.experiment.settings.devices
             parts = learnt.pop(round, [])
-            yield record(round, n, self.cast.devices, parts, traffic.messages, traffic.bytes)
+            yield record(round, n, self.cast.devices, parts, sent)
 
     def _take_in(self, report: Report, learnt: dict[int, list[Learnt]]) -> None:
         self.seconds.update(report.seconds)

@@ -61,6 +61,5 @@ def store_bytes(experiment: Experiment) -> int:
 
 def _kept_bytes(experiment: Experiment) -> int:
     """What a checkpoint holds, of which the driver keeps the last one."""
-    arrays = 1 + len(experiment.optimizer.slots) + len(experiment.protocol.slots)
     item = torch.empty(0, dtype=experiment.dtype).element_size()
-    return arrays * experiment.settings.devices * experiment.layout.width * item
+    return experiment.kept_numbers * experiment.settings.devices * item

@@ -6,8 +6,8 @@ neighbours have sent, whatever the rest do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from swarm.engine.base import Ints
 from swarm.engine.ray.actor import Step
 from swarm.engine.ray.crew import Call, Member
-from swarm.engine.traffic import Traffic, traffic
+from swarm.exchange import Exchange, Traffic
 from swarm.experiment import Experiment
 from swarm.routing import Route, routes
 
@@ -28,19 +28,16 @@ class Cast:
     members: list[Member]
     blocks: list[Ints]
     devices: list[Ints]
-    _ways: dict[int, list[Route]] = field(default_factory=dict)
+    _ways: dict[Hashable, list[Route]] = field(default_factory=dict)
 
-    def way(self, round: int) -> int:
-        """The number of this round's routes: rounds of one phase of the topology's period share them."""
-        return self.experiment.topology.phase(round)
-
-    def ways(self, round: int) -> list[Route]:
-        """The routes of this round's matrix, one a shard; none where nobody is linked."""
-        e, way = self.experiment, self.way(round)
-        if way not in self._ways:
-            linked = len(e.graph(round).src_E)
-            self._ways[way] = routes(e.mixing(round).matrix, self.devices, e.settings.compute.dtype) if linked else []
-        return self._ways[way]
+    def ways(self, exchange: Exchange) -> list[Route]:
+        """The routes of an exchange, one a shard; kept for those that come back."""
+        if exchange.key in self._ways:
+            return self._ways[exchange.key]
+        found = routes(exchange, self.devices, self.experiment.settings.compute.dtype)
+        if exchange.lasting:
+            self._ways[exchange.key] = found
+        return found
 
     def mean(self, parts: Sequence[Any]) -> Call:
         """Have the first actor add up everybody's partial sums, in the order of the blocks."""
@@ -57,24 +54,26 @@ class Turns:
         self._steps: list[Step] = []
         self._arrived: list[list[Any]] = [[] for _ in cast.members]
 
-    def round(self, round: int) -> tuple[Traffic, int]:
+    def round(self, round: int) -> tuple[list[Traffic], int]:
         """Ask for a round: its traffic, and how many turns must be done before all of it has been learnt."""
         e, before, needed = self.cast.experiment, len(self.made), 0
-        messages = size = 0
+        sent = []
         for number, phase in enumerate(e.protocol.phases):
             if phase == "learn":
                 self._steps.append(Step("learn", round, number, phase))
                 needed = len(self.made) + 1
                 continue
-            if phase == "mean" or e.mixing(round).is_mean:
+            exchange = None if phase == "mean" else e.exchanges.of(phase, round)
+            if exchange is None or exchange.is_mean:
                 self._mean(Step("means", round, number, phase))
+            elif exchange.quiet:
+                self._steps.append(Step("keep", round, number, phase))
             else:
-                self._mix(Step("pack", round, number, phase, self.cast.way(round)))
-            sent = traffic(e, phase, round)
-            messages, size = messages + sent.messages, size + sent.bytes
+                self._exchange(Step("pack", round, number, phase, exchange.key, exchange.lasting), exchange)
+            sent.append(e.traffic(number, round))
         if len(self.made) == before:
             self.flush()
-        return Traffic(messages, size), max(needed, len(self.made))
+        return sent, max(needed, len(self.made))
 
     def flush(self) -> None:
         """Hand out what is left."""
@@ -88,24 +87,22 @@ class Turns:
         self._arrived = [[mean.ref] for _ in self.cast.members]
         self._steps.append(Step("receive", step.round, step.phase, step.name))
 
-    def _mix(self, step: Step) -> None:
-        ways = self.cast.ways(step.round)
-        if not ways:
-            self._steps.append(Step("keep", step.round, step.phase, step.name))
-            return
+    def _exchange(self, step: Step, exchange: Exchange) -> None:
+        ways = self.cast.ways(exchange)
         self._steps.append(step)
-        new = [
+        new: list[dict[Hashable, Route]] = [
             {} if step.way in member.routes else {step.way: way}
             for member, way in zip(self.cast.members, ways, strict=True)
         ]
         sent = self._turn(lambda i: len(ways[i].outbox), new)
-        for member in self.cast.members:
-            member.routes.add(step.way)
+        if step.lasting:
+            for member in self.cast.members:
+                member.routes.add(step.way)
         boxes = [dict(zip(sorted(way.outbox), refs, strict=True)) for way, refs in zip(ways, sent, strict=True)]
         self._arrived = [[boxes[j][i] for j in sorted(way.inbox)] for i, way in enumerate(ways)]
-        self._steps.append(Step("mix", step.round, step.phase, step.name, step.way))
+        self._steps.append(replace(step, kind="mix"))
 
-    def _turn(self, sends: Callable[[int], int], ways: list[dict[int, Route]]) -> list[list[Any]]:
+    def _turn(self, sends: Callable[[int], int], ways: list[dict[Hashable, Route]]) -> list[list[Any]]:
         """One call an actor; returns the references of what each sends."""
         steps, arrived = tuple(self._steps), self._arrived
         self._steps, self._arrived = [], [[] for _ in arrived]

@@ -1,0 +1,288 @@
+"""What travels in a round, and what the receivers make of it: the graph, the mixing weights and the network, put together.
+
+An exchange is a sparse matrix over *payload rows*. Device j has ``parts`` of them, numbered j · parts + part: part d holds
+what it sent d rounds ago (d = 0 is this round), and with a compressor one more part holds its own row as it is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array, csr_array
+
+from swarm.errors import ConfigError
+from swarm.mixing import Mixing, weights
+from swarm.network.base import LATE, LOST, UNSENT, Fates, Network
+from swarm.protocol.base import Phase, Protocol
+from swarm.topology.base import Topology
+from swarm.topology.graph import Graph
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+T = TypeVar("T")
+RECENT = 8  # rounds that are kept where no two are alike
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """``matrix`` ``[R, N · parts]``: each of R received rows as a weighted sum of payload rows; ``dst_R`` is the device that
+    receives it. For single messages ``src_R`` is the sender and ``age_R`` the rounds it was under way.
+
+    ``key`` names what is the same for all rounds with this exchange; ``lasting``: whether there are other such rounds.
+    ``quiet``: whether nobody hears anybody else, now or later. ``is_mean``: whether everybody receives the mean over all.
+    """
+
+    key: Hashable
+    lasting: bool
+    matrix: csr_array
+    parts: int
+    dst_R: Ints
+    src_R: Ints | None = None
+    age_R: Ints | None = None
+    quiet: bool = False
+    is_mean: bool = False
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The messages of a phase: how many each device sent (``sent_N``) and will receive (``received_N``), how many were lost
+    or came too late, the ticks that those which arrive take together, and the bits of each."""
+
+    sent_N: Ints
+    received_N: Ints
+    lost: int
+    late: int
+    ticks: int
+    bits: int
+
+    @property
+    def messages(self) -> int:
+        """The messages sent."""
+        return int(self.sent_N.sum())
+
+    @property
+    def bytes(self) -> int:
+        """The bytes sent."""
+        return self.messages * self.bits // 8
+
+
+class Exchanges:
+    """All exchanges of an experiment, by round (from 1). Everything here is a pure function of the round; some of it is
+    kept."""
+
+    def __init__(
+        self, topology: Topology, rule: str, protocol: Protocol, network: Network, exact: bool, devices: int
+    ) -> None:
+        self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
+        self.devices = devices
+        self.exact = exact and not protocol.echo  # whether own rows bypass the compressor
+        self._kept: OrderedDict[Hashable, object] = OrderedDict()
+        self.check()
+
+    @property
+    def depth(self) -> int:
+        """How many earlier rounds' payloads are still under way."""
+        return self.network.reach
+
+    @property
+    def parts(self) -> int:
+        return self.depth + 1 + self.exact
+
+    def check(self) -> None:
+        """Raises :class:`ConfigError` for combinations of graph, weights, network and protocol that cannot work."""
+        p, phases = self.protocol, self.protocol.phases
+        if not {"mix", "inbox", "edges"} & set(phases):
+            return
+        name = type(p).__name__
+        if p.static and self.topology.period != 1:
+            raise ConfigError(
+                "topology", self.topology_name, f"must not change under {name}, which remembers each link"
+            )
+        if p.static and not self.network.ideal:
+            raise ConfigError(
+                "protocol", name, "remembers each link, so it needs a network without loss, delay and churn"
+            )
+        if "mix" in phases or "edges" in phases:
+            found, needs = self.mixing(1).conserves, p.needs
+            if found not in ("both", needs):
+                raise ConfigError(
+                    "mixing", self.rule, f"conserves the {found} sums here, but the protocol needs {needs}; "
+                    + ("use mixing=column" if needs == "column" else "use mixing=auto, or another topology")
+                )  # fmt: skip
+            p.check(self.mixing(1))
+        if p.needs == "both" and self.depth:
+            raise ConfigError("delay", type(self.network).__name__, f"must be less than a round under {name}, whose weights "
+                              "have to sum to one both ways in every round")  # fmt: skip
+        if p.needs == "both" and not self.network.ideal and self.graph(1).directed:
+            raise ConfigError("topology", self.topology_name, f"must be undirected for {name} on a network that loses "
+                              "messages: a loss has to hit both directions of a link")  # fmt: skip
+
+    @property
+    def topology_name(self) -> str:
+        return type(self.topology).__name__
+
+    # --- the graph without the network ---------------------------------------------------------------------------------
+
+    def graph(self, round: int) -> Graph:
+        """The graph of ``round``, as the protocol uses it."""
+        phase = self.topology.phase(round)
+        return self._keep(("graph", phase), lambda: self.protocol.graph(self.topology.graph(phase)))
+
+    def mixing(self, round: int) -> Mixing:
+        """The mixing weights of ``round`` if nothing is lost."""
+        return self._keep(("mixing", self.topology.phase(round)), lambda: weights(self.graph(round), self.rule))
+
+    def links(self) -> tuple[Ints, Floats]:
+        """Ids ``[N, d]`` of everybody's neighbours, −1 for none, and their weights; the graph of round 1."""
+        graph, matrix = self.graph(1), self.mixing(1).matrix
+        rank_E = np.arange(len(graph.dst_E)) - np.searchsorted(graph.dst_E, graph.dst_E)
+        most = int(rank_E.max(initial=-1)) + 1
+        ids_Nd, weight_Nd = np.full((graph.n, most), -1), np.zeros((graph.n, most))
+        ids_Nd[graph.dst_E, rank_E] = graph.src_E
+        weight_Nd[graph.dst_E, rank_E] = weight_of(matrix)
+        return ids_Nd, weight_Nd
+
+    # --- exchanges ---------------------------------------------------------------------------------------------------
+
+    def of(self, kind: Phase, round: int) -> Exchange:
+        """The exchange of a ``mix``, ``inbox`` or ``edges`` phase."""
+        make = {"mix": self._mix, "inbox": self._messages, "edges": self._edges}[kind]
+        same = self.network.ideal
+        key = (kind, self.topology.phase(round) if same else round)
+        return self._keep(key, lambda: make(key, same and self.topology.period is not None, round))
+
+    def _mix(self, key: Hashable, lasting: bool, round: int) -> Exchange:
+        n, parts = self.devices, self.parts
+        own_part = self.depth + 1 if self.exact else 0
+        mixing = self.mixing(round)
+        if self.network.ideal and parts == 1:
+            quiet = not len(self.graph(round).src_E)
+            return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=mixing.is_mean)
+        dst, src, part, weight, own_N = self._arrived(round)
+        row, column = (
+            np.concatenate([dst, np.arange(n)]),
+            np.concatenate([src * parts + part, np.arange(n) * parts + own_part]),
+        )
+        matrix = coo_array((np.concatenate([weight, own_N]), (row, column)), shape=(n, n * parts)).tocsr()
+        matrix.sort_indices()
+        return Exchange(key, lasting, matrix, parts, np.arange(n))
+
+    def _arrived(self, round: int) -> tuple[Ints, Ints, Ints, Floats, Floats]:
+        """Receiver, sender, age and weight of what arrives in ``round``, and everybody's weight on its own row."""
+        found = []
+        for age, (graph, fates) in self._sent(round):
+            here = fates.ticks_E == age
+            weight_E = weight_of(self.mixing(round - age).matrix)
+            if self.protocol.needs == "both":
+                here &= here[reverse(graph)]
+            found.append((graph.dst_E[here], graph.src_E[here], np.full(here.sum(), age), weight_E[here]))
+        dst, src, age_A, weight = (np.concatenate(each) for each in zip(*found, strict=True))
+        if self.protocol.needs == "column":  # what did not leave stays with its sender
+            graph, fates = next(pair for _, pair in self._sent(round))
+            left = fates.ticks_E >= 0
+            own_N = 1.0 - np.bincount(graph.src_E[left], weight_of(self.mixing(round).matrix)[left], self.devices)
+        else:
+            newest = np.lexsort((age_A, src, dst))  # of two messages of one sender the later one counts
+            dst, src, age_A, weight = dst[newest], src[newest], age_A[newest], weight[newest]
+            first = np.ones(len(dst), bool)
+            first[1:] = (dst[1:] != dst[:-1]) | (src[1:] != src[:-1])
+            dst, src, age_A, weight = dst[first], src[first], age_A[first], weight[first]
+            weight = _at_most_one(dst, weight, self.devices)
+            own_N = 1.0 - np.bincount(dst, weight, self.devices)  # lost weight returns to the receiver
+        return dst, src, age_A, weight, np.asarray(own_N, np.float64)
+
+    def _sent(self, round: int) -> Iterator[tuple[int, tuple[Graph, Fates]]]:
+        """The messages sent in this round and in those whose messages may still be under way, newest first."""
+        for age in range(min(self.depth, round - 1) + 1):
+            yield age, self.sent(round - age)
+
+    def sent(self, round: int) -> tuple[Graph, Fates]:
+        """The graph of ``round`` and what becomes of the message on each of its edges."""
+        graph = self.graph(round)
+        if self.network.ideal:
+            return graph, Fates.ideal(graph)
+        return self._keep(("sent", round), lambda: (graph, self.network.fates(round, graph)))
+
+    def _messages(self, key: Hashable, lasting: bool, round: int) -> Exchange:
+        found = []
+        for age, (graph, fates) in self._sent(round):
+            here = fates.ticks_E == age
+            found.append((graph.dst_E[here], graph.src_E[here], np.full(here.sum(), age)))
+        dst, src, age_A = (np.concatenate(each) for each in zip(*found, strict=True))
+        order = np.lexsort((age_A, src, dst))
+        dst, src, age_A = dst[order], src[order], age_A[order]
+        column, count = src * self.parts + age_A, len(dst)
+        matrix = csr_array((np.ones(count), column, np.arange(count + 1)), shape=(count, self.devices * self.parts))
+        return Exchange(key, lasting, matrix, self.parts, dst, src, age_A)
+
+    def _edges(self, key: Hashable, lasting: bool, round: int) -> Exchange:
+        ids_Nd, _ = self.links()
+        n, d = ids_Nd.shape
+        dst, rank = np.nonzero(ids_Nd >= 0)
+        src = ids_Nd[dst, rank]
+        back = np.empty_like(rank)
+        back[np.lexsort((dst, src))] = rank  # of an undirected graph: the edges sorted by sender are their own reverses
+        row = dst * d + rank
+        matrix = coo_array((np.ones(len(row)), (row, src * d + back)), shape=(n * d, n * d)).tocsr()
+        return Exchange(key, lasting, matrix, d, np.repeat(np.arange(n), d))
+
+    # --- who is there, and what it costs -----------------------------------------------------------------------------
+
+    def participants(self, round: int, seed: int) -> Bools | None:
+        """Who learns, sends and is heard in ``round``; None: everybody."""
+        chosen, awake = self.protocol.participants(round, self.devices, seed), self.network.awake(round)
+        if chosen is None or awake is None:
+            return awake if chosen is None else chosen
+        return chosen & awake
+
+    def traffic(self, phase: Phase, round: int, bits: int, participants: Bools | None) -> Traffic:
+        """The messages of a phase of ``round``, ``bits`` each."""
+        if phase == "mean":
+            both = np.ones(self.devices, np.int64) if participants is None else participants.astype(np.int64)
+            return Traffic(2 * both, both, 0, 0, 0, bits)  # whoever sends one up also pays for the one down
+        graph, fates = self.sent(round)
+        ticks_E = fates.ticks_E
+        sent, arrives = ticks_E != UNSENT, ticks_E >= 0
+        return Traffic(
+            np.bincount(graph.src_E[sent], minlength=self.devices),
+            np.bincount(graph.dst_E[arrives], minlength=self.devices),
+            int((ticks_E == LOST).sum()),
+            int((ticks_E == LATE).sum()),
+            int(ticks_E[arrives].sum()),
+            bits,
+        )
+
+    def _keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        """``make()``, once for those of the latest keys."""
+        if key not in self._kept:
+            self._kept[key] = make()
+            many = 4 * max(self.topology.period or 0, RECENT, self.depth + 2)
+            while len(self._kept) > many:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]  # type: ignore[return-value]
+
+
+def weight_of(matrix: csr_array) -> Floats:
+    """The weights of a mixing matrix on the edges of its graph, in their order; the diagonal left out."""
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return np.asarray(matrix.data[matrix.indices != row])
+
+
+def _at_most_one(dst: Ints, weight: Floats, devices: int) -> Floats:
+    """Where messages of rounds with different weights meet and would leave nothing for the receiver's own row: equal shares."""
+    count, total = np.bincount(dst, minlength=devices), np.bincount(dst, weight, devices)
+    return np.where(total[dst] < 1.0, weight, 1.0 / (1 + count[dst]))
+
+
+def reverse(graph: Graph) -> Ints:
+    """For each edge of an undirected graph the number of the opposite one."""
+    out = np.empty(len(graph.src_E), np.int64)
+    out[np.lexsort((graph.dst_E, graph.src_E))] = np.arange(len(graph.src_E))
+    return out

@@ -1,0 +1,1 @@
+"""What goes over the wire: payload rows, compressed, with the bits that they take."""
