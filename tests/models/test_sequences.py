@@ -1,0 +1,109 @@
+"""Sequence models: both forms agree, nothing looks ahead, and what a device keeps is bounded where it should be."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from swarm.errors import ConfigError
+from swarm.models.gru import GRU
+from swarm.models.mcsd import MCSD, SlopeDecay
+from swarm.models.sequence import SequenceModel, state_bytes
+from swarm.models.transformer import Transformer
+
+T, C = 48, 11
+
+
+def made(name: str) -> SequenceModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if name == "mcsd":
+            return MCSD((T,), C, width=32, channels=4, depth=2, hidden=48)
+        if name == "gru":
+            return GRU((T,), C, width=32, depth=2)
+        return Transformer((T,), C, width=32, heads=4, depth=2, hidden=48)
+
+
+def tokens(count: int = 3, length: int = T) -> torch.Tensor:
+    return torch.randint(C, (count, length), generator=torch.Generator().manual_seed(1))
+
+
+def read(model: SequenceModel, x: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
+    state, out, kept = model.empty(len(x)), [], []
+    for token in x.unbind(1):
+        prediction, state = model.step(token, state)
+        out.append(prediction)
+        kept.append(state_bytes(state))
+    return torch.stack(out, 1), kept
+
+
+@pytest.mark.parametrize("name", ["mcsd", "gru", "transformer"])
+def test_token_by_token_is_the_whole_sequence(name: str) -> None:
+    model = made(name)
+    torch.testing.assert_close(read(model, tokens())[0], model(tokens()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mcsd", "gru", "transformer"])
+def test_no_later_token_changes_an_earlier_prediction(name: str) -> None:
+    model, x = made(name), tokens()
+    changed = x.clone()
+    changed[:, 20:] = (changed[:, 20:] + 1) % C
+    before, after = model(x), model(changed)
+    torch.testing.assert_close(after[:, :20], before[:, :20], rtol=0, atol=1e-6)
+    assert (after[:, 20:] - before[:, 20:]).abs().amax() > 1e-3
+
+
+def test_only_a_cache_grows() -> None:
+    for name in ("mcsd", "gru"):
+        kept = read(made(name), tokens())[1]
+        assert len(set(kept)) == 1
+    grown = read(made("transformer"), tokens())[1]
+    assert all(b - a == grown[0] for a, b in pairwise(grown))
+
+
+def test_a_layer_is_its_formula() -> None:
+    """h_t = λ h_{t−1} + v_t and y_t = u_t ⊙ h_t, written out for one channel of each section."""
+    layer = SlopeDecay(8, 2, 8)
+    x = layer.norm(torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(2)))
+    expected = [0.9394130628134757, 0.9961013694701175, 1 - 2.0**-5, 1 - 2.0**-6]  # exp(−2⁻⁴), exp(−2⁻⁸)
+    assert layer.rates == pytest.approx(expected, abs=1e-15)
+    u, v = layer._branches(x)
+    for c in range(4):
+        part, h = x[0, :, 4 * (c % 2) : 4 * (c % 2) + 4], torch.zeros(4)
+        for t in range(5):
+            h = expected[c] * h + part[t] @ layer.project[c, :, 4:]
+            torch.testing.assert_close(v[0, t, c], part[t] @ layer.project[c, :, 4:])
+            torch.testing.assert_close(u[0, t, c], part[t] @ layer.project[c, :, :4])
+    whole = layer.forward(torch.zeros(1, 3, 8))
+    assert torch.equal(whole, torch.zeros(1, 3, 8))
+
+
+def test_gru_is_torchs_gru() -> None:
+    ours = made("gru").layers[0]
+    theirs = torch.nn.GRU(32, 32, batch_first=True)
+    names = {
+        "weight_ih_l0": "input.weight",
+        "bias_ih_l0": "input.bias",
+        "weight_hh_l0": "hidden.weight",
+        "bias_hh_l0": "hidden.bias",
+    }
+    theirs.load_state_dict({a: ours.state_dict()[b] for a, b in names.items()})
+    x = torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(ours(x), theirs(x)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: MCSD((8,), 5, width=30, channels=4, depth=1, hidden=8), "channels=4: must divide width=30"),
+        (lambda: GRU((8, 2), 5, width=8, depth=1), "needs sequences of tokens"),
+        (lambda: GRU((8,), 5, width=0, depth=1), "width=0: must be a number ≥ 1"),
+        (lambda: Transformer((8,), 5, width=8, heads=3, depth=1, hidden=8), "heads=3: must be so that"),
+        (lambda: GRU((8,), 5, width=8, depth=1, vocabulary=0), "vocabulary=0: must be null"),
+    ],
+)
+def test_refused(make: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=said.replace("(", r"\(")):
+        make()  # type: ignore[operator]
