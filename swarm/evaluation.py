@@ -34,12 +34,15 @@ class Examiner:
         self.kernel, self.loss, self.outputs = kernel, loss, outputs
 
     def examine(self, x_BP: Tensor, x_T: Tensor, y_T: Tensor) -> BlockEvaluation:
-        """The devices on T samples with labels ``[T]`` or targets ``[T, C]``."""
+        """The devices on T samples with labels ``[T]`` (``[T, L]``: each of L positions counts) or targets ``[T, C]``."""
         losses, hits, votes = [], [], []
         parts = Parts(self.kernel.layout, len(x_BP), x_BP)
         parts.load(x_BP)
-        for start in range(0, len(x_T), SAMPLES_AT_ONCE):
-            x, y = x_T[start : start + SAMPLES_AT_ONCE], y_T[start : start + SAMPLES_AT_ONCE]
+        each = y_T.shape[1] if self.loss.classification and y_T.ndim > 1 else 1
+        many = max(1, SAMPLES_AT_ONCE // each)
+        for start in range(0, len(x_T), many):
+            x, y = x_T[start : start + many], y_T[start : start + many]
+            y = y.flatten() if self.loss.classification else y
             target = self.loss.encode(y, self.outputs, x_BP.dtype)
             out = self.kernel.outputs(parts.views, x.expand(len(x_BP), *x.shape))
             losses.append(self.loss.value(out, target).sum(1))
@@ -48,5 +51,5 @@ class Examiner:
                 votes.append((out == out.amax(1, keepdim=True)).sum(0))
             else:
                 hits.append((out - target).square().sum(2))
-        total = torch.stack(losses).sum(0) / len(x_T)
+        total = torch.stack(losses).sum(0) / (len(x_T) * each)
         return BlockEvaluation(total, torch.stack(hits).sum(0), torch.cat(votes, 1) if votes else None)

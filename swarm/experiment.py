@@ -68,7 +68,7 @@ class Experiment:
         sample = torch.as_tensor(data.x[data.train[:2]])
         sample = sample.to(self.device, self.dtype if sample.is_floating_point() else sample.dtype)
         try:
-            check_module(module, sample, self.outputs)
+            check_module(module, sample, (*data.y.shape[1:], data.classes) if data.classes else (self.outputs,))
         except ConfigError as error:
             raise error.under("model") from None
         self.layout = Layout.of(module)

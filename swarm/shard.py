@@ -118,7 +118,9 @@ class Shard:
                 continue
             draw = e.stream.draw(self.devices[group], self.steps_n[group], longest)
             sample = torch.as_tensor(draw.sample_BKb, device=e.device)
-            target = e.loss.encode(self._gather(self.y_S, sample), e.outputs, e.dtype)
+            y = self._gather(self.y_S, sample)
+            y = y.flatten(2) if e.loss.classification and y.ndim > 3 else y  # [B, K, b · L]
+            target = e.loss.encode(y, e.outputs, e.dtype)
             done = torch.as_tensor(self.steps_n[group], device=e.device)
             begins = [rows.start - group.start for rows in some]
             least, most = (of.reduceat(steps_n[group], begins).tolist() for of in (np.minimum, np.maximum))

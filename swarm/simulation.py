@@ -160,7 +160,7 @@ class Simulation:
             values |= metrics.spread(name, each)
         if found.votes_TC is not None and self.experiment.settings.evaluate.ensemble:
             values["ensemble_accuracy"] = metrics.majority(
-                found.votes_TC, self.experiment.plan.dataset.y[test].astype(np.int64)
+                found.votes_TC, self.experiment.plan.dataset.y[test].astype(np.int64).reshape(-1)
             )
         consensus = self.scores(self._examine_row(mean_P, test), test)
         values |= {f"consensus_{k}": float(v[0]) for k, v in consensus.items() if not k.startswith("own_")}
@@ -172,8 +172,10 @@ class Simulation:
         y = self.experiment.plan.dataset.y[samples]
         if not self.experiment.loss.classification:
             return {"r2": metrics.r2(found.hits_MC, y.reshape(len(y), -1).astype(np.float64)), "loss": found.loss_M}
-        counts = np.bincount(y.astype(np.int64), minlength=self.experiment.outputs).astype(np.float64)
+        counts = np.bincount(y.astype(np.int64).reshape(-1), minlength=self.experiment.outputs).astype(np.float64)
         scores = {"accuracy": metrics.accuracy(found.hits_MC, counts), "loss": found.loss_M}
+        if y.ndim > 1:
+            scores["perplexity"] = np.exp(found.loss_M)
         if self.experiment.settings.evaluate.own and len(found.devices_M):
             mix = self.experiment.label_mix_NC[found.devices_M]
             scores["own_accuracy"] = metrics.own_accuracy(found.hits_MC, counts, mix)

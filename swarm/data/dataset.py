@@ -22,7 +22,7 @@ class Dataset:
     """S samples and the three disjoint sets of sample ids they fall into; devices only ever hold ``train`` samples."""
 
     x: Floats  # [S, *features]
-    y: Ints | Floats  # [S] labels 0 … classes-1, or [S, T] regression targets
+    y: Ints | Floats  # [S] labels 0 … classes-1, [S, L] labels of L positions, or [S, T] regression targets
     classes: int  # 0 for regression
     owner: Ints | None  # [S] natural owner (person, role, carrier), dense ids 0 … O-1; None if the data know none
     train: Ints
@@ -86,11 +86,12 @@ def label_mix(y: npt.NDArray[np.int64], holdings: Holdings, classes: int) -> npt
     """``[N, C]``: the fraction of each label among a device's samples; every row sums to one.
 
     Own-distribution accuracy weights the global test samples of label c by ``mix[i, c] / (test fraction of c)``.
-    ``y`` holds the labels of all samples, indexed by the ids in ``holdings``.
+    ``y`` holds the labels of all samples (or of their positions), indexed by the ids in ``holdings``.
     """
-    cell = holdings.device_S * classes + y[holdings.sample]
-    count_NC = np.bincount(cell, minlength=holdings.devices * classes).reshape(holdings.devices, classes)
-    return count_NC / holdings.sizes_N[:, None]
+    label_SL = y[holdings.sample].reshape(len(holdings.sample), -1)
+    cell_SL = holdings.device_S[:, None] * classes + label_SL
+    count_NC = np.bincount(cell_SL.reshape(-1), minlength=holdings.devices * classes).reshape(holdings.devices, classes)
+    return np.asarray(count_NC / count_NC.sum(1, keepdims=True))
 
 
 def chunks(x: npt.NDArray[np.generic]) -> Iterator[slice]:
@@ -122,14 +123,17 @@ def check_arrays(
             raise ConfigError(key, value, f"regression targets of shape {list(y.shape)}; [samples, targets] is needed")
         _finite(y, origin, [f"target {t}" for t in range(y.shape[1])])
         return
-    if y.ndim != 1 or y.dtype.kind not in "iu":
+    if y.ndim not in (1, 2) or y.dtype.kind not in "iu":
         raise ConfigError(
-            key, value, f"labels of type {y.dtype} and shape {list(y.shape)}; [samples] integers are needed"
+            key,
+            value,
+            f"labels of type {y.dtype} and shape {list(y.shape)}; [samples] integers are needed, or [samples, positions]",
         )
-    bad = np.flatnonzero((y < 0) | (y >= classes))  # type: ignore[operator]
+    bad = np.argwhere((y < 0) | (y >= classes))  # type: ignore[operator]
     if bad.size:
+        row, found = bad[0][0], y[tuple(bad[0])]
         raise ConfigError(
-            key, value, f"row {bad[0]} (counted from 0) has label {y[bad[0]]}; labels must be 0 to {classes - 1}"
+            key, value, f"row {row} (counted from 0) has label {found}; labels must be 0 to {classes - 1}"
         )
 
 

@@ -55,7 +55,8 @@ class Partition(ABC):
     def labels(self, y_S: Labels) -> tuple[Ints, int]:
         """The labels as dense codes of the classes that occur, and how many those are; refuses regression targets."""
         if y_S.dtype.kind not in "iu" or y_S.ndim != 1:
-            valid = "deals by class label and the data are a regression; iid, quantity_skew or natural would do"
+            found = "a label for every position" if y_S.dtype.kind in "iu" else "numeric targets"
+            valid = f"deals by class label and the data have {found}; iid, quantity_skew or natural would do"
             raise ConfigError("/partition", type(self).__name__.lower(), valid)
         values, codes = np.unique(y_S, return_inverse=True)
         return codes.astype(np.int64), len(values)

@@ -23,7 +23,7 @@ class Samples:
     """What a source has read or drawn, before any check."""
 
     x: npt.NDArray[np.generic]  # [S, *features]
-    y: npt.NDArray[np.generic]  # [S] labels, or [S, T] targets
+    y: npt.NDArray[np.generic]  # [S] labels, [S, L] labels of L positions, or [S, T] targets
     classes: int  # 0 for regression
     owner: Ints | None = None  # [S]
     test: Ints | None = None  # ids of a test set that comes with the data; None: split one off
@@ -88,7 +88,8 @@ def prepare(
         x = np.ascontiguousarray(samples.x, dtype=np.float32)
     check_arrays(x, samples.y, samples.classes, samples.origin, samples.columns)
     keys = Keys(seed, "split")
-    strata = samples.owner if samples.owner is not None else samples.y if samples.classes else None
+    labelled = bool(samples.classes) and samples.y.ndim == 1
+    strata = samples.owner if samples.owner is not None else samples.y if labelled else None
     rest = np.ones(len(samples.x), dtype=np.bool_)
     for fixed in (samples.test, samples.validation):
         if fixed is not None:

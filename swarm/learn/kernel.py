@@ -105,7 +105,8 @@ class PerDevice(Kernel):
 
 
 def _prediction(module: nn.Module) -> Callable[[Views, Tensor], Tensor]:
-    """One device's prediction ``[C, b]`` as a function of its parameters and inputs ``[b, *features]``.
+    """One device's prediction ``[C, b]`` as a function of its parameters and inputs ``[b, *features]``; of a module that
+    answers for each of L positions ``[C, b · L]``.
 
     Whoever calls brings the parameters; of the module itself only constant buffers (masks, positions) are used.
     """
@@ -113,6 +114,6 @@ def _prediction(module: nn.Module) -> Callable[[Views, Tensor], Tensor]:
 
     def predict(parameters: Views, inputs: Tensor) -> Tensor:
         out: Tensor = functional_call(skeleton, parameters, (inputs,))
-        return out.movedim(0, -1)
+        return out.reshape(-1, out.shape[-1]).T
 
     return predict

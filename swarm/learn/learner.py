@@ -19,9 +19,9 @@ from swarm.state import Parts
 class Batch:
     """The next K mini-batches of B devices.
 
-    ``x`` ``[B, K, b, *features]``; ``target`` ``[B, K, C, b]`` as the loss encodes it; ``first`` ``[B, K, b]`` marks
-    samples that the device meets for the first time (None: there are none); ``active`` ``[B, K]`` marks the steps a
-    device takes (None: all of them); ``done`` ``[B]`` counts the steps it has taken before.
+    ``x`` ``[B, K, b, *features]``; ``target`` ``[B, K, C, b]`` as the loss encodes it (``b · L`` for L labels a sample);
+    ``first`` ``[B, K, b]`` marks samples that the device meets for the first time (None: there are none); ``active``
+    ``[B, K]`` marks the steps a device takes (None: all of them); ``done`` ``[B]`` counts the steps it has taken before.
     """
 
     x: Tensor
@@ -106,7 +106,7 @@ class Learner:
 
     def _descend(self, x_BP: Tensor, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
         """Plain SGD: every gradient goes straight into the parameters."""
-        samples, target = batch.x.shape[2], batch.target
+        samples, target = batch.target.shape[-1], batch.target
         x, add = self._bench(x_BP, samples)
         x.load(x_BP)
         scale, outs = lr * (-1.0 / samples), []
@@ -130,7 +130,7 @@ class Learner:
         self, start_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None
     ) -> tuple[Tensor, Tensor]:
         """Every other optimiser, clipping, and protocols that pull: the gradient is collected first."""
-        samples, layout, x_BP = batch.x.shape[2], self.kernel.layout, start_BP.clone()
+        samples, layout, x_BP = batch.target.shape[-1], self.kernel.layout, start_BP.clone()
         rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(1, 1)
         g = Parts(layout, x_BP.shape[0], x_BP)
         add, outs = self.kernel.gradients(g.views, layout.views(x_BP), samples), []
@@ -165,6 +165,8 @@ class Learner:
             return Scores(mean)
         if batch.active is not None:
             first = first & batch.active[:, :, None]
+        if loss_BKb.shape[2] != first.shape[2]:  # every position of a sample is a prediction
+            first = first.repeat_interleave(loss_BKb.shape[2] // first.shape[2], 2)
         counted = first.to(loss_BKb.dtype)
         return Scores(mean, counted.sum((1, 2)), (self.loss.right(out, batch.target) * counted).sum((1, 2)))
 

@@ -23,9 +23,10 @@ def initialised(make: Callable[[], nn.Module], seed: int, device: int = 0) -> nn
         return make()
 
 
-def check_module(module: nn.Module, inputs: Tensor, outputs: int) -> None:
+def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) -> None:
     """Refuse, by name, a module that cannot be run over rows: no parameters, buffers it changes, noise of its own, or
-    an output that is not ``[b, outputs]``. ``inputs`` are a few samples ``[b, *features]``."""
+    an output that is not ``[b, *outputs]``: a number for each class, for each position where those have labels.
+    ``inputs`` are a few samples ``[b, *features]``."""
     name = type(module).__name__
     if not any(True for _ in module.parameters()):
         raise ConfigError("_target_", name, "has no parameters to learn")
@@ -58,7 +59,7 @@ def check_module(module: nn.Module, inputs: Tensor, outputs: int) -> None:
             name,
             "draws noise of its own, which no seed here reaches, or changes from call to call; set its dropout to 0",
         )
-    expected = (inputs.shape[0], outputs)
+    expected = (inputs.shape[0], *outputs)
     if not isinstance(out, Tensor) or tuple(out.shape) != expected:
         shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ConfigError(

@@ -63,6 +63,8 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("data", "idx"): lambda: [f"data.path={_idx_folder(tmp_path / 'idx')}"],
         ("data", "fashion_mnist"): lambda: ["data.limit=600"],
         ("data", "linear_regression"): lambda: ["partition=iid"],
+        ("data", "markov"): lambda: ["partition=natural", "model=gru"],
+        **{("model", name): lambda: ["data=markov", "partition=natural"] for name in ("gru", "mcsd", "transformer")},
         ("model", "custom"): lambda: [f"plugins=[{USER_MODELS}]", "model._target_=user_models.NormMLP"],
         ("data", "table"): lambda: [f"data.path={_table(tmp_path)}"],
         ("partition", "natural"): lambda: ["data=gaussian"],
