@@ -28,7 +28,7 @@ from swarm.rng import Keys
 from swarm.settings import Settings
 from swarm.start import read_start
 from swarm.state import Blocks, Layout
-from swarm.topology.base import Topology
+from swarm.topology.base import PerPhase, Topology
 from swarm.topology.graph import Graph
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -79,8 +79,8 @@ class Experiment:
             s.compute.compile,
         )
         self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
-        self._graphs: dict[int, Graph] = {}
-        self._mixings: dict[int, Mixing] = {}
+        self._graphs = PerPhase[Graph](self.topology)
+        self._mixings = PerPhase[Mixing](self.topology)
         self._check_mixing()
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
@@ -130,11 +130,8 @@ class Experiment:
         )
 
     def graph(self, round: int) -> Graph:
-        """The graph of round ``round`` (counted from 1); kept for one period of the topology."""
-        phase = (round - 1) % self.topology.period
-        if phase not in self._graphs:
-            self._graphs[phase] = self.topology.graph(phase)
-        return self._graphs[phase]
+        """The graph of round ``round`` (counted from 1); kept as :class:`PerPhase` says."""
+        return self._graphs.get(round, lambda: self.topology.graph(self.topology.phase(round)))
 
     def mean_shares(self, phase: Phase) -> npt.NDArray[np.float64]:
         """Each device's weight in a mean over all: the protocol's own for ``mean``, equal ones for complete-graph mixing."""
@@ -142,11 +139,8 @@ class Experiment:
         return self.protocol.shares(self.stream.sizes_N) if phase == "mean" else np.full(n, 1.0 / n)
 
     def mixing(self, round: int) -> Mixing:
-        """The mixing matrix of round ``round`` (counted from 1); kept for one period of the topology."""
-        phase = (round - 1) % self.topology.period
-        if phase not in self._mixings:
-            self._mixings[phase] = weights(self.graph(round), self.settings.mixing)
-        return self._mixings[phase]
+        """The mixing matrix of round ``round`` (counted from 1); kept as :class:`PerPhase` says."""
+        return self._mixings.get(round, lambda: weights(self.graph(round), self.settings.mixing))
 
     @cached_property
     def local_steps_N(self) -> npt.NDArray[np.int64]:

@@ -297,7 +297,7 @@ def settled(settings: Settings) -> Settings:
 def describe_topology(experiment: Experiment) -> dict[str, Any]:
     """Figures of the first round's graph, and of the mixing matrices of one period."""
     graph, period = experiment.graph(1), experiment.topology.period
-    mixings = [experiment.mixing(round) for round in range(1, period + 1)]
+    mixings = [experiment.mixing(round) for round in range(1, (period or 32) + 1)]
     rho = second_eigenvalue(mixings[0]) if period == 1 else periodic_rate(mixings).per_round
     return {
         "name": _option_name(experiment.settings.topology),

@@ -15,6 +15,7 @@ from swarm.errors import ConfigError
 from swarm.experiment import Experiment
 from swarm.routing import Route, routes
 from swarm.shard import Learnt, Shard
+from swarm.topology.base import PerPhase
 
 
 class LocalEngine(Engine):
@@ -42,7 +43,7 @@ class LocalEngine(Engine):
         self.experiment = experiment
         self.shards = [Shard(experiment, part) for part in blocks.spread(min(self.count, len(blocks)))]
         self.round = 0
-        self._routes: dict[int, list[Route]] = {}
+        self._routes = PerPhase[list[Route]](experiment.topology)
 
     def advance(self, until: int) -> Iterator[RoundRecord]:
         with torch.inference_mode():
@@ -83,14 +84,10 @@ class LocalEngine(Engine):
     def _ways(self, round: int) -> list[Route]:
         """The routes of this round's matrix; none where nobody is linked."""
         e = self.experiment
-        phase = (round - 1) % e.topology.period
-        if phase not in self._routes:
-            graph = e.graph(round)
-            devices = [s.devices for s in self.shards]
-            self._routes[phase] = (
-                routes(e.mixing(round).matrix, devices, e.settings.compute.dtype) if len(graph.src_E) else []
-            )
-        return self._routes[phase]
+        if not len(e.graph(round).src_E):
+            return []
+        devices = [s.devices for s in self.shards]
+        return self._routes.get(round, lambda: routes(e.mixing(round).matrix, devices, e.settings.compute.dtype))
 
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
         e, wanted = self.experiment, {int(b) for b in blocks}

@@ -76,7 +76,7 @@ def test_a_rate_that_does_not_converge_is_nan_not_a_crash() -> None:
 @pytest.mark.parametrize("n", [1, 2, 4, 8, 64, 256])
 def test_one_peer_product_is_the_mean(n: int) -> None:
     topology = OnePeerExponential(n)
-    mixings = [weights(topology.graph(r)) for r in range(5, 5 + topology.period)]  # any τ rounds in a row
+    mixings = [weights(topology.graph(r)) for r in range(5, 5 + (topology.period or 0))]  # any τ rounds in a row
     product = reduce(lambda x, mixing: mixing.matrix @ x, mixings, np.eye(n))
     np.testing.assert_array_equal(product, np.full((n, n), 1 / n))
     assert periodic_rate(mixings) == (0.0, 0.0)

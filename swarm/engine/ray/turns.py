@@ -32,7 +32,7 @@ class Cast:
 
     def way(self, round: int) -> int:
         """The number of this round's routes: rounds of one phase of the topology's period share them."""
-        return (round - 1) % self.experiment.topology.period
+        return self.experiment.topology.phase(round)
 
     def ways(self, round: int) -> list[Route]:
         """The routes of this round's matrix, one a shard; none where nobody is linked."""
