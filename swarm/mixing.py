@@ -44,7 +44,9 @@ Matrix: TypeAlias = Mixing | csr_array | npt.NDArray[np.float64]
 def weights(graph: Graph, rule: str = "auto") -> Mixing:
     """Mixing weights of ``graph`` by ``rule``; d_i is a degree, without the device itself.
 
-    - ``auto``: metropolis on undirected graphs, uniform on directed ones.
+    - ``auto``: the topology's own weights where it brings some, else metropolis on undirected graphs, uniform on
+      directed ones.
+    - ``topology``: the topology's own, w_ij = ``weight_E`` of the edge j → i, the rest at home.
     - ``metropolis``: w_ij = 1 / (1 + max(d_i, d_j)), the rest stays at home. Doubly stochastic (Metropolis–Hastings;
       Xiao, Boyd & Kim 2007).
     - ``lazy``: (I + W_metropolis) / 2, all eigenvalues ≥ 0.
@@ -52,23 +54,32 @@ def weights(graph: Graph, rule: str = "auto") -> Mixing:
     - ``uniform``: 1 / (1 + in-degree) on itself and on each it hears. Rows sum to one; both do on regular graphs.
     - ``column``: each sender splits itself into 1 / (1 + out-degree). Columns sum to one: for push-sum.
 
-    Raises ``ConfigError`` on an unknown rule, and on metropolis, lazy or max_degree of a directed graph.
+    Raises ``ConfigError`` on an unknown rule, on metropolis, lazy or max_degree of a directed graph, and on
+    topology of one without weights of its own.
     """
     rules: dict[str, Callable[[Graph], csr_array]] = {
-        "auto": _uniform if graph.directed else _metropolis,
+        "auto": _own if graph.weight_E is not None else _uniform if graph.directed else _metropolis,
         "metropolis": _metropolis,
         "uniform": _uniform,
         "lazy": _lazy,
         "max_degree": _max_degree,
         "column": _column,
+        "topology": _own,
     }
     if rule not in rules:
         raise ConfigError("/mixing", rule, f"must be one of {', '.join(rules)}")
     if graph.directed and rules[rule] in (_metropolis, _lazy, _max_degree):
         reason = "needs an undirected topology; on this directed one uniform or column would do"
         raise ConfigError("/mixing", rule, reason)
+    if rule == "topology" and graph.weight_E is None:
+        raise ConfigError("/mixing", rule, "needs a topology with weights of its own (base_graph); auto would do")
     matrix = rules[rule](graph)
     return Mixing(matrix, _conserved(matrix), _is_mean(matrix))
+
+
+def _own(graph: Graph) -> csr_array:
+    assert graph.weight_E is not None
+    return _assemble(graph, graph.weight_E, _rest(graph, graph.weight_E))
 
 
 def _uniform(graph: Graph) -> csr_array:
