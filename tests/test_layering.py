@@ -24,7 +24,7 @@ LAYERS: list[list[str]] = [
     ["swarm.mixing", "swarm.start"],
     ["swarm.learn", "swarm.protocol", "swarm.routing"],
     ["swarm.experiment"],
-    ["swarm.evaluation", "swarm.preflight"],
+    ["swarm.evaluation", "swarm.preflight", "swarm.describe"],
     ["swarm.shard"],
     ["swarm.engine"],
     ["swarm.simulation swarm.checkpoint"],

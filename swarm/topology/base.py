@@ -18,8 +18,8 @@ from swarm.topology.graph import Floats, Graph, Ints
 
 MAX_LINKS = 5_000_000
 """Largest number of links a networkx generator is asked for (about 2 GiB while it is drawn)."""
-RECENT = 8
-"""Of how many rounds the graphs are kept where they never repeat."""
+WHOLE, RECENT = 64, 8
+"""Up to which period all graphs are kept, and of how many rounds beyond, or where they never repeat."""
 
 T = TypeVar("T")
 
@@ -43,17 +43,18 @@ class Topology(ABC):
 
 
 class PerPhase(Generic[T]):
-    """What follows from a topology's graphs: kept for one period, or of the last ``RECENT`` phases if it has none."""
+    """What follows from a topology's graphs: kept for one period, or the last ``RECENT`` where there is none or a long one."""
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
+        self._most = RECENT if topology.period is None or topology.period > WHOLE else WHOLE
         self._found: dict[int, T] = {}
 
     def get(self, round: int, make: Callable[[], T]) -> T:
         """That of round ``round`` (counted from 1), made if it is not there."""
         phase = self.topology.phase(round)
         if phase not in self._found:
-            if self.topology.period is None and len(self._found) >= RECENT:
+            if len(self._found) >= self._most:
                 self._found.pop(next(iter(self._found)))  # the one made first
             self._found[phase] = make()
         return self._found[phase]

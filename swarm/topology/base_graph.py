@@ -65,7 +65,7 @@ def base_graph(id_N: Ints, k: int) -> Rounds:
         while q % factor == 0:
             q //= factor
     plain, group_PQ = simple(id_N, k), id_N.reshape(-1, q)
-    inside = [simple(group_Q, k) for group_Q in group_PQ] if 1 < q else []
+    inside = [simple(group_Q, k) for group_Q in group_PQ] if q > 1 else []
     cut = _beside(inside) + hyper_hypercube(group_PQ.T, k)
     return cut if len(cut) < len(plain) else plain
 

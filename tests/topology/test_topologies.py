@@ -26,9 +26,10 @@ from swarm.topology.structured import Clusters, Geometric, Hierarchy
 
 CONF = Path(__file__).parents[2] / "conf" / "topology"
 REGULAR = ["none", "ring", "torus", "star", "complete", "hypercube", "exponential", "one_peer_exponential", "hierarchy"]
+CHANGING = ["base_graph", "random_matching", "epidemic", "waypoint"]
 RANDOM = ["erdos_renyi", "small_world", "barabasi_albert", "random_regular", "geometric", "clusters"]
 SIZED = REGULAR + RANDOM
-NAMES = [*SIZED, "social", "file"]
+NAMES = [*SIZED, *CHANGING, "social", "file", "contacts"]
 
 
 def make(name: str, devices: int, seed: int = 0, **options: Any) -> Topology:
