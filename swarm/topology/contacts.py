@@ -76,15 +76,20 @@ class Contacts(Topology):
 
 def _windows(time_C: Floats, end_C: Floats, window: float) -> tuple[Ints, Ints]:
     """The first and the last round of each contact; one that ends just as a round starts is not in that round."""
-    start = time_C.min()
-    first_C, last_C = np.floor((time_C - start) / window), np.ceil((end_C - start) / window) - 1.0
-    last_C = np.maximum(first_C, last_C)
-    if not last_C.max() < MOST_WINDOWS:
-        least = (end_C.max() - start) / MOST_WINDOWS
-        raise ConfigError(
-            "window", window, f"makes more than {MOST_WINDOWS:,} rounds of the trace; {2 * least:.3g} would do"
-        )
-    return first_C.astype(np.int64), last_C.astype(np.int64)
+    start = float(time_C.min())
+    span = float(end_C.max()) - start
+    if not span < window * MOST_WINDOWS:
+        valid = f"makes more than {MOST_WINDOWS:,} rounds of the trace; {2 * span / MOST_WINDOWS:.3g} would do"
+        raise ConfigError("window", window, valid)
+    first_C, last_C = (_snapped((each_C - start) / window) for each_C in (time_C, end_C))
+    first_C, last_C = np.floor(first_C), np.ceil(last_C) - 1.0
+    return first_C.astype(np.int64), np.maximum(first_C, last_C).astype(np.int64)
+
+
+def _snapped(value_C: Floats) -> Floats:
+    """Whole numbers where rounding errors alone made them others: 0.3 s are three windows of 0.1 s, not 2.9999999999999996."""
+    whole_C = np.rint(value_C)
+    return np.where(np.abs(value_C - whole_C) < 1e-6, whole_C, value_C)
 
 
 def read_contacts(data: bytes, parsed: Parsed) -> tuple[Floats, Floats]:

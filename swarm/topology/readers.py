@@ -196,7 +196,7 @@ class _GraphML:
         self.parsed, self.path = parsed, list[str]()
         self.declared: set[Name] = set()
         self.graphs = 0
-        self.length_key: str | None = None  # the id of the <key> that is the length
+        self.length_keys: set[str] = set()  # ids of the <key>s that are the length: networkx has one for each type
         self.ends: tuple[str, str] | None = None  # of the <edge> that is open
         self.found: list[str] | None = None  # its length, as far as it has been read
         self.inside = False  # whether the text being read is that length
@@ -243,7 +243,7 @@ class _GraphML:
             if found.get("directed", default := str(self.parsed.directed).lower()) != default:
                 raise ValueError("mixed directed and undirected edges are not supported")
             self.ends, self.found = (self.need(found, "source", tag), self.need(found, "target", tag)), None
-        elif tag == "data" and self.path[-1] == "edge" and self.length_key == found.get("key", ""):
+        elif tag == "data" and self.path[-1] == "edge" and found.get("key") in self.length_keys:
             self.inside, self.found = True, []
         self.path.append(tag)
 
@@ -251,7 +251,7 @@ class _GraphML:
         if found.get("for") == "node":
             return
         if self.parsed.length is not None and found.get("attr.name") == self.parsed.length:
-            self.length_key = self.need_id(found)
+            self.length_keys.add(found.get("id", ""))
         else:
             self.parsed.weighted |= found.get("attr.name") == "weight"
 
@@ -275,12 +275,6 @@ class _GraphML:
         if tag == "edge" and self.ends is not None:
             self.parsed.edge(*self.ends, None if self.found is None else "".join(self.found))
             self.ends = None
-
-    @staticmethod
-    def need_id(found: dict[str, str]) -> str:
-        if not found.get("id"):
-            raise ValueError("<key> must have `id`")
-        return found["id"]
 
     def need(self, found: dict[str, str], key: str, tag: str) -> str:
         if self.path != ["graphml", "graph"] or not found.get(key):

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from swarm.mixing import effective_neighbours, observed_rate, second_eigenvalue, weights
+from swarm.report import write_report
 from swarm.topology.base import Topology
 from swarm.topology.base_graph import BaseGraph
 from swarm.topology.gossip import Epidemic, RandomMatching, Variant
 from swarm.topology.regular import Complete, Isolated, Ring
+from swarm.track.units import contraction_sentence
 from tests.support import run
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -163,4 +165,6 @@ def test_the_consensus_scenario_of_endless_topologies(tmp_path: Path, topology: 
     assert summary["rate_measured_reason"] is None
     assert summary["rate_measured"] == pytest.approx(found["rho"], rel=0.15)
     assert 1 < found["effective_neighbours"] <= 24
-    assert (tmp_path / "run" / "report.html").exists()
+    assert str(contraction_sentence(summary)).endswith(f"theory (ρ, estimated from 32 rounds) {found['rho']:.6f}.")
+    report = next(path for path in write_report(tmp_path / "run") if path.suffix == ".html").read_text()
+    assert "estimated from 32 rounds" in report
