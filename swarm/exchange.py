@@ -19,14 +19,13 @@ from swarm.errors import ConfigError
 from swarm.mixing import Mixing, weights
 from swarm.network.base import LATE, LOST, UNSENT, Fates, Network
 from swarm.protocol.base import Phase, Protocol
-from swarm.topology.base import Topology
+from swarm.topology.base import RECENT, Topology
 from swarm.topology.graph import Graph
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 T = TypeVar("T")
-RECENT = 8  # rounds that are kept where no two are alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +154,7 @@ class Exchanges:
         make = {"mix": self._mix, "inbox": self._messages, "edges": self._edges}[kind]
         same = self.network.ideal
         key = (kind, self.topology.phase(round) if same else round)
-        return self._keep(key, lambda: make(key, same and self.topology.period is not None, round))
+        return self._keep(key, lambda: make(key, same and self.topology.recurs, round))
 
     def _mix(self, key: Hashable, lasting: bool, round: int) -> Exchange:
         n, parts = self.devices, self.parts
@@ -262,7 +261,8 @@ class Exchanges:
         """``make()``, once for those of the latest keys."""
         if key not in self._kept:
             self._kept[key] = make()
-            many = 4 * max(self.topology.period or 0, RECENT, self.depth + 2)
+            whole = self.topology.period if self.topology.recurs else None
+            many = 4 * max(whole or 0, RECENT, self.depth + 2)  # graph, weights, fates and exchange of each
             while len(self._kept) > many:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

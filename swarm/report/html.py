@@ -58,7 +58,7 @@ def _tiles(run: Run) -> str:
         ]
     elif "rate_measured" in summary:
         tiles += [("contraction per round", human_score(summary["rate_measured"], 6), "measured", "hero"),
-                  ("ρ", human_score(rho_of(summary), 6), "second-largest |eigenvalue|", "")]  # fmt: skip
+                  ("ρ", human_score(rho_of(summary), 6), _rho_note(summary), "")]  # fmt: skip
     devices = summary.get("devices") or run.config.get("devices")
     sent = final.get("bytes_total")
     each = f"{human_bytes(sent / devices)} a device" if sent and devices else "by all devices"
@@ -71,6 +71,11 @@ def _tiles(run: Run) -> str:
         f'<div class="note">{escape(note)}</div></div>'
         for key, value, note, kind in tiles
     )
+
+
+def _rho_note(summary: dict[str, Any]) -> str:
+    rounds = (summary.get("topology") or {}).get("estimated_from")
+    return f"estimated from {rounds} rounds" if rounds else "second-largest |eigenvalue|"
 
 
 def _ladder(run: Run) -> str:

@@ -51,11 +51,17 @@ def rho_of(summary: dict[str, Any]) -> float | None:
     return (summary.get("topology") or {}).get("rho") if rho is None else rho
 
 
+def rho_name(summary: dict[str, Any]) -> str:
+    """``ρ``, with the number of rounds it was estimated from where the topology never repeats."""
+    rounds = (summary.get("topology") or {}).get("estimated_from")
+    return f"ρ, estimated from {rounds} rounds" if rounds else "ρ"
+
+
 def contraction_sentence(summary: dict[str, Any]) -> str | None:
     """One sentence on the measured contraction beside ρ; ``None`` for a run that did not measure it."""
     if "rate_measured" not in summary:
         return None
-    theory = f"theory (ρ) {human_score(rho_of(summary), 6)}"
+    theory = f"theory ({rho_name(summary)}) {human_score(rho_of(summary), 6)}"
     if summary["rate_measured"] is None:
         reason = summary.get("rate_measured_reason") or "no reason given"
         return f"Contraction per round: not measured ({reason}); {theory}."

@@ -54,12 +54,19 @@ def _graph(folder: Path) -> Path:
     return file
 
 
+def _contacts(folder: Path) -> Path:
+    file = folder / "contacts.csv"
+    file.write_text("time,a,b\n0,ann,bob\n10,bob,cy\n70,ann,cy\n")
+    return file
+
+
 def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
     """What an option cannot run without: a size it is possible at, a file of its kind, data of its kind."""
     special = {
         ("topology", "hypercube"): lambda: ["devices=16"],
         ("topology", "social"): lambda: ["devices=34"],
         ("topology", "file"): lambda: ["devices=10", f"topology.path={_graph(tmp_path)}"],
+        ("topology", "contacts"): lambda: [f"topology.path={_contacts(tmp_path)}"],
         ("data", "idx"): lambda: [f"data.path={_idx_folder(tmp_path / 'idx')}"],
         ("data", "fashion_mnist"): lambda: ["data.limit=600"],
         ("data", "linear_regression"): lambda: ["partition=iid"],
