@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from swarm.engine.ray.actor import Host
+from swarm.engine.ray.actor import TIMED, Host
 from swarm.engine.ray.cluster import ClusterError
 from swarm.engine.ray.crew import StuckError
 from swarm.engine.ray.engine import RayEngine
@@ -65,7 +65,7 @@ def _played(study: Study, engine: Any) -> tuple[list[dict[str, Any]], list[Any],
         every = running.experiment.settings.checkpoint.every
         found = []
         for record in running.records(running.experiment.settings.rounds):
-            found.append({k: v for k, v in record.values.items() if k != "wall_s"})
+            found.append({k: v for k, v in record.values.items() if not k.startswith("wall_s")})
             if every and running.round % every == 0:
                 running.checkpoint()
         return found, [(k, v.numpy().tobytes()) for k, v in running.engine.snapshot().items()], engine.describe()
@@ -92,8 +92,24 @@ def test_an_actor_for_each_device(engine: RayEngine) -> None:
     assert said["edges_cut"] == said["edges"] == 22
 
 
+def test_records_say_where_a_round_goes(engine: RayEngine) -> None:
+    study = _study("engine.block=2", "rounds=8", "evaluate.every=4")
+    engine.actors = 3
+    with Simulation(study.experiment(study.arms[0], study.settings), engine) as running:
+        first, *later = [record.values for record in running.records(8)]
+        total = engine.describe()["seconds_an_actor_and_round"]
+    assert not [key for key in first if key.startswith("wall_s_")]
+    for kind in TIMED:
+        means, most = ([record[f"wall_s_{kind}_{of}"] for record in later] for of in ("mean", "max"))
+        assert all(0 <= mean <= largest for mean, largest in zip(means, most, strict=True))
+        assert sum(means) / 8 == pytest.approx(total[kind])
+    assert all(record["wall_s_learn_mean"] > 0 for record in later)
+    spent = sum(record[f"wall_s_{kind}_mean"] for record in later for kind in TIMED)
+    assert 0 < spent < running.seconds
+
+
 @pytest.mark.parametrize("case", range(3))
-def test_a_killed_actor_costs_no_bit(engine: RayEngine, case: int) -> None:
+def test_a_killed_actor_costs_no_bit(engine: RayEngine, case: int, capfd: pytest.CaptureFixture[str]) -> None:
     study = _study(
         "engine.block=2", "rounds=30", "checkpoint.every=4", "evaluate.every=3", "topology=one_peer_exponential"
     )
@@ -105,7 +121,7 @@ def test_a_killed_actor_costs_no_bit(engine: RayEngine, case: int) -> None:
         timer = threading.Timer(0.6 * float(draw[1]), os.kill, (victim, signal.SIGKILL))
         found = []
         for record in running.records(30):
-            found.append({k: v for k, v in record.values.items() if k != "wall_s"})
+            found.append({k: v for k, v in record.values.items() if not k.startswith("wall_s")})
             if running.round == 1:
                 timer.start()
             if running.round and running.round % 4 == 0:
@@ -115,6 +131,7 @@ def test_a_killed_actor_costs_no_bit(engine: RayEngine, case: int) -> None:
         assert found == records
         assert engine.describe()["deaths"] == 1
         assert victim not in engine.describe()["pids"]
+    assert "raylet" not in "".join(capfd.readouterr())
 
 
 def test_a_death_between_two_runs_is_mended_too(engine: RayEngine) -> None:
