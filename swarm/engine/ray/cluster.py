@@ -106,10 +106,7 @@ class Cluster:
         with ExitStack() as starting:
             if self.server is not None:
                 starting.enter_context(self.server.as_python())
-            try:
-                found = _init(ray, arguments)
-            except Exception as error:  # Ray raises bare ones
-                raise ClusterError(f"Ray did not start: {_line(error)}") from error
+            found = _begun(ray, arguments)
         with suppress(ImportError, AttributeError, LookupError):
             node: Any = importlib.import_module("ray._private.worker")._global_node
             self.raylet = node.all_processes["raylet"][0].process
@@ -219,6 +216,18 @@ def _refusal(address: str, why: str) -> ConfigError:
 def _line(error: Exception) -> str:
     """What an error says, on one line."""
     return " ".join(str(error).split())[:500]
+
+
+def _begun(ray: ModuleType, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Ray of our own; once more if it was late: it gives its processes 30 seconds, which a busy machine can use up."""
+    for last in (False, True):
+        try:
+            return _init(ray, arguments)
+        except Exception as error:  # a bare one
+            ray.shutdown()
+            if last or "timed out" not in str(error):
+                raise ClusterError(f"Ray did not start: {_line(error)}") from error
+    raise AssertionError
 
 
 def _init(ray: ModuleType, arguments: Mapping[str, Any]) -> dict[str, Any]:
