@@ -131,6 +131,8 @@ class Simulation:
         now = time.perf_counter()
         self.seconds += now - last
         values["wall_s"] = self.seconds
+        for name, each in happened.actor_seconds.items() if happened else ():
+            values |= {f"wall_s_{name}_mean": float(each.mean()), f"wall_s_{name}_max": float(each.max())}
         return Record(values, devices)
 
     def _awake(self, round: int) -> int:

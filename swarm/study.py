@@ -227,7 +227,9 @@ class Study:
             described = engine.describe()
         facts = {
             **{
-                k: plain(v) for k, v in final.items() if k not in ("arm", "round", "steps", "messages", "bytes", "seen")
+                k: plain(v)
+                for k, v in final.items()
+                if k not in ("arm", "round", "steps", "messages", "bytes", "seen") and not k.startswith("wall_s_")
             },
             "rounds": simulation.round,
             "lr": settings.optimizer["lr"],
