@@ -76,7 +76,7 @@ class Pull:
 @dataclass
 class State:
     """The rows of some devices: parameters ``x_NP``, the protocol's own rows ``slots`` (``[N, …]`` each, part of every
-    checkpoint) and ``scratch`` (rows that live within one round only)."""
+    checkpoint) and ``scratch`` (rows that live until the end of a round only)."""
 
     x: Tensor
     slots: dict[str, Tensor] = field(default_factory=dict)
@@ -103,7 +103,8 @@ class Protocol:
     phases: tuple[Phase, ...] = ("learn", "mix")
     needs: Literal["row", "column", "both"] = "row"  # what a mixing matrix must conserve; "row" is met by "both" too
     static: bool = False  # whether it remembers its neighbours: a graph that changes or loses messages is then refused
-    echo: bool = False  # whether a device takes its own row as the others get it, compressed
+    echo: bool = False  # whether a device takes its own row as the others get it, compressed: scratch["sent"] at receive
+    lossless: bool = False  # whether it adds up what it hears over the rounds: a compressor is then refused
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         """The slots before the first round, from the first parameters; ``x_NP`` may have no rows, to learn their shapes."""
