@@ -84,6 +84,11 @@ class State:
     now: Now = field(default_factory=lambda: Now(0, 0.0, np.zeros(0, np.int64)))
     links: Links | None = None
 
+    @property
+    def learnt_N1(self) -> Tensor:
+        """1 for the devices that took local steps in this round, 0 for the others."""
+        return torch.as_tensor(self.now.steps_n > 0, device=self.x.device).to(self.x)[:, None]
+
 
 class Protocol:
     """A round is the sequence ``phases``:
@@ -103,7 +108,9 @@ class Protocol:
     phases: tuple[Phase, ...] = ("learn", "mix")
     needs: Literal["row", "column", "both"] = "row"  # what a mixing matrix must conserve; "row" is met by "both" too
     static: bool = False  # whether it remembers its neighbours: a graph that changes or loses messages is then refused
-    echo: bool = False  # whether a device takes its own row as the others get it, compressed: scratch["sent"] at receive
+    echo: bool = (
+        False  # whether a device takes its own row as the others get it, compressed: scratch["sent"] at receive
+    )
     lossless: bool = False  # whether it adds up what it hears over the rounds: a compressor is then refused
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
