@@ -168,6 +168,11 @@ class Experiment:
                 "compressor", name, f"must be none with {type(self.protocol).__name__}: it works on what devices send to all "
                 "their neighbours alike"
             )  # fmt: skip
+        if self.protocol.remembers and self.compressor.feedback:
+            raise ConfigError(
+                "compressor.feedback", True, f"must be false with {type(self.protocol).__name__}, which sends what was left "
+                "out later by itself; doing so twice diverges"
+            )  # fmt: skip
         if self.protocol.lossless:
             raise ConfigError(
                 "compressor", name, f"must be none with {type(self.protocol).__name__}, where what compression leaves out "

@@ -111,6 +111,7 @@ class Protocol:
     echo: bool = (
         False  # whether a device takes its own row as the others get it, compressed: scratch["sent"] at receive
     )
+    remembers: bool = False  # whether it makes up for what compression leaves out: error feedback is then refused
     lossless: bool = False  # whether it adds up what it hears over the rounds: a compressor is then refused
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:

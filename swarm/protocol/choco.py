@@ -24,8 +24,9 @@ class ChocoSGD(Protocol):
     needs = "both"
     static = True
     echo = True
+    remembers = True
 
-    def __init__(self, gamma: float = 0.4) -> None:
+    def __init__(self, gamma: float = 0.2) -> None:
         if not 0 < gamma <= 1:
             raise ConfigError("gamma", gamma, "must be a consensus step in (0, 1]")
         self.gamma = gamma

@@ -37,7 +37,7 @@ SECTIONS = {
     "gradient tracking, some asleep": ASLEEP,
     "quasi-global, some asleep": ASLEEP,
     "push-sum, lost and late": {"topology": {"_target_": "parts.OneWay"}, "delay": {"_target_": "parts.SlowMail"}},
-    "choco, compressed": TOPK,
+    "choco, compressed": {"compressor": {**TOPK["compressor"], "feedback": False}},
     "updates, compressed": TOPK,
 }
 
