@@ -76,11 +76,12 @@ class Exchanges:
     kept."""
 
     def __init__(
-        self, topology: Topology, rule: str, protocol: Protocol, network: Network, exact: bool, devices: int
+        self, topology: Topology, rule: str, protocol: Protocol, network: Network, compressed: bool, devices: int
     ) -> None:
         self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
         self.devices = devices
-        self.exact = exact and not protocol.echo  # whether own rows bypass the compressor
+        self.compressed = compressed
+        self.exact = compressed and not protocol.echo  # whether own rows bypass the compressor
         self._kept: OrderedDict[Hashable, object] = OrderedDict()
         self.check()
 
@@ -160,7 +161,7 @@ class Exchanges:
         n, parts = self.devices, self.parts
         own_part = self.depth + 1 if self.exact else 0
         mixing = self.mixing(round)
-        if self.network.ideal and parts == 1:
+        if self.network.ideal and not self.compressed:  # what is not sent one by one is not compressed either
             quiet = not len(self.graph(round).src_E)
             return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=mixing.is_mean)
         dst, src, part, weight, own_N = self._arrived(round)

@@ -168,6 +168,16 @@ class Experiment:
                 "compressor", name, f"must be none with {type(self.protocol).__name__}: it works on what devices send to all "
                 "their neighbours alike"
             )  # fmt: skip
+        if self.protocol.remembers and self.compressor.feedback:
+            raise ConfigError(
+                "compressor.feedback", True, f"must be false with {type(self.protocol).__name__}, which sends what was left "
+                "out later by itself; doing so twice diverges"
+            )  # fmt: skip
+        if self.protocol.lossless:
+            raise ConfigError(
+                "compressor", name, f"must be none with {type(self.protocol).__name__}, where what compression leaves out "
+                "would add up over the rounds"
+            )  # fmt: skip
         for number, phase in enumerate(self.protocol.phases):
             if phase in ("mix", "inbox"):
                 try:

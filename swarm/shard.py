@@ -94,7 +94,7 @@ class Shard:
             if scores.seen_B is not None and scores.score_B is not None:
                 seen[rows], score[rows] = scores.seen_B, scores.score_B
         self.steps_n = self.steps_n + steps_n
-        self.state.scratch.clear()
+        self._done(e.protocol.phases.index("learn"))
         finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
         losses, seen_n, score_n = found.double().cpu().numpy()
         return Learnt(losses, seen_n, score_n, steps_n, finite)
@@ -155,6 +155,7 @@ class Shard:
             self._payload = rows.reshape(-1, rows.shape[2])
             return
         parts = [self._compressed(phase, round, rows)]
+        self._echo(parts[0])
         if e.exchanges.depth:
             name = f"history.{phase}"
             before = self.carried[name]
@@ -162,7 +163,7 @@ class Shard:
             self.carried[name] = torch.cat([parts[0][:, None], before[:, :-1]], 1)
         if e.exchanges.exact:
             parts.append(rows)
-        self._payload = rows if len(parts) == 1 else torch.stack(parts, 1).view(-1, rows.shape[1])
+        self._payload = parts[0] if len(parts) == 1 else torch.stack(parts, 1).view(-1, rows.shape[1])
 
     def _compressed(self, phase: int, round: int, rows: Tensor) -> Tensor:
         e = self.experiment
@@ -189,8 +190,21 @@ class Shard:
     def keep(self, phase: int, round: int) -> None:
         """A round of mixing without links: every device receives its own payload row."""
         protocol = self.experiment.protocol
+        rows = protocol.send(phase, self.state)
+        self._echo(rows)
         with self._only_present(round):
-            protocol.receive(phase, self.state, protocol.send(phase, self.state))
+            protocol.receive(phase, self.state, rows)
+        self._done(phase)
+
+    def _echo(self, sent: Tensor) -> None:
+        """Show the protocol its own messages as the others read them, if it asks for that."""
+        if self.experiment.protocol.echo:
+            self.state.scratch["sent"] = sent
+
+    def _done(self, phase: int) -> None:
+        """With the last phase of a round goes what lives within one only."""
+        if phase == len(self.experiment.protocol.phases) - 1:
+            self.state.scratch.clear()
 
     def mix(self, phase: int, kind: Phase, round: int, route: Route, inbox: dict[int, Tensor]) -> None:
         """Take in own and received payload rows, as the exchange combines them."""
@@ -215,6 +229,7 @@ class Shard:
                 about = (torch.as_tensor(each, device=own.device) for each in (route.dst_R, route.src_R, route.age_R))
                 rows = payload[torch.as_tensor(route.matrix.indices.astype(np.int64), device=own.device)]
                 e.protocol.open(phase, self.state, Inbox(rows, *about))
+        self._done(phase)
 
     @contextmanager
     def _only_present(self, round: int) -> Iterator[None]:
@@ -234,7 +249,10 @@ class Shard:
 
         ``phase`` None takes the parameters, otherwise the protocol's payload of that phase.
         """
-        rows = self.state.x if phase is None else self.experiment.protocol.send(phase, self.state)
+        rows = self.state.x
+        if phase is not None:
+            rows = self.experiment.protocol.send(phase, self.state)
+            self._echo(rows)
         shares = torch.as_tensor(shares_N[self.devices], device=rows.device).unsqueeze(0)
         wide = torch.float64 if rows.device.type != "mps" else rows.dtype
         return {
@@ -247,6 +265,7 @@ class Shard:
         rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
         with self._only_present(round):
             self.experiment.protocol.receive(phase, self.state, rows)
+        self._done(phase)
 
     # --- look --------------------------------------------------------------------------------------------------------
 

@@ -76,13 +76,18 @@ class Pull:
 @dataclass
 class State:
     """The rows of some devices: parameters ``x_NP``, the protocol's own rows ``slots`` (``[N, …]`` each, part of every
-    checkpoint) and ``scratch`` (rows that live within one round only)."""
+    checkpoint) and ``scratch`` (rows that live until the end of a round only)."""
 
     x: Tensor
     slots: dict[str, Tensor] = field(default_factory=dict)
     scratch: dict[str, Tensor] = field(default_factory=dict)
     now: Now = field(default_factory=lambda: Now(0, 0.0, np.zeros(0, np.int64)))
     links: Links | None = None
+
+    @property
+    def learnt_N1(self) -> Tensor:
+        """1 for the devices that took local steps in this round, 0 for the others."""
+        return torch.as_tensor(self.now.steps_n > 0, device=self.x.device).to(self.x)[:, None]
 
 
 class Protocol:
@@ -103,7 +108,11 @@ class Protocol:
     phases: tuple[Phase, ...] = ("learn", "mix")
     needs: Literal["row", "column", "both"] = "row"  # what a mixing matrix must conserve; "row" is met by "both" too
     static: bool = False  # whether it remembers its neighbours: a graph that changes or loses messages is then refused
-    echo: bool = False  # whether a device takes its own row as the others get it, compressed
+    echo: bool = (
+        False  # whether a device takes its own row as the others get it, compressed: scratch["sent"] at receive
+    )
+    remembers: bool = False  # whether it makes up for what compression leaves out: error feedback is then refused
+    lossless: bool = False  # whether it adds up what it hears over the rounds: a compressor is then refused
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         """The slots before the first round, from the first parameters; ``x_NP`` may have no rows, to learn their shapes."""

@@ -74,6 +74,9 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("data", "table"): lambda: [f"data.path={_table(tmp_path)}"],
         ("partition", "natural"): lambda: ["data=gaussian"],
         ("protocol", "averaging"): lambda: ["init=independent"],
+        ("protocol", "push_sum_averaging"): lambda: ["init=independent"],
+        ("protocol", "choco_gossip"): lambda: ["init=independent"],
+        ("protocol", "d2"): lambda: ["mixing=lazy"],
         ("tracker", "wandb"): lambda: ["tracker.mode=disabled"],
     }
     return special.get((group, name), list)()
