@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from swarm.mixing import Mixing
+from swarm.state import Layout
 from swarm.topology.graph import Graph
 
 Phase = Literal["learn", "mix", "inbox", "edges", "mean"]
@@ -20,11 +21,13 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Now:
-    """Where a round stands: its number (from 1), the learning rate, and the local steps of each device, ``[n]``."""
+    """Where a round stands: its number (from 1), the learning rate, the local steps of each device, ``[n]``, and the share of
+    all devices that learn and are heard."""
 
     round: int
     lr: float
     steps_n: Ints
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,16 +97,22 @@ class Protocol:
     * ``inbox``: the same rows arrive one by one, at :meth:`open`;
     * ``edges``: :meth:`send` gives a row for each neighbour, ``[N, d, M]`` as :class:`Links` orders them, and
       :meth:`receive` gets theirs in the same order;
-    * ``mean``: the weighted mean over *all* devices (a server), to :meth:`receive`.
+    * ``mean``: the weighted mean over *all* devices (a server), to :meth:`receive`. It reaches everybody: whoever is away or
+      not chosen fetches it before learning again.
 
-    The defaults replace the parameters by what was learnt or received. A device that is not there in a round keeps its
-    state, whatever these methods do to its row.
+    ``learn`` may come twice; the second time has the samples of the first. The defaults replace the parameters by what was
+    learnt or received. Apart from ``mean``, a device that is not there in a round keeps its state, whatever these methods
+    do to its row.
     """
 
     phases: tuple[Phase, ...] = ("learn", "mix")
     needs: Literal["row", "column", "both"] = "row"  # what a mixing matrix must conserve; "row" is met by "both" too
     static: bool = False  # whether it remembers its neighbours: a graph that changes or loses messages is then refused
     echo: bool = False  # whether a device takes its own row as the others get it, compressed
+
+    def bind(self, layout: Layout) -> None:
+        """Learn how parameters lie in a row, before anything else is asked."""
+        return
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         """The slots before the first round, from the first parameters; ``x_NP`` may have no rows, to learn their shapes."""
