@@ -108,7 +108,7 @@ class Exchanges:
             raise ConfigError(
                 "protocol", name, "remembers each link, so it needs a network without loss, delay and churn"
             )
-        if "edges" in phases and self.graph(1).directed:
+        if "edges" in phases and self.topology.graph(self.topology.phase(1)).directed:
             raise ConfigError(
                 "topology", self.topology_name, f"must be undirected for {name}, whose links carry rows both ways"
             )

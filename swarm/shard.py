@@ -77,7 +77,8 @@ class Shard:
         steps_n = e.local_steps_N[self.devices]
         if active is not None:
             steps_n = np.where(active[self.devices], steps_n, 0)
-        if self.state.now.round == round:  # learning for the second time in a round: from the same samples
+        again = self.state.now.round == round
+        if again:  # learning for the second time in a round: from the same samples
             self.steps_n = self.steps_n - steps_n
         self.state.now = Now(round, lr, steps_n, 1.0 if active is None else float(active.mean()))
         start, pull = e.protocol.start(self.state), e.protocol.pull(self.state)
@@ -96,7 +97,7 @@ class Shard:
             if scores.seen_B is not None and scores.score_B is not None:
                 seen[rows], score[rows] = scores.seen_B, scores.score_B
         self.steps_n = self.steps_n + steps_n
-        if e.protocol.phases[-1] == "learn":
+        if e.protocol.phases[-1] == "learn" and (again or e.protocol.phases.count("learn") == 1):
             self.state.scratch.clear()
         finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
         losses, seen_n, score_n = found.double().cpu().numpy()
