@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from swarm.protocol.fedavg import FedAvg
-from tests.support import final_rows, trajectory
+from tests.support import final_rows, simulation, trajectory
 from tests.theory.swarms import curves, descended, planned, quadratics
 
 K = 20
@@ -98,6 +98,20 @@ def test_scaffold_does_not(fraction: float, rounds: int) -> None:
     assert np.abs(x_TNP[-1] - (a * b).sum() / a.sum()).max() < 1e-10
     first = trajectory(quadratics(STEPS, "rounds=1", protocol={**FEDAVG, "fraction": fraction}))
     np.testing.assert_allclose(x_TNP[1], first[1], rtol=0, atol=1e-15)  # all variates are zero before the first round
+
+
+@pytest.mark.parametrize("sections", [{}, {"churn": {"_target_": "still.InTurn"}}], ids=["all there", "some away"])
+def test_the_servers_variate_is_the_mean_of_all(sections: dict[str, Any]) -> None:
+    """c = Σc_i/N after every round, although only some report what has become of theirs."""
+    study = quadratics(STEPS, "rounds=9", protocol={**SCAFFOLD, "fraction": 0.5}, **sections)
+    with simulation(study) as running:
+        for round in range(1, 10):
+            for _ in running.engine.advance(round):
+                pass
+            arrays = running.engine.snapshot()
+            own, server = (arrays[f"protocol.{name}"].numpy() for name in ("own", "server"))
+            assert np.abs(server - own.mean(0)).max() < 1e-14
+        assert np.abs(own).max() > 0.1
 
 
 # --- server optimisers ---------------------------------------------------------------------------------------------------
