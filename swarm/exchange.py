@@ -108,6 +108,10 @@ class Exchanges:
             raise ConfigError(
                 "protocol", name, "remembers each link, so it needs a network without loss, delay and churn"
             )
+        if "edges" in phases and self.topology.graph(self.topology.phase(1)).directed:
+            raise ConfigError(
+                "topology", self.topology_name, f"must be undirected for {name}, whose links carry rows both ways"
+            )
         if "mix" in phases or "edges" in phases:
             found, needs = self.mixing(1).conserves, p.needs
             if found not in ("both", needs):
@@ -138,11 +142,16 @@ class Exchanges:
         """The mixing weights of ``round`` if nothing is lost."""
         return self._keep(("mixing", self.topology.phase(round)), lambda: weights(self.graph(round), self.rule))
 
+    @property
+    def most_links(self) -> int:
+        """The most neighbours that a device has on the graph of round 1."""
+        return int(self.graph(1).degree_in.max(initial=0))
+
     def links(self) -> tuple[Ints, Floats]:
         """Ids ``[N, d]`` of everybody's neighbours, −1 for none, and their weights; the graph of round 1."""
         graph, matrix = self.graph(1), self.mixing(1).matrix
         rank_E = np.arange(len(graph.dst_E)) - np.searchsorted(graph.dst_E, graph.dst_E)
-        most = int(rank_E.max(initial=-1)) + 1
+        most = self.most_links
         ids_Nd, weight_Nd = np.full((graph.n, most), -1), np.zeros((graph.n, most))
         ids_Nd[graph.dst_E, rank_E] = graph.src_E
         weight_Nd[graph.dst_E, rank_E] = weight_of(matrix)
@@ -230,7 +239,7 @@ class Exchanges:
         back[np.lexsort((dst, src))] = rank  # of an undirected graph: the edges sorted by sender are their own reverses
         row = dst * d + rank
         matrix = coo_array((np.ones(len(row)), (row, src * d + back)), shape=(n * d, n * d)).tocsr()
-        return Exchange(key, lasting, matrix, d, np.repeat(np.arange(n), d))
+        return Exchange(key, lasting, matrix, d, np.repeat(np.arange(n), d), quiet=not d)
 
     # --- who is there, and what it costs -----------------------------------------------------------------------------
 

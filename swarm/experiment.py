@@ -72,6 +72,7 @@ class Experiment:
         except ConfigError as error:
             raise error.under("model") from None
         self.layout = Layout.of(module)
+        self.protocol.bind(self.layout)
         self.start = read_start(s.init, module, self.layout, self.dtype)
         self.blocks = self._blocks()
         self.learner = Learner(
@@ -89,7 +90,7 @@ class Experiment:
         self.exchanges = Exchanges(
             self.topology, s.mixing, self.protocol, self.network, self.compressor is not None, s.devices
         )
-        self.links = self.exchanges.links() if "edges" in self.protocol.phases else None
+        self.most_links = self.exchanges.most_links if "edges" in self.protocol.phases else 0
         self.check_compressor()
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
@@ -186,12 +187,17 @@ class Experiment:
                     raise error.under("compressor") from None
 
     @cached_property
+    def links(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
+        """Everybody's neighbours and their weights, ``[N, most_links]`` each, for protocols with a row for each link."""
+        return self.exchanges.links() if "edges" in self.protocol.phases else None
+
+    @cached_property
     def slots(self) -> dict[str, tuple[int, ...]]:
         """The shape of each of the protocol's slots, for one device."""
         links = None
-        if self.links is not None:
-            none = (torch.as_tensor(each[:0]) for each in self.links)
-            links = Links(*none)
+        if "edges" in self.protocol.phases:
+            of_nobody = np.zeros((0, self.most_links))
+            links = Links(torch.as_tensor(of_nobody.astype(np.int64)), torch.as_tensor(of_nobody, dtype=self.dtype))
         nobody = torch.empty(0, self.layout.width, dtype=self.dtype)
         return {name: tuple(rows.shape[1:]) for name, rows in self.protocol.init(nobody, links).items()}
 
@@ -260,9 +266,14 @@ class Experiment:
         return (1 + len(self.optimizer.slots)) * self.layout.width + sum(math.prod(shape) for shape in own)
 
     def resident_bytes(self) -> int:
-        """What the swarm will hold at least: rows, optimiser and protocol slots, one more array while mixing, the data,
-        and one block's samples of a round."""
-        numbers = self.kept_numbers + self.layout.width
+        """What the swarm will hold at least: rows, optimiser and protocol slots, one more array while mixing (the payload, if
+        that is larger), the data, and one block's samples of a round."""
+        payloads = [
+            self.protocol.width(number, self.layout.width) * (self.most_links if phase == "edges" else 1)
+            for number, phase in enumerate(self.protocol.phases)
+            if phase != "learn"
+        ]
+        numbers = self.kept_numbers + max(self.layout.width, *payloads, 0)
         item = torch.empty(0, dtype=self.dtype).element_size()
         x = self.plan.dataset.x
         round_samples = self.blocks.size * int(self.local_steps_N.max()) * self.settings.train.batch

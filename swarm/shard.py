@@ -77,7 +77,10 @@ class Shard:
         steps_n = e.local_steps_N[self.devices]
         if active is not None:
             steps_n = np.where(active[self.devices], steps_n, 0)
-        self.state.now = Now(round, lr, steps_n)
+        again = self.state.now.round == round
+        if again:  # learning for the second time in a round: from the same samples
+            self.steps_n = self.steps_n - steps_n
+        self.state.now = Now(round, lr, steps_n, 1.0 if active is None else float(active.mean()))
         start, pull = e.protocol.start(self.state), e.protocol.pull(self.state)
         loss, seen, score = found = start.new_zeros(3, n)
         for rows, batch in self._batches(steps_n):
@@ -94,7 +97,8 @@ class Shard:
             if scores.seen_B is not None and scores.score_B is not None:
                 seen[rows], score[rows] = scores.seen_B, scores.score_B
         self.steps_n = self.steps_n + steps_n
-        self._done(e.protocol.phases.index("learn"))
+        if e.protocol.phases[-1] == "learn" and (again or e.protocol.phases.count("learn") == 1):
+            self.state.scratch.clear()
         finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
         losses, seen_n, score_n = found.double().cpu().numpy()
         return Learnt(losses, seen_n, score_n, steps_n, finite)
@@ -222,7 +226,7 @@ class Shard:
                 e.protocol.receive(phase, self.state, _product(route, payload))
             elif kind == "edges":
                 rows = _product(route, payload)
-                e.protocol.receive(phase, self.state, rows.view(len(self.devices), -1, rows.shape[1]))
+                e.protocol.receive(phase, self.state, rows.view(len(self.devices), e.most_links, rows.shape[1]))
             elif len(route.dst_R):
                 assert route.src_R is not None
                 assert route.age_R is not None
@@ -261,10 +265,9 @@ class Shard:
         }
 
     def receive_mean(self, phase: int, round: int, mean_M: Tensor) -> None:
-        """Every device receives the same averaged row."""
+        """Every device receives the same averaged row; those that are away would fetch it before they learn again."""
         rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
-        with self._only_present(round):
-            self.experiment.protocol.receive(phase, self.state, rows)
+        self.experiment.protocol.receive(phase, self.state, rows)
         self._done(phase)
 
     # --- look --------------------------------------------------------------------------------------------------------
@@ -297,7 +300,7 @@ class Shard:
     def restore(self, rows: dict[str, Tensor]) -> None:
         """The opposite of :meth:`snapshot`."""
         device = self.experiment.device
-        self.state.x = rows["x"].to(device)
+        self.state.x, self.state.now = rows["x"].to(device), Now(0, 0.0, self.steps_n)
         self.steps_n = rows["steps"].numpy()
         self.state.slots = {k: rows[f"protocol.{k}"].to(device) for k in self.state.slots}
         self.optimizer_slots = {k: rows[f"optimizer.{k}"].to(device) for k in self.optimizer_slots}

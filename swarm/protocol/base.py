@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from swarm.mixing import Mixing
+from swarm.state import Layout
 from swarm.topology.graph import Graph
 
 Phase = Literal["learn", "mix", "inbox", "edges", "mean"]
@@ -20,11 +21,13 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Now:
-    """Where a round stands: its number (from 1), the learning rate, and the local steps of each device, ``[n]``."""
+    """Where a round stands: its number (from 1), the learning rate, the local steps of each device, ``[n]``, and the share of
+    all devices that learn and are heard."""
 
     round: int
     lr: float
     steps_n: Ints
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,12 @@ class Protocol:
     * ``inbox``: the same rows arrive one by one, at :meth:`open`;
     * ``edges``: :meth:`send` gives a row for each neighbour, ``[N, d, M]`` as :class:`Links` orders them, and
       :meth:`receive` gets theirs in the same order;
-    * ``mean``: the weighted mean over *all* devices (a server), to :meth:`receive`.
+    * ``mean``: the weighted mean over *all* devices (a server), to :meth:`receive`. It reaches everybody: whoever is away or
+      not chosen fetches it before learning again.
 
-    The defaults replace the parameters by what was learnt or received. A device that is not there in a round keeps its
-    state, whatever these methods do to its row.
+    ``learn`` may come twice; the second time has the samples of the first. The defaults replace the parameters by what was
+    learnt or received. Apart from ``mean``, a device that is not there in a round keeps its state, whatever these methods
+    do to its row.
     """
 
     phases: tuple[Phase, ...] = ("learn", "mix")
@@ -113,6 +118,10 @@ class Protocol:
     )
     remembers: bool = False  # whether it makes up for what compression leaves out: error feedback is then refused
     lossless: bool = False  # whether it adds up what it hears over the rounds: a compressor is then refused
+
+    def bind(self, layout: Layout) -> None:
+        """Learn how parameters lie in a row, before anything else is asked."""
+        return
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         """The slots before the first round, from the first parameters; ``x_NP`` may have no rows, to learn their shapes."""

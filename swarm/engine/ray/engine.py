@@ -186,7 +186,7 @@ class RayEngine(Engine):
     def _play(self, until: int) -> Iterator[RoundRecord]:
         """The rounds from where the shards are, a few of them in flight at a time."""
         turns, asked = Turns(self.cast), dict[int, tuple[list[Traffic], int]]()
-        learnt: dict[int, list[Learnt]] = {}
+        learnt: dict[int, dict[int, Learnt]] = {}
         collected = 0
         for round in range(self._asked + 1, until + 1):
             start, spent = time.perf_counter(), self._no_seconds()
@@ -203,17 +203,19 @@ class RayEngine(Engine):
             took = time.perf_counter() - start
             self.crew.slowest = max(self.crew.slowest or 0.0, took)
             n = self.experiment.settings.devices
-            parts = learnt.pop(round, [])
+            parts = [part for _, part in sorted(learnt.pop(round, {}).items())]
             yield replace(record(round, n, self.cast.devices, parts, sent), actor_seconds=spent)
 
-    def _take_in(self, reports: Sequence[Report], learnt: dict[int, list[Learnt]], spent: dict[str, Floats]) -> None:
+    def _take_in(
+        self, reports: Sequence[Report], learnt: dict[int, dict[int, Learnt]], spent: dict[str, Floats]
+    ) -> None:
         """A turn's reports, in the actors' order."""
         for i, report in enumerate(reports):
             for name, seconds in report.seconds.items():
                 spent[name][i] += seconds
                 self.seconds[name][i] += seconds
             for round, part in report.learnt.items():
-                learnt.setdefault(round, []).append(part)
+                learnt.setdefault(round, {})[i] = part  # of two times in a round the second
 
     def _no_seconds(self) -> dict[str, Floats]:
         """By kind of work, zero for each actor."""
