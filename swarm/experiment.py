@@ -140,7 +140,13 @@ class Experiment:
 
     def _network(self) -> Network:
         s = self.settings
-        context = {"devices": s.devices, "seed": s.seed, "tick": s.network.tick}
+        graph = self.topology.graph(self.topology.phase(1))
+        context = {
+            "devices": s.devices,
+            "seed": s.seed,
+            "tick": s.network.tick,
+            "degree_N": graph.degree_in + graph.degree_out,
+        }
         churn: Churn = self._build(s.churn, Churn, "churn", **context)
         outage: Outage = self._build(s.outage, Outage, "outage", **context)
         clock: Clock = self._build(s.clock, Clock, "clock", **context)

@@ -244,6 +244,9 @@ class Shard:
 
     def receive_mean(self, phase: int, round: int, mean_M: Tensor) -> None:
         """Every device receives the same averaged row."""
+        awake = self.experiment.active(round)
+        if awake is not None and not awake.any():
+            return  # nobody said anything, so there is no mean
         rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
         with self._only_present(round):
             self.experiment.protocol.receive(phase, self.state, rows)

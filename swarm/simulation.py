@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 
 from swarm import metrics
 from swarm.checkpoint import Checkpoint
-from swarm.engine.base import Engine, Evaluation, RoundRecord
+from swarm.engine.base import Engine, Evaluation, RoundRecord, merge
 from swarm.errors import DivergedError
 from swarm.evaluation import Examiner
 from swarm.experiment import Experiment
@@ -147,25 +147,51 @@ class Simulation:
         return values
 
     def _measure(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]] | None]:
-        n = self.experiment.settings.devices
-        mean_P = self.engine.total(np.full(n, 1.0 / n))
-        distance = float(np.sqrt(self.engine.squared_distances(mean_P).mean()))
-        values: dict[str, Any] = {"consensus_distance": distance}
-        if not self.experiment.settings.evaluate.accuracy:
+        """Of the members only: whoever is gone for good, or yet to join, is left out."""
+        e, evaluate = self.experiment, self.experiment.settings.evaluate
+        member_N = self._members()
+        mean_P = self.engine.total(member_N / member_N.sum())
+        values: dict[str, Any] = {
+            "consensus_distance": float(np.sqrt(self.engine.squared_distances(mean_P)[member_N].mean()))
+        }
+        if "learn" not in e.protocol.phases:
+            values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
+        if not evaluate.accuracy:
             return values, None
-        test = self.experiment.plan.dataset.test
+        test = e.plan.dataset.test
         found = self.engine.evaluate(test, self.evaluated_blocks)
+        measured_M = member_N[found.devices_M]
+        found = replace(
+            found,
+            devices_M=found.devices_M[measured_M],
+            loss_M=found.loss_M[measured_M],
+            hits_MC=found.hits_MC[measured_M],
+        )
         scores = self.scores(found, test)
-        for name, each in scores.items():
+        for name, each in scores.items() if measured_M.any() else ():
             values |= metrics.spread(name, each)
-        if found.votes_TC is not None and self.experiment.settings.evaluate.ensemble:
-            values["ensemble_accuracy"] = metrics.majority(
-                found.votes_TC, self.experiment.plan.dataset.y[test].astype(np.int64)
-            )
+        if found.votes_TC is not None and evaluate.ensemble:
+            right = e.plan.dataset.y[test].astype(np.int64)
+            # votes come by block, with those of who is not a member among them
+            values["ensemble_accuracy"] = metrics.majority(found.votes_TC, right) if measured_M.all() else None
         consensus = self.scores(self._examine_row(mean_P, test), test)
         values |= {f"consensus_{k}": float(v[0]) for k, v in consensus.items() if not k.startswith("own_")}
         counted = {"sent": self.sent_N, "received": self.received_N, "bytes": self.bits_N // 8}
         return values, {"device": found.devices_M, **scores, **{k: v[found.devices_M] for k, v in counted.items()}}
+
+    def _members(self) -> npt.NDArray[np.bool_]:
+        member_N = self.experiment.network.members(max(self.round, 1))
+        return np.ones(self.experiment.settings.devices, bool) if member_N is None else member_N
+
+    @cached_property
+    def _first_mean(self) -> torch.Tensor:
+        """The mean of the first rows, added up as the engine adds: from where averaging may drift away."""
+        blocks, parts = self.experiment.blocks, []
+        with torch.inference_mode():
+            for block in range(len(blocks)):
+                rows = self.experiment.first_rows(blocks.devices_of(block)).double()
+                parts.append({block: rows.sum(0) / blocks.devices})
+        return merge(parts).cpu()
 
     def scores(self, found: Evaluation, samples: Ints) -> dict[str, npt.NDArray[np.float64]]:
         """Per evaluated device: accuracy (or R²), mean loss, and accuracy on its own label mix."""
@@ -182,7 +208,10 @@ class Simulation:
     def validate(self) -> tuple[float, float]:
         """Mean accuracy (or R²) and mean loss of the evaluated devices on the validation split."""
         samples = self.experiment.plan.dataset.validation
-        scores = self.scores(self.engine.evaluate(samples, self.evaluated_blocks), samples)
+        found = self.engine.evaluate(samples, self.evaluated_blocks)
+        kept = self._members()[found.devices_M]
+        kept = kept if kept.any() else ~kept
+        scores = {name: each[kept] for name, each in self.scores(found, samples).items()}
         return float(next(iter(scores.values())).mean()), float(scores["loss"].mean())
 
     @cached_property

@@ -56,6 +56,9 @@ def contraction_sentence(summary: dict[str, Any]) -> str | None:
     if "rate_measured" not in summary:
         return None
     theory = f"theory (ρ) {human_score(rho_of(summary), 6)}"
+    drift = summary.get("mean_drift_share") or 0.0
+    if drift > 1e-9:  # not rounding
+        theory += f"; the mean drifted by {drift:.2g} of the starting distance"
     if summary["rate_measured"] is None:
         reason = summary.get("rate_measured_reason") or "no reason given"
         return f"Contraction per round: not measured ({reason}); {theory}."
