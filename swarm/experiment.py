@@ -73,6 +73,8 @@ class Experiment:
             raise error.under("model") from None
         self.layout = Layout.of(module)
         self.start = read_start(s.init, module, self.layout, self.dtype)
+        self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
+        self.network = self._network()
         self.blocks = self._blocks()
         self.learner = Learner(
             kernel_for(module, self.loss, sample, self.blocks.size),
@@ -82,8 +84,6 @@ class Experiment:
             s.train.clip,
             s.compute.compile,
         )
-        self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
-        self.network = self._network()
         found: Compressor = self._build(s.compressor, Compressor, "compressor", layout=self.layout)
         self.compressor = None if isinstance(found, Unchanged) else found
         self.exchanges = Exchanges(
@@ -146,6 +146,8 @@ class Experiment:
             "seed": s.seed,
             "tick": s.network.tick,
             "degree_N": graph.degree_in + graph.degree_out,
+            "longest_edge": self._longest_edge(graph),
+            "compute_N": None,
         }
         churn: Churn = self._build(s.churn, Churn, "churn", **context)
         outage: Outage = self._build(s.outage, Outage, "outage", **context)
@@ -163,6 +165,12 @@ class Experiment:
             None if isinstance(outage, AllUp) else outage,
             None if isinstance(clock, EveryRound) else clock,
         )
+
+    def _longest_edge(self, graph: Graph) -> float | None:
+        """In the graph's unit; None where edges have no lengths, infinity where it changes."""
+        if graph.length_E is None:
+            return None
+        return float(graph.length_E.max(initial=0.0)) if self.topology.period == 1 else math.inf
 
     def check_compressor(self) -> None:
         """Raises :class:`ConfigError` where there is nothing that the compressor could work on."""
@@ -267,7 +275,8 @@ class Experiment:
     def _blocks(self) -> Blocks:
         size = self.settings.engine.get("block", "auto")
         if size == "auto":
-            return Blocks.auto(self.settings.devices, self.layout.width)
+            clock = self.network.clock
+            return Blocks.auto(self.settings.devices, self.layout.width, 1.0 if clock is None else clock.share)
         return Blocks.of_size(self.settings.devices, int(size))
 
 

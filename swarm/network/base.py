@@ -92,14 +92,12 @@ class EveryRound(Clock):
 class Delay(ABC):
     """How long messages take, besides what their size takes on the line."""
 
+    longest: float
+    """No message takes more seconds; infinity if there is no such number."""
+
     @abstractmethod
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
         """``[S]`` virtual seconds on some of the graph's edges; ``draw_S`` are uniform draws in (0, 1), one a message."""
-
-    @property
-    @abstractmethod
-    def longest(self) -> float:
-        """No message takes more seconds; infinity if there is no such number."""
 
 
 class Instant(Delay):

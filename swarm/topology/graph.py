@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx as nx
@@ -22,7 +22,8 @@ class Graph:
 
     Edges are sorted by (dst, src), unique and without self loops, so device *i*'s inbox is one contiguous slice. An
     undirected graph (``directed=False``) holds every link in both directions. ``pos_N2`` are layout positions where
-    the topology has natural ones. Build one with :meth:`from_edges` or :meth:`from_networkx`, which establish all this.
+    the topology has natural ones, ``length_E`` how long each edge is, in their unit, where that means something. Build one
+    with :meth:`from_edges` or :meth:`from_networkx`, which establish all this.
     """
 
     n: int
@@ -30,6 +31,7 @@ class Graph:
     dst_E: Ints
     directed: bool
     pos_N2: Floats | None = None
+    length_E: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -86,6 +88,12 @@ class Graph:
             nx.set_node_attributes(g, dict(enumerate(map(tuple, self.pos_N2.tolist()))), "pos")
         g.add_edges_from(self.links_E2.tolist())
         return g
+
+    def measured(self) -> Graph:
+        """The same graph with ``length_E``, the straight distances between the positions of its ends."""
+        if self.pos_N2 is None:
+            raise ValueError("lengths need positions")
+        return replace(self, length_E=np.linalg.norm(self.pos_N2[self.src_E] - self.pos_N2[self.dst_E], axis=1))
 
     @property
     def links_E2(self) -> Ints:

@@ -55,7 +55,7 @@ class Geometric(Static):
             places = dict(enumerate(rng.random((devices, 2)).tolist()))
             return Graph.from_networkx(nx.random_geometric_graph(devices, reach, pos=places))
 
-        super().__init__(connected(draw, link_nearest, seed, allow_disconnected))
+        super().__init__(connected(draw, link_nearest, seed, allow_disconnected).measured())
 
     @staticmethod
     def _radius(mean_degree: float, devices: int) -> float:

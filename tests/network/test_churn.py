@@ -127,7 +127,7 @@ BAD = [
     ("churn=trace", "seed=0", "churn.path=null: must name a CSV file"),
     ("outage=partition", "outage.parts=13", "outage.parts=13: must lie between 2 and devices=12"),
     ("outage=partition", "outage.end=1", "outage.end=1: must be a finite time not before start=10"),
-    ("network.loss=1.0", "seed=0", "network.loss=1: must be"),
+    ("network.loss=1.0", "seed=0", "network.loss=1.0: must be"),
 ]  # fmt: skip
 
 
