@@ -65,7 +65,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
             _with(
                 settings,
                 devices=1,
-                **_none("topology", "protocol", "compressor", "delay", "churn", "outage", "clock"),
+                **_none("topology", "protocol", "compressor", "delay", "churn", "outage", "clock", "fleet"),
                 network=settings.network.model_copy(update={"loss": 0.0}),
                 mixing="auto",
                 train=train,

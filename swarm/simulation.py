@@ -15,6 +15,7 @@ import torch
 
 from swarm import metrics
 from swarm.checkpoint import Checkpoint
+from swarm.cost import cost, rounded
 from swarm.engine.base import Engine, Evaluation, RoundRecord, merge
 from swarm.errors import DivergedError
 from swarm.evaluation import Examiner
@@ -28,6 +29,7 @@ COUNTED = {
     "sent": torch.int64,
     "received": torch.int64,
     "bits": torch.int64,
+    "joules": torch.float64,
 }
 """What is added up for each device over the rounds."""
 
@@ -49,6 +51,7 @@ class Simulation:
         self.round = self.steps = 0
         self.totals = Counter[str](messages=0, bytes=0, lost=0, late=0)
         self.sent_N, self.received_N, self.bits_N = (np.zeros(n, np.int64) for _ in range(3))
+        self.joules_N, self.virtual = np.zeros(n), 0.0
         self.seconds = self.learning_seconds = 0.0
         self.seen_N, self.score_N = np.zeros(n), np.zeros(n)
 
@@ -95,6 +98,17 @@ class Simulation:
             self.sent_N += sent.sent_N
             self.received_N += sent.received_N
             self.bits_N += sent.sent_N * sent.bits
+        n = self.experiment.settings.devices
+        sent_N, received_N = (
+            sum((getattr(each, name) * each.bits // 8 for each in happened.traffic), np.zeros(n, np.int64))
+            for name in ("sent_N", "received_N")
+        )
+        spent = cost(self.experiment, self.round, happened.steps_N, sent_N, received_N)
+        if spent is None:
+            self.virtual = self.round * self.experiment.settings.network.tick
+        else:
+            self.virtual += spent.seconds
+            self.joules_N += spent.joules_N
         self.steps += int(happened.steps_N.sum())
         self.seen_N += happened.seen_N
         self.score_N += happened.score_N
@@ -103,11 +117,13 @@ class Simulation:
         s = self.experiment.settings
         values: dict[str, Any] = {
             "round": self.round,
-            "virtual_s": self.round * s.network.tick,
+            "virtual_s": self.virtual,
             "awake": s.devices if self.round == 0 else self._awake(self.round),
             **{f"{name}_total": count for name, count in self.totals.items()},
             "steps_total": self.steps,
         }
+        if self.experiment.fleet.hardware is not None:
+            values["joules_total"] = rounded(float(self.joules_N.sum()))
         if happened is not None:
             seen = float(self.seen_N.sum())
             values |= {
@@ -176,7 +192,13 @@ class Simulation:
             values["ensemble_accuracy"] = metrics.majority(found.votes_TC, right) if measured_M.all() else None
         consensus = self.scores(self._examine_row(mean_P, test), test)
         values |= {f"consensus_{k}": float(v[0]) for k, v in consensus.items() if not k.startswith("own_")}
-        counted = {"sent": self.sent_N, "received": self.received_N, "bytes": self.bits_N // 8}
+        counted: dict[str, npt.NDArray[Any]] = {
+            "sent": self.sent_N,
+            "received": self.received_N,
+            "bytes": self.bits_N // 8,
+        }
+        if e.fleet.hardware is not None:
+            counted["joules"] = self.joules_N
         return values, {"device": found.devices_M, **scores, **{k: v[found.devices_M] for k, v in counted.items()}}
 
     def _members(self) -> npt.NDArray[np.bool_]:
@@ -248,6 +270,7 @@ class Simulation:
             "totals": dict(self.totals),
             "steps": self.steps,
             "seconds": self.seconds,
+            "virtual": self.virtual,
             "learning_seconds": self.learning_seconds,
         }
         return Checkpoint(self.round, {**self.engine.snapshot(), **own}, facts)
@@ -271,5 +294,6 @@ class Simulation:
             setattr(self, f"{name}_N", arrays.pop(name).numpy().copy())
         self.round = checkpoint.round
         self.totals, self.steps = Counter(facts["totals"]), facts["steps"]
+        self.virtual = facts["virtual"]
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         self.engine.restore(arrays, checkpoint.round)

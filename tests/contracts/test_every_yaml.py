@@ -127,6 +127,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
             key: {"devices", "seed", "tick", "degree_N", "compute_N", "longest_edge"}
             for key in ("churn", "outage", "clock", "delay")
         },
+        "fleet": {"devices", "seed"},
         "tracker": {"folder", "run", "config"},
     }.get(group, set())
     parameters = {p for p in inspect.signature(target).parameters if p not in ("args", "kwargs")}
