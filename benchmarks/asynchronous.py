@@ -50,8 +50,9 @@ def main() -> None:
         profile.disable()
         took, busy = time.perf_counter() - start, time.process_time() - processor
     awake = last["steps_total"] / rounds / running.experiment.local_steps_N[0]
+    devices = running.experiment.settings.devices
     print(
-        f"{took:.1f} s ({busy:.1f} s of processor time) for {last['virtual_s']:.0f} virtual seconds of {running.experiment.settings.devices:,} devices: "
+        f"{took:.1f} s ({busy:.1f} s of processor time) for {last['virtual_s']:.0f} virtual seconds of {devices:,} devices: "
         f"{1000 * took / rounds:.1f} ms a tick, {awake:,.0f} devices awake in it, {last['steps_total'] / took:,.0f} local "
         f"steps/s, {last['messages_total']:,} messages, mean accuracy {last['accuracy_mean']:.3f}"
     )
