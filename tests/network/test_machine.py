@@ -115,6 +115,6 @@ class Swarm(RuleBasedStateMachine):
 
 
 Swarm.TestCase.settings = settings(
-    max_examples=12, stateful_step_count=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=5, stateful_step_count=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 TestSwarm = Swarm.TestCase
