@@ -31,7 +31,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, eq=False)
 class Exchange:
     """``matrix`` ``[R, N · parts]``: each of R received rows as a weighted sum of payload rows; ``dst_R`` is the device that
-    receives it. For single messages ``src_R`` is the sender and ``age_R`` the rounds it was under way.
+    receives it. In a ``mix`` whoever is not among them keeps its own row. For single messages ``src_R`` is the sender and
+    ``age_R`` the rounds it was under way.
 
     ``key`` names what is the same for all rounds with this exchange; ``lasting``: whether there are other such rounds.
     ``quiet``: whether nobody hears anybody else, now or later. ``is_mean``: whether everybody receives the mean over all.
@@ -147,6 +148,12 @@ class Exchanges:
         """The most neighbours that a device has on the graph of round 1."""
         return int(self.graph(1).degree_in.max(initial=0))
 
+    def _weight_E(self, round: int) -> Floats:
+        return self._keep(("weights", self.topology.phase(round)), lambda: weight_of(self.mixing(round).matrix))
+
+    def _reverse(self, round: int) -> Ints:
+        return self._keep(("reverse", self.topology.phase(round)), lambda: reverse(self.graph(round)))
+
     def links(self) -> tuple[Ints, Floats]:
         """Ids ``[N, d]`` of everybody's neighbours, −1 for none, and their weights; the graph of round 1."""
         graph, matrix = self.graph(1), self.mixing(1).matrix
@@ -174,28 +181,28 @@ class Exchanges:
             quiet = not len(self.graph(round).src_E)
             return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=mixing.is_mean)
         dst, src, part, weight, own_N = self._arrived(round)
-        row, column = (
-            np.concatenate([dst, np.arange(n)]),
-            np.concatenate([src * parts + part, np.arange(n) * parts + own_part]),
-        )
-        matrix = coo_array((np.concatenate([weight, own_N]), (row, column)), shape=(n, n * parts)).tocsr()
+        touched = np.flatnonzero((np.bincount(dst, minlength=n) > 0) | (own_N != 1.0))
+        row = np.concatenate([np.searchsorted(touched, dst), np.arange(len(touched))])
+        column = np.concatenate([src * parts + part, touched * parts + own_part])
+        value = np.concatenate([weight, own_N[touched]])
+        matrix = coo_array((value, (row, column)), shape=(len(touched), n * parts)).tocsr()
         matrix.sort_indices()
-        return Exchange(key, lasting, matrix, parts, np.arange(n))
+        return Exchange(key, lasting, matrix, parts, touched)
 
     def _arrived(self, round: int) -> tuple[Ints, Ints, Ints, Floats, Floats]:
         """Receiver, sender, age and weight of what arrives in ``round``, and everybody's weight on its own row."""
         found = []
         for age, (graph, fates) in self._sent(round):
-            here = fates.ticks_E == age
-            weight_E = weight_of(self.mixing(round - age).matrix)
+            here = np.flatnonzero(fates.ticks_E == age)
+            weight_E = self._weight_E(round - age)
             if self.protocol.needs == "both":
-                here &= here[reverse(graph)]
-            found.append((graph.dst_E[here], graph.src_E[here], np.full(here.sum(), age), weight_E[here]))
+                here = here[fates.ticks_E[self._reverse(round - age)[here]] == age]
+            found.append((graph.dst_E[here], graph.src_E[here], np.full(len(here), age), weight_E[here]))
         dst, src, age_A, weight = (np.concatenate(each) for each in zip(*found, strict=True))
         if self.protocol.needs == "column":  # what did not leave stays with its sender
             graph, fates = next(pair for _, pair in self._sent(round))
             left = fates.ticks_E >= 0
-            own_N = 1.0 - np.bincount(graph.src_E[left], weight_of(self.mixing(round).matrix)[left], self.devices)
+            own_N = 1.0 - np.bincount(graph.src_E[left], self._weight_E(round)[left], self.devices)
         else:
             newest = np.lexsort((age_A, src, dst))  # of two messages of one sender the later one counts
             dst, src, age_A, weight = dst[newest], src[newest], age_A[newest], weight[newest]
@@ -221,8 +228,8 @@ class Exchanges:
     def _messages(self, key: Hashable, lasting: bool, round: int) -> Exchange:
         found = []
         for age, (graph, fates) in self._sent(round):
-            here = fates.ticks_E == age
-            found.append((graph.dst_E[here], graph.src_E[here], np.full(here.sum(), age)))
+            here = np.flatnonzero(fates.ticks_E == age)
+            found.append((graph.dst_E[here], graph.src_E[here], np.full(len(here), age)))
         dst, src, age_A = (np.concatenate(each) for each in zip(*found, strict=True))
         order = np.lexsort((age_A, src, dst))
         dst, src, age_A = dst[order], src[order], age_A[order]
@@ -272,7 +279,7 @@ class Exchanges:
         if key not in self._kept:
             self._kept[key] = make()
             whole = self.topology.period if self.topology.recurs else None
-            many = 4 * max(whole or 0, RECENT, self.depth + 2)  # graph, weights, fates and exchange of each
+            many = 6 * max(whole or 0, RECENT, self.depth + 2)  # what each round needs
             while len(self._kept) > many:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

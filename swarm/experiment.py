@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from swarm.data.stream import Stream
 from swarm.errors import ConfigError
 from swarm.exchange import Exchanges, Traffic
 from swarm.explain import shown
+from swarm.learn.flops import flops_of_step
 from swarm.learn.learner import Learner
 from swarm.learn.losses import Loss, loss_for
 from swarm.learn.module import check_module, initialised, kernel_for
@@ -26,6 +27,7 @@ from swarm.learn.schedule import Schedule
 from swarm.memory import available_bytes
 from swarm.mixing import Mixing
 from swarm.network.base import AllUp, AlwaysThere, Churn, Clock, Delay, EveryRound, Instant, Network, Outage
+from swarm.network.fleet import Fleet
 from swarm.protocol.base import Links, Phase, Protocol
 from swarm.rng import Keys
 from swarm.settings import Settings
@@ -74,6 +76,10 @@ class Experiment:
         self.layout = Layout.of(module)
         self.protocol.bind(self.layout)
         self.start = read_start(s.init, module, self.layout, self.dtype)
+        self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
+        self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
+        self.step_flops = flops_of_step(module, sample, s.train.batch, self.loss) if self.fleet.hardware else 0.0
+        self.network = self._network()
         self.blocks = self._blocks()
         self.learner = Learner(
             kernel_for(module, self.loss, sample, self.blocks.size),
@@ -83,15 +89,17 @@ class Experiment:
             s.train.clip,
             s.compute.compile,
         )
-        self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
-        self.network = self._network()
         found: Compressor = self._build(s.compressor, Compressor, "compressor", layout=self.layout)
         self.compressor = None if isinstance(found, Unchanged) else found
+        exchanging = [number for number, phase in enumerate(self.protocol.phases) if phase != "learn"]
+        if self.network.lines is not None and exchanging:
+            self.network = replace(self.network, bits=float(max(map(self.bits, exchanging))))
         self.exchanges = Exchanges(
             self.topology, s.mixing, self.protocol, self.network, self.compressor is not None, s.devices
         )
         self.most_links = self.exchanges.most_links if "edges" in self.protocol.phases else 0
         self.check_compressor()
+        self._require_fit()
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
         return build(node, expect, section, self.settings.plugins, **context)
@@ -141,7 +149,15 @@ class Experiment:
 
     def _network(self) -> Network:
         s = self.settings
-        context = {"devices": s.devices, "seed": s.seed, "tick": s.network.tick}
+        graph, hardware = self.topology.graph(self.topology.phase(1)), self.fleet.hardware
+        context = {
+            "devices": s.devices,
+            "seed": s.seed,
+            "tick": s.network.tick,
+            "degree_N": graph.degree_in + graph.degree_out,
+            "longest_edge": self._longest_edge(graph),
+            "compute_N": None if hardware is None else self.local_steps_N * self.step_flops / hardware.flops,
+        }
         churn: Churn = self._build(s.churn, Churn, "churn", **context)
         outage: Outage = self._build(s.outage, Outage, "outage", **context)
         clock: Clock = self._build(s.clock, Clock, "clock", **context)
@@ -157,7 +173,14 @@ class Experiment:
             None if isinstance(churn, AlwaysThere) else churn,
             None if isinstance(outage, AllUp) else outage,
             None if isinstance(clock, EveryRound) else clock,
+            None if hardware is None else hardware.lines,
         )
+
+    def _longest_edge(self, graph: Graph) -> float | None:
+        """In the graph's unit; None where edges have no lengths, infinity where it changes."""
+        if graph.length_E is None:
+            return None
+        return float(graph.length_E.max(initial=0.0)) if self.topology.period == 1 else math.inf
 
     def check_compressor(self) -> None:
         """Raises :class:`ConfigError` where there is nothing that the compressor could work on."""
@@ -240,11 +263,30 @@ class Experiment:
     def traffic(self, number: int, round: int) -> Traffic:
         """What phase ``number`` of the protocol puts on the wire: one message a directed edge, or for ``mean`` one up and one
         down a participant (a server in the middle)."""
+        phase = self.protocol.phases[number]
+        return self.exchanges.traffic(phase, round, self.bits(number), self.active(round) if phase == "mean" else None)
+
+    def bits(self, number: int) -> int:
+        """Bits of one message of phase ``number``."""
         phase, width = self.protocol.phases[number], self.protocol.width(number, self.layout.width)
-        bits = width * torch.empty(0, dtype=self.dtype).element_size() * 8
         if self.compressor is not None and phase in ("mix", "inbox"):
-            bits = self.compressor.bits(width)
-        return self.exchanges.traffic(phase, round, bits, self.active(round) if phase == "mean" else None)
+            return self.compressor.bits(width)
+        return int(width * torch.empty(0, dtype=self.dtype).element_size() * 8)
+
+    def _require_fit(self) -> None:
+        """Refuse a fleet with a device that what it keeps, and a gradient, do not fit into."""
+        if self.fleet.hardware is None:
+            return
+        memory_N = self.fleet.hardware.memory
+        needed = (self.kept_numbers + self.layout.width) * torch.empty(0, dtype=self.dtype).element_size()
+        if needed > memory_N.min():
+            small = int(memory_N.argmin())
+            valid = (
+                f"device {small} has {memory_N[small]:.3g} bytes of memory, and model and optimiser need {needed:.3g}"
+            )
+            raise ConfigError(
+                "fleet", self.settings.fleet["_target_"].rpartition(".")[2], f"{valid}; take a smaller model"
+            )
 
     @cached_property
     def local_steps_N(self) -> npt.NDArray[np.int64]:
@@ -282,7 +324,8 @@ class Experiment:
     def _blocks(self) -> Blocks:
         size = self.settings.engine.get("block", "auto")
         if size == "auto":
-            return Blocks.auto(self.settings.devices, self.layout.width)
+            clock = self.network.clock
+            return Blocks.auto(self.settings.devices, self.layout.width, 1.0 if clock is None else clock.share)
         return Blocks.of_size(self.settings.devices, int(size))
 
 

@@ -38,6 +38,46 @@ class Learnt:
     finite_n: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Payload:
+    """What n devices have to send, as :mod:`swarm.exchange` numbers it: ``packets`` of this round, ``own`` as each keeps
+    its own row, and ``past`` ``[n, depth, M]``, a ring in which round r has the place (r − 1) mod depth."""
+
+    packets: Tensor
+    own: Tensor
+    past: Tensor | None
+    parts: int
+    round: int
+
+    def take(self, index: Ints) -> Tensor:
+        """The payload rows with these numbers."""
+        if self.parts == 1:
+            return self.packets[torch.as_tensor(index, device=self.packets.device)]
+        out = self.packets.new_empty(len(index), self.packets.shape[1])
+        row, part = index // self.parts, index % self.parts
+        for each in np.unique(part).tolist():
+            at = np.flatnonzero(part == each)
+            out[torch.as_tensor(at)] = self._of(each)[torch.as_tensor(row[at], device=out.device)]
+        return out
+
+    def _of(self, part: int) -> Tensor:
+        depth = 0 if self.past is None else self.past.shape[1]
+        if part == 0 or part > depth or self.past is None:
+            return self.own if part else self.packets
+        return self.past[:, (self.round - 1 - part) % depth]
+
+    def remember(self, senders: Ints | None) -> None:
+        """Keep what was sent this round in the place of what is too old to arrive any more."""
+        if self.past is None:
+            return
+        place = (self.round - 1) % self.past.shape[1]
+        if senders is None:
+            self.past[:, place] = self.packets
+        else:
+            rows = torch.as_tensor(senders, device=self.packets.device)
+            self.past[rows, place] = self.packets[rows]
+
+
 class Shard:
     """The devices of ``blocks``, one row each."""
 
@@ -120,26 +160,25 @@ class Shard:
             longest = int((e.local_steps_N if compiled else steps_n[group]).max())
             if not steps_n[group].any():
                 continue
-            draw = e.stream.draw(self.devices[group], self.steps_n[group], longest)
+            # those asleep take no part in the arithmetic, except where the compiler wants one shape
+            taking = np.arange(group.start, group.stop) if compiled else group.start + np.flatnonzero(steps_n[group])
+            draw = e.stream.draw(self.devices[taking], self.steps_n[taking], longest)
             sample = torch.as_tensor(draw.sample_BKb, device=e.device)
             target = e.loss.encode(self._gather(self.y_S, sample), e.outputs, e.dtype)
-            done = torch.as_tensor(self.steps_n[group], device=e.device)
-            begins = [rows.start - group.start for rows in some]
-            least, most = (of.reduceat(steps_n[group], begins).tolist() for of in (np.minimum, np.maximum))
-            new = np.logical_or.reduceat(draw.first_BKb.reshape(len(sample), -1).any(1), begins).tolist()
-            for rows, begin, fewest, k, fresh in zip(some, begins, least, most, new, strict=True):
-                if not k:
+            done = torch.as_tensor(self.steps_n[taking], device=e.device)
+            fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))
+            ends = np.searchsorted(taking, [rows.stop for rows in some]).tolist()
+            for rows, begin, end in zip(some, [0, *ends], ends, strict=False):
+                each = steps_n[taking[begin:end]]
+                if not each.any():
                     continue
+                part = slice(begin, end)
                 chosen: Rows = rows
-                part: Rows = slice(begin, begin + rows.stop - rows.start)
-                each = steps_n[rows]
-                if not fewest and not compiled:  # those asleep take no part in the arithmetic
-                    awake = torch.as_tensor(np.flatnonzero(each), device=e.device)
-                    chosen, part, each = awake + rows.start, awake + begin, each[each > 0]
-                    fewest = int(each.min())
-                k = longest if compiled else k
-                first = torch.as_tensor(draw.first_BKb, device=e.device)[part, :k] if fresh else None
-                active = torch.as_tensor(np.arange(k) < each[:, None], device=e.device) if fewest < k else None
+                if end - begin < rows.stop - rows.start:
+                    chosen = torch.as_tensor(taking[part], device=e.device)
+                k = longest if compiled else int(each.max())
+                first = torch.as_tensor(draw.first_BKb[part, :k], device=e.device) if fresh_n[part].any() else None
+                active = torch.as_tensor(np.arange(k) < each[:, None], device=e.device) if each.min() < k else None
                 yield (
                     chosen,
                     Batch(self._gather(self.x_S, sample[part, :k]), target[part, :k], first, active, done[part]),
@@ -152,22 +191,16 @@ class Shard:
     # --- exchange ----------------------------------------------------------------------------------------------------
 
     def pack(self, phase: int, round: int) -> None:
-        """Make the payload rows of a phase: ``[n · parts, M]``, as :mod:`swarm.exchange` numbers them."""
+        """Make the payload rows of a phase."""
         e = self.experiment
         rows = e.protocol.send(phase, self.state)
         if rows.ndim == 3:  # one for each neighbour
-            self._payload = rows.reshape(-1, rows.shape[2])
+            flat = rows.reshape(-1, rows.shape[2])
+            self._payload = Payload(flat, flat, None, 1, round)
             return
-        parts = [self._compressed(phase, round, rows)]
-        self._echo(parts[0])
-        if e.exchanges.depth:
-            name = f"history.{phase}"
-            before = self.carried[name]
-            parts += before.unbind(1)
-            self.carried[name] = torch.cat([parts[0][:, None], before[:, :-1]], 1)
-        if e.exchanges.exact:
-            parts.append(rows)
-        self._payload = parts[0] if len(parts) == 1 else torch.stack(parts, 1).view(-1, rows.shape[1])
+        packets, past = self._compressed(phase, round, rows), self.carried.get(f"history.{phase}")
+        self._echo(packets)
+        self._payload = Payload(packets, rows if e.exchanges.exact else packets, past, e.exchanges.parts, round)
 
     def _compressed(self, phase: int, round: int, rows: Tensor) -> Tensor:
         e = self.experiment
@@ -188,8 +221,7 @@ class Shard:
 
     def outgoing(self, route: Route) -> dict[int, Tensor]:
         """The packed rows that other shards need, one array for each of them."""
-        rows = self._payload
-        return {other: rows[torch.as_tensor(index, device=rows.device)] for other, index in route.outbox.items()}
+        return {other: self._payload.take(index) for other, index in route.outbox.items()}
 
     def keep(self, phase: int, round: int) -> None:
         """A round of mixing without links: every device receives its own payload row."""
@@ -213,26 +245,32 @@ class Shard:
     def mix(self, phase: int, kind: Phase, round: int, route: Route, inbox: dict[int, Tensor]) -> None:
         """Take in own and received payload rows, as the exchange combines them."""
         own, e = self._payload, self.experiment
-        if not inbox and len(route.own_rows) == len(own) and np.array_equal(route.own_rows, np.arange(len(own))):
-            payload = own
+        device = own.packets.device
+        if not inbox and own.parts == 1 and np.array_equal(route.own_rows, np.arange(len(own.packets))):
+            payload = own.packets
         else:
-            payload = own.new_empty(route.matrix.shape[1], own.shape[1])
-            payload[torch.as_tensor(route.own)] = own[torch.as_tensor(route.own_rows)]
+            payload = own.packets.new_empty(route.matrix.shape[1], own.packets.shape[1])
+            payload[torch.as_tensor(route.own)] = own.take(route.own_rows)
             for other, columns in route.inbox.items():
                 payload[torch.as_tensor(columns)] = inbox[other]
         del self._payload
         with self._only_present(round):
             if kind == "mix":
-                e.protocol.receive(phase, self.state, _product(route, payload))
+                received = _product(route, payload)
+                if len(route.dst_R) < len(self.devices):  # nothing came for the others
+                    received = own.own.index_copy(0, torch.as_tensor(route.dst_R, device=device), received)
+                e.protocol.receive(phase, self.state, received)
             elif kind == "edges":
                 rows = _product(route, payload)
                 e.protocol.receive(phase, self.state, rows.view(len(self.devices), e.most_links, rows.shape[1]))
             elif len(route.dst_R):
                 assert route.src_R is not None
                 assert route.age_R is not None
-                about = (torch.as_tensor(each, device=own.device) for each in (route.dst_R, route.src_R, route.age_R))
-                rows = payload[torch.as_tensor(route.matrix.indices.astype(np.int64), device=own.device)]
+                about = (torch.as_tensor(each, device=device) for each in (route.dst_R, route.src_R, route.age_R))
+                rows = payload[torch.as_tensor(route.matrix.indices.astype(np.int64), device=device)]
                 e.protocol.open(phase, self.state, Inbox(rows, *about))
+        awake = e.network.awake(round)
+        own.remember(None if awake is None else np.flatnonzero(awake[self.devices]))
         self._done(phase)
 
     @contextmanager
@@ -266,6 +304,10 @@ class Shard:
 
     def receive_mean(self, phase: int, round: int, mean_M: Tensor) -> None:
         """Every device receives the same averaged row; those that are away would fetch it before they learn again."""
+        awake = self.experiment.active(round)
+        if awake is not None and not awake.any():
+            self._done(phase)
+            return  # nobody said anything, so there is no mean
         rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
         self.experiment.protocol.receive(phase, self.state, rows)
         self._done(phase)

@@ -12,7 +12,7 @@ import yaml
 from swarm.report.load import Run
 from swarm.report.payload import payload, script_json
 from swarm.report.style import SCORES, colours, lead, subject, verdict
-from swarm.track.units import human_bytes, human_score, human_time, rho_of
+from swarm.track.units import human_bytes, human_energy, human_score, human_time, rho_of
 
 
 def page(run: Run) -> str:
@@ -123,6 +123,9 @@ def _table(run: Run) -> str:
         columns = [(head, lambda f, key=key: human_score(f.get(key))) for head, key in keys.items()]
     columns += [
         ("sent", lambda f: human_bytes(f.get("bytes_total"))),
+        ("energy", lambda f: human_energy(f.get("joules_total"))),
+        ("lost", lambda f: f"{f['lost_total']:,}" if f.get("lost_total") else "–"),
+        ("late", lambda f: f"{f['late_total']:,}" if f.get("late_total") else "–"),
         ("virtual time", lambda f: human_time(f.get("virtual_s"))),
         ("wall time", lambda f: human_time(f.get("wall_s"))),
         ("steps/s", lambda f: f"{f['steps_per_s']:,.0f}" if f.get("steps_per_s") else "–"),

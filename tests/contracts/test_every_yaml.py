@@ -60,6 +60,12 @@ def _contacts(folder: Path) -> Path:
     return file
 
 
+def _trace(folder: Path) -> Path:
+    file = folder / "trace.csv"
+    file.write_text("time,device,online\n0,3,0\n1,3,1\n1,4,0\n")
+    return file
+
+
 def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
     """What an option cannot run without: a size it is possible at, a file of its kind, data of its kind."""
     special = {
@@ -71,6 +77,10 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("data", "fashion_mnist"): lambda: ["data.limit=600"],
         ("data", "linear_regression"): lambda: ["partition=iid"],
         ("model", "custom"): lambda: [f"plugins=[{USER_MODELS}]", "model._target_=user_models.NormMLP"],
+        ("churn", "trace"): lambda: [f"churn.path={_trace(tmp_path)}"],
+        ("churn", "crash"): lambda: ["churn.at=1"],
+        ("clock", "speed"): lambda: ["fleet=uniform", "network.tick=0.0001"],
+        ("delay", "distance"): lambda: ["topology=geometric"],
         ("data", "table"): lambda: [f"data.path={_table(tmp_path)}"],
         ("partition", "natural"): lambda: ["data=gaussian"],
         ("protocol", "averaging"): lambda: ["init=independent"],
@@ -123,7 +133,11 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "model": {"features", "outputs"},
         "optimizer": {"schedule"},
         "compressor": {"layout"},
-        **{key: {"devices", "seed", "tick"} for key in ("churn", "outage", "clock", "delay")},
+        **{
+            key: {"devices", "seed", "tick", "degree_N", "compute_N", "longest_edge"}
+            for key in ("churn", "outage", "clock", "delay")
+        },
+        "fleet": {"devices", "seed"},
         "tracker": {"folder", "run", "config"},
     }.get(group, set())
     parameters = {p for p in inspect.signature(target).parameters if p not in ("args", "kwargs")}
