@@ -77,11 +77,12 @@ class Exchanges:
     kept."""
 
     def __init__(
-        self, topology: Topology, rule: str, protocol: Protocol, network: Network, exact: bool, devices: int
+        self, topology: Topology, rule: str, protocol: Protocol, network: Network, compressed: bool, devices: int
     ) -> None:
         self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
         self.devices = devices
-        self.exact = exact and not protocol.echo  # whether own rows bypass the compressor
+        self.compressed = compressed
+        self.exact = compressed and not protocol.echo  # whether own rows bypass the compressor
         self._kept: OrderedDict[Hashable, object] = OrderedDict()
         self.check()
 
@@ -162,8 +163,9 @@ class Exchanges:
         own_part = self.depth + 1 if self.exact else 0
         mixing = self.mixing(round)
         if self.network.ideal and parts == 1:
-            quiet = not len(self.graph(round).src_E)
-            return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=mixing.is_mean)
+            short = not self.compressed  # ways past the compressor: the mean over all, and one's own row
+            quiet, is_mean = short and not len(self.graph(round).src_E), short and mixing.is_mean
+            return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=is_mean)
         dst, src, part, weight, own_N = self._arrived(round)
         row, column = (
             np.concatenate([dst, np.arange(n)]),
@@ -208,6 +210,13 @@ class Exchanges:
         if self.network.ideal:
             return graph, Fates.ideal(graph)
         return self._keep(("sent", round), lambda: (graph, self.network.fates(round, graph)))
+
+    def silent(self, round: int) -> Bools:
+        """Who sends nothing in ``round``, being asleep or without a link, ``[N]``."""
+        graph, fates = self.sent(round)
+        silent = np.ones(self.devices, bool)
+        silent[graph.src_E[fates.ticks_E != UNSENT]] = False
+        return silent
 
     def _messages(self, key: Hashable, lasting: bool, round: int) -> Exchange:
         found = []

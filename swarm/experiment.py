@@ -84,7 +84,9 @@ class Experiment:
         )
         self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
         self.network = self._network()
-        found: Compressor = self._build(s.compressor, Compressor, "compressor", layout=self.layout)
+        found: Compressor = self._build(
+            s.compressor, Compressor, "compressor", layout=self.layout, number_bits=self.number_bits
+        )
         self.compressor = None if isinstance(found, Unchanged) else found
         self.exchanges = Exchanges(
             self.topology, s.mixing, self.protocol, self.network, self.compressor is not None, s.devices
@@ -94,6 +96,11 @@ class Experiment:
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
         return build(node, expect, section, self.settings.plugins, **context)
+
+    @property
+    def number_bits(self) -> int:
+        """Bits of a number of the run's dtype."""
+        return self.dtype.itemsize * 8
 
     def module(self, device: int = 0) -> nn.Module:
         """A fresh model, initialised from (seed, device)."""
@@ -165,8 +172,9 @@ class Experiment:
         name = str(self.settings.compressor["_target_"]).rpartition(".")[2]
         if "edges" in self.protocol.phases or "mean" in self.protocol.phases:
             raise ConfigError(
-                "compressor", name, f"must be none with {type(self.protocol).__name__}: it works on what devices send to all "
-                "their neighbours alike"
+                "compressor", name, f"must be none with {type(self.protocol).__name__}, which sends "
+                f"{'each neighbour a message of its own' if 'edges' in self.protocol.phases else 'through a server'}: "
+                "compressors work on one message that goes to all neighbours"
             )  # fmt: skip
         for number, phase in enumerate(self.protocol.phases):
             if phase in ("mix", "inbox"):
@@ -225,7 +233,7 @@ class Experiment:
         """What phase ``number`` of the protocol puts on the wire: one message a directed edge, or for ``mean`` one up and one
         down a participant (a server in the middle)."""
         phase, width = self.protocol.phases[number], self.protocol.width(number, self.layout.width)
-        bits = width * torch.empty(0, dtype=self.dtype).element_size() * 8
+        bits = width * self.number_bits
         if self.compressor is not None and phase in ("mix", "inbox"):
             bits = self.compressor.bits(width)
         return self.exchanges.traffic(phase, round, bits, self.active(round) if phase == "mean" else None)

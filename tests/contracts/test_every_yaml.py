@@ -112,7 +112,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "partition": {"devices"},
         "model": {"features", "outputs"},
         "optimizer": {"schedule"},
-        "compressor": {"layout"},
+        "compressor": {"layout", "number_bits"},
         **{key: {"devices", "seed", "tick"} for key in ("churn", "outage", "clock", "delay")},
         "tracker": {"folder", "run", "config"},
     }.get(group, set())
