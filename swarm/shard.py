@@ -162,7 +162,7 @@ class Shard:
             self.carried[name] = torch.cat([parts[0][:, None], before[:, :-1]], 1)
         if e.exchanges.exact:
             parts.append(rows)
-        self._payload = rows if len(parts) == 1 else torch.stack(parts, 1).view(-1, rows.shape[1])
+        self._payload = parts[0] if len(parts) == 1 else torch.stack(parts, 1).view(-1, rows.shape[1])
 
     def _compressed(self, phase: int, round: int, rows: Tensor) -> Tensor:
         e = self.experiment
