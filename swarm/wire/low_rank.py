@@ -28,7 +28,7 @@ class LowRank(Compressor):
     from :meth:`bits` for payloads that are not one model's parameters.
     """
 
-    def __init__(self, layout: Layout, rank: int = 2, feedback: bool = False, number_bits: int = 32) -> None:
+    def __init__(self, layout: Layout, rank: int = 2, feedback: bool = True, number_bits: int = 32) -> None:
         self.layout, self.rank, self.feedback, self.number_bits = layout, rank, feedback, number_bits
         matrices = [s for s in layout.slots if min(_sides(s)) > 1]
         if not matrices:

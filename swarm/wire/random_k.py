@@ -29,7 +29,7 @@ class RandomK(Sparse):
     """
 
     def __init__(
-        self, fraction: float = 0.1, unbiased: bool = False, feedback: bool = False, number_bits: int = 32
+        self, fraction: float = 0.1, unbiased: bool = False, feedback: bool = True, number_bits: int = 32
     ) -> None:
         super().__init__(fraction, feedback, number_bits)
         if unbiased and feedback:

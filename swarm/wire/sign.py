@@ -15,7 +15,7 @@ from swarm.wire.base import Compressor, Draw
 class Sign(Compressor):
     """C(v) = (‖v‖₁/M) · sign(v); the sign of a zero is the one that its bits have, so that one bit a number is enough."""
 
-    def __init__(self, feedback: bool = False, number_bits: int = 32) -> None:
+    def __init__(self, feedback: bool = True, number_bits: int = 32) -> None:
         self.feedback, self.number_bits = feedback, number_bits
 
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:

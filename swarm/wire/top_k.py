@@ -19,7 +19,7 @@ from swarm.wire.sparse import Sparse, index_bits
 class TopK(Sparse):
     """C(v)_i = v_i for the k largest |v_i|, of equal ones those with the lower index; 0 for the others."""
 
-    def __init__(self, fraction: float = 0.1, feedback: bool = False, number_bits: int = 32) -> None:
+    def __init__(self, fraction: float = 0.1, feedback: bool = True, number_bits: int = 32) -> None:
         super().__init__(fraction, feedback, number_bits)
 
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
