@@ -12,8 +12,10 @@ import torch
 import swarm
 from swarm.protocol.dpsgd import Averaging
 from swarm.rng import Keys
+from swarm.settings import Settings
+from swarm.study import Study
 from swarm.wire.base import Draw
-from tests.support import experiment, logged, prepared, run, simulation, trajectory
+from tests.support import config, experiment, logged, prepared, run, simulation, trajectory
 
 CASES = {
     "top_k": ("compressor=top_k",),
@@ -98,6 +100,49 @@ def test_an_echoing_protocol_takes_its_own_row_compressed(monkeypatch: pytest.Mo
     np.testing.assert_allclose(found[1], W @ _packets("sign without feedback", found[0], 1), rtol=0, atol=1e-13)
 
 
+LATE = """
+import numpy as np
+from swarm.network.base import Delay
+
+class OneRoundLate(Delay):
+    longest = 1.0
+
+    def seconds(self, graph, draw_E):
+        return np.ones_like(draw_E)
+"""
+
+
+def test_packets_under_way_stay_what_they_were(tmp_path: Path) -> None:
+    """A round late: x_i⁺ = w_ii x_i + Σ_j w_ij p_j, p the packets of the round before; in round 1 nothing arrives."""
+    (tmp_path / "one_round_late.py").write_text(LATE)
+    values = config(*GOSSIP, *CASES["top_k"], "topology=torus", "rounds=3", "engine.shards=2", "engine.block=3")
+    values["plugins"], values["delay"] = (
+        [str(tmp_path / "one_round_late.py")],
+        {"_target_": "one_round_late.OneRoundLate"},
+    )
+    found = trajectory(Study.prepare(Settings.parse(values)))
+    W = experiment(*GOSSIP, "topology=torus").mixing(1).matrix.toarray()
+    own, others = np.diag(np.diag(W)), W - np.diag(np.diag(W))
+    x, error, before = found[0], np.zeros_like(found[0]), np.zeros_like(found[0])
+    for round in (1, 2, 3):
+        sent = _packets("top_k", x + error, round)
+        error = x + error - sent
+        x, before = (x if round == 1 else own @ x + others @ before), sent
+        np.testing.assert_allclose(found[round], x, rtol=0, atol=1e-13)
+
+
+def test_the_compressor_of_the_page_works(tmp_path: Path) -> None:
+    """docs/compression.md, "Your own"."""
+    page = (Path(__file__).parents[2] / "docs/compression.md").read_text(encoding="utf-8")
+    (tmp_path / "my_compressors.py").write_text(page.split("```python\n")[1].split("```")[0])
+    values = config("rounds=2", "compute.dtype=float64", "topology=ring", "protocol=averaging", "init=independent")
+    values["plugins"] = [str(tmp_path / "my_compressors.py")]
+    values["compressor"] = {"_target_": "my_compressors.Rounded", "feedback": True}
+    study = Study.prepare(Settings.parse(values))
+    assert study.experiment(study.arms[0], study.arms[0].variants[0]).traffic(0, 1).bits == 8 * 4810
+    assert np.isfinite(trajectory(study)).all()
+
+
 def test_who_has_no_neighbour_leaves_nothing_out() -> None:
     with simulation(prepared(*GOSSIP, "topology=none", "compressor=top_k", "rounds=3")) as running:
         before = running.engine.snapshot()["x"].clone()
@@ -159,5 +204,5 @@ def test_error_feedback_brings_the_average_nearer_but_not_the_devices_together(n
     _, naive = _gossip(f"compressor={name}", "compressor.feedback=false")
     distance, drift = _gossip(f"compressor={name}")
     assert drift < 0.75 * naive
-    assert 0.02 < drift
+    assert drift > 0.02
     assert 1e-3 < distance < 0.3

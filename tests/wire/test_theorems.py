@@ -187,19 +187,19 @@ def test_half_precision_rounds_to_the_nearest_and_saturates() -> None:
 # --- low_rank ------------------------------------------------------------------------------------------------------------
 
 
-def _matrices(spectrum: list[float], devices: int = ROUNDS) -> tuple[Tensor, Tensor]:
-    """A row with a 7 × 20 matrix of these singular values in its place, for many devices; the row and the matrix."""
+def _matrices(spectrum: list[float], devices: int = ROUNDS) -> Tensor:
+    """A row with a 7 × 20 matrix of these singular values in its place, for many devices."""
     slot = next(s for s in LAYOUT.slots if _sides(s) == (7, 20))
     random = np.random.default_rng(1)
     left, right = (np.linalg.qr(random.standard_normal((side, 7)))[0] for side in (7, 20))
     w = torch.as_tensor(left @ np.diag(spectrum) @ right.T)
     row = torch.zeros(devices, WIDTH, dtype=torch.float64)
     row[:, slot.start : slot.stop] = w.flatten()
-    return row, w
+    return row
 
 
 def test_vectors_are_sent_whole_and_matrices_of_low_rank_exactly() -> None:
-    row, w = _matrices([5.0, 0.01, 0, 0, 0, 0, 0], 20)
+    row = _matrices([5.0, 0.01, 0, 0, 0, 0, 0], 20)
     for slot in LAYOUT.slots:
         if len(slot.shape) == 1:
             row[:, slot.start : slot.stop] = torch.randn(slot.stop - slot.start).double()
@@ -212,7 +212,7 @@ def test_vectors_are_sent_whole_and_matrices_of_low_rank_exactly() -> None:
 def test_what_low_rank_leaves_on_average(rank: int, spectrum: list[float]) -> None:
     """E‖W − C(W)‖² ≤ (1 − r/min(m, k)) ‖W‖², and ≤ (1 + h/(r − h − 1)) Σ_{j>h} σ_j² (Halko et al.); for the best matrix of
     rank r it would be Σ_{j>r} σ_j²."""
-    row, _ = _matrices(spectrum)
+    row = _matrices(spectrum)
     left = _left(f"low_rank of {rank}" if rank != 2 else "low_rank", row)
     squares = np.square(spectrum)
     assert float(left.min()) >= squares[rank:].sum() - 1e-9
