@@ -30,27 +30,27 @@ class LowRank(Compressor):
 
     def __init__(self, layout: Layout, rank: int = 2, feedback: bool = True, number_bits: int = 32) -> None:
         self.layout, self.rank, self.feedback, self.number_bits = layout, rank, feedback, number_bits
-        matrices = [s for s in layout.slots if min(_sides(s)) > 1]
+        matrices = [s for s in layout.slots if min(sides(s)) > 1]
         if not matrices:
             raise ConfigError("rank", rank, "finds no matrix in this model; choose another compressor")
-        smallest = min(matrices, key=lambda s: min(_sides(s)))
-        if not 1 <= rank <= min(_sides(smallest)):
-            shape = " × ".join(map(str, _sides(smallest)))
-            raise ConfigError("rank", rank, f"must lie in 1 … {min(_sides(smallest))}: {smallest.name} is {shape}")
-        self.factored = [s for s in matrices if rank * sum(_sides(s)) < math.prod(_sides(s))]
+        smallest = min(matrices, key=lambda s: min(sides(s)))
+        if not 1 <= rank <= min(sides(smallest)):
+            shape = " × ".join(map(str, sides(smallest)))
+            raise ConfigError("rank", rank, f"must lie in 1 … {min(sides(smallest))}: {smallest.name} is {shape}")
+        self.factored = [s for s in matrices if rank * sum(sides(s)) < math.prod(sides(s))]
 
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
         out, starts = v_nM.clone(), self.starts(draw)
         for slot, q_nkr in zip(self.factored, starts, strict=True):
             for rows in chunks(v_nM):
-                w_nmk = v_nM[rows, slot.start : slot.stop].view(-1, *_sides(slot))
+                w_nmk = v_nM[rows, slot.start : slot.stop].view(-1, *sides(slot))
                 factors = factor(w_nmk, q_nkr[rows].to(v_nM))
                 out[rows, slot.start : slot.stop] = product(*factors).flatten(1)
         return out
 
     def starts(self, draw: Draw) -> list[Tensor]:
         """Q ``[n, k, rank]`` of each matrix that is sent as factors."""
-        counts = [_sides(s)[1] * self.rank for s in self.factored]
+        counts = [sides(s)[1] * self.rank for s in self.factored]
         normal = torch.from_numpy(draw.keys.normal(draw.device_n, draw.step, sum(counts)))
         return [part.reshape(len(part), -1, self.rank) for part in torch.split(normal, counts, 1)]
 
@@ -61,11 +61,11 @@ class LowRank(Compressor):
                 "rank", self.rank, f"finds matrices in a model's {self.layout.width} parameters only, but the protocol "
                 f"sends {width} numbers; choose another compressor or protocol"
             )  # fmt: skip
-        saved = sum(math.prod(_sides(s)) - self.rank * sum(_sides(s)) for s in self.factored)
+        saved = sum(math.prod(sides(s)) - self.rank * sum(sides(s)) for s in self.factored)
         return (width - saved) * self.number_bits
 
 
-def _sides(slot: Slot) -> tuple[int, int]:
+def sides(slot: Slot) -> tuple[int, int]:
     """m × k of a parameter; a vector is 1 × k."""
     return (slot.shape[0], math.prod(slot.shape[1:])) if len(slot.shape) > 1 else (1, math.prod(slot.shape))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from swarm.wire.float16 import Float16
 from swarm.wire.hashed import row_keys, uniform
-from swarm.wire.low_rank import LowRank, _sides, factor, product
+from swarm.wire.low_rank import LowRank, factor, product, sides
 from swarm.wire.qsgd import LEVELS, QSGD
 from swarm.wire.random_k import RandomK
 from swarm.wire.sign import Sign
@@ -87,14 +87,14 @@ def _low_rank(c: LowRank, v: Tensor, sent: Tensor, device: int) -> tuple[Packet,
     for slot in c.layout.slots:
         part = v[slot.start : slot.stop]
         if slot in starts:
-            for each in factor(part.view(1, *_sides(slot)), starts[slot].to(v)):
+            for each in factor(part.view(1, *sides(slot)), starts[slot].to(v)):
                 packet.numbers(each.flatten())
         else:
             packet.numbers(part)
     reader, out = Reader(packet.bytes()), torch.empty_like(v)
     for slot in c.layout.slots:
         if slot in starts:
-            p, q = (reader.numbers(c.rank * side, v.dtype).view(1, c.rank, side) for side in _sides(slot))
+            p, q = (reader.numbers(c.rank * side, v.dtype).view(1, c.rank, side) for side in sides(slot))
             out[slot.start : slot.stop] = product(p, q).flatten()
         else:
             out[slot.start : slot.stop] = reader.numbers(slot.stop - slot.start, v.dtype)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from swarm.wire.low_rank import _sides, factor
+from swarm.wire.low_rank import factor, sides
 from swarm.wire.top_k import TopK
 from tests.wire.cases import CASES, LAYOUT, WIDTH, draw, make, payload
 
@@ -189,7 +189,7 @@ def test_half_precision_rounds_to_the_nearest_and_saturates() -> None:
 
 def _matrices(spectrum: list[float], devices: int = ROUNDS) -> Tensor:
     """A row with a 7 × 20 matrix of these singular values in its place, for many devices."""
-    slot = next(s for s in LAYOUT.slots if _sides(s) == (7, 20))
+    slot = next(s for s in LAYOUT.slots if sides(s) == (7, 20))
     random = np.random.default_rng(1)
     left, right = (np.linalg.qr(random.standard_normal((side, 7)))[0] for side in (7, 20))
     w = torch.as_tensor(left @ np.diag(spectrum) @ right.T)
