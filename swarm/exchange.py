@@ -177,9 +177,10 @@ class Exchanges:
         n, parts = self.devices, self.parts
         own_part = self.depth + 1 if self.exact else 0
         mixing = self.mixing(round)
-        if self.network.ideal and not self.compressed:  # what is not sent one by one is not compressed either
-            quiet = not len(self.graph(round).src_E)
-            return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=mixing.is_mean)
+        if self.network.ideal and parts == 1:
+            short = not self.compressed  # ways past the compressor: the mean over all, and one's own row
+            quiet, is_mean = short and not len(self.graph(round).src_E), short and mixing.is_mean
+            return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=is_mean)
         dst, src, part, weight, own_N = self._arrived(round)
         touched = np.flatnonzero((np.bincount(dst, minlength=n) > 0) | (own_N != 1.0))
         row = np.concatenate([np.searchsorted(touched, dst), np.arange(len(touched))])
@@ -224,6 +225,13 @@ class Exchanges:
         if self.network.ideal:
             return graph, Fates.ideal(graph)
         return self._keep(("sent", round), lambda: (graph, self.network.fates(round, graph)))
+
+    def silent(self, round: int) -> Bools:
+        """Who sends nothing in ``round``, being asleep or without a link, ``[N]``."""
+        graph, fates = self.sent(round)
+        silent = np.ones(self.devices, bool)
+        silent[graph.src_E[fates.ticks_E != UNSENT]] = False
+        return silent
 
     def _messages(self, key: Hashable, lasting: bool, round: int) -> Exchange:
         found = []

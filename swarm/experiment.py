@@ -89,7 +89,9 @@ class Experiment:
             s.train.clip,
             s.compute.compile,
         )
-        found: Compressor = self._build(s.compressor, Compressor, "compressor", layout=self.layout)
+        found: Compressor = self._build(
+            s.compressor, Compressor, "compressor", layout=self.layout, number_bits=self.number_bits
+        )
         self.compressor = None if isinstance(found, Unchanged) else found
         exchanging = [number for number, phase in enumerate(self.protocol.phases) if phase != "learn"]
         if self.network.lines is not None and exchanging:
@@ -103,6 +105,11 @@ class Experiment:
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
         return build(node, expect, section, self.settings.plugins, **context)
+
+    @property
+    def number_bits(self) -> int:
+        """Bits of a number of the run's dtype."""
+        return self.dtype.itemsize * 8
 
     def module(self, device: int = 0) -> nn.Module:
         """A fresh model, initialised from (seed, device)."""
@@ -189,8 +196,9 @@ class Experiment:
         name = str(self.settings.compressor["_target_"]).rpartition(".")[2]
         if "edges" in self.protocol.phases or "mean" in self.protocol.phases:
             raise ConfigError(
-                "compressor", name, f"must be none with {type(self.protocol).__name__}: it works on what devices send to all "
-                "their neighbours alike"
+                "compressor", name, f"must be none with {type(self.protocol).__name__}, which sends "
+                f"{'each neighbour a message of its own' if 'edges' in self.protocol.phases else 'through a server'}: "
+                "compressors work on one message that goes to all neighbours"
             )  # fmt: skip
         if self.protocol.remembers and self.compressor.feedback:
             raise ConfigError(
@@ -271,7 +279,7 @@ class Experiment:
         phase, width = self.protocol.phases[number], self.protocol.width(number, self.layout.width)
         if self.compressor is not None and phase in ("mix", "inbox"):
             return self.compressor.bits(width)
-        return int(width * torch.empty(0, dtype=self.dtype).element_size() * 8)
+        return width * self.number_bits
 
     def _require_fit(self) -> None:
         """Refuse a fleet with a device that what it keeps, and a gradient, do not fit into."""

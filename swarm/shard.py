@@ -212,10 +212,8 @@ class Shard:
         wanted = rows + self.carried[name]
         packets = e.compressor(wanted, draw)
         left = wanted - packets
-        awake = e.active(round)
-        if awake is not None:  # who sends nothing has left nothing out
-            silent = torch.as_tensor(~awake[self.devices], device=rows.device)
-            left[silent] = self.carried[name][silent]
+        silent = torch.as_tensor(e.exchanges.silent(round)[self.devices], device=rows.device)
+        left[silent] = self.carried[name][silent]  # who sends nothing has left nothing out
         self.carried[name] = left
         return packets
 

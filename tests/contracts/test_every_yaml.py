@@ -14,9 +14,11 @@ import yaml
 
 from swarm import paths
 from swarm.build import option
+from swarm.rng import Keys
 from swarm.settings import Settings, sections
 from swarm.study import Study
-from tests.support import config, groups, options, records, run, simulation, trajectory
+from swarm.wire.base import Draw
+from tests.support import config, experiment, groups, options, records, run, simulation, trajectory
 
 ALL = [(group, name) for group in groups() for name in options(group)]
 USER_MODELS = Path(__file__).parents[1] / "models" / "user_models.py"
@@ -132,7 +134,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "partition": {"devices"},
         "model": {"features", "outputs"},
         "optimizer": {"schedule"},
-        "compressor": {"layout"},
+        "compressor": {"layout", "number_bits"},
         **{
             key: {"devices", "seed", "tick", "degree_N", "compute_N", "longest_edge"}
             for key in ("churn", "outage", "clock", "delay")
@@ -232,6 +234,24 @@ def test_traffic_is_counted_by_link(name: str) -> None:
     assert last["messages_total"] == messages
     assert last["bytes_total"] == bytes
     assert last["lost_total"] == last["late_total"] == 0
+
+
+# --- compressors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in options("compressor") if name != "none"])
+def test_compressors_work_row_by_row_and_save_what_they_say(name: str) -> None:
+    """A device's packet is the same in any company, its size a pure function of the width and below the payload's own; with
+    feedback, what is left out is kept for every device."""
+    e = experiment(f"compressor={name}", "devices=9")
+    assert e.compressor is not None
+    P = e.layout.width
+    v_nM = torch.as_tensor(np.random.default_rng(0).standard_normal((9, P)), dtype=e.dtype)
+    packets = e.compressor(v_nM, Draw(Keys(0, "contract"), np.arange(9), 3))
+    for some in ([0], [8, 3], [2, 4, 6]):
+        assert torch.equal(e.compressor(v_nM[some], Draw(Keys(0, "contract"), np.array(some), 3)), packets[some])
+    assert 0 < e.compressor.bits(P) == e.compressor.bits(P) < P * e.number_bits
+    assert e.carried == ({"error.1": (P,)} if e.compressor.feedback else {})
 
 
 # --- optimisers, schedules, partitions, models ---------------------------------------------------------------------------
