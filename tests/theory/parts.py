@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from swarm.network.base import Bools, Clock, Delay, Floats
 from swarm.rng import Keys
 from swarm.topology.base import Static
 from swarm.topology.graph import Graph
 from swarm.wire.base import Compressor, Draw
+
+
+class Anywhere(nn.Module):
+    """One parameter, drawn: out = w · feature."""
+
+    def __init__(self, features: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.w
 
 
 class TopK(Compressor):

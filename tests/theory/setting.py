@@ -36,7 +36,7 @@ def quadratics(name: str, rounds: int, *overrides: str, parts: tuple[str, ...] =
     fixed = ("devices=8", "partition=natural", "compute.dtype=float64", "train.batch=1", "train.local_steps=1",
              f"optimizer.lr={GAMMA / 2}", f"protocol={name}", f"rounds={rounds}")  # fmt: skip
     problem = {"data": {"_target_": "quadratic.Quadratics"}, "model": {"_target_": "quadratic.Slope"}}
-    return study_of(*fixed, *overrides, parts=parts, **problem, **sections)
+    return study_of(*fixed, *overrides, parts=parts, **(problem | sections))
 
 
 def gossip(name: str, *overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> Study:

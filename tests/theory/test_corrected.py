@@ -50,7 +50,8 @@ def _formula(protocol: str, x: Rows, a: Rows, b: Rows, W: Rows) -> Iterator[Rows
 
 @pytest.mark.parametrize("protocol", CORRECTED)
 def test_rounds_are_the_published_recursion(protocol: str) -> None:
-    study = quadratics(protocol, 12, "topology=small_world", "mixing=lazy", "init=independent")
+    start = {"model": {"_target_": "parts.Anywhere"}}
+    study = quadratics(protocol, 12, "topology=small_world", "mixing=lazy", "init=independent", **start)
     a, b, W = coefficients(study)
     x_TN = trajectory(study)[:, :, 0]
     for found, expected in zip(x_TN[1:], _formula(protocol, x_TN[0], a, b, W), strict=False):
