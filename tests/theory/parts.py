@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swarm.network.base import Bools, Clock, Delay, Floats
+from swarm.network.base import Bools, Clock, Delay, Floats, Ints
 from swarm.rng import Keys
 from swarm.topology.base import Static
 from swarm.topology.graph import Graph
@@ -53,8 +53,8 @@ class SlowMail(Delay):
 
     longest = 3.9
 
-    def seconds(self, graph: Graph, draw_E: Floats) -> Floats:
-        return draw_E * self.longest
+    def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
+        return draw_S * self.longest
 
 
 class OneWay(Static):

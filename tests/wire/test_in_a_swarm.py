@@ -107,8 +107,8 @@ from swarm.network.base import Delay
 class OneRoundLate(Delay):
     longest = 1.0
 
-    def seconds(self, graph, draw_E):
-        return np.ones_like(draw_E)
+    def seconds(self, graph, edge_S, draw_S):
+        return np.ones_like(draw_S)
 """
 
 
