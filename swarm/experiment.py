@@ -75,6 +75,9 @@ class Experiment:
             raise error.under("model") from None
         self.layout = Layout.of(module)
         self.protocol.bind(self.layout)
+        if self.protocol.alike and s.init == "independent":
+            valid = f"must be common (or a file) with {type(self.protocol).__name__}, whose server has one model from the start"
+            raise ConfigError("init", s.init, valid)
         self.start = read_start(s.init, module, self.layout, self.dtype)
         self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
         self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
@@ -207,8 +210,8 @@ class Experiment:
             )  # fmt: skip
         if self.protocol.lossless:
             raise ConfigError(
-                "compressor", name, f"must be none with {type(self.protocol).__name__}, where what compression leaves out "
-                "would add up over the rounds"
+                "compressor", name, f"must be none with {type(self.protocol).__name__}, which needs the exact numbers of its "
+                "messages: what compression leaves out would add up, or be taken for something else"
             )  # fmt: skip
         for number, phase in enumerate(self.protocol.phases):
             if phase in ("mix", "inbox"):

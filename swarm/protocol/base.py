@@ -117,7 +117,8 @@ class Protocol:
         False  # whether a device takes its own row as the others get it, compressed: scratch["sent"] at receive
     )
     remembers: bool = False  # whether it makes up for what compression leaves out: error feedback is then refused
-    lossless: bool = False  # whether it adds up what it hears over the rounds: a compressor is then refused
+    lossless: bool = False  # whether it needs the exact numbers of its messages: a compressor is then refused
+    alike: bool = False  # whether all devices have to start with the same parameters
 
     def bind(self, layout: Layout) -> None:
         """Learn how parameters lie in a row, before anything else is asked."""

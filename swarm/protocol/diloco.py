@@ -34,6 +34,7 @@ class DiLoCo(Outer):
             raise ConfigError("momentum", momentum, "must lie in [0, 1)")
         self.lr, self.momentum = lr, momentum
         self.phases = ("learn", "mean" if exchange == "server" else "mix")
+        self.alike = exchange == "server"
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {"velocity": torch.zeros_like(x_NP)}

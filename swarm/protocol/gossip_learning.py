@@ -27,6 +27,8 @@ class GossipLearning(Protocol):
     with its own model, so that all learn as much as under other protocols.
     """
 
+    lossless = True  # an age that is rounded counts for another one
+
     def __init__(self, variant: Literal["rw", "mu", "um"] = "mu") -> None:
         self.variant = variant
         self.phases = ("inbox", "learn", "learn") if variant == "um" else ("inbox", "learn")

@@ -13,6 +13,8 @@ from swarm.protocol.fedavg import FedAvg
 class Outer(FedAvg):
     """x ← x + step(Δ), where Δ = mean − x is the mean over what the devices made of x in their local steps."""
 
+    alike = True
+
     def start(self, state: State) -> Tensor:
         state.scratch["outer"] = outer = state.x
         state.x = outer.clone()  # the local steps overwrite it
