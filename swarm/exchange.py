@@ -122,7 +122,7 @@ class Exchanges:
                 )  # fmt: skip
             p.check(self.mixing(1))
         if p.needs == "both" and self.depth:
-            raise ConfigError("delay", type(self.network).__name__, f"must be less than a round under {name}, whose weights "
+            raise ConfigError("delay", type(self.network.delay).__name__, f"must be less than a round under {name}, whose weights "
                               "have to sum to one both ways in every round")  # fmt: skip
         if p.needs == "both" and not self.network.ideal and self.graph(1).directed:
             raise ConfigError("topology", self.topology_name, f"must be undirected for {name} on a network that loses "
