@@ -122,8 +122,8 @@ class Exchanges:
                 )  # fmt: skip
             p.check(self.mixing(1))
         if p.needs == "both" and self.depth:
-            raise ConfigError("delay", type(self.network.delay).__name__, f"must be less than a round under {name}, whose weights "
-                              "have to sum to one both ways in every round")  # fmt: skip
+            valid = f"must be less than a round under {name}, whose weights have to sum to one both ways in every round"
+            raise ConfigError("delay", type(self.network.delay).__name__, valid)
         if p.needs == "both" and not self.network.ideal and self.graph(1).directed:
             raise ConfigError("topology", self.topology_name, f"must be undirected for {name} on a network that loses "
                               "messages: a loss has to hit both directions of a link")  # fmt: skip

@@ -35,6 +35,17 @@ CASES = {
     "each its own start, in float64": ("topology=ring", "init=independent", "compute.dtype=float64"),
     "only some are linked": ("topology=star", "evaluate.sample=4", "evaluate.every=3", "checkpoint.every=2"),
     "consensus": ("scenario=consensus", "protocol=averaging", "init=independent", "topology=ring"),
+    "compressed, with a memory": ("protocol=choco", "compressor=top_k", "compressor.feedback=false", "topology=complete"),
+    "lost, late and asleep": (
+        "protocol=gradient_tracking", "topology=small_world", "network.loss=0.2", "network.symmetric=true", "churn=markov",
+    ),
+    "pushed, lost and late": (
+        "protocol=push_sum", "mixing=column", "topology=exponential", "network.loss=0.2", "delay=exponential",
+        "delay.mean=1.0", "clock=poisson", "network.tick=1.0",
+    ),
+    "by link": ("protocol=relay_sgd", "topology=small_world"),
+    "by message": ("protocol=gossip_learning", "protocol.variant=um", "topology=epidemic", "topology.s=1"),
+    "a server with a memory": ("protocol=scaffold", "protocol.fraction=0.5", "topology=none"),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
 }  # fmt: skip
 
