@@ -86,6 +86,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("data", "table"): lambda: [f"data.path={_table(tmp_path)}"],
         ("partition", "natural"): lambda: ["data=gaussian"],
         ("protocol", "averaging"): lambda: ["init=independent"],
+        **{("protocol", name): lambda: ["init=common"] for name in ("fedadam", "diloco")},
         ("protocol", "push_sum_averaging"): lambda: ["init=independent"],
         ("protocol", "choco_gossip"): lambda: ["init=independent"],
         ("protocol", "d2"): lambda: ["mixing=lazy"],
