@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from pathlib import Path
 
 import numpy as np
 
 from swarm.errors import ConfigError
 from swarm.network.base import Bools, Floats, Ints
+from swarm.topology.file import read_capped
+from swarm.topology.readers import text_of
 
 COLUMNS = ("time", "device", "online")
 TRUTH = {"1": True, "0": False, "true": True, "false": False}
@@ -23,35 +24,15 @@ def read_trace(path: str | None, devices: int, max_mib: float, max_rows: int) ->
             raise ConfigError(key, cap, "must be above 0")
     if not path:
         raise ConfigError("path", path, f"must name a CSV file with the columns {', '.join(COLUMNS)}")
-    data = _bytes(path, max_mib)
+    data = read_capped(path, max_mib)
     try:
         return _parse(data, devices, max_rows)
     except (ValueError, csv.Error) as error:
         raise ConfigError("path", path, f"cannot be read as a trace: {error}") from None
 
 
-def _bytes(path: str, max_mib: float) -> bytes:
-    place, most = Path(path).expanduser(), int(max_mib * 2**20)
-    try:
-        if not place.is_file():
-            raise ConfigError("path", path, "must be an existing regular file")
-        with place.open("rb") as stream:
-            data = stream.read(most + 1)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise ConfigError("path", path, f"cannot be opened ({error})") from None
-    if len(data) > most:
-        raise ConfigError("path", path, f"is larger than max_mib={max_mib:g}; raise max_mib if you trust it")
-    return data
-
-
 def _parse(data: bytes, devices: int, max_rows: int) -> tuple[Floats, Ints, Bools]:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start}: not UTF-8 text") from None
-    if "\0" in text:
-        raise ValueError(f"byte {text.index(chr(0))}: a text file has no zero bytes")
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines = csv.reader(io.StringIO(text_of(data), newline=""), strict=True)
     heads = [head.strip().lower() for head in next(lines, [])]
     place = _places(heads)
     found: list[tuple[float, int, bool]] = []
