@@ -124,14 +124,12 @@ class Shard:
         start, pull = e.protocol.start(self.state), e.protocol.pull(self.state)
         loss, seen, score = found = start.new_zeros(3, n)
         for rows, batch in self._batches(steps_n):
-            slots = {
-                name: values[rows] for name, values in self.optimizer_slots.items()
-            }  # a range's are changed in place
+            slots = {name: values[rows] for name, values in self.optimizer_slots.items()}
             force = None if pull is None else pull.of(rows)
             learnt, scores = e.learner.train(start[rows], slots, batch, lr, force)
             e.protocol.learned(self.state, rows, start[rows], learnt)
             if not isinstance(rows, slice):
-                for name, values in slots.items():
+                for name, values in slots.items():  # those of a range were changed in place
                     self.optimizer_slots[name][rows] = values
             loss[rows] = scores.loss_B
             if scores.seen_B is not None and scores.score_B is not None:
@@ -154,9 +152,7 @@ class Shard:
         for i in range(0, len(self._rows), together):
             some = self._rows[i : i + together]
             group = slice(some[0].start, some[-1].stop)
-            compiled = (
-                e.settings.compute.compile
-            )  # for a number of steps: all blocks take the same, some of them masked
+            compiled = e.settings.compute.compile  # one number of steps for all blocks then, some of them masked
             longest = int((e.local_steps_N if compiled else steps_n[group]).max())
             if not steps_n[group].any():
                 continue

@@ -113,9 +113,7 @@ class Protocol:
     phases: tuple[Phase, ...] = ("learn", "mix")
     needs: Literal["row", "column", "both"] = "row"  # what a mixing matrix must conserve; "row" is met by "both" too
     static: bool = False  # whether it remembers its neighbours: a graph that changes or loses messages is then refused
-    echo: bool = (
-        False  # whether a device takes its own row as the others get it, compressed: scratch["sent"] at receive
-    )
+    echo: bool = False  # whether a device takes its own row as others get it: scratch["sent"] at receive
     remembers: bool = False  # whether it makes up for what compression leaves out: error feedback is then refused
     lossless: bool = False  # whether it needs the exact numbers of its messages: a compressor is then refused
     alike: bool = False  # whether all devices have to start with the same parameters
