@@ -36,16 +36,14 @@ def isolated(settings: Settings, steps: int) -> Arm:
     """The same devices without a single link."""
     return Arm(
         "isolated",
-        (_with(settings, **_none("topology", "protocol", "compressor"), mixing="auto"),),
+        (_with(settings, **_none("topology", "protocol", "compressor", "delay", "outage"), mixing="auto"),),
     )
 
 
 def fedavg(settings: Settings, steps: int) -> Arm:
-    """The same devices with a server that averages all of them every round."""
-    return Arm(
-        "fedavg",
-        (_with(settings, **_none("topology", "compressor"), protocol=option("protocol", "fedavg"), mixing="auto"),),
-    )
+    """The same devices with a server that averages all of those that are awake every round. Its links do not fail."""
+    changes = _none("topology", "compressor", "delay", "outage")
+    return Arm("fedavg", (_with(settings, **changes, protocol=option("protocol", "fedavg"), mixing="auto"),))
 
 
 def centralised(settings: Settings, steps: int) -> Arm:
@@ -67,7 +65,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
             _with(
                 settings,
                 devices=1,
-                **_none("topology", "protocol", "compressor", "delay", "churn", "outage", "clock"),
+                **_none("topology", "protocol", "compressor", "delay", "churn", "outage", "clock", "fleet"),
                 network=settings.network.model_copy(update={"loss": 0.0}),
                 mixing="auto",
                 train=train,

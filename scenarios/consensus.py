@@ -18,6 +18,10 @@ class Consensus(Scenario):
 
     The distance to consensus falls as ρᵗ (Xiao & Boyd 2004). The rate is fitted, as a line through log distance against
     rounds, between 1e-4 and 1e-10 of the starting distance: after the faster modes have died out, before rounding shows.
+    Where the topology never repeats, ρ is an estimate of the first rounds, and the rate itself a random number.
+
+    ``mean_drift`` says how far from the starting mean the devices have come: nowhere while columns sum to one too, which
+    they do not where directed messages are lost and receivers keep the weight.
     """
 
     learns = False
@@ -38,10 +42,12 @@ class Consensus(Scenario):
         """``rate_measured`` beside ``rho``; None with the reason where the distance never passes through the window."""
         records = run.metrics[run.metrics["arm"] == "gossip"]
         rate, reason = fitted_rate(records["consensus_distance"].to_numpy(dtype=np.float64))
-        rho = summary["topology"]["rho"]
-        if rate is None and rho is not None and rho > 1 - 1e-12:
+        rho, estimated = summary["topology"]["rho"], summary["topology"]["estimated_from"] is not None
+        if rate is None and not estimated and rho is not None and rho > 1 - 1e-12:  # of some rounds it proves nothing
             reason = "ρ is 1: the graph is in pieces, and however many rounds there are, it never comes to one value"
-        return {"rate_measured": rate, "rate_measured_reason": reason, "rho": rho}
+        start, drift = (records[name].iloc[at] for name, at in (("consensus_distance", 0), ("mean_drift", -1)))
+        share = float(drift / start) if start > 0 else None
+        return {"rate_measured": rate, "rate_measured_reason": reason, "rho": rho, "mean_drift_share": share}
 
 
 def fitted_rate(distance_T: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float | None, str | None]:

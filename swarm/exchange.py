@@ -19,20 +19,20 @@ from swarm.errors import ConfigError
 from swarm.mixing import Mixing, weights
 from swarm.network.base import LATE, LOST, UNSENT, Fates, Network
 from swarm.protocol.base import Phase, Protocol
-from swarm.topology.base import Topology
+from swarm.topology.base import RECENT, Topology
 from swarm.topology.graph import Graph
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 T = TypeVar("T")
-RECENT = 8  # rounds that are kept where no two are alike
 
 
 @dataclass(frozen=True, eq=False)
 class Exchange:
     """``matrix`` ``[R, N · parts]``: each of R received rows as a weighted sum of payload rows; ``dst_R`` is the device that
-    receives it. For single messages ``src_R`` is the sender and ``age_R`` the rounds it was under way.
+    receives it. In a ``mix`` whoever is not among them keeps its own row. For single messages ``src_R`` is the sender and
+    ``age_R`` the rounds it was under way.
 
     ``key`` names what is the same for all rounds with this exchange; ``lasting``: whether there are other such rounds.
     ``quiet``: whether nobody hears anybody else, now or later. ``is_mean``: whether everybody receives the mean over all.
@@ -77,11 +77,12 @@ class Exchanges:
     kept."""
 
     def __init__(
-        self, topology: Topology, rule: str, protocol: Protocol, network: Network, exact: bool, devices: int
+        self, topology: Topology, rule: str, protocol: Protocol, network: Network, compressed: bool, devices: int
     ) -> None:
         self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
         self.devices = devices
-        self.exact = exact and not protocol.echo  # whether own rows bypass the compressor
+        self.compressed = compressed
+        self.exact = compressed and not protocol.echo  # whether own rows bypass the compressor
         self._kept: OrderedDict[Hashable, object] = OrderedDict()
         self.check()
 
@@ -108,6 +109,10 @@ class Exchanges:
             raise ConfigError(
                 "protocol", name, "remembers each link, so it needs a network without loss, delay and churn"
             )
+        if "edges" in phases and self.topology.graph(self.topology.phase(1)).directed:
+            raise ConfigError(
+                "topology", self.topology_name, f"must be undirected for {name}, whose links carry rows both ways"
+            )
         if "mix" in phases or "edges" in phases:
             found, needs = self.mixing(1).conserves, p.needs
             if found not in ("both", needs):
@@ -117,8 +122,8 @@ class Exchanges:
                 )  # fmt: skip
             p.check(self.mixing(1))
         if p.needs == "both" and self.depth:
-            raise ConfigError("delay", type(self.network).__name__, f"must be less than a round under {name}, whose weights "
-                              "have to sum to one both ways in every round")  # fmt: skip
+            valid = f"must be less than a round under {name}, whose weights have to sum to one both ways in every round"
+            raise ConfigError("delay", type(self.network.delay).__name__, valid)
         if p.needs == "both" and not self.network.ideal and self.graph(1).directed:
             raise ConfigError("topology", self.topology_name, f"must be undirected for {name} on a network that loses "
                               "messages: a loss has to hit both directions of a link")  # fmt: skip
@@ -138,11 +143,22 @@ class Exchanges:
         """The mixing weights of ``round`` if nothing is lost."""
         return self._keep(("mixing", self.topology.phase(round)), lambda: weights(self.graph(round), self.rule))
 
+    @property
+    def most_links(self) -> int:
+        """The most neighbours that a device has on the graph of round 1."""
+        return int(self.graph(1).degree_in.max(initial=0))
+
+    def _weight_E(self, round: int) -> Floats:
+        return self._keep(("weights", self.topology.phase(round)), lambda: weight_of(self.mixing(round).matrix))
+
+    def _reverse(self, round: int) -> Ints:
+        return self._keep(("reverse", self.topology.phase(round)), lambda: reverse(self.graph(round)))
+
     def links(self) -> tuple[Ints, Floats]:
         """Ids ``[N, d]`` of everybody's neighbours, −1 for none, and their weights; the graph of round 1."""
         graph, matrix = self.graph(1), self.mixing(1).matrix
         rank_E = np.arange(len(graph.dst_E)) - np.searchsorted(graph.dst_E, graph.dst_E)
-        most = int(rank_E.max(initial=-1)) + 1
+        most = self.most_links
         ids_Nd, weight_Nd = np.full((graph.n, most), -1), np.zeros((graph.n, most))
         ids_Nd[graph.dst_E, rank_E] = graph.src_E
         weight_Nd[graph.dst_E, rank_E] = weight_of(matrix)
@@ -155,38 +171,39 @@ class Exchanges:
         make = {"mix": self._mix, "inbox": self._messages, "edges": self._edges}[kind]
         same = self.network.ideal
         key = (kind, self.topology.phase(round) if same else round)
-        return self._keep(key, lambda: make(key, same and self.topology.period is not None, round))
+        return self._keep(key, lambda: make(key, same and self.topology.recurs, round))
 
     def _mix(self, key: Hashable, lasting: bool, round: int) -> Exchange:
         n, parts = self.devices, self.parts
         own_part = self.depth + 1 if self.exact else 0
         mixing = self.mixing(round)
         if self.network.ideal and parts == 1:
-            quiet = not len(self.graph(round).src_E)
-            return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=mixing.is_mean)
+            short = not self.compressed  # ways past the compressor: the mean over all, and one's own row
+            quiet, is_mean = short and not len(self.graph(round).src_E), short and mixing.is_mean
+            return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=is_mean)
         dst, src, part, weight, own_N = self._arrived(round)
-        row, column = (
-            np.concatenate([dst, np.arange(n)]),
-            np.concatenate([src * parts + part, np.arange(n) * parts + own_part]),
-        )
-        matrix = coo_array((np.concatenate([weight, own_N]), (row, column)), shape=(n, n * parts)).tocsr()
+        touched = np.flatnonzero((np.bincount(dst, minlength=n) > 0) | (own_N != 1.0))
+        row = np.concatenate([np.searchsorted(touched, dst), np.arange(len(touched))])
+        column = np.concatenate([src * parts + part, touched * parts + own_part])
+        value = np.concatenate([weight, own_N[touched]])
+        matrix = coo_array((value, (row, column)), shape=(len(touched), n * parts)).tocsr()
         matrix.sort_indices()
-        return Exchange(key, lasting, matrix, parts, np.arange(n))
+        return Exchange(key, lasting, matrix, parts, touched)
 
     def _arrived(self, round: int) -> tuple[Ints, Ints, Ints, Floats, Floats]:
         """Receiver, sender, age and weight of what arrives in ``round``, and everybody's weight on its own row."""
         found = []
         for age, (graph, fates) in self._sent(round):
-            here = fates.ticks_E == age
-            weight_E = weight_of(self.mixing(round - age).matrix)
+            here = np.flatnonzero(fates.ticks_E == age)
+            weight_E = self._weight_E(round - age)
             if self.protocol.needs == "both":
-                here &= here[reverse(graph)]
-            found.append((graph.dst_E[here], graph.src_E[here], np.full(here.sum(), age), weight_E[here]))
+                here = here[fates.ticks_E[self._reverse(round - age)[here]] == age]
+            found.append((graph.dst_E[here], graph.src_E[here], np.full(len(here), age), weight_E[here]))
         dst, src, age_A, weight = (np.concatenate(each) for each in zip(*found, strict=True))
         if self.protocol.needs == "column":  # what did not leave stays with its sender
             graph, fates = next(pair for _, pair in self._sent(round))
             left = fates.ticks_E >= 0
-            own_N = 1.0 - np.bincount(graph.src_E[left], weight_of(self.mixing(round).matrix)[left], self.devices)
+            own_N = 1.0 - np.bincount(graph.src_E[left], self._weight_E(round)[left], self.devices)
         else:
             newest = np.lexsort((age_A, src, dst))  # of two messages of one sender the later one counts
             dst, src, age_A, weight = dst[newest], src[newest], age_A[newest], weight[newest]
@@ -209,11 +226,18 @@ class Exchanges:
             return graph, Fates.ideal(graph)
         return self._keep(("sent", round), lambda: (graph, self.network.fates(round, graph)))
 
+    def silent(self, round: int) -> Bools:
+        """Who sends nothing in ``round``, being asleep or without a link, ``[N]``."""
+        graph, fates = self.sent(round)
+        silent = np.ones(self.devices, bool)
+        silent[graph.src_E[fates.ticks_E != UNSENT]] = False
+        return silent
+
     def _messages(self, key: Hashable, lasting: bool, round: int) -> Exchange:
         found = []
         for age, (graph, fates) in self._sent(round):
-            here = fates.ticks_E == age
-            found.append((graph.dst_E[here], graph.src_E[here], np.full(here.sum(), age)))
+            here = np.flatnonzero(fates.ticks_E == age)
+            found.append((graph.dst_E[here], graph.src_E[here], np.full(len(here), age)))
         dst, src, age_A = (np.concatenate(each) for each in zip(*found, strict=True))
         order = np.lexsort((age_A, src, dst))
         dst, src, age_A = dst[order], src[order], age_A[order]
@@ -230,7 +254,7 @@ class Exchanges:
         back[np.lexsort((dst, src))] = rank  # of an undirected graph: the edges sorted by sender are their own reverses
         row = dst * d + rank
         matrix = coo_array((np.ones(len(row)), (row, src * d + back)), shape=(n * d, n * d)).tocsr()
-        return Exchange(key, lasting, matrix, d, np.repeat(np.arange(n), d))
+        return Exchange(key, lasting, matrix, d, np.repeat(np.arange(n), d), quiet=not d)
 
     # --- who is there, and what it costs -----------------------------------------------------------------------------
 
@@ -262,7 +286,8 @@ class Exchanges:
         """``make()``, once for those of the latest keys."""
         if key not in self._kept:
             self._kept[key] = make()
-            many = 4 * max(self.topology.period or 0, RECENT, self.depth + 2)
+            whole = self.topology.period if self.topology.recurs else None
+            many = 6 * max(whole or 0, RECENT, self.depth + 2)  # what each round needs
             while len(self._kept) > many:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

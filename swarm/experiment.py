@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from swarm.data.stream import Stream
 from swarm.errors import ConfigError
 from swarm.exchange import Exchanges, Traffic
 from swarm.explain import shown
+from swarm.learn.flops import flops_of_step
 from swarm.learn.learner import Learner
 from swarm.learn.losses import Loss, loss_for
 from swarm.learn.module import check_module, initialised, kernel_for
@@ -26,6 +27,7 @@ from swarm.learn.schedule import Schedule
 from swarm.memory import available_bytes
 from swarm.mixing import Mixing
 from swarm.network.base import AllUp, AlwaysThere, Churn, Clock, Delay, EveryRound, Instant, Network, Outage
+from swarm.network.fleet import Fleet
 from swarm.protocol.base import Links, Phase, Protocol
 from swarm.rng import Keys
 from swarm.settings import Settings
@@ -72,7 +74,15 @@ class Experiment:
         except ConfigError as error:
             raise error.under("model") from None
         self.layout = Layout.of(module)
+        self.protocol.bind(self.layout)
+        if self.protocol.alike and s.init == "independent":
+            valid = f"must be common (or a file) with {type(self.protocol).__name__}, whose server has one model from the start"
+            raise ConfigError("init", s.init, valid)
         self.start = read_start(s.init, module, self.layout, self.dtype)
+        self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
+        self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
+        self.step_flops = flops_of_step(module, sample, s.train.batch, self.loss) if self.fleet.hardware else 0.0
+        self.network = self._network()
         self.blocks = self._blocks()
         self.learner = Learner(
             kernel_for(module, self.loss, sample, self.blocks.size),
@@ -82,18 +92,27 @@ class Experiment:
             s.train.clip,
             s.compute.compile,
         )
-        self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
-        self.network = self._network()
-        found: Compressor = self._build(s.compressor, Compressor, "compressor", layout=self.layout)
+        found: Compressor = self._build(
+            s.compressor, Compressor, "compressor", layout=self.layout, number_bits=self.number_bits
+        )
         self.compressor = None if isinstance(found, Unchanged) else found
+        exchanging = [number for number, phase in enumerate(self.protocol.phases) if phase != "learn"]
+        if self.network.lines is not None and exchanging:
+            self.network = replace(self.network, bits=float(max(map(self.bits, exchanging))))
         self.exchanges = Exchanges(
             self.topology, s.mixing, self.protocol, self.network, self.compressor is not None, s.devices
         )
-        self.links = self.exchanges.links() if "edges" in self.protocol.phases else None
+        self.most_links = self.exchanges.most_links if "edges" in self.protocol.phases else 0
         self.check_compressor()
+        self._require_fit()
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
         return build(node, expect, section, self.settings.plugins, **context)
+
+    @property
+    def number_bits(self) -> int:
+        """Bits of a number of the run's dtype."""
+        return self.dtype.itemsize * 8
 
     def module(self, device: int = 0) -> nn.Module:
         """A fresh model, initialised from (seed, device)."""
@@ -140,7 +159,15 @@ class Experiment:
 
     def _network(self) -> Network:
         s = self.settings
-        context = {"devices": s.devices, "seed": s.seed, "tick": s.network.tick}
+        graph, hardware = self.topology.graph(self.topology.phase(1)), self.fleet.hardware
+        context = {
+            "devices": s.devices,
+            "seed": s.seed,
+            "tick": s.network.tick,
+            "degree_N": graph.degree_in + graph.degree_out,
+            "longest_edge": self._longest_edge(graph),
+            "compute_N": None if hardware is None else self.local_steps_N * self.step_flops / hardware.flops,
+        }
         churn: Churn = self._build(s.churn, Churn, "churn", **context)
         outage: Outage = self._build(s.outage, Outage, "outage", **context)
         clock: Clock = self._build(s.clock, Clock, "clock", **context)
@@ -156,7 +183,14 @@ class Experiment:
             None if isinstance(churn, AlwaysThere) else churn,
             None if isinstance(outage, AllUp) else outage,
             None if isinstance(clock, EveryRound) else clock,
+            None if hardware is None else hardware.lines,
         )
+
+    def _longest_edge(self, graph: Graph) -> float | None:
+        """In the graph's unit; None where edges have no lengths, infinity where it changes."""
+        if graph.length_E is None:
+            return None
+        return float(graph.length_E.max(initial=0.0)) if self.topology.period == 1 else math.inf
 
     def check_compressor(self) -> None:
         """Raises :class:`ConfigError` where there is nothing that the compressor could work on."""
@@ -165,8 +199,19 @@ class Experiment:
         name = str(self.settings.compressor["_target_"]).rpartition(".")[2]
         if "edges" in self.protocol.phases or "mean" in self.protocol.phases:
             raise ConfigError(
-                "compressor", name, f"must be none with {type(self.protocol).__name__}: it works on what devices send to all "
-                "their neighbours alike"
+                "compressor", name, f"must be none with {type(self.protocol).__name__}, which sends "
+                f"{'each neighbour a message of its own' if 'edges' in self.protocol.phases else 'through a server'}: "
+                "compressors work on one message that goes to all neighbours"
+            )  # fmt: skip
+        if self.protocol.remembers and self.compressor.feedback:
+            raise ConfigError(
+                "compressor.feedback", True, f"must be false with {type(self.protocol).__name__}, which sends what was left "
+                "out later by itself; doing so twice diverges"
+            )  # fmt: skip
+        if self.protocol.lossless:
+            raise ConfigError(
+                "compressor", name, f"must be none with {type(self.protocol).__name__}, which needs the exact numbers of its "
+                "messages: what compression leaves out would add up, or be taken for something else"
             )  # fmt: skip
         for number, phase in enumerate(self.protocol.phases):
             if phase in ("mix", "inbox"):
@@ -176,12 +221,17 @@ class Experiment:
                     raise error.under("compressor") from None
 
     @cached_property
+    def links(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
+        """Everybody's neighbours and their weights, ``[N, most_links]`` each, for protocols with a row for each link."""
+        return self.exchanges.links() if "edges" in self.protocol.phases else None
+
+    @cached_property
     def slots(self) -> dict[str, tuple[int, ...]]:
         """The shape of each of the protocol's slots, for one device."""
         links = None
-        if self.links is not None:
-            none = (torch.as_tensor(each[:0]) for each in self.links)
-            links = Links(*none)
+        if "edges" in self.protocol.phases:
+            of_nobody = np.zeros((0, self.most_links))
+            links = Links(torch.as_tensor(of_nobody.astype(np.int64)), torch.as_tensor(of_nobody, dtype=self.dtype))
         nobody = torch.empty(0, self.layout.width, dtype=self.dtype)
         return {name: tuple(rows.shape[1:]) for name, rows in self.protocol.init(nobody, links).items()}
 
@@ -224,11 +274,30 @@ class Experiment:
     def traffic(self, number: int, round: int) -> Traffic:
         """What phase ``number`` of the protocol puts on the wire: one message a directed edge, or for ``mean`` one up and one
         down a participant (a server in the middle)."""
+        phase = self.protocol.phases[number]
+        return self.exchanges.traffic(phase, round, self.bits(number), self.active(round) if phase == "mean" else None)
+
+    def bits(self, number: int) -> int:
+        """Bits of one message of phase ``number``."""
         phase, width = self.protocol.phases[number], self.protocol.width(number, self.layout.width)
-        bits = width * torch.empty(0, dtype=self.dtype).element_size() * 8
         if self.compressor is not None and phase in ("mix", "inbox"):
-            bits = self.compressor.bits(width)
-        return self.exchanges.traffic(phase, round, bits, self.active(round) if phase == "mean" else None)
+            return self.compressor.bits(width)
+        return width * self.number_bits
+
+    def _require_fit(self) -> None:
+        """Refuse a fleet with a device that what it keeps, and a gradient, do not fit into."""
+        if self.fleet.hardware is None:
+            return
+        memory_N = self.fleet.hardware.memory
+        needed = (self.kept_numbers + self.layout.width) * torch.empty(0, dtype=self.dtype).element_size()
+        if needed > memory_N.min():
+            small = int(memory_N.argmin())
+            valid = (
+                f"device {small} has {memory_N[small]:.3g} bytes of memory, and model and optimiser need {needed:.3g}"
+            )
+            raise ConfigError(
+                "fleet", self.settings.fleet["_target_"].rpartition(".")[2], f"{valid}; take a smaller model"
+            )
 
     @cached_property
     def local_steps_N(self) -> npt.NDArray[np.int64]:
@@ -250,9 +319,14 @@ class Experiment:
         return (1 + len(self.optimizer.slots)) * self.layout.width + sum(math.prod(shape) for shape in own)
 
     def resident_bytes(self) -> int:
-        """What the swarm will hold at least: rows, optimiser and protocol slots, one more array while mixing, the data,
-        and one block's samples of a round."""
-        numbers = self.kept_numbers + self.layout.width
+        """What the swarm will hold at least: rows, optimiser and protocol slots, one more array while mixing (the payload, if
+        that is larger), the data, and one block's samples of a round."""
+        payloads = [
+            self.protocol.width(number, self.layout.width) * (self.most_links if phase == "edges" else 1)
+            for number, phase in enumerate(self.protocol.phases)
+            if phase != "learn"
+        ]
+        numbers = self.kept_numbers + max(self.layout.width, *payloads, 0)
         item = torch.empty(0, dtype=self.dtype).element_size()
         x = self.plan.dataset.x
         round_samples = self.blocks.size * int(self.local_steps_N.max()) * self.settings.train.batch
@@ -261,7 +335,8 @@ class Experiment:
     def _blocks(self) -> Blocks:
         size = self.settings.engine.get("block", "auto")
         if size == "auto":
-            return Blocks.auto(self.settings.devices, self.layout.width)
+            clock = self.network.clock
+            return Blocks.auto(self.settings.devices, self.layout.width, 1.0 if clock is None else clock.share)
         return Blocks.of_size(self.settings.devices, int(size))
 
 

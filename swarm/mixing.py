@@ -44,7 +44,9 @@ Matrix: TypeAlias = Mixing | csr_array | npt.NDArray[np.float64]
 def weights(graph: Graph, rule: str = "auto") -> Mixing:
     """Mixing weights of ``graph`` by ``rule``; d_i is a degree, without the device itself.
 
-    - ``auto``: metropolis on undirected graphs, uniform on directed ones.
+    - ``auto``: the topology's own weights where it brings some, else metropolis on undirected graphs, uniform on
+      directed ones.
+    - ``topology``: the topology's own, w_ij = ``weight_E`` of the edge j → i, the rest at home.
     - ``metropolis``: w_ij = 1 / (1 + max(d_i, d_j)), the rest stays at home. Doubly stochastic (Metropolis–Hastings;
       Xiao, Boyd & Kim 2007).
     - ``lazy``: (I + W_metropolis) / 2, all eigenvalues ≥ 0.
@@ -52,23 +54,32 @@ def weights(graph: Graph, rule: str = "auto") -> Mixing:
     - ``uniform``: 1 / (1 + in-degree) on itself and on each it hears. Rows sum to one; both do on regular graphs.
     - ``column``: each sender splits itself into 1 / (1 + out-degree). Columns sum to one: for push-sum.
 
-    Raises ``ConfigError`` on an unknown rule, and on metropolis, lazy or max_degree of a directed graph.
+    Raises ``ConfigError`` on an unknown rule, on metropolis, lazy or max_degree of a directed graph, and on
+    topology of one without weights of its own.
     """
     rules: dict[str, Callable[[Graph], csr_array]] = {
-        "auto": _uniform if graph.directed else _metropolis,
+        "auto": _own if graph.weight_E is not None else _uniform if graph.directed else _metropolis,
         "metropolis": _metropolis,
         "uniform": _uniform,
         "lazy": _lazy,
         "max_degree": _max_degree,
         "column": _column,
+        "topology": _own,
     }
     if rule not in rules:
         raise ConfigError("/mixing", rule, f"must be one of {', '.join(rules)}")
     if graph.directed and rules[rule] in (_metropolis, _lazy, _max_degree):
         reason = "needs an undirected topology; on this directed one uniform or column would do"
         raise ConfigError("/mixing", rule, reason)
+    if rule == "topology" and graph.weight_E is None:
+        raise ConfigError("/mixing", rule, "needs a topology with weights of its own (base_graph); auto would do")
     matrix = rules[rule](graph)
     return Mixing(matrix, _conserved(matrix), _is_mean(matrix))
+
+
+def _own(graph: Graph) -> csr_array:
+    assert graph.weight_E is not None
+    return _assemble(graph, graph.weight_E, _rest(graph, graph.weight_E))
 
 
 def _uniform(graph: Graph) -> csr_array:
@@ -146,6 +157,26 @@ def spectral_gap(mixing: Matrix) -> float:
     return 1.0 - second_eigenvalue(mixing)
 
 
+def smallest_eigenvalue(mixing: Matrix) -> float:
+    """λ_min of a symmetric W with rows that sum to one.
+
+    All eigenvalues up to 1500 devices, Lanczos iteration beyond; where that gives up, the lower bound 2 min_i w_ii − 1
+    (Gershgorin). Raises ``ValueError`` unless W = Wᵀ.
+    """
+    matrix = _sparse(mixing)
+    if not is_symmetric(matrix):
+        raise ValueError("the smallest eigenvalue is asked for of symmetric weights only")
+    n = matrix.shape[0]
+    if n <= _DENSE:
+        return float(np.linalg.eigvalsh(matrix.toarray())[0])
+    start = Keys(0, "mixing").generator(0).standard_normal(n)
+    try:
+        found = eigsh(matrix, k=1, which="SA", v0=start, ncv=32, tol=1e-6, maxiter=60, return_eigenvectors=False)
+        return float(found[0])
+    except ArpackError:
+        return float(2.0 * matrix.diagonal().min() - 1.0)
+
+
 class PeriodicRate(NamedTuple):
     """How fast a repeating sequence of mixings agrees: by ``per_period``, which is ``per_round`` ** period."""
 
@@ -165,18 +196,40 @@ def periodic_rate(mixings: Sequence[Matrix]) -> PeriodicRate:
     return PeriodicRate(rho, rho ** (1.0 / len(matrices)))
 
 
+def observed_rate(mixings: Sequence[Matrix]) -> float:
+    """ρ of rounds that never repeat: how much they shrink random disagreement a round, once the fast modes are gone.
+
+    The geometric mean of ‖y_t‖/‖y_{t−1}‖ over the second half of the rounds, for y ← Wy − mean(Wy) from 16 fixed random
+    vectors together. The longer the sequence, the nearer to the rate of nearly every one of its kind (Furstenberg & Kesten
+    1960); of a few dozen rounds it is an estimate. 0 where a round is the exact mean.
+    """
+    matrices = [_sparse(mixing) for mixing in mixings]
+    y_NZ = Keys(0, "observed_rate").generator(0).standard_normal((matrices[0].shape[0], 16))
+    y_NZ -= y_NZ.mean(axis=0)
+    shrunk_T = np.zeros(len(matrices))
+    for t, matrix in enumerate(matrices):
+        y_NZ = matrix @ (y_NZ / (np.linalg.norm(y_NZ) or 1.0))  # of length 1 again, so that nothing underflows
+        y_NZ -= y_NZ.mean(axis=0)
+        shrunk_T[t] = np.linalg.norm(y_NZ)
+    if shrunk_T.min() < _EXACT:
+        return 0.0
+    return min(float(np.exp(np.log(shrunk_T[len(shrunk_T) // 2 :]).mean())), 1.0)
+
+
 def _sparse(mixing: Matrix) -> csr_array:
     matrix = mixing.matrix if isinstance(mixing, Mixing) else mixing
     return matrix if issparse(matrix) else csr_array(np.asarray(matrix, dtype=np.float64))
 
 
-def _is_symmetric(matrix: csr_array) -> bool:
+def is_symmetric(mixing: Matrix) -> bool:
+    """Whether W = Wᵀ."""
+    matrix = _sparse(mixing)
     return bool(np.abs((matrix - matrix.T).data).max(initial=0.0) <= _EXACT)
 
 
 def _radius(matrices: list[csr_array]) -> float:
     """Spectral radius of the product of ``matrices`` (last one leftmost) without one eigenvalue 1."""
-    n, symmetric = matrices[0].shape[0], len(matrices) == 1 and _is_symmetric(matrices[0])
+    n, symmetric = matrices[0].shape[0], len(matrices) == 1 and is_symmetric(matrices[0])
 
     def apply(x: Floats) -> Floats:
         for matrix in matrices:
@@ -200,7 +253,7 @@ def _radius(matrices: list[csr_array]) -> float:
     return min(float(np.abs(values).max()), 1.0)
 
 
-def effective_neighbours(mixing: Matrix | Sequence[Matrix], gamma: float = 0.95) -> float:
+def effective_neighbours(mixing: Matrix | Sequence[Matrix], gamma: float = 0.95, ends: int | None = None) -> float:
     """How many devices a device effectively averages with while old contributions fade by ``gamma`` a round.
 
     n_W(γ) of Vogels, Hendrikx & Jaggi, *Beyond spectral gap*, NeurIPS 2022 (arXiv 2206.03093): every device takes the
@@ -210,7 +263,8 @@ def effective_neighbours(mixing: Matrix | Sequence[Matrix], gamma: float = 0.95)
         n_W(γ) = (1/(1 - γ)) / ((1/n) Σ_{t≥1} γ^{t-1} ‖Wᵗ‖_F²)
 
     1 without links; n on the complete graph for every γ, and as γ → 1 on every connected graph with doubly stochastic
-    weights. A sequence of mixings is one period of a time-varying topology, averaged over its rounds. γ stands for the
+    weights. A sequence of mixings is one period of a time-varying topology, averaged over its rounds, or over ``ends`` of
+    them, evenly spaced, where that would take long. γ stands for the
     learning problem (small steps: near 1); the default 0.95 is about what the authors fitted for a deep network.
 
     Exact for normal matrices (symmetric, circulant) up to 1500 devices and for small others; else estimated with 8 to
@@ -221,24 +275,24 @@ def effective_neighbours(mixing: Matrix | Sequence[Matrix], gamma: float = 0.95)
     matrices = [_sparse(each) for each in (mixing if isinstance(mixing, Sequence) else [mixing])]
     if len(matrices) == 1 and matrices[0].shape[0] <= _DENSE and _is_normal(matrices[0]):
         dense = matrices[0].toarray()
-        values = np.linalg.eigvalsh(dense) if _is_symmetric(matrices[0]) else np.linalg.eigvals(dense)
+        values = np.linalg.eigvalsh(dense) if is_symmetric(matrices[0]) else np.linalg.eigvals(dense)
         power = np.minimum(np.abs(values) ** 2, 1.0)
         variance = float((power / (1.0 - gamma * power)).mean())
     else:
-        variance = _walk_variance(matrices, gamma)
+        variance = _walk_variance(matrices, gamma, min(ends or len(matrices), len(matrices)))
     return 1.0 / (1.0 - gamma) / variance
 
 
 def _is_normal(matrix: csr_array) -> bool:
     """W Wᵀ = Wᵀ W: then |eigenvalues| are singular values. True of symmetric matrices and of rings of any hops."""
-    if _is_symmetric(matrix):
+    if is_symmetric(matrix):
         return True
     commutator = matrix @ matrix.T - matrix.T @ matrix
     return bool(np.abs(commutator.data).max(initial=0.0) <= _EXACT)
 
 
-def _walk_variance(matrices: list[csr_array], gamma: float) -> float:
-    """(1/n) Σ_{s≥1} γ^{s-1} ‖W_t W_{t-1} … W_{t-s+1}‖_F², the mean over the rounds t of a period, by walking backwards.
+def _walk_variance(matrices: list[csr_array], gamma: float, ends: int) -> float:
+    """(1/n) Σ_{s≥1} γ^{s-1} ‖W_t W_{t-1} … W_{t-s+1}‖_F², the mean over so many rounds t of a period, by walking backwards.
 
     ‖A‖_F² is the sum of ‖Aᵀz‖² over the unit vectors z where they are few enough, else n times its mean over vectors of
     random signs (Hutchinson 1989).
@@ -252,8 +306,8 @@ def _walk_variance(matrices: list[csr_array], gamma: float) -> float:
         start_NZ = np.sign(Keys(0, "effective_neighbours").generator(0).standard_normal((n, probes)))
     back = [matrix.T.tocsr() for matrix in matrices]
     total = 0.0
-    for last in range(period):
-        x_NZ, fade = start_NZ, 1.0 / (period * np.square(start_NZ).sum())
+    for last in np.arange(ends) * period // ends:
+        x_NZ, fade = start_NZ, 1.0 / (ends * np.square(start_NZ).sum())
         for step in range(steps):
             x_NZ = back[(last - step) % period] @ x_NZ
             total += fade * float(np.square(x_NZ).sum())

@@ -18,6 +18,15 @@ def require_memory(experiment: Experiment) -> None:
     if needed > there:
         n = experiment.settings.devices
         fixed = experiment.plan.dataset.x.nbytes
+        if experiment.most_links > 2:
+            most = int(experiment.most_links * max(0, there - fixed) / (needed - fixed))
+            raise ConfigError(
+                "topology",
+                experiment.exchanges.topology_name,
+                f"would need at least {needed / 2**30:.1f} GiB, as {type(experiment.protocol).__name__} keeps memory for every "
+                f"link and one device has {experiment.most_links:,} of them; {there / 2**30:.1f} GiB are free, enough for "
+                f"about {most:,} links a device at most",
+            )
         fits = max(0, int((there - fixed) // ((needed - fixed) / n)))
         raise ConfigError(
             "devices",

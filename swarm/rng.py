@@ -50,7 +50,7 @@ class Keys:
         device, step = np.asarray(device)[..., None], np.asarray(step)[..., None]
         lanes = np.arange(-(-count // 4))
         words = philox((lanes, device, step, np.asarray(step, dtype=np.uint64) >> _32), self.key)
-        return words.reshape(*words.shape[:-2], -1)[..., :count]
+        return words.reshape(*words.shape[:-2], 4 * len(lanes))[..., :count]  # no −1: there may be no device
 
     def uniform(self, device: npt.ArrayLike, step: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
         """``[..., count]`` floats in the open interval (0, 1)."""
@@ -62,7 +62,7 @@ class Keys:
         u = self.uniform(device, step, 2 * pairs)
         radius, angle = np.sqrt(-2.0 * np.log(u[..., 0::2])), 2.0 * np.pi * u[..., 1::2]
         both = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-        return both.reshape(*both.shape[:-2], -1)[..., :count]
+        return both.reshape(*both.shape[:-2], 2 * pairs)[..., :count]
 
     def generator(self, *index: int) -> np.random.Generator:
         """A NumPy generator for one-off set-up draws (a graph, a split) that need the library's distributions."""

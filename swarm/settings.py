@@ -91,6 +91,7 @@ class Settings(_Section):
     churn: PlugIn
     outage: PlugIn
     clock: PlugIn
+    fleet: PlugIn
     model: PlugIn
     data: PlugIn
     partition: PlugIn

@@ -38,6 +38,46 @@ class Learnt:
     finite_n: npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Payload:
+    """What n devices have to send, as :mod:`swarm.exchange` numbers it: ``packets`` of this round, ``own`` as each keeps
+    its own row, and ``past`` ``[n, depth, M]``, a ring in which round r has the place (r − 1) mod depth."""
+
+    packets: Tensor
+    own: Tensor
+    past: Tensor | None
+    parts: int
+    round: int
+
+    def take(self, index: Ints) -> Tensor:
+        """The payload rows with these numbers."""
+        if self.parts == 1:
+            return self.packets[torch.as_tensor(index, device=self.packets.device)]
+        out = self.packets.new_empty(len(index), self.packets.shape[1])
+        row, part = index // self.parts, index % self.parts
+        for each in np.unique(part).tolist():
+            at = np.flatnonzero(part == each)
+            out[torch.as_tensor(at)] = self._of(each)[torch.as_tensor(row[at], device=out.device)]
+        return out
+
+    def _of(self, part: int) -> Tensor:
+        depth = 0 if self.past is None else self.past.shape[1]
+        if part == 0 or part > depth or self.past is None:
+            return self.own if part else self.packets
+        return self.past[:, (self.round - 1 - part) % depth]
+
+    def remember(self, senders: Ints | None) -> None:
+        """Keep what was sent this round in the place of what is too old to arrive any more."""
+        if self.past is None:
+            return
+        place = (self.round - 1) % self.past.shape[1]
+        if senders is None:
+            self.past[:, place] = self.packets
+        else:
+            rows = torch.as_tensor(senders, device=self.packets.device)
+            self.past[rows, place] = self.packets[rows]
+
+
 class Shard:
     """The devices of ``blocks``, one row each."""
 
@@ -77,24 +117,26 @@ class Shard:
         steps_n = e.local_steps_N[self.devices]
         if active is not None:
             steps_n = np.where(active[self.devices], steps_n, 0)
-        self.state.now = Now(round, lr, steps_n)
+        again = self.state.now.round == round
+        if again:  # learning for the second time in a round: from the same samples
+            self.steps_n = self.steps_n - steps_n
+        self.state.now = Now(round, lr, steps_n, 1.0 if active is None else float(active.mean()))
         start, pull = e.protocol.start(self.state), e.protocol.pull(self.state)
         loss, seen, score = found = start.new_zeros(3, n)
         for rows, batch in self._batches(steps_n):
-            slots = {
-                name: values[rows] for name, values in self.optimizer_slots.items()
-            }  # a range's are changed in place
+            slots = {name: values[rows] for name, values in self.optimizer_slots.items()}
             force = None if pull is None else pull.of(rows)
             learnt, scores = e.learner.train(start[rows], slots, batch, lr, force)
             e.protocol.learned(self.state, rows, start[rows], learnt)
             if not isinstance(rows, slice):
-                for name, values in slots.items():
+                for name, values in slots.items():  # those of a range were changed in place
                     self.optimizer_slots[name][rows] = values
             loss[rows] = scores.loss_B
             if scores.seen_B is not None and scores.score_B is not None:
                 seen[rows], score[rows] = scores.seen_B, scores.score_B
         self.steps_n = self.steps_n + steps_n
-        self.state.scratch.clear()
+        if e.protocol.phases[-1] == "learn" and (again or e.protocol.phases.count("learn") == 1):
+            self.state.scratch.clear()
         finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
         losses, seen_n, score_n = found.double().cpu().numpy()
         return Learnt(losses, seen_n, score_n, steps_n, finite)
@@ -110,34 +152,31 @@ class Shard:
         for i in range(0, len(self._rows), together):
             some = self._rows[i : i + together]
             group = slice(some[0].start, some[-1].stop)
-            compiled = (
-                e.settings.compute.compile
-            )  # for a number of steps: all blocks take the same, some of them masked
+            compiled = e.settings.compute.compile  # one number of steps for all blocks then, some of them masked
             longest = int((e.local_steps_N if compiled else steps_n[group]).max())
             if not steps_n[group].any():
                 continue
-            draw = e.stream.draw(self.devices[group], self.steps_n[group], longest)
+            # those asleep take no part in the arithmetic, except where the compiler wants one shape
+            taking = np.arange(group.start, group.stop) if compiled else group.start + np.flatnonzero(steps_n[group])
+            draw = e.stream.draw(self.devices[taking], self.steps_n[taking], longest)
             sample = torch.as_tensor(draw.sample_BKb, device=e.device)
             y = self._gather(self.y_S, sample)
             y = y.flatten(2) if e.loss.classification and y.ndim > 3 else y  # [B, K, b · L]
             target = e.loss.encode(y, e.outputs, e.dtype)
-            done = torch.as_tensor(self.steps_n[group], device=e.device)
-            begins = [rows.start - group.start for rows in some]
-            least, most = (of.reduceat(steps_n[group], begins).tolist() for of in (np.minimum, np.maximum))
-            new = np.logical_or.reduceat(draw.first_BKb.reshape(len(sample), -1).any(1), begins).tolist()
-            for rows, begin, fewest, k, fresh in zip(some, begins, least, most, new, strict=True):
-                if not k:
+            done = torch.as_tensor(self.steps_n[taking], device=e.device)
+            fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))
+            ends = np.searchsorted(taking, [rows.stop for rows in some]).tolist()
+            for rows, begin, end in zip(some, [0, *ends], ends, strict=False):
+                each = steps_n[taking[begin:end]]
+                if not each.any():
                     continue
+                part = slice(begin, end)
                 chosen: Rows = rows
-                part: Rows = slice(begin, begin + rows.stop - rows.start)
-                each = steps_n[rows]
-                if not fewest and not compiled:  # those asleep take no part in the arithmetic
-                    awake = torch.as_tensor(np.flatnonzero(each), device=e.device)
-                    chosen, part, each = awake + rows.start, awake + begin, each[each > 0]
-                    fewest = int(each.min())
-                k = longest if compiled else k
-                first = torch.as_tensor(draw.first_BKb, device=e.device)[part, :k] if fresh else None
-                active = torch.as_tensor(np.arange(k) < each[:, None], device=e.device) if fewest < k else None
+                if end - begin < rows.stop - rows.start:
+                    chosen = torch.as_tensor(taking[part], device=e.device)
+                k = longest if compiled else int(each.max())
+                first = torch.as_tensor(draw.first_BKb[part, :k], device=e.device) if fresh_n[part].any() else None
+                active = torch.as_tensor(np.arange(k) < each[:, None], device=e.device) if each.min() < k else None
                 yield (
                     chosen,
                     Batch(self._gather(self.x_S, sample[part, :k]), target[part, :k], first, active, done[part]),
@@ -150,21 +189,16 @@ class Shard:
     # --- exchange ----------------------------------------------------------------------------------------------------
 
     def pack(self, phase: int, round: int) -> None:
-        """Make the payload rows of a phase: ``[n · parts, M]``, as :mod:`swarm.exchange` numbers them."""
+        """Make the payload rows of a phase."""
         e = self.experiment
         rows = e.protocol.send(phase, self.state)
         if rows.ndim == 3:  # one for each neighbour
-            self._payload = rows.reshape(-1, rows.shape[2])
+            flat = rows.reshape(-1, rows.shape[2])
+            self._payload = Payload(flat, flat, None, 1, round)
             return
-        parts = [self._compressed(phase, round, rows)]
-        if e.exchanges.depth:
-            name = f"history.{phase}"
-            before = self.carried[name]
-            parts += before.unbind(1)
-            self.carried[name] = torch.cat([parts[0][:, None], before[:, :-1]], 1)
-        if e.exchanges.exact:
-            parts.append(rows)
-        self._payload = rows if len(parts) == 1 else torch.stack(parts, 1).view(-1, rows.shape[1])
+        packets, past = self._compressed(phase, round, rows), self.carried.get(f"history.{phase}")
+        self._echo(packets)
+        self._payload = Payload(packets, rows if e.exchanges.exact else packets, past, e.exchanges.parts, round)
 
     def _compressed(self, phase: int, round: int, rows: Tensor) -> Tensor:
         e = self.experiment
@@ -176,47 +210,64 @@ class Shard:
         wanted = rows + self.carried[name]
         packets = e.compressor(wanted, draw)
         left = wanted - packets
-        awake = e.active(round)
-        if awake is not None:  # who sends nothing has left nothing out
-            silent = torch.as_tensor(~awake[self.devices], device=rows.device)
-            left[silent] = self.carried[name][silent]
+        silent = torch.as_tensor(e.exchanges.silent(round)[self.devices], device=rows.device)
+        left[silent] = self.carried[name][silent]  # who sends nothing has left nothing out
         self.carried[name] = left
         return packets
 
     def outgoing(self, route: Route) -> dict[int, Tensor]:
         """The packed rows that other shards need, one array for each of them."""
-        rows = self._payload
-        return {other: rows[torch.as_tensor(index, device=rows.device)] for other, index in route.outbox.items()}
+        return {other: self._payload.take(index) for other, index in route.outbox.items()}
 
     def keep(self, phase: int, round: int) -> None:
         """A round of mixing without links: every device receives its own payload row."""
         protocol = self.experiment.protocol
+        rows = protocol.send(phase, self.state)
+        self._echo(rows)
         with self._only_present(round):
-            protocol.receive(phase, self.state, protocol.send(phase, self.state))
+            protocol.receive(phase, self.state, rows)
+        self._done(phase)
+
+    def _echo(self, sent: Tensor) -> None:
+        """Show the protocol its own messages as the others read them, if it asks for that."""
+        if self.experiment.protocol.echo:
+            self.state.scratch["sent"] = sent
+
+    def _done(self, phase: int) -> None:
+        """With the last phase of a round goes what lives within one only."""
+        if phase == len(self.experiment.protocol.phases) - 1:
+            self.state.scratch.clear()
 
     def mix(self, phase: int, kind: Phase, round: int, route: Route, inbox: dict[int, Tensor]) -> None:
         """Take in own and received payload rows, as the exchange combines them."""
         own, e = self._payload, self.experiment
-        if not inbox and len(route.own_rows) == len(own) and np.array_equal(route.own_rows, np.arange(len(own))):
-            payload = own
+        device = own.packets.device
+        if not inbox and own.parts == 1 and np.array_equal(route.own_rows, np.arange(len(own.packets))):
+            payload = own.packets
         else:
-            payload = own.new_empty(route.matrix.shape[1], own.shape[1])
-            payload[torch.as_tensor(route.own)] = own[torch.as_tensor(route.own_rows)]
+            payload = own.packets.new_empty(route.matrix.shape[1], own.packets.shape[1])
+            payload[torch.as_tensor(route.own)] = own.take(route.own_rows)
             for other, columns in route.inbox.items():
                 payload[torch.as_tensor(columns)] = inbox[other]
         del self._payload
         with self._only_present(round):
             if kind == "mix":
-                e.protocol.receive(phase, self.state, _product(route, payload))
+                received = _product(route, payload)
+                if len(route.dst_R) < len(self.devices):  # nothing came for the others
+                    received = own.own.index_copy(0, torch.as_tensor(route.dst_R, device=device), received)
+                e.protocol.receive(phase, self.state, received)
             elif kind == "edges":
                 rows = _product(route, payload)
-                e.protocol.receive(phase, self.state, rows.view(len(self.devices), -1, rows.shape[1]))
+                e.protocol.receive(phase, self.state, rows.view(len(self.devices), e.most_links, rows.shape[1]))
             elif len(route.dst_R):
                 assert route.src_R is not None
                 assert route.age_R is not None
-                about = (torch.as_tensor(each, device=own.device) for each in (route.dst_R, route.src_R, route.age_R))
-                rows = payload[torch.as_tensor(route.matrix.indices.astype(np.int64), device=own.device)]
+                about = (torch.as_tensor(each, device=device) for each in (route.dst_R, route.src_R, route.age_R))
+                rows = payload[torch.as_tensor(route.matrix.indices.astype(np.int64), device=device)]
                 e.protocol.open(phase, self.state, Inbox(rows, *about))
+        awake = e.network.awake(round)
+        own.remember(None if awake is None else np.flatnonzero(awake[self.devices]))
+        self._done(phase)
 
     @contextmanager
     def _only_present(self, round: int) -> Iterator[None]:
@@ -236,7 +287,10 @@ class Shard:
 
         ``phase`` None takes the parameters, otherwise the protocol's payload of that phase.
         """
-        rows = self.state.x if phase is None else self.experiment.protocol.send(phase, self.state)
+        rows = self.state.x
+        if phase is not None:
+            rows = self.experiment.protocol.send(phase, self.state)
+            self._echo(rows)
         shares = torch.as_tensor(shares_N[self.devices], device=rows.device).unsqueeze(0)
         wide = torch.float64 if rows.device.type != "mps" else rows.dtype
         return {
@@ -245,10 +299,14 @@ class Shard:
         }
 
     def receive_mean(self, phase: int, round: int, mean_M: Tensor) -> None:
-        """Every device receives the same averaged row."""
+        """Every device receives the same averaged row; those that are away would fetch it before they learn again."""
+        awake = self.experiment.active(round)
+        if awake is not None and not awake.any():
+            self._done(phase)
+            return  # nobody said anything, so there is no mean
         rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
-        with self._only_present(round):
-            self.experiment.protocol.receive(phase, self.state, rows)
+        self.experiment.protocol.receive(phase, self.state, rows)
+        self._done(phase)
 
     # --- look --------------------------------------------------------------------------------------------------------
 
@@ -280,7 +338,7 @@ class Shard:
     def restore(self, rows: dict[str, Tensor]) -> None:
         """The opposite of :meth:`snapshot`."""
         device = self.experiment.device
-        self.state.x = rows["x"].to(device)
+        self.state.x, self.state.now = rows["x"].to(device), Now(0, 0.0, self.steps_n)
         self.steps_n = rows["steps"].numpy()
         self.state.slots = {k: rows[f"protocol.{k}"].to(device) for k in self.state.slots}
         self.optimizer_slots = {k: rows[f"optimizer.{k}"].to(device) for k in self.optimizer_slots}

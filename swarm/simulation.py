@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,8 @@ import torch
 
 from swarm import metrics
 from swarm.checkpoint import Checkpoint
-from swarm.engine.base import Engine, Evaluation, RoundRecord
+from swarm.cost import cost, rounded
+from swarm.engine.base import Engine, Evaluation, RoundRecord, merge
 from swarm.errors import DivergedError
 from swarm.evaluation import Examiner
 from swarm.experiment import Experiment
@@ -28,6 +29,7 @@ COUNTED = {
     "sent": torch.int64,
     "received": torch.int64,
     "bits": torch.int64,
+    "joules": torch.float64,
 }
 """What is added up for each device over the rounds."""
 
@@ -49,6 +51,7 @@ class Simulation:
         self.round = self.steps = 0
         self.totals = Counter[str](messages=0, bytes=0, lost=0, late=0)
         self.sent_N, self.received_N, self.bits_N = (np.zeros(n, np.int64) for _ in range(3))
+        self.joules_N, self.virtual = np.zeros(n), 0.0
         self.seconds = self.learning_seconds = 0.0
         self.seen_N, self.score_N = np.zeros(n), np.zeros(n)
 
@@ -95,6 +98,17 @@ class Simulation:
             self.sent_N += sent.sent_N
             self.received_N += sent.received_N
             self.bits_N += sent.sent_N * sent.bits
+        n = self.experiment.settings.devices
+        sent_N, received_N = (
+            sum((getattr(each, name) * each.bits // 8 for each in happened.traffic), np.zeros(n, np.int64))
+            for name in ("sent_N", "received_N")
+        )
+        spent = cost(self.experiment, self.round, happened.steps_N, sent_N, received_N)
+        if spent is None:
+            self.virtual = self.round * self.experiment.settings.network.tick
+        else:
+            self.virtual += spent.seconds
+            self.joules_N += spent.joules_N
         self.steps += int(happened.steps_N.sum())
         self.seen_N += happened.seen_N
         self.score_N += happened.score_N
@@ -103,11 +117,13 @@ class Simulation:
         s = self.experiment.settings
         values: dict[str, Any] = {
             "round": self.round,
-            "virtual_s": self.round * s.network.tick,
+            "virtual_s": self.virtual,
             "awake": s.devices if self.round == 0 else self._awake(self.round),
             **{f"{name}_total": count for name, count in self.totals.items()},
             "steps_total": self.steps,
         }
+        if self.experiment.fleet.hardware is not None:
+            values["joules_total"] = rounded(float(self.joules_N.sum()))
         if happened is not None:
             seen = float(self.seen_N.sum())
             values |= {
@@ -131,6 +147,8 @@ class Simulation:
         now = time.perf_counter()
         self.seconds += now - last
         values["wall_s"] = self.seconds
+        for name, each in happened.actor_seconds.items() if happened else ():
+            values |= {f"wall_s_{name}_mean": float(each.mean()), f"wall_s_{name}_max": float(each.max())}
         return Record(values, devices)
 
     def _awake(self, round: int) -> int:
@@ -147,25 +165,57 @@ class Simulation:
         return values
 
     def _measure(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]] | None]:
-        n = self.experiment.settings.devices
-        mean_P = self.engine.total(np.full(n, 1.0 / n))
-        distance = float(np.sqrt(self.engine.squared_distances(mean_P).mean()))
-        values: dict[str, Any] = {"consensus_distance": distance}
-        if not self.experiment.settings.evaluate.accuracy:
+        """Of the members only: whoever is gone for good, or yet to join, is left out."""
+        e, evaluate = self.experiment, self.experiment.settings.evaluate
+        member_N = self._members()
+        mean_P = self.engine.total(member_N / member_N.sum())
+        values: dict[str, Any] = {
+            "consensus_distance": float(np.sqrt(self.engine.squared_distances(mean_P)[member_N].mean()))
+        }
+        if "learn" not in e.protocol.phases:
+            values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
+        if not evaluate.accuracy:
             return values, None
-        test = self.experiment.plan.dataset.test
+        test = e.plan.dataset.test
         found = self.engine.evaluate(test, self.evaluated_blocks)
+        measured_M = member_N[found.devices_M]
+        found = replace(
+            found,
+            devices_M=found.devices_M[measured_M],
+            loss_M=found.loss_M[measured_M],
+            hits_MC=found.hits_MC[measured_M],
+        )
         scores = self.scores(found, test)
-        for name, each in scores.items():
+        for name, each in scores.items() if measured_M.any() else ():
             values |= metrics.spread(name, each)
-        if found.votes_TC is not None and self.experiment.settings.evaluate.ensemble:
-            values["ensemble_accuracy"] = metrics.majority(
-                found.votes_TC, self.experiment.plan.dataset.y[test].astype(np.int64).reshape(-1)
-            )
+        if found.votes_TC is not None and evaluate.ensemble:
+            right = e.plan.dataset.y[test].astype(np.int64).reshape(-1)
+            # votes come by block, with those of who is not a member among them
+            values["ensemble_accuracy"] = metrics.majority(found.votes_TC, right) if measured_M.all() else None
         consensus = self.scores(self._examine_row(mean_P, test), test)
         values |= {f"consensus_{k}": float(v[0]) for k, v in consensus.items() if not k.startswith("own_")}
-        counted = {"sent": self.sent_N, "received": self.received_N, "bytes": self.bits_N // 8}
+        counted: dict[str, npt.NDArray[Any]] = {
+            "sent": self.sent_N,
+            "received": self.received_N,
+            "bytes": self.bits_N // 8,
+        }
+        if e.fleet.hardware is not None:
+            counted["joules"] = self.joules_N
         return values, {"device": found.devices_M, **scores, **{k: v[found.devices_M] for k, v in counted.items()}}
+
+    def _members(self) -> npt.NDArray[np.bool_]:
+        member_N = self.experiment.network.members(max(self.round, 1))
+        return np.ones(self.experiment.settings.devices, bool) if member_N is None else member_N
+
+    @cached_property
+    def _first_mean(self) -> torch.Tensor:
+        """The mean of the first rows, added up as the engine adds: from where averaging may drift away."""
+        blocks, parts = self.experiment.blocks, []
+        with torch.inference_mode():
+            for block in range(len(blocks)):
+                rows = self.experiment.first_rows(blocks.devices_of(block)).double()
+                parts.append({block: rows.sum(0) / blocks.devices})
+        return merge(parts).cpu()
 
     def scores(self, found: Evaluation, samples: Ints) -> dict[str, npt.NDArray[np.float64]]:
         """Per evaluated device: accuracy (or R²), mean loss, and accuracy on its own label mix."""
@@ -184,7 +234,10 @@ class Simulation:
     def validate(self) -> tuple[float, float]:
         """Mean accuracy (or R²) and mean loss of the evaluated devices on the validation split."""
         samples = self.experiment.plan.dataset.validation
-        scores = self.scores(self.engine.evaluate(samples, self.evaluated_blocks), samples)
+        found = self.engine.evaluate(samples, self.evaluated_blocks)
+        kept = self._members()[found.devices_M]
+        kept = kept if kept.any() else ~kept
+        scores = {name: each[kept] for name, each in self.scores(found, samples).items()}
         return float(next(iter(scores.values())).mean()), float(scores["loss"].mean())
 
     @cached_property
@@ -221,6 +274,7 @@ class Simulation:
             "totals": dict(self.totals),
             "steps": self.steps,
             "seconds": self.seconds,
+            "virtual": self.virtual,
             "learning_seconds": self.learning_seconds,
         }
         return Checkpoint(self.round, {**self.engine.snapshot(), **own}, facts)
@@ -244,5 +298,6 @@ class Simulation:
             setattr(self, f"{name}_N", arrays.pop(name).numpy().copy())
         self.round = checkpoint.round
         self.totals, self.steps = Counter(facts["totals"]), facts["steps"]
+        self.virtual = facts["virtual"]
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         self.engine.restore(arrays, checkpoint.round)

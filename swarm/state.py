@@ -105,12 +105,13 @@ class Blocks:
         return cls(devices, -(-devices // most))
 
     @classmethod
-    def auto(cls, devices: int, width: int) -> Blocks:
+    def auto(cls, devices: int, width: int, share: float = 1.0) -> Blocks:
         """Blocks whose parameters fit a core's cache, at least 16 of them to share out where there are as many devices.
+        ``share`` of the devices learn in a round on average: what fits is that share of a block.
 
         A pure function of the number of devices and of parameters, so that the numbers do not depend on the machine.
         """
-        most = max(1, min(500_000 // max(width, 1), 32))
+        most = int(max(1, min(500_000 // max(width, 1), 32)) / share)
         return cls(devices, max(-(-devices // most), min(16, devices)))
 
     @property

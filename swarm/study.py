@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,12 +15,12 @@ import numpy as np
 from swarm.build import build
 from swarm.data.dataset import Dataset, Holdings, Source, validate
 from swarm.data.partition import Partition
+from swarm.describe import describe_topology, option_name
 from swarm.engine.base import Engine
 from swarm.errors import ConfigError, DivergedError
 from swarm.experiment import Experiment, Plan
 from swarm.folder import Folder
 from swarm.metrics import gap_closed
-from swarm.mixing import effective_neighbours, periodic_rate, second_eigenvalue
 from swarm.preflight import require_memory
 from swarm.report.load import load
 from swarm.rng import Keys
@@ -228,7 +227,9 @@ class Study:
             described = engine.describe()
         facts = {
             **{
-                k: plain(v) for k, v in final.items() if k not in ("arm", "round", "steps", "messages", "bytes", "seen")
+                k: plain(v)
+                for k, v in final.items()
+                if k not in ("arm", "round", "steps", "messages", "bytes", "seen") and not k.startswith("wall_s_")
             },
             "rounds": simulation.round,
             "lr": settings.optimizer["lr"],
@@ -256,7 +257,7 @@ class Study:
         summary = {
             "schema": 1,
             "run": folder.name,
-            "scenario": _option_name(s.scenario),
+            "scenario": option_name(s.scenario),
             "seed": s.seed,
             "devices": s.devices,
             "rounds": s.rounds,
@@ -276,7 +277,7 @@ class Study:
         d = self.dataset
         sizes = np.diff(self.holdings.ptr_N1)
         return {
-            "name": _option_name(self.settings.data),
+            "name": option_name(self.settings.data),
             "train": len(self.holdings.sample),
             "validation": len(d.validation),
             "test": len(d.test),
@@ -294,24 +295,6 @@ def settled(settings: Settings) -> Settings:
     return settings.model_copy(update={"engine": {**settings.engine, "block": block}})
 
 
-def describe_topology(experiment: Experiment) -> dict[str, Any]:
-    """Figures of the first round's graph, and of the mixing matrices of one period."""
-    graph, period = experiment.graph(1), experiment.topology.period
-    mixings = [experiment.mixing(round) for round in range(1, (period or 32) + 1)]
-    rho = second_eigenvalue(mixings[0]) if period == 1 else periodic_rate(mixings).per_round
-    return {
-        "name": _option_name(experiment.settings.topology),
-        "directed": graph.directed,
-        "edges": len(graph.links_E2),
-        "mean_degree": graph.mean_degree,
-        "components": graph.components(),
-        "period": period,
-        "rho": None if np.isnan(rho) else rho,
-        "spectral_gap": None if np.isnan(rho) else 1.0 - rho,
-        "effective_neighbours": effective_neighbours(mixings),
-    }
-
-
 def _require_validation(arm: Arm, settings: Settings, dataset: Dataset) -> None:
     """Refuse an arm that has something to choose on the validation split where that is empty."""
     rates = len(settings.tune.lrs or LRS) if arm.variants[0].optimizer.get("lr") == "auto" else 1
@@ -319,11 +302,6 @@ def _require_validation(arm: Arm, settings: Settings, dataset: Dataset) -> None:
         what = "learning rate" if len(arm.variants) == 1 else "learning rate and batch size"
         valid = f"leaves no validation samples, on which the arm {arm.name} chooses its {what}; must be above 0"
         raise ConfigError("data.validation", settings.data.get("validation"), valid)
-
-
-def _option_name(node: dict[str, Any]) -> str:
-    """``swarm.topology.random.SmallWorld`` as people write it: ``small_world``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node["_target_"].rsplit(".", 1)[-1]).lower()
 
 
 def versions() -> dict[str, str]:

@@ -138,8 +138,8 @@ def run(folder: Path, *overrides: str, **sections: Any) -> dict[str, Any]:
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run folder, without the one key that no two runs share."""
-    return [{k: v for k, v in r.items() if k != "wall_s"} for r in read_jsonl(folder / "metrics.jsonl")]
+    """The records of a run folder, without what no two runs share: times."""
+    return [{k: v for k, v in r.items() if not k.startswith("wall_s")} for r in read_jsonl(folder / "metrics.jsonl")]
 
 
 def records(study: Study, arm: int = 0) -> list[Record]:

@@ -25,7 +25,7 @@ LAYERS: list[list[str]] = [
     ["swarm.learn", "swarm.protocol"],
     ["swarm.exchange"],
     ["swarm.routing", "swarm.experiment"],
-    ["swarm.evaluation", "swarm.preflight"],
+    ["swarm.evaluation", "swarm.preflight", "swarm.describe", "swarm.cost"],
     ["swarm.shard"],
     ["swarm.engine"],
     ["swarm.simulation swarm.checkpoint"],

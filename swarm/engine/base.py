@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -27,6 +27,7 @@ class RoundRecord:
 
     ``loss_N``: mean training loss; ``seen_N``/``score_N``: samples met for the first time and the sum of their scores
     before learning; ``steps_N``: local steps taken; ``finite_N``: whether the parameters are still finite.
+    ``actor_seconds``: by kind of work, what each actor spent on it since the record before; empty in one process.
     """
 
     round: int
@@ -36,6 +37,7 @@ class RoundRecord:
     steps_N: Ints
     finite_N: npt.NDArray[np.bool_]
     traffic: Sequence[Traffic]  # of each phase that exchanges something
+    actor_seconds: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,20 @@
 """The seams of the network, and what they come to in a round.
 
-A round is a tick of ``network.tick`` virtual seconds. Every draw is keyed by (seed, purpose, device or edge, round), so that
-nothing depends on what was asked before.
+A round is a tick of ``network.tick`` virtual seconds: round r begins at (r − 1) · tick. Every draw is keyed by (seed, purpose,
+device or edge, round), so that nothing depends on what was asked before.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from swarm.errors import ConfigError
 from swarm.rng import Keys
 from swarm.topology.graph import Graph
 
@@ -41,6 +43,11 @@ class Churn(ABC):
     def online(self, round: int) -> Bools:
         """``[N]``, in ``round`` (from 1)."""
 
+    def members(self, round: int) -> Bools | None:
+        """``[N]``: who belongs to the swarm in ``round``, there or not: neither gone for good nor yet to join. None:
+        everybody. Only members are measured."""
+        return None
+
 
 class AlwaysThere(Churn):
     """Everybody, always."""
@@ -67,6 +74,9 @@ class AllUp(Outage):
 class Clock(ABC):
     """When devices wake to learn and send; the others only listen."""
 
+    share: float = 1.0
+    """The share of devices that is awake in a round on average."""
+
     @abstractmethod
     def wakes(self, round: int) -> Bools:
         """``[N]``, in ``round``."""
@@ -82,14 +92,12 @@ class EveryRound(Clock):
 class Delay(ABC):
     """How long messages take, besides what their size takes on the line."""
 
-    @abstractmethod
-    def seconds(self, graph: Graph, draw_E: Floats) -> Floats:
-        """``[E]`` virtual seconds; ``draw_E`` are uniform draws in (0, 1), one a message."""
+    longest: float
+    """No message takes more seconds; infinity if there is no such number."""
 
-    @property
     @abstractmethod
-    def longest(self) -> float:
-        """No message takes more seconds; infinity if there is no such number."""
+    def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
+        """``[S]`` virtual seconds on some of the graph's edges; ``draw_S`` are uniform draws in (0, 1), one a message."""
 
 
 class Instant(Delay):
@@ -97,14 +105,31 @@ class Instant(Delay):
 
     longest = 0.0
 
-    def seconds(self, graph: Graph, draw_E: Floats) -> Floats:
-        return np.zeros_like(draw_E)
+    def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
+        return np.zeros_like(draw_S)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The devices' lines in bits a second: a message of ``bits`` takes bits / min(uplink_i / m_i, downlink_j) seconds from i
+    to j, where m_i counts what i sends in the same round: a sender shares its uplink among its messages."""
+
+    uplink_N: Floats
+    downlink_N: Floats
+
+    def seconds(self, src_S: Ints, dst_S: Ints, bits: float) -> Floats:
+        """``[S]``: of messages that are all sent in one round."""
+        sent_N = np.bincount(src_S, minlength=len(self.uplink_N))
+        return bits / np.minimum(self.uplink_N[src_S] / sent_N[src_S], self.downlink_N[dst_S])
 
 
 @dataclass(frozen=True)
 class Network:
     """The parts together. ``loss`` is the probability that a message is lost; with ``symmetric`` both directions of a link are
     lost together. A message that would arrive more than ``patience`` ticks after it was sent is given up as late.
+
+    With ``lines`` messages of ``bits`` take their time on the line too. In a swarm without clocks they do not: its rounds last
+    as long as the slowest message.
     """
 
     devices: int
@@ -117,6 +142,9 @@ class Network:
     churn: Churn | None = None
     outage: Outage | None = None
     clock: Clock | None = None
+    lines: Lines | None = None
+    bits: float = 0.0
+    _kept: dict[tuple[str, int], Bools] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def ideal(self) -> bool:
@@ -126,42 +154,93 @@ class Network:
     @property
     def reach(self) -> int:
         """The most ticks that a message is under way."""
-        if self.delay is None:
+        if self.delay is None and not self._on_the_line:
             return 0
-        ticks = self.delay.longest / self.tick
+        longest = 0.0 if self.delay is None else self.delay.longest
+        if self._on_the_line and self.lines is not None:
+            longest += self.bits / min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min())
+        ticks = longest / self.tick
         return min(self.patience, math.floor(ticks)) if math.isfinite(ticks) else self.patience
+
+    @property
+    def _on_the_line(self) -> bool:
+        return self.lines is not None and self.clock is not None
 
     def online(self, round: int) -> Bools | None:
         """Who is there; None: everybody."""
-        return None if self.churn is None else self.churn.online(round)
+        churn = self.churn
+        return None if churn is None else self._keep("online", round, lambda: churn.online(round))
+
+    def members(self, round: int) -> Bools | None:
+        """Who belongs to the swarm, there or not; None: everybody."""
+        return None if self.churn is None else self.churn.members(round)
 
     def awake(self, round: int) -> Bools | None:
         """Who learns and sends; None: everybody."""
-        online, wakes = self.online(round), None if self.clock is None else self.clock.wakes(round)
-        if online is None or wakes is None:
-            return wakes if online is None else online
-        return online & wakes
+        online, clock = self.online(round), self.clock
+        if clock is None:
+            return online
+        wakes = self._keep("wakes", round, lambda: clock.wakes(round))
+        return wakes if online is None else self._keep("awake", round, lambda: online & wakes)
 
     def fates(self, round: int, graph: Graph) -> Fates:
         """What becomes of the messages of ``round``. It is settled when they are sent: whoever will not be there when one
         arrives does not get it."""
-        src, dst, n = graph.src_E, graph.dst_E, graph.n
-        low, high = (np.minimum(src, dst), np.maximum(src, dst)) if self.symmetric else (src, dst)
-        ticks_E = np.zeros(len(src), np.int64)
-        if self.delay is not None:
-            draw_E = Keys(self.seed, "network.delay").uniform(src * n + dst, round, 1)[:, 0]
-            ticks_E = np.minimum(self.delay.seconds(graph, draw_E) / self.tick, 2.0**40).astype(np.int64)
-            ticks_E[ticks_E > self.patience] = LATE
+        awake = self.awake(round)
+        edge_S = np.arange(len(graph.src_E)) if awake is None else np.flatnonzero(awake[graph.src_E])
+        src, dst, n = graph.src_E[edge_S], graph.dst_E[edge_S], graph.n
+        ticks_S = self._ticks(round, graph, edge_S)
         if self.loss:
-            ticks_E[Keys(self.seed, "network.loss").uniform(low * n + high, round, 1)[:, 0] < self.loss] = LOST
+            low, high = (np.minimum(src, dst), np.maximum(src, dst)) if self.symmetric else (src, dst)
+            ticks_S[_draws(Keys(self.seed, "network.loss"), low, high, n, round) < self.loss] = LOST
         if self.outage is not None:
-            ticks_E[~self.outage.up(round, graph)] = LOST
+            ticks_S[~self.outage.up(round, graph)[edge_S]] = LOST
         if self.churn is not None:
-            for ticks in range(self.reach + 1):
+            for ticks in np.unique(ticks_S[ticks_S >= 0]).tolist():
                 there = self.online(round + ticks)
                 assert there is not None
-                ticks_E[(ticks_E == ticks) & ~there[dst]] = LOST
-        awake = self.awake(round)
-        if awake is not None:
-            ticks_E[~awake[src]] = UNSENT
+                ticks_S[(ticks_S == ticks) & ~there[dst]] = LOST
+        ticks_E = np.full(len(graph.src_E), UNSENT)
+        ticks_E[edge_S] = ticks_S
         return Fates(ticks_E)
+
+    def _ticks(self, round: int, graph: Graph, edge_S: Ints) -> Ints:
+        """Ticks under way of the messages on these edges, or LATE."""
+        src, dst = graph.src_E[edge_S], graph.dst_E[edge_S]
+        seconds_S = np.zeros(len(edge_S))
+        if self.delay is not None:
+            draw_S = _draws(Keys(self.seed, "network.delay"), src, dst, graph.n, round)
+            seconds_S = self.delay.seconds(graph, edge_S, draw_S)
+        if self._on_the_line and self.lines is not None:
+            seconds_S = seconds_S + self.lines.seconds(src, dst, self.bits)
+        ticks_S = np.minimum(seconds_S / self.tick, 2.0**40).astype(np.int64)
+        ticks_S[ticks_S > self.patience] = LATE
+        return ticks_S
+
+    def _keep(self, what: str, round: int, make: Callable[[], Bools]) -> Bools:
+        """``make()``, once for the latest rounds: everybody asks."""
+        key = what, round
+        if key not in self._kept:
+            value = make()
+            value.setflags(write=False)
+            while len(self._kept) > 3 * (self.patience + 8):
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[key] = value
+        return self._kept[key]
+
+
+def _draws(keys: Keys, one_S: Ints, other_S: Ints, n: int, round: int) -> Floats:
+    """A uniform draw for each ordered pair of devices in ``round``."""
+    return keys.uniform(one_S * n + other_S, round, 1)[:, 0]
+
+
+def at_least(key: str, value: float, least: float = 0.0, above: bool = False) -> None:
+    """Refuses a number below ``least`` (or equal to it, if it must be ``above``), infinity and NaN."""
+    if not (value > least or (value == least and not above)) or not math.isfinite(value):
+        raise ConfigError(key, value, f"must be a finite number {'above' if above else 'of at least'} {least:g}")
+
+
+def share_of(key: str, value: float) -> None:
+    """Refuses a share outside [0, 1]."""
+    if not 0.0 <= value <= 1.0:
+        raise ConfigError(key, value, "must be a share between 0 and 1")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from swarm.mixing import Mixing
+from swarm.state import Layout
 from swarm.topology.graph import Graph
 
 Phase = Literal["learn", "mix", "inbox", "edges", "mean"]
@@ -20,11 +21,13 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Now:
-    """Where a round stands: its number (from 1), the learning rate, and the local steps of each device, ``[n]``."""
+    """Where a round stands: its number (from 1), the learning rate, the local steps of each device, ``[n]``, and the share of
+    all devices that learn and are heard."""
 
     round: int
     lr: float
     steps_n: Ints
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,18 @@ class Pull:
 @dataclass
 class State:
     """The rows of some devices: parameters ``x_NP``, the protocol's own rows ``slots`` (``[N, …]`` each, part of every
-    checkpoint) and ``scratch`` (rows that live within one round only)."""
+    checkpoint) and ``scratch`` (rows that live until the end of a round only)."""
 
     x: Tensor
     slots: dict[str, Tensor] = field(default_factory=dict)
     scratch: dict[str, Tensor] = field(default_factory=dict)
     now: Now = field(default_factory=lambda: Now(0, 0.0, np.zeros(0, np.int64)))
     links: Links | None = None
+
+    @property
+    def learnt_N1(self) -> Tensor:
+        """1 for the devices that took local steps in this round, 0 for the others."""
+        return torch.as_tensor(self.now.steps_n > 0, device=self.x.device).to(self.x)[:, None]
 
 
 class Protocol:
@@ -94,16 +102,25 @@ class Protocol:
     * ``inbox``: the same rows arrive one by one, at :meth:`open`;
     * ``edges``: :meth:`send` gives a row for each neighbour, ``[N, d, M]`` as :class:`Links` orders them, and
       :meth:`receive` gets theirs in the same order;
-    * ``mean``: the weighted mean over *all* devices (a server), to :meth:`receive`.
+    * ``mean``: the weighted mean over *all* devices (a server), to :meth:`receive`. It reaches everybody: whoever is away or
+      not chosen fetches it before learning again.
 
-    The defaults replace the parameters by what was learnt or received. A device that is not there in a round keeps its
-    state, whatever these methods do to its row.
+    ``learn`` may come twice; the second time has the samples of the first. The defaults replace the parameters by what was
+    learnt or received. Apart from ``mean``, a device that is not there in a round keeps its state, whatever these methods
+    do to its row.
     """
 
     phases: tuple[Phase, ...] = ("learn", "mix")
     needs: Literal["row", "column", "both"] = "row"  # what a mixing matrix must conserve; "row" is met by "both" too
     static: bool = False  # whether it remembers its neighbours: a graph that changes or loses messages is then refused
-    echo: bool = False  # whether a device takes its own row as the others get it, compressed
+    echo: bool = False  # whether a device takes its own row as others get it: scratch["sent"] at receive
+    remembers: bool = False  # whether it makes up for what compression leaves out: error feedback is then refused
+    lossless: bool = False  # whether it needs the exact numbers of its messages: a compressor is then refused
+    alike: bool = False  # whether all devices have to start with the same parameters
+
+    def bind(self, layout: Layout) -> None:
+        """Learn how parameters lie in a row, before anything else is asked."""
+        return
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         """The slots before the first round, from the first parameters; ``x_NP`` may have no rows, to learn their shapes."""

@@ -12,7 +12,7 @@ import yaml
 from swarm.report.load import Run
 from swarm.report.payload import payload, script_json
 from swarm.report.style import SCORES, colours, lead, subject, verdict
-from swarm.track.units import human_bytes, human_score, human_time, rho_of
+from swarm.track.units import human_bytes, human_energy, human_score, human_time, rho_of
 
 
 def page(run: Run) -> str:
@@ -58,7 +58,7 @@ def _tiles(run: Run) -> str:
         ]
     elif "rate_measured" in summary:
         tiles += [("contraction per round", human_score(summary["rate_measured"], 6), "measured", "hero"),
-                  ("ρ", human_score(rho_of(summary), 6), "second-largest |eigenvalue|", "")]  # fmt: skip
+                  ("ρ", human_score(rho_of(summary), 6), _rho_note(summary), "")]  # fmt: skip
     devices = summary.get("devices") or run.config.get("devices")
     sent = final.get("bytes_total")
     each = f"{human_bytes(sent / devices)} a device" if sent and devices else "by all devices"
@@ -71,6 +71,11 @@ def _tiles(run: Run) -> str:
         f'<div class="note">{escape(note)}</div></div>'
         for key, value, note, kind in tiles
     )
+
+
+def _rho_note(summary: dict[str, Any]) -> str:
+    rounds = (summary.get("topology") or {}).get("estimated_from")
+    return f"estimated from {rounds} rounds" if rounds else "second-largest |eigenvalue|"
 
 
 def _ladder(run: Run) -> str:
@@ -118,6 +123,9 @@ def _table(run: Run) -> str:
         columns = [(head, lambda f, key=key: human_score(f.get(key))) for head, key in keys.items()]
     columns += [
         ("sent", lambda f: human_bytes(f.get("bytes_total"))),
+        ("energy", lambda f: human_energy(f.get("joules_total"))),
+        ("lost", lambda f: f"{f['lost_total']:,}" if f.get("lost_total") else "–"),
+        ("late", lambda f: f"{f['late_total']:,}" if f.get("late_total") else "–"),
         ("virtual time", lambda f: human_time(f.get("virtual_s"))),
         ("wall time", lambda f: human_time(f.get("wall_s"))),
         ("steps/s", lambda f: f"{f['steps_per_s']:,.0f}" if f.get("steps_per_s") else "–"),

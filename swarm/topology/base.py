@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -18,10 +17,8 @@ from swarm.topology.graph import Floats, Graph, Ints
 
 MAX_LINKS = 5_000_000
 """Largest number of links a networkx generator is asked for (about 2 GiB while it is drawn)."""
-RECENT = 8
-"""Of how many rounds the graphs are kept where they never repeat."""
-
-T = TypeVar("T")
+WHOLE, RECENT = 64, 8
+"""Up to which period all graphs are kept, and of how many rounds beyond, or where they never repeat."""
 
 
 class Topology(ABC):
@@ -37,26 +34,14 @@ class Topology(ABC):
         """Which graph round ``round`` (counted from 1, as runs do) has: rounds of one phase have the same, ``graph(phase)``."""
         return round - 1 if self.period is None else (round - 1) % self.period
 
+    @property
+    def recurs(self) -> bool:
+        """Whether its graphs come back soon enough to be worth keeping."""
+        return self.period is not None and self.period <= WHOLE
+
     @abstractmethod
     def graph(self, round: int) -> Graph:
         """The graph of ``round`` (0, 1, …)."""
-
-
-class PerPhase(Generic[T]):
-    """What follows from a topology's graphs: kept for one period, or of the last ``RECENT`` phases if it has none."""
-
-    def __init__(self, topology: Topology) -> None:
-        self.topology = topology
-        self._found: dict[int, T] = {}
-
-    def get(self, round: int, make: Callable[[], T]) -> T:
-        """That of round ``round`` (counted from 1), made if it is not there."""
-        phase = self.topology.phase(round)
-        if phase not in self._found:
-            if self.topology.period is None and len(self._found) >= RECENT:
-                self._found.pop(next(iter(self._found)))  # the one made first
-            self._found[phase] = make()
-        return self._found[phase]
 
 
 class Static(Topology):

@@ -21,6 +21,9 @@ class File(Static):
     parallel edges merged, weights not used (mixing weights follow from ``mixing``; a warning says so). An edge list is
     ``directed`` if that says so, the other formats tell themselves. Directed graphs must be strongly connected.
 
+    ``length`` makes ``Graph.length_E`` of the edge attribute of that name, in its own unit; of an edge list it is the third
+    column, whatever the name. Every edge must then have one, a finite number ≥ 0; of parallel edges the shortest counts.
+
     Raises ``ConfigError`` on a missing, malformed or too large file (``max_mib``, ``max_nodes``, ``max_edges``), a
     different number of nodes, and a graph in pieces unless ``allow_disconnected``.
     """
@@ -31,6 +34,7 @@ class File(Static):
         path: str | None = None,
         format: Format = "auto",
         directed: bool = False,
+        length: str | None = None,
         allow_disconnected: bool = False,
         max_mib: float = 64.0,
         max_nodes: int = 1_000_000,
@@ -43,9 +47,9 @@ class File(Static):
                 raise ConfigError(key, cap, "must be above 0")
         if not path:
             raise ConfigError("path", path, "must name a graph file (an edge list, GraphML or node-link JSON)")
-        parsed = Parsed(max_nodes, max_edges, directed=directed)
+        parsed = Parsed(max_nodes, max_edges, directed=directed, length=length or None)
         try:
-            graph = _parse(_bytes(path, max_mib), path, format, parsed)
+            graph = _parse(read_capped(path, max_mib), path, format, parsed)
         except ValueError as error:
             raise ConfigError("path", path, f"cannot be read as a graph: {error}") from None
         if graph.n != devices:
@@ -55,7 +59,8 @@ class File(Static):
         super().__init__(warn_if_disconnected(graph) if allow_disconnected else _in_one_piece(graph, path))
 
 
-def _bytes(path: str, max_mib: float) -> bytes:
+def read_capped(path: str, max_mib: float) -> bytes:
+    """The bytes of a regular file of at most ``max_mib`` MiB; else a ``ConfigError`` about ``path``."""
     place, most = Path(path).expanduser(), int(max_mib * 2**20)
     try:
         if not place.is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx as nx
@@ -21,8 +21,14 @@ class Graph:
     """``n`` devices and the directed edges (src → dst) along which one sends to another.
 
     Edges are sorted by (dst, src), unique and without self loops, so device *i*'s inbox is one contiguous slice. An
-    undirected graph (``directed=False``) holds every link in both directions. ``pos_N2`` are layout positions where
-    the topology has natural ones. Build one with :meth:`from_edges` or :meth:`from_networkx`, which establish all this.
+    undirected graph (``directed=False``) holds every link in both directions. Build one with :meth:`from_edges` or
+    :meth:`from_networkx`, which establish all this. What only some topologies have:
+
+    - ``pos_N2``: positions, in the topology's own unit of length;
+    - ``weight_E``: what dst makes of what it gets from src where weights are part of the construction, above 0; the rest
+      of 1 stays on the device itself (``mixing=auto`` and ``topology`` use them);
+    - ``length_E``: how long each edge is, ≥ 0, in the unit of the positions or of the file; both ways alike where
+      undirected.
     """
 
     n: int
@@ -30,6 +36,8 @@ class Graph:
     dst_E: Ints
     directed: bool
     pos_N2: Floats | None = None
+    weight_E: Floats | None = None
+    length_E: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -38,6 +46,15 @@ class Graph:
             raise ValueError(f"src_E {self.src_E.shape} and dst_E {self.dst_E.shape} must be equally long vectors")
         if self.pos_N2 is not None and self.pos_N2.shape != (self.n, 2):
             raise ValueError(f"pos_N2 is {self.pos_N2.shape}, must be ({self.n}, 2)")
+        for name, value_E in (("weight_E", self.weight_E), ("length_E", self.length_E)):
+            if value_E is not None and value_E.shape != self.src_E.shape:
+                raise ValueError(f"{name} is {value_E.shape}, must be {self.src_E.shape}, one for each edge")
+        if self.weight_E is not None:
+            into_N = np.bincount(self.dst_E, weights=self.weight_E, minlength=self.n)
+            if not ((self.weight_E > 0).all() and (into_N < 1 + 1e-12).all()):
+                raise ValueError("weight_E must be above 0, and at most 1 in sum at each device")
+        if self.length_E is not None and not (np.isfinite(self.length_E) & (self.length_E >= 0)).all():
+            raise ValueError("length_E must be finite numbers of at least 0")
 
     @classmethod
     def from_edges(
@@ -46,10 +63,14 @@ class Graph:
         edges: npt.ArrayLike | Iterable[tuple[int, int]],
         directed: bool = False,
         pos_N2: Floats | None = None,
+        weight: Floats | None = None,
+        length: Floats | None = None,
     ) -> Graph:
         """The graph of ``edges`` (``[E, 2]`` pairs src, dst): self loops dropped, duplicates merged.
 
-        Undirected edges may come in either or both directions. Raises ``ValueError`` on an id outside ``0..n-1``.
+        Undirected edges may come in either or both directions. ``weight`` and ``length`` have one value a pair, which
+        holds both ways where undirected; of duplicates the first pair's count. Raises ``ValueError`` on an id outside
+        ``0..n-1`` and on values that :class:`Graph` does not allow.
         """
         pairs = edges if isinstance(edges, np.ndarray) else list(edges)  # type: ignore[arg-type]
         pairs_E2 = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
@@ -57,10 +78,21 @@ class Graph:
             raise ValueError(f"edge ends must lie in 0..{n - 1}, found {pairs_E2.min()}..{pairs_E2.max()}")
         src, dst = pairs_E2[:, 0], pairs_E2[:, 1]
         if not directed:
-            src, dst = np.concatenate([src, dst]), np.concatenate([dst, src])
-        links = src != dst
-        code = np.unique(dst[links] * n + src[links])  # one sort orders by (dst, src) and finds duplicates
-        return cls(n, code % n, code // n, directed, pos_N2)
+            src, dst = np.minimum(src, dst), np.maximum(src, dst)
+        link = np.flatnonzero(src != dst)
+        code = dst[link] * n + src[link]  # one sort orders by (dst, src) and finds duplicates
+        if weight is None and length is None:
+            code = np.sort(code if directed else np.concatenate([code, src[link] * n + dst[link]]))
+            code = code[np.diff(code, prepend=-1) > 0]  # np.unique takes ten times as long: it makes a hash table
+            return cls(n, code % n, code // n, directed, pos_N2)
+        code, row = np.unique(code, return_index=True)
+        row = link[row]
+        if not directed:
+            code = np.concatenate([code, code % n * n + code // n])
+            order = np.argsort(code)
+            code, row = code[order], np.concatenate([row, row])[order]
+        values = (None if value is None else np.asarray(value, np.float64)[row] for value in (weight, length))
+        return cls(n, code % n, code // n, directed, pos_N2, *values)
 
     @classmethod
     def empty(cls, n: int) -> Graph:
@@ -70,7 +102,10 @@ class Graph:
     @classmethod
     def from_networkx(cls, g: Any) -> Graph:
         """Any networkx graph. Nodes become 0, 1, … in the graph's own node order; parallel edges merge, weights are
-        not read (mixing weights follow from a rule), a ``pos`` attribute on every node becomes ``pos_N2``."""
+        not read (mixing weights follow from a rule), a ``pos`` attribute on every node becomes ``pos_N2``.
+
+        Lengths do not come along: a file's are read by ``topology=file``, and :meth:`measured` gives those of positions.
+        """
         index = {node: i for i, node in enumerate(g)}
         ends = np.fromiter((index[v] for edge in g.edges() for v in edge), np.int64, count=2 * g.number_of_edges())
         places = [place for _, place in g.nodes(data="pos")]
@@ -86,6 +121,12 @@ class Graph:
             nx.set_node_attributes(g, dict(enumerate(map(tuple, self.pos_N2.tolist()))), "pos")
         g.add_edges_from(self.links_E2.tolist())
         return g
+
+    def measured(self) -> Graph:
+        """The same graph with ``length_E``, the straight distances between the positions of its ends."""
+        if self.pos_N2 is None:
+            raise ValueError("lengths need positions")
+        return replace(self, length_E=np.linalg.norm(self.pos_N2[self.src_E] - self.pos_N2[self.dst_E], axis=1))
 
     @property
     def links_E2(self) -> Ints:

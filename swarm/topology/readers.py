@@ -16,21 +16,26 @@ from xml.parsers import expat
 
 import numpy as np
 
-from swarm.topology.graph import Graph
+from swarm.topology.graph import Graph, Ints
 
 Name = int | str
 
 
 @dataclass
 class Parsed:
-    """Nodes and edges under the file's own names, with caps on how many of each there may be."""
+    """Nodes and edges under the file's own names, with caps on how many of each there may be.
+
+    ``length`` names the attribute that is an edge's length; where it is given, every edge needs one.
+    """
 
     max_nodes: int
     max_edges: int
     directed: bool = False
-    weighted: bool = False
+    weighted: bool = False  # whether there are weights, which are not used
     index: dict[Name, int] = field(default_factory=dict)
     edges: list[tuple[int, int]] = field(default_factory=list)
+    length: str | None = None
+    lengths: list[float] = field(default_factory=list)
 
     def node(self, name: Name) -> int:
         """The number of node ``name``, a new one if it was not seen before."""
@@ -42,37 +47,53 @@ class Parsed:
             self.index[name] = len(self.index)
         return self.index[name]
 
-    def edge(self, source: Name, target: Name) -> None:
-        """One more edge between two nodes."""
+    def edge(self, source: Name, target: Name, length: Any = None) -> None:
+        """One more edge between two nodes, and its length if lengths are read."""
         if len(self.edges) >= self.max_edges:
             raise ValueError(f"more than max_edges={self.max_edges} edges")
+        if self.length is not None:
+            if length is None:
+                raise ValueError(f"the edge needs `{self.length}`, its length")
+            value = _finite(length, self.length)
+            if value < 0:
+                raise ValueError(f"{self.length} {str(length)[:40]!r} must be at least 0")
+            self.lengths.append(value)
         self.edges.append((self.node(source), self.node(target)))
 
     def graph(self) -> Graph:
-        """The graph with nodes in the order of their names: by value if all are whole numbers, else as text."""
+        """The graph with nodes in the order of their names; of parallel edges the shortest counts."""
+        ends_E2 = self.ranked()
+        if self.length is None:
+            return Graph.from_edges(len(self.index), ends_E2, directed=self.directed)
+        length_E = np.asarray(self.lengths, dtype=np.float64)
+        order_E = np.argsort(length_E, kind="stable")
+        return Graph.from_edges(len(self.index), ends_E2[order_E], directed=self.directed, length=length_E[order_E])
+
+    def ranked(self) -> Ints:
+        """``[E, 2]``: the edges, nodes numbered by name: by value if all are whole numbers, else as text."""
         if not self.index:
             raise ValueError("there is no node in it")
         numbers = all(isinstance(name, int) or re.fullmatch(r"-?[0-9]{1,18}", name) for name in self.index)
         ordered = sorted(self.index, key=lambda name: (int(name) if numbers else 0, str(name)))
         rank = np.empty(len(ordered), dtype=np.int64)
         rank[[self.index[name] for name in ordered]] = np.arange(len(ordered))
-        ends_E2 = rank[np.asarray(self.edges, dtype=np.int64).reshape(-1, 2)]
-        return Graph.from_edges(len(ordered), ends_E2, directed=self.directed)
+        return np.asarray(rank[np.asarray(self.edges, dtype=np.int64).reshape(-1, 2)])
 
 
 def read_edge_list(data: bytes, parsed: Parsed) -> None:
     """Lines ``source target [weight]``, split at blanks or commas; ``#`` and ``%`` start comments.
 
-    A first line such as ``source,target`` is a heading. A weight must be a finite number, and is not used.
+    A first line such as ``source,target`` is a heading. A weight must be a finite number, and is not used; where lengths are
+    read, it is one.
     """
     for number, row in _rows(data):
         try:
             if len(row) not in (2, 3):
                 raise ValueError(f"needs `source target [weight]`, found {len(row)} fields")
-            if len(row) == 3:
-                _check_weight(row[2])
+            if len(row) == 3 and parsed.length is None:
+                _finite(row[2], "weight")
                 parsed.weighted = True
-            parsed.edge(row[0], row[1])
+            parsed.edge(row[0], row[1], *row[2:])
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
 
@@ -80,23 +101,25 @@ def read_edge_list(data: bytes, parsed: Parsed) -> None:
 def _rows(data: bytes) -> Iterator[tuple[int, list[str]]]:
     headings = ({"source", "target"}, {"src", "dst"}, {"from", "to"})
     first = True
-    for number, line in enumerate(_text(data).splitlines(), 1):
+    for number, line in enumerate(text_of(data).splitlines(), 1):
         row = re.split(r"(?:^|\s)#|^\s*%", line, maxsplit=1)[0].replace(",", " ").split()
         if row and not (first and {name.lower() for name in row[:2]} in headings):
             yield number, row
         first = first and not row
 
 
-def _check_weight(text: Any) -> None:
+def _finite(text: Any, what: str) -> float:
     try:
-        finite = not isinstance(text, bool) and math.isfinite(float(text))
+        value = math.nan if isinstance(text, bool) else float(text)
     except (TypeError, ValueError, OverflowError):
-        finite = False
-    if not finite:
-        raise ValueError(f"weight {str(text)[:40]!r} must be a finite number")
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{what} {str(text)[:40]!r} must be a finite number")
+    return value
 
 
-def _text(data: bytes) -> str:
+def text_of(data: bytes) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark; a ``ValueError`` where it is none."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -118,7 +141,7 @@ def read_node_link(data: bytes, parsed: Parsed) -> None:
         return int(digits)
 
     try:
-        document = json.loads(_text(data), parse_constant=refuse, parse_int=whole)
+        document = json.loads(text_of(data), parse_constant=refuse, parse_int=whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -145,13 +168,13 @@ def _json_link(entry: Any, where: str, parsed: Parsed) -> None:
     for name in (source, target):
         if name not in parsed.index:
             raise ValueError(f"{where}: {str(name)[:40]!r} is not among `nodes`")
-    if "weight" in entry:
-        parsed.weighted = True
-        try:
-            _check_weight(entry["weight"])
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-    parsed.edge(source, target)
+    try:
+        if "weight" in entry and parsed.length != "weight":
+            _finite(entry["weight"], "weight")
+            parsed.weighted = True
+        parsed.edge(source, target, entry.get(parsed.length))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _field(entry: Any, key: str, where: str) -> Name:
@@ -173,10 +196,15 @@ class _GraphML:
         self.parsed, self.path = parsed, list[str]()
         self.declared: set[Name] = set()
         self.graphs = 0
+        self.length_keys: set[str] = set()  # ids of the <key>s that are the length: networkx has one for each type
+        self.ends: tuple[str, str] | None = None  # of the <edge> that is open
+        self.found: list[str] | None = None  # its length, as far as it has been read
+        self.inside = False  # whether the text being read is that length
 
     def read(self, data: bytes) -> None:
         parser = expat.ParserCreate()
         parser.StartElementHandler, parser.EndElementHandler = self.start, self.end
+        parser.CharacterDataHandler = self.characters
         parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = self.forbidden
         parser.ExternalEntityRefHandler = self.forbidden
         try:
@@ -204,7 +232,7 @@ class _GraphML:
         elif tag in ("hyperedge", "port"):
             raise ValueError(f"<{tag}> is not supported, only <node> and <edge>")
         elif tag == "key":
-            self.parsed.weighted |= found.get("attr.name") == "weight" and found.get("for") != "node"
+            self.start_key(found)
         elif tag == "node":
             name = self.need(found, "id", tag)
             if name in self.declared:
@@ -214,8 +242,24 @@ class _GraphML:
         elif tag == "edge":
             if found.get("directed", default := str(self.parsed.directed).lower()) != default:
                 raise ValueError("mixed directed and undirected edges are not supported")
-            self.parsed.edge(self.need(found, "source", tag), self.need(found, "target", tag))
+            self.ends, self.found = (self.need(found, "source", tag), self.need(found, "target", tag)), None
+        elif tag == "data" and self.path[-1] == "edge" and found.get("key") in self.length_keys:
+            self.inside, self.found = True, []
         self.path.append(tag)
+
+    def start_key(self, found: dict[str, str]) -> None:
+        if found.get("for") == "node":
+            return
+        if self.parsed.length is not None and found.get("attr.name") == self.parsed.length:
+            self.length_keys.add(found.get("id", ""))
+        else:
+            self.parsed.weighted |= found.get("attr.name") == "weight"
+
+    def characters(self, text: str) -> None:
+        if self.inside and self.found is not None:
+            self.found.append(text[:100])
+            if len(self.found) > 100:
+                raise ValueError(f"`{self.parsed.length}` is too long for a number")
 
     def start_graph(self, found: dict[str, str]) -> None:
         self.graphs += 1
@@ -227,7 +271,10 @@ class _GraphML:
         self.parsed.directed = default == "directed"
 
     def end(self, _: str) -> None:
-        self.path.pop()
+        tag, self.inside = self.path.pop(), False
+        if tag == "edge" and self.ends is not None:
+            self.parsed.edge(*self.ends, None if self.found is None else "".join(self.found))
+            self.ends = None
 
     def need(self, found: dict[str, str], key: str, tag: str) -> str:
         if self.path != ["graphml", "graph"] or not found.get(key):

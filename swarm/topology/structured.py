@@ -34,7 +34,7 @@ class Geometric(Static):
     """Devices scattered over the unit square, linked when nearer than ``radius``: radio contact.
 
     Without ``radius`` it is the one whose expected mean degree, borders included, is ``mean_degree``. Pieces are
-    redrawn, then joined by the shortest possible links.
+    redrawn, then joined by the shortest possible links. Edges have lengths, in sides of the square.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Geometric(Static):
             places = dict(enumerate(rng.random((devices, 2)).tolist()))
             return Graph.from_networkx(nx.random_geometric_graph(devices, reach, pos=places))
 
-        super().__init__(connected(draw, link_nearest, seed, allow_disconnected))
+        super().__init__(connected(draw, link_nearest, seed, allow_disconnected).measured())
 
     @staticmethod
     def _radius(mean_degree: float, devices: int) -> float:
@@ -71,7 +71,7 @@ class Clusters(Static):
 
     Heaps have their centres at random and a standard deviation of ``spread`` (side lengths of the square); device i
     belongs to heap i mod ``clusters``. A link stands if either end counts the other among its k nearest. Heaps
-    that stay apart are joined by the shortest possible links: bottlenecks, on purpose.
+    that stay apart are joined by the shortest possible links: bottlenecks, on purpose. Edges have lengths, in sides.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class Clusters(Static):
         pairs_E2 = np.stack([np.repeat(np.arange(devices), near_NK.shape[1]), near_NK.ravel()], axis=1)
         graph = Graph.from_edges(devices, pairs_E2, pos_N2=pos_N2)
         if allow_disconnected or graph.components() == 1:
-            super().__init__(warn_if_disconnected(graph))
+            super().__init__(warn_if_disconnected(graph).measured())
         else:
-            super().__init__(link_nearest(graph, rng))
+            super().__init__(link_nearest(graph, rng).measured())
 
 
 Heads = Literal["ring", "complete"]

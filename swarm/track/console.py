@@ -12,7 +12,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from swarm.track.base import Tracker
-from swarm.track.units import contraction_sentence, gap_sentence, human_bytes, human_score, human_time, score_name
+from swarm.track.units import (
+    contraction_sentence,
+    gap_sentence,
+    human_bytes,
+    human_energy,
+    human_score,
+    human_time,
+    score_name,
+)
 
 _LABEL = {"accuracy": "accuracy", "r2": "R²"}
 _LINE_EVERY_S = 10.0  # without a terminal: a line per tenth of the rounds, and one after this long without any
@@ -131,13 +139,16 @@ def summary_table(arms: dict[str, dict[str, Any]]) -> Table:
     label = "R²" if names == {"r2"} else "accuracy"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("arm", no_wrap=True, overflow="ellipsis", max_width=16)
-    for head in (f"{label}\nmean", "worst\ndecile", "consen-\nsus", "bytes\nsent", "virtual\ntime", "wall\ntime"):
+    fleet = any("joules_total" in arm for arm in arms.values())  # 80 columns have no room for both
+    heads = (f"{label}\nmean", "worst\ndecile", "consen-\nsus", "bytes\nsent", "virtual\ntime")
+    for head in (*heads, "energy" if fleet else "wall\ntime"):
         table.add_column(head, justify="right", no_wrap=True)
     for name, arm in arms.items():
         score = score_name(arm) or "accuracy"
         values = [human_score(arm.get(f"{score}_mean")), human_score(arm.get(f"{score}_p10")),
                   human_score(arm.get(f"consensus_{score}")), human_bytes(arm.get("bytes_total")),
-                  human_time(arm.get("virtual_s")), human_time(arm.get("wall_s"))]  # fmt: skip
+                  human_time(arm.get("virtual_s"))]  # fmt: skip
+        values.append(human_energy(arm.get("joules_total")) if fleet else human_time(arm.get("wall_s")))
         style = "red" if arm.get("diverged") else "bold" if name == "swarm" else ""
         table.add_row(escape(name), *values, style=style)
     return table

@@ -32,6 +32,18 @@ def human_time(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def human_energy(joules: float | None) -> str:
+    """``1536`` → ``1.54 kJ``; ``None`` or a non-finite number → ``–``."""
+    if joules is None or not math.isfinite(joules):
+        return "–"
+    value, units = float(joules), ["mJ", "J", "kJ", "MJ", "GJ", "TJ"]
+    value *= 1000
+    while abs(value) >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.3g} {units[0]}"
+
+
 def human_score(value: float | None, digits: int = 3) -> str:
     """An accuracy or R² with ``digits`` decimals; ``–`` when there is none."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
@@ -51,11 +63,20 @@ def rho_of(summary: dict[str, Any]) -> float | None:
     return (summary.get("topology") or {}).get("rho") if rho is None else rho
 
 
+def rho_name(summary: dict[str, Any]) -> str:
+    """``ρ``, with the number of rounds it was estimated from where the topology never repeats."""
+    rounds = (summary.get("topology") or {}).get("estimated_from")
+    return f"ρ, estimated from {rounds} rounds" if rounds else "ρ"
+
+
 def contraction_sentence(summary: dict[str, Any]) -> str | None:
     """One sentence on the measured contraction beside ρ; ``None`` for a run that did not measure it."""
     if "rate_measured" not in summary:
         return None
-    theory = f"theory (ρ) {human_score(rho_of(summary), 6)}"
+    theory = f"theory ({rho_name(summary)}) {human_score(rho_of(summary), 6)}"
+    drift = summary.get("mean_drift_share") or 0.0
+    if drift > 1e-9:  # not rounding
+        theory += f"; the mean drifted by {drift:.2g} of the starting distance"
     if summary["rate_measured"] is None:
         reason = summary.get("rate_measured_reason") or "no reason given"
         return f"Contraction per round: not measured ({reason}); {theory}."

@@ -14,9 +14,11 @@ import yaml
 
 from swarm import paths
 from swarm.build import option
+from swarm.rng import Keys
 from swarm.settings import Settings, sections
 from swarm.study import Study
-from tests.support import config, groups, options, records, run, simulation, trajectory
+from swarm.wire.base import Draw
+from tests.support import config, experiment, groups, options, records, run, simulation, trajectory
 
 ALL = [(group, name) for group in groups() for name in options(group)]
 USER_MODELS = Path(__file__).parents[1] / "models" / "user_models.py"
@@ -54,21 +56,42 @@ def _graph(folder: Path) -> Path:
     return file
 
 
+def _contacts(folder: Path) -> Path:
+    file = folder / "contacts.csv"
+    file.write_text("time,a,b\n0,ann,bob\n10,bob,cy\n70,ann,cy\n")
+    return file
+
+
+def _trace(folder: Path) -> Path:
+    file = folder / "trace.csv"
+    file.write_text("time,device,online\n0,3,0\n1,3,1\n1,4,0\n")
+    return file
+
+
 def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
     """What an option cannot run without: a size it is possible at, a file of its kind, data of its kind."""
     special = {
         ("topology", "hypercube"): lambda: ["devices=16"],
         ("topology", "social"): lambda: ["devices=34"],
         ("topology", "file"): lambda: ["devices=10", f"topology.path={_graph(tmp_path)}"],
+        ("topology", "contacts"): lambda: [f"topology.path={_contacts(tmp_path)}"],
         ("data", "idx"): lambda: [f"data.path={_idx_folder(tmp_path / 'idx')}"],
         ("data", "fashion_mnist"): lambda: ["data.limit=600"],
         ("data", "linear_regression"): lambda: ["partition=iid"],
         ("data", "markov"): lambda: ["partition=natural", "model=gru"],
         **{("model", name): lambda: ["data=markov", "partition=natural"] for name in ("gru", "mcsd", "transformer")},
         ("model", "custom"): lambda: [f"plugins=[{USER_MODELS}]", "model._target_=user_models.NormMLP"],
+        ("churn", "trace"): lambda: [f"churn.path={_trace(tmp_path)}"],
+        ("churn", "crash"): lambda: ["churn.at=1"],
+        ("clock", "speed"): lambda: ["fleet=uniform", "network.tick=0.0001"],
+        ("delay", "distance"): lambda: ["topology=geometric"],
         ("data", "table"): lambda: [f"data.path={_table(tmp_path)}"],
         ("partition", "natural"): lambda: ["data=gaussian"],
         ("protocol", "averaging"): lambda: ["init=independent"],
+        **{("protocol", name): lambda: ["init=common"] for name in ("fedadam", "diloco")},
+        ("protocol", "push_sum_averaging"): lambda: ["init=independent"],
+        ("protocol", "choco_gossip"): lambda: ["init=independent"],
+        ("protocol", "d2"): lambda: ["mixing=lazy"],
         ("tracker", "wandb"): lambda: ["tracker.mode=disabled"],
     }
     return special.get((group, name), list)()
@@ -114,8 +137,12 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "partition": {"devices"},
         "model": {"features", "outputs"},
         "optimizer": {"schedule"},
-        "compressor": {"layout"},
-        **{key: {"devices", "seed", "tick"} for key in ("churn", "outage", "clock", "delay")},
+        "compressor": {"layout", "number_bits"},
+        **{
+            key: {"devices", "seed", "tick", "degree_N", "compute_N", "longest_edge"}
+            for key in ("churn", "outage", "clock", "delay")
+        },
+        "fleet": {"devices", "seed"},
         "tracker": {"folder", "run", "config"},
     }.get(group, set())
     parameters = {p for p in inspect.signature(target).parameters if p not in ("args", "kwargs")}
@@ -210,6 +237,24 @@ def test_traffic_is_counted_by_link(name: str) -> None:
     assert last["messages_total"] == messages
     assert last["bytes_total"] == bytes
     assert last["lost_total"] == last["late_total"] == 0
+
+
+# --- compressors ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in options("compressor") if name != "none"])
+def test_compressors_work_row_by_row_and_save_what_they_say(name: str) -> None:
+    """A device's packet is the same in any company, its size a pure function of the width and below the payload's own; with
+    feedback, what is left out is kept for every device."""
+    e = experiment(f"compressor={name}", "devices=9")
+    assert e.compressor is not None
+    P = e.layout.width
+    v_nM = torch.as_tensor(np.random.default_rng(0).standard_normal((9, P)), dtype=e.dtype)
+    packets = e.compressor(v_nM, Draw(Keys(0, "contract"), np.arange(9), 3))
+    for some in ([0], [8, 3], [2, 4, 6]):
+        assert torch.equal(e.compressor(v_nM[some], Draw(Keys(0, "contract"), np.array(some), 3)), packets[some])
+    assert 0 < e.compressor.bits(P) == e.compressor.bits(P) < P * e.number_bits
+    assert e.carried == ({"error.1": (P,)} if e.compressor.feedback else {})
 
 
 # --- optimisers, schedules, partitions, models ---------------------------------------------------------------------------

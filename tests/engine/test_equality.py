@@ -15,7 +15,7 @@ PROTOCOLS = ["dpsgd", "dpsgd_published", "fedavg"]
 def _records(folder: Any) -> list[dict[str, Any]]:
     from swarm.track.jsonl import read_jsonl
 
-    return [{k: v for k, v in r.items() if k != "wall_s"} for r in read_jsonl(folder / "metrics.jsonl")]
+    return [{k: v for k, v in r.items() if not k.startswith("wall_s")} for r in read_jsonl(folder / "metrics.jsonl")]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

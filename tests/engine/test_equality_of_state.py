@@ -10,6 +10,7 @@ import pytest
 import swarm
 from tests.support import config, logged, prepared, rows, run, simulation
 
+PLUGINS = f"plugins=[{Path(__file__).parents[1] / 'theory' / 'parts.py'}]"
 CASES = {
     "adamw": ("optimizer=adamw", "optimizer.lr=0.01"),
     "nesterov, clipped": ("optimizer=momentum", "train.clip=0.5"),
@@ -17,24 +18,53 @@ CASES = {
     "some devices evaluated": ("evaluate.sample=4",),
     "float64": ("compute.dtype=float64",),
     "fedavg by samples": ("protocol=fedavg", "protocol.shares=samples"),
+    "fedavg of some": ("protocol=fedavg", "protocol.fraction=0.4"),
+    "fedprox": ("protocol=fedprox", "protocol.fraction=0.6"),
+    "scaffold": ("protocol=scaffold", "protocol.fraction=0.6"),
+    "fedadam": ("protocol=fedadam",),
+    "diloco": ("protocol=diloco",),
+    "diloco by gossip": ("protocol=diloco", "protocol.exchange=gossip"),
+    "gossip learning, rw": ("protocol=gossip_learning", "protocol.variant=rw", "topology=barabasi_albert"),
+    "gossip learning, mu": ("protocol=gossip_learning", "topology=one_peer_exponential"),
+    "gossip learning, um": ("protocol=gossip_learning", "protocol.variant=um", "topology=barabasi_albert"),
+    "relay_sgd": ("protocol=relay_sgd", "topology=barabasi_albert"),
+    "power_gossip": ("protocol=power_gossip", "topology=barabasi_albert"),
     "each its own start": ("init=independent", "topology=torus", "topology.periodic=false", "devices=12"),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
     "one-peer exponential": ("topology=one_peer_exponential", "protocol=dpsgd_published"),
     "warm-up and decay": ("schedule=wsd", "schedule.warmup=0.3", "schedule.decay=0.5", "optimizer=momentum"),
+    "gradient tracking, some asleep": ("protocol=gradient_tracking", "topology=ring", PLUGINS),
+    "D² under loss": ("protocol=d2", "mixing=lazy", "network.loss=0.2", "network.symmetric=true"),
+    "exact diffusion": ("protocol=exact_diffusion", "topology=star"),
+    "push-sum, lost and late": ("protocol=push_sum", "mixing=column", "network.loss=0.2", PLUGINS),
+    "choco, compressed": ("protocol=choco", "topology=ring", PLUGINS),
+    "choco on a complete graph": ("protocol=choco", "topology=complete"),
+    "updates, compressed": ("protocol=delta_sharing", "topology=complete", PLUGINS),
+    "quasi-global, some asleep": ("protocol=quasi_global", "topology=one_peer_exponential", "train.clip=1.0", PLUGINS),
 }  # fmt: skip
+ASLEEP = {"clock": {"_target_": "parts.SomeAwake", "share": 0.6}}
+TOPK = {"compressor": {"_target_": "parts.TopK", "count": 50, "feedback": True}}
+SECTIONS = {
+    "gradient tracking, some asleep": ASLEEP,
+    "quasi-global, some asleep": ASLEEP,
+    "push-sum, lost and late": {"topology": {"_target_": "parts.OneWay"}, "delay": {"_target_": "parts.SlowMail"}},
+    "choco, compressed": {"compressor": {**TOPK["compressor"], "feedback": False}},
+    "updates, compressed": TOPK,
+}
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, case: str) -> None:
     common = ("devices=11", "engine.block=2", "rounds=5", *CASES[case])
-    one = run(tmp_path / "one", *common)
+    sections = SECTIONS.get(case, {})
+    one = run(tmp_path / "one", *common, **sections)
     hashed = one["arms"]["swarm"]["params_sha256"]
     for shards in (2, 5):
-        many = run(tmp_path / f"{shards}", *common, f"engine.shards={shards}")
+        many = run(tmp_path / f"{shards}", *common, f"engine.shards={shards}", **sections)
         assert many["arms"]["swarm"]["params_sha256"] == hashed
         assert logged(tmp_path / f"{shards}") == logged(tmp_path / "one")
     for cut in (1, 2):
-        run(tmp_path / f"cut{cut}", *common, f"rounds={cut}", "horizon=5")
+        run(tmp_path / f"cut{cut}", *common, f"rounds={cut}", "horizon=5", **sections)
         resumed = swarm.resume(tmp_path / f"cut{cut}", {"rounds": 5, "engine.shards": 3}).summary
         assert resumed["arms"]["swarm"]["params_sha256"] == hashed
         assert logged(tmp_path / f"cut{cut}") == logged(tmp_path / "one")

@@ -30,7 +30,7 @@ def _outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
     arms = json.loads((folder / "summary.json").read_text())["arms"]
     records = read_jsonl(folder / "metrics.jsonl")
     return {n: a["params_sha256"] for n, a in arms.items()}, [
-        {k: v for k, v in r.items() if k != "wall_s"} for r in records
+        {k: v for k, v in r.items() if not k.startswith("wall_s")} for r in records
     ]
 
 

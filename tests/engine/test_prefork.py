@@ -192,6 +192,18 @@ def test_the_end_of_the_block_ends_everything(script: Script) -> None:
     assert gone(pid)
 
 
+def test_a_block_that_fails_ends_even_what_nobody_knows_of(script: Script) -> None:
+    """Such as a Ray that did not get so far as to be shut down. Not the driver, which may have a file open there, too."""
+    with pytest.raises(ValueError, match="oh"), ForkServer(("json",), late=()) as made:  # noqa: PT012
+        with (made.folder / "log").open("w") as log:
+            stray = subprocess.Popen(["sleep", "60"], stdout=log, start_new_session=True)
+            held = (made.folder / "held").open("w")
+        raise ValueError("oh")
+    held.close()
+    assert stray.wait(SECONDS) == -signal.SIGKILL
+    assert not made.folder.exists()
+
+
 def test_the_death_of_the_server_takes_its_workers_and_is_noticed(script: Script) -> None:
     with ForkServer(("colorsys",), late=()) as server:
         client, worker = sleeper(server, script)

@@ -12,12 +12,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import swarm
 from swarm.cli import main
+from swarm.engine.ray import cluster
 from swarm.engine.ray.placement import place
 from swarm.engine.ray.turns import spans
 from swarm.errors import ConfigError
@@ -168,6 +170,73 @@ def test_an_address_that_does_not_answer() -> None:
         with pytest.raises(ConfigError, match=r"engine\.address=.* does not answer") as found:
             prepared("engine=ray", f"engine.address={address}")
     assert found.value.exit_code == 2
+
+
+def test_no_cluster_to_join_is_refused_before_the_start(tmp_path: Path) -> None:
+    start = time.monotonic()
+    command = [sys.executable, str(ROOT / "run_swarm.py"), "engine=ray", "engine.address=auto"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    done = subprocess.run(
+        [*command, f"hydra.run.dir={tmp_path / 'run'}"],
+        env={**environment, "RAY_ADDRESS": "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: engine.address=auto: must be a running Ray cluster of yours")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    assert time.monotonic() - start < DEADLINE
+
+
+def test_other_versions_of_ray_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mismatched(*_: object) -> None:
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.55.0\n    Python: 3.12.1\n")
+
+    monkeypatch.setattr(cluster, "_init", mismatched)
+    monkeypatch.setattr(cluster.Cluster, "_import", lambda *_: SimpleNamespace(shutdown=lambda: None))
+    with pytest.raises(ConfigError, match=r"^engine\.address=auto: must have our versions .* Ray: 2\.55\.0 [^\n]*$"):
+        cluster.Cluster("auto", 1, True, False, 1 << 27).__enter__()
+
+
+def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen …")
+
+    monkeypatch.setattr(cluster, "_init", late)
+    monkeypatch.setattr(cluster, "_require_set_up", lambda: None)
+    monkeypatch.setattr(cluster.Cluster, "_import", lambda *_: SimpleNamespace(shutdown=lambda: None))
+    with pytest.raises(cluster.ClusterError, match=r"^Ray did not start: The current node timed out [^\n]*$"):
+        cluster.Cluster(None, 1, False, False, 1 << 27).__enter__()
+
+
+def test_a_ray_that_dies_ends_the_run_with_one_sentence(tmp_path: Path, short: Path) -> None:
+    """Its process that starts workers, that is; without our looking, it would take the driver along without a word."""
+    command = [sys.executable, str(ROOT / "run_swarm.py"), *LONG, f"hydra.run.dir={tmp_path / 'run'}"]
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            command, env={**os.environ, "TMPDIR": str(short)}, stdout=subprocess.DEVNULL, stderr=file
+        )
+    try:
+        end = time.monotonic() + DEADLINE
+        while not list((tmp_path / "run").glob("checkpoints/swarm/*.json")):
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in _descendants(process.pid)}
+        (raylet,) = (pid for pid, name in names.items() if name == "raylet")
+        os.kill(raylet, signal.SIGKILL)
+        assert process.wait(DEADLINE) == 1
+        assert f"error: Ray's own process (raylet, {raylet}) has died" in said.read_text()
+        assert "Traceback" not in said.read_text()
+        while (_alive(set(names)) or _folders(short)) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not _alive(set(names))
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_ray_that_was_imported_too_early_is_refused_at_once(tmp_path: Path) -> None:

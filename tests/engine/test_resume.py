@@ -19,7 +19,7 @@ Small = Callable[..., dict[str, Any]]
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in r.items() if k != "wall_s"} for r in read_jsonl(folder / "metrics.jsonl")]
+    return [{k: v for k, v in r.items() if not k.startswith("wall_s")} for r in read_jsonl(folder / "metrics.jsonl")]
 
 
 def _cut(folder: Path, after: int) -> None:

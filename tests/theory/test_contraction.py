@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.mixing import second_eigenvalue
+from swarm.mixing import second_eigenvalue, weights
 from tests.support import logged, prepared, run, simulation, trajectory
 
 AVERAGING = (
@@ -127,3 +127,25 @@ def test_one_peer_exponential_reaches_the_exact_mean(devices: int) -> None:
 
 def test_one_peer_exponential_misses_the_mean_of_six() -> None:
     assert np.abs(_product(6, 3) - 1 / 6).max() == pytest.approx(0.083, abs=5e-4)
+
+
+@pytest.mark.parametrize("topology", ["random_matching", "epidemic", "waypoint topology.radius=400", "base_graph"])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_changing_graphs_mix_every_round_with_its_own_matrix(topology: str, shards: int) -> None:
+    """x_T = W_T … W_1 x_0 over more rounds than are kept, however the swarm is cut; and again from the middle."""
+    extra = ("engine.block=4", f"engine.shards={shards}", "rounds=20", "devices=13")
+    with simulation(prepared(*AVERAGING, *f"topology={topology}".split(), *extra)) as running:
+        start = running.engine.snapshot()
+        x_NP = start["x"].numpy().copy()
+        for round in range(1, 21):
+            x_NP = weights(running.experiment.topology.graph(round - 1)).matrix @ x_NP
+            if round == 10:
+                middle = x_NP.copy()
+        for _ in running.engine.advance(20):
+            pass
+        end = running.engine.snapshot()["x"].numpy().copy()
+        np.testing.assert_allclose(end, x_NP, rtol=0, atol=1e-14)
+        running.engine.restore({**start, "x": torch.as_tensor(middle)}, 10)  # graphs of long ago are wanted again
+        for _ in running.engine.advance(20):
+            pass
+        np.testing.assert_allclose(running.engine.snapshot()["x"].numpy(), x_NP, rtol=0, atol=1e-14)

@@ -97,3 +97,38 @@ def test_a_hundred_thousand_devices() -> None:
     graph = Graph.from_edges(n, np.concatenate([(ring * hop) % n for hop in (1, 3, 7)]))
     assert graph.degree_in.tolist() == [6] * n
     assert graph.components() == 1
+
+
+def test_values_follow_their_edges() -> None:
+    """Sorted with them, the same both ways where undirected; of duplicates the first pair's."""
+    pairs, value = [(3, 1), (2, 2), (1, 0), (1, 3), (0, 2)], np.array([3.0, 9.0, 1.0, 7.0, 2.0])
+    graph = Graph.from_edges(4, pairs, length=value)
+    plain = Graph.from_edges(4, pairs)
+    np.testing.assert_array_equal(graph.src_E, plain.src_E)
+    np.testing.assert_array_equal(graph.dst_E, plain.dst_E)
+    assert graph.length_E is not None
+    found = zip(graph.src_E.tolist(), graph.dst_E.tolist(), graph.length_E, strict=True)
+    assert {(a, b, length) for a, b, length in found} == {
+        (a, b, x) for i, j, x in [(1, 3, 3.0), (0, 1, 1.0), (0, 2, 2.0)] for a, b in [(i, j), (j, i)]
+    }
+    directed = Graph.from_edges(4, pairs, directed=True, weight=value / 20)
+    assert directed.links_E2.tolist() == [[1, 0], [3, 1], [0, 2], [1, 3]]
+    assert directed.weight_E is not None
+    np.testing.assert_allclose(directed.weight_E, np.array([1, 3, 2, 7]) / 20)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"weight_E": np.array([0.5])}, "weight_E is"),
+        ({"weight_E": np.array([0.6, 0.6, 0.5])}, "at most 1 in sum"),
+        ({"weight_E": np.array([0.5, 0.0, 0.5])}, "weight_E must be above 0"),
+        ({"weight_E": np.array([0.5, np.nan, 0.5])}, "weight_E must be above 0"),
+        ({"length_E": np.array([0.5])}, "length_E is"),
+        ({"length_E": np.array([0.5, -1.0, 1.0])}, "length_E must be finite"),
+        ({"length_E": np.array([0.5, np.inf, 1.0])}, "length_E must be finite"),
+    ],
+)
+def test_values_that_cannot_be(values: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Graph(3, np.array([1, 2, 0]), np.array([0, 0, 1]), True, **values)

@@ -232,3 +232,77 @@ def test_junk_is_refused_or_read_but_never_crashes(
     path.write_bytes(junk)
     with _quiet(), contextlib.suppress(ConfigError):
         File(2, str(path))
+
+
+# --- lengths
+
+
+def test_lengths_of_every_format(tmp_path: Path) -> None:
+    """Read alike, both ways where undirected, the shortest of parallel edges, and not among the weights."""
+    theirs = nx.Graph()
+    theirs.add_edge("b", "a", dist=2.5, weight=7)
+    theirs.add_edge("b", "c", dist=0, weight=7)
+    nx.write_graphml(theirs, tmp_path / "a.graphml")
+    (tmp_path / "b.json").write_text(json.dumps(nx.node_link_data(theirs, edges="edges")))
+    (tmp_path / "c.txt").write_text("b a 2.5\na b 9\nb c 0.0\n")
+    for path in sorted(tmp_path.iterdir()):
+        with _quiet():
+            graph = File(3, str(path), length="dist").graph(0)
+            assert File(3, str(path)).graph(0).length_E is None
+        assert graph.links_E2.tolist() == [[0, 1], [1, 2]], path
+        assert graph.length_E is not None
+        found = dict(zip(zip(graph.src_E.tolist(), graph.dst_E.tolist(), strict=True), graph.length_E, strict=True))
+        assert found == {(0, 1): 2.5, (1, 0): 2.5, (1, 2): 0.0, (2, 1): 0.0}, path
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the third column is a length, not a weight that goes unused
+        File(3, str(tmp_path / "c.txt"), length="dist")
+
+
+def test_lengths_of_directed_edges_are_their_own(tmp_path: Path) -> None:
+    graph = File(2, write(tmp_path, "g", "x y 1\ny x 4\n"), directed=True, length="m").graph(0)
+    assert graph.length_E is not None
+    assert list(zip(graph.src_E, graph.dst_E, graph.length_E, strict=True)) == [(1, 0, 4.0), (0, 1, 1.0)]
+
+
+KEY = '<key id="d" for="edge" attr.name="dist"/>'
+WITHOUT_LENGTH: dict[str, tuple[str, str, str]] = {
+    "edge list": ("g.txt", "0 1 3\n1 2\n", "line 2: the edge needs `dist`, its length"),
+    "edge list, nan": ("g.txt", "0 1 nan\n", "line 1: dist 'nan' must be a finite number"),
+    "edge list, negative": ("g.txt", "0 1 -1\n", "line 1: dist '-1' must be at least 0"),
+    "json": (
+        "g.json",
+        '{"nodes": [{"id": 0}], "links": [{"source": 0, "target": 0}]}',
+        r"links\[0\]: the edge needs `dist`",
+    ),
+    "json, text": (
+        "g.json",
+        '{"nodes": [{"id": 0}], "links": [{"source": 0, "target": 0, "dist": [1]}]}',
+        r"links\[0\]: dist '\[1\]' must be a finite number",
+    ),
+    "graphml": ("g.graphml", KEY + '<edge source="a" target="b"/>', "the edge needs `dist`"),
+    "graphml, other key": (
+        "g.graphml",
+        KEY + '<edge source="a" target="b"><data key="x">1</data></edge>',
+        "the edge needs `dist`",
+    ),
+    "graphml, text": (
+        "g.graphml",
+        KEY + '<edge source="a" target="b"><data key="d">far</data></edge>',
+        "dist 'far' must be",
+    ),
+    "graphml, long": (
+        "g.graphml",
+        KEY + f'<edge source="a" target="b"><data key="d">{"1&#10;" * 5000}</data></edge>',
+        "`dist` is too long for a number",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_LENGTH)
+def test_edges_without_a_usable_length(tmp_path: Path, name: str) -> None:
+    file, content, message = WITHOUT_LENGTH[name]
+    if file.endswith("graphml"):
+        key, body = content[: len(KEY)], content[len(KEY) :]
+        content = graphml(NODES + body).replace("<graph id", key + "<graph id")
+    with pytest.raises(ConfigError, match="^path=.*cannot be read as a graph: .*" + message), _quiet():
+        File(2, write(tmp_path, file, content), length="dist")

@@ -123,3 +123,19 @@ def test_symmetric_rules_refuse_directed_graphs(rule: str) -> None:
 def test_unknown_rule() -> None:
     with pytest.raises(ConfigError, match="mixing=fast: must be one of auto, metropolis, uniform, lazy"):
         weights(Ring(5).graph(0), "fast")
+
+
+def test_a_topology_brings_its_own_weights() -> None:
+    """``auto`` and ``topology`` use them as they are, the rest on the diagonal; other rules do not look at them."""
+    graph = Graph.from_edges(3, [(0, 1), (1, 2)], weight=np.array([0.7, 0.25]))
+    expected = np.array([[0.3, 0.7, 0], [0.7, 0.05, 0.25], [0, 0.25, 0.75]])
+    for rule in ("auto", "topology"):
+        np.testing.assert_allclose(dense(graph, rule), expected, atol=1e-15)
+        assert weights(graph, rule).conserves == "both"
+    for rule in ("metropolis", "lazy", "max_degree", "uniform", "column"):
+        np.testing.assert_array_equal(dense(graph, rule), dense(Graph.from_edges(3, [(0, 1), (1, 2)]), rule))
+    one_way = Graph.from_edges(2, [(0, 1)], directed=True, weight=np.array([0.25]))
+    np.testing.assert_allclose(dense(one_way, "auto"), [[1, 0], [0.25, 0.75]])  # the receiver's weight
+    assert weights(one_way).conserves == "row"
+    with pytest.raises(ConfigError, match=r"^mixing=topology: needs a topology with weights of its own"):
+        weights(Ring(5).graph(0), "topology")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from swarm.topology.base import RECENT, PerPhase, Topology
+from swarm.exchange import Exchanges
+from swarm.network.base import Network
+from swarm.protocol.dpsgd import TrainThenAverage
+from swarm.topology.base import RECENT, Topology
 from swarm.topology.exponential import OnePeerExponential
 from swarm.topology.graph import Graph
 from swarm.topology.regular import Ring
@@ -14,7 +15,7 @@ class Endless(Topology):
     period = None
 
     def graph(self, round: int) -> Graph:
-        return Graph.from_edges(10, [(round % 9, 9)])
+        return Graph.from_edges(16, [(round % 9, 9)])
 
 
 def test_phases_count_from_the_first_round() -> None:
@@ -24,15 +25,10 @@ def test_phases_count_from_the_first_round() -> None:
 
 
 def test_a_period_is_kept_whole_and_of_endless_ones_only_the_last() -> None:
-    for topology, kept, made in ((OnePeerExponential(2**12), 12, 12), (Endless(), RECENT, 30)):
-        found = PerPhase[int](topology)
-        calls: list[int] = []
-        for round in [*range(1, 31), 30, 29]:
-            assert found.get(round, partial(_note, calls, round)) == topology.phase(round) + 1
-        assert len(found._found) == kept
-        assert calls == list(range(1, made + 1))
-
-
-def _note(calls: list[int], round: int) -> int:
-    calls.append(round)
-    return round
+    for topology, kept in ((OnePeerExponential(16), 4), (Endless(), RECENT)):
+        exchanges = Exchanges(topology, "auto", TrainThenAverage(), Network(16, 0), compressed=False, devices=16)
+        first = {round: exchanges.mixing(round) for round in range(1, 5)}
+        for round in range(1, 200):
+            exchanges.of("mix", round)
+        assert len(exchanges._kept) <= 6 * max(kept, RECENT)  # what each round needs
+        assert all((exchanges.mixing(round) is first[round]) == topology.recurs for round in first)

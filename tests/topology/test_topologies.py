@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,9 @@ import yaml
 from swarm.errors import ConfigError
 from swarm.mixing import weights
 from swarm.topology.base import Topology, link_at_random, link_nearest
+from swarm.topology.base_graph import BaseGraph
 from swarm.topology.exponential import Exponential, OnePeerExponential
+from swarm.topology.gossip import Epidemic, RandomMatching
 from swarm.topology.graph import Graph
 from swarm.topology.random import BarabasiAlbert, ErdosRenyi, RandomRegular, SmallWorld
 from swarm.topology.regular import Complete, Hypercube, Isolated, Ring, Star, Torus
@@ -26,9 +29,10 @@ from swarm.topology.structured import Clusters, Geometric, Hierarchy
 
 CONF = Path(__file__).parents[2] / "conf" / "topology"
 REGULAR = ["none", "ring", "torus", "star", "complete", "hypercube", "exponential", "one_peer_exponential", "hierarchy"]
+CHANGING = ["base_graph", "random_matching", "epidemic", "waypoint"]
 RANDOM = ["erdos_renyi", "small_world", "barabasi_albert", "random_regular", "geometric", "clusters"]
 SIZED = REGULAR + RANDOM
-NAMES = [*SIZED, "social", "file"]
+NAMES = [*SIZED, *CHANGING, "social", "file", "contacts"]
 
 
 def make(name: str, devices: int, seed: int = 0, **options: Any) -> Topology:
@@ -87,6 +91,67 @@ def test_graphs_are_valid_and_connected(name: str, devices: int) -> None:
         assert len(graph.src_E) == 0
     elif name != "one_peer_exponential":
         assert topology.graph(0).components(strong=True) == 1
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3, 10, 37, 100])
+@pytest.mark.parametrize("name", CHANGING)
+def test_changing_graphs_are_valid_and_pure(name: str, devices: int) -> None:
+    """Valid in every round, the same in whatever order rounds are asked for, another with another seed."""
+    options: dict[str, Any] = {"s": 1} if name == "epidemic" and devices < 5 else {}
+    topology, again = make(name, devices, **options), make(name, devices, **options)
+    found = [topology.graph(round) for round in range(12)]
+    for round in (11, 0, 5, 3, 5, 11):
+        check(found[round], devices)
+        assert same(again.graph(round), found[round])
+        assert weights(found[round]).conserves == "both"
+    assert (topology.period is None) == (name != "base_graph")
+    if devices == 100:
+        assert not same(found[0], found[1])
+        assert all(found[0].directed == graph.directed == (name == "epidemic") for graph in found)
+        assert same(found[0], make(name, devices, seed=1).graph(0)) == (name == "base_graph")
+
+
+@pytest.mark.parametrize("devices", [2, 7, 100])
+def test_matchings_pair_everybody_once(devices: int) -> None:
+    topology = RandomMatching(devices, 0)
+    for round in range(20):
+        graph = topology.graph(round)
+        assert sorted(graph.degree_in.tolist()) == [0] * (devices % 2) + [1] * (devices // 2 * 2)
+
+
+@pytest.mark.parametrize(("devices", "s"), [(2, 1), (9, 3), (100, 7), (6, 5)])
+def test_epidemic_senders_and_receivers(devices: int, s: int) -> None:
+    """Everybody sends to exactly s others; oracle: everybody also hears from s; local: as it comes."""
+    oracle, local = Epidemic(devices, 0, s=s), Epidemic(devices, 0, s=s, variant="local")
+    uneven = False
+    for round in range(20):
+        assert set(oracle.graph(round).degree_out.tolist()) == set(oracle.graph(round).degree_in.tolist()) == {s}
+        graph = local.graph(round)
+        check(graph, devices)
+        assert set(graph.degree_out.tolist()) == {s}
+        uneven = uneven or weights(graph).conserves == "row"
+    assert uneven == (s < devices - 1)
+
+
+def test_ten_thousand_partners_are_quick() -> None:
+    """Below 20 ms a round; the fastest of several, since other work may be going on."""
+    for topology in (RandomMatching(10_000, 0), Epidemic(10_000, 0), Epidemic(10_000, 0, variant="local")):
+        seconds = []
+        for round in range(15):
+            start = time.process_time()
+            graph = topology.graph(round)
+            seconds.append(time.process_time() - start)
+        check(graph, 10_000)
+        assert min(seconds) < 0.02
+
+
+def test_placed_topologies_know_how_long_their_edges_are() -> None:
+    for graph in (Geometric(60, 4).graph(0), Clusters(60, 4).graph(0), Clusters(60, 4, spread=0.001).graph(0)):
+        assert graph.pos_N2 is not None
+        assert graph.length_E is not None
+        for src, dst, length in zip(graph.src_E, graph.dst_E, graph.length_E, strict=True):
+            assert length == pytest.approx(np.hypot(*(graph.pos_N2[src] - graph.pos_N2[dst])))
+    assert Ring(5).graph(0).length_E is None
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 5])
@@ -315,6 +380,13 @@ REFUSALS: list[tuple[Callable[[], Topology], str]] = [
     (lambda: Hierarchy(10, groups=11), "groups=11: .*between 1 and devices=10"),
     (lambda: Hierarchy(10, heads="tree"), "heads=tree: must be one of ring, complete"),  # type: ignore[arg-type]
     (lambda: Hierarchy(10, members="tree"), "members=tree: must be one of star, complete"),  # type: ignore[arg-type]
+    (lambda: BaseGraph(10, 0), "k=0: must lie between 1 and devices - 1 = 9"),
+    (lambda: BaseGraph(10, 10), "k=10: must lie between 1 and devices - 1 = 9"),
+    (lambda: BaseGraph(100_000, 50_000), "k=50000: would make about"),
+    (lambda: Epidemic(10, 0, s=10), "s=10: must lie between 1 and devices - 1 = 9"),
+    (lambda: Epidemic(10, 0, s=0), "s=0: must lie between 1"),
+    (lambda: Epidemic(10, 0, variant="push"), "variant=push: must be one of oracle, local"),  # type: ignore[arg-type]
+    (lambda: RandomMatching(0, 0), "devices=0: must be at least 1"),
     (lambda: Social(10, "facebook"), "graph=facebook: must be one of karate_club"),  # type: ignore[arg-type]
 ]
 

@@ -69,8 +69,8 @@ class ForkServer:
     """A process that has imported ``preload`` and forks workers on request, for as long as the ``with`` block lasts.
 
     Its ``folder`` (a socket and the executable; a Ray's temporary folder has its place here, too) is private to the user.
-    It ends with this process, however that ends, and its workers and the folder with it; if this process is killed, so is
-    who has a file open in the folder.
+    It ends with this process, however that ends, and its workers and the folder with it; if this process is killed, or the
+    block ends with an exception, so is who has a file open in the folder.
 
     ``preload`` is imported at once; ``late`` when the first worker of a job asks, with that worker's environment, which
     Ray reads when it is imported. ``without`` are modules that workers shall not find. ``seconds`` bounds the start.
@@ -178,15 +178,17 @@ class ForkServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self._end(in_order=kind is None)
 
-    def _end(self) -> None:
+    def _end(self, in_order: bool = True) -> None:
+        """Not in order: a Ray that failed to start may have left processes that nobody knows any more."""
         process, self.process = self.process, None
         if process is not None:
             assert process.stdin is not None
             assert process.stdout is not None
-            with suppress(OSError):  # it is dead already
-                process.stdin.write(b".")  # farewell
+            if in_order:
+                with suppress(OSError):  # it is dead already
+                    process.stdin.write(b".")  # farewell
             process.stdin.close()
             try:
                 process.wait(_END_SECONDS)

@@ -183,7 +183,7 @@ class Server:
         for worker in self.workers.values():
             os.waitpid(worker.pid, 0)
         until = time.monotonic() + GRACE_SECONDS
-        while not self.farewell and (left := users(folder)) and time.monotonic() < until:
+        while not self.farewell and (left := set(users(folder)) - {self.driver}) and time.monotonic() < until:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

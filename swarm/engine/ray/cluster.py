@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import resource
 import secrets
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,6 +20,7 @@ from types import ModuleType
 from typing import Any, Self
 
 from swarm.engine.prefork import LONGEST_SOCKET, ForkServer, PreforkError, available
+from swarm.engine.ray.quiet import quiet
 from swarm.errors import ConfigError, SwarmError
 
 OLDEST = (2, 55)
@@ -36,6 +40,7 @@ SETTINGS = {
     "RAY_DISABLE_CUSTOM_ARROW_JSON_OPTIONS_SERIALIZATION": "1",  # or every worker imports pyarrow
     "RAY_DISABLE_CUSTOM_ARROW_DATA_SERIALIZATION": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_health_check_failure_threshold": "100",  # a busy machine's only node is not given up: the driver would go with it
     "OMP_NUM_THREADS": "1",
 }
 
@@ -57,6 +62,7 @@ class Cluster:
         self.why_not: str | None = None if self.prefork else "the cluster's own workers" if address else "prefork=false"
         self.server: ForkServer | None = None
         self.ray: Any = None
+        self.raylet: Any = None  # the process that starts workers, if it is ours
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -72,9 +78,14 @@ class Cluster:
         self._stack.close()
 
     def check(self) -> None:
-        """Raises :class:`PreforkError` if no worker can be started any more."""
+        """Raises :class:`PreforkError` or :class:`ClusterError` if no worker can be started any more."""
         if self.server is not None:
             self.server.check()
+        if self.raylet is not None and self.raylet.poll() is not None:
+            raise ClusterError(
+                f"Ray's own process (raylet, {self.raylet.pid}) has died with status {self.raylet.returncode}; "
+                "the run can go on from its last checkpoint with resume="
+            )
 
     def _start(self, stack: ExitStack) -> None:
         stack.enter_context(_environment({**SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}))
@@ -95,7 +106,10 @@ class Cluster:
         with ExitStack() as starting:
             if self.server is not None:
                 starting.enter_context(self.server.as_python())
-            found = _init(ray, arguments)
+            found = _begun(ray, arguments)
+        with suppress(ImportError, AttributeError, LookupError):
+            node: Any = importlib.import_module("ray._private.worker")._global_node
+            self.raylet = node.all_processes["raylet"][0].process
         if found["node_ip_address"] != LOOPBACK:
             raise ClusterError(f"Ray listens on {found['node_ip_address']} instead of {LOOPBACK}")
 
@@ -120,14 +134,8 @@ class Cluster:
         stack.callback(ray.shutdown)
         try:
             _init(ray, {"address": address})
-        except ConnectionError as error:
-            raise no_answer(address, str(error)) from None
-        except RuntimeError as error:
-            if "ersion mismatch" not in str(error):
-                raise
-            raise ConfigError(
-                "/engine.address", address, f"has other versions: {' '.join(str(error).split())}"
-            ) from None
+        except Exception as error:
+            raise _refusal(address, _line(error)) from error
 
     def _import(self, stack: ExitStack) -> ModuleType:
         import ray
@@ -135,6 +143,7 @@ class Cluster:
         self.ray = ray
         if ray.is_initialized():
             raise ClusterError("this process uses Ray for something else already; call ray.shutdown() first")
+        stack.enter_context(quiet())
         with suppress(ImportError, AttributeError):  # an earlier run's token is remembered
             from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
@@ -168,23 +177,57 @@ def require_ray() -> None:
         raise ConfigError("/engine", "ray", f"needs ray {oldest} or newer; {version} is installed")
 
 
+# A process of its own: Ray reads its settings when it is imported, and whether there is a cluster is asked before that.
+_PROBE = """
+import signal, sys
+import ray
+signal.alarm(int(sys.argv[2]))
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level="CRITICAL")
+except Exception as error:
+    print(" ".join(str(error).split()))
+    sys.exit(1)
+"""
+
+
 def require_answer(address: str) -> None:
-    """Raises :class:`ConfigError` unless something listens at ``HOST:PORT``; ``auto`` is Ray's to find."""
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise no_answer(address, str(error)) from None
+    """Raises :class:`ConfigError` unless there is a cluster that lets us in: at ``HOST:PORT``, or where ``auto`` finds it."""
+    where = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+    host, _, port = where.rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        except OSError as error:
+            raise _refusal(address, _line(error)) from None
+    command = [sys.executable, "-c", _PROBE, address, f"{CONNECT_SECONDS:.0f}"]
+    asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    if asked.returncode:
+        raise _refusal(address, asked.stdout.strip() or f"within {CONNECT_SECONDS:.0f} s")
 
 
-def no_answer(address: str, why: str) -> ConfigError:
-    """The one sentence about a cluster that cannot be reached."""
-    said = " ".join(why.split())[:200]
-    return ConfigError(
-        "/engine.address", address, f"must be a running Ray cluster of yours, but it does not answer ({said})"
-    )
+def _refusal(address: str, why: str) -> ConfigError:
+    """The one sentence about a cluster that cannot be used."""
+    if "ersion mismatch" in why:
+        return ConfigError("/engine.address", address, f"must have our versions of Python and Ray: {why[:300]}")
+    text = f"must be a running Ray cluster of yours, but it does not answer ({why[:200]})"
+    return ConfigError("/engine.address", address, text)
+
+
+def _line(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split())[:500]
+
+
+def _begun(ray: ModuleType, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Ray of our own; once more if it was late: it gives its processes 30 seconds, which a busy machine can use up."""
+    for last in (False, True):
+        try:
+            return _init(ray, arguments)
+        except Exception as error:  # a bare one
+            ray.shutdown()
+            if last or "timed out" not in str(error):
+                raise ClusterError(f"Ray did not start: {_line(error)}") from error
+    raise AssertionError
 
 
 def _init(ray: ModuleType, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ EACH_SECONDS = 10.0  # … and for each one more: ordinary workers on a busy cor
 PATIENCE = 20.0  # times the slowest round so far
 LEAST_SECONDS = 60.0
 FIRST_SECONDS = 600.0  # before any round has been seen
+LOOK_SECONDS = 0.5  # how often to see whether an answer can still come
 
 
 # Ray's names for what is gone with a process or a machine
@@ -122,10 +124,16 @@ class Crew:
         """
         errors = self.ray.exceptions
         limit = self.patience if seconds is None else seconds
+        end = time.monotonic() + limit
         try:
-            return list(self.ray.get([call.ref for call in calls], timeout=limit))
-        except errors.GetTimeoutError:
-            raise self._stuck(calls, limit) from None
+            while True:
+                left = max(end - time.monotonic(), 0.0)
+                try:
+                    return list(self.ray.get([call.ref for call in calls], timeout=min(left, LOOK_SECONDS)))
+                except errors.GetTimeoutError:
+                    self.cluster.check()
+                    if left <= LOOK_SECONDS:
+                        raise self._stuck(calls, limit) from None
         except errors.RayError as error:
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, tuple(getattr(errors, name) for name in LOST)):

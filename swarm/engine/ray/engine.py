@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -117,7 +116,7 @@ class RayEngine(Engine):
             member.devices = spans(held)
         self.round = self._asked = 0
         self.crew.slowest = None
-        self.seconds: Counter[str] = Counter(dict.fromkeys(TIMED, 0.0))
+        self.seconds = self._no_seconds()
         self.deaths = 0
         self._set_point(0, None)
         try:
@@ -187,10 +186,10 @@ class RayEngine(Engine):
     def _play(self, until: int) -> Iterator[RoundRecord]:
         """The rounds from where the shards are, a few of them in flight at a time."""
         turns, asked = Turns(self.cast), dict[int, tuple[list[Traffic], int]]()
-        learnt: dict[int, list[Learnt]] = {}
+        learnt: dict[int, dict[int, Learnt]] = {}
         collected = 0
         for round in range(self._asked + 1, until + 1):
-            start = time.perf_counter()
+            start, spent = time.perf_counter(), self._no_seconds()
             while self._asked < min(until, round + AHEAD):
                 self._asked += 1
                 asked[self._asked] = turns.round(self._asked)
@@ -198,20 +197,29 @@ class RayEngine(Engine):
                     turns.flush()
             sent, needed = asked.pop(round)
             for calls in turns.made[collected : len(turns.made) if round == until else needed]:
-                for report in self._gather(calls):
-                    self._take_in(report, learnt)
+                self._take_in(self._gather(calls), learnt, spent)
                 collected += 1
                 calls.clear()  # the references, and so the memory behind them
             took = time.perf_counter() - start
             self.crew.slowest = max(self.crew.slowest or 0.0, took)
             n = self.experiment.settings.devices
-            parts = learnt.pop(round, [])
-            yield record(round, n, self.cast.devices, parts, sent)
+            parts = [part for _, part in sorted(learnt.pop(round, {}).items())]
+            yield replace(record(round, n, self.cast.devices, parts, sent), actor_seconds=spent)
 
-    def _take_in(self, report: Report, learnt: dict[int, list[Learnt]]) -> None:
-        self.seconds.update(report.seconds)
-        for round, part in report.learnt.items():
-            learnt.setdefault(round, []).append(part)
+    def _take_in(
+        self, reports: Sequence[Report], learnt: dict[int, dict[int, Learnt]], spent: dict[str, Floats]
+    ) -> None:
+        """A turn's reports, in the actors' order."""
+        for i, report in enumerate(reports):
+            for name, seconds in report.seconds.items():
+                spent[name][i] += seconds
+                self.seconds[name][i] += seconds
+            for round, part in report.learnt.items():
+                learnt.setdefault(round, {})[i] = part  # of two times in a round the second
+
+    def _no_seconds(self) -> dict[str, Floats]:
+        """By kind of work, zero for each actor."""
+        return {name: np.zeros(len(self.cast.members)) for name in TIMED}
 
     # --- faults ------------------------------------------------------------------------------------------------------
 
@@ -354,7 +362,7 @@ class RayEngine(Engine):
             "deaths": self.deaths,
             "threads": torch.get_num_threads(),
             "kernel": type(e.learner.kernel).__name__,
-            "seconds_an_actor_and_round": {name: self.seconds[name] / count / rounds for name in TIMED},
+            "seconds_an_actor_and_round": {k: float(v.mean()) / rounds for k, v in self.seconds.items()},
         }
 
 

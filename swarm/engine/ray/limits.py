@@ -13,7 +13,7 @@ from swarm.memory import available_bytes
 
 # Measured with ray 2.60 and torch 2.13 on Linux; proportional memory, without rows and data.
 FIXED_BYTES = 700 << 20  # Ray's own processes, and the one that workers are forked from
-FORKED_BYTES, ORDINARY_BYTES = 42 << 20, 200 << 20
+FORKED_BYTES, ORDINARY_BYTES = 46 << 20, 200 << 20
 FILES_FIXED, FILES_EACH = 512, 8
 LEAST_STORE, STORE_SHARE = 128 << 20, 0.3
 

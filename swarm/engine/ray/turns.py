@@ -69,7 +69,9 @@ class Turns:
             elif exchange.quiet:
                 self._steps.append(Step("keep", round, number, phase))
             else:
-                self._exchange(Step("pack", round, number, phase, exchange.key, exchange.lasting), exchange)
+                # two phases may share an exchange of one round, and each forgets its route when it is done
+                way = exchange.key if exchange.lasting else (number, exchange.key)
+                self._exchange(Step("pack", round, number, phase, way, exchange.lasting), exchange)
             sent.append(e.traffic(number, round))
         if len(self.made) == before:
             self.flush()

@@ -1,0 +1,58 @@
+"""What the summary says of a run's topology."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from swarm.experiment import Experiment
+from swarm.mixing import effective_neighbours, observed_rate, periodic_rate, second_eigenvalue
+from swarm.topology.base import WHOLE
+
+LOOKED_AT = 32
+"""Rounds that the figures of a topology are estimated from if it never repeats, or only after more than ``WHOLE``."""
+
+
+def describe_topology(experiment: Experiment) -> dict[str, Any]:
+    """Figures of the first round's graph, and of the mixing matrices of one period.
+
+    Where there is no period, or one too long to look at, they are estimated: ``estimated_from`` says from how many rounds,
+    and is None else. ``edges``, ``components`` and ``mean_degree`` are then the mean over those rounds.
+    """
+    period = experiment.topology.period
+    estimated_from = LOOKED_AT if period is None or period > WHOLE else None
+    rounds = range(1, (estimated_from or period or 1) + 1)
+    graphs, mixings = [], []
+    for round in rounds:
+        graphs.append(experiment.graph(round))
+        mixings.append(experiment.mixing(round))
+    if not estimated_from:
+        del graphs[1:]
+    if estimated_from:
+        rho = observed_rate(mixings)
+    else:
+        rho = second_eigenvalue(mixings[0]) if period == 1 else periodic_rate(mixings).per_round
+    return {
+        "name": option_name(experiment.settings.topology),
+        "directed": graphs[0].directed,
+        "edges": _mean([len(graph.links_E2) for graph in graphs]),
+        "mean_degree": float(np.mean([graph.mean_degree for graph in graphs])),
+        "components": _mean([graph.components() for graph in graphs]),
+        "period": period,
+        "estimated_from": estimated_from,
+        "rho": None if np.isnan(rho) else rho,
+        "spectral_gap": None if np.isnan(rho) else 1.0 - rho,
+        "effective_neighbours": effective_neighbours(mixings, ends=4 if estimated_from else None),
+    }
+
+
+def _mean(counts: list[int]) -> float | int:
+    """The mean, as a whole number if all are the same."""
+    return counts[0] if len(set(counts)) == 1 else float(np.mean(counts))
+
+
+def option_name(node: dict[str, Any]) -> str:
+    """``swarm.topology.random.SmallWorld`` as people write it: ``small_world``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node["_target_"].rsplit(".", 1)[-1]).lower()

@@ -1,0 +1,158 @@
+"""Devices that come and go: at random, by a trace, for good, or late."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from swarm.errors import ConfigError
+from swarm.network.base import Bools, Churn, Floats, Ints, at_least, share_of
+from swarm.network.trace import read_trace
+from swarm.rng import Keys
+
+
+class Markov(Churn):
+    """Every device leaves at ``leave_rate`` and comes back at ``return_rate``, both per virtual second.
+
+    The Markov chain in continuous time with two states, seen once a tick. With a + b the sum of the rates,
+    P(t) = e^{−(a+b)t} · I + (1 − e^{−(a+b)t}) · 1π: in a tick a device keeps its state with probability e^{−(a+b)·tick}, and
+    otherwise draws a new one from the stationary distribution π = (return, leave)/(a + b), with which it also starts. The
+    share of devices away is leave/(leave + return), the mean time away 1/return.
+
+    Raises ``ConfigError`` on negative rates, and on devices that leave and never return (that is ``churn=crash``).
+    """
+
+    def __init__(
+        self, devices: int, seed: int, tick: float, leave_rate: float = 0.025, return_rate: float = 0.1
+    ) -> None:
+        at_least("leave_rate", leave_rate)
+        at_least("return_rate", return_rate)
+        if leave_rate > 0 and return_rate == 0:
+            raise ConfigError("return_rate", return_rate, "must be above 0; churn=crash has devices that never return")
+        total = leave_rate + return_rate
+        self.redrawn = -math.expm1(-total * tick)
+        self.there = return_rate / total if total else 1.0
+        self.devices, self.keys = devices, Keys(seed, "network.churn")
+        self._last: tuple[int, Bools] = (0, np.ones(devices, bool))
+
+    def online(self, round: int) -> Bools:
+        known, state = self._last
+        if not self.redrawn:
+            return np.ones(self.devices, bool)
+        if round > 1 and known == round - 1:
+            draw_N2 = self.keys.uniform(np.arange(self.devices), round, 2)
+            state = np.where(draw_N2[:, 0] < self.redrawn, draw_N2[:, 1] < self.there, state)
+        else:
+            state = self._found(round)
+        self._last = round, state
+        return state.copy()
+
+    def _found(self, round: int) -> Bools:
+        """The state of any round: what each device drew last, looked for backwards."""
+        state, open_M = np.zeros(self.devices, bool), np.arange(self.devices)
+        while len(open_M):
+            draw_M2 = self.keys.uniform(open_M, round, 2)
+            drawn = (draw_M2[:, 0] < self.redrawn) | (round <= 1)
+            state[open_M[drawn]] = draw_M2[drawn, 1] < self.there
+            open_M, round = open_M[~drawn], round - 1
+        return state
+
+
+class Trace(Churn):
+    """Who is there by a file: CSV with the columns ``time`` (virtual seconds), ``device`` and ``online`` (1 or 0).
+
+    A line holds from the first round that begins at its time or later, until the device's next line; of two with the same
+    time the later one in the file counts. Before its first line a device is there if ``before`` says so.
+
+    Raises ``ConfigError`` on a file that is missing, malformed or too large, an unknown or missing column, and a device that
+    does not exist.
+    """
+
+    def __init__(
+        self,
+        devices: int,
+        tick: float,
+        path: str | None = None,
+        before: bool = True,
+        max_mib: float = 64.0,
+        max_rows: int = 5_000_000,
+    ) -> None:
+        self.devices, self.before = devices, before
+        time_A, device_A, self.online_A = read_trace(path, devices, max_mib, max_rows)
+        first_A = np.minimum(np.ceil(time_A / tick), 2.0**40).astype(np.int64) + 1
+        order = np.lexsort((np.arange(len(time_A)), time_A, device_A))
+        self.online_A = self.online_A[order]
+        self.key_A = device_A[order] << 41 | first_A[order]
+
+    def online(self, round: int) -> Bools:
+        device_N = np.arange(self.devices)
+        at_N = np.searchsorted(self.key_A, device_N << 41 | round, side="right") - 1
+        known = at_N >= np.searchsorted(self.key_A, device_N << 41)
+        return (
+            np.where(known, self.online_A[at_N], self.before) if len(self.key_A) else np.full(self.devices, self.before)
+        )
+
+
+class Crash(Churn):
+    """From ``at`` (virtual seconds) on a random ``fraction`` of the devices is gone for good; with ``hub`` it is the one
+    device with the most links in the first round (the lowest id of several).
+
+    Raises ``ConfigError`` on a time below 0, and on a fraction outside [0, 1] or that leaves nobody.
+    """
+
+    def __init__(
+        self,
+        devices: int,
+        seed: int,
+        tick: float,
+        degree_N: Ints,
+        fraction: float = 0.1,
+        at: float = 50.0,
+        hub: bool = False,
+    ) -> None:
+        share_of("fraction", fraction)
+        at_least("at", at)
+        order = Keys(seed, "network.crash").generator().permutation(devices)
+        gone = np.array([int(degree_N.argmax())]) if hub else order[: round(fraction * devices)]
+        if len(gone) == devices:
+            key, value = ("hub", hub) if hub else ("fraction", fraction)
+            raise ConfigError(key, value, f"must leave at least one of the {devices} devices")
+        self.left = np.ones(devices, bool)
+        self.left[gone] = False
+        self.first = math.ceil(at / tick) + 1
+
+    def online(self, round: int) -> Bools:
+        return self.left.copy() if round >= self.first else np.ones(len(self.left), bool)
+
+    def members(self, round: int) -> Bools:
+        return self.online(round)
+
+
+class Joining(Churn):
+    """A random ``fraction`` of the devices joins late, each at a time drawn evenly between ``start`` and ``end`` (virtual
+    seconds). A newcomer begins with the parameters that everybody began with.
+
+    Raises ``ConfigError`` on times below 0 or in the wrong order, and on a fraction that leaves nobody at the start.
+    """
+
+    def __init__(
+        self, devices: int, seed: int, tick: float, fraction: float = 0.5, start: float = 0.0, end: float = 50.0
+    ) -> None:
+        share_of("fraction", fraction)
+        at_least("start", start)
+        if not start <= end < math.inf:
+            raise ConfigError("end", end, f"must be a finite time not before start={start:g}")
+        late = Keys(seed, "network.joining").generator().permutation(devices)[: round(fraction * devices)]
+        if len(late) == devices:
+            raise ConfigError("fraction", fraction, f"must leave at least one of the {devices} devices at the start")
+        time_N: Floats = np.zeros(devices)
+        draw_M = Keys(seed, "network.joining").uniform(late, 0, 1)[:, 0]
+        time_N[late] = start + (end - start) * draw_M
+        self.first_N = np.ceil(time_N / tick).astype(np.int64) + 1
+
+    def online(self, round: int) -> Bools:
+        return np.asarray(self.first_N <= round)
+
+    def members(self, round: int) -> Bools:
+        return self.online(round)
