@@ -108,11 +108,7 @@ class Study:
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
         """One variant of an arm, built."""
-        holdings = self.holdings
-        if arm.pooled:
-            everything = np.sort(holdings.sample)
-            pooled = Keys(self.settings.seed, "pool").generator().permutation(everything)
-            holdings = Holdings(pooled, np.array([0, len(pooled)]))
+        holdings = self.holdings.pooled(Keys(self.settings.seed, "pool")) if arm.pooled else self.holdings
         return Experiment(Plan(settings, self.dataset, holdings))
 
     def engine(self) -> Engine:

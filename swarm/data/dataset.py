@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.errors import ConfigError
+from swarm.rng import Keys
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -28,6 +29,7 @@ class Dataset:
     train: Ints
     validation: Ints
     test: Ints
+    time: Ints | None = None  # [S] when each sample happened, in any unit; None if the data know no order
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -52,6 +54,7 @@ class Holdings:
 
     sample: Ints  # sample ids grouped by device
     ptr_N1: Ints  # [N + 1]
+    ordered: bool = False  # each device meets its samples as they stand here, not in orders of its own
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> Holdings:
@@ -61,6 +64,20 @@ class Holdings:
         sizes_N = np.bincount(device[device >= 0], minlength=devices)
         ptr_N1 = np.concatenate([[0], np.cumsum(sizes_N)]).astype(np.int64)
         return cls(order[len(device) - int(ptr_N1[-1]) :].astype(np.int64), ptr_N1)
+
+    def by_time(self, time_S: Ints) -> Holdings:
+        """The same, each device's samples in the order in which they happened (equal times: as they stood)."""
+        order = np.lexsort((time_S[self.sample], self.device_S))
+        return Holdings(self.sample[order], self.ptr_N1, ordered=True)
+
+    def pooled(self, keys: Keys) -> Holdings:
+        """Everybody's samples on one device, mixed; where there is an order, everybody's first ones first."""
+        if not self.ordered:
+            mixed = keys.generator().permutation(np.sort(self.sample))
+            return Holdings(mixed, np.array([0, len(mixed)]))
+        place = np.arange(len(self.sample)) - self.ptr_N1[self.device_S]
+        order = np.lexsort((keys.generator().permutation(len(place)), place))
+        return Holdings(self.sample[order], np.array([0, len(order)]), ordered=True)
 
     @property
     def devices(self) -> int:
@@ -160,5 +177,7 @@ def validate(dataset: Dataset, origin: tuple[str, object] = ("/data", "samples")
         raise ConfigError(*origin, f"sample ids {ids.min()} to {ids.max()}; they must be 0 to {len(dataset.x) - 1}")
     if int(np.bincount(ids, minlength=len(dataset.x)).max()) > 1:
         raise ConfigError(*origin, "train, validation and test share samples; they must be disjoint")
+    if dataset.time is not None and dataset.time.shape != (len(dataset.x),):
+        raise ConfigError(*origin, f"times of shape {list(dataset.time.shape)}; one number per sample is needed")
     if dataset.owner is not None and (len(dataset.owner) != len(dataset.x) or int(dataset.owner.min()) < 0):
         raise ConfigError(*origin, "owners must be one number of 0 or more per sample")

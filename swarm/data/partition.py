@@ -42,7 +42,8 @@ class Partition(ABC):
             raise ConfigError("/partition", type(self).__name__, valid)
         if int(np.bincount(holdings.sample, minlength=len(dataset.train)).max()) > 1:
             raise ConfigError("/partition", type(self).__name__, "gives a sample to two devices; one may have it")
-        return Holdings(dataset.train[holdings.sample], holdings.ptr_N1)
+        dealt = Holdings(dataset.train[holdings.sample], holdings.ptr_N1)
+        return dealt if dataset.time is None else dealt.by_time(dataset.time)
 
     def need(self, samples: int, least: int = 1) -> None:
         """Refuse fewer than ``least`` samples a device."""

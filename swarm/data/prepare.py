@@ -26,6 +26,7 @@ class Samples:
     y: npt.NDArray[np.generic]  # [S] labels, [S, L] labels of L positions, or [S, T] targets
     classes: int  # 0 for regression
     owner: Ints | None = None  # [S]
+    time: Ints | None = None  # [S]
     test: Ints | None = None  # ids of a test set that comes with the data; None: split one off
     validation: Ints | None = None
     columns: tuple[str, ...] = ()  # names of flat features, for messages
@@ -108,6 +109,7 @@ def prepare(
         train=train_ids,
         validation=validation_ids if samples.validation is None else np.sort(samples.validation),
         test=test_ids if samples.test is None else np.sort(samples.test),
+        time=samples.time,
     )
     validate(dataset, samples.origin, samples.columns)
     return dataset

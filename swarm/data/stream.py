@@ -25,20 +25,21 @@ class Stream:
     """Each device goes through its own samples in mini-batches of ``batch``, in a new order each time around.
 
     Position ``p = step · batch + j`` of device *i* with ``n_i`` samples is entry ``p mod n_i`` of the permutation keyed by
-    (seed, i, ⌊p / n_i⌋), so a batch may straddle two passes and is always full.
+    (seed, i, ⌊p / n_i⌋), so a batch may straddle two passes and is always full. Holdings that are ordered are met in
+    their order, every time around.
     """
 
     def __init__(self, holdings: Holdings, batch: int, keys: Keys) -> None:
         self.sample, self.ptr_N1 = holdings.sample, holdings.ptr_N1
         self.sizes_N = np.diff(holdings.ptr_N1)
-        self.batch, self.keys = batch, keys
+        self.batch, self.keys, self.ordered = batch, keys, holdings.ordered
 
     def draw(self, devices_B: Ints, steps_B: Ints, count: int) -> Draw:
         """The samples of steps ``steps_B … steps_B + count − 1`` of each device."""
         position = steps_B[:, None] * self.batch + np.arange(count * self.batch)
         size = self.sizes_N[devices_B][:, None]
         epoch, offset = np.divmod(position, size)
-        entry = shuffled(offset, size, self.keys, devices_B[:, None], epoch)
+        entry = offset if self.ordered else shuffled(offset, size, self.keys, devices_B[:, None], epoch)
         shape = (len(devices_B), count, self.batch)
         return Draw(self.sample[self.ptr_N1[devices_B][:, None] + entry].reshape(shape), (epoch == 0).reshape(shape))
 
