@@ -61,6 +61,11 @@ def centralised(settings: Settings, steps: int) -> Arm:
             update={"local_steps": count, "local_epochs": None, "batch": samples // count}
         )
         engine = {**settings.engine, "block": "auto"}
+        learn, replay = dict(settings.learn), dict(settings.replay)
+        if learn.get("steps"):  # of a night
+            learn["steps"] = max(1, round(learn["steps"] * count / own))
+        if "size" in replay:
+            replay["size"] *= settings.devices
         variants.append(
             _with(
                 settings,
@@ -69,6 +74,8 @@ def centralised(settings: Settings, steps: int) -> Arm:
                 network=settings.network.model_copy(update={"loss": 0.0}),
                 mixing="auto",
                 train=train,
+                learn=learn,
+                replay=replay,
                 engine=engine,
             )
         )

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from swarm.errors import CheckpointError
 
-FORMAT = 2
+FORMAT = 3
 _NAME = re.compile(r"round_(\d{9})\.json")
 
 

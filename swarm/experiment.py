@@ -20,9 +20,11 @@ from swarm.exchange import Exchanges, Traffic
 from swarm.explain import shown
 from swarm.learn.flops import flops_of_step
 from swarm.learn.learner import Learner
-from swarm.learn.losses import Loss, loss_for
+from swarm.learn.losses import Loss, PartlyTold, loss_for
 from swarm.learn.module import check_module, initialised, kernel_for
 from swarm.learn.optimizer import Optimizer
+from swarm.learn.policy import Policy, check_policy
+from swarm.learn.replay import Replay
 from swarm.learn.schedule import Schedule
 from swarm.memory import available_bytes
 from swarm.mixing import Mixing
@@ -60,12 +62,14 @@ class Experiment:
         data = plan.dataset
         self.features: tuple[int, ...] = tuple(data.x.shape[1:])
         self.outputs = data.classes or (data.y.shape[1] if data.y.ndim > 1 else 1)
-        self.loss: Loss = loss_for(s.train.loss, data.classes)
+        self.loss: Loss = loss_for(s.train.loss, data.classes) if data.given is None else PartlyTold()
         self._require_room()
         self.topology: Topology = self._build(s.topology, Topology, "topology", devices=s.devices, seed=s.seed)
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol")
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(s.optimizer, Optimizer, "optimizer", schedule=schedule)
+        self.policy: Policy = self._build(s.learn, Policy, "learn")
+        self.replay: Replay = self._build(s.replay, Replay, "replay")
         module = self.module().to(self.device)
         sample = torch.as_tensor(data.x[data.train[:2]])
         sample = sample.to(self.device, self.dtype if sample.is_floating_point() else sample.dtype)
@@ -104,6 +108,7 @@ class Experiment:
         )
         self.most_links = self.exchanges.most_links if "edges" in self.protocol.phases else 0
         self.check_compressor()
+        check_policy(self.policy, self.replay, self.stream, s.train.local_epochs, data.told()[1])
         self._require_fit()
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
@@ -248,6 +253,15 @@ class Experiment:
                     shapes[f"error.{number}"] = (width,)
         return shapes
 
+    @cached_property
+    def progress(self) -> dict[str, tuple[int, ...]]:
+        """The shapes, for one device, of the whole numbers that say how far it is in its stream and what it remembers."""
+        found: dict[str, tuple[int, ...]] = {"steps": (), "met": ()}
+        if self.replay.size:
+            classes = self.plan.dataset.told()[1]
+            found |= {"kept": (self.replay.size,), "offered": (classes,), "largest": (classes,)}
+        return found
+
     def graph(self, round: int) -> Graph:
         """The graph of ``round`` (counted from 1)."""
         return self.exchanges.graph(round)
@@ -290,14 +304,19 @@ class Experiment:
             return
         memory_N = self.fleet.hardware.memory
         needed = (self.kept_numbers + self.layout.width) * torch.empty(0, dtype=self.dtype).element_size()
+        needed += self.replay_bytes
         if needed > memory_N.min():
             small = int(memory_N.argmin())
-            valid = (
-                f"device {small} has {memory_N[small]:.3g} bytes of memory, and model and optimiser need {needed:.3g}"
-            )
+            valid = f"device {small} has {memory_N[small]:.3g} bytes of memory; model, optimiser and replay need {needed:.3g}"
             raise ConfigError(
                 "fleet", self.settings.fleet["_target_"].rpartition(".")[2], f"{valid}; take a smaller model"
             )
+
+    @property
+    def replay_bytes(self) -> int:
+        """What the samples of a full replay memory take up on a device: features in the run's dtype, and 8 bytes a label."""
+        data = self.plan.dataset
+        return self.replay.size * (data.x[0].size * self.dtype.itemsize + data.y[0].size * 8)
 
     @cached_property
     def local_steps_N(self) -> npt.NDArray[np.int64]:
@@ -330,7 +349,8 @@ class Experiment:
         item = torch.empty(0, dtype=self.dtype).element_size()
         x = self.plan.dataset.x
         round_samples = self.blocks.size * int(self.local_steps_N.max()) * self.settings.train.batch
-        return int(numbers * self.settings.devices * item + x.nbytes + round_samples * x[0].nbytes)
+        remembered = 2 * 8 * sum(math.prod(shape) for shape in self.progress.values())
+        return int((numbers * item + remembered) * self.settings.devices + x.nbytes + round_samples * x[0].nbytes)
 
     def _blocks(self) -> Blocks:
         size = self.settings.engine.get("block", "auto")

@@ -56,6 +56,7 @@ class Evaluate(_Section):
     accuracy: bool
     own: bool
     ensemble: bool
+    fading: Annotated[float, Field(gt=0, le=1)]
 
 
 class Checkpoint(_Section):
@@ -93,8 +94,12 @@ class Settings(_Section):
     clock: PlugIn
     fleet: PlugIn
     model: PlugIn
+    learn: PlugIn
+    replay: PlugIn
     data: PlugIn
     partition: PlugIn
+    drift: PlugIn
+    people: PlugIn
     optimizer: PlugIn
     schedule: PlugIn
     engine: PlugIn

@@ -16,15 +16,16 @@ from torch import Tensor
 
 from swarm.evaluation import BlockEvaluation, Examiner
 from swarm.experiment import Experiment
-from swarm.learn.learner import Batch
+from swarm.learn.learner import Scores
+from swarm.learn.policy import Lesson
 from swarm.protocol.base import Inbox, Links, Now, Phase, Rows, State
+from swarm.pupils import Pupils
 from swarm.rng import Keys
 from swarm.routing import Route
 from swarm.wire.base import Draw
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-SAMPLES_AT_ONCE = 1 << 18  # stream positions drawn in one vectorised call
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,7 @@ class Shard:
         self.state = State(rows, e.protocol.init(rows, links), links=links)
         self.carried = {name: rows.new_zeros(n, *shape) for name, shape in e.carried.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.optimizer.slots}
-        self.steps_n = np.zeros(n, np.int64)
-        data = e.plan.dataset
-        self.x_S = torch.as_tensor(data.x).to(e.device)
-        self.x_S = self.x_S.to(e.dtype) if self.x_S.is_floating_point() else self.x_S
-        y = torch.as_tensor(data.y).to(e.device)
-        self.y_S = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
-        self._rows = [rows for _, rows in e.blocks.slices(blocks)]
+        self.pupils = Pupils(e, self.devices, [rows for _, rows in e.blocks.slices(blocks)])
         self.examiner = Examiner(e.learner.kernel, e.loss, e.outputs)
 
     def _links(self) -> Links | None:
@@ -114,16 +109,34 @@ class Shard:
         """Every device that is awake predicts its next samples, is scored, and takes its local steps."""
         e, lr, n = self.experiment, self.experiment.rate(round), len(self.devices)
         active = e.active(round)
-        steps_n = e.local_steps_N[self.devices]
-        if active is not None:
-            steps_n = np.where(active[self.devices], steps_n, 0)
+        awake_n, share = (None, 1.0) if active is None else (active[self.devices], float(active.mean()))
         again = self.state.now.round == round
-        if again:  # learning for the second time in a round: from the same samples
-            self.steps_n = self.steps_n - steps_n
-        self.state.now = Now(round, lr, steps_n, 1.0 if active is None else float(active.mean()))
+        taken_n = np.zeros(n, np.int64)
+        loss, seen, score = found = self.state.x.new_zeros(3, n)
+        self.pupils.begin(round)
+        for lesson in e.policy.lessons(round):
+            steps_n = self.pupils.steps(lesson, awake_n)
+            taken_n = steps_n * lesson.learn
+            self.state.now = Now(round, lr, taken_n, share)
+            for rows, scores in self._taught(lesson, steps_n, lr):
+                loss[rows] = scores.loss_B
+                if scores.seen_B is not None and scores.score_B is not None:
+                    seen[rows], score[rows] = scores.seen_B, scores.score_B
+            self.pupils.end(lesson, steps_n)
+        if e.protocol.phases[-1] == "learn" and (again or e.protocol.phases.count("learn") == 1):
+            self.state.scratch.clear()
+        finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
+        losses, seen_n, score_n = found.double().cpu().numpy()
+        return Learnt(losses, seen_n, score_n, taken_n, finite)
+
+    def _taught(self, lesson: Lesson, steps_n: Ints, lr: float) -> Iterator[tuple[Rows, Scores]]:
+        """A lesson, block by block: the scores of each."""
+        e = self.experiment
         start, pull = e.protocol.start(self.state), e.protocol.pull(self.state)
-        loss, seen, score = found = start.new_zeros(3, n)
-        for rows, batch in self._batches(steps_n):
+        for rows, batch in self.pupils.batches(lesson, steps_n):
+            if not lesson.learn:
+                yield rows, e.learner.watch(start[rows], batch)
+                continue
             slots = {name: values[rows] for name, values in self.optimizer_slots.items()}
             force = None if pull is None else pull.of(rows)
             learnt, scores = e.learner.train(start[rows], slots, batch, lr, force)
@@ -131,60 +144,7 @@ class Shard:
             if not isinstance(rows, slice):
                 for name, values in slots.items():  # those of a range were changed in place
                     self.optimizer_slots[name][rows] = values
-            loss[rows] = scores.loss_B
-            if scores.seen_B is not None and scores.score_B is not None:
-                seen[rows], score[rows] = scores.seen_B, scores.score_B
-        self.steps_n = self.steps_n + steps_n
-        if e.protocol.phases[-1] == "learn" and (again or e.protocol.phases.count("learn") == 1):
-            self.state.scratch.clear()
-        finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
-        losses, seen_n, score_n = found.double().cpu().numpy()
-        return Learnt(losses, seen_n, score_n, steps_n, finite)
-
-    def _batches(self, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
-        """The devices of each block that take steps, with their next samples.
-
-        Positions of many blocks are drawn in one call, integers being the same in any company. What is computed with has
-        the shape that its own block gives it.
-        """
-        e = self.experiment
-        together = max(1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.stream.batch))
-        for i in range(0, len(self._rows), together):
-            some = self._rows[i : i + together]
-            group = slice(some[0].start, some[-1].stop)
-            compiled = e.settings.compute.compile  # one number of steps for all blocks then, some of them masked
-            longest = int((e.local_steps_N if compiled else steps_n[group]).max())
-            if not steps_n[group].any():
-                continue
-            # those asleep take no part in the arithmetic, except where the compiler wants one shape
-            taking = np.arange(group.start, group.stop) if compiled else group.start + np.flatnonzero(steps_n[group])
-            draw = e.stream.draw(self.devices[taking], self.steps_n[taking], longest)
-            sample = torch.as_tensor(draw.sample_BKb, device=e.device)
-            y = self._gather(self.y_S, sample)
-            y = y.flatten(2) if e.loss.classification and y.ndim > 3 else y  # [B, K, b · L]
-            target = e.loss.encode(y, e.outputs, e.dtype)
-            done = torch.as_tensor(self.steps_n[taking], device=e.device)
-            fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))
-            ends = np.searchsorted(taking, [rows.stop for rows in some]).tolist()
-            for rows, begin, end in zip(some, [0, *ends], ends, strict=False):
-                each = steps_n[taking[begin:end]]
-                if not each.any():
-                    continue
-                part = slice(begin, end)
-                chosen: Rows = rows
-                if end - begin < rows.stop - rows.start:
-                    chosen = torch.as_tensor(taking[part], device=e.device)
-                k = longest if compiled else int(each.max())
-                first = torch.as_tensor(draw.first_BKb[part, :k], device=e.device) if fresh_n[part].any() else None
-                active = torch.as_tensor(np.arange(k) < each[:, None], device=e.device) if each.min() < k else None
-                yield (
-                    chosen,
-                    Batch(self._gather(self.x_S, sample[part, :k]), target[part, :k], first, active, done[part]),
-                )
-
-    @staticmethod
-    def _gather(values_S: Tensor, sample_BKb: Tensor) -> Tensor:
-        return values_S.index_select(0, sample_BKb.reshape(-1)).view(*sample_BKb.shape, *values_S.shape[1:])
+            yield rows, scores
 
     # --- exchange ----------------------------------------------------------------------------------------------------
 
@@ -312,8 +272,8 @@ class Shard:
 
     def evaluate(self, samples: Ints, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
         """The devices of the chosen blocks on the samples with these ids."""
-        index = torch.as_tensor(samples, device=self.x_S.device)
-        x_T, y_T = self.x_S[index], self.y_S[index]
+        index = torch.as_tensor(samples, device=self.pupils.x_S.device)
+        x_T, y_T = self.pupils.x_S[index], self.pupils.y_S[index]
         for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
                 yield block, self.examiner.examine(self.state.x[rows], x_T, y_T)
@@ -329,7 +289,7 @@ class Shard:
         """All that has to be kept to go on later, a row for each device."""
         return {
             "x": self.state.x,
-            "steps": torch.as_tensor(self.steps_n),
+            **self.pupils.snapshot(),
             **{f"protocol.{k}": v for k, v in self.state.slots.items()},
             **{f"optimizer.{k}": v for k, v in self.optimizer_slots.items()},
             **{f"wire.{k}": v for k, v in self.carried.items()},
@@ -338,8 +298,8 @@ class Shard:
     def restore(self, rows: dict[str, Tensor]) -> None:
         """The opposite of :meth:`snapshot`."""
         device = self.experiment.device
-        self.state.x, self.state.now = rows["x"].to(device), Now(0, 0.0, self.steps_n)
-        self.steps_n = rows["steps"].numpy()
+        self.state.x, self.state.now = rows["x"].to(device), Now(0, 0.0, np.zeros(len(self.devices), np.int64))
+        self.pupils.restore(rows)
         self.state.slots = {k: rows[f"protocol.{k}"].to(device) for k in self.state.slots}
         self.optimizer_slots = {k: rows[f"optimizer.{k}"].to(device) for k in self.optimizer_slots}
         self.carried = {k: rows[f"wire.{k}"].to(device) for k in self.carried}

@@ -5,22 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from swarm import metrics
 from swarm.checkpoint import Checkpoint
 from swarm.cost import cost, rounded
-from swarm.engine.base import Engine, Evaluation, RoundRecord, merge
+from swarm.engine.base import Engine, RoundRecord
 from swarm.errors import DivergedError
-from swarm.evaluation import Examiner
 from swarm.experiment import Experiment
-from swarm.rng import Keys
+from swarm.measure import Measure
 
 Ints = npt.NDArray[np.int64]
 COUNTED = {
@@ -54,6 +51,8 @@ class Simulation:
         self.joules_N, self.virtual = np.zeros(n), 0.0
         self.seconds = self.learning_seconds = 0.0
         self.seen_N, self.score_N = np.zeros(n), np.zeros(n)
+        self.faded_seen = self.faded_score = 0.0
+        self.measure = Measure(experiment, engine)
 
     def __enter__(self) -> Simulation:
         try:
@@ -112,6 +111,9 @@ class Simulation:
         self.steps += int(happened.steps_N.sum())
         self.seen_N += happened.seen_N
         self.score_N += happened.score_N
+        fading = self.experiment.settings.evaluate.fading
+        self.faded_seen = fading * self.faded_seen + float(happened.seen_N.sum())
+        self.faded_score = fading * self.faded_score + float(happened.score_N.sum())
 
     def _record(self, happened: RoundRecord | None, evaluated: bool, last: float) -> Record:
         s = self.experiment.settings
@@ -132,18 +134,23 @@ class Simulation:
                 "seen": int(happened.seen_N.sum()),
             }
             if "learn" in self.experiment.protocol.phases:
-                name = "prequential_accuracy" if self.experiment.loss.classification else "prequential_mse"
+                name, new = "accuracy" if self.experiment.loss.classification else "mse", float(happened.seen_N.sum())
                 values |= {
                     "lr": self.experiment.rate(self.round),
                     "train_loss": float(happened.loss_N[happened.steps_N > 0].mean())
                     if happened.steps_N.any()
                     else None,
-                    name: float(self.score_N.sum()) / seen if seen else None,
+                    f"prequential_{name}": float(self.score_N.sum()) / seen if seen else None,
+                    f"faded_{name}": self.faded_score / self.faded_seen if self.faded_seen else None,
+                    f"stream_{name}": float(happened.score_N.sum()) / new if new else None,
+                    **self.measure.concept(self.seen_N),
                 }
         devices = None
         if evaluated:
-            measured, devices = self._measure()
+            measured, devices = self.measure(self.round, self.seen_N)
             values |= measured
+            if devices is not None:
+                devices |= self._counted(devices["device"])
         now = time.perf_counter()
         self.seconds += now - last
         values["wall_s"] = self.seconds
@@ -164,104 +171,18 @@ class Simulation:
             values["staleness"] = sum(sent.ticks for sent in happened.traffic) / arriving if arriving else None
         return values
 
-    def _measure(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]] | None]:
-        """Of the members only: whoever is gone for good, or yet to join, is left out."""
-        e, evaluate = self.experiment, self.experiment.settings.evaluate
-        member_N = self._members()
-        mean_P = self.engine.total(member_N / member_N.sum())
-        values: dict[str, Any] = {
-            "consensus_distance": float(np.sqrt(self.engine.squared_distances(mean_P)[member_N].mean()))
-        }
-        if "learn" not in e.protocol.phases:
-            values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
-        if not evaluate.accuracy:
-            return values, None
-        test = e.plan.dataset.test
-        found = self.engine.evaluate(test, self.evaluated_blocks)
-        measured_M = member_N[found.devices_M]
-        found = replace(
-            found,
-            devices_M=found.devices_M[measured_M],
-            loss_M=found.loss_M[measured_M],
-            hits_MC=found.hits_MC[measured_M],
-        )
-        scores = self.scores(found, test)
-        for name, each in scores.items() if measured_M.any() else ():
-            values |= metrics.spread(name, each)
-        if found.votes_TC is not None and evaluate.ensemble:
-            right = e.plan.dataset.y[test].astype(np.int64).reshape(-1)
-            # votes come by block, with those of who is not a member among them
-            values["ensemble_accuracy"] = metrics.majority(found.votes_TC, right) if measured_M.all() else None
-        consensus = self.scores(self._examine_row(mean_P, test), test)
-        values |= {f"consensus_{k}": float(v[0]) for k, v in consensus.items() if not k.startswith("own_")}
+    def _counted(self, devices_M: Ints) -> dict[str, npt.NDArray[Any]]:
+        """What was added up for these devices since the start."""
         counted: dict[str, npt.NDArray[Any]] = {
             "sent": self.sent_N,
             "received": self.received_N,
             "bytes": self.bits_N // 8,
         }
-        if e.fleet.hardware is not None:
+        if self.experiment.fleet.hardware is not None:
             counted["joules"] = self.joules_N
-        return values, {"device": found.devices_M, **scores, **{k: v[found.devices_M] for k, v in counted.items()}}
-
-    def _members(self) -> npt.NDArray[np.bool_]:
-        member_N = self.experiment.network.members(max(self.round, 1))
-        return np.ones(self.experiment.settings.devices, bool) if member_N is None else member_N
-
-    @cached_property
-    def _first_mean(self) -> torch.Tensor:
-        """The mean of the first rows, added up as the engine adds: from where averaging may drift away."""
-        blocks, parts = self.experiment.blocks, []
-        with torch.inference_mode():
-            for block in range(len(blocks)):
-                rows = self.experiment.first_rows(blocks.devices_of(block)).double()
-                parts.append({block: rows.sum(0) / blocks.devices})
-        return merge(parts).cpu()
-
-    def scores(self, found: Evaluation, samples: Ints) -> dict[str, npt.NDArray[np.float64]]:
-        """Per evaluated device: accuracy (or R²), mean loss, and accuracy on its own label mix."""
-        y = self.experiment.plan.dataset.y[samples]
-        if not self.experiment.loss.classification:
-            return {"r2": metrics.r2(found.hits_MC, y.reshape(len(y), -1).astype(np.float64)), "loss": found.loss_M}
-        counts = np.bincount(y.astype(np.int64).reshape(-1), minlength=self.experiment.outputs).astype(np.float64)
-        scores = {"accuracy": metrics.accuracy(found.hits_MC, counts), "loss": found.loss_M}
-        if y.ndim > 1:
-            scores["perplexity"] = np.exp(found.loss_M)
-        if self.experiment.settings.evaluate.own and len(found.devices_M):
-            mix = self.experiment.label_mix_NC[found.devices_M]
-            scores["own_accuracy"] = metrics.own_accuracy(found.hits_MC, counts, mix)
-        return scores
-
-    def validate(self) -> tuple[float, float]:
-        """Mean accuracy (or R²) and mean loss of the evaluated devices on the validation split."""
-        samples = self.experiment.plan.dataset.validation
-        found = self.engine.evaluate(samples, self.evaluated_blocks)
-        kept = self._members()[found.devices_M]
-        kept = kept if kept.any() else ~kept
-        scores = {name: each[kept] for name, each in self.scores(found, samples).items()}
-        return float(next(iter(scores.values())).mean()), float(scores["loss"].mean())
-
-    @cached_property
-    def evaluated_blocks(self) -> Ints:
-        """All blocks, or a seeded choice of whole blocks with about ``evaluate.sample`` devices."""
-        blocks, sample = self.experiment.blocks, self.experiment.settings.evaluate.sample
-        if sample is None or sample >= blocks.devices:
-            return np.arange(len(blocks))
-        count = min(len(blocks), -(-sample // blocks.size))
-        chosen = Keys(self.experiment.settings.seed, "evaluate").generator().choice(len(blocks), count, replace=False)
-        return np.sort(chosen)
-
-    def _examine_row(self, row_P: torch.Tensor, samples: Ints) -> Evaluation:
-        """One row of parameters (the consensus model) on the samples with these ids."""
-        e = self.experiment
-        data, device = e.plan.dataset, e.device
-        x, y = torch.as_tensor(data.x[samples]), torch.as_tensor(data.y[samples])
-        x = x.to(e.dtype) if x.is_floating_point() else x
-        y = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
-        with torch.inference_mode():
-            row = row_P.to(device, e.dtype).unsqueeze(0)
-            found = Examiner(e.learner.kernel, e.loss, e.outputs).examine(row, x.to(device), y.to(device))
-        loss, hits = (v.double().cpu().numpy() for v in (found.loss_B, found.hits_BC))
-        return Evaluation(np.zeros(0, np.int64), loss, hits, None)
+        if self.experiment.policy.streams and self.experiment.loss.classification:
+            counted["prequential_accuracy"] = self.score_N / np.where(self.seen_N, self.seen_N, np.nan)
+        return {name: rows[devices_M] for name, rows in counted.items()}
 
     # --- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -276,6 +197,7 @@ class Simulation:
             "seconds": self.seconds,
             "virtual": self.virtual,
             "learning_seconds": self.learning_seconds,
+            "faded": [self.faded_seen, self.faded_score],
         }
         return Checkpoint(self.round, {**self.engine.snapshot(), **own}, facts)
 
@@ -287,7 +209,7 @@ class Simulation:
         return {
             **dict.fromkeys(["x", *(f"optimizer.{s}" for s in e.optimizer.slots)], rows),
             **{name: (e.dtype, (n, *shape)) for name, shape in own.items()},
-            "steps": (torch.int64, (n,)),
+            **{name: (torch.int64, (n, *shape)) for name, shape in e.progress.items()},
             **{name: (kind, (n,)) for name, kind in COUNTED.items()},
         }
 
@@ -299,5 +221,6 @@ class Simulation:
         self.round = checkpoint.round
         self.totals, self.steps = Counter(facts["totals"]), facts["steps"]
         self.virtual = facts["virtual"]
+        self.faded_seen, self.faded_score = facts["faded"]
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         self.engine.restore(arrays, checkpoint.round)

@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from swarm import continual
 from swarm.build import build
 from swarm.data.dataset import Dataset, Holdings, Source, validate
+from swarm.data.drift import Drift, Steady
 from swarm.data.partition import Partition
+from swarm.data.people import Everywhere, People
 from swarm.describe import describe_topology, option_name
 from swarm.engine.base import Engine
 from swarm.errors import ConfigError, DivergedError
 from swarm.experiment import Experiment, Plan
 from swarm.folder import Folder
+from swarm.learn.policy import Policy
 from swarm.metrics import gap_closed
 from swarm.preflight import require_memory
 from swarm.report.load import load
@@ -89,6 +93,7 @@ class Study:
             holdings = partition.deal(dataset, Keys(s.seed, "partition")) if scenario.learns else nothing
         except ConfigError as error:
             raise error.under("partition") from None
+        dataset, holdings = _streamed(s, dataset, holdings)
         draft = cls(s, scenario, dataset, holdings, ())
         experiment = Experiment(Plan(s, dataset, holdings))
         draft.engine().check(experiment)
@@ -168,7 +173,7 @@ class Study:
                     pass
             except DivergedError:
                 return Trial(variant, lr, rounds, None)
-            found = simulation.validate()
+            found = simulation.measure.validate(simulation.round, simulation.seen_N)
         return Trial(variant, lr, rounds, found if np.isfinite(found).all() else None)
 
     # --- arms --------------------------------------------------------------------------------------------------------
@@ -249,7 +254,7 @@ class Study:
                 for n in ("swarm", "isolated", "centralised")
             )
         )
-        experiment = self.experiment(self.arms[0], self.arms[0].variants[0])
+        experiment, run = self.experiment(self.arms[0], self.arms[0].variants[0]), load(folder.path)
         summary = {
             "schema": 1,
             "run": folder.name,
@@ -259,17 +264,17 @@ class Study:
             "rounds": s.rounds,
             "gap_closed": gap,
             "gap_closed_reason": reason,
-            "arms": arms,
+            "arms": {name: {**facts, **continual.facts(run.arm(name))} for name, facts in arms.items()},
             "tuning": progress["tuning"],
             "topology": describe_topology(experiment),
-            "data": self._describe_data(),
+            "data": self._describe_data(experiment),
             "engine": next(iter(arms.values()))["engine"],
             "parameters": experiment.layout.width,
             "versions": versions(),
         }
-        return {**summary, **self.scenario.judge(load(folder.path), summary)}
+        return {**summary, **self.scenario.judge(run, summary)}
 
-    def _describe_data(self) -> dict[str, Any]:
+    def _describe_data(self, experiment: Experiment) -> dict[str, Any]:
         d = self.dataset
         sizes = np.diff(self.holdings.ptr_N1)
         return {
@@ -280,6 +285,7 @@ class Study:
             "classes": d.classes,
             "features": list(d.x.shape[1:]),
             "samples_per_device": {"min": int(sizes.min()), "median": float(np.median(sizes)), "max": int(sizes.max())},
+            **({"replay_bytes_per_device": experiment.replay_bytes} if experiment.replay.size else {}),
         }
 
 
@@ -289,6 +295,28 @@ def settled(settings: Settings) -> Settings:
     if block == settings.engine.get("block", "auto"):
         return settings
     return settings.model_copy(update={"engine": {**settings.engine, "block": block}})
+
+
+def _streamed(s: Settings, dataset: Dataset, holdings: Holdings) -> tuple[Dataset, Holdings]:
+    """The data in the order in which devices meet them, with all that changes on the way. As they are without streams."""
+    policy: Policy = build(s.learn, Policy, "learn", s.plugins)
+    drift: Drift = build(s.drift, Drift, "drift", s.plugins, seed=s.seed)
+    people: People = build(s.people, People, "people", s.plugins, seed=s.seed)
+    for key, changes in (("drift", not isinstance(drift, Steady)), ("people", not isinstance(people, Everywhere))):
+        if changes and not policy.streams:
+            valid = "needs a stream of samples; learn=online, nightly or frozen would do"
+            raise ConfigError(key, option_name(getattr(s, key)), valid)
+    if not policy.streams:
+        return dataset, holdings
+    holdings = holdings.in_order(Keys(s.seed, "order"))
+    try:
+        dataset = drift.apply(dataset, holdings)
+    except ConfigError as error:
+        raise error.under("drift") from None
+    try:
+        return people.apply(dataset, holdings), holdings
+    except ConfigError as error:
+        raise error.under("people") from None
 
 
 def _require_validation(arm: Arm, settings: Settings, dataset: Dataset) -> None:

@@ -30,11 +30,20 @@ class Dataset:
     validation: Ints
     test: Ints
     time: Ints | None = None  # [S] when each sample happened, in any unit; None if the data know no order
+    concept: Ints | None = None  # [S] which of several worlds a sample belongs to, 0 … ; None if nothing drifts
+    given: Ints | None = None  # [S] the labels that devices are told, −1: none; None if they are told the true ones
 
     @property
     def features(self) -> tuple[int, ...]:
         """The shape of one sample."""
         return self.x.shape[1:]
+
+    def told(self) -> tuple[Ints, int]:
+        """What devices take each sample's class to be (−1: nobody said), and how many classes there are; data without class
+        labels for whole samples have a single one."""
+        if not self.classes or self.y.ndim > 1:
+            return np.zeros(len(self.x), np.int64), 1
+        return (self.y if self.given is None else self.given).astype(np.int64), self.classes
 
 
 class Source(ABC):
@@ -68,6 +77,13 @@ class Holdings:
     def by_time(self, time_S: Ints) -> Holdings:
         """The same, each device's samples in the order in which they happened (equal times: as they stood)."""
         order = np.lexsort((time_S[self.sample], self.device_S))
+        return Holdings(self.sample[order], self.ptr_N1, ordered=True)
+
+    def in_order(self, keys: Keys) -> Holdings:
+        """The same, in an order in which each device meets its samples: as it is, or drawn."""
+        if self.ordered:
+            return self
+        order = np.lexsort((keys.generator().permutation(len(self.sample)), self.device_S))
         return Holdings(self.sample[order], self.ptr_N1, ordered=True)
 
     def pooled(self, keys: Keys) -> Holdings:
@@ -109,6 +125,18 @@ def label_mix(y: npt.NDArray[np.int64], holdings: Holdings, classes: int) -> npt
     cell_SL = holdings.device_S[:, None] * classes + label_SL
     count_NC = np.bincount(cell_SL.reshape(-1), minlength=holdings.devices * classes).reshape(holdings.devices, classes)
     return np.asarray(count_NC / count_NC.sum(1, keepdims=True))
+
+
+def lived(concept_S: Ints, holdings: Holdings, met_N: Ints, window_N: Ints) -> npt.NDArray[np.float64]:
+    """``[N, C]``: the share of each concept among the last ``window_N`` of the ``met_N`` samples that each device has met of
+    its stream; of the first one, before it has met any."""
+    concept_H = concept_S[holdings.sample]
+    count_HC = np.zeros((len(concept_H) + 1, int(concept_S.max()) + 1), np.int64)
+    count_HC[np.arange(len(concept_H)) + 1, concept_H] = 1
+    np.cumsum(count_HC, axis=0, out=count_HC)
+    end_N = holdings.ptr_N1[:-1] + np.clip(met_N, 1, holdings.sizes_N)
+    found_NC = count_HC[end_N] - count_HC[end_N - np.clip(window_N, 1, np.maximum(met_N, 1))]
+    return np.asarray(found_NC / found_NC.sum(1, keepdims=True))
 
 
 def chunks(x: npt.NDArray[np.generic]) -> Iterator[slice]:

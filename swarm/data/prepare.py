@@ -27,6 +27,7 @@ class Samples:
     classes: int  # 0 for regression
     owner: Ints | None = None  # [S]
     time: Ints | None = None  # [S]
+    concept: Ints | None = None  # [S]
     test: Ints | None = None  # ids of a test set that comes with the data; None: split one off
     validation: Ints | None = None
     columns: tuple[str, ...] = ()  # names of flat features, for messages
@@ -110,6 +111,7 @@ def prepare(
         validation=validation_ids if samples.validation is None else np.sort(samples.validation),
         test=test_ids if samples.test is None else np.sort(samples.test),
         time=samples.time,
+        concept=samples.concept,
     )
     validate(dataset, samples.origin, samples.columns)
     return dataset

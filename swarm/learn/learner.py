@@ -21,7 +21,8 @@ class Batch:
 
     ``x`` ``[B, K, b, *features]``; ``target`` ``[B, K, C, b]`` as the loss encodes it (``b · L`` for L labels a sample);
     ``first`` ``[B, K, b]`` marks samples that the device meets for the first time (None: there are none); ``active``
-    ``[B, K]`` marks the steps a device takes (None: all of them); ``done`` ``[B]`` counts the steps it has taken before.
+    ``[B, K]`` marks the steps a device takes (None: all of them); ``done`` ``[B]`` counts the steps it has taken before;
+    ``truth`` is what predictions are scored by where devices are told something else (None: it is the target).
     """
 
     x: Tensor
@@ -29,6 +30,7 @@ class Batch:
     first: Tensor | None
     active: Tensor | None
     done: Tensor
+    truth: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,12 @@ class Learner:
         if compiled:
             self._compiled = torch.compile(self._train, fullgraph=True, dynamic=False, options=COMPILER)
             self.train = self._train_compiled
+
+    def watch(self, x_BP: Tensor, batch: Batch) -> Scores:
+        """Predict the batch and be scored, without learning."""
+        parts = Parts(self.kernel.layout, x_BP.shape[0], x_BP)
+        parts.load(x_BP)
+        return self._score(torch.stack([self.kernel.outputs(parts.views, x_k) for x_k in batch.x.unbind(1)], 1), batch)
 
     def _train(
         self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None = None
@@ -156,7 +164,8 @@ class Learner:
 
     def _score(self, out: Tensor, batch: Batch) -> Scores:
         """Everything here comes from predictions made before the sample was learnt from."""
-        loss_BKb, first = self.loss.value(out, batch.target), batch.first
+        truth, first = batch.target if batch.truth is None else batch.truth, batch.first
+        loss_BKb = self.loss.value(out, truth)
         if batch.active is None:
             mean = loss_BKb.mean((1, 2))
         else:
@@ -168,7 +177,7 @@ class Learner:
         if loss_BKb.shape[2] != first.shape[2]:  # every position of a sample is a prediction
             first = first.repeat_interleave(loss_BKb.shape[2] // first.shape[2], 2)
         counted = first.to(loss_BKb.dtype)
-        return Scores(mean, counted.sum((1, 2)), (self.loss.right(out, batch.target) * counted).sum((1, 2)))
+        return Scores(mean, counted.sum((1, 2)), (self.loss.right(out, truth) * counted).sum((1, 2)))
 
 
 def _pull_(g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, force: Force) -> None:

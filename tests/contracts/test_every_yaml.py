@@ -21,6 +21,15 @@ from swarm.wire.base import Draw
 from tests.support import config, experiment, groups, options, records, run, simulation, trajectory
 
 ALL = [(group, name) for group in groups() for name in options(group)]
+STREAM = ["learn=online", "partition=iid", "train.batch=2", "train.local_steps=2"]
+STREAMED = [
+    ("drift", "label_swap"),
+    ("drift", "rotation"),
+    ("people", "meetings"),
+    ("learn", "online"),
+    ("learn", "frozen"),
+]
+STREAMED += [("replay", name) for name in ("ring", "reservoir", "class_balanced")]
 USER_MODELS = Path(__file__).parents[1] / "models" / "user_models.py"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
@@ -86,6 +95,9 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("clock", "speed"): lambda: ["fleet=uniform", "network.tick=0.0001"],
         ("delay", "distance"): lambda: ["topology=geometric"],
         ("data", "table"): lambda: [f"data.path={_table(tmp_path)}"],
+        **{("data", name): lambda: ["partition=natural"] for name in ("sea", "hyperplane")},
+        **{(group, name): lambda: STREAM for group, name in STREAMED},
+        ("learn", "nightly"): lambda: [*STREAM, "learn=nightly", "replay=ring", "learn.day=2"],
         ("partition", "natural"): lambda: ["data=gaussian"],
         ("protocol", "averaging"): lambda: ["init=independent"],
         **{("protocol", name): lambda: ["init=common"] for name in ("fedadam", "diloco")},
@@ -135,6 +147,8 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "topology": {"devices", "seed"},
         "data": {"devices", "seed"},
         "partition": {"devices"},
+        "drift": {"seed"},
+        "people": {"seed"},
         "model": {"features", "outputs"},
         "optimizer": {"schedule"},
         "compressor": {"layout", "number_bits"},

@@ -11,6 +11,8 @@ import swarm
 from tests.support import config, logged, prepared, rows, run, simulation
 
 PLUGINS = f"plugins=[{Path(__file__).parents[1] / 'theory' / 'parts.py'}]"
+STREAM = ("partition=iid", "train.batch=4", "train.local_steps=3")
+KEPT, TREE = ("replay=reservoir", "replay.size=7"), ("topology=barabasi_albert",)
 CASES = {
     "adamw": ("optimizer=adamw", "optimizer.lr=0.01"),
     "nesterov, clipped": ("optimizer=momentum", "train.clip=0.5"),
@@ -32,6 +34,14 @@ CASES = {
     "each its own start": ("init=independent", "topology=torus", "topology.periodic=false", "devices=12"),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
     "one-peer exponential": ("topology=one_peer_exponential", "protocol=dpsgd_published"),
+    "online, drifting": (*STREAM, "learn=online", "drift=label_swap", "drift.kind=gradual", "drift.phase=0.3"),
+    "online, told and replayed": (*STREAM, "learn=online", "people=meetings", "people.chance=0.4", *KEPT),
+    "online, learning twice": (*STREAM, "learn=online", *KEPT, "protocol=gossip_learning", "protocol.variant=um", *TREE),
+    "nightly, balanced": (*STREAM, "learn=nightly", "learn.day=2", "replay=class_balanced", "replay.size=9", "optimizer=adam"),
+    "nightly, told": (*STREAM, "learn=nightly", "learn.day=2", "people=meetings", "people.chance=0.1", *KEPT),
+    "frozen": (*STREAM, "learn=frozen", "learn.after=2", "drift=rotation", "partition=quantity_skew"),
+    "sea": ("data=sea", "partition=natural", "data.per_device=60", "learn=online", "train.batch=4", "model=softmax"),
+    "text": ("data=markov", "partition=natural", "model=gru", "model.width=8", "data.context=6", "train.batch=4"),
     "warm-up and decay": ("schedule=wsd", "schedule.warmup=0.3", "schedule.decay=0.5", "optimizer=momentum"),
     "gradient tracking, some asleep": ("protocol=gradient_tracking", "topology=ring", PLUGINS),
     "D² under loss": ("protocol=d2", "mixing=lazy", "network.loss=0.2", "network.symmetric=true"),

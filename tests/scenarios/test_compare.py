@@ -205,7 +205,7 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
         settings = arm.variants[0].model_copy(update={"rounds": rounds, "horizon": 40 if rounds == 4 else 2})
         with Simulation(study.experiment(arm, settings), study.engine()) as running:
             list(running.records(rounds))
-            seen.append((trial.found, running.validate()))
+            seen.append((trial.found, running.measure.validate(running.round, running.seen_N)))
     assert all(found == expected for found, expected in seen)
 
 

@@ -1,0 +1,180 @@
+"""What a device does with a stream that is its own: every sample comes once, is predicted, and then what the policy says."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from swarm.errors import ConfigError
+from tests.support import prepared, records, simulation, trajectory
+
+ALONE = ("topology=none", "protocol=none", "partition=iid", "devices=6", "train.batch=4", "train.local_steps=3")
+ONLINE = (*ALONE, "learn=online", "optimizer.lr=0.1", "scenario.arms=[swarm]")
+
+
+def test_every_sample_is_met_once_and_then_the_stream_is_over() -> None:
+    study = prepared(*ONLINE, "rounds=200", "evaluate.every=200")
+    sizes = study.holdings.sizes_N
+    found = [r.values for r in records(study)][1:]
+    assert sum(v["seen"] for v in found) == (sizes // 4 * 4).sum()
+    assert found[-1]["steps_total"] == (sizes // 4).sum()
+    assert found[-1]["steps"] == 0
+    assert found[-1]["train_loss"] is None
+    assert found[-1]["stream_accuracy"] is None
+
+
+def test_online_learning_is_the_textbook_loop() -> None:
+    """Predict a mini-batch, score it, take a step on it: written by hand for one device."""
+    study = prepared(*ONLINE, "rounds=4", "compute.dtype=float64", "model=softmax")
+    with simulation(study) as running:
+        found = [r.values for r in running.records(4)]
+        after = running.engine.snapshot()["x"][2]
+        e = running.experiment
+    module, data, right = e.module(2 * 0), study.dataset, 0
+    mine = study.holdings.of(2)
+    for step in range(12):
+        ids = mine[step * 4 : step * 4 + 4]
+        x, y = torch.as_tensor(data.x[ids]).double(), torch.as_tensor(data.y[ids])
+        out = module(x)
+        right += int((out.argmax(1) == y).sum())
+        module.zero_grad()
+        torch.nn.functional.cross_entropy(out, y).backward()
+        with torch.no_grad():
+            for p in module.parameters():
+                p -= 0.1 * p.grad
+    assert torch.allclose(after, e.layout.pack(dict(module.named_parameters())), atol=1e-12)
+    assert running.score_N[2] == right
+    assert found[-1]["prequential_accuracy"] == running.score_N.sum() / running.seen_N.sum()
+
+
+def test_a_frozen_device_predicts_and_stays_as_it_is() -> None:
+    path = trajectory(prepared(*ONLINE, "learn=frozen", "learn.after=2", "rounds=6"))
+    changed = [bool((a != b).any(1).all()) for a, b in itertools.pairwise(path)]
+    assert changed == [True, True, False, False, False, False]
+    found = [r.values for r in records(prepared(*ONLINE, "learn=frozen", "rounds=3"))]
+    assert [v["seen"] for v in found[1:]] == [6 * 12] * 3
+    assert found[-1]["steps_total"] == 0
+    assert found[-1]["prequential_accuracy"] is not None
+
+
+def test_a_frozen_device_scores_as_its_model_does() -> None:
+    study = prepared(*ONLINE, "learn=frozen", "rounds=5", "model=softmax")
+    with simulation(study) as running:
+        for _ in running.records(5):
+            pass
+        module = running.experiment.module()
+        met = study.holdings.of(1)[: 5 * 12]
+        out = module(torch.as_tensor(study.dataset.x[met]))
+        assert running.score_N[1] == (out.argmax(1).numpy() == study.dataset.y[met]).sum()
+
+
+def test_night_is_when_a_nightly_device_learns() -> None:
+    study = prepared(*ONLINE, "learn=nightly", "learn.day=3", "replay=ring", "replay.size=20", "rounds=7")
+    path = trajectory(study)
+    changed = [bool((a != b).any()) for a, b in itertools.pairwise(path)]
+    assert changed == [False, False, True, False, False, True, False]
+    found = [r.values for r in records(study)][1:]
+    assert [v["steps"] for v in found] == [0, 0, 6 * 9, 0, 0, 6 * 9, 0]
+    assert [v["seen"] for v in found] == [6 * 12] * 7
+    fixed = [
+        r.values
+        for r in records(prepared(*ONLINE, "learn=nightly", "learn.steps=5", "learn.day=3", "replay=ring", "rounds=3"))
+    ]
+    assert fixed[-1]["steps"] == 6 * 5
+
+
+def test_by_night_only_what_is_kept_is_learnt_from() -> None:
+    """With a memory of one sample the night is gradient descent on that sample, the last one of the day."""
+    study = prepared(
+        *ONLINE,
+        "learn=nightly",
+        "learn.day=2",
+        "replay=ring",
+        "replay.size=1",
+        "rounds=2",
+        "model=softmax",
+        "compute.dtype=float64",
+    )
+    with simulation(study) as running:
+        for _ in running.records(2):
+            pass
+        after, module = running.engine.snapshot()["x"][0], running.experiment.module()
+        layout = running.experiment.layout
+    last = study.holdings.of(0)[23]
+    x, y = torch.as_tensor(study.dataset.x[[last]]).double(), torch.as_tensor(study.dataset.y[[last]])
+    for _ in range(6):
+        module.zero_grad()
+        torch.nn.functional.cross_entropy(module(x), y).backward()
+        with torch.no_grad():
+            for p in module.parameters():
+                p -= 0.1 * p.grad
+    assert torch.allclose(after, layout.pack(dict(module.named_parameters())), atol=1e-12)
+
+
+def test_replay_goes_beside_new_samples_and_is_not_scored() -> None:
+    with_replay = prepared(*ONLINE, "replay=reservoir", "replay.size=16", "replay.share=0.5", "rounds=4")
+    without = prepared(*ONLINE, "rounds=4")
+    found, plain = ([r.values for r in records(study)] for study in (with_replay, without))
+    assert [v.get("seen") for v in found] == [v.get("seen") for v in plain]
+    assert found[-1]["accuracy_mean"] != plain[-1]["accuracy_mean"]
+
+
+def test_a_memory_keeps_a_device_from_forgetting() -> None:
+    """Labels arrive sorted: without a memory a device knows only what came last."""
+    time = ("data=gaussian", "partition=natural", "data.per_device=400", "data.classes=4")
+    base = (
+        *time,
+        "topology=none",
+        "protocol=none",
+        "devices=4",
+        "train.batch=4",
+        "learn=online",
+        "optimizer.lr=0.3",
+        "rounds=24",
+        "scenario.arms=[swarm]",
+    )
+    from dataclasses import replace
+
+    def final(*extra: str) -> float:
+        study = prepared(*base, *extra)
+        ordered = study.holdings.by_time(study.dataset.y.astype(np.int64))
+        *_, last = records(replace(study, holdings=ordered))
+        return float(last.values["accuracy_mean"])
+
+    assert final("replay=class_balanced", "replay.size=40") > final() + 0.1
+
+
+REFUSED = [
+    (("learn=nightly",), "replay=none"),
+    (("replay=ring",), "must be none with learn=passes"),
+    (("learn=online", "replay=ring", "replay.share=0"), "never read"),
+    (("learn=online", "replay=ring", "replay.size=-1"), "replay.size=-1"),
+    (("learn=online", "train.local_steps=null", "train.local_epochs=1"), "train.local_epochs=1"),
+    (("learn=online", "train.batch=5000"), "less than one mini-batch"),
+    (("learn=nightly", "learn.day=0", "replay=ring"), "learn.day=0"),
+    (("learn=nightly", "learn.steps=0", "replay=ring"), "learn.steps=0"),
+    (("learn=frozen", "learn.after=-1"), "learn.after=-1"),
+    (("drift=label_swap",), "needs a stream"),
+    (("people=meetings",), "needs a stream"),
+    (("learn=online", "drift=label_swap", "drift.pairs=6"), "drift.pairs=6"),
+    (("learn=online", "drift=label_swap", "drift.concepts=1"), "drift.concepts=1"),
+    (("learn=online", "drift=rotation", "drift.phase=2"), "drift.phase=2"),
+    (("learn=online", "drift=rotation", "drift.kind=slow"), "drift.kind=slow"),
+    (("learn=online", "people=meetings", "people.chance=1.5"), "people.chance=1.5"),
+    (("learn=online", "people=meetings", "people.budget=-1"), "people.budget=-1"),
+    (("data=sea", "data.concepts=5"), "data.concepts=5"),
+    (("data=sea", "drift=rotation", "learn=online"), "drift by themselves"),
+    (("data=linear_regression", "learn=online", "people=meetings", "train.batch=1"), "class label"),
+    (("data=linear_regression", "learn=online", "replay=class_balanced", "train.batch=1"), "class label"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "said"), REFUSED, ids=[" ".join(o) for o, _ in REFUSED])
+def test_what_cannot_work_is_refused(overrides: tuple[str, ...], said: str) -> None:
+    natural = ("partition=natural",) if overrides[0] == "data=sea" else ("partition=iid",)
+    with pytest.raises(ConfigError) as error:
+        prepared("train.batch=2", *natural, *overrides)
+    assert said in str(error.value)
