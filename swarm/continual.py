@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,9 @@ def recovery(accuracy_R: Floats, concept_R: npt.NDArray[np.int64]) -> list[int |
     five rounds before the change; 0 where it never falls below, None where the next change, or the end, comes first."""
     changes = [*(np.flatnonzero(np.diff(concept_R)) + 1).tolist(), len(concept_R)]
     found: list[int | None] = []
-    for at, until in zip(changes[:-1], changes[1:], strict=True):
-        before = accuracy_R[max(0, at - BEFORE) : at]
-        back = np.flatnonzero(accuracy_R[at:until] >= ENOUGH * np.nanmean(before)) if len(before) else []
+    for at, until in itertools.pairwise(changes):
+        before = float(np.nanmean(accuracy_R[max(0, at - BEFORE) : at]))
+        back = np.flatnonzero(accuracy_R[at:until] >= ENOUGH * before)
         found.append(int(back[0]) if len(back) else None)
     return found
 

@@ -316,7 +316,7 @@ class Experiment:
     def replay_bytes(self) -> int:
         """What the samples of a full replay memory take up on a device: features in the run's dtype, and 8 bytes a label."""
         data = self.plan.dataset
-        return self.replay.size * (data.x[0].size * self.dtype.itemsize + data.y[0].size * 8)
+        return int(self.replay.size * (data.x[0].size * self.dtype.itemsize + data.y[0].size * 8))
 
     @cached_property
     def local_steps_N(self) -> npt.NDArray[np.int64]:
