@@ -112,6 +112,11 @@ def _ladder(run: Run) -> str:
     return f'<section class="card ladder">{"".join(rows)}<p class="hint">{escape(caption)}</p></section>'
 
 
+def _recovered(rounds: list[int | None] | None) -> str:
+    """One number for each change of concept."""
+    return ", ".join("never" if each is None else str(each) for each in rounds or ()) or "–"
+
+
 def _table(run: Run) -> str:
     score = run.score
     label = SCORES.get(score or "", "")
@@ -122,6 +127,8 @@ def _table(run: Run) -> str:
                 "own distribution": f"own_{score}_mean", "prequential": f"prequential_{score}"}  # fmt: skip
         columns = [(head, lambda f, key=key: human_score(f.get(key))) for head, key in keys.items()]
     columns += [
+        ("forgetting", lambda f: human_score(f.get("forgetting"))),
+        ("rounds to recover", lambda f: _recovered(f.get("recovery_rounds"))),
         ("sent", lambda f: human_bytes(f.get("bytes_total"))),
         ("energy", lambda f: human_energy(f.get("joules_total"))),
         ("lost", lambda f: f"{f['lost_total']:,}" if f.get("lost_total") else "–"),

@@ -30,6 +30,7 @@ LABELS = {
     "consensus_distance": "consensus distance", "awake": "devices awake", "lr": "learning rate",
     "bytes": "bytes sent a round", "staleness": "rounds that messages are under way",
     "joules_total": "energy of all devices, J", "mean_drift": "drift of the mean",
+    "stream_accuracy": "prequential accuracy of the round", "faded_accuracy": "prequential accuracy, fading",
 }  # fmt: skip
 SCORES = {"accuracy": "accuracy", "r2": "R²"}
 
