@@ -101,10 +101,13 @@ class Exchanges:
         if not {"mix", "inbox", "edges"} & set(phases):
             return
         name = type(p).__name__
-        if p.static and self.topology.period != 1:
-            raise ConfigError(
-                "topology", self.topology_name, f"must not change under {name}, which remembers each link"
+        if (p.static or p.steady) and self.topology.period != 1:
+            why = (
+                "which remembers each link"
+                if p.static
+                else "which is right for weights that stay; protocol=exact_diffusion would do"
             )
+            raise ConfigError("topology", self.topology_name, f"must not change under {name}, {why}")
         if p.static and not self.network.ideal:
             raise ConfigError(
                 "protocol", name, "remembers each link, so it needs a network without loss, delay and churn"
@@ -114,17 +117,38 @@ class Exchanges:
                 "topology", self.topology_name, f"must be undirected for {name}, whose links carry rows both ways"
             )
         if "mix" in phases or "edges" in phases:
-            found, needs = self.mixing(1).conserves, p.needs
-            if found not in ("both", needs):
-                raise ConfigError(
-                    "mixing", self.rule, f"conserves the {found} sums here, but the protocol needs {needs}; "
-                    + ("use mixing=column" if needs == "column" else "use mixing=auto, or another topology")
-                )  # fmt: skip
-            p.check(self.mixing(1))
-        if p.needs == "both" and self.depth:
-            valid = f"must be less than a round under {name}, whose weights have to sum to one both ways in every round"
-            raise ConfigError("delay", type(self.network.delay).__name__, valid)
-        if p.needs == "both" and not self.network.ideal and self.graph(1).directed:
+            for round in range(1, 1 + self._foreseen):
+                self._check_sums(round)
+                p.check(self.mixing(round))
+        if p.needs == "both" and not self.network.ideal:
+            self._check_both_ways(name)
+
+    @property
+    def _foreseen(self) -> int:
+        """How many rounds are looked at before the first: all that there are, if they come back soon."""
+        period = self.topology.period
+        return period if period is not None and self.topology.recurs else RECENT
+
+    def _check_sums(self, round: int) -> None:
+        """Raises :class:`ConfigError` unless the weights of ``round`` conserve what the protocol needs."""
+        found, needs = self.mixing(round).conserves, self.protocol.needs
+        if found not in ("both", needs):
+            where = "here" if round == 1 else f"in round {round}"
+            raise ConfigError(
+                "mixing", self.rule, f"conserves the {found} sums {where}, but the protocol needs {needs}; "
+                + ("use mixing=column" if needs == "column" else "use mixing=auto, or another topology")
+            )  # fmt: skip
+
+    def _check_both_ways(self, name: str) -> None:
+        """Raises :class:`ConfigError` where a network could not lose both directions of a link together."""
+        if self.depth:
+            why = f"under {name}, whose weights have to sum to one both ways in every round"
+            if self.network.delay is not None:
+                raise ConfigError("delay", type(self.network.delay).__name__, f"must be less than a round {why}")
+            slowest = self.network.longest_on_the_line
+            valid = f"must be above {slowest:.3g} virtual seconds, which messages may take on the fleet's lines, {why}"
+            raise ConfigError("network.tick", self.network.tick, valid)
+        if self.graph(1).directed:
             raise ConfigError("topology", self.topology_name, f"must be undirected for {name} on a network that loses "
                               "messages: a loss has to hit both directions of a link")  # fmt: skip
 
@@ -176,6 +200,7 @@ class Exchanges:
     def _mix(self, key: Hashable, lasting: bool, round: int) -> Exchange:
         n, parts = self.devices, self.parts
         own_part = self.depth + 1 if self.exact else 0
+        self._check_sums(round)  # a graph that never comes back may bring another kind of weights
         mixing = self.mixing(round)
         if self.network.ideal and parts == 1:
             short = not self.compressed  # ways past the compressor: the mean over all, and one's own row

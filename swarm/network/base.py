@@ -154,13 +154,15 @@ class Network:
     @property
     def reach(self) -> int:
         """The most ticks that a message is under way."""
-        if self.delay is None and not self._on_the_line:
-            return 0
-        longest = 0.0 if self.delay is None else self.delay.longest
-        if self._on_the_line and self.lines is not None:
-            longest += self.bits / min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min())
-        ticks = longest / self.tick
-        return min(self.patience, math.floor(ticks)) if math.isfinite(ticks) else self.patience
+        longest = self.longest_on_the_line + (0.0 if self.delay is None else self.delay.longest)
+        return math.floor(min(longest / self.tick, float(self.patience)))
+
+    @property
+    def longest_on_the_line(self) -> float:
+        """No message takes more seconds on the line: its sender sends to all others, through the slowest line there is."""
+        if self.lines is None or not self._on_the_line:
+            return 0.0
+        return float(self.bits / min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min()))
 
     @property
     def _on_the_line(self) -> bool:

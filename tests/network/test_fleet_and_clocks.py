@@ -103,6 +103,8 @@ BAD = [
     (("clock=poisson", "clock.rate=0"), "clock.rate=0: must be a finite number above 0"),
     (("clock=periodic", "clock.period=0.25"), "clock.period=0.25: must be at least the tick of 1 virtual seconds; "
      "network.tick=0.25 would do"),
+    (("clock=poisson", "protocol=gradient_tracking", "fleet=uniform", "fleet.uplink=1.0e+6"), "network.tick=1: must be above "
+     "1.85 virtual seconds, which messages may take on the fleet's lines, under GradientTracking"),
     (("clock=speed",), "clock=speed: needs a fleet"),
     (("clock=speed", "fleet=terminals"), "network.tick=1: the fastest device needs"),
     (("clock=speed", "fleet=uniform", "clock.load=0"), "clock.load=0: must be above 0 and at most 1"),
