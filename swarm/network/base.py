@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from swarm.errors import ConfigError
 from swarm.rng import Keys
+from swarm.topology.events import lengths
 from swarm.topology.graph import Graph
 
 Bools = npt.NDArray[np.bool_]
@@ -155,7 +156,7 @@ class Network:
     def reach(self) -> int:
         """The most ticks that a message is under way."""
         longest = self.longest_on_the_line + (0.0 if self.delay is None else self.delay.longest)
-        return math.floor(min(longest / self.tick, float(self.patience)))
+        return min(self.patience, math.floor(lengths(longest, self.tick))) if math.isfinite(longest) else self.patience
 
     @property
     def longest_on_the_line(self) -> float:
@@ -215,7 +216,7 @@ class Network:
             seconds_S = self.delay.seconds(graph, edge_S, draw_S)
         if self._on_the_line and self.lines is not None:
             seconds_S = seconds_S + self.lines.seconds(src, dst, self.bits)
-        ticks_S = np.minimum(seconds_S / self.tick, 2.0**40).astype(np.int64)
+        ticks_S = np.minimum(lengths(seconds_S, self.tick), 2.0**40).astype(np.int64)
         ticks_S[ticks_S > self.patience] = LATE
         return ticks_S
 
