@@ -207,6 +207,14 @@ class Network:
         ticks_E[edge_S] = ticks_S
         return Fates(ticks_E)
 
+    def server_hears(self, round: int) -> tuple[Bools, Bools] | None:
+        """Which devices, ``[N]``, a server's message would reach in ``round``, and whose answers would reach it; None: all."""
+        if not self.loss:
+            return None
+        draw_N2 = Keys(self.seed, "network.server").uniform(np.arange(self.devices), round, 2)
+        down_N, up_N = (draw_N2 >= self.loss).T
+        return down_N, down_N if self.symmetric else up_N
+
     def _ticks(self, round: int, graph: Graph, edge_S: Ints) -> Ints:
         """Ticks under way of the messages on these edges, or LATE."""
         src, dst = graph.src_E[edge_S], graph.dst_E[edge_S]

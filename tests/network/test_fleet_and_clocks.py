@@ -70,6 +70,18 @@ def test_a_synchronous_round_lasts_as_long_as_its_slowest_device() -> None:
     np.testing.assert_allclose(found.devices["joules"], each)
 
 
+def test_a_device_pays_for_its_own_end_of_the_line_to_a_server() -> None:
+    """One message up and one down: it sends the one, receives the other, and the server's part is nobody's."""
+    e = experiment(*FLEET, "protocol=fedavg")
+    found = records(prepared(*FLEET, "protocol=fedavg", "rounds=3"))[-1]
+    compute, line, bytes = e.step_flops * 2 / 1e6, e.bits(1) / 1e6 + e.bits(1) / 1e9, e.bits(1) / 8
+    assert found.devices is not None
+    each = 3 * (3.0 * (compute + line) + (6.0 - 3.0) * compute + bytes * (2.3e-6 + 1.1e-6))
+    np.testing.assert_allclose(found.devices["joules"], each)
+    assert found.devices["sent"].tolist() == found.devices["received"].tolist() == [3] * 12
+    assert found.values["messages_total"] == 2 * 3 * 12
+
+
 def test_stragglers_make_rounds_longer() -> None:
     late = records(prepared(*FLEET, "fleet.stragglers=1.0", "fleet.slowdown=5.0", "protocol=none"))[-1].values[
         "virtual_s"
