@@ -165,6 +165,19 @@ def test_the_servers_variate_is_the_mean_of_all(sections: dict[str, Any]) -> Non
         assert np.abs(own).max() > 0.1
 
 
+def test_variates_are_gradients_where_it_rests() -> None:
+    """c_i = ∇f_i and c = Σ∇f_i/N = 0 at the optimum; steps alone do not tell, for they see c − c_i only."""
+    study = quadratics(STEPS, "rounds=100", protocol=SCAFFOLD)
+    a, b = curves(study)
+    with simulation(study) as running:
+        for _ in running.engine.advance(100):
+            pass
+        arrays = running.engine.snapshot()
+    expected = 2 * a * ((a * b).sum() / a.sum() - b)
+    np.testing.assert_allclose(arrays["protocol.own"][:, 0], expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(arrays["protocol.server"], 0.0, rtol=0, atol=1e-9)
+
+
 # --- server optimisers ---------------------------------------------------------------------------------------------------
 
 
