@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from swarm.cost import cost
 from swarm.errors import ConfigError
 from swarm.network.base import Lines, Network
 from swarm.network.clock import Periodic, Poisson, Speed
@@ -45,6 +46,18 @@ def test_delays_have_their_distributions() -> None:
     np.testing.assert_allclose(found, 10 * placed.length_E[:5])
 
 
+def test_every_message_has_a_delay_and_a_fate_of_its_own() -> None:
+    """Of a receiver's two messages, of a sender's, of both directions of a link, and of two rounds: nothing in common."""
+    graph = Ring(4000).graph(1)
+    slow, lossy = Network(4000, 0, delay=Uniform(0.0, 8.0)), Network(4000, 0, loss=0.5)
+    by_sender = np.lexsort((graph.dst_E, graph.src_E))
+    for network in (slow, lossy):
+        one, other = (network.fates(round, graph).ticks_E.astype(float) for round in (1, 2))
+        pairs = [one.reshape(-1, 2).T, one[by_sender].reshape(-1, 2).T, (one, one[by_sender]), (one, other)]
+        for a, b in pairs:
+            assert abs(np.corrcoef(a, b)[0, 1]) < 5 / np.sqrt(len(a))
+
+
 def test_a_sender_shares_its_uplink_among_its_messages() -> None:
     lines = Lines(np.array([100.0, 100.0, 100.0]), np.array([1000.0, 1000.0, 20.0]))
     np.testing.assert_allclose(lines.seconds(np.array([0, 0, 1]), np.array([1, 2, 0]), 200.0), [4.0, 10.0, 2.0])
@@ -80,6 +93,15 @@ def test_a_device_pays_for_its_own_end_of_the_line_to_a_server() -> None:
     np.testing.assert_allclose(found.devices["joules"], each)
     assert found.devices["sent"].tolist() == found.devices["received"].tolist() == [3] * 12
     assert found.values["messages_total"] == 2 * 3 * 12
+
+
+def test_who_is_away_takes_no_energy() -> None:
+    e, nothing = experiment(*FLEET, "topology=ring", "churn=crash", "churn.at=1"), np.zeros(12, np.int64)
+    online, spent = e.network.online(3), cost(e, 3, nothing, nothing, nothing)
+    assert spent is not None
+    assert online is not None
+    np.testing.assert_array_equal(spent.joules_N, np.where(online, 3.0 * spent.seconds, 0.0))
+    assert 0 < online.sum() < 12
 
 
 def test_stragglers_make_rounds_longer() -> None:
