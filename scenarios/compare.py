@@ -41,7 +41,8 @@ def isolated(settings: Settings, steps: int) -> Arm:
 
 
 def fedavg(settings: Settings, steps: int) -> Arm:
-    """The same devices with a server that averages all of those that are awake every round. Its links do not fail."""
+    """The same devices with a server that averages all of those that are awake every round. Messages to and from it are
+    lost like all others; it waits for those that would be late."""
     changes = _none("topology", "compressor", "delay", "outage")
     return Arm("fedavg", (_with(settings, **changes, protocol=option("protocol", "fedavg"), mixing="auto"),))
 

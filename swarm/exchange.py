@@ -52,7 +52,7 @@ class Exchange:
 @dataclass(frozen=True)
 class Traffic:
     """The messages of a phase: how many each device sent (``sent_N``) and will receive (``received_N``), how many were lost
-    or came too late, the ticks that those which arrive take together, and the bits of each."""
+    or came too late, the ticks that those which arrive take together, the bits of each, and how many a server sent."""
 
     sent_N: Ints
     received_N: Ints
@@ -60,11 +60,12 @@ class Traffic:
     late: int
     ticks: int
     bits: int
+    served: int = 0
 
     @property
     def messages(self) -> int:
         """The messages sent."""
-        return int(self.sent_N.sum())
+        return int(self.sent_N.sum()) + self.served
 
     @property
     def bytes(self) -> int:
@@ -98,13 +99,18 @@ class Exchanges:
     def check(self) -> None:
         """Raises :class:`ConfigError` for combinations of graph, weights, network and protocol that cannot work."""
         p, phases = self.protocol, self.protocol.phases
+        name = type(p).__name__
+        if "mean" in phases:
+            self._check_server(name)
         if not {"mix", "inbox", "edges"} & set(phases):
             return
-        name = type(p).__name__
-        if p.static and self.topology.period != 1:
-            raise ConfigError(
-                "topology", self.topology_name, f"must not change under {name}, which remembers each link"
+        if (p.static or p.steady) and self.topology.period != 1:
+            why = (
+                "which remembers each link"
+                if p.static
+                else "which is right for weights that stay; protocol=exact_diffusion would do"
             )
+            raise ConfigError("topology", self.topology_name, f"must not change under {name}, {why}")
         if p.static and not self.network.ideal:
             raise ConfigError(
                 "protocol", name, "remembers each link, so it needs a network without loss, delay and churn"
@@ -114,17 +120,47 @@ class Exchanges:
                 "topology", self.topology_name, f"must be undirected for {name}, whose links carry rows both ways"
             )
         if "mix" in phases or "edges" in phases:
-            found, needs = self.mixing(1).conserves, p.needs
-            if found not in ("both", needs):
-                raise ConfigError(
-                    "mixing", self.rule, f"conserves the {found} sums here, but the protocol needs {needs}; "
-                    + ("use mixing=column" if needs == "column" else "use mixing=auto, or another topology")
-                )  # fmt: skip
-            p.check(self.mixing(1))
-        if p.needs == "both" and self.depth:
-            valid = f"must be less than a round under {name}, whose weights have to sum to one both ways in every round"
-            raise ConfigError("delay", type(self.network.delay).__name__, valid)
-        if p.needs == "both" and not self.network.ideal and self.graph(1).directed:
+            for round in range(1, 1 + self._foreseen):
+                self._check_sums(round)
+                p.check(self.mixing(round))
+        if p.needs == "both" and not self.network.ideal:
+            self._check_both_ways(name)
+
+    def _check_server(self, name: str) -> None:
+        """Raises :class:`ConfigError` for what the links to a server do not have."""
+        for key, part in (("delay", self.network.delay), ("outage", self.network.outage)):
+            if part is not None:
+                valid = (
+                    f"must be none with {name}, whose server is on no link of the topology and waits for all messages"
+                )
+                raise ConfigError(key, type(part).__name__, valid)
+
+    @property
+    def _foreseen(self) -> int:
+        """How many rounds are looked at before the first: all that there are, if they come back soon."""
+        period = self.topology.period
+        return period if period is not None and self.topology.recurs else RECENT
+
+    def _check_sums(self, round: int) -> None:
+        """Raises :class:`ConfigError` unless the weights of ``round`` conserve what the protocol needs."""
+        found, needs = self.mixing(round).conserves, self.protocol.needs
+        if found not in ("both", needs):
+            where = "here" if round == 1 else f"in round {round}"
+            raise ConfigError(
+                "mixing", self.rule, f"conserves the {found} sums {where}, but the protocol needs {needs}; "
+                + ("use mixing=column" if needs == "column" else "use mixing=auto, or another topology")
+            )  # fmt: skip
+
+    def _check_both_ways(self, name: str) -> None:
+        """Raises :class:`ConfigError` where a network could not lose both directions of a link together."""
+        if self.depth:
+            why = f"under {name}, whose weights have to sum to one both ways in every round"
+            if self.network.delay is not None:
+                raise ConfigError("delay", type(self.network.delay).__name__, f"must be less than a round {why}")
+            slowest = self.network.longest_on_the_line
+            valid = f"must be above {slowest:.3g} virtual seconds, which messages may take on the fleet's lines, {why}"
+            raise ConfigError("network.tick", self.network.tick, valid)
+        if self.graph(1).directed:
             raise ConfigError("topology", self.topology_name, f"must be undirected for {name} on a network that loses "
                               "messages: a loss has to hit both directions of a link")  # fmt: skip
 
@@ -176,6 +212,7 @@ class Exchanges:
     def _mix(self, key: Hashable, lasting: bool, round: int) -> Exchange:
         n, parts = self.devices, self.parts
         own_part = self.depth + 1 if self.exact else 0
+        self._check_sums(round)  # a graph that never comes back may bring another kind of weights
         mixing = self.mixing(round)
         if self.network.ideal and parts == 1:
             short = not self.compressed  # ways past the compressor: the mean over all, and one's own row
@@ -260,16 +297,29 @@ class Exchanges:
 
     def participants(self, round: int, seed: int) -> Bools | None:
         """Who learns, sends and is heard in ``round``; None: everybody."""
+        invited = self._invited(round, seed)
+        hears = self.network.server_hears(round) if "mean" in self.protocol.phases else None
+        if hears is None:
+            return invited
+        heard = hears[0] & hears[1]
+        return heard if invited is None else invited & heard
+
+    def _invited(self, round: int, seed: int) -> Bools | None:
+        """Who would be, if no message between it and a server were lost."""
         chosen, awake = self.protocol.participants(round, self.devices, seed), self.network.awake(round)
         if chosen is None or awake is None:
             return awake if chosen is None else chosen
         return chosen & awake
 
-    def traffic(self, phase: Phase, round: int, bits: int, participants: Bools | None) -> Traffic:
-        """The messages of a phase of ``round``, ``bits`` each."""
+    def traffic(self, phase: Phase, round: int, bits: int, seed: int) -> Traffic:
+        """The messages of a phase of ``round``, ``bits`` each. Through a server: one down to each device that is to take part,
+        and one up from each that this one reaches."""
         if phase == "mean":
-            both = np.ones(self.devices, np.int64) if participants is None else participants.astype(np.int64)
-            return Traffic(2 * both, both, 0, 0, 0, bits)  # whoever sends one up also pays for the one down
+            invited = self._invited(round, seed)
+            asked = np.ones(self.devices, bool) if invited is None else invited
+            down_N, up_N = self.network.server_hears(round) or (asked, asked)
+            each, lost = (asked & down_N).astype(np.int64), int((asked & ~(down_N & up_N)).sum())
+            return Traffic(each, each, lost, 0, 0, bits, served=int(asked.sum()))
         graph, fates = self.sent(round)
         ticks_E = fates.ticks_E
         sent, arrives = ticks_E != UNSENT, ticks_E >= 0

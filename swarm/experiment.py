@@ -287,9 +287,9 @@ class Experiment:
 
     def traffic(self, number: int, round: int) -> Traffic:
         """What phase ``number`` of the protocol puts on the wire: one message a directed edge, or for ``mean`` one up and one
-        down a participant (a server in the middle)."""
+        down a participant (a server in the middle), as far as they are not lost."""
         phase = self.protocol.phases[number]
-        return self.exchanges.traffic(phase, round, self.bits(number), self.active(round) if phase == "mean" else None)
+        return self.exchanges.traffic(phase, round, self.bits(number), self.settings.seed)
 
     def bits(self, number: int) -> int:
         """Bits of one message of phase ``number``."""

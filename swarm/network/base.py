@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from swarm.errors import ConfigError
 from swarm.rng import Keys
+from swarm.topology.events import lengths
 from swarm.topology.graph import Graph
 
 Bools = npt.NDArray[np.bool_]
@@ -154,13 +155,15 @@ class Network:
     @property
     def reach(self) -> int:
         """The most ticks that a message is under way."""
-        if self.delay is None and not self._on_the_line:
-            return 0
-        longest = 0.0 if self.delay is None else self.delay.longest
-        if self._on_the_line and self.lines is not None:
-            longest += self.bits / min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min())
-        ticks = longest / self.tick
-        return min(self.patience, math.floor(ticks)) if math.isfinite(ticks) else self.patience
+        longest = self.longest_on_the_line + (0.0 if self.delay is None else self.delay.longest)
+        return min(self.patience, math.floor(lengths(longest, self.tick))) if math.isfinite(longest) else self.patience
+
+    @property
+    def longest_on_the_line(self) -> float:
+        """No message takes more seconds on the line: its sender sends to all others, through the slowest line there is."""
+        if self.lines is None or not self._on_the_line:
+            return 0.0
+        return float(self.bits / min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min()))
 
     @property
     def _on_the_line(self) -> bool:
@@ -204,6 +207,14 @@ class Network:
         ticks_E[edge_S] = ticks_S
         return Fates(ticks_E)
 
+    def server_hears(self, round: int) -> tuple[Bools, Bools] | None:
+        """Which devices, ``[N]``, a server's message would reach in ``round``, and whose answers would reach it; None: all."""
+        if not self.loss:
+            return None
+        draw_N2 = Keys(self.seed, "network.server").uniform(np.arange(self.devices), round, 2)
+        down_N, up_N = (draw_N2 >= self.loss).T
+        return down_N, down_N if self.symmetric else up_N
+
     def _ticks(self, round: int, graph: Graph, edge_S: Ints) -> Ints:
         """Ticks under way of the messages on these edges, or LATE."""
         src, dst = graph.src_E[edge_S], graph.dst_E[edge_S]
@@ -213,7 +224,7 @@ class Network:
             seconds_S = self.delay.seconds(graph, edge_S, draw_S)
         if self._on_the_line and self.lines is not None:
             seconds_S = seconds_S + self.lines.seconds(src, dst, self.bits)
-        ticks_S = np.minimum(seconds_S / self.tick, 2.0**40).astype(np.int64)
+        ticks_S = np.minimum(lengths(seconds_S, self.tick), 2.0**40).astype(np.int64)
         ticks_S[ticks_S > self.patience] = LATE
         return ticks_S
 

@@ -8,8 +8,10 @@ import numpy as np
 
 from swarm.errors import ConfigError
 from swarm.network.base import Bools, Churn, Floats, Ints, at_least, share_of
-from swarm.network.trace import read_trace
 from swarm.rng import Keys
+from swarm.topology.events import lengths, read_events, seconds_of
+
+TRUTH = {"1": True, "0": False, "true": True, "false": False}
 
 
 class Markov(Churn):
@@ -79,11 +81,21 @@ class Trace(Churn):
         max_rows: int = 5_000_000,
     ) -> None:
         self.devices, self.before = devices, before
-        time_A, device_A, self.online_A = read_trace(path, devices, max_mib, max_rows)
-        first_A = np.minimum(np.ceil(time_A / tick), 2.0**40).astype(np.int64) + 1
+        columns, cap = ("time", "device", "online"), ("max_rows", max_rows)
+        found = read_events(path, "a trace", columns, self._line, max_mib, cap)
+        time_A, device_A, online_A = (np.array(each) for each in zip(*found, strict=True))
+        first_A = np.minimum(np.ceil(lengths(time_A, tick)), 2.0**40).astype(np.int64) + 1
         order = np.lexsort((np.arange(len(time_A)), time_A, device_A))
-        self.online_A = self.online_A[order]
+        self.online_A = online_A[order]
         self.key_A = device_A[order] << 41 | first_A[order]
+
+    def _line(self, time: str, device: str, online: str) -> tuple[float, int, bool]:
+        seconds = seconds_of(time, "time")
+        if not (device.isascii() and device.isdigit() and len(device) < 10 and int(device) < self.devices):
+            raise ValueError(f"unknown device {device[:40]!r}; the devices are 0 to {self.devices - 1}")
+        if online.lower() not in TRUTH:
+            raise ValueError(f"online {online[:40]!r} must be 1 or 0")
+        return seconds, int(device), TRUTH[online.lower()]
 
     def online(self, round: int) -> Bools:
         device_N = np.arange(self.devices)
@@ -120,7 +132,7 @@ class Crash(Churn):
             raise ConfigError(key, value, f"must leave at least one of the {devices} devices")
         self.left = np.ones(devices, bool)
         self.left[gone] = False
-        self.first = math.ceil(at / tick) + 1
+        self.first = math.ceil(lengths(at, tick)) + 1
 
     def online(self, round: int) -> Bools:
         return self.left.copy() if round >= self.first else np.ones(len(self.left), bool)
@@ -149,7 +161,7 @@ class Joining(Churn):
         time_N: Floats = np.zeros(devices)
         draw_M = Keys(seed, "network.joining").uniform(late, 0, 1)[:, 0]
         time_N[late] = start + (end - start) * draw_M
-        self.first_N = np.ceil(time_N / tick).astype(np.int64) + 1
+        self.first_N = np.ceil(lengths(time_N, tick)).astype(np.int64) + 1
 
     def online(self, round: int) -> Bools:
         return np.asarray(self.first_N <= round)

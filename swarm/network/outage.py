@@ -9,6 +9,7 @@ import numpy as np
 from swarm.errors import ConfigError
 from swarm.network.base import Bools, Outage, at_least
 from swarm.rng import Keys
+from swarm.topology.events import lengths
 from swarm.topology.graph import Graph
 
 
@@ -40,9 +41,9 @@ class Partition(Outage):
         self.part_N = np.arange(devices) * parts // devices
         if scattered:
             self.part_N = self.part_N[Keys(seed, "network.partition").generator().permutation(devices)]
-        self.start, self.end, self.tick = start, end, tick
+        self.first, self.healed = (math.ceil(lengths(time, tick)) + 1 for time in (start, end))
 
     def up(self, round: int, graph: Graph) -> Bools:
-        if not self.start <= (round - 1) * self.tick < self.end:
+        if not self.first <= round < self.healed:
             return np.ones(len(graph.src_E), bool)
         return np.asarray(self.part_N[graph.src_E] == self.part_N[graph.dst_E])

@@ -113,6 +113,7 @@ class Protocol:
     phases: tuple[Phase, ...] = ("learn", "mix")
     needs: Literal["row", "column", "both"] = "row"  # what a mixing matrix must conserve; "row" is met by "both" too
     static: bool = False  # whether it remembers its neighbours: a graph that changes or loses messages is then refused
+    steady: bool = False  # whether it needs a graph that never changes, though messages may be lost on it
     echo: bool = False  # whether a device takes its own row as others get it: scratch["sent"] at receive
     remembers: bool = False  # whether it makes up for what compression leaves out: error feedback is then refused
     lossless: bool = False  # whether it needs the exact numbers of its messages: a compressor is then refused
@@ -131,7 +132,8 @@ class Protocol:
         return graph
 
     def check(self, mixing: Mixing) -> None:
-        """Raises :class:`ConfigError` if the protocol cannot work with the weights of the first round."""
+        """Raises :class:`ConfigError` if the protocol cannot work with these weights: of every round of a short period, else of
+        the first rounds."""
         return
 
     def width(self, phase: int, parameters: int) -> int:

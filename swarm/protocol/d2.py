@@ -21,6 +21,7 @@ class D2(Protocol):
     """
 
     needs = "both"
+    steady = True  # on base_graph with eigenvalues of 0 and 1 only it diverges
     lossless = True
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:

@@ -19,6 +19,8 @@ class ExactDiffusion(D2):
     It is D² with (I + W)/2 in place of W, whose eigenvalues are never negative: any symmetric weights will do.
     """
 
+    steady = False
+
     def check(self, mixing: Mixing) -> None:
         require_symmetric(self, mixing)
 

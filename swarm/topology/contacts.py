@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator
 from typing import Literal, get_args
 
 import numpy as np
 
 from swarm.errors import ConfigError
 from swarm.topology.base import Topology, check_choice, check_devices
-from swarm.topology.file import read_capped
+from swarm.topology.events import lengths, read_events, seconds_of
 from swarm.topology.graph import Floats, Graph, Ints
-from swarm.topology.readers import Parsed, text_of
+from swarm.topology.readers import Parsed
 
 After = Literal["repeat", "empty"]
-COLUMNS = ("time", "a", "b", "end")
+COLUMNS = ("time", "a", "b")
 MOST_WINDOWS = 10**9
 
 
@@ -46,16 +44,21 @@ class Contacts(Topology):
     ) -> None:
         check_devices(devices)
         check_choice("after", after, get_args(After))
-        for key, value in (("window", window), ("max_mib", max_mib), ("max_contacts", max_contacts)):
-            if not 0.0 < value < math.inf:
-                raise ConfigError(key, value, "must be a finite number above 0")
-        if not path:
-            raise ConfigError("path", path, "must name a CSV file of contacts with the columns time, a and b")
+        if not 0.0 < window < math.inf:
+            raise ConfigError("window", window, "must be a finite number above 0")
         parsed = Parsed(max_nodes=2 * max_contacts, max_edges=max_contacts)
-        try:
-            time_C, end_C = read_contacts(read_capped(path, max_mib), parsed)
-        except ValueError as error:
-            raise ConfigError("path", path, f"cannot be read as contacts: {error}") from None
+
+        def contact(time: str, a: str, b: str, end: str | None = None) -> tuple[float, float]:
+            begin = seconds_of(time, "time")
+            over = begin if end is None else seconds_of(end, "end")
+            if over < begin:
+                raise ValueError(f"end {over:g} must not be before time {begin:g}")
+            parsed.edge(a, b)
+            return begin, over
+
+        cap = "max_contacts", max_contacts
+        found = read_events(path, "contacts", COLUMNS, contact, max_mib, cap, optional=("end",))
+        time_C, end_C = np.array(found).T
         if len(parsed.index) > devices:
             valid = f"{path} has {len(parsed.index)} labels; devices={len(parsed.index)} or more would do"
             raise ConfigError("/devices", devices, valid)
@@ -81,68 +84,6 @@ def _windows(time_C: Floats, end_C: Floats, window: float) -> tuple[Ints, Ints]:
     if not span < window * MOST_WINDOWS:
         valid = f"makes more than {MOST_WINDOWS:,} rounds of the trace; {2 * span / MOST_WINDOWS:.3g} would do"
         raise ConfigError("window", window, valid)
-    first_C, last_C = (_snapped((each_C - start) / window) for each_C in (time_C, end_C))
+    first_C, last_C = lengths(time_C - start, window), lengths(end_C - start, window)
     first_C, last_C = np.floor(first_C), np.ceil(last_C) - 1.0
     return first_C.astype(np.int64), np.maximum(first_C, last_C).astype(np.int64)
-
-
-def _snapped(value_C: Floats) -> Floats:
-    """Whole numbers where rounding errors alone made them others: 0.3 s are three windows of 0.1 s, not 2.9999999999999996."""
-    whole_C = np.rint(value_C)
-    return np.where(np.abs(value_C - whole_C) < 1e-6, whole_C, value_C)
-
-
-def read_contacts(data: bytes, parsed: Parsed) -> tuple[Floats, Floats]:
-    """When each contact of a CSV file begins and ends (without ``end``: when it begins), its labels going to ``parsed``.
-
-    Raises ``ValueError`` naming the line or column.
-    """
-    rows = _rows(data)
-    _, heading = next(rows, (1, []))
-    at = {name: i for i, name in enumerate(heading)}
-    for name in heading:
-        if name not in COLUMNS:
-            raise ValueError(f"unknown column {name[:40]!r}; columns are time, a, b and perhaps end")
-    for name in COLUMNS[:3]:
-        if name not in at:
-            raise ValueError(f"the heading in line 1 needs a column {name!r}; columns are time, a, b and perhaps end")
-    if len(at) < len(heading):
-        raise ValueError("the heading names a column twice")
-    begin, end = [], []
-    for number, row in rows:
-        try:
-            if len(row) != len(heading):
-                raise ValueError(f"has {len(row)} fields, the heading {len(heading)}")
-            begin.append(_time(row[at["time"]], "time"))
-            end.append(_time(row[at["end"]], "end") if "end" in at else begin[-1])
-            if end[-1] < begin[-1]:
-                raise ValueError(f"end {end[-1]:g} must not be before time {begin[-1]:g}")
-            if len(parsed.edges) >= parsed.max_edges:
-                raise ValueError(f"more than max_contacts={parsed.max_edges} contacts")
-            parsed.edge(row[at["a"]], row[at["b"]])
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
-    if not begin:
-        raise ValueError("there is no contact in it")
-    return np.array(begin), np.array(end)
-
-
-def _rows(data: bytes) -> Iterator[tuple[int, list[str]]]:
-    """Lines with their numbers, fields stripped, blank lines left out."""
-    reader = csv.reader(text_of(data).splitlines(), strict=True)
-    try:
-        for row in reader:
-            if any(row):
-                yield reader.line_num, [field.strip() for field in row]
-    except csv.Error as error:
-        raise ValueError(f"line {reader.line_num}: not CSV ({error})") from None
-
-
-def _time(text: str, column: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value < math.inf:
-        raise ValueError(f"{column} {text[:40]!r} must be a finite number of seconds, at least 0")
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Literal, get_args
@@ -43,8 +44,8 @@ class File(Static):
         check_devices(devices)
         check_choice("format", format, get_args(Format))
         for key, cap in (("max_mib", max_mib), ("max_nodes", max_nodes), ("max_edges", max_edges)):
-            if not cap > 0:
-                raise ConfigError(key, cap, "must be above 0")
+            if not 0 < cap < math.inf:
+                raise ConfigError(key, cap, "must be a finite number above 0")
         if not path:
             raise ConfigError("path", path, "must name a graph file (an edge list, GraphML or node-link JSON)")
         parsed = Parsed(max_nodes, max_edges, directed=directed, length=length or None)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from swarm.errors import ConfigError
+from swarm.network.base import Network
 from swarm.network.churn import Crash, Joining, Markov, Trace
+from swarm.network.delay import Constant
 from swarm.network.outage import Partition
 from swarm.topology.regular import Ring
 from tests.support import experiment, prepared, records
@@ -58,7 +60,7 @@ def test_a_trace_holds_from_its_time_on(tmp_path: Path) -> None:
         ("time,device,online\n-1,1,1\n", "time '-1' must be"),
         ("time,device,online\nnan,1,1\n", "time 'nan' must be"),
         ("time,device,online\n0,1,2\n", "online '2' must be 1 or 0"),
-        ("time,device,online\n0,1\n", "line 2: needs 3 fields, found 2"),
+        ("time,device,online\n0,1\n", "line 2: has 2 fields, the heading 3"),
         ("time,device,online\n", "no line below the heading"),
         ("", "the column 'time' is missing"),
         ("time,device,online\n0,1,1\0\n", "zero bytes"),
@@ -106,6 +108,24 @@ def test_a_partition_cuts_between_its_times_and_heals() -> None:
     assert [int((~outage.up(round, graph)).sum()) for round in (1, 2, 3, 4, 5)] == [0, 0, 4, 4, 0]
     cut = graph.src_E[~outage.up(3, graph)]
     assert sorted(set(cut.tolist())) == [0, 4, 5, 9]
+
+
+@pytest.mark.parametrize(("tick", "ticks"), [(0.1, 3), (0.1, 7), (0.3, 7), (0.3, 9), (0.7, 3)])
+def test_a_time_that_is_a_whole_number_of_ticks_is_one(tmp_path: Path, tick: float, ticks: int) -> None:
+    """0.3 / 0.1 is 2.9999999999999996 in float64, 2.1 / 0.3 is 7.000000000000001, and 3 · 0.7 is below 2.1."""
+    at = float(f"{tick * ticks:.10g}")
+    crash = Crash(4, 0, tick, np.zeros(4, np.int64), at=at, fraction=0.5)
+    (tmp_path / "trace.csv").write_text(f"time,device,online\n{at},0,0\n")
+    trace, graph = Trace(4, tick, str(tmp_path / "trace.csv")), Ring(4).graph(1)
+    cut, healed = (Partition(4, 0, tick, start=start, end=end) for start, end in ((at, 1e6), (0.0, at)))
+    for now, gone in ((ticks, False), (ticks + 1, True)):
+        assert crash.online(now).all() != gone
+        assert trace.online(now).all() != gone
+        assert cut.up(now, graph).all() != gone
+        assert healed.up(now, graph).all() == gone
+    network = Network(4, 0, tick, delay=Constant(at), patience=20)
+    assert network.reach == ticks
+    assert (network.fates(1, graph).ticks_E == ticks).all()
 
 
 def test_only_members_are_measured() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from swarm.cost import cost
 from swarm.errors import ConfigError
 from swarm.network.base import Lines, Network
 from swarm.network.clock import Periodic, Poisson, Speed
@@ -45,6 +46,18 @@ def test_delays_have_their_distributions() -> None:
     np.testing.assert_allclose(found, 10 * placed.length_E[:5])
 
 
+def test_every_message_has_a_delay_and_a_fate_of_its_own() -> None:
+    """Of a receiver's two messages, of a sender's, of both directions of a link, and of two rounds: nothing in common."""
+    graph = Ring(4000).graph(1)
+    slow, lossy = Network(4000, 0, delay=Uniform(0.0, 8.0)), Network(4000, 0, loss=0.5)
+    by_sender = np.lexsort((graph.dst_E, graph.src_E))
+    for network in (slow, lossy):
+        one, other = (network.fates(round, graph).ticks_E.astype(float) for round in (1, 2))
+        pairs = [one.reshape(-1, 2).T, one[by_sender].reshape(-1, 2).T, (one, one[by_sender]), (one, other)]
+        for a, b in pairs:
+            assert abs(np.corrcoef(a, b)[0, 1]) < 5 / np.sqrt(len(a))
+
+
 def test_a_sender_shares_its_uplink_among_its_messages() -> None:
     lines = Lines(np.array([100.0, 100.0, 100.0]), np.array([1000.0, 1000.0, 20.0]))
     np.testing.assert_allclose(lines.seconds(np.array([0, 0, 1]), np.array([1, 2, 0]), 200.0), [4.0, 10.0, 2.0])
@@ -68,6 +81,27 @@ def test_a_synchronous_round_lasts_as_long_as_its_slowest_device() -> None:
     assert found.values["joules_total"] == pytest.approx(12 * each)
     assert found.devices is not None
     np.testing.assert_allclose(found.devices["joules"], each)
+
+
+def test_a_device_pays_for_its_own_end_of_the_line_to_a_server() -> None:
+    """One message up and one down: it sends the one, receives the other, and the server's part is nobody's."""
+    e = experiment(*FLEET, "protocol=fedavg")
+    found = records(prepared(*FLEET, "protocol=fedavg", "rounds=3"))[-1]
+    compute, line, bytes = e.step_flops * 2 / 1e6, e.bits(1) / 1e6 + e.bits(1) / 1e9, e.bits(1) / 8
+    assert found.devices is not None
+    each = 3 * (3.0 * (compute + line) + (6.0 - 3.0) * compute + bytes * (2.3e-6 + 1.1e-6))
+    np.testing.assert_allclose(found.devices["joules"], each)
+    assert found.devices["sent"].tolist() == found.devices["received"].tolist() == [3] * 12
+    assert found.values["messages_total"] == 2 * 3 * 12
+
+
+def test_who_is_away_takes_no_energy() -> None:
+    e, nothing = experiment(*FLEET, "topology=ring", "churn=crash", "churn.at=1"), np.zeros(12, np.int64)
+    online, spent = e.network.online(3), cost(e, 3, nothing, nothing, nothing)
+    assert spent is not None
+    assert online is not None
+    np.testing.assert_array_equal(spent.joules_N, np.where(online, 3.0 * spent.seconds, 0.0))
+    assert 0 < online.sum() < 12
 
 
 def test_stragglers_make_rounds_longer() -> None:
@@ -103,6 +137,8 @@ BAD = [
     (("clock=poisson", "clock.rate=0"), "clock.rate=0: must be a finite number above 0"),
     (("clock=periodic", "clock.period=0.25"), "clock.period=0.25: must be at least the tick of 1 virtual seconds; "
      "network.tick=0.25 would do"),
+    (("clock=poisson", "protocol=gradient_tracking", "fleet=uniform", "fleet.uplink=1.0e+6"), "network.tick=1: must be above "
+     "1.85 virtual seconds, which messages may take on the fleet's lines, under GradientTracking"),
     (("clock=speed",), "clock=speed: needs a fleet"),
     (("clock=speed", "fleet=terminals"), "network.tick=1: the fastest device needs"),
     (("clock=speed", "fleet=uniform", "clock.load=0"), "clock.load=0: must be above 0 and at most 1"),

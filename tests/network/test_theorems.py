@@ -85,6 +85,22 @@ def test_both_stays_doubly_stochastic(symmetric: bool) -> None:
         np.testing.assert_allclose(W.sum(1), 1.0, rtol=0, atol=1e-12)
 
 
+def test_of_two_messages_of_one_sender_the_later_one_counts() -> None:
+    exchanges = Exchanges(SmallWorld(N, 0), "auto", Protocol(), failing(True, False), False, N)
+    overtaken = 0
+    for round in range(1, ROUNDS):
+        ages: dict[tuple[int, int], list[int]] = {}
+        for sent in range(max(1, round - exchanges.depth), round + 1):
+            graph, fates = exchanges.sent(sent)
+            for edge in np.flatnonzero(fates.ticks_E == round - sent).tolist():
+                ages.setdefault((int(graph.dst_E[edge]), int(graph.src_E[edge])), []).append(round - sent)
+        weight_NNA = whole(exchanges, round).reshape(N, N, exchanges.parts)
+        for (receiver, sender), found in ages.items():
+            assert np.flatnonzero(weight_NNA[receiver, sender]).tolist() == [min(found)]
+            overtaken += len(found) > 1
+    assert overtaken > 20
+
+
 def test_nothing_is_delivered_to_the_dead_or_sent_by_them() -> None:
     network = Network(N, 1, delay=Exponential(2.0), churn=Crash(N, 1, 1.0, np.zeros(N, np.int64), 0.5, 10.0))
     graph = SmallWorld(N, 0).graph(1)

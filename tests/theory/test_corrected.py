@@ -73,6 +73,30 @@ def test_tracking_works_on_links_that_change() -> None:
     assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 5e-12
 
 
+@pytest.mark.parametrize("protocol", CORRECTED)
+def test_who_sleeps_does_not_move(protocol: str) -> None:
+    """Of links that are lost both ways nothing reaches a sleeper; its tracker or correction waits for its next turn."""
+    study = quadratics(protocol, 12, "topology=ring", "mixing=lazy", parts=("asleep",))
+    e = study.experiment(study.arms[0], study.arms[0].variants[0])
+    x_TN, slept = trajectory(study)[:, :, 0], 0
+    for round in range(1, 13):
+        awake = e.network.awake(round)
+        assert awake is not None
+        slept += int((~awake).sum())
+        np.testing.assert_array_equal(x_TN[round, ~awake], x_TN[round - 1, ~awake])
+        assert (x_TN[round, awake] != x_TN[round - 1, awake]).all()
+    assert slept > 10
+
+
+@pytest.mark.parametrize("topology", ["base_graph", "random_matching"])
+@pytest.mark.parametrize("protocol", ["gradient_tracking", "exact_diffusion"])
+def test_what_works_on_links_that_change_has_no_bias_there(protocol: str, topology: str) -> None:
+    """D² does not: on base_graph of 8, every round's eigenvalues being 0 or 1, it goes to 1e18 within 600 rounds."""
+    study = quadratics(protocol, 700, f"topology={topology}")
+    a, b, _ = coefficients(study)
+    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 5e-12
+
+
 # --- what is refused -----------------------------------------------------------------------------------------------------
 
 
@@ -84,10 +108,16 @@ def test_d2_refuses_eigenvalues_down_to_minus_a_third() -> None:
     quadratics("exact_diffusion", 1, "topology=ring")
 
 
+@pytest.mark.parametrize("topology", ["base_graph", "random_matching"])
+def test_d2_refuses_graphs_that_change(topology: str) -> None:
+    with pytest.raises(ConfigError, match=r"must not change under D2.*protocol=exact_diffusion would do"):
+        quadratics("d2", 1, f"topology={topology}", "mixing=lazy")
+
+
 @pytest.mark.parametrize("protocol", ["d2", "exact_diffusion"])
 def test_directed_graphs_are_refused(protocol: str) -> None:
     with pytest.raises(ConfigError, match="needs symmetric weights"):
-        experiment(f"protocol={protocol}", "topology=one_peer_exponential")
+        experiment(f"protocol={protocol}", "topology=exponential")
 
 
 @pytest.mark.parametrize("protocol", CORRECTED)

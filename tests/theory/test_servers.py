@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from swarm.errors import ConfigError
 from swarm.protocol.fedavg import FedAvg
 from tests.support import final_rows, simulation, trajectory
 from tests.theory.swarms import curves, descended, planned, quadratics
@@ -57,6 +58,56 @@ def test_who_was_away_does_not_learn_from_an_old_model(protocol: dict[str, Any])
     x_TNP = trajectory(quadratics(STEPS, "rounds=7", protocol=protocol, churn={"_target_": "still.InTurn"}))
     assert np.ptp(x_TNP, axis=1).max() == 0
     assert np.abs(np.diff(x_TNP[:, 0, 0])).min() > 0
+
+
+LOSSES = ("network.loss=0.3", "network.loss=0.3 network.symmetric=true", "network.loss=0.9")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("protocol", [FEDAVG, {**FEDAVG, "fraction": 0.5}, SCAFFOLD, FEDADAM, DILOCO], ids=str)
+def test_lost_messages_leave_those_devices_out(protocol: dict[str, Any], loss: str) -> None:
+    """One model in every round; where nobody is heard it stays."""
+    study = quadratics(STEPS, "rounds=12", *loss.split(), protocol=protocol)
+    e, x_TNP = study.experiment(study.arms[0], study.arms[0].variants[0]), trajectory(study)
+    assert np.ptp(x_TNP, axis=1).max() == 0
+    for round in range(1, 13):
+        heard = e.active(round)
+        assert heard is not None
+        assert heard.any() == (x_TNP[round] != x_TNP[round - 1]).any()
+        if protocol["_target_"] == FEDAVG["_target_"] and heard.any():
+            expected = descended(x_TNP[round - 1, :, 0], *curves(study), K)[heard].mean()
+            assert np.abs(x_TNP[round] - expected).max() < 1e-14
+
+
+def test_scaffold_stays_exact_though_messages_are_lost() -> None:
+    study = quadratics(STEPS, "rounds=400", "network.loss=0.3", protocol=SCAFFOLD)
+    a, b = curves(study)
+    assert np.abs(final_rows(study) - (a * b).sum() / a.sum()).max() < 1e-10
+
+
+@pytest.mark.parametrize(("symmetric", "heard"), [("false", 0.49), ("true", 0.7)])
+def test_messages_of_a_server_are_lost_and_counted(symmetric: str, heard: float) -> None:
+    """All 8 are asked; 0.7 of these messages arrive, and of the answers 0.7 again, or all."""
+    study = quadratics("rounds=1", "network.loss=0.3", f"network.symmetric={symmetric}", protocol=FEDAVG)
+    e, rounds = study.experiment(study.arms[0], study.arms[0].variants[0]), 2000
+    reached, took_part = [], []
+    for round in range(1, rounds + 1):
+        sent, active = e.traffic(1, round), e.active(round)
+        assert active is not None
+        assert sent.messages == 8 + sent.sent_N.sum()
+        assert sent.messages - sent.lost == sent.received_N.sum() + active.sum()
+        assert (sent.received_N >= active).all()
+        reached.append(sent.received_N.mean())
+        took_part.append(active.mean())
+    assert np.mean(reached) == pytest.approx(0.7, abs=4 * np.sqrt(0.21 / 8 / rounds))
+    assert np.mean(took_part) == pytest.approx(heard, abs=4 * np.sqrt(0.25 / 8 / rounds))
+
+
+@pytest.mark.parametrize("setting", ["delay=constant", "outage=partition"])
+def test_what_links_to_a_server_do_not_have_is_refused(setting: str) -> None:
+    key, name = setting.split("=")
+    with pytest.raises(ConfigError, match=rf"{key}={name.capitalize()}: must be none with FedAvg, whose server"):
+        quadratics(setting, protocol=FEDAVG)
 
 
 # --- FedProx -------------------------------------------------------------------------------------------------------------
@@ -112,6 +163,19 @@ def test_the_servers_variate_is_the_mean_of_all(sections: dict[str, Any]) -> Non
             own, server = (arrays[f"protocol.{name}"].numpy() for name in ("own", "server"))
             assert np.abs(server - own.mean(0)).max() < 1e-14
         assert np.abs(own).max() > 0.1
+
+
+def test_variates_are_gradients_where_it_rests() -> None:
+    """c_i = ∇f_i and c = Σ∇f_i/N = 0 at the optimum; steps alone do not tell, for they see c − c_i only."""
+    study = quadratics(STEPS, "rounds=100", protocol=SCAFFOLD)
+    a, b = curves(study)
+    with simulation(study) as running:
+        for _ in running.engine.advance(100):
+            pass
+        arrays = running.engine.snapshot()
+    expected = 2 * a * ((a * b).sum() / a.sum() - b)
+    np.testing.assert_allclose(arrays["protocol.own"][:, 0], expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(arrays["protocol.server"], 0.0, rtol=0, atol=1e-9)
 
 
 # --- server optimisers ---------------------------------------------------------------------------------------------------

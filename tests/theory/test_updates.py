@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support import final_rows, prepared, trajectory
+from tests.support import final_rows, prepared, rows, simulation, trajectory
 from tests.theory.setting import GAMMA, coefficients, optimum, quadratics, study_of, with_options
 
 # --- sharing of updates --------------------------------------------------------------------------------------------------
@@ -52,6 +52,27 @@ def test_rounds_are_algorithm_qg_dsgdm(beta: float, mu: float, steps: int) -> No
         ahead = W @ half
         x, m = ahead, mu * m + (1 - mu) * (x - ahead) / (eta * steps)
         np.testing.assert_allclose(found, x, rtol=0, atol=1e-12)
+
+
+def test_who_sleeps_keeps_its_momentum_and_listens() -> None:
+    """Under loss as well: m stays as it was, x takes in what arrives, and momentum is of those who learnt only."""
+    study = quadratics("quasi_global", 12, "topology=ring", "network.loss=0.2", parts=("asleep",))
+    e, (a, b, _) = study.experiment(study.arms[0], study.arms[0].variants[0]), coefficients(study)
+    eta, kept = GAMMA / 2, 0
+    with simulation(study) as running:
+        x, m = rows(running)[:, 0], np.zeros(8)
+        for happened in running.engine.advance(12):
+            awake, exchange = e.network.awake(happened.round), e.exchanges.of("mix", happened.round)
+            assert awake is not None
+            half = np.where(awake, x - eta * (2 * a * (x - b) + 0.9 * m), x)
+            ahead = half.copy()
+            ahead[exchange.dst_R] = exchange.matrix @ half
+            kept += int((~awake & (m != 0) & (ahead != x)).sum())
+            x, m = ahead, np.where(awake, 0.9 * m + 0.1 * (x - ahead) / eta, m)
+            at = running.engine.snapshot()
+            np.testing.assert_allclose(at["x"][:, 0], x, rtol=0, atol=1e-13)
+            np.testing.assert_allclose(at["protocol.momentum"][:, 0], m, rtol=0, atol=1e-12)
+    assert kept > 5, "sleepers with a momentum that heard something"
 
 
 def test_momentum_without_its_bias() -> None:

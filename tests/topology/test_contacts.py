@@ -76,18 +76,22 @@ def test_labels_become_devices_in_their_order(tmp_path: Path) -> None:
     assert links(trace(tmp_path, "time,a,b\n0,10,9\n0,9,100\n0,9,10\n"), 1) == [[[0, 1], [0, 2]]]
     assert links(trace(tmp_path, "time,a,b\n0,x10,x9\n0,x100,x100\n"), 1) == [[[0, 2]]]
     assert trace(tmp_path, "time,a,b\n0,a,b\n", devices=9).graph(0).n == 9
+    assert links(trace(tmp_path, '\r\n\r\ntime,a,b\r\n0,"two\nlines",b\r\n'), 1) == [[[0, 1]]]
     assert links(trace(tmp_path, '\ufefftime, a ,b\r\n\r\n0,"Smith, J",b\r\n'), 1) == [[[0, 1]]]
     with pytest.raises(ConfigError, match=r"^devices=2: .*contacts.csv has 3 labels; devices=3 or more would do"):
         trace(tmp_path, "time,a,b\n0,a,b\n1,b,c\n", devices=2)
 
 
 HOSTILE: dict[str, tuple[str | bytes, str]] = {
-    "empty": ("", "needs a column 'time'"),
+    "empty": ("", "the column 'time' is missing in the heading; the columns are time, a, b and perhaps end"),
     "no heading": ("0,1,2\n", "unknown column '0'"),
-    "missing column": ("time,a\n0,x\n", "needs a column 'b'"),
-    "unknown column": ("time,a,b,rssi\n0,x,y,1\n", "unknown column 'rssi'; columns are time, a, b and perhaps end"),
-    "column twice": ("time,a,b,a\n0,x,y,z\n", "names a column twice"),
-    "no contact": ("time,a,b\n\n", "there is no contact in it"),
+    "missing column": ("time,a\n0,x\n", "the column 'b' is missing"),
+    "unknown column": (
+        "time,a,b,rssi\n0,x,y,1\n",
+        "unknown column 'rssi' in the heading; the columns are time, a, b and perhaps end",
+    ),
+    "column twice": ("time,a,b,a\n0,x,y,z\n", "the column 'a' is there twice"),
+    "no contact": ("time,a,b\n\n", "there is no line below the heading"),
     "negative time": ("time,a,b\n0,x,y\n-1,x,y\n", "line 3: time '-1' must be a finite number of seconds, at least 0"),
     "nan": ("time,a,b\nnan,x,y\n", "line 2: time 'nan' must be a finite"),
     "infinite": ("time,a,b\n1e999,x,y\n", "line 2: time '1e999' must be a finite"),
@@ -115,12 +119,14 @@ def test_hostile_files(tmp_path: Path, name: str) -> None:
 
 def test_caps_and_options(tmp_path: Path) -> None:
     text = "time,a,b\n0,a,b\n1,b,c\n"
-    with pytest.raises(ConfigError, match="more than max_contacts=1 contacts"):
+    with pytest.raises(ConfigError, match="more than max_contacts=1 lines"):
         trace(tmp_path, text, max_contacts=1)
     with pytest.raises(ConfigError, match="is larger than max_mib"):
         trace(tmp_path, text, max_mib=1e-6)
     with pytest.raises(ConfigError, match=r"^window=0: must be a finite number above 0"):
         trace(tmp_path, text, window=0)
+    with pytest.raises(ConfigError, match=r"^max_mib=inf: must be a finite number above 0"):
+        trace(tmp_path, text, max_mib=float("inf"))
     with pytest.raises(ConfigError, match=r"^window=nan"):
         trace(tmp_path, text, window=float("nan"))
     with pytest.raises(ConfigError, match=r"^window=1e-10: makes more than 1,000,000,000 rounds.*; 2e-09 would do"):

@@ -204,7 +204,7 @@ def test_caps(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="more than max_nodes=3"):
         File(10, write(tmp_path, "g.graphml", many), max_nodes=3)
     for key in ("max_mib", "max_nodes", "max_edges"):
-        with pytest.raises(ConfigError, match=f"^{key}=0: must be above 0"):
+        with pytest.raises(ConfigError, match=f"^{key}=0: must be a finite number above 0"):
             File(10, path, **{key: 0})  # type: ignore[arg-type]
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from swarm.errors import ConfigError
 from swarm.exchange import Exchanges
 from swarm.network.base import Network
+from swarm.protocol.base import Protocol
 from swarm.protocol.dpsgd import TrainThenAverage
 from swarm.topology.base import RECENT, Topology
 from swarm.topology.exponential import OnePeerExponential
@@ -32,3 +36,38 @@ def test_a_period_is_kept_whole_and_of_endless_ones_only_the_last() -> None:
             exchanges.of("mix", round)
         assert len(exchanges._kept) <= 6 * max(kept, RECENT)  # what each round needs
         assert all((exchanges.mixing(round) is first[round]) == topology.recurs for round in first)
+
+
+class Both(Protocol):
+    phases, needs = ("mix",), "both"
+
+
+class Turning(Topology):
+    """A directed ring, whose weights conserve both sums, but for one round: then a directed star, which conserves rows."""
+
+    def __init__(self, period: int | None, odd: int) -> None:
+        self.period, self.odd = period, odd
+
+    def graph(self, round: int) -> Graph:
+        edges = [(0, i) for i in range(1, 5)] if round == self.odd else [(i, (i + 1) % 5) for i in range(5)]
+        return Graph.from_edges(5, edges, directed=True)
+
+
+def _exchanges(topology: Topology) -> Exchanges:
+    return Exchanges(topology, "auto", Both(), Network(5, 0), compressed=False, devices=5)
+
+
+@pytest.mark.parametrize(("period", "odd"), [(12, 0), (12, 1), (12, 11), (None, RECENT - 1)])
+def test_every_round_that_can_be_foreseen_is_checked_before_the_first(period: int | None, odd: int) -> None:
+    where = "here" if odd == 0 else f"in round {odd + 1}"
+    with pytest.raises(ConfigError, match=f"mixing=auto: conserves the row sums {where}, but the protocol needs both"):
+        _exchanges(Turning(period, odd))
+
+
+@pytest.mark.parametrize("period", [1000, None])
+def test_others_are_checked_when_they_come(period: int | None) -> None:
+    exchanges = _exchanges(Turning(period, 30))
+    for round in range(1, 31):
+        exchanges.of("mix", round)
+    with pytest.raises(ConfigError, match="conserves the row sums in round 31"):
+        exchanges.of("mix", 31)
