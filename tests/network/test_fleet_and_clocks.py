@@ -112,7 +112,21 @@ BAD = [
     (("fleet=uniform", "fleet.stragglers=2"), "fleet.stragglers=2: must be a share"),
     (("fleet=uniform", "fleet.slowdown=0.5"), "fleet.slowdown=0.5: must be a finite number of at least 1"),
     (("fleet=terminals", "fleet.classes.pc.share=0.5"), "fleet.classes="),
+    (("fleet=terminals", "fleet.classes.pc.flops=0"), "fleet.classes.pc.flops=0: must be a finite number above 0"),
+    (("fleet=terminals", "fleet.classes.pc.uplink=0"), "fleet.classes.pc.uplink=0: must be a finite number above 0"),
+    (("fleet=terminals", "fleet.classes.pc.flops=fast"), "fleet.classes.pc.flops=fast: must be a finite number"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [({"pc": 1}, "classes.pc=1: must be a section with share, flops"),
+     ({"pc": {"share": 1.0, "colour": "red"}}, "classes.pc.colour=red: no such figure; valid: share")],
+)  # fmt: skip
+def test_bad_classes(classes: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Terminals(4, 0, classes)
+    assert str(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize(("overrides", "said"), BAD)
