@@ -8,7 +8,7 @@ from typing import Any
 from swarm.build import option
 from swarm.errors import ConfigError
 from swarm.scenario import Arm, Scenario
-from swarm.settings import Settings
+from swarm.settings import Network, Settings
 
 MOST_STEPS = 1000  # of one centralised model in a round: beyond that, its batches grow instead
 
@@ -42,7 +42,7 @@ def isolated(settings: Settings, steps: int) -> Arm:
 
 def fedavg(settings: Settings, steps: int) -> Arm:
     """The same devices with a server that averages all of those that are awake every round. Its links do not fail."""
-    changes = _none("topology", "compressor", "delay", "outage")
+    changes = {**_none("topology", "compressor", "delay", "outage"), "network": _lossless(settings)}
     return Arm("fedavg", (_with(settings, **changes, protocol=option("protocol", "fedavg"), mixing="auto"),))
 
 
@@ -66,7 +66,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
                 settings,
                 devices=1,
                 **_none("topology", "protocol", "compressor", "delay", "churn", "outage", "clock", "fleet"),
-                network=settings.network.model_copy(update={"loss": 0.0}),
+                network=_lossless(settings),
                 mixing="auto",
                 train=train,
                 engine=engine,
@@ -86,6 +86,10 @@ def _divisor(number: int, most: int) -> int:
 def _none(*groups: str) -> dict[str, Any]:
     """The option ``none`` of each of these groups."""
     return {group: option(group, "none") for group in groups}
+
+
+def _lossless(settings: Settings) -> Network:
+    return settings.network.model_copy(update={"loss": 0.0})
 
 
 def _with(settings: Settings, **changes: Any) -> Settings:

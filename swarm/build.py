@@ -59,6 +59,16 @@ def option(group: str, name: str) -> dict[str, Any]:
     return cast(dict[str, Any], loaded)
 
 
+def choice(group: str, node: Mapping[str, Any]) -> str:
+    """What is typed to choose ``node``: the option in ``conf/<group>`` with its target; else the name of the class."""
+    import yaml
+
+    for file in sorted((paths.conf() / group).glob("*.yaml")):
+        if (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get(TARGET) == node[TARGET]:
+            return file.stem
+    return str(node[TARGET]).rpartition(".")[2]
+
+
 # --- plug-ins -----------------------------------------------------------------------------------------------------
 
 

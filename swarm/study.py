@@ -21,7 +21,7 @@ from swarm.errors import ConfigError, DivergedError
 from swarm.experiment import Experiment, Plan
 from swarm.folder import Folder
 from swarm.metrics import gap_closed
-from swarm.preflight import require_memory
+from swarm.preflight import require_a_network_that_works, require_memory, warn_of_what_does_nothing
 from swarm.report.load import load
 from swarm.rng import Keys
 from swarm.scenario import Arm, Scenario
@@ -97,7 +97,10 @@ class Study:
         for arm in study.arms:
             _require_validation(arm, s, dataset)
             for variant in arm.variants:
-                require_memory(study.experiment(arm, variant))
+                experiment = study.experiment(arm, variant)
+                require_memory(experiment)
+                require_a_network_that_works(experiment)
+                warn_of_what_does_nothing(experiment)
         study.tracker(Path(), "check")
         return study
 

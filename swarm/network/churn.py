@@ -80,6 +80,7 @@ class Trace(Churn):
     ) -> None:
         self.devices, self.before = devices, before
         time_A, device_A, self.online_A = read_trace(path, devices, max_mib, max_rows)
+        self.announced = float(time_A.min())
         first_A = np.minimum(np.ceil(time_A / tick), 2.0**40).astype(np.int64) + 1
         order = np.lexsort((np.arange(len(time_A)), time_A, device_A))
         self.online_A = self.online_A[order]
@@ -120,7 +121,7 @@ class Crash(Churn):
             raise ConfigError(key, value, f"must leave at least one of the {devices} devices")
         self.left = np.ones(devices, bool)
         self.left[gone] = False
-        self.first = math.ceil(at / tick) + 1
+        self.first, self.announced = math.ceil(at / tick) + 1, at
 
     def online(self, round: int) -> Bools:
         return self.left.copy() if round >= self.first else np.ones(len(self.left), bool)
@@ -150,6 +151,7 @@ class Joining(Churn):
         draw_M = Keys(seed, "network.joining").uniform(late, 0, 1)[:, 0]
         time_N[late] = start + (end - start) * draw_M
         self.first_N = np.ceil(time_N / tick).astype(np.int64) + 1
+        self.announced = float(time_N.max())
 
     def online(self, round: int) -> Bools:
         return np.asarray(self.first_N <= round)

@@ -40,7 +40,7 @@ class Partition(Outage):
         self.part_N = np.arange(devices) * parts // devices
         if scattered:
             self.part_N = self.part_N[Keys(seed, "network.partition").generator().permutation(devices)]
-        self.start, self.end, self.tick = start, end, tick
+        self.start, self.end, self.tick, self.announced = start, end, tick, start
 
     def up(self, round: int, graph: Graph) -> Bools:
         if not self.start <= (round - 1) * self.tick < self.end:
