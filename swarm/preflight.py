@@ -8,6 +8,7 @@ import warnings
 from swarm.build import choice
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment
+from swarm.learn.optimizer import SGD
 from swarm.memory import available_bytes
 
 LOOKED_AT = 8  # rounds whose links are asked for how fast they are
@@ -41,6 +42,20 @@ def require_memory(experiment: Experiment) -> None:
             f"would need at least {needed / 2**30:.1f} GiB for {experiment.layout.width:,} parameters each, and "
             f"{there / 2**30:.1f} GiB are free; at most {fits:,} devices fit",
         )
+
+
+def require_plain_steps(e: Experiment) -> None:
+    """Refuse an optimiser whose steps are not γ · ∇ under a protocol that divides them by γ to get at the gradients."""
+    if not e.protocol.plain or e.optimizer.plain:
+        return
+    name, s = choice("protocol", e.settings.protocol), e.settings.optimizer
+    for key in ("momentum", "weight_decay"):
+        if isinstance(e.optimizer, SGD) and s.get(key):
+            raise ConfigError(
+                f"optimizer.{key}", s[key], f"must be 0 with {name}, which reads gradients off the local steps"
+            )
+    valid = f"must be sgd with {name}, which reads gradients off the local steps"
+    raise ConfigError("optimizer", choice("optimizer", s), valid)
 
 
 def require_a_network_that_works(experiment: Experiment) -> None:
@@ -98,6 +113,10 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             name = f"{group}={choice(group, getattr(s, group))}"
             warnings.warn(f"{name}: what comes at {part.announced:g} virtual seconds is not seen, as the run ends at {end:g}; "
                           "more rounds would show it", stacklevel=2)  # fmt: skip
+    window = s.topology.get("window")
+    if window is not None and window != s.network.tick and not (e.network.ideal and e.fleet.hardware is None):
+        warnings.warn(f"topology.window={window:g}: links change every {window:g} seconds, but a round is a network.tick of "
+                      f"{s.network.tick:g} virtual seconds for everything else; make them equal", stacklevel=2)  # fmt: skip
     delay = e.network.delay
     if delay is not None and delay.longest < s.network.tick:
         warnings.warn(f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick; a network.tick "

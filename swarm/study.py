@@ -21,7 +21,12 @@ from swarm.errors import ConfigError, DivergedError
 from swarm.experiment import Experiment, Plan
 from swarm.folder import Folder
 from swarm.metrics import gap_closed
-from swarm.preflight import require_a_network_that_works, require_memory, warn_of_what_does_nothing
+from swarm.preflight import (
+    require_a_network_that_works,
+    require_memory,
+    require_plain_steps,
+    warn_of_what_does_nothing,
+)
 from swarm.report.load import load
 from swarm.rng import Keys
 from swarm.scenario import Arm, Scenario
@@ -99,6 +104,7 @@ class Study:
             for variant in arm.variants:
                 experiment = study.experiment(arm, variant)
                 require_memory(experiment)
+                require_plain_steps(experiment)
                 require_a_network_that_works(experiment)
                 warn_of_what_does_nothing(experiment)
         study.tracker(Path(), "check")

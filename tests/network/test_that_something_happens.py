@@ -63,7 +63,7 @@ def test_messages_that_all_come_too_late(options: tuple[str, ...], ticks: int) -
     """The bound is sharp: what is refused would be late to the last message, and half a tick less lets some arrive."""
     common = (*SIZE, "network.patience=2", "rounds=12")
     with pytest.raises(
-        ConfigError, match="network.patience=2: gives up every message: .* 3 ticks; network.patience=3 or"
+        ConfigError, match=r"network.patience=2: gives up every message: .* 3 ticks; network.patience=3 or"
     ):
         prepared(*common, *(option.format(float(ticks)) for option in options))
     study = prepared(*common, *(option.format(ticks - 0.5) for option in options))
@@ -75,7 +75,7 @@ def test_lines_too_slow_for_the_ticks() -> None:
     """With a clock messages take their time on the line, 2,600 bytes here."""
     slow = ("fleet=uniform", "clock=poisson", "fleet.uplink=1.0e+3")
     with pytest.raises(
-        ConfigError, match="network.patience=8: gives up every message: the quickest takes 20.8 virtual"
+        ConfigError, match=r"network.patience=8: gives up every message: the quickest takes 20.8 virtual"
     ):
         prepared(*SIZE, *slow)
     prepared(*SIZE, *slow, "network.patience=20")
@@ -87,9 +87,25 @@ def test_lines_too_slow_for_the_ticks() -> None:
         (("churn=crash",), "churn=crash: what comes at 50 virtual seconds is not seen, as the run ends at 4"),
         (("outage=partition",), "outage=partition: what comes at 10 virtual seconds is not seen, as the run ends at 4"),
         (("churn=joining", "churn.start=9"), r"churn=joining: what comes at \d+"),
+        (
+            ("topology=waypoint", "network.loss=0.1"),
+            "topology.window=10: links change every 10 seconds, but a round is",
+        ),
         (("delay=constant", "delay.seconds=0.5"), "delay=constant: no message is delayed, as none takes a whole tick"),
     ],
 )
 def test_what_does_nothing_is_said(options: tuple[str, ...], said: str) -> None:
     with pytest.warns(UserWarning, match=said):
         prepared(*SIZE, *options)
+
+
+@pytest.mark.parametrize("protocol", ["scaffold", "quasi_global"])
+def test_gradients_are_read_off_plain_steps_only(protocol: str) -> None:
+    """Both divide a device's way by the learning rate: under momentum or Adam that is no gradient."""
+    for options, said in (
+        (("optimizer=adam",), f"optimizer=adam: must be sgd with {protocol}"),
+        (("optimizer=momentum",), f"optimizer.momentum=0.9: must be 0 with {protocol}"),
+        (("optimizer.weight_decay=0.1",), f"optimizer.weight_decay=0.1: must be 0 with {protocol}"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            prepared(*SIZE, f"protocol={protocol}", *options)
