@@ -69,6 +69,14 @@ def choice(group: str, node: Mapping[str, Any]) -> str:
     return str(node[TARGET]).rpartition(".")[2]
 
 
+def as_typed(error: ConfigError, sections: Mapping[str, Any]) -> ConfigError:
+    """``error`` with the class of a section, where it is the value, as the option that was chosen: ``protocol=d2``."""
+    node = sections.get(error.key.removeprefix("/"))
+    if not isinstance(node, Mapping) or error.value != str(node.get(TARGET)).rpartition(".")[2]:
+        return error
+    return ConfigError(error.key, choice(error.key.removeprefix("/"), node), error.valid)
+
+
 # --- plug-ins -----------------------------------------------------------------------------------------------------
 
 

@@ -107,7 +107,9 @@ class Exchanges:
             )
         if p.static and not self.network.ideal:
             raise ConfigError(
-                "protocol", name, "remembers each link, so it needs a network without loss, delay and churn"
+                "protocol",
+                name,
+                "remembers each link, so it needs a network without loss, delay, churn, outage and clock",
             )
         if "edges" in phases and self.topology.graph(self.topology.phase(1)).directed:
             raise ConfigError(

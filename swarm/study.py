@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from swarm.build import build
+from swarm.build import as_typed, build
 from swarm.data.dataset import Dataset, Holdings, Source, validate
 from swarm.data.partition import Partition
 from swarm.describe import describe_topology, option_name
@@ -95,7 +95,7 @@ class Study:
         except ConfigError as error:
             raise error.under("partition") from None
         draft = cls(s, scenario, dataset, holdings, ())
-        experiment = Experiment(Plan(s, dataset, holdings))
+        experiment = _built(Plan(s, dataset, holdings))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
         study = replace(draft, arms=tuple(scenario.arms(s, steps)))
@@ -122,7 +122,7 @@ class Study:
             everything = np.sort(holdings.sample)
             pooled = Keys(self.settings.seed, "pool").generator().permutation(everything)
             holdings = Holdings(pooled, np.array([0, len(pooled)]))
-        return Experiment(Plan(settings, self.dataset, holdings))
+        return _built(Plan(settings, self.dataset, holdings))
 
     def engine(self) -> Engine:
         """A fresh engine, for all arms one after the other."""
@@ -294,6 +294,13 @@ class Study:
             "features": list(d.x.shape[1:]),
             "samples_per_device": {"min": int(sizes.min()), "median": float(np.median(sizes)), "max": int(sizes.max())},
         }
+
+
+def _built(plan: Plan) -> Experiment:
+    try:
+        return Experiment(plan)
+    except ConfigError as error:
+        raise as_typed(error, plan.settings.plug_ins()) from error
 
 
 def settled(settings: Settings) -> Settings:
