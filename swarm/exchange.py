@@ -51,13 +51,13 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Traffic:
-    """The messages of a phase: how many each device sent (``sent_N``) and will receive (``received_N``), how many were lost
-    or came too late, the ticks that those which arrive take together, and the bits of each."""
+    """The messages of a phase: how many each device sent (``sent_N``) and will receive (``received_N``), how many of those it
+    sent were lost or came too late, the ticks that those which arrive take together, and the bits of each."""
 
     sent_N: Ints
     received_N: Ints
-    lost: int
-    late: int
+    lost_N: Ints
+    late_N: Ints
     ticks: int
     bits: int
 
@@ -65,6 +65,16 @@ class Traffic:
     def messages(self) -> int:
         """The messages sent."""
         return int(self.sent_N.sum())
+
+    @property
+    def lost(self) -> int:
+        """The messages that were lost."""
+        return int(self.lost_N.sum())
+
+    @property
+    def late(self) -> int:
+        """The messages that came too late."""
+        return int(self.late_N.sum())
 
     @property
     def bytes(self) -> int:
@@ -271,15 +281,16 @@ class Exchanges:
         """The messages of a phase of ``round``, ``bits`` each."""
         if phase == "mean":
             both = np.ones(self.devices, np.int64) if participants is None else participants.astype(np.int64)
-            return Traffic(2 * both, both, 0, 0, 0, bits)  # whoever sends one up also pays for the one down
+            none = np.zeros(self.devices, np.int64)
+            return Traffic(2 * both, both, none, none, 0, bits)  # whoever sends one up also pays for the one down
         graph, fates = self.sent(round)
         ticks_E = fates.ticks_E
         sent, arrives = ticks_E != UNSENT, ticks_E >= 0
         return Traffic(
             np.bincount(graph.src_E[sent], minlength=self.devices),
             np.bincount(graph.dst_E[arrives], minlength=self.devices),
-            int((ticks_E == LOST).sum()),
-            int((ticks_E == LATE).sum()),
+            np.bincount(graph.src_E[ticks_E == LOST], minlength=self.devices),
+            np.bincount(graph.src_E[ticks_E == LATE], minlength=self.devices),
             int(ticks_E[arrives].sum()),
             bits,
         )

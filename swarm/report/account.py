@@ -12,6 +12,8 @@ from swarm.track.units import human_bytes, human_energy
 PER_DEVICE: dict[str, Callable[[float], str]] = {
     "sent": "{:,.0f}".format,
     "received": "{:,.0f}".format,
+    "lost": "{:,.0f}".format,
+    "late": "{:,.0f}".format,
     "bytes": human_bytes,
     "joules": human_energy,
 }
@@ -30,7 +32,7 @@ def account(run: Run) -> str:
     if not rows:
         return ""
     heads = ["messages sent", "lost", "late", "bytes sent", "energy",
-             "sent a device", "received a device", "bytes sent a device", "energy a device"]  # fmt: skip
+             "sent by a device", "received by it", "of its lost", "of its late", "its bytes", "its energy"]  # fmt: skip
     head = "".join(f"<th>{text}</th>" for text in heads)
     hint = "A device: the median, and from the least to the most, over the evaluated devices. Lost: dropped, cut off, or to "
     hint += "a device that was not there. Late: given up after network.patience ticks."

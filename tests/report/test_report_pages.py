@@ -198,9 +198,10 @@ def test_messages_and_energy_are_accounted_for(tmp_path: Path) -> None:
     shown, final, devices = Parsed(page(run)).shown, run.final("swarm"), run.final_devices("swarm")
     for name in ("lost_total", "late_total"):
         assert final[name] > 0
+        assert devices[name.removesuffix("_total")].sum() == final[name]
         assert f"{final[name]:,} ({final[name] / final['messages_total']:.1%})" in shown
     assert f"{final['messages_total']:,}" in shown
-    for name, written in (("received", "{:,.0f}".format), ("joules", human_energy)):
+    for name, written in (("received", "{:,.0f}".format), ("lost", "{:,.0f}".format), ("joules", human_energy)):
         middle, least, most = (written(f(devices[name])) for f in (np.median, np.min, np.max))
         assert f"{middle} ({least} – {most})" in shown
     for choice in ("exponential", "uniform", "dpsgd", "30%"):
