@@ -26,8 +26,8 @@ def account(run: Run) -> str:
     for number, arm in enumerate(run.arms):
         final = run.final(arm)
         if final.get("messages_total") or final.get("joules_total"):
-            cells = [*_totals(final), *_by_device(run, arm)]
-            body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+            cells = [*map(escape, _totals(final)), *_by_device(run, arm)]
+            body = "".join(f"<td>{cell}</td>" for cell in cells)
             rows.append(f'<tr class="arm{number}"><th><i class="chip"></i>{escape(arm)}</th>{body}</tr>')
     if not rows:
         return ""
@@ -58,5 +58,5 @@ def _by_device(run: Run, arm: str) -> list[str]:
         spread = (
             [written(float(value)) for value in (values.median(), values.min(), values.max())] if len(values) else []
         )
-        cells.append(f"{spread[0]} ({spread[1]} – {spread[2]})" if spread else "–")
+        cells.append(f"{spread[0]} <br><small>({spread[1]} – {spread[2]})</small>" if spread else "–")
     return cells
