@@ -52,7 +52,8 @@ class Exchange:
 @dataclass(frozen=True)
 class Traffic:
     """The messages of a phase: how many each device sent (``sent_N``) and will receive (``received_N``), how many of those it
-    sent were lost or came too late, the ticks that those which arrive take together, and the bits of each."""
+    sent were lost or came too late, the ticks that those which arrive take together, the bits of each,
+    and how many more a server sent."""
 
     sent_N: Ints
     received_N: Ints
@@ -60,11 +61,12 @@ class Traffic:
     late_N: Ints
     ticks: int
     bits: int
+    from_server: int = 0
 
     @property
     def messages(self) -> int:
-        """The messages sent."""
-        return int(self.sent_N.sum())
+        """The messages sent, by devices and by a server."""
+        return int(self.sent_N.sum()) + self.from_server
 
     @property
     def lost(self) -> int:
@@ -282,7 +284,7 @@ class Exchanges:
         if phase == "mean":
             both = np.ones(self.devices, np.int64) if participants is None else participants.astype(np.int64)
             none = np.zeros(self.devices, np.int64)
-            return Traffic(2 * both, both, none, none, 0, bits)  # whoever sends one up also pays for the one down
+            return Traffic(both, both, none, none, 0, bits, int(both.sum()))
         graph, fates = self.sent(round)
         ticks_E = fates.ticks_E
         sent, arrives = ticks_E != UNSENT, ticks_E >= 0
