@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from swarm.build import option
+from swarm.build import build, choice, option
+from swarm.errors import ConfigError
+from swarm.protocol.base import Protocol
 from swarm.report.load import Run
 from swarm.scenario import Arm, Scenario
 from swarm.settings import Settings
 
 
 class Consensus(Scenario):
-    """One arm, ``gossip``: X⁺ = WX in float64 from independent random rows.
+    """One arm, ``gossip``: X⁺ = WX in float64 from independent random rows, or another protocol that does not learn.
 
     The distance to consensus falls as ρᵗ (Xiao & Boyd 2004). The rate is fitted, as a line through log distance against
     rounds, between 1e-4 and 1e-10 of the starting distance: after the faster modes have died out, before rounding shows.
@@ -30,7 +32,7 @@ class Consensus(Scenario):
         compute = settings.compute.model_copy(update={"dtype": "float64"})
         evaluate = settings.evaluate.model_copy(update={"accuracy": False, "every": 1})
         changes = {
-            "protocol": option("protocol", "averaging"),
+            "protocol": _without_learning(settings),
             "init": "independent",
             "compute": compute,
             "evaluate": evaluate,
@@ -48,6 +50,17 @@ class Consensus(Scenario):
         start, drift = (records[name].iloc[at] for name, at in (("consensus_distance", 0), ("mean_drift", -1)))
         share = float(drift / start) if start > 0 else None
         return {"rate_measured": rate, "rate_measured_reason": reason, "rho": rho, "mean_drift_share": share}
+
+
+def _without_learning(settings: Settings) -> dict[str, Any]:
+    """The chosen protocol, which must be one that does not learn; for the default, D-PSGD, its averaging."""
+    usual = option("protocol", "averaging")
+    if settings.protocol == option("protocol", "dpsgd"):
+        return usual
+    if "learn" in build(settings.protocol, Protocol, "protocol", settings.plugins).phases:
+        valid = "learns, which this scenario does not; averaging, push_sum_averaging and choco_gossip would do"
+        raise ConfigError("protocol", choice("protocol", settings.protocol), valid)
+    return settings.protocol
 
 
 def fitted_rate(distance_T: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float | None, str | None]:

@@ -59,6 +59,24 @@ def option(group: str, name: str) -> dict[str, Any]:
     return cast(dict[str, Any], loaded)
 
 
+def choice(group: str, node: Mapping[str, Any]) -> str:
+    """What is typed to choose ``node``: the option in ``conf/<group>`` with its target; else the name of the class."""
+    import yaml
+
+    for file in sorted((paths.conf() / group).glob("*.yaml")):
+        if (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get(TARGET) == node[TARGET]:
+            return file.stem
+    return str(node[TARGET]).rpartition(".")[2]
+
+
+def as_typed(error: ConfigError, sections: Mapping[str, Any]) -> ConfigError:
+    """``error`` with the class of a section, where it is the value, as the option that was chosen: ``protocol=d2``."""
+    node = sections.get(error.key.removeprefix("/"))
+    if not isinstance(node, Mapping) or error.value != str(node.get(TARGET)).rpartition(".")[2]:
+        return error
+    return ConfigError(error.key, choice(error.key.removeprefix("/"), node), error.valid)
+
+
 # --- plug-ins -----------------------------------------------------------------------------------------------------
 
 

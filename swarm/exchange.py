@@ -51,21 +51,32 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Traffic:
-    """The messages of a phase: how many each device sent (``sent_N``) and will receive (``received_N``), how many were lost
-    or came too late, the ticks that those which arrive take together, the bits of each, and how many a server sent."""
+    """The messages of a phase: how many each device sent (``sent_N``) and will receive (``received_N``), how many of those it
+    sent were lost or came too late, the ticks that those which arrive take together, the bits of each,
+    and how many more a server sent."""
 
     sent_N: Ints
     received_N: Ints
-    lost: int
-    late: int
+    lost_N: Ints
+    late_N: Ints
     ticks: int
     bits: int
-    served: int = 0
+    from_server: int = 0
 
     @property
     def messages(self) -> int:
-        """The messages sent."""
-        return int(self.sent_N.sum()) + self.served
+        """The messages sent, by devices and by a server."""
+        return int(self.sent_N.sum()) + self.from_server
+
+    @property
+    def lost(self) -> int:
+        """The messages that were lost."""
+        return int(self.lost_N.sum())
+
+    @property
+    def late(self) -> int:
+        """The messages that came too late."""
+        return int(self.late_N.sum())
 
     @property
     def bytes(self) -> int:
@@ -113,7 +124,9 @@ class Exchanges:
             raise ConfigError("topology", self.topology_name, f"must not change under {name}, {why}")
         if p.static and not self.network.ideal:
             raise ConfigError(
-                "protocol", name, "remembers each link, so it needs a network without loss, delay and churn"
+                "protocol",
+                name,
+                "remembers each link, so it needs a network without loss, delay, churn, outage and clock",
             )
         if "edges" in phases and self.topology.graph(self.topology.phase(1)).directed:
             raise ConfigError(
@@ -318,16 +331,16 @@ class Exchanges:
             invited = self._invited(round, seed)
             asked = np.ones(self.devices, bool) if invited is None else invited
             down_N, up_N = self.network.server_hears(round) or (asked, asked)
-            each, lost = (asked & down_N).astype(np.int64), int((asked & ~(down_N & up_N)).sum())
-            return Traffic(each, each, lost, 0, 0, bits, served=int(asked.sum()))
+            each, lost_N = (asked & down_N).astype(np.int64), (asked & ~(down_N & up_N)).astype(np.int64)
+            return Traffic(each, each, lost_N, np.zeros_like(lost_N), 0, bits, int(asked.sum()))
         graph, fates = self.sent(round)
         ticks_E = fates.ticks_E
         sent, arrives = ticks_E != UNSENT, ticks_E >= 0
         return Traffic(
             np.bincount(graph.src_E[sent], minlength=self.devices),
             np.bincount(graph.dst_E[arrives], minlength=self.devices),
-            int((ticks_E == LOST).sum()),
-            int((ticks_E == LATE).sum()),
+            np.bincount(graph.src_E[ticks_E == LOST], minlength=self.devices),
+            np.bincount(graph.src_E[ticks_E == LATE], minlength=self.devices),
             int(ticks_E[arrives].sum()),
             bits,
         )

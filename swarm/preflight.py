@@ -1,10 +1,18 @@
-"""Memory is stated before it is used."""
+"""Looked at before the start: whether the rows fit into memory, and whether the network lets anything happen."""
 
 from __future__ import annotations
 
+import math
+import warnings
+
+from swarm.build import choice
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment
+from swarm.learn.optimizer import SGD
 from swarm.memory import available_bytes
+
+LOOKED_AT = 8  # rounds whose links are asked for how fast they are
+MOST_PATIENCE = 1000  # what network.patience may be
 
 
 def require_memory(experiment: Experiment) -> None:
@@ -34,3 +42,66 @@ def require_memory(experiment: Experiment) -> None:
             f"would need at least {needed / 2**30:.1f} GiB for {experiment.layout.width:,} parameters each, and "
             f"{there / 2**30:.1f} GiB are free; at most {fits:,} devices fit",
         )
+
+
+def require_plain_steps(e: Experiment) -> None:
+    """Refuse an optimiser whose steps are not γ · ∇ under a protocol that divides them by γ to get at the gradients."""
+    if not e.protocol.plain or e.optimizer.plain:
+        return
+    name, s = choice("protocol", e.settings.protocol), e.settings.optimizer
+    for key in ("momentum", "weight_decay"):
+        if isinstance(e.optimizer, SGD) and s.get(key):
+            raise ConfigError(
+                f"optimizer.{key}", s[key], f"must be 0 with {name}, which reads gradients off the local steps"
+            )
+    valid = f"must be sgd with {name}, which reads gradients off the local steps"
+    raise ConfigError("optimizer", choice("optimizer", s), valid)
+
+
+def require_a_network_that_works(experiment: Experiment) -> None:
+    """Refuse settings that leave nothing to simulate: a swarm that nobody is ever part of, messages that all come too late."""
+    _require_somebody(experiment)
+    _require_punctuality(experiment)
+
+
+def _require_somebody(e: Experiment) -> None:
+    s = e.settings
+    if not s.rounds or any((there := e.network.awake(r)) is None or there.any() for r in range(1, s.rounds + 1)):
+        return
+    group = "clock" if e.network.churn is None else "churn"
+    what = "wakes nobody" if group == "clock" else "leaves nobody to learn or send"
+    span = f"any of the {s.rounds:,} rounds of {s.network.tick:g} virtual seconds"
+    raise ConfigError(group, choice(group, getattr(s, group)), f"{what} in {span}; somebody must, or take more rounds")
+
+
+def _require_punctuality(e: Experiment) -> None:
+    """Of the first rounds: as far as the quickest message of each can tell."""
+    network, tick = e.network, e.settings.network.tick
+    if network.ideal or not {"mix", "inbox"} & set(e.protocol.phases):
+        return
+    rounds = range(1, min(e.topology.period or LOOKED_AT, LOOKED_AT) + 1)
+    quickest = min(network.quickest(e.exchanges.graph(round)) for round in rounds)
+    if quickest == math.inf or quickest / tick < network.patience + 1:
+        return
+    ticks = math.floor(quickest / tick)
+    more = f"network.patience={ticks} or " if ticks <= MOST_PATIENCE else ""
+    valid = f"the quickest takes {quickest:.3g} virtual seconds, {ticks:,} ticks; {more}a longer network.tick would do"
+    raise ConfigError("network.patience", network.patience, f"gives up every message: {valid}")
+
+
+def warn_of_what_does_nothing(e: Experiment) -> None:
+    """Settings that come to nothing in this run, though they might in a longer one."""
+    s, end = e.settings, e.settings.rounds * e.settings.network.tick
+    for group, part in (("churn", e.network.churn), ("outage", e.network.outage)):
+        if part is not None and s.rounds and part.announced >= end:
+            name = f"{group}={choice(group, getattr(s, group))}"
+            warnings.warn(f"{name}: what comes at {part.announced:g} virtual seconds is not seen, as the run ends at {end:g}; "
+                          "more rounds would show it", stacklevel=2)  # fmt: skip
+    window = s.topology.get("window")
+    if window is not None and window != s.network.tick and not (e.network.ideal and e.fleet.hardware is None):
+        warnings.warn(f"topology.window={window:g}: links change every {window:g} seconds, but a round is a network.tick of "
+                      f"{s.network.tick:g} virtual seconds for everything else; make them equal", stacklevel=2)  # fmt: skip
+    delay = e.network.delay
+    if delay is not None and delay.longest < s.network.tick:
+        warnings.warn(f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick; a network.tick "
+                      f"of at most {delay.longest:g} virtual seconds would show it", stacklevel=2)  # fmt: skip

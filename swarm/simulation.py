@@ -25,6 +25,8 @@ COUNTED = {
     "score": torch.float64,
     "sent": torch.int64,
     "received": torch.int64,
+    "lost": torch.int64,
+    "late": torch.int64,
     "bits": torch.int64,
     "joules": torch.float64,
 }
@@ -47,7 +49,7 @@ class Simulation:
         n = experiment.settings.devices
         self.round = self.steps = 0
         self.totals = Counter[str](messages=0, bytes=0, lost=0, late=0)
-        self.sent_N, self.received_N, self.bits_N = (np.zeros(n, np.int64) for _ in range(3))
+        self.sent_N, self.received_N, self.lost_N, self.late_N, self.bits_N = (np.zeros(n, np.int64) for _ in range(5))
         self.joules_N, self.virtual = np.zeros(n), 0.0
         self.seconds = self.learning_seconds = 0.0
         self.seen_N, self.score_N = np.zeros(n), np.zeros(n)
@@ -96,6 +98,8 @@ class Simulation:
             self.totals.update(messages=sent.messages, bytes=sent.bytes, lost=sent.lost, late=sent.late)
             self.sent_N += sent.sent_N
             self.received_N += sent.received_N
+            self.lost_N += sent.lost_N
+            self.late_N += sent.late_N
             self.bits_N += sent.sent_N * sent.bits
         n = self.experiment.settings.devices
         sent_N, received_N = (
@@ -176,6 +180,8 @@ class Simulation:
         counted: dict[str, npt.NDArray[Any]] = {
             "sent": self.sent_N,
             "received": self.received_N,
+            "lost": self.lost_N,
+            "late": self.late_N,
             "bytes": self.bits_N // 8,
         }
         if self.experiment.fleet.hardware is not None:

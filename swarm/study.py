@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from swarm import continual
-from swarm.build import build
+from swarm.build import as_typed, build
 from swarm.data.dataset import Dataset, Holdings, Source, validate
 from swarm.data.drift import Drift, Steady
 from swarm.data.partition import Partition
@@ -25,7 +25,12 @@ from swarm.experiment import Experiment, Plan
 from swarm.folder import Folder
 from swarm.learn.policy import Policy
 from swarm.metrics import gap_closed
-from swarm.preflight import require_memory
+from swarm.preflight import (
+    require_a_network_that_works,
+    require_memory,
+    require_plain_steps,
+    warn_of_what_does_nothing,
+)
 from swarm.report.load import load
 from swarm.rng import Keys
 from swarm.scenario import Arm, Scenario
@@ -95,14 +100,18 @@ class Study:
             raise error.under("partition") from None
         dataset, holdings = _streamed(s, dataset, holdings)
         draft = cls(s, scenario, dataset, holdings, ())
-        experiment = Experiment(Plan(s, dataset, holdings))
+        experiment = _built(Plan(s, dataset, holdings))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
         study = replace(draft, arms=tuple(scenario.arms(s, steps)))
         for arm in study.arms:
             _require_validation(arm, s, dataset)
             for variant in arm.variants:
-                require_memory(study.experiment(arm, variant))
+                experiment = study.experiment(arm, variant)
+                require_memory(experiment)
+                require_plain_steps(experiment)
+                require_a_network_that_works(experiment)
+                warn_of_what_does_nothing(experiment)
         study.tracker(Path(), "check")
         return study
 
@@ -114,7 +123,7 @@ class Study:
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
         """One variant of an arm, built."""
         holdings = self.holdings.pooled(Keys(self.settings.seed, "pool")) if arm.pooled else self.holdings
-        return Experiment(Plan(settings, self.dataset, holdings))
+        return _built(Plan(settings, self.dataset, holdings))
 
     def engine(self) -> Engine:
         """A fresh engine, for all arms one after the other."""
@@ -287,6 +296,13 @@ class Study:
             "samples_per_device": {"min": int(sizes.min()), "median": float(np.median(sizes)), "max": int(sizes.max())},
             **({"replay_bytes_per_device": experiment.replay_bytes} if experiment.replay.size else {}),
         }
+
+
+def _built(plan: Plan) -> Experiment:
+    try:
+        return Experiment(plan)
+    except ConfigError as error:
+        raise as_typed(error, plan.settings.plug_ins()) from error
 
 
 def settled(settings: Settings) -> Settings:

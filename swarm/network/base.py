@@ -40,6 +40,9 @@ class Fates:
 class Churn(ABC):
     """Who is part of the swarm, and there. A device that is not neither learns nor sends nor receives, and keeps its state."""
 
+    announced: float = 0.0
+    """Virtual seconds by which what it is about has come about, if it is about one moment."""
+
     @abstractmethod
     def online(self, round: int) -> Bools:
         """``[N]``, in ``round`` (from 1)."""
@@ -59,6 +62,9 @@ class AlwaysThere(Churn):
 
 class Outage(ABC):
     """Links that are down, whatever is sent on them: a network in pieces, for example."""
+
+    announced: float = 0.0
+    """Virtual seconds at which that begins."""
 
     @abstractmethod
     def up(self, round: int, graph: Graph) -> Bools:
@@ -214,6 +220,18 @@ class Network:
         draw_N2 = Keys(self.seed, "network.server").uniform(np.arange(self.devices), round, 2)
         down_N, up_N = (draw_N2 >= self.loss).T
         return down_N, down_N if self.symmetric else up_N
+
+    def quickest(self, graph: Graph) -> float:
+        """Virtual seconds of the quickest message that could be sent on this graph; infinity where it has no links."""
+        edge_S = np.arange(len(graph.src_E))
+        seconds_S = np.zeros(len(edge_S))
+        if self.delay is not None:
+            ends = [self.delay.seconds(graph, edge_S, np.full(len(edge_S), draw)) for draw in (2.0**-53, 1.0)]
+            seconds_S = np.minimum(*ends)
+        if self._on_the_line and self.lines is not None:
+            lines = self.lines
+            seconds_S = seconds_S + self.bits / np.minimum(lines.uplink_N[graph.src_E], lines.downlink_N[graph.dst_E])
+        return float(seconds_S.min(initial=math.inf))
 
     def _ticks(self, round: int, graph: Graph, edge_S: Ints) -> Ints:
         """Ticks under way of the messages on these edges, or LATE."""

@@ -85,6 +85,7 @@ class Trace(Churn):
         found = read_events(path, "a trace", columns, self._line, max_mib, cap)
         time_A, device_A, online_A = (np.array(each) for each in zip(*found, strict=True))
         first_A = np.minimum(np.ceil(lengths(time_A, tick)), 2.0**40).astype(np.int64) + 1
+        self.announced = float(time_A.min())
         order = np.lexsort((np.arange(len(time_A)), time_A, device_A))
         self.online_A = online_A[order]
         self.key_A = device_A[order] << 41 | first_A[order]
@@ -132,7 +133,7 @@ class Crash(Churn):
             raise ConfigError(key, value, f"must leave at least one of the {devices} devices")
         self.left = np.ones(devices, bool)
         self.left[gone] = False
-        self.first = math.ceil(lengths(at, tick)) + 1
+        self.first, self.announced = math.ceil(lengths(at, tick)) + 1, at
 
     def online(self, round: int) -> Bools:
         return self.left.copy() if round >= self.first else np.ones(len(self.left), bool)
@@ -162,6 +163,7 @@ class Joining(Churn):
         draw_M = Keys(seed, "network.joining").uniform(late, 0, 1)[:, 0]
         time_N[late] = start + (end - start) * draw_M
         self.first_N = np.ceil(lengths(time_N, tick)).astype(np.int64) + 1
+        self.announced = float(time_N.max())
 
     def online(self, round: int) -> Bools:
         return np.asarray(self.first_N <= round)

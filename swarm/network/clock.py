@@ -77,7 +77,8 @@ class Speed(_EachPeriod):
             valid = (
                 f"the fastest device needs {fastest:.3g} virtual seconds for a round of local steps, less than a tick"
             )
-            raise ConfigError("/network.tick", tick, f"{valid}; network.tick={_below(fastest):g} would do")
+            raise ConfigError("/network.tick", tick, f"{valid}; network.tick={_below(fastest):g} "
+                              f"or clock.load={_below(min(load, load * fastest / tick)):g} would do")  # fmt: skip
         super().__init__(devices, seed, tick, compute_N / load)
 
 

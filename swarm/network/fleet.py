@@ -6,10 +6,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from swarm.errors import ConfigError
+from swarm.explain import describe, shown
 from swarm.network.base import Floats, Ints, Lines, at_least, share_of
 from swarm.rng import Keys
 
@@ -113,7 +115,7 @@ class Terminals(Fleet):
         self,
         devices: int,
         seed: int,
-        classes: dict[str, dict[str, float]],
+        classes: dict[str, Any],
         stragglers: float = 0.0,
         slowdown: float = 1.0,
     ) -> None:
@@ -138,17 +140,22 @@ class Terminals(Fleet):
 
 
 def _check(name: str, value: float) -> None:
-    at_least(name, value, above=name in ("flops", "memory", "uplink", "downlink"))
+    at_least(name, value, above=name.rpartition(".")[2] in ("flops", "memory", "uplink", "downlink"))
 
 
-def _check_class(name: str, figures: Mapping[str, float]) -> None:
+def _check_class(name: str, figures: Any) -> None:
     needed = ("share", *FIGURES)
+    if not isinstance(figures, Mapping):
+        raise ConfigError(f"classes.{name}", shown(figures), f"must be a section with {', '.join(needed)}")
     if unknown := [key for key in figures if key not in needed]:
         raise ConfigError(
             f"classes.{name}.{unknown[0]}", figures[unknown[0]], f"no such figure; valid: {', '.join(needed)}"
         )
     if missing := [key for key in needed if key not in figures]:
         raise ConfigError(f"classes.{name}.{missing[0]}", "???", f"is missing; a class needs {', '.join(needed)}")
+    for key in needed:
+        if isinstance(figures[key], bool) or not isinstance(figures[key], int | float):
+            raise ConfigError(f"classes.{name}.{key}", shown(figures[key]), f"must be {describe(float)}")
     share_of(f"classes.{name}.share", figures["share"])
     for key in FIGURES:
         _check(f"classes.{name}.{key}", figures[key])

@@ -42,6 +42,7 @@ class Partition(Outage):
         if scattered:
             self.part_N = self.part_N[Keys(seed, "network.partition").generator().permutation(devices)]
         self.first, self.healed = (math.ceil(lengths(time, tick)) + 1 for time in (start, end))
+        self.announced = start
 
     def up(self, round: int, graph: Graph) -> Bools:
         if not self.first <= round < self.healed:

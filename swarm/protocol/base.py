@@ -117,6 +117,7 @@ class Protocol:
     echo: bool = False  # whether a device takes its own row as others get it: scratch["sent"] at receive
     remembers: bool = False  # whether it makes up for what compression leaves out: error feedback is then refused
     lossless: bool = False  # whether it needs the exact numbers of its messages: a compressor is then refused
+    plain: bool = False  # whether it reads gradients off local steps: an optimiser other than plain SGD is then refused
     alike: bool = False  # whether all devices have to start with the same parameters
 
     def bind(self, layout: Layout) -> None:

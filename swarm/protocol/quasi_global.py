@@ -16,9 +16,11 @@ from swarm.protocol.base import Links, Protocol, Pull, State
 class QuasiGlobalMomentum(Protocol):
     """Local steps x ← x − η(∇f + βm); X⁺ = WX; m ← μm + (1 − μ)(x_t − x_{t+1})/(ηK).
 
-    η is the learning rate and K the number of local steps (1 in the paper), so that m stays a mean gradient. Meant for
+    η is the learning rate and K the number of local steps (1 in the paper), so that m stays a mean gradient. It needs
     optimizer=sgd, whose steps are proportional to η. A device that did not learn in a round keeps its m.
     """
+
+    plain = True
 
     def __init__(self, beta: float = 0.9, mu: float = 0.9) -> None:
         for name, value in (("beta", beta), ("mu", mu)):

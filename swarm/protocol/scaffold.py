@@ -13,13 +13,15 @@ from swarm.protocol.fedavg import FedAvg
 
 
 class Scaffold(FedAvg):
-    """K local steps y ← y − γ(∇f_i(y) − c_i + c) from the server's x, then (option II, with plain SGD in mind)
+    """K local steps y ← y − γ(∇f_i(y) − c_i + c) from the server's x, then (option II, for plain SGD)
 
         c_i⁺ = c_i − c + (x − y)/(Kγ),   x ← mean of y over S,   c ← c + (1/N) Σ_{i∈S} (c_i⁺ − c_i).
 
     c_i estimates device i's gradient and c the mean of all: where they are exact, every local step is one of the swarm's.
     A message holds the model and a control variate: 2P numbers.
     """
+
+    plain = True
 
     def __init__(self, fraction: float = 1.0) -> None:
         super().__init__("equal", fraction)

@@ -9,10 +9,12 @@ from typing import Any
 
 import yaml
 
+from swarm.build import choice
+from swarm.report.account import account
 from swarm.report.load import Run
 from swarm.report.payload import payload, script_json
 from swarm.report.style import SCORES, colours, lead, subject, verdict
-from swarm.track.units import human_bytes, human_energy, human_score, human_time, rho_of
+from swarm.track.units import human_bytes, human_energy, human_score, human_time, rho_of, virtual_time
 
 
 def page(run: Run) -> str:
@@ -22,7 +24,7 @@ def page(run: Run) -> str:
     return Template(parts["html"]).substitute(
         style=parts["css"] + _arm_colours(run), script=parts["js"], data=script_json(payload(run)),
         name=escape(name), subject=escape(subject(run)), verdict=escape(verdict(run)),
-        tiles=_tiles(run), ladder=_ladder(run), table=_table(run), facts=_facts(run),
+        tiles=_tiles(run), ladder=_ladder(run), table=_table(run), account=account(run), facts=_facts(run),
         config=escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=100)),
     )  # fmt: skip
 
@@ -118,7 +120,7 @@ def _recovered(rounds: list[int | None] | None) -> str:
 
 
 def _table(run: Run) -> str:
-    score = run.score
+    score, finals = run.score, {arm: run.final(arm) for arm in run.arms}
     label = SCORES.get(score or "", "")
     columns: list[tuple[str, Any]] = []
     if score:
@@ -131,15 +133,12 @@ def _table(run: Run) -> str:
         ("rounds to recover", lambda f: _recovered(f.get("recovery_rounds"))),
         ("sent", lambda f: human_bytes(f.get("bytes_total"))),
         ("energy", lambda f: human_energy(f.get("joules_total"))),
-        ("lost", lambda f: f"{f['lost_total']:,}" if f.get("lost_total") else "–"),
-        ("late", lambda f: f"{f['late_total']:,}" if f.get("late_total") else "–"),
-        ("virtual time", lambda f: human_time(f.get("virtual_s"))),
+        ("virtual time", lambda f: human_time(virtual_time(f, finals.values()))),
         ("wall time", lambda f: human_time(f.get("wall_s"))),
         ("steps/s", lambda f: f"{f['steps_per_s']:,.0f}" if f.get("steps_per_s") else "–"),
         ("rounds", lambda f: str(f.get("rounds", f.get("round", "–")))),
         ("learning rate", lambda f: f"{f['lr']:g}" if f.get("lr") is not None else "–"),
     ]
-    finals = {arm: run.final(arm) for arm in run.arms}
     columns = [(head, cell) for head, cell in columns if any(cell(final) != "–" for final in finals.values())]
     head = "".join(f"<th>{escape(text)}</th>" for text, _ in columns)
     body = []
@@ -155,7 +154,10 @@ def _table(run: Run) -> str:
 def _facts(run: Run) -> str:
     """What the summary says about topology, data, engine and versions, as lists of terms."""
     summary = run.summary or {}
-    run_facts = {key: summary[key] for key in ("run", "scenario", "seed", "rounds", "devices") if key in summary}
+    run_facts: dict[str, Any] = {
+        key: summary[key] for key in ("run", "scenario", "seed", "rounds", "devices") if key in summary
+    }
+    run_facts |= _choices(run.config)
     groups = {"Run": run_facts, "Topology": summary.get("topology"), "Data": summary.get("data"),
               "Engine": summary.get("engine"), "Versions": summary.get("versions")}  # fmt: skip
     return "".join(
@@ -165,6 +167,20 @@ def _facts(run: Run) -> str:
         for title, group in groups.items()
         if isinstance(group, dict) and group
     )
+
+
+def _choices(config: dict[str, Any]) -> dict[str, str]:
+    """What was sent, by which rule, over what network: the chosen options, none left out but ``none``."""
+    found: dict[str, str] = {}
+    for group in ("protocol", "compressor", "delay", "churn", "outage", "clock", "fleet"):
+        section = config.get(group)
+        if isinstance(section, dict) and section.get("_target_"):
+            name = choice(group, section)
+            found |= {group: name} if name != "none" or group == "protocol" else {}
+    network = config.get("network")
+    if isinstance(network, dict) and network.get("loss"):
+        found["messages lost"] = f"{network['loss']:.0%}"
+    return found | ({"mixing": str(config["mixing"])} if config.get("mixing") else {})
 
 
 def _fact(value: Any) -> str:

@@ -294,7 +294,7 @@
       $("round").max = G.values[$("grapharm").value].rounds.length - 1;
       $("round").value = $("round").max;
     } else for (const node of document.querySelectorAll("#graph label, #graph .scale, #graph .play")) node.style.display = "none";
-    $("graphhint").textContent = [G.note, "Edges: the swarm's, at round 0" + (G.directed ? " (directed)" : "") + "."].filter(Boolean).join(". ");
+    $("graphhint").textContent = [G.note, "Edges: the swarm's, in round 1" + (G.directed ? " (directed)" : "") + "."].filter(Boolean).join(". ");
     $("grapharm").addEventListener("change", () => { pause(); setGraph(); });
     $("fixed").addEventListener("change", drawGraph);
     $("round").addEventListener("input", () => { pause(); drawGraph(); });

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from swarm.report.layout import picture
 from swarm.report.load import Run
 from swarm.report.style import LABELS, SCORES, colours, dashes, lead
-from swarm.track.units import rho_of
+from swarm.track.units import rho_of, virtual_time
 
 ROWS, FRAMES, SORTED = 500, 24, 400  # at most: rounds of a curve, rounds of the graph, points of a distribution
 _AXES = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual time",
@@ -36,11 +36,18 @@ def payload(run: Run) -> dict[str, Any]:
         "axes": axes or {"round": "round"}, "first": first if first in metrics else (metrics or [""])[0],
         "band": band if len(band) == 2 else [], "lead": lead(run.arms),
         "rho": rho_of(run.summary) if run.summary and not run.score else None,
-        "series": {arm: _series(run.arm(arm), columns, run.score) for arm in run.arms},
+        "series": {arm: _series(run.arm(arm), _comparable(run, arm, columns), run.score) for arm in run.arms},
         "devices": {arm: _sorted(run.final_devices(arm), run.score) for arm in run.arms} if run.score else {},
         "graph": _graph(run) if run.graph is not None and run.graph["n"] > 0 else None,
         "scale": [to_hex(colormaps["viridis"](i / 15)) for i in range(16)],
     }  # fmt: skip
+
+
+def _comparable(run: Run, arm: str, columns: list[str]) -> list[str]:
+    """Without virtual time where the arm's counts ticks, and that of the others what their hardware took."""
+    finals = {name: run.final(name) for name in run.arms}
+    timed = virtual_time(finals[arm], finals.values()) is not None
+    return [name for name in columns if timed or name != "virtual_s"]
 
 
 def script_json(value: Any) -> str:

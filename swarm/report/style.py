@@ -28,7 +28,8 @@ LABELS = {
     "own_r2_mean": "own-distribution R², mean", "r2_median": "R², median device",
     "consensus_loss": "test loss of the consensus model", "train_loss": "training loss",
     "consensus_distance": "consensus distance", "awake": "devices awake", "lr": "learning rate",
-    "bytes": "bytes sent a round", "staleness": "rounds that messages are under way",
+    "bytes": "bytes sent a round", "messages": "messages sent a round", "lost": "messages of a round that are lost",
+    "late": "messages of a round that are given up as late", "staleness": "ticks that messages are under way",
     "joules_total": "energy of all devices, J", "mean_drift": "drift of the mean",
     "stream_accuracy": "prequential accuracy of the round", "faded_accuracy": "prequential accuracy, fading",
 }  # fmt: skip

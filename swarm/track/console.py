@@ -20,6 +20,7 @@ from swarm.track.units import (
     human_score,
     human_time,
     score_name,
+    virtual_time,
 )
 
 _LABEL = {"accuracy": "accuracy", "r2": "R²"}
@@ -147,7 +148,7 @@ def summary_table(arms: dict[str, dict[str, Any]]) -> Table:
         score = score_name(arm) or "accuracy"
         values = [human_score(arm.get(f"{score}_mean")), human_score(arm.get(f"{score}_p10")),
                   human_score(arm.get(f"consensus_{score}")), human_bytes(arm.get("bytes_total")),
-                  human_time(arm.get("virtual_s"))]  # fmt: skip
+                  human_time(virtual_time(arm, arms.values()))]  # fmt: skip
         values.append(human_energy(arm.get("joules_total")) if fleet else human_time(arm.get("wall_s")))
         style = "red" if arm.get("diverged") else "bold" if name == "swarm" else ""
         table.add_row(escape(name), *values, style=style)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -30,6 +31,13 @@ def human_time(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def virtual_time(arm: dict[str, Any], arms: Iterable[dict[str, Any]]) -> float | None:
+    """An arm's virtual seconds; ``None`` for one without hardware beside others that have some: its rounds count ticks, which
+    are not comparable with the time that theirs took."""
+    counted = "joules_total" in arm or not any("joules_total" in other for other in arms)
+    return arm.get("virtual_s") if counted else None
 
 
 def human_energy(joules: float | None) -> str:

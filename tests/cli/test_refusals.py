@@ -238,3 +238,25 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
 )
 def test_impossible_combinations_with_the_real_checks(argv: str, said: str, command: Command) -> None:
     assert command(*argv.split()).sentence.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (
+            ("protocol=d2", "topology=ring", "mixing=uniform", "devices=8"),
+            "protocol=d2: needs weights whose eigenvalues",
+        ),
+        (
+            ("protocol=choco", "network.loss=0.1"),
+            "protocol=choco: remembers each link, so it needs a network without loss",
+        ),
+        (("protocol=choco", "topology=epidemic"), "topology=epidemic: must not change under"),
+        (("compressor=top_k", "protocol=power_gossip"), "compressor=top_k: must be none with"),
+        (("protocol=d2", "delay=constant", "mixing=lazy"), "delay=constant: must be less than a round"),
+        (("fleet=uniform", "fleet.memory=1000"), "fleet=uniform: device 0 has"),
+    ],
+)
+def test_a_choice_is_named_as_it_was_typed(command: Command, argv: tuple[str, ...], said: str) -> None:
+    """Not by its class, which nobody has to know."""
+    assert command(*argv, "tracker=none").sentence.startswith(said)

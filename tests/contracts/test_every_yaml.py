@@ -92,7 +92,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("model", "custom"): lambda: [f"plugins=[{USER_MODELS}]", "model._target_=user_models.NormMLP"],
         ("churn", "trace"): lambda: [f"churn.path={_trace(tmp_path)}"],
         ("churn", "crash"): lambda: ["churn.at=1"],
-        ("clock", "speed"): lambda: ["fleet=uniform", "network.tick=0.0001"],
+        ("clock", "speed"): lambda: ["fleet=uniform", "network.tick=0.0001", "network.patience=99"],
         ("delay", "distance"): lambda: ["topology=geometric"],
         ("data", "table"): lambda: [f"data.path={_table(tmp_path)}"],
         **{("data", name): lambda: ["partition=natural"] for name in ("sea", "hyperplane")},

@@ -19,7 +19,7 @@ CASES = {
     "all": (*LOSS, *CHURN, *DELAY, *CLOCK, "network.patience=3"),
     "all, float64, momentum": (*LOSS, *CHURN, *DELAY, *CLOCK, "compute.dtype=float64", "optimizer=momentum"),
     "fleet": ("fleet=terminals", "fleet.stragglers=0.3", "fleet.slowdown=4.0", *LOSS, *CHURN),
-    "fleet, clock": ("fleet=uniform", "fleet.uplink=1.0e+4", *LOSS, *CLOCK),
+    "fleet, clock": ("fleet=uniform", "fleet.uplink=6.0e+4", *LOSS, *CLOCK),
 }
 
 

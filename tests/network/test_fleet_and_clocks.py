@@ -142,13 +142,27 @@ BAD = [
     (("clock=speed",), "clock=speed: needs a fleet"),
     (("clock=speed", "fleet=terminals"), "network.tick=1: the fastest device needs"),
     (("clock=speed", "fleet=uniform", "clock.load=0"), "clock.load=0: must be above 0 and at most 1"),
-    (("fleet=uniform", "fleet.memory=1000.0"), "fleet=Uniform: device 0 has 1e+03 bytes of memory"),
+    (("fleet=uniform", "fleet.memory=1000.0"), "fleet=uniform: device 0 has 1e+03 bytes of memory"),
     (("fleet=uniform", "fleet.flops=0"), "fleet.flops=0: must be a finite number above 0"),
     (("fleet=uniform", "fleet.idle=-1"), "fleet.idle=-1: must be"),
     (("fleet=uniform", "fleet.stragglers=2"), "fleet.stragglers=2: must be a share"),
     (("fleet=uniform", "fleet.slowdown=0.5"), "fleet.slowdown=0.5: must be a finite number of at least 1"),
     (("fleet=terminals", "fleet.classes.pc.share=0.5"), "fleet.classes="),
+    (("fleet=terminals", "fleet.classes.pc.flops=0"), "fleet.classes.pc.flops=0: must be a finite number above 0"),
+    (("fleet=terminals", "fleet.classes.pc.uplink=0"), "fleet.classes.pc.uplink=0: must be a finite number above 0"),
+    (("fleet=terminals", "fleet.classes.pc.flops=fast"), "fleet.classes.pc.flops=fast: must be a finite number"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [({"pc": 1}, "classes.pc=1: must be a section with share, flops"),
+     ({"pc": {"share": 1.0, "colour": "red"}}, "classes.pc.colour=red: no such figure; valid: share")],
+)  # fmt: skip
+def test_bad_classes(classes: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Terminals(4, 0, classes)
+    assert str(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize(("overrides", "said"), BAD)
@@ -156,3 +170,18 @@ def test_bad_options(overrides: tuple[str, ...], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         experiment(*overrides)
     assert str(caught.value).startswith(said)
+
+
+def test_a_server_sends_at_its_own_expense() -> None:
+    """A device pays for one message up and one down a round, the download at the price of receiving."""
+    costs = ("fleet.idle=0", "fleet.active=0", "fleet.radio_send=1.0", "fleet.radio_receive=100.0")
+    study = prepared(
+        "protocol=fedavg", "init=common", "topology=ring", "devices=4", "rounds=3", "fleet=uniform", *costs
+    )
+    last = records(study)[-1]
+    assert last.devices is not None
+    size = last.values["bytes_total"] // (3 * 4 * 2)  # one up and one down a device and round
+    assert last.values["messages_total"] == 3 * 4 * 2
+    np.testing.assert_array_equal(last.devices["sent"], 3)
+    np.testing.assert_array_equal(last.devices["received"], 3)
+    np.testing.assert_allclose(last.devices["joules"], 3 * (size * 1.0 + size * 100.0))

@@ -18,6 +18,8 @@ from swarm.report.__main__ import main
 from swarm.report.html import page
 from swarm.report.layout import EDGES, NODES, picture
 from swarm.report.payload import ROWS, payload, script_json
+from swarm.track.units import human_energy
+from tests.support import run as small
 
 MakeRun = Callable[..., Path]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&\"'$name ${x} \u2028 {0}"
@@ -186,3 +188,32 @@ def test_the_command_redraws_or_refuses(make_run: MakeRun, tmp_path: Path, capsy
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert "nowhere" in captured.err
+
+
+def test_messages_and_energy_are_accounted_for(tmp_path: Path) -> None:
+    """In total and by device, with their units; the numbers are those of the files."""
+    options = ("devices=8", "rounds=12", "network.loss=0.3", "delay=exponential", "network.patience=1", "fleet=uniform")
+    small(tmp_path / "run", *options, "scenario.arms=[swarm,centralised]")
+    run = load(tmp_path / "run")
+    shown, final, devices = Parsed(page(run)).shown, run.final("swarm"), run.final_devices("swarm")
+    for name in ("lost_total", "late_total"):
+        assert final[name] > 0
+        assert devices[name.removesuffix("_total")].sum() == final[name]
+        assert f"{final[name]:,} ({final[name] / final['messages_total']:.1%})" in shown
+    assert f"{final['messages_total']:,}" in shown
+    for name, written in (("received", "{:,.0f}".format), ("lost", "{:,.0f}".format), ("joules", human_energy)):
+        middle, least, most = (written(f(devices[name])) for f in (np.median, np.min, np.max))
+        assert f"{middle} ({least} – {most})" in shown
+    for choice in ("exponential", "uniform", "dpsgd", "30%"):
+        assert choice in shown
+
+
+def test_ticks_are_not_set_beside_the_time_that_hardware_took(tmp_path: Path) -> None:
+    """The central model has no hardware: its rounds are ticks, and neither table nor curve compares them."""
+    small(tmp_path / "run", "devices=8", "rounds=5", "fleet=uniform", "scenario.arms=[swarm,centralised]")
+    run = load(tmp_path / "run")
+    series = payload(run)["series"]
+    assert "virtual_s" in series["swarm"]
+    assert "virtual_s" not in series["centralised"]
+    small(tmp_path / "without", "devices=8", "rounds=5", "scenario.arms=[swarm,centralised]")
+    assert "virtual_s" in payload(load(tmp_path / "without"))["series"]["centralised"]

@@ -102,7 +102,7 @@ def test_what_works_on_links_that_change_has_no_bias_there(protocol: str, topolo
 
 def test_d2_refuses_eigenvalues_down_to_minus_a_third() -> None:
     """Of a ring of 8 with weights 1/3 the least is (1 + 2 cos π)/3 = −1/3: its mode oscillates for ever."""
-    with pytest.raises(ConfigError, match=r"protocol=D2: .*least is -0\.3333 here; use mixing=lazy"):
+    with pytest.raises(ConfigError, match=r"protocol=d2: .*least is -0\.3333 here; use mixing=lazy"):
         quadratics("d2", 1, "topology=ring")
     quadratics("d2", 1, "topology=ring", "mixing=lazy")
     quadratics("exact_diffusion", 1, "topology=ring")

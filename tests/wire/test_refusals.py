@@ -23,8 +23,8 @@ REFUSED = {
     "compressor=low_rank compressor.rank=11": "compressor.rank=11: must lie in 1 … 10: ",
     "compressor=low_rank model=softmax data=linear_regression partition=iid":
         "compressor.rank=2: finds no matrix in this model",
-    "compressor=sign protocol=fedavg": "compressor=Sign: must be none with FedAvg, which sends through a server",
-    "compressor=sign protocol=gossip_learning": "compressor=Sign: must be none with GossipLearning, which needs the exact ",
+    "compressor=sign protocol=fedavg": "compressor=sign: must be none with FedAvg, which sends through a server",
+    "compressor=sign protocol=gossip_learning": "compressor=sign: must be none with GossipLearning, which needs the exact ",
     "init=independent protocol=fedadam": "init=independent: must be common (or a file) with FedAdam",
     "compressor=sign compressor.feedback=1": "compressor.feedback=1: must be true or false",
 }  # fmt: skip

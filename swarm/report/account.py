@@ -1,0 +1,62 @@
+"""What a run sent and what became of it, in total and by device, and what energy it took: a table of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+from swarm.report.load import Run
+from swarm.track.units import human_bytes, human_energy
+
+PER_DEVICE: dict[str, Callable[[float], str]] = {
+    "sent": "{:,.0f}".format,
+    "received": "{:,.0f}".format,
+    "lost": "{:,.0f}".format,
+    "late": "{:,.0f}".format,
+    "bytes": human_bytes,
+    "joules": human_energy,
+}
+"""Columns of ``devices.parquet``, and how their numbers are written."""
+
+
+def account(run: Run) -> str:
+    """A card with a row for each arm that sent anything or took energy; nothing without any."""
+    rows = []
+    for number, arm in enumerate(run.arms):
+        final = run.final(arm)
+        if final.get("messages_total") or final.get("joules_total"):
+            cells = [*map(escape, _totals(final)), *_by_device(run, arm)]
+            body = "".join(f"<td>{cell}</td>" for cell in cells)
+            rows.append(f'<tr class="arm{number}"><th><i class="chip"></i>{escape(arm)}</th>{body}</tr>')
+    if not rows:
+        return ""
+    heads = ["messages sent", "lost", "late", "bytes sent", "energy",
+             "sent by a device", "received by it", "of its lost", "of its late", "its bytes", "its energy"]  # fmt: skip
+    head = "".join(f"<th>{text}</th>" for text in heads)
+    hint = "A device: the median, and from the least to the most, over the evaluated devices. Lost: dropped, cut off, or to "
+    hint += "a device that was not there. Late: given up after network.patience ticks."
+    table = f"<table><thead><tr><th>arm</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    content = f'<h2>Messages and energy</h2><div class="scroll">{table}</div><p class="hint">{hint}</p>'
+    return f'<section class="card">{content}</section>'
+
+
+def _totals(final: dict[str, Any]) -> list[str]:
+    sent = int(final.get("messages_total") or 0)
+    return [f"{sent:,}", *(_share(final.get(name), sent) for name in ("lost_total", "late_total")),
+            human_bytes(final.get("bytes_total")), human_energy(final.get("joules_total"))]  # fmt: skip
+
+
+def _share(count: int | None, sent: int) -> str:
+    return f"{int(count):,} ({count / sent:.1%})" if count and sent else "0"
+
+
+def _by_device(run: Run, arm: str) -> list[str]:
+    devices, cells = run.final_devices(arm), []
+    for name, written in PER_DEVICE.items():
+        values = devices[name].dropna() if name in devices else devices.iloc[:0, 0]
+        spread = (
+            [written(float(value)) for value in (values.median(), values.min(), values.max())] if len(values) else []
+        )
+        cells.append(f"{spread[0]} <br><small>({spread[1]} – {spread[2]})</small>" if spread else "–")
+    return cells
