@@ -60,7 +60,7 @@ def chitchat(archive: Path, folder: Path) -> None:
     for talk in talks:
         graph.add_edges_from(combinations(sorted({str(m["sender"]) for m in talk}), 2))
     graph = graph.subgraph([sender for sender in graph if sent[sender] >= LEAST_MESSAGES])
-    senders = sorted(max(nx.connected_components(graph), key=lambda group: len(group)))
+    senders = sorted(max(nx.connected_components(graph), key=lambda group: len(list(group))))
     number = {sender: i for i, sender in enumerate(senders)}
     rows = [
         (number[str(m["sender"])], str(m["text"]), m["timestamp"])
