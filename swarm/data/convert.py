@@ -114,7 +114,7 @@ def flights(archive: Path, folder: Path) -> None:
     )
     day = pd.to_datetime(joined[["year", "month", "day"]])
     table = joined[["carrier", "tailnum", "origin", "dest", "month", "hour", "distance"]].copy()
-    table["weekday"] = day.dt.dayofweek
+    table["weekday"] = day.dt.day_of_week
     table["minute_of_day"] = joined["hour"] * 60 + joined["minute"]
     table["scheduled_minutes"] = scheduled % 1440
     for column in ("temp", "wind_speed", "precip", "visib"):

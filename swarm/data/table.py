@@ -27,7 +27,7 @@ class Table(Source):
     must be finite: no missing cells.
 
     Each column of ``one_hot`` becomes a 0/1 feature for each of its values, which is not scaled. By ``time`` (numbers or
-    dates) devices meet their rows in the order of that column; ``later`` then holds out each owner's last rows for test and
+    ISO dates) devices meet their rows in the order of that column; ``later`` then holds out each owner's last rows for test and
     validation, instead of a random draw.
     """
 
@@ -173,11 +173,11 @@ def _moments(column: Column, name: str) -> Ints:
     if column.ndim == 1 and column.dtype.kind == "f" and np.isfinite(column).all():
         return np.unique(column, return_inverse=True)[1].astype(np.int64)
     try:
-        stamps = pd.to_datetime(pd.Series(column.reshape(-1)), utc=True)
+        stamps = pd.to_datetime(pd.Series(column.reshape(-1)), utc=True, format="ISO8601")
     except (ValueError, TypeError):
         stamps = pd.Series([pd.NaT])
     if column.ndim != 1 or column.dtype.kind in "bf" or bool(stamps.isna().any()):
-        raise ConfigError("time", name, "must hold a number or a date in every row")
+        raise ConfigError("time", name, "must hold a number or an ISO date in every row")
     microseconds = (stamps - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(microseconds=1)
     return np.asarray(microseconds, dtype=np.int64)
 
