@@ -89,6 +89,9 @@ def report(found: dict[str, Floats], file: Path | None) -> None:
     for name in ppl:
         if name != "swarm" and "swarm" in ppl:
             print(f"  swarm below {name:13s} for {(ppl['swarm'] < ppl[name]).mean():7.1%} of the roles")
+    if {"swarm", "isolated"} <= set(ppl):
+        both = (ppl["swarm"] < np.minimum(ppl["isolated"], ppl["bigram"])).mean()
+        print(f"  swarm below isolated and bigram for {both:.1%} of the roles")
     if file is not None:
         with file.open("w", newline="") as out:
             table = csv.writer(out)
