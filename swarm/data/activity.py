@@ -18,6 +18,7 @@ import pandas as pd
 from swarm.data.check import number
 from swarm.data.dataset import Dataset, Source
 from swarm.data.prepare import Samples, Scale, latest, prepare
+from swarm.data.table_files import read_npy
 from swarm.errors import ConfigError
 from swarm.fetched import locate
 
@@ -158,7 +159,7 @@ class Activity(Source):
     def _npy(self, file: Path) -> Floats:
         self._fits(file)
         try:
-            table = np.load(file, allow_pickle=False, mmap_mode="r")
+            table = read_npy(file)
         except (ValueError, OSError, EOFError) as error:
             raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
         if table.ndim != 2 or table.shape[1] < 2 or table.dtype.kind not in "biuf":

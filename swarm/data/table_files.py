@@ -152,6 +152,12 @@ def _npz(path: Path, max_bytes: int) -> dict[str, Column]:
     return table
 
 
+def read_npy(path: Path) -> Column:
+    """The one array of a ``.npy`` file, mapped into memory: a header that promises more than there is allocates nothing."""
+    array: Column = np.load(path, allow_pickle=False, mmap_mode="r")
+    return array
+
+
 def _npy_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
     """Refuse an array whose header promises more than its entry holds: NumPy would allocate the promise."""
     if not entry.filename.endswith(".npy"):
