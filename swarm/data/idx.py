@@ -16,6 +16,7 @@ from swarm.data.check import number
 from swarm.data.dataset import Dataset, Source
 from swarm.data.prepare import Samples, Scale, prepare
 from swarm.errors import ConfigError
+from swarm.fetched import locate
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -85,10 +86,13 @@ class Idx(Source):
         return images, labels
 
     def _find(self, parts: tuple[str, ...], kind: str, dims: int) -> Path:
-        folder = Path(self.path).expanduser()
+        folder = locate(self.path)
         if not folder.is_dir():
             valid = "is not a folder; give the one that holds the four IDX files"
-            hint = " (on Debian, the package dataset-fashion-mnist installs Fashion-MNIST in this one)"
+            hint = (
+                " (on Debian, the package dataset-fashion-mnist installs Fashion-MNIST in this one; elsewhere"
+                " `python -m swarm.data.fetch fashion_mnist`, and data.path=fetched:fashion_mnist)"
+            )
             raise ConfigError("path", self.path, valid + (hint if "share/datasets/fashion-mnist" in self.path else ""))
         names = [f"{self.prefix}{part}-{kind}{dot}idx{dims}-ubyte" for part in parts for dot in "-."]
         for name in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +33,7 @@ class Samples:
     validation: Ints | None = None
     columns: tuple[str, ...] = ()  # names of flat features, for messages
     one_scale: bool = False  # every feature is the same quantity (a grey level), so all are scaled alike
+    scaled: int | None = None  # so many leading features are scaled; None: all
     origin: tuple[str, object] = ("/data", "samples")  # the key and value an error should name
 
 
@@ -103,7 +105,7 @@ def prepare(
     if limit is not None:
         train_ids = _limited(train_ids, limit, strata, keys)
     dataset = Dataset(
-        x=on_cache_lines(rescale(x, train_ids, scale, samples.one_scale)),
+        x=on_cache_lines(_scaled(x, train_ids, scale, samples)),
         y=samples.y.astype(np.int64) if samples.classes else samples.y.astype(np.float32),
         classes=samples.classes,
         owner=samples.owner,
@@ -114,7 +116,21 @@ def prepare(
         concept=samples.concept,
     )
     validate(dataset, samples.origin, samples.columns)
+    if labelled:
+        _all_taught(dataset, samples)
     return dataset
+
+
+def _all_taught(dataset: Dataset, samples: Samples) -> None:
+    """Refuse a test set that comes with the data, and warn of one split off, if nothing could learn one of its classes."""
+    seen_C, asked_C = (np.bincount(dataset.y[ids], minlength=dataset.classes) for ids in (dataset.train, dataset.test))  # type: ignore[arg-type]
+    never = np.flatnonzero((seen_C == 0) & (asked_C > 0))
+    if not len(never):
+        return
+    found = f"class {', '.join(map(str, never[:10]))} is among the test samples but in no training sample"
+    if samples.test is not None:
+        raise ConfigError(*samples.origin, f"{found}; every class needs some to learn from")
+    warnings.warn(f"{found}: nobody can learn it", stacklevel=3)
 
 
 def on_cache_lines(x: Floats) -> Floats:
@@ -138,6 +154,28 @@ def _limited(train: Ints, limit: int, strata: npt.NDArray[np.generic] | None, ke
     if limit == len(train):
         return train
     return split(strata, train, Keys(keys.seed, "limit"), 0.0, 1 - limit / len(train))[0]
+
+
+def _scaled(x: Floats, train: Ints, scale: Scale, samples: Samples) -> Floats:
+    if samples.scaled is None:
+        return rescale(x, train, scale, samples.one_scale)
+    leading = np.ascontiguousarray(x[:, : samples.scaled])
+    return np.concatenate([rescale(leading, train, scale, samples.one_scale), x[:, samples.scaled :]], axis=1)
+
+
+def latest(owner: Ints | None, time: Ints, test: float, validation: float) -> tuple[Ints, Ints]:
+    """Ids ``(validation, test)``: of each owner's n samples the last ``⌊test · n⌋``, and those just before them.
+
+    Equal times stay in the order in which they stand.
+    """
+    who = np.zeros(len(time), np.int64) if owner is None else np.unique(owner, return_inverse=True)[1]
+    order = np.lexsort((time, who))
+    size_O = np.bincount(who)
+    behind = (np.cumsum(size_O)[who[order]] - 1) - np.arange(len(order))  # how many of the owner's come after
+    test_O, both_O = (
+        np.floor(share * size_O + 1e-9).astype(np.int64)[who[order]] for share in (test, test + validation)
+    )
+    return order[(behind >= test_O) & (behind < both_O)], order[behind < test_O]
 
 
 def rescale(x: Floats, train: Ints, scale: Scale, one_scale: bool) -> Floats:

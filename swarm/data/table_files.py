@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import zipfile
 from collections import Counter
@@ -12,6 +13,9 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.json
 import pyarrow.parquet as pq
 from numpy.lib import format as npy
 
@@ -22,13 +26,14 @@ Column = npt.NDArray[np.generic]
 
 def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
     """Columns by name, each ``[S, …]``. ``ConfigError`` for a file that is missing, too large, damaged or empty."""
-    readers = {".csv": _csv, ".parquet": _parquet, ".npz": _npz}
-    reader = readers.get(path.suffix.lower())
+    readers = {".csv": _csv, ".parquet": _parquet, ".npz": _npz, ".jsonl": _jsonl, ".arrow": _arrow}
+    reader = _saved if path.is_dir() else readers.get(path.suffix.lower())
     if reader is None:
         raise ConfigError("path", path, f"must end in {', '.join(readers)}")
-    if not path.is_file():
-        raise ConfigError("path", path, "is not a file; give the path of a .csv, .parquet or .npz file")
-    _fits(path, path.stat().st_size, max_bytes)
+    if not path.exists():
+        raise ConfigError("path", path, f"is not a file; give the path of a {', '.join(readers)} file")
+    if path.is_file():
+        _fits(path, path.stat().st_size, max_bytes)
     try:
         table = reader(path, max_bytes)
     except ConfigError:
@@ -79,8 +84,56 @@ def _csv(path: Path, max_bytes: int) -> dict[str, Column]:
 def _parquet(path: Path, max_bytes: int) -> dict[str, Column]:
     with pq.ParquetFile(path) as file:
         _fits(path, file.metadata.num_rows * file.metadata.num_columns * 8, max_bytes)
-        _each_once(path, file.schema_arrow.names)
-        return _columns(file.read().to_pandas())
+        return of_arrow(path, file.read())
+
+
+def _jsonl(path: Path, max_bytes: int) -> dict[str, Column]:
+    return of_arrow(path, pyarrow.json.read_json(path))
+
+
+def _arrow(path: Path, max_bytes: int) -> dict[str, Column]:
+    return of_arrow(path, _ipc(path))
+
+
+def _saved(path: Path, max_bytes: int) -> dict[str, Column]:
+    """A folder that ``datasets`` wrote with ``save_to_disk``: ``state.json`` names its Arrow files."""
+    state = path / "state.json"
+    if not state.is_file():
+        hint = " (a folder of several splits: give one of them)" if (path / "dataset_dict.json").is_file() else ""
+        raise ConfigError("path", path, f"is a folder without the state.json of a saved data set{hint}")
+    files = [path / Path(str(entry["filename"])).name for entry in json.loads(state.read_bytes())["_data_files"]]
+    _fits(path, sum(file.stat().st_size for file in files), max_bytes)
+    return of_arrow(path, pa.concat_tables([_ipc(file) for file in files]))
+
+
+def _ipc(path: Path) -> pa.Table:
+    """Arrow's two forms: the stream that ``datasets`` writes, and the file (Feather)."""
+    with pa.memory_map(str(path)) as file:
+        begin = file.read(6)
+        file.seek(0)
+        return pa.ipc.open_file(file).read_all() if begin == b"ARROW1" else pa.ipc.open_stream(file).read_all()
+
+
+def of_arrow(path: Path, table: pa.Table) -> dict[str, Column]:
+    """The columns; lists of equally many numbers become ``[S, n]`` (and so on inwards)."""
+    _each_once(path, table.schema.names)
+    return {name: _stacked(table.column(name)) for name in table.schema.names}
+
+
+def _stacked(column: pa.ChunkedArray) -> Column:
+    shape, values = [len(column)], column.combine_chunks()
+    while (
+        pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or pa.types.is_fixed_size_list(values.type)
+    ):
+        inner = values.flatten()
+        each = len(inner) // max(1, len(values))
+        if values.null_count or not bool(
+            pa.compute.all(pa.compute.equal(pa.compute.list_value_length(values), each)).as_py()
+        ):
+            raise ValueError("a column of lists whose lengths differ")
+        shape, values = [*shape, each], inner
+    plain = _plain(values.to_pandas())
+    return plain.reshape(shape)
 
 
 def _npz(path: Path, max_bytes: int) -> dict[str, Column]:
@@ -97,6 +150,12 @@ def _npz(path: Path, max_bytes: int) -> dict[str, Column]:
     if scalars or len(set(lengths.values())) > 1:
         raise ValueError(f"arrays of different lengths {lengths}, single values {scalars}")
     return table
+
+
+def read_npy(path: Path) -> Column:
+    """The one array of a ``.npy`` file, mapped into memory: a header that promises more than there is allocates nothing."""
+    array: Column = np.load(path, allow_pickle=False, mmap_mode="r")
+    return array
 
 
 def _npy_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:

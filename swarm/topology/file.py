@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from swarm.errors import ConfigError
+from swarm.fetched import locate
 from swarm.topology.base import Static, check_choice, check_devices, warn_if_disconnected
 from swarm.topology.graph import Graph
 from swarm.topology.readers import Parsed, read_edge_list, read_graphml, read_node_link
@@ -62,7 +63,7 @@ class File(Static):
 
 def read_capped(path: str, max_mib: float) -> bytes:
     """The bytes of a regular file of at most ``max_mib`` MiB; else a ``ConfigError`` about ``path``."""
-    place, most = Path(path).expanduser(), int(max_mib * 2**20)
+    place, most = locate(path), int(max_mib * 2**20)
     try:
         if not place.is_file():
             raise ConfigError("path", path, "must be an existing regular file")

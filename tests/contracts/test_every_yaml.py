@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 import struct
 from pathlib import Path
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -59,6 +61,29 @@ def _table(folder: Path) -> Path:
     return file
 
 
+def _text(folder: Path) -> Path:
+    letters = np.random.default_rng(0).choice(list("abcde \n"), (12, 400))
+    file = folder / "text.jsonl"
+    file.write_text("\n".join(json.dumps({"owner": i, "text": "".join(row)}) for i, row in enumerate(letters)))
+    return file
+
+
+def _flights(folder: Path) -> Path:
+    random, rows = np.random.default_rng(0), 240
+    table = {name: random.random(rows) for name in option("data", "flights")["features"]}
+    table |= {name: np.arange(rows) % 3 for name in option("data", "flights")["one_hot"]}
+    table |= {"carrier": np.arange(rows) % 12, "late": random.integers(0, 2, rows), "departure": np.arange(rows)}
+    pd.DataFrame(table).to_parquet(folder / "flights.parquet")
+    return folder / "flights.parquet"
+
+
+def _people(folder: Path) -> Path:
+    folder.mkdir()
+    for person in range(12):
+        np.save(folder / f"{person}.npy", np.c_[np.random.default_rng(person).random((160, 2)), np.arange(160) // 80])
+    return folder
+
+
 def _graph(folder: Path) -> Path:
     file = folder / "graph.graphml"
     nx.write_graphml(nx.petersen_graph(), file)
@@ -83,6 +108,10 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("topology", "hypercube"): lambda: ["devices=16"],
         ("topology", "social"): lambda: ["devices=34"],
         ("topology", "file"): lambda: ["devices=10", f"topology.path={_graph(tmp_path)}"],
+        **{
+            ("topology", name): lambda: ["devices=10", f"topology.path={_graph(tmp_path)}", "topology.length=null"]
+            for name in ("chitchat", "zoo")
+        },
         ("topology", "contacts"): lambda: [f"topology.path={_contacts(tmp_path)}"],
         ("data", "idx"): lambda: [f"data.path={_idx_folder(tmp_path / 'idx')}"],
         ("data", "fashion_mnist"): lambda: ["data.limit=600"],
@@ -98,6 +127,29 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         **{("data", name): lambda: ["partition=natural"] for name in ("sea", "hyperplane")},
         **{(group, name): lambda: STREAM for group, name in STREAMED},
         ("learn", "nightly"): lambda: [*STREAM, "learn=nightly", "replay=ring", "learn.day=2"],
+        ("data", "electricity"): lambda: [f"data.path={_flights(tmp_path)}", "data.label=late", "data.time=departure"],
+        ("data", "flights"): lambda: [f"data.path={_flights(tmp_path)}", "partition=natural"],
+        ("data", "activity"): lambda: [
+            f"data.path={_people(tmp_path / 'people')}",
+            "data.window=4",
+            "partition=natural",
+        ],
+        ("data", "hf"): lambda: [
+            f"data.path={_flights(tmp_path)}",
+            "data.label=late",
+            "data.device=carrier",
+            "partition=natural",
+        ],
+        **{
+            ("data", name): lambda: [
+                f"data.path={_text(tmp_path)}",
+                "data.context=8",
+                "data.min_chars=400",
+                "partition=natural",
+                "model=gru",
+            ]
+            for name in ("text", "shakespeare", "chitchat")
+        },
         ("partition", "natural"): lambda: ["data=gaussian"],
         ("protocol", "averaging"): lambda: ["init=independent"],
         **{("protocol", name): lambda: ["init=common"] for name in ("fedadam", "diloco")},

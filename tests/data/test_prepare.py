@@ -177,3 +177,19 @@ def test_samples_begin_on_a_cache_line_whatever_they_came_in() -> None:
         found = on_cache_lines(x)
         assert found.ctypes.data % 64 == 0
         assert np.array_equal(found, x)
+
+
+def test_a_class_that_nothing_could_learn_is_named() -> None:
+    """Refused where the test set comes with the data, a warning where the draw took a rare class's only sample."""
+    x, y = np.arange(20.0)[:, None], np.repeat([0, 1, 2], [9, 9, 2])
+    with pytest.raises(ConfigError, match="class 2 is among the test samples but in no training sample"):
+        prepare(Samples(x, y, 3, test=np.array([0, 18, 19])), 0)
+    owner, rare = (
+        np.repeat([0, 1], [10, 10]),
+        np.r_[np.zeros(19, np.int64), 1],
+    )  # split within owners, whatever the label
+    seed = next(s for s in range(20) if 19 in split(owner, np.arange(20), Keys(s, "split"), 0.2, 0.1)[2])
+    with pytest.warns(
+        UserWarning, match="class 1 is among the test samples but in no training sample: nobody can learn it"
+    ):
+        prepare(Samples(x, rare, 2, owner=owner), seed)

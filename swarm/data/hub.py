@@ -1,0 +1,92 @@
+"""Data sets of the Hugging Face ``datasets`` format: saved on disk, or by name from the hub (``pip install .[hf]``)."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Literal
+
+from swarm.data.dataset import Dataset, Source
+from swarm.data.prepare import Scale
+from swarm.data.table import Table
+from swarm.data.table_files import Column, of_arrow, read_table
+from swarm.data.text import Text
+from swarm.errors import ConfigError
+from swarm.fetched import locate
+
+
+class HF(Source):
+    """A table of a data set: rows with features and a label, or with text; ``device`` is its natural partition column.
+
+    ``path`` is an ``.arrow`` or ``.parquet`` file or a folder that ``save_to_disk`` wrote, and is read without any further
+    package. ``name`` (and ``config``, ``revision``) is a data set of the hub, which needs the package ``datasets``; it is
+    loaded as data only: code that comes with a data set is never run.
+
+    With ``text`` a sample is a sequence of ``context`` characters as in :class:`~swarm.data.text.Text`; without, a row as in
+    :class:`~swarm.data.table.Table`. ``ConfigError`` as those two raise it.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        name: str | None = None,
+        config: str | None = None,
+        revision: str | None = None,
+        split: str = "train",
+        device: str | None = None,
+        text: str | None = None,
+        context: int = 64,
+        min_chars: int = 2000,
+        label: str = "label",
+        task: Literal["classification", "regression"] = "classification",
+        features: list[str] | None = None,
+        time: str | None = None,
+        scale: Scale = "standard",
+        test: float = 0.2,
+        validation: float = 0.1,
+        max_mb: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        if bool(path) == bool(name):
+            valid = "must be a file or folder of a data set, or data.name= one of the hub, and not both"
+            raise ConfigError("path", path, valid)
+        if text is not None and device is None:
+            raise ConfigError("device", "null", "must be the column that says whose text it is")
+        shown = path or f"{name}[{split}]"
+        self.reader: Text | Table
+        if text is not None and device is not None:
+            self.reader = Text(
+                shown, text, device, context, min_chars=min_chars, test=test, validation=validation, max_mb=max_mb
+            )
+        else:
+            options: dict[str, Any] = {
+                "label": label,
+                "device": device,
+                "task": task,
+                "features": features,
+                "time": time,
+            }
+            self.reader = Table(
+                shown, **options, scale=scale, test=test, validation=validation, max_mb=max_mb, seed=seed
+            )
+        self.path, self.name, self.config, self.revision, self.split = path, name, config, revision, split
+        self.max_bytes = max_mb << 20
+
+    def load(self) -> Dataset:
+        return self.reader.of(read_table(locate(self.path), self.max_bytes) if self.path else self._from_hub())
+
+    def _from_hub(self) -> dict[str, Column]:
+        try:
+            datasets = importlib.import_module("datasets")
+        except ImportError:
+            valid = "needs the package datasets; `pip install .[hf]` installs it, or give data.path"
+            raise ConfigError("name", self.name, valid) from None
+        try:
+            found = datasets.load_dataset(self.name, self.config, split=self.split, revision=self.revision)
+            return of_arrow(Path(str(self.name)), found.with_format("arrow")[:])
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever the package, the network and the hub raise: it is all the same here
+            reason = type(error).__name__
+            valid = f"cannot be loaded ({reason}): is this machine offline, or is there no such name, config or split?"
+            raise ConfigError("name", self.name, valid) from error
