@@ -105,3 +105,18 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
     if delay is not None and delay.longest < s.network.tick:
         warnings.warn(f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick; a network.tick "
                       f"of at most {delay.longest:g} virtual seconds would show it", stacklevel=2)  # fmt: skip
+    if e.policy.streams and "learn" in e.protocol.phases:
+        _warn_of_short_streams(e)
+
+
+def _warn_of_short_streams(e: Experiment) -> None:
+    """Devices without a single full mini-batch, and streams that are over long before the run is."""
+    whole_N = e.stream.sizes_N // e.stream.batch
+    idle = int((whole_N == 0).sum())
+    if idle:
+        warnings.warn(f"train.batch={e.stream.batch}: {idle} of {len(whole_N)} devices have less than one mini-batch "
+                      "and never learn; smaller mini-batches would do, or more data", stacklevel=3)  # fmt: skip
+    last_N = -(-whole_N // e.local_steps_N)
+    if last_N.max() < e.settings.rounds:
+        warnings.warn(f"rounds={e.settings.rounds}: the longest stream is over after {last_N.max()} rounds, the shortest after "
+                      f"{last_N.min()}; nothing is learnt any more then", stacklevel=3)  # fmt: skip

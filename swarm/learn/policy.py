@@ -10,8 +10,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from swarm.data.stream import Stream
 from swarm.errors import ConfigError
 from swarm.learn.replay import Replay
@@ -113,9 +111,9 @@ def check_policy(policy: Policy, replay: Replay, stream: Stream, epochs: float |
         raise ConfigError(
             "train.local_epochs", epochs, f"must be null with learn={name}, which meets every sample once"
         )
-    short = np.flatnonzero(stream.sizes_N < stream.batch)
-    if len(short):
-        found, most = f"device {short[0]} has a stream of {stream.sizes_N[short[0]]} samples", int(stream.sizes_N.min())
+    most = int(stream.sizes_N.max())
+    if most < stream.batch:
+        found = f"the longest stream has {most} samples"
         raise ConfigError(
             "train.batch", stream.batch, f"{found}, less than one mini-batch; at most {most} would do, or more data"
         )
