@@ -124,7 +124,10 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
         found = []
         for i in range(len(self.layers)):
             out = f"layers.{i + 1}.linear.weight" if i + 1 < len(self.layers) else "head.weight"
-            into = [f"layers.{i}.{name}" for name in ("linear.weight", "linear.bias", "selector.up.weight", "selector.up.bias")]
+            into = [
+                f"layers.{i}.{name}"
+                for name in ("linear.weight", "linear.bias", "selector.up.weight", "selector.up.bias")
+            ]
             found.append({**dict.fromkeys(into, 0), out: 1})
         return found
 
@@ -174,7 +177,9 @@ GOLDEN = -0x61C8864680B583EB  # 2⁶⁴ / φ, as a signed number
 
 def _check(hidden: list[int], active: float, group: int, rank: int) -> None:
     if not hidden or any(width < 1 for width in hidden):
-        raise ConfigError("hidden", hidden, "must be a list of at least one width ≥ 1: selection is among hidden neurons")
+        raise ConfigError(
+            "hidden", hidden, "must be a list of at least one width ≥ 1: selection is among hidden neurons"
+        )
     if not 0 < active <= 1:
         raise ConfigError("active", active, "must be above 0 and at most 1: the share of the neurons that takes part")
     if group < 1 or any(width % group for width in hidden):

@@ -31,7 +31,9 @@ class Neurons(Compressor):
 
     def __init__(self, layout: Layout, share: float = 0.25, feedback: bool = True, number_bits: int = 32) -> None:
         if not 0 < share <= 1:
-            raise ConfigError("share", share, "must be above 0 and at most 1: the share of a layer's neurons that is sent")
+            raise ConfigError(
+                "share", share, "must be above 0 and at most 1: the share of a layer's neurons that is sent"
+            )
         if not layout.hidden:
             raise ConfigError(
                 "share", share, "finds no hidden neurons that this model states (selective, mlp with a hidden layer and "

@@ -80,8 +80,8 @@ def test_a_layer_is_continuous_where_its_mask_changes() -> None:
 
 @pytest.mark.parametrize("select", SELECTS)
 def test_what_sleeps_does_not_learn_and_what_works_does(select: str) -> None:
-    """The gradient of one sample: exactly zero in every number that belongs to an inactive neuron, but for the selector's row of
-    the runner-up, whose score the active ones are measured against."""
+    """The gradient of one sample: exactly zero in every number that belongs to an inactive neuron, but for the selector's row
+    of the runner-up, whose score the active ones are measured against."""
     model = made(select, (24, 16), active=0.25, group=2)
     for x in samples(6).split(1):
         found, masks = gradients(model, x), model.masks(x)

@@ -14,7 +14,6 @@ from swarm.state import HasNeurons, Layout
 from swarm.wire.base import Compressor, Draw
 
 
-
 class Stated(nn.Sequential, HasNeurons):
     """Channels of a convolution, of which each has four numbers in the next layer, and a hidden layer with a norm."""
 

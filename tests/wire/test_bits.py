@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from swarm.models.dense import MLP
-from swarm.wire.float16 import Float16
 from swarm.state import Hidden, Layout
+from swarm.wire.float16 import Float16
 from swarm.wire.hashed import row_keys, uniform
 from swarm.wire.low_rank import LowRank, factor, product, sides
 from swarm.wire.neurons import Neurons
@@ -170,7 +170,15 @@ def read_names(reader: Reader, count: int, width: int) -> list[int]:
     return [neuron for neuron in range(width) if reader.read(1)]
 
 
-PACKERS = {Neurons: _neurons, TopK: _top_k, RandomK: _random_k, QSGD: _qsgd, Sign: _sign, Float16: _float16, LowRank: _low_rank}
+PACKERS = {
+    Neurons: _neurons,
+    TopK: _top_k,
+    RandomK: _random_k,
+    QSGD: _qsgd,
+    Sign: _sign,
+    Float16: _float16,
+    LowRank: _low_rank,
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
