@@ -18,6 +18,7 @@ from swarm.learn.losses import CrossEntropy
 from swarm.learn.module import kernel_for
 from swarm.models.dense import MLP
 from swarm.models.selective import Selective, SelectiveLayer, sample_key
+from tests.support import experiment, prepared, records
 
 SELECTS = ("learned", "random", "fixed")
 
@@ -205,6 +206,21 @@ def test_a_quarter_of_the_neurons_takes_a_quarter_of_the_flops_and_its_selector(
 @pytest.mark.parametrize("select", SELECTS)
 def test_it_runs_vectorised(select: str) -> None:
     assert isinstance(kernel_for(made(select, (24, 16), group=2), CrossEntropy(), samples(3), 4), Functional)
+
+
+def test_time_energy_and_totals_of_a_fleet_follow_what_is_active() -> None:
+    """FLOP of every local step so far are on record, with or without a fleet; a fleet takes as long as they do."""
+    plain = records(prepared("model=selective", "protocol=none", "rounds=3"))
+    assert plain[0].values["flops_total"] == 0
+    fleet = ("fleet=uniform", "protocol=none", "rounds=3", "model.hidden=[256]")
+    for active in (0.25, 0.5):
+        e = experiment("model=selective", f"model.active={active}", *fleet)
+        assert e.step_flops == Selective((64,), 10, [256], active).step_flops(e.settings.train.batch)
+        last = records(prepared("model=selective", f"model.active={active}", *fleet))[-1].values
+        assert last["flops_total"] == last["steps_total"] * e.step_flops > 0
+        assert e.fleet.hardware is not None
+        seconds = 3 * e.local_steps_N[0] * e.step_flops / e.fleet.hardware.flops[0]
+        assert last["virtual_s"] == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
