@@ -2,6 +2,7 @@
 
     python -m benchmarks.selective                        # the table of docs/models.md
     python -m benchmarks.selective --tune                 # the widths and learning rates that the table was made with
+    python -m benchmarks.selective --awake                # how many units one sample wakes, and all those of a round
     python -m benchmarks.selective --seeds 3 data=digits_like
 
 A seed has the same data, start and samples for every line. Devices send their update to all others (delta_sharing on the
@@ -24,6 +25,7 @@ from scipy import stats
 
 from swarm import paths
 from swarm.errors import DivergedError
+from swarm.models.selective import Selective
 from swarm.settings import Settings
 from swarm.simulation import Simulation
 from swarm.study import Study
@@ -54,11 +56,15 @@ class Line:
     overrides: tuple[str, ...]
 
 
-def measure(seed: int, *overrides: str) -> Result:
-    """One swarm, run to its end in this process."""
+def study_of(seed: int, *overrides: str) -> Study:
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
         settings = compose("config", overrides=[*COMMON, f"seed={seed}", *overrides])
-    study = Study.prepare(Settings.parse(settings))
+    return Study.prepare(Settings.parse(settings))
+
+
+def measure(seed: int, *overrides: str) -> Result:
+    """One swarm, run to its end in this process."""
+    study = study_of(seed, *overrides)
     arm = study.arms[0]
     with Simulation(study.experiment(arm, arm.variants[0]), study.engine()) as running:
         try:
@@ -99,6 +105,27 @@ def tune(rest: list[str]) -> None:
         print(f"{line.name:28s} {np.mean(found):.4f}", flush=True)
 
 
+def awake(given: argparse.Namespace) -> None:
+    """How many units the samples of a device wake: one of them, those of its next round together, and the test set's."""
+    line = selective(given.width, given.rate, "learned", 0.25)
+    study = study_of(0, *line, *given.overrides)
+    arm = study.arms[0]
+    with Simulation(study.experiment(arm, arm.variants[0]), study.engine()) as running:
+        e = running.experiment
+        for _ in running.engine.advance(e.settings.rounds):
+            pass
+        model, found = e.module(), running.engine.snapshot()
+    assert isinstance(model, Selective)
+    model.load_state_dict(e.layout.state_dict(found["x"][0].clone()))  # all are alike
+    devices = np.arange(e.settings.devices)
+    sample_BKb = e.stream.draw(devices, found["steps"].numpy(), int(e.local_steps_N[0])).sample_BKb
+    x = torch.as_tensor(study.dataset.x)
+    each = [model.masks(x[ids.reshape(-1)])[0].amax(0).mean().item() for ids in sample_BKb]
+    load = model.masks(x[study.dataset.test])[0].mean(0)
+    print(f"a sample wakes 25%, a device's round {np.mean(each):.0%} ({min(each):.0%} to {max(each):.0%}), the test set "
+          f"{(load > 0).float().mean():.0%}; the busiest unit takes part in {load.max():.0%} of its samples")  # fmt: skip
+
+
 def interval(values: list[float]) -> str:
     """Mean and 95% interval, in points."""
     half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
@@ -128,6 +155,7 @@ def table(given: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tune", action="store_true", help="try widths and rates instead")
+    parser.add_argument("--awake", action="store_true", help="count the units that samples wake instead")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--width", type=int, default=64, help="of the hidden layer")
     parser.add_argument("--dense-rate", type=float, default=1.2)
@@ -139,6 +167,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if given.tune:
         tune(given.overrides)
+    elif given.awake:
+        awake(given)
     else:
         table(given)
 
