@@ -121,14 +121,12 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
         return found
 
     def neurons(self) -> list[dict[str, int]]:
-        found = []
+        found, own = [], ("linear.weight", "linear.bias", "selector.up.weight", "selector.up.bias")
         for i in range(len(self.layers)):
-            out = f"layers.{i + 1}.linear.weight" if i + 1 < len(self.layers) else "head.weight"
-            into = [
-                f"layers.{i}.{name}"
-                for name in ("linear.weight", "linear.bias", "selector.up.weight", "selector.up.bias")
-            ]
-            found.append({**dict.fromkeys(into, 0), out: 1})
+            axes = {f"layers.{i}.{name}": 0 for name in own}
+            last = i + 1 == len(self.layers)
+            out = ["head.weight"] if last else [f"layers.{i + 1}.{name}.weight" for name in ("linear", "selector.down")]
+            found.append({**axes, **dict.fromkeys(out, 1)})
         return found
 
     def step_flops(self, samples: int) -> float:
