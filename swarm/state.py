@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from swarm.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -58,7 +60,7 @@ class Layout:
 
     @classmethod
     def of(cls, module: nn.Module) -> Layout:
-        """Raises ValueError for a module that states neurons which it does not have."""
+        """Raises :class:`ConfigError` for a module that states neurons which it does not have."""
         slots, start = [], 0
         for name, parameter in module.named_parameters():
             slots.append(Slot(name, tuple(parameter.shape), start))
@@ -92,12 +94,18 @@ class Layout:
 def _hidden(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, int]) -> Hidden:
     for name, axis in axes.items():
         if not 0 <= axis < len(shapes.get(name, ())):
-            raise ValueError(f"neurons() names axis {axis} of {name}, which is no axis of a parameter")
+            raise ConfigError(
+                "/model", name, f"is named by neurons() with axis {axis}, which must be an axis of a parameter"
+            )
     lengths = {name: shapes[name][axis] for name, axis in axes.items()}
     width = min(lengths.values())
     odd = [name for name, length in lengths.items() if length % width]
     if odd:
-        raise ValueError(f"neurons() counts {width} neurons on {odd[0]}, whose axis has {lengths[odd[0]]} entries")
+        raise ConfigError(
+            "/model",
+            odd[0],
+            f"has {lengths[odd[0]]} entries by neurons(), which must be a multiple of the layer's {width}",
+        )
     return Hidden(width, tuple(axes.items()))
 
 

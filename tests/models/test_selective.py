@@ -18,6 +18,7 @@ from swarm.learn.losses import CrossEntropy
 from swarm.learn.module import kernel_for
 from swarm.models.dense import MLP
 from swarm.models.selective import Selective, SelectiveLayer, sample_key
+from swarm.state import HasNeurons, Layout
 from tests.support import experiment, prepared, records
 
 SELECTS = ("learned", "random", "fixed")
@@ -238,3 +239,20 @@ def test_time_energy_and_totals_of_a_fleet_follow_what_is_active() -> None:
 def test_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         made(**options)
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"0.weight": 2}, "0.weight: is named by neurons"),
+        ({"other": 0}, "other: is named by neurons"),
+        ({"0.weight": 0, "2.weight": 0}, "0.weight: has 6 entries by neurons.*multiple of the layer's 4"),
+    ],
+)
+def test_neurons_that_are_not_there_are_refused(stated: dict[str, int], said: str) -> None:
+    class Wrong(nn.Sequential, HasNeurons):
+        def neurons(self) -> list[dict[str, int]]:
+            return [stated]
+
+    with pytest.raises(ConfigError, match=said):
+        Layout.of(Wrong(nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, 4)))
