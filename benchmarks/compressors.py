@@ -13,9 +13,9 @@ import time
 
 import numpy as np
 import torch
-from torch import nn
 
 from swarm.build import build, option
+from swarm.models.dense import MLP
 from swarm.rng import Keys
 from swarm.state import Layout
 from swarm.wire.base import Compressor, Draw
@@ -31,6 +31,7 @@ NAMES = [
     ("sign", {}),
     ("float16", {}),
     ("low_rank", {"rank": 2}),
+    ("neurons", {"share": 0.25}),
 ]
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=9)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    layout = Layout.of(nn.Sequential(nn.Linear(64, given.hidden), nn.ReLU(), nn.Linear(given.hidden, 10)))
+    layout = Layout.of(MLP((64,), 10, [given.hidden]))
     v_nM = torch.randn(given.rows, layout.width)
     print(
         f"{given.rows} rows of {layout.width} numbers\n\n{'compressor':28}{'ms / 1,000 rows':>16}{'bits / number':>16}"

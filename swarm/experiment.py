@@ -71,8 +71,7 @@ class Experiment:
         self.policy: Policy = self._build(s.learn, Policy, "learn")
         self.replay: Replay = self._build(s.replay, Replay, "replay")
         module = self.module().to(self.device)
-        sample = torch.as_tensor(data.x[data.train[:2]])
-        sample = sample.to(self.device, self.dtype if sample.is_floating_point() else sample.dtype)
+        sample = self._sample()
         try:
             check_module(module, sample, (*data.y.shape[1:], data.classes) if data.classes else (self.outputs,))
         except ConfigError as error:
@@ -85,7 +84,6 @@ class Experiment:
         self.start = read_start(s.init, module, self.layout, self.dtype)
         self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
         self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
-        self.step_flops = flops_of_step(module, sample, s.train.batch, self.loss) if self.fleet.hardware else 0.0
         self.network = self._network()
         self.blocks = self._blocks()
         self.learner = Learner(
@@ -125,6 +123,17 @@ class Experiment:
             self._build, self.settings.model, nn.Module, "model", features=self.features, outputs=self.outputs
         )
         return initialised(make, self.settings.seed, device).to(self.dtype)
+
+    def _sample(self) -> Tensor:
+        """Two samples, to try a model on."""
+        x = torch.as_tensor(self.plan.dataset.x[self.plan.dataset.train[:2]])
+        return x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
+
+    @cached_property
+    def step_flops(self) -> float:
+        """FLOP of a device's local step."""
+        with torch.inference_mode(False):  # asked for in the middle of a run, and its parameters need a gradient
+            return flops_of_step(self.module().to(self.device), self._sample(), self.settings.train.batch, self.loss)
 
     def _require_room(self) -> None:
         """Refuse parameters that cannot fit before anything is made: of one device, then of all.

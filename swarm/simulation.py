@@ -127,6 +127,7 @@ class Simulation:
             "awake": s.devices if self.round == 0 else self._awake(self.round),
             **{f"{name}_total": count for name, count in self.totals.items()},
             "steps_total": self.steps,
+            "flops_total": self.steps * self.experiment.step_flops if self.steps else 0.0,
         }
         if self.experiment.fleet.hardware is not None:
             values["joules_total"] = rounded(float(self.joules_N.sum()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from swarm.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,40 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """A hidden layer: how many neurons it has, and which axis of which parameters counts them, several entries to a neuron
+    where the axis is a multiple of ``width`` (those of a neuron stand together)."""
+
+    width: int
+    axes: tuple[tuple[str, int], ...]
+
+
+class HasNeurons(ABC):
+    """A model that states which of its parameters belong to which hidden neuron."""
+
+    @abstractmethod
+    def neurons(self) -> list[dict[str, int]]:
+        """For each hidden layer {name of a parameter: its axis that counts the layer's neurons}, weights into the neurons
+        and out of them alike. The shortest such axis has one entry for each neuron."""
+
+
+@dataclass(frozen=True)
 class Layout:
-    """How the parameters of a module are laid out in a row of P numbers: flattened, in ``named_parameters`` order."""
+    """How the parameters of a module are laid out in a row of P numbers: flattened, in ``named_parameters`` order; and its
+    ``hidden`` layers, if it states them."""
 
     slots: tuple[Slot, ...]
+    hidden: tuple[Hidden, ...] = ()
 
     @classmethod
     def of(cls, module: nn.Module) -> Layout:
+        """Raises :class:`ConfigError` for a module that states neurons which it does not have."""
         slots, start = [], 0
         for name, parameter in module.named_parameters():
             slots.append(Slot(name, tuple(parameter.shape), start))
             start = slots[-1].stop
-        return cls(tuple(slots))
+        stated = module.neurons() if isinstance(module, HasNeurons) else []
+        return cls(tuple(slots), tuple(_hidden({s.name: s.shape for s in slots}, axes) for axes in stated))
 
     @property
     def width(self) -> int:
@@ -64,6 +89,24 @@ class Layout:
     def state_dict(self, row_P: Tensor) -> dict[str, Tensor]:
         """The opposite of :meth:`pack`: a ``state_dict`` that ``module.load_state_dict`` takes."""
         return {s.name: row_P[s.start : s.stop].reshape(s.shape).clone() for s in self.slots}
+
+
+def _hidden(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, int]) -> Hidden:
+    for name, axis in axes.items():
+        if not 0 <= axis < len(shapes.get(name, ())):
+            raise ConfigError(
+                "/model", name, f"is named by neurons() with axis {axis}, which must be an axis of a parameter"
+            )
+    lengths = {name: shapes[name][axis] for name, axis in axes.items()}
+    width = min(lengths.values())
+    odd = [name for name, length in lengths.items() if length % width]
+    if odd:
+        raise ConfigError(
+            "/model",
+            odd[0],
+            f"has {lengths[odd[0]]} entries by neurons(), which must be a multiple of the layer's {width}",
+        )
+    return Hidden(width, tuple(axes.items()))
 
 
 class Parts:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 
 from swarm.errors import ConfigError
 from swarm.models.dense import activation_called
+from swarm.state import HasNeurons
 
 
-class CNN(nn.Module):
+class CNN(nn.Module, HasNeurons):
     """``(Conv 3×3 → activation → max-pool 2)*`` with ``channels`` channels, then a linear head.
 
     Takes ``[b, c, h, w]``; data that comes flat is seen as one square channel (``side`` = √features) where that fits.
@@ -34,6 +36,11 @@ class CNN(nn.Module):
             c, h, w = out, h // 2, w // 2
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(c * h * w, outputs)
+
+    def neurons(self) -> list[dict[str, int]]:
+        """A channel is a neuron."""
+        maps = [f"body.{name}" for name, part in self.body.named_children() if isinstance(part, nn.Conv2d)]
+        return [{f"{a}.weight": 0, f"{a}.bias": 0, f"{b}.weight": 1} for a, b in pairwise([*maps, "head"])]
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.body(x.reshape(-1, *self.image)).flatten(1))

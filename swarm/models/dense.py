@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from swarm.errors import ConfigError
+from swarm.state import HasNeurons
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -25,7 +26,7 @@ def activation_called(name: str) -> type[nn.Module]:
     return ACTIVATIONS[name]
 
 
-class MLP(nn.Sequential):
+class MLP(nn.Sequential, HasNeurons):
     """``Flatten → (Linear → activation)* → Linear`` with the hidden widths ``hidden``; no hidden layer: linear model."""
 
     def __init__(self, features: tuple[int, ...], outputs: int, hidden: list[int], activation: str = "relu") -> None:
@@ -37,6 +38,10 @@ class MLP(nn.Sequential):
         for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
             layers += [nn.Linear(fan_in, fan_out)] + ([kind()] if i < len(hidden) else [])
         super().__init__(*layers)
+
+    def neurons(self) -> list[dict[str, int]]:
+        linear = [name for name, part in self.named_children() if isinstance(part, nn.Linear)]
+        return [{f"{a}.weight": 0, f"{a}.bias": 0, f"{b}.weight": 1} for a, b in pairwise(linear)]
 
 
 class Softmax(MLP):

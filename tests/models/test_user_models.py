@@ -21,6 +21,8 @@ BUNDLED: dict[str, dict[str, Any]] = {
     "softmax": option("model", "softmax"),
     "mlp": {**option("model", "mlp"), "hidden": [9, 5], "activation": "tanh"},
     "mlp of gelu": {**option("model", "mlp"), "hidden": [9], "activation": "gelu"},
+    "selective": {**option("model", "selective"), "hidden": [12, 8], "group": 2},
+    "selective at random": {**option("model", "selective"), "hidden": [9], "select": "random"},
     "cnn": {**option("model", "cnn"), "channels": [3, 4]},
 }
 OWN = {

@@ -10,10 +10,19 @@ from torch import Tensor, nn
 
 from swarm.build import build, option
 from swarm.rng import Keys
-from swarm.state import Layout
+from swarm.state import HasNeurons, Layout
 from swarm.wire.base import Compressor, Draw
 
-LAYOUT = Layout.of(nn.Sequential(nn.Conv2d(3, 5, 2), nn.Flatten(), nn.Linear(20, 7), nn.LayerNorm(7), nn.Linear(7, 4)))
+
+class Stated(nn.Sequential, HasNeurons):
+    """Channels of a convolution, of which each has four numbers in the next layer, and a hidden layer with a norm."""
+
+    def neurons(self) -> list[dict[str, int]]:
+        own = ("2.weight", "2.bias", "3.weight", "3.bias")
+        return [{"0.weight": 0, "0.bias": 0, "2.weight": 1}, {**dict.fromkeys(own, 0), "4.weight": 1}]
+
+
+LAYOUT = Layout.of(Stated(nn.Conv2d(3, 5, 2), nn.Flatten(), nn.Linear(20, 7), nn.LayerNorm(7), nn.Linear(7, 4)))
 WIDTH = LAYOUT.width  # 258
 CASES: dict[str, dict[str, Any]] = {
     "top_k": {"fraction": 0.1},
@@ -31,6 +40,9 @@ CASES: dict[str, dict[str, Any]] = {
     "low_rank of 1": {"rank": 1},
     "low_rank": {"rank": 2},
     "low_rank of 4": {"rank": 4},
+    "neurons": {"share": 0.4},
+    "neurons of 1": {"share": 1e-9},
+    "neurons of all": {"share": 1.0},
 }
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from swarm.models.dense import MLP
+from swarm.state import Hidden, Layout
 from swarm.wire.float16 import Float16
 from swarm.wire.hashed import row_keys, uniform
 from swarm.wire.low_rank import LowRank, factor, product, sides
+from swarm.wire.neurons import Neurons
 from swarm.wire.qsgd import LEVELS, QSGD
 from swarm.wire.random_k import RandomK
 from swarm.wire.sign import Sign
@@ -101,13 +106,85 @@ def _low_rank(c: LowRank, v: Tensor, sent: Tensor, device: int) -> tuple[Packet,
     return packet, out
 
 
-PACKERS = {TopK: _top_k, RandomK: _random_k, QSGD: _qsgd, Sign: _sign, Float16: _float16, LowRank: _low_rank}
+def _neurons(c: Neurons, v: Tensor, sent: Tensor, device: int) -> tuple[Packet, Tensor]:
+    """For each hidden layer a bit for each neuron (or their numbers, if shorter; nothing if all are sent), then the numbers
+    of the model in order, without those of neurons that stay."""
+    packet = Packet()
+    there = torch.ones(len(v), dtype=torch.bool)
+    for layer, (kept, owners) in zip(c.layout.hidden, _chosen(c, v), strict=True):
+        write_names(packet, kept, layer.width)
+        for neuron in set(range(layer.width)) - set(kept):
+            there[owners[neuron]] = False
+    packet.numbers(sent[there])
+    reader, out, there = Reader(packet.bytes()), torch.zeros_like(v), torch.ones(len(v), dtype=torch.bool)
+    for layer in c.layout.hidden:
+        kept = read_names(reader, c.kept(layer), layer.width)
+        for neuron in set(range(layer.width)) - set(kept):
+            there[owners_of(c, layer)[neuron]] = False
+    out[there] = reader.numbers(int(there.sum()), v.dtype)
+    return packet, out
+
+
+def _chosen(c: Neurons, v: Tensor) -> list[tuple[list[int], dict[int, list[int]]]]:
+    """The neurons that each layer sends, counted by hand, and which numbers of a row belong to each."""
+    found, left = [], v.double().tolist()
+    for layer in c.layout.hidden:
+        owners = owners_of(c, layer)
+        size = {neuron: sum(left[i] ** 2 for i in places) for neuron, places in owners.items()}
+        kept = sorted(size, key=lambda neuron: (-size[neuron], neuron))[: c.kept(layer)]
+        for neuron in set(owners) - set(kept):
+            for i in owners[neuron]:
+                left[i] = 0.0
+        found.append((sorted(kept), owners))
+    return found
+
+
+def owners_of(c: Neurons, layer: Hidden) -> dict[int, list[int]]:
+    """{neuron: the places of its numbers in a row}."""
+    slots, owners = {s.name: s for s in c.layout.slots}, {neuron: list[int]() for neuron in range(layer.width)}
+    for name, axis in layer.axes:
+        slot = slots[name]
+        for offset, index in enumerate(np.ndindex(slot.shape)):
+            owners[index[axis] * layer.width // slot.shape[axis]].append(slot.start + offset)
+    return owners
+
+
+def write_names(packet: Packet, kept: list[int], width: int) -> None:
+    wide = (width - 1).bit_length()
+    if len(kept) == width:
+        return
+    if len(kept) * wide <= width:
+        for neuron in kept:
+            packet.write(neuron, wide)
+    else:
+        for neuron in range(width):
+            packet.write(int(neuron in kept), 1)
+
+
+def read_names(reader: Reader, count: int, width: int) -> list[int]:
+    wide = (width - 1).bit_length()
+    if count == width:
+        return list(range(width))
+    if count * wide <= width:
+        return [reader.read(wide) for _ in range(count)]
+    return [neuron for neuron in range(width) if reader.read(1)]
+
+
+PACKERS = {
+    Neurons: _neurons,
+    TopK: _top_k,
+    RandomK: _random_k,
+    QSGD: _qsgd,
+    Sign: _sign,
+    Float16: _float16,
+    LowRank: _low_rank,
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize(
     ("case", "width"),
-    [(c, w) for c in CASES for w in (1, 2, 64, 65, WIDTH) if w == WIDTH or not c.startswith("low_rank")],
+    [(c, w) for c in CASES for w in (1, 2, 64, 65, WIDTH) if w == WIDTH or not c.startswith(("low_rank", "neurons"))],
 )
 def test_a_packet_takes_as_many_bits_as_are_counted(case: str, width: int, dtype: torch.dtype) -> None:
     compressor = make(case, number_bits=8 * dtype.itemsize)
@@ -120,6 +197,10 @@ def test_a_packet_takes_as_many_bits_as_are_counted(case: str, width: int, dtype
         assert torch.equal(read, sent)
 
 
+def neurons_of(hidden: int, **options: Any) -> Neurons:
+    return Neurons(Layout.of(MLP((64,), 10, [hidden])), **options)
+
+
 def test_the_counts_of_the_default_model() -> None:
     """64-64-10: 4,810 numbers, matrices of 64 × 64 and 10 × 64."""
     M = 4810
@@ -128,6 +209,8 @@ def test_the_counts_of_the_default_model() -> None:
     assert make("qsgd", bits=4, bucket=512).bits(M) == M * 4 + 10 * 32
     assert make("sign").bits(M) == M + 32
     assert make("float16").bits(M) == 16 * M
+    assert neurons_of(64).bits(M) == (16 * (64 + 1 + 10) + 10) * 32 + 64  # a bit for each neuron is less than 16 · 6
+    assert neurons_of(64, share=2 / 64).bits(M) == (2 * 75 + 10) * 32 + 12
     layout = make("low_rank").layout
     whole = layout.width - 60 - 140  # both larger matrices as factors of rank 2; the head of 4 × 7 takes 22 of 28 then
     assert make("low_rank").bits(layout.width) == 32 * (whole - 28 + 2 * (5 + 12) + 2 * (7 + 20) + 2 * (4 + 7))

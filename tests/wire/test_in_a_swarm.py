@@ -26,6 +26,7 @@ CASES = {
     "sign": ("compressor=sign",),
     "sign without feedback": ("compressor=sign", "compressor.feedback=false"),
     "low_rank": ("compressor=low_rank",),
+    "neurons": ("compressor=neurons", "model=mlp", "model.hidden=[8]"),
     "float16": ("compressor=float16",),
     "float16, feedback": ("compressor=float16", "compressor.feedback=true"),
 }  # fmt: skip

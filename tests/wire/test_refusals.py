@@ -25,6 +25,13 @@ REFUSED = {
         "compressor.rank=2: finds no matrix in this model",
     "compressor=sign protocol=fedavg": "compressor=sign: must be none with FedAvg, which sends through a server",
     "compressor=sign protocol=gossip_learning": "compressor=sign: must be none with GossipLearning, which needs the exact ",
+    "compressor=neurons compressor.share=0": "compressor.share=0: must be above 0 and at most 1",
+    "compressor=neurons compressor.share=1.2": "compressor.share=1.2: must be above 0 and at most 1",
+    "compressor=neurons model=softmax": "compressor.share=0.25: finds no hidden neurons that this model states",
+    "compressor=neurons model=gru data=markov partition=natural": "compressor.share=0.25: finds no hidden neurons",
+    "model=selective model.active=0": "model.active=0: must be above 0 and at most 1",
+    "model=selective model.group=7": "model.group=7: must be a number ≥ 1 that divides every width of hidden=[64]",
+    "model=selective model.select=best": "model.select=best: must be",
     "init=independent protocol=fedadam": "init=independent: must be common (or a file) with FedAdam",
     "compressor=sign compressor.feedback=1": "compressor.feedback=1: must be true or false",
 }  # fmt: skip

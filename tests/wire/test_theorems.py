@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from swarm.models.dense import MLP
+from swarm.state import Layout
 from swarm.wire.low_rank import factor, sides
+from swarm.wire.neurons import Neurons
 from swarm.wire.top_k import TopK
 from tests.wire.cases import CASES, LAYOUT, WIDTH, draw, make, payload
 
@@ -61,6 +64,7 @@ def test_the_payload_is_left_alone_and_its_kind_kept(case: str) -> None:
 CONTRACTIONS = {
     "top_k": 1 - 26 / WIDTH, "top_k of 1": 1 - 1 / WIDTH, "top_k of all": 0.0, "random_k of all": 0.0, "sign": 1.0,
     "low_rank": 1.0, "low_rank of 1": 1.0, "low_rank of 4": 1.0, "random_k": 1.0,
+    "neurons": 1 - (2 / 5) * (3 / 7), "neurons of 1": 1 - (1 / 5) * (1 / 7), "neurons of all": 0.0,
 }  # fmt: skip
 
 
@@ -230,3 +234,55 @@ def test_the_factors_are_a_projection() -> None:
     expected = torch.eye(4).repeat(40, 1, 1)
     expected[:20, 1:, 1:] = 0.0
     torch.testing.assert_close(gram, expected, rtol=0, atol=1e-5)
+
+
+# --- neurons -------------------------------------------------------------------------------------------------------------
+
+
+def _one_layer(share: float = 0.25) -> Neurons:
+    return Neurons(Layout.of(MLP((9,), 4, [12])), share)
+
+
+def _numbers_of(neurons: list[int]) -> Tensor:
+    """Where a row of 9-12-4 has the numbers of these neurons."""
+    into, out = torch.zeros(12, 9, dtype=torch.bool), torch.zeros(4, 12, dtype=torch.bool)
+    into[neurons], out[:, neurons] = True, True
+    bias = into[:, 0]
+    return torch.cat([into.flatten(), bias, out.flatten(), torch.zeros(4, dtype=torch.bool)])
+
+
+def test_neurons_are_sent_whole_and_what_is_sent_of_others_is_zero() -> None:
+    compressor = _one_layer()
+    v = torch.randn(1, compressor.layout.width, generator=torch.Generator().manual_seed(0)) * 0.01
+    active = _numbers_of([2, 7, 11])
+    v[:, active] *= 100
+    sent = compressor(v, draw(1))
+    outside = _numbers_of([n for n in range(12) if n not in (2, 7, 11)])
+    assert not sent[:, outside].any()
+    assert torch.equal(sent[:, ~outside], v[:, ~outside])
+
+
+def test_of_equal_neurons_the_first_are_sent_and_a_nan_goes_through() -> None:
+    compressor = _one_layer()
+    sent = compressor(torch.ones(1, compressor.layout.width), draw(1))
+    assert torch.equal(sent[0] > 0, ~_numbers_of(list(range(3, 12))))
+    v = torch.ones(1, compressor.layout.width)
+    v[0, 5 * 9] = math.nan
+    assert torch.isnan(compressor(v, draw(1))).sum() == 1
+
+
+def test_an_update_of_few_neurons_travels_whole() -> None:
+    """What selective activation left alone need not be sent: nothing is lost while no more than k neurons changed."""
+    compressor = _one_layer()
+    v = torch.randn(50, compressor.layout.width, generator=torch.Generator().manual_seed(1))
+    for row, awake in enumerate(np.random.default_rng(0).permuted(np.tile(np.arange(12), (50, 1)), axis=1)[:, :3]):
+        v[row, _numbers_of([n for n in range(12) if n not in awake])] = 0.0
+    assert torch.equal(compressor(v, draw(50)), v)
+
+
+def test_neurons_are_worst_where_all_are_equal() -> None:
+    compressor = _one_layer()
+    v = torch.ones(1, compressor.layout.width)
+    v[:, -4:] = 0.0
+    left = _energy(v - compressor(v, draw(1))) / _energy(v)
+    assert float(left) == pytest.approx(1 - 3 / 12, abs=1e-12)
