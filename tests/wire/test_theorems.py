@@ -225,15 +225,23 @@ def test_what_low_rank_leaves_on_average(rank: int, spectrum: list[float]) -> No
         assert float(left.mean()) <= (1 + h / (rank - h - 1)) * squares[h:].sum() * (1 + 1e-3)
 
 
-def test_the_factors_are_a_projection() -> None:
-    """P Pᵀ = I up to rounding (or zero where W has less rank), in float32."""
-    w = torch.randn(40, 7, 20)
-    w[:20, :, :] = w[:20, :, :1] * w[:20, :1, :]  # of rank 1
-    p, _ = factor(w, torch.randn(40, 20, 4))
+@pytest.mark.parametrize("seed", range(5))
+def test_the_factors_are_a_projection(seed: int) -> None:
+    """The rows of P are orthonormal up to rounding, or zero, in float32; and where W has less rank they still span all of it.
+
+    Where W has rank 1 a further row is zero or, if the column that it came from was cancelled out to rounding error, one
+    more direction: which of the two does not matter to what is sent.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    w = torch.randn(40, 7, 20, generator=draw)
+    w[:20] = w[:20, :, :1] * w[:20, :1, :]  # of rank 1
+    p, q = factor(w, torch.randn(40, 20, 4, generator=draw))
     gram = p @ p.mT
-    expected = torch.eye(4).repeat(40, 1, 1)
-    expected[:20, 1:, 1:] = 0.0
-    torch.testing.assert_close(gram, expected, rtol=0, atol=1e-5)
+    length = gram.diagonal(dim1=1, dim2=2).round()
+    torch.testing.assert_close(gram, torch.diag_embed(length), rtol=0, atol=1e-5)
+    assert (length[20:] == 1).all()
+    assert (length[:20, 0] == 1).all()
+    torch.testing.assert_close(p[:20].mT @ q[:20], w[:20], rtol=0, atol=1e-5)
 
 
 # --- neurons -------------------------------------------------------------------------------------------------------------
