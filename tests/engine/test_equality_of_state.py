@@ -12,6 +12,7 @@ from tests.support import config, logged, prepared, rows, run, simulation
 
 PLUGINS = f"plugins=[{Path(__file__).parents[1] / 'theory' / 'parts.py'}]"
 STREAM = ("partition=iid", "train.batch=4", "train.local_steps=3")
+TEXT = ("data=markov", "partition=natural", "data.context=6", "train.batch=4")
 KEPT, TREE = ("replay=reservoir", "replay.size=7"), ("topology=barabasi_albert",)
 CASES = {
     "adamw": ("optimizer=adamw", "optimizer.lr=0.01"),
@@ -41,6 +42,9 @@ CASES = {
     "nightly, told": (*STREAM, "learn=nightly", "learn.day=2", "people=meetings", "people.chance=0.1", *KEPT),
     "frozen": (*STREAM, "learn=frozen", "learn.after=2", "drift=rotation", "partition=quantity_skew"),
     "sea": ("data=sea", "partition=natural", "data.per_device=60", "learn=online", "train.batch=4", "model=softmax"),
+    "text, mcsd": (*TEXT, "model=mcsd", "model.width=8", "model.channels=2"),
+    "text, transformer": (*TEXT, "model=transformer", "model.width=8", "model.heads=2", "learn=online", "optimizer=adamw"),
+    "selective": ("model=selective", "compressor=neurons", "protocol=delta_sharing", "topology=complete"),
     "text": ("data=markov", "partition=natural", "model=gru", "model.width=8", "data.context=6", "train.batch=4"),
     "warm-up and decay": ("schedule=wsd", "schedule.warmup=0.3", "schedule.decay=0.5", "optimizer=momentum"),
     "gradient tracking, some asleep": ("protocol=gradient_tracking", "topology=ring", PLUGINS),

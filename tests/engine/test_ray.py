@@ -35,6 +35,12 @@ CASES = {
     "each its own start, in float64": ("topology=ring", "init=independent", "compute.dtype=float64"),
     "only some are linked": ("topology=star", "evaluate.sample=4", "evaluate.every=3", "checkpoint.every=2"),
     "consensus": ("scenario=consensus", "protocol=averaging", "init=independent", "topology=ring"),
+    "a drifting stream, told and remembered": (
+        "learn=online", "drift=label_swap", "people=meetings", "people.chance=0.5", "replay=class_balanced", "replay.size=6",
+        "partition=iid", "train.batch=4", "topology=ring",
+    ),
+    "by night": ("learn=nightly", "learn.day=2", "replay=reservoir", "partition=iid", "train.batch=4", "topology=complete"),
+    "text": ("data=markov", "partition=natural", "model=mcsd", "model.width=8", "model.channels=2", "data.context=6"),
     "compressed, with a memory": ("protocol=choco", "compressor=top_k", "compressor.feedback=false", "topology=complete"),
     "lost, late and asleep": (
         "protocol=gradient_tracking", "topology=small_world", "network.loss=0.2", "network.symmetric=true", "churn=markov",

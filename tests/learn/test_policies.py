@@ -50,6 +50,25 @@ def test_online_learning_is_the_textbook_loop() -> None:
     assert found[-1]["prequential_accuracy"] == running.score_N.sum() / running.seen_N.sum()
 
 
+def test_who_learns_twice_in_a_round_does_so_from_the_same_samples() -> None:
+    """``um`` of gossip learning updates two models a round; the stream goes on by one round's samples all the same."""
+    twice = (
+        "protocol=gossip_learning",
+        "protocol.variant=um",
+        "topology=complete",
+        "replay=reservoir",
+        "replay.size=9",
+    )
+    options = (*(o for o in ONLINE if not o.startswith(("topology", "protocol"))), *twice)
+    with simulation(prepared(*options, "rounds=5")) as running:
+        for _ in running.records(5):
+            pass
+        state = running.engine.snapshot()
+    assert (state["met"] == 5 * 3).all()
+    assert (state["steps"] == 5 * 3).all()
+    assert (state["offered"].sum(1) == 5 * 3 * 4).all()
+
+
 def test_a_frozen_device_predicts_and_stays_as_it_is() -> None:
     path = trajectory(prepared(*ONLINE, "learn=frozen", "learn.after=2", "rounds=6"))
     changed = [bool((a != b).any(1).all()) for a, b in itertools.pairwise(path)]
