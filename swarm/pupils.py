@@ -174,9 +174,6 @@ class Pupils:
         count = int(steps_n.max())
         sample = e.stream.draw(self.devices, now.met_n, count).sample_BKb
         sample = np.where((np.arange(count) < steps_n[:, None])[:, :, None], sample, -1).reshape(len(steps_n), -1)
-        given = e.plan.dataset.given
-        if given is not None:
-            sample = np.where(given[sample] < 0, -1, sample)
         return e.replay.take(now.memory, sample, self._label_S, self._keeps, self.devices)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------

@@ -59,8 +59,8 @@ CASES = {
 @contextmanager
 def unchanged_environment() -> Iterator[None]:
     def environment() -> dict[str, str]:
-        """Without what pytest and the libraries that Ray imports set."""
-        return {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "KMP_"))}
+        """Without what pytest, torch and the libraries that Ray imports set."""
+        return {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "KMP_", "TORCHINDUCTOR_"))}
 
     before = environment()
     yield
