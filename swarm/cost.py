@@ -19,10 +19,10 @@ class Cost:
     joules_N: Floats
 
 
-def cost(e: Experiment, round: int, steps_N: Ints, sent_N: Ints, received_N: Ints) -> Cost | None:
-    """Of a round in which the devices took these steps and sent and received these bytes; None without a fleet.
+def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: Ints) -> Cost | None:
+    """Of a round in which the devices did work of so many local steps, and sent and received these bytes; None without a fleet.
 
-    A device computes for c = steps · FLOP of a step / FLOP a second · its slowness. With a clock a round is a tick;
+    A device computes for c = work · FLOP of a step / FLOP a second · its slowness. With a clock a round is a tick;
     otherwise it lasts until the slowest of those awake has computed and sent: max_i (c_i + t_i), t_i by
     :class:`~swarm.network.base.Lines`, one exchange after the other. If nobody is awake it is a tick.
     Energy of who is there: idle · seconds + (active − idle) · c, and what the radio takes for each byte.
@@ -31,7 +31,7 @@ def cost(e: Experiment, round: int, steps_N: Ints, sent_N: Ints, received_N: Int
     if hardware is None:
         return None
     n, tick = e.settings.devices, e.settings.network.tick
-    compute_N = steps_N * e.step_flops / hardware.flops * e.fleet.slower(round, n)
+    compute_N = work_N * e.step_flops / hardware.flops * e.fleet.slower(round, n)
     awake = e.active(round)
     seconds = tick
     if e.network.clock is None and (awake is None or awake.any()):

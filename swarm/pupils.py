@@ -68,6 +68,18 @@ class Pupils:
             steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
         return steps_n if awake_n is None else np.where(awake_n, steps_n, 0)
 
+    def work(self, lesson: Lesson) -> float:
+        """What a mini-batch of ``lesson`` takes, in local steps on a plain one: remembered samples count beside the new ones,
+        and predicting alone is a third (the backward pass takes as much as two forward passes)."""
+        return 1 + self._again(lesson) / self.experiment.stream.batch if lesson.learn else 1 / 3
+
+    def _again(self, lesson: Lesson) -> int:
+        """How many remembered samples stand beside the new ones in a mini-batch."""
+        e = self.experiment
+        return (
+            round(e.replay.share * e.stream.batch) if lesson.source == "new" and lesson.learn and e.replay.size else 0
+        )
+
     def batches(self, lesson: Lesson, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
         """The devices of each block that take steps, with their next samples.
 
@@ -136,7 +148,7 @@ class Pupils:
             sample = drawn.reshape(len(taking), count, size)
             return Draw(sample, np.zeros(sample.shape, bool))
         new = e.stream.draw(devices, now.met_n[taking], count)
-        again = round(e.replay.share * size) if lesson.learn and e.replay.size else 0
+        again = self._again(lesson)
         if not again:
             return new
         drawn = memory.drawn(self._draws.uniform(devices, now.steps_n[taking], count * again))

@@ -36,6 +36,7 @@ class Learnt:
     seen_n: Floats
     score_n: Floats
     steps_n: Ints
+    work_n: Floats  # what was computed, predictions included, in local steps on a mini-batch each
     finite_n: npt.NDArray[np.bool_]
 
 
@@ -111,12 +112,12 @@ class Shard:
         active = e.active(round)
         awake_n, share = (None, 1.0) if active is None else (active[self.devices], float(active.mean()))
         again = self.state.now.round == round
-        taken_n = np.zeros(n, np.int64)
+        taken_n, work_n = np.zeros(n, np.int64), np.zeros(n)
         loss, seen, score = found = self.state.x.new_zeros(3, n)
         self.pupils.begin(round)
         for lesson in e.policy.lessons(round):
             steps_n = self.pupils.steps(lesson, awake_n)
-            taken_n = steps_n * lesson.learn
+            taken_n, work_n = steps_n * lesson.learn, work_n + steps_n * self.pupils.work(lesson)
             self.state.now = Now(round, lr, taken_n, share)
             for rows, scores in self._taught(lesson, steps_n, lr):
                 loss[rows] = scores.loss_B
@@ -127,7 +128,7 @@ class Shard:
             self.state.scratch.clear()
         finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
         losses, seen_n, score_n = found.double().cpu().numpy()
-        return Learnt(losses, seen_n, score_n, taken_n, finite)
+        return Learnt(losses, seen_n, score_n, taken_n, work_n, finite)
 
     def _taught(self, lesson: Lesson, steps_n: Ints, lr: float) -> Iterator[tuple[Rows, Scores]]:
         """A lesson, block by block: the scores of each."""

@@ -53,7 +53,7 @@ class Simulation:
         self.joules_N, self.virtual = np.zeros(n), 0.0
         self.seconds = self.learning_seconds = 0.0
         self.seen_N, self.score_N = np.zeros(n), np.zeros(n)
-        self.faded_seen = self.faded_score = 0.0
+        self.work = self.faded_seen = self.faded_score = 0.0
         self.measure = Measure(experiment, engine)
 
     def __enter__(self) -> Simulation:
@@ -106,13 +106,14 @@ class Simulation:
             sum((getattr(each, name) * each.bits // 8 for each in happened.traffic), np.zeros(n, np.int64))
             for name in ("sent_N", "received_N")
         )
-        spent = cost(self.experiment, self.round, happened.steps_N, sent_N, received_N)
+        spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
         if spent is None:
             self.virtual = self.round * self.experiment.settings.network.tick
         else:
             self.virtual += spent.seconds
             self.joules_N += spent.joules_N
         self.steps += int(happened.steps_N.sum())
+        self.work += float(happened.work_N.sum())
         self.seen_N += happened.seen_N
         self.score_N += happened.score_N
         fading = self.experiment.settings.evaluate.fading
@@ -127,7 +128,7 @@ class Simulation:
             "awake": s.devices if self.round == 0 else self._awake(self.round),
             **{f"{name}_total": count for name, count in self.totals.items()},
             "steps_total": self.steps,
-            "flops_total": self.steps * self.experiment.step_flops if self.steps else 0.0,
+            "flops_total": self.work * self.experiment.step_flops if self.work else 0.0,
         }
         if self.experiment.fleet.hardware is not None:
             values["joules_total"] = rounded(float(self.joules_N.sum()))
@@ -201,6 +202,7 @@ class Simulation:
             "layout": layout,
             "totals": dict(self.totals),
             "steps": self.steps,
+            "work": self.work,
             "seconds": self.seconds,
             "virtual": self.virtual,
             "learning_seconds": self.learning_seconds,
@@ -227,7 +229,7 @@ class Simulation:
             setattr(self, f"{name}_N", arrays.pop(name).numpy().copy())
         self.round = checkpoint.round
         self.totals, self.steps = Counter(facts["totals"]), facts["steps"]
-        self.virtual = facts["virtual"]
+        self.virtual, self.work = facts["virtual"], facts["work"]
         self.faded_seen, self.faded_score = facts["faded"]
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         self.engine.restore(arrays, checkpoint.round)

@@ -26,7 +26,8 @@ class RoundRecord:
     """What happened in one round, per device in id order.
 
     ``loss_N``: mean training loss; ``seen_N``/``score_N``: samples met for the first time and the sum of their scores
-    before learning; ``steps_N``: local steps taken; ``finite_N``: whether the parameters are still finite.
+    before learning; ``steps_N``: local steps taken; ``work_N``: what was computed, in local steps; ``finite_N``: whether the
+    parameters are still finite.
     ``actor_seconds``: by kind of work, what each actor spent on it since the record before; empty in one process.
     """
 
@@ -35,6 +36,7 @@ class RoundRecord:
     seen_N: Floats
     score_N: Floats
     steps_N: Ints
+    work_N: Floats
     finite_N: npt.NDArray[np.bool_]
     traffic: Sequence[Traffic]  # of each phase that exchanges something
     actor_seconds: Mapping[str, Floats] = field(default_factory=dict)
@@ -74,12 +76,12 @@ def record(
     round: int, devices: int, shards: Sequence[Ints], learnt: Sequence[Learnt], sent: Sequence[Traffic]
 ) -> RoundRecord:
     """A round's record out of the shards' reports (none for a round without learning); ``shards`` has their device ids."""
-    loss, seen, score = np.zeros(devices), np.zeros(devices), np.zeros(devices)
+    loss, seen, score, work = (np.zeros(devices) for _ in range(4))
     steps, finite = np.zeros(devices, np.int64), np.ones(devices, bool)
     for d, part in zip(shards, learnt, strict=bool(learnt)):
         loss[d], seen[d], score[d] = part.loss_n, part.seen_n, part.score_n
-        steps[d], finite[d] = part.steps_n, part.finite_n
-    return RoundRecord(round, loss, seen, score, steps, finite, sent)
+        steps[d], work[d], finite[d] = part.steps_n, part.work_n, part.finite_n
+    return RoundRecord(round, loss, seen, score, steps, work, finite, sent)
 
 
 class Engine(ABC):

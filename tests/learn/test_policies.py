@@ -197,3 +197,14 @@ def test_what_cannot_work_is_refused(overrides: tuple[str, ...], said: str) -> N
     with pytest.raises(ConfigError) as error:
         prepared("train.batch=2", *natural, *overrides)
     assert said in str(error.value)
+
+
+def test_predicting_takes_a_third_of_a_step_and_remembered_samples_count() -> None:
+    def flops(*extra: str) -> float:
+        *_, last = records(prepared(*ONLINE, "rounds=4", *extra))
+        return float(last.values["flops_total"])
+
+    online = flops()
+    assert flops("learn=frozen") == pytest.approx(online / 3)
+    assert flops("replay=ring", "replay.share=0.5") == pytest.approx(1.5 * online)
+    assert flops("learn=nightly", "learn.day=2", "replay=ring") == pytest.approx(online / 3 + online)
