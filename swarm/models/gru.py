@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from swarm.models.sequence import Layer, SequenceModel, State, check_sizes
+from swarm.models import rows
+from swarm.models.sequence import Layer, SequenceModel, State, Views, check_sizes
 
 
 class GRULayer(Layer):
@@ -25,6 +26,12 @@ class GRULayer(Layer):
             h = self._next(given, h)
             out.append(h)
         return torch.stack(out, 1)
+
+    def over_rows(self, own: Views, x: Tensor) -> Tensor:
+        width = x.shape[-1]
+        weight, bias = (own[name].roll(width, 1) for name in ("input.weight", "input.bias"))  # n first
+        given = rows.linear(x, weight, bias)
+        return rows.recurrent(given, own["hidden.weight"], own["hidden.bias"])
 
     def empty(self, like_bD: Tensor) -> State:
         return (torch.zeros_like(like_bD),)
