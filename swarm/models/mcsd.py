@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from swarm.errors import ConfigError
 from swarm.models import rows
+from swarm.models.rows import CHUNK
 from swarm.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, Views, check_sizes
-
-CHUNK = 64  # positions whose decay is one matrix
 
 
 class SlopeDecay(Layer):
@@ -85,8 +84,8 @@ def _within(channels: int, x: Tensor, project: Tensor, gain_BD: Tensor) -> Tenso
 
 
 def fade(v_bTCd: Tensor, rate_C: Tensor) -> Tensor:
-    """h_t = rate ⊙ h_{t−1} + v_t for all t at once: within chunks of positions a product with M, and what a chunk leaves to the
-    next fades likewise, from chunk to chunk. Time and memory grow as T."""
+    """h_t = rate ⊙ h_{t−1} + v_t for all t at once: within chunks of CHUNK positions a product with M, and what a chunk leaves
+    to the next fades likewise, from chunk to chunk. Time and memory grow as T."""
     count, length, channels, each = v_bTCd.shape
     if length > CHUNK:
         v = nn.functional.pad(v_bTCd, (0, 0, 0, 0, 0, -length % CHUNK))

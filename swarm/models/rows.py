@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
+CHUNK = 64  # positions of a long sequence that fade one after the other
+
 
 def looked_up(table_BVD: Tensor, token_BbT: Tensor) -> Tensor:
     """Every device's tokens in its own table, ``[B, T, b, D]``."""
@@ -115,9 +117,7 @@ class _Faded(Function):
     def forward(ctx: Any, uv: Tensor, rate_D: Tensor) -> Tensor:
         u, v = uv.chunk(2, -1)
         h = v.clone(memory_format=torch.contiguous_format)
-        steps = h.unbind(1)
-        for before, now in pairwise(steps):
-            now.addcmul_(before, rate_D)
+        _fade_(h, rate_D, back=False)
         ctx.save_for_backward(u, h, rate_D)
         return u * h
 
@@ -128,10 +128,31 @@ class _Faded(Function):
         to_u, to_v = into.chunk(2, -1)
         torch.mul(d, h, out=to_u)
         torch.mul(d, u, out=to_v)
-        steps = to_v.unbind(1)[::-1]
-        for after, now in pairwise(steps):
-            now.addcmul_(after, rate_D)
+        _fade_(to_v, rate_D, back=True)
         return into, None
+
+
+def _fade_(h: Tensor, rate_D: Tensor, back: bool) -> None:
+    """h_t += rate ⊙ h_{t−1} (or h_{t+1}) in place, one step after the other, all chunks of a long sequence at once; then what
+    a chunk leaves to the next, in the same way."""
+    length = h.shape[1]
+    whole = length - length % CHUNK if length > CHUNK else length
+    first, rest = (h[:, length - whole :], h[:, : length - whole]) if back else (h[:, :whole], h[:, whole:])
+    chunks = first.view(h.shape[0], -1, min(CHUNK, whole), *h.shape[2:])
+    _in_turn_(chunks.unbind(2), rate_D, back)
+    if length > CHUNK:
+        left = chunks[:, :, 0 if back else -1].clone()
+        _fade_(left, rate_D**CHUNK, back)
+        power_t1D = rate_D ** torch.arange(1, CHUNK + 1, device=h.device).view(-1, 1, 1)
+        now, before = (chunks[:, :-1], left[:, 1:]) if back else (chunks[:, 1:], left[:, :-1])
+        now.addcmul_(before.unsqueeze(2), power_t1D.flip(0) if back else power_t1D)
+        steps = rest.unbind(1)
+        _in_turn_((*steps, first[:, 0]) if back else (first[:, -1], *steps), rate_D, back)
+
+
+def _in_turn_(steps: tuple[Tensor, ...], rate_D: Tensor, back: bool) -> None:
+    for before, now in pairwise(reversed(steps) if back else steps):
+        now.addcmul_(before, rate_D)
 
 
 class _Recurrent(Function):
