@@ -27,11 +27,12 @@ class GRULayer(Layer):
             out.append(h)
         return torch.stack(out, 1)
 
-    def over_rows(self, own: Views, x: Tensor) -> Tensor:
-        width = x.shape[-1]
-        weight, bias = (own[name].roll(width, 1) for name in ("input.weight", "input.bias"))  # n first
-        given = rows.linear(x, weight, bias)
-        return rows.recurrent(given, own["hidden.weight"], own["hidden.bias"])
+    def seen(self, own: Views, x: Tensor) -> Tensor:
+        weight, bias = (own[name].roll(x.shape[-1], 1) for name in ("input.weight", "input.bias"))  # n first
+        return rows.linear(x, weight, bias)
+
+    def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
+        return rows.recurrent(seen, own["hidden.weight"], own["hidden.bias"])
 
     def empty(self, like_bD: Tensor) -> State:
         return (torch.zeros_like(like_bD),)

@@ -44,10 +44,12 @@ class SlopeDecay(Layer):
         h = fade(v, x_bTD.new_tensor(self.rates))
         return self._rest(x_bTD, u * h)
 
-    def over_rows(self, own: Views, x: Tensor) -> Tensor:
+    def seen(self, own: Views, x: Tensor) -> Tensor:
+        return _within(self.channels, rows.normed(x), own["project"], own["norm.gain"])
+
+    def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
         rate_D = x.new_tensor(self.rates).repeat_interleave(x.shape[-1] // self.channels)
-        uv = _within(self.channels, rows.normed(x), own["project"], own["norm.gain"])
-        return rows.fed_forward(own, rows.plus_linear(x, rows.faded(uv, rate_D), own["out.weight"]))
+        return rows.fed_forward(own, rows.plus_linear(x, rows.faded(seen, rate_D), own["out.weight"]))
 
     def empty(self, like_bD: Tensor) -> State:
         return (like_bD.new_zeros(len(like_bD), 2 * self.channels, like_bD.shape[1] // self.channels),)

@@ -21,7 +21,7 @@ def looked_up(table_BVD: Tensor, token_BbT: Tensor) -> Tensor:
     """Every device's tokens in its own table, ``[B, T, b, D]``."""
     block, vocabulary, width = table_BVD.shape
     own = torch.arange(0, block * vocabulary, vocabulary, device=token_BbT.device).view(-1, 1, 1)
-    return functional.embedding(token_BbT.transpose(1, 2) + own, table_BVD.reshape(-1, width))
+    return functional.embedding(token_BbT.transpose(1, 2).long() + own, table_BVD.reshape(-1, width))
 
 
 def linear(x: Tensor, weight_BHD: Tensor, bias_BH: Tensor | None = None) -> Tensor:

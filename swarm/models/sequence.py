@@ -27,8 +27,13 @@ class Layer(nn.Module, ABC):
         """``[b, T, D]`` to ``[b, T, D]``."""
 
     @abstractmethod
-    def over_rows(self, own: Views, x: Tensor) -> Tensor:
-        """``forward`` for B devices with the parameters ``own``: ``[B, T, b, D]`` to the same."""
+    def seen(self, own: Views, x: Tensor) -> Tensor:
+        """What each position says by itself, for B devices with the parameters ``own``: ``[B, T, b, D]`` to
+        ``[B, T, b, …]``."""
+
+    @abstractmethod
+    def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
+        """``forward`` for B devices from what was seen: ``[B, T, b, D]``."""
 
     @abstractmethod
     def empty(self, like_bD: Tensor) -> State:
@@ -105,10 +110,16 @@ class SequenceModel(nn.Module):
 
     def over_rows(self, parameters: Views, inputs: Tensor) -> Tensor:
         """``forward`` for B devices: ``[B, b, T]`` to ``[B, b, T, C]`` or ``[B, b, C]``."""
-        h = rows.looked_up(parameters["embed.weight"], inputs.long())
+        table_BVD = parameters["embed.weight"]
+        h = rows.looked_up(table_BVD, inputs)
         for i, layer in enumerate(self._layers()):
             start = f"layers.{i}."
-            h = layer.over_rows({n.removeprefix(start): v for n, v in parameters.items() if n.startswith(start)}, h)
+            own = {n.removeprefix(start): v for n, v in parameters.items() if n.startswith(start)}
+            if i == 0 and inputs[0].numel() > table_BVD.shape[1]:  # fewer tokens there are than positions
+                seen = rows.looked_up(layer.seen(own, table_BVD.unsqueeze(2)).squeeze(2), inputs)
+            else:
+                seen = layer.seen(own, h)
+            h = layer.over_rows(own, h, seen)
         h = rows.normed(h.transpose(1, 2) if self.predict == "every" else h[:, -1])
         weight_BCD = parameters["head.weight"] * parameters["norm.gain"].unsqueeze(1)
         # a row for each class, as losses like it

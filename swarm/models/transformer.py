@@ -28,10 +28,12 @@ class Attention(Layer):
         t = torch.arange(x_bTD.shape[1], device=x_bTD.device)
         return self._rest(x_bTD, _attended(*self._heads(x_bTD, t)).transpose(1, 2).flatten(-2))
 
-    def over_rows(self, own: Views, x: Tensor) -> Tensor:
-        weight = own["project.weight"] * own["norm.gain"].unsqueeze(1)
+    def seen(self, own: Views, x: Tensor) -> Tensor:
+        return rows.linear(rows.normed(x), own["project.weight"] * own["norm.gain"].unsqueeze(1))
+
+    def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
         t = torch.arange(x.shape[1], device=x.device)
-        parts = rows.linear(rows.normed(x), weight).view(*x.shape[:3], 3, self.heads, -1).permute(3, 0, 2, 4, 1, 5)
+        parts = seen.view(*x.shape[:3], 3, self.heads, -1).permute(3, 0, 2, 4, 1, 5)
         q, k, v = parts.flatten(1, 2)  # [B · b, heads, T, D/heads]
         y = _attended(_rotated(q, t), _rotated(k, t), v).view(parts.shape[1:]).permute(0, 3, 1, 2, 4)
         return rows.fed_forward(own, rows.plus_linear(x, y.flatten(-2), own["out.weight"]))

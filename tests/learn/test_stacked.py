@@ -108,14 +108,18 @@ def test_predictions_and_steps_not_taken(name: str, predict_: str) -> None:
     assert (both[::2] - one[::2]).abs().amax(1).min() > 1e-4
 
 
-def test_a_vocabulary_of_its_own() -> None:
-    """More tokens are read than there are classes to predict."""
-    module = made("mcsd", "last", vocabulary=20).double()
-    x = torch.arange(b * T).view(b, T) % 20
-    kernel = kernel_for(module, CrossEntropy(), x, block=2)
-    torch.testing.assert_close(
-        predict(kernel, row_of(module).repeat(2, 1), x.expand(2, b, T))[1], module(x).T, rtol=0, atol=1e-12
-    )
+@pytest.mark.parametrize("vocabulary", [b * T - 1, b * T, 40])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_vocabulary_of_its_own(name: str, vocabulary: int) -> None:
+    """More tokens are read than there are classes to predict; and fewer positions, where it can be, than tokens."""
+    module, kind = made(name, "last", vocabulary=vocabulary).double(), CrossEntropy()
+    x_BP, x = _rows(module), torch.arange(B * b * T).view(B, 1, b, T) * 5 % vocabulary
+    labels = torch.arange(B * b).view(B, 1, b) % C
+    kernel = kernel_for(module, kind, x[0, 0], block=2)
+    expected = torch.stack([plain_gradient(x_BP[i], module, x[i, 0], labels[i, 0], "cross_entropy") for i in range(B)])
+    moved = x_BP.clone()
+    train(kernel, kind, sgd(), moved, {}, x, labels, C)
+    torch.testing.assert_close(x_BP - moved, expected, rtol=0, atol=1e-10)
 
 
 class _Changed(GRU):
