@@ -3,7 +3,8 @@
 A :class:`Kernel` is one module's mathematics over stacked rows. :class:`Functional` runs any well-behaved ``nn.Module``
 vectorised by ``torch.func``; :class:`PerDevice` runs what ``vmap`` cannot batch (``nn.GRU``, ``nn.LSTM``), one device after
 the other; :class:`~swarm.learn.dense.Dense` is the hand-written forward and backward pass of fully connected chains,
-several times faster. All give the same gradient to rounding.
+several times faster; :class:`~swarm.learn.stacked.Stacked` runs modules that bring their own batched mathematics, as the
+sequence models do. All give the same gradient to rounding.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Kernel(ABC):
     """The model of a device as functions of a block's parameters; inputs ``[B, b, *features]``, outputs ``[B, C, b]``."""
 
     layout: Layout
+    compiles = True  # False: compute.compile leaves it as it is
 
     @abstractmethod
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:

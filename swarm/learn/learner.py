@@ -85,7 +85,7 @@ class Learner:
         self._benches: dict[tuple[int, int], tuple[Parts, Gradient]] = {}
         self._plain = optimizer.plain and clip is None
         self.train: Train = self._train
-        if compiled:
+        if compiled and kernel.compiles:
             self._compiled = torch.compile(self._train, fullgraph=True, dynamic=False, options=COMPILER)
             self.train = self._train_compiled
 

@@ -12,6 +12,7 @@ from swarm.errors import ConfigError
 from swarm.learn.dense import Dense
 from swarm.learn.kernel import Functional, Kernel, PerDevice
 from swarm.learn.losses import Loss
+from swarm.learn.stacked import Stacked
 from swarm.rng import derive
 from swarm.state import Layout
 
@@ -90,6 +91,9 @@ def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Ker
     dense = Dense.match(module, loss)
     if dense is not None:
         return dense
+    stacked = Stacked.match(module, loss, inputs)
+    if stacked is not None:
+        return stacked
     if block == 1:
         return PerDevice(module, loss)
     rows = Layout.of(module).pack(dict(module.named_parameters())).detach().repeat(2, 1)

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from swarm.models.sequence import Layer, SequenceModel, State, check_sizes
+from swarm.models import rows
+from swarm.models.sequence import Layer, SequenceModel, State, Views, check_sizes
 
 
 class GRULayer(Layer):
@@ -25,6 +26,13 @@ class GRULayer(Layer):
             h = self._next(given, h)
             out.append(h)
         return torch.stack(out, 1)
+
+    def seen(self, own: Views, x: Tensor) -> Tensor:
+        weight, bias = (own[name].roll(x.shape[-1], 1) for name in ("input.weight", "input.bias"))  # n first
+        return rows.linear(x, weight, bias)
+
+    def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
+        return rows.recurrent(seen, own["hidden.weight"], own["hidden.bias"])
 
     def empty(self, like_bD: Tensor) -> State:
         return (torch.zeros_like(like_bD),)

@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from swarm.errors import ConfigError
-from swarm.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, check_sizes
+from swarm.models import rows
+from swarm.models.rows import CHUNK
+from swarm.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, Views, check_sizes
 
 
 class SlopeDecay(Layer):
@@ -39,11 +41,15 @@ class SlopeDecay(Layer):
 
     def forward(self, x_bTD: Tensor) -> Tensor:
         u, v = self._branches(self.norm(x_bTD))  # [b, T, 2C, D/C]
-        t = torch.arange(x_bTD.shape[1], device=x_bTD.device)
-        gap_TT = (t[:, None] - t).to(x_bTD.dtype)
-        fade_CTT = torch.where(gap_TT >= 0, x_bTD.new_tensor(self.rates)[:, None, None] ** gap_TT.clamp_min(0), 0.0)
-        h = (fade_CTT @ v.transpose(1, 2)).transpose(1, 2)
+        h = fade(v, x_bTD.new_tensor(self.rates))
         return self._rest(x_bTD, u * h)
+
+    def seen(self, own: Views, x: Tensor) -> Tensor:
+        return _within(self.channels, rows.normed(x), own["project"], own["norm.gain"])
+
+    def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
+        rate_D = x.new_tensor(self.rates).repeat_interleave(x.shape[-1] // self.channels)
+        return rows.fed_forward(own, rows.plus_linear(x, rows.faded(seen, rate_D), own["out.weight"]))
 
     def empty(self, like_bD: Tensor) -> State:
         return (like_bD.new_zeros(len(like_bD), 2 * self.channels, like_bD.shape[1] // self.channels),)
@@ -55,15 +61,45 @@ class SlopeDecay(Layer):
 
     def _branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """u and v of both sections' channels, ``[…, 2C, D/C]`` each."""
-        parts = x.reshape(*x.shape[:-1], self.channels, -1)
-        both = torch.cat([parts, parts], -2).unsqueeze(-2) @ self.project
-        u, v = both.squeeze(-2).chunk(2, -1)
+        each = x.shape[-1] // self.channels
+        from_CSd = x.reshape(-1, self.channels, each).transpose(0, 1)
+        weight = self.project.view(2, self.channels, each, -1).permute(1, 2, 0, 3).flatten(2)  # [C, d, 4d]
+        to = torch.bmm(from_CSd, weight).view(self.channels, *x.shape[:-1], 2, 2 * each).movedim(0, -2)
+        u, v = to.flatten(-3, -2).chunk(2, -1)
         return u, v
 
     def _rest(self, x: Tensor, y: Tensor) -> Tensor:
         x = x + self.out(y.flatten(-2))
         out: Tensor = x + self.ffn(self.ffn_norm(x))
         return out
+
+
+def _within(channels: int, x: Tensor, project: Tensor, gain_BD: Tensor) -> Tensor:
+    """u, then v, of both sections for B devices, ``[B, T, b, 4D]``: a product for each channel of each device."""
+    block, each = x.shape[0], x.shape[-1] // channels
+    from_bCSd = x.view(block, -1, channels, each).transpose(1, 2).reshape(block * channels, -1, each)
+    weight = (
+        project.view(block, 2, channels, each, 2, each).permute(0, 2, 3, 4, 1, 5).reshape(block * channels, each, -1)
+    )
+    to = torch.bmm(from_bCSd, weight * gain_BD.reshape(-1, each, 1)).view(block, channels, -1, 4, each)
+    return to.permute(0, 2, 3, 1, 4).reshape(*x.shape[:-1], -1)
+
+
+def fade(v_bTCd: Tensor, rate_C: Tensor) -> Tensor:
+    """h_t = rate ⊙ h_{t−1} + v_t for all t at once: within chunks of CHUNK positions a product with M, and what a chunk leaves
+    to the next fades likewise, from chunk to chunk. Time and memory grow as T."""
+    count, length, channels, each = v_bTCd.shape
+    if length > CHUNK:
+        v = nn.functional.pad(v_bTCd, (0, 0, 0, 0, 0, -length % CHUNK))
+        h = fade(v.reshape(-1, CHUNK, channels, each), rate_C).view(count, -1, CHUNK, channels, each)
+        left = nn.functional.pad(fade(h[:, :-1, -1], rate_C**CHUNK), (0, 0, 0, 0, 1, 0))
+        faded_TC1 = (rate_C ** torch.arange(1, CHUNK + 1, device=rate_C.device)[:, None])[..., None]
+        return torch.addcmul(h, left.unsqueeze(2), faded_TC1).flatten(1, 2)[:, :length]
+    t = torch.arange(length, device=v_bTCd.device)
+    gap_TT = t[:, None] - t
+    m_CTT = torch.where(gap_TT >= 0, rate_C[:, None, None] ** gap_TT.clamp_min(0), 0.0)
+    h_CTbd = torch.bmm(m_CTT, v_bTCd.permute(2, 1, 0, 3).reshape(channels, length, -1))
+    return h_CTbd.view(channels, length, count, each).permute(2, 1, 0, 3)
 
 
 class MCSD(SequenceModel):

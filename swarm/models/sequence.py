@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from swarm.errors import ConfigError
+from swarm.models import rows
 
+Views = dict[str, Tensor]  # each parameter of B devices as ``[B, *shape]``
 State = tuple[Tensor, ...]
 
 
@@ -23,6 +25,15 @@ class Layer(nn.Module, ABC):
     @abstractmethod
     def forward(self, x_bTD: Tensor) -> Tensor:
         """``[b, T, D]`` to ``[b, T, D]``."""
+
+    @abstractmethod
+    def seen(self, own: Views, x: Tensor) -> Tensor:
+        """What each position says by itself, for B devices with the parameters ``own``: ``[B, T, b, D]`` to
+        ``[B, T, b, …]``."""
+
+    @abstractmethod
+    def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
+        """``forward`` for B devices from what was seen: ``[B, T, b, D]``."""
 
     @abstractmethod
     def empty(self, like_bD: Tensor) -> State:
@@ -96,6 +107,24 @@ class SequenceModel(nn.Module):
             h_bTD = layer(h_bTD)
         out: Tensor = self.head(self.norm(h_bTD if self.predict == "every" else h_bTD[:, -1]))
         return out
+
+    def over_rows(self, parameters: Views, inputs: Tensor) -> Tensor:
+        """``forward`` for B devices: ``[B, b, T]`` to ``[B, b, T, C]`` or ``[B, b, C]``."""
+        table_BVD = parameters["embed.weight"]
+        h = rows.looked_up(table_BVD, inputs)
+        for i, layer in enumerate(self._layers()):
+            start = f"layers.{i}."
+            own = {n.removeprefix(start): v for n, v in parameters.items() if n.startswith(start)}
+            if i == 0 and inputs[0].numel() > table_BVD.shape[1]:  # fewer tokens there are than positions
+                seen = rows.looked_up(layer.seen(own, table_BVD.unsqueeze(2)).squeeze(2), inputs)
+            else:
+                seen = layer.seen(own, h)
+            h = layer.over_rows(own, h, seen)
+        h = rows.normed(h.transpose(1, 2) if self.predict == "every" else h[:, -1])
+        weight_BCD = parameters["head.weight"] * parameters["norm.gain"].unsqueeze(1)
+        # a row for each class, as losses like it
+        out = torch.baddbmm(parameters["head.bias"].unsqueeze(2), weight_BCD, h.flatten(1, -2).transpose(1, 2))
+        return out.transpose(1, 2).view(*h.shape[:-1], -1)
 
     def empty(self, count: int) -> list[State]:
         """The state of ``count`` sequences of which nothing has been read."""

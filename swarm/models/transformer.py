@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from swarm.errors import ConfigError
-from swarm.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, check_sizes
+from swarm.models import rows
+from swarm.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, Views, check_sizes
 
 
 class Attention(Layer):
@@ -25,10 +26,17 @@ class Attention(Layer):
 
     def forward(self, x_bTD: Tensor) -> Tensor:
         t = torch.arange(x_bTD.shape[1], device=x_bTD.device)
-        q, k, v = self._heads(x_bTD, t)  # [b, heads, T, D/heads]
-        score_bHTT = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-        share = torch.softmax(score_bHTT.masked_fill(t > t[:, None], float("-inf")), -1)
-        return self._rest(x_bTD, (share @ v).transpose(1, 2).flatten(-2))
+        return self._rest(x_bTD, _attended(*self._heads(x_bTD, t)).transpose(1, 2).flatten(-2))
+
+    def seen(self, own: Views, x: Tensor) -> Tensor:
+        return rows.linear(rows.normed(x), own["project.weight"] * own["norm.gain"].unsqueeze(1))
+
+    def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
+        t = torch.arange(x.shape[1], device=x.device)
+        parts = seen.view(*x.shape[:3], 3, self.heads, -1).permute(3, 0, 2, 4, 1, 5)
+        q, k, v = parts.flatten(1, 2)  # [B · b, heads, T, D/heads]
+        y = _attended(_rotated(q, t), _rotated(k, t), v).view(parts.shape[1:]).permute(0, 3, 1, 2, 4)
+        return rows.fed_forward(own, rows.plus_linear(x, y.flatten(-2), own["out.weight"]))
 
     def empty(self, like_bD: Tensor) -> State:
         nothing = like_bD.new_zeros(len(like_bD), self.heads, 0, like_bD.shape[1] // self.heads)
@@ -49,6 +57,10 @@ class Attention(Layer):
         x = x + self.out(y)
         out: Tensor = x + self.ffn(self.ffn_norm(x))
         return out
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
 def _rotated(x_bHTd: Tensor, t_T: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from swarm.errors import ConfigError
+from swarm.models import rows
 from swarm.models.gru import GRU
-from swarm.models.mcsd import MCSD, SlopeDecay
+from swarm.models.mcsd import MCSD, SlopeDecay, fade
 from swarm.models.sequence import SequenceModel, state_bytes
 from swarm.models.transformer import Transformer
 
@@ -39,10 +40,37 @@ def read(model: SequenceModel, x: torch.Tensor) -> tuple[torch.Tensor, list[int]
     return torch.stack(out, 1), kept
 
 
+@pytest.mark.parametrize("length", [1, T, 64, 65, 200])
 @pytest.mark.parametrize("name", ["mcsd", "gru", "transformer"])
-def test_token_by_token_is_the_whole_sequence(name: str) -> None:
-    model = made(name)
-    torch.testing.assert_close(read(model, tokens())[0], model(tokens()), rtol=1e-5, atol=1e-5)
+def test_token_by_token_is_the_whole_sequence(name: str, length: int) -> None:
+    """Also beyond a chunk of 64 positions, and for the form in which a block of devices learns."""
+    model, x = made(name), tokens(length=length)
+    expected = read(model, x)[0]
+    torch.testing.assert_close(model(x), expected, rtol=1e-5, atol=1e-5)
+    parameters = {n: p.expand(2, *p.shape) for n, p in model.named_parameters()}
+    for out in model.over_rows(parameters, x.expand(2, *x.shape)):
+        torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 128, 130, 4096, 4097])
+def test_long_sequences_fade_as_short_ones_do(length: int) -> None:
+    """h_t = λ h_{t−1} + v_t step by step, against chunks of matrices, and chunks side by side; chunks of chunks from 4096."""
+    rate = torch.tensor([0.5, 0.97, 0.9995], dtype=torch.float64)
+    v = torch.randn(2, length, 3, 1, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    h, expected = torch.zeros(2, 3, 1, dtype=torch.float64), []
+    for now in v.unbind(1):
+        h = rate[:, None] * h + now
+        expected.append(h)
+    torch.testing.assert_close(fade(v, rate), torch.stack(expected, 1), rtol=0, atol=1e-10)
+    uv = torch.cat([torch.ones_like(v), v], -2).view(2, length, 1, 6).requires_grad_()
+    faded = rows.faded(uv, rate)
+    torch.testing.assert_close(faded.view(v.shape), torch.stack(expected, 1), rtol=0, atol=1e-10)
+    weight = torch.randn(faded.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    leaf = v.clone().requires_grad_()
+    (there,) = torch.autograd.grad((fade(leaf, rate).view(weight.shape) * weight).sum(), leaf)
+    (here,) = torch.autograd.grad((faded * weight).sum(), uv)
+    torch.testing.assert_close(here[..., 3:].reshape(v.shape), there, rtol=0, atol=1e-9)
+    torch.testing.assert_close(here[..., :3], weight * faded.detach(), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["mcsd", "gru", "transformer"])
