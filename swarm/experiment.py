@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from swarm.build import build
-from swarm.data.dataset import Dataset, Holdings, label_mix
+from swarm.data.dataset import Dataset, Holdings, label_mixes
 from swarm.data.stream import Stream
 from swarm.errors import ConfigError
 from swarm.exchange import Exchanges, Traffic
@@ -165,11 +165,9 @@ class Experiment:
         return self.start.repeat(len(devices), 1).to(self.device)
 
     @cached_property
-    def label_mix_NC(self) -> npt.NDArray[np.float64]:
-        """Each device's share of labels, which its own-distribution accuracy is weighted by."""
-        return label_mix(
-            self.plan.dataset.y.astype(np.int64, copy=False), self.plan.holdings, self.plan.dataset.classes
-        )
+    def label_mix_WNC(self) -> npt.NDArray[np.float64]:
+        """Each device's share of labels in each concept, which its own-distribution accuracy is weighted by."""
+        return label_mixes(self.plan.dataset, self.plan.holdings)
 
     def _network(self) -> Network:
         s = self.settings

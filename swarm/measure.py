@@ -102,14 +102,14 @@ class Measure:
             found = evaluate(own)
             share_MC = share(found)
             assert share_MC is not None
-            scores = self.scores(found, own)
+            scores = self.scores(found, own, c)
             means |= {f"{k}_concept_{c}": float(v.mean()) for k, v in scores.items() if k == "accuracy" and len(v)}
             for name, each in scores.items():
-                total[name] = total.get(name, 0.0) + share_MC[:, c] * each
+                total[name] = total.get(name, 0.0) + np.where(share_MC[:, c] > 0, share_MC[:, c] * each, 0.0)
         return replace(found, votes_TC=None), total, means
 
-    def scores(self, found: Evaluation, samples: Ints) -> dict[str, Floats]:
-        """Per evaluated device: accuracy (or R²), mean loss, and accuracy on its own label mix."""
+    def scores(self, found: Evaluation, samples: Ints, concept: int = 0) -> dict[str, Floats]:
+        """Per evaluated device: accuracy (or R²), mean loss, and accuracy on its own label mix under ``concept``."""
         e = self.experiment
         y = e.plan.dataset.y[samples]
         if not e.loss.classification:
@@ -117,9 +117,10 @@ class Measure:
         counts = np.bincount(y.astype(np.int64).reshape(-1), minlength=e.outputs).astype(np.float64)
         scores = {"accuracy": metrics.accuracy(found.hits_MC, counts), "loss": found.loss_M}
         if y.ndim > 1:
-            scores["perplexity"] = np.exp(found.loss_M)
+            with np.errstate(over="ignore"):  # of a rate that is too high
+                scores["perplexity"] = np.exp(found.loss_M)
         if e.settings.evaluate.own and len(found.devices_M):
-            scores["own_accuracy"] = metrics.own_accuracy(found.hits_MC, counts, e.label_mix_NC[found.devices_M])
+            scores["own_accuracy"] = metrics.own_accuracy(found.hits_MC, counts, e.label_mix_WNC[concept, found.devices_M])
         return scores
 
     def _lived(self, seen_N: Floats) -> Floats | None:

@@ -116,7 +116,7 @@ class Holdings:
 
 
 def label_mix(y: npt.NDArray[np.int64], holdings: Holdings, classes: int) -> npt.NDArray[np.float64]:
-    """``[N, C]``: the fraction of each label among a device's samples; every row sums to one.
+    """``[N, C]``: the fraction of each label among a device's samples; every row sums to one (to zero without samples).
 
     Own-distribution accuracy weights the global test samples of label c by ``mix[i, c] / (test fraction of c)``.
     ``y`` holds the labels of all samples (or of their positions), indexed by the ids in ``holdings``.
@@ -124,7 +124,23 @@ def label_mix(y: npt.NDArray[np.int64], holdings: Holdings, classes: int) -> npt
     label_SL = y[holdings.sample].reshape(len(holdings.sample), -1)
     cell_SL = holdings.device_S[:, None] * classes + label_SL
     count_NC = np.bincount(cell_SL.reshape(-1), minlength=holdings.devices * classes).reshape(holdings.devices, classes)
-    return np.asarray(count_NC / count_NC.sum(1, keepdims=True))
+    return np.asarray(count_NC / count_NC.sum(1, keepdims=True).clip(1))
+
+
+def label_mixes(dataset: Dataset, holdings: Holdings) -> npt.NDArray[np.float64]:
+    """``[W, N, C]``: :func:`label_mix` of what each device meets of each of W concepts; of one that it never meets, that of all
+    its samples."""
+    y = dataset.y.astype(np.int64, copy=False)
+    everything = label_mix(y, holdings, dataset.classes)
+    if dataset.concept is None:
+        return everything[None]
+    found, device_S = [], holdings.device_S
+    for w in range(int(dataset.concept.max()) + 1):
+        here_S = dataset.concept[holdings.sample] == w
+        sizes_N = np.bincount(device_S[here_S], minlength=holdings.devices)
+        own = Holdings(holdings.sample[here_S], np.concatenate([[0], np.cumsum(sizes_N)]))
+        found.append(np.where(sizes_N[:, None] > 0, label_mix(y, own, dataset.classes), everything))
+    return np.stack(found)
 
 
 def lived(concept_S: Ints, holdings: Holdings, met_N: Ints, window_N: Ints) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from swarm import continual
-from swarm.data.dataset import Holdings, lived
+from swarm.data.dataset import Holdings, label_mixes, lived
 from swarm.data.drifting import SEA, Hyperplane
 from swarm.data.timeline import Timeline
 from swarm.rng import Keys
@@ -117,6 +117,19 @@ def test_devices_are_measured_on_the_world_they_live_in() -> None:
     assert lived(concept, holdings, np.array([0, 0]), np.array([2, 2])).tolist() == [[1, 0], [1, 0]]
     assert lived(concept, holdings, np.array([4, 2]), np.array([2, 2])).tolist() == [[0.5, 0.5], [0.5, 0.5]]
     assert lived(concept, holdings, np.array([6, 4]), np.array([2, 2])).tolist() == [[0, 1], [0, 1]]
+
+
+def test_own_labels_are_those_of_the_present_concept() -> None:
+    """A device that only ever meets one digit is scored on that digit, whatever it is called at the moment."""
+    alone = ("partition=pathological", "partition.classes_per_device=1", "devices=10", "topology=none", "protocol=none")
+    options = (o for o in STREAM if not o.startswith(("partition", "devices", "topology")))
+    study = prepared(*options, *alone, "drift=label_swap", "drift.pairs=5", "optimizer.lr=0.5", "rounds=10")
+    mix_WNC = label_mixes(study.dataset, study.holdings)
+    assert np.array_equal(mix_WNC.max(2), np.ones((2, 10)))
+    assert (mix_WNC[0].argmax(1) != mix_WNC[1].argmax(1)).all()
+    *_, last = records(study)
+    assert last.devices is not None
+    assert last.devices["own_accuracy"].min() == 1.0
 
 
 def test_accuracy_is_that_on_the_present_concept() -> None:
