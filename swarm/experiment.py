@@ -70,12 +70,7 @@ class Experiment:
         self.optimizer: Optimizer = self._build(s.optimizer, Optimizer, "optimizer", schedule=schedule)
         self.policy: Policy = self._build(s.learn, Policy, "learn")
         self.replay: Replay = self._build(s.replay, Replay, "replay")
-        module = self.module().to(self.device)
-        sample = self._sample()
-        try:
-            check_module(module, sample, (*data.y.shape[1:], data.classes) if data.classes else (self.outputs,))
-        except ConfigError as error:
-            raise error.under("model") from None
+        module, sample = self._checked_module(), self._sample()
         self.layout = Layout.of(module)
         self.protocol.bind(self.layout)
         if self.protocol.alike and s.init == "independent":
@@ -94,10 +89,7 @@ class Experiment:
             s.train.clip,
             s.compute.compile,
         )
-        found: Compressor = self._build(
-            s.compressor, Compressor, "compressor", layout=self.layout, number_bits=self.number_bits
-        )
-        self.compressor = None if isinstance(found, Unchanged) else found
+        self.compressor = self._compressor()
         exchanging = [number for number, phase in enumerate(self.protocol.phases) if phase != "learn"]
         if self.network.lines is not None and exchanging:
             self.network = replace(self.network, bits=float(max(map(self.bits, exchanging))))
@@ -134,6 +126,21 @@ class Experiment:
         """FLOP of a device's local step."""
         with torch.inference_mode(False):  # asked for in the middle of a run, and its parameters need a gradient
             return flops_of_step(self.module().to(self.device), self._sample(), self.settings.train.batch, self.loss)
+
+    def _checked_module(self) -> nn.Module:
+        """A model that can learn from these data."""
+        module, data = self.module().to(self.device), self.plan.dataset
+        try:
+            check_module(module, self._sample(), (*data.y.shape[1:], data.classes) if data.classes else (self.outputs,))
+        except ConfigError as error:
+            raise error.under("model") from None
+        return module
+
+    def _compressor(self) -> Compressor | None:
+        found: Compressor = self._build(
+            self.settings.compressor, Compressor, "compressor", layout=self.layout, number_bits=self.number_bits
+        )
+        return None if isinstance(found, Unchanged) else found
 
     def _require_room(self) -> None:
         """Refuse parameters that cannot fit before anything is made: of one device, then of all.
