@@ -120,7 +120,9 @@ class Measure:
             with np.errstate(over="ignore"):  # of a rate that is too high
                 scores["perplexity"] = np.exp(found.loss_M)
         if e.settings.evaluate.own and len(found.devices_M):
-            scores["own_accuracy"] = metrics.own_accuracy(found.hits_MC, counts, e.label_mix_WNC[concept, found.devices_M])
+            scores["own_accuracy"] = metrics.own_accuracy(
+                found.hits_MC, counts, e.label_mix_WNC[concept, found.devices_M]
+            )
         return scores
 
     def _lived(self, seen_N: Floats) -> Floats | None:
