@@ -62,7 +62,9 @@ class Experiment:
         data = plan.dataset
         self.features: tuple[int, ...] = tuple(data.x.shape[1:])
         self.outputs = data.classes or (data.y.shape[1] if data.y.ndim > 1 else 1)
-        self.loss: Loss = loss_for(s.train.loss, data.classes) if data.given is None else PartlyTold()
+        self.loss: Loss = loss_for(s.train.loss, data.classes)
+        if data.given is not None:
+            self.loss = PartlyTold()
         self._require_room()
         self.topology: Topology = self._build(s.topology, Topology, "topology", devices=s.devices, seed=s.seed)
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol")
@@ -270,7 +272,7 @@ class Experiment:
     @cached_property
     def progress(self) -> dict[str, tuple[int, ...]]:
         """The shapes, for one device, of the whole numbers that say how far it is in its stream and what it remembers."""
-        found: dict[str, tuple[int, ...]] = {"steps": (), "met": ()}
+        found: dict[str, tuple[int, ...]] = {"steps": (), "met": (), "lately": ()}
         if self.replay.size:
             classes = self.plan.dataset.told()[1]
             found |= {"kept": (self.replay.size,), "offered": (classes,), "largest": (classes,)}

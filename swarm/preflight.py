@@ -9,6 +9,7 @@ from swarm.build import choice
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment
 from swarm.learn.optimizer import SGD
+from swarm.learn.policy import Frozen
 from swarm.memory import available_bytes
 
 LOOKED_AT = 8  # rounds whose links are asked for how fast they are
@@ -105,8 +106,27 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
     if delay is not None and delay.longest < s.network.tick:
         warnings.warn(f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick; a network.tick "
                       f"of at most {delay.longest:g} virtual seconds would show it", stacklevel=2)  # fmt: skip
-    if e.policy.streams and "learn" in e.protocol.phases:
-        _warn_of_short_streams(e)
+    if "learn" in e.protocol.phases and e.plan.holdings.place is None:  # of pooled streams it would say the same again
+        _warn_of_no_lesson(e)
+        if e.policy.streams:
+            _warn_of_short_streams(e)
+
+
+def _warn_of_no_lesson(e: Experiment) -> None:
+    """A policy, a memory, people or data that change nothing, or not what they should."""
+    s, data, longest = e.settings, e.plan.dataset, int(e.stream.sizes_N.max())
+    if not e.policy.learns(s.rounds) and s.rounds and not isinstance(e.policy, Frozen):
+        warnings.warn(f"rounds={s.rounds}: learn={choice('learn', s.learn)} learns nothing before round "
+                      f"{s.learn.get('day')}; more rounds or a shorter learn.day would do", stacklevel=3)  # fmt: skip
+    if e.replay.size >= longest:
+        warnings.warn(f"replay.size={e.replay.size}: nothing is ever forgotten, as the longest stream has {longest} samples",
+                      stacklevel=3)  # fmt: skip
+    if data.given is not None and (data.given[e.plan.holdings.sample] < 0).all():
+        warnings.warn("people: nobody tells any label, so that nothing is learnt; more people.chance or people.budget would do",
+                      stacklevel=3)  # fmt: skip
+    if data.concept is not None and not e.policy.streams:
+        warnings.warn("learn=passes: these data drift, and devices have all of them at hand from the start; learn=online meets "
+                      "them as they come", stacklevel=3)  # fmt: skip
 
 
 def _warn_of_short_streams(e: Experiment) -> None:
@@ -119,4 +139,4 @@ def _warn_of_short_streams(e: Experiment) -> None:
     last_N = -(-whole_N // e.local_steps_N)
     if last_N.max() < e.settings.rounds:
         warnings.warn(f"rounds={e.settings.rounds}: the longest stream is over after {last_N.max()} rounds, the shortest after "
-                      f"{last_N.min()}; nothing is learnt any more then", stacklevel=3)  # fmt: skip
+                      f"{last_N.min()}; nothing new comes then", stacklevel=3)  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,12 @@ SAMPLES_AT_ONCE = 1 << 18  # stream positions drawn in one vectorised call
 
 @dataclass(frozen=True)
 class Progress:
-    """How far n devices are: steps taken, mini-batches of the stream met, and what they remember of it."""
+    """How far n devices are: steps taken, mini-batches of the stream met, in all and since they last learnt from what they
+    remember, and what that is."""
 
     steps_n: Ints
     met_n: Ints
+    lately_n: Ints
     memory: Memory
 
 
@@ -38,7 +40,9 @@ class Pupils:
         self.experiment = e = experiment
         self.devices, self._rows = devices, rows
         nothing = np.zeros(len(devices), np.int64)
-        self.progress = Progress(nothing, nothing, Memory.empty(len(devices), e.replay.size, e.plan.dataset.told()[1]))
+        self.progress = Progress(
+            nothing, nothing, nothing, Memory.empty(len(devices), e.replay.size, e.plan.dataset.told()[1])
+        )
         self._before: tuple[int, Progress] = (0, self.progress)
         data = e.plan.dataset
         x = torch.as_tensor(data.x).to(e.device)
@@ -59,11 +63,12 @@ class Pupils:
         """How many mini-batches of ``lesson`` each device works through: none if it is asleep, and no more than its stream
         still has, or if its memory is empty."""
         e, now = self.experiment, self.progress
-        steps_n = e.local_steps_N[self.devices] * lesson.times
+        steps_n = now.lately_n if lesson.source == "kept" else e.local_steps_N[self.devices]
         if lesson.steps is not None:
             steps_n = np.full(len(steps_n), lesson.steps)
         if lesson.source == "new":
-            steps_n = np.minimum(steps_n, e.stream.sizes_N[self.devices] // e.stream.batch - now.met_n)
+            samples_n = self._before[0] * e.local_steps_N[self.devices] * e.stream.batch
+            steps_n = np.minimum(steps_n, e.stream.there(self.devices, samples_n) - now.met_n)
         elif lesson.source == "kept":
             steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
         return steps_n if awake_n is None else np.where(awake_n, steps_n, 0)
@@ -129,12 +134,14 @@ class Pupils:
     def end(self, lesson: Lesson, steps_n: Ints) -> None:
         """After a lesson: what was met was met, and the memory takes its pick."""
         e, now = self.experiment, self.progress
-        met_n, memory = now.met_n, now.memory
-        if lesson.source == "new":
+        met_n, lately_n, memory = now.met_n, now.lately_n, now.memory
+        if lesson.source == "kept":
+            lately_n = np.where(steps_n > 0, 0, lately_n)
+        elif lesson.source == "new":
             if e.replay.size and steps_n.any():
                 memory = self._remembering(steps_n)
-            met_n = met_n + steps_n
-        self.progress = replace(now, steps_n=now.steps_n + steps_n * lesson.learn, met_n=met_n, memory=memory)
+            met_n, lately_n = met_n + steps_n, lately_n + steps_n
+        self.progress = Progress(now.steps_n + steps_n * lesson.learn, met_n, lately_n, memory)
 
     def _draw(self, lesson: Lesson, taking: Ints, count: int) -> Draw:
         """The samples of the next ``count`` mini-batches."""
@@ -193,7 +200,7 @@ class Pupils:
     def snapshot(self) -> dict[str, Tensor]:
         """All of :class:`Progress`, a row for each device."""
         now = self.progress
-        found = {"steps": now.steps_n, "met": now.met_n}
+        found = {"steps": now.steps_n, "met": now.met_n, "lately": now.lately_n}
         if self.experiment.replay.size:
             found |= {"kept": now.memory.kept_nM, "offered": now.memory.seen_nC, "largest": now.memory.largest_nC}
         return {name: torch.as_tensor(rows) for name, rows in found.items()}
@@ -203,7 +210,8 @@ class Pupils:
         memory = self.progress.memory
         if self.experiment.replay.size:
             memory = Memory(*(rows[name].numpy() for name in ("kept", "offered", "largest")))
-        self.progress = Progress(rows["steps"].numpy(), rows["met"].numpy(), memory)
+        steps_n, met_n, lately_n = (rows[name].numpy() for name in ("steps", "met", "lately"))
+        self.progress = Progress(steps_n, met_n, lately_n, memory)
         self._before = (0, self.progress)
 
 

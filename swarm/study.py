@@ -122,7 +122,10 @@ class Study:
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
         """One variant of an arm, built."""
-        holdings = self.holdings.pooled(Keys(self.settings.seed, "pool")) if arm.pooled else self.holdings
+        s, holdings = self.settings, self.holdings
+        if arm.pooled:
+            streams = build(s.learn, Policy, "learn", s.plugins).streams
+            holdings = holdings.pooled(Keys(s.seed, "pool"), s.train.batch if streams else None)
         return _built(Plan(settings, self.dataset, holdings))
 
     def engine(self) -> Engine:
@@ -140,7 +143,7 @@ class Study:
         loss wins. The test set is never looked at.
         """
         s = self.settings
-        lrs = (s.tune.lrs or LRS) if arm.variants[0].optimizer["lr"] == "auto" else [arm.variants[0].optimizer["lr"]]
+        lrs = _rates(arm.variants[0])
         pairs = list(itertools.product(range(len(arm.variants)), lrs))
         if len(pairs) == 1:
             return _with_lr(arm.variants[0], lrs[0]), {"lr": lrs[0], "variant": 0, "tried": []}
@@ -328,7 +331,7 @@ def _streamed(s: Settings, dataset: Dataset, holdings: Holdings) -> tuple[Datase
     try:
         dataset = drift.apply(dataset, holdings)
     except ConfigError as error:
-        raise error.under("drift") from None
+        raise as_typed(error.under("drift"), s.plug_ins()) from None
     try:
         return people.apply(dataset, holdings), holdings
     except ConfigError as error:
@@ -337,11 +340,19 @@ def _streamed(s: Settings, dataset: Dataset, holdings: Holdings) -> tuple[Datase
 
 def _require_validation(arm: Arm, settings: Settings, dataset: Dataset) -> None:
     """Refuse an arm that has something to choose on the validation split where that is empty."""
-    rates = len(settings.tune.lrs or LRS) if arm.variants[0].optimizer.get("lr") == "auto" else 1
-    if rates * len(arm.variants) > 1 and not len(dataset.validation):
+    if len(_rates(arm.variants[0])) * len(arm.variants) > 1 and not len(dataset.validation):
         what = "learning rate" if len(arm.variants) == 1 else "learning rate and batch size"
         valid = f"leaves no validation samples, on which the arm {arm.name} chooses its {what}; must be above 0"
         raise ConfigError("data.validation", settings.data.get("validation"), valid)
+
+
+def _rates(s: Settings) -> list[float]:
+    """The learning rates to choose from; a single one where nothing is ever learnt."""
+    if s.optimizer.get("lr") != "auto":
+        return [s.optimizer["lr"]]
+    grid = list(s.tune.lrs or LRS)
+    policy: Policy = build(s.learn, Policy, "learn", s.plugins)
+    return grid if policy.learns(s.rounds) else grid[:1]
 
 
 def versions() -> dict[str, str]:

@@ -64,6 +64,10 @@ class Holdings:
     sample: Ints  # sample ids grouped by device
     ptr_N1: Ints  # [N + 1]
     ordered: bool = False  # each device meets its samples as they stand here, not in orders of its own
+    pooled_from: int = 1  # of this many devices, all now on one
+    place: Ints | None = (
+        None  # of a pooled stream: at which place of its device's own stream each sample came; ascending
+    )
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> Holdings:
@@ -86,14 +90,18 @@ class Holdings:
         order = np.lexsort((keys.generator().permutation(len(self.sample)), self.device_S))
         return Holdings(self.sample[order], self.ptr_N1, ordered=True)
 
-    def pooled(self, keys: Keys) -> Holdings:
-        """Everybody's samples on one device, mixed; where there is an order, everybody's first ones first."""
+    def pooled(self, keys: Keys, batch: int | None = None) -> Holdings:
+        """Everybody's samples on one device, mixed; where there is an order, everybody's first ones first. ``batch`` makes it
+        a stream: of full mini-batches only, as each device meets them, and none of them before that device would meet it."""
         if not self.ordered:
             mixed = keys.generator().permutation(np.sort(self.sample))
             return Holdings(mixed, np.array([0, len(mixed)]))
         place = np.arange(len(self.sample)) - self.ptr_N1[self.device_S]
         order = np.lexsort((keys.generator().permutation(len(place)), place))
-        return Holdings(self.sample[order], np.array([0, len(order)]), ordered=True)
+        if batch is None:
+            return Holdings(self.sample[order], np.array([0, len(order)]), ordered=True)
+        order = order[(place < (self.sizes_N // batch * batch)[self.device_S])[order]]
+        return Holdings(self.sample[order], np.array([0, len(order)]), True, self.devices, place[order])
 
     @property
     def devices(self) -> int:

@@ -51,6 +51,7 @@ class Transformed(Drift):
         if not data.classes:
             raise ConfigError("/drift", type(self).__name__, "needs class labels; the data have numeric targets")
         concepts, size = self.timeline.concepts, len(data.x)
+        self.timeline.require("concepts", concepts, int(holdings.sizes_N.max()))
         copied = np.concatenate([data.validation, data.test])
         room("concepts", concepts, size + len(copied) * (concepts - 1), int(np.prod(data.features)))
         device_S = holdings.device_S

@@ -30,6 +30,7 @@ class Drifting(Source):
         noise: float,
     ) -> None:
         number("per_device", per_device, 2)
+        timeline.require("concepts", timeline.concepts, per_device)
         number("held_out", held_out, 1)
         number("noise", noise, 0, 1)
         room("per_device", per_device, devices * per_device + 2 * held_out * timeline.concepts, features)

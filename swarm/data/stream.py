@@ -33,6 +33,7 @@ class Stream:
         self.sample, self.ptr_N1 = holdings.sample, holdings.ptr_N1
         self.sizes_N = np.diff(holdings.ptr_N1)
         self.batch, self.keys, self.ordered = batch, keys, holdings.ordered
+        self._pooled_from, self._place = holdings.pooled_from, holdings.place
 
     def draw(self, devices_B: Ints, steps_B: Ints, count: int) -> Draw:
         """The samples of steps ``steps_B … steps_B + count − 1`` of each device."""
@@ -42,6 +43,17 @@ class Stream:
         entry = offset if self.ordered else shuffled(offset, size, self.keys, devices_B[:, None], epoch)
         shape = (len(devices_B), count, self.batch)
         return Draw(self.sample[self.ptr_N1[devices_B][:, None] + entry].reshape(shape), (epoch == 0).reshape(shape))
+
+    def there(self, devices_B: Ints, samples: Ints) -> Ints:
+        """How many full mini-batches of each device's stream have come when there was time for so many ``samples``: ``[B]``.
+
+        A pooled stream has only those that its devices would have met by then; some of them have none any more.
+        """
+        whole_B = self.sizes_N[devices_B] // self.batch
+        if self._place is None:
+            return whole_B
+        come = np.searchsorted(self._place, samples // self._pooled_from)
+        return np.asarray(np.minimum(whole_B, come // self.batch))
 
     def steps_of_epochs(self, epochs: float) -> Ints:
         """Steps that take each device ``epochs`` times through its samples, rounded up, at least one: ``[N]``."""

@@ -26,7 +26,8 @@ class Timeline:
 
     With ``phase`` above 0 a device's changes come earlier or later by up to half that share of its stream.
 
-    Raises ``ConfigError`` for fewer than two concepts, and for a share outside [0, 1].
+    Raises ``ConfigError`` for fewer than two concepts, a share outside [0, 1], and gradual changes that overlap or take
+    no time.
     """
 
     def __init__(self, keys: Keys, kind: Kind, concepts: int, width: float, periods: int, phase: float) -> None:
@@ -36,14 +37,22 @@ class Timeline:
         number("periods", periods, 1, 1000)
         number("width", width, 0, 1)
         number("phase", phase, 0, 1)
+        if kind == "gradual" and not 0 < width * concepts <= 1 + 1e-9:
+            valid = f"must be above 0, which is sudden, and at most 1/{concepts}, or one change begins before the last is over"
+            raise ConfigError("width", width, valid)
         self.keys, self.kind, self.concepts, self.width, self.phase = keys, kind, concepts, width, phase
         self.segments = concepts * (periods if kind == "recurring" else 1)
+
+    def require(self, key: str, value: object, most: int) -> None:
+        """Raises ``ConfigError`` for streams of at most ``most`` samples, if that is not one for each segment."""
+        if most < self.segments:
+            raise ConfigError(key, value, f"cuts streams into {self.segments} parts; the longest has {most} samples")
 
     def concept(self, share_S: npt.NDArray[np.float64], device_S: Ints, index_S: Ints) -> Ints:
         """The concept of sample ``index_S`` of the stream of ``device_S``, ``share_S`` in [0, 1) of the way through it."""
         shift_S = self.phase * (self.keys.uniform(device_S, 0, 1)[:, 0] - 0.5)
         at_S = np.clip(share_S + shift_S, 0.0, np.nextafter(1.0, 0.0)) * self.segments
-        if self.kind == "gradual" and self.width:
+        if self.kind == "gradual":
             near_S = np.clip(np.round(at_S), 1, self.segments - 1)  # the change that is nearest
             after_S = np.clip((at_S - near_S) / (self.width * self.segments) + 0.5, 0.0, 1.0)
             new_S = self.keys.uniform(device_S, index_S + 1, 1)[:, 0] < after_S

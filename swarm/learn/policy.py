@@ -19,7 +19,8 @@ Source = Literal["all", "new", "kept"]
 
 @dataclass(frozen=True)
 class Lesson:
-    """A part of a round: ``steps`` mini-batches (None: ``times`` as many as a round has by the section ``train``).
+    """A part of a round: ``steps`` mini-batches (None: as many as a round has by the section ``train``; of *kept* samples, as
+    many as the device has met since it last learnt from those).
 
     ``source`` says of what: *new* samples of the stream, *kept* ones of the replay memory, or *all* of the device's samples,
     time and again. Without ``learn`` they are predicted and scored only.
@@ -28,7 +29,6 @@ class Lesson:
     source: Source
     learn: bool
     steps: int | None = None
-    times: int = 1
 
 
 class Policy(ABC):
@@ -42,6 +42,10 @@ class Policy(ABC):
     @abstractmethod
     def lessons(self, round: int) -> tuple[Lesson, ...]:
         """What there is to do in ``round`` (counted from 1), in this order."""
+
+    def learns(self, rounds: int) -> bool:
+        """Whether anything is learnt in so many rounds."""
+        return any(lesson.learn for round in range(1, rounds + 1) for lesson in self.lessons(round))
 
 
 class Passes(Policy):
@@ -75,7 +79,7 @@ class Frozen(Policy):
 
 class Nightly(Policy):
     """For ``day`` rounds the device predicts and fills its replay memory; at the end of the last of them it takes ``steps``
-    steps (None: as many as it met mini-batches that day) on samples drawn from there."""
+    steps (None: as many as it met mini-batches since the last night it was awake) on samples drawn from there."""
 
     keeps = True
 
@@ -88,7 +92,7 @@ class Nightly(Policy):
 
     def lessons(self, round: int) -> tuple[Lesson, ...]:
         day = Lesson("new", learn=False)
-        return (day, Lesson("kept", True, self.steps, self.day)) if round % self.day == 0 else (day,)
+        return (day, Lesson("kept", True, self.steps)) if round % self.day == 0 else (day,)
 
 
 def check_policy(policy: Policy, replay: Replay, stream: Stream, epochs: float | None, classes: int) -> None:
@@ -99,10 +103,13 @@ def check_policy(policy: Policy, replay: Replay, stream: Stream, epochs: float |
         raise ConfigError("replay", "none", f"must be ring, reservoir or class_balanced with learn={name}")
     if replay.size and not policy.streams:
         raise ConfigError("replay", memory, f"must be none with learn={name}, which has all samples at hand")
-    if replay.size and not policy.keeps and not replay.share:
+    if replay.size and not policy.learns(1) and not policy.keeps:
         raise ConfigError(
-            "replay.share", replay.share, f"must be above 0 with learn={name}, or the memory is never read"
+            "replay", memory, f"must be none with learn={name}, which never learns; learn.after=1 does once"
         )
+    if replay.size and not policy.keeps and not replay.drawn(stream.batch):
+        valid = f"of a mini-batch of {stream.batch} is not one sample, so that the memory is never read; must be more"
+        raise ConfigError("replay.share", replay.share, valid)
     if replay.by_class and classes < 2:
         raise ConfigError("replay", memory, "needs one class label a sample; ring or reservoir would do")
     if not policy.streams:

@@ -62,6 +62,10 @@ class Replay(ABC):
             raise ConfigError("share", share, "must be a number of remembered samples for each new one, from 0 to 100")
         self.size, self.share = size, share
 
+    def drawn(self, new: int) -> int:
+        """How many remembered samples go with so many new ones."""
+        return round(self.share * new) if self.size else 0
+
     by_class = False
     """Whether it goes by classes, so that the data need some."""
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from swarm.errors import ConfigError
+from swarm.rng import Keys
+from swarm.simulation import Simulation
 from tests.support import prepared, records, simulation, trajectory
 
 ALONE = ("topology=none", "protocol=none", "partition=iid", "devices=6", "train.batch=4", "train.local_steps=3")
@@ -105,6 +107,41 @@ def test_night_is_when_a_nightly_device_learns() -> None:
     assert fixed[-1]["steps"] == 6 * 5
 
 
+def test_a_night_has_as_many_steps_as_its_day_had_mini_batches() -> None:
+    """Also when the stream ends by day, and for a device that slept at night: it makes up for that later."""
+    options = ("learn=nightly", "learn.day=3", "replay=ring", "replay.size=20")
+    study = prepared(*ONLINE, *options, "devices=24", "rounds=9")
+    found = [0, *(r.values["steps"] for r in list(records(study))[1:])]
+    whole_N = study.holdings.sizes_N // 4
+    assert found[6] == (np.minimum(whole_N, 18) - np.minimum(whole_N, 9)).sum()
+    assert found[9] == 0
+    drowsy = prepared(*ONLINE, *options, "clock=poisson", "clock.rate=0.2", "rounds=90")
+    with simulation(drowsy) as running:
+        for _ in running.records(90):
+            pass
+        state = running.engine.snapshot()
+    assert (state["steps"] + state["lately"] == state["met"]).all()
+    assert (state["steps"] > 0).all()
+
+
+def test_the_pooled_stream_is_never_ahead_of_the_devices() -> None:
+    """Streams of very different lengths: the control meets the same samples in the same rounds, and no others."""
+    options = ("learn=online", "partition=quantity_skew", "topology=complete", "devices=8", "train.batch=4", "rounds=40",
+               "train.local_steps=1", "optimizer.lr=0.1", "scenario.arms=[swarm,centralised]", "evaluate.every=40")  # fmt: skip
+    study = prepared(*options)
+    centralised = study.arms[1]
+    whole_N = study.holdings.sizes_N // 4
+    assert whole_N.min() < 20
+    one_by_one = max(centralised.variants, key=lambda variant: variant.train.local_steps or 0)
+    with Simulation(study.experiment(centralised, one_by_one), study.engine()) as running:
+        found = [r.values["seen"] for r in list(running.records(40))[1:]]
+    assert found == [4 * int((whole_N >= round).sum()) for round in range(1, 41)]
+    met = study.holdings.pooled(Keys(study.settings.seed, "pool"), 4)
+    assert met.place is not None
+    assert np.array_equal(np.sort(met.sample[met.place < 8]), np.sort(np.concatenate(
+        [study.holdings.of(i)[: min(8, whole_N[i] * 4)] for i in range(8)])))  # fmt: skip
+
+
 def test_by_night_only_what_is_kept_is_learnt_from() -> None:
     """With a memory of one sample the night is gradient descent on that sample, the last one of the day."""
     study = prepared(
@@ -170,6 +207,16 @@ REFUSED = [
     (("learn=nightly",), "replay=none"),
     (("replay=ring",), "must be none with learn=passes"),
     (("learn=online", "replay=ring", "replay.share=0"), "never read"),
+    (("learn=online", "replay=ring", "replay.share=0.2"), "never read"),
+    (("learn=frozen", "replay=ring"), "never learns"),
+    (("learn=online", "drift=label_swap", "drift.kind=gradual", "drift.width=0"), "above 0"),
+    (("learn=online", "drift=label_swap", "drift.kind=gradual", "drift.concepts=4", "drift.width=0.3"), "at most 1/4"),
+    (("learn=online", "drift=label_swap", "drift.concepts=900"), "drift.concepts=900: cuts streams"),
+    (("data=sea", "learn=online", "data.per_device=3"), "data.concepts=4: cuts streams"),
+    (
+        ("data=linear_regression", "drift=label_swap", "learn=online", "train.batch=1"),
+        "drift=label_swap: needs class labels",
+    ),
     (("learn=online", "replay=ring", "replay.size=-1"), "replay.size=-1"),
     (("learn=online", "train.local_steps=null", "train.local_epochs=1"), "train.local_epochs=1"),
     (("learn=online", "train.batch=5000"), "less than one mini-batch"),
@@ -184,6 +231,7 @@ REFUSED = [
     (("learn=online", "drift=rotation", "drift.kind=slow"), "drift.kind=slow"),
     (("learn=online", "people=meetings", "people.chance=1.5"), "people.chance=1.5"),
     (("learn=online", "people=meetings", "people.budget=-1"), "people.budget=-1"),
+    (("learn=online", "people=meetings", "train.loss=mse"), "train.loss=mse"),
     (("data=sea", "data.concepts=5"), "data.concepts=5"),
     (("data=sea", "drift=rotation", "learn=online"), "drift by themselves"),
     (("data=linear_regression", "learn=online", "people=meetings", "train.batch=1"), "class label"),
@@ -208,3 +256,25 @@ def test_predicting_takes_a_third_of_a_step_and_remembered_samples_count() -> No
     assert flops("learn=frozen") == pytest.approx(online / 3)
     assert flops("replay=ring", "replay.share=0.5") == pytest.approx(1.5 * online)
     assert flops("learn=nightly", "learn.day=2", "replay=ring") == pytest.approx(online / 3 + online)
+
+
+IDLE = [
+    (("learn=nightly", "replay=ring", "learn.day=9", "rounds=4"), "learns nothing before round 9"),
+    (("learn=online", "replay=ring", "replay.size=5000"), "nothing is ever forgotten"),
+    (("learn=online", "people=meetings", "people.chance=0"), "nobody tells any label"),
+    (("learn=online", "people=meetings", "people.budget=0"), "nobody tells any label"),
+    (("data=sea", "partition=natural"), "these data drift"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "said"), IDLE, ids=[" ".join(o) for o, _ in IDLE])
+def test_what_does_nothing_is_said(overrides: tuple[str, ...], said: str) -> None:
+    with pytest.warns(UserWarning, match=said):
+        prepared("train.batch=2", "partition=iid", "scenario.arms=[swarm]", *overrides)
+
+
+def test_no_rates_are_tried_for_devices_that_never_learn() -> None:
+    study = prepared(*ALONE, "learn=frozen", "optimizer.lr=auto", "rounds=3", "scenario.arms=[swarm]")
+    with study.engine() as engine:
+        _, facts = study.tune(study.arms[0], engine, lambda text: None)
+    assert facts["tried"] == []
