@@ -1,4 +1,4 @@
-"""``report.html``: one self-contained page, built from ``page.html``, ``page.css`` and ``page.js`` beside this file."""
+"""``report.html``: one self-contained page, built from ``page.html``, ``page.css`` and ``page.*.js`` beside this file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from swarm.report.account import account
 from swarm.report.load import Run
 from swarm.report.payload import payload, script_json
 from swarm.report.style import SCORES, colours, lead, subject, verdict
+from swarm.report.verdicts import verdicts
 from swarm.track.units import human_bytes, human_energy, human_score, human_time, rho_of, virtual_time
 
 
 def page(run: Run) -> str:
     """The whole page as HTML. Every text that comes from the run is escaped; nothing is loaded from elsewhere."""
-    parts = {name: _part(f"page.{name}") for name in ("html", "css", "js")}
+    parts = {name: _part(f"page.{name}") for name in ("html", "css")}
+    script = "\n".join(_part(f"page.{name}.js") for name in ("chart", "curves", "devices"))
     name = str((run.summary or {}).get("run") or run.folder.resolve().name)
     return Template(parts["html"]).substitute(
-        style=parts["css"] + _arm_colours(run), script=parts["js"], data=script_json(payload(run)),
+        style=parts["css"] + _arm_colours(run), script=script, data=script_json(payload(run)),
         name=escape(name), subject=escape(subject(run)), verdict=escape(verdict(run)),
-        tiles=_tiles(run), ladder=_ladder(run), table=_table(run), account=account(run), facts=_facts(run),
+        notes=_notes(run), verdicts=verdicts(run), tiles=_tiles(run), ladder=_ladder(run),
+        table=_table(run), account=account(run), facts=_facts(run),
         config=escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=100)),
     )  # fmt: skip
 
@@ -39,6 +42,11 @@ def _arm_colours(run: Run) -> str:
     light = "".join(f".arm{i}{{--arm:{pair[0]}}}" for i, pair in enumerate(pairs))
     dark = "".join(f".arm{i}{{--arm:{pair[1]}}}" for i, pair in enumerate(pairs))
     return f"\n{light}\n@media (prefers-color-scheme:dark){{{dark}}}\n"
+
+
+def _notes(run: Run) -> str:
+    """What could not be read of the run, above everything else."""
+    return "".join(f'<p class="card note" role="alert">Not shown: {escape(note)}</p>' for note in run.notes)
 
 
 def _tiles(run: Run) -> str:

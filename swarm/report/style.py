@@ -70,9 +70,13 @@ def subject(run: Run) -> str:
 
 
 def verdict(run: Run) -> str:
-    """The sentence on the gap, or that the run is unfinished."""
+    """The sentence on the gap, or how far an unfinished run has come."""
     if run.summary is None:
-        return "Unfinished run: the latest records of each arm."
+        rounds = run.config.get("rounds", "?")
+        come = [f"{arm} at round {int(run.arm(arm)['round'].max())} of {rounds}" for arm in run.arms]
+        return f"Unfinished run: {', '.join(come) or 'no record yet'}."
+    if "headline" in run.summary:
+        return str(run.summary["headline"])
     contraction = contraction_sentence(run.summary)
     if contraction is not None:
         return contraction

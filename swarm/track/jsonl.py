@@ -73,11 +73,13 @@ class JsonlSink:
             self._file = None
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path, damaged: list[int] | None = None) -> list[dict[str, Any]]:
     """The records of ``path`` in file order, without a torn last line. A missing file has none.
 
+    With ``damaged``, the numbers of lines that are no JSON objects are put there, and those lines left out.
+
     Raises:
-        ConfigError: a line other than the last is not a JSON object.
+        ConfigError: a line other than the last is not a JSON object, and there is no ``damaged``.
     """
     if not path.exists():
         return []
@@ -91,9 +93,12 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             record = json.loads(text)
         except ValueError:
             record = None
-        if not isinstance(record, dict):
+        if isinstance(record, dict):
+            records.append(record)
+        elif damaged is not None:
+            damaged.append(number)
+        else:
             raise ConfigError(f"/{path.name}", f"line {number}", "damaged; every line must be one JSON object")
-        records.append(record)
     return records
 
 
