@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,17 @@ _INK, _SOFT, _GRID = "#222222", "#666666", "#e4e4e4"
 
 
 def draw(run: Run, path: Path) -> None:
-    """Draws the picture of a run into a PNG of 1,560 × 572 pixels.
+    """Draws the picture of a run into a PNG of 1,560 × 572 pixels, higher where the arms need several lines.
 
     With learning: the mean score of each arm by round and its band from the worst to the best decile of devices; the
     score against the bytes sent (against the consensus distance where nothing is sent); the devices' final scores,
     sorted. Without: the consensus distance on a logarithmic axis beside ρᵗ.
     """
-    figure = Figure(figsize=(12, 4.4), dpi=130, facecolor="white")
+    columns = _columns(run)
+    height = 4.4 + 0.24 * (math.ceil(max(len(run.arms), 1) / columns) - 1)
+    figure = Figure(figsize=(12, height), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.055, right=0.985, top=0.715, bottom=0.125, wspace=0.19)
+    figure.subplots_adjust(left=0.055, right=0.985, top=(0.715 * 4.4) / height, bottom=0.55 / height, wspace=0.19)
     if run.score is not None:
         left, middle, right = figure.subplots(1, 3)
         _by_round(left, run, run.score)
@@ -40,13 +43,14 @@ def draw(run: Run, path: Path) -> None:
         _ratio(right, run)
     else:
         _empty(figure.subplots(1, 1), "no evaluated round yet")
-    _headings(figure, run)
+    _headings(figure, run, columns)
     figure.savefig(path, format="png")
 
 
-def _headings(figure: Figure, run: Run) -> None:
-    figure.text(0.012, 0.965, _plain(subject(run)), fontsize=13, fontweight="bold", color=_INK, va="top")
-    figure.text(0.012, 0.893, _plain(verdict(run)), fontsize=10.5, color=_SOFT, va="top")
+def _headings(figure: Figure, run: Run, columns: int) -> None:
+    height = figure.get_figheight()
+    figure.text(0.012, 1 - 0.154 / height, _plain(subject(run)), fontsize=13, fontweight="bold", color=_INK, va="top")
+    figure.text(0.012, 1 - 0.47 / height, _plain(verdict(run)), fontsize=10.5, color=_SOFT, va="top")
     handles, labels = [], []
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -54,8 +58,14 @@ def _headings(figure: Figure, run: Run) -> None:
                 handles.append(handle)
                 labels.append(label)
     if handles:
-        figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.004, 0.855), ncols=min(len(labels), 6),
+        figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.004, 1 - 0.638 / height), ncols=columns,
                       frameon=False, fontsize=9.5, handlelength=2.4, columnspacing=1.6)  # fmt: skip
+
+
+def _columns(run: Run) -> int:
+    """Of the legend: so many that its longest entries fit beside one another."""
+    longest = max((len(arm) for arm in run.arms), default=0) + 8
+    return max(1, min(max(len(run.arms), 2), 6, 150 // longest))
 
 
 def _legend(run: Run, arm: str, score: str | None) -> str:
@@ -66,7 +76,7 @@ def _legend(run: Run, arm: str, score: str | None) -> str:
 
 def _by_round(axes: Axes, run: Run, score: str) -> None:
     _decorate(axes, "Mean over devices, band p10–p90", "round")
-    lows = []
+    shown = []
     for arm, (colour, _) in colours(run.arms).items():
         rows = run.arm(arm).dropna(subset=[f"{score}_mean"])
         r, mean = rows["round"].to_numpy(float), rows[f"{score}_mean"].to_numpy(float)
@@ -76,14 +86,14 @@ def _by_round(axes: Axes, run: Run, score: str) -> None:
         if {f"{score}_p10", f"{score}_p90"} <= set(rows.columns):
             p10, p90 = (rows[f"{score}_{q}"].to_numpy(float) for q in ("p10", "p90"))
             axes.fill_between(r, p10, p90, color=colour, alpha=0.16, linewidth=0)
-            lows.append(p10)
-        lows.append(mean)
+            shown += [p10, p90]
+        shown.append(mean)
         axes.plot(r, mean, label=_legend(run, arm, score), **_line(arm, colour, len(rows), arm == lead(run.arms)))
         if run.final(arm).get("diverged"):
             axes.plot(r[-1], mean[-1], marker="X", color=colour, markersize=9, markeredgecolor="white", zorder=5)
     axes.set_ylabel(SCORES[score])
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _score_limits(axes, lows)
+    _score_limits(axes, shown)
 
 
 def _by_cost(axes: Axes, run: Run, score: str) -> None:

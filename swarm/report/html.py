@@ -18,13 +18,13 @@ from swarm.report.verdicts import verdicts
 from swarm.track.units import human_bytes, human_energy, human_score, human_time, rho_of, virtual_time
 
 
-def page(run: Run) -> str:
+def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
     """The whole page as HTML. Every text that comes from the run is escaped; nothing is loaded from elsewhere."""
     parts = {name: _part(f"page.{name}") for name in ("html", "css")}
     script = "\n".join(_part(f"page.{name}.js") for name in ("chart", "curves", "devices"))
     name = str((run.summary or {}).get("run") or run.folder.resolve().name)
     return Template(parts["html"]).substitute(
-        style=parts["css"] + _arm_colours(run), script=script, data=script_json(payload(run)),
+        style=parts["css"] + _arm_colours(run), script=script, data=script_json(payload(run, drawing)),
         name=escape(name), subject=escape(subject(run)), verdict=escape(verdict(run)),
         notes=_notes(run), verdicts=verdicts(run), tiles=_tiles(run), ladder=_ladder(run),
         table=_table(run), account=account(run), facts=_facts(run),
@@ -52,6 +52,8 @@ def _notes(run: Run) -> str:
 def _tiles(run: Run) -> str:
     """The key figures of the run: those of the swarm, or of the first arm where there is none."""
     summary, score = run.summary or {}, run.score
+    if summary.get("compared"):
+        return ""  # no run before the others
     first = lead(run.arms)
     final = run.final(first)
     tiles = []
@@ -117,9 +119,10 @@ def _ladder(run: Run) -> str:
                 f'<i class="range" style="left:{p10:.2f}%;width:{max(p90 - p10, 0):.2f}%"></i>'
                 f'<i class="dot" style="left:{mean:.2f}%"></i></span><em>{human_score(shown[arm][1])}</em></div>'
             )
+    long = " long" if max(map(len, shown)) > 14 else ""
     caption = f"Final {SCORES[score]}: the dot is the mean over devices, the bar runs from the worst to the best decile"
     caption += "; the gap between isolated and centralised is shaded." if gap else "."
-    return f'<section class="card ladder">{"".join(rows)}<p class="hint">{escape(caption)}</p></section>'
+    return f'<section class="card ladder{long}">{"".join(rows)}<p class="hint">{escape(caption)}</p></section>'
 
 
 def _recovered(rounds: list[int | None] | None) -> str:
@@ -137,6 +140,8 @@ def _table(run: Run) -> str:
                 "own distribution": f"own_{score}_mean", "prequential": f"prequential_{score}"}  # fmt: skip
         columns = [(head, lambda f, key=key: human_score(f.get(key))) for head, key in keys.items()]
     columns += [
+        ("state", lambda f: "–" if f.get("state", "finished") == "finished" else f["state"]),
+        ("gap closed", lambda f: "–" if f.get("gap_closed") is None else f"{100 * f['gap_closed']:.1f}%"),
         ("forgetting", lambda f: human_score(f.get("forgetting"))),
         ("rounds to recover", lambda f: _recovered(f.get("recovery_rounds"))),
         ("sent", lambda f: human_bytes(f.get("bytes_total"))),
@@ -145,6 +150,7 @@ def _table(run: Run) -> str:
         ("wall time", lambda f: human_time(f.get("wall_s"))),
         ("steps/s", lambda f: f"{f['steps_per_s']:,.0f}" if f.get("steps_per_s") else "–"),
         ("rounds", lambda f: str(f.get("rounds", f.get("round", "–")))),
+        ("folder", lambda f: str(f.get("folder", "–"))),
         ("learning rate", lambda f: f"{f['lr']:g}" if f.get("lr") is not None else "–"),
     ]
     columns = [(head, cell) for head, cell in columns if any(cell(final) != "–" for final in finals.values())]

@@ -24,8 +24,11 @@ _AXES = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_
 _DASH = {"solid": "", "dashed": "7 4", "dashdot": "9 3 2 3"}
 
 
-def payload(run: Run) -> dict[str, Any]:
-    """Everything that is drawn: curves (at most ``ROWS`` rounds of each arm), every device's scores, and the graph."""
+def payload(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Everything that is drawn: curves (at most ``ROWS`` rounds of each arm), every device's scores, and the graph.
+
+    ``drawing`` saves laying out the graph again.
+    """
     shown = frames(run)
     metrics = [name for name in LABELS if name in run.metrics and run.metrics[name].notna().any()]
     axes = {name: label for name, label in _AXES.items() if name in run.metrics and run.metrics[name].max() > 0}
@@ -41,7 +44,7 @@ def payload(run: Run) -> dict[str, Any]:
         "rho": rho_of(run.summary) if run.summary and not run.score else None,
         "series": {arm: _series(run.arm(arm), _comparable(run, arm, columns), run.score) for arm in run.arms},
         "frames": shown,
-        "graph": _graph(run, shown["rounds"] if shown else []) if run.graph is not None and run.graph["n"] > 0 else None,
+        "graph": _graph(run, drawing, shown["rounds"] if shown else []),
         "scale": [to_hex(colormaps["viridis"](i / 15)) for i in range(16)],
     }  # fmt: skip
 
@@ -76,8 +79,9 @@ def _series(rows: pd.DataFrame, columns: list[str], score: str | None) -> dict[s
     return {name: [_number(v, digits.get(name, 6)) for v in rows[name].to_numpy(float)] for name in wanted}
 
 
-def _graph(run: Run, rounds: list[int]) -> dict[str, Any]:
+def _graph(run: Run, drawing: dict[str, Any] | None, rounds: list[int]) -> dict[str, Any] | None:
     """The drawing of the graph, and its links in each of ``rounds`` where they change and can be had."""
-    assert run.graph is not None
-    drawing = picture(run.graph)
+    if run.graph is None or run.graph["n"] < 1:
+        return None
+    drawing = drawing or picture(run.graph)
     return {**drawing, "directed": bool(run.graph.get("directed")), "changing": changing(run, rounds, drawing["nodes"])}

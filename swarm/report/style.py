@@ -60,6 +60,8 @@ def dashes(arm: str) -> str:
 def subject(run: Run) -> str:
     """``growth · 100 devices · small_world · digits``: what was run, from the summary or else the config."""
     summary, config = run.summary or {}, run.config
+    if "subject" in summary:
+        return str(summary["subject"])
     parts = [
         _name(summary.get("scenario"), config.get("scenario")),
         f"{summary.get('devices', config.get('devices', '?'))} devices",

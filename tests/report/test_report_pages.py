@@ -75,8 +75,10 @@ KINDS: dict[str, dict[str, Any]] = {
 def test_every_kind_of_run_is_drawn(make_run: MakeRun, kind: str) -> None:
     folder = make_run(**{"rounds": 12, "devices": 20, **KINDS[kind]})
     before = {path.name for path in folder.iterdir()}
-    curves, report = write_report(folder)
-    assert {path.name for path in folder.iterdir()} == before | {"curves.png", "report.html"}  # no temporary file stays
+    curves, report, *_ = written = write_report(folder)
+    names = {"curves.png", "report.html"} | ({"graph.png"} if "graph.json" in before else set())
+    assert {path.name for path in written} == names
+    assert {path.name for path in folder.iterdir()} == before | names  # no temporary file stays
     pixels = image.imread(curves)
     assert pixels.shape[:2] == (572, 1560)
     coloured = np.abs(pixels[:, :, :3].max(axis=2) - pixels[:, :, :3].min(axis=2)) > 0.3
