@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _redraw(given.runs[0])
         return _compare(given)
     except (SwarmError, OSError) as error:
-        print("error: " + str(error).removeprefix("/"), file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
 
 

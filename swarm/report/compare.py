@@ -79,7 +79,7 @@ class Comparison:
         score = next((run.score for run in self.runs if run.score), None)
         finals = [run.final(lead(run.arms)) for run in self.runs]
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", pad_edge=False)
-        table.add_column("run", min_width=20)
+        table.add_column("run", min_width=18)
         name = "R²" if score == "r2" else "accuracy"
         heads = [f"{name}\nmean", "worst\ndecile", "gap\nclosed"] if score else ["consensus\ndistance"]
         timed = any("joules_total" in final for final in finals)  # elsewhere virtual time counts rounds
@@ -88,7 +88,7 @@ class Comparison:
         states = self.states()
         unusual = any(state != "finished" for state in states)
         if unusual:
-            table.add_column("state")
+            table.add_column("state", min_width=11)
         for run, label, final, state in zip(self.runs, self.labels, finals, states, strict=True):
             gap, distance = (run.summary or {}).get("gap_closed"), final.get("consensus_distance")
             cells = ["–" if distance is None else f"{distance:.2e}"]

@@ -87,7 +87,7 @@ def test_runs_of_different_data_are_refused(
     monkeypatch.chdir(tmp_path)
     first = make_run("a", rounds=5, devices=9, config=DIGITS)
     for name, data, said in (
-        ("b", {"_target_": "swarm.data.idx.Idx", "path": "p"}, "data=idx: "),
+        ("b", {"_target_": "swarm.data.digits_like.DigitsLike"}, "data=digits_like: "),
         ("c", {**DIGITS["data"], "validation": 0.2}, "data.validation=0.2: "),
     ):
         other = make_run(name, rounds=5, devices=9, config={"data": data})
