@@ -88,7 +88,7 @@ class Comparison:
         states = self.states()
         unusual = any(state != "finished" for state in states)
         if unusual:
-            table.add_column("state", min_width=11)
+            table.add_column("state", min_width=10)
         for run, label, final, state in zip(self.runs, self.labels, finals, states, strict=True):
             gap, distance = (run.summary or {}).get("gap_closed"), final.get("consensus_distance")
             cells = ["–" if distance is None else f"{distance:.2e}"]
@@ -140,7 +140,7 @@ def _state(run: Run) -> str:
     if run.summary is not None:
         return "finished"
     last = int(run.arm(lead(run.arms))["round"].max())
-    return f"unfinished: round {last} of {run.config.get('rounds', '?')}"
+    return f"unfinished (round {last} of {run.config.get('rounds', '?')})"
 
 
 # --- what differs --------------------------------------------------------------------------------------------------------

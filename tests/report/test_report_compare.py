@@ -34,7 +34,7 @@ def test_labels_say_what_differs_and_nothing_else(three: list[Path]) -> None:
     comparison = Comparison.of(three)
     assert comparison.labels == ["ring, seed=0", "torus, seed=0", "torus, seed=1"]
     assert comparison.differing == {"seed": ["0", "0", "1"], "topology": ["ring", "torus", "torus"]}
-    assert comparison.states() == ["finished", "finished", "unfinished: round 10 of 20"]
+    assert comparison.states() == ["finished", "finished", "unfinished (round 10 of 20)"]
 
 
 def test_runs_that_differ_in_nothing_are_told_apart(make_run: MakeRun) -> None:
@@ -56,7 +56,7 @@ def test_the_command_writes_everything(three: list[Path], tmp_path: Path, capsys
     options = [text for path in out for text in (f"--{path.suffix[1:]}", str(path))]
     assert main([*map(str, three), *options]) == 0
     shown = capsys.readouterr()
-    assert "unfinished:" in shown.out
+    assert "unfinished" in shown.out
     for folder in three:
         assert f"{load(folder).final('swarm')['accuracy_mean']:.3f}" in shown.out
     table = pd.read_csv(out[2])
@@ -67,7 +67,7 @@ def test_the_command_writes_everything(three: list[Path], tmp_path: Path, capsys
     assert image.imread(out[1]).shape[1] == 1560
     text = out[0].read_text()
     assert "3 runs compared" in text
-    assert "unfinished: round 10 of 20" in text
+    assert "unfinished (round 10 of 20)" in text
     assert not (tmp_path / "comparison.html").exists()
 
 
