@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import IO, Any
@@ -65,6 +65,9 @@ class JsonlSink:
         """Asks the operating system to put the arm's records on the disk."""
         if self._file is not None:
             os.fsync(self._file.fileno())
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """Nothing to do: they lie beside the file."""
 
     def close(self) -> None:
         """Closes the file; a second call does nothing."""
