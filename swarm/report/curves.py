@@ -88,7 +88,7 @@ def _by_round(axes: Axes, run: Run, score: str) -> None:
             axes.fill_between(r, p10, p90, color=colour, alpha=0.16, linewidth=0)
             shown += [p10, p90]
         shown.append(mean)
-        axes.plot(r, mean, label=_legend(run, arm, score), **_line(arm, colour, len(rows), arm == lead(run.arms)))
+        axes.plot(r, mean, label=_legend(run, arm, score), **_line(arm, run.arms, colour, len(rows)))
         if run.final(arm).get("diverged"):
             axes.plot(r[-1], mean[-1], marker="X", color=colour, markersize=9, markeredgecolor="white", zorder=5)
     axes.set_ylabel(SCORES[score])
@@ -114,7 +114,7 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
         paid = rows[rows[column] > 0] if column in rows else rows[:0]
         if len(paid):
             axes.plot(paid[column].to_numpy(float), paid[f"{score}_mean"].to_numpy(float),
-                      **_line(arm, colour, len(paid), arm == lead(run.arms)))  # fmt: skip
+                      **_line(arm, run.arms, colour, len(paid)))  # fmt: skip
         else:
             free.append((arm, colour, float(ys[-1][-1])))
     if column != "round":
@@ -140,9 +140,9 @@ def _by_device(axes: Axes, run: Run, score: str) -> None:
             continue
         ys.append(values)
         if len(values) == 1:
-            axes.axhline(values[0], **_line(arm, colour, 9, arm == lead(run.arms)))
+            axes.axhline(values[0], **_line(arm, run.arms, colour, 9))
         else:
-            axes.plot(np.linspace(0, 1, len(values)), values, **_line(arm, colour, 9, arm == lead(run.arms)))
+            axes.plot(np.linspace(0, 1, len(values)), values, **_line(arm, run.arms, colour, 9))
     if not ys:
         _empty(axes, "no device rows yet")
         return
@@ -158,7 +158,7 @@ def _contraction(axes: Axes, run: Run) -> None:
     for arm, (colour, _) in colours(run.arms).items():
         r, relative = _distances(run, arm)
         longest = max(longest, float(r[-1]) if len(r) else 0.0)
-        axes.plot(r, relative, label=_legend(run, arm, None), **_line(arm, colour, len(r), arm == lead(run.arms)))
+        axes.plot(r, relative, label=_legend(run, arm, None), **_line(arm, run.arms, colour, len(r)))
     if rho is not None and 0 < rho < 1 and longest > 0:
         r = np.arange(longest + 1)
         axes.plot(r, rho**r, color=_INK, linestyle="dotted", linewidth=1.6, label=f"ρᵗ, ρ = {rho:.6f}", zorder=5)
@@ -173,9 +173,7 @@ def _ratio(axes: Axes, run: Run) -> None:
         r, relative = _distances(run, arm)
         gaps = np.diff(r)
         if len(gaps):
-            axes.plot(
-                r[1:], (relative[1:] / relative[:-1]) ** (1 / gaps), **_line(arm, colour, len(r), arm == lead(run.arms))
-            )
+            axes.plot(r[1:], (relative[1:] / relative[:-1]) ** (1 / gaps), **_line(arm, run.arms, colour, len(r)))
     if rho is not None:
         axes.axhline(rho, color=_INK, linestyle="dotted", linewidth=1.6, zorder=5)
         low, high = axes.get_ylim()
@@ -191,9 +189,10 @@ def _distances(run: Run, arm: str) -> tuple[NDArray[np.float64], NDArray[np.floa
     return rows["round"].to_numpy(float), distance / distance[0] if len(distance) else distance
 
 
-def _line(arm: str, colour: str, points: int, front: bool) -> dict[str, Any]:
-    """Line properties: the arm in ``front`` stands out, a curve of few points shows them."""
-    return {"color": colour, "linestyle": dashes(arm), "linewidth": 2.6 if front else 1.6, "zorder": 4 if front else 3,
+def _line(arm: str, arms: list[str], colour: str, points: int) -> dict[str, Any]:
+    """Line properties: the leading arm stands out, a curve of few points shows them."""
+    front = arm == lead(arms)
+    return {"color": colour, "linestyle": dashes(arm, arms), "linewidth": 2.6 if front else 1.6, "zorder": 4 if front else 3,
             "marker": "o" if points < 3 else None, "markersize": 6}  # fmt: skip
 
 

@@ -79,7 +79,8 @@ def _tiles(run: Run) -> str:
     count = f"all {len(seconds)} arms" if len(seconds) > 1 else ""
     tiles.append(("wall time", human_time(sum(s for s in seconds if s)), count, ""))
     return "".join(
-        f'<div class="tile {kind}"><div class="key">{escape(key)}</div><div class="value">{escape(value)}</div>'
+        f'<div class="tile {kind}"><div class="key">{escape(key)}</div>'
+        f'<div class="value{" small" if len(value) > 8 else ""}">{escape(value)}</div>'
         f'<div class="note">{escape(note)}</div></div>'
         for key, value, note, kind in tiles
     )

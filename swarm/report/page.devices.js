@@ -134,9 +134,9 @@ function drawGraph() {
   const ramp = $("ramp"), rc = ramp.getContext("2d"), fill = rc.createLinearGradient(0, 0, ramp.width, 0);
   D.scale.forEach((hex, i) => fill.addColorStop(i / (D.scale.length - 1), hex));
   rc.fillStyle = fill; rc.fillRect(0, 0, ramp.width, ramp.height);
-  const when = !C ? (D.graphNote || "Edges: the swarm's, in round 1") : "Edges: those of round " + Math.max(1, round) + (C.whole ? "" : ", not all of them");
+  const when = !C ? "Edges: the swarm's, in round 1" : "Edges: those of round " + Math.max(1, round) + (C.whole ? "" : ", not all of them");
   const directed = G.directed ? " (directed)" : "", click = f ? " Click a device for its curve." : "";
-  $("graphhint").textContent = [G.note, when + directed + "."].filter(Boolean).join(". ") + click;
+  $("graphhint").textContent = [C ? G.left : G.note, when + directed + "."].filter(Boolean).join(". ") + click;
 }
 function nearest(event) {
   const box = canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
@@ -189,7 +189,7 @@ if (F || (G && G.nodes.length)) {
     canvas.style.cursor = best < 0 ? "" : "pointer";
     if (best < 0) return hideTip();
     const arm = $("grapharm").value, value = F ? valueAt(arm, frameAt(arm, roundNow()), G.nodes[best]) : null;
-    const rows = [["neighbours", String(linksNow()[1][best])]];
+    const rows = C && !C.whole ? [] : [["neighbours", String(linksNow()[1][best])]];
     if (value !== null) rows.unshift([D.scoreLabel, score(value)]);
     showTip(event, "device " + G.nodes[best], rows);
   });

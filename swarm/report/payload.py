@@ -21,7 +21,7 @@ from swarm.track.units import rho_of, virtual_time
 ROWS = 500  # rounds of a curve at most
 _AXES = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual time",
          "wall_s": "wall time"}  # fmt: skip
-_DASH = {"solid": "", "dashed": "7 4", "dashdot": "9 3 2 3"}
+_DASH = {"solid": "", "dashed": "7 4", "dashdot": "9 3 2 3", "dotted": "2 4"}
 
 
 def payload(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def payload(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]:
     columns = list(dict.fromkeys([*axes, "round", *metrics, *band]))
     first = f"{run.score}_mean" if run.score else "consensus_distance"
     return {
-        "arms": [{"name": arm, "light": light, "dark": dark, "dash": _DASH[dashes(arm)]}
+        "arms": [{"name": arm, "light": light, "dark": dark, "dash": _DASH[dashes(arm, run.arms)]}
                  for arm, (light, dark) in colours(run.arms).items()],
         "score": run.score, "scoreLabel": SCORES.get(run.score or ""), "labels": {m: LABELS[m] for m in metrics},
         "axes": axes or {"round": "round"}, "first": first if first in metrics else (metrics or [""])[0],

@@ -52,9 +52,11 @@ def lead(arms: list[str]) -> str:
     return "swarm" if "swarm" in arms else (rest or arms or [""])[0]
 
 
-def dashes(arm: str) -> str:
-    """The line style of an arm, so that curves differ without colour too."""
-    return _DASHES.get(arm, "solid")
+def dashes(arm: str, arms: list[str]) -> str:
+    """The line style of an arm, so that curves differ without colour too, and where the colours begin again."""
+    others = [other for other in arms if other not in _ARMS and other != lead(arms)]
+    turn = others.index(arm) // len(_OTHERS) if arm in others else 0
+    return _DASHES.get(arm) or ("solid", "dashed", "dashdot", "dotted")[turn % 4]
 
 
 def subject(run: Run) -> str:
