@@ -46,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for people, without file and line
+    if argv[:1] == ["doctor"]:
+        return _doctor(argv[1:])
     argv = sorted(argv, key=_is_override)  # flags first: argparse takes no KEY=VALUE on both sides of one
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
@@ -65,6 +67,15 @@ def _main(argv: list[str]) -> int:
         else:
             jobs.study = _check_run(composer, args.overrides)
     return _hydra(argv, jobs)
+
+
+def _doctor(overrides: list[str]) -> int:
+    try:
+        from swarm import doctor
+    except ModuleNotFoundError as error:  # it needs little, but some
+        print(f"error: {error.name} is not installed; pip install -e . brings all that is needed", file=sys.stderr)
+        return 1
+    return doctor.main(overrides)
 
 
 def _is_override(word: str) -> bool:

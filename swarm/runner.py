@@ -14,7 +14,7 @@ from swarm.settings import Settings
 from swarm.study import Study, settled
 from swarm.track.base import Fanout
 from swarm.track.console import ConsoleSink, print_summary
-from swarm.track.jsonl import JsonlSink
+from swarm.track.jsonl import JsonlSink, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -102,15 +102,15 @@ def _run(study: Study, home: Folder) -> Result:
     tracker = study.tracker(home.path, home.name)
     for arm in study.arms:
         home.arm(arm.name, settings.checkpoint.keep).rewind()
-    console = ConsoleSink()
+    console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
     sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say)
     home.write_graph(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1))
     try:
         summary = study.run(home, sink, console.say)
+        if settings.report:
+            sink.attach(write_report(home.path))
     finally:
         sink.close()
-    if settings.report:
-        write_report(home.path)
     print_summary(summary)
     print(f"run folder: {home.path}")
     return Result(home.path, summary)

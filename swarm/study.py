@@ -118,7 +118,8 @@ class Study:
     def tracker(self, folder: Path, run: str) -> Tracker:
         """The tracker that mirrors the records."""
         s = self.settings
-        return build(s.tracker, Tracker, "tracker", s.plugins, folder=folder, run=run, config=s.model_dump())
+        context = {"folder": folder, "run": run, "config": s.model_dump(), "versions": versions()}
+        return build(s.tracker, Tracker, "tracker", s.plugins, **context)
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
         """One variant of an arm, built."""

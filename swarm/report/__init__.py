@@ -1,38 +1,46 @@
-"""What a run leaves for people: ``curves.png``, ``report.html``, and its folder as data frames."""
+"""What a run leaves for people: ``curves.png``, ``report.html``, ``graph.png``, and its folder as data frames."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+from swarm.report.compare import Comparison
 from swarm.report.curves import draw
 from swarm.report.html import page
-from swarm.report.load import Run, load
+from swarm.report.layout import picture
+from swarm.report.load import Run, load, salvage
+from swarm.report.network import draw_graph
 
-__all__ = ["Run", "draw", "load", "page", "write_report"]
+__all__ = ["Comparison", "Run", "draw", "load", "page", "replace_file", "salvage", "write_report"]
 
 
-def write_report(folder: str | Path) -> tuple[Path, Path]:
-    """Reads a run folder and (re)writes its ``curves.png`` and ``report.html``, each whole or not at all.
+def write_report(folder: str | Path | Run) -> list[Path]:
+    """Reads a run folder and (re)writes its pictures, each whole or not at all.
 
     Returns:
-        The paths of the picture and of the page.
+        The paths of ``curves.png``, of ``report.html`` and, where the run has a graph, of ``graph.png``.
 
     Raises:
         ConfigError: the folder is not a run folder, or one of its files is damaged.
         OSError: the folder cannot be written.
     """
-    run = load(folder)
-    curves, report = run.folder / "curves.png", run.folder / "report.html"
-    _replace(curves, lambda path: draw(run, path))
-    _replace(report, lambda path: path.write_text(page(run), encoding="utf-8"))
-    return curves, report
+    run = folder if isinstance(folder, Run) else load(folder)
+    drawing = picture(run.graph) if run.graph is not None and run.graph["n"] > 0 else None
+    paths = [run.folder / "curves.png", run.folder / "report.html"]
+    replace_file(paths[0], lambda path: draw(run, path))
+    replace_file(paths[1], lambda path: path.write_text(page(run, drawing), encoding="utf-8"))
+    if drawing is not None:
+        paths.append(run.folder / "graph.png")
+        replace_file(paths[2], lambda path: draw_graph(run, drawing, path))
+    return paths
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
+def replace_file(target: Path, write: Callable[[Path], object]) -> None:
+    """``target`` as ``write`` makes it, or as it was if that fails."""
+    temporary = target.with_name(target.name + ".tmp")
     try:
         write(temporary)
-        temporary.replace(path)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

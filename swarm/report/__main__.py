@@ -1,26 +1,72 @@
-"""``python -m swarm.report RUN``: draws the pictures of a run folder again."""
+"""``python -m swarm.report RUN``: draws the pictures of a run again. With several runs: compares them."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
 
 from swarm.errors import SwarmError
-from swarm.report import write_report
+from swarm.report import Comparison, draw, page, replace_file, salvage, write_report
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see python -m swarm.report --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 after one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m swarm.report", description="Redraw curves.png and report.html.")
-    parser.add_argument("run", help="a run folder, finished or not")
+    parser = _Parser(
+        prog="python -m swarm.report", allow_abbrev=False, epilog="Runs need not be finished, nor whole.",
+        description="One run: redraw curves.png, report.html and graph.png in its folder. Several: compare their swarms in a "
+        "table and a page.",
+    )  # fmt: skip
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="the page of the comparison (comparison.html)")
+    parser.add_argument("--png", metavar="FILE", type=Path, help="its curves as a picture as well")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="its table as well: every final number of every arm")
+    given = parser.parse_args(arguments)
     try:
-        for path in write_report(parser.parse_args(arguments).run):
-            print(path)
+        if len(given.runs) == 1 and not (given.html or given.png or given.csv):
+            return _redraw(given.runs[0])
+        return _compare(given)
     except (SwarmError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _redraw(folder: Path) -> int:
+    run = salvage(folder)
+    _warn(run.notes)
+    for path in write_report(run):
+        print(path)
     return 0
+
+
+def _compare(given: argparse.Namespace) -> int:
+    comparison = Comparison.of(given.runs)
+    merged = comparison.merged()
+    _warn(comparison.notes)
+    comparison.print()
+    html = given.html or (Path("comparison.html") if not (given.png or given.csv) else None)
+    outputs: list[tuple[Path | None, Callable[[Path], object]]] = [
+        (html, lambda path: path.write_text(page(merged), encoding="utf-8")),
+        (given.png, lambda path: draw(merged, path)),
+        (given.csv, lambda path: comparison.rows().to_csv(path, index=False)),
+    ]
+    for path, write in outputs:
+        if path is not None:
+            replace_file(path, write)
+            print(path)
+    return 0
+
+
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"warning: {note}; shown without it", file=sys.stderr)
 
 
 if __name__ == "__main__":

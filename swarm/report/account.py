@@ -22,23 +22,28 @@ PER_DEVICE: dict[str, Callable[[float], str]] = {
 
 def account(run: Run) -> str:
     """A card with a row for each arm that sent anything or took energy; nothing without any."""
-    rows = []
+    heads = ["messages sent", "lost", "late", "bytes sent", "energy",
+             "sent by a device", "received by it", "of its lost", "of its late", "its bytes", "its energy"]  # fmt: skip
+    found: dict[int, list[str]] = {}
     for number, arm in enumerate(run.arms):
         final = run.final(arm)
         if final.get("messages_total") or final.get("joules_total"):
-            cells = [*map(escape, _totals(final)), *_by_device(run, arm)]
-            body = "".join(f"<td>{cell}</td>" for cell in cells)
-            rows.append(f'<tr class="arm{number}"><th><i class="chip"></i>{escape(arm)}</th>{body}</tr>')
-    if not rows:
+            found[number] = [*map(escape, _totals(final)), *_by_device(run, arm)]
+    if not found:
         return ""
-    heads = ["messages sent", "lost", "late", "bytes sent", "energy",
-             "sent by a device", "received by it", "of its lost", "of its late", "its bytes", "its energy"]  # fmt: skip
-    head = "".join(f"<th>{text}</th>" for text in heads)
+    told = [i for i in range(len(heads)) if any(cells[i] != "–" for cells in found.values())]
+    head = "".join(f"<th>{heads[i]}</th>" for i in told)
+    rows = [_row(number, run.arms[number], [cells[i] for i in told]) for number, cells in found.items()]
     hint = "A device: the median, and from the least to the most, over the evaluated devices. Lost: dropped, cut off, or to "
     hint += "a device that was not there. Late: given up after network.patience ticks."
     table = f"<table><thead><tr><th>arm</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     content = f'<h2>Messages and energy</h2><div class="scroll">{table}</div><p class="hint">{hint}</p>'
     return f'<section class="card">{content}</section>'
+
+
+def _row(number: int, arm: str, cells: list[str]) -> str:
+    body = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr class="arm{number}"><th><i class="chip"></i>{escape(arm)}</th>{body}</tr>'
 
 
 def _totals(final: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,17 @@ _INK, _SOFT, _GRID = "#222222", "#666666", "#e4e4e4"
 
 
 def draw(run: Run, path: Path) -> None:
-    """Draws the picture of a run into a PNG of 1,560 × 572 pixels.
+    """Draws the picture of a run into a PNG of 1,560 × 572 pixels, higher where the arms need several lines.
 
     With learning: the mean score of each arm by round and its band from the worst to the best decile of devices; the
     score against the bytes sent (against the consensus distance where nothing is sent); the devices' final scores,
     sorted. Without: the consensus distance on a logarithmic axis beside ρᵗ.
     """
-    figure = Figure(figsize=(12, 4.4), dpi=130, facecolor="white")
+    columns = _columns(run)
+    height = 4.4 + 0.24 * (math.ceil(max(len(run.arms), 1) / columns) - 1)
+    figure = Figure(figsize=(12, height), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.055, right=0.985, top=0.715, bottom=0.125, wspace=0.19)
+    figure.subplots_adjust(left=0.055, right=0.985, top=(0.715 * 4.4) / height, bottom=0.55 / height, wspace=0.19)
     if run.score is not None:
         left, middle, right = figure.subplots(1, 3)
         _by_round(left, run, run.score)
@@ -40,13 +43,14 @@ def draw(run: Run, path: Path) -> None:
         _ratio(right, run)
     else:
         _empty(figure.subplots(1, 1), "no evaluated round yet")
-    _headings(figure, run)
+    _headings(figure, run, columns)
     figure.savefig(path, format="png")
 
 
-def _headings(figure: Figure, run: Run) -> None:
-    figure.text(0.012, 0.965, _plain(subject(run)), fontsize=13, fontweight="bold", color=_INK, va="top")
-    figure.text(0.012, 0.893, _plain(verdict(run)), fontsize=10.5, color=_SOFT, va="top")
+def _headings(figure: Figure, run: Run, columns: int) -> None:
+    height = figure.get_figheight()
+    figure.text(0.012, 1 - 0.154 / height, _plain(subject(run)), fontsize=13, fontweight="bold", color=_INK, va="top")
+    figure.text(0.012, 1 - 0.47 / height, _plain(verdict(run)), fontsize=10.5, color=_SOFT, va="top")
     handles, labels = [], []
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -54,8 +58,14 @@ def _headings(figure: Figure, run: Run) -> None:
                 handles.append(handle)
                 labels.append(label)
     if handles:
-        figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.004, 0.855), ncols=min(len(labels), 6),
+        figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.004, 1 - 0.638 / height), ncols=columns,
                       frameon=False, fontsize=9.5, handlelength=2.4, columnspacing=1.6)  # fmt: skip
+
+
+def _columns(run: Run) -> int:
+    """Of the legend: so many that its longest entries fit beside one another."""
+    longest = max((len(arm) for arm in run.arms), default=0) + 8
+    return max(1, min(max(len(run.arms), 2), 6, 150 // longest))
 
 
 def _legend(run: Run, arm: str, score: str | None) -> str:
@@ -66,7 +76,7 @@ def _legend(run: Run, arm: str, score: str | None) -> str:
 
 def _by_round(axes: Axes, run: Run, score: str) -> None:
     _decorate(axes, "Mean over devices, band p10–p90", "round")
-    lows = []
+    shown = []
     for arm, (colour, _) in colours(run.arms).items():
         rows = run.arm(arm).dropna(subset=[f"{score}_mean"])
         r, mean = rows["round"].to_numpy(float), rows[f"{score}_mean"].to_numpy(float)
@@ -76,14 +86,14 @@ def _by_round(axes: Axes, run: Run, score: str) -> None:
         if {f"{score}_p10", f"{score}_p90"} <= set(rows.columns):
             p10, p90 = (rows[f"{score}_{q}"].to_numpy(float) for q in ("p10", "p90"))
             axes.fill_between(r, p10, p90, color=colour, alpha=0.16, linewidth=0)
-            lows.append(p10)
-        lows.append(mean)
-        axes.plot(r, mean, label=_legend(run, arm, score), **_line(arm, colour, len(rows), arm == lead(run.arms)))
+            shown += [p10, p90]
+        shown.append(mean)
+        axes.plot(r, mean, label=_legend(run, arm, score), **_line(arm, run.arms, colour, len(rows)))
         if run.final(arm).get("diverged"):
             axes.plot(r[-1], mean[-1], marker="X", color=colour, markersize=9, markeredgecolor="white", zorder=5)
     axes.set_ylabel(SCORES[score])
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _score_limits(axes, lows)
+    _score_limits(axes, shown)
 
 
 def _by_cost(axes: Axes, run: Run, score: str) -> None:
@@ -104,7 +114,7 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
         paid = rows[rows[column] > 0] if column in rows else rows[:0]
         if len(paid):
             axes.plot(paid[column].to_numpy(float), paid[f"{score}_mean"].to_numpy(float),
-                      **_line(arm, colour, len(paid), arm == lead(run.arms)))  # fmt: skip
+                      **_line(arm, run.arms, colour, len(paid)))  # fmt: skip
         else:
             free.append((arm, colour, float(ys[-1][-1])))
     if column != "round":
@@ -130,9 +140,9 @@ def _by_device(axes: Axes, run: Run, score: str) -> None:
             continue
         ys.append(values)
         if len(values) == 1:
-            axes.axhline(values[0], **_line(arm, colour, 9, arm == lead(run.arms)))
+            axes.axhline(values[0], **_line(arm, run.arms, colour, 9))
         else:
-            axes.plot(np.linspace(0, 1, len(values)), values, **_line(arm, colour, 9, arm == lead(run.arms)))
+            axes.plot(np.linspace(0, 1, len(values)), values, **_line(arm, run.arms, colour, 9))
     if not ys:
         _empty(axes, "no device rows yet")
         return
@@ -148,7 +158,7 @@ def _contraction(axes: Axes, run: Run) -> None:
     for arm, (colour, _) in colours(run.arms).items():
         r, relative = _distances(run, arm)
         longest = max(longest, float(r[-1]) if len(r) else 0.0)
-        axes.plot(r, relative, label=_legend(run, arm, None), **_line(arm, colour, len(r), arm == lead(run.arms)))
+        axes.plot(r, relative, label=_legend(run, arm, None), **_line(arm, run.arms, colour, len(r)))
     if rho is not None and 0 < rho < 1 and longest > 0:
         r = np.arange(longest + 1)
         axes.plot(r, rho**r, color=_INK, linestyle="dotted", linewidth=1.6, label=f"ρᵗ, ρ = {rho:.6f}", zorder=5)
@@ -163,9 +173,7 @@ def _ratio(axes: Axes, run: Run) -> None:
         r, relative = _distances(run, arm)
         gaps = np.diff(r)
         if len(gaps):
-            axes.plot(
-                r[1:], (relative[1:] / relative[:-1]) ** (1 / gaps), **_line(arm, colour, len(r), arm == lead(run.arms))
-            )
+            axes.plot(r[1:], (relative[1:] / relative[:-1]) ** (1 / gaps), **_line(arm, run.arms, colour, len(r)))
     if rho is not None:
         axes.axhline(rho, color=_INK, linestyle="dotted", linewidth=1.6, zorder=5)
         low, high = axes.get_ylim()
@@ -181,9 +189,10 @@ def _distances(run: Run, arm: str) -> tuple[NDArray[np.float64], NDArray[np.floa
     return rows["round"].to_numpy(float), distance / distance[0] if len(distance) else distance
 
 
-def _line(arm: str, colour: str, points: int, front: bool) -> dict[str, Any]:
-    """Line properties: the arm in ``front`` stands out, a curve of few points shows them."""
-    return {"color": colour, "linestyle": dashes(arm), "linewidth": 2.6 if front else 1.6, "zorder": 4 if front else 3,
+def _line(arm: str, arms: list[str], colour: str, points: int) -> dict[str, Any]:
+    """Line properties: the leading arm stands out, a curve of few points shows them."""
+    front = arm == lead(arms)
+    return {"color": colour, "linestyle": dashes(arm, arms), "linewidth": 2.6 if front else 1.6, "zorder": 4 if front else 3,
             "marker": "o" if points < 3 else None, "markersize": 6}  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""``report.html``: one self-contained page, built from ``page.html``, ``page.css`` and ``page.js`` beside this file."""
+"""``report.html``: one self-contained page, built from ``page.html``, ``page.css`` and ``page.*.js`` beside this file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from swarm.report.account import account
 from swarm.report.load import Run
 from swarm.report.payload import payload, script_json
 from swarm.report.style import SCORES, colours, lead, subject, verdict
+from swarm.report.verdicts import verdicts
 from swarm.track.units import human_bytes, human_energy, human_score, human_time, rho_of, virtual_time
 
 
-def page(run: Run) -> str:
+def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
     """The whole page as HTML. Every text that comes from the run is escaped; nothing is loaded from elsewhere."""
-    parts = {name: _part(f"page.{name}") for name in ("html", "css", "js")}
+    parts = {name: _part(f"page.{name}") for name in ("html", "css")}
+    script = "\n".join(_part(f"page.{name}.js") for name in ("chart", "curves", "devices"))
     name = str((run.summary or {}).get("run") or run.folder.resolve().name)
     return Template(parts["html"]).substitute(
-        style=parts["css"] + _arm_colours(run), script=parts["js"], data=script_json(payload(run)),
+        style=parts["css"] + _arm_colours(run), script=script, data=script_json(payload(run, drawing)),
         name=escape(name), subject=escape(subject(run)), verdict=escape(verdict(run)),
-        tiles=_tiles(run), ladder=_ladder(run), table=_table(run), account=account(run), facts=_facts(run),
+        notes=_notes(run), verdicts=verdicts(run), tiles=_tiles(run), ladder=_ladder(run),
+        table=_table(run), account=account(run), facts=_facts(run),
         config=escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=100)),
     )  # fmt: skip
 
@@ -41,9 +44,16 @@ def _arm_colours(run: Run) -> str:
     return f"\n{light}\n@media (prefers-color-scheme:dark){{{dark}}}\n"
 
 
+def _notes(run: Run) -> str:
+    """What could not be read of the run, above everything else."""
+    return "".join(f'<p class="card note" role="alert">Not shown: {escape(note)}</p>' for note in run.notes)
+
+
 def _tiles(run: Run) -> str:
     """The key figures of the run: those of the swarm, or of the first arm where there is none."""
     summary, score = run.summary or {}, run.score
+    if summary.get("compared"):
+        return ""  # no run before the others
     first = lead(run.arms)
     final = run.final(first)
     tiles = []
@@ -69,7 +79,8 @@ def _tiles(run: Run) -> str:
     count = f"all {len(seconds)} arms" if len(seconds) > 1 else ""
     tiles.append(("wall time", human_time(sum(s for s in seconds if s)), count, ""))
     return "".join(
-        f'<div class="tile {kind}"><div class="key">{escape(key)}</div><div class="value">{escape(value)}</div>'
+        f'<div class="tile {kind}"><div class="key">{escape(key)}</div>'
+        f'<div class="value{" small" if len(value) > 8 else ""}">{escape(value)}</div>'
         f'<div class="note">{escape(note)}</div></div>'
         for key, value, note, kind in tiles
     )
@@ -109,9 +120,10 @@ def _ladder(run: Run) -> str:
                 f'<i class="range" style="left:{p10:.2f}%;width:{max(p90 - p10, 0):.2f}%"></i>'
                 f'<i class="dot" style="left:{mean:.2f}%"></i></span><em>{human_score(shown[arm][1])}</em></div>'
             )
+    long = " long" if max(map(len, shown)) > 14 else ""
     caption = f"Final {SCORES[score]}: the dot is the mean over devices, the bar runs from the worst to the best decile"
     caption += "; the gap between isolated and centralised is shaded." if gap else "."
-    return f'<section class="card ladder">{"".join(rows)}<p class="hint">{escape(caption)}</p></section>'
+    return f'<section class="card ladder{long}">{"".join(rows)}<p class="hint">{escape(caption)}</p></section>'
 
 
 def _recovered(rounds: list[int | None] | None) -> str:
@@ -129,6 +141,8 @@ def _table(run: Run) -> str:
                 "own distribution": f"own_{score}_mean", "prequential": f"prequential_{score}"}  # fmt: skip
         columns = [(head, lambda f, key=key: human_score(f.get(key))) for head, key in keys.items()]
     columns += [
+        ("state", lambda f: "–" if f.get("state", "finished") == "finished" else f["state"]),
+        ("gap closed", lambda f: "–" if f.get("gap_closed") is None else f"{100 * f['gap_closed']:.1f}%"),
         ("forgetting", lambda f: human_score(f.get("forgetting"))),
         ("rounds to recover", lambda f: _recovered(f.get("recovery_rounds"))),
         ("sent", lambda f: human_bytes(f.get("bytes_total"))),
@@ -137,6 +151,7 @@ def _table(run: Run) -> str:
         ("wall time", lambda f: human_time(f.get("wall_s"))),
         ("steps/s", lambda f: f"{f['steps_per_s']:,.0f}" if f.get("steps_per_s") else "–"),
         ("rounds", lambda f: str(f.get("rounds", f.get("round", "–")))),
+        ("folder", lambda f: str(f.get("folder", "–"))),
         ("learning rate", lambda f: f"{f['lr']:g}" if f.get("lr") is not None else "–"),
     ]
     columns = [(head, cell) for head, cell in columns if any(cell(final) != "–" for final in finals.values())]

@@ -18,7 +18,8 @@ def picture(graph: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``nodes``: device ids; ``x``, ``y``: their places in [0, 1]; ``edges``: pairs of positions in ``nodes``, flat;
-        ``degree``: in the whole graph; ``note``: what is left out, or an empty string.
+        ``degree``: in the whole graph; ``note``: what is left out, or an empty string; ``left``: the
+        part of it that is about devices.
     """
     n, edges = int(graph["n"]), [(int(a), int(b)) for a, b in graph["edges"] if a != b]
     nodes = _neighbourhood(n, edges) if n > NODES else list(range(n))
@@ -27,15 +28,16 @@ def picture(graph: dict[str, Any]) -> dict[str, Any]:
     drawn = inside if len(inside) <= EDGES else [inside[i] for i in np.linspace(0, len(inside) - 1, EDGES, dtype=int)]
     degree = np.bincount(np.array(edges, dtype=int).reshape(-1), minlength=n)
     xy_N2 = _unit(_places(graph.get("pos"), nodes, inside))
-    notes = []
-    if len(nodes) < n:
-        notes.append(f"{len(nodes):,} of {n:,} devices are drawn: those nearest to the best-connected one")
+    left = (
+        f"{len(nodes):,} of {n:,} devices are drawn: those nearest to the best-connected one" if len(nodes) < n else ""
+    )
+    notes = [left] if left else []
     if len(drawn) < len(inside) or graph.get("truncated"):
         notes.append(f"{len(drawn):,} of its edges are drawn")
     return {
         "nodes": nodes, "edges": [i for edge in drawn for i in edge], "degree": degree[nodes].tolist(),
         "x": [round(float(x), 4) for x in xy_N2[:, 0]], "y": [round(float(y), 4) for y in xy_N2[:, 1]],
-        "note": "; ".join(notes),
+        "note": "; ".join(notes), "left": left,
     }  # fmt: skip
 
 

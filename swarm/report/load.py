@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from swarm import checkpoint
 from swarm.errors import ConfigError
 from swarm.track.jsonl import read_jsonl
 
+T = TypeVar("T")
 DEVICE_COLUMNS = ("arm", "round", "device", "accuracy", "own_accuracy", "loss")
 
 
@@ -32,6 +34,7 @@ class Run:
         devices: One row per arm, evaluated round and device; no rows where the run wrote none yet.
         summary: ``summary.json``, or ``None`` while the run is unfinished.
         graph: ``graph.json``, or ``None``.
+        notes: What of it could not be read, a sentence each; only :func:`salvage` leaves any.
     """
 
     folder: Path
@@ -40,6 +43,7 @@ class Run:
     devices: pd.DataFrame
     summary: dict[str, Any] | None
     graph: dict[str, Any] | None
+    notes: tuple[str, ...] = ()
 
     @property
     def arms(self) -> list[str]:
@@ -111,19 +115,73 @@ def load(folder: str | Path) -> Run:
     path = Path(folder)
     if not path.is_dir() or not (path / "config.yaml").is_file():
         raise ConfigError("/run folder", folder, "must be a folder that a run has written (with a config.yaml in it)")
-    config = _mapping(path / "config.yaml")
-    metrics = pd.DataFrame(read_jsonl(path / "metrics.jsonl"))
-    if metrics.empty:
-        metrics = pd.DataFrame({"arm": pd.Series(dtype=str), "round": pd.Series(dtype="int64")})
-    elif not {"arm", "round"} <= set(metrics.columns):
-        raise ConfigError("/metrics.jsonl", folder, "damaged; every record must have an arm and a round")
-    else:
-        metrics = _numeric(metrics)
-    summary = _mapping(path / "summary.json") if (path / "summary.json").exists() else None
-    if summary is not None and not isinstance(summary.get("arms", {}), dict):
-        raise ConfigError("/summary.json", path / "summary.json", "damaged; `arms` must be a mapping")
-    graph = _graph(path / "graph.json") if (path / "graph.json").exists() else None
-    return Run(path, config, metrics, _devices(path / "devices.parquet"), summary, graph)
+    return _read(path, None)
+
+
+def salvage(folder: str | Path) -> Run:
+    """What can be read of a run folder, damaged or not; ``notes`` says what cannot.
+
+    Raises:
+        ConfigError: there is no such folder, or nothing of a run in it.
+    """
+    path = Path(folder)
+    if not any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl", "summary.json")):
+        raise ConfigError("/run folder", folder, "must be a folder that a run has written (with a config.yaml in it)")
+    notes: list[str] = []
+    run = _read(path, notes)
+    if not (run.config or run.arms or run.summary):
+        raise ConfigError("/run folder", folder, f"nothing of it can be read ({'; '.join(notes)})")
+    return replace(run, notes=tuple(notes))
+
+
+def _read(path: Path, notes: list[str] | None) -> Run:
+    """The run in ``path``. Damage goes to ``notes``, or where there are none ends the reading."""
+
+    def attempt(read: Callable[[Path], T], name: str, otherwise: T) -> T:
+        try:
+            return read(path / name)
+        except ConfigError as error:
+            if notes is None:
+                raise
+            notes.append(str(error))
+            return otherwise
+
+    return Run(
+        path,
+        attempt(_mapping, "config.yaml", {}),
+        _metrics(path / "metrics.jsonl", notes),
+        attempt(_devices, "devices.parquet", _no_devices()),
+        attempt(_summary, "summary.json", None),
+        attempt(_graph, "graph.json", None),
+    )
+
+
+def _metrics(path: Path, notes: list[str] | None) -> pd.DataFrame:
+    damaged: list[int] | None = None if notes is None else []
+    records = read_jsonl(path, damaged)
+    if damaged:
+        assert notes is not None
+        notes.append(
+            f"{path}: {len(damaged)} of {len(records) + len(damaged)} lines are damaged, the first is {damaged[0]}"
+        )
+    good = [r for r in records if isinstance(r.get("arm"), str) and isinstance(r.get("round"), int)]
+    if len(good) < len(records):
+        if notes is None:
+            raise ConfigError("/metrics.jsonl", path.parent, "damaged; every record must have an arm and a round")
+        notes.append(f"{path}: {len(records) - len(good)} records have no arm or no round")
+    if not good:
+        return pd.DataFrame({"arm": pd.Series(dtype=str), "round": pd.Series(dtype="int64")})
+    return _numeric(pd.DataFrame(good))
+
+
+def _summary(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    summary = _mapping(path)
+    arms = summary.get("arms", {})
+    if not isinstance(arms, dict) or not all(isinstance(arm, dict) for arm in arms.values()):
+        raise ConfigError("/summary.json", path, "damaged; `arms` must be a mapping of mappings")
+    return summary
 
 
 def _numeric(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -148,11 +206,17 @@ def _mapping(path: Path) -> dict[str, Any]:
     return value
 
 
+def _no_devices() -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype=float) for name in DEVICE_COLUMNS}).astype({"arm": str})
+
+
 def _devices(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame({name: pd.Series(dtype=float) for name in DEVICE_COLUMNS}).astype({"arm": str})
+    """``devices.parquet``; while the run goes on, what its arms have put beside their checkpoints so far."""
+    parts = [path] if path.exists() else sorted(path.parent.glob("checkpoints/*/devices_*.parquet"))
+    if not parts:
+        return _no_devices()
     try:
-        devices = pd.read_parquet(path)
+        devices = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these
         raise ConfigError("/devices.parquet", path, "damaged; must be a Parquet file") from error
     missing = [name for name in ("arm", "round", "device") if name not in devices]
@@ -162,7 +226,9 @@ def _devices(path: Path) -> pd.DataFrame:
     return devices
 
 
-def _graph(path: Path) -> dict[str, Any]:
+def _graph(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
     graph = _mapping(path)
     n, edges, pos = graph.get("n"), graph.get("edges"), graph.get("pos")
     good = isinstance(n, int) and isinstance(edges, list) and (pos is None or (isinstance(pos, list) and len(pos) == n))

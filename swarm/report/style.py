@@ -52,14 +52,18 @@ def lead(arms: list[str]) -> str:
     return "swarm" if "swarm" in arms else (rest or arms or [""])[0]
 
 
-def dashes(arm: str) -> str:
-    """The line style of an arm, so that curves differ without colour too."""
-    return _DASHES.get(arm, "solid")
+def dashes(arm: str, arms: list[str]) -> str:
+    """The line style of an arm, so that curves differ without colour too, and where the colours begin again."""
+    others = [other for other in arms if other not in _ARMS and other != lead(arms)]
+    turn = others.index(arm) // len(_OTHERS) if arm in others else 0
+    return _DASHES.get(arm) or ("solid", "dashed", "dashdot", "dotted")[turn % 4]
 
 
 def subject(run: Run) -> str:
     """``growth · 100 devices · small_world · digits``: what was run, from the summary or else the config."""
     summary, config = run.summary or {}, run.config
+    if "subject" in summary:
+        return str(summary["subject"])
     parts = [
         _name(summary.get("scenario"), config.get("scenario")),
         f"{summary.get('devices', config.get('devices', '?'))} devices",
@@ -70,9 +74,13 @@ def subject(run: Run) -> str:
 
 
 def verdict(run: Run) -> str:
-    """The sentence on the gap, or that the run is unfinished."""
+    """The sentence on the gap, or how far an unfinished run has come."""
     if run.summary is None:
-        return "Unfinished run: the latest records of each arm."
+        rounds = run.config.get("rounds", "?")
+        come = [f"{arm} at round {int(run.arm(arm)['round'].max())} of {rounds}" for arm in run.arms]
+        return f"Unfinished run: {', '.join(come) or 'no record yet'}."
+    if "headline" in run.summary:
+        return str(run.summary["headline"])
     contraction = contraction_sentence(run.summary)
     if contraction is not None:
         return contraction

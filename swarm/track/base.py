@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -24,6 +25,9 @@ class Sink(Protocol):
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """The arm is over; ``summary`` is its entry of ``summary.json``."""
 
+    def attach(self, files: Sequence[Path]) -> None:
+        """All arms are over and the run's pictures drawn: ``curves.png``, ``report.html``, ``graph.png``."""
+
     def close(self) -> None:
         """The run is over (also after an error or Ctrl-C). May be called twice."""
 
@@ -39,6 +43,9 @@ class Tracker:
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """See :meth:`Sink.finish`."""
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """See :meth:`Sink.attach`."""
 
     def close(self) -> None:
         """See :meth:`Sink.close`."""
@@ -75,6 +82,11 @@ class Fanout:
         """See :meth:`Sink.finish`."""
         self._truth.finish(arm, summary)
         self._mirror(lambda sink: sink.finish(arm, dict(summary)))
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """See :meth:`Sink.attach`."""
+        self._truth.attach(files)
+        self._mirror(lambda sink: sink.attach(list(files)))
 
     def close(self) -> None:
         """Closes every sink, the mirrors too when closing ``truth`` fails."""

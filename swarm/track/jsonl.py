@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import IO, Any
@@ -66,6 +66,9 @@ class JsonlSink:
         if self._file is not None:
             os.fsync(self._file.fileno())
 
+    def attach(self, files: Sequence[Path]) -> None:
+        """Nothing to do: they lie beside the file."""
+
     def close(self) -> None:
         """Closes the file; a second call does nothing."""
         if self._file is not None:
@@ -73,11 +76,13 @@ class JsonlSink:
             self._file = None
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
+def read_jsonl(path: Path, damaged: list[int] | None = None) -> list[dict[str, Any]]:
     """The records of ``path`` in file order, without a torn last line. A missing file has none.
 
+    With ``damaged``, the numbers of lines that are no JSON objects are put there, and those lines left out.
+
     Raises:
-        ConfigError: a line other than the last is not a JSON object.
+        ConfigError: a line other than the last is not a JSON object, and there is no ``damaged``.
     """
     if not path.exists():
         return []
@@ -91,9 +96,12 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             record = json.loads(text)
         except ValueError:
             record = None
-        if not isinstance(record, dict):
+        if isinstance(record, dict):
+            records.append(record)
+        elif damaged is not None:
+            damaged.append(number)
+        else:
             raise ConfigError(f"/{path.name}", f"line {number}", "damaged; every line must be one JSON object")
-        records.append(record)
     return records
 
 

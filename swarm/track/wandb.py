@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import re
 import shutil
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,9 +19,14 @@ from pydantic import Field
 from swarm.track.base import Tracker
 from swarm.track.jsonl import plain, read_jsonl
 
+REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
+MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
+IDS = "wandb.json"
+"""In the run folder: the W&B id of each arm, so that a resumed run stays one run wherever its folder has gone."""
+
 
 def run_id(run: str, arm: str) -> str:
-    """The W&B id of an arm: a slug of at most 64 characters that is the same on resume.
+    """A W&B id for an arm: a slug of at most 64 characters.
 
     A name that has to be changed to fit gets a hash of the original, so two names never share an id.
     """
@@ -33,10 +40,12 @@ def run_id(run: str, arm: str) -> str:
 class WandbTracker(Tracker):
     """Mirrors each arm into a W&B run: group = the run, job type = the arm, x-axis = ``round``.
 
-    Metric names are those of ``metrics.jsonl``. Only scalars go out, and a histogram of the device accuracies where a
-    record brings ``_device_accuracy``; rows per device stay in ``devices.parquet``. A resumed arm keeps its id. W&B
-    does not merge offline runs, so a resumed offline arm is written again in full from ``metrics.jsonl`` and takes
-    the place of the part that was not uploaded yet.
+    Metric names are those of ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and a
+    histogram of the device accuracies where a record brings ``_device_accuracy``; rows per device stay in
+    ``devices.parquet``. The run's pictures and its page go to one more W&B run of the group, of job type ``report``.
+
+    A resumed arm keeps its id, which ``wandb.json`` in the run folder holds. W&B does not merge offline runs, so a resumed
+    offline arm is written again in full from ``metrics.jsonl`` and takes the place of the part that was not uploaded yet.
 
     Errors are not handled here: :class:`~swarm.track.base.Fanout` turns the first one into a warning.
 
@@ -44,6 +53,7 @@ class WandbTracker(Tracker):
         folder: The run folder; W&B's files go to ``folder/wandb``.
         run: Name of the run, the W&B group.
         config: The resolved config.
+        versions: Of what the numbers depend on; they join the config.
         mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``.
         project: W&B project.
         entity: W&B user or team; ``None`` for the account's default.
@@ -56,13 +66,14 @@ class WandbTracker(Tracker):
         folder: Path,
         run: str,
         config: dict[str, Any],
+        versions: dict[str, str] | None = None,
         mode: Literal["offline", "online", "disabled"] = "offline",
         project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")] = "swarm",
         entity: str | None = None,
         tags: list[str] | None = None,
         init_timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0,
     ) -> None:
-        self.folder, self.run, self.config = folder, run, config
+        self.folder, self.run, self.config = folder, run, {**config, **({"versions": versions} if versions else {})}
         self.mode, self.project, self.entity = mode, project, entity
         self.tags, self.init_timeout = list(tags or []), init_timeout
         self._run: Any = None
@@ -106,6 +117,29 @@ class WandbTracker(Tracker):
         self._run.summary.update({key: plain(value) for key, value in scalars.items()})
         self._end(1 if diverged else 0)
 
+    def attach(self, files: Sequence[Path]) -> None:
+        """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them among its files."""
+        if self.mode == "disabled":
+            return
+        import wandb
+
+        with _quiet():
+            self._run = self._init(REPORT)
+            found: dict[str, Any] = {}
+            for path in files:
+                # W&B sorts out what it is given by its kind; other files are only kept.
+                if path.suffix == ".png":
+                    found[path.stem] = wandb.Image(str(path))
+                elif path.suffix == ".html" and path.stat().st_size < MOST_HTML:
+                    found[path.stem] = wandb.Html(path.read_text(encoding="utf-8"), inject=False)
+            self._run.log(found)
+            for path in (*files, self.folder / "config.yaml", self.folder / "summary.json"):
+                if path.is_file():
+                    self._run.save(str(path), base_path=str(self.folder), policy="now")
+        if self.mode == "offline":
+            self._drop_older()
+        self._end(0)
+
     def close(self) -> None:
         """Ends an arm that was cut short. W&B's service process goes with this process."""
         if self._run is not None:
@@ -123,15 +157,35 @@ class WandbTracker(Tracker):
         )  # fmt: skip
         return wandb.init(
             project=self.project, entity=self.entity, tags=self.tags or None, config=self.config,
-            id=run_id(self.run, arm), name=f"{self.run}/{arm}", group=self.run, job_type=arm,
+            id=self._id(arm), name=f"{self.run}/{arm}", group=self.run, job_type=arm,
             mode="online" if online else "offline", resume="allow" if online else None,
             reinit="create_new", dir=str(self.folder), settings=settings,
         )  # fmt: skip
+
+    def _id(self, arm: str) -> str:
+        """The id in the run folder. A new one is unique: two runs whose folders have the same name stay two runs."""
+        file = self.folder / IDS
+        try:
+            ids = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except (OSError, ValueError):
+            ids = {}
+        known = ids.get(arm) if isinstance(ids, dict) else None
+        if not isinstance(known, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", known):
+            known = f"{run_id(self.run, arm)[:55]}-{uuid.uuid4().hex[:8]}"
+            ids = {**(ids if isinstance(ids, dict) else {}), arm: known}
+            temporary = file.with_suffix(".tmp")
+            temporary.write_text(json.dumps(ids, indent=1), encoding="utf-8")
+            temporary.replace(file)
+        return known
 
     def _replay(self, arm: str) -> None:
         for record in read_jsonl(self.folder / "metrics.jsonl"):
             if record.get("arm") == arm:
                 self.record(record)
+        self._drop_older()
+
+    def _drop_older(self) -> None:
+        """Removes the offline parts that this one takes the place of, as far as they were not uploaded."""
         own = Path(self._run.settings.sync_dir)  # …/offline-run-DATE_TIME-ID; an id is a slug, so it is its own glob
         for part in own.parent.glob(f"offline-run-*-{self._run.id}"):
             if part != own and part.is_dir() and not any(part.glob("*.synced")):

@@ -209,7 +209,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
             for key in ("churn", "outage", "clock", "delay")
         },
         "fleet": {"devices", "seed"},
-        "tracker": {"folder", "run", "config"},
+        "tracker": {"folder", "run", "config", "versions"},
     }.get(group, set())
     parameters = {p for p in inspect.signature(target).parameters if p not in ("args", "kwargs")}
     assert set(node) - {"_target_"} == parameters - offered

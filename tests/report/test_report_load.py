@@ -11,6 +11,9 @@ import pytest
 
 from swarm.errors import ConfigError
 from swarm.report import load
+from swarm.report.html import page
+from swarm.report.load import salvage
+from tests.support import run as small
 
 MakeRun = Callable[..., Path]
 
@@ -75,22 +78,22 @@ def test_not_a_run_folder(tmp_path: Path, what: str) -> None:
         load(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("config.yaml", b"a: [1"),
-        ("config.yaml", b"!!python/object/apply:os.getcwd []"),
-        ("summary.json", b'{"arms": '),
-        ("summary.json", b"[]"),
-        ("summary.json", b'{"arms": []}'),
-        ("metrics.jsonl", b'nonsense\n{"arm": "swarm", "round": 0}\n'),
-        ("metrics.jsonl", b'{"round": 0}\n'),
-        ("devices.parquet", b"PAR1 nonsense"),
-        ("graph.json", b'{"n": 3, "edges": [[0, 3]], "pos": null}'),
-        ("graph.json", b'{"n": 3, "edges": [[0, 1]], "pos": [[0, 0]]}'),
-        ("graph.json", b"[" * 100_000),
-    ],
-)
+DAMAGE = [
+    ("config.yaml", b"a: [1"),
+    ("config.yaml", b"!!python/object/apply:os.getcwd []"),
+    ("summary.json", b'{"arms": '),
+    ("summary.json", b"[]"),
+    ("summary.json", b'{"arms": []}'),
+    ("metrics.jsonl", b'nonsense\n{"arm": "swarm", "round": 0}\n'),
+    ("metrics.jsonl", b'{"round": 0}\n'),
+    ("devices.parquet", b"PAR1 nonsense"),
+    ("graph.json", b'{"n": 3, "edges": [[0, 3]], "pos": null}'),
+    ("graph.json", b'{"n": 3, "edges": [[0, 1]], "pos": [[0, 0]]}'),
+    ("graph.json", b"[" * 100_000),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGE)
 def test_damage_names_the_file(make_run: MakeRun, name: str, content: bytes) -> None:
     folder = make_run(rounds=5)
     (folder / name).write_bytes(content)
@@ -98,3 +101,38 @@ def test_damage_names_the_file(make_run: MakeRun, name: str, content: bytes) -> 
         load(folder)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGE)
+def test_of_a_damaged_run_the_rest_is_salvaged(make_run: MakeRun, name: str, content: bytes) -> None:
+    folder = make_run(rounds=5)
+    (folder / name).write_bytes(content)
+    run = salvage(folder)
+    assert len(run.notes) == 1
+    assert name in run.notes[0]
+    if name != "metrics.jsonl":
+        assert run.arms == ["swarm", "isolated", "centralised", "fedavg"]
+    shown = page(run)
+    assert "Not shown: " in shown
+    assert name in shown
+
+
+def test_one_bad_line_costs_one_line(make_run: MakeRun) -> None:
+    folder = make_run(rounds=5, arms=("swarm",))
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join([*lines[:3], "\0\0\0\n", *lines[4:]]))
+    run = salvage(folder)
+    assert run.arm("swarm")["round"].tolist() == [0, 1, 2, 4, 5]
+    assert "1 of 6 lines are damaged, the first is 4" in run.notes[0]
+
+
+def test_an_unfinished_run_has_the_devices_of_its_checkpoints(tmp_path: Path) -> None:
+    small(tmp_path / "run", "devices=9", "rounds=4", "scenario.arms=[swarm,isolated]")
+    whole = load(tmp_path / "run")
+    (tmp_path / "run" / "devices.parquet").unlink()
+    (tmp_path / "run" / "summary.json").unlink()
+    parts = load(tmp_path / "run")
+    assert parts.devices.sort_values(["arm", "round", "device"])["accuracy"].tolist() == (
+        whole.devices.sort_values(["arm", "round", "device"])["accuracy"].tolist()
+    )
+    assert "swarm at round 4 of 4" in page(parts)

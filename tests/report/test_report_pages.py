@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from matplotlib import image
 
 from swarm.report import load, write_report
 from swarm.report.__main__ import main
+from swarm.report.frames import SCORES_KEPT, frames
 from swarm.report.html import page
 from swarm.report.layout import EDGES, NODES, picture
 from swarm.report.payload import ROWS, payload, script_json
 from swarm.track.units import human_energy
+from tests.support import experiment
 from tests.support import run as small
 
 MakeRun = Callable[..., Path]
@@ -71,8 +75,10 @@ KINDS: dict[str, dict[str, Any]] = {
 def test_every_kind_of_run_is_drawn(make_run: MakeRun, kind: str) -> None:
     folder = make_run(**{"rounds": 12, "devices": 20, **KINDS[kind]})
     before = {path.name for path in folder.iterdir()}
-    curves, report = write_report(folder)
-    assert {path.name for path in folder.iterdir()} == before | {"curves.png", "report.html"}  # no temporary file stays
+    curves, report, *_ = written = write_report(folder)
+    names = {"curves.png", "report.html"} | ({"graph.png"} if "graph.json" in before else set())
+    assert {path.name for path in written} == names
+    assert {path.name for path in folder.iterdir()} == before | names  # no temporary file stays
     pixels = image.imread(curves)
     assert pixels.shape[:2] == (572, 1560)
     coloured = np.abs(pixels[:, :, :3].max(axis=2) - pixels[:, :, :3].min(axis=2)) > 0.3
@@ -217,3 +223,68 @@ def test_ticks_are_not_set_beside_the_time_that_hardware_took(tmp_path: Path) ->
     assert "virtual_s" not in series["centralised"]
     small(tmp_path / "without", "devices=8", "rounds=5", "scenario.arms=[swarm,centralised]")
     assert "virtual_s" in payload(load(tmp_path / "without"))["series"]["centralised"]
+
+
+def test_scores_keep_their_value_to_a_step(make_run: MakeRun) -> None:
+    """What the page's script reads is the devices' scores to half a step."""
+    run = load(make_run(rounds=20, devices=30))
+    shown = frames(run)
+    assert shown is not None
+    for arm, kept in shown["arms"].items():
+        byte_RN = np.frombuffer(base64.b64decode(kept["data"]), dtype=np.uint8).reshape(len(kept["rounds"]), kept["n"])
+        for r, low, high, byte_N in zip(kept["rounds"], kept["low"], kept["high"], byte_RN, strict=True):
+            rows = run.devices[(run.devices["arm"] == arm) & (run.devices["round"] == r)].sort_values("device")
+            error_N = low + (high - low) * byte_N / 254 - rows["accuracy"].to_numpy()
+            assert np.abs(error_N).max() <= (high - low) / 508 + 2e-6
+
+
+def test_what_is_left_out_of_many_devices_is_said(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = load(make_run(rounds=100, devices=50, every=1, arms=("swarm", "isolated")))
+    assert SCORES_KEPT > 101 * 100
+    assert frames(run) is not None
+    monkeypatch.setattr("swarm.report.frames.SCORES_KEPT", 600)
+    shown = frames(run)
+    assert shown is not None
+    assert shown["rounds"][0] == 0
+    assert shown["rounds"][-1] == 100
+    assert sum(len(base64.b64decode(kept["data"])) for kept in shown["arms"].values()) <= 600
+    assert "12 of 101 evaluated rounds" in shown["note"]
+    assert "25 of 50 devices" in shown["note"]
+
+
+@pytest.mark.parametrize("topology", ["waypoint", "epidemic", "one_peer_exponential", "ring"])
+def test_links_of_later_rounds_are_those_that_were_used(tmp_path: Path, topology: str) -> None:
+    small(tmp_path / "run", f"topology={topology}", "devices=16", "rounds=6", "evaluate.every=2")
+    run = load(tmp_path / "run")
+    drawn = payload(run)["graph"]
+    if topology == "ring":
+        assert drawn["changing"] is None
+        return
+    used = experiment(f"topology={topology}", "devices=16", "rounds=6")
+    start = drawn["changing"]["start"]
+    links = np.frombuffer(base64.b64decode(drawn["changing"]["links"]), dtype="<u2").reshape(-1, 2)
+    for k, r in enumerate((0, 2, 4, 6)):
+        np.testing.assert_array_equal(links[start[k] : start[k + 1]], used.graph(max(r, 1)).links_E2)
+    assert (drawn["changing"]["places"] is not None) == (topology == "waypoint")
+
+
+@pytest.mark.parametrize("change", [{"seed": 7}, {"plugins": ["x.py"]}, {"topology": {"_target_": "gone.Gone"}}])
+def test_links_are_not_made_up_where_the_config_is_not_that_of_the_run(tmp_path: Path, change: dict[str, Any]) -> None:
+    small(tmp_path / "run", "topology=epidemic", "devices=16", "rounds=2")
+    run = load(tmp_path / "run")
+    assert payload(run)["graph"]["changing"] is not None
+    assert payload(replace(run, config=run.config | change))["graph"]["changing"] is None
+
+
+def test_verdicts_are_shown_with_what_they_rest_on(make_run: MakeRun) -> None:
+    folder = make_run(rounds=5)
+    assert "Verdicts" not in Parsed(page(load(folder))).shown
+    summary = json.loads((folder / "summary.json").read_text())
+    entries = [{"claim": "1: growth", "verdict": "confirmed", "difference": 0.12345678, "interval": [0.1, 0.2]},
+               {"claim": HOSTILE, "verdict": "refuted"}]  # fmt: skip
+    (folder / "summary.json").write_text(json.dumps(summary | {"verdicts": entries}))
+    shown = Parsed(page(load(folder))).shown
+    for text in ("1: growth", "confirmed", "difference: 0.1235; interval: [0.1, 0.2]", HOSTILE, "refuted"):
+        assert text in shown
+    (folder / "summary.json").write_text(json.dumps(summary | {"verdict": "undecided"}))
+    assert "undecided" in Parsed(page(load(folder))).shown

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from swarm.track import ConsoleSink, print_summary
+from swarm.track.console import sparkline
 from swarm.track.units import human_bytes, human_time
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -105,3 +106,74 @@ def test_a_run_without_learning_shows_its_distance_and_its_contraction() -> None
     assert "measured 0.950000, theory (ρ) 0.949000" in file.getvalue()
     print_summary({"rate_measured": None, "rate_measured_reason": "give it more rounds", "arms": {}}, console)
     assert "not measured (give it more rounds)" in file.getvalue()
+
+
+def test_the_gap_is_that_of_the_latest_round_all_three_have() -> None:
+    console, file = drawn(terminal=False)
+    sink = ConsoleSink(console)
+    for arm, scores in (("swarm", [0.1, 0.5, 0.8]), ("isolated", [0.1, 0.3, 0.4]), ("centralised", [0.1, 0.8, 0.9])):
+        sink.start(arm, 2, 0)
+        for r, score in enumerate(scores):
+            sink.record({"arm": arm, "round": r, "accuracy_mean": score, "awake": 9, "messages_total": 1200 * r})
+    *others, before, last = file.getvalue().splitlines()
+    assert not any("gap" in line for line in others)
+    assert "gap closed so far 40% (round 1)" in before  # (0.5 - 0.3) / (0.8 - 0.3)
+    assert "gap closed so far 80% (round 2)" in last
+    assert "9 awake" in last
+    assert "2,400 messages" in last
+
+
+def test_a_resumed_run_begins_with_what_it_had() -> None:
+    console, file = drawn(terminal=False)
+    past = [{"arm": a, "round": r, "accuracy_mean": s} for a, s in (("swarm", 0.6), ("isolated", 0.5)) for r in (0, 1)]
+    sink = ConsoleSink(console, past)
+    sink.start("centralised", 1, 0)
+    sink.record({"arm": "centralised", "round": 1, "accuracy_mean": 0.7})
+    assert "gap closed so far 50% (round 1)" in file.getvalue()
+
+
+def test_the_live_view_fits_80_columns_and_shows_every_arm() -> None:
+    console, file = drawn(terminal=True)
+    sink = ConsoleSink(console)
+    play(sink, 20, ARMS["swarm"])
+    sink.start("[bold]isolated-with-a-long-name", 20, 0)
+    for r in range(11):
+        sink.record({"arm": "x", "round": r, "steps": 10**6, "accuracy_mean": 0.5 + r / 100, "awake": 1000,
+                     "messages_total": 10**9})  # fmt: skip
+    with console.capture() as shown:
+        console.print(sink._view())
+    sink.close()
+    first, second, *rest = shown.get().splitlines()
+    facts = " ".join(" ".join(rest).split())
+    assert "▁" in first
+    assert "█" in first
+    assert "[bold]isolat" in second
+    assert "accuracy 0.600" in second
+    assert " 50%" in second
+    assert max(map(len, (first, second, *rest))) <= 80
+    for text in ("1,000 awake", "1,000,000,000 messages", "left"):
+        assert text in facts
+    sink.start("swarm", 20, 0)
+    sink.finish("swarm", {"diverged": {"device": 0, "round": 3}})
+    sink.close()
+    assert "diverged: device 0, round 3" in " ".join(file.getvalue().split())
+
+
+def test_a_terminal_without_blocks_gets_none() -> None:
+    raw = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    console = Console(file=raw, width=80, force_terminal=True, color_system=None, legacy_windows=False)
+    sink = ConsoleSink(console)
+    sink.start("swarm", 2, 0)
+    sink.record({"arm": "swarm", "round": 1, "accuracy_mean": 0.5})
+    with console.capture() as shown:
+        console.print(sink._view())
+    assert "▁" not in shown.get()
+    assert "accuracy 0.500" in shown.get()
+
+
+def test_sparklines() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([0.5, 0.5]) == "▁▁"
+    assert sparkline([0, 1]) == "▁█"
+    assert sparkline(list(range(100)), width=8) == "▁▂▃▄▅▆▇█"
+    assert sparkline([0.0] * 99 + [1.0])[-1] == "█"  # the last value is always shown

@@ -113,3 +113,44 @@ def test_ids_are_stable_slugs_that_never_collide() -> None:
     ids = {run_id(name, "swarm") for name in names}
     assert len(ids) == len(names)
     assert all(len(i) <= 64 and set(i) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_") for i in ids)
+
+
+def test_the_id_is_kept_in_the_run_folder(tmp_path: Path) -> None:
+    """A moved folder stays the same run; another folder of the same name is another run."""
+    first = tmp_path / "one"
+    first.mkdir()
+    known = WandbTracker(first, "a-run", {})._id("swarm")
+    assert WandbTracker(first, "a-run", {})._id("swarm") == known
+    assert WandbTracker(first, "a-run", {})._id("isolated") != known
+    moved = first.rename(tmp_path / "moved")
+    assert WandbTracker(moved, "another-name", {})._id("swarm") == known
+    first.mkdir()
+    assert WandbTracker(first, "a-run", {})._id("swarm") != known
+    (first / "wandb.json").write_text("[1")
+    assert len(WandbTracker(first, "x" * 200, {})._id("swarm")) <= 64
+
+
+def test_pictures_page_config_and_versions_go_along(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    script = """
+import sys
+from pathlib import Path
+from tests.support import run
+run(Path(sys.argv[1]), "tracker=wandb", "rounds=1", "devices=9", "report=true")
+"""
+    subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, timeout=180, env=environment,
+                   cwd=Path(__file__).parents[2], check=True)  # fmt: skip
+    ids = json.loads((folder / "wandb.json").read_text())
+    assert set(ids) == {"swarm", "report"}
+    (part,) = (folder / "wandb").glob(f"offline-run-*-{ids['report']}")
+    names = {path.name for path in part.rglob("*")}
+    assert {"config.yaml", "summary.json", "report.html", "curves.png", "graph.png"} <= names
+    media = {path.name.split("_")[0] for path in (part / "files" / "media").rglob("*.*")}
+    assert {"curves", "graph", "report"} <= media
+    (arm,) = (folder / "wandb").glob(f"offline-run-*-{ids['swarm']}")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(arm)]
+    text = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=folder).stdout
+    assert "versions" in text
+    assert "swarm-sim" in text
+    assert "accuracy_p10" in text  # quantiles over devices

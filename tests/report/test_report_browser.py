@@ -1,0 +1,121 @@
+"""The page in a real browser: drawn without an error at both widths and in both colours, and everything on it works."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from matplotlib import image
+
+from swarm.report import load
+from swarm.report.html import page
+from tests.report.browser import BINARY, Browser
+from tests.support import run as small
+
+pytestmark = pytest.mark.skipif(BINARY is None, reason="needs Chromium (Debian: apt install chromium)")
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as running:
+        yield running
+
+
+def written(folder: Path) -> Path:
+    path = folder / "report.html"
+    path.write_text(page(load(folder)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_is_drawn_without_an_error(
+    make_run: MakeRun, browser: Browser, tmp_path: Path, width: int, dark: bool
+) -> None:
+    browser.open(written(make_run(rounds=40, devices=60)), width, dark)
+    browser.picture(tmp_path / "page.png")
+    assert browser.errors == []
+    assert browser.run("document.getElementById('failed').hidden")
+    assert browser.run("document.documentElement.scrollWidth") == width  # nothing sticks out
+    pixels = image.imread(tmp_path / "page.png")[:, :, :3]
+    assert pixels.shape[1] == width
+    assert pixels.shape[0] > 1200
+    assert (pixels.mean() < 0.3) if dark else (pixels.mean() > 0.8)
+    for chart in ("chart", "distribution"):
+        assert browser.run(f"document.querySelectorAll('#{chart} path').length") >= 3
+    overlapping = """(() => { let found = 0;
+      for (const chart of document.querySelectorAll('.chart svg')) {
+        const boxes = [...chart.querySelectorAll('text')].map(t => t.getBoundingClientRect()).filter(b => b.width);
+        boxes.forEach((a, i) => boxes.slice(i + 1).forEach(b => {
+          if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3) found++; }));
+      } return found; })()"""
+    assert browser.run(overlapping) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"score": None, "arms": ("swarm",)}, {"score": "r2"}, {"rounds": 0}, {"devices": 1}, {"finished": False, "graph": False},
+     {"diverged": {"isolated": (0, 7)}}],
+    ids=["consensus", "regression", "no round", "one device", "unfinished", "diverged"],
+)  # fmt: skip
+def test_every_kind_of_page_opens(make_run: MakeRun, browser: Browser, options: dict[str, object]) -> None:
+    browser.open(written(make_run(**{"rounds": 12, "devices": 20, **options})), 1280)
+    assert browser.errors == []
+
+
+def test_the_slider_shows_the_devices_of_its_round(make_run: MakeRun, browser: Browser) -> None:
+    folder = make_run(rounds=20, devices=30, every=5)
+    browser.open(written(folder), 1280)
+    rows = load(folder).devices
+    for step, round in enumerate((0, 5, 10, 15, 20)):
+        browser.run(f"(() => {{ const r = document.getElementById('round'); r.value = {step}; "
+                    "r.dispatchEvent(new Event('input')); })()")  # fmt: skip
+        assert browser.run("document.getElementById('roundtext').textContent") == f"round {round}"
+        scores = rows[(rows["arm"] == "swarm") & (rows["round"] == round)]["accuracy"]
+        for id, value in (("low", scores.min()), ("high", scores.max())):
+            assert browser.run(f"document.getElementById('{id}').textContent") == f"{value:.3f}"
+    before = browser.run("document.getElementById('distribution').innerHTML")
+    browser.run("document.getElementById('play').click()")
+    assert browser.run("document.getElementById('roundtext').textContent") == "round 0"
+    assert browser.run("document.getElementById('distribution').innerHTML") != before
+    browser.run("document.getElementById('play').click()")  # pause
+
+
+def test_a_click_on_a_node_shows_its_curve(make_run: MakeRun, browser: Browser) -> None:
+    folder = make_run(rounds=20, devices=30)
+    drawn = browser.open(written(folder), 1280)
+    assert drawn < 3000
+    assert browser.run("document.getElementById('one').hidden")
+    browser.run("document.getElementById('canvas').scrollIntoView()")
+    box = browser.run("(() => { const b = document.getElementById('canvas').getBoundingClientRect();"
+                      " return [b.left, b.top, b.width, b.height]; })()")  # fmt: skip
+    graph = json.loads(browser.run("document.getElementById('data').textContent"))["graph"]
+    side = min(box[2], 440)
+    radius = max(2.2, min(9, 0.25 * min(box[2], box[3]) / (len(graph["nodes"]) + 1) ** 0.5))
+    unit, i = side - 2 * radius - 8, graph["nodes"].index(11)
+    browser.click(
+        box[0] + box[2] / 2 + (graph["x"][i] - 0.5) * unit, box[1] + box[3] / 2 - (graph["y"][i] - 0.5) * unit
+    )
+    assert browser.run("document.getElementById('onetitle').textContent") == "Device 11 over the rounds"
+    assert browser.run("document.querySelectorAll('#device path').length") >= 3  # swarm, its band, isolated, fedavg
+    browser.run("document.getElementById('close').click()")
+    assert browser.run("document.getElementById('one').hidden")
+    assert browser.errors == []
+
+
+def test_a_thousand_devices_stay_light_and_quick(make_run: MakeRun, browser: Browser) -> None:
+    path = written(make_run(devices=1000, rounds=200, every=5))
+    assert path.stat().st_size < 8_000_000
+    drawn = browser.open(path, 1280)
+    assert drawn < 3000  # milliseconds
+    assert browser.errors == []
+
+
+def test_links_that_change_are_those_of_the_round(browser: Browser, tmp_path: Path) -> None:
+    small(tmp_path / "run", "topology=waypoint", "devices=16", "rounds=6", "evaluate.every=2")
+    browser.open(written(tmp_path / "run"), 1280)
+    assert "Edges: those of round 6" in browser.run("document.getElementById('graphhint').textContent")
+    assert browser.errors == []

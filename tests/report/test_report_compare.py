@@ -1,0 +1,158 @@
+"""``python -m swarm.report RUN RUN``: runs of the same data side by side, in a table, a page, a picture and a CSV file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib import image
+
+from swarm.report import Comparison, load
+from swarm.report.__main__ import main
+from tests.report.browser import BINARY, Browser
+from tests.support import run as small
+
+MakeRun = Callable[..., Path]
+DIGITS = {"data": {"_target_": "swarm.data.digits.Digits", "validation": 0.1}}
+RING, TORUS = ({"topology": {"_target_": f"swarm.topology.regular.{name}"}} for name in ("Ring", "Torus"))
+
+
+@pytest.fixture
+def three(make_run: MakeRun) -> list[Path]:
+    """Two finished runs and one that is still going."""
+    return [
+        make_run("a", rounds=20, devices=20, config=DIGITS | RING),
+        make_run("b", rounds=20, devices=20, config=DIGITS | TORUS | {"engine": {"_target_": "ray"}}),
+        make_run("c", rounds=10, devices=20, config=DIGITS | TORUS | {"seed": 1, "rounds": 20}, finished=False),
+    ]
+
+
+def test_labels_say_what_differs_and_nothing_else(three: list[Path]) -> None:
+    comparison = Comparison.of(three)
+    assert comparison.labels == ["ring, seed=0", "torus, seed=0", "torus, seed=1"]
+    assert comparison.differing == {"seed": ["0", "0", "1"], "topology": ["ring", "torus", "torus"]}
+    assert comparison.states() == ["finished", "finished", "unfinished (round 10 of 20)"]
+
+
+def test_runs_that_differ_in_nothing_are_told_apart(make_run: MakeRun) -> None:
+    folders = [make_run(name, rounds=5, devices=9, config=DIGITS) for name in ("x", "y")]
+    assert Comparison.of(folders).labels == ["x", "y"]
+    assert Comparison.of([folders[0], folders[0]]).labels[0] != Comparison.of([folders[0], folders[0]]).labels[1]
+
+
+def test_options_of_the_same_choice_are_told_one_by_one(make_run: MakeRun) -> None:
+    folders = [
+        make_run(str(k), rounds=5, devices=9, config=DIGITS | {"topology": {"_target_": "SmallWorld", "k": k}})
+        for k in (4, 6)
+    ]
+    assert Comparison.of(folders).labels == ["topology.k=4", "topology.k=6"]
+
+
+def test_the_command_writes_everything(three: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = [tmp_path / name for name in ("c.html", "c.png", "c.csv")]
+    options = [text for path in out for text in (f"--{path.suffix[1:]}", str(path))]
+    assert main([*map(str, three), *options]) == 0
+    shown = capsys.readouterr()
+    assert "unfinished" in shown.out
+    for folder in three:
+        assert f"{load(folder).final('swarm')['accuracy_mean']:.3f}" in shown.out
+    table = pd.read_csv(out[2])
+    assert len(table) == 12
+    mine = table[(table["run"] == "torus, seed=0") & (table["arm"] == "fedavg")].iloc[0]
+    assert mine["accuracy_mean"] == load(three[1]).final("fedavg")["accuracy_mean"]
+    assert mine["topology"] == "torus"
+    assert image.imread(out[1]).shape[1] == 1560
+    text = out[0].read_text()
+    assert "3 runs compared" in text
+    assert "unfinished (round 10 of 20)" in text
+    assert not (tmp_path / "comparison.html").exists()
+
+
+def test_curves_are_those_of_the_swarms(three: list[Path]) -> None:
+    merged = Comparison.of(three).merged()
+    assert merged.arms == ["ring, seed=0", "torus, seed=0", "torus, seed=1"]
+    for folder, label in zip(three, merged.arms, strict=True):
+        assert (
+            merged.arm(label)["accuracy_mean"].tolist()[-1] == load(folder).arm("swarm")["accuracy_mean"].tolist()[-1]
+        )
+        assert len(merged.final_devices(label)) == 20
+
+
+def test_runs_of_different_data_are_refused(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = make_run("a", rounds=5, devices=9, config=DIGITS)
+    for name, data, said in (
+        ("b", {"_target_": "swarm.data.digits_like.DigitsLike"}, "data=digits_like: "),
+        ("c", {**DIGITS["data"], "validation": 0.2}, "data.validation=0.2: "),
+    ):
+        other = make_run(name, rounds=5, devices=9, config={"data": data})
+        assert main([str(first), str(other)]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert "only runs of the same data can be compared" in error
+        assert error.count("\n") == 1
+    other = make_run("d", rounds=5, devices=9, config=DIGITS)
+    summary = json.loads((other / "summary.json").read_text())
+    summary["data"]["test"] += 1  # the same options, but the file behind them has changed
+    (other / "summary.json").write_text(json.dumps(summary))
+    assert main([str(first), str(other)]) == 2
+    assert "data.test found=181" in capsys.readouterr().err
+    assert not (tmp_path / "comparison.html").exists()
+
+
+def test_what_is_damaged_is_said_and_the_rest_shown(
+    three: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (three[1] / "summary.json").write_text("{")
+    (three[2] / "metrics.jsonl").unlink()
+    assert main([*map(str, three)]) == 0
+    shown = capsys.readouterr()
+    assert "summary.json" in shown.err
+    assert "no record yet, left out" in shown.err
+    assert "torus, seed=1" not in shown.out
+    assert (tmp_path / "comparison.html").exists()
+    assert main([str(three[1])]) == 0
+    assert "summary.json" in capsys.readouterr().err
+    assert "Not shown" in (three[1] / "report.html").read_text()
+
+
+@pytest.mark.parametrize("arguments", [["nowhere", "gone"], ["--jpg", "x"], [], ["."]])
+def test_mistakes_are_one_sentence(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    shown = capsys.readouterr()
+    assert code == 2
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert shown.err.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(BINARY is None, reason="needs Chromium (Debian: apt install chromium)")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_of_real_runs_opens(tmp_path: Path, width: int) -> None:
+    folders = [tmp_path / name for name in ("ring", "none")]
+    for folder in folders:
+        small(
+            folder,
+            "devices=9",
+            f"topology={folder.name}",
+            "protocol=dpsgd" if folder.name == "ring" else "protocol=none",
+        )
+    page = tmp_path / "c.html"
+    assert main([*map(str, folders), "--html", str(page)]) == 0
+    with Browser(tmp_path) as browser:
+        browser.open(page, width)
+        assert browser.errors == []
+        assert browser.run("document.documentElement.scrollWidth") == width
