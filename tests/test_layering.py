@@ -36,7 +36,7 @@ LAYERS: list[list[str]] = [
     ["swarm.scenario"],
     ["swarm.study"],
     ["swarm.runner"],
-    ["scenarios"],
+    ["scenarios", "swarm.sweep"],
     ["swarm.cli"],
     ["run_swarm"],
 ]
