@@ -58,10 +58,11 @@ def _main(argv: list[str]) -> int:
         if args.help or args.cfg or args.info:
             composer.compose(args.overrides)
         elif args.multirun or any(o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed):
-            if _is_grid(composer, args.overrides):
+            cfg = _compose_sweep(composer, args.overrides)
+            if str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):  # all combinations; else a plug-in's choice
                 from swarm.sweep import sweep
 
-                return sweep(composer, args.overrides, _complain)
+                return sweep(composer, cfg, args.overrides, _complain)
         else:
             jobs.study = _check_run(composer, args.overrides)
     return _hydra(argv, jobs)
@@ -115,15 +116,14 @@ def _check_run(composer: Composer, overrides: list[str]) -> Study | None:
     return study
 
 
-def _is_grid(composer: Composer, overrides: list[str]) -> bool:
-    """Whether a sweep runs all combinations of the given values, which is ours, or leaves the choice to a Hydra plug-in."""
+def _compose_sweep(composer: Composer, overrides: list[str]) -> DictConfig:
     from hydra.types import RunMode
 
     from swarm.compose import refuse_code_in_hydra
 
     cfg = composer.compose(overrides, RunMode.MULTIRUN)
     refuse_code_in_hydra(cfg)
-    return str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper")
+    return cfg
 
 
 def _check(cfg: DictConfig) -> Study | None:

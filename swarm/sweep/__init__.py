@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from swarm.errors import ConfigError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from swarm.compose import Composer
     from swarm.sweep.launch import Complain
     from swarm.sweep.plan import Plan
@@ -20,14 +22,14 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def sweep(composer: Composer, overrides: Sequence[str], complain: Complain) -> int:
-    """Run a sweep and return its exit code: 0, 1 if a job failed or was impossible, 130 if it was interrupted.
+def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complain: Complain) -> int:
+    """Run the sweep ``cfg`` and return its exit code: 0, 1 if a job failed or was impossible, 130 if it was interrupted.
 
     Raises :class:`swarm.errors.SwarmError` for what is wrong with the command as a whole, with nothing written.
     """
     from swarm.sweep.plan import Plan
 
-    plan = Plan.make(composer, overrides)
+    plan = Plan.make(composer, cfg, overrides)
     for job in plan.jobs:
         if job.state == "impossible":
             print(f"error: {job.cause} (in the job {job.title}; the others run)", file=sys.stderr)

@@ -53,7 +53,7 @@ class Task:
         print(f"{place} {title}: {status} after {human_time(time.perf_counter() - began)}", flush=True)
 
     def _attempt(self, cfg: DictConfig, folder: Path) -> str:
-        self._note(folder, "running", None)
+        self.note(folder, "running", None)
         cause = None
         try:
             _start(cfg, folder)
@@ -61,16 +61,17 @@ class Task:
             self.complain(error)
             cause = " ".join(str(error).split())
         except KeyboardInterrupt:
-            self._note(folder, "interrupted", None)
+            self.note(folder, "interrupted", None)
             raise
         except (Exception, SystemExit) as error:
             traceback.print_exc()
             cause = " ".join(f"{type(error).__name__}: {error}".split())
         status = "failed" if cause else "finished"
-        self._note(folder, status, cause)
+        self.note(folder, status, cause)
         return status
 
-    def _note(self, folder: Path, status: str, cause: str | None) -> None:
+    def note(self, folder: Path, status: str, cause: str | None) -> None:
+        """Write down how far a job is."""
         from swarm import checkpoint
 
         value = {"title": self.titles[str(folder.absolute())], "code": self.code, "status": status, "cause": cause}
@@ -100,12 +101,14 @@ def launch(composer: Composer, plan: Plan, complain: Complain) -> bool:
     """Run what is to be run and set each job's state. Returns False if Ctrl-C ended it."""
     to_do = [job for job in plan.jobs if job.state in ("new", "resumed")]
     task = Task({str(job.folder.absolute()): job.title for job in to_do}, plan.code, complain)
-    _share_cores(plan, to_do)
-    struck: dict[str, int] = {}
-    going = to_do
+    share_cores(plan.cfg, to_do)
+    for job in to_do:
+        if (job.folder / FILE).exists():
+            task.note(job.folder, "waiting", None)  # what stands there is of an earlier command
+    batches = [to_do] if to_do else []
     try:
-        while going:
-            going = _launch_once(composer, plan, going, task, struck)
+        while batches:
+            batches += _launch_once(composer, plan, batches.pop(0), task)
     except (KeyboardInterrupt, SystemExit):
         return False
     finally:
@@ -114,26 +117,29 @@ def launch(composer: Composer, plan: Plan, complain: Complain) -> bool:
     return True
 
 
-def _launch_once(composer: Composer, plan: Plan, jobs: list[Job], task: Task, struck: dict[str, int]) -> list[Job]:
-    """One call of the launcher. Returns the jobs that are still to do: some, where a worker's death took the launcher down."""
+def _launch_once(composer: Composer, plan: Plan, jobs: list[Job], task: Task) -> list[list[Job]]:
+    """One call of the launcher. Returns what is still to do, where a worker's death took the launcher down.
+
+    One that was killed is not to blame for certain while others ran beside it: each of those goes on alone, and fails if its
+    process ends again.
+    """
     callbacks = Callbacks(plan.cfg)
     context = HydraContext(config_loader=composer.loader, callbacks=callbacks)
-    launcher = Plugins.instance().instantiate_launcher(
-        hydra_context=context,
-        task_function=task,
-        config=plan.cfg,  # type: ignore[arg-type]
-    )
+    plugins = Plugins.instance()
+    launcher = plugins.instantiate_launcher(hydra_context=context, task_function=task, config=plan.cfg)  # type: ignore[arg-type]
     try:
         with _without_chatter():
             launcher.launch([_words(plan, job) for job in jobs], initial_job_idx=0)
     except Exception as error:  # the launcher's own: jobs never raise
-        of_launcher = " ".join(f"{type(error).__name__}: {error}".split())
-        running = [job for job in jobs if _status(job) == "running"]
-        for job in running or jobs:
-            struck[job.name] = struck.get(job.name, 0) + 1
-            if len(running) == 1 or struck[job.name] > 1 or not running:
-                task._note(_made(job.folder), "failed", KILLED if running else of_launcher)
-        return [job for job in jobs if _status(job) not in ("finished", "failed")]
+        suspects = [job for job in jobs if _status(job) == "running"]
+        said = KILLED if suspects else " ".join(f"{type(error).__name__}: {error}".split())
+        if len(suspects) < 2:
+            for job in suspects or jobs:
+                if _status(job) != "finished":
+                    task.note(_made(job.folder), "failed", said)
+            suspects = []
+        rest = [job for job in jobs if _status(job) not in ("finished", "failed") and job not in suspects]
+        return [*([job] for job in suspects), *([rest] if rest else [])]
     return []
 
 
@@ -197,9 +203,9 @@ def _quoted(value: object) -> str:
 # --- cores --------------------------------------------------------------------------------------------------------------
 
 
-def _share_cores(plan: Plan, jobs: Sequence[Job]) -> None:
+def share_cores(cfg: DictConfig, jobs: Sequence[Job]) -> None:
     """Give the joblib launcher as many jobs at a time as there are cores for; each has one thread for each of its actors."""
-    launcher = plan.cfg.hydra.launcher
+    launcher = cfg.hydra.launcher
     if not str(launcher.get("_target_")).startswith("hydra_plugins.hydra_joblib_launcher."):
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

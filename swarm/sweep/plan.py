@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from swarm.compose import LOCK, Composer, UsageError, refuse_code_in_hydra, require_new, require_no_run_in, sweep_folder
+from swarm.compose import LOCK, Composer, UsageError, parse, require_new, require_no_run_in, sweep_folder
 from swarm.errors import ConfigError, SwarmError, typed
 from swarm.settings import Settings
 from swarm.sweep.code import code_version, identity, same_code
@@ -39,15 +38,13 @@ class Plan:
     code: dict[str, str | None]
 
     @classmethod
-    def make(cls, composer: Composer, overrides: Sequence[str]) -> Plan:
-        """Compose every job, and look at what is in its folder already. Writes nothing.
+    def make(cls, composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> Plan:
+        """Compose every job of the sweep ``cfg``, and look at what is in its folder already. Writes nothing.
 
         Raises :class:`ConfigError` for what is wrong with the whole command: a value that is wrong in every combination,
         combinations that are all impossible, a folder of another sweep. A combination that is impossible by itself becomes
         a job with that state and its cause.
         """
-        cfg = composer.compose(overrides, RunMode.MULTIRUN)
-        refuse_code_in_hydra(cfg)
         fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
         place, jobs, swept = _composed(composer, cfg, [*fixed, *overrides])
         _identify(jobs)
@@ -147,7 +144,7 @@ def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> 
         cfg.hydra.sweep.dir  # noqa: B018  resolves ${now:} once, for all jobs
     for number, (words, varying) in enumerate(composer.jobs(overrides)):
         swept = list(varying)
-        values = {key.lstrip("+~"): text.partition("=")[2].strip("'\"") for key, text in varying.items()}
+        values = {key.lstrip("+~"): typed(parse([text])[0].value()) for key, text in varying.items()}
         job = Job(folder_name(values), values, Path(), words)
         jobs.append(job)
         try:
