@@ -172,7 +172,8 @@ def outcome(job: Job) -> tuple[str, str | None]:
     status = facts.get("status")
     if status == "failed":
         return "failed", facts.get("cause")
-    return ("finished" if status == "finished" else "unfinished"), None
+    done = status == "finished" or (job.folder / "summary.json").exists()  # resumed by hand, say
+    return ("finished" if done else "unfinished"), None
 
 
 def _words(plan: Plan, job: Job) -> list[str]:

@@ -187,22 +187,24 @@ def spawn(*words: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_that_ends_in_the_middle_goes_on_where_it_was(command: Command, how: signal.Signals) -> None:
     words = [word for word in SMALL if "rounds" not in word]
-    process = spawn("-m", "seed=0,1", *words, "rounds=400")
+    process = spawn("-m", "seed=0,1", *words, "rounds=60")
     deadline = time.monotonic() + 120
     while not [*Path("s/seed=0/checkpoints").glob("swarm/round_*.json")]:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    busy = command("-m", "seed=0,1", *words, "rounds=400")
+        time.sleep(0.005)
+    process.send_signal(signal.SIGSTOP)
+    busy = command("-m", "seed=0,1", *words, "rounds=60")
     assert busy.code == 2
     assert "is a sweep that another process is running right now" in busy.err
     process.send_signal(how)
+    process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=60)
     if how is signal.SIGINT:
         assert process.returncode == 130
         assert "interrupted with 0 of 2 runs finished; the same command with hydra.sweep.dir=s goes on" in err
-    assert checkpoint.rounds_in(Path("s/seed=0/checkpoints/swarm"))[-1] < 400
-    done = command("-m", "seed=0,1", *words, "rounds=400")
+    assert checkpoint.rounds_in(Path("s/seed=0/checkpoints/swarm"))[-1] < 60
+    done = command("-m", "seed=0,1", *words, "rounds=60")
     assert (done.code, done.err) == (0, "")
     assert "1 goes on from where it was interrupted, 1 to run" in done.out
     whole = yaml.safe_load(Path("s/seed=0/config.yaml").read_text())
@@ -222,6 +224,23 @@ def test_the_runs_of_a_sweep_share_one_group(command: Command, monkeypatch: pyte
     given.clear()
     command("-m", "seed=0,1", *words[:-1], "hydra.sweep.dir=t", "tracker.group=mine")
     assert [(t["group"], t["name"]) for t in given] == [("mine", f"seed={i}") for i in (0, 1)]
+
+
+def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
+    pytest.importorskip("wandb")
+    words = [word for word in SMALL if "tracker" not in word]
+    for _ in range(2):  # the second replaces the first, which was not uploaded
+        assert command("-m", "topology=ring,complete", "seed=0,1", *words, "tracker=wandb").code == 0
+    (part,) = Path("s/wandb").glob("offline-run-*-sweep")
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(part)]
+    text = subprocess.run(inspect, capture_output=True, text=True, timeout=60, check=True).stdout
+    records = [json.loads(line) for line in text.splitlines()]
+    (run,) = (record["run"] for record in records if "run" in record)
+    assert run["run_group"] == f"{Path.cwd().name}-s"
+    assert "wandb/lineseries/v0" in text
+    (table,) = part.glob("files/media/table/accuracy_by_bytes_total_table*.json")
+    lines = pd.DataFrame(json.loads(table.read_text())["data"])
+    assert {"ring", "complete"} <= set(lines.stack())
 
 
 DEADLY = """
