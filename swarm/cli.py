@@ -9,7 +9,6 @@ torch, wandb and matplotlib take seconds to import, so nothing here does until t
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import sys
 import traceback
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from swarm.study import Study
 
 INTERRUPTED = 130
-MOST_JOBS_COMPOSED = 512  # of a sweep, before it starts; composing one takes a tenth of a second
-MOST_JOBS_CHECKED = 64  # of those, with data loaded and plug-ins built as well
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +60,11 @@ def _main(argv: list[str]) -> int:
         if args.help or args.cfg or args.info:
             composer.compose(args.overrides)
         elif args.multirun or any(o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed):
-            _check_sweep(composer, args.overrides)
+            cfg = _compose_sweep(composer, args.overrides)
+            if str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):  # all combinations; else a plug-in's choice
+                from swarm.sweep import sweep
+
+                return sweep(composer, cfg, args.overrides, _complain)
         else:
             jobs.study = _check_run(composer, args.overrides)
     return _hydra(argv, jobs)
@@ -121,39 +122,26 @@ def _check_run(composer: Composer, overrides: list[str]) -> Study | None:
 
     cfg = composer.compose(overrides)
     refuse_code_in_hydra(cfg)
-    study = _check(cfg, build=True)
+    study = _check(cfg)
     run_folder(cfg)
     return study
 
 
-def _check_sweep(composer: Composer, overrides: list[str]) -> None:
-    """Compose every job of a sweep (the first 512), and check those fully that can be in reasonable time."""
+def _compose_sweep(composer: Composer, overrides: list[str]) -> DictConfig:
     from hydra.types import RunMode
 
-    from swarm.compose import refuse_code_in_hydra, sweep_folder
+    from swarm.compose import refuse_code_in_hydra
 
     cfg = composer.compose(overrides, RunMode.MULTIRUN)
     refuse_code_in_hydra(cfg)
-    fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
-    jobs = list(itertools.islice(composer.jobs(fixed + overrides), MOST_JOBS_COMPOSED))
-    taken: set[Path] = set()
-    for i, (job, varying) in enumerate(jobs):
-        try:
-            one = composer.compose(job)
-            taken.add(sweep_folder(cfg, one, i, taken))
-            _check(one, build=i < MOST_JOBS_CHECKED)
-        except ConfigError as error:
-            place = f" (in the job {varying})" if varying else ""
-            raise ConfigError(error.key, error.value, error.valid + place) from error
+    return cfg
 
 
-def _check(cfg: DictConfig, build: bool) -> Study | None:
-    """The settings first, which takes no time; then, with ``build``, all that the run would stumble over."""
+def _check(cfg: DictConfig) -> Study | None:
+    """The settings first, which takes no time; then all that the run would stumble over."""
     from swarm.settings import Settings
 
     Settings.parse(cfg)
-    if not build:
-        return None
     from swarm import runner
 
     return runner.check(cfg)

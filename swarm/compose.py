@@ -37,6 +37,8 @@ from swarm.explain import shown, unknown
 
 VERSION_BASE = "1.3"
 CONFIG = "config"
+AUTO = "auto"  # of hydra.sweep.subdir: a folder is called by the values that its job has of the swept keys
+LOCK = ".lock"  # may lie in a folder that is new in every other respect
 
 
 class UsageError(SwarmError):
@@ -124,8 +126,8 @@ class Composer:
         """Like :func:`parse`, able to expand ``glob`` over the options of a group."""
         return [_parse_one(text, OverridesParser.create(config_loader=self.loader)) for text in overrides]
 
-    def jobs(self, overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
-        """Each job of a sweep: its overrides, and those of them that vary, as text."""
+    def jobs(self, overrides: Sequence[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
+        """Each job of a sweep: its overrides, and those of them that vary, as ``KEY=VALUE`` by key."""
         fixed: dict[str, list[str]] = {}
         varying: set[str] = set()
         for override in self.parse_sweep(overrides):
@@ -141,7 +143,7 @@ class Composer:
                     raise ConfigError(key, value_of(override), "stands for no value at all, so there is nothing to run")
         for job in itertools.product(*fixed.values()):
             named = zip(fixed, job, strict=True)
-            yield list(job), " ".join(text for key, text in named if key in varying)
+            yield list(job), {key: text for key, text in named if key in varying}
 
     def _values(self, override: Override) -> list[str]:
         try:
@@ -313,26 +315,33 @@ def run_folder(cfg: DictConfig) -> Path:
     folder = _folder(cfg, key)
     if _holds_run(folder):
         raise ConfigError(key, folder, f"holds a run already: choose another folder, or go on with it: resume={folder}")
-    _require_new(folder, key, folder)
+    require_new(folder, key, folder)
     return folder
 
 
-def sweep_folder(cfg: DictConfig, job: DictConfig, number: int, taken: Container[Path]) -> Path:
-    """Where Hydra will put job ``number`` of the sweep ``cfg``; ``taken`` are the folders of the jobs before it."""
+def sweep_folder(cfg: DictConfig, job: DictConfig, number: int, name: str, taken: Container[Path]) -> tuple[Path, Path]:
+    """The folder of the sweep ``cfg``, and in it that of job ``number``, called ``name`` unless ``hydra.sweep.subdir`` says
+    otherwise; ``taken`` are the folders of the jobs before it."""
     OmegaConf.copy_cache(cfg, job)  # one ${now:} for all jobs, as Hydra does it
     with read_write(job.hydra.job):
         job.hydra.job.num, job.hydra.job.id = number, str(number)
     HydraConfig.instance().set_config(job)  # what ${hydra:…} reads
     place = _folder(job, "hydra.sweep.dir")
     subdir = _folder(job, "hydra.sweep.subdir", empty=True)
-    folder = place / subdir
+    folder = place / (name if str(subdir) == AUTO else subdir)
     if folder in taken:
-        valid = f"is the folder of another job too; ${{hydra.job.num}} gives each its own in {place}"
+        valid = f"is the folder of another job too; {AUTO} gives each value its own in {place}"
         raise ConfigError("hydra.sweep.subdir", subdir, valid)
-    if _holds_run(folder):
-        raise ConfigError("hydra.sweep.dir", place, f"{folder} holds a run already: choose another hydra.sweep.dir")
-    _require_new(folder, "hydra.sweep.dir", place)
-    return folder
+    return place, folder
+
+
+def require_no_run_in(place: Path) -> None:
+    """Refuse a sweep's folder that another program, or a run of its own, has filled."""
+    there = sorted(place.iterdir()) if place.is_dir() else []
+    runs = [folder for folder in there if _holds_run(folder)]
+    if runs:
+        raise ConfigError("hydra.sweep.dir", place, f"{runs[0]} holds a run already: choose another hydra.sweep.dir")
+    require_new(place, "hydra.sweep.dir", place)
 
 
 def _holds_run(folder: Path) -> bool:
@@ -351,11 +360,11 @@ def _folder(cfg: DictConfig, key: str, empty: bool = False) -> Path:
     return Path(str(value))
 
 
-def _require_new(folder: Path, key: str, value: Path) -> None:
+def require_new(folder: Path, key: str, value: Path) -> None:
     """Refuse a folder with anything in it: a run does not mix its files with others, and never replaces one."""
     nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     try:
-        there = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
+        there = sorted(f.name for f in folder.iterdir() if f.name != LOCK) if folder.is_dir() else []
         if there:
             raise ConfigError(key, value, f"must be a new or an empty folder; {shown(there[0])} is in {folder}")
         Path(tempfile.mkdtemp(prefix=".swarm-", dir=nearest)).rmdir()

@@ -36,7 +36,7 @@ LAYERS: list[list[str]] = [
     ["swarm.scenario"],
     ["swarm.study"],
     ["swarm.runner"],
-    ["scenarios", "swarm.doctor"],
+    ["scenarios", "swarm.sweep", "swarm.doctor"],
     ["swarm.cli"],
     ["run_swarm"],
 ]

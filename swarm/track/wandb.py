@@ -38,7 +38,7 @@ def run_id(run: str, arm: str) -> str:
 
 
 class WandbTracker(Tracker):
-    """Mirrors each arm into a W&B run: group = the run, job type = the arm, x-axis = ``round``.
+    """Mirrors each arm into a W&B run: group = the run (or the sweep), job type = the arm, x-axis = ``round``.
 
     Metric names are those of ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and a
     histogram of the device accuracies where a record brings ``_device_accuracy``; rows per device stay in
@@ -59,6 +59,8 @@ class WandbTracker(Tracker):
         entity: W&B user or team; ``None`` for the account's default.
         tags: W&B tags.
         init_timeout: Seconds to wait for W&B to start.
+        group: W&B group; ``None`` for ``run``. The runs of a sweep share one.
+        name: What the arm's W&B run is called, before ``/`` and the arm; ``None`` for ``run``.
     """
 
     def __init__(
@@ -72,10 +74,13 @@ class WandbTracker(Tracker):
         entity: str | None = None,
         tags: list[str] | None = None,
         init_timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0,
+        group: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
+        name: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
     ) -> None:
         self.folder, self.run, self.config = folder, run, {**config, **({"versions": versions} if versions else {})}
         self.mode, self.project, self.entity = mode, project, entity
         self.tags, self.init_timeout = list(tags or []), init_timeout
+        self.group, self.name = group or run, name or run
         self._run: Any = None
 
     def start(self, arm: str, rounds: int, done: int) -> None:
@@ -157,7 +162,7 @@ class WandbTracker(Tracker):
         )  # fmt: skip
         return wandb.init(
             project=self.project, entity=self.entity, tags=self.tags or None, config=self.config,
-            id=self._id(arm), name=f"{self.run}/{arm}", group=self.run, job_type=arm,
+            id=self._id(arm), name=f"{self.name}/{arm}", group=self.group, job_type=arm,
             mode="online" if online else "offline", resume="allow" if online else None,
             reinit="create_new", dir=str(self.folder), settings=settings,
         )  # fmt: skip

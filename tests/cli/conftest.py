@@ -51,7 +51,8 @@ class FakeRunner:
     def run(self, cfg: Any, folder: Path, study: Any = None) -> None:
         self.calls.append(("run", (cfg, folder)))
         self._maybe_raise()
-        (folder / "config.yaml").touch()
+        (folder / "config.yaml").write_text("{}")
+        (folder / "summary.json").write_text('{"arms": {}}')
 
     def resume(self, folder: Path, overrides: dict[str, Any]) -> None:
         self.calls.append(("resume", (folder, overrides)))

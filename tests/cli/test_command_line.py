@@ -21,7 +21,8 @@ def test_a_run_gets_the_composed_config_and_its_folder(command: Command, runner:
     done = command("devices=7", "topology=ring", "hydra.run.dir=here/it/is")
     assert done.code == 0
     assert done.err == ""
-    assert done.new == ["here", "here/it", "here/it/is", "here/it/is/config.yaml"]  # nothing of Hydra's own
+    made = ["config.yaml", "summary.json"]  # nothing of Hydra's own
+    assert done.new == ["here", "here/it", "here/it/is", *(f"here/it/is/{name}" for name in made)]
     ((cfg, folder),) = runner.of("run")
     assert (cfg.devices, cfg.topology._target_, folder) == (
         7,
@@ -43,7 +44,9 @@ def test_two_runs_get_two_folders(command: Command, runner: FakeRunner) -> None:
 def test_a_sweep_runs_every_combination(command: Command, runner: FakeRunner) -> None:
     assert command("-m", "topology=ring,star", "devices=range(4,6)", "hydra.sweep.dir=sweep").code == 0
     runs = [(cfg.topology._target_.rsplit(".", 1)[1], cfg.devices, folder.name) for cfg, folder in runner.of("run")]
-    assert runs == [("Ring", 4, "0"), ("Ring", 5, "1"), ("Star", 4, "2"), ("Star", 5, "3")]
+    assert runs == [
+        (cls, devices, f"topology={cls.lower()},devices={devices}") for cls in ("Ring", "Star") for devices in (4, 5)
+    ]
     assert len(runner.of("check")) == 4
 
 

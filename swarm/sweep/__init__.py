@@ -1,0 +1,78 @@
+"""``-m``: many runs by one command, and what they say together.
+
+``plan`` decides what is to be run, ``launch`` runs it, ``gather`` reads the runs, ``tables`` and ``picture`` show them,
+``mirror`` sends the same to W&B.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from swarm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from swarm.compose import Composer
+    from swarm.sweep.launch import Complain
+    from swarm.sweep.plan import Plan
+
+INTERRUPTED = 130
+
+
+def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complain: Complain) -> int:
+    """Run the sweep ``cfg`` and return its exit code: 0, 1 if a job failed or was impossible, 130 if it was interrupted.
+
+    Raises :class:`swarm.errors.SwarmError` for what is wrong with the command as a whole, with nothing written.
+    """
+    from swarm.sweep.plan import Plan
+
+    plan = Plan.make(composer, cfg, overrides)
+    for job in plan.jobs:
+        if job.state == "impossible":
+            print(f"error: {job.cause} (in the job {job.title}; the others run)", file=sys.stderr)
+    with plan.begun():
+        print(_begin(plan), flush=True)
+        from swarm.sweep.launch import launch
+
+        whole = launch(composer, plan, complain)
+        _finish(plan)
+    if not whole:
+        done = sum(job.state in ("finished", "there") for job in plan.jobs)
+        again = f"the same command with hydra.sweep.dir={plan.place} goes on"
+        print(f"interrupted with {done} of {len(plan.jobs)} runs finished; {again}", file=sys.stderr)
+        return INTERRUPTED
+    return 0 if all(job.state in ("finished", "there") for job in plan.jobs) else 1
+
+
+def _begin(plan: Plan) -> str:
+    """``25 runs: 3 of 25 were there already, 1 goes on, 21 to do``."""
+    states = [job.state for job in plan.jobs]
+    count, there, resumed = len(states), states.count("there"), states.count("resumed")
+    parts = [f"{there} of {count} were there already"] if there else []
+    parts += [f"{resumed} {'goes' if resumed == 1 else 'go'} on from where it was interrupted"] if resumed else []
+    parts += [f"{new} to run"] if (new := states.count("new")) else []
+    parts += [f"{wrong} impossible"] if (wrong := states.count("impossible")) else []
+    return f"{count} {'run' if count == 1 else 'runs'} in {plan.place}: {', '.join(parts)}"
+
+
+def _finish(plan: Plan) -> None:
+    """Tables and pictures of all runs in the folder, also those of earlier commands."""
+    from swarm.sweep import gather, mirror, tables
+    from swarm.sweep.launch import outcome
+
+    for job in plan.earlier:
+        job.state, job.cause = outcome(job)
+    jobs = [*plan.earlier, *plan.jobs]
+    try:
+        found = gather.gather(jobs)
+    except (ConfigError, OSError, KeyError, ValueError) as error:
+        print(f"warning: the sweep cannot be tabulated: {type(error).__name__}: {error}", file=sys.stderr)
+        found = None
+    subject = tables.subject_of(jobs)
+    tables.write(plan, jobs, found, subject)
+    tables.show(plan, jobs, found)
+    if found is not None:
+        mirror.mirror(plan, found)

@@ -1,0 +1,74 @@
+"""One job of a sweep, and what its folder says of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from swarm.errors import ConfigError
+
+FILE = "job.json"  # beside the run's own files
+LONGEST = 120  # characters of a folder's name
+
+
+@dataclass
+class Job:
+    """``values`` are what it has of the swept keys. ``state``: ``new``, ``resumed``, ``there`` (finished before), ``outdated``
+    (made by other code), ``impossible``; after the sweep ``finished``, ``failed`` or ``unfinished``."""
+
+    name: str
+    values: dict[str, str]
+    folder: Path
+    overrides: list[str] = field(default_factory=list)
+    config: Any = None
+    identity: dict[str, Any] = field(default_factory=dict)
+    state: str = "unfinished"
+    cause: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Its values as they are typed."""
+        return " ".join(f"{key}={value}" for key, value in self.values.items()) or self.name
+
+    def facts(self, place: Path) -> dict[str, Any]:
+        """For the sweep's files."""
+        folder = self.folder.relative_to(place) if self.folder.is_relative_to(place) else self.folder
+        return {"name": self.name, "folder": str(folder), "values": self.values}
+
+
+def folder_name(values: Mapping[str, str]) -> str:
+    """``topology=ring,seed=0``. A name that has to be changed to be a folder's gets a hash of the original."""
+    name = ",".join(f"{key}={value}" for key, value in values.items()) or "run"
+    slug = re.sub(r"[^\w.=,+-]+", "-", name)
+    if slug == name and len(name) <= LONGEST:
+        return name
+    return f"{slug[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """A JSON mapping; None where there is no such file, or something else in it."""
+    try:
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def saved_config(folder: Path) -> dict[str, Any]:
+    """The ``config.yaml`` of a run. Raises :class:`ConfigError` where it is damaged."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        config = None
+    if not isinstance(config, dict):
+        raise ConfigError(
+            "hydra.sweep.dir", folder, "has a damaged config.yaml; remove that folder to run the job anew"
+        )
+    return config

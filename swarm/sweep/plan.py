@@ -1,0 +1,230 @@
+"""What a sweep is going to do, decided before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from swarm.compose import LOCK, Composer, UsageError, parse, require_new, require_no_run_in, sweep_folder
+from swarm.errors import ConfigError, SwarmError, typed
+from swarm.settings import Settings
+from swarm.sweep.code import code_version, identity, same_code
+from swarm.sweep.job import FILE, Job, folder_name, read_json, saved_config
+
+SWEEP = "sweep.json"
+SEED = "seed"
+MOST_JOBS_CHECKED = 64  # with data loaded and plug-ins built before the sweep starts; the others when their turn comes
+SUPERSEDED = "superseded"
+
+
+@dataclass
+class Plan:
+    """The jobs of one command, and those that were in the sweep's folder before."""
+
+    cfg: DictConfig
+    place: Path
+    jobs: list[Job]
+    earlier: list[Job]
+    swept: list[str]
+    base: dict[str, Any]
+    code: dict[str, str | None]
+
+    @classmethod
+    def make(cls, composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> Plan:
+        """Compose every job of the sweep ``cfg``, and look at what is in its folder already. Writes nothing.
+
+        Raises :class:`ConfigError` for what is wrong with the whole command: a value that is wrong in every combination,
+        combinations that are all impossible, a folder of another sweep. A combination that is impossible by itself becomes
+        a job with that state and its cause.
+        """
+        fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
+        place, jobs, swept = _composed(composer, cfg, [*fixed, *overrides])
+        _identify(jobs)
+        base = _shared([job.identity for job in jobs if job.identity], swept)
+        plugins = next((list(job.config.plugins) for job in jobs if job.config is not None), [])
+        plan = cls(cfg, place, jobs, [], swept, base, code_version(plugins))
+        plan._look()
+        plan._check()
+        return plan
+
+    def _look(self) -> None:
+        """What is there already: nothing, this sweep, or something else."""
+        before = read_json(self.place / SWEEP)
+        if before is None:
+            require_no_run_in(self.place)
+        else:
+            self._require_same(before)
+            mine = {job.folder for job in self.jobs}
+            there = [
+                Job(str(facts["name"]), dict(facts["values"]), self.place / facts["folder"]) for facts in before["jobs"]
+            ]
+            self.earlier = [job for job in there if job.folder not in mine]
+        for job in self.jobs:
+            if job.cause is None:
+                try:
+                    job.state = _state(job, self.code)
+                except DamagedError as error:
+                    job.state, job.cause = "impossible", str(error)
+
+    def _require_same(self, before: Mapping[str, Any]) -> None:
+        if set(before["swept"]) != set(self.swept):
+            there, here = (", ".join(keys) or "nothing" for keys in (before["swept"], self.swept))
+            valid = f"holds a sweep of {there}, and this one is of {here}: choose another folder"
+            raise ConfigError("hydra.sweep.dir", self.place, valid)
+        _refuse_difference(self.place, "holds a sweep with", before["base"], self.base)
+
+    def _check(self) -> None:
+        """Load the data of the jobs that are to run, and build their plug-ins."""
+        from swarm import runner
+
+        to_do = [job for job in self.jobs if job.state not in ("there", "impossible")]
+        for job in to_do[:MOST_JOBS_CHECKED]:
+            try:
+                runner.check(job.config)
+            except ConfigError as error:
+                job.state, job.cause = "impossible", str(error)
+                if all(other.state == "impossible" for other in self.jobs):
+                    raise _in(job, error) from error
+        if all(job.state == "impossible" for job in self.jobs):
+            raise UsageError(str(self.jobs[0].cause))
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """The sweep's folder with ``sweep.json`` in it, kept from other processes."""
+        from swarm import checkpoint
+
+        self.place.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.place / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            valid = "is a sweep that another process is running right now; wait for it to end"
+            raise ConfigError("hydra.sweep.dir", self.place, valid) from None
+        try:
+            facts = [job.facts(self.place) for job in (*self.earlier, *self.jobs)]
+            value = {"schema": 1, "swept": self.swept, "base": self.base, "jobs": facts}
+            checkpoint.write_json(self.place / SWEEP, value)
+            self._set_aside()
+            yield
+        finally:
+            lock.release()
+
+    def _set_aside(self) -> None:
+        """Move what other code has made: it is not mixed with the new, and not thrown away."""
+        for job in self.jobs:
+            if job.state != "outdated":
+                continue
+            code = (read_json(job.folder / FILE) or {}).get("code") or {}
+            home = self.place / SUPERSEDED / f"{job.folder.name}-{code.get('source', 'unknown')}"
+            while home.exists():
+                home = home.with_name(home.name + "+")
+            home.parent.mkdir(exist_ok=True)
+            job.folder.rename(home)
+            job.state = "new"
+
+
+class DamagedError(ConfigError):
+    """One run of the sweep cannot be read."""
+
+
+def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, list[Job], list[str]]:
+    """Every job with its folder, its config and its settings looked at; and the keys that are swept."""
+    jobs: list[Job] = []
+    wrong: list[tuple[Job, SwarmError]] = []
+    place, taken, swept = Path(), set[Path](), list[str]()
+    with suppress(OmegaConfBaseException):  # said below, of the first job
+        cfg.hydra.sweep.dir  # noqa: B018  resolves ${now:} once, for all jobs
+    for number, (words, varying) in enumerate(composer.jobs(overrides)):
+        swept = list(varying)
+        values = {key.lstrip("+~"): typed(parse([text])[0].value()) for key, text in varying.items()}
+        job = Job(folder_name(values), values, Path(), words)
+        jobs.append(job)
+        try:
+            job.config = composer.compose(words)
+            place, job.folder = sweep_folder(cfg, job.config, number, job.name, taken)
+            taken.add(job.folder)
+            Settings.parse(job.config)
+        except SwarmError as error:
+            wrong.append((job, error))
+    bad = {id(job) for job, _ in wrong}
+    good = {word for job in jobs if id(job) not in bad for word in job.overrides}
+    for job, reason in wrong:
+        _require_single(job, reason, good)
+        job.state, job.cause = "impossible", str(reason)
+        job.folder = place / job.name
+    return place, jobs, [key.lstrip("+~") for key in swept]
+
+
+def _require_single(job: Job, error: SwarmError, good: set[str]) -> None:
+    """Raise what is wrong in whatever combination it stands: a misspelling, not a combination that cannot be."""
+    if not isinstance(error, ConfigError) or error.key.startswith("hydra."):
+        raise error
+    blamed = [word for word in job.overrides if word.lstrip("+~").partition("=")[0] == error.key]
+    if not blamed or blamed[-1] not in good:
+        raise _in(job, error) from error
+
+
+def _in(job: Job, error: ConfigError) -> ConfigError:
+    place = f" (in the job {job.title})" if job.values else ""
+    return ConfigError(error.key, error.value, error.valid + place)
+
+
+def _identify(jobs: Sequence[Job]) -> None:
+    """What the numbers of each job depend on."""
+    from swarm.study import settled
+
+    for job in jobs:
+        if job.cause is None:
+            try:
+                settings = settled(Settings.parse(job.config))
+                job.identity = json.loads(json.dumps(identity(settings.model_dump())))
+            except ConfigError as error:
+                job.state, job.cause = "impossible", str(error)
+
+
+def _shared(identities: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> dict[str, Any]:
+    """What all jobs of the sweep have in common, and must have whenever it is started again."""
+    if not identities:
+        return {}
+    first = identities[0]
+    parts = tuple(f"{key}." for key in swept)
+    return {
+        key: value
+        for key, value in first.items()
+        if key not in swept and not key.startswith(parts) and all(key in i and i[key] == value for i in identities)
+    }
+
+
+def _state(job: Job, code: Mapping[str, Any]) -> str:
+    """What the folder of a job says of it. Raises :class:`ConfigError` if it is not this job's."""
+    facts = read_json(job.folder / FILE)
+    if not (job.folder / "config.yaml").exists():
+        if facts is None:
+            require_new(job.folder, "hydra.sweep.dir", job.folder.parent)
+        return "new"
+    if facts is None:
+        valid = f"{job.folder} holds a run already: choose another hydra.sweep.dir"
+        raise ConfigError("hydra.sweep.dir", job.folder.parent, valid)
+    try:
+        there = json.loads(json.dumps(identity(saved_config(job.folder)), default=str))
+    except ConfigError as error:
+        raise DamagedError(error.key, error.value, error.valid) from None
+    if not same_code(facts.get("code") or {}, code):
+        return "outdated"
+    _refuse_difference(job.folder, "holds a run with", there, job.identity)
+    return "there" if (job.folder / "summary.json").exists() else "resumed"
+
+
+def _refuse_difference(place: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    for key, value in here.items():
+        if key in there and there[key] != value:
+            valid = f"{what} {key}={typed(there[key])}, and this one has {key}={typed(value)}: choose another folder"
+            raise ConfigError("hydra.sweep.dir", place, valid)

@@ -1,0 +1,296 @@
+"""Sweeps with the real runner: what is run, what is not run again, and what stands in the sweep's folder afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from swarm import checkpoint, runner
+from swarm.sweep import plan as plans
+from swarm.sweep.job import Job
+from swarm.sweep.launch import share_cores
+
+from .conftest import Command
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("devices=9", "rounds=3", "optimizer.lr=0.1", "tracker=none", "scenario.arms=[swarm]", "evaluate.every=1",
+         "checkpoint.every=1", "train.batch=8", "train.local_steps=1", "report=false", "hydra.sweep.dir=s")  # fmt: skip
+
+
+def summary() -> dict[str, Any]:
+    return dict(json.loads(Path("s/summary.json").read_text()))
+
+
+def stamps(name: str = "summary.json") -> dict[str, int]:
+    """When each run was closed: unchanged for those that were not run again."""
+    return {file.parent.name: file.stat().st_mtime_ns for file in Path("s").glob(f"*/{name}")}
+
+
+def test_a_sweep_ends_with_table_curves_picture_and_summary(command: Command) -> None:
+    done = command("-m", "topology=ring,complete", "seed=range(0,3)", *SMALL)
+    assert (done.code, done.err) == (0, "")
+    assert "6 runs in s: 6 to run" in done.out
+    table = pd.read_csv("s/table.csv")
+    assert [*table["topology"]] == ["ring", "complete"]  # the seed repeats, everything else distinguishes
+    assert [*table["seeds"]] == [3, 3]
+    runs = pd.read_csv("s/runs.csv")
+    for row in table.to_dict("records"):
+        mine = runs[runs["topology"] == row["topology"]]
+        assert sorted(mine["seed"]) == [0, 1, 2]
+        assert row["accuracy"] == pytest.approx(mine["accuracy"].mean())
+        half = 4.302652729911275 * mine["accuracy"].std(ddof=1) / 3**0.5  # t(0.975, 2)
+        assert row["accuracy_high"] - row["accuracy"] == pytest.approx(half)
+        assert row["spectral_gap"] == pytest.approx(mine["spectral_gap"].iloc[0])
+    curves = pd.read_csv("s/curves.csv")
+    assert len(curves) == 2 * 4
+    assert {"accuracy_low", "accuracy_high", "bytes_total", "virtual_s"} <= {*curves.columns}
+    assert Path("s/sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert "| ring | swarm |" in Path("s/table.md").read_text()
+    assert summary()["counts"] == {"finished": 6}
+    assert not [*Path("s").rglob("*.tmp")]
+
+
+def test_a_finished_sweep_is_not_run_again_and_new_values_are_added(command: Command) -> None:
+    assert command("-m", "seed=0,1", *SMALL).code == 0
+    before = stamps()
+    again = command("-m", "seed=0,1", *SMALL, "engine.shards=2", "checkpoint.keep=1")  # these change no number
+    assert (again.code, stamps()) == (0, before)
+    assert "2 of 2 were there already" in again.out
+    more = command("-m", "seed=2,1", *SMALL)
+    assert "1 of 2 were there already, 1 to run" in more.out
+    assert {name: stamp for name, stamp in stamps().items() if name != "seed=2"} == before
+    assert [job["name"] for job in summary()["jobs"]] == ["seed=0", "seed=2", "seed=1"]
+    assert pd.read_csv("s/table.csv")["seeds"].item() == 3
+
+
+def test_other_code_runs_anew_and_throws_nothing_away(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command("-m", "seed=0,1", *SMALL).code == 0
+    before = stamps()
+    monkeypatch.setattr(plans, "code_version", lambda plugins: {"version": "9", "source": "other", "commit": None})
+    done = command("-m", "seed=0,1", *SMALL)
+    assert (done.code, "2 to run" in done.out) == (0, True)
+    assert all(stamps()[name] > stamp for name, stamp in before.items())
+    assert len([*Path("s/superseded").glob("seed=*/summary.json")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rounds=2",), "s: holds a sweep with rounds=3, and this one has rounds=2: choose another folder"),
+        (("train.batch=4,8",), "s: holds a sweep of seed, and this one is of seed, train.batch: choose another folder"),
+    ],
+)
+def test_the_folder_of_another_sweep_is_refused(command: Command, words: tuple[str, ...], said: str) -> None:
+    assert command("-m", "seed=0,1", *SMALL).code == 0
+    before = {file: file.stat().st_mtime_ns for file in Path("s").rglob("*")}
+    assert command("-m", "seed=0,1", *SMALL, *words).sentence == f"hydra.sweep.dir={said}"
+    assert {file: file.stat().st_mtime_ns for file in Path("s").rglob("*")} == before
+
+
+def test_an_impossible_combination_is_listed_and_the_others_run(command: Command) -> None:
+    done = command("-m", "topology=ring,torus", "devices=9,10", *(word for word in SMALL if "devices" not in word))
+    assert done.code == 1
+    cause = "devices=10: a torus is rows × cols with sides of at least 3; 9 or 12 would do"
+    assert done.err == f"error: {cause} (in the job topology=torus devices=10; the others run)\n"
+    assert f"topology=torus devices=10: impossible: {cause}" in done.out
+    assert summary()["counts"] == {"finished": 3, "impossible": 1}
+    assert cause in Path("s/table.md").read_text()
+    assert not Path("s/topology=torus,devices=10").exists()
+
+
+def test_a_key_that_one_option_lacks_makes_that_combination_impossible(command: Command) -> None:
+    done = command("-m", "topology=ring,small_world", "topology.k=2,4", *SMALL)
+    assert done.code == 1
+    assert done.err.count("no such key") == 2
+    assert summary()["counts"] == {"finished": 2, "impossible": 2}
+
+
+def test_a_failed_job_is_listed_with_its_cause_and_tried_again(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = runner.run
+
+    def bad(cfg: Any, folder: Path, study: Any = None) -> Any:
+        if cfg.seed == 1:
+            raise ZeroDivisionError("not my day")
+        return real(cfg, folder, study)
+
+    monkeypatch.setattr(runner, "run", bad)
+    done = command("-m", "seed=0,1,2", *SMALL)
+    assert done.code == 1
+    assert "seed=1: failed: ZeroDivisionError: not my day" in done.out
+    assert "Traceback" in done.err
+    job = summary()["jobs"][1]
+    assert (job["state"], job["cause"]) == ("failed", "ZeroDivisionError: not my day")
+    assert pd.read_csv("s/table.csv")["seeds"].item() == 2
+    monkeypatch.setattr(runner, "run", real)
+    again = command("-m", "seed=0,1,2", *SMALL)
+    assert (again.code, "2 of 3 were there already, 1 to run" in again.out) == (0, True)
+
+
+def test_a_damaged_run_is_listed_and_the_rest_is_shown(command: Command) -> None:
+    assert command("-m", "seed=0,1,2", *SMALL).code == 0
+    Path("s/seed=1/metrics.jsonl").write_text("nonsense\n{}\n")
+    done = command("-m", "seed=0,1,2", *SMALL)
+    assert done.code == 1
+    assert "seed=1: failed: metrics.jsonl=line 1: damaged" in done.out
+    assert pd.read_csv("s/table.csv")["seeds"].item() == 2
+
+
+def test_controls_that_the_swept_keys_do_not_touch_stand_there_once(command: Command) -> None:
+    words = [word for word in SMALL if "arms" not in word]
+    assert command("-m", "topology=ring,complete", "seed=0,1", *words, "scenario.arms=[swarm,isolated]").code == 0
+    table = pd.read_csv("s/table.csv")
+    assert [*zip(table["topology"], table["arm"], strict=True)] == [
+        ("ring", "swarm"), ("complete", "swarm"), ("any", "isolated")
+    ]  # fmt: skip
+    assert [*table["seeds"]] == [2, 2, 2]
+    words = [word for word in words if "sweep.dir" not in word and "batch" not in word]
+    other = command("-m", "train.batch=4,8", *words, "scenario.arms=[swarm,isolated]", "hydra.sweep.dir=t")
+    assert other.code == 0
+    assert [*pd.read_csv("t/table.csv")["arm"]] == ["swarm", "isolated", "swarm", "isolated"]
+
+
+def test_a_run_that_diverged_is_counted_and_left_out_of_the_means(command: Command) -> None:
+    words = [word for word in SMALL if "lr" not in word]
+    assert command("-m", "optimizer.lr=0.1,1e30", "seed=0,1", *words, "train.local_steps=3").code == 0
+    table = pd.read_csv("s/table.csv")
+    assert [*zip(table["seeds"], table["diverged"], strict=True)] == [(2, 0), (0, 2)]
+    assert pd.isna(table["accuracy"].iloc[1])
+    assert "2 diverged and are left out of the means" in Path("s/table.md").read_text()
+
+
+def test_a_sweep_without_learning(command: Command) -> None:
+    words = ("scenario=consensus", "devices=9", "rounds=5", "tracker=none", "report=false", "hydra.sweep.dir=s")
+    assert command("-m", "topology=ring,torus", "seed=0,1", *words).code == 0
+    table = pd.read_csv("s/table.csv")
+    assert (table["consensus_distance"].diff().dropna() < 0).all()  # a torus contracts faster
+
+
+def spawn(*words: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, str(ROOT / "run_swarm.py"), *words], env=env, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_sweep_that_ends_in_the_middle_goes_on_where_it_was(command: Command, how: signal.Signals) -> None:
+    words = [word for word in SMALL if "rounds" not in word]
+    process = spawn("-m", "seed=0,1", *words, "rounds=60")
+    deadline = time.monotonic() + 120
+    while not [*Path("s/seed=0/checkpoints").glob("swarm/round_*.json")]:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGSTOP)
+    busy = command("-m", "seed=0,1", *words, "rounds=60")
+    assert busy.code == 2
+    assert "is a sweep that another process is running right now" in busy.err
+    process.send_signal(how)
+    process.send_signal(signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    if how is signal.SIGINT:
+        assert process.returncode == 130
+        assert "interrupted with 0 of 2 runs finished; the same command with hydra.sweep.dir=s goes on" in err
+    assert checkpoint.rounds_in(Path("s/seed=0/checkpoints/swarm"))[-1] < 60
+    done = command("-m", "seed=0,1", *words, "rounds=60")
+    assert (done.code, done.err) == (0, "")
+    assert "1 goes on from where it was interrupted, 1 to run" in done.out
+    whole = yaml.safe_load(Path("s/seed=0/config.yaml").read_text())
+    runner.run(whole, "alone")
+    hashes = [
+        json.loads(Path(f, "summary.json").read_text())["arms"]["swarm"]["params_sha256"] for f in ("s/seed=0", "alone")
+    ]
+    assert hashes[0] == hashes[1]
+
+
+def test_the_runs_of_a_sweep_share_one_group(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(runner, "run", lambda cfg, folder, study=None: given.append(dict(cfg.tracker)))
+    words = [word for word in SMALL if "tracker" not in word]
+    command("-m", "seed=0,1", *words)
+    assert [(t["group"], t["name"]) for t in given] == [(f"{Path.cwd().name}-s", f"seed={i}") for i in (0, 1)]
+    given.clear()
+    command("-m", "seed=0,1", *words[:-1], "hydra.sweep.dir=t", "tracker.group=mine")
+    assert [(t["group"], t["name"]) for t in given] == [("mine", f"seed={i}") for i in (0, 1)]
+
+
+def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
+    pytest.importorskip("wandb")
+    words = [word for word in SMALL if "tracker" not in word]
+    for _ in range(2):  # the second replaces the first, which was not uploaded
+        assert command("-m", "topology=ring,complete", "seed=0,1", *words, "tracker=wandb").code == 0
+    (part,) = Path("s/wandb").glob("offline-run-*-sweep")
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(part)]
+    text = subprocess.run(inspect, capture_output=True, text=True, timeout=60, check=True).stdout
+    records = [json.loads(line) for line in text.splitlines()]
+    (run,) = (record["run"] for record in records if "run" in record)
+    assert run["run_group"] == f"{Path.cwd().name}-s"
+    assert "wandb/lineseries/v0" in text
+    (table,) = part.glob("files/media/table/accuracy_by_bytes_total_table*.json")
+    lines = pd.DataFrame(json.loads(table.read_text())["data"])
+    assert {"ring", "complete"} <= set(lines.stack())
+
+
+DEADLY = """
+import os, signal
+from swarm.topology.regular import Ring
+
+class Deadly(Ring):
+    def __init__(self, devices: int, deadly: bool = False) -> None:
+        if deadly and os.environ["SWARM_TEST_PARENT"] != str(os.getpid()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().__init__(devices)
+"""
+
+
+def test_a_killed_worker_fails_its_job_and_not_the_rest(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes joblib's whole pool down; the sweep starts it again without the culprit."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    Path("deadly.py").write_text(DEADLY)
+    monkeypatch.setenv("SWARM_TEST_PARENT", str(os.getpid()))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    mine = ("plugins=[deadly.py]", "topology=ring", "topology._target_=deadly.Deadly", "hydra/launcher=joblib")
+    done = command("-m", "+topology.deadly=false,true", "seed=0,1", *SMALL, *mine)
+    assert done.code == 1
+    jobs = {job["name"]: (job["state"], job["cause"]) for job in summary()["jobs"]}
+    killed = ("failed", "its process ended without a word: killed, perhaps for want of memory")
+    fine = ("finished", None)
+    assert jobs == {
+        "topology.deadly=false,seed=0": fine, "topology.deadly=false,seed=1": fine,
+        "topology.deadly=true,seed=0": killed, "topology.deadly=true,seed=1": killed,
+    }  # fmt: skip
+    assert "round 3/3" in Path("s/topology.deadly=false,seed=0/console.txt").read_text()
+
+
+@pytest.mark.parametrize(("engine", "jobs"), [({}, 4), ({"actors": "auto"}, 1), ({"actors": 2}, 2), ({"actors": 9}, 1)])
+def test_jobs_side_by_side_do_not_ask_for_more_cores_than_there_are(
+    engine: dict[str, Any], jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    launcher = {"_target_": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher", "n_jobs": -1,
+                "batch_size": "auto"}  # fmt: skip
+    cfg = OmegaConf.create({"hydra": {"launcher": launcher}})
+    OmegaConf.set_readonly(cfg, True)
+    job = Job("a", {}, Path("a"), config=OmegaConf.create({"engine": engine}))
+    share_cores(cfg, [job])
+    assert (cfg.hydra.launcher.n_jobs, cfg.hydra.launcher.batch_size) == (jobs, "1")
+
+
+def test_an_unreadable_folder_is_one_sentence(command: Command) -> None:
+    Path("s").mkdir()
+    Path("s/notes.txt").touch()
+    said = command("-m", "seed=0,1", *SMALL).sentence
+    assert said == "hydra.sweep.dir=s: must be a new or an empty folder; notes.txt is in s"
