@@ -84,6 +84,8 @@ DAMAGE = [
     ("summary.json", b'{"arms": '),
     ("summary.json", b"[]"),
     ("summary.json", b'{"arms": []}'),
+    ("summary.json", b'{"arms": {"swarm": {"accuracy_mean": "high"}}}'),
+    ("summary.json", b'{"gap_closed": "much"}'),
     ("metrics.jsonl", b'nonsense\n{"arm": "swarm", "round": 0}\n'),
     ("metrics.jsonl", b'{"round": 0}\n'),
     ("devices.parquet", b"PAR1 nonsense"),
