@@ -11,7 +11,7 @@ from swarm.errors import ConfigError
 from .conftest import Command, FakeRunner
 
 KEYS = "; valid keys: checkpoint, churn, clock, compressor, "
-TOPOLOGIES = "; valid options: barabasi_albert, base_graph, clusters, "
+TOPOLOGIES = "; valid options: barabasi_albert, base_graph, chitchat, clusters, "
 LEVEL = " is a value and has no keys of its own"
 UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
 
