@@ -338,9 +338,8 @@ def sweep_folder(cfg: DictConfig, job: DictConfig, number: int, name: str, taken
 def require_no_run_in(place: Path) -> None:
     """Refuse a sweep's folder that another program, or a run of its own, has filled."""
     there = sorted(place.iterdir()) if place.is_dir() else []
-    runs = [folder for folder in there if _holds_run(folder)]
-    if runs:
-        raise ConfigError("hydra.sweep.dir", place, f"{runs[0]} holds a run already: choose another hydra.sweep.dir")
+    if there and _holds_run(there[0]):
+        raise ConfigError("hydra.sweep.dir", place, f"{there[0]} holds a run already: choose another hydra.sweep.dir")
     require_new(place, "hydra.sweep.dir", place)
 
 

@@ -58,9 +58,7 @@ class Plan:
     def _look(self) -> None:
         """What is there already: nothing, this sweep, or something else."""
         before = read_json(self.place / SWEEP)
-        if before is None:
-            require_no_run_in(self.place)
-        else:
+        if before is not None:
             self._require_same(before)
             mine = {job.folder for job in self.jobs}
             there = [
@@ -150,6 +148,8 @@ def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> 
         try:
             job.config = composer.compose(words)
             place, job.folder = sweep_folder(cfg, job.config, number, job.name, taken)
+            if not taken and not (place / SWEEP).exists():
+                require_no_run_in(place)
             taken.add(job.folder)
             Settings.parse(job.config)
         except SwarmError as error:

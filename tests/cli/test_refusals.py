@@ -80,7 +80,7 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("--help devces=5", "devces=5: no such key"),
         # sweeps
         ("-m devces=1,2", "devces=1: no such key (did you mean devices?)"),
-        ("-m topology=ring,foo", "topology=foo: no such option" + TOPOLOGIES),
+        ("-m topology=ring,foo", "topology=foo: no such option (did you mean zoo?)" + TOPOLOGIES),
         ("-m devices=4,0 seed=1", "devices=0: must be a whole number from 1 to 10,000,000 (in the job devices=0)"),
         ("-m devices=interval(1,2)", "devices=interval(1,2): is an interval; give values: "),
         ("-m seed=1 devices=range(1,0)", "devices=range(1,0): stands for no value at all, so there is nothing to run"),
