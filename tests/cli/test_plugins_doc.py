@@ -51,7 +51,8 @@ def test_the_page_works_as_written(folder: Path) -> None:
     assert first["rounds"] == 6
     assert list(first["arms"]) == ["swarm"]
     assert first["topology"]["edges"] == 2 * 45 + 2  # two complete halves of 10 and two bridges
-    sweep = [json.loads((folder / f"sweep/{job}/summary.json").read_text())["topology"]["edges"] for job in (0, 1)]
+    jobs = [folder / f"sweep/topology.bridges={bridges}/summary.json" for bridges in (1, 8)]
+    sweep = [json.loads(job.read_text())["topology"]["edges"] for job in jobs]
     assert sweep == [2 * 45 + 1, 2 * 45 + 8]
 
 
