@@ -6,9 +6,10 @@
 
 Each device is a role and learns from the first 70% of its text; every character of the last 20% is predicted from at most
 ``context`` before it. Printed are the curves of swarm, isolated and centralised (the mean over roles of the perplexity on the
-first of those sequences), and at the end each arm's perplexity on all of them, role by role against the other arms and a
-*pooled bigram model*: p(b | a) = (n(a, b) + k·p(b)) / (n(a) + k), counted in the training text of all roles, k chosen on
-their validation text. The centralised model learns from as many characters as all devices together. One process.
+first of those sequences), and at the end each arm's perplexity on all of them, every device as it was when it was best on its
+role's validation text, role by role against the other arms and a *pooled bigram model*: p(b | a) = (n(a, b) + k·p(b)) /
+(n(a) + k), counted in the training text of all roles, k chosen on their validation text. The centralised model learns from as
+many characters as all devices together. One process.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ def bigram(data: Dataset) -> Floats:
     return np.asarray(max(models, key=lambda model: model[x, y].mean()))
 
 
-def held_out(data: Dataset, roles: int, most: int | None) -> list[npt.NDArray[np.int64]]:
-    """The ids of each role's test sequences, the first ``most`` of them."""
-    return [data.test[data.owner[data.test] == role][:most] for role in range(roles)]  # type: ignore[index]
+def of_roles(data: Dataset, ids: npt.NDArray[np.int64], roles: int, most: int | None) -> list[npt.NDArray[np.int64]]:
+    """Each role's sequences among these, the first ``most`` of them."""
+    return [ids[data.owner[ids] == role][:most] for role in range(roles)]  # type: ignore[index]
 
 
 def losses(e: Experiment, x_NP: torch.Tensor, ids: list[npt.NDArray[np.int64]]) -> Floats:
@@ -66,8 +67,9 @@ def losses(e: Experiment, x_NP: torch.Tensor, ids: list[npt.NDArray[np.int64]]) 
 def run_arm(study: Study, name: str, every: int) -> tuple[Floats, float]:
     """One arm to its end, its curve on the way: the final loss of each role, and the seconds it learned."""
     arm = next(arm for arm in study.arms if arm.name == name)
-    roles, settings = study.settings.devices, arm.variants[0]
-    quick = held_out(study.dataset, roles, 1)
+    roles, settings, data = study.settings.devices, arm.variants[0], study.dataset
+    quick, validation = of_roles(data, data.test, roles, 1), of_roles(data, data.validation, roles, 4)
+    best, kept = np.inf, torch.empty(0)
     with Simulation(study.experiment(arm, settings), study.engine()) as made:
         e, seconds = made.experiment, 0.0
         for stop in [*range(every, settings.rounds, every), settings.rounds]:
@@ -76,9 +78,14 @@ def run_arm(study: Study, name: str, every: int) -> tuple[Floats, float]:
                 pass
             seconds += time.perf_counter() - begin
             rows = made.engine.snapshot()["x"]
+            found = losses(e, rows, validation)
+            found = found if len(rows) > 1 else found.mean(keepdims=True)
+            better = found < best  # every device stops where it is best on its own validation text
+            kept = torch.where(torch.as_tensor(better)[:, None], rows, kept if len(kept) else rows)
+            best = np.minimum(best, found)
             now = np.exp(losses(e, rows, quick)).mean()
             print(f"  {name:12s} round {stop:4d}  perplexity {now:6.2f}  {seconds:6.1f} s", flush=True)
-        return losses(e, rows, held_out(study.dataset, roles, None)), seconds
+        return losses(e, kept, of_roles(data, data.test, roles, None)), seconds
 
 
 def report(found: dict[str, Floats], file: Path | None) -> None:
@@ -117,7 +124,8 @@ def main() -> None:
     ]  # fmt: skip
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
         study = Study.prepare(Settings.parse(compose("config", overrides=settings)))
-    data, test = study.dataset, held_out(study.dataset, options.roles, None)
+    data = study.dataset
+    test = of_roles(data, data.test, options.roles, None)
     log_CC = bigram(data)
     found = {"bigram": np.array([-log_CC[data.x[of].astype(np.int64), data.y[of]].mean() for of in test])}
     print(
