@@ -17,9 +17,12 @@ def get_requires_for_build_wheel(config_settings=None):
     return []
 
 def prepare_metadata_for_build_wheel(folder, config_settings=None):
-    place = pathlib.Path(folder) / "archive.dist-info"
+    text = pathlib.Path("PKG-INFO").read_bytes()
+    lines = [line.partition(": ") for line in text.decode("utf-8", "replace").splitlines()]
+    known = {key: value.strip() for key, _, value in lines if key in ("Name", "Version")}
+    place = pathlib.Path(folder) / "{}-{}.dist-info".format(known["Name"].replace("-", "_"), known["Version"])
     place.mkdir()
-    (place / "METADATA").write_bytes(pathlib.Path("PKG-INFO").read_bytes())
+    (place / "METADATA").write_bytes(text)
     return place.name
 
 __legacy__ = sys.modules[__name__]

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 
 
 class CountsFlops(ABC):
-    """A model that does not compute all of what its ``forward`` spells out, and says what it would take to leave that out."""
+    """A model that says what a step takes: one that does not compute all of what its ``forward`` spells out, or one of which
+    it is known without counting."""
 
     @abstractmethod
     def step_flops(self, samples: int) -> float:

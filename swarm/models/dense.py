@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from swarm.errors import ConfigError
+from swarm.models.base import CountsFlops
 from swarm.state import HasNeurons
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -26,7 +27,7 @@ def activation_called(name: str) -> type[nn.Module]:
     return ACTIVATIONS[name]
 
 
-class MLP(nn.Sequential, HasNeurons):
+class MLP(nn.Sequential, HasNeurons, CountsFlops):
     """``Flatten → (Linear → activation)* → Linear`` with the hidden widths ``hidden``; no hidden layer: linear model."""
 
     def __init__(self, features: tuple[int, ...], outputs: int, hidden: list[int], activation: str = "relu") -> None:
@@ -42,6 +43,11 @@ class MLP(nn.Sequential, HasNeurons):
     def neurons(self) -> list[dict[str, int]]:
         linear = [name for name, part in self.named_children() if isinstance(part, nn.Linear)]
         return [{f"{a}.weight": 0, f"{a}.bias": 0, f"{b}.weight": 1} for a, b in pairwise(linear)]
+
+    def step_flops(self, samples: int) -> float:
+        linear = [part for part in self.children() if isinstance(part, nn.Linear)]
+        products = [2.0 * samples * part.in_features * part.out_features for part in linear]
+        return 3 * sum(products) - products[0]  # nobody asks for the derivative by the inputs
 
 
 class Softmax(MLP):

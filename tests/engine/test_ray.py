@@ -205,7 +205,7 @@ def test_the_data_are_read_in_place(engine: RayEngine) -> None:
         def found(host: Host) -> tuple[bool, bool]:
             own = host._own()
             x = own.experiment.plan.dataset.x
-            return x.flags.writeable, x.ctypes.data == own.x_S.data_ptr()
+            return x.flags.writeable, x.ctypes.data == own.pupils.x_S.data_ptr()
 
         answers = [m.handle.__ray_call__.remote(found) for m in engine.crew.members[:2]]
         assert engine.cluster.ray.get(answers) == [(False, True)] * 2
