@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -211,3 +212,8 @@ def predict(kernel: Kernel, x_BP: Tensor, inputs: Tensor) -> Tensor:
     """Outputs ``[B, C, b]`` of a block on inputs ``[B, b, *features]``."""
     with torch.no_grad():
         return kernel.outputs(kernel.layout.views(x_BP), inputs)
+
+
+def heeds_interrupts() -> None:
+    """In a child process: Ctrl-C reaches it even where these tests run in the background, which ignores it for all below."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

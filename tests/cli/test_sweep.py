@@ -20,6 +20,7 @@ from swarm import checkpoint, runner
 from swarm.sweep import plan as plans
 from swarm.sweep.job import Job
 from swarm.sweep.launch import share_cores
+from tests.support import heeds_interrupts
 
 from .conftest import Command
 
@@ -181,7 +182,7 @@ def test_a_sweep_without_learning(command: Command) -> None:
 def spawn(*words: str) -> subprocess.Popen[str]:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, str(ROOT / "run_swarm.py"), *words], env=env, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heeds_interrupts)  # fmt: skip
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

@@ -24,7 +24,7 @@ from swarm.engine.ray.placement import place
 from swarm.engine.ray.turns import spans
 from swarm.errors import ConfigError
 from swarm.state import Blocks
-from tests.support import experiment, logged, prepared, run
+from tests.support import experiment, heeds_interrupts, logged, prepared, run
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 90.0
@@ -116,6 +116,7 @@ def test_nothing_is_left(how: signal.Signals, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heeds_interrupts,
     )
     left: set[int] = set()
     try:
