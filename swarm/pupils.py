@@ -81,9 +81,7 @@ class Pupils:
     def _again(self, lesson: Lesson) -> int:
         """How many remembered samples stand beside the new ones in a mini-batch."""
         e = self.experiment
-        return (
-            round(e.replay.share * e.stream.batch) if lesson.source == "new" and lesson.learn and e.replay.size else 0
-        )
+        return e.replay.drawn(e.stream.batch) if lesson.source == "new" and lesson.learn else 0
 
     def batches(self, lesson: Lesson, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
         """The devices of each block that take steps, with their next samples.
@@ -146,19 +144,18 @@ class Pupils:
     def _draw(self, lesson: Lesson, taking: Ints, count: int) -> Draw:
         """The samples of the next ``count`` mini-batches."""
         e, now, devices = self.experiment, self.progress, self.devices[taking]
-        memory = Memory(*(rows[taking] for rows in (now.memory.kept_nM, now.memory.seen_nC, now.memory.largest_nC)))
         size = e.stream.batch
         if lesson.source == "all":
             return e.stream.draw(devices, now.steps_n[taking], count)
         if lesson.source == "kept":
-            drawn = memory.drawn(self._draws.uniform(devices, now.steps_n[taking], count * size))
+            drawn = now.memory.drawn(taking, self._draws.uniform(devices, now.steps_n[taking], count * size))
             sample = drawn.reshape(len(taking), count, size)
             return Draw(sample, np.zeros(sample.shape, bool))
         new = e.stream.draw(devices, now.met_n[taking], count)
         again = self._again(lesson)
         if not again:
             return new
-        drawn = memory.drawn(self._draws.uniform(devices, now.steps_n[taking], count * again))
+        drawn = now.memory.drawn(taking, self._draws.uniform(devices, now.steps_n[taking], count * again))
         old = drawn.reshape(len(taking), count, again)
         stand_in = np.resize(np.arange(size), again)  # as long as nothing is remembered
         old = np.where(old < 0, new.sample_BKb[:, :, stand_in], old)

@@ -29,11 +29,11 @@ class Memory:
         nothing = np.zeros((devices, classes), np.int64)
         return cls(np.full((devices, size), -1), nothing, nothing)
 
-    def drawn(self, uniform_nk: Reals) -> Ints:
-        """A random kept sample for each of these numbers in (0, 1), −1 where nothing is kept: ``[n, k]``."""
-        used_n1 = (self.kept_nM >= 0).sum(1)[:, None]
-        place_nk = (uniform_nk * used_n1).astype(np.int64)
-        return np.take_along_axis(self.kept_nM, place_nk, axis=1)
+    def drawn(self, rows: Ints, uniform_nk: Reals) -> Ints:
+        """A random kept sample of these rows for each of these numbers in (0, 1), −1 where nothing is kept: ``[n, k]``."""
+        kept_nM = self.kept_nM[rows]
+        place_nk = (uniform_nk * (kept_nM >= 0).sum(1)[:, None]).astype(np.int64)
+        return np.take_along_axis(kept_nM, place_nk, axis=1)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from swarm.report.load import Run
 from swarm.report.style import SCORES, colours, dashes, lead, subject, verdict
 from swarm.track.units import human_bytes, human_score, rho_of
 
-_INK, _SOFT, _GRID = "#222222", "#666666", "#e4e4e4"
+INK, SOFT, GRID = "#222222", "#666666", "#e4e4e4"
 
 
 def draw(run: Run, path: Path) -> None:
@@ -49,8 +49,8 @@ def draw(run: Run, path: Path) -> None:
 
 def _headings(figure: Figure, run: Run, columns: int) -> None:
     height = figure.get_figheight()
-    figure.text(0.012, 1 - 0.154 / height, _plain(subject(run)), fontsize=13, fontweight="bold", color=_INK, va="top")
-    figure.text(0.012, 1 - 0.47 / height, _plain(verdict(run)), fontsize=10.5, color=_SOFT, va="top")
+    figure.text(0.012, 1 - 0.154 / height, _plain(subject(run)), fontsize=13, fontweight="bold", color=INK, va="top")
+    figure.text(0.012, 1 - 0.47 / height, _plain(verdict(run)), fontsize=10.5, color=SOFT, va="top")
     handles, labels = [], []
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -75,7 +75,7 @@ def _legend(run: Run, arm: str, score: str | None) -> str:
 
 
 def _by_round(axes: Axes, run: Run, score: str) -> None:
-    _decorate(axes, "Mean over devices, band p10–p90", "round")
+    decorate(axes, "Mean over devices, band p10–p90", "round")
     shown = []
     for arm, (colour, _) in colours(run.arms).items():
         rows = run.arm(arm).dropna(subset=[f"{score}_mean"])
@@ -104,7 +104,7 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
         column, label = distance, "consensus distance"
     else:
         column, label = "round", "round"
-    _decorate(axes, "Against what was sent (dotted: nothing)" if column == total else f"Against {label}", label)
+    decorate(axes, "Against what was sent (dotted: nothing)" if column == total else f"Against {label}", label)
     ys, free = [], []
     for arm, (colour, _) in colours(run.arms).items():
         rows = run.arm(arm).dropna(subset=[f"{score}_mean"])
@@ -131,7 +131,7 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
 
 
 def _by_device(axes: Axes, run: Run, score: str) -> None:
-    _decorate(axes, "Final score of each device", "share of devices, worst to best")
+    decorate(axes, "Final score of each device", "share of devices, worst to best")
     ys = []
     for arm, (colour, _) in colours(run.arms).items():
         rows = run.final_devices(arm)
@@ -152,7 +152,7 @@ def _by_device(axes: Axes, run: Run, score: str) -> None:
 
 
 def _contraction(axes: Axes, run: Run) -> None:
-    _decorate(axes, "Consensus distance, relative to the start", "round")
+    decorate(axes, "Consensus distance, relative to the start", "round")
     rho = rho_of(run.summary or {})
     longest = 0.0
     for arm, (colour, _) in colours(run.arms).items():
@@ -161,13 +161,13 @@ def _contraction(axes: Axes, run: Run) -> None:
         axes.plot(r, relative, label=_legend(run, arm, None), **_line(arm, run.arms, colour, len(r)))
     if rho is not None and 0 < rho < 1 and longest > 0:
         r = np.arange(longest + 1)
-        axes.plot(r, rho**r, color=_INK, linestyle="dotted", linewidth=1.6, label=f"ρᵗ, ρ = {rho:.6f}", zorder=5)
+        axes.plot(r, rho**r, color=INK, linestyle="dotted", linewidth=1.6, label=f"ρᵗ, ρ = {rho:.6f}", zorder=5)
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
 def _ratio(axes: Axes, run: Run) -> None:
-    _decorate(axes, "Contraction per round", "round")
+    decorate(axes, "Contraction per round", "round")
     rho = rho_of(run.summary or {})
     for arm, (colour, _) in colours(run.arms).items():
         r, relative = _distances(run, arm)
@@ -175,7 +175,7 @@ def _ratio(axes: Axes, run: Run) -> None:
         if len(gaps):
             axes.plot(r[1:], (relative[1:] / relative[:-1]) ** (1 / gaps), **_line(arm, run.arms, colour, len(r)))
     if rho is not None:
-        axes.axhline(rho, color=_INK, linestyle="dotted", linewidth=1.6, zorder=5)
+        axes.axhline(rho, color=INK, linestyle="dotted", linewidth=1.6, zorder=5)
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, rho - 0.05), max(high, rho + 0.05))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -206,11 +206,12 @@ def _score_limits(axes: Axes, ys: list[NDArray[np.float64]]) -> None:
     axes.set_ylim(low - margin, high + margin)
 
 
-def _decorate(axes: Axes, title: str, x_label: str) -> None:
-    axes.set_title(title, fontsize=10.5, color=_INK, loc="left", pad=7)
-    axes.set_xlabel(x_label, fontsize=9.5, color=_SOFT)
-    axes.tick_params(labelsize=8.5, colors=_SOFT, length=3)
-    axes.grid(True, color=_GRID, linewidth=0.8)
+def decorate(axes: Axes, title: str, x_label: str) -> None:
+    """Title, labels, grid and frame, as all pictures have them."""
+    axes.set_title(title, fontsize=10.5, color=INK, loc="left", pad=7)
+    axes.set_xlabel(x_label, fontsize=9.5, color=SOFT)
+    axes.tick_params(labelsize=8.5, colors=SOFT, length=3)
+    axes.grid(True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -219,7 +220,7 @@ def _decorate(axes: Axes, title: str, x_label: str) -> None:
 
 
 def _empty(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=_SOFT, transform=axes.transAxes)
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, transform=axes.transAxes)
 
 
 def _plain(text: str) -> str:

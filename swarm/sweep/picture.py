@@ -13,11 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from swarm.report.curves import INK, SOFT, decorate
 from swarm.report.style import SCORES, dashes
 from swarm.sweep.gather import Gathered, label
 from swarm.track.units import human_bytes
 
-_INK, _SOFT, _GRID = "#222222", "#666666", "#e4e4e4"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5195", "#8c564b")
 _CONTROLS = {"isolated": "#999999", "centralised": "#222222", "fedavg": "#5f7f6f"}
 _MARKS = "osD^vPX*"
@@ -37,8 +37,8 @@ def draw(found: Gathered, title: str, subtitle: str) -> bytes:
     _curves(sent, found, "bytes_total", "By what was sent (a level: sends nothing)", "bytes sent by all devices")
     _curves(seconds, found, "virtual_s", "By virtual time", "virtual seconds")
     _against_gap(gap, found)
-    figure.text(0.012, 0.985, _plain(title), fontsize=13, fontweight="bold", color=_INK, va="top")
-    figure.text(0.012, 0.949, _plain(subtitle), fontsize=10, color=_SOFT, va="top")
+    figure.text(0.012, 0.985, _plain(title), fontsize=13, fontweight="bold", color=INK, va="top")
+    figure.text(0.012, 0.949, _plain(subtitle), fontsize=10, color=SOFT, va="top")
     handles, labels = rounds.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.004, 0.928), ncols=5, frameon=False,
@@ -63,7 +63,7 @@ def _rows(frame: pd.DataFrame, values: dict[str, str], arm: str) -> pd.DataFrame
 
 
 def _curves(axes: Axes, found: Gathered, x: str, title: str, x_label: str) -> None:
-    _decorate(axes, title, x_label)
+    decorate(axes, title, x_label)
     axes.set_ylabel(_name(found))
     ys: list[float] = []
     if x not in found.curves:
@@ -82,7 +82,7 @@ def _curves(axes: Axes, found: Gathered, x: str, title: str, x_label: str) -> No
             if arm not in found.common:
                 _control(axes, found, values, arm, x, _colour(found, i), arm if i == 0 else "_")
     for arm in found.common:
-        _control(axes, found, dict.fromkeys(found.keys, "any"), arm, x, _CONTROLS.get(arm, _SOFT), arm)
+        _control(axes, found, dict.fromkeys(found.keys, "any"), arm, x, _CONTROLS.get(arm, SOFT), arm)
     ys += [*found.curves[found.score][found.curves["arm"] != found.lead]]
     _scales(axes, found, x, ys)
 
@@ -144,7 +144,7 @@ def _against_gap(axes: Axes, found: Gathered) -> None:
     by_gap = gaps.notna().sum() > 1 and gaps.nunique() > 1
     x_N = gaps.to_numpy(float) if by_gap else np.arange(len(rows), dtype=float)
     title = "against the spectral gap 1 − ρ" if by_gap else "of each combination"
-    _decorate(axes, f"Final {_name(found)} {title}", "spectral gap of the mixing matrix" if by_gap else "")
+    decorate(axes, f"Final {_name(found)} {title}", "spectral gap of the mixing matrix" if by_gap else "")
     score = found.score
     for i, row in rows.iterrows():
         place = int(str(i))
@@ -162,24 +162,12 @@ def _against_gap(axes: Axes, found: Gathered) -> None:
         axes.margins(x=0.15)
     for arm in found.common:
         level = float(found.table.loc[found.table["arm"] == arm, score].iloc[0])
-        axes.axhline(level, color=_CONTROLS.get(arm, _SOFT), linestyle=_control_line(arm), linewidth=1.4)
+        axes.axhline(level, color=_CONTROLS.get(arm, SOFT), linestyle=_control_line(arm), linewidth=1.4)
     axes.set_ylabel(_name(found))
 
 
 def _name(found: Gathered) -> str:
     return SCORES.get(found.score, found.score.replace("_", " "))
-
-
-def _decorate(axes: Axes, title: str, x_label: str) -> None:
-    axes.set_title(title, fontsize=10.5, color=_INK, loc="left", pad=7)
-    axes.set_xlabel(x_label, fontsize=9.5, color=_SOFT)
-    axes.tick_params(labelsize=8.5, colors=_SOFT, length=3)
-    axes.grid(True, color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#bbbbbb")
 
 
 def _plain(text: str) -> str:

@@ -75,7 +75,7 @@ def test_a_memory_of_less_than_one_sample_is_refused(kind: type[Replay]) -> None
 
 def test_draws_come_from_what_is_kept() -> None:
     memory = Memory(np.array([[5, 7, -1], [-1, -1, -1]]), np.zeros((2, 1), np.int64), np.zeros((2, 1), np.int64))
-    drawn = memory.drawn(np.random.default_rng(0).random((2, 400)))
+    drawn = memory.drawn(np.arange(2), np.random.default_rng(0).random((2, 400)))
     assert set(drawn[0]) == {5, 7}
     assert set(drawn[1]) == {-1}
     assert abs((drawn[0] == 5).mean() - 0.5) < 0.1
