@@ -52,11 +52,16 @@ def option(group: str, name: str) -> dict[str, Any]:
     """``conf/<group>/<name>.yaml`` as a plain dict: what ``group=name`` would choose on the command line."""
     from omegaconf import OmegaConf
 
-    names = sorted(file.stem for file in (paths.conf() / group).glob("*.yaml"))
+    names = options(group)
     if name not in names:
         raise unknown(group, name, names, "option")
     loaded = OmegaConf.to_container(OmegaConf.load(paths.conf() / group / f"{name}.yaml"), resolve=True)
     return cast(dict[str, Any], loaded)
+
+
+def options(group: str) -> list[str]:
+    """The names of a group's options."""
+    return sorted(file.stem for file in (paths.conf() / group).glob("*.yaml"))
 
 
 def choice(group: str, node: Mapping[str, Any]) -> str:

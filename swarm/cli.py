@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from swarm.compose import Composer
-    from swarm.study import Study
+    from swarm.runner import Prepared
 
 INTERRUPTED = 130
 
@@ -66,7 +66,7 @@ def _main(argv: list[str]) -> int:
 
                 return sweep(composer, cfg, args.overrides, _complain)
         else:
-            jobs.study = _check_run(composer, args.overrides)
+            jobs.prepared = _check_run(composer, args.overrides)
     return _hydra(argv, jobs)
 
 
@@ -117,14 +117,14 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
 # --- before the start ---------------------------------------------------------------------------------------------
 
 
-def _check_run(composer: Composer, overrides: list[str]) -> Study | None:
+def _check_run(composer: Composer, overrides: list[str]) -> Prepared:
     from swarm.compose import refuse_code_in_hydra, run_folder
 
     cfg = composer.compose(overrides)
     refuse_code_in_hydra(cfg)
-    study = _check(cfg)
+    prepared = _check(cfg)
     run_folder(cfg)
-    return study
+    return prepared
 
 
 def _compose_sweep(composer: Composer, overrides: list[str]) -> DictConfig:
@@ -137,7 +137,7 @@ def _compose_sweep(composer: Composer, overrides: list[str]) -> DictConfig:
     return cfg
 
 
-def _check(cfg: DictConfig) -> Study | None:
+def _check(cfg: DictConfig) -> Prepared:
     """The settings first, which takes no time; then all that the run would stumble over."""
     from swarm.settings import Settings
 
@@ -155,14 +155,14 @@ class _Jobs:
 
     def __init__(self) -> None:
         self.code = 0
-        self.study: Study | None = None  # of a single run: what the check has loaded already
+        self.prepared: Prepared | None = None  # of a single run: what the check has loaded already
         self.process = os.getpid()
 
     def __call__(self, cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
         folder = Path(HydraConfig.get().runtime.output_dir)
-        code = _guarded(lambda: _start(cfg, folder, self.study), folder)
+        code = _guarded(lambda: _start(cfg, folder, self.prepared), folder)
         if code == INTERRUPTED:
             raise SystemExit(INTERRUPTED)  # not an Exception: ends a whole sweep
         if code and os.getpid() != self.process:
@@ -172,10 +172,10 @@ class _Jobs:
         self.code = self.code or code
 
 
-def _start(cfg: DictConfig, folder: Path, study: Study | None) -> None:
+def _start(cfg: DictConfig, folder: Path, prepared: Prepared | None) -> None:
     from swarm import runner
 
-    runner.run(cfg, folder, study)
+    runner.run(cfg, folder, prepared)
 
 
 def _guarded(work: Callable[[], None], folder: Path) -> int:

@@ -187,5 +187,4 @@ def _run(overrides: Sequence[str]) -> Finding:
         study = runner.check(cfg)
     except (SwarmError, ImportError) as error:
         return Finding(what, BAD, " ".join(str(error).split()))
-    arms = ", ".join(arm.name for arm in study.arms)
-    return Finding(what, GOOD, f"{study.settings.devices} devices, {study.settings.rounds} rounds; arms {arms}")
+    return Finding(what, GOOD, study.outline)

@@ -1,122 +1,83 @@
-"""The entry points behind the command line and the Python API: check, run, resume."""
+"""The entry points behind the command line and the Python API: check, run, resume; of whichever kind the scenario is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from swarm.build import option
+from swarm import single
+from swarm.build import build, choice
+from swarm.campaign import run as claims
+from swarm.campaign import suite
+from swarm.campaign.plan import Plan
+from swarm.campaign.suite import Plans
+from swarm.claim.base import Claim, Suite
 from swarm.errors import ConfigError
 from swarm.folder import Folder
-from swarm.report import write_report
+from swarm.scenario import AnyScenario
 from swarm.settings import Settings
+from swarm.single import Result
 from swarm.study import Study, settled
-from swarm.track.base import Fanout
-from swarm.track.console import ConsoleSink, print_summary
-from swarm.track.jsonl import JsonlSink, read_jsonl
+
+__all__ = ["Prepared", "Result", "check", "resume", "run"]
+
+Prepared = Study | Plan | Plans
+P = TypeVar("P", Study, Plan, Plans)
 
 
 @dataclass(frozen=True)
-class Result:
-    """A finished run: its folder and its ``summary.json``."""
+class Kind(Generic[P]):
+    """What is done with a scenario of one kind."""
 
-    folder: Path
-    summary: dict[str, Any]
+    prepare: Callable[[Settings], P]
+    start: Callable[[P, Path], Result]
+    resume: Callable[[Path, dict[str, Any]], Result]
 
 
-def check(cfg: Any) -> Study:
+RUN = Kind(Study.prepare, single.run, single.resume)
+CLAIM = Kind(Plan.checked, claims.start, claims.resume)
+SUITE = Kind(Plans.checked, suite.start, suite.resume)
+
+
+def check(cfg: Any) -> Prepared:
     """Everything that can be found wrong without running: settings, plug-ins, data, memory. Writes nothing.
 
     Raises :class:`ConfigError`.
     """
-    return Study.prepare(Settings.parse(cfg))
+    settings = settled(Settings.parse(cfg))
+    prepared: Prepared = _kind(settings).prepare(settings)
+    return prepared
 
 
-def run(cfg: Any, folder: str | Path, study: Study | None = None) -> Result:
+def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Result:
     """Run a scenario into a new folder. ``cfg`` is a composed config or a plain mapping of the same shape.
 
-    ``study`` saves doing the checks again for a config that has passed them.
+    ``prepared`` saves doing the checks again for a config that has passed them.
     """
     settings = settled(Settings.parse(cfg))
-    if study is None or study.settings != settings:
-        study = Study.prepare(settings)
-    home = Folder.create(Path(folder), settings)
-    with home.lock():
-        return _run(study, home)
+    kind = _kind(settings)
+    if prepared is None or prepared.settings != settings:
+        prepared = kind.prepare(settings)
+    return kind.start(prepared, Path(folder))
 
 
 def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
-    """Go on with the run in ``folder`` under its own config, of which only ``rounds`` (not fewer), ``engine``, ``engine.*``
-    except ``block``, and ``tracker.*`` may change. A run that is finished already is returned as it is."""
+    """Go on with the run in ``folder`` under its own config; see :func:`swarm.single.resume` for what may change."""
     path = Path(folder)
-    home, config = Folder.open(path)
-    old = Settings.parse(config)
-    new = settled(Settings.parse(_overridden(config, overrides)))
-    if new.engine.get("block") != old.engine.get("block"):
-        raise ConfigError("engine", new.engine, f"needs blocks of {new.engine.get('block')}, but the run has others")
-    if new.rounds < old.rounds:
-        raise ConfigError(
-            "rounds", new.rounds, f"is fewer than the {old.rounds} of the run; only a larger number can be resumed"
-        )
-    if home.finished() and new.rounds == old.rounds:
-        if new != old:
-            Study.prepare(new)  # nothing will be done with it, but what cannot be is refused all the same
-        print(f"{path} is finished already; nothing to do")
-        return Result(path, _summary(path))
-    if new.rounds > old.rounds and old.horizon is None:
-        new = new.model_copy(update={"horizon": old.rounds})  # a schedule must not change under rounds already done
-    study = Study.prepare(new)
-    with home.lock():
-        for arm in study.arms:
-            home.arm(arm.name, new.checkpoint.keep).verify()  # before anything in the folder changes
-        home.write_config(new)
-        (path / "summary.json").unlink(missing_ok=True)
-        return _run(study, home)
+    _, config = Folder.open(path)
+    return _kind(Settings.parse(config)).resume(path, overrides)
 
 
-def _overridden(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """The config with the overrides laid in; a key that may not change on resume is refused by name."""
-    changed, rest = dict(config), dict(overrides)
-    if "engine" in rest:  # another one altogether; the block size is part of the results and stays
-        blocks = {key: value for key, value in config["engine"].items() if key == "block"}
-        changed["engine"] = {**option("engine", str(rest.pop("engine"))), **blocks}
-    for key, value in rest.items():
-        section, _, name = key.partition(".")
-        allowed = key == "rounds" or (section in ("engine", "tracker") and name and key != "engine.block")
-        if not allowed:
-            raise ConfigError(
-                key,
-                value,
-                "cannot change on resume; rounds (larger), engine.* except block, and tracker.* (mode=disabled: none) can",
-            )
-        if name:
-            changed[section] = {**changed[section], name: value}
-        else:
-            changed[section] = value
-    return changed
-
-
-def _run(study: Study, home: Folder) -> Result:
-    settings = study.settings
-    tracker = study.tracker(home.path, home.name)
-    for arm in study.arms:
-        home.arm(arm.name, settings.checkpoint.keep).rewind()
-    console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
-    sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say)
-    home.write_graph(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1))
-    try:
-        summary = study.run(home, sink, console.say)
-        if settings.report:
-            sink.attach(write_report(home.path))
-    finally:
-        sink.close()
-    print_summary(summary)
-    print(f"run folder: {home.path}")
-    return Result(home.path, summary)
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    from swarm.report.load import load
-
-    return load(path).summary or {}
+def _kind(settings: Settings) -> Kind[Any]:
+    scenario = build(settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset)
+    if isinstance(scenario, Claim):
+        return CLAIM
+    if isinstance(scenario, Suite):
+        return SUITE
+    if settings.preset is not None:
+        name = choice("scenario", settings.scenario)
+        valid = f"is for scenarios that judge claims, and {name} is one run of the size that you give it; preset=null"
+        raise ConfigError("preset", settings.preset, valid)
+    return RUN

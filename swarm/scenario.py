@@ -23,7 +23,11 @@ class Arm:
     pooled: bool = False
 
 
-class Scenario(ABC):
+class AnyScenario:
+    """What ``scenario`` may name: a :class:`Scenario`, which is one run; a claim, which is many; several claims."""
+
+
+class Scenario(AnyScenario, ABC):
     """``arms`` before the run, ``judge`` after it. Arms are settings with some keys changed, never code of their own.
 
     A scenario none of whose arms learns says so by ``learns = False``: its devices get no samples, so any number of them

@@ -7,7 +7,7 @@ are checked by :func:`swarm.build.build` against the constructor they are for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -25,11 +25,13 @@ PlugIn = Annotated[dict[str, Any], BeforeValidator(_is_plugin)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Keys with types: nothing unknown, nothing converted."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Train(_Section):
+class Train(Section):
     """One device's learning within a round."""
 
     batch: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -39,7 +41,7 @@ class Train(_Section):
     loss: Literal["auto", "cross_entropy", "mse", "mae"]
 
 
-class Network(_Section):
+class Network(Section):
     """Virtual time, and what happens to messages."""
 
     tick: Positive
@@ -48,7 +50,7 @@ class Network(_Section):
     patience: Annotated[int, Field(ge=0, le=1000)]
 
 
-class Evaluate(_Section):
+class Evaluate(Section):
     """When and on whom accuracy is measured."""
 
     every: Annotated[int, Field(ge=1)]
@@ -59,14 +61,14 @@ class Evaluate(_Section):
     fading: Annotated[float, Field(gt=0, le=1)]
 
 
-class Checkpoint(_Section):
+class Checkpoint(Section):
     """When the state is saved."""
 
     every: Annotated[int, Field(ge=0)]
     keep: Annotated[int, Field(ge=1)]
 
 
-class Compute(_Section):
+class Compute(Section):
     """What the arithmetic runs on."""
 
     device: Literal["cpu", "cuda", "mps"]
@@ -74,14 +76,14 @@ class Compute(_Section):
     compile: bool
 
 
-class Tune(_Section):
+class Tune(Section):
     """The grid of learning rates behind ``optimizer.lr=auto``."""
 
     lrs: Annotated[list[Positive], Field(min_length=1)] | None
     rounds: Annotated[int, Field(ge=1)] | None
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration of a run."""
 
     scenario: PlugIn
@@ -113,6 +115,7 @@ class Settings(_Section):
     plugins: list[str]
     resume: str | None
     report: bool
+    preset: Literal["quick", "full"] | None
     train: Train
     network: Network
     evaluate: Evaluate
@@ -127,12 +130,7 @@ class Settings(_Section):
         Raises :class:`ConfigError` for the first thing that is wrong: an unknown key, a value out of range, a missing
         one, or an interpolation that leads nowhere. Hydra's own section is passed over.
         """
-        values = plain(cfg)
-        _refuse_unknown(values, cls, "")
-        try:
-            settings = cls.model_validate(values)
-        except ValidationError as error:
-            raise _first(error, cls, values) from error
+        settings = validated(cls, plain(cfg))
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
             valid = f"must be null beside train.local_steps={steps}; to count epochs, set train.local_steps=null"
@@ -145,6 +143,19 @@ class Settings(_Section):
     def plug_ins(self) -> dict[str, dict[str, Any]]:
         """The sections that name a ``_target_``, by key."""
         return {name: getattr(self, name) for name in sections()}
+
+
+Model = TypeVar("Model", bound=Section)
+
+
+def validated(model: type[Model], values: dict[str, Any], prefix: str = "") -> Model:
+    """``values`` as a ``model``. Raises :class:`ConfigError` for the first thing that is wrong, ``prefix`` before its key."""
+    _refuse_unknown(values, model, prefix)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        found = _first(error, model, values)
+        raise ConfigError(f"{prefix}{found.key}", found.value, found.valid) from error
 
 
 def sections() -> list[str]:
@@ -195,11 +206,11 @@ def _raw(values: Any, key: str) -> Any:
     return values
 
 
-def _model(annotation: Any) -> type[_Section] | None:
-    return annotation if isinstance(annotation, type) and issubclass(annotation, _Section) else None
+def _model(annotation: Any) -> type[Section] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 
-def _refuse_unknown(values: Mapping[str, Any], model: type[_Section], prefix: str) -> None:
+def _refuse_unknown(values: Mapping[str, Any], model: type[Section], prefix: str) -> None:
     """Unknown keys are looked for first: a misspelt key is also a missing one, and the spelling is the better hint."""
     for key, value in values.items():
         field = model.model_fields.get(str(key))
@@ -210,7 +221,7 @@ def _refuse_unknown(values: Mapping[str, Any], model: type[_Section], prefix: st
             _refuse_unknown(value, inner, f"{prefix}{key}.")
 
 
-def _first(error: ValidationError, model: type[_Section], values: Any) -> ConfigError:
+def _first(error: ValidationError, model: type[Section], values: Any) -> ConfigError:
     """Pydantic's first complaint, said with the type's own description of what is valid."""
     location = error.errors()[0]["loc"]
     path: list[str] = []

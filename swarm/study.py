@@ -115,6 +115,12 @@ class Study:
         study.tracker(Path(), "check")
         return study
 
+    @property
+    def outline(self) -> str:
+        """What it would run, in a few words."""
+        arms = ", ".join(arm.name for arm in self.arms)
+        return f"{self.settings.devices} devices, {self.settings.rounds} rounds; arms {arms}"
+
     def tracker(self, folder: Path, run: str) -> Tracker:
         """The tracker that mirrors the records."""
         s = self.settings

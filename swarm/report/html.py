@@ -20,8 +20,8 @@ from swarm.track.units import human_bytes, human_energy, human_score, human_time
 
 def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
     """The whole page as HTML. Every text that comes from the run is escaped; nothing is loaded from elsewhere."""
-    parts = {name: _part(f"page.{name}") for name in ("html", "css")}
-    script = "\n".join(_part(f"page.{name}.js") for name in ("chart", "curves", "devices"))
+    parts = {name: part(name) for name in ("html", "css")}
+    script = "\n".join(part(f"{name}.js") for name in ("chart", "curves", "devices"))
     name = str((run.summary or {}).get("run") or run.folder.resolve().name)
     return Template(parts["html"]).substitute(
         style=parts["css"] + _arm_colours(run), script=script, data=script_json(payload(run, drawing)),
@@ -32,8 +32,9 @@ def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
     )  # fmt: skip
 
 
-def _part(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+def part(name: str) -> str:
+    """A piece of the page: ``html``, ``css``, ``curves.js``."""
+    return (Path(__file__).parent / f"page.{name}").read_text(encoding="utf-8")
 
 
 def _arm_colours(run: Run) -> str:

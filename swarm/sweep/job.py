@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +11,10 @@ from typing import Any
 
 import yaml
 
+from swarm import provenance
 from swarm.errors import ConfigError
 
-FILE = "job.json"  # beside the run's own files
+FILE = provenance.JOB
 LONGEST = 120  # characters of a folder's name
 
 
@@ -50,15 +50,6 @@ def folder_name(values: Mapping[str, str]) -> str:
     if slug == name and len(name) <= LONGEST:
         return name
     return f"{slug[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def read_json(file: Path) -> dict[str, Any] | None:
-    """A JSON mapping; None where there is no such file, or something else in it."""
-    try:
-        value = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def saved_config(folder: Path) -> dict[str, Any]:

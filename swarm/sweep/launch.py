@@ -20,7 +20,8 @@ from omegaconf import DictConfig, read_write
 
 from swarm.compose import Composer
 from swarm.errors import SwarmError
-from swarm.sweep.job import FILE, Job, read_json
+from swarm.provenance import read_json
+from swarm.sweep.job import FILE, Job
 from swarm.sweep.plan import Plan
 from swarm.track.units import human_time
 

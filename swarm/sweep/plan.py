@@ -15,14 +15,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from swarm.compose import LOCK, Composer, UsageError, parse, require_new, require_no_run_in, sweep_folder
 from swarm.errors import ConfigError, SwarmError, typed
+from swarm.provenance import code_version, identity, read_json, same_code, set_aside
 from swarm.settings import Settings
-from swarm.sweep.code import code_version, identity, same_code
-from swarm.sweep.job import FILE, Job, folder_name, read_json, saved_config
+from swarm.sweep.job import FILE, Job, folder_name, saved_config
 
 SWEEP = "sweep.json"
 SEED = "seed"
 MOST_JOBS_CHECKED = 64  # with data loaded and plug-ins built before the sweep starts; the others when their turn comes
-SUPERSEDED = "superseded"
 
 
 @dataclass
@@ -116,16 +115,10 @@ class Plan:
             lock.release()
 
     def _set_aside(self) -> None:
-        """Move what other code has made: it is not mixed with the new, and not thrown away."""
         for job in self.jobs:
             if job.state != "outdated":
                 continue
-            code = (read_json(job.folder / FILE) or {}).get("code") or {}
-            home = self.place / SUPERSEDED / f"{job.folder.name}-{code.get('source', 'unknown')}"
-            while home.exists():
-                home = home.with_name(home.name + "+")
-            home.parent.mkdir(exist_ok=True)
-            job.folder.rename(home)
+            set_aside(job.folder, self.place)
             job.state = "new"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +31,13 @@ def plain(value: object) -> str | int | float | bool | None:
     if getattr(value, "ndim", None) == 0:  # NumPy's bool, a 0-d array or tensor
         return plain(value.item())  # type: ignore[attr-defined]
     raise TypeError(f"a record holds scalars, not {type(value).__name__}")
+
+
+def tree(value: object) -> Any:
+    """``value`` with every scalar in it as :func:`plain` has it: mappings, lists and tuples become JSON's."""
+    if isinstance(value, Mapping):
+        return {str(key): tree(item) for key, item in value.items()}
+    return [tree(item) for item in value] if isinstance(value, list | tuple) else plain(value)
 
 
 def line(record: dict[str, Any]) -> str:

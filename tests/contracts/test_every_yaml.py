@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+from scenarios.all import judging
 from swarm import paths
 from swarm.build import option
 from swarm.rng import Keys
@@ -23,6 +24,7 @@ from swarm.wire.base import Draw
 from tests.support import config, experiment, groups, options, records, run, simulation, trajectory
 
 ALL = [(group, name) for group in groups() for name in options(group)]
+MANY_RUNS = [("scenario", name) for name in ("all", *judging())]
 STREAM = ["learn=online", "partition=iid", "train.batch=2", "train.local_steps=2"]
 STREAMED = [
     ("drift", "label_swap"),
@@ -161,7 +163,10 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
     return special.get((group, name), list)()
 
 
-@pytest.mark.parametrize(("group", "name"), ALL, ids=[f"{g}={n}" for g, n in ALL])
+ONE_RUN = [pair for pair in ALL if pair not in MANY_RUNS]
+
+
+@pytest.mark.parametrize(("group", "name"), ONE_RUN, ids=[f"{g}={n}" for g, n in ONE_RUN])
 def test_every_option_runs(tmp_path: Path, group: str, name: str) -> None:
     if (group, name) == ("data", "fashion_mnist") and not FASHION.is_dir():
         pytest.skip("the folder of dataset-fashion-mnist is not there")
@@ -209,6 +214,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
             for key in ("churn", "outage", "clock", "delay")
         },
         "fleet": {"devices", "seed"},
+        "scenario": {"preset"},
         "tracker": {"folder", "run", "config", "versions"},
     }.get(group, set())
     parameters = {p for p in inspect.signature(target).parameters if p not in ("args", "kwargs")}

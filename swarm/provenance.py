@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 
 from swarm import paths
 
-WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume")  # sections that change no number of a run
+JOB = "job.json"  # in the folder of a run that is one of many: its state, and the code that made it
+SUPERSEDED = "superseded"
+WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")  # sections that change no number of a run
 
 
 def code_version(plugins: Sequence[str] = ()) -> dict[str, str | None]:
@@ -64,3 +67,22 @@ def _commit(root: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def set_aside(folder: Path, place: Path) -> None:
+    """Move a run that other code has made to ``place/superseded``: it is not mixed with the new, and not thrown away."""
+    code = (read_json(folder / JOB) or {}).get("code") or {}
+    home = place / SUPERSEDED / f"{folder.name}-{code.get('source', 'unknown')}"
+    while home.exists():
+        home = home.with_name(home.name + "+")
+    home.parent.mkdir(exist_ok=True)
+    folder.rename(home)
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """A JSON mapping; None where there is no such file, or something else in it."""
+    try:
+        value = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,116 @@
+"""Claim 2: devices that train while they infer beat frozen models, once the world changes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pandas as pd
+
+from swarm.claim.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.claim.charts import Chart
+from swarm.claim.results import Results
+
+ARMS = ("swarm", "isolated", "centralised")
+POLICIES = ("online", "nightly", "frozen")
+SCORE = "prequential_accuracy"
+
+
+class DriftBudget(Budget):
+    """``rounds`` of the stream; nights every ``day`` rounds; the frozen model learns for the first quarter."""
+
+    devices: int
+    rounds: int
+    day: int
+
+
+class Drift(Claim):
+    """Every policy meets the same stream in the same order, sample by sample, and is scored on each sample before it may
+    learn from it. Under ``world=drift`` labels trade places in the middle of the stream; ``world=steady`` is the same stream
+    without that. Budgets are equal: online and nightly take one step for each mini-batch met; the frozen model stops after
+    a quarter of them, as a model does that is trained, then shipped."""
+
+    hypotheses: ClassVar = (
+        Hypothesis(
+            2,
+            "Training and inferring at the same time beats frozen models.",
+            "prequential accuracy of the swarm over the whole stream, mean over devices; learn=online against learn=frozen "
+            "and against learn=nightly, under a sudden label swap, paired by seed",
+            "confirmed if both differences are above 0 with their 95% intervals; refuted if one is below 0 with its interval",
+        ),
+    )
+    Budget = DriftBudget
+
+    def conditions(self) -> list[Condition]:
+        """Each policy in each world."""
+        b = self.budget
+        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
+        learn = {
+            "online": {"learn": "online"},
+            "nightly": {"learn": "nightly", "learn.day": b.day, "replay": "ring"},
+            "frozen": {"learn": "frozen", "learn.after": b.rounds // 4},
+        }
+        worlds = {"drift": "label_swap", "steady": "none"}
+        return [
+            Condition(
+                {"learn": policy, "world": world},
+                {**size, **learn[policy], "drift": drift, "scenario.arms": list(ARMS)},
+            )
+            for world, drift in worlds.items()
+            for policy in POLICIES
+        ]
+
+    def judge(self, results: Results) -> list[Verdict]:
+        online = {"learn": "online", "world": "drift", "arm": "swarm"}
+        frozen, nightly = (
+            results.difference(SCORE, online, {**online, "learn": other}) for other in ("frozen", "nightly")
+        )
+        beats = [frozen.above(0), nightly.above(0)]
+        holds = True if all(beats) else False if False in beats else None
+        because = (
+            f"online beats frozen by {frozen.text(1, 100)} points and nightly by {nightly.text(1, 100)} points "
+            "of prequential accuracy under drift"
+        )
+        return [self.hypotheses[0].verdict(holds, because, online_minus_frozen=frozen, online_minus_nightly=nightly)]
+
+    def charts(self, results: Results) -> list[Chart]:
+        return [
+            Chart(
+                f"{title}: accuracy on each round's new samples, before learning from them",
+                "round",
+                "prequential accuracy of the round",
+                [
+                    results.by_round("stream_accuracy", policy, learn=policy, world=world, arm="swarm")
+                    for policy in POLICIES
+                ],
+            )
+            for world, title in (("drift", "Labels trade places half-way"), ("steady", "Nothing changes"))
+        ]
+
+    def table(self, results: Results) -> pd.DataFrame:
+        rows = []
+        for world in ("drift", "steady"):
+            for policy in POLICIES:
+                for arm in ARMS:
+                    where = {"learn": policy, "world": world, "arm": arm}
+                    rows.append(
+                        {
+                            "world": world,
+                            "learn": policy,
+                            "arm": arm,
+                            "prequential accuracy": results.mean(SCORE, **where).text(),
+                            "final test accuracy": results.mean("accuracy_mean", **where).text(),
+                            "rounds to recover": _recovery(results, where),
+                        }
+                    )
+        return pd.DataFrame(rows)
+
+
+def _recovery(results: Results, where: dict[str, str]) -> str:
+    """Rounds until a round's accuracy is back at 95% of what it was before the swap, by seed."""
+    rows = results.finals
+    if "recovery_rounds" not in rows:
+        return "–"
+    for key, value in where.items():
+        rows = rows[rows[key] == value]
+    found = [each for value in rows["recovery_rounds"] if isinstance(value, list) for each in value]
+    return ", ".join("never" if each is None else str(each) for each in found) or "–"

@@ -1,0 +1,117 @@
+"""Intervals over seeds, differences of pairs, and the laws that are fitted to what grows.
+
+The interval is Student's: mean ± t(0.975, n − 1)·s/√n over n seeds (Student 1908). Of a difference it is that of the pairs:
+two settings under one seed share data, start and network, and what they share drops out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+Floats = NDArray[np.float64]
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """Mean and the ends of its 95% interval; NaN for the ends where there are fewer than two values."""
+
+    mean: float
+    low: float
+    high: float
+
+    def above(self, threshold: float) -> bool | None:
+        """Whether the quantity is above ``threshold``: None while the interval holds it, or has no ends."""
+        if self.low > threshold:
+            return True
+        return False if self.high < threshold else None
+
+    def below(self, threshold: float) -> bool | None:
+        """Whether the quantity is below ``threshold``."""
+        found = self.above(threshold)
+        return None if found is None else not found
+
+    def text(self, digits: int = 3, times: float = 1.0, unit: str = "") -> str:
+        """``0.950 [0.941, 0.959]``; ``times=100, unit="%"`` for shares."""
+        mean, low, high = (f"{times * value:.{digits}f}" for value in self)
+        return f"{mean}{unit} [{low}, {high}]" if math.isfinite(self.low) else f"{mean}{unit} (no interval)"
+
+
+def interval(values: ArrayLike) -> Interval:
+    """Mean of the finite ``values`` and the ends of its 95% interval."""
+    x_N = np.asarray(values, dtype=np.float64)
+    x_N = x_N[np.isfinite(x_N)]
+    if not len(x_N):
+        return Interval(math.nan, math.nan, math.nan)
+    mean = float(x_N.mean())
+    if len(x_N) < 2:
+        return Interval(mean, math.nan, math.nan)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(x_N) - 1) * stats.sem(x_N))
+    return Interval(mean, mean - half, mean + half)
+
+
+class PowerLaw(NamedTuple):
+    """``y = a·n^−b + c``."""
+
+    a: float
+    b: float
+    c: float
+
+    def at(self, n: ArrayLike) -> Floats:
+        """The law's values at the sizes ``n``."""
+        return self.a * np.asarray(n, np.float64) ** -self.b + self.c
+
+
+def power_law(n: ArrayLike, y: ArrayLike, floor: bool = True) -> PowerLaw:
+    """The law with the least squared error of log ``y`` (positive, finite, three sizes or more): ``a > 0``, ``−3 ≤ b ≤ 3``,
+    and ``0 ≤ c < min y`` or, without ``floor``, ``c = 0``. Of several starts the best (three parameters have valleys).
+
+    Raises ``ValueError`` for values that no law of this kind fits, or too few of them.
+    """
+    n_K, y_K = np.asarray(n, np.float64), np.asarray(y, np.float64)
+    if len(n_K) != len(y_K) or len(set(n_K.tolist())) < 3 or not (y_K > 0).all() or not np.isfinite(y_K).all():
+        raise ValueError("a power law needs three sizes or more, and finite values above 0")
+    least = float(y_K.min())
+    middle = math.exp(float(np.log(n_K).mean()))  # a is taken there: far from it, a and b are hardly told apart
+
+    def off(parameters: Floats) -> Floats:
+        scale, b, share = parameters
+        return np.asarray(np.log(np.exp(scale) * (n_K / middle) ** -b + share * least) - np.log(y_K))
+
+    most = 0.999 if floor else 1e-12
+    starts = [(math.log(y_K.mean()), b, share * most) for b in (-0.5, 0.2, 0.5, 1.0) for share in (0.0, 0.5, 0.9)]
+    bounds = ([-60.0, -3.0, 0.0], [60.0, 3.0, most])
+    found = [optimize.least_squares(off, start, bounds=bounds) for start in starts]
+    scale, b, share = min(found, key=lambda each: float(each.cost)).x
+    return PowerLaw(float(np.exp(scale) * middle**b), float(b), float(share * least))
+
+
+class Growth(NamedTuple):
+    """How a quantity grows with n: the residual sums of squares of ``y = p + q·ln n`` and of ``y = p·n^q``, both about y,
+    their slopes q, and the difference of their Akaike criteria (as many parameters each): above 0 speaks for the power."""
+
+    log_slope: float
+    exponent: float
+    aic_log_minus_power: float
+
+
+def growth(n: ArrayLike, y: ArrayLike) -> Growth:
+    """Logarithm or power? Both fitted to the same points by least squares (Akaike 1974: AIC = m·ln(RSS/m) + 2k).
+
+    Raises ``ValueError`` where there are fewer than three points, or values that are not finite and above 0.
+    """
+    n_K, y_K = np.asarray(n, np.float64), np.asarray(y, np.float64)
+    if len(n_K) < 3 or not (y_K > 0).all() or not np.isfinite(y_K).all():
+        raise ValueError("needs three points or more, finite and above 0")
+    slope, start = np.polyfit(np.log(n_K), y_K, 1)
+    rss_log = float(np.square(start + slope * np.log(n_K) - y_K).sum())
+    q, p = np.polyfit(np.log(n_K), np.log(y_K), 1)
+    (scale, q), _ = optimize.curve_fit(lambda n, p, q: p * n**q, n_K, y_K, p0=(math.exp(p), q), maxfev=20_000)
+    rss_power = float(np.square(scale * n_K**q - y_K).sum())
+    tiny = np.finfo(np.float64).tiny
+    difference = len(n_K) * (math.log(max(rss_log, tiny)) - math.log(max(rss_power, tiny)))
+    return Growth(float(slope), float(q), difference)
