@@ -42,7 +42,7 @@ class Resilience(Claim):
             6,
             "No centre is needed: gossip degrades smoothly where a star collapses.",
             "final accuracy, mean over survivors, as a share of the same network's unharmed accuracy, paired by seed",
-            f"confirmed if both gossip networks keep above {ENOUGH:.0%} at every share of killed devices and without their best "
+            f"confirmed if both gossip networks keep above {ENOUGH:.0%} at every share of killed devices and without the best "
             f"connected one, and the star without its hub keeps less than {ENOUGH:.0%}, all with their 95% intervals; refuted "
             "if one of these is on the other side with its interval",
         ),
