@@ -56,6 +56,7 @@ class Evaluate(_Section):
     accuracy: bool
     own: bool
     ensemble: bool
+    label: Annotated[int, Field(ge=0)] | None
     fading: Annotated[float, Field(gt=0, le=1)]
 
 
