@@ -335,7 +335,7 @@ def test_a_label_that_the_data_do_not_have_is_refused(options: tuple[str, ...], 
 def test_a_label_is_known_to_its_holder_first_and_then_to_the_others() -> None:
     study = prepared(
         "partition=rare", "partition.label=4", "evaluate.label=4", "devices=8", "topology=ring", "model=softmax",
-        "rounds=60", "optimizer.lr=1.0",
+        "rounds=60", "optimizer.lr=1.0", "train.batch=4", "train.local_steps=null", "train.local_epochs=1",
     )  # fmt: skip
     holder = int(study.holdings.sizes_N.argmax())
     with Simulation(study.experiment(study.arms[0], study.arms[0].variants[0]), study.engine()) as running:
