@@ -109,13 +109,16 @@ class Measure:
         return replace(found, votes_TC=None), total, means
 
     def scores(self, found: Evaluation, samples: Ints, concept: int = 0) -> dict[str, Floats]:
-        """Per evaluated device: accuracy (or R²), mean loss, and accuracy on its own label mix under ``concept``."""
+        """Per evaluated device: accuracy (or R²), mean loss, accuracy on ``evaluate.label`` and on its own label mix under
+        ``concept``."""
         e = self.experiment
         y = e.plan.dataset.y[samples]
         if not e.loss.classification:
             return {"r2": metrics.r2(found.hits_MC, y.reshape(len(y), -1).astype(np.float64)), "loss": found.loss_M}
         counts = np.bincount(y.astype(np.int64).reshape(-1), minlength=e.outputs).astype(np.float64)
         scores = {"accuracy": metrics.accuracy(found.hits_MC, counts), "loss": found.loss_M}
+        if (label := e.settings.evaluate.label) is not None:
+            scores["label_accuracy"] = metrics.label_accuracy(found.hits_MC, counts, label)
         if y.ndim > 1:
             with np.errstate(over="ignore"):  # of a rate that is too high
                 scores["perplexity"] = np.exp(found.loss_M)

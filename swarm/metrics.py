@@ -20,6 +20,12 @@ def accuracy(hits_MC: Floats, counts_C: Floats) -> Floats:
     return np.asarray(hits_MC.sum(1) / counts_C.sum())
 
 
+def label_accuracy(hits_MC: Floats, counts_C: Floats, label: int) -> Floats:
+    """Share of the samples of one label that each device gets right: its recall; nan where there are none."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(hits_MC[:, label] / counts_C[label])
+
+
 def own_accuracy(hits_MC: Floats, counts_C: Floats, mix_MC: Floats) -> Floats:
     """Accuracy with the test samples reweighted by each device's label mix: Σ_c mix_c · hits_c / count_c.
 

@@ -58,6 +58,7 @@ class Evaluate(Section):
     accuracy: bool
     own: bool
     ensemble: bool
+    label: Annotated[int, Field(ge=0)] | None
     fading: Annotated[float, Field(gt=0, le=1)]
 
 

@@ -92,6 +92,7 @@ class Study:
             validate(dataset)
         except ConfigError as error:
             raise error if error.key.startswith("data.") else error.under("data") from None
+        _require_label(s, dataset)
         partition = build(s.partition, Partition, "partition", s.plugins, devices=s.devices)
         try:
             nothing = Holdings.group([], s.devices)
@@ -351,6 +352,19 @@ def _require_validation(arm: Arm, settings: Settings, dataset: Dataset) -> None:
         what = "learning rate" if len(arm.variants) == 1 else "learning rate and batch size"
         valid = f"leaves no validation samples, on which the arm {arm.name} chooses its {what}; must be above 0"
         raise ConfigError("data.validation", settings.data.get("validation"), valid)
+
+
+def _require_label(settings: Settings, dataset: Dataset) -> None:
+    """Refuse ``evaluate.label`` where no test sample has it."""
+    label = settings.evaluate.label
+    if label is None:
+        return
+    if not dataset.classes:
+        raise ConfigError("evaluate.label", label, "must be null with numeric targets: there are no labels")
+    there = np.unique(dataset.y[dataset.test])
+    if label not in there:
+        valid = f"must be null or one of the {len(there)} labels of the test samples, {there[0]:.0f} to {there[-1]:.0f}"
+        raise ConfigError("evaluate.label", label, valid)
 
 
 def _rates(s: Settings) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swarm.metrics import accuracy, gap_closed, majority, own_accuracy, r2, spread
+from swarm.metrics import accuracy, gap_closed, label_accuracy, majority, own_accuracy, r2, spread
 
 HITS_MC = np.array([[4.0, 1.0, 0.0], [2.0, 2.0, 2.0]])  # right answers by label, of two devices
 COUNTS_C = np.array([4.0, 4.0, 2.0])
@@ -20,6 +20,12 @@ def test_own_accuracy_weights_the_labels_by_what_the_device_holds() -> None:
     np.testing.assert_allclose(own_accuracy(HITS_MC, COUNTS_C, mix), [4 / 4, 0.25 * 2 / 4 + 0.75 * 2 / 2])
     of_the_test_set = np.tile(COUNTS_C / COUNTS_C.sum(), (2, 1))
     np.testing.assert_allclose(own_accuracy(HITS_MC, COUNTS_C, of_the_test_set), accuracy(HITS_MC, COUNTS_C))
+
+
+def test_label_accuracy_is_the_recall_of_one_label() -> None:
+    hits, counts = np.array([[4.0, 2.0, 0.0], [3.0, 1.0, 0.0]]), np.array([4.0, 2.0, 0.0])
+    np.testing.assert_allclose(label_accuracy(hits, counts, 1), [1.0, 0.5])
+    assert np.isnan(label_accuracy(hits, counts, 2)).all()
 
 
 def test_labels_the_test_set_lacks_drop_out_of_own_accuracy() -> None:

@@ -68,8 +68,7 @@ class Iid(Partition):
 
     def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
         self.need(len(y_S))
-        sizes_N = np.bincount(np.arange(len(y_S)) * self.devices // len(y_S), minlength=self.devices)
-        return _by_size(sizes_N, keys)
+        return Holdings.group(_even(len(y_S), self.devices, keys), self.devices)
 
 
 class QuantitySkew(Partition):
@@ -87,7 +86,8 @@ class QuantitySkew(Partition):
     def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
         self.need(len(y_S), self.min_samples)
         rank_N = 1.0 + keys.generator(1).permutation(self.devices)
-        return _by_size(apportion(rank_N**-self.exponent, len(y_S), low=self.min_samples), keys)
+        sizes_N = apportion(rank_N**-self.exponent, len(y_S), low=self.min_samples)
+        return Holdings.group(_shuffled(np.repeat(np.arange(self.devices), sizes_N), keys), self.devices)
 
 
 class Dirichlet(Partition):
@@ -181,6 +181,29 @@ class Pathological(Partition):
         return holds_NC
 
 
+class Rare(Partition):
+    """One device, which is drawn, holds all samples of the class ``label``; all others are dealt as in iid, to it as well.
+
+    What it alone knows can reach the rest only by way of messages.
+    """
+
+    def __init__(self, devices: int, label: int = 9) -> None:
+        super().__init__(devices)
+        number("label", label, 0)
+        self.label = label
+
+    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
+        _, classes = self.labels(y_S)
+        others = np.flatnonzero(y_S != self.label)
+        if len(others) == len(y_S):
+            valid = f"must be one of the {classes} labels of the training samples, {y_S.min()} to {y_S.max()}"
+            raise ConfigError("label", self.label, valid)
+        self.need(len(others))
+        device_S = np.full(len(y_S), keys.generator(1).integers(self.devices), np.int64)
+        device_S[others] = _even(len(others), self.devices, keys)
+        return Holdings.group(device_S, self.devices)
+
+
 class Natural(Partition):
     """One device per natural owner of the data (a person, a role, a carrier), in the order of the owners.
 
@@ -208,11 +231,16 @@ class Natural(Partition):
         return Holdings.group(device_O[code_S], self.devices)
 
 
-def _by_size(sizes_N: Ints, keys: Keys) -> Holdings:
-    """Samples drawn without regard to anything, ``sizes_N[i]`` for device i."""
-    device_S = np.empty(int(sizes_N.sum()), np.int64)
-    device_S[keys.generator(0).permutation(len(device_S))] = np.repeat(np.arange(len(sizes_N)), sizes_N)
-    return Holdings.group(device_S, len(sizes_N))
+def _even(samples: int, devices: int, keys: Keys) -> Ints:
+    """The device of each of so many samples: a random deal in which sizes differ by at most one."""
+    return _shuffled(np.arange(samples) * devices // samples, keys)
+
+
+def _shuffled(device_S: Ints, keys: Keys) -> Ints:
+    """The same devices as often, for samples drawn without regard to anything."""
+    mixed_S = np.empty_like(device_S)
+    mixed_S[keys.generator(0).permutation(len(device_S))] = device_S
+    return mixed_S
 
 
 def _by_class(label_S: Ints, count_CN: Ints, keys: Keys) -> Holdings:

@@ -22,6 +22,8 @@ LABELS = {
     "accuracy_mean": "accuracy, mean over devices", "accuracy_p10": "accuracy, worst decile",
     "accuracy_min": "accuracy, worst device", "accuracy_median": "accuracy, median device",
     "own_accuracy_mean": "own-distribution accuracy, mean", "prequential_accuracy": "prequential accuracy",
+    "label_accuracy_mean": "accuracy on one label, mean", "label_accuracy_p10": "accuracy on one label, worst decile",
+    "consensus_label_accuracy": "accuracy of the consensus model on one label",
     "consensus_accuracy": "accuracy of the consensus model", "ensemble_accuracy": "accuracy of the ensemble",
     "r2_mean": "R², mean over devices", "r2_p10": "R², worst decile", "r2_min": "R², worst device",
     "consensus_r2": "R² of the consensus model", "loss_mean": "test loss, mean over devices",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from swarm.data.dataset import Holdings, label_mix
 from swarm.data.digits import Digits
-from swarm.data.partition import Dirichlet, Iid, Natural, Partition, Pathological, QuantitySkew
+from swarm.data.partition import Dirichlet, Iid, Natural, Partition, Pathological, QuantitySkew, Rare
 from swarm.data.synthetic import LinearRegression
 from swarm.errors import ConfigError
 from swarm.rng import Keys
@@ -32,6 +32,7 @@ def rules(devices: int, classes: int) -> list[Partition]:
         Dirichlet(devices, 3.0, min_samples=1),
         QuantitySkew(devices, 1.5, min_samples=1),
         Pathological(devices, max(least, min(2, classes))),
+        Rare(devices, classes - 1),
     ]
 
 
@@ -164,6 +165,21 @@ def test_quantity_skew_draws_who_is_large() -> None:
     assert len(largest) > 5
 
 
+def test_rare_gives_one_class_to_one_device_and_the_rest_to_everybody() -> None:
+    y = np.arange(10_000) % 10
+    holders = set()
+    for seed in range(12):
+        holdings = Rare(20, 3).assign(y, None, Keys(seed, "partition"))
+        count_N = label_mix(y, holdings, 10)[:, 3] * holdings.sizes_N
+        holder = int(count_N.argmax())
+        assert count_N[holder] == pytest.approx(1000)
+        assert count_N.sum() == pytest.approx(1000), "nobody else has a single one"
+        rest_N = holdings.sizes_N - np.rint(count_N)
+        assert set(rest_N) == {450}, "the others are dealt evenly, to the holder too"
+        holders.add(holder)
+    assert len(holders) > 5
+
+
 def test_natural_follows_the_owners() -> None:
     owner = np.repeat([4, 7, 9], [5, 20, 10])
     y = np.zeros(35, np.int64)
@@ -196,6 +212,13 @@ def test_bad_partitions_are_refused_by_name() -> None:
         (lambda: Dirichlet(3, float("nan")), "alpha=nan"),
         (lambda: Dirichlet(3, 1.0, min_samples=0), "min_samples=0: must be at least 1"),
         (lambda: QuantitySkew(3, -1.0), "exponent=-1: must be at least 0"),
+        (lambda: Rare(3, 12).assign(y, None, Keys(0, "p")), "label=12: must be one of the 10 labels .* 0 to 9"),
+        (lambda: Rare(3, -1), "label=-1: must be at least 0"),
+        (lambda: Rare(99).assign(y, None, Keys(0, "p")), "training samples cannot give every device 1; at most"),
+        (
+            lambda: Rare(3).assign(y / 2, None, Keys(0, "p")),
+            "rare: deals by class label and the data have numeric targets",
+        ),
     ]:
         with pytest.raises(ConfigError, match=message):
             build()

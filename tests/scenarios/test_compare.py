@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import swarm
 from swarm.engine.base import Engine
 from swarm.errors import ConfigError
 from swarm.scenario import Arm
@@ -270,6 +271,7 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
         "partition=pathological",
         "optimizer.lr=0.2",
         "engine.block=5",
+        "evaluate.label=1",
     )
     summary = run(tmp_path / "run", *options)
     study = Study.prepare(Settings.parse(config(*options)))
@@ -280,18 +282,22 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
         newest = sorted((tmp_path / "run" / "checkpoints" / name).glob("round_*.safetensors"))[-1]
         x_NP = load_file(newest)["x"]
         assert facts["params_sha256"] == params_sha256(x_NP.numpy())
-        accuracy, own, loss, votes = [], [], [], np.zeros((len(y), 10), int)
+        accuracy, own, loss, of_label, votes = [], [], [], [], np.zeros((len(y), 10), int)
         for device, row in enumerate(x_NP):
             with torch.no_grad():
                 out = module_of(row, e.module())(x)
             right = (out.argmax(1) == y).double().numpy()
             votes[np.arange(len(y)), out.argmax(1)] += 1
             accuracy.append(right.mean())
+            of_label.append(right[y.numpy() == 1].mean())
             loss.append(torch.nn.functional.cross_entropy(out, y).item())
             held = data.y[study.holdings.of(device)]
             weight_C = np.bincount(held, minlength=10) / len(held) / (np.bincount(y, minlength=10) / len(y))
             own.append((right * weight_C[y]).mean())  # each test sample weighted by how much commoner its label is here
-        for key, each in (("accuracy", accuracy), ("own_accuracy", own), ("loss", loss)):
+        columns = {"accuracy": accuracy, "own_accuracy": own, "loss": loss, "label_accuracy": of_label}
+        table = swarm.load(tmp_path / "run").final_devices(name)
+        for key, each in columns.items():
+            assert table[key].to_list() == pytest.approx(each, abs=1e-5), key
             assert facts[f"{key}_mean"] == pytest.approx(np.mean(each), abs=1e-5), key
             assert facts[f"{key}_min"] == pytest.approx(np.min(each), abs=1e-5), key
             assert facts[f"{key}_p10"] == pytest.approx(np.quantile(each, 0.1), abs=1e-5), key
@@ -302,5 +308,38 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
         assert facts["consensus_accuracy"] == pytest.approx(
             (out.argmax(1) == y).double().mean().item(), abs=1 / len(y) + 1e-9
         )
+        knows = (out.argmax(1) == y).double()[y == 1].mean().item()
+        assert facts["consensus_label_accuracy"] == pytest.approx(knows, abs=1 / int((y == 1).sum()) + 1e-9)
         distance = (x_NP.double() - mean_P).square().sum(1).mean().sqrt().item()
         assert facts["consensus_distance"] == pytest.approx(distance, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("evaluate.label=10",),
+            r"evaluate\.label=10: must be null or one of the 10 labels of the test samples, 0 to 9",
+        ),
+        (
+            ("evaluate.label=1", "data=linear_regression", "partition=iid"),
+            r"evaluate\.label=1: must be null with numeric",
+        ),
+    ],
+)
+def test_a_label_that_the_data_do_not_have_is_refused(options: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        prepared(*options)
+
+
+def test_a_label_is_known_to_its_holder_first_and_then_to_the_others() -> None:
+    study = prepared(
+        "partition=rare", "partition.label=4", "evaluate.label=4", "devices=8", "topology=ring", "model=softmax",
+        "rounds=60", "optimizer.lr=1.0", "train.batch=4", "train.local_steps=null", "train.local_epochs=1",
+    )  # fmt: skip
+    holder = int(study.holdings.sizes_N.argmax())
+    with Simulation(study.experiment(study.arms[0], study.arms[0].variants[0]), study.engine()) as running:
+        seen = [r.devices["label_accuracy"] for r in running.records(60) if r.devices is not None]
+    first_N = [next((i for i, each in enumerate(seen) if each[d] >= 0.5), len(seen)) for d in range(8)]
+    assert first_N[holder] < min(n for d, n in enumerate(first_N) if d != holder)
+    assert max(first_N) < len(seen), "in the end all know it"
