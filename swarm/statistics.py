@@ -7,6 +7,7 @@ two settings under one seed share data, start and network, and what they share d
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -91,27 +92,41 @@ def power_law(n: ArrayLike, y: ArrayLike, floor: bool = True) -> PowerLaw:
 
 
 class Growth(NamedTuple):
-    """How a quantity grows with n: the residual sums of squares of ``y = p + q·ln n`` and of ``y = p·n^q``, both about y,
-    their slopes q, and the difference of their Akaike criteria (as many parameters each): above 0 speaks for the power."""
+    """How a quantity grows with n: the slope q of ``y = p + q·ln n``, the exponent q of ``y = p·n^q``, and the mean squared
+    error that each of the two (both have two parameters) leaves in log y."""
 
     log_slope: float
     exponent: float
-    aic_log_minus_power: float
+    log_error: float
+    power_error: float
 
 
 def growth(n: ArrayLike, y: ArrayLike) -> Growth:
-    """Logarithm or power? Both fitted to the same points by least squares (Akaike 1974: AIC = m·ln(RSS/m) + 2k).
+    """Logarithm or power? Least squares of log y, as errors of times are shares of them.
 
     Raises ``ValueError`` where there are fewer than three points, or values that are not finite and above 0.
     """
     n_K, y_K = np.asarray(n, np.float64), np.asarray(y, np.float64)
-    if len(n_K) < 3 or not (y_K > 0).all() or not np.isfinite(y_K).all():
+    if len(n_K) < 3 or len(n_K) != len(y_K) or not (y_K > 0).all() or not np.isfinite(y_K).all():
         raise ValueError("needs three points or more, finite and above 0")
-    slope, start = np.polyfit(np.log(n_K), y_K, 1)
-    rss_log = float(np.square(start + slope * np.log(n_K) - y_K).sum())
-    q, p = np.polyfit(np.log(n_K), np.log(y_K), 1)
-    (scale, q), _ = optimize.curve_fit(lambda n, p, q: p * n**q, n_K, y_K, p0=(math.exp(p), q), maxfev=20_000)
-    rss_power = float(np.square(scale * n_K**q - y_K).sum())
-    tiny = np.finfo(np.float64).tiny
-    difference = len(n_K) * (math.log(max(rss_log, tiny)) - math.log(max(rss_power, tiny)))
-    return Growth(float(slope), float(q), difference)
+    logs_K, goal_K = np.log(n_K), np.log(y_K)
+    exponent, scale = np.polyfit(logs_K, goal_K, 1)
+    least = 1e-6 * float(y_K.min())  # a logarithm with these parameters is not positive there: as far off as can be
+
+    def off(parameters: Floats) -> Floats:
+        start, slope = parameters
+        return np.asarray(np.log(np.maximum(start + slope * logs_K, least)) - goal_K)
+
+    slope, start = np.polyfit(logs_K, y_K, 1)
+    starts = [(start, slope), (float(y_K.mean()), 0.0), (float(y_K[0]), (y_K[-1] - y_K[0]) / np.ptp(logs_K))]
+    found = min((optimize.least_squares(off, each) for each in starts), key=lambda each: float(each.cost))
+    power_error = float(np.square(scale + exponent * logs_K - goal_K).mean())
+    return Growth(float(found.x[1]), float(exponent), 2.0 * float(found.cost) / len(n_K), power_error)
+
+
+def aic_difference(fits: Sequence[Growth], points: int) -> float:
+    """Akaike's criterion of the logarithm minus that of the power, fitted to so many points each under every seed, with one
+    variance of the errors: m·ln(Σ error_log / Σ error_power), since both have as many parameters (Akaike 1974). Above 0 the
+    power is the better fit; NaN where nothing was fitted."""
+    log, power = sum(fit.log_error for fit in fits), sum(fit.power_error for fit in fits)
+    return points * len(fits) * math.log(log / power) if log > 0 and power > 0 else math.nan
