@@ -80,8 +80,8 @@ class Spread(Claim):
         aic = aic_difference(fits[RANDOM], len(self.budget.sizes[RANDOM]))
         because = (
             f"among random peers the logarithm's mean squared error is {worse.text(3)} above the power's (Akaike's "
-            f"criterion: {aic:+.1f}); exponents: random peers {exponents[RANDOM].text(2)}, ring {power.text(2)}, complete graph "
-            f"{exponents[CONTROL].text(2)}"
+            f"criterion: {aic:+.1f}); exponents: random peers {exponents[RANDOM].text(2)}, ring {power.text(2)}, "
+            f"complete graph {exponents[CONTROL].text(2)}"
         )
         return [self.hypotheses[0].verdict(holds, because, log_minus_power=worse, aic=aic, exponents=exponents)]
 
