@@ -132,6 +132,8 @@ class ConsoleSink(Tracker):
         facts = ["" if left is None else human_time(left) + " left", self._gap()]
         if known.get("awake") is not None:
             facts.append(f"{int(known['awake']):,} awake")
+        if known.get("concept") is not None:
+            facts.append(f"concept {int(known['concept'])}")
         if known.get("messages_total"):
             facts.append(f"{int(known['messages_total']):,} messages")
         if self._steps:
