@@ -358,3 +358,18 @@ def test_scores_that_hardly_differ_lie_close_together(make_run: MakeRun) -> None
 def test_a_run_that_ended_at_once_is_drawn_by_round(make_run: MakeRun) -> None:
     run = load(make_run(rounds=5, arms=("swarm",), diverged={"swarm": (0, 0)}))
     assert next(iter(payload(run)["axes"])) == "round"
+
+
+def test_a_concept_that_comes_back_is_a_change_too(make_run: MakeRun) -> None:
+    run = load(make_run(rounds=5, arms=("swarm",)))
+    run = replace(run, metrics=run.metrics.assign(concept=[None, 0.0, 1.0, 1.0, 0.0, 0.0]))
+    assert changes(run, "swarm")["round"].tolist() == [2, 4]
+
+
+def test_no_gap_is_shaded_beside_a_control_that_diverged(make_run: MakeRun) -> None:
+    folder = make_run(rounds=5, arms=("swarm", "isolated", "centralised"))
+    assert '<i class="gap"' in page(load(folder))
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["arms"]["isolated"]["diverged"] = {"device": 0, "round": 3}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert '<i class="gap"' not in page(load(folder))
