@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from swarm.errors import SwarmError
+from swarm.errors import ConfigError, SwarmError
 from swarm.report import Comparison, draw, page, replace_file, salvage, write_report
 
 
@@ -33,9 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(given.runs) == 1 and not (given.html or given.png or given.csv):
             return _redraw(given.runs[0])
         return _compare(given)
-    except (SwarmError, OSError) as error:
+    except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        where = str(error.filename or "a file").removesuffix(".tmp")
+        print(f"error: cannot write {where}: {error.strerror or error}", file=sys.stderr)
+    return 2
 
 
 def _redraw(folder: Path) -> int:
@@ -47,11 +50,12 @@ def _redraw(folder: Path) -> int:
 
 
 def _compare(given: argparse.Namespace) -> int:
+    html = given.html or (Path("comparison.html") if not (given.png or given.csv) else None)
+    _require_files({"html": html, "png": given.png, "csv": given.csv})
     comparison = Comparison.of(given.runs)
     merged = comparison.merged()
     _warn(comparison.notes)
     comparison.print()
-    html = given.html or (Path("comparison.html") if not (given.png or given.csv) else None)
     outputs: list[tuple[Path | None, Callable[[Path], object]]] = [
         (html, lambda path: path.write_text(page(merged), encoding="utf-8")),
         (given.png, lambda path: draw(merged, path)),
@@ -62,6 +66,19 @@ def _compare(given: argparse.Namespace) -> int:
             replace_file(path, write)
             print(path)
     return 0
+
+
+def _require_files(targets: dict[str, Path | None]) -> None:
+    """Raises ConfigError, before anything is read or written, unless each can be a file of its own."""
+    taken: dict[Path, str] = {}
+    for name, path in targets.items():
+        if path is None:
+            continue
+        if path.is_dir() or not path.parent.is_dir():
+            raise ConfigError(f"/--{name}", path, "must be a file in a folder that exists")
+        if path.resolve() in taken:
+            raise ConfigError(f"/--{name}", path, f"must be another file than that of --{taken[path.resolve()]}")
+        taken[path.resolve()] = name
 
 
 def _warn(notes: Sequence[str]) -> None:

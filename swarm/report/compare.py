@@ -83,10 +83,11 @@ class Comparison:
         name = "R²" if score == "r2" else "accuracy"
         heads = [f"{name}\nmean", "worst\ndecile", "gap\nclosed"] if score else ["consensus\ndistance"]
         timed = any("joules_total" in final for final in finals)  # elsewhere virtual time counts rounds
-        for head in [*heads, "bytes\nsent", *(["virtual\ntime"] if timed else []), "wall\ntime"]:
-            table.add_column(head, justify="right", no_wrap=True)
         states = self.states()
-        unusual = any(state != "finished" for state in states)
+        unusual = any(state != "finished" for state in states)  # then it takes the place of the wall time: 80 columns
+        walls = [] if unusual else ["wall\ntime"]
+        for head in [*heads, "bytes\nsent", *(["virtual\ntime"] if timed else []), *walls]:
+            table.add_column(head, justify="right", no_wrap=True)
         if unusual:
             table.add_column("state", min_width=10)
         for run, label, final, state in zip(self.runs, self.labels, finals, states, strict=True):
@@ -96,7 +97,7 @@ class Comparison:
                 cells = [human_score(final.get(f"{score}_mean")), human_score(final.get(f"{score}_p10")),
                          "–" if gap is None else f"{100 * gap:.1f}%"]  # fmt: skip
             cells += [human_bytes(final.get("bytes_total")), *([human_time(virtual_time(final, finals))] if timed else []),
-                      human_time(final.get("wall_s"))]  # fmt: skip
+                      *([] if unusual else [human_time(final.get("wall_s"))])]  # fmt: skip
             table.add_row(escape(label), *cells, *([escape(state)] if unusual else []))
         return table
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from swarm.report.load import Run
-from swarm.report.style import SCORES, colours, dashes, lead, subject, verdict
+from swarm.report.style import SCORES, changes, colours, dashes, lead, subject, verdict
 from swarm.track.units import human_bytes, human_score, rho_of
 
 INK, SOFT, GRID = "#222222", "#666666", "#e4e4e4"
@@ -28,7 +28,7 @@ def draw(run: Run, path: Path) -> None:
     sorted. Without: the consensus distance on a logarithmic axis beside ρᵗ.
     """
     columns = _columns(run)
-    height = 4.4 + 0.24 * (math.ceil(max(len(run.arms), 1) / columns) - 1)
+    height = 4.4 + 0.24 * (math.ceil(max(_entries(run), 1) / columns) - 1)
     figure = Figure(figsize=(12, height), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
     figure.subplots_adjust(left=0.055, right=0.985, top=(0.715 * 4.4) / height, bottom=0.55 / height, wspace=0.19)
@@ -62,10 +62,15 @@ def _headings(figure: Figure, run: Run, columns: int) -> None:
                       frameon=False, fontsize=9.5, handlelength=2.4, columnspacing=1.6)  # fmt: skip
 
 
+def _entries(run: Run) -> int:
+    """Of the legend: the arms, and what else is drawn beside them."""
+    return len(run.arms) + (1 if run.score is None or _drifting(run) else 0)
+
+
 def _columns(run: Run) -> int:
     """Of the legend: so many that its longest entries fit beside one another."""
     longest = max((len(arm) for arm in run.arms), default=0) + 8
-    return max(1, min(max(len(run.arms), 2), 6, 150 // longest))
+    return max(1, min(max(_entries(run), 2), 6, 150 // longest))
 
 
 def _legend(run: Run, arm: str, score: str | None) -> str:
@@ -94,6 +99,27 @@ def _by_round(axes: Axes, run: Run, score: str) -> None:
     axes.set_ylabel(SCORES[score])
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _score_limits(axes, shown)
+    _changes(axes, run, "round")
+
+
+def _changes(axes: Axes, run: Run, column: str) -> None:
+    """An upright line where the concept changes: grey where it does so for all arms alike, else in the arm's colour."""
+    of = {
+        arm: [(float(x), int(c)) for x, c in changes(run, arm)[[column, "concept"]].to_numpy() if x > 0]
+        for arm in _drifting(run)
+    }
+    label: str | None = "concept changes"
+    for change in sorted({change for found in of.values() for change in found}):
+        whose = [arm for arm, found in of.items() if change in found]
+        colour = SOFT if len(whose) == len(of) else colours(run.arms)[whose[0]][0]
+        axes.axvline(change[0], color=colour, linewidth=1.1, linestyle=(0, (4, 2)), alpha=0.8, zorder=2, label=label)
+        label = None
+        axes.annotate(str(change[1]), (change[0], 0.01), xycoords=axes.get_xaxis_transform(), fontsize=8, color=colour,
+                      xytext=(2, 0), textcoords="offset points")  # fmt: skip
+
+
+def _drifting(run: Run) -> list[str]:
+    return [arm for arm in run.arms if len(changes(run, arm))]
 
 
 def _by_cost(axes: Axes, run: Run, score: str) -> None:
@@ -127,6 +153,7 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
         axes.xaxis.set_major_locator(LogLocator(base=4, numticks=7))  # 4⁵ = 1024: ticks at 1, 4, 16, 64, 256 of a unit
         axes.xaxis.set_minor_locator(NullLocator())
+        _changes(axes, run, total)
     _score_limits(axes, ys)
 
 

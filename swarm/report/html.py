@@ -10,12 +10,15 @@ from typing import Any
 import yaml
 
 from swarm.build import choice
+from swarm.metrics import gap_closed
 from swarm.report.account import account
 from swarm.report.load import Run
 from swarm.report.payload import payload, script_json
 from swarm.report.style import SCORES, colours, lead, subject, verdict
 from swarm.report.verdicts import verdicts
 from swarm.track.units import human_bytes, human_energy, human_score, human_time, rho_of, virtual_time
+
+FINEST = 0.01  # the least that the scale of final scores spans: a smaller difference is to look small
 
 
 def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
@@ -103,14 +106,17 @@ def _ladder(run: Run) -> str:
     if not shown:
         return ""
     low, high = min(min(p) for p in shown.values()), max(max(p) for p in shown.values())
-    low, span = low - 0.05 * (high - low or 1), 1.1 * (high - low or 1)
+    wide = max(high - low, FINEST)
+    low, span = (low + high - 1.1 * wide) / 2, 1.1 * wide
 
     def at(value: float) -> float:
         return float(100 * (value - low) / span)
 
     gap = ""
-    if "isolated" in shown and "centralised" in shown:
-        a, b = sorted((at(shown["isolated"][1]), at(shown["centralised"][1])))
+    over = [arm for arm in ("isolated", "centralised") if finals.get(arm, {}).get("diverged")]
+    ends = [shown[arm][1] for arm in ("isolated", "centralised") if arm in shown]
+    if len(ends) == 2 and not over and gap_closed(ends[0], *ends)[1] is None:
+        a, b = map(at, ends)
         gap = f'<i class="gap" style="left:{a:.2f}%;width:{b - a:.2f}%"></i>'
     rows = []
     for number, arm in enumerate(run.arms):
@@ -139,12 +145,15 @@ def _table(run: Run) -> str:
     if score:
         keys = {f"{label} mean": f"{score}_mean", "worst decile": f"{score}_p10", "worst device": f"{score}_min",
                 "consensus": f"consensus_{score}", "ensemble": f"ensemble_{score}",
-                "own distribution": f"own_{score}_mean", "prequential": f"prequential_{score}"}  # fmt: skip
+                "own distribution": f"own_{score}_mean", "prequential": "prequential_accuracy",
+                "prequential squared error": "prequential_mse",
+                "perplexity": "perplexity_mean"}  # fmt: skip
         columns = [(head, lambda f, key=key: human_score(f.get(key))) for head, key in keys.items()]
     columns += [
         ("state", lambda f: "–" if f.get("state", "finished") == "finished" else f["state"]),
         ("gap closed", lambda f: "–" if f.get("gap_closed") is None else f"{100 * f['gap_closed']:.1f}%"),
         ("forgetting", lambda f: human_score(f.get("forgetting"))),
+        ("backward transfer", lambda f: human_score(f.get("backward_transfer"))),
         ("rounds to recover", lambda f: _recovered(f.get("recovery_rounds"))),
         ("sent", lambda f: human_bytes(f.get("bytes_total"))),
         ("energy", lambda f: human_energy(f.get("joules_total"))),
@@ -200,12 +209,14 @@ def _choices(config: dict[str, Any]) -> dict[str, str]:
 
 
 def _fact(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:,.6g}"
     if isinstance(value, dict):
         return ", ".join(f"{k} {_fact(v)}" for k, v in value.items())
     if isinstance(value, list):
         return " × ".join(map(str, value))
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int):
         return f"{value:,}"
     return "–" if value is None else str(value)

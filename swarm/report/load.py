@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from numpy.typing import NDArray
+from pandas.api.types import is_numeric_dtype
 from torch import Tensor
 
 from swarm import checkpoint
@@ -172,7 +173,12 @@ def _metrics(path: Path, notes: list[str] | None) -> pd.DataFrame:
         notes.append(f"{path}: {len(records) - len(good)} records have no arm or no round")
     if not good:
         return pd.DataFrame({"arm": pd.Series(dtype=str), "round": pd.Series(dtype="int64")})
-    return _numeric(pd.DataFrame(good))
+    metrics, wrong = _numeric(pd.DataFrame(good))
+    if wrong and notes is None:
+        raise ConfigError("/metrics.jsonl", path.parent, f"damaged; `{wrong[0]}` must be a number in every record")
+    if wrong and notes is not None:
+        notes.append(f"{path}: not a number in every record: {', '.join(wrong)}")
+    return metrics
 
 
 def _summary(path: Path) -> dict[str, Any] | None:
@@ -190,15 +196,23 @@ def _summary(path: Path) -> dict[str, Any] | None:
     return summary
 
 
-def _numeric(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Columns that are null throughout an arm come out of JSON as objects; everything but text becomes a number."""
-    for column in metrics.columns.drop("arm"):
-        if metrics[column].dtype == object:
-            try:
-                metrics[column] = pd.to_numeric(metrics[column])
-            except (ValueError, TypeError):
-                continue  # a text column: leave it as it is
-    return metrics
+def _numeric(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Columns that are null throughout an arm come out of JSON as objects; everything but text becomes a number.
+
+    The names are those of columns of numbers that hold something else as well, which is left out.
+    """
+    wrong = []
+    for column in metrics.columns.drop(["arm", "round"]):
+        if is_numeric_dtype(metrics[column]):
+            continue
+        values = [value if isinstance(value, int | float) else np.nan for value in metrics[column]]
+        numbers = pd.Series(values, index=metrics.index, dtype=np.float64)
+        lost = numbers.isna() & metrics[column].notna()
+        if lost.all() and not column.endswith(FIGURES):
+            continue  # a text column: leave it as it is
+        metrics[column] = numbers
+        wrong += [column] if lost.any() else []
+    return metrics, wrong
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -228,6 +242,9 @@ def _devices(path: Path) -> pd.DataFrame:
     missing = [name for name in ("arm", "round", "device") if name not in devices]
     if missing:
         raise ConfigError("/devices.parquet", path, f"must have the columns {', '.join(missing)}")
+    text = [str(name) for name in devices.columns.drop("arm") if not is_numeric_dtype(devices[name])]
+    if text:
+        raise ConfigError("/devices.parquet", path, f"damaged; `{text[0]}` must be numbers")
     devices["arm"] = devices["arm"].astype(str)  # may be stored as a category
     return devices
 

@@ -89,7 +89,8 @@ function showTip(event, head, lines) {
 }
 const hideTip = () => { tip.hidden = true; };
 
-// ---- one line chart; lines: [{arm, points: [[x, y, note]], band: [[x, low, high]]}], marks: [{y, arm}]
+// ---- one line chart; lines: [{arm, points: [[x, y, note]], band: [[x, low, high]]}], marks: [{y, arm}];
+// o.changes: [{x, text, tint}], where the data became others
 function chart(box, lines, marks, o) {
   box.textContent = "";
   const width = Math.max(260, box.clientWidth), height = Math.round(Math.min(o.tall, Math.max(230, width * (o.shape || 0.62))));
@@ -124,6 +125,7 @@ function chart(box, lines, marks, o) {
   }
   svg(root, "text", {x: (left + right) / 2, y: height - 6, "text-anchor": "middle"}, o.xLabel);
   if (o.rule !== undefined) svg(root, "line", {x1: X(o.rule), x2: X(o.rule), y1: top, y2: bottom, stroke: css("--soft"), "stroke-dasharray": "3 3"});
+  drawChanges(root, o.changes || [], {X, x0, x1, top, bottom, right});
   const clip = o.id + "clip", frame = svg(svg(root, "clipPath", {id: clip}), "rect", {x: left - 2, y: top - 6, width: right - left + 10, height: bottom - top + 8});
   const area = svg(root, "g", {"clip-path": `url(#${clip})`});
   const path = points => points.map((p, i) => (i ? "L" : "M") + X(p[0]).toFixed(1) + " " + Y(p[1]).toFixed(1)).join("");
@@ -141,6 +143,15 @@ function chart(box, lines, marks, o) {
   }
   for (const d of o.dots || []) svg(area, "circle", {cx: X(d[0]), cy: Y(d[1]), r: 5.5, fill: d[2], stroke: css("--ink"), "stroke-width": 1.5});
   hover(root, lines, {X, Y, left, right, top, bottom, width, line: css("--soft"), marks}, o);
+}
+function drawChanges(root, changes, g) {
+  const inside = changes.filter(c => c.x >= g.x0 && c.x <= g.x1).sort((a, b) => a.x - b.x);
+  inside.forEach((c, i) => {
+    const x = g.X(c.x), room = (i + 1 < inside.length ? g.X(inside[i + 1].x) : g.right) - x;
+    svg(root, "line", {class: "change", x1: x, x2: x, y1: g.top, y2: g.bottom, stroke: c.tint, "stroke-width": 1.5, "stroke-dasharray": "5 3", opacity: 0.7});
+    const text = [c.text, c.short].find(t => room > 8 + 7 * t.length);  // where changes crowd, the hint has them
+    if (text) svg(root, "text", {x: x + 4, y: g.bottom - 6}, text);
+  });
 }
 function hover(root, lines, g, o) {
   const cross = svg(root, "g", {visibility: "hidden"});

@@ -1,6 +1,25 @@
 // ---- the curves
 const arms = D.arms.filter(arm => D.series[arm.name]);
 const looks = arm => ({name: arm.name, tint: colour(arm), dash: arm.dash, bold: arm.name === D.lead, front: arm.name === D.lead ? 1 : 0});
+// Where the concept changes on an axis: one line for all arms where it does so for all alike, else one in each arm's colour.
+function changesOn(axis, shown) {
+  const found = new Map();
+  for (const arm of shown) for (const c of (D.changes[arm.name] || [])) {
+    if (!(c[axis] > 0)) continue;
+    const key = c[axis] + " " + c.concept, text = "concept " + c.concept;
+    found.set(key, {x: c[axis], text, short: String(c.concept), tint: colour(arm), arms: (found.get(key) || {arms: 0}).arms + 1});
+  }
+  return [...found.values()].map(c => c.arms === shown.length ? {...c, tint: css("--soft")} : c);
+}
+function changesHint(shown, axis) {
+  const told = arm => (D.changes[arm.name] || []).map(c => c.concept + " in round " + c.round);
+  const first = shown.find(arm => told(arm).length);
+  if (!first) return "";
+  const some = told(first).slice(0, 6).join(", ") + (told(first).length > 6 ? ", …" : "");
+  const alike = shown.every(arm => told(arm).join() === told(first).join());
+  const tinted = shown.length > 1 && (axis !== "round" || !alike) ? ", in the arms' colours" : "";
+  return "Dashed upright" + tinted + ": most devices come to live in another concept (" + (alike ? "" : first.name + ": ") + some + ").";
+}
 function drawCurves() {
   const metric = $("metric").value, axis = $("axis").value, logY = $("logy").checked, lines = [], marks = [];
   let theory = "";
@@ -25,11 +44,12 @@ function drawCurves() {
     if (p.length) lines.push({name: "ρᵗ", tint: css("--ink"), dash: "2 4", front: 2, points: p.map(q => [q[0], p[0][1] * Math.pow(D.rho, q[0] - p[0][0])])});
   }
   chart($("chart"), lines, marks, {
+    changes: changesOn(axis, lines.map(l => arms.find(arm => arm.name === l.name)).filter(Boolean)),
     id: "curve", title: D.labels[metric], tall: 420, logX: axis === "bytes_total", base: 4, logY, whole: axis === "round",
     xLabel: D.axes[axis], xFormat: formatOf(axis), yFormat: formatOf(metric), yTick: /accuracy|r2/.test(metric) ? plain : formatOf(metric),
     xHead: v => axis === "round" ? "round " + v : formatOf(axis)(v),
   });
-  $("charthint").textContent = [theory, banded ? "Band: from the worst to the best decile of devices." : "", arms.length > 1 ? "Click an arm to hide it." : ""].join(" ").trim();
+  $("charthint").textContent = [theory, banded ? "Band: from the worst to the best decile of devices." : "", changesHint(arms.filter(arm => !hidden.has(arm.name)), axis), arms.length > 1 ? "Click an arm to hide it." : ""].join(" ").trim();
 }
 function legend() {
   const box = $("legend");

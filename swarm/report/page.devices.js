@@ -72,7 +72,7 @@ function drawChosen() {
   }
   chart($("device"), lines, [], {
     id: "one", title: "scores of device " + chosen, tall: 260, whole: true, xLabel: "round", xFormat: plain, yFormat: score, yTick: plain,
-    xHead: v => "round " + v, rule: roundNow(),
+    xHead: v => "round " + v, rule: roundNow(), changes: changesOn("round", arms.filter(arm => lines.some(l => l.name === arm.name))),
   });
   $("onehint").textContent = "Band: from the worst to the best decile of the devices of " + armNow + ".";
 }
@@ -130,7 +130,8 @@ function drawGraph() {
   });
   const own = G.nodes.indexOf(chosen);
   if (own >= 0) { c.strokeStyle = css("--ink"); c.lineWidth = 2.5; c.beginPath(); c.arc(...places[own], radius + 3, 0, 7); c.stroke(); }
-  $("low").textContent = score(low); $("high").textContent = score(high);
+  const digits = score(low) === score(high) ? 5 : 3;
+  $("low").textContent = low.toFixed(digits); $("high").textContent = high.toFixed(digits);
   const ramp = $("ramp"), rc = ramp.getContext("2d"), fill = rc.createLinearGradient(0, 0, ramp.width, 0);
   D.scale.forEach((hex, i) => fill.addColorStop(i / (D.scale.length - 1), hex));
   rc.fillStyle = fill; rc.fillRect(0, 0, ramp.width, ramp.height);

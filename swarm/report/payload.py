@@ -15,7 +15,7 @@ from swarm.report.frames import frames, thin
 from swarm.report.layout import picture
 from swarm.report.load import Run
 from swarm.report.rewire import changing
-from swarm.report.style import LABELS, SCORES, colours, dashes, lead
+from swarm.report.style import LABELS, SCORES, changes, colours, dashes, label, lead
 from swarm.track.units import rho_of, virtual_time
 
 ROWS = 500  # rounds of a curve at most
@@ -30,23 +30,33 @@ def payload(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]:
     ``drawing`` saves laying out the graph again.
     """
     shown = frames(run)
-    metrics = [name for name in LABELS if name in run.metrics and run.metrics[name].notna().any()]
-    axes = {name: label for name, label in _AXES.items() if name in run.metrics and run.metrics[name].max() > 0}
+    known = [*LABELS, *sorted({name for name in map(str, run.metrics) if label(name)} - set(LABELS))]
+    metrics = [name for name in known if name in run.metrics and run.metrics[name].notna().any()]
+    measured = {name: label for name, label in _AXES.items() if name in run.metrics and run.metrics[name].max() > 0}
+    axes = {"round": "round"} | measured  # also of a run that diverged at once, whose only round is 0
     band = [f"{run.score}_{q}" for q in ("p10", "p90") if f"{run.score}_{q}" in run.metrics]
     columns = list(dict.fromkeys([*axes, "round", *metrics, *band]))
     first = f"{run.score}_mean" if run.score else "consensus_distance"
     return {
         "arms": [{"name": arm, "light": light, "dark": dark, "dash": _DASH[dashes(arm, run.arms)]}
                  for arm, (light, dark) in colours(run.arms).items()],
-        "score": run.score, "scoreLabel": SCORES.get(run.score or ""), "labels": {m: LABELS[m] for m in metrics},
-        "axes": axes or {"round": "round"}, "first": first if first in metrics else (metrics or [""])[0],
+        "score": run.score, "scoreLabel": SCORES.get(run.score or ""), "labels": {m: label(m) for m in metrics},
+        "axes": axes, "first": first if first in metrics else (metrics or [""])[0],
         "band": band if len(band) == 2 else [], "lead": lead(run.arms),
         "rho": rho_of(run.summary) if run.summary and not run.score else None,
         "series": {arm: _series(run.arm(arm), _comparable(run, arm, columns), run.score) for arm in run.arms},
+        "changes": {arm: found for arm in run.arms if (found := _changes(run, arm, list(axes)))},
         "frames": shown,
         "graph": _graph(run, drawing, shown["rounds"] if shown else []),
         "scale": [to_hex(colormaps["viridis"](i / 15)) for i in range(16)],
     }  # fmt: skip
+
+
+def _changes(run: Run, arm: str, axes: list[str]) -> list[dict[str, Any]]:
+    """Where on each axis the concept changes, and to which."""
+    rows = changes(run, arm)
+    columns = [name for name in _comparable(run, arm, ["round", "concept", *axes]) if name in rows]
+    return [{name: _number(row[name], 15) for name in columns} for row in rows.to_dict("records")]
 
 
 def _comparable(run: Run, arm: str, columns: list[str]) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from swarm.report.load import Run
 from swarm.track.units import contraction_sentence, gap_sentence
 
@@ -34,8 +36,18 @@ LABELS = {
     "late": "messages of a round that are given up as late", "staleness": "ticks that messages are under way",
     "joules_total": "energy of all devices, J", "mean_drift": "drift of the mean",
     "stream_accuracy": "prequential accuracy of the round", "faded_accuracy": "prequential accuracy, fading",
+    "prequential_mse": "prequential squared error", "stream_mse": "prequential squared error of the round",
+    "faded_mse": "prequential squared error, fading", "perplexity_mean": "perplexity, mean over devices",
+    "perplexity_p90": "perplexity, worst decile", "consensus_perplexity": "perplexity of the consensus model",
+    "flops_total": "floating-point operations of learning",
 }  # fmt: skip
 SCORES = {"accuracy": "accuracy", "r2": "R²"}
+
+
+def label(metric: str) -> str | None:
+    """What a metric is called on a picture; ``None`` for one that none shows."""
+    concept = metric.removeprefix("accuracy_concept_")
+    return LABELS.get(metric) or (f"accuracy on concept {concept}" if concept != metric else None)
 
 
 def colours(arms: list[str]) -> dict[str, tuple[str, str]]:
@@ -61,14 +73,24 @@ def dashes(arm: str, arms: list[str]) -> str:
     return _DASHES.get(arm) or ("solid", "dashed", "dashdot", "dotted")[turn % 4]
 
 
+def changes(run: Run, arm: str) -> pd.DataFrame:
+    """The records of an arm's rounds with which most devices came to live in another ``concept``; none without drift."""
+    rows = run.arm(arm)
+    if "concept" not in rows:
+        return rows.iloc[:0]
+    lived = rows.dropna(subset=["concept"])
+    return lived[lived["concept"].diff().fillna(0) != 0]
+
+
 def subject(run: Run) -> str:
     """``growth · 100 devices · small_world · digits``: what was run, from the summary or else the config."""
     summary, config = run.summary or {}, run.config
     if "subject" in summary:
         return str(summary["subject"])
+    devices = summary.get("devices", config.get("devices", "?"))
     parts = [
         _name(summary.get("scenario"), config.get("scenario")),
-        f"{summary.get('devices', config.get('devices', '?'))} devices",
+        f"{devices} device{'' if devices == 1 else 's'}",
         _name((summary.get("topology") or {}).get("name"), config.get("topology")),
         _name((summary.get("data") or {}).get("name"), config.get("data")) if run.score else "",
     ]

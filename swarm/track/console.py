@@ -30,6 +30,7 @@ from swarm.track.units import (
 
 _LABEL = {"accuracy": "accuracy", "r2": "R²"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
+_NARROW = 72  # columns; below, what is drawn and what costs little to leave out makes room for the figures
 _LINE_EVERY_S = 10.0  # without a terminal: a line per tenth of the rounds, and one after this long without any
 
 
@@ -132,6 +133,8 @@ class ConsoleSink(Tracker):
         facts = ["" if left is None else human_time(left) + " left", self._gap()]
         if known.get("awake") is not None:
             facts.append(f"{int(known['awake']):,} awake")
+        if known.get("concept") is not None:
+            facts.append(f"concept {int(known['concept'])}")
         if known.get("messages_total"):
             facts.append(f"{int(known['messages_total']):,} messages")
         if self._steps:
@@ -156,7 +159,7 @@ class ConsoleSink(Tracker):
     def _view(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
         table.add_column(no_wrap=True, max_width=14, overflow="ellipsis")
-        for _ in range(4):
+        for _ in range(2 if self.console.width < _NARROW else 4):
             table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
         for arm, bar in self._bars.items():
@@ -166,7 +169,10 @@ class ConsoleSink(Tracker):
             share = f"{100 * bar.round // max(bar.rounds, 1):>3.0f}%"
             note = Text(bar.note, style="red" if bar.failed else "")
             meter = ProgressBar(total=max(bar.rounds, 1), completed=bar.round, width=12)
-            table.add_row(Text(arm), Text(spark, style="cyan"), Text(last), meter, Text(share), note)
+            figures: list[RenderableType] = [Text(last), Text(share)]
+            if self.console.width >= _NARROW:
+                figures = [Text(spark, style="cyan"), Text(last), meter, Text(share)]
+            table.add_row(Text(arm), *figures, note)
         return Group(table, Text(" · ".join(self._facts()), style="dim")) if self._arm else Group(table)
 
 
@@ -201,7 +207,7 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
     console = console if console is not None else Console()
     arms: dict[str, dict[str, Any]] = summary.get("arms", {})
     if any(score_name(arm) for arm in arms.values()):
-        console.print(summary_table(arms))
+        console.print(summary_table(arms, console.width))
         console.print(gap_sentence(summary), markup=False, highlight=False)
     contraction = contraction_sentence(summary)
     if contraction is not None:
@@ -212,15 +218,16 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
             console.print(f"[red]{escape(name)} diverged:[/red] {where}; its row is the last evaluation before.")
 
 
-def summary_table(arms: dict[str, dict[str, Any]]) -> Table:
-    """The closing table: one row per arm, scores first, then what they cost."""
+def summary_table(arms: dict[str, dict[str, Any]], width: int = 80) -> Table:
+    """The closing table: one row per arm, scores first, then what they cost; fewer columns where ``width`` is small."""
     names = {score_name(arm) for arm in arms.values()} - {None}
     label = "R²" if names == {"r2"} else "accuracy"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0 if width < _NARROW else 1), header_style="bold", pad_edge=False)
     table.add_column("arm", no_wrap=True, overflow="ellipsis", max_width=16)
     fleet = any("joules_total" in arm for arm in arms.values())  # 80 columns have no room for both
     heads = (f"{label}\nmean", "worst\ndecile", "consen-\nsus", "bytes\nsent", "virtual\ntime")
-    for head in (*heads, "energy" if fleet else "wall\ntime"):
+    kept = (0, 1, 3) if width < _NARROW else range(6)
+    for head in ((*heads, "energy" if fleet else "wall\ntime")[i] for i in kept):
         table.add_column(head, justify="right", no_wrap=True)
     for name, arm in arms.items():
         score = score_name(arm) or "accuracy"
@@ -229,7 +236,7 @@ def summary_table(arms: dict[str, dict[str, Any]]) -> Table:
                   human_time(virtual_time(arm, arms.values()))]  # fmt: skip
         values.append(human_energy(arm.get("joules_total")) if fleet else human_time(arm.get("wall_s")))
         style = "red" if arm.get("diverged") else "bold" if name == "swarm" else ""
-        table.add_row(escape(name), *values, style=style)
+        table.add_row(escape(name), *(values[i] for i in kept), style=style)
     return table
 
 

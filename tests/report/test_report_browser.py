@@ -11,7 +11,9 @@ from matplotlib import image
 
 from swarm.report import load
 from swarm.report.html import page
+from swarm.report.style import changes
 from tests.report.browser import BINARY, Browser
+from tests.report.test_report_pages import DRIFT
 from tests.support import run as small
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="needs Chromium (Debian: apt install chromium)")
@@ -118,4 +120,22 @@ def test_links_that_change_are_those_of_the_round(browser: Browser, tmp_path: Pa
     small(tmp_path / "run", "topology=waypoint", "devices=16", "rounds=6", "evaluate.every=2")
     browser.open(written(tmp_path / "run"), 1280)
     assert "Edges: those of round 6" in browser.run("document.getElementById('graphhint').textContent")
+    assert browser.errors == []
+
+
+def test_changes_of_the_concept_are_drawn_and_explained(browser: Browser, tmp_path: Path) -> None:
+    small(tmp_path / "run", *DRIFT)
+    browser.open(written(tmp_path / "run"), 1280)
+    count = "document.querySelectorAll('#chart .change').length"
+    assert browser.run(count) == 3
+    rounds = [int(r) for r in changes(load(tmp_path / "run"), "swarm")["round"]]
+    hint = browser.run("document.getElementById('charthint').textContent")
+    assert f"(1 in round {rounds[0]}, 2 in round {rounds[1]}, 3 in round {rounds[2]})" in hint
+    assert "concept 1" in browser.run("document.getElementById('chart').textContent")
+    browser.run(
+        "(() => { const a = document.getElementById('axis'); a.value = 'wall_s'; a.dispatchEvent(new Event('change')); })()"
+    )
+    assert browser.run(count) == 6  # each arm has its own time
+    browser.run("document.querySelector('#legend button').click()")
+    assert browser.run(count) == 3
     assert browser.errors == []

@@ -156,3 +156,23 @@ def test_the_page_of_real_runs_opens(tmp_path: Path, width: int) -> None:
         browser.open(page, width)
         assert browser.errors == []
         assert browser.run("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--html", "gone/x.html"], "must be a file in a folder that exists"),
+     (["--csv", "."], "must be a file in a folder that exists"),
+     (["--html", "x", "--csv", "./x"], "must be another file than that of --html")],
+)  # fmt: skip
+def test_a_target_that_cannot_be_written_is_refused_first(
+    options: list[str], said: str, three: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main([*map(str, three), *options]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+    assert list(Path().iterdir()) == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from swarm.errors import ConfigError
-from swarm.report import load
+from swarm.report import load, write_report
 from swarm.report.html import page
 from swarm.report.load import salvage
 from tests.support import run as small
@@ -88,6 +88,9 @@ DAMAGE = [
     ("summary.json", b'{"gap_closed": "much"}'),
     ("metrics.jsonl", b'nonsense\n{"arm": "swarm", "round": 0}\n'),
     ("metrics.jsonl", b'{"round": 0}\n'),
+    ("metrics.jsonl", b'{"arm": "swarm", "round": 0, "lr": 1}\n{"arm": "swarm", "round": 1, "lr": "x"}\n'),
+    ("metrics.jsonl", b'{"arm": "swarm", "round": 0, "accuracy_mean": "high"}\n'),
+    ("metrics.jsonl", b'{"arm": "swarm", "round": 0, "accuracy_mean": [1]}\n'),
     ("devices.parquet", b"PAR1 nonsense"),
     ("graph.json", b'{"n": 3, "edges": [[0, 3]], "pos": null}'),
     ("graph.json", b'{"n": 3, "edges": [[0, 1]], "pos": [[0, 0]]}'),
@@ -138,3 +141,14 @@ def test_an_unfinished_run_has_the_devices_of_its_checkpoints(tmp_path: Path) ->
         whole.devices.sort_values(["arm", "round", "device"])["accuracy"].tolist()
     )
     assert "swarm at round 4 of 4" in page(parts)
+
+
+def test_scores_of_devices_that_are_text_are_damage(make_run: MakeRun) -> None:
+    folder = make_run(rounds=5)
+    devices = load(folder).devices
+    devices.assign(accuracy="high").to_parquet(folder / "devices.parquet")
+    with pytest.raises(ConfigError, match="`accuracy` must be numbers"):
+        load(folder)
+    run = salvage(folder)
+    assert run.devices.empty
+    assert len(write_report(run)) == 3

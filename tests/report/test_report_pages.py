@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from swarm.report import load, write_report
+from swarm.report import draw, load, write_report
 from swarm.report.__main__ import main
 from swarm.report.frames import SCORES_KEPT, frames
 from swarm.report.html import page
 from swarm.report.layout import EDGES, NODES, picture
 from swarm.report.payload import ROWS, payload, script_json
+from swarm.report.style import changes
 from swarm.track.units import human_energy
 from tests.support import experiment
 from tests.support import run as small
@@ -288,3 +289,87 @@ def test_verdicts_are_shown_with_what_they_rest_on(make_run: MakeRun) -> None:
         assert text in shown
     (folder / "summary.json").write_text(json.dumps(summary | {"verdict": "undecided"}))
     assert "undecided" in Parsed(page(load(folder))).shown
+
+
+DRIFT = ("devices=9", "rounds=12", "data=sea", "partition=natural", "learn=online", "model=softmax", "data.per_device=96",
+         "train.batch=4", "train.local_steps=2", "evaluate.every=1", "scenario.arms=[swarm,isolated]")  # fmt: skip
+
+
+def test_changes_of_the_concept_are_marked_where_they_are(tmp_path: Path) -> None:
+    """In the page on every axis, and in the picture, as they are in the records; and in the legend and the table."""
+    small(tmp_path / "run", *DRIFT)
+    run = load(tmp_path / "run")
+    swarm = run.arm("swarm")
+    lived = swarm["concept"].ffill().tolist()
+    expected = [(r, lived[r]) for r in range(2, 13) if lived[r] != lived[r - 1]]
+    assert [c for _, c in expected] == [1, 2, 3]
+    told = payload(run)["changes"]
+    assert set(told) == {"swarm", "isolated"}
+    assert [(c["round"], c["concept"]) for c in told["swarm"]] == expected
+    assert [c["bytes_total"] for c in told["swarm"]] == [swarm["bytes_total"][r] for r, _ in expected]
+    assert len(changes(run, "isolated")) == 3
+    parsed = Parsed(page(run)).shown
+    assert "backward transfer" in parsed
+    assert f"{run.final('swarm')['backward_transfer']:.3f}" in parsed
+    without = replace(run, metrics=run.metrics.drop(columns="concept"))
+    assert payload(without)["changes"] == {}
+    for name, each in (("with", run), ("without", without)):
+        draw(each, tmp_path / f"{name}.png")
+    pictures = [image.imread(tmp_path / f"{name}.png") for name in ("with", "without")]
+    left = [picture[150:500, :516] for picture in pictures]  # the curves by round, not their legend
+    assert (left[0] != left[1]).any()
+    upright = (left[0] != left[1]).any(axis=2).sum(axis=0) > 100
+    assert np.count_nonzero(np.diff(upright.astype(int)) == 1) == 3
+
+
+def test_every_metric_of_a_run_can_be_looked_at(tmp_path: Path) -> None:
+    """Those of regression and of drifting data have other names."""
+    small(tmp_path / "run", *DRIFT)
+    assert payload(load(tmp_path / "run"))["labels"]["accuracy_concept_3"] == "accuracy on concept 3"
+    options = ("devices=9", "rounds=3", "data=linear_regression", "partition=iid", "model=softmax")
+    small(tmp_path / "numbers", *options)
+    run = load(tmp_path / "numbers")
+    assert {"prequential_mse", "stream_mse"} <= set(payload(run)["labels"])
+    assert "prequential squared error" in Parsed(page(run)).shown
+
+
+@pytest.mark.parametrize(("centralised", "shaded"), [(0.9, True), (0.51, False), (0.4, False)])
+def test_a_gap_that_means_nothing_is_not_shaded(make_run: MakeRun, centralised: float, shaded: bool) -> None:
+    folder = make_run(rounds=5, arms=("swarm", "isolated", "centralised"))
+    summary = json.loads((folder / "summary.json").read_text())
+    for arm, mean in (("isolated", 0.5), ("centralised", centralised)):
+        summary["arms"][arm]["accuracy_mean"] = mean
+    (folder / "summary.json").write_text(json.dumps(summary))
+    text = page(load(folder))
+    assert ('<i class="gap"' in text) == shaded
+    assert ("is shaded" in text) == shaded
+
+
+def test_scores_that_hardly_differ_lie_close_together(make_run: MakeRun) -> None:
+    folder = make_run(rounds=5, arms=("swarm", "isolated"))
+    summary = json.loads((folder / "summary.json").read_text())
+    for arm, mean in (("swarm", 0.5), ("isolated", 0.5 + 1e-9)):
+        summary["arms"][arm] |= {f"accuracy_{name}": mean for name in ("mean", "p10", "p90")}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    places = [float(at) for at in re.findall(r'class="dot" style="left:([0-9.]+)%', page(load(folder)))]
+    assert places == [50, 50]
+
+
+def test_a_run_that_ended_at_once_is_drawn_by_round(make_run: MakeRun) -> None:
+    run = load(make_run(rounds=5, arms=("swarm",), diverged={"swarm": (0, 0)}))
+    assert next(iter(payload(run)["axes"])) == "round"
+
+
+def test_a_concept_that_comes_back_is_a_change_too(make_run: MakeRun) -> None:
+    run = load(make_run(rounds=5, arms=("swarm",)))
+    run = replace(run, metrics=run.metrics.assign(concept=[None, 0.0, 1.0, 1.0, 0.0, 0.0]))
+    assert changes(run, "swarm")["round"].tolist() == [2, 4]
+
+
+def test_no_gap_is_shaded_beside_a_control_that_diverged(make_run: MakeRun) -> None:
+    folder = make_run(rounds=5, arms=("swarm", "isolated", "centralised"))
+    assert '<i class="gap"' in page(load(folder))
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["arms"]["isolated"]["diverged"] = {"device": 0, "round": 3}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert '<i class="gap"' not in page(load(folder))

@@ -177,3 +177,26 @@ def test_sparklines() -> None:
     assert sparkline([0, 1]) == "▁█"
     assert sparkline(list(range(100)), width=8) == "▁▂▃▄▅▆▇█"
     assert sparkline([0.0] * 99 + [1.0])[-1] == "█"  # the last value is always shown
+
+
+def test_a_narrow_terminal_shows_whole_figures() -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=40, force_terminal=True, color_system=None, legacy_windows=False)
+    sink = ConsoleSink(console)
+    play(sink, 20, ARMS["swarm"])
+    with console.capture() as shown:
+        console.print(sink._view())
+        print_summary({"gap_closed": 0.5, "arms": ARMS}, console)
+    text = shown.get()
+    for figure in ("accuracy 1.000", "100%", "0.950", "0.850", "734 MiB"):
+        assert figure in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 40
+
+
+def test_the_concept_lived_in_is_said() -> None:
+    console, file = drawn(terminal=False)
+    sink = ConsoleSink(console)
+    sink.start("swarm", 1, 0)
+    sink.record({"arm": "swarm", "round": 1, "accuracy_mean": 0.5, "concept": 0})
+    assert "concept 0" in file.getvalue()
