@@ -115,7 +115,7 @@ class Resilience(Claim):
         for arm in ("isolated", "centralised"):
             where = {"network": GOSSIP[0], "killed": NOBODY, "arm": arm}
             rows.append({"network": arm, "killed": NOBODY, "accuracy": results.mean(ACCURACY, **where).text()})
-        return pd.DataFrame(rows).fillna("–")
+        return pd.DataFrame(rows).astype(object).fillna("–")
 
     @property
     def _losses(self) -> list[str]:

@@ -127,7 +127,7 @@ class Spread(Claim):
             final = {f"final {name}": results.mean(key, **where).text(2) for name, key in
                      (("recall", "label_accuracy_mean"), ("accuracy", "accuracy_mean"))}  # fmt: skip
             rows.append({"topology": arm, "devices": smallest, **final})
-        return pd.DataFrame(rows).fillna("–")
+        return pd.DataFrame(rows).astype(object).fillna("–")
 
     def _fits(self, results: Results, topology: str) -> list[Growth]:
         """Of each seed that has all sizes."""

@@ -63,7 +63,7 @@ class Results:
         """``metric`` by rounds, where it was measured."""
         rows = _chosen(self.curves, where)
         rows = rows.dropna(subset=[metric]) if metric in rows else rows.iloc[:0]
-        groups = [(at, group[metric].to_numpy()) for at, group in rows.groupby("round")]
+        groups = [(at, group[metric].to_numpy()) for at, group in rows.groupby("round")] if len(rows) else []
         return _line(name, [at for at, _ in groups], (interval(values) for _, values in groups), "line")
 
 

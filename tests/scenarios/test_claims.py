@@ -1,0 +1,236 @@
+"""Each claim's rule as its text states it: results made up to lie on either side of the threshold, or across it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from swarm.build import build, option
+from swarm.claim.base import Claim, Verdict
+from swarm.claim.results import Results
+
+Value = Callable[[dict[str, Any], str, int], dict[str, Any]]
+
+
+def claim(name: str) -> Claim:
+    return build(option("scenario", name), Claim, "scenario", preset="full")
+
+
+def results(of: Claim, value: Value, curve: Callable[[dict[str, Any], int], pd.DataFrame] | None = None) -> Results:
+    """What a finished claim would have found, with ``value(condition, arm, seed)`` as an arm's final record."""
+    finals, curves = [], []
+    for condition in [*of.conditions(), *of.later()]:
+        arms = condition.changes.get("scenario.arms", ["swarm"])
+        for seed in range(of.budget.seeds):
+            for arm in arms:
+                final = value(dict(condition.values), arm, seed)
+                finals.append({"diverged": False, **final, **condition.values, "seed": seed, "arm": arm})
+            if curve is not None:
+                curves.append(curve(dict(condition.values), seed).assign(**condition.values, seed=seed, arm="swarm"))
+    return Results(pd.DataFrame(finals), pd.concat(curves) if curves else pd.DataFrame())
+
+
+def noise(seed: int, size: float = 0.002) -> float:
+    """The same for all conditions of a seed, as pairing wants it, but for a little."""
+    return size * float(np.random.default_rng(seed).standard_normal())
+
+
+def judged(of: Claim, found: Results) -> list[Verdict]:
+    """Verdicts; and the page can be made of the same results."""
+    assert of.charts(found)
+    assert len(of.table(found))
+    verdicts = of.judge(found)
+    assert [verdict.hypothesis for verdict in verdicts] == list(of.hypotheses)
+    return verdicts
+
+
+# --- growth --------------------------------------------------------------------------------------------------------------
+
+
+def growing(gap: float, slope: float, wide: float = 0.0) -> Value:
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        spread = wide * (seed - 2)
+        error = 0.3 * values["devices"] ** (slope + spread) * (1 + noise(seed))
+        closed = gap + spread + noise(seed)
+        return {"accuracy_mean": 1 - error, "accuracy_p10": 0.5, "ensemble_accuracy": 0.6, "gap_closed": closed}
+
+    return value
+
+
+@pytest.mark.parametrize(
+    ("gap", "slope", "wide", "first", "third"),
+    [(0.95, -0.3, 0, True, True), (0.8, 0.1, 0, False, False), (0.9, 0.0, 0.05, None, None)],
+)
+def test_growth(gap: float, slope: float, wide: float, first: bool | None, third: bool | None) -> None:
+    of = claim("growth")
+    verdicts = judged(of, results(of, growing(gap, slope, wide)))
+    assert [verdict.holds for verdict in verdicts] == [first, third]
+
+
+def test_growth_ignores_the_fixed_total() -> None:
+    of = claim("growth")
+    falling, rising = growing(0.95, -0.3), growing(0.95, 0.02)
+    found = results(of, lambda v, arm, seed: (rising if v["world"] == "each" else falling)(v, arm, seed + 7))
+    assert judged(of, found)[1].holds is False
+
+
+# --- drift ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frozen", "nightly", "holds"), [(0.3, 0.5, True), (0.3, 0.7, False), (0.7, 0.3, False), (0.3, 0.6, None)]
+)
+def test_drift(frozen: float, nightly: float, holds: bool | None) -> None:
+    level = {"online": 0.6, "nightly": nightly, "frozen": frozen}
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        score = level[values["learn"]] if values["world"] == "drift" else 0.9 - level[values["learn"]]
+        apart = noise(seed + 10 * sorted(level).index(values["learn"]))
+        return {"prequential_accuracy": score + apart, "accuracy_mean": 0.5, "recovery_rounds": [3]}
+
+    of = claim("drift")
+    found = results(of, value, lambda values, seed: pd.DataFrame({"round": [1, 2], "stream_accuracy": [0.1, 0.2]}))
+    assert judged(of, found)[0].holds is holds
+
+
+# --- spread --------------------------------------------------------------------------------------------------------------
+
+
+def knowing(
+    time: Callable[[str, float], float], accuracy: float = 0.9
+) -> Callable[[dict[str, Any], int], pd.DataFrame]:
+    def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
+        rounds = np.arange(0, 4001, 5)
+        at = time(values["topology"], values["devices"]) * (1 + noise(seed, 0.02))
+        return pd.DataFrame({"round": rounds, "label_accuracy_p10": (rounds >= at) * 0.6, "accuracy_p10": accuracy})
+
+    return curve
+
+
+def nothing(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+    return {"label_accuracy_mean": 0.5, "accuracy_mean": 0.9}
+
+
+def logarithmic(topology: str, n: float) -> float:
+    return n**1.6 * 10 if topology == "ring" else 300 + 400 * np.log(n)
+
+
+def polynomial(topology: str, n: float) -> float:
+    return n**1.6 * 10 if topology == "ring" else n * 40
+
+
+def slow_ring(topology: str, n: float) -> float:
+    return 300 + 40 * np.log(n) if topology == "ring" else 300 + 400 * np.log(n)
+
+
+@pytest.mark.parametrize(("time", "holds"), [(logarithmic, True), (polynomial, False), (slow_ring, False)])
+def test_spread(time: Callable[[str, float], float], holds: bool) -> None:
+    of = claim("spread")
+    assert judged(of, results(of, nothing, knowing(time)))[0].holds is holds
+
+
+def test_a_swarm_that_answers_nine_to_everything_does_not_know_nine() -> None:
+    of = claim("spread")
+    found = results(of, nothing, knowing(logarithmic, accuracy=0.1))
+    assert of.table(found)["not within the limit"].iloc[0] == of.budget.seeds
+    assert judged(of, found)[0].holds is not True
+
+
+def test_what_is_not_seen_in_time_confirms_nothing() -> None:
+    of = claim("spread")
+    found = results(of, nothing, knowing(lambda t, n: logarithmic(t, n) if n < 64 else 1e9))
+    assert judged(of, found)[0].holds is not True
+
+
+# --- resilience ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gossip", "hub", "star", "holds"),
+    [
+        (0.95, 0.99, 0.5, True),
+        (0.8, 0.99, 0.5, False),
+        (0.95, 0.7, 0.5, False),
+        (0.95, 0.99, 0.97, False),
+        (0.9, 0.99, 0.5, None),
+    ],
+)
+def test_resilience(gossip: float, hub: float, star: float, holds: bool | None) -> None:
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        if values["killed"] == "nobody":
+            return {"accuracy_mean": 0.9, "accuracy_p10": 0.8, "consensus_accuracy": 0.9}
+        kept = star if values["network"] == "star" else hub if values["killed"] == "hub" else gossip
+        kept += noise(seed + len(values["killed"]))
+        return {"accuracy_mean": 0.9 * kept, "accuracy_p10": 0.8, "consensus_accuracy": 0.9}
+
+    def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
+        return pd.DataFrame({"round": [0, 1], "accuracy_mean": [0.1, 0.9]})
+
+    of = claim("resilience")
+    assert judged(of, results(of, value, curve))[0].holds is holds
+
+
+# --- cheap ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bits", "share", "holds"), [(0.8, 0.7, True), (0.9, 0.7, False), (0.8, 0.899, False), (0.89, 0.7, None)]
+)
+def test_cheap(bits: float, share: float, holds: bool | None) -> None:
+    level = {"2 bits": bits, "1% of the numbers": share}
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        apart = noise(seed) if values["message"] != "32 bits" else 0.0
+        sent = 1e6 if values["message"] == "32 bits" else 2.5e5
+        return {"accuracy_mean": level.get(values["message"], 0.9) + apart, "accuracy_p10": 0.5, "bytes_total": sent}
+
+    def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
+        return pd.DataFrame({"round": [0, 1], "accuracy_mean": [0.1, 0.9]})
+
+    of = claim("cheap")
+    (verdict,) = judged(of, results(of, value, curve))
+    assert verdict.holds is holds
+    assert "25.0% of the bytes" in verdict.because
+
+
+# --- scaling -------------------------------------------------------------------------------------------------------------
+
+
+def scaled(surprise: float, wide: float = 0.0) -> Value:
+    """Losses by a law; the foretold size is off by ``surprise``."""
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        n = values["size"]
+        large = n == 640 or n > 20_000
+        loss = (3.0 * n**-0.5 + 0.4) * (1 + noise(seed, 1e-4))
+        return {"loss_mean": loss / (1 + (surprise + wide * (seed - 4.5) if large else 0.0))}
+
+    return value
+
+
+@pytest.mark.parametrize(
+    ("surprise", "wide", "holds"), [(0.0, 0, True), (0.1, 0, False), (-0.1, 0, False), (0.05, 0.02, None)]
+)
+def test_scaling(surprise: float, wide: float, holds: bool | None) -> None:
+    def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
+        return pd.DataFrame({"round": [0, 1], "loss_mean": [2.0, 0.5]})
+
+    of = claim("scaling")
+    found = results(of, scaled(surprise, wide), curve)
+    assert [verdict.holds for verdict in judged(of, found)] == [holds, holds]
+
+
+def test_the_prediction_knows_nothing_of_the_large_runs() -> None:
+    of = claim("scaling")
+    whole = results(of, scaled(0.0))
+    sizes = [condition.values["size"] for condition in of.later()]
+    assert all(size in (640, 24010) for size in sizes)
+    before = Results(whole.finals[~whole.finals["size"].isin(sizes)], whole.curves)
+    foretold = of.foretell(before)
+    assert foretold == of.foretell(results(of, scaled(0.5)))
+    for ladder in foretold.values():
+        assert ladder["loss"].mean == pytest.approx(3.0 * ladder["size"] ** -0.5 + 0.4, rel=1e-3)
