@@ -24,6 +24,7 @@ from swarm.track.units import human_bytes, human_energy, human_time
 
 PAGE, MARKDOWN, TABLE, RUNS = "report.html", "verdict.md", "table.csv", "runs.csv"
 INTERVALS = "Brackets are 95% intervals over seeds (Student's t); differences are paired by seed."
+LONG = 48  # characters of a cell that is broken into lines
 Facts = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -132,17 +133,14 @@ def _figure(chart: Chart) -> str:
 
 def _table(table: pd.DataFrame) -> str:
     head = "".join(f"<th>{escape(str(name))}</th>" for name in table)
-    rows = "".join(
-        "<tr>"
-        + "".join(f"<{tag}>{escape(_cell(value))}</{tag}>" for tag, value in zip(_tags(row), row, strict=True))
-        + "</tr>"
-        for row in table.itertuples(index=False)
-    )
+    rows = "".join(f"<tr>{''.join(map(_tagged, range(len(row)), row))}</tr>" for row in table.itertuples(index=False))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _tags(row: Sequence[Any]) -> list[str]:
-    return ["th", *["td"] * (len(row) - 1)]
+def _tagged(column: int, value: Any) -> str:
+    text = _cell(value)
+    kind = ' class="long"' if len(text) > LONG else ""
+    return f"<td{kind}>{escape(text)}</td>" if column else f"<th>{escape(text)}</th>"
 
 
 def _cell(value: Any) -> str:
