@@ -142,17 +142,16 @@ def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
 
 def _require_free(settings: Settings, claim: Claim, conditions: Sequence[Condition]) -> None:
     """A setting of the user's that the claim replaces would be passed over in silence: it is refused."""
-    own = {key for condition in conditions for key in condition.changes} | set(claim.settings)
+    varied_keys = {key for condition in conditions for key in condition.changes}
     given, usual = settings.model_dump(), defaults()
-    for key in sorted(own - {"seed", "scenario", *OWN} - {k for k in own if k.startswith("scenario.")}):
-        words = _words(key, _at(given, key), _at(usual, key))
+    for key in sorted({*varied_keys, *claim.settings} - {"seed", "scenario", *OWN}):
+        words = [] if key.startswith("scenario.") else _words(key, _at(given, key), _at(usual, key))
         if words:
             name, _, value = words[0].partition("=")
-            there = f"'scenario.{claim.preset}.settings=[\"{name}=…\"]'"
-            claimed = choice("scenario", settings.scenario)
-            raise ConfigError(
-                name, shown(value), f"is set by scenario={claimed} for its own runs; {there} changes it for all of them"
-            )
+            budget = f"scenario.{claim.preset}.KEY, where its sizes are,"
+            there = budget if key in varied_keys else "scenario.settings=[…], the whole list of them,"
+            valid = f"is set by scenario={choice('scenario', settings.scenario)} for its own runs"
+            raise ConfigError(name, shown(value), f"{valid}; {there} changes them")
 
 
 def _words(key: str, value: Any, usual: Any) -> list[str]:

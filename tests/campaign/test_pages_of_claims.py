@@ -100,7 +100,7 @@ def test_any_chart_can_be_drawn(kind: str) -> None:
     assert len(pictures.LIGHT.lines) == len(DARK.lines)
 
 
-def test_the_page_is_drawn_again_without_running_anything(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_drawn_again_without_running_anything(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pages = {name: (judged / name).read_bytes() for name in ("report.html", "verdict.md", "chart1.png", "runs.csv")}
     before, closed = stamps(), (judged / "summary.json").read_bytes()
     for name in pages:
@@ -108,7 +108,7 @@ def test_the_page_is_drawn_again_without_running_anything(judged: Path, capsys: 
     assert report(["c"]) == 0
     assert {name: (judged / name).read_bytes() for name in pages} == pages
     assert (stamps(), (judged / "summary.json").read_bytes()) == (before, closed)
-    assert "c/report.html" in capsys.readouterr().out
+    assert "c/report.html" in capfd.readouterr().out
 
 
 def test_an_unfinished_claim_shows_what_it_can(judged: Path) -> None:
@@ -127,16 +127,16 @@ def test_an_unfinished_claim_shows_what_it_can(judged: Path) -> None:
     assert not (judged / "summary.json").exists()
 
 
-def test_what_cannot_be_drawn_or_compared_is_one_sentence(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_drawn_or_compared_is_one_sentence(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert report(["c", "c/runs/topology=ring,seed=0"]) == 2
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert said.startswith("error: run folder=c: holds many runs, which judge a claim; python -m swarm.report c draws")
     assert said.count("\n") == 1
     assert report(["c/runs/topology=ring,seed=0", "c/runs/topology=complete,seed=0", "--csv", "both.csv"]) == 0
     (judged / "config.yaml").write_text("[")
-    capsys.readouterr()
+    capfd.readouterr()
     assert report(["c"]) == 2
-    assert "damaged config.yaml" in capsys.readouterr().err
+    assert "damaged config.yaml" in capfd.readouterr().err
 
 
 def _as_full(judged: Path, scenario: str = "drift", word: str = "refuted", number: int = 2) -> None:
@@ -145,11 +145,11 @@ def _as_full(judged: Path, scenario: str = "drift", word: str = "refuted", numbe
     (judged / "summary.json").write_text(json.dumps(summary))
 
 
-def test_what_is_judged_is_published(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
     _as_full(judged)
     assert publish.main(["c"]) == 0
     home = Path("docs/claims")
-    assert capsys.readouterr().out.strip() == "docs/claims/README.md"
+    assert capfd.readouterr().out.strip() == "docs/claims/README.md"
     assert {file.name for file in (home / "drift").iterdir()} == {"README.md", "chart1.png", "verdict.json"}
     assert (home / "drift/README.md").read_text() == (judged / "verdict.md").read_text()
     _as_full(judged, "growth", "confirmed", 1)
@@ -172,20 +172,20 @@ def test_what_is_judged_is_published(judged: Path, capsys: pytest.CaptureFixture
     ],
 )
 def test_what_judges_nothing_is_not_published(
-    judged: Path, capsys: pytest.CaptureFixture[str], preset: str, failed: dict[str, str], finished: bool, said: str
+    judged: Path, capfd: pytest.CaptureFixture[str], preset: str, failed: dict[str, str], finished: bool, said: str
 ) -> None:
     (judged / "summary.json").write_text(json.dumps(facts(judged) | {"preset": preset, "failed": failed}))
     if not finished:
         (judged / "summary.json").unlink()
     assert publish.main(["c"]) == 2
-    assert capsys.readouterr().err == f"error: {said}\n"
+    assert capfd.readouterr().err == f"error: {said}\n"
     assert not Path("docs").exists()
 
 
-def test_what_is_no_claim_is_not_published(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_claim_is_not_published(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for folder, said in (("c/runs/topology=ring,seed=0", "judges no claim"), ("nowhere", "is no run folder")):
         assert publish.main([folder]) == 2
-        assert said in capsys.readouterr().err
+        assert said in capfd.readouterr().err
 
 
 def test_page_verdict_and_pictures_go_to_the_tracker(judged: Path, command: Command) -> None:
@@ -204,7 +204,7 @@ def test_trials_have_a_tracker_if_told(tiny: Tiny) -> None:
     words = (
         "scenario.quick.topologies=[ring]",
         "scenario.quick.seeds=1",
-        'scenario.quick.settings=["tracker=tensorboard"]',
+        '+scenario.quick.settings=["tracker=tensorboard"]',
     )
     assert tiny(*words).code == 0
     assert [*Path("c/runs").glob("*/tensorboard")]

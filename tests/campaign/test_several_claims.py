@@ -33,7 +33,7 @@ def _members(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PARENT, str(os.getpid()))
 
 
-def test_all_are_judged_and_one_that_fails_stops_no_other(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_are_judged_and_one_that_fails_stops_no_other(command: Command, capfd: pytest.CaptureFixture[str]) -> None:
     Path(MOOD).write_text("raise")
     done = command(*BOTH, "hydra.run.dir=s")
     assert done.code == 1
@@ -62,9 +62,9 @@ def test_all_are_judged_and_one_that_fails_stops_no_other(command: Command, caps
     assert report(["s"]) == 0
     assert "not finished" in Path("s/report.html").read_text()
     assert Path("s/other/report.html").exists()
-    capsys.readouterr()
+    capfd.readouterr()
     assert publish.main(["s"]) == 2
-    assert "s/other: is not finished; resume=s/other goes on with it" in capsys.readouterr().err
+    assert "s/other: is not finished; resume=s/other goes on with it" in capfd.readouterr().err
 
 
 def test_a_claim_that_cannot_judge_stops_no_other(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
