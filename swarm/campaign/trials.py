@@ -118,14 +118,15 @@ def _outcomes(home: Path, trials: Sequence[Trial], code: Code, count: int) -> It
                     suspects.append(trial)
                     continue
                 yield trial, cause, seconds
+        if count > 1:  # who of them was killed is not known: one at a time it will be
+            left, count = suspects, 1
+            continue
         ran = [trial for trial in suspects if status(home, trial) == "running"]
-        guilty = ran if len(ran) == 1 else suspects if count == 1 else []  # none ran: workers die before they begin
+        guilty = ran or suspects  # none ran: workers die before they begin
         for trial in guilty:
             _note(folder_of(home, trial), code, "failed", KILLED)
             yield trial, KILLED, 0.0
         left = [trial for trial in suspects if trial not in guilty]
-        if not guilty:
-            count = 1  # who of them was killed is not known: one at a time it will be
 
 
 def _submit(pool: ProcessPoolExecutor, home: Path, trials: Sequence[Trial], code: Code) -> dict[Future[Any], Trial]:

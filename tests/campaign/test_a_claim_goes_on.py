@@ -68,7 +68,7 @@ def wait_for(what: Callable[[], object], process: subprocess.Popen[str] | None =
 
 def under_way() -> bool:
     """Both runs have saved something, and neither is finished."""
-    return len([*Path("c/runs").glob("*/checkpoints/swarm/round_*.json")]) >= 2
+    return len({file.parts[2] for file in Path("c/runs").glob("*/checkpoints/swarm/round_*.json")}) == 2
 
 
 @pytest.fixture(scope="module")
