@@ -52,6 +52,12 @@ format: $(INSTALLED_DEV)  ## let ruff lay out the code and mend what it can
 bench: $(INSTALLED_DEV)  ## speed against a plain loop, one thread
 	$(ONE_THREAD) $(BIN)/python benchmarks/throughput.py $(ARGS)
 
+.PHONY: claims
+claims: $(INSTALLED)  ## judge every claim (hours; goes on where it was interrupted) and write docs/claims
+	@if [ -e outputs/claims/config.yaml ]; then $(BIN)/python run_swarm.py resume=outputs/claims; \
+		else $(BIN)/python run_swarm.py scenario=all preset=full hydra.run.dir=outputs/claims; fi
+	@$(BIN)/python -m swarm.campaign.publish outputs/claims
+
 .PHONY: install
 install: $(INSTALLED_DEV)  ## set up .venv with the tools for development
 

@@ -16,6 +16,7 @@ from swarm.campaign.suite import Plans
 from swarm.claim.base import Claim, Suite
 from swarm.errors import ConfigError
 from swarm.folder import Folder
+from swarm.report import write_report
 from swarm.scenario import AnyScenario
 from swarm.settings import Settings
 from swarm.single import Result
@@ -34,11 +35,12 @@ class Kind(Generic[P]):
     prepare: Callable[[Settings], P]
     start: Callable[[P, Path], Result]
     resume: Callable[[Path, dict[str, Any]], Result]
+    redraw: Callable[[Path], list[Path]]
 
 
-RUN = Kind(Study.prepare, single.run, single.resume)
-CLAIM = Kind(Plan.checked, claims.start, claims.resume)
-SUITE = Kind(Plans.checked, suite.start, suite.resume)
+RUN = Kind(Study.prepare, single.run, single.resume, write_report)
+CLAIM = Kind(Plan.checked, claims.start, claims.resume, claims.redraw)
+SUITE = Kind(Plans.checked, suite.start, suite.resume, suite.redraw)
 
 
 def check(cfg: Any) -> Prepared:
@@ -47,7 +49,7 @@ def check(cfg: Any) -> Prepared:
     Raises :class:`ConfigError`.
     """
     settings = settled(Settings.parse(cfg))
-    prepared: Prepared = _kind(settings).prepare(settings)
+    prepared: Prepared = kind_of(settings).prepare(settings)
     return prepared
 
 
@@ -57,7 +59,7 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
     ``prepared`` saves doing the checks again for a config that has passed them.
     """
     settings = settled(Settings.parse(cfg))
-    kind = _kind(settings)
+    kind = kind_of(settings)
     if prepared is None or prepared.settings != settings:
         prepared = kind.prepare(settings)
     return kind.start(prepared, Path(folder))
@@ -67,10 +69,11 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     """Go on with the run in ``folder`` under its own config; see :func:`swarm.single.resume` for what may change."""
     path = Path(folder)
     _, config = Folder.open(path)
-    return _kind(Settings.parse(config)).resume(path, overrides)
+    return kind_of(Settings.parse(config)).resume(path, overrides)
 
 
-def _kind(settings: Settings) -> Kind[Any]:
+def kind_of(settings: Settings) -> Kind[Any]:
+    """What is done with the scenario of ``settings``. Raises :class:`ConfigError` where it cannot be built."""
     scenario = build(settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset)
     if isinstance(scenario, Claim):
         return CLAIM

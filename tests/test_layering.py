@@ -47,7 +47,7 @@ LAYERS: list[list[str]] = [
     ["swarm.single"],
     ["swarm.campaign"],
     ["swarm.runner"],
-    ["scenarios", "swarm.sweep", "swarm.doctor"],
+    ["scenarios", "swarm.sweep", "swarm.doctor", "swarm.report.__main__"],
     ["swarm.cli"],
     ["run_swarm"],
 ]

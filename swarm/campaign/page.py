@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import yaml
@@ -24,24 +24,43 @@ from swarm.track.units import human_bytes, human_energy, human_time
 
 PAGE, MARKDOWN, TABLE, RUNS = "report.html", "verdict.md", "table.csv", "runs.csv"
 INTERVALS = "Brackets are 95% intervals over seeds (Student's t); differences are paired by seed."
+LONG = 48  # characters of a cell that is broken into lines
 Facts = Mapping[str, Any]
+T = TypeVar("T")
 
 
-def write_pages(plan: Plan, results: Results, summary: Facts, home: Path) -> None:
-    """Everything people look at, into the claim's folder: tables, pictures, page."""
-    whole = not results.finals.empty
-    table = plan.claim.table(results) if whole else pd.DataFrame()
-    charts = plan.claim.charts(results) if whole else []
-    checkpoint.write_bytes(home / TABLE, table.to_csv(index=False).encode())
-    checkpoint.write_bytes(home / RUNS, _scalars(results.finals).to_csv(index=False).encode())
-    for number, chart in enumerate(charts, 1):
-        checkpoint.write_bytes(home / picture(number), draw(chart))
-    checkpoint.write_bytes(home / MARKDOWN, markdown(plan, table, charts, summary).encode())
+def write_pages(plan: Plan, results: Results, summary: Facts, home: Path, whole: bool) -> list[Path]:
+    """Everything people look at, into the claim's folder: page, verdict, pictures, tables. Returns their paths.
+
+    Unless ``whole``, runs are missing: what the claim cannot show without them is left out, and said.
+    """
+    notes = [f"{name} failed: {cause}" for name, cause in summary["failed"].items()]
+
+    def made(make: Callable[[Results], T], nothing: T, what: str) -> T:
+        try:
+            return nothing if results.finals.empty else make(results)
+        except Exception as error:
+            if whole:
+                raise
+            notes.append(f"The {what} cannot be shown without the missing runs ({type(error).__name__}: {error}).")
+            return nothing
+
+    table = made(plan.claim.table, pd.DataFrame(), "table")
+    charts = made(plan.claim.charts, list[Chart](), "charts")
+    for old in home.glob(picture("*")):
+        old.unlink()
+    files = {home / picture(number): draw(chart) for number, chart in enumerate(charts, 1)}
+    files[home / MARKDOWN] = markdown(plan, table, charts, summary, notes).encode()
+    files[home / TABLE] = table.to_csv(index=False).encode()
+    files[home / RUNS] = _scalars(results.finals).to_csv(index=False).encode()
     if plan.settings.report:
-        checkpoint.write_bytes(home / PAGE, page(plan, table, charts, summary, home).encode())
+        files = {home / PAGE: page(plan, table, charts, summary, notes, home).encode(), **files}
+    for file, content in files.items():
+        checkpoint.write_bytes(file, content)
+    return list(files)
 
 
-def picture(number: int) -> str:
+def picture(number: int | str) -> str:
     """The file of a chart."""
     return f"chart{number}.png"
 
@@ -54,18 +73,31 @@ def _scalars(finals: pd.DataFrame) -> pd.DataFrame:
 # --- for people with a browser ------------------------------------------------------------------------------------------
 
 
-def page(plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], summary: Facts, home: Path) -> str:
+def page(
+    plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], summary: Facts, notes: Sequence[str], home: Path
+) -> str:
     """One self-contained page; every text in it is escaped, nothing is loaded from elsewhere."""
-    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     own = {key: value for key, value in plan.settings.model_dump().items() if key != "resume"}
     runs = {"scenario": own, "every run": plan.claim.settings, "conditions": _conditions(plan)}
+    config = yaml.safe_dump(json.loads(json.dumps(runs)), sort_keys=False, allow_unicode=True, width=100)
+    body = [
+        *(f'<p class="card note" role="alert">{escape(line)}</p>' for line in notes),
+        *map(_verdict, summary["verdicts"]),
+        *map(_figure, charts),
+        f'<section class="card"><h2>Results</h2><div class="scroll">{_table(table)}</div>'
+        f'<p class="hint">{escape(INTERVALS)}</p></section>' if len(table.columns) else "",
+        f'<div class="facts">{_facts(plan, summary, home)}</div>',
+        f'<details class="card"><summary>Config</summary><pre>{escape(config)}</pre></details>',
+    ]  # fmt: skip
+    return framed(str(summary["run"]), _title(plan), _subtitle(plan.claim, summary), "\n".join(body))
+
+
+def framed(name: str, title: str, subtitle: str, body: str) -> str:
+    """A page with this head; ``body`` is HTML, the others are text."""
+    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     return Template(template).substitute(
-        style=html.part("css"), name=escape(str(summary["run"])), title=escape(_title(plan)),
-        subtitle=escape(_subtitle(plan.claim, summary)), notes=_notes(summary),
-        verdicts="".join(_verdict(row) for row in summary["verdicts"]), charts="".join(map(_figure, charts)),
-        table=_table(table), hint=escape(INTERVALS), facts=_facts(plan, summary, home),
-        config=escape(yaml.safe_dump(json.loads(json.dumps(runs)), sort_keys=False, allow_unicode=True, width=100)),
-    )  # fmt: skip
+        style=html.part("css"), name=escape(name), title=escape(title), subtitle=escape(subtitle), body=body
+    )
 
 
 def _title(plan: Plan) -> str:
@@ -78,42 +110,37 @@ def _subtitle(claim: Claim, summary: Facts) -> str:
     return f"preset={claim.preset}: {summary['runs']} runs, {summary['seeds']} seeds, {human_time(summary['wall_s'])}.{quick}"
 
 
-def _notes(summary: Facts) -> str:
-    failed = summary["failed"]
-    lines = [f"{name} failed: {cause}" for name, cause in failed.items()]
-    return "".join(f'<p class="card note" role="alert">{escape(line)}</p>' for line in lines)
-
-
 def _verdict(row: Facts) -> str:
-    kind = row["verdict"].split()[0]
     terms = {"metric": row["metric"], "rule": row["rule"]}
     listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in terms.items())
     return (
         f'<section class="card verdicts"><h2>{escape(row["claim"])}</h2>'
-        f'<p><span class="badge {kind}">{escape(row["verdict"])}</span> {escape(row["because"])}</p><dl>{listed}</dl></section>'
+        f"<p>{badge(row['verdict'])} {escape(row['because'])}</p><dl>{listed}</dl></section>"
     )
+
+
+def badge(verdict: str) -> str:
+    """A verdict in its colour."""
+    return f'<span class="badge {escape(verdict.split()[0])}">{escape(verdict)}</span>'
 
 
 def _figure(chart: Chart) -> str:
     light, dark = (base64.b64encode(draw(chart, theme)).decode() for theme in (LIGHT, DARK))
     source = f'<source media="(prefers-color-scheme:dark)" srcset="data:image/png;base64,{dark}">'
     image = f'<img class="figure" alt="{escape(chart.title)}" src="data:image/png;base64,{light}">'
-    return f'<section class="card"><picture>{source}{image}</picture></section>'
+    return f'<section class="card"><div class="scroll"><picture>{source}{image}</picture></div></section>'
 
 
 def _table(table: pd.DataFrame) -> str:
     head = "".join(f"<th>{escape(str(name))}</th>" for name in table)
-    rows = "".join(
-        "<tr>"
-        + "".join(f"<{tag}>{escape(_cell(value))}</{tag}>" for tag, value in zip(_tags(row), row, strict=True))
-        + "</tr>"
-        for row in table.itertuples(index=False)
-    )
+    rows = "".join(f"<tr>{''.join(map(_tagged, range(len(row)), row))}</tr>" for row in table.itertuples(index=False))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _tags(row: Sequence[Any]) -> list[str]:
-    return ["th", *["td"] * (len(row) - 1)]
+def _tagged(column: int, value: Any) -> str:
+    text = _cell(value)
+    kind = ' class="long"' if len(text) > LONG else ""
+    return f"<td{kind}>{escape(text)}</td>" if column else f"<th>{escape(text)}</th>"
 
 
 def _cell(value: Any) -> str:
@@ -162,10 +189,10 @@ def _conditions(plan: Plan) -> list[dict[str, Any]]:
 # --- for people with a repository ---------------------------------------------------------------------------------------
 
 
-def markdown(plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], summary: Facts) -> str:
+def markdown(plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], summary: Facts, notes: Sequence[str]) -> str:
     """The same as Markdown, beside its pictures."""
     lines = [f"# {_title(plan)}", "", _subtitle(plan.claim, summary), ""]
-    lines += [f"- **{name} failed**: {cause}" for name, cause in summary["failed"].items()]
+    lines += [*(f"- {note}" for note in notes), ""] if notes else []
     for row in summary["verdicts"]:
         lines += [f"## {row['claim']}", "", f"**{row['verdict']}**: {row['because']}", ""]
         lines += [f"- Metric: {row['metric']}", f"- Rule: {row['rule']}", ""]
@@ -173,11 +200,19 @@ def markdown(plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], summary: 
         lines += [f"![{chart.title}]({picture(number)})", ""]
     if len(table.columns):
         cells = [[str(name) for name in table], ["---"] * len(table.columns)]
-        cells += [[_cell(value).replace("|", "\\|") for value in row] for row in table.itertuples(index=False)]
-        lines += ["| " + " | ".join(row) + " |" for row in cells] + ["", INTERVALS, ""]
+        cells += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+        lines += [markdown_row(row) for row in cells] + ["", INTERVALS, ""]
     budget = ", ".join(f"{name} {value}" for name, value in _budget(summary).items())
     words = " ".join(f"{key}={value}" for key, value in plan.claim.settings.items())
     lines += [f"Budget: {budget}. Settings of every run: `{words}`.", ""]
-    again = f"python run_swarm.py scenario={plan.name} preset={plan.claim.preset}"
-    first = f" seed={plan.settings.seed}" if plan.settings.seed else ""
-    return "\n".join([*lines, f"To repeat it: `{again}{first}`.", ""])
+    return "\n".join([*map(plain, lines), f"To repeat it: `{plan.command}`.", ""])
+
+
+def plain(text: str) -> str:
+    """Text that no renderer of Markdown takes for HTML, on one line."""
+    return " ".join(text.splitlines()).replace("<", "&lt;")
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a table."""
+    return "| " + " | ".join(plain(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -47,6 +47,7 @@ def draw(chart: Chart, theme: Theme = LIGHT) -> bytes:
         axes.axhline(chart.level[0], color=theme.soft, linestyle="dotted", linewidth=1.4, label=_plain(chart.level[1]))
     if chart.at is not None:
         axes.axvline(chart.at[0], color=theme.soft, linestyle="dashdot", linewidth=1.2, label=_plain(chart.at[1]))
+    _clip(axes, chart)
     if axes.get_legend_handles_labels()[0]:
         many = len(chart.lines) > 8
         axes.legend(frameon=False, fontsize=7.5 if many else 9, labelcolor=theme.ink, ncols=2 if many else 1)
@@ -75,6 +76,16 @@ def _dress(axes: Axes, chart: Chart, theme: Theme) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     if chart.log_y:
         axes.set_yscale("log")
+
+
+def _clip(axes: Axes, chart: Chart) -> None:
+    """Where all values lie between 0 and 1, the axis ends a little beyond: intervals of few seeds reach further, and what is
+    seen would shrink for the sake of what cannot be."""
+    y = np.concatenate([line.y_K[np.isfinite(line.y_K)] for line in chart.lines] or [np.zeros(0)])
+    if chart.log_y or not len(y) or y.min() < 0 or y.max() > 1:
+        return
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -0.05), min(high, 1.05))
 
 
 def _draw_line(axes: Axes, line: Line, theme: Theme, place: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +13,18 @@ from typing import Any
 import yaml
 
 from swarm import paths
-from swarm.build import build, option
+from swarm.build import build, choice, option, options
 from swarm.claim.base import Claim, Condition, varied
 from swarm.describe import option_name
-from swarm.errors import ConfigError
+from swarm.errors import ConfigError, typed
 from swarm.explain import shown
+from swarm.provenance import WITHOUT_NUMBERS
 from swarm.settings import Settings
-from swarm.study import Study, settled
+from swarm.study import Study, settled, versions
+from swarm.track.base import Tracker
 
 RUNS = "runs"
+LONGEST = 120  # characters of a folder's name
 OWN = {"tracker": "none", "report": False, "preset": None, "checkpoint.keep": 1, "resume": None}  # of every trial
 
 
@@ -33,7 +39,7 @@ class Trial:
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"{self.condition.title},seed={self.seed}"
+        return f"{_slug(self.condition.title)},seed={self.seed}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,22 @@ class Plan:
     @property
     def name(self) -> str:
         """The scenario as it is chosen."""
-        return str(option_name(self.settings.scenario))
+        name = choice("scenario", self.settings.scenario)
+        return name if name in options("scenario") else option_name(self.settings.scenario)
+
+    @property
+    def command(self) -> str:
+        """What is typed to judge it again."""
+        scenario = self.settings.scenario
+        usual = {
+            **defaults(),
+            "scenario": option("scenario", self.name) if self.name in options("scenario") else scenario,
+        }
+        without = {"scenario", "engine", *WITHOUT_NUMBERS}  # the first is said in any case
+        given = {key: value for key, value in self.settings.model_dump().items() if key not in without}
+        words = [word for key, value in given.items() for word in _words(key, value, usual[key])]
+        words = [f"preset={self.claim.preset}", *_words("scenario", scenario, usual["scenario"]), *words]
+        return " ".join(["python run_swarm.py", *map(shlex.quote, [f"scenario={self.name}", *words])])
 
     @classmethod
     def make(cls, settings: Settings) -> Plan:
@@ -69,6 +90,7 @@ class Plan:
         """
         claim = build(settings.scenario, Claim, "scenario", settings.plugins, preset=settings.preset)
         first, later = claim.conditions(), claim.later()
+        _require_apart(settings, [*first, *later])
         _require_free(settings, claim, [*first, *later])
         seeds = range(settings.seed, settings.seed + claim.budget.seeds)
         made = [
@@ -85,7 +107,8 @@ class Plan:
         return plan
 
     def check(self) -> None:
-        """Load data and build plug-ins of one run of each condition, as the run itself will."""
+        """Load data and build plug-ins of one run of each condition, as the run itself will; and the claim's tracker."""
+        tracker_of(self.settings, Path(), "check")
         for trial in self.trials:
             if trial.seed == self.settings.seed:
                 try:
@@ -102,18 +125,51 @@ def _trial(settings: Settings, claim: Claim, condition: Condition, seed: int) ->
     return Trial(condition, seed, settled(varied(settings, changes)))
 
 
+def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
+    """Each condition has folders of its own."""
+    titles = [_slug(condition.title) for condition in conditions]
+    name = choice("scenario", settings.scenario)
+    if not titles:
+        raise ConfigError("scenario", name, "has no conditions, so there is nothing to run")
+    for title in titles:
+        if titles.count(title) > 1:
+            raise ConfigError(
+                "scenario", name, f"has two conditions of the values {title}: nothing tells their runs apart"
+            )
+        if len(title) > LONGEST:
+            raise ConfigError("scenario", name, f"has a condition whose values, {title}, are too long to name a folder")
+
+
+def _slug(title: str) -> str:
+    """A condition's values as a folder can be called."""
+    return re.sub(r"[^\w.=,+-]+", "-", title)
+
+
 def _require_free(settings: Settings, claim: Claim, conditions: Sequence[Condition]) -> None:
     """A setting of the user's that the claim replaces would be passed over in silence: it is refused."""
-    own = {key for condition in conditions for key in condition.changes} | set(claim.settings)
+    varied_keys = {key for condition in conditions for key in condition.changes}
     given, usual = settings.model_dump(), defaults()
-    for key in sorted(own - {"seed", "scenario", *OWN} - {k for k in own if k.startswith("scenario.")}):
-        value, before = _at(given, key), _at(usual, key)
-        if value != before and before is not None:
-            name = option_name(settings.scenario)
-            typed = option_name(value) if isinstance(value, dict) and "_target_" in value else value
-            there = f"'scenario.{claim.preset}.settings=[\"{key}=…\"]'"
-            valid = f"is set by scenario={name} for its own runs; {there} changes it for all of them"
-            raise ConfigError(key, shown(typed), valid)
+    for key in sorted({*varied_keys, *claim.settings} - {"seed", "scenario", *OWN}):
+        words = [] if key.startswith("scenario.") else _words(key, _at(given, key), _at(usual, key))
+        if words:
+            name, _, value = words[0].partition("=")
+            budget = f"scenario.{claim.preset}.KEY, where its sizes are,"
+            there = budget if key in varied_keys else "scenario.settings=[…], the whole list of them,"
+            valid = f"is set by scenario={choice('scenario', settings.scenario)} for its own runs"
+            raise ConfigError(name, shown(value), f"{valid}; {there} changes them")
+
+
+def _words(key: str, value: Any, usual: Any) -> list[str]:
+    """What is typed to have ``value`` instead of the usual one."""
+    if value == usual:
+        return []
+    if not isinstance(value, dict):
+        return [f"{key}={json.dumps(value) if isinstance(value, list) else typed(value)}"]
+    first = []
+    if not isinstance(usual, dict) or value.get("_target_") != usual.get("_target_"):
+        name = choice(key, value)
+        first, usual = [f"{key}={name}"], option(key, name) if name in options(key) else value
+    return first + [word for name in value for word in _words(f"{key}.{name}", value[name], usual.get(name))]
 
 
 def _at(values: Mapping[str, Any], key: str) -> Any:
@@ -137,3 +193,9 @@ def defaults() -> dict[str, Any]:
 def folder_of(home: Path, trial: Trial) -> Path:
     """Where a trial's run is."""
     return home / RUNS / trial.name
+
+
+def tracker_of(settings: Settings, folder: Path, run: str) -> Tracker:
+    """What a claim's page is attached to."""
+    context = {"folder": folder, "run": run, "config": settings.model_dump(), "versions": versions()}
+    return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,19 @@ from rich.console import Console
 
 from swarm import checkpoint
 from swarm.campaign.page import write_pages
-from swarm.campaign.plan import Plan, Trial, folder_of
-from swarm.campaign.trials import Say, run_trials
+from swarm.campaign.plan import Plan, Trial, folder_of, tracker_of
+from swarm.campaign.trials import Code, Say, failures, finished, run_trials, set_outdated_aside
 from swarm.campaign.verdicts import facts_of, print_verdicts
 from swarm.claim.base import Verdict
 from swarm.claim.results import Results, of_runs
 from swarm.errors import ConfigError, SwarmError
 from swarm.folder import Folder
-from swarm.provenance import code_version, read_json
+from swarm.provenance import SUPERSEDED, code_version, read_json, set_aside
 from swarm.report.load import load
 from swarm.settings import Settings
 from swarm.single import Result, overridden
 from swarm.study import versions
+from swarm.track.base import Fanout, Tracker
 from swarm.track.jsonl import tree
 
 PREDICTION = "prediction.json"
@@ -47,65 +49,79 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
     if "rounds" in overrides:
         raise ConfigError("rounds", overrides["rounds"], "cannot change on resume of a scenario that judges a claim")
     plan = Plan.make(Settings.parse(overridden(config, overrides)))
-    if home.finished() and not _summary(folder).get("failed"):
-        print(f"{folder} is finished already; nothing to do")
-        return Result(folder, _summary(folder))
+    if home.finished():
+        summary = load(folder).summary or {}
+        if not summary.get("failed"):
+            print(f"{folder} is finished already; nothing to do")
+            return Result(folder, summary)
     plan.check()
     with home.lock():
         return _judge(plan, home)
 
 
+def redraw(folder: Path) -> list[Path]:
+    """Draw the page again from what is in the folder, be the claim finished or not. Runs nothing, judges nothing."""
+    home, config = Folder.open(folder)
+    plan = Plan.make(Settings.parse(config))
+    results, damaged = _results(folder, plan.trials)
+    summary = load(folder).summary
+    if summary is None:
+        done = sum(finished(folder, trial) for trial in plan.trials) - len(damaged)
+        because = f"not finished: {done} of {len(plan.trials)} runs are"
+        verdicts = [hypothesis.verdict(None, because) for hypothesis in plan.claim.hypotheses]
+        failed = damaged | failures(folder, plan.trials)
+        summary = _summary(plan, home, {}, verdicts, results, failed)
+        return write_pages(plan, results, summary, folder, whole=False)
+    return write_pages(plan, results, summary, folder, whole=not summary["failed"] and not damaged)
+
+
 def _judge(plan: Plan, home: Folder) -> Result:
     say = _say(Console())
-    code, began = code_version(plan.settings.plugins), time.perf_counter()
-    claim, before = plan.claim, _seconds(home.path)
+    code, count = code_version(plan.settings.plugins), len(plan.trials)
     (home.path / "summary.json").unlink(missing_ok=True)
-    count = len(plan.trials)
-    say(f"scenario={plan.name} preset={claim.preset}: {count} runs, {claim.budget.seeds} seeds, in {home.path}")
-    failed = run_trials(home.path, plan.first, code, claim.jobs, say)
-    if plan.later:
-        if not failed:
-            _foretell(plan, home.path, say)
-            failed |= run_trials(home.path, plan.later, code, claim.jobs, say)
-        else:
-            say("the prediction needs all runs before it: nothing is foretold")
-    seconds = before + time.perf_counter() - began
-    checkpoint.write_json(home.path / SECONDS, {"seconds": seconds})
-    results = _results(home.path, plan.trials)
-    verdicts = _verdicts(plan, results, failed)
-    summary: dict[str, Any] = {
-        "schema": 1,
-        "run": home.name,
-        "scenario": plan.name,
-        "preset": claim.preset,
-        "seeds": claim.budget.seeds,
-        "first_seed": plan.settings.seed,
-        "verdicts": [facts_of(verdict, claim.preset) for verdict in verdicts],
-        "failed": failed,
-        "runs": count,
-        "totals": _totals(results),
-        "wall_s": seconds,
-        "code": code,
-        "versions": versions(),
-    }
-    summary = tree(summary)
-    write_pages(plan, results, summary, home.path)
+    say(f"scenario={plan.name} preset={plan.claim.preset}: {plan.outline}, in {home.path}")
+    with _clock(home.path):
+        failed = _run(plan, home.path, code, say)
+    results, damaged = _results(home.path, plan.trials)
+    failed |= damaged
+    summary = _summary(plan, home, code, _verdicts(plan, results, failed), results, failed)
+    files = write_pages(plan, results, summary, home.path, whole=not failed)
     checkpoint.write_json(home.path / "summary.json", summary)
+    attach(plan.settings, home, [*files, home.path / PREDICTION], say)
     print_verdicts([summary])
     print(f"run folder: {home.path}")
     if failed:
-        first = next(iter(failed.items()))
+        name, cause = next(iter(failed.items()))
         raise FailedTrialsError(
-            f"{len(failed)} of {count} runs failed, the first is {first[0]} ({first[1]}); resume={home.path} tries again"
+            f"{len(failed)} of {count} runs failed, the first is {name} ({cause}); resume={home.path} tries again"
         )
     return Result(home.path, summary)
 
 
+def _run(plan: Plan, home: Path, code: Code, say: Say) -> dict[str, str]:
+    """All runs, with the prediction between the first and the later ones. Returns the causes of failures."""
+    outdated = set_outdated_aside(home, plan.trials, code, say)
+    if (home / PREDICTION).exists() and any(trial in plan.first for trial in outdated):  # what it was made from is gone
+        (home / SUPERSEDED).mkdir(exist_ok=True)
+        (home / PREDICTION).rename(home / SUPERSEDED / f"{time.time_ns()}-{PREDICTION}")
+    failed = run_trials(home, plan.first, code, plan.claim.jobs, say)
+    if not plan.later:
+        return failed
+    if failed:
+        say("the prediction needs all runs before it: nothing is foretold")
+        return failed
+    _foretell(plan, home, say)
+    return run_trials(home, plan.later, code, plan.claim.jobs, say)
+
+
 def _foretell(plan: Plan, home: Path, say: Say) -> None:
-    """Write the prediction down; one that is there already stands."""
+    """Write the prediction down, before any later run; one that is there already stands."""
     if not (home / PREDICTION).exists():
-        foretold = plan.claim.foretell(_results(home, plan.first))
-        checkpoint.write_json(home / PREDICTION, tree(foretold))
+        for trial in plan.later:
+            if folder_of(home, trial).exists():  # of a prediction that is there no longer
+                set_aside(folder_of(home, trial), home)
+        results, _ = _results(home, plan.first)
+        checkpoint.write_json(home / PREDICTION, tree(plan.claim.foretell(results)))
     say(f"the prediction stands in {home / PREDICTION}; now the runs it is about")
 
 
@@ -116,10 +132,40 @@ def _verdicts(plan: Plan, results: Results, failed: dict[str, str]) -> list[Verd
     return plan.claim.judge(results)
 
 
-def _results(home: Path, trials: Sequence[Trial]) -> Results:
-    """Of the trials that are finished."""
-    done = [trial for trial in trials if (folder_of(home, trial) / "summary.json").exists()]
-    return of_runs((trial.condition.values, trial.seed, load(folder_of(home, trial))) for trial in done)
+def _results(home: Path, trials: Sequence[Trial]) -> tuple[Results, dict[str, str]]:
+    """Of the trials that are finished, and what is wrong with those that cannot be read."""
+    runs, damaged = [], {}
+    for trial in trials:
+        if finished(home, trial):
+            try:
+                runs.append((trial.condition.values, trial.seed, load(folder_of(home, trial))))
+            except ConfigError as error:
+                damaged[trial.name] = str(error)
+    prediction = read_json(home / PREDICTION)
+    if prediction is None and (home / PREDICTION).exists():
+        raise ConfigError("resume", home / PREDICTION, "is damaged: not the JSON that was written")
+    return of_runs(runs, prediction), damaged
+
+
+def _summary(
+    plan: Plan, home: Folder, code: Code, verdicts: Sequence[Verdict], results: Results, failed: dict[str, str]
+) -> dict[str, Any]:
+    found = {
+        "schema": 1,
+        "run": home.name,
+        "scenario": plan.name,
+        "preset": plan.claim.preset,
+        "seeds": plan.claim.budget.seeds,
+        "first_seed": plan.settings.seed,
+        "verdicts": [facts_of(verdict, plan.claim.preset) for verdict in verdicts],
+        "failed": failed,
+        "runs": len(plan.trials),
+        "totals": _totals(results),
+        "wall_s": _seconds(home.path),
+        "code": code,
+        "versions": versions(),
+    }
+    return dict(tree(found))
 
 
 def _totals(results: Results) -> dict[str, Any]:
@@ -128,12 +174,25 @@ def _totals(results: Results) -> dict[str, Any]:
     return {name: float(results.finals[name].sum()) for name in names if name in results.finals}
 
 
+@contextmanager
+def _clock(home: Path) -> Iterator[None]:
+    """Adds the seconds of this start to those of the starts before, also where it is interrupted."""
+    began, before = time.perf_counter(), _seconds(home)
+    try:
+        yield
+    finally:
+        checkpoint.write_json(home / SECONDS, {"seconds": before + time.perf_counter() - began})
+
+
 def _seconds(home: Path) -> float:
     return float((read_json(home / SECONDS) or {}).get("seconds") or 0.0)
 
 
-def _summary(folder: Path) -> dict[str, Any]:
-    return load(folder).summary or {}
+def attach(settings: Settings, home: Folder, files: Sequence[Path], say: Say) -> None:
+    """Hand the pages to the tracker, whose errors are a warning."""
+    sink = Fanout(Tracker(), [tracker_of(settings, home.path, home.name)], warn=say)
+    sink.attach([file for file in files if file.is_file()])
+    sink.close()
 
 
 def _say(console: Console) -> Say:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from swarm import checkpoint
-from swarm.build import build, option
+from swarm.build import build, choice, option
 from swarm.campaign import run
-from swarm.campaign.plan import Plan
+from swarm.campaign.page import PAGE, badge, framed
+from swarm.campaign.plan import Plan, tracker_of
 from swarm.campaign.verdicts import print_verdicts
 from swarm.claim.base import Suite
 from swarm.errors import SwarmError
 from swarm.folder import Folder
-from swarm.report.load import load
+from swarm.provenance import read_json
 from swarm.settings import Settings
 from swarm.single import Result, overridden
+from swarm.track.units import human_time
+
+UNFINISHED = {"claim": "", "verdict": "undecided", "because": "not finished"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class Plans:
     def checked(cls, settings: Settings) -> Plans:
         """Build and check every claim. Raises :class:`swarm.errors.ConfigError` for the first that cannot work."""
         suite = build(settings.scenario, Suite, "scenario", settings.plugins)
+        tracker_of(settings, Path(), "check")
         each = [settings.model_copy(update={"scenario": option("scenario", name)}) for name in suite.members()]
         return cls(settings, tuple(Plan.checked(one) for one in each))
 
@@ -55,27 +65,75 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
         return _judge(plans, home, overrides)
 
 
+def redraw(folder: Path) -> list[Path]:
+    """Draw the page of every claim that has begun, and the table of verdicts, from what is in the folder."""
+    home, _ = Folder.open(folder)
+    claims = sorted((file.parent for file in folder.glob("*/config.yaml")), key=_first_number)
+    files = [file for claim in claims for file in run.redraw(claim)]
+    return [*files, _write_page(home, [(claim, _summary(claim)) for claim in claims])]
+
+
 def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
-    summaries, failed = [], []
+    failed: list[str] = []
+    (home.path / "summary.json").unlink(missing_ok=True)
     for plan in plans.plans:
-        place = home.path / plan.name
         try:
-            if (place / "config.yaml").exists():
-                run.resume(place, overrides)
-            else:
-                run.start(plan, place)
+            _one(plan, home.path / plan.name, overrides)
         except run.FailedTrialsError as error:
             print(f"error: {error}", file=sys.stderr)
             failed.append(plan.name)
-        summaries.append(load(place).summary or {})
-    rows = [{**row, "scenario": summary["scenario"]} for summary in summaries for row in summary["verdicts"]]
+        except Exception as error:  # of this claim; the others are judged all the same
+            traceback.print_exc()
+            print(f"error: {plan.name}: {type(error).__name__}: {error}", file=sys.stderr)
+            failed.append(plan.name)
+    claims = [(home.path / plan.name, _summary(home.path / plan.name)) for plan in plans.plans]
+    summaries = [summary for _, summary in claims if summary]
     total = {
-        "schema": 1, "run": home.name, "scenario": "all", "preset": summaries[0]["preset"] if summaries else None,
-        "verdicts": rows, "failed": failed, "wall_s": sum(summary["wall_s"] for summary in summaries),
+        "schema": 1, "run": home.name, "scenario": choice("scenario", plans.settings.scenario),
+        "preset": plans.settings.preset or "quick",
+        "verdicts": [{**row, "scenario": summary["scenario"]} for summary in summaries for row in summary["verdicts"]],
+        "failed": failed, "wall_s": sum(summary["wall_s"] for summary in summaries),
     }  # fmt: skip
+    page = _write_page(home, claims)
     checkpoint.write_json(home.path / "summary.json", total)
+    run.attach(plans.settings, home, [page], print)
     print_verdicts(summaries)
     print(f"run folder: {home.path}")
     if failed:
         raise SwarmError(f"runs failed in {', '.join(failed)}; resume={home.path} tries them again")
     return Result(home.path, total)
+
+
+def _one(plan: Plan, place: Path, overrides: dict[str, Any]) -> None:
+    if (place / "config.yaml").exists():
+        run.resume(place, overrides)
+    else:
+        run.start(plan, place)
+
+
+def _summary(claim: Path) -> dict[str, Any]:
+    """Of a claim that came to its end; empty otherwise."""
+    return read_json(claim / "summary.json") or {}
+
+
+def _first_number(claim: Path) -> tuple[float, str]:
+    rows = _summary(claim).get("verdicts")
+    return (rows[0]["number"] if rows else math.inf), claim.name
+
+
+def _write_page(home: Folder, claims: Sequence[tuple[Path, Mapping[str, Any]]]) -> Path:
+    """The table of verdicts, each beside the way to its claim's page."""
+    rows = [
+        f'<tr><th><a href="{quote(claim.name)}/{PAGE}">{escape(claim.name)}</a></th><td>{escape(row["claim"])}</td>'
+        f"<td>{badge(row['verdict'])}</td><td>{escape(row['because'])}</td></tr>"
+        for claim, summary in claims
+        for row in summary.get("verdicts") or [UNFINISHED]
+    ]
+    head = "<tr><th>scenario</th><th>claim</th><th>verdict</th><th>because</th></tr>"
+    table = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    seconds = sum(summary.get("wall_s", 0.0) for _, summary in claims)
+    presets = sorted({str(summary["preset"]) for _, summary in claims if summary})
+    subtitle = f"preset={', '.join(presets) or '–'}: {len(claims)} claims, {human_time(seconds)}."
+    body = f'<section class="card verdicts"><div class="scroll">{table}</div></section>'
+    checkpoint.write_bytes(home.path / PAGE, framed(home.name, "Verdicts", subtitle, body).encode())
+    return home.path / PAGE

@@ -20,6 +20,7 @@ from swarm.campaign.plan import Trial, folder_of
 from swarm.errors import ConfigError, SwarmError
 from swarm.folder import Folder
 from swarm.provenance import JOB, identity, read_json, same_code, set_aside
+from swarm.report.load import load
 from swarm.settings import Settings
 from swarm.study import Study
 from swarm.track.units import human_time
@@ -31,45 +32,63 @@ Say = Callable[[str], None]
 Code = Mapping[str, Any]
 
 
+def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say) -> list[Trial]:
+    """Move away what lies in a trial's place and was made by other code or settings, or is damaged: all of it can be run
+    again. Returns the trials that other code or settings had made."""
+    outdated = []
+    for trial in trials:
+        folder = folder_of(home, trial)
+        if not (folder / "config.yaml").exists():
+            continue
+        facts = read_json(folder / JOB) or {}
+        try:
+            same = identity(Folder.open(folder)[1]) == identity(trial.settings.model_dump())
+            if finished(home, trial):
+                load(folder)
+        except ConfigError as error:
+            say(f"{trial.name}: {error}; it is set aside and run anew")
+        else:
+            if same and same_code(facts.get("code") or {}, code):
+                continue
+            outdated.append(trial)
+        set_aside(folder, home)
+    return outdated
+
+
+def finished(home: Path, trial: Trial) -> bool:
+    """Whether the trial came to its end."""
+    return (folder_of(home, trial) / "summary.json").exists() and status(home, trial) != "failed"
+
+
+def status(home: Path, trial: Trial) -> str | None:
+    """``running``, ``interrupted``, ``failed`` or ``finished``; None where it has not begun."""
+    return (read_json(folder_of(home, trial) / JOB) or {}).get("status")
+
+
+def failures(home: Path, trials: Sequence[Trial]) -> dict[str, str]:
+    """The causes of what failed when it was last tried, by the trials' names."""
+    noted = {trial.name: read_json(folder_of(home, trial) / JOB) or {} for trial in trials}
+    return {name: str(facts.get("cause")) for name, facts in noted.items() if facts.get("status") == "failed"}
+
+
 def run_trials(
     home: Path, trials: Sequence[Trial], code: Code, jobs: int | Literal["auto"], say: Say
 ) -> dict[str, str]:
-    """Run what is not there yet. Returns the cause of each failure by the trial's name; one failure stops nothing.
-
-    A trial that other code has made is set aside and run anew; an interrupted one is resumed; a failed one tried again.
-    """
-    to_do = [trial for trial in trials if not _settled(home, trial, code)]
-    there = len(trials) - len(to_do)
-    if there:
-        say(f"{there} of {len(trials)} runs were there already")
+    """Run what is not finished: an interrupted trial goes on, a failed one is tried again. Returns the cause of each
+    failure by the trial's name; one failure stops nothing."""
+    to_do = [trial for trial in trials if not finished(home, trial)]
+    done = len(trials) - len(to_do)
+    if done:
+        say(f"{done} of {len(trials)} runs were there already")
     if not to_do:
         return {}
-    count = min(len(to_do), _at_a_time(to_do, jobs))
     failed: dict[str, str] = {}
-    done = there
-    for trial, cause, seconds in _outcomes(home, to_do, code, count):
+    for trial, cause, seconds in _outcomes(home, to_do, code, min(len(to_do), _at_a_time(to_do, jobs))):
         done += 1
         if cause:
             failed[trial.name] = cause
-        how = f"failed: {cause}" if cause else f"{human_time(seconds)}"
-        say(f"[{done} of {len(trials)}] {trial.name}: {how}")
+        say(f"[{done} of {len(trials)}] {trial.name}: {f'failed: {cause}' if cause else human_time(seconds)}")
     return failed
-
-
-def _settled(home: Path, trial: Trial, code: Code) -> bool:
-    """Whether the trial is finished. What lies in its place and is not this trial by this code is moved away."""
-    folder = folder_of(home, trial)
-    if not (folder / "config.yaml").exists():
-        return False
-    facts = read_json(folder / JOB) or {}
-    try:
-        same = identity(Folder.open(folder)[1]) == identity(trial.settings.model_dump())
-    except ConfigError:
-        same = False
-    if not same or not same_code(facts.get("code") or {}, code):
-        set_aside(folder, home)
-        return False
-    return (folder / "summary.json").exists() and facts.get("status") != "failed"
 
 
 def _at_a_time(trials: Sequence[Trial], jobs: int | Literal["auto"]) -> int:
@@ -85,11 +104,12 @@ def _outcomes(home: Path, trials: Sequence[Trial], code: Code, count: int) -> It
     """Each trial as it ends, with the cause if it failed, and its seconds."""
     left = list(trials)
     while left:
+        for trial in left:  # what ran when an earlier process was killed does not run now
+            if status(home, trial) == "running":
+                _note(folder_of(home, trial), code, "interrupted", None)
         suspects: list[Trial] = []
         with _pool(count) as pool:
-            waiting: dict[Future[Any], Trial] = {
-                pool.submit(_attempt, folder_of(home, t), t.settings.model_dump(), code): t for t in left
-            }
+            waiting = _submit(pool, home, left, code)
             for future in as_completed(waiting):
                 trial = waiting[future]
                 try:
@@ -98,14 +118,26 @@ def _outcomes(home: Path, trials: Sequence[Trial], code: Code, count: int) -> It
                     suspects.append(trial)
                     continue
                 yield trial, cause, seconds
-        ran = [t for t in suspects if (read_json(folder_of(home, t) / JOB) or {}).get("status") == "running"]
-        if count == 1 or len(ran) == 1:
-            for trial in ran:
-                _note(folder_of(home, trial), code, "failed", KILLED)
-                yield trial, KILLED, 0.0
-            left = [t for t in suspects if t not in ran]
-        else:  # who of them was killed is not known: one at a time it will be
+        if count > 1:  # who of them was killed is not known: one at a time it will be
             left, count = suspects, 1
+            continue
+        ran = [trial for trial in suspects if status(home, trial) == "running"]
+        guilty = ran or suspects  # none ran: workers die before they begin
+        for trial in guilty:
+            _note(folder_of(home, trial), code, "failed", KILLED)
+            yield trial, KILLED, 0.0
+        left = [trial for trial in suspects if trial not in guilty]
+
+
+def _submit(pool: ProcessPoolExecutor, home: Path, trials: Sequence[Trial], code: Code) -> dict[Future[Any], Trial]:
+    """Start the workers, deaf to Ctrl-C from birth: it is the parent that ends them."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return {
+            pool.submit(_attempt, folder_of(home, trial), trial.settings.model_dump(), code): trial for trial in trials
+        }
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @contextmanager
@@ -130,7 +162,7 @@ def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
 
 def _begin(parent: int) -> None:
     """In a worker: leave Ctrl-C to the parent, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where the mask of its birth is not kept
 
     def watch() -> None:
         while os.getppid() == parent:

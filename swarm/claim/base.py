@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import pandas as pd
-import yaml
 from pydantic import Field
 
 from swarm.build import option
 from swarm.claim.charts import Chart
 from swarm.claim.results import Results
-from swarm.errors import ConfigError
+from swarm.compose import key_of, parse
+from swarm.errors import ConfigError, SwarmError
 from swarm.scenario import AnyScenario
 from swarm.settings import Section, Settings, sections, validated
 
@@ -157,13 +157,13 @@ class Suite(AnyScenario, ABC):
 def _read(words: Sequence[str], key: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for word in words:
-        name, equals, text = word.partition("=")
         try:
-            found[name] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            equals = ""
-        if not equals or not name:
-            raise ConfigError(key, word, "must be a list of settings as they are typed, such as rounds=50")
+            (override,) = parse([word])
+        except SwarmError as error:
+            raise ConfigError(key, word, "must be a list of settings as they are typed, such as rounds=50") from error
+        if override.is_delete() or override.is_add() or override.is_sweep_override():
+            raise ConfigError(key, word, "must be a list of plain settings KEY=VALUE, one value each")
+        found[key_of(override)] = override.value()
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -26,10 +26,12 @@ class Results:
         finals: One row per run and arm: the arm's entry of ``summary.json``, and ``gap_closed``, ``parameters``,
             ``spectral_gap`` of its run.
         curves: One row per run, arm and round: the keys of ``metrics.jsonl``.
+        prediction: What ``foretell`` wrote down before the later runs, as it is on disk; empty where nothing was foretold.
     """
 
     finals: pd.DataFrame
     curves: pd.DataFrame
+    prediction: Mapping[str, Any] = field(default_factory=dict)
 
     def by_seed(self, metric: str, **where: Any) -> pd.Series[float]:
         """The final ``metric`` of the rows with these values, by seed; an arm that diverged is left out.
@@ -81,7 +83,7 @@ def _line(name: str, x: Iterable[Any], values: Iterable[Interval], kind: Literal
     return Line(name, np.array([*x], np.float64), y[:, 0], y[:, 1], y[:, 2], kind)
 
 
-def of_runs(runs: Iterable[tuple[Mapping[str, Any], int, Run]]) -> Results:
+def of_runs(runs: Iterable[tuple[Mapping[str, Any], int, Run]], prediction: Mapping[str, Any] | None = None) -> Results:
     """The results of finished runs, each with the values of its condition and its seed."""
     finals: list[dict[str, Any]] = []
     curves: list[pd.DataFrame] = []
@@ -94,4 +96,5 @@ def of_runs(runs: Iterable[tuple[Mapping[str, Any], int, Run]]) -> Results:
         for arm, final in summary.get("arms", {}).items():
             finals.append({**about, **final, "diverged": bool(final.get("diverged")), **common, "arm": arm})
         curves.append(run.metrics.assign(**common))
-    return Results(pd.DataFrame(finals), pd.concat(curves, ignore_index=True) if curves else pd.DataFrame())
+    joined = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+    return Results(pd.DataFrame(finals), joined, prediction or {})

@@ -1,4 +1,7 @@
-"""``python -m swarm.report RUN``: draws the pictures of a run again. With several runs: compares them."""
+"""``python -m swarm.report RUN``: draws the pictures of a run again. With several runs: compares them.
+
+In the layers this command lies above the package it is called by: it redraws claims too, which are many runs.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from swarm.campaign.plan import RUNS
 from swarm.errors import ConfigError, SwarmError
+from swarm.folder import Folder
 from swarm.report import Comparison, draw, page, replace_file, salvage, write_report
+from swarm.runner import RUN, Kind, kind_of
+from swarm.settings import Settings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -21,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 after one sentence on standard error."""
     parser = _Parser(
         prog="python -m swarm.report", allow_abbrev=False, epilog="Runs need not be finished, nor whole.",
-        description="One run: redraw curves.png, report.html and graph.png in its folder. Several: compare their swarms in a "
-        "table and a page.",
+        description="One run: redraw curves.png, report.html and graph.png in its folder, or the pages of a claim. "
+        "Several: compare their swarms in a table and a page.",
     )  # fmt: skip
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder")
     parser.add_argument("--html", metavar="FILE", type=Path, help="the page of the comparison (comparison.html)")
@@ -42,16 +49,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _redraw(folder: Path) -> int:
-    run = salvage(folder)
-    _warn(run.notes)
-    for path in write_report(run):
+    kind = _kind(folder)
+    if kind is not None and kind is not RUN:
+        paths = kind.redraw(folder)
+    else:
+        run = salvage(folder)
+        _warn(run.notes)
+        paths = write_report(run)
+    for path in paths:
         print(path)
     return 0
+
+
+def _kind(folder: Path) -> Kind[Any] | None:
+    """Which kind of scenario has written the folder; None where its config cannot be read, or says so no longer."""
+    try:
+        return kind_of(Settings.parse(Folder.open(folder)[1]))
+    except SwarmError:
+        if (folder / RUNS).is_dir():
+            raise
+        return None
 
 
 def _compare(given: argparse.Namespace) -> int:
     html = given.html or (Path("comparison.html") if not (given.png or given.csv) else None)
     _require_files({"html": html, "png": given.png, "csv": given.csv})
+    for folder in given.runs:
+        if _kind(folder) not in (RUN, None):
+            valid = f"holds many runs, which judge a claim; python -m swarm.report {folder} draws their page again"
+            raise ConfigError("/run folder", folder, f"{valid}, and the runs below it can be compared")
     comparison = Comparison.of(given.runs)
     merged = comparison.merged()
     _warn(comparison.notes)

@@ -11,20 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy import stats
 
 from swarm.errors import SwarmError
 from swarm.report.load import Run, load
 from swarm.report.style import lead
+from swarm.statistics import interval
 from swarm.sweep.job import Job
 
 SEED = "seed"
 ANY = "any"  # in the place of a value that does not matter: a control that is the same in all combinations
 COSTS = ("bytes_total", "virtual_s", "joules_total", "wall_s")
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -59,19 +56,6 @@ class Gathered:
     def arms(self) -> list[str]:
         """All arms, the leading one first."""
         return [self.lead, *(arm for arm in self.table["arm"].unique() if arm != self.lead)]
-
-
-def interval(values: ArrayLike) -> tuple[float, float, float]:
-    """Mean of ``values`` and the ends of its 95% interval; NaN for the ends of fewer than two."""
-    x_N = np.asarray(values, dtype=np.float64)
-    x_N = x_N[np.isfinite(x_N)]
-    if not len(x_N):
-        return math.nan, math.nan, math.nan
-    mean = float(x_N.mean())
-    if len(x_N) < 2:
-        return mean, math.nan, math.nan
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(x_N) - 1) * stats.sem(x_N))
-    return mean, mean - half, mean + half
 
 
 def gather(jobs: Sequence[Job]) -> Gathered | None:

@@ -13,9 +13,11 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from swarm.build import build, choice
 from swarm.compose import LOCK, Composer, UsageError, parse, require_new, require_no_run_in, sweep_folder
 from swarm.errors import ConfigError, SwarmError, typed
 from swarm.provenance import code_version, identity, read_json, same_code, set_aside
+from swarm.scenario import AnyScenario
 from swarm.settings import Settings
 from swarm.sweep.job import FILE, Job, folder_name, saved_config
 
@@ -144,7 +146,7 @@ def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> 
             if not taken and not (place / SWEEP).exists():
                 require_no_run_in(place)
             taken.add(job.folder)
-            Settings.parse(job.config)
+            _require_one_run(Settings.parse(job.config))
         except SwarmError as error:
             wrong.append((job, error))
     bad = {id(job) for job, _ in wrong}
@@ -154,6 +156,17 @@ def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> 
         job.state, job.cause = "impossible", str(reason)
         job.folder = place / job.name
     return place, jobs, [key.lstrip("+~") for key in swept]
+
+
+def _require_one_run(settings: Settings) -> None:
+    """A claim runs its seeds itself. Not of one job only, so no :class:`ConfigError`."""
+    from swarm.claim.base import Claim, Suite
+
+    if isinstance(build(settings.scenario, AnyScenario, "scenario", settings.plugins), Claim | Suite):
+        name = choice("scenario", settings.scenario)
+        raise UsageError(
+            f"scenario={name} judges a claim by many runs: start it without -m (scenario=all runs all claims)"
+        )
 
 
 def _require_single(job: Job, error: SwarmError, good: set[str]) -> None:

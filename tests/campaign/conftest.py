@@ -1,0 +1,65 @@
+"""The tiny claim on a command line, and one judged for all tests that only look."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Command, command  # noqa: F401  the fixture
+
+HERE = Path(__file__).parent
+TINY = ("--config-dir", str(HERE / "conf"), "scenario=tiny", f"plugins=[{HERE / 'tiny.py'}]", "tracker=none")
+
+
+def facts(folder: str | Path = "c") -> dict[str, Any]:
+    """The ``summary.json`` of a claim or of a run."""
+    return dict(json.loads(Path(folder, "summary.json").read_text()))
+
+
+def hashes(folder: str | Path = "c") -> dict[str, str]:
+    """The parameters that every run of a claim came to."""
+    return {
+        run.parent.name: json.loads(run.read_text())["arms"]["swarm"]["params_sha256"]
+        for run in sorted(Path(folder).glob("runs/*/summary.json"))
+    }
+
+
+def stamps(folder: str | Path = "c") -> dict[str, int]:
+    """When each run was closed: unchanged for those that were not run again."""
+    return {run.parent.name: run.stat().st_mtime_ns for run in Path(folder).glob("runs/*/summary.json")}
+
+
+Tiny = Callable[..., Any]
+
+
+@pytest.fixture
+def tiny(command: Command) -> Tiny:  # noqa: F811
+    """Judge the tiny claim in ``c``, or with ``folder=``."""
+    return lambda *words, folder="c": command(*TINY, f"hydra.run.dir={folder}", *words)
+
+
+@pytest.fixture(scope="session")
+def _judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from swarm.cli import main
+
+    home = tmp_path_factory.mktemp("judged")
+    before = Path.cwd()
+    os.chdir(home)
+    try:
+        assert main([*TINY, "hydra.run.dir=c", "scenario.quick.foretold=[star]"]) == 0
+    finally:
+        os.chdir(before)
+    return home / "c"
+
+
+@pytest.fixture
+def judged(_judged: Path, command: Command) -> Path:  # noqa: F811
+    """``c``: a finished claim of two conditions before and one after its prediction, two seeds."""
+    shutil.copytree(_judged, "c")
+    return Path("c")
