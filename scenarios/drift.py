@@ -13,10 +13,12 @@ from swarm.claim.results import Results
 ARMS = ("swarm", "isolated", "centralised")
 POLICIES = ("online", "nightly", "frozen")
 SCORE = "prequential_accuracy"
+BATCH, STEPS = 4, 2
 
 
 class DriftBudget(Budget):
-    """``rounds`` of the stream; nights every ``day`` rounds; the frozen model learns for the first quarter."""
+    """``rounds`` of the stream, two mini-batches of four samples each; nights every ``day`` rounds; the frozen model learns for
+    the first quarter."""
 
     devices: int
     rounds: int
@@ -44,6 +46,7 @@ class Drift(Claim):
         """Each policy in each world."""
         b = self.budget
         size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
+        size |= {"train.batch": BATCH, "train.local_steps": STEPS, "data.per_device": b.rounds * STEPS * BATCH}
         learn = {
             "online": {"learn": "online"},
             "nightly": {"learn": "nightly", "learn.day": b.day, "replay": "ring"},

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import itertools
 import textwrap
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from swarm.claim.charts import Chart, Line
 
@@ -30,6 +32,7 @@ _PALE = ("#4db8ff", "#ff9247", "#34d3a2", "#f0a3cc", "#f0c040", "#8fd3ff", "#b79
 LIGHT = Theme("#ffffff", "#1c2330", "#5d6675", "#e2e6ec", _DEEP)
 DARK = Theme("#1a2029", "#e7ebf2", "#9aa5b5", "#2c3542", _PALE)
 _MARKS = "osD^vPX*<>"
+CLOSE = 1.15  # ratio of two ticks whose labels would run into each other
 
 
 def draw(chart: Chart, theme: Theme = LIGHT) -> bytes:
@@ -70,12 +73,27 @@ def _dress(axes: Axes, chart: Chart, theme: Theme) -> None:
     if chart.log_x:
         axes.set_xscale("log")
         ticks = sorted({float(x) for line in chart.lines if line.kind != "law" for x in line.x_K if x > 0})
-        if 0 < len(ticks) <= 12:  # the sizes themselves
+        apart = all(b / a > CLOSE for a, b in itertools.pairwise(ticks))
+        if 0 < len(ticks) <= 12 and apart:  # the sizes themselves
             axes.set_xticks(ticks)
             axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+        else:
+            _label_decades(axes.xaxis)
+        axes.xaxis.set_major_formatter(FuncFormatter(_number))
     if chart.log_y:
         axes.set_yscale("log")
+        _label_decades(axes.yaxis)
+
+
+def _label_decades(axis: Axis) -> None:
+    """1, 2, 5, 10, …: as a logarithmic axis of a decade or two is read."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(_number))
+    axis.set_minor_locator(NullLocator())
+
+
+def _number(value: float, _: int | None = None) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _clip(axes: Axes, chart: Chart) -> None:
