@@ -33,7 +33,7 @@ def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
         table=_table(run), account=account(run), facts=_facts(run),
         config=escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=100)),
     )  # fmt: skip
-    return text.encode("utf-8", "replace").decode("utf-8")  # a folder's name need not be text
+    return text.encode("utf-8", "replace").decode("utf-8")  # JSON and file systems have names that are no text
 
 
 def part(name: str) -> str:
