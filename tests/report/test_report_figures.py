@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 
 from swarm.report import load, write_report
-from swarm.report.curves import _by_round
+from swarm.report.curves import _by_device, _by_round
 from swarm.report.html import page
 from swarm.report.network import _scores
+from swarm.report.payload import payload
 
 MakeRun = Callable[..., Path]
 
@@ -91,3 +93,39 @@ def test_a_device_of_the_graph_has_its_own_colour(make_run: MakeRun) -> None:
     found = _scores(replace(run, devices=run.devices[run.devices["device"] != 4]), [7, 4, 2])
     assert found is not None
     np.testing.assert_array_equal(found, [last[7], np.nan, last[2]])
+
+
+def test_bands_run_from_the_worst_to_the_best_decile(make_run: MakeRun) -> None:
+    """In the picture, in the page's curves and in the lines above them; and the devices are sorted."""
+    run = load(make_run(rounds=20, devices=30, arms=("swarm", "isolated")))
+    rows = run.arm("isolated").dropna(subset=["accuracy_mean"])
+    low, mean, high = (rows[f"accuracy_{name}"].to_numpy(float) for name in ("p10", "mean", "p90"))
+    left, right = Figure().subplots(1, 2)
+    _by_round(left, run, "accuracy")
+    band = left.collections[1].get_paths()[0].vertices[:, 1]
+    assert {f"{v:.9f}" for v in band} == {f"{v:.9f}" for v in (*low, *high)}
+    np.testing.assert_array_equal(left.lines[1].get_ydata(), mean)
+    _by_device(right, run, "accuracy")
+    np.testing.assert_array_equal(right.lines[1].get_ydata(), np.sort(run.final_devices("isolated")["accuracy"]))
+    told = payload(run)
+    series = told["series"]["isolated"]
+    assert told["band"] == ["accuracy_p10", "accuracy_p90"]
+    for name, values in (("accuracy_p10", low), ("accuracy_mean", mean), ("accuracy_p90", high)):
+        np.testing.assert_allclose([v for v in series[name] if v is not None], values, rtol=1e-5)
+    text = page(run)
+    dots = [float(at) for at in re.findall(r'class="dot" style="left:([0-9.]+)%', text)]
+    bars = [tuple(map(float, at)) for at in re.findall(r'class="range" style="left:([0-9.]+)%;width:([0-9.]+)%', text)]
+    finals = [run.final(arm) for arm in run.arms]
+    scale = (dots[0] - dots[1]) / (finals[0]["accuracy_mean"] - finals[1]["accuracy_mean"])
+    for final, dot, (start, width) in zip(finals, dots, bars, strict=True):
+        assert start == pytest.approx(dot + scale * (final["accuracy_p10"] - final["accuracy_mean"]), abs=0.05)
+        assert width == pytest.approx(scale * (final["accuracy_p90"] - final["accuracy_p10"]), abs=0.05)
+
+
+def test_the_time_is_that_of_all_arms(make_run: MakeRun) -> None:
+    folder = make_run(rounds=5, arms=("swarm", "isolated"))
+    summary = json.loads((folder / "summary.json").read_text())
+    for arm, seconds in (("swarm", 70.0), ("isolated", 5.0)):
+        summary["arms"][arm]["wall_s"] = seconds
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert re.search(r'wall time</div><div class="value[^>]*>1 min 15 s<.*?all 2 arms', page(load(folder)))
