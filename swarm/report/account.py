@@ -18,6 +18,7 @@ PER_DEVICE: dict[str, Callable[[float], str]] = {
     "joules": human_energy,
 }
 """Columns of ``devices.parquet``, and how their numbers are written."""
+_NOTHING = ("–", "0", "0 <br><small>(0 – 0)</small>")
 
 
 def account(run: Run) -> str:
@@ -31,11 +32,11 @@ def account(run: Run) -> str:
             found[number] = [*map(escape, _totals(final)), *_by_device(run, arm)]
     if not found:
         return ""
-    told = [i for i in range(len(heads)) if any(cells[i] != "–" for cells in found.values())]
+    told = [i for i in range(len(heads)) if any(cells[i] not in _NOTHING for cells in found.values())]
     head = "".join(f"<th>{heads[i]}</th>" for i in told)
     rows = [_row(number, run.arms[number], [cells[i] for i in told]) for number, cells in found.items()]
     hint = "A device: the median, and from the least to the most, over the evaluated devices. Lost: dropped, cut off, or to "
-    hint += "a device that was not there. Late: given up after network.patience ticks."
+    hint += "a device that was not there. Late: given up after network.patience ticks. Columns of zeros are left out."
     table = f"<table><thead><tr><th>arm</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     content = f'<h2>Messages and energy</h2><div class="scroll">{table}</div><p class="hint">{hint}</p>'
     return f'<section class="card">{content}</section>'

@@ -14,10 +14,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from swarm.report.load import Run
-from swarm.report.style import SCORES, changes, colours, dashes, lead, subject, verdict
+from swarm.report.style import SCORES, changes, colours, dashes, lead, literal, subject, verdict
 from swarm.track.units import human_bytes, human_score, rho_of
 
 INK, SOFT, GRID = "#222222", "#666666", "#e4e4e4"
+DIGIT = 14  # pixels
 
 
 def draw(run: Run, path: Path) -> None:
@@ -49,8 +50,8 @@ def draw(run: Run, path: Path) -> None:
 
 def _headings(figure: Figure, run: Run, columns: int) -> None:
     height = figure.get_figheight()
-    figure.text(0.012, 1 - 0.154 / height, _plain(subject(run)), fontsize=13, fontweight="bold", color=INK, va="top")
-    figure.text(0.012, 1 - 0.47 / height, _plain(verdict(run)), fontsize=10.5, color=SOFT, va="top")
+    figure.text(0.012, 1 - 0.154 / height, literal(subject(run)), fontsize=13, fontweight="bold", color=INK, va="top")
+    figure.text(0.012, 1 - 0.47 / height, literal(verdict(run)), fontsize=10.5, color=SOFT, va="top")
     handles, labels = [], []
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -76,7 +77,7 @@ def _columns(run: Run) -> int:
 def _legend(run: Run, arm: str, score: str | None) -> str:
     final = run.final(arm)
     text = arm if score is None else f"{arm}  {human_score(final.get(f'{score}_mean'))}"
-    return _plain(text + ("  ✕ diverged" if final.get("diverged") else ""))
+    return literal(text + ("  ✕ diverged" if final.get("diverged") else ""))
 
 
 def _by_round(axes: Axes, run: Run, score: str) -> None:
@@ -109,11 +110,16 @@ def _changes(axes: Axes, run: Run, column: str) -> None:
         for arm in _drifting(run)
     }
     label: str | None = "concept changes"
-    for change in sorted({change for found in of.values() for change in found}):
+    marks = sorted({change for found in of.values() for change in found})
+    axes.get_xlim()  # settles the scale that the places below are taken on
+    at = [float(axes.transData.transform((x, 1))[0]) for x, _ in marks]
+    for change, room in zip(marks, np.diff([*at, np.inf]), strict=True):
         whose = [arm for arm, found in of.items() if change in found]
         colour = SOFT if len(whose) == len(of) else colours(run.arms)[whose[0]][0]
         axes.axvline(change[0], color=colour, linewidth=1.1, linestyle=(0, (4, 2)), alpha=0.8, zorder=2, label=label)
         label = None
+        if room < DIGIT * len(str(change[1])):
+            continue  # two numbers in one place say neither
         axes.annotate(str(change[1]), (change[0], 0.01), xycoords=axes.get_xaxis_transform(), fontsize=8, color=colour,
                       xytext=(2, 0), textcoords="offset points")  # fmt: skip
 
@@ -147,7 +153,7 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
         axes.set_xscale("log")
     for arm, colour, y in free:
         axes.axhline(y, color=colour, linewidth=1.2, linestyle=(0, (1, 2)))
-        axes.annotate(_plain(arm), (0.02, y), xycoords=axes.get_yaxis_transform(), fontsize=8.5, color=colour,
+        axes.annotate(literal(arm), (0.02, y), xycoords=axes.get_yaxis_transform(), fontsize=8.5, color=colour,
                       va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
     if column == total:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
@@ -248,8 +254,3 @@ def decorate(axes: Axes, title: str, x_label: str) -> None:
 
 def _empty(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, transform=axes.transAxes)
-
-
-def _plain(text: str) -> str:
-    """``$`` starts a formula in Matplotlib; in a name it is only a character."""
-    return text.replace("$", r"\$")

@@ -26,13 +26,14 @@ def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
     parts = {name: part(name) for name in ("html", "css")}
     script = "\n".join(part(f"{name}.js") for name in ("chart", "curves", "devices"))
     name = str((run.summary or {}).get("run") or run.folder.resolve().name)
-    return Template(parts["html"]).substitute(
+    text = Template(parts["html"]).substitute(
         style=parts["css"] + _arm_colours(run), script=script, data=script_json(payload(run, drawing)),
         name=escape(name), subject=escape(subject(run)), verdict=escape(verdict(run)),
         notes=_notes(run), verdicts=verdicts(run), tiles=_tiles(run), ladder=_ladder(run),
         table=_table(run), account=account(run), facts=_facts(run),
         config=escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=100)),
     )  # fmt: skip
+    return text.encode("utf-8", "replace").decode("utf-8")  # JSON and file systems have names that are no text
 
 
 def part(name: str) -> str:
@@ -77,7 +78,9 @@ def _tiles(run: Run) -> str:
                   ("ρ", human_score(rho_of(summary), 6), _rho_note(summary), "")]  # fmt: skip
     devices = summary.get("devices") or run.config.get("devices")
     sent = final.get("bytes_total")
-    each = f"{human_bytes(sent / devices)} a device" if sent and devices else "by all devices"
+    each = (
+        f"{human_bytes(sent / devices)} a device" if sent and isinstance(devices, int) and devices else "by all devices"
+    )
     seconds = [run.final(arm).get("wall_s") for arm in run.arms]
     tiles.append(("sent", human_bytes(sent), each, ""))
     count = f"all {len(seconds)} arms" if len(seconds) > 1 else ""
@@ -138,6 +141,10 @@ def _recovered(rounds: list[int | None] | None) -> str:
     return ", ".join("never" if each is None else str(each) for each in rounds or ()) or "–"
 
 
+def _rounds(final: dict[str, Any]) -> Any:
+    return final.get("rounds", final.get("round", "–"))
+
+
 def _table(run: Run) -> str:
     score, finals = run.score, {arm: run.final(arm) for arm in run.arms}
     label = SCORES.get(score or "", "")
@@ -160,7 +167,7 @@ def _table(run: Run) -> str:
         ("virtual time", lambda f: human_time(virtual_time(f, finals.values()))),
         ("wall time", lambda f: human_time(f.get("wall_s"))),
         ("steps/s", lambda f: f"{f['steps_per_s']:,.0f}" if f.get("steps_per_s") else "–"),
-        ("rounds", lambda f: str(f.get("rounds", f.get("round", "–")))),
+        ("rounds", lambda f: str(_rounds(f)) if len(set(map(_rounds, finals.values()))) > 1 else "–"),
         ("folder", lambda f: str(f.get("folder", "–"))),
         ("learning rate", lambda f: f"{f['lr']:g}" if f.get("lr") is not None else "–"),
     ]
@@ -187,7 +194,11 @@ def _facts(run: Run) -> str:
               "Engine": summary.get("engine"), "Versions": summary.get("versions")}  # fmt: skip
     return "".join(
         f'<section class="card"><h2>{title}</h2><dl>'
-        + "".join(f"<dt>{escape(str(k).replace('_', ' '))}</dt><dd>{escape(_fact(v))}</dd>" for k, v in group.items())
+        + "".join(
+            f"<dt>{escape(str(k).replace('_', ' '))}</dt><dd>{escape(_fact(v))}</dd>"
+            for k, v in group.items()
+            if v is not None
+        )
         + "</dl></section>"
         for title, group in groups.items()
         if isinstance(group, dict) and group
@@ -203,7 +214,7 @@ def _choices(config: dict[str, Any]) -> dict[str, str]:
             name = choice(group, section)
             found |= {group: name} if name != "none" or group == "protocol" else {}
     network = config.get("network")
-    if isinstance(network, dict) and network.get("loss"):
+    if isinstance(network, dict) and isinstance(network.get("loss"), int | float) and network["loss"]:
         found["messages lost"] = f"{network['loss']:.0%}"
     return found | ({"mixing": str(config["mixing"])} if config.get("mixing") else {})
 

@@ -21,7 +21,9 @@ from swarm.errors import ConfigError
 from swarm.track.jsonl import read_jsonl
 
 T = TypeVar("T")
-FIGURES = ("_mean", "_min", "_p10", "_median", "_p90", "_max", "_total", "_s", "_distance")  # ends of names of numbers
+FIGURES = ("_mean", "_min", "_p10", "_median", "_p90", "_max", "_total", "_s", "_distance", "_accuracy", "_r2", "_loss", "_mse",
+           "_perplexity", "lr", "concept", "forgetting", "backward_transfer", "gap_closed")  # fmt: skip
+"""Ends of names of numbers."""
 DEVICE_COLUMNS = ("arm", "round", "device", "accuracy", "own_accuracy", "loss")
 
 
@@ -188,11 +190,17 @@ def _summary(path: Path) -> dict[str, Any] | None:
     arms = summary.get("arms", {})
     if not isinstance(arms, dict) or not all(isinstance(arm, dict) for arm in arms.values()):
         raise ConfigError("/summary.json", path, "damaged; `arms` must be a mapping of mappings")
-    figures = {key: value for arm in arms.values() for key, value in arm.items() if key.endswith(FIGURES)}
-    figures |= {key: summary[key] for key in ("gap_closed", "rate_measured") if key in summary}
-    wrong = [key for key, value in figures.items() if not isinstance(value, int | float | None)]
-    if wrong:
-        raise ConfigError("/summary.json", path, f"damaged; `{wrong[0]}` must be a number")
+    facts = [(key, value) for arm in arms.values() for key, value in arm.items()]
+    numbers = [(key, value) for key, value in facts if key.endswith(FIGURES)]
+    numbers += [(key, summary.get(key)) for key in ("gap_closed", "rate_measured", "devices", "rho")]
+    mappings = [(key, value) for key, value in facts if key == "diverged"]
+    mappings += [(key, summary.get(key)) for key in ("topology", "data")]
+    lists = [(key, value) for key, value in facts if key == "recovery_rounds"]
+    for expected, found, kind in (("number", numbers, int | float | None), ("mapping", mappings, dict | None),
+                                  ("list", lists, list | None)):  # fmt: skip
+        wrong = [key for key, value in found if not isinstance(value, kind)]
+        if wrong:
+            raise ConfigError("/summary.json", path, f"damaged; `{wrong[0]}` must be a {expected}")
     return summary
 
 

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from swarm.report.load import Run
-from swarm.report.style import SCORES, lead
+from swarm.report.style import SCORES, lead, literal
 
 
 def draw_graph(run: Run, drawing: dict[str, Any], path: Path) -> None:
@@ -31,7 +31,7 @@ def draw_graph(run: Run, drawing: dict[str, Any], path: Path) -> None:
         shown = axes.scatter(xy_N2[:, 0], xy_N2[:, 1], s=size, c=score_N, cmap="viridis", plotnonfinite=True,
                              edgecolors="white", linewidths=0.6, zorder=2)  # fmt: skip
         bar = figure.colorbar(shown, cax=figure.add_axes((0.2, 0.085, 0.6, 0.02)), orientation="horizontal")
-        bar.set_label(f"{SCORES[run.score or '']} of the {lead(run.arms)}'s devices at the end", fontsize=9)
+        bar.set_label(f"{SCORES[run.score or '']} of the {literal(lead(run.arms))}'s devices at the end", fontsize=9)
         bar.ax.tick_params(labelsize=8)
     axes.set_aspect("equal")
     axes.margins(0.04)

@@ -1,10 +1,11 @@
 // ---- the curves
 const arms = D.arms.filter(arm => D.series[arm.name]);
 const looks = arm => ({name: arm.name, tint: colour(arm), dash: arm.dash, bold: arm.name === D.lead, front: arm.name === D.lead ? 1 : 0});
+const changesOf = arm => Object.hasOwn(D.changes, arm.name) ? D.changes[arm.name] : [];
 // Where the concept changes on an axis: one line for all arms where it does so for all alike, else one in each arm's colour.
 function changesOn(axis, shown) {
   const found = new Map();
-  for (const arm of shown) for (const c of (D.changes[arm.name] || [])) {
+  for (const arm of shown) for (const c of changesOf(arm)) {
     if (!(c[axis] > 0)) continue;
     const key = c[axis] + " " + c.concept, text = "concept " + c.concept;
     found.set(key, {x: c[axis], text, short: String(c.concept), tint: colour(arm), arms: (found.get(key) || {arms: 0}).arms + 1});
@@ -12,7 +13,7 @@ function changesOn(axis, shown) {
   return [...found.values()].map(c => c.arms === shown.length ? {...c, tint: css("--soft")} : c);
 }
 function changesHint(shown, axis) {
-  const told = arm => (D.changes[arm.name] || []).map(c => c.concept + " in round " + c.round);
+  const told = arm => changesOf(arm).map(c => c.concept + " in round " + c.round);
   const first = shown.find(arm => told(arm).length);
   if (!first) return "";
   const some = told(first).slice(0, 6).join(", ") + (told(first).length > 6 ? ", …" : "");

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
+from pandas.api.types import is_numeric_dtype
 
 from swarm.report.frames import frames, thin
 from swarm.report.layout import picture
@@ -31,7 +32,8 @@ def payload(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]:
     """
     shown = frames(run)
     known = [*LABELS, *sorted({name for name in map(str, run.metrics) if label(name)} - set(LABELS))]
-    metrics = [name for name in known if name in run.metrics and run.metrics[name].notna().any()]
+    metrics = [name for name in known if name in run.metrics and is_numeric_dtype(run.metrics[name])]
+    metrics = [name for name in metrics if run.metrics[name].notna().any()]
     measured = {name: label for name, label in _AXES.items() if name in run.metrics and run.metrics[name].max() > 0}
     axes = {"round": "round"} | measured  # also of a run that diverged at once, whose only round is 0
     band = [f"{run.score}_{q}" for q in ("p10", "p90") if f"{run.score}_{q}" in run.metrics]

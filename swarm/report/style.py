@@ -73,6 +73,12 @@ def dashes(arm: str, arms: list[str]) -> str:
     return _DASHES.get(arm) or ("solid", "dashed", "dashdot", "dotted")[turn % 4]
 
 
+def literal(text: str) -> str:
+    """``text`` for a picture: to Matplotlib ``$`` starts a formula, ``_`` in front hides a legend's entry."""
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def changes(run: Run, arm: str) -> pd.DataFrame:
     """The records of an arm's rounds with which most devices came to live in another ``concept``; none without drift."""
     rows = run.arm(arm)

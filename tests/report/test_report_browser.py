@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from matplotlib import image
 
-from swarm.report import load
+from swarm.errors import ConfigError
+from swarm.report import load, write_report
+from swarm.report.__main__ import main
 from swarm.report.html import page
 from swarm.report.style import changes
 from tests.report.browser import BINARY, Browser
@@ -138,4 +140,66 @@ def test_changes_of_the_concept_are_drawn_and_explained(browser: Browser, tmp_pa
     assert browser.run(count) == 6  # each arm has its own time
     browser.run("document.querySelector('#legend button').click()")
     assert browser.run(count) == 3
+    assert browser.errors == []
+
+
+EVIL = "<img src=x onerror=window.owned=1><script>window.owned=2</script><!--&lt;$a{ </script x\"'\\u003c\u2028\ufeff"
+
+
+def literal(value: object) -> object:
+    """``value`` with hostile text in the place of every text, and in front of every key."""
+    if isinstance(value, dict):
+        return {f"{EVIL} {key}": literal(item) for key, item in value.items()}
+    return [literal(item) for item in value] if isinstance(value, list) else EVIL if isinstance(value, str) else value
+
+
+def test_hostile_names_are_shown_and_do_nothing(make_run: MakeRun, browser: Browser) -> None:
+    """In arms, folder, config, plug-ins, verdicts, facts, notes and in the data of the page; also in graph.png, curves.png."""
+    arms = (EVIL, "__proto__", "constructor", "swarm'\"", "isolated")
+    targets = {group: {"_target_": EVIL, EVIL: EVIL} for group in ("protocol", "compressor", "churn", "fleet")}
+    config = {"plugins": [EVIL], EVIL: {EVIL: [EVIL]}, "mixing": EVIL, "scenario": EVIL, "topology": {"_target_": EVIL}}
+    name = "a<img src=x onerror=window.owned=3>$x{ &amp;"
+    folder = make_run(name, rounds=10, devices=12, arms=arms, config={**config, **targets})
+    summary = json.loads((folder / "summary.json").read_text())
+    for key in ("versions", "engine", "data"):
+        summary[key] = literal(summary[key])
+    summary |= {"scenario": EVIL, "gap_closed_reason": EVIL, "topology": {"name": EVIL, "rho": 0.5}}
+    summary["verdicts"] = [{"claim": EVIL, "verdict": EVIL, EVIL: [{EVIL: EVIL}]}, EVIL]
+    summary["arms"][EVIL]["diverged"] = {"device": EVIL, "round": EVIL}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    write_report(folder)
+    browser.open(folder / "report.html", 1280)
+    browser.run("document.querySelectorAll('#legend button')[1].click()")
+    browser.run(
+        "(() => { const w = document.getElementById('which'); w.value = 3; w.dispatchEvent(new Event('change')); })()"
+    )
+    browser.run(
+        "document.querySelector('#chart svg').dispatchEvent(new PointerEvent('pointermove', {clientX: 400, clientY: 400}))"
+    )
+    for where in ("#legend", "#grapharm", "#tip", "#onehint", ".ladder", ".tiles", ".facts", ".verdicts", "h1", "details pre",
+                  "table th small"):  # fmt: skip
+        assert EVIL[:60] in browser.run(f"document.querySelector({where!r}).textContent"), where
+    assert browser.run("document.querySelector('.over').textContent") == name
+    (folder / "devices.parquet").write_text("nothing")
+    with pytest.raises(ConfigError):
+        load(folder)
+    assert browser.run("window.owned === undefined && !document.querySelector('img')")
+    assert browser.run("document.scripts.length") == 2
+    assert browser.errors == []
+    assert main([str(folder)]) == 0  # what is damaged is named, by its path
+    browser.open(folder / "report.html", 400, dark=True)
+    assert name in browser.run("document.querySelector('.note').textContent")
+    assert browser.run("window.owned === undefined && !document.querySelector('img')")
+    assert browser.errors == []
+
+
+def test_hostile_labels_of_a_comparison_do_nothing(make_run: MakeRun, browser: Browser, tmp_path: Path) -> None:
+    folders = [make_run(f"_{i}<img src=x onerror=window.owned=1>$x{{", rounds=5, devices=9, config={"seed": EVIL if i else 1,
+               EVIL: i}) for i in range(2)]  # fmt: skip
+    target = tmp_path / "c.html"
+    assert main([*map(str, folders), "--html", str(target), "--png", str(tmp_path / "c.png")]) == 0
+    browser.open(target, 1280)
+    assert EVIL[:60] in browser.run("document.getElementById('legend').textContent")
+    assert EVIL[:60] in browser.run("document.querySelector('.verdict').textContent")
+    assert browser.run("window.owned === undefined && !document.querySelector('img')")
     assert browser.errors == []

@@ -78,7 +78,21 @@ def test_curves_are_those_of_the_swarms(three: list[Path]) -> None:
         assert (
             merged.arm(label)["accuracy_mean"].tolist()[-1] == load(folder).arm("swarm")["accuracy_mean"].tolist()[-1]
         )
-        assert len(merged.final_devices(label)) == 20
+        own = load(folder).final_devices("swarm")
+        assert merged.final_devices(label)["accuracy"].tolist() == own["accuracy"].tolist()
+        assert len(own) == 20
+
+
+def test_the_gap_is_that_of_the_swarm_and_the_decile_the_worst(three: list[Path]) -> None:
+    comparison = Comparison.of(three[:2])
+    rows = comparison.rows()
+    expected = [(load(folder).summary or {})["gap_closed"] for folder in three[:2]]
+    assert rows.dropna(subset="gap_closed")[["arm", "gap_closed"]].to_numpy().tolist() == [
+        ["swarm", g] for g in expected
+    ]
+    final, gap = load(three[1]).final("swarm"), expected[1]
+    shown = [list(column.cells)[1] for column in comparison.table().columns]
+    assert shown[1:4] == [f"{final['accuracy_mean']:.3f}", f"{final['accuracy_p10']:.3f}", f"{100 * gap:.1f}%"]
 
 
 def test_runs_of_different_data_are_refused(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from swarm.track import ConsoleSink, print_summary
 from swarm.track.console import sparkline
-from swarm.track.units import human_bytes, human_time
+from swarm.track.units import human_bytes, human_energy, human_time
 
 ARMS: dict[str, dict[str, Any]] = {
     name: {"accuracy_mean": a, "accuracy_p10": a - 0.1, "consensus_accuracy": a + 0.01, "bytes_total": 7.7e8 * (i == 0),
@@ -91,6 +91,8 @@ def test_units() -> None:
     assert {value: human_bytes(value) for value in sizes} == sizes
     times = {None: "–", 0.25: "0.25 s", 9.5: "9.5 s", 59.7: "1 min 00 s", 75: "1 min 15 s", 4000: "1 h 06 min"}
     assert {value: human_time(value) for value in times} == times
+    energies = {None: "–", 0: "0 mJ", 0.25: "250 mJ", 1: "1 J", 999: "999 J", 1536: "1.54 kJ"}
+    assert {value: human_energy(value) for value in energies} == energies
 
 
 def test_a_run_without_learning_shows_its_distance_and_its_contraction() -> None:

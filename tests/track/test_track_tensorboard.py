@@ -60,6 +60,8 @@ def test_a_run_is_mirrored_whole(tmp_path: Path) -> None:
             shown = scalars(home / arm, name)
             assert shown == {r: pytest.approx(record[name], rel=1e-6) for r, record in logged.items()}
         assert tags(home / arm, "histo") == {"device_accuracy"}
+        drawn = {event.step for event in events(home / arm) for v in event.summary.value if v.HasField("histo")}
+        assert drawn == {r for r, record in logged.items() if record["accuracy_mean"] is not None}
         assert max(len(tags(home / arm, "simple_value")), 1) < 100  # never a name for each device
     assert tags(home / "report", "image") == {"curves", "graph"}
     texts = {v.tag: v.tensor.string_val[0].decode() for e in events(home / "report") for v in e.summary.value

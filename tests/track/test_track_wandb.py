@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ pytest.importorskip("wandb")
 SCRIPT = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 from swarm.track import Fanout, JsonlSink, read_jsonl
 from swarm.track.wandb import WandbTracker
@@ -136,6 +138,7 @@ def test_pictures_page_config_and_versions_go_along(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from tests.support import run
 run(Path(sys.argv[1]), "tracker=wandb", "rounds=1", "devices=9", "report=true")
 """
@@ -154,3 +157,27 @@ run(Path(sys.argv[1]), "tracker=wandb", "rounds=1", "devices=9", "report=true")
     assert "versions" in text
     assert "swarm-sim" in text
     assert "accuracy_p10" in text  # quantiles over devices
+
+
+def test_a_part_that_was_uploaded_stays(tmp_path: Path) -> None:
+    own, other, sent = (tmp_path / f"offline-run-{n}-the-id" for n in (3, 2, 1))
+    for part in (own, other, sent, tmp_path / "offline-run-1-another"):
+        part.mkdir()
+    (sent / "run.wandb.synced").touch()
+    tracker = WandbTracker(tmp_path, "r", {})
+    tracker._run = SimpleNamespace(id="the-id", settings=SimpleNamespace(sync_dir=str(own)))
+    tracker._drop_older()
+    assert {part.name for part in tmp_path.iterdir()} == {own.name, sent.name, "offline-run-1-another"}
+
+
+def test_a_run_is_the_group_and_an_arm_the_job_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(wandb, "init", lambda **options: given.update(options))
+    WandbTracker(tmp_path, "r", {})._init("swarm")
+    assert {key: given[key] for key in ("group", "job_type", "name")} == {
+        "group": "r",
+        "job_type": "swarm",
+        "name": "r/swarm",
+    }
