@@ -83,12 +83,15 @@ def _escaped(row: Sequence[str]) -> list[str]:
 def _counted(found: Gathered, jobs: Sequence[Job]) -> str:
     """How many runs there are behind a figure."""
     done = sum(job.state in ("finished", "there") for job in jobs)
-    seeds = found.runs["seed"].nunique()
-    text = f"{done} of {len(jobs)} runs; mean and 95% interval (Student's t) over {seeds} seeds"
-    if seeds == 1:
+    most, fewest = int(found.table["seeds"].max()), int(found.table["seeds"].min())
+    over = f"{most} seeds" if most == fewest else f"up to {most} seeds"
+    text = f"{done} of {len(jobs)} runs; mean and 95% interval (Student's t) over {over}"
+    if most < 2:
         text = f"{done} of {len(jobs)} runs; one seed, so there are no intervals"
     diverged = int(found.table["diverged"].sum())
-    return text + (f"; {diverged} diverged and are left out of the means" if diverged else "")
+    text += f"; {diverged} diverged and are left out of the means" if diverged else ""
+    others = int((found.runs[found.score].isna() & ~found.runs["diverged"] & (found.runs["arm"] == found.lead)).sum())
+    return text + (f"; {others} are scored otherwise and have no {found.score.replace('_', ' ')}" if others else "")
 
 
 def lost(jobs: Sequence[Job]) -> list[str]:
