@@ -199,9 +199,9 @@ def test_the_runs_of_a_sweep_share_one_group(command: Command, monkeypatch: pyte
 
 def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
     pytest.importorskip("wandb")
-    words = [word for word in SMALL if "tracker" not in word]
+    words, arms = [word for word in SMALL if "tracker" not in word], "scenario.arms=[swarm,isolated]"
     for _ in range(2):  # the second replaces the first, which was not uploaded
-        assert command("-m", "topology=ring,complete", "seed=0,1", *words, "tracker=wandb").code == 0
+        assert command("-m", "topology=ring,complete", "seed=0,1", *words, "tracker=wandb", arms).code == 0
     (part,) = Path("s/wandb").glob("offline-run-*-sweep-*")
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(part)]
     text = subprocess.run(inspect, capture_output=True, text=True, timeout=60, check=True).stdout
@@ -211,7 +211,7 @@ def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
     assert "wandb/lineseries/v0" in text
     (table,) = part.glob("files/media/table/accuracy_by_bytes_total_table*.json")
     lines = pd.DataFrame(json.loads(table.read_text())["data"])
-    assert {"ring", "complete"} <= set(lines.stack())
+    assert {value for value in lines.stack() if isinstance(value, str)} == {"ring", "complete", "isolated"}
 
 
 DEADLY = """
@@ -336,3 +336,42 @@ def test_no_jobs_at_a_time_are_refused(command: Command) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     said = command("-m", "seed=0,1", *SMALL, "hydra/launcher=joblib", "hydra.launcher.n_jobs=0").sentence
     assert said.startswith("hydra.launcher.n_jobs=0: must be at least 1, or -1")
+
+
+def test_what_another_process_finished_meanwhile_is_in_the_tables(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("-m", "seed=0,1", *SMALL).code == 0
+    Path("s").rename("elsewhere")
+    real = runner.check
+
+    def check(cfg: Any) -> Any:
+        if Path("elsewhere").exists():  # after the plan has looked, before the folder is locked
+            Path("elsewhere").rename("s")
+        return real(cfg)
+
+    monkeypatch.setattr(runner, "check", check)
+    assert command("-m", "seed=2,1", *SMALL).code == 0
+    assert sorted(pd.read_csv("s/runs.csv")["seed"]) == [0, 1, 2]
+
+
+def test_a_failed_run_that_was_resumed_by_hand_is_finished(command: Command) -> None:
+    assert command("-m", "seed=0,1", *SMALL).code == 0
+    facts = json.loads(Path("s/seed=1/job.json").read_text())
+    Path("s/seed=1/job.json").write_text(json.dumps({**facts, "status": "failed", "cause": "no room"}))
+    assert command("-m", "seed=2,3", *SMALL).code == 0
+    assert summary()["counts"] == {"finished": 4}
+
+
+def test_what_an_earlier_command_failed_at_is_not_blamed_on_one_that_was_interrupted(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[BaseException] = [ZeroDivisionError("not my day"), ZeroDivisionError("nor mine"), KeyboardInterrupt()]
+
+    def bad(cfg: Any, folder: Path, study: Any = None) -> Any:
+        raise raised.pop(0)
+
+    monkeypatch.setattr(runner, "run", bad)
+    assert command("-m", "seed=0,1", *SMALL).code == 1
+    assert command("-m", "seed=0,1", *SMALL).code == 130
+    assert [(job["state"], job["cause"]) for job in summary()["jobs"]] == [("unfinished", None)] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,8 @@ def test_controls_that_the_swept_keys_do_not_touch_stand_there_once(command: Com
         ("ring", "swarm"), ("complete", "swarm"), ("any", "isolated")
     ]  # fmt: skip
     assert [*table["seeds"]] == [2, 2, 2]
+    assert [*table["spectral_gap"].isna()] == [False, False, True]  # that of a graph it does not have
+    assert [*pd.read_csv("s/curves.csv").groupby(["topology", "arm"])["seeds"].max()] == [2, 2, 2]
     words = [word for word in words if "sweep.dir" not in word and "batch" not in word]
     other = command("-m", "train.batch=4,8", *words, "scenario.arms=[swarm,isolated]", "hydra.sweep.dir=t")
     assert other.code == 0
@@ -33,6 +36,7 @@ def test_a_run_that_diverged_is_counted_and_left_out_of_the_means(command: Comma
     table = pd.read_csv("s/table.csv")
     assert [*zip(table["seeds"], table["diverged"], strict=True)] == [(2, 0), (0, 2)]
     assert pd.isna(table["accuracy"].iloc[1])
+    assert {*pd.read_csv("s/curves.csv")["optimizer.lr"]} == {0.1}
     assert "2 diverged and are left out of the means" in Path("s/table.md").read_text()
 
 
@@ -41,6 +45,18 @@ def test_a_sweep_without_learning(command: Command) -> None:
     assert command("-m", "topology=ring,torus", "seed=0,1", *words).code == 0
     table = pd.read_csv("s/table.csv")
     assert (table["consensus_distance"].diff().dropna() < 0).all()  # a torus contracts faster
+
+
+def test_what_the_table_says_of_an_arm_is_what_its_runs_say(command: Command) -> None:
+    words = [word for word in SMALL if "arms" not in word]
+    assert command("-m", "seed=0,1", *words, "scenario.arms=[swarm,isolated,centralised]").code == 0
+    runs = [json.loads(file.read_text()) for file in Path("s").glob("seed=*/summary.json")]
+    table = pd.read_csv("s/table.csv").set_index("arm")
+    for arm, row in table.iterrows():
+        for ours, theirs in {"worst_decile": "accuracy_p10", "bytes_total": "bytes_total", "lr": "lr"}.items():
+            assert row[ours] == pytest.approx(sum(run["arms"][arm][theirs] for run in runs) / 2)
+    assert table["gap_closed"]["swarm"] == pytest.approx(sum(run["gap_closed"] for run in runs) / 2)
+    assert table["gap_closed"].isna().sum() == 2  # it is the swarm's
 
 
 def test_a_control_with_the_same_parameters_and_other_costs_has_a_row_for_each(command: Command) -> None:
