@@ -64,8 +64,8 @@ class Plan:
     def _look(self) -> None:
         """What is there already: nothing, this sweep, or something else."""
         self.before = read_json(self.place / SWEEP)
-        if self.before is not None:
-            there = self._earlier(self.before)
+        if (self.place / SWEEP).exists():
+            there = self._earlier(self.before or {})
             mine = {job.folder for job in self.jobs}
             self.earlier = [job for job in there if job.folder not in mine]
             for job in self.earlier:

@@ -317,7 +317,9 @@ def test_one_damaged_file_costs_one_run_and_says_how_to_mend_it(
     assert pd.read_csv("s/table.csv")["seeds"].item() == 2
 
 
-@pytest.mark.parametrize("text", ["{}", '{"swept": 3}', '{"swept": ["seed"], "base": {}, "jobs": [{"name": "x"}]}'])
+@pytest.mark.parametrize(
+    "text", ["{", "{}", '{"swept": 3}', '{"swept": ["seed"], "base": {}, "jobs": [{"name": "x"}]}']
+)
 def test_a_damaged_list_of_jobs_is_refused(command: Command, text: str) -> None:
     assert command("-m", "seed=0,1", *SMALL).code == 0
     Path("s/sweep.json").write_text(text)
