@@ -66,6 +66,9 @@ class Plan:
         self.before = read_json(self.place / SWEEP)
         if (self.place / SWEEP).exists():
             there = self._earlier(self.before or {})
+            homes = {frozenset(job.values.items()): job.folder for job in there}
+            for job in self.jobs:  # one run of the same values, whatever the order of the words
+                job.folder = homes.get(frozenset(job.values.items()), job.folder)
             mine = {job.folder for job in self.jobs}
             self.earlier = [job for job in there if job.folder not in mine]
             for job in self.earlier:

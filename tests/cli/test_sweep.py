@@ -75,6 +75,17 @@ def test_a_finished_sweep_is_not_run_again_and_new_values_are_added(command: Com
     assert pd.read_csv("s/table.csv")["seeds"].item() == 3
 
 
+def test_the_same_values_are_one_run_whatever_their_order_and_the_name_of_the_folder(command: Command) -> None:
+    assert command("-m", "train.clip=1,2", "seed=0,1", *SMALL).code == 0
+    for words in (
+        ("seed=1,0", "train.clip=2,1"),
+        ("train.clip=1,2", "seed=0,1", "hydra.sweep.subdir=${seed}-${train.clip}"),
+    ):
+        again = command("-m", *words, *SMALL)
+        assert (again.code, "4 of 4 were there already" in again.out) == (0, True)
+        assert [*pd.read_csv("s/table.csv")["seeds"]] == [2, 2]
+
+
 def test_other_code_runs_anew_and_throws_nothing_away(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert command("-m", "seed=0,1", *SMALL).code == 0
     before = stamps()
