@@ -61,6 +61,14 @@ class Gathered:
         """All arms, the leading one first."""
         return [self.lead, *(arm for arm in self.table["arm"].unique() if arm != self.lead)]
 
+    def title(self, row: Mapping[Any, Any]) -> str:
+        """A row in few words: the combination, and the arm where that is not the leading one."""
+        arm = str(row["arm"])
+        if not self.keys or arm in self.common:
+            return arm
+        name = label({key: str(row[key]) for key in self.keys})
+        return name if arm == self.lead else f"{name}, {arm}"
+
 
 def interval(values: ArrayLike) -> tuple[float, float, float]:
     """Mean of ``values`` and the ends of its 95% interval; NaN for the ends of fewer than two."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import pandas as pd
-
 from swarm.settings import plain
-from swarm.sweep.gather import Gathered, label
+from swarm.sweep.gather import Gathered
 from swarm.sweep.launch import WANDB, group_name
 from swarm.sweep.plan import Plan
 from swarm.track.wandb import WandbTracker, _quiet
@@ -47,11 +45,8 @@ class _Sweep(WandbTracker):
 
 def _panels(wandb: Any, found: Gathered) -> dict[str, Any]:
     """One line for each combination of the leading arm and each control, in one panel for each abscissa."""
-    lines: list[tuple[str, pd.DataFrame]] = []
-    for names, rows in found.curves.groupby([*found.keys, "arm"], sort=False):
-        values, arm = dict(zip(found.keys, map(str, names[:-1]), strict=True)), str(names[-1])
-        what = arm if arm in found.common or not found.keys else label(values)
-        lines.append((what if arm in (found.lead, *found.common) else f"{what}, {arm}", rows))
+    grouped = found.curves.groupby([*found.keys, "arm"], sort=False)
+    lines = [(found.title(rows.iloc[0].to_dict()), rows) for _, rows in grouped]
     panels = {}
     for x, title in PANELS.items():
         if x in found.curves and lines:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from swarm import checkpoint
 from swarm.report.style import SCORES
-from swarm.sweep.gather import ANY, Gathered, label
+from swarm.sweep.gather import ANY, Gathered
 from swarm.sweep.job import Job
 from swarm.sweep.picture import draw
 from swarm.sweep.plan import Plan
@@ -116,7 +116,7 @@ def cells(found: Gathered, full: bool) -> tuple[list[str], list[list[str]]]:
     heads += [head for head, there in optional.items() if there]
     rows = []
     for row in table.to_dict("records"):
-        line = [*(str(row[key]) for key in found.keys), str(row["arm"])] if full else [_title(found, row)]
+        line = [*(str(row[key]) for key in found.keys), str(row["arm"])] if full else [found.title(row)]
         line += [_with_half(row, found.score), human_score(row["worst_decile"]), human_bytes(row["bytes_total"])]
         line += [human_time(row["virtual_s"])] if time else []
         line += [_with_half(row, "gap_closed", 100, 1, "%")] if gap else []
@@ -124,15 +124,6 @@ def cells(found: Gathered, full: bool) -> tuple[list[str], list[list[str]]]:
         line += [str(row["seeds"]) + (f" (+{row['diverged']} diverged)" if row["diverged"] else "")] if seeds else []
         rows.append(line)
     return heads, rows
-
-
-def _title(found: Gathered, row: dict[Any, Any]) -> str:
-    """A row of the table in few words: the combination, and the arm where that is not the leading one."""
-    arm = str(row["arm"])
-    if not found.keys or arm in found.common:
-        return arm
-    name = label({key: str(row[key]) for key in found.keys})
-    return name if arm == found.lead else f"{name}, {arm}"
 
 
 def _with_half(row: dict[Any, Any], name: str, times: float = 1, digits: int = 3, unit: str = "") -> str:

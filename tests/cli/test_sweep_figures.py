@@ -27,6 +27,7 @@ def test_controls_that_the_swept_keys_do_not_touch_stand_there_once(command: Com
     words = [word for word in words if "sweep.dir" not in word and "batch" not in word]
     other = command("-m", "train.batch=4,8", *words, "scenario.arms=[swarm,isolated]", "hydra.sweep.dir=t")
     assert other.code == 0
+    assert "batch=4, isolated" in other.out
     assert [*pd.read_csv("t/table.csv")["arm"]] == ["swarm", "isolated", "swarm", "isolated"]
 
 
