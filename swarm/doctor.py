@@ -18,7 +18,7 @@ from rich.text import Text
 
 from swarm import fetched
 from swarm.data.fetch import ALL
-from swarm.errors import SwarmError
+from swarm.errors import ConfigError, SwarmError
 from swarm.memory import available_bytes
 from swarm.track.units import human_bytes
 
@@ -46,11 +46,13 @@ def examine(overrides: Sequence[str] = ()) -> list[Finding]:
 def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
     """Prints the findings; 0 if the run would work, else 1.
 
-    Raises :class:`SwarmError` for what is not written KEY=VALUE.
+    Raises :class:`SwarmError` for what is not written KEY=VALUE, and for a run to go on with.
     """
     from swarm.compose import parse
 
-    parse(list(overrides))
+    for override in parse(list(overrides)):
+        if override.key_or_group == "resume" and override.value() is not None:
+            raise ConfigError("resume", override.value(), "is not looked at: doctor says whether a new run would work")
     console = console or Console()
     findings = examine(overrides)
     table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
@@ -179,12 +181,13 @@ def _run(overrides: Sequence[str]) -> Finding:
     what = "the run" if overrides else "the default run"
     try:
         from swarm import runner
-        from swarm.compose import Composer, refuse_code_in_hydra
+        from swarm.compose import Composer, refuse_code_in_hydra, run_folder
 
         with Composer(None, None) as composer:
             cfg = composer.compose(list(overrides))
-        refuse_code_in_hydra(cfg)
-        study = runner.check(cfg)
+            refuse_code_in_hydra(cfg)
+            study = runner.check(cfg)
+            run_folder(cfg)
     except (SwarmError, ImportError) as error:
         return Finding(what, BAD, " ".join(str(error).split()))
     return Finding(what, GOOD, study.outline)

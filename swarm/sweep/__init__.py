@@ -10,8 +10,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from swarm.errors import ConfigError
-
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -33,12 +31,16 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
     for job in plan.jobs:
         if job.state == "impossible":
             print(f"error: {job.cause} (in the job {job.title}; the others run)", file=sys.stderr)
+    from swarm.sweep.launch import launch, share_cores
+
+    share_cores(plan.cfg, plan.to_do)
     with plan.begun():
         print(_begin(plan), flush=True)
-        from swarm.sweep.launch import launch
-
         whole = launch(composer, plan, complain)
-        _finish(plan)
+        try:
+            _finish(plan)
+        except KeyboardInterrupt:  # each file is the old one or the new one
+            whole = False
     if not whole:
         done = sum(job.state in ("finished", "there") for job in plan.jobs)
         again = f"the same command with hydra.sweep.dir={plan.place} goes on"
@@ -49,13 +51,17 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
 
 def _begin(plan: Plan) -> str:
     """``25 runs: 3 of 25 were there already, 1 goes on, 21 to do``."""
+    from swarm.provenance import SUPERSEDED
+
     states = [job.state for job in plan.jobs]
     count, there, resumed = len(states), states.count("there"), states.count("resumed")
     parts = [f"{there} of {count} were there already"] if there else []
-    parts += [f"{resumed} {'goes' if resumed == 1 else 'go'} on from where it was interrupted"] if resumed else []
+    where = "goes on from where it was" if resumed == 1 else "go on from where they were"
+    parts += [f"{resumed} {where} interrupted"] if resumed else []
     parts += [f"{new} to run"] if (new := states.count("new")) else []
     parts += [f"{wrong} impossible"] if (wrong := states.count("impossible")) else []
-    return f"{count} {'run' if count == 1 else 'runs'} in {plan.place}: {', '.join(parts)}"
+    aside = f"; {plan.superseded} that other code made moved to {SUPERSEDED}" if plan.superseded else ""
+    return f"{count} {'run' if count == 1 else 'runs'} in {plan.place}: {', '.join(parts)}{aside}"
 
 
 def _finish(plan: Plan) -> None:
@@ -64,11 +70,12 @@ def _finish(plan: Plan) -> None:
     from swarm.sweep.launch import outcome
 
     for job in plan.earlier:
-        job.state, job.cause = outcome(job)
+        closed = (job.folder / "summary.json").exists()  # perhaps resumed by hand
+        job.state, job.cause = ("there", None) if closed else outcome(job)
     jobs = [*plan.earlier, *plan.jobs]
     try:
         found = gather.gather(jobs)
-    except (ConfigError, OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         print(f"warning: the sweep cannot be tabulated: {type(error).__name__}: {error}", file=sys.stderr)
         found = None
     subject = tables.subject_of(jobs)

@@ -17,11 +17,12 @@ from swarm.errors import SwarmError
 from swarm.report.load import Run, load
 from swarm.report.style import lead
 from swarm.statistics import interval
-from swarm.sweep.job import Job
+from swarm.sweep.job import ANEW, Job
 
 SEED = "seed"
 ANY = "any"  # in the place of a value that does not matter: a control that is the same in all combinations
 COSTS = ("bytes_total", "virtual_s", "joules_total", "wall_s")
+OWN = ("wall_s", "gap_closed", "spectral_gap", "rate_measured", "run")  # of a run, not of a control in it
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ class Gathered:
         """All arms, the leading one first."""
         return [self.lead, *(arm for arm in self.table["arm"].unique() if arm != self.lead)]
 
+    def title(self, row: Mapping[Any, Any]) -> str:
+        """A row in few words: the combination, and the arm where that is not the leading one."""
+        arm = str(row["arm"])
+        if not self.keys or arm in self.common:
+            return arm
+        name = label({key: str(row[key]) for key in self.keys})
+        return name if arm == self.lead else f"{name}, {arm}"
+
 
 def gather(jobs: Sequence[Job]) -> Gathered | None:
     """Read the finished runs; None if there is none. A run that cannot be read becomes a failed job with its cause."""
@@ -67,14 +76,16 @@ def gather(jobs: Sequence[Job]) -> Gathered | None:
                 run = load(job.folder)
                 if run.summary is None:
                     raise SwarmError(f"{job.folder} has no summary.json any more")
+                if run.arms and not {"arms", "seed"} <= run.summary.keys():
+                    raise SwarmError(f"{job.folder}/summary.json: damaged; must have `arms` and `seed`")
                 runs.append((job, run))
             except SwarmError as error:
-                job.state, job.cause = "failed", str(error)
+                job.state, job.cause = "failed", f"{error}; {ANEW} ({job.folder})"
     if not any(run.arms for _, run in runs):
         return None
     keys = [key for key in runs[0][0].values if key != SEED]
     score = next((run.score for _, run in runs if run.score), "consensus_distance")
-    first = lead(runs[0][1].arms)
+    first = lead([*dict.fromkeys(arm for _, run in runs for arm in run.arms)])
     finals = pd.DataFrame([row for job, run in runs for row in _finals(job, run, keys, score, first)])
     curves = pd.concat([_curve(job, run, keys, score) for job, run in runs], ignore_index=True)
     common = _common(finals, keys, first)
@@ -113,13 +124,16 @@ def _curve(job: Job, run: Run, keys: list[str], score: str) -> pd.DataFrame:
 
 
 def _common(finals: pd.DataFrame, keys: list[str], first: str) -> list[str]:
-    """The controls that the swept keys do not touch: equal hashes are equal bits."""
+    """The controls that the swept keys do not touch: equal hashes are equal bits, and the table says the same of them. One seed
+    at least must have been run in all combinations, or there is one that was not compared with the others."""
     if not keys:
         return []
+    told = ["params_sha256", *(name for name in finals.columns[len(keys) + 2 :] if name not in OWN)]
     found = []
     for arm, rows in finals[finals["arm"] != first].groupby("arm", sort=False):
-        hashes = rows.groupby(SEED)["params_sha256"]
-        if rows["params_sha256"].notna().all() and (hashes.nunique() == 1).all() and (hashes.size() > 1).any():
+        seeds, combinations = rows.groupby(SEED), len(rows.drop_duplicates(keys))
+        same = rows["params_sha256"].notna().all() and (seeds[told].nunique(dropna=False) == 1).all(axis=None)
+        if same and seeds.size().max() == combinations > 1:
             found.append(str(arm))
     return found
 
@@ -165,7 +179,14 @@ def label(values: Mapping[str, str]) -> str:
     """``ring``, ``batch=16``, ``ring, batch=16``: a combination in a legend."""
     parts = []
     for key, value in values.items():
-        number = value.replace(".", "", 1).replace("-", "", 2).replace("e", "", 1).isdigit()
-        plain = not number and value not in ("true", "false", "null", "none", "auto", ANY)
+        plain = not _is_number(value) and value not in ("true", "false", "null", "none", "auto", ANY)
         parts.append(value if plain else f"{key.rpartition('.')[2]}={value}")
     return ", ".join(parts)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

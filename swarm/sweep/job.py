@@ -16,6 +16,7 @@ from swarm.errors import ConfigError
 
 FILE = provenance.JOB
 LONGEST = 120  # characters of a folder's name
+ANEW = "remove that folder to run the job anew"
 
 
 @dataclass
@@ -58,8 +59,6 @@ def saved_config(folder: Path) -> dict[str, Any]:
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         config = None
-    if not isinstance(config, dict):
-        raise ConfigError(
-            "hydra.sweep.dir", folder, "has a damaged config.yaml; remove that folder to run the job anew"
-        )
+    if not isinstance(config, dict) or not config:
+        raise ConfigError("hydra.sweep.dir", folder, f"has a damaged config.yaml; {ANEW}")
     return config

@@ -19,7 +19,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, read_write
 
 from swarm.compose import Composer
-from swarm.errors import SwarmError
+from swarm.errors import ConfigError, SwarmError
 from swarm.provenance import read_json
 from swarm.sweep.job import FILE, Job
 from swarm.sweep.plan import Plan
@@ -100,9 +100,8 @@ def _into(file: Path, also_errors: bool) -> Iterator[None]:
 
 def launch(composer: Composer, plan: Plan, complain: Complain) -> bool:
     """Run what is to be run and set each job's state. Returns False if Ctrl-C ended it."""
-    to_do = [job for job in plan.jobs if job.state in ("new", "resumed")]
+    to_do = plan.to_do
     task = Task({str(job.folder.absolute()): job.title for job in to_do}, plan.code, complain)
-    share_cores(plan.cfg, to_do)
     for job in to_do:
         if (job.folder / FILE).exists():
             task.note(job.folder, "waiting", None)  # what stands there is of an earlier command
@@ -206,10 +205,15 @@ def _quoted(value: object) -> str:
 
 
 def share_cores(cfg: DictConfig, jobs: Sequence[Job]) -> None:
-    """Give the joblib launcher as many jobs at a time as there are cores for; each has one thread for each of its actors."""
+    """Give the joblib launcher as many jobs at a time as there are cores for; each has one thread for each of its actors.
+
+    Raises :class:`ConfigError` for a number of jobs that is none.
+    """
     launcher = cfg.hydra.launcher
     if not str(launcher.get("_target_")).startswith("hydra_plugins.hydra_joblib_launcher."):
         return
+    if launcher.n_jobs == 0:
+        raise ConfigError("hydra.launcher.n_jobs", 0, "must be at least 1, or -1: as many as there are cores for")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     each = max((_cores_of(job.config.engine, cores) for job in jobs), default=1)
     with read_write(launcher):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from typing import Any
 
-import pandas as pd
-
 from swarm.settings import plain
-from swarm.sweep.gather import Gathered, label
+from swarm.sweep.gather import Gathered
 from swarm.sweep.launch import WANDB, group_name
 from swarm.sweep.plan import Plan
-from swarm.track.wandb import _quiet, run_id
+from swarm.track.wandb import WandbTracker, _quiet
 
 PANELS = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual seconds"}
 
@@ -20,50 +17,36 @@ PANELS = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual
 def mirror(plan: Plan, found: Gathered) -> None:
     """Send it, offline or online as the jobs did. A tracker that fails never ends a sweep: it is one warning."""
     config = next((job.config for job in plan.jobs if job.config is not None), None)
-    tracker: dict[str, Any] = plain(config)["tracker"] if config is not None else {}
-    if tracker.get("_target_") != WANDB or tracker.get("mode") == "disabled":
+    options: dict[str, Any] = plain(config)["tracker"] if config is not None else {}
+    if options.pop("_target_", None) != WANDB or options.get("mode") == "disabled":
         return
+    name = group_name(plan.place)
+    options |= {"name": name, "group": str(options.get("group") or name)[:128]}
     try:
-        with _quiet():
-            _send(plan, found, tracker)
+        _Sweep(plan.place, name, {"swept": plan.swept}, **options).send(found)
     except (Exception, SystemExit) as error:
         print(f"warning: the sweep's W&B run stopped: {' '.join(str(error).split())}", file=sys.stderr)
 
 
-def _send(plan: Plan, found: Gathered, tracker: dict[str, Any]) -> None:
-    import wandb
+class _Sweep(WandbTracker):
+    """The whole sweep, as an arm called ``sweep``: W&B is started, and earlier parts are replaced, as it is done for arms."""
 
-    group = str(tracker.get("group") or group_name(plan.place))
-    settings = wandb.Settings(
-        console="off", silent=True, quiet=True, show_errors=False, show_warnings=False,
-        init_timeout=tracker["init_timeout"],
-    )  # fmt: skip
-    online = tracker["mode"] == "online"
-    run = wandb.init(
-        project=tracker["project"], entity=tracker["entity"], tags=tracker["tags"] or None, group=group[:128],
-        id=run_id(group, "sweep"), name="sweep", job_type="sweep", config={"swept": plan.swept}, dir=str(plan.place),
-        mode="online" if online else "offline", resume="allow" if online else None, reinit="create_new",
-        settings=settings,
-    )  # fmt: skip
-    run.log({**_panels(wandb, found), "table": wandb.Table(dataframe=found.table.astype(object)),
-             "picture": wandb.Image(str(plan.place / "sweep.png"))})  # fmt: skip
-    run.finish()
-    if not online:  # the sweep's earlier state, where it was not uploaded, is in this one
-        from pathlib import Path
+    def send(self, found: Gathered) -> None:
+        import wandb
 
-        own = Path(run.settings.sync_dir)
-        for part in own.parent.glob(f"offline-run-*-{run.id}"):
-            if part != own and part.is_dir() and not any(part.glob("*.synced")):
-                shutil.rmtree(part)
+        with _quiet():
+            self._run = self._init("sweep")
+            self._run.log({**_panels(wandb, found), "table": wandb.Table(dataframe=found.table.astype(object)),
+                           "picture": wandb.Image(str(self.folder / "sweep.png"))})  # fmt: skip
+        if self.mode == "offline":
+            self._drop_older()
+        self._end(0)
 
 
 def _panels(wandb: Any, found: Gathered) -> dict[str, Any]:
     """One line for each combination of the leading arm and each control, in one panel for each abscissa."""
-    lines: list[tuple[str, pd.DataFrame]] = []
-    for names, rows in found.curves.groupby([*found.keys, "arm"], sort=False):
-        values, arm = dict(zip(found.keys, map(str, names[:-1]), strict=True)), str(names[-1])
-        what = arm if arm in found.common or not found.keys else label(values)
-        lines.append((what if arm in (found.lead, *found.common) else f"{what}, {arm}", rows))
+    grouped = found.curves.groupby([*found.keys, "arm"], sort=False)
+    lines = [(found.title(rows.iloc[0].to_dict()), rows) for _, rows in grouped]
     panels = {}
     for x, title in PANELS.items():
         if x in found.curves and lines:

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from swarm.report.curves import INK, SOFT, decorate
 from swarm.report.style import SCORES, dashes
-from swarm.sweep.gather import Gathered, label
+from swarm.sweep.gather import ANY, Gathered, label
 from swarm.track.units import human_bytes
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5195", "#8c564b")
@@ -29,8 +29,9 @@ def draw(found: Gathered, title: str, subtitle: str) -> bytes:
     interval, and the final score against the spectral gap. Controls that the swept keys do not touch are drawn once."""
     figure = Figure(figsize=(11, 8), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
-    names = min(len(found.combinations), MOST_NAMED) + len(found.arms) - 1
-    top = 0.865 - 0.026 * ((names - 1) // 5)
+    shown = [label(values) for values in found.combinations[:MOST_NAMED]] + found.arms[1:]
+    columns = max(1, min(5, 150 // (12 + max(map(len, shown), default=0))))
+    top = 0.865 - 0.026 * ((len(shown) - 1) // columns)
     figure.subplots_adjust(left=0.07, right=0.985, top=top - 0.03, bottom=0.07, wspace=0.17, hspace=0.36)
     (rounds, sent), (seconds, gap) = figure.subplots(2, 2)
     _curves(rounds, found, "round", "By rounds", "round")
@@ -41,7 +42,7 @@ def draw(found: Gathered, title: str, subtitle: str) -> bytes:
     figure.text(0.012, 0.949, _plain(subtitle), fontsize=10, color=SOFT, va="top")
     handles, labels = rounds.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.004, 0.928), ncols=5, frameon=False,
+        figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.004, 0.928), ncols=columns, frameon=False,
                       fontsize=9, handlelength=2.4, columnspacing=1.6)  # fmt: skip
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -65,7 +66,6 @@ def _rows(frame: pd.DataFrame, values: dict[str, str], arm: str) -> pd.DataFrame
 def _curves(axes: Axes, found: Gathered, x: str, title: str, x_label: str) -> None:
     decorate(axes, title, x_label)
     axes.set_ylabel(_name(found))
-    ys: list[float] = []
     if x not in found.curves:
         return
     log = x == "bytes_total"
@@ -75,16 +75,14 @@ def _curves(axes: Axes, found: Gathered, x: str, title: str, x_label: str) -> No
         name = label(values) or found.lead
         shown = i < MOST_NAMED
         style: dict[str, Any] = {"color": _colour(found, i), "linewidth": 2.0, "zorder": 4}
-        axes.plot(rows[x], rows[found.score], label=_plain(name) if shown else "_", **style)
+        axes.plot(rows[x], rows[found.score], label=_plain(name) if shown else "_", marker=_lone(rows), **style)
         _band(axes, rows, x, found.score, style["color"])
-        ys += [*rows[found.score]]
         for arm in found.arms[1:]:
             if arm not in found.common:
                 _control(axes, found, values, arm, x, _colour(found, i), arm if i == 0 else "_")
     for arm in found.common:
-        _control(axes, found, dict.fromkeys(found.keys, "any"), arm, x, _CONTROLS.get(arm, SOFT), arm)
-    ys += [*found.curves[found.score][found.curves["arm"] != found.lead]]
-    _scales(axes, found, x, ys)
+        _control(axes, found, dict.fromkeys(found.keys, ANY), arm, x, _CONTROLS.get(arm, SOFT), arm)
+    _scales(axes, found, x)
 
 
 def _control_line(arm: str) -> str:
@@ -99,7 +97,7 @@ def _control(axes: Axes, found: Gathered, values: dict[str, str], arm: str, x: s
     style = {"color": colour, "linestyle": _control_line(arm), "linewidth": 1.4}
     paid = rows[rows[x] > 0] if x == "bytes_total" else rows
     if len(paid):
-        axes.plot(paid[x], paid[found.score], label=_plain(name), **style)
+        axes.plot(paid[x], paid[found.score], label=_plain(name), marker=_lone(paid), **style)
         _band(axes, paid, x, found.score, colour)
     elif len(rows):
         last = rows.iloc[-1]
@@ -108,31 +106,40 @@ def _control(axes: Axes, found: Gathered, values: dict[str, str], arm: str, x: s
             axes.axhspan(last[f"{found.score}_low"], last[f"{found.score}_high"], color=colour, alpha=0.12, linewidth=0)
 
 
+def _lone(rows: pd.DataFrame) -> str | None:
+    """A line through one point is not to be seen."""
+    return "o" if len(rows) == 1 else None
+
+
 def _band(axes: Axes, rows: pd.DataFrame, x: str, score: str, colour: Any) -> None:
     rows = rows.dropna(subset=[f"{score}_low"])
     if len(rows):
         axes.fill_between(rows[x], rows[f"{score}_low"], rows[f"{score}_high"], color=colour, alpha=0.16, linewidth=0)
 
 
-def _scales(axes: Axes, found: Gathered, x: str, ys: list[float]) -> None:
+def _scales(axes: Axes, found: Gathered, x: str) -> None:
     if x == "bytes_total":
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
-        axes.xaxis.set_major_locator(LogLocator(base=4, numticks=7))
+        axes.xaxis.set_major_locator(LogLocator(base=2, numticks=7))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=x == "round"))
-    _score_axis(axes, found, ys)
+    _score_axis(axes, found)
 
 
-def _score_axis(axes: Axes, found: Gathered, ys: list[float]) -> None:
-    """One bad round of R² = -50 must not flatten every curve; a distance falls by powers of ten."""
-    y_N = np.array([y for y in ys if np.isfinite(y)])
+def _score_axis(axes: Axes, found: Gathered) -> None:
+    """The same in all panels, and with the intervals as far as there are scores. One bad round of R² = -50 must not flatten
+    every curve; a distance falls by powers of ten."""
+    y_N = found.curves[found.score].dropna().to_numpy(float)
     if found.score == "consensus_distance":
         if (y_N > 0).any():
             axes.set_yscale("log")
     elif len(y_N):
-        low, high = max(y_N.min(), min(-1.0, float(np.quantile(y_N, 0.2)))), y_N.max()
+        ends_N = found.curves[[f"{found.score}_low", f"{found.score}_high"]].to_numpy(float).ravel()
+        ends_N = ends_N[np.isfinite(ends_N)].clip(min(0.0, y_N.min()), max(1.0, y_N.max()))
+        all_N = np.concatenate([y_N, ends_N])
+        low, high = max(all_N.min(), min(-1.0, float(np.quantile(y_N, 0.2)))), all_N.max()
         margin = 0.05 * max(high - low, 0.05)
         axes.set_ylim(low - margin, high + margin)
 
@@ -155,6 +162,9 @@ def _against_gap(axes: Axes, found: Gathered) -> None:
                       marker=_MARKS[place % len(_MARKS)], color=_colour(found, place), linestyle="none")  # fmt: skip
     if by_gap and (gaps.dropna() > 1e-12).all():
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     if not by_gap:
         few = len(rows) <= 8
         axes.set_xticks(x_N if few else [], [_plain(label(v)) for v in found.combinations] if few else [])

@@ -17,9 +17,8 @@ from swarm.build import build, choice
 from swarm.compose import LOCK, Composer, UsageError, parse, require_new, require_no_run_in, sweep_folder
 from swarm.errors import ConfigError, SwarmError, typed
 from swarm.provenance import code_version, identity, read_json, same_code, set_aside
-from swarm.scenario import AnyScenario
 from swarm.settings import Settings
-from swarm.sweep.job import FILE, Job, folder_name, saved_config
+from swarm.sweep.job import ANEW, FILE, Job, folder_name, saved_config
 
 SWEEP = "sweep.json"
 SEED = "seed"
@@ -37,6 +36,8 @@ class Plan:
     swept: list[str]
     base: dict[str, Any]
     code: dict[str, str | None]
+    before: dict[str, Any] | None = None  # sweep.json as it was found
+    superseded: int = 0  # runs of other code that were moved away
 
     @classmethod
     def make(cls, composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> Plan:
@@ -56,22 +57,50 @@ class Plan:
         plan._check()
         return plan
 
+    @property
+    def to_do(self) -> list[Job]:
+        return [job for job in self.jobs if job.state not in ("there", "impossible")]
+
     def _look(self) -> None:
         """What is there already: nothing, this sweep, or something else."""
-        before = read_json(self.place / SWEEP)
-        if before is not None:
-            self._require_same(before)
+        self.before = read_json(self.place / SWEEP)
+        if (self.place / SWEEP).exists():
+            there = self._earlier(self.before or {})
+            homes = {frozenset(job.values.items()): job.folder for job in there}
+            for job in self.jobs:  # one run of the same values, whatever the order of the words
+                job.folder = homes.get(frozenset(job.values.items()), job.folder)
             mine = {job.folder for job in self.jobs}
-            there = [
-                Job(str(facts["name"]), dict(facts["values"]), self.place / facts["folder"]) for facts in before["jobs"]
-            ]
             self.earlier = [job for job in there if job.folder not in mine]
+            for job in self.earlier:
+                self._require_same_keys(job)
         for job in self.jobs:
             if job.cause is None:
                 try:
                     job.state = _state(job, self.code)
                 except DamagedError as error:
                     job.state, job.cause = "impossible", str(error)
+
+    def _earlier(self, before: Mapping[str, Any]) -> list[Job]:
+        """The jobs of earlier commands. Raises :class:`ConfigError` if they are another sweep's."""
+        try:
+            self._require_same(before)
+            return [Job(str(one["name"]), dict(one["values"]), self.place / one["folder"]) for one in before["jobs"]]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            valid = f"has a damaged {SWEEP}, which says what was swept; choose another folder"
+            raise ConfigError("hydra.sweep.dir", self.place, valid) from None
+
+    def _require_same_keys(self, job: Job) -> None:
+        """What other code has made is put aside; a setting that the rest of the sweep has, or lacks, makes it another."""
+        facts = read_json(job.folder / FILE)
+        ours = next((one.identity for one in self.jobs if one.identity), None)
+        if facts is None or ours is None or not (job.folder / "config.yaml").exists():
+            return
+        if not same_code(facts.get("code") or {}, self.code):
+            job.state = "outdated"
+            return
+        with suppress(DamagedError):  # said when it is read
+            there = _outside(_saved_identity(job), self.swept)
+            _refuse_addition(job.folder, there, _outside(ours, self.swept))
 
     def _require_same(self, before: Mapping[str, Any]) -> None:
         if set(before["swept"]) != set(self.swept):
@@ -84,8 +113,7 @@ class Plan:
         """Load the data of the jobs that are to run, and build their plug-ins."""
         from swarm import runner
 
-        to_do = [job for job in self.jobs if job.state not in ("there", "impossible")]
-        for job in to_do[:MOST_JOBS_CHECKED]:
+        for job in self.to_do[:MOST_JOBS_CHECKED]:
             try:
                 runner.check(job.config)
             except ConfigError as error:
@@ -108,20 +136,25 @@ class Plan:
             valid = "is a sweep that another process is running right now; wait for it to end"
             raise ConfigError("hydra.sweep.dir", self.place, valid) from None
         try:
+            if read_json(self.place / SWEEP) != self.before:  # another process was here since
+                self._look()
+            self._set_aside()
             facts = [job.facts(self.place) for job in (*self.earlier, *self.jobs)]
             value = {"schema": 1, "swept": self.swept, "base": self.base, "jobs": facts}
             checkpoint.write_json(self.place / SWEEP, value)
-            self._set_aside()
             yield
         finally:
             lock.release()
 
     def _set_aside(self) -> None:
-        for job in self.jobs:
+        """Move what other code has made: it is not mixed with the new, and not thrown away."""
+        for job in (*self.earlier, *self.jobs):
             if job.state != "outdated":
                 continue
             set_aside(job.folder, self.place)
             job.state = "new"
+            self.superseded += 1
+        self.earlier = [job for job in self.earlier if job.state != "new"]
 
 
 class DamagedError(ConfigError):
@@ -145,6 +178,7 @@ def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> 
             place, job.folder = sweep_folder(cfg, job.config, number, job.name, taken)
             if not taken and not (place / SWEEP).exists():
                 require_no_run_in(place)
+            _require_inside(place, job.folder)
             taken.add(job.folder)
             _require_one_run(Settings.parse(job.config))
         except SwarmError as error:
@@ -161,12 +195,20 @@ def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> 
 def _require_one_run(settings: Settings) -> None:
     """A claim runs its seeds itself. Not of one job only, so no :class:`ConfigError`."""
     from swarm.claim.base import Claim, Suite
+    from swarm.scenario import AnyScenario
 
     if isinstance(build(settings.scenario, AnyScenario, "scenario", settings.plugins), Claim | Suite):
         name = choice("scenario", settings.scenario)
         raise UsageError(
             f"scenario={name} judges a claim by many runs: start it without -m (scenario=all runs all claims)"
         )
+
+
+def _require_inside(place: Path, folder: Path) -> None:
+    """Refuse a job's folder that is the sweep's own, or lies outside: each has a summary.json, and is moved as a whole."""
+    inside = folder.relative_to(place).parts if folder.is_relative_to(place) else ()
+    if not inside or ".." in inside:
+        raise ConfigError("hydra.sweep.subdir", folder, f"must be a folder in {place}; auto makes one for each job")
 
 
 def _require_single(job: Job, error: SwarmError, good: set[str]) -> None:
@@ -200,13 +242,21 @@ def _shared(identities: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> di
     """What all jobs of the sweep have in common, and must have whenever it is started again."""
     if not identities:
         return {}
-    first = identities[0]
+    outside = _outside(identities[0], swept).items()
+    return {key: value for key, value in outside if all(key in i and i[key] == value for i in identities)}
+
+
+def _outside(identity: Mapping[str, Any], swept: Sequence[str]) -> dict[str, Any]:
+    """What of a job's identity does not belong to the swept keys."""
     parts = tuple(f"{key}." for key in swept)
-    return {
-        key: value
-        for key, value in first.items()
-        if key not in swept and not key.startswith(parts) and all(key in i and i[key] == value for i in identities)
-    }
+    return {key: value for key, value in identity.items() if key not in swept and not key.startswith(parts)}
+
+
+def _saved_identity(job: Job) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(identity(saved_config(job.folder)), default=str)))
+    except ConfigError as error:
+        raise DamagedError(error.key, error.value, error.valid) from None
 
 
 def _state(job: Job, code: Mapping[str, Any]) -> str:
@@ -216,21 +266,30 @@ def _state(job: Job, code: Mapping[str, Any]) -> str:
         if facts is None:
             require_new(job.folder, "hydra.sweep.dir", job.folder.parent)
         return "new"
+    if facts is None and (job.folder / FILE).exists():
+        raise DamagedError("hydra.sweep.dir", job.folder, f"has a damaged {FILE}; {ANEW}")
     if facts is None:
         valid = f"{job.folder} holds a run already: choose another hydra.sweep.dir"
         raise ConfigError("hydra.sweep.dir", job.folder.parent, valid)
-    try:
-        there = json.loads(json.dumps(identity(saved_config(job.folder)), default=str))
-    except ConfigError as error:
-        raise DamagedError(error.key, error.value, error.valid) from None
+    there = _saved_identity(job)
     if not same_code(facts.get("code") or {}, code):
         return "outdated"
     _refuse_difference(job.folder, "holds a run with", there, job.identity)
+    _refuse_addition(job.folder, there, job.identity)
     return "there" if (job.folder / "summary.json").exists() else "resumed"
 
 
 def _refuse_difference(place: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse a key that is on both sides, with two values."""
     for key, value in here.items():
         if key in there and there[key] != value:
             valid = f"{what} {key}={typed(there[key])}, and this one has {key}={typed(value)}: choose another folder"
             raise ConfigError("hydra.sweep.dir", place, valid)
+
+
+def _refuse_addition(place: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse a key that is on one side only: where an option is not given, the default of its class holds."""
+    for key in sorted(there.keys() ^ here.keys()):
+        theirs, ours = ("with", "without") if key in there else ("without", "with")
+        valid = f"holds a run {theirs} {key}, and this one is {ours} it: choose another folder"
+        raise ConfigError("hydra.sweep.dir", place, valid)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from swarm import checkpoint
 from swarm.report.style import SCORES
-from swarm.sweep.gather import ANY, Gathered, label
+from swarm.sweep.gather import ANY, Gathered
 from swarm.sweep.job import Job
 from swarm.sweep.picture import draw
 from swarm.sweep.plan import Plan
@@ -83,12 +83,15 @@ def _escaped(row: Sequence[str]) -> list[str]:
 def _counted(found: Gathered, jobs: Sequence[Job]) -> str:
     """How many runs there are behind a figure."""
     done = sum(job.state in ("finished", "there") for job in jobs)
-    seeds = found.runs["seed"].nunique()
-    text = f"{done} of {len(jobs)} runs; mean and 95% interval (Student's t) over {seeds} seeds"
-    if seeds == 1:
+    most, fewest = int(found.table["seeds"].max()), int(found.table["seeds"].min())
+    over = f"{most} seeds" if most == fewest else f"up to {most} seeds"
+    text = f"{done} of {len(jobs)} runs; mean and 95% interval (Student's t) over {over}"
+    if most < 2:
         text = f"{done} of {len(jobs)} runs; one seed, so there are no intervals"
     diverged = int(found.table["diverged"].sum())
-    return text + (f"; {diverged} diverged and are left out of the means" if diverged else "")
+    text += f"; {diverged} diverged and are left out of the means" if diverged else ""
+    others = int((found.runs[found.score].isna() & ~found.runs["diverged"] & (found.runs["arm"] == found.lead)).sum())
+    return text + (f"; {others} are scored otherwise and have no {found.score.replace('_', ' ')}" if others else "")
 
 
 def lost(jobs: Sequence[Job]) -> list[str]:
@@ -113,7 +116,7 @@ def cells(found: Gathered, full: bool) -> tuple[list[str], list[list[str]]]:
     heads += [head for head, there in optional.items() if there]
     rows = []
     for row in table.to_dict("records"):
-        line = [*(str(row[key]) for key in found.keys), str(row["arm"])] if full else [_title(found, row)]
+        line = [*(str(row[key]) for key in found.keys), str(row["arm"])] if full else [found.title(row)]
         line += [_with_half(row, found.score), human_score(row["worst_decile"]), human_bytes(row["bytes_total"])]
         line += [human_time(row["virtual_s"])] if time else []
         line += [_with_half(row, "gap_closed", 100, 1, "%")] if gap else []
@@ -121,15 +124,6 @@ def cells(found: Gathered, full: bool) -> tuple[list[str], list[list[str]]]:
         line += [str(row["seeds"]) + (f" (+{row['diverged']} diverged)" if row["diverged"] else "")] if seeds else []
         rows.append(line)
     return heads, rows
-
-
-def _title(found: Gathered, row: dict[Any, Any]) -> str:
-    """A row of the table in few words: the combination, and the arm where that is not the leading one."""
-    arm = str(row["arm"])
-    if not found.keys or arm in found.common:
-        return arm
-    name = label({key: str(row[key]) for key in found.keys})
-    return name if arm == found.lead else f"{name}, {arm}"
 
 
 def _with_half(row: dict[Any, Any], name: str, times: float = 1, digits: int = 3, unit: str = "") -> str:

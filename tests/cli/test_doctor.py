@@ -93,6 +93,14 @@ def test_a_run_of_ones_own_is_checked_instead() -> None:
     assert "python -m swarm.data.fetch shakespeare" in line(text, "the run")
 
 
+def test_where_the_run_would_go_is_looked_at_and_a_run_to_go_on_with_is_refused(tmp_path: Path) -> None:
+    code, text = told("hydra.run.dir=/proc/x")
+    assert code == 1
+    assert "hydra.run.dir=/proc/x: must be a folder that can be written" in line(text, "the run")
+    assert main(["doctor", "resume=nowhere"]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_line_knows_it(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "devices=0"]) == 1
     assert "devices=0" in capfd.readouterr().out

@@ -75,6 +75,17 @@ def test_a_finished_sweep_is_not_run_again_and_new_values_are_added(command: Com
     assert pd.read_csv("s/table.csv")["seeds"].item() == 3
 
 
+def test_the_same_values_are_one_run_whatever_their_order_and_the_name_of_the_folder(command: Command) -> None:
+    assert command("-m", "train.clip=1,2", "seed=0,1", *SMALL).code == 0
+    for words in (
+        ("seed=1,0", "train.clip=2,1"),
+        ("train.clip=1,2", "seed=0,1", "hydra.sweep.subdir=${seed}-${train.clip}"),
+    ):
+        again = command("-m", *words, *SMALL)
+        assert (again.code, "4 of 4 were there already" in again.out) == (0, True)
+        assert [*pd.read_csv("s/table.csv")["seeds"]] == [2, 2]
+
+
 def test_other_code_runs_anew_and_throws_nothing_away(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert command("-m", "seed=0,1", *SMALL).code == 0
     before = stamps()
@@ -149,36 +160,6 @@ def test_a_damaged_run_is_listed_and_the_rest_is_shown(command: Command) -> None
     assert pd.read_csv("s/table.csv")["seeds"].item() == 2
 
 
-def test_controls_that_the_swept_keys_do_not_touch_stand_there_once(command: Command) -> None:
-    words = [word for word in SMALL if "arms" not in word]
-    assert command("-m", "topology=ring,complete", "seed=0,1", *words, "scenario.arms=[swarm,isolated]").code == 0
-    table = pd.read_csv("s/table.csv")
-    assert [*zip(table["topology"], table["arm"], strict=True)] == [
-        ("ring", "swarm"), ("complete", "swarm"), ("any", "isolated")
-    ]  # fmt: skip
-    assert [*table["seeds"]] == [2, 2, 2]
-    words = [word for word in words if "sweep.dir" not in word and "batch" not in word]
-    other = command("-m", "train.batch=4,8", *words, "scenario.arms=[swarm,isolated]", "hydra.sweep.dir=t")
-    assert other.code == 0
-    assert [*pd.read_csv("t/table.csv")["arm"]] == ["swarm", "isolated", "swarm", "isolated"]
-
-
-def test_a_run_that_diverged_is_counted_and_left_out_of_the_means(command: Command) -> None:
-    words = [word for word in SMALL if "lr" not in word]
-    assert command("-m", "optimizer.lr=0.1,1e30", "seed=0,1", *words, "train.local_steps=3").code == 0
-    table = pd.read_csv("s/table.csv")
-    assert [*zip(table["seeds"], table["diverged"], strict=True)] == [(2, 0), (0, 2)]
-    assert pd.isna(table["accuracy"].iloc[1])
-    assert "2 diverged and are left out of the means" in Path("s/table.md").read_text()
-
-
-def test_a_sweep_without_learning(command: Command) -> None:
-    words = ("scenario=consensus", "devices=9", "rounds=5", "tracker=none", "report=false", "hydra.sweep.dir=s")
-    assert command("-m", "topology=ring,torus", "seed=0,1", *words).code == 0
-    table = pd.read_csv("s/table.csv")
-    assert (table["consensus_distance"].diff().dropna() < 0).all()  # a torus contracts faster
-
-
 def spawn(*words: str) -> subprocess.Popen[str]:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, str(ROOT / "run_swarm.py"), *words], env=env, text=True,
@@ -229,10 +210,10 @@ def test_the_runs_of_a_sweep_share_one_group(command: Command, monkeypatch: pyte
 
 def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
     pytest.importorskip("wandb")
-    words = [word for word in SMALL if "tracker" not in word]
+    words, arms = [word for word in SMALL if "tracker" not in word], "scenario.arms=[swarm,isolated]"
     for _ in range(2):  # the second replaces the first, which was not uploaded
-        assert command("-m", "topology=ring,complete", "seed=0,1", *words, "tracker=wandb").code == 0
-    (part,) = Path("s/wandb").glob("offline-run-*-sweep")
+        assert command("-m", "topology=ring,complete", "seed=0,1", *words, "tracker=wandb", arms).code == 0
+    (part,) = Path("s/wandb").glob("offline-run-*-sweep-*")
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(part)]
     text = subprocess.run(inspect, capture_output=True, text=True, timeout=60, check=True).stdout
     records = [json.loads(line) for line in text.splitlines()]
@@ -241,7 +222,7 @@ def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
     assert "wandb/lineseries/v0" in text
     (table,) = part.glob("files/media/table/accuracy_by_bytes_total_table*.json")
     lines = pd.DataFrame(json.loads(table.read_text())["data"])
-    assert {"ring", "complete"} <= set(lines.stack())
+    assert {value for value in lines.stack() if isinstance(value, str)} == {"ring", "complete", "isolated"}
 
 
 DEADLY = """
@@ -295,3 +276,115 @@ def test_an_unreadable_folder_is_one_sentence(command: Command) -> None:
     Path("s/notes.txt").touch()
     said = command("-m", "seed=0,1", *SMALL).sentence
     assert said == "hydra.sweep.dir=s: must be a new or an empty folder; notes.txt is in s"
+
+
+MODEL = """
+import math
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, features: tuple[int, ...], outputs: int, width: int = 4) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(math.prod(features), width), nn.ReLU(), nn.Linear(width, outputs))
+"""
+
+
+def test_an_option_that_is_given_once_and_left_out_once_makes_another_sweep(command: Command) -> None:
+    Path("nets_of_a_sweep.py").write_text(MODEL)
+    mine = ("plugins=[nets_of_a_sweep.py]", "model=custom", "model._target_=nets_of_a_sweep.Net")
+    assert command("-m", "seed=0,1", *SMALL, *mine).code == 0
+    said = "hydra.sweep.dir=s/seed=0: holds a run without model.width, and this one is with it: choose another folder"
+    for seeds in ("seed=0,1", "seed=2,3"):
+        assert command("-m", seeds, *SMALL, *mine, "+model.width=5").sentence == said
+
+
+def test_runs_of_other_code_are_in_no_table_with_those_that_are_added(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("-m", "seed=0,1", *SMALL).code == 0
+    monkeypatch.setattr(plans, "code_version", lambda plugins: {"version": "9", "source": "other", "commit": None})
+    done = command("-m", "seed=1,2", *SMALL)
+    assert (done.code, "2 runs in s: 2 to run; 2 that other code made moved to superseded" in done.out) == (0, True)
+    assert sorted(pd.read_csv("s/runs.csv")["seed"]) == [1, 2]
+    assert len([*Path("s/superseded").glob("seed=*/summary.json")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("summary.json", "{}", "s/seed=1/summary.json: damaged; must have `arms` and `seed`"),
+        ("summary.json", "{", "summary.json=s/seed=1/summary.json: damaged; must be one JSON mapping"),
+        ("job.json", '{"ti', "hydra.sweep.dir=s/seed=1: has a damaged job.json"),
+        ("config.yaml", "{}", "hydra.sweep.dir=s/seed=1: has a damaged config.yaml"),
+    ],
+)
+def test_one_damaged_file_costs_one_run_and_says_how_to_mend_it(
+    command: Command, file: str, text: str, said: str
+) -> None:
+    assert command("-m", "seed=0,1,2", *SMALL).code == 0
+    Path("s/seed=1", file).write_text(text)
+    done = command("-m", "seed=0,1,2", *SMALL)
+    assert done.code == 1
+    assert f": {said}; remove that folder to run the job anew" in done.out
+    assert pd.read_csv("s/table.csv")["seeds"].item() == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "{}", '{"swept": 3}', '{"swept": ["seed"], "base": {}, "jobs": [{"name": "x"}]}']
+)
+def test_a_damaged_list_of_jobs_is_refused(command: Command, text: str) -> None:
+    assert command("-m", "seed=0,1", *SMALL).code == 0
+    Path("s/sweep.json").write_text(text)
+    said = "hydra.sweep.dir=s: has a damaged sweep.json, which says what was swept; choose another folder"
+    assert command("-m", "seed=0,1", *SMALL).sentence == said
+
+
+@pytest.mark.parametrize("subdir", [".", "../x${seed}", "/x${seed}"])
+def test_a_run_lies_in_its_sweep(command: Command, subdir: str) -> None:
+    said = command("-m", "seed=0", *SMALL, f"hydra.sweep.subdir={subdir}").sentence
+    assert said.startswith("hydra.sweep.subdir=")
+    assert said.endswith(": must be a folder in s; auto makes one for each job")
+
+
+def test_no_jobs_at_a_time_are_refused(command: Command) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    said = command("-m", "seed=0,1", *SMALL, "hydra/launcher=joblib", "hydra.launcher.n_jobs=0").sentence
+    assert said.startswith("hydra.launcher.n_jobs=0: must be at least 1, or -1")
+
+
+def test_what_another_process_finished_meanwhile_is_in_the_tables(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("-m", "seed=0,1", *SMALL).code == 0
+    Path("s").rename("elsewhere")
+    real = runner.check
+
+    def check(cfg: Any) -> Any:
+        if Path("elsewhere").exists():  # after the plan has looked, before the folder is locked
+            Path("elsewhere").rename("s")
+        return real(cfg)
+
+    monkeypatch.setattr(runner, "check", check)
+    assert command("-m", "seed=2,1", *SMALL).code == 0
+    assert sorted(pd.read_csv("s/runs.csv")["seed"]) == [0, 1, 2]
+
+
+def test_a_failed_run_that_was_resumed_by_hand_is_finished(command: Command) -> None:
+    assert command("-m", "seed=0,1", *SMALL).code == 0
+    facts = json.loads(Path("s/seed=1/job.json").read_text())
+    Path("s/seed=1/job.json").write_text(json.dumps({**facts, "status": "failed", "cause": "no room"}))
+    assert command("-m", "seed=2,3", *SMALL).code == 0
+    assert summary()["counts"] == {"finished": 4}
+
+
+def test_what_an_earlier_command_failed_at_is_not_blamed_on_one_that_was_interrupted(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[BaseException] = [ZeroDivisionError("not my day"), ZeroDivisionError("nor mine"), KeyboardInterrupt()]
+
+    def bad(cfg: Any, folder: Path, study: Any = None) -> Any:
+        raise raised.pop(0)
+
+    monkeypatch.setattr(runner, "run", bad)
+    assert command("-m", "seed=0,1", *SMALL).code == 1
+    assert command("-m", "seed=0,1", *SMALL).code == 130
+    assert [(job["state"], job["cause"]) for job in summary()["jobs"]] == [("unfinished", None)] * 2
