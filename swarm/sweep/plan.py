@@ -49,6 +49,7 @@ class Plan:
         """
         fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
         place, jobs, swept = _composed(composer, cfg, [*fixed, *overrides])
+        _require_one_run(jobs)
         _identify(jobs)
         base = _shared([job.identity for job in jobs if job.identity], swept)
         plugins = next((list(job.config.plugins) for job in jobs if job.config is not None), [])
@@ -180,7 +181,7 @@ def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> 
                 require_no_run_in(place)
             _require_inside(place, job.folder)
             taken.add(job.folder)
-            _require_one_run(Settings.parse(job.config))
+            Settings.parse(job.config)
         except SwarmError as error:
             wrong.append((job, error))
     bad = {id(job) for job, _ in wrong}
@@ -192,16 +193,20 @@ def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> 
     return place, jobs, [key.lstrip("+~") for key in swept]
 
 
-def _require_one_run(settings: Settings) -> None:
-    """A claim runs its seeds itself. Not of one job only, so no :class:`ConfigError`."""
+def _require_one_run(jobs: Sequence[Job]) -> None:
+    """Refuse claims, which run their seeds themselves."""
     from swarm.claim.base import Claim, Suite
     from swarm.scenario import AnyScenario
 
-    if isinstance(build(settings.scenario, AnyScenario, "scenario", settings.plugins), Claim | Suite):
-        name = choice("scenario", settings.scenario)
-        raise UsageError(
-            f"scenario={name} judges a claim by many runs: start it without -m (scenario=all runs all claims)"
-        )
+    for job in jobs:
+        if job.cause is None:
+            settings = Settings.parse(job.config)
+            if isinstance(build(settings.scenario, AnyScenario, "scenario", settings.plugins), Claim | Suite):
+                name = choice("scenario", settings.scenario)
+                valid = (
+                    f"scenario={name} judges a claim by many runs: start it without -m (scenario=all runs all claims)"
+                )
+                raise UsageError(valid)
 
 
 def _require_inside(place: Path, folder: Path) -> None:
