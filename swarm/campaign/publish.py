@@ -19,8 +19,8 @@ from swarm.provenance import read_json
 FACTS = "verdict.json"  # beside each published claim: what the table of all is made from
 README = "README.md"
 REGENERATE = """\
-`make claims` runs every claim with `preset=full`, which takes hours, goes on where it was interrupted, and writes this
-folder anew. For one claim:
+`make claims` runs every claim with `preset=full`, which takes about an hour on two cores, goes on where it was
+interrupted, and writes this folder anew. For one claim:
 
 ```
 python run_swarm.py scenario=NAME preset=full hydra.run.dir=outputs/NAME
@@ -111,14 +111,14 @@ def _readme(facts: Sequence[Facts]) -> str:
     ]
     lines += ["file (`scenarios/NAME.py`), fixed before the runs, and on its page.", ""]
     lines += _listed(
-        "What was refuted", " The runs say otherwise: ", [row for row in rows if row["verdict"] == "refuted"]
+        "What was refuted", " the runs say otherwise, ", [row for row in rows if row["verdict"] == "refuted"]
     )
     lines += _listed("What stays undecided", " ", [row for row in rows if row["verdict"] == "undecided"])
     return "\n".join([*lines, "## Again", "", REGENERATE])
 
 
 def _listed(head: str, link: str, rows: Sequence[Facts]) -> list[str]:
-    lines = [plain(f"- {row['claim']}{link}{row['because']}.") for row in rows]
+    lines = [plain(f"- {row['claim'].rstrip('.')}:{link}{row['because']}.") for row in rows]
     return [f"## {head}", "", *(lines or ["Nothing."]), ""]
 
 

@@ -158,7 +158,7 @@ def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[
     assert table.index("[growth](growth/README.md)") < table.index("[drift](drift/README.md)")  # by their numbers
     assert "2 claims, judged by rules written down before the runs: 1 confirmed, 1 refuted, 0 undecided." in table
     refuted = table[table.index("## What was refuted") : table.index("## What stays undecided")]
-    assert refuted.count("The runs say otherwise: accuracy") == 1
+    assert refuted.count(": the runs say otherwise, accuracy") == 1
     assert "<script" not in table
     assert str(judged.resolve().parent) not in table
 
