@@ -83,7 +83,9 @@ def run_trials(
     if not to_do:
         return {}
     failed: dict[str, str] = {}
-    for trial, cause, seconds in _outcomes(home, to_do, code, min(len(to_do), _at_a_time(to_do, jobs))):
+    count = min(len(to_do), _at_a_time(to_do, jobs))
+    outcomes = _here(home, to_do, code) if jobs == 1 else _outcomes(home, to_do, code, count)
+    for trial, cause, seconds in outcomes:
         done += 1
         if cause:
             failed[trial.name] = cause
@@ -98,6 +100,12 @@ def _at_a_time(trials: Sequence[Trial], jobs: int | Literal["auto"]) -> int:
     if any(trial.settings.engine.get("actors") is not None for trial in trials):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _here(home: Path, trials: Sequence[Trial], code: Code) -> Iterator[tuple[Trial, str | None, float]]:
+    """One after the other in this process: there are no workers to start, and a debugger can follow."""
+    for trial in trials:
+        yield (trial, *_attempt(folder_of(home, trial), trial.settings.model_dump(), code))
 
 
 def _outcomes(home: Path, trials: Sequence[Trial], code: Code, count: int) -> Iterator[tuple[Trial, str | None, float]]:
@@ -173,7 +181,7 @@ def _begin(parent: int) -> None:
 
 
 def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | None, float]:
-    """One trial, in a worker: the cause if it failed, and its seconds."""
+    """One trial: the cause if it failed, and its seconds."""
     began, cause = time.perf_counter(), None
     _note(folder, code, "running", None)
     with (folder / CONSOLE).open("a", encoding="utf-8") as out, redirect_stdout(out), redirect_stderr(out):

@@ -142,7 +142,7 @@ def test_a_run_that_fails_is_listed_and_tried_again(
     monkeypatch.setenv(PARENT, str(os.getpid()))
     Path(MOOD).write_text("raise")
     words = ("scenario.quick.topologies=[ring,moody]", "scenario.quick.foretold=[star]", "scenario.quick.seeds=1")
-    done = tiny(*words)
+    done = tiny(*words, "scenario.jobs=2")
     assert done.code == 1
     cause = "ZeroDivisionError: not my day"
     said = f"error: 1 of 3 runs failed, the first is topology=moody,seed=0 ({cause}); resume={Path.cwd() / 'c'} tries again\n"
@@ -168,7 +168,7 @@ def test_a_run_that_fails_is_listed_and_tried_again(
 def test_a_run_that_kills_its_worker_fails_alone(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PARENT, str(os.getpid()))
     Path(MOOD).write_text("kill")
-    done = tiny("scenario.quick.topologies=[moody,ring,complete]", "scenario.quick.seeds=1")
+    done = tiny("scenario.quick.topologies=[moody,ring,complete]", "scenario.quick.seeds=1", "scenario.jobs=2")
     assert done.code == 1
     assert facts()["failed"] == {
         "topology=moody,seed=0": "its process ended without a word: killed, perhaps for want of memory"

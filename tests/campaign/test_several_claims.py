@@ -27,7 +27,7 @@ def _members(monkeypatch: pytest.MonkeyPatch) -> None:
     def option(group: str, name: str) -> dict[str, Any]:
         topologies = ["moody"] if name == "other" else ["ring"]
         quick = {"seeds": 1, "rounds": 1, "topologies": topologies, "foretold": []}
-        return {**values, "quick": quick, "_target_": f"tiny.{name.capitalize()}"}
+        return {**values, "quick": quick, "jobs": 2, "_target_": f"tiny.{name.capitalize()}"}
 
     monkeypatch.setattr(suite, "option", option)
     monkeypatch.setenv(PARENT, str(os.getpid()))
