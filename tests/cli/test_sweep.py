@@ -215,7 +215,9 @@ def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
         assert command("-m", "topology=ring,complete", "seed=0,1", *words, "tracker=wandb", arms).code == 0
     (part,) = Path("s/wandb").glob("offline-run-*-sweep-*")
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(part)]
-    text = subprocess.run(inspect, capture_output=True, text=True, timeout=60, check=True).stdout
+    done = subprocess.run(inspect, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout
     records = [json.loads(line) for line in text.splitlines()]
     (run,) = (record["run"] for record in records if "run" in record)
     assert run["run_group"] == f"{Path.cwd().name}-s"
