@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -123,9 +124,9 @@ class Cheap(Claim):
         return results.difference(ACCURACY, {"message": name, "arm": arm}, {"message": FULL, "arm": "swarm"})
 
     def _saving(self, results: Results, name: str) -> float:
-        """Bytes as a share of those at 32 bits."""
+        """Bytes as a share of those at 32 bits; NaN where nothing is sent."""
         sent = [results.mean("bytes_total", message=each, arm="swarm").mean for each in (name, FULL)]
-        return sent[0] / sent[1]
+        return sent[0] / sent[1] if sent[1] else math.nan
 
     def _point(self, results: Results, name: str) -> Line:
         megabytes = results.mean("bytes_total", message=name, arm="swarm").mean / 1e6

@@ -109,7 +109,11 @@ def _readme(facts: Sequence[Facts]) -> str:
         "",
         "Brackets are 95% intervals over seeds. Metric, threshold and rule of each claim are in its scenario's",
     ]
-    lines += ["file (`scenarios/NAME.py`), fixed before the runs, and on its page.", ""]
+    lines += [
+        "file (`scenarios/NAME.py`), fixed before the runs, and on its page. `docs/claims.md` says what the",
+        "scenarios do not test.",
+        "",
+    ]
     lines += _listed(
         "What was refuted", " the runs say otherwise, ", [row for row in rows if row["verdict"] == "refuted"]
     )

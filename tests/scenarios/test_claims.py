@@ -97,6 +97,21 @@ def test_drift(frozen: float, nightly: float, holds: bool | None) -> None:
     assert judged(of, found)[0].holds is holds
 
 
+def test_who_never_comes_back_is_behind_until_the_end() -> None:
+    def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
+        rounds = np.arange(1, 101)
+        back = 60 if values["learn"] == "online" else 999
+        low = (values["world"] == "drift") & (rounds > 40) & (rounds <= back)
+        return pd.DataFrame({"arm": "swarm", "round": rounds, "stream_accuracy": np.where(low, 0.2, 0.8)})
+
+    of = claim("drift")
+    table = of.table(results(of, lambda *_: {"accuracy_mean": 0.5, "prequential_accuracy": 0.5}, curve))
+    behind = table[table["arm"] == "swarm"].set_index(["world", "learn"])["rounds behind steady"]
+    assert behind["drift", "online"].startswith("29 ")  # rounds 41 to 69: means of ten
+    assert behind["drift", "frozen"].startswith("60 ")
+    assert behind["steady", "frozen"] == "–"
+
+
 # --- spread --------------------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +210,14 @@ def test_cheap(bits: float, share: float, holds: bool | None) -> None:
     (verdict,) = judged(of, results(of, value, curve))
     assert verdict.holds is holds
     assert "25.0% of the bytes" in verdict.because
+
+
+def test_cheap_where_nothing_is_sent() -> None:
+    of = claim("cheap")
+    found = results(of, lambda *_: {"accuracy_mean": 0.5, "accuracy_p10": 0.4, "bytes_total": 0.0})
+    assert [verdict.holds for verdict in of.judge(found)] == [False]
+    assert len(of.table(found)) > 0
+    assert of.charts(found)
 
 
 # --- scaling -------------------------------------------------------------------------------------------------------------
