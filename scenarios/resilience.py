@@ -10,6 +10,7 @@ import pandas as pd
 from swarm.claim.base import Budget, Claim, Condition, Hypothesis, Verdict
 from swarm.claim.charts import Chart, Line
 from swarm.claim.results import Results
+from swarm.errors import ConfigError
 from swarm.statistics import Interval, interval
 
 ACCURACY = "accuracy_mean"
@@ -52,6 +53,8 @@ class Resilience(Claim):
     def conditions(self) -> list[Condition]:
         """Each network with each loss; the controls of the first network, unharmed."""
         b = self.budget
+        if len({f"{share:.0%}" for share in b.killed}) < len(b.killed):
+            raise ConfigError(f"{self.preset}.killed", b.killed, "must be shares that differ by a percent or more")
         size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
         at = {"churn": "crash", "churn.at": float(b.rounds // 3)}
         losses: dict[str, dict[str, Any]] = {NOBODY: {"churn": "none"}}

@@ -89,7 +89,10 @@ class Plan:
         Raises :class:`ConfigError` for whatever cannot work, and for a setting of the command line that the claim replaces.
         """
         claim = build(settings.scenario, Claim, "scenario", settings.plugins, preset=settings.preset)
-        first, later = claim.conditions(), claim.later()
+        try:
+            first, later = claim.conditions(), claim.later()
+        except ConfigError as error:
+            raise error.under("scenario") from None
         _require_apart(settings, [*first, *later])
         _require_free(settings, claim, [*first, *later])
         seeds = range(settings.seed, settings.seed + claim.budget.seeds)

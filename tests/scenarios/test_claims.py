@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 
 from swarm.build import build, option
+from swarm.campaign.plan import Plan
 from swarm.claim.base import Claim, Verdict
 from swarm.claim.results import Results
+from swarm.errors import ConfigError
+from swarm.settings import Settings
+from tests.conftest import composed
 
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]
 
@@ -187,6 +191,12 @@ def test_resilience(gossip: float, hub: float, star: float, holds: bool | None) 
 
     of = claim("resilience")
     assert judged(of, results(of, value, curve))[0].holds is holds
+
+
+@pytest.mark.parametrize("killed", ["[0.25,0.25]", "[0.25,0.254]"])
+def test_shares_that_read_alike_are_refused(killed: str) -> None:
+    with pytest.raises(ConfigError, match=r"^scenario\.full\.killed="):
+        Plan.make(Settings.parse(composed("scenario=resilience", "preset=full", f"scenario.full.killed={killed}")))
 
 
 # --- cheap ---------------------------------------------------------------------------------------------------------------
