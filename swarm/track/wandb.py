@@ -82,6 +82,7 @@ class WandbTracker(Tracker):
         self.tags, self.init_timeout = list(tags or []), init_timeout
         self.group, self.name = group or run, name or run
         self._run: Any = None
+        self._earlier: list[Path] = []
 
     def start(self, arm: str, rounds: int, done: int) -> None:
         """Starts the arm's W&B run, or goes on with it.
@@ -160,6 +161,7 @@ class WandbTracker(Tracker):
             console="off", silent=True, quiet=True, show_errors=False, show_warnings=False,
             init_timeout=self.init_timeout,
         )  # fmt: skip
+        self._earlier = [part for part in self._parts(arm) if not any(part.glob("*.synced"))]
         return wandb.init(
             project=self.project, entity=self.entity, tags=self.tags or None, config=self.config,
             id=self._id(arm), name=f"{self.name}/{arm}", group=self.group, job_type=arm,
@@ -190,11 +192,15 @@ class WandbTracker(Tracker):
         self._drop_older()
 
     def _drop_older(self) -> None:
-        """Removes the offline parts that this one takes the place of, as far as they were not uploaded."""
-        own = Path(self._run.settings.sync_dir)  # …/offline-run-DATE_TIME-ID; an id is a slug, so it is its own glob
-        for part in own.parent.glob(f"offline-run-*-{self._run.id}"):
-            if part != own and part.is_dir() and not any(part.glob("*.synced")):
-                shutil.rmtree(part)
+        """Removes the offline parts that this one takes the place of, as far as they were not uploaded: those that were there
+        before it began. (What its own is called is not asked: W&B forms the name anew from a clock, to the second.)"""
+        for part in self._earlier:
+            if part.name != Path(self._run.settings.sync_dir).name:
+                shutil.rmtree(part, ignore_errors=True)
+
+    def _parts(self, arm: str) -> list[Path]:
+        """``offline-run-DATE_TIME-ID`` of an arm; an id is a slug, so it is its own glob."""
+        return [part for part in (self.folder / "wandb").glob(f"offline-run-*-{self._id(arm)}") if part.is_dir()]
 
     def _end(self, exit_code: int) -> None:
         run, self._run = self._run, None

@@ -159,15 +159,31 @@ run(Path(sys.argv[1]), "tracker=wandb", "rounds=1", "devices=9", "report=true")
     assert "accuracy_p10" in text  # quantiles over devices
 
 
-def test_a_part_that_was_uploaded_stays(tmp_path: Path) -> None:
-    own, other, sent = (tmp_path / f"offline-run-{n}-the-id" for n in (3, 2, 1))
-    for part in (own, other, sent, tmp_path / "offline-run-1-another"):
-        part.mkdir()
+def test_only_what_was_there_before_and_not_uploaded_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B's clock may tick between making its folder and saying what it is called: its own part stays all the same."""
+    import wandb
+
+    own, other, sent, foreign = (
+        tmp_path / "wandb" / f"offline-run-{n}" for n in ("3-the-id", "2-the-id", "1-the-id", "1-another")
+    )
+    for part in (other, sent, foreign):
+        part.mkdir(parents=True)
     (sent / "run.wandb.synced").touch()
+    (tmp_path / "wandb.json").write_text('{"swarm": "the-id"}')
+
+    def init(**_: object) -> SimpleNamespace:
+        own.mkdir()
+        return SimpleNamespace(
+            id="the-id", settings=SimpleNamespace(sync_dir=str(own.with_name("offline-run-4-the-id")))
+        )
+
+    monkeypatch.setattr(wandb, "init", init)
     tracker = WandbTracker(tmp_path, "r", {})
-    tracker._run = SimpleNamespace(id="the-id", settings=SimpleNamespace(sync_dir=str(own)))
+    tracker._run = tracker._init("swarm")
     tracker._drop_older()
-    assert {part.name for part in tmp_path.iterdir()} == {own.name, sent.name, "offline-run-1-another"}
+    assert {part.name for part in (tmp_path / "wandb").iterdir()} == {own.name, sent.name, foreign.name}
 
 
 def test_a_run_is_the_group_and_an_arm_the_job_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
