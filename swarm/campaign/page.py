@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from swarm import checkpoint
-from swarm.campaign.pictures import DARK, LIGHT, draw
+from swarm.campaign.pictures import DARK, draw
 from swarm.campaign.plan import Plan
 from swarm.claim.base import Claim
 from swarm.claim.charts import Chart
@@ -49,12 +49,13 @@ def write_pages(plan: Plan, results: Results, summary: Facts, home: Path, whole:
     charts = made(plan.claim.charts, list[Chart](), "charts")
     for old in home.glob(picture("*")):
         old.unlink()
-    files = {home / picture(number): draw(chart) for number, chart in enumerate(charts, 1)}
+    drawn = [draw(chart) for chart in charts]
+    files = {home / picture(number): png for number, png in enumerate(drawn, 1)}
     files[home / MARKDOWN] = markdown(plan, table, charts, summary, notes).encode()
     files[home / TABLE] = table.to_csv(index=False).encode()
     files[home / RUNS] = _scalars(results.finals).to_csv(index=False).encode()
     if plan.settings.report:
-        files = {home / PAGE: page(plan, table, charts, summary, notes, home).encode(), **files}
+        files = {home / PAGE: page(plan, table, charts, drawn, summary, notes, home).encode(), **files}
     for file, content in files.items():
         checkpoint.write_bytes(file, content)
     return list(files)
@@ -74,16 +75,17 @@ def _scalars(finals: pd.DataFrame) -> pd.DataFrame:
 
 
 def page(
-    plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], summary: Facts, notes: Sequence[str], home: Path
-) -> str:
-    """One self-contained page; every text in it is escaped, nothing is loaded from elsewhere."""
+    plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], drawn: Sequence[bytes], summary: Facts,
+    notes: Sequence[str], home: Path,
+) -> str:  # fmt: skip
+    """One self-contained page: ``drawn`` are the charts for light screens. All text is escaped, nothing loaded from elsewhere."""
     own = {key: value for key, value in plan.settings.model_dump().items() if key != "resume"}
     runs = {"scenario": own, "every run": plan.claim.settings, "conditions": _conditions(plan)}
     config = yaml.safe_dump(json.loads(json.dumps(runs)), sort_keys=False, allow_unicode=True, width=100)
     body = [
         *(f'<p class="card note" role="alert">{escape(line)}</p>' for line in notes),
         *map(_verdict, summary["verdicts"]),
-        *map(_figure, charts),
+        *map(_figure, charts, drawn),
         f'<section class="card"><h2>Results</h2><div class="scroll">{_table(table)}</div>'
         f'<p class="hint">{escape(INTERVALS)}</p></section>' if len(table.columns) else "",
         f'<div class="facts">{_facts(plan, summary, home)}</div>',
@@ -124,8 +126,8 @@ def badge(verdict: str) -> str:
     return f'<span class="badge {escape(verdict.split()[0])}">{escape(verdict)}</span>'
 
 
-def _figure(chart: Chart) -> str:
-    light, dark = (base64.b64encode(draw(chart, theme)).decode() for theme in (LIGHT, DARK))
+def _figure(chart: Chart, on_light: bytes) -> str:
+    light, dark = (base64.b64encode(png).decode() for png in (on_light, draw(chart, DARK)))
     source = f'<source media="(prefers-color-scheme:dark)" srcset="data:image/png;base64,{dark}">'
     image = f'<img class="figure" alt="{escape(chart.title)}" src="data:image/png;base64,{light}">'
     return f'<section class="card"><div class="scroll"><picture>{source}{image}</picture></div></section>'
