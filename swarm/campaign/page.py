@@ -78,7 +78,7 @@ def page(
     plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], drawn: Sequence[bytes], summary: Facts,
     notes: Sequence[str], home: Path,
 ) -> str:  # fmt: skip
-    """One self-contained page: ``drawn`` are the charts for light screens. All text is escaped, nothing loaded from elsewhere."""
+    """One self-contained page; ``drawn`` are the charts on a light page. All text is escaped, nothing loaded from afar."""
     own = {key: value for key, value in plan.settings.model_dump().items() if key != "resume"}
     runs = {"scenario": own, "every run": plan.claim.settings, "conditions": _conditions(plan)}
     config = yaml.safe_dump(json.loads(json.dumps(runs)), sort_keys=False, allow_unicode=True, width=100)
