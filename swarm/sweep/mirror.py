@@ -11,6 +11,7 @@ from swarm.sweep.launch import WANDB, group_name
 from swarm.sweep.plan import Plan
 from swarm.track.wandb import WandbTracker, _quiet
 
+SWEEP = "sweep"  # the job type
 PANELS = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual seconds"}
 
 
@@ -35,11 +36,10 @@ class _Sweep(WandbTracker):
         import wandb
 
         with _quiet():
-            self._run = self._init("sweep")
+            self._run = self._init(SWEEP, replaces=True)
             self._run.log({**_panels(wandb, found), "table": wandb.Table(dataframe=found.table.astype(object)),
                            "picture": wandb.Image(str(self.folder / "sweep.png"))})  # fmt: skip
-        if self.mode == "offline":
-            self._drop_older()
+        self._drop_replaced(SWEEP)
         self._end(0)
 
 

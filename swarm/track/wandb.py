@@ -20,6 +20,7 @@ from swarm.track.base import Tracker
 from swarm.track.jsonl import plain, read_jsonl
 
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
+REPLACED = "replaced-"  # before the name of an offline part while the one that takes its place is written
 MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
 IDS = "wandb.json"
 """In the run folder: the W&B id of each arm, so that a resumed run stays one run wherever its folder has gone."""
@@ -77,12 +78,13 @@ class WandbTracker(Tracker):
         group: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
         name: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
     ) -> None:
-        self.folder, self.run, self.config = folder, run, {**config, **({"versions": versions} if versions else {})}
+        # Absolute: W&B's service process keeps the working directory that this process had when it started it.
+        self.folder = folder.absolute()
+        self.run, self.config = run, {**config, **({"versions": versions} if versions else {})}
         self.mode, self.project, self.entity = mode, project, entity
         self.tags, self.init_timeout = list(tags or []), init_timeout
         self.group, self.name = group or run, name or run
         self._run: Any = None
-        self._earlier: list[Path] = []
 
     def start(self, arm: str, rounds: int, done: int) -> None:
         """Starts the arm's W&B run, or goes on with it.
@@ -92,12 +94,12 @@ class WandbTracker(Tracker):
         """
         if self.mode == "disabled":
             return
-        self.folder.mkdir(parents=True, exist_ok=True)  # W&B would otherwise move to the system's temporary folder
+        replaces = done > 0
         with _quiet():
-            self._run = self._init(arm)
+            self._run = self._init(arm, replaces)
             self._run.define_metric("round", hidden=True)
             self._run.define_metric("*", step_metric="round")
-        if self.mode == "offline" and done > 0:
+        if self.mode == "offline" and replaces:
             self._replay(arm)
 
     def record(self, record: dict[str, Any]) -> None:
@@ -130,7 +132,7 @@ class WandbTracker(Tracker):
         import wandb
 
         with _quiet():
-            self._run = self._init(REPORT)
+            self._run = self._init(REPORT, replaces=True)
             found: dict[str, Any] = {}
             for path in files:
                 # W&B sorts out what it is given by its kind; other files are only kept.
@@ -142,8 +144,7 @@ class WandbTracker(Tracker):
             for path in (*files, self.folder / "config.yaml", self.folder / "summary.json"):
                 if path.is_file():
                     self._run.save(str(path), base_path=str(self.folder), policy="now")
-        if self.mode == "offline":
-            self._drop_older()
+        self._drop_replaced(REPORT)
         self._end(0)
 
     def close(self) -> None:
@@ -151,7 +152,7 @@ class WandbTracker(Tracker):
         if self._run is not None:
             self._end(1)
 
-    def _init(self, arm: str) -> Any:
+    def _init(self, arm: str, replaces: bool = False) -> Any:
         import wandb  # 0.7 s, and not needed at all in mode disabled
 
         online = self.mode == "online"
@@ -161,7 +162,9 @@ class WandbTracker(Tracker):
             console="off", silent=True, quiet=True, show_errors=False, show_warnings=False,
             init_timeout=self.init_timeout,
         )  # fmt: skip
-        self._earlier = [part for part in self._parts(arm) if not any(part.glob("*.synced"))]
+        self.folder.mkdir(parents=True, exist_ok=True)  # W&B would otherwise move to the system's temporary folder
+        if replaces and not online:
+            self._set_aside(arm)
         return wandb.init(
             project=self.project, entity=self.entity, tags=self.tags or None, config=self.config,
             id=self._id(arm), name=f"{self.name}/{arm}", group=self.group, job_type=arm,
@@ -189,18 +192,26 @@ class WandbTracker(Tracker):
         for record in read_jsonl(self.folder / "metrics.jsonl"):
             if record.get("arm") == arm:
                 self.record(record)
-        self._drop_older()
+        self._drop_replaced(arm)
 
-    def _drop_older(self) -> None:
-        """Removes the offline parts that this one takes the place of, as far as they were not uploaded: those that were there
-        before it began. (What its own is called is not asked: W&B forms the name anew from a clock, to the second.)"""
-        for part in self._earlier:
-            if part.name != Path(self._run.settings.sync_dir).name:
-                shutil.rmtree(part, ignore_errors=True)
+    def _set_aside(self, arm: str) -> None:
+        """Renames the arm's offline parts that were not uploaded, until the one that takes their place is written.
 
-    def _parts(self, arm: str) -> list[Path]:
-        """``offline-run-DATE_TIME-ID`` of an arm; an id is a slug, so it is its own glob."""
-        return [part for part in (self.folder / "wandb").glob(f"offline-run-*-{self._id(arm)}") if part.is_dir()]
+        They are renamed before W&B starts, so that whatever is called ``offline-run-DATE_TIME-ID`` afterwards is the new one.
+        Its name cannot tell: it has only seconds, W&B adds ``-1`` where it is taken, and a run does not know what it was given.
+        """
+        for part in self._parts(arm):
+            if not any(part.glob("*.synced")):
+                part.rename(part.with_name(REPLACED + part.name))
+
+    def _drop_replaced(self, arm: str) -> None:
+        for part in self._parts(arm, REPLACED):
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _parts(self, arm: str, prefix: str = "") -> list[Path]:
+        """``offline-run-DATE_TIME-ID`` and ``offline-run-DATE_TIME-ID-1`` of an arm; an id is a slug, so it is its own glob."""
+        parts, name = self.folder / "wandb", f"{prefix}offline-run-*-{self._id(arm)}"
+        return [part for glob in (name, f"{name}-[0-9]*") for part in parts.glob(glob) if part.is_dir()]
 
     def _end(self, exit_code: int) -> None:
         run, self._run = self._run, None

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,31 +158,36 @@ run(Path(sys.argv[1]), "tracker=wandb", "rounds=1", "devices=9", "report=true")
     assert "accuracy_p10" in text  # quantiles over devices
 
 
-def test_only_what_was_there_before_and_not_uploaded_is_replaced(
+def test_only_what_was_not_uploaded_is_replaced_and_only_once_the_new_part_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """W&B's clock may tick between making its folder and saying what it is called: its own part stays all the same."""
+    """Within one second W&B gives the new part the old one's name, or that name and ``-1``, and a run does not know which."""
     import wandb
 
-    own, other, sent, foreign = (
-        tmp_path / "wandb" / f"offline-run-{n}" for n in ("3-the-id", "2-the-id", "1-the-id", "1-another")
-    )
-    for part in (other, sent, foreign):
-        part.mkdir(parents=True)
-    (sent / "run.wandb.synced").touch()
+    parts = tmp_path / "wandb"
+    for name in ("2-the-id", "2-the-id-1", "1-the-id", "1-another"):
+        (parts / f"offline-run-{name}").mkdir(parents=True)
+    (parts / "offline-run-1-the-id" / "run.wandb.synced").touch()
     (tmp_path / "wandb.json").write_text('{"swarm": "the-id"}')
+    for own in ("offline-run-2-the-id", "offline-run-2-the-id-1"):
+        monkeypatch.setattr(wandb, "init", lambda own=own, **_: (parts / own).mkdir())
+        tracker = WandbTracker(tmp_path, "r", {})
+        tracker._init("swarm", replaces=True)
+        assert (parts / f"replaced-{own}").is_dir()  # a crash from here on loses nothing
+        tracker._drop_replaced("swarm")
+        assert {part.name for part in parts.iterdir()} == {own, "offline-run-1-the-id", "offline-run-1-another"}
+        (parts / own).rename(parts / "offline-run-2-the-id-1")
 
-    def init(**_: object) -> SimpleNamespace:
-        own.mkdir()
-        return SimpleNamespace(
-            id="the-id", settings=SimpleNamespace(sync_dir=str(own.with_name("offline-run-4-the-id")))
-        )
 
-    monkeypatch.setattr(wandb, "init", init)
-    tracker = WandbTracker(tmp_path, "r", {})
-    tracker._run = tracker._init("swarm")
-    tracker._drop_older()
-    assert {part.name for part in (tmp_path / "wandb").iterdir()} == {own.name, sent.name, foreign.name}
+def test_two_parts_in_one_second_leave_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With W&B itself, whose names of folders have only seconds, and whose service keeps the directory it was started in."""
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        for _ in range(3):
+            WandbTracker(Path("r"), "r", {}).attach([])
+        (part,) = Path("r/wandb").glob("*-run-*")
+        assert [*part.glob("run-*.wandb")]
 
 
 def test_a_run_is_the_group_and_an_arm_the_job_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
