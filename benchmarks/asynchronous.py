@@ -20,9 +20,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from hydra import compose, initialize_config_dir
 
 from swarm import paths
-from swarm.settings import Settings
+from swarm.config.settings import Settings
 from swarm.simulation import Simulation
-from swarm.study import Study
+from swarm.study.study import Study
 
 SETTINGS = (
     "devices=10000", "rounds=1000", "network.tick=0.1", "clock=poisson", "clock.rate=1.0", "model=softmax",

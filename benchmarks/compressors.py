@@ -14,7 +14,7 @@ import time
 import numpy as np
 import torch
 
-from swarm.build import build, option
+from swarm.config.build import build, option
 from swarm.models.dense import MLP
 from swarm.rng import Keys
 from swarm.state import Layout

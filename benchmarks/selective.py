@@ -24,11 +24,11 @@ from hydra import compose, initialize_config_dir
 from scipy import stats
 
 from swarm import paths
+from swarm.config.settings import Settings
 from swarm.errors import DivergedError
 from swarm.models.selective import Selective
-from swarm.settings import Settings
 from swarm.simulation import Simulation
-from swarm.study import Study
+from swarm.study.study import Study
 
 COMMON = (
     "devices=50", "rounds=200", "schedule=cosine", "protocol=delta_sharing", "topology=complete", "engine.block=50",

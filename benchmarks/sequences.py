@@ -31,13 +31,13 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from swarm import paths
+from swarm.config.settings import Settings
 from swarm.experiment import Experiment
 from swarm.learn.kernel import Functional
 from swarm.models.gru import GRU
 from swarm.models.sequence import SequenceModel
-from swarm.settings import Settings
 from swarm.simulation import Simulation
-from swarm.study import Study
+from swarm.study.study import Study
 
 CONTEXT, TOKENS, LR = 64, 64, 0.1
 Turn = Callable[[], float]  # one step of every device; returns seconds of processor time

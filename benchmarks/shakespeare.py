@@ -26,11 +26,11 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from swarm import paths
+from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset
 from swarm.experiment import Experiment
-from swarm.settings import Settings
 from swarm.simulation import Simulation
-from swarm.study import Study
+from swarm.study.study import Study
 
 Floats = npt.NDArray[np.float64]
 

@@ -32,9 +32,9 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 from swarm import paths
-from swarm.settings import Settings
+from swarm.config.settings import Settings
 from swarm.simulation import Simulation
-from swarm.study import Study
+from swarm.study.study import Study
 
 K, BATCH, SAMPLES, LR, CLASSES = 5, 32, 600, 0.1, 10
 

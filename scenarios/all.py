@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swarm.build import build, option, options
 from swarm.claim.base import Claim, Suite
+from swarm.config.build import build, option, options
 from swarm.errors import ConfigError
-from swarm.scenario import AnyScenario
+from swarm.study.scenario import AnyScenario
 
 
 class All(Suite):

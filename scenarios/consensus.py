@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from swarm.build import build, choice, option
+from swarm.config.build import build, choice, option
+from swarm.config.settings import Settings
 from swarm.errors import ConfigError
 from swarm.protocol.base import Protocol
 from swarm.report.load import Run
-from swarm.scenario import Arm, Scenario
-from swarm.settings import Settings
+from swarm.study.scenario import Arm, Scenario
 
 
 class Consensus(Scenario):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-    from swarm.compose import Composer
+    from swarm.config.compose import Composer
     from swarm.runner import Prepared
 
 INTERRUPTED = 130
@@ -49,7 +49,7 @@ def _main(argv: list[str]) -> int:
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
         return _hydra(argv, _Jobs())
-    from swarm.compose import Composer, parse
+    from swarm.config.compose import Composer, parse
 
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
@@ -87,7 +87,7 @@ class _Parser(argparse.ArgumentParser):
     """Hydra's flags, with argparse's complaints as ours: one sentence instead of the usage text."""
 
     def error(self, message: str) -> NoReturn:
-        from swarm.compose import UsageError
+        from swarm.config.compose import UsageError
 
         name, _, wrong = message.partition(": ")
         if name == "unrecognized arguments":
@@ -98,7 +98,7 @@ class _Parser(argparse.ArgumentParser):
 def _parse_arguments(argv: list[str]) -> argparse.Namespace:
     from hydra._internal.utils import get_args_parser
 
-    from swarm.compose import UsageError
+    from swarm.config.compose import UsageError
 
     parser = get_args_parser()
     parser.__class__ = _Parser
@@ -118,7 +118,7 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def _check_run(composer: Composer, overrides: list[str]) -> Prepared:
-    from swarm.compose import refuse_code_in_hydra, run_folder
+    from swarm.config.compose import refuse_code_in_hydra, run_folder
 
     cfg = composer.compose(overrides)
     refuse_code_in_hydra(cfg)
@@ -130,7 +130,7 @@ def _check_run(composer: Composer, overrides: list[str]) -> Prepared:
 def _compose_sweep(composer: Composer, overrides: list[str]) -> DictConfig:
     from hydra.types import RunMode
 
-    from swarm.compose import refuse_code_in_hydra
+    from swarm.config.compose import refuse_code_in_hydra
 
     cfg = composer.compose(overrides, RunMode.MULTIRUN)
     refuse_code_in_hydra(cfg)
@@ -139,7 +139,7 @@ def _compose_sweep(composer: Composer, overrides: list[str]) -> DictConfig:
 
 def _check(cfg: DictConfig) -> Prepared:
     """The settings first, which takes no time; then all that the run would stumble over."""
-    from swarm.settings import Settings
+    from swarm.config.settings import Settings
 
     Settings.parse(cfg)
     from swarm import runner
@@ -201,7 +201,7 @@ def _hydra(argv: list[str], jobs: _Jobs) -> int:
     import hydra
 
     from swarm import paths
-    from swarm.compose import CONFIG, VERSION_BASE
+    from swarm.config.compose import CONFIG, VERSION_BASE
 
     def swarm(cfg: DictConfig) -> None:
         jobs(cfg)
@@ -227,7 +227,7 @@ def _arguments(argv: list[str]) -> Iterator[None]:
 
 def _resume(resume: Override, overrides: Sequence[Override], args: argparse.Namespace) -> int:
     """Go on with the run in a folder, under that folder's config: nothing is composed."""
-    from swarm.compose import key_of, value_of
+    from swarm.config.compose import key_of, value_of
 
     flags = {"-m": args.multirun, "--cfg": args.cfg, "--info": args.info, "--config-name": args.config_name}
     for flag, value in flags.items():

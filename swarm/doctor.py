@@ -48,7 +48,7 @@ def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
 
     Raises :class:`SwarmError` for what is not written KEY=VALUE, and for a run to go on with.
     """
-    from swarm.compose import parse
+    from swarm.config.compose import parse
 
     for override in parse(list(overrides)):
         if override.key_or_group == "resume" and override.value() is not None:
@@ -181,7 +181,7 @@ def _run(overrides: Sequence[str]) -> Finding:
     what = "the run" if overrides else "the default run"
     try:
         from swarm import runner
-        from swarm.compose import Composer, refuse_code_in_hydra, run_folder
+        from swarm.config.compose import Composer, refuse_code_in_hydra, run_folder
 
         with Composer(None, None) as composer:
             cfg = composer.compose(list(overrides))

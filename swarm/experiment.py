@@ -12,12 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from swarm.build import build
+from swarm.config.build import build
+from swarm.config.explain import shown
+from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, Holdings, label_mixes
 from swarm.data.stream import Stream
 from swarm.errors import ConfigError
 from swarm.exchange import Exchanges, Traffic
-from swarm.explain import shown
 from swarm.learn.flops import flops_of_step
 from swarm.learn.learner import Learner
 from swarm.learn.losses import Loss, PartlyTold, loss_for
@@ -32,7 +33,6 @@ from swarm.network.base import AllUp, AlwaysThere, Churn, Clock, Delay, EveryRou
 from swarm.network.fleet import Fleet
 from swarm.protocol.base import Links, Phase, Protocol
 from swarm.rng import Keys
-from swarm.settings import Settings
 from swarm.start import read_start
 from swarm.state import Blocks, Layout
 from swarm.topology.base import Topology
@@ -148,7 +148,7 @@ class Experiment:
         """Refuse parameters that cannot fit before anything is made: of one device, then of all.
 
         For this the model is made without memory, on torch's meta device. Not a module of the user's own: it need not
-        know of that device, and may keep what it made there. :mod:`swarm.preflight` looks at all of them.
+        know of that device, and may keep what it made there. :mod:`swarm.study.preflight` looks at all of them.
         """
         target, n = str(self.settings.model.get("_target_")), self.settings.devices
         if not target.startswith(("swarm.", "torch.")):

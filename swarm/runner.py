@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from swarm import single
-from swarm.build import build, choice
 from swarm.campaign import run as claims
 from swarm.campaign import suite
 from swarm.campaign.plan import Plan
 from swarm.campaign.suite import Plans
 from swarm.claim.base import Claim, Suite
+from swarm.config.build import build, choice
+from swarm.config.settings import Settings
 from swarm.errors import ConfigError
-from swarm.folder import Folder
 from swarm.report import write_report
-from swarm.scenario import AnyScenario
-from swarm.settings import Settings
-from swarm.single import Result
-from swarm.study import Study, settled
+from swarm.study import single
+from swarm.study.folder import Folder
+from swarm.study.scenario import AnyScenario
+from swarm.study.single import Result
+from swarm.study.study import Study, settled
 
 __all__ = ["Prepared", "Result", "check", "resume", "run"]
 
@@ -66,7 +66,7 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
 
 
 def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
-    """Go on with the run in ``folder`` under its own config; see :func:`swarm.single.resume` for what may change."""
+    """Go on with the run in ``folder`` under its own config; see :func:`swarm.study.single.resume` for what may change."""
     path = Path(folder)
     _, config = Folder.open(path)
     return kind_of(Settings.parse(config)).resume(path, overrides)

@@ -25,17 +25,17 @@ from torch.nn import functional
 
 import swarm
 from swarm import paths
-from swarm.build import option
+from swarm.config.build import option
+from swarm.config.settings import Settings
 from swarm.experiment import Experiment
 from swarm.learn.kernel import Kernel
 from swarm.learn.learner import Batch, Learner, Scores
 from swarm.learn.losses import Loss
 from swarm.learn.optimizer import SGD, Optimizer
 from swarm.learn.schedule import Constant
-from swarm.settings import Settings
 from swarm.simulation import Record, Simulation
 from swarm.state import Layout
-from swarm.study import Study
+from swarm.study.study import Study
 from swarm.track.jsonl import read_jsonl
 from tests.conftest import SMALL, composed
 

@@ -13,14 +13,14 @@ from typing import Any
 import yaml
 
 from swarm import paths
-from swarm.build import build, choice, option, options
 from swarm.claim.base import Claim, Condition, varied
-from swarm.describe import option_name
+from swarm.config.build import build, choice, option, options
+from swarm.config.explain import shown
+from swarm.config.settings import Settings
 from swarm.errors import ConfigError, typed
-from swarm.explain import shown
-from swarm.provenance import WITHOUT_NUMBERS
-from swarm.settings import Settings
-from swarm.study import Study, settled, versions
+from swarm.study.describe import option_name, versions
+from swarm.study.provenance import WITHOUT_NUMBERS
+from swarm.study.study import Study, settled
 from swarm.track.base import Tracker
 
 RUNS = "runs"

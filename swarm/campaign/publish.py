@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 from swarm import checkpoint
 from swarm.campaign.page import MARKDOWN, markdown_row, picture, plain
 from swarm.errors import ConfigError, SwarmError
-from swarm.folder import Folder
-from swarm.provenance import read_json
+from swarm.study.folder import Folder
+from swarm.study.provenance import read_json
 
 FACTS = "verdict.json"  # beside each published claim: what the table of all is made from
 README = "README.md"

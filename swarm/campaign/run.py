@@ -17,13 +17,13 @@ from swarm.campaign.trials import Code, Say, failures, finished, run_trials, set
 from swarm.campaign.verdicts import facts_of, print_verdicts
 from swarm.claim.base import Verdict
 from swarm.claim.results import Results, of_runs
+from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
-from swarm.folder import Folder
-from swarm.provenance import SUPERSEDED, code_version, read_json, set_aside
 from swarm.report.load import load
-from swarm.settings import Settings
-from swarm.single import Result, overridden
-from swarm.study import versions
+from swarm.study.describe import versions
+from swarm.study.folder import Folder
+from swarm.study.provenance import SUPERSEDED, code_version, read_json, set_aside
+from swarm.study.single import Result, overridden
 from swarm.track.base import Fanout, Tracker
 from swarm.track.jsonl import tree
 

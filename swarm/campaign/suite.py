@@ -13,17 +13,17 @@ from typing import Any
 from urllib.parse import quote
 
 from swarm import checkpoint
-from swarm.build import build, choice, option
 from swarm.campaign import run
 from swarm.campaign.page import PAGE, badge, framed
 from swarm.campaign.plan import Plan, tracker_of
 from swarm.campaign.verdicts import print_verdicts
 from swarm.claim.base import Suite
+from swarm.config.build import build, choice, option
+from swarm.config.settings import Settings
 from swarm.errors import SwarmError
-from swarm.folder import Folder
-from swarm.provenance import read_json
-from swarm.settings import Settings
-from swarm.single import Result, overridden
+from swarm.study.folder import Folder
+from swarm.study.provenance import read_json
+from swarm.study.single import Result, overridden
 from swarm.track.units import human_time
 
 UNFINISHED = {"claim": "", "verdict": "undecided", "because": "not finished"}

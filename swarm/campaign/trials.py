@@ -15,14 +15,15 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
-from swarm import checkpoint, single
+from swarm import checkpoint
 from swarm.campaign.plan import Trial, folder_of
+from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
-from swarm.folder import Folder
-from swarm.provenance import JOB, identity, read_json, same_code, set_aside
 from swarm.report.load import load
-from swarm.settings import Settings
-from swarm.study import Study
+from swarm.study import single
+from swarm.study.folder import Folder
+from swarm.study.provenance import JOB, identity, read_json, same_code, set_aside
+from swarm.study.study import Study
 from swarm.track.units import human_time
 
 CONSOLE = "console.txt"  # in a trial's folder: what it printed

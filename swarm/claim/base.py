@@ -14,13 +14,13 @@ from typing import Annotated, Any, ClassVar, Literal
 import pandas as pd
 from pydantic import Field
 
-from swarm.build import option
 from swarm.claim.charts import Chart
 from swarm.claim.results import Results
-from swarm.compose import key_of, parse
+from swarm.config.build import option
+from swarm.config.compose import key_of, parse
+from swarm.config.settings import Section, Settings, sections, validated
 from swarm.errors import ConfigError, SwarmError
-from swarm.scenario import AnyScenario
-from swarm.settings import Section, Settings, sections, validated
+from swarm.study.scenario import AnyScenario
 
 Preset = Literal["quick", "full"]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from swarm.config.explain import describe, shown
 from swarm.errors import ConfigError
-from swarm.explain import describe, shown
 from swarm.network.base import Floats, Ints, Lines, at_least, share_of
 from swarm.rng import Keys
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from swarm.campaign.plan import RUNS
+from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
-from swarm.folder import Folder
 from swarm.report import Comparison, draw, page, replace_file, salvage, write_report
 from swarm.runner import RUN, Kind, kind_of
-from swarm.settings import Settings
+from swarm.study.folder import Folder
 
 
 class _Parser(argparse.ArgumentParser):

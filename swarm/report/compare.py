@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from swarm.build import choice
+from swarm.config.build import choice
 from swarm.errors import ConfigError, typed
 from swarm.report.load import Run, salvage
 from swarm.report.style import lead

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from swarm.build import choice
+from swarm.config.build import choice
 from swarm.metrics import gap_closed
 from swarm.report.account import account
 from swarm.report.load import Run

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from swarm.build import build
+from swarm.config.build import build
 from swarm.errors import ConfigError
 from swarm.protocol.base import Protocol
 from swarm.report.frames import packed, thin

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from swarm.compose import Composer
+    from swarm.config.compose import Composer
     from swarm.sweep.launch import Complain
     from swarm.sweep.plan import Plan
 
@@ -51,7 +51,7 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
 
 def _begin(plan: Plan) -> str:
     """``25 runs: 3 of 25 were there already, 1 goes on, 21 to do``."""
-    from swarm.provenance import SUPERSEDED
+    from swarm.study.provenance import SUPERSEDED
 
     states = [job.state for job in plan.jobs]
     count, there, resumed = len(states), states.count("there"), states.count("resumed")

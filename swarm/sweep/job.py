@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from swarm import provenance
 from swarm.errors import ConfigError
+from swarm.study import provenance
 
 FILE = provenance.JOB
 LONGEST = 120  # characters of a folder's name

@@ -18,9 +18,9 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, read_write
 
-from swarm.compose import Composer
+from swarm.config.compose import Composer
 from swarm.errors import ConfigError, SwarmError
-from swarm.provenance import read_json
+from swarm.study.provenance import read_json
 from swarm.sweep.job import FILE, Job
 from swarm.sweep.plan import Plan
 from swarm.track.units import human_time

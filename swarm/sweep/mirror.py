@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from swarm.settings import plain
+from swarm.config.settings import plain
 from swarm.sweep.gather import Gathered
 from swarm.sweep.launch import WANDB, group_name
 from swarm.sweep.plan import Plan

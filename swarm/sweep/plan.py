@@ -13,11 +13,11 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from swarm.build import build, choice
-from swarm.compose import LOCK, Composer, UsageError, parse, require_new, require_no_run_in, sweep_folder
+from swarm.config.build import build, choice
+from swarm.config.compose import LOCK, Composer, UsageError, parse, require_new, require_no_run_in, sweep_folder
+from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError, typed
-from swarm.provenance import code_version, identity, read_json, same_code, set_aside
-from swarm.settings import Settings
+from swarm.study.provenance import code_version, identity, read_json, same_code, set_aside
 from swarm.sweep.job import ANEW, FILE, Job, folder_name, saved_config
 
 SWEEP = "sweep.json"
@@ -196,7 +196,7 @@ def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> 
 def _require_one_run(jobs: Sequence[Job]) -> None:
     """Refuse claims, which run their seeds themselves."""
     from swarm.claim.base import Claim, Suite
-    from swarm.scenario import AnyScenario
+    from swarm.study.scenario import AnyScenario
 
     for job in jobs:
         if job.cause is None:
@@ -232,7 +232,7 @@ def _in(job: Job, error: ConfigError) -> ConfigError:
 
 def _identify(jobs: Sequence[Job]) -> None:
     """What the numbers of each job depend on."""
-    from swarm.study import settled
+    from swarm.study.study import settled
 
     for job in jobs:
         if job.cause is None:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from swarm.build import build, option
 from swarm.claim.base import Claim, Hypothesis
+from swarm.config.build import build, option
 from swarm.statistics import interval
 from tests.cli.conftest import Command
 

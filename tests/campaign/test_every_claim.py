@@ -10,11 +10,11 @@ import yaml
 
 from scenarios.all import judging
 from swarm import paths
-from swarm.build import build, option
 from swarm.campaign.plan import Plan, folder_of
 from swarm.claim.base import Claim
-from swarm.settings import Settings
-from swarm.study import settled
+from swarm.config.build import build, option
+from swarm.config.settings import Settings
+from swarm.study.study import settled
 from tests.conftest import composed
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import yaml
 
-from swarm.build import option
 from swarm.campaign import pictures, publish
 from swarm.campaign.pictures import DARK, draw
 from swarm.claim.charts import Chart, Line
+from swarm.config.build import option
 from swarm.report.__main__ import main as report
 from tests.cli.conftest import Command
 from tests.report.browser import BINARY, Browser

@@ -71,7 +71,7 @@ def test_a_claim_that_cannot_judge_stops_no_other(command: Command, monkeypatch:
     def judge(self: Any, results: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
-    from swarm.build import load_plugins
+    from swarm.config.build import load_plugins
 
     load_plugins([str(HERE / "tiny.py")])
     import sys

@@ -16,10 +16,10 @@ import yaml
 
 from scenarios.all import judging
 from swarm import paths
-from swarm.build import option
+from swarm.config.build import option
+from swarm.config.settings import Settings, sections
 from swarm.rng import Keys
-from swarm.settings import Settings, sections
-from swarm.study import Study
+from swarm.study.study import Study
 from swarm.wire.base import Draw
 from tests.support import config, experiment, groups, options, records, run, simulation, trajectory
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from swarm.build import build
+from swarm.config.build import build
 from swarm.data.dataset import Source, validate
 from swarm.data.digits import Digits
 from swarm.data.partition import Natural, Partition

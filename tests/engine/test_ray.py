@@ -22,7 +22,7 @@ from swarm.engine.ray.crew import StuckError
 from swarm.engine.ray.engine import RayEngine
 from swarm.rng import Keys
 from swarm.simulation import Simulation
-from swarm.study import Study
+from swarm.study.study import Study
 from tests.support import prepared
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

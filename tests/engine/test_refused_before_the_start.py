@@ -11,7 +11,7 @@ import pytest
 import swarm
 from swarm.cli import main
 from swarm.errors import ConfigError
-from swarm.folder import Folder
+from swarm.study.folder import Folder
 
 Small = Callable[..., dict[str, Any]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from swarm.build import build, load_plugins, option
+from swarm.config.build import build, load_plugins, option
 from swarm.errors import ConfigError
 
 HERE = "plugged_in"
@@ -181,17 +181,17 @@ def test_an_absolute_key_gets_no_section(plugin: str) -> None:
         "torch.nn.init.normal_",
         "torch.nn.functional.relu",
         "torch.nn.Parameter",
-        "swarm.build.importlib.import_module",
-        "swarm.build.paths.load_module",
-        "swarm.build.sys.exit",
-        "swarm.build.Path.unlink",
-        "swarm.build.build",
-        "swarm.build.build.__globals__",
-        "swarm.build.__builtins__",
+        "swarm.config.build.importlib.import_module",
+        "swarm.config.build.paths.load_module",
+        "swarm.config.build.sys.exit",
+        "swarm.config.build.Path.unlink",
+        "swarm.config.build.build",
+        "swarm.config.build.build.__globals__",
+        "swarm.config.build.__builtins__",
         "swarm.errors.ConfigError",
         "swarm.errors.ConfigError.under",
         "swarm",
-        "swarm.build",
+        "swarm.config.build",
         "swarm..build",
         "swarm.nowhere.Thing",
         "scenarios",
@@ -262,7 +262,7 @@ def test_a_section_without_target_and_one_that_is_no_section() -> None:
     [
         ("os", "already the name of a module"),
         ("os.path", "already the name of a module"),
-        ("swarm.build", "already the name of a module"),
+        ("swarm.config.build", "already the name of a module"),
         ("nowhere_at_all", "no such module in"),
         ("nowhere.py", "no such file"),
         ("../x-y.py", "must be a module's dotted name or the path of a .py file"),

@@ -8,9 +8,9 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
-from swarm.compose import compose
+from swarm.config.compose import compose
+from swarm.config.settings import Settings, plain, sections
 from swarm.errors import ConfigError
-from swarm.settings import Settings, plain, sections
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.settings import Settings
+from swarm.config.settings import Settings
 from swarm.simulation import Simulation
-from swarm.study import Study
+from swarm.study.study import Study
 from tests.support import config, module_of, prepared, records, row_of, simulation
 
 PLUGIN = Path(__file__).with_name("memorisable.py")

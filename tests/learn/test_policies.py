@@ -11,6 +11,7 @@ import torch
 from swarm.errors import ConfigError
 from swarm.rng import Keys
 from swarm.simulation import Simulation
+from swarm.study.tune import tune
 from tests.support import prepared, records, simulation, trajectory
 
 ALONE = ("topology=none", "protocol=none", "partition=iid", "devices=6", "train.batch=4", "train.local_steps=3")
@@ -276,5 +277,5 @@ def test_what_does_nothing_is_said(overrides: tuple[str, ...], said: str) -> Non
 def test_no_rates_are_tried_for_devices_that_never_learn() -> None:
     study = prepared(*ALONE, "learn=frozen", "optimizer.lr=auto", "rounds=3", "scenario.arms=[swarm]")
     with study.engine() as engine:
-        _, facts = study.tune(study.arms[0], engine, lambda text: None)
+        _, facts = tune(study, study.arms[0], engine, lambda text: None)
     assert facts["tried"] == []

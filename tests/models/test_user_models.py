@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import swarm
-from swarm.build import option
+from swarm.config.build import option
+from swarm.config.settings import Settings
 from swarm.errors import ConfigError
-from swarm.settings import Settings
-from swarm.study import Study
+from swarm.study.study import Study
 from tests.support import config, logged, plain_gradient, row_of, run
 
 PLUGIN = Path(__file__).with_name("user_models.py")

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swarm.build import build, option
 from swarm.campaign.plan import Plan
 from swarm.claim.base import Claim, Verdict
 from swarm.claim.results import Results
+from swarm.config.build import build, option
+from swarm.config.settings import Settings
 from swarm.errors import ConfigError
-from swarm.settings import Settings
 from tests.conftest import composed
 
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]

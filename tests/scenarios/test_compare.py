@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 import swarm
+from swarm.config.settings import Settings
 from swarm.engine.base import Engine
 from swarm.errors import ConfigError
-from swarm.scenario import Arm
-from swarm.settings import Settings
 from swarm.simulation import Simulation
 from swarm.state import params_sha256
-from swarm.study import Study, Trial
+from swarm.study.scenario import Arm
+from swarm.study.study import Study
+from swarm.study.tune import Trial, try_out, tune
 from tests.support import config, final_rows, logged, module_of, prepared, run
 
 ALL = "scenario.arms=[swarm,isolated,centralised,fedavg]"
@@ -107,8 +108,8 @@ def test_the_test_set_has_no_say_in_the_choice_of_rates() -> None:
     y = study.dataset.y.copy()
     y[study.dataset.test] = (y[study.dataset.test] + 1) % 10
     scrambled = dataclasses.replace(study, dataset=dataclasses.replace(study.dataset, y=y))
-    assert study.tune(study.arms[0], study.engine(), print) == scrambled.tune(
-        scrambled.arms[0], scrambled.engine(), print
+    assert tune(study, study.arms[0], study.engine(), print) == tune(
+        scrambled, scrambled.arms[0], scrambled.engine(), print
     )
 
 
@@ -149,7 +150,7 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
     references = [MLPClassifier((64,), max_iter=400, random_state=r).fit(data.x[held], data.y[held]) for r in range(3)]
     score = float(np.mean([r.score(data.x[test], data.y[test]) for r in references]))
     assert score > 0.95
-    chosen, _ = study.tune(study.arms[0], study.engine(), print)
+    chosen, _ = tune(study, study.arms[0], study.engine(), print)
     with Simulation(study.experiment(study.arms[0], chosen), study.engine()) as running:
         last = list(running.records(20))[-1].values
     assert last["accuracy_mean"] > score - 0.01
@@ -158,10 +159,10 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
 def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     """Trials that find what the table says for their rate and rounds."""
 
-    def found(self: Study, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine) -> Trial:
+    def found(study: Study, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine) -> Trial:
         return Trial(variant, lr, rounds, table[lr, rounds])
 
-    monkeypatch.setattr(Study, "_trial", found)
+    monkeypatch.setattr("swarm.study.tune.try_out", found)
 
 
 RATES = ("optimizer.lr=auto", "tune.lrs=[0.1,0.3,1.0]", "rounds=50")
@@ -183,7 +184,7 @@ def test_rates_that_tie_after_a_short_trial_are_run_in_full(
 ) -> None:
     _scores(monkeypatch, {**SHORT, **longer})
     study = prepared(*RATES)
-    chosen, facts = study.tune(study.arms[0], study.engine(), print)
+    chosen, facts = tune(study, study.arms[0], study.engine(), print)
     assert chosen.optimizer["lr"] == facts["lr"] == lr
     assert [(t["lr"], t["rounds"]) for t in facts["tried"]] == [(0.1, 10), (0.3, 10), (1.0, 10), (0.1, 50), (0.3, 50)]
 
@@ -191,10 +192,10 @@ def test_rates_that_tie_after_a_short_trial_are_run_in_full(
 def test_tune_rounds_is_kept_to_and_a_clear_winner_needs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     _scores(monkeypatch, SHORT)
     study = prepared(*RATES, "tune.rounds=10")
-    assert study.tune(study.arms[0], study.engine(), print)[1]["lr"] == 0.1, "a tie goes to the lower loss"
+    assert tune(study, study.arms[0], study.engine(), print)[1]["lr"] == 0.1, "a tie goes to the lower loss"
     _scores(monkeypatch, {**SHORT, (1.0, 10): (0.98, 0.5)})
     study = prepared(*RATES)
-    assert study.tune(study.arms[0], study.engine(), print)[1]["lr"] == 1.0
+    assert tune(study, study.arms[0], study.engine(), print)[1]["lr"] == 1.0
 
 
 def test_a_trial_in_full_is_the_arms_own_run() -> None:
@@ -202,7 +203,7 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
     study = prepared("schedule=cosine", "horizon=40", "rounds=4")
     arm, seen = study.arms[0], []
     for rounds in (4, 2):
-        trial = study._trial(arm, 0, 0.1, rounds, study.engine())
+        trial = try_out(study, arm, 0, 0.1, rounds, study.engine())
         settings = arm.variants[0].model_copy(update={"rounds": rounds, "horizon": 40 if rounds == 4 else 2})
         with Simulation(study.experiment(arm, settings), study.engine()) as running:
             list(running.records(rounds))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from swarm.build import option
-from swarm.settings import Settings
-from swarm.study import Study
+from swarm.config.build import option
+from swarm.config.settings import Settings
+from swarm.study.study import Study
 from tests.support import Rows, config
 
 HERE = Path(__file__).parent

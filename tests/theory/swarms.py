@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from swarm.settings import Settings
-from swarm.study import Study
+from swarm.config.settings import Settings
+from swarm.study.study import Study
 from tests.support import config
 
 HERE = Path(__file__).parent

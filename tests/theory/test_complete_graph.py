@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from swarm.experiment import Experiment
-from swarm.study import Study
+from swarm.study.study import Study
 from tests.support import plain_gradient, prepared, row_of, trajectory
 
 ROUNDS = 20

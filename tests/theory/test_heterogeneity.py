@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.study import Study
+from swarm.study.study import Study
 from tests.support import config, final_rows
 
 PLUGIN = Path(__file__).with_name("quadratic.py")
@@ -18,7 +18,7 @@ GAMMA = 0.2
 
 
 def _study(topology: str, protocol: str, rounds: int) -> Study:
-    from swarm.settings import Settings
+    from swarm.config.settings import Settings
 
     values = config(
         f"topology={topology}", "devices=8", f"protocol={protocol}", "partition=natural", f"rounds={rounds}",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from swarm.errors import ConfigError
-from swarm.study import Study
+from swarm.study.study import Study
 from swarm.track import read_jsonl
 from swarm.track.tensorboard import TensorBoardTracker
 from tests.support import config, prepared, run

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swarm.build import build, option
+from swarm.config.build import build, option
 from swarm.rng import Keys
 from swarm.state import HasNeurons, Layout
 from swarm.wire.base import Compressor, Draw

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import swarm
+from swarm.config.settings import Settings
 from swarm.protocol.dpsgd import Averaging
 from swarm.rng import Keys
-from swarm.settings import Settings
-from swarm.study import Study
+from swarm.study.study import Study
 from swarm.wire.base import Draw
 from tests.support import config, experiment, logged, prepared, run, simulation, trajectory
 

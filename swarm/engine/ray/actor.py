@@ -19,13 +19,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, Holdings
 from swarm.engine.base import merge, prepare_process
 from swarm.evaluation import BlockEvaluation
 from swarm.experiment import Experiment, Plan
 from swarm.protocol.base import Phase
 from swarm.routing import Route
-from swarm.settings import Settings
 from swarm.shard import Learnt, Shard
 
 Array = npt.NDArray[Any]

@@ -32,8 +32,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from swarm import paths
+from swarm.config.explain import shown, unknown
 from swarm.errors import ConfigError, SwarmError
-from swarm.explain import shown, unknown
 
 VERSION_BASE = "1.3"
 CONFIG = "config"
@@ -263,7 +263,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def refuse_code_in_hydra(cfg: DictConfig) -> None:
-    """Refuse what would let Hydra's own section run code: it must not do what :func:`swarm.build.build` does not.
+    """Refuse what would let Hydra's own section run code: it must not do what :func:`swarm.config.build.build` does not.
 
     Launchers and sweepers are classes Hydra has registered itself; everything below them, callbacks and logging
     configurations name arbitrary callables.

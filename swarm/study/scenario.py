@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from swarm.config.settings import Settings
 from swarm.report.load import Run
-from swarm.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,21 @@
-"""What the summary says of a run's topology."""
+"""What the summary says of a run's topology, data and environment."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import platform
 import re
 from typing import Any
 
 import numpy as np
 
+from swarm.data.dataset import Dataset, Holdings
 from swarm.experiment import Experiment
 from swarm.mixing import effective_neighbours, observed_rate, periodic_rate, second_eigenvalue
 from swarm.topology.base import WHOLE
 
+PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "ray", "wandb")
+"""Those whose versions the numbers depend on."""
 LOOKED_AT = 32
 """Rounds that the figures of a topology are estimated from if it never repeats, or only after more than ``WHOLE``."""
 
@@ -51,6 +56,32 @@ def describe_topology(experiment: Experiment) -> dict[str, Any]:
 def _mean(counts: list[int]) -> float | int:
     """The mean, as a whole number if all are the same."""
     return counts[0] if len(set(counts)) == 1 else float(np.mean(counts))
+
+
+def describe_data(d: Dataset, holdings: Holdings, experiment: Experiment) -> dict[str, Any]:
+    """How many samples there are, of what kind, and how many a device holds."""
+    sizes = np.diff(holdings.ptr_N1)
+    return {
+        "name": option_name(experiment.settings.data),
+        "train": len(holdings.sample),
+        "validation": len(d.validation),
+        "test": len(d.test),
+        "classes": d.classes,
+        "features": list(d.x.shape[1:]),
+        "samples_per_device": {"min": int(sizes.min()), "median": float(np.median(sizes)), "max": int(sizes.max())},
+        **({"replay_bytes_per_device": experiment.replay_bytes} if experiment.replay.size else {}),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def option_name(node: dict[str, Any]) -> str:

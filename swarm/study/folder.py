@@ -16,8 +16,8 @@ import yaml
 from filelock import FileLock, Timeout
 
 from swarm import checkpoint
+from swarm.config.settings import Settings
 from swarm.errors import CheckpointError, ConfigError
-from swarm.settings import Settings
 from swarm.simulation import Record, Simulation
 from swarm.topology.graph import Graph
 from swarm.track.jsonl import read_jsonl, truncate

@@ -1,7 +1,7 @@
 """What a run can be told, as types: every key, its range, and what is refused.
 
 ``conf/config.yaml`` holds the defaults; this is the check. Sections with a ``_target_`` are plug-ins, whose own keys
-are checked by :func:`swarm.build.build` against the constructor they are for.
+are checked by :func:`swarm.config.build.build` against the constructor they are for.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from swarm.config.explain import describe, shown, unknown
 from swarm.errors import ConfigError
-from swarm.explain import describe, shown, unknown
 
 
 def _is_plugin(value: Any) -> Any:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from swarm.build import option
+from swarm.config.build import option
+from swarm.config.settings import Settings
 from swarm.errors import ConfigError
-from swarm.folder import Folder
 from swarm.report import write_report
-from swarm.settings import Settings
-from swarm.study import Study, settled
+from swarm.study import arms
+from swarm.study.folder import Folder
+from swarm.study.study import Study, settled
 from swarm.track.base import Fanout
 from swarm.track.console import ConsoleSink, print_summary
 from swarm.track.jsonl import JsonlSink, read_jsonl
@@ -92,7 +93,7 @@ def _run(study: Study, home: Folder) -> Result:
     sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say)
     home.write_graph(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1))
     try:
-        summary = study.run(home, sink, console.say)
+        summary = arms.run(study, home, sink, console.say)
         if settings.report:
             sink.attach(write_report(home.path))
     finally:

@@ -2,7 +2,7 @@
 
 Whoever can write a config must not be able to run code that was not meant as a plug-in. So there is no blocklist: a
 target is imported only if its path begins with an allowed package, and used only if *the object it resolves to* is a
-class or function whose own ``__module__`` is allowed (``swarm.build.importlib.import_module`` resolves, and is
+class or function whose own ``__module__`` is allowed (``swarm.config.build.importlib.import_module`` resolves, and is
 refused: it belongs to ``importlib``) and whose declared type is what the section needs, before it is called.
 """
 
@@ -22,8 +22,8 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from swarm import paths
+from swarm.config.explain import describe, shown, unknown
 from swarm.errors import ConfigError
-from swarm.explain import describe, shown, unknown
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 
-from swarm.build import choice
+from swarm.config.build import choice
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment
 from swarm.learn.optimizer import SGD

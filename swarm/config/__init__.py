@@ -1,0 +1,1 @@
+"""From words on a command line to plug-ins: composed by Hydra, checked as settings, built under guard."""

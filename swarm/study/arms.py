@@ -1,0 +1,119 @@
+"""The arms of a study, one after the other, and what the summary says of them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from swarm import continual
+from swarm.config.settings import Settings
+from swarm.engine.base import Engine
+from swarm.errors import DivergedError
+from swarm.metrics import gap_closed
+from swarm.report.load import load
+from swarm.simulation import Simulation
+from swarm.state import params_sha256
+from swarm.study.describe import describe_data, describe_topology, option_name, versions
+from swarm.study.folder import Folder
+from swarm.study.scenario import Arm
+from swarm.study.study import Study
+from swarm.study.tune import Say, tune, with_lr
+from swarm.track.base import Sink
+from swarm.track.jsonl import plain
+
+
+def run(study: Study, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
+    """Every arm in turn, from wherever the folder's checkpoints leave it. Returns the summary."""
+    progress = folder.progress()
+    with study.engine() as engine:
+        for arm in study.arms:
+            if arm.name not in progress["tuning"]:
+                chosen, facts = tune(study, arm, engine, say)
+                progress["tuning"][arm.name] = facts
+                folder.write_progress(progress)
+            else:
+                facts = progress["tuning"][arm.name]
+                chosen = with_lr(arm.variants[facts["variant"]], facts["lr"])
+            done = progress["arms"].get(arm.name)
+            if done is None or (done["rounds"] < study.settings.rounds and not done["diverged"]):
+                progress["arms"][arm.name] = _run_arm(study, arm, chosen, engine, folder, sink, say)
+                folder.write_progress(progress)
+    summary = _summary(study, folder, progress)
+    folder.finish(summary, [arm.name for arm in study.arms])
+    return summary
+
+
+def _run_arm(
+    study: Study, arm: Arm, settings: Settings, engine: Engine, folder: Folder, sink: Sink, say: Say
+) -> dict[str, Any]:
+    final: dict[str, Any] = {}
+    diverged = None
+    with warnings.catch_warnings(), Simulation(study.experiment(arm, settings), engine) as simulation:
+        warnings.simplefilter("ignore")
+        files = folder.arm(arm.name, settings.checkpoint.keep)
+        files.restore(simulation)
+        sink.start(arm.name, settings.rounds, simulation.round)
+        final = files.last_record()
+        try:
+            for record in simulation.records(settings.rounds):
+                line = {"arm": arm.name, **record.values}
+                final |= line
+                files.keep_devices(record)
+                accuracy = None if record.devices is None else record.devices.get("accuracy")
+                sink.record(line if accuracy is None else {**line, "_device_accuracy": accuracy})
+                every = settings.checkpoint.every
+                if every and simulation.round % every == 0 and simulation.round:
+                    files.save(simulation)
+        except DivergedError as error:
+            say(f"{arm.name}: {error}; this arm ends here, the others go on")
+            diverged = {"device": error.device, "round": error.round}
+        else:
+            files.save(simulation)
+        hashed = None if diverged else params_sha256(simulation.engine.snapshot()["x"].numpy())
+        described = engine.describe()
+    facts = {
+        **{
+            k: plain(v)
+            for k, v in final.items()
+            if k not in ("arm", "round", "steps", "messages", "bytes", "seen") and not k.startswith("wall_s_")
+        },
+        "rounds": simulation.round,
+        "lr": settings.optimizer["lr"],
+        "wall_s": simulation.seconds,
+        "steps_per_s": simulation.steps / simulation.learning_seconds if simulation.learning_seconds else None,
+        "params_sha256": hashed,
+        "diverged": diverged,
+        "engine": described,
+    }
+    sink.finish(arm.name, facts)
+    return facts
+
+
+def _summary(study: Study, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:
+    s, arms = study.settings, progress["arms"]
+    key = "accuracy_mean" if study.dataset.classes else "r2_mean"
+    gap, reason = gap_closed(
+        *(
+            None if arms.get(n, {}).get("diverged") else arms.get(n, {}).get(key)
+            for n in ("swarm", "isolated", "centralised")
+        )
+    )
+    experiment, run = study.experiment(study.arms[0], study.arms[0].variants[0]), load(folder.path)
+    summary = {
+        "schema": 1,
+        "run": folder.name,
+        "scenario": option_name(s.scenario),
+        "seed": s.seed,
+        "devices": s.devices,
+        "rounds": s.rounds,
+        "gap_closed": gap,
+        "gap_closed_reason": reason,
+        "arms": {name: {**facts, **continual.facts(run.arm(name))} for name, facts in arms.items()},
+        "tuning": progress["tuning"],
+        "topology": describe_topology(experiment),
+        "data": describe_data(study.dataset, study.holdings, experiment),
+        "engine": next(iter(arms.values()))["engine"],
+        "parameters": experiment.layout.width,
+        "versions": versions(),
+    }
+    return {**summary, **study.scenario.judge(run, summary)}

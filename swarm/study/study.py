@@ -1,0 +1,173 @@
+"""A scenario's run, checked: its data dealt, every plug-in of every arm built once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from swarm.config.build import as_typed, build
+from swarm.config.settings import Settings
+from swarm.data.dataset import Dataset, Holdings, Source, validate
+from swarm.data.drift import Drift, Steady
+from swarm.data.partition import Partition
+from swarm.data.people import Everywhere, People
+from swarm.engine.base import Engine
+from swarm.errors import ConfigError
+from swarm.experiment import Experiment, Plan
+from swarm.learn.policy import Policy
+from swarm.rng import Keys
+from swarm.study.describe import option_name, versions
+from swarm.study.preflight import (
+    require_a_network_that_works,
+    require_memory,
+    require_plain_steps,
+    warn_of_what_does_nothing,
+)
+from swarm.study.scenario import Arm, Scenario
+from swarm.track.base import Tracker
+
+LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run that has passed every check; nothing has been written and no device exists yet."""
+
+    settings: Settings
+    scenario: Scenario
+    dataset: Dataset
+    holdings: Holdings
+    arms: tuple[Arm, ...]
+
+    @classmethod
+    def prepare(cls, settings: Settings) -> Study:
+        """Load the data, build every plug-in of every arm once, and check that it fits into memory.
+
+        Raises :class:`ConfigError` for whatever cannot work.
+        """
+        s = settings = settled(settings)
+        context = {"devices": s.devices, "seed": s.seed}
+        scenario = build(s.scenario, Scenario, "scenario", s.plugins)
+        if s.evaluate.sample is not None and s.evaluate.sample > s.devices:
+            raise ConfigError("evaluate.sample", s.evaluate.sample, f"must be null or at most devices={s.devices}")
+        try:
+            dataset = build(s.data, Source, "data", s.plugins, **context).load()
+            validate(dataset)
+        except ConfigError as error:
+            raise error if error.key.startswith("data.") else error.under("data") from None
+        _require_label(s, dataset)
+        partition = build(s.partition, Partition, "partition", s.plugins, devices=s.devices)
+        try:
+            nothing = Holdings.group([], s.devices)
+            holdings = partition.deal(dataset, Keys(s.seed, "partition")) if scenario.learns else nothing
+        except ConfigError as error:
+            raise error.under("partition") from None
+        dataset, holdings = _streamed(s, dataset, holdings)
+        draft = cls(s, scenario, dataset, holdings, ())
+        experiment = _built(Plan(s, dataset, holdings))
+        draft.engine().check(experiment)
+        steps = int(experiment.local_steps_N.sum())
+        study = replace(draft, arms=tuple(scenario.arms(s, steps)))
+        for arm in study.arms:
+            _require_validation(arm, s, dataset)
+            for variant in arm.variants:
+                experiment = study.experiment(arm, variant)
+                require_memory(experiment)
+                require_plain_steps(experiment)
+                require_a_network_that_works(experiment)
+                warn_of_what_does_nothing(experiment)
+        study.tracker(Path(), "check")
+        return study
+
+    @property
+    def outline(self) -> str:
+        """What it would run, in a few words."""
+        arms = ", ".join(arm.name for arm in self.arms)
+        return f"{self.settings.devices} devices, {self.settings.rounds} rounds; arms {arms}"
+
+    def tracker(self, folder: Path, run: str) -> Tracker:
+        """The tracker that mirrors the records."""
+        s = self.settings
+        context = {"folder": folder, "run": run, "config": s.model_dump(), "versions": versions()}
+        return build(s.tracker, Tracker, "tracker", s.plugins, **context)
+
+    def experiment(self, arm: Arm, settings: Settings) -> Experiment:
+        """One variant of an arm, built."""
+        s, holdings = self.settings, self.holdings
+        if arm.pooled:
+            streams = build(s.learn, Policy, "learn", s.plugins).streams
+            holdings = holdings.pooled(Keys(s.seed, "pool"), s.train.batch if streams else None)
+        return _built(Plan(settings, self.dataset, holdings))
+
+    def engine(self) -> Engine:
+        """A fresh engine, for all arms one after the other."""
+        return build(self.settings.engine, Engine, "engine", self.settings.plugins)
+
+
+def _built(plan: Plan) -> Experiment:
+    try:
+        return Experiment(plan)
+    except ConfigError as error:
+        raise as_typed(error, plan.settings.plug_ins()) from error
+
+
+def settled(settings: Settings) -> Settings:
+    """With the block size that the engine needs written into the settings: results depend on it, so a run's config has it."""
+    block = build(settings.engine, Engine, "engine", settings.plugins).block
+    if block == settings.engine.get("block", "auto"):
+        return settings
+    return settings.model_copy(update={"engine": {**settings.engine, "block": block}})
+
+
+def _streamed(s: Settings, dataset: Dataset, holdings: Holdings) -> tuple[Dataset, Holdings]:
+    """The data in the order in which devices meet them, with all that changes on the way. As they are without streams."""
+    policy: Policy = build(s.learn, Policy, "learn", s.plugins)
+    drift: Drift = build(s.drift, Drift, "drift", s.plugins, seed=s.seed)
+    people: People = build(s.people, People, "people", s.plugins, seed=s.seed)
+    for key, changes in (("drift", not isinstance(drift, Steady)), ("people", not isinstance(people, Everywhere))):
+        if changes and not policy.streams:
+            valid = "needs a stream of samples; learn=online, nightly or frozen would do"
+            raise ConfigError(key, option_name(getattr(s, key)), valid)
+    if not policy.streams:
+        return dataset, holdings
+    holdings = holdings.in_order(Keys(s.seed, "order"))
+    try:
+        dataset = drift.apply(dataset, holdings)
+    except ConfigError as error:
+        raise as_typed(error.under("drift"), s.plug_ins()) from None
+    try:
+        return people.apply(dataset, holdings), holdings
+    except ConfigError as error:
+        raise error.under("people") from None
+
+
+def _require_validation(arm: Arm, settings: Settings, dataset: Dataset) -> None:
+    """Refuse an arm that has something to choose on the validation split where that is empty."""
+    if len(rates(arm.variants[0])) * len(arm.variants) > 1 and not len(dataset.validation):
+        what = "learning rate" if len(arm.variants) == 1 else "learning rate and batch size"
+        valid = f"leaves no validation samples, on which the arm {arm.name} chooses its {what}; must be above 0"
+        raise ConfigError("data.validation", settings.data.get("validation"), valid)
+
+
+def _require_label(settings: Settings, dataset: Dataset) -> None:
+    """Refuse ``evaluate.label`` where no test sample has it."""
+    label = settings.evaluate.label
+    if label is None:
+        return
+    if not dataset.classes:
+        raise ConfigError("evaluate.label", label, "must be null with numeric targets: there are no labels")
+    there = np.unique(dataset.y[dataset.test])
+    if label not in there:
+        valid = f"must be null or one of the {len(there)} labels of the test samples, {there[0]:.0f} to {there[-1]:.0f}"
+        raise ConfigError("evaluate.label", label, valid)
+
+
+def rates(s: Settings) -> list[float]:
+    """The learning rates to choose from; a single one where nothing is ever learnt."""
+    if s.optimizer.get("lr") != "auto":
+        return [s.optimizer["lr"]]
+    grid = list(s.tune.lrs or LRS)
+    policy: Policy = build(s.learn, Policy, "learn", s.plugins)
+    return grid if policy.learns(s.rounds) else grid[:1]

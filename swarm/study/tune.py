@@ -1,0 +1,101 @@
+"""The choice of an arm's learning rate, and of its variant, on the validation split."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from swarm.config.settings import Settings
+from swarm.engine.base import Engine
+from swarm.errors import DivergedError
+from swarm.simulation import Simulation
+from swarm.study.scenario import Arm
+from swarm.study.study import Study, rates
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One rate (and variant) tried for some rounds: its score and loss on the validation split, None if it diverged."""
+
+    variant: int
+    lr: float
+    rounds: int
+    found: tuple[float, float] | None
+
+    def rank(self) -> tuple[bool, float, float]:
+        """Higher is better: by score, among equal scores by loss; where all diverge, the smallest rate."""
+        if self.found is None:
+            return False, -self.lr, 0.0
+        return True, self.found[0], -self.found[1]
+
+    def facts(self) -> dict[str, Any]:
+        """For ``summary.json``."""
+        score, loss = self.found or (None, None)
+        return {"variant": self.variant, "lr": self.lr, "rounds": self.rounds, "score": score, "loss": loss}
+
+
+def tune(study: Study, arm: Arm, engine: Engine, say: Say) -> tuple[Settings, dict[str, Any]]:
+    """The arm's settings with every choice made, and the table of what was tried.
+
+    Every pair of a variant and a rate of the one grid runs for ``tune.rounds`` rounds, by default a fifth of the run;
+    the best mean accuracy (or R²) on the validation split wins. Then those that share the best score run once more,
+    as long as the arm itself will, unless ``tune.rounds`` says how long a try is. Among equals that remain the lower
+    loss wins. The test set is never looked at.
+    """
+    s = study.settings
+    lrs = rates(arm.variants[0])
+    pairs = list(itertools.product(range(len(arm.variants)), lrs))
+    if len(pairs) == 1:
+        return with_lr(arm.variants[0], lrs[0]), {"lr": lrs[0], "variant": 0, "tried": []}
+    rounds = min(s.rounds, s.tune.rounds or max(5, s.rounds // 5))
+    batches = f" × {len(arm.variants)} batch sizes" if len(arm.variants) > 1 else ""
+    say(
+        f"{arm.name}: choosing a learning rate out of {len(lrs)}{batches} on the validation split, {rounds} rounds each"
+    )
+    tried = [try_out(study, arm, v, lr, rounds, engine) for v, lr in pairs]
+    best = max(tried, key=Trial.rank)
+    equals = [t for t in tried if t.found and best.found and t.found[0] == best.found[0]]
+    if len(equals) > 1 and s.tune.rounds is None and rounds < s.rounds:
+        # A validation split is small, so models often tie; and there the loss of a short run misleads: it is lowest
+        # for a slow rate, which is not yet as sure of its few mistakes as it will be at the end.
+        say(f"{arm.name}: {len(equals)} of them are equal so far; {s.rounds} rounds each decide")
+        longer = [try_out(study, arm, t.variant, t.lr, s.rounds, engine) for t in equals]
+        tried += longer
+        best = max(longer, key=Trial.rank)
+    variant, lr = best.variant, best.lr
+    if len(lrs) > 1 and lr in (max(lrs), min(lrs)):
+        grid = [float(v) for v in lrs]
+        say(f"{arm.name}: the best learning rate {lr} is at the edge of {grid}; a wider tune.lrs=[…] may do better")
+    return with_lr(arm.variants[variant], lr), {
+        "lr": lr,
+        "variant": variant,
+        "rounds": rounds,
+        "tried": [t.facts() for t in tried],
+    }
+
+
+def try_out(study: Study, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine) -> Trial:
+    """A run of so many rounds, without records."""
+    settings = with_lr(arm.variants[variant], lr)
+    quiet = settings.evaluate.model_copy(update={"every": rounds, "accuracy": False})
+    horizon = None if rounds < settings.rounds else settings.horizon  # a short try has the whole schedule in short
+    short = settings.model_copy(update={"rounds": rounds, "horizon": horizon, "evaluate": quiet})
+    with Simulation(study.experiment(arm, short), engine) as simulation:
+        try:
+            for _ in simulation.records(rounds):
+                pass
+        except DivergedError:
+            return Trial(variant, lr, rounds, None)
+        found = simulation.measure.validate(simulation.round, simulation.seen_N)
+    return Trial(variant, lr, rounds, found if np.isfinite(found).all() else None)
+
+
+def with_lr(settings: Settings, lr: float) -> Settings:
+    """The settings with the learning rate chosen."""
+    return settings.model_copy(update={"optimizer": {**settings.optimizer, "lr": float(lr)}})
