@@ -32,9 +32,9 @@ T = TypeVar("T")
 def write_pages(plan: Plan, results: Results, summary: Facts, home: Path, whole: bool) -> list[Path]:
     """Everything people look at, into the claim's folder: page, verdict, pictures, tables. Returns their paths.
 
-    Unless ``whole``, runs are missing: what the claim cannot show without them is left out, and said.
+    Unless ``whole``, runs or the verdict are missing: what the claim cannot show without them is left out, and said.
     """
-    notes = [f"{name} failed: {cause}" for name, cause in summary["failed"].items()]
+    notes = [*(f"{name} failed: {cause}" for name, cause in summary["failed"].items()), *_left_out(results, plan)]
 
     def made(make: Callable[[Results], T], nothing: T, what: str) -> T:
         try:
@@ -42,7 +42,7 @@ def write_pages(plan: Plan, results: Results, summary: Facts, home: Path, whole:
         except Exception as error:
             if whole:
                 raise
-            notes.append(f"The {what} cannot be shown without the missing runs ({type(error).__name__}: {error}).")
+            notes.append(f"The {what} cannot be shown ({type(error).__name__}: {error}).")
             return nothing
 
     table = made(plan.claim.table, pd.DataFrame(), "table")
@@ -64,6 +64,16 @@ def write_pages(plan: Plan, results: Results, summary: Facts, home: Path, whole:
 def picture(number: int | str) -> str:
     """The file of a chart."""
     return f"chart{number}.png"
+
+
+def _left_out(results: Results, plan: Plan) -> list[str]:
+    """Which arms have no final figures, so that figures over seeds rest on fewer."""
+    gone = [
+        f"{arm} of {trial.name}"
+        for trial in plan.trials
+        for arm in results.diverged(**trial.condition.values, seed=trial.seed)
+    ]
+    return [f"Left out of all figures, as they diverged: {'; '.join(gone)}."] if gone else []
 
 
 def _scalars(finals: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from swarm.errors import ConfigError, SwarmError
 from swarm.report.load import load
 from swarm.study.describe import versions
 from swarm.study.folder import Folder
-from swarm.study.provenance import SUPERSEDED, code_version, read_json, set_aside
+from swarm.study.provenance import JOB, SUPERSEDED, code_version, read_json, set_aside
 from swarm.study.single import Result, overridden
 from swarm.track.base import Fanout, Tracker
 from swarm.track.jsonl import tree
@@ -31,8 +32,8 @@ PREDICTION = "prediction.json"
 SECONDS = "seconds.json"
 
 
-class FailedTrialsError(SwarmError):
-    """Some runs of a claim failed. Everything else is done and written."""
+class UnjudgedError(SwarmError):
+    """Some runs of a claim failed, or its judge did. Everything else is done and written."""
 
 
 def start(plan: Plan, folder: Path) -> Result:
@@ -60,13 +61,17 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
 
 
 def redraw(folder: Path) -> list[Path]:
-    """Draw the page again from what is in the folder, be the claim finished or not. Runs nothing, judges nothing."""
+    """Draw the page again from what is in the folder, be the claim finished or not. Runs nothing, and judges only what
+    was never judged though all its runs are finished: its judge had failed."""
     home, config = Folder.open(folder)
     plan = Plan.make(Settings.parse(config))
     results, damaged = _results(folder, plan.trials)
     summary = load(folder).summary
     if summary is None:
         done = sum(finished(folder, trial) for trial in plan.trials) - len(damaged)
+        if done == len(plan.trials):
+            code = (read_json(folder_of(folder, plan.trials[0]) / JOB) or {}).get("code") or {}
+            return _conclude(plan, home, code, results, {})[1]
         because = f"not finished: {done} of {len(plan.trials)} runs are"
         verdicts = [hypothesis.verdict(None, because) for hypothesis in plan.claim.hypotheses]
         failed = damaged | failures(folder, plan.trials)
@@ -84,18 +89,32 @@ def _judge(plan: Plan, home: Folder) -> Result:
         failed = _run(plan, home.path, code, say)
     results, damaged = _results(home.path, plan.trials)
     failed |= damaged
-    summary = _summary(plan, home, code, _verdicts(plan, results, failed), results, failed)
-    files = write_pages(plan, results, summary, home.path, whole=not failed)
-    checkpoint.write_json(home.path / "summary.json", summary)
+    summary, files = _conclude(plan, home, code, results, failed)
     attach(plan.settings, home, [*files, home.path / PREDICTION], say)
     print_verdicts([summary])
     print(f"run folder: {home.path}")
     if failed:
         name, cause = next(iter(failed.items()))
-        raise FailedTrialsError(
+        raise UnjudgedError(
             f"{len(failed)} of {count} runs failed, the first is {name} ({cause}); resume={home.path} tries again"
         )
     return Result(home.path, summary)
+
+
+def _conclude(
+    plan: Plan, home: Folder, code: Code, results: Results, failed: dict[str, str]
+) -> tuple[dict[str, Any], list[Path]]:
+    """Judge, and write the page and the summary: without a summary where the judge itself failed. Runs may have taken hours,
+    so there is a page all the same."""
+    verdicts, defect = _verdicts(plan, results, failed)
+    summary = _summary(plan, home, code, verdicts, results, failed)
+    files = write_pages(plan, results, summary, home.path, whole=not failed and defect is None)
+    if defect:
+        print_verdicts([summary])
+        again = f"python -m swarm.report {home.path} judges again, and repeats no run"
+        raise UnjudgedError(f"all {len(plan.trials)} runs are finished, but {defect}; {again}")
+    checkpoint.write_json(home.path / "summary.json", summary)
+    return summary, files
 
 
 def _run(plan: Plan, home: Path, code: Code, say: Say) -> dict[str, str]:
@@ -125,11 +144,16 @@ def _foretell(plan: Plan, home: Path, say: Say) -> None:
     say(f"the prediction stands in {home / PREDICTION}; now the runs it is about")
 
 
-def _verdicts(plan: Plan, results: Results, failed: dict[str, str]) -> list[Verdict]:
-    if failed:
-        because = f"{len(failed)} of {len(plan.trials)} runs failed"
-        return [hypothesis.verdict(None, because) for hypothesis in plan.claim.hypotheses]
-    return plan.claim.judge(results)
+def _verdicts(plan: Plan, results: Results, failed: dict[str, str]) -> tuple[list[Verdict], str | None]:
+    """With what is wrong with the claim's own judge."""
+    because, defect = f"{len(failed)} of {len(plan.trials)} runs failed", None
+    if not failed:
+        try:
+            return plan.claim.judge(results), None
+        except Exception as error:
+            traceback.print_exc()
+            because = defect = f"the judge of {plan.name} failed ({type(error).__name__}: {error})"
+    return [hypothesis.verdict(None, because) for hypothesis in plan.claim.hypotheses], defect
 
 
 def _results(home: Path, trials: Sequence[Trial]) -> tuple[Results, dict[str, str]]:

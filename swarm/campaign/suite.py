@@ -69,7 +69,12 @@ def redraw(folder: Path) -> list[Path]:
     """Draw the page of every claim that has begun, and the table of verdicts, from what is in the folder."""
     home, _ = Folder.open(folder)
     claims = sorted((file.parent for file in folder.glob("*/config.yaml")), key=_first_number)
-    files = [file for claim in claims for file in run.redraw(claim)]
+    files = []
+    for claim in claims:
+        try:
+            files += run.redraw(claim)
+        except run.UnjudgedError as error:
+            print(f"error: {error}", file=sys.stderr)
     return [*files, _write_page(home, [(claim, _summary(claim)) for claim in claims])]
 
 
@@ -79,7 +84,7 @@ def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
     for plan in plans.plans:
         try:
             _one(plan, home.path / plan.name, overrides)
-        except run.FailedTrialsError as error:
+        except run.UnjudgedError as error:
             print(f"error: {error}", file=sys.stderr)
             failed.append(plan.name)
         except Exception as error:  # of this claim; the others are judged all the same
@@ -100,7 +105,7 @@ def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
     print_verdicts(summaries)
     print(f"run folder: {home.path}")
     if failed:
-        raise SwarmError(f"runs failed in {', '.join(failed)}; resume={home.path} tries them again")
+        raise SwarmError(f"no verdict from {', '.join(failed)}; resume={home.path} tries again")
     return Result(home.path, total)
 
 

@@ -47,6 +47,11 @@ class Results:
         found: pd.Series[float] = pd.to_numeric(rows.set_index(SEED)[metric]).dropna().sort_index()
         return found
 
+    def diverged(self, **where: Any) -> list[str]:
+        """The arms of the rows with these values that diverged: they have no final figures."""
+        rows = _chosen(self.finals, where)
+        return [] if rows.empty else rows.loc[rows["diverged"].astype(bool), "arm"].tolist()
+
     def mean(self, metric: str, **where: Any) -> Interval:
         """Mean and interval over seeds."""
         return interval(self.by_seed(metric, **where).to_numpy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import yaml
 
 from swarm.campaign import pictures, publish
 from swarm.campaign.pictures import DARK, draw
+from swarm.claim.base import Verdict
 from swarm.claim.charts import Chart, Line
 from swarm.config.build import option
 from swarm.report.__main__ import main as report
@@ -121,10 +123,43 @@ def test_an_unfinished_claim_shows_what_it_can(judged: Path) -> None:
     assert report(["c"]) == 0
     page = (judged / "report.html").read_text()
     assert "not finished: 4 of 6 runs are" in page
-    assert "The charts cannot be shown without the missing runs (KeyError" in page
+    assert "The charts cannot be shown (KeyError" in page
     assert "<th>ring</th>" in page
     assert not (judged / "chart1.png").exists()
     assert not (judged / "summary.json").exists()
+
+
+def test_a_judge_that_fails_costs_no_run(judged: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def judge(self: object, results: object) -> list[Verdict]:
+        raise ZeroDivisionError("a bug")
+
+    (judged / "summary.json").unlink()
+    before = stamps()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules["tiny"].Tiny, "judge", judge)
+        done = command("resume=c")
+    assert done.code == 1
+    assert "all 6 runs are finished, but the judge of tiny failed (ZeroDivisionError: a bug)" in done.err
+    assert "python -m swarm.report c judges again, and repeats no run" in done.err
+    page = (judged / "report.html").read_text()
+    assert "the judge of tiny failed" in page
+    assert "<th>ring</th>" in page
+    assert not (judged / "summary.json").exists()
+    assert report(["c"]) == 0
+    assert facts()["verdicts"][0]["verdict"] == "indicates yes"
+    assert stamps() == before
+
+
+def test_figures_that_rest_on_fewer_seeds_are_said(judged: Path) -> None:
+    run = judged / "runs/topology=ring,seed=1"
+    summary = facts(run)
+    summary["arms"]["swarm"]["diverged"] = {"device": 0, "round": 2}
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert report(["c"]) == 0
+    for file in ("report.html", "verdict.md"):
+        assert (
+            "Left out of all figures, as they diverged: swarm of topology=ring,seed=1." in (judged / file).read_text()
+        )
 
 
 def test_what_cannot_be_drawn_or_compared_is_one_sentence(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:

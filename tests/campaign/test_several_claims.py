@@ -37,7 +37,7 @@ def test_all_are_judged_and_one_that_fails_stops_no_other(command: Command, capf
     Path(MOOD).write_text("raise")
     done = command(*BOTH, "hydra.run.dir=s")
     assert done.code == 1
-    assert f"error: runs failed in other; resume={Path.cwd() / 's'} tries them again" in done.err
+    assert f"error: no verdict from other; resume={Path.cwd() / 's'} tries again" in done.err
     assert [(row["scenario"], row["verdict"]) for row in facts("s")["verdicts"]] == [
         ("tiny", "indicates yes"), ("other", "undecided")
     ]  # fmt: skip
@@ -57,7 +57,8 @@ def test_all_are_judged_and_one_that_fails_stops_no_other(command: Command, capf
     assert facts("s")["failed"] == []
     assert [row["verdict"] for row in facts("s")["verdicts"]] == ["indicates yes"] * 2
 
-    for file in (Path("s/report.html"), Path("s/other/report.html"), Path("s/other/summary.json")):
+    run = next(Path("s/other/runs").iterdir()) / "summary.json"
+    for file in (Path("s/report.html"), Path("s/other/report.html"), Path("s/other/summary.json"), run):
         file.unlink()
     assert report(["s"]) == 0
     assert "not finished" in Path("s/report.html").read_text()
@@ -80,7 +81,7 @@ def test_a_claim_that_cannot_judge_stops_no_other(command: Command, monkeypatch:
     monkeypatch.setattr(sys.modules["tiny"].Other, "judge", lambda self, results: [], raising=False)
     done = command(*BOTH, "hydra.run.dir=s")
     assert done.code == 1
-    assert "tiny: ZeroDivisionError: a bug" in done.err
+    assert "the judge of tiny failed (ZeroDivisionError: a bug)" in done.err
     assert Path("s/other/summary.json").exists()
     assert facts("s")["failed"] == ["tiny"]
     assert "not finished" in Path("s/report.html").read_text()
