@@ -19,7 +19,7 @@ from rich.text import Text
 from swarm import fetched
 from swarm.data.fetch import ALL
 from swarm.errors import ConfigError, SwarmError
-from swarm.memory import available_bytes
+from swarm.machine import available_bytes, cores
 from swarm.track.units import human_bytes
 
 GOOD, OPTIONAL, BAD = "ok", "–", "missing"
@@ -109,8 +109,8 @@ def _requirements() -> list[tuple[str, str]]:
 
 
 def _machine() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("cores", GOOD, f"{cores} to use", "engine=ray uses all of them, engine=local 1" if cores > 1 else "")
+    count = cores()
+    yield Finding("cores", GOOD, f"{count} to use", "engine=ray uses all of them, engine=local 1" if count > 1 else "")
     free = available_bytes()
     yield Finding("memory", GOOD, f"{human_bytes(free)} free" if free is not None else "not known")
     device = _accelerator()

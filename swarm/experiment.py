@@ -27,7 +27,7 @@ from swarm.learn.optimizer import Optimizer
 from swarm.learn.policy import Policy, check_policy
 from swarm.learn.replay import Replay
 from swarm.learn.schedule import Schedule
-from swarm.memory import available_bytes
+from swarm.machine import available_bytes
 from swarm.mixing import Mixing
 from swarm.network.base import AllUp, AlwaysThere, Churn, Clock, Delay, EveryRound, Instant, Network, Outage
 from swarm.network.fleet import Fleet

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,12 @@ from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, typed
 from swarm.study.describe import option_name, versions
+from swarm.study.many import LONGEST, slug
 from swarm.study.provenance import WITHOUT_NUMBERS
 from swarm.study.study import Study, settled
 from swarm.track.base import Tracker
 
 RUNS = "runs"
-LONGEST = 120  # characters of a folder's name
 OWN = {"tracker": "none", "report": False, "preset": None, "checkpoint.keep": 1, "resume": None}  # of every trial
 
 
@@ -39,7 +38,7 @@ class Trial:
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"{_slug(self.condition.title)},seed={self.seed}"
+        return f"{slug(self.condition.title)},seed={self.seed}"
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def _trial(settings: Settings, claim: Claim, condition: Condition, seed: int) ->
 
 def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
     """Each condition has folders of its own."""
-    titles = [_slug(condition.title) for condition in conditions]
+    titles = [slug(condition.title) for condition in conditions]
     name = choice("scenario", settings.scenario)
     if not titles:
         raise ConfigError("scenario", name, "has no conditions, so there is nothing to run")
@@ -141,11 +140,6 @@ def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
             )
         if len(title) > LONGEST:
             raise ConfigError("scenario", name, f"has a condition whose values, {title}, are too long to name a folder")
-
-
-def _slug(title: str) -> str:
-    """A condition's values as a folder can be called."""
-    return re.sub(r"[^\w.=,+-]+", "-", title)
 
 
 def _require_free(settings: Settings, claim: Claim, conditions: Sequence[Condition]) -> None:

@@ -23,7 +23,8 @@ from swarm.errors import ConfigError, SwarmError
 from swarm.report.load import load
 from swarm.study.describe import versions
 from swarm.study.folder import Folder
-from swarm.study.provenance import JOB, SUPERSEDED, code_version, read_json, set_aside
+from swarm.study.many import SUPERSEDED, noted, set_aside
+from swarm.study.provenance import code_version, read_json
 from swarm.study.single import Result, overridden
 from swarm.track.base import Fanout, Tracker
 from swarm.track.jsonl import tree
@@ -70,7 +71,7 @@ def redraw(folder: Path) -> list[Path]:
     if summary is None:
         done = sum(finished(folder, trial) for trial in plan.trials) - len(damaged)
         if done == len(plan.trials):
-            code = (read_json(folder_of(folder, plan.trials[0]) / JOB) or {}).get("code") or {}
+            code = noted(folder_of(folder, plan.trials[0])).code
             return _conclude(plan, home, code, results, {})[1]
         because = f"not finished: {done} of {len(plan.trials)} runs are"
         verdicts = [hypothesis.verdict(None, because) for hypothesis in plan.claim.hypotheses]

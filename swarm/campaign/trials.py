@@ -15,19 +15,18 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Literal
 
-from swarm import checkpoint
 from swarm.campaign.plan import Trial, folder_of
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
+from swarm.machine import cores
 from swarm.report.load import load
 from swarm.study import single
 from swarm.study.folder import Folder
-from swarm.study.provenance import JOB, identity, read_json, same_code, set_aside
+from swarm.study.many import CONSOLE, KILLED, note, noted, set_aside
+from swarm.study.provenance import identity, same_code
 from swarm.study.study import Study
 from swarm.track.units import human_time
 
-CONSOLE = "console.txt"  # in a trial's folder: what it printed
-KILLED = "its process ended without a word: killed, perhaps for want of memory"
 WATCH_S = 2.0  # seconds between two looks at whether the parent is still there
 Say = Callable[[str], None]
 Code = Mapping[str, Any]
@@ -41,7 +40,6 @@ def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say
         folder = folder_of(home, trial)
         if not (folder / "config.yaml").exists():
             continue
-        facts = read_json(folder / JOB) or {}
         try:
             same = identity(Folder.open(folder)[1]) == identity(trial.settings.model_dump())
             if finished(home, trial):
@@ -49,7 +47,7 @@ def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say
         except ConfigError as error:
             say(f"{trial.name}: {error}; it is set aside and run anew")
         else:
-            if same and same_code(facts.get("code") or {}, code):
+            if same and same_code(noted(folder).code, code):
                 continue
             outdated.append(trial)
         set_aside(folder, home)
@@ -63,13 +61,13 @@ def finished(home: Path, trial: Trial) -> bool:
 
 def status(home: Path, trial: Trial) -> str | None:
     """``running``, ``interrupted``, ``failed`` or ``finished``; None where it has not begun."""
-    return (read_json(folder_of(home, trial) / JOB) or {}).get("status")
+    return noted(folder_of(home, trial)).status
 
 
 def failures(home: Path, trials: Sequence[Trial]) -> dict[str, str]:
     """The causes of what failed when it was last tried, by the trials' names."""
-    noted = {trial.name: read_json(folder_of(home, trial) / JOB) or {} for trial in trials}
-    return {name: str(facts.get("cause")) for name, facts in noted.items() if facts.get("status") == "failed"}
+    each = {trial.name: noted(folder_of(home, trial)) for trial in trials}
+    return {name: str(facts.cause) for name, facts in each.items() if facts.status == "failed"}
 
 
 def run_trials(
@@ -100,7 +98,7 @@ def _at_a_time(trials: Sequence[Trial], jobs: int | Literal["auto"]) -> int:
         return jobs
     if any(trial.settings.engine.get("actors") is not None for trial in trials):
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def _here(home: Path, trials: Sequence[Trial], code: Code) -> Iterator[tuple[Trial, str | None, float]]:
@@ -115,7 +113,7 @@ def _outcomes(home: Path, trials: Sequence[Trial], code: Code, count: int) -> It
     while left:
         for trial in left:  # what ran when an earlier process was killed does not run now
             if status(home, trial) == "running":
-                _note(folder_of(home, trial), code, "interrupted", None)
+                note(folder_of(home, trial), trial.name, code, "interrupted")
         suspects: list[Trial] = []
         with _pool(count) as pool:
             waiting = _submit(pool, home, left, code)
@@ -133,7 +131,7 @@ def _outcomes(home: Path, trials: Sequence[Trial], code: Code, count: int) -> It
         ran = [trial for trial in suspects if status(home, trial) == "running"]
         guilty = ran or suspects  # none ran: workers die before they begin
         for trial in guilty:
-            _note(folder_of(home, trial), code, "failed", KILLED)
+            note(folder_of(home, trial), trial.name, code, "failed", KILLED)
             yield trial, KILLED, 0.0
         left = [trial for trial in suspects if trial not in guilty]
 
@@ -184,7 +182,7 @@ def _begin(parent: int) -> None:
 def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | None, float]:
     """One trial: the cause if it failed, and its seconds."""
     began, cause = time.perf_counter(), None
-    _note(folder, code, "running", None)
+    note(folder, folder.name, code, "running")
     with (folder / CONSOLE).open("a", encoding="utf-8") as out, redirect_stdout(out), redirect_stderr(out):
         try:
             if (folder / "config.yaml").exists():
@@ -196,10 +194,5 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
         except Exception as error:
             traceback.print_exc()
             cause = " ".join(f"{type(error).__name__}: {error}".split())
-    _note(folder, code, "failed" if cause else "finished", cause)
+    note(folder, folder.name, code, "failed" if cause else "finished", cause)
     return cause, time.perf_counter() - began
-
-
-def _note(folder: Path, code: Code, status: str, cause: str | None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_json(folder / JOB, {"title": folder.name, "code": code, "status": status, "cause": cause})

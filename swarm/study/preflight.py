@@ -10,7 +10,7 @@ from swarm.errors import ConfigError
 from swarm.experiment import Experiment
 from swarm.learn.optimizer import SGD
 from swarm.learn.policy import Frozen
-from swarm.memory import available_bytes
+from swarm.machine import available_bytes
 
 LOOKED_AT = 8  # rounds whose links are asked for how fast they are
 MOST_PATIENCE = 1000  # what network.patience may be

@@ -12,8 +12,6 @@ from typing import Any
 
 from swarm import paths
 
-JOB = "job.json"  # in the folder of a run that is one of many: its state, and the code that made it
-SUPERSEDED = "superseded"
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")  # sections that change no number of a run
 
 
@@ -67,16 +65,6 @@ def _commit(root: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def set_aside(folder: Path, place: Path) -> None:
-    """Move a run that other code has made to ``place/superseded``: it is not mixed with the new, and not thrown away."""
-    code = (read_json(folder / JOB) or {}).get("code") or {}
-    home = place / SUPERSEDED / f"{folder.name}-{code.get('source', 'unknown')}"
-    while home.exists():
-        home = home.with_name(home.name + "+")
-    home.parent.mkdir(exist_ok=True)
-    folder.rename(home)
 
 
 def read_json(file: Path) -> dict[str, Any] | None:

@@ -51,7 +51,7 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
 
 def _begin(plan: Plan) -> str:
     """``25 runs: 3 of 25 were there already, 1 goes on, 21 to do``."""
-    from swarm.study.provenance import SUPERSEDED
+    from swarm.study.many import SUPERSEDED
 
     states = [job.state for job in plan.jobs]
     count, there, resumed = len(states), states.count("there"), states.count("resumed")

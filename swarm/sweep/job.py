@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +11,8 @@ from typing import Any
 import yaml
 
 from swarm.errors import ConfigError
-from swarm.study import provenance
+from swarm.study.many import LONGEST, slug
 
-FILE = provenance.JOB
-LONGEST = 120  # characters of a folder's name
 ANEW = "remove that folder to run the job anew"
 
 
@@ -47,10 +44,10 @@ class Job:
 def folder_name(values: Mapping[str, str]) -> str:
     """``topology=ring,seed=0``. A name that has to be changed to be a folder's gets a hash of the original."""
     name = ",".join(f"{key}={value}" for key, value in values.items()) or "run"
-    slug = re.sub(r"[^\w.=,+-]+", "-", name)
-    if slug == name and len(name) <= LONGEST:
+    short = slug(name)
+    if short == name and len(name) <= LONGEST:
         return name
-    return f"{slug[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{short[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def saved_config(folder: Path) -> dict[str, Any]:

@@ -20,13 +20,12 @@ from omegaconf import DictConfig, read_write
 
 from swarm.config.compose import Composer
 from swarm.errors import ConfigError, SwarmError
-from swarm.study.provenance import read_json
-from swarm.sweep.job import FILE, Job
+from swarm.machine import cores
+from swarm.study.many import CONSOLE, FILE, KILLED, note, noted
+from swarm.sweep.job import Job
 from swarm.sweep.plan import Plan
 from swarm.track.units import human_time
 
-CONSOLE = "console.txt"  # in a run's folder
-KILLED = "its process ended without a word: killed, perhaps for want of memory"
 WANDB = "swarm.track.wandb.WandbTracker"
 Complain = Callable[[SwarmError], int]
 
@@ -73,10 +72,7 @@ class Task:
 
     def note(self, folder: Path, status: str, cause: str | None) -> None:
         """Write down how far a job is."""
-        from swarm import checkpoint
-
-        value = {"title": self.titles[str(folder.absolute())], "code": self.code, "status": status, "cause": cause}
-        checkpoint.write_json(folder / FILE, value)
+        note(folder, self.titles[str(folder.absolute())], self.code, status, cause)
 
 
 def _start(cfg: DictConfig, folder: Path) -> None:
@@ -136,7 +132,7 @@ def _launch_once(composer: Composer, plan: Plan, jobs: list[Job], task: Task) ->
         if len(suspects) < 2:
             for job in suspects or jobs:
                 if _status(job) != "finished":
-                    task.note(_made(job.folder), "failed", said)
+                    task.note(job.folder, "failed", said)
             suspects = []
         rest = [job for job in jobs if _status(job) not in ("finished", "failed") and job not in suspects]
         return [*([job] for job in suspects), *([rest] if rest else [])]
@@ -157,22 +153,16 @@ def _without_chatter() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _status(job: Job) -> Any:
-    return (read_json(job.folder / FILE) or {}).get("status")
+def _status(job: Job) -> str | None:
+    return noted(job.folder).status
 
 
 def outcome(job: Job) -> tuple[str, str | None]:
     """State and cause of a job after the sweep."""
-    facts = read_json(job.folder / FILE) or {}
-    status = facts.get("status")
-    if status == "failed":
-        return "failed", facts.get("cause")
-    done = status == "finished" or (job.folder / "summary.json").exists()  # resumed by hand, say
+    facts = noted(job.folder)
+    if facts.status == "failed":
+        return "failed", facts.cause
+    done = facts.status == "finished" or (job.folder / "summary.json").exists()  # resumed by hand, say
     return ("finished" if done else "unfinished"), None
 
 
@@ -214,20 +204,20 @@ def share_cores(cfg: DictConfig, jobs: Sequence[Job]) -> None:
         return
     if launcher.n_jobs == 0:
         raise ConfigError("hydra.launcher.n_jobs", 0, "must be at least 1, or -1: as many as there are cores for")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    each = max((_cores_of(job.config.engine, cores) for job in jobs), default=1)
+    there = cores()
+    each = max((_cores_of(job.config.engine, there) for job in jobs), default=1)
     with read_write(launcher):
         if launcher.n_jobs < 0:
-            launcher.n_jobs = max(1, cores // each)
-        elif launcher.n_jobs * each > cores:
-            said = f"hydra.launcher.n_jobs={launcher.n_jobs}: {launcher.n_jobs * each} busy threads share {cores} cores"
+            launcher.n_jobs = max(1, there // each)
+        elif launcher.n_jobs * each > there:
+            said = f"hydra.launcher.n_jobs={launcher.n_jobs}: {launcher.n_jobs * each} busy threads share {there} cores"
             print(f"warning: {said}; n_jobs=-1 takes as many jobs as there are cores", file=sys.stderr)
         if launcher.batch_size == "auto":
             launcher.batch_size = "1"  # joblib would bind short jobs together and let a core wait for the last bundle
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers start, which inherit it
 
 
-def _cores_of(engine: Mapping[str, Any], cores: int) -> int:
+def _cores_of(engine: Mapping[str, Any], there: int) -> int:
     """Cores that one run keeps busy: the local engine works its shards one after the other."""
     actors = engine.get("actors")
-    return 1 if actors is None else actors if isinstance(actors, int) else cores
+    return 1 if actors is None else actors if isinstance(actors, int) else there

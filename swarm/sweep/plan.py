@@ -17,8 +17,9 @@ from swarm.config.build import build, choice
 from swarm.config.compose import LOCK, Composer, UsageError, parse, require_new, require_no_run_in, sweep_folder
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError, typed
-from swarm.study.provenance import code_version, identity, read_json, same_code, set_aside
-from swarm.sweep.job import ANEW, FILE, Job, folder_name, saved_config
+from swarm.study.many import FILE, noted, set_aside
+from swarm.study.provenance import code_version, identity, read_json, same_code
+from swarm.sweep.job import ANEW, Job, folder_name, saved_config
 
 SWEEP = "sweep.json"
 SEED = "seed"
@@ -96,7 +97,7 @@ class Plan:
         ours = next((one.identity for one in self.jobs if one.identity), None)
         if facts is None or ours is None or not (job.folder / "config.yaml").exists():
             return
-        if not same_code(facts.get("code") or {}, self.code):
+        if not same_code(noted(job.folder).code, self.code):
             job.state = "outdated"
             return
         with suppress(DamagedError):  # said when it is read
@@ -277,7 +278,7 @@ def _state(job: Job, code: Mapping[str, Any]) -> str:
         valid = f"{job.folder} holds a run already: choose another hydra.sweep.dir"
         raise ConfigError("hydra.sweep.dir", job.folder.parent, valid)
     there = _saved_identity(job)
-    if not same_code(facts.get("code") or {}, code):
+    if not same_code(noted(job.folder).code, code):
         return "outdated"
     _refuse_difference(job.folder, "holds a run with", there, job.identity)
     _refuse_addition(job.folder, there, job.identity)

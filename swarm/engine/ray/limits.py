@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import resource
 
 import torch
 
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment
-from swarm.memory import available_bytes
+from swarm.machine import available_bytes
 
 # Measured with ray 2.60 and torch 2.13 on Linux; proportional memory, without rows and data.
 FIXED_BYTES = 700 << 20  # Ray's own processes, and the one that workers are forked from
 FORKED_BYTES, ORDINARY_BYTES = 46 << 20, 200 << 20
 FILES_FIXED, FILES_EACH = 512, 8
 LEAST_STORE, STORE_SHARE = 128 << 20, 0.3
-
-
-def cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def require_files(actors: int) -> None:

@@ -1,0 +1,56 @@
+"""A run that is one of many: what its folder is called, and ``job.json`` in it, which says how far it is and what made it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swarm.study.provenance import read_json
+
+FILE = "job.json"
+CONSOLE = "console.txt"  # in the run's folder: what it printed
+SUPERSEDED = "superseded"
+KILLED = "its process ended without a word: killed, perhaps for want of memory"
+LONGEST = 120  # characters of a folder's name
+
+
+def slug(title: str) -> str:
+    """``topology=ring,seed=0`` as a folder can be called; two titles can come to the same."""
+    return re.sub(r"[^\w.=,+-]+", "-", title)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What ``job.json`` says. ``status``: ``waiting``, ``running``, ``interrupted``, ``failed`` (with its cause) or
+    ``finished``; None where the run has not begun."""
+
+    status: str | None = None
+    cause: str | None = None
+    code: Mapping[str, Any] = field(default_factory=dict)
+
+
+def note(folder: Path, title: str, code: Mapping[str, Any], status: str, cause: str | None = None) -> None:
+    """Write down how far a run is."""
+    from swarm import checkpoint  # brings torch, which a sweep that is refused need not wait for
+
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_json(folder / FILE, {"title": title, "code": code, "status": status, "cause": cause})
+
+
+def noted(folder: Path) -> Noted:
+    """What was written down last."""
+    facts = read_json(folder / FILE) or {}
+    code = facts.get("code")
+    return Noted(facts.get("status"), facts.get("cause"), code if isinstance(code, dict) else {})
+
+
+def set_aside(folder: Path, place: Path) -> None:
+    """Move a run that other code has made to ``place/superseded``: it is not mixed with the new, and not thrown away."""
+    home = place / SUPERSEDED / f"{folder.name}-{noted(folder).code.get('source', 'unknown')}"
+    while home.exists():
+        home = home.with_name(home.name + "+")
+    home.parent.mkdir(exist_ok=True)
+    folder.rename(home)
