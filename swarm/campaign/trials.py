@@ -41,9 +41,12 @@ def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say
         if not (folder / "config.yaml").exists():
             continue
         try:
-            same = identity(Folder.open(folder)[1]) == identity(trial.settings.model_dump())
+            run, config = Folder.open(folder)
+            same = identity(config) == identity(trial.settings.model_dump())
             if finished(home, trial):
                 load(folder)
+            else:
+                run.verify()
         except ConfigError as error:
             say(f"{trial.name}: {error}; it is set aside and run anew")
         else:

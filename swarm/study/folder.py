@@ -103,6 +103,12 @@ class Folder:
         """Replace ``progress.json``."""
         checkpoint.write_json(self.path / "progress.json", progress)
 
+    def verify(self) -> None:
+        """Raises :class:`CheckpointError` if what an interrupted run would go on from cannot be trusted."""
+        self.progress()
+        for place in sorted((self.path / "checkpoints").glob("*/")):
+            self.arm(place.name, 1).verify()
+
     def arm(self, name: str, keep: int) -> ArmFiles:
         """The files of one arm."""
         return ArmFiles(self.path, name, keep)

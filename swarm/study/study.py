@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class Study:
         experiment = _built(Plan(s, dataset, holdings))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
-        study = replace(draft, arms=tuple(scenario.arms(s, steps)))
+        study = replace(draft, arms=tuple(draft.possible(arm) for arm in scenario.arms(s, steps)))
         for arm in study.arms:
             _require_validation(arm, s, dataset)
             for variant in arm.variants:
@@ -100,6 +101,27 @@ class Study:
             streams = build(s.learn, Policy, "learn", s.plugins).streams
             holdings = holdings.pooled(Keys(s.seed, "pool"), s.train.batch if streams else None)
         return _built(Plan(settings, self.dataset, holdings))
+
+    def possible(self, arm: Arm) -> Arm:
+        """The arm with those of its variants that can be: a mini-batch of a centralised model may be larger than its stream.
+
+        Raises :class:`ConfigError` where none can.
+        """
+        kept: list[Settings] = []
+        wrong: list[ConfigError] = []
+        for variant in arm.variants:
+            try:
+                self.experiment(arm, variant)
+            except ConfigError as error:
+                wrong.append(error)
+            else:
+                kept.append(variant)
+        if not kept:
+            first = wrong[0]
+            raise ConfigError(first.key, first.value, f"{first.valid} (in the arm {arm.name})") from first
+        for reason in wrong:
+            warnings.warn(f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2)
+        return replace(arm, variants=tuple(kept))
 
     def engine(self) -> Engine:
         """A fresh engine, for all arms one after the other."""

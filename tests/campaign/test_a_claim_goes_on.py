@@ -181,10 +181,14 @@ def test_damaged_runs_are_set_aside_and_run_anew(judged: Path, command: Command)
     (judged / "summary.json").unlink()
     (judged / "runs/topology=ring,seed=0/metrics.jsonl").write_text("nonsense\n{}\n")
     (judged / "runs/topology=complete,seed=1/config.yaml").write_text("[")
+    interrupted = judged / "runs/topology=ring,seed=1"
+    (interrupted / "summary.json").unlink()
+    max(interrupted.glob("checkpoints/swarm/*.safetensors")).write_bytes(b"nonsense")
     done = command("resume=c")
     assert (done.code, done.err, hashes()) == (0, "", before)
     assert "topology=ring,seed=0: metrics.jsonl=line 1: damaged" in done.out
-    assert len([*(judged / "superseded").iterdir()]) == 2
+    assert ".safetensors: has 8 bytes where" in done.out
+    assert len([*(judged / "superseded").iterdir()]) == 3
     assert (judged / "prediction.json").exists()
 
 

@@ -54,6 +54,15 @@ def test_arms_that_make_no_sense_are_refused(arms: str) -> None:
         prepared(f"scenario.arms={arms}")
 
 
+def test_a_centralised_model_does_without_a_batch_that_no_stream_can_fill() -> None:
+    words = ("devices=30", "data=digits", "train.batch=32", "scenario.arms=[swarm,centralised]")
+    with pytest.warns(UserWarning, match=r"the arm centralised does without one of its batch sizes, as train\.batch="):
+        _, arm = prepared("learn=online", *words).arms
+    assert [variant.train.batch for variant in arm.variants] == [32]
+    _, arm = prepared("learn=passes", *words).arms
+    assert len(arm.variants) == 2
+
+
 # --- arms ----------------------------------------------------------------------------------------------------------------
 
 
