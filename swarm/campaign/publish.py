@@ -17,6 +17,7 @@ from swarm.study.folder import Folder
 from swarm.study.provenance import read_json
 
 FACTS = "verdict.json"  # beside each published claim: what the table of all is made from
+PUBLISHED = ("scenario", "seeds", "runs", "verdicts")
 README = "README.md"
 REGENERATE = """\
 `make claims` runs every claim with `preset=full`, which takes about an hour on two cores, goes on where it was
@@ -56,13 +57,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def publish(runs: Sequence[Path], to: Path) -> None:
     """Each claim to ``to/SCENARIO``, and the table of all that are there to ``to/README.md``.
 
-    Raises :class:`ConfigError`, before anything is written, for a folder that is no finished claim under ``preset=full``.
+    Raises :class:`ConfigError`, before anything is written, for a folder that is no finished claim under ``preset=full``, and
+    for damage in ``to``.
     """
     found = [(claim, _judged(claim)) for run in runs for claim in _claims(run)]
+    new = {str(summary["scenario"]): {name: summary[name] for name in PUBLISHED} for _, summary in found}
+    there = {file.parent.name: _published(file) for file in to.glob(f"*/{FACTS}") if file.parent.name not in new}
     for claim, summary in found:
-        _copy(claim, summary, to / str(summary["scenario"]))
-    facts = [facts for file in to.glob(f"*/{FACTS}") if (facts := read_json(file)) is not None]
-    checkpoint.write_bytes(to / README, _readme(facts).encode())
+        place = to / str(summary["scenario"])
+        _copy(claim, place)
+        checkpoint.write_bytes(
+            place / FACTS, (json.dumps(new[place.name], indent=1, ensure_ascii=False) + "\n").encode()
+        )
+    checkpoint.write_bytes(to / README, _readme([*there.values(), *new.values()]).encode())
+
+
+def _published(file: Path) -> Facts:
+    facts = read_json(file) or {}
+    try:
+        _readme([facts])
+    except (KeyError, TypeError, AttributeError):
+        valid = f"is damaged; publish the claim {file.parent.name} again, or remove its folder"
+        raise ConfigError("/to", file, valid) from None
+    return facts
 
 
 def _claims(run: Path) -> list[Path]:
@@ -86,15 +103,13 @@ def _judged(claim: Path) -> dict[str, Any]:
     return summary
 
 
-def _copy(claim: Path, summary: Facts, place: Path) -> None:
+def _copy(claim: Path, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for old in place.glob(picture("*")):
         old.unlink()
     for file in claim.glob(picture("*")):
         shutil.copyfile(file, place / file.name)
     shutil.copyfile(claim / MARKDOWN, place / README)  # which is shown where the folder is opened
-    kept = {name: summary[name] for name in ("scenario", "seeds", "runs", "verdicts")}
-    checkpoint.write_bytes(place / FACTS, (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def _readme(facts: Sequence[Facts]) -> str:

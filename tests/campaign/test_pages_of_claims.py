@@ -217,6 +217,17 @@ def test_what_judges_nothing_is_not_published(
     assert not Path("docs").exists()
 
 
+@pytest.mark.parametrize("damage", ["", "{}", '{"verdicts": 3}', '{"scenario": "a", "seeds": 5, "verdicts": [{}]}'])
+def test_damage_beside_it_is_one_sentence(judged: Path, capfd: pytest.CaptureFixture[str], damage: str) -> None:
+    _as_full(judged)
+    place = Path("docs/claims/growth")
+    place.mkdir(parents=True)
+    (place / "verdict.json").write_text(damage)
+    assert publish.main(["c"]) == 2
+    assert "growth/verdict.json: is damaged; publish the claim growth again" in capfd.readouterr().err
+    assert not Path("docs/claims/drift").exists()
+
+
 def test_what_is_no_claim_is_not_published(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for folder, said in (("c/runs/topology=ring,seed=0", "judges no claim"), ("nowhere", "is no run folder")):
         assert publish.main([folder]) == 2
