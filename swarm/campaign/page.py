@@ -14,7 +14,7 @@ import pandas as pd
 import yaml
 
 from swarm import checkpoint
-from swarm.campaign.pictures import DARK, draw
+from swarm.campaign.pictures import DARK, NARROW, draw
 from swarm.campaign.plan import Plan
 from swarm.claim.base import Claim
 from swarm.claim.charts import Chart
@@ -133,14 +133,26 @@ def _verdict(row: Facts) -> str:
 
 def badge(verdict: str) -> str:
     """A verdict in its colour."""
-    return f'<span class="badge {escape(verdict.split()[0])}">{escape(verdict)}</span>'
+    return f'<span class="badge {escape(verdict)}">{escape(verdict)}</span>'
 
 
 def _figure(chart: Chart, on_light: bytes) -> str:
-    light, dark = (base64.b64encode(png).decode() for png in (on_light, draw(chart, DARK)))
-    source = f'<source media="(prefers-color-scheme:dark)" srcset="data:image/png;base64,{dark}">'
-    image = f'<img class="figure" alt="{escape(chart.title)}" src="data:image/png;base64,{light}">'
-    return f'<section class="card"><div class="scroll"><picture>{source}{image}</picture></div></section>'
+    dark, narrow = "(prefers-color-scheme:dark)", "(max-width:640px)"
+    others = {
+        f"{narrow} and {dark}": draw(chart, DARK, NARROW),
+        narrow: draw(chart, form=NARROW),
+        dark: draw(chart, DARK),
+    }
+    sources = "".join(f'<source media="{media}" srcset="{_data(png)}">' for media, png in others.items())
+    image = f'<img class="figure" alt="{escape(chart.title)}" src="{_data(on_light)}">'
+    kinds = {line.kind for line in chart.lines}
+    marks = " and ".join(name for name, kind in (("Bands", "line"), ("Bars", "points")) if kind in kinds)
+    hint = f'<p class="hint">{marks} are 95% intervals over seeds.</p>' if marks else ""
+    return f'<section class="card"><picture>{sources}{image}</picture>{hint}</section>'
+
+
+def _data(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _table(table: pd.DataFrame) -> str:

@@ -35,13 +35,30 @@ _MARKS = "osD^vPX*<>"
 CLOSE = 1.15  # ratio of two ticks whose labels would run into each other
 
 
-def draw(chart: Chart, theme: Theme = LIGHT) -> bytes:
-    """A PNG of 1,120 × 660 pixels."""
-    figure = Figure(figsize=(8, 4.72), dpi=140, facecolor=theme.page)
+class Format(NamedTuple):
+    """Inches of a picture, and how many characters of a title fit on a line."""
+
+    width: float
+    height: float
+    title: int
+
+
+WIDE = Format(8, 4.72, 80)  # 1,120 × 660 pixels
+NARROW = Format(3.9, 4.4, 46)  # for a telephone: what is written stays as large
+
+
+def draw(chart: Chart, theme: Theme = LIGHT, form: Format = WIDE) -> bytes:
+    """A PNG."""
+    figure = Figure(figsize=(form.width, form.height), dpi=140, facecolor=theme.page)
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.09, right=0.985, top=0.88, bottom=0.115)
+    title = textwrap.wrap(chart.title, form.title)
+    figure.subplots_adjust(
+        left=0.72 / form.width, right=1 - 0.12 / form.width,
+        top=1 - (0.22 + 0.19 * len(title)) / form.height, bottom=0.55 / form.height,
+    )  # fmt: skip
     axes = figure.subplots()
     _dress(axes, chart, theme)
+    axes.set_title(_plain("\n".join(title)), fontsize=11.5, color=theme.ink, loc="left", x=-0.6 / form.width)
     measured = [line.name for line in chart.lines if line.kind != "law"]
     for line in chart.lines:
         place = measured.index(line.name) if line.name in measured else len(measured)
@@ -52,8 +69,10 @@ def draw(chart: Chart, theme: Theme = LIGHT) -> bytes:
         axes.axvline(chart.at[0], color=theme.soft, linestyle="dashdot", linewidth=1.2, label=_plain(chart.at[1]))
     _clip(axes, chart)
     if axes.get_legend_handles_labels()[0]:
-        many = len(chart.lines) > 8
-        axes.legend(frameon=False, fontsize=7.5 if many else 9, labelcolor=theme.ink, ncols=2 if many else 1)
+        many = len(chart.lines) > 8 or form is NARROW
+        axes.legend(
+            frameon=False, fontsize=7.5 if many else 9, labelcolor=theme.ink, ncols=2 if many and form is WIDE else 1
+        )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=theme.page, metadata={"Software": None})
     return buffer.getvalue()
@@ -61,7 +80,6 @@ def draw(chart: Chart, theme: Theme = LIGHT) -> bytes:
 
 def _dress(axes: Axes, chart: Chart, theme: Theme) -> None:
     axes.set_facecolor(theme.page)
-    axes.set_title(_plain("\n".join(textwrap.wrap(chart.title, 80))), fontsize=11.5, color=theme.ink, loc="left")
     axes.set_xlabel(_plain(chart.x), color=theme.soft, fontsize=9.5)
     axes.set_ylabel(_plain(chart.y), color=theme.soft, fontsize=9.5)
     axes.grid(color=theme.grid, linewidth=0.8)

@@ -35,7 +35,9 @@ def draw(found: Gathered, title: str, subtitle: str) -> bytes:
     figure.subplots_adjust(left=0.07, right=0.985, top=top - 0.03, bottom=0.07, wspace=0.17, hspace=0.36)
     (rounds, sent), (seconds, gap) = figure.subplots(2, 2)
     _curves(rounds, found, "round", "By rounds", "round")
-    _curves(sent, found, "bytes_total", "By what was sent (a level: sends nothing)", "bytes sent by all devices")
+    _curves(
+        sent, found, "bytes_total", "By what was sent (straight across: sends nothing)", "bytes sent by all devices"
+    )
     _curves(seconds, found, "virtual_s", "By virtual time", "virtual seconds")
     _against_gap(gap, found)
     figure.text(0.012, 0.985, _plain(title), fontsize=13, fontweight="bold", color=INK, va="top")
@@ -79,7 +81,9 @@ def _curves(axes: Axes, found: Gathered, x: str, title: str, x_label: str) -> No
         _band(axes, rows, x, found.score, style["color"])
         for arm in found.arms[1:]:
             if arm not in found.common:
-                _control(axes, found, values, arm, x, _colour(found, i), arm if i == 0 else "_")
+                one = len(found.combinations) == 1  # else a control has the colour of its combination
+                colour = _CONTROLS.get(arm, SOFT) if one else _colour(found, i)
+                _control(axes, found, values, arm, x, colour, arm if i == 0 else "_")
     for arm in found.common:
         _control(axes, found, dict.fromkeys(found.keys, ANY), arm, x, _CONTROLS.get(arm, SOFT), arm)
     _scales(axes, found, x)
@@ -145,12 +149,15 @@ def _score_axis(axes: Axes, found: Gathered) -> None:
 
 
 def _against_gap(axes: Axes, found: Gathered) -> None:
-    """Final score by spectral gap; side by side where the gap does not tell the combinations apart."""
-    rows = found.table[found.table["arm"] == found.lead].reset_index(drop=True)
+    """Final score by spectral gap; side by side where the gap does not tell the combinations apart; of all arms where there is
+    one combination."""
+    one = len(found.combinations) == 1
+    rows = (found.table if one else found.table[found.table["arm"] == found.lead]).reset_index(drop=True)
+    names = list(rows["arm"]) if one else [label(values) for values in found.combinations]
     gaps = rows["spectral_gap"]
-    by_gap = gaps.notna().sum() > 1 and gaps.nunique() > 1
+    by_gap = not one and gaps.notna().sum() > 1 and gaps.nunique() > 1
     x_N = gaps.to_numpy(float) if by_gap else np.arange(len(rows), dtype=float)
-    title = "against the spectral gap 1 − ρ" if by_gap else "of each combination"
+    title = "against the spectral gap 1 − ρ" if by_gap else "of each arm" if one else "of each combination"
     decorate(axes, f"Final {_name(found)} {title}", "spectral gap of the mixing matrix" if by_gap else "")
     score = found.score
     for i, row in rows.iterrows():
@@ -158,8 +165,9 @@ def _against_gap(axes: Axes, found: Gathered) -> None:
         if not np.isfinite(x_N[place]):
             continue
         half = (row[f"{score}_high"] - row[f"{score}_low"]) / 2
+        colour = _CONTROLS.get(row["arm"], SOFT) if row["arm"] != found.lead else _colour(found, place)
         axes.errorbar(x_N[place], row[score], yerr=None if np.isnan(half) else half, capsize=4, markersize=7,
-                      marker=_MARKS[place % len(_MARKS)], color=_colour(found, place), linestyle="none")  # fmt: skip
+                      marker=_MARKS[place % len(_MARKS)], color=colour, linestyle="none")  # fmt: skip
     if by_gap and (gaps.dropna() > 1e-12).all():
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -167,10 +175,10 @@ def _against_gap(axes: Axes, found: Gathered) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
     if not by_gap:
         few = len(rows) <= 8
-        axes.set_xticks(x_N if few else [], [_plain(label(v)) for v in found.combinations] if few else [])
+        axes.set_xticks(x_N if few else [], [*map(_plain, names)] if few else [])
         axes.tick_params(axis="x", labelrotation=20 if len(rows) > 3 else 0)
         axes.margins(x=0.15)
-    for arm in found.common:
+    for arm in () if one else found.common:
         level = float(found.table.loc[found.table["arm"] == arm, score].iloc[0])
         axes.axhline(level, color=_CONTROLS.get(arm, SOFT), linestyle=_control_line(arm), linewidth=1.4)
     axes.set_ylabel(_name(found))
