@@ -87,14 +87,13 @@ class Activity(Source):
         if not len(y):
             valid = f"is longer than every stretch of one activity in {self.path}; a shorter window would do"
             raise ConfigError("window", self.window, valid)
-        labels, label_S = np.unique(y, return_inverse=True)
+        # words in one person's file and numbers in another's have an order as text only
+        labels, label_S = np.unique(y.astype(str) if y.dtype.kind == "O" else y, return_inverse=True)
         owner = np.unique(who, return_inverse=True)[1]
         if len(labels) < 2:
             raise ConfigError("path", self.path, "has one activity in all samples; at least two are needed")
         rising = np.arange(len(y))
-        doing = (
-            owner * len(labels) + label_S
-        )  # held out are the last of each person's each activity: all are in all parts
+        doing = owner * len(labels) + label_S  # held out are the last of each of these: all are in all parts
         held = latest(doing, rising, self.test, self.validation) if self.later else (None, None)
         samples = Samples(
             x,
@@ -120,7 +119,10 @@ class Activity(Source):
         found = [file for file in sorted(folder.iterdir()) if re.fullmatch(rf"{start}(_id)?_\w+\.txt", file.name)]
         if len(found) != 1:
             raise ConfigError("path", folder, f"needs one file {start}_….txt; it has {len(found)}")
-        return self._table(found[0], header=None).to_numpy(dtype=np.float64)
+        values = self._table(found[0], header=None).to_numpy()
+        if values.dtype.kind not in "biuf":
+            raise ConfigError("path", found[0], "must have numbers in every column")
+        return values.astype(np.float64)
 
     def _readings(self, file: Path) -> Person:
         if file.suffix == ".csv":
