@@ -127,7 +127,7 @@ class Experiment:
     def step_flops(self) -> float:
         """FLOP of a device's local step."""
         with torch.inference_mode(False):  # asked for in the middle of a run, and its parameters need a gradient
-            return flops_of_step(self.module().to(self.device), self._sample(), self.settings.train.batch, self.loss)
+            return flops_of_step(self.module().to(self.device), self._sample(), self.settings.train.batch)
 
     def _checked_module(self) -> nn.Module:
         """A model that can learn from these data."""
@@ -319,7 +319,7 @@ class Experiment:
         if self.fleet.hardware is None:
             return
         memory_N = self.fleet.hardware.memory
-        needed = (self.kept_numbers + self.layout.width) * torch.empty(0, dtype=self.dtype).element_size()
+        needed = (self.kept_numbers + self.layout.width) * self.dtype.itemsize
         needed += self.replay_bytes
         if needed > memory_N.min():
             small = int(memory_N.argmin())
@@ -362,11 +362,11 @@ class Experiment:
             if phase != "learn"
         ]
         numbers = self.kept_numbers + max(self.layout.width, *payloads, 0)
-        item = torch.empty(0, dtype=self.dtype).element_size()
         x = self.plan.dataset.x
         round_samples = self.blocks.size * int(self.local_steps_N.max()) * self.settings.train.batch
         remembered = 2 * 8 * sum(math.prod(shape) for shape in self.progress.values())
-        return int((numbers * item + remembered) * self.settings.devices + x.nbytes + round_samples * x[0].nbytes)
+        each = numbers * self.dtype.itemsize + remembered
+        return int(each * self.settings.devices + x.nbytes + round_samples * x[0].nbytes)
 
     def _blocks(self) -> Blocks:
         size = self.settings.engine.get("block", "auto")

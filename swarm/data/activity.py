@@ -16,14 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from swarm.data.check import number
-from swarm.data.dataset import Dataset, Source
+from swarm.data.dataset import Dataset, Reals, Source
 from swarm.data.prepare import Samples, Scale, latest, prepare
 from swarm.data.table_files import read_npy
 from swarm.errors import ConfigError
 from swarm.fetched import locate
 
-Floats = npt.NDArray[np.float64]
-Person = tuple[Floats, npt.NDArray[np.generic], npt.NDArray[np.generic]]  # features [S, F], labels [S], who [S]
+Person = tuple[Reals, npt.NDArray[np.generic], npt.NDArray[np.generic]]  # features [S, F], labels [S], who [S]
 
 
 class Activity(Source):
@@ -83,7 +82,7 @@ class Activity(Source):
             raise ConfigError("path", self.path, "has files of different numbers of columns; all must have the same")
         return self._dataset(*(np.concatenate(each) for each in zip(*people, strict=True)))
 
-    def _dataset(self, x: Floats, y: npt.NDArray[np.generic], who: npt.NDArray[np.generic]) -> Dataset:
+    def _dataset(self, x: Reals, y: npt.NDArray[np.generic], who: npt.NDArray[np.generic]) -> Dataset:
         if not len(y):
             valid = f"is longer than every stretch of one activity in {self.path}; a shorter window would do"
             raise ConfigError("window", self.window, valid)
@@ -115,7 +114,7 @@ class Activity(Source):
             raise ConfigError("path", folder, f"has {len(x)} samples, {len(y)} labels and {len(who)} subjects")
         return x, y[:, 0], who[:, 0]
 
-    def _text(self, folder: Path, start: str) -> Floats:
+    def _text(self, folder: Path, start: str) -> Reals:
         found = [file for file in sorted(folder.iterdir()) if re.fullmatch(rf"{start}(_id)?_\w+\.txt", file.name)]
         if len(found) != 1:
             raise ConfigError("path", folder, f"needs one file {start}_….txt; it has {len(found)}")
@@ -141,7 +140,7 @@ class Activity(Source):
             warnings.warn(f"{file.name} has {len(values)} rows, fewer than data.window={self.window}", stacklevel=2)
         return x, y, np.full(len(y), file.stem)
 
-    def _windows(self, values_TC: Floats, label_T: npt.NDArray[np.generic]) -> tuple[Floats, npt.NDArray[np.generic]]:
+    def _windows(self, values_TC: Reals, label_T: npt.NDArray[np.generic]) -> tuple[Reals, npt.NDArray[np.generic]]:
         begins = np.arange(0, len(values_TC) - self.window + 1, self.step)
         place = begins[:, None] + np.arange(self.window)
         of = label_T[place]
@@ -158,7 +157,7 @@ class Activity(Source):
         except (ValueError, OSError) as error:
             raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
 
-    def _npy(self, file: Path) -> Floats:
+    def _npy(self, file: Path) -> Reals:
         self._fits(file)
         try:
             table = read_npy(file)

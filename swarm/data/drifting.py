@@ -6,15 +6,12 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from swarm.data.check import number, room
-from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.dataset import Dataset, Ints, Reals, Source
 from swarm.data.prepare import Samples, prepare
 from swarm.data.timeline import Kind, Timeline
 from swarm.rng import Keys
-
-Reals = npt.NDArray[np.float64]
 
 
 @dataclass(eq=False)

@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from swarm.data.check import number, room
-from swarm.data.dataset import CHUNK, Dataset, Ints, Source
+from swarm.data.dataset import CHUNK, Dataset, Ints, Reals, Source
 from swarm.data.prepare import Samples, Scale, prepare
 from swarm.rng import Keys
-
-Reals = npt.NDArray[np.float64]
 
 
 @dataclass(eq=False)
