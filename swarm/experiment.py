@@ -22,7 +22,7 @@ from swarm.exchange import Exchanges, Traffic
 from swarm.learn.flops import flops_of_step
 from swarm.learn.learner import Learner
 from swarm.learn.losses import Loss, PartlyTold, loss_for
-from swarm.learn.module import check_module, initialised, kernel_for
+from swarm.learn.module import check_module, check_tokens, initialised, kernel_for
 from swarm.learn.optimizer import Optimizer
 from swarm.learn.policy import Policy, check_policy
 from swarm.learn.replay import Replay
@@ -133,6 +133,7 @@ class Experiment:
         """A model that can learn from these data."""
         module, data = self.module().to(self.device), self.plan.dataset
         try:
+            check_tokens(module, data.x)
             check_module(module, self._sample(), (*data.y.shape[1:], data.classes) if data.classes else (self.outputs,))
         except ConfigError as error:
             raise error.under("model") from None
