@@ -12,19 +12,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_array, csr_array
 
 from swarm.errors import ConfigError
 from swarm.mixing import Mixing, weights
-from swarm.network.base import LATE, LOST, UNSENT, Fates, Network
+from swarm.network.base import LATE, LOST, UNSENT, Bools, Fates, Floats, Ints, Network
 from swarm.protocol.base import Phase, Protocol
 from swarm.topology.base import RECENT, Topology
 from swarm.topology.graph import Graph
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 T = TypeVar("T")
 
 
@@ -52,8 +48,8 @@ class Exchange:
 @dataclass(frozen=True)
 class Traffic:
     """The messages of a phase: how many each device sent (``sent_N``) and will receive (``received_N``), how many of those it
-    sent were lost or came too late, the ticks that those which arrive take together, the bits of each,
-    and how many more a server sent."""
+    sent were lost or came too late, the ticks that those which arrive take together, the bits of each, and how many more a
+    server sent."""
 
     sent_N: Ints
     received_N: Ints
@@ -116,11 +112,8 @@ class Exchanges:
         if not {"mix", "inbox", "edges"} & set(phases):
             return
         if (p.static or p.steady) and self.topology.period != 1:
-            why = (
-                "which remembers each link"
-                if p.static
-                else "which is right for weights that stay; protocol=exact_diffusion would do"
-            )
+            stays = "which is right for weights that stay; protocol=exact_diffusion would do"
+            why = "which remembers each link" if p.static else stays
             raise ConfigError("topology", self.topology_name, f"must not change under {name}, {why}")
         if p.static and not self.network.ideal:
             raise ConfigError(
@@ -143,10 +136,8 @@ class Exchanges:
         """Raises :class:`ConfigError` for what the links to a server do not have."""
         for key, part in (("delay", self.network.delay), ("outage", self.network.outage)):
             if part is not None:
-                valid = (
-                    f"must be none with {name}, whose server is on no link of the topology and waits for all messages"
-                )
-                raise ConfigError(key, type(part).__name__, valid)
+                why = "whose server is on no link of the topology and waits for all messages"
+                raise ConfigError(key, type(part).__name__, f"must be none with {name}, {why}")
 
     @property
     def _foreseen(self) -> int:

@@ -22,7 +22,7 @@ from swarm.exchange import Exchanges, Traffic
 from swarm.learn.flops import flops_of_step
 from swarm.learn.learner import Learner
 from swarm.learn.losses import Loss, PartlyTold, loss_for
-from swarm.learn.module import check_module, initialised, kernel_for
+from swarm.learn.module import check_module, check_tokens, initialised, kernel_for
 from swarm.learn.optimizer import Optimizer
 from swarm.learn.policy import Policy, check_policy
 from swarm.learn.replay import Replay
@@ -127,12 +127,13 @@ class Experiment:
     def step_flops(self) -> float:
         """FLOP of a device's local step."""
         with torch.inference_mode(False):  # asked for in the middle of a run, and its parameters need a gradient
-            return flops_of_step(self.module().to(self.device), self._sample(), self.settings.train.batch, self.loss)
+            return flops_of_step(self.module().to(self.device), self._sample(), self.settings.train.batch)
 
     def _checked_module(self) -> nn.Module:
         """A model that can learn from these data."""
         module, data = self.module().to(self.device), self.plan.dataset
         try:
+            check_tokens(module, data.x)
             check_module(module, self._sample(), (*data.y.shape[1:], data.classes) if data.classes else (self.outputs,))
         except ConfigError as error:
             raise error.under("model") from None
@@ -319,7 +320,7 @@ class Experiment:
         if self.fleet.hardware is None:
             return
         memory_N = self.fleet.hardware.memory
-        needed = (self.kept_numbers + self.layout.width) * torch.empty(0, dtype=self.dtype).element_size()
+        needed = (self.kept_numbers + self.layout.width) * self.dtype.itemsize
         needed += self.replay_bytes
         if needed > memory_N.min():
             small = int(memory_N.argmin())
@@ -362,11 +363,11 @@ class Experiment:
             if phase != "learn"
         ]
         numbers = self.kept_numbers + max(self.layout.width, *payloads, 0)
-        item = torch.empty(0, dtype=self.dtype).element_size()
         x = self.plan.dataset.x
         round_samples = self.blocks.size * int(self.local_steps_N.max()) * self.settings.train.batch
         remembered = 2 * 8 * sum(math.prod(shape) for shape in self.progress.values())
-        return int((numbers * item + remembered) * self.settings.devices + x.nbytes + round_samples * x[0].nbytes)
+        each = numbers * self.dtype.itemsize + remembered
+        return int(each * self.settings.devices + x.nbytes + round_samples * x[0].nbytes)
 
     def _blocks(self) -> Blocks:
         size = self.settings.engine.get("block", "auto")

@@ -264,8 +264,8 @@ def effective_neighbours(mixing: Matrix | Sequence[Matrix], gamma: float = 0.95,
 
     1 without links; n on the complete graph for every γ, and as γ → 1 on every connected graph with doubly stochastic
     weights. A sequence of mixings is one period of a time-varying topology, averaged over its rounds, or over ``ends`` of
-    them, evenly spaced, where that would take long. γ stands for the
-    learning problem (small steps: near 1); the default 0.95 is about what the authors fitted for a deep network.
+    them, evenly spaced, where that would take long. γ stands for the learning problem (small steps: near 1); the default
+    0.95 is about what the authors fitted for a deep network.
 
     Exact for normal matrices (symmetric, circulant) up to 1500 devices and for small others; else estimated with 8 to
     64 fixed random probes, within a percent or so. Time grows with 1/(1 - γ). Raises ``ValueError`` unless 0 ≤ γ < 1.

@@ -18,7 +18,7 @@ from swarm.evaluation import BlockEvaluation, Examiner
 from swarm.experiment import Experiment
 from swarm.learn.learner import Scores
 from swarm.learn.policy import Lesson
-from swarm.protocol.base import Inbox, Links, Now, Phase, Rows, State
+from swarm.protocol.base import Inbox, Links, Now, Phase, Pull, Rows, State
 from swarm.pupils import Pupils
 from swarm.rng import Keys
 from swarm.routing import Route
@@ -115,11 +115,14 @@ class Shard:
         taken_n, work_n = np.zeros(n, np.int64), np.zeros(n)
         loss, seen, score = found = self.state.x.new_zeros(3, n)
         self.pupils.begin(round)
+        begin: tuple[Tensor, Pull | None] | None = None
         for lesson in e.policy.lessons(round):
             steps_n = self.pupils.steps(lesson, awake_n)
             taken_n, work_n = steps_n * lesson.learn, work_n + steps_n * self.pupils.work(lesson)
             self.state.now = Now(round, lr, taken_n, share)
-            for rows, scores in self._taught(lesson, steps_n, lr):
+            if begin is None:  # once a phase, however many lessons: a protocol may count its starts
+                begin = e.protocol.start(self.state), e.protocol.pull(self.state)
+            for rows, scores in self._taught(lesson, steps_n, lr, *begin):
                 loss[rows] = scores.loss_B
                 if scores.seen_B is not None and scores.score_B is not None:
                     seen[rows], score[rows] = scores.seen_B, scores.score_B
@@ -130,10 +133,11 @@ class Shard:
         losses, seen_n, score_n = found.double().cpu().numpy()
         return Learnt(losses, seen_n, score_n, taken_n, work_n, finite)
 
-    def _taught(self, lesson: Lesson, steps_n: Ints, lr: float) -> Iterator[tuple[Rows, Scores]]:
+    def _taught(
+        self, lesson: Lesson, steps_n: Ints, lr: float, start: Tensor, pull: Pull | None
+    ) -> Iterator[tuple[Rows, Scores]]:
         """A lesson, block by block: the scores of each."""
         e = self.experiment
-        start, pull = e.protocol.start(self.state), e.protocol.pull(self.state)
         for rows, batch in self.pupils.batches(lesson, steps_n):
             if not lesson.learn:
                 yield rows, e.learner.watch(start[rows], batch)
@@ -141,7 +145,11 @@ class Shard:
             slots = {name: values[rows] for name, values in self.optimizer_slots.items()}
             force = None if pull is None else pull.of(rows)
             learnt, scores = e.learner.train(start[rows], slots, batch, lr, force)
-            e.protocol.learned(self.state, rows, start[rows], learnt)
+            some: Rows = rows
+            if isinstance(rows, slice) and not steps_n[rows].all():  # a compiled step takes those asleep along
+                took = torch.as_tensor(np.flatnonzero(steps_n[rows]), device=learnt.device)
+                some, learnt = rows.start + took, learnt[took]
+            e.protocol.learned(self.state, some, start[some], learnt)
             if not isinstance(rows, slice):
                 for name, values in slots.items():  # those of a range were changed in place
                     self.optimizer_slots[name][rows] = values

@@ -16,14 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from swarm.data.check import number
-from swarm.data.dataset import Dataset, Source
+from swarm.data.dataset import Dataset, Reals, Source
 from swarm.data.prepare import Samples, Scale, latest, prepare
 from swarm.data.table_files import read_npy
 from swarm.errors import ConfigError
 from swarm.fetched import locate
 
-Floats = npt.NDArray[np.float64]
-Person = tuple[Floats, npt.NDArray[np.generic], npt.NDArray[np.generic]]  # features [S, F], labels [S], who [S]
+Person = tuple[Reals, npt.NDArray[np.generic], npt.NDArray[np.generic]]  # features [S, F], labels [S], who [S]
 
 
 class Activity(Source):
@@ -83,18 +82,17 @@ class Activity(Source):
             raise ConfigError("path", self.path, "has files of different numbers of columns; all must have the same")
         return self._dataset(*(np.concatenate(each) for each in zip(*people, strict=True)))
 
-    def _dataset(self, x: Floats, y: npt.NDArray[np.generic], who: npt.NDArray[np.generic]) -> Dataset:
+    def _dataset(self, x: Reals, y: npt.NDArray[np.generic], who: npt.NDArray[np.generic]) -> Dataset:
         if not len(y):
             valid = f"is longer than every stretch of one activity in {self.path}; a shorter window would do"
             raise ConfigError("window", self.window, valid)
-        labels, label_S = np.unique(y, return_inverse=True)
+        # words in one person's file and numbers in another's have an order as text only
+        labels, label_S = np.unique(y.astype(str) if y.dtype.kind == "O" else y, return_inverse=True)
         owner = np.unique(who, return_inverse=True)[1]
         if len(labels) < 2:
             raise ConfigError("path", self.path, "has one activity in all samples; at least two are needed")
         rising = np.arange(len(y))
-        doing = (
-            owner * len(labels) + label_S
-        )  # held out are the last of each person's each activity: all are in all parts
+        doing = owner * len(labels) + label_S  # held out are the last of each of these: all are in all parts
         held = latest(doing, rising, self.test, self.validation) if self.later else (None, None)
         samples = Samples(
             x,
@@ -116,11 +114,14 @@ class Activity(Source):
             raise ConfigError("path", folder, f"has {len(x)} samples, {len(y)} labels and {len(who)} subjects")
         return x, y[:, 0], who[:, 0]
 
-    def _text(self, folder: Path, start: str) -> Floats:
+    def _text(self, folder: Path, start: str) -> Reals:
         found = [file for file in sorted(folder.iterdir()) if re.fullmatch(rf"{start}(_id)?_\w+\.txt", file.name)]
         if len(found) != 1:
             raise ConfigError("path", folder, f"needs one file {start}_….txt; it has {len(found)}")
-        return self._table(found[0], header=None).to_numpy(dtype=np.float64)
+        values = self._table(found[0], header=None).to_numpy()
+        if values.dtype.kind not in "biuf":
+            raise ConfigError("path", found[0], "must have numbers in every column")
+        return values.astype(np.float64)
 
     def _readings(self, file: Path) -> Person:
         if file.suffix == ".csv":
@@ -139,7 +140,7 @@ class Activity(Source):
             warnings.warn(f"{file.name} has {len(values)} rows, fewer than data.window={self.window}", stacklevel=2)
         return x, y, np.full(len(y), file.stem)
 
-    def _windows(self, values_TC: Floats, label_T: npt.NDArray[np.generic]) -> tuple[Floats, npt.NDArray[np.generic]]:
+    def _windows(self, values_TC: Reals, label_T: npt.NDArray[np.generic]) -> tuple[Reals, npt.NDArray[np.generic]]:
         begins = np.arange(0, len(values_TC) - self.window + 1, self.step)
         place = begins[:, None] + np.arange(self.window)
         of = label_T[place]
@@ -156,7 +157,7 @@ class Activity(Source):
         except (ValueError, OSError) as error:
             raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
 
-    def _npy(self, file: Path) -> Floats:
+    def _npy(self, file: Path) -> Reals:
         self._fits(file)
         try:
             table = read_npy(file)

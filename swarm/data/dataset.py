@@ -14,6 +14,7 @@ from swarm.rng import Keys
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+Reals = npt.NDArray[np.float64]
 
 CHUNK = 1 << 22  # array elements looked at in one go: bounds the temporary memory of checks and scaling
 
@@ -65,9 +66,7 @@ class Holdings:
     ptr_N1: Ints  # [N + 1]
     ordered: bool = False  # each device meets its samples as they stand here, not in orders of its own
     pooled_from: int = 1  # of this many devices, all now on one
-    place: Ints | None = (
-        None  # of a pooled stream: at which place of its device's own stream each sample came; ascending
-    )
+    place: Ints | None = None  # of a pooled stream: each sample's place in the stream of its own device; ascending
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> Holdings:
@@ -123,7 +122,7 @@ class Holdings:
         return self.sample[self.ptr_N1[device] : self.ptr_N1[device + 1]]
 
 
-def label_mix(y: npt.NDArray[np.int64], holdings: Holdings, classes: int) -> npt.NDArray[np.float64]:
+def label_mix(y: Ints, holdings: Holdings, classes: int) -> Reals:
     """``[N, C]``: the fraction of each label among a device's samples; every row sums to one (to zero without samples).
 
     Own-distribution accuracy weights the global test samples of label c by ``mix[i, c] / (test fraction of c)``.
@@ -135,7 +134,7 @@ def label_mix(y: npt.NDArray[np.int64], holdings: Holdings, classes: int) -> npt
     return np.asarray(count_NC / count_NC.sum(1, keepdims=True).clip(1))
 
 
-def label_mixes(dataset: Dataset, holdings: Holdings) -> npt.NDArray[np.float64]:
+def label_mixes(dataset: Dataset, holdings: Holdings) -> Reals:
     """``[W, N, C]``: :func:`label_mix` of what each device meets of each of W concepts; of one that it never meets, that of all
     its samples."""
     y = dataset.y.astype(np.int64, copy=False)
@@ -151,7 +150,7 @@ def label_mixes(dataset: Dataset, holdings: Holdings) -> npt.NDArray[np.float64]
     return np.stack(found)
 
 
-def lived(concept_S: Ints, holdings: Holdings, met_N: Ints, window_N: Ints) -> npt.NDArray[np.float64]:
+def lived(concept_S: Ints, holdings: Holdings, met_N: Ints, window_N: Ints) -> Reals:
     """``[N, C]``: the share of each concept among the last ``window_N`` of the ``met_N`` samples that each device has met of
     its stream; of the first one, before it has met any."""
     concept_H = concept_S[holdings.sample]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +16,7 @@ from swarm.rng import Keys
 _BLOCK = 1 << 16
 
 
+@dataclass(eq=False)
 class DigitsLike(Source):
     """``devices · per_device`` generated 8×8 training digits; validation and test samples are the real held-out ones.
 
@@ -23,24 +26,22 @@ class DigitsLike(Source):
     The split is that of :class:`~swarm.data.digits.Digits` with the same seed, so no held-out digit is ever blended in.
     """
 
-    def __init__(
-        self,
-        devices: int,
-        per_device: int = 15,
-        blend: float = 0.5,
-        noise: float = 1.0,
-        shift: float = 0.2,
-        flat: bool = True,
-        scale: Scale = "unit",
-        seed: int = 0,
-    ) -> None:
-        number("per_device", per_device, 1)
-        number("blend", blend, 0, 1)
-        number("noise", noise, 0, 16)
-        number("shift", shift, 0, 1)
-        room("per_device", per_device, devices * per_device, 64)
-        self.count, self.blend, self.noise, self.shift = devices * per_device, blend, noise, shift
-        self.flat, self.scale, self.seed = flat, scale, seed
+    devices: int
+    per_device: int = 15
+    blend: float = 0.5
+    noise: float = 1.0
+    shift: float = 0.2
+    flat: bool = True
+    scale: Scale = "unit"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        number("per_device", self.per_device, 1)
+        number("blend", self.blend, 0, 1)
+        number("noise", self.noise, 0, 16)
+        number("shift", self.shift, 0, 1)
+        self.count = self.devices * self.per_device
+        room("per_device", self.per_device, self.count, 64)
 
     def load(self) -> Dataset:
         real = Digits(scale="none", seed=self.seed).load()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,16 +30,24 @@ class Steady(Drift):
         return data
 
 
+@dataclass(eq=False)
 class Transformed(Drift):
     """Each concept is a transformation of the samples; concept 0 leaves them as they are.
 
     A training sample is transformed by the concept of the moment in which its device meets it. Of test and validation
-    samples there is one copy for each concept.
+    samples there is one copy for each concept. When concepts change is up to :class:`~swarm.data.timeline.Timeline`.
     """
 
-    def __init__(self, seed: int, kind: Kind, concepts: int, width: float, periods: int, phase: float) -> None:
-        self.keys = Keys(seed, "drift")
-        self.timeline = Timeline(self.keys, kind, concepts, width, periods, phase)
+    seed: int
+    kind: Kind = "sudden"
+    concepts: int = 2
+    width: float = 0.1
+    periods: int = 2
+    phase: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.keys = Keys(self.seed, "drift")
+        self.timeline = Timeline(self.keys, self.kind, self.concepts, self.width, self.periods, self.phase)
 
     @abstractmethod
     def transformed(self, x: Floats, y: Ints, concept: int, data: Dataset) -> tuple[Floats, Ints]:
@@ -82,22 +90,15 @@ class Transformed(Drift):
         )
 
 
+@dataclass(eq=False)
 class LabelSwap(Transformed):
     """Under each new concept ``pairs`` pairs of labels, drawn from the seed, trade places."""
 
-    def __init__(
-        self,
-        seed: int,
-        kind: Kind = "sudden",
-        concepts: int = 2,
-        width: float = 0.1,
-        periods: int = 2,
-        phase: float = 0.0,
-        pairs: int = 2,
-    ) -> None:
-        super().__init__(seed, kind, concepts, width, periods, phase)
-        number("pairs", pairs, 1)
-        self.pairs = pairs
+    pairs: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("pairs", self.pairs, 1)
 
     def transformed(self, x: Floats, y: Ints, concept: int, data: Dataset) -> tuple[Floats, Ints]:
         if 2 * self.pairs > data.classes:
@@ -108,23 +109,16 @@ class LabelSwap(Transformed):
         return x, becomes[y]
 
 
+@dataclass(eq=False)
 class Rotation(Transformed):
     """Features in pairs drawn from the seed turn by ``angle`` degrees for every concept: an orthogonal map, so distances
     between samples stay as they are."""
 
-    def __init__(
-        self,
-        seed: int,
-        kind: Kind = "sudden",
-        concepts: int = 2,
-        width: float = 0.1,
-        periods: int = 2,
-        phase: float = 0.0,
-        angle: float = 60.0,
-    ) -> None:
-        super().__init__(seed, kind, concepts, width, periods, phase)
-        number("angle", angle, -360, 360)
-        self.angle = angle
+    angle: float = 60.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("angle", self.angle, -360, 360)
 
     def transformed(self, x: Floats, y: Ints, concept: int, data: Dataset) -> tuple[Floats, Ints]:
         if data.y.ndim > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from swarm.data.dataset import Dataset, Source
 from swarm.data.prepare import Scale
@@ -50,30 +50,30 @@ class HF(Source):
         if bool(path) == bool(name):
             valid = "must be a file or folder of a data set, or data.name= one of the hub, and not both"
             raise ConfigError("path", path, valid)
-        if text is not None and device is None:
-            raise ConfigError("device", "null", "must be the column that says whose text it is")
         shown = path or f"{name}[{split}]"
         self.reader: Text | Table
-        if text is not None and device is not None:
+        if text is None:
+            self.reader = Table(
+                shown, label, device, task, features, time=time, scale=scale, test=test, validation=validation,
+                max_mb=max_mb, seed=seed,
+            )  # fmt: skip
+        elif device is None:
+            raise ConfigError("device", "null", "must be the column that says whose text it is")
+        else:
             self.reader = Text(
                 shown, text, device, context, min_chars=min_chars, test=test, validation=validation, max_mb=max_mb
-            )
-        else:
-            options: dict[str, Any] = {
-                "label": label,
-                "device": device,
-                "task": task,
-                "features": features,
-                "time": time,
-            }
-            self.reader = Table(
-                shown, **options, scale=scale, test=test, validation=validation, max_mb=max_mb, seed=seed
             )
         self.path, self.name, self.config, self.revision, self.split = path, name, config, revision, split
         self.max_bytes = max_mb << 20
 
     def load(self) -> Dataset:
-        return self.reader.of(read_table(locate(self.path), self.max_bytes) if self.path else self._from_hub())
+        table = read_table(locate(self.path), self.max_bytes) if self.path else self._from_hub()
+        try:
+            return self.reader.of(table)
+        except ConfigError as error:
+            if error.key != "owner":
+                raise
+            raise ConfigError("device", error.value, error.valid) from error  # what it is called here
 
     def _from_hub(self) -> dict[str, Column]:
         try:

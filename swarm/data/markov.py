@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from swarm.data.check import number, room
@@ -10,6 +12,7 @@ from swarm.data.prepare import Samples, prepare
 from swarm.rng import Keys
 
 
+@dataclass(eq=False)
 class Markov(Source):
     """Sequences of ``context`` tokens, and for each position the token that follows.
 
@@ -17,27 +20,23 @@ class Markov(Source):
     Dirichlet(``concentration``), the smaller the more predictable. A chain's entropy rate is the least loss there is.
     """
 
-    def __init__(
-        self,
-        devices: int,
-        tokens: int = 20,
-        context: int = 32,
-        heterogeneity: float = 0.3,
-        concentration: float = 0.1,
-        per_device: int = 40,
-        test: float = 0.2,
-        validation: float = 0.1,
-        seed: int = 0,
-    ) -> None:
-        number("tokens", tokens, 2, 1e4)
-        number("context", context, 1, 1e5)
-        number("heterogeneity", heterogeneity, 0, 1)
-        number("concentration", concentration, 0, 1e3, open_low=True)
-        number("per_device", per_device, 4)
-        room("per_device", per_device, devices * per_device, context)
-        self.devices, self.tokens, self.context, self.per_device = devices, tokens, context, per_device
-        self.heterogeneity, self.concentration = heterogeneity, concentration
-        self.test, self.validation, self.seed = test, validation, seed
+    devices: int
+    tokens: int = 20
+    context: int = 32
+    heterogeneity: float = 0.3
+    concentration: float = 0.1
+    per_device: int = 40
+    test: float = 0.2
+    validation: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        number("tokens", self.tokens, 2, 1e4)
+        number("context", self.context, 1, 1e5)
+        number("heterogeneity", self.heterogeneity, 0, 1)
+        number("concentration", self.concentration, 0, 1e3, open_low=True)
+        number("per_device", self.per_device, 4)
+        room("per_device", self.per_device, self.devices * self.per_device, self.context)
 
     def load(self) -> Dataset:
         alpha = np.full(self.tokens, self.concentration)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from swarm.data.dataset import Holdings
+from swarm.data.dataset import Holdings, Ints
 from swarm.rng import Keys, shuffled
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

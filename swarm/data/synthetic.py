@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from swarm.data.check import number, room
-from swarm.data.dataset import CHUNK, Dataset, Ints, Source
+from swarm.data.dataset import CHUNK, Dataset, Ints, Reals, Source
 from swarm.data.prepare import Samples, Scale, prepare
 from swarm.rng import Keys
 
-Reals = npt.NDArray[np.float64]
 
-
+@dataclass(eq=False)
 class LeafSynthetic(Source):
     """Synthetic(α, β): every device has its own softmax model and its own cloud of inputs.
 
@@ -32,33 +31,26 @@ class LeafSynthetic(Source):
     ``most``, as the tail of that distribution is unbounded.
     """
 
-    def __init__(
-        self,
-        devices: int,
-        alpha: float = 1.0,
-        beta: float = 1.0,
-        features: int = 60,
-        classes: int = 10,
-        per_device: int | None = None,
-        most: int = 2000,
-        per_class: bool = True,
-        iid: bool = False,
-        scale: Scale = "none",
-        test: float = 0.2,
-        validation: float = 0.1,
-        seed: int = 0,
-    ) -> None:
-        number("alpha", alpha, 0, 1e6)
-        number("beta", beta, 0, 1e6)
-        number("features", features, 1, 1e6)
-        number("classes", classes, 2, 1e4)
-        number("most", most, 50)
-        if per_device is not None:
-            number("per_device", per_device, 4)
-            room("per_device", per_device, devices * per_device, features)
-        self.devices, self.alpha, self.beta, self.features, self.classes = devices, alpha, beta, features, classes
-        self.per_device, self.most, self.per_class, self.iid = per_device, most, per_class, iid
-        self.scale, self.test, self.validation, self.seed = scale, test, validation, seed
+    devices: int
+    alpha: float = 1.0
+    beta: float = 1.0
+    features: int = 60
+    classes: int = 10
+    per_device: int | None = None
+    most: int = 2000
+    per_class: bool = True
+    iid: bool = False
+    scale: Scale = "none"
+    test: float = 0.2
+    validation: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        number("alpha", self.alpha, 0, 1e6)
+        number("beta", self.beta, 0, 1e6)
+        number("classes", self.classes, 2, 1e4)
+        number("most", self.most, 50)
+        _check_sizes(self.devices, self.features, self.per_device)
 
     def load(self) -> Dataset:
         sizes_N = self._sizes()
@@ -102,6 +94,7 @@ class LeafSynthetic(Source):
         return weight, bias, centre
 
 
+@dataclass(eq=False)
 class Gaussian(Source):
     """A mixture of ``classes`` unit Gaussians: ``x | (c, device i) ~ N(μ_c + h·δ_ic, I)``, labels uniform.
 
@@ -110,28 +103,22 @@ class Gaussian(Source):
     ``h = heterogeneity``. With two classes and h = 0 the best possible accuracy is Φ(separation / 2).
     """
 
-    def __init__(
-        self,
-        devices: int,
-        classes: int = 10,
-        features: int = 20,
-        separation: float = 4.0,
-        heterogeneity: float = 0.0,
-        per_device: int = 100,
-        scale: Scale = "none",
-        test: float = 0.2,
-        validation: float = 0.1,
-        seed: int = 0,
-    ) -> None:
-        number("classes", classes, 2, 1e4)
-        number("features", features, 1, 1e6)
-        number("separation", separation, 0, 1e6)
-        number("heterogeneity", heterogeneity, 0, 1e6)
-        number("per_device", per_device, 4)
-        room("per_device", per_device, devices * per_device, features)
-        self.devices, self.classes, self.features, self.per_device = devices, classes, features, per_device
-        self.separation, self.heterogeneity = separation, heterogeneity
-        self.scale, self.test, self.validation, self.seed = scale, test, validation, seed
+    devices: int
+    classes: int = 10
+    features: int = 20
+    separation: float = 4.0
+    heterogeneity: float = 0.0
+    per_device: int = 100
+    scale: Scale = "none"
+    test: float = 0.2
+    validation: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        number("classes", self.classes, 2, 1e4)
+        number("separation", self.separation, 0, 1e6)
+        number("heterogeneity", self.heterogeneity, 0, 1e6)
+        _check_sizes(self.devices, self.features, self.per_device)
 
     def load(self) -> Dataset:
         centre = self._centres()
@@ -158,6 +145,7 @@ class Gaussian(Source):
         return np.asarray(direction.T * self.separation / math.sqrt(2))
 
 
+@dataclass(eq=False)
 class LinearRegression(Source):
     """Noisy linear targets ``[S, 1]``: on device i, ``y = x·(w + h·d_i) + noise·ε`` with ``x ~ N(0, I)``.
 
@@ -165,25 +153,19 @@ class LinearRegression(Source):
     ``1 / (1 + noise²)``.
     """
 
-    def __init__(
-        self,
-        devices: int,
-        features: int = 10,
-        noise: float = 0.1,
-        heterogeneity: float = 0.0,
-        per_device: int = 100,
-        test: float = 0.2,
-        validation: float = 0.1,
-        seed: int = 0,
-    ) -> None:
-        number("features", features, 1, 1e6)
-        number("noise", noise, 0, 1e6)
-        number("heterogeneity", heterogeneity, 0, 1e6)
-        number("per_device", per_device, 4)
-        room("per_device", per_device, devices * per_device, features)
-        self.devices, self.features, self.per_device = devices, features, per_device
-        self.noise, self.heterogeneity = noise, heterogeneity
-        self.test, self.validation, self.seed = test, validation, seed
+    devices: int
+    features: int = 10
+    noise: float = 0.1
+    heterogeneity: float = 0.0
+    per_device: int = 100
+    test: float = 0.2
+    validation: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        number("noise", self.noise, 0, 1e6)
+        number("heterogeneity", self.heterogeneity, 0, 1e6)
+        _check_sizes(self.devices, self.features, self.per_device)
 
     def load(self) -> Dataset:
         w = Keys(self.seed, "linear_regression/weights").generator().standard_normal(self.features)
@@ -199,6 +181,15 @@ class LinearRegression(Source):
             y[rows, 0] = (inputs * own).sum(axis=1) + self.noise * draw.standard_normal(len(inputs))
         owner = np.repeat(np.arange(self.devices), self.per_device)
         return prepare(Samples(x, y, 0, owner=owner), self.seed, test=self.test, validation=self.validation)
+
+
+def _check_sizes(devices: int, features: int, per_device: int | None) -> None:
+    """Refuse samples without features, fewer than four a device (none might be left to train on), and more than there is room
+    for; ``per_device`` None: their number is drawn."""
+    number("features", features, 1, 1e6)
+    if per_device is not None:
+        number("per_device", per_device, 4)
+        room("per_device", per_device, devices * per_device, features)
 
 
 def _blocks(devices: int, each: int) -> Iterator[Ints]:

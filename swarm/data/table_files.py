@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,19 @@ from swarm.errors import ConfigError
 
 Column = npt.NDArray[np.generic]
 
+# what NumPy, pandas, pyarrow (most of whose errors are also Python's) and the formats below raise on damaged files
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    pa.ArrowException,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
     """Columns by name, each ``[S, …]``. ``ConfigError`` for a file that is missing, too large, damaged or empty."""
@@ -38,10 +52,10 @@ def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
         table = reader(path, max_bytes)
     except ConfigError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError) as error:
-        # pandas' and pyarrow's parse errors are ValueErrors, OSErrors or RuntimeErrors
+    except _DAMAGED as error:
         reason = " ".join(str(error).split())[:160]
-        raise ConfigError("path", path, f"cannot be read as {path.suffix} ({reason}); check the file") from error
+        kind = path.suffix if path.is_file() else "a saved data set"
+        raise ConfigError("path", path, f"cannot be read as {kind} ({reason}); check the file") from error
     if not table or not all(len(column) for column in table.values()):
         raise ConfigError("path", path, "has no rows; at least a few samples are needed")
     return table
@@ -111,7 +125,9 @@ def _ipc(path: Path) -> pa.Table:
     with pa.memory_map(str(path)) as file:
         begin = file.read(6)
         file.seek(0)
-        return pa.ipc.open_file(file).read_all() if begin == b"ARROW1" else pa.ipc.open_stream(file).read_all()
+        table = pa.ipc.open_file(file).read_all() if begin == b"ARROW1" else pa.ipc.open_stream(file).read_all()
+    table.validate(full=True)  # lengths and offsets are believed from here on: wrong ones would end the process
+    return table
 
 
 def of_arrow(path: Path, table: pa.Table) -> dict[str, Column]:

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from swarm.learn.losses import Loss
 from swarm.models.base import CountsFlops
 
 
-def flops_of_step(module: nn.Module, sample: Tensor, batch: int, loss: Loss) -> float:
+def flops_of_step(module: nn.Module, sample: Tensor, batch: int) -> float:
     """FLOP of a forward and a backward pass over ``batch`` samples, as ``torch.utils.flop_counter`` counts them: products and
     convolutions, an addition and a multiplication each. What it does not know (recurrent layers) counts as 6 · parameters ·
-    samples, the usual rule for dense chains. The optimiser's own arithmetic, smaller by about the batch, is left out. A module
-    that :class:`~swarm.models.base.CountsFlops` is taken at its word.
+    samples, the usual rule for dense chains. The arithmetic of the loss and the optimiser, smaller by about the batch, is left
+    out. A module that is a :class:`~swarm.models.base.CountsFlops` is taken at its word.
     """
     if isinstance(module, CountsFlops):
         return module.step_flops(batch)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from swarm.data.dataset import chunks
 from swarm.errors import ConfigError
 from swarm.learn.dense import Dense
 from swarm.learn.kernel import Functional, Kernel, PerDevice
 from swarm.learn.losses import Loss
 from swarm.learn.stacked import Stacked
+from swarm.models.sequence import SequenceModel
 from swarm.rng import derive
 from swarm.state import Layout
 
@@ -81,6 +85,20 @@ def _answers_alone(module: nn.Module, inputs: Tensor, expected: Tensor) -> bool:
             return torch.allclose(module(inputs), expected, rtol=1e-3, atol=1e-4)
     except ValueError:  # BatchNorm's own complaint about a single sample
         return False
+
+
+def check_tokens(module: nn.Module, x: npt.NDArray[np.generic]) -> None:
+    """Refuse samples ``[S, T]`` that a sequence model has no embedding for. In a block the devices' tables lie one behind the
+    other: a token beyond its own would be looked up in the next device's."""
+    if not isinstance(module, SequenceModel):
+        return
+    for rows in chunks(x):
+        token = np.asarray(x[rows], np.float64)
+        if token.min() < 0 or (token != np.floor(token)).any():
+            raise ConfigError("/model", type(module).__name__, "needs tokens 0, 1, …; the data have other numbers")
+    known, largest = module.embed.num_embeddings, int(np.asarray(x).max())
+    if largest >= known:
+        raise ConfigError("vocabulary", known, f"must be at least {largest + 1}: the data have tokens up to {largest}")
 
 
 def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Kernel:

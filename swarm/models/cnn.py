@@ -53,10 +53,7 @@ def _as_image(features: tuple[int, ...]) -> tuple[int, int, int]:
     if len(features) == 2:
         return (1, *features)
     side = math.isqrt(math.prod(features))
-    if side * side != math.prod(features):
-        raise ConfigError(
-            "/model",
-            "cnn",
-            f"needs images; the data has {features[0]} features a sample, which is no square; use model=mlp",
-        )
+    if len(features) != 1 or side * side != features[0]:
+        found = f"{features[0]} features, which is no square" if len(features) == 1 else f"the shape {list(features)}"
+        raise ConfigError("/model", "cnn", f"needs images; a sample of the data has {found}; use model=mlp")
     return (1, side, side)

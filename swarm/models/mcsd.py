@@ -78,9 +78,8 @@ def _within(channels: int, x: Tensor, project: Tensor, gain_BD: Tensor) -> Tenso
     """u, then v, of both sections for B devices, ``[B, T, b, 4D]``: a product for each channel of each device."""
     block, each = x.shape[0], x.shape[-1] // channels
     from_bCSd = x.view(block, -1, channels, each).transpose(1, 2).reshape(block * channels, -1, each)
-    weight = (
-        project.view(block, 2, channels, each, 2, each).permute(0, 2, 3, 4, 1, 5).reshape(block * channels, each, -1)
-    )
+    by_channel = project.view(block, 2, channels, each, 2, each).permute(0, 2, 3, 4, 1, 5)
+    weight = by_channel.reshape(block * channels, each, -1)
     to = torch.bmm(from_bCSd, weight * gain_BD.reshape(-1, each, 1)).view(block, channels, -1, 4, each)
     return to.permute(0, 2, 3, 1, 4).reshape(*x.shape[:-1], -1)
 

@@ -115,7 +115,7 @@ class SequenceModel(nn.Module):
         for i, layer in enumerate(self._layers()):
             start = f"layers.{i}."
             own = {n.removeprefix(start): v for n, v in parameters.items() if n.startswith(start)}
-            if i == 0 and inputs[0].numel() > table_BVD.shape[1]:  # fewer tokens there are than positions
+            if i == 0 and inputs[0].numel() > table_BVD.shape[1]:  # there are fewer tokens than positions
                 seen = rows.looked_up(layer.seen(own, table_BVD.unsqueeze(2)).squeeze(2), inputs)
             else:
                 seen = layer.seen(own, h)

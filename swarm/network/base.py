@@ -34,6 +34,7 @@ class Fates:
 
     @classmethod
     def ideal(cls, graph: Graph) -> Fates:
+        """Every message arrives in the round in which it is sent."""
         return cls(np.zeros(len(graph.src_E), np.int64))
 
 

@@ -102,9 +102,7 @@ class Trace(Churn):
         device_N = np.arange(self.devices)
         at_N = np.searchsorted(self.key_A, device_N << 41 | round, side="right") - 1
         known = at_N >= np.searchsorted(self.key_A, device_N << 41)
-        return (
-            np.where(known, self.online_A[at_N], self.before) if len(self.key_A) else np.full(self.devices, self.before)
-        )
+        return np.where(known, self.online_A[at_N], self.before)
 
 
 class Crash(Churn):

@@ -41,7 +41,10 @@ class Scaffold(FedAvg):
 
     def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         steps = torch.as_tensor(state.now.steps_n, device=end_BP.device)[rows, None]
-        change = (start_BP - end_BP) / (steps * state.now.lr) - state.slots["server"][rows]
+        if state.now.lr:  # at a rate of 0, past the end of a cosine, c_i has nothing to learn from
+            change = (start_BP - end_BP) / (steps * state.now.lr) - state.slots["server"][rows]
+        else:
+            change = torch.zeros_like(end_BP)
         state.slots["own"][rows] += change
         state.scratch["change"][rows] = change
         state.x[rows] = end_BP

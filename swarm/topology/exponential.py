@@ -37,12 +37,10 @@ class OnePeerExponential(Topology):
     def __init__(self, devices: int) -> None:
         check_devices(devices)
         self.devices = devices
-        self.period = max(1, hops(devices))
+        self.period: int = max(1, hops(devices))
 
     def graph(self, round: int) -> Graph:
         if self.devices == 1:
             return Graph(1, np.empty(0, np.int64), np.empty(0, np.int64), directed=True)
         dst_N = np.arange(self.devices)
-        return Graph(
-            self.devices, (dst_N - (1 << round % max(1, hops(self.devices)))) % self.devices, dst_N, directed=True
-        )
+        return Graph(self.devices, (dst_N - (1 << round % self.period)) % self.devices, dst_N, directed=True)

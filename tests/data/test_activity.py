@@ -77,6 +77,17 @@ def test_bad_options(tmp_path: Path, options: dict[str, Any], message: str) -> N
         Activity(**{"path": path, **options}).load()
 
 
+def test_words_for_one_person_and_numbers_for_another(tmp_path: Path) -> None:
+    path = readings(tmp_path / "r", ".csv")
+    table = pd.read_csv(tmp_path / "r" / "p1.csv")
+    table.assign(label=table["label"].map({0: "sits", 1: "1", -1: "runs"})).to_csv(
+        tmp_path / "r" / "p1.csv", index=False
+    )
+    data = Activity(path, window=5).load()
+    assert data.classes == 4, "0, 1, runs and sits"
+    assert np.bincount(data.y.astype(int)).tolist() == [5, 20, 5, 5]
+
+
 def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="neither train and test folders, nor"):
@@ -84,6 +95,9 @@ def test_bad_folders(tmp_path: Path) -> None:
     path = Path(har(tmp_path / "har"))
     (path / "train" / "y_train.txt").write_text("1\n")
     with pytest.raises(ConfigError, match="has 40 samples, 1 labels and 40 subjects"):
+        Activity(str(path)).load()
+    (path / "train" / "y_train.txt").write_text("1\n" * 39 + "walking\n")
+    with pytest.raises(ConfigError, match=r"y_train\.txt: must have numbers in every column"):
         Activity(str(path)).load()
     (path / "train" / "y_train.txt").unlink()
     with pytest.raises(ConfigError, match=r"needs one file y_….txt; it has 0"):

@@ -79,6 +79,7 @@ def test_text_by_its_natural_owner(tmp_path: Path) -> None:
         ({"text": "text"}, "^device=null: must be the column that says whose text it is"),
         ({"device": "person"}, "^device=person: is not a column of .*; its columns are pixels, label, writer"),
         ({"text": "words", "device": "writer"}, "^text=words: is not a column"),
+        ({"text": "text", "device": "person"}, "^device=person: is not a column"),
         ({"path": "/nowhere.arrow"}, "^path=/nowhere.arrow: is not a file"),
     ],
 )
@@ -103,7 +104,10 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a folder of several splits: give one of them"):
         HF(str(tmp_path)).load()
     (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "../../gone.arrow"}]}))
-    with pytest.raises(ConfigError, match="cannot be read as"):
+    with pytest.raises(ConfigError, match="cannot be read as a saved data set"):
+        HF(str(tmp_path)).load()
+    (tmp_path / "state.json").write_text("[]")
+    with pytest.raises(ConfigError, match="cannot be read as a saved data set"):
         HF(str(tmp_path)).load()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 import zipfile
@@ -15,6 +16,7 @@ import pytest
 
 from swarm.data.partition import Natural
 from swarm.data.table import Table
+from swarm.data.table_files import read_table
 from swarm.errors import ConfigError
 from swarm.rng import Keys
 
@@ -141,6 +143,32 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "big.csv").write_bytes(b"a,label\n" + b"1,2\n" * 300_000)
     with pytest.raises(ConfigError, match=r"takes 1200008 bytes; at most 1048576 are read \(data.max_mb=1\)"):
         Table(path=str(tmp_path / "big.csv"), max_mb=1).load()
+
+
+def test_damage_anywhere_is_refused_or_read(tmp_path: Path) -> None:
+    """One to three bytes changed, 150 times in each format: a message, no other error, and the process lives on."""
+    draw = np.random.default_rng(0)
+    for name in ("t.csv", "t.jsonl", "t.parquet", "t.npz", "t.arrow", "stream.arrow"):
+        path = tmp_path / name
+        if name.endswith(".arrow"):
+            content = pa.Table.from_pandas(frame())
+            make = pa.ipc.new_stream if name == "stream.arrow" else pa.ipc.new_file
+            with pa.OSFile(str(path), "wb") as file, make(file, content.schema) as writer:
+                writer.write_table(content)
+        elif name == "t.npz":
+            np.savez_compressed(path, x=frame()[["age", "height"]].to_numpy(), label=frame()["kind"].to_numpy(str))
+        elif name == "t.jsonl":
+            frame().to_json(path, orient="records", lines=True)
+        else:
+            write(frame(), path)
+        whole = path.read_bytes()
+        for _ in range(150):
+            spoilt = bytearray(whole)
+            for place in draw.integers(len(whole), size=draw.integers(1, 4)):
+                spoilt[place] = draw.integers(256)
+            path.write_bytes(bytes(spoilt))
+            with contextlib.suppress(ConfigError):
+                read_table(path, 1 << 24)
 
 
 def test_npz_is_never_unpickled_nor_believed(tmp_path: Path) -> None:

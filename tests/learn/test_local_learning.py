@@ -11,7 +11,7 @@ import torch
 from swarm.config.settings import Settings
 from swarm.simulation import Simulation
 from swarm.study.study import Study
-from tests.support import config, module_of, prepared, records, row_of, simulation
+from tests.support import config, final_rows, module_of, prepared, records, row_of, simulation
 
 PLUGIN = Path(__file__).with_name("memorisable.py")
 CLASSES = 4
@@ -120,3 +120,21 @@ def test_learning_and_mixing_happen_in_the_order_of_the_protocol() -> None:
         W = torch.as_tensor(study.experiment(study.arms[0], study.arms[0].variants[0]).mixing(1).matrix.toarray())
         expected = W @ ends[1] if protocol == "dpsgd" else W @ start + (ends[1] - start)
         torch.testing.assert_close(ends[0], expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        ("protocol=scaffold", "protocol.fraction=0.5", "topology=none"),
+        ("protocol=d2", "mixing=lazy", "clock=periodic", "clock.period=3"),
+    ],
+    ids=["not chosen", "asleep"],
+)
+def test_who_takes_no_step_has_learnt_nothing_compiled_or_not(
+    protocol: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiled step works on whole blocks, whoever of them is awake."""
+    monkeypatch.setattr(torch, "compile", lambda train, **_: train)
+    options = ("devices=8", "engine.block=4", "rounds=5", "optimizer.lr=0.1", *protocol)
+    plain, compiled = (final_rows(prepared(*options, f"compute.compile={on}")) for on in ("false", "true"))
+    np.testing.assert_allclose(compiled, plain, rtol=0, atol=1e-6)

@@ -13,6 +13,7 @@ from swarm.models.gru import GRU
 from swarm.models.mcsd import MCSD, SlopeDecay, fade
 from swarm.models.sequence import SequenceModel, state_bytes
 from swarm.models.transformer import Transformer
+from tests.support import prepared
 
 T, C = 48, 11
 
@@ -135,3 +136,18 @@ def test_gru_is_torchs_gru() -> None:
 def test_refused(make: object, said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace("(", r"\(")):
         make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ("data=markov", "model.vocabulary=19"),
+            "^model.vocabulary=19: must be at least 20: the data have tokens up to 19",
+        ),
+        (("data=digits", "model.predict=last"), "^model=gru: needs tokens 0, 1, …; the data have other numbers"),
+    ],
+)
+def test_what_is_no_token_of_the_model_is_refused(overrides: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        prepared("partition=iid", "model=gru", *overrides)

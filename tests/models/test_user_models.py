@@ -13,6 +13,7 @@ import swarm
 from swarm.config.build import option
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError
+from swarm.models.cnn import CNN
 from swarm.study.study import Study
 from tests.support import config, logged, plain_gradient, row_of, run
 
@@ -103,5 +104,7 @@ def test_what_cannot_work_is_refused_by_name(name: str) -> None:
 
 
 def test_images_that_are_not_square_need_another_model() -> None:
-    with pytest.raises(ConfigError, match="no square"):
+    with pytest.raises(ConfigError, match="has 20 features, which is no square"):
         Study.prepare(Settings.parse(config("model=cnn", "data=gaussian", "data.features=20")))
+    with pytest.raises(ConfigError, match=r"has the shape \[1, 2, 2, 4\]"):
+        CNN((1, 2, 2, 4), 3, [4])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from swarm.config.build import option
 from swarm.experiment import Experiment
 from tests.support import simulation, trajectory
 from tests.theory.swarms import Rows, curves, descended, quadratics
@@ -74,6 +75,15 @@ def test_models_and_ages(variant: str, topology: str, sections: dict[str, Any]) 
 def test_update_and_merge_commute_where_updates_are_linear(topology: str) -> None:
     mu, um = (trajectory(quadratics(*COMMON, f"topology={topology}", protocol=_protocol(v))) for v in ("mu", "um"))
     assert np.abs(mu - um).max() < 1e-14
+
+
+def test_they_commute_at_night_too() -> None:
+    """A round with two lessons, of which the first only predicts, still starts each model once."""
+    sections = {"learn": {"_target_": "swarm.learn.policy.Nightly", "day": 2}, "replay": option("replay", "ring")}
+    common = (*COMMON, "topology=ring", "train.local_steps=1")
+    mu, um = (trajectory(quadratics(*common, protocol=_protocol(v), **sections)) for v in ("mu", "um"))
+    assert np.abs(mu - um).max() < 1e-14
+    assert np.abs(mu).max() > 0.1
 
 
 def test_they_do_not_where_updates_are_not() -> None:

@@ -85,6 +85,13 @@ def test_scaffold_stays_exact_though_messages_are_lost() -> None:
     assert np.abs(final_rows(study) - (a * b).sum() / a.sum()).max() < 1e-10
 
 
+def test_scaffold_rests_where_the_rate_is_zero() -> None:
+    """A run that is made longer keeps its horizon; past it, a cosine has come down to 0."""
+    x_TNP = trajectory(quadratics(STEPS, "rounds=4", "schedule=cosine", "horizon=2", protocol=SCAFFOLD))
+    assert (x_TNP[1] != x_TNP[2]).all()
+    np.testing.assert_allclose(x_TNP[3:], x_TNP[[2, 2]], rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize(("symmetric", "heard"), [("false", 0.49), ("true", 0.7)])
 def test_messages_of_a_server_are_lost_and_counted(symmetric: str, heard: float) -> None:
     """All 8 are asked; 0.7 of these messages arrive, and of the answers 0.7 again, or all."""
