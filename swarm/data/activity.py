@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from swarm.data.check import number
+from swarm.check import number
 from swarm.data.dataset import Dataset, Reals, Source
 from swarm.data.prepare import Samples, Scale, latest, prepare
 from swarm.data.table_files import read_npy

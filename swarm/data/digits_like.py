@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from swarm.data.check import number, room
+from swarm.check import number, room
 from swarm.data.dataset import Dataset, Floats, Ints, Source
 from swarm.data.digits import Digits
 from swarm.data.prepare import Samples, Scale, prepare

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from swarm.data.check import number, room
+from swarm.check import number, room
 from swarm.data.dataset import Dataset, Floats, Holdings, Ints
 from swarm.data.prepare import on_cache_lines
 from swarm.data.timeline import Kind, Timeline

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from swarm.data.check import number, room
+from swarm.check import number, room
 from swarm.data.dataset import Dataset, Ints, Reals, Source
 from swarm.data.prepare import Samples, prepare
 from swarm.data.timeline import Kind, Timeline

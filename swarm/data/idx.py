@@ -12,7 +12,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from swarm.data.check import number
+from swarm.check import number
 from swarm.data.dataset import Dataset, Source
 from swarm.data.prepare import Samples, Scale, prepare
 from swarm.errors import ConfigError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swarm.data.check import number, room
+from swarm.check import number, room
 from swarm.data.dataset import Dataset, Source
 from swarm.data.prepare import Samples, prepare
 from swarm.rng import Keys

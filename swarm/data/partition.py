@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
+from swarm.check import number
 from swarm.data.apportion import apportion
-from swarm.data.check import number
 from swarm.data.dataset import Dataset, Floats, Holdings, Ints
 from swarm.errors import ConfigError
 from swarm.rng import Keys

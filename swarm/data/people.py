@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from swarm.data.check import number
+from swarm.check import number
 from swarm.data.dataset import Dataset, Holdings
 from swarm.errors import ConfigError
 from swarm.rng import Keys

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swarm.data.check import number, room
+from swarm.check import number, room
 from swarm.data.dataset import CHUNK, Dataset, Ints, Reals, Source
 from swarm.data.prepare import Samples, Scale, prepare
 from swarm.rng import Keys

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from swarm.data.check import number, room
+from swarm.check import number, room
 from swarm.data.dataset import Dataset, Ints, Source
 from swarm.data.prepare import Samples, prepare
 from swarm.data.table_files import Column, read_table

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from swarm.data.check import number
+from swarm.check import number
 from swarm.data.dataset import Ints
 from swarm.errors import ConfigError
 from swarm.rng import Keys

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from swarm.errors import ConfigError
 from swarm.rng import Keys
 from swarm.topology.events import lengths
 from swarm.topology.graph import Graph
@@ -262,15 +261,3 @@ class Network:
 def _draws(keys: Keys, one_S: Ints, other_S: Ints, n: int, round: int) -> Floats:
     """A uniform draw for each ordered pair of devices in ``round``."""
     return keys.uniform(one_S * n + other_S, round, 1)[:, 0]
-
-
-def at_least(key: str, value: float, least: float = 0.0, above: bool = False) -> None:
-    """Refuses a number below ``least`` (or equal to it, if it must be ``above``), infinity and NaN."""
-    if not (value > least or (value == least and not above)) or not math.isfinite(value):
-        raise ConfigError(key, value, f"must be a finite number {'above' if above else 'of at least'} {least:g}")
-
-
-def share_of(key: str, value: float) -> None:
-    """Refuses a share outside [0, 1]."""
-    if not 0.0 <= value <= 1.0:
-        raise ConfigError(key, value, "must be a share between 0 and 1")

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from swarm.check import number
 from swarm.errors import ConfigError
-from swarm.network.base import Bools, Churn, Floats, Ints, at_least, share_of
+from swarm.network.base import Bools, Churn, Floats, Ints
 from swarm.rng import Keys
 from swarm.topology.events import lengths, read_events, seconds_of
 
@@ -28,8 +29,8 @@ class Markov(Churn):
     def __init__(
         self, devices: int, seed: int, tick: float, leave_rate: float = 0.025, return_rate: float = 0.1
     ) -> None:
-        at_least("leave_rate", leave_rate)
-        at_least("return_rate", return_rate)
+        number("leave_rate", leave_rate, 0)
+        number("return_rate", return_rate, 0)
         if leave_rate > 0 and return_rate == 0:
             raise ConfigError("return_rate", return_rate, "must be above 0; churn=crash has devices that never return")
         total = leave_rate + return_rate
@@ -122,8 +123,8 @@ class Crash(Churn):
         at: float = 50.0,
         hub: bool = False,
     ) -> None:
-        share_of("fraction", fraction)
-        at_least("at", at)
+        number("fraction", fraction, 0, 1)
+        number("at", at, 0)
         order = Keys(seed, "network.crash").generator().permutation(devices)
         gone = np.array([int(degree_N.argmax())]) if hub else order[: round(fraction * devices)]
         if len(gone) == devices:
@@ -150,8 +151,8 @@ class Joining(Churn):
     def __init__(
         self, devices: int, seed: int, tick: float, fraction: float = 0.5, start: float = 0.0, end: float = 50.0
     ) -> None:
-        share_of("fraction", fraction)
-        at_least("start", start)
+        number("fraction", fraction, 0, 1)
+        number("start", start, 0)
         if not start <= end < math.inf:
             raise ConfigError("end", end, f"must be a finite time not before start={start:g}")
         late = Keys(seed, "network.joining").generator().permutation(devices)[: round(fraction * devices)]

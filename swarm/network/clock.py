@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 
+from swarm.check import number
 from swarm.errors import ConfigError
-from swarm.network.base import Bools, Clock, Floats, at_least
+from swarm.network.base import Bools, Clock, Floats
 from swarm.rng import Keys
 
 MOST = 0.2  # wakings a tick: beyond, a device would often wake twice in one
@@ -22,7 +23,7 @@ class Poisson(Clock):
     """
 
     def __init__(self, devices: int, seed: int, tick: float, rate: float = 0.1) -> None:
-        at_least("rate", rate, above=True)
+        number("rate", rate, 0, open_low=True)
         if rate * tick > MOST * (1 + 1e-9):
             raise ConfigError("rate", rate, f"would often wake a device twice in a tick of {tick:g} virtual seconds; "
                               f"network.tick={_below(MOST / rate):g} would do")  # fmt: skip
@@ -53,7 +54,7 @@ class Periodic(_EachPeriod):
     """
 
     def __init__(self, devices: int, seed: int, tick: float, period: float = 10.0) -> None:
-        at_least("period", period, above=True)
+        number("period", period, 0, open_low=True)
         if period < tick:
             raise ConfigError("period", period, f"must be at least the tick of {tick:g} virtual seconds; "
                               f"network.tick={_below(period):g} would do")  # fmt: skip

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from swarm.check import number
 from swarm.errors import ConfigError
-from swarm.network.base import Delay, Floats, Ints, at_least
+from swarm.network.base import Delay, Floats, Ints
 from swarm.topology.graph import Graph
 
 
@@ -15,7 +16,7 @@ class Constant(Delay):
     """Every message takes ``seconds``."""
 
     def __init__(self, seconds: float = 1.0) -> None:
-        at_least("seconds", seconds)
+        number("seconds", seconds, 0)
         self.longest = seconds
 
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
@@ -26,7 +27,7 @@ class Uniform(Delay):
     """Every message takes its own time, evenly between ``low`` and ``high`` seconds."""
 
     def __init__(self, low: float = 0.0, high: float = 2.0) -> None:
-        at_least("low", low)
+        number("low", low, 0)
         if not low <= high < math.inf:
             raise ConfigError("high", high, f"must be a finite number of at least low={low:g}")
         self.low, self.longest = low, high
@@ -41,8 +42,8 @@ class Exponential(Delay):
     longest = math.inf
 
     def __init__(self, mean: float = 1.0, least: float = 0.0) -> None:
-        at_least("mean", mean)
-        at_least("least", least)
+        number("mean", mean, 0)
+        number("least", least, 0)
         self.mean, self.least = mean, least
 
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
@@ -56,7 +57,7 @@ class Distance(Delay):
     """
 
     def __init__(self, longest_edge: float | None, per_unit: float = 10.0) -> None:
-        at_least("per_unit", per_unit)
+        number("per_unit", per_unit, 0)
         if longest_edge is None:
             raise ConfigError(
                 "/delay", "distance", "needs a topology whose edges have lengths, such as topology=geometric"

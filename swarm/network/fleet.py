@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from swarm.check import number
 from swarm.config.explain import describe, shown
 from swarm.errors import ConfigError
-from swarm.network.base import Floats, Ints, Lines, at_least, share_of
+from swarm.network.base import Floats, Ints, Lines
 from swarm.rng import Keys
 
 
@@ -44,8 +45,8 @@ class Fleet(ABC):
     anew each round."""
 
     def __init__(self, seed: int, stragglers: float, slowdown: float) -> None:
-        share_of("stragglers", stragglers)
-        at_least("slowdown", slowdown, 1.0)
+        number("stragglers", stragglers, 0, 1)
+        number("slowdown", slowdown, 1)
         self.keys, self.stragglers, self.slowdown = Keys(seed, "network.stragglers"), stragglers, slowdown
 
     @property
@@ -140,7 +141,7 @@ class Terminals(Fleet):
 
 
 def _check(name: str, value: float) -> None:
-    at_least(name, value, above=name.rpartition(".")[2] in ("flops", "memory", "uplink", "downlink"))
+    number(name, value, 0, open_low=name.rpartition(".")[2] in ("flops", "memory", "uplink", "downlink"))
 
 
 def _check_class(name: str, figures: Any) -> None:
@@ -156,6 +157,6 @@ def _check_class(name: str, figures: Any) -> None:
     for key in needed:
         if isinstance(figures[key], bool) or not isinstance(figures[key], int | float):
             raise ConfigError(f"classes.{name}.{key}", shown(figures[key]), f"must be {describe(float)}")
-    share_of(f"classes.{name}.share", figures["share"])
+    number(f"classes.{name}.share", figures["share"], 0, 1)
     for key in FIGURES:
         _check(f"classes.{name}.{key}", figures[key])

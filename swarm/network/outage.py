@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from swarm.check import number
 from swarm.errors import ConfigError
-from swarm.network.base import Bools, Outage, at_least
+from swarm.network.base import Bools, Outage
 from swarm.rng import Keys
 from swarm.topology.events import lengths
 from swarm.topology.graph import Graph
@@ -35,7 +36,7 @@ class Partition(Outage):
         if not 2 <= parts <= devices:
             valid = f"must lie between 2 and devices={devices}" if devices > 1 else "cannot split a single device"
             raise ConfigError("parts", parts, valid)
-        at_least("start", start)
+        number("start", start, 0)
         if not start <= end < math.inf:
             raise ConfigError("end", end, f"must be a finite time not before start={start:g}")
         self.part_N = np.arange(devices) * parts // devices

@@ -66,12 +66,6 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(key, value, f"must be one of {', '.join(choices)}")
 
 
-def check_unit(key: str, value: float) -> None:
-    """Refuses a probability outside [0, 1] (and NaN)."""
-    if not 0.0 <= value <= 1.0:
-        raise ConfigError(key, value, "must be a probability between 0 and 1")
-
-
 def check_links(key: str, value: float, links: float) -> None:
     """Refuses options that ask for more links than fit in memory."""
     if links > MAX_LINKS:

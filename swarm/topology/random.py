@@ -9,6 +9,7 @@ from __future__ import annotations
 import networkx as nx
 import numpy as np
 
+from swarm.check import number
 from swarm.errors import ConfigError
 from swarm.rng import Keys
 from swarm.topology.base import (
@@ -16,7 +17,6 @@ from swarm.topology.base import (
     check_devices,
     check_links,
     check_mean_degree,
-    check_unit,
     connected,
     link_at_random,
     nx_seed,
@@ -37,7 +37,7 @@ class ErdosRenyi(Static):
     ) -> None:
         check_devices(devices)
         if p is not None:
-            check_unit("p", p)
+            number("p", p, 0, 1)
             check_links("p", p, p * devices * (devices - 1) / 2)
         elif devices > 1:
             check_mean_degree(mean_degree, devices)
@@ -57,7 +57,7 @@ class SmallWorld(Static):
 
     def __init__(self, devices: int, seed: int, k: int = 6, p: float = 0.2, allow_disconnected: bool = False) -> None:
         check_devices(devices)
-        check_unit("p", p)
+        number("p", p, 0, 1)
         if k < 2 or k % 2 or (devices > 1 and k >= devices):
             best = (devices - 1) // 2 * 2
             fit = "2" if best == 2 else f"2 to {best}"

@@ -137,11 +137,11 @@ def test_only_members_are_measured() -> None:
 
 
 BAD = [
-    ("churn=markov", "churn.leave_rate=-1", "churn.leave_rate=-1: must be a finite number of at least 0"),
+    ("churn=markov", "churn.leave_rate=-1", "churn.leave_rate=-1: must be at least 0"),
     ("churn=markov", "churn.return_rate=0", "churn.return_rate=0: must be above 0; churn=crash"),
-    ("churn=crash", "churn.fraction=1.5", "churn.fraction=1.5: must be a share between 0 and 1"),
+    ("churn=crash", "churn.fraction=1.5", "churn.fraction=1.5: must be between 0 and 1"),
     ("churn=crash", "churn.fraction=1", "churn.fraction=1: must leave at least one of the 12 devices"),
-    ("churn=crash", "churn.at=-3", "churn.at=-3: must be a finite number of at least 0"),
+    ("churn=crash", "churn.at=-3", "churn.at=-3: must be at least 0"),
     ("churn=joining", "churn.fraction=1", "churn.fraction=1: must leave at least one of the 12 devices at the start"),
     ("churn=joining", "churn.end=-3", "churn.end=-3: must be a finite time not before start=0"),
     ("churn=trace", "seed=0", "churn.path=null: must name a CSV file"),

@@ -1,4 +1,4 @@
-"""Range checks that several sources and partitions share."""
+"""Range checks that plug-ins share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ def number(key: str, value: float, low: float, high: float = math.inf, *, open_l
     """Refuse a value outside ``[low, high]`` (``(low, high]`` if ``open_low``), and any NaN or infinity."""
     inside = (value > low if open_low else value >= low) and value <= high and math.isfinite(value)
     if not inside:
-        bound = f"above {low:g}" if open_low else f"at least {low:g}"
+        if (low, high, open_low) == (0, 1, False):
+            raise ConfigError(key, value, "must be between 0 and 1")
+        bound = "finite and " if math.isinf(value) and math.isinf(high) else ""
+        bound += f"above {low:g}" if open_low else f"at least {low:g}"
         raise ConfigError(key, value, f"must be {bound}" + (f" and at most {high:g}" if math.isfinite(high) else ""))
 
 
