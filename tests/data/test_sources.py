@@ -129,7 +129,7 @@ def test_linear_regression_r2_and_heterogeneity() -> None:
 def test_bad_options_are_refused_by_name() -> None:
     for build, message in [
         (lambda: DigitsLike(10, per_device=0), "per_device=0: must be at least 1"),
-        (lambda: DigitsLike(10, blend=1.5), "blend=1.5: must be at least 0 and at most 1"),
+        (lambda: DigitsLike(10, blend=1.5), "blend=1.5: must be between 0 and 1"),
         (lambda: DigitsLike(10**7, per_device=10**3), "at most 33554432 samples"),
         (lambda: LeafSynthetic(10, alpha=-1.0), "alpha=-1: "),
         (lambda: LeafSynthetic(10, beta=float("inf")), "beta=inf"),
