@@ -44,18 +44,22 @@ def tiny(command: Command) -> Tiny:  # noqa: F811
     return lambda *words, folder="c": command(*TINY, f"hydra.run.dir={folder}", *words)
 
 
-@pytest.fixture(scope="session")
-def _judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def judged_in(home: Path, *words: str) -> Path:
+    """The tiny claim judged in this process, without a fixture's folder: ``home/c``."""
     from swarm.cli import main
 
-    home = tmp_path_factory.mktemp("judged")
     before = Path.cwd()
     os.chdir(home)
     try:
-        assert main([*TINY, "hydra.run.dir=c", "scenario.quick.foretold=[star]"]) == 0
+        assert main([*TINY, "hydra.run.dir=c", *words]) == 0
     finally:
         os.chdir(before)
     return home / "c"
+
+
+@pytest.fixture(scope="session")
+def _judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return judged_in(tmp_path_factory.mktemp("judged"), "scenario.quick.foretold=[star]")
 
 
 @pytest.fixture

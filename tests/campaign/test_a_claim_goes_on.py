@@ -19,11 +19,13 @@ from swarm.campaign import run as claims
 from tests.cli.conftest import Command
 from tests.support import heeds_interrupts
 
-from .conftest import TINY, Tiny, facts, hashes, stamps
+from .conftest import TINY, Tiny, facts, hashes, judged_in, stamps
 from .tiny import MOOD, PARENT
 
 ROOT = Path(__file__).parents[2]
-LONG = ("scenario.quick.rounds=200", "scenario.quick.seeds=1", "scenario.jobs=2")  # two runs, side by side
+ROUNDS = 200
+LONG = (f"scenario.quick.rounds={ROUNDS}", "scenario.quick.seeds=1")  # two runs
+SIDE_BY_SIDE = (*LONG, "scenario.jobs=2")
 
 
 def spawn(*words: str) -> subprocess.Popen[str]:
@@ -74,10 +76,8 @@ def under_way() -> bool:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the long claim comes to when nothing disturbs it."""
-    home = tmp_path_factory.mktemp("whole")
-    subprocess.run([sys.executable, str(ROOT / "run_swarm.py"), *TINY, *LONG, "hydra.run.dir=c"], cwd=home, check=True,
-                   capture_output=True)  # fmt: skip
-    return {**hashes(home / "c"), "verdict": facts(home / "c")["verdicts"][0]["because"]}
+    folder = judged_in(tmp_path_factory.mktemp("whole"), *LONG)
+    return {**hashes(folder), "verdict": facts(folder)["verdicts"][0]["because"]}
 
 
 def stop(process: subprocess.Popen[str], how: str) -> str:
@@ -97,7 +97,7 @@ def stop(process: subprocess.Popen[str], how: str) -> str:
 def test_a_claim_that_ends_in_the_middle_goes_on_where_it_was(
     command: Command, whole: dict[str, str], how: str
 ) -> None:
-    process = spawn(*TINY, *LONG, "hydra.run.dir=c")
+    process = spawn(*TINY, *SIDE_BY_SIDE, "hydra.run.dir=c")
     wait_for(under_way, process)
     began = time.monotonic()
     err = stop(process, how)
@@ -113,7 +113,7 @@ def test_a_claim_that_ends_in_the_middle_goes_on_where_it_was(
         assert not Path("c/summary.json").exists()
         wait_for(lambda: not family(process.pid), seconds=20)
         assert any(
-            checkpoint.rounds_in(Path("c/runs") / name / "checkpoints" / "swarm")[-1] < 200 for name in hashes_of()
+            checkpoint.rounds_in(Path("c/runs") / name / "checkpoints" / "swarm")[-1] < ROUNDS for name in hashes_of()
         )
         done = command("resume=c")
         assert (done.code, done.err) == (0, "")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,10 @@ import pytest
 
 import swarm
 from swarm.cli import main
+
+# The words of a small sweep into ``s``.
+SMALL = ("devices=9", "rounds=3", "optimizer.lr=0.1", "tracker=none", "scenario.arms=[swarm]", "evaluate.every=1",
+         "checkpoint.every=1", "train.batch=8", "train.local_steps=1", "report=false", "hydra.sweep.dir=s")  # fmt: skip
 
 
 @dataclass
@@ -96,3 +103,32 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> FakeRunner:
     monkeypatch.setitem(sys.modules, "swarm.runner", module)
     monkeypatch.setattr(swarm, "runner", module, raising=False)
     return fake
+
+
+Swept = Callable[[int], None]
+
+
+@pytest.fixture(scope="session")
+def _swept(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    @cache
+    def finished(seeds: int) -> Path:
+        home, before = tmp_path_factory.mktemp("swept"), Path.cwd()
+        os.chdir(home)
+        try:
+            assert main(["-m", f"seed={','.join(map(str, range(seeds)))}", *SMALL]) == 0
+        finally:
+            os.chdir(before)
+        return home / "s"
+
+    return finished
+
+
+@pytest.fixture
+def swept(_swept: Callable[[int], Path], command: Command, capfd: pytest.CaptureFixture[str]) -> Swept:
+    """``swept(n)`` leaves in ``s`` what ``-m seed=0,…,n-1`` does: run once for all tests that begin with it."""
+
+    def copy(seeds: int) -> None:
+        shutil.copytree(_swept(seeds), "s")
+        capfd.readouterr()
+
+    return copy

@@ -22,11 +22,9 @@ from swarm.sweep.job import Job
 from swarm.sweep.launch import share_cores
 from tests.support import heeds_interrupts
 
-from .conftest import Command
+from .conftest import SMALL, Command, Swept
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("devices=9", "rounds=3", "optimizer.lr=0.1", "tracker=none", "scenario.arms=[swarm]", "evaluate.every=1",
-         "checkpoint.every=1", "train.batch=8", "train.local_steps=1", "report=false", "hydra.sweep.dir=s")  # fmt: skip
 
 
 def summary() -> dict[str, Any]:
@@ -62,8 +60,8 @@ def test_a_sweep_ends_with_table_curves_picture_and_summary(command: Command) ->
     assert not [*Path("s").rglob("*.tmp")]
 
 
-def test_a_finished_sweep_is_not_run_again_and_new_values_are_added(command: Command) -> None:
-    assert command("-m", "seed=0,1", *SMALL).code == 0
+def test_a_finished_sweep_is_not_run_again_and_new_values_are_added(command: Command, swept: Swept) -> None:
+    swept(2)
     before = stamps()
     again = command("-m", "seed=0,1", *SMALL, "engine.shards=2", "checkpoint.keep=1")  # these change no number
     assert (again.code, stamps()) == (0, before)
@@ -86,8 +84,10 @@ def test_the_same_values_are_one_run_whatever_their_order_and_the_name_of_the_fo
         assert [*pd.read_csv("s/table.csv")["seeds"]] == [2, 2]
 
 
-def test_other_code_runs_anew_and_throws_nothing_away(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert command("-m", "seed=0,1", *SMALL).code == 0
+def test_other_code_runs_anew_and_throws_nothing_away(
+    command: Command, swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept(2)
     before = stamps()
     monkeypatch.setattr(plans, "code_version", lambda plugins: {"version": "9", "source": "other", "commit": None})
     done = command("-m", "seed=0,1", *SMALL)
@@ -103,8 +103,10 @@ def test_other_code_runs_anew_and_throws_nothing_away(command: Command, monkeypa
         (("train.batch=4,8",), "s: holds a sweep of seed, and this one is of seed, train.batch: choose another folder"),
     ],
 )
-def test_the_folder_of_another_sweep_is_refused(command: Command, words: tuple[str, ...], said: str) -> None:
-    assert command("-m", "seed=0,1", *SMALL).code == 0
+def test_the_folder_of_another_sweep_is_refused(
+    command: Command, swept: Swept, words: tuple[str, ...], said: str
+) -> None:
+    swept(2)
     before = {file: file.stat().st_mtime_ns for file in Path("s").rglob("*")}
     assert command("-m", "seed=0,1", *SMALL, *words).sentence == f"hydra.sweep.dir={said}"
     assert {file: file.stat().st_mtime_ns for file in Path("s").rglob("*")} == before
@@ -151,8 +153,8 @@ def test_a_failed_job_is_listed_with_its_cause_and_tried_again(
     assert (again.code, "2 of 3 were there already, 1 to run" in again.out) == (0, True)
 
 
-def test_a_damaged_run_is_listed_and_the_rest_is_shown(command: Command) -> None:
-    assert command("-m", "seed=0,1,2", *SMALL).code == 0
+def test_a_damaged_run_is_listed_and_the_rest_is_shown(command: Command, swept: Swept) -> None:
+    swept(3)
     Path("s/seed=1/metrics.jsonl").write_text("nonsense\n{}\n")
     done = command("-m", "seed=0,1,2", *SMALL)
     assert done.code == 1
@@ -300,9 +302,9 @@ def test_an_option_that_is_given_once_and_left_out_once_makes_another_sweep(comm
 
 
 def test_runs_of_other_code_are_in_no_table_with_those_that_are_added(
-    command: Command, monkeypatch: pytest.MonkeyPatch
+    command: Command, swept: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert command("-m", "seed=0,1", *SMALL).code == 0
+    swept(2)
     monkeypatch.setattr(plans, "code_version", lambda plugins: {"version": "9", "source": "other", "commit": None})
     done = command("-m", "seed=1,2", *SMALL)
     assert (done.code, "2 runs in s: 2 to run; 2 that other code made moved to superseded" in done.out) == (0, True)
@@ -320,9 +322,9 @@ def test_runs_of_other_code_are_in_no_table_with_those_that_are_added(
     ],
 )
 def test_one_damaged_file_costs_one_run_and_says_how_to_mend_it(
-    command: Command, file: str, text: str, said: str
+    command: Command, swept: Swept, file: str, text: str, said: str
 ) -> None:
-    assert command("-m", "seed=0,1,2", *SMALL).code == 0
+    swept(3)
     Path("s/seed=1", file).write_text(text)
     done = command("-m", "seed=0,1,2", *SMALL)
     assert done.code == 1
@@ -333,8 +335,8 @@ def test_one_damaged_file_costs_one_run_and_says_how_to_mend_it(
 @pytest.mark.parametrize(
     "text", ["{", "{}", '{"swept": 3}', '{"swept": ["seed"], "base": {}, "jobs": [{"name": "x"}]}']
 )
-def test_a_damaged_list_of_jobs_is_refused(command: Command, text: str) -> None:
-    assert command("-m", "seed=0,1", *SMALL).code == 0
+def test_a_damaged_list_of_jobs_is_refused(command: Command, swept: Swept, text: str) -> None:
+    swept(2)
     Path("s/sweep.json").write_text(text)
     said = "hydra.sweep.dir=s: has a damaged sweep.json, which says what was swept; choose another folder"
     assert command("-m", "seed=0,1", *SMALL).sentence == said
@@ -354,9 +356,9 @@ def test_no_jobs_at_a_time_are_refused(command: Command) -> None:
 
 
 def test_what_another_process_finished_meanwhile_is_in_the_tables(
-    command: Command, monkeypatch: pytest.MonkeyPatch
+    command: Command, swept: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert command("-m", "seed=0,1", *SMALL).code == 0
+    swept(2)
     Path("s").rename("elsewhere")
     real = runner.check
 
@@ -370,8 +372,8 @@ def test_what_another_process_finished_meanwhile_is_in_the_tables(
     assert sorted(pd.read_csv("s/runs.csv")["seed"]) == [0, 1, 2]
 
 
-def test_a_failed_run_that_was_resumed_by_hand_is_finished(command: Command) -> None:
-    assert command("-m", "seed=0,1", *SMALL).code == 0
+def test_a_failed_run_that_was_resumed_by_hand_is_finished(command: Command, swept: Swept) -> None:
+    swept(2)
     facts = json.loads(Path("s/seed=1/job.json").read_text())
     Path("s/seed=1/job.json").write_text(json.dumps({**facts, "status": "failed", "cause": "no room"}))
     assert command("-m", "seed=2,3", *SMALL).code == 0

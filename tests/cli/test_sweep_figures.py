@@ -10,8 +10,8 @@ import pytest
 
 from swarm.sweep.gather import label
 
-from .conftest import Command
-from .test_sweep import SMALL, summary
+from .conftest import SMALL, Command
+from .test_sweep import summary
 
 
 def test_controls_that_the_swept_keys_do_not_touch_stand_there_once(command: Command) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from swarm.cli import main
 from swarm.rng import Keys
 from swarm.track.jsonl import read_jsonl
 
@@ -20,10 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN = ["devices=16", "topology=ring", "rounds=40", "tune.lrs=[0.1,0.3]", "tune.rounds=20", "tracker=none", "report=false",
        "scenario.arms=[swarm,isolated]", "checkpoint.every=7", "evaluate.every=2"]  # fmt: skip
 DEADLINE = 120.0  # seconds
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "run_swarm.py"), *arguments]
 
 
 def _outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
@@ -37,14 +34,15 @@ def _outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("whole") / "run"
-    subprocess.run(_command(*RUN, f"hydra.run.dir={folder}"), check=True, capture_output=True, timeout=DEADLINE)
+    assert main([*RUN, f"hydra.run.dir={folder}"]) == 0
     return _outcome(folder)
 
 
 @pytest.mark.parametrize("case", range(3))
 def test_killed_and_resumed_equals_undisturbed(case: int, undisturbed: Any, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    process = subprocess.Popen(_command(*RUN, f"hydra.run.dir={folder}"), stdout=subprocess.DEVNULL)
+    command = [sys.executable, str(ROOT / "run_swarm.py"), *RUN, f"hydra.run.dir={folder}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + DEADLINE
         while not (folder / "config.yaml").exists():
@@ -55,6 +53,5 @@ def test_killed_and_resumed_equals_undisturbed(case: int, undisturbed: Any, tmp_
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(DEADLINE)
-    done = subprocess.run(_command(f"resume={folder}"), capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 0, done.stderr
+    assert main([f"resume={folder}"]) == 0
     assert _outcome(folder) == undisturbed

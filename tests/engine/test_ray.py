@@ -260,17 +260,17 @@ def _own_bytes(pid: int) -> int:
 
 
 def test_memory_is_flat_over_rounds(engine: RayEngine) -> None:
-    """A thousand rounds: one row of 20 kB kept in each would be 20 MB. Ray itself takes a thousand to fill its own pools
+    """Six hundred rounds: one row of 20 kB kept in each would be 12 MB. Ray itself takes a thousand to fill its own pools
     (3,000 rounds: 316 MB in the driver at round 100, 333 at 1,000, 333 at the end), which then vary by some 4 MB."""
     study = _study(
-        "devices=6", "engine.block=3", "rounds=2000", "topology=one_peer_exponential", "model.hidden=[64]",
+        "devices=6", "engine.block=3", "rounds=1600", "topology=one_peer_exponential", "model.hidden=[64]",
         "evaluate.every=100", "evaluate.accuracy=false", "checkpoint.every=50",
     )  # fmt: skip
     engine.actors = 2
     with Simulation(study.experiment(study.arms[0], study.settings), engine) as running:
         pids = [os.getpid(), *engine.describe()["pids"]]
         before: list[int] = []
-        for _ in running.records(2000):
+        for _ in running.records(1600):
             if running.round and running.round % 50 == 0:
                 running.checkpoint()
             if running.round == 1000:

@@ -80,6 +80,6 @@ def test_links_that_change_or_fail_are_refused() -> None:
 
 def test_learning_goes_where_dpsgd_goes_when_steps_are_small() -> None:
     """The compressed rows differ from one another by O(γ), like uncompressed ones."""
-    study = quadratics("choco", 600, "topology=ring", parts=("topk",))
+    study = quadratics("choco", 250, "topology=ring", parts=("topk",))
     a, b, _ = coefficients(study)
     assert abs((a * (final_rows(study)[:, 0] - b)).sum()) < 1e-12

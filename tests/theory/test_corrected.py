@@ -14,14 +14,16 @@ from tests.support import Rows, experiment, final_rows, trajectory
 from tests.theory.setting import GAMMA, coefficients, optimum, quadratics
 
 CORRECTED = ["gradient_tracking", "d2", "exact_diffusion"]
+SLOWER = {"ring": 500, "star": 1200}  # of gradient tracking: 340 and 850 rounds to 1e-12; the others take at most 190
 
 
 @pytest.mark.parametrize("topology", ["ring", "star", "complete"])
 @pytest.mark.parametrize("protocol", CORRECTED)
 def test_everybody_reaches_the_optimum(protocol: str, topology: str) -> None:
-    study = quadratics(protocol, 2000, f"topology={topology}", "mixing=lazy" if protocol == "d2" else "mixing=auto")
+    rounds = SLOWER.get(topology, 300) if protocol == "gradient_tracking" else 300
+    study = quadratics(protocol, rounds, f"topology={topology}", "mixing=lazy" if protocol == "d2" else "mixing=auto")
     a, b, _ = coefficients(study)
-    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 5e-12
+    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 1e-12
 
 
 def _formula(protocol: str, x: Rows, a: Rows, b: Rows, W: Rows) -> Iterator[Rows]:
@@ -62,15 +64,16 @@ def test_rounds_are_the_published_recursion(protocol: str) -> None:
 def test_lost_messages_and_sleeping_devices_leave_no_bias(protocol: str) -> None:
     """A fifth of the devices sleep in a round, 10 % of the links are down: what they last learnt goes on counting."""
     failing = ("network.loss=0.1", "network.symmetric=true", "mixing=lazy" if protocol == "d2" else "mixing=auto")
-    study = quadratics(protocol, 1000, "topology=ring", *failing, parts=("asleep",))
+    rounds = 1000 if protocol == "gradient_tracking" else 300
+    study = quadratics(protocol, rounds, "topology=ring", *failing, parts=("asleep",))
     a, b, _ = coefficients(study)
-    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 5e-12
+    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < (5e-12 if rounds == 1000 else 1e-12)
 
 
 def test_tracking_works_on_links_that_change() -> None:
-    study = quadratics("gradient_tracking", 500, "topology=one_peer_exponential")
+    study = quadratics("gradient_tracking", 200, "topology=one_peer_exponential")
     a, b, _ = coefficients(study)
-    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 5e-12
+    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 1e-12
 
 
 @pytest.mark.parametrize("protocol", CORRECTED)
@@ -92,9 +95,9 @@ def test_who_sleeps_does_not_move(protocol: str) -> None:
 @pytest.mark.parametrize("protocol", ["gradient_tracking", "exact_diffusion"])
 def test_what_works_on_links_that_change_has_no_bias_there(protocol: str, topology: str) -> None:
     """D² does not: on base_graph of 8, every round's eigenvalues being 0 or 1, it goes to 1e18 within 600 rounds."""
-    study = quadratics(protocol, 700, f"topology={topology}")
+    study = quadratics(protocol, 250, f"topology={topology}")
     a, b, _ = coefficients(study)
-    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 5e-12
+    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 1e-12
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------------

@@ -56,10 +56,10 @@ def test_rounds_are_stochastic_gradient_push() -> None:
 
 def test_learning_is_right_on_directed_graphs_up_to_the_bias_of_the_step() -> None:
     """Σ_i a_i(z_i − b_i) = 0 where it rests: every device's data count alike. With averaging by rows they do not."""
-    push = quadratics("push_sum", 500, "mixing=column", parts=("oneway",))
+    push = quadratics("push_sum", 200, "mixing=column", parts=("oneway",))
     a, b, _ = coefficients(push)
     assert abs((a * (trajectory(push)[-1, :, 0] - b)).sum()) < 1e-12
-    rows = quadratics("dpsgd", 500, parts=("oneway",))
+    rows = quadratics("dpsgd", 200, parts=("oneway",))
     assert abs((a * (trajectory(rows)[-1, :, 0] - b)).sum()) > 0.1
 
 

@@ -94,7 +94,7 @@ def test_base_graphs_agree_exactly_through_the_engine(tmp_path: Path, devices: i
 # --- random partners: Boyd et al. 2006, De Vos et al. 2023
 
 
-def close_to(topology: Topology, n: int, expected: float, rounds: int = 3000) -> None:
+def close_to(topology: Topology, n: int, expected: float, rounds: int = 1500) -> None:
     """The mean of ‖Wx − x̄‖²/‖x − x̄‖² over rounds, within four standard errors (one in 16,000 by chance) of theory."""
     x_N = np.random.default_rng(5).standard_normal(n) * np.arange(1, n + 1)
     x_N -= x_N.mean()

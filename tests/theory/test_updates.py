@@ -79,8 +79,8 @@ def test_momentum_without_its_bias() -> None:
     """Local momentum rests where D-PSGD with the step γ/(1 − β) would, since its buffer holds g/(1 − β) there; the
     quasi-global buffer is zero there, and leaves D-PSGD's own fixed point x = W(x − γA(x − b))."""
     common, beta = ("topology=ring", f"optimizer.lr={GAMMA / 8}"), 0.8
-    quasi = quadratics("quasi_global", 1200, *common, **with_options("protocol", "quasi_global", beta=beta, mu=beta))
-    local = quadratics("dpsgd", 1200, "optimizer=momentum", f"optimizer.momentum={beta}", *common)
+    quasi = quadratics("quasi_global", 700, *common, **with_options("protocol", "quasi_global", beta=beta, mu=beta))
+    local = quadratics("dpsgd", 300, "optimizer=momentum", f"optimizer.momentum={beta}", *common)
     a, b, W = coefficients(quasi)
     error = []
     for study, gamma in ((quasi, GAMMA / 4), (local, GAMMA / 4 / (1 - beta))):
