@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NoReturn
 
 from swarm.campaign.plan import RUNS
@@ -42,20 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _compare(given)
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        where = str(error.filename or "a file").removesuffix(".tmp")
-        print(f"error: cannot write {where}: {error.strerror or error}", file=sys.stderr)
     return 2
 
 
 def _redraw(folder: Path) -> int:
     kind = _kind(folder)
     if kind is not None and kind is not RUN:
-        paths = kind.redraw(folder)
+        with _writing("/run folder", folder):
+            paths = kind.redraw(folder)
     else:
         run = salvage(folder)
         _warn(run.notes)
-        paths = write_report(run)
+        with _writing("/run folder", folder):
+            paths = write_report(run)
     for path in paths:
         print(path)
     return 0
@@ -74,6 +75,7 @@ def _kind(folder: Path) -> Kind[Any] | None:
 def _compare(given: argparse.Namespace) -> int:
     html = given.html or (Path("comparison.html") if not (given.png or given.csv) else None)
     _require_files({"html": html, "png": given.png, "csv": given.csv})
+    _require_each_once(given.runs)
     for folder in given.runs:
         if _kind(folder) not in (RUN, None):
             valid = f"holds many runs, which judge a claim; python -m swarm.report {folder} draws their page again"
@@ -82,20 +84,31 @@ def _compare(given: argparse.Namespace) -> int:
     merged = comparison.merged()
     _warn(comparison.notes)
     comparison.print()
-    outputs: list[tuple[Path | None, Callable[[Path], object]]] = [
-        (html, lambda path: path.write_text(page(merged), encoding="utf-8")),
-        (given.png, lambda path: draw(merged, path)),
-        (given.csv, lambda path: comparison.rows().to_csv(path, index=False)),
+    outputs: list[tuple[str, Path | None, Callable[[Path], object]]] = [
+        ("html", html, lambda path: path.write_text(page(merged), encoding="utf-8")),
+        ("png", given.png, lambda path: draw(merged, path)),
+        ("csv", given.csv, lambda path: comparison.rows().to_csv(path, index=False)),
     ]
-    for path, write in outputs:
+    for name, path, write in outputs:
         if path is not None:
-            replace_file(path, write)
+            with _writing(f"/--{name}", path):
+                replace_file(path, write)
             print(path)
     return 0
 
 
+def _require_each_once(folders: Sequence[Path]) -> None:
+    """Raises ConfigError where two names are those of one folder."""
+    met: dict[Path, Path] = {}
+    for folder in folders:
+        first = met.setdefault(folder.resolve(), folder)
+        if first is not folder:
+            also = "" if first == folder else f", first as {first}"
+            raise ConfigError("/run folder", folder, f"is given twice{also}; a comparison is of different runs")
+
+
 def _require_files(targets: dict[str, Path | None]) -> None:
-    """Raises ConfigError, before anything is read or written, unless each can be a file of its own."""
+    """Raises ConfigError, before anything is read, unless each can be a file of its own."""
     taken: dict[Path, str] = {}
     for name, path in targets.items():
         if path is None:
@@ -105,6 +118,19 @@ def _require_files(targets: dict[str, Path | None]) -> None:
         if path.resolve() in taken:
             raise ConfigError(f"/--{name}", path, f"must be another file than that of --{taken[path.resolve()]}")
         taken[path.resolve()] = name
+        with _writing(f"/--{name}", path), TemporaryFile(dir=path.parent):
+            pass
+
+
+@contextmanager
+def _writing(key: str, target: Path) -> Iterator[None]:
+    """Turns an OSError into a ConfigError on ``target``, which is ``key``'s value."""
+    try:
+        yield
+    except OSError as error:
+        file = Path(str(error.filename or target)).name.removesuffix(".tmp")
+        where = f"{file} in it " if target.is_dir() and file != target.name else ""
+        raise ConfigError(key, target, f"{where}cannot be written: {error.strerror or error}") from error
 
 
 def _warn(notes: Sequence[str]) -> None:

@@ -18,13 +18,20 @@ PER_DEVICE: dict[str, Callable[[float], str]] = {
     "joules": human_energy,
 }
 """Columns of ``devices.parquet``, and how their numbers are written."""
+_TOTAL = ("messages sent", "lost", "late", "bytes sent", "energy")
+_EACH = ("sent by a device", "received by it", "of its lost", "of its late", "its bytes", "its energy")
+_MEANT = {
+    _EACH: "A device: the median, and from the least to the most, over the evaluated devices.",
+    ("lost",): "Lost: dropped, cut off, or to a device that was not there.",
+    ("late",): "Late: given up after network.patience ticks.",
+}
+"""What columns mean, said where one of them is shown."""
 _NOTHING = ("–", "0", "0 <br><small>(0 – 0)</small>")
 
 
 def account(run: Run) -> str:
     """A card with a row for each arm that sent anything or took energy; nothing without any."""
-    heads = ["messages sent", "lost", "late", "bytes sent", "energy",
-             "sent by a device", "received by it", "of its lost", "of its late", "its bytes", "its energy"]  # fmt: skip
+    heads = [*_TOTAL, *_EACH]
     found: dict[int, list[str]] = {}
     for number, arm in enumerate(run.arms):
         final = run.final(arm)
@@ -35,11 +42,13 @@ def account(run: Run) -> str:
     told = [i for i in range(len(heads)) if any(cells[i] not in _NOTHING for cells in found.values())]
     head = "".join(f"<th>{heads[i]}</th>" for i in told)
     rows = [_row(number, run.arms[number], [cells[i] for i in told]) for number, cells in found.items()]
-    hint = "A device: the median, and from the least to the most, over the evaluated devices. Lost: dropped, cut off, or to "
-    hint += "a device that was not there. Late: given up after network.patience ticks. Columns of zeros are left out."
+    hint = " ".join(text for names, text in _MEANT.items() if not {heads[i] for i in told}.isdisjoint(names))
+    if any(cells[i] in _NOTHING[1:] for cells in found.values() for i in set(range(len(heads))) - set(told)):
+        hint += " Columns of zeros are left out."
+    title = "Messages and energy" if "energy" in (heads[i] for i in told) else "Messages"
     table = f"<table><thead><tr><th>arm</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    content = f'<h2>Messages and energy</h2><div class="scroll">{table}</div><p class="hint">{hint}</p>'
-    return f'<section class="card">{content}</section>'
+    note = f'<p class="hint">{hint.strip()}</p>' if hint else ""
+    return f'<section class="card"><h2>{title}</h2><div class="scroll">{table}</div>{note}</section>'
 
 
 def _row(number: int, arm: str, cells: list[str]) -> str:

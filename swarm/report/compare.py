@@ -23,7 +23,8 @@ from swarm.track.units import human_bytes, human_score, human_time, virtual_time
 UNIMPORTANT = ("engine", "tracker", "report", "checkpoint", "resume", "hydra", "plugins")
 """Sections of a config that change no number of a run, or only where its files are."""
 _DATA = ("name", "test", "classes", "features")
-_NAMED = 4  # differing keys that fit into a label
+_NAMED = 4  # differing keys that fit into a label, unless it takes more to tell the runs apart
+_UNNAMED = ("scenario.arms",)  # a list of names, in a label that stands for one of them
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Comparison:
             ConfigError: a folder is none of a run, or the runs are not of the same data, or none has a record.
         """
         everything = [salvage(folder) for folder in folders]
+        _require_all_learn_or_none(everything)
         _require_same_data(everything)
         notes = [note for run in everything for note in run.notes]
         notes += [f"{run.folder}: no record yet, left out" for run in everything if not run.arms]
@@ -116,13 +118,14 @@ class Comparison:
             arms[label] = {**run.final(arm), "gap_closed": gap, "state": state, "folder": str(run.folder)}
         first = self.runs[0]
         shared = [key for key, value in first.config.items() if all(run.config.get(key) == value for run in self.runs)]
-        data = (first.summary or {}).get("data") or {}
+        data = ((first.summary or {}).get("data") or {}) if first.learns else {}
         subject = [f"{len(self.runs)} runs compared" if len(self.runs) > 1 else "1 run", str(data.get("name", ""))]
         what = ", ".join(self.differing) or "nothing in their configs"
+        shown = ", ".join(sorted({lead(run.arms) for run in self.runs}))
         summary = {
             "run": "comparison",
             "subject": " · ".join(part for part in subject if part),
-            "headline": f"They differ in {what}. Shown of each: {', '.join(sorted({lead(r.arms) for r in self.runs}))}.",
+            "headline": f"They differ in {what}. Shown of each: {shown}." if len(self.runs) > 1 else f"Shown: {shown}.",
             "compared": True,
             "arms": arms,
             "data": {key: data[key] for key in _DATA if key in data},
@@ -147,9 +150,21 @@ def _state(run: Run) -> str:
 # --- what differs --------------------------------------------------------------------------------------------------------
 
 
+def _require_all_learn_or_none(runs: list[Run]) -> None:
+    begun = [run for run in runs if run.arms]
+    for run in begun[1:]:
+        if run.learns != begun[0].learns:
+            said = ("learns", "does not") if run.learns else ("does not learn", "does")
+            valid = (
+                f"{said[0]}, and {begun[0].folder} {said[1]}; only runs that share what they measure can be compared"
+            )
+            raise ConfigError("/run folder", run.folder, valid)
+
+
 def _require_same_data(runs: list[Run]) -> None:
-    """What a run found in its data counts as well, where it came so far: a file may have changed under the same name."""
-    known = [run for run in runs if run.config.get("data")]
+    """What a run found in its data counts as well, where it came so far: a file may have changed under the same name.
+    Runs that do not learn have none."""
+    known = [run for run in runs if run.config.get("data") and (run.learns or not run.arms)]
     for run in known[1:]:
         both = [_flat(one.config["data"]) for one in (known[0], run)]
         found = [(one.summary or {}).get("data") or {} for one in (known[0], run)]
@@ -191,23 +206,35 @@ def _differing(configs: list[dict[str, Any]]) -> dict[str, list[str]]:
             continue
         flats = [_flat(node, key) for node in nodes]
         for inner in dict.fromkeys(inner for flat in flats for inner in flat):
-            values = [str(flat.get(inner, "–")) for flat in flats]
+            values = [typed(flat.get(inner, "–")) for flat in flats]
             if len(set(values)) > 1:
                 found[inner] = values
     return chosen | found
 
 
 def _named(group: str, node: Any) -> str:
-    return choice(group, node) if isinstance(node, dict) and "_target_" in node else str(node)
+    return choice(group, node) if isinstance(node, dict) and "_target_" in node else typed(node)
+
+
+def _telling(differing: dict[str, list[str]]) -> list[str]:
+    """Keys for a label: those that tell runs apart which those before leave alike; then others, while there is room."""
+    keys = [key for key in differing if key not in _UNNAMED]
+    needed: list[str] = []
+    groups = 1
+    for key in keys:
+        if (split := len(set(zip(*(differing[name] for name in [*needed, key]), strict=True)))) > groups:
+            needed, groups = [*needed, key], split
+    others = [key for key in keys if key not in needed][: max(0, _NAMED - len(needed))]
+    return [key for key in keys if key in needed or key in others]
 
 
 def _labels(runs: list[Run], differing: dict[str, list[str]]) -> list[str]:
-    named = dict(list(differing.items())[:_NAMED])
+    named = {key: differing[key] for key in _telling(differing)}
     labels = [
         ", ".join(values[i] if isinstance(run.config.get(key), dict) else f"{key}={values[i]}" for key, values in named.items())
         for i, run in enumerate(runs)
     ]  # fmt: skip
     for name in (lambda run: run.folder.resolve().name, lambda run: str(run.folder)):
-        if len(set(labels)) < len(labels):
+        if len(set(labels)) < len(labels) or not all(labels):
             labels = [", ".join(filter(None, (label, name(run)))) for label, run in zip(labels, runs, strict=True)]
     return [f"{label} ({i + 1})" if labels.count(label) > 1 else label for i, label in enumerate(labels)]

@@ -19,6 +19,7 @@ from swarm.track.units import human_bytes, human_score, rho_of
 
 INK, SOFT, GRID = "#222222", "#666666", "#e4e4e4"
 DIGIT = 14  # pixels
+NAME = 12  # points: the height of an arm's name with its margin
 
 
 def draw(run: Run, path: Path) -> None:
@@ -151,16 +152,42 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
             free.append((arm, colour, float(ys[-1][-1])))
     if column != "round":
         axes.set_xscale("log")
-    for arm, colour, y in free:
+    for _, colour, y in free:
         axes.axhline(y, color=colour, linewidth=1.2, linestyle=(0, (1, 2)))
-        axes.annotate(literal(arm), (0.02, y), xycoords=axes.get_yaxis_transform(), fontsize=8.5, color=colour,
-                      va="center", bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
     if column == total:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
         axes.xaxis.set_major_locator(LogLocator(base=4, numticks=7))  # 4⁵ = 1024: ticks at 1, 4, 16, 64, 256 of a unit
         axes.xaxis.set_minor_locator(NullLocator())
         _changes(axes, run, total)
     _score_limits(axes, ys)
+    _name_levels(axes, free)
+
+
+def _name_levels(axes: Axes, levels: list[tuple[str, str, float]]) -> None:
+    """Names, colours and heights of lines: each name on its line, or where that has no room next to the others above it."""
+    levels = sorted(levels, key=lambda level: level[2])
+    size = NAME * axes.figure.dpi / 72  # pixels
+    at_L = [float(axes.transData.transform((1, y))[1]) for *_, y in levels]
+    low, high = axes.bbox.y0 + size / 2, axes.bbox.y1 - size / 2
+    for (arm, colour, y), line, place in zip(levels, at_L, spread_out(at_L, size, low, high), strict=True):
+        axes.annotate(literal(arm), (0.02, y), (0, (place - line) * 72 / axes.figure.dpi), fontsize=8.5, color=colour,
+                      va="center", xycoords=axes.get_yaxis_transform(), textcoords="offset points",
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+
+
+def spread_out(at_L: list[float], gap: float, low: float, high: float) -> list[float]:
+    """Ascending places, each ``gap`` from the next, in all as near to ``at_L`` as they can be (least squares), and between
+    ``low`` and ``high`` as far as there is room: neighbours that are too near become a block around their mean (the
+    pool-adjacent-violators algorithm, Ayer et al. 1955)."""
+    blocks: list[list[float]] = []  # sum and number of the places less what their ranks add
+    for rank, at in enumerate(at_L):
+        blocks.append([at - rank * gap, 1])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
+            total, count = blocks.pop()
+            blocks[-1] = [blocks[-1][0] + total, blocks[-1][1] + count]
+    most = high - (len(at_L) - 1) * gap
+    bases = [max(low, min(most, total / count)) for total, count in blocks for _ in range(int(count))]
+    return [base + rank * gap for rank, base in enumerate(bases)]
 
 
 def _by_device(axes: Axes, run: Run, score: str) -> None:

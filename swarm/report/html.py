@@ -169,7 +169,7 @@ def _table(run: Run) -> str:
         ("steps/s", lambda f: f"{f['steps_per_s']:,.0f}" if f.get("steps_per_s") else "–"),
         ("rounds", lambda f: str(_rounds(f)) if len(set(map(_rounds, finals.values()))) > 1 else "–"),
         ("folder", lambda f: str(f.get("folder", "–"))),
-        ("learning rate", lambda f: f"{f['lr']:g}" if f.get("lr") is not None else "–"),
+        ("learning rate", lambda f: f"{f['lr']:g}" if f.get("lr") is not None and run.learns else "–"),
     ]
     columns = [(head, cell) for head, cell in columns if any(cell(final) != "–" for final in finals.values())]
     head = "".join(f"<th>{escape(text)}</th>" for text, _ in columns)
@@ -189,8 +189,9 @@ def _facts(run: Run) -> str:
     run_facts: dict[str, Any] = {
         key: summary[key] for key in ("run", "scenario", "seed", "rounds", "devices") if key in summary
     }
-    run_facts |= _choices(run.config)
-    groups = {"Run": run_facts, "Topology": summary.get("topology"), "Data": summary.get("data"),
+    run_facts |= _choices(run)
+    data = summary.get("data") if run.learns or not run.arms else None  # without learning, the data took no part
+    groups = {"Run": run_facts, "Topology": summary.get("topology"), "Data": data,
               "Engine": summary.get("engine"), "Versions": summary.get("versions")}  # fmt: skip
     return "".join(
         f'<section class="card"><h2>{title}</h2><dl>'
@@ -205,14 +206,17 @@ def _facts(run: Run) -> str:
     )
 
 
-def _choices(config: dict[str, Any]) -> dict[str, str]:
-    """What was sent, by which rule, over what network: the chosen options, none left out but ``none``."""
+def _choices(run: Run) -> dict[str, str]:
+    """What was sent, by which rule, over what network: the chosen options, none left out but ``none``, and the default
+    protocol where nothing was learnt, of which only the averaging was run."""
     found: dict[str, str] = {}
+    config = run.config
     for group in ("protocol", "compressor", "delay", "churn", "outage", "clock", "fleet"):
         section = config.get(group)
         if isinstance(section, dict) and section.get("_target_"):
             name = choice(group, section)
-            found |= {group: name} if name != "none" or group == "protocol" else {}
+            learnt = run.learns or not run.arms or name != "dpsgd"
+            found |= {group: name} if (learnt if group == "protocol" else name != "none") else {}
     network = config.get("network")
     if isinstance(network, dict) and isinstance(network.get("loss"), int | float) and network["loss"]:
         found["messages lost"] = f"{network['loss']:.0%}"

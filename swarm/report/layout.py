@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+ON = 0.0005  # of the picture's side: no further than this from a line is on it
 NODES, EDGES = 1000, 6000  # drawn at most: beyond this a picture is a blot, and the page grows heavy
 
 
@@ -19,7 +20,8 @@ def picture(graph: dict[str, Any]) -> dict[str, Any]:
     Returns:
         ``nodes``: device ids; ``x``, ``y``: their places in [0, 1]; ``edges``: pairs of positions in ``nodes``, flat;
         ``degree``: in the whole graph; ``note``: what is left out, or an empty string; ``left``: the
-        part of it that is about devices.
+        part of it that is about devices; ``bent``: of each edge that would lie on another, its number and the point that
+        draws it aside (the control point of a quadratic Bézier curve), as [number, x, y].
     """
     n, edges = int(graph["n"]), [(int(a), int(b)) for a, b in graph["edges"] if a != b]
     nodes = _neighbourhood(n, edges) if n > NODES else list(range(n))
@@ -37,7 +39,7 @@ def picture(graph: dict[str, Any]) -> dict[str, Any]:
     return {
         "nodes": nodes, "edges": [i for edge in drawn for i in edge], "degree": degree[nodes].tolist(),
         "x": [round(float(x), 4) for x in xy_N2[:, 0]], "y": [round(float(y), 4) for y in xy_N2[:, 1]],
-        "note": "; ".join(notes), "left": left,
+        "note": "; ".join(notes), "left": left, "bent": _bent(xy_N2, drawn),
     }  # fmt: skip
 
 
@@ -80,6 +82,29 @@ def _places(pos: Any, nodes: list[int], edges: list[tuple[int, int]]) -> NDArray
     else:  # the spectrum gives the outline at once; a few steps of the slow method spread it out
         layout = nx.spring_layout(graph, seed=0, iterations=12, pos=nx.spectral_layout(graph))
     return np.array([layout[i] for i in range(n)], dtype=np.float64)
+
+
+def _bent(xy_N2: NDArray[np.float64], edges: list[tuple[int, int]]) -> list[list[float]]:
+    """The links that would lie on others, as those around a torus do: aside by 0.35 of a usual link, towards the middle."""
+    near: list[list[int]] = [[] for _ in xy_N2]
+    for a, b in edges:
+        near[a].append(b)
+        near[b].append(a)
+    ends_E2 = np.array(edges, dtype=int).reshape(-1, 2)
+    along_E2 = xy_N2[ends_E2[:, 1]] - xy_N2[ends_E2[:, 0]]
+    length_E = np.hypot(along_E2[:, 0], along_E2[:, 1])
+    found: list[list[float]] = []
+    for e in np.flatnonzero(length_E > ON):
+        start, unit_2 = ends_E2[e, 0], along_E2[e] / length_E[e]
+        normal_2 = np.array([-unit_2[1], unit_2[0]])
+        there_K2 = xy_N2[near[start]] - xy_N2[start]
+        ahead_K, aside_K = there_K2 @ unit_2, there_K2 @ normal_2
+        if ((np.abs(aside_K) < ON) & (ahead_K > ON) & (ahead_K < length_E[e] - ON)).any():
+            middle_2 = xy_N2[ends_E2[e]].mean(axis=0)
+            inwards = 1.0 if normal_2 @ (0.5 - middle_2) >= -ON else -1.0
+            x, y = middle_2 + 2 * 0.35 * float(np.median(length_E)) * inwards * normal_2
+            found.append([int(e), round(float(x), 4), round(float(y), 4)])
+    return found
 
 
 def _unit(xy_N2: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 FIGURES = ("_mean", "_min", "_p10", "_median", "_p90", "_max", "_total", "_s", "_distance", "_accuracy", "_r2", "_loss", "_mse",
            "_perplexity", "lr", "concept", "forgetting", "backward_transfer", "gap_closed")  # fmt: skip
 """Ends of names of numbers."""
+SWEEP = "sweep.json"  # what many runs by one command leave beside their folders; the layer that writes it lies above
 DEVICE_COLUMNS = ("arm", "round", "device", "accuracy", "own_accuracy", "loss")
 
 
@@ -62,6 +63,11 @@ class Run:
             if column in self.metrics and self.metrics[column].notna().any():
                 return name
         return None
+
+    @property
+    def learns(self) -> bool:
+        """Whether any arm has taken a local step, or has a score."""
+        return self.score is not None or ("steps" in self.metrics and bool((self.metrics["steps"] > 0).any()))
 
     def arm(self, name: str) -> pd.DataFrame:
         """The records of one arm by round."""
@@ -117,8 +123,7 @@ def load(folder: str | Path) -> Run:
         ConfigError: the folder is not a run folder, or one of its files is damaged.
     """
     path = Path(folder)
-    if not path.is_dir() or not (path / "config.yaml").is_file():
-        raise ConfigError("/run folder", folder, "must be a folder that a run has written (with a config.yaml in it)")
+    _require_run(path, ("config.yaml",))
     return _read(path, None)
 
 
@@ -126,16 +131,28 @@ def salvage(folder: str | Path) -> Run:
     """What can be read of a run folder, damaged or not; ``notes`` says what cannot.
 
     Raises:
-        ConfigError: there is no such folder, or nothing of a run in it.
+        ConfigError: there is no such folder, or nothing of a run in it, or it is that of a sweep.
     """
     path = Path(folder)
-    if not any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl", "summary.json")):
-        raise ConfigError("/run folder", folder, "must be a folder that a run has written (with a config.yaml in it)")
+    _require_run(path, ("config.yaml", "metrics.jsonl"))
     notes: list[str] = []
     run = _read(path, notes)
-    if not (run.config or run.arms or run.summary):
+    if not (run.config or run.arms):
         raise ConfigError("/run folder", folder, f"nothing of it can be read ({'; '.join(notes)})")
     return replace(run, notes=tuple(notes))
+
+
+def _require_run(path: Path, files: tuple[str, ...]) -> None:
+    """Raises ConfigError where none of ``files`` is in ``path``, with what to do where many runs are below it."""
+    if any((path / name).is_file() for name in files):
+        return
+    if (path / SWEEP).is_file():
+        named = any("=" in run.parent.name for run in path.glob("*/config.yaml"))  # ring,seed=0/, but not wandb/
+        valid = f"is a sweep, many runs; python -m swarm.report {path}/{'*=*' if named else '*'}/ compares them, and its own "
+        valid += f"table.md and sweep.png are drawn again by the command that made it, with hydra.sweep.dir={path}"
+    else:
+        valid = "must be a folder that a run has written (with a config.yaml in it)"
+    raise ConfigError("/run folder", path, valid)
 
 
 def _read(path: Path, notes: list[str] | None) -> Run:
@@ -162,7 +179,14 @@ def _read(path: Path, notes: list[str] | None) -> Run:
 
 def _metrics(path: Path, notes: list[str] | None) -> pd.DataFrame:
     damaged: list[int] | None = None if notes is None else []
-    records = read_jsonl(path, damaged)
+    try:
+        records = read_jsonl(path, damaged)
+    except OSError as error:
+        unread = ConfigError("/run folder", path.parent, f"its {path.name} cannot be read: {error.strerror or error}")
+        if notes is None:
+            raise unread from error
+        notes.append(str(unread))
+        records = []
     if damaged:
         assert notes is not None
         notes.append(
@@ -224,6 +248,8 @@ def _numeric(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise ConfigError("/run folder", path.parent, f"has no {path.name}")
     try:
         text = path.read_text(encoding="utf-8")
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from swarm.report.load import Run
 from swarm.report.style import SCORES, lead, literal
@@ -22,7 +23,10 @@ def draw_graph(run: Run, drawing: dict[str, Any], path: Path) -> None:
     xy_N2 = np.stack([drawing["x"], drawing["y"]], axis=1)
     ends_E2 = np.array(drawing["edges"], dtype=int).reshape(-1, 2)
     width = 0.4 if len(ends_E2) > 2000 else 0.9
-    axes.add_collection(LineCollection(list(xy_N2[ends_E2]), colors="#8a93a3", linewidths=width, alpha=0.6, zorder=1))
+    lines = list(xy_N2[ends_E2])
+    for number, *control_2 in drawing["bent"]:
+        lines[int(number)] = _curve(lines[int(number)], np.array(control_2))
+    axes.add_collection(LineCollection(lines, colors="#8a93a3", linewidths=width, alpha=0.6, zorder=1))
     score_N = _scores(run, drawing["nodes"])
     size = float(np.clip(9000 / len(xy_N2), 8, 160))
     if score_N is None:
@@ -41,6 +45,15 @@ def draw_graph(run: Run, drawing: dict[str, Any], path: Path) -> None:
         0.03, 0.975, f"{len(run.graph['edges']) if run.graph else 0:,} links in round 1{note}", fontsize=10, va="top"
     )
     figure.savefig(path, format="png")
+
+
+def _curve(ends_22: NDArray[np.float64], control_2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points of the quadratic Bézier curve (1 − t)²·a + 2t(1 − t)·c + t²·b."""
+    t_T1 = np.linspace(0, 1, 24)[:, None]
+    points_T2: NDArray[np.float64] = (
+        (1 - t_T1) ** 2 * ends_22[0] + 2 * t_T1 * (1 - t_T1) * control_2 + t_T1**2 * ends_22[1]
+    )
+    return points_T2
 
 
 def _scores(run: Run, nodes: list[int]) -> np.ndarray[Any, np.dtype[np.float64]] | None:

@@ -133,10 +133,12 @@ function chart(box, lines, marks, o) {
     const edge = l.band.map(p => [p[0], p[1]]).concat(l.band.slice().reverse().map(p => [p[0], p[2]]));
     svg(area, "path", {d: path(edge) + "Z", fill: l.tint, opacity: 0.15});
   }
-  marks.forEach(m => {
-    svg(area, "line", {x1: left, x2: right, y1: Y(m.y), y2: Y(m.y), stroke: m.tint, "stroke-width": 1.5, "stroke-dasharray": "1 5", "stroke-linecap": "round"});
-    svg(root, "text", {x: left + 6, y: Y(m.y) - 5, style: "fill:" + m.tint}, m.text);
-  });
+  for (const m of marks) svg(area, "line", {x1: left, x2: right, y1: Y(m.y), y2: Y(m.y), stroke: m.tint, "stroke-width": 1.5, "stroke-dasharray": "1 5", "stroke-linecap": "round"});
+  let above = Infinity;  // names of levels that lie close together are stacked
+  for (const m of marks.slice().sort((a, b) => a.y - b.y)) {
+    above = Math.min(Y(m.y) - 5, above - 15);
+    svg(root, "text", {class: "level", x: left + 6, y: above, style: "fill:" + m.tint}, m.text);
+  }
   for (const l of lines.slice().sort((a, b) => (a.front || 0) - (b.front || 0))) {
     svg(area, "path", {d: path(l.points), fill: "none", stroke: l.tint, "stroke-width": l.bold ? 3.2 : 2, "stroke-dasharray": l.dash || "", "stroke-linejoin": "round"});
     if (l.points.length < 3) for (const p of l.points) svg(area, "circle", {cx: X(p[0]), cy: Y(p[1]), r: 4, fill: l.tint});

@@ -113,12 +113,17 @@ function drawGraph() {
   c.scale(ratio, ratio);
   const radius = Math.max(2.2, Math.min(9, 0.25 * Math.min(size, tall) / Math.sqrt(n + 1)));
   const unit = Math.min(size, 440) - 2 * radius - 8;
-  places = G.nodes.map((_, i) => [size / 2 + (xs(i) - 0.5) * unit, tall / 2 - (ys(i) - 0.5) * unit]);
-  const [edges] = linksNow();
+  const at = (x, y) => [size / 2 + (x - 0.5) * unit, tall / 2 - (y - 0.5) * unit];
+  places = G.nodes.map((_, i) => at(xs(i), ys(i)));
+  const [edges] = linksNow(), bent = new Map(G.bent.map(b => [b[0], at(b[1], b[2])]));
   c.strokeStyle = css("--edge"); c.lineWidth = edges.length > 6000 ? 0.5 : 1;
   c.globalAlpha = edges.length > 4000 ? 0.3 : 0.6;
   c.beginPath();
-  for (let i = 0; i < edges.length; i += 2) { c.moveTo(...places[edges[i]]); c.lineTo(...places[edges[i + 1]]); }
+  for (let i = 0; i < edges.length; i += 2) {
+    c.moveTo(...places[edges[i]]);
+    const aside = C ? undefined : bent.get(i / 2);
+    if (aside) c.quadraticCurveTo(...aside, ...places[edges[i + 1]]); else c.lineTo(...places[edges[i + 1]]);
+  }
   c.stroke();
   c.globalAlpha = 1;
   const rim = dark.matches ? "#dfe6f059" : css("--card"), none = css("--soft");
@@ -166,6 +171,11 @@ if (F || (G && G.nodes.length)) {
   const many = [...kept.keys()].filter(name => kept.get(name).n > 1);
   options($("grapharm"), many.map(a => [a, a]), many.includes(D.lead) ? D.lead : many[0]);
   $("colourby").hidden = !many.length;
+  if (!many.length) {
+    $("graphtitle").textContent = "The graph";
+    canvas.setAttribute("aria-label", "the devices and their links");
+  }
+  if (!F) { $("roundstitle").textContent = "The graph"; $("graphtitle").hidden = true; }
   if (F) { $("round").max = F.rounds.length - 1; $("round").value = F.rounds.length - 1; }
   for (const id of ["slider", "fixedlabel"]) $(id).hidden = !F;
   $("whichlabel").hidden = !many.length;

@@ -22,6 +22,7 @@ from swarm.track.units import rho_of, virtual_time
 ROWS = 500  # rounds of a curve at most
 _AXES = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual time",
          "wall_s": "wall time"}  # fmt: skip
+_RARE = ("lost", "late", "staleness", "flops_total", "joules_total")  # not offered where they are zero throughout
 _DASH = {"solid": "", "dashed": "7 4", "dashdot": "9 3 2 3", "dotted": "2 4"}
 
 
@@ -34,6 +35,8 @@ def payload(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]:
     known = [*LABELS, *sorted({name for name in map(str, run.metrics) if label(name)} - set(LABELS))]
     metrics = [name for name in known if name in run.metrics and is_numeric_dtype(run.metrics[name])]
     metrics = [name for name in metrics if run.metrics[name].notna().any()]
+    metrics = [name for name in metrics if name not in _RARE or (run.metrics[name].fillna(0) != 0).any()]
+    metrics = [name for name in metrics if name != "lr" or run.learns]
     measured = {name: label for name, label in _AXES.items() if name in run.metrics and run.metrics[name].max() > 0}
     axes = {"round": "round"} | measured  # also of a run that diverged at once, whose only round is 0
     band = [f"{run.score}_{q}" for q in ("p10", "p90") if f"{run.score}_{q}" in run.metrics]

@@ -93,10 +93,10 @@ def subject(run: Run) -> str:
     summary, config = run.summary or {}, run.config
     if "subject" in summary:
         return str(summary["subject"])
-    devices = summary.get("devices", config.get("devices", "?"))
+    devices = summary.get("devices", config.get("devices"))
     parts = [
         _name(summary.get("scenario"), config.get("scenario")),
-        f"{devices} device{'' if devices == 1 else 's'}",
+        "" if devices is None else f"{devices} device{'' if devices == 1 else 's'}",
         _name((summary.get("topology") or {}).get("name"), config.get("topology")),
         _name((summary.get("data") or {}).get("name"), config.get("data")) if run.score else "",
     ]

@@ -64,7 +64,7 @@ def _arm(
     for r in range(stop + 1):
         record: dict[str, Any] = {
             "arm": arm, "round": r, "virtual_s": float(r), "wall_s": 0.05 * r + 0.1, "awake": n,
-            "steps": n if r else 0, "messages": 400, "bytes": BYTES.get(arm, 0) if r else 0,
+            "steps": n if r and score else 0, "messages": 400, "bytes": BYTES.get(arm, 0) if r else 0,
             "messages_total": 400 * r, "bytes_total": BYTES.get(arm, 0) * r, "lr": 0.1,
         }  # fmt: skip
         if score is None:

@@ -203,3 +203,46 @@ def test_hostile_labels_of_a_comparison_do_nothing(make_run: MakeRun, browser: B
     assert EVIL[:60] in browser.run("document.querySelector('.verdict').textContent")
     assert browser.run("window.owned === undefined && !document.querySelector('img')")
     assert browser.errors == []
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_graph_without_scores_says_so(browser: Browser, tmp_path: Path, width: int) -> None:
+    """No word of rounds or colours beside devices that have neither; and the links around a torus are curves."""
+    small(tmp_path / "run", "scenario=consensus", "topology=torus", "devices=16", "rounds=10")
+    browser.open(written(tmp_path / "run"), width, dark=width == 400)
+    shown = browser.run("document.getElementById('rounds').innerText")
+    assert shown.startswith("The graph")
+    assert "score" not in shown
+    assert "round by round" not in shown
+    assert "score" not in browser.run("document.getElementById('canvas').getAttribute('aria-label')")
+    drawn = json.loads(browser.run("document.getElementById('data').textContent"))["graph"]
+    assert len(drawn["bent"]) == 8
+    number, *control = drawn["bent"][0]
+    ends = drawn["edges"][2 * number : 2 * number + 2]
+    x, y = (sum(drawn[axis][i] for i in ends) / 4 + at / 2 for axis, at in zip("xy", control, strict=True))
+    inked = browser.run(f"""(() => {{ const c = document.getElementById('canvas'), size = c.clientWidth, tall = c.clientHeight;
+      const radius = Math.max(2.2, Math.min(9, 0.25 * Math.min(size, tall) / Math.sqrt(17)));
+      const unit = Math.min(size, 440) - 2 * radius - 8, x = size / 2 + ({x} - 0.5) * unit, y = tall / 2 - ({y} - 0.5) * unit;
+      return c.getContext('2d').getImageData(Math.round(x) - 2, Math.round(y) - 2, 5, 5).data.some(v => v > 60); }})()""")
+    assert inked  # in the middle of the curve, where no other link is
+    assert browser.errors == []
+
+
+def test_names_of_levels_that_lie_close_are_stacked(make_run: MakeRun, browser: Browser) -> None:
+    folder = make_run(rounds=20, devices=12, arms=("swarm", "isolated", "centralised"))
+    text = (folder / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in text]
+    level = next(r["accuracy_mean"] for r in records if r["arm"] == "centralised" and r["round"] == 20)
+    for record in records:
+        if record["arm"] == "isolated" and record.get("accuracy_mean") is not None:
+            record["accuracy_mean"] = level - 0.001
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    browser.open(written(folder), 1280)
+    browser.run("(() => { const a = document.getElementById('axis'); a.value = 'bytes_total';"
+                " a.dispatchEvent(new Event('change')); })()")  # fmt: skip
+    names = browser.run(
+        "[...document.querySelectorAll('#chart .level')].map(t => [t.textContent, t.getBoundingClientRect().top])"
+    )
+    assert [name for name, _ in names] == ["isolated (sends nothing)", "centralised (sends nothing)"]
+    assert names[0][1] - names[1][1] >= 14
+    assert browser.errors == []

@@ -190,3 +190,105 @@ def test_a_target_that_cannot_be_written_is_refused_first(
     assert said in shown.err
     assert shown.err.count("\n") == 1
     assert list(Path().iterdir()) == []
+
+
+def test_a_label_holds_what_tells_the_runs_apart(make_run: MakeRun) -> None:
+    """However many keys differ; without the list of arms, and as it is typed."""
+    scenario = {"_target_": "scenarios.compare.Compare"}
+    first = {"protocol": {"_target_": "swarm.protocol.dpsgd.TrainThenAverage"}, "optimizer": {"lr": "auto", "clip": None},
+             "scenario": scenario | {"arms": ["swarm", "isolated"]}, "init": "common"}  # fmt: skip
+    other = {"protocol": {"_target_": "swarm.protocol.push_sum.PushSum"}, "optimizer": {"lr": 0.3, "clip": [1, 2]},
+             "scenario": scenario | {"arms": ["swarm"]}, "init": "x"}  # fmt: skip
+    cases = (("a", 6, RING, first), ("b", 5, RING, first), ("c", 4, TORUS, other))
+    folders = [
+        make_run(name, rounds=n, devices=9, config=DIGITS | topology | settings | {"rounds": n})
+        for name, n, topology, settings in cases
+    ]
+    comparison = Comparison.of(folders)
+    assert comparison.labels == [
+        "dpsgd, ring, init=common, rounds=6",
+        "dpsgd, ring, init=common, rounds=5",
+        "push_sum, torus, init=x, rounds=4",
+    ]
+    assert comparison.differing["scenario.arms"] == ["[swarm, isolated]", "[swarm, isolated]", "[swarm]"]
+    assert comparison.differing["optimizer.clip"] == ["null", "null", "[1, 2]"]
+    many = [
+        make_run(f"m{i}", rounds=5, devices=9, config=DIGITS | {f"k{k}": k == i for k in range(6)}) for i in range(6)
+    ]
+    assert len(set(Comparison.of(many).labels)) == 6
+    assert not {f"m{i}" for i in range(6)} & {label.split(", ")[-1] for label in Comparison.of(many).labels}
+
+
+def test_runs_of_other_arms_alone_go_by_their_folders(make_run: MakeRun) -> None:
+    folders = [
+        make_run(name, rounds=5, devices=9, config=DIGITS | {"scenario": {"_target_": "C", "arms": [name]}})
+        for name in "xy"
+    ]
+    assert Comparison.of(folders).labels == ["x", "y"]
+
+
+def test_one_run_has_a_name(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_run("alone", rounds=5, devices=9, config=DIGITS)
+    assert main([str(folder), "--png", str(tmp_path / "x.png"), "--html", str(tmp_path / "x.html")]) == 0
+    assert "alone" in capsys.readouterr().out
+    assert "They differ in" not in (tmp_path / "x.html").read_text()
+
+
+def test_one_run_given_twice_is_refused(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run("a", rounds=5, devices=9, config=DIGITS)
+    monkeypatch.chdir(tmp_path)
+    assert main(["a", "./a/../a"]) == 2
+    error = capsys.readouterr().err
+    assert error == "error: run folder=a/../a: is given twice, first as a; a comparison is of different runs\n"
+    assert not (tmp_path / "comparison.html").exists()
+
+
+def test_a_run_that_learns_is_not_set_beside_one_that_does_not(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two that do not are compared, whatever data their configs name."""
+    other = {"data": {"_target_": "swarm.data.linear.Linear"}}
+    gossip = [make_run(name, rounds=5, devices=9, score=None, arms=("gossip",), config=data | topology)
+              for name, data, topology in (("g", DIGITS, RING), ("h", other, TORUS))]  # fmt: skip
+    learning = make_run("a", rounds=5, devices=9, config=DIGITS)
+    monkeypatch.chdir(tmp_path)
+    for folders, said in (([learning, gossip[0]], "does not learn, and "), ([gossip[0], learning], "learns, and ")):
+        assert main(list(map(str, folders))) == 2
+        error = capsys.readouterr().err
+        assert f"run folder={folders[1]}: {said}{folders[0]} does" in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "comparison.html").exists()
+    for folder in gossip:
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["data"]["test"] = len(folder.name)
+        (folder / "summary.json").write_text(json.dumps(summary))
+    assert main(list(map(str, gossip))) == 0
+    assert "compared · digits" not in (tmp_path / "comparison.html").read_text()
+
+
+def test_a_folder_that_takes_no_file_is_said_first(three: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """In the form of every other mistake, and before the table is shown."""
+    if not Path("/proc/self").is_dir():
+        pytest.skip("needs /proc")
+    assert main([*map(str, three), "--html", "/proc/x.html"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: --html=/proc/x.html: cannot be written: ")
+
+
+def test_a_full_disk_is_one_sentence(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run("a", rounds=5, devices=9, config=DIGITS)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(folder / "curves.png.tmp"))
+
+    monkeypatch.setattr("swarm.report.draw", full)
+    monkeypatch.setattr("swarm.report.__main__.draw", full)
+    assert main([str(folder)]) == main([str(folder), "--png", str(folder / "x.png")]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"error: run folder={folder}: curves.png in it cannot be written: No space left on device"
+    assert second == f"error: --png={folder}/x.png: cannot be written: No space left on device"

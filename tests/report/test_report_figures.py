@@ -6,17 +6,21 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from swarm.report import load, write_report
-from swarm.report.curves import _by_device, _by_round
+from swarm.report.curves import _by_device, _by_round, _name_levels, spread_out
 from swarm.report.html import page
-from swarm.report.network import _scores
+from swarm.report.layout import picture
+from swarm.report.network import _curve, _scores
 from swarm.report.payload import payload
+from tests.support import run as small
 
 MakeRun = Callable[..., Path]
 
@@ -129,3 +133,78 @@ def test_the_time_is_that_of_all_arms(make_run: MakeRun) -> None:
         summary["arms"][arm]["wall_s"] = seconds
     (folder / "summary.json").write_text(json.dumps(summary))
     assert re.search(r'wall time</div><div class="value[^>]*>1 min 15 s<.*?all 2 arms', page(load(folder)))
+
+
+def test_a_run_without_learning_shows_what_it_has(tmp_path: Path) -> None:
+    """No learning rate, no data, no protocol that was not run, and no word on columns that are not there."""
+    small(tmp_path / "run", "scenario=consensus", "topology=torus", "devices=9", "rounds=20")
+    run = load(tmp_path / "run")
+    text = page(run)
+    terms = re.findall("<dt>([^<]*)</dt>", text)
+    assert "mixing" in terms
+    assert not {"train", "protocol"} & set(terms)
+    assert "<h2>Data</h2>" not in text
+    heads = re.findall("<th>([^<]*)</th>", text)
+    assert {"messages sent", "bytes sent"} <= set(heads)
+    assert not {"learning rate", "lost", "energy"} & set(heads)
+    for said in ("A device: the median", "Lost:", "Late:", "and energy"):
+        assert said not in text
+    assert "Columns of zeros are left out." in text
+    assert {"consensus_distance", "mean_drift"} <= set(payload(run)["labels"])
+    assert not {"lr", "lost", "late", "flops_total"} & set(payload(run)["labels"])
+    small(
+        tmp_path / "sum", "scenario=consensus", "protocol=push_sum_averaging", "devices=9", "rounds=5", "mixing=column"
+    )
+    assert "<dt>protocol</dt><dd>push_sum_averaging</dd>" in page(load(tmp_path / "sum"))
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(3, 3), (4, 5), (8, 8)])
+def test_links_around_a_torus_are_seen(rows: int, cols: int) -> None:
+    """Those that would lie on others are drawn aside, off every device and inside the picture; others are not."""
+    pos = [[c, r] for r in range(rows) for c in range(cols)]
+    edges = [[r * cols + c, r * cols + (c + 1) % cols] for r in range(rows) for c in range(cols)]
+    edges += [[r * cols + c, (r + 1) % rows * cols + c] for r in range(rows) for c in range(cols)]
+    drawn = picture({"n": len(pos), "edges": edges, "pos": pos})
+    around = {i for i, (a, b) in enumerate(edges) if abs(pos[a][0] - pos[b][0]) + abs(pos[a][1] - pos[b][1]) > 1}
+    assert {number for number, *_ in drawn["bent"]} == around
+    xy_N2 = np.stack([drawn["x"], drawn["y"]], axis=1)
+    step = np.hypot(*(xy_N2[1] - xy_N2[0]))
+    for number, *control in drawn["bent"]:
+        a, b = edges[number]
+        curve_T2 = _curve(xy_N2[[a, b]], np.array(control))
+        np.testing.assert_allclose(curve_T2[[0, -1]], xy_N2[[a, b]])
+        between = np.delete(xy_N2, [a, b], axis=0)
+        middle = curve_T2[len(curve_T2) // 2]
+        assert np.hypot(*(between - middle).T).min() > 0.3 * step
+        assert curve_T2.min() >= -1e-4
+        assert curve_T2.max() <= 1 + 1e-4
+    assert (
+        picture({"n": len(pos), "edges": [e for i, e in enumerate(edges) if i not in around], "pos": pos})["bent"] == []
+    )
+
+
+@pytest.mark.parametrize(
+    "levels", [[0.9, 0.9], [0.888, 0.892, 0.89], [0.5, 0.501, 0.9], [1.0, 1.0, 1.0, 1.0], [0.2, 0.6]]
+)
+def test_names_of_levels_that_lie_close_are_all_read(levels: list[float]) -> None:
+    """None covers another, all stay inside, and one with room is on its line."""
+    axes = Figure(figsize=(4, 3), dpi=100).subplots()
+    FigureCanvasAgg(axes.figure)
+    axes.set_ylim(0, 1)
+    _name_levels(axes, [(f"arm{i}", "#000000", y) for i, y in enumerate(levels)])
+    axes.figure.canvas.draw()
+    boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
+    assert len(boxes) == len(levels)
+    assert all(lower.y1 <= upper.y0 for lower, upper in pairwise(boxes))
+    assert boxes[0].y0 >= axes.bbox.y0
+    assert boxes[-1].y1 <= axes.bbox.y1 + 1
+    if levels[-1] - levels[-2] > 0.3:
+        assert (boxes[-1].y0 + boxes[-1].y1) / 2 == pytest.approx(axes.transData.transform((0, levels[-1]))[1], abs=2)
+
+
+def test_places_are_spread_as_little_as_they_must() -> None:
+    assert spread_out([10, 50], 5, 0, 100) == [10, 50]
+    assert spread_out([10, 10, 50], 6, 0, 100) == [7, 13, 50]
+    assert spread_out([1, 1], 6, 0, 100) == [0, 6]
+    assert spread_out([99, 100], 6, 0, 100) == [94, 100]
+    assert spread_out([], 6, 0, 100) == []

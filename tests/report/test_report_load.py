@@ -11,8 +11,10 @@ import pytest
 
 from swarm.errors import ConfigError
 from swarm.report import load, write_report
+from swarm.report.__main__ import main
 from swarm.report.html import page
-from swarm.report.load import salvage
+from swarm.report.load import SWEEP, salvage
+from swarm.sweep import plan
 from tests.support import run as small
 
 MakeRun = Callable[..., Path]
@@ -158,3 +160,69 @@ def test_scores_of_devices_that_are_text_are_damage(make_run: MakeRun) -> None:
     run = salvage(folder)
     assert run.devices.empty
     assert len(write_report(run)) == 3
+
+
+@pytest.fixture
+def swept(make_run: MakeRun, tmp_path: Path) -> Path:
+    """A sweep's folder: two runs by their values, its own files, and what a tracker left there."""
+    for seed in (0, 1):
+        make_run(f"s/seed={seed}", rounds=5, arms=("swarm",), config={"seed": seed})
+    (tmp_path / "s" / SWEEP).write_text("{}")
+    (tmp_path / "s" / "summary.json").write_text('{"jobs": []}')
+    (tmp_path / "s" / "wandb").mkdir()
+    return tmp_path / "s"
+
+
+def test_a_sweep_is_no_run_and_says_what_to_do(
+    swept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written into it, and the command that it names compares the runs below."""
+    assert plan.SWEEP == SWEEP
+    monkeypatch.chdir(swept.parent)
+    before = sorted(swept.iterdir())
+    with pytest.raises(ConfigError, match="is a sweep"):
+        load(swept)
+    assert main(["s"]) == main(["s", str(swept / "seed=0")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    said = shown.err.splitlines()
+    assert len(said) == 2
+    assert said[0].startswith("error: run folder=s: is a sweep, many runs; python -m swarm.report s/*=*/ compares them")
+    assert "table.md and sweep.png" in said[0]
+    assert sorted(swept.iterdir()) == before
+    pattern = said[0].split("python -m swarm.report ")[1].split()[0]
+    assert main(sorted(map(str, Path().glob(pattern)))) == 0
+    assert "seed=1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("names", [[], ["summary.json"], ["summary.json", "devices.parquet", "graph.json"]])
+def test_a_folder_without_a_run_s_files_is_refused(
+    make_run: MakeRun, names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a summary says of curves that are gone would be an empty page."""
+    folder = make_run(rounds=5)
+    for path in folder.iterdir():
+        if path.name not in names:
+            path.unlink()
+    assert main([str(folder)]) == 2
+    assert "must be a folder that a run has written" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+
+
+def test_what_is_missing_is_not_called_damaged(make_run: MakeRun) -> None:
+    folder = make_run(rounds=5, finished=False)
+    (folder / "config.yaml").unlink()
+    run = salvage(folder)
+    assert run.notes == (f"run folder={folder}: has no config.yaml",)
+    assert "? devices" not in page(run)
+    (folder / "config.yaml").write_text("[")
+    assert "damaged" in salvage(folder).notes[0]
+
+
+def test_records_that_cannot_be_read_are_named(make_run: MakeRun) -> None:
+    folder = make_run(rounds=5)
+    (folder / "metrics.jsonl").unlink()
+    (folder / "metrics.jsonl").mkdir()
+    with pytest.raises(ConfigError, match=r"its metrics\.jsonl cannot be read"):
+        load(folder)
+    assert "its metrics.jsonl cannot be read" in salvage(folder).notes[0]
