@@ -80,7 +80,7 @@ def gather(jobs: Sequence[Job]) -> Gathered | None:
                     raise SwarmError(f"{job.folder}/summary.json: damaged; must have `arms` and `seed`")
                 runs.append((job, run))
             except SwarmError as error:
-                job.state, job.cause = "failed", f"{error}; {ANEW} ({job.folder})"
+                job.state, job.cause = "failed", f"{error}; {ANEW}"
     if not any(run.arms for _, run in runs):
         return None
     keys = [key for key in runs[0][0].values if key != SEED]

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from swarm.cli import main
-from swarm.rng import Keys
 from swarm.track.jsonl import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,20 +37,21 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str
     return _outcome(folder)
 
 
-@pytest.mark.parametrize("case", range(3))
-def test_killed_and_resumed_equals_undisturbed(case: int, undisturbed: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("until", ["config.yaml", "checkpoints/swarm/*.json", "checkpoints/isolated/*.json"])
+def test_killed_and_resumed_equals_undisturbed(until: str, undisturbed: Any, tmp_path: Path) -> None:
+    """While the first learning rates are tried, in the midst of the first arm, and of the second."""
     folder = tmp_path / "run"
     command = [sys.executable, str(ROOT / "run_swarm.py"), *RUN, f"hydra.run.dir={folder}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + DEADLINE
-        while not (folder / "config.yaml").exists():
+        while not any(folder.glob(until)):
             assert process.poll() is None
             assert time.monotonic() < end
-            time.sleep(0.01)
-        time.sleep(float(Keys(0, "kill").uniform(case, 0, 1)[0]) * 1.5)
+            time.sleep(0.002)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(DEADLINE)
+    assert not (folder / "summary.json").exists()
     assert main([f"resume={folder}"]) == 0
     assert _outcome(folder) == undisturbed
