@@ -70,15 +70,7 @@ class Study:
         experiment = _built(Plan(s, dataset, holdings))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
-        study = replace(draft, arms=tuple(draft.possible(arm) for arm in scenario.arms(s, steps)))
-        for arm in study.arms:
-            _require_validation(arm, s, dataset)
-            for variant in arm.variants:
-                experiment = study.experiment(arm, variant)
-                require_memory(experiment)
-                require_plain_steps(experiment)
-                require_a_network_that_works(experiment)
-                warn_of_what_does_nothing(experiment)
+        study = replace(draft, arms=tuple(draft._checked(arm) for arm in scenario.arms(s, steps)))
         study.tracker(Path(), "check")
         return study
 
@@ -102,7 +94,7 @@ class Study:
             holdings = holdings.pooled(Keys(s.seed, "pool"), s.train.batch if streams else None)
         return _built(Plan(settings, self.dataset, holdings))
 
-    def possible(self, arm: Arm) -> Arm:
+    def _checked(self, arm: Arm) -> Arm:
         """The arm with those of its variants that can be: a mini-batch of a centralised model may be larger than its stream.
 
         Raises :class:`ConfigError` where none can.
@@ -111,17 +103,23 @@ class Study:
         wrong: list[ConfigError] = []
         for variant in arm.variants:
             try:
-                self.experiment(arm, variant)
+                experiment = self.experiment(arm, variant)
             except ConfigError as error:
                 wrong.append(error)
-            else:
-                kept.append(variant)
+                continue
+            require_memory(experiment)
+            require_plain_steps(experiment)
+            require_a_network_that_works(experiment)
+            warn_of_what_does_nothing(experiment)
+            kept.append(variant)
         if not kept:
             first = wrong[0]
             raise ConfigError(first.key, first.value, f"{first.valid} (in the arm {arm.name})") from first
         for reason in wrong:
             warnings.warn(f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2)
-        return replace(arm, variants=tuple(kept))
+        arm = replace(arm, variants=tuple(kept))
+        _require_validation(arm, self.settings, self.dataset)
+        return arm
 
     def engine(self) -> Engine:
         """A fresh engine, for all arms one after the other."""
