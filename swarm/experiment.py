@@ -29,6 +29,7 @@ from swarm.learn.replay import Replay
 from swarm.learn.schedule import Schedule
 from swarm.machine import available_bytes
 from swarm.mixing import Mixing
+from swarm.names import Maybe, named, titled
 from swarm.network.base import AllUp, AlwaysThere, Churn, Clock, Delay, EveryRound, Instant, Network, Outage
 from swarm.network.fleet import Fleet
 from swarm.protocol.base import Links, Phase, Protocol
@@ -66,7 +67,11 @@ class Experiment:
         if data.given is not None:
             self.loss = PartlyTold()
         self._require_room()
-        self.topology: Topology = self._build(s.topology, Topology, "topology", devices=s.devices, seed=s.seed)
+        owners = plan.holdings.names if plan.holdings.owned else None
+        self.topology: Topology = self._build(
+            s.topology, Topology, "topology", devices=s.devices, seed=s.seed, owner_names=owners
+        )
+        self.names = _shown(plan.holdings.names or self.topology.node_names, s.devices)
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol")
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(s.optimizer, Optimizer, "optimizer", schedule=schedule)
@@ -185,6 +190,7 @@ class Experiment:
         context = {
             "devices": s.devices,
             "seed": s.seed,
+            "device_names": self.names,
             "tick": s.network.tick,
             "degree_N": graph.degree_in + graph.degree_out,
             "longest_edge": self._longest_edge(graph),
@@ -324,7 +330,8 @@ class Experiment:
         needed += self.replay_bytes
         if needed > memory_N.min():
             small = int(memory_N.argmin())
-            valid = f"device {small} has {memory_N[small]:.3g} bytes of memory; model, optimiser and replay need {needed:.3g}"
+            who = titled(small, named(self.names, small))
+            valid = f"{who} has {memory_N[small]:.3g} bytes of memory; model, optimiser and replay need {needed:.3g}"
             raise ConfigError(
                 "fleet", self.settings.fleet["_target_"].rpartition(".")[2], f"{valid}; take a smaller model"
             )
@@ -375,6 +382,13 @@ class Experiment:
             clock = self.network.clock
             return Blocks.auto(self.settings.devices, self.layout.width, 1.0 if clock is None else clock.share)
         return Blocks.of_size(self.settings.devices, int(size))
+
+
+def _shown(names: Maybe | None, devices: int) -> Maybe | None:
+    """Names of devices that say more than their numbers do; None where there are none."""
+    if names is None or len(names) != devices or all(name in (None, str(i)) for i, name in enumerate(names)):
+        return None
+    return names
 
 
 def _device(name: str) -> torch.device:

@@ -18,6 +18,7 @@ from swarm.engine.base import Engine
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment, Plan
 from swarm.learn.policy import Policy
+from swarm.names import choices
 from swarm.rng import Keys
 from swarm.study.describe import option_name, versions
 from swarm.study.preflight import (
@@ -68,6 +69,8 @@ class Study:
         dataset, holdings = _streamed(s, dataset, holdings)
         draft = cls(s, scenario, dataset, holdings, ())
         experiment = _built(Plan(s, dataset, holdings))
+        if holdings.names is None:  # in all arms alike, also in those without the graph that they are from
+            draft = replace(draft, holdings=replace(holdings, names=experiment.names))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
         study = replace(draft, arms=tuple(draft._checked(arm) for arm in scenario.arms(s, steps)))
@@ -179,8 +182,12 @@ def _require_label(settings: Settings, dataset: Dataset) -> None:
     if not dataset.classes:
         raise ConfigError("evaluate.label", label, "must be null with numeric targets: there are no labels")
     there = np.unique(dataset.y[dataset.test])
-    if label not in there:
-        valid = f"must be null or one of the {len(there)} labels of the test samples, {there[0]:.0f} to {there[-1]:.0f}"
+    if dataset.class_of(label) not in there:
+        which = f"{there[0]:.0f} to {there[-1]:.0f}"
+        if dataset.class_names is not None:
+            asked = [name if c in there else None for c, name in enumerate(dataset.class_names)]
+            which = choices(asked, dataset.classes)
+        valid = f"must be null or one of the {len(there)} labels of the test samples, {which}"
         raise ConfigError("evaluate.label", label, valid)
 
 
