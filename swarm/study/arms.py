@@ -35,6 +35,7 @@ def run(study: Study, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
             else:
                 facts = progress["tuning"][arm.name]
                 chosen = with_lr(arm.variants[facts["variant"]], facts["lr"])
+            sink.configure(arm.name, study.config(arm, chosen))
             done = progress["arms"].get(arm.name)
             if done is None or (done["rounds"] < study.settings.rounds and not done["diverged"]):
                 progress["arms"][arm.name] = _run_arm(study, arm, chosen, engine, folder, sink, say)

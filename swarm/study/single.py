@@ -94,6 +94,7 @@ def _run(study: Study, home: Folder) -> Result:
     home.write_graph(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1), study.holdings.names)
     try:
         summary = arms.run(study, home, sink, console.say)
+        sink.conclude(summary)
         if settings.report:
             sink.attach(write_report(home.path))
     finally:

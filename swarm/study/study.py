@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from swarm.engine.base import Engine
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment, Plan
 from swarm.learn.policy import Policy
-from swarm.names import choices
+from swarm.names import choices, few
 from swarm.rng import Keys
 from swarm.study.describe import option_name, versions
 from swarm.study.preflight import (
@@ -83,10 +84,23 @@ class Study:
         arms = ", ".join(arm.name for arm in self.arms)
         return f"{self.settings.devices} devices, {self.settings.rounds} rounds; arms {arms}"
 
+    @property
+    def names(self) -> dict[str, list[str | None]]:
+        """``device_names`` and ``class_names`` for trackers: those that there are, unless there are very many."""
+        found = {"device_names": few(self.holdings.names), "class_names": few(self.dataset.class_names)}
+        return {key: names for key, names in found.items() if names}
+
+    def config(self, arm: Arm, settings: Settings) -> dict[str, Any]:
+        """What an arm runs with, for trackers: the settings chosen for it, its name, and the names of devices and classes."""
+        names = self.names
+        if arm.pooled:
+            names.pop("device_names", None)
+        return {"arm": arm.name, **settings.model_dump(), **names}
+
     def tracker(self, folder: Path, run: str) -> Tracker:
         """The tracker that mirrors the records."""
         s = self.settings
-        context = {"folder": folder, "run": run, "config": s.model_dump(), "versions": versions()}
+        context = {"folder": folder, "run": run, "config": {**s.model_dump(), **self.names}, "versions": versions()}
         return build(s.tracker, Tracker, "tracker", s.plugins, **context)
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
