@@ -42,7 +42,8 @@ def draw_graph(run: Run, drawing: dict[str, Any], path: Path) -> None:
     if run.names and len(xy_N2) <= NAMED:
         for (x, y), node in zip(xy_N2, drawing["nodes"], strict=True):
             text = literal((run.names[node] or "")[:20])
-            axes.annotate(text, (x, y), (0, 6), textcoords="offset points", ha="center", fontsize=7, zorder=3)
+            above = 0, np.sqrt(size) / 2 + 2
+            axes.annotate(text, (x, y), above, textcoords="offset points", ha="center", fontsize=7, zorder=3)
     axes.set_aspect("equal")
     axes.margins(0.04)
     axes.set_axis_off()

@@ -53,12 +53,13 @@ def label(metric: str) -> str | None:
 
 def named_label(run: Run, metric: str) -> str | None:
     """:func:`label`, with the name of the one class that ``evaluate.label`` looks at."""
-    text, wanted = label(metric), (run.config.get("evaluate") or {}).get("label")
-    if text is None or wanted is None or "one label" not in text:
+    text, section = label(metric), run.config.get("evaluate")
+    wanted = section.get("label") if isinstance(section, dict) else None
+    if text is None or wanted is None:
         return text
-    return text.replace(
-        "one label", f"label {called(((run.summary or {}).get('data') or {}).get('class_names'), wanted)}"
-    )
+    names = ((run.summary or {}).get("data") or {}).get("class_names")
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return text.replace("one label", f"label {called(names if known else None, wanted)}")
 
 
 def colours(arms: list[str]) -> dict[str, tuple[str, str]]:
