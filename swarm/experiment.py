@@ -29,7 +29,7 @@ from swarm.learn.replay import Replay
 from swarm.learn.schedule import Schedule
 from swarm.machine import available_bytes
 from swarm.mixing import Mixing
-from swarm.names import Maybe, named, titled
+from swarm.names import named, telling, titled
 from swarm.network.base import AllUp, AlwaysThere, Churn, Clock, Delay, EveryRound, Instant, Network, Outage
 from swarm.network.fleet import Fleet
 from swarm.protocol.base import Links, Phase, Protocol
@@ -71,7 +71,8 @@ class Experiment:
         self.topology: Topology = self._build(
             s.topology, Topology, "topology", devices=s.devices, seed=s.seed, owner_names=owners
         )
-        self.names = _shown(plan.holdings.names or self.topology.node_names, s.devices)
+        names = telling(plan.holdings.names or self.topology.node_names)
+        self.names = names if names is not None and len(names) == s.devices else None
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol")
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(s.optimizer, Optimizer, "optimizer", schedule=schedule)
@@ -382,13 +383,6 @@ class Experiment:
             clock = self.network.clock
             return Blocks.auto(self.settings.devices, self.layout.width, 1.0 if clock is None else clock.share)
         return Blocks.of_size(self.settings.devices, int(size))
-
-
-def _shown(names: Maybe | None, devices: int) -> Maybe | None:
-    """Names of devices that say more than their numbers do; None where there are none."""
-    if names is None or len(names) != devices or all(name in (None, str(i)) for i, name in enumerate(names)):
-        return None
-    return names
 
 
 def _device(name: str) -> torch.device:

@@ -109,9 +109,15 @@ def choices(names: Sequence[str | None] | None, count: int) -> str:
     return listed(given) + ("" if any(map(is_number, given)) else f", or {numbers}")
 
 
-def few(names: Sequence[str | None] | None) -> list[str | None]:
-    """The names, for a file in which many would be too many; empty where there are none, or more than ``FEW``."""
-    return list(names) if names is not None and len(names) <= FEW else []
+def telling(names: Maybe | None) -> Maybe | None:
+    """The names, where they say more than the numbers 0, 1, … of what they name; else None."""
+    return None if names is None or all(name in (None, str(i)) for i, name in enumerate(names)) else names
+
+
+def few(names: Maybe | None) -> list[str | None]:
+    """:func:`telling` names, for a file in which many would be too many: empty where there are none, or more than ``FEW``."""
+    found = telling(names)
+    return list(found) if found is not None and len(found) <= FEW else []
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

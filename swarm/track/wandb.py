@@ -43,9 +43,10 @@ def run_id(run: str, arm: str) -> str:
 class WandbTracker(Tracker):
     """Mirrors each arm into a W&B run: group = the run (or the sweep), job type = the arm, x-axis = ``round``.
 
-    Each has its arm's own config, with ``arm`` and the learning rate that was chosen. Metric names are those of ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and a
-    histogram of the device accuracies where a record brings ``_device_accuracy``; rows per device stay in
-    ``devices.parquet``. The run's pictures and its page go to one more W&B run of the group, of job type ``report``.
+    Each has its arm's own config, with ``arm`` and the learning rate that was chosen. Metric names are those of
+    ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and a histogram of the device accuracies
+    where a record brings ``_device_accuracy``; rows per device stay in ``devices.parquet``. The run's pictures and its page go
+    to one more W&B run of the group, of job type ``report``.
 
     A resumed arm keeps its id, which ``wandb.json`` in the run folder holds. W&B does not merge offline runs, so a resumed
     offline arm is written again in full from ``metrics.jsonl`` and takes the place of the part that was not uploaded yet. So is
