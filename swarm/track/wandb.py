@@ -49,8 +49,8 @@ class WandbTracker(Tracker):
     to one more W&B run of the group, of job type ``report``.
 
     A resumed arm keeps its id, which ``wandb.json`` in the run folder holds. W&B does not merge offline runs, so a resumed
-    offline arm is written again in full from ``metrics.jsonl`` and takes the place of the part that was not uploaded yet. So is
-    the swarm's run in the end, as ``gap_closed`` belongs into its summary and is known only when all arms are over.
+    offline arm is written again in full from ``metrics.jsonl`` and takes the place of the part that was not uploaded yet.
+    The swarm's run stays open until all arms are over, as ``gap_closed`` belongs into its summary.
 
     Errors are not handled here: :class:`~swarm.track.base.Fanout` turns the first one into a warning.
 
@@ -89,6 +89,8 @@ class WandbTracker(Tracker):
         self.tags, self.init_timeout = list(tags or []), init_timeout
         self.group, self.name = group or run, name or run
         self._run: Any = None
+        self._waiting: Any = None  # the swarm's run, which is over but for gap_closed
+        self._over: set[str] = set()  # arms
         self._configs: dict[str, dict[str, Any]] = {}
         self._concluded: dict[str, Any] = {}
 
@@ -126,7 +128,10 @@ class WandbTracker(Tracker):
         self._run.log(values)
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
-        """Writes the arm's final metrics to the W&B summary and ends its run (as failed where the arm diverged)."""
+        """Writes the arm's final metrics to the W&B summary and ends its run (as failed where the arm diverged).
+
+        The swarm's stays open until :meth:`conclude`: W&B cannot add to an offline run that is over.
+        """
         if self._run is None:
             return
         scalars = {key: value for key, value in summary.items() if isinstance(value, str | int | float | np.generic)}
@@ -134,16 +139,23 @@ class WandbTracker(Tracker):
         if diverged:
             scalars |= {f"diverged_{key}": value for key, value in diverged.items()}
         self._run.summary.update({key: plain(value) for key, value in scalars.items()})
-        self._end(1 if diverged else 0)
+        self._over.add(arm)
+        if arm == GAINS and not diverged:
+            self._waiting, self._run = self._run, None
+        else:
+            self._end(1 if diverged else 0)
 
     def conclude(self, summary: dict[str, Any]) -> None:
-        """Opens the swarm's W&B run again to write ``gap_closed`` into its summary, where there is a gap."""
-        gap, arm = summary.get("gap_closed"), summary.get("arms", {}).get(GAINS)
-        if self.mode == "disabled" or gap is None or arm is None:
+        """Writes ``gap_closed`` into the summary of the swarm's W&B run and ends that run."""
+        arm = summary.get("arms", {}).get(GAINS)
+        if self.mode == "disabled" or arm is None:
             return
-        self._concluded = {"gap_closed": gap}
-        self.start(GAINS, arm["rounds"], done=arm["rounds"])
-        self.finish(GAINS, {**arm, **self._concluded})
+        if GAINS not in self._over:  # but before the run was resumed
+            self.start(GAINS, arm["rounds"], done=max(1, arm["rounds"]))
+            self.finish(GAINS, arm)
+        if summary.get("gap_closed") is not None:
+            self._concluded = {"gap_closed": summary["gap_closed"]}
+        self._end_waiting(self._concluded)
 
     def attach(self, files: Sequence[Path]) -> None:
         """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them among its files."""
@@ -172,6 +184,7 @@ class WandbTracker(Tracker):
         """Ends an arm that was cut short. W&B's service process goes with this process."""
         if self._run is not None:
             self._end(1)
+        self._end_waiting({})
 
     def _init(self, arm: str, replaces: bool = False) -> Any:
         import wandb  # 0.7 s, and not needed at all in mode disabled
@@ -235,6 +248,12 @@ class WandbTracker(Tracker):
         """``offline-run-DATE_TIME-ID`` and ``offline-run-DATE_TIME-ID-1`` of an arm; an id is a slug, so it is its own glob."""
         parts, name = self.folder / "wandb", f"{prefix}offline-run-*-{self._id(arm)}"
         return [part for glob in (name, f"{name}-[0-9]*") for part in parts.glob(glob) if part.is_dir()]
+
+    def _end_waiting(self, figures: dict[str, Any]) -> None:
+        if self._waiting is not None:
+            self._run, self._waiting = self._waiting, None
+            self._run.summary.update(figures)
+            self._end(0)
 
     def _end(self, exit_code: int) -> None:
         run, self._run = self._run, None
