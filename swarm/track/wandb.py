@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import uuid
@@ -59,7 +60,8 @@ class WandbTracker(Tracker):
         run: Name of the run, the W&B group.
         config: The resolved config of the whole run, for the run that holds the pictures.
         versions: Of what the numbers depend on; they join the config.
-        mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``.
+        mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``. Where the environment has
+            ``WANDB_MODE=disabled`` (or ``WANDB_DISABLED=true``), it is ``disabled``.
         project: W&B project.
         entity: W&B user or team; ``None`` for the account's default.
         tags: W&B tags.
@@ -85,7 +87,8 @@ class WandbTracker(Tracker):
         # Absolute: W&B's service process keeps the working directory that this process had when it started it.
         self.folder = folder.absolute()
         self.run, self.config = run, {**config, **({"versions": versions} if versions else {})}
-        self.mode, self.project, self.entity = mode, project, entity
+        self.mode: str = "disabled" if _off_by_environment() else mode
+        self.project, self.entity = project, entity
         self.tags, self.init_timeout = list(tags or []), init_timeout
         self.group, self.name = group or run, name or run
         self._run: Any = None
@@ -259,6 +262,12 @@ class WandbTracker(Tracker):
         run, self._run = self._run, None
         with _quiet():
             run.finish(exit_code=exit_code)
+
+
+def _off_by_environment() -> bool:
+    """Whether whoever set up this machine, or started this command, wants nothing of W&B: said in W&B's own way."""
+    said = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DISABLED", "")
+    return said[0].strip().lower() == "disabled" or said[1].strip().lower() in ("true", "1", "yes", "on")
 
 
 def _device_accuracy(checkpoints: Path) -> dict[int, Any]:

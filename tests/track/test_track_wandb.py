@@ -197,11 +197,17 @@ def test_online_without_a_key_fails_instead_of_asking(tmp_path: Path, monkeypatc
         WandbTracker(tmp_path, "r", {}, mode="online").start("swarm", 1, 0)
 
 
-def test_disabled_leaves_nothing(tmp_path: Path) -> None:
-    tracker = WandbTracker(tmp_path, "r", {}, mode="disabled")
+@pytest.mark.parametrize("said", [None, ("WANDB_MODE", "disabled"), ("WANDB_DISABLED", "true")])
+def test_disabled_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, str] | None) -> None:
+    """By the config, or in the environment, where W&B's own users say it."""
+    if said is not None:
+        monkeypatch.setenv(*said)
+    tracker = WandbTracker(tmp_path, "r", {}, mode="disabled" if said is None else "offline")
     tracker.start("swarm", 1, 0)
     tracker.record({"arm": "swarm", "round": 0})
     tracker.finish("swarm", {})
+    tracker.conclude({"gap_closed": 0.5, "arms": {"swarm": {"rounds": 1}}})
+    tracker.attach([])
     tracker.close()
     assert not list(tmp_path.iterdir())
 
