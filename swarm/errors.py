@@ -50,6 +50,7 @@ class CheckpointError(ConfigError):
 class DivergedError(SwarmError):
     """A device's parameters or loss are no longer finite: ends its arm, not the run."""
 
-    def __init__(self, device: int, round: int) -> None:
-        self.device, self.round = device, round
-        super().__init__(f"device {device} diverged (not finite) in round {round}")
+    def __init__(self, device: int, round: int, name: str | None = None) -> None:
+        self.device, self.round, self.name = device, round, name
+        called = f" ({name})" if name else ""
+        super().__init__(f"device {device}{called} diverged (not finite) in round {round}")

@@ -29,6 +29,7 @@ from swarm.learn.replay import Replay
 from swarm.learn.schedule import Schedule
 from swarm.machine import available_bytes
 from swarm.mixing import Mixing
+from swarm.names import named, telling, titled
 from swarm.network.base import AllUp, AlwaysThere, Churn, Clock, Delay, EveryRound, Instant, Network, Outage
 from swarm.network.fleet import Fleet
 from swarm.protocol.base import Links, Phase, Protocol
@@ -66,7 +67,12 @@ class Experiment:
         if data.given is not None:
             self.loss = PartlyTold()
         self._require_room()
-        self.topology: Topology = self._build(s.topology, Topology, "topology", devices=s.devices, seed=s.seed)
+        owners = plan.holdings.names if plan.holdings.owned else None
+        self.topology: Topology = self._build(
+            s.topology, Topology, "topology", devices=s.devices, seed=s.seed, owner_names=owners
+        )
+        names = telling(plan.holdings.names or self.topology.node_names)
+        self.names = names if names is not None and len(names) == s.devices else None
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol")
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(s.optimizer, Optimizer, "optimizer", schedule=schedule)
@@ -185,6 +191,7 @@ class Experiment:
         context = {
             "devices": s.devices,
             "seed": s.seed,
+            "device_names": self.names,
             "tick": s.network.tick,
             "degree_N": graph.degree_in + graph.degree_out,
             "longest_edge": self._longest_edge(graph),
@@ -324,7 +331,8 @@ class Experiment:
         needed += self.replay_bytes
         if needed > memory_N.min():
             small = int(memory_N.argmin())
-            valid = f"device {small} has {memory_N[small]:.3g} bytes of memory; model, optimiser and replay need {needed:.3g}"
+            who = titled(small, named(self.names, small))
+            valid = f"{who} has {memory_N[small]:.3g} bytes of memory; model, optimiser and replay need {needed:.3g}"
             raise ConfigError(
                 "fleet", self.settings.fleet["_target_"].rpartition(".")[2], f"{valid}; take a smaller model"
             )

@@ -117,8 +117,8 @@ class Measure:
             return {"r2": metrics.r2(found.hits_MC, y.reshape(len(y), -1).astype(np.float64)), "loss": found.loss_M}
         counts = np.bincount(y.astype(np.int64).reshape(-1), minlength=e.outputs).astype(np.float64)
         scores = {"accuracy": metrics.accuracy(found.hits_MC, counts), "loss": found.loss_M}
-        if (label := e.settings.evaluate.label) is not None:
-            scores["label_accuracy"] = metrics.label_accuracy(found.hits_MC, counts, label)
+        if self.label is not None:
+            scores["label_accuracy"] = metrics.label_accuracy(found.hits_MC, counts, self.label)
         if y.ndim > 1:
             with np.errstate(over="ignore"):  # of a rate that is too high
                 scores["perplexity"] = np.exp(found.loss_M)
@@ -127,6 +127,12 @@ class Measure:
                 found.hits_MC, counts, e.label_mix_WNC[concept, found.devices_M]
             )
         return scores
+
+    @cached_property
+    def label(self) -> int | None:
+        """The class that ``evaluate.label`` means."""
+        label = self.experiment.settings.evaluate.label
+        return None if label is None else self.experiment.plan.dataset.class_of(label)
 
     def _lived(self, seen_N: Floats) -> Floats | None:
         """How much of what each device met in its last round belongs to each concept, ``[N, C]``."""

@@ -18,6 +18,7 @@ from swarm.engine.base import Engine, RoundRecord
 from swarm.errors import DivergedError
 from swarm.experiment import Experiment
 from swarm.measure import Measure
+from swarm.names import named
 
 Ints = npt.NDArray[np.int64]
 COUNTED = {
@@ -84,7 +85,8 @@ class Simulation:
                 self.learning_seconds += time.perf_counter() - last
                 bad = ~(happened.finite_N & np.isfinite(happened.loss_N))
                 if bad.any():
-                    raise DivergedError(int(bad.argmax()), happened.round)
+                    device = int(bad.argmax())
+                    raise DivergedError(device, happened.round, named(self.experiment.names, device))
                 self._count(happened)
                 yield self._record(happened, evaluated=self._due(until), last=last)
                 last = time.perf_counter()

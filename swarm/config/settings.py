@@ -58,7 +58,7 @@ class Evaluate(Section):
     accuracy: bool
     own: bool
     ensemble: bool
-    label: Annotated[int, Field(ge=0)] | None
+    label: Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)] | None
     fading: Annotated[float, Field(gt=0, le=1)]
 
 

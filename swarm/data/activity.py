@@ -21,6 +21,7 @@ from swarm.data.prepare import Samples, Scale, latest, prepare
 from swarm.data.table_files import read_npy
 from swarm.errors import ConfigError
 from swarm.fetched import locate
+from swarm.names import coded
 
 Person = tuple[Reals, npt.NDArray[np.generic], npt.NDArray[np.generic]]  # features [S, F], labels [S], who [S]
 
@@ -86,9 +87,11 @@ class Activity(Source):
         if not len(y):
             valid = f"is longer than every stretch of one activity in {self.path}; a shorter window would do"
             raise ConfigError("window", self.window, valid)
-        # words in one person's file and numbers in another's have an order as text only
-        labels, label_S = np.unique(y.astype(str) if y.dtype.kind == "O" else y, return_inverse=True)
-        owner = np.unique(who, return_inverse=True)[1]
+        try:
+            label_S, labels = coded(y, f"label={self.label}")
+            owner, people = coded(who, f"path={self.path}")
+        except ValueError as error:
+            raise ConfigError("path", self.path, f"has a label or person that is no name: {error}") from None
         if len(labels) < 2:
             raise ConfigError("path", self.path, "has one activity in all samples; at least two are needed")
         rising = np.arange(len(y))
@@ -103,6 +106,8 @@ class Activity(Source):
             validation=held[0],
             test=held[1],
             origin=("path", self.path),
+            owner_names=people,
+            class_names=labels,
         )
         return prepare(samples, self.seed, test=self.test, validation=self.validation, scale=self.scale)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from swarm.errors import ConfigError
+from swarm.names import Maybe, Names, finder
 from swarm.rng import Keys
 
 Ints = npt.NDArray[np.int64]
@@ -33,6 +34,8 @@ class Dataset:
     time: Ints | None = None  # [S] when each sample happened, in any unit; None if the data know no order
     concept: Ints | None = None  # [S] which of several worlds a sample belongs to, 0 … ; None if nothing drifts
     given: Ints | None = None  # [S] the labels that devices are told, −1: none; None if they are told the true ones
+    owner_names: Names | None = None  # of owners 0 … O-1, canonical (swarm.names); None if they are numbers only
+    class_names: Names | None = None  # of classes 0 … C-1, likewise
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -45,6 +48,10 @@ class Dataset:
         if not self.classes or self.y.ndim > 1:
             return np.zeros(len(self.x), np.int64), 1
         return (self.y if self.given is None else self.given).astype(np.int64), self.classes
+
+    def class_of(self, label: int | str) -> int | None:
+        """The class called ``label``; where no class has a number for its name, also the one with that number. Else None."""
+        return finder(self.class_names, self.classes)(label)
 
 
 class Source(ABC):
@@ -67,6 +74,8 @@ class Holdings:
     ordered: bool = False  # each device meets its samples as they stand here, not in orders of its own
     pooled_from: int = 1  # of this many devices, all now on one
     place: Ints | None = None  # of a pooled stream: each sample's place in the stream of its own device; ascending
+    names: Maybe | None = None  # of the devices, [N]: those of their owners, or of the nodes they sit at
+    owned: bool = False  # whether those are owners' names: each device then has all training samples of one owner
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> Holdings:
@@ -80,14 +89,24 @@ class Holdings:
     def by_time(self, time_S: Ints) -> Holdings:
         """The same, each device's samples in the order in which they happened (equal times: as they stood)."""
         order = np.lexsort((time_S[self.sample], self.device_S))
-        return Holdings(self.sample[order], self.ptr_N1, ordered=True)
+        return replace(self, sample=self.sample[order], ordered=True)
 
     def in_order(self, keys: Keys) -> Holdings:
         """The same, in an order in which each device meets its samples: as it is, or drawn."""
         if self.ordered:
             return self
         order = np.lexsort((keys.generator().permutation(len(self.sample)), self.device_S))
-        return Holdings(self.sample[order], self.ptr_N1, ordered=True)
+        return replace(self, sample=self.sample[order], ordered=True)
+
+    def named_by_owner(self, data: Dataset) -> Holdings:
+        """The same, each device under its owner's name, where each has the samples of one owner that no other device has."""
+        if data.owner is None or data.owner_names is None or not self.sizes_N.all():
+            return self
+        owner_S = data.owner[self.sample]
+        owner_N = owner_S[self.ptr_N1[:-1]]
+        if len(np.unique(owner_N)) < self.devices or (owner_S != owner_N[self.device_S]).any():
+            return self
+        return replace(self, names=tuple(data.owner_names[owner] for owner in owner_N), owned=True)
 
     def pooled(self, keys: Keys, batch: int | None = None) -> Holdings:
         """Everybody's samples on one device, mixed; where there is an order, everybody's first ones first. ``batch`` makes it
@@ -232,3 +251,13 @@ def validate(dataset: Dataset, origin: tuple[str, object] = ("/data", "samples")
         raise ConfigError(*origin, f"times of shape {list(dataset.time.shape)}; one number per sample is needed")
     if dataset.owner is not None and (len(dataset.owner) != len(dataset.x) or int(dataset.owner.min()) < 0):
         raise ConfigError(*origin, "owners must be one number of 0 or more per sample")
+    if dataset.owner_names is not None:
+        owners = 0 if dataset.owner is None else int(dataset.owner.max()) + 1
+        _check_names(dataset.owner_names, owners, len(dataset.owner_names), "owners", origin)
+    if dataset.class_names is not None:
+        _check_names(dataset.class_names, dataset.classes, dataset.classes, "classes", origin)
+
+
+def _check_names(names: Names, least: int, most: int, what: str, origin: tuple[str, object]) -> None:
+    if not least <= len(names) <= most or len(set(names)) < len(names):
+        raise ConfigError(*origin, f"has {len(names)} names for {least} {what}; each needs one of its own")

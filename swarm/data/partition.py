@@ -12,6 +12,7 @@ from swarm.check import number
 from swarm.data.apportion import apportion
 from swarm.data.dataset import Dataset, Floats, Holdings, Ints
 from swarm.errors import ConfigError
+from swarm.names import choices, finder
 from swarm.rng import Keys
 
 Labels = Ints | Floats
@@ -42,7 +43,7 @@ class Partition(ABC):
             raise ConfigError("/partition", type(self).__name__, valid)
         if int(np.bincount(holdings.sample, minlength=len(dataset.train)).max()) > 1:
             raise ConfigError("/partition", type(self).__name__, "gives a sample to two devices; one may have it")
-        dealt = Holdings(dataset.train[holdings.sample], holdings.ptr_N1)
+        dealt = Holdings(dataset.train[holdings.sample], holdings.ptr_N1).named_by_owner(dataset)
         return dealt if dataset.time is None else dealt.by_time(dataset.time)
 
     def need(self, samples: int, least: int = 1) -> None:
@@ -184,17 +185,28 @@ class Pathological(Partition):
 class Rare(Partition):
     """One device, which is drawn, holds all samples of the class ``label``; all others are dealt as in iid, to it as well.
 
-    What it alone knows can reach the rest only by way of messages.
+    What it alone knows can reach the rest only by way of messages. ``label`` is the name of the class, or its number where
+    no class has a number for its name.
     """
 
-    def __init__(self, devices: int, label: int = 9) -> None:
+    def __init__(self, devices: int, label: int | str = 9) -> None:
         super().__init__(devices)
-        number("label", label, 0)
+        if isinstance(label, int):
+            number("label", label, 0)
         self.label = label
+        self._class: int | None = finder(None, 1 << 62)(label)
+
+    def deal(self, dataset: Dataset, keys: Keys) -> Holdings:
+        if dataset.class_names is not None:
+            self._class = dataset.class_of(self.label)
+            if self._class is None:
+                valid = f"must be a class of the data: {choices(dataset.class_names, dataset.classes)}"
+                raise ConfigError("label", self.label, valid)
+        return super().deal(dataset, keys)
 
     def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
         _, classes = self.labels(y_S)
-        others = np.flatnonzero(y_S != self.label)
+        others = np.flatnonzero(y_S != self._class) if self._class is not None else np.arange(len(y_S))
         if len(others) == len(y_S):
             valid = f"must be one of the {classes} labels of the training samples, {y_S.min()} to {y_S.max()}"
             raise ConfigError("label", self.label, valid)

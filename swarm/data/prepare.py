@@ -13,6 +13,7 @@ import numpy.typing as npt
 from swarm.data.apportion import apportion
 from swarm.data.dataset import CHUNK, Dataset, Floats, Ints, check_arrays, chunks, validate
 from swarm.errors import ConfigError
+from swarm.names import Names, listed
 from swarm.rng import Keys
 
 Scale = Literal["none", "standard", "unit"]
@@ -35,6 +36,8 @@ class Samples:
     one_scale: bool = False  # every feature is the same quantity (a grey level), so all are scaled alike
     scaled: int | None = None  # so many leading features are scaled; None: all
     origin: tuple[str, object] = ("/data", "samples")  # the key and value an error should name
+    owner_names: Names | None = None  # of owners 0 … O-1
+    class_names: Names | None = None  # of classes 0 … C-1
 
 
 def split(
@@ -114,6 +117,8 @@ def prepare(
         test=test_ids if samples.test is None else np.sort(samples.test),
         time=samples.time,
         concept=samples.concept,
+        owner_names=samples.owner_names,
+        class_names=samples.class_names,
     )
     validate(dataset, samples.origin, samples.columns)
     if labelled:
@@ -127,7 +132,8 @@ def _all_taught(dataset: Dataset, samples: Samples) -> None:
     never = np.flatnonzero((seen_C == 0) & (asked_C > 0))
     if not len(never):
         return
-    found = f"class {', '.join(map(str, never[:10]))} is among the test samples but in no training sample"
+    names = [samples.class_names[c] if samples.class_names else str(c) for c in never]
+    found = f"class {listed(names)} is among the test samples but in no training sample"
     if samples.test is not None:
         raise ConfigError(*samples.origin, f"{found}; every class needs some to learn from")
     warnings.warn(f"{found}: nobody can learn it", stacklevel=3)

@@ -15,6 +15,7 @@ from swarm.data.prepare import Samples, Scale, latest, prepare
 from swarm.data.table_files import Column, read_table
 from swarm.errors import ConfigError
 from swarm.fetched import locate
+from swarm.names import Names, coded
 
 
 class Table(Source):
@@ -76,14 +77,14 @@ class Table(Source):
             if name is not None and name not in table:
                 raise ConfigError(key, name, f"is not a column of {self.path}; its columns are {_names(table)}")
         x, columns, scaled = self._x(table)
-        y, classes = self._y(table[self.label])
-        owner = None if self.device is None else _codes(table[self.device], "device", self.device)[0]
+        y, class_names = self._y(table[self.label])
+        owner, owner_names = (None, None) if self.device is None else _codes(table[self.device], "device", self.device)
         time = None if self.time is None else _moments(table[self.time], self.time)
         held = latest(owner, time, self.test, self.validation) if self.later and time is not None else (None, None)
         samples = Samples(
             x,
             y,
-            classes,
+            len(class_names),
             owner=owner,
             time=time,
             validation=held[0],
@@ -91,6 +92,8 @@ class Table(Source):
             columns=columns,
             scaled=scaled,
             origin=("path", self.path),
+            owner_names=owner_names,
+            class_names=class_names or None,
         )
         return prepare(samples, self.seed, test=self.test, validation=self.validation, scale=self.scale)
 
@@ -128,42 +131,45 @@ class Table(Source):
             warnings.warn(f"{self.path}: left out as not numeric: {_names(left_out)}", stacklevel=2)
         return chosen
 
-    def _y(self, column: Column) -> tuple[Ints | Floats, int]:
+    def _y(self, column: Column) -> tuple[Ints | Floats, Names]:
+        """Classes and their names, or targets and none."""
         if self.task == "regression":
             if not _numeric(column):
                 valid = f"is not numeric: {_first_text(column)}; regression needs numbers"
                 raise ConfigError("label", self.label, valid)
             with np.errstate(over="ignore"):
-                return column.reshape(len(column), -1).astype(np.float32), 0
+                return column.reshape(len(column), -1).astype(np.float32), ()
         if column.ndim != 1:
             raise ConfigError("label", self.label, f"has shape {list(column.shape)}; one label per sample is needed")
-        codes, classes = _codes(column, "label", self.label)
-        if not 2 <= classes < max(3, len(column)):
-            found = "one value in all rows" if classes < 2 else "another value in every row"
+        codes, names = _codes(column, "label", self.label)
+        if not 2 <= len(names) < max(3, len(column)):
+            found = "one value in all rows" if len(names) < 2 else "another value in every row"
             raise ConfigError("label", self.label, f"has {found}; at least two classes with several rows are needed")
-        return codes, classes
+        return codes, names
 
 
-def _codes(column: Column, key: str, name: str) -> tuple[Ints, int]:
-    """Each value's place among the sorted distinct ones, and how many those are; none may be missing or fractional."""
+def _codes(column: Column, key: str, name: str) -> tuple[Ints, Names]:
+    """Each value's place among the names (:mod:`swarm.names`) in order, and these; none may be missing or fractional."""
     missing = np.flatnonzero(pd.isna(column)) if column.ndim == 1 else np.zeros(0)
     if column.ndim != 1 or missing.size:
         where = f"row {missing[0]} (counted from 0) is empty" if missing.size else f"has shape {list(column.shape)}"
         raise ConfigError(key, name, f"{where}; every row needs a value")
-    if column.dtype.kind == "f" and (column != np.floor(column)).any():
-        row = int(np.flatnonzero(column != np.floor(column))[0])
+    if column.dtype.kind == "f" and (wrong_S := ~np.isfinite(column) | (column != np.floor(column))).any():
+        row = int(np.flatnonzero(wrong_S)[0])
         hint = "; data.task=regression would do" if key == "label" else ""
         raise ConfigError(key, name, f"row {row} (counted from 0) is {column[row]}, not text or a whole number{hint}")
-    values, codes = np.unique(column.astype(str) if column.dtype.kind == "O" else column, return_inverse=True)
-    return codes.astype(np.int64), len(values)
+    try:
+        return coded(column, f"{key}={name}")
+    except ValueError as error:
+        raise ConfigError(key, name, str(error)) from None
 
 
 def _one_hot(column: Column, name: str) -> tuple[npt.NDArray[np.float32], list[str]]:
     """``[S, V]``: one where the column has its v-th value."""
-    codes, count = _codes(column, "one_hot", name)
-    if count > 1000:
-        raise ConfigError("one_hot", name, f"has {count} different values; at most 1000 become features")
-    return np.eye(count, dtype=np.float32)[codes], [f"{name}#{v}" for v in range(count)]
+    codes, values = _codes(column, "one_hot", name)
+    if len(values) > 1000:
+        raise ConfigError("one_hot", name, f"has {len(values)} different values; at most 1000 become features")
+    return np.eye(len(values), dtype=np.float32)[codes], [f"{name}#{v}" for v in range(len(values))]
 
 
 def _moments(column: Column, name: str) -> Ints:

@@ -14,6 +14,7 @@ from swarm.data.prepare import Samples, prepare
 from swarm.data.table_files import Column, read_table
 from swarm.errors import ConfigError
 from swarm.fetched import locate
+from swarm.names import Names, coded
 
 ALPHABET = "\n" + "".join(map(chr, range(32, 127)))  # a line's end, and what a typewriter has
 
@@ -84,16 +85,16 @@ class Text(Source):
             if name not in table:
                 valid = f"is not a column of {self.path}; its columns are {', '.join(list(table)[:30])}"
                 raise ConfigError(key, name, valid)
-        texts = self._chosen(_joined(table[self.owner], table[self.text], self.owner, self.text))
+        texts, names = self._chosen(*_joined(table[self.owner], table[self.text], self.owner, self.text))
         codes = [self._codes(text) for text in texts]
         strange = np.mean(np.concatenate(codes) == len(self.alphabet))
         if strange > 0.2:
             valid = f"knows only {1 - strange:.0%} of the text; name the characters of its language"
             raise ConfigError("characters", "null" if self.alphabet is ALPHABET else self.alphabet, valid)
-        return self._cut(codes)
+        return self._cut(codes, names)
 
-    def _chosen(self, texts: list[str]) -> list[str]:
-        """Those with enough text, in their order."""
+    def _chosen(self, texts: list[str], names: Names) -> tuple[list[str], Names]:
+        """Those with enough text, in their order, and whose they are."""
         size = np.array([len(text) for text in texts])
         enough = np.flatnonzero(size >= self.min_chars)
         if not len(enough):
@@ -107,7 +108,7 @@ class Text(Source):
         elif len(enough) < len(texts):
             left_out = f"left out {len(texts) - len(enough)} of {len(texts)} owners"
             warnings.warn(f"{left_out}: less text than data.min_chars={self.min_chars}", stacklevel=2)
-        return [texts[i][: self.max_chars] for i in enough]
+        return [texts[i][: self.max_chars] for i in enough], tuple(names[i] for i in enough)
 
     def _codes(self, text: str) -> npt.NDArray[np.uint32]:
         point_A = np.frombuffer(self.alphabet.encode("utf-32-le"), np.uint32)
@@ -117,7 +118,7 @@ class Text(Source):
         found_T = order_A[place_T]
         return np.where(point_A[found_T] == point_T, found_T, len(point_A)).astype(np.uint32)
 
-    def _cut(self, codes: list[npt.NDArray[np.uint32]]) -> Dataset:
+    def _cut(self, codes: list[npt.NDArray[np.uint32]], names: Names) -> Dataset:
         begins, part, owner = (
             np.concatenate(each) for each in zip(*map(self._begins, range(len(codes)), codes), strict=True)
         )
@@ -134,6 +135,7 @@ class Text(Source):
             test=np.flatnonzero(part == 2),
             validation=np.flatnonzero(part == 1),
             origin=("path", self.path),
+            owner_names=names,
         )
         return prepare(samples, 0)
 
@@ -152,8 +154,8 @@ class Text(Source):
         return begins_S, np.repeat(np.arange(3), [len(b) for b in found]), np.full(len(begins_S), owner)
 
 
-def _joined(owner_R: Column, text_R: Column, owner: str, text: str) -> list[str]:
-    """Each owner's text, owners in order: by value if they are numbers, else alphabetically."""
+def _joined(owner_R: Column, text_R: Column, owner: str, text: str) -> tuple[list[str], Names]:
+    """Each owner's text and the owners, in the order of their names (:mod:`swarm.names`)."""
     for key, name, column in (("owner", owner, owner_R), ("text", text, text_R)):
         missing = [row for row, value in enumerate(column) if value is None or value != value]
         if column.ndim != 1 or missing:
@@ -162,6 +164,9 @@ def _joined(owner_R: Column, text_R: Column, owner: str, text: str) -> list[str]
     wrong = next((row for row, value in enumerate(text_R) if not isinstance(value, str)), None)
     if wrong is not None:
         raise ConfigError("text", text, f"row {wrong} (counted from 0) is not text; every row must be")
-    _, code_R = np.unique(owner_R.astype(str) if owner_R.dtype.kind == "O" else owner_R, return_inverse=True)
+    try:
+        code_R, names = coded(owner_R, f"owner={owner}")
+    except ValueError as error:
+        raise ConfigError("owner", owner, str(error)) from None
     rows = np.split(np.argsort(code_R, kind="stable"), np.cumsum(np.bincount(code_R))[:-1])
-    return ["\n".join(text_R[of]) for of in rows]
+    return ["\n".join(text_R[of]) for of in rows], names

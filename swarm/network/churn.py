@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 
 from swarm.check import number
 from swarm.errors import ConfigError
+from swarm.names import Maybe, choices, finder
 from swarm.network.base import Bools, Churn, Floats, Ints
 from swarm.rng import Keys
 from swarm.topology.events import lengths, read_events, seconds_of
@@ -66,7 +68,8 @@ class Trace(Churn):
     """Who is there by a file: CSV with the columns ``time`` (virtual seconds), ``device`` and ``online`` (1 or 0).
 
     A line holds from the first round that begins at its time or later, until the device's next line; of two with the same
-    time the later one in the file counts. Before its first line a device is there if ``before`` says so.
+    time the later one in the file counts. Before its first line a device is there if ``before`` says so. ``device`` is a
+    device's name, or its number where no device has a number for its name.
 
     Raises ``ConfigError`` on a file that is missing, malformed or too large, an unknown or missing column, and a device that
     does not exist.
@@ -80,8 +83,11 @@ class Trace(Churn):
         before: bool = True,
         max_mib: float = 64.0,
         max_rows: int = 5_000_000,
+        device_names: Maybe | None = None,
     ) -> None:
         self.devices, self.before = devices, before
+        self._find = cache(finder(device_names, devices))
+        self._valid = choices(device_names, devices)
         columns, cap = ("time", "device", "online"), ("max_rows", max_rows)
         found = read_events(path, "a trace", columns, self._line, max_mib, cap)
         time_A, device_A, online_A = (np.array(each) for each in zip(*found, strict=True))
@@ -93,11 +99,12 @@ class Trace(Churn):
 
     def _line(self, time: str, device: str, online: str) -> tuple[float, int, bool]:
         seconds = seconds_of(time, "time")
-        if not (device.isascii() and device.isdigit() and len(device) < 10 and int(device) < self.devices):
-            raise ValueError(f"unknown device {device[:40]!r}; the devices are 0 to {self.devices - 1}")
+        found = self._find(device)
+        if found is None:
+            raise ValueError(f"unknown device {device[:40]!r}; the devices are {self._valid}")
         if online.lower() not in TRUTH:
             raise ValueError(f"online {online[:40]!r} must be 1 or 0")
-        return seconds, int(device), TRUTH[online.lower()]
+        return seconds, found, TRUTH[online.lower()]
 
     def online(self, round: int) -> Bools:
         device_N = np.arange(self.devices)

@@ -11,12 +11,13 @@ import yaml
 
 from swarm.config.build import choice
 from swarm.metrics import gap_closed
+from swarm.names import listed
 from swarm.report.account import account
 from swarm.report.load import Run
 from swarm.report.payload import payload, script_json
 from swarm.report.style import SCORES, colours, lead, subject, verdict
 from swarm.report.verdicts import verdicts
-from swarm.track.units import human_bytes, human_energy, human_score, human_time, rho_of, virtual_time
+from swarm.track.units import human_bytes, human_energy, human_score, human_time, rho_of, virtual_time, where_diverged
 
 FINEST = 0.01  # the least that the scale of final scores spans: a smaller difference is to look small
 
@@ -176,7 +177,7 @@ def _table(run: Run) -> str:
     body = []
     for number, (arm, final) in enumerate(finals.items()):
         diverged = final.get("diverged")
-        where = f"diverged: device {diverged['device']}, round {diverged['round']}" if diverged else ""
+        where = f"diverged: {where_diverged(diverged)}" if diverged else ""
         cells = "".join(f"<td>{escape(cell(final))}</td>" for _, cell in columns)
         name = f'<i class="chip"></i>{escape(arm)} <small>{escape(where)}</small>'
         body.append(f'<tr class="arm{number}"><th>{name}</th>{cells}</tr>')
@@ -230,6 +231,8 @@ def _fact(value: Any) -> str:
         return f"{value:,.6g}"
     if isinstance(value, dict):
         return ", ".join(f"{k} {_fact(v)}" for k, v in value.items())
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return listed(value, 30)
     if isinstance(value, list):
         return " × ".join(map(str, value))
     if isinstance(value, int):

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from swarm import checkpoint
 from swarm.errors import ConfigError
+from swarm.names import choices, finder
 from swarm.track.jsonl import read_jsonl
 
 T = TypeVar("T")
@@ -79,18 +80,38 @@ class Run:
         ``params_sha256`` is the hash of (:func:`swarm.state.params_sha256`)."""
         return np.asarray(self._checkpoint(arm).arrays["x"].numpy())
 
-    def state_dict(self, arm: str, device: int) -> dict[str, Tensor]:
+    @property
+    def names(self) -> list[str | None] | None:
+        """What the devices are called, in their order; None where they have numbers only."""
+        names: list[str | None] | None = (self.graph or {}).get("names")
+        return names
+
+    def device(self, name: str) -> int:
+        """The number of the device of this name: of the owner of its data, or of its node of the graph.
+
+        Raises:
+            ConfigError: no device is called so.
+        """
+        count = int((self.graph or {}).get("n") or 0)
+        found = finder(self.names, count)(name)
+        if found is None:
+            raise ConfigError("/device", name, f"no device is called so; they are {choices(self.names, max(count, 1))}")
+        return found
+
+    def state_dict(self, arm: str, device: int | str) -> dict[str, Tensor]:
         """One device's parameters at the newest checkpoint, as ``module.load_state_dict`` takes them.
 
+        ``device`` is its number, or as text its name. An arm with one pooled model has device 0 only.
         :func:`swarm.save_start` writes them to a file that ``init=FILE`` starts another run from.
         """
         saved = self._checkpoint(arm)
         x_NP = saved.arrays["x"]
-        if not 0 <= device < len(x_NP):
+        number = self.device(device) if isinstance(device, str) and len(x_NP) > 1 else device
+        if isinstance(number, str) or not 0 <= number < len(x_NP):
             raise ConfigError("/device", device, f"the arm {arm} has the devices 0 to {len(x_NP) - 1}")
         parts, start = {}, 0
         for name, shape in saved.facts["layout"]:
-            parts[name] = x_NP[device, start : start + math.prod(shape)].reshape(shape).clone()
+            parts[name] = x_NP[number, start : start + math.prod(shape)].reshape(shape).clone()
             start += math.prod(shape)
         return parts
 
@@ -276,7 +297,8 @@ def _devices(path: Path) -> pd.DataFrame:
     missing = [name for name in ("arm", "round", "device") if name not in devices]
     if missing:
         raise ConfigError("/devices.parquet", path, f"must have the columns {', '.join(missing)}")
-    text = [str(name) for name in devices.columns.drop("arm") if not is_numeric_dtype(devices[name])]
+    numbers = devices.columns.drop(["arm", *({"name"} & set(devices.columns))])
+    text = [str(name) for name in numbers if not is_numeric_dtype(devices[name])]
     if text:
         raise ConfigError("/devices.parquet", path, f"damaged; `{text[0]}` must be numbers")
     devices["arm"] = devices["arm"].astype(str)  # may be stored as a category
@@ -289,8 +311,12 @@ def _graph(path: Path) -> dict[str, Any] | None:
     graph = _mapping(path)
     n, edges, pos = graph.get("n"), graph.get("edges"), graph.get("pos")
     good = isinstance(n, int) and isinstance(edges, list) and (pos is None or (isinstance(pos, list) and len(pos) == n))
+    names = graph.get("names")
+    good &= names is None or (
+        isinstance(names, list) and len(names) == n and all(isinstance(x, str | None) for x in names)
+    )
     if not good or not all(isinstance(edge, list) and len(edge) == 2 and _below(edge, n) for edge in edges or []):
-        raise ConfigError("/graph.json", path, "damaged; must have n, edges as pairs of devices below n, and pos")
+        raise ConfigError("/graph.json", path, "damaged; must have n, edges as pairs of devices below n, pos and names")
     return graph
 
 

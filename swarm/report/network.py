@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from swarm.report.load import Run
 from swarm.report.style import SCORES, lead, literal
 
+NAMED = 40  # of more devices the names would lie on one another
+
 
 def draw_graph(run: Run, drawing: dict[str, Any], path: Path) -> None:
     """Draws ``drawing`` (:func:`swarm.report.layout.picture`) into a PNG of 780 × 780 pixels."""
@@ -37,6 +39,11 @@ def draw_graph(run: Run, drawing: dict[str, Any], path: Path) -> None:
         bar = figure.colorbar(shown, cax=figure.add_axes((0.2, 0.085, 0.6, 0.02)), orientation="horizontal")
         bar.set_label(f"{SCORES[run.score or '']} of the {literal(lead(run.arms))}'s devices at the end", fontsize=9)
         bar.ax.tick_params(labelsize=8)
+    if run.names and len(xy_N2) <= NAMED:
+        for (x, y), node in zip(xy_N2, drawing["nodes"], strict=True):
+            text = literal((run.names[node] or "")[:20])
+            above = 0, np.sqrt(size) / 2 + 2
+            axes.annotate(text, (x, y), above, textcoords="offset points", ha="center", fontsize=7, zorder=3)
     axes.set_aspect("equal")
     axes.margins(0.04)
     axes.set_axis_off()

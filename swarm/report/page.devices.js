@@ -28,6 +28,13 @@ const everywhere = names => {
   const margin = 0.04 * (high - low || 0.1);
   return [low - margin, high + margin];
 };
+// What a device is called, and which one is meant: by its name, or by its number where no name is a number.
+const nameOf = id => D.names ? D.names[id] : null, titled = id => "device " + id + (nameOf(id) ? " (" + nameOf(id) + ")" : "");
+const numbered = !(D.names && D.names.some(name => /^-?\d+$/.test(name)));
+function deviceOf(text) {
+  const at = D.names ? D.names.indexOf(text.trim()) : -1;
+  return at >= 0 ? at : numbered && /^\d+$/.test(text.trim()) ? +text : null;
+}
 const roundNow = () => F.rounds[+$("round").value];
 let chosen = null;
 
@@ -45,7 +52,7 @@ function drawDevices() {
     if (own >= 0) dots.push([own / (rows.length - 1), rows[own][0], colour(arm)]);
     for (let i = 0; i < rows.length - 1 + step; i += step) {
       const k = Math.min(rows.length - 1, Math.round(i));
-      if (rows.length) points.push([k / (rows.length - 1), rows[k][0], " · device " + rows[k][1]]);
+      if (rows.length) points.push([k / (rows.length - 1), rows[k][0], " · " + titled(rows[k][1])]);
     }
     return {...looks(arm), points};
   });
@@ -60,7 +67,7 @@ function drawDevices() {
 function drawChosen() {
   $("one").hidden = chosen === null;
   if (chosen === null) return;
-  $("onetitle").textContent = "Device " + chosen + " over the rounds";
+  $("onetitle").textContent = titled(chosen).replace("d", "D") + " over the rounds";
   const lines = [], armNow = $("grapharm").value;
   for (const arm of arms) {
     const f = kept.get(arm.name), s = D.series[arm.name];
@@ -71,7 +78,7 @@ function drawChosen() {
       band: banded ? s.round.map((r, k) => [r, s[D.band[0]][k], s[D.band[1]][k]]).filter(p => p[1] !== null && p[2] !== null) : []});
   }
   chart($("device"), lines, [], {
-    id: "one", title: "scores of device " + chosen, tall: 260, whole: true, xLabel: "round", xFormat: plain, yFormat: score, yTick: plain,
+    id: "one", title: "scores of " + titled(chosen), tall: 260, whole: true, xLabel: "round", xFormat: plain, yFormat: score, yTick: plain,
     xHead: v => "round " + v, rule: roundNow(), changes: changesOn("round", arms.filter(arm => lines.some(l => l.name === arm.name))),
   });
   $("onehint").textContent = "Band: from the worst to the best decile of the devices of " + armNow + ".";
@@ -79,7 +86,7 @@ function drawChosen() {
 function choose(id) {
   const known = [...kept.values()].some(f => f.n > 1 && f.place.has(id));
   chosen = known ? id : null;
-  $("which").value = known ? id : "";
+  $("which").value = known ? nameOf(id) || id : "";
   drawChosen(); drawDevices(); if (!$("graph").hidden) drawGraph();
 }
 
@@ -133,6 +140,10 @@ function drawGraph() {
     c.strokeStyle = rim; c.lineWidth = 1;
     c.beginPath(); c.arc(x, y, radius, 0, 7); c.fill(); c.stroke();
   });
+  if (D.names && n <= 40) {
+    c.fillStyle = css("--ink"); c.font = "11px sans-serif"; c.textAlign = "center";
+    places.forEach(([x, y], i) => c.fillText((nameOf(G.nodes[i]) || "").slice(0, 20), x, y - radius - 3));
+  }
   const own = G.nodes.indexOf(chosen);
   if (own >= 0) { c.strokeStyle = css("--ink"); c.lineWidth = 2.5; c.beginPath(); c.arc(...places[own], radius + 3, 0, 7); c.stroke(); }
   const digits = score(low) === score(high) ? 5 : 3;
@@ -192,7 +203,8 @@ if (F || (G && G.nodes.length)) {
     drawRound();
     timer = window.setInterval(step, 350);
   });
-  $("which").addEventListener("change", () => choose($("which").value === "" ? null : +$("which").value));
+  if (D.names) $("which").type = "text";
+  $("which").addEventListener("change", () => choose(deviceOf($("which").value)));
   $("close").addEventListener("click", () => choose(null));
   canvas.addEventListener("click", event => { const best = nearest(event); choose(best < 0 ? null : G.nodes[best]); });
   canvas.addEventListener("pointermove", event => {
@@ -202,7 +214,7 @@ if (F || (G && G.nodes.length)) {
     const arm = $("grapharm").value, value = F ? valueAt(arm, frameAt(arm, roundNow()), G.nodes[best]) : null;
     const rows = C && !C.whole ? [] : [["neighbours", String(linksNow()[1][best])]];
     if (value !== null) rows.unshift([D.scoreLabel, score(value)]);
-    showTip(event, "device " + G.nodes[best], rows);
+    showTip(event, titled(G.nodes[best]), rows);
   });
   canvas.addEventListener("pointerleave", hideTip);
 }

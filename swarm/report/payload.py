@@ -16,10 +16,11 @@ from swarm.report.frames import frames, thin
 from swarm.report.layout import picture
 from swarm.report.load import Run
 from swarm.report.rewire import changing
-from swarm.report.style import LABELS, SCORES, changes, colours, dashes, label, lead
+from swarm.report.style import LABELS, SCORES, changes, colours, dashes, label, lead, named_label
 from swarm.track.units import rho_of, virtual_time
 
 ROWS = 500  # rounds of a curve at most
+NAMES_KEPT = 500_000  # characters
 _AXES = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual time",
          "wall_s": "wall time"}  # fmt: skip
 _RARE = ("lost", "late", "staleness", "flops_total", "joules_total")  # not offered where they are zero throughout
@@ -45,16 +46,27 @@ def payload(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
         "arms": [{"name": arm, "light": light, "dark": dark, "dash": _DASH[dashes(arm, run.arms)]}
                  for arm, (light, dark) in colours(run.arms).items()],
-        "score": run.score, "scoreLabel": SCORES.get(run.score or ""), "labels": {m: label(m) for m in metrics},
+        "score": run.score, "scoreLabel": SCORES.get(run.score or ""), "labels": {m: named_label(run, m) for m in metrics},
         "axes": axes, "first": first if first in metrics else (metrics or [""])[0],
         "band": band if len(band) == 2 else [], "lead": lead(run.arms),
         "rho": rho_of(run.summary) if run.summary and not run.score else None,
         "series": {arm: _series(run.arm(arm), _comparable(run, arm, columns), run.score) for arm in run.arms},
         "changes": {arm: found for arm in run.arms if (found := _changes(run, arm, list(axes)))},
         "frames": shown,
+        "names": _names(run),
         "graph": _graph(run, drawing, shown["rounds"] if shown else []),
         "scale": [to_hex(colormaps["viridis"](i / 15)) for i in range(16)],
     }  # fmt: skip
+
+
+def _names(run: Run) -> list[str | None] | None:
+    """What the devices are called, by number; None where they have no names, names that differ by run, or too many."""
+    names = run.names
+    if names is None and "name" in run.devices:  # several runs, which have no graph in common
+        pairs = run.devices[["device", "name"]].dropna().drop_duplicates()
+        known = dict(zip(pairs["device"], pairs["name"], strict=True)) if pairs["device"].is_unique else {}
+        names = [known.get(device) for device in range(max(known, default=-1) + 1)] or None
+    return names if names and sum(len(name or "") for name in names) <= NAMES_KEPT else None
 
 
 def _changes(run: Run, arm: str, axes: list[str]) -> list[dict[str, Any]]:

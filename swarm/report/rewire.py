@@ -64,6 +64,8 @@ def changing(run: Run, rounds: list[int], nodes: list[int]) -> dict[str, Any] | 
 
 def _built(run: Run) -> tuple[Topology, Protocol]:
     context: dict[str, Any] = {"devices": int(run.config["devices"]), "seed": int(run.config["seed"])}
+    if run.names and None not in run.names:  # a gap is left by a graph's own names only, which it finds by itself
+        context["owner_names"] = tuple(run.names)
     topology: Topology = build(run.config["topology"], Topology, "topology", **context)
     return topology, build(run.config["protocol"], Protocol, "protocol")
 

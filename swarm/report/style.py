@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from swarm.names import called
 from swarm.report.load import Run
-from swarm.track.units import contraction_sentence, gap_sentence
+from swarm.track.units import contraction_sentence, gap_sentence, where_diverged
 
 # Okabe & Ito's colour-blind-safe palette; the second of a pair is the lighter variant for a dark page.
 _ARMS = {
@@ -48,6 +49,17 @@ def label(metric: str) -> str | None:
     """What a metric is called on a picture; ``None`` for one that none shows."""
     concept = metric.removeprefix("accuracy_concept_")
     return LABELS.get(metric) or (f"accuracy on concept {concept}" if concept != metric else None)
+
+
+def named_label(run: Run, metric: str) -> str | None:
+    """:func:`label`, with the name of the one class that ``evaluate.label`` looks at."""
+    text, section = label(metric), run.config.get("evaluate")
+    wanted = section.get("label") if isinstance(section, dict) else None
+    if text is None or wanted is None:
+        return text
+    names = ((run.summary or {}).get("data") or {}).get("class_names")
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return text.replace("one label", f"label {called(names if known else None, wanted)}")
 
 
 def colours(arms: list[str]) -> dict[str, tuple[str, str]]:
@@ -115,7 +127,7 @@ def verdict(run: Run) -> str:
     if contraction is not None:
         return contraction
     diverged = {arm: run.final(arm).get("diverged") for arm in run.arms}
-    ended = [f" Diverged: {arm} (device {at['device']}, round {at['round']})." for arm, at in diverged.items() if at]
+    ended = [f" Diverged: {arm} ({where_diverged(at)})." for arm, at in diverged.items() if at]
     return gap_sentence(run.summary) + "".join(ended)
 
 

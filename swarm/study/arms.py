@@ -10,6 +10,7 @@ from swarm.config.settings import Settings
 from swarm.engine.base import Engine
 from swarm.errors import DivergedError
 from swarm.metrics import gap_closed
+from swarm.names import few
 from swarm.report.load import load
 from swarm.simulation import Simulation
 from swarm.state import params_sha256
@@ -34,6 +35,7 @@ def run(study: Study, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
             else:
                 facts = progress["tuning"][arm.name]
                 chosen = with_lr(arm.variants[facts["variant"]], facts["lr"])
+            sink.configure(arm.name, study.config(arm, chosen))
             done = progress["arms"].get(arm.name)
             if done is None or (done["rounds"] < study.settings.rounds and not done["diverged"]):
                 progress["arms"][arm.name] = _run_arm(study, arm, chosen, engine, folder, sink, say)
@@ -66,7 +68,7 @@ def _run_arm(
                     files.save(simulation)
         except DivergedError as error:
             say(f"{arm.name}: {error}; this arm ends here, the others go on")
-            diverged = {"device": error.device, "round": error.round}
+            diverged = {"device": error.device, "round": error.round} | ({"name": error.name} if error.name else {})
         else:
             files.save(simulation)
         hashed = None if diverged else params_sha256(simulation.engine.snapshot()["x"].numpy())
@@ -105,6 +107,7 @@ def _summary(study: Study, folder: Folder, progress: dict[str, Any]) -> dict[str
         "scenario": option_name(s.scenario),
         "seed": s.seed,
         "devices": s.devices,
+        **({"device_names": names} if (names := few(study.holdings.names)) else {}),
         "rounds": s.rounds,
         "gap_closed": gap,
         "gap_closed_reason": reason,

@@ -12,6 +12,7 @@ import numpy as np
 from swarm.data.dataset import Dataset, Holdings
 from swarm.experiment import Experiment
 from swarm.mixing import effective_neighbours, observed_rate, periodic_rate, second_eigenvalue
+from swarm.names import few
 from swarm.topology.base import WHOLE
 
 PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "ray", "wandb")
@@ -67,6 +68,7 @@ def describe_data(d: Dataset, holdings: Holdings, experiment: Experiment) -> dic
         "validation": len(d.validation),
         "test": len(d.test),
         "classes": d.classes,
+        **({"class_names": names} if (names := few(d.class_names)) else {}),
         "features": list(d.x.shape[1:]),
         "samples_per_device": {"min": int(sizes.min()), "median": float(np.median(sizes)), "max": int(sizes.max())},
         **({"replay_bytes_per_device": experiment.replay_bytes} if experiment.replay.size else {}),

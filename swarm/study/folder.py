@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from swarm import checkpoint
 from swarm.config.settings import Settings
 from swarm.errors import CheckpointError, ConfigError
+from swarm.names import Maybe
 from swarm.simulation import Record, Simulation
 from swarm.topology.graph import Graph
 from swarm.track.jsonl import read_jsonl, truncate
@@ -113,8 +114,8 @@ class Folder:
         """The files of one arm."""
         return ArmFiles(self.path, name, keep)
 
-    def write_graph(self, graph: Graph) -> None:
-        """``graph.json``: the first round's graph, for the report."""
+    def write_graph(self, graph: Graph, names: Maybe | None = None) -> None:
+        """``graph.json``: the first round's graph and what its devices are called, for the report."""
         links = graph.links_E2
         value = {
             "n": graph.n,
@@ -122,6 +123,7 @@ class Folder:
             "edges": links[:MOST_EDGES].tolist(),
             "truncated": len(links) > MOST_EDGES,
             "pos": None if graph.pos_N2 is None else graph.pos_N2.round(5).tolist(),
+            "names": names,
         }
         checkpoint.write_bytes(self.path / "graph.json", json.dumps(value).encode())
 
@@ -188,6 +190,9 @@ class ArmFiles:
         if self._pending:
             columns = {k: np.concatenate([p[k] for p in self._pending]) for k in self._pending[0]}
             table = pa.table({"arm": pa.array([self.arm_name] * len(columns["round"])), **columns})
+            if (names := simulation.experiment.names) is not None:
+                column = pa.array([names[device] for device in columns["device"]], pa.string())
+                table = table.add_column(table.column_names.index("device") + 1, "name", column)
             path = self.checkpoints / f"devices_{simulation.round:09d}.parquet"
             temporary = path.with_suffix(".tmp")
             pq.write_table(table, temporary)

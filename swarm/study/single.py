@@ -91,9 +91,10 @@ def _run(study: Study, home: Folder) -> Result:
         home.arm(arm.name, settings.checkpoint.keep).rewind()
     console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
     sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say)
-    home.write_graph(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1))
+    home.write_graph(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1), study.holdings.names)
     try:
         summary = arms.run(study, home, sink, console.say)
+        sink.conclude(summary)
         if settings.report:
             sink.attach(write_report(home.path))
     finally:

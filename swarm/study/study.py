@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from swarm.engine.base import Engine
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment, Plan
 from swarm.learn.policy import Policy
+from swarm.names import choices, few
 from swarm.rng import Keys
 from swarm.study.describe import option_name, versions
 from swarm.study.preflight import (
@@ -68,6 +70,8 @@ class Study:
         dataset, holdings = _streamed(s, dataset, holdings)
         draft = cls(s, scenario, dataset, holdings, ())
         experiment = _built(Plan(s, dataset, holdings))
+        if holdings.names is None:  # in all arms alike, also in those without the graph that they are from
+            draft = replace(draft, holdings=replace(holdings, names=experiment.names))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
         study = replace(draft, arms=tuple(draft._checked(arm) for arm in scenario.arms(s, steps)))
@@ -80,10 +84,23 @@ class Study:
         arms = ", ".join(arm.name for arm in self.arms)
         return f"{self.settings.devices} devices, {self.settings.rounds} rounds; arms {arms}"
 
+    @property
+    def names(self) -> dict[str, list[str | None]]:
+        """``device_names`` and ``class_names`` for trackers: those that there are, unless there are very many."""
+        found = {"device_names": few(self.holdings.names), "class_names": few(self.dataset.class_names)}
+        return {key: names for key, names in found.items() if names}
+
+    def config(self, arm: Arm, settings: Settings) -> dict[str, Any]:
+        """What an arm runs with, for trackers: the settings chosen for it, its name, and the names of devices and classes."""
+        names = self.names
+        if arm.pooled:
+            names.pop("device_names", None)
+        return {"arm": arm.name, **settings.model_dump(), **names}
+
     def tracker(self, folder: Path, run: str) -> Tracker:
         """The tracker that mirrors the records."""
         s = self.settings
-        context = {"folder": folder, "run": run, "config": s.model_dump(), "versions": versions()}
+        context = {"folder": folder, "run": run, "config": {**s.model_dump(), **self.names}, "versions": versions()}
         return build(s.tracker, Tracker, "tracker", s.plugins, **context)
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
@@ -179,8 +196,12 @@ def _require_label(settings: Settings, dataset: Dataset) -> None:
     if not dataset.classes:
         raise ConfigError("evaluate.label", label, "must be null with numeric targets: there are no labels")
     there = np.unique(dataset.y[dataset.test])
-    if label not in there:
-        valid = f"must be null or one of the {len(there)} labels of the test samples, {there[0]:.0f} to {there[-1]:.0f}"
+    if dataset.class_of(label) not in there:
+        which = f"{there[0]:.0f} to {there[-1]:.0f}"
+        if dataset.class_names is not None:
+            asked = [name if c in there else None for c, name in enumerate(dataset.class_names)]
+            which = choices(asked, dataset.classes)
+        valid = f"must be null or one of the {len(there)} labels of the test samples, {which}"
         raise ConfigError("evaluate.label", label, valid)
 
 

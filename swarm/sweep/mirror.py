@@ -33,6 +33,8 @@ class _Sweep(WandbTracker):
     """The whole sweep, as an arm called ``sweep``: W&B is started, and earlier parts are replaced, as it is done for arms."""
 
     def send(self, found: Gathered) -> None:
+        if self.mode == "disabled":
+            return
         import wandb
 
         with _quiet():

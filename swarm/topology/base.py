@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -12,6 +13,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial import Delaunay
 
 from swarm.errors import ConfigError
+from swarm.names import Maybe, Names, listed
 from swarm.rng import Keys
 from swarm.topology.graph import Floats, Graph, Ints
 
@@ -27,6 +29,10 @@ class Topology(ABC):
     Constructors check their options and raise :class:`~swarm.errors.ConfigError` naming the parameter.
     """
 
+    node_names: Maybe | None = None
+    """What the nodes are called that devices 0, 1, … sit at, where they are called anything but numbers of the topology's own.
+    A constructor that takes ``owner_names`` is told whose samples each device holds, or None, and can put it where it belongs
+    (:func:`seats`)."""
     period: int | None = 1
     """``graph(r)`` equals ``graph(r + period)``; 1 is a graph that never changes, None one that never comes back."""
 
@@ -79,6 +85,25 @@ def check_mean_degree(mean_degree: float, devices: int) -> None:
     if not 0.0 <= mean_degree <= devices - 1:
         raise ConfigError("mean_degree", mean_degree, f"must lie between 0 and devices - 1 = {devices - 1}")
     check_links("mean_degree", mean_degree, mean_degree * devices / 2)
+
+
+Match = Literal["name", "order"]
+
+
+def seats(nodes: Names, owners: Names, key: str, value: str, spare: bool = False) -> Ints:
+    """``[nodes]``: of each node, the device whose owner has the node's name.
+
+    Raises ``ConfigError`` about ``key`` unless nodes and owners are the same names; with ``spare`` owners may lack a node.
+    """
+    device = {name: number for number, name in enumerate(owners)}
+    strangers = [name for name in nodes if name not in device]
+    away = sorted(device.keys() - set(nodes), key=device.__getitem__)
+    if strangers or (away and not spare):
+        parts = [(strangers, nodes, "nodes have no owner"), (away, owners, "owners have no node")]
+        found = [f"{len(some)} of {len(all)} {what} ({listed(some)})" for some, all, what in parts if some]
+        valid = f"its nodes are not the owners of the data: {' and '.join(found)}; give both the same names, or set "
+        raise ConfigError(key, value, valid + "topology.match=order to put the owners on the nodes in their order")
+    return np.array([device[name] for name in nodes], dtype=np.int64)
 
 
 def nx_seed(rng: np.random.Generator) -> int:

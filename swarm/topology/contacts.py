@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Literal, get_args
 
 import numpy as np
 
 from swarm.errors import ConfigError
-from swarm.topology.base import Topology, check_choice, check_devices
+from swarm.names import Names, listed
+from swarm.topology.base import Match, Topology, check_choice, check_devices, seats
 from swarm.topology.events import lengths, read_events, seconds_of
 from swarm.topology.graph import Floats, Graph, Ints
 from swarm.topology.readers import Parsed
@@ -27,10 +29,12 @@ class Contacts(Topology):
     the trace starts again (``after: repeat``) or nobody meets any more (``empty``).
 
     Labels may be any text. They become devices 0, 1, … by value if all are whole numbers, else alphabetically; devices
-    beyond them meet nobody. Contacts with oneself are dropped, parallel ones merged.
+    beyond them meet nobody. Where each device has an owner with a name, labels are those names, and owners without a label
+    meet nobody (a warning names them); ``match=order`` goes by the order instead. Contacts with oneself are dropped, parallel
+    ones merged.
 
     Raises ``ConfigError`` on a missing, malformed or too large file (``max_mib``, ``max_contacts``), more labels than
-    ``devices``, and a window that is not above 0 or makes more than 10⁹ rounds.
+    ``devices``, labels that are no owners, and a window that is not above 0 or makes more than 10⁹ rounds.
     """
 
     def __init__(
@@ -39,11 +43,14 @@ class Contacts(Topology):
         path: str | None = None,
         window: float = 60.0,
         after: After = "repeat",
+        match: Match = "name",
         max_mib: float = 256.0,
         max_contacts: int = 5_000_000,
+        owner_names: Names | None = None,
     ) -> None:
         check_devices(devices)
         check_choice("after", after, get_args(After))
+        check_choice("match", match, get_args(Match))
         if not 0.0 < window < math.inf:
             raise ConfigError("window", window, "must be a finite number above 0")
         parsed = Parsed(max_nodes=2 * max_contacts, max_edges=max_contacts)
@@ -66,6 +73,15 @@ class Contacts(Topology):
         order_C = np.argsort(first_C, kind="stable")
         self.devices = devices
         self._ends_C2 = parsed.ranked()[order_C]
+        self.node_names = (*parsed.names, *[None] * (devices - len(parsed.names)))
+        if owner_names is not None and match == "name":
+            self._ends_C2 = seats(parsed.names, owner_names, "path", str(path), spare=True)[self._ends_C2]
+            alone = [name for name in owner_names if name not in parsed.index]
+            if alone:
+                named = (
+                    f"{len(alone)} of {len(owner_names)} owners of data are not in it and meet nobody: {listed(alone)}"
+                )
+                warnings.warn(f"{path}: {named}", stacklevel=2)
         self._first_C, self._last_C = first_C[order_C], last_C[order_C]
         self.windows = int(last_C.max()) + 1
         self.period = self.windows if after == "repeat" else None

@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 from swarm.errors import ConfigError
 from swarm.fetched import locate
-from swarm.topology.base import Static, check_choice, check_devices, warn_if_disconnected
+from swarm.names import Names
+from swarm.topology.base import Match, Static, check_choice, check_devices, seats, warn_if_disconnected
 from swarm.topology.graph import Graph
 from swarm.topology.readers import Parsed, read_edge_list, read_graphml, read_node_link
 
@@ -19,7 +20,9 @@ Format = Literal["auto", "edgelist", "graphml", "node_link"]
 class File(Static):
     """The graph in the file at ``path``, whose node count must be ``devices``.
 
-    Device ids follow the node names: by value if all are whole numbers, else alphabetically. Self loops are dropped,
+    Device ids follow the node names: by value if all are whole numbers, else alphabetically. Where each device has an owner
+    with a name, nodes and owners must be the same names, and each owner sits at its node; ``match=order`` puts them there in
+    their order instead, whatever nodes are called. Self loops are dropped,
     parallel edges merged, weights not used (mixing weights follow from ``mixing``; a warning says so). An edge list is
     ``directed`` if that says so, the other formats tell themselves. Directed graphs must be strongly connected.
 
@@ -27,7 +30,7 @@ class File(Static):
     column, whatever the name. Every edge must then have one, a finite number ≥ 0; of parallel edges the shortest counts.
 
     Raises ``ConfigError`` on a missing, malformed or too large file (``max_mib``, ``max_nodes``, ``max_edges``), a
-    different number of nodes, and a graph in pieces unless ``allow_disconnected``.
+    different number of nodes, other names than the owners', and a graph in pieces unless ``allow_disconnected``.
     """
 
     def __init__(
@@ -37,13 +40,16 @@ class File(Static):
         format: Format = "auto",
         directed: bool = False,
         length: str | None = None,
+        match: Match = "name",
         allow_disconnected: bool = False,
         max_mib: float = 64.0,
         max_nodes: int = 1_000_000,
         max_edges: int = 5_000_000,
+        owner_names: Names | None = None,
     ) -> None:
         check_devices(devices)
         check_choice("format", format, get_args(Format))
+        check_choice("match", match, get_args(Match))
         for key, cap in (("max_mib", max_mib), ("max_nodes", max_nodes), ("max_edges", max_edges)):
             if not 0 < cap < math.inf:
                 raise ConfigError(key, cap, "must be a finite number above 0")
@@ -56,6 +62,11 @@ class File(Static):
             raise ConfigError("path", path, f"cannot be read as a graph: {error}") from None
         if graph.n != devices:
             raise ConfigError("/devices", devices, f"{path} has {graph.n} nodes; devices={graph.n} would do")
+        self.node_names = parsed.names
+        if owner_names is not None and match == "name":
+            seats(
+                parsed.names, owner_names, "path", path
+            )  # the same names have the same order, so all sit where they belong
         if parsed.weighted:
             warnings.warn(f"{path}: edge weights are not used, mixing weights follow from the rule", stacklevel=2)
         super().__init__(warn_if_disconnected(graph) if allow_disconnected else _in_one_piece(graph, path))

@@ -11,19 +11,21 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from xml.parsers import expat
 
 import numpy as np
 
+from swarm.names import LONGEST, Names, canonical, ordered
 from swarm.topology.graph import Graph, Ints
 
-Name = int | str
+Name = int | float | str
 
 
 @dataclass
 class Parsed:
-    """Nodes and edges under the file's own names, with caps on how many of each there may be.
+    """Nodes and edges under the file's own names (:func:`swarm.names.canonical`), with caps on how many of each there may be.
 
     ``length`` names the attribute that is an edge's length; where it is given, every edge needs one.
     """
@@ -32,20 +34,30 @@ class Parsed:
     max_edges: int
     directed: bool = False
     weighted: bool = False  # whether there are weights, which are not used
-    index: dict[Name, int] = field(default_factory=dict)
+    index: dict[str, int] = field(default_factory=dict)
     edges: list[tuple[int, int]] = field(default_factory=list)
     length: str | None = None
     lengths: list[float] = field(default_factory=list)
+    spelt: dict[Name, int] = field(default_factory=dict)  # as names stand in the file
 
     def node(self, name: Name) -> int:
         """The number of node ``name``, a new one if it was not seen before."""
-        if isinstance(name, str) and not 0 < len(name) <= 256:
-            raise ValueError(f"a node id must have 1 to 256 characters, not {len(name)}")
-        if name not in self.index:
+        known = self.spelt.get(name)
+        if known is not None:
+            return known
+        own = canonical(name)
+        if not 0 < len(own) <= LONGEST:
+            raise ValueError(f"a node id must have 1 to {LONGEST} characters, not {len(own)}")
+        if own not in self.index:
             if len(self.index) >= self.max_nodes:
                 raise ValueError(f"more than max_nodes={self.max_nodes} nodes")
-            self.index[name] = len(self.index)
-        return self.index[name]
+            self.index[own] = len(self.index)
+        self.spelt[name] = self.index[own]
+        return self.index[own]
+
+    def knows(self, name: Name) -> bool:
+        """Whether node ``name`` was seen before, however it was spelt."""
+        return name in self.spelt or canonical(name) in self.index
 
     def edge(self, source: Name, target: Name, length: Any = None) -> None:
         """One more edge between two nodes, and its length if lengths are read."""
@@ -69,14 +81,17 @@ class Parsed:
         order_E = np.argsort(length_E, kind="stable")
         return Graph.from_edges(len(self.index), ends_E2[order_E], directed=self.directed, length=length_E[order_E])
 
+    @cached_property
+    def names(self) -> Names:
+        """The nodes' names in order. Only once all are there."""
+        return tuple(ordered(self.index))
+
     def ranked(self) -> Ints:
-        """``[E, 2]``: the edges, nodes numbered by name: by value if all are whole numbers, else as text."""
+        """``[E, 2]``: the edges, nodes numbered in the order of their names."""
         if not self.index:
             raise ValueError("there is no node in it")
-        numbers = all(isinstance(name, int) or re.fullmatch(r"-?[0-9]{1,18}", name) for name in self.index)
-        ordered = sorted(self.index, key=lambda name: (int(name) if numbers else 0, str(name)))
-        rank = np.empty(len(ordered), dtype=np.int64)
-        rank[[self.index[name] for name in ordered]] = np.arange(len(ordered))
+        rank = np.empty(len(self.names), dtype=np.int64)
+        rank[[self.index[name] for name in self.names]] = np.arange(len(self.names))
         return np.asarray(rank[np.asarray(self.edges, dtype=np.int64).reshape(-1, 2)])
 
 
@@ -156,7 +171,7 @@ def read_node_link(data: bytes, parsed: Parsed) -> None:
         raise ValueError("`directed` must be true or false")
     for i, entry in enumerate(nodes):
         name = _field(entry, "id", f"nodes[{i}]")
-        if name in parsed.index:
+        if parsed.knows(name):
             raise ValueError(f"nodes[{i}]: id {str(name)[:40]!r} stands there twice")
         parsed.node(name)
     for i, entry in enumerate(links):
@@ -166,7 +181,7 @@ def read_node_link(data: bytes, parsed: Parsed) -> None:
 def _json_link(entry: Any, where: str, parsed: Parsed) -> None:
     source, target = _field(entry, "source", where), _field(entry, "target", where)
     for name in (source, target):
-        if name not in parsed.index:
+        if not parsed.knows(name):
             raise ValueError(f"{where}: {str(name)[:40]!r} is not among `nodes`")
     try:
         if "weight" in entry and parsed.length != "weight":
@@ -178,12 +193,14 @@ def _json_link(entry: Any, where: str, parsed: Parsed) -> None:
 
 
 def _field(entry: Any, key: str, where: str) -> Name:
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    value: Any = entry.get(key) if isinstance(entry, dict) else None
+    whole = isinstance(value, int | str) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
         raise ValueError(f"{where}: needs `{key}`, a whole number or text")
-    if isinstance(value, int) and abs(value) >= 10**18:
+    if not isinstance(value, str) and abs(value) >= 10**18:
         raise ValueError(f"{where}: `{key}` must be below 10^18")
-    return value
+    name: Name = value
+    return name
 
 
 def read_graphml(data: bytes, parsed: Parsed) -> None:
@@ -194,7 +211,7 @@ def read_graphml(data: bytes, parsed: Parsed) -> None:
 class _GraphML:
     def __init__(self, parsed: Parsed) -> None:
         self.parsed, self.path = parsed, list[str]()
-        self.declared: set[Name] = set()
+        self.declared: set[str] = set()  # canonical names
         self.graphs = 0
         self.length_keys: set[str] = set()  # ids of the <key>s that are the length: networkx has one for each type
         self.ends: tuple[str, str] | None = None  # of the <edge> that is open
@@ -235,9 +252,9 @@ class _GraphML:
             self.start_key(found)
         elif tag == "node":
             name = self.need(found, "id", tag)
-            if name in self.declared:
+            if (own := canonical(name)) in self.declared:
                 raise ValueError(f"node {name[:40]!r} stands there twice")
-            self.declared.add(name)
+            self.declared.add(own)
             self.parsed.node(name)
         elif tag == "edge":
             if found.get("directed", default := str(self.parsed.directed).lower()) != default:

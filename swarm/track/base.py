@@ -16,6 +16,10 @@ class Sink(Protocol):
     underscore (``_device_accuracy``: one value per device) are extras for mirrors and are not part of the file.
     """
 
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """What an arm runs with: its own resolved config, not the run's, with ``arm`` and the chosen learning rate in it. Of
+        every arm before its :meth:`start`, also of one that was over before the run was resumed."""
+
     def start(self, arm: str, rounds: int, done: int) -> None:
         """An arm of ``rounds`` rounds begins, or goes on after ``done`` rounds that are already on disk."""
 
@@ -24,6 +28,9 @@ class Sink(Protocol):
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """The arm is over; ``summary`` is its entry of ``summary.json``."""
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """All arms are over; ``summary`` is ``summary.json``."""
 
     def attach(self, files: Sequence[Path]) -> None:
         """All arms are over and the run's pictures drawn: ``curves.png``, ``report.html``, ``graph.png``."""
@@ -35,6 +42,9 @@ class Sink(Protocol):
 class Tracker:
     """A sink that ignores everything: the base class of trackers, and the tracker of ``tracker=none``."""
 
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """See :meth:`Sink.configure`."""
+
     def start(self, arm: str, rounds: int, done: int) -> None:
         """See :meth:`Sink.start`."""
 
@@ -43,6 +53,9 @@ class Tracker:
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """See :meth:`Sink.finish`."""
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """See :meth:`Sink.conclude`."""
 
     def attach(self, files: Sequence[Path]) -> None:
         """See :meth:`Sink.attach`."""
@@ -68,6 +81,11 @@ class Fanout:
         self._mirrors = list(mirrors)
         self._warn = warn if warn is not None else logging.getLogger(__name__).warning
 
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """See :meth:`Sink.configure`."""
+        self._truth.configure(arm, config)
+        self._mirror(lambda sink: sink.configure(arm, dict(config)))
+
     def start(self, arm: str, rounds: int, done: int) -> None:
         """See :meth:`Sink.start`."""
         self._truth.start(arm, rounds, done)
@@ -82,6 +100,11 @@ class Fanout:
         """See :meth:`Sink.finish`."""
         self._truth.finish(arm, summary)
         self._mirror(lambda sink: sink.finish(arm, dict(summary)))
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """See :meth:`Sink.conclude`."""
+        self._truth.conclude(summary)
+        self._mirror(lambda sink: sink.conclude(dict(summary)))
 
     def attach(self, files: Sequence[Path]) -> None:
         """See :meth:`Sink.attach`."""

@@ -26,6 +26,7 @@ from swarm.track.units import (
     human_time,
     score_name,
     virtual_time,
+    where_diverged,
 )
 
 _LABEL = {"accuracy": "accuracy", "r2": "R²"}
@@ -92,7 +93,7 @@ class ConsoleSink(Tracker):
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """Completes the bar, or says at which device and round the arm diverged."""
         diverged = summary.get("diverged")
-        note = f"diverged: device {diverged['device']}, round {diverged['round']}" if diverged else ""
+        note = f"diverged: {where_diverged(diverged)}" if diverged else ""
         if self._live is not None:
             self._bars[arm].note = note or human_time(summary.get("wall_s"))
             self._bars[arm].failed = bool(diverged)
@@ -214,8 +215,10 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
         console.print(contraction, markup=False, highlight=False)
     for name, arm in arms.items():
         if arm.get("diverged"):
-            where = f"device {arm['diverged']['device']} in round {arm['diverged']['round']}"
-            console.print(f"[red]{escape(name)} diverged:[/red] {where}; its row is the last evaluation before.")
+            where = where_diverged(arm["diverged"], joint=" in ")
+            console.print(
+                f"[red]{escape(name)} diverged:[/red] {escape(where)}; its row is the last evaluation before."
+            )
 
 
 def summary_table(arms: dict[str, dict[str, Any]], width: int = 80) -> Table:

@@ -58,6 +58,12 @@ class JsonlSink:
         _cut_torn_line(path)
         self._file: IO[str] | None = path.open("a", encoding="utf-8", newline="\n")
 
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """Nothing to do: ``config.yaml`` and ``progress.json`` have it."""
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """Nothing to do: the summary has a file of its own."""
+
     def start(self, arm: str, rounds: int, done: int) -> None:
         """Nothing to do: every record names its arm."""
 

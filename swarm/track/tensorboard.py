@@ -20,7 +20,9 @@ from swarm.track.jsonl import plain
 
 class TensorBoardTracker(Tracker):
     """Mirrors each arm into ``folder/tensorboard/ARM``: every number of a record under its name in ``metrics.jsonl``, by
-    round, and a histogram of the device accuracies. Config and versions are texts of the run ``report``, pictures its images.
+    round, and a histogram of the device accuracies. The arm's own config is a text of it, with the learning rate that was
+    chosen; ``gap_closed`` a number of the swarm's last round. The run's config and the versions are texts of the run
+    ``report``, pictures its images.
 
     A resumed arm goes on in a further file, from which on TensorBoard leaves out what the first one has of later rounds.
 
@@ -48,10 +50,17 @@ class TensorBoardTracker(Tracker):
         self.folder, self.run, self.config, self.versions = folder, run, config, versions or {}
         self.histograms = histograms
         self._writer: Any = None
+        self._configs: dict[str, dict[str, Any]] = {}
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """Keeps the arm's config for its event file."""
+        self._configs[arm] = config
 
     def start(self, arm: str, rounds: int, done: int) -> None:
         """Opens the arm's event file. Where a part is there already, what it has of rounds after ``done`` counts no more."""
         self._writer = self._open(arm, from_round=done + 1 if done else 0)
+        if arm in self._configs:
+            self._text("config", self._configs[arm], done)
 
     def record(self, record: dict[str, Any]) -> None:
         """Writes the numbers of one round, and the histogram if there is one."""
@@ -72,14 +81,21 @@ class TensorBoardTracker(Tracker):
         """Closes the arm's file."""
         self.close()
 
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """Writes ``gap_closed`` beside the swarm's numbers, where there is a gap."""
+        gap, arm = summary.get("gap_closed"), summary.get("arms", {}).get("swarm")
+        if gap is not None and arm is not None:
+            self._writer = self._open("swarm", from_round=arm["rounds"] + 1)
+            self._writer.add_scalar("gap_closed", gap, arm["rounds"])
+            self.close()
+
     def attach(self, files: Sequence[Path]) -> None:
         """Config and versions as texts, pictures as images; a page stays where it is, and is named."""
         from matplotlib import image
 
         self._writer = self._open("report", from_round=0)
         for name, value in (("config", self.config), ("versions", self.versions)):
-            text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-            self._writer.add_text(name, "".join(f"    {line}\n" for line in text.splitlines()), 0)
+            self._text(name, value, 0)
         for path in files:
             if path.suffix == ".png":
                 self._writer.add_image(path.stem, image.imread(path)[:, :, :3], 0, dataformats="HWC")
@@ -92,6 +108,10 @@ class TensorBoardTracker(Tracker):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def _text(self, name: str, value: dict[str, Any], round: int) -> None:
+        text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+        self._writer.add_text(name, "".join(f"    {line}\n" for line in text.splitlines()), round)
 
     def _open(self, name: str, from_round: int) -> Any:
         """A further event file; where there are some already, what they have of ``from_round`` and later is taken back."""

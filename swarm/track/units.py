@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from swarm.names import titled
+
 
 def human_bytes(count: float | None) -> str:
     """``1536`` → ``1.5 KiB``; ``None`` or a non-finite number → ``–``."""
@@ -63,6 +65,11 @@ def score_name(record: dict[str, Any]) -> str | None:
         if record.get(f"{name}_mean") is not None:
             return name
     return None
+
+
+def where_diverged(diverged: dict[str, Any], joint: str = ", ") -> str:
+    """``device 7 (zoe), round 12``."""
+    return f"{titled(diverged['device'], diverged.get('name'))}{joint}round {diverged['round']}"
 
 
 def rho_of(summary: dict[str, Any]) -> float | None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import uuid
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from swarm.track.base import Tracker
 from swarm.track.jsonl import plain, read_jsonl
 
+GAINS = "swarm"  # the arm whose summary gets gap_closed
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
 REPLACED = "replaced-"  # before the name of an offline part while the one that takes its place is written
 MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
@@ -41,21 +44,24 @@ def run_id(run: str, arm: str) -> str:
 class WandbTracker(Tracker):
     """Mirrors each arm into a W&B run: group = the run (or the sweep), job type = the arm, x-axis = ``round``.
 
-    Metric names are those of ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and a
-    histogram of the device accuracies where a record brings ``_device_accuracy``; rows per device stay in
-    ``devices.parquet``. The run's pictures and its page go to one more W&B run of the group, of job type ``report``.
+    Each has its arm's own config, with ``arm`` and the learning rate that was chosen. Metric names are those of
+    ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and a histogram of the device accuracies
+    where a record brings ``_device_accuracy``; rows per device stay in ``devices.parquet``. The run's pictures and its page go
+    to one more W&B run of the group, of job type ``report``.
 
     A resumed arm keeps its id, which ``wandb.json`` in the run folder holds. W&B does not merge offline runs, so a resumed
     offline arm is written again in full from ``metrics.jsonl`` and takes the place of the part that was not uploaded yet.
+    The swarm's run stays open until all arms are over, as ``gap_closed`` belongs into its summary.
 
     Errors are not handled here: :class:`~swarm.track.base.Fanout` turns the first one into a warning.
 
     Args:
         folder: The run folder; W&B's files go to ``folder/wandb``.
         run: Name of the run, the W&B group.
-        config: The resolved config.
+        config: The resolved config of the whole run, for the run that holds the pictures.
         versions: Of what the numbers depend on; they join the config.
-        mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``.
+        mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``. Where the environment has
+            ``WANDB_MODE=disabled`` (or ``WANDB_DISABLED=true``), it is ``disabled``.
         project: W&B project.
         entity: W&B user or team; ``None`` for the account's default.
         tags: W&B tags.
@@ -81,10 +87,20 @@ class WandbTracker(Tracker):
         # Absolute: W&B's service process keeps the working directory that this process had when it started it.
         self.folder = folder.absolute()
         self.run, self.config = run, {**config, **({"versions": versions} if versions else {})}
-        self.mode, self.project, self.entity = mode, project, entity
+        self.mode: str = "disabled" if _off_by_environment() else mode
+        self.project, self.entity = project, entity
         self.tags, self.init_timeout = list(tags or []), init_timeout
         self.group, self.name = group or run, name or run
         self._run: Any = None
+        self._waiting: Any = None  # the swarm's run, which is over but for gap_closed
+        self._over: set[str] = set()  # arms
+        self._configs: dict[str, dict[str, Any]] = {}
+        self._concluded: dict[str, Any] = {}
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """Keeps the arm's config for its W&B run."""
+        versions = {key: value for key, value in self.config.items() if key == "versions"}
+        self._configs[arm] = {**config, **versions}
 
     def start(self, arm: str, rounds: int, done: int) -> None:
         """Starts the arm's W&B run, or goes on with it.
@@ -115,7 +131,10 @@ class WandbTracker(Tracker):
         self._run.log(values)
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
-        """Writes the arm's final metrics to the W&B summary and ends its run (as failed where the arm diverged)."""
+        """Writes the arm's final metrics to the W&B summary and ends its run (as failed where the arm diverged).
+
+        The swarm's stays open until :meth:`conclude`: W&B cannot add to an offline run that is over.
+        """
         if self._run is None:
             return
         scalars = {key: value for key, value in summary.items() if isinstance(value, str | int | float | np.generic)}
@@ -123,7 +142,23 @@ class WandbTracker(Tracker):
         if diverged:
             scalars |= {f"diverged_{key}": value for key, value in diverged.items()}
         self._run.summary.update({key: plain(value) for key, value in scalars.items()})
-        self._end(1 if diverged else 0)
+        self._over.add(arm)
+        if arm == GAINS and not diverged:
+            self._waiting, self._run = self._run, None
+        else:
+            self._end(1 if diverged else 0)
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """Writes ``gap_closed`` into the summary of the swarm's W&B run and ends that run."""
+        arm = summary.get("arms", {}).get(GAINS)
+        if self.mode == "disabled" or arm is None:
+            return
+        if GAINS not in self._over:  # but before the run was resumed
+            self.start(GAINS, arm["rounds"], done=max(1, arm["rounds"]))
+            self.finish(GAINS, arm)
+        if summary.get("gap_closed") is not None:
+            self._concluded = {"gap_closed": summary["gap_closed"]}
+        self._end_waiting(self._concluded)
 
     def attach(self, files: Sequence[Path]) -> None:
         """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them among its files."""
@@ -141,6 +176,7 @@ class WandbTracker(Tracker):
                 elif path.suffix == ".html" and path.stat().st_size < MOST_HTML:
                     found[path.stem] = wandb.Html(path.read_text(encoding="utf-8"), inject=False)
             self._run.log(found)
+            self._run.summary.update(self._concluded)
             for path in (*files, self.folder / "config.yaml", self.folder / "summary.json"):
                 if path.is_file():
                     self._run.save(str(path), base_path=str(self.folder), policy="now")
@@ -151,6 +187,7 @@ class WandbTracker(Tracker):
         """Ends an arm that was cut short. W&B's service process goes with this process."""
         if self._run is not None:
             self._end(1)
+        self._end_waiting({})
 
     def _init(self, arm: str, replaces: bool = False) -> Any:
         import wandb  # 0.7 s, and not needed at all in mode disabled
@@ -166,7 +203,8 @@ class WandbTracker(Tracker):
         if replaces and not online:
             self._set_aside(arm)
         return wandb.init(
-            project=self.project, entity=self.entity, tags=self.tags or None, config=self.config,
+            project=self.project, entity=self.entity, tags=self.tags or None,
+            config=self._configs.get(arm, self.config), allow_val_change=replaces,
             id=self._id(arm), name=f"{self.name}/{arm}", group=self.group, job_type=arm,
             mode="online" if online else "offline", resume="allow" if online else None,
             reinit="create_new", dir=str(self.folder), settings=settings,
@@ -189,9 +227,10 @@ class WandbTracker(Tracker):
         return known
 
     def _replay(self, arm: str) -> None:
+        accuracy = _device_accuracy(self.folder / "checkpoints" / arm)
         for record in read_jsonl(self.folder / "metrics.jsonl"):
             if record.get("arm") == arm:
-                self.record(record)
+                self.record({**record, "_device_accuracy": accuracy.get(record["round"])})
         self._drop_replaced(arm)
 
     def _set_aside(self, arm: str) -> None:
@@ -213,10 +252,33 @@ class WandbTracker(Tracker):
         parts, name = self.folder / "wandb", f"{prefix}offline-run-*-{self._id(arm)}"
         return [part for glob in (name, f"{name}-[0-9]*") for part in parts.glob(glob) if part.is_dir()]
 
+    def _end_waiting(self, figures: dict[str, Any]) -> None:
+        if self._waiting is not None:
+            self._run, self._waiting = self._waiting, None
+            self._run.summary.update(figures)
+            self._end(0)
+
     def _end(self, exit_code: int) -> None:
         run, self._run = self._run, None
         with _quiet():
             run.finish(exit_code=exit_code)
+
+
+def _off_by_environment() -> bool:
+    """Whether whoever set up this machine, or started this command, wants nothing of W&B: said in W&B's own way."""
+    said = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DISABLED", "")
+    return said[0].strip().lower() == "disabled" or said[1].strip().lower() in ("true", "1", "yes", "on")
+
+
+def _device_accuracy(checkpoints: Path) -> dict[int, Any]:
+    """The accuracy of the devices by round, as far as the run has put it on disk."""
+    found: dict[int, Any] = {}
+    for part in sorted(checkpoints.glob("devices_*.parquet")):
+        if "accuracy" in pq.read_schema(part).names:
+            rows = pq.read_table(part, columns=["round", "accuracy"])
+            round_M, accuracy_M = (rows[name].to_numpy() for name in ("round", "accuracy"))
+            found |= {int(round): accuracy_M[round_M == round] for round in np.unique(round_M)}
+    return found
 
 
 def _histogram(values_N: np.ndarray[Any, np.dtype[np.float64]]) -> Any:

@@ -63,12 +63,27 @@ def test_a_run_is_mirrored_whole(tmp_path: Path) -> None:
         drawn = {event.step for event in events(home / arm) for v in event.summary.value if v.HasField("histo")}
         assert drawn == {r for r, record in logged.items() if record["accuracy_mean"] is not None}
         assert max(len(tags(home / arm, "simple_value")), 1) < 100  # never a name for each device
+        (own,) = (
+            v.tensor.string_val[0].decode() for e in events(home / arm) for v in e.summary.value if v.HasField("tensor")
+        )
+        assert f"arm: {arm}" in own
+        assert ("SmallWorld" in own) == (arm == "swarm")
     assert tags(home / "report", "image") == {"curves", "graph"}
     texts = {v.tag: v.tensor.string_val[0].decode() for e in events(home / "report") for v in e.summary.value
              if v.HasField("tensor")}  # fmt: skip
     assert "devices: 12" in texts["config/text_summary"]
     assert "torch:" in texts["versions/text_summary"]
     assert "report.html" in texts["report.html/text_summary"]
+
+
+@needed
+def test_what_the_swarm_gained_stands_at_its_last_round(tmp_path: Path) -> None:
+    summary = run(tmp_path / "r", "tracker=tensorboard", "rounds=2", "scenario.arms=[swarm,isolated,centralised]")
+    assert summary["gap_closed"] is not None
+    home = tmp_path / "r" / "tensorboard"
+    assert scalars(home / "swarm", "gap_closed") == {2: pytest.approx(summary["gap_closed"], rel=1e-6)}
+    assert set(scalars(home / "swarm", "accuracy_mean")) == set(scalars(home / "isolated", "accuracy_mean"))
+    assert scalars(home / "isolated", "gap_closed") == {}
 
 
 @needed

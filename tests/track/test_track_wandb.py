@@ -45,12 +45,110 @@ def child(folder: Path, first: int, last: int) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
-def history(part: Path) -> list[dict[str, Any]]:
-    """The rounds in an offline run's transaction log, read back with W&B's own tool."""
+def inspected(part: Path) -> list[dict[str, Any]]:
+    """The records of an offline run's transaction log, read back with W&B's own tool."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(part)]
     text = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=part).stdout
-    records = [json.loads(line) for line in text.splitlines()]
-    return [record["history"]["item"] for record in records if "history" in record]
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def history(part: Path) -> list[dict[str, Any]]:
+    """The rounds in an offline run's log."""
+    return [record["history"]["item"] for record in inspected(part) if "history" in record]
+
+
+def laid_over(part: Path, kind: str) -> dict[str, Any]:
+    """What an offline run ends with as its ``summary``, or has as its ``config``."""
+    records = inspected(part)
+    updates = [r["run"]["config"] if kind == "config" else r["summary"] for r in records if r["type"] in ("run", "summary")
+               and (r["type"] == "run") == (kind == "config")]  # fmt: skip
+    return {key: value for update in updates for key, value in update["update"].items()}
+
+
+def by_arm(folder: Path) -> dict[str, Path]:
+    """The one offline run of each arm."""
+    found = {}
+    for arm, name in json.loads((folder / "wandb.json").read_text()).items():
+        (found[arm],) = (part for part in (folder / "wandb").glob(f"*offline-run-*-{name}*"))
+    return found
+
+
+def outside(script: str, *arguments: str) -> None:
+    """Runs a script in a process of its own, without what the environment says of W&B."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, timeout=180, env=environment,
+                   cwd=Path(__file__).parents[2], check=True)  # fmt: skip
+
+
+def test_each_arm_logs_what_it_ran_with(tmp_path: Path) -> None:
+    """Its own topology, protocol and number of devices, the rate chosen for it, and in the end what the swarm gained."""
+    script = """
+import sys
+from pathlib import Path
+from tests.support import run
+run(Path(sys.argv[1]), "tracker=wandb", "rounds=3", "devices=12", "report=true", "optimizer.lr=auto", "tune.lrs=[0.03,0.3]",
+    "tune.rounds=1", "scenario.arms=[swarm,isolated,centralised,fedavg]")
+"""
+    folder = tmp_path / "run"
+    outside(script, str(folder))
+    summary = json.loads((folder / "summary.json").read_text())
+    parts = by_arm(folder)
+    configs = {arm: laid_over(part, "config") for arm, part in parts.items()}
+    assert set(configs) == {"swarm", "isolated", "centralised", "fedavg", "report"}
+    for arm in ("swarm", "isolated", "centralised", "fedavg"):
+        assert configs[arm]["arm"] == arm
+        assert configs[arm]["optimizer"]["lr"] == summary["arms"][arm]["lr"]
+        assert configs[arm]["devices"] == (1 if arm == "centralised" else 12)
+        assert "swarm-sim" in configs[arm]["versions"]
+    classes = {
+        arm: [c[key]["_target_"].rpartition(".")[2] for key in ("topology", "protocol")] for arm, c in configs.items()
+    }
+    assert classes["swarm"] == ["SmallWorld", "TrainThenAverage"] == classes["report"]
+    assert classes["isolated"] == classes["centralised"]
+    assert "SmallWorld" not in classes["isolated"]
+    assert "TrainThenAverage" not in classes["isolated"]
+    assert classes["fedavg"] == [classes["isolated"][0], "FedAvg"]
+    assert configs["report"]["optimizer"]["lr"] == "auto"  # the run's own config, as it was given
+    assert summary["gap_closed"] is not None
+    for arm in ("swarm", "report"):
+        assert laid_over(parts[arm], "summary")["gap_closed"] == pytest.approx(summary["gap_closed"])
+    for arm in ("isolated", "centralised", "fedavg"):
+        assert "gap_closed" not in laid_over(parts[arm], "summary")
+        assert [row["round"] for row in history(parts[arm])] == [0, 1, 2, 3]
+
+
+def test_what_the_swarm_gained_reaches_a_run_that_was_over_before_the_resume(tmp_path: Path) -> None:
+    """The process died after the swarm's arm; the next one runs the controls."""
+    script = """
+import sys
+from pathlib import Path
+from swarm.track import Fanout, JsonlSink
+from swarm.track.wandb import WandbTracker
+
+folder = Path(sys.argv[1])
+def arm(name):
+    sink.configure(name, {"arm": name, "devices": 3})
+    sink.start(name, 1, 0)
+    for r in range(2):
+        sink.record({"arm": name, "round": r, "accuracy_mean": r / 4})
+    sink.finish(name, {"accuracy_mean": 0.25, "rounds": 1, "diverged": None})
+
+sink = Fanout(JsonlSink(folder / "metrics.jsonl"), [WandbTracker(folder, "r", {})])
+arm("swarm")
+sink.close()
+sink = Fanout(JsonlSink(folder / "metrics.jsonl"), [WandbTracker(folder, "r", {})])
+sink.configure("swarm", {"arm": "swarm", "devices": 3})
+arm("isolated")
+facts = {"accuracy_mean": 0.25, "rounds": 1, "diverged": None}
+sink.conclude({"gap_closed": 0.5, "arms": {"swarm": facts, "isolated": facts}})
+sink.close()
+"""
+    outside(script, str(tmp_path))
+    parts = by_arm(tmp_path)
+    assert set(parts) == {"swarm", "isolated"}
+    assert laid_over(parts["swarm"], "summary")["gap_closed"] == 0.5
+    assert laid_over(parts["swarm"], "config")["devices"] == 3
+    assert [row["round"] for row in history(parts["swarm"])] == [0, 1]
 
 
 def test_offline_runs_are_complete_silent_and_survive_a_resume(tmp_path: Path) -> None:
@@ -99,11 +197,17 @@ def test_online_without_a_key_fails_instead_of_asking(tmp_path: Path, monkeypatc
         WandbTracker(tmp_path, "r", {}, mode="online").start("swarm", 1, 0)
 
 
-def test_disabled_leaves_nothing(tmp_path: Path) -> None:
-    tracker = WandbTracker(tmp_path, "r", {}, mode="disabled")
+@pytest.mark.parametrize("said", [None, ("WANDB_MODE", "disabled"), ("WANDB_DISABLED", "true")])
+def test_disabled_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, str] | None) -> None:
+    """By the config, or in the environment, where W&B's own users say it."""
+    if said is not None:
+        monkeypatch.setenv(*said)
+    tracker = WandbTracker(tmp_path, "r", {}, mode="disabled" if said is None else "offline")
     tracker.start("swarm", 1, 0)
     tracker.record({"arm": "swarm", "round": 0})
     tracker.finish("swarm", {})
+    tracker.conclude({"gap_closed": 0.5, "arms": {"swarm": {"rounds": 1}}})
+    tracker.attach([])
     tracker.close()
     assert not list(tmp_path.iterdir())
 
