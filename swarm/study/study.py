@@ -82,9 +82,7 @@ class Study:
 
     def tracker(self, folder: Path, run: str) -> Tracker:
         """The tracker that mirrors the records."""
-        s = self.settings
-        context = {"folder": folder, "run": run, "config": s.model_dump(), "versions": versions()}
-        return build(s.tracker, Tracker, "tracker", s.plugins, **context)
+        return tracker_of(self.settings, folder, run)
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
         """One variant of an arm, built."""
@@ -124,6 +122,12 @@ class Study:
     def engine(self) -> Engine:
         """A fresh engine, for all arms one after the other."""
         return build(self.settings.engine, Engine, "engine", self.settings.plugins)
+
+
+def tracker_of(settings: Settings, folder: Path, run: str) -> Tracker:
+    """The tracker of a run, or of a claim, in ``folder``."""
+    context = {"folder": folder, "run": run, "config": settings.model_dump(), "versions": versions()}
+    return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)
 
 
 def _built(plan: Plan) -> Experiment:
