@@ -15,7 +15,7 @@ from swarm import checkpoint
 from swarm.campaign.page import PAGE, write_pages
 from swarm.campaign.plan import Plan, Trial, folder_of
 from swarm.campaign.trials import Code, Say, failures, finished, run_trials, set_outdated_aside
-from swarm.campaign.verdicts import facts_of, print_verdicts
+from swarm.campaign.verdicts import facts_of, print_verdicts, summary_in
 from swarm.claim.base import Verdict
 from swarm.claim.results import Results, of_runs
 from swarm.config.settings import Settings
@@ -50,18 +50,19 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
     home, config = Folder.open(folder)
     if "rounds" in overrides:
         raise ConfigError("rounds", overrides["rounds"], "cannot change on resume of a scenario that judges a claim")
-    if home.finished() and not overrides and not (summary := load(folder).summary or {}).get("failed"):
+    summary = summary_in(folder)
+    if home.finished() and not overrides and summary and not summary["failed"]:
         print(f"{folder} is finished already; nothing to do")
         return Result(folder, summary)
     with home.lock():
         _, config = Folder.open(folder)  # another process may have been here until now
         plan = Plan.make(Settings.parse(overridden(config, overrides)))
-        if home.closed() and not (summary := load(folder).summary or {}).get("failed"):
+        if (summary := summary_in(folder)) and not summary["failed"]:
             return _complete(plan, home, summary)
         if (folder / UNJUDGED).exists() and all(finished(folder, trial) for trial in plan.trials):
             files = redrawn(plan, home)
             attach(plan.settings, home, [*files, folder / PREDICTION], print)
-            return Result(folder, load(folder).summary or {})
+            return Result(folder, summary_in(folder) or {})
         plan.check()
         return _judge(plan, home)
 
@@ -95,7 +96,7 @@ def redrawn(plan: Plan, home: Folder) -> list[Path]:
     """The pages of a claim, from the runs that are finished."""
     folder = home.path
     results, damaged = _results(folder, plan.trials)
-    summary = load(folder).summary
+    summary = summary_in(folder)
     if summary is None:
         done = sum(finished(folder, trial) for trial in plan.trials) - len(damaged)
         if done == len(plan.trials):

@@ -16,13 +16,12 @@ from swarm import checkpoint
 from swarm.campaign import run
 from swarm.campaign.page import PAGE, badge, framed
 from swarm.campaign.plan import Plan
-from swarm.campaign.verdicts import print_verdicts
+from swarm.campaign.verdicts import print_verdicts, summary_in
 from swarm.claim.base import Suite
 from swarm.config.build import build, choice, option
 from swarm.config.settings import Settings
-from swarm.errors import SwarmError
+from swarm.errors import ConfigError, SwarmError
 from swarm.study.folder import Folder
-from swarm.study.provenance import read_json
 from swarm.study.single import Result, attach, overridden
 from swarm.study.study import tracker_of
 from swarm.study.trust import admitted, below
@@ -119,8 +118,11 @@ def _one(plan: Plan, place: Path, overrides: dict[str, Any]) -> None:
 
 
 def _summary(claim: Path) -> dict[str, Any]:
-    """Of a claim that came to its end; empty otherwise."""
-    return read_json(claim / "summary.json") or {}
+    """Of a claim that came to its end; empty otherwise, and where the file is not what a claim writes."""
+    try:
+        return summary_in(claim) or {}
+    except ConfigError:
+        return {}
 
 
 def _first_number(claim: Path) -> tuple[float, str]:
