@@ -49,12 +49,14 @@ def _main(argv: list[str]) -> int:
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
         return _hydra(argv, _Jobs())
-    from swarm.config.compose import Composer, parse
+    from swarm.config.compose import Composer, UsageError, parse
 
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
     if resume is not None:
         return _resume(resume, parsed, args)
+    if args.trust:
+        raise UsageError("--trust is for the plug-ins of a run folder, and goes with resume=FOLDER")
     jobs = _Jobs()
     with Composer(args.config_dir, args.config_name) as composer:
         if args.help or args.cfg or args.info:
@@ -102,6 +104,7 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
 
     parser = get_args_parser()
     parser.__class__ = _Parser
+    parser.add_argument("--trust", action="store_true", help="with resume=FOLDER: run the plug-ins that it names")
     args = parser.parse_args(argv)
     modes = {"--run": args.run, "--cfg": args.cfg, "-m": args.multirun, "--info": args.info}
     for flag, value in {"--experimental-rerun": args.experimental_rerun, "--config-path": args.config_path}.items():
@@ -246,7 +249,7 @@ def _resume(resume: Override, overrides: Sequence[Override], args: argparse.Name
     from swarm import runner
 
     def work() -> None:
-        runner.resume(folder, changed)
+        runner.resume(folder, changed, trust=args.trust)
 
     return _guarded(work, folder)
 

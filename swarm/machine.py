@@ -1,8 +1,9 @@
-"""What this machine has for us: cores and memory."""
+"""What this machine has for us: cores, memory, packages."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from pathlib import Path
 
@@ -10,6 +11,13 @@ from pathlib import Path
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_installed(module: str) -> bool:
+    """Whether there is such a package, without importing it. A mere folder of that name, such as ``wandb`` in a run folder, is
+    none."""
+    spec = importlib.util.find_spec(module)
+    return spec is not None and spec.origin is not None
 
 
 def available_bytes() -> int | None:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from swarm.campaign import run as claims
 from swarm.campaign import suite
-from swarm.campaign.plan import Plan
+from swarm.campaign.plan import RUNS, Plan
 from swarm.campaign.suite import Plans
 from swarm.claim.base import Claim, Suite
 from swarm.config.build import build, choice
@@ -17,10 +17,11 @@ from swarm.config.settings import Settings
 from swarm.errors import ConfigError
 from swarm.report import write_report
 from swarm.study import single
-from swarm.study.folder import Folder
+from swarm.study.folder import DIR, Folder, require_new_run
 from swarm.study.scenario import AnyScenario
 from swarm.study.single import Result
 from swarm.study.study import Study, settled
+from swarm.study.trust import admitted
 
 __all__ = ["Prepared", "Result", "check", "resume", "run"]
 
@@ -57,7 +58,12 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
     """Run a scenario into a new folder. ``cfg`` is a composed config or a plain mapping of the same shape.
 
     ``prepared`` saves doing the checks again for a config that has passed them.
+
+    Raises :class:`ConfigError` for whatever cannot work, and for a folder that is not new and not empty.
     """
+    if not str(folder):
+        raise ConfigError(DIR, "", "must be a folder, a new or an empty one")
+    require_new_run(Path(folder))
     settings = settled(Settings.parse(cfg))
     kind = kind_of(settings)
     if prepared is None or prepared.settings != settings:
@@ -65,22 +71,44 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
     return kind.start(prepared, Path(folder))
 
 
-def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
-    """Go on with the run in ``folder`` under its own config; see :func:`swarm.study.single.resume` for what may change."""
+def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:
+    """Go on with the run in ``folder`` under its own config; see :func:`swarm.study.single.resume` for what may change.
+
+    Plug-ins that the config names are imported only if this user's own command wrote it, or with ``trust``: then they run as
+    whatever the user may do (:mod:`swarm.study.trust`).
+    """
     path = Path(folder)
-    _, config = Folder.open(path)
-    return kind_of(Settings.parse(config)).resume(path, overrides)
+    with admitted(path, overrides, trust):
+        _, config = Folder.open(path)
+        return kind_of(Settings.parse(config)).resume(path, overrides)
 
 
 def kind_of(settings: Settings) -> Kind[Any]:
     """What is done with the scenario of ``settings``. Raises :class:`ConfigError` where it cannot be built."""
     scenario = build(settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset)
-    if isinstance(scenario, Claim):
-        return CLAIM
-    if isinstance(scenario, Suite):
-        return SUITE
-    if settings.preset is not None:
+    kind = _kind(scenario)
+    if kind is RUN and settings.preset is not None:
         name = choice("scenario", settings.scenario)
         valid = f"is for scenarios that judge claims, and {name} is one run of the size that you give it; preset=null"
         raise ConfigError("preset", settings.preset, valid)
-    return RUN
+    return kind
+
+
+def kind_in(folder: Path) -> Kind[Any]:
+    """Which kind of scenario has written ``folder``. Nothing that the folder names is imported: if its scenario is not one of
+    ours, the files that are there say it.
+
+    Raises :class:`ConfigError` where there is no config, or none that can be read.
+    """
+    _, config = Folder.open(folder)
+    try:
+        scenario = build(config.get("scenario"), AnyScenario, "scenario", preset=config.get("preset"))
+    except ConfigError:
+        if (folder / RUNS).is_dir():
+            return CLAIM
+        return SUITE if any(folder.glob(f"*/{RUNS}/")) else RUN
+    return _kind(scenario)
+
+
+def _kind(scenario: AnyScenario) -> Kind[Any]:
+    return CLAIM if isinstance(scenario, Claim) else SUITE if isinstance(scenario, Suite) else RUN

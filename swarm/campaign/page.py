@@ -47,17 +47,17 @@ def write_pages(plan: Plan, results: Results, summary: Facts, home: Path, whole:
 
     table = made(plan.claim.table, pd.DataFrame(), "table")
     charts = made(plan.claim.charts, list[Chart](), "charts")
-    for old in home.glob(picture("*")):
-        old.unlink()
     drawn = [draw(chart) for chart in charts]
     files = {home / picture(number): png for number, png in enumerate(drawn, 1)}
     files[home / MARKDOWN] = markdown(plan, table, charts, summary, notes).encode()
     files[home / TABLE] = table.to_csv(index=False).encode()
     files[home / RUNS] = _scalars(results.finals).to_csv(index=False).encode()
     if plan.settings.report:
-        files = {home / PAGE: page(plan, table, charts, drawn, summary, notes, home).encode(), **files}
-    for file, content in files.items():
+        files[home / PAGE] = page(plan, table, charts, drawn, summary, notes, home).encode()
+    for file, content in files.items():  # the page comes last: where it is, all are
         checkpoint.write_bytes(file, content)
+    for old in set(home.glob(picture("*"))) - set(files):
+        old.unlink()
     return list(files)
 
 

@@ -17,11 +17,10 @@ from swarm.config.build import build, choice, option, options
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, typed
-from swarm.study.describe import option_name, versions
+from swarm.study.describe import option_name
 from swarm.study.many import LONGEST, slug
 from swarm.study.provenance import WITHOUT_NUMBERS
-from swarm.study.study import Study, settled
-from swarm.track.base import Tracker
+from swarm.study.study import Study, settled, tracker_of
 
 RUNS = "runs"
 OWN = {"tracker": "none", "report": False, "preset": None, "checkpoint.keep": 1, "resume": None}  # of every trial
@@ -82,12 +81,16 @@ class Plan:
         return " ".join(["python run_swarm.py", *map(shlex.quote, [f"scenario={self.name}", *words])])
 
     @classmethod
-    def make(cls, settings: Settings) -> Plan:
+    def make(cls, settings: Settings, to_run: bool = True) -> Plan:
         """Build the claim, and check the settings of every run. Writes nothing.
+
+        Unless it is ``to_run``, no plug-in is loaded: the claim's own class must be one of ours, and its runs, which are to be
+        looked at only, may be of whatever classes.
 
         Raises :class:`ConfigError` for whatever cannot work, and for a setting of the command line that the claim replaces.
         """
-        claim = build(settings.scenario, Claim, "scenario", settings.plugins, preset=settings.preset)
+        plugins = settings.plugins if to_run else ()
+        claim = build(settings.scenario, Claim, "scenario", plugins, preset=settings.preset)
         try:
             first, later = claim.conditions(), claim.later()
         except ConfigError as error:
@@ -96,7 +99,7 @@ class Plan:
         _require_free(settings, claim, [*first, *later])
         seeds = range(settings.seed, settings.seed + claim.budget.seeds)
         made = [
-            tuple(_trial(settings, claim, condition, seed) for seed in seeds for condition in conditions)
+            tuple(_trial(settings, claim, condition, seed, to_run) for seed in seeds for condition in conditions)
             for conditions in (first, later)
         ]
         return cls(settings, claim, *made)
@@ -120,11 +123,12 @@ class Plan:
                     raise ConfigError(error.key, error.value, place) from error
 
 
-def _trial(settings: Settings, claim: Claim, condition: Condition, seed: int) -> Trial:
+def _trial(settings: Settings, claim: Claim, condition: Condition, seed: int, to_run: bool) -> Trial:
     changes = {**OWN, **claim.settings, **condition.changes, "seed": seed}
     if "scenario" not in changes:
         changes["scenario"] = "compare"
-    return Trial(condition, seed, settled(varied(settings, changes)))
+    own = varied(settings, changes)
+    return Trial(condition, seed, settled(own) if to_run else own)
 
 
 def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
@@ -190,9 +194,3 @@ def defaults() -> dict[str, Any]:
 def folder_of(home: Path, trial: Trial) -> Path:
     """Where a trial's run is."""
     return home / RUNS / trial.name
-
-
-def tracker_of(settings: Settings, folder: Path, run: str) -> Tracker:
-    """What a claim's page is attached to."""
-    context = {"folder": folder, "run": run, "config": settings.model_dump(), "versions": versions()}
-    return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)

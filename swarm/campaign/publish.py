@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from swarm import checkpoint
 from swarm.campaign.page import MARKDOWN, markdown_row, picture, plain
+from swarm.campaign.verdicts import summary_in
 from swarm.errors import ConfigError, SwarmError
 from swarm.study.folder import Folder
 from swarm.study.provenance import read_json
@@ -91,11 +92,12 @@ def _claims(run: Path) -> list[Path]:
 
 
 def _judged(claim: Path) -> dict[str, Any]:
-    summary = read_json(claim / "summary.json")
+    found = read_json(claim / "summary.json")
+    if found is not None and ("verdicts" not in found or not (claim / MARKDOWN).is_file()):
+        raise ConfigError("/run", claim, "judges no claim: only scenarios that do are published")
+    summary = summary_in(claim)
     if summary is None:
         raise ConfigError("/run", claim, f"is not finished; resume={claim} goes on with it")
-    if "verdicts" not in summary or not (claim / MARKDOWN).is_file():
-        raise ConfigError("/run", claim, "judges no claim: only scenarios that do are published")
     if summary["preset"] != "full":
         raise ConfigError("/run", claim, f"is of preset={summary['preset']}, which judges nothing; preset=full does")
     if summary["failed"]:

@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 
 from swarm import checkpoint
-from swarm.campaign.page import write_pages
-from swarm.campaign.plan import Plan, Trial, folder_of, tracker_of
+from swarm.campaign.page import PAGE, write_pages
+from swarm.campaign.plan import Plan, Trial, folder_of
 from swarm.campaign.trials import Code, Say, failures, finished, run_trials, set_outdated_aside
-from swarm.campaign.verdicts import facts_of, print_verdicts
+from swarm.campaign.verdicts import facts_of, print_verdicts, summary_in
 from swarm.claim.base import Verdict
 from swarm.claim.results import Results, of_runs
 from swarm.config.settings import Settings
@@ -25,12 +25,12 @@ from swarm.study.describe import versions
 from swarm.study.folder import Folder
 from swarm.study.many import SUPERSEDED, noted, set_aside
 from swarm.study.provenance import code_version, read_json
-from swarm.study.single import Result, overridden
-from swarm.track.base import Fanout, Tracker
+from swarm.study.single import Result, attach, overridden
 from swarm.track.jsonl import tree
 
 PREDICTION = "prediction.json"
 SECONDS = "seconds.json"
+UNJUDGED = "unjudged.json"  # why the judge has failed, though all runs are finished; gone when it no longer does
 
 
 class UnjudgedError(SwarmError):
@@ -39,35 +39,64 @@ class UnjudgedError(SwarmError):
 
 def start(plan: Plan, folder: Path) -> Result:
     """Judge the claim in a new folder."""
-    home = Folder.create(folder, plan.settings)
-    with home.lock():
+    with Folder.create(folder, plan.settings) as home:
         return _judge(plan, home)
 
 
 def resume(folder: Path, overrides: dict[str, Any]) -> Result:
     """Go on with a claim: finished runs are kept, interrupted ones go on, failed ones are tried again. Of its config only
-    ``engine`` and ``tracker`` may change."""
+    ``engine`` and ``tracker`` may change. Where nothing is missing but the verdict, of a judge that failed, or the page, no run
+    is looked at again."""
     home, config = Folder.open(folder)
     if "rounds" in overrides:
         raise ConfigError("rounds", overrides["rounds"], "cannot change on resume of a scenario that judges a claim")
-    plan = Plan.make(Settings.parse(overridden(config, overrides)))
-    if home.finished():
-        summary = load(folder).summary or {}
-        if not summary.get("failed"):
-            print(f"{folder} is finished already; nothing to do")
-            return Result(folder, summary)
-    plan.check()
+    summary = summary_in(folder)
+    if home.finished() and not overrides and summary and not summary["failed"]:
+        print(f"{folder} is finished already; nothing to do")
+        return Result(folder, summary)
     with home.lock():
+        _, config = Folder.open(folder)  # another process may have been here until now
+        plan = Plan.make(Settings.parse(overridden(config, overrides)))
+        if (summary := summary_in(folder)) and not summary["failed"]:
+            return _complete(plan, home, summary)
+        if (folder / UNJUDGED).exists() and all(finished(folder, trial) for trial in plan.trials):
+            files = redrawn(plan, home)
+            attach(plan.settings, home, [*files, folder / PREDICTION], print)
+            return Result(folder, summary_in(folder) or {})
+        plan.check()
         return _judge(plan, home)
 
 
+def _complete(plan: Plan, home: Folder, summary: dict[str, Any]) -> Result:
+    """A claim that is judged: with its page, if that is not there."""
+    if home.finished():
+        print(f"{home.path} is finished already; nothing to do")
+    else:
+        attach(plan.settings, home, redrawn(plan, home), print)
+        print(f"{home.path} was finished but for its page, which is drawn now")
+    return Result(home.path, summary)
+
+
 def redraw(folder: Path) -> list[Path]:
-    """Draw the page again from what is in the folder, be the claim finished or not. Runs nothing, and judges only what
-    was never judged though all its runs are finished: its judge had failed."""
+    """Draw the page again from what is in the folder, be the claim finished or not. Runs nothing, no plug-in either, and
+    judges only what was never judged though all its runs are finished: its judge had failed.
+
+    Raises :class:`ConfigError` for a claim whose class comes from a plug-in.
+    """
     home, config = Folder.open(folder)
-    plan = Plan.make(Settings.parse(config))
+    settings = Settings.parse(config)
+    target = str(settings.scenario["_target_"])
+    if settings.plugins and not target.startswith(("swarm.", "scenarios.")):
+        valid = "draws the page of this claim, and comes from a plug-in; a report runs no code that a folder names. If "
+        raise ConfigError("scenario", target, f"{valid}{PAGE} is missing, resume={folder} draws it")
+    return redrawn(Plan.make(settings, to_run=False), home)
+
+
+def redrawn(plan: Plan, home: Folder) -> list[Path]:
+    """The pages of a claim, from the runs that are finished."""
+    folder = home.path
     results, damaged = _results(folder, plan.trials)
-    summary = load(folder).summary
+    summary = summary_in(folder)
     if summary is None:
         done = sum(finished(folder, trial) for trial in plan.trials) - len(damaged)
         if done == len(plan.trials):
@@ -112,9 +141,11 @@ def _conclude(
     files = write_pages(plan, results, summary, home.path, whole=not failed and defect is None)
     if defect:
         print_verdicts([summary])
-        again = f"python -m swarm.report {home.path} judges again, and repeats no run"
+        checkpoint.write_json(home.path / UNJUDGED, {"because": defect})
+        again = f"resume={home.path} judges again, and repeats no run"
         raise UnjudgedError(f"all {len(plan.trials)} runs are finished, but {defect}; {again}")
     checkpoint.write_json(home.path / "summary.json", summary)
+    (home.path / UNJUDGED).unlink(missing_ok=True)
     return summary, files
 
 
@@ -211,13 +242,6 @@ def _clock(home: Path) -> Iterator[None]:
 
 def _seconds(home: Path) -> float:
     return float((read_json(home / SECONDS) or {}).get("seconds") or 0.0)
-
-
-def attach(settings: Settings, home: Folder, files: Sequence[Path], say: Say) -> None:
-    """Hand the pages to the tracker, whose errors are a warning."""
-    sink = Fanout(Tracker(), [tracker_of(settings, home.path, home.name)], warn=say)
-    sink.attach([file for file in files if file.is_file()])
-    sink.close()
 
 
 def _say(console: Console) -> Say:

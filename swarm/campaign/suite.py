@@ -15,15 +15,16 @@ from urllib.parse import quote
 from swarm import checkpoint
 from swarm.campaign import run
 from swarm.campaign.page import PAGE, badge, framed
-from swarm.campaign.plan import Plan, tracker_of
-from swarm.campaign.verdicts import print_verdicts
+from swarm.campaign.plan import Plan
+from swarm.campaign.verdicts import print_verdicts, summary_in
 from swarm.claim.base import Suite
 from swarm.config.build import build, choice, option
 from swarm.config.settings import Settings
-from swarm.errors import SwarmError
+from swarm.errors import ConfigError, SwarmError
 from swarm.study.folder import Folder
-from swarm.study.provenance import read_json
-from swarm.study.single import Result, overridden
+from swarm.study.single import Result, attach, overridden
+from swarm.study.study import tracker_of
+from swarm.study.trust import admitted, below
 from swarm.track.units import human_time
 
 UNFINISHED = {"claim": "", "verdict": "undecided", "because": "not finished"}
@@ -52,17 +53,16 @@ class Plans:
 
 def start(plans: Plans, folder: Path) -> Result:
     """Judge them all in a new folder."""
-    home = Folder.create(folder, plans.settings)
-    with home.lock():
+    with Folder.create(folder, plans.settings) as home:
         return _judge(plans, home, {})
 
 
 def resume(folder: Path, overrides: dict[str, Any]) -> Result:
     """Go on with a suite; a claim that is finished is not judged again."""
-    home, config = Folder.open(folder)
-    plans = Plans.checked(Settings.parse(overridden(config, overrides)))
+    home, _ = Folder.open(folder)
     with home.lock():
-        return _judge(plans, home, overrides)
+        _, config = Folder.open(folder)
+        return _judge(Plans.checked(Settings.parse(overridden(config, overrides))), home, overrides)
 
 
 def redraw(folder: Path) -> list[Path]:
@@ -73,7 +73,7 @@ def redraw(folder: Path) -> list[Path]:
     for claim in claims:
         try:
             files += run.redraw(claim)
-        except run.UnjudgedError as error:
+        except SwarmError as error:  # of this claim; the others are drawn all the same
             print(f"error: {error}", file=sys.stderr)
     return [*files, _write_page(home, [(claim, _summary(claim)) for claim in claims])]
 
@@ -101,7 +101,7 @@ def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
     }  # fmt: skip
     page = _write_page(home, claims)
     checkpoint.write_json(home.path / "summary.json", total)
-    run.attach(plans.settings, home, [page], print)
+    attach(plans.settings, home, [page], print)
     print_verdicts(summaries)
     print(f"run folder: {home.path}")
     if failed:
@@ -111,14 +111,18 @@ def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
 
 def _one(plan: Plan, place: Path, overrides: dict[str, Any]) -> None:
     if (place / "config.yaml").exists():
-        run.resume(place, overrides)
+        with admitted(place, overrides, below(Folder.open(place)[1], plan.settings.model_dump())):
+            run.resume(place, overrides)
     else:
         run.start(plan, place)
 
 
 def _summary(claim: Path) -> dict[str, Any]:
-    """Of a claim that came to its end; empty otherwise."""
-    return read_json(claim / "summary.json") or {}
+    """Of a claim that came to its end; empty otherwise, and where the file is not what a claim writes."""
+    try:
+        return summary_in(claim) or {}
+    except ConfigError:
+        return {}
 
 
 def _first_number(claim: Path) -> tuple[float, str]:

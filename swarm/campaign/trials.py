@@ -20,11 +20,12 @@ from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
 from swarm.machine import cores
 from swarm.report.load import load
-from swarm.study import single
+from swarm.study import many, single
 from swarm.study.folder import Folder
 from swarm.study.many import CONSOLE, KILLED, note, noted, set_aside
 from swarm.study.provenance import identity, same_code
 from swarm.study.study import Study
+from swarm.study.trust import admitted, below
 from swarm.track.units import human_time
 
 WATCH_S = 2.0  # seconds between two looks at whether the parent is still there
@@ -59,7 +60,7 @@ def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say
 
 def finished(home: Path, trial: Trial) -> bool:
     """Whether the trial came to its end."""
-    return (folder_of(home, trial) / "summary.json").exists() and status(home, trial) != "failed"
+    return many.finished(folder_of(home, trial)) and status(home, trial) != "failed"
 
 
 def status(home: Path, trial: Trial) -> str | None:
@@ -189,7 +190,8 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
     with (folder / CONSOLE).open("a", encoding="utf-8") as out, redirect_stdout(out), redirect_stderr(out):
         try:
             if (folder / "config.yaml").exists():
-                single.resume(folder, {})
+                with admitted(folder, {}, below(Folder.open(folder)[1], values)):
+                    single.resume(folder, {})
             else:
                 single.run(Study.prepare(Settings.parse(values)), folder)
         except SwarmError as error:

@@ -23,6 +23,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from swarm import paths
 from swarm.config.explain import describe, shown, unknown
+from swarm.config.foreign import require_own
 from swarm.errors import ConfigError
 
 T = TypeVar("T")
@@ -105,11 +106,12 @@ def _load_plugin(entry: str, folder: Path) -> str:
         if entry.endswith(".py"):
             _load_file(name, folder / entry, entry)
         elif not _load_local(parts, folder):
+            require_own("plugins", entry)
             importlib.import_module(name)
     except ConfigError:
         raise
     except ModuleNotFoundError as error:
-        if error.name is None or error.name not in (name, *_parents(parts)):
+        if error.name not in [".".join(parts[:n]) for n in range(1, len(parts) + 1)]:
             raise ConfigError("plugins", entry, f"imports {error.name}, which is not installed") from error
         raise ConfigError("plugins", entry, f"no such module in {folder} or installed") from error
     except (Exception, SystemExit) as error:  # a script that ends the process is no module either
@@ -117,13 +119,10 @@ def _load_plugin(entry: str, folder: Path) -> str:
     return name
 
 
-def _parents(parts: Sequence[str]) -> list[str]:
-    return [".".join(parts[:n]) for n in range(1, len(parts))]
-
-
 def _load_file(name: str, file: Path, entry: str) -> None:
     if not file.is_file():
         raise ConfigError("plugins", entry, f"no such file (looked for {file})")
+    require_own("plugins", entry)
     there = sys.modules.get(name)
     if there is None:
         paths.load_module(name, file.resolve())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import tempfile
 import warnings
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
@@ -33,12 +32,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from swarm import paths
 from swarm.config.explain import shown, unknown
+from swarm.config.place import holds_run, require_new
 from swarm.errors import ConfigError, SwarmError
 
 VERSION_BASE = "1.3"
 CONFIG = "config"
+EXTRAS = {"hydra/launcher/joblib": "`pip install '.[sweep]'`"}  # options that come with an optional package
 AUTO = "auto"  # of hydra.sweep.subdir: a folder is called by the values that its job has of the swept keys
-LOCK = ".lock"  # may lie in a folder that is new in every other respect
 
 
 class UsageError(SwarmError):
@@ -190,6 +190,8 @@ class Composer:
     def _missing(self, error: MissingConfigException, overrides: Sequence[Override]) -> SwarmError:
         wanted = error.missing_cfg_file or ""
         mine = next((o for o in overrides if wanted.startswith(o.key_or_group + "/")), None)
+        if mine is not None and (extra := EXTRAS.get(wanted)):
+            return ConfigError(mine.key_or_group, value_of(mine), f"needs a package that {extra} brings")
         if mine is not None:
             return unknown(mine.key_or_group, value_of(mine), self.options(mine.key_or_group), "option")
         group, _, name = wanted.rpartition("/")
@@ -313,8 +315,6 @@ def run_folder(cfg: DictConfig) -> Path:
     """Where Hydra will put the run; refuses a place that cannot be one or that holds anything already."""
     key = "hydra.run.dir"
     folder = _folder(cfg, key)
-    if _holds_run(folder):
-        raise ConfigError(key, folder, f"holds a run already: choose another folder, or go on with it: resume={folder}")
     require_new(folder, key, folder)
     return folder
 
@@ -337,14 +337,10 @@ def sweep_folder(cfg: DictConfig, job: DictConfig, number: int, name: str, taken
 
 def require_no_run_in(place: Path) -> None:
     """Refuse a sweep's folder that another program, or a run of its own, has filled."""
-    there = sorted(place.iterdir()) if place.is_dir() else []
-    if there and _holds_run(there[0]):
+    there = sorted(filter(holds_run, place.iterdir())) if place.is_dir() else []
+    if there:
         raise ConfigError("hydra.sweep.dir", place, f"{there[0]} holds a run already: choose another hydra.sweep.dir")
     require_new(place, "hydra.sweep.dir", place)
-
-
-def _holds_run(folder: Path) -> bool:
-    return (folder / "metrics.jsonl").exists() or (folder / "config.yaml").exists()
 
 
 def _folder(cfg: DictConfig, key: str, empty: bool = False) -> Path:
@@ -357,15 +353,3 @@ def _folder(cfg: DictConfig, key: str, empty: bool = False) -> Path:
     if value is None or not (str(value) or empty):
         raise ConfigError(key, value, "must be a folder, a new or an empty one")
     return Path(str(value))
-
-
-def require_new(folder: Path, key: str, value: Path) -> None:
-    """Refuse a folder with anything in it: a run does not mix its files with others, and never replaces one."""
-    nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    try:
-        there = sorted(f.name for f in folder.iterdir() if f.name != LOCK) if folder.is_dir() else []
-        if there:
-            raise ConfigError(key, value, f"must be a new or an empty folder; {shown(there[0])} is in {folder}")
-        Path(tempfile.mkdtemp(prefix=".swarm-", dir=nearest)).rmdir()
-    except OSError as error:
-        raise ConfigError(key, value, f"must be a folder that can be written; {nearest} is not one") from error

@@ -16,7 +16,7 @@ __all__ = ["Comparison", "Run", "draw", "load", "page", "replace_file", "salvage
 
 
 def write_report(folder: str | Path | Run) -> list[Path]:
-    """Reads a run folder and (re)writes its pictures, each whole or not at all.
+    """Reads a run folder and (re)writes its pictures, each whole or not at all, and its page when they are all there.
 
     Returns:
         The paths of ``curves.png``, of ``report.html`` and, where the run has a graph, of ``graph.png``.
@@ -29,10 +29,10 @@ def write_report(folder: str | Path | Run) -> list[Path]:
     drawing = picture(run.graph) if run.graph is not None and run.graph["n"] > 0 else None
     paths = [run.folder / "curves.png", run.folder / "report.html"]
     replace_file(paths[0], lambda path: draw(run, path))
-    replace_file(paths[1], lambda path: path.write_text(page(run, drawing), encoding="utf-8"))
     if drawing is not None:
         paths.append(run.folder / "graph.png")
         replace_file(paths[2], lambda path: draw_graph(run, drawing, path))
+    replace_file(paths[1], lambda path: path.write_text(page(run, drawing), encoding="utf-8"))
     return paths
 
 

@@ -14,11 +14,10 @@ from tempfile import TemporaryFile
 from typing import Any, NoReturn
 
 from swarm.campaign.plan import RUNS
-from swarm.config.settings import Settings
+from swarm.config.foreign import refused
 from swarm.errors import ConfigError, SwarmError
 from swarm.report import Comparison, draw, page, replace_file, salvage, write_report
-from swarm.runner import RUN, Kind, kind_of
-from swarm.study.folder import Folder
+from swarm.runner import RUN, Kind, kind_in
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,9 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", metavar="FILE", type=Path, help="its table as well: every final number of every arm")
     given = parser.parse_args(arguments)
     try:
-        if len(given.runs) == 1 and not (given.html or given.png or given.csv):
-            return _redraw(given.runs[0])
-        return _compare(given)
+        with refused("is code that the folder names, and a report runs none"):
+            if len(given.runs) == 1 and not (given.html or given.png or given.csv):
+                return _redraw(given.runs[0])
+            return _compare(given)
     except SwarmError as error:
         print(f"error: {error}", file=sys.stderr)
     return 2
@@ -63,9 +63,9 @@ def _redraw(folder: Path) -> int:
 
 
 def _kind(folder: Path) -> Kind[Any] | None:
-    """Which kind of scenario has written the folder; None where its config cannot be read, or says so no longer."""
+    """Which kind of scenario has written the folder; None where its config cannot be read."""
     try:
-        return kind_of(Settings.parse(Folder.open(folder)[1]))
+        return kind_in(folder)
     except SwarmError:
         if (folder / RUNS).is_dir():
             raise

@@ -41,7 +41,7 @@ def run(study: Study, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
                 progress["arms"][arm.name] = _run_arm(study, arm, chosen, engine, folder, sink, say)
                 folder.write_progress(progress)
     summary = _summary(study, folder, progress)
-    folder.finish(summary, [arm.name for arm in study.arms])
+    folder.finish(summary, [arm.name for arm in study.arms], study.settings.report)
     return summary
 
 

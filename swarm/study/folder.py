@@ -16,14 +16,18 @@ import yaml
 from filelock import FileLock, Timeout
 
 from swarm import checkpoint
+from swarm.config.place import LOCK, require_unused
 from swarm.config.settings import Settings
 from swarm.errors import CheckpointError, ConfigError
 from swarm.names import Maybe
 from swarm.simulation import Record, Simulation
+from swarm.study import trust
+from swarm.study.many import CONSOLE, FILE, PAGE, finished
 from swarm.topology.graph import Graph
 from swarm.track.jsonl import read_jsonl, truncate
 
 MOST_EDGES = 20_000  # drawn in the report
+DIR = "hydra.run.dir"  # the setting that says where a new run is
 
 
 class Folder:
@@ -38,16 +42,23 @@ class Folder:
         return "-".join(self.path.resolve().parts[-2:])
 
     @classmethod
-    def create(cls, path: Path, settings: Settings) -> Folder:
-        """A new run folder with its ``config.yaml``. Raises :class:`ConfigError` if a run is there already."""
-        if (path / "config.yaml").exists():
-            raise ConfigError(
-                "hydra.run.dir", path, f"already holds a run; go on with it by resume={path}, or choose another folder"
-            )
-        path.mkdir(parents=True, exist_ok=True)
+    @contextmanager
+    def create(cls, path: Path, settings: Settings) -> Iterator[Folder]:
+        """A new run folder with its ``config.yaml``, locked for as long as the context lasts. Of several processes that want
+        the same folder one gets it, and the others write nothing.
+
+        Raises :class:`ConfigError` if there is anything in it already, or it cannot be.
+        """
+        require_new_run(path)
         folder = cls(path)
-        folder.write_config(settings)
-        return folder
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise ConfigError(DIR, path, f"must be a folder that can be written ({error})") from None
+        with folder.lock(DIR):
+            require_new_run(path)  # another process may have had it, and be done
+            folder.write_config(settings)
+            yield folder
 
     @classmethod
     def open(cls, path: Path) -> tuple[Folder, dict[str, Any]]:
@@ -64,27 +75,35 @@ class Folder:
         return cls(path), config
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, key: str = "resume") -> Iterator[None]:
         """Keep other processes from running into this folder; the operating system frees the lock of a killed one."""
-        lock = FileLock(self.path / ".lock")
+        lock = FileLock(self.path / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise ConfigError(
-                "resume", self.path, "is being run by another process right now; wait for it to end"
-            ) from None
+            raise ConfigError(key, self.path, "is being run by another process right now; wait for it to end") from None
+        except OSError as error:
+            valid = f"cannot be locked, so nothing is written to it: {LOCK} in it must be a file that can be written"
+            raise ConfigError(key, self.path, f"{valid} ({error.strerror or error})") from None
         try:
             yield
         finally:
             lock.release()
 
     def write_config(self, settings: Settings) -> None:
-        """``config.yaml``: every setting, resolved."""
-        text = yaml.safe_dump(settings.model_dump(), sort_keys=False, allow_unicode=True)
-        checkpoint.write_bytes(self.path / "config.yaml", text.encode())
+        """``config.yaml``: every setting, resolved. Where it names code that is not ours, it is signed."""
+        config = settings.model_dump()
+        data = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+        if trust.named(config):
+            trust.sign(self.path, data, config)
+        checkpoint.write_bytes(self.path / "config.yaml", data)
 
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run came to its end, and all that it promises is there; see :func:`swarm.study.many.finished`."""
+        return finished(self.path)
+
+    def closed(self) -> bool:
+        """Whether all numbers of the run are there, if perhaps not its pictures."""
         return (self.path / "summary.json").exists()
 
     def progress(self) -> dict[str, Any]:
@@ -127,14 +146,26 @@ class Folder:
         }
         checkpoint.write_bytes(self.path / "graph.json", json.dumps(value).encode())
 
-    def finish(self, summary: dict[str, Any], arms: Iterable[str]) -> None:
-        """``devices.parquet`` from its parts, then ``summary.json``, which marks the run as finished."""
+    def finish(self, summary: dict[str, Any], arms: Iterable[str], report: bool) -> None:
+        """``devices.parquet`` from its parts, then ``summary.json``, after which all numbers are there.
+
+        A page that is there was drawn before the end. Where a ``report`` is to follow, it goes first: as long as the new one
+        is missing, the run is not finished.
+        """
         tables = [t for arm in arms for t in self.arm(arm, 1).device_tables()]
         if tables:
             temporary = self.path / "devices.parquet.tmp"
             pq.write_table(pa.concat_tables(tables, promote_options="default"), temporary)
             temporary.replace(self.path / "devices.parquet")
+        if report:
+            (self.path / PAGE).unlink(missing_ok=True)
         checkpoint.write_json(self.path / "summary.json", summary)
+
+
+def require_new_run(path: Path) -> None:
+    """Raises :class:`ConfigError` unless a run may begin in ``path``: it is new, or empty but for what a run that is one of
+    many has beside it."""
+    require_unused(path, DIR, path, besides=(FILE, CONSOLE))
 
 
 class ArmFiles:

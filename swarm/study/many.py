@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from swarm.study.provenance import read_json
 
 FILE = "job.json"
+PAGE = "report.html"  # the last thing that a run writes, if it has been told to draw a report
+PICTURE = "curves.png"  # of a run that has records of its own
 CONSOLE = "console.txt"  # in the run's folder: what it printed
 SUPERSEDED = "superseded"
 KILLED = "its process ended without a word: killed, perhaps for want of memory"
@@ -20,6 +24,24 @@ LONGEST = 120  # characters of a folder's name
 def slug(title: str) -> str:
     """``topology=ring,seed=0`` as a folder can be called; two titles can come to the same."""
     return re.sub(r"[^\w.=,+-]+", "-", title)
+
+
+def finished(folder: Path) -> bool:
+    """Whether a run, or a claim, came to its end and all that it promises is there: its summary, and the page and the picture
+    unless its config has ``report: false``."""
+    if not (folder / "summary.json").exists():
+        return False
+    drawn = [PAGE, PICTURE] if (folder / "metrics.jsonl").exists() else [PAGE]
+    return all((folder / name).exists() for name in drawn) or not _promises_report(folder)
+
+
+def _promises_report(folder: Path) -> bool:
+    """What a config says that cannot be read, others find out."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_bytes())
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return False
+    return isinstance(config, dict) and config.get("report") is True
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from swarm.errors import ConfigError
 from swarm.report import write_report
 from swarm.study import arms
 from swarm.study.folder import Folder
-from swarm.study.study import Study, settled
-from swarm.track.base import Fanout
+from swarm.study.study import Study, settled, tracker_of
+from swarm.track.base import Fanout, Tracker
 from swarm.track.console import ConsoleSink, print_summary
 from swarm.track.jsonl import JsonlSink, read_jsonl
 
@@ -28,16 +29,26 @@ class Result:
 
 def run(study: Study, folder: str | Path) -> Result:
     """Run what has been checked into a new folder."""
-    home = Folder.create(Path(folder), study.settings)
-    with home.lock():
+    with Folder.create(Path(folder), study.settings) as home:
         return _run(study, home)
 
 
 def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     """Go on with the run in ``folder`` under its own config, of which only ``rounds`` (not fewer), ``engine``, ``engine.*``
-    except ``block``, and ``tracker.*`` may change. A run that is finished already is returned as it is."""
+    except ``block``, and ``tracker.*`` may change. A run that is finished already is returned as it is; one that lacks nothing
+    but its report gets that."""
     path = Path(folder)
     home, config = Folder.open(path)
+    if home.finished() and not overrides:
+        print(f"{path} is finished already; nothing to do")
+        return Result(path, _summary(path))
+    with home.lock():
+        _, config = Folder.open(path)  # another process may have changed it until now
+        return _resume(home, config, overrides)
+
+
+def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> Result:
+    path = home.path
     old = Settings.parse(config)
     new = settled(Settings.parse(overridden(config, overrides)))
     if new.engine.get("block") != old.engine.get("block"):
@@ -46,20 +57,22 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
         raise ConfigError(
             "rounds", new.rounds, f"is fewer than the {old.rounds} of the run; only a larger number can be resumed"
         )
-    if home.finished() and new.rounds == old.rounds:
+    if home.closed() and new.rounds == old.rounds:
         if new != old:
-            Study.prepare(new)  # nothing will be done with it, but what cannot be is refused all the same
-        print(f"{path} is finished already; nothing to do")
+            Study.prepare(new)  # nothing is learnt with it, but what cannot be is refused all the same
+        if home.finished():
+            print(f"{path} is finished already; nothing to do")
+        else:
+            _report(new, home)
         return Result(path, _summary(path))
     if new.rounds > old.rounds and old.horizon is None:
         new = new.model_copy(update={"horizon": old.rounds})  # a schedule must not change under rounds already done
     study = Study.prepare(new)
-    with home.lock():
-        for arm in study.arms:
-            home.arm(arm.name, new.checkpoint.keep).verify()  # before anything in the folder changes
-        home.write_config(new)
-        (path / "summary.json").unlink(missing_ok=True)
-        return _run(study, home)
+    for arm in study.arms:
+        home.arm(arm.name, new.checkpoint.keep).verify()  # before anything in the folder changes
+    home.write_config(new)
+    (path / "summary.json").unlink(missing_ok=True)
+    return _run(study, home)
 
 
 def overridden(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
@@ -102,6 +115,20 @@ def _run(study: Study, home: Folder) -> Result:
     print_summary(summary)
     print(f"run folder: {home.path}")
     return Result(home.path, summary)
+
+
+def _report(settings: Settings, home: Folder) -> None:
+    """Draw the report of a run that ended before it had one."""
+    files = write_report(home.path)
+    attach(settings, home, files, print)
+    print(f"{home.path} was finished but for its report, which is drawn now")
+
+
+def attach(settings: Settings, home: Folder, files: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Hand pages and pictures to the tracker, whose errors are a warning."""
+    sink = Fanout(Tracker(), [tracker_of(settings, home.path, home.name)], warn=say)
+    sink.attach([file for file in files if file.is_file()])
+    sink.close()
 
 
 def _summary(path: Path) -> dict[str, Any]:

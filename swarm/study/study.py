@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,9 +100,7 @@ class Study:
 
     def tracker(self, folder: Path, run: str) -> Tracker:
         """The tracker that mirrors the records."""
-        s = self.settings
-        context = {"folder": folder, "run": run, "config": {**s.model_dump(), **self.names}, "versions": versions()}
-        return build(s.tracker, Tracker, "tracker", s.plugins, **context)
+        return tracker_of(self.settings, folder, run, self.names)
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
         """One variant of an arm, built."""
@@ -141,6 +140,13 @@ class Study:
     def engine(self) -> Engine:
         """A fresh engine, for all arms one after the other."""
         return build(self.settings.engine, Engine, "engine", self.settings.plugins)
+
+
+def tracker_of(settings: Settings, folder: Path, run: str, names: Mapping[str, list[str | None]] | None = None) -> Tracker:
+    """The tracker of a run, or of a claim, in ``folder``; ``names`` as :attr:`Study.names` has them."""
+    config = {**settings.model_dump(), **(names or {})}
+    context = {"folder": folder, "run": run, "config": config, "versions": versions()}
+    return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)
 
 
 def _built(plan: Plan) -> Experiment:

@@ -66,12 +66,12 @@ def _begin(plan: Plan) -> str:
 
 def _finish(plan: Plan) -> None:
     """Tables and pictures of all runs in the folder, also those of earlier commands."""
+    from swarm.study.many import finished
     from swarm.sweep import gather, mirror, tables
     from swarm.sweep.launch import outcome
 
     for job in plan.earlier:
-        closed = (job.folder / "summary.json").exists()  # perhaps resumed by hand
-        job.state, job.cause = ("there", None) if closed else outcome(job)
+        job.state, job.cause = ("there", None) if finished(job.folder) else outcome(job)  # perhaps resumed by hand
     jobs = [*plan.earlier, *plan.jobs]
     try:
         found = gather.gather(jobs)

@@ -19,10 +19,11 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, read_write
 
 from swarm.config.compose import Composer
+from swarm.config.settings import plain
 from swarm.errors import ConfigError, SwarmError
 from swarm.machine import cores
-from swarm.study.many import CONSOLE, FILE, KILLED, note, noted
-from swarm.sweep.job import Job
+from swarm.study.many import CONSOLE, FILE, KILLED, finished, note, noted
+from swarm.sweep.job import Job, saved_config
 from swarm.sweep.plan import Plan
 from swarm.track.units import human_time
 
@@ -77,9 +78,10 @@ class Task:
 
 def _start(cfg: DictConfig, folder: Path) -> None:
     from swarm import runner
+    from swarm.study.trust import below
 
     if (folder / "config.yaml").exists():  # this job's own: the plan has seen to that
-        runner.resume(folder, {})
+        runner.resume(folder, {}, trust=below(saved_config(folder), plain(cfg)))
     else:
         runner.run(cfg, folder)
 
@@ -162,7 +164,7 @@ def outcome(job: Job) -> tuple[str, str | None]:
     facts = noted(job.folder)
     if facts.status == "failed":
         return "failed", facts.cause
-    done = facts.status == "finished" or (job.folder / "summary.json").exists()  # resumed by hand, say
+    done = facts.status == "finished" or finished(job.folder)  # resumed by hand, say
     return ("finished" if done else "unfinished"), None
 
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from swarm.config.build import build, choice
-from swarm.config.compose import LOCK, Composer, UsageError, parse, require_new, require_no_run_in, sweep_folder
+from swarm.config.compose import Composer, UsageError, parse, require_no_run_in, sweep_folder
+from swarm.config.place import require_new
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError, typed
-from swarm.study.many import FILE, noted, set_aside
+from swarm.study.many import FILE, finished, noted, set_aside
 from swarm.study.provenance import code_version, identity, read_json, same_code
 from swarm.sweep.job import ANEW, Job, folder_name, saved_config
 
@@ -129,15 +129,12 @@ class Plan:
     def begun(self) -> Iterator[None]:
         """The sweep's folder with ``sweep.json`` in it, kept from other processes."""
         from swarm import checkpoint
+        from swarm.study.folder import Folder
 
         self.place.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.place / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            valid = "is a sweep that another process is running right now; wait for it to end"
-            raise ConfigError("hydra.sweep.dir", self.place, valid) from None
-        try:
+        with Folder(self.place).lock("hydra.sweep.dir"):
+            if not (self.place / SWEEP).exists():
+                require_no_run_in(self.place)
             if read_json(self.place / SWEEP) != self.before:  # another process was here since
                 self._look()
             self._set_aside()
@@ -145,8 +142,6 @@ class Plan:
             value = {"schema": 1, "swept": self.swept, "base": self.base, "jobs": facts}
             checkpoint.write_json(self.place / SWEEP, value)
             yield
-        finally:
-            lock.release()
 
     def _set_aside(self) -> None:
         """Move what other code has made: it is not mixed with the new, and not thrown away."""
@@ -282,7 +277,7 @@ def _state(job: Job, code: Mapping[str, Any]) -> str:
         return "outdated"
     _refuse_difference(job.folder, "holds a run with", there, job.identity)
     _refuse_addition(job.folder, there, job.identity)
-    return "there" if (job.folder / "summary.json").exists() else "resumed"
+    return "there" if finished(job.folder) else "resumed"
 
 
 def _refuse_difference(place: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ Written by tensorboardX, which needs no TensorBoard; to look at them, ``tensorbo
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import yaml
 
 from swarm.errors import ConfigError
+from swarm.machine import is_installed
 from swarm.track.base import Tracker
 from swarm.track.jsonl import plain
 
@@ -45,7 +45,7 @@ class TensorBoardTracker(Tracker):
         versions: dict[str, str] | None = None,
         histograms: bool = True,
     ) -> None:
-        if importlib.util.find_spec("tensorboardX") is None:
+        if not is_installed("tensorboardX"):
             raise ConfigError("/tracker", "tensorboard", "needs tensorboardX; pip install '.[tensorboard]' brings it")
         self.folder, self.run, self.config, self.versions = folder, run, config, versions or {}
         self.histograms = histograms

@@ -18,6 +18,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from swarm.errors import ConfigError
+from swarm.machine import is_installed
 from swarm.track.base import Tracker
 from swarm.track.jsonl import plain, read_jsonl
 
@@ -68,6 +70,9 @@ class WandbTracker(Tracker):
         init_timeout: Seconds to wait for W&B to start.
         group: W&B group; ``None`` for ``run``. The runs of a sweep share one.
         name: What the arm's W&B run is called, before ``/`` and the arm; ``None`` for ``run``.
+
+    Raises:
+        ConfigError: wandb is not installed.
     """
 
     def __init__(
@@ -84,6 +89,9 @@ class WandbTracker(Tracker):
         group: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
         name: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
     ) -> None:
+        if mode != "disabled" and not is_installed("wandb"):
+            valid = "needs wandb; `pip install wandb` brings it, tracker=none or tracker.mode=disabled does without"
+            raise ConfigError("/tracker", "wandb", valid)
         # Absolute: W&B's service process keeps the working directory that this process had when it started it.
         self.folder = folder.absolute()
         self.run, self.config = run, {**config, **({"versions": versions} if versions else {})}

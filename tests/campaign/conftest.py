@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from swarm import paths
 from tests.cli.conftest import Command, command  # noqa: F401  the fixture
 
 HERE = Path(__file__).parent
@@ -67,3 +69,13 @@ def judged(_judged: Path, command: Command) -> Path:  # noqa: F811
     """``c``: a finished claim of two conditions before and one after its prediction, two seeds."""
     shutil.copytree(_judged, "c")
     return Path("c")
+
+
+@pytest.fixture
+def ours(judged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``c`` as if the tiny claim stood in ``scenarios/``: a report imports that, and no plug-in."""
+    paths.scenarios()
+    paths.load_module("scenarios.tiny", HERE / "tiny.py")
+    config = yaml.safe_load((judged / "config.yaml").read_text())
+    config["scenario"]["_target_"] = "scenarios.tiny.Tiny"
+    (judged / "config.yaml").write_text(yaml.safe_dump(config | {"plugins": []}, sort_keys=False))

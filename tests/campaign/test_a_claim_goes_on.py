@@ -230,3 +230,19 @@ def test_one_process_at_a_time(judged: Path, command: Command) -> None:
     with claims.Folder(judged).lock():
         done = command("resume=c")
     assert (done.code, "is being run by another process" in done.err) == (2, True)
+
+
+def test_a_claim_of_somebody_else_asks_for_trust_once(judged: Path, command: Command) -> None:
+    """And then runs, which go on or are begun, with the same plug-ins."""
+    (judged / "summary.json").unlink()
+    (judged / "runs/topology=ring,seed=0/summary.json").unlink()
+    for file in judged.rglob(".signature"):
+        file.unlink()
+    before = {file: file.read_bytes() for file in judged.rglob("*") if file.is_file()}
+    done = command("resume=c")
+    assert done.code == 2
+    assert "c/config.yaml names, and no command of yours has signed that folder" in done.err
+    assert {file: file.read_bytes() for file in judged.rglob("*") if file.is_file()} == before
+    assert (command("resume=c", "--trust").code, len(stamps())) == (0, 6)
+    (judged / "summary.json").unlink()
+    assert command("resume=c").code == 0

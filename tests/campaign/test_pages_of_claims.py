@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from swarm import checkpoint
 from swarm.campaign import pictures, publish
 from swarm.campaign.pictures import DARK, draw
 from swarm.claim.base import Verdict
@@ -105,7 +106,10 @@ def test_any_chart_can_be_drawn(kind: str) -> None:
     assert len(pictures.LIGHT.lines) == len(DARK.lines)
 
 
-def test_the_page_is_drawn_again_without_running_anything(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_drawn_again_without_running_anything(
+    judged: Path, ours: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert report(["c"]) == 0
     pages = {name: (judged / name).read_bytes() for name in ("report.html", "verdict.md", "chart1.png", "runs.csv")}
     before, closed = stamps(), (judged / "summary.json").read_bytes()
     for name in pages:
@@ -116,7 +120,7 @@ def test_the_page_is_drawn_again_without_running_anything(judged: Path, capfd: p
     assert "c/report.html" in capfd.readouterr().out
 
 
-def test_an_unfinished_claim_shows_what_it_can(judged: Path) -> None:
+def test_an_unfinished_claim_shows_what_it_can(judged: Path, ours: None) -> None:
     for name in (
         "summary.json",
         "runs/topology=complete,seed=0/summary.json",
@@ -143,17 +147,62 @@ def test_a_judge_that_fails_costs_no_run(judged: Path, command: Command, monkeyp
         done = command("resume=c")
     assert done.code == 1
     assert "all 6 runs are finished, but the judge of tiny failed (ZeroDivisionError: a bug)" in done.err
-    assert "python -m swarm.report c judges again, and repeats no run" in done.err
+    assert "resume=c judges again, and repeats no run" in done.err
     page = (judged / "report.html").read_text()
     assert "the judge of tiny failed" in page
     assert "<th>ring</th>" in page
     assert not (judged / "summary.json").exists()
-    assert report(["c"]) == 0
+    again = command("resume=c")
+    assert (again.code, again.err) == (0, "")
     assert facts()["verdicts"][0]["verdict"] == "indicates yes"
+    assert stamps() == before
+    assert not (judged / "unjudged.json").exists()
+
+
+def test_a_plug_in_draws_its_page_on_resume_only(
+    judged: Path, command: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page, before, closed = (judged / "report.html").read_text(), stamps(), (judged / "summary.json").read_bytes()
+    (judged / "report.html").unlink()
+    (judged / "chart1.png").unlink()
+    assert report(["c"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(
+        "error: scenario=tiny.Tiny: draws the page of this claim, and comes from a plug-in; a report runs no "
+    )
+    assert "resume=c draws it" in said
+    done = command("resume=c")
+    assert (done.code, done.err) == (0, "")
+    assert "c was finished but for its page, which is drawn now" in done.out
+    assert (judged / "report.html").read_text() == page
+    assert (judged / "chart1.png").exists()
+    assert (stamps(), (judged / "summary.json").read_bytes()) == (before, closed)
+
+
+@pytest.mark.parametrize("name", ["chart1.png", "verdict.md", "runs.csv", "report.html", "summary.json"])
+def test_killed_while_the_page_is_written(
+    judged: Path, command: Command, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each file that the end of a claim writes, it is not finished, and resume makes it so without a run."""
+    there = {file.name for file in judged.iterdir()}
+    for file in ("summary.json", "report.html", "chart1.png"):
+        (judged / file).unlink()
+    before, real = stamps(), checkpoint.write_bytes
+
+    def killed(path: Path, data: bytes) -> None:
+        if path.name == name:
+            raise KeyboardInterrupt
+        real(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "write_bytes", killed)
+        assert command("resume=c").code == 130
+    assert command("resume=c").code == 0
+    assert {file.name for file in judged.iterdir()} == there
     assert stamps() == before
 
 
-def test_figures_that_rest_on_fewer_seeds_are_said(judged: Path) -> None:
+def test_figures_that_rest_on_fewer_seeds_are_said(judged: Path, ours: None) -> None:
     run = judged / "runs/topology=ring,seed=1"
     summary = facts(run)
     summary["arms"]["swarm"]["diverged"] = {"device": 0, "round": 2}
@@ -242,7 +291,7 @@ def test_page_verdict_and_pictures_go_to_the_tracker(judged: Path, command: Comm
     (judged / "summary.json").unlink()
     config = yaml.safe_load((judged / "config.yaml").read_text())
     (judged / "config.yaml").write_text(yaml.safe_dump(config | {"tracker": option("tracker", "wandb")}))
-    assert command("resume=c").code == 0
+    assert command("resume=c", "--trust").code == 0
     (part,) = judged.glob("wandb/offline-run-*")
     kept = {file.name for file in (part / "files").iterdir()}
     assert {"report.html", "verdict.md", "chart1.png", "summary.json", "prediction.json"} <= kept

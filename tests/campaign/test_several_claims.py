@@ -58,12 +58,12 @@ def test_all_are_judged_and_one_that_fails_stops_no_other(command: Command, capf
     assert [row["verdict"] for row in facts("s")["verdicts"]] == ["indicates yes"] * 2
 
     run = next(Path("s/other/runs").iterdir()) / "summary.json"
-    for file in (Path("s/report.html"), Path("s/other/report.html"), Path("s/other/summary.json"), run):
+    for file in (Path("s/report.html"), Path("s/other/summary.json"), run):
         file.unlink()
     assert report(["s"]) == 0
     assert "not finished" in Path("s/report.html").read_text()
-    assert Path("s/other/report.html").exists()
-    capfd.readouterr()
+    said = capfd.readouterr().err  # the table is drawn; what only a plug-in could draw is left as it is
+    assert said.count("comes from a plug-in") == said.count("\n") == 2
     assert publish.main(["s"]) == 2
     assert "s/other: is not finished; resume=s/other goes on with it" in capfd.readouterr().err
 

@@ -61,7 +61,7 @@ class FakeRunner:
         (folder / "config.yaml").write_text("{}")
         (folder / "summary.json").write_text('{"arms": {}}')
 
-    def resume(self, folder: Path, overrides: dict[str, Any]) -> None:
+    def resume(self, folder: Path, overrides: dict[str, Any], trust: bool = False) -> None:
         self.calls.append(("resume", (folder, overrides)))
         self._maybe_raise()
 

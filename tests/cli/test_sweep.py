@@ -180,7 +180,7 @@ def test_a_sweep_that_ends_in_the_middle_goes_on_where_it_was(command: Command, 
     process.send_signal(signal.SIGSTOP)
     busy = command("-m", "seed=0,1", *words, "rounds=60")
     assert busy.code == 2
-    assert "is a sweep that another process is running right now" in busy.err
+    assert "is being run by another process right now" in busy.err
     process.send_signal(how)
     process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=60)

@@ -177,6 +177,17 @@ def require_ray() -> None:
         raise ConfigError("/engine", "ray", f"needs ray {oldest} or newer; {version} is installed")
 
 
+def require_dashboard() -> None:
+    """Raises :class:`ConfigError` if what Ray's web page is made of is not installed, by Ray's own test: one import. It is done
+    in a process of its own, as :func:`require_answer` does it."""
+    command = [sys.executable, "-c", "import ray.dashboard.optional_deps"]
+    asked = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if asked.returncode:
+        lines = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
+        valid = f"needs packages that `pip install '.[dashboard]'` brings ({lines[-1][:200]})"
+        raise ConfigError("/engine.dashboard", True, f"{valid}; false does without Ray's web page")
+
+
 # A process of its own: Ray reads its settings when it is imported, and whether there is a cluster is asked before that.
 _PROBE = """
 import signal, sys

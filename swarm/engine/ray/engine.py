@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swarm.config.foreign import require_own
 from swarm.data.dataset import Dataset
 from swarm.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundRecord, prepare_process, record
 from swarm.engine.ray.actor import TIMED, Looked, Report
-from swarm.engine.ray.cluster import Cluster, ClusterError, require_answer, require_ray
+from swarm.engine.ray.cluster import Cluster, ClusterError, require_answer, require_dashboard, require_ray
 from swarm.engine.ray.crew import Call, Crew, FaultError
 from swarm.engine.ray.limits import require_files, require_room, store_bytes
 from swarm.engine.ray.placement import place
@@ -96,7 +97,11 @@ class RayEngine(Engine):
             count = self._count(experiment)
             require_files(count)
             require_room(experiment, count, self.prefork)
+            if self.dashboard:
+                require_dashboard()
         else:
+            if self.address != "auto":
+                require_own("/engine.address", self.address)
             require_answer(self.address)
 
     def start(self, experiment: Experiment) -> None:
