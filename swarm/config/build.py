@@ -22,6 +22,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from swarm import paths
+from swarm.check import sizes
 from swarm.config.explain import describe, shown, unknown
 from swarm.errors import ConfigError
 
@@ -296,6 +297,7 @@ def _hints(found: Any) -> dict[str, Any]:
 def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context: Mapping[str, Any]) -> Any:
     """``value`` as its parameter wants it: nested nodes built, JSON types checked strictly, lists made tuples."""
     if annotation is _MISSING:
+        sizes(key, value)
         return value
     if isinstance(value, Mapping) and TARGET in value and (classes := _classes(annotation)):
         if len(classes) > 1:
@@ -307,9 +309,11 @@ def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context:
             made = [_fit(v, item, f"{key}.{i}", plugins, context) for i, v in enumerate(value)]
             return tuple(made) if get_origin(annotation) is tuple else made
     try:
-        return _adapter(annotation).validate_json(json.dumps(value), strict=True)
+        fitted = _adapter(annotation).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError, ValueError) as error:
         raise ConfigError(key, shown(value), f"must be {describe(annotation)}") from error
+    sizes(key, fitted)
+    return fitted
 
 
 @cache
