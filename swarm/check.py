@@ -14,21 +14,34 @@ LARGEST_WHOLE = 2**53
 SMALLEST, LARGEST = 1e-30, 1e30
 """Between these lies the size of any other number: its square and its inverse are still ordinary numbers."""
 _MOST = 8 << 30
+_COPIES = 3  # of samples while they are scaled: as they were made, as they will be, and what that takes
+_ASIDE = 128  # bytes of each sample's label, owner and place in the splits, and of what finds them
 
 
-def sizes(key: str, value: Any) -> None:
-    """Refuse numbers, anywhere within ``value``, that cannot be calculated with: not finite, or beyond all measure."""
+def ordinary(key: str, value: Any) -> None:
+    """Refuse what, anywhere within ``value``, cannot be calculated with or written down: numbers that are not finite or beyond
+    all measure, and text that no file can have (half a character of UTF-16, a zero byte)."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            sizes(f"{key}.{name}", item)
+            ordinary(f"{key}.{name}", item)
     elif isinstance(value, list | tuple):
         for item in value:
-            sizes(key, item)
+            ordinary(key, item)
+    elif isinstance(value, str) and not is_text(value):
+        raise ConfigError(key, ascii(value)[1:-1], "must be text that UTF-8 can write, without a zero byte")
     elif isinstance(value, int) and abs(value) > LARGEST_WHOLE:
         raise ConfigError(key, value, f"must be a whole number of at most {LARGEST_WHOLE:,} in size")
     elif isinstance(value, float) and value and not SMALLEST <= abs(value) <= LARGEST:
         valid = f"must be 0 or, without its sign, a number from {SMALLEST:g} to {LARGEST:g}"
         raise ConfigError(key, value, valid)
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can write it, and it has no zero byte, which ends a text in other languages."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def number(key: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
@@ -42,13 +55,21 @@ def number(key: str, value: float, low: float, high: float = math.inf, *, open_l
         raise ConfigError(key, value, f"must be {bound}" + (f" and at most {high:g}" if math.isfinite(high) else ""))
 
 
-def room(key: str, value: object, samples: int, features: int, each: int = 4) -> None:
-    """Refuse to make so many rows of so many numbers of ``each`` bytes that they take more than 8 GiB, or more than is free,
-    before anything is allocated."""
-    free = available_bytes()
-    there = _MOST if free is None else min(_MOST, free)
-    most = there // (each * features)
-    if samples > most:
-        limit = "8 GiB" if there == _MOST else f"{there / 2**30:.1f} GiB are free"
-        made = f"makes {samples} samples of {features} features"
-        raise ConfigError(key, value, f"{made}; at most {most} samples ({limit}) would do")
+def room(
+    key: str,
+    value: object,
+    rows: int,
+    columns: int,
+    each: int = 4,
+    what: tuple[str, str] = ("samples", "features"),
+) -> None:
+    """Refuse to make so many ``rows`` of so many ``columns``, ``each`` bytes a number, that they take more than 8 GiB, or with
+    the copies that are made on the way more than what is free; before anything is allocated."""
+    free, row = available_bytes(), each * columns
+    most = _MOST // row
+    limit = "8 GiB"
+    if free is not None and free // (_COPIES * row + _ASIDE) < most:
+        most, limit = free // (_COPIES * row + _ASIDE), f"{free / 2**30:.1f} GiB are free"
+    if rows > most:
+        made = f"makes {rows} {what[0]} of {columns} {what[1]}"
+        raise ConfigError(key, value, f"{made}; at most {most} {what[0]} ({limit}) would do")

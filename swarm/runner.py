@@ -15,6 +15,7 @@ from swarm.claim.base import Claim, Suite
 from swarm.config.build import build, choice
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError
+from swarm.paths import usable
 from swarm.report import write_report
 from swarm.study import single
 from swarm.study.folder import Folder
@@ -62,12 +63,12 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
     kind = kind_of(settings)
     if prepared is None or prepared.settings != settings:
         prepared = kind.prepare(settings)
-    return kind.start(prepared, Path(folder))
+    return kind.start(prepared, usable(folder, "hydra.run.dir"))
 
 
 def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     """Go on with the run in ``folder`` under its own config; see :func:`swarm.study.single.resume` for what may change."""
-    path = Path(folder)
+    path = usable(folder, "resume")
     _, config = Folder.open(path)
     return kind_of(Settings.parse(config)).resume(path, overrides)
 

@@ -22,7 +22,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from swarm import paths
-from swarm.check import sizes
+from swarm.check import ordinary
 from swarm.config.explain import describe, shown, unknown
 from swarm.errors import ConfigError
 
@@ -104,7 +104,7 @@ def _load_plugin(entry: str, folder: Path) -> str:
         raise ConfigError("plugins", entry, f"{parts[0]} is already the name of a module; rename the plug-in")
     try:
         if entry.endswith(".py"):
-            _load_file(name, folder / entry, entry)
+            _load_file(name, paths.usable(folder / entry, "plugins"), entry)
         elif not _load_local(parts, folder):
             importlib.import_module(name)
     except ConfigError:
@@ -297,7 +297,7 @@ def _hints(found: Any) -> dict[str, Any]:
 def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context: Mapping[str, Any]) -> Any:
     """``value`` as its parameter wants it: nested nodes built, JSON types checked strictly, lists made tuples."""
     if annotation is _MISSING:
-        sizes(key, value)
+        ordinary(key, value)
         return value
     if isinstance(value, Mapping) and TARGET in value and (classes := _classes(annotation)):
         if len(classes) > 1:
@@ -312,7 +312,7 @@ def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context:
         fitted = _adapter(annotation).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError, ValueError) as error:
         raise ConfigError(key, shown(value), f"must be {describe(annotation)}") from error
-    sizes(key, fitted)
+    ordinary(key, fitted)
     return fitted
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from swarm.check import sizes
+from swarm.check import ordinary
 from swarm.config.explain import describe, shown, unknown
 from swarm.errors import ConfigError
 
@@ -161,7 +161,7 @@ def validated(model: type[Model], values: dict[str, Any], prefix: str = "") -> M
         raise ConfigError(f"{prefix}{first.key}", first.value, first.valid) from error
     built = {name for name, field in model.model_fields.items() if any(map(_is_guard, field.metadata))}
     for name, value in found.model_dump(exclude=built).items():  # plug-ins are looked at as they are built
-        sizes(f"{prefix}{name}", value)
+        ordinary(f"{prefix}{name}", value)
     return found
 
 

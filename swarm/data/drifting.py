@@ -42,7 +42,7 @@ class Drifting(Source):
         number("held_out", self.held_out, 1)
         number("noise", self.noise, 0, 1)
         samples = self.devices * self.per_device + 2 * self.held_out * self.concepts
-        room("per_device", self.per_device, samples, self.features)
+        room("per_device", self.per_device, samples, self.features, each=8)
 
     @abstractmethod
     def label(self, x_SF: Reals, concept_S: Ints) -> Ints:

@@ -73,7 +73,10 @@ def _require_somebody(e: Experiment) -> None:
     if not s.rounds or any((there := e.network.awake(r)) is None or there.any() for r in range(1, looked_at + 1)):
         return
     group = "clock" if e.network.churn is None else "churn"
-    name, what = choice(group, getattr(s, group)), "wakes nobody" if group == "clock" else "leaves nobody to learn or send"
+    name, what = (
+        choice(group, getattr(s, group)),
+        "wakes nobody" if group == "clock" else "leaves nobody to learn or send",
+    )
     if looked_at < s.rounds:
         warnings.warn(f"{group}={name}: {what} in the first {looked_at:,} of {s.rounds:,} rounds, and later ones were not "
                       "looked at", stacklevel=3)  # fmt: skip

@@ -104,7 +104,15 @@ def keys() -> tuple[Key, ...]:
 
 def is_text(key: Key) -> bool:
     """Whether the key takes text, as far as its usual value and its name show."""
-    return isinstance(key.usual, str) or key.path[-1] in ("path", "name", "config", "revision", "entity", "group", "init")
+    return isinstance(key.usual, str) or key.path[-1] in (
+        "path",
+        "name",
+        "config",
+        "revision",
+        "entity",
+        "group",
+        "init",
+    )
 
 
 def base(key: Key, folder: Path) -> dict[str, Any]:
@@ -195,11 +203,12 @@ def _child(values: dict[str, Any], folder: Path, write: int) -> None:
 
 
 def _bound_memory() -> None:
+    import swarm.check
     import swarm.experiment
     import swarm.machine
     import swarm.study.preflight
 
-    for module in (swarm.machine, swarm.experiment, swarm.study.preflight):
+    for module in (swarm.check, swarm.machine, swarm.experiment, swarm.study.preflight):
         module.available_bytes = lambda: FREE  # type: ignore[attr-defined]
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
@@ -252,9 +261,14 @@ def main() -> None:
                 if said or took > AT_WORK + 10:
                     bad += 1
                     last = found.text.strip().splitlines()[-1:] if found.kind == "raised" else [found.text]
-                    where = [line.strip() for line in found.text.splitlines() if "/swarm/" in line or "/scenarios/" in line]
-                    print(f"{key} = {str(value)[:40]!r}: {said} [{found.stage}, {took:.1f} s] {' '.join(last)[:300]}"
-                          f" {where[-1:]}", flush=True)
+                    where = [
+                        line.strip() for line in found.text.splitlines() if "/swarm/" in line or "/scenarios/" in line
+                    ]
+                    print(
+                        f"{key} = {str(value)[:40]!r}: {said} [{found.stage}, {took:.1f} s] {' '.join(last)[:300]}"
+                        f" {where[-1:]}",
+                        flush=True,
+                    )
             shutil.rmtree(home)
     print(f"{count} cases, {bad} wrong")
 
