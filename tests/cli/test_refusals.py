@@ -226,7 +226,10 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
         ),
         ("model.hidden=[1000000000000]", "model.hidden=[1000000000000]: must be a list of at most 1,000 layers, each"),
         ("model.hidden=[10000000000000000000]", "model.hidden=10000000000000000000: must be a whole number of at most"),
-        ("model=gru data=markov model.depth=1000000000", "model.depth=1000000000: must be a whole number from 1 to 1,000"),
+        (
+            "model=gru data=markov partition=natural model.depth=1000000000",
+            "model.depth=1000000000: must be a whole number from 1 to 1,000",
+        ),
         (
             "scenario=consensus devices=10000000 topology=ring model.hidden=[4096]",
             "devices=10000000: would need at least ",

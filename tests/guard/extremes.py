@@ -36,7 +36,7 @@ AT_WORK = 10  # seconds after which a run that has begun may be taken to work
 TINY = ("rounds=1", "optimizer.lr=0.05")
 
 NUMBERS: tuple[Any, ...] = (
-    0, -1, 1, 2, 3, -0.0, 0.5, 1.0, -1.0, 5e-324, 1e-320, 2e-30, 1e-9, 1e9, 5e29, 1e39, 1e308, -1e308,
+    0, -1, 1, 2, 3, -0.0, 0.5, 1.0, -1.0, 5e-324, 1e-320, 2e-18, 1e-9, 1e9, 5e17, 1e39, 1e308, -1e308,
     float("inf"), float("-inf"), float("nan"),
     1000, 10**6, 10**7, 2**31, 2**53, 2**53 + 1, 2**63, 10**30, -(2**63), -(10**30),
 )  # fmt: skip
@@ -185,12 +185,14 @@ def _child(values: dict[str, Any], folder: Path, write: int) -> None:
             os.dup2(nowhere, stream)
         from swarm import runner
         from swarm.errors import SwarmError
+        from swarm.study.study import Study
 
         warnings.simplefilter("error", RuntimeWarning)
         try:
             prepared = runner.check(values)
             os.write(write, b"checked\n")
-            if prepared.__class__.__name__ == "Study":  # of a claim the plan says all
+            alone = not values["engine"]["_target_"].startswith("swarm.engine.ray.")
+            if alone and isinstance(prepared, Study):  # of a claim the plan says all
                 runner.run(values, folder, prepared)
         except SwarmError as error:
             found = "refused", str(error)
@@ -249,6 +251,7 @@ def main() -> None:
             home = Path(place) / str(number)
             home.mkdir()
             small = json.dumps(base(key, home))
+            seen: set[str] = set()
             tried = [v for w in which for v in values[w] if w != "texts" or is_text(key)]
             for value in tried:
                 cfg = json.loads(small)
@@ -264,6 +267,9 @@ def main() -> None:
                     where = [
                         line.strip() for line in found.text.splitlines() if "/swarm/" in line or "/scenarios/" in line
                     ]
+                    if (why := f"{said} {where[-1:]} {found.text[:40] if not where else ''}") in seen:
+                        continue
+                    seen.add(why)
                     print(
                         f"{key} = {str(value)[:40]!r}: {said} [{found.stage}, {took:.1f} s] {' '.join(last)[:300]}"
                         f" {where[-1:]}",
