@@ -3,10 +3,45 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from swarm.errors import ConfigError
+from swarm.machine import available_bytes
 
-_LARGEST = 8 << 30
+LARGEST_WHOLE = 2**53
+"""The largest whole number in a setting: up to here floats have all of them, and 64-bit arithmetic has room to spare."""
+SMALLEST, LARGEST = 1e-18, 1e18
+"""Between these lies the size of any other number: its square and its inverse are ordinary numbers, also of 32 bits."""
+_MOST = 8 << 30
+_COPIES = 3  # of samples while they are scaled: as they were made, as they will be, and what that takes
+_ASIDE = 128  # bytes of each sample's label, owner and place in the splits, and of what finds them
+
+
+def ordinary(key: str, value: Any) -> None:
+    """Refuse what, anywhere within ``value``, cannot be calculated with or written down: numbers that are not finite or beyond
+    all measure, and text that no file can have (half a character of UTF-16, a zero byte)."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            ordinary(f"{key}.{name}", item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            ordinary(key, item)
+    elif isinstance(value, str) and not is_text(value):
+        raise ConfigError(key, ascii(value)[1:-1], "must be text that UTF-8 can write, without a zero byte")
+    elif isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        raise ConfigError(key, value, f"must be a whole number of at most {LARGEST_WHOLE:,} in size")
+    elif isinstance(value, float) and value and not SMALLEST <= abs(value) <= LARGEST:
+        valid = f"must be 0 or, without its sign, a number from {SMALLEST:g} to {LARGEST:g}"
+        raise ConfigError(key, value, valid)
+
+
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can write it, and it has no zero byte, which ends a text in other languages."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def number(key: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
@@ -20,9 +55,21 @@ def number(key: str, value: float, low: float, high: float = math.inf, *, open_l
         raise ConfigError(key, value, f"must be {bound}" + (f" and at most {high:g}" if math.isfinite(high) else ""))
 
 
-def room(key: str, value: object, samples: int, features: int) -> None:
-    """Refuse to generate more than 8 GiB of float32 features, before anything is allocated."""
-    most = _LARGEST // (4 * features)
-    if samples > most:
-        valid = f"makes {samples} samples of {features} features; at most {most} samples (8 GiB) would do"
-        raise ConfigError(key, value, valid)
+def room(
+    key: str,
+    value: object,
+    rows: int,
+    columns: int,
+    each: int = 4,
+    what: tuple[str, str] = ("samples", "features"),
+) -> None:
+    """Refuse to make so many ``rows`` of so many ``columns``, ``each`` bytes a number, that they take more than 8 GiB, or with
+    the copies that are made on the way more than what is free; before anything is allocated."""
+    free, row = available_bytes(), each * columns
+    most = _MOST // row
+    limit = "8 GiB"
+    if free is not None and free // (_COPIES * row + _ASIDE) < most:
+        most, limit = free // (_COPIES * row + _ASIDE), f"{free / 2**30:.1f} GiB are free"
+    if rows > most:
+        made = f"makes {rows} {what[0]} of {columns} {what[1]}"
+        raise ConfigError(key, value, f"{made}; at most {most} {what[0]} ({limit}) would do")

@@ -231,12 +231,13 @@ def _arguments(argv: list[str]) -> Iterator[None]:
 def _resume(resume: Override, overrides: Sequence[Override], args: argparse.Namespace) -> int:
     """Go on with the run in a folder, under that folder's config: nothing is composed."""
     from swarm.config.compose import key_of, value_of
+    from swarm.paths import usable
 
     flags = {"-m": args.multirun, "--cfg": args.cfg, "--info": args.info, "--config-name": args.config_name}
     for flag, value in flags.items():
         if value:
             raise ConfigError("resume", value_of(resume), f"does not go with {flag}: it goes on with one run as it is")
-    folder = Path(str(resume.value()))
+    folder = usable(str(resume.value()), "resume")
     if resume.is_sweep_override() or not resume.value() or not folder.is_dir():
         raise ConfigError("resume", value_of(resume), "must be the folder of an earlier run; there is no such folder")
     changed: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from swarm.errors import ConfigError
+from swarm.paths import usable
 
 PREFIX = "fetched:"
 
@@ -18,13 +19,20 @@ def home() -> Path:
     return (Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache") / "swarm-sim"
 
 
+def _own(path: str, key: str) -> Path:
+    try:
+        return usable(path, key).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(key, path, "begins with ~ and a user that is not there") from error
+
+
 def locate(path: str, key: str = "path") -> Path:
     """The file that ``path`` means: itself, or after ``fetched:`` one below :func:`home`.
 
     ``ConfigError`` about ``key`` where a fetched data set is not there, with the command that fetches it.
     """
     if not path.startswith(PREFIX):
-        return Path(path).expanduser()
+        return _own(path, key)
     inside = PurePosixPath(path.removeprefix(PREFIX))
     if not inside.parts or inside.is_absolute() or ".." in inside.parts:
         raise ConfigError(key, path, "must be fetched:NAME/FILE, a file of a fetched data set")

@@ -11,6 +11,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from swarm.errors import ConfigError
+
+LONGEST_NAME, LONGEST_PATH = 255, 3800
+"""In bytes: of a name what file systems take; of a path what leaves room for a run's own files under Linux's 4,096."""
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -38,6 +42,32 @@ def scenarios() -> ModuleType:
     for name in [name for name in sys.modules if name == "scenarios" or name.startswith("scenarios.")]:
         del sys.modules[name]
     return load_module("scenarios", place / "__init__.py")
+
+
+def usable(path: str | Path, key: str) -> Path:
+    """``path``, if there can be such a file or folder. Raises :class:`ConfigError` about ``key`` where a name is too long or
+    is no text, be it that of a folder above: what writes into it (tables, trackers, web pages) takes names in UTF-8 only."""
+    text = str(path)
+    if "\0" in text:
+        raise ConfigError(key, ascii(text)[1:-1], "must be a path, which has no zero byte")
+    try:
+        whole = str(Path(text).absolute()).encode()
+    except UnicodeEncodeError as error:
+        valid = f"must lead through folders whose names are text in UTF-8; {error.object!a} does not"
+        raise ConfigError(key, ascii(text)[1:-1], valid) from None
+    except FileNotFoundError:
+        raise ConfigError(key, text, "cannot be found from here, as the current folder is gone") from None
+    longest = max(whole.split(b"/"), key=len)
+    if len(longest) > LONGEST_NAME or len(whole) > LONGEST_PATH:
+        size = f"this name has {len(longest)}" if len(longest) > LONGEST_NAME else f"this path has {len(whole)}"
+        valid = f"must be a path of at most {LONGEST_PATH:,} bytes, each name of at most {LONGEST_NAME}; {size}"
+        raise ConfigError(key, shortened(text), valid)
+    return Path(text)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """``text``, at most so many characters of it."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def load_module(name: str, file: Path) -> ModuleType:

@@ -15,6 +15,7 @@ from swarm.claim.base import Claim, Suite
 from swarm.config.build import build, choice
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError
+from swarm.paths import usable
 from swarm.report import write_report
 from swarm.study import single
 from swarm.study.folder import DIR, Folder, require_new_run
@@ -63,12 +64,13 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
     """
     if not str(folder):
         raise ConfigError(DIR, "", "must be a folder, a new or an empty one")
-    require_new_run(Path(folder))
+    path = usable(folder, DIR)
+    require_new_run(path)
     settings = settled(Settings.parse(cfg))
     kind = kind_of(settings)
     if prepared is None or prepared.settings != settings:
         prepared = kind.prepare(settings)
-    return kind.start(prepared, Path(folder))
+    return kind.start(prepared, path)
 
 
 def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:
@@ -77,7 +79,7 @@ def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -
     Plug-ins that the config names are imported only if this user's own command wrote it, or with ``trust``: then they run as
     whatever the user may do (:mod:`swarm.study.trust`).
     """
-    path = Path(folder)
+    path = usable(folder, "resume")
     with admitted(path, overrides, trust):
         _, config = Folder.open(path)
         return kind_of(Settings.parse(config)).resume(path, overrides)

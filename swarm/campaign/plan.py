@@ -142,7 +142,7 @@ def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
             raise ConfigError(
                 "scenario", name, f"has two conditions of the values {title}: nothing tells their runs apart"
             )
-        if len(title) > LONGEST:
+        if len(title.encode()) > LONGEST:
             raise ConfigError("scenario", name, f"has a condition whose values, {title}, are too long to name a folder")
 
 

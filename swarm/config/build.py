@@ -22,6 +22,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from swarm import paths
+from swarm.check import ordinary
 from swarm.config.explain import describe, shown, unknown
 from swarm.config.foreign import require_own
 from swarm.errors import ConfigError
@@ -104,7 +105,7 @@ def _load_plugin(entry: str, folder: Path) -> str:
         raise ConfigError("plugins", entry, f"{parts[0]} is already the name of a module; rename the plug-in")
     try:
         if entry.endswith(".py"):
-            _load_file(name, folder / entry, entry)
+            _load_file(name, paths.usable(folder / entry, "plugins"), entry)
         elif not _load_local(parts, folder):
             require_own("plugins", entry)
             importlib.import_module(name)
@@ -295,6 +296,7 @@ def _hints(found: Any) -> dict[str, Any]:
 def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context: Mapping[str, Any]) -> Any:
     """``value`` as its parameter wants it: nested nodes built, JSON types checked strictly, lists made tuples."""
     if annotation is _MISSING:
+        ordinary(key, value)
         return value
     if isinstance(value, Mapping) and TARGET in value and (classes := _classes(annotation)):
         if len(classes) > 1:
@@ -306,9 +308,11 @@ def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context:
             made = [_fit(v, item, f"{key}.{i}", plugins, context) for i, v in enumerate(value)]
             return tuple(made) if get_origin(annotation) is tuple else made
     try:
-        return _adapter(annotation).validate_json(json.dumps(value), strict=True)
+        fitted = _adapter(annotation).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError, ValueError) as error:
         raise ConfigError(key, shown(value), f"must be {describe(annotation)}") from error
+    ordinary(key, fitted)
+    return fitted
 
 
 @cache

@@ -7,6 +7,7 @@ starts a job. The same function serves Python: ``compose(["devices=10", "topolog
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import warnings
 from collections.abc import Container, Iterator, Sequence
@@ -23,7 +24,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
@@ -31,6 +32,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from swarm import paths
+from swarm.check import is_text
 from swarm.config.explain import shown, unknown
 from swarm.config.place import holds_run, require_new
 from swarm.errors import ConfigError, SwarmError
@@ -39,6 +41,7 @@ VERSION_BASE = "1.3"
 CONFIG = "config"
 EXTRAS = {"hydra/launcher/joblib": "`pip install '.[sweep]'`"}  # options that come with an optional package
 AUTO = "auto"  # of hydra.sweep.subdir: a folder is called by the values that its job has of the swept keys
+MOST_JOBS = 10_000  # of a sweep: to compose so many already takes minutes
 
 
 class UsageError(SwarmError):
@@ -63,6 +66,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 def _parse_one(text: str, parser: OverridesParser) -> Override:
     key, equal, value = text.partition("=")
+    if not is_text(text):
+        raise ConfigError(ascii(key)[1:-1], ascii(value)[1:-1], "must be text that UTF-8 can write")
     if not equal and not text.startswith("~"):
         raise UsageError(f"{text}: settings are written KEY=VALUE, such as devices=100")
     if equal and not key.strip("+~ "):
@@ -82,7 +87,7 @@ class Composer:
         self.config_name = config_name or CONFIG
         search = create_config_search_path(str(paths.conf()))
         if config_dir is not None:
-            folder = Path(config_dir).absolute()
+            folder = paths.usable(config_dir, "--config-dir").absolute()
             if not folder.is_dir():
                 raise ConfigError(
                     "--config-dir", config_dir, "must be a folder of config groups; there is no such folder"
@@ -141,16 +146,26 @@ class Composer:
                 varying.add(key)
                 if not fixed[key]:
                     raise ConfigError(key, value_of(override), "stands for no value at all, so there is nothing to run")
+        count = math.prod(map(len, fixed.values()))
+        if count > MOST_JOBS:
+            keys = ", ".join(sorted(varying))
+            raise UsageError(f"the values of {keys} make {count:,} runs together; at most {MOST_JOBS:,} would do")
         for job in itertools.product(*fixed.values()):
             named = zip(fixed, job, strict=True)
             yield list(job), {key: text for key, text in named if key in varying}
 
     def _values(self, override: Override) -> list[str]:
+        """What it stands for, one by one; a range is counted first, and never further than to what is too much."""
+        key, sweep = override.get_key_element(), override.value()
         try:
+            counted = itertools.islice(sweep.range() if isinstance(sweep, RangeSweep) else (), MOST_JOBS + 1)
+            if sum(1 for _ in counted) > MOST_JOBS:
+                valid = f"stands for more than {MOST_JOBS:,} values, and a sweep has at most {MOST_JOBS:,} runs"
+                raise ConfigError(key, value_of(override), valid)
             return list(override.sweep_string_iterator())
-        except (HydraException, ValueError) as error:
-            valid = f"cannot be expanded: {shown(_first_line(error))}"
-            raise ConfigError(override.get_key_element(), value_of(override), valid) from error
+        except (HydraException, ValueError, ArithmeticError) as error:
+            why = "not all of its numbers are finite" if isinstance(error, ArithmeticError) else _first_line(error)
+            raise ConfigError(key, value_of(override), f"cannot be expanded: {shown(why)}") from error
 
     # --- errors ---------------------------------------------------------------------------------------------------
 
@@ -352,4 +367,4 @@ def _folder(cfg: DictConfig, key: str, empty: bool = False) -> Path:
         raise ConfigError(key, shown(raw[name]), f"cannot be resolved: {shown(_first_line(error))}") from error
     if value is None or not (str(value) or empty):
         raise ConfigError(key, value, "must be a folder, a new or an empty one")
-    return Path(str(value))
+    return paths.usable(str(value), key)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from swarm.check import ordinary
 from swarm.config.explain import describe, shown, unknown
 from swarm.errors import ConfigError
 
@@ -23,6 +24,7 @@ def _is_plugin(value: Any) -> Any:
 
 PlugIn = Annotated[dict[str, Any], BeforeValidator(_is_plugin)]
 Positive = Annotated[float, Field(gt=0)]
+MOST_DEVICES = MOST_ROUNDS = 10_000_000
 
 
 class Section(BaseModel):
@@ -53,8 +55,8 @@ class Network(Section):
 class Evaluate(Section):
     """When and on whom accuracy is measured."""
 
-    every: Annotated[int, Field(ge=1)]
-    sample: Annotated[int, Field(ge=1)] | None
+    every: Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
+    sample: Annotated[int, Field(ge=1, le=MOST_DEVICES)] | None
     accuracy: bool
     own: bool
     ensemble: bool
@@ -65,8 +67,8 @@ class Evaluate(Section):
 class Checkpoint(Section):
     """When the state is saved."""
 
-    every: Annotated[int, Field(ge=0)]
-    keep: Annotated[int, Field(ge=1)]
+    every: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
+    keep: Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
 
 
 class Compute(Section):
@@ -81,7 +83,7 @@ class Tune(Section):
     """The grid of learning rates behind ``optimizer.lr=auto``."""
 
     lrs: Annotated[list[Positive], Field(min_length=1)] | None
-    rounds: Annotated[int, Field(ge=1)] | None
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
 
 
 class Settings(Section):
@@ -108,10 +110,10 @@ class Settings(Section):
     engine: PlugIn
     tracker: PlugIn
     mixing: str
-    devices: Annotated[int, Field(ge=1, le=10_000_000)]
-    rounds: Annotated[int, Field(ge=0, le=10_000_000)]
+    devices: Annotated[int, Field(ge=1, le=MOST_DEVICES)]
+    rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
     seed: Annotated[int, Field(ge=0, le=2**53)]
-    horizon: Annotated[int, Field(ge=1, le=10_000_000)] | None
+    horizon: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
     init: str
     plugins: list[str]
     resume: str | None
@@ -153,10 +155,14 @@ def validated(model: type[Model], values: dict[str, Any], prefix: str = "") -> M
     """``values`` as a ``model``. Raises :class:`ConfigError` for the first thing that is wrong, ``prefix`` before its key."""
     _refuse_unknown(values, model, prefix)
     try:
-        return model.model_validate(values)
+        found = model.model_validate(values)
     except ValidationError as error:
-        found = _first(error, model, values)
-        raise ConfigError(f"{prefix}{found.key}", found.value, found.valid) from error
+        first = _first(error, model, values)
+        raise ConfigError(f"{prefix}{first.key}", first.value, first.valid) from error
+    built = {name for name, field in model.model_fields.items() if any(map(_is_guard, field.metadata))}
+    for name, value in found.model_dump(exclude=built).items():  # plug-ins are looked at as they are built
+        ordinary(f"{prefix}{name}", value)
+    return found
 
 
 def sections() -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from swarm.check import number
+from swarm.check import number, room
 from swarm.data.dataset import Dataset, Reals, Source
 from swarm.data.prepare import Samples, Scale, latest, prepare
 from swarm.data.table_files import read_npy
@@ -55,7 +55,7 @@ class Activity(Source):
         max_mb: int = 1024,
         seed: int = 0,
     ) -> None:
-        number("window", window, 1)
+        number("window", window, 1, 1e6)
         number("max_mb", max_mb, 1)
         if step is not None:
             number("step", step, 1)
@@ -93,7 +93,8 @@ class Activity(Source):
         except ValueError as error:
             raise ConfigError("path", self.path, f"has a label or person that is no name: {error}") from None
         if len(labels) < 2:
-            raise ConfigError("path", self.path, "has one activity in all samples; at least two are needed")
+            cut = f"data.window={self.window} and data.step={self.step}"
+            raise ConfigError("path", self.path, f"has one activity in all samples of {cut}; at least two are needed")
         rising = np.arange(len(y))
         doing = owner * len(labels) + label_S  # held out are the last of each of these: all are in all parts
         held = latest(doing, rising, self.test, self.validation) if self.later else (None, None)
@@ -147,6 +148,7 @@ class Activity(Source):
 
     def _windows(self, values_TC: Reals, label_T: npt.NDArray[np.generic]) -> tuple[Reals, npt.NDArray[np.generic]]:
         begins = np.arange(0, len(values_TC) - self.window + 1, self.step)
+        room("step", self.step, len(begins), self.window * values_TC.shape[1], each=8)
         place = begins[:, None] + np.arange(self.window)
         of = label_T[place]
         pure = (of == of[:, :1]).all(1)

@@ -38,11 +38,12 @@ class Drifting(Source):
         drift = Keys(self.seed, "drift")
         self.timeline = Timeline(drift, self.kind, self.concepts, self.width, self.periods, self.phase)
         number("per_device", self.per_device, 2)
-        self.timeline.require("concepts", self.concepts, self.per_device)
+        self.timeline.require("concepts", self.concepts, self.per_device, "one of data.per_device")
         number("held_out", self.held_out, 1)
         number("noise", self.noise, 0, 1)
-        samples = self.devices * self.per_device + 2 * self.held_out * self.concepts
-        room("per_device", self.per_device, samples, self.features)
+        train, held_out = self.devices * self.per_device, 2 * self.held_out * self.concepts
+        most = ("per_device", self.per_device) if train > held_out else ("held_out", self.held_out)
+        room(*most, train + held_out, self.features, each=8)
 
     @abstractmethod
     def label(self, x_SF: Reals, concept_S: Ints) -> Ints:

@@ -36,7 +36,8 @@ class Markov(Source):
         number("heterogeneity", self.heterogeneity, 0, 1)
         number("concentration", self.concentration, 0, 1e3, open_low=True)
         number("per_device", self.per_device, 4)
-        room("per_device", self.per_device, self.devices * self.per_device, self.context)
+        room("per_device", self.per_device, self.devices * self.per_device, self.context + 1, each=8)
+        room("tokens", self.tokens, self.tokens, self.tokens, each=8, what=("rows of a chain", "chances"))
 
     def load(self) -> Dataset:
         alpha = np.full(self.tokens, self.concentration)

@@ -51,6 +51,7 @@ class Partition(ABC):
         if self.devices * least > samples:
             most = samples // least
             would = f"at most devices={most} would do" if most else "more samples are needed"
+            would += f", or less than min_samples={least}" if least > 1 else ""
             valid = f"{samples} training samples cannot give every device {least}; {would}"
             raise ConfigError("/devices", self.devices, valid)
 

@@ -49,12 +49,7 @@ def split(
     ids), each stratum gives its proportional share, rounded by largest remainder, and keeps at least one training
     sample. Where that is impossible (as many strata as samples) the draw is plain.
     """
-    for name, fraction in (("test", test), ("validation", validation)):
-        if not 0 <= fraction < 1:
-            raise ConfigError(name, fraction, "must be a fraction from 0 up to, not including, 1")
-    if test + validation >= 1:
-        valid = f"must be a fraction that, with data.validation={validation:g}, leaves something to train on"
-        raise ConfigError("test", test, valid)
+    _check_shares(test, validation)
     take = math.ceil(test * len(rest) - 1e-9), math.ceil(validation * len(rest) - 1e-9)
     if sum(take) >= len(rest):
         raise ConfigError("test", test, f"{len(rest)} samples cannot be split into train, validation and test")
@@ -73,6 +68,15 @@ def split(
     part[(part == 0) & (place < (test_K + validation_K)[group])] = 1
     train_ids, validation_ids, test_ids = (np.sort(shuffled[order[part == p]]) for p in range(3))
     return train_ids, validation_ids, test_ids
+
+
+def _check_shares(test: float, validation: float) -> None:
+    for name, fraction in (("test", test), ("validation", validation)):
+        if not 0 <= fraction < 1:
+            raise ConfigError(name, fraction, "must be a fraction from 0 up to, not including, 1")
+    if test + validation >= 1:
+        valid = f"must be a fraction that, with data.validation={validation:g}, leaves something to train on"
+        raise ConfigError("test", test, valid)
 
 
 def prepare(
@@ -174,6 +178,7 @@ def latest(owner: Ints | None, time: Ints, test: float, validation: float) -> tu
 
     Equal times stay in the order in which they stand.
     """
+    _check_shares(test, validation)
     who = np.zeros(len(time), np.int64) if owner is None else np.unique(owner, return_inverse=True)[1]
     order = np.lexsort((time, who))
     size_O = np.bincount(who)

@@ -51,6 +51,7 @@ class LeafSynthetic(Source):
         number("classes", self.classes, 2, 1e4)
         number("most", self.most, 50)
         _check_sizes(self.devices, self.features, self.per_device)
+        _check_classes(self.classes, self.features)
 
     def load(self) -> Dataset:
         sizes_N = self._sizes()
@@ -119,6 +120,7 @@ class Gaussian(Source):
         number("separation", self.separation, 0, 1e6)
         number("heterogeneity", self.heterogeneity, 0, 1e6)
         _check_sizes(self.devices, self.features, self.per_device)
+        _check_classes(self.classes, self.features)
 
     def load(self) -> Dataset:
         centre = self._centres()
@@ -190,6 +192,11 @@ def _check_sizes(devices: int, features: int, per_device: int | None) -> None:
     if per_device is not None:
         number("per_device", per_device, 4)
         room("per_device", per_device, devices * per_device, features)
+
+
+def _check_classes(classes: int, features: int) -> None:
+    """Refuse a device's own model or centres that there is no room for."""
+    room("classes", classes, classes, features, each=8, what=("classes", "features"))
 
 
 def _blocks(devices: int, each: int) -> Iterator[Ints]:

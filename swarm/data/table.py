@@ -183,9 +183,9 @@ def _moments(column: Column, name: str) -> Ints:
     except (ValueError, TypeError):
         stamps = pd.Series([pd.NaT])
     if column.ndim != 1 or column.dtype.kind in "bf" or bool(stamps.isna().any()):
-        raise ConfigError("time", name, "must hold a number or an ISO date in every row")
-    microseconds = (stamps - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(microseconds=1)
-    return np.asarray(microseconds, dtype=np.int64)
+        raise ConfigError("time", name, "must hold a number or an ISO date of the years 1 to 9999 in every row")
+    # not as a difference of timestamps, which would be one in nanoseconds and end in the year 2262
+    return stamps.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
 
 
 def _numeric(column: Column) -> bool:

@@ -43,10 +43,10 @@ class Timeline:
         self.keys, self.kind, self.concepts, self.width, self.phase = keys, kind, concepts, width, phase
         self.segments = concepts * (periods if kind == "recurring" else 1)
 
-    def require(self, key: str, value: object, most: int) -> None:
+    def require(self, key: str, value: object, most: int, which: str = "the longest") -> None:
         """Raises ``ConfigError`` for streams of at most ``most`` samples, if that is not one for each segment."""
         if most < self.segments:
-            raise ConfigError(key, value, f"cuts streams into {self.segments} parts; the longest has {most} samples")
+            raise ConfigError(key, value, f"cuts streams into {self.segments} parts; {which} has {most} samples")
 
     def concept(self, share_S: npt.NDArray[np.float64], device_S: Ints, index_S: Ints) -> Ints:
         """The concept of sample ``index_S`` of the stream of ``device_S``, ``share_S`` in [0, 1) of the way through it."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from swarm.errors import ConfigError
+from swarm.models.base import check_layers
 from swarm.models.dense import activation_called
 from swarm.state import HasNeurons
 
@@ -22,8 +23,7 @@ class CNN(nn.Module, HasNeurons):
         super().__init__()
         self.image = _as_image(features)
         kind = activation_called(activation)
-        if not channels or any(c < 1 for c in channels):
-            raise ConfigError("channels", channels, "must be a list of at least one channel count ≥ 1")
+        check_layers("channels", channels, "channel counts", least=1)
         c, h, w = self.image
         if min(h, w) >> len(channels) < 1:
             most = int(math.log2(min(h, w)))

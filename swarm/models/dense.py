@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from swarm.errors import ConfigError
-from swarm.models.base import CountsFlops
+from swarm.models.base import CountsFlops, check_layers
 from swarm.state import HasNeurons
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -31,8 +31,7 @@ class MLP(nn.Sequential, HasNeurons, CountsFlops):
     """``Flatten → (Linear → activation)* → Linear`` with the hidden widths ``hidden``; no hidden layer: linear model."""
 
     def __init__(self, features: tuple[int, ...], outputs: int, hidden: list[int], activation: str = "relu") -> None:
-        if any(width < 1 for width in hidden):
-            raise ConfigError("hidden", hidden, "must be a list of widths ≥ 1")
+        check_layers("hidden", hidden, "widths", least=0)
         kind = activation_called(activation)
         widths = [math.prod(features), *hidden, outputs]
         layers: list[nn.Module] = [nn.Flatten()]

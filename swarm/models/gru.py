@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from swarm.models import rows
-from swarm.models.sequence import Layer, SequenceModel, State, Views, check_sizes
+from swarm.models.base import check_sizes
+from swarm.models.sequence import Layer, SequenceModel, State, Views
 
 
 class GRULayer(Layer):

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from swarm.errors import ConfigError
 from swarm.models import rows
+from swarm.models.base import check_sizes
 from swarm.models.rows import CHUNK
-from swarm.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, Views, check_sizes
+from swarm.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, Views
 
 
 class SlopeDecay(Layer):

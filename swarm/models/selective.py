@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from swarm.errors import ConfigError
-from swarm.models.base import CountsFlops
+from swarm.models.base import MOST_WIDTH, CountsFlops, check_layers
 from swarm.state import HasNeurons
 
 Select = Literal["learned", "random", "fixed"]
@@ -174,13 +174,10 @@ GOLDEN = -0x61C8864680B583EB  # 2⁶⁴ / φ, as a signed number
 
 
 def _check(hidden: list[int], active: float, group: int, rank: int) -> None:
-    if not hidden or any(width < 1 for width in hidden):
-        raise ConfigError(
-            "hidden", hidden, "must be a list of at least one width ≥ 1: selection is among hidden neurons"
-        )
+    check_layers("hidden", hidden, "widths (selection is among hidden neurons)", least=1)
     if not 0 < active <= 1:
         raise ConfigError("active", active, "must be above 0 and at most 1: the share of the neurons that takes part")
     if group < 1 or any(width % group for width in hidden):
         raise ConfigError("group", group, f"must be a number ≥ 1 that divides every width of hidden={hidden}")
-    if rank < 1:
-        raise ConfigError("rank", rank, "must be the width of a selector, ≥ 1")
+    if not 1 <= rank <= MOST_WIDTH:
+        raise ConfigError("rank", rank, f"must be the width of a selector, from 1 to {MOST_WIDTH:,}")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from swarm.errors import ConfigError
 from swarm.models import rows
+from swarm.models.base import MOST_WIDTH
 
 Views = dict[str, Tensor]  # each parameter of B devices as ``[B, *shape]``
 State = tuple[Tensor, ...]
@@ -92,8 +93,9 @@ class SequenceModel(nn.Module):
             raise ConfigError(
                 "/model", type(self).__name__, f"needs sequences of tokens; the samples are {list(features)}"
             )
-        if vocabulary is not None and vocabulary < 1:
-            raise ConfigError("vocabulary", vocabulary, "must be null (as many as outputs) or a number of tokens ≥ 1")
+        if vocabulary is not None and not 1 <= vocabulary <= MOST_WIDTH:
+            valid = f"must be null (as many as outputs) or a number of tokens from 1 to {MOST_WIDTH:,}"
+            raise ConfigError("vocabulary", vocabulary, valid)
         self.predict = predict
         self.embed = nn.Embedding(vocabulary or outputs, width)
         nn.init.normal_(self.embed.weight, std=0.02)
@@ -141,13 +143,6 @@ class SequenceModel(nn.Module):
 
     def _layers(self) -> list[Layer]:
         return [layer for layer in self.layers if isinstance(layer, Layer)]
-
-
-def check_sizes(**sizes: int) -> None:
-    """Refuse a size below 1."""
-    for key, value in sizes.items():
-        if value < 1:
-            raise ConfigError(key, value, "must be a number ≥ 1")
 
 
 def state_bytes(state: list[State]) -> int:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from swarm.errors import ConfigError
 from swarm.models import rows
-from swarm.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, Views, check_sizes
+from swarm.models.base import check_sizes
+from swarm.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, Views
 
 
 class Attention(Layer):

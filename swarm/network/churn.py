@@ -12,7 +12,7 @@ from swarm.errors import ConfigError
 from swarm.names import Maybe, choices, finder
 from swarm.network.base import Bools, Churn, Floats, Ints
 from swarm.rng import Keys
-from swarm.topology.events import lengths, read_events, seconds_of
+from swarm.topology.events import first_rounds, lengths, read_events, seconds_of
 
 TRUTH = {"1": True, "0": False, "true": True, "false": False}
 
@@ -91,7 +91,7 @@ class Trace(Churn):
         columns, cap = ("time", "device", "online"), ("max_rows", max_rows)
         found = read_events(path, "a trace", columns, self._line, max_mib, cap)
         time_A, device_A, online_A = (np.array(each) for each in zip(*found, strict=True))
-        first_A = np.minimum(np.ceil(lengths(time_A, tick)), 2.0**40).astype(np.int64) + 1
+        first_A = first_rounds(time_A, tick)
         self.announced = float(time_A.min())
         order = np.lexsort((np.arange(len(time_A)), time_A, device_A))
         self.online_A = online_A[order]
@@ -168,7 +168,7 @@ class Joining(Churn):
         time_N: Floats = np.zeros(devices)
         draw_M = Keys(seed, "network.joining").uniform(late, 0, 1)[:, 0]
         time_N[late] = start + (end - start) * draw_M
-        self.first_N = np.ceil(lengths(time_N, tick)).astype(np.int64) + 1
+        self.first_N = first_rounds(time_N, tick)
         self.announced = float(time_N.max())
 
     def online(self, round: int) -> Bools:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from swarm.campaign.plan import RUNS
 from swarm.config.foreign import refused
 from swarm.errors import ConfigError, SwarmError
+from swarm.paths import usable
 from swarm.report import Comparison, draw, page, replace_file, salvage, write_report
 from swarm.runner import RUN, Kind, kind_in
 
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", metavar="FILE", type=Path, help="its table as well: every final number of every arm")
     given = parser.parse_args(arguments)
     try:
+        for run in given.runs:
+            usable(run, "run folder")
         with refused("is code that the folder names, and a report runs none"):
             if len(given.runs) == 1 and not (given.html or given.png or given.csv):
                 return _redraw(given.runs[0])

@@ -18,7 +18,7 @@ PICTURE = "curves.png"  # of a run that has records of its own
 CONSOLE = "console.txt"  # in the run's folder: what it printed
 SUPERSEDED = "superseded"
 KILLED = "its process ended without a word: killed, perhaps for want of memory"
-LONGEST = 120  # characters of a folder's name
+LONGEST = 120  # bytes of a folder's name
 
 
 def slug(title: str) -> str:

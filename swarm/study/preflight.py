@@ -13,6 +13,7 @@ from swarm.learn.policy import Frozen
 from swarm.machine import available_bytes
 
 LOOKED_AT = 8  # rounds whose links are asked for how fast they are
+MOST_ASKED = 10_000  # rounds that are asked for somebody who is awake, fewer of a swarm of more than 1,000 devices
 MOST_PATIENCE = 1000  # what network.patience may be
 
 
@@ -66,13 +67,22 @@ def require_a_network_that_works(experiment: Experiment) -> None:
 
 
 def _require_somebody(e: Experiment) -> None:
+    """Of so many rounds as can be asked for in a moment. Where those of a longer run all pass without anybody, it is said."""
     s = e.settings
-    if not s.rounds or any((there := e.network.awake(r)) is None or there.any() for r in range(1, s.rounds + 1)):
+    looked_at = min(s.rounds, MOST_ASKED, max(LOOKED_AT, MOST_ASKED * 1000 // s.devices))
+    if not s.rounds or any((there := e.network.awake(r)) is None or there.any() for r in range(1, looked_at + 1)):
         return
     group = "clock" if e.network.churn is None else "churn"
-    what = "wakes nobody" if group == "clock" else "leaves nobody to learn or send"
+    name, what = (
+        choice(group, getattr(s, group)),
+        "wakes nobody" if group == "clock" else "leaves nobody to learn or send",
+    )
+    if looked_at < s.rounds:
+        warnings.warn(f"{group}={name}: {what} in the first {looked_at:,} of {s.rounds:,} rounds, and later ones were not "
+                      "looked at", stacklevel=3)  # fmt: skip
+        return
     span = f"any of the {s.rounds:,} rounds of {s.network.tick:g} virtual seconds"
-    raise ConfigError(group, choice(group, getattr(s, group)), f"{what} in {span}; somebody must, or take more rounds")
+    raise ConfigError(group, name, f"{what} in {span}; somebody must, or take more rounds")
 
 
 def _require_punctuality(e: Experiment) -> None:
@@ -85,8 +95,13 @@ def _require_punctuality(e: Experiment) -> None:
     if quickest == math.inf or quickest / tick < network.patience + 1:
         return
     ticks = math.floor(quickest / tick)
-    more = f"network.patience={ticks} or " if ticks <= MOST_PATIENCE else ""
-    valid = f"the quickest takes {quickest:.3g} virtual seconds, {ticks:,} ticks; {more}a longer network.tick would do"
+    more, count = f"network.patience={ticks}, ", f"{ticks:,}"
+    if ticks > MOST_PATIENCE:
+        more, count = "", f"{ticks:.3g}"
+    slow = e.settings.delay
+    quicker = "faster lines of the fleet" if network.delay is None else f"a shorter delay={choice('delay', slow)}"
+    would = f"{more}a longer network.tick or {quicker} would do"
+    valid = f"the quickest takes {quickest:.3g} virtual seconds, {count} ticks; {would}"
     raise ConfigError("network.patience", network.patience, f"gives up every message: {valid}")
 
 

@@ -45,9 +45,9 @@ def folder_name(values: Mapping[str, str]) -> str:
     """``topology=ring,seed=0``. A name that has to be changed to be a folder's gets a hash of the original."""
     name = ",".join(f"{key}={value}" for key, value in values.items()) or "run"
     short = slug(name)
-    if short == name and len(name) <= LONGEST:
+    if short == name and len(name.encode()) <= LONGEST:
         return name
-    return f"{short[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{short.encode()[:LONGEST].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def saved_config(folder: Path) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from swarm.check import LARGEST
 from swarm.errors import ConfigError
 from swarm.topology.file import read_capped
-from swarm.topology.graph import Floats
+from swarm.topology.graph import Floats, Ints
 from swarm.topology.readers import text_of
 
 T = TypeVar("T")
@@ -96,8 +97,8 @@ def seconds_of(text: str, column: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0.0 <= value < math.inf:
-        raise ValueError(f"{column} {text[:40]!r} must be a finite number of seconds, at least 0")
+    if not 0.0 <= value <= LARGEST:
+        raise ValueError(f"{column} {text[:40]!r} must be a finite number of seconds, at least 0 (and at most {LARGEST:g})")
     return value
 
 
@@ -107,3 +108,9 @@ def lengths(seconds: npt.ArrayLike, length: float) -> Floats:
     value = np.asarray(seconds, np.float64) / length
     whole = np.rint(value)
     return np.where(np.abs(value - whole) < 1e-6, whole, value)
+
+
+def first_rounds(seconds: npt.ArrayLike, length: float) -> Ints:
+    """The first round (from 1) that begins at each of these times or later; a number beyond all runs where that is too far off
+    to be counted."""
+    return np.minimum(np.ceil(lengths(seconds, length)), 2.0**40).astype(np.int64) + 1

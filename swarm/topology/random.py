@@ -42,6 +42,7 @@ class ErdosRenyi(Static):
         elif devices > 1:
             check_mean_degree(mean_degree, devices)
         chance = p if p is not None else mean_degree / max(1, devices - 1)
+        chance = chance if 1.0 - chance < 1.0 else 0.0  # so small that its logarithm cannot be divided by
 
         def draw(rng: np.random.Generator) -> Graph:
             return Graph.from_networkx(nx.fast_gnp_random_graph(devices, chance, seed=nx_seed(rng)))

@@ -221,10 +221,15 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
             "data.validation=0: leaves no validation samples, on which the arm centralised chooses its learning rate and b",
         ),
         (
-            "model.hidden=[1000000000000]",
-            "model=swarm.models.dense.MLP: would need at least 279,396.8 GiB for one device",
+            "model.hidden=[1000000,1000000]",
+            "model=swarm.models.dense.MLP: would need at least 3,725.6 GiB for one device",
         ),
-        ("model.hidden=[10000000000000000000]", "model=swarm.models.dense.MLP: cannot be made: "),
+        ("model.hidden=[1000000000000]", "model.hidden=[1000000000000]: must be a list of at most 1,000 layers, each"),
+        ("model.hidden=[10000000000000000000]", "model.hidden=10000000000000000000: must be a whole number of at most"),
+        (
+            "model=gru data=markov partition=natural model.depth=1000000000",
+            "model.depth=1000000000: must be a whole number from 1 to 1,000",
+        ),
         (
             "scenario=consensus devices=10000000 topology=ring model.hidden=[4096]",
             "devices=10000000: would need at least ",

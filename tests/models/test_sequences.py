@@ -128,7 +128,7 @@ def test_gru_is_torchs_gru() -> None:
     [
         (lambda: MCSD((8,), 5, width=30, channels=4, depth=1, hidden=8), "channels=4: must divide width=30"),
         (lambda: GRU((8, 2), 5, width=8, depth=1), "needs sequences of tokens"),
-        (lambda: GRU((8,), 5, width=0, depth=1), "width=0: must be a number ≥ 1"),
+        (lambda: GRU((8,), 5, width=0, depth=1), "width=0: must be a whole number from 1"),
         (lambda: Transformer((8,), 5, width=8, heads=3, depth=1, hidden=8), "heads=3: must be so that"),
         (lambda: GRU((8,), 5, width=8, depth=1, vocabulary=0), "vocabulary=0: must be null"),
     ],

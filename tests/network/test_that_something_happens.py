@@ -48,7 +48,7 @@ def test_messages_that_all_come_too_late(options: tuple[str, ...], ticks: int) -
     """The bound is sharp: what is refused would be late to the last message, and half a tick less lets some arrive."""
     common = (*SIZE, "network.patience=2", "rounds=12")
     with pytest.raises(
-        ConfigError, match=r"network.patience=2: gives up every message: .* 3 ticks; network.patience=3 or"
+        ConfigError, match=r"network.patience=2: gives up every message: .* 3 ticks; network.patience=3, a longer"
     ):
         prepared(*common, *(option.format(float(ticks)) for option in options))
     study = prepared(*common, *(option.format(ticks - 0.5) for option in options))

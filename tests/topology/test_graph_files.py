@@ -214,8 +214,8 @@ def test_paths(tmp_path: Path) -> None:
         (str(tmp_path / "absent.txt"), "path=.*absent.txt: must be an existing regular file"),
         (str(tmp_path), "path=.*: must be an existing regular file"),
         ("/dev/zero", "path=/dev/zero: must be an existing regular file"),
-        ("a\0b", "path=.*: (must be an existing|cannot be opened)"),
-        ("x" * 5000, "path=.*: (must be an existing|cannot be opened)"),
+        ("a\0b", "path=.*: (must be|cannot be opened)"),
+        ("x" * 5000, "path=.*: (must be|cannot be opened)"),
     ]:
         with pytest.raises(ConfigError, match=f"^{message}"):
             File(2, path)
