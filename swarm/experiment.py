@@ -19,7 +19,7 @@ from swarm.data.dataset import Dataset, Holdings, label_mixes
 from swarm.data.stream import Stream
 from swarm.errors import ConfigError
 from swarm.exchange import Exchanges, Traffic
-from swarm.learn.flops import flops_of_step
+from swarm.learn.flops import flops_of_prediction, flops_of_step
 from swarm.learn.learner import Learner
 from swarm.learn.losses import Loss, PartlyTold, loss_for
 from swarm.learn.module import check_module, check_tokens, initialised, kernel_for
@@ -128,6 +128,13 @@ class Experiment:
         """FLOP of a device's local step."""
         with torch.inference_mode(False):  # asked for in the middle of a run, and its parameters need a gradient
             return flops_of_step(self.module().to(self.device), self._sample(), self.settings.train.batch)
+
+    @cached_property
+    def prediction_share(self) -> float:
+        """FLOP of predicting a mini-batch without learning from it, as a share of a local step's."""
+        with torch.inference_mode(False):
+            module, sample = self.module().to(self.device), self._sample()
+            return flops_of_prediction(module, sample, self.settings.train.batch) / self.step_flops
 
     def _checked_module(self) -> nn.Module:
         """A model that can learn from these data."""
