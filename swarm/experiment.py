@@ -67,7 +67,7 @@ class Experiment:
             self.loss = PartlyTold()
         self._require_room()
         self.topology: Topology = self._build(s.topology, Topology, "topology", devices=s.devices, seed=s.seed)
-        self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol")
+        self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol", seed=s.seed)
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(s.optimizer, Optimizer, "optimizer", schedule=schedule)
         self.policy: Policy = self._build(s.learn, Policy, "learn")
@@ -260,7 +260,8 @@ class Experiment:
         links = None
         if "edges" in self.protocol.phases:
             of_nobody = np.zeros((0, self.most_links))
-            links = Links(torch.as_tensor(of_nobody.astype(np.int64)), torch.as_tensor(of_nobody, dtype=self.dtype))
+            ids, weight = torch.as_tensor(of_nobody.astype(np.int64)), torch.as_tensor(of_nobody, dtype=self.dtype)
+            links = Links(ids, weight, ids.new_empty(0))
         nobody = torch.empty(0, self.layout.width, dtype=self.dtype)
         return {name: tuple(rows.shape[1:]) for name, rows in self.protocol.init(nobody, links).items()}
 
