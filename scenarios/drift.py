@@ -29,7 +29,9 @@ class DriftBudget(Budget):
 
 class Drift(Claim):
     """Every policy meets the same stream in the same order, sample by sample, and is scored on each sample before it may
-    learn from it. Under ``world=drift`` labels trade places in the middle of each device's stream; ``world=steady`` is the same
+    learn from it. Every sample counts the same, so a device with a longer stream counts more.
+
+    Under ``world=drift`` labels trade places in the middle of each device's stream; ``world=steady`` is the same
     stream without that. The partition is skewed, so streams differ in length, and devices change one after another; short
     ones have changed, and some have ended, before long ones change. Budgets: online and
     nightly take one step for each mini-batch met; the frozen model stops after a quarter of the rounds, as a model does that
@@ -39,8 +41,8 @@ class Drift(Claim):
         Hypothesis(
             2,
             "Training and inferring at the same time beats frozen models.",
-            "prequential accuracy of the swarm over the whole stream, mean over devices; learn=online against learn=frozen "
-            "and against learn=nightly, under a sudden label swap, paired by seed",
+            "prequential accuracy of the swarm over the whole stream, pooled over the samples of all devices; learn=online "
+            "against learn=frozen and against learn=nightly, under a sudden label swap, paired by seed",
             "confirmed if both differences are above 0 with their 95% intervals; refuted if one is below 0 with its interval",
         ),
     )

@@ -30,6 +30,7 @@ class Spread(Claim):
     """All samples of the digit nine are on one device; the other digits are dealt at random. However many devices there are,
     the samples are the same 1,257, so that the class is equally hard. A device knows the class when its recall of it on the
     test set is at least one half while its accuracy on everything is too (a device that answers nine to all knows nothing).
+    Each of the two is looked at by its own worst decile: who lacks the one need not be who lacks the other.
 
     A complete graph, where every device hears every other in every round, is the control: what it takes is the learning, not
     the way. A run in which too few devices know it before the last round counts with that round, and can only make the growth

@@ -18,8 +18,9 @@ SAMPLES_AT_ONCE = 1024
 class BlockEvaluation:
     """Results of B devices on T samples.
 
-    ``loss_B`` is the mean loss; ``hits_BC`` counts right answers by true label (classification), or holds the summed
-    squared error by target (regression); ``votes_CT`` counts the devices that answer each label (classification).
+    ``loss_B`` is the mean loss; ``hits_BC`` counts right answers by true label (classification; a tie of m counts 1/m), or
+    holds the summed squared error by target (regression); ``votes_CT`` counts the devices that answer each label
+    (classification; one that holds several for equally likely votes for each of them).
     """
 
     loss_B: Tensor

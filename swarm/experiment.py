@@ -19,7 +19,7 @@ from swarm.data.dataset import Dataset, Holdings, label_mixes
 from swarm.data.stream import Stream
 from swarm.errors import ConfigError
 from swarm.exchange import Exchanges, Traffic
-from swarm.learn.flops import flops_of_step
+from swarm.learn.flops import flops_of_prediction, flops_of_step
 from swarm.learn.learner import Learner
 from swarm.learn.losses import Loss, PartlyTold, loss_for
 from swarm.learn.module import check_module, check_tokens, initialised, kernel_for
@@ -73,7 +73,7 @@ class Experiment:
         )
         names = telling(plan.holdings.names or self.topology.node_names)
         self.names = names if names is not None and len(names) == s.devices else None
-        self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol")
+        self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol", seed=s.seed)
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(s.optimizer, Optimizer, "optimizer", schedule=schedule)
         self.policy: Policy = self._build(s.learn, Policy, "learn")
@@ -134,6 +134,13 @@ class Experiment:
         """FLOP of a device's local step."""
         with torch.inference_mode(False):  # asked for in the middle of a run, and its parameters need a gradient
             return flops_of_step(self.module().to(self.device), self._sample(), self.settings.train.batch)
+
+    @cached_property
+    def prediction_share(self) -> float:
+        """FLOP of predicting a mini-batch without learning from it, as a share of a local step's."""
+        with torch.inference_mode(False):
+            module, sample = self.module().to(self.device), self._sample()
+            return flops_of_prediction(module, sample, self.settings.train.batch) / self.step_flops
 
     def _checked_module(self) -> nn.Module:
         """A model that can learn from these data."""
@@ -260,7 +267,8 @@ class Experiment:
         links = None
         if "edges" in self.protocol.phases:
             of_nobody = np.zeros((0, self.most_links))
-            links = Links(torch.as_tensor(of_nobody.astype(np.int64)), torch.as_tensor(of_nobody, dtype=self.dtype))
+            ids, weight = torch.as_tensor(of_nobody.astype(np.int64)), torch.as_tensor(of_nobody, dtype=self.dtype)
+            links = Links(ids, weight, ids.new_empty(0))
         nobody = torch.empty(0, self.layout.width, dtype=self.dtype)
         return {name: tuple(rows.shape[1:]) for name, rows in self.protocol.init(nobody, links).items()}
 

@@ -46,8 +46,9 @@ class Measure:
             return values, None
         test, lived_NC = e.plan.dataset.test, self._lived(seen_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
-        for name, each in scores.items() if len(found.devices_M) else ():
-            values |= metrics.spread(name, each)
+        for name, each in scores.items():
+            counted = each[~np.isnan(each)] if name == "own_accuracy" else each  # of some devices there is none
+            values |= metrics.spread(name, counted) if len(counted) else {}
         values |= by_concept
         if e.settings.evaluate.ensemble and e.loss.classification:
             right = e.plan.dataset.y[test].astype(np.int64).reshape(-1)

@@ -9,7 +9,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def spread(name: str, values_M: Floats) -> dict[str, float]:
-    """``name_mean``, ``_min``, ``_p10``, ``_median``, ``_p90``, ``_max`` over devices."""
+    """``name_mean``, ``_min``, ``_p10``, ``_median``, ``_p90``, ``_max`` over devices, of which there is at least one."""
     low, p10, median, p90, high = np.quantile(values_M, [0.0, 0.1, 0.5, 0.9, 1.0])
     parts = {"mean": values_M.mean(), "min": low, "p10": p10, "median": median, "p90": p90, "max": high}
     return {f"{name}_{k}": float(v) for k, v in parts.items()}
@@ -29,7 +29,8 @@ def label_accuracy(hits_MC: Floats, counts_C: Floats, label: int) -> Floats:
 def own_accuracy(hits_MC: Floats, counts_C: Floats, mix_MC: Floats) -> Floats:
     """Accuracy with the test samples reweighted by each device's label mix: Σ_c mix_c · hits_c / count_c.
 
-    Labels that the test set lacks drop out, and the mix is renormalised over the rest; nan for a device left with none.
+    Labels that the test set lacks drop out, and the mix is renormalised over the rest: the accuracy that is to be expected on
+    the device's samples of the labels that can be looked at. nan for a device left with none.
     """
     there = counts_C > 0
     mix = mix_MC[:, there]
@@ -44,8 +45,9 @@ def r2(squared_error_MC: Floats, y_TC: Floats) -> Floats:
 
 
 def majority(votes_TC: npt.NDArray[np.int64], y_T: npt.NDArray[np.int64]) -> float:
-    """Accuracy of the answer most devices give; ties go to the lower label."""
-    return float((votes_TC.argmax(1) == y_T).mean())
+    """Accuracy of the answer most devices give; of m labels with equally many votes each is the answer with probability 1/m."""
+    most_TC = votes_TC == votes_TC.max(1, keepdims=True)
+    return float((most_TC[np.arange(len(y_T)), y_T] / most_TC.sum(1)).mean())
 
 
 def gap_closed(

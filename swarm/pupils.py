@@ -75,8 +75,10 @@ class Pupils:
 
     def work(self, lesson: Lesson) -> float:
         """What a mini-batch of ``lesson`` takes, in local steps on a plain one: remembered samples count beside the new ones,
-        and predicting alone is a third (the backward pass takes as much as two forward passes)."""
-        return 1 + self._again(lesson) / self.experiment.stream.batch if lesson.learn else 1 / 3
+        and predicting alone takes its forward products."""
+        if not lesson.learn:
+            return self.experiment.prediction_share
+        return 1 + self._again(lesson) / self.experiment.stream.batch
 
     def _again(self, lesson: Lesson) -> int:
         """How many remembered samples stand beside the new ones in a mini-batch."""
@@ -176,8 +178,9 @@ class Pupils:
             return truth, truth
         given_BKb = _gather(self.given_S, sample_BKb)
         known_BKb = given_BKb >= 0
-        weight = known_BKb * (known_BKb.shape[2] / known_BKb.sum(2, keepdim=True).clamp_min(1))
-        return self._encoded(given_BKb.clamp_min(0)) * weight.to(e.dtype).unsqueeze(2), truth
+        told = known_BKb.sum(2, keepdim=True).clamp_min(1).to(e.dtype)  # whole numbers divided would be float32
+        weight = known_BKb * (known_BKb.shape[2] / told)
+        return self._encoded(given_BKb.clamp_min(0)) * weight.unsqueeze(2), truth
 
     def _encoded(self, y: Tensor) -> Tensor:
         e = self.experiment

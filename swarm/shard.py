@@ -102,7 +102,8 @@ class Shard:
         ids, weight = (
             torch.as_tensor(each[self.devices], device=self.experiment.device) for each in self.experiment.links
         )
-        return Links(ids, weight.to(self.experiment.dtype))
+        own = torch.as_tensor(self.devices, device=self.experiment.device)
+        return Links(ids, weight.to(self.experiment.dtype), own)
 
     # --- learn -------------------------------------------------------------------------------------------------------
 

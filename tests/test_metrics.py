@@ -35,10 +35,12 @@ def test_labels_the_test_set_lacks_drop_out_of_own_accuracy() -> None:
     assert np.isnan(found[1])
 
 
-def test_the_majority_answers_and_ties_go_to_the_lower_label() -> None:
+def test_the_majority_answers_and_a_tie_is_shared() -> None:
     votes_TC = np.array([[3, 0, 1], [1, 2, 1], [2, 2, 0], [0, 2, 2]])
-    assert majority(votes_TC, np.array([0, 1, 0, 1])) == 1.0
-    assert majority(votes_TC, np.array([0, 1, 1, 2])) == 0.5
+    assert majority(votes_TC, np.array([0, 1, 0, 1])) == (1 + 1 + 1 / 2 + 1 / 2) / 4
+    assert majority(votes_TC, np.array([0, 1, 1, 2])) == (1 + 1 + 1 / 2 + 1 / 2) / 4
+    assert majority(votes_TC, np.array([1, 0, 2, 0])) == 0.0
+    assert majority(np.full((6, 3), 5), np.array([0, 0, 0, 0, 1, 2])) == pytest.approx(1 / 3), "no answer at all is chance"
 
 
 def test_spread_over_devices() -> None:

@@ -18,14 +18,17 @@ from swarm.rng import Keys
 class LeafSynthetic(Source):
     """Synthetic(α, β): every device has its own softmax model and its own cloud of inputs.
 
-    For device k: ``u_k ~ N(0, α)``, ``W_k ~ N(u_k, 1)`` ``[features, classes]``, ``b_k ~ N(u_k, 1)`` ``[classes]``;
-    ``B_k ~ N(0, β)``, ``v_k ~ N(B_k, 1)`` ``[features]``, ``x ~ N(v_k, diag(j^-1.2))``, ``y = argmax(xW_k + b_k)``;
-    α and β are variances. α moves the local models apart, β the local inputs (Li et al., FedProx, arXiv 1812.06127,
-    section 5.1, after LEAF, arXiv 1812.01097).
+    For device k: ``u_k ~ N(0, α²)``, ``W_k ~ N(u_k, 1)`` ``[features, classes]``, ``b_k ~ N(u_k, 1)`` ``[classes]``;
+    ``B_k ~ N(0, β²)``, ``v_k ~ N(B_k, 1)`` ``[features]``, ``x ~ N(v_k, diag(j^-1.2))``, ``y = argmax(xW_k + b_k)``.
+    α moves the local models apart, β the local inputs (Li et al., FedProx, arXiv 1812.06127, section 5.1, after LEAF,
+    arXiv 1812.01097). α and β are standard deviations, as in the code published with FedProx; the paper writes N(0, α).
 
     **A deviation.** As published ``u_k`` is a single number: it adds the same amount to the score of every class, the
     argmax never changes, and α has no effect at all on the data. Here ``u_k`` has one entry per class;
-    ``per_class=False`` gives the published form. ``iid=True`` gives one model and one cloud to all devices.
+    ``per_class=False`` gives the published form.
+
+    ``iid=True`` is the published Synthetic-IID: all devices have one model, ``W, b ~ N(0, 1)``, and one cloud of inputs,
+    ``x ~ N(0, diag(j^-1.2))``; α and β have no effect. Around any other common centre one class would get nearly all samples.
 
     Sizes: ``per_device`` samples each, or with ``per_device=None`` the published ``50 + ⌊LogNormal(4, 2)⌋``, cut off at
     ``most``, as the tail of that distribution is unbounded.
@@ -82,17 +85,24 @@ class LeafSynthetic(Source):
 
     def _models(self, block: int, devices: int) -> tuple[Reals, Reals, Reals]:
         """Weights ``[B, F, C]``, biases ``[B, C]`` and input centres ``[B, F]`` of a block of devices."""
-        draw = Keys(self.seed, "leaf_synthetic/models").generator(0 if self.iid else block)
-        count = 1 if self.iid else devices
+        if self.iid:
+            return self._common_model(devices)
+        draw, count = Keys(self.seed, "leaf_synthetic/models").generator(block), devices
         # u: drawn first and scaled after, so that the other draws are the same for every α, β and per_class
-        mean = math.sqrt(self.alpha) * draw.standard_normal((count, self.classes))
+        mean = self.alpha * draw.standard_normal((count, self.classes))
         mean = mean if self.per_class else np.broadcast_to(mean[:, :1], mean.shape)
         weight = mean[:, None, :] + draw.standard_normal((count, self.features, self.classes))
         bias = mean + draw.standard_normal((count, self.classes))
-        centre = math.sqrt(self.beta) * draw.standard_normal((count, 1)) + draw.standard_normal((count, self.features))
-        if self.iid:
-            weight, bias, centre = (np.repeat(part, devices, axis=0) for part in (weight, bias, centre))
+        centre = self.beta * draw.standard_normal((count, 1)) + draw.standard_normal((count, self.features))
         return weight, bias, centre
+
+    def _common_model(self, devices: int) -> tuple[Reals, Reals, Reals]:
+        """The one model of Synthetic-IID and its centre 0, repeated for each device."""
+        draw = Keys(self.seed, "leaf_synthetic/models").generator(0)
+        weight = draw.standard_normal((1, self.features, self.classes))
+        bias = draw.standard_normal((1, self.classes))
+        centre = np.zeros((1, self.features))
+        return tuple(np.repeat(part, devices, axis=0) for part in (weight, bias, centre))  # type: ignore[return-value]
 
 
 @dataclass(eq=False)

@@ -29,12 +29,14 @@ class Loss(ABC):
         """∂loss/∂out for each sample, ``[B, C, b]``, in memory of its own or in ``into``."""
 
     def right(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        """What prequential scores add up: 1 for a right answer (squared error in regression), ``[..., b]``.
+        """What scores add up: 1 for a right answer (squared error in regression), ``[..., b]``.
 
-        An answer is right if its output is above all others; a tie is not. (``argmax`` is ten times slower here.)
+        An answer is the label with the largest output. Of m equally large ones each is the answer with probability 1/m, so
+        that the score of a tie is 1/m if the right label is among them, and a model that says the same of all labels scores
+        as chance does. (``argmax`` would be ten times slower here.)
         """
-        best = out_BCb.amax(-2, keepdim=True)
-        return ((out_BCb == best) * target_BCb).sum(-2) * ((out_BCb == best).sum(-2) == 1)
+        best_BCb = out_BCb == out_BCb.amax(-2, keepdim=True)
+        return (best_BCb * target_BCb).sum(-2) / best_BCb.sum(-2).clamp_min(1)  # none is best of outputs that are NaN
 
     @abstractmethod
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:

@@ -49,7 +49,11 @@ class Cosine(Schedule):
 
 
 class WSD(Schedule):
-    """Warm-up, stable, decay (MiniCPM, 2404.06395): 1, then 0.5^((s − s_decay)/half_life) over the last ``decay`` share."""
+    """Warm-up, stable, decay (MiniCPM, arXiv 2404.06395): 1, then 0.5^((s − s_decay)/half_life) from s_decay = 1 − decay on.
+
+    s, like ``warmup``, ``decay`` and ``half_life``, is a share of all rounds, warm-up included, as the paper counts steps
+    from the first one.
+    """
 
     def __init__(self, warmup: float = 0.01, decay: float = 0.1, half_life: float = 0.025) -> None:
         super().__init__(warmup)
@@ -64,4 +68,5 @@ class WSD(Schedule):
         self.decay, self.half_life = decay, half_life
 
     def after_warmup(self, share: float) -> float:
-        return math.pow(0.5, max(0.0, share - (1.0 - self.decay)) / self.half_life)
+        of_all = self.warmup + share * (1.0 - self.warmup)
+        return math.pow(0.5, max(0.0, of_all - (1.0 - self.decay)) / self.half_life)

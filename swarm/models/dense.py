@@ -44,9 +44,16 @@ class MLP(nn.Sequential, HasNeurons, CountsFlops):
         return [{f"{a}.weight": 0, f"{a}.bias": 0, f"{b}.weight": 1} for a, b in pairwise(linear)]
 
     def step_flops(self, samples: int) -> float:
-        linear = [part for part in self.children() if isinstance(part, nn.Linear)]
-        products = [2.0 * samples * part.in_features * part.out_features for part in linear]
+        products = self._products(samples)
         return 3 * sum(products) - products[0]  # nobody asks for the derivative by the inputs
+
+    def prediction_flops(self, samples: int) -> float:
+        return sum(self._products(samples))
+
+    def _products(self, samples: int) -> list[float]:
+        """FLOP of each layer's forward product."""
+        linear = [part for part in self.children() if isinstance(part, nn.Linear)]
+        return [2.0 * samples * part.in_features * part.out_features for part in linear]
 
 
 class Softmax(MLP):

@@ -142,6 +142,16 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
             before = active
         return 2.0 * samples * (total + 3 * before * self.head.out_features)
 
+    def prediction_flops(self, samples: int) -> float:
+        """The forward products of the same: a learned selector scores all units, others those that take part."""
+        total, before = 0, self.widths[0]
+        for layer in self._layers():
+            scored = layer.units if layer.select == "learned" else layer.kept
+            active = layer.kept * layer.group
+            total += before * (active + self.rank) + self.rank * scored
+            before = active
+        return 2.0 * samples * (total + before * self.head.out_features)
+
     def _layers(self) -> list[SelectiveLayer]:
         return [layer for layer in self.layers if isinstance(layer, SelectiveLayer)]
 

@@ -34,11 +34,13 @@ class Now:
 class Links:
     """The neighbours of some devices on a graph that never changes, for protocols with a memory for each link.
 
-    ``ids_nd`` (ascending, −1 where a device has fewer than the most) and the mixing weights ``weight_nd`` (0 there).
+    ``ids_nd`` (ascending, −1 where a device has fewer than the most), the mixing weights ``weight_nd`` (0 there), and
+    ``own_n``, the ids of the devices themselves.
     """
 
     ids_nd: Tensor
     weight_nd: Tensor
+    own_n: Tensor
 
     @property
     def there_nd(self) -> Tensor:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from swarm.protocol.base import Links, Protocol, State
 from swarm.rng import Keys
 from swarm.state import Layout
+from swarm.wire.chunks import chunks
 
 
 class PowerGossip(Protocol):
@@ -22,13 +24,18 @@ class PowerGossip(Protocol):
         p = Dq / ‖Dq‖,   q ← Dᵀp,   X_i ← X_i + w_ij · p qᵀ;
 
     i sends X_i q and then X_iᵀp, so the payloads are vectors. A parameter of three or more axes is a matrix with the first
-    axis as its rows; a vector is a matrix with one column, whose difference arrives as it is. At the other end p has the
+    first axis as its rows; a vector is a matrix with one column, whose difference arrives as it is. At the other end p has the
     opposite sign and q the same bits, so that the mean stays where it was.
+
+    The first q of a link is drawn from the run's ``seed`` and the ids of its two ends, which both know.
     """
 
     phases = ("learn", "edges", "edges")
     needs = "both"
     static = True
+
+    def __init__(self, seed: int = 0) -> None:
+        self.keys = Keys(seed, "power_gossip")
 
     def bind(self, layout: Layout) -> None:
         self.matrices, row, column = [], 0, 0
@@ -42,10 +49,16 @@ class PowerGossip(Protocol):
         self.sizes = row, column
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
-        """q: the same random numbers on every link, so that both ends know them."""
+        """q: random numbers for each link, the same at both ends of it."""
         assert links is not None
-        q = torch.as_tensor(Keys(0, "power_gossip").normal(0, 0, self.sizes[1])).to(x_NP)
-        return {"q": q.repeat(len(x_NP), links.ids_nd.shape[1], 1)}
+        own_n1, ids_nd = links.own_n[:, None].cpu().numpy(), links.ids_nd.cpu().numpy()
+        low_nd, high_nd = np.minimum(own_n1, ids_nd).clip(0), np.maximum(own_n1, ids_nd)
+        q = x_NP.new_zeros(*ids_nd.shape, self.sizes[1])
+        for d in range(ids_nd.shape[1]):  # one at a time: random numbers are float64 and take several arrays
+            for rows in chunks(q[:, d]):
+                drawn = self.keys.normal(low_nd[rows, d], high_nd[rows, d], self.sizes[1])
+                q[rows, d] = torch.as_tensor(drawn).to(q)
+        return {"q": torch.where(links.there_nd[:, :, None], q, 0.0)}
 
     def width(self, phase: int, parameters: int) -> int:
         return self.sizes[not self._first(phase)]

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import breadth_first_order
 from torch import Tensor
 
 from swarm.errors import ConfigError
-from swarm.protocol.base import Links, Protocol, State
+from swarm.protocol.base import Ints, Links, Protocol, State
 from swarm.topology.graph import Graph
 
 
@@ -22,19 +22,32 @@ class RelaySGD(Protocol):
         m_{i→j} = x_i + Σ_{k ∈ N_i∖j} m_{k→i},   x_i ← (x_i + Σ_{j ∈ N_i} m_{j→i}) / n_i,
 
     the m on the right being those of the round before, and n_i the number of models in the sum, relayed likewise (the last
-    number of a payload): fewer than N until all have been heard. A device hears of one at distance d with a delay of d
-    rounds. Whoever agrees stays, so a constant rate leaves no bias on devices that differ.
+    number of a payload). A device hears of one at distance d with a delay of d rounds. Whoever agrees stays, so a constant
+    rate leaves no bias on devices that differ.
+
+    Until a model has been heard the common first one stands in for it, so that n_i = N from the start: x_i ← ((N − n)·x⁰ +
+    x_i + Σ m)/N with n models heard, as in the paper's algorithm 1. To that end m_{j→i} is at first the number of devices
+    behind the link times x⁰. Where devices start apart it is i's own first model.
     """
 
     phases = ("learn", "edges")
     static = True
 
     def graph(self, graph: Graph) -> Graph:
-        return spanning_tree(graph)
+        self.tree = spanning_tree(graph)
+        return self.tree
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         assert links is not None
-        return {"heard": x_NP.new_zeros(len(x_NP), links.ids_nd.shape[1], x_NP.shape[1] + 1)}
+        behind_nd1 = torch.as_tensor(self._behind(links)).to(x_NP)[:, :, None]
+        return {"heard": torch.cat([behind_nd1 * x_NP[:, None], behind_nd1], 2)}
+
+    def _behind(self, links: Links) -> Ints:
+        """How many devices the tree has behind each link, ``[n, d]``; 0 where there is none."""
+        ids_nd, own_n1 = links.ids_nd.cpu().numpy(), links.own_n[:, None].cpu().numpy()
+        before_N, size_N = subtrees(self.tree)
+        child_nd = before_N[ids_nd] == own_n1
+        return np.where(ids_nd < 0, 0, np.where(child_nd, size_N[ids_nd], self.tree.n - size_N[own_n1]))
 
     def width(self, phase: int, parameters: int) -> int:
         return parameters + 1
@@ -80,3 +93,15 @@ def spanning_tree(graph: Graph) -> Graph:
         path.append(before[path[-1]])
     order, before = breadth_first_order(links, path[len(path) // 2], directed=False)
     return Graph.from_edges(graph.n, np.stack([before[order[1:]], order[1:]], 1).astype(np.int64), pos_N2=graph.pos_N2)
+
+
+def subtrees(tree: Graph) -> tuple[Ints, Ints]:
+    """Of a tree that hangs from device 0: everybody's parent (negative for the root), and how many devices hang from each,
+    itself included."""
+    ones = np.ones(len(tree.src_E), np.int8)
+    links = coo_array((ones, (tree.src_E, tree.dst_E)), shape=(tree.n, tree.n)).tocsr()
+    order, before_N = breadth_first_order(links, 0, directed=False)
+    size_N = np.ones(tree.n, np.int64)
+    for device in order[:0:-1]:  # leaves first
+        size_N[before_N[device]] += size_N[device]
+    return before_N.astype(np.int64), size_N

@@ -40,7 +40,7 @@ class Scaffold(FedAvg):
         return Pull(state.slots["server"] - state.slots["own"])
 
     def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
-        steps = torch.as_tensor(state.now.steps_n, device=end_BP.device)[rows, None]
+        steps = torch.as_tensor(state.now.steps_n, device=end_BP.device)[rows, None].to(end_BP)
         if state.now.lr:  # at a rate of 0, past the end of a cosine, c_i has nothing to learn from
             change = (start_BP - end_BP) / (steps * state.now.lr) - state.slots["server"][rows]
         else:

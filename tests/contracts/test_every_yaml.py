@@ -206,6 +206,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "partition": {"devices"},
         "drift": {"seed"},
         "people": {"seed"},
+        "protocol": {"seed"},
         "model": {"features", "outputs"},
         "optimizer": {"schedule"},
         "compressor": {"layout", "number_bits"},

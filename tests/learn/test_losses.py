@@ -50,11 +50,22 @@ def test_large_logits_stay_finite() -> None:
     assert torch.isfinite(loss.residual(out.clone(), target)).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_model_that_says_the_same_of_all_labels_scores_as_chance(dtype: torch.dtype) -> None:
+    loss = LOSSES["cross_entropy"]()
+    for labels in (torch.arange(7).repeat(3), torch.zeros(21, dtype=torch.int64)):
+        right = loss.right(torch.zeros(2, 7, 21, dtype=dtype), loss.encode(labels, 7, dtype))
+        assert right.dtype == dtype
+        assert torch.equal(right, torch.full((2, 21), 1 / 7, dtype=dtype))
+    nothing = torch.full((1, 7, 21), torch.nan, dtype=dtype)
+    assert torch.equal(loss.right(nothing, loss.encode(labels, 7, dtype)), torch.zeros(1, 21, dtype=dtype))
+
+
 def test_an_answer_is_right_if_it_is_above_all_others() -> None:
     loss = LOSSES["cross_entropy"]()
     out = torch.tensor([[[2.0, 1.0, 5.0], [1.0, 1.0, 7.0], [0.0, 0.0, -1.0]]])  # [1, 3 classes, 3 samples]
     target = loss.encode(torch.tensor([[0, 1, 2]]), 3, torch.float32)
-    assert loss.right(out, target).tolist() == [[1.0, 0.0, 0.0]], "right, a tie, wrong"
+    assert loss.right(out, target).tolist() == [[1.0, 0.5, 0.0]], "right, a tie of two, wrong"
 
 
 def test_the_loss_fits_the_targets() -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from swarm.errors import ConfigError
 from swarm.rng import Keys
 from swarm.simulation import Simulation
 from swarm.study.tune import tune
-from tests.support import prepared, records, simulation, trajectory
+from tests.support import experiment, prepared, records, simulation, trajectory
 
 ALONE = ("topology=none", "protocol=none", "partition=iid", "devices=6", "train.batch=4", "train.local_steps=3")
 ONLINE = (*ALONE, "learn=online", "optimizer.lr=0.1", "scenario.arms=[swarm]")
@@ -248,15 +250,30 @@ def test_what_cannot_work_is_refused(overrides: tuple[str, ...], said: str) -> N
     assert said in str(error.value)
 
 
-def test_predicting_takes_a_third_of_a_step_and_remembered_samples_count() -> None:
-    def flops(*extra: str) -> float:
-        *_, last = records(prepared(*ONLINE, "rounds=4", *extra))
-        return float(last.values["flops_total"])
+@pytest.mark.parametrize("model", ["softmax", "mlp", "cnn", "selective"])
+def test_predicting_takes_its_forward_products_and_remembered_samples_count(model: str) -> None:
+    """As torch counts them; with a fleet a round lasts as long as they take."""
 
-    online = flops()
-    assert flops("learn=frozen") == pytest.approx(online / 3)
-    assert flops("replay=ring", "replay.share=0.5") == pytest.approx(1.5 * online)
-    assert flops("learn=nightly", "learn.day=2", "replay=ring") == pytest.approx(online / 3 + online)
+    def last(*extra: str) -> dict[str, Any]:
+        flat = ("data.flat=false",) if model == "cnn" else ()
+        *_, end = records(prepared(*ONLINE, f"model={model}", "rounds=4", "fleet=uniform", *flat, *extra))
+        return end.values
+
+    e = experiment(*ONLINE, f"model={model}", "fleet=uniform", *(("data.flat=false",) if model == "cnn" else ()))
+    module, batch = e.module(), e.settings.train.batch
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros(batch, *e.features))
+    online, frozen = last(), last("learn=frozen")
+    forward = counter.get_total_flops() / e.step_flops * online["flops_total"]
+    if model == "selective":  # of which torch counts the products with all neurons
+        forward = module.prediction_flops(batch) / e.step_flops * online["flops_total"]
+    assert frozen["flops_total"] == pytest.approx(forward)
+    assert frozen["virtual_s"] == pytest.approx(online["virtual_s"] * forward / online["flops_total"])
+    assert last("replay=ring", "replay.share=0.5")["flops_total"] == pytest.approx(1.5 * online["flops_total"])
+    nightly = last("learn=nightly", "learn.day=2", "replay=ring")["flops_total"]
+    assert nightly == pytest.approx(forward + online["flops_total"])
+    if model == "softmax":
+        assert forward == pytest.approx(online["flops_total"] / 2)
 
 
 IDLE = [

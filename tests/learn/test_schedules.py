@@ -35,6 +35,16 @@ def test_wsd_is_stable_then_halves_every_half_life() -> None:
     assert schedule.factor(100, 100) == pytest.approx(0.5**4)
 
 
+def test_wsd_counts_decay_and_half_life_in_rounds_whatever_the_warm_up() -> None:
+    """The last ``decay`` of 1,000 rounds halve every ``half_life`` of them, also after a long warm-up."""
+    for warmup in (0.0, 0.1, 0.5, 0.8):
+        schedule = WSD(warmup, decay=0.2, half_life=0.05)
+        assert schedule.factor(800, 1000) == pytest.approx(1.0)
+        assert schedule.factor(850, 1000) == pytest.approx(0.5)
+        assert schedule.factor(900, 1000) == pytest.approx(0.25)
+        assert schedule.factor(1000, 1000) == pytest.approx(0.5**4)
+
+
 @pytest.mark.parametrize("make", [Constant, Cosine, WSD])
 def test_warm_up_rises_in_equal_steps_to_the_whole_rate(make: type[Schedule]) -> None:
     schedule = make(warmup=0.1)

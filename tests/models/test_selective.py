@@ -191,6 +191,9 @@ def test_flops_are_those_of_a_machine_that_leaves_out_what_sleeps(
             torch.testing.assert_close(p.grad, dense[name])
         twice = sum(2 * 8 * (layer.kept + 1) for layer in cast(Any, model.layers)) if select == "learned" else 0
         assert counter.get_total_flops() - twice == model.step_flops(1)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            _sparse(model, x)
+        assert counter.get_total_flops() - twice == model.prediction_flops(1)
 
 
 def test_a_quarter_of_the_neurons_takes_a_quarter_of_the_flops_and_its_selector() -> None:

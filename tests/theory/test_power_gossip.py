@@ -51,6 +51,28 @@ def test_rank_one_differences_are_averaged_exactly(topology: str) -> None:
     np.testing.assert_allclose(after, e.mixing(1).matrix @ before, rtol=0, atol=1e-12)
 
 
+def _first_q(*overrides: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first q of every link, and the ids of the neighbours."""
+    study = planned(*COMMON[:1], *COMMON[2:], "topology=torus", *overrides, protocol=STILL)
+    with simulation(study) as running:
+        assert running.experiment.links is not None
+        return running.engine.snapshot()["protocol.q"].clone(), torch.as_tensor(running.experiment.links[0])
+
+
+def test_both_ends_of_a_link_start_alike_and_every_seed_and_link_differs() -> None:
+    q_NdM, ids_Nd = _first_q()
+    links = {(i, int(j)): q_NdM[i, d] for i in range(12) for d, j in enumerate(ids_Nd[i]) if j >= 0}
+    for (i, j), q in links.items():
+        assert torch.equal(q, links[j, i])
+    once = torch.stack([q for (i, j), q in links.items() if i < j])
+    assert len(once.unique(dim=0)) == len(once), "no two links have the same"
+    assert once.mean().abs() < 0.1
+    assert once.std() == pytest.approx(1, abs=0.1)
+    other, _ = _first_q("seed=1")
+    assert not torch.isclose(q_NdM, other).any(), "another seed, other numbers"
+    assert torch.equal(_first_q("engine.block=2", "engine.shards=3")[0], q_NdM)
+
+
 def test_only_vectors_travel() -> None:
     """A matrix of m × n costs m + n numbers a link and round, a vector of m costs m + 1."""
     e = experiment("protocol=power_gossip", "topology=ring", "model=mlp", "model.hidden=[32]")

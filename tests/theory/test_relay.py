@@ -12,7 +12,8 @@ from swarm.experiment import Experiment
 from swarm.protocol.relay_sgd import spanning_tree
 from swarm.topology.graph import Graph
 from swarm.topology.regular import Ring, Torus
-from tests.support import final_rows, prepared, simulation
+from tests.support import final_rows, prepared, simulation, trajectory
+from tests.theory import setting
 from tests.theory.swarms import Rows, curves, planned, quadratics
 
 TOPOLOGIES = ["ring", "star", "torus", "small_world", "barabasi_albert"]
@@ -29,6 +30,8 @@ def _estimates(topology: str, kind: str) -> tuple[Experiment, Rows]:
         width = start["x"].shape[1]
         for name in {"x", "protocol.first"} & set(start):
             start[name] = torch.eye(N, width, dtype=torch.float64)
+        behind = start["protocol.heard"][:, :, -1:]
+        start["protocol.heard"] = torch.cat([behind * start["x"][:, None], behind], 2)
         running.engine.restore(start, 0)
         for round in range(1, N + 1):
             for _ in running.engine.advance(round):
@@ -46,8 +49,10 @@ def test_the_exact_mean_after_diameter_rounds(topology: str) -> None:
     e, found_TNN = _estimates(topology, "StillRelay")
     distance = _distances(e)
     for round, found in enumerate(found_TNN, 1):
-        heard = distance <= round  # before all are heard: the mean of those that are
-        np.testing.assert_allclose(found, heard / heard.sum(1, keepdims=True), rtol=0, atol=1e-15)
+        # whoever is not heard yet counts with the first model of the last device heard on the way there
+        on_the_way = distance[:, :, None] + distance[None] == distance[:, None, :]  # from, by way of, to
+        last = on_the_way & (distance[:, :, None] == np.minimum(distance, round)[:, None, :])
+        np.testing.assert_allclose(found, last.sum(2) / N, rtol=0, atol=1e-15)
     diameter = int(distance.max())
     assert np.abs(found_TNN[diameter - 1] - 1 / N).max() < 1e-15
     assert diameter == 1 or np.abs(found_TNN[diameter - 2] - 1 / N).max() > 1e-3
@@ -71,6 +76,32 @@ def test_no_bias_on_devices_that_differ(topology: str) -> None:
     study = quadratics("train.local_steps=1", "rounds=500", f"topology={topology}", protocol="relay_sgd")
     a, b = curves(study)
     assert np.abs(final_rows(study)[:, 0] - (a * b).sum() / a.sum()).max() < 1e-11
+
+
+@pytest.mark.parametrize("topology", ["ring", "star", "small_world"])
+def test_rounds_are_the_published_algorithm(topology: str) -> None:
+    """Algorithm 1 as printed, from a common x⁰ ≠ 0: x_i ← ((N − n̄_i)·x⁰ + x_i + Σ_j m_{j→i})/N."""
+    start = {"model": {"_target_": "parts.Anywhere"}}
+    study = setting.quadratics("relay_sgd", 12, f"topology={topology}", "init=common", **start)
+    e = study.experiment(study.arms[0], study.arms[0].variants[0])
+    links, n = e.graph(1).to_networkx(), study.settings.devices
+    a, b, _ = setting.coefficients(study)
+    x_TN = trajectory(study)[:, :, 0]
+    x, first = x_TN[0].copy(), x_TN[0, 0]
+    assert abs(first) > 1e-3
+    assert (x == first).all()
+    message, count = ({(i, j): 0.0 for i in links for j in links[i]} for _ in range(2))
+    for found in x_TN[1:]:
+        x = x - setting.GAMMA * a * (x - b)
+        own = {
+            (i, j): (x[i] + sum(message[k, i] for k in links[i] if k != j),
+                     1 + sum(count[k, i] for k in links[i] if k != j))
+            for i, j in message
+        }  # fmt: skip
+        message, count = ({link: both[part] for link, both in own.items()} for part in (0, 1))
+        heard = np.array([1 + sum(count[j, i] for j in links[i]) for i in range(n)])
+        x = ((n - heard) * first + x + np.array([sum(message[j, i] for j in links[i]) for i in range(n)])) / n
+        np.testing.assert_allclose(found, x, rtol=0, atol=1e-13)
 
 
 # --- the tree ------------------------------------------------------------------------------------------------------------
