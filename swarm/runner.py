@@ -15,6 +15,7 @@ from swarm.claim.base import Claim, Suite
 from swarm.config.build import build, choice
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError
+from swarm.plugin import blamed
 from swarm.report import write_report
 from swarm.study import single
 from swarm.study.folder import Folder
@@ -48,8 +49,9 @@ def check(cfg: Any) -> Prepared:
 
     Raises :class:`ConfigError`.
     """
-    settings = settled(Settings.parse(cfg))
-    prepared: Prepared = kind_of(settings).prepare(settings)
+    with blamed(2):
+        settings = settled(Settings.parse(cfg))
+        prepared: Prepared = kind_of(settings).prepare(settings)
     return prepared
 
 
@@ -58,18 +60,21 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
 
     ``prepared`` saves doing the checks again for a config that has passed them.
     """
-    settings = settled(Settings.parse(cfg))
-    kind = kind_of(settings)
-    if prepared is None or prepared.settings != settings:
-        prepared = kind.prepare(settings)
-    return kind.start(prepared, Path(folder))
+    with blamed(2):
+        settings = settled(Settings.parse(cfg))
+        kind = kind_of(settings)
+        if prepared is None or prepared.settings != settings:
+            prepared = kind.prepare(settings)
+    with blamed():
+        return kind.start(prepared, Path(folder))
 
 
 def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     """Go on with the run in ``folder`` under its own config; see :func:`swarm.study.single.resume` for what may change."""
     path = Path(folder)
-    _, config = Folder.open(path)
-    return kind_of(Settings.parse(config)).resume(path, overrides)
+    with blamed():
+        _, config = Folder.open(path)
+        return kind_of(Settings.parse(config)).resume(path, overrides)
 
 
 def kind_of(settings: Settings) -> Kind[Any]:
