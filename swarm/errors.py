@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 def typed(value: object) -> str:
@@ -37,6 +38,9 @@ class ConfigError(SwarmError):
             value = int(value)  # whoever types 2 for a share gets it here as 2.0
         super().__init__(f"{key.removeprefix('/')}={typed(value)}: {valid}")
 
+    def __reduce__(self) -> tuple[Any, ...]:  # it travels: out of an actor, or a sweep's worker
+        return type(self), (self.key, self.value, self.valid), {"exit_code": self.exit_code}
+
     def under(self, section: str) -> ConfigError:
         """The same error with ``section.`` in front of the key, unless the key is already absolute (``/devices``)."""
         key = self.key[1:] if self.key.startswith("/") else f"{section}.{self.key}"
@@ -54,3 +58,6 @@ class DivergedError(SwarmError):
         self.device, self.round, self.name = device, round, name
         called = f" ({name})" if name else ""
         super().__init__(f"device {device}{called} diverged (not finite) in round {round}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.device, self.round, self.name)

@@ -18,7 +18,8 @@ from swarm.errors import ConfigError
 from swarm.mixing import Mixing, weights
 from swarm.network.base import LATE, LOST, UNSENT, Bools, Fates, Floats, Ints, Network
 from swarm.protocol.base import Phase, Protocol
-from swarm.topology.base import RECENT, Topology
+from swarm.protocol.returned import chosen, graph_used
+from swarm.topology.base import RECENT, Topology, graph_of
 from swarm.topology.graph import Graph
 
 T = TypeVar("T")
@@ -121,7 +122,7 @@ class Exchanges:
                 name,
                 "remembers each link, so it needs a network without loss, delay, churn, outage and clock",
             )
-        if "edges" in phases and self.topology.graph(self.topology.phase(1)).directed:
+        if "edges" in phases and graph_of(self.topology, self.topology.phase(1), self.devices).directed:
             raise ConfigError(
                 "topology", self.topology_name, f"must be undirected for {name}, whose links carry rows both ways"
             )
@@ -177,7 +178,11 @@ class Exchanges:
     def graph(self, round: int) -> Graph:
         """The graph of ``round``, as the protocol uses it."""
         phase = self.topology.phase(round)
-        return self._keep(("graph", phase), lambda: self.protocol.graph(self.topology.graph(phase)))
+
+        def make() -> Graph:
+            return graph_used(self.protocol, graph_of(self.topology, phase, self.devices))
+
+        return self._keep(("graph", phase), make)
 
     def mixing(self, round: int) -> Mixing:
         """The mixing weights of ``round`` if nothing is lost."""
@@ -310,10 +315,10 @@ class Exchanges:
 
     def _invited(self, round: int, seed: int) -> Bools | None:
         """Who would be, if no message between it and a server were lost."""
-        chosen, awake = self.protocol.participants(round, self.devices, seed), self.network.awake(round)
-        if chosen is None or awake is None:
-            return awake if chosen is None else chosen
-        return chosen & awake
+        asked, awake = chosen(self.protocol, round, self.devices, seed), self.network.awake(round)
+        if asked is None or awake is None:
+            return awake if asked is None else asked
+        return asked & awake
 
     def traffic(self, phase: Phase, round: int, bits: int, seed: int) -> Traffic:
         """The messages of a phase of ``round``, ``bits`` each. Through a server: one down to each device that is to take part,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from swarm.config.build import build
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
+from swarm.constants import Constants
 from swarm.data.dataset import Dataset, Holdings, label_mixes
 from swarm.data.stream import Stream
 from swarm.errors import ConfigError
@@ -31,14 +32,15 @@ from swarm.machine import available_bytes
 from swarm.mixing import Mixing
 from swarm.names import named, telling, titled
 from swarm.network.base import AllUp, AlwaysThere, Churn, Clock, Delay, EveryRound, Instant, Network, Outage
-from swarm.network.fleet import Fleet
+from swarm.network.fleet import Fleet, hardware_of
 from swarm.protocol.base import Links, Phase, Protocol
+from swarm.protocol.returned import check_protocol, shares_of, slots_of, width_of
 from swarm.rng import Keys
 from swarm.start import read_start
 from swarm.state import Blocks, Layout
-from swarm.topology.base import Topology
+from swarm.topology.base import Topology, graph_of
 from swarm.topology.graph import Graph
-from swarm.wire.base import Compressor, Unchanged
+from swarm.wire.base import Compressor, Unchanged, bits_of
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -74,6 +76,7 @@ class Experiment:
         names = telling(plan.holdings.names or self.topology.node_names)
         self.names = names if names is not None and len(names) == s.devices else None
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol", seed=s.seed)
+        check_protocol(self.protocol)
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(s.optimizer, Optimizer, "optimizer", schedule=schedule)
         self.policy: Policy = self._build(s.learn, Policy, "learn")
@@ -84,7 +87,8 @@ class Experiment:
         if self.protocol.alike and s.init == "independent":
             valid = f"must be common (or a file) with {type(self.protocol).__name__}, whose server has one model from the start"
             raise ConfigError("init", s.init, valid)
-        self.start = read_start(s.init, module, self.layout, self.dtype)
+        self.constants = Constants.of(module)
+        self.start = read_start(s.init, module, self.layout, self.constants, self.dtype)
         self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
         self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
         self.network = self._network()
@@ -194,7 +198,7 @@ class Experiment:
 
     def _network(self) -> Network:
         s = self.settings
-        graph, hardware = self.topology.graph(self.topology.phase(1)), self.fleet.hardware
+        graph, hardware = graph_of(self.topology, self.topology.phase(1), s.devices), hardware_of(self.fleet, s.devices)
         context = {
             "devices": s.devices,
             "seed": s.seed,
@@ -252,7 +256,7 @@ class Experiment:
         for number, phase in enumerate(self.protocol.phases):
             if phase in ("mix", "inbox"):
                 try:
-                    self.compressor.bits(self.protocol.width(number, self.layout.width))
+                    bits_of(self.compressor, width_of(self.protocol, number, self.layout.width))
                 except ConfigError as error:
                     raise error.under("compressor") from None
 
@@ -270,7 +274,7 @@ class Experiment:
             ids, weight = torch.as_tensor(of_nobody.astype(np.int64)), torch.as_tensor(of_nobody, dtype=self.dtype)
             links = Links(ids, weight, ids.new_empty(0))
         nobody = torch.empty(0, self.layout.width, dtype=self.dtype)
-        return {name: tuple(rows.shape[1:]) for name, rows in self.protocol.init(nobody, links).items()}
+        return {name: tuple(rows.shape[1:]) for name, rows in slots_of(self.protocol, nobody, links).items()}
 
     @cached_property
     def carried(self) -> dict[str, tuple[int, ...]]:
@@ -278,7 +282,7 @@ class Experiment:
         shapes: dict[str, tuple[int, ...]] = {}
         for number, phase in enumerate(self.protocol.phases):
             if phase in ("mix", "inbox"):
-                width = self.protocol.width(number, self.layout.width)
+                width = width_of(self.protocol, number, self.layout.width)
                 if self.exchanges.depth:
                     shapes[f"history.{number}"] = (self.exchanges.depth, width)
                 if self.compressor is not None and self.compressor.feedback:
@@ -311,7 +315,7 @@ class Experiment:
         n = self.settings.devices
         if phase != "mean":
             return np.full(n, 1.0 / n)
-        shares, active = self.protocol.shares(self.stream.sizes_N), self.active(round)
+        shares, active = shares_of(self.protocol, self.stream.sizes_N), self.active(round)
         if active is None:
             return shares
         heard = np.where(active, shares, 0.0)
@@ -325,9 +329,9 @@ class Experiment:
 
     def bits(self, number: int) -> int:
         """Bits of one message of phase ``number``."""
-        phase, width = self.protocol.phases[number], self.protocol.width(number, self.layout.width)
+        phase, width = self.protocol.phases[number], width_of(self.protocol, number, self.layout.width)
         if self.compressor is not None and phase in ("mix", "inbox"):
-            return self.compressor.bits(width)
+            return bits_of(self.compressor, width)
         return width * self.number_bits
 
     def _require_fit(self) -> None:
@@ -374,7 +378,7 @@ class Experiment:
         """What the swarm will hold at least: rows, optimiser and protocol slots, one more array while mixing (the payload, if
         that is larger), the data, and one block's samples of a round."""
         payloads = [
-            self.protocol.width(number, self.layout.width) * (self.most_links if phase == "edges" else 1)
+            width_of(self.protocol, number, self.layout.width) * (self.most_links if phase == "edges" else 1)
             for number, phase in enumerate(self.protocol.phases)
             if phase != "learn"
         ]

@@ -16,6 +16,7 @@ from swarm.config.build import build, choice
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError
 from swarm.paths import usable
+from swarm.plugin import blamed
 from swarm.report import write_report
 from swarm.study import single
 from swarm.study.folder import DIR, Folder, require_new_run
@@ -50,8 +51,9 @@ def check(cfg: Any) -> Prepared:
 
     Raises :class:`ConfigError`.
     """
-    settings = settled(Settings.parse(cfg))
-    prepared: Prepared = kind_of(settings).prepare(settings)
+    with blamed(2):
+        settings = settled(Settings.parse(cfg))
+        prepared: Prepared = kind_of(settings).prepare(settings)
     return prepared
 
 
@@ -66,11 +68,13 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
         raise ConfigError(DIR, "", "must be a folder, a new or an empty one")
     path = usable(folder, DIR)
     require_new_run(path)
-    settings = settled(Settings.parse(cfg))
-    kind = kind_of(settings)
-    if prepared is None or prepared.settings != settings:
-        prepared = kind.prepare(settings)
-    return kind.start(prepared, path)
+    with blamed(2):
+        settings = settled(Settings.parse(cfg))
+        kind = kind_of(settings)
+        if prepared is None or prepared.settings != settings:
+            prepared = kind.prepare(settings)
+    with blamed():
+        return kind.start(prepared, path)
 
 
 def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:
@@ -80,7 +84,7 @@ def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -
     whatever the user may do (:mod:`swarm.study.trust`).
     """
     path = usable(folder, "resume")
-    with admitted(path, overrides, trust):
+    with blamed(), admitted(path, overrides, trust):
         _, config = Folder.open(path)
         return kind_of(Settings.parse(config)).resume(path, overrides)
 

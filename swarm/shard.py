@@ -17,12 +17,13 @@ from torch import Tensor
 from swarm.evaluation import BlockEvaluation, Examiner
 from swarm.experiment import Experiment
 from swarm.learn.learner import Scores
-from swarm.learn.policy import Lesson
+from swarm.learn.policy import Lesson, lessons_of
 from swarm.protocol.base import Inbox, Links, Now, Phase, Pull, Rows, State
+from swarm.protocol.returned import require_state, sent, slots_of, start_of
 from swarm.pupils import Pupils
 from swarm.rng import Keys
 from swarm.routing import Route
-from swarm.wire.base import Draw
+from swarm.wire.base import Draw, packed
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -90,7 +91,7 @@ class Shard:
         n = len(self.devices)
         rows = e.first_rows(self.devices)
         links = self._links()
-        self.state = State(rows, e.protocol.init(rows, links), links=links)
+        self.state = State(rows, slots_of(e.protocol, rows, links), links=links)
         self.carried = {name: rows.new_zeros(n, *shape) for name, shape in e.carried.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.optimizer.slots}
         self.pupils = Pupils(e, self.devices, [rows for _, rows in e.blocks.slices(blocks)])
@@ -117,12 +118,12 @@ class Shard:
         loss, seen, score = found = self.state.x.new_zeros(3, n)
         self.pupils.begin(round)
         begin: tuple[Tensor, Pull | None] | None = None
-        for lesson in e.policy.lessons(round):
+        for lesson in lessons_of(e.policy, round):
             steps_n = self.pupils.steps(lesson, awake_n)
             taken_n, work_n = steps_n * lesson.learn, work_n + steps_n * self.pupils.work(lesson)
             self.state.now = Now(round, lr, taken_n, share)
             if begin is None:  # once a phase, however many lessons: a protocol may count its starts
-                begin = e.protocol.start(self.state), e.protocol.pull(self.state)
+                begin = start_of(e.protocol, self.state), e.protocol.pull(self.state)
             for rows, scores in self._taught(lesson, steps_n, lr, *begin):
                 loss[rows] = scores.loss_B
                 if scores.seen_B is not None and scores.score_B is not None:
@@ -151,6 +152,7 @@ class Shard:
                 took = torch.as_tensor(np.flatnonzero(steps_n[rows]), device=learnt.device)
                 some, learnt = rows.start + took, learnt[took]
             e.protocol.learned(self.state, some, start[some], learnt)
+            self._require_state("learned")
             if not isinstance(rows, slice):
                 for name, values in slots.items():  # those of a range were changed in place
                     self.optimizer_slots[name][rows] = values
@@ -161,7 +163,7 @@ class Shard:
     def pack(self, phase: int, round: int) -> None:
         """Make the payload rows of a phase."""
         e = self.experiment
-        rows = e.protocol.send(phase, self.state)
+        rows = sent(e.protocol, phase, self.state)
         if rows.ndim == 3:  # one for each neighbour
             flat = rows.reshape(-1, rows.shape[2])
             self._payload = Payload(flat, flat, None, 1, round)
@@ -176,9 +178,9 @@ class Shard:
             return rows
         name, draw = f"error.{phase}", Draw(Keys(e.settings.seed, f"compressor.{phase}"), self.devices, round)
         if not e.compressor.feedback:
-            return e.compressor(rows, draw)
+            return packed(e.compressor, rows, draw)
         wanted = rows + self.carried[name]
-        packets = e.compressor(wanted, draw)
+        packets = packed(e.compressor, wanted, draw)
         left = wanted - packets
         silent = torch.as_tensor(e.exchanges.silent(round)[self.devices], device=rows.device)
         left[silent] = self.carried[name][silent]  # who sends nothing has left nothing out
@@ -192,9 +194,9 @@ class Shard:
     def keep(self, phase: int, round: int) -> None:
         """A round of mixing without links: every device receives its own payload row."""
         protocol = self.experiment.protocol
-        rows = protocol.send(phase, self.state)
+        rows = sent(protocol, phase, self.state)
         self._echo(rows)
-        with self._only_present(round):
+        with self._only_present(phase, round):
             protocol.receive(phase, self.state, rows)
         self._done(phase)
 
@@ -220,7 +222,7 @@ class Shard:
             for other, columns in route.inbox.items():
                 payload[torch.as_tensor(columns)] = inbox[other]
         del self._payload
-        with self._only_present(round):
+        with self._only_present(phase, round):
             if kind == "mix":
                 received = _product(route, payload)
                 if len(route.dst_R) < len(self.devices):  # nothing came for the others
@@ -240,17 +242,23 @@ class Shard:
         self._done(phase)
 
     @contextmanager
-    def _only_present(self, round: int) -> Iterator[None]:
-        """What happens inside does not happen to devices that are not there."""
+    def _only_present(self, phase: int, round: int) -> Iterator[None]:
+        """What happens inside, where messages are taken in, does not happen to devices that are not there."""
         online = self.experiment.network.online(round)
         if online is None or online[self.devices].all():
             yield
+            self._require_state("open" if self.experiment.protocol.phases[phase] == "inbox" else "receive")
             return
         away = torch.as_tensor(np.flatnonzero(~online[self.devices]), device=self.state.x.device)
         x, slots = self.state.x[away], {name: rows[away] for name, rows in self.state.slots.items()}
         yield
+        self._require_state("open" if self.experiment.protocol.phases[phase] == "inbox" else "receive")
         self.state.x = self.state.x.index_copy(0, away, x)
         self.state.slots = {name: rows.index_copy(0, away, slots[name]) for name, rows in self.state.slots.items()}
+
+    def _require_state(self, call: str) -> None:
+        shape = len(self.devices), self.experiment.layout.width
+        require_state(self.experiment.protocol, call, self.state, shape, self.experiment.dtype)
 
     def partial_means(self, phase: int | None, shares_N: Floats) -> dict[int, Tensor]:
         """For each block, Σ_i share_i · row_i over its devices in float64: the terms of a mean over the whole swarm.
@@ -259,7 +267,7 @@ class Shard:
         """
         rows = self.state.x
         if phase is not None:
-            rows = self.experiment.protocol.send(phase, self.state)
+            rows = sent(self.experiment.protocol, phase, self.state)
             self._echo(rows)
         shares = torch.as_tensor(shares_N[self.devices], device=rows.device).unsqueeze(0)
         wide = torch.float64 if rows.device.type != "mps" else rows.dtype
@@ -276,6 +284,7 @@ class Shard:
             return  # nobody said anything, so there is no mean
         rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
         self.experiment.protocol.receive(phase, self.state, rows)
+        self._require_state("receive")
         self._done(phase)
 
     # --- look --------------------------------------------------------------------------------------------------------

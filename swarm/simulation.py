@@ -199,9 +199,12 @@ class Simulation:
     def checkpoint(self) -> Checkpoint:
         """Everything that is needed to go on from here."""
         layout = [[s.name, list(s.shape)] for s in self.experiment.layout.slots]
+        ties = [list(pair) for pair in self.experiment.layout.ties]
         own = {name: torch.as_tensor(getattr(self, f"{name}_N")) for name in COUNTED}
         facts = {
             "layout": layout,
+            "ties": ties,
+            "buffers": self.experiment.constants.facts,
             "totals": dict(self.totals),
             "steps": self.steps,
             "work": self.work,

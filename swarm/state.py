@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,20 +53,35 @@ class HasNeurons(ABC):
 @dataclass(frozen=True)
 class Layout:
     """How the parameters of a module are laid out in a row of P numbers: flattened, in ``named_parameters`` order; and its
-    ``hidden`` layers, if it states them."""
+    ``hidden`` layers, if it states them. ``ties`` are the further names of parameters that have several: (name, slot)."""
 
     slots: tuple[Slot, ...]
     hidden: tuple[Hidden, ...] = ()
+    ties: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, module: nn.Module) -> Layout:
         """Raises :class:`ConfigError` for a module that states neurons which it does not have."""
         slots, start = [], 0
+        first: dict[int, str] = {}
         for name, parameter in module.named_parameters():
             slots.append(Slot(name, tuple(parameter.shape), start))
             start = slots[-1].stop
+            first[id(parameter)] = name
+        every = module.named_parameters(remove_duplicate=False)
+        ties = tuple((name, first[id(p)]) for name, p in every if first[id(p)] != name)
         stated = module.neurons() if isinstance(module, HasNeurons) else []
-        return cls(tuple(slots), tuple(_hidden({s.name: s.shape for s in slots}, axes) for axes in stated))
+        shapes = {s.name: s.shape for s in slots}
+        return cls(tuple(slots), tuple(_hidden(shapes, axes) for axes in stated), ties)
+
+    @classmethod
+    def saved(cls, slots: Iterable[tuple[str, Sequence[int]]], ties: Iterable[tuple[str, str]]) -> Layout:
+        """The layout that a checkpoint describes: (name, shape) in a row's order, and the ties."""
+        found, start = [], 0
+        for name, shape in slots:
+            found.append(Slot(name, tuple(shape), start))
+            start = found[-1].stop
+        return cls(tuple(found), ties=tuple((name, slot) for name, slot in ties))
 
     @property
     def width(self) -> int:
@@ -87,8 +102,9 @@ class Layout:
         return torch.cat([values[s.name].detach().reshape(-1) for s in self.slots])
 
     def state_dict(self, row_P: Tensor) -> dict[str, Tensor]:
-        """The opposite of :meth:`pack`: a ``state_dict`` that ``module.load_state_dict`` takes."""
-        return {s.name: row_P[s.start : s.stop].reshape(s.shape).clone() for s in self.slots}
+        """The opposite of :meth:`pack`: a module's parameters under all their names, a copy each."""
+        found = {s.name: row_P[s.start : s.stop].reshape(s.shape).clone() for s in self.slots}
+        return found | {name: found[slot].clone() for name, slot in self.ties}
 
 
 def _hidden(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, int]) -> Hidden:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from swarm import paths
-from swarm.claim.base import Claim, Condition, varied
+from swarm.claim.base import Claim, Condition, conditions_of, varied
 from swarm.config.build import build, choice, option, options
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
@@ -92,7 +92,7 @@ class Plan:
         plugins = settings.plugins if to_run else ()
         claim = build(settings.scenario, Claim, "scenario", plugins, preset=settings.preset)
         try:
-            first, later = claim.conditions(), claim.later()
+            first, later = conditions_of(claim)
         except ConfigError as error:
             raise error.under("scenario") from None
         _require_apart(settings, [*first, *later])

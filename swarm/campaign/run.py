@@ -16,10 +16,11 @@ from swarm.campaign.page import PAGE, write_pages
 from swarm.campaign.plan import Plan, Trial, folder_of
 from swarm.campaign.trials import Code, Say, failures, finished, run_trials, set_outdated_aside
 from swarm.campaign.verdicts import facts_of, print_verdicts, summary_in
-from swarm.claim.base import Verdict
+from swarm.claim.base import Verdict, judged
 from swarm.claim.results import Results, of_runs
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
+from swarm.plugin import blamed
 from swarm.report.load import load
 from swarm.study.describe import versions
 from swarm.study.folder import Folder
@@ -181,7 +182,10 @@ def _verdicts(plan: Plan, results: Results, failed: dict[str, str]) -> tuple[lis
     because, defect = f"{len(failed)} of {len(plan.trials)} runs failed", None
     if not failed:
         try:
-            return plan.claim.judge(results), None
+            with blamed():
+                return judged(plan.claim, results), None
+        except SwarmError as error:
+            because = defect = f"the judge of {plan.name} failed ({error})"
         except Exception as error:
             traceback.print_exc()
             because = defect = f"the judge of {plan.name} failed ({type(error).__name__}: {error})"

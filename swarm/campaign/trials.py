@@ -19,6 +19,7 @@ from swarm.campaign.plan import Trial, folder_of
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
 from swarm.machine import cores
+from swarm.plugin import blamed
 from swarm.report.load import load
 from swarm.study import many, single
 from swarm.study.folder import Folder
@@ -189,11 +190,12 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
     note(folder, folder.name, code, "running")
     with (folder / CONSOLE).open("a", encoding="utf-8") as out, redirect_stdout(out), redirect_stderr(out):
         try:
-            if (folder / "config.yaml").exists():
-                with admitted(folder, {}, below(Folder.open(folder)[1], values)):
-                    single.resume(folder, {})
-            else:
-                single.run(Study.prepare(Settings.parse(values)), folder)
+            with blamed():
+                if (folder / "config.yaml").exists():
+                    with admitted(folder, {}, below(Folder.open(folder)[1], values)):
+                        single.resume(folder, {})
+                else:
+                    single.run(Study.prepare(Settings.parse(values)), folder)
         except SwarmError as error:
             cause = " ".join(str(error).split())
         except Exception as error:

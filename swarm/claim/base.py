@@ -20,6 +20,7 @@ from swarm.config.build import option
 from swarm.config.compose import key_of, parse
 from swarm.config.settings import Section, Settings, sections, validated
 from swarm.errors import ConfigError, SwarmError
+from swarm.plugin import returned, shape_of
 from swarm.study.scenario import AnyScenario
 
 Preset = Literal["quick", "full"]
@@ -152,6 +153,26 @@ class Suite(AnyScenario, ABC):
     @abstractmethod
     def members(self) -> Sequence[str]:
         """The options of ``scenario`` that it runs."""
+
+
+def conditions_of(claim: Claim) -> tuple[list[Condition], list[Condition]]:
+    """``claim.conditions()`` and ``claim.later()``. Raises :class:`ConfigError` for anything but lists of conditions."""
+    found = {"conditions": claim.conditions(), "later": claim.later()}
+    for call, each in found.items():
+        if not isinstance(each, list | tuple) or not all(isinstance(one, Condition) for one in each):
+            raise returned("scenario", claim, call, f"returns {shape_of(each)}", "a list of Condition is needed")
+    return list(found["conditions"]), list(found["later"])
+
+
+def judged(claim: Claim, results: Results) -> list[Verdict]:
+    """``claim.judge(results)``. Raises :class:`ConfigError` for anything but a verdict on each hypothesis."""
+    found = claim.judge(results)
+    if not isinstance(found, list | tuple) or not all(isinstance(verdict, Verdict) for verdict in found):
+        raise returned("scenario", claim, "judge", f"returns {shape_of(found)}", "a list of Verdict is needed")
+    missing = [each.number for each in claim.hypotheses if each not in [v.hypothesis for v in found]]
+    if missing:
+        raise returned("scenario", claim, "judge", f"gives no verdict on hypothesis {missing[0]}", "each needs one")
+    return list(found)
 
 
 def _read(words: Sequence[str], key: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from swarm import paths
+from swarm import paths, plugin
 from swarm.check import ordinary
 from swarm.config.explain import describe, shown, unknown
 from swarm.config.foreign import require_own
@@ -117,6 +117,7 @@ def _load_plugin(entry: str, folder: Path) -> str:
         raise ConfigError("plugins", entry, f"no such module in {folder} or installed") from error
     except (Exception, SystemExit) as error:  # a script that ends the process is no module either
         raise ConfigError("plugins", entry, f"cannot be imported: {type(error).__name__}: {shown(error)}") from error
+    plugin.listed(name, entry)
     return name
 
 
@@ -244,15 +245,26 @@ def _build(
         if name not in arguments and name not in _defaults(found):
             what = "a value" if annotation is _MISSING else describe(annotation)
             raise ConfigError(f"{section}.{name}", "???", f"is missing: {path} needs {what}")
+    made = _called(found, arguments, section, path)
+    if not isinstance(made, expect):
+        raise ConfigError(key, path, f"returned a {type(made).__name__} where a {expect.__name__} is needed")
+    plugin.made(made, section)
+    return made
+
+
+def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -> Any:
+    """``found(**arguments)``. What a plug-in raises on the way, ``SystemExit`` included, is a sentence about ``section``."""
     try:
-        made = found(**arguments)
+        return found(**arguments)
     except ConfigError as error:
         raise error.under(section) from error
     except _foreign_errors(found) as error:
-        raise ConfigError(section, path, f"refuses these settings: {shown(error)}") from error
-    if not isinstance(made, expect):
-        raise ConfigError(key, path, f"returned a {type(made).__name__} where a {expect.__name__} is needed")
-    return made
+        raise ConfigError(section, path, f"refuses these settings: {shown(error)}{plugin.where(error)}") from error
+    except BaseException as error:
+        fault = plugin.fault_of(error)
+        if fault is None:
+            raise
+        raise ConfigError(section, path, fault.valid) from error
 
 
 def _foreign_errors(found: Any) -> tuple[type[Exception], ...]:
@@ -290,6 +302,9 @@ def _hints(found: Any) -> dict[str, Any]:
         return get_type_hints(found, include_extras=True)
     except NameError as error:
         text = f"its annotations name {error.name}, which the module does not import"
+        raise ConfigError(TARGET, f"{found.__module__}.{found.__qualname__}", text) from error
+    except Exception as error:  # an annotation is an expression, and can fail in any way
+        text = f"its annotations cannot be read: {type(error).__name__}: {shown(error)}"
         raise ConfigError(TARGET, f"{found.__module__}.{found.__qualname__}", text) from error
 
 

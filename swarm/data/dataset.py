@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from swarm.errors import ConfigError
 from swarm.names import Maybe, Names, finder
+from swarm.plugin import shape_of
 from swarm.rng import Keys
 
 Ints = npt.NDArray[np.int64]
@@ -235,8 +236,26 @@ def _finite(x: npt.NDArray[np.generic], origin: tuple[str, object], names: Seque
             raise ConfigError(*origin, valid)
 
 
+def _require_arrays(dataset: object, origin: tuple[str, object]) -> None:
+    """Refuse what is no data set at all."""
+    if not isinstance(dataset, Dataset):
+        raise ConfigError(*origin, f"come as {shape_of(dataset)}; a swarm.data.dataset.Dataset is needed")
+    if isinstance(dataset.classes, bool) or not isinstance(dataset.classes, int | np.integer) or dataset.classes < 0:
+        raise ConfigError(*origin, f"have {dataset.classes!r} classes; a whole number is needed, 0 for regression")
+    kinds = {"x": "fiu", "y": "fiu", "train": "iu", "validation": "iu", "test": "iu"}
+    kinds |= {"owner": "iu", "time": "iu", "concept": "iu", "given": "iu"}
+    for name, kind in kinds.items():
+        found = getattr(dataset, name)
+        if found is None and name in ("owner", "time", "concept", "given"):
+            continue
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in kind:
+            needed = "whole numbers" if kind == "iu" else "numbers"
+            raise ConfigError(*origin, f"have {shape_of(found)} as {name}; a NumPy array of {needed} is needed")
+
+
 def validate(dataset: Dataset, origin: tuple[str, object] = ("/data", "samples"), columns: Sequence[str] = ()) -> None:
     """All that must hold of any data set, whoever made it; ``ConfigError`` naming the first thing that does not."""
+    _require_arrays(dataset, origin)
     check_arrays(dataset.x, dataset.y, dataset.classes, origin, columns)
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     for name in ("train", "test"):
@@ -249,6 +268,12 @@ def validate(dataset: Dataset, origin: tuple[str, object] = ("/data", "samples")
         raise ConfigError(*origin, "train, validation and test share samples; they must be disjoint")
     if dataset.time is not None and dataset.time.shape != (len(dataset.x),):
         raise ConfigError(*origin, f"times of shape {list(dataset.time.shape)}; one number per sample is needed")
+    if dataset.given is not None and dataset.given.shape != (len(dataset.x),):
+        raise ConfigError(*origin, f"given labels of shape {list(dataset.given.shape)}; one per sample is needed")
+    if dataset.given is not None and not -1 <= dataset.given.min() <= dataset.given.max() < dataset.classes:
+        raise ConfigError(*origin, f"given labels up to {dataset.given.max()}; −1 to {dataset.classes - 1} there are")
+    if dataset.concept is not None and (dataset.concept.shape != (len(dataset.x),) or int(dataset.concept.min()) < 0):
+        raise ConfigError(*origin, "concepts must be one number of 0 or more per sample")
     if dataset.owner is not None and (len(dataset.owner) != len(dataset.x) or int(dataset.owner.min()) < 0):
         raise ConfigError(*origin, "owners must be one number of 0 or more per sample")
     if dataset.owner_names is not None:

@@ -13,6 +13,7 @@ from swarm.data.apportion import apportion
 from swarm.data.dataset import Dataset, Floats, Holdings, Ints
 from swarm.errors import ConfigError
 from swarm.names import choices, finder
+from swarm.plugin import returned, shape_of
 from swarm.rng import Keys
 
 Labels = Ints | Floats
@@ -36,6 +37,7 @@ class Partition(ABC):
         """:meth:`assign` over the training samples of ``dataset``, in the data set's own ids, and checked."""
         owner = None if dataset.owner is None else dataset.owner[dataset.train]
         holdings = self.assign(dataset.y[dataset.train], owner, keys)
+        self._require_holdings(holdings, len(dataset.train))
         empty = np.flatnonzero(holdings.sizes_N == 0)
         if holdings.devices != self.devices or empty.size:
             found = f"leaves device {empty[0]} without samples" if empty.size else f"made {holdings.devices} devices"
@@ -45,6 +47,27 @@ class Partition(ABC):
             raise ConfigError("/partition", type(self).__name__, "gives a sample to two devices; one may have it")
         dealt = Holdings(dataset.train[holdings.sample], holdings.ptr_N1).named_by_owner(dataset)
         return dealt if dataset.time is None else dealt.by_time(dataset.time)
+
+    def _require_holdings(self, found: object, samples: int) -> None:
+        """Refuse what :meth:`assign` returned where it is no deal of so many samples."""
+        if not isinstance(found, Holdings):
+            needed = "Holdings are needed, and Holdings.group(device_of_each_sample, devices) makes them"
+            raise returned("partition", self, "assign", f"returns {shape_of(found)}", needed)
+        sample, ptr_N1 = np.asarray(found.sample), np.asarray(found.ptr_N1)
+        if (
+            sample.ndim != 1
+            or ptr_N1.ndim != 1
+            or not len(ptr_N1)
+            or {sample.dtype.kind, ptr_N1.dtype.kind} - {"i", "u"}
+        ):
+            text = f"returns {shape_of(sample)} and {shape_of(ptr_N1)}"
+            raise returned("partition", self, "assign", text, "two vectors of whole numbers are needed")
+        if ptr_N1[0] != 0 or ptr_N1[-1] != len(sample) or (np.diff(ptr_N1) < 0).any():
+            needed = f"they must rise from 0 to the {len(sample)} samples dealt"
+            raise returned("partition", self, "assign", "returns ptr_N1 that cut the samples wrongly", needed)
+        if len(sample) and not 0 <= sample.min() <= sample.max() < samples:
+            text = f"returns sample ids {sample.min()} to {sample.max()}"
+            raise returned("partition", self, "assign", text, f"they must be 0 to {samples - 1}")
 
     def need(self, samples: int, least: int = 1) -> None:
         """Refuse fewer than ``least`` samples a device."""

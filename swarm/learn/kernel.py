@@ -103,7 +103,12 @@ class PerDevice(Kernel):
             leaves = {name: value.clone().requires_grad_() for name, value in own.items()}
             out = self._predict(leaves, inputs.clone())
             residual = self.loss.residual(out.detach(), target_Cb.clone()) * scale.clone()
-            return out.detach(), torch.autograd.grad(out, list(leaves.values()), residual)
+            return out.detach(), gradients_of(out, leaves, residual)
+
+
+def gradients_of(out: Tensor, leaves: Views, residual: Tensor) -> tuple[Tensor, ...]:
+    """``residual`` · ∂out/∂leaf for each of ``leaves``: zero for a parameter that takes no part in ``out``."""
+    return torch.autograd.grad(out, list(leaves.values()), residual, allow_unused=True, materialize_grads=True)
 
 
 def _prediction(module: nn.Module) -> Callable[[Views, Tensor], Tensor]:

@@ -89,6 +89,10 @@ class Learner:
             self._compiled = torch.compile(self._train, fullgraph=True, dynamic=False, options=COMPILER)
             self.train = self._train_compiled
 
+    def uncompiled(self) -> Learner:
+        """The same without the compiler, in memory of its own."""
+        return Learner(self.kernel, self.loss, self.optimizer, self.outputs, self.clip, False)
+
     def watch(self, x_BP: Tensor, batch: Batch) -> Scores:
         """Predict the batch and be scored, without learning."""
         parts = Parts(self.kernel.layout, x_BP.shape[0], x_BP)

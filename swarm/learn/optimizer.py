@@ -13,6 +13,7 @@ from torch import Tensor
 
 from swarm.errors import ConfigError
 from swarm.learn.schedule import Schedule
+from swarm.plugin import returned
 
 
 class Optimizer(ABC):
@@ -38,12 +39,31 @@ class Optimizer(ABC):
         """The learning rate after ``done`` of ``horizon`` rounds."""
         if isinstance(self.lr, str):
             raise ConfigError("lr", self.lr, "has to be resolved to a number before learning starts")
-        return self.lr * self.schedule.factor(done, horizon)
+        factor = self.schedule.factor(done, horizon)
+        if not isinstance(factor, int | float) or not 0 <= factor < float("inf"):
+            raise returned("schedule", self.schedule, "factor", f"returns {factor!r}", "a number ≥ 0 is needed")
+        return self.lr * factor
 
     @abstractmethod
     def step(self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor) -> None:
         """One step in place. ``lr`` is ``[1, 1]``, ``t_B1`` counts each device's steps from 1, ``slots`` start at zero;
         ``g_BP`` may be spoilt."""
+
+
+def check_step(optimizer: Optimizer, dtype: torch.dtype) -> None:
+    """Refuse a user's optimiser whose step leaves the rows as they are, or is not what ``plain`` says of it."""
+    x_BP = torch.linspace(-1.0, 1.0, 6, dtype=dtype).view(2, 3)
+    g_BP, before_BP = torch.linspace(0.5, 1.0, 6, dtype=dtype).view(2, 3), x_BP.clone()
+    slots = {name: torch.zeros_like(x_BP) for name in optimizer.slots}
+    expected_BP = before_BP - 0.125 * g_BP
+    optimizer.step(
+        x_BP, g_BP.clone(), slots, torch.full((1, 1), 0.125, dtype=dtype), torch.ones(2, 1, dtype=torch.int64)
+    )
+    if torch.equal(x_BP, before_BP):
+        needed = "it must write to x_BP itself, as in x_BP.sub_(lr * g_BP)"
+        raise returned("optimizer", optimizer, "step", "changes nothing", needed)
+    if optimizer.plain and not torch.allclose(x_BP, expected_BP):
+        raise returned("optimizer", optimizer, "step", "is not x − lr · g", "its `plain` must be False")
 
 
 class SGD(Optimizer):

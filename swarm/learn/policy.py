@@ -13,6 +13,7 @@ from typing import Literal
 from swarm.data.stream import Stream
 from swarm.errors import ConfigError
 from swarm.learn.replay import Replay
+from swarm.plugin import returned, shape_of
 
 Source = Literal["all", "new", "kept"]
 
@@ -45,7 +46,15 @@ class Policy(ABC):
 
     def learns(self, rounds: int) -> bool:
         """Whether anything is learnt in so many rounds."""
-        return any(lesson.learn for round in range(1, rounds + 1) for lesson in self.lessons(round))
+        return any(lesson.learn for round in range(1, rounds + 1) for lesson in lessons_of(self, round))
+
+
+def lessons_of(policy: Policy, round: int) -> tuple[Lesson, ...]:
+    """``policy.lessons(round)``. Raises :class:`ConfigError` for anything but a tuple of lessons."""
+    found = policy.lessons(round)
+    if isinstance(found, tuple) and all(isinstance(lesson, Lesson) for lesson in found):
+        return found
+    raise returned("learn", policy, f"lessons({round})", f"returns {shape_of(found)}", "a tuple of Lesson is needed")
 
 
 class Passes(Policy):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.errors import ConfigError
+from swarm.plugin import returned, shape_of
 from swarm.rng import Keys
 
 Ints = npt.NDArray[np.int64]
@@ -74,6 +75,24 @@ class Replay(ABC):
         """Where each offered sample goes, ``[n, k]``: a place of the memory, or −1 for nowhere (of two with the same place
         the later one stays); and ``largest_nC`` after that."""
 
+    def _placed(self, memory: Memory, offer: Offer) -> tuple[Ints, Ints]:
+        """:meth:`places`. Raises :class:`ConfigError` for what is no answer to an offer."""
+        found = self.places(memory, offer)
+        needed = f"(places {list(offer.label_nk.shape)} of −1 to {self.size - 1}, largest_nC {list(memory.largest_nC.shape)})"
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise returned("replay", self, "places", f"returns {shape_of(found)}", f"{needed} are needed")
+        place_nk, largest_nC = (np.asarray(each) for each in found)
+        good = place_nk.shape == offer.label_nk.shape and largest_nC.shape == memory.largest_nC.shape
+        if not good or place_nk.dtype.kind not in "iu" or (place_nk < -1).any() or (place_nk >= self.size).any():
+            raise returned(
+                "replay",
+                self,
+                "places",
+                f"returns {shape_of(place_nk)} and {shape_of(largest_nC)}",
+                f"{needed} are needed",
+            )
+        return found
+
     def take(self, memory: Memory, sample_nk: Ints, label_S: Ints, keys: Keys, device_n: Ints) -> Memory:
         """The memories after samples (−1: none) were offered."""
         label_nk = np.where(sample_nk < 0, -1, label_S[sample_nk])
@@ -81,7 +100,7 @@ class Replay(ABC):
         offered = memory.seen_nC.sum(1)[:, None] + np.cumsum(there, axis=1)  # counted from 1
         label_nM = np.where(memory.kept_nM < 0, -1, label_S[memory.kept_nM])
         offer = Offer(label_nk, label_nM, keys.uniform(device_n[:, None], offered, 2))
-        place_nk, largest = self.places(memory, offer)
+        place_nk, largest = self._placed(memory, offer)
         kept, seen = memory.kept_nM.copy(), memory.seen_nC.copy()
         row, column = np.nonzero((place_nk >= 0) & there)
         kept[row, place_nk[row, column]] = sample_nk[row, column]  # of equal places the last one wins

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from swarm.errors import ConfigError
-from swarm.learn.kernel import Gradient, Kernel, Scale, Views
+from swarm.learn.kernel import Gradient, Kernel, Scale, Views, gradients_of
 from swarm.learn.losses import Loss
 from swarm.state import Layout
 
@@ -84,7 +84,7 @@ class Stacked(Kernel):
             out = _class_major(self.run.over_rows(leaves, inputs.clone()))
             residual = self.loss.residual(out.detach(), target_BCb.clone())
             residual.mul_(scale.clone() if isinstance(scale, Tensor) else scale)
-            return out.detach(), torch.autograd.grad(out, list(leaves.values()), residual)
+            return out.detach(), gradients_of(out, leaves, residual)
 
 
 def _class_major(out: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from swarm.plugin import returned, shape_of
 from swarm.rng import Keys
 from swarm.topology.events import lengths
 from swarm.topology.graph import Graph
@@ -178,18 +179,27 @@ class Network:
     def online(self, round: int) -> Bools | None:
         """Who is there; None: everybody."""
         churn = self.churn
-        return None if churn is None else self._keep("online", round, lambda: churn.online(round))
+        return (
+            None
+            if churn is None
+            else self._keep(
+                "online", round, lambda: _truths("churn", churn, f"online({round})", churn.online(round), self.devices)
+            )
+        )
 
     def members(self, round: int) -> Bools | None:
         """Who belongs to the swarm, there or not; None: everybody."""
-        return None if self.churn is None else self.churn.members(round)
+        found = None if self.churn is None else self.churn.members(round)
+        return None if found is None else _truths("churn", self.churn, f"members({round})", found, self.devices)
 
     def awake(self, round: int) -> Bools | None:
         """Who learns and sends; None: everybody."""
         online, clock = self.online(round), self.clock
         if clock is None:
             return online
-        wakes = self._keep("wakes", round, lambda: clock.wakes(round))
+        wakes = self._keep(
+            "wakes", round, lambda: _truths("clock", clock, f"wakes({round})", clock.wakes(round), self.devices)
+        )
         return wakes if online is None else self._keep("awake", round, lambda: online & wakes)
 
     def fates(self, round: int, graph: Graph) -> Fates:
@@ -203,7 +213,8 @@ class Network:
             low, high = (np.minimum(src, dst), np.maximum(src, dst)) if self.symmetric else (src, dst)
             ticks_S[_draws(Keys(self.seed, "network.loss"), low, high, n, round) < self.loss] = LOST
         if self.outage is not None:
-            ticks_S[~self.outage.up(round, graph)[edge_S]] = LOST
+            up_E = self.outage.up(round, graph)
+            ticks_S[~_truths("outage", self.outage, f"up({round}, graph)", up_E, len(graph.src_E))[edge_S]] = LOST
         if self.churn is not None:
             for ticks in np.unique(ticks_S[ticks_S >= 0]).tolist():
                 there = self.online(round + ticks)
@@ -226,7 +237,7 @@ class Network:
         edge_S = np.arange(len(graph.src_E))
         seconds_S = np.zeros(len(edge_S))
         if self.delay is not None:
-            ends = [self.delay.seconds(graph, edge_S, np.full(len(edge_S), draw)) for draw in (2.0**-53, 1.0)]
+            ends = [_seconds(self.delay, graph, edge_S, np.full(len(edge_S), draw)) for draw in (2.0**-53, 1.0)]
             seconds_S = np.minimum(*ends)
         if self._on_the_line and self.lines is not None:
             lines = self.lines
@@ -239,7 +250,7 @@ class Network:
         seconds_S = np.zeros(len(edge_S))
         if self.delay is not None:
             draw_S = _draws(Keys(self.seed, "network.delay"), src, dst, graph.n, round)
-            seconds_S = self.delay.seconds(graph, edge_S, draw_S)
+            seconds_S = _seconds(self.delay, graph, edge_S, draw_S)
         if self._on_the_line and self.lines is not None:
             seconds_S = seconds_S + self.lines.seconds(src, dst, self.bits)
         ticks_S = np.minimum(lengths(seconds_S, self.tick), 2.0**40).astype(np.int64)
@@ -256,6 +267,24 @@ class Network:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[key] = value
         return self._kept[key]
+
+
+def _truths(section: str, part: object, call: str, found: object, size: int) -> Bools:
+    """What a part of the network answered: a truth value for each device, or edge. Raises :class:`ConfigError`."""
+    if isinstance(found, np.ndarray) and found.shape == (size,) and found.dtype == np.bool_:
+        return found
+    raise returned(section, part, call, f"returns {shape_of(found)}", f"bool numbers of shape [{size}] are needed")
+
+
+def _seconds(delay: Delay, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
+    """``delay.seconds``. Raises :class:`ConfigError` for anything but numbers of at least 0, one a message."""
+    found = delay.seconds(graph, edge_S, draw_S)
+    if not isinstance(found, np.ndarray) or found.shape != draw_S.shape or found.dtype.kind != "f":
+        needed = f"floating-point numbers of shape {list(draw_S.shape)} are needed"
+        raise returned("delay", delay, "seconds", f"returns {shape_of(found)}", needed)
+    if not (found >= 0).all():
+        raise returned("delay", delay, "seconds", f"returns {found[~(found >= 0)][0]:g}", "seconds are numbers ≥ 0")
+    return found
 
 
 def _draws(keys: Keys, one_S: Ints, other_S: Ints, n: int, round: int) -> Floats:

@@ -14,6 +14,7 @@ from swarm.check import number
 from swarm.config.explain import describe, shown
 from swarm.errors import ConfigError
 from swarm.network.base import Floats, Ints, Lines
+from swarm.plugin import returned, shape_of
 from swarm.rng import Keys
 
 
@@ -38,6 +39,7 @@ class Hardware:
 
 
 FIGURES = tuple(field.name for field in fields(Hardware))
+ABOVE = ("flops", "memory", "uplink", "downlink")  # those that something is divided by
 
 
 class Fleet(ABC):
@@ -60,6 +62,25 @@ class Fleet(ABC):
             return np.ones(devices)
         late = self.keys.uniform(np.arange(devices), round, 1)[:, 0] < self.stragglers
         return np.where(late, self.slowdown, 1.0)
+
+
+def hardware_of(fleet: Fleet, devices: int) -> Hardware | None:
+    """``fleet.hardware``. Raises :class:`ConfigError` unless it has a number above 0 (power, radio: of at least 0) for each
+    device."""
+    found = fleet.hardware
+    if found is None:
+        return None
+    if not isinstance(found, Hardware):
+        raise returned("fleet", fleet, "hardware", f"is {shape_of(found)}", "a Hardware is needed, or None")
+    for name in FIGURES:
+        each_N = getattr(found, name)
+        if not isinstance(each_N, np.ndarray) or each_N.shape != (devices,) or each_N.dtype.kind != "f":
+            needed = f"floating-point numbers of shape [{devices}] are needed"
+            raise returned("fleet", fleet, "hardware", f"has {shape_of(each_N)} as {name}", needed)
+        if not np.isfinite(each_N).all() or (each_N < 0).any() or (name in ABOVE and not each_N.all()):
+            needed = f"numbers {'above' if name in ABOVE else 'of at least'} 0 are needed"
+            raise returned("fleet", fleet, "hardware", f"has {each_N.min():g} as the least {name}", needed)
+    return found
 
 
 class Unlimited(Fleet):
@@ -141,7 +162,7 @@ class Terminals(Fleet):
 
 
 def _check(name: str, value: float) -> None:
-    number(name, value, 0, open_low=name.rpartition(".")[2] in ("flops", "memory", "uplink", "downlink"))
+    number(name, value, 0, open_low=name.rpartition(".")[2] in ABOVE)
 
 
 def _check_class(name: str, figures: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 from torch import Tensor
 
-from swarm import checkpoint
+from swarm import checkpoint, constants
 from swarm.errors import ConfigError
 from swarm.names import choices, finder
+from swarm.state import Layout
 from swarm.track.jsonl import read_jsonl
 
 T = TypeVar("T")
@@ -99,7 +99,8 @@ class Run:
         return found
 
     def state_dict(self, arm: str, device: int | str) -> dict[str, Tensor]:
-        """One device's parameters at the newest checkpoint, as ``module.load_state_dict`` takes them.
+        """One device's parameters at the newest checkpoint, as ``module.load_state_dict`` takes them: under all their names
+        where they are tied, and with the module's buffers.
 
         ``device`` is its number, or as text its name. An arm with one pooled model has device 0 only.
         :func:`swarm.save_start` writes them to a file that ``init=FILE`` starts another run from.
@@ -109,11 +110,9 @@ class Run:
         number = self.device(device) if isinstance(device, str) and len(x_NP) > 1 else device
         if isinstance(number, str) or not 0 <= number < len(x_NP):
             raise ConfigError("/device", device, f"the arm {arm} has the devices 0 to {len(x_NP) - 1}")
-        parts, start = {}, 0
-        for name, shape in saved.facts["layout"]:
-            parts[name] = x_NP[number, start : start + math.prod(shape)].reshape(shape).clone()
-            start += math.prod(shape)
-        return parts
+        layout = Layout.saved(saved.facts["layout"], saved.facts.get("ties", ()))
+        buffers = constants.read(self.folder / "checkpoints" / arm, saved.facts.get("buffers"))
+        return layout.state_dict(x_NP[number]) | buffers
 
     def _checkpoint(self, arm: str) -> checkpoint.Checkpoint:
         folder = self.folder / "checkpoints" / arm

@@ -16,7 +16,7 @@ from swarm.simulation import Simulation
 from swarm.state import params_sha256
 from swarm.study.describe import describe_data, describe_topology, option_name, versions
 from swarm.study.folder import Folder
-from swarm.study.scenario import Arm
+from swarm.study.scenario import Arm, judged
 from swarm.study.study import Study
 from swarm.study.tune import Say, tune, with_lr
 from swarm.track.base import Sink
@@ -119,4 +119,4 @@ def _summary(study: Study, folder: Folder, progress: dict[str, Any]) -> dict[str
         "parameters": experiment.layout.width,
         "versions": versions(),
     }
-    return {**summary, **study.scenario.judge(run, summary)}
+    return {**summary, **judged(study.scenario, run, summary)}

@@ -18,6 +18,8 @@ from filelock import FileLock, Timeout
 from swarm import checkpoint
 from swarm.config.place import LOCK, require_unused
 from swarm.config.settings import Settings
+from swarm.constants import FILE as BUFFERS
+from swarm.constants import Constants
 from swarm.errors import CheckpointError, ConfigError
 from swarm.names import Maybe
 from swarm.simulation import Record, Simulation
@@ -176,6 +178,7 @@ class ArmFiles:
         self.records = run / "metrics.jsonl"
         self.checkpoints = run / "checkpoints" / arm
         self._pending: list[dict[str, npt.NDArray[Any]]] = []
+        self._buffers_kept = False
 
     def rewind(self) -> None:
         """Drop every record and per-device result after the newest checkpoint. Before ``metrics.jsonl`` is opened again."""
@@ -218,6 +221,7 @@ class ArmFiles:
     def save(self, simulation: Simulation) -> None:
         """Checkpoint, after the per-device results up to it."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._keep_buffers(simulation.experiment.constants)
         if self._pending:
             columns = {k: np.concatenate([p[k] for p in self._pending]) for k in self._pending[0]}
             table = pa.table({"arm": pa.array([self.arm_name] * len(columns["round"])), **columns})
@@ -231,6 +235,12 @@ class ArmFiles:
             self._pending = []
         if simulation.round not in checkpoint.rounds_in(self.checkpoints):
             checkpoint.write(self.checkpoints, simulation.checkpoint(), self.keep)
+
+    def _keep_buffers(self, constants: Constants) -> None:
+        """The model's buffers, once a start: they never change."""
+        if constants.data is not None and not self._buffers_kept:
+            checkpoint.write_bytes(self.checkpoints / BUFFERS, constants.data)
+        self._buffers_kept = True
 
     def device_tables(self) -> list[pa.Table]:
         """The per-device results saved so far, in the order of rounds."""

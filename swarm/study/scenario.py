@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from swarm.config.settings import Settings
+from swarm.plugin import returned, shape_of
 from swarm.report.load import Run
+
+NAME = re.compile(r"\w[\w.=,+-]*")  # of an arm: it names a folder
 
 
 @dataclass(frozen=True)
@@ -43,3 +48,38 @@ class Scenario(AnyScenario, ABC):
     def judge(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Further keys of ``summary.json``, from the records and what the summary holds already."""
         return {}
+
+
+def arms_of(scenario: Scenario, settings: Settings, steps_a_round: int) -> list[Arm]:
+    """``scenario.arms(…)``. Raises :class:`~swarm.errors.ConfigError` unless that is a list of arms with names of their own."""
+    found = scenario.arms(settings, steps_a_round)
+    needed = "a list of at least one Arm is needed"
+    if not isinstance(found, list | tuple) or not found:
+        raise returned("scenario", scenario, "arms", f"returns {shape_of(found)}", needed)
+    names: set[str] = set()
+    for arm in found:
+        if not isinstance(arm, Arm):
+            raise returned("scenario", scenario, "arms", f"returns {shape_of(arm)} among the arms", needed)
+        if not isinstance(arm.name, str) or not NAME.fullmatch(arm.name):
+            wrong = "letters, digits and _ . = , + - make the name of an arm"
+            raise returned("scenario", scenario, "arms", f"names an arm {arm.name!r}", wrong)
+        if arm.name in names:
+            raise returned("scenario", scenario, "arms", f"names two arms {arm.name}", "each needs a name of its own")
+        if not arm.variants or not all(isinstance(variant, Settings) for variant in arm.variants):
+            raise returned("scenario", scenario, "arms", f"gives {arm.name} no Settings", "one variant is needed")
+        names.add(arm.name)
+    return list(found)
+
+
+def judged(scenario: Scenario, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """``scenario.judge(…)``. Raises :class:`~swarm.errors.ConfigError` unless ``summary.json`` can hold it."""
+    found = scenario.judge(run, summary)
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise returned("scenario", scenario, "judge", f"returns {shape_of(found)}", "a dict of names is needed")
+    for key, value in found.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            needed = f"summary.json holds finite numbers, texts, lists and mappings ({error})"
+            raise returned("scenario", scenario, "judge", f"returns {shape_of(value)} as {key}", needed) from None
+    return found

@@ -17,10 +17,11 @@ from swarm.data.drift import Drift, Steady
 from swarm.data.partition import Partition
 from swarm.data.people import Everywhere, People
 from swarm.engine.base import Engine
-from swarm.errors import ConfigError
+from swarm.errors import ConfigError, SwarmError
 from swarm.experiment import Experiment, Plan
 from swarm.learn.policy import Policy
 from swarm.names import choices, few
+from swarm.plugin import blamed, is_plugin, returned
 from swarm.rng import Keys
 from swarm.study.describe import option_name, versions
 from swarm.study.preflight import (
@@ -29,7 +30,8 @@ from swarm.study.preflight import (
     require_plain_steps,
     warn_of_what_does_nothing,
 )
-from swarm.study.scenario import Arm, Scenario
+from swarm.study.probe import probe
+from swarm.study.scenario import Arm, Scenario, arms_of
 from swarm.track.base import Tracker
 
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -57,8 +59,9 @@ class Study:
         if s.evaluate.sample is not None and s.evaluate.sample > s.devices:
             raise ConfigError("evaluate.sample", s.evaluate.sample, f"must be null or at most devices={s.devices}")
         try:
-            dataset = build(s.data, Source, "data", s.plugins, **context).load()
-            validate(dataset)
+            source = build(s.data, Source, "data", s.plugins, **context)
+            dataset = source.load()
+            _require_samples(source, "load", dataset)
         except ConfigError as error:
             raise error if error.key.startswith("data.") else error.under("data") from None
         _require_label(s, dataset)
@@ -75,8 +78,8 @@ class Study:
             draft = replace(draft, holdings=replace(holdings, names=experiment.names))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
-        study = replace(draft, arms=tuple(draft._checked(arm) for arm in scenario.arms(s, steps)))
-        study.tracker(Path(), "check")
+        study = replace(draft, arms=tuple(draft._checked(arm) for arm in arms_of(scenario, s, steps)))
+        study._tracker(Path(), "check")
         return study
 
     @property
@@ -99,7 +102,15 @@ class Study:
         return {"arm": arm.name, **settings.model_dump(), **names}
 
     def tracker(self, folder: Path, run: str) -> Tracker:
-        """The tracker that mirrors the records."""
+        """The tracker that mirrors the records. It never ends a run: one that cannot be made is left out, with a warning."""
+        try:
+            with blamed():
+                return self._tracker(folder, run)
+        except SwarmError as error:
+            warnings.warn(f"{error}; the run goes on without it, and metrics.jsonl is complete", stacklevel=2)
+            return Tracker()
+
+    def _tracker(self, folder: Path, run: str) -> Tracker:
         return tracker_of(self.settings, folder, run, self.names)
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
@@ -125,6 +136,7 @@ class Study:
                 continue
             require_memory(experiment)
             require_plain_steps(experiment)
+            probe(experiment)
             require_a_network_that_works(experiment)
             warn_of_what_does_nothing(experiment)
             kept.append(variant)
@@ -177,13 +189,30 @@ def _streamed(s: Settings, dataset: Dataset, holdings: Holdings) -> tuple[Datase
         return dataset, holdings
     holdings = holdings.in_order(Keys(s.seed, "order"))
     try:
-        dataset = drift.apply(dataset, holdings)
+        drifting = drift.apply(dataset, holdings)
+        _require_samples(drift, "apply", drifting, dataset)
     except ConfigError as error:
         raise as_typed(error.under("drift"), s.plug_ins()) from None
     try:
-        return people.apply(dataset, holdings), holdings
+        told = people.apply(drifting, holdings)
+        _require_samples(people, "apply", told, drifting)
+        return told, holdings
     except ConfigError as error:
         raise error.under("people") from None
+
+
+def _require_samples(maker: object, call: str, made: Dataset, before: Dataset | None = None) -> None:
+    """Refuse data that cannot be used; what was looked at before is not looked at again."""
+    if made is before:
+        return
+    try:
+        validate(made)
+    except ConfigError as error:
+        if not is_plugin(maker):
+            raise
+        section = {Source: "data", Drift: "drift", People: "people"}
+        key = next(name for kind, name in section.items() if isinstance(maker, kind))
+        raise returned(key, maker, call, "makes data that cannot be used", error.valid) from None
 
 
 def _require_validation(arm: Arm, settings: Settings, dataset: Dataset) -> None:

@@ -14,6 +14,7 @@ from scipy.spatial import Delaunay
 
 from swarm.errors import ConfigError
 from swarm.names import Maybe, Names, listed
+from swarm.plugin import returned, shape_of
 from swarm.rng import Keys
 from swarm.topology.graph import Floats, Graph, Ints
 
@@ -58,6 +59,24 @@ class Static(Topology):
 
     def graph(self, round: int) -> Graph:
         return self._graph
+
+
+def graph_of(topology: Topology, phase: int, devices: int) -> Graph:
+    """``topology.graph(phase)``. Raises :class:`ConfigError` for what is no graph of ``devices`` devices."""
+    period = topology.period
+    if period is not None and (not isinstance(period, int) or period < 1):
+        raise returned("topology", topology, "period", f"is {period!r}", "it must be a number of rounds ≥ 1, or None")
+    call, found = f"graph({phase})", topology.graph(phase)
+    if not isinstance(found, Graph):
+        needed = "a swarm.topology.graph.Graph is needed"
+        if hasattr(found, "number_of_edges"):
+            needed += ", and Graph.from_networkx(…) makes one of it"
+        raise returned("topology", topology, call, f"returns {shape_of(found)}", needed)
+    wrong = found.defect(devices)
+    if wrong:
+        needed = "Graph.from_edges(devices, pairs) makes one that is right"
+        raise returned("topology", topology, call, f"returns a graph {wrong}", needed)
+    return found
 
 
 def check_devices(devices: int) -> None:

@@ -56,6 +56,30 @@ class Graph:
         if self.length_E is not None and not (np.isfinite(self.length_E) & (self.length_E >= 0)).all():
             raise ValueError("length_E must be finite numbers of at least 0")
 
+    def defect(self, devices: int) -> str | None:
+        """What keeps this from being a graph of ``devices`` devices as the class describes it, in words; None if nothing does.
+
+        :meth:`from_edges` and :meth:`from_networkx` leave nothing to find; a graph put together by hand may.
+        """
+        if self.n != devices:
+            return f"of {self.n} devices, and there are {devices}"
+        if self.src_E.dtype != np.int64 or self.dst_E.dtype != np.int64:
+            return f"whose edges are {self.src_E.dtype} and {self.dst_E.dtype} numbers, which must be int64"
+        if not len(self.src_E):
+            return None
+        ends_2E = np.stack([self.src_E, self.dst_E])
+        if ends_2E.min() < 0 or ends_2E.max() >= devices:
+            return f"with edges between devices {ends_2E.min()} and {ends_2E.max()}; they are 0 to {devices - 1}"
+        if (self.src_E == self.dst_E).any():
+            loop = int(self.src_E[self.src_E == self.dst_E][0])
+            return f"with an edge from device {loop} to itself"
+        code = self.dst_E * devices + self.src_E
+        if (np.diff(code) <= 0).any():
+            return "whose edges are not sorted by (dst, src), each once"
+        if not self.directed and not np.array_equal(np.sort(self.src_E * devices + self.dst_E), code):
+            return "that is undirected and has an edge without its opposite"
+        return None
+
     @classmethod
     def from_edges(
         cls,

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from swarm.plugin import returned, shape_of
 from swarm.rng import Keys
 
 Ints = npt.NDArray[np.int64]
@@ -41,6 +42,25 @@ class Compressor(ABC):
     @abstractmethod
     def bits(self, width: int) -> int:
         """Bits of one packet of ``width`` numbers, indices and scales included."""
+
+
+def packed(compressor: Compressor, v_nM: Tensor, draw: Draw) -> Tensor:
+    """``compressor(v_nM, draw)``. Raises :class:`~swarm.errors.ConfigError` unless the rows have the same shape and dtype."""
+    found = compressor(v_nM, draw)
+    if not isinstance(found, Tensor) or found.shape != v_nM.shape or found.dtype != v_nM.dtype:
+        raise returned(
+            "compressor", compressor, "__call__", f"returns {shape_of(found)}", f"{shape_of(v_nM)} are needed"
+        )
+    return found
+
+
+def bits_of(compressor: Compressor, width: int) -> int:
+    """``compressor.bits(width)``. Raises :class:`~swarm.errors.ConfigError` for anything but a whole number above 0."""
+    found = compressor.bits(width)
+    if not isinstance(found, int) or found < 1:
+        needed = "a whole number of bits above 0 is needed"
+        raise returned("compressor", compressor, f"bits({width})", f"returns {found!r}", needed)
+    return found
 
 
 class Unchanged(Compressor):

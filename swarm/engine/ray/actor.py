@@ -24,6 +24,7 @@ from swarm.data.dataset import Dataset, Holdings
 from swarm.engine.base import merge, prepare_process
 from swarm.evaluation import BlockEvaluation
 from swarm.experiment import Experiment, Plan
+from swarm.plugin import blamed
 from swarm.protocol.base import Phase
 from swarm.routing import Route
 from swarm.shard import Learnt, Shard
@@ -83,6 +84,7 @@ class Host:
         """The process id, once everything asked for before is done."""
         return os.getpid()
 
+    @blamed()
     def begin(self, settings: Settings, dataset: Dataset, holdings: Holdings, blocks: Ints, folder: str) -> None:
         """Be these blocks of this plan, as they are before the first round. ``folder`` is where plug-ins are looked up."""
         self.shard, self.routes, self.idle_since = (
@@ -95,6 +97,7 @@ class Host:
         with torch.inference_mode():
             self.shard = Shard(Experiment(Plan(settings, dataset, holdings)), blocks)
 
+    @blamed()
     def reset(self, arrays: dict[str, Array] | None) -> None:
         """Go on from these rows of an earlier :meth:`snapshot`; None: from the start."""
         old = self._own()
@@ -110,6 +113,7 @@ class Host:
 
     # --- a round -----------------------------------------------------------------------------------------------------
 
+    @blamed()
     def turn(self, steps: Sequence[Step], ways: dict[Hashable, Route], *arrived: Array) -> Any:
         """Do ``steps`` in order and return a :class:`Report`, followed by the arrays that are to be sent, if any.
 
@@ -178,6 +182,7 @@ class Host:
         with torch.inference_mode():
             return self._looked_at().squared_distances(torch.as_tensor(mean_P))
 
+    @blamed()
     def evaluate(self, samples: Ints, blocks: set[int]) -> Looked:
         """The devices of those of ``blocks`` that live here, on the samples with these ids."""
         with torch.inference_mode():

@@ -1,0 +1,86 @@
+"""Plug-ins tried before the start: a step against plain PyTorch, then a small round by the run's own code.
+
+What a user brings may fail in any way, and much of it only where it is used. So with plug-ins, a run
+begins with up to two rounds of one local step each, in this process, whose results are thrown away.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swarm.engine.local import LocalEngine
+from swarm.errors import ConfigError, SwarmError
+from swarm.experiment import Experiment
+from swarm.learn.optimizer import check_step
+from swarm.learn.trial import check_learning
+from swarm.plugin import fault_of, is_plugin
+
+ROUNDS, SAMPLES = 2, 2
+
+
+def probe(e: Experiment) -> None:
+    """Try the arm's plug-ins. Raises :class:`ConfigError`, one sentence, for whatever a run would stumble over.
+
+    ``e`` is not to be run afterwards: its plug-ins may remember that they were called.
+    """
+    if not e.settings.plugins and not str(e.settings.model.get("_target_")).startswith("torch."):
+        return
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            if "learn" in e.protocol.phases:
+                _try_the_model(e)
+                if is_plugin(e.optimizer):
+                    check_step(e.optimizer, e.dtype)
+            _play(e)
+    except SwarmError:
+        raise
+    except BaseException as error:
+        fault = fault_of(error, 2)
+        if fault is not None:
+            raise fault from error
+        if not isinstance(error, Exception) or os.environ.get("SWARM_DEBUG") == "1":
+            raise
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        valid = f"a round tried before the start fails with {said}; SWARM_DEBUG=1 shows where"
+        raise ConfigError("plugins", e.settings.plugins, valid) from error
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _try_the_model(e: Experiment) -> None:
+    inputs, target_Cb = _samples(e)
+    try:
+        check_learning(e.module().to(e.device), e.learner.kernel, e.loss, inputs, target_Cb)
+    except ConfigError as error:
+        raise error.under("model") from error
+
+
+def _samples(e: Experiment) -> tuple[Tensor, Tensor]:
+    """A few training samples as the kernel takes them, and their targets ``[C, b]``."""
+    data = e.plan.dataset
+    ids = data.train[:SAMPLES]
+    x, y = torch.as_tensor(data.x[ids]), torch.as_tensor(data.y[ids])
+    y = y.flatten() if data.classes else y.to(e.dtype).reshape(len(y), -1)
+    x = x.to(e.device, e.dtype if x.is_floating_point() else x.dtype)
+    return x, e.loss.encode(y.to(e.device), e.outputs, e.dtype)
+
+
+def _play(e: Experiment) -> None:
+    """The first rounds, of one step each, and a look at the devices."""
+    short = copy.copy(e)
+    short.local_steps_N = np.minimum(e.local_steps_N, 1)
+    short.learner = e.learner.uncompiled()
+    with LocalEngine() as engine:
+        try:
+            engine.start(short)
+            for _ in engine.advance(min(ROUNDS, e.settings.rounds)):
+                pass
+            engine.evaluate(e.plan.dataset.test[:SAMPLES], np.arange(1))
+        finally:
+            engine.stop()
