@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from swarm import checkpoint
 from swarm.config.settings import Settings
 from swarm.errors import CheckpointError, ConfigError
+from swarm.files import own_folder, replacing
 from swarm.simulation import Record, Simulation
 from swarm.topology.graph import Graph
 from swarm.track.jsonl import read_jsonl, truncate
@@ -129,9 +130,8 @@ class Folder:
         """``devices.parquet`` from its parts, then ``summary.json``, which marks the run as finished."""
         tables = [t for arm in arms for t in self.arm(arm, 1).device_tables()]
         if tables:
-            temporary = self.path / "devices.parquet.tmp"
-            pq.write_table(pa.concat_tables(tables, promote_options="default"), temporary)
-            temporary.replace(self.path / "devices.parquet")
+            with replacing(self.path / "devices.parquet") as file:
+                pq.write_table(pa.concat_tables(tables, promote_options="default"), file)
         checkpoint.write_json(self.path / "summary.json", summary)
 
 
@@ -146,6 +146,7 @@ class ArmFiles:
 
     def rewind(self) -> None:
         """Drop every record and per-device result after the newest checkpoint. Before ``metrics.jsonl`` is opened again."""
+        self._own_folders()
         last = max(checkpoint.rounds_in(self.checkpoints), default=-1)
         truncate(self.records, lambda r: r["arm"] != self.arm_name or r["round"] <= last)
         for part in self._parts():
@@ -184,17 +185,20 @@ class ArmFiles:
 
     def save(self, simulation: Simulation) -> None:
         """Checkpoint, after the per-device results up to it."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._own_folders()
         if self._pending:
             columns = {k: np.concatenate([p[k] for p in self._pending]) for k in self._pending[0]}
             table = pa.table({"arm": pa.array([self.arm_name] * len(columns["round"])), **columns})
-            path = self.checkpoints / f"devices_{simulation.round:09d}.parquet"
-            temporary = path.with_suffix(".tmp")
-            pq.write_table(table, temporary)
-            temporary.replace(path)
+            with replacing(self.checkpoints / f"devices_{simulation.round:09d}.parquet") as file:
+                pq.write_table(table, file)
             self._pending = []
         if simulation.round not in checkpoint.rounds_in(self.checkpoints):
             checkpoint.write(self.checkpoints, simulation.checkpoint(), self.keep)
+
+    def _own_folders(self) -> None:
+        """Raises :class:`ConfigError` where a link would have files written, and old ones removed, somewhere else."""
+        own_folder(self.checkpoints.parent)
+        own_folder(self.checkpoints)
 
     def device_tables(self) -> list[pa.Table]:
         """The per-device results saved so far, in the order of rounds."""
