@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from swarm.errors import CheckpointError
+from swarm.files import replacing
 
 FORMAT = 3
 _NAME = re.compile(r"round_(\d{9})\.json")
@@ -36,12 +36,8 @@ class Checkpoint:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new, nothing between."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

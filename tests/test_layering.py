@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS: list[list[str]] = [
     ["swarm.errors"],
     ["swarm.plugin", "swarm.constants"],
-    ["swarm.rng", "swarm.state", "swarm.paths swarm.fetched", "swarm.machine swarm.check", "swarm.names"],
+    ["swarm.rng", "swarm.state", "swarm.paths swarm.fetched", "swarm.machine swarm.check", "swarm.names", "swarm.files"],
     ["swarm.config"],
     [
         "swarm.topology",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,8 +109,8 @@ def _copy(claim: Path, place: Path) -> None:
     for old in place.glob(picture("*")):
         old.unlink()
     for file in claim.glob(picture("*")):
-        shutil.copyfile(file, place / file.name)
-    shutil.copyfile(claim / MARKDOWN, place / README)  # which is shown where the folder is opened
+        checkpoint.write_bytes(place / file.name, file.read_bytes())
+    checkpoint.write_bytes(place / README, (claim / MARKDOWN).read_bytes())  # which is shown where the folder is opened
 
 
 def _readme(facts: Sequence[Facts]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import Any, Literal
 from swarm.campaign.plan import Trial, folder_of
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
+from swarm.files import appending
 from swarm.machine import cores
 from swarm.plugin import blamed
 from swarm.report.load import load
@@ -188,7 +190,8 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
     """One trial: the cause if it failed, and its seconds."""
     began, cause = time.perf_counter(), None
     note(folder, folder.name, code, "running")
-    with (folder / CONSOLE).open("a", encoding="utf-8") as out, redirect_stdout(out), redirect_stderr(out):
+    console = io.TextIOWrapper(appending(folder / CONSOLE), encoding="utf-8")
+    with console as out, redirect_stdout(out), redirect_stderr(out):
         try:
             with blamed():
                 if (folder / "config.yaml").exists():

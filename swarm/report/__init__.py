@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
+from swarm.files import replacing
 from swarm.report.compare import Comparison
 from swarm.report.curves import draw
 from swarm.report.html import page
@@ -28,19 +30,15 @@ def write_report(folder: str | Path | Run) -> list[Path]:
     run = folder if isinstance(folder, Run) else load(folder)
     drawing = picture(run.graph) if run.graph is not None and run.graph["n"] > 0 else None
     paths = [run.folder / "curves.png", run.folder / "report.html"]
-    replace_file(paths[0], lambda path: draw(run, path))
+    replace_file(paths[0], lambda file: draw(run, file))
     if drawing is not None:
         paths.append(run.folder / "graph.png")
-        replace_file(paths[2], lambda path: draw_graph(run, drawing, path))
-    replace_file(paths[1], lambda path: path.write_text(page(run, drawing), encoding="utf-8"))
+        replace_file(paths[2], lambda file: draw_graph(run, drawing, file))
+    replace_file(paths[1], lambda file: file.write(page(run, drawing).encode()))
     return paths
 
 
-def replace_file(target: Path, write: Callable[[Path], object]) -> None:
+def replace_file(target: Path, write: Callable[[IO[bytes]], object]) -> None:
     """``target`` as ``write`` makes it, or as it was if that fails."""
-    temporary = target.with_name(target.name + ".tmp")
-    try:
-        write(temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as file:
+        write(file)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from swarm.campaign.plan import RUNS
 from swarm.config.foreign import refused
@@ -87,10 +87,10 @@ def _compare(given: argparse.Namespace) -> int:
     merged = comparison.merged()
     _warn(comparison.notes)
     comparison.print()
-    outputs: list[tuple[str, Path | None, Callable[[Path], object]]] = [
-        ("html", html, lambda path: path.write_text(page(merged), encoding="utf-8")),
-        ("png", given.png, lambda path: draw(merged, path)),
-        ("csv", given.csv, lambda path: comparison.rows().to_csv(path, index=False)),
+    outputs: list[tuple[str, Path | None, Callable[[IO[bytes]], object]]] = [
+        ("html", html, lambda file: file.write(page(merged).encode())),
+        ("png", given.png, lambda file: draw(merged, file)),
+        ("csv", given.csv, lambda file: file.write(comparison.rows().to_csv(index=False).encode())),
     ]
     for name, path, write in outputs:
         if path is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ DIGIT = 14  # pixels
 NAME = 12  # points: the height of an arm's name with its margin
 
 
-def draw(run: Run, path: Path) -> None:
+def draw(run: Run, path: Path | IO[bytes]) -> None:
     """Draws the picture of a run into a PNG of 1,560 × 572 pixels, higher where the arms need several lines.
 
     With learning: the mean score of each arm by round and its band from the worst to the best decile of devices; the

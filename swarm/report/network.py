@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +17,7 @@ from swarm.report.style import SCORES, lead, literal
 NAMED = 40  # of more devices the names would lie on one another
 
 
-def draw_graph(run: Run, drawing: dict[str, Any], path: Path) -> None:
+def draw_graph(run: Run, drawing: dict[str, Any], path: Path | IO[bytes]) -> None:
     """Draws ``drawing`` (:func:`swarm.report.layout.picture`) into a PNG of 780 × 780 pixels."""
     figure = Figure(figsize=(6, 6), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)

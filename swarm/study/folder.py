@@ -21,6 +21,7 @@ from swarm.config.settings import Settings
 from swarm.constants import FILE as BUFFERS
 from swarm.constants import Constants
 from swarm.errors import CheckpointError, ConfigError
+from swarm.files import own_folder, replacing
 from swarm.names import Maybe
 from swarm.simulation import Record, Simulation
 from swarm.study import trust
@@ -156,9 +157,8 @@ class Folder:
         """
         tables = [t for arm in arms for t in self.arm(arm, 1).device_tables()]
         if tables:
-            temporary = self.path / "devices.parquet.tmp"
-            pq.write_table(pa.concat_tables(tables, promote_options="default"), temporary)
-            temporary.replace(self.path / "devices.parquet")
+            with replacing(self.path / "devices.parquet") as file:
+                pq.write_table(pa.concat_tables(tables, promote_options="default"), file)
         if report:
             (self.path / PAGE).unlink(missing_ok=True)
         checkpoint.write_json(self.path / "summary.json", summary)
@@ -182,6 +182,7 @@ class ArmFiles:
 
     def rewind(self) -> None:
         """Drop every record and per-device result after the newest checkpoint. Before ``metrics.jsonl`` is opened again."""
+        self._own_folders()
         last = max(checkpoint.rounds_in(self.checkpoints), default=-1)
         truncate(self.records, lambda r: r["arm"] != self.arm_name or r["round"] <= last)
         for part in self._parts():
@@ -220,7 +221,7 @@ class ArmFiles:
 
     def save(self, simulation: Simulation) -> None:
         """Checkpoint, after the per-device results up to it."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._own_folders()
         self._keep_buffers(simulation.experiment.constants)
         if self._pending:
             columns = {k: np.concatenate([p[k] for p in self._pending]) for k in self._pending[0]}
@@ -228,10 +229,8 @@ class ArmFiles:
             if (names := simulation.experiment.names) is not None:
                 column = pa.array([names[device] for device in columns["device"]], pa.string())
                 table = table.add_column(table.column_names.index("device") + 1, "name", column)
-            path = self.checkpoints / f"devices_{simulation.round:09d}.parquet"
-            temporary = path.with_suffix(".tmp")
-            pq.write_table(table, temporary)
-            temporary.replace(path)
+            with replacing(self.checkpoints / f"devices_{simulation.round:09d}.parquet") as file:
+                pq.write_table(table, file)
             self._pending = []
         if simulation.round not in checkpoint.rounds_in(self.checkpoints):
             checkpoint.write(self.checkpoints, simulation.checkpoint(), self.keep)
@@ -241,6 +240,11 @@ class ArmFiles:
         if constants.data is not None and not self._buffers_kept:
             checkpoint.write_bytes(self.checkpoints / BUFFERS, constants.data)
         self._buffers_kept = True
+
+    def _own_folders(self) -> None:
+        """Raises :class:`ConfigError` where a link would have files written, and old ones removed, somewhere else."""
+        own_folder(self.checkpoints.parent)
+        own_folder(self.checkpoints)
 
     def device_tables(self) -> list[pa.Table]:
         """The per-device results saved so far, in the order of rounds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, read_write
 from swarm.config.compose import Composer
 from swarm.config.settings import plain
 from swarm.errors import ConfigError, SwarmError
+from swarm.files import appending
 from swarm.machine import cores
 from swarm.study.many import CONSOLE, FILE, KILLED, finished, note, noted
 from swarm.sweep.job import Job, saved_config
@@ -89,7 +91,7 @@ def _start(cfg: DictConfig, folder: Path) -> None:
 @contextmanager
 def _into(file: Path, also_errors: bool) -> Iterator[None]:
     """What a run says that nobody follows as it goes, or that runs beside others, is for a file of its own."""
-    with file.open("a", encoding="utf-8") as out, ExitStack() as stack:
+    with io.TextIOWrapper(appending(file), encoding="utf-8") as out, ExitStack() as stack:
         stack.enter_context(redirect_stdout(out))
         if also_errors:
             stack.enter_context(redirect_stderr(out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from swarm.errors import ConfigError
+from swarm.files import appending, replacing
 
 LEADING = ("arm", "round", "virtual_s", "wall_s", "awake", "steps", "messages", "bytes", "messages_total",
            "bytes_total", "lr", "prequential_accuracy", "train_loss", "consensus_distance")  # fmt: skip
@@ -50,13 +52,15 @@ def line(record: dict[str, Any]) -> str:
 class JsonlSink:
     """Appends records to ``path``, each flushed to the operating system before :meth:`record` returns.
 
-    A torn last line (the process was killed while writing it) is cut off when the file is opened.
+    A torn last line (the process was killed while writing it) is cut off when the file is opened. A link in its place is
+    refused: :class:`ConfigError`.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _cut_torn_line(path)
-        self._file: IO[str] | None = path.open("a", encoding="utf-8", newline="\n")
+        file = appending(path)
+        _cut_torn_line(file)
+        self._file: IO[str] | None = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         """Nothing to do: ``config.yaml`` and ``progress.json`` have it."""
@@ -131,26 +135,19 @@ def truncate(path: Path, keep: Callable[[dict[str, Any]], bool]) -> int:
     records = read_jsonl(path)
     lines = path.read_bytes().split(b"\n")[: len(records)]
     kept = [text for text, record in zip(lines, records, strict=True) if keep(record)]
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         file.writelines(text + b"\n" for text in kept)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
     return len(records) - len(kept)
 
 
-def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            begin = max(0, end - 65536)
-            file.seek(begin)
-            newline = file.read(end - begin).rfind(b"\n")
-            if newline >= 0:
-                file.truncate(begin + newline + 1)
-                return
-            end = begin
-        file.truncate(0)
+def _cut_torn_line(file: IO[bytes]) -> None:
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        begin = max(0, end - 65536)
+        file.seek(begin)
+        newline = file.read(end - begin).rfind(b"\n")
+        if newline >= 0:
+            file.truncate(begin + newline + 1)
+            return
+        end = begin
+    file.truncate(0)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from swarm.errors import ConfigError
+from swarm.files import replacing
 from swarm.machine import is_installed
 from swarm.track.base import Tracker
 from swarm.track.jsonl import plain, read_jsonl
@@ -229,9 +230,8 @@ class WandbTracker(Tracker):
         if not isinstance(known, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", known):
             known = f"{run_id(self.run, arm)[:55]}-{uuid.uuid4().hex[:8]}"
             ids = {**(ids if isinstance(ids, dict) else {}), arm: known}
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(ids, indent=1), encoding="utf-8")
-            temporary.replace(file)
+            with replacing(file) as out:
+                out.write(json.dumps(ids, indent=1).encode())
         return known
 
     def _replay(self, arm: str) -> None:

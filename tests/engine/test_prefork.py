@@ -107,6 +107,57 @@ def test_a_worker_gets_what_its_client_was_given(server: ForkServer, script: Scr
     assert told["files"] == ["0", "1", "2", "3"], "3 is the listing's own: nothing of the server's may stay open"
 
 
+ENDINGS = {
+    "as it began": ("", 0, ""),
+    "with a word": ("sys.exit('a reason')", 1, "a reason\n"),
+    "with a large number": ("sys.exit(-1)", 255, ""),
+    "by an error": ("raise ValueError('a bug')", 1, "ValueError: a bug\n"),
+    "by Ctrl-C": ("raise KeyboardInterrupt", 130, ""),
+}
+
+
+@pytest.mark.parametrize(("end", "code", "said"), ENDINGS.values(), ids=ENDINGS)
+def test_a_worker_ends_as_python_does(server: ForkServer, script: Script, end: str, code: int, said: str) -> None:
+    """It waits for its threads, does what is registered for the exit, and writes out what it has said."""
+    text = f"""if True:
+        import atexit, sys, threading, time
+        atexit.register(lambda: print("registered"))
+        def late():
+            time.sleep(0.2)
+            print("threads")
+        threading.Thread(target=late).start()
+        sys.stdout.write("begun ")
+        {end}
+    """
+    ran = subprocess.run(
+        [str(server.executable), script(text)], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (code, "begun threads\nregistered\n")
+    assert ran.stderr.endswith(said)
+
+
+def test_a_worker_leaves_what_it_shares_alone_as_it_ends(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taking modules and objects apart would copy, into each worker, every page that it shares with the server. Nor does it
+    clear away what is the server's: of its finalizers only those run that it has made itself."""
+    (tmp_path / "heavy.py").write_text("""if True:
+        import weakref
+        class Kept:
+            def __del__(self):
+                print("taken apart", flush=True)
+        kept = Kept()
+        weakref.finalize(kept, print, "the server's")
+    """)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "import heavy, weakref; weakref.finalize(heavy, print, 'its own')"
+    with ForkServer(("heavy",), late=()) as server:
+        ran = subprocess.run(
+            [str(server.executable), script(text)], capture_output=True, text=True, timeout=SECONDS, check=True
+        )
+    assert ran.stdout == "its own\n"
+
+
 def test_anything_else_is_python_itself(server: ForkServer) -> None:
     command = [str(server.executable), "-c", "import os, sys; print(os.getppid(), sys.executable)"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
