@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from swarm.errors import ConfigError
+from swarm.files import content
 from swarm.state import Layout
 
 
@@ -23,10 +24,8 @@ def read_start(init: str, module: nn.Module, layout: Layout, dtype: torch.dtype)
             "init", init, "must be common, independent, or a .safetensors file with one device's parameters"
         )
     try:
-        values = load_file(path)
-    except FileNotFoundError:
-        raise ConfigError("init", init, "does not exist") from None
-    except (SafetensorError, OSError) as error:
+        values = load(content(path, _most(module), "what this model's parameters take", key="init", shown=init))
+    except SafetensorError as error:
         raise ConfigError("init", init, f"is no readable safetensors file ({error})") from None
     missing = [s.name for s in layout.slots if s.name not in values]
     if missing or len(values) != len(layout.slots):
@@ -38,6 +37,12 @@ def read_start(init: str, module: nn.Module, layout: Layout, dtype: torch.dtype)
     if not torch.isfinite(row).all():
         raise ConfigError("init", init, "holds numbers that are not finite")
     return row
+
+
+def _most(module: nn.Module) -> int:
+    """Bytes that a file with a module's parameters and buffers may have, each number in 16 bytes at most."""
+    numbers = sum(t.numel() for t in (*module.parameters(), *module.buffers()))
+    return 16 * numbers + (64 << 20)
 
 
 def save_start(path: Path, state_dict: dict[str, Tensor]) -> None:

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from swarm.check import number
+from swarm.data.columns import Column
 from swarm.data.dataset import Dataset, Floats, Ints, Source
 from swarm.data.prepare import Samples, Scale, latest, prepare
-from swarm.data.table_files import Column, read_table
+from swarm.data.table_files import read_table
 from swarm.errors import ConfigError
 from swarm.fetched import locate
 
