@@ -71,7 +71,7 @@ def _counted(path: Path, file: BinaryIO, most: int) -> tuple[int, int]:
 def _require_narrow(path: Path, file: BinaryIO, most: int, sep: str) -> None:
     """Refuse a heading of more columns than there is room for, before any is made."""
     columns = quotes = 0
-    for line in (part for line in file for part in line.splitlines()):
+    for line in (part for several in file for part in several.splitlines()):
         columns += len(line.split()) if sep != "," else line.count(b",") + 1
         quotes += line.count(b'"')
         require_unpacked_room(path, HEADING * columns, most)

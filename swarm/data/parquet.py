@@ -21,6 +21,7 @@ _WIDTH = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE"
 _DICTIONARY_PAGE = 2
 _HEADINGS = {0: (5, 2), 3: (8, 4)}  # of a page with data: the field that says what is in it, and there the encoding's
 _BY_DICTIONARY = (2, 8)  # encodings whose values are numbers of entries of the chunk's dictionary
+_AS_THEY_ARE = 0  # encoding of values one after the other
 _BY_PREFIX = 7  # encoding whose values share beginnings, so that a page can hold many times its bytes
 _AT_ONCE = 16 << 20  # bytes that a batch of such values should take
 
@@ -36,7 +37,7 @@ def read_parquet(path: Path, data: pa.Buffer, most: int) -> pa.Table:
             require_unpacked_room(path, leaf.size, most)
     require_unpacked_room(path, sum(leaf.size for leaf in columns), most)
     texts = [leaf.path for leaf in columns if leaf.by_entry]
-    longest = max((leaf.longest for leaf in columns if leaf.prefixed), default=0)
+    longest = max((leaf.longest for leaf in columns if leaf.counted), default=0)
     with pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
         return _in_batches(path, file, _AT_ONCE // longest, most) if longest else file.read()
 
@@ -63,18 +64,24 @@ class _Leaf:
         self.spelt = 0  # and their bytes at most where each is written out
         self.prefixed = 0  # bytes at most of values that share beginnings
         self.longest = 0  # bytes at most of a single value
+        self.spelt_out = False  # whether it is a text that cannot be read as a dictionary
 
     @property
     def by_entry(self) -> bool:
-        """Whether it is read as a dictionary: texts are, but Arrow does not do so where they share beginnings."""
-        return self.text and not self.prefixed
+        """Whether it is read as a dictionary: texts are, but of some encodings Arrow makes none."""
+        return self.text and not self.spelt_out
+
+    @property
+    def counted(self) -> bool:
+        """Whether only unpacking tells what it takes: entries or beginnings that are written out again and again."""
+        return self.spelt_out and not self.nested and bool(self.referred or self.prefixed)
 
     @property
     def size(self) -> int:
-        """Bytes at most; of texts that share beginnings at least, as only unpacking tells."""
+        """Bytes at most; at least, where only unpacking tells."""
         if self.by_entry:
             return self.certain + 4 * self.referred
-        if self.prefixed and not self.nested:
+        if self.counted:
             return self.certain
         return self.certain + self.spelt + self.prefixed  # a row has any number of values: batches bound nothing
 
@@ -107,7 +114,9 @@ class _Leaf:
         self.longest = max(self.longest, unpacked, entries)
         if self.kind != "BYTE_ARRAY":
             self.certain += values * self.width
-        elif encoding in _BY_DICTIONARY:
+            return
+        self.spelt_out |= self.text and encoding not in (_AS_THEY_ARE, *_BY_DICTIONARY)
+        if encoding in _BY_DICTIONARY:
             self.referred += values
             self.spelt += values * (8 + entries)
         elif encoding == _BY_PREFIX:

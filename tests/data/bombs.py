@@ -1,16 +1,17 @@
-"""Small files that decode to gigabytes, or never end. Run as a script it reads each in a process of its own and prints what it took.
+"""Small files that decode to hundreds of MB or more, and files that never end.
 
-``python -m tests.data.bombs FOLDER MAX_MB`` prints a line of JSON for each: its bytes, the most
-memory that reading added, in MiB, and the error.
+``python -m tests.data.bombs FOLDER MAX_MB`` makes them and reads each in a process of its own. It prints a line of JSON for
+each: the most memory that reading added, in MiB, and what came of it.
 """
 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import resource
+import signal
+import socket
 import struct
 import sys
 import zipfile
@@ -28,7 +29,7 @@ from swarm.errors import ConfigError
 from swarm.files import opened
 
 GUARD = 6 << 30  # address space of a process that reads one: a reader that falls for it fails, and the machine lives on
-_ROWS = 20_000_000
+_ROWS = 10_000_000
 
 
 def _parquet(path: Path, table: pa.Table, **options: object) -> None:
@@ -44,7 +45,7 @@ def equal_numbers(path: Path) -> None:
 
 def one_list(path: Path) -> None:
     """One row, whose list has all the values."""
-    values = pa.array(np.zeros(_ROWS, np.int8))
+    values = pa.array(np.zeros(_ROWS))
     _parquet(path, pa.table({"x": pa.ListArray.from_arrays(pa.array([0, _ROWS], pa.int32()), values)}))
 
 
@@ -153,10 +154,22 @@ def false_size(path: Path) -> None:
 
 
 def packed_images(path: Path) -> None:
-    buffer = io.BytesIO()
-    with gzip.GzipFile(fileobj=buffer, mode="wb") as file:
-        file.write(struct.pack(">HBBI", 0, 8, 1, 1000) + bytes(300_000_000))
-    path.write_bytes(buffer.getvalue())
+    header = struct.pack(">HBBI", 0, 8, 1, 1000)
+    path.write_bytes(gzip.compress(header + bytes(200_000_000), 1))
+
+
+def pipe(path: Path) -> None:
+    """Nobody ever writes to it."""
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def socket_(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
 
 
 BOMBS: dict[str, Callable[[Path], None]] = {
@@ -181,6 +194,10 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "array_without_bytes.npy": array_without_bytes,
     "packed_images.gz": packed_images,
 }
+SUFFIXES = (".csv", ".parquet", ".npz", ".jsonl", ".arrow", ".npy", ".gz")
+BOMBS |= {f"pipe{suffix}": pipe for suffix in SUFFIXES}
+BOMBS |= {f"endless{suffix}": endless for suffix in SUFFIXES}
+BOMBS |= {"socket.csv": socket_}
 
 
 def _read(path: Path, most: int) -> None:
@@ -196,7 +213,7 @@ def _read(path: Path, most: int) -> None:
 def _outcome(path: Path, most: int) -> str:
     try:
         _read(path, most)
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, ValueError, MemoryError) as error:
         return f"{type(error).__name__}: {error}"
     return "it was read"
 
@@ -209,10 +226,11 @@ def taken(path: Path, most: int) -> dict[str, object]:
     """Read one in a process forked off: the MiB that it added at most, and what came of it."""
     reading, writing = os.pipe()
     if not (child := os.fork()):
+        signal.alarm(20)  # whatever waits is ended
         resource.setrlimit(resource.RLIMIT_AS, (GUARD, GUARD))
         before = _mib()
         outcome = _outcome(path, most)
-        found = {"name": path.name, "bytes": path.stat().st_size, "mib": _mib() - before, "outcome": outcome}
+        found = {"name": path.name, "mib": _mib() - before, "outcome": outcome}
         os.write(writing, json.dumps(found).encode())
         os._exit(0)
     os.close(writing)
@@ -223,8 +241,9 @@ def taken(path: Path, most: int) -> dict[str, object]:
 
 
 def main(folder: Path, most: int) -> Iterator[dict[str, object]]:
-    """Every bomb, read."""
-    for name in sorted(BOMBS):
+    """Every bomb, made and read."""
+    for name, make in BOMBS.items():
+        make(folder / name)
         yield taken(folder / name, most)
 
 

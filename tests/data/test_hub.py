@@ -137,9 +137,9 @@ def test_the_hub_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     data = HF(name="digits", device="writer", features=["pixels"], split="test").load()
     assert len(data.x) == 60
     assert asked == {"split": "test", "revision": None}  # above all no trust in code that comes with it
+    source = HF(name="digits", device="writer", features=["pixels"])
+    source.max_bytes = 0
     with pytest.raises(ConfigError, match=r"^name=digits: takes \d+ bytes; at most 0 are read"):
-        source = HF(name="digits", device="writer", features=["pixels"])
-        source.max_bytes = 0
         source.load()
     with pytest.raises(
         ConfigError, match=r"^name=other: cannot be loaded \(FileNotFoundError\): is this machine offline"
