@@ -19,7 +19,8 @@ from swarm.check import number, room
 from swarm.data.columns import nameless, require_room
 from swarm.data.dataset import Dataset, Reals, Source
 from swarm.data.lines import read_frame
-from swarm.data.prepare import Samples, Scale, latest, prepare
+from swarm.data.prepare import Samples, latest, prepare
+from swarm.data.scaling import Scale
 from swarm.data.table_files import DAMAGED, read_npy
 from swarm.errors import ConfigError
 from swarm.fetched import locate

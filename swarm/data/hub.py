@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from swarm.data.columns import Column, of_arrow, require_room
 from swarm.data.dataset import Dataset, Source
-from swarm.data.prepare import Scale
+from swarm.data.scaling import Scale, TargetScale
 from swarm.data.table import Table
 from swarm.data.table_files import read_table
 from swarm.data.text import Text
@@ -51,6 +51,7 @@ class HF(Source):
         validation: float = 0.1,
         max_mb: int = 1024,
         seed: int = 0,
+        target_scale: TargetScale = "none",
     ) -> None:
         if bool(path) == bool(name):
             valid = "must be a file or folder of a data set, or data.name= one of the hub, and not both"
@@ -60,7 +61,7 @@ class HF(Source):
         if text is None:
             self.reader = Table(
                 shown, label, device, task, features, time=time, scale=scale, test=test, validation=validation,
-                max_mb=max_mb, seed=seed,
+                max_mb=max_mb, seed=seed, target_scale=target_scale,
             )  # fmt: skip
         elif device is None:
             raise ConfigError("device", "null", "must be the column that says whose text it is")

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from swarm.check import number
 from swarm.data.dataset import Dataset, Source
-from swarm.data.prepare import Samples, Scale, prepare
+from swarm.data.prepare import Samples, prepare
+from swarm.data.scaling import Scale
 from swarm.errors import ConfigError
 from swarm.fetched import locate
 from swarm.files import opened

@@ -23,7 +23,7 @@ _HEADINGS = {0: (5, 2), 3: (8, 4)}  # of a page with data: the field that says w
 _BY_DICTIONARY = (2, 8)  # encodings whose values are numbers of entries of the chunk's dictionary
 _AS_THEY_ARE = 0  # encoding of values one after the other
 _BY_PREFIX = 7  # encoding whose values share beginnings, so that a page can hold many times its bytes
-_AT_ONCE = 16 << 20  # bytes that a batch of such values should take
+_AT_ONCE = 8 << 20  # bytes that a batch of such values should take
 
 
 def read_parquet(path: Path, data: pa.Buffer, most: int) -> pa.Table:
