@@ -65,7 +65,10 @@ class Experiment:
         data = plan.dataset
         self.features: tuple[int, ...] = tuple(data.x.shape[1:])
         self.outputs = data.classes or (data.y.shape[1] if data.y.ndim > 1 else 1)
-        self.loss: Loss = loss_for(s.train.loss, data.classes)
+        unit_T1 = (
+            None if data.target is None else torch.as_tensor(data.target.span[:, None]).to(self.device, self.dtype)
+        )
+        self.loss: Loss = loss_for(s.train.loss, data.classes, unit_T1)
         if data.given is not None:
             self.loss = PartlyTold()
         self._require_room()

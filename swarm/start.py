@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from swarm.constants import Constants
 from swarm.errors import ConfigError
+from swarm.files import content
 from swarm.state import Layout
 
 
@@ -30,10 +31,8 @@ def read_start(init: str, module: nn.Module, layout: Layout, constants: Constant
             "init", init, "must be common, independent, or a .safetensors file with one device's parameters"
         )
     try:
-        values = load_file(path)
-    except FileNotFoundError:
-        raise ConfigError("init", init, "does not exist") from None
-    except (SafetensorError, OSError) as error:
+        values = load(content(path, _most(module), "what this model's parameters take", key="init", shown=init))
+    except SafetensorError as error:
         raise ConfigError("init", init, f"is no readable safetensors file ({error})") from None
     try:
         parameters = _parameters(values, layout, constants)
@@ -71,6 +70,12 @@ def _parameters(values: Mapping[str, Tensor], layout: Layout, constants: Constan
             why = "which its constructor makes and no file changes; save the start without it"
             raise ValueError(f"holds another buffer {name} than the model's, {why}")
     return found
+
+
+def _most(module: nn.Module) -> int:
+    """Bytes that a file with a module's parameters and buffers may have, each number in 16 bytes at most."""
+    numbers = sum(t.numel() for t in (*module.parameters(), *module.buffers()))
+    return 16 * numbers + (64 << 20)
 
 
 def save_start(path: str | Path, state_dict: Mapping[str, Tensor]) -> None:

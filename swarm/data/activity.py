@@ -9,18 +9,22 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from swarm.check import number, room
+from swarm.data.columns import nameless, require_room
 from swarm.data.dataset import Dataset, Reals, Source
-from swarm.data.prepare import Samples, Scale, latest, prepare
-from swarm.data.table_files import read_npy
+from swarm.data.lines import read_frame
+from swarm.data.prepare import Samples, latest, prepare
+from swarm.data.scaling import Scale
+from swarm.data.table_files import DAMAGED, read_npy
 from swarm.errors import ConfigError
 from swarm.fetched import locate
+from swarm.files import opened, size_of
 from swarm.names import coded
 
 Person = tuple[Reals, npt.NDArray[np.generic], npt.NDArray[np.generic]]  # features [S, F], labels [S], who [S]
@@ -64,6 +68,7 @@ class Activity(Source):
         self.path, self.window, self.step, self.label, self.flat = path, window, step or window, label, flat
         self.later, self.scale, self.test, self.validation = later, scale, test, validation
         self.max_bytes, self.seed = max_mb << 20, seed
+        self.read_bytes = 0
 
     def load(self) -> Dataset:
         folder = locate(self.path)
@@ -71,6 +76,7 @@ class Activity(Source):
             raise ConfigError(
                 "path", self.path, "is not a folder; give one of readings by person, or of UCI HAR or HAPT"
             )
+        self.read_bytes = 0
         parts = [found for name in ("train", "test", "Train", "Test") if (found := folder / name).is_dir()]
         files = sorted([*folder.glob("*.csv"), *folder.glob("*.npy")])
         if parts:
@@ -131,11 +137,11 @@ class Activity(Source):
 
     def _readings(self, file: Path) -> Person:
         if file.suffix == ".csv":
-            frame = self._table(file, header="infer")
+            frame = self._table(file, header=0)
             if self.label not in frame:
                 valid = f"is not a column of {file}; its columns are {', '.join(map(str, frame.columns[:30]))}"
                 raise ConfigError("label", self.label, valid)
-            label_T, values = frame.pop(self.label).to_numpy(), frame.to_numpy()
+            label_T, values = frame.pop(self.label).to_numpy(), self._named(file, frame).to_numpy()
         else:
             table = self._npy(file)
             label_T, values = table[:, -1].astype(np.int64), table[:, :-1]
@@ -145,6 +151,13 @@ class Activity(Source):
         if len(values) < self.window:
             warnings.warn(f"{file.name} has {len(values)} rows, fewer than data.window={self.window}", stacklevel=2)
         return x, y, np.full(len(y), file.stem)
+
+    def _named(self, file: Path, frame: pd.DataFrame) -> pd.DataFrame:
+        """The columns with a name: one without is most often the number of the row, which tells the time."""
+        left_out = [name for name in frame.columns if name != self.label and nameless(str(name))]
+        if left_out:
+            warnings.warn(f"{file.name}: left out a column that has no name, most often a row number", stacklevel=2)
+        return frame.drop(columns=left_out)
 
     def _windows(self, values_TC: Reals, label_T: npt.NDArray[np.generic]) -> tuple[Reals, npt.NDArray[np.generic]]:
         begins = np.arange(0, len(values_TC) - self.window + 1, self.step)
@@ -157,23 +170,28 @@ class Activity(Source):
         x = values_TC[place[pure]]  # [S, window, channels]
         return (x.reshape(len(x), self.window * x.shape[2]) if self.flat else x.transpose(0, 2, 1)), of[pure, 0]
 
-    def _table(self, file: Path, header: Literal["infer"] | None) -> pd.DataFrame:
-        self._fits(file)
-        try:
-            return pd.read_csv(file, header=header, sep=r"\s+" if header is None else ",")
-        except (ValueError, OSError) as error:
-            raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
+    def _table(self, file: Path, header: Literal[0] | None) -> pd.DataFrame:
+        with opened(file) as stream:
+            self._count(stream)
+            try:
+                return read_frame(file, stream, self.max_bytes, r"\s+" if header is None else ",", header)
+            except ConfigError:
+                raise
+            except DAMAGED as error:
+                raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
 
     def _npy(self, file: Path) -> Reals:
-        self._fits(file)
-        try:
-            table = read_npy(file)
-        except (ValueError, OSError, EOFError) as error:
-            raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
+        with opened(file) as stream:
+            self._count(stream)
+            try:
+                table = read_npy(stream)
+            except DAMAGED as error:
+                raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
         if table.ndim != 2 or table.shape[1] < 2 or table.dtype.kind not in "biuf":
             raise ConfigError("path", file, f"has shape {list(table.shape)}; [rows, channels + 1] numbers are needed")
         return np.asarray(table, dtype=np.float64)
 
-    def _fits(self, file: Path) -> None:
-        if file.stat().st_size > self.max_bytes:
-            raise ConfigError("path", file, f"takes more than data.max_mb={self.max_bytes >> 20} MB")
+    def _count(self, file: BinaryIO) -> None:
+        """One more file to read: all together may take ``max_mb``."""
+        self.read_bytes += size_of(file)
+        require_room(self.path, self.read_bytes, self.max_bytes)

@@ -18,7 +18,16 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
 
+_LARGEST = np.finfo(np.float32).max
 CHUNK = 1 << 22  # array elements looked at in one go: bounds the temporary memory of checks and scaling
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What was done to numbers: ``scaled = (raw − shift) / span``, so ``raw = shift + span · scaled``."""
+
+    shift: Reals  # of each column; a single number where all are scaled alike
+    span: Reals
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,9 @@ class Dataset:
     given: Ints | None = None  # [S] the labels that devices are told, −1: none; None if they are told the true ones
     owner_names: Names | None = None  # of owners 0 … O-1, canonical (swarm.names); None if they are numbers only
     class_names: Names | None = None  # of classes 0 … C-1, likewise
+    columns: tuple[str, ...] = ()  # names of flat features, if they have any
+    scaling: Affine | None = None  # what was done to the features; None: nothing
+    target: Affine | None = None  # what was done to each target of a regression; None: nothing
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -226,13 +238,16 @@ def check_arrays(
 
 
 def _finite(x: npt.NDArray[np.generic], origin: tuple[str, object], names: Sequence[str]) -> None:
+    if x.dtype.kind in "biu":
+        return
     for rows in chunks(x):
-        finite = np.isfinite(x[rows]).reshape(rows.stop - rows.start, -1)  # type: ignore[call-overload]
+        finite = (np.abs(x[rows]) <= _LARGEST).reshape(rows.stop - rows.start, -1)
         if not finite.all():
             row, column = (int(i) for i in np.argwhere(~finite)[0])
             found = x[rows.start + row].reshape(-1)[column]
             name = names[column] if names else f"column {column}"
             valid = f"row {rows.start + row} (counted from 0), {name} is {found}; every value must be a finite number"
+            valid += " that float32 holds, up to 3.4e38" if np.isfinite(found) else ""
             raise ConfigError(*origin, valid)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from swarm.data.dataset import Dataset, Ints, Source
-from swarm.data.prepare import Samples, Scale, prepare
+from swarm.data.prepare import Samples, prepare
+from swarm.data.scaling import Scale
 
 
 class Digits(Source):

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from swarm.check import number, room
 from swarm.data.dataset import Dataset, Floats, Ints, Source
 from swarm.data.digits import Digits
-from swarm.data.prepare import Samples, Scale, prepare
+from swarm.data.prepare import Samples, prepare
+from swarm.data.scaling import Scale
 from swarm.rng import Keys
 
 _BLOCK = 1 << 16

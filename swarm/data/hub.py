@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import pyarrow as pa
+
+from swarm.data.columns import Column, of_arrow, require_room
 from swarm.data.dataset import Dataset, Source
-from swarm.data.prepare import Scale
+from swarm.data.scaling import Scale, TargetScale
 from swarm.data.table import Table
-from swarm.data.table_files import Column, of_arrow, read_table
+from swarm.data.table_files import read_table
 from swarm.data.text import Text
 from swarm.errors import ConfigError
 from swarm.fetched import locate
+
+_ROWS = 1000  # rows that are read at once
 
 
 class HF(Source):
@@ -46,6 +51,7 @@ class HF(Source):
         validation: float = 0.1,
         max_mb: int = 1024,
         seed: int = 0,
+        target_scale: TargetScale = "none",
     ) -> None:
         if bool(path) == bool(name):
             valid = "must be a file or folder of a data set, or data.name= one of the hub, and not both"
@@ -55,7 +61,7 @@ class HF(Source):
         if text is None:
             self.reader = Table(
                 shown, label, device, task, features, time=time, scale=scale, test=test, validation=validation,
-                max_mb=max_mb, seed=seed,
+                max_mb=max_mb, seed=seed, target_scale=target_scale,
             )  # fmt: skip
         elif device is None:
             raise ConfigError("device", "null", "must be the column that says whose text it is")
@@ -75,6 +81,15 @@ class HF(Source):
                 raise
             raise ConfigError("device", error.value, error.valid) from error  # what it is called here
 
+    def _rows(self, found: Any) -> pa.Table:
+        """All rows, read part by part as long as there is room for them."""
+        parts, size = [], 0
+        for start in range(0, len(found), _ROWS):
+            parts.append(found[start : start + _ROWS])
+            size += parts[-1].nbytes
+            require_room(self.name, size, self.max_bytes)
+        return pa.concat_tables(parts)
+
     def _from_hub(self) -> dict[str, Column]:
         try:
             datasets = importlib.import_module("datasets")
@@ -83,9 +98,9 @@ class HF(Source):
             raise ConfigError("name", self.name, valid) from None
         try:
             found = datasets.load_dataset(self.name, self.config, split=self.split, revision=self.revision)
-            return of_arrow(Path(str(self.name)), found.with_format("arrow")[:])
-        except ConfigError:
-            raise
+            return of_arrow(Path(str(self.name)), self._rows(found.with_format("arrow")), self.max_bytes)
+        except ConfigError as error:
+            raise ConfigError("name", self.name, error.valid) from error
         except Exception as error:  # whatever the package, the network and the hub raise: it is all the same here
             reason = type(error).__name__
             valid = f"cannot be loaded ({reason}): is this machine offline, or is there no such name, config or split?"

@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from swarm.check import number
 from swarm.data.dataset import Dataset, Source
-from swarm.data.prepare import Samples, Scale, prepare
+from swarm.data.prepare import Samples, prepare
+from swarm.data.scaling import Scale
 from swarm.errors import ConfigError
 from swarm.fetched import locate
+from swarm.files import opened
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -108,8 +110,8 @@ def read_idx(path: Path, dims: int, max_bytes: int) -> Bytes:
     Header: two zero bytes, a type byte, the number of dimensions, then each dimension as a big-endian uint32.
     """
     try:
-        with cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as file:
-            return _parse(file, path, dims, max_bytes)
+        with opened(path) as file, gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file as unpacked:
+            return _parse(cast("IO[bytes]", unpacked), path, dims, max_bytes)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ConfigError("path", path, f"is a damaged or truncated gzip file ({error}); fetch it again") from error
     except OSError as error:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from swarm.data.apportion import apportion
-from swarm.data.dataset import CHUNK, Dataset, Floats, Ints, check_arrays, chunks, validate
+from swarm.data.dataset import Affine, Dataset, Floats, Ints, check_arrays, validate
+from swarm.data.scaling import Numbers, Scale, TargetScale, lost_columns, rescaled
 from swarm.errors import ConfigError
 from swarm.names import Names, listed
 from swarm.rng import Keys
 
-Scale = Literal["none", "standard", "unit"]
-Statistic = npt.NDArray[np.float64]  # one number, or one per feature
+_LARGEST_UNIT = 1e15  # of a target: errors are reported squared, and may be a thousand of it
 
 
 @dataclass(frozen=True)
 class Samples:
     """What a source has read or drawn, before any check."""
 
-    x: npt.NDArray[np.generic]  # [S, *features]
+    x: Numbers | Sequence[Numbers]  # [S, *features], or blocks [S, f] that stand side by side, each of its own type
     y: npt.NDArray[np.generic]  # [S] labels, [S, L] labels of L positions, or [S, T] targets
     classes: int  # 0 for regression
     owner: Ints | None = None  # [S]
@@ -34,10 +34,25 @@ class Samples:
     validation: Ints | None = None
     columns: tuple[str, ...] = ()  # names of flat features, for messages
     one_scale: bool = False  # every feature is the same quantity (a grey level), so all are scaled alike
-    scaled: int | None = None  # so many leading features are scaled; None: all
+    scaled: int | None = None  # so many leading blocks are scaled; None: all
     origin: tuple[str, object] = ("/data", "samples")  # the key and value an error should name
     owner_names: Names | None = None  # of owners 0 … O-1
     class_names: Names | None = None  # of classes 0 … C-1
+
+    @property
+    def blocks(self) -> Sequence[Numbers]:
+        """The features, block by block."""
+        return (self.x,) if isinstance(self.x, np.ndarray) else self.x
+
+
+def _check(samples: Samples) -> None:
+    """Refuse, block by block, what nothing can learn from; as it came, before a cast makes it another number."""
+    first = 0
+    for block in samples.blocks:
+        width = math.prod(block.shape[1:])
+        names = samples.columns[first : first + width]
+        check_arrays(block, samples.y, samples.classes, samples.origin, names)
+        first += width
 
 
 def split(
@@ -86,6 +101,7 @@ def prepare(
     test: float = 0.2,
     validation: float = 0.1,
     scale: Scale = "none",
+    target_scale: TargetScale = "none",
     limit: int | None = None,
 ) -> Dataset:
     """Check the samples, split what is not split yet, keep ``limit`` training samples (None: all), scale the features.
@@ -93,15 +109,13 @@ def prepare(
     Classification is stratified by label; data with owners are split within each owner instead, so that nobody loses
     all of their training samples. ``scale``: *standard* subtracts the mean and divides by the standard deviation,
     *unit* maps the range to [0, 1]; the statistics come from the training samples only, per column, or one for all
-    grey levels.
+    grey levels. Numeric targets are scaled in the same way with ``target_scale``; :attr:`Dataset.target` then says how.
     """
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which the check then names
-        x = np.ascontiguousarray(samples.x, dtype=np.float32)
-    check_arrays(x, samples.y, samples.classes, samples.origin, samples.columns)
+    _check(samples)
     keys = Keys(seed, "split")
     labelled = bool(samples.classes) and samples.y.ndim == 1
     strata = samples.owner if samples.owner is not None else samples.y if labelled else None
-    rest = np.ones(len(samples.x), dtype=np.bool_)
+    rest = np.ones(len(samples.y), dtype=np.bool_)
     for fixed in (samples.test, samples.validation):
         if fixed is not None:
             rest[fixed] = False
@@ -111,9 +125,14 @@ def prepare(
         raise ConfigError("test", test, "leaves no test samples; must be a fraction above 0 and below 1")
     if limit is not None:
         train_ids = _limited(train_ids, limit, strata, keys)
+    if not len(train_ids):
+        raise ConfigError(*samples.origin, "no train samples; at least one is needed")
+    _warn_of_lost(samples, train_ids, scale, target_scale)
+    x, scaling = _floats(samples, train_ids, scale)
+    y, target = (samples.y.astype(np.int64), None) if samples.classes else _targets(samples, train_ids, target_scale)
     dataset = Dataset(
-        x=on_cache_lines(_scaled(x, train_ids, scale, samples)),
-        y=samples.y.astype(np.int64) if samples.classes else samples.y.astype(np.float32),
+        x=on_cache_lines(x),
+        y=y,
         classes=samples.classes,
         owner=samples.owner,
         train=train_ids,
@@ -123,6 +142,9 @@ def prepare(
         concept=samples.concept,
         owner_names=samples.owner_names,
         class_names=samples.class_names,
+        scaling=None if scale == "none" else scaling,
+        target=target,
+        columns=samples.columns,
     )
     validate(dataset, samples.origin, samples.columns)
     if labelled:
@@ -166,11 +188,49 @@ def _limited(train: Ints, limit: int, strata: npt.NDArray[np.generic] | None, ke
     return split(strata, train, Keys(keys.seed, "limit"), 0.0, 1 - limit / len(train))[0]
 
 
-def _scaled(x: Floats, train: Ints, scale: Scale, samples: Samples) -> Floats:
-    if samples.scaled is None:
-        return rescale(x, train, scale, samples.one_scale)
-    leading = np.ascontiguousarray(x[:, : samples.scaled])
-    return np.concatenate([rescale(leading, train, scale, samples.one_scale), x[:, samples.scaled :]], axis=1)
+def _floats(samples: Samples, train: Ints, scale: Scale) -> tuple[Floats, Affine]:
+    """All features side by side as float32, each block scaled by its own statistics."""
+    blocks = samples.blocks
+    if len(blocks) == 1:
+        return rescaled(blocks[0], train, scale, samples.one_scale)
+    ends = np.cumsum([0, *(block.shape[1] for block in blocks)])
+    x = np.empty((len(blocks[0]), int(ends[-1])), np.float32)
+    parts = []
+    for number, block in enumerate(blocks):
+        of_block: Scale = scale if samples.scaled is None or number < samples.scaled else "none"
+        into = x[:, ends[number] : ends[number + 1]]
+        parts.append(rescaled(block, train, of_block, samples.one_scale, into=into)[1])
+    return x, Affine(np.concatenate([part.shift for part in parts]), np.concatenate([part.span for part in parts]))
+
+
+def _warn_of_lost(samples: Samples, train: Ints, scale: Scale, target_scale: TargetScale) -> None:
+    """Name what the cast to float32 loses, where nothing is scaled before it."""
+    said = "what varies in it is lost, as float32 holds seven digits"
+    if scale == "none" and not samples.one_scale:
+        first = 0
+        for block in samples.blocks:
+            for column in lost_columns(block, train):
+                place = first + column
+                name = repr(samples.columns[place]) if samples.columns else str(place)
+                hint = "data.scale=standard or unit keeps it"
+                warnings.warn(f"column {name} is large and varies little: {said}; {hint}", stacklevel=3)
+            first += math.prod(block.shape[1:])
+    if not samples.classes and target_scale == "none" and lost_columns(samples.y, train):
+        hint = "data.target_scale=standard keeps it"
+        warnings.warn(f"the target is large and varies little: {said}; {hint}", stacklevel=3)
+
+
+def _targets(samples: Samples, train: Ints, target_scale: TargetScale) -> tuple[Floats, Affine | None]:
+    """The targets of a regression as float32, and what was done to them."""
+    y, affine = rescaled(samples.y, train, target_scale, key="target_scale")
+    if target_scale == "none":
+        return y, None
+    if affine.span.max() > _LARGEST_UNIT:
+        found = f"has targets that vary by {affine.span.max():.3g}"
+        raise ConfigError(
+            *samples.origin, f"{found}, and their square must fit into float32; give them in a larger unit"
+        )
+    return y, affine
 
 
 def latest(owner: Ints | None, time: Ints, test: float, validation: float) -> tuple[Ints, Ints]:
@@ -187,42 +247,3 @@ def latest(owner: Ints | None, time: Ints, test: float, validation: float) -> tu
         np.floor(share * size_O + 1e-9).astype(np.int64)[who[order]] for share in (test, test + validation)
     )
     return order[(behind >= test_O) & (behind < both_O)], order[behind < test_O]
-
-
-def rescale(x: Floats, train: Ints, scale: Scale, one_scale: bool) -> Floats:
-    """``x`` shifted and divided by training statistics, in float64 and chunk by chunk; a new array unless *none*.
-
-    A column that never varies in the training samples is only shifted: there is nothing to divide by.
-    """
-    if scale == "none":
-        return x
-    if scale not in ("standard", "unit"):
-        raise ConfigError("scale", scale, "must be none, standard or unit")
-    shift, span = _range(x, train, one_scale) if scale == "unit" else _moments(x, train, one_scale)
-    span = np.where(span > 1e-7 * np.abs(shift), span, 1.0)  # below float32's resolution: a constant
-    result = np.empty_like(x)
-    for rows in chunks(x):
-        result[rows] = (x[rows].astype(np.float64) - shift) / span
-    return result
-
-
-def _range(x: Floats, train: Ints, one_scale: bool) -> tuple[Statistic, Statistic]:
-    axis = None if one_scale else 0
-    low, high = x[train[0]].min(axis=axis if one_scale else ()), x[train[0]].max(axis=axis if one_scale else ())
-    for rows in _train_chunks(x, train):
-        low, high = np.minimum(low, x[rows].min(axis=axis)), np.maximum(high, x[rows].max(axis=axis))
-    return np.asarray(low, np.float64), np.asarray(high, np.float64) - np.asarray(low, np.float64)
-
-
-def _moments(x: Floats, train: Ints, one_scale: bool) -> tuple[Statistic, Statistic]:
-    axis = None if one_scale else 0
-    values = len(train) * (math.prod(x.shape[1:]) if one_scale else 1)
-    mean = sum(x[rows].sum(axis=axis, dtype=np.float64) for rows in _train_chunks(x, train)) / values
-    # about the mean, in a second pass: a difference of large sums of squares would lose a small variance
-    square = sum(np.square(x[rows].astype(np.float64) - mean).sum(axis=axis) for rows in _train_chunks(x, train))
-    return mean, np.sqrt(square / values)
-
-
-def _train_chunks(x: Floats, train: Ints) -> list[Ints]:
-    rows = max(1, CHUNK // max(1, math.prod(x.shape[1:])))
-    return [train[start : start + rows] for start in range(0, len(train), rows)]

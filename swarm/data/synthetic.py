@@ -10,7 +10,8 @@ import numpy as np
 
 from swarm.check import number, room
 from swarm.data.dataset import CHUNK, Dataset, Ints, Reals, Source
-from swarm.data.prepare import Samples, Scale, prepare
+from swarm.data.prepare import Samples, prepare
+from swarm.data.scaling import Scale, TargetScale
 from swarm.rng import Keys
 
 
@@ -173,6 +174,7 @@ class LinearRegression(Source):
     test: float = 0.2
     validation: float = 0.1
     seed: int = 0
+    target_scale: TargetScale = "none"
 
     def __post_init__(self) -> None:
         number("noise", self.noise, 0, 1e6)
@@ -192,7 +194,8 @@ class LinearRegression(Source):
             own = np.repeat(w + self.heterogeneity * delta, self.per_device, axis=0)
             y[rows, 0] = (inputs * own).sum(axis=1) + self.noise * draw.standard_normal(len(inputs))
         owner = np.repeat(np.arange(self.devices), self.per_device)
-        return prepare(Samples(x, y, 0, owner=owner), self.seed, test=self.test, validation=self.validation)
+        samples = Samples(x, y, 0, owner=owner)
+        return prepare(samples, self.seed, test=self.test, validation=self.validation, target_scale=self.target_scale)
 
 
 def _check_sizes(devices: int, features: int, per_device: int | None) -> None:

@@ -10,9 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from swarm.check import number
-from swarm.data.dataset import Dataset, Floats, Ints, Source
-from swarm.data.prepare import Samples, Scale, latest, prepare
-from swarm.data.table_files import Column, read_table
+from swarm.data.columns import Column, nameless, require_unpacked_room
+from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.prepare import Samples, latest, prepare
+from swarm.data.scaling import Numbers, Scale, TargetScale
+from swarm.data.table_files import read_table
 from swarm.errors import ConfigError
 from swarm.fetched import locate
 from swarm.names import Names, coded
@@ -26,6 +28,12 @@ class Table(Source):
     typing error in it). Labels of a classification may be strings or whole numbers: the sorted distinct values become
     0 … C-1. The values of ``device`` become owners 0 … O-1 in the same way, for ``partition=natural``. Every feature
     must be finite: no missing cells.
+
+    A column without a name, which most often numbers the rows, is left out with a warning unless ``features`` lists it. A
+    column has one part to play: nothing that is the label, the owner or the time is a feature as well.
+
+    ``target_scale=standard`` predicts numbers less their training mean, over their training deviation; errors are reported in
+    their own unit. ``conf/data/table.yaml`` has it so; run folders without the option predict them as they are.
 
     Each column of ``one_hot`` becomes a 0/1 feature for each of its values, which is not scaled. By ``time`` (numbers or
     ISO dates) devices meet their rows in the order of that column; ``later`` then holds out each owner's last rows for test and
@@ -47,6 +55,7 @@ class Table(Source):
         validation: float = 0.1,
         max_mb: int = 1024,
         seed: int = 0,
+        target_scale: TargetScale = "none",
     ) -> None:
         number("max_mb", max_mb, 1)
         if not path:
@@ -59,8 +68,24 @@ class Table(Source):
             raise ConfigError("later", later, "needs data.time, the column that says when a row happened")
         self.path, self.label, self.device, self.task, self.features = path, label, device, task, features
         self.one_hot, self.time, self.later = one_hot or [], time, later
+        self._require_one_part_each()
         self.scale, self.test, self.validation = scale, test, validation
-        self.max_bytes, self.seed = max_mb << 20, seed
+        self.max_bytes, self.seed, self.target_scale = max_mb << 20, seed, target_scale
+
+    def _require_one_part_each(self) -> None:
+        """Refuse a column that is to be two things: a label that is a feature too gives every answer away."""
+        parts: dict[str, str] = {}
+        for key, name in (("label", self.label), ("device", self.device), ("time", self.time)):
+            if name is not None and name in parts:
+                raise ConfigError(key, name, f"is data.{parts[name]} already; a column has one part to play")
+            if name is not None:
+                parts[name] = key
+        for key, names in (("features", self.features or []), ("one_hot", self.one_hot)):
+            for name in names:
+                if name in parts:
+                    valid = f"names {name}, which is data.{parts[name]} already; a column has one part to play"
+                    raise ConfigError(key, names, valid)
+                parts[name] = key
 
     def load(self) -> Dataset:
         return self.of(read_table(locate(self.path), self.max_bytes))
@@ -76,8 +101,10 @@ class Table(Source):
         for key, name in named:
             if name is not None and name not in table:
                 raise ConfigError(key, name, f"is not a column of {self.path}; its columns are {_names(table)}")
-        x, columns, scaled = self._x(table)
+        chosen = self._chosen(table)
+        x, columns, scaled = self._x(table, chosen)
         y, class_names = self._y(table[self.label])
+        self._warn_of_copies(table, [*chosen, *self.one_hot], y[:, 0] if y.ndim > 1 and y.shape[1] == 1 else y)
         owner, owner_names = (None, None) if self.device is None else _codes(table[self.device], "device", self.device)
         time = None if self.time is None else _moments(table[self.time], self.time)
         held = latest(owner, time, self.test, self.validation) if self.later and time is not None else (None, None)
@@ -95,17 +122,29 @@ class Table(Source):
             owner_names=owner_names,
             class_names=class_names or None,
         )
-        return prepare(samples, self.seed, test=self.test, validation=self.validation, scale=self.scale)
+        return prepare(
+            samples,
+            self.seed,
+            test=self.test,
+            validation=self.validation,
+            scale=self.scale,
+            target_scale=self.target_scale,
+        )
 
-    def _x(self, table: dict[str, Column]) -> tuple[npt.NDArray[np.generic], tuple[str, ...], int | None]:
-        """Features, their names, and how many of them are to be scaled (None: all)."""
+    def _chosen(self, table: dict[str, Column]) -> list[str]:
+        """The columns that are features as they are."""
         others = [name for name in table if name not in (self.label, self.device, self.time, *self.one_hot)]
         for name in self.features or []:
             if name not in others:
                 raise ConfigError("features", name, f"is not a feature of {self.path}; there are {_names(others)}")
             if not _numeric(table[name]):
                 raise ConfigError("features", name, f"is not numeric: {_first_text(table[name])}; give numeric columns")
-        chosen = self.features or self._numeric_ones(table, others)
+        return self.features or self._numeric_ones(table, others)
+
+    def _x(
+        self, table: dict[str, Column], chosen: list[str]
+    ) -> tuple[Numbers | list[Numbers], tuple[str, ...], int | None]:
+        """Features block by block, each of its own type; their names; how many blocks are to be scaled (None: all)."""
         if len(chosen) == 1 and table[chosen[0]].ndim > 2:
             return table[chosen[0]], (), None
         parts = [table[name].reshape(len(table[name]), -1) for name in chosen]
@@ -115,10 +154,18 @@ class Table(Source):
             for i in range(part.shape[1])
         ]
         bits = [_one_hot(table[name], name) for name in self.one_hot]
-        wide = np.concatenate([*parts, *(bit for bit, _ in bits)], axis=1, dtype=np.float64)
-        return wide, (*names, *(n for _, each in bits for n in each)), len(names) if bits else None
+        size = 4 * len(parts[0]) * sum(part.shape[1] for part in (*parts, *(bit for bit, _ in bits)))
+        require_unpacked_room(self.path, size, self.max_bytes)
+        blocks = [*parts, *(bit for bit, _ in bits)]
+        return blocks, (*names, *(n for _, each in bits for n in each)), len(parts) if bits else None
 
     def _numeric_ones(self, table: dict[str, Column], others: list[str]) -> list[str]:
+        unnamed = [name for name in others if nameless(name)]
+        if unnamed:
+            what = "a column that has no name" if len(unnamed) == 1 else f"{len(unnamed)} columns that have no name"
+            hint = f"data.features lists what to use, as {_names(unnamed)}"
+            warnings.warn(f"{self.path}: left out {what}, most often a row number; {hint}", stacklevel=2)
+        others = [name for name in others if name not in unnamed]
         chosen = [name for name in others if _numeric(table[name])]
         left_out = [name for name in others if name not in chosen]
         for name in left_out:
@@ -129,16 +176,26 @@ class Table(Source):
             raise ConfigError("path", self.path, f"has no numeric feature; its columns are {_names(table)}")
         if left_out:
             warnings.warn(f"{self.path}: left out as not numeric: {_names(left_out)}", stacklevel=2)
+        for name in chosen:
+            if _counts_rows(table[name]):
+                found = f"column {name!r} counts the rows, and tells the label where they are sorted by it"
+                warnings.warn(f"{self.path}: {found}; data.features=[…] leaves it out", stacklevel=2)
         return chosen
 
-    def _y(self, column: Column) -> tuple[Ints | Floats, Names]:
+    def _warn_of_copies(self, table: dict[str, Column], names: list[str], y_S: Numbers) -> None:
+        """Name each feature that is the label under another name."""
+        for name in names:
+            if y_S.ndim == 1 and _says_the_same(table[name], y_S, self.task == "classification"):
+                found = f"column {name!r} says the same as the label in every row, under another name"
+                warnings.warn(f"{self.path}: {found}; data.features=[…] leaves it out", stacklevel=2)
+
+    def _y(self, column: Column) -> tuple[Numbers, Names]:
         """Classes and their names, or targets and none."""
         if self.task == "regression":
             if not _numeric(column):
                 valid = f"is not numeric: {_first_text(column)}; regression needs numbers"
                 raise ConfigError("label", self.label, valid)
-            with np.errstate(over="ignore"):
-                return column.reshape(len(column), -1).astype(np.float32), ()
+            return column.reshape(len(column), -1), ()
         if column.ndim != 1:
             raise ConfigError("label", self.label, f"has shape {list(column.shape)}; one label per sample is needed")
         codes, names = _codes(column, "label", self.label)
@@ -164,12 +221,34 @@ def _codes(column: Column, key: str, name: str) -> tuple[Ints, Names]:
         raise ConfigError(key, name, str(error)) from None
 
 
-def _one_hot(column: Column, name: str) -> tuple[npt.NDArray[np.float32], list[str]]:
+def _counts_rows(column: Column) -> bool:
+    """Whether a column is 0, 1, 2, … or 1, 2, 3, … from the first row to the last."""
+    if column.ndim != 1 or column.dtype.kind not in "iuf" or len(column) < 3 or column[0] not in (0, 1):
+        return False
+    return bool(np.array_equal(column, np.arange(len(column)) + int(column[0])))
+
+
+def _says_the_same(column: Column, y_S: Numbers, classes: bool) -> bool:
+    """Whether a column tells a sample's label, and the label its value: equal numbers, or one value for each class."""
+    if column.ndim != 1:
+        return False
+    if not classes:
+        return bool(np.array_equal(column, y_S))
+    for rows in (slice(0, 1000), slice(None)):  # most columns are known for others by their first rows
+        code_R, values = pd.factorize(column[rows])
+        label_R = y_S[rows].astype(np.int64)
+        both = len(np.unique(code_R * (int(label_R.max()) + 1) + label_R))
+        if not both == len(values) == len(np.unique(label_R)):
+            return False
+    return True
+
+
+def _one_hot(column: Column, name: str) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """``[S, V]``: one where the column has its v-th value."""
     codes, values = _codes(column, "one_hot", name)
     if len(values) > 1000:
         raise ConfigError("one_hot", name, f"has {len(values)} different values; at most 1000 become features")
-    return np.eye(len(values), dtype=np.float32)[codes], [f"{name}#{v}" for v in range(len(values))]
+    return np.eye(len(values), dtype=np.uint8)[codes], [f"{name}#{v}" for v in range(len(values))]
 
 
 def _moments(column: Column, name: str) -> Ints:

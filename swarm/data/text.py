@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.check import number, room
+from swarm.data.columns import Column
 from swarm.data.dataset import Dataset, Ints, Source
 from swarm.data.prepare import Samples, prepare
-from swarm.data.table_files import Column, read_table
+from swarm.data.table_files import read_table
 from swarm.errors import ConfigError
 from swarm.fetched import locate
 from swarm.names import Names, coded

@@ -68,10 +68,19 @@ class PartlyTold(CrossEntropy):
 
 
 class _Regression(Loss):
+    """Errors are learnt from as they are, and stated in the targets' own unit: ``unit_T1`` of it make 1 (None: one)."""
+
     classification = False
 
+    def __init__(self, unit_T1: Tensor | None = None) -> None:
+        self.unit_T1 = unit_T1
+
     def right(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        return (out_BCb - target_BCb).square().mean(-2)
+        return self._error(out_BCb, target_BCb).square().mean(-2)
+
+    def _error(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
+        error_BCb = out_BCb - target_BCb
+        return error_BCb if self.unit_T1 is None else error_BCb * self.unit_T1
 
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
         return y.to(dtype).transpose(-1, -2).contiguous()
@@ -84,7 +93,7 @@ class MeanSquared(_Regression):
         return torch.sub(out_BCb, target_BCb, out=into).mul_(2.0 / out_BCb.shape[-2])
 
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        return (out_BCb - target_BCb).square().mean(-2)
+        return self._error(out_BCb, target_BCb).square().mean(-2)
 
 
 class MeanAbsolute(_Regression):
@@ -94,14 +103,15 @@ class MeanAbsolute(_Regression):
         return torch.sub(out_BCb, target_BCb, out=into).sign_().mul_(1.0 / out_BCb.shape[-2])
 
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        return (out_BCb - target_BCb).abs().mean(-2)
+        return self._error(out_BCb, target_BCb).abs().mean(-2)
 
 
 LOSSES: dict[str, type[Loss]] = {"cross_entropy": CrossEntropy, "mse": MeanSquared, "mae": MeanAbsolute}
 
 
-def loss_for(name: str, classes: int) -> Loss:
-    """The loss called ``name``; ``auto`` is cross-entropy for labels, mean squared error for numbers."""
+def loss_for(name: str, classes: int, unit_T1: Tensor | None = None) -> Loss:
+    """The loss called ``name``; ``auto`` is cross-entropy for labels, mean squared error for numbers, whose errors are
+    stated in ``unit_T1``."""
     kind = LOSSES["cross_entropy" if classes else "mse"] if name == "auto" else LOSSES[name]
     if kind.classification != bool(classes):
         fitting = [n for n, k in LOSSES.items() if k.classification == bool(classes)]
@@ -110,4 +120,4 @@ def loss_for(name: str, classes: int) -> Loss:
             name,
             f"does not fit {'labels' if classes else 'numeric targets'}; valid: {', '.join(fitting)}",
         )
-    return kind()
+    return kind(unit_T1) if issubclass(kind, _Regression) else kind()

@@ -14,7 +14,7 @@ from swarm.names import few
 from swarm.report.load import load
 from swarm.simulation import Simulation
 from swarm.state import params_sha256
-from swarm.study.describe import describe_data, describe_topology, option_name, versions
+from swarm.study.describe import describe_data, describe_scaling, describe_topology, option_name, versions
 from swarm.study.folder import Folder
 from swarm.study.scenario import Arm, judged
 from swarm.study.study import Study
@@ -115,6 +115,7 @@ def _summary(study: Study, folder: Folder, progress: dict[str, Any]) -> dict[str
         "tuning": progress["tuning"],
         "topology": describe_topology(experiment),
         "data": describe_data(study.dataset, study.holdings, experiment),
+        "scaling": describe_scaling(study.dataset),
         "engine": next(iter(arms.values()))["engine"],
         "parameters": experiment.layout.width,
         "versions": versions(),

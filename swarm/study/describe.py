@@ -17,6 +17,8 @@ from swarm.topology.base import WHOLE
 
 PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "ray", "wandb")
 """Those whose versions the numbers depend on."""
+MOST_COLUMNS = 10_000
+"""Columns of data whose scaling the summary states."""
 LOOKED_AT = 32
 """Rounds that the figures of a topology are estimated from if it never repeats, or only after more than ``WHOLE``."""
 
@@ -73,6 +75,24 @@ def describe_data(d: Dataset, holdings: Holdings, experiment: Experiment) -> dic
         "samples_per_device": {"min": int(sizes.min()), "median": float(np.median(sizes)), "max": int(sizes.max())},
         **({"replay_bytes_per_device": experiment.replay_bytes} if experiment.replay.size else {}),
     }
+
+
+def describe_scaling(d: Dataset) -> dict[str, Any]:
+    """What was done to features and targets, so that whoever takes a device out can do it again, and undo it.
+
+    ``scaled = (raw − shift) / span`` for each column; a single number where all features are scaled
+    alike. Features of more than ``MOST_COLUMNS`` columns are left out; None: they are as they came.
+    """
+    parts = {"features": d.scaling, "target": d.target}
+    found: dict[str, Any] = {
+        name: None
+        if one is None or len(one.shift) > MOST_COLUMNS
+        else {"shift": one.shift.tolist(), "span": one.span.tolist()}
+        for name, one in parts.items()
+    }
+    if found["features"] is not None and d.columns:
+        found["features"]["names"] = list(d.columns)
+    return found
 
 
 def versions() -> dict[str, str]:

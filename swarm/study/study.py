@@ -154,7 +154,9 @@ class Study:
         return build(self.settings.engine, Engine, "engine", self.settings.plugins)
 
 
-def tracker_of(settings: Settings, folder: Path, run: str, names: Mapping[str, list[str | None]] | None = None) -> Tracker:
+def tracker_of(
+    settings: Settings, folder: Path, run: str, names: Mapping[str, list[str | None]] | None = None
+) -> Tracker:
     """The tracker of a run, or of a claim, in ``folder``; ``names`` as :attr:`Study.names` has them."""
     config = {**settings.model_dump(), **(names or {})}
     context = {"folder": folder, "run": run, "config": config, "versions": versions()}

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from swarm.errors import ConfigError
 from swarm.fetched import locate
+from swarm.files import content
 from swarm.names import Names
 from swarm.topology.base import Match, Static, check_choice, check_devices, seats, warn_if_disconnected
 from swarm.topology.graph import Graph
@@ -74,17 +75,7 @@ class File(Static):
 
 def read_capped(path: str, max_mib: float) -> bytes:
     """The bytes of a regular file of at most ``max_mib`` MiB; else a ``ConfigError`` about ``path``."""
-    place, most = locate(path), int(max_mib * 2**20)
-    try:
-        if not place.is_file():
-            raise ConfigError("path", path, "must be an existing regular file")
-        with place.open("rb") as stream:
-            data = stream.read(min(most, place.stat().st_size) + 1)  # so much memory is taken, whatever there is to read
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise ConfigError("path", path, f"cannot be opened ({error})") from None
-    if len(data) > most:
-        raise ConfigError("path", path, f"is larger than max_mib={max_mib:g}; raise max_mib if you trust it")
-    return data
+    return content(locate(path), int(max_mib * 2**20), f"max_mib={max_mib:g}", shown=path)
 
 
 def _parse(data: bytes, path: str, format: Format, parsed: Parsed) -> Graph:
