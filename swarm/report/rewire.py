@@ -32,7 +32,7 @@ def changing(run: Run, rounds: list[int], nodes: list[int]) -> dict[str, Any] | 
         where they stay; ``whole``: whether every link is there.
     """
     graph, began = run.graph, time.perf_counter()
-    if graph is None or run.config.get("plugins") or not rounds:
+    if graph is None or run.config.get("plugins") or not rounds or run.config.get("devices") != graph["n"]:
         return None
     try:
         topology, protocol = _built(run)
