@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from swarm.errors import ConfigError
 from swarm.report import write_report
 from swarm.study import arms
 from swarm.study.folder import Folder
+from swarm.study.provenance import read_json
 from swarm.study.study import Study, settled, tracker_of
 from swarm.track.base import Fanout, Tracker
 from swarm.track.console import ConsoleSink, print_summary
@@ -68,11 +70,23 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
     if new.rounds > old.rounds and old.horizon is None:
         new = new.model_copy(update={"horizon": old.rounds})  # a schedule must not change under rounds already done
     study = Study.prepare(new)
+    _warn_of_another_order(home, study)
     for arm in study.arms:
         home.arm(arm.name, new.checkpoint.keep).verify()  # before anything in the folder changes
     home.write_config(new)
     (path / "summary.json").unlink(missing_ok=True)
     return _run(study, home)
+
+
+def _warn_of_another_order(home: Folder, study: Study) -> None:
+    """A run of a version before names were kept had numbers that are text in their order as text: 10 before 2."""
+    graph = read_json(home.path / "graph.json")
+    columns = {"owners": study.dataset.owner_names or (), "classes": study.dataset.class_names or ()}
+    moved = [what for what, names in columns.items() if list(names) != sorted(names)]
+    if graph is not None and "names" not in graph and moved:
+        text = f"{home.path}: was begun by a version that took numbers written as text in the order of text; if the "
+        text += f"{' and '.join(moved)} in its file are text, the rounds to come mix two orders, and the run must be done anew"
+        warnings.warn(text, stacklevel=3)
 
 
 def overridden(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

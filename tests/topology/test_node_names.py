@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,19 @@ def test_who_diverges_is_named(tmp_path: Path) -> None:
     assert found["name"] == ["adam", "liu", "mia", "zoe"][found["device"]]
     assert f"device {found['device']} ({found['name']}), round {found['round']}" in page(swarm.load(tmp_path / "r"))
     assert str(DivergedError(3, 5, "zoe")) == "device 3 (zoe) diverged (not finite) in round 5"
+
+
+@pytest.mark.parametrize("people", [tuple(range(1, 13)), PEOPLE])
+def test_a_run_begun_before_names_were_kept_is_warned_of_another_order(tmp_path: Path, people: tuple[Any, ...]) -> None:
+    """Only where the order is another one: of numbers, which such a version took as text where they were written as text."""
+    folder = tmp_path / "r"
+    run(folder, *table(tmp_path, people), "partition=natural", "topology=ring", "rounds=1")
+    graph = json.loads((folder / "graph.json").read_text())
+    del graph["names"]
+    (folder / "graph.json").write_text(json.dumps(graph))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        swarm.resume(folder, {"rounds": 2})
+    found = [str(each.message) for each in said if "begun by a version" in str(each.message)]
+    assert len(found) == (people != PEOPLE)
+    assert swarm.load(folder).names == list(map(str, sorted(people)))
