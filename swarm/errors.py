@@ -48,8 +48,8 @@ class CheckpointError(ConfigError):
 
 
 class DivergedError(SwarmError):
-    """A device's parameters or loss are no longer finite: ends its arm, not the run."""
+    """A device's parameters are no longer finite, or its loss is beyond all measure: ends its arm, not the run."""
 
     def __init__(self, device: int, round: int) -> None:
         self.device, self.round = device, round
-        super().__init__(f"device {device} diverged (not finite) in round {round}")
+        super().__init__(f"device {device} diverged (not finite, or a loss beyond all measure) in round {round}")
