@@ -21,6 +21,8 @@ from swarm.rng import Keys
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Devices = dict[str, npt.NDArray[Any]]  # results of each evaluated device, columns of equal length
+BEYOND = 1e9  # times the loss of a model that has learnt nothing: no sample is so far out, and no such model comes back
+LOOKED_AT = 256  # training samples on which that loss is taken
 
 
 class Measure:
@@ -145,6 +147,28 @@ class Measure:
             e.plan.dataset.concept, e.plan.holdings, (seen_N / each).astype(np.int64), e.local_steps_N * e.stream.batch
         )
 
+    @cached_property
+    def largest_loss(self) -> float:
+        """The training loss up to which a device has not diverged: ``BEYOND`` times that of the first model, or of outputs of
+        zero if that is larger (ln C for C classes, the mean square of numeric targets).
+
+        It follows from the plan alone, so that an arm ends in the same round on every engine and after every resume.
+        """
+        e = self.experiment
+        if "learn" not in e.protocol.phases:
+            return np.inf
+        train = e.plan.dataset.train
+        samples = train[:: -(-len(train) // LOOKED_AT)]
+        x, y = self._samples(samples)
+        with torch.inference_mode():
+            examiner, row = Examiner(e.learner.kernel, e.loss, e.outputs), e.first_rows(np.zeros(1, np.int64))
+            first = examiner.examine(row, x, y).loss_B.squeeze()
+            labels = y.flatten() if e.loss.classification else y
+            target = e.loss.encode(labels, e.outputs, e.dtype)
+            nothing = e.loss.value(torch.zeros_like(target), target).mean()
+        largest = BEYOND * float(torch.fmax(first.double(), nothing.double()))
+        return largest if 0 < largest < np.inf else np.inf
+
     # --- who -----------------------------------------------------------------------------------------------------------
 
     def _members(self, round: int) -> npt.NDArray[np.bool_]:
@@ -174,12 +198,17 @@ class Measure:
     def _examine_row(self, row_P: torch.Tensor, samples: Ints) -> Evaluation:
         """One row of parameters (the consensus model) on the samples with these ids."""
         e = self.experiment
-        data, device = e.plan.dataset, e.device
+        x, y = self._samples(samples)
+        with torch.inference_mode():
+            row = row_P.to(e.device, e.dtype).unsqueeze(0)
+            found = Examiner(e.learner.kernel, e.loss, e.outputs).examine(row, x, y)
+        loss, hits = (v.double().cpu().numpy() for v in (found.loss_B, found.hits_BC))
+        return Evaluation(np.zeros(0, np.int64), loss, hits, None)
+
+    def _samples(self, samples: Ints) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and labels (or targets ``[T, C]``) of the samples with these ids, on the compute device."""
+        e, data = self.experiment, self.experiment.plan.dataset
         x, y = torch.as_tensor(data.x[samples]), torch.as_tensor(data.y[samples])
         x = x.to(e.dtype) if x.is_floating_point() else x
         y = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
-        with torch.inference_mode():
-            row = row_P.to(device, e.dtype).unsqueeze(0)
-            found = Examiner(e.learner.kernel, e.loss, e.outputs).examine(row, x.to(device), y.to(device))
-        loss, hits = (v.double().cpu().numpy() for v in (found.loss_B, found.hits_BC))
-        return Evaluation(np.zeros(0, np.int64), loss, hits, None)
+        return x.to(e.device), y.to(e.device)

@@ -50,13 +50,21 @@ def majority(votes_TC: npt.NDArray[np.int64], y_T: npt.NDArray[np.int64]) -> flo
     return float((most_TC[np.arange(len(y_T)), y_T] / most_TC.sum(1)).mean())
 
 
+WORST = -99.0  # R² of a hundred times the squared error of a constant prediction: below it a score measures nothing
+
+
 def gap_closed(
     swarm: float | None, isolated: float | None, centralised: float | None
 ) -> tuple[float | None, str | None]:
-    """(S − I)/(C − I) on mean final scores, or None with the reason: an arm is missing, or C − I < 0.02."""
+    """(S − I)/(C − I) on mean final scores, or None with the reason: an arm is missing or diverged, a score is below
+    ``WORST`` (so far off that whatever the swarm does would close all of the gap, or none), or C − I < 0.02."""
     if swarm is None or isolated is None or centralised is None:
         named = {"swarm": swarm, "isolated": isolated, "centralised": centralised}
         return None, f"needs the final score of: {', '.join(n for n, v in named.items() if v is None)}"
+    for name, score in (("swarm", swarm), ("isolated", isolated), ("centralised", centralised)):
+        if not score >= WORST:
+            reason = "worse than a constant prediction by a factor of 100 or more"
+            return None, f"{name} ends with a score of {score:.3g}, {reason}"
     if centralised - isolated < 0.02:
         return (
             None,

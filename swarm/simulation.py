@@ -71,7 +71,8 @@ class Simulation:
     def records(self, until: int) -> Iterator[Record]:
         """Run up to round ``until``. A fresh simulation starts with a record of round 0, before any learning.
 
-        Raises :class:`DivergedError` in the round in which a device's parameters or loss stop being finite.
+        Raises :class:`DivergedError` in the round in which a device's parameters stop being finite or its loss exceeds
+        :attr:`Measure.largest_loss`.
         """
         s = self.experiment.settings
         last = time.perf_counter()
@@ -83,13 +84,24 @@ class Simulation:
             last = time.perf_counter()
             for happened in self.engine.advance(stop):
                 self.learning_seconds += time.perf_counter() - last
-                bad = ~(happened.finite_N & np.isfinite(happened.loss_N))
+                good = happened.loss_N <= self.measure.largest_loss  # not of a loss that is NaN
+                bad = ~(happened.finite_N & good)
                 if bad.any():
                     device = int(bad.argmax())
                     raise DivergedError(device, happened.round, named(self.experiment.names, device))
                 self._count(happened)
-                yield self._record(happened, evaluated=self._due(until), last=last)
+                record = self._record(happened, evaluated=self._due(until), last=last)
+                if self.round == until and record.devices is not None:
+                    self._require_measure(record.devices)
+                yield record
                 last = time.perf_counter()
+
+    def _require_measure(self, devices: dict[str, npt.NDArray[Any]]) -> None:
+        """Raises :class:`DivergedError` if a device ends with a test loss beyond all measure: what its last steps did shows in
+        no training loss."""
+        bad = ~(devices["loss"] <= self.measure.largest_loss)
+        if bad.any():
+            raise DivergedError(int(devices["device"][bad.argmax()]), self.round)
 
     def _due(self, until: int) -> bool:
         return self.round == until or self.round % self.experiment.settings.evaluate.every == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,8 @@ def test_the_majority_answers_and_a_tie_is_shared() -> None:
     assert majority(votes_TC, np.array([0, 1, 0, 1])) == (1 + 1 + 1 / 2 + 1 / 2) / 4
     assert majority(votes_TC, np.array([0, 1, 1, 2])) == (1 + 1 + 1 / 2 + 1 / 2) / 4
     assert majority(votes_TC, np.array([1, 0, 2, 0])) == 0.0
-    assert majority(np.full((6, 3), 5), np.array([0, 0, 0, 0, 1, 2])) == pytest.approx(1 / 3), "no answer at all is chance"
+    constant = majority(np.full((6, 3), 5), np.array([0, 0, 0, 0, 1, 2]))
+    assert constant == pytest.approx(1 / 3), "no answer at all is chance"
 
 
 def test_spread_over_devices() -> None:
@@ -71,3 +74,14 @@ def test_gap_closed() -> None:
     assert "swarm" in reason
     assert "centralised" in reason
     assert "isolated" not in reason
+
+
+def test_a_score_beyond_all_measure_closes_no_gap() -> None:
+    """Isolated devices at an R² of −1e30 would have every swarm close all of the gap."""
+    beyond = [(0.5, -1e30, 0.9), (-1e6, 0.1, 0.9), (0.5, 0.1, -math.inf), (0.5, math.nan, 0.9)]
+    for swarm, isolated, centralised in beyond:
+        share, reason = gap_closed(swarm, isolated, centralised)
+        assert share is None
+        assert reason is not None
+        assert "worse than a constant prediction" in reason
+    assert gap_closed(0.5, -5.0, 0.9)[0] == pytest.approx(5.5 / 5.9), "a poor score is still one"

@@ -1,7 +1,8 @@
 """Gradient tracking: every device follows the mean gradient of all, and unequal data leave no bias.
 
 Nedić, Olshevsky & Shi, *Achieving geometric convergence for distributed optimization over time-varying graphs*, SIAM J.
-Optim. 2017 (arXiv 1607.03218); adapt-then-combine order as in Xu, Zhu, Soh & Xie, CDC 2015.
+Optim. 2017 (arXiv 1607.03218). That is Y⁺ = WY + D⁺ − D and X⁺ = WX − Y; this is the adapt-then-combine form of it, by Xu, Zhu,
+Soh & Xie, *Augmented distributed gradient methods*, CDC 2015, and in arXiv 1609.05877 (ATC-DIGing).
 """
 
 from __future__ import annotations

@@ -94,12 +94,7 @@ def _run_arm(
 def _summary(study: Study, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:
     s, arms = study.settings, progress["arms"]
     key = "accuracy_mean" if study.dataset.classes else "r2_mean"
-    gap, reason = gap_closed(
-        *(
-            None if arms.get(n, {}).get("diverged") else arms.get(n, {}).get(key)
-            for n in ("swarm", "isolated", "centralised")
-        )
-    )
+    gap, reason = _gap(arms, key)
     experiment, run = study.experiment(study.arms[0], study.arms[0].variants[0]), load(folder.path)
     summary = {
         "schema": 1,
@@ -121,3 +116,13 @@ def _summary(study: Study, folder: Folder, progress: dict[str, Any]) -> dict[str
         "versions": versions(),
     }
     return {**summary, **judged(study.scenario, run, summary)}
+
+
+def _gap(arms: dict[str, Any], key: str) -> tuple[float | None, str | None]:
+    """The share of the gap that the swarm closed by the arms' final ``key``, or None and why there is none."""
+    finals = {name: arms.get(name, {}) for name in ("swarm", "isolated", "centralised")}
+    ended = {name: final["diverged"] for name, final in finals.items() if final.get("diverged")}
+    if ended:
+        each = [f"{name} (device {at['device']} in round {at['round']})" for name, at in ended.items()]
+        return None, f"these arms diverged and have no final score: {', '.join(each)}"
+    return gap_closed(*(final.get(key) for final in finals.values()))

@@ -21,7 +21,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """One rate (and variant) tried for some rounds: its score and loss on the validation split, None if it diverged."""
+    """One rate (and variant) tried for some rounds: its score and loss on the validation split, None if it diverged, as
+    :attr:`~swarm.measure.Measure.largest_loss` says."""
 
     variant: int
     lr: float
@@ -69,9 +70,9 @@ def tune(study: Study, arm: Arm, engine: Engine, say: Say) -> tuple[Settings, di
         tried += longer
         best = max(longer, key=Trial.rank)
     variant, lr = best.variant, best.lr
-    if len(lrs) > 1 and lr in (max(lrs), min(lrs)):
-        grid = [float(v) for v in lrs]
-        say(f"{arm.name}: the best learning rate {lr} is at the edge of {grid}; a wider tune.lrs=[…] may do better")
+    advice = _advice(best, lrs, lambda: first_scores(study, arm, engine))
+    if advice:
+        say(f"{arm.name}: {advice}")
     return with_lr(arm.variants[variant], lr), {
         "lr": lr,
         "variant": variant,
@@ -92,8 +93,33 @@ def try_out(study: Study, arm: Arm, variant: int, lr: float, rounds: int, engine
                 pass
         except DivergedError:
             return Trial(variant, lr, rounds, None)
-        found = simulation.measure.validate(simulation.round, simulation.seen_N)
-    return Trial(variant, lr, rounds, found if np.isfinite(found).all() else None)
+        score, loss = found = simulation.measure.validate(simulation.round, simulation.seen_N)
+        good = np.isfinite(score) and loss <= simulation.measure.largest_loss
+    return Trial(variant, lr, rounds, found if good else None)
+
+
+def first_scores(study: Study, arm: Arm, engine: Engine) -> tuple[float, float]:
+    """Mean score and loss on the validation split before anything is learnt."""
+    settings = with_lr(arm.variants[0], rates(arm.variants[0])[0])
+    with Simulation(study.experiment(arm, settings), engine) as simulation:
+        return simulation.measure.validate(0, simulation.seen_N)
+
+
+def _advice(best: Trial, lrs: list[float], first: Callable[[], tuple[float, float]]) -> str | None:
+    """What to say of a choice at an end of the grid. ``first`` gives score and loss of the model that learning starts from:
+    a slowest rate that is no better in either has not been chosen for what it learnt."""
+    grid, slowest = [float(v) for v in lrs], float(min(lrs))
+    smaller = ", ".join(f"{slowest / factor:.2g}" for factor in (100, 30, 10))
+    remedy = f"smaller ones (tune.lrs=[{smaller}]), or features and numeric targets scaled to about 1, may do"
+    if best.found is None:
+        return f"every learning rate of {grid} diverged, and the smallest is taken; {remedy}"
+    if len(lrs) == 1 or best.lr not in (max(lrs), min(lrs)):
+        return None
+    if best.lr == min(lrs):
+        score, loss = first()
+        if best.found[0] <= score and best.found[1] >= loss:
+            return f"no learning rate of {grid} does better than the model it starts from; {remedy}"
+    return f"the best learning rate {best.lr} is at the edge of {grid}; a wider tune.lrs=[…] may do better"
 
 
 def with_lr(settings: Settings, lr: float) -> Settings:

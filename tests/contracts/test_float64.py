@@ -19,7 +19,14 @@ from tests.support import options, prepared
 
 GROUPS = ("protocol", "optimizer", "schedule", "learn", "replay", "compressor", "people", "drift", "model", "delay")
 ALL = [(group, name) for group in GROUPS for name in options(group)]
-STREAM = ("learn=online", "partition=iid", "train.batch=7", "train.local_steps=3", "people=meetings", "people.chance=0.4")
+STREAM = (
+    "learn=online",
+    "partition=iid",
+    "train.batch=7",
+    "train.local_steps=3",
+    "people=meetings",
+    "people.chance=0.4",
+)
 MORE = {
     "clipped": ("optimizer=momentum", "train.clip=0.5"),
     "decay": ("optimizer=adamw", "optimizer.weight_decay=0.1"),
