@@ -35,7 +35,8 @@ class ConfigError(SwarmError):
         self.key, self.value, self.valid = key, value, valid
         if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
             value = int(value)  # whoever types 2 for a share gets it here as 2.0
-        super().__init__(f"{key.removeprefix('/')}={typed(value)}: {valid}")
+        text = f"{key.removeprefix('/')}={typed(value)}: {valid}"
+        super().__init__(text.replace("\n", "\\n").replace("\r", "\\r"))  # one line, whatever was typed
 
     def under(self, section: str) -> ConfigError:
         """The same error with ``section.`` in front of the key, unless the key is already absolute (``/devices``)."""
