@@ -14,7 +14,7 @@ LARGEST_WHOLE = 2**53
 SMALLEST, LARGEST = 1e-18, 1e18
 """Between these lies the size of any other number: its square and its inverse are ordinary numbers, also of 32 bits."""
 _MOST = 8 << 30
-_COPIES = 3  # of samples while they are scaled: as they were made, as they will be, and what that takes
+_COPIES = 4  # of samples while they are scaled: as they were made, as they will be, and what that takes
 _ASIDE = 128  # bytes of each sample's label, owner and place in the splits, and of what finds them
 
 

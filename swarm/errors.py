@@ -36,7 +36,8 @@ class ConfigError(SwarmError):
         self.key, self.value, self.valid = key, value, valid
         if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
             value = int(value)  # whoever types 2 for a share gets it here as 2.0
-        super().__init__(f"{key.removeprefix('/')}={typed(value)}: {valid}")
+        text = f"{key.removeprefix('/')}={typed(value)}: {valid}"
+        super().__init__(text.replace("\n", "\\n").replace("\r", "\\r"))  # one line, whatever was typed
 
     def __reduce__(self) -> tuple[Any, ...]:  # it travels: out of an actor, or a sweep's worker
         return type(self), (self.key, self.value, self.valid), {"exit_code": self.exit_code}

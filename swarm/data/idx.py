@@ -19,6 +19,7 @@ from swarm.data.scaling import Scale
 from swarm.errors import ConfigError
 from swarm.fetched import locate
 from swarm.files import opened
+from swarm.paths import usable
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -98,7 +99,7 @@ class Idx(Source):
             raise ConfigError("path", self.path, valid + (hint if "share/datasets/fashion-mnist" in self.path else ""))
         names = [f"{self.prefix}{part}-{kind}{dot}idx{dims}-ubyte" for part in parts for dot in "-."]
         for name in names:
-            for candidate in (folder / name, folder / f"{name}.gz"):
+            for candidate in (folder / name, usable(folder / f"{name}.gz", "prefix")):
                 if candidate.is_file():
                     return candidate
         raise ConfigError("path", self.path, f"has no file {names[0]} (.gz or plain); all four IDX files are needed")

@@ -123,6 +123,6 @@ def _gap(arms: dict[str, Any], key: str) -> tuple[float | None, str | None]:
     finals = {name: arms.get(name, {}) for name in ("swarm", "isolated", "centralised")}
     ended = {name: final["diverged"] for name, final in finals.items() if final.get("diverged")}
     if ended:
-        each = [f"{name} (device {at['device']} in round {at['round']})" for name, at in ended.items()]
+        each = [f"{name} ({where_diverged(at)})" for name, at in ended.items()]
         return None, f"these arms diverged and have no final score: {', '.join(each)}"
     return gap_closed(*(final.get(key) for final in finals.values()))

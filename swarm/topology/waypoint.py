@@ -70,7 +70,8 @@ class Waypoint(Topology):
             raise ConfigError("speed_min", speed_min, f"must be at most speed_max={speed_max:g}")
         if speed_max * window > CROSSINGS * side:
             fastest = CROSSINGS * side / window
-            raise ConfigError("speed_max", speed_max, f"must be at most {fastest:g}, {CROSSINGS:g} sides a round")
+            sides = f"{CROSSINGS:g} sides a round of window={window:g} seconds"
+            raise ConfigError("speed_max", speed_max, f"must be at most {fastest:g}, {sides}")
         check_links("radius", radius, within_reach(min(radius / side, 1.0)) * devices * (devices - 1) / 2)
         self.devices, self.keys = devices, Keys(seed, "topology/waypoint")
         self.side, self.radius, self.pause, self.window = side, radius, pause, window

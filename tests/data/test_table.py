@@ -275,3 +275,21 @@ def test_lines_of_json(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"a": 1,\n')
     with pytest.raises(ConfigError, match=r"cannot be read as \.jsonl"):
         Table(path=str(tmp_path / "t.jsonl")).load()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("far", "microseconds"),
+    [("9999-12-31T23:59:59", 253402300799_000000), ("0001-01-01T00:00:00", -62135596800_000000)],
+)
+def test_dates_that_nanoseconds_do_not_reach(tmp_path: Path, suffix: str, far: str, microseconds: int) -> None:
+    """From the year 1 to 9999, to the microsecond; 64-bit nanoseconds end in 2262."""
+    when = np.array(["2020-01-01"] * 60, "datetime64[us]") + np.arange(60)
+    when[7] = np.datetime64(far)
+    table = frame().assign(when=when)
+    path = str(tmp_path / f"table.{suffix}")
+    table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
+    data = Table(path=path, label="kind", features=["age"], time="when").load()
+    assert data.time is not None
+    assert data.time[7] == microseconds
+    assert data.time[8] == 1577836800_000008

@@ -52,7 +52,7 @@ def _works_or_says_why(key: Key, value: object) -> None:
     put(cfg, key.path, value)
     found = outcome(cfg, Path(_home()) / "run")
     note(f"{key} = {value!r}: {found}")
-    assert wrong(key, found) is None, f"{key} = {value!r}: {found.text}"
+    assert wrong(key, value, found) is None, f"{key} = {value!r}: {found.text}"
 
 
 @PROFILE

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from swarm.errors import ConfigError
+from swarm.network.base import Network
 from tests.support import prepared, records
 
 SIZE = ("devices=8", "rounds=4", "model=softmax")
@@ -34,6 +35,19 @@ def test_somebody_has_to_be_there(tmp_path: Path) -> None:
         prepared(*SIZE, "clock=poisson", "network.tick=1.0e-9")
     away.write_text(away.read_text() + "3,5,1\n")  # one device, in the last round
     prepared(*SIZE, "churn=trace", f"churn.path={away}")
+
+
+def test_rounds_without_number_that_nobody_is_awake_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten million rounds are not asked one by one: some are, and what was found is said with their number."""
+    asked = []
+    awake = Network.awake
+    monkeypatch.setattr(Network, "awake", lambda self, round: asked.append(round) or awake(self, round))
+    never = ("clock=poisson", "clock.rate=1.0e-15", "rounds=10000000", "scenario.arms=[swarm]")
+    with pytest.warns(
+        UserWarning, match="clock=poisson: wakes nobody in the first 10,000 of 10,000,000 rounds, and later"
+    ):
+        prepared("devices=8", "model=softmax", *never)
+    assert len(asked) < 20_000
 
 
 @pytest.mark.parametrize(

@@ -414,3 +414,9 @@ def test_sizes_named_as_valid_are_valid() -> None:
 def test_one_hundred_thousand_devices() -> None:
     for topology in (Isolated(100_000), OnePeerExponential(100_000), Hierarchy(100_000)):
         check(topology.graph(0), 100_000)
+
+
+@pytest.mark.parametrize("p", [1e-18, 1e-16, 1e-15])
+def test_a_link_all_but_impossible(p: float) -> None:
+    """1 − p is 1 in floating point for the first: nothing divides by its logarithm."""
+    assert len(ErdosRenyi(20, seed=0, p=p, allow_disconnected=True).graph(0).src_E) == 0
