@@ -20,17 +20,8 @@ _LINES = 1 << 16  # of JSON that are made into columns at once
 
 
 def read_csv(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
-    """The columns of a CSV file with a heading.
-
-    Where rows have one field more than the heading, as R writes them, the first is the row's name:
-    it is left out with a warning.
-    """
+    """The columns of a CSV file with a heading."""
     frame = read_frame(path, file, most, sep=",", header=0)
-    if not isinstance(frame.index, pd.RangeIndex):
-        if frame.index.nlevels > 1:
-            raise ConfigError("path", path, f"has rows of {frame.index.nlevels} fields more than its heading")
-        what = "its rows have one field more than its heading: the first, which has no name, is left out"
-        warnings.warn(f"{path}: {what}", stacklevel=2)
     return {str(name): plain(frame[name]) for name in frame.columns}
 
 
@@ -49,6 +40,7 @@ def read_frame(path: Path, file: BinaryIO, most: int, sep: str, header: int | No
     columns = heading.shape[1]
     if header is not None:
         require_own_names(path, heading.iloc[0].dropna())
+        _warn_of_row_names(path, file, sep)
     cells = lines * columns
     require_unpacked_room(path, _CELL * cells + HEADING * columns, most)
     if (_CELL + TEXT) * cells + size > most:
@@ -78,6 +70,21 @@ def _require_narrow(path: Path, file: BinaryIO, most: int, sep: str) -> None:
         if line.strip() and not quotes % 2:
             break
     file.seek(0)
+
+
+def _warn_of_row_names(path: Path, file: BinaryIO, sep: str) -> None:
+    """Say so where the first row has a field more than the heading; refuse several more."""
+    file.seek(0)
+    more = pd.read_csv(file, nrows=1, sep=sep).index.nlevels
+    if more > 1:
+        raise ConfigError("path", path, f"has rows of {more} fields more than its heading; each column needs one")
+    file.seek(0)
+    with warnings.catch_warnings(record=True) as said:  # it says so only where it is told that no field is a name
+        warnings.simplefilter("always")
+        pd.read_csv(file, nrows=1, sep=sep, index_col=False)
+    if any(issubclass(one.category, pd.errors.ParserWarning) for one in said):
+        what = "its rows have one field more than its heading: the first, which has no name, is left out"
+        warnings.warn(f"{path}: {what}", stacklevel=4)
 
 
 def _measure(path: Path, file: BinaryIO, most: int, sep: str, header: int | None, columns: int) -> None:

@@ -165,6 +165,15 @@ def _all_taught(dataset: Dataset, samples: Samples) -> None:
     warnings.warn(f"{found}: nobody can learn it", stacklevel=3)
 
 
+def _empty(shape: tuple[int, ...]) -> Floats:
+    """Memory for samples that begins on a cache line."""
+    size = math.prod(shape)
+    memory = np.empty(4 * size + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    found: Floats = memory[begin : begin + 4 * size].view(np.float32).reshape(shape)
+    return found
+
+
 def on_cache_lines(x: Floats) -> Floats:
     """``x``, copied if need be to memory that begins on a cache line.
 
@@ -173,9 +182,7 @@ def on_cache_lines(x: Floats) -> Floats:
     """
     if x.ctypes.data % 64 == 0:
         return x
-    memory = np.empty(x.nbytes + 64, np.uint8)
-    begin = -memory.ctypes.data % 64
-    copy: Floats = memory[begin : begin + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy = _empty(x.shape)
     copy[...] = x
     return copy
 
@@ -192,9 +199,10 @@ def _floats(samples: Samples, train: Ints, scale: Scale) -> tuple[Floats, Affine
     """All features side by side as float32, each block scaled by its own statistics."""
     blocks = samples.blocks
     if len(blocks) == 1:
-        return rescaled(blocks[0], train, scale, samples.one_scale)
+        into = _empty(blocks[0].shape)
+        return rescaled(blocks[0], train, scale, samples.one_scale, into=into)
     ends = np.cumsum([0, *(block.shape[1] for block in blocks)])
-    x = np.empty((len(blocks[0]), int(ends[-1])), np.float32)
+    x = _empty((len(blocks[0]), int(ends[-1])))
     parts = []
     for number, block in enumerate(blocks):
         of_block: Scale = scale if samples.scaled is None or number < samples.scaled else "none"

@@ -163,7 +163,7 @@ class Table(Source):
         unnamed = [name for name in others if nameless(name)]
         if unnamed:
             what = "a column that has no name" if len(unnamed) == 1 else f"{len(unnamed)} columns that have no name"
-            hint = f"data.features lists what to use, as {_names(unnamed)}"
+            hint = f"data.features=[…] takes it in ({_names(unnamed)})"
             warnings.warn(f"{self.path}: left out {what}, most often a row number; {hint}", stacklevel=2)
         others = [name for name in others if name not in unnamed]
         chosen = [name for name in others if _numeric(table[name])]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from swarm.check import number, room
 from swarm.data.columns import Column
-from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.dataset import Dataset, Ints, Source, chunks
 from swarm.data.prepare import Samples, prepare
 from swarm.data.table_files import read_table
 from swarm.errors import ConfigError
@@ -115,9 +115,12 @@ class Text(Source):
         point_A = np.frombuffer(self.alphabet.encode("utf-32-le"), np.uint32)
         point_T = np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32)
         order_A = np.argsort(point_A)
-        place_T = np.minimum(np.searchsorted(point_A, point_T, sorter=order_A), len(point_A) - 1)
-        found_T = order_A[place_T]
-        return np.where(point_A[found_T] == point_T, found_T, len(point_A)).astype(np.uint32)
+        code_T = np.empty(len(point_T), np.uint32)
+        for part in chunks(point_T):  # places are numbers of eight bytes each: not of a whole text at once
+            point = point_T[part]
+            found = order_A[np.minimum(np.searchsorted(point_A, point, sorter=order_A), len(point_A) - 1)]
+            code_T[part] = np.where(point_A[found] == point, found, len(point_A))
+        return code_T
 
     def _cut(self, codes: list[npt.NDArray[np.uint32]], names: Names) -> Dataset:
         begins, part, owner = (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -22,3 +24,13 @@ def wheel(path: Path, files: dict[str, bytes]) -> Path:
         for name, content in files.items():
             archive.writestr(name, content)
     return path
+
+
+def peak_of(call: Callable[[], object]) -> int:
+    """The most bytes that Python and NumPy hold at once for a call, its result included."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

@@ -43,6 +43,17 @@ def test_value_is_torchs(name: str) -> None:
             assert loss.value(out, target)[i, j].item() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("name", ["mse", "mae"])
+def test_errors_are_stated_in_the_unit_of_each_target(name: str) -> None:
+    """What is learnt from stays as it is."""
+    unit = torch.tensor([[1.0], [10.0], [0.5], [3.0]], dtype=torch.float64)
+    loss, plain = loss_for(name, 0, unit), loss_for(name, 0)
+    out, _, target = _case(loss)
+    assert torch.equal(loss.residual(out.clone(), target), plain.residual(out.clone(), target))
+    torch.testing.assert_close(loss.value(out, target), plain.value(unit * out, unit * target))
+    torch.testing.assert_close(loss.right(out, target), (unit * (out - target)).square().mean(-2))
+
+
 def test_large_logits_stay_finite() -> None:
     loss = LOSSES["cross_entropy"]()
     out, _, target = _case(loss, scale=1e4)
