@@ -37,7 +37,7 @@ from swarm.protocol.returned import check_protocol, shares_of, slots_of, width_o
 from swarm.rng import Keys
 from swarm.start import read_start
 from swarm.state import Blocks, Layout
-from swarm.topology.base import Topology, graph_of
+from swarm.topology.base import Topology, check_period, graph_of
 from swarm.topology.graph import Graph
 from swarm.wire.base import Compressor, Unchanged, bits_of
 
@@ -69,6 +69,7 @@ class Experiment:
             self.loss = PartlyTold()
         self._require_room()
         self.topology: Topology = self._build(s.topology, Topology, "topology", devices=s.devices, seed=s.seed)
+        check_period(self.topology)
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol")
         check_protocol(self.protocol)
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
