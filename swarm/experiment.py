@@ -38,7 +38,7 @@ from swarm.protocol.returned import check_protocol, shares_of, slots_of, width_o
 from swarm.rng import Keys
 from swarm.start import read_start
 from swarm.state import Blocks, Layout
-from swarm.topology.base import Topology, graph_of
+from swarm.topology.base import Topology, check_period, graph_of
 from swarm.topology.graph import Graph
 from swarm.wire.base import Compressor, Unchanged, bits_of
 
@@ -76,6 +76,7 @@ class Experiment:
         self.topology: Topology = self._build(
             s.topology, Topology, "topology", devices=s.devices, seed=s.seed, owner_names=owners
         )
+        check_period(self.topology)
         names = telling(plan.holdings.names or self.topology.node_names)
         self.names = names if names is not None and len(names) == s.devices else None
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol", seed=s.seed)

@@ -54,6 +54,8 @@ def place(thing: object, method: str | None = None) -> str:
     """``my_plugins.py, line 12``: where a class, or its method, begins; empty if nobody knows."""
     written: Any = thing if isinstance(thing, type) or inspect.isfunction(thing) else type(thing)
     found = inspect.unwrap(getattr(written, method, written)) if method else written
+    if entry_of(getattr(found, "__module__", None)) is None:  # inherited from a class of ours
+        found = written
     for each in (found, written):
         try:
             return f"{_shown(inspect.getsourcefile(each) or '?')}, line {inspect.getsourcelines(each)[1]}"

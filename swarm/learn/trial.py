@@ -25,22 +25,27 @@ def check_learning(module: nn.Module, kernel: Kernel, loss: Loss, inputs: Tensor
     """
     layout = kernel.layout
     rows_BP = _near(layout.pack(dict(module.named_parameters())).detach())
+    otherwise = refused(
+        module,
+        "answers otherwise with the parameters of another device than by itself: forward must read each parameter "
+        "where it is registered (self.NAME) at every call, and keep no list or copy of them",
+    )
     try:
         found = [_by_torch(module, layout, row_P, loss, inputs, target_Cb) for row_P in rows_BP]
-        outs, gradients = (torch.stack(each) for each in zip(*found, strict=True))
-        out, gradient = _by_kernel(kernel, rows_BP, inputs, target_Cb)
+        if not _close(_outputs(kernel, rows_BP, inputs), torch.stack([out for out, _, _ in found])):
+            raise otherwise
+        if not _close(
+            _gradients(kernel, rows_BP, inputs, target_Cb), torch.stack([gradient for _, gradient, _ in found])
+        ):
+            raise otherwise
     except ConfigError:
         raise
     except Exception as error:
         fault = fault_of(error)
         said = fault.valid if fault else f"fails: {type(error).__name__}: {error}{where(error)}"
         raise refused(module, f"cannot take a step: {' '.join(said.split())}") from error
-    if not (_close(out, outs) and _close(gradient, gradients)):
-        raise refused(
-            module,
-            "answers otherwise with the parameters of another device than by itself: forward must read each parameter "
-            "where it is registered (self.NAME) at every call, and keep no list or copy of them",
-        )
+    if found[0][2]:
+        _say_unused(module, found[0][2])
 
 
 def _near(row_P: Tensor) -> Tensor:
@@ -53,8 +58,9 @@ def _near(row_P: Tensor) -> Tensor:
 
 def _by_torch(
     module: nn.Module, layout: Layout, row_P: Tensor, loss: Loss, inputs: Tensor, target_Cb: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Outputs ``[C, b]`` and the gradient ``[P]`` of the summed loss, by autograd on a copy of the module."""
+) -> tuple[Tensor, Tensor, list[str]]:
+    """Outputs ``[C, b]``, the gradient ``[P]`` of the summed loss, and the parameters that take no part, by autograd on a
+    copy of the module."""
     one = copy.deepcopy(module)
     parameters = dict(one.named_parameters())
     with torch.no_grad():
@@ -73,24 +79,28 @@ def _by_torch(
         residual = loss.residual(out.detach().unsqueeze(0).clone(), target_Cb.unsqueeze(0).clone())[0]
         found = torch.autograd.grad(out, list(parameters.values()), residual.to(out), allow_unused=True)
     unused = [name for name, gradient in zip(parameters, found, strict=True) if gradient is None]
-    if unused:
-        _say_unused(module, unused)
     values = (torch.zeros_like(p) if g is None else g for p, g in zip(parameters.values(), found, strict=True))
-    return out.detach(), layout.pack(dict(zip(parameters, values, strict=True)))
+    return out.detach(), layout.pack(dict(zip(parameters, values, strict=True))), unused
 
 
-def _by_kernel(kernel: Kernel, rows_BP: Tensor, inputs: Tensor, target_Cb: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for all devices at once, by what the run computes with."""
-    count, samples = len(rows_BP), target_Cb.shape[-1]
+def _outputs(kernel: Kernel, rows_BP: Tensor, inputs: Tensor) -> Tensor:
+    """``[B, C, b]`` by what the run computes with."""
+    x = Parts(kernel.layout, len(rows_BP), rows_BP)
+    x.load(rows_BP)
+    with torch.no_grad():
+        return kernel.outputs(x.views, inputs.expand(len(rows_BP), *inputs.shape).clone()).clone()
+
+
+def _gradients(kernel: Kernel, rows_BP: Tensor, inputs: Tensor, target_Cb: Tensor) -> Tensor:
+    """``[B, P]`` by what the run computes with."""
+    count = len(rows_BP)
     x, into = Parts(kernel.layout, count, rows_BP), Parts(kernel.layout, count, rows_BP)
     x.load(rows_BP)
     into.load(torch.zeros_like(rows_BP))
+    both, target = (each.expand(count, *each.shape).clone() for each in (inputs, target_Cb))
     with torch.no_grad():
-        both = inputs.expand(count, *inputs.shape).clone()
-        target = target_Cb.expand(count, *target_Cb.shape).clone()
-        kernel.outputs(x.views, both)
-        out = kernel.gradients(into.views, x.views, samples)(both, target, 1.0)
-    return out.clone(), into.rows()
+        kernel.gradients(into.views, x.views, target_Cb.shape[-1])(both, target, 1.0)
+    return into.rows()
 
 
 def _say_unused(module: nn.Module, names: list[str]) -> None:

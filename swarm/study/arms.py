@@ -21,6 +21,7 @@ from swarm.study.study import Study
 from swarm.study.tune import Say, tune, with_lr
 from swarm.track.base import Sink
 from swarm.track.jsonl import plain
+from swarm.track.units import where_diverged
 
 
 def run(study: Study, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:

@@ -205,7 +205,7 @@ def _streamed(s: Settings, dataset: Dataset, holdings: Holdings) -> tuple[Datase
 
 def _require_samples(maker: object, call: str, made: Dataset, before: Dataset | None = None) -> None:
     """Refuse data that cannot be used; what was looked at before is not looked at again."""
-    if made is before:
+    if before is not None and made is before:
         return
     try:
         validate(made)

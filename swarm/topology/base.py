@@ -61,11 +61,15 @@ class Static(Topology):
         return self._graph
 
 
-def graph_of(topology: Topology, phase: int, devices: int) -> Graph:
-    """``topology.graph(phase)``. Raises :class:`ConfigError` for what is no graph of ``devices`` devices."""
+def check_period(topology: Topology) -> None:
+    """Refuses a period that is no number of rounds."""
     period = topology.period
     if period is not None and (not isinstance(period, int) or period < 1):
         raise returned("topology", topology, "period", f"is {period!r}", "it must be a number of rounds ≥ 1, or None")
+
+
+def graph_of(topology: Topology, phase: int, devices: int) -> Graph:
+    """``topology.graph(phase)``. Raises :class:`ConfigError` for what is no graph of ``devices`` devices."""
     call, found = f"graph({phase})", topology.graph(phase)
     if not isinstance(found, Graph):
         needed = "a swarm.topology.graph.Graph is needed"
