@@ -34,7 +34,7 @@ LAYERS: list[list[str]] = [
     ["swarm.routing", "swarm.experiment"],
     ["swarm.evaluation", "swarm.cost"],
     ["swarm.pupils"],
-    ["swarm.shard"],
+    ["swarm.shard", "swarm.footprint"],
     ["swarm.engine"],
     ["swarm.measure"],
     ["swarm.simulation swarm.checkpoint"],
