@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
+from swarm import tensors
 from swarm.errors import CheckpointError
 from swarm.files import replacing
 
@@ -27,10 +27,11 @@ _NAME = re.compile(r"round_(\d{9})\.json")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was there after ``round`` rounds: arrays in device order, and small facts as JSON."""
+    """What was there after ``round`` rounds: arrays in device order (of a file, read when they are asked for), and small facts
+    as JSON."""
 
     round: int
-    arrays: dict[str, Tensor]
+    arrays: Mapping[str, Tensor]
     facts: dict[str, Any]
 
 
@@ -55,13 +56,13 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
     """Save, then remove all but the newest ``keep``."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = _stem(folder, checkpoint.round)
-    data = save({k: v.contiguous() for k, v in checkpoint.arrays.items()})
-    write_bytes(stem.with_suffix(".safetensors"), data)
+    with replacing(stem.with_suffix(".safetensors")) as file:
+        sha256, size = tensors.write(file, checkpoint.arrays)
     manifest = {
         "format": FORMAT,
         "round": checkpoint.round,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "bytes": len(data),
+        "sha256": sha256,
+        "bytes": size,
         "arrays": {k: [str(v.dtype).removeprefix("torch."), list(v.shape)] for k, v in checkpoint.arrays.items()},
         "facts": checkpoint.facts,
     }
@@ -89,17 +90,18 @@ def read(folder: Path, round: int, expect: Mapping[str, tuple[torch.dtype, tuple
             raise CheckpointError(
                 "resume", path, f"has {path.stat().st_size} bytes where {manifest['bytes']} were written"
             )
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError("resume", path, f"cannot be read: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+    if found != manifest["sha256"]:
         raise CheckpointError("resume", path, "is damaged: its SHA-256 is not the one it was written with")
     try:
-        arrays = load(data)
+        arrays = tensors.Stored(path)
     except SafetensorError as error:
         raise CheckpointError("resume", path, f"is no safetensors file: {error}") from None
     for name, array in arrays.items():
-        if array.dtype.is_floating_point and not torch.isfinite(array).all():
+        if array.dtype.is_floating_point and not tensors.all_finite(array):
             raise CheckpointError("resume", path, f"holds numbers that are not finite in {name}")
     return Checkpoint(round, arrays, manifest["facts"])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +27,18 @@ class BlockEvaluation:
     loss_B: Tensor
     hits_BC: Tensor
     votes_CT: Tensor | None
+
+
+def apart(found: Iterable[tuple[int, BlockEvaluation]]) -> tuple[dict[int, BlockEvaluation], Tensor | None]:
+    """Blocks' results without their votes, and the votes of all of them together: those of each block would take more room
+    than all else."""
+    parts: dict[int, BlockEvaluation] = {}
+    votes_CT: Tensor | None = None
+    for block, part in found:
+        parts[block] = replace(part, votes_CT=None)
+        if part.votes_CT is not None:
+            votes_CT = part.votes_CT if votes_CT is None else votes_CT.add_(part.votes_CT)
+    return parts, votes_CT
 
 
 class Examiner:

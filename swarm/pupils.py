@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from swarm.rng import Keys
 
 Ints = npt.NDArray[np.int64]
 SAMPLES_AT_ONCE = 1 << 18  # stream positions drawn in one vectorised call
+PLACES_AT_ONCE = 1 << 18  # of replay memories that are filled in one
 
 
 @dataclass(frozen=True)
@@ -188,12 +189,21 @@ class Pupils:
         return e.loss.encode(y, e.outputs, e.dtype)
 
     def _remembering(self, steps_n: Ints) -> Memory:
-        """The memories after what was just met was offered to them, as far as somebody said what it is."""
+        """The memories after what was just met was offered to them, as far as somebody said what it is. Some devices at a
+        time: a memory depends on no other."""
         e, now = self.experiment, self.progress
-        count = int(steps_n.max())
-        sample = e.stream.draw(self.devices, now.met_n, count).sample_BKb
-        sample = np.where((np.arange(count) < steps_n[:, None])[:, :, None], sample, -1).reshape(len(steps_n), -1)
-        return e.replay.take(now.memory, sample, self._label_S, self._keeps, self.devices)
+        old, count = now.memory, int(steps_n.max())
+        together = max(1, PLACES_AT_ONCE // (e.replay.size + 2 * count * e.stream.batch))
+        new = Memory(*(np.empty_like(each) for each in (old.kept_nM, old.seen_nC, old.largest_nC)))
+        for begin in range(0, len(steps_n), together):
+            n = slice(begin, begin + together)
+            sample = e.stream.draw(self.devices[n], now.met_n[n], count).sample_BKb
+            there = (np.arange(count) < steps_n[n, None])[:, :, None]
+            offered = np.where(there, sample, -1).reshape(len(sample), -1)
+            part = Memory(old.kept_nM[n], old.seen_nC[n], old.largest_nC[n])
+            part = e.replay.take(part, offered, self._label_S, self._keeps, self.devices[n])
+            new.kept_nM[n], new.seen_nC[n], new.largest_nC[n] = part.kept_nM, part.seen_nC, part.largest_nC
+        return new
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -205,7 +215,7 @@ class Pupils:
             found |= {"kept": now.memory.kept_nM, "offered": now.memory.seen_nC, "largest": now.memory.largest_nC}
         return {name: torch.as_tensor(rows) for name, rows in found.items()}
 
-    def restore(self, rows: dict[str, Tensor]) -> None:
+    def restore(self, rows: Mapping[str, Tensor]) -> None:
         """The opposite of :meth:`snapshot`."""
         memory = self.progress.memory
         if self.experiment.replay.size:

@@ -5,7 +5,7 @@ A shard owns whole blocks. Everything it computes depends on (block, round) only
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -216,6 +216,8 @@ class Shard:
         device = own.packets.device
         if not inbox and own.parts == 1 and np.array_equal(route.own_rows, np.arange(len(own.packets))):
             payload = own.packets
+        elif not inbox:  # all of it is here
+            payload = own.take(route.own_rows)
         else:
             payload = own.packets.new_empty(route.matrix.shape[1], own.packets.shape[1])
             payload[torch.as_tensor(route.own)] = own.take(route.own_rows)
@@ -260,8 +262,8 @@ class Shard:
         shape = len(self.devices), self.experiment.layout.width
         require_state(self.experiment.protocol, call, self.state, shape, self.experiment.dtype)
 
-    def partial_means(self, phase: int | None, shares_N: Floats) -> dict[int, Tensor]:
-        """For each block, Σ_i share_i · row_i over its devices in float64: the terms of a mean over the whole swarm.
+    def partial_means(self, phase: int | None, shares_N: Floats) -> Iterator[tuple[int, Tensor]]:
+        """For each block, in their order, Σ_i share_i · row_i over its devices in float64: the terms of a mean over all.
 
         ``phase`` None takes the parameters, otherwise the protocol's payload of that phase.
         """
@@ -271,10 +273,8 @@ class Shard:
             self._echo(rows)
         shares = torch.as_tensor(shares_N[self.devices], device=rows.device).unsqueeze(0)
         wide = torch.float64 if rows.device.type != "mps" else rows.dtype
-        return {
-            block: (shares[:, s].to(wide) @ rows[s].to(wide)).squeeze(0)
-            for block, s in self.experiment.blocks.slices(self.blocks)
-        }
+        for block, s in self.experiment.blocks.slices(self.blocks):
+            yield block, (shares[:, s].to(wide) @ rows[s].to(wide)).squeeze(0)
 
     def receive_mean(self, phase: int, round: int, mean_M: Tensor) -> None:
         """Every device receives the same averaged row; those that are away would fetch it before they learn again."""
@@ -305,7 +305,7 @@ class Shard:
         return out
 
     def snapshot(self) -> dict[str, Tensor]:
-        """All that has to be kept to go on later, a row for each device."""
+        """All that has to be kept to go on later, a row for each device; not copied."""
         return {
             "x": self.state.x,
             **self.pupils.snapshot(),
@@ -314,14 +314,16 @@ class Shard:
             **{f"wire.{k}": v for k, v in self.carried.items()},
         }
 
-    def restore(self, rows: dict[str, Tensor]) -> None:
-        """The opposite of :meth:`snapshot`."""
+    def restore(self, rows: Mapping[str, Tensor]) -> None:
+        """The opposite of :meth:`snapshot`. The arrays are the shard's own from here on, and take the places of the old ones
+        one by one."""
         device = self.experiment.device
         self.state.x, self.state.now = rows["x"].to(device), Now(0, 0.0, np.zeros(len(self.devices), np.int64))
         self.pupils.restore(rows)
-        self.state.slots = {k: rows[f"protocol.{k}"].to(device) for k in self.state.slots}
-        self.optimizer_slots = {k: rows[f"optimizer.{k}"].to(device) for k in self.optimizer_slots}
-        self.carried = {k: rows[f"wire.{k}"].to(device) for k in self.carried}
+        kept = (("protocol", self.state.slots), ("optimizer", self.optimizer_slots), ("wire", self.carried))
+        for group, arrays in kept:
+            for name in arrays:
+                arrays[name] = rows[f"{group}.{name}"].to(device)
 
 
 def _product(route: Route, payload: Tensor) -> Tensor:

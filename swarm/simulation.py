@@ -209,7 +209,7 @@ class Simulation:
     # --- checkpoints ---------------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> Checkpoint:
-        """Everything that is needed to go on from here."""
+        """Everything that is needed to go on from here; to be written before the next round, which may change its arrays."""
         layout = [[s.name, list(s.shape)] for s in self.experiment.layout.slots]
         ties = [list(pair) for pair in self.experiment.layout.ties]
         own = {name: torch.as_tensor(getattr(self, f"{name}_N")) for name in COUNTED}
@@ -225,7 +225,7 @@ class Simulation:
             "learning_seconds": self.learning_seconds,
             "faded": [self.faded_seen, self.faded_score],
         }
-        return Checkpoint(self.round, {**self.engine.snapshot(), **own}, facts)
+        return Checkpoint(self.round, {**self.engine.current(), **own}, facts)
 
     def expected_arrays(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
         """Names, dtypes and shapes of a checkpoint of this simulation."""
@@ -241,9 +241,9 @@ class Simulation:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same plan."""
-        arrays, facts = dict(checkpoint.arrays), checkpoint.facts
+        arrays, facts = checkpoint.arrays, checkpoint.facts
         for name in COUNTED:
-            setattr(self, f"{name}_N", arrays.pop(name).numpy().copy())
+            setattr(self, f"{name}_N", arrays[name].numpy().copy())
         self.round = checkpoint.round
         self.totals, self.steps = Counter(facts["totals"]), facts["steps"]
         self.virtual, self.work = facts["virtual"], facts["work"]

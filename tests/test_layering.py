@@ -18,7 +18,15 @@ ROOT = Path(__file__).parents[1]
 LAYERS: list[list[str]] = [
     ["swarm.errors"],
     ["swarm.plugin", "swarm.constants"],
-    ["swarm.rng", "swarm.state", "swarm.paths swarm.fetched", "swarm.machine swarm.check", "swarm.names", "swarm.files"],
+    [
+        "swarm.rng",
+        "swarm.state",
+        "swarm.paths swarm.fetched",
+        "swarm.machine swarm.check",
+        "swarm.names",
+        "swarm.files",
+        "swarm.tensors",
+    ],
     ["swarm.config"],
     [
         "swarm.topology",
@@ -35,7 +43,7 @@ LAYERS: list[list[str]] = [
     ["swarm.routing", "swarm.experiment"],
     ["swarm.evaluation", "swarm.cost"],
     ["swarm.pupils"],
-    ["swarm.shard"],
+    ["swarm.shard", "swarm.footprint"],
     ["swarm.engine"],
     ["swarm.measure"],
     ["swarm.simulation swarm.checkpoint"],

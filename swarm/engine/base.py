@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -65,9 +65,14 @@ def prepare_process() -> None:
 def merge(parts: Sequence[Mapping[int, Tensor]]) -> Tensor:
     """The sum of blocks' partial sums in the order of their ids, whoever holds them."""
     by_block = {block: row for part in parts for block, row in part.items()}
+    return added((block, by_block[block]) for block in sorted(by_block))
+
+
+def added(parts: Iterable[tuple[int, Tensor]]) -> Tensor:
+    """The same, of partial sums that come in this order, one by one."""
     total: Tensor | None = None
-    for block in sorted(by_block):
-        total = by_block[block].clone() if total is None else total.add_(by_block[block])
+    for _, row in parts:
+        total = row.clone() if total is None else total.add_(row)
     assert total is not None
     return total
 
@@ -132,9 +137,15 @@ class Engine(ABC):
     def snapshot(self) -> dict[str, Tensor]:
         """Every kept array, rows in device order, on the CPU."""
 
+    def current(self) -> dict[str, Tensor]:
+        """As :meth:`snapshot`, to be looked at before the next round only: an engine that has the rows here need not copy
+        them."""
+        return self.snapshot()
+
     @abstractmethod
-    def restore(self, arrays: dict[str, Tensor], round: int) -> None:
-        """Go on from a snapshot taken after ``round`` rounds."""
+    def restore(self, arrays: Mapping[str, Tensor], round: int) -> None:
+        """Go on from a snapshot taken after ``round`` rounds. Its arrays are the engine's own from here on. Each is asked for
+        when it is its turn, so that they may be read from a file one by one; of other arrays no notice is taken."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from swarm.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundRecord, merge, prepare_process, record
+from swarm.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundRecord, added, prepare_process, record
 from swarm.errors import ConfigError
+from swarm.evaluation import apart
 from swarm.exchange import Exchange, Traffic
 from swarm.experiment import Experiment
 from swarm.protocol.base import Phase
 from swarm.routing import Route, routes
 from swarm.shard import Learnt, Shard
+
+
+class _Cut(Mapping[str, Tensor]):
+    """Some devices' rows of arrays, each cut out when it is asked for."""
+
+    def __init__(self, arrays: Mapping[str, Tensor], index: Tensor) -> None:
+        self.arrays, self.index = arrays, index
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.arrays[name][self.index]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
 
 
 class LocalEngine(Engine):
@@ -62,7 +79,7 @@ class LocalEngine(Engine):
             exchange = None if phase == "mean" else e.exchanges.of(phase, round)
             if exchange is None or exchange.is_mean:
                 shares = e.mean_shares(phase, round)
-                mean = merge([s.partial_means(number, shares) for s in self.shards])
+                mean = self._added(number, shares)
                 for shard in self.shards:
                     shard.receive_mean(number, round, mean)
             else:
@@ -94,20 +111,21 @@ class LocalEngine(Engine):
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
         e, wanted = self.experiment, {int(b) for b in blocks}
         with torch.inference_mode():
-            found = dict(pair for shard in self.shards for pair in shard.evaluate(samples, wanted))
+            found, votes = apart(pair for shard in self.shards for pair in shard.evaluate(samples, wanted))
         parts = [found[b] for b in sorted(found)]
-        votes = None
-        if e.loss.classification:
-            votes = torch.stack([p.votes_CT for p in parts if p.votes_CT is not None]).sum(0).T.cpu().numpy()
         return Evaluation(
             np.concatenate([e.blocks.devices_of(b) for b in sorted(found)]),
             torch.cat([p.loss_B for p in parts]).double().cpu().numpy(),
             torch.cat([p.hits_BC for p in parts]).double().cpu().numpy(),
-            votes,
+            None if votes is None else votes.T.cpu().numpy(),
         )
 
     def total(self, shares_N: Floats) -> Tensor:
-        return merge([s.partial_means(None, shares_N) for s in self.shards])
+        return self._added(None, shares_N)
+
+    def _added(self, phase: int | None, shares_N: Floats) -> Tensor:
+        """Shards hold blocks that follow on one another, so their partial sums come in the right order by themselves."""
+        return added(pair for shard in self.shards for pair in shard.partial_means(phase, shares_N))
 
     def squared_distances(self, mean_P: Tensor) -> Floats:
         out = np.empty(self.experiment.settings.devices)
@@ -125,11 +143,16 @@ class LocalEngine(Engine):
             out[name] = whole
         return out
 
-    def restore(self, arrays: dict[str, Tensor], round: int) -> None:
+    def current(self) -> dict[str, Tensor]:
+        return self.shards[0].snapshot() if len(self.shards) == 1 else self.snapshot()
+
+    def restore(self, arrays: Mapping[str, Tensor], round: int) -> None:
         self.round = round
+        if len(self.shards) == 1:
+            self.shards[0].restore(arrays)
+            return
         for shard in self.shards:
-            index = torch.as_tensor(shard.devices)
-            shard.restore({name: value[index] for name, value in arrays.items()})
+            shard.restore(_Cut(arrays, torch.as_tensor(shard.devices)))
 
     def describe(self) -> dict[str, Any]:
         e = self.experiment

@@ -22,7 +22,7 @@ from torch import Tensor
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, Holdings
 from swarm.engine.base import merge, prepare_process
-from swarm.evaluation import BlockEvaluation
+from swarm.evaluation import apart
 from swarm.experiment import Experiment, Plan
 from swarm.plugin import blamed
 from swarm.protocol.base import Phase
@@ -159,7 +159,7 @@ class Host:
 
     def _means(self, phase: int | None, shares_N: Array) -> Array:
         """The shard's blocks' partial sums ``[blocks, P]``, in the order of its blocks."""
-        parts = self._own().partial_means(phase, shares_N)
+        parts = dict(self._own().partial_means(phase, shares_N))
         return _array(torch.stack([parts[int(block)] for block in self._own().blocks]))
 
     def merge(self, blocks: Sequence[Ints], *parts: Array) -> Array:
@@ -186,13 +186,12 @@ class Host:
     def evaluate(self, samples: Ints, blocks: set[int]) -> Looked:
         """The devices of those of ``blocks`` that live here, on the samples with these ids."""
         with torch.inference_mode():
-            found: list[tuple[int, BlockEvaluation]] = list(self._looked_at().evaluate(samples, blocks))
-        votes = [part.votes_CT for _, part in found if part.votes_CT is not None]
+            found, votes = apart(self._looked_at().evaluate(samples, blocks))
         return Looked(
-            [block for block, _ in found],
-            [_array(part.loss_B) for _, part in found],
-            [_array(part.hits_BC) for _, part in found],
-            _array(torch.stack(votes).sum(0)) if votes else None,
+            list(found),
+            [_array(part.loss_B) for part in found.values()],
+            [_array(part.hits_BC) for part in found.values()],
+            None if votes is None else _array(votes),
         )
 
     def snapshot(self) -> dict[str, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -342,9 +342,9 @@ class RayEngine(Engine):
         self._set_point(self.round, arrays)
         return dict(arrays)
 
-    def restore(self, arrays: dict[str, Tensor], round: int) -> None:
+    def restore(self, arrays: Mapping[str, Tensor], round: int) -> None:
         self.round = round
-        self._set_point(round, {name: value.clone() for name, value in arrays.items()})
+        self._set_point(round, dict(arrays))
         try:
             self._reset()
         except FaultError as fault:
