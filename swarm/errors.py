@@ -47,6 +47,10 @@ class CheckpointError(ConfigError):
     """A checkpoint is missing, damaged, or does not belong to this run."""
 
 
+class StorageError(SwarmError):
+    """A run's files cannot be written any more: a full disk, a folder that is gone. Ends the run, which can go on later."""
+
+
 class DivergedError(SwarmError):
     """A device's parameters or loss are no longer finite: ends its arm, not the run."""
 

@@ -20,6 +20,7 @@ from swarm.study import single
 from swarm.study.folder import Folder
 from swarm.study.scenario import AnyScenario
 from swarm.study.single import Result
+from swarm.study.storage import storing
 from swarm.study.study import Study, settled
 
 __all__ = ["Prepared", "Result", "check", "resume", "run"]
@@ -62,14 +63,16 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
     kind = kind_of(settings)
     if prepared is None or prepared.settings != settings:
         prepared = kind.prepare(settings)
-    return kind.start(prepared, Path(folder))
+    with storing(Path(folder)):
+        return kind.start(prepared, Path(folder))
 
 
 def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     """Go on with the run in ``folder`` under its own config; see :func:`swarm.study.single.resume` for what may change."""
     path = Path(folder)
     _, config = Folder.open(path)
-    return kind_of(Settings.parse(config)).resume(path, overrides)
+    with storing(path):
+        return kind_of(Settings.parse(config)).resume(path, overrides)
 
 
 def kind_of(settings: Settings) -> Kind[Any]:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 # Lowest first. Within a layer, the modules of one string may import one another; the strings may not.
 LAYERS: list[list[str]] = [
     ["swarm.errors"],
-    ["swarm.rng", "swarm.state", "swarm.paths", "swarm.fetched", "swarm.machine", "swarm.check"],
+    ["swarm.rng", "swarm.state", "swarm.paths", "swarm.fetched", "swarm.machine", "swarm.check", "swarm.interrupts"],
     ["swarm.config"],
     [
         "swarm.topology",
@@ -27,6 +27,7 @@ LAYERS: list[list[str]] = [
         "swarm.statistics",
         "swarm.continual",
         "swarm.wire",
+        "swarm.schemas",
     ],
     ["swarm.mixing", "swarm.start", "swarm.network"],
     ["swarm.learn", "swarm.protocol"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,11 @@ from swarm.claim.results import Results, of_runs
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
 from swarm.report.load import load
+from swarm.schemas import ClaimSummary, Prediction, Seconds, read_json
 from swarm.study.describe import versions
 from swarm.study.folder import Folder
 from swarm.study.many import SUPERSEDED, noted, set_aside
-from swarm.study.provenance import code_version, read_json
+from swarm.study.provenance import code_version
 from swarm.study.single import Result, overridden
 from swarm.track.base import Fanout, Tracker
 from swarm.track.jsonl import tree
@@ -52,7 +54,7 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
         raise ConfigError("rounds", overrides["rounds"], "cannot change on resume of a scenario that judges a claim")
     plan = Plan.make(Settings.parse(overridden(config, overrides)))
     if home.finished():
-        summary = load(folder).summary or {}
+        summary = summary_of(folder, "resume") or {}
         if not summary.get("failed"):
             print(f"{folder} is finished already; nothing to do")
             return Result(folder, summary)
@@ -61,13 +63,19 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
         return _judge(plan, home)
 
 
+def summary_of(folder: Path, key: str) -> dict[str, Any] | None:
+    """A claim's ``summary.json``; None where it is not finished. Raises :class:`ConfigError` on ``key`` if it is damaged."""
+    file = folder / "summary.json"
+    return read_json(file, ClaimSummary, key) if file.exists() else None
+
+
 def redraw(folder: Path) -> list[Path]:
     """Draw the page again from what is in the folder, be the claim finished or not. Runs nothing, and judges only what
     was never judged though all its runs are finished: its judge had failed."""
     home, config = Folder.open(folder)
     plan = Plan.make(Settings.parse(config))
     results, damaged = _results(folder, plan.trials)
-    summary = load(folder).summary
+    summary = summary_of(folder, "/run folder")
     if summary is None:
         done = sum(finished(folder, trial) for trial in plan.trials) - len(damaged)
         if done == len(plan.trials):
@@ -166,9 +174,8 @@ def _results(home: Path, trials: Sequence[Trial]) -> tuple[Results, dict[str, st
                 runs.append((trial.condition.values, trial.seed, load(folder_of(home, trial))))
             except ConfigError as error:
                 damaged[trial.name] = str(error)
-    prediction = read_json(home / PREDICTION)
-    if prediction is None and (home / PREDICTION).exists():
-        raise ConfigError("resume", home / PREDICTION, "is damaged: not the JSON that was written")
+    file = home / PREDICTION
+    prediction = read_json(file, Prediction, "resume") if file.exists() else None
     return of_runs(runs, prediction), damaged
 
 
@@ -210,7 +217,13 @@ def _clock(home: Path) -> Iterator[None]:
 
 
 def _seconds(home: Path) -> float:
-    return float((read_json(home / SECONDS) or {}).get("seconds") or 0.0)
+    if not (home / SECONDS).exists():
+        return 0.0
+    try:
+        return float(read_json(home / SECONDS, Seconds, "resume")["seconds"])
+    except ConfigError as error:
+        warnings.warn(f"{error}; the wall time is counted from here on", stacklevel=2)
+        return 0.0
 
 
 def attach(settings: Settings, home: Folder, files: Sequence[Path], say: Say) -> None:

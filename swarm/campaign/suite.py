@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -20,9 +21,8 @@ from swarm.campaign.verdicts import print_verdicts
 from swarm.claim.base import Suite
 from swarm.config.build import build, choice, option
 from swarm.config.settings import Settings
-from swarm.errors import SwarmError
+from swarm.errors import ConfigError, SwarmError
 from swarm.study.folder import Folder
-from swarm.study.provenance import read_json
 from swarm.study.single import Result, overridden
 from swarm.track.units import human_time
 
@@ -73,7 +73,7 @@ def redraw(folder: Path) -> list[Path]:
     for claim in claims:
         try:
             files += run.redraw(claim)
-        except run.UnjudgedError as error:
+        except SwarmError as error:
             print(f"error: {error}", file=sys.stderr)
     return [*files, _write_page(home, [(claim, _summary(claim)) for claim in claims])]
 
@@ -84,7 +84,7 @@ def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
     for plan in plans.plans:
         try:
             _one(plan, home.path / plan.name, overrides)
-        except run.UnjudgedError as error:
+        except SwarmError as error:
             print(f"error: {error}", file=sys.stderr)
             failed.append(plan.name)
         except Exception as error:  # of this claim; the others are judged all the same
@@ -118,7 +118,11 @@ def _one(plan: Plan, place: Path, overrides: dict[str, Any]) -> None:
 
 def _summary(claim: Path) -> dict[str, Any]:
     """Of a claim that came to its end; empty otherwise."""
-    return read_json(claim / "summary.json") or {}
+    try:
+        return run.summary_of(claim, "resume") or {}
+    except ConfigError as error:
+        warnings.warn(f"{error}; the suite is shown without it", stacklevel=2)
+        return {}
 
 
 def _first_number(claim: Path) -> tuple[float, str]:

@@ -24,6 +24,7 @@ from swarm.study import single
 from swarm.study.folder import Folder
 from swarm.study.many import CONSOLE, KILLED, note, noted, set_aside
 from swarm.study.provenance import identity, same_code
+from swarm.study.storage import storing
 from swarm.study.study import Study
 from swarm.track.units import human_time
 
@@ -188,10 +189,11 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
     note(folder, folder.name, code, "running")
     with (folder / CONSOLE).open("a", encoding="utf-8") as out, redirect_stdout(out), redirect_stderr(out):
         try:
-            if (folder / "config.yaml").exists():
-                single.resume(folder, {})
-            else:
-                single.run(Study.prepare(Settings.parse(values)), folder)
+            with storing(folder):
+                if (folder / "config.yaml").exists():
+                    single.resume(folder, {})
+                else:
+                    single.run(Study.prepare(Settings.parse(values)), folder)
         except SwarmError as error:
             cause = " ".join(str(error).split())
         except Exception as error:

@@ -39,6 +39,7 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     path = Path(folder)
     home, config = Folder.open(path)
     old = Settings.parse(config)
+    home.require_settings(old.model_dump())
     new = settled(Settings.parse(overridden(config, overrides)))
     if new.engine.get("block") != old.engine.get("block"):
         raise ConfigError("engine", new.engine, f"needs blocks of {new.engine.get('block')}, but the run has others")
@@ -55,8 +56,7 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
         new = new.model_copy(update={"horizon": old.rounds})  # a schedule must not change under rounds already done
     study = Study.prepare(new)
     with home.lock():
-        for arm in study.arms:
-            home.arm(arm.name, new.checkpoint.keep).verify()  # before anything in the folder changes
+        home.verify()  # before anything in the folder changes
         home.write_config(new)
         (path / "summary.json").unlink(missing_ok=True)
         return _run(study, home)
@@ -87,8 +87,12 @@ def overridden(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, A
 def _run(study: Study, home: Folder) -> Result:
     settings = study.settings
     tracker = study.tracker(home.path, home.name)
+    progress = home.progress()
     for arm in study.arms:
-        home.arm(arm.name, settings.checkpoint.keep).rewind()
+        if not (progress["arms"].get(arm.name) or {}).get(
+            "diverged"
+        ):  # which is not run again: its records are all there
+            home.arm(arm.name, settings.checkpoint.keep).rewind()
     console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
     sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say)
     home.write_graph(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1))
