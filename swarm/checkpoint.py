@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from swarm import tensors
-from swarm.errors import CheckpointError
+from swarm.errors import CheckpointError, ConfigError
 from swarm.files import replacing
+from swarm.schemas import SEAL, Formatted, Manifest, checked, read_json, require_seal, sealed
 
-FORMAT = 3
+FORMAT = 4
+UNSEALED = 3  # the format before: the JSON was not hashed
 _NAME = re.compile(r"round_(\d{9})\.json")
 
 
@@ -66,7 +69,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
         "arrays": {k: [str(v.dtype).removeprefix("torch."), list(v.shape)] for k, v in checkpoint.arrays.items()},
         "facts": checkpoint.facts,
     }
-    write_json(stem.with_suffix(".json"), manifest)
+    write_json(stem.with_suffix(".json"), sealed(manifest))
     for old in rounds_in(folder)[:-keep]:
         _stem(folder, old).with_suffix(".json").unlink()
         _stem(folder, old).with_suffix(".safetensors").unlink(missing_ok=True)
@@ -78,23 +81,21 @@ def read(folder: Path, round: int, expect: Mapping[str, tuple[torch.dtype, tuple
     Raises :class:`CheckpointError` naming the file and what is wrong with it.
     """
     stem = _stem(folder, round)
-    manifest = _manifest(stem.with_suffix(".json"))
+    found = read_manifest(folder, round)
     path = stem.with_suffix(".safetensors")
     wanted = {k: [str(d).removeprefix("torch."), list(s)] for k, (d, s) in (expect or {}).items()}
-    if expect is not None and manifest["arrays"] != wanted:
-        raise CheckpointError(
-            "resume", path, f"holds {_brief(manifest['arrays'])}, but this run needs {_brief(wanted)}"
-        )
+    if expect is not None and found["arrays"] != wanted:
+        raise CheckpointError("resume", path, f"holds {_brief(found['arrays'])}, but this run needs {_brief(wanted)}")
     try:
-        if path.stat().st_size != manifest["bytes"]:
+        if path.stat().st_size != found["bytes"]:
             raise CheckpointError(
-                "resume", path, f"has {path.stat().st_size} bytes where {manifest['bytes']} were written"
+                "resume", path, f"has {path.stat().st_size} bytes where {found['bytes']} were written"
             )
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError("resume", path, f"cannot be read: {error.strerror}") from None
-    if found != manifest["sha256"]:
+    if digest != found["sha256"]:
         raise CheckpointError("resume", path, "is damaged: its SHA-256 is not the one it was written with")
     try:
         arrays = tensors.Stored(path)
@@ -103,23 +104,26 @@ def read(folder: Path, round: int, expect: Mapping[str, tuple[torch.dtype, tuple
     for name, array in arrays.items():
         if array.dtype.is_floating_point and not tensors.all_finite(array):
             raise CheckpointError("resume", path, f"holds numbers that are not finite in {name}")
-    return Checkpoint(round, arrays, manifest["facts"])
+    return Checkpoint(round, arrays, found["facts"])
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def read_manifest(folder: Path, round: int) -> dict[str, Any]:
+    """The JSON of one checkpoint, checked: round, arrays and facts. Raises :class:`CheckpointError`."""
+    path = _stem(folder, round).with_suffix(".json")
     try:
-        manifest = json.loads(path.read_bytes())
-        if manifest["format"] != FORMAT:
-            raise CheckpointError(
-                "resume", path, f"has format {manifest['format']}; this version reads format {FORMAT}"
-            )
-        if not isinstance(manifest["facts"], dict) or not {"sha256", "bytes", "arrays"} <= manifest.keys():
-            raise KeyError("facts")
-    except OSError as error:
-        raise CheckpointError("resume", path, f"cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise CheckpointError("resume", path, "is damaged: not the JSON that was written") from None
-    return dict(manifest)
+        found = read_json(path, Formatted, "resume")
+        if found["format"] not in (UNSEALED, FORMAT):
+            valid = f"has format {found['format']}; this version reads the formats {UNSEALED} and {FORMAT}"
+            raise CheckpointError("resume", path, valid)
+        checked(found, Manifest, path, "resume")
+        if found["format"] != UNSEALED or SEAL in found:
+            require_seal(found, path, "resume")
+    except ConfigError as error:
+        raise CheckpointError("resume", path, error.valid) from None
+    facts, (_, shape) = found["facts"], found["arrays"].get("x", (None, [0, 0]))
+    if found["round"] != round or sum(math.prod(size) for _, size in facts["layout"]) != shape[-1]:
+        raise CheckpointError("resume", path, "is damaged: its round, arrays and layout do not go together")
+    return found
 
 
 def _brief(arrays: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """The command line: Hydra's, checked before Hydra does anything.
 
 A mistake of the user's ends with one sentence on stderr and exit code 2, leaving no folder behind; an interrupt ends
-with 130 and says how to go on; a bug keeps its traceback (exit code 1). ``SWARM_DEBUG=1`` shows every traceback.
+with 130 (Ctrl-C) or 143 (SIGTERM) and says how to go on; a bug keeps its traceback (exit code 1). ``SWARM_DEBUG=1`` shows
+every traceback.
 
 torch, wandb and matplotlib take seconds to import, so nothing here does until the configuration is known to be right.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from swarm.errors import ConfigError, SwarmError
+from swarm.interrupts import terminable
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -28,12 +30,19 @@ if TYPE_CHECKING:
     from swarm.runner import Prepared
 
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's own arguments) and return its exit code."""
+    with terminable() as came:
+        code = _coded(list(sys.argv[1:] if argv is None else argv))
+    return TERMINATED if came and code == INTERRUPTED else code
+
+
+def _coded(argv: list[str]) -> int:
     try:
-        return _main(list(sys.argv[1:] if argv is None else argv))
+        return _main(argv)
     except SwarmError as error:
         return _complain(error)
     except KeyboardInterrupt:

@@ -52,13 +52,19 @@ class CheckpointError(ConfigError):
     """A checkpoint is missing, damaged, or does not belong to this run."""
 
 
+class StorageError(SwarmError):
+    """A run's files cannot be written any more: a full disk, a folder that is gone. Ends the run, which can go on later."""
+
+
 class DivergedError(SwarmError):
     """A device's parameters are no longer finite, or its loss is beyond all measure: ends its arm, not the run."""
 
     def __init__(self, device: int, round: int, name: str | None = None) -> None:
         self.device, self.round, self.name = device, round, name
         called = f" ({name})" if name else ""
-        super().__init__(f"device {device}{called} diverged (not finite, or a loss beyond all measure) in round {round}")
+        super().__init__(
+            f"device {device}{called} diverged (not finite, or a loss beyond all measure) in round {round}"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.device, self.round, self.name)

@@ -22,6 +22,7 @@ from swarm.study import single
 from swarm.study.folder import DIR, Folder, require_new_run
 from swarm.study.scenario import AnyScenario
 from swarm.study.single import Result
+from swarm.study.storage import storing
 from swarm.study.study import Study, settled
 from swarm.study.trust import admitted
 
@@ -73,7 +74,7 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
         kind = kind_of(settings)
         if prepared is None or prepared.settings != settings:
             prepared = kind.prepare(settings)
-    with blamed():
+    with blamed(), storing(path):
         return kind.start(prepared, path)
 
 
@@ -84,7 +85,7 @@ def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -
     whatever the user may do (:mod:`swarm.study.trust`).
     """
     path = usable(folder, "resume")
-    with blamed(), admitted(path, overrides, trust):
+    with blamed(), storing(path), admitted(path, overrides, trust):
         _, config = Folder.open(path)
         return kind_of(Settings.parse(config)).resume(path, overrides)
 

@@ -26,6 +26,7 @@ LAYERS: list[list[str]] = [
         "swarm.names",
         "swarm.files",
         "swarm.tensors",
+        "swarm.interrupts",
     ],
     ["swarm.config"],
     [
@@ -36,6 +37,7 @@ LAYERS: list[list[str]] = [
         "swarm.statistics",
         "swarm.continual",
         "swarm.wire",
+        "swarm.schemas",
     ],
     ["swarm.mixing", "swarm.start", "swarm.network"],
     ["swarm.learn", "swarm.protocol"],

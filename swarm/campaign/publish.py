@@ -11,10 +11,9 @@ from typing import Any, NoReturn
 
 from swarm import checkpoint
 from swarm.campaign.page import MARKDOWN, markdown_row, picture, plain
-from swarm.campaign.verdicts import summary_in
 from swarm.errors import ConfigError, SwarmError
+from swarm.schemas import ClaimSummary, Published, Schema, checked, read_json
 from swarm.study.folder import Folder
-from swarm.study.provenance import read_json
 
 FACTS = "verdict.json"  # beside each published claim: what the table of all is made from
 PUBLISHED = ("scenario", "seeds", "runs", "verdicts")
@@ -73,10 +72,10 @@ def publish(runs: Sequence[Path], to: Path) -> None:
 
 
 def _published(file: Path) -> Facts:
-    facts = read_json(file) or {}
     try:
+        facts = read_json(file, Published, "/to")
         _readme([facts])
-    except (KeyError, TypeError, AttributeError):
+    except (ConfigError, KeyError, TypeError, AttributeError):
         valid = f"is damaged; publish the claim {file.parent.name} again, or remove its folder"
         raise ConfigError("/to", file, valid) from None
     return facts
@@ -91,12 +90,13 @@ def _claims(run: Path) -> list[Path]:
 
 
 def _judged(claim: Path) -> dict[str, Any]:
-    found = read_json(claim / "summary.json")
-    if found is not None and ("verdicts" not in found or not (claim / MARKDOWN).is_file()):
-        raise ConfigError("/run", claim, "judges no claim: only scenarios that do are published")
-    summary = summary_in(claim)
-    if summary is None:
+    file = claim / "summary.json"
+    if not file.exists():
         raise ConfigError("/run", claim, f"is not finished; resume={claim} goes on with it")
+    summary = read_json(file, Schema, "/run")
+    if "verdicts" not in summary or not (claim / MARKDOWN).is_file():
+        raise ConfigError("/run", claim, "judges no claim: only scenarios that do are published")
+    checked(summary, ClaimSummary, file, "/run")
     if summary["preset"] != "full":
         raise ConfigError("/run", claim, f"is of preset={summary['preset']}, which judges nothing; preset=full does")
     if summary["failed"]:

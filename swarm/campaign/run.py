@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +23,11 @@ from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
 from swarm.plugin import blamed
 from swarm.report.load import load
+from swarm.schemas import Prediction, Seconds, read_json
 from swarm.study.describe import versions
 from swarm.study.folder import Folder
 from swarm.study.many import SUPERSEDED, noted, set_aside
-from swarm.study.provenance import code_version, read_json
+from swarm.study.provenance import code_version
 from swarm.study.single import Result, attach, overridden
 from swarm.track.jsonl import tree
 
@@ -51,7 +53,7 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
     home, config = Folder.open(folder)
     if "rounds" in overrides:
         raise ConfigError("rounds", overrides["rounds"], "cannot change on resume of a scenario that judges a claim")
-    summary = summary_in(folder)
+    summary = summary_in(folder, "resume")
     if home.finished() and not overrides and summary and not summary["failed"]:
         print(f"{folder} is finished already; nothing to do")
         return Result(folder, summary)
@@ -201,9 +203,8 @@ def _results(home: Path, trials: Sequence[Trial]) -> tuple[Results, dict[str, st
                 runs.append((trial.condition.values, trial.seed, load(folder_of(home, trial))))
             except ConfigError as error:
                 damaged[trial.name] = str(error)
-    prediction = read_json(home / PREDICTION)
-    if prediction is None and (home / PREDICTION).exists():
-        raise ConfigError("resume", home / PREDICTION, "is damaged: not the JSON that was written")
+    file = home / PREDICTION
+    prediction = read_json(file, Prediction, "resume") if file.exists() else None
     return of_runs(runs, prediction), damaged
 
 
@@ -245,7 +246,13 @@ def _clock(home: Path) -> Iterator[None]:
 
 
 def _seconds(home: Path) -> float:
-    return float((read_json(home / SECONDS) or {}).get("seconds") or 0.0)
+    if not (home / SECONDS).exists():
+        return 0.0
+    try:
+        return float(read_json(home / SECONDS, Seconds, "resume")["seconds"])
+    except ConfigError as error:
+        warnings.warn(f"{error}; the wall time is counted from here on", stacklevel=2)
+        return 0.0
 
 
 def _say(console: Console) -> Say:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -84,7 +85,7 @@ def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
     for plan in plans.plans:
         try:
             _one(plan, home.path / plan.name, overrides)
-        except run.UnjudgedError as error:
+        except SwarmError as error:
             print(f"error: {error}", file=sys.stderr)
             failed.append(plan.name)
         except Exception as error:  # of this claim; the others are judged all the same
@@ -118,10 +119,11 @@ def _one(plan: Plan, place: Path, overrides: dict[str, Any]) -> None:
 
 
 def _summary(claim: Path) -> dict[str, Any]:
-    """Of a claim that came to its end; empty otherwise, and where the file is not what a claim writes."""
+    """Of a claim that came to its end; empty otherwise."""
     try:
-        return summary_in(claim) or {}
-    except ConfigError:
+        return summary_in(claim, "resume") or {}
+    except ConfigError as error:
+        warnings.warn(f"{error}; the suite is shown without it", stacklevel=2)
         return {}
 
 

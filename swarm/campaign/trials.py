@@ -27,6 +27,7 @@ from swarm.study import many, single
 from swarm.study.folder import Folder
 from swarm.study.many import CONSOLE, KILLED, note, noted, set_aside
 from swarm.study.provenance import identity, same_code
+from swarm.study.storage import storing
 from swarm.study.study import Study
 from swarm.study.trust import admitted, below
 from swarm.track.units import human_time
@@ -193,7 +194,7 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
     console = io.TextIOWrapper(appending(folder / CONSOLE), encoding="utf-8")
     with console as out, redirect_stdout(out), redirect_stderr(out):
         try:
-            with blamed():
+            with blamed(), storing(folder):
                 if (folder / "config.yaml").exists():
                     with admitted(folder, {}, below(Folder.open(folder)[1], values)):
                         single.resume(folder, {})

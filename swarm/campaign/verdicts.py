@@ -6,64 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from swarm.claim.base import Preset, Verdict
-from swarm.errors import ConfigError
-from swarm.study.provenance import read_json
+from swarm.schemas import ClaimSummary, read_json
 
 STYLES = {"confirmed": "bold green", "refuted": "bold red", "indicates": "cyan", "undecided": "yellow"}
 
 
-class Row(BaseModel):
-    """A verdict in ``summary.json``."""
-
-    model_config = ConfigDict(strict=True)
-    verdict: str
-    claim: str
-    number: int
-    because: str
-    metric: str
-    rule: str
-    figures: dict[str, Any]
-
-
-class Summary(BaseModel):
-    """What is read of a claim's ``summary.json``."""
-
-    model_config = ConfigDict(strict=True)
-    run: str
-    scenario: str
-    preset: str
-    seeds: int
-    runs: int
-    verdicts: list[Row]
-    failed: dict[str, str]
-    totals: dict[str, float | None]
-    wall_s: float
-    code: dict[str, Any]
-    versions: dict[str, str]
-
-
-def summary_in(claim: Path) -> dict[str, Any] | None:
-    """The ``summary.json`` of a claim; None while there is none. Raises :class:`ConfigError` where it is not what a claim
-    writes."""
+def summary_in(claim: Path, key: str = "/summary.json") -> dict[str, Any] | None:
+    """The ``summary.json`` of a claim; None while there is none. Raises :class:`ConfigError` on ``key`` where it is damaged."""
     file = claim / "summary.json"
-    if not file.exists():
-        return None
-    found = read_json(file)
-    try:
-        Summary.model_validate(found)
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
-        raise ConfigError(
-            "/summary.json", file, f"is not what a claim writes, in {where}; remove it to judge again"
-        ) from None
-    return found
+    return read_json(file, ClaimSummary, key) if file.exists() else None
 
 
 def facts_of(verdict: Verdict, preset: Preset) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,21 +10,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
-from pandas.api.types import is_numeric_dtype
+from pandas.api.types import is_integer_dtype, is_numeric_dtype
 from torch import Tensor
 
 from swarm import checkpoint, constants
 from swarm.errors import ConfigError
 from swarm.names import choices, finder
+from swarm.schemas import FIGURES, PART, Config, Graph, Summary, read_json, read_yaml
 from swarm.state import Layout
 from swarm.track.jsonl import read_jsonl
 
 T = TypeVar("T")
-FIGURES = ("_mean", "_min", "_p10", "_median", "_p90", "_max", "_total", "_s", "_distance", "_accuracy", "_r2", "_loss", "_mse",
-           "_perplexity", "lr", "concept", "forgetting", "backward_transfer", "gap_closed")  # fmt: skip
-"""Ends of names of numbers."""
 SWEEP = "sweep.json"  # what many runs by one command leave beside their folders; the layer that writes it lies above
 DEVICE_COLUMNS = ("arm", "round", "device", "accuracy", "own_accuracy", "loss")
 
@@ -189,9 +186,9 @@ def _read(path: Path, notes: list[str] | None) -> Run:
 
     return Run(
         path,
-        attempt(_mapping, "config.yaml", {}),
+        attempt(lambda file: read_yaml(file, Config, "/config.yaml"), "config.yaml", {}),
         _metrics(path / "metrics.jsonl", notes),
-        attempt(_devices, "devices.parquet", _no_devices()),
+        _devices(path / "devices.parquet", notes),
         attempt(_summary, "summary.json", None),
         attempt(_graph, "graph.json", None),
     )
@@ -201,25 +198,19 @@ def _metrics(path: Path, notes: list[str] | None) -> pd.DataFrame:
     damaged: list[int] | None = None if notes is None else []
     try:
         records = read_jsonl(path, damaged)
-    except OSError as error:
-        unread = ConfigError("/run folder", path.parent, f"its {path.name} cannot be read: {error.strerror or error}")
+    except ConfigError as error:
         if notes is None:
-            raise unread from error
-        notes.append(str(unread))
+            raise
+        notes.append(str(error))
         records = []
     if damaged:
         assert notes is not None
         notes.append(
             f"{path}: {len(damaged)} of {len(records) + len(damaged)} lines are damaged, the first is {damaged[0]}"
         )
-    good = [r for r in records if isinstance(r.get("arm"), str) and isinstance(r.get("round"), int)]
-    if len(good) < len(records):
-        if notes is None:
-            raise ConfigError("/metrics.jsonl", path.parent, "damaged; every record must have an arm and a round")
-        notes.append(f"{path}: {len(records) - len(good)} records have no arm or no round")
-    if not good:
+    if not records:
         return pd.DataFrame({"arm": pd.Series(dtype=str), "round": pd.Series(dtype="int64")})
-    metrics, wrong = _numeric(pd.DataFrame(good))
+    metrics, wrong = _numeric(pd.DataFrame(records))
     if wrong and notes is None:
         raise ConfigError("/metrics.jsonl", path.parent, f"damaged; `{wrong[0]}` must be a number in every record")
     if wrong and notes is not None:
@@ -228,24 +219,7 @@ def _metrics(path: Path, notes: list[str] | None) -> pd.DataFrame:
 
 
 def _summary(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    summary = _mapping(path)
-    arms = summary.get("arms", {})
-    if not isinstance(arms, dict) or not all(isinstance(arm, dict) for arm in arms.values()):
-        raise ConfigError("/summary.json", path, "damaged; `arms` must be a mapping of mappings")
-    facts = [(key, value) for arm in arms.values() for key, value in arm.items()]
-    numbers = [(key, value) for key, value in facts if key.endswith(FIGURES)]
-    numbers += [(key, summary.get(key)) for key in ("gap_closed", "rate_measured", "devices", "rho")]
-    mappings = [(key, value) for key, value in facts if key == "diverged"]
-    mappings += [(key, summary.get(key)) for key in ("topology", "data")]
-    lists = [(key, value) for key, value in facts if key == "recovery_rounds"]
-    for expected, found, kind in (("number", numbers, int | float | None), ("mapping", mappings, dict | None),
-                                  ("list", lists, list | None)):  # fmt: skip
-        wrong = [key for key, value in found if not isinstance(value, kind)]
-        if wrong:
-            raise ConfigError("/summary.json", path, f"damaged; `{wrong[0]}` must be a {expected}")
-    return summary
+    return read_json(path, Summary, "/summary.json") if path.exists() else None
 
 
 def _numeric(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -267,57 +241,49 @@ def _numeric(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return metrics, wrong
 
 
-def _mapping(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise ConfigError("/run folder", path.parent, f"has no {path.name}")
-    try:
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise ConfigError(f"/{path.name}", path, f"damaged; must be one {path.suffix[1:].upper()} mapping")
-    return value
-
-
 def _no_devices() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=float) for name in DEVICE_COLUMNS}).astype({"arm": str})
 
 
-def _devices(path: Path) -> pd.DataFrame:
+def _devices(path: Path, notes: list[str] | None) -> pd.DataFrame:
     """``devices.parquet``; while the run goes on, what its arms have put beside their checkpoints so far."""
-    parts = [path] if path.exists() else sorted(path.parent.glob("checkpoints/*/devices_*.parquet"))
-    if not parts:
-        return _no_devices()
+    found = path.parent.glob("checkpoints/*/devices_*.parquet")
+    parts = [path] if path.exists() else sorted(part for part in found if re.fullmatch(PART, part.name))
+    tables = []
+    for part in parts:
+        try:
+            tables.append(_table(part))
+        except ConfigError as error:
+            if notes is None:
+                raise
+            notes.append(str(error))
+    return pd.concat(tables, ignore_index=True) if tables else _no_devices()
+
+
+def _table(part: Path) -> pd.DataFrame:
+    """Per-device results. Raises ConfigError where they are damaged."""
+    key = "/devices.parquet"
     try:
-        devices = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
-    except (OSError, ValueError) as error:  # pyarrow's errors derive from these
-        raise ConfigError("/devices.parquet", path, "damaged; must be a Parquet file") from error
+        if not part.is_file():
+            raise ConfigError(key, part, "damaged; must be a file")
+        devices = pd.read_parquet(part)
+    except ConfigError:
+        raise
+    except Exception as error:  # pyarrow's and pandas' are many
+        raise ConfigError(key, part, "damaged; must be a Parquet file") from error
     missing = [name for name in ("arm", "round", "device") if name not in devices]
     if missing:
-        raise ConfigError("/devices.parquet", path, f"must have the columns {', '.join(missing)}")
+        raise ConfigError(key, part, f"must have the columns {', '.join(missing)}")
     numbers = devices.columns.drop(["arm", *({"name"} & set(devices.columns))])
     text = [str(name) for name in numbers if not is_numeric_dtype(devices[name])]
     if text:
-        raise ConfigError("/devices.parquet", path, f"damaged; `{text[0]}` must be numbers")
+        raise ConfigError(key, part, f"damaged; `{text[0]}` must be numbers")
+    for name in ("round", "device"):
+        if not is_integer_dtype(devices[name]) or (devices[name] < 0).any():
+            raise ConfigError(key, part, f"damaged; `{name}` must be whole numbers, 0 or more")
     devices["arm"] = devices["arm"].astype(str)  # may be stored as a category
     return devices
 
 
 def _graph(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    graph = _mapping(path)
-    n, edges, pos = graph.get("n"), graph.get("edges"), graph.get("pos")
-    good = isinstance(n, int) and isinstance(edges, list) and (pos is None or (isinstance(pos, list) and len(pos) == n))
-    names = graph.get("names")
-    good &= names is None or (
-        isinstance(names, list) and len(names) == n and all(isinstance(x, str | None) for x in names)
-    )
-    if not good or not all(isinstance(edge, list) and len(edge) == 2 and _below(edge, n) for edge in edges or []):
-        raise ConfigError("/graph.json", path, "damaged; must have n, edges as pairs of devices below n, pos and names")
-    return graph
-
-
-def _below(edge: list[Any], n: Any) -> bool:
-    return all(isinstance(device, int) and 0 <= device < n for device in edge)
+    return read_json(path, Graph, "/graph.json") if path.exists() else None

@@ -8,7 +8,7 @@ from typing import Any
 from swarm import continual
 from swarm.config.settings import Settings
 from swarm.engine.base import Engine
-from swarm.errors import DivergedError
+from swarm.errors import CheckpointError, DivergedError
 from swarm.metrics import gap_closed
 from swarm.names import few
 from swarm.report.load import load
@@ -16,6 +16,7 @@ from swarm.simulation import Simulation
 from swarm.state import params_sha256
 from swarm.study.describe import describe_data, describe_scaling, describe_topology, option_name, versions
 from swarm.study.folder import Folder
+from swarm.study.provenance import made_with
 from swarm.study.scenario import Arm, judged
 from swarm.study.study import Study
 from swarm.study.tune import Say, tune, with_lr
@@ -27,18 +28,19 @@ from swarm.track.units import where_diverged
 def run(study: Study, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
     """Every arm in turn, from wherever the folder's checkpoints leave it. Returns the summary."""
     progress = folder.progress()
+    progress["settings"] = made_with(study.settings.model_dump())
+    folder.write_progress(progress)
     with study.engine() as engine:
         for arm in study.arms:
             if arm.name not in progress["tuning"]:
-                chosen, facts = tune(study, arm, engine, say)
+                chosen, facts = tune(study, arm, engine, say, folder.require_there)
                 progress["tuning"][arm.name] = facts
                 folder.write_progress(progress)
             else:
                 facts = progress["tuning"][arm.name]
-                chosen = with_lr(arm.variants[facts["variant"]], facts["lr"])
+                chosen = with_lr(_variant(arm, facts["variant"], folder), facts["lr"])
             sink.configure(arm.name, study.config(arm, chosen))
-            done = progress["arms"].get(arm.name)
-            if done is None or (done["rounds"] < study.settings.rounds and not done["diverged"]):
+            if not is_done(study, arm, folder, progress):
                 progress["arms"][arm.name] = _run_arm(study, arm, chosen, engine, folder, sink, say)
                 folder.write_progress(progress)
     summary = _summary(study, folder, progress)
@@ -46,11 +48,26 @@ def run(study: Study, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
     return summary
 
 
+def is_done(study: Study, arm: Arm, folder: Folder, progress: dict[str, Any]) -> bool:
+    """Whether the arm came to its end, and has the checkpoint that it ended with: without that it is run again."""
+    done = progress["arms"].get(arm.name)
+    if done is None or done["diverged"]:
+        return done is not None
+    return bool(done["rounds"] >= study.settings.rounds and folder.arm(arm.name, 1).newest == done["rounds"])
+
+
+def _variant(arm: Arm, number: int, folder: Folder) -> Settings:
+    if number >= len(arm.variants):
+        valid = f"is damaged: it chose variant {number} of the arm {arm.name}, which has {len(arm.variants)}"
+        raise CheckpointError("resume", folder.path / "progress.json", valid)
+    return arm.variants[number]
+
+
 def _run_arm(
     study: Study, arm: Arm, settings: Settings, engine: Engine, folder: Folder, sink: Sink, say: Say
 ) -> dict[str, Any]:
     final: dict[str, Any] = {}
-    diverged = None
+    diverged, made = None, made_with(study.settings.model_dump())
     with warnings.catch_warnings(), Simulation(study.experiment(arm, settings), engine) as simulation:
         warnings.simplefilter("ignore")
         files = folder.arm(arm.name, settings.checkpoint.keep)
@@ -66,12 +83,12 @@ def _run_arm(
                 sink.record(line if accuracy is None else {**line, "_device_accuracy": accuracy})
                 every = settings.checkpoint.every
                 if every and simulation.round % every == 0 and simulation.round:
-                    files.save(simulation)
+                    files.save(simulation, made)
         except DivergedError as error:
             say(f"{arm.name}: {error}; this arm ends here, the others go on")
             diverged = {"device": error.device, "round": error.round} | ({"name": error.name} if error.name else {})
         else:
-            files.save(simulation)
+            files.save(simulation, made)
         hashed = None if diverged else params_sha256(simulation.engine.current()["x"].numpy())
         described = engine.describe()
     facts = {

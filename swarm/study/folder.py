@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +23,20 @@ from swarm.config.place import LOCK, require_unused
 from swarm.config.settings import Settings
 from swarm.constants import FILE as BUFFERS
 from swarm.constants import Constants
-from swarm.errors import CheckpointError, ConfigError
+from swarm.errors import CheckpointError, ConfigError, StorageError
 from swarm.files import own_folder, replacing
 from swarm.names import Maybe
+from swarm.schemas import PART, SEAL, Config, Progress, read_json, read_yaml, require_seal, sealed
 from swarm.simulation import Record, Simulation
 from swarm.study import trust
 from swarm.study.many import CONSOLE, FILE, PAGE, finished
+from swarm.study.provenance import edited
 from swarm.topology.graph import Graph
-from swarm.track.jsonl import read_jsonl, truncate
+from swarm.track.jsonl import Ledger, read_jsonl, records_of, truncate
 
 MOST_EDGES = 20_000  # drawn in the report
 DIR = "hydra.run.dir"  # the setting that says where a new run is
+ANEW = "start a new run with what it says now"
 
 
 class Folder:
@@ -69,12 +75,11 @@ class Folder:
         file = path / "config.yaml"
         if not file.is_file():
             raise ConfigError("resume", path, "is no run folder: it has no config.yaml")
+        config = read_yaml(file, Config, "resume")
         try:
-            config = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            config = None
-        if not isinstance(config, dict):
-            raise ConfigError("resume", path, "has a damaged config.yaml: not a YAML mapping")
+            Settings.parse(config)
+        except ConfigError as error:
+            raise ConfigError("resume", file, f"cannot be used: {error}") from None
         return cls(path), config
 
     @contextmanager
@@ -92,6 +97,13 @@ class Folder:
             yield
         finally:
             lock.release()
+
+    def require_there(self) -> None:
+        """Raises :class:`StorageError` if the folder is gone: hours of work would be for nothing."""
+        if not (self.path / "config.yaml").exists():
+            raise StorageError(
+                f"the run folder {self.path} was removed or renamed while its run went on: the run ends here"
+            )
 
     def write_config(self, settings: Settings) -> None:
         """``config.yaml``: every setting, resolved. Where it names code that is not ours, it is signed."""
@@ -115,22 +127,39 @@ class Folder:
         if not file.exists():
             return {"tuning": {}, "arms": {}}
         try:
-            progress = json.loads(file.read_bytes())
-            if not {"tuning", "arms"} <= progress.keys():
-                raise ValueError
-        except (OSError, ValueError, AttributeError):
-            raise CheckpointError("resume", file, "is damaged: not the JSON that was written") from None
-        return dict(progress)
+            progress = read_json(file, Progress, "resume")
+            if progress.keys() & {SEAL, "settings"}:  # not of an earlier version
+                require_seal(progress, file, "resume")
+        except ConfigError as error:
+            raise CheckpointError("resume", file, error.valid) from None
+        return {key: value for key, value in progress.items() if key != SEAL}
 
     def write_progress(self, progress: dict[str, Any]) -> None:
         """Replace ``progress.json``."""
-        checkpoint.write_json(self.path / "progress.json", progress)
+        checkpoint.write_json(self.path / "progress.json", sealed(progress))
+
+    def require_settings(self, config: dict[str, Any]) -> None:
+        """Raises :class:`ConfigError` where ``config``, that of the folder, was edited since the run was made: its rounds so
+        far and those to come would be of two experiments."""
+        made = [self.progress().get("settings", {})]
+        for place in self._arms():
+            with suppress(CheckpointError):  # named by verify, where it matters
+                rounds = checkpoint.rounds_in(place)
+                made += [checkpoint.read_manifest(place, rounds[-1])["facts"].get("settings", {})] if rounds else []
+        for then in filter(None, made):
+            if (difference := edited(config, then)) is not None:
+                valid = f"was edited: it has {difference}; put that back, or {ANEW}"
+                raise ConfigError("resume", self.path / "config.yaml", valid)
 
     def verify(self) -> None:
         """Raises :class:`CheckpointError` if what an interrupted run would go on from cannot be trusted."""
         self.progress()
-        for place in sorted((self.path / "checkpoints").glob("*/")):
+        read_jsonl(self.path / "metrics.jsonl", [])
+        for place in self._arms():
             self.arm(place.name, 1).verify()
+
+    def _arms(self) -> list[Path]:
+        return sorted(place for place in (self.path / "checkpoints").glob("*") if place.is_dir())
 
     def arm(self, name: str, keep: int) -> ArmFiles:
         """The files of one arm."""
@@ -179,6 +208,13 @@ class ArmFiles:
         self.checkpoints = run / "checkpoints" / arm
         self._pending: list[dict[str, npt.NDArray[Any]]] = []
         self._buffers_kept = False
+        self._ledger = Ledger(self.records, arm)
+        self._hashes: dict[str, str] = {}  # of the parts, by their names
+
+    @property
+    def newest(self) -> int | None:
+        """The round of the newest checkpoint."""
+        return max(checkpoint.rounds_in(self.checkpoints), default=None)
 
     def rewind(self) -> None:
         """Drop every record and per-device result after the newest checkpoint. Before ``metrics.jsonl`` is opened again."""
@@ -190,14 +226,39 @@ class ArmFiles:
                 part.unlink()
 
     def verify(self) -> None:
-        """Raises :class:`CheckpointError` if the newest checkpoint, or the records up to it, cannot be trusted."""
+        """Raises :class:`CheckpointError` if the newest checkpoint, or what was recorded up to it, cannot be trusted, with
+        what to do to go on from an older one."""
         rounds = checkpoint.rounds_in(self.checkpoints)
-        if not rounds:
-            return
-        checkpoint.read(self.checkpoints, rounds[-1], expect=None)
-        there = {r.get("round") for r in read_jsonl(self.records) if r.get("arm") == self.arm_name}
-        if missing := set(range(rounds[-1] + 1)) - there:
+        wrong: list[CheckpointError] = []
+        while len(wrong) < len(rounds):
+            try:
+                self._verify(rounds[-1 - len(wrong)])
+                break
+            except CheckpointError as error:
+                wrong.append(error)
+        if wrong:
+            first, bad, place = wrong[0], rounds[-len(wrong) :], self.checkpoints
+            if len(bad) == len(rounds):
+                way = f"remove the folder {place}, and resume runs the arm {self.arm_name} again"
+            else:
+                names = " and ".join(f"round_{round:09d}.json" for round in bad)
+                way = f"remove {names} from {place}, and resume goes on from round {rounds[-len(wrong) - 1]}"
+            raise CheckpointError(first.key, first.value, f"{first.valid}; {way}")
+
+    def _verify(self, round: int) -> None:
+        facts = checkpoint.read(self.checkpoints, round, expect=None).facts
+        there, digest = records_of(self.records, self.arm_name, round)
+        if missing := set(range(round + 1)) - there:
             raise CheckpointError("resume", self.records, f"lacks round {min(missing)} of the arm {self.arm_name}")
+        if facts.get("records", digest) != digest:
+            valid = (
+                f"is damaged: up to round {round} the lines of the arm {self.arm_name} are not those that were written"
+            )
+            raise CheckpointError("resume", self.records, valid)
+        parts = facts.get("parts")
+        names = [p.name for p in self._parts() if _round_of(p) <= round] if parts is None else parts
+        for name in names:
+            _verify_part(self.checkpoints / name, None if parts is None else parts[name])
 
     def restore(self, simulation: Simulation) -> None:
         """Put the simulation where the newest checkpoint left it, if there is one."""
@@ -219,8 +280,9 @@ class ArmFiles:
             count = len(record.devices["device"])
             self._pending.append({"round": np.full(count, record.values["round"]), **record.devices})
 
-    def save(self, simulation: Simulation) -> None:
-        """Checkpoint, after the per-device results up to it."""
+    def save(self, simulation: Simulation, settings: dict[str, Any]) -> None:
+        """Checkpoint, after the per-device results up to it. ``settings`` are those of the run
+        (:func:`swarm.study.provenance.made_with`)."""
         self._own_folders()
         self._keep_buffers(simulation.experiment.constants)
         if self._pending:
@@ -233,7 +295,9 @@ class ArmFiles:
                 pq.write_table(table, file)
             self._pending = []
         if simulation.round not in checkpoint.rounds_in(self.checkpoints):
-            checkpoint.write(self.checkpoints, simulation.checkpoint(), self.keep)
+            made = simulation.checkpoint()
+            facts = {**made.facts, "settings": settings, "records": self._ledger.so_far(), "parts": self._hashed()}
+            checkpoint.write(self.checkpoints, replace(made, facts=facts), self.keep)
 
     def _keep_buffers(self, constants: Constants) -> None:
         """The model's buffers, once a start: they never change."""
@@ -250,8 +314,31 @@ class ArmFiles:
         """The per-device results saved so far, in the order of rounds."""
         return [pq.read_table(part) for part in self._parts()]
 
+    def _hashed(self) -> dict[str, str]:
+        for part in self._parts():
+            if part.name not in self._hashes:
+                self._hashes[part.name] = hashlib.sha256(part.read_bytes()).hexdigest()
+        return dict(self._hashes)
+
     def _parts(self) -> list[Path]:
-        return sorted(self.checkpoints.glob("devices_*.parquet"))
+        return sorted(
+            p for p in self.checkpoints.glob("devices_*.parquet") if re.fullmatch(PART, p.name) and p.is_file()
+        )
+
+
+def _verify_part(part: Path, digest: str | None) -> None:
+    """Raises :class:`CheckpointError` unless the per-device results have this hash, or, without one, can be read."""
+    try:
+        if not part.is_file():
+            raise CheckpointError("resume", part, "is missing")
+        if digest is None:
+            pq.read_table(part)
+        elif hashlib.sha256(part.read_bytes()).hexdigest() != digest:
+            raise CheckpointError("resume", part, "is damaged: its SHA-256 is not the one it was written with")
+    except CheckpointError:
+        raise
+    except Exception as error:  # pyarrow's are many
+        raise CheckpointError("resume", part, f"is damaged: {' '.join(str(error).split())[:200]}") from None
 
 
 def _round_of(part: Path) -> int:

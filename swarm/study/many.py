@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from swarm.study.provenance import read_json
+from swarm.errors import ConfigError
+from swarm.schemas import Job, read_json
 
 FILE = "job.json"
 PAGE = "report.html"  # the last thing that a run writes, if it has been told to draw a report
@@ -63,10 +64,17 @@ def note(folder: Path, title: str, code: Mapping[str, Any], status: str, cause: 
 
 
 def noted(folder: Path) -> Noted:
-    """What was written down last."""
-    facts = read_json(folder / FILE) or {}
-    code = facts.get("code")
-    return Noted(facts.get("status"), facts.get("cause"), code if isinstance(code, dict) else {})
+    """What was written down last; nothing where that is damaged."""
+    return read_note(folder) or Noted()
+
+
+def read_note(folder: Path) -> Noted | None:
+    """What was written down last; None where ``job.json`` is missing or damaged."""
+    try:
+        facts = read_json(folder / FILE, Job, "job")
+    except ConfigError:
+        return None
+    return Noted(facts.get("status"), facts.get("cause"), facts.get("code", {}))
 
 
 def set_aside(folder: Path, place: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
+import math
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from swarm import paths
+from swarm.errors import typed
 
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")  # sections that change no number of a run
 
@@ -40,6 +41,36 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(_leaves(kept))
 
 
+def made_with(config: Mapping[str, Any]) -> dict[str, Any]:
+    """:func:`identity` as JSON holds it, for a run's own files. More rounds may follow under the same schedule, so the
+    rounds are those of the schedule."""
+    kept = identity(config)
+    rounds = kept.pop("rounds", None)
+    kept["horizon"] = rounds if kept.get("horizon") is None else kept["horizon"]
+    return {key: _json(value) for key, value in kept.items()}
+
+
+def edited(config: Mapping[str, Any], then: Mapping[str, Any]) -> str | None:
+    """The first key of ``config`` that is not as it was ``then``, in :func:`made_with`, with both values; None if all are."""
+    now = made_with(config)
+    for key in sorted(now.keys() | then.keys()):
+        if key in now and key in then and now[key] == then[key]:
+            continue
+        name = "rounds" if key == "horizon" and config.get("horizon") is None else key
+        here, there = (f"{name}={typed(values[key])}" if key in values else f"no {name}" for values in (now, then))
+        return f"{here}, and the run was made with {there}"
+    return None
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    finite = not isinstance(value, float) or math.isfinite(value)
+    return value if finite and isinstance(value, str | bool | int | float | None) else str(value)
+
+
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -65,12 +96,3 @@ def _commit(root: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-
-def read_json(file: Path) -> dict[str, Any] | None:
-    """A JSON mapping; None where there is no such file, or something else in it."""
-    try:
-        value = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None

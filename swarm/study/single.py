@@ -12,9 +12,9 @@ from swarm.config.build import option
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError
 from swarm.report import write_report
+from swarm.schemas import Graph, read_json
 from swarm.study import arms
 from swarm.study.folder import Folder
-from swarm.study.provenance import read_json
 from swarm.study.study import Study, settled, tracker_of
 from swarm.track.base import Fanout, Tracker
 from swarm.track.console import ConsoleSink, print_summary
@@ -52,6 +52,7 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
 def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> Result:
     path = home.path
     old = Settings.parse(config)
+    home.require_settings(old.model_dump())
     new = settled(Settings.parse(overridden(config, overrides)))
     if new.engine.get("block") != old.engine.get("block"):
         raise ConfigError("engine", new.engine, f"needs blocks of {new.engine.get('block')}, but the run has others")
@@ -71,8 +72,7 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
         new = new.model_copy(update={"horizon": old.rounds})  # a schedule must not change under rounds already done
     study = Study.prepare(new)
     _warn_of_another_order(home, study)
-    for arm in study.arms:
-        home.arm(arm.name, new.checkpoint.keep).verify()  # before anything in the folder changes
+    home.verify()  # before anything in the folder changes
     home.write_config(new)
     (path / "summary.json").unlink(missing_ok=True)
     return _run(study, home)
@@ -80,7 +80,8 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
 
 def _warn_of_another_order(home: Folder, study: Study) -> None:
     """A run of a version before names were kept had numbers that are text in their order as text: 10 before 2."""
-    graph = read_json(home.path / "graph.json")
+    file = home.path / "graph.json"
+    graph = read_json(file, Graph, "resume") if file.exists() else None
     columns = {"owners": study.dataset.owner_names or (), "classes": study.dataset.class_names or ()}
     moved = [what for what, names in columns.items() if list(names) != sorted(names)]
     if graph is not None and "names" not in graph and moved:
@@ -114,8 +115,12 @@ def overridden(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, A
 def _run(study: Study, home: Folder) -> Result:
     settings = study.settings
     tracker = study.tracker(home.path, home.name)
+    progress = home.progress()
     for arm in study.arms:
-        home.arm(arm.name, settings.checkpoint.keep).rewind()
+        if not (progress["arms"].get(arm.name) or {}).get(
+            "diverged"
+        ):  # which is not run again: its records are all there
+            home.arm(arm.name, settings.checkpoint.keep).rewind()
     console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
     sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say)
     home.write_graph(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1), study.holdings.names)

@@ -41,13 +41,15 @@ class Trial:
         return {"variant": self.variant, "lr": self.lr, "rounds": self.rounds, "score": score, "loss": loss}
 
 
-def tune(study: Study, arm: Arm, engine: Engine, say: Say) -> tuple[Settings, dict[str, Any]]:
+def tune(
+    study: Study, arm: Arm, engine: Engine, say: Say, look: Callable[[], None] = lambda: None
+) -> tuple[Settings, dict[str, Any]]:
     """The arm's settings with every choice made, and the table of what was tried.
 
     Every pair of a variant and a rate of the one grid runs for ``tune.rounds`` rounds, by default a fifth of the run;
     the best mean accuracy (or R²) on the validation split wins. Then those that share the best score run once more,
     as long as the arm itself will, unless ``tune.rounds`` says how long a try is. Among equals that remain the lower
-    loss wins. The test set is never looked at.
+    loss wins. The test set is never looked at. ``look`` is called after every round: it may raise.
     """
     s = study.settings
     lrs = rates(arm.variants[0])
@@ -59,14 +61,14 @@ def tune(study: Study, arm: Arm, engine: Engine, say: Say) -> tuple[Settings, di
     say(
         f"{arm.name}: choosing a learning rate out of {len(lrs)}{batches} on the validation split, {rounds} rounds each"
     )
-    tried = [try_out(study, arm, v, lr, rounds, engine) for v, lr in pairs]
+    tried = [try_out(study, arm, v, lr, rounds, engine, look) for v, lr in pairs]
     best = max(tried, key=Trial.rank)
     equals = [t for t in tried if t.found and best.found and t.found[0] == best.found[0]]
     if len(equals) > 1 and s.tune.rounds is None and rounds < s.rounds:
         # A validation split is small, so models often tie; and there the loss of a short run misleads: it is lowest
         # for a slow rate, which is not yet as sure of its few mistakes as it will be at the end.
         say(f"{arm.name}: {len(equals)} of them are equal so far; {s.rounds} rounds each decide")
-        longer = [try_out(study, arm, t.variant, t.lr, s.rounds, engine) for t in equals]
+        longer = [try_out(study, arm, t.variant, t.lr, s.rounds, engine, look) for t in equals]
         tried += longer
         best = max(longer, key=Trial.rank)
     variant, lr = best.variant, best.lr
@@ -81,8 +83,16 @@ def tune(study: Study, arm: Arm, engine: Engine, say: Say) -> tuple[Settings, di
     }
 
 
-def try_out(study: Study, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine) -> Trial:
-    """A run of so many rounds, without records."""
+def try_out(
+    study: Study,
+    arm: Arm,
+    variant: int,
+    lr: float,
+    rounds: int,
+    engine: Engine,
+    look: Callable[[], None] = lambda: None,
+) -> Trial:
+    """A run of so many rounds, without records; ``look`` is called after each."""
     settings = with_lr(arm.variants[variant], lr)
     quiet = settings.evaluate.model_copy(update={"every": rounds, "accuracy": False})
     horizon = None if rounds < settings.rounds else settings.horizon  # a short try has the whole schedule in short
@@ -90,7 +100,7 @@ def try_out(study: Study, arm: Arm, variant: int, lr: float, rounds: int, engine
     with Simulation(study.experiment(arm, short), engine) as simulation:
         try:
             for _ in simulation.records(rounds):
-                pass
+                look()
         except DivergedError:
             return Trial(variant, lr, rounds, None)
         score, loss = found = simulation.measure.validate(simulation.round, simulation.seen_N)

@@ -31,10 +31,11 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
     for job in plan.jobs:
         if job.state == "impossible":
             print(f"error: {job.cause} (in the job {job.title}; the others run)", file=sys.stderr)
+    from swarm.study.storage import storing
     from swarm.sweep.launch import launch, share_cores
 
     share_cores(plan.cfg, plan.to_do)
-    with plan.begun():
+    with storing(plan.place), plan.begun():
         print(_begin(plan), flush=True)
         whole = launch(composer, plan, complain)
         try:

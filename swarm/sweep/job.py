@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from swarm.errors import ConfigError
+from swarm.schemas import Config, read_yaml
 from swarm.study.many import LONGEST, slug
 
 ANEW = "remove that folder to run the job anew"
@@ -53,9 +52,7 @@ def folder_name(values: Mapping[str, str]) -> str:
 def saved_config(folder: Path) -> dict[str, Any]:
     """The ``config.yaml`` of a run. Raises :class:`ConfigError` where it is damaged."""
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        config = None
-    if not isinstance(config, dict) or not config:
-        raise ConfigError("hydra.sweep.dir", folder, f"has a damaged config.yaml; {ANEW}")
+        config = read_yaml(folder / "config.yaml", Config, "hydra.sweep.dir")
+    except ConfigError as error:
+        raise ConfigError("hydra.sweep.dir", folder, f"has a damaged config.yaml ({error.valid}); {ANEW}") from None
     return config

@@ -17,8 +17,9 @@ from swarm.config.compose import Composer, UsageError, parse, require_no_run_in,
 from swarm.config.place import require_new
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError, typed
-from swarm.study.many import FILE, finished, noted, set_aside
-from swarm.study.provenance import code_version, identity, read_json, same_code
+from swarm.schemas import Sweep, read_json
+from swarm.study.many import FILE, finished, read_note, set_aside
+from swarm.study.provenance import code_version, identity, same_code
 from swarm.sweep.job import ANEW, Job, folder_name, saved_config
 
 SWEEP = "sweep.json"
@@ -65,9 +66,9 @@ class Plan:
 
     def _look(self) -> None:
         """What is there already: nothing, this sweep, or something else."""
-        self.before = read_json(self.place / SWEEP)
-        if (self.place / SWEEP).exists():
-            there = self._earlier(self.before or {})
+        self.before = self._found()
+        if self.before is not None:
+            there = self._earlier(self.before)
             homes = {frozenset(job.values.items()): job.folder for job in there}
             for job in self.jobs:  # one run of the same values, whatever the order of the words
                 job.folder = homes.get(frozenset(job.values.items()), job.folder)
@@ -82,22 +83,28 @@ class Plan:
                 except DamagedError as error:
                     job.state, job.cause = "impossible", str(error)
 
+    def _found(self) -> dict[str, Any] | None:
+        """``sweep.json``, if there is one. Raises :class:`ConfigError` if it is damaged."""
+        if not (self.place / SWEEP).exists():
+            return None
+        try:
+            return read_json(self.place / SWEEP, Sweep, "hydra.sweep.dir")
+        except ConfigError as error:
+            valid = f"has a damaged {SWEEP} ({error.valid}), which says what was swept; choose another folder"
+            raise ConfigError("hydra.sweep.dir", self.place, valid) from None
+
     def _earlier(self, before: Mapping[str, Any]) -> list[Job]:
         """The jobs of earlier commands. Raises :class:`ConfigError` if they are another sweep's."""
-        try:
-            self._require_same(before)
-            return [Job(str(one["name"]), dict(one["values"]), self.place / one["folder"]) for one in before["jobs"]]
-        except (KeyError, TypeError, ValueError, AttributeError):
-            valid = f"has a damaged {SWEEP}, which says what was swept; choose another folder"
-            raise ConfigError("hydra.sweep.dir", self.place, valid) from None
+        self._require_same(before)
+        return [Job(one["name"], dict(one["values"]), self.place / one["folder"]) for one in before["jobs"]]
 
     def _require_same_keys(self, job: Job) -> None:
         """What other code has made is put aside; a setting that the rest of the sweep has, or lacks, makes it another."""
-        facts = read_json(job.folder / FILE)
+        facts = read_note(job.folder)
         ours = next((one.identity for one in self.jobs if one.identity), None)
         if facts is None or ours is None or not (job.folder / "config.yaml").exists():
             return
-        if not same_code(noted(job.folder).code, self.code):
+        if not same_code(facts.code, self.code):
             job.state = "outdated"
             return
         with suppress(DamagedError):  # said when it is read
@@ -135,7 +142,7 @@ class Plan:
         with Folder(self.place).lock("hydra.sweep.dir"):
             if not (self.place / SWEEP).exists():
                 require_no_run_in(self.place)
-            if read_json(self.place / SWEEP) != self.before:  # another process was here since
+            if self._found() != self.before:  # another process was here since
                 self._look()
             self._set_aside()
             facts = [job.facts(self.place) for job in (*self.earlier, *self.jobs)]
@@ -262,7 +269,7 @@ def _saved_identity(job: Job) -> dict[str, Any]:
 
 def _state(job: Job, code: Mapping[str, Any]) -> str:
     """What the folder of a job says of it. Raises :class:`ConfigError` if it is not this job's."""
-    facts = read_json(job.folder / FILE)
+    facts = read_note(job.folder)
     if not (job.folder / "config.yaml").exists():
         if facts is None:
             require_new(job.folder, "hydra.sweep.dir", job.folder.parent)
@@ -273,7 +280,7 @@ def _state(job: Job, code: Mapping[str, Any]) -> str:
         valid = f"{job.folder} holds a run already: choose another hydra.sweep.dir"
         raise ConfigError("hydra.sweep.dir", job.folder.parent, valid)
     there = _saved_identity(job)
-    if not same_code(noted(job.folder).code, code):
+    if not same_code(facts.code, code):
         return "outdated"
     _refuse_difference(job.folder, "holds a run with", there, job.identity)
     _refuse_addition(job.folder, there, job.identity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -11,8 +12,11 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import IO, Any
 
-from swarm.errors import ConfigError
+from pydantic import ValidationError
+
+from swarm.errors import ConfigError, StorageError
 from swarm.files import appending, replacing
+from swarm.schemas import Record, checked
 
 LEADING = ("arm", "round", "virtual_s", "wall_s", "awake", "steps", "messages", "bytes", "messages_total",
            "bytes_total", "lr", "prequential_accuracy", "train_loss", "consensus_distance")  # fmt: skip
@@ -58,6 +62,7 @@ class JsonlSink:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         file = appending(path)
         _cut_torn_line(file)
         self._file: IO[str] | None = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
@@ -72,11 +77,24 @@ class JsonlSink:
         """Nothing to do: every record names its arm."""
 
     def record(self, record: dict[str, Any]) -> None:
-        """Writes one line and hands it to the operating system, so that a crash of this process cannot lose it."""
+        """Writes one line and hands it to the operating system, so that a crash of this process cannot lose it.
+
+        Raises:
+            StorageError: the file is no longer in its folder: what is written to it would be lost without a word.
+            OSError: it cannot be written.
+        """
         if self._file is None:
             raise ValueError("the sink is closed")
         self._file.write(line(record))
         self._file.flush()
+        try:
+            there = os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))  # noqa: PTH116
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise StorageError(
+                f"{self._path} was removed, renamed or replaced while its run went on: the run ends here"
+            )
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """Asks the operating system to put the arm's records on the disk."""
@@ -87,57 +105,120 @@ class JsonlSink:
         """Nothing to do: they lie beside the file."""
 
     def close(self) -> None:
-        """Closes the file; a second call does nothing."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Closes the file; a second call does nothing, also after an error of the first."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 def read_jsonl(path: Path, damaged: list[int] | None = None) -> list[dict[str, Any]]:
     """The records of ``path`` in file order, without a torn last line. A missing file has none.
 
-    With ``damaged``, the numbers of lines that are no JSON objects are put there, and those lines left out.
+    With ``damaged``, the numbers of lines that are no records are put there, and those lines left out.
 
     Raises:
-        ConfigError: a line other than the last is not a JSON object, and there is no ``damaged``.
+        ConfigError: the file cannot be read, or a line other than the last is no record (:class:`swarm.schemas.Record`)
+            and there is no ``damaged``.
     """
-    if not path.exists():
-        return []
-    raw = path.read_bytes()
-    lines = raw.split(b"\n")
     records = []
-    for number, text in enumerate(lines, start=1):
-        if number == len(lines):  # what follows the last newline: nothing, or a line that was never completed
-            break
-        try:
-            record = json.loads(text)
-        except ValueError:
-            record = None
-        if isinstance(record, dict):
+    for number, (text, record) in enumerate(_lines(path), start=1):
+        if record is not None:
             records.append(record)
         elif damaged is not None:
             damaged.append(number)
         else:
-            raise ConfigError(f"/{path.name}", f"line {number}", "damaged; every line must be one JSON object")
+            _require_record(path, number, text)
     return records
 
 
-def truncate(path: Path, keep: Callable[[dict[str, Any]], bool]) -> int:
-    """Rewrites ``path`` atomically with the records for which ``keep`` is true; returns how many were dropped.
+def _require_record(path: Path, number: int, text: bytes) -> None:
+    """Raises ConfigError: says what is wrong with a line."""
+    try:
+        checked(_parsed(text), Record, path, f"/{path.name}")
+    except ConfigError as error:
+        valid = error.valid.replace("damaged;", f"damaged; line {number}:").replace(
+            "must be one JSON", "must be a JSON"
+        )
+        raise ConfigError(error.key, path, valid) from None
+    raise AssertionError
 
-    The kept lines are the same bytes as before; a torn last line goes. A missing file stays missing.
+
+def _lines(path: Path) -> list[tuple[bytes, dict[str, Any] | None]]:
+    """Every whole line, and the record that it is, if it is one."""
+    try:
+        if not path.exists():
+            return []
+        if not path.is_file():
+            raise ConfigError(f"/{path.name}", path, "damaged; must be a file")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"/{path.name}", path, f"cannot be read: {error.strerror or error}") from None
+    # what follows the last newline is nothing, or a line that was never completed
+    return [(text, _record(text)) for text in raw.split(b"\n")[:-1]]
+
+
+def _record(text: bytes) -> dict[str, Any] | None:
+    value = _parsed(text)
+    try:
+        Record.model_validate(value)
+    except ValidationError:
+        return None
+    return dict(value)
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def truncate(path: Path, keep: Callable[[dict[str, Any]], bool]) -> int:
+    """Rewrites ``path`` atomically with the records for which ``keep`` is true; returns how many lines were dropped.
+
+    The kept lines are the same bytes as before; lines that are no records go. A missing file stays missing.
 
     Raises:
-        ConfigError: a line other than the last is damaged (see :func:`read_jsonl`).
+        ConfigError: the file cannot be read.
     """
     if not path.exists():
         return 0
-    records = read_jsonl(path)
-    lines = path.read_bytes().split(b"\n")[: len(records)]
-    kept = [text for text, record in zip(lines, records, strict=True) if keep(record)]
+    lines = _lines(path)
+    kept = [text for text, record in lines if record is not None and keep(record)]
     with replacing(path) as file:
         file.writelines(text + b"\n" for text in kept)
-    return len(records) - len(kept)
+    return len(lines) - len(kept)
+
+
+class Ledger:
+    """The SHA-256 of an arm's lines in ``metrics.jsonl``, read on from where it last stopped."""
+
+    def __init__(self, path: Path, arm: str) -> None:
+        self._path, self._arm, self._at, self._sum = path, arm, 0, hashlib.sha256()
+
+    def so_far(self) -> str:
+        """Of all lines that are there by now, which are on the disk when this returns."""
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
+            file.seek(self._at)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._at += len(whole + newline)
+        for text in whole.split(b"\n"):
+            record = _record(text)
+            if record is not None and record["arm"] == self._arm:
+                self._sum.update(text + b"\n")
+        return self._sum.hexdigest()
+
+
+def records_of(path: Path, arm: str, until: int) -> tuple[set[int], str]:
+    """The rounds of an arm's records up to round ``until``, and the SHA-256 of their lines. Damaged lines are passed over.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    lines = [(t, r["round"]) for t, r in _lines(path) if r is not None and r["arm"] == arm and r["round"] <= until]
+    digest = hashlib.sha256(b"".join(text + b"\n" for text, _ in lines))
+    return {round for _, round in lines}, digest.hexdigest()
 
 
 def _cut_torn_line(file: IO[bytes]) -> None:

@@ -224,7 +224,7 @@ class WandbTracker(Tracker):
         file = self.folder / IDS
         try:
             ids = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             ids = {}
         known = ids.get(arm) if isinstance(ids, dict) else None
         if not isinstance(known, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", known):

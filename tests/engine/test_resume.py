@@ -13,6 +13,7 @@ import pytest
 
 import swarm
 from swarm.errors import ConfigError
+from swarm.schemas import sealed
 from swarm.track.jsonl import read_jsonl
 
 Small = Callable[..., dict[str, Any]]
@@ -27,8 +28,8 @@ def _cut(folder: Path, after: int) -> None:
     (folder / "summary.json").unlink()
     (folder / "devices.parquet").unlink()
     progress = json.loads((folder / "progress.json").read_text())
-    progress["arms"] = {}
-    (folder / "progress.json").write_text(json.dumps(progress))
+    kept = {key: value for key, value in progress.items() if key != "seal"}
+    (folder / "progress.json").write_text(json.dumps(sealed({**kept, "arms": {}})))
     for file in (folder / "checkpoints" / "swarm").glob("round_*"):
         if int(file.stem.removeprefix("round_")) > after:
             file.unlink()

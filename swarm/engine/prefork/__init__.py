@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from swarm.errors import SwarmError
+from swarm.interrupts import undisturbed
 
 # With the driver's path, so that it finds what the driver finds; a worker starts with the interpreter's own.
 _SERVER = """
@@ -182,6 +183,10 @@ class ForkServer:
 
     def _end(self, in_order: bool = True) -> None:
         """Not in order: a Ray that failed to start may have left processes that nobody knows any more."""
+        with undisturbed():
+            self._end_now(in_order)
+
+    def _end_now(self, in_order: bool) -> None:
         process, self.process = self.process, None
         if process is not None:
             assert process.stdin is not None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import importlib.metadata
 import os
 import resource
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -22,6 +25,7 @@ from typing import Any, Self
 from swarm.engine.prefork import LONGEST_SOCKET, ForkServer, PreforkError, available
 from swarm.engine.ray.quiet import quiet
 from swarm.errors import ConfigError, SwarmError
+from swarm.interrupts import undisturbed
 
 OLDEST = (2, 55)
 CONNECT_SECONDS = 20.0
@@ -65,17 +69,28 @@ class Cluster:
         self.raylet: Any = None  # the process that starts workers, if it is ours
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
+        self._stack = stack = ExitStack()
+        atexit.register(self._clear)  # for an interrupt between here and there
+        try:
             stack.enter_context(_open_files())
             if self.address is None:
                 self._start(stack)
             else:
                 self._connect(stack, self.address)
-            self._stack = stack.pop_all()
+        except BaseException:
+            with undisturbed():
+                stack.__exit__(*sys.exc_info())
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stack.close()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Stop it. A second Ctrl-C waits until everything is gone; a second call does nothing."""
+        with undisturbed():
+            atexit.unregister(self._clear)
+            self._stack.close()
 
     def check(self) -> None:
         """Raises :class:`PreforkError` or :class:`ClusterError` if no worker can be started any more."""
@@ -242,8 +257,29 @@ def _begun(ray: ModuleType, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _init(ray: ModuleType, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    context = ray.init(log_to_driver=False, configure_logging=False, **arguments)
+    with _own_signals():
+        context = ray.init(log_to_driver=False, configure_logging=False, **arguments)
     return dict(context.address_info)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """SIGTERM means what it meant before, during the block and after.
+
+    Ray has two handlers: one in Python, that leaves the process from wherever it is, and one below it, in C++, that prints a
+    trace and aborts, and of which Python knows nothing: to set a handler once more takes its place.
+    """
+    utils: Any = sys.modules.get("ray._private.utils")
+    setter = getattr(utils, "set_sigterm_handler", None)
+    if setter is not None:
+        utils.set_sigterm_handler = lambda _: None
+    try:
+        yield
+    finally:
+        if setter is not None:
+            utils.set_sigterm_handler = setter
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 @contextmanager

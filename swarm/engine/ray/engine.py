@@ -24,6 +24,7 @@ from swarm.engine.ray.turns import Cast, Turns, spans
 from swarm.errors import ConfigError
 from swarm.exchange import Traffic
 from swarm.experiment import Experiment
+from swarm.interrupts import undisturbed
 from swarm.machine import cores
 from swarm.shard import Learnt
 
@@ -79,8 +80,9 @@ class RayEngine(Engine):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.kept = False
-        self._close()
+        with undisturbed():
+            self.kept = False
+            self._close()
 
     def check(self, experiment: Experiment) -> None:
         require_ray()
