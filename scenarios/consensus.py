@@ -57,7 +57,7 @@ def _without_learning(settings: Settings) -> dict[str, Any]:
     usual = option("protocol", "averaging")
     if settings.protocol == option("protocol", "dpsgd"):
         return usual
-    if "learn" in build(settings.protocol, Protocol, "protocol", settings.plugins).phases:
+    if "learn" in build(settings.protocol, Protocol, "protocol", settings.plugins, seed=settings.seed).phases:
         valid = "learns, which this scenario does not; averaging, push_sum_averaging and choco_gossip would do"
         raise ConfigError("protocol", choice("protocol", settings.protocol), valid)
     return settings.protocol
