@@ -31,16 +31,16 @@ def nameless(name: str) -> bool:
     return _NAMELESS.fullmatch(name) is not None
 
 
-def require_room(path: object, size: int, most: int, when: str = "") -> None:
+def require_room(path: object, size: int, most: int, verb: str = "takes", where: str = "") -> None:
     """Refuse a file that takes more than ``most`` bytes."""
     if size > most:
-        valid = f"takes {size} bytes{when}; at most {most} are read (data.max_mb={most >> 20})"
+        valid = f"{verb} {size} bytes{where}; at most {most} are read (data.max_mb={most >> 20})"
         raise ConfigError("path", path, valid)
 
 
 def require_unpacked_room(path: object, size: int, most: int) -> None:
     """Refuse a file whose columns may take more than ``most`` bytes in memory."""
-    require_room(path, size, most, " or more in memory")
+    require_room(path, size, most, "may take", " in memory")
 
 
 def require_own_names(path: object, names: Iterable[object]) -> None:

@@ -117,7 +117,8 @@ def read_jsonl(path: Path, file: BinaryIO, most: int) -> pa.Table:
         if not text.strip():
             continue
         rows.append(_object(path, number, text))
-        names |= dict.fromkeys(rows[-1])
+        if not names.keys() >= rows[-1].keys():
+            names |= dict.fromkeys(rows[-1])
         count, size, total = count + 1, size + len(text), total + len(text)
         require_room(path, total, most)
         require_unpacked_room(path, (_CELL * count + HEADING) * len(names), most)
@@ -129,7 +130,7 @@ def read_jsonl(path: Path, file: BinaryIO, most: int) -> pa.Table:
 
 def _object(path: Path, number: int, text: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = json.loads(text.decode())
     except RecursionError:
         raise ConfigError("path", path, f"is nested too deeply in line {number}") from None
     except ValueError as error:

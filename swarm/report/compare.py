@@ -23,6 +23,7 @@ from swarm.track.units import human_bytes, human_score, human_time, virtual_time
 UNIMPORTANT = ("engine", "tracker", "report", "checkpoint", "resume", "hydra", "plugins")
 """Sections of a config that change no number of a run, or only where its files are."""
 _DATA = ("name", "test", "classes", "features")
+_LEARNT_DIFFERENTLY = ("target_scale",)  # of data: scores and errors are in the same unit all the same
 _NAMED = 4  # differing keys that fit into a label, unless it takes more to tell the runs apart
 _UNNAMED = ("scenario.arms",)  # a list of names, in a label that stands for one of them
 
@@ -173,7 +174,8 @@ def _require_same_data(runs: list[Run]) -> None:
                 {**flat, **{f"{key} found": facts.get(key) for key in _DATA}}
                 for flat, facts in zip(both, found, strict=True)
             ]
-        differs = [key for key in dict.fromkeys([*both[0], *both[1]]) if both[0].get(key) != both[1].get(key)]
+        keys = (key for key in dict.fromkeys([*both[0], *both[1]]) if key not in _LEARNT_DIFFERENTLY)
+        differs = [key for key in keys if both[0].get(key) != both[1].get(key)]
         if differs:
             key = differs[0]
             theirs, ours = (flat.get(key) for flat in both)

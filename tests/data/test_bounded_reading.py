@@ -70,7 +70,7 @@ def test_every_way_of_writing_parquet_is_read(tmp_path: Path, compression: str, 
     assert np.array_equal(found["n"], numbers)
     assert np.array_equal(found["half"], numbers.astype(np.float16))
     assert np.array_equal(found["pixels"], np.array(lists.flatten()).reshape(-1, 3))
-    with pytest.raises(ConfigError, match=r"takes \d+ bytes"):
+    with pytest.raises(ConfigError, match=r"takes? \d+ bytes"):
         read_table(tmp_path / "t.parquet", 100_000)
 
 
@@ -85,7 +85,7 @@ def test_packed_arrow_files_are_read(tmp_path: Path, packed: str | None, make: o
     found = read_table(tmp_path / "t.arrow", 1 << 20)
     assert found["who"].tolist() == found["where"].tolist() == rows
     assert np.array_equal(found["n"], np.arange(3000))
-    with pytest.raises(ConfigError, match=r"takes \d+ bytes"):
+    with pytest.raises(ConfigError, match=r"takes? \d+ bytes"):
         read_table(tmp_path / "t.arrow", 40_000)
 
 
@@ -94,7 +94,7 @@ def test_texts_that_repeat_are_counted_once(tmp_path: Path) -> None:
     frame = pd.DataFrame({f"c{i}": ["yes", "no"] * 5000 for i in range(10)})
     frame.to_csv(tmp_path / "t.csv", index=False)
     assert len(read_table(tmp_path / "t.csv", 2 << 20)["c0"]) == 10_000
-    with pytest.raises(ConfigError, match="or more in memory; at most 524288 are read"):
+    with pytest.raises(ConfigError, match="in memory; at most 524288 are read"):
         read_table(tmp_path / "t.csv", 1 << 19)
 
 

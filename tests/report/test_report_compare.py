@@ -119,6 +119,16 @@ def test_runs_of_different_data_are_refused(
     assert not (tmp_path / "comparison.html").exists()
 
 
+def test_how_targets_are_scaled_makes_no_other_data(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Run folders made before there was the option compare with those made after it."""
+    monkeypatch.chdir(tmp_path)
+    first = make_run("a", rounds=5, devices=9, config=DIGITS)
+    other = make_run("b", rounds=5, devices=9, config={"data": {**DIGITS["data"], "target_scale": "standard"}})
+    assert main([str(first), str(other)]) == 0
+
+
 def test_what_is_damaged_is_said_and_the_rest_shown(
     three: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
