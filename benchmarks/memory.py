@@ -87,7 +87,7 @@ class Watch(threading.Thread):
                 ours = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_stack(frame)
                         if "/swarm/" in f.filename] if frame else []  # fmt: skip
                 self.most, self.where = now, ours[-5:]
-            time.sleep(0.002)
+            time.sleep(0.01)
 
 
 def estimate(study: Study) -> Footprint:

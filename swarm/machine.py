@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,16 @@ def available_bytes(root: Path = Path("/")) -> int | None:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     limits += _left_in_groups(root)
     return min(limits) if limits else None
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory could not be had: Python's and NumPy's error, PyArrow's (a kind of it), torch's, which is
+    told from others by its text only, or the operating system's."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error)
+    words = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in words))
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:

@@ -17,7 +17,16 @@ ROOT = Path(__file__).parents[1]
 # Lowest first. Within a layer, the modules of one string may import one another; the strings may not.
 LAYERS: list[list[str]] = [
     ["swarm.errors"],
-    ["swarm.rng", "swarm.state", "swarm.paths", "swarm.fetched", "swarm.machine", "swarm.check", "swarm.files", "swarm.tensors"],
+    [
+        "swarm.rng",
+        "swarm.state",
+        "swarm.paths",
+        "swarm.fetched",
+        "swarm.machine",
+        "swarm.check",
+        "swarm.files",
+        "swarm.tensors",
+    ],
     ["swarm.config"],
     [
         "swarm.topology",

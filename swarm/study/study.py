@@ -17,12 +17,13 @@ from swarm.data.people import Everywhere, People
 from swarm.engine.base import Engine
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment, Plan
+from swarm.footprint import NOTHING, Footprint
 from swarm.learn.policy import Policy
 from swarm.rng import Keys
 from swarm.study.describe import option_name, versions
+from swarm.study.memory import require_memory, running_out
 from swarm.study.preflight import (
     require_a_network_that_works,
-    require_memory,
     require_plain_steps,
     warn_of_what_does_nothing,
 )
@@ -41,8 +42,10 @@ class Study:
     dataset: Dataset
     holdings: Holdings
     arms: tuple[Arm, ...]
+    footprint: Footprint = NOTHING  # of the arm that takes the most memory
 
     @classmethod
+    @running_out("before the start, while the data were loaded and the parts of the run built")
     def prepare(cls, settings: Settings) -> Study:
         """Load the data, build every plug-in of every arm once, and check that it fits into memory.
 
@@ -70,7 +73,9 @@ class Study:
         experiment = _built(Plan(s, dataset, holdings))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
-        study = replace(draft, arms=tuple(draft._checked(arm) for arm in scenario.arms(s, steps)))
+        checked = [draft._checked(arm) for arm in scenario.arms(s, steps)]
+        most = max((needed for _, needed in checked), key=lambda needed: needed.total)
+        study = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
         study.tracker(Path(), "check")
         return study
 
@@ -94,12 +99,14 @@ class Study:
             holdings = holdings.pooled(Keys(s.seed, "pool"), s.train.batch if streams else None)
         return _built(Plan(settings, self.dataset, holdings))
 
-    def _checked(self, arm: Arm) -> Arm:
+    def _checked(self, arm: Arm) -> tuple[Arm, Footprint]:
         """The arm with those of its variants that can be: a mini-batch of a centralised model may be larger than its stream.
+        And the memory that the largest of them takes.
 
         Raises :class:`ConfigError` where none can.
         """
         kept: list[Settings] = []
+        needed: list[Footprint] = []
         wrong: list[ConfigError] = []
         for variant in arm.variants:
             try:
@@ -107,7 +114,7 @@ class Study:
             except ConfigError as error:
                 wrong.append(error)
                 continue
-            require_memory(experiment)
+            needed.append(require_memory(experiment, self.engine()))
             require_plain_steps(experiment)
             require_a_network_that_works(experiment)
             warn_of_what_does_nothing(experiment)
@@ -119,7 +126,7 @@ class Study:
             warnings.warn(f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2)
         arm = replace(arm, variants=tuple(kept))
         _require_validation(arm, self.settings, self.dataset)
-        return arm
+        return arm, max(needed, key=lambda each: each.total)
 
     def engine(self) -> Engine:
         """A fresh engine, for all arms one after the other."""

@@ -57,7 +57,9 @@ def test_a_group_over_its_limit_has_nothing_left(root: Path) -> None:
 
 @pytest.mark.parametrize("tightest", ["docker", "docker/abc"])
 def test_version_1(root: Path, tightest: str) -> None:
-    write(root, "proc/self/cgroup", "12:cpuset:/docker/abc\n4:cpu,memory:/docker/abc\n1:name=systemd:/docker/abc\n0::/x\n")
+    write(
+        root, "proc/self/cgroup", "12:cpuset:/docker/abc\n4:cpu,memory:/docker/abc\n1:name=systemd:/docker/abc\n0::/x\n"
+    )
     for name in ("docker", "docker/abc"):
         limit = 4 * GIB if name == tightest else 0x7FFFFFFFFFFFF000  # how version 1 writes that there is none
         write(root, f"sys/fs/cgroup/memory/{name}/memory.limit_in_bytes", f"{limit}\n")

@@ -17,12 +17,13 @@ from swarm.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundReco
 from swarm.engine.ray.actor import TIMED, Looked, Report
 from swarm.engine.ray.cluster import Cluster, ClusterError, require_answer, require_ray
 from swarm.engine.ray.crew import Call, Crew, FaultError
-from swarm.engine.ray.limits import require_files, require_room, store_bytes
+from swarm.engine.ray.limits import parts, require_files, require_room, store_bytes
 from swarm.engine.ray.placement import place
 from swarm.engine.ray.turns import Cast, Turns, spans
 from swarm.errors import ConfigError
 from swarm.exchange import Traffic
 from swarm.experiment import Experiment
+from swarm.footprint import Part
 from swarm.machine import cores
 from swarm.shard import Learnt
 
@@ -98,6 +99,11 @@ class RayEngine(Engine):
             require_room(experiment, count, self.prefork)
         else:
             require_answer(self.address)
+
+    def own_memory(self, experiment: Experiment) -> list[Part]:
+        if self.address is not None:  # most of it is on other machines
+            return []
+        return parts(experiment, self._count(experiment), self.prefork)
 
     def start(self, experiment: Experiment) -> None:
         prepare_process()
