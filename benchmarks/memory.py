@@ -37,7 +37,7 @@ from swarm.study.study import Study
 ALWAYS = ("tracker=none", "optimizer.lr=0.1", "rounds=3", "scenario.arms=[swarm]")
 LIKE = ("data=digits_like", "model=softmax")
 RUNS: dict[str, tuple[str, ...]] = {
-    "1,000 devices, all arms": ("devices=1000", "scenario.arms=[swarm,isolated,centralised,fedavg]"),
+    "1,000 devices, all arms": ("devices=1000", "data=digits_like", "scenario.arms=[swarm,isolated,centralised,fedavg]"),
     "100,000 softmax": ("devices=100000", *LIKE),
     "10,000 MLPs": ("devices=10000", "data=digits_like", "data.per_device=4"),
     "large model": ("devices=16", "topology=ring", "model.hidden=[4096,1024]"),
@@ -87,7 +87,7 @@ class Watch(threading.Thread):
                 ours = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in traceback.extract_stack(frame)
                         if "/swarm/" in f.filename] if frame else []  # fmt: skip
                 self.most, self.where = now, ours[-5:]
-            time.sleep(0.002)
+            time.sleep(0.01)
 
 
 def estimate(study: Study) -> Footprint:
@@ -128,7 +128,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--one", name, *(["--where"] if options.where else [])]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode:
-            sys.exit(ran.stderr[-3000:])
+            sys.exit(ran.stderr[-1500:])
         found = json.loads(ran.stdout)
         said, peak = found["said"], found["peak"]
         print(f"{name:26s} {said / 2**20:10,.0f} {peak / 2**20:10,.0f} {said / peak:12.2f}", flush=True)

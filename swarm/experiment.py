@@ -378,21 +378,6 @@ class Experiment:
         own = [*self.slots.values(), *self.carried.values()]
         return (1 + len(self.optimizer.slots)) * self.layout.width + sum(math.prod(shape) for shape in own)
 
-    def resident_bytes(self) -> int:
-        """What the swarm will hold at least: rows, optimiser and protocol slots, one more array while mixing (the payload, if
-        that is larger), the data, and one block's samples of a round."""
-        payloads = [
-            width_of(self.protocol, number, self.layout.width) * (self.most_links if phase == "edges" else 1)
-            for number, phase in enumerate(self.protocol.phases)
-            if phase != "learn"
-        ]
-        numbers = self.kept_numbers + max(self.layout.width, *payloads, 0)
-        x = self.plan.dataset.x
-        round_samples = self.blocks.size * int(self.local_steps_N.max()) * self.settings.train.batch
-        remembered = 2 * 8 * sum(math.prod(shape) for shape in self.progress.values())
-        each = numbers * self.dtype.itemsize + remembered
-        return int(each * self.settings.devices + x.nbytes + round_samples * x[0].nbytes)
-
     def _blocks(self) -> Blocks:
         size = self.settings.engine.get("block", "auto")
         if size == "auto":

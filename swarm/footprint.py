@@ -7,6 +7,7 @@ against what runs really take; docs/performance.md has the figures.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from swarm.evaluation import SAMPLES_AT_ONCE
 from swarm.experiment import Experiment
+from swarm.protocol.returned import width_of
 from swarm.pupils import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
 from swarm.wire.chunks import NUMBERS
 
@@ -27,12 +29,15 @@ RESULT = 60  # bytes of a device and evaluation: its results, in the run's files
 
 @dataclass(frozen=True)
 class Part:
-    """Some of a run's memory. ``grows``: with the number of devices. ``there``: in memory already when this is asked."""
+    """Some of a run's memory. ``less``: the settings that would make it smaller, beside fewer devices. ``grows``: with the
+    number of devices. ``there``: in memory already when this is asked. ``each``: in every process that hosts some of them."""
 
     name: str
     bytes: int
+    less: str = ""
     grows: bool = True
     there: bool = False
+    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,22 @@ class Footprint:
         """What takes the most."""
         return max(self.parts, key=lambda part: part.bytes)
 
+    @property
+    def each(self) -> int:
+        """What every process has for itself."""
+        return sum(part.bytes for part in self.parts if part.each)
+
+    def with_parts(self, more: Sequence[Part]) -> Footprint:
+        """The same and ``more``."""
+        return Footprint((*self.parts, *more))
+
     def fitting(self, devices: int, free: int) -> int:
         """How many devices ``free`` bytes more would do for, these being so many."""
         growing = sum(part.bytes for part in self.parts if part.grows and not part.there)
         return max(0, int((free - self.to_come + growing) * devices // max(growing, 1)))
+
+
+NOTHING = Footprint(())
 
 
 def footprint(experiment: Experiment) -> Footprint:
@@ -86,12 +103,12 @@ class _Counted:
         slots = sum(math.prod(shape) for shape in e.slots.values())
         memory = math.prod(e.progress["kept"]) if "kept" in e.progress else 0
         return [
-            Part("the devices' parameters", row),
-            Part("what the optimizer keeps", len(e.optimizer.slots) * row),
-            Part("what the protocol keeps", slots * self.n * self.item),
-            Part("messages under way", history * self.n * self.item),
-            Part("what compression left out", left * self.n * self.item),
-            Part("replay memories", 2 * 8 * memory * self.n),  # before and after a round
+            Part("the devices' parameters", row, "a smaller model"),
+            Part("what the optimizer keeps", len(e.optimizer.slots) * row, "a smaller model or optimizer=sgd"),
+            Part("what the protocol keeps", slots * self.n * self.item, "a smaller model or protocol=dpsgd"),
+            Part("messages under way", history * self.n * self.item, "a smaller network.patience"),
+            Part("what compression left out", left * self.n * self.item, "compressor.feedback=false"),
+            Part("replay memories", 2 * 8 * memory * self.n, "a smaller replay.size"),  # before and after a round
             Part("counters", COUNTERS * self.n),
         ]
 
@@ -99,8 +116,12 @@ class _Counted:
         """What is there for a part of a round only: the larger of what an exchange takes and what one-by-one copies do."""
         numbers = max((self._exchanged(number) for number in range(len(self.e.protocol.phases))), default=0)
         return [
-            Part("an exchange of messages", int(numbers * self.item)),
-            Part("the results of devices", RESULT * self._results()),
+            Part("an exchange of messages", int(numbers * self.item), "a smaller model"),
+            Part(
+                "the results of devices",
+                RESULT * self._results(),
+                "a smaller evaluate.sample or a larger evaluate.every",
+            ),
         ]
 
     def _exchanged(self, number: int) -> float:
@@ -108,17 +129,17 @@ class _Counted:
         e, phase = self.e, self.e.protocol.phases[number]
         if phase == "learn":
             return 0
-        width = self.n * e.protocol.width(number, self.width)
+        width = self.n * width_of(e.protocol, number, self.width)
         if phase == "edges":
             return 3 * width * e.most_links
         if phase == "mean":
             return 2 * width
         found = width if e.compressor is None else 2 * width + NUMBERS
         if e.exchanges.parts > 1:
-            found += e.protocol.width(number, self.width) * self._under_way()
+            found += width_of(e.protocol, number, self.width) * self._under_way()
         if e.network.churn is not None:
             found += self.n * self.width
-        return found + width * (e.protocol.width(number, self.width) != self.width)
+        return found + width * (width_of(e.protocol, number, self.width) != self.width)
 
     def _under_way(self) -> int:
         """Payload rows that a round takes in, out of all that are kept: of each sender those of the ages that arrive."""
@@ -144,14 +165,15 @@ class _Counted:
         looked_at = max(len(data.test), len(data.validation)) * x[:1].nbytes // (2 if cast and self.item == 4 else 1)
         links = self.e.exchanges.graph(1).src_E
         loaded = x.nbytes + data.y.nbytes + 8 * (len(e.plan.holdings.sample) + len(data.train))
+        smaller = "a smaller train.batch, train.local_steps or engine.block"
         return [
             Part("the data", loaded, grows=False, there=True),
             Part("the data in the run's dtype", x.size * self.item * cast + data.y.nbytes, grows=False),
             Part("the samples of an evaluation", looked_at, grows=False),
-            Part("links", EDGE * len(links)),
-            Part("the model and its means", 4 * self.width * self.item + 3 * 8 * self.width, grows=False),
-            Part("a block of devices at work", max(self._learning(), self._looking()), grows=False),
-            Part("drawing samples", self._drawing(), grows=False),
+            Part("links", EDGE * len(links), "a topology with fewer links", each=True),
+            Part("the model and its means", 4 * self.width * self.item + 3 * 8 * self.width, grows=False, each=True),
+            Part("a block of devices at work", max(self._learning(), self._looking()), smaller, grows=False, each=True),
+            Part("drawing samples", self._drawing(), grows=False, each=True),
         ]
 
     def _drawing(self) -> int:

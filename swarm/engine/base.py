@@ -14,6 +14,7 @@ from torch import Tensor
 
 from swarm.exchange import Traffic
 from swarm.experiment import Experiment
+from swarm.footprint import Part
 from swarm.shard import Learnt
 
 Floats = npt.NDArray[np.float64]
@@ -109,6 +110,10 @@ class Engine(ABC):
         It is asked about the run's own settings. An arm with fewer blocks makes do with fewer shards.
         """
         return
+
+    def own_memory(self, experiment: Experiment) -> Sequence[Part]:
+        """What this engine takes of the machine's memory beside the swarm itself."""
+        return ()
 
     @abstractmethod
     def start(self, experiment: Experiment) -> None:

@@ -15,6 +15,7 @@ from swarm.report import write_report
 from swarm.schemas import Graph, read_json
 from swarm.study import arms
 from swarm.study.folder import Folder
+from swarm.study.memory import running_out, stated
 from swarm.study.study import Study, settled, tracker_of
 from swarm.track.base import Fanout, Tracker
 from swarm.track.console import ConsoleSink, print_summary
@@ -124,11 +125,13 @@ def _run(study: Study, home: Folder) -> Result:
     console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
     sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say)
     home.write_graph(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1), study.holdings.names)
+    console.say(stated(study.footprint))
     try:
-        summary = arms.run(study, home, sink, console.say)
-        sink.conclude(summary)
-        if settings.report:
-            sink.attach(write_report(home.path))
+        with running_out(f"(resume={home.path} goes on where the run was)", study.footprint, settings.devices):
+            summary = arms.run(study, home, sink, console.say)
+            sink.conclude(summary)
+            if settings.report:
+                sink.attach(write_report(home.path))
     finally:
         sink.close()
     print_summary(summary)

@@ -19,14 +19,15 @@ from swarm.data.people import Everywhere, People
 from swarm.engine.base import Engine
 from swarm.errors import ConfigError, SwarmError
 from swarm.experiment import Experiment, Plan
+from swarm.footprint import NOTHING, Footprint
 from swarm.learn.policy import Policy
 from swarm.names import choices, few
 from swarm.plugin import blamed, is_plugin, returned
 from swarm.rng import Keys
 from swarm.study.describe import option_name, versions
+from swarm.study.memory import require_memory, running_out
 from swarm.study.preflight import (
     require_a_network_that_works,
-    require_memory,
     require_plain_steps,
     warn_of_what_does_nothing,
 )
@@ -46,8 +47,10 @@ class Study:
     dataset: Dataset
     holdings: Holdings
     arms: tuple[Arm, ...]
+    footprint: Footprint = NOTHING  # of the arm that takes the most memory
 
     @classmethod
+    @running_out("before the start, while the data were loaded and the parts of the run built")
     def prepare(cls, settings: Settings) -> Study:
         """Load the data, build every plug-in of every arm once, and check that it fits into memory.
 
@@ -78,7 +81,9 @@ class Study:
             draft = replace(draft, holdings=replace(holdings, names=experiment.names))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
-        study = replace(draft, arms=tuple(draft._checked(arm) for arm in arms_of(scenario, s, steps)))
+        checked = [draft._checked(arm) for arm in arms_of(scenario, s, steps)]
+        most = max((needed for _, needed in checked), key=lambda needed: needed.total)
+        study = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
         study._tracker(Path(), "check")
         return study
 
@@ -121,12 +126,14 @@ class Study:
             holdings = holdings.pooled(Keys(s.seed, "pool"), s.train.batch if streams else None)
         return _built(Plan(settings, self.dataset, holdings))
 
-    def _checked(self, arm: Arm) -> Arm:
+    def _checked(self, arm: Arm) -> tuple[Arm, Footprint]:
         """The arm with those of its variants that can be: a mini-batch of a centralised model may be larger than its stream.
+        And the memory that the largest of them takes.
 
         Raises :class:`ConfigError` where none can.
         """
         kept: list[Settings] = []
+        needed: list[Footprint] = []
         wrong: list[ConfigError] = []
         for variant in arm.variants:
             try:
@@ -134,7 +141,7 @@ class Study:
             except ConfigError as error:
                 wrong.append(error)
                 continue
-            require_memory(experiment)
+            needed.append(require_memory(experiment, self.engine()))
             require_plain_steps(experiment)
             probe(experiment)
             require_a_network_that_works(experiment)
@@ -147,7 +154,7 @@ class Study:
             warnings.warn(f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2)
         arm = replace(arm, variants=tuple(kept))
         _require_validation(arm, self.settings, self.dataset)
-        return arm
+        return arm, max(needed, key=lambda each: each.total)
 
     def engine(self) -> Engine:
         """A fresh engine, for all arms one after the other."""

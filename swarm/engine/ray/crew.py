@@ -10,6 +10,7 @@ from typing import Any
 from swarm.engine.ray.actor import Host
 from swarm.engine.ray.cluster import Cluster, ClusterError
 from swarm.errors import SwarmError
+from swarm.machine import ran_out_of_memory
 
 START_SECONDS = 120.0  # for the first actor …
 EACH_SECONDS = 10.0  # … and for each one more: ordinary workers on a busy core take half of that
@@ -138,7 +139,7 @@ class Crew:
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, tuple(getattr(errors, name) for name in LOST)):
                 raise FaultError(" ".join(str(cause).split())[:500]) from None
-            if isinstance(cause, SwarmError):
+            if isinstance(cause, SwarmError) or ran_out_of_memory(cause):
                 raise cause from None
             raise ClusterError(f"an actor failed: {error}") from None
 

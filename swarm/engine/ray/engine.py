@@ -18,12 +18,13 @@ from swarm.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundReco
 from swarm.engine.ray.actor import TIMED, Looked, Report
 from swarm.engine.ray.cluster import Cluster, ClusterError, require_answer, require_dashboard, require_ray
 from swarm.engine.ray.crew import Call, Crew, FaultError
-from swarm.engine.ray.limits import require_files, require_room, store_bytes
+from swarm.engine.ray.limits import parts, require_files, require_room, store_bytes
 from swarm.engine.ray.placement import place
 from swarm.engine.ray.turns import Cast, Turns, spans
 from swarm.errors import ConfigError
 from swarm.exchange import Traffic
 from swarm.experiment import Experiment
+from swarm.footprint import Part
 from swarm.interrupts import undisturbed
 from swarm.machine import cores
 from swarm.shard import Learnt
@@ -105,6 +106,11 @@ class RayEngine(Engine):
             if self.address != "auto":
                 require_own("/engine.address", self.address)
             require_answer(self.address)
+
+    def own_memory(self, experiment: Experiment) -> list[Part]:
+        if self.address is not None:  # most of it is on other machines
+            return []
+        return parts(experiment, self._count(experiment), self.prefork)
 
     def start(self, experiment: Experiment) -> None:
         prepare_process()
