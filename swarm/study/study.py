@@ -74,7 +74,7 @@ class Study:
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
         study = replace(draft, arms=tuple(draft._checked(arm) for arm in arms_of(scenario, s, steps)))
-        study._tracker(Path(), "check")
+        study.made_tracker(Path(), "check")
         return study
 
     @property
@@ -87,12 +87,13 @@ class Study:
         """The tracker that mirrors the records. It never ends a run: one that cannot be made is left out, with a warning."""
         try:
             with blamed():
-                return self._tracker(folder, run)
+                return self.made_tracker(folder, run)
         except SwarmError as error:
             warnings.warn(f"{error}; the run goes on without it, and metrics.jsonl is complete", stacklevel=2)
             return Tracker()
 
-    def _tracker(self, folder: Path, run: str) -> Tracker:
+    def made_tracker(self, folder: Path, run: str) -> Tracker:
+        """The same, or the error of one that cannot be made."""
         s = self.settings
         context = {"folder": folder, "run": run, "config": s.model_dump(), "versions": versions()}
         return build(s.tracker, Tracker, "tracker", s.plugins, **context)
