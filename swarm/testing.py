@@ -10,6 +10,7 @@ def test_bowtie() -> None:
 from __future__ import annotations
 
 import importlib
+import inspect
 import tempfile
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -319,7 +320,7 @@ def _check_compressor(study: Study, made: Any, path: str) -> None:
     if e.compressor is None:
         return
     width = e.layout.width
-    v_nM = torch.as_tensor(np.random.default_rng(0).standard_normal((9, width)), dtype=e.dtype)
+    v_nM = torch.as_tensor(Keys(0, "contract").generator().standard_normal((9, width)), dtype=e.dtype)
     packets = e.compressor(v_nM.clone(), Draw(Keys(0, "contract"), np.arange(9), 3))
     for some in ([0], [8, 3], [2, 4, 6]):
         if not torch.equal(e.compressor(v_nM[some], Draw(Keys(0, "contract"), np.array(some), 3)), packets[some]):
