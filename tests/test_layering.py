@@ -55,7 +55,7 @@ LAYERS: list[list[str]] = [
     ["swarm.claim"],
     ["swarm.campaign"],
     ["swarm.runner"],
-    ["scenarios", "swarm.sweep", "swarm.doctor", "swarm.report.__main__"],
+    ["scenarios", "swarm.testing", "swarm.sweep", "swarm.doctor", "swarm.report.__main__"],
     ["swarm.cli"],
     ["run_swarm"],
 ]

@@ -84,7 +84,7 @@ class Study:
         checked = [draft._checked(arm) for arm in arms_of(scenario, s, steps)]
         most = max((needed for _, needed in checked), key=lambda needed: needed.total)
         study = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
-        study._tracker(Path(), "check")
+        study.made_tracker(Path(), "check")
         return study
 
     @property
@@ -110,12 +110,13 @@ class Study:
         """The tracker that mirrors the records. It never ends a run: one that cannot be made is left out, with a warning."""
         try:
             with blamed():
-                return self._tracker(folder, run)
+                return self.made_tracker(folder, run)
         except SwarmError as error:
             warnings.warn(f"{error}; the run goes on without it, and metrics.jsonl is complete", stacklevel=2)
             return Tracker()
 
-    def _tracker(self, folder: Path, run: str) -> Tracker:
+    def made_tracker(self, folder: Path, run: str) -> Tracker:
+        """The same, or the error of one that cannot be made."""
         return tracker_of(self.settings, folder, run, self.names)
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
