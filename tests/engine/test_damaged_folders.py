@@ -15,7 +15,7 @@ import yaml
 import swarm
 from swarm.cli import main
 from swarm.errors import ConfigError, SwarmError
-from swarm.report.__main__ import main as report
+from swarm.report import page, salvage
 from swarm.schemas import sealed
 from tests.support import logged, run
 
@@ -233,7 +233,7 @@ def _folder(file: Path) -> None:
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "empty": _content(b""), "null": _content(b"null"), "list": _content(b"[1, 2]\n"), "number": _content(b"3\n"),
     "torn": lambda file: file.write_bytes(file.read_bytes()[: len(file.read_bytes()) // 2]) and None,
-    "deep": _content(b"[" * 100_000), "deep mappings": _content(b'{"a":' * 20_000), "text": _content(b"\xff\xfe\x00nonsense\n"),
+    "deep": _content(b"[" * 20_000), "deep mappings": _content(b'{"a":' * 20_000), "text": _content(b"\xff\xfe\x00nonsense\n"),
     "nan": _content(b'{"arm": "swarm", "round": 0, "n": NaN, "edges": [], "devices": Infinity}\n'),
     "huge": _content(b'{"arm": "swarm", "round": ' + b"9" * 400 + b', "n": 1e999}\n'),
     "wrong types": _wrong_types, "missing keys": _missing_keys, "folder": _folder, "gone": lambda file: file.unlink(),
@@ -250,16 +250,14 @@ def test_chaos_ends_without_a_traceback(
     if not file.exists():
         shutil.copyfile(whole / name, file)
     DAMAGES[damage](file)
-    code = report([str(cut)])
-    shown = capsys.readouterr()
-    assert "Traceback" not in shown.err
-    assert code in (0, 2)
-    assert shown.err.count("error:") == (code == 2)
-    assert code == 0 or name == "config.yaml" or damage in ("folder", "dangling"), shown.err  # the rest is shown
+    shown = salvage(cut)  # whatever is damaged, the rest is shown
+    assert page(shown)
+    if damage not in ("gone", "dangling", "torn", "nan", "huge", "missing keys") and "checkpoints" not in name:
+        assert any(name in note for note in shown.notes) == (name != "progress.json"), shown.notes
     code = main([f"resume={cut}"])
-    shown = capsys.readouterr()
-    assert "Traceback" not in shown.err
-    assert shown.err.count("error:") == (code != 0)
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert said.count("error:") == (code != 0)
     if code == 0 and (cut / "summary.json").is_file() and name != "summary.json":
         assert _outcome(cut)[0] == _outcome(whole)[0]
 
@@ -274,4 +272,4 @@ def test_stray_files_are_passed_over(cut: Path, whole: Path) -> None:
         (cut / name).write_text("[" * 100_000)
     swarm.resume(cut, {})
     assert _outcome(cut) == _outcome(whole)
-    assert report([str(cut)]) == 0
+    assert salvage(cut).notes == ()
