@@ -55,4 +55,6 @@ def saved_config(folder: Path) -> dict[str, Any]:
         config = read_yaml(folder / "config.yaml", Config, "hydra.sweep.dir")
     except ConfigError as error:
         raise ConfigError("hydra.sweep.dir", folder, f"has a damaged config.yaml ({error.valid}); {ANEW}") from None
+    if not config:
+        raise ConfigError("hydra.sweep.dir", folder, f"has a damaged config.yaml (it is empty); {ANEW}")
     return config

@@ -186,7 +186,7 @@ def test_damaged_runs_are_set_aside_and_run_anew(judged: Path, command: Command)
     max(interrupted.glob("checkpoints/swarm/*.safetensors")).write_bytes(b"nonsense")
     done = command("resume=c")
     assert (done.code, done.err, hashes()) == (0, "", before)
-    assert "topology=ring,seed=0: metrics.jsonl=line 1: damaged" in done.out
+    assert "topology=ring,seed=0/metrics.jsonl: damaged; line 1" in done.out
     assert ".safetensors: has 8 bytes where" in done.out
     assert len([*(judged / "superseded").iterdir()]) == 3
     assert (judged / "prediction.json").exists()
@@ -195,9 +195,9 @@ def test_damaged_runs_are_set_aside_and_run_anew(judged: Path, command: Command)
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("config.yaml", "[", "resume=c: has a damaged config.yaml: not a YAML mapping"),
-        ("config.yaml", "devices: 3", "error: scenario="),
-        ("prediction.json", "[", "resume=c/prediction.json: is damaged: not the JSON that was written"),
+        ("config.yaml", "[", "resume=c/config.yaml: damaged; must be one YAML mapping"),
+        ("config.yaml", "devices: 3", "error: resume=c/config.yaml: cannot be used: scenario="),
+        ("prediction.json", "[", "resume=c/prediction.json: damaged; must be one JSON mapping"),
     ],
 )
 def test_a_damaged_folder_is_one_sentence(judged: Path, command: Command, name: str, text: str, said: str) -> None:

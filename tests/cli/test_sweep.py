@@ -158,7 +158,7 @@ def test_a_damaged_run_is_listed_and_the_rest_is_shown(command: Command, swept: 
     Path("s/seed=1/metrics.jsonl").write_text("nonsense\n{}\n")
     done = command("-m", "seed=0,1,2", *SMALL)
     assert done.code == 1
-    assert "seed=1: failed: metrics.jsonl=line 1: damaged" in done.out
+    assert "seed=1: failed: metrics.jsonl=s/seed=1/metrics.jsonl: damaged; line 1" in done.out
     assert pd.read_csv("s/table.csv")["seeds"].item() == 2
 
 
@@ -318,7 +318,7 @@ def test_runs_of_other_code_are_in_no_table_with_those_that_are_added(
         ("summary.json", "{}", "s/seed=1/summary.json: damaged; must have `arms` and `seed`"),
         ("summary.json", "{", "summary.json=s/seed=1/summary.json: damaged; must be one JSON mapping"),
         ("job.json", '{"ti', "hydra.sweep.dir=s/seed=1: has a damaged job.json"),
-        ("config.yaml", "{}", "hydra.sweep.dir=s/seed=1: has a damaged config.yaml"),
+        ("config.yaml", "{}", "hydra.sweep.dir=s/seed=1: has a damaged config.yaml (it is empty)"),
     ],
 )
 def test_one_damaged_file_costs_one_run_and_says_how_to_mend_it(
@@ -333,13 +333,19 @@ def test_one_damaged_file_costs_one_run_and_says_how_to_mend_it(
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "{}", '{"swept": 3}', '{"swept": ["seed"], "base": {}, "jobs": [{"name": "x"}]}']
+    ("text", "wrong"),
+    [
+        ("{", "must be one JSON mapping"),
+        ("{}", "`swept` is missing"),
+        ('{"swept": 3}', "`swept` must be a valid array, and is 3"),
+        ('{"swept": ["seed"], "base": {}, "jobs": [{"name": "x"}]}', "`jobs.0.folder` is missing"),
+    ],
 )
-def test_a_damaged_list_of_jobs_is_refused(command: Command, swept: Swept, text: str) -> None:
+def test_a_damaged_list_of_jobs_is_refused(command: Command, swept: Swept, text: str, wrong: str) -> None:
     swept(2)
     Path("s/sweep.json").write_text(text)
-    said = "hydra.sweep.dir=s: has a damaged sweep.json, which says what was swept; choose another folder"
-    assert command("-m", "seed=0,1", *SMALL).sentence == said
+    said = f"has a damaged sweep.json (damaged; {wrong}), which says what was swept; choose another folder"
+    assert command("-m", "seed=0,1", *SMALL).sentence == f"hydra.sweep.dir=s: {said}"
 
 
 @pytest.mark.parametrize("subdir", [".", "../x${seed}", "/x${seed}"])

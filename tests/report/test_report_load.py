@@ -213,7 +213,7 @@ def test_what_is_missing_is_not_called_damaged(make_run: MakeRun) -> None:
     folder = make_run(rounds=5, finished=False)
     (folder / "config.yaml").unlink()
     run = salvage(folder)
-    assert run.notes == (f"run folder={folder}: has no config.yaml",)
+    assert run.notes == (f"config.yaml={folder}: has no config.yaml",)
     assert "? devices" not in page(run)
     (folder / "config.yaml").write_text("[")
     assert "damaged" in salvage(folder).notes[0]
@@ -223,6 +223,6 @@ def test_records_that_cannot_be_read_are_named(make_run: MakeRun) -> None:
     folder = make_run(rounds=5)
     (folder / "metrics.jsonl").unlink()
     (folder / "metrics.jsonl").mkdir()
-    with pytest.raises(ConfigError, match=r"its metrics\.jsonl cannot be read"):
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl: damaged; must be a file"):
         load(folder)
-    assert "its metrics.jsonl cannot be read" in salvage(folder).notes[0]
+    assert "metrics.jsonl: damaged; must be a file" in salvage(folder).notes[0]

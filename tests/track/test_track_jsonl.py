@@ -62,7 +62,7 @@ def test_a_file_that_is_one_torn_line_starts_again(tmp_path: Path) -> None:
 
 def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"round": 0}\ngarbage\n{"round": 1}\n')
+    path.write_bytes(b'{"arm": "a", "round": 0}\ngarbage\n{"arm": "a", "round": 1}\n')
     with pytest.raises(ConfigError, match="line 2"):
         read_jsonl(path)
 
