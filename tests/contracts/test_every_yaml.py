@@ -201,7 +201,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         paths.scenarios()
     target = getattr(__import__(module, fromlist=[attribute]), attribute)
     offered = {
-        "topology": {"devices", "seed"},
+        "topology": {"devices", "seed", "owner_names"},
         "data": {"devices", "seed"},
         "partition": {"devices"},
         "drift": {"seed"},
@@ -210,7 +210,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "optimizer": {"schedule"},
         "compressor": {"layout", "number_bits"},
         **{
-            key: {"devices", "seed", "tick", "degree_N", "compute_N", "longest_edge"}
+            key: {"devices", "seed", "tick", "degree_N", "compute_N", "longest_edge", "device_names"}
             for key in ("churn", "outage", "clock", "delay")
         },
         "fleet": {"devices", "seed"},

@@ -35,7 +35,7 @@ SIZED = REGULAR + RANDOM
 NAMES = [*SIZED, *CHANGING, "social", "file", "contacts"]
 FETCHED = {  # options of `file`, and where they differ from its defaults
     "chitchat": {"path": "fetched:chitchat/graph.json"},
-    "zoo": {"path": "fetched:topologies/topozoo/Geant2001.json", "length": "dist"},
+    "zoo": {"path": "fetched:topologies/topozoo/Geant2001.json", "length": "dist", "match": "order"},
 }
 
 
@@ -76,7 +76,7 @@ def test_every_yaml_is_here_and_says_what_it_is() -> None:
         section = yaml.safe_load(text)
         module, _, attribute = section.pop("_target_").rpartition(".")
         parameters = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
-        defaults = {key: p.default for key, p in parameters.items() if key not in ("devices", "seed")}
+        defaults = {key: p.default for key, p in parameters.items() if key not in ("devices", "seed", "owner_names")}
         assert section == defaults | FETCHED.get(path.stem, {}), path.name
 
 
