@@ -237,7 +237,7 @@ def test_a_diverging_arm_ends_alone_and_says_where(tmp_path: Path, capsys: pytes
     isolated, swarm = summary["arms"]["isolated"], summary["arms"]["swarm"]
     assert isolated["diverged"]["device"] == 3
     stopped = isolated["diverged"]["round"]
-    assert 5 < stopped < 80
+    assert 2 < stopped < 80
     assert isolated["params_sha256"] is None
     assert isolated["rounds"] == stopped - 1
     assert swarm["diverged"] is None
@@ -263,10 +263,10 @@ def test_a_run_in_which_every_arm_diverges_still_ends(tmp_path: Path) -> None:
     assert summary["gap_closed"] is None
 
 
-def test_a_number_too_large_to_write_is_null_and_ends_nothing(tmp_path: Path) -> None:
-    """A rate of a million: units die, parameters stay finite, their distances overflow."""
+def test_a_rate_of_a_million_ends_the_arm_and_writes_no_infinity(tmp_path: Path) -> None:
+    """Parameters stay finite, but their distances overflow, and the loss is beyond all measure."""
     summary = run(tmp_path / "run", "optimizer.lr=1000000.0", "rounds=30")
-    assert summary["arms"]["swarm"]["rounds"] > 0
+    assert summary["arms"]["swarm"]["diverged"]["round"] >= 1
     assert "Infinity" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
