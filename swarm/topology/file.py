@@ -68,7 +68,8 @@ def read_capped(path: str, max_mib: float) -> bytes:
         if not place.is_file():
             raise ConfigError("path", path, "must be an existing regular file")
         with place.open("rb") as stream:
-            data = stream.read(min(most, place.stat().st_size) + 1)  # so much memory is taken, whatever there is to read
+            # no more than is there: so much memory is taken before anything is read
+            data = stream.read(min(most, place.stat().st_size) + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ConfigError("path", path, f"cannot be opened ({error})") from None
     if len(data) > most:
