@@ -121,11 +121,11 @@ def prepare(
     )
     validate(dataset, samples.origin, samples.columns)
     if labelled:
-        _all_taught(dataset, samples)
+        _all_taught(dataset, samples, limit)
     return dataset
 
 
-def _all_taught(dataset: Dataset, samples: Samples) -> None:
+def _all_taught(dataset: Dataset, samples: Samples, limit: int | None) -> None:
     """Refuse a test set that comes with the data, and warn of one split off, if nothing could learn one of its classes."""
     seen_C, asked_C = (np.bincount(dataset.y[ids], minlength=dataset.classes) for ids in (dataset.train, dataset.test))  # type: ignore[arg-type]
     never = np.flatnonzero((seen_C == 0) & (asked_C > 0))
@@ -133,7 +133,8 @@ def _all_taught(dataset: Dataset, samples: Samples) -> None:
         return
     found = f"class {', '.join(map(str, never[:10]))} is among the test samples but in no training sample"
     if samples.test is not None:
-        raise ConfigError(*samples.origin, f"{found}; every class needs some to learn from")
+        kept = "" if limit is None else f" of the data.limit={limit} that are kept"
+        raise ConfigError(*samples.origin, f"{found}{kept}; every class needs some to learn from")
     warnings.warn(f"{found}: nobody can learn it", stacklevel=3)
 
 
