@@ -53,9 +53,10 @@ class Idx(Source):
         seed: int = 0,
     ) -> None:
         number("max_mb", max_mb, 1)
-        for name, count in (("classes", classes), ("limit", limit)):
-            if count is not None:
-                number(name, count, 2 if name == "classes" else 1)
+        if classes is not None:
+            number("classes", classes, 2, 256)  # a label is a byte
+        if limit is not None:
+            number("limit", limit, 1)
         if not path:
             raise ConfigError("path", "null", "must be the folder that holds the four IDX files")
         if "/" in prefix or "\\" in prefix:

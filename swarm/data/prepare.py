@@ -148,11 +148,11 @@ def prepare(
     )
     validate(dataset, samples.origin, samples.columns)
     if labelled:
-        _all_taught(dataset, samples)
+        _all_taught(dataset, samples, limit)
     return dataset
 
 
-def _all_taught(dataset: Dataset, samples: Samples) -> None:
+def _all_taught(dataset: Dataset, samples: Samples, limit: int | None) -> None:
     """Refuse a test set that comes with the data, and warn of one split off, if nothing could learn one of its classes."""
     seen_C, asked_C = (np.bincount(dataset.y[ids], minlength=dataset.classes) for ids in (dataset.train, dataset.test))  # type: ignore[arg-type]
     never = np.flatnonzero((seen_C == 0) & (asked_C > 0))
@@ -161,7 +161,8 @@ def _all_taught(dataset: Dataset, samples: Samples) -> None:
     names = [samples.class_names[c] if samples.class_names else str(c) for c in never]
     found = f"class {listed(names)} is among the test samples but in no training sample"
     if samples.test is not None:
-        raise ConfigError(*samples.origin, f"{found}; every class needs some to learn from")
+        kept = "" if limit is None else f" of the data.limit={limit} that are kept"
+        raise ConfigError(*samples.origin, f"{found}{kept}; every class needs some to learn from")
     warnings.warn(f"{found}: nobody can learn it", stacklevel=3)
 
 

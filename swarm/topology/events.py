@@ -98,9 +98,8 @@ def seconds_of(text: str, column: str) -> float:
     except ValueError:
         value = math.nan
     if not 0.0 <= value <= LARGEST:
-        raise ValueError(
-            f"{column} {text[:40]!r} must be a finite number of seconds, at least 0 (and at most {LARGEST:g})"
-        )
+        bounds = f"at least 0 (and at most {LARGEST:g})"
+        raise ValueError(f"{column} {text[:40]!r} must be a finite number of seconds, {bounds}")
     return value
 
 
