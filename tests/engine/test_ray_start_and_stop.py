@@ -105,8 +105,12 @@ def test_a_run_can_go_on_in_another_engine(tmp_path: Path) -> None:
         swarm.resume(tmp_path / "cut", {"rounds": 7, "engine": "nowhere"})
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_nothing_is_left(how: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [(signal.SIGINT,), (signal.SIGINT,) * 4, (signal.SIGTERM,), (signal.SIGKILL,)],
+    ids=["Ctrl-C", "Ctrl-C time and again", "SIGTERM", "kill -9"],
+)
+def test_nothing_is_left(how: tuple[signal.Signals, ...], tmp_path: Path) -> None:
     temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # short: sockets live below it
     command = [sys.executable, str(ROOT / "run_swarm.py"), *LONG, f"hydra.run.dir={tmp_path / 'run'}"]
     process = subprocess.Popen(
@@ -127,11 +131,13 @@ def test_nothing_is_left(how: signal.Signals, tmp_path: Path) -> None:
             time.sleep(0.1)
         left = _descendants(process.pid)
         assert len(left) > 4
-        process.send_signal(how)
+        for number in how:
+            process.send_signal(number)
+            time.sleep(0.2)  # of whatever it does meanwhile, the next signal meets it in the middle
         _, said = process.communicate(timeout=DEADLINE)
-        if how is signal.SIGINT:
-            assert process.returncode == 130
-            assert said.startswith("interrupted; go on with resume=")
+        if how != (signal.SIGKILL,):
+            assert process.returncode == (143 if how == (signal.SIGTERM,) else 130)
+            assert said == f"interrupted; go on with resume={tmp_path / 'run'}\n"
         while (_alive(left) or _folders(temporary)) and time.monotonic() < end:
             time.sleep(0.1)
         assert not _alive(left)
