@@ -34,7 +34,7 @@ from omegaconf.errors import OmegaConfBaseException
 from swarm import paths
 from swarm.check import is_text
 from swarm.config.explain import shown, unknown
-from swarm.config.place import holds_run, require_new
+from swarm.config.place import LOCK, holds_run, require_new
 from swarm.errors import ConfigError, SwarmError
 
 VERSION_BASE = "1.3"
@@ -352,8 +352,8 @@ def sweep_folder(cfg: DictConfig, job: DictConfig, number: int, name: str, taken
 
 def require_no_run_in(place: Path) -> None:
     """Refuse a sweep's folder that another program, or a run of its own, has filled."""
-    there = sorted(filter(holds_run, place.iterdir())) if place.is_dir() else []
-    if there:
+    there = sorted(file for file in place.iterdir() if file.name != LOCK) if place.is_dir() else []
+    if there and holds_run(there[0]):
         raise ConfigError("hydra.sweep.dir", place, f"{there[0]} holds a run already: choose another hydra.sweep.dir")
     require_new(place, "hydra.sweep.dir", place)
 

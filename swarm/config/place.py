@@ -32,8 +32,6 @@ def require_unused(folder: Path, key: str, value: Path, besides: Container[str] 
     foreign = [name for name in there if name != LOCK and not name.startswith(PROBE) and name not in besides]
     if foreign:
         raise ConfigError(key, value, f"must be a new or an empty folder; {shown(foreign[0])} is in {folder}")
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(key, value, "must be a new or an empty folder, and is a file")
 
 
 def require_new(folder: Path, key: str, value: Path) -> None:
