@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -111,7 +111,8 @@ class Facts(Schema):
     virtual: float
     learning_seconds: float
     faded: tuple[float, float]
-    settings: dict[str, Any] = {}  # these three are not in checkpoints of format 3
+    chosen: dict[str, Any] | None = None  # these four are not in checkpoints of format 3
+    settings: dict[str, Any] = {}
     records: Hash | None = None
     parts: dict[Annotated[str, Field(pattern=f"^{PART}$")], Hash] = {}
 
@@ -164,14 +165,6 @@ class Summary(Schema):
     versions: dict[str, Any] | None = None
 
 
-def _below_n(graph: Graph) -> Graph:
-    if any(not 0 <= end < graph.n for edge in graph.edges for end in edge):
-        raise ValueError("`edges` must be pairs of devices below `n`")
-    if graph.pos is not None and len(graph.pos) != graph.n:
-        raise ValueError("`pos` must have a place for each device")
-    return graph
-
-
 class Graph(Schema):
     """``graph.json``: devices, links, and places in the plane if the topology has any."""
 
@@ -180,7 +173,13 @@ class Graph(Schema):
     pos: list[tuple[float, float]] | None = None
     directed: bool = False
 
-    _consistent = model_validator(mode="after")(_below_n)
+    @model_validator(mode="after")
+    def _consistent(self) -> Graph:
+        if any(not 0 <= end < self.n for edge in self.edges for end in edge):
+            raise ValueError("`edges` must be pairs of devices below `n`")
+        if self.pos is not None and len(self.pos) != self.n:
+            raise ValueError("`pos` must have a place for each device")
+        return self
 
 
 # --- sweeps and claims -----------------------------------------------------------------------------------------------------
@@ -264,8 +263,6 @@ class Seconds(Schema):
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------------
-
-Named = TypeVar("Named", bound=Schema)
 
 
 def read_json(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
