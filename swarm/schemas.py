@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import ErrorDetails
 
 from swarm.config.explain import shown
 from swarm.errors import ConfigError
@@ -54,11 +54,11 @@ class Config(Schema):
     plugins: list[str] = []
     mixing: str | None = None
     network: dict[str, Any] | None = None
-    scenario: dict[str, Any] | None = None
-    topology: dict[str, Any] | None = None
-    protocol: dict[str, Any] | None = None
-    data: dict[str, Any] | None = None
-    model: dict[str, Any] | None = None
+    scenario: dict[str, Any] | str | None = None
+    topology: dict[str, Any] | str | None = None
+    protocol: dict[str, Any] | str | None = None
+    data: dict[str, Any] | str | None = None
+    model: dict[str, Any] | str | None = None
 
 
 class Tuning(Schema):
@@ -115,12 +115,6 @@ class Facts(Schema):
     settings: dict[str, Any] = {}
     records: Hash | None = None
     parts: dict[Annotated[str, Field(pattern=f"^{PART}$")], Hash] = {}
-
-
-class Formatted(Schema):
-    """What every version's checkpoints have."""
-
-    format: Count
 
 
 class Manifest(Closed):
@@ -271,8 +265,8 @@ def read_json(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
     Raises :class:`ConfigError` on ``key`` and the file, which says what is wrong with it and where.
     """
     try:
-        value = from_json(_content(file, key), allow_inf_nan=False)
-    except ValueError:  # also of what is nested without end, and of text that is not UTF-8
+        value = json.loads(_content(file, key), parse_constant=_refuse)
+    except (ValueError, RecursionError):  # also of text that is not UTF-8
         value = None
     return checked(value, schema, file, key, "JSON")
 
@@ -300,7 +294,7 @@ def checked(value: object, schema: type[Schema], file: Path, key: str, form: str
 def complaint(value: Mapping[str, Any], schema: type[Schema]) -> str | None:
     """What is wrong with ``value``: ``\\`arms.swarm.rounds\\` must be a valid integer, and is high``; None if nothing is."""
     try:
-        schema.model_validate_json(json.dumps(value, default=str))
+        schema.model_validate_json(json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace"))
     except ValidationError as error:
         return _sentence(error.errors()[0])
     except (RecursionError, ValueError, TypeError):  # of YAML alone: lists that hold themselves, keys that are lists
@@ -318,6 +312,10 @@ def _sentence(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         return f"`{field}` is not known"
     return f"`{field}` {said.replace('Input should', 'must')}, and is {shown(error['input'])}"
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity, which are no JSON
 
 
 def _content(file: Path, key: str) -> bytes:
