@@ -21,7 +21,7 @@ from torch import Tensor
 from swarm import tensors
 from swarm.errors import CheckpointError, ConfigError
 from swarm.files import replacing
-from swarm.schemas import SEAL, Formatted, Manifest, checked, read_json, require_seal, sealed
+from swarm.schemas import SEAL, Manifest, Schema, checked, read_json, require_seal, sealed
 
 FORMAT = 4
 UNSEALED = 3  # the format before: the JSON was not hashed
@@ -111,9 +111,9 @@ def read_manifest(folder: Path, round: int) -> dict[str, Any]:
     """The JSON of one checkpoint, checked: round, arrays and facts. Raises :class:`CheckpointError`."""
     path = _stem(folder, round).with_suffix(".json")
     try:
-        found = read_json(path, Formatted, "resume")
-        if found["format"] not in (UNSEALED, FORMAT):
-            valid = f"has format {found['format']}; this version reads the formats {UNSEALED} and {FORMAT}"
+        found = read_json(path, Schema, "resume")
+        if found.get("format") not in (UNSEALED, FORMAT):
+            valid = f"has format {found.get('format')}; this version reads the formats {UNSEALED} and {FORMAT}"
             raise CheckpointError("resume", path, valid)
         checked(found, Manifest, path, "resume")
         if found["format"] != UNSEALED or SEAL in found:

@@ -11,11 +11,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import ErrorDetails
 
 from swarm.config.explain import shown
 from swarm.errors import ConfigError
@@ -54,11 +54,11 @@ class Config(Schema):
     plugins: list[str] = []
     mixing: str | None = None
     network: dict[str, Any] | None = None
-    scenario: dict[str, Any] | None = None
-    topology: dict[str, Any] | None = None
-    protocol: dict[str, Any] | None = None
-    data: dict[str, Any] | None = None
-    model: dict[str, Any] | None = None
+    scenario: dict[str, Any] | str | None = None
+    topology: dict[str, Any] | str | None = None
+    protocol: dict[str, Any] | str | None = None
+    data: dict[str, Any] | str | None = None
+    model: dict[str, Any] | str | None = None
 
 
 class Tuning(Schema):
@@ -111,15 +111,10 @@ class Facts(Schema):
     virtual: float
     learning_seconds: float
     faded: tuple[float, float]
-    settings: dict[str, Any] = {}  # these three are not in checkpoints of format 3
+    chosen: dict[str, Any] | None = None  # these four are not in checkpoints of format 3
+    settings: dict[str, Any] = {}
     records: Hash | None = None
     parts: dict[Annotated[str, Field(pattern=f"^{PART}$")], Hash] = {}
-
-
-class Formatted(Schema):
-    """What every version's checkpoints have."""
-
-    format: Count
 
 
 class Manifest(Closed):
@@ -164,16 +159,6 @@ class Summary(Schema):
     versions: dict[str, Any] | None = None
 
 
-def _below_n(graph: Graph) -> Graph:
-    if any(not 0 <= end < graph.n for edge in graph.edges for end in edge):
-        raise ValueError("`edges` must be pairs of devices below `n`")
-    if graph.pos is not None and len(graph.pos) != graph.n:
-        raise ValueError("`pos` must have a place for each device")
-    if graph.names is not None and len(graph.names) != graph.n:
-        raise ValueError("`names` must have an entry for each device")
-    return graph
-
-
 class Graph(Schema):
     """``graph.json``: devices, links, places in the plane if the topology has any, and what the devices are called."""
 
@@ -183,7 +168,15 @@ class Graph(Schema):
     directed: bool = False
     names: list[str | None] | None = None
 
-    _consistent = model_validator(mode="after")(_below_n)
+    @model_validator(mode="after")
+    def _consistent(self) -> Graph:
+        if any(not 0 <= end < self.n for edge in self.edges for end in edge):
+            raise ValueError("`edges` must be pairs of devices below `n`")
+        if self.pos is not None and len(self.pos) != self.n:
+            raise ValueError("`pos` must have a place for each device")
+        if self.names is not None and len(self.names) != self.n:
+            raise ValueError("`names` must have an entry for each device")
+        return self
 
 
 # --- sweeps and claims -----------------------------------------------------------------------------------------------------
@@ -268,8 +261,6 @@ class Seconds(Schema):
 
 # --- reading ---------------------------------------------------------------------------------------------------------------
 
-Named = TypeVar("Named", bound=Schema)
-
 
 def read_json(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
     """A JSON file that is one object and fits ``schema``.
@@ -277,8 +268,8 @@ def read_json(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
     Raises :class:`ConfigError` on ``key`` and the file, which says what is wrong with it and where.
     """
     try:
-        value = from_json(_content(file, key), allow_inf_nan=False)
-    except ValueError:  # also of what is nested without end, and of text that is not UTF-8
+        value = json.loads(_content(file, key), parse_constant=_refuse)
+    except (ValueError, RecursionError):  # also of text that is not UTF-8
         value = None
     return checked(value, schema, file, key, "JSON")
 
@@ -306,7 +297,7 @@ def checked(value: object, schema: type[Schema], file: Path, key: str, form: str
 def complaint(value: Mapping[str, Any], schema: type[Schema]) -> str | None:
     """What is wrong with ``value``: ``\\`arms.swarm.rounds\\` must be a valid integer, and is high``; None if nothing is."""
     try:
-        schema.model_validate_json(json.dumps(value, default=str))
+        schema.model_validate_json(json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace"))
     except ValidationError as error:
         return _sentence(error.errors()[0])
     except (RecursionError, ValueError, TypeError):  # of YAML alone: lists that hold themselves, keys that are lists
@@ -324,6 +315,10 @@ def _sentence(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         return f"`{field}` is not known"
     return f"`{field}` {said.replace('Input should', 'must')}, and is {shown(error['input'])}"
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity, which are no JSON
 
 
 def _content(file: Path, key: str) -> bytes:

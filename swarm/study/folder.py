@@ -131,7 +131,8 @@ class Folder:
             if progress.keys() & {SEAL, "settings"}:  # not of an earlier version
                 require_seal(progress, file, "resume")
         except ConfigError as error:
-            raise CheckpointError("resume", file, error.valid) from None
+            way = "remove it, and resume chooses the learning rates again and goes on from the checkpoints"
+            raise CheckpointError("resume", file, f"{error.valid}; {way}") from None
         return {key: value for key, value in progress.items() if key != SEAL}
 
     def write_progress(self, progress: dict[str, Any]) -> None:
@@ -262,9 +263,16 @@ class ArmFiles:
 
     def restore(self, simulation: Simulation) -> None:
         """Put the simulation where the newest checkpoint left it, if there is one."""
-        rounds = checkpoint.rounds_in(self.checkpoints)
-        if rounds:
-            simulation.restore(checkpoint.read(self.checkpoints, rounds[-1], simulation.expected_arrays()))
+        if self.newest is None:
+            return
+        found = checkpoint.read(self.checkpoints, self.newest, simulation.expected_arrays())
+        then, now = found.facts.get("chosen"), _chosen(simulation)
+        if then not in (None, now):  # progress.json was removed, and something else chosen since
+            valid = f"was made with {_typed(then)}, and this run has chosen {_typed(now)}"
+            raise CheckpointError(
+                "resume", self.checkpoints, f"{valid}; remove that folder, and resume runs the arm again"
+            )
+        simulation.restore(found)
 
     def last_record(self) -> dict[str, Any]:
         """All this arm's records laid over one another: the latest value of every metric."""
@@ -296,7 +304,13 @@ class ArmFiles:
             self._pending = []
         if simulation.round not in checkpoint.rounds_in(self.checkpoints):
             made = simulation.checkpoint()
-            facts = {**made.facts, "settings": settings, "records": self._ledger.so_far(), "parts": self._hashed()}
+            facts = {
+                **made.facts,
+                "chosen": _chosen(simulation),
+                "settings": settings,
+                "records": self._ledger.so_far(),
+                "parts": self._hashed(),
+            }
             checkpoint.write(self.checkpoints, replace(made, facts=facts), self.keep)
 
     def _keep_buffers(self, constants: Constants) -> None:
@@ -324,6 +338,16 @@ class ArmFiles:
         return sorted(
             p for p in self.checkpoints.glob("devices_*.parquet") if re.fullmatch(PART, p.name) and p.is_file()
         )
+
+
+def _chosen(simulation: Simulation) -> dict[str, Any]:
+    """What an arm chooses for itself, beside the settings of the run."""
+    settings = simulation.experiment.settings
+    return {"optimizer.lr": settings.optimizer["lr"], "train.batch": settings.train.batch}
+
+
+def _typed(values: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in values.items())
 
 
 def _verify_part(part: Path, digest: str | None) -> None:

@@ -14,8 +14,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def storing(folder: Path) -> Iterator[None]:
+def storing(folder: Path, again: str | None = None) -> Iterator[None]:
     """Turns an :class:`OSError` that is one of ``folder``'s, or of a full disk, into a :class:`StorageError`.
+
+    ``again`` says how to go on; by default ``resume=FOLDER``, if the folder is that of a run.
 
     Others pass: a plug-in that opens a file that is not there is a bug of the plug-in's, and has its traceback.
     """
@@ -23,23 +25,24 @@ def storing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        said = _said(error, folder, there)
+        said = _said(error, folder, there, again)
         if said is None:
             raise
         raise StorageError(said) from error
 
 
-def _said(error: OSError, folder: Path, there: bool) -> str | None:
-    file = None if error.filename is None else os.fspath(error.filename)
-    inside = file is not None and Path(os.fsdecode(file)).absolute().is_relative_to(folder.absolute())
+def _said(error: OSError, folder: Path, there: bool, again: str | None) -> str | None:
+    file = None if error.filename is None else Path(os.fsdecode(error.filename)).absolute()
+    inside = file is not None and file.is_relative_to(folder.absolute())
     begun = (folder / "config.yaml").exists()
-    again = f"resume={folder} goes on from the last checkpoint" if begun else "nothing of the run is there"
-    named = f" ({os.fsdecode(file)})" if file is not None else ""
+    again = again or (f"resume={folder} goes on from the last checkpoint" if begun else "the run can be started again")
+    name = str(file).removesuffix(".tmp")
+    named = "" if file is None else f" ({name})"
     if error.errno in FULL:
         why = "the disk is full" if error.errno != errno.EFBIG else "a file would be larger than it may be"
         return f"{why}: {error.strerror}{named}; when there is room, {again}"
     if inside and there and not folder.exists():
         return f"the run folder {folder} was removed or renamed while its run went on: the run ends here"
     if inside:
-        return f"{os.fsdecode(file or '')} cannot be written: {error.strerror}; when it can be, {again}"
+        return f"{name} cannot be written: {error.strerror}; when it can be, {again}"
     return None

@@ -35,7 +35,8 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
     from swarm.sweep.launch import launch, share_cores
 
     share_cores(plan.cfg, plan.to_do)
-    with storing(plan.place), plan.begun():
+    again = f"the same command with hydra.sweep.dir={plan.place} goes on"
+    with storing(plan.place, again), plan.begun():
         print(_begin(plan), flush=True)
         whole = launch(composer, plan, complain)
         try:
@@ -44,7 +45,6 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
             whole = False
     if not whole:
         done = sum(job.state in ("finished", "there") for job in plan.jobs)
-        again = f"the same command with hydra.sweep.dir={plan.place} goes on"
         print(f"interrupted with {done} of {len(plan.jobs)} runs finished; {again}", file=sys.stderr)
         return INTERRUPTED
     return 0 if all(job.state in ("finished", "there") for job in plan.jobs) else 1

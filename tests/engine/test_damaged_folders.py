@@ -166,6 +166,31 @@ def test_without_an_older_one_the_arm_runs_again(cut: Path, whole: Path) -> None
     assert records == _outcome(whole)[1]
 
 
+def test_progress_can_be_made_again_unless_something_else_is_chosen(cut: Path, whole: Path) -> None:
+    (cut / "progress.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"progress\.json: damaged; .* remove it"):
+        swarm.resume(cut, {})
+    (cut / "progress.json").write_text(
+        json.dumps({"tuning": {"swarm": {"lr": 0.3, "variant": 0, "tried": []}}, "arms": {}})
+    )
+    with pytest.raises(ConfigError, match=r"made with optimizer\.lr=0\.05 .* has chosen optimizer\.lr=0\.3"):
+        swarm.resume(cut, {})
+    (cut / "progress.json").unlink()
+    swarm.resume(cut, {})
+    assert _outcome(cut) == _outcome(whole)
+
+
+def test_an_arm_that_diverged_keeps_its_records(tmp_path: Path) -> None:
+    """It is not run again, so nothing would write them again."""
+    folder = tmp_path / "run"
+    run(folder, *TINY, "optimizer=sgd", "optimizer.lr=1.0e+30", "checkpoint.every=0")
+    before = logged(folder)
+    assert json.loads((folder / "summary.json").read_text())["arms"]["swarm"]["diverged"]
+    (folder / "summary.json").unlink()
+    swarm.resume(folder, {})
+    assert logged(folder) == before
+
+
 def test_an_altered_record_is_noticed(cut: Path) -> None:
     text = (cut / "metrics.jsonl").read_text()
     (cut / "metrics.jsonl").write_text(text.replace('"messages": 8', '"messages": 9', 1))

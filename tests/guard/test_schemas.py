@@ -18,7 +18,6 @@ from swarm.schemas import (
     ClaimSummary,
     Closed,
     Config,
-    Formatted,
     Graph,
     Job,
     Manifest,
@@ -48,7 +47,6 @@ FILES = [
     Prediction,
     Seconds,
     Published,
-    Formatted,
     Config,
 ]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
