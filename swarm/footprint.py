@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from swarm.evaluation import SAMPLES_AT_ONCE
 from swarm.experiment import Experiment
+from swarm.protocol.base import Protocol
 from swarm.protocol.returned import width_of
 from swarm.pupils import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
 from swarm.wire.chunks import NUMBERS
 
+REST = 40 << 20  # bytes of whatever every run needs: files being written, tables, the page
 COUNTERS = 500  # bytes of a device for what is added up, drawn, and said of a round
 EDGE = 90  # bytes of a directed link: the graph, its weights, and the routes made of them
 POSITION = 60  # bytes of a sample's number while it is drawn
@@ -130,16 +132,17 @@ class _Counted:
         if phase == "learn":
             return 0
         width = self.n * width_of(e.protocol, number, self.width)
-        if phase == "edges":
-            return 3 * width * e.most_links
-        if phase == "mean":
-            return 2 * width
-        found = width if e.compressor is None else 2 * width + NUMBERS
+        makes = (type(e.protocol).send is not Protocol.send) + (type(e.protocol).receive is not Protocol.receive)
+        if phase == "edges":  # where messages are smaller than rows, they are still made of rows
+            return max(3 * width * e.most_links, 2 * self.n * self.width)
+        found = (1 + makes) * width  # what is received, and what the protocol makes for and of it
+        if e.compressor is not None:
+            found += width + NUMBERS
         if e.exchanges.parts > 1:
             found += width_of(e.protocol, number, self.width) * self._under_way()
         if e.network.churn is not None:
             found += self.n * self.width
-        return found + width * (width_of(e.protocol, number, self.width) != self.width)
+        return found
 
     def _under_way(self) -> int:
         """Payload rows that a round takes in, out of all that are kept: of each sender those of the ages that arrive."""
@@ -167,6 +170,7 @@ class _Counted:
         loaded = x.nbytes + data.y.nbytes + 8 * (len(e.plan.holdings.sample) + len(data.train))
         smaller = "a smaller train.batch, train.local_steps or engine.block"
         return [
+            Part("the rest of the program", REST, grows=False),
             Part("the data", loaded, grows=False, there=True),
             Part("the data in the run's dtype", x.size * self.item * cast + data.y.nbytes, grows=False),
             Part("the samples of an evaluation", looked_at, grows=False),

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from swarm.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundRecord, added, prepare_process, record
 from swarm.errors import ConfigError
-from swarm.evaluation import apart
 from swarm.exchange import Exchange, Traffic
 from swarm.experiment import Experiment
 from swarm.protocol.base import Phase
@@ -109,16 +108,19 @@ class LocalEngine(Engine):
         return found
 
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
-        e, wanted = self.experiment, {int(b) for b in blocks}
+        """Results go into arrays that are there before: small ones made in between would keep the room of the predictions
+        from being used again."""
+        e, wanted = self.experiment, sorted({int(b) for b in blocks})
+        devices_M = np.concatenate([e.blocks.devices_of(b) for b in wanted])
+        loss_M, hits_MC, votes_CT = np.empty(len(devices_M)), np.empty((len(devices_M), e.outputs)), None
         with torch.inference_mode():
-            found, votes = apart(pair for shard in self.shards for pair in shard.evaluate(samples, wanted))
-        parts = [found[b] for b in sorted(found)]
-        return Evaluation(
-            np.concatenate([e.blocks.devices_of(b) for b in sorted(found)]),
-            torch.cat([p.loss_B for p in parts]).double().cpu().numpy(),
-            torch.cat([p.hits_BC for p in parts]).double().cpu().numpy(),
-            None if votes is None else votes.T.cpu().numpy(),
-        )
+            for shard in self.shards:
+                for block, part in shard.evaluate(samples, set(wanted)):
+                    own = np.searchsorted(devices_M, e.blocks.devices_of(block))
+                    loss_M[own], hits_MC[own] = part.loss_B.cpu().numpy(), part.hits_BC.cpu().numpy()
+                    if part.votes_CT is not None:
+                        votes_CT = part.votes_CT if votes_CT is None else votes_CT.add_(part.votes_CT)
+        return Evaluation(devices_M, loss_M, hits_MC, None if votes_CT is None else votes_CT.T.cpu().numpy())
 
     def total(self, shares_N: Floats) -> Tensor:
         return self._added(None, shares_N)

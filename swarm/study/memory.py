@@ -29,20 +29,20 @@ def require_memory(experiment: Experiment, engine: Engine) -> Footprint:
     if there is None or needed.to_come <= there:
         return needed
     n, links = experiment.settings.devices, experiment.most_links
-    text = f"would need about {_gib(needed.to_come)}"
+    text = f"would need about {_size(needed.to_come)}"
     if links > 2:
         most = max(2, int(links * there / needed.to_come))
         raise ConfigError(
             "topology",
             experiment.exchanges.topology_name,
             f"{text}, as {type(experiment.protocol).__name__} keeps memory for every link and one device has {links:,} of "
-            f"them; {_gib(there)} are free, enough for about {most:,} links a device at most",
+            f"them; {_size(there)} are free, enough for about {most:,} links a device at most",
         )
     fits = needed.fitting(n, there)
     raise ConfigError(
         "devices",
         n,
-        f"{text}, {_gib(needed.largest.bytes)} of it for {needed.largest.name}, and {_gib(there)} are free; at most {fits:,} "
+        f"{text}, {_size(needed.largest.bytes)} of it for {needed.largest.name}, and {_size(there)} are free; at most {fits:,} "
         f"devices fit{_or_less(needed)}",
     )
 
@@ -50,8 +50,8 @@ def require_memory(experiment: Experiment, engine: Engine) -> Footprint:
 def stated(needed: Footprint) -> str:
     """The line that a run begins with."""
     there = available_bytes()
-    free = "" if there is None else f"; {_gib(there)} are free"
-    return f"memory: about {_gib(needed.total)}, {_gib(needed.largest.bytes)} of it for {needed.largest.name}{free}"
+    free = "" if there is None else f"; {_size(there)} are free"
+    return f"memory: about {_size(needed.total)}, {_size(needed.largest.bytes)} of it for {needed.largest.name}{free}"
 
 
 @contextmanager
@@ -73,12 +73,12 @@ def _fitting(needed: Footprint | None, devices: int) -> str:
     there = available_bytes()
     fits = min(devices - 1, needed.fitting(devices, there or 0))
     fewer = f"at most {fits:,} devices" if fits > 0 else "fewer devices"
-    return f": about {_gib(needed.total)} were expected to be enough; {fewer} would fit{_or_less(needed)}"
+    return f": about {_size(needed.total)} were expected to be enough; {fewer} would fit{_or_less(needed)}"
 
 
 def _or_less(needed: Footprint) -> str:
     return f", or {needed.largest.less}" if needed.largest.less else ""
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 10 << 20 else "0.01 GiB"
+def _size(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size >= 1 << 30 else f"{size / 2**20:,.0f} MiB"

@@ -53,16 +53,18 @@ def test_what_runs_hold_at_once_grows_with_them() -> None:
 def test_as_many_devices_as_fit_do_fit() -> None:
     """The number that is named in the refusal is the largest that is not refused."""
     needed = footprint(experiment("devices=40"))
-    for free in (needed.to_come, needed.to_come // 2 + 100_000, needed.to_come * 3):
+    growing = sum(part.bytes for part in needed.parts if part.grows and not part.there) / 40
+    for devices in (1, 20, 39, 40, 41, 120):
+        free = int(needed.to_come + (devices - 40) * growing) + 100
         fits = needed.fitting(40, free)
-        growing = sum(part.bytes for part in needed.parts if part.grows and not part.there) / 40
+        assert fits == devices
         assert needed.to_come + (fits - 40) * growing <= free < needed.to_come + (fits - 39) * growing
     assert needed.fitting(40, 0) == 0
     assert Footprint(()).total == 0
 
 
 def test_too_large_a_swarm_is_refused_by_what_takes_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.study.memory.available_bytes", lambda: 40 << 20)
+    monkeypatch.setattr("swarm.study.memory.available_bytes", lambda: 140 << 20)
     prepared()
     text = r"devices=12: would need about .* of it for replay memories, .* at most \d devices fit, or a smaller replay\.size"
     with pytest.raises(ConfigError, match=text):
@@ -72,7 +74,7 @@ def test_too_large_a_swarm_is_refused_by_what_takes_the_most(monkeypatch: pytest
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_begins_with_what_it_will_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     swarm.run(config(), tmp_path / "run")
-    assert re.match(r"memory: about .* GiB, .* GiB of it for .+; .* GiB are free\n", capsys.readouterr().out)
+    assert re.match(r"memory: about \d+ MiB, \d+ MiB of it for .+; .* are free\n", capsys.readouterr().out)
 
 
 # --- where it runs out ---------------------------------------------------------------------------------------------------
@@ -133,7 +135,7 @@ def test_a_run_that_runs_out_says_what_would_fit_and_goes_on_later(tmp_path: Pat
     assert ran.returncode == 1, ran.stderr
     (said,) = [line for line in ran.stderr.splitlines() if not line.startswith("warning")]
     assert re.fullmatch(
-        r"error: memory ran out \(resume=.*/run goes on .*\): about .* GiB were expected .* would fit.*", said
+        r"error: memory ran out \(resume=.*/run goes on .*\): about .* MiB were expected .* would fit.*", said
     ), ran.stderr
     resumed = swarm.resume(tmp_path / "run", {}).summary
     swarm.run(composed(*options), tmp_path / "whole")
