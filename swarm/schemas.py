@@ -100,6 +100,13 @@ class Progress(Closed):
     seal: Hash | None = None
 
 
+class Buffers(Schema):
+    """The model's buffers in a checkpoint's facts: their names, and the hash of their file (None: too large to be kept)."""
+
+    names: list[str]
+    sha256: Hash | None
+
+
 class Facts(Schema):
     """The facts beside a checkpoint's arrays."""
 
@@ -111,10 +118,12 @@ class Facts(Schema):
     virtual: float
     learning_seconds: float
     faded: tuple[float, float]
-    chosen: dict[str, Any] | None = None  # these four are not in checkpoints of format 3
+    chosen: dict[str, Any] | None = None  # it and what follows are not in checkpoints of format 3
     settings: dict[str, Any] = {}
     records: Hash | None = None
     parts: dict[Annotated[str, Field(pattern=f"^{PART}$")], Hash] = {}
+    ties: list[tuple[str, str]] = []
+    buffers: Buffers | None = None
 
 
 class Manifest(Closed):
