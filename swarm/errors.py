@@ -36,8 +36,8 @@ class ConfigError(SwarmError):
         self.key, self.value, self.valid = key, value, valid
         if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
             value = int(value)  # whoever types 2 for a share gets it here as 2.0
-        text = f"{key.removeprefix('/')}={typed(value)}: {valid}"
-        super().__init__(text.replace("\n", "\\n").replace("\r", "\\r"))  # one line, whatever was typed
+        given = f"{key.removeprefix('/')}={typed(value)}".replace("\n", "\\n").replace("\r", "\\r")
+        super().__init__(f"{given}: {valid}".replace("\n", " ").replace("\r", " "))  # one line, whatever was typed
 
     def __reduce__(self) -> tuple[Any, ...]:  # it travels: out of an actor, or a sweep's worker
         return type(self), (self.key, self.value, self.valid), {"exit_code": self.exit_code}

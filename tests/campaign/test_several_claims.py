@@ -77,8 +77,8 @@ def test_a_claim_that_cannot_judge_stops_no_other(command: Command, monkeypatch:
     load_plugins([str(HERE / "tiny.py")])
     import sys
 
+    monkeypatch.setattr(sys.modules["tiny"].Other, "judge", sys.modules["tiny"].Tiny.judge, raising=False)
     monkeypatch.setattr(sys.modules["tiny"].Tiny, "judge", judge)
-    monkeypatch.setattr(sys.modules["tiny"].Other, "judge", lambda self, results: [], raising=False)
     done = command(*BOTH, "hydra.run.dir=s")
     assert done.code == 1
     assert "the judge of tiny failed (ZeroDivisionError: a bug)" in done.err

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+from swarm.constants import Constants
 from swarm.data.activity import Activity
 from swarm.data.table_files import read_table
 from swarm.errors import ConfigError
@@ -123,7 +124,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
     for read in (
         lambda: opened(path),
         lambda: content(path, 10, "max_mib=1"),
-        lambda: read_start(str(path), module, Layout.of(module), torch.float32),
+        lambda: read_start(str(path), module, Layout.of(module), Constants.of(module), torch.float32),
         lambda: File(2, str(path)),
         lambda: Contacts(2, str(path)),
     ):
@@ -152,9 +153,10 @@ def test_all_files_of_a_folder_share_the_bound(tmp_path: Path) -> None:
 
 def test_a_start_file_has_no_more_bytes_than_its_model_may_need(tmp_path: Path) -> None:
     module = nn.Linear(2, 1)
+    parts = Layout.of(module), Constants.of(module), torch.float32
     save_start(tmp_path / "s.safetensors", module.state_dict())
-    assert read_start(str(tmp_path / "s.safetensors"), module, Layout.of(module), torch.float32).shape == (3,)
+    assert read_start(str(tmp_path / "s.safetensors"), module, *parts).shape == (3,)
     with (tmp_path / "s.safetensors").open("ab") as file:
         file.truncate(1 << 30)
     with pytest.raises(ConfigError, match="is larger than what this model's parameters take"):
-        read_start(str(tmp_path / "s.safetensors"), module, Layout.of(module), torch.float32)
+        read_start(str(tmp_path / "s.safetensors"), module, *parts)

@@ -175,7 +175,9 @@ def test_both_ways_refuse_a_used_folder(name: str, tmp_path: Path, capfd: pytest
 def test_what_can_be_no_folder_is_one_sentence(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    with pytest.raises(SwarmError, match=r"hydra\.run\.dir=.*folder") as refused:
+    with pytest.raises(
+        SwarmError, match=r"hydra\.run\.dir=.*must be a (folder|path|new or an empty folder)"
+    ) as refused:
         swarm.run(composed(*RUN), folder)
     assert "\n" not in str(refused.value)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]

@@ -48,13 +48,15 @@ def files(folder: Path) -> list[Path]:
     return [file.relative_to(folder) for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
 
 
-def test_a_run_follows_no_link(finished: Path, tmp_path: Path, victim: Path) -> None:
+def test_a_new_run_follows_no_link(finished: Path, tmp_path: Path, victim: Path) -> None:
+    """A folder with links in it is not empty, and is refused."""
     names = files(finished)
     assert {"summary.json", "devices.parquet", "report.html", "curves.png", "graph.json"} <= {n.name for n in names}
     links(tmp_path / "new", names, victim)
-    swarm.run(composed(*OPTIONS), tmp_path / "new")
+    with pytest.raises(ConfigError, match="must be a new or an empty folder|holds a run already"):
+        swarm.run(composed(*OPTIONS), tmp_path / "new")
     assert victim.read_bytes() == SECRET
-    assert set(names) <= set(files(tmp_path / "new"))
+    assert all((tmp_path / "new" / name).is_symlink() for name in names)
 
 
 def test_a_resumed_run_and_a_redrawn_page_follow_no_link(finished: Path, tmp_path: Path, victim: Path) -> None:

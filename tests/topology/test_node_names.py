@@ -226,12 +226,15 @@ def test_a_summary_of_many_devices_has_no_list_of_them(tmp_path: Path) -> None:
 
 
 def test_who_diverges_is_named(tmp_path: Path) -> None:
-    summary = run(tmp_path / "r", *table(tmp_path), "partition=natural", "topology=ring", "optimizer.lr=3.0e+38", "rounds=9",
+    summary = run(tmp_path / "r", *table(tmp_path), "partition=natural", "topology=ring", "optimizer.lr=1.0e+18", "rounds=9",
                   "evaluate.accuracy=false")  # fmt: skip
     found = summary["arms"]["swarm"]["diverged"]
     assert found["name"] == ["adam", "liu", "mia", "zoe"][found["device"]]
     assert f"device {found['device']} ({found['name']}), round {found['round']}" in page(swarm.load(tmp_path / "r"))
-    assert str(DivergedError(3, 5, "zoe")) == "device 3 (zoe) diverged (not finite) in round 5"
+    assert (
+        str(DivergedError(3, 5, "zoe"))
+        == "device 3 (zoe) diverged (not finite, or a loss beyond all measure) in round 5"
+    )
 
 
 @pytest.mark.parametrize("people", [tuple(range(1, 13)), PEOPLE])
