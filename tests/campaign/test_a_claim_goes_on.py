@@ -144,9 +144,11 @@ def test_a_run_that_fails_is_listed_and_tried_again(
     words = ("scenario.quick.topologies=[ring,moody]", "scenario.quick.foretold=[star]", "scenario.quick.seeds=1")
     done = tiny(*words, "scenario.jobs=2")
     assert done.code == 1
-    cause = "topology=tiny.Moody: its __init__ raises ZeroDivisionError: not my day ("
-    assert done.err.startswith(f"error: 1 of 3 runs failed, the first is topology=moody,seed=0 ({cause}")
-    assert done.err.endswith(f"tiny.py, line 31)); resume={Path.cwd() / 'c'} tries again\n")
+    cause = facts()["failed"]["topology=moody,seed=0"]
+    assert cause.startswith("topology=tiny.Moody: its __init__ raises ZeroDivisionError: not my day (")
+    assert cause.endswith("tiny.py, line 31)")
+    said = f"error: 1 of 3 runs failed, the first is topology=moody,seed=0 ({cause}); resume={Path.cwd() / 'c'} tries again\n"
+    assert done.err == said
     assert f"topology=moody,seed=0: failed: {cause}" in done.out
     assert "nothing is foretold" in done.out
     assert facts()["failed"] == {"topology=moody,seed=0": cause}
