@@ -174,7 +174,7 @@ def test_what_cannot_be_drawn_or_compared_is_one_sentence(judged: Path, capfd: p
     (judged / "config.yaml").write_text("[")
     capfd.readouterr()
     assert report(["c"]) == 2
-    assert "damaged config.yaml" in capfd.readouterr().err
+    assert "config.yaml: damaged; must be one YAML mapping" in capfd.readouterr().err
 
 
 def _as_full(judged: Path, scenario: str = "drift", word: str = "refuted", number: int = 2) -> None:
