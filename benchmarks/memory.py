@@ -51,8 +51,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "adam": ("devices=10000", "data=digits_like", "data.per_device=4", "optimizer=adam", "optimizer.lr=0.01"),
     "float64": ("devices=10000", "data=digits_like", "data.per_device=4", "compute.dtype=float64"),
     "churn and push-sum": ("devices=10000", "data=digits_like", "data.per_device=4", "protocol=push_sum", "churn=markov"),
-    "sequences": ("devices=300", "data=markov", "model=gru", "partition=natural", "topology=ring"),
-    "images": ("devices=300", "data.flat=false", "model=cnn", "topology=ring"),
+    "sequences": ("devices=60", "data=markov", "model=gru", "partition=natural", "topology=ring"),
+    "images": ("devices=100", "data.flat=false", "model=cnn", "topology=ring"),
 }  # fmt: skip
 
 

@@ -49,21 +49,24 @@ class Examiner:
 
     def examine(self, x_BP: Tensor, x_T: Tensor, y_T: Tensor) -> BlockEvaluation:
         """The devices on T samples with labels ``[T]`` (``[T, L]``: each of L positions counts) or targets ``[T, C]``."""
-        losses, hits, votes = [], [], []
+        losses, hits = [], []
         parts = Parts(self.kernel.layout, len(x_BP), x_BP)
         parts.load(x_BP)
         each = y_T.shape[1] if self.loss.classification and y_T.ndim > 1 else 1
         many = max(1, SAMPLES_AT_ONCE // each)
+        # made before the predictions: small ones made in between would keep the room of those from being used again
+        votes_CT = y_T.new_empty(self.outputs, y_T.numel(), dtype=torch.int64) if self.loss.classification else None
         for start in range(0, len(x_T), many):
             x, y = x_T[start : start + many], y_T[start : start + many]
             y = y.flatten() if self.loss.classification else y
             target = self.loss.encode(y, self.outputs, x_BP.dtype)
             out = self.kernel.outputs(parts.views, x.expand(len(x_BP), *x.shape))
             losses.append(self.loss.value(out, target).sum(1))
-            if self.loss.classification:
+            if votes_CT is not None:
                 hits.append(self.loss.right(out, target) @ target.T)
-                votes.append((out == out.amax(1, keepdim=True)).sum(0))
+                at = start * each
+                votes_CT[:, at : at + out.shape[2]] = (out == out.amax(1, keepdim=True)).sum(0)
             else:
                 hits.append((out - target).square().sum(2))
         total = torch.stack(losses).sum(0) / (len(x_T) * each)
-        return BlockEvaluation(total, torch.stack(hits).sum(0), torch.cat(votes, 1) if votes else None)
+        return BlockEvaluation(total, torch.stack(hits).sum(0), votes_CT)

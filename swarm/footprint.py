@@ -17,12 +17,14 @@ from torch import Tensor, nn
 
 from swarm.evaluation import SAMPLES_AT_ONCE
 from swarm.experiment import Experiment
+from swarm.learn.dense import Dense
 from swarm.protocol.base import Protocol
 from swarm.protocol.returned import width_of
 from swarm.pupils import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
 from swarm.wire.chunks import NUMBERS
 
 REST = 40 << 20  # bytes of whatever every run needs: files being written, tables, the page
+AUTOGRAD = 64 << 20  # bytes of what torch loads for models whose gradients are not written by hand
 COUNTERS = 500  # bytes of a device for what is added up, drawn, and said of a round
 EDGE = 90  # bytes of a directed link: the graph, its weights, and the routes made of them
 POSITION = 60  # bytes of a sample's number while it is drawn
@@ -166,11 +168,13 @@ class _Counted:
         x = data.x
         cast = x.dtype.kind == "f" and x.dtype.itemsize != self.item
         looked_at = max(len(data.test), len(data.validation)) * x[:1].nbytes // (2 if cast and self.item == 4 else 1)
+        if e.loss.classification:  # the votes of a block, of all, and as they are counted
+            looked_at += 3 * 8 * e.outputs * data.y[data.test].size
         links = self.e.exchanges.graph(1).src_E
         loaded = x.nbytes + data.y.nbytes + 8 * (len(e.plan.holdings.sample) + len(data.train))
         smaller = "a smaller train.batch, train.local_steps or engine.block"
         return [
-            Part("the rest of the program", REST, grows=False),
+            Part("the rest of the program", REST + AUTOGRAD * (not isinstance(e.learner.kernel, Dense)), grows=False),
             Part("the data", loaded, grows=False, there=True),
             Part("the data in the run's dtype", x.size * self.item * cast + data.y.nbytes, grows=False),
             Part("the samples of an evaluation", looked_at, grows=False),
