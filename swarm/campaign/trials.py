@@ -21,7 +21,7 @@ from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
 from swarm.files import appending
 from swarm.machine import cores
-from swarm.plugin import PluginError, blamed
+from swarm.plugin import blamed
 from swarm.report.load import load
 from swarm.study import many, single
 from swarm.study.folder import Folder
@@ -201,8 +201,8 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
                 else:
                     single.run(Study.prepare(Settings.parse(values)), folder)
         except SwarmError as error:
-            if isinstance(error, PluginError):
-                traceback.print_exc()  # nobody looks on: what its author needs stands in console.txt
+            if error.__cause__ is not None:  # perhaps a plug-in's: what its author needs stands in console.txt
+                traceback.print_exc()
             cause = " ".join(str(error).split())
         except Exception as error:
             traceback.print_exc()
