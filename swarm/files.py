@@ -143,10 +143,10 @@ def appending(path: Path) -> IO[bytes]:
 
 
 def own_folder(path: Path) -> Path:
-    """``path``, made if need be. Raises :class:`ConfigError` where it is a link or no folder."""
+    """``path``, made if need be in a folder that is there. Raises :class:`ConfigError` where it is a link or no folder."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise ConfigError(f"/{path.name}", path, "must be a folder of its own, not a link to another or a file")
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(exist_ok=True)
     return path
 
 
