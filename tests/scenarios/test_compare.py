@@ -168,7 +168,7 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
 def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     """Trials that find what the table says for their rate and rounds."""
 
-    def found(study: Study, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine) -> Trial:
+    def found(study: Study, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine, *_: object) -> Trial:
         return Trial(variant, lr, rounds, table[lr, rounds])
 
     monkeypatch.setattr("swarm.study.tune.try_out", found)
