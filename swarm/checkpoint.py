@@ -121,7 +121,7 @@ def read_manifest(folder: Path, round: int) -> dict[str, Any]:
     except ConfigError as error:
         raise CheckpointError("resume", path, error.valid) from None
     facts, (_, shape) = found["facts"], found["arrays"].get("x", (None, [0, 0]))
-    if found["round"] != round or sum(math.prod(size) for _, size in facts["layout"]) != shape[-1]:
+    if found["round"] != round or sum(math.prod(size) for _, size in facts["layout"]) != (shape[-1] if shape else None):
         raise CheckpointError("resume", path, "is damaged: its round, arrays and layout do not go together")
     return found
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from swarm.errors import ConfigError, SwarmError
 from swarm.interrupts import terminable
+from swarm.plugin import PluginError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -196,6 +197,8 @@ def _guarded(work: Callable[[], None], folder: Path) -> int:
         work()
     except SwarmError as error:
         code = _complain(error)
+        if isinstance(error, PluginError) and code == 1 and (folder / "config.yaml").exists():
+            print(f"when it is mended, go on with resume={_short(folder)}", file=sys.stderr)
         with suppress(OSError):
             folder.rmdir()  # only if empty
         return code

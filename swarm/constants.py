@@ -73,6 +73,8 @@ def read(folder: Path, facts: Mapping[str, Any] | None) -> dict[str, Tensor]:
         return {}
     path = folder / FILE
     try:
+        if not path.is_file():  # a pipe in its place could be read without end
+            raise CheckpointError("resume", path, "cannot be read: it is missing, or no file")
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != facts["sha256"]:
             raise CheckpointError("resume", path, "is damaged: its SHA-256 is not that of the checkpoint")

@@ -18,12 +18,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from swarm.config.explain import shown
+from swarm.config.settings import MOST_DEVICES
 from swarm.errors import ConfigError
 
 FIGURES = ("_mean", "_min", "_p10", "_median", "_p90", "_max", "_total", "_s", "_distance", "_accuracy", "_r2", "_loss", "_mse",
            "_perplexity", "lr", "concept", "forgetting", "backward_transfer", "gap_closed")  # fmt: skip
 """Ends of names of numbers."""
 SEAL = "seal"
+MOST_VALUES = 100_000  # of a YAML file
 PART = r"devices_\d{9}\.parquet"  # an arm's per-device results up to a round, beside its checkpoints
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Number = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -48,7 +50,7 @@ class Closed(Schema):
 class Config(Schema):
     """What ``config.yaml`` must have to be shown. Whether a run can go on with it, ``Settings`` says."""
 
-    devices: Count | None = None
+    devices: Annotated[int, Field(ge=0, le=MOST_DEVICES)] | None = None
     rounds: Count | None = None
     seed: Count | None = None
     plugins: list[str] = []
@@ -171,7 +173,7 @@ class Summary(Schema):
 class Graph(Schema):
     """``graph.json``: devices, links, places in the plane if the topology has any, and what the devices are called."""
 
-    n: Count
+    n: Annotated[int, Field(ge=0, le=MOST_DEVICES)]
     edges: list[tuple[int, int]]
     pos: list[tuple[float, float]] | None = None
     directed: bool = False
@@ -287,11 +289,26 @@ def read_yaml(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
     """A YAML file that is one mapping and fits ``schema``. Raises as :func:`read_json`."""
     try:
         value = yaml.safe_load(_content(file, key).decode("utf-8"))
+        _require_few(value)
     except ConfigError:
         raise
     except Exception:  # PyYAML lets through whatever its parts stumble over, from IndexError to RecursionError
         value = None
     return checked(value, schema, file, key, "YAML")
+
+
+def _require_few(value: object) -> None:
+    """Raises ValueError for more values than any config has: a few aliases in YAML stand for billions of them."""
+    left, waiting = MOST_VALUES, [value]
+    while waiting:
+        item = waiting.pop()
+        left -= 1
+        if isinstance(item, dict | list):
+            if len(item) > left:
+                raise ValueError(f"more than {MOST_VALUES} values")
+            waiting.extend(item.values() if isinstance(item, dict) else item)
+        if left < len(waiting):
+            raise ValueError(f"more than {MOST_VALUES} values")
 
 
 def checked(value: object, schema: type[Schema], file: Path, key: str, form: str = "JSON") -> dict[str, Any]:

@@ -8,20 +8,24 @@ folder's config works inside :func:`refused`, and whoever is about to run such c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 
 from swarm.errors import ConfigError
 
 _why: ContextVar[str | None] = ContextVar("why foreign code is refused", default=None)
-_typed: ContextVar[Collection[object]] = ContextVar("values that the user has typed beside the folder", default=())
+_typed: ContextVar[Mapping[str, object]] = ContextVar(
+    "settings that the user has typed beside the folder", default=MappingProxyType({})
+)
 
 
 @contextmanager
-def refused(why: str, typed: Collection[object] = ()) -> Iterator[None]:
-    """Within this block :func:`require_own` raises, with ``why``, for every value that is not one of ``typed``."""
-    before = _why.set(why), _typed.set(typed)
+def refused(why: str, typed: Mapping[str, object] | None = None) -> Iterator[None]:
+    """Within this block :func:`require_own` raises, with ``why``, for every setting that is not among ``typed``, by key
+    and value."""
+    before = _why.set(why), _typed.set(typed or {})
     try:
         yield
     finally:
@@ -32,5 +36,7 @@ def refused(why: str, typed: Collection[object] = ()) -> Iterator[None]:
 def require_own(key: str, value: object) -> None:
     """Raises :class:`ConfigError` with the reason given to :func:`refused`, where this is inside of it."""
     why = _why.get()
-    if why is not None and value not in _typed.get():
+    typed = _typed.get()
+    name = key.removeprefix("/")
+    if why is not None and not (name in typed and typed[name] == value):
         raise ConfigError(key, value, why)

@@ -10,6 +10,7 @@ from swarm.config.explain import shown
 from swarm.errors import ConfigError
 
 LOCK = ".lock"  # may lie in a folder that is new in every other respect
+LEFT = (".signature", ".signature.tmp", "config.yaml.tmp")  # by a start that was killed before the run had begun
 PROBE = ".swarm-"  # begins the name of what is made, and removed, to see whether a folder can be written
 
 
@@ -29,7 +30,9 @@ def require_unused(folder: Path, key: str, value: Path, besides: Container[str] 
     except OSError as error:
         valid = f"must be a folder that can be read and written ({error.strerror or error})"
         raise ConfigError(key, value, valid) from error
-    foreign = [name for name in there if name != LOCK and not name.startswith(PROBE) and name not in besides]
+    foreign = [
+        name for name in there if name not in (LOCK, *LEFT) and not name.startswith(PROBE) and name not in besides
+    ]
     if foreign:
         raise ConfigError(key, value, f"must be a new or an empty folder; {shown(foreign[0])} is in {folder}")
 

@@ -237,7 +237,8 @@ def _targets(samples: Samples, train: Ints, target_scale: TargetScale) -> tuple[
     if affine.span.max() > _LARGEST_UNIT:
         found = f"has targets that vary by {affine.span.max():.3g}"
         raise ConfigError(
-            *samples.origin, f"{found}, and their square must fit into float32; give them in a larger unit"
+            *samples.origin,
+            f"{found}; at most {_LARGEST_UNIT:g} can be reported squared, so give them in a larger unit",
         )
     return y, affine
 

@@ -59,7 +59,9 @@ class Table(Source):
     ) -> None:
         number("max_mb", max_mb, 1)
         if not path:
-            raise ConfigError("path", "null", "must be a .csv, .parquet or .npz file")
+            raise ConfigError(
+                "path", "null", "must be a .csv, .parquet, .npz, .jsonl or .arrow file, or a saved data set's folder"
+            )
         if task not in ("classification", "regression"):
             raise ConfigError("task", task, "must be classification or regression")
         if features is not None and (not features or len(set(features)) < len(features)):

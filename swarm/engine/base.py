@@ -144,7 +144,7 @@ class Engine(ABC):
 
     def current(self) -> dict[str, Tensor]:
         """As :meth:`snapshot`, to be looked at before the next round only: an engine that has the rows here need not copy
-        them."""
+        them. They may be on the compute device, as ``snapshot``'s may not."""
         return self.snapshot()
 
     @abstractmethod

@@ -105,7 +105,7 @@ class Run:
         saved = self._checkpoint(arm)
         x_NP = saved.arrays["x"]
         number = self.device(device) if isinstance(device, str) and len(x_NP) > 1 else device
-        if isinstance(number, str) or not 0 <= number < len(x_NP):
+        if not isinstance(number, int | np.integer) or not 0 <= number < len(x_NP):
             raise ConfigError("/device", device, f"the arm {arm} has the devices 0 to {len(x_NP) - 1}")
         layout = Layout.saved(saved.facts["layout"], saved.facts.get("ties", ()))
         buffers = constants.read(self.folder / "checkpoints" / arm, saved.facts.get("buffers"))

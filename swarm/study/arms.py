@@ -89,7 +89,7 @@ def _run_arm(
             diverged = {"device": error.device, "round": error.round} | ({"name": error.name} if error.name else {})
         else:
             files.save(simulation, made)
-        hashed = None if diverged else params_sha256(simulation.engine.current()["x"].numpy())
+        hashed = None if diverged else params_sha256(simulation.engine.current()["x"].cpu().numpy())
         described = engine.describe()
     facts = {
         **{

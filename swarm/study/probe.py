@@ -18,6 +18,7 @@ from swarm.errors import ConfigError, SwarmError
 from swarm.experiment import Experiment
 from swarm.learn.optimizer import check_step
 from swarm.learn.trial import check_learning
+from swarm.machine import ran_out_of_memory
 from swarm.plugin import fault_of, is_plugin
 
 ROUNDS, SAMPLES = 2, 2
@@ -41,6 +42,8 @@ def probe(e: Experiment) -> None:
     except SwarmError:
         raise
     except BaseException as error:
+        if ran_out_of_memory(error):
+            raise
         fault = fault_of(error, 2)
         if fault is not None:
             raise fault from error

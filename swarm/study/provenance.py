@@ -46,7 +46,7 @@ def made_with(config: Mapping[str, Any]) -> dict[str, Any]:
     rounds are those of the schedule."""
     kept = identity(config)
     rounds = kept.pop("rounds", None)
-    kept["horizon"] = rounds if kept.get("horizon") is None else kept["horizon"]
+    kept["horizon"] = kept.get("horizon") or rounds or None  # None: a run of no rounds, under no schedule yet
     return {key: _json(value) for key, value in kept.items()}
 
 
@@ -55,6 +55,8 @@ def edited(config: Mapping[str, Any], then: Mapping[str, Any]) -> str | None:
     now = made_with(config)
     for key in sorted(now.keys() | then.keys()):
         if key in now and key in then and now[key] == then[key]:
+            continue
+        if key == "horizon" and not then.get(key, True):
             continue
         name = "rounds" if key == "horizon" and config.get("horizon") is None else key
         here, there = (f"{name}={typed(values[key])}" if key in values else f"no {name}" for values in (now, then))

@@ -43,6 +43,7 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     path = Path(folder)
     home, config = Folder.open(path)
     if home.finished() and not overrides:
+        home.require_settings(Settings.parse(config).model_dump())
         print(f"{path} is finished already; nothing to do")
         return Result(path, _summary(path))
     with home.lock():
@@ -69,7 +70,7 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
         else:
             _report(new, home)
         return Result(path, _summary(path))
-    if new.rounds > old.rounds and old.horizon is None:
+    if new.rounds > old.rounds > 0 and old.horizon is None:
         new = new.model_copy(update={"horizon": old.rounds})  # a schedule must not change under rounds already done
     study = Study.prepare(new)
     _warn_of_another_order(home, study)

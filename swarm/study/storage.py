@@ -21,17 +21,16 @@ def storing(folder: Path, again: str | None = None) -> Iterator[None]:
 
     Others pass: a plug-in that opens a file that is not there is a bug of the plug-in's, and has its traceback.
     """
-    there = folder.exists()
     try:
         yield
     except OSError as error:
-        said = _said(error, folder, there, again)
+        said = _said(error, folder, again)
         if said is None:
             raise
         raise StorageError(said) from error
 
 
-def _said(error: OSError, folder: Path, there: bool, again: str | None) -> str | None:
+def _said(error: OSError, folder: Path, again: str | None) -> str | None:
     file = None if error.filename is None else Path(os.fsdecode(error.filename)).absolute()
     inside = file is not None and file.is_relative_to(folder.absolute())
     begun = (folder / "config.yaml").exists()
@@ -41,7 +40,7 @@ def _said(error: OSError, folder: Path, there: bool, again: str | None) -> str |
     if error.errno in FULL:
         why = "the disk is full" if error.errno != errno.EFBIG else "a file would be larger than it may be"
         return f"{why}: {error.strerror}{named}; when there is room, {again}"
-    if inside and there and not folder.exists():
+    if inside and error.errno == errno.ENOENT and not folder.exists():
         return f"the run folder {folder} was removed or renamed while its run went on: the run ends here"
     if inside:
         return f"{name} cannot be written: {error.strerror}; when it can be, {again}"

@@ -60,7 +60,7 @@ def admitted(folder: Path, overrides: Mapping[str, Any], trust: bool) -> Iterato
     """Work on what is in ``folder``: with the code that its config names if the folder is trusted, without it otherwise.
 
     Outside code is not refused here but where it is about to run: most folders name none. ``overrides`` are what the user
-    has typed besides; their values are the user's own. With ``trust`` the folder is signed.
+    has typed besides: those settings, with those values, are the user's own. With ``trust`` the folder is signed.
     """
     data, config = _config(folder)
     if trust:
@@ -70,7 +70,7 @@ def admitted(folder: Path, overrides: Mapping[str, Any], trust: bool) -> Iterato
         yield
         return
     why = f"is code that {folder / 'config.yaml'} names, and {doubt}; if you know what it does, --trust runs it (in "
-    with foreign.refused(f"{why}Python trust=True)", list(overrides.values())):
+    with foreign.refused(f"{why}Python trust=True)", overrides):
         yield
 
 

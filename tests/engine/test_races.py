@@ -195,3 +195,11 @@ def test_a_lock_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SwarmError, match=r"cannot be locked.*\.lock in it must be a file"):
         swarm.run(composed(*RUN), tmp_path / "run")
     assert [file.name for file in (tmp_path / "run").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("left", [".signature", "config.yaml.tmp"])
+def test_a_start_that_was_killed_at_once_can_be_repeated(tmp_path: Path, left: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / left).write_text("half")
+    swarm.run(composed(*RUN), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.yaml.tmp").exists()

@@ -99,3 +99,22 @@ def test_a_damaged_checkpoint_is_named(small: Small, tmp_path: Path, damage: str
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before, (
         "refused, nothing touched"
     )
+
+
+def test_a_run_of_no_rounds_goes_on_more_than_once(small: Small, tmp_path: Path) -> None:
+    """It had no schedule yet, so the first rounds settle it."""
+    small("rounds=0")
+    assert swarm.resume(tmp_path / "run", {"rounds": 2}).summary["rounds"] == 2
+    assert swarm.resume(tmp_path / "run", {"rounds": 3}).summary["rounds"] == 3
+    small("rounds=2", name="whole")
+    swarm.resume(tmp_path / "whole", {"rounds": 3})
+    found = [json.loads((tmp_path / name / "summary.json").read_text())["arms"]["swarm"] for name in ("run", "whole")]
+    assert found[0]["params_sha256"] == found[1]["params_sha256"]
+
+
+def test_an_edited_config_of_a_finished_run_is_noticed(small: Small, tmp_path: Path) -> None:
+    small()
+    file = tmp_path / "run" / "config.yaml"
+    file.write_text(file.read_text().replace("\nseed: 0\n", "\nseed: 1\n"))
+    with pytest.raises(ConfigError, match="was edited: it has seed=1, and the run was made with seed=0"):
+        swarm.resume(tmp_path / "run", {})

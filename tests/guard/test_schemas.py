@@ -139,3 +139,12 @@ def test_figures_are_numbers_wherever_arms_stand() -> None:
         Arm.model_validate({"accuracy_mean": "high"})
     assert issubclass(Progress, Closed)
     assert issubclass(Manifest, Closed)
+
+
+def test_aliases_that_stand_for_millions_of_values_are_refused(tmp_path: Path) -> None:
+    """Before they are written out one by one."""
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="damaged; must be one YAML mapping"):
+        read_yaml(tmp_path / "config.yaml", Config, "resume")

@@ -23,7 +23,7 @@ from swarm.errors import ConfigError, SwarmError
 from swarm.report.__main__ import main as report
 from swarm.report.load import salvage
 from swarm.study.trust import key_file
-from tests.conftest import SMALL
+from tests.conftest import SMALL, composed
 
 RAN = "ran"  # a file in the current folder, made by importing the plug-in
 CODE = f"""
@@ -362,3 +362,15 @@ def test_a_job_that_names_another_cluster_is_not_let_in(here: Path, monkeypatch:
     edit(job, engine=option("engine", "ray") | {"block": block, "address": "10.0.0.1:6379"})
     assert main(words) == 1
     assert asked == []
+
+
+def test_a_typed_setting_admits_no_plug_in_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``engine=local`` beside ``resume`` is the user's own, and says nothing of a plug-in called ``local``."""
+    folder = tmp_path / "run"
+    swarm.run(composed(*SMALL), folder)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "plugins": ["local"]}))
+    (folder / "local.py").write_text("raise SystemExit('ran')")
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError, match="plugins=local: is code that"):
+        swarm.resume(Path(), {"engine": "local", "rounds": 5})
