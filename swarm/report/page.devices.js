@@ -142,7 +142,10 @@ function drawGraph() {
   });
   if (D.names && n <= 40) {
     c.fillStyle = css("--ink"); c.font = "11px sans-serif"; c.textAlign = "center";
-    places.forEach(([x, y], i) => c.fillText((nameOf(G.nodes[i]) || "").slice(0, 20), x, y - radius - 3));
+    places.forEach(([x, y], i) => {  // above the device, or below where the canvas ends
+      const above = y - radius - 3;
+      c.fillText((nameOf(G.nodes[i]) || "").slice(0, 20), x, above < 11 ? y + radius + 12 : above);
+    });
   }
   const own = G.nodes.indexOf(chosen);
   if (own >= 0) { c.strokeStyle = css("--ink"); c.lineWidth = 2.5; c.beginPath(); c.arc(...places[own], radius + 3, 0, 7); c.stroke(); }
