@@ -204,7 +204,9 @@ class Composer:
 
     def _missing(self, error: MissingConfigException, overrides: Sequence[Override]) -> SwarmError:
         wanted = error.missing_cfg_file or ""
-        mine = next((o for o in overrides if wanted.startswith(o.key_or_group + "/")), None)
+        about = [o for o in overrides if wanted.startswith(o.key_or_group + "/")]
+        exactly = (o for o in about if wanted == f"{o.key_or_group}/{value_of(o)}")  # a group may be given twice
+        mine = next(exactly, about[0] if about else None)
         if mine is not None and (extra := EXTRAS.get(wanted)):
             return ConfigError(mine.key_or_group, value_of(mine), f"needs a package that {extra} brings")
         if mine is not None:
