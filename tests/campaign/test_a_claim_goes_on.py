@@ -60,7 +60,7 @@ def workers(group: int) -> list[int]:
     ]
 
 
-def wait_for(what: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 120) -> None:
+def wait_for(what: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline
@@ -89,7 +89,7 @@ def stop(process: subprocess.Popen[str], how: str) -> str:
         os.killpg(process.pid, signal.SIGINT)
     elif how == "interrupted":
         process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     return err
 
 

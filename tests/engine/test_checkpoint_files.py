@@ -50,7 +50,9 @@ def test_the_bytes_are_those_of_the_library(tmp_path: Path, monkeypatch: pytest.
 
 def test_what_is_read_is_one_s_own(tmp_path: Path) -> None:
     """Writing to it changes neither the file nor what is read later."""
-    checkpoint.write(tmp_path, Checkpoint(3, {"x": torch.ones(4)}, {}), 1)
+    facts = {"layout": [["x", [4]]], "totals": {}, "steps": 0, "faded": [0.0, 0.0]}
+    facts |= dict.fromkeys(("work", "seconds", "virtual", "learning_seconds"), 0.0)
+    checkpoint.write(tmp_path, Checkpoint(3, {"x": torch.ones(4)}, facts), 1)
     arrays = checkpoint.read(tmp_path, 3, None).arrays
     arrays["x"].zero_()
     assert torch.equal(arrays["x"], torch.ones(4))
