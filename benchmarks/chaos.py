@@ -3,7 +3,7 @@
     python benchmarks/chaos.py                        # a few of each kind: about five minutes
     python benchmarks/chaos.py kills --count 60       # kill -9 at random moments, then resume
     python benchmarks/chaos.py flips --count 12000    # one bit of a run folder, then resume
-    python benchmarks/chaos.py damage                 # every file of a run folder, in every way, then resume and report
+    python benchmarks/chaos.py damage --count 5000    # every file of a run folder, in every way, then resume and report
     python benchmarks/chaos.py races --count 30       # several processes start into one new folder at once
     python benchmarks/chaos.py files --count 500      # damaged tables and graphs as input
 
@@ -221,8 +221,8 @@ TYPES: tuple[Any, ...] = (None, True, -1, 1.5, "text", [], {}, [[1]], 10**30)
 
 
 def damage(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> None:
-    """Each file in each way; and each value of each JSON file as another type. Then resume, and the report."""
-    del count, draw
+    """Each file in each way, and each value of each JSON file as another type, ``count`` of them drawn. Then resume, and
+    the report."""
     short, expected = _two_lengths(place)
     (short / ".lock").touch()
     names = sorted(path.relative_to(short) for path in short.rglob("*") if path.is_file())
@@ -236,7 +236,8 @@ def damage(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> 
                 for at in _places(json.loads((short / name).read_text()))
                 for value in TYPES
             ]
-    for cause, name, strike in strikes:
+    for number in draw.permutation(len(strikes))[:count]:
+        cause, name, strike = strikes[number]
         folder = place / "struck"
         for work in (partial(_longer, folder, expected), partial(_reported, folder)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -362,7 +363,7 @@ def _checked(overrides: list[str]) -> str:
 KINDS: dict[str, tuple[Callable[[int, np.random.Generator, Path, Tally], None], int]] = {
     "kills": (kills, 4),
     "flips": (flips, 300),
-    "damage": (damage, 1),
+    "damage": (damage, 200),
     "races": (races, 5),
     "files": (files, 140),
 }

@@ -233,7 +233,8 @@ def wrong(key: Key, value: Any, found: Outcome) -> str | None:
         if "\n" in found.text:
             return "more than one line"
         own = [part for part in key.path if not part.isdigit()]
-        named = (own[-1], f"{own[0]}=", "GiB")  # the section as a whole would do; memory is taken by many keys together
+        above = [".".join(own[:n]) + "=" for n in range(1, len(own))]
+        named = (own[-1], *above, "GiB")  # a section as a whole would do; memory is taken by many keys together
         quoted = isinstance(value, str) and value and value in found.text
         if not quoted and not any(name in found.text for name in named):
             return "does not name the key"

@@ -212,7 +212,8 @@ def test_on_the_command_line_sys_exit_is_no_success(tmp_path: Path) -> None:
         [sys.executable, str(ROOT / "run_swarm.py"), *words], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert re.fullmatch(r"error: protocol=\S+: its send calls sys.exit\(0\), .*faulty.py, line \d+\)\n", done.stderr)
+    said = r"error: protocol=\S+: its send calls sys.exit\(0\), .*faulty.py, line \d+\)\n"
+    assert re.fullmatch(said + r"when it is mended, go on with resume=run\n", done.stderr)
 
 
 # --- parts of the mechanism ------------------------------------------------------------------------------------------------
