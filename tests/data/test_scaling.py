@@ -125,7 +125,7 @@ def test_targets_have_statistics_of_their_own_each(tmp_path: Path) -> None:
     plain = prepare(Samples(SPREAD[:, None], y.astype(np.float32), 0), 0)
     assert plain.target is None
     assert np.array_equal(plain.y, y.astype(np.float32))
-    with pytest.raises(ConfigError, match=r"has targets that vary by [0-9.]*e\+19, .* give them in a larger unit"):
+    with pytest.raises(ConfigError, match=r"has targets that vary by [0-9.]*e\+19; .* give them in a larger unit"):
         prepare(Samples(SPREAD[:, None], 1e20 * SPREAD[:, None], 0), 0, target_scale="standard")
     with pytest.raises(ConfigError, match=r"^target_scale=log: must be"):
         prepare(Samples(SPREAD[:, None], y, 0), 0, target_scale="log")  # type: ignore[arg-type]
