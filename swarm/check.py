@@ -55,6 +55,17 @@ def number(key: str, value: float, low: float, high: float = math.inf, *, open_l
         raise ConfigError(key, value, f"must be {bound}" + (f" and at most {high:g}" if math.isfinite(high) else ""))
 
 
+def no_room(key: str, value: object, need: str, free: int, fits: str) -> ConfigError:
+    """The one sentence for a run that needs more memory than there is. ``need`` says how much, and what for; ``fits`` what
+    would fit into the ``free`` bytes."""
+    return ConfigError(key, value, f"would need {need}, and {size_text(free)} are free; {fits}")
+
+
+def size_text(size: int) -> str:
+    """So many bytes, for people: ``57.3 GiB``, ``120 MiB``."""
+    return f"{size / 2**30:,.1f} GiB" if size >= 1 << 30 else f"{size / 2**20:,.0f} MiB"
+
+
 def room(
     key: str,
     value: object,

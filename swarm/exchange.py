@@ -17,6 +17,7 @@ from scipy.sparse import coo_array, csr_array
 from swarm.errors import ConfigError
 from swarm.mixing import Mixing, weights
 from swarm.network.base import LATE, LOST, UNSENT, Bools, Fates, Floats, Ints, Network
+from swarm.plugin import called
 from swarm.protocol.base import Phase, Protocol
 from swarm.protocol.returned import chosen, graph_used
 from swarm.topology.base import RECENT, Topology, graph_of
@@ -107,7 +108,7 @@ class Exchanges:
     def check(self) -> None:
         """Raises :class:`ConfigError` for combinations of graph, weights, network and protocol that cannot work."""
         p, phases = self.protocol, self.protocol.phases
-        name = type(p).__name__
+        name = called(p)
         if "mean" in phases:
             self._check_server(name)
         if not {"mix", "inbox", "edges"} & set(phases):
@@ -138,7 +139,7 @@ class Exchanges:
         for key, part in (("delay", self.network.delay), ("outage", self.network.outage)):
             if part is not None:
                 why = "whose server is on no link of the topology and waits for all messages"
-                raise ConfigError(key, type(part).__name__, f"must be none with {name}, {why}")
+                raise ConfigError(key, called(part), f"must be none with {name}, {why}")
 
     @property
     def _foreseen(self) -> int:
@@ -161,7 +162,7 @@ class Exchanges:
         if self.depth:
             why = f"under {name}, whose weights have to sum to one both ways in every round"
             if self.network.delay is not None:
-                raise ConfigError("delay", type(self.network.delay).__name__, f"must be less than a round {why}")
+                raise ConfigError("delay", called(self.network.delay), f"must be less than a round {why}")
             slowest = self.network.longest_on_the_line
             valid = f"must be above {slowest:.3g} virtual seconds, which messages may take on the fleet's lines, {why}"
             raise ConfigError("network.tick", self.network.tick, valid)
@@ -171,7 +172,7 @@ class Exchanges:
 
     @property
     def topology_name(self) -> str:
-        return type(self.topology).__name__
+        return called(self.topology)
 
     # --- the graph without the network ---------------------------------------------------------------------------------
 

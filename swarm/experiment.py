@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from swarm.check import no_room, size_text
 from swarm.config.build import build
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
@@ -33,6 +34,7 @@ from swarm.mixing import Mixing
 from swarm.names import named, telling, titled
 from swarm.network.base import AllUp, AlwaysThere, Churn, Clock, Delay, EveryRound, Instant, Network, Outage
 from swarm.network.fleet import Fleet, hardware_of
+from swarm.plugin import called
 from swarm.protocol.base import Links, Phase, Protocol
 from swarm.protocol.returned import check_protocol, shares_of, slots_of, width_of
 from swarm.rng import Keys
@@ -89,7 +91,9 @@ class Experiment:
         self.layout = Layout.of(module)
         self.protocol.bind(self.layout)
         if self.protocol.alike and s.init == "independent":
-            valid = f"must be common (or a file) with {type(self.protocol).__name__}, whose server has one model from the start"
+            valid = (
+                f"must be common (or a file) with {called(self.protocol)}, whose server has one model from the start"
+            )
             raise ConfigError("init", s.init, valid)
         self.constants = Constants.of(module)
         self.start = read_start(s.init, module, self.layout, self.constants, self.dtype)
@@ -169,8 +173,9 @@ class Experiment:
     def _require_room(self) -> None:
         """Refuse parameters that cannot fit before anything is made: of one device, then of all.
 
-        For this the model is made without memory, on torch's meta device. Not a module of the user's own: it need not
-        know of that device, and may keep what it made there. :mod:`swarm.study.preflight` looks at all of them.
+        For this the model is made without memory, on torch's meta device. A module of the user's own is passed over: it
+        need not know of that device, and may keep what it made there. Once everything is built,
+        :func:`swarm.study.memory.require_memory` counts all that a run takes, for every model.
         """
         target, n = str(self.settings.model.get("_target_")), self.settings.devices
         if not target.startswith(("swarm.", "torch.")):
@@ -182,11 +187,11 @@ class Experiment:
             raise ConfigError("model", target, f"cannot be made: {shown(str(error).splitlines()[0])}") from error
         free = available_bytes() if self.device.type == "cpu" else None
         if free is not None and one * n > free:
-            found, free_gib = "would need at least {:,.1f} GiB for {}; {:,.1f} GiB are free", free / 2**30
             if one > free:
-                raise ConfigError("model", target, found.format(one / 2**30, "one device's parameters", free_gib))
-            text = found.format(n * one / 2**30, "parameters alone", free_gib)
-            raise ConfigError("devices", n, f"{text}, and at most {free // one:,} devices fit")
+                need = f"at least {size_text(one)} for one device's parameters"
+                raise no_room("model", target, need, free, "a smaller model would fit")
+            need = f"at least {size_text(n * one)} for parameters alone"
+            raise no_room("devices", n, need, free, f"at most {free // one:,} devices fit")
 
     def first_rows(self, devices: npt.NDArray[np.int64]) -> Tensor:
         """The rows ``[n, P]`` that these devices start from: the same for all, or each drawn from its own key."""
@@ -243,18 +248,18 @@ class Experiment:
         name = str(self.settings.compressor["_target_"]).rpartition(".")[2]
         if "edges" in self.protocol.phases or "mean" in self.protocol.phases:
             raise ConfigError(
-                "compressor", name, f"must be none with {type(self.protocol).__name__}, which sends "
+                "compressor", name, f"must be none with {called(self.protocol)}, which sends "
                 f"{'each neighbour a message of its own' if 'edges' in self.protocol.phases else 'through a server'}: "
                 "compressors work on one message that goes to all neighbours"
             )  # fmt: skip
         if self.protocol.remembers and self.compressor.feedback:
             raise ConfigError(
-                "compressor.feedback", True, f"must be false with {type(self.protocol).__name__}, which sends what was left "
+                "compressor.feedback", True, f"must be false with {called(self.protocol)}, which sends what was left "
                 "out later by itself; doing so twice diverges"
             )  # fmt: skip
         if self.protocol.lossless:
             raise ConfigError(
-                "compressor", name, f"must be none with {type(self.protocol).__name__}, which needs the exact numbers of its "
+                "compressor", name, f"must be none with {called(self.protocol)}, which needs the exact numbers of its "
                 "messages: what compression leaves out would add up, or be taken for something else"
             )  # fmt: skip
         for number, phase in enumerate(self.protocol.phases):

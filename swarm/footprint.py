@@ -34,7 +34,8 @@ RESULT = 60  # bytes of a device and evaluation: its results, in the run's files
 @dataclass(frozen=True)
 class Part:
     """Some of a run's memory. ``less``: the settings that would make it smaller, beside fewer devices. ``grows``: with the
-    number of devices. ``there``: in memory already when this is asked. ``each``: in every process that hosts some of them."""
+    number of devices. ``there``: in memory already when this is asked. ``each``: in every process that hosts some of them.
+    ``key`` and ``count``: the setting that it grows with, where that is not the number of devices."""
 
     name: str
     bytes: int
@@ -42,6 +43,8 @@ class Part:
     grows: bool = True
     there: bool = False
     each: bool = False
+    key: str = ""
+    count: int = 0
 
 
 @dataclass(frozen=True)

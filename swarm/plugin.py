@@ -18,9 +18,13 @@ from types import FrameType
 from typing import Any
 
 from swarm.errors import ConfigError, SwarmError
+from swarm.machine import ran_out_of_memory
 
+# Two tables of the process, as ``sys.modules`` is one, and for its reason: a module is imported once a process, under one
+# name, whoever asks for it. A fault is recognised by its traceback, which has module names and no settings; passed down
+# as values the tables would have to reach every place that catches, is called back, or words a refusal.
 _LISTED: dict[str, str] = {}  # modules of plugins=[…], as they were listed there
-_SECTIONS: dict[type, str] = {}  # what was built, and for which section
+_MADE: dict[type, tuple[str, str]] = {}  # what was built: for which section, and the ``_target_`` that was given
 
 
 class PluginError(ConfigError):
@@ -32,14 +36,14 @@ def listed(module: str, entry: str) -> None:
     _LISTED[module] = entry
 
 
-def made(thing: object, section: str) -> None:
-    """Remember what ``thing`` was built for."""
-    _SECTIONS[type(thing)] = section
+def made(thing: object, section: str, path: str) -> None:
+    """Remember what ``thing`` was built for, and the ``_target_`` that it was built from."""
+    _MADE[type(thing)] = section, path
 
 
 def entry_of(module: str | None) -> str | None:
     """The entry of ``plugins`` that ``module`` belongs to; None for code that is nobody's plug-in."""
-    names = [n for n in _LISTED if module is not None and (module == n or module.startswith(n + "."))]
+    names = [n for n in _LISTED if module is not None and _within(module, n)]
     return _LISTED[max(names, key=len)] if names else None
 
 
@@ -48,6 +52,17 @@ def is_plugin(thing: object) -> bool:
     written = thing if isinstance(thing, type) or inspect.isfunction(thing) else type(thing)
     bases = written.__mro__ if isinstance(written, type) else (written,)
     return any(entry_of(base.__module__) is not None for base in bases)
+
+
+def called(thing: object) -> str:
+    """What a message calls ``thing``: a plug-in by the ``_target_`` that the user gave, anything else by its class."""
+    _, path = _MADE.get(type(thing), ("", ""))
+    return path if entry_of(path) is not None else type(thing).__name__
+
+
+def is_ours(thing: object) -> bool:
+    """Whether the class of an object is one of this package."""
+    return _within(type(thing).__module__, "swarm")
 
 
 def place(thing: object, method: str | None = None) -> str:
@@ -67,9 +82,7 @@ def place(thing: object, method: str | None = None) -> str:
 def returned(section: str, plugin: object, call: str, found: str, needed: str) -> PluginError:
     """What to raise where ``plugin.call`` returned what nothing can be done with; ``needed`` says what would do."""
     at = place(plugin, call.partition("(")[0])
-    return _with_code(
-        f"/{section}", type(plugin).__name__, f"its {call} {found}; {needed}" + (f" ({at})" if at else "")
-    )
+    return _with_code(f"/{section}", called(plugin), f"its {call} {found}; {needed}" + (f" ({at})" if at else ""))
 
 
 def shape_of(value: object) -> str:
@@ -106,21 +119,34 @@ def blamed(exit_code: int = 1) -> Iterator[None]:
 
 
 def fault_of(error: BaseException, exit_code: int = 1) -> PluginError | None:
-    """The sentence for an exception out of plug-in code; None if it is not a plug-in's."""
+    """The sentence for an exception out of plug-in code; None if it is not a plug-in's. That there is no more memory is
+    nobody's fault: :mod:`swarm.study.memory` has the sentence for it."""
+    if ran_out_of_memory(error):
+        return None
     frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     mine = [(frame, line) for frame, line in frames if entry_of(_module(frame)) is not None]
     if not mine or not _raised_there(error, frames, mine[-1][0]):
         return None
     frame, line = mine[-1]
     key, value = _named(frame for frame, _ in mine)
-    what = f"its {mine[0][0].f_code.co_name} {_said(error)}"
+    what = f"its {mine[0][0].f_code.co_name} {said(error)}"
     return _with_code(key, value, f"{what} ({_shown(frame.f_code.co_filename)}, line {line})", exit_code)
 
 
-def where(error: BaseException) -> str:
-    """`` (my_plugins.py, line 12)``: the deepest line of plug-in code that an exception came through; else empty."""
+def of_torch(error: BaseException, caller: str) -> bool:
+    """Whether torch raised it at the call of a module below ``caller``, and no code of ours below that is to blame."""
+    names = [_module(frame) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [i for i, name in enumerate(names) if _within(name, "swarm")]
+    deeper = names[ours[-1] + 1 :] if ours else []
+    return bool(deeper) and _within(deeper[0], "torch") and _within(names[ours[-1]], caller)
+
+
+def where(error: BaseException, importing: str | None = None) -> str:
+    """`` (my_plugins.py, line 12)``: the deepest line of plug-in code that an exception came through; else empty. A package
+    or module that is being ``importing`` counts as a plug-in already."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if entry_of(_module(frame)) is not None:
+        name = _module(frame)
+        if entry_of(name) is not None or (importing is not None and _within(name, importing)):
             return f" ({_shown(frame.f_code.co_filename)}, line {line})"
     return ""
 
@@ -131,7 +157,8 @@ def _with_code(key: str, value: str, valid: str, exit_code: int = 1) -> PluginEr
     return error
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """What plug-in code did, as a clause without its subject: ``raises KeyError: 'width'``."""
     if isinstance(error, SystemExit):
         code = "" if error.code is None else repr(error.code)
         return f"calls sys.exit({code}), and a plug-in must not end the process; raise an exception instead"
@@ -166,9 +193,14 @@ def _named(frames: Iterator[FrameType]) -> tuple[str, str]:
     for frame in frames:
         entry = entry_of(_module(frame)) or entry
         for kind in type(frame.f_locals.get("self")).__mro__:
-            if kind in _SECTIONS and is_plugin(kind):
-                return f"/{_SECTIONS[kind]}", kind.__name__
+            if kind in _MADE and is_plugin(kind):
+                section, path = _MADE[kind]
+                return f"/{section}", path
     return "/plugins", entry
+
+
+def _within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
 
 
 def _module(frame: FrameType) -> str:

@@ -13,7 +13,8 @@ import inspect
 import json
 import sys
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from swarm.check import ordinary
 from swarm.config.explain import describe, shown, unknown
 from swarm.config.foreign import require_own
 from swarm.errors import ConfigError
+from swarm.machine import ran_out_of_memory
 
 T = TypeVar("T")
 
@@ -67,21 +69,31 @@ def options(group: str) -> list[str]:
 
 
 def choice(group: str, node: Mapping[str, Any]) -> str:
-    """What is typed to choose ``node``: the option in ``conf/<group>`` with its target; else the name of the class."""
+    """What is typed to choose ``node``: the option in ``conf/<group>`` with its target; else the target itself."""
     import yaml
 
     for file in sorted((paths.conf() / group).glob("*.yaml")):
         if (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get(TARGET) == node[TARGET]:
             return file.stem
-    return str(node[TARGET]).rpartition(".")[2]
+    return str(node[TARGET])
 
 
-def as_typed(error: ConfigError, sections: Mapping[str, Any]) -> ConfigError:
-    """``error`` with the class of a section, where it is the value, as the option that was chosen: ``protocol=d2``."""
-    node = sections.get(error.key.removeprefix("/"))
-    if not isinstance(node, Mapping) or error.value != str(node.get(TARGET)).rpartition(".")[2]:
-        return error
-    return ConfigError(error.key, choice(error.key.removeprefix("/"), node), error.valid)
+@contextmanager
+def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
+    """A class of one of these sections, where it is an error's value, becomes what was typed to choose it: ``protocol=d2``,
+    ``protocol=my_plugins.Talks``."""
+    try:
+        yield
+    except ConfigError as error:
+        group = error.key.removeprefix("/")
+        node = sections.get(group) or {}
+        path = str(node.get(TARGET, ""))
+        if not path or error.value not in (path, path.rpartition(".")[2]):
+            raise
+        value = choice(group, node)
+        if value == error.value:
+            raise
+        raise ConfigError(error.key, value, error.valid) from error
 
 
 # --- plug-ins -----------------------------------------------------------------------------------------------------
@@ -111,14 +123,24 @@ def _load_plugin(entry: str, folder: Path) -> str:
             importlib.import_module(name)
     except ConfigError:
         raise
-    except ModuleNotFoundError as error:
-        if error.name not in [".".join(parts[:n]) for n in range(1, len(parts) + 1)]:
-            raise ConfigError("plugins", entry, f"imports {error.name}, which is not installed") from error
-        raise ConfigError("plugins", entry, f"no such module in {folder} or installed") from error
     except (Exception, SystemExit) as error:  # a script that ends the process is no module either
-        raise ConfigError("plugins", entry, f"cannot be imported: {type(error).__name__}: {shown(error)}") from error
+        if ran_out_of_memory(error):
+            raise
+        raise ConfigError("plugins", entry, _why_not(error, parts, folder)) from error
     plugin.listed(name, entry)
     return name
+
+
+def _why_not(error: BaseException, parts: Sequence[str], folder: Path) -> str:
+    """Why a plug-in could not be imported, with the line of it that failed. A SyntaxError says the line by itself."""
+    at = plugin.where(error, importing=parts[0])
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        if error.name not in [".".join(parts[:n]) for n in range(1, len(parts) + 1)]:
+            return f"imports {error.name}, which is not installed{at}"
+        return f"no such module in {folder} or installed"
+    if isinstance(error, SystemExit):
+        return f"cannot be imported: it {plugin.said(error)}{at}"
+    return f"cannot be imported: {type(error).__name__}: {shown(error)}{at}"
 
 
 def _load_file(name: str, file: Path, entry: str) -> None:
@@ -248,7 +270,7 @@ def _build(
     made = _called(found, arguments, section, path)
     if not isinstance(made, expect):
         raise ConfigError(key, path, f"returned a {type(made).__name__} where a {expect.__name__} is needed")
-    plugin.made(made, section)
+    plugin.made(made, section, path)
     return made
 
 
@@ -259,6 +281,8 @@ def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -
     except ConfigError as error:
         raise error.under(section) from error
     except _foreign_errors(found) as error:
+        if ran_out_of_memory(error):
+            raise
         raise ConfigError(section, path, f"refuses these settings: {shown(error)}{plugin.where(error)}") from error
     except BaseException as error:
         fault = plugin.fault_of(error)

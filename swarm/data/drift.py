@@ -12,6 +12,7 @@ from swarm.data.dataset import Dataset, Floats, Holdings, Ints
 from swarm.data.prepare import on_cache_lines
 from swarm.data.timeline import Kind, Timeline
 from swarm.errors import ConfigError
+from swarm.plugin import called
 from swarm.rng import Keys
 
 
@@ -55,9 +56,9 @@ class Transformed(Drift):
 
     def apply(self, data: Dataset, holdings: Holdings) -> Dataset:
         if data.concept is not None:
-            raise ConfigError("/drift", type(self).__name__, "changes data that drift by themselves; must be none")
+            raise ConfigError("/drift", called(self), "changes data that drift by themselves; must be none")
         if not data.classes:
-            raise ConfigError("/drift", type(self).__name__, "needs class labels; the data have numeric targets")
+            raise ConfigError("/drift", called(self), "needs class labels; the data have numeric targets")
         concepts, size = self.timeline.concepts, len(data.x)
         self.timeline.require("concepts", concepts, int(holdings.sizes_N.max()))
         copied = np.concatenate([data.validation, data.test])

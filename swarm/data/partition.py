@@ -13,7 +13,7 @@ from swarm.data.apportion import apportion
 from swarm.data.dataset import Dataset, Floats, Holdings, Ints
 from swarm.errors import ConfigError
 from swarm.names import choices, finder
-from swarm.plugin import returned, shape_of
+from swarm.plugin import called, is_plugin, returned, shape_of
 from swarm.rng import Keys
 
 Labels = Ints | Floats
@@ -42,9 +42,9 @@ class Partition(ABC):
         if holdings.devices != self.devices or empty.size:
             found = f"leaves device {empty[0]} without samples" if empty.size else f"made {holdings.devices} devices"
             valid = f"{found}; each of {self.devices} devices needs at least one of {len(dataset.train)} samples"
-            raise ConfigError("/partition", type(self).__name__, valid)
+            raise ConfigError("/partition", called(self), valid)
         if int(np.bincount(holdings.sample, minlength=len(dataset.train)).max()) > 1:
-            raise ConfigError("/partition", type(self).__name__, "gives a sample to two devices; one may have it")
+            raise ConfigError("/partition", called(self), "gives a sample to two devices; one may have it")
         dealt = Holdings(dataset.train[holdings.sample], holdings.ptr_N1).named_by_owner(dataset)
         return dealt if dataset.time is None else dealt.by_time(dataset.time)
 
@@ -83,7 +83,7 @@ class Partition(ABC):
         if y_S.dtype.kind not in "iu" or y_S.ndim != 1:
             found = "a label for every position" if y_S.dtype.kind in "iu" else "numeric targets"
             valid = f"deals by class label and the data have {found}; iid, quantity_skew or natural would do"
-            raise ConfigError("/partition", type(self).__name__.lower(), valid)
+            raise ConfigError("/partition", called(self) if is_plugin(self) else type(self).__name__.lower(), valid)
         values, codes = np.unique(y_S, return_inverse=True)
         return codes.astype(np.int64), len(values)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swarm.exchange import Traffic
 from swarm.experiment import Experiment
-from swarm.footprint import Part
+from swarm.footprint import Footprint, Part
 from swarm.shard import Learnt
 
 Floats = npt.NDArray[np.float64]
@@ -111,8 +111,8 @@ class Engine(ABC):
         """
         return
 
-    def own_memory(self, experiment: Experiment) -> Sequence[Part]:
-        """What this engine takes of the machine's memory beside the swarm itself."""
+    def own_memory(self, experiment: Experiment, swarm: Footprint) -> Sequence[Part]:
+        """What this engine takes of the machine's memory beside the ``swarm`` itself."""
         return ()
 
     @abstractmethod

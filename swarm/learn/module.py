@@ -17,8 +17,9 @@ from swarm.learn.dense import Dense
 from swarm.learn.kernel import Functional, Kernel, PerDevice
 from swarm.learn.losses import Loss
 from swarm.learn.stacked import Stacked
+from swarm.machine import ran_out_of_memory
 from swarm.models.sequence import SequenceModel
-from swarm.plugin import fault_of, is_plugin, place, where
+from swarm.plugin import called, fault_of, is_plugin, place, where
 from swarm.rng import derive
 from swarm.state import Layout
 
@@ -59,7 +60,7 @@ def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) ->
 def refused(module: nn.Module, why: str) -> ConfigError:
     """What to raise for a module that cannot be used: its name, the reason, and where its ``forward`` stands."""
     at = place(module, "forward") if is_plugin(module) else ""
-    return ConfigError("_target_", type(module).__name__, why + (f" ({at})" if at else ""))
+    return ConfigError("/model", called(module), why + (f" ({at})" if at else ""))
 
 
 def _require_parameters(module: nn.Module) -> None:
@@ -101,10 +102,12 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
         Exception,
         SystemExit,
     ) as error:  # a user's module may fail in any way; its own words are the best explanation
+        if ran_out_of_memory(error):
+            raise
         fault = fault_of(error)
         said = fault.valid if isinstance(error, SystemExit) and fault else f"{error}{where(error)}"
         why = f"fails on samples of shape {list(inputs.shape[1:])}: {said}"
-        raise ConfigError("_target_", type(module).__name__, why) from error
+        raise ConfigError("/model", called(module), why) from error
     if not torch.equal(inputs, given):
         inputs.copy_(given)
         raise refused(module, "changes its input in place, which others read too; write x = x * 2 instead of x *= 2")
@@ -136,8 +139,10 @@ def _answers_alone(module: nn.Module, inputs: Tensor, expected: Tensor) -> bool:
     except ValueError:  # BatchNorm's own complaint about a single sample
         return False
     except (Exception, SystemExit) as error:
+        if ran_out_of_memory(error):
+            raise
         why = f"fails on a single sample, though not on two: {error}{where(error)}"
-        raise ConfigError("_target_", type(module).__name__, why) from error
+        raise ConfigError("/model", called(module), why) from error
 
 
 def check_tokens(module: nn.Module, x: npt.NDArray[np.generic]) -> None:
@@ -148,7 +153,7 @@ def check_tokens(module: nn.Module, x: npt.NDArray[np.generic]) -> None:
     for rows in chunks(x):
         token = np.asarray(x[rows], np.float64)
         if token.min() < 0 or (token != np.floor(token)).any():
-            raise ConfigError("/model", type(module).__name__, "needs tokens 0, 1, …; the data have other numbers")
+            raise ConfigError("/model", called(module), "needs tokens 0, 1, …; the data have other numbers")
     known, largest = module.embed.num_embeddings, int(np.asarray(x).max())
     if largest >= known:
         raise ConfigError("vocabulary", known, f"must be at least {largest + 1}: the data have tokens up to {largest}")

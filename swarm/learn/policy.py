@@ -13,7 +13,7 @@ from typing import Literal
 from swarm.data.stream import Stream
 from swarm.errors import ConfigError
 from swarm.learn.replay import Replay
-from swarm.plugin import returned, shape_of
+from swarm.plugin import called, is_plugin, returned, shape_of
 
 Source = Literal["all", "new", "kept"]
 
@@ -107,7 +107,8 @@ class Nightly(Policy):
 def check_policy(policy: Policy, replay: Replay, stream: Stream, epochs: float | None, classes: int) -> None:
     """Raises :class:`ConfigError` for a policy without the memory it needs, a memory that nobody reads, and streams of which
     nothing can be learnt."""
-    name, memory = type(policy).__name__.lower(), type(replay).__name__
+    name = called(policy) if is_plugin(policy) else type(policy).__name__.lower()
+    memory = called(replay)
     if policy.keeps and not replay.size:
         raise ConfigError("replay", "none", f"must be ring, reservoir or class_balanced with learn={name}")
     if replay.size and not policy.streams:

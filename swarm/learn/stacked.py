@@ -17,6 +17,7 @@ from torch.func import functional_call
 from swarm.errors import ConfigError
 from swarm.learn.kernel import Gradient, Kernel, Scale, Views, gradients_of
 from swarm.learn.losses import Loss
+from swarm.plugin import called
 from swarm.state import Layout
 
 POSITIONS_AT_ONCE = 4096  # of the devices that run together: more leave the cache, fewer leave the products small
@@ -53,8 +54,8 @@ class Stacked(Kernel):
             each = [functional_call(module, {n: v[i] for n, v in x.items()}, (inputs,)) for i in range(2)]
             expected, out = torch.stack(each), module.over_rows(x, inputs.expand(2, *inputs.shape))
         if out.shape != expected.shape or not torch.allclose(out, expected, rtol=1e-3, atol=1e-4):
-            name = type(module).__name__
-            raise ConfigError("_target_", name, "has a method over_rows that answers otherwise than forward")
+            name = called(module)
+            raise ConfigError("/model", name, "has a method over_rows that answers otherwise than forward")
         return found
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from swarm.errors import ConfigError
 from swarm.learn.kernel import Kernel
 from swarm.learn.losses import Loss
 from swarm.learn.module import refused
-from swarm.plugin import fault_of, where
+from swarm.machine import ran_out_of_memory
+from swarm.plugin import called, fault_of, is_ours, of_torch, where
 from swarm.state import Layout, Parts
 
 LARGE = 5_000_000  # parameters above which one device is tried instead of two
@@ -42,6 +43,8 @@ def check_learning(module: nn.Module, kernel: Kernel, loss: Loss, inputs: Tensor
         raise
     except Exception as error:
         fault = fault_of(error)
+        if fault is None and (ran_out_of_memory(error) or is_ours(module) or not of_torch(error, "swarm.learn")):
+            raise
         said = fault.valid if fault else f"fails: {type(error).__name__}: {error}{where(error)}"
         raise refused(module, f"cannot take a step: {' '.join(said.split())}") from error
     if found[0][2]:
@@ -106,7 +109,7 @@ def _gradients(kernel: Kernel, rows_BP: Tensor, inputs: Tensor, target_Cb: Tenso
 def _say_unused(module: nn.Module, names: list[str]) -> None:
     others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
     warnings.warn(
-        f"model={type(module).__name__}: the parameter {names[0]}{others} takes no part in the output and is "
+        f"model={called(module)}: the parameter {names[0]}{others} takes no part in the output and is "
         "never changed by learning, though it is sent and averaged like the others",
         stacklevel=4,
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from swarm.errors import ConfigError
 from swarm.mixing import Mixing, is_symmetric, smallest_eigenvalue
+from swarm.plugin import called
 from swarm.protocol.base import Links, Protocol, Rows, State
 
 
@@ -46,7 +47,7 @@ class D2(Protocol):
 def require_symmetric(protocol: Protocol, mixing: Mixing) -> None:
     """Raises :class:`ConfigError` unless W = Wᵀ."""
     if not is_symmetric(mixing):
-        name = type(protocol).__name__
+        name = called(protocol)
         raise ConfigError(
             "protocol", name, "needs symmetric weights; use an undirected topology and mixing=auto or lazy"
         )

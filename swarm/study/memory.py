@@ -6,52 +6,70 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from swarm.check import no_room, size_text
 from swarm.engine.base import Engine
 from swarm.errors import ConfigError, SwarmError
 from swarm.experiment import Experiment
 from swarm.footprint import Footprint, footprint
 from swarm.machine import available_bytes, ran_out_of_memory
+from swarm.plugin import called
 
 
 class MemoryRanOutError(SwarmError):
     """There was no more memory, whatever had been expected. The run can be resumed from its last checkpoint."""
 
 
-def expected(experiment: Experiment, engine: Engine) -> Footprint:
-    """What an experiment will take with this engine."""
-    return footprint(experiment).with_parts(engine.own_memory(experiment))
-
-
 def require_memory(experiment: Experiment, engine: Engine) -> Footprint:
-    """What will be needed. Raises :class:`ConfigError` for a swarm that cannot fit, naming how many devices would."""
-    needed = expected(experiment, engine)
+    """What an experiment will need with this engine. Raises :class:`ConfigError` for one that cannot fit, naming what would:
+    so many actors, links of a device, or devices."""
+    swarm = footprint(experiment)
+    needed = swarm.with_parts(engine.own_memory(experiment, swarm))
     there = available_bytes() if experiment.device.type == "cpu" else None
     if there is None or needed.to_come <= there:
         return needed
-    n, links = experiment.settings.devices, experiment.most_links
-    text = f"would need about {_size(needed.to_come)}"
-    if links > 2:
-        most = max(2, int(links * there / needed.to_come))
-        raise ConfigError(
-            "topology",
-            experiment.exchanges.topology_name,
-            f"{text}, as {type(experiment.protocol).__name__} keeps memory for every link and one device has {links:,} of "
-            f"them; {_size(there)} are free, enough for about {most:,} links a device at most",
-        )
-    fits = needed.fitting(n, there)
-    raise ConfigError(
-        "devices",
-        n,
-        f"{text}, {_size(needed.largest.bytes)} of it for {needed.largest.name}, and {_size(there)} are free; at most {fits:,} "
-        f"devices fit{_or_less(needed)}",
+    raise (
+        _other_settings(needed, there)
+        or _fewer_links(experiment, needed, there)
+        or _fewer_devices(experiment, needed, there)
     )
+
+
+def _other_settings(needed: Footprint, there: int) -> ConfigError | None:
+    """Where it is enough to have fewer of what has nothing to do with the devices, such as actors."""
+    for part in needed.parts:
+        fits = part.count - -(-(needed.to_come - there) * part.count // max(part.bytes, 1)) if part.key else 0
+        if fits > 0:
+            what = part.key.rpartition(".")[2]
+            need = f"about {size_text(needed.to_come)}, {size_text(part.bytes)} of it for {part.name}"
+            return no_room(part.key, part.count, need, there, f"at most {fits:,} {what} fit")
+    return None
+
+
+def _fewer_links(experiment: Experiment, needed: Footprint, there: int) -> ConfigError | None:
+    links = experiment.most_links
+    if links <= 2:
+        return None
+    most = max(2, int(links * there / needed.to_come))
+    name = called(experiment.protocol)
+    need = (
+        f"about {size_text(needed.to_come)}, as {name} keeps memory for every link and one device has {links:,} of them"
+    )
+    fits = f"at most about {most:,} links a device fit"
+    return no_room("topology", experiment.exchanges.topology_name, need, there, fits)
+
+
+def _fewer_devices(experiment: Experiment, needed: Footprint, there: int) -> ConfigError:
+    n, most = experiment.settings.devices, needed.largest
+    need = f"about {size_text(needed.to_come)}, {size_text(most.bytes)} of it for {most.name}"
+    fits = f"at most {needed.fitting(n, there):,} devices fit{_or_less(needed)}"
+    return no_room("devices", n, need, there, fits)
 
 
 def stated(needed: Footprint) -> str:
     """The line that a run begins with."""
     there = available_bytes()
-    free = "" if there is None else f"; {_size(there)} are free"
-    return f"memory: about {_size(needed.total)}, {_size(needed.largest.bytes)} of it for {needed.largest.name}{free}"
+    free = "" if there is None else f"; {size_text(there)} are free"
+    return f"memory: about {size_text(needed.total)}, {size_text(needed.largest.bytes)} of it for {needed.largest.name}{free}"
 
 
 @contextmanager
@@ -73,12 +91,8 @@ def _fitting(needed: Footprint | None, devices: int) -> str:
     there = available_bytes()
     fits = min(devices - 1, needed.fitting(devices, there or 0))
     fewer = f"at most {fits:,} devices" if fits > 0 else "fewer devices"
-    return f": about {_size(needed.total)} were expected to be enough; {fewer} would fit{_or_less(needed)}"
+    return f": about {size_text(needed.total)} were expected to be enough; {fewer} would fit{_or_less(needed)}"
 
 
 def _or_less(needed: Footprint) -> str:
     return f", or {needed.largest.less}" if needed.largest.less else ""
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB" if size >= 1 << 30 else f"{size / 2**20:,.0f} MiB"

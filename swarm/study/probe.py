@@ -7,25 +7,25 @@ begins with up to two rounds of one local step each, in this process, whose resu
 from __future__ import annotations
 
 import copy
-import os
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from swarm.engine.local import LocalEngine
-from swarm.errors import ConfigError, SwarmError
+from swarm.errors import ConfigError
 from swarm.experiment import Experiment
 from swarm.learn.optimizer import check_step
 from swarm.learn.trial import check_learning
 from swarm.machine import ran_out_of_memory
-from swarm.plugin import fault_of, is_plugin
+from swarm.plugin import blamed, is_ours, is_plugin, of_torch
 
 ROUNDS, SAMPLES = 2, 2
 
 
 def probe(e: Experiment) -> None:
-    """Try the arm's plug-ins. Raises :class:`ConfigError`, one sentence, for whatever a run would stumble over.
+    """Try the arm's plug-ins. Raises :class:`ConfigError`, one sentence, for whatever of theirs a run would stumble over, and
+    for what torch says to a model of the user's. Any other exception is a bug of ours and goes through with its traceback.
 
     ``e`` is not to be run afterwards: its plug-ins may remember that they were called.
     """
@@ -33,25 +33,18 @@ def probe(e: Experiment) -> None:
         return
     threads = torch.get_num_threads()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), blamed(2):
             if "learn" in e.protocol.phases:
                 _try_the_model(e)
                 if is_plugin(e.optimizer):
                     check_step(e.optimizer, e.dtype)
             _play(e)
-    except SwarmError:
-        raise
-    except BaseException as error:
-        if ran_out_of_memory(error):
-            raise
-        fault = fault_of(error, 2)
-        if fault is not None:
-            raise fault from error
-        if not isinstance(error, Exception) or os.environ.get("SWARM_DEBUG") == "1":
+    except Exception as error:
+        if ran_out_of_memory(error) or is_ours(e.module()) or not of_torch(error, "swarm.learn"):
             raise
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         valid = f"a round tried before the start fails with {said}; SWARM_DEBUG=1 shows where"
-        raise ConfigError("plugins", e.settings.plugins, valid) from error
+        raise ConfigError("model", e.settings.model["_target_"], valid) from error
     finally:
         torch.set_num_threads(threads)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from swarm.config.build import as_typed, build
+from swarm.config.build import as_typed, build, choice
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, Holdings, Source, validate
 from swarm.data.drift import Drift, Steady
@@ -24,7 +24,7 @@ from swarm.learn.policy import Policy
 from swarm.names import choices, few
 from swarm.plugin import blamed, is_plugin, returned
 from swarm.rng import Keys
-from swarm.study.describe import option_name, versions
+from swarm.study.describe import versions
 from swarm.study.memory import require_memory, running_out
 from swarm.study.preflight import (
     require_a_network_that_works,
@@ -56,7 +56,12 @@ class Study:
 
         Raises :class:`ConfigError` for whatever cannot work.
         """
-        s = settings = settled(settings)
+        with as_typed(settings.plug_ins()):
+            return cls._prepared(settled(settings))
+
+    @classmethod
+    def _prepared(cls, settings: Settings) -> Study:
+        s = settings
         context = {"devices": s.devices, "seed": s.seed}
         scenario = build(s.scenario, Scenario, "scenario", s.plugins)
         if s.evaluate.sample is not None and s.evaluate.sample > s.devices:
@@ -109,7 +114,7 @@ class Study:
     def tracker(self, folder: Path, run: str) -> Tracker:
         """The tracker that mirrors the records. It never ends a run: one that cannot be made is left out, with a warning."""
         try:
-            with blamed():
+            with blamed(), running_out("as the tracker was made"):
                 return self.made_tracker(folder, run)
         except SwarmError as error:
             warnings.warn(f"{error}; the run goes on without it, and metrics.jsonl is complete", stacklevel=2)
@@ -172,10 +177,8 @@ def tracker_of(
 
 
 def _built(plan: Plan) -> Experiment:
-    try:
+    with as_typed(plan.settings.plug_ins()):
         return Experiment(plan)
-    except ConfigError as error:
-        raise as_typed(error, plan.settings.plug_ins()) from error
 
 
 def settled(settings: Settings) -> Settings:
@@ -194,7 +197,7 @@ def _streamed(s: Settings, dataset: Dataset, holdings: Holdings) -> tuple[Datase
     for key, changes in (("drift", not isinstance(drift, Steady)), ("people", not isinstance(people, Everywhere))):
         if changes and not policy.streams:
             valid = "needs a stream of samples; learn=online, nightly or frozen would do"
-            raise ConfigError(key, option_name(getattr(s, key)), valid)
+            raise ConfigError(key, choice(key, getattr(s, key)), valid)
     if not policy.streams:
         return dataset, holdings
     holdings = holdings.in_order(Keys(s.seed, "order"))
@@ -202,7 +205,7 @@ def _streamed(s: Settings, dataset: Dataset, holdings: Holdings) -> tuple[Datase
         drifting = drift.apply(dataset, holdings)
         _require_samples(drift, "apply", drifting, dataset)
     except ConfigError as error:
-        raise as_typed(error.under("drift"), s.plug_ins()) from None
+        raise error.under("drift") from None
     try:
         told = people.apply(drifting, holdings)
         _require_samples(people, "apply", told, drifting)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from swarm.plugin import called
+
 
 @runtime_checkable
 class Sink(Protocol):
@@ -129,7 +131,7 @@ class Fanout:
 
     def _drop(self, sink: Sink, error: BaseException) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
-        self._warn(f"{type(sink).__name__} stopped: {reason}. The run goes on; metrics.jsonl is complete.")
+        self._warn(f"{called(sink)} stopped: {reason}. The run goes on; metrics.jsonl is complete.")
         # The warning above has said it; a mirror that cannot even close has nothing left to report.
         try:
             sink.close()

@@ -222,7 +222,7 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
         ),
         (
             "model.hidden=[1000000,1000000]",
-            "model=swarm.models.dense.MLP: would need at least 3,725.6 GiB for one device",
+            "model=mlp: would need at least 3,725.6 GiB for one device",
         ),
         ("model.hidden=[1000000000000]", "model.hidden=[1000000000000]: must be a list of at most 1,000 layers, each"),
         ("model.hidden=[10000000000000000000]", "model.hidden=10000000000000000000: must be a whole number of at most"),

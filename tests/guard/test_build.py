@@ -260,6 +260,19 @@ def test_a_section_without_target_and_one_that_is_no_section() -> None:
 # --- plug-in modules ----------------------------------------------------------------------------------------------
 
 
+BODIES = {
+    "needy.py": "import surely_not_installed",
+    "needs_a_name.py": "from json import nowhere",
+    "nameless.py": "raise ModuleNotFoundError('by hand')",
+    "raises.py": "1 / 0",
+    "unbound.py": "nothing",
+    "deep.py": "def call():\n    raise ValueError('in a call')\ncall()",
+    "leaves.py": "raise SystemExit(0)",
+    "packed/__init__.py": "1 / 0",
+    "by_a_helper.py": "import failing_helper",
+}
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
@@ -269,22 +282,36 @@ def test_a_section_without_target_and_one_that_is_no_section() -> None:
         ("nowhere_at_all", "no such module in"),
         ("nowhere.py", "no such file"),
         ("../x-y.py", "must be a module's dotted name or the path of a .py file"),
-        ("broken.py", "cannot be imported: SyntaxError"),
-        ("needy.py", "imports surely_not_installed, which is not installed"),
-        ("raises.py", "cannot be imported: ZeroDivisionError: division by zero"),
-        ("leaves.py", "cannot be imported: SystemExit: 0"),
+        ("broken.py", "cannot be imported: SyntaxError: invalid syntax (broken.py, line 1)"),
+        ("needy.py", "imports surely_not_installed, which is not installed (needy.py, line 2)"),
+        ("needs_a_name.py", "cannot be imported: ImportError: cannot import name 'nowhere' from 'json' ("),
+        ("needs_a_name.py", " (needs_a_name.py, line 2)"),
+        ("nameless.py", "cannot be imported: ModuleNotFoundError: by hand (nameless.py, line 2)"),
+        ("raises.py", "cannot be imported: ZeroDivisionError: division by zero (raises.py, line 2)"),
+        ("unbound.py", "cannot be imported: NameError: name 'nothing' is not defined (unbound.py, line 2)"),
+        ("deep.py", "cannot be imported: ValueError: in a call (deep.py, line 3)"),
+        (
+            "leaves.py",
+            "it calls sys.exit(0), and a plug-in must not end the process; raise an exception instead (leaves.py, line 2)",
+        ),
+        ("packed.inner", "cannot be imported: ZeroDivisionError: division by zero (packed/__init__.py, line 2)"),
+        ("by_a_helper.py", "cannot be imported: KeyError: 'helper' (by_a_helper.py, line 2)"),
     ],
 )
 def test_a_plugin_that_cannot_be_used(entry: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     Path("broken.py").write_text("def")
-    Path("needy.py").write_text("import surely_not_installed")
-    Path("raises.py").write_text("1 / 0")
-    Path("leaves.py").write_text("raise SystemExit(0)")
+    Path("packed").mkdir()
+    Path("packed/inner.py").touch()
+    Path("failing_helper.py").write_text("raise KeyError('helper')")
+    for name, body in BODIES.items():
+        Path(name).write_text(f"import json\n{body}\n")
     with pytest.raises(ConfigError) as caught:
         load_plugins([entry])
     assert str(caught.value).startswith(f"plugins={entry}: ")
     assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert Path(entry).stem not in {"broken", "needy", "raises"} or Path(entry).stem not in sys.modules
 
 

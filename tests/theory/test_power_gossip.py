@@ -118,7 +118,7 @@ def test_what_it_cannot_work_with_is_refused(setting: str, says: str) -> None:
 def test_a_star_too_large_for_memory_is_refused(protocol: str) -> None:
     """Slots are [N, most links, …]: for 60,000 around one, tens of terabytes. Nothing of the sort is allocated."""
     with pytest.raises(
-        ConfigError, match=r"topology=Star: would need about [\d,.]+ [GM]iB, as .* memory for every link"
+        ConfigError, match=r"topology=star: would need about [\d,.]+ [GM]iB, as .* memory for every link"
     ):
         prepared(f"protocol={protocol}", "topology=star", "devices=60000", "data=gaussian", "data.per_device=4",
                  "data.features=2", "data.classes=2", "model=softmax", "partition=iid")  # fmt: skip

@@ -29,7 +29,14 @@ class StuckError(SwarmError):
 
 
 class FaultError(Exception):
-    """An actor has died, or what it made is lost. Whoever holds an earlier state can go on from there."""
+    """An actor has died, or what it made is lost. Whoever holds an earlier state can go on from there.
+
+    ``of_memory``: Ray ended it, as the machine's memory was nearly full.
+    """
+
+    def __init__(self, text: str, of_memory: bool = False) -> None:
+        self.of_memory = of_memory
+        super().__init__(text)
 
 
 @dataclass
@@ -138,7 +145,8 @@ class Crew:
         except errors.RayError as error:
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, tuple(getattr(errors, name) for name in LOST)):
-                raise FaultError(" ".join(str(cause).split())[:500]) from None
+                text = " ".join(str(cause).split())[:500]
+                raise FaultError(text, isinstance(cause, errors.OutOfMemoryError)) from None
             if isinstance(cause, SwarmError) or ran_out_of_memory(cause):
                 raise cause from None
             raise ClusterError(f"an actor failed: {error}") from None

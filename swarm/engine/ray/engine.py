@@ -18,13 +18,13 @@ from swarm.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundReco
 from swarm.engine.ray.actor import TIMED, Looked, Report
 from swarm.engine.ray.cluster import Cluster, ClusterError, require_answer, require_dashboard, require_ray
 from swarm.engine.ray.crew import Call, Crew, FaultError
-from swarm.engine.ray.limits import parts, require_files, require_room, store_bytes
+from swarm.engine.ray.limits import parts, require_files, store_bytes
 from swarm.engine.ray.placement import place
 from swarm.engine.ray.turns import Cast, Turns, spans
 from swarm.errors import ConfigError
 from swarm.exchange import Traffic
 from swarm.experiment import Experiment
-from swarm.footprint import Part
+from swarm.footprint import Footprint, Part
 from swarm.interrupts import undisturbed
 from swarm.machine import cores
 from swarm.shard import Learnt
@@ -68,6 +68,9 @@ class RayEngine(Engine):
             raise ConfigError("restarts", restarts, "must be ≥ 0")
         if address not in (None, "auto") and not _is_address(str(address)):
             raise ConfigError("address", address, "must be null (a Ray of the run's own), auto, or HOST:PORT")
+        if dashboard and address is not None:
+            valid = f"must be false with engine.address={address}: that cluster has a dashboard if it was started with one"
+            raise ConfigError("dashboard", True, f"{valid} (ray start --head --include-dashboard=true)")
         self.actors, self.address, self.prefork, self.dashboard = actors, address, prefork, dashboard
         self.block: Block = 1 if actors == "per_device" else block
         self.restarts = restarts
@@ -97,9 +100,7 @@ class RayEngine(Engine):
         if experiment.device.type != "cpu":
             raise ConfigError("/compute.device", experiment.device.type, "must be cpu with engine=ray")
         if self.address is None:
-            count = self._count(experiment)
-            require_files(count)
-            require_room(experiment, count, self.prefork)
+            require_files(self._count(experiment))
             if self.dashboard:
                 require_dashboard()
         else:
@@ -107,10 +108,10 @@ class RayEngine(Engine):
                 require_own("/engine.address", self.address)
             require_answer(self.address)
 
-    def own_memory(self, experiment: Experiment) -> list[Part]:
+    def own_memory(self, experiment: Experiment, swarm: Footprint) -> list[Part]:
         if self.address is not None:  # most of it is on other machines
             return []
-        return parts(experiment, self._count(experiment), self.prefork)
+        return parts(experiment, swarm, self._count(experiment), self.prefork)
 
     def start(self, experiment: Experiment) -> None:
         prepare_process()
@@ -244,10 +245,13 @@ class RayEngine(Engine):
         return self.crew.gather(calls)
 
     def _recover(self, fault: FaultError) -> None:
-        """Replace the dead and take everybody back to the last point. Raises :class:`ClusterError` if that does not last."""
+        """Replace the dead and take everybody back to the last point. Raises :class:`ClusterError` if that does not last, and
+        :class:`MemoryError` if it does not for want of memory."""
         assert self.cluster is not None
         while True:
             if self.left == 0:
+                if fault.of_memory:
+                    raise MemoryError(str(fault))
                 raise ClusterError(
                     f"actors died {self.restarts + 1} times since round {self.point.round}, the last one with: {fault}"
                 )

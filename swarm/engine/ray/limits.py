@@ -1,4 +1,4 @@
-"""Whether so many actors fit this machine: stated before any of them is started."""
+"""What so many actors take of this machine: stated before any of them is started."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from swarm.errors import ConfigError
 from swarm.experiment import Experiment
-from swarm.footprint import Part, footprint
+from swarm.footprint import Footprint, Part
 from swarm.machine import available_bytes
 
 # Measured with ray 2.60 and torch 2.13 on Linux, without rows and data. A forked worker has 39 MiB of its own, as it works and
@@ -28,35 +28,16 @@ def require_files(actors: int) -> None:
         raise ConfigError("/engine.actors", actors, f"{text}; at most {fits:,} actors fit")
 
 
-def parts(experiment: Experiment, actors: int, prefork: bool) -> list[Part]:
-    """What so many actors take beside the swarm itself: Ray, a worker each with what every process has of its own, and the
-    driver's copy of the last checkpoint."""
-    own = footprint(experiment).each
-    worker = (FORKED_BYTES if prefork else ORDINARY_BYTES) + own
-    kept = _kept_bytes(experiment)
+def parts(experiment: Experiment, swarm: Footprint, actors: int, prefork: bool) -> list[Part]:
+    """What so many actors take beside the ``swarm`` itself: Ray, a worker each with what every process has of its own, and
+    the driver's copy of the last checkpoint."""
+    worker = (FORKED_BYTES if prefork else ORDINARY_BYTES) + swarm.each
+    less = "fewer engine.actors" if prefork else "fewer engine.actors or engine.prefork=true"
     return [
         Part("Ray", FIXED_BYTES, grows=False),
-        Part("actors", actors * worker - own, "fewer engine.actors"),
-        Part("the last checkpoint", kept),
+        Part("actors", actors * worker - swarm.each, less, key="/engine.actors", count=actors),
+        Part("the last checkpoint", _kept_bytes(experiment)),
     ]
-
-
-def require_room(experiment: Experiment, actors: int, prefork: bool) -> None:
-    """Refuse more actors than there is memory for."""
-    there = available_bytes()
-    if there is None:
-        return
-    own = parts(experiment, actors, prefork)
-    needed = footprint(experiment).to_come + sum(part.bytes for part in own)
-    if needed > there:
-        each = own[1].bytes // actors
-        fits = max(0, actors - -(-(needed - there) // each))
-        raise ConfigError(
-            "/engine.actors",
-            actors,
-            f"would need about {needed / 2**30:.1f} GiB ({each >> 20} MiB each{'' if prefork else ' without prefork'}), and "
-            f"{there / 2**30:.1f} GiB are free; at most {fits:,} actors fit",
-        )
 
 
 def store_bytes(experiment: Experiment) -> int:
