@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -15,6 +16,13 @@ def typed(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(typed, value)) + "]"
     return str(value)
+
+
+def meant(wrong: object, names: Iterable[str]) -> str:
+    """`` (did you mean ring?)``, where one of the ``names`` is spelt much like what was given; else empty."""
+    word = str(wrong)
+    close = [] if word.isdigit() else difflib.get_close_matches(word, list(names), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 class SwarmError(Exception):

@@ -17,7 +17,7 @@ from scipy.sparse import coo_array, csr_array, issparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigs, eigsh
 
-from swarm.errors import ConfigError
+from swarm.errors import ConfigError, meant
 from swarm.rng import Keys
 from swarm.topology.graph import Floats, Graph
 
@@ -67,7 +67,7 @@ def weights(graph: Graph, rule: str = "auto") -> Mixing:
         "topology": _own,
     }
     if rule not in rules:
-        raise ConfigError("/mixing", rule, f"must be one of {', '.join(rules)}")
+        raise ConfigError("/mixing", rule, f"must be one of {', '.join(rules)}{meant(rule, rules)}")
     if graph.directed and rules[rule] in (_metropolis, _lazy, _max_degree):
         reason = "needs an undirected topology; on this directed one uniform or column would do"
         raise ConfigError("/mixing", rule, reason)

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from swarm.errors import meant
+
 Names = tuple[str, ...]
 Maybe = tuple[str | None, ...]  # None: this one has no name
 
@@ -100,13 +102,14 @@ def finder(names: Sequence[str | None] | None, count: int) -> Callable[[object],
     return find
 
 
-def choices(names: Sequence[str | None] | None, count: int) -> str:
-    """What :func:`finder` finds, for a message: ``lie, run, sit, walk, or 0 to 3``."""
+def choices(names: Sequence[str | None] | None, count: int, wanted: object = "") -> str:
+    """What :func:`finder` finds, for a message: ``lie, run, sit, walk, or 0 to 3``; and which name was probably meant where
+    ``wanted`` is none of them."""
     given = [name for name in names or () if name is not None]
     numbers = f"0 to {count - 1}" if count > 1 else "0"
     if not given:
         return numbers
-    return listed(given) + ("" if any(map(is_number, given)) else f", or {numbers}")
+    return listed(given) + ("" if any(map(is_number, given)) else f", or {numbers}") + meant(wanted, given)
 
 
 def telling(names: Maybe | None) -> Maybe | None:

@@ -21,8 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from swarm.claim.base import Claim
 from swarm.config.build import load_plugins
 from swarm.config.compose import compose
+from swarm.config.explain import shown
 from swarm.config.settings import plain
 from swarm.data.dataset import Source
 from swarm.data.drift import Drift
@@ -38,7 +40,7 @@ from swarm.learn.replay import Replay
 from swarm.learn.schedule import Schedule
 from swarm.network.base import Churn, Clock, Delay, Outage
 from swarm.network.fleet import Fleet
-from swarm.plugin import blamed, place
+from swarm.plugin import blamed, place, shape_of
 from swarm.protocol.base import Protocol
 from swarm.rng import Keys
 from swarm.runner import check
@@ -92,6 +94,8 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
         ConfigError: a run would refuse it.
         ContractError: a run would take it, and be wrong. It is an ``AssertionError``.
     """
+    if not isinstance(plugin, str):
+        _require_kind(plugin)
     path, made = _target(plugin)
     section = _section(made, path)
     many = section == "scenario" and not _is_one_run(made)
@@ -115,6 +119,16 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
 # --- what it is -----------------------------------------------------------------------------------------------------------
 
 
+def _require_kind(plugin: object) -> None:
+    """Refuse an object that is neither a class nor a function, and a class of no kind that a plug-in can be."""
+    if not isinstance(plugin, type) and not inspect.isfunction(plugin):
+        valid = (
+            f"is an object, {shape_of(plugin)}; give the class itself, a function that makes it, or the path of either"
+        )
+        raise ConfigError("plugin", shown(plugin), valid)
+    _section(plugin, f"{plugin.__module__}.{plugin.__qualname__}")
+
+
 def _target(plugin: str | type | Callable[..., Any]) -> tuple[str, Any]:
     """The path that a config would name, and what is there."""
     path = plugin if isinstance(plugin, str) else f"{plugin.__module__}.{plugin.__qualname__}"
@@ -131,10 +145,13 @@ def _target(plugin: str | type | Callable[..., Any]) -> tuple[str, Any]:
 
 
 def _made_by(made: Any) -> Any:
-    """The class of what a class or function makes."""
+    """The class of what a class or function makes; None where nobody can tell."""
     if isinstance(made, type) or not inspect.isfunction(made):
         return made
-    return typing.get_type_hints(made).get("return")
+    try:
+        return typing.get_type_hints(made).get("return")
+    except Exception:  # an annotation is an expression, and can fail in any way
+        return None
 
 
 def _section(made: Any, path: str) -> str:
@@ -142,8 +159,13 @@ def _section(made: Any, path: str) -> str:
     for base, section in KINDS.items():
         if isinstance(kind, type) and issubclass(kind, base):
             return section
-    valid = f"must be one of {', '.join(base.__name__ for base in KINDS)}, or a function annotated to return one"
+    bases = ", ".join(map(_dotted, (*(kind for kind in KINDS if kind is not AnyScenario), Scenario, Claim)))
+    valid = f"must be a class that derives from one of {bases}, or a function annotated to return such a class"
     raise ConfigError("plugin", path, valid)
+
+
+def _dotted(base: type) -> str:
+    return "torch.nn.Module" if base is nn.Module else f"{base.__module__}.{base.__name__}"
 
 
 def _is_one_run(made: Any) -> bool:

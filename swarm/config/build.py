@@ -24,7 +24,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from swarm import paths, plugin
 from swarm.check import ordinary
-from swarm.config.explain import describe, shown, unknown
+from swarm.config.explain import describe, must_be, shown, unknown
 from swarm.config.foreign import require_own
 from swarm.errors import ConfigError
 from swarm.machine import ran_out_of_memory
@@ -349,7 +349,7 @@ def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context:
     try:
         fitted = _adapter(annotation).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError, ValueError) as error:
-        raise ConfigError(key, shown(value), f"must be {describe(annotation)}") from error
+        raise ConfigError(key, shown(value), must_be(annotation, value)) from error
     ordinary(key, fitted)
     return fitted
 

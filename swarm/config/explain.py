@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from swarm.errors import ConfigError, typed
+from swarm.errors import ConfigError, meant, typed
 
 _LONGEST = 80
 _PLAIN: dict[Any, str] = {
@@ -33,10 +32,27 @@ def unknown(key: str, value: object, valid: Iterable[str], what: str = "key") ->
     """The error for a name that does not exist: says which one is close to it, and which ones there are."""
     names = sorted(valid)
     wrong = str(value) if what == "option" else key.rsplit(".", 1)[-1]
-    close = difflib.get_close_matches(wrong, names, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
     plural = what + ("es" if what.endswith("s") else "s")
-    return ConfigError(key, shown(value), f"no such {what}{hint}; valid {plural}: {', '.join(names) or 'none'}")
+    return ConfigError(
+        key, shown(value), f"no such {what}{meant(wrong, names)}; valid {plural}: {', '.join(names) or 'none'}"
+    )
+
+
+def must_be(annotation: Any, value: object, described: str | None = None) -> str:
+    """What to say of a ``value`` that does not fit a type: what would, and which of its words was probably meant."""
+    words = list(_words(annotation))
+    given = value if isinstance(value, list | tuple) else [value]
+    wrong = next((item for item in given if isinstance(item, str) and item not in words), "")
+    return f"must be {described or describe(annotation)}{meant(wrong, words)}"
+
+
+def _words(annotation: Any) -> Iterator[str]:
+    """The words of all closed sets within a type."""
+    if get_origin(annotation) is Literal:
+        yield from (word for word in get_args(annotation) if isinstance(word, str))
+    else:
+        for argument in get_args(annotation):
+            yield from _words(argument)
 
 
 def describe(annotation: Any) -> str:

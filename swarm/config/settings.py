@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from swarm.check import ordinary
-from swarm.config.explain import describe, shown, unknown
+from swarm.config.explain import describe, must_be, shown, unknown
 from swarm.errors import ConfigError
 
 
@@ -232,7 +232,7 @@ def _first(error: ValidationError, model: type[Section], values: Any) -> ConfigE
     """Pydantic's first complaint, said with the type's own description of what is valid."""
     location = error.errors()[0]["loc"]
     path: list[str] = []
-    description = "a section"
+    description, annotation = "a section", None
     for part in location:
         field = model.model_fields.get(str(part))
         if field is None:
@@ -241,11 +241,11 @@ def _first(error: ValidationError, model: type[Section], values: Any) -> ConfigE
         values = values.get(part, "???") if isinstance(values, Mapping) else values
         inner = _model(field.annotation)
         if inner is None:
-            description = _describe(field.annotation, field.metadata)
+            description, annotation = _describe(field.annotation, field.metadata), field.annotation
             break
         model = inner
         description = f"a section with the keys {', '.join(model.model_fields)}"
-    return ConfigError(".".join(path) or "config", shown(values), f"must be {description}")
+    return ConfigError(".".join(path) or "config", shown(values), must_be(annotation, values, description))
 
 
 def _describe(annotation: Any, metadata: Iterable[Any]) -> str:

@@ -224,7 +224,7 @@ class Rare(Partition):
         if dataset.class_names is not None:
             self._class = dataset.class_of(self.label)
             if self._class is None:
-                valid = f"must be a class of the data: {choices(dataset.class_names, dataset.classes)}"
+                valid = f"must be a class of the data: {choices(dataset.class_names, dataset.classes, self.label)}"
                 raise ConfigError("label", self.label, valid)
         return super().deal(dataset, keys)
 

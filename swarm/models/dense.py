@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from swarm.errors import ConfigError
+from swarm.errors import ConfigError, meant
 from swarm.models.base import CountsFlops, check_layers
 from swarm.state import HasNeurons
 
@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 def activation_called(name: str) -> type[nn.Module]:
     """The activation layer called ``name``; ConfigError lists the valid names."""
     if name not in ACTIVATIONS:
-        raise ConfigError("activation", name, f"must be one of {', '.join(ACTIVATIONS)}")
+        raise ConfigError("activation", name, f"must be one of {', '.join(ACTIVATIONS)}{meant(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 

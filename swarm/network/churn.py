@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Trace(Churn):
     ) -> None:
         self.devices, self.before = devices, before
         self._find = cache(finder(device_names, devices))
-        self._valid = choices(device_names, devices)
+        self._valid = partial(choices, device_names, devices)
         columns, cap = ("time", "device", "online"), ("max_rows", max_rows)
         found = read_events(path, "a trace", columns, self._line, max_mib, cap)
         time_A, device_A, online_A = (np.array(each) for each in zip(*found, strict=True))
@@ -101,7 +101,7 @@ class Trace(Churn):
         seconds = seconds_of(time, "time")
         found = self._find(device)
         if found is None:
-            raise ValueError(f"unknown device {device[:40]!r}; the devices are {self._valid}")
+            raise ValueError(f"unknown device {device[:40]!r}; the devices are {self._valid(device)}")
         if online.lower() not in TRUTH:
             raise ValueError(f"online {online[:40]!r} must be 1 or 0")
         return seconds, found, TRUTH[online.lower()]

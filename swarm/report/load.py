@@ -92,7 +92,9 @@ class Run:
         count = int((self.graph or {}).get("n") or 0)
         found = finder(self.names, count)(name)
         if found is None:
-            raise ConfigError("/device", name, f"no device is called so; they are {choices(self.names, max(count, 1))}")
+            raise ConfigError(
+                "/device", name, f"no device is called so; they are {choices(self.names, max(count, 1), name)}"
+            )
         return found
 
     def state_dict(self, arm: str, device: int | str) -> dict[str, Tensor]:

@@ -85,7 +85,8 @@ def _run_arm(
                 if every and simulation.round % every == 0 and simulation.round:
                     files.save(simulation, made)
         except DivergedError as error:
-            say(f"{arm.name}: {error}; this arm ends here, the others go on")
+            others = ", the others go on" if arm.name != study.arms[-1].name else ""
+            say(f"{arm.name}: {error}; this arm ends here{others}")
             diverged = {"device": error.device, "round": error.round} | ({"name": error.name} if error.name else {})
         else:
             files.save(simulation, made)

@@ -248,7 +248,7 @@ def _require_label(settings: Settings, dataset: Dataset) -> None:
         which = f"{there[0]:.0f} to {there[-1]:.0f}"
         if dataset.class_names is not None:
             asked = [name if c in there else None for c, name in enumerate(dataset.class_names)]
-            which = choices(asked, dataset.classes)
+            which = choices(asked, dataset.classes, label)
         valid = f"must be null or one of the {len(there)} labels of the test samples, {which}"
         raise ConfigError("evaluate.label", label, valid)
 

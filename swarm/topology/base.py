@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial import Delaunay
 
-from swarm.errors import ConfigError
+from swarm.errors import ConfigError, meant
 from swarm.names import Maybe, Names, listed
 from swarm.plugin import returned, shape_of
 from swarm.rng import Keys
@@ -92,7 +92,7 @@ def check_devices(devices: int) -> None:
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuses a ``value`` that is not among ``choices``."""
     if value not in choices:
-        raise ConfigError(key, value, f"must be one of {', '.join(choices)}")
+        raise ConfigError(key, value, f"must be one of {', '.join(choices)}{meant(value, choices)}")
 
 
 def check_links(key: str, value: float, links: float) -> None:

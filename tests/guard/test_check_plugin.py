@@ -12,6 +12,7 @@ import pytest
 from swarm.config.build import load_plugins
 from swarm.errors import ConfigError
 from swarm.testing import ContractError, check_plugin
+from swarm.topology.base import Topology
 
 FILE = Path(__file__).with_name("contract_breakers.py")
 
@@ -68,7 +69,10 @@ def test_a_broken_contract_is_one_sentence_with_file_and_line(name: str, options
         ("Falls", r"its factor returns -\d"),
         ("Shy", r"its record raises OSError: nobody listens .*contract_breakers\.py, line \d+"),
         ("Untitled", "its conditions returns a list; a list of Condition is needed"),
-        ("NOT_A_PLUGIN", "must be one of Topology, Module, Source"),
+        (
+            "NOT_A_PLUGIN",
+            r"must be a class that derives from one of swarm\.topology\.base\.Topology, torch\.nn\.Module, ",
+        ),
         ("Gone", "there is no Gone in contract_breakers"),
     ],
 )
@@ -79,8 +83,33 @@ def test_what_a_run_would_refuse_is_refused(name: str, said: str) -> None:
         check_plugin(f"contract_breakers.{name}", **options)
 
 
+def unannotated(devices: int):  # type: ignore[no-untyped-def]
+    return None
+
+
+def misannotated() -> Nowhere:  # type: ignore[name-defined]  # noqa: F821
+    return None
+
+
+@pytest.mark.parametrize("plugin", [int, dict, Path, ContractError, unannotated, misannotated])
+def test_what_is_no_plugin_of_any_kind_is_told_what_would_be(plugin: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_plugin(plugin)
+    text = str(caught.value)
+    assert text.startswith("plugin="), text
+    assert text.endswith("swarm.claim.base.Claim, or a function annotated to return such a class"), text
+
+
+@pytest.mark.parametrize("plugin", [5, None, Path("x"), len, lambda: None])
+def test_an_object_in_a_classs_place_is_told_what_to_give(plugin: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^plugin=.*(give the class itself|a function annotated to return such a class)"
+    ):
+        check_plugin(plugin)
+
+
 def test_a_class_that_no_run_could_find_is_refused() -> None:
-    class Here: ...
+    class Here(Topology): ...
 
     with pytest.raises(ConfigError, match="at the top of a module of its own"):
         check_plugin(Here)

@@ -69,7 +69,9 @@ class RayEngine(Engine):
         if address not in (None, "auto") and not _is_address(str(address)):
             raise ConfigError("address", address, "must be null (a Ray of the run's own), auto, or HOST:PORT")
         if dashboard and address is not None:
-            valid = f"must be false with engine.address={address}: that cluster has a dashboard if it was started with one"
+            valid = (
+                f"must be false with engine.address={address}: that cluster has a dashboard if it was started with one"
+            )
             raise ConfigError("dashboard", True, f"{valid} (ray start --head --include-dashboard=true)")
         self.actors, self.address, self.prefork, self.dashboard = actors, address, prefork, dashboard
         self.block: Block = 1 if actors == "per_device" else block
