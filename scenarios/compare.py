@@ -7,7 +7,7 @@ from typing import Any
 
 from swarm.config.build import option
 from swarm.config.settings import Settings
-from swarm.errors import ConfigError
+from swarm.errors import ConfigError, meant
 from swarm.study.scenario import Arm, Scenario
 
 MOST_STEPS = 1000  # of one centralised model in a round: beyond that, its batches grow instead
@@ -19,7 +19,8 @@ class Compare(Scenario):
     def __init__(self, arms: list[str]) -> None:
         unknown = [name for name in arms if name not in ARMS]
         if unknown or not arms or len(set(arms)) < len(arms):
-            raise ConfigError("arms", arms, f"must be a list of different arms out of {', '.join(ARMS)}")
+            hint = meant(unknown[0], ARMS) if unknown else ""
+            raise ConfigError("arms", arms, f"must be a list of different arms out of {', '.join(ARMS)}{hint}")
         self.chosen = arms
 
     def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:

@@ -61,8 +61,9 @@ def _fewer_links(experiment: Experiment, needed: Footprint, there: int) -> Confi
 def _fewer_devices(experiment: Experiment, needed: Footprint, there: int) -> ConfigError:
     n, most = experiment.settings.devices, needed.largest
     need = f"about {size_text(needed.to_come)}, {size_text(most.bytes)} of it for {most.name}"
-    fits = f"at most {needed.fitting(n, there):,} devices fit{_or_less(needed)}"
-    return no_room("devices", n, need, there, fits)
+    fitting = needed.fitting(n, there)
+    fits = f"at most {fitting:,} devices fit" if fitting else "not one device fits"
+    return no_room("devices", n, need, there, fits + _or_less(needed))
 
 
 def stated(needed: Footprint) -> str:

@@ -236,6 +236,23 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
         ),
         ("model._target_=swarm.nope.Net", "model._target_=swarm.nope.Net: swarm has no module or class nope"),
         ("tracker.mode=sometimes", "tracker.mode=sometimes: must be one of "),
+        ("tracker.mode=onlin", "tracker.mode=onlin: must be one of offline, online, disabled (did you mean online?)"),
+        ("train.loss=mase", "train.loss=mase: must be one of auto, cross_entropy, mse, mae (did you mean mse?)"),
+        (
+            "mixing=metroplis",
+            "mixing=metroplis: must be one of auto, metropolis, uniform, lazy, max_degree, column, topology "
+            "(did you mean metropolis?)",
+        ),
+        (
+            "model.activation=rleu",
+            "model.activation=rleu: must be one of relu, tanh, sigmoid, gelu, silu (did you mean relu?)",
+        ),
+        ("engine.block=atuo", "engine.block=atuo: must be a whole number or auto (did you mean auto?)"),
+        (
+            "scenario.arms=[swarm,isoalted]",
+            "scenario.arms=[swarm, isoalted]: must be a list of different arms out of swarm, isolated, centralised, fedavg "
+            "(did you mean isolated?)",
+        ),
         ("plugins=[nowhere.py]", "plugins=nowhere.py: no such file"),
         ("-m devices=13,14 topology=torus", "devices=14: "),
     ],

@@ -145,6 +145,11 @@ def test_a_class_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path
     for key in ("evaluate.label=stand", "evaluate.label=3"):
         with pytest.raises(ConfigError, match=rf"^{key}: must be null or one of the 3 .*, run, sit, walk, or 0 to 2$"):
             prepared(*words(tmp_path), key)
+    for key, given in (("evaluate.label", ()), ("partition.label", ("partition=rare",))):
+        with pytest.raises(
+            ConfigError, match=rf"^{key}=wlak: must be .* run, sit, walk, or 0 to 2 \(did you mean walk\?\)$"
+        ):
+            prepared(*words(tmp_path), *given, f"{key}=wlak")
     with pytest.raises(ConfigError, match=r"^partition.label=stand: must be a class of the data: run, sit, walk, or 0"):
         prepared(*words(tmp_path), "partition=rare", "partition.label=stand")
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from swarm.engine.ray.crew import StuckError
 from swarm.engine.ray.engine import RayEngine
 from swarm.rng import Keys
 from swarm.simulation import Simulation
+from swarm.study.memory import MemoryRanOutError, running_out
 from swarm.study.study import Study
 from tests.support import prepared
 
@@ -175,6 +177,25 @@ def test_a_restart_storm_ends_with_the_cause(engine: RayEngine, monkeypatch: pyt
         os.kill(engine.describe()["pids"][0], signal.SIGKILL)
         with pytest.raises(ClusterError, match=r"actors died 1 times since round 0, the last one with: .*died"):
             list(running.records(50))
+
+
+def test_actors_that_ray_ends_for_want_of_memory_end_the_run_as_memory_does(
+    engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = _study("engine.block=2")
+    engine.actors = 2
+    arm = study.arms[0]
+    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+        monkeypatch.setattr(engine, "left", 0)
+        errors = engine.crew.ray.exceptions
+
+        def get(*_: object, **__: object) -> None:
+            raise errors.OutOfMemoryError("Task was killed due to the node running low on memory.")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(engine.crew, "ray", SimpleNamespace(get=get, exceptions=errors))
+            with pytest.raises(MemoryRanOutError, match=r"^memory ran out here: fewer"), running_out("here"):
+                list(running.records(6))
 
 
 def test_a_stuck_actor_is_named(engine: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:

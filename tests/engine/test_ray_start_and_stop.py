@@ -170,6 +170,13 @@ def test_refused_with_one_sentence(wrong: str, said: str, tmp_path: Path, capsys
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dashboard_belongs_to_the_cluster_of_the_address() -> None:
+    """It is refused at once, and not started, or left out, without a word."""
+    said = r"^engine\.dashboard=true: must be false with engine\.address=auto: that cluster has a dashboard if it was started"
+    with pytest.raises(ConfigError, match=said):
+        prepared("engine=ray", "engine.address=auto", "engine.dashboard=true")
+
+
 def test_an_address_that_does_not_answer() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and never listens

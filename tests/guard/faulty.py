@@ -76,6 +76,28 @@ class InPlace(Linear):
         return super().forward(x.mul_(2))
 
 
+class InPlaceInTheGraph(Linear):
+    """Torch says so in the backward pass, where no line of this file runs."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x).tanh().add_(1)
+
+
+class AsksForTooMuch(Linear):
+    """As it is made, when it is called, or when its gradient is taken."""
+
+    def __init__(self, features: Features, outputs: int, when: str) -> None:
+        super().__init__(features, outputs)
+        self.when = when
+        if when == "made":
+            raise MemoryError
+
+    def forward(self, x: Tensor) -> Any:
+        if self.when == "called" or (self.when == "learns" and torch.is_grad_enabled()):
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return super().forward(x)
+
+
 class NotANumber(Linear):
     def forward(self, x: Tensor) -> Any:
         return super().forward(x) / super().forward(x).mul(0)[:, :1] * 0
@@ -284,6 +306,8 @@ class Talks(Protocol):
             raise ZeroDivisionError
         if self.how == "raises in round 3" and state.now.round == 3:
             raise ZeroDivisionError("of all things")
+        if self.how == "asks for too much in round 3" and state.now.round == 3:
+            np.empty(1 << 60, np.uint8)
         if self.how == "exits in round 3" and state.now.round == 3:
             sys.exit(0)
         return {"send": state.x[:, 1:], "none": None, "double": state.x.double()}.get(self.how, state.x)

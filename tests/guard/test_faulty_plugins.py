@@ -19,6 +19,7 @@ from swarm import runner
 from swarm.config.build import option
 from swarm.errors import ConfigError, DivergedError, SwarmError
 from swarm.plugin import PluginError, blamed
+from swarm.study.memory import MemoryRanOutError
 from tests.support import config, trajectory
 
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -44,6 +45,7 @@ MODELS: list[tuple[str, str]] = [
     ("ExitInConstructor", r"calls sys.exit\(0\)"),
     ("InterruptInConstructor", "raises KeyboardInterrupt"),
     ("FailsInBackward", "LookupError: no gradient today"),
+    ("InPlaceInTheGraph", "cannot take a step: fails: RuntimeError: one of the variables needed for gradient"),
 ]
 HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, str]]] = [
     ("topology", "Bad", {}, (), {
@@ -231,6 +233,33 @@ def test_parameters_without_a_part_are_supported_and_said(tmp_path: Path) -> Non
         assert (x_TNP[-1, :, :-4] != x_TNP[0, :, :-4]).any(1).all()
 
 
+BUGS = ["swarm.engine.local.LocalEngine.advance", "swarm.learn.trial._close", "swarm.study.probe._samples"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("place", BUGS)
+@pytest.mark.parametrize("model", [{"_target_": "faulty.Unused"}, option("model", "softmax")], ids=["theirs", "ours"])
+def test_a_bug_of_ours_keeps_its_traceback(place: str, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a plug-in is in use is no reason to blame one."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(place, fails)
+    with pytest.raises(KeyError, match="ours"):
+        runner.check({**config(f"plugins=[{FAULTY}]"), "model": model})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_torch_says_to_our_own_code_is_no_models_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        torch.nn.functional.linear(torch.ones(2, 3), torch.ones(2, 2))
+
+    monkeypatch.setattr("swarm.engine.local.LocalEngine.advance", fails)
+    with pytest.raises(RuntimeError, match="shapes"):
+        runner.check(settings("model", "Unused", {}))
+
+
 def test_what_is_not_a_plugins_fault_goes_through() -> None:
     for error in (KeyboardInterrupt(), SystemExit(3), RuntimeError("ours"), DivergedError(1, 2)):
         with pytest.raises(type(error)) as caught, blamed():
@@ -250,6 +279,27 @@ def test_a_ctrl_c_that_strikes_in_a_plugin_is_the_users() -> None:
             strikes()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("when", ["made", "called", "learns"])
+def test_a_model_that_asks_for_too_much_memory_is_told_what_any_run_is(when: str) -> None:
+    said = (
+        "memory ran out before the start, while the data were loaded and the parts of the run built: fewer or smaller "
+    )
+    with pytest.raises(MemoryRanOutError, match=said):
+        runner.check(settings("model", "AsksForTooMuch", {"when": when}))
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_memory_that_runs_out_in_a_plugin_is_no_plugin_s_fault(tmp_path: Path, engine: str) -> None:
+    """The sentence is the one of a run without plug-ins, also where it happened in an actor."""
+    how = ("engine=ray", "engine.actors=2") if engine == "ray" else ()
+    cfg = settings("protocol", "Talks", {"how": "asks for too much in round 3"}, "rounds=4", *how)
+    said = r"^memory ran out \(resume=.*/run goes on where the run was\): about .* were expected .* would fit"
+    with pytest.raises(MemoryRanOutError, match=said) as caught:
+        swarm.run(cfg, tmp_path / "run")
+    assert "Talks" not in str(caught.value)
+    assert caught.value.exit_code == 1
 
 
 def test_errors_travel_between_processes() -> None:

@@ -7,14 +7,17 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 import swarm
 from swarm.errors import ConfigError
+from swarm.experiment import Experiment
 from swarm.footprint import Footprint, footprint
 from swarm.machine import ran_out_of_memory
 from swarm.study.memory import MemoryRanOutError, running_out
@@ -71,6 +74,36 @@ def test_too_large_a_swarm_is_refused_by_what_takes_the_most(monkeypatch: pytest
         prepared("learn=online", "replay=ring", "replay.size=1000000")
 
 
+def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the parameters alone, for the whole swarm, and for the actors."""
+    counted: list[int] = []
+
+    def counting(e: Experiment) -> Footprint:
+        counted.append(1)
+        return footprint(e)
+
+    monkeypatch.setattr("swarm.study.memory.footprint", counting)
+    prepared("engine=ray", "engine.actors=2")
+    assert len(counted) == 1
+    said = r"would need (about|at least) [\d,.]+ [GM]iB.*, and [\d,.]+ [GM]iB are free; at most [\d,]+ (devices|actors) fit"
+    actors = ("engine=ray", "engine.actors=per_device", "devices=60")
+    for place, key, options in (
+        ("experiment", "devices=2000000", ("scenario=consensus", "devices=2000000", "topology=ring")),
+        ("study.memory", "devices=12", ("learn=online", "replay=ring", "replay.size=1000000")),
+        ("study.memory", "engine.actors=60", actors),
+    ):
+        free = 2 << 30 if place == "study.memory" and options is actors else 140 << 20
+        monkeypatch.setattr(f"swarm.{place}.available_bytes", lambda free=free: free)
+        with pytest.raises(ConfigError, match=f"^{key}: {said}"):
+            prepared(*options)
+
+
+def test_where_not_even_one_actor_fits_fewer_devices_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm.study.memory.available_bytes", lambda: 64 << 20)
+    with pytest.raises(ConfigError, match=r"^devices=12: .*; not one device fits$"):
+        prepared("engine=ray", "engine.actors=2")
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_begins_with_what_it_will_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     swarm.run(config(), tmp_path / "run")
@@ -85,7 +118,10 @@ def test_every_library_s_word_for_it_is_known() -> None:
         np.empty(1 << 60, np.uint8)
     with pytest.raises(RuntimeError) as torch_s:
         torch.empty(1 << 60, dtype=torch.uint8)
-    for error in (MemoryError(), numpy_s.value, torch_s.value, OSError(errno.ENOMEM, "Cannot allocate memory")):
+    with pytest.raises(pa.ArrowMemoryError) as arrow_s:
+        pa.allocate_buffer(1 << 60)
+    its_own = OSError(errno.ENOMEM, "Cannot allocate memory")
+    for error in (MemoryError(), numpy_s.value, torch_s.value, arrow_s.value, its_own):
         assert ran_out_of_memory(error)
     for error in (RuntimeError("shapes differ"), ValueError("memory"), OSError(errno.ENOSPC, "No space left")):
         assert not ran_out_of_memory(error)
@@ -96,9 +132,17 @@ def test_other_errors_are_left_alone() -> None:
         raise RuntimeError("a bug")
 
 
-def test_before_the_start_it_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+LIBRARIES: list[Callable[[], object]] = [
+    lambda: torch.empty(1 << 60, dtype=torch.uint8),
+    lambda: np.empty(1 << 60, np.uint8),
+    lambda: pa.allocate_buffer(1 << 60),
+]
+
+
+@pytest.mark.parametrize("allocate", LIBRARIES, ids=["torch", "numpy", "pyarrow"])
+def test_before_the_start_it_is_a_sentence(allocate: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     def load(self: object) -> None:
-        torch.empty(1 << 60, dtype=torch.uint8)
+        allocate()
 
     monkeypatch.setattr("swarm.data.digits.Digits.load", load)
     with pytest.raises(MemoryRanOutError, match=r"memory ran out before the start.* fewer or smaller samples"):

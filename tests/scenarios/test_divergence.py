@@ -36,6 +36,13 @@ def test_a_loss_that_is_finite_but_beyond_all_measure_has_diverged(tmp_path: Pat
     assert "diverged" in summary["gap_closed_reason"]
 
 
+def test_others_go_on_only_where_there_are_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arms, others in (("swarm", ("",)), ("swarm,isolated", (", the others go on", ""))):
+        run(tmp_path / arms, *SLOW, "rounds=60", f"scenario.arms=[{arms}]")
+        said = [line for line in capsys.readouterr().out.splitlines() if "this arm ends here" in line]
+        assert [line.partition("this arm ends here")[2] for line in said] == list(others)
+
+
 def test_it_ends_in_the_same_round_however_the_work_is_cut(tmp_path: Path) -> None:
     ends = []
     for i, cut in enumerate((("engine.shards=1",), ("engine.shards=3",), ("evaluate.every=1", "checkpoint.every=7"))):
