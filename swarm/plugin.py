@@ -20,9 +20,9 @@ from typing import Any
 from swarm.errors import ConfigError, SwarmError
 from swarm.machine import ran_out_of_memory
 
-# Two tables of the process, as ``sys.modules`` is one, and for its reason: a module is imported once a process, under one
-# name, whoever asks for it. A fault is recognised by its traceback, which has module names and no settings; passed down
-# as values the tables would have to reach every place that catches, is called back, or words a refusal.
+# Two tables of the process, as ``sys.modules`` is one: a module is imported once a process, under one name, whoever asks for
+# it. A fault is recognised by its traceback, which has module names and no settings, so that as values the tables would have
+# to be handed to all that catches or words a refusal, in some twenty modules.
 _LISTED: dict[str, str] = {}  # modules of plugins=[…], as they were listed there
 _MADE: dict[type, tuple[str, str]] = {}  # what was built: for which section, and the ``_target_`` that was given
 

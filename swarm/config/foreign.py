@@ -15,6 +15,8 @@ from types import MappingProxyType
 
 from swarm.errors import ConfigError
 
+# These are the context's and no parameters: a parameter would stand in every signature between a folder and the places that
+# build plug-ins (more than twenty, also in the runs of a claim), and one call that left it out would run the code.
 _why: ContextVar[str | None] = ContextVar("why foreign code is refused", default=None)
 _typed: ContextVar[Mapping[str, object]] = ContextVar(
     "settings that the user has typed beside the folder", default=MappingProxyType({})
