@@ -125,7 +125,7 @@ def test_what_cannot_be_is_refused(command: Command, words: tuple[str, ...], sai
 
 def test_a_key_without_a_usual_value_is_refused_too(command: Command) -> None:
     words = (*TINY, 'scenario.settings=["horizon=9"]', "horizon=5")
-    assert command(*words).sentence.startswith("horizon=5: is set by scenario=Tiny for its own runs")
+    assert command(*words).sentence.startswith("horizon=5: is set by scenario=tiny.Tiny for its own runs")
 
 
 @pytest.mark.parametrize(
