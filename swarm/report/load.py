@@ -17,7 +17,7 @@ from torch import Tensor
 from swarm import checkpoint, constants
 from swarm.errors import ConfigError
 from swarm.names import choices, finder
-from swarm.schemas import FIGURES, PART, Config, Graph, Summary, read_json, read_yaml
+from swarm.schemas import FIGURES, PART, Config, Graph, Summary, read_json, read_summary, read_yaml
 from swarm.state import Layout
 from swarm.track.jsonl import read_jsonl
 
@@ -219,7 +219,7 @@ def _metrics(path: Path, notes: list[str] | None) -> pd.DataFrame:
 
 
 def _summary(path: Path) -> dict[str, Any] | None:
-    return read_json(path, Summary, "/summary.json") if path.exists() else None
+    return read_summary(path, Summary, "/summary.json") if path.exists() else None
 
 
 def _numeric(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

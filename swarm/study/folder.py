@@ -26,7 +26,7 @@ from swarm.constants import Constants
 from swarm.errors import CheckpointError, ConfigError, StorageError
 from swarm.files import own_folder, replacing
 from swarm.names import Maybe
-from swarm.schemas import PART, SEAL, Config, Progress, read_json, read_yaml, require_seal, sealed
+from swarm.schemas import PART, SEAL, Config, Progress, closing, read_json, read_yaml, require_seal, sealed
 from swarm.simulation import Record, Simulation
 from swarm.study import trust
 from swarm.study.many import CONSOLE, FILE, PAGE, finished
@@ -191,7 +191,7 @@ class Folder:
                 pq.write_table(pa.concat_tables(tables, promote_options="default"), file)
         if report:
             (self.path / PAGE).unlink(missing_ok=True)
-        checkpoint.write_json(self.path / "summary.json", summary)
+        checkpoint.write_json(self.path / "summary.json", closing(summary))
 
 
 def require_new_run(path: Path) -> None:
