@@ -23,7 +23,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from swarm import paths, plugin
 from swarm.check import ordinary
-from swarm.config.explain import describe, shown, unknown
+from swarm.config.explain import describe, needed, shown, unknown
 from swarm.config.foreign import require_own
 from swarm.errors import ConfigError
 
@@ -325,7 +325,7 @@ def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context:
     try:
         fitted = _adapter(annotation).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError, ValueError) as error:
-        raise ConfigError(key, shown(value), f"must be {describe(annotation)}") from error
+        raise ConfigError(key, shown(value), needed(value, describe(annotation))) from error
     ordinary(key, fitted)
     return fitted
 

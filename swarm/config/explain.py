@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from swarm.check import LARGEST_WHOLE
 from swarm.errors import ConfigError, typed
 
 _LONGEST = 80
@@ -62,6 +63,24 @@ def describe(annotation: Any) -> str:
     if annotation is dict:
         return "a section"
     return f"a {annotation.__name__}" if inspect.isclass(annotation) else str(annotation)
+
+
+def needed(value: object, description: str) -> str:
+    """``must be a whole number``, for a ``value`` that is not; a whole number with a point or an exponent (1e9, 3.0) is one
+    to whoever typed it, so how it has to be written is said."""
+    digits = _digits(value) if "whole number" in description else value
+    said = f"must be {description}"
+    return said if digits is value else f"{said}, written without a point or an exponent (here {shown(digits)})"
+
+
+def _digits(value: object) -> object:
+    """``value`` with its whole floats as whole numbers; the same object if there are none."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_WHOLE:
+        return int(value)
+    if isinstance(value, list):
+        found = [_digits(item) for item in value]
+        return value if all(new is old for new, old in zip(found, value, strict=True)) else found
+    return value
 
 
 def _bounds(metadata: Iterable[Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from swarm.check import ordinary
-from swarm.config.explain import describe, shown, unknown
+from swarm.config.explain import describe, needed, shown, unknown
 from swarm.errors import ConfigError
 
 
@@ -245,7 +245,7 @@ def _first(error: ValidationError, model: type[Section], values: Any) -> ConfigE
             break
         model = inner
         description = f"a section with the keys {', '.join(model.model_fields)}"
-    return ConfigError(".".join(path) or "config", shown(values), f"must be {description}")
+    return ConfigError(".".join(path) or "config", shown(values), needed(values, description))
 
 
 def _describe(annotation: Any, metadata: Iterable[Any]) -> str:

@@ -264,7 +264,7 @@ def _devices(path: Path, notes: list[str] | None) -> pd.DataFrame:
 def _table(part: Path) -> pd.DataFrame:
     """Per-device results. Raises ConfigError where they are damaged."""
     key = "/devices.parquet"
-    devices = read_devices(part, key).to_pandas()
+    devices: pd.DataFrame = read_devices(part, key).to_pandas()
     missing = [name for name in ("arm", "round", "device") if name not in devices]
     if missing:
         raise ConfigError(key, part, f"must have the columns {', '.join(missing)}")

@@ -13,7 +13,7 @@ from swarm.errors import ConfigError
 from swarm.files import opened
 
 MOST = 256 << 20  # bytes in memory that any table of results may take
-TIMES = 256  # and a large file so many times its own: losses hardly compress, so a run's tables take less than 100 times
+TIMES = 256  # so many times its own size, that of a large file; a run's own take less than 100 times
 
 
 def read_devices(file: Path, key: str) -> pa.Table:
