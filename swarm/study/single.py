@@ -14,6 +14,7 @@ from swarm.errors import ConfigError
 from swarm.report import write_report
 from swarm.schemas import Graph, Summary, read_json
 from swarm.study import arms
+from swarm.study.earlier import refuse_a_mixture
 from swarm.study.folder import Folder
 from swarm.study.many import summary_of
 from swarm.study.memory import running_out, stated
@@ -77,6 +78,9 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
         new = new.model_copy(update={"horizon": old.rounds})  # a schedule must not change under rounds already done
     study = Study.prepare(new)
     _warn_of_another_order(home, study)
+    progress = home.progress()
+    if not all(arms.is_done(study, arm, home, progress) for arm in study.arms):  # otherwise nothing is calculated
+        refuse_a_mixture(path, new, study.dataset)
     home.verify()  # before anything in the folder changes
     home.write_config(new)
     (path / "summary.json").unlink(missing_ok=True)

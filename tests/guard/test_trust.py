@@ -71,6 +71,13 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in there}
 
 
+@pytest.mark.parametrize("trust", ["yes", "no", 1, None])
+def test_trust_is_yes_or_no(tmp_path: Path, trust: Any) -> None:
+    """A text would count as true, the word no as well."""
+    with pytest.raises(ConfigError, match=f"^trust={str(trust).replace('None', 'null')}: must be true or false: "):
+        swarm.resume(tmp_path, {}, trust=trust)
+
+
 @pytest.fixture
 def mine(here: Path) -> Path:
     """``r``: a run with a plug-in, made by this user's own command."""
