@@ -49,7 +49,13 @@ MOVED = [
     (("protocol=scaffold", "compute.dtype=float64"), "calculated protocol=scaffold with compute.dtype=float64 in part"),
     (("data=table", "data.path=FAR"), "lost in float32 what varies in the column northing before it was scaled"),
 ]
-SAME = [LEAF, ("compute.dtype=float64",), ("schedule=wsd", "schedule.warmup=0"), ("protocol=scaffold",), ("data=table", "data.path=NEAR")]
+SAME = [
+    LEAF,
+    ("compute.dtype=float64",),
+    ("schedule=wsd", "schedule.warmup=0"),
+    ("protocol=scaffold",),
+    ("data=table", "data.path=NEAR"),
+]
 
 
 def _begun(tmp_path: Path, options: tuple[str, ...]) -> Path:
