@@ -68,7 +68,7 @@ def _main(argv: list[str]) -> int:
     if args.trust:
         raise UsageError("--trust is for the plug-ins of a run folder, and goes with resume=FOLDER")
     jobs = _Jobs()
-    with Composer(args.config_dir, args.config_name) as composer:
+    with Composer(args.config_dir, args.config_name) as composer, _as_typed(parsed):
         if args.help or args.cfg or args.info:
             composer.compose(args.overrides)
         elif args.multirun or any(o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed):
@@ -262,7 +262,8 @@ def _resume(resume: Override, overrides: Sequence[Override], args: argparse.Name
     from swarm import runner
 
     def work() -> None:
-        runner.resume(folder, changed, trust=args.trust)
+        with _as_typed(overrides):
+            runner.resume(folder, changed, trust=args.trust)
 
     return _guarded(work, folder)
 
@@ -277,6 +278,25 @@ def _complain(error: SwarmError) -> int:
         absolute = isinstance(error, ConfigError) and error.key.startswith("/")  # raised outside every section
         print("error: " + " ".join(str(error).split()).removeprefix("/" if absolute else ""), file=sys.stderr)
     return error.exit_code
+
+
+@contextmanager
+def _as_typed(overrides: Sequence[Override]) -> Iterator[None]:
+    """Quotes a number as it was typed: ``devices=1e9`` is not refused as ``devices=1000000000.0``."""
+    from swarm.config.compose import key_of, value_of
+    from swarm.config.explain import shown
+
+    try:
+        yield
+    except ConfigError as error:
+        if type(error) is ConfigError:
+            for override in overrides:
+                value = None if override.is_sweep_override() else override.value()
+                parts = value if isinstance(value, list) else [value]
+                same = key_of(override) == error.key and shown(value) == shown(error.value)
+                if same and any(isinstance(part, float) for part in parts):
+                    raise ConfigError(error.key, value_of(override), error.valid) from error
+        raise
 
 
 def _short(folder: Path) -> Path:

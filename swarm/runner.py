@@ -84,6 +84,9 @@ def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -
     Plug-ins that the config names are imported only if this user's own command wrote it, or with ``trust``: then they run as
     whatever the user may do (:mod:`swarm.study.trust`).
     """
+    if not isinstance(trust, bool):  # any text would be true, "no" too
+        valid = "must be true or false: whether the plug-ins that the folder names may run as you"
+        raise ConfigError("trust", trust, valid)
     path = usable(folder, "resume")
     with blamed(), storing(path), admitted(path, overrides, trust):
         _, config = Folder.open(path)

@@ -25,6 +25,7 @@ FIGURES = ("_mean", "_min", "_p10", "_median", "_p90", "_max", "_total", "_s", "
            "_perplexity", "lr", "concept", "forgetting", "backward_transfer", "gap_closed")  # fmt: skip
 """Ends of names of numbers."""
 SEAL = "seal"
+CLOSED = 2  # the `schema` of a summary.json that is sealed; those of earlier versions have 1, and no seal
 MOST_VALUES = 100_000  # of a YAML file
 PART = r"devices_\d{9}\.parquet"  # an arm's per-device results up to a round, beside its checkpoints
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -365,6 +366,19 @@ def _content(file: Path, key: str) -> bytes:
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
     """``value`` with the hash of all that is in it: whatever changes on the disk, but for spaces, is noticed."""
     return {**value, SEAL: _hash(value)}
+
+
+def closing(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``summary.json`` as it is written: as JSON has it, and sealed."""
+    return sealed({**json.loads(json.dumps(summary)), "schema": CLOSED})
+
+
+def read_summary(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
+    """The ``summary.json`` of a run or a claim, without its seal. Raises as :func:`read_json`, and where the seal is wrong."""
+    found = read_json(file, schema, key)
+    if SEAL in found or found.get("schema", 1) != 1:  # 1: of an earlier version
+        require_seal(found, file, key)
+    return {name: value for name, value in found.items() if name != SEAL}
 
 
 def require_seal(value: Mapping[str, Any], file: Path, key: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from swarm import checkpoint
 from swarm.campaign.page import MARKDOWN, markdown_row, picture, plain
 from swarm.errors import ConfigError, SwarmError
-from swarm.schemas import ClaimSummary, Published, Schema, checked, read_json
+from swarm.schemas import ClaimSummary, Published, Schema, checked, read_json, read_summary
 from swarm.study.folder import Folder
 
 FACTS = "verdict.json"  # beside each published claim: what the table of all is made from
@@ -93,7 +93,7 @@ def _judged(claim: Path) -> dict[str, Any]:
     file = claim / "summary.json"
     if not file.exists():
         raise ConfigError("/run", claim, f"is not finished; resume={claim} goes on with it")
-    summary = read_json(file, Schema, "/run")
+    summary = read_summary(file, Schema, "/run")
     if "verdicts" not in summary or not (claim / MARKDOWN).is_file():
         raise ConfigError("/run", claim, "judges no claim: only scenarios that do are published")
     checked(summary, ClaimSummary, file, "/run")

@@ -23,10 +23,10 @@ from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
 from swarm.plugin import blamed
 from swarm.report.load import load
-from swarm.schemas import Prediction, Seconds, read_json
+from swarm.schemas import ClaimSummary, Prediction, Seconds, closing, read_json
 from swarm.study.describe import versions
 from swarm.study.folder import Folder
-from swarm.study.many import SUPERSEDED, noted, set_aside
+from swarm.study.many import SUPERSEDED, noted, set_aside, summary_of
 from swarm.study.provenance import code_version
 from swarm.study.single import Result, attach, overridden
 from swarm.track.jsonl import tree
@@ -53,14 +53,14 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
     home, config = Folder.open(folder)
     if "rounds" in overrides:
         raise ConfigError("rounds", overrides["rounds"], "cannot change on resume of a scenario that judges a claim")
-    summary = summary_in(folder, "resume")
+    summary = summary_of(folder, ClaimSummary)
     if home.finished() and not overrides and summary and not summary["failed"]:
         print(f"{folder} is finished already; nothing to do")
         return Result(folder, summary)
     with home.lock():
         _, config = Folder.open(folder)  # another process may have been here until now
         plan = Plan.make(Settings.parse(overridden(config, overrides)))
-        if (summary := summary_in(folder)) and not summary["failed"]:
+        if (summary := summary_of(folder, ClaimSummary)) and not summary["failed"]:
             return _complete(plan, home, summary)
         if (folder / UNJUDGED).exists() and all(finished(folder, trial) for trial in plan.trials):
             files = redrawn(plan, home)
@@ -147,7 +147,7 @@ def _conclude(
         checkpoint.write_json(home.path / UNJUDGED, {"because": defect})
         again = f"resume={home.path} judges again, and repeats no run"
         raise UnjudgedError(f"all {len(plan.trials)} runs are finished, but {defect}; {again}")
-    checkpoint.write_json(home.path / "summary.json", summary)
+    checkpoint.write_json(home.path / "summary.json", closing(summary))
     (home.path / UNJUDGED).unlink(missing_ok=True)
     return summary, files
 

@@ -22,6 +22,7 @@ from swarm.claim.base import Suite
 from swarm.config.build import build, choice, option
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError, SwarmError
+from swarm.schemas import closing
 from swarm.study.folder import Folder
 from swarm.study.single import Result, attach, overridden
 from swarm.study.study import tracker_of
@@ -101,7 +102,7 @@ def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
         "failed": failed, "wall_s": sum(summary["wall_s"] for summary in summaries),
     }  # fmt: skip
     page = _write_page(home, claims)
-    checkpoint.write_json(home.path / "summary.json", total)
+    checkpoint.write_json(home.path / "summary.json", closing(total))
     attach(plans.settings, home, [page], print)
     print_verdicts(summaries)
     print(f"run folder: {home.path}")

@@ -64,7 +64,7 @@ def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say
 
 def finished(home: Path, trial: Trial) -> bool:
     """Whether the trial came to its end."""
-    return many.finished(folder_of(home, trial)) and status(home, trial) != "failed"
+    return many.finished(folder_of(home, trial))
 
 
 def status(home: Path, trial: Trial) -> str | None:
@@ -74,7 +74,7 @@ def status(home: Path, trial: Trial) -> str | None:
 
 def failures(home: Path, trials: Sequence[Trial]) -> dict[str, str]:
     """The causes of what failed when it was last tried, by the trials' names."""
-    each = {trial.name: noted(folder_of(home, trial)) for trial in trials}
+    each = {trial.name: noted(folder_of(home, trial)) for trial in trials if not finished(home, trial)}
     return {name: str(facts.cause) for name, facts in each.items() if facts.status == "failed"}
 
 

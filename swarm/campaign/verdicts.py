@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from swarm.claim.base import Preset, Verdict
-from swarm.schemas import ClaimSummary, read_json
+from swarm.schemas import ClaimSummary, read_summary
 
 STYLES = {"confirmed": "bold green", "refuted": "bold red", "indicates": "cyan", "undecided": "yellow"}
 
@@ -20,7 +20,7 @@ STYLES = {"confirmed": "bold green", "refuted": "bold red", "indicates": "cyan",
 def summary_in(claim: Path, key: str = "/summary.json") -> dict[str, Any] | None:
     """The ``summary.json`` of a claim; None while there is none. Raises :class:`ConfigError` on ``key`` where it is damaged."""
     file = claim / "summary.json"
-    return read_json(file, ClaimSummary, key) if file.exists() else None
+    return read_summary(file, ClaimSummary, key) if file.exists() else None
 
 
 def facts_of(verdict: Verdict, preset: Preset) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from swarm.check import LARGEST_WHOLE
 from swarm.errors import ConfigError, meant, typed
 
 _LONGEST = 80
@@ -39,11 +40,19 @@ def unknown(key: str, value: object, valid: Iterable[str], what: str = "key") ->
 
 
 def must_be(annotation: Any, value: object, described: str | None = None) -> str:
-    """What to say of a ``value`` that does not fit a type: what would, and which of its words was probably meant."""
+    """What to say of a ``value`` that does not fit a type: what would, and what was probably meant.
+
+    That is a word of a closed set that is close to it, or, of a whole number with a point or an
+    exponent (1e9, 3.0), its digits: to whoever typed it, it is one.
+    """
     words = list(_words(annotation))
     given = value if isinstance(value, list | tuple) else [value]
     wrong = next((item for item in given if isinstance(item, str) and item not in words), "")
-    return f"must be {described or describe(annotation)}{meant(wrong, words)}"
+    said = f"must be {described or describe(annotation)}"
+    digits = _digits(value) if "whole number" in said else value
+    if digits is not value:
+        return f"{said}, written without a point or an exponent (here {shown(digits)})"
+    return f"{said}{meant(wrong, words)}"
 
 
 def _words(annotation: Any) -> Iterator[str]:
@@ -78,6 +87,16 @@ def describe(annotation: Any) -> str:
     if annotation is dict:
         return "a section"
     return f"a {annotation.__name__}" if inspect.isclass(annotation) else str(annotation)
+
+
+def _digits(value: object) -> object:
+    """``value`` with its whole floats as whole numbers; the same object if there are none."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_WHOLE:
+        return int(value)
+    if isinstance(value, list):
+        found = [_digits(item) for item in value]
+        return value if all(new is old for new, old in zip(found, value, strict=True)) else found
+    return value
 
 
 def _bounds(metadata: Iterable[Any]) -> str:

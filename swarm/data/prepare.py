@@ -36,6 +36,7 @@ class Samples:
     one_scale: bool = False  # every feature is the same quantity (a grey level), so all are scaled alike
     scaled: int | None = None  # so many leading blocks are scaled; None: all
     origin: tuple[str, object] = ("/data", "samples")  # the key and value an error should name
+    target: tuple[str, object] = ("/data", "samples")  # the same of one about a regression's targets
     owner_names: Names | None = None  # of owners 0 … O-1
     class_names: Names | None = None  # of classes 0 … C-1
 
@@ -235,11 +236,9 @@ def _targets(samples: Samples, train: Ints, target_scale: TargetScale) -> tuple[
     if target_scale == "none":
         return y, None
     if affine.span.max() > _LARGEST_UNIT:
-        found = f"has targets that vary by {affine.span.max():.3g}"
-        raise ConfigError(
-            *samples.origin,
-            f"{found}; at most {_LARGEST_UNIT:g} can be reported squared, so give them in a larger unit",
-        )
+        found = f"the targets vary by {affine.span.max():.3g}, whose square cannot be reported"
+        wanted = f"they must vary by at most {_LARGEST_UNIT:g}; give them in a larger unit"
+        raise ConfigError(*samples.target, f"{found}; {wanted}")
     return y, affine
 
 

@@ -121,6 +121,7 @@ class Table(Source):
             columns=columns,
             scaled=scaled,
             origin=("path", self.path),
+            target=("label", self.label),
             owner_names=owner_names,
             class_names=class_names or None,
         )

@@ -8,6 +8,7 @@ import mmap
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -37,7 +38,9 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_MOST_STATE = 16 << 20  # bytes of a saved data set's state.json
+_STATE = "state.json"  # in the folder of a saved data set
+_MOST_STATE = 16 << 20  # bytes of it
+_MOST_MEANT = 5  # files that are named where a folder is given
 
 
 def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
@@ -46,7 +49,9 @@ def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
     ``ConfigError`` for a file that is missing, not a regular one, too large (as it is, or unpacked),
     damaged or empty.
     """
-    readers = {".csv": read_csv, ".parquet": _parquet, ".npz": _npz, ".jsonl": _jsonl, ".arrow": _arrow}
+    readers: dict[str, Callable[[Path, BinaryIO, int], dict[str, Column]]] = {
+        ".csv": read_csv, ".parquet": _parquet, ".npz": _npz, ".jsonl": _jsonl, ".arrow": _arrow,
+    }  # fmt: skip
     reader = readers.get(path.suffix.lower())
     try:
         folder, there = path.is_dir(), path.exists()
@@ -58,11 +63,12 @@ def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
         raise ConfigError("path", path, f"is not a file; give the path of a {', '.join(readers)} file")
     try:
         if folder or reader is None:
+            _require_saved(path, list(readers))
             table = _saved(path, max_bytes)
         else:
             with opened(path) as file:
                 require_room(path, size_of(file), max_bytes)
-                table = reader(path, file, max_bytes)
+                table = reader(path, file, max_bytes) if size_of(file) else {}
     except ConfigError:
         raise
     except DAMAGED as error:
@@ -91,13 +97,25 @@ def _arrow(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
     return of_arrow(path, read_ipc(path, _mapped(file), most), most)
 
 
+def _require_saved(path: Path, endings: list[str]) -> None:
+    """Refuse a folder that is no saved data set, with what in it could be meant."""
+    if (path / _STATE).is_file():
+        return
+    kinds = f"{', '.join(endings[:-1])} or {endings[-1]}"
+    wanted = f"is a folder, and a {kinds} file is wanted, or a saved data set's folder"
+    saved = [place for place in path.iterdir() if (place / _STATE).is_file()]
+    files = [file for file in path.iterdir() if file.suffix.lower() in endings and file.is_file()]
+    there = sorted([*saved, *files])
+    meant = " or ".join(f"{path / file.name}" for file in there[:_MOST_MEANT])
+    if not there:
+        raise ConfigError("path", path, f"{wanted} (with a {_STATE}); none is in it")
+    others = f", or one of {len(there) - _MOST_MEANT} others in it" if len(there) > _MOST_MEANT else ""
+    raise ConfigError("path", path, f"{wanted}; give {meant}{others}")
+
+
 def _saved(path: Path, most: int) -> dict[str, Column]:
     """A folder that ``datasets`` wrote with ``save_to_disk``: ``state.json`` names its Arrow files."""
-    state = path / "state.json"
-    if not state.is_file():
-        hint = " (a folder of several splits: give one of them)" if (path / "dataset_dict.json").is_file() else ""
-        raise ConfigError("path", path, f"is a folder without the state.json of a saved data set{hint}")
-    entries = json.loads(content(state, _MOST_STATE, "16 MiB"))["_data_files"]
+    entries = json.loads(content(path / _STATE, _MOST_STATE, "16 MiB"))["_data_files"]
     size, tables = 0, []
     for entry in entries:
         with opened(path / Path(str(entry["filename"])).name) as file:

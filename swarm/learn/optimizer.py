@@ -7,6 +7,7 @@ over rows, checked against it by the tests.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class Optimizer(ABC):
 
     slots: tuple[str, ...] = ()
 
-    def __init__(self, lr: float | str, schedule: Schedule, weight_decay: float = 0.0) -> None:
+    def __init__(self, lr: float | Literal["auto"], schedule: Schedule, weight_decay: float = 0.0) -> None:
         if isinstance(lr, str) and lr != "auto":
             raise ConfigError("lr", lr, "must be a positive number, or auto to choose it on the validation split")
         if not isinstance(lr, str) and not 0 < lr < float("inf"):
@@ -71,7 +72,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        lr: float | str,
+        lr: float | Literal["auto"],
         schedule: Schedule,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -105,7 +106,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        lr: float | str,
+        lr: float | Literal["auto"],
         schedule: Schedule,
         beta1: float = 0.9,
         beta2: float = 0.999,

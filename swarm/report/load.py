@@ -17,8 +17,9 @@ from torch import Tensor
 from swarm import checkpoint, constants
 from swarm.errors import ConfigError
 from swarm.names import choices, finder
-from swarm.schemas import FIGURES, PART, Config, Graph, Summary, read_json, read_yaml
+from swarm.schemas import FIGURES, PART, Config, Graph, Summary, read_json, read_summary, read_yaml
 from swarm.state import Layout
+from swarm.track.devices import read_devices
 from swarm.track.jsonl import read_jsonl
 
 T = TypeVar("T")
@@ -221,7 +222,7 @@ def _metrics(path: Path, notes: list[str] | None) -> pd.DataFrame:
 
 
 def _summary(path: Path) -> dict[str, Any] | None:
-    return read_json(path, Summary, "/summary.json") if path.exists() else None
+    return read_summary(path, Summary, "/summary.json") if path.exists() else None
 
 
 def _numeric(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -265,14 +266,7 @@ def _devices(path: Path, notes: list[str] | None) -> pd.DataFrame:
 def _table(part: Path) -> pd.DataFrame:
     """Per-device results. Raises ConfigError where they are damaged."""
     key = "/devices.parquet"
-    try:
-        if not part.is_file():
-            raise ConfigError(key, part, "damaged; must be a file")
-        devices = pd.read_parquet(part)
-    except ConfigError:
-        raise
-    except Exception as error:  # pyarrow's and pandas' are many
-        raise ConfigError(key, part, "damaged; must be a Parquet file") from error
+    devices: pd.DataFrame = read_devices(part, key).to_pandas()
     missing = [name for name in ("arm", "round", "device") if name not in devices]
     if missing:
         raise ConfigError(key, part, f"must have the columns {', '.join(missing)}")

@@ -26,12 +26,14 @@ from swarm.constants import Constants
 from swarm.errors import CheckpointError, ConfigError, StorageError
 from swarm.files import own_folder, replacing
 from swarm.names import Maybe
-from swarm.schemas import PART, SEAL, Config, Progress, read_json, read_yaml, require_seal, sealed
+from swarm.schemas import PART, SEAL, Config, Progress, closing, read_json, read_yaml, require_seal, sealed
 from swarm.simulation import Record, Simulation
 from swarm.study import trust
 from swarm.study.many import CONSOLE, FILE, PAGE, finished
 from swarm.study.provenance import edited
+from swarm.study.storage import require_own_folders
 from swarm.topology.graph import Graph
+from swarm.track.devices import read_devices
 from swarm.track.jsonl import Ledger, read_jsonl, records_of, truncate
 
 MOST_EDGES = 20_000  # drawn in the report
@@ -85,6 +87,7 @@ class Folder:
     @contextmanager
     def lock(self, key: str = "resume") -> Iterator[None]:
         """Keep other processes from running into this folder; the operating system frees the lock of a killed one."""
+        require_own_folders(self.path)
         lock = FileLock(self.path / LOCK)
         try:
             lock.acquire(timeout=0)
@@ -191,7 +194,7 @@ class Folder:
                 pq.write_table(pa.concat_tables(tables, promote_options="default"), file)
         if report:
             (self.path / PAGE).unlink(missing_ok=True)
-        checkpoint.write_json(self.path / "summary.json", summary)
+        checkpoint.write_json(self.path / "summary.json", closing(summary))
 
 
 def require_new_run(path: Path) -> None:
@@ -326,7 +329,7 @@ class ArmFiles:
 
     def device_tables(self) -> list[pa.Table]:
         """The per-device results saved so far, in the order of rounds."""
-        return [pq.read_table(part) for part in self._parts()]
+        return [read_devices(part, "resume") for part in self._parts()]
 
     def _hashed(self) -> dict[str, str]:
         for part in self._parts():
@@ -352,17 +355,18 @@ def _typed(values: dict[str, Any]) -> str:
 
 def _verify_part(part: Path, digest: str | None) -> None:
     """Raises :class:`CheckpointError` unless the per-device results have this hash, or, without one, can be read."""
+    if not part.is_file():
+        raise CheckpointError("resume", part, "is missing")
     try:
-        if not part.is_file():
-            raise CheckpointError("resume", part, "is missing")
-        if digest is None:
-            pq.read_table(part)
-        elif hashlib.sha256(part.read_bytes()).hexdigest() != digest:
+        if digest is not None and hashlib.sha256(part.read_bytes()).hexdigest() != digest:
             raise CheckpointError("resume", part, "is damaged: its SHA-256 is not the one it was written with")
+        read_devices(part, "resume")  # a stranger's hash can be right, and the part too large for any memory
     except CheckpointError:
         raise
-    except Exception as error:  # pyarrow's are many
-        raise CheckpointError("resume", part, f"is damaged: {' '.join(str(error).split())[:200]}") from None
+    except OSError as error:
+        raise CheckpointError("resume", part, f"cannot be read: {error.strerror or error}") from None
+    except ConfigError as error:
+        raise CheckpointError("resume", part, error.valid) from None
 
 
 def _round_of(part: Path) -> int:

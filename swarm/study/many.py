@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from swarm.errors import ConfigError
-from swarm.schemas import Job, read_json
+from swarm.schemas import Job, Schema, read_json, read_summary
 
 FILE = "job.json"
+SUMMARY = "summary.json"  # of a run or a claim: all numbers are there
 PAGE = "report.html"  # the last thing that a run writes, if it has been told to draw a report
 PICTURE = "curves.png"  # of a run that has records of its own
 CONSOLE = "console.txt"  # in the run's folder: what it printed
@@ -29,11 +30,27 @@ def slug(title: str) -> str:
 
 def finished(folder: Path) -> bool:
     """Whether a run, or a claim, came to its end and all that it promises is there: its summary, and the page and the picture
-    unless its config has ``report: false``."""
-    if not (folder / "summary.json").exists():
+    unless its config has ``report: false``. The files alone say it, for a single run, a run of many and a claim alike:
+    ``job.json`` knows nothing of a run that was resumed by hand, or of a file that was removed."""
+    if not (folder / SUMMARY).exists():
         return False
     drawn = [PAGE, PICTURE] if (folder / "metrics.jsonl").exists() else [PAGE]
     return all((folder / name).exists() for name in drawn) or not _promises_report(folder)
+
+
+def summary_of(folder: Path, schema: type[Schema]) -> dict[str, Any] | None:
+    """The ``summary.json`` of a run or a claim that is to go on; None while there is none.
+
+    Raises :class:`ConfigError` where it is damaged or was changed, with what to do.
+    """
+    file = folder / SUMMARY
+    if not file.exists():
+        return None
+    try:
+        return read_summary(file, schema, "resume")
+    except ConfigError as error:
+        way = f"remove it, and resume={folder} makes it again from the checkpoints and the runs that are there"
+        raise ConfigError("resume", file, f"{error.valid}; {way}") from None
 
 
 def _promises_report(folder: Path) -> bool:

@@ -12,9 +12,11 @@ from swarm.config.build import option
 from swarm.config.settings import Settings
 from swarm.errors import ConfigError
 from swarm.report import write_report
-from swarm.schemas import Graph, read_json
+from swarm.schemas import Graph, Summary, read_json
 from swarm.study import arms
+from swarm.study.earlier import refuse_a_mixture
 from swarm.study.folder import Folder
+from swarm.study.many import summary_of
 from swarm.study.memory import running_out, stated
 from swarm.study.study import Study, settled, tracker_of
 from swarm.track.base import Fanout, Tracker
@@ -44,8 +46,9 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     home, config = Folder.open(path)
     if home.finished() and not overrides:
         home.require_settings(Settings.parse(config).model_dump())
+        summary = _summary(path)  # before anything is said of it
         print(f"{path} is finished already; nothing to do")
-        return Result(path, _summary(path))
+        return Result(path, summary)
     with home.lock():
         _, config = Folder.open(path)  # another process may have changed it until now
         return _resume(home, config, overrides)
@@ -65,15 +68,19 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
     if home.closed() and new.rounds == old.rounds:
         if new != old:
             Study.prepare(new)  # nothing is learnt with it, but what cannot be is refused all the same
+        summary = _summary(path)
         if home.finished():
             print(f"{path} is finished already; nothing to do")
         else:
             _report(new, home)
-        return Result(path, _summary(path))
+        return Result(path, summary)
     if new.rounds > old.rounds > 0 and old.horizon is None:
         new = new.model_copy(update={"horizon": old.rounds})  # a schedule must not change under rounds already done
     study = Study.prepare(new)
     _warn_of_another_order(home, study)
+    progress = home.progress()
+    if not all(arms.is_done(study, arm, home, progress) for arm in study.arms):  # otherwise nothing is calculated
+        refuse_a_mixture(path, new, study.dataset)
     home.verify()  # before anything in the folder changes
     home.write_config(new)
     (path / "summary.json").unlink(missing_ok=True)
@@ -155,6 +162,4 @@ def attach(settings: Settings, home: Folder, files: Sequence[Path], say: Callabl
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    from swarm.report.load import load
-
-    return load(path).summary or {}
+    return summary_of(path, Summary) or {}

@@ -9,8 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from swarm.errors import StorageError
+from swarm.files import own_folder
 
+FOLDERS = ("checkpoints", "wandb", "tensorboard")  # in a run folder: what is in them is written in place
+OF_ARMS = ("checkpoints", "tensorboard")  # a folder for each arm is in these; in wandb/, W&B has links of its own
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def require_own_folders(run: Path) -> None:
+    """Raises :class:`ConfigError` where a link stands for a folder of the run: its files would be written somewhere else."""
+    inside = [place for name in OF_ARMS for place in (run / name).glob("*") if place.is_symlink()]
+    for place in (*(run / name for name in FOLDERS), *inside):
+        if os.path.lexists(place):
+            own_folder(place)
 
 
 @contextmanager

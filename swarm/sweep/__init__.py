@@ -2,6 +2,8 @@
 
 ``plan`` decides what is to be run, ``launch`` runs it, ``gather`` reads the runs, ``tables`` and ``picture`` show them,
 ``mirror`` sends the same to W&B.
+
+Whatever brings torch is imported where it is needed, inside functions: a sweep that is refused need not wait for it.
 """
 
 from __future__ import annotations
@@ -67,12 +69,12 @@ def _begin(plan: Plan) -> str:
 
 def _finish(plan: Plan) -> None:
     """Tables and pictures of all runs in the folder, also those of earlier commands."""
-    from swarm.study.many import finished
     from swarm.sweep import gather, mirror, tables
     from swarm.sweep.launch import outcome
 
     for job in plan.earlier:
-        job.state, job.cause = ("there", None) if finished(job.folder) else outcome(job)  # perhaps resumed by hand
+        state, job.cause = outcome(job)  # perhaps resumed by hand
+        job.state = "there" if state == "finished" else state
     jobs = [*plan.earlier, *plan.jobs]
     try:
         found = gather.gather(jobs)

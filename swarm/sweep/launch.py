@@ -79,8 +79,8 @@ class Task:
 
 
 def _start(cfg: DictConfig, folder: Path) -> None:
-    from swarm import runner
-    from swarm.study.trust import below
+    from swarm import runner  # brings torch, which a sweep that is refused need not wait for
+    from swarm.study.trust import below  # as well
 
     if (folder / "config.yaml").exists():  # this job's own: the plan has seen to that
         runner.resume(folder, {}, trust=below(saved_config(folder), plain(cfg)))
@@ -131,14 +131,14 @@ def _launch_once(composer: Composer, plan: Plan, jobs: list[Job], task: Task) ->
         with _without_chatter():
             launcher.launch([_words(plan, job) for job in jobs], initial_job_idx=0)
     except Exception as error:  # the launcher's own: jobs never raise
+        jobs = [job for job in jobs if not finished(job.folder)]
         suspects = [job for job in jobs if _status(job) == "running"]
         said = KILLED if suspects else " ".join(f"{type(error).__name__}: {error}".split())
         if len(suspects) < 2:
             for job in suspects or jobs:
-                if _status(job) != "finished":
-                    task.note(job.folder, "failed", said)
+                task.note(job.folder, "failed", said)
             suspects = []
-        rest = [job for job in jobs if _status(job) not in ("finished", "failed") and job not in suspects]
+        rest = [job for job in jobs if _status(job) != "failed" and job not in suspects]
         return [*([job] for job in suspects), *([rest] if rest else [])]
     return []
 
@@ -163,11 +163,10 @@ def _status(job: Job) -> str | None:
 
 def outcome(job: Job) -> tuple[str, str | None]:
     """State and cause of a job after the sweep."""
+    if finished(job.folder):
+        return "finished", None
     facts = noted(job.folder)
-    if facts.status == "failed":
-        return "failed", facts.cause
-    done = facts.status == "finished" or finished(job.folder)  # resumed by hand, say
-    return ("finished" if done else "unfinished"), None
+    return ("failed", facts.cause) if facts.status == "failed" else ("unfinished", None)
 
 
 def _words(plan: Plan, job: Job) -> list[str]:

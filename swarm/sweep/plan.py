@@ -1,4 +1,7 @@
-"""What a sweep is going to do, decided before anything is written."""
+"""What a sweep is going to do, decided before anything is written.
+
+Whatever brings torch is imported inside functions: a sweep that is refused need not wait for it.
+"""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class TensorBoardTracker(Tracker):
 
     def attach(self, files: Sequence[Path]) -> None:
         """Config and versions as texts, pictures as images; a page stays where it is, and is named."""
-        from matplotlib import image
+        from matplotlib import image  # takes a second, and only a run that ends needs it
 
         self._writer = self._open("report", from_round=0)
         for name, value in (("config", self.config), ("versions", self.versions)):
@@ -116,7 +116,7 @@ class TensorBoardTracker(Tracker):
     def _open(self, name: str, from_round: int) -> Any:
         """A further event file; where there are some already, what they have of ``from_round`` and later is taken back."""
         self.close()
-        from tensorboardX import SummaryWriter
+        from tensorboardX import SummaryWriter  # an extra that need not be installed
 
         place = self.folder / "tensorboard" / name
         # Names hold the time in seconds: without their number, two parts of one second would overwrite one another.

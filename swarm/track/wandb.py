@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from swarm.errors import ConfigError
 from swarm.files import replacing
 from swarm.machine import is_installed
 from swarm.track.base import Tracker
+from swarm.track.devices import read_devices
 from swarm.track.jsonl import plain, read_jsonl
 
 GAINS = "swarm"  # the arm whose summary gets gap_closed
@@ -282,8 +282,8 @@ def _device_accuracy(checkpoints: Path) -> dict[int, Any]:
     """The accuracy of the devices by round, as far as the run has put it on disk."""
     found: dict[int, Any] = {}
     for part in sorted(checkpoints.glob("devices_*.parquet")):
-        if "accuracy" in pq.read_schema(part).names:
-            rows = pq.read_table(part, columns=["round", "accuracy"])
+        rows = read_devices(part, "/devices.parquet")
+        if "accuracy" in rows.column_names:
             round_M, accuracy_M = (rows[name].to_numpy() for name in ("round", "accuracy"))
             found |= {int(round): accuracy_M[round_M == round] for round in np.unique(round_M)}
     return found

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from swarm import paths
+from swarm.schemas import closing
 from tests.cli.conftest import Command, command  # noqa: F401  the fixture
 
 HERE = Path(__file__).parent
@@ -22,6 +23,12 @@ TINY = ("--config-dir", str(HERE / "conf"), "scenario=tiny", f"plugins=[{HERE / 
 def facts(folder: str | Path = "c") -> dict[str, Any]:
     """The ``summary.json`` of a claim or of a run."""
     return dict(json.loads(Path(folder, "summary.json").read_text()))
+
+
+def rewrite(folder: str | Path, summary: dict[str, Any]) -> None:
+    """Another ``summary.json``, sealed as a run of that outcome would have it."""
+    unsealed = {key: value for key, value in summary.items() if key != "seal"}
+    Path(folder, "summary.json").write_text(json.dumps(closing(unsealed)))
 
 
 def hashes(folder: str | Path = "c") -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 import time
 from pathlib import Path
@@ -23,7 +22,7 @@ from swarm.report.__main__ import main as report
 from tests.cli.conftest import Command
 from tests.report.browser import BINARY, Browser
 
-from .conftest import Tiny, facts, stamps
+from .conftest import Tiny, facts, rewrite, stamps
 
 WIDTHS = (1280, 400)
 
@@ -206,7 +205,7 @@ def test_figures_that_rest_on_fewer_seeds_are_said(judged: Path, ours: None) -> 
     run = judged / "runs/topology=ring,seed=1"
     summary = facts(run)
     summary["arms"]["swarm"]["diverged"] = {"device": 0, "round": 2}
-    (run / "summary.json").write_text(json.dumps(summary))
+    rewrite(run, summary)
     assert report(["c"]) == 0
     for file in ("report.html", "verdict.md"):
         assert (
@@ -229,7 +228,7 @@ def test_what_cannot_be_drawn_or_compared_is_one_sentence(judged: Path, capfd: p
 def _as_full(judged: Path, scenario: str = "drift", word: str = "refuted", number: int = 2) -> None:
     summary = facts(judged) | {"preset": "full", "scenario": scenario}
     summary["verdicts"] = [row | {"verdict": word, "number": number} for row in summary["verdicts"]]
-    (judged / "summary.json").write_text(json.dumps(summary))
+    rewrite(judged, summary)
 
 
 def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -261,7 +260,7 @@ def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[
 def test_what_judges_nothing_is_not_published(
     judged: Path, capfd: pytest.CaptureFixture[str], preset: str, failed: dict[str, str], finished: bool, said: str
 ) -> None:
-    (judged / "summary.json").write_text(json.dumps(facts(judged) | {"preset": preset, "failed": failed}))
+    rewrite(judged, facts(judged) | {"preset": preset, "failed": failed})
     if not finished:
         (judged / "summary.json").unlink()
     assert publish.main(["c"]) == 2

@@ -21,7 +21,7 @@ LONG = "x" * 256
     [
         ("network.tick=1e-320", "network.tick=1e-320: must be 0 or, without its sign, a number from 1e-18 to 1e+18"),
         ("data.validation=1e-320", "data.validation=1e-320: must be 0 or, without its sign, a number from 1e-18"),
-        ("data.test=1e308", "data.test=1e+308: must be 0 or, without its sign, a number from 1e-18 to 1e+18"),
+        ("data.test=1e308", "data.test=1e308: must be 0 or, without its sign, a number from 1e-18 to 1e+18"),
         ("protocol=fedadam protocol.tau=" + "1" + "0" * 30, "protocol.tau=1e+30: must be 0 or, without its sign"),
         ("data=leaf_synthetic data.most=" + "1" + "0" * 30, "data.most=1" + "0" * 30 + ": must be a whole number of"),
         ("tune.lrs=[1e-320]", "tune.lrs=1e-320: must be 0 or, without its sign"),

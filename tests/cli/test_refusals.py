@@ -47,11 +47,14 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("devices=0", "devices=0: must be a whole number from 1 to 10,000,000"),
         ("devices=-5", "devices=-5: must be a whole number from 1 to 10,000,000"),
         ("devices=1.5", "devices=1.5: must be a whole number from 1 to 10,000,000"),
+        ("devices=1e9", "devices=1e9: must be a whole number from 1 to 10,000,000, written without a point or an exponent "
+                        "(here 1000000000)"),
+        ("-m devices=1e2 seed=1,2", "devices=1e2: must be a whole number from 1 to 10,000,000, written without a point"),
         ("devices=true", "devices=true: must be a whole number from 1 to 10,000,000"),
         ("devices=abc", "devices=abc: must be a whole number from 1 to 10,000,000"),
         ("devices=", "devices=: must be a whole number from 1 to 10,000,000"),
         ("devices=[5]", "devices=[5]: must be a whole number from 1 to 10,000,000"),
-        ("rounds=1e400", "rounds=inf: must be a whole number from 0 to 10,000,000"),
+        ("rounds=1e400", "rounds=1e400: must be a whole number from 0 to 10,000,000"),
         ("train=5", "train=5: must be a section with the keys batch, local_steps"),
         ("train.local_epochs=2", "train.local_epochs=2: must be null beside train.local_steps=5; to count epochs, "),
         ("train.local_steps=null", "train.local_steps=null: must be a whole number unless train.local_epochs is: "),
@@ -179,6 +182,14 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
         ("+topology.kk=5", "topology.kk=5: no such key (did you mean k?); valid keys: allow_disconnected, k, p"),
         ("topology.k=abc", "topology.k=abc: must be a whole number"),
         ("topology.k=2.5", "topology.k=2.5: must be a whole number"),
+        ("topology.k=4e0", "topology.k=4e0: must be a whole number, written without a point or an exponent (here 4)"),
+        (
+            "model.hidden=[1e1,8]",
+            "model.hidden=[1e1,8]: must be a list, each item a whole number, written without a point "
+            "or an exponent (here [10, 8])",
+        ),
+        ("optimizer.lr=nan", "optimizer.lr=nan: must be a finite number or auto"),
+        ("optimizer.weight_decay=nan", "optimizer.weight_decay=nan: must be a finite number"),
         (
             "topology._target_=os.system",
             "topology._target_=os.system: must be in swarm, scenarios, torch.nn, or a module",

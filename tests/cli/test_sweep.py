@@ -17,9 +17,10 @@ import yaml
 from omegaconf import OmegaConf
 
 from swarm import checkpoint, runner
+from swarm.study.many import note
 from swarm.sweep import plan as plans
 from swarm.sweep.job import Job
-from swarm.sweep.launch import share_cores
+from swarm.sweep.launch import outcome, share_cores
 from tests.support import heeds_interrupts
 
 from .conftest import SMALL, Command, Swept
@@ -384,6 +385,19 @@ def test_a_failed_run_that_was_resumed_by_hand_is_finished(command: Command, swe
     Path("s/seed=1/job.json").write_text(json.dumps({**facts, "status": "failed", "cause": "no room"}))
     assert command("-m", "seed=2,3", *SMALL).code == 0
     assert summary()["counts"] == {"finished": 4}
+
+
+def test_the_files_say_what_is_finished_not_its_note(command: Command, swept: Swept) -> None:
+    """In a sweep as for a single run: a note that says finished does not make up for a missing summary."""
+    swept(2)
+    job, _ = (Job(f"seed={seed}", {"seed": str(seed)}, Path(f"s/seed={seed}").absolute()) for seed in (0, 1))
+    note(job.folder, job.name, {}, "failed", "a tracker")
+    assert outcome(job) == ("finished", None)
+    note(job.folder, job.name, {}, "finished")
+    (job.folder / "summary.json").unlink()
+    assert outcome(job) == ("unfinished", None)
+    note(job.folder, job.name, {}, "failed", "no memory")
+    assert outcome(job) == ("failed", "no memory")
 
 
 def test_what_an_earlier_command_failed_at_is_not_blamed_on_one_that_was_interrupted(

@@ -91,18 +91,20 @@ def test_bad_options(tmp_path: Path, options: dict[str, Any], message: str) -> N
 def test_bad_files(tmp_path: Path) -> None:
     file = Path(stored(tmp_path, "stream"))
     whole = file.read_bytes()
-    for content in (b"", whole[:100], b"ARROW1 no", whole[: len(whole) // 2]):
+    for content in (whole[:100], b"ARROW1 no", whole[: len(whole) // 2]):
         file.write_bytes(content)
         with pytest.raises(ConfigError, match=r"cannot be read as \.arrow"):
             HF(str(file)).load()
     ragged = pa.table({"x": [[1.0], [1.0, 2.0], [3.0]], "label": [0, 1, 0]})
     with pytest.raises(ConfigError, match="a column of lists whose lengths differ"):
         HF(str(stream(file, ragged)), test=0.4).load()
-    with pytest.raises(ConfigError, match=r"is a folder without the state\.json of a saved data set$"):
+    with pytest.raises(ConfigError, match=rf"is a folder, and a \.csv, .* is wanted.*; give {file}$"):
         HF(str(tmp_path)).load()
-    (tmp_path / "dataset_dict.json").touch()
-    with pytest.raises(ConfigError, match="a folder of several splits: give one of them"):
-        HF(str(tmp_path)).load()
+    for split in ("test", "train"):  # what save_to_disk makes of several splits
+        (tmp_path / "splits" / split).mkdir(parents=True)
+        (tmp_path / "splits" / split / "state.json").touch()
+    with pytest.raises(ConfigError, match=rf"; give {tmp_path}/splits/test or {tmp_path}/splits/train$"):
+        HF(str(tmp_path / "splits")).load()
     (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "../../gone.arrow"}]}))
     with pytest.raises(ConfigError, match=r"gone\.arrow: must be an existing regular file"):
         HF(str(tmp_path)).load()

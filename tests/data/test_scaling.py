@@ -125,8 +125,12 @@ def test_targets_have_statistics_of_their_own_each(tmp_path: Path) -> None:
     plain = prepare(Samples(SPREAD[:, None], y.astype(np.float32), 0), 0)
     assert plain.target is None
     assert np.array_equal(plain.y, y.astype(np.float32))
-    with pytest.raises(ConfigError, match=r"has targets that vary by [0-9.]*e\+19; .* give them in a larger unit"):
+    said = r"the targets vary by [0-9.]*e\+19, whose square cannot be reported; they must vary by at most 1e\+15; give "
+    with pytest.raises(ConfigError, match=f"^data=samples: {said}"):
         prepare(Samples(SPREAD[:, None], 1e20 * SPREAD[:, None], 0), 0, target_scale="standard")
+    pd.DataFrame({"x": SPREAD, "price": 1e20 * SPREAD}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(ConfigError, match=f"^label=price: {said}"):
+        Table(str(tmp_path / "t.csv"), label="price", task="regression", target_scale="standard").load()
     with pytest.raises(ConfigError, match=r"^target_scale=log: must be"):
         prepare(Samples(SPREAD[:, None], y, 0), 0, target_scale="log")  # type: ignore[arg-type]
 

@@ -126,7 +126,6 @@ def test_bad_tables_are_refused_by_place(
 
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     for name, content, message in [
-        ("t.csv", b"", "cannot be read as .csv"),
         ("t.csv", b'a,b\n1,"2\n', "cannot be read as .csv"),
         ("t.csv", b"a,label\n\xff\xfe,1\n", "cannot be read as .csv"),
         ("t.parquet", b"PAR1 no", "cannot be read as .parquet"),
@@ -266,6 +265,30 @@ def test_bad_times_and_one_hot_columns(tmp_path: Path, options: dict[str, object
     path = write(frame(), tmp_path / "t.csv")
     with pytest.raises(ConfigError, match=message):
         Table(path=path, label="member", features=["age"], **options).load()  # type: ignore[arg-type]
+
+
+def test_a_folder_is_no_file_and_what_is_in_it_is_named(tmp_path: Path) -> None:
+    kinds = r"\.csv, \.parquet, \.npz, \.jsonl or \.arrow"
+    wanted = f"is a folder, and a {kinds} file is wanted, or a saved data set's folder"
+    with pytest.raises(ConfigError, match=rf"^path={tmp_path}: {wanted} \(with a state\.json\); none is in it$"):
+        Table(path=str(tmp_path)).load()
+    for number in range(3):
+        write(frame(), tmp_path / f"t{number}.csv")
+    (tmp_path / "readme.md").touch()
+    named = " or ".join(f"{tmp_path}/t{number}.csv" for number in range(3))
+    with pytest.raises(ConfigError, match=rf"^path={tmp_path}: {wanted}; give {named}$"):
+        Table(path=str(tmp_path)).load()
+    for number in range(3, 7):
+        write(frame(), tmp_path / f"t{number}.csv")
+    with pytest.raises(ConfigError, match=r"t4\.csv, or one of 2 others in it$"):
+        Table(path=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npz", "jsonl", "arrow"])
+def test_an_empty_file_has_no_rows(tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"t.{ending}").touch()
+    with pytest.raises(ConfigError, match=rf"t\.{ending}: has no rows; at least a few samples are needed$"):
+        Table(path=str(tmp_path / f"t.{ending}")).load()
 
 
 def test_lines_of_json(tmp_path: Path) -> None:

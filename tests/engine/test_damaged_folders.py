@@ -217,6 +217,54 @@ def test_a_checkpoint_of_the_format_before_goes_on(cut: Path, whole: Path) -> No
     assert _outcome(cut) == _outcome(whole)
 
 
+# --- the summary of a finished run ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def done(whole: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(whole, tmp_path / "done")
+
+
+def _other_figure(file: Path) -> None:
+    """Still well-formed, and of another result."""
+    summary = json.loads(file.read_text())
+    summary["arms"]["swarm"]["accuracy_mean"] = 0.999
+    file.write_text(json.dumps(summary))
+
+
+@pytest.mark.parametrize("damage", [_other_figure, lambda file: file.write_text("{")], ids=["changed", "damaged"])
+@pytest.mark.parametrize("lacks", [None, "report.html"])
+def test_a_summary_that_is_not_as_written_is_refused_and_made_again(
+    done: Path, whole: Path, damage: Callable[[Path], None], lacks: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(done / "summary.json")
+    if lacks is not None:
+        (done / lacks).unlink(missing_ok=True)
+        _edit(done, report=True)
+    with pytest.raises(ConfigError, match=r"summary\.json: ") as caught:
+        swarm.resume(done, {})
+    assert str(caught.value).endswith(
+        f"; remove it, and resume={done} makes it again from the checkpoints and the runs that are there"
+    )
+    assert capsys.readouterr().out == ""  # nor is it said to be finished
+    with pytest.raises(ConfigError, match=r"summary\.json"):
+        swarm.load(done)
+    (done / "summary.json").unlink()
+    swarm.resume(done, {})
+    assert _outcome(done) == _outcome(whole)
+    assert "seal" not in (swarm.load(done).summary or {})
+
+
+def test_a_summary_of_an_earlier_version_has_no_seal(done: Path) -> None:
+    summary = json.loads((done / "summary.json").read_text())
+    del summary["seal"]
+    (done / "summary.json").write_text(json.dumps({**summary, "schema": 1}))
+    assert swarm.resume(done, {}).summary["arms"] == summary["arms"]
+    (done / "summary.json").write_text(json.dumps(summary))  # its seal was taken out
+    with pytest.raises(ConfigError, match="seal"):
+        swarm.load(done)
+
+
 # --- each file, damaged in each way ----------------------------------------------------------------------------------
 
 FILES = ["config.yaml", "metrics.jsonl", "progress.json", "graph.json", "summary.json", "devices.parquet",

@@ -89,6 +89,24 @@ def test_what_is_written_in_place_is_no_link(finished: Path, tmp_path: Path, vic
         assert [file.read_bytes() for file in elsewhere.iterdir()] == [SECRET]
 
 
+@pytest.mark.parametrize("name", ["wandb", "tensorboard", "tensorboard/swarm", "checkpoints", "checkpoints/swarm"])
+@pytest.mark.parametrize("leads", ["to a folder", "nowhere"])
+def test_a_run_goes_on_in_folders_of_its_own(finished: Path, tmp_path: Path, name: str, leads: str) -> None:
+    """Whatever its tracker: refused before anything is written, where the link leads and in the run folder."""
+    folder, elsewhere = shutil.copytree(finished, tmp_path / "run"), tmp_path / "elsewhere"
+    if leads == "to a folder":
+        elsewhere.mkdir()
+    if (folder / name).exists():
+        shutil.rmtree(folder / name)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).symlink_to(elsewhere)
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    with pytest.raises(ConfigError, match=f"{name}: must be a folder of its own, not a link"):
+        swarm.resume(folder, {"rounds": 3, "tracker.mode": "disabled"})
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+    assert not elsewhere.exists() or not list(elsewhere.iterdir())
+
+
 def test_the_leftover_of_a_killed_run_goes(tmp_path: Path) -> None:
     (tmp_path / "a.json.tmp").write_bytes(b"half")
     with replacing(tmp_path / "a.json") as file:

@@ -42,7 +42,7 @@ WHOLE = "must be a whole number from"
         ("devices", 0, f"{WHOLE} 1 to 10,000,000"),
         ("devices", -3, f"{WHOLE} 1 to 10,000,000"),
         ("devices", 10_000_001, f"{WHOLE} 1 to 10,000,000"),
-        ("devices", 2.0, f"{WHOLE} 1 to 10,000,000"),
+        ("devices", 2.0, f"{WHOLE} 1 to 10,000,000, written without a point or an exponent (here 2)"),
         ("devices", "abc", f"{WHOLE} 1 to 10,000,000"),
         ("devices", "12", f"{WHOLE} 1 to 10,000,000"),
         ("devices", True, f"{WHOLE} 1 to 10,000,000"),

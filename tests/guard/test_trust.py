@@ -71,6 +71,25 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in there}
 
 
+@pytest.mark.parametrize("plugins", [True, False])
+def test_a_copy_of_ones_own_run_needs_no_trust(here: Path, plugins: bool) -> None:
+    """The signature does not say where the folder is: it goes with it. Without plug-ins there is none, and none is needed."""
+    assert main([*(OWN if plugins else OWN[:4]), "tracker=none", "report=false", "hydra.run.dir=r"]) == 0
+    shutil.copytree("r", "elsewhere/copy")
+    assert (Path("elsewhere/copy") / ".signature").exists() == plugins
+    sys.modules.pop("mine", None)
+    assert main(["resume=elsewhere/copy", "rounds=5"]) == 0
+    Path("elsewhere/copy/.signature").unlink(missing_ok=True)
+    assert main(["resume=elsewhere/copy", "rounds=6"]) == (2 if plugins else 0)
+
+
+@pytest.mark.parametrize("trust", ["yes", "no", 1, None])
+def test_trust_is_yes_or_no(tmp_path: Path, trust: Any) -> None:
+    """A text would count as true, the word no as well."""
+    with pytest.raises(ConfigError, match=f"^trust={str(trust).replace('None', 'null')}: must be true or false: "):
+        swarm.resume(tmp_path, {}, trust=trust)
+
+
 @pytest.fixture
 def mine(here: Path) -> Path:
     """``r``: a run with a plug-in, made by this user's own command."""
