@@ -125,7 +125,7 @@ def test_directed_graphs_are_refused(protocol: str) -> None:
 
 @pytest.mark.parametrize("protocol", CORRECTED)
 def test_compressors_and_one_sided_weights_are_refused(protocol: str) -> None:
-    with pytest.raises(ConfigError, match="compressor=parts.TopK: must be none with"):
+    with pytest.raises(ConfigError, match=r"compressor=parts\.TopK: must be none with"):
         quadratics(protocol, 1, "topology=star", parts=("topk",))
     with pytest.raises(ConfigError, match="mixing=uniform: conserves the row sums"):
         quadratics(protocol, 1, "topology=star", "mixing=uniform")

@@ -66,5 +66,5 @@ def test_learning_is_right_on_directed_graphs_up_to_the_bias_of_the_step() -> No
 def test_weights_that_conserve_rows_only_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"mixing=uniform: conserves the row sums here.*use mixing=column"):
         gossip("push_sum", "mixing=uniform", parts=("oneway",))
-    with pytest.raises(ConfigError, match="compressor=parts.TopK: must be none with PushSum"):
+    with pytest.raises(ConfigError, match=r"compressor=parts\.TopK: must be none with PushSum"):
         gossip("push_sum", "mixing=column", parts=("oneway", "topk"))
