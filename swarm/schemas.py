@@ -376,7 +376,7 @@ def closing(summary: Mapping[str, Any]) -> dict[str, Any]:
 def read_summary(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
     """The ``summary.json`` of a run or a claim, without its seal. Raises as :func:`read_json`, and where the seal is wrong."""
     found = read_json(file, schema, key)
-    if SEAL in found or found.get("schema", 1) != 1:  # 1: of an earlier version
+    if SEAL in found or found.get("schema") != 1:  # 1: of an earlier version
         require_seal(found, file, key)
     return {name: value for name, value in found.items() if name != SEAL}
 

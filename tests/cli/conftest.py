@@ -59,7 +59,7 @@ class FakeRunner:
         self.calls.append(("run", (cfg, folder)))
         self._maybe_raise()
         (folder / "config.yaml").write_text("{}")
-        (folder / "summary.json").write_text('{"arms": {}}')
+        (folder / "summary.json").write_text('{"schema": 1, "arms": {}}')
 
     def resume(self, folder: Path, overrides: dict[str, Any], trust: bool = False) -> None:
         self.calls.append(("resume", (folder, overrides)))

@@ -316,7 +316,12 @@ def test_runs_of_other_code_are_in_no_table_with_those_that_are_added(
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("summary.json", "{}", "s/seed=1/summary.json: damaged; must have `arms` and `seed`"),
+        (
+            "summary.json",
+            "{}",
+            "summary.json=s/seed=1/summary.json: is damaged: its `seal` is not the hash of the rest, as it was written",
+        ),
+        ("summary.json", '{"schema": 1}', "s/seed=1/summary.json: damaged; must have `arms` and `seed`"),
         ("summary.json", "{", "summary.json=s/seed=1/summary.json: damaged; must be one JSON mapping"),
         ("job.json", '{"ti', "hydra.sweep.dir=s/seed=1: has a damaged job.json"),
         ("config.yaml", "{}", "hydra.sweep.dir=s/seed=1: has a damaged config.yaml (it is empty)"),
