@@ -21,6 +21,7 @@ from swarm.machine import ran_out_of_memory
 from swarm.plugin import blamed, is_ours, is_plugin, of_torch
 
 ROUNDS, SAMPLES = 2, 2
+RATE = 0.03  # of a run that chooses its learning rate later
 
 
 def probe(e: Experiment) -> None:
@@ -72,6 +73,9 @@ def _play(e: Experiment) -> None:
     short = copy.copy(e)
     short.local_steps_N = np.minimum(e.local_steps_N, 1)
     short.learner = e.learner.uncompiled()
+    if e.optimizer.lr == "auto":
+        short.optimizer = copy.copy(e.optimizer)
+        short.optimizer.lr = RATE
     with LocalEngine() as engine:
         try:
             engine.start(short)
