@@ -27,11 +27,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hydra import compose, initialize_config_dir
 
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.engine.base import Engine
-from swarm.simulation import Simulation
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
+from swarm.simulation.engine.base import Engine
+from swarm.simulation.loop import Simulation
 
 Turn = Callable[[], float]  # some more rounds of the same run; returns seconds a round
 MODELS = {"784-128-10": (784, 128, 1), "64-64-10": (64, 64, 10)}  # features, hidden units, rounds of one turn

@@ -34,16 +34,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
-from swarm.learn.learner import Batch, Learner
-from swarm.learn.losses import CrossEntropy
-from swarm.learn.module import kernel_for
-from swarm.learn.optimizer import SGD
-from swarm.learn.schedule import Constant
-from swarm.models.gru import GRU
-from swarm.models.mcsd import MCSD
-from swarm.models.sequence import SequenceModel, state_bytes
-from swarm.models.transformer import Transformer
-from swarm.state import Layout
+from swarm.common.rows import Layout
+from swarm.learning.kernels.losses import CrossEntropy
+from swarm.learning.kernels.module import kernel_for
+from swarm.learning.learner import Batch, Learner
+from swarm.learning.models.gru import GRU
+from swarm.learning.models.mcsd import MCSD
+from swarm.learning.models.sequence import SequenceModel, state_bytes
+from swarm.learning.models.transformer import Transformer
+from swarm.learning.optim.optimizer import SGD
+from swarm.learning.optim.schedule import Constant
 
 LENGTHS, TOKENS, TOGETHER, LAST = [128, 256, 512, 1024, 2048, 4096], 64, 4096, 32
 REFERENCE = "Transformer"

@@ -19,10 +19,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from hydra import compose, initialize_config_dir
 
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.simulation import Simulation
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
+from swarm.simulation.loop import Simulation
 
 SETTINGS = (
     "devices=10000", "rounds=1000", "network.tick=0.1", "clock=poisson", "clock.rate=1.0", "model=softmax",

@@ -43,10 +43,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import swarm
-from swarm import paths, runner
-from swarm.errors import SwarmError
-from swarm.report.__main__ import main as report
-from swarm.track.jsonl import read_jsonl
+from swarm.cli.report import main as report
+from swarm.common.errors import SwarmError
+from swarm.common.system import paths
+from swarm.experiments import runner
+from swarm.results.track.jsonl import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE_S = 300.0

@@ -14,11 +14,11 @@ import time
 import numpy as np
 import torch
 
+from swarm.common.rng import Keys
+from swarm.common.rows import Layout
+from swarm.communication.compression.base import Compressor, Draw
 from swarm.config.build import build, option
-from swarm.models.dense import MLP
-from swarm.rng import Keys
-from swarm.state import Layout
-from swarm.wire.base import Compressor, Draw
+from swarm.learning.models.dense import MLP
 
 NAMES = [
     ("top_k", {"fraction": 0.01}),

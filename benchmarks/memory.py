@@ -28,11 +28,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hydra import compose, initialize_config_dir
 
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.footprint import Footprint, footprint
-from swarm.study import single
-from swarm.study.study import Study
+from swarm.experiments.runs import single
+from swarm.experiments.runs.prepared import Study
+from swarm.simulation.footprint import Footprint, footprint
 
 ALWAYS = ("tracker=none", "optimizer.lr=0.1", "rounds=3", "scenario.arms=[swarm]")
 LIKE = ("data=digits_like", "model=softmax")

@@ -20,8 +20,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 from benchmarks.throughput import Size, Turn, ours, simulation
-from swarm import paths
-from swarm.simulation import Simulation
+from swarm.common.system import paths
+from swarm.simulation.loop import Simulation
 
 BASE = "dpsgd"
 

@@ -23,12 +23,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from scipy import stats
 
-from swarm import paths
+from swarm.common.errors import DivergedError
+from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.errors import DivergedError
-from swarm.models.selective import Selective
-from swarm.simulation import Simulation
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
+from swarm.learning.models.selective import Selective
+from swarm.simulation.loop import Simulation
 
 COMMON = (
     "devices=50", "rounds=200", "schedule=cosine", "protocol=delta_sharing", "topology=complete", "engine.block=50",

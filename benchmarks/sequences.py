@@ -30,14 +30,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.experiment import Experiment
-from swarm.learn.kernel import Functional
-from swarm.models.gru import GRU
-from swarm.models.sequence import SequenceModel
-from swarm.simulation import Simulation
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
+from swarm.learning.kernels.kernel import Functional
+from swarm.learning.models.gru import GRU
+from swarm.learning.models.sequence import SequenceModel
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.loop import Simulation
 
 CONTEXT, TOKENS, LR = 64, 64, 0.1
 Turn = Callable[[], float]  # one step of every device; returns seconds of processor time

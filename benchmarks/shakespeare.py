@@ -25,12 +25,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset
-from swarm.experiment import Experiment
-from swarm.simulation import Simulation
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.loop import Simulation
 
 Floats = npt.NDArray[np.float64]
 

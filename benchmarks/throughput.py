@@ -31,10 +31,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.simulation import Simulation
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
+from swarm.simulation.loop import Simulation
 
 K, BATCH, SAMPLES, LR, CLASSES = 5, 32, 600, 0.1, 10
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swarm.claim.base import Claim, Suite
+from swarm.common.errors import ConfigError
 from swarm.config.build import build, option, options
-from swarm.errors import ConfigError
-from swarm.study.scenario import AnyScenario
+from swarm.experiments.claims.base import Claim, Suite
+from swarm.experiments.runs.scenario import AnyScenario
 
 
 class All(Suite):

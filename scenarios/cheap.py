@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.claim.base import Budget, Claim, Condition, Hypothesis, Verdict
-from swarm.claim.charts import Chart, Line
-from swarm.claim.results import Results
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.results import Results
 
 FULL = "32 bits"
 LEAST_BITS, LEAST_SHARE = "2 bits", "1% of the numbers"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from swarm.common.errors import ConfigError, meant
 from swarm.config.build import option
 from swarm.config.settings import Settings
-from swarm.errors import ConfigError, meant
-from swarm.study.scenario import Arm, Scenario
+from swarm.experiments.runs.scenario import Arm, Scenario
 
 MOST_STEPS = 1000  # of one centralised model in a round: beyond that, its batches grow instead
 

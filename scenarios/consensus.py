@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from swarm.common.errors import ConfigError
+from swarm.communication.protocol.base import Protocol
 from swarm.config.build import build, choice, option
 from swarm.config.settings import Settings
-from swarm.errors import ConfigError
-from swarm.protocol.base import Protocol
-from swarm.report.load import Run
-from swarm.study.scenario import Arm, Scenario
+from swarm.experiments.runs.scenario import Arm, Scenario
+from swarm.results.load import Run
 
 
 class Consensus(Scenario):

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import pandas as pd
 
-from swarm.claim.base import Budget, Claim, Condition, Hypothesis, Verdict
-from swarm.claim.charts import Chart
-from swarm.claim.results import Results
-from swarm.statistics import interval
+from swarm.common.statistics import interval
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart
+from swarm.experiments.claims.results import Results
 
 ARMS = ("swarm", "isolated", "centralised")
 POLICIES = ("online", "nightly", "frozen")

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.claim.base import Budget, Claim, Condition, Hypothesis, Verdict
-from swarm.claim.charts import Chart, Line
-from swarm.claim.results import Results
-from swarm.statistics import Interval, interval, power_law
+from swarm.common.statistics import Interval, interval, power_law
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.results import Results
 
 ARMS = ("swarm", "isolated", "centralised")
 EACH, TOTAL = "each", "total"

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.claim.base import Budget, Claim, Condition, Hypothesis, Verdict
-from swarm.claim.charts import Chart, Line
-from swarm.claim.results import Results
-from swarm.errors import ConfigError
-from swarm.statistics import Growth, aic_difference, growth, interval
+from swarm.common.errors import ConfigError
+from swarm.common.statistics import Growth, aic_difference, growth, interval
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.results import Results
 
 KNOWN = 0.5
 RANDOM, RING, CONTROL = "random_matching", "ring", "complete"

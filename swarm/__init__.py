@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from swarm.report.load import load
-    from swarm.runner import Result, resume, run
-    from swarm.start import save_start
+    from swarm.experiments.runner import Result, resume, run
+    from swarm.learning.initial_parameters import save_start
+    from swarm.results.load import load
 
 __all__ = ["Result", "load", "resume", "run", "save_start"]
 _HOMES = {
-    "Result": "swarm.runner",
-    "run": "swarm.runner",
-    "resume": "swarm.runner",
-    "load": "swarm.report.load",
-    "save_start": "swarm.start",
+    "Result": "swarm.experiments.runner",
+    "run": "swarm.experiments.runner",
+    "resume": "swarm.experiments.runner",
+    "load": "swarm.results.load",
+    "save_start": "swarm.learning.initial_parameters",
 }
 
 

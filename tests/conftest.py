@@ -41,7 +41,7 @@ def composed(*overrides: str) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from swarm import paths
+    from swarm.common.system import paths
 
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
         return dict(OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True))  # type: ignore[arg-type]

@@ -24,19 +24,19 @@ from torch.func import functional_call
 from torch.nn import functional
 
 import swarm
-from swarm import paths
+from swarm.common.rows import Layout
+from swarm.common.system import paths
 from swarm.config.build import option
 from swarm.config.settings import Settings
-from swarm.experiment import Experiment
-from swarm.learn.kernel import Kernel
-from swarm.learn.learner import Batch, Learner, Scores
-from swarm.learn.losses import Loss
-from swarm.learn.optimizer import SGD, Optimizer
-from swarm.learn.schedule import Constant
-from swarm.simulation import Record, Simulation
-from swarm.state import Layout
-from swarm.study.study import Study
-from swarm.track.jsonl import read_jsonl
+from swarm.experiments.runs.prepared import Study
+from swarm.learning.kernels.kernel import Kernel
+from swarm.learning.kernels.losses import Loss
+from swarm.learning.learner import Batch, Learner, Scores
+from swarm.learning.optim.optimizer import SGD, Optimizer
+from swarm.learning.optim.schedule import Constant
+from swarm.results.track.jsonl import read_jsonl
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.loop import Record, Simulation
 from tests.conftest import SMALL, composed
 
 Rows = npt.NDArray[np.float64]

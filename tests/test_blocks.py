@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swarm.state import Blocks
+from swarm.common.rows import Blocks
 
 
 @pytest.mark.parametrize("width", [1, 4810, 101_770, 10_000_000])

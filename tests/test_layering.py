@@ -1,7 +1,7 @@
 """Imports go down the picture of docs/architecture.md only, and what the project renounces does not creep in.
 
-To add a module, put it into the layer it belongs to. A module may import from layers below its own and from its own
-package (``swarm.topology.*`` among themselves), not from its neighbours in the same layer unless they share a line.
+Every module lives in one of the rooms below. It may import from the rooms below its own and from its own room, not from
+its neighbour on the same floor: ``learning`` and ``communication`` do not know each other.
 """
 
 from __future__ import annotations
@@ -16,47 +16,14 @@ ROOT = Path(__file__).parents[1]
 
 # Lowest first. Within a layer, the modules of one string may import one another; the strings may not.
 LAYERS: list[list[str]] = [
-    ["swarm.errors", "swarm.machine"],
-    ["swarm.plugin", "swarm.constants"],
-    [
-        "swarm.rng",
-        "swarm.state",
-        "swarm.paths swarm.fetched",
-        "swarm.check",
-        "swarm.names",
-        "swarm.files",
-        "swarm.tensors",
-        "swarm.interrupts",
-    ],
+    ["swarm.common"],
     ["swarm.config"],
-    [
-        "swarm.topology",
-        "swarm.models",
-        "swarm.data",
-        "swarm.metrics",
-        "swarm.statistics",
-        "swarm.continual",
-        "swarm.wire",
-        "swarm.schemas",
-    ],
-    ["swarm.mixing", "swarm.start", "swarm.network"],
-    ["swarm.learn", "swarm.protocol"],
-    ["swarm.exchange"],
-    ["swarm.routing", "swarm.experiment"],
-    ["swarm.evaluation", "swarm.cost"],
-    ["swarm.pupils"],
-    ["swarm.shard", "swarm.footprint"],
-    ["swarm.engine"],
-    ["swarm.measure"],
-    ["swarm.simulation swarm.checkpoint"],
-    ["swarm.track"],
-    ["swarm.report"],
-    ["swarm.study"],
-    ["swarm.claim"],
-    ["swarm.campaign"],
-    ["swarm.runner"],
-    ["scenarios", "swarm.testing", "swarm.sweep", "swarm.doctor", "swarm.report.__main__"],
-    ["swarm.cli"],
+    ["swarm.data"],
+    ["swarm.learning", "swarm.communication"],
+    ["swarm.simulation"],
+    ["swarm.results"],
+    ["swarm.experiments"],
+    ["scenarios", "swarm.cli"],
     ["run_swarm"],
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for group in layer for module in group.split()}
@@ -130,18 +97,19 @@ def test_the_table_names_only_what_exists() -> None:
 @pytest.mark.parametrize(
     ("source", "bad"),
     [
-        ("from swarm.cli import main", True),
-        ("import swarm.cli", True),
-        ("def f():\n    from swarm import runner", True),
+        ("from swarm.cli.main import main", True),
+        ("import swarm.cli.main", True),
+        ("def f():\n    from swarm.experiments import runner", True),
         ("import scenarios.compare", True),
-        ("from swarm.data import dataset", True),
-        ("from swarm.topology.graph import Graph", False),
-        ("from swarm.errors import ConfigError", False),
-        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from swarm.cli import main", False),
+        ("from swarm.learning import learner", True),
+        ("from swarm.data import dataset", False),
+        ("from swarm.communication.topology.graph import Graph", False),
+        ("from swarm.common.errors import ConfigError", False),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from swarm.cli.main import main", False),
     ],
 )
 def test_the_check_sees_a_violation(source: str, bad: bool) -> None:
-    assert bool(violations("swarm.topology.ring", ast.parse(source))) is bad
+    assert bool(violations("swarm.communication.topology.ring", ast.parse(source))) is bad
 
 
 # --- what is not to be used at all --------------------------------------------------------------------------------
@@ -153,8 +121,8 @@ FORBIDDEN_IMPORTS = {"pickle", "cloudpickle", "dill", "joblib", "random", "shelv
 # The legacy global generator behind np.random.<draw>; the classes are fine.
 NUMPY_RANDOM = {"Generator", "Philox", "SeedSequence", "BitGenerator", "PCG64", "default_rng"}
 ALLOWED = {
-    "swarm.data.table_files: np.load": "allow_pickle=False",
-    "swarm.learn.module: torch.manual_seed": "inside torch.random.fork_rng: modules draw their start from nowhere else",
+    "swarm.data.files.readers.table_files: np.load": "allow_pickle=False",
+    "swarm.learning.kernels.module: torch.manual_seed": "inside torch.random.fork_rng: nothing else draws a module's start",
 }
 
 

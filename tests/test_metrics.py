@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from swarm.metrics import accuracy, gap_closed, label_accuracy, majority, own_accuracy, r2, spread
+from swarm.simulation.metrics import accuracy, gap_closed, label_accuracy, majority, own_accuracy, r2, spread
 
 HITS_MC = np.array([[4.0, 1.0, 0.0], [2.0, 2.0, 2.0]])  # right answers by label, of two devices
 COUNTS_C = np.array([4.0, 4.0, 2.0])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.names import LONGEST, canonical, choices, coded, finder, listed, ordered
+from swarm.common.names import LONGEST, canonical, choices, coded, finder, listed, ordered
 
 WHOLE = st.integers(-(10**15), 10**15)  # exact as float64 too
 

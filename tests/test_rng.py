@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from swarm.rng import Keys, derive, philox, shuffled
+from swarm.common.rng import Keys, derive, philox, shuffled
 
 F = 0xFFFFFFFF
 

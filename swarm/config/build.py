@@ -22,12 +22,13 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from swarm import paths, plugin
-from swarm.check import ordinary
+from swarm.common import plugin
+from swarm.common.errors import ConfigError
+from swarm.common.ranges import ordinary
+from swarm.common.system import paths
+from swarm.common.system.machine import ran_out_of_memory
 from swarm.config.explain import describe, must_be, shown, unknown
 from swarm.config.foreign import require_own
-from swarm.errors import ConfigError
-from swarm.machine import ran_out_of_memory
 
 T = TypeVar("T")
 
@@ -174,7 +175,9 @@ def _load_local(parts: Sequence[str], folder: Path) -> bool:
 def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
     """The object a target path names: a module of an allowed package, then public attributes of modules and classes."""
     if not isinstance(path, str) or not path:
-        raise ConfigError(key, shown(path), "must be the dotted path of a class, such as swarm.topology.ring.Ring")
+        raise ConfigError(
+            key, shown(path), "must be the dotted path of a class, such as swarm.communication.topology.ring.Ring"
+        )
     parts = path.split(".")
     if not all(part.isidentifier() and not part.startswith("_") for part in parts):
         raise ConfigError(key, shown(path), "must be the dotted path of a public class")

@@ -31,11 +31,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from swarm import paths
-from swarm.check import is_text
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.ranges import is_text
+from swarm.common.system import paths
 from swarm.config.explain import shown, unknown
 from swarm.config.place import LOCK, holds_run, require_new
-from swarm.errors import ConfigError, SwarmError
 
 VERSION_BASE = "1.3"
 CONFIG = "config"

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from swarm.check import LARGEST_WHOLE
-from swarm.errors import ConfigError, meant, typed
+from swarm.common.errors import ConfigError, meant, typed
+from swarm.common.ranges import LARGEST_WHOLE
 
 _LONGEST = 80
 _PLAIN: dict[Any, str] = {

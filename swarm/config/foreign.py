@@ -2,7 +2,7 @@
 
 Two settings make a process run code that is not in this package: ``plugins``, whose modules are imported, and
 ``engine.address``, since whoever runs a Ray cluster runs code in its drivers. A config of the user's own command may name
-both. A config that came with a folder may not, unless the folder is trusted (:mod:`swarm.study.trust`). So whoever reads a
+both. A config that came with a folder may not, unless the folder is trusted (:mod:`swarm.results.trust`). So whoever reads a
 folder's config works inside :func:`refused`, and whoever is about to run such code asks :func:`require_own` first.
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
 
 # These are the context's and no parameters: a parameter would stand in every signature between a folder and the places that
 # build plug-ins (more than twenty, also in the runs of a claim), and one call that left it out would run the code.

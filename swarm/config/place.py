@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Container
 from pathlib import Path
 
+from swarm.common.errors import ConfigError
 from swarm.config.explain import shown
-from swarm.errors import ConfigError
 
 LOCK = ".lock"  # may lie in a folder that is new in every other respect
 LEFT = (".signature", ".signature.tmp", "config.yaml.tmp")  # by a start that was killed before the run had begun

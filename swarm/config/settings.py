@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from swarm.check import ordinary
+from swarm.common.errors import ConfigError
+from swarm.common.ranges import ordinary
 from swarm.config.explain import describe, must_be, shown, unknown
-from swarm.errors import ConfigError
 
 
 def _is_plugin(value: Any) -> Any:

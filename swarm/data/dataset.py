@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from swarm.errors import ConfigError
-from swarm.names import Maybe, Names, finder
-from swarm.plugin import shape_of
-from swarm.rng import Keys
+from swarm.common.errors import ConfigError
+from swarm.common.names import Maybe, Names, finder
+from swarm.common.plugin import shape_of
+from swarm.common.rng import Keys
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -44,7 +44,7 @@ class Dataset:
     time: Ints | None = None  # [S] when each sample happened, in any unit; None if the data know no order
     concept: Ints | None = None  # [S] which of several worlds a sample belongs to, 0 … ; None if nothing drifts
     given: Ints | None = None  # [S] the labels that devices are told, −1: none; None if they are told the true ones
-    owner_names: Names | None = None  # of owners 0 … O-1, canonical (swarm.names); None if they are numbers only
+    owner_names: Names | None = None  # of owners 0 … O-1, canonical (swarm.common.names); None if they are numbers only
     class_names: Names | None = None  # of classes 0 … C-1, likewise
     columns: tuple[str, ...] = ()  # names of flat features, if they have any
     scaling: Affine | None = None  # what was done to the features; None: nothing

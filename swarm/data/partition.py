@@ -8,13 +8,13 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
-from swarm.check import number
-from swarm.data.apportion import apportion
+from swarm.common.errors import ConfigError
+from swarm.common.names import choices, finder
+from swarm.common.plugin import called, is_plugin, returned, shape_of
+from swarm.common.ranges import number
+from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, Floats, Holdings, Ints
-from swarm.errors import ConfigError
-from swarm.names import choices, finder
-from swarm.plugin import called, is_plugin, returned, shape_of
-from swarm.rng import Keys
+from swarm.data.largest_remainder import apportion
 
 Labels = Ints | Floats
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from swarm.data.apportion import apportion
+from swarm.common.errors import ConfigError
+from swarm.common.names import Names, listed
+from swarm.common.rng import Keys
 from swarm.data.dataset import Affine, Dataset, Floats, Ints, check_arrays, validate
+from swarm.data.largest_remainder import apportion
 from swarm.data.scaling import Numbers, Scale, TargetScale, lost_columns, rescaled
-from swarm.errors import ConfigError
-from swarm.names import Names, listed
-from swarm.rng import Keys
 
 _LARGEST_UNIT = 1e15  # of a target: errors are reported squared, and may be a thousand of it
 

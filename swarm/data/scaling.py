@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.errors import ConfigError
 from swarm.data.dataset import CHUNK, Affine, Floats, Ints, Reals, chunks
-from swarm.errors import ConfigError
 
 Scale = Literal["none", "standard", "unit"]
 TargetScale = Literal["none", "standard"]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from swarm import paths
-from swarm.schemas import closing
+from swarm.common.schemas import closing
+from swarm.common.system import paths
 from tests.cli.conftest import Command, command  # noqa: F401  the fixture
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ def tiny(command: Command) -> Tiny:  # noqa: F811
 
 def judged_in(home: Path, *words: str) -> Path:
     """The tiny claim judged in this process, without a fixture's folder: ``home/c``."""
-    from swarm.cli import main
+    from swarm.cli.main import main
 
     before = Path.cwd()
     os.chdir(home)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from swarm import checkpoint
-from swarm.campaign import run as claims
+from swarm.experiments.claims import run as claims
+from swarm.simulation import checkpoint
 from tests.cli.conftest import Command
 from tests.support import heeds_interrupts
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from swarm.claim.base import Claim, Hypothesis
+from swarm.common.statistics import interval
 from swarm.config.build import build, option
-from swarm.statistics import interval
+from swarm.experiments.claims.base import Claim, Hypothesis
 from tests.cli.conftest import Command
 
 from .conftest import TINY, Tiny, facts, hashes, stamps

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from scenarios.all import judging
-from swarm import paths
-from swarm.campaign.plan import Plan, folder_of
-from swarm.claim.base import Claim
+from swarm.common.system import paths
 from swarm.config.build import build, option
 from swarm.config.settings import Settings
-from swarm.study.study import settled
+from swarm.experiments.claims.base import Claim
+from swarm.experiments.claims.plan import Plan, folder_of
+from swarm.experiments.runs.prepared import settled
 from tests.conftest import composed
 
 

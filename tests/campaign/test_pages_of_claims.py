@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import yaml
 
-from swarm import checkpoint
-from swarm.campaign import pictures, publish
-from swarm.campaign.pictures import DARK, draw
-from swarm.claim.base import Verdict
-from swarm.claim.charts import Chart, Line
+from swarm.cli import publish
+from swarm.cli.report import main as report
 from swarm.config.build import option
-from swarm.report.__main__ import main as report
+from swarm.experiments.claims.base import Verdict
+from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.page import pictures
+from swarm.experiments.claims.page.pictures import DARK, draw
+from swarm.simulation import checkpoint
 from tests.cli.conftest import Command
 from tests.report.browser import BINARY, Browser
 
@@ -216,7 +217,9 @@ def test_figures_that_rest_on_fewer_seeds_are_said(judged: Path, ours: None) -> 
 def test_what_cannot_be_drawn_or_compared_is_one_sentence(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert report(["c", "c/runs/topology=ring,seed=0"]) == 2
     said = capfd.readouterr().err
-    assert said.startswith("error: run folder=c: holds many runs, which judge a claim; python -m swarm.report c draws")
+    assert said.startswith(
+        "error: run folder=c: holds many runs, which judge a claim; python -m swarm.cli.report c draws"
+    )
     assert said.count("\n") == 1
     assert report(["c/runs/topology=ring,seed=0", "c/runs/topology=complete,seed=0", "--csv", "both.csv"]) == 0
     (judged / "config.yaml").write_text("[")

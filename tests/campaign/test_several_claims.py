@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from swarm.campaign import publish, suite
-from swarm.report.__main__ import main as report
+from swarm.cli import publish
+from swarm.cli.report import main as report
+from swarm.experiments.claims import suite
 from tests.cli.conftest import Command
 
 from .conftest import HERE, TINY, facts, stamps

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from swarm.claim.results import Results
-from swarm.statistics import aic_difference, growth, interval, power_law
+from swarm.common.statistics import aic_difference, growth, interval, power_law
+from swarm.experiments.claims.results import Results
 
 N_K = np.array([8.0, 16, 32, 64, 128, 256])
 

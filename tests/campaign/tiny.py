@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.claim.base import Budget, Claim, Condition, Hypothesis, Suite, Verdict
-from swarm.claim.charts import Chart, Line
-from swarm.claim.results import Results
-from swarm.topology.regular import Ring
+from swarm.communication.topology.regular import Ring
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Suite, Verdict
+from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.results import Results
 
 MOOD = "mood.txt"  # in the current folder: what becomes of runs with a Moody topology
 PARENT = "SWARM_TEST_PARENT"  # of the environment: the process that only checks

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-import swarm
-from swarm.cli import main
+import swarm.experiments
+from swarm.cli.main import main
 
 # The words of a small sweep into ``s``.
 SMALL = ("devices=9", "rounds=3", "optimizer.lr=0.1", "tracker=none", "scenario.arms=[swarm]", "evaluate.every=1",
@@ -44,7 +44,7 @@ class Outcome:
 
 @dataclass
 class FakeRunner:
-    """Stands in for ``swarm.runner``: records what it is asked to do."""
+    """Stands in for ``swarm.experiments.runner``: records what it is asked to do."""
 
     calls: list[tuple[str, Any]] = field(default_factory=list)
     raises: BaseException | None = None
@@ -97,11 +97,11 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 def runner(monkeypatch: pytest.MonkeyPatch) -> FakeRunner:
     """A runner that does nothing, in the place of the real one."""
     fake = FakeRunner()
-    module = types.ModuleType("swarm.runner")
+    module = types.ModuleType("swarm.experiments.runner")
     for name in ("check", "run", "resume"):
         setattr(module, name, getattr(fake, name))
-    monkeypatch.setitem(sys.modules, "swarm.runner", module)
-    monkeypatch.setattr(swarm, "runner", module, raising=False)
+    monkeypatch.setitem(sys.modules, "swarm.experiments.runner", module)
+    monkeypatch.setattr(swarm.experiments, "runner", module, raising=False)
     return fake
 
 

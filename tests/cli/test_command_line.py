@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from swarm.errors import ConfigError, DivergedError
+from swarm.common.errors import ConfigError, DivergedError
 
 from .conftest import Command, FakeRunner
 
@@ -26,7 +26,7 @@ def test_a_run_gets_the_composed_config_and_its_folder(command: Command, runner:
     ((cfg, folder),) = runner.of("run")
     assert (cfg.devices, cfg.topology._target_, folder) == (
         7,
-        "swarm.topology.regular.Ring",
+        "swarm.communication.topology.regular.Ring",
         Path("here/it/is").absolute(),
     )
     assert "hydra" not in cfg
@@ -161,7 +161,7 @@ def test_help_and_cfg(command: Command) -> None:
     assert job.code == 0
     assert job.new == []
     cfg = OmegaConf.create(job.out)
-    assert (cfg.devices, cfg.topology._target_) == (5, "swarm.topology.regular.Ring")
+    assert (cfg.devices, cfg.topology._target_) == (5, "swarm.communication.topology.regular.Ring")
 
 
 def test_debug_shows_where_a_refusal_comes_from(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(argv: list[str], tmp_path
     """``--help`` and refusals answer at once: torch alone takes seconds."""
     checked = argv if argv[0] != "-m" else ["-m", "devices=0,1"]
     script = (
-        "import sys; from swarm.cli import main; code = main(sys.argv[1:]);"
+        "import sys; from swarm.cli.main import main; code = main(sys.argv[1:]);"
         "heavy = {'torch', 'wandb', 'matplotlib', 'pandas', 'sklearn', 'scipy', 'numpy'} & set(sys.modules);"
         "assert not heavy, heavy; sys.exit(code)"
     )

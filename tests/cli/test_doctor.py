@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from swarm import doctor
-from swarm.cli import main
-from swarm.data.fetch import ALL
+from swarm.cli import doctor
+from swarm.cli.main import main
+from swarm.data.fetch.fetch import ALL
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import swarm
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
 from tests.conftest import SMALL, composed
 
 from .conftest import Command, FakeRunner

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
 
 from .conftest import Command, FakeRunner
 
@@ -153,7 +153,7 @@ def test_what_only_the_full_check_finds_is_refused_before_anything_is_made(
 def test_only_the_settings_of_the_later_jobs_of_a_large_sweep_are_looked_at(
     command: Command, runner: FakeRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swarm.sweep.plan.MOST_JOBS_CHECKED", 2)
+    monkeypatch.setattr("swarm.experiments.sweep.plan.MOST_JOBS_CHECKED", 2)
     assert "(in the job devices=0)" in command("-m", "devices=1,2,3,0").sentence
     assert runner.of("check") == []
     assert command("-m", "devices=1,2,3,4", "hydra.sweep.dir=sweep").code == 0
@@ -194,7 +194,10 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
             "topology._target_=os.system",
             "topology._target_=os.system: must be in swarm, scenarios, torch.nn, or a module",
         ),
-        ("topology._target_=swarm.models.dense.MLP", "topology._target_=swarm.models.dense.MLP: must be a Topology"),
+        (
+            "topology._target_=swarm.learning.models.dense.MLP",
+            "topology._target_=swarm.learning.models.dense.MLP: must be a Topology",
+        ),
         ("model._target_=builtins.eval", "model._target_=builtins.eval: must be in swarm, "),
         ("model.activation=sine", "model.activation=sine: "),
         ("optimizer.lr=-1", "optimizer.lr=-1"),

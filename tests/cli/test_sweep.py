@@ -16,11 +16,12 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from swarm import checkpoint, runner
-from swarm.study.many import note
-from swarm.sweep import plan as plans
-from swarm.sweep.job import Job
-from swarm.sweep.launch import outcome, share_cores
+from swarm.experiments import runner
+from swarm.experiments.sweep import plan as plans
+from swarm.experiments.sweep.job import Job
+from swarm.experiments.sweep.launch import outcome, share_cores
+from swarm.results.status import note
+from swarm.simulation import checkpoint
 from tests.support import heeds_interrupts
 
 from .conftest import SMALL, Command, Swept
@@ -232,7 +233,7 @@ def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
 
 DEADLY = """
 import os, signal
-from swarm.topology.regular import Ring
+from swarm.communication.topology.regular import Ring
 
 class Deadly(Ring):
     def __init__(self, devices: int, deadly: bool = False) -> None:

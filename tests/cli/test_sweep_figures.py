@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from swarm.sweep.gather import label
+from swarm.experiments.sweep.gather import label
 
 from .conftest import SMALL, Command
 from .test_sweep import summary

@@ -15,11 +15,11 @@ import torch
 import yaml
 
 from scenarios.all import judging
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.build import load_plugins, option
 from swarm.config.settings import Settings, sections
-from swarm.study.study import Study
-from swarm.testing import check_plugin
+from swarm.experiments.checks.check_plugin import check_plugin
+from swarm.experiments.runs.prepared import Study
 from tests.support import config, groups, options, records, run, simulation, trajectory
 
 ALL = [(group, name) for group in groups() for name in options(group)]

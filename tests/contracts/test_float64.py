@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from swarm.simulation import Simulation
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
+from swarm.simulation.loop import Simulation
 from tests.contracts.test_every_yaml import _needs
 from tests.support import options, prepared
 

@@ -23,10 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swarm.data.idx import read_idx
-from swarm.data.table_files import read_npy, read_table
-from swarm.errors import ConfigError
-from swarm.files import opened
+from swarm.common.errors import ConfigError
+from swarm.common.system.files import opened
+from swarm.data.files.idx import read_idx
+from swarm.data.files.readers.table_files import read_npy, read_table
 
 GUARD = 6 << 30  # address space of a process that reads one: a reader that falls for it fails, and the machine lives on
 _ROWS = 10_000_000

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swarm.data.activity import Activity
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
+from swarm.data.files.activity import Activity
 
 
 def har(folder: Path, subject: str = "subject", rows: int = 40) -> str:

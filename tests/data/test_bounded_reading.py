@@ -16,15 +16,15 @@ import pytest
 import torch
 from torch import nn
 
-from swarm.constants import Constants
-from swarm.data.activity import Activity
-from swarm.data.table_files import read_table
-from swarm.errors import ConfigError
-from swarm.files import content, opened
-from swarm.start import read_start, save_start
-from swarm.state import Layout
-from swarm.topology.contacts import Contacts
-from swarm.topology.file import File
+from swarm.common.errors import ConfigError
+from swarm.common.rows import Layout
+from swarm.common.system.files import content, opened
+from swarm.communication.topology.contacts import Contacts
+from swarm.communication.topology.file import File
+from swarm.data.files.activity import Activity
+from swarm.data.files.readers.table_files import read_table
+from swarm.learning.buffers import Constants
+from swarm.learning.initial_parameters import read_start, save_start
 from tests.data.bombs import BOMBS
 
 MAX_MB = 8

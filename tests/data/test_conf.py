@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
 from swarm.config.build import build
 from swarm.data.dataset import Source, validate
-from swarm.data.digits import Digits
+from swarm.data.generated.digits import Digits
 from swarm.data.partition import Natural, Partition
-from swarm.errors import ConfigError
-from swarm.rng import Keys
 
 CONF = Path(__file__).parents[2] / "conf"
 DATA, PARTITION = (sorted((CONF / group).glob("*.yaml")) for group in ("data", "partition"))

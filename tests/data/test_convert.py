@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swarm.data import archives, convert
-from swarm.errors import ConfigError
-from swarm.topology.file import File
+from swarm.common.errors import ConfigError
+from swarm.communication.topology.file import File
+from swarm.data.fetch import archives, convert
 from tests.data.packed import tar, wheel
 
 

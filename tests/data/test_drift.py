@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swarm import continual
+from swarm.common.rng import Keys
 from swarm.data.dataset import Holdings, label_mixes, lived
-from swarm.data.drifting import SEA, Hyperplane
-from swarm.data.timeline import Timeline
-from swarm.rng import Keys
+from swarm.data.generated.drifting import SEA, Hyperplane
+from swarm.data.stream.concept_schedule import Timeline
+from swarm.results import continual
 from tests.support import prepared, records, run
 
 KEYS = Keys(0, "drift")

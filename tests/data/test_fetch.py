@@ -15,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from swarm.data import download, fetch
-from swarm.data.download import FetchError
-from swarm.errors import ConfigError
-from swarm.fetched import home, locate
+from swarm.common.errors import ConfigError
+from swarm.common.system.dataset_cache import home, locate
+from swarm.data.fetch import download, fetch
+from swarm.data.fetch.download import FetchError
 from tests.data.packed import tar
 
 PLAY = """THE PLAY
@@ -151,7 +151,7 @@ def test_a_killed_fetch_leaves_nothing_that_is_used_and_the_next_one_clears_it(
 import time
 from dataclasses import replace
 from pathlib import Path
-from swarm.data import fetch
+from swarm.data.fetch import fetch
 def half(archive, out):
     (out / "text.parquet").write_bytes(b"half")
     Path({str(tmp_path / "begun")!r}).touch()

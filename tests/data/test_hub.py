@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from swarm.data.hub import HF
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
+from swarm.data.files.hub import HF
 
 
 def table(rows: int = 60) -> pa.Table:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.data.idx import Idx, read_idx
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
+from swarm.data.files.idx import Idx, read_idx
 
 
 def encode(array: np.ndarray, kind: int = 0x08) -> bytes:

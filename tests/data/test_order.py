@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, Holdings
 from swarm.data.partition import Iid
-from swarm.data.stream import Stream
-from swarm.rng import Keys
+from swarm.data.stream.stream import Stream
 
 
 def dealt(count: int = 40, devices: int = 3) -> tuple[Dataset, Holdings]:

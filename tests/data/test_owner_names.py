@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset
+from swarm.data.files.table import Table
+from swarm.data.files.text import Text
 from swarm.data.partition import Iid, Natural, Rare
-from swarm.data.table import Table
-from swarm.data.text import Text
-from swarm.errors import ConfigError
-from swarm.rng import Keys
 from tests.support import prepared, run
 
 WORDS = ("walk", "sit", "run")

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
 from swarm.data.dataset import Holdings, label_mix
-from swarm.data.digits import Digits
+from swarm.data.generated.digits import Digits
+from swarm.data.generated.synthetic import LinearRegression
 from swarm.data.partition import Dirichlet, Iid, Natural, Partition, Pathological, QuantitySkew, Rare
-from swarm.data.synthetic import LinearRegression
-from swarm.errors import ConfigError
-from swarm.rng import Keys
 
 Ints = npt.NDArray[np.int64]
 

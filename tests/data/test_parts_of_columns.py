@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swarm.data.activity import Activity
-from swarm.data.hub import HF
-from swarm.data.table import Table
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
+from swarm.data.files.activity import Activity
+from swarm.data.files.hub import HF
+from swarm.data.files.table import Table
 
 ROWS = 120
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.learn.losses import CrossEntropy, PartlyTold
+from swarm.learning.kernels.losses import CrossEntropy, PartlyTold
 from tests.support import prepared, run, trajectory
 
 STREAM = (

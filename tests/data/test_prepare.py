@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.data.apportion import apportion
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, Holdings, label_mix, validate
-from swarm.data.digits import Digits
+from swarm.data.generated.digits import Digits
+from swarm.data.largest_remainder import apportion
 from swarm.data.prepare import Samples, on_cache_lines, prepare, split
-from swarm.errors import ConfigError
-from swarm.rng import Keys
 
 
 @given(

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.common.errors import ConfigError
 from swarm.data.dataset import CHUNK
+from swarm.data.files.table import Table
 from swarm.data.prepare import Samples, prepare
 from swarm.data.scaling import Scale, rescaled
-from swarm.data.table import Table
-from swarm.errors import ConfigError
 from tests.data.packed import peak_of
 
 SPREAD = np.random.default_rng(0).random(200)

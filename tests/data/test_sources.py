@@ -9,11 +9,11 @@ import pytest
 from sklearn.linear_model import LinearRegression as LeastSquares
 from sklearn.linear_model import LogisticRegression
 
+from swarm.common.errors import ConfigError
 from swarm.data.dataset import Dataset, Holdings, Source, label_mix
-from swarm.data.digits import Digits
-from swarm.data.digits_like import DigitsLike
-from swarm.data.synthetic import Gaussian, LeafSynthetic, LinearRegression
-from swarm.errors import ConfigError
+from swarm.data.generated.digits import Digits
+from swarm.data.generated.digits_like import DigitsLike
+from swarm.data.generated.synthetic import Gaussian, LeafSynthetic, LinearRegression
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
+from swarm.data.files.readers.table_files import read_table
+from swarm.data.files.table import Table
 from swarm.data.partition import Natural
-from swarm.data.table import Table
-from swarm.data.table_files import read_table
-from swarm.errors import ConfigError
-from swarm.rng import Keys
 
 
 def frame(rows: int = 60) -> pd.DataFrame:

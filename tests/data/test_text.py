@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
 from swarm.config.settings import Settings
+from swarm.data.files.text import ALPHABET, Text
 from swarm.data.partition import Natural
-from swarm.data.text import ALPHABET, Text
-from swarm.errors import ConfigError
-from swarm.rng import Keys
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
 from tests.support import config
 
 

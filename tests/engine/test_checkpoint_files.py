@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from swarm import checkpoint, tensors
-from swarm.checkpoint import Checkpoint
+from swarm.simulation import checkpoint
+from swarm.simulation.checkpoint import Checkpoint, tensors
 
 ARRAYS = {
     "x": torch.arange(35, dtype=torch.float32).view(7, 5),

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 import swarm
-from swarm.cli import main
-from swarm.errors import ConfigError, SwarmError
-from swarm.report import page, salvage
-from swarm.schemas import sealed
+from swarm.cli.main import main
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.schemas import sealed
+from swarm.results.report import page, salvage
 from tests.support import logged, run
 
 TINY = ("devices=4", "topology=ring", "rounds=4", "checkpoint.every=2", "evaluate.every=2", "model.hidden=[2]",

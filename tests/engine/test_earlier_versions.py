@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import swarm
-from swarm.errors import ConfigError
-from swarm.study.many import note
+from swarm.common.errors import ConfigError
+from swarm.results.status import note
 from tests.support import run
 
 TINY = ("devices=4", "topology=ring", "rounds=4", "checkpoint.every=2", "checkpoint.keep=9", "model=softmax",

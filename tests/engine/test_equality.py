@@ -13,7 +13,7 @@ PROTOCOLS = ["dpsgd", "dpsgd_published", "fedavg"]
 
 
 def _records(folder: Any) -> list[dict[str, Any]]:
-    from swarm.track.jsonl import read_jsonl
+    from swarm.results.track.jsonl import read_jsonl
 
     return [{k: v for k, v in r.items() if not k.startswith("wall_s")} for r in read_jsonl(folder / "metrics.jsonl")]
 

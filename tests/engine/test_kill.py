@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from swarm import report
-from swarm.cli import main
-from swarm.track.jsonl import read_jsonl
+from swarm.cli.main import main
+from swarm.results import report
+from swarm.results.track.jsonl import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ["devices=16", "topology=ring", "rounds=40", "tune.lrs=[0.1,0.3]", "tune.rounds=20", "tracker=none", "report=false",

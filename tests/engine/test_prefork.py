@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from swarm.engine.prefork import ForkServer, PreforkError, available
-from swarm.engine.prefork.server import users
+from swarm.simulation.engine.prefork import ForkServer, PreforkError, available
+from swarm.simulation.engine.prefork.server import users
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 SECONDS = 30.0
@@ -271,7 +271,7 @@ def test_the_death_of_the_server_takes_its_workers_and_is_noticed(script: Script
 def test_the_death_of_the_driver_ends_everything(script: Script) -> None:
     program = f"""if True:
         import subprocess, sys, time
-        from swarm.engine.prefork import ForkServer
+        from swarm.simulation.engine.prefork import ForkServer
         with ForkServer(("colorsys",), late=()) as server:
             worker = subprocess.Popen([str(server.executable), {script(SLEEP)!r}], stdout=subprocess.PIPE, text=True)
             with (server.folder / "log").open("w") as log:
@@ -372,7 +372,7 @@ def test_torch_computes_in_a_fork(script: Script) -> None:
 
 RAY_PROGRAM = """if True:
     import contextlib, json, os, signal, sys, tempfile, time
-    from swarm.engine.prefork import ForkServer
+    from swarm.simulation.engine.prefork import ForkServer
 
     route = sys.argv[1]
     os.environ.update(

@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 import swarm
-from swarm import runner
-from swarm.cli import main
-from swarm.errors import SwarmError
-from swarm.track.jsonl import read_jsonl
+from swarm.cli.main import main
+from swarm.common.errors import SwarmError
+from swarm.experiments import runner
+from swarm.results.track.jsonl import read_jsonl
 from tests.campaign.conftest import TINY
 from tests.conftest import SMALL, composed
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from swarm.engine.ray.actor import TIMED, Host
-from swarm.engine.ray.cluster import ClusterError
-from swarm.engine.ray.crew import StuckError
-from swarm.engine.ray.engine import RayEngine
-from swarm.rng import Keys
-from swarm.simulation import Simulation
-from swarm.study.memory import MemoryRanOutError, running_out
-from swarm.study.study import Study
+from swarm.common.rng import Keys
+from swarm.experiments.runs.memory import MemoryRanOutError, running_out
+from swarm.experiments.runs.prepared import Study
+from swarm.simulation.engine.ray.actor import TIMED, Host
+from swarm.simulation.engine.ray.actor_pool import StuckError
+from swarm.simulation.engine.ray.cluster import ClusterError
+from swarm.simulation.engine.ray.engine import RayEngine
+from swarm.simulation.loop import Simulation
 from tests.support import prepared
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -205,7 +205,7 @@ def test_a_stuck_actor_is_named(engine: RayEngine, monkeypatch: pytest.MonkeyPat
     with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
         stuck = engine.describe()["pids"][1]
         list(engine.advance(2))
-        monkeypatch.setattr("swarm.engine.ray.crew.LEAST_SECONDS", 1.0)
+        monkeypatch.setattr("swarm.simulation.engine.ray.actor_pool.LEAST_SECONDS", 1.0)
         os.kill(stuck, signal.SIGSTOP)
         try:
             text = rf"actor 1 \(process {stuck}, devices .*\) has not finished within \d+ s: round 3 \(learn\)"

@@ -19,8 +19,8 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from swarm.simulation import Simulation
-from swarm.state import params_sha256
+from swarm.simulation.loop import Simulation
+from swarm.common.rows import params_sha256
 from tests.support import prepared
 
 same = ("devices=12", "engine.block=2", "rounds=40", "checkpoint.every=10", "topology=one_peer_exponential")

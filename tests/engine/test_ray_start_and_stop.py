@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 import swarm
-from swarm.cli import main
-from swarm.engine.ray import cluster
-from swarm.engine.ray.placement import place
-from swarm.engine.ray.turns import spans
-from swarm.errors import ConfigError
-from swarm.state import Blocks
+from swarm.cli.main import main
+from swarm.common.errors import ConfigError
+from swarm.common.rows import Blocks
+from swarm.simulation.engine.ray import cluster
+from swarm.simulation.engine.ray.call_scheduler import spans
+from swarm.simulation.engine.ray.placement import place
 from tests.support import experiment, heeds_interrupts, logged, prepared, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -271,7 +271,7 @@ def test_blocks_of_one_belong_to_an_actor_for_each_device(tmp_path: Path) -> Non
 
 
 def test_too_little_memory_says_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.study.memory.available_bytes", lambda: 1 << 30)
+    monkeypatch.setattr("swarm.experiments.runs.memory.available_bytes", lambda: 1 << 30)
     text = r"engine\.actors=12: would need about .* at most [1-7] actors fit"
     with pytest.raises(ConfigError, match=text):
         prepared("engine=ray", "engine.actors=per_device")

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import swarm
-from swarm.cli import main
-from swarm.errors import ConfigError
-from swarm.study.folder import Folder
+from swarm.cli.main import main
+from swarm.common.errors import ConfigError
+from swarm.results.folder import Folder
 
 Small = Callable[..., dict[str, Any]]
 
@@ -99,7 +99,7 @@ def test_a_tracker_without_its_package_is_refused(
 
 
 def test_a_launcher_without_its_package_names_what_brings_it(tmp_path: Path) -> None:
-    without = "import sys; sys.modules['hydra_plugins.hydra_joblib_launcher'] = None; from swarm.cli import main; "
+    without = "import sys; sys.modules['hydra_plugins.hydra_joblib_launcher'] = None; from swarm.cli.main import main; "
     words = ["-m", "seed=0,1", "hydra/launcher=joblib", f"hydra.sweep.dir={tmp_path / 's'}"]
     done = subprocess.run([sys.executable, "-c", f"{without} sys.exit(main({words}))"], capture_output=True, text=True,
                           check=False)  # fmt: skip

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 import swarm
-from swarm.errors import ConfigError
-from swarm.schemas import sealed
-from swarm.track.jsonl import read_jsonl
+from swarm.common.errors import ConfigError
+from swarm.common.schemas import sealed
+from swarm.results.track.jsonl import read_jsonl
 
 Small = Callable[..., dict[str, Any]]
 

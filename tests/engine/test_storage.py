@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 import swarm
-from swarm import checkpoint
-from swarm.cli import main
-from swarm.errors import StorageError
-from swarm.report import html
-from swarm.study.folder import Folder
-from swarm.track.jsonl import JsonlSink
+from swarm.cli.main import main
+from swarm.common.errors import StorageError
+from swarm.results.folder import Folder
+from swarm.results.report.html import page as html
+from swarm.results.track.jsonl import JsonlSink
+from swarm.simulation import checkpoint
 from tests.support import config, logged, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(where, name, _after(count, getattr(where, name), number))
         if where is html:
-            patch.setattr("swarm.report.page", _after(count, html.page, number))
+            patch.setattr("swarm.results.report.page", _after(count, html.page, number))
         with pytest.raises(StorageError, match=f"when there is room, resume={folder} goes on") as caught:
             swarm.run(config(*TINY), folder)
     assert caught.value.exit_code == 1
@@ -83,7 +83,7 @@ def test_files_that_may_not_grow(tmp_path: Path, whole: Path) -> None:
     """A real limit instead of a pretended one: in a process whose files may have 3,000 bytes."""
     program = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from swarm.cli import main\n"
+        "from swarm.cli.main import main\n"
         "import matplotlib.font_manager\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
         "sys.exit(main(sys.argv[1:]))"
@@ -115,7 +115,7 @@ def test_a_folder_that_goes_ends_the_run_at_once(
         else:
             folder.rename(tmp_path / "elsewhere")
 
-    from swarm.simulation import Simulation
+    from swarm.simulation.loop import Simulation
 
     records = Simulation.records
 
@@ -136,7 +136,7 @@ def test_a_folder_that_goes_ends_the_run_at_once(
 
 def test_a_tracker_on_a_full_disk_ends_nothing(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorboardX")
-    from swarm.track.tensorboard import TensorBoardTracker
+    from swarm.results.track.tensorboard import TensorBoardTracker
 
     monkeypatch.setattr(TensorBoardTracker, "record", _after(2, TensorBoardTracker.record))
     run(tmp_path / "run", *TINY, "tracker=tensorboard")

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swarm.claim.base import Claim
+from swarm.communication.compression.base import Compressor, Draw
+from swarm.communication.network.base import Churn
+from swarm.communication.protocol.base import Protocol, State
+from swarm.communication.topology.base import Topology
+from swarm.communication.topology.graph import Graph
 from swarm.data.dataset import Holdings
 from swarm.data.partition import Partition
-from swarm.engine.local import LocalEngine
-from swarm.learn.optimizer import Optimizer
-from swarm.learn.schedule import Schedule
-from swarm.network.base import Churn
-from swarm.protocol.base import Protocol, State
-from swarm.topology.base import Topology
-from swarm.topology.graph import Graph
-from swarm.track.base import Tracker
-from swarm.wire.base import Compressor, Draw
+from swarm.experiments.claims.base import Claim
+from swarm.learning.optim.optimizer import Optimizer
+from swarm.learning.optim.schedule import Schedule
+from swarm.results.track.base import Tracker
+from swarm.simulation.engine.local import LocalEngine
 
 DRAWS = np.random.default_rng(0)
 

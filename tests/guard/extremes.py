@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.settings import sections
 from tests.contracts.test_every_yaml import _needs
 from tests.support import config, groups, options
@@ -139,9 +139,6 @@ def put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 def outcome(values: dict[str, Any], folder: Path, seconds: float = SECONDS) -> Outcome:
     """Check and run ``values`` into ``folder``, in a process of its own, and throw the folder away."""
-    import swarm.engine.local
-    import swarm.report.html
-    import swarm.runner  # noqa: F401  before the fork
 
     read, write = os.pipe()
     child = os.fork()
@@ -188,15 +185,15 @@ def _child(values: dict[str, Any], folder: Path, write: int) -> None:
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  to the end of the process
-        from swarm import runner
-        from swarm.errors import SwarmError
-        from swarm.study.study import Study
+        from swarm.common.errors import SwarmError
+        from swarm.experiments import runner
+        from swarm.experiments.runs.prepared import Study
 
         warnings.simplefilter("error", RuntimeWarning)
         try:
             prepared = runner.check(values)
             os.write(write, b"checked\n")
-            alone = not values["engine"]["_target_"].startswith("swarm.engine.ray.")
+            alone = not values["engine"]["_target_"].startswith("swarm.simulation.engine.ray.")
             if alone and isinstance(prepared, Study):  # of a claim the plan says all
                 runner.run(values, folder, prepared)
         except SwarmError as error:
@@ -210,12 +207,17 @@ def _child(values: dict[str, Any], folder: Path, write: int) -> None:
 
 
 def _bound_memory() -> None:
-    import swarm.check
-    import swarm.experiment
-    import swarm.machine
-    import swarm.study.preflight
+    import swarm.common.ranges
+    import swarm.common.system.machine
+    import swarm.experiments.runs.preflight
+    import swarm.simulation.experiment
 
-    for module in (swarm.check, swarm.machine, swarm.experiment, swarm.study.preflight):
+    for module in (
+        swarm.common.ranges,
+        swarm.common.system.machine,
+        swarm.simulation.experiment,
+        swarm.experiments.runs.preflight,
+    ):
         module.available_bytes = lambda: FREE  # type: ignore[attr-defined]
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY

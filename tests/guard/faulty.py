@@ -12,23 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from swarm.communication.compression.base import Compressor, Draw
+from swarm.communication.network.base import Churn, Clock, Delay, Outage
+from swarm.communication.network.fleet import Hardware, Uniform
+from swarm.communication.protocol.base import Protocol, State
+from swarm.communication.topology.base import Topology
+from swarm.communication.topology.graph import Graph
 from swarm.data.dataset import Dataset, Holdings, Source
-from swarm.data.digits import Digits
-from swarm.data.drift import Drift
+from swarm.data.generated.digits import Digits
 from swarm.data.partition import Iid, Partition
-from swarm.data.people import People
-from swarm.learn.optimizer import SGD
-from swarm.learn.policy import Policy
-from swarm.learn.replay import Replay
-from swarm.learn.schedule import Schedule
-from swarm.network.base import Churn, Clock, Delay, Outage
-from swarm.network.fleet import Hardware, Uniform
-from swarm.protocol.base import Protocol, State
-from swarm.study.scenario import Arm, Scenario
-from swarm.topology.base import Topology
-from swarm.topology.graph import Graph
-from swarm.track.base import Tracker
-from swarm.wire.base import Compressor, Draw
+from swarm.data.stream.drift import Drift
+from swarm.data.stream.labelling import People
+from swarm.experiments.runs.scenario import Arm, Scenario
+from swarm.learning.optim.optimizer import SGD
+from swarm.learning.optim.schedule import Schedule
+from swarm.learning.update.policy import Policy
+from swarm.learning.update.replay import Replay
+from swarm.results.track.base import Tracker
 
 Features = tuple[int, ...]
 

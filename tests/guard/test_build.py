@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from torch import nn
 
+from swarm.common.errors import ConfigError
 from swarm.config.build import build, load_plugins, option
-from swarm.errors import ConfigError
 
 HERE = "plugged_in"
 SOURCE = """
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
 
 
 class Shape(ABC):
@@ -189,8 +189,8 @@ def test_an_absolute_key_gets_no_section(plugin: str) -> None:
         "swarm.config.build.build",
         "swarm.config.build.build.__globals__",
         "swarm.config.build.__builtins__",
-        "swarm.errors.ConfigError",
-        "swarm.errors.ConfigError.under",
+        "swarm.common.errors.ConfigError",
+        "swarm.common.errors.ConfigError.under",
         "swarm",
         "swarm.config.build",
         "swarm..build",
@@ -340,7 +340,7 @@ def test_two_plugin_files_of_one_name_clash(plugin: str, tmp_path: Path) -> None
 
 
 def test_option_reads_a_choice_as_plain_data() -> None:
-    assert option("topology", "ring")["_target_"].startswith("swarm.topology.")
+    assert option("topology", "ring")["_target_"].startswith("swarm.communication.topology.")
     with pytest.raises(ConfigError, match=r"^topology=rnig: no such option \(did you mean ring\?\); valid options: "):
         option("topology", "rnig")
     with pytest.raises(ConfigError, match="no such option"):
@@ -348,7 +348,7 @@ def test_option_reads_a_choice_as_plain_data() -> None:
 
 
 def test_a_foreign_scenarios_package_cannot_stand_in_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from swarm import paths
+    from swarm.common.system import paths
 
     before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "scenarios"}
     for name in before:

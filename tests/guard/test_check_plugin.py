@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from swarm.common.errors import ConfigError
+from swarm.communication.topology.base import Topology
 from swarm.config.build import load_plugins
-from swarm.errors import ConfigError
-from swarm.testing import ContractError, check_plugin
-from swarm.topology.base import Topology
+from swarm.experiments.checks.check_plugin import ContractError, check_plugin
 
 FILE = Path(__file__).with_name("contract_breakers.py")
 
@@ -71,7 +71,7 @@ def test_a_broken_contract_is_one_sentence_with_file_and_line(name: str, options
         ("Untitled", "its conditions returns a list; a list of Condition is needed"),
         (
             "NOT_A_PLUGIN",
-            r"must be a class that derives from one of swarm\.topology\.base\.Topology, torch\.nn\.Module, ",
+            r"must be a class that derives from one of swarm\.communication\.topology\.base\.Topology, torch\.nn\.Module, ",
         ),
         ("Gone", "there is no Gone in contract_breakers"),
     ],
@@ -97,7 +97,7 @@ def test_what_is_no_plugin_of_any_kind_is_told_what_would_be(plugin: Any) -> Non
         check_plugin(plugin)
     text = str(caught.value)
     assert text.startswith("plugin="), text
-    assert text.endswith("swarm.claim.base.Claim, or a function annotated to return such a class"), text
+    assert text.endswith("swarm.experiments.claims.base.Claim, or a function annotated to return such a class"), text
 
 
 @pytest.mark.parametrize("plugin", [5, None, Path("x"), len, lambda: None])

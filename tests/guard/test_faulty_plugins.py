@@ -15,11 +15,11 @@ import pytest
 import torch
 
 import swarm
-from swarm import runner
+from swarm.common.errors import ConfigError, DivergedError, SwarmError
+from swarm.common.plugin import PluginError, blamed
 from swarm.config.build import option
-from swarm.errors import ConfigError, DivergedError, SwarmError
-from swarm.plugin import PluginError, blamed
-from swarm.study.memory import MemoryRanOutError
+from swarm.experiments import runner
+from swarm.experiments.runs.memory import MemoryRanOutError
 from tests.support import config, trajectory
 
 FAULTY = Path(__file__).with_name("faulty.py")
@@ -51,7 +51,7 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
     ("topology", "Bad", {}, (), {
         "raises": "its graph raises IndexError: list index out of range",
         "exits": r"its graph calls sys.exit\(0\)",
-        "none": r"its graph\(0\) returns None; a swarm.topology.graph.Graph is needed",
+        "none": r"its graph\(0\) returns None; a swarm.communication.topology.graph.Graph is needed",
         "networkx": r"returns a networkx Graph; .* Graph.from_networkx\(…\) makes one of it",
         "outside": "with edges between devices 0 and 12; they are 0 to 11",
         "negative": "with edges between devices -1 and 1; they are 0 to 11",
@@ -233,7 +233,11 @@ def test_parameters_without_a_part_are_supported_and_said(tmp_path: Path) -> Non
         assert (x_TNP[-1, :, :-4] != x_TNP[0, :, :-4]).any(1).all()
 
 
-BUGS = ["swarm.engine.local.LocalEngine.advance", "swarm.learn.trial._close", "swarm.study.probe._samples"]
+BUGS = [
+    "swarm.simulation.engine.local.LocalEngine.advance",
+    "swarm.learning.check_learning._close",
+    "swarm.experiments.checks.probe._samples",
+]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -255,7 +259,7 @@ def test_what_torch_says_to_our_own_code_is_no_models_fault(monkeypatch: pytest.
     def fails(*_: object, **__: object) -> None:
         torch.nn.functional.linear(torch.ones(2, 3), torch.ones(2, 2))
 
-    monkeypatch.setattr("swarm.engine.local.LocalEngine.advance", fails)
+    monkeypatch.setattr("swarm.simulation.engine.local.LocalEngine.advance", fails)
     with pytest.raises(RuntimeError, match="shapes"):
         runner.check(settings("model", "Unused", {}))
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import swarm
-from swarm.errors import ConfigError
-from swarm.files import appending, own_folder, replacing
-from swarm.report.__main__ import main as report
+from swarm.cli.report import main as report
+from swarm.common.errors import ConfigError
+from swarm.common.system.files import appending, own_folder, replacing
 from tests.conftest import SMALL, composed
 
 ROOT = Path(__file__).parents[2]
@@ -142,8 +142,8 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 # Files of the kernel's, and of private folders that were made with a name of their own.
-ELSEWHERE = {"swarm/engine/prefork/child.py", "swarm/engine/prefork/__init__.py", "swarm/data/convert.py",
-             "swarm/data/download.py"}  # fmt: skip
+ELSEWHERE = {"swarm/simulation/engine/prefork/child.py", "swarm/simulation/engine/prefork/__init__.py", "swarm/data/fetch/convert.py",
+             "swarm/data/fetch/download.py"}  # fmt: skip
 
 
 def _writes(tree: ast.AST) -> Iterator[int]:
@@ -164,5 +164,7 @@ def test_every_writer_goes_through_the_one_function() -> None:
     sources = [*(ROOT / "swarm").rglob("*.py"), *(ROOT / "scenarios").rglob("*.py")]
     found = {f"{file.relative_to(ROOT)}:{line}" for file in sources for line in _writes(ast.parse(file.read_text()))
              if str(file.relative_to(ROOT)) not in ELSEWHERE}  # fmt: skip
-    found = {text for text in found if not text.startswith("swarm/checkpoint.py")}  # its own write_bytes
-    assert not found, f"write by swarm.files.replacing or appending: {sorted(found)}"
+    found = {
+        text for text in found if not text.startswith("swarm/simulation/checkpoint/__init__.py")
+    }  # its own write_bytes
+    assert not found, f"write by swarm.common.system.files.replacing or appending: {sorted(found)}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.machine import available_bytes
+from swarm.common.system.machine import available_bytes
 
 GIB = 1 << 30
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 import swarm
-from swarm.errors import ConfigError
-from swarm.experiment import Experiment
-from swarm.footprint import Footprint, footprint
-from swarm.machine import ran_out_of_memory
-from swarm.study.memory import MemoryRanOutError, running_out
+from swarm.common.errors import ConfigError
+from swarm.common.system.machine import ran_out_of_memory
+from swarm.experiments.runs.memory import MemoryRanOutError, running_out
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.footprint import Footprint, footprint
 from tests.conftest import SMALL, composed
 from tests.support import config, experiment, prepared
 
@@ -67,7 +67,7 @@ def test_as_many_devices_as_fit_do_fit() -> None:
 
 
 def test_too_large_a_swarm_is_refused_by_what_takes_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.study.memory.available_bytes", lambda: 140 << 20)
+    monkeypatch.setattr("swarm.experiments.runs.memory.available_bytes", lambda: 140 << 20)
     prepared()
     text = r"devices=12: would need about .* of it for replay memories, .* at most \d devices fit, or a smaller replay\.size"
     with pytest.raises(ConfigError, match=text):
@@ -82,7 +82,7 @@ def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(monkeypatc
         counted.append(1)
         return footprint(e)
 
-    monkeypatch.setattr("swarm.study.memory.footprint", counting)
+    monkeypatch.setattr("swarm.experiments.runs.memory.footprint", counting)
     prepared("engine=ray", "engine.actors=2")
     assert len(counted) == 1
     said = r"would need (about|at least) [\d,.]+ [GM]iB.*, and [\d,.]+ [GM]iB are free; at most [\d,]+ (devices|actors) fit"
@@ -99,7 +99,7 @@ def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(monkeypatc
 
 
 def test_where_not_even_one_actor_fits_fewer_devices_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.study.memory.available_bytes", lambda: 64 << 20)
+    monkeypatch.setattr("swarm.experiments.runs.memory.available_bytes", lambda: 64 << 20)
     with pytest.raises(ConfigError, match=r"^devices=12: .*; not one device fits$"):
         prepared("engine=ray", "engine.actors=2")
 
@@ -144,7 +144,7 @@ def test_before_the_start_it_is_a_sentence(allocate: Callable[[], object], monke
     def load(self: object) -> None:
         allocate()
 
-    monkeypatch.setattr("swarm.data.digits.Digits.load", load)
+    monkeypatch.setattr("swarm.data.generated.digits.Digits.load", load)
     with pytest.raises(MemoryRanOutError, match=r"memory ran out before the start.* fewer or smaller samples"):
         prepared()
 
@@ -153,11 +153,11 @@ PROGRAM = """if True:
     import json, resource, sys
     from pathlib import Path
     import torch
-    import swarm.engine.local
-    from swarm.cli import main
+    import swarm.simulation.engine.local
+    from swarm.cli.main import main
 
     folder = sys.argv[1]
-    played = swarm.engine.local.LocalEngine._play
+    played = swarm.simulation.engine.local.LocalEngine._play
 
     def limited(self, round):
         if round == 3:  # what there is by now, and a little
@@ -166,7 +166,7 @@ PROGRAM = """if True:
             torch.empty(64 << 20)
         return played(self, round)
 
-    swarm.engine.local.LocalEngine._play = limited
+    swarm.simulation.engine.local.LocalEngine._play = limited
     sys.exit(main(json.loads(sys.argv[2]) + [f"hydra.run.dir={folder}"]))
 """
 

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swarm.errors import ConfigError
-from swarm.schemas import (
+from swarm.common.errors import ConfigError
+from swarm.common.schemas import (
     Arm,
     ClaimSummary,
     Closed,
@@ -34,7 +34,7 @@ from swarm.schemas import (
     require_seal,
     sealed,
 )
-from swarm.track.jsonl import read_jsonl
+from swarm.results.track.jsonl import read_jsonl
 
 FILES = [
     Progress,

@@ -8,9 +8,9 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
+from swarm.common.errors import ConfigError
 from swarm.config.compose import compose
 from swarm.config.settings import Settings, plain, sections
-from swarm.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -14,21 +14,21 @@ import pytest
 import yaml
 
 import swarm
-from swarm import checkpoint
-from swarm.campaign import publish
-from swarm.campaign.plan import defaults
-from swarm.cli import main
+from swarm.cli import publish
+from swarm.cli.main import main
+from swarm.cli.report import main as report
+from swarm.common.errors import ConfigError, SwarmError
 from swarm.config.build import option
-from swarm.errors import ConfigError, SwarmError
-from swarm.report.__main__ import main as report
-from swarm.report.load import salvage
-from swarm.study.trust import key_file
+from swarm.experiments.claims.plan import defaults
+from swarm.results.load import salvage
+from swarm.results.trust import key_file
+from swarm.simulation import checkpoint
 from tests.conftest import SMALL, composed
 
 RAN = "ran"  # a file in the current folder, made by importing the plug-in
 CODE = f"""
 from pathlib import Path
-from swarm.topology.regular import Ring
+from swarm.communication.topology.regular import Ring
 
 Path("{RAN}").touch()
 
@@ -264,7 +264,7 @@ def test_code_that_lies_in_the_folder_is_never_ones_own(here: Path, capfd: pytes
 def test_a_cluster_that_a_folder_names_is_not_asked(here: Path, sent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs a Ray cluster runs code in its drivers. One that is typed is the user's own."""
     asked: list[str] = []
-    monkeypatch.setattr("swarm.engine.ray.engine.require_answer", asked.append)
+    monkeypatch.setattr("swarm.simulation.engine.ray.engine.require_answer", asked.append)
     shutil.copytree(sent, "r")
     foreign = option("engine", "ray") | {"block": yaml.safe_load(Path("r/config.yaml").read_text())["engine"]["block"]}
     edit(Path("r"), engine=foreign | {"address": "10.0.0.1:6379"})
@@ -374,7 +374,7 @@ def test_a_job_that_names_another_cluster_is_not_let_in(here: Path, monkeypatch:
     words = ["-m", *SMALL, "devices=9", "rounds=2", "seed=0,1", "hydra.sweep.dir=s"]
     assert main(words) == 0
     asked: list[str] = []
-    monkeypatch.setattr("swarm.engine.ray.engine.require_answer", asked.append)
+    monkeypatch.setattr("swarm.simulation.engine.ray.engine.require_answer", asked.append)
     job = Path("s/seed=0")
     (job / "summary.json").unlink()
     block = yaml.safe_load((job / "config.yaml").read_text())["engine"]["block"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, Source
-from swarm.rng import Keys
 
 
 class Lots(Source):

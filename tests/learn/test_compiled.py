@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from swarm.learn.learner import Batch, Learner
-from swarm.learn.losses import CrossEntropy
-from swarm.learn.module import kernel_for
-from swarm.learn.optimizer import SGD
-from swarm.learn.schedule import Constant
-from swarm.state import Layout
+from swarm.common.rows import Layout
+from swarm.learning.kernels.losses import CrossEntropy
+from swarm.learning.kernels.module import kernel_for
+from swarm.learning.learner import Batch, Learner
+from swarm.learning.optim.optimizer import SGD
+from swarm.learning.optim.schedule import Constant
 
 FEATURES, CLASSES, SAMPLES, STEPS = 5, 3, 4, 2
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from swarm.learn.flops import flops_of_step
-from swarm.models.dense import MLP
+from swarm.learning.kernels.flops import flops_of_step
+from swarm.learning.models.dense import MLP
 
 
 @pytest.mark.parametrize("hidden", [[], [7], [7, 5]])

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from swarm.learn.dense import Dense
-from swarm.learn.kernel import Functional, Kernel, PerDevice
-from swarm.learn.losses import LOSSES, Loss
-from swarm.learn.module import kernel_for
-from swarm.models.cnn import CNN
-from swarm.models.dense import MLP
+from swarm.learning.kernels.dense import Dense
+from swarm.learning.kernels.kernel import Functional, Kernel, PerDevice
+from swarm.learning.kernels.losses import LOSSES, Loss
+from swarm.learning.kernels.module import kernel_for
+from swarm.learning.models.cnn import CNN
+from swarm.learning.models.dense import MLP
 from tests.support import TORCH_LOSS, module_of, plain_gradient, predict, row_of, sgd, train
 
 B, b, D, C = 3, 5, 7, 4

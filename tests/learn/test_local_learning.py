@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from swarm.config.settings import Settings
-from swarm.simulation import Simulation
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
+from swarm.simulation.loop import Simulation
 from tests.support import config, final_rows, module_of, prepared, records, row_of, simulation
 
 PLUGIN = Path(__file__).with_name("memorisable.py")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from swarm.errors import ConfigError
-from swarm.learn.losses import LOSSES, Loss, loss_for
+from swarm.common.errors import ConfigError
+from swarm.learning.kernels.losses import LOSSES, Loss, loss_for
 from tests.support import TORCH_LOSS
 
 

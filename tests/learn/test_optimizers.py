@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from swarm.errors import ConfigError
-from swarm.learn.losses import LOSSES
-from swarm.learn.module import kernel_for
-from swarm.learn.optimizer import SGD, Adam, Optimizer
-from swarm.learn.schedule import Constant
-from swarm.models.dense import MLP
+from swarm.common.errors import ConfigError
+from swarm.learning.kernels.losses import LOSSES
+from swarm.learning.kernels.module import kernel_for
+from swarm.learning.models.dense import MLP
+from swarm.learning.optim.optimizer import SGD, Adam, Optimizer
+from swarm.learning.optim.schedule import Constant
 from tests.support import module_of, row_of, train
 
 B, K, b, D, C = 3, 7, 4, 5, 3

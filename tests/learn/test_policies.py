@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from swarm.errors import ConfigError
-from swarm.rng import Keys
-from swarm.simulation import Simulation
-from swarm.study.tune import tune
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
+from swarm.experiments.runs.tune import tune
+from swarm.simulation.loop import Simulation
 from tests.support import experiment, prepared, records, simulation, trajectory
 
 ALONE = ("topology=none", "protocol=none", "partition=iid", "devices=6", "train.batch=4", "train.local_steps=3")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swarm.errors import ConfigError
-from swarm.learn.replay import ClassBalanced, Memory, Replay, Reservoir, Ring
-from swarm.rng import Keys
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
+from swarm.learning.update.replay import ClassBalanced, Memory, Replay, Reservoir, Ring
 
 KEYS = Keys(0, "replay.keep")
 KINDS = [Ring, Reservoir, ClassBalanced]

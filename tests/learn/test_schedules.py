@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.errors import ConfigError
-from swarm.learn.optimizer import SGD
-from swarm.learn.schedule import WSD, Constant, Cosine, Schedule
+from swarm.common.errors import ConfigError
+from swarm.learning.optim.optimizer import SGD
+from swarm.learning.optim.schedule import WSD, Constant, Cosine, Schedule
 from tests.support import experiment
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from swarm.errors import ConfigError
-from swarm.learn import stacked
-from swarm.learn.losses import CrossEntropy
-from swarm.learn.module import kernel_for
-from swarm.learn.stacked import Stacked
-from swarm.models.gru import GRU
-from swarm.models.mcsd import MCSD
-from swarm.models.sequence import SequenceModel, Views
-from swarm.models.transformer import Transformer
+from swarm.common.errors import ConfigError
+from swarm.learning.kernels import batched as stacked
+from swarm.learning.kernels.batched import Stacked
+from swarm.learning.kernels.losses import CrossEntropy
+from swarm.learning.kernels.module import kernel_for
+from swarm.learning.models.gru import GRU
+from swarm.learning.models.mcsd import MCSD
+from swarm.learning.models.sequence import SequenceModel, Views
+from swarm.learning.models.transformer import Transformer
 from tests.support import final_rows, module_of, plain_gradient, predict, prepared, row_of, sgd, train
 
 B, b, T, C = 5, 3, 9, 7

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swarm.common.rng import Keys
 from swarm.data.dataset import Holdings
-from swarm.data.stream import Stream
-from swarm.rng import Keys
+from swarm.data.stream.stream import Stream
 
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=6)
 BATCH = st.integers(1, 9)

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from swarm.errors import ConfigError
-from swarm.learn.flops import flops_of_step
-from swarm.learn.kernel import Functional
-from swarm.learn.losses import CrossEntropy
-from swarm.learn.module import kernel_for
-from swarm.models.dense import MLP
-from swarm.models.selective import Selective, SelectiveLayer, sample_key
-from swarm.state import HasNeurons, Layout
+from swarm.common.errors import ConfigError
+from swarm.common.rows import HasNeurons, Layout
+from swarm.learning.kernels.flops import flops_of_step
+from swarm.learning.kernels.kernel import Functional
+from swarm.learning.kernels.losses import CrossEntropy
+from swarm.learning.kernels.module import kernel_for
+from swarm.learning.models.dense import MLP
+from swarm.learning.models.selective import Selective, SelectiveLayer, sample_key
 from tests.support import experiment, prepared, records
 
 SELECTS = ("learned", "random", "fixed")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import swarm
-from swarm.models.gru import GRU
-from swarm.rng import Keys
+from swarm.common.rng import Keys
+from swarm.learning.models.gru import GRU
 from tests.support import prepared, run, simulation
 
 TOKENS = 8

@@ -7,12 +7,12 @@ from itertools import pairwise
 import pytest
 import torch
 
-from swarm.errors import ConfigError
-from swarm.models import rows
-from swarm.models.gru import GRU
-from swarm.models.mcsd import MCSD, SlopeDecay, fade
-from swarm.models.sequence import SequenceModel, state_bytes
-from swarm.models.transformer import Transformer
+from swarm.common.errors import ConfigError
+from swarm.learning.models import rows
+from swarm.learning.models.gru import GRU
+from swarm.learning.models.mcsd import MCSD, SlopeDecay, fade
+from swarm.learning.models.sequence import SequenceModel, state_bytes
+from swarm.learning.models.transformer import Transformer
 from tests.support import prepared
 
 T, C = 48, 11

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file, save_model
 from torch import nn
 
 import swarm
-from swarm.errors import CheckpointError, ConfigError
+from swarm.common.errors import CheckpointError, ConfigError
 from tests.support import run
 
 PLUGIN = Path(__file__).with_name("stateful_models.py")
@@ -30,7 +30,7 @@ def go(folder: Path, name: str, *overrides: str) -> Any:
 
 def module(name: str, seed: int = 0) -> nn.Module:
     """As the run makes it: its buffers may be drawn too."""
-    from swarm.learn.module import initialised
+    from swarm.learning.kernels.module import initialised
 
     return initialised(lambda: getattr(sys.modules["stateful_models"], name)((64,), 10), seed)
 
@@ -118,7 +118,7 @@ def test_damaged_buffers_are_named(tmp_path: Path) -> None:
 def test_buffers_too_large_for_a_run_are_left_out_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swarm.constants.MOST_BYTES", 100)
+    monkeypatch.setattr("swarm.learning.buffers.MOST_BYTES", 100)
     run_ = go(tmp_path / "run", "Buffers")
     with pytest.warns(UserWarning, match=r"load_state_dict\(…, strict=False\) leaves those of the module"):
         assert list(run_.state_dict("swarm", 0)) == ["head.weight", "head.bias"]

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import swarm
+from swarm.common.errors import ConfigError
 from swarm.config.build import option
 from swarm.config.settings import Settings
-from swarm.errors import ConfigError
-from swarm.models.cnn import CNN
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
+from swarm.learning.models.cnn import CNN
 from tests.support import config, logged, plain_gradient, row_of, run
 
 PLUGIN = Path(__file__).with_name("user_models.py")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.errors import ConfigError
-from swarm.network.base import Network
-from swarm.network.churn import Crash, Joining, Markov, Trace
-from swarm.network.delay import Constant
-from swarm.network.outage import Partition
-from swarm.topology.regular import Ring
+from swarm.common.errors import ConfigError
+from swarm.communication.network.base import Network
+from swarm.communication.network.churn import Crash, Joining, Markov, Trace
+from swarm.communication.network.delay import Constant
+from swarm.communication.network.outage import Partition
+from swarm.communication.topology.regular import Ring
 from tests.support import experiment, prepared, records
 
 DEGREE = np.array([2, 5, 5, 1, 0])

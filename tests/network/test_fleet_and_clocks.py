@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swarm.cost import cost
-from swarm.errors import ConfigError
-from swarm.network.base import Lines, Network
-from swarm.network.clock import Periodic, Poisson, Speed
-from swarm.network.delay import Distance, Exponential, Uniform
-from swarm.network.fleet import Terminals
-from swarm.topology.regular import Ring
-from swarm.topology.structured import Geometric
+from swarm.common.errors import ConfigError
+from swarm.communication.network.base import Lines, Network
+from swarm.communication.network.clock import Periodic, Poisson, Speed
+from swarm.communication.network.delay import Distance, Exponential, Uniform
+from swarm.communication.network.fleet import Terminals
+from swarm.communication.topology.regular import Ring
+from swarm.communication.topology.structured import Geometric
+from swarm.simulation.cost import cost
 from tests.support import experiment, prepared, records
 
 FLEET = ("fleet=uniform", "fleet.flops=1.0e+6", "fleet.uplink=1.0e+6", "fleet.downlink=1.0e+9")
@@ -119,7 +119,7 @@ def test_flops_of_a_dense_chain_are_about_six_times_parameters_times_samples() -
 def test_terminals_come_in_their_shares() -> None:
     import yaml
 
-    from swarm import paths
+    from swarm.common.system import paths
 
     node = yaml.safe_load((paths.conf() / "fleet" / "terminals.yaml").read_text())
     fleet = Terminals(100, 0, node["classes"])

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.strategies import integers
 
-from swarm.network.base import UNSENT, Bools, Churn
-from swarm.simulation import Simulation
+from swarm.communication.network.base import UNSENT, Bools, Churn
+from swarm.simulation.loop import Simulation
 from tests.support import prepared
 
 N, LAST = 8, 12

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from swarm.errors import ConfigError
-from swarm.network.base import Network
+from swarm.common.errors import ConfigError
+from swarm.communication.network.base import Network
 from tests.support import prepared, records
 
 SIZE = ("devices=8", "rounds=4", "model=softmax")

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.exchange import Exchanges
-from swarm.experiment import Experiment
-from swarm.mixing import weights
-from swarm.network.base import LATE, LOST, UNSENT, Network
-from swarm.network.churn import Crash, Markov
-from swarm.network.clock import Poisson
-from swarm.network.delay import Exponential
-from swarm.protocol.base import Protocol
-from swarm.topology.exponential import Exponential as ExponentialGraph
-from swarm.topology.random import SmallWorld
+from swarm.communication.messages import Exchanges
+from swarm.communication.mixing import weights
+from swarm.communication.network.base import LATE, LOST, UNSENT, Network
+from swarm.communication.network.churn import Crash, Markov
+from swarm.communication.network.clock import Poisson
+from swarm.communication.network.delay import Exponential
+from swarm.communication.protocol.base import Protocol
+from swarm.communication.topology.exponential import Exponential as ExponentialGraph
+from swarm.communication.topology.random import SmallWorld
+from swarm.simulation.experiment import Experiment
 from tests.support import experiment, prepared, simulation
 
 N, ROUNDS = 24, 40

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from matplotlib import image
 
-from swarm.errors import ConfigError
-from swarm.report import load, write_report
-from swarm.report.__main__ import main
-from swarm.report.html import page
-from swarm.report.style import changes
+from swarm.cli.report import main
+from swarm.common.errors import ConfigError
+from swarm.results.report import load, write_report
+from swarm.results.report.html.page import page
+from swarm.results.report.style import changes
 from tests.report.browser import BINARY, Browser
 from tests.report.test_report_pages import DRIFT
 from tests.support import run as small

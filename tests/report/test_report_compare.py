@@ -1,4 +1,4 @@
-"""``python -m swarm.report RUN RUN``: runs of the same data side by side, in a table, a page, a picture and a CSV file."""
+"""``python -m swarm.cli.report RUN RUN``: runs of the same data side by side, in a table, a page, a picture and a CSV file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from matplotlib import image
 
-from swarm.report import Comparison, load
-from swarm.report.__main__ import main
+from swarm.cli.report import main
+from swarm.results.report import Comparison, load
 from tests.report.browser import BINARY, Browser
 from tests.support import run as small
 
 MakeRun = Callable[..., Path]
-DIGITS = {"data": {"_target_": "swarm.data.digits.Digits", "validation": 0.1}}
-RING, TORUS = ({"topology": {"_target_": f"swarm.topology.regular.{name}"}} for name in ("Ring", "Torus"))
+DIGITS = {"data": {"_target_": "swarm.data.generated.digits.Digits", "validation": 0.1}}
+RING, TORUS = ({"topology": {"_target_": f"swarm.communication.topology.regular.{name}"}} for name in ("Ring", "Torus"))
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_runs_of_different_data_are_refused(
     monkeypatch.chdir(tmp_path)
     first = make_run("a", rounds=5, devices=9, config=DIGITS)
     for name, data, said in (
-        ("b", {"_target_": "swarm.data.digits_like.DigitsLike"}, "data=digits_like: "),
+        ("b", {"_target_": "swarm.data.generated.digits_like.DigitsLike"}, "data=digits_like: "),
         ("c", {**DIGITS["data"], "validation": 0.2}, "data.validation=0.2: "),
     ):
         other = make_run(name, rounds=5, devices=9, config={"data": data})
@@ -205,9 +205,11 @@ def test_a_target_that_cannot_be_written_is_refused_first(
 def test_a_label_holds_what_tells_the_runs_apart(make_run: MakeRun) -> None:
     """However many keys differ; without the list of arms, and as it is typed."""
     scenario = {"_target_": "scenarios.compare.Compare"}
-    first = {"protocol": {"_target_": "swarm.protocol.dpsgd.TrainThenAverage"}, "optimizer": {"lr": "auto", "clip": None},
+    first = {"protocol": {"_target_": "swarm.communication.protocol.dpsgd.TrainThenAverage"},
+             "optimizer": {"lr": "auto", "clip": None},
              "scenario": scenario | {"arms": ["swarm", "isolated"]}, "init": "common"}  # fmt: skip
-    other = {"protocol": {"_target_": "swarm.protocol.push_sum.PushSum"}, "optimizer": {"lr": 0.3, "clip": [1, 2]},
+    other = {"protocol": {"_target_": "swarm.communication.protocol.push_sum.PushSum"},
+             "optimizer": {"lr": 0.3, "clip": [1, 2]},
              "scenario": scenario | {"arms": ["swarm"]}, "init": "x"}  # fmt: skip
     cases = (("a", 6, RING, first), ("b", 5, RING, first), ("c", 4, TORUS, other))
     folders = [
@@ -296,8 +298,8 @@ def test_a_full_disk_is_one_sentence(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", str(folder / "curves.png.tmp"))
 
-    monkeypatch.setattr("swarm.report.draw", full)
-    monkeypatch.setattr("swarm.report.__main__.draw", full)
+    monkeypatch.setattr("swarm.results.report.draw", full)
+    monkeypatch.setattr("swarm.cli.report.draw", full)
     assert main([str(folder)]) == main([str(folder), "--png", str(folder / "x.png")]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert first == f"error: run folder={folder}: curves.png in it cannot be written: No space left on device"

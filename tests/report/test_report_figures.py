@@ -14,12 +14,12 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from swarm.report import load, write_report
-from swarm.report.curves import _by_device, _by_round, _name_levels, spread_out
-from swarm.report.html import page
-from swarm.report.layout import picture
-from swarm.report.network import _curve, _scores
-from swarm.report.payload import payload
+from swarm.results.report import load, write_report
+from swarm.results.report.curves import _by_device, _by_round, _name_levels, spread_out
+from swarm.results.report.html.page import page
+from swarm.results.report.html.page_data import payload
+from swarm.results.report.layout import picture
+from swarm.results.report.network import _curve, _scores
 from tests.support import run as small
 
 MakeRun = Callable[..., Path]

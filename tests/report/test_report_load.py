@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.errors import ConfigError
-from swarm.report import load, write_report
-from swarm.report.__main__ import main
-from swarm.report.html import page
-from swarm.report.load import SWEEP, salvage
-from swarm.sweep import plan
+from swarm.cli.report import main
+from swarm.common.errors import ConfigError
+from swarm.experiments.sweep import plan
+from swarm.results.load import SWEEP, salvage
+from swarm.results.report import load, write_report
+from swarm.results.report.html.page import page
 from tests.support import run as small
 
 MakeRun = Callable[..., Path]
@@ -187,10 +187,12 @@ def test_a_sweep_is_no_run_and_says_what_to_do(
     assert shown.out == ""
     said = shown.err.splitlines()
     assert len(said) == 2
-    assert said[0].startswith("error: run folder=s: is a sweep, many runs; python -m swarm.report s/*=*/ compares them")
+    assert said[0].startswith(
+        "error: run folder=s: is a sweep, many runs; python -m swarm.cli.report s/*=*/ compares them"
+    )
     assert "table.md and sweep.png" in said[0]
     assert sorted(swept.iterdir()) == before
-    pattern = said[0].split("python -m swarm.report ")[1].split()[0]
+    pattern = said[0].split("python -m swarm.cli.report ")[1].split()[0]
     assert main(sorted(map(str, Path().glob(pattern)))) == 0
     assert "seed=1" in capsys.readouterr().out
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from swarm.report import draw, load, write_report
-from swarm.report.__main__ import main
-from swarm.report.frames import SCORES_KEPT, frames
-from swarm.report.html import page
-from swarm.report.layout import EDGES, NODES, picture
-from swarm.report.payload import ROWS, payload, script_json
-from swarm.report.style import changes
-from swarm.track.units import human_energy
+from swarm.cli.report import main
+from swarm.results.report import draw, load, write_report
+from swarm.results.report.html.device_history import SCORES_KEPT, frames
+from swarm.results.report.html.page import page
+from swarm.results.report.html.page_data import ROWS, payload, script_json
+from swarm.results.report.layout import EDGES, NODES, picture
+from swarm.results.report.style import changes
+from swarm.results.track.units import human_energy
 from tests.support import experiment
 from tests.support import run as small
 
@@ -243,7 +243,7 @@ def test_what_is_left_out_of_many_devices_is_said(make_run: MakeRun, monkeypatch
     run = load(make_run(rounds=100, devices=50, every=1, arms=("swarm", "isolated")))
     assert SCORES_KEPT > 101 * 100
     assert frames(run) is not None
-    monkeypatch.setattr("swarm.report.frames.SCORES_KEPT", 600)
+    monkeypatch.setattr("swarm.results.report.html.device_history.SCORES_KEPT", 600)
     shown = frames(run)
     assert shown is not None
     assert shown["rounds"][0] == 0

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swarm.campaign.plan import Plan
-from swarm.claim.base import Claim, Verdict
-from swarm.claim.results import Results
+from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.config.settings import Settings
-from swarm.errors import ConfigError
+from swarm.experiments.claims.base import Claim, Verdict
+from swarm.experiments.claims.plan import Plan
+from swarm.experiments.claims.results import Results
 from tests.conftest import composed
 
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]

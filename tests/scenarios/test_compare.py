@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 import swarm
+from swarm.common.errors import ConfigError
+from swarm.common.rows import params_sha256
 from swarm.config.settings import Settings
-from swarm.engine.base import Engine
-from swarm.errors import ConfigError
-from swarm.simulation import Simulation
-from swarm.state import params_sha256
-from swarm.study.scenario import Arm
-from swarm.study.study import Study
-from swarm.study.tune import Trial, try_out, tune
+from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.scenario import Arm
+from swarm.experiments.runs.tune import Trial, try_out, tune
+from swarm.simulation.engine.base import Engine
+from swarm.simulation.loop import Simulation
 from tests.support import config, final_rows, logged, module_of, prepared, run
 
 ALL = "scenario.arms=[swarm,isolated,centralised,fedavg]"
@@ -171,7 +171,7 @@ def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     def found(study: Study, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine, look: object) -> Trial:
         return Trial(variant, lr, rounds, table[lr, rounds])
 
-    monkeypatch.setattr("swarm.study.tune.try_out", found)
+    monkeypatch.setattr("swarm.experiments.runs.tune.try_out", found)
 
 
 RATES = ("optimizer.lr=auto", "tune.lrs=[0.1,0.3,1.0]", "rounds=50")

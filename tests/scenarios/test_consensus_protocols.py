@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
 from tests.support import prepared, run
 
 COMMON = ("scenario=consensus", "devices=8", "topology=exponential", "network.loss=0.3", "rounds=80", "model=softmax")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.errors import DivergedError
-from swarm.measure import BEYOND
-from swarm.study.study import Study
-from swarm.study.tune import tune
+from swarm.common.errors import DivergedError
+from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.tune import tune
+from swarm.simulation.measure import BEYOND
 from tests.support import logged, prepared, records, run, simulation
 
 LINEAR = (

@@ -12,7 +12,7 @@ import yaml
 
 import swarm
 from swarm.config.settings import Settings
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
 from tests.support import config, logged, run
 
 OPTIONS = ("data=table", "data.label=price", "data.task=regression", "partition=iid", "devices=8", "model=softmax")

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swarm.network.base import Bools, Clock, Delay, Floats, Ints
-from swarm.rng import Keys
-from swarm.topology.base import Static
-from swarm.topology.graph import Graph
-from swarm.wire.base import Compressor, Draw
+from swarm.common.rng import Keys
+from swarm.communication.compression.base import Compressor, Draw
+from swarm.communication.network.base import Bools, Clock, Delay, Floats, Ints
+from swarm.communication.topology.base import Static
+from swarm.communication.topology.graph import Graph
 
 
 class Anywhere(nn.Module):

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, Source
-from swarm.rng import Keys
 
 
 class Slope(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 
 from swarm.config.build import option
 from swarm.config.settings import Settings
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
 from tests.support import Rows, config
 
 HERE = Path(__file__).parent

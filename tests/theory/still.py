@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from swarm.network.base import Churn
-from swarm.protocol.base import Links, State
-from swarm.protocol.power_gossip import PowerGossip
-from swarm.protocol.relay_sgd import RelaySGD
+from swarm.communication.network.base import Churn
+from swarm.communication.protocol.base import Links, State
+from swarm.communication.protocol.power_gossip import PowerGossip
+from swarm.communication.protocol.relay_sgd import RelaySGD
 
 
 class StillRelay(RelaySGD):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
 from tests.support import Rows, final_rows, simulation, trajectory
 from tests.theory.setting import PARTS, coefficients, gossip, quadratics, with_options
 

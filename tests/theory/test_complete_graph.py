@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.experiment import Experiment
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
+from swarm.simulation.experiment import Experiment
 from tests.support import plain_gradient, prepared, row_of, trajectory
 
 ROUNDS = 20

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.mixing import second_eigenvalue, weights
+from swarm.communication.mixing import second_eigenvalue, weights
 from tests.support import logged, prepared, run, simulation, trajectory
 
 AVERAGING = (

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from swarm.errors import ConfigError
-from swarm.mixing import smallest_eigenvalue, weights
-from swarm.topology.graph import Graph
+from swarm.common.errors import ConfigError
+from swarm.communication.mixing import smallest_eigenvalue, weights
+from swarm.communication.topology.graph import Graph
 from tests.support import Rows, experiment, final_rows, trajectory
 from tests.theory.setting import GAMMA, coefficients, optimum, quadratics
 

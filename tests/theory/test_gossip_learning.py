@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from swarm.config.build import option
-from swarm.experiment import Experiment
+from swarm.simulation.experiment import Experiment
 from tests.support import simulation, trajectory
 from tests.theory.swarms import Rows, curves, descended, quadratics
 
@@ -18,7 +18,7 @@ AWAY = {"churn": {"_target_": "still.InTurn"}}
 
 
 def _protocol(variant: str) -> dict[str, Any]:
-    return {"_target_": "swarm.protocol.gossip_learning.GossipLearning", "variant": variant}
+    return {"_target_": "swarm.communication.protocol.gossip_learning.GossipLearning", "variant": variant}
 
 
 def _followed(study: Any) -> tuple[Rows, Rows]:
@@ -79,7 +79,10 @@ def test_update_and_merge_commute_where_updates_are_linear(topology: str) -> Non
 
 def test_they_commute_at_night_too() -> None:
     """A round with two lessons, of which the first only predicts, still starts each model once."""
-    sections = {"learn": {"_target_": "swarm.learn.policy.Nightly", "day": 2}, "replay": option("replay", "ring")}
+    sections = {
+        "learn": {"_target_": "swarm.learning.update.policy.Nightly", "day": 2},
+        "replay": option("replay", "ring"),
+    }
     common = (*COMMON, "topology=ring", "train.local_steps=1")
     mu, um = (trajectory(quadratics(*common, protocol=_protocol(v), **sections)) for v in ("mu", "um"))
     assert np.abs(mu - um).max() < 1e-14

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import Study
 from tests.support import config, final_rows
 
 PLUGIN = Path(__file__).with_name("quadratic.py")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.errors import ConfigError
-from swarm.experiment import Experiment
+from swarm.common.errors import ConfigError
+from swarm.simulation.experiment import Experiment
 from tests.support import experiment, prepared, simulation, trajectory
 from tests.theory.swarms import planned
 

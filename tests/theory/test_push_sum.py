@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
 from tests.support import simulation, trajectory
 from tests.theory.setting import GAMMA, coefficients, gossip, quadratics
 

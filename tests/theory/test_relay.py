@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.errors import ConfigError
-from swarm.experiment import Experiment
-from swarm.protocol.relay_sgd import spanning_tree
-from swarm.topology.graph import Graph
-from swarm.topology.regular import Ring, Torus
+from swarm.common.errors import ConfigError
+from swarm.communication.protocol.relay_sgd import spanning_tree
+from swarm.communication.topology.graph import Graph
+from swarm.communication.topology.regular import Ring, Torus
+from swarm.simulation.experiment import Experiment
 from tests.support import final_rows, prepared, simulation, trajectory
 from tests.theory import setting
 from tests.theory.swarms import Rows, curves, planned, quadratics

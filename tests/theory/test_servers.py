@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.errors import ConfigError
-from swarm.protocol.fedavg import FedAvg
+from swarm.common.errors import ConfigError
+from swarm.communication.protocol.fedavg import FedAvg
 from tests.support import final_rows, simulation, trajectory
 from tests.theory.swarms import curves, descended, planned, quadratics
 
 K = 20
 STEPS = f"train.local_steps={K}"
-FEDAVG: dict[str, Any] = {"_target_": "swarm.protocol.fedavg.FedAvg"}
-FEDPROX: dict[str, Any] = {"_target_": "swarm.protocol.fedprox.FedProx"}
-SCAFFOLD: dict[str, Any] = {"_target_": "swarm.protocol.scaffold.Scaffold"}
-FEDADAM: dict[str, Any] = {"_target_": "swarm.protocol.fedadam.FedAdam"}
-DILOCO: dict[str, Any] = {"_target_": "swarm.protocol.diloco.DiLoCo"}
+FEDAVG: dict[str, Any] = {"_target_": "swarm.communication.protocol.fedavg.FedAvg"}
+FEDPROX: dict[str, Any] = {"_target_": "swarm.communication.protocol.fedprox.FedProx"}
+SCAFFOLD: dict[str, Any] = {"_target_": "swarm.communication.protocol.scaffold.Scaffold"}
+FEDADAM: dict[str, Any] = {"_target_": "swarm.communication.protocol.fedadam.FedAdam"}
+DILOCO: dict[str, Any] = {"_target_": "swarm.communication.protocol.diloco.DiLoCo"}
 MLP = ("devices=10", "data=gaussian", "partition=dirichlet", "model.hidden=[9]", "train.local_steps=5", "rounds=6")
 
 

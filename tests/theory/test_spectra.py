@@ -8,18 +8,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from swarm.mixing import (
-    effective_neighbours,
-    periodic_rate,
-    second_eigenvalue,
-    spectral_gap,
-    weights,
-)
-from swarm.topology.base import Topology
-from swarm.topology.exponential import Exponential, OnePeerExponential
-from swarm.topology.graph import Graph
-from swarm.topology.random import SmallWorld
-from swarm.topology.regular import Complete, Hypercube, Isolated, Ring, Star, Torus
+from swarm.communication.mixing import effective_neighbours, periodic_rate, second_eigenvalue, spectral_gap, weights
+from swarm.communication.topology.base import Topology
+from swarm.communication.topology.exponential import Exponential, OnePeerExponential
+from swarm.communication.topology.graph import Graph
+from swarm.communication.topology.random import SmallWorld
+from swarm.communication.topology.regular import Complete, Hypercube, Isolated, Ring, Star, Torus
 
 
 def rho(topology: Topology) -> float:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swarm.mixing import effective_neighbours, observed_rate, second_eigenvalue, weights
-from swarm.report import write_report
-from swarm.topology.base import Topology
-from swarm.topology.base_graph import BaseGraph
-from swarm.topology.gossip import Epidemic, RandomMatching, Variant
-from swarm.topology.regular import Complete, Isolated, Ring
-from swarm.track.units import contraction_sentence
+from swarm.communication.mixing import effective_neighbours, observed_rate, second_eigenvalue, weights
+from swarm.communication.topology.base import Topology
+from swarm.communication.topology.base_graph import BaseGraph
+from swarm.communication.topology.gossip import Epidemic, RandomMatching, Variant
+from swarm.communication.topology.regular import Complete, Isolated, Ring
+from swarm.results.report import write_report
+from swarm.results.track.units import contraction_sentence
 from tests.support import run
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]

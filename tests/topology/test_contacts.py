@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swarm.errors import ConfigError
-from swarm.topology.contacts import Contacts
+from swarm.common.errors import ConfigError
+from swarm.communication.topology.contacts import Contacts
 
 
 def trace(folder: Path, content: str | bytes, devices: int = 4, **options: Any) -> Contacts:

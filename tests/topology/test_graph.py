@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.topology.graph import Graph
+from swarm.communication.topology.graph import Graph
 
 
 @st.composite

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.errors import ConfigError
-from swarm.topology.file import File
-from swarm.topology.graph import Graph
+from swarm.common.errors import ConfigError
+from swarm.communication.topology.file import File
+from swarm.communication.topology.graph import Graph
 
 
 def write(folder: Path, name: str, content: str | bytes) -> str:

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from swarm.errors import ConfigError
-from swarm.mixing import second_eigenvalue, weights
-from swarm.topology.exponential import Exponential, OnePeerExponential
-from swarm.topology.graph import Graph
-from swarm.topology.regular import Complete, Ring, Star
+from swarm.common.errors import ConfigError
+from swarm.communication.mixing import second_eigenvalue, weights
+from swarm.communication.topology.exponential import Exponential, OnePeerExponential
+from swarm.communication.topology.graph import Graph
+from swarm.communication.topology.regular import Complete, Ring, Star
 
 SYMMETRIC = ("metropolis", "lazy", "max_degree")
 

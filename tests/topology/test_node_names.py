@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 
 import swarm
-from swarm.errors import ConfigError, DivergedError
-from swarm.names import Names
-from swarm.network.churn import Trace
-from swarm.report.html import page
-from swarm.study.study import Study
-from swarm.topology.contacts import Contacts
-from swarm.topology.file import File
-from swarm.topology.social import Social
+from swarm.common.errors import ConfigError, DivergedError
+from swarm.common.names import Names
+from swarm.communication.network.churn import Trace
+from swarm.communication.topology.contacts import Contacts
+from swarm.communication.topology.file import File
+from swarm.communication.topology.social import Social
+from swarm.experiments.runs.prepared import Study
+from swarm.results.report.html.page import page
 from tests.support import prepared, run
 
 PEOPLE = ("zoe", "adam", "mia", "liu")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from swarm.errors import ConfigError
-from swarm.exchange import Exchanges
-from swarm.network.base import Network
-from swarm.protocol.base import Protocol
-from swarm.protocol.dpsgd import TrainThenAverage
-from swarm.topology.base import RECENT, Topology
-from swarm.topology.exponential import OnePeerExponential
-from swarm.topology.graph import Graph
-from swarm.topology.regular import Ring
+from swarm.common.errors import ConfigError
+from swarm.communication.messages import Exchanges
+from swarm.communication.network.base import Network
+from swarm.communication.protocol.base import Protocol
+from swarm.communication.protocol.dpsgd import TrainThenAverage
+from swarm.communication.topology.base import RECENT, Topology
+from swarm.communication.topology.exponential import OnePeerExponential
+from swarm.communication.topology.graph import Graph
+from swarm.communication.topology.regular import Ring
 
 
 class Endless(Topology):

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 import yaml
 
-from swarm.errors import ConfigError
-from swarm.mixing import weights
-from swarm.topology.base import Topology, link_at_random, link_nearest
-from swarm.topology.base_graph import BaseGraph
-from swarm.topology.exponential import Exponential, OnePeerExponential
-from swarm.topology.gossip import Epidemic, RandomMatching
-from swarm.topology.graph import Graph
-from swarm.topology.random import BarabasiAlbert, ErdosRenyi, RandomRegular, SmallWorld
-from swarm.topology.regular import Complete, Hypercube, Isolated, Ring, Star, Torus
-from swarm.topology.social import Social
-from swarm.topology.structured import Clusters, Geometric, Hierarchy
+from swarm.common.errors import ConfigError
+from swarm.communication.mixing import weights
+from swarm.communication.topology.base import Topology, link_at_random, link_nearest
+from swarm.communication.topology.base_graph import BaseGraph
+from swarm.communication.topology.exponential import Exponential, OnePeerExponential
+from swarm.communication.topology.gossip import Epidemic, RandomMatching
+from swarm.communication.topology.graph import Graph
+from swarm.communication.topology.random import BarabasiAlbert, ErdosRenyi, RandomRegular, SmallWorld
+from swarm.communication.topology.regular import Complete, Hypercube, Isolated, Ring, Star, Torus
+from swarm.communication.topology.social import Social
+from swarm.communication.topology.structured import Clusters, Geometric, Hierarchy
 
 CONF = Path(__file__).parents[2] / "conf" / "topology"
 REGULAR = ["none", "ring", "torus", "star", "complete", "hypercube", "exponential", "one_peer_exponential", "hierarchy"]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from swarm.errors import ConfigError
-from swarm.topology.base import Topology
-from swarm.topology.graph import Graph
-from swarm.topology.waypoint import Waypoint
+from swarm.common.errors import ConfigError
+from swarm.communication.topology.base import Topology
+from swarm.communication.topology.graph import Graph
+from swarm.communication.topology.waypoint import Waypoint
 
 
 def places(seed: int = 3, devices: int = 20) -> Waypoint:

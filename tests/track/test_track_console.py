@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from swarm.track import ConsoleSink, print_summary
-from swarm.track.console import sparkline
-from swarm.track.units import human_bytes, human_energy, human_time
+from swarm.results.track import ConsoleSink, print_summary
+from swarm.results.track.console import sparkline
+from swarm.results.track.units import human_bytes, human_energy, human_time
 
 ARMS: dict[str, dict[str, Any]] = {
     name: {"accuracy_mean": a, "accuracy_p10": a - 0.1, "consensus_accuracy": a + 0.01, "bytes_total": 7.7e8 * (i == 0),
@@ -45,7 +45,7 @@ def test_a_log_gets_a_line_per_tenth() -> None:
 
 def test_a_slow_run_speaks_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("swarm.track.console.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("swarm.results.track.console.time.perf_counter", lambda: now[0])
     console, file = drawn(terminal=False)
     sink = ConsoleSink(console)
     sink.start("swarm", 10_000, 0)

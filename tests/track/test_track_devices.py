@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import swarm
-from swarm.errors import ConfigError
-from swarm.report import page, salvage
-from swarm.track.devices import MOST, read_devices
+from swarm.common.errors import ConfigError
+from swarm.results.report import page, salvage
+from swarm.results.track.devices import MOST, read_devices
 from tests.data.packed import peak_of
 from tests.support import run
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from swarm.track import Fanout, Sink, Tracker
+from swarm.results.track import Fanout, Sink, Tracker
 
 
 class Recorder(Tracker):

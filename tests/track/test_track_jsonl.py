@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swarm.errors import ConfigError
-from swarm.track import JsonlSink, read_jsonl, truncate
-from swarm.track.jsonl import line
+from swarm.common.errors import ConfigError
+from swarm.results.track import JsonlSink, read_jsonl, truncate
+from swarm.results.track.jsonl import line
 
 
 def test_each_record_is_on_disk_before_record_returns(tmp_path: Path) -> None:

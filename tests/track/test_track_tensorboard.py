@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swarm.errors import ConfigError
-from swarm.study.study import Study
-from swarm.track import read_jsonl
-from swarm.track.tensorboard import TensorBoardTracker
+from swarm.common.errors import ConfigError
+from swarm.experiments.runs.prepared import Study
+from swarm.results.track import read_jsonl
+from swarm.results.track.tensorboard import TensorBoardTracker
 from tests.support import config, prepared, run
 
 needed = pytest.mark.skipif(importlib.util.find_spec("tensorboardX") is None, reason="needs tensorboardX")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from swarm.track import Fanout, JsonlSink, read_jsonl
-from swarm.track.wandb import WandbTracker, run_id
+from swarm.results.track import Fanout, JsonlSink, read_jsonl
+from swarm.results.track.wandb import WandbTracker, run_id
 
 pytest.importorskip("wandb")
 
@@ -21,8 +21,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
-from swarm.track import Fanout, JsonlSink, read_jsonl
-from swarm.track.wandb import WandbTracker
+from swarm.results.track import Fanout, JsonlSink, read_jsonl
+from swarm.results.track.wandb import WandbTracker
 
 folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 tracker = WandbTracker(folder, "a run/1", {"devices": 3, "model": {"widths": [64]}})
@@ -122,8 +122,8 @@ def test_what_the_swarm_gained_reaches_a_run_that_was_over_before_the_resume(tmp
     script = """
 import sys
 from pathlib import Path
-from swarm.track import Fanout, JsonlSink
-from swarm.track.wandb import WandbTracker
+from swarm.results.track import Fanout, JsonlSink
+from swarm.results.track.wandb import WandbTracker
 
 folder = Path(sys.argv[1])
 def arm(name):

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from swarm.common.rng import Keys
+from swarm.common.rows import HasNeurons, Layout
+from swarm.communication.compression.base import Compressor, Draw
 from swarm.config.build import build, option
-from swarm.rng import Keys
-from swarm.state import HasNeurons, Layout
-from swarm.wire.base import Compressor, Draw
 
 
 class Stated(nn.Sequential, HasNeurons):

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from swarm.models.dense import MLP
-from swarm.state import Hidden, Layout
-from swarm.wire.float16 import Float16
-from swarm.wire.hashed import row_keys, uniform
-from swarm.wire.low_rank import LowRank, factor, product, sides
-from swarm.wire.neurons import Neurons
-from swarm.wire.qsgd import LEVELS, QSGD
-from swarm.wire.random_k import RandomK
-from swarm.wire.sign import Sign
-from swarm.wire.top_k import TopK
+from swarm.common.rows import Hidden, Layout
+from swarm.communication.compression.float16 import Float16
+from swarm.communication.compression.hash_rng import row_keys, uniform
+from swarm.communication.compression.low_rank import LowRank, factor, product, sides
+from swarm.communication.compression.neurons import Neurons
+from swarm.communication.compression.qsgd import LEVELS, QSGD
+from swarm.communication.compression.random_k import RandomK
+from swarm.communication.compression.sign import Sign
+from swarm.communication.compression.top_k import TopK
+from swarm.learning.models.dense import MLP
 from tests.wire.cases import CASES, WIDTH, draw, make, payload
 from tests.wire.packing import Packet, Reader
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from swarm.wire.hashed import row_keys, uniform, words
+from swarm.communication.compression.hash_rng import row_keys, uniform, words
 from tests.wire.cases import draw
 
 

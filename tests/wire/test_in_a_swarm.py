@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import swarm
+from swarm.common.rng import Keys
+from swarm.communication.compression.base import Draw
+from swarm.communication.protocol.dpsgd import Averaging
 from swarm.config.settings import Settings
-from swarm.protocol.dpsgd import Averaging
-from swarm.rng import Keys
-from swarm.study.study import Study
-from swarm.wire.base import Draw
+from swarm.experiments.runs.prepared import Study
 from tests.support import config, experiment, logged, prepared, run, simulation, trajectory
 
 CASES = {
@@ -103,7 +103,7 @@ def test_an_echoing_protocol_takes_its_own_row_compressed(monkeypatch: pytest.Mo
 
 LATE = """
 import numpy as np
-from swarm.network.base import Delay
+from swarm.communication.network.base import Delay
 
 class OneRoundLate(Delay):
     longest = 1.0

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from swarm.cli import main
-from swarm.protocol.base import Protocol
-from swarm.protocol.dpsgd import Averaging
+from swarm.cli.main import main
+from swarm.communication.protocol.base import Protocol
+from swarm.communication.protocol.dpsgd import Averaging
 from tests.support import experiment
 
 REFUSED = {

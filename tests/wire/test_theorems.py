@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from swarm.models.dense import MLP
-from swarm.state import Layout
-from swarm.wire.low_rank import factor, sides
-from swarm.wire.neurons import Neurons
-from swarm.wire.top_k import TopK
+from swarm.common.rows import Layout
+from swarm.communication.compression.low_rank import factor, sides
+from swarm.communication.compression.neurons import Neurons
+from swarm.communication.compression.top_k import TopK
+from swarm.learning.models.dense import MLP
 from tests.wire.cases import CASES, LAYOUT, WIDTH, draw, make, payload
 
 ROUNDS = 3000

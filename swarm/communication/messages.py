@@ -1,0 +1,373 @@
+"""What travels in a round, and what the receivers make of it: the graph, the mixing weights and the network, put together.
+
+An exchange is a sparse matrix over *payload rows*. Device j has ``parts`` of them, numbered j · parts + part: part d holds
+what it sent d rounds ago (d = 0 is this round), and with a compressor one more part holds its own row as it is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array
+
+from swarm.common.errors import ConfigError
+from swarm.common.plugin import called
+from swarm.communication.mixing import Mixing, weights
+from swarm.communication.network.base import LATE, LOST, UNSENT, Bools, Fates, Floats, Ints, Network
+from swarm.communication.protocol.base import Phase, Protocol
+from swarm.communication.returned import chosen, graph_used
+from swarm.communication.topology.base import RECENT, Topology, graph_of
+from swarm.communication.topology.graph import Graph
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """``matrix`` ``[R, N · parts]``: each of R received rows as a weighted sum of payload rows; ``dst_R`` is the device that
+    receives it. In a ``mix`` whoever is not among them keeps its own row. For single messages ``src_R`` is the sender and
+    ``age_R`` the rounds it was under way.
+
+    ``key`` names what is the same for all rounds with this exchange; ``lasting``: whether there are other such rounds.
+    ``quiet``: whether nobody hears anybody else, now or later. ``is_mean``: whether everybody receives the mean over all.
+    """
+
+    key: Hashable
+    lasting: bool
+    matrix: csr_array
+    parts: int
+    dst_R: Ints
+    src_R: Ints | None = None
+    age_R: Ints | None = None
+    quiet: bool = False
+    is_mean: bool = False
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The messages of a phase: how many each device sent (``sent_N``) and will receive (``received_N``), how many of those it
+    sent were lost or came too late, the ticks that those which arrive take together, the bits of each, and how many more a
+    server sent."""
+
+    sent_N: Ints
+    received_N: Ints
+    lost_N: Ints
+    late_N: Ints
+    ticks: int
+    bits: int
+    from_server: int = 0
+
+    @property
+    def messages(self) -> int:
+        """The messages sent, by devices and by a server."""
+        return int(self.sent_N.sum()) + self.from_server
+
+    @property
+    def lost(self) -> int:
+        """The messages that were lost."""
+        return int(self.lost_N.sum())
+
+    @property
+    def late(self) -> int:
+        """The messages that came too late."""
+        return int(self.late_N.sum())
+
+    @property
+    def bytes(self) -> int:
+        """The bytes sent."""
+        return self.messages * self.bits // 8
+
+
+class Exchanges:
+    """All exchanges of an experiment, by round (from 1). Everything here is a pure function of the round; some of it is
+    kept."""
+
+    def __init__(
+        self, topology: Topology, rule: str, protocol: Protocol, network: Network, compressed: bool, devices: int
+    ) -> None:
+        self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
+        self.devices = devices
+        self.compressed = compressed
+        self.exact = compressed and not protocol.echo  # whether own rows bypass the compressor
+        self._kept: OrderedDict[Hashable, object] = OrderedDict()
+        self.check()
+
+    @property
+    def depth(self) -> int:
+        """How many earlier rounds' payloads are still under way."""
+        return self.network.reach
+
+    @property
+    def parts(self) -> int:
+        return self.depth + 1 + self.exact
+
+    def check(self) -> None:
+        """Raises :class:`ConfigError` for combinations of graph, weights, network and protocol that cannot work."""
+        p, phases = self.protocol, self.protocol.phases
+        name = called(p)
+        if "mean" in phases:
+            self._check_server(name)
+        if not {"mix", "inbox", "edges"} & set(phases):
+            return
+        if (p.static or p.steady) and self.topology.period != 1:
+            stays = "which is right for weights that stay; protocol=exact_diffusion would do"
+            why = "which remembers each link" if p.static else stays
+            raise ConfigError("topology", self.topology_name, f"must not change under {name}, {why}")
+        if p.static and not self.network.ideal:
+            raise ConfigError(
+                "protocol",
+                name,
+                "remembers each link, so it needs a network without loss, delay, churn, outage and clock",
+            )
+        if "edges" in phases and graph_of(self.topology, self.topology.phase(1), self.devices).directed:
+            raise ConfigError(
+                "topology", self.topology_name, f"must be undirected for {name}, whose links carry rows both ways"
+            )
+        if "mix" in phases or "edges" in phases:
+            for round in range(1, 1 + self._foreseen):
+                self._check_sums(round)
+                p.check(self.mixing(round))
+        if p.needs == "both" and not self.network.ideal:
+            self._check_both_ways(name)
+
+    def _check_server(self, name: str) -> None:
+        """Raises :class:`ConfigError` for what the links to a server do not have."""
+        for key, part in (("delay", self.network.delay), ("outage", self.network.outage)):
+            if part is not None:
+                why = "whose server is on no link of the topology and waits for all messages"
+                raise ConfigError(key, called(part), f"must be none with {name}, {why}")
+
+    @property
+    def _foreseen(self) -> int:
+        """How many rounds are looked at before the first: all that there are, if they come back soon."""
+        period = self.topology.period
+        return period if period is not None and self.topology.recurs else RECENT
+
+    def _check_sums(self, round: int) -> None:
+        """Raises :class:`ConfigError` unless the weights of ``round`` conserve what the protocol needs."""
+        found, needs = self.mixing(round).conserves, self.protocol.needs
+        if found not in ("both", needs):
+            where = "here" if round == 1 else f"in round {round}"
+            raise ConfigError(
+                "mixing", self.rule, f"conserves the {found} sums {where}, but the protocol needs {needs}; "
+                + ("use mixing=column" if needs == "column" else "use mixing=auto, or another topology")
+            )  # fmt: skip
+
+    def _check_both_ways(self, name: str) -> None:
+        """Raises :class:`ConfigError` where a network could not lose both directions of a link together."""
+        if self.depth:
+            why = f"under {name}, whose weights have to sum to one both ways in every round"
+            if self.network.delay is not None:
+                raise ConfigError("delay", called(self.network.delay), f"must be less than a round {why}")
+            slowest = self.network.longest_on_the_line
+            valid = f"must be above {slowest:.3g} virtual seconds, which messages may take on the fleet's lines, {why}"
+            raise ConfigError("network.tick", self.network.tick, valid)
+        if self.graph(1).directed:
+            raise ConfigError("topology", self.topology_name, f"must be undirected for {name} on a network that loses "
+                              "messages: a loss has to hit both directions of a link")  # fmt: skip
+
+    @property
+    def topology_name(self) -> str:
+        return called(self.topology)
+
+    # --- the graph without the network ---------------------------------------------------------------------------------
+
+    def graph(self, round: int) -> Graph:
+        """The graph of ``round``, as the protocol uses it."""
+        phase = self.topology.phase(round)
+
+        def make() -> Graph:
+            return graph_used(self.protocol, graph_of(self.topology, phase, self.devices))
+
+        return self._keep(("graph", phase), make)
+
+    def mixing(self, round: int) -> Mixing:
+        """The mixing weights of ``round`` if nothing is lost."""
+        return self._keep(("mixing", self.topology.phase(round)), lambda: weights(self.graph(round), self.rule))
+
+    @property
+    def most_links(self) -> int:
+        """The most neighbours that a device has on the graph of round 1."""
+        return int(self.graph(1).degree_in.max(initial=0))
+
+    def _weight_E(self, round: int) -> Floats:
+        return self._keep(("weights", self.topology.phase(round)), lambda: weight_of(self.mixing(round).matrix))
+
+    def _reverse(self, round: int) -> Ints:
+        return self._keep(("reverse", self.topology.phase(round)), lambda: reverse(self.graph(round)))
+
+    def links(self) -> tuple[Ints, Floats]:
+        """Ids ``[N, d]`` of everybody's neighbours, −1 for none, and their weights; the graph of round 1."""
+        graph, matrix = self.graph(1), self.mixing(1).matrix
+        rank_E = np.arange(len(graph.dst_E)) - np.searchsorted(graph.dst_E, graph.dst_E)
+        most = self.most_links
+        ids_Nd, weight_Nd = np.full((graph.n, most), -1), np.zeros((graph.n, most))
+        ids_Nd[graph.dst_E, rank_E] = graph.src_E
+        weight_Nd[graph.dst_E, rank_E] = weight_of(matrix)
+        return ids_Nd, weight_Nd
+
+    # --- exchanges ---------------------------------------------------------------------------------------------------
+
+    def of(self, kind: Phase, round: int) -> Exchange:
+        """The exchange of a ``mix``, ``inbox`` or ``edges`` phase."""
+        make = {"mix": self._mix, "inbox": self._messages, "edges": self._edges}[kind]
+        same = self.network.ideal
+        key = (kind, self.topology.phase(round) if same else round)
+        return self._keep(key, lambda: make(key, same and self.topology.recurs, round))
+
+    def _mix(self, key: Hashable, lasting: bool, round: int) -> Exchange:
+        n, parts = self.devices, self.parts
+        own_part = self.depth + 1 if self.exact else 0
+        self._check_sums(round)  # a graph that never comes back may bring another kind of weights
+        mixing = self.mixing(round)
+        if self.network.ideal and parts == 1:
+            short = not self.compressed  # ways past the compressor: the mean over all, and one's own row
+            quiet, is_mean = short and not len(self.graph(round).src_E), short and mixing.is_mean
+            return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=is_mean)
+        dst, src, part, weight, own_N = self._arrived(round)
+        touched = np.flatnonzero((np.bincount(dst, minlength=n) > 0) | (own_N != 1.0))
+        row = np.concatenate([np.searchsorted(touched, dst), np.arange(len(touched))])
+        column = np.concatenate([src * parts + part, touched * parts + own_part])
+        value = np.concatenate([weight, own_N[touched]])
+        matrix = coo_array((value, (row, column)), shape=(len(touched), n * parts)).tocsr()
+        matrix.sort_indices()
+        return Exchange(key, lasting, matrix, parts, touched)
+
+    def _arrived(self, round: int) -> tuple[Ints, Ints, Ints, Floats, Floats]:
+        """Receiver, sender, age and weight of what arrives in ``round``, and everybody's weight on its own row."""
+        found = []
+        for age, (graph, fates) in self._sent(round):
+            here = np.flatnonzero(fates.ticks_E == age)
+            weight_E = self._weight_E(round - age)
+            if self.protocol.needs == "both":
+                here = here[fates.ticks_E[self._reverse(round - age)[here]] == age]
+            found.append((graph.dst_E[here], graph.src_E[here], np.full(len(here), age), weight_E[here]))
+        dst, src, age_A, weight = (np.concatenate(each) for each in zip(*found, strict=True))
+        if self.protocol.needs == "column":  # what did not leave stays with its sender
+            graph, fates = next(pair for _, pair in self._sent(round))
+            left = fates.ticks_E >= 0
+            own_N = 1.0 - np.bincount(graph.src_E[left], self._weight_E(round)[left], self.devices)
+        else:
+            newest = np.lexsort((age_A, src, dst))  # of two messages of one sender the later one counts
+            dst, src, age_A, weight = dst[newest], src[newest], age_A[newest], weight[newest]
+            first = np.ones(len(dst), bool)
+            first[1:] = (dst[1:] != dst[:-1]) | (src[1:] != src[:-1])
+            dst, src, age_A, weight = dst[first], src[first], age_A[first], weight[first]
+            weight = _at_most_one(dst, weight, self.devices)
+            own_N = 1.0 - np.bincount(dst, weight, self.devices)  # lost weight returns to the receiver
+        return dst, src, age_A, weight, np.asarray(own_N, np.float64)
+
+    def _sent(self, round: int) -> Iterator[tuple[int, tuple[Graph, Fates]]]:
+        """The messages sent in this round and in those whose messages may still be under way, newest first."""
+        for age in range(min(self.depth, round - 1) + 1):
+            yield age, self.sent(round - age)
+
+    def sent(self, round: int) -> tuple[Graph, Fates]:
+        """The graph of ``round`` and what becomes of the message on each of its edges."""
+        graph = self.graph(round)
+        if self.network.ideal:
+            return graph, Fates.ideal(graph)
+        return self._keep(("sent", round), lambda: (graph, self.network.fates(round, graph)))
+
+    def silent(self, round: int) -> Bools:
+        """Who sends nothing in ``round``, being asleep or without a link, ``[N]``."""
+        graph, fates = self.sent(round)
+        silent = np.ones(self.devices, bool)
+        silent[graph.src_E[fates.ticks_E != UNSENT]] = False
+        return silent
+
+    def _messages(self, key: Hashable, lasting: bool, round: int) -> Exchange:
+        found = []
+        for age, (graph, fates) in self._sent(round):
+            here = np.flatnonzero(fates.ticks_E == age)
+            found.append((graph.dst_E[here], graph.src_E[here], np.full(len(here), age)))
+        dst, src, age_A = (np.concatenate(each) for each in zip(*found, strict=True))
+        order = np.lexsort((age_A, src, dst))
+        dst, src, age_A = dst[order], src[order], age_A[order]
+        column, count = src * self.parts + age_A, len(dst)
+        matrix = csr_array((np.ones(count), column, np.arange(count + 1)), shape=(count, self.devices * self.parts))
+        return Exchange(key, lasting, matrix, self.parts, dst, src, age_A)
+
+    def _edges(self, key: Hashable, lasting: bool, round: int) -> Exchange:
+        ids_Nd, _ = self.links()
+        n, d = ids_Nd.shape
+        dst, rank = np.nonzero(ids_Nd >= 0)
+        src = ids_Nd[dst, rank]
+        back = np.empty_like(rank)
+        back[np.lexsort((dst, src))] = rank  # of an undirected graph: the edges sorted by sender are their own reverses
+        row = dst * d + rank
+        matrix = coo_array((np.ones(len(row)), (row, src * d + back)), shape=(n * d, n * d)).tocsr()
+        return Exchange(key, lasting, matrix, d, np.repeat(np.arange(n), d), quiet=not d)
+
+    # --- who is there, and what it costs -----------------------------------------------------------------------------
+
+    def participants(self, round: int, seed: int) -> Bools | None:
+        """Who learns, sends and is heard in ``round``; None: everybody."""
+        invited = self._invited(round, seed)
+        hears = self.network.server_hears(round) if "mean" in self.protocol.phases else None
+        if hears is None:
+            return invited
+        heard = hears[0] & hears[1]
+        return heard if invited is None else invited & heard
+
+    def _invited(self, round: int, seed: int) -> Bools | None:
+        """Who would be, if no message between it and a server were lost."""
+        asked, awake = chosen(self.protocol, round, self.devices, seed), self.network.awake(round)
+        if asked is None or awake is None:
+            return awake if asked is None else asked
+        return asked & awake
+
+    def traffic(self, phase: Phase, round: int, bits: int, seed: int) -> Traffic:
+        """The messages of a phase of ``round``, ``bits`` each. Through a server: one down to each device that is to take part,
+        and one up from each that this one reaches."""
+        if phase == "mean":
+            invited = self._invited(round, seed)
+            asked = np.ones(self.devices, bool) if invited is None else invited
+            down_N, up_N = self.network.server_hears(round) or (asked, asked)
+            each, lost_N = (asked & down_N).astype(np.int64), (asked & ~(down_N & up_N)).astype(np.int64)
+            return Traffic(each, each, lost_N, np.zeros_like(lost_N), 0, bits, int(asked.sum()))
+        graph, fates = self.sent(round)
+        ticks_E = fates.ticks_E
+        sent, arrives = ticks_E != UNSENT, ticks_E >= 0
+        return Traffic(
+            np.bincount(graph.src_E[sent], minlength=self.devices),
+            np.bincount(graph.dst_E[arrives], minlength=self.devices),
+            np.bincount(graph.src_E[ticks_E == LOST], minlength=self.devices),
+            np.bincount(graph.src_E[ticks_E == LATE], minlength=self.devices),
+            int(ticks_E[arrives].sum()),
+            bits,
+        )
+
+    def _keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        """``make()``, once for those of the latest keys."""
+        if key not in self._kept:
+            self._kept[key] = make()
+            whole = self.topology.period if self.topology.recurs else None
+            many = 6 * max(whole or 0, RECENT, self.depth + 2)  # what each round needs
+            while len(self._kept) > many:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]  # type: ignore[return-value]
+
+
+def weight_of(matrix: csr_array) -> Floats:
+    """The weights of a mixing matrix on the edges of its graph, in their order; the diagonal left out."""
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return np.asarray(matrix.data[matrix.indices != row])
+
+
+def _at_most_one(dst: Ints, weight: Floats, devices: int) -> Floats:
+    """Where messages of rounds with different weights meet and would leave nothing for the receiver's own row: equal shares."""
+    count, total = np.bincount(dst, minlength=devices), np.bincount(dst, weight, devices)
+    return np.where(total[dst] < 1.0, weight, 1.0 / (1 + count[dst]))
+
+
+def reverse(graph: Graph) -> Ints:
+    """For each edge of an undirected graph the number of the opposite one."""
+    out = np.empty(len(graph.src_E), np.int64)
+    out[np.lexsort((graph.dst_E, graph.src_E))] = np.arange(len(graph.src_E))
+    return out

@@ -1,0 +1,292 @@
+"""The seams of the network, and what they come to in a round.
+
+A round is a tick of ``network.tick`` virtual seconds: round r begins at (r − 1) · tick. Every draw is keyed by (seed, purpose,
+device or edge, round), so that nothing depends on what was asked before.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from swarm.common.plugin import returned, shape_of
+from swarm.common.rng import Keys
+from swarm.communication.topology.events import lengths
+from swarm.communication.topology.graph import Graph
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+LOST, UNSENT, LATE = -1, -2, -3  # instead of the ticks that a message takes
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What becomes of the message on each edge of a round's graph: the ticks until it arrives, or LOST, UNSENT (its sender is
+    not awake) or LATE (it would take longer than is waited for)."""
+
+    ticks_E: Ints
+
+    @classmethod
+    def ideal(cls, graph: Graph) -> Fates:
+        """Every message arrives in the round in which it is sent."""
+        return cls(np.zeros(len(graph.src_E), np.int64))
+
+
+class Churn(ABC):
+    """Who is part of the swarm, and there. A device that is not neither learns nor sends nor receives, and keeps its state."""
+
+    announced: float = 0.0
+    """Virtual seconds by which what it is about has come about, if it is about one moment."""
+
+    @abstractmethod
+    def online(self, round: int) -> Bools:
+        """``[N]``, in ``round`` (from 1)."""
+
+    def members(self, round: int) -> Bools | None:
+        """``[N]``: who belongs to the swarm in ``round``, there or not: neither gone for good nor yet to join. None:
+        everybody. Only members are measured."""
+        return None
+
+
+class AlwaysThere(Churn):
+    """Everybody, always."""
+
+    def online(self, round: int) -> Bools:
+        raise NotImplementedError("a network without churn does not ask")
+
+
+class Outage(ABC):
+    """Links that are down, whatever is sent on them: a network in pieces, for example."""
+
+    announced: float = 0.0
+    """Virtual seconds at which that begins."""
+
+    @abstractmethod
+    def up(self, round: int, graph: Graph) -> Bools:
+        """``[E]``, in ``round``."""
+
+
+class AllUp(Outage):
+    """No link is ever down."""
+
+    def up(self, round: int, graph: Graph) -> Bools:
+        return np.ones(len(graph.src_E), bool)
+
+
+class Clock(ABC):
+    """When devices wake to learn and send; the others only listen."""
+
+    share: float = 1.0
+    """The share of devices that is awake in a round on average."""
+
+    @abstractmethod
+    def wakes(self, round: int) -> Bools:
+        """``[N]``, in ``round``."""
+
+
+class EveryRound(Clock):
+    """Everybody, in every round."""
+
+    def wakes(self, round: int) -> Bools:
+        raise NotImplementedError("a network without clocks does not ask")
+
+
+class Delay(ABC):
+    """How long messages take, besides what their size takes on the line."""
+
+    longest: float
+    """No message takes more seconds; infinity if there is no such number."""
+
+    @abstractmethod
+    def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
+        """``[S]`` virtual seconds on some of the graph's edges; ``draw_S`` are uniform draws in (0, 1), one a message."""
+
+
+class Instant(Delay):
+    """Every message arrives in the round in which it is sent."""
+
+    longest = 0.0
+
+    def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
+        return np.zeros_like(draw_S)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The devices' lines in bits a second: a message of ``bits`` takes bits / min(uplink_i / m_i, downlink_j) seconds from i
+    to j, where m_i counts what i sends in the same round: a sender shares its uplink among its messages."""
+
+    uplink_N: Floats
+    downlink_N: Floats
+
+    def seconds(self, src_S: Ints, dst_S: Ints, bits: float) -> Floats:
+        """``[S]``: of messages that are all sent in one round."""
+        sent_N = np.bincount(src_S, minlength=len(self.uplink_N))
+        return bits / np.minimum(self.uplink_N[src_S] / sent_N[src_S], self.downlink_N[dst_S])
+
+
+@dataclass(frozen=True)
+class Network:
+    """The parts together. ``loss`` is the probability that a message is lost; with ``symmetric`` both directions of a link are
+    lost together. A message that would arrive more than ``patience`` ticks after it was sent is given up as late.
+
+    With ``lines`` messages of ``bits`` take their time on the line too. In a swarm without clocks they do not: its rounds last
+    as long as the slowest message.
+    """
+
+    devices: int
+    seed: int
+    tick: float = 1.0
+    loss: float = 0.0
+    symmetric: bool = False
+    patience: int = 8
+    delay: Delay | None = None
+    churn: Churn | None = None
+    outage: Outage | None = None
+    clock: Clock | None = None
+    lines: Lines | None = None
+    bits: float = 0.0
+    _kept: dict[tuple[str, int], Bools] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def ideal(self) -> bool:
+        """Whether everybody is always awake and every message arrives in the round in which it is sent."""
+        return not (self.loss or self.churn or self.outage or self.clock or self.delay)
+
+    @property
+    def reach(self) -> int:
+        """The most ticks that a message is under way."""
+        longest = self.longest_on_the_line + (0.0 if self.delay is None else self.delay.longest)
+        return min(self.patience, math.floor(lengths(longest, self.tick))) if math.isfinite(longest) else self.patience
+
+    @property
+    def longest_on_the_line(self) -> float:
+        """No message takes more seconds on the line: its sender sends to all others, through the slowest line there is."""
+        if self.lines is None or not self._on_the_line:
+            return 0.0
+        return float(self.bits / min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min()))
+
+    @property
+    def _on_the_line(self) -> bool:
+        return self.lines is not None and self.clock is not None
+
+    def online(self, round: int) -> Bools | None:
+        """Who is there; None: everybody."""
+        churn = self.churn
+        return (
+            None
+            if churn is None
+            else self._keep(
+                "online", round, lambda: _truths("churn", churn, f"online({round})", churn.online(round), self.devices)
+            )
+        )
+
+    def members(self, round: int) -> Bools | None:
+        """Who belongs to the swarm, there or not; None: everybody."""
+        found = None if self.churn is None else self.churn.members(round)
+        return None if found is None else _truths("churn", self.churn, f"members({round})", found, self.devices)
+
+    def awake(self, round: int) -> Bools | None:
+        """Who learns and sends; None: everybody."""
+        online, clock = self.online(round), self.clock
+        if clock is None:
+            return online
+        wakes = self._keep(
+            "wakes", round, lambda: _truths("clock", clock, f"wakes({round})", clock.wakes(round), self.devices)
+        )
+        return wakes if online is None else self._keep("awake", round, lambda: online & wakes)
+
+    def fates(self, round: int, graph: Graph) -> Fates:
+        """What becomes of the messages of ``round``. It is settled when they are sent: whoever will not be there when one
+        arrives does not get it."""
+        awake = self.awake(round)
+        edge_S = np.arange(len(graph.src_E)) if awake is None else np.flatnonzero(awake[graph.src_E])
+        src, dst, n = graph.src_E[edge_S], graph.dst_E[edge_S], graph.n
+        ticks_S = self._ticks(round, graph, edge_S)
+        if self.loss:
+            low, high = (np.minimum(src, dst), np.maximum(src, dst)) if self.symmetric else (src, dst)
+            ticks_S[_draws(Keys(self.seed, "network.loss"), low, high, n, round) < self.loss] = LOST
+        if self.outage is not None:
+            up_E = self.outage.up(round, graph)
+            ticks_S[~_truths("outage", self.outage, f"up({round}, graph)", up_E, len(graph.src_E))[edge_S]] = LOST
+        if self.churn is not None:
+            for ticks in np.unique(ticks_S[ticks_S >= 0]).tolist():
+                there = self.online(round + ticks)
+                assert there is not None
+                ticks_S[(ticks_S == ticks) & ~there[dst]] = LOST
+        ticks_E = np.full(len(graph.src_E), UNSENT)
+        ticks_E[edge_S] = ticks_S
+        return Fates(ticks_E)
+
+    def server_hears(self, round: int) -> tuple[Bools, Bools] | None:
+        """Which devices, ``[N]``, a server's message would reach in ``round``, and whose answers would reach it; None: all."""
+        if not self.loss:
+            return None
+        draw_N2 = Keys(self.seed, "network.server").uniform(np.arange(self.devices), round, 2)
+        down_N, up_N = (draw_N2 >= self.loss).T
+        return down_N, down_N if self.symmetric else up_N
+
+    def quickest(self, graph: Graph) -> float:
+        """Virtual seconds of the quickest message that could be sent on this graph; infinity where it has no links."""
+        edge_S = np.arange(len(graph.src_E))
+        seconds_S = np.zeros(len(edge_S))
+        if self.delay is not None:
+            ends = [_seconds(self.delay, graph, edge_S, np.full(len(edge_S), draw)) for draw in (2.0**-53, 1.0)]
+            seconds_S = np.minimum(*ends)
+        if self._on_the_line and self.lines is not None:
+            lines = self.lines
+            seconds_S = seconds_S + self.bits / np.minimum(lines.uplink_N[graph.src_E], lines.downlink_N[graph.dst_E])
+        return float(seconds_S.min(initial=math.inf))
+
+    def _ticks(self, round: int, graph: Graph, edge_S: Ints) -> Ints:
+        """Ticks under way of the messages on these edges, or LATE."""
+        src, dst = graph.src_E[edge_S], graph.dst_E[edge_S]
+        seconds_S = np.zeros(len(edge_S))
+        if self.delay is not None:
+            draw_S = _draws(Keys(self.seed, "network.delay"), src, dst, graph.n, round)
+            seconds_S = _seconds(self.delay, graph, edge_S, draw_S)
+        if self._on_the_line and self.lines is not None:
+            seconds_S = seconds_S + self.lines.seconds(src, dst, self.bits)
+        ticks_S = np.minimum(lengths(seconds_S, self.tick), 2.0**40).astype(np.int64)
+        ticks_S[ticks_S > self.patience] = LATE
+        return ticks_S
+
+    def _keep(self, what: str, round: int, make: Callable[[], Bools]) -> Bools:
+        """``make()``, once for the latest rounds: everybody asks."""
+        key = what, round
+        if key not in self._kept:
+            value = make()
+            value.setflags(write=False)
+            while len(self._kept) > 3 * (self.patience + 8):
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[key] = value
+        return self._kept[key]
+
+
+def _truths(section: str, part: object, call: str, found: object, size: int) -> Bools:
+    """What a part of the network answered: a truth value for each device, or edge. Raises :class:`ConfigError`."""
+    if isinstance(found, np.ndarray) and found.shape == (size,) and found.dtype == np.bool_:
+        return found
+    raise returned(section, part, call, f"returns {shape_of(found)}", f"bool numbers of shape [{size}] are needed")
+
+
+def _seconds(delay: Delay, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
+    """``delay.seconds``. Raises :class:`ConfigError` for anything but numbers of at least 0, one a message."""
+    found = delay.seconds(graph, edge_S, draw_S)
+    if not isinstance(found, np.ndarray) or found.shape != draw_S.shape or found.dtype.kind != "f":
+        needed = f"floating-point numbers of shape {list(draw_S.shape)} are needed"
+        raise returned("delay", delay, "seconds", f"returns {shape_of(found)}", needed)
+    if not (found >= 0).all():
+        raise returned("delay", delay, "seconds", f"returns {found[~(found >= 0)][0]:g}", "seconds are numbers ≥ 0")
+    return found
+
+
+def _draws(keys: Keys, one_S: Ints, other_S: Ints, n: int, round: int) -> Floats:
+    """A uniform draw for each ordered pair of devices in ``round``."""
+    return keys.uniform(one_S * n + other_S, round, 1)[:, 0]

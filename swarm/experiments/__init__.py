@@ -1,0 +1,1 @@
+"""Many arms and many runs: one run, a sweep, a claim."""

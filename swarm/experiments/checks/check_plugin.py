@@ -1,0 +1,389 @@
+"""Checks for plug-ins of your own: the ones that every option of ``conf/`` passes.
+
+from swarm.experiments.checks.check_plugin import check_plugin
+
+def test_bowtie() -> None:
+    check_plugin(my_plugins.Bowtie, bridges=2)
+    check_plugin(my_plugins.Gated, "data=gaussian", width=8)
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import tempfile
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.plugin import blamed, place, shape_of
+from swarm.common.rng import Keys
+from swarm.communication.compression.base import Compressor, Draw
+from swarm.communication.network.base import Churn, Clock, Delay, Outage
+from swarm.communication.network.fleet import Fleet
+from swarm.communication.protocol.base import Protocol
+from swarm.communication.topology.base import Topology
+from swarm.communication.topology.graph import Graph
+from swarm.config.build import load_plugins
+from swarm.config.compose import compose
+from swarm.config.explain import shown
+from swarm.config.settings import plain
+from swarm.data.dataset import Source
+from swarm.data.partition import Partition
+from swarm.data.stream.drift import Drift
+from swarm.data.stream.labelling import People
+from swarm.experiments.claims.base import Claim
+from swarm.experiments.runner import check
+from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.scenario import AnyScenario, Scenario
+from swarm.learning.optim.optimizer import Optimizer, check_step
+from swarm.learning.optim.schedule import Schedule
+from swarm.learning.update.policy import Policy
+from swarm.learning.update.replay import Replay
+from swarm.results.track.base import Tracker
+from swarm.simulation.engine.base import Engine
+from swarm.simulation.engine.local import LocalEngine
+from swarm.simulation.experiment import Experiment
+
+__all__ = ["ContractError", "check_plugin"]
+
+KINDS: dict[type, str] = {
+    Topology: "topology", nn.Module: "model", Source: "data", Partition: "partition", Protocol: "protocol",
+    Optimizer: "optimizer", Schedule: "schedule", Engine: "engine", AnyScenario: "scenario", Tracker: "tracker",
+    Compressor: "compressor", Churn: "churn", Outage: "outage", Clock: "clock", Delay: "delay", Fleet: "fleet",
+    Policy: "learn", Replay: "replay", Drift: "drift", People: "people",
+}  # fmt: skip
+SMALL = (
+    "devices=12", "rounds=3", "optimizer.lr=0.1", "tracker=none", "report=false", "evaluate.every=1", "train.batch=8",
+    "train.local_steps=2", "engine.block=3",
+)  # fmt: skip
+STREAM = ("learn=online", "partition=iid", "train.batch=2")
+NEEDS = {"learn": STREAM, "replay": STREAM, "drift": STREAM, "people": STREAM, "compressor": ("topology=ring",)}
+ROUNDS = 6  # of which a graph or a network is asked for
+
+
+class ContractError(SwarmError, AssertionError):
+    """A plug-in runs, and does not keep what every plug-in of its kind promises."""
+
+
+def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **options: Any) -> None:
+    """Raise, in one sentence, what is wrong with a plug-in; nothing if nothing is.
+
+    ``plugin`` is a class, a function that makes one, or the dotted path of either, as ``_target_`` has it. Its kind follows
+    from its base class. ``options`` are its own keys; ``settings`` are words of the command line for the run that it is
+    tried in, 12 devices for 3 rounds on the digits: ``check_plugin(Mine, "devices=20", "data=gaussian", width=3)``.
+
+    What is checked: all that a run checks before its start; that two runs give the same bits, in one shard or in four, also
+    where they go on from a snapshot; and by kind,
+
+    - a topology or a part of the network gives the same answer for a round whatever was asked before, and repeats itself
+      after its ``period``;
+    - a data source loads, a partition deals, a drift changes the same twice; nobody goes without a sample, none goes twice;
+    - a model starts from the seed alone;
+    - a tenth of an optimiser's rate is a tenth of its first step; a schedule gives numbers of at least 0, past its end too;
+    - a compressor's packet is the same in any company, and smaller than what it packs;
+    - a tracker takes what a run sends it, and can be closed twice.
+
+    Raises:
+        ConfigError: a run would refuse it.
+        ContractError: a run would take it, and be wrong. It is an ``AssertionError``.
+    """
+    if not isinstance(plugin, str):
+        _require_kind(plugin)
+    path, made = _target(plugin)
+    section = _section(made, path)
+    many = section == "scenario" and not _is_one_run(made)
+    cfg = _composed(section, path, options, settings, small=() if many else SMALL)
+    if section == "tracker":
+        _check_tracker(cfg)
+        return
+    prepared = check(cfg)
+    if not isinstance(prepared, Study):
+        return  # a claim: its conditions are checked, and running them all is no check
+    study: Study = prepared
+    with blamed(2):
+        if section == "engine":
+            _require_equal(study, made, path, "gives other numbers than engine=local does", _run(study), _here(study))
+            return
+        _check_runs(study, made, section, path)
+        for each in _CHECKS.get(section, ()):
+            each(study, made, f"{section}={path}")
+
+
+# --- what it is -----------------------------------------------------------------------------------------------------------
+
+
+def _require_kind(plugin: object) -> None:
+    """Refuse an object that is neither a class nor a function, and a class of no kind that a plug-in can be."""
+    if not isinstance(plugin, type) and not inspect.isfunction(plugin):
+        valid = (
+            f"is an object, {shape_of(plugin)}; give the class itself, a function that makes it, or the path of either"
+        )
+        raise ConfigError("plugin", shown(plugin), valid)
+    _section(plugin, f"{plugin.__module__}.{plugin.__qualname__}")
+
+
+def _target(plugin: str | type | Callable[..., Any]) -> tuple[str, Any]:
+    """The path that a config would name, and what is there."""
+    path = plugin if isinstance(plugin, str) else f"{plugin.__module__}.{plugin.__qualname__}"
+    module, _, name = path.rpartition(".")
+    if "<locals>" in path or module in ("", "__main__"):
+        valid = "must be defined at the top of a module of its own (a .py file), where a run can find it"
+        raise ConfigError("plugin", path, valid)
+    if module.partition(".")[0] not in ("swarm", "scenarios", "torch"):
+        load_plugins([module])
+    try:
+        return path, getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        raise ConfigError("plugin", path, f"there is no {name} in {module}") from None
+
+
+def _made_by(made: Any) -> Any:
+    """The class of what a class or function makes; None where nobody can tell."""
+    if isinstance(made, type) or not inspect.isfunction(made):
+        return made
+    try:
+        return typing.get_type_hints(made).get("return")
+    except Exception:  # an annotation is an expression, and can fail in any way
+        return None
+
+
+def _section(made: Any, path: str) -> str:
+    kind = _made_by(made)
+    for base, section in KINDS.items():
+        if isinstance(kind, type) and issubclass(kind, base):
+            return section
+    bases = ", ".join(map(_dotted, (*(kind for kind in KINDS if kind is not AnyScenario), Scenario, Claim)))
+    valid = f"must be a class that derives from one of {bases}, or a function annotated to return such a class"
+    raise ConfigError("plugin", path, valid)
+
+
+def _dotted(base: type) -> str:
+    return "torch.nn.Module" if base is nn.Module else f"{base.__module__}.{base.__name__}"
+
+
+def _is_one_run(made: Any) -> bool:
+    """Whether a scenario is one run; a claim chooses the sizes of its own."""
+    kind = _made_by(made)
+    return isinstance(kind, type) and issubclass(kind, Scenario)
+
+
+def _composed(
+    section: str, path: str, options: dict[str, Any], settings: Sequence[str], small: Sequence[str]
+) -> dict[str, Any]:
+    """The small run with the plug-in in it."""
+    arms = [] if section == "scenario" or any(w.startswith("scenario") for w in settings) else ["scenario.arms=[swarm]"]
+    cfg = plain(compose([*small, *arms, *NEEDS.get(section, ()), *settings]))
+    module = path.rpartition(".")[0]
+    own = [] if module.partition(".")[0] in ("swarm", "scenarios", "torch") else [module]
+    lr = {"lr": cfg["optimizer"]["lr"]} if section == "optimizer" else {}
+    return {**cfg, "plugins": [*cfg["plugins"], *own], section: {**lr, **options, "_target_": path}}
+
+
+def _fail(made: Any, path: str, what: str) -> ContractError:
+    at = place(made)
+    return ContractError(f"{path}: {what}" + (f" ({at})" if at else ""))
+
+
+# --- every kind -------------------------------------------------------------------------------------------------------------
+
+Rows = dict[str, Tensor]
+
+
+def _first(study: Study, **changes: Any) -> Experiment:
+    arm = study.arms[0]
+    settings = arm.variants[0]
+    if settings.optimizer.get("lr") == "auto":
+        changes["optimizer"] = {**settings.optimizer, "lr": 0.1}
+    return study.experiment(arm, settings.model_copy(update=changes))
+
+
+def _run(study: Study, engine: Engine | None = None, *, again_from: int | None = None) -> Rows:
+    """What devices have at the end; ``again_from`` a round whose snapshot is put back first."""
+    own = study.engine() if engine is None else engine
+    rounds = study.settings.rounds
+    with own:
+        try:
+            own.start(_first(study))
+            if again_from is not None:
+                _advance(own, again_from)
+                middle = _copy(own.snapshot())
+                _advance(own, rounds)
+                own.restore(middle, again_from)
+            _advance(own, rounds)
+            return _copy(own.snapshot())
+        finally:
+            own.stop()
+
+
+def _here(study: Study, shards: int = 1) -> Rows:
+    block = study.settings.engine.get("block", "auto")
+    return _run(study, LocalEngine(block, shards))
+
+
+def _advance(engine: Engine, until: int) -> None:
+    for _ in engine.advance(until):
+        pass
+
+
+def _copy(rows: Rows) -> Rows:
+    return {name: values.clone() for name, values in rows.items()}
+
+
+def _check_runs(study: Study, made: Any, section: str, path: str) -> None:
+    name, one = f"{section}={path}", _here(study)
+    _require_equal(study, made, name, "gives other numbers when the same run is run again", _here(study), one)
+    shards = min(4, len(_first(study).blocks))
+    text = f"gives other numbers where the swarm is cut into {shards} shards: a device's result must not depend on its company"
+    _require_equal(study, made, name, text, _here(study, shards), one)
+    if study.settings.rounds > 1:
+        text = "gives other numbers where a run goes on from a snapshot: it keeps a state that no checkpoint has"
+        _require_equal(study, made, name, text, _run(study, LocalEngine(study.engine().block), again_from=1), one)
+
+
+def _require_equal(study: Study, made: Any, path: str, text: str, found: Rows, expected: Rows) -> None:
+    if found.keys() != expected.keys() or not all(torch.equal(found[name], expected[name]) for name in expected):
+        raise _fail(made, path, text)
+
+
+# --- by kind ----------------------------------------------------------------------------------------------------------------
+
+
+def _check_topology(study: Study, made: Any, path: str) -> None:
+    one, other = _first(study).topology, _first(study).topology
+    phases = sorted({one.phase(round) for round in range(1, ROUNDS + 1)})
+    forwards = {phase: one.graph(phase) for phase in phases}
+    for phase in reversed(phases):
+        if not _same_graph(other.graph(phase), forwards[phase]):
+            text = f"graph({phase}) depends on what was asked before: it must follow from the options, devices and seed"
+            raise _fail(made, path, text)
+    if one.period is not None and one.period <= ROUNDS and not _same_graph(one.graph(one.period), one.graph(0)):
+        raise _fail(made, path, f"graph({one.period}) is not graph(0), though its period is {one.period}")
+
+
+def _same_graph(one: Graph, other: Graph) -> bool:
+    pairs = zip(_arrays(one), _arrays(other), strict=True)
+    return one.directed == other.directed and all(_equal(a, b) for a, b in pairs)
+
+
+def _arrays(graph: Graph) -> Iterator[Any]:
+    yield from (graph.src_E, graph.dst_E, graph.pos_N2, graph.weight_E, graph.length_E)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
+
+
+def _check_network(study: Study, made: Any, path: str) -> None:
+    one, other = _first(study), _first(study)
+    forwards = {round: _happens(one, round) for round in range(1, ROUNDS + 1)}
+    for round in reversed(range(1, ROUNDS + 1)):
+        if not all(_equal(a, b) for a, b in zip(_happens(other, round), forwards[round], strict=True)):
+            raise _fail(
+                made, path, f"round {round} depends on what was asked before: it must follow from its number and seed"
+            )
+
+
+def _happens(e: Experiment, round: int) -> tuple[Any, ...]:
+    network = e.network
+    fates = None if network.ideal else network.fates(round, e.graph(round)).ticks_E
+    return network.online(round), network.awake(round), network.members(round), fates
+
+
+def _check_data(study: Study, made: Any, path: str) -> None:
+    again = check(study.settings.model_dump())
+    assert isinstance(again, Study)
+    for name in ("x", "y", "owner", "train", "validation", "test", "time", "concept", "given"):
+        if not _equal(getattr(study.dataset, name), getattr(again.dataset, name)):
+            raise _fail(
+                made, path, f"makes other samples the second time ({name}): they must follow from the options and seed"
+            )
+    if not _equal(study.holdings.sample, again.holdings.sample) or not _equal(
+        study.holdings.ptr_N1, again.holdings.ptr_N1
+    ):
+        raise _fail(made, path, "deals otherwise the second time: it must follow from the options and keys")
+
+
+def _check_model(study: Study, made: Any, path: str) -> None:
+    n = np.arange(study.settings.devices)
+    common, again = _first(study, init="common").first_rows(n), _first(study, init="common").first_rows(n)
+    if not torch.equal(common, again):
+        raise _fail(made, path, "starts from other parameters the second time: draw them from torch's generator only")
+
+
+def _check_optimizer(study: Study, made: Any, path: str) -> None:
+    optimizer, moved = _first(study).optimizer, []
+    check_step(optimizer, torch.float64)
+    g_BP = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64).view(2, 3)
+    for lr in (1e-3, 1e-4):
+        x_BP = torch.ones(2, 3, dtype=torch.float64)
+        slots = {name: torch.zeros_like(x_BP) for name in optimizer.slots}
+        rate, first = torch.full((1, 1), lr, dtype=x_BP.dtype), torch.ones(2, 1, dtype=torch.int64)
+        optimizer.step(x_BP, g_BP.clone(), slots, rate, first)
+        moved.append(x_BP - 1)
+    if not torch.allclose(moved[0], 10 * moved[1], rtol=1e-6, atol=1e-12):
+        raise _fail(made, path, "takes no first step of a tenth of the length at a tenth of the rate")
+
+
+def _check_schedule(study: Study, made: Any, path: str) -> None:
+    optimizer = _first(study).optimizer
+    for done in (0, 1, 5, 9, 10, 11, 1000):
+        optimizer.rate(done, 10)  # looks at the factor itself
+
+
+def _check_compressor(study: Study, made: Any, path: str) -> None:
+    e = _first(study)
+    if e.compressor is None:
+        return
+    width = e.layout.width
+    v_nM = torch.as_tensor(Keys(0, "contract").generator().standard_normal((9, width)), dtype=e.dtype)
+    packets = e.compressor(v_nM.clone(), Draw(Keys(0, "contract"), np.arange(9), 3))
+    for some in ([0], [8, 3], [2, 4, 6]):
+        if not torch.equal(e.compressor(v_nM[some], Draw(Keys(0, "contract"), np.array(some), 3)), packets[some]):
+            raise _fail(
+                made, path, "packs a device's row otherwise in other company: a packet must depend on its row only"
+            )
+    if e.compressor.bits(width) >= width * e.number_bits:
+        raise _fail(
+            made, path, f"makes {e.compressor.bits(width)} bits of {width * e.number_bits}: that is no compression"
+        )
+
+
+_CHECKS: dict[str, tuple[Callable[[Study, Any, str], None], ...]] = {
+    "topology": (_check_topology,),
+    "model": (_check_model,),
+    "optimizer": (_check_optimizer,),
+    "schedule": (_check_schedule,),
+    "compressor": (_check_compressor,),
+    **dict.fromkeys(("data", "partition", "drift", "people"), (_check_data,)),
+    **dict.fromkeys(("churn", "outage", "clock", "delay", "fleet"), (_check_network,)),
+}
+
+
+def _check_tracker(cfg: dict[str, Any]) -> None:
+    """What a run sends it, in the order of a run; an error here would be a warning there."""
+    study = check(cfg)
+    assert isinstance(study, Study)
+    with tempfile.TemporaryDirectory() as folder, blamed(2):
+        tracker = study.made_tracker(Path(folder), "check")
+        for arm in ("swarm", "isolated"):
+            tracker.start(arm, 2, 0)
+            for round in range(3):
+                record = {
+                    "arm": arm,
+                    "round": round,
+                    "virtual_s": float(round),
+                    "accuracy_mean": 0.5,
+                    "train_loss": None,
+                }
+                tracker.record({**record, "_device_accuracy": np.full(12, 0.5)})
+            tracker.finish(arm, {"rounds": 2, "accuracy_mean": 0.5})
+        tracker.attach([])
+        tracker.close()
+        tracker.close()

@@ -1,0 +1,207 @@
+"""A claim, the conditions it is tried under, and its verdict.
+
+A claim is a scenario of many runs: every condition under every seed. Statement, metric, threshold and rule are constants of
+its class, the budgets of its two presets stand in its yaml: all of it is on record before the first full run.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.plugin import returned, shape_of
+from swarm.config.build import option
+from swarm.config.compose import key_of, parse
+from swarm.config.settings import Section, Settings, sections, validated
+from swarm.experiments.claims.charts import Chart
+from swarm.experiments.claims.results import Results
+from swarm.experiments.runs.scenario import AnyScenario
+
+Preset = Literal["quick", "full"]
+
+
+class Budget(Section):
+    """What a preset spends. A claim adds the sizes that it varies."""
+
+    seeds: Annotated[int, Field(ge=1, le=1000)]
+    settings: list[str] = Field(
+        default_factory=list
+    )  # of every run under this preset, over those of both: words as they are typed
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one run is told besides its seed: ``values`` distinguish it, ``changes`` make it.
+
+    ``changes`` are written as on the command line: an option's name for a group, ``"topology": "ring"``, or a dotted key,
+    ``"optimizer.lr": 0.3``.
+    """
+
+    values: Mapping[str, Any]
+    changes: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """``devices=64,topology=ring``: the name of its folder, and how it is listed."""
+        return ",".join(f"{key}={value}" for key, value in self.values.items())
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One line of the table of claims, fixed before the runs.
+
+    Attributes:
+        number: Of the claim in that table.
+        statement: What is claimed.
+        metric: What is measured.
+        rule: When it is confirmed, when refuted; otherwise it is undecided.
+    """
+
+    number: int
+    statement: str
+    metric: str
+    rule: str
+
+    def verdict(self, holds: bool | None, because: str, **figures: Any) -> Verdict:
+        """What the runs say of it; ``holds=None`` is undecided."""
+        return Verdict(self, holds, because, figures)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``because`` is one sentence with the figure and its interval; ``figures`` are the numbers for programs."""
+
+    hypothesis: Hypothesis
+    holds: bool | None
+    because: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    def word(self, preset: Preset) -> str:
+        """``confirmed``, ``refuted`` or ``undecided``; a quick preset only indicates."""
+        if self.holds is None:
+            return "undecided"
+        if preset == "quick":
+            return "indicates yes" if self.holds else "indicates no"
+        return "confirmed" if self.holds else "refuted"
+
+
+class Claim(AnyScenario, ABC):
+    """``conditions`` before the runs, ``judge`` after them; where a prediction is to be tested, ``foretell`` between those
+    and the ``later`` ones. A subclass is one file and one yaml.
+
+    Args:
+        settings: Of all runs, as they would be typed: ``[topology=ring, rounds=50]``.
+        quick: The :class:`Budget` of ``preset=quick``; it only indicates.
+        full: That of ``preset=full``, which judges.
+        jobs: Runs at a time; ``auto`` for one on each core.
+        preset: Which of the two.
+    """
+
+    hypotheses: ClassVar[tuple[Hypothesis, ...]]
+    Budget: ClassVar[type[Budget]] = Budget
+
+    def __init__(
+        self,
+        settings: list[str],
+        quick: dict[str, Any],
+        full: dict[str, Any],
+        jobs: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto",
+        preset: Preset | None = None,
+    ) -> None:
+        both = {name: validated(self.Budget, given, f"{name}.") for name, given in (("quick", quick), ("full", full))}
+        if both["full"].seeds < 5:
+            raise ConfigError("full.seeds", both["full"].seeds, "must be at least 5: a verdict rests on so many")
+        self.preset: Preset = preset or "quick"
+        self.budget: Any = both[self.preset]
+        self.settings = {**_read(settings, "settings"), **_read(self.budget.settings, f"{self.preset}.settings")}
+        self.jobs = jobs
+
+    @abstractmethod
+    def conditions(self) -> list[Condition]:
+        """What is run under every seed."""
+
+    @abstractmethod
+    def judge(self, results: Results) -> list[Verdict]:
+        """One verdict for each hypothesis."""
+
+    @abstractmethod
+    def charts(self, results: Results) -> list[Chart]:
+        """The pictures of its page, the most telling first."""
+
+    @abstractmethod
+    def table(self, results: Results) -> pd.DataFrame:
+        """The figures of its page, texts or numbers, one row for each line that a reader would compare."""
+
+    def later(self) -> list[Condition]:
+        """What is run after the prediction has been written down."""
+        return []
+
+    def foretell(self, results: Results) -> dict[str, Any]:
+        """The prediction: it is on disk, as ``prediction.json``, before the later conditions begin."""
+        return {}
+
+
+class Suite(AnyScenario, ABC):
+    """Several claims, one after the other, with a table of their verdicts at the end."""
+
+    @abstractmethod
+    def members(self) -> Sequence[str]:
+        """The options of ``scenario`` that it runs."""
+
+
+def conditions_of(claim: Claim) -> tuple[list[Condition], list[Condition]]:
+    """``claim.conditions()`` and ``claim.later()``. Raises :class:`ConfigError` for anything but lists of conditions."""
+    found = {"conditions": claim.conditions(), "later": claim.later()}
+    for call, each in found.items():
+        if not isinstance(each, list | tuple) or not all(isinstance(one, Condition) for one in each):
+            raise returned("scenario", claim, call, f"returns {shape_of(each)}", "a list of Condition is needed")
+    return list(found["conditions"]), list(found["later"])
+
+
+def judged(claim: Claim, results: Results) -> list[Verdict]:
+    """``claim.judge(results)``. Raises :class:`ConfigError` for anything but a verdict on each hypothesis."""
+    found = claim.judge(results)
+    if not isinstance(found, list | tuple) or not all(isinstance(verdict, Verdict) for verdict in found):
+        raise returned("scenario", claim, "judge", f"returns {shape_of(found)}", "a list of Verdict is needed")
+    missing = [each.number for each in claim.hypotheses if each not in [v.hypothesis for v in found]]
+    if missing:
+        raise returned("scenario", claim, "judge", f"gives no verdict on hypothesis {missing[0]}", "each needs one")
+    return list(found)
+
+
+def _read(words: Sequence[str], key: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for word in words:
+        try:
+            (override,) = parse([word])
+        except SwarmError as error:
+            raise ConfigError(key, word, "must be a list of settings as they are typed, such as rounds=50") from error
+        if override.is_delete() or override.is_add() or override.is_sweep_override():
+            raise ConfigError(key, word, "must be a list of plain settings KEY=VALUE, one value each")
+        found[key_of(override)] = override.value()
+    return found
+
+
+def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """``settings`` with these keys replaced, options before what stands below them. Checked as the command line's are."""
+    values: dict[str, Any] = settings.model_dump()
+    groups = set(sections())
+    for key in sorted(changes, key=lambda key: key not in groups):
+        value = changes[key]
+        if key in groups and isinstance(value, str):
+            values[key] = option(key, value)
+            continue
+        *path, last = key.split(".")
+        section = values
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None  # type: ignore[assignment]
+        if not isinstance(section, dict):
+            raise ConfigError(key, value, f"there is no {'.'.join(path)} to set it in")
+        section[last] = value
+    return Settings.parse(values)

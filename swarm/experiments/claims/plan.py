@@ -1,0 +1,196 @@
+"""What a claim is going to run, decided and checked before anything is written."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from swarm.common.errors import ConfigError, typed
+from swarm.common.system import paths
+from swarm.config.build import build, choice, option, options
+from swarm.config.explain import shown
+from swarm.config.settings import Settings
+from swarm.experiments.claims.base import Claim, Condition, conditions_of, varied
+from swarm.experiments.runs.describe import option_name
+from swarm.experiments.runs.prepared import Study, settled, tracker_of
+from swarm.results.provenance import WITHOUT_NUMBERS
+from swarm.results.status import LONGEST, slug
+
+RUNS = "runs"
+OWN = {"tracker": "none", "report": False, "preset": None, "checkpoint.keep": 1, "resume": None}  # of every trial
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One condition under one seed: an ordinary run."""
+
+    condition: Condition
+    seed: int
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{slug(self.condition.title)},seed={self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A claim that has passed every check: its runs, those that wait for the prediction apart."""
+
+    settings: Settings
+    claim: Claim
+    first: tuple[Trial, ...]
+    later: tuple[Trial, ...]
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All of them."""
+        return self.first + self.later
+
+    @property
+    def outline(self) -> str:
+        """What it would run, in a few words."""
+        runs, seeds = len(self.trials), self.claim.budget.seeds
+        return f"{runs} runs: {runs // seeds} conditions, {seeds} seeds"
+
+    @property
+    def name(self) -> str:
+        """The scenario as it is chosen."""
+        name = choice("scenario", self.settings.scenario)
+        return name if name in options("scenario") else option_name(self.settings.scenario)
+
+    @property
+    def command(self) -> str:
+        """What is typed to judge it again."""
+        scenario = self.settings.scenario
+        usual = {
+            **defaults(),
+            "scenario": option("scenario", self.name) if self.name in options("scenario") else scenario,
+        }
+        without = {"scenario", "engine", *WITHOUT_NUMBERS}  # the first is said in any case
+        given = {key: value for key, value in self.settings.model_dump().items() if key not in without}
+        words = [word for key, value in given.items() for word in _words(key, value, usual[key])]
+        words = [f"preset={self.claim.preset}", *_words("scenario", scenario, usual["scenario"]), *words]
+        return " ".join(["python run_swarm.py", *map(shlex.quote, [f"scenario={self.name}", *words])])
+
+    @classmethod
+    def make(cls, settings: Settings, to_run: bool = True) -> Plan:
+        """Build the claim, and check the settings of every run. Writes nothing.
+
+        Unless it is ``to_run``, no plug-in is loaded: the claim's own class must be one of ours, and its runs, which are to be
+        looked at only, may be of whatever classes.
+
+        Raises :class:`ConfigError` for whatever cannot work, and for a setting of the command line that the claim replaces.
+        """
+        plugins = settings.plugins if to_run else ()
+        claim = build(settings.scenario, Claim, "scenario", plugins, preset=settings.preset)
+        try:
+            first, later = conditions_of(claim)
+        except ConfigError as error:
+            raise error.under("scenario") from None
+        _require_apart(settings, [*first, *later])
+        _require_free(settings, claim, [*first, *later])
+        seeds = range(settings.seed, settings.seed + claim.budget.seeds)
+        made = [
+            tuple(_trial(settings, claim, condition, seed, to_run) for seed in seeds for condition in conditions)
+            for conditions in (first, later)
+        ]
+        return cls(settings, claim, *made)
+
+    @classmethod
+    def checked(cls, settings: Settings) -> Plan:
+        """:meth:`make` and :meth:`check`."""
+        plan = cls.make(settings)
+        plan.check()
+        return plan
+
+    def check(self) -> None:
+        """Load data and build plug-ins of one run of each condition, as the run itself will; and the claim's tracker."""
+        tracker_of(self.settings, Path(), "check")
+        for trial in self.trials:
+            if trial.seed == self.settings.seed:
+                try:
+                    Study.prepare(trial.settings)
+                except ConfigError as error:
+                    place = f"{error.valid} (in the run {trial.name} of scenario={self.name})"
+                    raise ConfigError(error.key, error.value, place) from error
+
+
+def _trial(settings: Settings, claim: Claim, condition: Condition, seed: int, to_run: bool) -> Trial:
+    changes = {**OWN, **claim.settings, **condition.changes, "seed": seed}
+    if "scenario" not in changes:
+        changes["scenario"] = "compare"
+    own = varied(settings, changes)
+    return Trial(condition, seed, settled(own) if to_run else own)
+
+
+def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
+    """Each condition has folders of its own."""
+    titles = [slug(condition.title) for condition in conditions]
+    name = choice("scenario", settings.scenario)
+    if not titles:
+        raise ConfigError("scenario", name, "has no conditions, so there is nothing to run")
+    for title in titles:
+        if titles.count(title) > 1:
+            raise ConfigError(
+                "scenario", name, f"has two conditions of the values {title}: nothing tells their runs apart"
+            )
+        if len(title.encode()) > LONGEST:
+            raise ConfigError("scenario", name, f"has a condition whose values, {title}, are too long to name a folder")
+
+
+def _require_free(settings: Settings, claim: Claim, conditions: Sequence[Condition]) -> None:
+    """A setting of the user's that the claim replaces would be passed over in silence: it is refused."""
+    varied_keys = {key for condition in conditions for key in condition.changes}
+    given, usual = settings.model_dump(), defaults()
+    for key in sorted({*varied_keys, *claim.settings} - {"seed", "scenario", *OWN}):
+        words = [] if key.startswith("scenario.") else _words(key, _at(given, key), _at(usual, key))
+        if words:
+            name, _, value = words[0].partition("=")
+            budget = f"scenario.{claim.preset}.KEY, where its sizes are,"
+            there = budget if key in varied_keys else "scenario.settings=[…], the whole list of them,"
+            valid = f"is set by scenario={choice('scenario', settings.scenario)} for its own runs"
+            raise ConfigError(name, shown(value), f"{valid}; {there} changes them")
+
+
+def _words(key: str, value: Any, usual: Any) -> list[str]:
+    """What is typed to have ``value`` instead of the usual one."""
+    if value == usual:
+        return []
+    if not isinstance(value, dict):
+        return [f"{key}={json.dumps(value) if isinstance(value, list) else typed(value)}"]
+    first = []
+    if not isinstance(usual, dict) or value.get("_target_") != usual.get("_target_"):
+        name = choice(key, value)
+        first, usual = [f"{key}={name}"], option(key, name) if name in options(key) else value
+    return first + [word for name in value for word in _words(f"{key}.{name}", value[name], usual.get(name))]
+
+
+def _at(values: Mapping[str, Any], key: str) -> Any:
+    found: Any = values
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def defaults() -> dict[str, Any]:
+    """Every setting as ``conf/config.yaml`` has it."""
+    values: dict[str, Any] = yaml.safe_load((paths.conf() / "config.yaml").read_text(encoding="utf-8"))
+    values.pop("hydra", None)
+    for entry in values.pop("defaults"):
+        if isinstance(entry, dict):
+            ((group, name),) = entry.items()
+            values |= {} if group.startswith("override") else {group: option(group, name)}
+    return values
+
+
+def folder_of(home: Path, trial: Trial) -> Path:
+    """Where a trial's run is."""
+    return home / RUNS / trial.name

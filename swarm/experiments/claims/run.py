@@ -1,0 +1,259 @@
+"""A claim from its plan to its verdict: run, foretell, run what was foretold, judge, and write the page."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.plugin import blamed
+from swarm.common.schemas import ClaimSummary, Prediction, Seconds, closing, read_json
+from swarm.config.settings import Settings
+from swarm.experiments.claims.base import Verdict, judged
+from swarm.experiments.claims.page.page import PAGE, write_pages
+from swarm.experiments.claims.page.verdicts import facts_of, print_verdicts, summary_in
+from swarm.experiments.claims.plan import Plan, Trial, folder_of
+from swarm.experiments.claims.results import Results, of_runs
+from swarm.experiments.claims.trials import Code, Say, failures, finished, run_trials, set_outdated_aside
+from swarm.experiments.runs.describe import versions
+from swarm.experiments.runs.single import Result, attach, overridden
+from swarm.results.folder import Folder
+from swarm.results.load import load
+from swarm.results.provenance import code_version
+from swarm.results.status import SUPERSEDED, noted, set_aside, summary_of
+from swarm.results.track.jsonl import tree
+from swarm.simulation import checkpoint
+
+PREDICTION = "prediction.json"
+SECONDS = "seconds.json"
+UNJUDGED = "unjudged.json"  # why the judge has failed, though all runs are finished; gone when it no longer does
+
+
+class UnjudgedError(SwarmError):
+    """Some runs of a claim failed, or its judge did. Everything else is done and written."""
+
+
+def start(plan: Plan, folder: Path) -> Result:
+    """Judge the claim in a new folder."""
+    with Folder.create(folder, plan.settings) as home:
+        return _judge(plan, home)
+
+
+def resume(folder: Path, overrides: dict[str, Any]) -> Result:
+    """Go on with a claim: finished runs are kept, interrupted ones go on, failed ones are tried again. Of its config only
+    ``engine`` and ``tracker`` may change. Where nothing is missing but the verdict, of a judge that failed, or the page, no run
+    is looked at again."""
+    home, config = Folder.open(folder)
+    if "rounds" in overrides:
+        raise ConfigError("rounds", overrides["rounds"], "cannot change on resume of a scenario that judges a claim")
+    summary = summary_of(folder, ClaimSummary)
+    if home.finished() and not overrides and summary and not summary["failed"]:
+        print(f"{folder} is finished already; nothing to do")
+        return Result(folder, summary)
+    with home.lock():
+        _, config = Folder.open(folder)  # another process may have been here until now
+        plan = Plan.make(Settings.parse(overridden(config, overrides)))
+        if (summary := summary_of(folder, ClaimSummary)) and not summary["failed"]:
+            return _complete(plan, home, summary)
+        if (folder / UNJUDGED).exists() and all(finished(folder, trial) for trial in plan.trials):
+            files = redrawn(plan, home)
+            attach(plan.settings, home, [*files, folder / PREDICTION], print)
+            return Result(folder, summary_in(folder) or {})
+        plan.check()
+        return _judge(plan, home)
+
+
+def _complete(plan: Plan, home: Folder, summary: dict[str, Any]) -> Result:
+    """A claim that is judged: with its page, if that is not there."""
+    if home.finished():
+        print(f"{home.path} is finished already; nothing to do")
+    else:
+        attach(plan.settings, home, redrawn(plan, home), print)
+        print(f"{home.path} was finished but for its page, which is drawn now")
+    return Result(home.path, summary)
+
+
+def redraw(folder: Path) -> list[Path]:
+    """Draw the page again from what is in the folder, be the claim finished or not. Runs nothing, no plug-in either, and
+    judges only what was never judged though all its runs are finished: its judge had failed.
+
+    Raises :class:`ConfigError` for a claim whose class comes from a plug-in.
+    """
+    home, config = Folder.open(folder)
+    settings = Settings.parse(config)
+    target = str(settings.scenario["_target_"])
+    if settings.plugins and not target.startswith(("swarm.", "scenarios.")):
+        valid = "draws the page of this claim, and comes from a plug-in; a report runs no code that a folder names. If "
+        raise ConfigError("scenario", target, f"{valid}{PAGE} is missing, resume={folder} draws it")
+    return redrawn(Plan.make(settings, to_run=False), home)
+
+
+def redrawn(plan: Plan, home: Folder) -> list[Path]:
+    """The pages of a claim, from the runs that are finished."""
+    folder = home.path
+    results, damaged = _results(folder, plan.trials)
+    summary = summary_in(folder)
+    if summary is None:
+        done = sum(finished(folder, trial) for trial in plan.trials) - len(damaged)
+        if done == len(plan.trials):
+            code = noted(folder_of(folder, plan.trials[0])).code
+            return _conclude(plan, home, code, results, {})[1]
+        because = f"not finished: {done} of {len(plan.trials)} runs are"
+        verdicts = [hypothesis.verdict(None, because) for hypothesis in plan.claim.hypotheses]
+        failed = damaged | failures(folder, plan.trials)
+        summary = _summary(plan, home, {}, verdicts, results, failed)
+        return write_pages(plan, results, summary, folder, whole=False)
+    return write_pages(plan, results, summary, folder, whole=not summary["failed"] and not damaged)
+
+
+def _judge(plan: Plan, home: Folder) -> Result:
+    say = _say(Console())
+    code, count = code_version(plan.settings.plugins), len(plan.trials)
+    (home.path / "summary.json").unlink(missing_ok=True)
+    say(f"scenario={plan.name} preset={plan.claim.preset}: {plan.outline}, in {home.path}")
+    with _clock(home.path):
+        failed = _run(plan, home.path, code, say)
+    results, damaged = _results(home.path, plan.trials)
+    failed |= damaged
+    summary, files = _conclude(plan, home, code, results, failed)
+    attach(plan.settings, home, [*files, home.path / PREDICTION], say)
+    print_verdicts([summary])
+    print(f"run folder: {home.path}")
+    if failed:
+        name, cause = next(iter(failed.items()))
+        raise UnjudgedError(
+            f"{len(failed)} of {count} runs failed, the first is {name} ({cause}); resume={home.path} tries again"
+        )
+    return Result(home.path, summary)
+
+
+def _conclude(
+    plan: Plan, home: Folder, code: Code, results: Results, failed: dict[str, str]
+) -> tuple[dict[str, Any], list[Path]]:
+    """Judge, and write the page and the summary: without a summary where the judge itself failed. Runs may have taken hours,
+    so there is a page all the same."""
+    verdicts, defect = _verdicts(plan, results, failed)
+    summary = _summary(plan, home, code, verdicts, results, failed)
+    files = write_pages(plan, results, summary, home.path, whole=not failed and defect is None)
+    if defect:
+        print_verdicts([summary])
+        checkpoint.write_json(home.path / UNJUDGED, {"because": defect})
+        again = f"resume={home.path} judges again, and repeats no run"
+        raise UnjudgedError(f"all {len(plan.trials)} runs are finished, but {defect}; {again}")
+    checkpoint.write_json(home.path / "summary.json", closing(summary))
+    (home.path / UNJUDGED).unlink(missing_ok=True)
+    return summary, files
+
+
+def _run(plan: Plan, home: Path, code: Code, say: Say) -> dict[str, str]:
+    """All runs, with the prediction between the first and the later ones. Returns the causes of failures."""
+    outdated = set_outdated_aside(home, plan.trials, code, say)
+    if (home / PREDICTION).exists() and any(trial in plan.first for trial in outdated):  # what it was made from is gone
+        (home / SUPERSEDED).mkdir(exist_ok=True)
+        (home / PREDICTION).rename(home / SUPERSEDED / f"{time.time_ns()}-{PREDICTION}")
+    failed = run_trials(home, plan.first, code, plan.claim.jobs, say)
+    if not plan.later:
+        return failed
+    if failed:
+        say("the prediction needs all runs before it: nothing is foretold")
+        return failed
+    _foretell(plan, home, say)
+    return run_trials(home, plan.later, code, plan.claim.jobs, say)
+
+
+def _foretell(plan: Plan, home: Path, say: Say) -> None:
+    """Write the prediction down, before any later run; one that is there already stands."""
+    if not (home / PREDICTION).exists():
+        for trial in plan.later:
+            if folder_of(home, trial).exists():  # of a prediction that is there no longer
+                set_aside(folder_of(home, trial), home)
+        results, _ = _results(home, plan.first)
+        checkpoint.write_json(home / PREDICTION, tree(plan.claim.foretell(results)))
+    say(f"the prediction stands in {home / PREDICTION}; now the runs it is about")
+
+
+def _verdicts(plan: Plan, results: Results, failed: dict[str, str]) -> tuple[list[Verdict], str | None]:
+    """With what is wrong with the claim's own judge."""
+    because, defect = f"{len(failed)} of {len(plan.trials)} runs failed", None
+    if not failed:
+        try:
+            with blamed():
+                return judged(plan.claim, results), None
+        except SwarmError as error:
+            because = defect = f"the judge of {plan.name} failed ({error})"
+        except Exception as error:
+            traceback.print_exc()
+            because = defect = f"the judge of {plan.name} failed ({type(error).__name__}: {error})"
+    return [hypothesis.verdict(None, because) for hypothesis in plan.claim.hypotheses], defect
+
+
+def _results(home: Path, trials: Sequence[Trial]) -> tuple[Results, dict[str, str]]:
+    """Of the trials that are finished, and what is wrong with those that cannot be read."""
+    runs, damaged = [], {}
+    for trial in trials:
+        if finished(home, trial):
+            try:
+                runs.append((trial.condition.values, trial.seed, load(folder_of(home, trial))))
+            except ConfigError as error:
+                damaged[trial.name] = str(error)
+    file = home / PREDICTION
+    prediction = read_json(file, Prediction, "resume") if file.exists() else None
+    return of_runs(runs, prediction), damaged
+
+
+def _summary(
+    plan: Plan, home: Folder, code: Code, verdicts: Sequence[Verdict], results: Results, failed: dict[str, str]
+) -> dict[str, Any]:
+    found = {
+        "schema": 1,
+        "run": home.name,
+        "scenario": plan.name,
+        "preset": plan.claim.preset,
+        "seeds": plan.claim.budget.seeds,
+        "first_seed": plan.settings.seed,
+        "verdicts": [facts_of(verdict, plan.claim.preset) for verdict in verdicts],
+        "failed": failed,
+        "runs": len(plan.trials),
+        "totals": _totals(results),
+        "wall_s": _seconds(home.path),
+        "code": code,
+        "versions": versions(),
+    }
+    return dict(tree(found))
+
+
+def _totals(results: Results) -> dict[str, Any]:
+    """What all arms of all runs have cost."""
+    names = ("steps_total", "bytes_total", "joules_total", "wall_s")
+    return {name: float(results.finals[name].sum()) for name in names if name in results.finals}
+
+
+@contextmanager
+def _clock(home: Path) -> Iterator[None]:
+    """Adds the seconds of this start to those of the starts before, also where it is interrupted."""
+    began, before = time.perf_counter(), _seconds(home)
+    try:
+        yield
+    finally:
+        checkpoint.write_json(home / SECONDS, {"seconds": before + time.perf_counter() - began})
+
+
+def _seconds(home: Path) -> float:
+    if not (home / SECONDS).exists():
+        return 0.0
+    try:
+        return float(read_json(home / SECONDS, Seconds, "resume")["seconds"])
+    except ConfigError as error:
+        warnings.warn(f"{error}; the wall time is counted from here on", stacklevel=2)
+        return 0.0
+
+
+def _say(console: Console) -> Say:
+    return lambda sentence: console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,127 @@
+"""Looked at before the start: whether the settings go together, and whether the network lets anything happen."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+from swarm.common.errors import ConfigError
+from swarm.config.build import choice
+from swarm.learning.optim.optimizer import SGD
+from swarm.learning.update.policy import Frozen
+from swarm.simulation.experiment import Experiment
+
+LOOKED_AT = 8  # rounds whose links are asked for how fast they are
+MOST_ASKED = 10_000  # rounds that are asked for somebody who is awake, fewer of a swarm of more than 1,000 devices
+MOST_PATIENCE = 1000  # what network.patience may be
+
+
+def require_plain_steps(e: Experiment) -> None:
+    """Refuse an optimiser whose steps are not γ · ∇ under a protocol that divides them by γ to get at the gradients."""
+    if not e.protocol.plain or e.optimizer.plain:
+        return
+    name, s = choice("protocol", e.settings.protocol), e.settings.optimizer
+    for key in ("momentum", "weight_decay"):
+        if isinstance(e.optimizer, SGD) and s.get(key):
+            raise ConfigError(
+                f"optimizer.{key}", s[key], f"must be 0 with {name}, which reads gradients off the local steps"
+            )
+    valid = f"must be sgd with {name}, which reads gradients off the local steps"
+    raise ConfigError("optimizer", choice("optimizer", s), valid)
+
+
+def require_a_network_that_works(experiment: Experiment) -> None:
+    """Refuse settings that leave nothing to simulate: a swarm that nobody is ever part of, messages that all come too late."""
+    _require_somebody(experiment)
+    _require_punctuality(experiment)
+
+
+def _require_somebody(e: Experiment) -> None:
+    """Of so many rounds as can be asked for in a moment. Where those of a longer run all pass without anybody, it is said."""
+    s = e.settings
+    looked_at = min(s.rounds, MOST_ASKED, max(LOOKED_AT, MOST_ASKED * 1000 // s.devices))
+    if not s.rounds or any((there := e.network.awake(r)) is None or there.any() for r in range(1, looked_at + 1)):
+        return
+    group = "clock" if e.network.churn is None else "churn"
+    name, what = (
+        choice(group, getattr(s, group)),
+        "wakes nobody" if group == "clock" else "leaves nobody to learn or send",
+    )
+    if looked_at < s.rounds:
+        warnings.warn(f"{group}={name}: {what} in the first {looked_at:,} of {s.rounds:,} rounds, and later ones were not "
+                      "looked at", stacklevel=3)  # fmt: skip
+        return
+    span = f"any of the {s.rounds:,} rounds of {s.network.tick:g} virtual seconds"
+    raise ConfigError(group, name, f"{what} in {span}; somebody must, or take more rounds")
+
+
+def _require_punctuality(e: Experiment) -> None:
+    """Of the first rounds: as far as the quickest message of each can tell."""
+    network, tick = e.network, e.settings.network.tick
+    if network.ideal or not {"mix", "inbox"} & set(e.protocol.phases):
+        return
+    rounds = range(1, min(e.topology.period or LOOKED_AT, LOOKED_AT) + 1)
+    quickest = min(network.quickest(e.exchanges.graph(round)) for round in rounds)
+    if quickest == math.inf or quickest / tick < network.patience + 1:
+        return
+    ticks = math.floor(quickest / tick)
+    more, count = f"network.patience={ticks}, ", f"{ticks:,}"
+    if ticks > MOST_PATIENCE:
+        more, count = "", f"{ticks:.3g}"
+    slow = e.settings.delay
+    quicker = "faster lines of the fleet" if network.delay is None else f"a shorter delay={choice('delay', slow)}"
+    would = f"{more}a longer network.tick or {quicker} would do"
+    valid = f"the quickest takes {quickest:.3g} virtual seconds, {count} ticks; {would}"
+    raise ConfigError("network.patience", network.patience, f"gives up every message: {valid}")
+
+
+def warn_of_what_does_nothing(e: Experiment) -> None:
+    """Settings that come to nothing in this run, though they might in a longer one."""
+    s, end = e.settings, e.settings.rounds * e.settings.network.tick
+    for group, part in (("churn", e.network.churn), ("outage", e.network.outage)):
+        if part is not None and s.rounds and part.announced >= end:
+            name = f"{group}={choice(group, getattr(s, group))}"
+            warnings.warn(f"{name}: what comes at {part.announced:g} virtual seconds is not seen, as the run ends at {end:g}; "
+                          "more rounds would show it", stacklevel=2)  # fmt: skip
+    window = s.topology.get("window")
+    if window is not None and window != s.network.tick and not (e.network.ideal and e.fleet.hardware is None):
+        warnings.warn(f"topology.window={window:g}: links change every {window:g} seconds, but a round is a network.tick of "
+                      f"{s.network.tick:g} virtual seconds for everything else; make them equal", stacklevel=2)  # fmt: skip
+    delay = e.network.delay
+    if delay is not None and delay.longest < s.network.tick:
+        warnings.warn(f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick; a network.tick "
+                      f"of at most {delay.longest:g} virtual seconds would show it", stacklevel=2)  # fmt: skip
+    if "learn" in e.protocol.phases and e.plan.holdings.place is None:  # of pooled streams it would say the same again
+        _warn_of_no_lesson(e)
+        if e.policy.streams:
+            _warn_of_short_streams(e)
+
+
+def _warn_of_no_lesson(e: Experiment) -> None:
+    """A policy, a memory, people or data that change nothing, or not what they should."""
+    s, data, longest = e.settings, e.plan.dataset, int(e.stream.sizes_N.max())
+    if not e.policy.learns(s.rounds) and s.rounds and not isinstance(e.policy, Frozen):
+        warnings.warn(f"rounds={s.rounds}: learn={choice('learn', s.learn)} learns nothing before round "
+                      f"{s.learn.get('day')}; more rounds or a shorter learn.day would do", stacklevel=3)  # fmt: skip
+    if e.replay.size >= longest:
+        warnings.warn(f"replay.size={e.replay.size}: nothing is ever forgotten, as the longest stream has {longest} samples",
+                      stacklevel=3)  # fmt: skip
+    if data.given is not None and (data.given[e.plan.holdings.sample] < 0).all():
+        warnings.warn("people: nobody tells any label, so that nothing is learnt; more people.chance or people.budget would do",
+                      stacklevel=3)  # fmt: skip
+    if data.concept is not None and not e.policy.streams:
+        warnings.warn("learn=passes: these data drift, and devices have all of them at hand from the start; learn=online meets "
+                      "them as they come", stacklevel=3)  # fmt: skip
+
+
+def _warn_of_short_streams(e: Experiment) -> None:
+    """Devices without a single full mini-batch, and streams that are over long before the run is."""
+    whole_N = e.stream.sizes_N // e.stream.batch
+    idle = int((whole_N == 0).sum())
+    if idle:
+        warnings.warn(f"train.batch={e.stream.batch}: {idle} of {len(whole_N)} devices have less than one mini-batch "
+                      "and never learn; smaller mini-batches would do, or more data", stacklevel=3)  # fmt: skip
+    last_N = -(-whole_N // e.local_steps_N)
+    if last_N.max() < e.settings.rounds:
+        warnings.warn(f"rounds={e.settings.rounds}: the longest stream is over after {last_N.max()} rounds, the shortest after "
+                      f"{last_N.min()}; nothing new comes then", stacklevel=3)  # fmt: skip

@@ -1,0 +1,192 @@
+"""The runs of a sweep as data frames, and mean and interval over the seeds.
+
+The interval is Student's: mean ± t(0.975, n − 1)·s/√n over the n seeds of a combination (Student 1908). One seed has none.
+A run whose arm diverged has no place in these; how many there are stands beside the mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from swarm.common.errors import SwarmError
+from swarm.common.statistics import interval
+from swarm.experiments.sweep.job import ANEW, Job
+from swarm.results.load import Run, load
+from swarm.results.report.style import lead
+
+SEED = "seed"
+ANY = "any"  # in the place of a value that does not matter: a control that is the same in all combinations
+COSTS = ("bytes_total", "virtual_s", "joules_total", "wall_s")
+OWN = ("wall_s", "gap_closed", "spectral_gap", "rate_measured", "run")  # of a run, not of a control in it
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """A sweep's finished runs.
+
+    Attributes:
+        keys: The swept keys without the seed: what distinguishes.
+        score: ``accuracy``, ``r2``, or ``consensus_distance`` in runs without learning.
+        lead: The arm that is compared; the others are its controls.
+        common: The controls with the same final parameters, bit for bit, in all combinations of a seed.
+        runs: One row per run and arm.
+        table: One row per combination and arm: means and intervals over seeds.
+        curves: One row per combination, arm and evaluated round.
+    """
+
+    keys: list[str]
+    score: str
+    lead: str
+    common: list[str]
+    runs: pd.DataFrame
+    table: pd.DataFrame
+    curves: pd.DataFrame
+
+    @property
+    def combinations(self) -> list[dict[str, str]]:
+        """The combinations of the leading arm, in the order of the command."""
+        rows = self.table[self.table["arm"] == self.lead]
+        return [{key: str(row[key]) for key in self.keys} for row in rows.to_dict("records")]
+
+    @property
+    def arms(self) -> list[str]:
+        """All arms, the leading one first."""
+        return [self.lead, *(arm for arm in self.table["arm"].unique() if arm != self.lead)]
+
+    def title(self, row: Mapping[Any, Any]) -> str:
+        """A row in few words: the combination, and the arm where that is not the leading one."""
+        arm = str(row["arm"])
+        if not self.keys or arm in self.common:
+            return arm
+        name = label({key: str(row[key]) for key in self.keys})
+        return name if arm == self.lead else f"{name}, {arm}"
+
+
+def gather(jobs: Sequence[Job]) -> Gathered | None:
+    """Read the finished runs; None if there is none. A run that cannot be read becomes a failed job with its cause."""
+    runs: list[tuple[Job, Run]] = []
+    for job in jobs:
+        if job.state in ("finished", "there"):
+            try:
+                run = load(job.folder)
+                if run.summary is None:
+                    raise SwarmError(f"{job.folder} has no summary.json any more")
+                if run.arms and not {"arms", "seed"} <= run.summary.keys():
+                    raise SwarmError(f"{job.folder}/summary.json: damaged; must have `arms` and `seed`")
+                runs.append((job, run))
+            except SwarmError as error:
+                job.state, job.cause = "failed", f"{error}; {ANEW}"
+    if not any(run.arms for _, run in runs):
+        return None
+    keys = [key for key in runs[0][0].values if key != SEED]
+    score = next((run.score for _, run in runs if run.score), "consensus_distance")
+    first = lead([*dict.fromkeys(arm for _, run in runs for arm in run.arms)])
+    finals = pd.DataFrame([row for job, run in runs for row in _finals(job, run, keys, score, first)])
+    curves = pd.concat([_curve(job, run, keys, score) for job, run in runs], ignore_index=True)
+    common = _common(finals, keys, first)
+    by = [*keys, "arm"]
+    table = _over_seeds(_collapsed(finals, keys, common), by, lambda rows: _row(rows, score))
+    lines = _collapsed(curves, keys, common, "round")
+    curves = _over_seeds(lines[~lines["diverged"]], [*by, "round"], lambda rows: _point(rows, score))
+    return Gathered(keys, score, first, common, finals, table, curves)
+
+
+def _finals(job: Job, run: Run, keys: list[str], score: str, first: str) -> list[dict[str, Any]]:
+    summary = run.summary or {}
+    topology = summary.get("topology") or {}
+    rows = []
+    for arm, final in summary["arms"].items():
+        mean = final.get(score if score == "consensus_distance" else f"{score}_mean")
+        gap = summary.get("gap_closed") if arm == first else None
+        rows.append({
+            **{key: job.values.get(key, "") for key in keys}, SEED: summary["seed"], "arm": arm, score: mean,
+            "worst_decile": final.get(f"{score}_p10"), "consensus": final.get(f"consensus_{score}"), "gap_closed": gap,
+            **{cost: final.get(cost) for cost in COSTS}, "lr": final.get("lr"),
+            "spectral_gap": topology.get("spectral_gap"), "rate_measured": summary.get("rate_measured"),
+            "diverged": bool(final.get("diverged")), "params_sha256": final.get("params_sha256"), "run": job.name,
+        })  # fmt: skip
+    return rows
+
+
+def _curve(job: Job, run: Run, keys: list[str], score: str) -> pd.DataFrame:
+    column = score if score == "consensus_distance" else f"{score}_mean"
+    there = [name for name in ("arm", "round", column, "bytes_total", "virtual_s") if name in run.metrics]
+    rows = run.metrics[there].rename(columns={column: score})
+    rows = rows.dropna(subset=[score]) if score in rows else rows.assign(**{score: math.nan}).iloc[:0]
+    ended = {arm for arm, final in (run.summary or {})["arms"].items() if final.get("diverged")}
+    values = {key: job.values.get(key, "") for key in keys}
+    return rows.assign(**values, **{SEED: (run.summary or {})["seed"]}, diverged=rows["arm"].isin(ended))
+
+
+def _common(finals: pd.DataFrame, keys: list[str], first: str) -> list[str]:
+    """The controls that the swept keys do not touch: equal hashes are equal bits, and the table says the same of them. One seed
+    at least must have been run in all combinations, or there is one that was not compared with the others."""
+    if not keys:
+        return []
+    told = ["params_sha256", *(name for name in finals.columns[len(keys) + 2 :] if name not in OWN)]
+    found = []
+    for arm, rows in finals[finals["arm"] != first].groupby("arm", sort=False):
+        seeds, combinations = rows.groupby(SEED), len(rows.drop_duplicates(keys))
+        same = rows["params_sha256"].notna().all() and (seeds[told].nunique(dropna=False) == 1).all(axis=None)
+        if same and seeds.size().max() == combinations > 1:
+            found.append(str(arm))
+    return found
+
+
+def _collapsed(rows: pd.DataFrame, keys: list[str], common: Sequence[str], *more: str) -> pd.DataFrame:
+    """With one row for each seed of a common control, in the place of one for each combination."""
+    if not common:
+        return rows
+    shared = rows["arm"].isin(common)
+    once = rows[shared].drop_duplicates(subset=["arm", SEED, *more]).assign(**dict.fromkeys(keys, ANY))
+    if "spectral_gap" in once:
+        once["spectral_gap"] = math.nan
+    return pd.concat([rows[~shared], once], ignore_index=True)
+
+
+def _over_seeds(rows: pd.DataFrame, by: list[str], row: Any) -> pd.DataFrame:
+    """One row for each group, in the order in which the groups first appear."""
+    made = []
+    for values, group in rows.groupby(by, sort=False, dropna=False):
+        made.append({**dict(zip(by, values, strict=True)), **row(group)})
+    return pd.DataFrame(made, columns=None if made else by)
+
+
+def _row(rows: pd.DataFrame, score: str) -> dict[str, Any]:
+    good = rows[~rows["diverged"]]
+    mean, low, high = interval(good[score])
+    gap, gap_low, gap_high = interval(pd.to_numeric(good["gap_closed"]))
+    means = {name: interval(pd.to_numeric(good[name]))[0] for name in ("worst_decile", "consensus", *COSTS, "lr")}
+    theory = {name: interval(pd.to_numeric(rows[name]))[0] for name in ("spectral_gap", "rate_measured")}
+    return {
+        "seeds": len(good), "diverged": int(rows["diverged"].sum()), score: mean, f"{score}_low": low,
+        f"{score}_high": high, **means, "gap_closed": gap, "gap_closed_low": gap_low, "gap_closed_high": gap_high, **theory,
+    }  # fmt: skip
+
+
+def _point(rows: pd.DataFrame, score: str) -> dict[str, Any]:
+    mean, low, high = interval(rows[score])
+    costs = {name: interval(rows[name])[0] for name in ("bytes_total", "virtual_s") if name in rows}
+    return {"seeds": len(rows), score: mean, f"{score}_low": low, f"{score}_high": high, **costs}
+
+
+def label(values: Mapping[str, str]) -> str:
+    """``ring``, ``batch=16``, ``ring, batch=16``: a combination in a legend."""
+    parts = []
+    for key, value in values.items():
+        plain = not _is_number(value) and value not in ("true", "false", "null", "none", "auto", ANY)
+        parts.append(value if plain else f"{key.rpartition('.')[2]}={value}")
+    return ", ".join(parts)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,226 @@
+"""Runs the jobs of a sweep through Hydra's launcher, whichever is chosen, one or several at a time."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig, read_write
+
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.system.files import appending
+from swarm.common.system.machine import cores
+from swarm.config.compose import Composer
+from swarm.config.settings import plain
+from swarm.experiments.sweep.job import Job, saved_config
+from swarm.experiments.sweep.plan import Plan
+from swarm.results.status import CONSOLE, FILE, KILLED, finished, note, noted
+from swarm.results.track.units import human_time
+
+WANDB = "swarm.results.track.wandb.WandbTracker"
+Complain = Callable[[SwarmError], int]
+
+
+class Task:
+    """What the launcher calls for each job, in this process or in one of its own: run or resume, and write down how it went."""
+
+    def __init__(self, titles: Mapping[str, str], code: Mapping[str, Any], complain: Complain) -> None:
+        self.titles, self.code, self.complain = dict(titles), dict(code), complain
+        self.process = os.getpid()
+
+    def __call__(self, cfg: DictConfig) -> None:
+        """Run one job. Only Ctrl-C gets out of here: whatever else goes wrong is this job's."""
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        title = self.titles[str(folder)]
+        place = f"[{list(self.titles).index(str(folder)) + 1} of {len(self.titles)}]"
+        alone = os.getpid() == self.process
+        if alone and sys.stdout.isatty():  # there the run shows how far it is
+            print(f"{place} {title}", flush=True)
+            self._attempt(cfg, folder)
+            return
+        began = time.perf_counter()
+        with _into(folder / CONSOLE, also_errors=not alone):
+            status = self._attempt(cfg, folder)
+        print(f"{place} {title}: {status} after {human_time(time.perf_counter() - began)}", flush=True)
+
+    def _attempt(self, cfg: DictConfig, folder: Path) -> str:
+        self.note(folder, "running", None)
+        cause = None
+        try:
+            _start(cfg, folder)
+        except SwarmError as error:
+            self.complain(error)
+            cause = " ".join(str(error).split())
+        except KeyboardInterrupt:
+            self.note(folder, "interrupted", None)
+            raise
+        except (Exception, SystemExit) as error:
+            traceback.print_exc()
+            cause = " ".join(f"{type(error).__name__}: {error}".split())
+        status = "failed" if cause else "finished"
+        self.note(folder, status, cause)
+        return status
+
+    def note(self, folder: Path, status: str, cause: str | None) -> None:
+        """Write down how far a job is."""
+        note(folder, self.titles[str(folder.absolute())], self.code, status, cause)
+
+
+def _start(cfg: DictConfig, folder: Path) -> None:
+    from swarm.experiments import runner  # brings torch, which a sweep that is refused need not wait for
+    from swarm.results.trust import below  # as well
+
+    if (folder / "config.yaml").exists():  # this job's own: the plan has seen to that
+        runner.resume(folder, {}, trust=below(saved_config(folder), plain(cfg)))
+    else:
+        runner.run(cfg, folder)
+
+
+@contextmanager
+def _into(file: Path, also_errors: bool) -> Iterator[None]:
+    """What a run says that nobody follows as it goes, or that runs beside others, is for a file of its own."""
+    with io.TextIOWrapper(appending(file), encoding="utf-8") as out, ExitStack() as stack:
+        stack.enter_context(redirect_stdout(out))
+        if also_errors:
+            stack.enter_context(redirect_stderr(out))
+        yield
+
+
+def launch(composer: Composer, plan: Plan, complain: Complain) -> bool:
+    """Run what is to be run and set each job's state. Returns False if Ctrl-C ended it."""
+    to_do = plan.to_do
+    task = Task({str(job.folder.absolute()): job.title for job in to_do}, plan.code, complain)
+    for job in to_do:
+        if (job.folder / FILE).exists():
+            task.note(job.folder, "waiting", None)  # what stands there is of an earlier command
+    batches = [to_do] if to_do else []
+    try:
+        while batches:
+            batches += _launch_once(composer, plan, batches.pop(0), task)
+    except (KeyboardInterrupt, SystemExit):
+        return False
+    finally:
+        for job in to_do:
+            job.state, job.cause = outcome(job)
+    return True
+
+
+def _launch_once(composer: Composer, plan: Plan, jobs: list[Job], task: Task) -> list[list[Job]]:
+    """One call of the launcher. Returns what is still to do, where a worker's death took the launcher down.
+
+    One that was killed is not to blame for certain while others ran beside it: each of those goes on alone, and fails if its
+    process ends again.
+    """
+    callbacks = Callbacks(plan.cfg)
+    context = HydraContext(config_loader=composer.loader, callbacks=callbacks)
+    plugins = Plugins.instance()
+    launcher = plugins.instantiate_launcher(hydra_context=context, task_function=task, config=plan.cfg)  # type: ignore[arg-type]
+    try:
+        with _without_chatter():
+            launcher.launch([_words(plan, job) for job in jobs], initial_job_idx=0)
+    except Exception as error:  # the launcher's own: jobs never raise
+        jobs = [job for job in jobs if not finished(job.folder)]
+        suspects = [job for job in jobs if _status(job) == "running"]
+        said = KILLED if suspects else " ".join(f"{type(error).__name__}: {error}".split())
+        if len(suspects) < 2:
+            for job in suspects or jobs:
+                task.note(job.folder, "failed", said)
+            suspects = []
+        rest = [job for job in jobs if _status(job) != "failed" and job not in suspects]
+        return [*([job] for job in suspects), *([rest] if rest else [])]
+    return []
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Launchers list every override of every job; the sweep says itself what it does."""
+    loggers = [logging.getLogger(name) for name in ("hydra", "hydra_plugins")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _status(job: Job) -> str | None:
+    return noted(job.folder).status
+
+
+def outcome(job: Job) -> tuple[str, str | None]:
+    """State and cause of a job after the sweep."""
+    if finished(job.folder):
+        return "finished", None
+    facts = noted(job.folder)
+    return ("failed", facts.cause) if facts.status == "failed" else ("unfinished", None)
+
+
+def _words(plan: Plan, job: Job) -> list[str]:
+    """The overrides of one job: the user's, its folder as it was planned, and its place in the tracker."""
+    words = [word for word in job.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    words += [
+        f"hydra.sweep.dir={_quoted(plan.place)}",
+        f"hydra.sweep.subdir={_quoted(job.folder.relative_to(plan.place))}",
+    ]
+    if job.config.tracker.get("_target_") == WANDB:
+        named = {"group": group_name(plan.place), "name": job.name}
+        words += [
+            f"tracker.{key}={_quoted(text[:128])}" for key, text in named.items() if not job.config.tracker.get(key)
+        ]
+    return words
+
+
+def group_name(place: Path) -> str:
+    """The W&B group of a sweep: the last two parts of its folder, which hold date and time by default."""
+    return "-".join(place.resolve().parts[-2:])
+
+
+def _quoted(value: object) -> str:
+    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
+
+
+# --- cores --------------------------------------------------------------------------------------------------------------
+
+
+def share_cores(cfg: DictConfig, jobs: Sequence[Job]) -> None:
+    """Give the joblib launcher as many jobs at a time as there are cores for; each has one thread for each of its actors.
+
+    Raises :class:`ConfigError` for a number of jobs that is none.
+    """
+    launcher = cfg.hydra.launcher
+    if not str(launcher.get("_target_")).startswith("hydra_plugins.hydra_joblib_launcher."):
+        return
+    if launcher.n_jobs == 0:
+        raise ConfigError("hydra.launcher.n_jobs", 0, "must be at least 1, or -1: as many as there are cores for")
+    there = cores()
+    each = max((_cores_of(job.config.engine, there) for job in jobs), default=1)
+    with read_write(launcher):
+        if launcher.n_jobs < 0:
+            launcher.n_jobs = max(1, there // each)
+        elif launcher.n_jobs * each > there:
+            said = f"hydra.launcher.n_jobs={launcher.n_jobs}: {launcher.n_jobs * each} busy threads share {there} cores"
+            print(f"warning: {said}; n_jobs=-1 takes as many jobs as there are cores", file=sys.stderr)
+        if launcher.batch_size == "auto":
+            launcher.batch_size = "1"  # joblib would bind short jobs together and let a core wait for the last bundle
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers start, which inherit it
+
+
+def _cores_of(engine: Mapping[str, Any], there: int) -> int:
+    """Cores that one run keeps busy: the local engine works its shards one after the other."""
+    actors = engine.get("actors")
+    return 1 if actors is None else actors if isinstance(actors, int) else there

@@ -1,0 +1,306 @@
+"""What a sweep is going to do, decided before anything is written.
+
+Whatever brings torch is imported inside functions: a sweep that is refused need not wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from swarm.common.errors import ConfigError, SwarmError, typed
+from swarm.common.schemas import Sweep, read_json
+from swarm.config.build import build, choice
+from swarm.config.compose import Composer, UsageError, parse, require_no_run_in, sweep_folder
+from swarm.config.place import require_new
+from swarm.config.settings import Settings
+from swarm.experiments.sweep.job import ANEW, Job, folder_name, saved_config
+from swarm.results.provenance import code_version, identity, same_code
+from swarm.results.status import FILE, finished, read_note, set_aside
+
+SWEEP = "sweep.json"
+SEED = "seed"
+MOST_JOBS_CHECKED = 64  # with data loaded and plug-ins built before the sweep starts; the others when their turn comes
+
+
+@dataclass
+class Plan:
+    """The jobs of one command, and those that were in the sweep's folder before."""
+
+    cfg: DictConfig
+    place: Path
+    jobs: list[Job]
+    earlier: list[Job]
+    swept: list[str]
+    base: dict[str, Any]
+    code: dict[str, str | None]
+    before: dict[str, Any] | None = None  # sweep.json as it was found
+    superseded: int = 0  # runs of other code that were moved away
+
+    @classmethod
+    def make(cls, composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> Plan:
+        """Compose every job of the sweep ``cfg``, and look at what is in its folder already. Writes nothing.
+
+        Raises :class:`ConfigError` for what is wrong with the whole command: a value that is wrong in every combination,
+        combinations that are all impossible, a folder of another sweep. A combination that is impossible by itself becomes
+        a job with that state and its cause.
+        """
+        fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
+        place, jobs, swept = _composed(composer, cfg, [*fixed, *overrides])
+        _require_one_run(jobs)
+        _identify(jobs)
+        base = _shared([job.identity for job in jobs if job.identity], swept)
+        plugins = next((list(job.config.plugins) for job in jobs if job.config is not None), [])
+        plan = cls(cfg, place, jobs, [], swept, base, code_version(plugins))
+        plan._look()
+        plan._check()
+        return plan
+
+    @property
+    def to_do(self) -> list[Job]:
+        return [job for job in self.jobs if job.state not in ("there", "impossible")]
+
+    def _look(self) -> None:
+        """What is there already: nothing, this sweep, or something else."""
+        self.before = self._found()
+        if self.before is not None:
+            there = self._earlier(self.before)
+            homes = {frozenset(job.values.items()): job.folder for job in there}
+            for job in self.jobs:  # one run of the same values, whatever the order of the words
+                job.folder = homes.get(frozenset(job.values.items()), job.folder)
+            mine = {job.folder for job in self.jobs}
+            self.earlier = [job for job in there if job.folder not in mine]
+            for job in self.earlier:
+                self._require_same_keys(job)
+        for job in self.jobs:
+            if job.cause is None:
+                try:
+                    job.state = _state(job, self.code)
+                except DamagedError as error:
+                    job.state, job.cause = "impossible", str(error)
+
+    def _found(self) -> dict[str, Any] | None:
+        """``sweep.json``, if there is one. Raises :class:`ConfigError` if it is damaged."""
+        if not (self.place / SWEEP).exists():
+            return None
+        try:
+            return read_json(self.place / SWEEP, Sweep, "hydra.sweep.dir")
+        except ConfigError as error:
+            valid = f"has a damaged {SWEEP} ({error.valid}), which says what was swept; choose another folder"
+            raise ConfigError("hydra.sweep.dir", self.place, valid) from None
+
+    def _earlier(self, before: Mapping[str, Any]) -> list[Job]:
+        """The jobs of earlier commands. Raises :class:`ConfigError` if they are another sweep's."""
+        self._require_same(before)
+        return [Job(one["name"], dict(one["values"]), self.place / one["folder"]) for one in before["jobs"]]
+
+    def _require_same_keys(self, job: Job) -> None:
+        """What other code has made is put aside; a setting that the rest of the sweep has, or lacks, makes it another."""
+        facts = read_note(job.folder)
+        ours = next((one.identity for one in self.jobs if one.identity), None)
+        if facts is None or ours is None or not (job.folder / "config.yaml").exists():
+            return
+        if not same_code(facts.code, self.code):
+            job.state = "outdated"
+            return
+        with suppress(DamagedError):  # said when it is read
+            there = _outside(_saved_identity(job), self.swept)
+            _refuse_addition(job.folder, there, _outside(ours, self.swept))
+
+    def _require_same(self, before: Mapping[str, Any]) -> None:
+        if set(before["swept"]) != set(self.swept):
+            there, here = (", ".join(keys) or "nothing" for keys in (before["swept"], self.swept))
+            valid = f"holds a sweep of {there}, and this one is of {here}: choose another folder"
+            raise ConfigError("hydra.sweep.dir", self.place, valid)
+        _refuse_difference(self.place, "holds a sweep with", before["base"], self.base)
+
+    def _check(self) -> None:
+        """Load the data of the jobs that are to run, and build their plug-ins."""
+        from swarm.experiments import runner
+
+        for job in self.to_do[:MOST_JOBS_CHECKED]:
+            try:
+                runner.check(job.config)
+            except ConfigError as error:
+                job.state, job.cause = "impossible", str(error)
+                if all(other.state == "impossible" for other in self.jobs):
+                    raise _in(job, error) from error
+        if all(job.state == "impossible" for job in self.jobs):
+            raise UsageError(str(self.jobs[0].cause))
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """The sweep's folder with ``sweep.json`` in it, kept from other processes."""
+        from swarm.results.folder import Folder
+        from swarm.simulation import checkpoint
+
+        self.place.mkdir(parents=True, exist_ok=True)
+        with Folder(self.place).lock("hydra.sweep.dir"):
+            if not (self.place / SWEEP).exists():
+                require_no_run_in(self.place)
+            if self._found() != self.before:  # another process was here since
+                self._look()
+            self._set_aside()
+            facts = [job.facts(self.place) for job in (*self.earlier, *self.jobs)]
+            value = {"schema": 1, "swept": self.swept, "base": self.base, "jobs": facts}
+            checkpoint.write_json(self.place / SWEEP, value)
+            yield
+
+    def _set_aside(self) -> None:
+        """Move what other code has made: it is not mixed with the new, and not thrown away."""
+        for job in (*self.earlier, *self.jobs):
+            if job.state != "outdated":
+                continue
+            set_aside(job.folder, self.place)
+            job.state = "new"
+            self.superseded += 1
+        self.earlier = [job for job in self.earlier if job.state != "new"]
+
+
+class DamagedError(ConfigError):
+    """One run of the sweep cannot be read."""
+
+
+def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, list[Job], list[str]]:
+    """Every job with its folder, its config and its settings looked at; and the keys that are swept."""
+    jobs: list[Job] = []
+    wrong: list[tuple[Job, SwarmError]] = []
+    place, taken, swept = Path(), set[Path](), list[str]()
+    with suppress(OmegaConfBaseException):  # said below, of the first job
+        cfg.hydra.sweep.dir  # noqa: B018  resolves ${now:} once, for all jobs
+    for number, (words, varying) in enumerate(composer.jobs(overrides)):
+        swept = list(varying)
+        values = {key.lstrip("+~"): typed(parse([text])[0].value()) for key, text in varying.items()}
+        job = Job(folder_name(values), values, Path(), words)
+        jobs.append(job)
+        try:
+            job.config = composer.compose(words)
+            place, job.folder = sweep_folder(cfg, job.config, number, job.name, taken)
+            if not taken and not (place / SWEEP).exists():
+                require_no_run_in(place)
+            _require_inside(place, job.folder)
+            taken.add(job.folder)
+            Settings.parse(job.config)
+        except SwarmError as error:
+            wrong.append((job, error))
+    bad = {id(job) for job, _ in wrong}
+    good = {word for job in jobs if id(job) not in bad for word in job.overrides}
+    for job, reason in wrong:
+        _require_single(job, reason, good)
+        job.state, job.cause = "impossible", str(reason)
+        job.folder = place / job.name
+    return place, jobs, [key.lstrip("+~") for key in swept]
+
+
+def _require_one_run(jobs: Sequence[Job]) -> None:
+    """Refuse claims, which run their seeds themselves."""
+    from swarm.experiments.claims.base import Claim, Suite
+    from swarm.experiments.runs.scenario import AnyScenario
+
+    for job in jobs:
+        if job.cause is None:
+            settings = Settings.parse(job.config)
+            if isinstance(build(settings.scenario, AnyScenario, "scenario", settings.plugins), Claim | Suite):
+                name = choice("scenario", settings.scenario)
+                valid = (
+                    f"scenario={name} judges a claim by many runs: start it without -m (scenario=all runs all claims)"
+                )
+                raise UsageError(valid)
+
+
+def _require_inside(place: Path, folder: Path) -> None:
+    """Refuse a job's folder that is the sweep's own, or lies outside: each has a summary.json, and is moved as a whole."""
+    inside = folder.relative_to(place).parts if folder.is_relative_to(place) else ()
+    if not inside or ".." in inside:
+        raise ConfigError("hydra.sweep.subdir", folder, f"must be a folder in {place}; auto makes one for each job")
+
+
+def _require_single(job: Job, error: SwarmError, good: set[str]) -> None:
+    """Raise what is wrong in whatever combination it stands: a misspelling, not a combination that cannot be."""
+    if not isinstance(error, ConfigError) or error.key.startswith("hydra."):
+        raise error
+    blamed = [word for word in job.overrides if word.lstrip("+~").partition("=")[0] == error.key]
+    if not blamed or blamed[-1] not in good:
+        raise _in(job, error) from error
+
+
+def _in(job: Job, error: ConfigError) -> ConfigError:
+    place = f" (in the job {job.title})" if job.values else ""
+    return ConfigError(error.key, error.value, error.valid + place)
+
+
+def _identify(jobs: Sequence[Job]) -> None:
+    """What the numbers of each job depend on."""
+    from swarm.experiments.runs.prepared import settled
+
+    for job in jobs:
+        if job.cause is None:
+            try:
+                settings = settled(Settings.parse(job.config))
+                job.identity = json.loads(json.dumps(identity(settings.model_dump())))
+            except ConfigError as error:
+                job.state, job.cause = "impossible", str(error)
+
+
+def _shared(identities: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> dict[str, Any]:
+    """What all jobs of the sweep have in common, and must have whenever it is started again."""
+    if not identities:
+        return {}
+    outside = _outside(identities[0], swept).items()
+    return {key: value for key, value in outside if all(key in i and i[key] == value for i in identities)}
+
+
+def _outside(identity: Mapping[str, Any], swept: Sequence[str]) -> dict[str, Any]:
+    """What of a job's identity does not belong to the swept keys."""
+    parts = tuple(f"{key}." for key in swept)
+    return {key: value for key, value in identity.items() if key not in swept and not key.startswith(parts)}
+
+
+def _saved_identity(job: Job) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(identity(saved_config(job.folder)), default=str)))
+    except ConfigError as error:
+        raise DamagedError(error.key, error.value, error.valid) from None
+
+
+def _state(job: Job, code: Mapping[str, Any]) -> str:
+    """What the folder of a job says of it. Raises :class:`ConfigError` if it is not this job's."""
+    facts = read_note(job.folder)
+    if not (job.folder / "config.yaml").exists():
+        if facts is None:
+            require_new(job.folder, "hydra.sweep.dir", job.folder.parent)
+        return "new"
+    if facts is None and (job.folder / FILE).exists():
+        raise DamagedError("hydra.sweep.dir", job.folder, f"has a damaged {FILE}; {ANEW}")
+    if facts is None:
+        valid = f"{job.folder} holds a run already: choose another hydra.sweep.dir"
+        raise ConfigError("hydra.sweep.dir", job.folder.parent, valid)
+    there = _saved_identity(job)
+    if not same_code(facts.code, code):
+        return "outdated"
+    _refuse_difference(job.folder, "holds a run with", there, job.identity)
+    _refuse_addition(job.folder, there, job.identity)
+    return "there" if finished(job.folder) else "resumed"
+
+
+def _refuse_difference(place: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse a key that is on both sides, with two values."""
+    for key, value in here.items():
+        if key in there and there[key] != value:
+            valid = f"{what} {key}={typed(there[key])}, and this one has {key}={typed(value)}: choose another folder"
+            raise ConfigError("hydra.sweep.dir", place, valid)
+
+
+def _refuse_addition(place: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse a key that is on one side only: where an option is not given, the default of its class holds."""
+    for key in sorted(there.keys() ^ here.keys()):
+        theirs, ours = ("with", "without") if key in there else ("without", "with")
+        valid = f"holds a run {theirs} {key}, and this one is {ours} it: choose another folder"
+        raise ConfigError("hydra.sweep.dir", place, valid)

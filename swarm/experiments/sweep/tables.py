@@ -1,0 +1,182 @@
+"""A sweep in files and on the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from swarm.experiments.sweep.gather import ANY, Gathered
+from swarm.experiments.sweep.job import Job
+from swarm.experiments.sweep.picture import draw
+from swarm.experiments.sweep.plan import Plan
+from swarm.results.report.style import SCORES
+from swarm.results.track.units import human_bytes, human_score, human_time
+from swarm.simulation import checkpoint
+
+
+def write(plan: Plan, jobs: Sequence[Job], found: Gathered | None, subject: str) -> None:
+    """Write every file of the sweep, each whole or not at all; ``summary.json`` is the last."""
+    place = plan.place
+    if found is not None:
+        for name, frame in (("table", found.table), ("runs", found.runs), ("curves", found.curves)):
+            checkpoint.write_bytes(place / f"{name}.csv", frame.to_csv(index=False).encode())
+        picture = draw(found, f"{subject} · {' × '.join(plan.swept)}", _counted(found, jobs))
+        checkpoint.write_bytes(place / "sweep.png", picture)
+    checkpoint.write_bytes(place / "table.md", markdown(plan, jobs, found, subject).encode())
+    checkpoint.write_json(place / "summary.json", summary(plan, jobs, found))
+
+
+def summary(plan: Plan, jobs: Sequence[Job], found: Gathered | None) -> dict[str, Any]:
+    """``summary.json``: the jobs with state and cause, and the table."""
+    return {
+        "schema": 1,
+        "sweep": plan.place.name,
+        "swept": plan.swept,
+        "code": plan.code,
+        "counts": dict(Counter("finished" if job.state == "there" else job.state for job in jobs)),
+        "jobs": [{**job.facts(plan.place), "state": job.state, "cause": job.cause} for job in jobs],
+        "score": found.score if found else None,
+        "arm": found.lead if found else None,
+        "same_in_all_combinations": found.common if found else [],
+        "interval": "95%, Student's t over seeds",
+        "table": _plain_rows(found.table) if found else [],
+    }
+
+
+def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = table.to_dict("records")
+    return [
+        {str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows
+    ]
+
+
+def markdown(plan: Plan, jobs: Sequence[Job], found: Gathered | None, subject: str) -> str:
+    """``table.md``: the table, the jobs without a result, and the picture."""
+    parts = [f"# {subject}, a sweep of {' × '.join(plan.swept) or 'one run'}"]
+    if found is not None:
+        parts.append(_counted(found, jobs) + ".")
+        heads, rows = cells(found, full=True)
+        align = ["---" if i < len(found.keys) + 1 else "---:" for i in range(len(heads))]
+        parts.append("\n".join("| " + " | ".join(line) + " |" for line in [heads, align, *map(_escaped, rows)]))
+        if found.common:
+            same = f"`{ANY}`: the same in all combinations, bit for bit ({', '.join(found.common)})."
+            parts.append(same)
+        parts.append("![Score by rounds, bytes and virtual seconds, and by spectral gap](sweep.png)")
+    without = lost(jobs)
+    if without:
+        parts.append("Without a result:\n\n" + "\n".join(f"- {' '.join(_escaped([line]))}" for line in without))
+    return "\n\n".join(parts) + "\n"
+
+
+def _escaped(row: Sequence[str]) -> list[str]:
+    return [text.replace("|", "\\|") for text in row]
+
+
+def _counted(found: Gathered, jobs: Sequence[Job]) -> str:
+    """How many runs there are behind a figure."""
+    done = sum(job.state in ("finished", "there") for job in jobs)
+    most, fewest = int(found.table["seeds"].max()), int(found.table["seeds"].min())
+    over = f"{most} seeds" if most == fewest else f"up to {most} seeds"
+    text = f"{done} of {len(jobs)} runs; mean and 95% interval (Student's t) over {over}"
+    if most < 2:
+        text = f"{done} of {len(jobs)} runs; one seed, so there are no intervals"
+    diverged = int(found.table["diverged"].sum())
+    text += f"; {diverged} diverged and are left out of the means" if diverged else ""
+    others = int((found.runs[found.score].isna() & ~found.runs["diverged"] & (found.runs["arm"] == found.lead)).sum())
+    return text + (f"; {others} are scored otherwise and have no {found.score.replace('_', ' ')}" if others else "")
+
+
+def lost(jobs: Sequence[Job]) -> list[str]:
+    """A line for each job without a result, with its cause."""
+    rest = [job for job in jobs if job.state not in ("finished", "there")]
+    said = {"impossible": "impossible", "failed": "failed"}
+    return [
+        f"{job.title}: {said.get(job.state, 'not finished')}{f': {job.cause}' if job.cause else ''}" for job in rest
+    ]
+
+
+def cells(found: Gathered, full: bool) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the table for people. Without ``full`` it fits 80 columns: what is the same everywhere is left out,
+    and combination and arm share a column."""
+    table = found.table
+    gap, spectral = table["gap_closed"].notna().any(), table["spectral_gap"].notna().any()
+    time = full or table["virtual_s"].nunique() > 1
+    seeds = full or table["seeds"].nunique() > 1 or table["diverged"].any()
+    heads = [*found.keys, "arm"] if full else ["combination"]
+    heads += [SCORES.get(found.score, found.score.replace("_", " ")), "worst decile", "bytes"]
+    optional = {"virtual time": time, "gap closed": gap, "spectral gap": spectral, "seeds": seeds}
+    heads += [head for head, there in optional.items() if there]
+    rows = []
+    for row in table.to_dict("records"):
+        line = [*(str(row[key]) for key in found.keys), str(row["arm"])] if full else [found.title(row)]
+        line += [_with_half(row, found.score), human_score(row["worst_decile"]), human_bytes(row["bytes_total"])]
+        line += [human_time(row["virtual_s"])] if time else []
+        line += [_with_half(row, "gap_closed", 100, 1, "%")] if gap else []
+        line += ["–" if math.isnan(row["spectral_gap"]) else f"{row['spectral_gap']:.4g}"] if spectral else []
+        line += [str(row["seeds"]) + (f" (+{row['diverged']} diverged)" if row["diverged"] else "")] if seeds else []
+        rows.append(line)
+    return heads, rows
+
+
+def _with_half(row: dict[Any, Any], name: str, times: float = 1, digits: int = 3, unit: str = "") -> str:
+    mean, low, high = (times * row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if math.isnan(mean):
+        return "–"
+    if name == "consensus_distance":
+        return f"{mean:.2e}" + ("" if math.isnan(low) else f" ± {(high - low) / 2:.0e}")
+    text = f"{mean:.{digits}f}"
+    return (text if math.isnan(low) else f"{text} ± {(high - low) / 2:.{digits}f}") + unit
+
+
+def show(plan: Plan, jobs: Sequence[Job], found: Gathered | None, console: Console | None = None) -> None:
+    """Print the table, the jobs without a result, and where the files are."""
+    console = console or Console()
+    if found is not None:
+        heads, rows = cells(found, full=False)
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", pad_edge=False)
+        for head in heads:
+            left = head == "combination"
+            words = head.replace(" ", "\n", 1)
+            table.add_column(words, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+        console.print(_counted(found, jobs) + ".", markup=False, highlight=False)
+        if found.common:
+            text = f"The same in all combinations, bit for bit: {', '.join(found.common)}."
+            console.print(text, markup=False, highlight=False)
+    without = lost(jobs)
+    if without:
+        console.print("Without a result:", markup=False, highlight=False)
+        for line in without:
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    files = "table.md, table.csv, sweep.png" if found else "table.md"
+    console.print(f"sweep folder: {plan.place} ({files})", markup=False, highlight=False, soft_wrap=True)
+
+
+def subject_of(jobs: Sequence[Job]) -> str:
+    """What was run, from the summary of a finished run."""
+    from swarm.results.load import load
+
+    for job in jobs:
+        if job.state in ("finished", "there"):
+            summary = load(job.folder).summary or {}
+            scenario, devices = summary.get("scenario"), summary.get("devices")
+            swept = {key.partition(".")[0] for key in job.values}
+            parts = [
+                scenario if "scenario" not in swept else None,
+                f"{devices} devices" if "devices" not in swept else None,
+            ]
+            parts += [
+                (summary.get(key) or {}).get("name") if key not in swept else None for key in ("topology", "data")
+            ]
+            return " · ".join(str(part) for part in parts if part)
+    return "no run"

@@ -1,0 +1,58 @@
+"""A sweep's curves, table and picture as one W&B run in the group of its jobs: one panel has every combination."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from swarm.config.settings import plain
+from swarm.experiments.sweep.gather import Gathered
+from swarm.experiments.sweep.launch import WANDB, group_name
+from swarm.experiments.sweep.plan import Plan
+from swarm.results.track.wandb import WandbTracker, _quiet
+
+SWEEP = "sweep"  # the job type
+PANELS = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual seconds"}
+
+
+def mirror(plan: Plan, found: Gathered) -> None:
+    """Send it, offline or online as the jobs did. A tracker that fails never ends a sweep: it is one warning."""
+    config = next((job.config for job in plan.jobs if job.config is not None), None)
+    options: dict[str, Any] = plain(config)["tracker"] if config is not None else {}
+    if options.pop("_target_", None) != WANDB or options.get("mode") == "disabled":
+        return
+    name = group_name(plan.place)
+    options |= {"name": name, "group": str(options.get("group") or name)[:128]}
+    try:
+        _Sweep(plan.place, name, {"swept": plan.swept}, **options).send(found)
+    except (Exception, SystemExit) as error:
+        print(f"warning: the sweep's W&B run stopped: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+class _Sweep(WandbTracker):
+    """The whole sweep, as an arm called ``sweep``: W&B is started, and earlier parts are replaced, as it is done for arms."""
+
+    def send(self, found: Gathered) -> None:
+        if self.mode == "disabled":
+            return
+        import wandb
+
+        with _quiet():
+            self._run = self._init(SWEEP, replaces=True)
+            self._run.log({**_panels(wandb, found), "table": wandb.Table(dataframe=found.table.astype(object)),
+                           "picture": wandb.Image(str(self.folder / "sweep.png"))})  # fmt: skip
+        self._drop_replaced(SWEEP)
+        self._end(0)
+
+
+def _panels(wandb: Any, found: Gathered) -> dict[str, Any]:
+    """One line for each combination of the leading arm and each control, in one panel for each abscissa."""
+    grouped = found.curves.groupby([*found.keys, "arm"], sort=False)
+    lines = [(found.title(rows.iloc[0].to_dict()), rows) for _, rows in grouped]
+    panels = {}
+    for x, title in PANELS.items():
+        if x in found.curves and lines:
+            xs, ys = [[*map(float, rows[x])] for _, rows in lines], [[*rows[found.score]] for _, rows in lines]
+            name = f"{found.score}_by_{x}"
+            panels[name] = wandb.plot.line_series(xs, ys, [name for name, _ in lines], title=name, xname=title)
+    return panels

@@ -1,0 +1,1 @@
+"""A model's mathematics over a block of devices."""

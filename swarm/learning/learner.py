@@ -1,0 +1,191 @@
+"""What a device does with its next samples: predict them, be scored, then learn from them. One block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from swarm.common.rows import Parts
+from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views
+from swarm.learning.kernels.losses import Loss
+from swarm.learning.optim.optimizer import Optimizer, clip_
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The next K mini-batches of B devices.
+
+    ``x`` ``[B, K, b, *features]``; ``target`` ``[B, K, C, b]`` as the loss encodes it (``b · L`` for L labels a sample);
+    ``first`` ``[B, K, b]`` marks samples that the device meets for the first time (None: there are none); ``active``
+    ``[B, K]`` marks the steps a device takes (None: all of them); ``done`` ``[B]`` counts the steps it has taken before;
+    ``truth`` is what predictions are scored by where devices are told something else (None: it is the target).
+    """
+
+    x: Tensor
+    target: Tensor
+    first: Tensor | None
+    active: Tensor | None
+    done: Tensor
+    truth: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Results before learning. ``loss_B`` is the mean loss over all samples of the active steps; ``seen_B`` counts the
+    samples met for the first time and ``score_B`` adds up their scores (:meth:`Loss.right`); None if there are none."""
+
+    loss_B: Tensor
+    seen_B: Tensor | None = None
+    score_B: Tensor | None = None
+
+
+def _worth_checking(guards: Sequence[Any]) -> list[bool]:
+    """Which of the compiler's conditions for using a compiled step again are looked at each time: the tensors, and whether
+    an optional one is there. A learner's own parts never change, and checking them all took as long as a step."""
+    return [isinstance(g.value, Tensor) or g.value is None for g in guards]
+
+
+# Without the wrapper in C++, the time that fusing saves goes into calling the fused kernels from Python.
+COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
+    "cpp_wrapper": True,
+    "size_asserts": False,
+    "guard_filter_fn": _worth_checking,
+}
+
+
+class Force(Protocol):
+    """What is added to every gradient: ``add_NP`` + ``proximal`` · (x − start), for the B devices of a block."""
+
+    @property
+    def add_NP(self) -> Tensor | None: ...
+
+    @property
+    def proximal(self) -> float: ...
+
+
+class Train(Protocol):
+    """Score and learn a batch: the rows after it, and the scores. ``slots`` are changed in place."""
+
+    def __call__(
+        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None = None
+    ) -> tuple[Tensor, Scores]: ...
+
+
+class Learner:
+    """K local steps for a block, by :attr:`train`."""
+
+    def __init__(
+        self, kernel: Kernel, loss: Loss, optimizer: Optimizer, outputs: int, clip: float | None, compiled: bool
+    ) -> None:
+        self.kernel, self.loss, self.optimizer, self.outputs, self.clip = kernel, loss, optimizer, outputs, clip
+        self._benches: dict[tuple[int, int], tuple[Parts, Gradient]] = {}
+        self._plain = optimizer.plain and clip is None
+        self.train: Train = self._train
+        if compiled and kernel.compiles:
+            self._compiled = torch.compile(self._train, fullgraph=True, dynamic=False, options=COMPILER)
+            self.train = self._train_compiled
+
+    def uncompiled(self) -> Learner:
+        """The same without the compiler, in memory of its own."""
+        return Learner(self.kernel, self.loss, self.optimizer, self.outputs, self.clip, False)
+
+    def watch(self, x_BP: Tensor, batch: Batch) -> Scores:
+        """Predict the batch and be scored, without learning."""
+        parts = Parts(self.kernel.layout, x_BP.shape[0], x_BP)
+        parts.load(x_BP)
+        return self._score(torch.stack([self.kernel.outputs(parts.views, x_k) for x_k in batch.x.unbind(1)], 1), batch)
+
+    def _train(
+        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None = None
+    ) -> tuple[Tensor, Scores]:
+        if self._plain and force is None:
+            learnt_BP, out_BKCb = self._descend(x_BP, batch, lr)
+        else:
+            learnt_BP, out_BKCb = self._optimise(x_BP, slots, batch, lr, force)
+        return learnt_BP, self._score(out_BKCb, batch)
+
+    def _train_compiled(
+        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None = None
+    ) -> tuple[Tensor, Scores]:
+        """The rate becomes a tensor, for the compiler would build a number in for good."""
+        rate = torch.full((1, 1, 1), float(lr), dtype=x_BP.dtype, device=x_BP.device)
+        pair: tuple[Tensor, Scores] = self._compiled(x_BP, slots, batch, rate, force)
+        return pair
+
+    def _descend(self, x_BP: Tensor, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
+        """Plain SGD: every gradient goes straight into the parameters."""
+        samples, target = batch.target.shape[-1], batch.target
+        x, add = self._bench(x_BP, samples)
+        x.load(x_BP)
+        scale, outs = lr * (-1.0 / samples), []
+        scale_KB11 = None if batch.active is None else batch.active.to(target).T[:, :, None, None] * scale
+        for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), target.unbind(1), strict=True)):
+            outs.append(add(x_k, t_k, scale if scale_KB11 is None else scale_KB11[k]))
+        return x.rows(), torch.stack(outs, 1)
+
+    def _bench(self, x_BP: Tensor, samples: int) -> tuple[Parts, Gradient]:
+        """Parameters and the function that adds gradients to them, in memory that serves one block after the other."""
+        size, keep = (x_BP.shape[0], samples), not torch.compiler.is_compiling()  # a compiled step plans its own memory
+        if keep and size in self._benches:
+            return self._benches[size]
+        parts = Parts(self.kernel.layout, size[0], x_BP)
+        bench = parts, self.kernel.gradients(parts.views, parts.views, samples)
+        if keep:
+            self._benches[size] = bench
+        return bench
+
+    def _optimise(
+        self, start_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None
+    ) -> tuple[Tensor, Tensor]:
+        """Every other optimiser, clipping, and protocols that pull: the gradient is collected first."""
+        samples, layout, x_BP = batch.target.shape[-1], self.kernel.layout, start_BP.clone()
+        rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(1, 1)
+        g = Parts(layout, x_BP.shape[0], x_BP)
+        add, outs = self.kernel.gradients(g.views, layout.views(x_BP), samples), []
+        for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), batch.target.unbind(1), strict=True)):
+            for part in g.flat:
+                part.zero_()
+            outs.append(add(x_k, t_k, 1.0 / samples))
+            g_BP = g.rows()
+            if force is not None:
+                _pull_(g_BP, x_BP, start_BP, force)
+            if self.clip is not None:
+                clip_(g_BP, self.clip)
+            t_B1 = batch.done[:, None] + (k + 1)
+            if batch.active is None:
+                self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)
+                continue
+            held = [x_BP, *slots.values()]
+            before = [rows.clone() for rows in held]
+            self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)
+            for rows, old in zip(held, before, strict=True):
+                rows.copy_(torch.where(batch.active[:, k, None], rows, old))
+        return x_BP, torch.stack(outs, 1)
+
+    def _score(self, out: Tensor, batch: Batch) -> Scores:
+        """Everything here comes from predictions made before the sample was learnt from."""
+        truth, first = batch.target if batch.truth is None else batch.truth, batch.first
+        loss_BKb = self.loss.value(out, truth)
+        if batch.active is None:
+            mean = loss_BKb.mean((1, 2))
+        else:
+            mean = (loss_BKb.mean(2) * batch.active).sum(1) / batch.active.sum(1).clamp_min(1)
+        if first is None:
+            return Scores(mean)
+        if batch.active is not None:
+            first = first & batch.active[:, :, None]
+        if loss_BKb.shape[2] != first.shape[2]:  # every position of a sample is a prediction
+            first = first.repeat_interleave(loss_BKb.shape[2] // first.shape[2], 2)
+        counted = first.to(loss_BKb.dtype)
+        return Scores(mean, counted.sum((1, 2)), (self.loss.right(out, truth) * counted).sum((1, 2)))
+
+
+def _pull_(g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, force: Force) -> None:
+    if force.add_NP is not None:
+        g_BP.add_(force.add_NP)
+    if force.proximal:
+        g_BP.add_(x_BP - start_BP, alpha=force.proximal)

@@ -1,0 +1,139 @@
+"""What both pictures share: colours of the arms, names of the metrics, and the sentence on top."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from swarm.common.names import called
+from swarm.results.load import Run
+from swarm.results.track.units import contraction_sentence, gap_sentence, where_diverged
+
+# Okabe & Ito's colour-blind-safe palette; the second of a pair is the lighter variant for a dark page.
+_ARMS = {
+    "swarm": ("#0072b2", "#4db8ff"),
+    "isolated": ("#d55e00", "#ff9247"),
+    "centralised": ("#222222", "#e6e6e6"),
+    "fedavg": ("#009e73", "#34d3a2"),
+}
+_OTHERS = (("#cc79a7", "#f0a3cc"), ("#b8860b", "#f0c040"), ("#7a5195", "#b79bea"), ("#56b4e9", "#8fd3ff"),
+           ("#8c564b", "#d09a8c"), ("#6b7280", "#aab2c0"))  # fmt: skip
+_DASHES = {"centralised": "dashed", "fedavg": "dashdot"}
+
+LABELS = {
+    "accuracy_mean": "accuracy, mean over devices", "accuracy_p10": "accuracy, worst decile",
+    "accuracy_min": "accuracy, worst device", "accuracy_median": "accuracy, median device",
+    "own_accuracy_mean": "own-distribution accuracy, mean", "prequential_accuracy": "prequential accuracy",
+    "label_accuracy_mean": "accuracy on one label, mean", "label_accuracy_p10": "accuracy on one label, worst decile",
+    "consensus_label_accuracy": "accuracy of the consensus model on one label",
+    "consensus_accuracy": "accuracy of the consensus model", "ensemble_accuracy": "accuracy of the ensemble",
+    "r2_mean": "R², mean over devices", "r2_p10": "R², worst decile", "r2_min": "R², worst device",
+    "consensus_r2": "R² of the consensus model", "loss_mean": "test loss, mean over devices",
+    "own_r2_mean": "own-distribution R², mean", "r2_median": "R², median device",
+    "consensus_loss": "test loss of the consensus model", "train_loss": "training loss",
+    "consensus_distance": "consensus distance", "awake": "devices awake", "lr": "learning rate",
+    "bytes": "bytes sent a round", "messages": "messages sent a round", "lost": "messages of a round that are lost",
+    "late": "messages of a round that are given up as late", "staleness": "ticks that messages are under way",
+    "joules_total": "energy of all devices, J", "mean_drift": "drift of the mean",
+    "stream_accuracy": "prequential accuracy of the round", "faded_accuracy": "prequential accuracy, fading",
+    "prequential_mse": "prequential squared error", "stream_mse": "prequential squared error of the round",
+    "faded_mse": "prequential squared error, fading", "perplexity_mean": "perplexity, mean over devices",
+    "perplexity_p90": "perplexity, worst decile", "consensus_perplexity": "perplexity of the consensus model",
+    "flops_total": "floating-point operations of learning",
+}  # fmt: skip
+SCORES = {"accuracy": "accuracy", "r2": "R²"}
+
+
+def label(metric: str) -> str | None:
+    """What a metric is called on a picture; ``None`` for one that none shows."""
+    concept = metric.removeprefix("accuracy_concept_")
+    return LABELS.get(metric) or (f"accuracy on concept {concept}" if concept != metric else None)
+
+
+def named_label(run: Run, metric: str) -> str | None:
+    """:func:`label`, with the name of the one class that ``evaluate.label`` looks at."""
+    text, section = label(metric), run.config.get("evaluate")
+    wanted = section.get("label") if isinstance(section, dict) else None
+    if text is None or wanted is None:
+        return text
+    names = ((run.summary or {}).get("data") or {}).get("class_names")
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return text.replace("one label", f"label {called(names if known else None, wanted)}")
+
+
+def colours(arms: list[str]) -> dict[str, tuple[str, str]]:
+    """A (light page, dark page) pair of colours for each arm; the four usual arms always have the same."""
+    others = [arm for arm in arms if arm not in _ARMS]
+    first = lead(arms)
+    if first in others:
+        others.remove(first)
+    own = {arm: _OTHERS[i % len(_OTHERS)] for i, arm in enumerate(others)}
+    return {arm: _ARMS.get(arm) or (_ARMS["swarm"] if arm == first else own[arm]) for arm in arms}
+
+
+def lead(arms: list[str]) -> str:
+    """The arm that the pictures put in front: the swarm, or else the first that is no baseline, or else the first."""
+    rest = [arm for arm in arms if arm not in _ARMS]
+    return "swarm" if "swarm" in arms else (rest or arms or [""])[0]
+
+
+def dashes(arm: str, arms: list[str]) -> str:
+    """The line style of an arm, so that curves differ without colour too, and where the colours begin again."""
+    others = [other for other in arms if other not in _ARMS and other != lead(arms)]
+    turn = others.index(arm) // len(_OTHERS) if arm in others else 0
+    return _DASHES.get(arm) or ("solid", "dashed", "dashdot", "dotted")[turn % 4]
+
+
+def literal(text: str) -> str:
+    """``text`` for a picture: to Matplotlib ``$`` starts a formula, ``_`` in front hides a legend's entry."""
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def changes(run: Run, arm: str) -> pd.DataFrame:
+    """The records of an arm's rounds with which most devices came to live in another ``concept``; none without drift."""
+    rows = run.arm(arm)
+    if "concept" not in rows:
+        return rows.iloc[:0]
+    lived = rows.dropna(subset=["concept"])
+    return lived[lived["concept"].diff().fillna(0) != 0]
+
+
+def subject(run: Run) -> str:
+    """``growth · 100 devices · small_world · digits``: what was run, from the summary or else the config."""
+    summary, config = run.summary or {}, run.config
+    if "subject" in summary:
+        return str(summary["subject"])
+    devices = summary.get("devices", config.get("devices"))
+    parts = [
+        _name(summary.get("scenario"), config.get("scenario")),
+        "" if devices is None else f"{devices} device{'' if devices == 1 else 's'}",
+        _name((summary.get("topology") or {}).get("name"), config.get("topology")),
+        _name((summary.get("data") or {}).get("name"), config.get("data")) if run.score else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def verdict(run: Run) -> str:
+    """The sentence on the gap, or how far an unfinished run has come."""
+    if run.summary is None:
+        rounds = run.config.get("rounds", "?")
+        come = [f"{arm} at round {int(run.arm(arm)['round'].max())} of {rounds}" for arm in run.arms]
+        return f"Unfinished run: {', '.join(come) or 'no record yet'}."
+    if "headline" in run.summary:
+        return str(run.summary["headline"])
+    contraction = contraction_sentence(run.summary)
+    if contraction is not None:
+        return contraction
+    diverged = {arm: run.final(arm).get("diverged") for arm in run.arms}
+    ended = [f" Diverged: {arm} ({where_diverged(at)})." for arm, at in diverged.items() if at]
+    return gap_sentence(run.summary) + "".join(ended)
+
+
+def _name(given: Any, section: Any) -> str:
+    if given:
+        return str(given)
+    if isinstance(section, dict):
+        return str(section.get("name") or str(section.get("_target_", "")).rpartition(".")[2])
+    return str(section or "")

@@ -1,0 +1,139 @@
+"""The interface of everything that receives a run's records, and the fan-out that keeps mirrors from failing a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from swarm.common.plugin import called
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Receives the records of a run, one arm after another.
+
+    A *record* is one flat ``metrics.jsonl`` line as a dict: ``arm``, ``round``, then scalars. Keys that begin with an
+    underscore (``_device_accuracy``: one value per device) are extras for mirrors and are not part of the file.
+    """
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """What an arm runs with: its own resolved config, not the run's, with ``arm`` and the chosen learning rate in it. Of
+        every arm before its :meth:`start`, also of one that was over before the run was resumed."""
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        """An arm of ``rounds`` rounds begins, or goes on after ``done`` rounds that are already on disk."""
+
+    def record(self, record: dict[str, Any]) -> None:
+        """One round of the arm that was started last."""
+
+    def finish(self, arm: str, summary: dict[str, Any]) -> None:
+        """The arm is over; ``summary`` is its entry of ``summary.json``."""
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """All arms are over; ``summary`` is ``summary.json``."""
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """All arms are over and the run's pictures drawn: ``curves.png``, ``report.html``, ``graph.png``."""
+
+    def close(self) -> None:
+        """The run is over (also after an error or Ctrl-C). May be called twice."""
+
+
+class Tracker:
+    """A sink that ignores everything: the base class of trackers, and the tracker of ``tracker=none``."""
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """See :meth:`Sink.configure`."""
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        """See :meth:`Sink.start`."""
+
+    def record(self, record: dict[str, Any]) -> None:
+        """See :meth:`Sink.record`."""
+
+    def finish(self, arm: str, summary: dict[str, Any]) -> None:
+        """See :meth:`Sink.finish`."""
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """See :meth:`Sink.conclude`."""
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """See :meth:`Sink.attach`."""
+
+    def close(self) -> None:
+        """See :meth:`Sink.close`."""
+
+
+class Fanout:
+    """Hands each call to ``truth`` first, then to every mirror.
+
+    An error of ``truth`` (``metrics.jsonl``: a full disk) ends the run. An error of a mirror never does: the mirror
+    is closed, named in one warning, and left out from then on.
+
+    Args:
+        truth: The sink whose errors count.
+        mirrors: Sinks that may fail.
+        warn: Receives the one-sentence warning; by default the module's logger.
+    """
+
+    def __init__(self, truth: Sink, mirrors: Sequence[Sink] = (), warn: Callable[[str], None] | None = None) -> None:
+        self._truth = truth
+        self._mirrors = list(mirrors)
+        self._warn = warn if warn is not None else logging.getLogger(__name__).warning
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """See :meth:`Sink.configure`."""
+        self._truth.configure(arm, config)
+        self._mirror(lambda sink: sink.configure(arm, dict(config)))
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        """See :meth:`Sink.start`."""
+        self._truth.start(arm, rounds, done)
+        self._mirror(lambda sink: sink.start(arm, rounds, done))
+
+    def record(self, record: dict[str, Any]) -> None:
+        """See :meth:`Sink.record`. Each mirror gets its own copy: none can change what another sees."""
+        self._truth.record(record)
+        self._mirror(lambda sink: sink.record(dict(record)))
+
+    def finish(self, arm: str, summary: dict[str, Any]) -> None:
+        """See :meth:`Sink.finish`."""
+        self._truth.finish(arm, summary)
+        self._mirror(lambda sink: sink.finish(arm, dict(summary)))
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """See :meth:`Sink.conclude`."""
+        self._truth.conclude(summary)
+        self._mirror(lambda sink: sink.conclude(dict(summary)))
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """See :meth:`Sink.attach`."""
+        self._truth.attach(files)
+        self._mirror(lambda sink: sink.attach(list(files)))
+
+    def close(self) -> None:
+        """Closes every sink, the mirrors too when closing ``truth`` fails."""
+        try:
+            self._truth.close()
+        finally:
+            self._mirror(lambda sink: sink.close())
+
+    def _mirror(self, call: Callable[[Sink], None]) -> None:
+        for sink in list(self._mirrors):
+            # SystemExit: a library that gives up by sys.exit. Ctrl-C stays the user's and goes through.
+            try:
+                call(sink)
+            except (Exception, SystemExit) as error:
+                self._mirrors = [other for other in self._mirrors if other is not sink]
+                self._drop(sink, error)
+
+    def _drop(self, sink: Sink, error: BaseException) -> None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self._warn(f"{called(sink)} stopped: {reason}. The run goes on; metrics.jsonl is complete.")
+        # The warning above has said it; a mirror that cannot even close has nothing left to report.
+        try:
+            sink.close()
+        except (Exception, SystemExit) as second:
+            logging.getLogger(__name__).debug("%s did not close: %s", type(sink).__name__, second)

@@ -1,0 +1,247 @@
+"""The run in the terminal: a line per arm while it goes, one table when it is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from swarm.results.track.base import Tracker
+from swarm.results.track.units import (
+    contraction_sentence,
+    gap_sentence,
+    human_bytes,
+    human_energy,
+    human_score,
+    human_time,
+    score_name,
+    virtual_time,
+    where_diverged,
+)
+from swarm.simulation.metrics import gap_closed
+
+_LABEL = {"accuracy": "accuracy", "r2": "R²"}
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_NARROW = 72  # columns; below, what is drawn and what costs little to leave out makes room for the figures
+_LINE_EVERY_S = 10.0  # without a terminal: a line per tenth of the rounds, and one after this long without any
+
+
+class ConsoleSink(Tracker):
+    """In a terminal a line per arm (its scores as a sparkline, the last one, a bar), and below what goes on in the present
+    one: the gap closed so far, devices awake, messages, local steps a second, time left. Plain lines anywhere else.
+
+    The gap closed so far compares the swarm with its controls at the latest round that all three have been evaluated at;
+    arms run one after the other, so it appears with the last of them.
+
+    Args:
+        console: Where to draw; by default standard output. ``console.is_terminal`` chooses live view or lines.
+        past: Records of a run that is resumed: its sparklines and its gap begin with them.
+    """
+
+    def __init__(self, console: Console | None = None, past: Iterable[dict[str, Any]] = ()) -> None:
+        self.console = console if console is not None else Console()
+        self._live: Live | None = None
+        self._bars: dict[str, _Bar] = {}
+        self._arm, self._rounds, self._done, self._round, self._steps = "", 0, 0, 0, 0.0
+        self._began = self._printed = 0.0
+        self._shown = -1
+        self._score: tuple[str, float] | None = None
+        self._record: dict[str, Any] = {}
+        self._curves: dict[str, dict[int, float]] = {}
+        for record in past:
+            self._remember(record)
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        """Opens the arm's line at ``done`` of ``rounds``."""
+        self._arm, self._rounds, self._done, self._round, self._steps = arm, rounds, done, done, 0.0
+        self._began = self._printed = time.perf_counter()
+        self._score, self._shown, self._record = None, 10 * done // max(rounds, 1), {}
+        if not self.console.is_terminal:
+            return
+        self._bars[arm] = _Bar(rounds, done)
+        if self._live is None:
+            self._live = Live(get_renderable=self._view, console=self.console, refresh_per_second=4)
+            self._live.start()
+
+    def record(self, record: dict[str, Any]) -> None:
+        """Moves the bar, or prints a line when a tenth of the rounds or ten seconds have passed."""
+        self._round, self._steps = int(record["round"]), self._steps + float(record.get("steps") or 0)
+        self._record |= {key: value for key, value in record.items() if value is not None}
+        name = score_name(record)
+        if name is not None:
+            self._score = (_LABEL[name], float(record[f"{name}_mean"]))
+        elif (self._score or ("distance",))[0] == "distance" and record.get("consensus_distance") is not None:
+            self._score = ("distance", float(record["consensus_distance"]))
+        self._remember({"arm": self._arm, **record})
+        if self._live is not None:
+            self._bars[self._arm].round, self._bars[self._arm].score = self._round, self._score
+            return
+        tenth, now = 10 * self._round // max(self._rounds, 1), time.perf_counter()
+        if self._round > 0 and (tenth > self._shown or now - self._printed >= _LINE_EVERY_S):
+            self._shown, self._printed = tenth, now
+            self.console.print(self._line(), markup=False, highlight=False, soft_wrap=True)
+
+    def finish(self, arm: str, summary: dict[str, Any]) -> None:
+        """Completes the bar, or says at which device and round the arm diverged."""
+        diverged = summary.get("diverged")
+        note = f"diverged: {where_diverged(diverged)}" if diverged else ""
+        if self._live is not None:
+            self._bars[arm].note = note or human_time(summary.get("wall_s"))
+            self._bars[arm].failed = bool(diverged)
+            self._arm = ""
+        elif diverged:
+            self.console.print(f"{arm}  {note}", markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Ends the live display; it stays as it is last seen."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def say(self, sentence: str) -> None:
+        """A line of its own, above the live view."""
+        self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+    # --- what is known so far ----------------------------------------------------------------------------------------
+
+    def _remember(self, record: dict[str, Any]) -> None:
+        name = score_name(record)
+        if name is not None:
+            self._curves.setdefault(str(record["arm"]), {})[int(record["round"])] = float(record[f"{name}_mean"])
+
+    def _gap(self) -> str:
+        curves = [self._curves.get(arm, {}) for arm in ("swarm", "isolated", "centralised")]
+        rounds = set.intersection(*(set(curve) for curve in curves))
+        if not rounds:
+            return ""
+        latest = max(rounds)
+        closed, _ = gap_closed(*(curve[latest] for curve in curves))
+        return "" if closed is None else f"gap closed so far {100 * closed:.0f}% (round {latest})"
+
+    def _facts(self) -> list[str]:
+        """What goes on in the present arm."""
+        known = self._record
+        left = self._left() if self._round < self._rounds else None
+        facts = ["" if left is None else human_time(left) + " left", self._gap()]
+        if known.get("awake") is not None:
+            facts.append(f"{int(known['awake']):,} awake")
+        if known.get("concept") is not None:
+            facts.append(f"concept {int(known['concept'])}")
+        if known.get("messages_total"):
+            facts.append(f"{int(known['messages_total']):,} messages")
+        if self._steps:
+            facts.append(f"{self._rate():,.0f} steps/s")
+        return [fact for fact in facts if fact]
+
+    def _rate(self) -> float:
+        return self._steps / max(time.perf_counter() - self._began, 1e-9)
+
+    def _left(self) -> float | None:
+        fresh = self._round - self._done
+        if fresh <= 0:
+            return None
+        return (time.perf_counter() - self._began) / fresh * max(self._rounds - self._round, 0)
+
+    # --- the two views -----------------------------------------------------------------------------------------------
+
+    def _line(self) -> str:
+        score = [f"{self._score[0]} {_number(*self._score)}"] if self._score else []
+        return f"{self._arm:<12} round {self._round}/{self._rounds}  " + "  ".join([*score, *self._facts()])
+
+    def _view(self) -> RenderableType:
+        table = Table.grid(padding=(0, 1))
+        table.add_column(no_wrap=True, max_width=14, overflow="ellipsis")
+        for _ in range(2 if self.console.width < _NARROW else 4):
+            table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for arm, bar in self._bars.items():
+            points = [value for _, value in sorted(self._curves.get(arm, {}).items())]
+            spark = sparkline(points) if (self.console.encoding or "").lower().startswith("utf") else ""
+            last = f"{bar.score[0]} {_number(*bar.score)}" if bar.score else ""
+            share = f"{100 * bar.round // max(bar.rounds, 1):>3.0f}%"
+            note = Text(bar.note, style="red" if bar.failed else "")
+            meter = ProgressBar(total=max(bar.rounds, 1), completed=bar.round, width=12)
+            figures: list[RenderableType] = [Text(last), Text(share)]
+            if self.console.width >= _NARROW:
+                figures = [Text(spark, style="cyan"), Text(last), meter, Text(share)]
+            table.add_row(Text(arm), *figures, note)
+        return Group(table, Text(" · ".join(self._facts()), style="dim")) if self._arm else Group(table)
+
+
+@dataclass
+class _Bar:
+    """An arm's line."""
+
+    rounds: int
+    round: int
+    note: str = ""
+    failed: bool = False
+    score: tuple[str, float] | None = None
+
+
+def sparkline(values: Sequence[float], width: int = 16) -> str:
+    """The values as blocks from the lowest to the highest, the last of each of ``width`` equal stretches."""
+    if not values:
+        return ""
+    count = min(width, len(values))
+    picked = [values[(i + 1) * len(values) // count - 1] for i in range(count)]
+    low, high = min(picked), max(picked)
+    return "".join(_BLOCKS[round((v - low) / (high - low) * (len(_BLOCKS) - 1)) if high > low else 0] for v in picked)
+
+
+def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
+    """Prints the closing table of a run, the share of the gap that the swarm closed, and the arms that diverged.
+
+    Args:
+        summary: The contents of ``summary.json``.
+        console: Where to print; by default standard output. Fits 80 columns.
+    """
+    console = console if console is not None else Console()
+    arms: dict[str, dict[str, Any]] = summary.get("arms", {})
+    if any(score_name(arm) for arm in arms.values()):
+        console.print(summary_table(arms, console.width))
+        console.print(gap_sentence(summary), markup=False, highlight=False)
+    contraction = contraction_sentence(summary)
+    if contraction is not None:
+        console.print(contraction, markup=False, highlight=False)
+    for name, arm in arms.items():
+        if arm.get("diverged"):
+            where = where_diverged(arm["diverged"], joint=" in ")
+            console.print(
+                f"[red]{escape(name)} diverged:[/red] {escape(where)}; its row is the last evaluation before."
+            )
+
+
+def summary_table(arms: dict[str, dict[str, Any]], width: int = 80) -> Table:
+    """The closing table: one row per arm, scores first, then what they cost; fewer columns where ``width`` is small."""
+    names = {score_name(arm) for arm in arms.values()} - {None}
+    label = "R²" if names == {"r2"} else "accuracy"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0 if width < _NARROW else 1), header_style="bold", pad_edge=False)
+    table.add_column("arm", no_wrap=True, overflow="ellipsis", max_width=16)
+    fleet = any("joules_total" in arm for arm in arms.values())  # 80 columns have no room for both
+    heads = (f"{label}\nmean", "worst\ndecile", "consen-\nsus", "bytes\nsent", "virtual\ntime")
+    kept = (0, 1, 3) if width < _NARROW else range(6)
+    for head in ((*heads, "energy" if fleet else "wall\ntime")[i] for i in kept):
+        table.add_column(head, justify="right", no_wrap=True)
+    for name, arm in arms.items():
+        score = score_name(arm) or "accuracy"
+        values = [human_score(arm.get(f"{score}_mean")), human_score(arm.get(f"{score}_p10")),
+                  human_score(arm.get(f"consensus_{score}")), human_bytes(arm.get("bytes_total")),
+                  human_time(virtual_time(arm, arms.values()))]  # fmt: skip
+        values.append(human_energy(arm.get("joules_total")) if fleet else human_time(arm.get("wall_s")))
+        style = "red" if arm.get("diverged") else "bold" if name == "swarm" else ""
+        table.add_row(escape(name), *(values[i] for i in kept), style=style)
+    return table
+
+
+def _number(label: str, value: float) -> str:
+    return f"{value:.1e}" if label == "distance" else f"{value:.3f}"

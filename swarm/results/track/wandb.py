@@ -1,0 +1,302 @@
+"""Weights & Biases as a mirror of ``metrics.jsonl``: one W&B run per arm, offline unless asked otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from swarm.common.errors import ConfigError
+from swarm.common.system.files import replacing
+from swarm.common.system.machine import is_installed
+from swarm.results.track.base import Tracker
+from swarm.results.track.devices import read_devices
+from swarm.results.track.jsonl import plain, read_jsonl
+
+GAINS = "swarm"  # the arm whose summary gets gap_closed
+REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
+REPLACED = "replaced-"  # before the name of an offline part while the one that takes its place is written
+MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
+IDS = "wandb.json"
+"""In the run folder: the W&B id of each arm, so that a resumed run stays one run wherever its folder has gone."""
+
+
+def run_id(run: str, arm: str) -> str:
+    """A W&B id for an arm: a slug of at most 64 characters.
+
+    A name that has to be changed to fit gets a hash of the original, so two names never share an id.
+    """
+    name = f"{run}-{arm}"
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+    if slug == name and len(name) <= 64:
+        return name
+    return f"{slug[:55]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+class WandbTracker(Tracker):
+    """Mirrors each arm into a W&B run: group = the run (or the sweep), job type = the arm, x-axis = ``round``.
+
+    Each has its arm's own config, with ``arm`` and the learning rate that was chosen. Metric names are those of
+    ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and a histogram of the device accuracies
+    where a record brings ``_device_accuracy``; rows per device stay in ``devices.parquet``. The run's pictures and its page go
+    to one more W&B run of the group, of job type ``report``.
+
+    A resumed arm keeps its id, which ``wandb.json`` in the run folder holds. W&B does not merge offline runs, so a resumed
+    offline arm is written again in full from ``metrics.jsonl`` and takes the place of the part that was not uploaded yet.
+    The swarm's run stays open until all arms are over, as ``gap_closed`` belongs into its summary.
+
+    Errors are not handled here: :class:`~swarm.results.track.base.Fanout` turns the first one into a warning.
+
+    Args:
+        folder: The run folder; W&B's files go to ``folder/wandb``.
+        run: Name of the run, the W&B group.
+        config: The resolved config of the whole run, for the run that holds the pictures.
+        versions: Of what the numbers depend on; they join the config.
+        mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``. Where the environment has
+            ``WANDB_MODE=disabled`` (or ``WANDB_DISABLED=true``), it is ``disabled``.
+        project: W&B project.
+        entity: W&B user or team; ``None`` for the account's default.
+        tags: W&B tags.
+        init_timeout: Seconds to wait for W&B to start.
+        group: W&B group; ``None`` for ``run``. The runs of a sweep share one.
+        name: What the arm's W&B run is called, before ``/`` and the arm; ``None`` for ``run``.
+
+    Raises:
+        ConfigError: wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        run: str,
+        config: dict[str, Any],
+        versions: dict[str, str] | None = None,
+        mode: Literal["offline", "online", "disabled"] = "offline",
+        project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")] = "swarm",
+        entity: str | None = None,
+        tags: list[str] | None = None,
+        init_timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0,
+        group: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
+        name: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
+    ) -> None:
+        if mode != "disabled" and not is_installed("wandb"):
+            valid = "needs wandb; `pip install wandb` brings it, tracker=none or tracker.mode=disabled does without"
+            raise ConfigError("/tracker", "wandb", valid)
+        # Absolute: W&B's service process keeps the working directory that this process had when it started it.
+        self.folder = folder.absolute()
+        self.run, self.config = run, {**config, **({"versions": versions} if versions else {})}
+        self.mode: str = "disabled" if _off_by_environment() else mode
+        self.project, self.entity = project, entity
+        self.tags, self.init_timeout = list(tags or []), init_timeout
+        self.group, self.name = group or run, name or run
+        self._run: Any = None
+        self._waiting: Any = None  # the swarm's run, which is over but for gap_closed
+        self._over: set[str] = set()  # arms
+        self._configs: dict[str, dict[str, Any]] = {}
+        self._concluded: dict[str, Any] = {}
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """Keeps the arm's config for its W&B run."""
+        versions = {key: value for key, value in self.config.items() if key == "versions"}
+        self._configs[arm] = {**config, **versions}
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        """Starts the arm's W&B run, or goes on with it.
+
+        Raises:
+            Exception: whatever W&B raises when it cannot start in time, or has no API key in online mode.
+        """
+        if self.mode == "disabled":
+            return
+        replaces = done > 0
+        with _quiet():
+            self._run = self._init(arm, replaces)
+            self._run.define_metric("round", hidden=True)
+            self._run.define_metric("*", step_metric="round")
+        if self.mode == "offline" and replaces:
+            self._replay(arm)
+
+    def record(self, record: dict[str, Any]) -> None:
+        """Logs the scalars of one round, and the histogram if there is one."""
+        if self._run is None:
+            return
+        values: dict[str, Any] = {key: value for key, value in record.items() if not key.startswith("_")}
+        values = {key: plain(value) for key, value in values.items() if key != "arm"}
+        values = {key: value for key, value in values.items() if value is not None}
+        accuracy = record.get("_device_accuracy")
+        if accuracy is not None and len(accuracy):
+            values["device_accuracy"] = _histogram(np.asarray(accuracy, dtype=np.float64))
+        self._run.log(values)
+
+    def finish(self, arm: str, summary: dict[str, Any]) -> None:
+        """Writes the arm's final metrics to the W&B summary and ends its run (as failed where the arm diverged).
+
+        The swarm's stays open until :meth:`conclude`: W&B cannot add to an offline run that is over.
+        """
+        if self._run is None:
+            return
+        scalars = {key: value for key, value in summary.items() if isinstance(value, str | int | float | np.generic)}
+        diverged = summary.get("diverged")
+        if diverged:
+            scalars |= {f"diverged_{key}": value for key, value in diverged.items()}
+        self._run.summary.update({key: plain(value) for key, value in scalars.items()})
+        self._over.add(arm)
+        if arm == GAINS and not diverged:
+            self._waiting, self._run = self._run, None
+        else:
+            self._end(1 if diverged else 0)
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """Writes ``gap_closed`` into the summary of the swarm's W&B run and ends that run."""
+        arm = summary.get("arms", {}).get(GAINS)
+        if self.mode == "disabled" or arm is None:
+            return
+        if GAINS not in self._over:  # but before the run was resumed
+            self.start(GAINS, arm["rounds"], done=max(1, arm["rounds"]))
+            self.finish(GAINS, arm)
+        if summary.get("gap_closed") is not None:
+            self._concluded = {"gap_closed": summary["gap_closed"]}
+        self._end_waiting(self._concluded)
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them among its files."""
+        if self.mode == "disabled":
+            return
+        import wandb
+
+        with _quiet():
+            self._run = self._init(REPORT, replaces=True)
+            found: dict[str, Any] = {}
+            for path in files:
+                # W&B sorts out what it is given by its kind; other files are only kept.
+                if path.suffix == ".png":
+                    found[path.stem] = wandb.Image(str(path))
+                elif path.suffix == ".html" and path.stat().st_size < MOST_HTML:
+                    found[path.stem] = wandb.Html(path.read_text(encoding="utf-8"), inject=False)
+            self._run.log(found)
+            self._run.summary.update(self._concluded)
+            for path in (*files, self.folder / "config.yaml", self.folder / "summary.json"):
+                if path.is_file():
+                    self._run.save(str(path), base_path=str(self.folder), policy="now")
+        self._drop_replaced(REPORT)
+        self._end(0)
+
+    def close(self) -> None:
+        """Ends an arm that was cut short. W&B's service process goes with this process."""
+        if self._run is not None:
+            self._end(1)
+        self._end_waiting({})
+
+    def _init(self, arm: str, replaces: bool = False) -> Any:
+        import wandb  # 0.7 s, and not needed at all in mode disabled
+
+        online = self.mode == "online"
+        if online and not wandb.login(prompt=False):  # without this, init asks for a key in the terminal, and waits
+            raise RuntimeError("no W&B API key; `wandb login` stores one, tracker.mode=offline needs none")
+        settings = wandb.Settings(
+            console="off", silent=True, quiet=True, show_errors=False, show_warnings=False,
+            init_timeout=self.init_timeout,
+        )  # fmt: skip
+        self.folder.mkdir(parents=True, exist_ok=True)  # W&B would otherwise move to the system's temporary folder
+        if replaces and not online:
+            self._set_aside(arm)
+        return wandb.init(
+            project=self.project, entity=self.entity, tags=self.tags or None,
+            config=self._configs.get(arm, self.config), allow_val_change=replaces,
+            id=self._id(arm), name=f"{self.name}/{arm}", group=self.group, job_type=arm,
+            mode="online" if online else "offline", resume="allow" if online else None,
+            reinit="create_new", dir=str(self.folder), settings=settings,
+        )  # fmt: skip
+
+    def _id(self, arm: str) -> str:
+        """The id in the run folder. A new one is unique: two runs whose folders have the same name stay two runs."""
+        file = self.folder / IDS
+        try:
+            ids = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except (OSError, ValueError, RecursionError):
+            ids = {}
+        known = ids.get(arm) if isinstance(ids, dict) else None
+        if not isinstance(known, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", known):
+            known = f"{run_id(self.run, arm)[:55]}-{uuid.uuid4().hex[:8]}"
+            ids = {**(ids if isinstance(ids, dict) else {}), arm: known}
+            with replacing(file) as out:
+                out.write(json.dumps(ids, indent=1).encode())
+        return known
+
+    def _replay(self, arm: str) -> None:
+        accuracy = _device_accuracy(self.folder / "checkpoints" / arm)
+        for record in read_jsonl(self.folder / "metrics.jsonl"):
+            if record.get("arm") == arm:
+                self.record({**record, "_device_accuracy": accuracy.get(record["round"])})
+        self._drop_replaced(arm)
+
+    def _set_aside(self, arm: str) -> None:
+        """Renames the arm's offline parts that were not uploaded, until the one that takes their place is written.
+
+        They are renamed before W&B starts, so that whatever is called ``offline-run-DATE_TIME-ID`` afterwards is the new one.
+        Its name cannot tell: it has only seconds, W&B adds ``-1`` where it is taken, and a run does not know what it was given.
+        """
+        for part in self._parts(arm):
+            if not any(part.glob("*.synced")):
+                part.rename(part.with_name(REPLACED + part.name))
+
+    def _drop_replaced(self, arm: str) -> None:
+        for part in self._parts(arm, REPLACED):
+            shutil.rmtree(part, ignore_errors=True)
+
+    def _parts(self, arm: str, prefix: str = "") -> list[Path]:
+        """``offline-run-DATE_TIME-ID`` and ``offline-run-DATE_TIME-ID-1`` of an arm; an id is a slug, so it is its own glob."""
+        parts, name = self.folder / "wandb", f"{prefix}offline-run-*-{self._id(arm)}"
+        return [part for glob in (name, f"{name}-[0-9]*") for part in parts.glob(glob) if part.is_dir()]
+
+    def _end_waiting(self, figures: dict[str, Any]) -> None:
+        if self._waiting is not None:
+            self._run, self._waiting = self._waiting, None
+            self._run.summary.update(figures)
+            self._end(0)
+
+    def _end(self, exit_code: int) -> None:
+        run, self._run = self._run, None
+        with _quiet():
+            run.finish(exit_code=exit_code)
+
+
+def _off_by_environment() -> bool:
+    """Whether whoever set up this machine, or started this command, wants nothing of W&B: said in W&B's own way."""
+    said = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DISABLED", "")
+    return said[0].strip().lower() == "disabled" or said[1].strip().lower() in ("true", "1", "yes", "on")
+
+
+def _device_accuracy(checkpoints: Path) -> dict[int, Any]:
+    """The accuracy of the devices by round, as far as the run has put it on disk."""
+    found: dict[int, Any] = {}
+    for part in sorted(checkpoints.glob("devices_*.parquet")):
+        rows = read_devices(part, "/devices.parquet")
+        if "accuracy" in rows.column_names:
+            round_M, accuracy_M = (rows[name].to_numpy() for name in ("round", "accuracy"))
+            found |= {int(round): accuracy_M[round_M == round] for round in np.unique(round_M)}
+    return found
+
+
+def _histogram(values_N: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+    import wandb
+
+    return wandb.Histogram(np_histogram=np.histogram(values_N[np.isfinite(values_N)], bins=32))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what W&B prints off the terminal, where a progress bar is being drawn; its log files have it all."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

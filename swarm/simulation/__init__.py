@@ -1,0 +1,1 @@
+"""One arm, round by round."""

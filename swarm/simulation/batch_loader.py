@@ -1,0 +1,229 @@
+"""Where each device of a shard stands in its stream, what it remembers, and which samples it works on next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from swarm.common.rng import Keys
+from swarm.communication.protocol.base import Rows
+from swarm.data.stream.stream import Draw
+from swarm.learning.learner import Batch
+from swarm.learning.update.policy import Lesson
+from swarm.learning.update.replay import Memory
+from swarm.simulation.experiment import Experiment
+
+Ints = npt.NDArray[np.int64]
+SAMPLES_AT_ONCE = 1 << 18  # stream positions drawn in one vectorised call
+PLACES_AT_ONCE = 1 << 18  # of replay memories that are filled in one
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far n devices are: steps taken, mini-batches of the stream met, in all and since they last learnt from what they
+    remember, and what that is."""
+
+    steps_n: Ints
+    met_n: Ints
+    lately_n: Ints
+    memory: Memory
+
+
+class Pupils:
+    """The learning side of the devices ``devices``, whose blocks have these ``rows``."""
+
+    def __init__(self, experiment: Experiment, devices: Ints, rows: list[slice]) -> None:
+        self.experiment = e = experiment
+        self.devices, self._rows = devices, rows
+        nothing = np.zeros(len(devices), np.int64)
+        self.progress = Progress(
+            nothing, nothing, nothing, Memory.empty(len(devices), e.replay.size, e.plan.dataset.told()[1])
+        )
+        self._before: tuple[int, Progress] = (0, self.progress)
+        data = e.plan.dataset
+        x = torch.as_tensor(data.x).to(e.device)
+        self.x_S = x.to(e.dtype) if x.is_floating_point() else x
+        y = torch.as_tensor(data.y).to(e.device)
+        self.y_S = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
+        self.given_S = None if data.given is None else torch.as_tensor(data.given).to(e.device)
+        self._label_S = data.told()[0]
+        self._draws, self._keeps = Keys(e.settings.seed, "replay"), Keys(e.settings.seed, "replay.keep")
+
+    def begin(self, round: int) -> None:
+        """Before the lessons of a round; where they are given twice in it, the second time from the same samples."""
+        if self._before[0] == round:
+            self.progress = self._before[1]
+        self._before = round, self.progress
+
+    def steps(self, lesson: Lesson, awake_n: npt.NDArray[np.bool_] | None) -> Ints:
+        """How many mini-batches of ``lesson`` each device works through: none if it is asleep, and no more than its stream
+        still has, or if its memory is empty."""
+        e, now = self.experiment, self.progress
+        steps_n = now.lately_n if lesson.source == "kept" else e.local_steps_N[self.devices]
+        if lesson.steps is not None:
+            steps_n = np.full(len(steps_n), lesson.steps)
+        if lesson.source == "new":
+            samples_n = self._before[0] * e.local_steps_N[self.devices] * e.stream.batch
+            steps_n = np.minimum(steps_n, e.stream.there(self.devices, samples_n) - now.met_n)
+        elif lesson.source == "kept":
+            steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
+        return steps_n if awake_n is None else np.where(awake_n, steps_n, 0)
+
+    def work(self, lesson: Lesson) -> float:
+        """What a mini-batch of ``lesson`` takes, in local steps on a plain one: remembered samples count beside the new ones,
+        and predicting alone takes its forward products."""
+        if not lesson.learn:
+            return self.experiment.prediction_share
+        return 1 + self._again(lesson) / self.experiment.stream.batch
+
+    def _again(self, lesson: Lesson) -> int:
+        """How many remembered samples stand beside the new ones in a mini-batch."""
+        e = self.experiment
+        return e.replay.drawn(e.stream.batch) if lesson.source == "new" and lesson.learn else 0
+
+    def batches(self, lesson: Lesson, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
+        """The devices of each block that take steps, with their next samples.
+
+        Positions of many blocks are drawn in one call, integers being the same in any company. What is computed with has
+        the shape that its own block gives it.
+        """
+        e, done_n = self.experiment, self.progress.steps_n
+        together = max(1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.stream.batch))
+        for i in range(0, len(self._rows), together):
+            some = self._rows[i : i + together]
+            group = slice(some[0].start, some[-1].stop)
+            compiled = e.settings.compute.compile  # one number of steps for all blocks then, some of them masked
+            longest = int((self.steps(lesson, None) if compiled else steps_n[group]).max())
+            if not steps_n[group].any():
+                continue
+            # those asleep take no part in the arithmetic, except where the compiler wants one shape
+            taking = np.arange(group.start, group.stop) if compiled else group.start + np.flatnonzero(steps_n[group])
+            draw = self._draw(lesson, taking, longest)
+            sample = torch.as_tensor(draw.sample_BKb, device=e.device)
+            target, truth = self._targets(sample, lesson)
+            done = torch.as_tensor(done_n[taking], device=e.device)
+            fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))
+            ends = np.searchsorted(taking, [rows.stop for rows in some]).tolist()
+            for rows, begin, end in zip(some, [0, *ends], ends, strict=False):
+                each = steps_n[taking[begin:end]]
+                if not each.any():
+                    continue
+                part = slice(begin, end)
+                chosen: Rows = rows
+                if end - begin < rows.stop - rows.start:
+                    chosen = torch.as_tensor(taking[part], device=e.device)
+                k = longest if compiled else int(each.max())
+                first = torch.as_tensor(draw.first_BKb[part, :k], device=e.device) if fresh_n[part].any() else None
+                active = torch.as_tensor(np.arange(k) < each[:, None], device=e.device) if each.min() < k else None
+                yield (
+                    chosen,
+                    Batch(
+                        _gather(self.x_S, sample[part, :k]),
+                        target[part, :k],
+                        first,
+                        active,
+                        done[part],
+                        None if truth is None else truth[part, :k],
+                    ),
+                )
+
+    def end(self, lesson: Lesson, steps_n: Ints) -> None:
+        """After a lesson: what was met was met, and the memory takes its pick."""
+        e, now = self.experiment, self.progress
+        met_n, lately_n, memory = now.met_n, now.lately_n, now.memory
+        if lesson.source == "kept":
+            lately_n = np.where(steps_n > 0, 0, lately_n)
+        elif lesson.source == "new":
+            if e.replay.size and steps_n.any():
+                memory = self._remembering(steps_n)
+            met_n, lately_n = met_n + steps_n, lately_n + steps_n
+        self.progress = Progress(now.steps_n + steps_n * lesson.learn, met_n, lately_n, memory)
+
+    def _draw(self, lesson: Lesson, taking: Ints, count: int) -> Draw:
+        """The samples of the next ``count`` mini-batches."""
+        e, now, devices = self.experiment, self.progress, self.devices[taking]
+        size = e.stream.batch
+        if lesson.source == "all":
+            return e.stream.draw(devices, now.steps_n[taking], count)
+        if lesson.source == "kept":
+            drawn = now.memory.drawn(taking, self._draws.uniform(devices, now.steps_n[taking], count * size))
+            sample = drawn.reshape(len(taking), count, size)
+            return Draw(sample, np.zeros(sample.shape, bool))
+        new = e.stream.draw(devices, now.met_n[taking], count)
+        again = self._again(lesson)
+        if not again:
+            return new
+        drawn = now.memory.drawn(taking, self._draws.uniform(devices, now.steps_n[taking], count * again))
+        old = drawn.reshape(len(taking), count, again)
+        stand_in = np.resize(np.arange(size), again)  # as long as nothing is remembered
+        old = np.where(old < 0, new.sample_BKb[:, :, stand_in], old)
+        nowhere = np.zeros(old.shape, bool)
+        return Draw(np.concatenate([new.sample_BKb, old], 2), np.concatenate([new.first_BKb, nowhere], 2))
+
+    def _targets(self, sample_BKb: Tensor, lesson: Lesson) -> tuple[Tensor, Tensor | None]:
+        """What is learnt from, as the loss wants it; and the truth, where devices are told something else.
+
+        A sample without a label gets a target of zeros, which pulls at nothing, and the others of its mini-batch weigh more:
+        the step is the mean over those with a label.
+        """
+        e = self.experiment
+        truth = self._encoded(_gather(self.y_S, sample_BKb))
+        if self.given_S is None:
+            return truth, None
+        if not lesson.learn:
+            return truth, truth
+        given_BKb = _gather(self.given_S, sample_BKb)
+        known_BKb = given_BKb >= 0
+        told = known_BKb.sum(2, keepdim=True).clamp_min(1).to(e.dtype)  # whole numbers divided would be float32
+        weight = known_BKb * (known_BKb.shape[2] / told)
+        return self._encoded(given_BKb.clamp_min(0)) * weight.unsqueeze(2), truth
+
+    def _encoded(self, y: Tensor) -> Tensor:
+        e = self.experiment
+        y = y.flatten(2) if e.loss.classification and y.ndim > 3 else y  # [B, K, b · L]
+        return e.loss.encode(y, e.outputs, e.dtype)
+
+    def _remembering(self, steps_n: Ints) -> Memory:
+        """The memories after what was just met was offered to them, as far as somebody said what it is. Some devices at a
+        time: a memory depends on no other."""
+        e, now = self.experiment, self.progress
+        old, count = now.memory, int(steps_n.max())
+        together = max(1, PLACES_AT_ONCE // (e.replay.size + 2 * count * e.stream.batch))
+        new = Memory(*(np.empty_like(each) for each in (old.kept_nM, old.seen_nC, old.largest_nC)))
+        for begin in range(0, len(steps_n), together):
+            n = slice(begin, begin + together)
+            sample = e.stream.draw(self.devices[n], now.met_n[n], count).sample_BKb
+            there = (np.arange(count) < steps_n[n, None])[:, :, None]
+            offered = np.where(there, sample, -1).reshape(len(sample), -1)
+            part = Memory(old.kept_nM[n], old.seen_nC[n], old.largest_nC[n])
+            part = e.replay.take(part, offered, self._label_S, self._keeps, self.devices[n])
+            new.kept_nM[n], new.seen_nC[n], new.largest_nC[n] = part.kept_nM, part.seen_nC, part.largest_nC
+        return new
+
+    # --- checkpoints -------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """All of :class:`Progress`, a row for each device."""
+        now = self.progress
+        found = {"steps": now.steps_n, "met": now.met_n, "lately": now.lately_n}
+        if self.experiment.replay.size:
+            found |= {"kept": now.memory.kept_nM, "offered": now.memory.seen_nC, "largest": now.memory.largest_nC}
+        return {name: torch.as_tensor(rows) for name, rows in found.items()}
+
+    def restore(self, rows: Mapping[str, Tensor]) -> None:
+        """The opposite of :meth:`snapshot`."""
+        memory = self.progress.memory
+        if self.experiment.replay.size:
+            memory = Memory(*(rows[name].numpy() for name in ("kept", "offered", "largest")))
+        steps_n, met_n, lately_n = (rows[name].numpy() for name in ("steps", "met", "lately"))
+        self.progress = Progress(steps_n, met_n, lately_n, memory)
+        self._before = (0, self.progress)
+
+
+def _gather(values_S: Tensor, sample_BKb: Tensor) -> Tensor:
+    return values_S.index_select(0, sample_BKb.reshape(-1)).view(*sample_BKb.shape, *values_S.shape[1:])

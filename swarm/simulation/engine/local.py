@@ -1,0 +1,182 @@
+"""The in-process engine: any number of shards, one after the other, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swarm.common.errors import ConfigError
+from swarm.communication.messages import Exchange, Traffic
+from swarm.communication.protocol.base import Phase
+from swarm.communication.routing import Route, routes
+from swarm.simulation.engine.base import (
+    Block,
+    Engine,
+    Evaluation,
+    Floats,
+    Ints,
+    RoundRecord,
+    added,
+    prepare_process,
+    record,
+)
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.shard import Learnt, Shard
+
+
+class _Cut(Mapping[str, Tensor]):
+    """Some devices' rows of arrays, each cut out when it is asked for."""
+
+    def __init__(self, arrays: Mapping[str, Tensor], index: Tensor) -> None:
+        self.arrays, self.index = arrays, index
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.arrays[name][self.index]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+class LocalEngine(Engine):
+    """``shards`` cuts the swarm into that many parts, to show (and test) that it makes no difference."""
+
+    def __init__(self, block: Block = "auto", shards: int = 1) -> None:
+        if block != "auto" and block < 1:
+            raise ConfigError("block", block, "must be auto or a number of devices ≥ 1")
+        if shards < 1:
+            raise ConfigError("shards", shards, "must be ≥ 1")
+        self.block, self.count = block, shards
+
+    def check(self, experiment: Experiment) -> None:
+        blocks = experiment.blocks
+        if self.count > len(blocks):
+            raise ConfigError(
+                "/engine.shards",
+                self.count,
+                f"must be at most {len(blocks)}: there are {len(blocks)} blocks of up to {blocks.size} devices to share out",
+            )
+
+    def start(self, experiment: Experiment) -> None:
+        prepare_process()
+        blocks = experiment.blocks
+        self.experiment = experiment
+        self.shards = [Shard(experiment, part) for part in blocks.spread(min(self.count, len(blocks)))]
+        self.round = 0
+        self._routes: dict[Hashable, list[Route]] = {}
+
+    def advance(self, until: int) -> Iterator[RoundRecord]:
+        with torch.inference_mode():
+            while self.round < until:
+                yield self._play(self.round + 1)
+                self.round += 1
+
+    def _play(self, round: int) -> RoundRecord:
+        e = self.experiment
+        learnt: list[Learnt] = []
+        sent: list[Traffic] = []
+        for number, phase in enumerate(e.protocol.phases):
+            if phase == "learn":
+                learnt = [shard.learn(round) for shard in self.shards]
+                continue
+            exchange = None if phase == "mean" else e.exchanges.of(phase, round)
+            if exchange is None or exchange.is_mean:
+                shares = e.mean_shares(phase, round)
+                mean = self._added(number, shares)
+                for shard in self.shards:
+                    shard.receive_mean(number, round, mean)
+            else:
+                self._exchange(number, phase, round, exchange)
+            sent.append(e.traffic(number, round))
+        return record(round, e.settings.devices, [s.devices for s in self.shards], learnt, sent)
+
+    def _exchange(self, number: int, phase: Phase, round: int, exchange: Exchange) -> None:
+        if exchange.quiet:
+            for shard in self.shards:
+                shard.keep(number, round)
+            return
+        ways = self._ways(exchange)
+        for shard in self.shards:
+            shard.pack(number, round)
+        boxes = [s.outgoing(way) for s, way in zip(self.shards, ways, strict=True)]
+        for i, (shard, way) in enumerate(zip(self.shards, ways, strict=True)):
+            shard.mix(number, phase, round, way, {j: boxes[j][i] for j in way.inbox})
+
+    def _ways(self, exchange: Exchange) -> list[Route]:
+        """The routes of an exchange, one a shard; kept for those that come back."""
+        if exchange.key in self._routes:
+            return self._routes[exchange.key]
+        found = routes(exchange, [s.devices for s in self.shards], self.experiment.settings.compute.dtype)
+        if exchange.lasting:
+            self._routes[exchange.key] = found
+        return found
+
+    def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
+        """Results go into arrays that are there before: small ones made in between would keep the room of the predictions
+        from being used again."""
+        e, wanted = self.experiment, sorted({int(b) for b in blocks})
+        devices_M = np.concatenate([e.blocks.devices_of(b) for b in wanted])
+        loss_M, hits_MC, votes_CT = np.empty(len(devices_M)), np.empty((len(devices_M), e.outputs)), None
+        with torch.inference_mode():
+            for shard in self.shards:
+                for block, part in shard.evaluate(samples, set(wanted)):
+                    own = np.searchsorted(devices_M, e.blocks.devices_of(block))
+                    loss_M[own], hits_MC[own] = part.loss_B.cpu().numpy(), part.hits_BC.cpu().numpy()
+                    if part.votes_CT is not None:
+                        votes_CT = part.votes_CT if votes_CT is None else votes_CT.add_(part.votes_CT)
+        return Evaluation(devices_M, loss_M, hits_MC, None if votes_CT is None else votes_CT.T.cpu().numpy())
+
+    def total(self, shares_N: Floats) -> Tensor:
+        return self._added(None, shares_N)
+
+    def _added(self, phase: int | None, shares_N: Floats) -> Tensor:
+        """Shards hold blocks that follow on one another, so their partial sums come in the right order by themselves."""
+        return added(pair for shard in self.shards for pair in shard.partial_means(phase, shares_N))
+
+    def squared_distances(self, mean_P: Tensor) -> Floats:
+        out = np.empty(self.experiment.settings.devices)
+        for shard in self.shards:
+            out[shard.devices] = shard.squared_distances(mean_P)
+        return out
+
+    def snapshot(self) -> dict[str, Tensor]:
+        parts = [s.snapshot() for s in self.shards]
+        out = {}
+        for name in parts[0]:
+            whole = parts[0][name].new_empty(self.experiment.settings.devices, *parts[0][name].shape[1:], device="cpu")
+            for shard, part in zip(self.shards, parts, strict=True):
+                whole[torch.as_tensor(shard.devices)] = part[name].cpu()
+            out[name] = whole
+        return out
+
+    def current(self) -> dict[str, Tensor]:
+        return self.shards[0].snapshot() if len(self.shards) == 1 else self.snapshot()
+
+    def restore(self, arrays: Mapping[str, Tensor], round: int) -> None:
+        self.round = round
+        if len(self.shards) == 1:
+            self.shards[0].restore(arrays)
+            return
+        for shard in self.shards:
+            shard.restore(_Cut(arrays, torch.as_tensor(shard.devices)))
+
+    def describe(self) -> dict[str, Any]:
+        e = self.experiment
+        return {
+            "name": "local",
+            "shards": len(self.shards),
+            "block": e.blocks.size,
+            "blocks": len(e.blocks),
+            "threads": torch.get_num_threads(),
+            "kernel": type(e.learner.kernel).__name__,
+        }
+
+    def stop(self) -> None:
+        self.shards = []
+        torch.set_flush_denormal(False)  # the process is its caller's again

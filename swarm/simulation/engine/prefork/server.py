@@ -1,0 +1,311 @@
+"""The fork server: imports what the workers need, then forks one for every request on its socket.
+
+Started by :class:`swarm.simulation.engine.prefork.ForkServer`. One thread, always: a fork copies only the thread that forks,
+so a second one might hold a lock for ever in the child. Started with a pipe as its standard input: when the driver
+ends, however it ends, the pipe closes, and the server ends its workers, removes its folder and goes. A driver that ends in
+order writes one byte first, to say that whatever else it started is not the server's concern.
+
+A connection lives as long as its worker: the client's end closing means that the client was killed, and so will the
+worker be; the worker's exit status is the last line the client gets. If the server dies the kernel kills the workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swarm.simulation.engine.prefork.child import become, run
+from swarm.simulation.engine.prefork.request import RefusedError, Request, close_files, receive
+
+GRACE_SECONDS = 2.0  # between asking a worker to end and killing it
+LOOK_SECONDS = 1.0  # how often to see that the driver still is our parent
+NO_JOB = "ffffffff"  # what Ray tells workers that it starts before there is a job
+
+
+@dataclass
+class Worker:
+    """A forked process and the connection of the client that stands for it."""
+
+    pid: int
+    client: socket.socket
+    kill_at: float | None = None
+
+
+@dataclass
+class Server:
+    """The loop. ``serve`` returns None in the server when the driver is gone, and a request in each forked child."""
+
+    listener: socket.socket
+    lifeline: int
+    driver: int
+    late: Sequence[str] = ()
+    adopted: dict[str, str] | None = None
+    farewell: bool = False
+    workers: dict[int, Worker] = field(default_factory=dict)  # by the connection's file number
+
+    def __post_init__(self) -> None:
+        self.waker, self.woken = socket.socketpair()
+        for end in (self.waker, self.woken, self.listener):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self.waker.fileno(), warn_on_full_buffer=False)
+        self.poll = select.poll()
+        for fd in (self.listener.fileno(), self.lifeline, self.woken.fileno()):
+            self.poll.register(fd, select.POLLIN)
+
+    def serve(self) -> Request | None:
+        """Until the driver is gone."""
+        while os.getppid() == self.driver:
+            soon = min((w.kill_at for w in self.workers.values() if w.kill_at), default=time.monotonic() + LOOK_SECONDS)
+            for fd, _ in self.poll.poll(max(0.0, min(soon - time.monotonic(), LOOK_SECONDS)) * 1000):
+                if fd == self.lifeline:
+                    self.farewell = bool(os.read(fd, 1))
+                    return None
+                if fd == self.listener.fileno():
+                    request = self._accept()
+                    if request is not None:
+                        return request
+                elif fd == self.woken.fileno():
+                    self._drain()
+                elif fd in self.workers:
+                    self._abandoned(self.workers[fd])
+            self._reap()
+            self._kill_overdue()
+        return None
+
+    def _accept(self) -> Request | None:
+        """Serve one client; only the forked child gets a request back."""
+        try:
+            client, _ = self.listener.accept()
+        except OSError:  # it has gone again, or we are out of file numbers: it has a deadline of its own
+            time.sleep(0.01)
+            return None
+        try:
+            request = receive(client)
+        except RefusedError as why:
+            _tell(client, f"refused: {why}\n")
+            client.close()
+            return None
+        try:
+            self._adopt(request)
+            pid = os.fork()
+        except Exception as error:
+            _tell(client, f"refused: {type(error).__name__}: {error}\n")
+            client.close()
+            pid = -1
+        if pid == 0:
+            self._leave(client)
+            return request
+        close_files(request.files)
+        if pid > 0:
+            client.setblocking(False)
+            self.workers[client.fileno()] = Worker(pid, client)
+            self.poll.register(client.fileno(), select.POLLIN)
+            _tell(client, "ok\n")
+        return None
+
+    def _adopt(self, request: Request) -> None:
+        """Import the late modules with the environment of the first worker of a job.
+
+        Ray reads its variables (the job, the raylet to watch) once, when it is imported: it can be shared by all workers
+        that have the same ones, which are those of one job on one node.
+        """
+        if not self.late or request.environ.get("RAY_JOB_ID", NO_JOB) == NO_JOB:
+            return
+        if self.adopted is None:
+            os.environ.clear()
+            os.environ.update(request.environ)
+            load(self.late)  # if this fails, though it did not in the probe, it will for each worker: none starts
+            self.adopted = ray_variables(request.environ)
+
+    def fits(self, request: Request) -> bool:
+        """Whether what the late modules read from the environment is what this worker should have read."""
+        return self.adopted is None or self.adopted == ray_variables(request.environ)
+
+    def _leave(self, client: socket.socket) -> None:
+        """In the child: give up everything that is the server's."""
+        signal.set_wakeup_fd(-1)
+        for end in (self.listener, self.waker, self.woken, client, *(w.client for w in self.workers.values())):
+            end.close()
+        self.workers.clear()
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                if not self.woken.recv(4096):
+                    return
+            except BlockingIOError:
+                return
+
+    def _abandoned(self, worker: Worker) -> None:
+        """The client has closed its end (or talks out of turn): its worker must go too."""
+        self.poll.unregister(worker.client.fileno())
+        worker.kill_at = time.monotonic() + GRACE_SECONDS
+        os.kill(worker.pid, signal.SIGTERM)  # not reaped yet, so the number is still this worker's
+
+    def _kill_overdue(self) -> None:
+        for worker in self.workers.values():
+            if worker.kill_at is not None and worker.kill_at <= time.monotonic():
+                worker.kill_at = None
+                os.kill(worker.pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        for fd, worker in list(self.workers.items()):
+            pid, status = os.waitpid(worker.pid, os.WNOHANG)
+            if pid == 0:
+                continue
+            code = os.waitstatus_to_exitcode(status)
+            _tell(worker.client, f"{code if code >= 0 else 128 - code}\n")
+            with contextlib.suppress(KeyError):  # its client went first
+                self.poll.unregister(fd)
+            worker.client.close()
+            del self.workers[fd]
+
+    def end(self, folder: Path) -> None:
+        """Kill the workers and, if the driver went without a farewell, what else it left; remove the folder."""
+        for worker in self.workers.values():
+            os.kill(worker.pid, signal.SIGKILL)
+        for worker in self.workers.values():
+            os.waitpid(worker.pid, 0)
+        until = time.monotonic() + GRACE_SECONDS
+        while not self.farewell and (left := set(users(folder)) - {self.driver}) and time.monotonic() < until:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def users(folder: Path) -> list[int]:
+    """The other processes that have a file below ``folder`` open: whatever the driver started there, such as a Ray's agents.
+
+    Those look for their parent's death only now and then, and would stay for a minute or two.
+    """
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            files = (str(fd.readlink()) for fd in (process / "fd").iterdir())
+            if int(process.name) != os.getpid() and any(file.startswith(f"{folder}/") for file in files):
+                found.append(int(process.name))
+    return found
+
+
+def ray_variables(environ: dict[str, str]) -> dict[str, str]:
+    """The part of an environment that Ray reads."""
+    return {name: value for name, value in environ.items() if name.startswith("RAY_")}
+
+
+def _tell(client: socket.socket, line: str) -> None:
+    with contextlib.suppress(OSError):  # whom it would have told is gone
+        client.sendall(line.encode())
+
+
+def load(names: Sequence[str]) -> None:
+    """Import ``names`` and make sure that forking is safe afterwards. A name that ends in ``?`` may be missing."""
+    for name in names:
+        try:
+            importlib.import_module(name.removesuffix("?"))
+        except ImportError:
+            if not name.endswith("?"):
+                raise
+    if "torch" in sys.modules:
+        importlib.import_module("torch").set_num_threads(1)  # before any parallel region: no pool is ever started here
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads != 1:
+        raise RuntimeError(f"the fork server must have one thread, but importing {', '.join(names)} left {threads}")
+    gc.collect()
+    gc.freeze()  # a collection in a child must not touch, and so copy, what it shares with the others
+    ctypes.CDLL(None).malloc_trim(0)  # what the imports needed only for a while
+
+
+def probe(names: Sequence[str]) -> str | None:
+    """Why workers may not share these modules, found out in a child that imports them; None if they may.
+
+    Whatever identifies a worker must still be undrawn after the import, or all workers would be the same one.
+    """
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            load(names)
+            draw: Any = getattr(sys.modules.get("ray"), "WorkerID", None)
+            for _ in range(2 if draw else 0):
+                if os.fork() == 0:
+                    os.write(theirs, draw.from_random().binary())
+                    os._exit(0)
+                os.wait()
+            os.write(theirs, b"ok")
+        except BaseException as error:
+            os.write(theirs, f"{type(error).__name__}: {error}".encode()[:4096])
+        os._exit(0)
+    os.close(theirs)
+    with open(ours, "rb") as said:  # noqa: PTH123 (a file number)
+        answer = said.read()
+    os.waitpid(pid, 0)
+    if not answer.endswith(b"ok"):
+        return answer.decode(errors="replace") or "the import ended the process"
+    half = len(answer) // 2 - 1
+    return "two forked processes draw the same random numbers" if half and answer[:half] == answer[half:-2] else None
+
+
+def prepare(folder: Path, setting: dict[str, Any]) -> tuple[socket.socket, int, list[str]]:
+    """Import, listen, and tell the driver so. Returns the listening socket, the lifeline and the modules to import later."""
+    late: list[str] = setting["late"]
+    sys.modules.update(dict.fromkeys(setting["without"]))  # type: ignore[arg-type]  # None: importing it fails
+    lifeline, report = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1):
+        os.dup2(null, number)
+    os.close(null)
+    try:
+        load(setting["preload"])
+        unshared = probe(late) if late else None
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(folder / "socket"))
+        listener.listen(512)
+    except Exception as error:
+        _report(report, {"error": f"{type(error).__name__}: {error}"})
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)  # at once, whatever threads the imports may have left
+    _report(report, {"unshared": unshared})
+    return listener, lifeline, [] if unshared else late
+
+
+def _report(pipe: int, said: dict[str, str | None]) -> None:
+    with contextlib.suppress(OSError):  # the driver may be gone already: the lifeline will tell
+        os.write(pipe, json.dumps(said).encode())
+    os.close(pipe)
+
+
+def main(setting: dict[str, Any], path: list[str]) -> None:
+    """Serve until the driver ends; a forked child leaves the loop with what it is to run.
+
+    ``path`` is the interpreter's own ``sys.path``, which a worker starts with.
+    """
+    folder, starters = Path(setting["folder"]), [setting["python"], setting["executable"]]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection a worker
+    listener, lifeline, late = prepare(folder, setting)
+    server, me = Server(listener, lifeline, setting["driver"], late), os.getpid()
+    request = server.serve()
+    if request is None:
+        server.end(folder)
+        return
+    os.close(lifeline)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    run(become(request, me, path, starters, server.fits(request)), path)

@@ -1,0 +1,165 @@
+"""The actors of a session, numbered from 0, and waiting for what they were asked: with a deadline, and by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarm.common.errors import SwarmError
+from swarm.common.system.machine import ran_out_of_memory
+from swarm.simulation.engine.ray.actor import Host
+from swarm.simulation.engine.ray.cluster import Cluster, ClusterError
+
+START_SECONDS = 120.0  # for the first actor …
+EACH_SECONDS = 10.0  # … and for each one more: ordinary workers on a busy core take half of that
+PATIENCE = 20.0  # times the slowest round so far
+LEAST_SECONDS = 60.0
+FIRST_SECONDS = 600.0  # before any round has been seen
+LOOK_SECONDS = 0.5  # how often to see whether an answer can still come
+
+
+# Ray's names for what is gone with a process or a machine
+LOST = ("RayActorError", "ObjectLostError", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError")
+
+
+class StuckError(SwarmError):
+    """An actor neither answers nor dies."""
+
+
+class FaultError(Exception):
+    """An actor has died, or what it made is lost. Whoever holds an earlier state can go on from there.
+
+    ``of_memory``: Ray ended it, as the machine's memory was nearly full.
+    """
+
+    def __init__(self, text: str, of_memory: bool = False) -> None:
+        self.of_memory = of_memory
+        super().__init__(text)
+
+
+@dataclass
+class Member:
+    """One actor: its handle, process id, the devices it holds, and the routes it has been sent."""
+
+    number: int
+    handle: Any
+    pid: int = 0
+    devices: str = "none yet"
+    routes: set[Hashable] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something asked of an actor: what comes back first, in words what it is, and what it has to wait for."""
+
+    member: Member
+    ref: Any
+    words: str
+    needs: Sequence[Any] = ()
+
+
+class Crew:
+    """``members`` grow to the largest number asked for, and stay until the cluster goes."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster, self.ray = cluster, cluster.ray
+        # 0 cores: on our own Ray any number of actors shares what there is; the shards are cut to fit.
+        self._host = self.ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(Host)
+        self.members: list[Member] = []
+        self.slowest: float | None = None  # seconds of a round
+
+    def ensure(self, count: int) -> list[Member]:
+        """The first ``count`` actors, started if need be."""
+        slots = self._slots()
+        new = [Member(n, self._make(n, slots)) for n in range(len(self.members), count)]
+        self.members += new
+        self._greet(new)
+        return self.members[:count]
+
+    def mend(self, members: Sequence[Member]) -> list[Member]:
+        """Start those anew that no longer answer, and return them."""
+        calls = [Call(m, m.handle.ping.remote(), "finishing what it was asked") for m in members]
+        dead = []
+        for call in calls:
+            try:
+                self.gather([call])
+            except FaultError:
+                dead.append(call.member)
+        slots = self._slots() if dead else []
+        for member in dead:
+            member.handle, member.routes = self._make(member.number, slots), set()
+        self._greet(dead)
+        return dead
+
+    def _slots(self) -> list[str]:
+        """The living nodes of a cluster, each as often as it has cores; empty on our own Ray, which is one node.
+
+        Ray's own spreading looks at the cores that are asked for; ours are none, and it may put all on one node.
+        """
+        if self.cluster.address is None:
+            return []
+        cores = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in self.ray.nodes() if node["Alive"]}
+        most = max(cores.values(), default=0)
+        return [name for turn in range(most) for name in sorted(cores) if turn < cores[name]]
+
+    def _make(self, number: int, slots: Sequence[str]) -> Any:
+        """A fresh actor, on the node whose turn it is, or on another if that one has gone by then."""
+        if not slots:
+            return self._host.remote()
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        home = NodeAffinitySchedulingStrategy(node_id=slots[number % len(slots)], soft=True)
+        return self._host.options(scheduling_strategy=home).remote()
+
+    def _greet(self, members: Sequence[Member]) -> None:
+        calls = [Call(m, m.handle.ping.remote(), "starting") for m in members]
+        found = self.gather(calls, START_SECONDS + EACH_SECONDS * len(calls))
+        for member, pid in zip(members, found, strict=True):
+            member.pid = pid
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which something is wrong: by the slowest round so far."""
+        return FIRST_SECONDS if self.slowest is None else max(LEAST_SECONDS, PATIENCE * self.slowest)
+
+    def gather(self, calls: Sequence[Call], seconds: float | None = None) -> list[Any]:
+        """What the calls return, in their order.
+
+        Raises :class:`FaultError` if an actor has died, :class:`StuckError` after ``seconds`` (default: ``patience``),
+        and what an actor raises as it is.
+        """
+        errors = self.ray.exceptions
+        limit = self.patience if seconds is None else seconds
+        end = time.monotonic() + limit
+        try:
+            while True:
+                left = max(end - time.monotonic(), 0.0)
+                try:
+                    return list(self.ray.get([call.ref for call in calls], timeout=min(left, LOOK_SECONDS)))
+                except errors.GetTimeoutError:
+                    self.cluster.check()
+                    if left <= LOOK_SECONDS:
+                        raise self._stuck(calls, limit) from None
+        except errors.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, tuple(getattr(errors, name) for name in LOST)):
+                text = " ".join(str(cause).split())[:500]
+                raise FaultError(text, isinstance(cause, errors.OutOfMemoryError)) from None
+            if isinstance(cause, SwarmError) or ran_out_of_memory(cause):
+                raise cause from None
+            raise ClusterError(f"an actor failed: {error}") from None
+
+    def _stuck(self, calls: Sequence[Call], limit: float) -> StuckError:
+        """Names the actor that has everything it needs and does not answer; the others wait for it."""
+
+        def ready(ref: Any) -> bool:
+            return bool(self.ray.wait([ref], timeout=0, fetch_local=False)[0])
+
+        late = [call for call in calls if not ready(call.ref)]
+        guilty = next((call for call in late if all(map(ready, call.needs))), late[0] if late else calls[0])
+        m = guilty.member
+        return StuckError(
+            f"actor {m.number} (process {m.pid}, devices {m.devices}) has not finished within {limit:.0f} s: {guilty.words}"
+        )

@@ -1,0 +1,131 @@
+"""From a protocol's phases to calls of actors: who does what, and who gets whose arrays. Only references pass here.
+
+Nothing waits: a turn's arrays are arguments of other actors' next turns, so each shard goes on as soon as its own
+neighbours have sent, whatever the rest do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from swarm.communication.messages import Exchange, Traffic
+from swarm.communication.routing import Route, routes
+from swarm.simulation.engine.base import Ints
+from swarm.simulation.engine.ray.actor import Step
+from swarm.simulation.engine.ray.actor_pool import Call, Member
+from swarm.simulation.experiment import Experiment
+
+
+@dataclass
+class Cast:
+    """An experiment's shards on their actors: ``blocks`` and ``devices`` of each, in the members' order."""
+
+    experiment: Experiment
+    members: list[Member]
+    blocks: list[Ints]
+    devices: list[Ints]
+    _ways: dict[Hashable, list[Route]] = field(default_factory=dict)
+
+    def ways(self, exchange: Exchange) -> list[Route]:
+        """The routes of an exchange, one a shard; kept for those that come back."""
+        if exchange.key in self._ways:
+            return self._ways[exchange.key]
+        found = routes(exchange, self.devices, self.experiment.settings.compute.dtype)
+        if exchange.lasting:
+            self._ways[exchange.key] = found
+        return found
+
+    def mean(self, parts: Sequence[Any]) -> Call:
+        """Have the first actor add up everybody's partial sums, in the order of the blocks."""
+        first = self.members[0]
+        return Call(first, first.handle.merge.remote(self.blocks, *parts), "adding up a mean", parts)
+
+
+class Turns:
+    """Collects steps, and hands them out as one call an actor whenever something has to be sent."""
+
+    def __init__(self, cast: Cast) -> None:
+        self.cast = cast
+        self.made: list[list[Call]] = []  # a turn: one call a member
+        self._steps: list[Step] = []
+        self._arrived: list[list[Any]] = [[] for _ in cast.members]
+
+    def round(self, round: int) -> tuple[list[Traffic], int]:
+        """Ask for a round: its traffic, and how many turns must be done before all of it has been learnt."""
+        e, before, needed = self.cast.experiment, len(self.made), 0
+        sent = []
+        for number, phase in enumerate(e.protocol.phases):
+            if phase == "learn":
+                self._steps.append(Step("learn", round, number, phase))
+                needed = len(self.made) + 1
+                continue
+            exchange = None if phase == "mean" else e.exchanges.of(phase, round)
+            if exchange is None or exchange.is_mean:
+                self._mean(Step("means", round, number, phase))
+            elif exchange.quiet:
+                self._steps.append(Step("keep", round, number, phase))
+            else:
+                # two phases may share an exchange of one round, and each forgets its route when it is done
+                way = exchange.key if exchange.lasting else (number, exchange.key)
+                self._exchange(Step("pack", round, number, phase, way, exchange.lasting), exchange)
+            sent.append(e.traffic(number, round))
+        if len(self.made) == before:
+            self.flush()
+        return sent, max(needed, len(self.made))
+
+    def flush(self) -> None:
+        """Hand out what is left."""
+        if self._steps:
+            self._turn(lambda _: 0, [{} for _ in self.cast.members])
+
+    def _mean(self, step: Step) -> None:
+        self._steps.append(step)
+        parts = [one for (one,) in self._turn(lambda _: 1, [{} for _ in self.cast.members])]
+        mean = self.cast.mean(parts)
+        self._arrived = [[mean.ref] for _ in self.cast.members]
+        self._steps.append(Step("receive", step.round, step.phase, step.name))
+
+    def _exchange(self, step: Step, exchange: Exchange) -> None:
+        ways = self.cast.ways(exchange)
+        self._steps.append(step)
+        new: list[dict[Hashable, Route]] = [
+            {} if step.way in member.routes else {step.way: way}
+            for member, way in zip(self.cast.members, ways, strict=True)
+        ]
+        sent = self._turn(lambda i: len(ways[i].outbox), new)
+        if step.lasting:
+            for member in self.cast.members:
+                member.routes.add(step.way)
+        boxes = [dict(zip(sorted(way.outbox), refs, strict=True)) for way, refs in zip(ways, sent, strict=True)]
+        self._arrived = [[boxes[j][i] for j in sorted(way.inbox)] for i, way in enumerate(ways)]
+        self._steps.append(replace(step, kind="mix"))
+
+    def _turn(self, sends: Callable[[int], int], ways: list[dict[Hashable, Route]]) -> list[list[Any]]:
+        """One call an actor; returns the references of what each sends."""
+        steps, arrived = tuple(self._steps), self._arrived
+        self._steps, self._arrived = [], [[] for _ in arrived]
+        first, last = steps[0], steps[-1]
+        words = f"round {first.round} ({first.kind}) to round {last.round} ({last.kind})"
+        calls, sent = [], []
+        for i, (member, way, arrays) in enumerate(zip(self.cast.members, ways, arrived, strict=True)):
+            refs = member.handle.turn.options(num_returns=1 + sends(i)).remote(steps, way, *arrays)
+            refs = refs if isinstance(refs, list) else [refs]
+            calls.append(Call(member, refs[0], words, arrays))
+            sent.append(refs[1:])
+        self.made.append(calls)
+        return sent
+
+
+def spans(devices: Ints) -> str:
+    """Device ids for people: ``0 to 5, 12``."""
+    ends = np.flatnonzero(np.diff(devices) != 1)
+    starts = [0, *(ends + 1)]
+    parts = [
+        f"{devices[a]}" if a == b else f"{devices[a]} to {devices[b]}"
+        for a, b in zip(starts, [*ends, len(devices) - 1], strict=True)
+    ]
+    return ", ".join(parts[:4]) + (", …" if len(parts) > 4 else "")

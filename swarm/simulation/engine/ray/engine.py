@@ -1,0 +1,391 @@
+"""The Ray engine: shards in actors, references through the driver, and the same bits whatever dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swarm.common.errors import ConfigError
+from swarm.common.system.interrupts import undisturbed
+from swarm.common.system.machine import cores
+from swarm.communication.messages import Traffic
+from swarm.config.foreign import require_own
+from swarm.data.dataset import Dataset
+from swarm.simulation.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundRecord, prepare_process, record
+from swarm.simulation.engine.ray.actor import TIMED, Looked, Report
+from swarm.simulation.engine.ray.actor_pool import Call, Crew, FaultError
+from swarm.simulation.engine.ray.call_scheduler import Cast, Turns, spans
+from swarm.simulation.engine.ray.cluster import Cluster, ClusterError, require_answer, require_dashboard, require_ray
+from swarm.simulation.engine.ray.limits import parts, require_files, store_bytes
+from swarm.simulation.engine.ray.placement import place
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.footprint import Footprint, Part
+from swarm.simulation.shard import Learnt
+
+T = TypeVar("T")
+AHEAD = 2  # rounds asked for beyond the one whose record is awaited: enough that no shard waits for the driver
+BACKOFF_SECONDS, LONGEST_BACKOFF = 0.2, 10.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """A state to go back to: the snapshot after ``round`` rounds; None is the start."""
+
+    round: int
+    arrays: dict[str, Tensor] | None
+
+
+class RayEngine(Engine):
+    """``actors``: ``auto`` (one a core), a number, or ``per_device`` (one for each device, in blocks of one).
+
+    An actor's death is mended: all shards go back to the last snapshot and play the rounds since then again. After
+    ``restarts`` deaths between two snapshots the run ends.
+    """
+
+    def __init__(
+        self,
+        actors: int | Literal["auto", "per_device"] = "auto",
+        block: Block = "auto",
+        address: str | None = None,
+        prefork: bool = True,
+        dashboard: bool = False,
+        restarts: int = 5,
+    ) -> None:
+        if not isinstance(actors, str) and actors < 1:
+            raise ConfigError("actors", actors, "must be auto, per_device or a number ≥ 1")
+        if block != "auto" and block < 1:
+            raise ConfigError("block", block, "must be auto or a number of devices ≥ 1")
+        if actors == "per_device" and block not in ("auto", 1):
+            raise ConfigError("block", block, "must be 1 (or auto) with actors=per_device: an actor owns whole blocks")
+        if restarts < 0:
+            raise ConfigError("restarts", restarts, "must be ≥ 0")
+        if address not in (None, "auto") and not _is_address(str(address)):
+            raise ConfigError("address", address, "must be null (a Ray of the run's own), auto, or HOST:PORT")
+        if dashboard and address is not None:
+            valid = (
+                f"must be false with engine.address={address}: that cluster has a dashboard if it was started with one"
+            )
+            raise ConfigError("dashboard", True, f"{valid} (ray start --head --include-dashboard=true)")
+        self.actors, self.address, self.prefork, self.dashboard = actors, address, prefork, dashboard
+        self.block: Block = 1 if actors == "per_device" else block
+        self.restarts = restarts
+        self.cluster: Cluster | None = None
+        self.kept = False
+
+    # --- the session -------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> RayEngine:
+        self.kept = True
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with undisturbed():
+            self.kept = False
+            self._close()
+
+    def check(self, experiment: Experiment) -> None:
+        require_ray()
+        blocks = experiment.blocks
+        if isinstance(self.actors, int) and self.actors > len(blocks):
+            raise ConfigError(
+                "/engine.actors",
+                self.actors,
+                f"must be at most {len(blocks)}: there are {len(blocks)} blocks of up to {blocks.size} devices to share out",
+            )
+        if experiment.device.type != "cpu":
+            raise ConfigError("/compute.device", experiment.device.type, "must be cpu with engine=ray")
+        if self.address is None:
+            require_files(self._count(experiment))
+            if self.dashboard:
+                require_dashboard()
+        else:
+            if self.address != "auto":
+                require_own("/engine.address", self.address)
+            require_answer(self.address)
+
+    def own_memory(self, experiment: Experiment, swarm: Footprint) -> list[Part]:
+        if self.address is not None:  # most of it is on other machines
+            return []
+        return parts(experiment, swarm, self._count(experiment), self.prefork)
+
+    def start(self, experiment: Experiment) -> None:
+        prepare_process()
+        if self.cluster is None:
+            options = (self.address, cores(), self.prefork, self.dashboard, store_bytes(experiment))
+            self.cluster = Cluster(*options).__enter__()
+            self.crew = Crew(self.cluster)
+            self._shared: tuple[Dataset, Any] | None = None
+        count = self._count(experiment)
+        self.placement = place(experiment.graph(1), experiment.blocks, count)
+        parts = self.placement.parts
+        devices = [np.concatenate([experiment.blocks.devices_of(int(b)) for b in part]) for part in parts]
+        self.experiment = experiment
+        self.holdings = self.cluster.ray.put(experiment.plan.holdings)
+        self.cast = Cast(experiment, self.crew.ensure(count), parts, devices)
+        for member, held in zip(self.cast.members, devices, strict=True):
+            member.devices = spans(held)
+        self.round = self._asked = 0
+        self.crew.slowest = None
+        self.seconds = self._no_seconds()
+        self.deaths = 0
+        self._set_point(0, None)
+        try:
+            self._gather([self._begin(i) for i in range(count)])
+        except FaultError as fault:  # one that died while it waited for this
+            self._recover(fault)
+
+    def stop(self) -> None:
+        torch.set_flush_denormal(False)  # the process is its caller's again
+        if self.cluster is None:
+            return
+        if not self.kept:
+            self._close()
+            return
+        for member in self.crew.members:
+            member.handle.end.remote()
+            member.routes = set()
+
+    def _close(self) -> None:
+        cluster, self.cluster = self.cluster, None
+        if cluster is not None:
+            # every reference goes before the Ray does that it belongs to
+            for name in ("crew", "cast", "holdings", "_shared", "_turns"):
+                self.__dict__.pop(name, None)
+            cluster.__exit__(None, None, None)
+
+    def _count(self, experiment: Experiment) -> int:
+        blocks = len(experiment.blocks)
+        if self.actors == "per_device":
+            return blocks
+        if isinstance(self.actors, int):
+            return min(self.actors, blocks)
+        there = cores()
+        if self.address is not None and self.cluster is not None:
+            there = int(self.cluster.ray.cluster_resources().get("CPU", 1))
+        return min(max(1, there), blocks)
+
+    def _begin(self, i: int) -> Call:
+        """Have member ``i`` take its blocks."""
+        member, plan = self.cast.members[i], self.experiment.plan
+        member.routes = set()
+        begun = member.handle.begin.remote(
+            plan.settings, self._dataset(), self.holdings, self.cast.blocks[i], str(Path.cwd())
+        )
+        return Call(member, begun, "taking its devices")
+
+    def _dataset(self) -> Any:
+        """The data set in the object store: put there once, read in place by every actor of a node."""
+        assert self.cluster is not None
+        data = self.experiment.plan.dataset
+        if self._shared is None or self._shared[0] is not data:
+            self._shared = data, self.cluster.ray.put(data)
+        return self._shared[1]
+
+    # --- rounds ------------------------------------------------------------------------------------------------------
+
+    def advance(self, until: int) -> Iterator[RoundRecord]:
+        while self.round < until:
+            try:
+                for happened in self._play(until):
+                    if happened.round > self.round:  # not one that is played again
+                        self.round = happened.round
+                        yield happened
+            except FaultError as fault:
+                self._recover(fault)
+
+    def _play(self, until: int) -> Iterator[RoundRecord]:
+        """The rounds from where the shards are, a few of them in flight at a time."""
+        turns, asked = Turns(self.cast), dict[int, tuple[list[Traffic], int]]()
+        learnt: dict[int, dict[int, Learnt]] = {}
+        collected = 0
+        for round in range(self._asked + 1, until + 1):
+            start, spent = time.perf_counter(), self._no_seconds()
+            while self._asked < min(until, round + AHEAD):
+                self._asked += 1
+                asked[self._asked] = turns.round(self._asked)
+                if self._asked == until:
+                    turns.flush()
+            sent, needed = asked.pop(round)
+            for calls in turns.made[collected : len(turns.made) if round == until else needed]:
+                self._take_in(self._gather(calls), learnt, spent)
+                collected += 1
+                calls.clear()  # the references, and so the memory behind them
+            took = time.perf_counter() - start
+            self.crew.slowest = max(self.crew.slowest or 0.0, took)
+            n = self.experiment.settings.devices
+            parts = [part for _, part in sorted(learnt.pop(round, {}).items())]
+            yield replace(record(round, n, self.cast.devices, parts, sent), actor_seconds=spent)
+
+    def _take_in(
+        self, reports: Sequence[Report], learnt: dict[int, dict[int, Learnt]], spent: dict[str, Floats]
+    ) -> None:
+        """A turn's reports, in the actors' order."""
+        for i, report in enumerate(reports):
+            for name, seconds in report.seconds.items():
+                spent[name][i] += seconds
+                self.seconds[name][i] += seconds
+            for round, part in report.learnt.items():
+                learnt.setdefault(round, {})[i] = part  # of two times in a round the second
+
+    def _no_seconds(self) -> dict[str, Floats]:
+        """By kind of work, zero for each actor."""
+        return {name: np.zeros(len(self.cast.members)) for name in TIMED}
+
+    # --- faults ------------------------------------------------------------------------------------------------------
+
+    def _set_point(self, round: int, arrays: dict[str, Tensor] | None) -> None:
+        self.point, self.left = Point(round, arrays), self.restarts
+
+    def _gather(self, calls: Sequence[Call]) -> list[Any]:
+        return self.crew.gather(calls)
+
+    def _recover(self, fault: FaultError) -> None:
+        """Replace the dead and take everybody back to the last point. Raises :class:`ClusterError` if that does not last, and
+        :class:`MemoryError` if it does not for want of memory."""
+        assert self.cluster is not None
+        while True:
+            if self.left == 0:
+                if fault.of_memory:
+                    raise MemoryError(str(fault))
+                raise ClusterError(
+                    f"actors died {self.restarts + 1} times since round {self.point.round}, the last one with: {fault}"
+                )
+            tries = self.restarts - self.left
+            self.left -= 1
+            self.deaths += 1
+            self.cluster.check()
+            time.sleep(min(BACKOFF_SECONDS * 2**tries, LONGEST_BACKOFF))
+            try:
+                new = {member.number for member in self.crew.mend(self.cast.members)}
+                self._gather([self._begin(i) for i, m in enumerate(self.cast.members) if m.number in new])
+                self._reset()
+            except FaultError as another:
+                fault = another
+            else:
+                return
+
+    def _reset(self) -> None:
+        """Every shard as it was at the last point."""
+        calls = []
+        for member, devices in zip(self.cast.members, self.cast.devices, strict=True):
+            rows = None
+            if self.point.arrays is not None:
+                index = torch.as_tensor(devices)
+                rows = {name: value[index].numpy() for name, value in self.point.arrays.items()}
+            calls.append(Call(member, member.handle.reset.remote(rows), "going back to an earlier state"))
+        self._gather(calls)
+        self._asked = self.point.round
+
+    def _looking(self, look: Callable[[], T]) -> T:
+        """``look`` at the shards after round ``self.round``, again after a fault."""
+        assert self._asked <= self.round, "some records of advance have not been taken"
+        while True:
+            try:
+                for _ in self._play(self.round):  # after a fault only
+                    pass
+                return look()
+            except FaultError as fault:
+                self._recover(fault)
+
+    # --- look --------------------------------------------------------------------------------------------------------
+
+    def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
+        wanted = {int(b) for b in blocks}
+
+        def look() -> list[Looked]:
+            calls = []
+            for member, held in zip(self.cast.members, self.cast.blocks, strict=True):
+                here = wanted & set(held.tolist())
+                if here:
+                    calls.append(Call(member, member.handle.evaluate.remote(samples, here), "an evaluation"))
+            return self._gather(calls)
+
+        parts = self._looking(look)
+        found = {
+            block: (loss, hits)
+            for part in parts
+            for block, loss, hits in zip(part.blocks, part.loss, part.hits, strict=True)
+        }
+        order, e = sorted(found), self.experiment
+        return Evaluation(
+            np.concatenate([e.blocks.devices_of(b) for b in order]),
+            np.concatenate([found[b][0] for b in order]).astype(np.float64),
+            np.concatenate([found[b][1] for b in order]).astype(np.float64),
+            np.sum([p.votes_CT for p in parts if p.votes_CT is not None], axis=0).T if e.loss.classification else None,
+        )
+
+    def total(self, shares_N: Floats) -> Tensor:
+        def look() -> Tensor:
+            parts = [m.handle.means.remote(shares_N) for m in self.cast.members]
+            (mean,) = self._gather([self.cast.mean(parts)])
+            return torch.tensor(mean)
+
+        return self._looking(look)
+
+    def squared_distances(self, mean_P: Tensor) -> Floats:
+        def look() -> Floats:
+            assert self.cluster is not None
+            mean = self.cluster.ray.put(mean_P.numpy())
+            calls = [Call(m, m.handle.squared_distances.remote(mean), "distances") for m in self.cast.members]
+            out = np.empty(self.experiment.settings.devices)
+            for devices, part in zip(self.cast.devices, self._gather(calls), strict=True):
+                out[devices] = part
+            return out
+
+        return self._looking(look)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        def look() -> dict[str, Tensor]:
+            parts = self._gather([Call(m, m.handle.snapshot.remote(), "a snapshot") for m in self.cast.members])
+            n, out = self.experiment.settings.devices, {}
+            for name, first in parts[0].items():
+                whole = np.empty((n, *first.shape[1:]), first.dtype)
+                for devices, part in zip(self.cast.devices, parts, strict=True):
+                    whole[devices] = part[name]
+                out[name] = torch.from_numpy(whole)
+            return out
+
+        arrays = self._looking(look)
+        self._set_point(self.round, arrays)
+        return dict(arrays)
+
+    def restore(self, arrays: Mapping[str, Tensor], round: int) -> None:
+        self.round = round
+        self._set_point(round, dict(arrays))
+        try:
+            self._reset()
+        except FaultError as fault:
+            self._recover(fault)
+
+    def describe(self) -> dict[str, Any]:
+        e, cluster = self.experiment, self.cluster
+        assert cluster is not None
+        count, rounds = len(self.cast.members), max(self.round, 1)
+        return {
+            "name": "ray",
+            "actors": count,
+            "pids": [m.pid for m in self.cast.members],
+            "prefork": cluster.prefork,
+            "prefork_why_not": cluster.why_not,
+            "address": self.address,
+            "block": e.blocks.size,
+            "blocks": len(e.blocks),
+            "edges_cut": self.placement.cut,
+            "edges": self.placement.edges,
+            "deaths": self.deaths,
+            "threads": torch.get_num_threads(),
+            "kernel": type(e.learner.kernel).__name__,
+            "seconds_an_actor_and_round": {k: float(v.mean()) / rounds for k, v in self.seconds.items()},
+        }
+
+
+def _is_address(text: str) -> bool:
+    host, colon, port = text.rpartition(":")
+    return bool(host and colon) and "/" not in host and port.isdigit() and 0 < int(port) < 65536
