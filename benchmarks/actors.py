@@ -29,7 +29,7 @@ from hydra import compose, initialize_config_dir
 
 from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.loop import Simulation
 
@@ -40,13 +40,13 @@ MODELS = {"784-128-10": (784, 128, 1), "64-64-10": (64, 64, 10)}  # features, hi
 # --- runs ----------------------------------------------------------------------------------------------------------
 
 
-def study(*settings: str) -> Study:
+def study(*settings: str) -> PreparedRun:
     always = ("scenario.arms=[swarm]", "tracker=none", "optimizer.lr=0.1", "evaluate.accuracy=false")
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        return Study.prepare(Settings.parse(compose("config", overrides=[*always, *settings])))
+        return PreparedRun.prepare(Settings.parse(compose("config", overrides=[*always, *settings])))
 
 
-def sized(devices: int, model: str, *more: str) -> Study:
+def sized(devices: int, model: str, *more: str) -> PreparedRun:
     """A ring of MLPs, 5 steps of batch 32 a round on 60 samples a device."""
     features, hidden, _ = MODELS[model]
     return study(
@@ -56,7 +56,7 @@ def sized(devices: int, model: str, *more: str) -> Study:
     )  # fmt: skip
 
 
-def started(stack: ExitStack, made: Study) -> Simulation:
+def started(stack: ExitStack, made: PreparedRun) -> Simulation:
     """Its swarm, ready for the first round."""
     arm = made.arms[0]
     return stack.enter_context(Simulation(made.experiment(arm, arm.variants[0]), made.engine()))

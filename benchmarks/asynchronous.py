@@ -21,7 +21,7 @@ from hydra import compose, initialize_config_dir
 
 from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.loop import Simulation
 
 SETTINGS = (
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="settings, as for run_swarm.py")
     arguments = parser.parse_args()
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        study = Study.prepare(Settings.parse(compose("config", overrides=[*SETTINGS, *arguments.overrides])))
+        study = PreparedRun.prepare(Settings.parse(compose("config", overrides=[*SETTINGS, *arguments.overrides])))
     arm = study.arms[0]
     profile = cProfile.Profile()
     with Simulation(study.experiment(arm, arm.variants[0]), study.engine()) as running:

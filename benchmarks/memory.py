@@ -31,7 +31,7 @@ from hydra import compose, initialize_config_dir
 from swarm.common.system import paths
 from swarm.config.settings import Settings
 from swarm.experiments.runs import single
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.footprint import Footprint, footprint
 
 ALWAYS = ("tracker=none", "optimizer.lr=0.1", "rounds=3", "scenario.arms=[swarm]")
@@ -90,7 +90,7 @@ class Watch(threading.Thread):
             time.sleep(0.01)
 
 
-def estimate(study: Study) -> Footprint:
+def estimate(study: PreparedRun) -> Footprint:
     """Of the arm that takes the most."""
     found = [footprint(study.experiment(arm, each)) for arm in study.arms for each in arm.variants]
     return max(found, key=lambda each: each.total)
@@ -100,9 +100,9 @@ def one(name: str, where: bool) -> dict[str, Any]:
     """A configuration, in this process."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
-        single.run(Study.prepare(settings("devices=8", "rounds=1", "topology=ring")), Path(folder) / "tiny")
+        single.run(PreparedRun.prepare(settings("devices=8", "rounds=1", "topology=ring")), Path(folder) / "tiny")
         base, _ = resident()
-        study = Study.prepare(settings(*RUNS[name]))
+        study = PreparedRun.prepare(settings(*RUNS[name]))
         said = estimate(study)
         watch = Watch()
         if where:

@@ -26,7 +26,7 @@ from scipy import stats
 from swarm.common.errors import DivergedError
 from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.models.selective import Selective
 from swarm.simulation.loop import Simulation
 
@@ -56,10 +56,10 @@ class Line:
     overrides: tuple[str, ...]
 
 
-def study_of(seed: int, *overrides: str) -> Study:
+def study_of(seed: int, *overrides: str) -> PreparedRun:
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
         settings = compose("config", overrides=[*COMMON, f"seed={seed}", *overrides])
-    return Study.prepare(Settings.parse(settings))
+    return PreparedRun.prepare(Settings.parse(settings))
 
 
 def measure(seed: int, *overrides: str) -> Result:

@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.kernels.kernel import Functional
 from swarm.learning.models.gru import GRU
 from swarm.learning.models.sequence import SequenceModel
@@ -52,7 +52,7 @@ def simulation(model: str, devices: int, batch: int, overrides: list[str], vmapp
         "data.validation=0", *overrides,
     ]  # fmt: skip
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        study = Study.prepare(Settings.parse(compose("config", overrides=settings)))
+        study = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
     arm = study.arms[0]
     made = Simulation(study.experiment(arm, arm.variants[0]), study.engine())
     if vmapped:

@@ -28,7 +28,7 @@ from torch import nn
 from swarm.common.system import paths
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.loop import Simulation
 
@@ -64,7 +64,7 @@ def losses(e: Experiment, x_NP: torch.Tensor, ids: list[npt.NDArray[np.int64]]) 
     return np.array(found)
 
 
-def run_arm(study: Study, name: str, every: int) -> tuple[Floats, float]:
+def run_arm(study: PreparedRun, name: str, every: int) -> tuple[Floats, float]:
     """One arm to its end, its curve on the way: the final loss of each role, and the seconds it learned."""
     arm = next(arm for arm in study.arms if arm.name == name)
     roles, settings, data = study.settings.devices, arm.variants[0], study.dataset
@@ -123,7 +123,7 @@ def main() -> None:
         *options.overrides,
     ]  # fmt: skip
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        study = Study.prepare(Settings.parse(compose("config", overrides=settings)))
+        study = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
     data = study.dataset
     test = of_roles(data, data.test, options.roles, None)
     log_CC = bigram(data)

@@ -33,7 +33,7 @@ from torch import nn
 
 from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.loop import Simulation
 
 K, BATCH, SAMPLES, LR, CLASSES = 5, 32, 600, 0.1, 10
@@ -76,7 +76,7 @@ def simulation(size: Size, *overrides: str) -> Simulation:
         *overrides,
     ]  # fmt: skip
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        study = Study.prepare(Settings.parse(compose("config", overrides=settings)))
+        study = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
     arm = study.arms[0]
     made = Simulation(study.experiment(arm, arm.variants[0]), study.engine())
     made.__enter__()

@@ -28,15 +28,15 @@ from swarm.common.rows import Layout
 from swarm.common.system import paths
 from swarm.config.build import option
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
-from swarm.learning.learner import Batch, Learner, Scores
+from swarm.learning.learner import Batch, Learner, PredictionScores
 from swarm.learning.optim.optimizer import SGD, Optimizer
 from swarm.learning.optim.schedule import Constant
 from swarm.results.track.jsonl import read_jsonl
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.loop import Record, Simulation
+from swarm.simulation.loop import MetricsRow, Simulation
 from tests.conftest import SMALL, composed
 
 Rows = npt.NDArray[np.float64]
@@ -86,9 +86,9 @@ def config(*overrides: str) -> dict[str, Any]:
     return values
 
 
-def prepared(*overrides: str) -> Study:
+def prepared(*overrides: str) -> PreparedRun:
     """A small study, checked and ready to run."""
-    return Study.prepare(Settings.parse(config(*overrides)))
+    return PreparedRun.prepare(Settings.parse(config(*overrides)))
 
 
 def experiment(*overrides: str) -> Experiment:
@@ -101,7 +101,7 @@ def experiment(*overrides: str) -> Experiment:
 
 
 @contextmanager
-def simulation(study: Study, arm: int = 0) -> Iterator[Simulation]:
+def simulation(study: PreparedRun, arm: int = 0) -> Iterator[Simulation]:
     """The running simulation of one arm (its first variant)."""
     chosen = study.arms[arm]
     with Simulation(study.experiment(chosen, chosen.variants[0]), study.engine()) as running:
@@ -113,7 +113,7 @@ def rows(running: Simulation) -> Rows:
     return np.asarray(running.engine.snapshot()["x"].double().numpy().copy())
 
 
-def trajectory(study: Study, arm: int = 0) -> Rows:
+def trajectory(study: PreparedRun, arm: int = 0) -> Rows:
     """Every device's parameters before and after each round: ``[rounds + 1, N, P]``."""
     with simulation(study, arm) as running:
         found = [rows(running)]
@@ -124,7 +124,7 @@ def trajectory(study: Study, arm: int = 0) -> Rows:
     return np.stack(found)
 
 
-def final_rows(study: Study, arm: int = 0) -> Rows:
+def final_rows(study: PreparedRun, arm: int = 0) -> Rows:
     """All devices' parameters after the last round, ``[N, P]``."""
     with simulation(study, arm) as running:
         for _ in running.engine.advance(running.experiment.settings.rounds):
@@ -143,7 +143,7 @@ def logged(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in r.items() if not k.startswith("wall_s")} for r in read_jsonl(folder / "metrics.jsonl")]
 
 
-def records(study: Study, arm: int = 0) -> list[Record]:
+def records(study: PreparedRun, arm: int = 0) -> list[MetricsRow]:
     """The records of one arm, run to its end."""
     with simulation(study, arm) as running:
         return list(running.records(running.experiment.settings.rounds))
@@ -197,7 +197,7 @@ def train(
     clip: float | None = None,
     active: Tensor | None = None,
     done: int = 0,
-) -> Scores:
+) -> PredictionScores:
     """The steps of a block in place: inputs ``[B, K, b, *features]``, targets ``[B, K, b]`` or ``[B, K, b, T]``."""
     first = torch.ones(x.shape[:3], dtype=torch.bool)
     before = torch.full((len(x),), done, dtype=torch.int64)

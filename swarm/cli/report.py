@@ -17,8 +17,8 @@ from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.paths import usable
 from swarm.config.foreign import refused
 from swarm.experiments.claims.plan import RUNS
-from swarm.experiments.runner import RUN, Kind, kind_in
-from swarm.results.report import Comparison, draw, page, replace_file, salvage, write_report
+from swarm.experiments.runner import RUN, RunKind, kind_in
+from swarm.results.report import Comparison, draw, load_partial, page, replace_file, write_report
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,7 +56,7 @@ def _redraw(folder: Path) -> int:
         with _writing("/run folder", folder):
             paths = kind.redraw(folder)
     else:
-        run = salvage(folder)
+        run = load_partial(folder)
         _warn(run.notes)
         with _writing("/run folder", folder):
             paths = write_report(run)
@@ -65,7 +65,7 @@ def _redraw(folder: Path) -> int:
     return 0
 
 
-def _kind(folder: Path) -> Kind[Any] | None:
+def _kind(folder: Path) -> RunKind[Any] | None:
     """Which kind of scenario has written the folder; None where its config cannot be read."""
     try:
         return kind_in(folder)

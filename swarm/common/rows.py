@@ -20,7 +20,7 @@ from swarm.common.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Slot:
+class ParameterSpec:
     """Where one parameter of the model lies in a row."""
 
     name: str
@@ -55,7 +55,7 @@ class Layout:
     """How the parameters of a module are laid out in a row of P numbers: flattened, in ``named_parameters`` order; and its
     ``hidden`` layers, if it states them. ``ties`` are the further names of parameters that have several: (name, slot)."""
 
-    slots: tuple[Slot, ...]
+    slots: tuple[ParameterSpec, ...]
     hidden: tuple[Hidden, ...] = ()
     ties: tuple[tuple[str, str], ...] = ()
 
@@ -65,7 +65,7 @@ class Layout:
         slots, start = [], 0
         first: dict[int, str] = {}
         for name, parameter in module.named_parameters():
-            slots.append(Slot(name, tuple(parameter.shape), start))
+            slots.append(ParameterSpec(name, tuple(parameter.shape), start))
             start = slots[-1].stop
             first[id(parameter)] = name
         every = module.named_parameters(remove_duplicate=False)
@@ -79,7 +79,7 @@ class Layout:
         """The layout that a checkpoint describes: (name, shape) in a row's order, and the ties."""
         found, start = [], 0
         for name, shape in slots:
-            found.append(Slot(name, tuple(shape), start))
+            found.append(ParameterSpec(name, tuple(shape), start))
             start = found[-1].stop
         return cls(tuple(found), ties=tuple((name, slot) for name, slot in ties))
 
@@ -125,7 +125,7 @@ def _hidden(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, int]) -> H
     return Hidden(width, tuple(axes.items()))
 
 
-class Parts:
+class BlockParameters:
     """The parameters of a block, each in memory of its own: ``views`` holds them as ``[B, *shape]``.
 
     Products over them see the same alignment, on which their last bit depends, wherever the rows live; and products that

@@ -17,7 +17,7 @@ from scipy.sparse import coo_array, csr_array
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.communication.mixing import Mixing, weights
-from swarm.communication.network.base import LATE, LOST, UNSENT, Bools, Fates, Floats, Ints, Network
+from swarm.communication.network.base import LATE, LOST, UNSENT, Bools, Floats, Ints, MessageOutcomes, Network
 from swarm.communication.protocol.base import Phase, Protocol
 from swarm.communication.returned import chosen, graph_used
 from swarm.communication.topology.base import RECENT, Topology, graph_of
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Exchange:
+class RoundMessages:
     """``matrix`` ``[R, N · parts]``: each of R received rows as a weighted sum of payload rows; ``dst_R`` is the device that
     receives it. In a ``mix`` whoever is not among them keeps its own row. For single messages ``src_R`` is the sender and
     ``age_R`` the rounds it was under way.
@@ -82,7 +82,7 @@ class Traffic:
         return self.messages * self.bits // 8
 
 
-class Exchanges:
+class MessageSchedule:
     """All exchanges of an experiment, by round (from 1). Everything here is a pure function of the round; some of it is
     kept."""
 
@@ -212,14 +212,14 @@ class Exchanges:
 
     # --- exchanges ---------------------------------------------------------------------------------------------------
 
-    def of(self, kind: Phase, round: int) -> Exchange:
+    def of(self, kind: Phase, round: int) -> RoundMessages:
         """The exchange of a ``mix``, ``inbox`` or ``edges`` phase."""
         make = {"mix": self._mix, "inbox": self._messages, "edges": self._edges}[kind]
         same = self.network.ideal
         key = (kind, self.topology.phase(round) if same else round)
         return self._keep(key, lambda: make(key, same and self.topology.recurs, round))
 
-    def _mix(self, key: Hashable, lasting: bool, round: int) -> Exchange:
+    def _mix(self, key: Hashable, lasting: bool, round: int) -> RoundMessages:
         n, parts = self.devices, self.parts
         own_part = self.depth + 1 if self.exact else 0
         self._check_sums(round)  # a graph that never comes back may bring another kind of weights
@@ -227,7 +227,7 @@ class Exchanges:
         if self.network.ideal and parts == 1:
             short = not self.compressed  # ways past the compressor: the mean over all, and one's own row
             quiet, is_mean = short and not len(self.graph(round).src_E), short and mixing.is_mean
-            return Exchange(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=is_mean)
+            return RoundMessages(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=is_mean)
         dst, src, part, weight, own_N = self._arrived(round)
         touched = np.flatnonzero((np.bincount(dst, minlength=n) > 0) | (own_N != 1.0))
         row = np.concatenate([np.searchsorted(touched, dst), np.arange(len(touched))])
@@ -235,7 +235,7 @@ class Exchanges:
         value = np.concatenate([weight, own_N[touched]])
         matrix = coo_array((value, (row, column)), shape=(len(touched), n * parts)).tocsr()
         matrix.sort_indices()
-        return Exchange(key, lasting, matrix, parts, touched)
+        return RoundMessages(key, lasting, matrix, parts, touched)
 
     def _arrived(self, round: int) -> tuple[Ints, Ints, Ints, Floats, Floats]:
         """Receiver, sender, age and weight of what arrives in ``round``, and everybody's weight on its own row."""
@@ -261,16 +261,16 @@ class Exchanges:
             own_N = 1.0 - np.bincount(dst, weight, self.devices)  # lost weight returns to the receiver
         return dst, src, age_A, weight, np.asarray(own_N, np.float64)
 
-    def _sent(self, round: int) -> Iterator[tuple[int, tuple[Graph, Fates]]]:
+    def _sent(self, round: int) -> Iterator[tuple[int, tuple[Graph, MessageOutcomes]]]:
         """The messages sent in this round and in those whose messages may still be under way, newest first."""
         for age in range(min(self.depth, round - 1) + 1):
             yield age, self.sent(round - age)
 
-    def sent(self, round: int) -> tuple[Graph, Fates]:
+    def sent(self, round: int) -> tuple[Graph, MessageOutcomes]:
         """The graph of ``round`` and what becomes of the message on each of its edges."""
         graph = self.graph(round)
         if self.network.ideal:
-            return graph, Fates.ideal(graph)
+            return graph, MessageOutcomes.ideal(graph)
         return self._keep(("sent", round), lambda: (graph, self.network.fates(round, graph)))
 
     def silent(self, round: int) -> Bools:
@@ -280,7 +280,7 @@ class Exchanges:
         silent[graph.src_E[fates.ticks_E != UNSENT]] = False
         return silent
 
-    def _messages(self, key: Hashable, lasting: bool, round: int) -> Exchange:
+    def _messages(self, key: Hashable, lasting: bool, round: int) -> RoundMessages:
         found = []
         for age, (graph, fates) in self._sent(round):
             here = np.flatnonzero(fates.ticks_E == age)
@@ -290,9 +290,9 @@ class Exchanges:
         dst, src, age_A = dst[order], src[order], age_A[order]
         column, count = src * self.parts + age_A, len(dst)
         matrix = csr_array((np.ones(count), column, np.arange(count + 1)), shape=(count, self.devices * self.parts))
-        return Exchange(key, lasting, matrix, self.parts, dst, src, age_A)
+        return RoundMessages(key, lasting, matrix, self.parts, dst, src, age_A)
 
-    def _edges(self, key: Hashable, lasting: bool, round: int) -> Exchange:
+    def _edges(self, key: Hashable, lasting: bool, round: int) -> RoundMessages:
         ids_Nd, _ = self.links()
         n, d = ids_Nd.shape
         dst, rank = np.nonzero(ids_Nd >= 0)
@@ -301,7 +301,7 @@ class Exchanges:
         back[np.lexsort((dst, src))] = rank  # of an undirected graph: the edges sorted by sender are their own reverses
         row = dst * d + rank
         matrix = coo_array((np.ones(len(row)), (row, src * d + back)), shape=(n * d, n * d)).tocsr()
-        return Exchange(key, lasting, matrix, d, np.repeat(np.arange(n), d), quiet=not d)
+        return RoundMessages(key, lasting, matrix, d, np.repeat(np.arange(n), d), quiet=not d)
 
     # --- who is there, and what it costs -----------------------------------------------------------------------------
 

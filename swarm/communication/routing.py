@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from swarm.communication.messages import Exchange
+from swarm.communication.messages import RoundMessages
 
 Ints = npt.NDArray[np.int64]
 
@@ -37,7 +37,7 @@ class Route:
     age_R: Ints | None
 
 
-def routes(exchange: Exchange, shards: list[Ints], dtype: npt.DTypeLike) -> list[Route]:
+def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) -> list[Route]:
     """A :class:`Route` for each shard, its weights in the rows' ``dtype``; ``shards`` lists the ascending device ids each
     one holds."""
     e, matrix = exchange, exchange.matrix.astype(dtype)

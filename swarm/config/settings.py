@@ -33,7 +33,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Train(Section):
+class TrainSettings(Section):
     """One device's learning within a round."""
 
     batch: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -43,7 +43,7 @@ class Train(Section):
     loss: Literal["auto", "cross_entropy", "mse", "mae"]
 
 
-class Network(Section):
+class NetworkSettings(Section):
     """Virtual time, and what happens to messages."""
 
     tick: Positive
@@ -64,7 +64,7 @@ class Evaluate(Section):
     fading: Annotated[float, Field(gt=0, le=1)]
 
 
-class Checkpoint(Section):
+class CheckpointSettings(Section):
     """When the state is saved."""
 
     every: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
@@ -119,10 +119,10 @@ class Settings(Section):
     resume: str | None
     report: bool
     preset: Literal["quick", "full"] | None
-    train: Train
-    network: Network
+    train: TrainSettings
+    network: NetworkSettings
     evaluate: Evaluate
-    checkpoint: Checkpoint
+    checkpoint: CheckpointSettings
     compute: Compute
     tune: Tune
 

@@ -79,7 +79,7 @@ class Source(ABC):
 
 
 @dataclass(frozen=True)
-class Holdings:
+class DeviceSplit:
     """Which samples each device holds: device *i* has ``sample[ptr_N1[i]:ptr_N1[i + 1]]``."""
 
     sample: Ints  # sample ids grouped by device
@@ -91,7 +91,7 @@ class Holdings:
     owned: bool = False  # whether those are owners' names: each device then has all training samples of one owner
 
     @classmethod
-    def group(cls, device_S: npt.ArrayLike, devices: int) -> Holdings:
+    def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:
         """From the device of every sample (``-1``: nobody's). Each device's ids are in ascending order."""
         device = np.asarray(device_S, dtype=np.int64)
         order = np.argsort(device, kind="stable")
@@ -99,19 +99,19 @@ class Holdings:
         ptr_N1 = np.concatenate([[0], np.cumsum(sizes_N)]).astype(np.int64)
         return cls(order[len(device) - int(ptr_N1[-1]) :].astype(np.int64), ptr_N1)
 
-    def by_time(self, time_S: Ints) -> Holdings:
+    def by_time(self, time_S: Ints) -> DeviceSplit:
         """The same, each device's samples in the order in which they happened (equal times: as they stood)."""
         order = np.lexsort((time_S[self.sample], self.device_S))
         return replace(self, sample=self.sample[order], ordered=True)
 
-    def in_order(self, keys: Keys) -> Holdings:
+    def in_order(self, keys: Keys) -> DeviceSplit:
         """The same, in an order in which each device meets its samples: as it is, or drawn."""
         if self.ordered:
             return self
         order = np.lexsort((keys.generator().permutation(len(self.sample)), self.device_S))
         return replace(self, sample=self.sample[order], ordered=True)
 
-    def named_by_owner(self, data: Dataset) -> Holdings:
+    def named_by_owner(self, data: Dataset) -> DeviceSplit:
         """The same, each device under its owner's name, where each has the samples of one owner that no other device has."""
         if data.owner is None or data.owner_names is None or not self.sizes_N.all():
             return self
@@ -121,18 +121,18 @@ class Holdings:
             return self
         return replace(self, names=tuple(data.owner_names[owner] for owner in owner_N), owned=True)
 
-    def pooled(self, keys: Keys, batch: int | None = None) -> Holdings:
+    def pooled(self, keys: Keys, batch: int | None = None) -> DeviceSplit:
         """Everybody's samples on one device, mixed; where there is an order, everybody's first ones first. ``batch`` makes it
         a stream: of full mini-batches only, as each device meets them, and none of them before that device would meet it."""
         if not self.ordered:
             mixed = keys.generator().permutation(np.sort(self.sample))
-            return Holdings(mixed, np.array([0, len(mixed)]))
+            return DeviceSplit(mixed, np.array([0, len(mixed)]))
         place = np.arange(len(self.sample)) - self.ptr_N1[self.device_S]
         order = np.lexsort((keys.generator().permutation(len(place)), place))
         if batch is None:
-            return Holdings(self.sample[order], np.array([0, len(order)]), ordered=True)
+            return DeviceSplit(self.sample[order], np.array([0, len(order)]), ordered=True)
         order = order[(place < (self.sizes_N // batch * batch)[self.device_S])[order]]
-        return Holdings(self.sample[order], np.array([0, len(order)]), True, self.devices, place[order])
+        return DeviceSplit(self.sample[order], np.array([0, len(order)]), True, self.devices, place[order])
 
     @property
     def devices(self) -> int:
@@ -154,7 +154,7 @@ class Holdings:
         return self.sample[self.ptr_N1[device] : self.ptr_N1[device + 1]]
 
 
-def label_mix(y: Ints, holdings: Holdings, classes: int) -> Reals:
+def label_mix(y: Ints, holdings: DeviceSplit, classes: int) -> Reals:
     """``[N, C]``: the fraction of each label among a device's samples; every row sums to one (to zero without samples).
 
     Own-distribution accuracy weights the global test samples of label c by ``mix[i, c] / (test fraction of c)``.
@@ -166,7 +166,7 @@ def label_mix(y: Ints, holdings: Holdings, classes: int) -> Reals:
     return np.asarray(count_NC / count_NC.sum(1, keepdims=True).clip(1))
 
 
-def label_mixes(dataset: Dataset, holdings: Holdings) -> Reals:
+def label_mixes(dataset: Dataset, holdings: DeviceSplit) -> Reals:
     """``[W, N, C]``: :func:`label_mix` of what each device meets of each of W concepts; of one that it never meets, that of all
     its samples."""
     y = dataset.y.astype(np.int64, copy=False)
@@ -177,12 +177,12 @@ def label_mixes(dataset: Dataset, holdings: Holdings) -> Reals:
     for w in range(int(dataset.concept.max()) + 1):
         here_S = dataset.concept[holdings.sample] == w
         sizes_N = np.bincount(device_S[here_S], minlength=holdings.devices)
-        own = Holdings(holdings.sample[here_S], np.concatenate([[0], np.cumsum(sizes_N)]))
+        own = DeviceSplit(holdings.sample[here_S], np.concatenate([[0], np.cumsum(sizes_N)]))
         found.append(np.where(sizes_N[:, None] > 0, label_mix(y, own, dataset.classes), everything))
     return np.stack(found)
 
 
-def lived(concept_S: Ints, holdings: Holdings, met_N: Ints, window_N: Ints) -> Reals:
+def concept_exposure(concept_S: Ints, holdings: DeviceSplit, met_N: Ints, window_N: Ints) -> Reals:
     """``[N, C]``: the share of each concept among the last ``window_N`` of the ``met_N`` samples that each device has met of
     its stream; of the first one, before it has met any."""
     concept_H = concept_S[holdings.sample]

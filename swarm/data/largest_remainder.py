@@ -8,11 +8,13 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 
 
-def apportion(weights: npt.ArrayLike, total: int, low: npt.ArrayLike = 0, high: npt.ArrayLike | None = None) -> Ints:
+def largest_remainder(
+    weights: npt.ArrayLike, total: int, low: npt.ArrayLike = 0, high: npt.ArrayLike | None = None
+) -> Ints:
     """Integers ``n_K`` that sum to ``total``, within ``[low, high]``, as near to ``λ·weights`` as whole numbers get.
 
     ``λ`` is the one factor for which ``clip(λ·weights, low, high)`` sums to ``total``; what the rounding down leaves
-    goes to the largest remainders (Hamilton's method), ties to the earlier entry. ``apportion([1, 1, 4], 9)`` is
+    goes to the largest remainders (Hamilton's method), ties to the earlier entry. ``largest_remainder([1, 1, 4], 9)`` is
     ``[2, 1, 6]``. Raises ``ValueError`` when the bounds cannot hold ``total``, or a weight is not positive.
     """
     weights_K = np.asarray(weights, dtype=np.float64)

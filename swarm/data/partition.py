@@ -13,8 +13,8 @@ from swarm.common.names import choices, finder
 from swarm.common.plugin import called, is_plugin, returned, shape_of
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.data.dataset import Dataset, Floats, Holdings, Ints
-from swarm.data.largest_remainder import apportion
+from swarm.data.dataset import Dataset, DeviceSplit, Floats, Ints
+from swarm.data.largest_remainder import largest_remainder
 
 Labels = Ints | Floats
 
@@ -26,14 +26,14 @@ class Partition(ABC):
         self.devices = devices
 
     @abstractmethod
-    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
+    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
         """Who holds which of S training samples: ids ``0 … S-1``, nobody without one, no sample twice.
 
         ``y_S`` are labels ``[S]`` or regression targets ``[S, T]``, ``owner_S`` natural owners or None. Equal ``keys``
         give equal holdings. Raises ``ConfigError`` when the rule does not fit the samples.
         """
 
-    def deal(self, dataset: Dataset, keys: Keys) -> Holdings:
+    def deal(self, dataset: Dataset, keys: Keys) -> DeviceSplit:
         """:meth:`assign` over the training samples of ``dataset``, in the data set's own ids, and checked."""
         owner = None if dataset.owner is None else dataset.owner[dataset.train]
         holdings = self.assign(dataset.y[dataset.train], owner, keys)
@@ -45,12 +45,12 @@ class Partition(ABC):
             raise ConfigError("/partition", called(self), valid)
         if int(np.bincount(holdings.sample, minlength=len(dataset.train)).max()) > 1:
             raise ConfigError("/partition", called(self), "gives a sample to two devices; one may have it")
-        dealt = Holdings(dataset.train[holdings.sample], holdings.ptr_N1).named_by_owner(dataset)
+        dealt = DeviceSplit(dataset.train[holdings.sample], holdings.ptr_N1).named_by_owner(dataset)
         return dealt if dataset.time is None else dealt.by_time(dataset.time)
 
     def _require_holdings(self, found: object, samples: int) -> None:
         """Refuse what :meth:`assign` returned where it is no deal of so many samples."""
-        if not isinstance(found, Holdings):
+        if not isinstance(found, DeviceSplit):
             needed = "Holdings are needed, and Holdings.group(device_of_each_sample, devices) makes them"
             raise returned("partition", self, "assign", f"returns {shape_of(found)}", needed)
         sample, ptr_N1 = np.asarray(found.sample), np.asarray(found.ptr_N1)
@@ -91,9 +91,9 @@ class Partition(ABC):
 class Iid(Partition):
     """Independent and identically distributed: a random deal in which device sizes differ by at most one sample."""
 
-    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
+    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
         self.need(len(y_S))
-        return Holdings.group(_even(len(y_S), self.devices, keys), self.devices)
+        return DeviceSplit.group(_even(len(y_S), self.devices, keys), self.devices)
 
 
 class QuantitySkew(Partition):
@@ -108,11 +108,11 @@ class QuantitySkew(Partition):
         number("min_samples", min_samples, 1)
         self.exponent, self.min_samples = exponent, min_samples
 
-    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
+    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
         self.need(len(y_S), self.min_samples)
         rank_N = 1.0 + keys.generator(1).permutation(self.devices)
-        sizes_N = apportion(rank_N**-self.exponent, len(y_S), low=self.min_samples)
-        return Holdings.group(_shuffled(np.repeat(np.arange(self.devices), sizes_N), keys), self.devices)
+        sizes_N = largest_remainder(rank_N**-self.exponent, len(y_S), low=self.min_samples)
+        return DeviceSplit.group(_shuffled(np.repeat(np.arange(self.devices), sizes_N), keys), self.devices)
 
 
 class Dirichlet(Partition):
@@ -135,7 +135,7 @@ class Dirichlet(Partition):
         number("tries", tries, 1, 1000)
         self.alpha, self.min_samples, self.tries = alpha, min_samples, tries
 
-    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
+    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
         label_S, classes = self.labels(y_S)
         self.need(len(label_S), self.min_samples)
         size_C = np.bincount(label_S, minlength=classes)
@@ -171,7 +171,7 @@ class Pathological(Partition):
         number("classes_per_device", classes_per_device, 1)
         self.per_device = classes_per_device
 
-    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
+    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
         label_S, classes = self.labels(y_S)
         least = -(-classes // self.devices)
         if not least <= self.per_device <= classes:
@@ -183,7 +183,7 @@ class Pathological(Partition):
         if high_C.sum() < self.devices * self.per_device:
             valid = f"some classes have too few samples for {self.devices} devices; fewer devices or classes would do"
             raise ConfigError("classes_per_device", self.per_device, valid)
-        shards_C = apportion(size_C, self.devices * self.per_device, low=1, high=high_C)
+        shards_C = largest_remainder(size_C, self.devices * self.per_device, low=1, high=high_C)
         holds_NC = self._deal_shards(shards_C, keys)
         count_CN, draw = np.zeros((classes, self.devices), np.int64), keys.generator(2)
         for c in range(classes):
@@ -220,7 +220,7 @@ class Rare(Partition):
         self.label = label
         self._class: int | None = finder(None, 1 << 62)(label)
 
-    def deal(self, dataset: Dataset, keys: Keys) -> Holdings:
+    def deal(self, dataset: Dataset, keys: Keys) -> DeviceSplit:
         if dataset.class_names is not None:
             self._class = dataset.class_of(self.label)
             if self._class is None:
@@ -228,7 +228,7 @@ class Rare(Partition):
                 raise ConfigError("label", self.label, valid)
         return super().deal(dataset, keys)
 
-    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
+    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
         _, classes = self.labels(y_S)
         others = np.flatnonzero(y_S != self._class) if self._class is not None else np.arange(len(y_S))
         if len(others) == len(y_S):
@@ -237,7 +237,7 @@ class Rare(Partition):
         self.need(len(others))
         device_S = np.full(len(y_S), keys.generator(1).integers(self.devices), np.int64)
         device_S[others] = _even(len(others), self.devices, keys)
-        return Holdings.group(device_S, self.devices)
+        return DeviceSplit.group(device_S, self.devices)
 
 
 class Natural(Partition):
@@ -251,7 +251,7 @@ class Natural(Partition):
         super().__init__(devices)
         self.largest = largest
 
-    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> Holdings:
+    def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
         if owner_S is None:
             valid = "the data do not say whose samples they are; iid, dirichlet, pathological or quantity_skew would do"
             raise ConfigError("/partition", "natural", valid)
@@ -264,7 +264,7 @@ class Natural(Partition):
         taken = np.sort(np.argsort(-size_O, kind="stable")[: self.devices])
         device_O = np.full(len(owners), -1)
         device_O[taken] = np.arange(self.devices)
-        return Holdings.group(device_O[code_S], self.devices)
+        return DeviceSplit.group(device_O[code_S], self.devices)
 
 
 def _even(samples: int, devices: int, keys: Keys) -> Ints:
@@ -279,14 +279,14 @@ def _shuffled(device_S: Ints, keys: Keys) -> Ints:
     return mixed_S
 
 
-def _by_class(label_S: Ints, count_CN: Ints, keys: Keys) -> Holdings:
+def _by_class(label_S: Ints, count_CN: Ints, keys: Keys) -> DeviceSplit:
     """Samples of each class drawn at random, ``count_CN[c, i]`` of class c for device i."""
     mixed = keys.generator(0).permutation(len(label_S))
     by_class = mixed[np.argsort(label_S[mixed], kind="stable")]
     classes, devices = count_CN.shape
     device_S = np.empty(len(label_S), np.int64)
     device_S[by_class] = np.repeat(np.tile(np.arange(devices), classes), count_CN.reshape(-1))
-    return Holdings.group(device_S, devices)
+    return DeviceSplit.group(device_S, devices)
 
 
 def _repair(count_CN: Ints, least: int) -> None:

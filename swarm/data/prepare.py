@@ -14,7 +14,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.names import Names, listed
 from swarm.common.rng import Keys
 from swarm.data.dataset import Affine, Dataset, Floats, Ints, check_arrays, validate
-from swarm.data.largest_remainder import apportion
+from swarm.data.largest_remainder import largest_remainder
 from swarm.data.scaling import Numbers, Scale, TargetScale, lost_columns, rescaled
 
 _LARGEST_UNIT = 1e15  # of a target: errors are reported squared, and may be a thousand of it
@@ -75,8 +75,8 @@ def split(
     if sum(take) > int((size_K - 1).sum()):
         group = np.zeros(len(rest), np.int64)
         size_K = np.bincount(group)
-    test_K = apportion(size_K, take[0], high=size_K - 1)
-    validation_K = apportion(size_K, take[1], high=size_K - 1 - test_K)
+    test_K = largest_remainder(size_K, take[0], high=size_K - 1)
+    validation_K = largest_remainder(size_K, take[1], high=size_K - 1 - test_K)
     order = np.argsort(group, kind="stable")
     group = group[order]
     place = np.arange(len(rest)) - (np.cumsum(size_K) - size_K)[group]  # position within its stratum

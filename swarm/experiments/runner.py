@@ -19,7 +19,7 @@ from swarm.experiments.claims.base import Claim, Suite
 from swarm.experiments.claims.plan import RUNS, Plan
 from swarm.experiments.claims.suite import Plans
 from swarm.experiments.runs import single
-from swarm.experiments.runs.prepared import Study, settled
+from swarm.experiments.runs.prepared import PreparedRun, resolve
 from swarm.experiments.runs.scenario import AnyScenario
 from swarm.experiments.runs.single import Result
 from swarm.results.folder import DIR, Folder, require_new_run
@@ -28,12 +28,12 @@ from swarm.results.trust import admitted
 
 __all__ = ["Prepared", "Result", "check", "resume", "run"]
 
-Prepared = Study | Plan | Plans
-P = TypeVar("P", Study, Plan, Plans)
+Prepared = PreparedRun | Plan | Plans
+P = TypeVar("P", PreparedRun, Plan, Plans)
 
 
 @dataclass(frozen=True)
-class Kind(Generic[P]):
+class RunKind(Generic[P]):
     """What is done with a scenario of one kind."""
 
     prepare: Callable[[Settings], P]
@@ -42,9 +42,9 @@ class Kind(Generic[P]):
     redraw: Callable[[Path], list[Path]]
 
 
-RUN = Kind(Study.prepare, single.run, single.resume, write_report)
-CLAIM = Kind(Plan.checked, claims.start, claims.resume, claims.redraw)
-SUITE = Kind(Plans.checked, suite.start, suite.resume, suite.redraw)
+RUN = RunKind(PreparedRun.prepare, single.run, single.resume, write_report)
+CLAIM = RunKind(Plan.checked, claims.start, claims.resume, claims.redraw)
+SUITE = RunKind(Plans.checked, suite.start, suite.resume, suite.redraw)
 
 
 def check(cfg: Any) -> Prepared:
@@ -53,7 +53,7 @@ def check(cfg: Any) -> Prepared:
     Raises :class:`ConfigError`.
     """
     with blamed(2):
-        settings = settled(Settings.parse(cfg))
+        settings = resolve(Settings.parse(cfg))
         prepared: Prepared = kind_of(settings).prepare(settings)
     return prepared
 
@@ -70,7 +70,7 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
     path = usable(folder, DIR)
     require_new_run(path)
     with blamed(2):
-        settings = settled(Settings.parse(cfg))
+        settings = resolve(Settings.parse(cfg))
         kind = kind_of(settings)
         if prepared is None or prepared.settings != settings:
             prepared = kind.prepare(settings)
@@ -93,7 +93,7 @@ def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -
         return kind_of(Settings.parse(config)).resume(path, overrides)
 
 
-def kind_of(settings: Settings) -> Kind[Any]:
+def kind_of(settings: Settings) -> RunKind[Any]:
     """What is done with the scenario of ``settings``. Raises :class:`ConfigError` where it cannot be built."""
     scenario = build(settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset)
     kind = _kind(scenario)
@@ -104,7 +104,7 @@ def kind_of(settings: Settings) -> Kind[Any]:
     return kind
 
 
-def kind_in(folder: Path) -> Kind[Any]:
+def kind_in(folder: Path) -> RunKind[Any]:
     """Which kind of scenario has written ``folder``. Nothing that the folder names is imported: if its scenario is not one of
     ours, the files that are there say it.
 
@@ -120,5 +120,5 @@ def kind_in(folder: Path) -> Kind[Any]:
     return _kind(scenario)
 
 
-def _kind(scenario: AnyScenario) -> Kind[Any]:
+def _kind(scenario: AnyScenario) -> RunKind[Any]:
     return CLAIM if isinstance(scenario, Claim) else SUITE if isinstance(scenario, Suite) else RUN

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called, fault_of, is_ours, of_torch, where
-from swarm.common.rows import Layout, Parts
+from swarm.common.rows import BlockParameters, Layout
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
@@ -88,7 +88,7 @@ def _by_torch(
 
 def _outputs(kernel: Kernel, rows_BP: Tensor, inputs: Tensor) -> Tensor:
     """``[B, C, b]`` by what the run computes with."""
-    x = Parts(kernel.layout, len(rows_BP), rows_BP)
+    x = BlockParameters(kernel.layout, len(rows_BP), rows_BP)
     x.load(rows_BP)
     with torch.no_grad():
         return kernel.outputs(x.views, inputs.expand(len(rows_BP), *inputs.shape).clone()).clone()
@@ -97,7 +97,7 @@ def _outputs(kernel: Kernel, rows_BP: Tensor, inputs: Tensor) -> Tensor:
 def _gradients(kernel: Kernel, rows_BP: Tensor, inputs: Tensor, target_Cb: Tensor) -> Tensor:
     """``[B, P]`` by what the run computes with."""
     count = len(rows_BP)
-    x, into = Parts(kernel.layout, count, rows_BP), Parts(kernel.layout, count, rows_BP)
+    x, into = BlockParameters(kernel.layout, count, rows_BP), BlockParameters(kernel.layout, count, rows_BP)
     x.load(rows_BP)
     into.load(torch.zeros_like(rows_BP))
     both, target = (each.expand(count, *each.shape).clone() for each in (inputs, target_Cb))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from swarm.common.rows import Parts
+from swarm.common.rows import BlockParameters
 from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.optim.optimizer import Optimizer, clip_
@@ -34,7 +34,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Scores:
+class PredictionScores:
     """Results before learning. ``loss_B`` is the mean loss over all samples of the active steps; ``seen_B`` counts the
     samples met for the first time and ``score_B`` adds up their scores (:meth:`Loss.right`); None if there are none."""
 
@@ -57,7 +57,7 @@ COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
 }
 
 
-class Force(Protocol):
+class GradientCorrection(Protocol):
     """What is added to every gradient: ``add_NP`` + ``proximal`` · (x − start), for the B devices of a block."""
 
     @property
@@ -67,12 +67,12 @@ class Force(Protocol):
     def proximal(self) -> float: ...
 
 
-class Train(Protocol):
+class TrainBlock(Protocol):
     """Score and learn a batch: the rows after it, and the scores. ``slots`` are changed in place."""
 
     def __call__(
-        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None = None
-    ) -> tuple[Tensor, Scores]: ...
+        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: GradientCorrection | None = None
+    ) -> tuple[Tensor, PredictionScores]: ...
 
 
 class Learner:
@@ -82,9 +82,9 @@ class Learner:
         self, kernel: Kernel, loss: Loss, optimizer: Optimizer, outputs: int, clip: float | None, compiled: bool
     ) -> None:
         self.kernel, self.loss, self.optimizer, self.outputs, self.clip = kernel, loss, optimizer, outputs, clip
-        self._benches: dict[tuple[int, int], tuple[Parts, Gradient]] = {}
+        self._benches: dict[tuple[int, int], tuple[BlockParameters, Gradient]] = {}
         self._plain = optimizer.plain and clip is None
-        self.train: Train = self._train
+        self.train: TrainBlock = self._train
         if compiled and kernel.compiles:
             self._compiled = torch.compile(self._train, fullgraph=True, dynamic=False, options=COMPILER)
             self.train = self._train_compiled
@@ -93,15 +93,15 @@ class Learner:
         """The same without the compiler, in memory of its own."""
         return Learner(self.kernel, self.loss, self.optimizer, self.outputs, self.clip, False)
 
-    def watch(self, x_BP: Tensor, batch: Batch) -> Scores:
+    def watch(self, x_BP: Tensor, batch: Batch) -> PredictionScores:
         """Predict the batch and be scored, without learning."""
-        parts = Parts(self.kernel.layout, x_BP.shape[0], x_BP)
+        parts = BlockParameters(self.kernel.layout, x_BP.shape[0], x_BP)
         parts.load(x_BP)
         return self._score(torch.stack([self.kernel.outputs(parts.views, x_k) for x_k in batch.x.unbind(1)], 1), batch)
 
     def _train(
-        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None = None
-    ) -> tuple[Tensor, Scores]:
+        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: GradientCorrection | None = None
+    ) -> tuple[Tensor, PredictionScores]:
         if self._plain and force is None:
             learnt_BP, out_BKCb = self._descend(x_BP, batch, lr)
         else:
@@ -109,11 +109,11 @@ class Learner:
         return learnt_BP, self._score(out_BKCb, batch)
 
     def _train_compiled(
-        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None = None
-    ) -> tuple[Tensor, Scores]:
+        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: GradientCorrection | None = None
+    ) -> tuple[Tensor, PredictionScores]:
         """The rate becomes a tensor, for the compiler would build a number in for good."""
         rate = torch.full((1, 1, 1), float(lr), dtype=x_BP.dtype, device=x_BP.device)
-        pair: tuple[Tensor, Scores] = self._compiled(x_BP, slots, batch, rate, force)
+        pair: tuple[Tensor, PredictionScores] = self._compiled(x_BP, slots, batch, rate, force)
         return pair
 
     def _descend(self, x_BP: Tensor, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
@@ -127,24 +127,24 @@ class Learner:
             outs.append(add(x_k, t_k, scale if scale_KB11 is None else scale_KB11[k]))
         return x.rows(), torch.stack(outs, 1)
 
-    def _bench(self, x_BP: Tensor, samples: int) -> tuple[Parts, Gradient]:
+    def _bench(self, x_BP: Tensor, samples: int) -> tuple[BlockParameters, Gradient]:
         """Parameters and the function that adds gradients to them, in memory that serves one block after the other."""
         size, keep = (x_BP.shape[0], samples), not torch.compiler.is_compiling()  # a compiled step plans its own memory
         if keep and size in self._benches:
             return self._benches[size]
-        parts = Parts(self.kernel.layout, size[0], x_BP)
+        parts = BlockParameters(self.kernel.layout, size[0], x_BP)
         bench = parts, self.kernel.gradients(parts.views, parts.views, samples)
         if keep:
             self._benches[size] = bench
         return bench
 
     def _optimise(
-        self, start_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: Force | None
+        self, start_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: GradientCorrection | None
     ) -> tuple[Tensor, Tensor]:
         """Every other optimiser, clipping, and protocols that pull: the gradient is collected first."""
         samples, layout, x_BP = batch.target.shape[-1], self.kernel.layout, start_BP.clone()
         rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(1, 1)
-        g = Parts(layout, x_BP.shape[0], x_BP)
+        g = BlockParameters(layout, x_BP.shape[0], x_BP)
         add, outs = self.kernel.gradients(g.views, layout.views(x_BP), samples), []
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), batch.target.unbind(1), strict=True)):
             for part in g.flat:
@@ -166,7 +166,7 @@ class Learner:
                 rows.copy_(torch.where(batch.active[:, k, None], rows, old))
         return x_BP, torch.stack(outs, 1)
 
-    def _score(self, out: Tensor, batch: Batch) -> Scores:
+    def _score(self, out: Tensor, batch: Batch) -> PredictionScores:
         """Everything here comes from predictions made before the sample was learnt from."""
         truth, first = batch.target if batch.truth is None else batch.truth, batch.first
         loss_BKb = self.loss.value(out, truth)
@@ -175,16 +175,16 @@ class Learner:
         else:
             mean = (loss_BKb.mean(2) * batch.active).sum(1) / batch.active.sum(1).clamp_min(1)
         if first is None:
-            return Scores(mean)
+            return PredictionScores(mean)
         if batch.active is not None:
             first = first & batch.active[:, :, None]
         if loss_BKb.shape[2] != first.shape[2]:  # every position of a sample is a prediction
             first = first.repeat_interleave(loss_BKb.shape[2] // first.shape[2], 2)
         counted = first.to(loss_BKb.dtype)
-        return Scores(mean, counted.sum((1, 2)), (self.loss.right(out, truth) * counted).sum((1, 2)))
+        return PredictionScores(mean, counted.sum((1, 2)), (self.loss.right(out, truth) * counted).sum((1, 2)))
 
 
-def _pull_(g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, force: Force) -> None:
+def _pull_(g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, force: GradientCorrection) -> None:
     if force.add_NP is not None:
         g_BP.add_(force.add_NP)
     if force.proximal:

@@ -34,7 +34,7 @@ from swarm.results.status import CONSOLE, FILE, PAGE, finished
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import Ledger, read_jsonl, records_of, truncate
 from swarm.simulation import checkpoint
-from swarm.simulation.loop import Record, Simulation
+from swarm.simulation.loop import MetricsRow, Simulation
 
 MOST_EDGES = 20_000  # drawn in the report
 DIR = "hydra.run.dir"  # the setting that says where a new run is
@@ -285,7 +285,7 @@ class ArmFiles:
                 merged |= record
         return merged
 
-    def keep_devices(self, record: Record) -> None:
+    def keep_devices(self, record: MetricsRow) -> None:
         """Keep a record's per-device results for the next :meth:`save`."""
         if record.devices is not None:
             count = len(record.devices["device"])

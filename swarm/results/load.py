@@ -39,7 +39,7 @@ class Run:
         devices: One row per arm, evaluated round and device; no rows where the run wrote none yet.
         summary: ``summary.json``, or ``None`` while the run is unfinished.
         graph: ``graph.json``, or ``None``.
-        notes: What of it could not be read, a sentence each; only :func:`salvage` leaves any.
+        notes: What of it could not be read, a sentence each; only :func:`load_partial` leaves any.
     """
 
     folder: Path
@@ -148,7 +148,7 @@ def load(folder: str | Path) -> Run:
     return _read(path, None)
 
 
-def salvage(folder: str | Path) -> Run:
+def load_partial(folder: str | Path) -> Run:
     """What can be read of a run folder, damaged or not; ``notes`` says what cannot.
 
     Raises:

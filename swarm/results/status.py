@@ -63,7 +63,7 @@ def _promises_report(folder: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Noted:
+class RunStatus:
     """What ``job.json`` says. ``status``: ``waiting``, ``running``, ``interrupted``, ``failed`` (with its cause) or
     ``finished``; None where the run has not begun."""
 
@@ -80,21 +80,21 @@ def note(folder: Path, title: str, code: Mapping[str, Any], status: str, cause: 
     checkpoint.write_json(folder / FILE, {"title": title, "code": code, "status": status, "cause": cause})
 
 
-def noted(folder: Path) -> Noted:
+def noted(folder: Path) -> RunStatus:
     """What was written down last; nothing where that is damaged."""
-    return read_note(folder) or Noted()
+    return read_note(folder) or RunStatus()
 
 
-def read_note(folder: Path) -> Noted | None:
+def read_note(folder: Path) -> RunStatus | None:
     """What was written down last; None where ``job.json`` is missing or damaged."""
     try:
         facts = read_json(folder / FILE, Job, "job")
     except ConfigError:
         return None
-    return Noted(facts.get("status"), facts.get("cause"), facts.get("code", {}))
+    return RunStatus(facts.get("status"), facts.get("cause"), facts.get("code", {}))
 
 
-def set_aside(folder: Path, place: Path) -> None:
+def archive(folder: Path, place: Path) -> None:
     """Move a run that other code has made to ``place/superseded``: it is not mixed with the new, and not thrown away."""
     home = place / SUPERSEDED / f"{folder.name}-{noted(folder).code.get('source', 'unknown')}"
     while home.exists():

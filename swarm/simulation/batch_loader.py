@@ -14,7 +14,7 @@ from swarm.common.rng import Keys
 from swarm.communication.protocol.base import Rows
 from swarm.data.stream.stream import Draw
 from swarm.learning.learner import Batch
-from swarm.learning.update.policy import Lesson
+from swarm.learning.update.policy import BatchPlan
 from swarm.learning.update.replay import Memory
 from swarm.simulation.experiment import Experiment
 
@@ -24,7 +24,7 @@ PLACES_AT_ONCE = 1 << 18  # of replay memories that are filled in one
 
 
 @dataclass(frozen=True)
-class Progress:
+class StreamPosition:
     """How far n devices are: steps taken, mini-batches of the stream met, in all and since they last learnt from what they
     remember, and what that is."""
 
@@ -34,17 +34,17 @@ class Progress:
     memory: Memory
 
 
-class Pupils:
+class BatchLoader:
     """The learning side of the devices ``devices``, whose blocks have these ``rows``."""
 
     def __init__(self, experiment: Experiment, devices: Ints, rows: list[slice]) -> None:
         self.experiment = e = experiment
         self.devices, self._rows = devices, rows
         nothing = np.zeros(len(devices), np.int64)
-        self.progress = Progress(
+        self.progress = StreamPosition(
             nothing, nothing, nothing, Memory.empty(len(devices), e.replay.size, e.plan.dataset.told()[1])
         )
-        self._before: tuple[int, Progress] = (0, self.progress)
+        self._before: tuple[int, StreamPosition] = (0, self.progress)
         data = e.plan.dataset
         x = torch.as_tensor(data.x).to(e.device)
         self.x_S = x.to(e.dtype) if x.is_floating_point() else x
@@ -60,7 +60,7 @@ class Pupils:
             self.progress = self._before[1]
         self._before = round, self.progress
 
-    def steps(self, lesson: Lesson, awake_n: npt.NDArray[np.bool_] | None) -> Ints:
+    def steps(self, lesson: BatchPlan, awake_n: npt.NDArray[np.bool_] | None) -> Ints:
         """How many mini-batches of ``lesson`` each device works through: none if it is asleep, and no more than its stream
         still has, or if its memory is empty."""
         e, now = self.experiment, self.progress
@@ -74,19 +74,19 @@ class Pupils:
             steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
         return steps_n if awake_n is None else np.where(awake_n, steps_n, 0)
 
-    def work(self, lesson: Lesson) -> float:
+    def work(self, lesson: BatchPlan) -> float:
         """What a mini-batch of ``lesson`` takes, in local steps on a plain one: remembered samples count beside the new ones,
         and predicting alone takes its forward products."""
         if not lesson.learn:
             return self.experiment.prediction_share
         return 1 + self._again(lesson) / self.experiment.stream.batch
 
-    def _again(self, lesson: Lesson) -> int:
+    def _again(self, lesson: BatchPlan) -> int:
         """How many remembered samples stand beside the new ones in a mini-batch."""
         e = self.experiment
         return e.replay.drawn(e.stream.batch) if lesson.source == "new" and lesson.learn else 0
 
-    def batches(self, lesson: Lesson, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
+    def batches(self, lesson: BatchPlan, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
         """The devices of each block that take steps, with their next samples.
 
         Positions of many blocks are drawn in one call, integers being the same in any company. What is computed with has
@@ -132,7 +132,7 @@ class Pupils:
                     ),
                 )
 
-    def end(self, lesson: Lesson, steps_n: Ints) -> None:
+    def end(self, lesson: BatchPlan, steps_n: Ints) -> None:
         """After a lesson: what was met was met, and the memory takes its pick."""
         e, now = self.experiment, self.progress
         met_n, lately_n, memory = now.met_n, now.lately_n, now.memory
@@ -142,9 +142,9 @@ class Pupils:
             if e.replay.size and steps_n.any():
                 memory = self._remembering(steps_n)
             met_n, lately_n = met_n + steps_n, lately_n + steps_n
-        self.progress = Progress(now.steps_n + steps_n * lesson.learn, met_n, lately_n, memory)
+        self.progress = StreamPosition(now.steps_n + steps_n * lesson.learn, met_n, lately_n, memory)
 
-    def _draw(self, lesson: Lesson, taking: Ints, count: int) -> Draw:
+    def _draw(self, lesson: BatchPlan, taking: Ints, count: int) -> Draw:
         """The samples of the next ``count`` mini-batches."""
         e, now, devices = self.experiment, self.progress, self.devices[taking]
         size = e.stream.batch
@@ -165,7 +165,7 @@ class Pupils:
         nowhere = np.zeros(old.shape, bool)
         return Draw(np.concatenate([new.sample_BKb, old], 2), np.concatenate([new.first_BKb, nowhere], 2))
 
-    def _targets(self, sample_BKb: Tensor, lesson: Lesson) -> tuple[Tensor, Tensor | None]:
+    def _targets(self, sample_BKb: Tensor, lesson: BatchPlan) -> tuple[Tensor, Tensor | None]:
         """What is learnt from, as the loss wants it; and the truth, where devices are told something else.
 
         A sample without a label gets a target of zeros, which pulls at nothing, and the others of its mini-batch weigh more:
@@ -208,7 +208,7 @@ class Pupils:
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Tensor]:
-        """All of :class:`Progress`, a row for each device."""
+        """All of :class:`StreamPosition`, a row for each device."""
         now = self.progress
         found = {"steps": now.steps_n, "met": now.met_n, "lately": now.lately_n}
         if self.experiment.replay.size:
@@ -221,7 +221,7 @@ class Pupils:
         if self.experiment.replay.size:
             memory = Memory(*(rows[name].numpy() for name in ("kept", "offered", "largest")))
         steps_n, met_n, lately_n = (rows[name].numpy() for name in ("steps", "met", "lately"))
-        self.progress = Progress(steps_n, met_n, lately_n, memory)
+        self.progress = StreamPosition(steps_n, met_n, lately_n, memory)
         self._before = (0, self.progress)
 
 

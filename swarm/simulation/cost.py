@@ -24,7 +24,7 @@ def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: In
 
     A device computes for c = work · FLOP of a step / FLOP a second · its slowness. With a clock a round is a tick;
     otherwise it lasts until the slowest of those awake has computed and sent: max_i (c_i + t_i), t_i by
-    :class:`~swarm.communication.network.base.Lines`, one exchange after the other. If nobody is awake it is a tick.
+    :class:`~swarm.communication.network.base.LinkRates`, one exchange after the other. If nobody is awake it is a tick.
     Energy of who is there: idle · seconds + (active − idle) · c, and what the radio takes for each byte.
     """
     hardware = e.fleet.hardware

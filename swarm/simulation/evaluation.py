@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from swarm.common.rows import Parts
+from swarm.common.rows import BlockParameters
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
 
@@ -41,7 +41,7 @@ def apart(found: Iterable[tuple[int, BlockEvaluation]]) -> tuple[dict[int, Block
     return parts, votes_CT
 
 
-class Examiner:
+class BlockEvaluator:
     """Predicts a common set of samples with every device of a block."""
 
     def __init__(self, kernel: Kernel, loss: Loss, outputs: int) -> None:
@@ -50,7 +50,7 @@ class Examiner:
     def examine(self, x_BP: Tensor, x_T: Tensor, y_T: Tensor) -> BlockEvaluation:
         """The devices on T samples with labels ``[T]`` (``[T, L]``: each of L positions counts) or targets ``[T, C]``."""
         losses, hits = [], []
-        parts = Parts(self.kernel.layout, len(x_BP), x_BP)
+        parts = BlockParameters(self.kernel.layout, len(x_BP), x_BP)
         parts.load(x_BP)
         each = y_T.shape[1] if self.loss.classification and y_T.ndim > 1 else 1
         many = max(1, SAMPLES_AT_ONCE // each)

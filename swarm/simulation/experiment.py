@@ -19,18 +19,18 @@ from swarm.common.ranges import no_room, size_text
 from swarm.common.rng import Keys
 from swarm.common.rows import Blocks, Layout
 from swarm.common.system.machine import available_bytes
-from swarm.communication.compression.base import Compressor, Unchanged, bits_of
-from swarm.communication.messages import Exchanges, Traffic
+from swarm.communication.compression.base import Compressor, NoCompression, bits_of
+from swarm.communication.messages import MessageSchedule, Traffic
 from swarm.communication.mixing import Mixing
 from swarm.communication.network.base import (
-    AllUp,
-    AlwaysThere,
     Churn,
     Clock,
     Delay,
-    EveryRound,
-    Instant,
     Network,
+    NoChurn,
+    NoClock,
+    NoDelay,
+    NoOutage,
     Outage,
 )
 from swarm.communication.network.fleet import Fleet, hardware_of
@@ -41,35 +41,35 @@ from swarm.communication.topology.graph import Graph
 from swarm.config.build import build
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
-from swarm.data.dataset import Dataset, Holdings, label_mixes
+from swarm.data.dataset import Dataset, DeviceSplit, label_mixes
 from swarm.data.stream.stream import Stream
 from swarm.learning.buffers import Constants
 from swarm.learning.initial_parameters import read_start
 from swarm.learning.kernels.flops import flops_of_prediction, flops_of_step
-from swarm.learning.kernels.losses import Loss, PartlyTold, loss_for
+from swarm.learning.kernels.losses import Loss, PartialLabelLoss, loss_for
 from swarm.learning.kernels.module import check_module, check_tokens, initialised, kernel_for
 from swarm.learning.learner import Learner
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
-from swarm.learning.update.policy import Policy, check_policy
+from swarm.learning.update.policy import UpdatePolicy, check_policy
 from swarm.learning.update.replay import Replay
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunSpec:
     """What defines an arm, as plain data that can be sent to another process."""
 
     settings: Settings
     dataset: Dataset
-    holdings: Holdings
+    holdings: DeviceSplit
 
 
 class Experiment:
     """A plan with its plug-ins built. Every process that hosts a shard builds its own from the same plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RunSpec) -> None:
         self.plan = plan
         self.settings = s = plan.settings
         self.dtype = DTYPES[s.compute.dtype]
@@ -82,7 +82,7 @@ class Experiment:
         )
         self.loss: Loss = loss_for(s.train.loss, data.classes, unit_T1)
         if data.given is not None:
-            self.loss = PartlyTold()
+            self.loss = PartialLabelLoss()
         self._require_room()
         owners = plan.holdings.names if plan.holdings.owned else None
         self.topology: Topology = self._build(
@@ -95,7 +95,7 @@ class Experiment:
         check_protocol(self.protocol)
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(s.optimizer, Optimizer, "optimizer", schedule=schedule)
-        self.policy: Policy = self._build(s.learn, Policy, "learn")
+        self.policy: UpdatePolicy = self._build(s.learn, UpdatePolicy, "learn")
         self.replay: Replay = self._build(s.replay, Replay, "replay")
         module, sample = self._checked_module(), self._sample()
         self.layout = Layout.of(module)
@@ -123,7 +123,7 @@ class Experiment:
         exchanging = [number for number, phase in enumerate(self.protocol.phases) if phase != "learn"]
         if self.network.lines is not None and exchanging:
             self.network = replace(self.network, bits=float(max(map(self.bits, exchanging))))
-        self.exchanges = Exchanges(
+        self.exchanges = MessageSchedule(
             self.topology, s.mixing, self.protocol, self.network, self.compressor is not None, s.devices
         )
         self.most_links = self.exchanges.most_links if "edges" in self.protocol.phases else 0
@@ -178,7 +178,7 @@ class Experiment:
         found: Compressor = self._build(
             self.settings.compressor, Compressor, "compressor", layout=self.layout, number_bits=self.number_bits
         )
-        return None if isinstance(found, Unchanged) else found
+        return None if isinstance(found, NoCompression) else found
 
     def _require_room(self) -> None:
         """Refuse parameters that cannot fit before anything is made: of one device, then of all.
@@ -238,10 +238,10 @@ class Experiment:
             s.network.loss,
             s.network.symmetric,
             s.network.patience,
-            None if isinstance(delay, Instant) else delay,
-            None if isinstance(churn, AlwaysThere) else churn,
-            None if isinstance(outage, AllUp) else outage,
-            None if isinstance(clock, EveryRound) else clock,
+            None if isinstance(delay, NoDelay) else delay,
+            None if isinstance(churn, NoChurn) else churn,
+            None if isinstance(outage, NoOutage) else outage,
+            None if isinstance(clock, NoClock) else clock,
             None if hardware is None else hardware.lines,
         )
 

@@ -16,12 +16,12 @@ from swarm.common.errors import DivergedError
 from swarm.common.names import named
 from swarm.simulation.checkpoint import Checkpoint
 from swarm.simulation.cost import cost, rounded
-from swarm.simulation.engine.base import Engine, RoundRecord
+from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.measure import Measure
+from swarm.simulation.measure import SwarmEvaluator
 
 Ints = npt.NDArray[np.int64]
-COUNTED = {
+COUNTERS = {
     "seen": torch.float64,
     "score": torch.float64,
     "sent": torch.int64,
@@ -35,7 +35,7 @@ COUNTED = {
 
 
 @dataclass(frozen=True)
-class Record:
+class MetricsRow:
     """One line of the records, and the evaluated devices' own results (columns of equal length), if it has them."""
 
     values: dict[str, Any]
@@ -55,7 +55,7 @@ class Simulation:
         self.seconds = self.learning_seconds = 0.0
         self.seen_N, self.score_N = np.zeros(n), np.zeros(n)
         self.work = self.faded_seen = self.faded_score = 0.0
-        self.measure = Measure(experiment, engine)
+        self.measure = SwarmEvaluator(experiment, engine)
 
     def __enter__(self) -> Simulation:
         try:
@@ -68,11 +68,11 @@ class Simulation:
     def __exit__(self, *exc: object) -> None:
         self.engine.stop()
 
-    def records(self, until: int) -> Iterator[Record]:
+    def records(self, until: int) -> Iterator[MetricsRow]:
         """Run up to round ``until``. A fresh simulation starts with a record of round 0, before any learning.
 
         Raises :class:`DivergedError` in the round in which a device's parameters stop being finite or its loss exceeds
-        :attr:`Measure.largest_loss`.
+        :attr:`SwarmEvaluator.largest_loss`.
         """
         s = self.experiment.settings
         last = time.perf_counter()
@@ -106,7 +106,7 @@ class Simulation:
     def _due(self, until: int) -> bool:
         return self.round == until or self.round % self.experiment.settings.evaluate.every == 0
 
-    def _count(self, happened: RoundRecord) -> None:
+    def _count(self, happened: RoundResult) -> None:
         self.round = happened.round
         for sent in happened.traffic:
             self.totals.update(messages=sent.messages, bytes=sent.bytes, lost=sent.lost, late=sent.late)
@@ -134,7 +134,7 @@ class Simulation:
         self.faded_seen = fading * self.faded_seen + float(happened.seen_N.sum())
         self.faded_score = fading * self.faded_score + float(happened.score_N.sum())
 
-    def _record(self, happened: RoundRecord | None, evaluated: bool, last: float) -> Record:
+    def _record(self, happened: RoundResult | None, evaluated: bool, last: float) -> MetricsRow:
         s = self.experiment.settings
         values: dict[str, Any] = {
             "round": self.round,
@@ -176,13 +176,13 @@ class Simulation:
         values["wall_s"] = self.seconds
         for name, each in happened.actor_seconds.items() if happened else ():
             values |= {f"wall_s_{name}_mean": float(each.mean()), f"wall_s_{name}_max": float(each.max())}
-        return Record(values, devices)
+        return MetricsRow(values, devices)
 
     def _awake(self, round: int) -> int:
         active = self.experiment.active(round)
         return self.experiment.settings.devices if active is None else int(active.sum())
 
-    def _messages(self, happened: RoundRecord) -> dict[str, Any]:
+    def _messages(self, happened: RoundResult) -> dict[str, Any]:
         """What was sent this round; where messages take time, how many rounds those that arrive do on average."""
         names = ("messages", "bytes", "lost", "late")
         values: dict[str, Any] = {name: sum(getattr(sent, name) for sent in happened.traffic) for name in names}
@@ -212,7 +212,7 @@ class Simulation:
         """Everything that is needed to go on from here; to be written before the next round, which may change its arrays."""
         layout = [[s.name, list(s.shape)] for s in self.experiment.layout.slots]
         ties = [list(pair) for pair in self.experiment.layout.ties]
-        own = {name: torch.as_tensor(getattr(self, f"{name}_N")) for name in COUNTED}
+        own = {name: torch.as_tensor(getattr(self, f"{name}_N")) for name in COUNTERS}
         facts = {
             "layout": layout,
             "ties": ties,
@@ -236,13 +236,13 @@ class Simulation:
             **dict.fromkeys(["x", *(f"optimizer.{s}" for s in e.optimizer.slots)], rows),
             **{name: (e.dtype, (n, *shape)) for name, shape in own.items()},
             **{name: (torch.int64, (n, *shape)) for name, shape in e.progress.items()},
-            **{name: (kind, (n,)) for name, kind in COUNTED.items()},
+            **{name: (kind, (n,)) for name, kind in COUNTERS.items()},
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same plan."""
         arrays, facts = checkpoint.arrays, checkpoint.facts
-        for name in COUNTED:
+        for name in COUNTERS:
             setattr(self, f"{name}_N", arrays[name].numpy().copy())
         self.round = checkpoint.round
         self.totals, self.steps = Counter(facts["totals"]), facts["steps"]

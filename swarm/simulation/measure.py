@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 
 from swarm.common.rng import Keys
-from swarm.data.dataset import lived
+from swarm.data.dataset import concept_exposure
 from swarm.simulation import metrics
 from swarm.simulation.engine.base import Engine, Evaluation, merge
-from swarm.simulation.evaluation import Examiner
+from swarm.simulation.evaluation import BlockEvaluator
 from swarm.simulation.experiment import Experiment
 
 Ints = npt.NDArray[np.int64]
@@ -25,7 +25,7 @@ BEYOND = 1e9  # times the loss of a model that has learnt nothing: no sample is 
 LOOKED_AT = 256  # training samples on which that loss is taken
 
 
-class Measure:
+class SwarmEvaluator:
     """Looks at a running engine, as often as it is called."""
 
     def __init__(self, experiment: Experiment, engine: Engine) -> None:
@@ -143,7 +143,7 @@ class Measure:
         if e.plan.dataset.concept is None:
             return None
         each = e.plan.dataset.y[0].size if e.loss.classification else 1
-        return lived(
+        return concept_exposure(
             e.plan.dataset.concept, e.plan.holdings, (seen_N / each).astype(np.int64), e.local_steps_N * e.stream.batch
         )
 
@@ -161,7 +161,7 @@ class Measure:
         samples = train[:: -(-len(train) // LOOKED_AT)]
         x, y = self._samples(samples)
         with torch.inference_mode():
-            examiner, row = Examiner(e.learner.kernel, e.loss, e.outputs), e.first_rows(np.zeros(1, np.int64))
+            examiner, row = BlockEvaluator(e.learner.kernel, e.loss, e.outputs), e.first_rows(np.zeros(1, np.int64))
             first = examiner.examine(row, x, y).loss_B.squeeze()
             labels = y.flatten() if e.loss.classification else y
             target = e.loss.encode(labels, e.outputs, e.dtype)
@@ -201,7 +201,7 @@ class Measure:
         x, y = self._samples(samples)
         with torch.inference_mode():
             row = row_P.to(e.device, e.dtype).unsqueeze(0)
-            found = Examiner(e.learner.kernel, e.loss, e.outputs).examine(row, x, y)
+            found = BlockEvaluator(e.learner.kernel, e.loss, e.outputs).examine(row, x, y)
         loss, hits = (v.double().cpu().numpy() for v in (found.loss_B, found.hits_BC))
         return Evaluation(np.zeros(0, np.int64), loss, hits, None)
 

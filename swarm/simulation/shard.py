@@ -16,13 +16,13 @@ from torch import Tensor
 
 from swarm.common.rng import Keys
 from swarm.communication.compression.base import Draw, packed
-from swarm.communication.protocol.base import Inbox, Links, Now, Phase, Pull, Rows, State
+from swarm.communication.protocol.base import Inbox, Links, Phase, Pull, RoundInfo, Rows, State
 from swarm.communication.returned import require_state, sent, slots_of, start_of
 from swarm.communication.routing import Route
-from swarm.learning.learner import Scores
-from swarm.learning.update.policy import Lesson, lessons_of
-from swarm.simulation.batch_loader import Pupils
-from swarm.simulation.evaluation import BlockEvaluation, Examiner
+from swarm.learning.learner import PredictionScores
+from swarm.learning.update.policy import BatchPlan, lessons_of
+from swarm.simulation.batch_loader import BatchLoader
+from swarm.simulation.evaluation import BlockEvaluation, BlockEvaluator
 from swarm.simulation.experiment import Experiment
 
 Ints = npt.NDArray[np.int64]
@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TrainResult:
     """What a shard's devices report of a round, in the order of ``Shard.devices``."""
 
     loss_n: Floats
@@ -94,8 +94,8 @@ class Shard:
         self.state = State(rows, slots_of(e.protocol, rows, links), links=links)
         self.carried = {name: rows.new_zeros(n, *shape) for name, shape in e.carried.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.optimizer.slots}
-        self.pupils = Pupils(e, self.devices, [rows for _, rows in e.blocks.slices(blocks)])
-        self.examiner = Examiner(e.learner.kernel, e.loss, e.outputs)
+        self.pupils = BatchLoader(e, self.devices, [rows for _, rows in e.blocks.slices(blocks)])
+        self.examiner = BlockEvaluator(e.learner.kernel, e.loss, e.outputs)
 
     def _links(self) -> Links | None:
         if self.experiment.links is None:
@@ -108,7 +108,7 @@ class Shard:
 
     # --- learn -------------------------------------------------------------------------------------------------------
 
-    def learn(self, round: int) -> Learnt:
+    def learn(self, round: int) -> TrainResult:
         """Every device that is awake predicts its next samples, is scored, and takes its local steps."""
         e, lr, n = self.experiment, self.experiment.rate(round), len(self.devices)
         active = e.active(round)
@@ -121,7 +121,7 @@ class Shard:
         for lesson in lessons_of(e.policy, round):
             steps_n = self.pupils.steps(lesson, awake_n)
             taken_n, work_n = steps_n * lesson.learn, work_n + steps_n * self.pupils.work(lesson)
-            self.state.now = Now(round, lr, taken_n, share)
+            self.state.now = RoundInfo(round, lr, taken_n, share)
             if begin is None:  # once a phase, however many lessons: a protocol may count its starts
                 begin = start_of(e.protocol, self.state), e.protocol.pull(self.state)
             for rows, scores in self._taught(lesson, steps_n, lr, *begin):
@@ -133,11 +133,11 @@ class Shard:
             self.state.scratch.clear()
         finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
         losses, seen_n, score_n = found.double().cpu().numpy()
-        return Learnt(losses, seen_n, score_n, taken_n, work_n, finite)
+        return TrainResult(losses, seen_n, score_n, taken_n, work_n, finite)
 
     def _taught(
-        self, lesson: Lesson, steps_n: Ints, lr: float, start: Tensor, pull: Pull | None
-    ) -> Iterator[tuple[Rows, Scores]]:
+        self, lesson: BatchPlan, steps_n: Ints, lr: float, start: Tensor, pull: Pull | None
+    ) -> Iterator[tuple[Rows, PredictionScores]]:
         """A lesson, block by block: the scores of each."""
         e = self.experiment
         for rows, batch in self.pupils.batches(lesson, steps_n):
@@ -318,7 +318,7 @@ class Shard:
         """The opposite of :meth:`snapshot`. The arrays are the shard's own from here on, and take the places of the old ones
         one by one."""
         device = self.experiment.device
-        self.state.x, self.state.now = rows["x"].to(device), Now(0, 0.0, np.zeros(len(self.devices), np.int64))
+        self.state.x, self.state.now = rows["x"].to(device), RoundInfo(0, 0.0, np.zeros(len(self.devices), np.int64))
         self.pupils.restore(rows)
         kept = (("protocol", self.state.slots), ("optimizer", self.optimizer_slots), ("wire", self.carried))
         for group, arrays in kept:

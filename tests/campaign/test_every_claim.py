@@ -14,12 +14,12 @@ from swarm.config.build import build, option
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.plan import Plan, folder_of
-from swarm.experiments.runs.prepared import settled
+from swarm.experiments.runs.prepared import resolve
 from tests.conftest import composed
 
 
 def plan(name: str, preset: str) -> Plan:
-    return Plan.make(settled(Settings.parse(composed(f"scenario={name}", f"preset={preset}"))))
+    return Plan.make(resolve(Settings.parse(composed(f"scenario={name}", f"preset={preset}"))))
 
 
 @pytest.mark.parametrize("preset", ["quick", "full"])

@@ -19,7 +19,7 @@ from swarm.common.system import paths
 from swarm.config.build import load_plugins, option
 from swarm.config.settings import Settings, sections
 from swarm.experiments.checks.check_plugin import check_plugin
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from tests.support import config, groups, options, records, run, simulation, trajectory
 
 ALL = [(group, name) for group in groups() for name in options(group)]
@@ -250,7 +250,7 @@ def test_every_option_keeps_the_contract_of_its_kind(tmp_path: Path, group: str,
 @pytest.mark.parametrize("name", options("topology"))
 def test_mixing_conserves_what_it_says(tmp_path: Path, name: str) -> None:
     """Rows sum to one, nothing is negative; where columns do too, the engine keeps the mean over two rounds."""
-    study = Study.prepare(
+    study = PreparedRun.prepare(
         Settings.parse(
             config(f"topology={name}", *_needs("topology", name, tmp_path), "protocol=averaging", "init=independent",
                    "compute.dtype=float64", "rounds=2", "model=softmax")
@@ -293,7 +293,7 @@ def test_protocols_are_pure_functions_of_the_rows(name: str) -> None:
         "engine.block=3",
         *_needs("protocol", name, Path()),
     ]
-    with simulation(Study.prepare(Settings.parse(config(*settings)))) as running:
+    with simulation(PreparedRun.prepare(Settings.parse(config(*settings)))) as running:
         for _ in running.engine.advance(2):
             pass
         middle = {k: v.clone() for k, v in running.engine.snapshot().items()}
@@ -310,7 +310,7 @@ def test_protocols_are_pure_functions_of_the_rows(name: str) -> None:
 
 @pytest.mark.parametrize("name", options("protocol"))
 def test_traffic_is_counted_by_link(name: str) -> None:
-    study = Study.prepare(
+    study = PreparedRun.prepare(
         Settings.parse(
             config(f"protocol={name}", "topology=ring", "devices=9", "rounds=2", "model=softmax",
                    *_needs("protocol", name, Path()))
@@ -336,7 +336,7 @@ def test_traffic_is_counted_by_link(name: str) -> None:
 @pytest.mark.parametrize("name", options("model"))
 def test_models_start_from_the_seed(name: str) -> None:
     def start(*overrides: str) -> np.ndarray:
-        study = Study.prepare(Settings.parse(config(f"model={name}", *_needs("model", name, Path()), *overrides)))
+        study = PreparedRun.prepare(Settings.parse(config(f"model={name}", *_needs("model", name, Path()), *overrides)))
         with simulation(study) as running:
             return np.asarray(running.engine.snapshot()["x"].numpy().copy())
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.loop import Simulation
 from tests.contracts.test_every_yaml import _needs
 from tests.support import options, prepared
@@ -50,7 +50,7 @@ def _default(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _run(study: Study, dtype: torch.dtype) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+def _run(study: PreparedRun, dtype: torch.dtype) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     """Records and the last rows. Modules draw their first numbers in the default dtype, so that one is kept for them."""
     arm = study.arms[0]
     experiment = study.experiment(arm, arm.variants[0])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from swarm.common.rng import Keys
-from swarm.data.dataset import Holdings, label_mixes, lived
+from swarm.data.dataset import DeviceSplit, concept_exposure, label_mixes
 from swarm.data.generated.drifting import SEA, Hyperplane
-from swarm.data.stream.concept_schedule import Timeline
+from swarm.data.stream.concept_schedule import ConceptSchedule
 from swarm.results import continual
 from tests.support import prepared, records, run
 
@@ -24,11 +24,11 @@ STREAM = (
 )
 
 
-def line(kind: str, concepts: int = 3, width: float = 0.2, periods: int = 2, phase: float = 0.0) -> Timeline:
-    return Timeline(KEYS, kind, concepts, width, periods, phase)  # type: ignore[arg-type]
+def line(kind: str, concepts: int = 3, width: float = 0.2, periods: int = 2, phase: float = 0.0) -> ConceptSchedule:
+    return ConceptSchedule(KEYS, kind, concepts, width, periods, phase)  # type: ignore[arg-type]
 
 
-def concepts(timeline: Timeline, count: int = 600, device: int = 0) -> np.ndarray:
+def concepts(timeline: ConceptSchedule, count: int = 600, device: int = 0) -> np.ndarray:
     index = np.arange(count)
     return timeline.concept((index + 0.5) / count, np.full(count, device), index)
 
@@ -112,11 +112,11 @@ def test_a_hyperplane_turns_by_its_angle() -> None:
 
 
 def test_devices_are_measured_on_the_world_they_live_in() -> None:
-    holdings = Holdings(np.arange(10), np.array([0, 6, 10]), ordered=True)
+    holdings = DeviceSplit(np.arange(10), np.array([0, 6, 10]), ordered=True)
     concept = np.array([0, 0, 0, 1, 1, 1, 0, 1, 1, 1])
-    assert lived(concept, holdings, np.array([0, 0]), np.array([2, 2])).tolist() == [[1, 0], [1, 0]]
-    assert lived(concept, holdings, np.array([4, 2]), np.array([2, 2])).tolist() == [[0.5, 0.5], [0.5, 0.5]]
-    assert lived(concept, holdings, np.array([6, 4]), np.array([2, 2])).tolist() == [[0, 1], [0, 1]]
+    assert concept_exposure(concept, holdings, np.array([0, 0]), np.array([2, 2])).tolist() == [[1, 0], [1, 0]]
+    assert concept_exposure(concept, holdings, np.array([4, 2]), np.array([2, 2])).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert concept_exposure(concept, holdings, np.array([6, 4]), np.array([2, 2])).tolist() == [[0, 1], [0, 1]]
 
 
 def test_own_labels_are_those_of_the_present_concept() -> None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from swarm.common.rng import Keys
-from swarm.data.dataset import Dataset, Holdings
+from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.data.partition import Iid
 from swarm.data.stream.stream import Stream
 
 
-def dealt(count: int = 40, devices: int = 3) -> tuple[Dataset, Holdings]:
+def dealt(count: int = 40, devices: int = 3) -> tuple[Dataset, DeviceSplit]:
     time = np.random.default_rng(0).permutation(count)
     ids = np.arange(count)
     data = Dataset(np.zeros((count, 1), np.float32), ids % 2, 2, None, ids[:30], ids[30:30], ids[30:], time)

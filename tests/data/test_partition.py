@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
-from swarm.data.dataset import Holdings, label_mix
+from swarm.data.dataset import DeviceSplit, label_mix
 from swarm.data.generated.digits import Digits
 from swarm.data.generated.synthetic import LinearRegression
 from swarm.data.partition import Dirichlet, Iid, Natural, Partition, Pathological, QuantitySkew, Rare
@@ -68,12 +68,12 @@ def test_deal_answers_in_the_data_sets_own_ids() -> None:
 
 def test_deal_checks_a_strangers_rule() -> None:
     class Lazy(Partition):
-        def assign(self, y_S: object, owner_S: object, keys: Keys) -> Holdings:
-            return Holdings(np.array([0, 1]), np.array([0, 2, 2]))
+        def assign(self, y_S: object, owner_S: object, keys: Keys) -> DeviceSplit:
+            return DeviceSplit(np.array([0, 1]), np.array([0, 2, 2]))
 
     class Greedy(Partition):
-        def assign(self, y_S: object, owner_S: object, keys: Keys) -> Holdings:
-            return Holdings(np.array([0, 1, 0]), np.array([0, 2, 3]))
+        def assign(self, y_S: object, owner_S: object, keys: Keys) -> DeviceSplit:
+            return DeviceSplit(np.array([0, 1, 0]), np.array([0, 2, 3]))
 
     with pytest.raises(ConfigError, match="leaves device 1 without samples"):
         Lazy(2).deal(Digits().load(), Keys(0, "partition"))

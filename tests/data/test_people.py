@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.learning.kernels.losses import CrossEntropy, PartlyTold
+from swarm.learning.kernels.losses import CrossEntropy, PartialLabelLoss
 from tests.support import prepared, run, trajectory
 
 STREAM = (
@@ -60,7 +60,7 @@ def test_a_step_is_the_mean_over_those_with_a_label() -> None:
     torch.manual_seed(0)
     out, y = torch.randn(1, 5, 8).double(), torch.randint(0, 5, (1, 8))
     known = torch.tensor([[True, False, True, True, False, False, True, False]])
-    full, loss = CrossEntropy(), PartlyTold()
+    full, loss = CrossEntropy(), PartialLabelLoss()
     target = full.encode(y, 5, torch.float64) * (known * (8 / known.sum())).unsqueeze(1)
     got = loss.residual(out, target) / 8
     alone = full.residual(out[:, :, known[0]], full.encode(y[:, known[0]], 5, torch.float64)) / 4

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
-from swarm.data.dataset import Dataset, Holdings, label_mix, validate
+from swarm.data.dataset import Dataset, DeviceSplit, label_mix, validate
 from swarm.data.generated.digits import Digits
-from swarm.data.largest_remainder import apportion
+from swarm.data.largest_remainder import largest_remainder
 from swarm.data.prepare import Samples, on_cache_lines, prepare, split
 
 
@@ -25,18 +25,18 @@ def test_apportion_keeps_total_and_bounds(entries: list[tuple[float, int, int]],
     weights, low, extra = (np.array(column) for column in zip(*entries, strict=True))
     high = low + extra
     total = int(low.sum() + fraction * extra.sum())
-    result = apportion(weights, total, low, high)
+    result = largest_remainder(weights, total, low, high)
     assert result.sum() == total
     assert (result >= low).all()
     assert (result <= high).all()
 
 
 def test_apportion_is_the_largest_remainder_method() -> None:
-    assert apportion([1, 1, 4], 9).tolist() == [2, 1, 6]
-    assert apportion([47, 16, 15.8, 12, 6.1, 3.1], 10).tolist() == [5, 2, 1, 1, 1, 0]
-    assert apportion([1000, 1, 1], 10, low=2).tolist() == [6, 2, 2]
+    assert largest_remainder([1, 1, 4], 9).tolist() == [2, 1, 6]
+    assert largest_remainder([47, 16, 15.8, 12, 6.1, 3.1], 10).tolist() == [5, 2, 1, 1, 1, 0]
+    assert largest_remainder([1000, 1, 1], 10, low=2).tolist() == [6, 2, 2]
     with pytest.raises(ValueError, match="cannot apportion 10"):
-        apportion([1, 1], 10, high=4)
+        largest_remainder([1, 1], 10, high=4)
 
 
 def test_digits_split_sizes_strata_and_disjointness() -> None:
@@ -156,7 +156,7 @@ def test_validate_guards_sources_that_split_themselves() -> None:
 
 
 def test_holdings_and_label_mix() -> None:
-    holdings = Holdings.group(np.array([1, 0, 1, -1, 2, 1]), 3)
+    holdings = DeviceSplit.group(np.array([1, 0, 1, -1, 2, 1]), 3)
     assert holdings.devices == 3
     assert holdings.sizes_N.tolist() == [1, 3, 1]
     assert [holdings.of(i).tolist() for i in range(3)] == [[1], [0, 2, 5], [4]]

@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression as LeastSquares
 from sklearn.linear_model import LogisticRegression
 
 from swarm.common.errors import ConfigError
-from swarm.data.dataset import Dataset, Holdings, Source, label_mix
+from swarm.data.dataset import Dataset, DeviceSplit, Source, label_mix
 from swarm.data.generated.digits import Digits
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.data.generated.synthetic import Gaussian, LeafSynthetic, LinearRegression
@@ -60,7 +60,7 @@ def centres(data: Dataset) -> np.ndarray:
 def skew(data: Dataset) -> float:
     """Mean total-variation distance between a device's labels and everybody's."""
     assert data.owner is not None
-    mix = label_mix(data.y, Holdings.group(data.owner, int(data.owner.max()) + 1), data.classes)  # type: ignore[arg-type]
+    mix = label_mix(data.y, DeviceSplit.group(data.owner, int(data.owner.max()) + 1), data.classes)  # type: ignore[arg-type]
     return float(0.5 * np.abs(mix - mix.mean(axis=0)).sum(axis=1).mean())
 
 

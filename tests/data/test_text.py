@@ -15,7 +15,7 @@ from swarm.common.rng import Keys
 from swarm.config.settings import Settings
 from swarm.data.files.text import ALPHABET, Text
 from swarm.data.partition import Natural
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from tests.support import config
 
 
@@ -140,8 +140,8 @@ def test_people_who_talk_are_neighbours_of_their_own_text(tmp_path: Path) -> Non
     overrides = ["data=chitchat", f"data.path={text}", "data.context=8", "data.min_chars=400", "partition=natural", "model=gru",
                  "topology=chitchat", f"topology.path={graph}"]  # fmt: skip
 
-    def study(*more: str) -> Study:
-        return Study.prepare(Settings.parse(config(*overrides, *more)))
+    def study(*more: str) -> PreparedRun:
+        return PreparedRun.prepare(Settings.parse(config(*overrides, *more)))
 
     made = study("devices=12")
     assert made.dataset.owner is not None

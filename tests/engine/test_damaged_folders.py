@@ -16,7 +16,7 @@ import swarm
 from swarm.cli.main import main
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.schemas import sealed
-from swarm.results.report import page, salvage
+from swarm.results.report import load_partial, page
 from tests.support import logged, run
 
 TINY = ("devices=4", "topology=ring", "rounds=4", "checkpoint.every=2", "evaluate.every=2", "model.hidden=[2]",
@@ -323,7 +323,7 @@ def test_chaos_ends_without_a_traceback(
     if not file.exists():
         shutil.copyfile(whole / name, file)
     DAMAGES[damage](file)
-    shown = salvage(cut)  # whatever is damaged, the rest is shown
+    shown = load_partial(cut)  # whatever is damaged, the rest is shown
     assert page(shown)
     plain = damage in ("list", "number", "text", "wrong types", "folder")
     if plain and "checkpoints" not in name and name != "progress.json":
@@ -346,4 +346,4 @@ def test_stray_files_are_passed_over(cut: Path, whole: Path) -> None:
         (cut / name).write_text("[" * 100_000)
     swarm.resume(cut, {})
     assert _outcome(cut) == _outcome(whole)
-    assert salvage(cut).notes == ()
+    assert load_partial(cut).notes == ()

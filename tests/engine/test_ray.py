@@ -19,8 +19,8 @@ import pytest
 
 from swarm.common.rng import Keys
 from swarm.experiments.runs.memory import MemoryRanOutError, running_out
-from swarm.experiments.runs.prepared import Study
-from swarm.simulation.engine.ray.actor import TIMED, Host
+from swarm.experiments.runs.prepared import PreparedRun
+from swarm.simulation.engine.ray.actor import TIMED, ShardActor
 from swarm.simulation.engine.ray.actor_pool import StuckError
 from swarm.simulation.engine.ray.cluster import ClusterError
 from swarm.simulation.engine.ray.engine import RayEngine
@@ -76,11 +76,11 @@ def engine() -> Iterator[RayEngine]:
         yield made
 
 
-def _study(*overrides: str) -> Study:
+def _study(*overrides: str) -> PreparedRun:
     return prepared("devices=11", "rounds=6", *overrides)
 
 
-def _played(study: Study, engine: Any) -> tuple[list[dict[str, Any]], list[Any], dict[str, Any]]:
+def _played(study: PreparedRun, engine: Any) -> tuple[list[dict[str, Any]], list[Any], dict[str, Any]]:
     """All records, the snapshot at the end, and what the engine says of itself."""
     arm = study.arms[0]
     with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
@@ -223,7 +223,7 @@ def test_the_data_are_read_in_place(engine: RayEngine) -> None:
     assert engine.cluster is not None
     with Simulation(study.experiment(study.arms[0], study.settings), engine):
 
-        def found(host: Host) -> tuple[bool, bool]:
+        def found(host: ShardActor) -> tuple[bool, bool]:
             own = host._own()
             x = own.experiment.plan.dataset.x
             return x.flags.writeable, x.ctypes.data == own.pupils.x_S.data_ptr()

@@ -22,7 +22,7 @@ from swarm.cli.main import main
 from swarm.common.errors import ConfigError
 from swarm.common.rows import Blocks
 from swarm.simulation.engine.ray import cluster
-from swarm.simulation.engine.ray.call_scheduler import spans
+from swarm.simulation.engine.ray.call_scheduler import format_ids
 from swarm.simulation.engine.ray.placement import place
 from tests.support import experiment, heeds_interrupts, logged, prepared, run
 
@@ -300,5 +300,5 @@ def test_placement_cuts_fewer_edges_than_chance() -> None:
 
 
 def test_spans_for_people() -> None:
-    assert spans(np.array([0, 1, 2, 5, 7, 8])) == "0 to 2, 5, 7 to 8"
-    assert spans(np.array([3])) == "3"
+    assert format_ids(np.array([0, 1, 2, 5, 7, 8])) == "0 to 2, 5, 7 to 8"
+    assert format_ids(np.array([3])) == "3"

@@ -15,7 +15,7 @@ from swarm.communication.network.base import Churn
 from swarm.communication.protocol.base import Protocol, State
 from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Graph
-from swarm.data.dataset import Holdings
+from swarm.data.dataset import DeviceSplit
 from swarm.data.partition import Partition
 from swarm.experiments.claims.base import Claim
 from swarm.learning.optim.optimizer import Optimizer
@@ -68,9 +68,9 @@ class Model(nn.Module):
 
 
 class Deals(Partition):
-    def assign(self, y_S: Any, owner_S: Any, keys: Any) -> Holdings:
+    def assign(self, y_S: Any, owner_S: Any, keys: Any) -> DeviceSplit:
         device_S = np.arange(len(y_S)) % self.devices
-        return Holdings.group(DRAWS.permutation(device_S), self.devices)
+        return DeviceSplit.group(DRAWS.permutation(device_S), self.devices)
 
 
 class Remembers(Protocol):

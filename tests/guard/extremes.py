@@ -187,14 +187,14 @@ def _child(values: dict[str, Any], folder: Path, write: int) -> None:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  to the end of the process
         from swarm.common.errors import SwarmError
         from swarm.experiments import runner
-        from swarm.experiments.runs.prepared import Study
+        from swarm.experiments.runs.prepared import PreparedRun
 
         warnings.simplefilter("error", RuntimeWarning)
         try:
             prepared = runner.check(values)
             os.write(write, b"checked\n")
             alone = not values["engine"]["_target_"].startswith("swarm.simulation.engine.ray.")
-            if alone and isinstance(prepared, Study):  # of a claim the plan says all
+            if alone and isinstance(prepared, PreparedRun):  # of a claim the plan says all
                 runner.run(values, folder, prepared)
         except SwarmError as error:
             found = "refused", str(error)

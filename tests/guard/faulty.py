@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from swarm.communication.compression.base import Compressor, Draw
 from swarm.communication.network.base import Churn, Clock, Delay, Outage
-from swarm.communication.network.fleet import Hardware, Uniform
+from swarm.communication.network.fleet import Hardware, UniformFleet
 from swarm.communication.protocol.base import Protocol, State
 from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Graph
-from swarm.data.dataset import Dataset, Holdings, Source
+from swarm.data.dataset import Dataset, DeviceSplit, Source
 from swarm.data.generated.digits import Digits
 from swarm.data.partition import Iid, Partition
 from swarm.data.stream.drift import Drift
-from swarm.data.stream.labelling import People
+from swarm.data.stream.labelling import LabelOracle
 from swarm.experiments.runs.scenario import Arm, Scenario
 from swarm.learning.optim.optimizer import SGD
 from swarm.learning.optim.schedule import Schedule
-from swarm.learning.update.policy import Policy
+from swarm.learning.update.policy import UpdatePolicy
 from swarm.learning.update.replay import Replay
 from swarm.results.track.base import Tracker
 
@@ -244,12 +244,12 @@ class Deals(Partition):
             "raises": lambda: 1 / 0,
             "exits": lambda: sys.exit(0),
             "none": lambda: None,
-            "outside": lambda: Holdings(good.sample + 5, good.ptr_N1),
-            "negative": lambda: Holdings(good.sample - 1, good.ptr_N1),
-            "fewer devices": lambda: Holdings(good.sample, good.ptr_N1[[0, *range(2, len(good.ptr_N1))]]),
-            "torn": lambda: Holdings(good.sample, good.ptr_N1[::-1]),
-            "floats": lambda: Holdings(good.sample.astype(float), good.ptr_N1),  # type: ignore[arg-type]
-            "twice": lambda: Holdings(np.zeros_like(good.sample), good.ptr_N1),
+            "outside": lambda: DeviceSplit(good.sample + 5, good.ptr_N1),
+            "negative": lambda: DeviceSplit(good.sample - 1, good.ptr_N1),
+            "fewer devices": lambda: DeviceSplit(good.sample, good.ptr_N1[[0, *range(2, len(good.ptr_N1))]]),
+            "torn": lambda: DeviceSplit(good.sample, good.ptr_N1[::-1]),
+            "floats": lambda: DeviceSplit(good.sample.astype(float), good.ptr_N1),  # type: ignore[arg-type]
+            "twice": lambda: DeviceSplit(np.zeros_like(good.sample), good.ptr_N1),
         }[self.how]()
 
 
@@ -278,12 +278,12 @@ class Changes(Drift):
     def __init__(self, how: str) -> None:
         self.how = how
 
-    def apply(self, data: Dataset, holdings: Holdings) -> Any:
+    def apply(self, data: Dataset, holdings: DeviceSplit) -> Any:
         return replace(data, y=data.y + 5) if self.how == "label" else None
 
 
-class Tells(People):
-    def apply(self, data: Dataset, holdings: Holdings) -> Any:
+class Tells(LabelOracle):
+    def apply(self, data: Dataset, holdings: DeviceSplit) -> Any:
         return replace(data, given=np.full(len(data.x), data.classes))
 
 
@@ -368,7 +368,7 @@ class Waits(Delay):
         return {"negative": draw_S - 5, "nan": draw_S * math.nan, "shape": np.zeros(1), "list": [0.0]}[self.how]
 
 
-class Has(Uniform):
+class Has(UniformFleet):
     @property
     def hardware(self) -> Any:
         good = super().hardware
@@ -398,7 +398,7 @@ class Rises(Schedule):
         return math.nan
 
 
-class Plans(Policy):
+class Plans(UpdatePolicy):
     def lessons(self, round: int) -> Any:
         return None
 

@@ -20,7 +20,7 @@ from swarm.cli.report import main as report
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.config.build import option
 from swarm.experiments.claims.plan import defaults
-from swarm.results.load import salvage
+from swarm.results.load import load_partial
 from swarm.results.trust import key_file
 from swarm.simulation import checkpoint
 from tests.conftest import SMALL, composed
@@ -141,7 +141,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "draw": lambda folder: report([str(folder)]),
     "compare": lambda folder: report([str(folder), "other", "--csv", "both.csv"]),
     "load": swarm.load,
-    "salvage": salvage,
+    "salvage": load_partial,
     "publish": lambda folder: publish.main([str(folder)]),
     "resume": lambda folder: swarm.resume(folder, {}),
 }

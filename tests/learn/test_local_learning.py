@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.loop import Simulation
 from tests.support import config, final_rows, module_of, prepared, records, row_of, simulation
 
@@ -17,14 +17,14 @@ PLUGIN = Path(__file__).with_name("memorisable.py")
 CLASSES = 4
 
 
-def _memorisable(*overrides: str) -> Study:
+def _memorisable(*overrides: str) -> PreparedRun:
     """Labels drawn by lot, and a model that learns a batch by heart in one step."""
     values = config(
         "devices=6", "protocol=none", "topology=none", "partition=iid", "model=softmax", "optimizer.lr=1.0",
         "train.batch=4", "train.local_steps=2", f"plugins=[{PLUGIN}]", *overrides,
     )  # fmt: skip
     values["data"] = {"_target_": "memorisable.Lots", "classes": CLASSES}
-    return Study.prepare(Settings.parse(values))
+    return PreparedRun.prepare(Settings.parse(values))
 
 
 def _train_accuracy(running: Simulation) -> float:

@@ -7,10 +7,10 @@ import pytest
 
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
-from swarm.learning.update.replay import ClassBalanced, Memory, Replay, Reservoir, Ring
+from swarm.learning.update.replay import ClassBalanced, Fifo, Memory, Replay, Reservoir
 
 KEYS = Keys(0, "replay.keep")
-KINDS = [Ring, Reservoir, ClassBalanced]
+KINDS = [Fifo, Reservoir, ClassBalanced]
 
 
 def offered(replay: Replay, sample_nk: np.ndarray, label_S: np.ndarray, pieces: int = 1) -> Memory:
@@ -21,7 +21,7 @@ def offered(replay: Replay, sample_nk: np.ndarray, label_S: np.ndarray, pieces: 
 
 
 def test_a_ring_keeps_the_last_samples() -> None:
-    memory = offered(Ring(4), np.arange(11)[None], np.zeros(11, np.int64), 3)
+    memory = offered(Fifo(4), np.arange(11)[None], np.zeros(11, np.int64), 3)
     assert sorted(memory.kept_nM[0]) == [7, 8, 9, 10]
 
 

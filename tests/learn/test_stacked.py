@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.learning.kernels import batched as stacked
-from swarm.learning.kernels.batched import Stacked
+from swarm.learning.kernels.batched import BatchedKernel
 from swarm.learning.kernels.losses import CrossEntropy
 from swarm.learning.kernels.module import kernel_for
 from swarm.learning.models.gru import GRU
@@ -81,7 +81,7 @@ def test_the_gradient_is_autograds(
     labels = y.flatten(2)
     monkeypatch.setattr(stacked, "POSITIONS_AT_ONCE", together * labels.shape[2])
     kernel, expected = kernel_for(module, kind, x[0, 0], block=B), _expected(name, predict, dtype, depth)
-    assert isinstance(kernel, Stacked)
+    assert isinstance(kernel, BatchedKernel)
     assert expected.norm(dim=1).min() > 1e-2
     for clip in (None, 1e9):
         moved = x_BP.clone()
@@ -96,7 +96,7 @@ def test_predictions_and_steps_not_taken(name: str, predict_: str) -> None:
     x_BP, (x, y) = _rows(module), _text(predict_, steps=2)
     labels = y.flatten(2)
     kernel = kernel_for(module, kind, x[0, 0], block=1)
-    assert isinstance(kernel, Stacked), "a block of one device, too"
+    assert isinstance(kernel, BatchedKernel), "a block of one device, too"
     with torch.no_grad():
         plain = torch.stack([module_of(x_BP[i], module)(x[i, 0]).flatten(0, -2).T for i in range(B)])
     torch.testing.assert_close(predict(kernel, x_BP, x[:, 0]), plain, rtol=0, atol=1e-12)
@@ -148,7 +148,7 @@ def test_what_a_module_brings_is_compared_with_its_forward() -> None:
     x = _text("last")[0][0, 0]
     with pytest.raises(ConfigError, match="_Changed: has a method over_rows that answers otherwise than forward"):
         kernel_for(_Changed((T,), C, width=8, depth=1), CrossEntropy(), x, block=2)
-    assert isinstance(kernel_for(_Own(), CrossEntropy(), x, block=2), Stacked)
+    assert isinstance(kernel_for(_Own(), CrossEntropy(), x, block=2), BatchedKernel)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

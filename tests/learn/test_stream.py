@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.common.rng import Keys
-from swarm.data.dataset import Holdings
+from swarm.data.dataset import DeviceSplit
 from swarm.data.stream.stream import Stream
 
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=6)
@@ -17,7 +17,7 @@ SEED = st.integers(0, 2**32)
 
 def _stream(sizes: list[int], batch: int, seed: int) -> Stream:
     ids = np.random.default_rng(seed).permutation(sum(sizes)) + 100
-    return Stream(Holdings(ids, np.concatenate([[0], np.cumsum(sizes)])), batch, Keys(seed, "stream"))
+    return Stream(DeviceSplit(ids, np.concatenate([[0], np.cumsum(sizes)])), batch, Keys(seed, "stream"))
 
 
 @given(SIZES, BATCH, SEED)

@@ -13,7 +13,7 @@ import swarm
 from swarm.common.errors import ConfigError
 from swarm.config.build import option
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.models.cnn import CNN
 from tests.support import config, logged, plain_gradient, row_of, run
 
@@ -60,7 +60,7 @@ def test_a_step_is_a_step_of_plain_torch(name: str, block: int) -> None:
         "compute.dtype=float64", "init=independent", f"engine.block={block}",
         f"plugins=[{PLUGIN}]",
     )  # fmt: skip
-    study = Study.prepare(Settings.parse({**values, "model": MODELS[name]}))
+    study = PreparedRun.prepare(Settings.parse({**values, "model": MODELS[name]}))
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
     engine = study.engine()
     engine.start(e)
@@ -97,7 +97,7 @@ def test_what_cannot_work_is_refused_by_name(name: str) -> None:
     options, reason = REFUSED[name]
     values = {**config(f"plugins=[{PLUGIN}]"), "model": {"_target_": f"user_models.{name}", **options}}
     with pytest.raises(ConfigError, match=reason) as refusal:
-        Study.prepare(Settings.parse(values))
+        PreparedRun.prepare(Settings.parse(values))
     assert refusal.value.key == "model"
     assert refusal.value.value == f"user_models.{name}"
     assert refusal.value.exit_code == 2
@@ -105,6 +105,6 @@ def test_what_cannot_work_is_refused_by_name(name: str) -> None:
 
 def test_images_that_are_not_square_need_another_model() -> None:
     with pytest.raises(ConfigError, match="has 20 features, which is no square"):
-        Study.prepare(Settings.parse(config("model=cnn", "data=gaussian", "data.features=20")))
+        PreparedRun.prepare(Settings.parse(config("model=cnn", "data=gaussian", "data.features=20")))
     with pytest.raises(ConfigError, match=r"has the shape \[1, 2, 2, 4\]"):
         CNN((1, 2, 2, 4), 3, [4])

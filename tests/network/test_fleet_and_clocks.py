@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.communication.network.base import Lines, Network
+from swarm.communication.network.base import LinkRates, Network
 from swarm.communication.network.clock import Periodic, Poisson, Speed
-from swarm.communication.network.delay import Distance, Exponential, Uniform
-from swarm.communication.network.fleet import Terminals
+from swarm.communication.network.delay import Distance, ExponentialDelay, UniformDelay
+from swarm.communication.network.fleet import MixedFleet
 from swarm.communication.topology.regular import Ring
 from swarm.communication.topology.structured import Geometric
 from swarm.simulation.cost import cost
@@ -38,8 +38,8 @@ def test_fast_devices_wake_more_often() -> None:
 def test_delays_have_their_distributions() -> None:
     graph, draw = Ring(4000).graph(1), (np.arange(8000) + 0.5) / 8000
     edges = np.arange(8000)
-    assert Exponential(2.0, 1.0).seconds(graph, edges, draw).mean() == pytest.approx(3.0, rel=1e-3)
-    assert Uniform(1.0, 4.0).seconds(graph, edges, draw).mean() == pytest.approx(2.5)
+    assert ExponentialDelay(2.0, 1.0).seconds(graph, edges, draw).mean() == pytest.approx(3.0, rel=1e-3)
+    assert UniformDelay(1.0, 4.0).seconds(graph, edges, draw).mean() == pytest.approx(2.5)
     placed = Geometric(30, 0).graph(1)
     assert placed.length_E is not None
     found = Distance(1.0, 10.0).seconds(placed, np.arange(5), np.zeros(5))
@@ -49,7 +49,7 @@ def test_delays_have_their_distributions() -> None:
 def test_every_message_has_a_delay_and_a_fate_of_its_own() -> None:
     """Of a receiver's two messages, of a sender's, of both directions of a link, and of two rounds: nothing in common."""
     graph = Ring(4000).graph(1)
-    slow, lossy = Network(4000, 0, delay=Uniform(0.0, 8.0)), Network(4000, 0, loss=0.5)
+    slow, lossy = Network(4000, 0, delay=UniformDelay(0.0, 8.0)), Network(4000, 0, loss=0.5)
     by_sender = np.lexsort((graph.dst_E, graph.src_E))
     for network in (slow, lossy):
         one, other = (network.fates(round, graph).ticks_E.astype(float) for round in (1, 2))
@@ -59,12 +59,12 @@ def test_every_message_has_a_delay_and_a_fate_of_its_own() -> None:
 
 
 def test_a_sender_shares_its_uplink_among_its_messages() -> None:
-    lines = Lines(np.array([100.0, 100.0, 100.0]), np.array([1000.0, 1000.0, 20.0]))
+    lines = LinkRates(np.array([100.0, 100.0, 100.0]), np.array([1000.0, 1000.0, 20.0]))
     np.testing.assert_allclose(lines.seconds(np.array([0, 0, 1]), np.array([1, 2, 0]), 200.0), [4.0, 10.0, 2.0])
 
 
 def test_with_a_clock_messages_take_their_time_on_the_line() -> None:
-    lines = Lines(np.full(10, 100.0), np.full(10, 1e6))
+    lines = LinkRates(np.full(10, 100.0), np.full(10, 1e6))
     network = Network(10, 0, 0.5, patience=50, clock=Poisson(10, 0, 0.5, 0.4), lines=lines, bits=200.0)
     ticks = network.fates(3, Ring(10).graph(1)).ticks_E
     assert set(ticks[ticks >= 0].tolist()) == {8}  # 2 messages of 200 bits at 100 bit/s
@@ -122,7 +122,7 @@ def test_terminals_come_in_their_shares() -> None:
     from swarm.common.system import paths
 
     node = yaml.safe_load((paths.conf() / "fleet" / "terminals.yaml").read_text())
-    fleet = Terminals(100, 0, node["classes"])
+    fleet = MixedFleet(100, 0, node["classes"])
     assert np.bincount(fleet.class_N).tolist() == [20, 35, 15, 5, 15, 10]
 
 
@@ -161,7 +161,7 @@ BAD = [
 )  # fmt: skip
 def test_bad_classes(classes: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Terminals(4, 0, classes)
+        MixedFleet(4, 0, classes)
     assert str(caught.value).startswith(said)
 
 

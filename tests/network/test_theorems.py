@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.communication.messages import Exchanges
+from swarm.communication.messages import MessageSchedule
 from swarm.communication.mixing import weights
 from swarm.communication.network.base import LATE, LOST, UNSENT, Network
-from swarm.communication.network.churn import Crash, Markov
+from swarm.communication.network.churn import MarkovChurn, PermanentFailure
 from swarm.communication.network.clock import Poisson
-from swarm.communication.network.delay import Exponential
+from swarm.communication.network.delay import ExponentialDelay
 from swarm.communication.protocol.base import Protocol
-from swarm.communication.topology.exponential import Exponential as ExponentialGraph
+from swarm.communication.topology.exponential import ExponentialDelay as ExponentialGraph
 from swarm.communication.topology.random import SmallWorld
 from swarm.simulation.experiment import Experiment
 from tests.support import experiment, prepared, simulation
@@ -31,12 +31,12 @@ class Both(Protocol):
 
 def failing(delay: bool, clock: bool, symmetric: bool = False) -> Network:
     return Network(
-        N, 5, 1.0, 0.3, symmetric, 4, Exponential(1.5) if delay else None, Markov(N, 5, 1.0, 0.2, 0.5), None,
+        N, 5, 1.0, 0.3, symmetric, 4, ExponentialDelay(1.5) if delay else None, MarkovChurn(N, 5, 1.0, 0.2, 0.5), None,
         Poisson(N, 5, 1.0, 0.2) if clock else None,
     )  # fmt: skip
 
 
-def whole(exchanges: Exchanges, round: int) -> np.ndarray:
+def whole(exchanges: MessageSchedule, round: int) -> np.ndarray:
     """The effective matrix ``[N, N · parts]``, whoever receives nothing with its own row."""
     e, out = exchanges.of("mix", round), np.zeros((N, N * exchanges.parts))
     out[np.arange(N), np.arange(N) * exchanges.parts] = 1.0
@@ -48,7 +48,7 @@ def whole(exchanges: Exchanges, round: int) -> np.ndarray:
 @pytest.mark.parametrize("delay", [False, True])
 def test_rows_sum_to_one_under_the_row_rule(delay: bool, clock: bool) -> None:
     for topology, rule in ((SmallWorld(N, 0), "auto"), (ExponentialGraph(N), "uniform")):
-        exchanges = Exchanges(topology, rule, Protocol(), failing(delay, clock), False, N)
+        exchanges = MessageSchedule(topology, rule, Protocol(), failing(delay, clock), False, N)
         for round in range(1, ROUNDS):
             W = whole(exchanges, round)
             assert W.min() >= 0
@@ -60,7 +60,7 @@ def test_rows_sum_to_one_under_the_row_rule(delay: bool, clock: bool) -> None:
 def test_mass_is_conserved_under_the_column_rule(delay: bool, clock: bool) -> None:
     """What the devices hold and what is under way, together, never change."""
     topology = ExponentialGraph(N)
-    exchanges = Exchanges(topology, "column", Column(), failing(delay, clock), False, N)
+    exchanges = MessageSchedule(topology, "column", Column(), failing(delay, clock), False, N)
     W = weights(topology.graph(0), "column").matrix.toarray()
     x = np.random.default_rng(0).standard_normal(N)
     total, depth, rows = x.sum(), exchanges.depth, [x]
@@ -78,7 +78,7 @@ def test_mass_is_conserved_under_the_column_rule(delay: bool, clock: bool) -> No
 
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_both_stays_doubly_stochastic(symmetric: bool) -> None:
-    exchanges = Exchanges(SmallWorld(N, 0), "auto", Both(), failing(False, True, symmetric), False, N)
+    exchanges = MessageSchedule(SmallWorld(N, 0), "auto", Both(), failing(False, True, symmetric), False, N)
     for round in range(1, ROUNDS):
         W = whole(exchanges, round)
         np.testing.assert_allclose(W, W.T, rtol=0, atol=1e-15)
@@ -86,7 +86,7 @@ def test_both_stays_doubly_stochastic(symmetric: bool) -> None:
 
 
 def test_of_two_messages_of_one_sender_the_later_one_counts() -> None:
-    exchanges = Exchanges(SmallWorld(N, 0), "auto", Protocol(), failing(True, False), False, N)
+    exchanges = MessageSchedule(SmallWorld(N, 0), "auto", Protocol(), failing(True, False), False, N)
     overtaken = 0
     for round in range(1, ROUNDS):
         ages: dict[tuple[int, int], list[int]] = {}
@@ -102,7 +102,9 @@ def test_of_two_messages_of_one_sender_the_later_one_counts() -> None:
 
 
 def test_nothing_is_delivered_to_the_dead_or_sent_by_them() -> None:
-    network = Network(N, 1, delay=Exponential(2.0), churn=Crash(N, 1, 1.0, np.zeros(N, np.int64), 0.5, 10.0))
+    network = Network(
+        N, 1, delay=ExponentialDelay(2.0), churn=PermanentFailure(N, 1, 1.0, np.zeros(N, np.int64), 0.5, 10.0)
+    )
     graph = SmallWorld(N, 0).graph(1)
     fates = {round: network.fates(round, graph).ticks_E for round in range(1, 30)}
     for round, ticks_E in fates.items():

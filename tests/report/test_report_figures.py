@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from swarm.results.report import load, write_report
 from swarm.results.report.curves import _by_device, _by_round, _name_levels, spread_out
 from swarm.results.report.html.page import page
-from swarm.results.report.html.page_data import payload
+from swarm.results.report.html.page_data import page_data
 from swarm.results.report.layout import picture
 from swarm.results.report.network import _curve, _scores
 from tests.support import run as small
@@ -111,7 +111,7 @@ def test_bands_run_from_the_worst_to_the_best_decile(make_run: MakeRun) -> None:
     np.testing.assert_array_equal(left.lines[1].get_ydata(), mean)
     _by_device(right, run, "accuracy")
     np.testing.assert_array_equal(right.lines[1].get_ydata(), np.sort(run.final_devices("isolated")["accuracy"]))
-    told = payload(run)
+    told = page_data(run)
     series = told["series"]["isolated"]
     assert told["band"] == ["accuracy_p10", "accuracy_p90"]
     for name, values in (("accuracy_p10", low), ("accuracy_mean", mean), ("accuracy_p90", high)):
@@ -150,8 +150,8 @@ def test_a_run_without_learning_shows_what_it_has(tmp_path: Path) -> None:
     for said in ("A device: the median", "Lost:", "Late:", "and energy"):
         assert said not in text
     assert "Columns of zeros are left out." in text
-    assert {"consensus_distance", "mean_drift"} <= set(payload(run)["labels"])
-    assert not {"lr", "lost", "late", "flops_total"} & set(payload(run)["labels"])
+    assert {"consensus_distance", "mean_drift"} <= set(page_data(run)["labels"])
+    assert not {"lr", "lost", "late", "flops_total"} & set(page_data(run)["labels"])
     small(
         tmp_path / "sum", "scenario=consensus", "protocol=push_sum_averaging", "devices=9", "rounds=5", "mixing=column"
     )

@@ -12,7 +12,7 @@ import pytest
 from swarm.cli.report import main
 from swarm.common.errors import ConfigError
 from swarm.experiments.sweep import plan
-from swarm.results.load import SWEEP, salvage
+from swarm.results.load import SWEEP, load_partial
 from swarm.results.report import load, write_report
 from swarm.results.report.html.page import page
 from tests.support import run as small
@@ -120,7 +120,7 @@ def test_damage_names_the_file(make_run: MakeRun, name: str, content: bytes) -> 
 def test_of_a_damaged_run_the_rest_is_salvaged(make_run: MakeRun, name: str, content: bytes) -> None:
     folder = make_run(rounds=5)
     (folder / name).write_bytes(content)
-    run = salvage(folder)
+    run = load_partial(folder)
     assert len(run.notes) == 1
     assert name in run.notes[0]
     if name != "metrics.jsonl":
@@ -134,7 +134,7 @@ def test_one_bad_line_costs_one_line(make_run: MakeRun) -> None:
     folder = make_run(rounds=5, arms=("swarm",))
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (folder / "metrics.jsonl").write_text("".join([*lines[:3], "\0\0\0\n", *lines[4:]]))
-    run = salvage(folder)
+    run = load_partial(folder)
     assert run.arm("swarm")["round"].tolist() == [0, 1, 2, 4, 5]
     assert "1 of 6 lines are damaged, the first is 4" in run.notes[0]
 
@@ -157,7 +157,7 @@ def test_scores_of_devices_that_are_text_are_damage(make_run: MakeRun) -> None:
     devices.assign(accuracy="high").to_parquet(folder / "devices.parquet")
     with pytest.raises(ConfigError, match="`accuracy` must be numbers"):
         load(folder)
-    run = salvage(folder)
+    run = load_partial(folder)
     assert run.devices.empty
     assert len(write_report(run)) == 3
 
@@ -214,11 +214,11 @@ def test_a_folder_without_a_run_s_files_is_refused(
 def test_what_is_missing_is_not_called_damaged(make_run: MakeRun) -> None:
     folder = make_run(rounds=5, finished=False)
     (folder / "config.yaml").unlink()
-    run = salvage(folder)
+    run = load_partial(folder)
     assert run.notes == (f"config.yaml={folder}: has no config.yaml",)
     assert "? devices" not in page(run)
     (folder / "config.yaml").write_text("[")
-    assert "damaged" in salvage(folder).notes[0]
+    assert "damaged" in load_partial(folder).notes[0]
 
 
 def test_records_that_cannot_be_read_are_named(make_run: MakeRun) -> None:
@@ -227,4 +227,4 @@ def test_records_that_cannot_be_read_are_named(make_run: MakeRun) -> None:
     (folder / "metrics.jsonl").mkdir()
     with pytest.raises(ConfigError, match=r"metrics\.jsonl: damaged; must be a file"):
         load(folder)
-    assert "metrics.jsonl: damaged; must be a file" in salvage(folder).notes[0]
+    assert "metrics.jsonl: damaged; must be a file" in load_partial(folder).notes[0]

@@ -17,9 +17,9 @@ from matplotlib import image
 
 from swarm.cli.report import main
 from swarm.results.report import draw, load, write_report
-from swarm.results.report.html.device_history import SCORES_KEPT, frames
+from swarm.results.report.html.device_history import SCORES_KEPT, device_history
 from swarm.results.report.html.page import page
-from swarm.results.report.html.page_data import ROWS, payload, script_json
+from swarm.results.report.html.page_data import ROWS, page_data, script_json
 from swarm.results.report.layout import EDGES, NODES, picture
 from swarm.results.report.style import changes
 from swarm.results.track.units import human_energy
@@ -149,7 +149,7 @@ def test_nothing_is_loaded_from_elsewhere(make_run: MakeRun) -> None:
 
 def test_long_runs_are_thinned_but_keep_their_ends(make_run: MakeRun) -> None:
     run = load(make_run(rounds=3000, devices=12, arms=("swarm",), every=2))
-    series = payload(run)["series"]["swarm"]
+    series = page_data(run)["series"]["swarm"]
     assert len(series["round"]) <= ROWS
     assert series["round"][0] == 0
     assert series["round"][-1] == 3000
@@ -219,17 +219,17 @@ def test_ticks_are_not_set_beside_the_time_that_hardware_took(tmp_path: Path) ->
     """The central model has no hardware: its rounds are ticks, and neither table nor curve compares them."""
     small(tmp_path / "run", "devices=8", "rounds=5", "fleet=uniform", "scenario.arms=[swarm,centralised]")
     run = load(tmp_path / "run")
-    series = payload(run)["series"]
+    series = page_data(run)["series"]
     assert "virtual_s" in series["swarm"]
     assert "virtual_s" not in series["centralised"]
     small(tmp_path / "without", "devices=8", "rounds=5", "scenario.arms=[swarm,centralised]")
-    assert "virtual_s" in payload(load(tmp_path / "without"))["series"]["centralised"]
+    assert "virtual_s" in page_data(load(tmp_path / "without"))["series"]["centralised"]
 
 
 def test_scores_keep_their_value_to_a_step(make_run: MakeRun) -> None:
     """What the page's script reads is the devices' scores to half a step."""
     run = load(make_run(rounds=20, devices=30))
-    shown = frames(run)
+    shown = device_history(run)
     assert shown is not None
     for arm, kept in shown["arms"].items():
         byte_RN = np.frombuffer(base64.b64decode(kept["data"]), dtype=np.uint8).reshape(len(kept["rounds"]), kept["n"])
@@ -242,9 +242,9 @@ def test_scores_keep_their_value_to_a_step(make_run: MakeRun) -> None:
 def test_what_is_left_out_of_many_devices_is_said(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = load(make_run(rounds=100, devices=50, every=1, arms=("swarm", "isolated")))
     assert SCORES_KEPT > 101 * 100
-    assert frames(run) is not None
+    assert device_history(run) is not None
     monkeypatch.setattr("swarm.results.report.html.device_history.SCORES_KEPT", 600)
-    shown = frames(run)
+    shown = device_history(run)
     assert shown is not None
     assert shown["rounds"][0] == 0
     assert shown["rounds"][-1] == 100
@@ -257,7 +257,7 @@ def test_what_is_left_out_of_many_devices_is_said(make_run: MakeRun, monkeypatch
 def test_links_of_later_rounds_are_those_that_were_used(tmp_path: Path, topology: str) -> None:
     small(tmp_path / "run", f"topology={topology}", "devices=16", "rounds=6", "evaluate.every=2")
     run = load(tmp_path / "run")
-    drawn = payload(run)["graph"]
+    drawn = page_data(run)["graph"]
     if topology == "ring":
         assert drawn["changing"] is None
         return
@@ -273,8 +273,8 @@ def test_links_of_later_rounds_are_those_that_were_used(tmp_path: Path, topology
 def test_links_are_not_made_up_where_the_config_is_not_that_of_the_run(tmp_path: Path, change: dict[str, Any]) -> None:
     small(tmp_path / "run", "topology=epidemic", "devices=16", "rounds=2")
     run = load(tmp_path / "run")
-    assert payload(run)["graph"]["changing"] is not None
-    assert payload(replace(run, config=run.config | change))["graph"]["changing"] is None
+    assert page_data(run)["graph"]["changing"] is not None
+    assert page_data(replace(run, config=run.config | change))["graph"]["changing"] is None
 
 
 def test_verdicts_are_shown_with_what_they_rest_on(make_run: MakeRun) -> None:
@@ -303,7 +303,7 @@ def test_changes_of_the_concept_are_marked_where_they_are(tmp_path: Path) -> Non
     lived = swarm["concept"].ffill().tolist()
     expected = [(r, lived[r]) for r in range(2, 13) if lived[r] != lived[r - 1]]
     assert [c for _, c in expected] == [1, 2, 3]
-    told = payload(run)["changes"]
+    told = page_data(run)["changes"]
     assert set(told) == {"swarm", "isolated"}
     assert [(c["round"], c["concept"]) for c in told["swarm"]] == expected
     assert [c["bytes_total"] for c in told["swarm"]] == [swarm["bytes_total"][r] for r, _ in expected]
@@ -312,7 +312,7 @@ def test_changes_of_the_concept_are_marked_where_they_are(tmp_path: Path) -> Non
     assert "backward transfer" in parsed
     assert f"{run.final('swarm')['backward_transfer']:.3f}" in parsed
     without = replace(run, metrics=run.metrics.drop(columns="concept"))
-    assert payload(without)["changes"] == {}
+    assert page_data(without)["changes"] == {}
     for name, each in (("with", run), ("without", without)):
         draw(each, tmp_path / f"{name}.png")
     pictures = [image.imread(tmp_path / f"{name}.png") for name in ("with", "without")]
@@ -325,11 +325,11 @@ def test_changes_of_the_concept_are_marked_where_they_are(tmp_path: Path) -> Non
 def test_every_metric_of_a_run_can_be_looked_at(tmp_path: Path) -> None:
     """Those of regression and of drifting data have other names."""
     small(tmp_path / "run", *DRIFT)
-    assert payload(load(tmp_path / "run"))["labels"]["accuracy_concept_3"] == "accuracy on concept 3"
+    assert page_data(load(tmp_path / "run"))["labels"]["accuracy_concept_3"] == "accuracy on concept 3"
     options = ("devices=9", "rounds=3", "data=linear_regression", "partition=iid", "model=softmax")
     small(tmp_path / "numbers", *options)
     run = load(tmp_path / "numbers")
-    assert {"prequential_mse", "stream_mse"} <= set(payload(run)["labels"])
+    assert {"prequential_mse", "stream_mse"} <= set(page_data(run)["labels"])
     assert "prequential squared error" in Parsed(page(run)).shown
 
 
@@ -357,7 +357,7 @@ def test_scores_that_hardly_differ_lie_close_together(make_run: MakeRun) -> None
 
 def test_a_run_that_ended_at_once_is_drawn_by_round(make_run: MakeRun) -> None:
     run = load(make_run(rounds=5, arms=("swarm",), diverged={"swarm": (0, 0)}))
-    assert next(iter(payload(run)["axes"])) == "round"
+    assert next(iter(page_data(run)["axes"])) == "round"
 
 
 def test_a_concept_that_comes_back_is_a_change_too(make_run: MakeRun) -> None:

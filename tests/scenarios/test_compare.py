@@ -15,7 +15,7 @@ import swarm
 from swarm.common.errors import ConfigError
 from swarm.common.rows import params_sha256
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import Arm
 from swarm.experiments.runs.tune import Trial, try_out, tune
 from swarm.simulation.engine.base import Engine
@@ -168,7 +168,9 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
 def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     """Trials that find what the table says for their rate and rounds."""
 
-    def found(study: Study, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine, look: object) -> Trial:
+    def found(
+        study: PreparedRun, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine, look: object
+    ) -> Trial:
         return Trial(variant, lr, rounds, table[lr, rounds])
 
     monkeypatch.setattr("swarm.experiments.runs.tune.try_out", found)
@@ -284,7 +286,7 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
         "evaluate.label=1",
     )
     summary = run(tmp_path / "run", *options)
-    study = Study.prepare(Settings.parse(config(*options)))
+    study = PreparedRun.prepare(Settings.parse(config(*options)))
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
     data, test = study.dataset, study.dataset.test
     x, y = torch.as_tensor(data.x[test]), torch.as_tensor(data.y[test])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import DivergedError
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.tune import tune
 from swarm.simulation.measure import BEYOND
 from tests.support import logged, prepared, records, run, simulation
@@ -79,7 +79,7 @@ def test_targets_far_from_nought_have_not_diverged_from_the_start() -> None:
 # --- the choice of the rate ------------------------------------------------------------------------------------------
 
 
-def _said(study: Study) -> tuple[list[str], dict[str, object]]:
+def _said(study: PreparedRun) -> tuple[list[str], dict[str, object]]:
     said: list[str] = []
     with study.engine() as engine:
         _, facts = tune(study, study.arms[0], engine, said.append)

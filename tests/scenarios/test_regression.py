@@ -12,7 +12,7 @@ import yaml
 
 import swarm
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from tests.support import config, logged, run
 
 OPTIONS = ("data=table", "data.label=price", "data.task=regression", "partition=iid", "devices=8", "model=softmax")
@@ -48,7 +48,9 @@ def test_errors_are_those_of_raw_predictions(tmp_path: Path, loss: str) -> None:
     )
     features, target = summary["scaling"]["features"], summary["scaling"]["target"]
     assert features["names"] == list("abcde")
-    table = pd.read_csv(tmp_path / "houses1.csv").iloc[Study.prepare(Settings.parse(config(*options))).dataset.test]
+    table = pd.read_csv(tmp_path / "houses1.csv").iloc[
+        PreparedRun.prepare(Settings.parse(config(*options))).dataset.test
+    ]
     x = (table[features["names"]].to_numpy() - features["shift"]) / features["span"]
     predicted = target["shift"][0] + target["span"][0] * (x @ weight.T + bias)[:, 0]
     error = predicted - table["price"].to_numpy()
@@ -75,6 +77,6 @@ def test_a_run_folder_without_the_option_predicts_targets_as_they_are(tmp_path: 
     made: dict[str, Any] = config(*OPTIONS, houses(tmp_path, 1e-5), "optimizer.lr=0.1")
     assert yaml.safe_load(Path("conf/data/table.yaml").read_text())["target_scale"] == "standard"
     del made["data"]["target_scale"]
-    old = Study.prepare(Settings.parse(made)).dataset
+    old = PreparedRun.prepare(Settings.parse(made)).dataset
     assert old.target is None
     np.testing.assert_allclose(old.y[:, 0], pd.read_csv(tmp_path / "houses1e-05.csv")["price"], rtol=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 
 from swarm.config.build import option
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from tests.support import Rows, config
 
 HERE = Path(__file__).parent
@@ -23,15 +23,15 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 
 
-def study_of(*overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> Study:
+def study_of(*overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> PreparedRun:
     """A small study with plug-ins of the tests in it; ``sections`` replace whole sections."""
     values = config(PLUGINS, *overrides) | sections
     for part in parts:
         values |= PARTS[part]
-    return Study.prepare(Settings.parse(values))
+    return PreparedRun.prepare(Settings.parse(values))
 
 
-def quadratics(name: str, rounds: int, *overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> Study:
+def quadratics(name: str, rounds: int, *overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> PreparedRun:
     """Eight devices with f_i = ½a_i(x − b_i)² and the step γ = 0.2 (our mean squared error has no ½)."""
     fixed = ("devices=8", "partition=natural", "compute.dtype=float64", "train.batch=1", "train.local_steps=1",
              f"optimizer.lr={GAMMA / 2}", f"protocol={name}", f"rounds={rounds}")  # fmt: skip
@@ -39,7 +39,7 @@ def quadratics(name: str, rounds: int, *overrides: str, parts: tuple[str, ...] =
     return study_of(*fixed, *overrides, parts=parts, **(problem | sections))
 
 
-def gossip(name: str, *overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> Study:
+def gossip(name: str, *overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> PreparedRun:
     """Ten random numbers a device and no learning, in float64."""
     fixed = ("devices=8", "init=independent", "compute.dtype=float64", "data=linear_regression", "partition=iid",
              "model=softmax", f"protocol={name}")  # fmt: skip
@@ -51,7 +51,7 @@ def with_options(group: str, name: str, **options: Any) -> dict[str, Any]:
     return {group: {**option(group, name), **options}}
 
 
-def coefficients(study: Study) -> tuple[Rows, Rows, Rows]:
+def coefficients(study: PreparedRun) -> tuple[Rows, Rows, Rows]:
     """a ``[N]``, b ``[N]`` and the mixing weights W ``[N, N]`` of round 1."""
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
     root_a = study.dataset.x[study.holdings.sample, 0].astype(np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from tests.support import config
 
 HERE = Path(__file__).parent
@@ -17,17 +17,17 @@ LR = 0.05
 Rows = npt.NDArray[np.float64]
 
 
-def planned(*overrides: str, protocol: dict[str, Any] | str, **sections: Any) -> Study:
+def planned(*overrides: str, protocol: dict[str, Any] | str, **sections: Any) -> PreparedRun:
     """A study in float64 with the tests' plug-ins allowed; ``protocol`` is an option's name or a section."""
     named = isinstance(protocol, str)
     values = config(
         *([f"protocol={protocol}"] if named else []), "compute.dtype=float64",
         f"plugins=[{HERE / 'quadratic.py'}, {HERE / 'still.py'}]", *overrides,
     )  # fmt: skip
-    return Study.prepare(Settings.parse({**values, **sections, **({} if named else {"protocol": protocol})}))
+    return PreparedRun.prepare(Settings.parse({**values, **sections, **({} if named else {"protocol": protocol})}))
 
 
-def quadratics(*overrides: str, protocol: dict[str, Any] | str, **sections: Any) -> Study:
+def quadratics(*overrides: str, protocol: dict[str, Any] | str, **sections: Any) -> PreparedRun:
     """Eight devices; device i has the loss a_i (x − b_i)², so a local step at rate γ is x ← x − 2γa_i (x − b_i)."""
     return planned(
         "devices=8", "partition=natural", "train.batch=1", f"optimizer.lr={LR}", *overrides, protocol=protocol,
@@ -35,7 +35,7 @@ def quadratics(*overrides: str, protocol: dict[str, Any] | str, **sections: Any)
     )  # fmt: skip
 
 
-def curves(study: Study) -> tuple[Rows, Rows]:
+def curves(study: PreparedRun) -> tuple[Rows, Rows]:
     """a and b of every device."""
     root_a = study.dataset.x[study.holdings.sample, 0].astype(np.float64)
     return root_a**2, study.dataset.y[study.holdings.sample, 0].astype(np.float64) / root_a

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.experiment import Experiment
 from tests.support import plain_gradient, prepared, row_of, trajectory
 
@@ -18,7 +18,7 @@ COMMON = (
 )  # fmt: skip
 
 
-def _centralised(study: Study) -> np.ndarray:
+def _centralised(study: PreparedRun) -> np.ndarray:
     """Plain autograd on the union of the devices' batches: ``[rounds + 1, P]``."""
     e: Experiment = study.experiment(study.arms[0], study.arms[0].variants[0])
     data = study.dataset

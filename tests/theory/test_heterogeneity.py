@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from tests.support import config, final_rows
 
 PLUGIN = Path(__file__).with_name("quadratic.py")
 GAMMA = 0.2
 
 
-def _study(topology: str, protocol: str, rounds: int) -> Study:
+def _study(topology: str, protocol: str, rounds: int) -> PreparedRun:
     from swarm.config.settings import Settings
 
     values = config(
@@ -26,7 +26,7 @@ def _study(topology: str, protocol: str, rounds: int) -> Study:
     )  # fmt: skip
     values["data"] = {"_target_": "quadratic.Quadratics"}
     values["model"] = {"_target_": "quadratic.Slope"}
-    return Study.prepare(Settings.parse(values))
+    return PreparedRun.prepare(Settings.parse(values))
 
 
 @pytest.mark.parametrize("topology", ["ring", "star", "complete"])

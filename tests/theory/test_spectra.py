@@ -10,7 +10,7 @@ import pytest
 
 from swarm.communication.mixing import effective_neighbours, periodic_rate, second_eigenvalue, spectral_gap, weights
 from swarm.communication.topology.base import Topology
-from swarm.communication.topology.exponential import Exponential, OnePeerExponential
+from swarm.communication.topology.exponential import ExponentialGraph, OnePeerExponential
 from swarm.communication.topology.graph import Graph
 from swarm.communication.topology.random import SmallWorld
 from swarm.communication.topology.regular import Complete, Hypercube, Isolated, Ring, Star, Torus
@@ -38,7 +38,7 @@ def test_hypercube(d: int) -> None:
 @pytest.mark.parametrize("n", [4, 6, 10, 64, 100])
 def test_static_exponential(n: int) -> None:
     tau = int(np.ceil(np.log2(n)))
-    assert rho(Exponential(n)) == pytest.approx((tau - 1) / (tau + 1), abs=1e-12)
+    assert rho(ExponentialGraph(n)) == pytest.approx((tau - 1) / (tau + 1), abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 1600])
@@ -56,7 +56,7 @@ def test_no_links(n: int) -> None:
 
 def test_beyond_dense_solvers() -> None:
     assert rho(Hypercube(2048)) == pytest.approx(10 / 12, abs=1e-5)
-    assert rho(Exponential(2000)) == pytest.approx(10 / 12, abs=1e-5)
+    assert rho(ExponentialGraph(2000)) == pytest.approx(10 / 12, abs=1e-5)
     assert rho(Torus(45 * 45)) == pytest.approx((3 + 2 * np.cos(2 * np.pi / 45)) / 5, abs=1e-5)
     two_rings = np.concatenate([Ring(1000).graph(0).links_E2, Ring(1000).graph(0).links_E2 + 1000])
     assert second_eigenvalue(weights(Graph.from_edges(2000, two_rings))) == 1.0
@@ -151,7 +151,7 @@ def test_effective_neighbours_of_none_and_all(gamma: float) -> None:
     assert effective_neighbours(weights(Isolated(1).graph(0)), gamma) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("topology", [Ring(12), Star(12), Exponential(12), Torus(12)])
+@pytest.mark.parametrize("topology", [Ring(12), Star(12), ExponentialGraph(12), Torus(12)])
 def test_effective_neighbours_grow_to_all_as_memory_grows(topology: Topology) -> None:
     mixing = weights(topology.graph(0))
     values = [effective_neighbours(mixing, gamma) for gamma in (0.0, 0.5, 0.9, 0.99, 0.9999999)]

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from swarm.common.errors import ConfigError
 from swarm.communication.mixing import second_eigenvalue, weights
-from swarm.communication.topology.exponential import Exponential, OnePeerExponential
+from swarm.communication.topology.exponential import ExponentialGraph, OnePeerExponential
 from swarm.communication.topology.graph import Graph
 from swarm.communication.topology.regular import Complete, Ring, Star
 
@@ -99,7 +99,7 @@ def test_direction_of_a_single_edge() -> None:
 
 def test_auto_and_what_is_conserved() -> None:
     np.testing.assert_array_equal(dense(Star(5).graph(0), "auto"), dense(Star(5).graph(0), "metropolis"))
-    exponential = Exponential(12).graph(0)
+    exponential = ExponentialGraph(12).graph(0)
     np.testing.assert_array_equal(dense(exponential, "auto"), dense(exponential, "uniform"))
     assert weights(exponential).conserves == "both"  # regular
     assert weights(Star(5).graph(0), "uniform").conserves == "row"
@@ -117,7 +117,7 @@ def test_is_mean(n: int) -> None:
 @pytest.mark.parametrize("rule", SYMMETRIC)
 def test_symmetric_rules_refuse_directed_graphs(rule: str) -> None:
     with pytest.raises(ConfigError, match=f"mixing={rule}: needs an undirected topology.*uniform or column"):
-        weights(Exponential(8).graph(0), rule)
+        weights(ExponentialGraph(8).graph(0), rule)
 
 
 def test_unknown_rule() -> None:

@@ -19,7 +19,7 @@ from swarm.communication.network.churn import Trace
 from swarm.communication.topology.contacts import Contacts
 from swarm.communication.topology.file import File
 from swarm.communication.topology.social import Social
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results.report.html.page import page
 from tests.support import prepared, run
 
@@ -51,7 +51,7 @@ def table(folder: Path, people: tuple[Any, ...] = PEOPLE, name: str = "t.parquet
             "train.batch=4", "rounds=2"]  # fmt: skip
 
 
-def hub_of(study: Study) -> int:
+def hub_of(study: PreparedRun) -> int:
     return int(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1).degree_in.argmax())
 
 

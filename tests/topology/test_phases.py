@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.communication.messages import Exchanges
+from swarm.communication.messages import MessageSchedule
 from swarm.communication.network.base import Network
 from swarm.communication.protocol.base import Protocol
 from swarm.communication.protocol.dpsgd import TrainThenAverage
@@ -30,7 +30,7 @@ def test_phases_count_from_the_first_round() -> None:
 
 def test_a_period_is_kept_whole_and_of_endless_ones_only_the_last() -> None:
     for topology, kept in ((OnePeerExponential(16), 4), (Endless(), RECENT)):
-        exchanges = Exchanges(topology, "auto", TrainThenAverage(), Network(16, 0), compressed=False, devices=16)
+        exchanges = MessageSchedule(topology, "auto", TrainThenAverage(), Network(16, 0), compressed=False, devices=16)
         first = {round: exchanges.mixing(round) for round in range(1, 5)}
         for round in range(1, 200):
             exchanges.of("mix", round)
@@ -53,8 +53,8 @@ class Turning(Topology):
         return Graph.from_edges(5, edges, directed=True)
 
 
-def _exchanges(topology: Topology) -> Exchanges:
-    return Exchanges(topology, "auto", Both(), Network(5, 0), compressed=False, devices=5)
+def _exchanges(topology: Topology) -> MessageSchedule:
+    return MessageSchedule(topology, "auto", Both(), Network(5, 0), compressed=False, devices=5)
 
 
 @pytest.mark.parametrize(("period", "odd"), [(12, 0), (12, 1), (12, 11), (None, RECENT - 1)])

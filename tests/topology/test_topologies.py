@@ -19,7 +19,7 @@ from swarm.common.errors import ConfigError
 from swarm.communication.mixing import weights
 from swarm.communication.topology.base import Topology, link_at_random, link_nearest
 from swarm.communication.topology.base_graph import BaseGraph
-from swarm.communication.topology.exponential import Exponential, OnePeerExponential
+from swarm.communication.topology.exponential import ExponentialGraph, OnePeerExponential
 from swarm.communication.topology.gossip import Epidemic, RandomMatching
 from swarm.communication.topology.graph import Graph
 from swarm.communication.topology.random import BarabasiAlbert, ErdosRenyi, RandomRegular, SmallWorld
@@ -159,7 +159,7 @@ def test_placed_topologies_know_how_long_their_edges_are() -> None:
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("make_it", [Isolated, Ring, Star, Complete, Exponential, OnePeerExponential, Hierarchy])
+@pytest.mark.parametrize("make_it", [Isolated, Ring, Star, Complete, ExponentialGraph, OnePeerExponential, Hierarchy])
 def test_tiny_swarms(make_it: Callable[[int], Topology], devices: int) -> None:
     graph = make_it(devices).graph(0)
     check(graph, devices)
@@ -198,7 +198,7 @@ def test_shapes_against_networkx() -> None:
         (Torus(12, cols=12, periodic=False), nx.path_graph(12)),
         (Star(9), nx.star_graph(8)),
         (Complete(9), nx.complete_graph(9)),
-        (Exponential(13), directed),
+        (ExponentialGraph(13), directed),
     ]:
         assert same(mine.graph(0), Graph.from_networkx(theirs))
     assert nx.is_isomorphic(Hypercube(32).graph(0).to_networkx(), nx.hypercube_graph(5))
@@ -211,7 +211,7 @@ def test_torus_is_as_square_as_it_can_be() -> None:
 
 
 def test_exponential_is_directed_and_one_peer_takes_its_hops_in_turn() -> None:
-    static, one_peer = Exponential(10), OnePeerExponential(10)
+    static, one_peer = ExponentialGraph(10), OnePeerExponential(10)
     assert static.graph(0).directed
     assert {(0, 1), (0, 2), (0, 4), (0, 8)} == {(s, d) for s, d in static.graph(0).links_E2.tolist() if s == 0}
     assert one_peer.period == 4
@@ -350,7 +350,7 @@ def test_allowed_pieces_are_counted_in_the_warning() -> None:
 
 REFUSALS: list[tuple[Callable[[], Topology], str]] = [
     (lambda: Ring(0), "devices=0: must be at least 1"),
-    (lambda: Exponential(-3), "devices=-3: must be at least 1"),
+    (lambda: ExponentialGraph(-3), "devices=-3: must be at least 1"),
     (lambda: Torus(13), "devices=13: .*torus.* at least 3; 12 or 15 would do"),
     (lambda: Torus(2), "devices=2: .*torus.*; 9 would do"),
     (lambda: Torus(13, periodic=False), "devices=13: .*grid.* at least 2; 12 or 14 would do"),

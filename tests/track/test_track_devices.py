@@ -13,7 +13,7 @@ import pytest
 
 import swarm
 from swarm.common.errors import ConfigError
-from swarm.results.report import page, salvage
+from swarm.results.report import load_partial, page
 from swarm.results.track.devices import MOST, read_devices
 from tests.data.packed import peak_of
 from tests.support import run
@@ -58,7 +58,7 @@ def test_a_bomb_in_a_run_folder_is_one_sentence(finished: Path, tmp_path: Path, 
             swarm.load(folder)
 
     assert peak_of(refused) < MOST
-    assert page(salvage(folder))
+    assert page(load_partial(folder))
 
 
 def test_a_bomb_among_the_parts_is_found_before_it_is_joined(finished: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results.track import read_jsonl
 from swarm.results.track.tensorboard import TensorBoardTracker
 from tests.support import config, prepared, run
@@ -107,7 +107,7 @@ def test_without_the_package_the_run_is_refused_before_it_starts(monkeypatch: py
     )
     with pytest.raises(ConfigError, match=r"tracker=tensorboard: needs tensorboardX; pip install '\.\[tensorboard\]'"):
         prepared("tracker=tensorboard")
-    assert isinstance(prepared("tracker=none"), Study)
+    assert isinstance(prepared("tracker=none"), PreparedRun)
     assert config("tracker=tensorboard")["tracker"]["histograms"] is True
 
 

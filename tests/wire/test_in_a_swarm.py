@@ -14,7 +14,7 @@ from swarm.common.rng import Keys
 from swarm.communication.compression.base import Draw
 from swarm.communication.protocol.dpsgd import Averaging
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from tests.support import config, experiment, logged, prepared, run, simulation, trajectory
 
 CASES = {
@@ -121,7 +121,7 @@ def test_packets_under_way_stay_what_they_were(tmp_path: Path) -> None:
         [str(tmp_path / "one_round_late.py")],
         {"_target_": "one_round_late.OneRoundLate"},
     )
-    found = trajectory(Study.prepare(Settings.parse(values)))
+    found = trajectory(PreparedRun.prepare(Settings.parse(values)))
     W = experiment(*GOSSIP, "topology=torus").mixing(1).matrix.toarray()
     own, others = np.diag(np.diag(W)), W - np.diag(np.diag(W))
     x, error, before = found[0], np.zeros_like(found[0]), np.zeros_like(found[0])
@@ -139,7 +139,7 @@ def test_the_compressor_of_the_page_works(tmp_path: Path) -> None:
     values = config("rounds=2", "compute.dtype=float64", "topology=ring", "protocol=averaging", "init=independent")
     values["plugins"] = [str(tmp_path / "my_compressors.py")]
     values["compressor"] = {"_target_": "my_compressors.Rounded", "feedback": True}
-    study = Study.prepare(Settings.parse(values))
+    study = PreparedRun.prepare(Settings.parse(values))
     assert study.experiment(study.arms[0], study.arms[0].variants[0]).traffic(0, 1).bits == 8 * 4810
     assert np.isfinite(trajectory(study)).all()
 

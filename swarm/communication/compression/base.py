@@ -63,7 +63,7 @@ def bits_of(compressor: Compressor, width: int) -> int:
     return found
 
 
-class Unchanged(Compressor):
+class NoCompression(Compressor):
     """No compression: the receivers read what was sent."""
 
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:

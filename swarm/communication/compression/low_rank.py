@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.common.rows import Layout, Slot
+from swarm.common.rows import Layout, ParameterSpec
 from swarm.communication.compression.base import Compressor, Draw
 from swarm.communication.compression.chunks import chunks
 
@@ -65,7 +65,7 @@ class LowRank(Compressor):
         return (width - saved) * self.number_bits
 
 
-def sides(slot: Slot) -> tuple[int, int]:
+def sides(slot: ParameterSpec) -> tuple[int, int]:
     """m × k of a parameter; a vector is 1 × k."""
     return (slot.shape[0], math.prod(slot.shape[1:])) if len(slot.shape) > 1 else (1, math.prod(slot.shape))
 

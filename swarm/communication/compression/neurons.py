@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.common.rows import Hidden, Layout, Slot
+from swarm.common.rows import Hidden, Layout, ParameterSpec
 from swarm.communication.compression.base import Compressor, Draw
 from swarm.communication.compression.chunks import chunks
 from swarm.communication.compression.sparse import index_bits
@@ -65,7 +65,7 @@ class Neurons(Compressor):
             )  # fmt: skip
         return sum(map(self.values, self.layout.slots)) * self.number_bits + sum(map(self.naming, self.layout.hidden))
 
-    def values(self, slot: Slot) -> int:
+    def values(self, slot: ParameterSpec) -> int:
         """How many numbers of a parameter are sent."""
         count = math.prod(slot.shape)
         for layer in self.layout.hidden:
@@ -79,7 +79,7 @@ class Neurons(Compressor):
         return 0 if k == layer.width else min(k * index_bits(layer.width), layer.width)
 
 
-def _by_neuron(v_nM: Tensor, slot: Slot, axis: int, layer: Hidden) -> Tensor:
+def _by_neuron(v_nM: Tensor, slot: ParameterSpec, axis: int, layer: Hidden) -> Tensor:
     """A parameter as a view ``[n, before, H, after]`` with its neurons on an axis of their own."""
     return v_nM[:, slot.start : slot.stop].view(len(v_nM), math.prod(slot.shape[:axis]), layer.width, -1)
 

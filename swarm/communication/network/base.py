@@ -26,14 +26,14 @@ LOST, UNSENT, LATE = -1, -2, -3  # instead of the ticks that a message takes
 
 
 @dataclass(frozen=True)
-class Fates:
+class MessageOutcomes:
     """What becomes of the message on each edge of a round's graph: the ticks until it arrives, or LOST, UNSENT (its sender is
     not awake) or LATE (it would take longer than is waited for)."""
 
     ticks_E: Ints
 
     @classmethod
-    def ideal(cls, graph: Graph) -> Fates:
+    def ideal(cls, graph: Graph) -> MessageOutcomes:
         """Every message arrives in the round in which it is sent."""
         return cls(np.zeros(len(graph.src_E), np.int64))
 
@@ -54,7 +54,7 @@ class Churn(ABC):
         return None
 
 
-class AlwaysThere(Churn):
+class NoChurn(Churn):
     """Everybody, always."""
 
     def online(self, round: int) -> Bools:
@@ -72,7 +72,7 @@ class Outage(ABC):
         """``[E]``, in ``round``."""
 
 
-class AllUp(Outage):
+class NoOutage(Outage):
     """No link is ever down."""
 
     def up(self, round: int, graph: Graph) -> Bools:
@@ -90,7 +90,7 @@ class Clock(ABC):
         """``[N]``, in ``round``."""
 
 
-class EveryRound(Clock):
+class NoClock(Clock):
     """Everybody, in every round."""
 
     def wakes(self, round: int) -> Bools:
@@ -108,7 +108,7 @@ class Delay(ABC):
         """``[S]`` virtual seconds on some of the graph's edges; ``draw_S`` are uniform draws in (0, 1), one a message."""
 
 
-class Instant(Delay):
+class NoDelay(Delay):
     """Every message arrives in the round in which it is sent."""
 
     longest = 0.0
@@ -118,7 +118,7 @@ class Instant(Delay):
 
 
 @dataclass(frozen=True)
-class Lines:
+class LinkRates:
     """The devices' lines in bits a second: a message of ``bits`` takes bits / min(uplink_i / m_i, downlink_j) seconds from i
     to j, where m_i counts what i sends in the same round: a sender shares its uplink among its messages."""
 
@@ -150,7 +150,7 @@ class Network:
     churn: Churn | None = None
     outage: Outage | None = None
     clock: Clock | None = None
-    lines: Lines | None = None
+    lines: LinkRates | None = None
     bits: float = 0.0
     _kept: dict[tuple[str, int], Bools] = field(default_factory=dict, repr=False, compare=False)
 
@@ -202,7 +202,7 @@ class Network:
         )
         return wakes if online is None else self._keep("awake", round, lambda: online & wakes)
 
-    def fates(self, round: int, graph: Graph) -> Fates:
+    def fates(self, round: int, graph: Graph) -> MessageOutcomes:
         """What becomes of the messages of ``round``. It is settled when they are sent: whoever will not be there when one
         arrives does not get it."""
         awake = self.awake(round)
@@ -222,7 +222,7 @@ class Network:
                 ticks_S[(ticks_S == ticks) & ~there[dst]] = LOST
         ticks_E = np.full(len(graph.src_E), UNSENT)
         ticks_E[edge_S] = ticks_S
-        return Fates(ticks_E)
+        return MessageOutcomes(ticks_E)
 
     def server_hears(self, round: int) -> tuple[Bools, Bools] | None:
         """Which devices, ``[N]``, a server's message would reach in ``round``, and whose answers would reach it; None: all."""

@@ -17,7 +17,7 @@ from swarm.communication.topology.events import first_rounds, lengths, read_even
 TRUTH = {"1": True, "0": False, "true": True, "false": False}
 
 
-class Markov(Churn):
+class MarkovChurn(Churn):
     """Every device leaves at ``leave_rate`` and comes back at ``return_rate``, both per virtual second.
 
     The Markov chain in continuous time with two states, seen once a tick. With a + b the sum of the rates,
@@ -113,7 +113,7 @@ class Trace(Churn):
         return np.where(known, self.online_A[at_N], self.before)
 
 
-class Crash(Churn):
+class PermanentFailure(Churn):
     """From ``at`` (virtual seconds) on a random ``fraction`` of the devices is gone for good; with ``hub`` it is the one
     device with the most links in the first round (the lowest id of several).
 
@@ -148,7 +148,7 @@ class Crash(Churn):
         return self.online(round)
 
 
-class Joining(Churn):
+class LateJoin(Churn):
     """A random ``fraction`` of the devices joins late, each at a time drawn evenly between ``start`` and ``end`` (virtual
     seconds). A newcomer begins with the parameters that everybody began with.
 

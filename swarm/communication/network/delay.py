@@ -12,7 +12,7 @@ from swarm.communication.network.base import Delay, Floats, Ints
 from swarm.communication.topology.graph import Graph
 
 
-class Constant(Delay):
+class ConstantDelay(Delay):
     """Every message takes ``seconds``."""
 
     def __init__(self, seconds: float = 1.0) -> None:
@@ -23,7 +23,7 @@ class Constant(Delay):
         return np.full_like(draw_S, self.longest)
 
 
-class Uniform(Delay):
+class UniformDelay(Delay):
     """Every message takes its own time, evenly between ``low`` and ``high`` seconds."""
 
     def __init__(self, low: float = 0.0, high: float = 2.0) -> None:
@@ -36,7 +36,7 @@ class Uniform(Delay):
         return self.low + (self.longest - self.low) * draw_S
 
 
-class Exponential(Delay):
+class ExponentialDelay(Delay):
     """Every message takes its own time, ``least`` and exponentially distributed seconds of ``mean`` on top: −mean · ln u."""
 
     longest = math.inf

@@ -14,7 +14,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.plugin import returned, shape_of
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.communication.network.base import Floats, Ints, Lines
+from swarm.communication.network.base import Floats, Ints, LinkRates
 from swarm.config.explain import describe, shown
 
 
@@ -34,8 +34,8 @@ class Hardware:
     radio_receive: Floats
 
     @property
-    def lines(self) -> Lines:
-        return Lines(self.uplink, self.downlink)
+    def lines(self) -> LinkRates:
+        return LinkRates(self.uplink, self.downlink)
 
 
 FIGURES = tuple(field.name for field in fields(Hardware))
@@ -83,7 +83,7 @@ def hardware_of(fleet: Fleet, devices: int) -> Hardware | None:
     return found
 
 
-class Unlimited(Fleet):
+class NoFleet(Fleet):
     """No hardware: a round takes a tick, and energy is not counted."""
 
     hardware = None
@@ -92,7 +92,7 @@ class Unlimited(Fleet):
         super().__init__(0, 0.0, 1.0)
 
 
-class Uniform(Fleet):
+class UniformFleet(Fleet):
     """Every device alike, by the figures of :class:`Hardware`.
 
     Raises ``ConfigError`` on figures that are not above 0 (power and radio: below 0).
@@ -126,7 +126,7 @@ class Uniform(Fleet):
         return self._hardware
 
 
-class Terminals(Fleet):
+class MixedFleet(Fleet):
     """Classes of terminals, each with its ``share`` of the devices and the figures of :class:`Hardware`.
 
     Which device is of which class is drawn from the seed; the numbers are the shares rounded so that they add up (largest

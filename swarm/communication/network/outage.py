@@ -14,7 +14,7 @@ from swarm.communication.topology.events import lengths
 from swarm.communication.topology.graph import Graph
 
 
-class Partition(Outage):
+class NetworkPartition(Outage):
     """The network splits into ``parts`` of nearly equal size between ``start`` and ``end`` (virtual seconds), and heals.
 
     A part is a range of ids (neighbours on most topologies), or with ``scattered`` devices at random. Every message from one

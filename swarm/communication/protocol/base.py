@@ -20,7 +20,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Now:
+class RoundInfo:
     """Where a round stands: its number (from 1), the learning rate, the local steps of each device, ``[n]``, and the share of
     all devices that learn and are heard."""
 
@@ -86,7 +86,7 @@ class State:
     x: Tensor
     slots: dict[str, Tensor] = field(default_factory=dict)
     scratch: dict[str, Tensor] = field(default_factory=dict)
-    now: Now = field(default_factory=lambda: Now(0, 0.0, np.zeros(0, np.int64)))
+    now: RoundInfo = field(default_factory=lambda: RoundInfo(0, 0.0, np.zeros(0, np.int64)))
     links: Links | None = None
 
     @property

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from swarm.common.errors import ConfigError
 from swarm.communication.protocol.base import Links
-from swarm.communication.protocol.server_optimizer import Outer
+from swarm.communication.protocol.server_optimizer import ServerOptimizer
 
 
-class DiLoCo(Outer):
+class DiLoCo(ServerOptimizer):
     """After H = ``train.local_steps`` inner steps from x, Δ = mean − x is an outer gradient (with its sign changed):
 
         v ← μv + Δ,   x ← x + lr · (Δ + μv).

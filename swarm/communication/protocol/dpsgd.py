@@ -37,7 +37,7 @@ class Averaging(Protocol):
     phases = ("mix",)
 
 
-class Alone(Protocol):
+class LocalOnly(Protocol):
     """X⁺ = X − γG(X): every device learns for itself."""
 
     phases = ("learn",)

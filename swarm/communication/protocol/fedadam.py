@@ -12,10 +12,10 @@ from torch import Tensor
 
 from swarm.common.errors import ConfigError
 from swarm.communication.protocol.base import Links
-from swarm.communication.protocol.server_optimizer import Outer
+from swarm.communication.protocol.server_optimizer import ServerOptimizer
 
 
-class FedAdam(Outer):
+class FedAdam(ServerOptimizer):
     """m ← β₁m + (1 − β₁)Δ, v ← β₂v + (1 − β₂)Δ², x ← x + lr · m / (√v + τ), with v = τ² at first and no bias correction."""
 
     def __init__(

@@ -10,7 +10,7 @@ from swarm.communication.protocol.base import State
 from swarm.communication.protocol.fedavg import FedAvg
 
 
-class Outer(FedAvg):
+class ServerOptimizer(FedAvg):
     """x ← x + step(Δ), where Δ = mean − x is the mean over what the devices made of x in their local steps."""
 
     alike = True

@@ -13,7 +13,7 @@ def hops(devices: int) -> int:
     return (devices - 1).bit_length()
 
 
-class Exponential(Static):
+class ExponentialGraph(Static):
     """Directed: device i sends to i + 2^k mod n for every k < τ = ⌈log₂ n⌉, at once.
 
     In- and out-degree are τ, so uniform weights 1/(τ+1) are doubly stochastic; ρ = (τ - 1)/(τ + 1) for even n.

@@ -11,14 +11,14 @@ from swarm.common.ranges import number, room
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, Ints, Reals, Source
 from swarm.data.prepare import Samples, prepare
-from swarm.data.stream.concept_schedule import Kind, Timeline
+from swarm.data.stream.concept_schedule import ConceptSchedule, Kind
 
 
 @dataclass(eq=False)
 class Drifting(Source):
     """``per_device`` samples a device, ordered in time; ``held_out`` test samples of each concept, and as many to validate.
 
-    When concepts change is up to :class:`~swarm.data.stream.concept_schedule.Timeline`. A share ``noise``
+    When concepts change is up to :class:`~swarm.data.stream.concept_schedule.ConceptSchedule`. A share ``noise``
     of the training labels is wrong.
     """
 
@@ -37,7 +37,7 @@ class Drifting(Source):
     def __post_init__(self) -> None:
         self.keys = Keys(self.seed, type(self).__name__)
         drift = Keys(self.seed, "drift")
-        self.timeline = Timeline(drift, self.kind, self.concepts, self.width, self.periods, self.phase)
+        self.timeline = ConceptSchedule(drift, self.kind, self.concepts, self.width, self.periods, self.phase)
         number("per_device", self.per_device, 2)
         self.timeline.require("concepts", self.concepts, self.per_device, "one of data.per_device")
         number("held_out", self.held_out, 1)

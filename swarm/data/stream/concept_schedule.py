@@ -15,7 +15,7 @@ from swarm.data.dataset import Ints
 Kind = Literal["sudden", "gradual", "recurring"]
 
 
-class Timeline:
+class ConceptSchedule:
     """Every stream is cut into equal segments, one concept each, in the taxonomy of Gama et al., *A survey on concept drift
     adaptation*, ACM Computing Surveys 46(4), 2014.
 

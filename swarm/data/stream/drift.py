@@ -11,23 +11,23 @@ from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.ranges import number, room
 from swarm.common.rng import Keys
-from swarm.data.dataset import Dataset, Floats, Holdings, Ints
+from swarm.data.dataset import Dataset, DeviceSplit, Floats, Ints
 from swarm.data.prepare import on_cache_lines
-from swarm.data.stream.concept_schedule import Kind, Timeline
+from swarm.data.stream.concept_schedule import ConceptSchedule, Kind
 
 
 class Drift(ABC):
     """Turns a data set and who holds it into one that drifts."""
 
     @abstractmethod
-    def apply(self, data: Dataset, holdings: Holdings) -> Dataset:
+    def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         """The data as the devices meet them. Raises ``ConfigError`` for data that it does not fit."""
 
 
-class Steady(Drift):
+class NoDrift(Drift):
     """Nothing changes."""
 
-    def apply(self, data: Dataset, holdings: Holdings) -> Dataset:
+    def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         return data
 
 
@@ -37,7 +37,7 @@ class Transformed(Drift):
 
     A training sample is transformed by the concept of the moment in which its device meets it. Of test and validation
     samples there is one copy for each concept. When concepts change is up to
-    :class:`~swarm.data.stream.concept_schedule.Timeline`.
+    :class:`~swarm.data.stream.concept_schedule.ConceptSchedule`.
     """
 
     seed: int
@@ -49,13 +49,13 @@ class Transformed(Drift):
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.seed, "drift")
-        self.timeline = Timeline(self.keys, self.kind, self.concepts, self.width, self.periods, self.phase)
+        self.timeline = ConceptSchedule(self.keys, self.kind, self.concepts, self.width, self.periods, self.phase)
 
     @abstractmethod
     def transformed(self, x: Floats, y: Ints, concept: int, data: Dataset) -> tuple[Floats, Ints]:
         """Samples ``[s, *features]`` and labels as they are under ``concept``."""
 
-    def apply(self, data: Dataset, holdings: Holdings) -> Dataset:
+    def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         if data.concept is not None:
             raise ConfigError("/drift", called(self), "changes data that drift by themselves; must be none")
         if not data.classes:

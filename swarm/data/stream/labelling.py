@@ -10,25 +10,25 @@ import numpy as np
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.data.dataset import Dataset, Holdings
+from swarm.data.dataset import Dataset, DeviceSplit
 
 
-class People(ABC):
+class LabelOracle(ABC):
     """Says which samples a device learns the label of, and which label it is told."""
 
     @abstractmethod
-    def apply(self, data: Dataset, holdings: Holdings) -> Dataset:
+    def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         """The data with :attr:`Dataset.given`. Raises ``ConfigError`` for data that it does not fit."""
 
 
-class Everywhere(People):
+class AllLabels(LabelOracle):
     """Every sample comes with its true label."""
 
-    def apply(self, data: Dataset, holdings: Holdings) -> Dataset:
+    def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         return data
 
 
-class Meetings(People):
+class BudgetedOracle(LabelOracle):
     """With probability ``chance`` a device meets somebody who tells it a sample's label, until ``budget`` labels have been
     told (None: without end); with probability ``wrong`` the label is another one, any of them alike.
 
@@ -43,7 +43,7 @@ class Meetings(People):
         self.chance, self.budget, self.wrong = chance, budget, wrong
         self.keys = Keys(seed, "people")
 
-    def apply(self, data: Dataset, holdings: Holdings) -> Dataset:
+    def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         if not data.classes or data.y.ndim > 1:
             found = "a label for each position" if data.classes else "numeric targets"
             raise ConfigError("/people", "meetings", f"tell one class label a sample, and the data have {found}")

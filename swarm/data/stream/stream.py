@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.common.rng import Keys, shuffled
-from swarm.data.dataset import Holdings, Ints
+from swarm.data.dataset import DeviceSplit, Ints
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Stream:
     their order, every time around.
     """
 
-    def __init__(self, holdings: Holdings, batch: int, keys: Keys) -> None:
+    def __init__(self, holdings: DeviceSplit, batch: int, keys: Keys) -> None:
         self.sample, self.ptr_N1 = holdings.sample, holdings.ptr_N1
         self.sizes_N = np.diff(holdings.ptr_N1)
         self.batch, self.keys, self.ordered = batch, keys, holdings.ordered

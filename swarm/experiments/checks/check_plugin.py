@@ -37,14 +37,14 @@ from swarm.config.settings import plain
 from swarm.data.dataset import Source
 from swarm.data.partition import Partition
 from swarm.data.stream.drift import Drift
-from swarm.data.stream.labelling import People
+from swarm.data.stream.labelling import LabelOracle
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.runner import check
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import AnyScenario, Scenario
 from swarm.learning.optim.optimizer import Optimizer, check_step
 from swarm.learning.optim.schedule import Schedule
-from swarm.learning.update.policy import Policy
+from swarm.learning.update.policy import UpdatePolicy
 from swarm.learning.update.replay import Replay
 from swarm.results.track.base import Tracker
 from swarm.simulation.engine.base import Engine
@@ -57,7 +57,7 @@ KINDS: dict[type, str] = {
     Topology: "topology", nn.Module: "model", Source: "data", Partition: "partition", Protocol: "protocol",
     Optimizer: "optimizer", Schedule: "schedule", Engine: "engine", AnyScenario: "scenario", Tracker: "tracker",
     Compressor: "compressor", Churn: "churn", Outage: "outage", Clock: "clock", Delay: "delay", Fleet: "fleet",
-    Policy: "learn", Replay: "replay", Drift: "drift", People: "people",
+    UpdatePolicy: "learn", Replay: "replay", Drift: "drift", LabelOracle: "people",
 }  # fmt: skip
 SMALL = (
     "devices=12", "rounds=3", "optimizer.lr=0.1", "tracker=none", "report=false", "evaluate.every=1", "train.batch=8",
@@ -104,9 +104,9 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
         _check_tracker(cfg)
         return
     prepared = check(cfg)
-    if not isinstance(prepared, Study):
+    if not isinstance(prepared, PreparedRun):
         return  # a claim: its conditions are checked, and running them all is no check
-    study: Study = prepared
+    study: PreparedRun = prepared
     with blamed(2):
         if section == "engine":
             _require_equal(study, made, path, "gives other numbers than engine=local does", _run(study), _here(study))
@@ -196,7 +196,7 @@ def _fail(made: Any, path: str, what: str) -> ContractError:
 Rows = dict[str, Tensor]
 
 
-def _first(study: Study, **changes: Any) -> Experiment:
+def _first(study: PreparedRun, **changes: Any) -> Experiment:
     arm = study.arms[0]
     settings = arm.variants[0]
     if settings.optimizer.get("lr") == "auto":
@@ -204,7 +204,7 @@ def _first(study: Study, **changes: Any) -> Experiment:
     return study.experiment(arm, settings.model_copy(update=changes))
 
 
-def _run(study: Study, engine: Engine | None = None, *, again_from: int | None = None) -> Rows:
+def _run(study: PreparedRun, engine: Engine | None = None, *, again_from: int | None = None) -> Rows:
     """What devices have at the end; ``again_from`` a round whose snapshot is put back first."""
     own = study.engine() if engine is None else engine
     rounds = study.settings.rounds
@@ -222,7 +222,7 @@ def _run(study: Study, engine: Engine | None = None, *, again_from: int | None =
             own.stop()
 
 
-def _here(study: Study, shards: int = 1) -> Rows:
+def _here(study: PreparedRun, shards: int = 1) -> Rows:
     block = study.settings.engine.get("block", "auto")
     return _run(study, LocalEngine(block, shards))
 
@@ -236,7 +236,7 @@ def _copy(rows: Rows) -> Rows:
     return {name: values.clone() for name, values in rows.items()}
 
 
-def _check_runs(study: Study, made: Any, section: str, path: str) -> None:
+def _check_runs(study: PreparedRun, made: Any, section: str, path: str) -> None:
     name, one = f"{section}={path}", _here(study)
     _require_equal(study, made, name, "gives other numbers when the same run is run again", _here(study), one)
     shards = min(4, len(_first(study).blocks))
@@ -247,7 +247,7 @@ def _check_runs(study: Study, made: Any, section: str, path: str) -> None:
         _require_equal(study, made, name, text, _run(study, LocalEngine(study.engine().block), again_from=1), one)
 
 
-def _require_equal(study: Study, made: Any, path: str, text: str, found: Rows, expected: Rows) -> None:
+def _require_equal(study: PreparedRun, made: Any, path: str, text: str, found: Rows, expected: Rows) -> None:
     if found.keys() != expected.keys() or not all(torch.equal(found[name], expected[name]) for name in expected):
         raise _fail(made, path, text)
 
@@ -255,7 +255,7 @@ def _require_equal(study: Study, made: Any, path: str, text: str, found: Rows, e
 # --- by kind ----------------------------------------------------------------------------------------------------------------
 
 
-def _check_topology(study: Study, made: Any, path: str) -> None:
+def _check_topology(study: PreparedRun, made: Any, path: str) -> None:
     one, other = _first(study).topology, _first(study).topology
     phases = sorted({one.phase(round) for round in range(1, ROUNDS + 1)})
     forwards = {phase: one.graph(phase) for phase in phases}
@@ -280,7 +280,7 @@ def _equal(a: Any, b: Any) -> bool:
     return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
-def _check_network(study: Study, made: Any, path: str) -> None:
+def _check_network(study: PreparedRun, made: Any, path: str) -> None:
     one, other = _first(study), _first(study)
     forwards = {round: _happens(one, round) for round in range(1, ROUNDS + 1)}
     for round in reversed(range(1, ROUNDS + 1)):
@@ -296,9 +296,9 @@ def _happens(e: Experiment, round: int) -> tuple[Any, ...]:
     return network.online(round), network.awake(round), network.members(round), fates
 
 
-def _check_data(study: Study, made: Any, path: str) -> None:
+def _check_data(study: PreparedRun, made: Any, path: str) -> None:
     again = check(study.settings.model_dump())
-    assert isinstance(again, Study)
+    assert isinstance(again, PreparedRun)
     for name in ("x", "y", "owner", "train", "validation", "test", "time", "concept", "given"):
         if not _equal(getattr(study.dataset, name), getattr(again.dataset, name)):
             raise _fail(
@@ -310,14 +310,14 @@ def _check_data(study: Study, made: Any, path: str) -> None:
         raise _fail(made, path, "deals otherwise the second time: it must follow from the options and keys")
 
 
-def _check_model(study: Study, made: Any, path: str) -> None:
+def _check_model(study: PreparedRun, made: Any, path: str) -> None:
     n = np.arange(study.settings.devices)
     common, again = _first(study, init="common").first_rows(n), _first(study, init="common").first_rows(n)
     if not torch.equal(common, again):
         raise _fail(made, path, "starts from other parameters the second time: draw them from torch's generator only")
 
 
-def _check_optimizer(study: Study, made: Any, path: str) -> None:
+def _check_optimizer(study: PreparedRun, made: Any, path: str) -> None:
     optimizer, moved = _first(study).optimizer, []
     check_step(optimizer, torch.float64)
     g_BP = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64).view(2, 3)
@@ -331,13 +331,13 @@ def _check_optimizer(study: Study, made: Any, path: str) -> None:
         raise _fail(made, path, "takes no first step of a tenth of the length at a tenth of the rate")
 
 
-def _check_schedule(study: Study, made: Any, path: str) -> None:
+def _check_schedule(study: PreparedRun, made: Any, path: str) -> None:
     optimizer = _first(study).optimizer
     for done in (0, 1, 5, 9, 10, 11, 1000):
         optimizer.rate(done, 10)  # looks at the factor itself
 
 
-def _check_compressor(study: Study, made: Any, path: str) -> None:
+def _check_compressor(study: PreparedRun, made: Any, path: str) -> None:
     e = _first(study)
     if e.compressor is None:
         return
@@ -355,7 +355,7 @@ def _check_compressor(study: Study, made: Any, path: str) -> None:
         )
 
 
-_CHECKS: dict[str, tuple[Callable[[Study, Any, str], None], ...]] = {
+_CHECKS: dict[str, tuple[Callable[[PreparedRun, Any, str], None], ...]] = {
     "topology": (_check_topology,),
     "model": (_check_model,),
     "optimizer": (_check_optimizer,),
@@ -369,7 +369,7 @@ _CHECKS: dict[str, tuple[Callable[[Study, Any, str], None], ...]] = {
 def _check_tracker(cfg: dict[str, Any]) -> None:
     """What a run sends it, in the order of a run; an error here would be a warning there."""
     study = check(cfg)
-    assert isinstance(study, Study)
+    assert isinstance(study, PreparedRun)
     with tempfile.TemporaryDirectory() as folder, blamed(2):
         tracker = study.made_tracker(Path(folder), "check")
         for arm in ("swarm", "isolated"):

@@ -18,7 +18,7 @@ from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim, Condition, conditions_of, varied
 from swarm.experiments.runs.describe import option_name
-from swarm.experiments.runs.prepared import Study, settled, tracker_of
+from swarm.experiments.runs.prepared import PreparedRun, resolve, tracker_of
 from swarm.results.provenance import WITHOUT_NUMBERS
 from swarm.results.status import LONGEST, slug
 
@@ -117,7 +117,7 @@ class Plan:
         for trial in self.trials:
             if trial.seed == self.settings.seed:
                 try:
-                    Study.prepare(trial.settings)
+                    PreparedRun.prepare(trial.settings)
                 except ConfigError as error:
                     place = f"{error.valid} (in the run {trial.name} of scenario={self.name})"
                     raise ConfigError(error.key, error.value, place) from error
@@ -128,7 +128,7 @@ def _trial(settings: Settings, claim: Claim, condition: Condition, seed: int, to
     if "scenario" not in changes:
         changes["scenario"] = "compare"
     own = varied(settings, changes)
-    return Trial(condition, seed, settled(own) if to_run else own)
+    return Trial(condition, seed, resolve(own) if to_run else own)
 
 
 def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:

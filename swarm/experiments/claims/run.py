@@ -27,7 +27,7 @@ from swarm.experiments.runs.single import Result, attach, overridden
 from swarm.results.folder import Folder
 from swarm.results.load import load
 from swarm.results.provenance import code_version
-from swarm.results.status import SUPERSEDED, noted, set_aside, summary_of
+from swarm.results.status import SUPERSEDED, archive, noted, summary_of
 from swarm.results.track.jsonl import tree
 from swarm.simulation import checkpoint
 
@@ -173,7 +173,7 @@ def _foretell(plan: Plan, home: Path, say: Say) -> None:
     if not (home / PREDICTION).exists():
         for trial in plan.later:
             if folder_of(home, trial).exists():  # of a prediction that is there no longer
-                set_aside(folder_of(home, trial), home)
+                archive(folder_of(home, trial), home)
         results, _ = _results(home, plan.first)
         checkpoint.write_json(home / PREDICTION, tree(plan.claim.foretell(results)))
     say(f"the prediction stands in {home / PREDICTION}; now the runs it is about")

@@ -24,12 +24,12 @@ from swarm.common.system.storage import storing
 from swarm.config.settings import Settings
 from swarm.experiments.claims.plan import Trial, folder_of
 from swarm.experiments.runs import single
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results import status as many
 from swarm.results.folder import Folder
 from swarm.results.load import load
 from swarm.results.provenance import identity, same_code
-from swarm.results.status import CONSOLE, KILLED, note, noted, set_aside
+from swarm.results.status import CONSOLE, KILLED, archive, note, noted
 from swarm.results.track.units import human_time
 from swarm.results.trust import admitted, below
 
@@ -59,7 +59,7 @@ def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say
             if same and same_code(noted(folder).code, code):
                 continue
             outdated.append(trial)
-        set_aside(folder, home)
+        archive(folder, home)
     return outdated
 
 
@@ -200,7 +200,7 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
                     with admitted(folder, {}, below(Folder.open(folder)[1], values)):
                         single.resume(folder, {})
                 else:
-                    single.run(Study.prepare(Settings.parse(values)), folder)
+                    single.run(PreparedRun.prepare(Settings.parse(values)), folder)
         except SwarmError as error:
             if error.__cause__ is not None:  # perhaps a plug-in's: what its author needs stands in console.txt
                 traceback.print_exc()

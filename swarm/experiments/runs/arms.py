@@ -10,7 +10,7 @@ from swarm.common.names import few
 from swarm.common.rows import params_sha256
 from swarm.config.settings import Settings
 from swarm.experiments.runs.describe import describe_data, describe_scaling, describe_topology, option_name, versions
-from swarm.experiments.runs.prepared import Study
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import Arm, judged
 from swarm.experiments.runs.tune import Say, tune, with_lr
 from swarm.results import continual
@@ -25,7 +25,7 @@ from swarm.simulation.loop import Simulation
 from swarm.simulation.metrics import gap_closed
 
 
-def run(study: Study, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
+def run(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
     """Every arm in turn, from wherever the folder's checkpoints leave it. Returns the summary."""
     progress = folder.progress()
     progress["settings"] = made_with(study.settings.model_dump())
@@ -48,7 +48,7 @@ def run(study: Study, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
     return summary
 
 
-def is_done(study: Study, arm: Arm, folder: Folder, progress: dict[str, Any]) -> bool:
+def is_done(study: PreparedRun, arm: Arm, folder: Folder, progress: dict[str, Any]) -> bool:
     """Whether the arm came to its end, and has the checkpoint that it ended with: without that it is run again."""
     done = progress["arms"].get(arm.name)
     if done is None or done["diverged"]:
@@ -64,7 +64,7 @@ def _variant(arm: Arm, number: int, folder: Folder) -> Settings:
 
 
 def _run_arm(
-    study: Study, arm: Arm, settings: Settings, engine: Engine, folder: Folder, sink: Sink, say: Say
+    study: PreparedRun, arm: Arm, settings: Settings, engine: Engine, folder: Folder, sink: Sink, say: Say
 ) -> dict[str, Any]:
     final: dict[str, Any] = {}
     diverged, made = None, made_with(study.settings.model_dump())
@@ -110,7 +110,7 @@ def _run_arm(
     return facts
 
 
-def _summary(study: Study, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:
+def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:
     s, arms = study.settings, progress["arms"]
     key = "accuracy_mean" if study.dataset.classes else "r2_mean"
     gap, reason = _gap(arms, key)

@@ -12,7 +12,7 @@ import numpy as np
 from swarm.common.names import few
 from swarm.communication.mixing import effective_neighbours, observed_rate, periodic_rate, second_eigenvalue
 from swarm.communication.topology.base import WHOLE
-from swarm.data.dataset import Dataset, Holdings
+from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.simulation.experiment import Experiment
 
 PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "ray", "wandb")
@@ -61,7 +61,7 @@ def _mean(counts: list[int]) -> float | int:
     return counts[0] if len(set(counts)) == 1 else float(np.mean(counts))
 
 
-def describe_data(d: Dataset, holdings: Holdings, experiment: Experiment) -> dict[str, Any]:
+def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> dict[str, Any]:
     """How many samples there are, of what kind, and how many a device holds."""
     sizes = np.diff(holdings.ptr_N1)
     return {

@@ -16,10 +16,10 @@ from swarm.common.plugin import blamed, is_plugin, returned
 from swarm.common.rng import Keys
 from swarm.config.build import as_typed, build, choice
 from swarm.config.settings import Settings
-from swarm.data.dataset import Dataset, Holdings, Source, validate
+from swarm.data.dataset import Dataset, DeviceSplit, Source, validate
 from swarm.data.partition import Partition
-from swarm.data.stream.drift import Drift, Steady
-from swarm.data.stream.labelling import Everywhere, People
+from swarm.data.stream.drift import Drift, NoDrift
+from swarm.data.stream.labelling import AllLabels, LabelOracle
 from swarm.experiments.checks.probe import probe
 from swarm.experiments.runs.describe import versions
 from swarm.experiments.runs.memory import require_memory, running_out
@@ -29,38 +29,38 @@ from swarm.experiments.runs.preflight import (
     warn_of_what_does_nothing,
 )
 from swarm.experiments.runs.scenario import Arm, Scenario, arms_of
-from swarm.learning.update.policy import Policy
+from swarm.learning.update.policy import UpdatePolicy
 from swarm.results.track.base import Tracker
 from swarm.simulation.engine.base import Engine
-from swarm.simulation.experiment import Experiment, Plan
+from swarm.simulation.experiment import Experiment, RunSpec
 from swarm.simulation.footprint import NOTHING, Footprint
 
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
-class Study:
+class PreparedRun:
     """A run that has passed every check; nothing has been written and no device exists yet."""
 
     settings: Settings
     scenario: Scenario
     dataset: Dataset
-    holdings: Holdings
+    holdings: DeviceSplit
     arms: tuple[Arm, ...]
     footprint: Footprint = NOTHING  # of the arm that takes the most memory
 
     @classmethod
     @running_out("before the start, while the data were loaded and the parts of the run built")
-    def prepare(cls, settings: Settings) -> Study:
+    def prepare(cls, settings: Settings) -> PreparedRun:
         """Load the data, build every plug-in of every arm once, and check that it fits into memory.
 
         Raises :class:`ConfigError` for whatever cannot work.
         """
         with as_typed(settings.plug_ins()):
-            return cls._prepared(settled(settings))
+            return cls._prepared(resolve(settings))
 
     @classmethod
-    def _prepared(cls, settings: Settings) -> Study:
+    def _prepared(cls, settings: Settings) -> PreparedRun:
         s = settings
         context = {"devices": s.devices, "seed": s.seed}
         scenario = build(s.scenario, Scenario, "scenario", s.plugins)
@@ -75,13 +75,13 @@ class Study:
         _require_label(s, dataset)
         partition = build(s.partition, Partition, "partition", s.plugins, devices=s.devices)
         try:
-            nothing = Holdings.group([], s.devices)
+            nothing = DeviceSplit.group([], s.devices)
             holdings = partition.deal(dataset, Keys(s.seed, "partition")) if scenario.learns else nothing
         except ConfigError as error:
             raise error.under("partition") from None
         dataset, holdings = _streamed(s, dataset, holdings)
         draft = cls(s, scenario, dataset, holdings, ())
-        experiment = _built(Plan(s, dataset, holdings))
+        experiment = _built(RunSpec(s, dataset, holdings))
         if holdings.names is None:  # in all arms alike, also in those without the graph that they are from
             draft = replace(draft, holdings=replace(holdings, names=experiment.names))
         draft.engine().check(experiment)
@@ -128,9 +128,9 @@ class Study:
         """One variant of an arm, built."""
         s, holdings = self.settings, self.holdings
         if arm.pooled:
-            streams = build(s.learn, Policy, "learn", s.plugins).streams
+            streams = build(s.learn, UpdatePolicy, "learn", s.plugins).streams
             holdings = holdings.pooled(Keys(s.seed, "pool"), s.train.batch if streams else None)
-        return _built(Plan(settings, self.dataset, holdings))
+        return _built(RunSpec(settings, self.dataset, holdings))
 
     def _checked(self, arm: Arm) -> tuple[Arm, Footprint]:
         """The arm with those of its variants that can be: a mini-batch of a centralised model may be larger than its stream.
@@ -170,18 +170,18 @@ class Study:
 def tracker_of(
     settings: Settings, folder: Path, run: str, names: Mapping[str, list[str | None]] | None = None
 ) -> Tracker:
-    """The tracker of a run, or of a claim, in ``folder``; ``names`` as :attr:`Study.names` has them."""
+    """The tracker of a run, or of a claim, in ``folder``; ``names`` as :attr:`PreparedRun.names` has them."""
     config = {**settings.model_dump(), **(names or {})}
     context = {"folder": folder, "run": run, "config": config, "versions": versions()}
     return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)
 
 
-def _built(plan: Plan) -> Experiment:
+def _built(plan: RunSpec) -> Experiment:
     with as_typed(plan.settings.plug_ins()):
         return Experiment(plan)
 
 
-def settled(settings: Settings) -> Settings:
+def resolve(settings: Settings) -> Settings:
     """With the block size that the engine needs written into the settings: results depend on it, so a run's config has it."""
     block = build(settings.engine, Engine, "engine", settings.plugins).block
     if block == settings.engine.get("block", "auto"):
@@ -189,12 +189,12 @@ def settled(settings: Settings) -> Settings:
     return settings.model_copy(update={"engine": {**settings.engine, "block": block}})
 
 
-def _streamed(s: Settings, dataset: Dataset, holdings: Holdings) -> tuple[Dataset, Holdings]:
+def _streamed(s: Settings, dataset: Dataset, holdings: DeviceSplit) -> tuple[Dataset, DeviceSplit]:
     """The data in the order in which devices meet them, with all that changes on the way. As they are without streams."""
-    policy: Policy = build(s.learn, Policy, "learn", s.plugins)
+    policy: UpdatePolicy = build(s.learn, UpdatePolicy, "learn", s.plugins)
     drift: Drift = build(s.drift, Drift, "drift", s.plugins, seed=s.seed)
-    people: People = build(s.people, People, "people", s.plugins, seed=s.seed)
-    for key, changes in (("drift", not isinstance(drift, Steady)), ("people", not isinstance(people, Everywhere))):
+    people: LabelOracle = build(s.people, LabelOracle, "people", s.plugins, seed=s.seed)
+    for key, changes in (("drift", not isinstance(drift, NoDrift)), ("people", not isinstance(people, AllLabels))):
         if changes and not policy.streams:
             valid = "needs a stream of samples; learn=online, nightly or frozen would do"
             raise ConfigError(key, choice(key, getattr(s, key)), valid)
@@ -223,7 +223,7 @@ def _require_samples(maker: object, call: str, made: Dataset, before: Dataset | 
     except ConfigError as error:
         if not is_plugin(maker):
             raise
-        section = {Source: "data", Drift: "drift", People: "people"}
+        section = {Source: "data", Drift: "drift", LabelOracle: "people"}
         key = next(name for kind, name in section.items() if isinstance(maker, kind))
         raise returned(key, maker, call, "makes data that cannot be used", error.valid) from None
 
@@ -258,5 +258,5 @@ def rates(s: Settings) -> list[float]:
     if s.optimizer.get("lr") != "auto":
         return [s.optimizer["lr"]]
     grid = list(s.tune.lrs or LRS)
-    policy: Policy = build(s.learn, Policy, "learn", s.plugins)
+    policy: UpdatePolicy = build(s.learn, UpdatePolicy, "learn", s.plugins)
     return grid if policy.learns(s.rounds) else grid[:1]

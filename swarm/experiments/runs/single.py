@@ -14,7 +14,7 @@ from swarm.config.build import option
 from swarm.config.settings import Settings
 from swarm.experiments.runs import arms
 from swarm.experiments.runs.memory import running_out, stated
-from swarm.experiments.runs.prepared import Study, settled, tracker_of
+from swarm.experiments.runs.prepared import PreparedRun, resolve, tracker_of
 from swarm.results.earlier import refuse_a_mixture
 from swarm.results.folder import Folder
 from swarm.results.report import write_report
@@ -32,7 +32,7 @@ class Result:
     summary: dict[str, Any]
 
 
-def run(study: Study, folder: str | Path) -> Result:
+def run(study: PreparedRun, folder: str | Path) -> Result:
     """Run what has been checked into a new folder."""
     with Folder.create(Path(folder), study.settings) as home:
         return _run(study, home)
@@ -58,7 +58,7 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
     path = home.path
     old = Settings.parse(config)
     home.require_settings(old.model_dump())
-    new = settled(Settings.parse(overridden(config, overrides)))
+    new = resolve(Settings.parse(overridden(config, overrides)))
     if new.engine.get("block") != old.engine.get("block"):
         raise ConfigError("engine", new.engine, f"needs blocks of {new.engine.get('block')}, but the run has others")
     if new.rounds < old.rounds:
@@ -67,7 +67,7 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
         )
     if home.closed() and new.rounds == old.rounds:
         if new != old:
-            Study.prepare(new)  # nothing is learnt with it, but what cannot be is refused all the same
+            PreparedRun.prepare(new)  # nothing is learnt with it, but what cannot be is refused all the same
         summary = _summary(path)
         if home.finished():
             print(f"{path} is finished already; nothing to do")
@@ -76,7 +76,7 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
         return Result(path, summary)
     if new.rounds > old.rounds > 0 and old.horizon is None:
         new = new.model_copy(update={"horizon": old.rounds})  # a schedule must not change under rounds already done
-    study = Study.prepare(new)
+    study = PreparedRun.prepare(new)
     _warn_of_another_order(home, study)
     progress = home.progress()
     if not all(arms.is_done(study, arm, home, progress) for arm in study.arms):  # otherwise nothing is calculated
@@ -87,7 +87,7 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
     return _run(study, home)
 
 
-def _warn_of_another_order(home: Folder, study: Study) -> None:
+def _warn_of_another_order(home: Folder, study: PreparedRun) -> None:
     """A run of a version before names were kept had numbers that are text in their order as text: 10 before 2."""
     file = home.path / "graph.json"
     graph = read_json(file, Graph, "resume") if file.exists() else None
@@ -121,7 +121,7 @@ def overridden(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, A
     return changed
 
 
-def _run(study: Study, home: Folder) -> Result:
+def _run(study: PreparedRun, home: Folder) -> Result:
     settings = study.settings
     tracker = study.tracker(home.path, home.name)
     progress = home.progress()

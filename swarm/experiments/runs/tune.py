@@ -11,7 +11,7 @@ import numpy as np
 
 from swarm.common.errors import DivergedError
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import Study, rates
+from swarm.experiments.runs.prepared import PreparedRun, rates
 from swarm.experiments.runs.scenario import Arm
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.loop import Simulation
@@ -22,7 +22,7 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Trial:
     """One rate (and variant) tried for some rounds: its score and loss on the validation split, None if it diverged, as
-    :attr:`~swarm.simulation.measure.Measure.largest_loss` says."""
+    :attr:`~swarm.simulation.measure.SwarmEvaluator.largest_loss` says."""
 
     variant: int
     lr: float
@@ -42,7 +42,7 @@ class Trial:
 
 
 def tune(
-    study: Study, arm: Arm, engine: Engine, say: Say, look: Callable[[], None] = lambda: None
+    study: PreparedRun, arm: Arm, engine: Engine, say: Say, look: Callable[[], None] = lambda: None
 ) -> tuple[Settings, dict[str, Any]]:
     """The arm's settings with every choice made, and the table of what was tried.
 
@@ -84,7 +84,7 @@ def tune(
 
 
 def try_out(
-    study: Study,
+    study: PreparedRun,
     arm: Arm,
     variant: int,
     lr: float,
@@ -108,7 +108,7 @@ def try_out(
     return Trial(variant, lr, rounds, found if good else None)
 
 
-def first_scores(study: Study, arm: Arm, engine: Engine) -> tuple[float, float]:
+def first_scores(study: PreparedRun, arm: Arm, engine: Engine) -> tuple[float, float]:
     """Mean score and loss on the validation split before anything is learnt."""
     settings = with_lr(arm.variants[0], rates(arm.variants[0])[0])
     with Simulation(study.experiment(arm, settings), engine) as simulation:

@@ -26,7 +26,7 @@ OWN = ("wall_s", "gap_closed", "spectral_gap", "rate_measured", "run")  # of a r
 
 
 @dataclass(frozen=True)
-class Gathered:
+class SweepResults:
     """A sweep's finished runs.
 
     Attributes:
@@ -67,7 +67,7 @@ class Gathered:
         return name if arm == self.lead else f"{name}, {arm}"
 
 
-def gather(jobs: Sequence[Job]) -> Gathered | None:
+def gather(jobs: Sequence[Job]) -> SweepResults | None:
     """Read the finished runs; None if there is none. A run that cannot be read becomes a failed job with its cause."""
     runs: list[tuple[Job, Run]] = []
     for job in jobs:
@@ -93,7 +93,7 @@ def gather(jobs: Sequence[Job]) -> Gathered | None:
     table = _over_seeds(_collapsed(finals, keys, common), by, lambda rows: _row(rows, score))
     lines = _collapsed(curves, keys, common, "round")
     curves = _over_seeds(lines[~lines["diverged"]], [*by, "round"], lambda rows: _point(rows, score))
-    return Gathered(keys, score, first, common, finals, table, curves)
+    return SweepResults(keys, score, first, common, finals, table, curves)
 
 
 def _finals(job: Job, run: Run, keys: list[str], score: str, first: str) -> list[dict[str, Any]]:

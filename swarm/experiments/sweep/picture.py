@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from swarm.experiments.sweep.gather import ANY, Gathered, label
+from swarm.experiments.sweep.gather import ANY, SweepResults, label
 from swarm.results.report.curves import INK, SOFT, decorate
 from swarm.results.report.style import SCORES, dashes
 from swarm.results.track.units import human_bytes
@@ -24,7 +24,7 @@ _MARKS = "osD^vPX*"
 MOST_NAMED = 16  # combinations with a line in the legend
 
 
-def draw(found: Gathered, title: str, subtitle: str) -> bytes:
+def draw(found: SweepResults, title: str, subtitle: str) -> bytes:
     """A PNG of 1,430 × 1,040 pixels: the score by round, by bytes and by virtual seconds, each a mean over seeds in its 95%
     interval, and the final score against the spectral gap. Controls that the swept keys do not touch are drawn once."""
     figure = Figure(figsize=(11, 8), dpi=130, facecolor="white")
@@ -51,7 +51,7 @@ def draw(found: Gathered, title: str, subtitle: str) -> bytes:
     return buffer.getvalue()
 
 
-def _colour(found: Gathered, place: int) -> Any:
+def _colour(found: SweepResults, place: int) -> Any:
     if len(found.combinations) <= len(_COLOURS):
         return _COLOURS[place]
     return matplotlib.colormaps["viridis"](0.95 * place / (len(found.combinations) - 1))
@@ -65,7 +65,7 @@ def _rows(frame: pd.DataFrame, values: dict[str, str], arm: str) -> pd.DataFrame
     return rows
 
 
-def _curves(axes: Axes, found: Gathered, x: str, title: str, x_label: str) -> None:
+def _curves(axes: Axes, found: SweepResults, x: str, title: str, x_label: str) -> None:
     decorate(axes, title, x_label)
     axes.set_ylabel(_name(found))
     if x not in found.curves:
@@ -95,7 +95,7 @@ def _control_line(arm: str) -> str:
     return "dotted" if style == "solid" else style
 
 
-def _control(axes: Axes, found: Gathered, values: dict[str, str], arm: str, x: str, colour: Any, name: str) -> None:
+def _control(axes: Axes, found: SweepResults, values: dict[str, str], arm: str, x: str, colour: Any, name: str) -> None:
     """A control as a curve in its band; against bytes, where it sends none, as a level."""
     rows = _rows(found.curves, values, arm)
     style = {"color": colour, "linestyle": _control_line(arm), "linewidth": 1.4}
@@ -121,7 +121,7 @@ def _band(axes: Axes, rows: pd.DataFrame, x: str, score: str, colour: Any) -> No
         axes.fill_between(rows[x], rows[f"{score}_low"], rows[f"{score}_high"], color=colour, alpha=0.16, linewidth=0)
 
 
-def _scales(axes: Axes, found: Gathered, x: str) -> None:
+def _scales(axes: Axes, found: SweepResults, x: str) -> None:
     if x == "bytes_total":
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
@@ -132,7 +132,7 @@ def _scales(axes: Axes, found: Gathered, x: str) -> None:
     _score_axis(axes, found)
 
 
-def _score_axis(axes: Axes, found: Gathered) -> None:
+def _score_axis(axes: Axes, found: SweepResults) -> None:
     """The same in all panels, and with the intervals as far as there are scores. One bad round of R² = -50 must not flatten
     every curve; a distance falls by powers of ten."""
     y_N = found.curves[found.score].dropna().to_numpy(float)
@@ -148,7 +148,7 @@ def _score_axis(axes: Axes, found: Gathered) -> None:
         axes.set_ylim(low - margin, high + margin)
 
 
-def _against_gap(axes: Axes, found: Gathered) -> None:
+def _against_gap(axes: Axes, found: SweepResults) -> None:
     """Final score by spectral gap; side by side where the gap does not tell the combinations apart; of all arms where there is
     one combination."""
     one = len(found.combinations) == 1
@@ -184,7 +184,7 @@ def _against_gap(axes: Axes, found: Gathered) -> None:
     axes.set_ylabel(_name(found))
 
 
-def _name(found: Gathered) -> str:
+def _name(found: SweepResults) -> str:
     return SCORES.get(found.score, found.score.replace("_", " "))
 
 

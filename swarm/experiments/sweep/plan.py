@@ -23,7 +23,7 @@ from swarm.config.place import require_new
 from swarm.config.settings import Settings
 from swarm.experiments.sweep.job import ANEW, Job, folder_name, saved_config
 from swarm.results.provenance import code_version, identity, same_code
-from swarm.results.status import FILE, finished, read_note, set_aside
+from swarm.results.status import FILE, archive, finished, read_note
 
 SWEEP = "sweep.json"
 SEED = "seed"
@@ -158,7 +158,7 @@ class Plan:
         for job in (*self.earlier, *self.jobs):
             if job.state != "outdated":
                 continue
-            set_aside(job.folder, self.place)
+            archive(job.folder, self.place)
             job.state = "new"
             self.superseded += 1
         self.earlier = [job for job in self.earlier if job.state != "new"]
@@ -238,12 +238,12 @@ def _in(job: Job, error: ConfigError) -> ConfigError:
 
 def _identify(jobs: Sequence[Job]) -> None:
     """What the numbers of each job depend on."""
-    from swarm.experiments.runs.prepared import settled
+    from swarm.experiments.runs.prepared import resolve
 
     for job in jobs:
         if job.cause is None:
             try:
-                settings = settled(Settings.parse(job.config))
+                settings = resolve(Settings.parse(job.config))
                 job.identity = json.loads(json.dumps(identity(settings.model_dump())))
             except ConfigError as error:
                 job.state, job.cause = "impossible", str(error)

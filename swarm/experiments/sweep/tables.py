@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from swarm.experiments.sweep.gather import ANY, Gathered
+from swarm.experiments.sweep.gather import ANY, SweepResults
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.sweep.picture import draw
 from swarm.experiments.sweep.plan import Plan
@@ -22,7 +22,7 @@ from swarm.results.track.units import human_bytes, human_score, human_time
 from swarm.simulation import checkpoint
 
 
-def write(plan: Plan, jobs: Sequence[Job], found: Gathered | None, subject: str) -> None:
+def write(plan: Plan, jobs: Sequence[Job], found: SweepResults | None, subject: str) -> None:
     """Write every file of the sweep, each whole or not at all; ``summary.json`` is the last."""
     place = plan.place
     if found is not None:
@@ -34,7 +34,7 @@ def write(plan: Plan, jobs: Sequence[Job], found: Gathered | None, subject: str)
     checkpoint.write_json(place / "summary.json", summary(plan, jobs, found))
 
 
-def summary(plan: Plan, jobs: Sequence[Job], found: Gathered | None) -> dict[str, Any]:
+def summary(plan: Plan, jobs: Sequence[Job], found: SweepResults | None) -> dict[str, Any]:
     """``summary.json``: the jobs with state and cause, and the table."""
     return {
         "schema": 1,
@@ -58,7 +58,7 @@ def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def markdown(plan: Plan, jobs: Sequence[Job], found: Gathered | None, subject: str) -> str:
+def markdown(plan: Plan, jobs: Sequence[Job], found: SweepResults | None, subject: str) -> str:
     """``table.md``: the table, the jobs without a result, and the picture."""
     parts = [f"# {subject}, a sweep of {' × '.join(plan.swept) or 'one run'}"]
     if found is not None:
@@ -80,7 +80,7 @@ def _escaped(row: Sequence[str]) -> list[str]:
     return [text.replace("|", "\\|") for text in row]
 
 
-def _counted(found: Gathered, jobs: Sequence[Job]) -> str:
+def _counted(found: SweepResults, jobs: Sequence[Job]) -> str:
     """How many runs there are behind a figure."""
     done = sum(job.state in ("finished", "there") for job in jobs)
     most, fewest = int(found.table["seeds"].max()), int(found.table["seeds"].min())
@@ -103,7 +103,7 @@ def lost(jobs: Sequence[Job]) -> list[str]:
     ]
 
 
-def cells(found: Gathered, full: bool) -> tuple[list[str], list[list[str]]]:
+def cells(found: SweepResults, full: bool) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the table for people. Without ``full`` it fits 80 columns: what is the same everywhere is left out,
     and combination and arm share a column."""
     table = found.table
@@ -136,7 +136,7 @@ def _with_half(row: dict[Any, Any], name: str, times: float = 1, digits: int = 3
     return (text if math.isnan(low) else f"{text} ± {(high - low) / 2:.{digits}f}") + unit
 
 
-def show(plan: Plan, jobs: Sequence[Job], found: Gathered | None, console: Console | None = None) -> None:
+def show(plan: Plan, jobs: Sequence[Job], found: SweepResults | None, console: Console | None = None) -> None:
     """Print the table, the jobs without a result, and where the files are."""
     console = console or Console()
     if found is not None:

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from swarm.config.settings import plain
-from swarm.experiments.sweep.gather import Gathered
+from swarm.experiments.sweep.gather import SweepResults
 from swarm.experiments.sweep.launch import WANDB, group_name
 from swarm.experiments.sweep.plan import Plan
 from swarm.results.track.wandb import WandbTracker, _quiet
@@ -15,7 +15,7 @@ SWEEP = "sweep"  # the job type
 PANELS = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual seconds"}
 
 
-def mirror(plan: Plan, found: Gathered) -> None:
+def mirror(plan: Plan, found: SweepResults) -> None:
     """Send it, offline or online as the jobs did. A tracker that fails never ends a sweep: it is one warning."""
     config = next((job.config for job in plan.jobs if job.config is not None), None)
     options: dict[str, Any] = plain(config)["tracker"] if config is not None else {}
@@ -32,7 +32,7 @@ def mirror(plan: Plan, found: Gathered) -> None:
 class _Sweep(WandbTracker):
     """The whole sweep, as an arm called ``sweep``: W&B is started, and earlier parts are replaced, as it is done for arms."""
 
-    def send(self, found: Gathered) -> None:
+    def send(self, found: SweepResults) -> None:
         if self.mode == "disabled":
             return
         import wandb
@@ -45,7 +45,7 @@ class _Sweep(WandbTracker):
         self._end(0)
 
 
-def _panels(wandb: Any, found: Gathered) -> dict[str, Any]:
+def _panels(wandb: Any, found: SweepResults) -> dict[str, Any]:
     """One line for each combination of the leading arm and each control, in one panel for each abscissa."""
     grouped = found.curves.groupby([*found.keys, "arm"], sort=False)
     lines = [(found.title(rows.iloc[0].to_dict()), rows) for _, rows in grouped]

@@ -24,27 +24,27 @@ POSITIONS_AT_ONCE = 4096  # of the devices that run together: more leave the cac
 
 
 @runtime_checkable
-class OverRows(Protocol):
+class BatchedForward(Protocol):
     """A module's forward pass for B devices."""
 
     def over_rows(self, parameters: Views, inputs: Tensor) -> Tensor: ...
 
 
-class Stacked(Kernel):
+class BatchedKernel(Kernel):
     """Autograd through a module's own ``over_rows``, for as many devices at a time as stay in cache."""
 
     compiles = False
 
-    def __init__(self, module: nn.Module, run: OverRows, loss: Loss) -> None:
+    def __init__(self, module: nn.Module, run: BatchedForward, loss: Loss) -> None:
         self.layout, self.loss, self.run = Layout.of(module), loss, run
 
     @classmethod
-    def match(cls, module: nn.Module, loss: Loss, inputs: Tensor) -> Stacked | None:
+    def match(cls, module: nn.Module, loss: Loss, inputs: Tensor) -> BatchedKernel | None:
         """The kernel of a module that brings ``over_rows``, else None.
 
         Raises :class:`ConfigError` if that answers otherwise than ``forward``, as in a subclass that overrides one only.
         """
-        if not isinstance(module, OverRows):
+        if not isinstance(module, BatchedForward):
             return None
         found, draw = cls(module, module, loss), torch.Generator().manual_seed(0)
         row_P = found.layout.pack(dict(module.named_parameters()))

@@ -30,7 +30,7 @@ ACTIVATIONS: dict[type[nn.Module], Activation] = {
 
 
 @dataclass(frozen=True)
-class Layer:
+class DenseLayer:
     """One affine map: its weight's and bias's names in the layout."""
 
     weight: str
@@ -53,7 +53,7 @@ class Dense(Kernel):
     :mod:`swarm.learning.kernels.losses`).
     """
 
-    def __init__(self, module: nn.Module, layers: list[Layer], activations: list[Activation], loss: Loss) -> None:
+    def __init__(self, module: nn.Module, layers: list[DenseLayer], activations: list[Activation], loss: Loss) -> None:
         self.layout, self.loss = Layout.of(module), loss
         self.layers, self.activations = layers, activations
 
@@ -77,7 +77,7 @@ class Dense(Kernel):
         )
         if not fits:
             return None
-        layers = [Layer(f"{name}.weight", f"{name}.bias") for name, _ in linear]
+        layers = [DenseLayer(f"{name}.weight", f"{name}.bias") for name, _ in linear]
         return cls(module, layers, [ACTIVATIONS[type(part)] for _, part in between], loss)
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:

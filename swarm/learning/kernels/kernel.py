@@ -3,7 +3,7 @@
 A :class:`Kernel` is one module's mathematics over stacked rows. :class:`Functional` runs any well-behaved ``nn.Module``
 vectorised by ``torch.func``; :class:`PerDevice` runs what ``vmap`` cannot batch (``nn.GRU``, ``nn.LSTM``), one device after
 the other; :class:`~swarm.learning.kernels.dense.Dense` is the hand-written forward and backward pass of fully connected chains,
-several times faster; :class:`~swarm.learning.kernels.batched.Stacked` runs modules that bring their own batched
+several times faster; :class:`~swarm.learning.kernels.batched.BatchedKernel` runs modules that bring their own batched
 mathematics, as the sequence models do. All give the same gradient to rounding.
 """
 

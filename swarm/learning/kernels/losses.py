@@ -59,7 +59,7 @@ class CrossEntropy(Loss):
         return -(functional.log_softmax(out_BCb, -2) * target_BCb).sum(-2)
 
 
-class PartlyTold(CrossEntropy):
+class PartialLabelLoss(CrossEntropy):
     """Cross-entropy for targets of any mass m, Σ_c target_c = m: −Σ_c target_c·log softmax(out)_c, with the derivative
     m·softmax(out) − target. A sample of which nobody said what it is has m = 0 and pulls at nothing."""
 

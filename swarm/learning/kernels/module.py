@@ -17,7 +17,7 @@ from swarm.common.rng import derive
 from swarm.common.rows import Layout
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.data.dataset import chunks
-from swarm.learning.kernels.batched import Stacked
+from swarm.learning.kernels.batched import BatchedKernel
 from swarm.learning.kernels.dense import Dense
 from swarm.learning.kernels.kernel import Functional, Kernel, PerDevice
 from swarm.learning.kernels.losses import Loss
@@ -167,7 +167,7 @@ def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Ker
     dense = Dense.match(module, loss)
     if dense is not None:
         return dense
-    stacked = Stacked.match(module, loss, inputs)
+    stacked = BatchedKernel.match(module, loss, inputs)
     if stacked is not None:
         return stacked
     if block == 1:

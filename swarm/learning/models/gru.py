@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from swarm.learning.models import rows
 from swarm.learning.models.base import check_sizes
-from swarm.learning.models.sequence import Layer, SequenceModel, State, Views
+from swarm.learning.models.sequence import SequenceLayer, SequenceModel, State, Views
 
 
-class GRULayer(Layer):
+class GRULayer(SequenceLayer):
     """r = σ(W_r x + U_r h), z = σ(W_z x + U_z h), n = tanh(W_n x + r ⊙ U_n h), h⁺ = (1 − z) ⊙ n + z ⊙ h."""
 
     def __init__(self, width: int) -> None:
@@ -63,5 +63,5 @@ class GRU(SequenceModel):
         vocabulary: int | None = None,
     ) -> None:
         check_sizes(width=width, depth=depth)
-        layers: list[Layer] = [GRULayer(width) for _ in range(depth)]
+        layers: list[SequenceLayer] = [GRULayer(width) for _ in range(depth)]
         super().__init__(features, outputs, width, layers, predict, vocabulary)

@@ -23,10 +23,10 @@ from swarm.common.errors import ConfigError
 from swarm.learning.models import rows
 from swarm.learning.models.base import check_sizes
 from swarm.learning.models.rows import CHUNK
-from swarm.learning.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, Views
+from swarm.learning.models.sequence import GatedFFN, RMSNorm, SequenceLayer, SequenceModel, State, Views
 
 
-class SlopeDecay(Layer):
+class SlopeDecay(SequenceLayer):
     """One layer: both sections, then the feed-forward network. Its state is 2·D numbers, however much was read."""
 
     def __init__(self, width: int, channels: int, hidden: int) -> None:
@@ -121,5 +121,5 @@ class MCSD(SequenceModel):
             raise ConfigError(
                 "channels", channels, f"must divide width={width}: a channel has width / channels numbers"
             )
-        layers: list[Layer] = [SlopeDecay(width, channels, hidden) for _ in range(depth)]
+        layers: list[SequenceLayer] = [SlopeDecay(width, channels, hidden) for _ in range(depth)]
         super().__init__(features, outputs, width, layers, predict, vocabulary)

@@ -20,7 +20,7 @@ Views = dict[str, Tensor]  # each parameter of B devices as ``[B, *shape]``
 State = tuple[Tensor, ...]
 
 
-class Layer(nn.Module, ABC):
+class SequenceLayer(nn.Module, ABC):
     """One layer of a sequence model over vectors of D numbers; causal: what comes later changes nothing before it."""
 
     @abstractmethod
@@ -84,7 +84,7 @@ class SequenceModel(nn.Module):
         features: tuple[int, ...],
         outputs: int,
         width: int,
-        layers: list[Layer],
+        layers: list[SequenceLayer],
         predict: Literal["every", "last"],
         vocabulary: int | None,
     ) -> None:
@@ -141,8 +141,8 @@ class SequenceModel(nn.Module):
             after.append(now)
         return self.head(self.norm(h_bD)), after
 
-    def _layers(self) -> list[Layer]:
-        return [layer for layer in self.layers if isinstance(layer, Layer)]
+    def _layers(self) -> list[SequenceLayer]:
+        return [layer for layer in self.layers if isinstance(layer, SequenceLayer)]
 
 
 def state_bytes(state: list[State]) -> int:

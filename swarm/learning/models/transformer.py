@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from swarm.common.errors import ConfigError
 from swarm.learning.models import rows
 from swarm.learning.models.base import check_sizes
-from swarm.learning.models.sequence import GatedFFN, Layer, RMSNorm, SequenceModel, State, Views
+from swarm.learning.models.sequence import GatedFFN, RMSNorm, SequenceLayer, SequenceModel, State, Views
 
 
-class Attention(Layer):
+class Attention(SequenceLayer):
     """Causal attention of ``heads`` heads, then a gated feed-forward network. Positions turn queries and keys (rotary
     embeddings; Su et al., arXiv 2104.09864), so no length is built in. Its state grows by 2·D numbers a token."""
 
@@ -91,5 +91,5 @@ class Transformer(SequenceModel):
             raise ConfigError(
                 "heads", heads, f"must be so that width={width} is a multiple of 2 · heads: positions turn pairs"
             )
-        layers: list[Layer] = [Attention(width, heads, hidden) for _ in range(depth)]
+        layers: list[SequenceLayer] = [Attention(width, heads, hidden) for _ in range(depth)]
         super().__init__(features, outputs, width, layers, predict, vocabulary)

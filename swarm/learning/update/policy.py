@@ -19,7 +19,7 @@ Source = Literal["all", "new", "kept"]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class BatchPlan:
     """A part of a round: ``steps`` mini-batches (None: as many as a round has by the section ``train``; of *kept* samples, as
     many as the device has met since it last learnt from those).
 
@@ -32,7 +32,7 @@ class Lesson:
     steps: int | None = None
 
 
-class Policy(ABC):
+class UpdatePolicy(ABC):
     """Says what a device does in a round. The same for all; who is asleep, or whose stream has ended, does nothing."""
 
     streams = True
@@ -41,7 +41,7 @@ class Policy(ABC):
     """Whether it cannot do without a replay memory."""
 
     @abstractmethod
-    def lessons(self, round: int) -> tuple[Lesson, ...]:
+    def lessons(self, round: int) -> tuple[BatchPlan, ...]:
         """What there is to do in ``round`` (counted from 1), in this order."""
 
     def learns(self, rounds: int) -> bool:
@@ -49,31 +49,31 @@ class Policy(ABC):
         return any(lesson.learn for round in range(1, rounds + 1) for lesson in lessons_of(self, round))
 
 
-def lessons_of(policy: Policy, round: int) -> tuple[Lesson, ...]:
+def lessons_of(policy: UpdatePolicy, round: int) -> tuple[BatchPlan, ...]:
     """``policy.lessons(round)``. Raises :class:`ConfigError` for anything but a tuple of lessons."""
     found = policy.lessons(round)
-    if isinstance(found, tuple) and all(isinstance(lesson, Lesson) for lesson in found):
+    if isinstance(found, tuple) and all(isinstance(lesson, BatchPlan) for lesson in found):
         return found
     raise returned("learn", policy, f"lessons({round})", f"returns {shape_of(found)}", "a tuple of Lesson is needed")
 
 
-class Passes(Policy):
+class Epochs(UpdatePolicy):
     """A device has all its samples at hand and goes through them time and again; the first time around is scored."""
 
     streams = False
 
-    def lessons(self, round: int) -> tuple[Lesson, ...]:
-        return (Lesson("all", learn=True),)
+    def lessons(self, round: int) -> tuple[BatchPlan, ...]:
+        return (BatchPlan("all", learn=True),)
 
 
-class Online(Policy):
+class Online(UpdatePolicy):
     """Predict a mini-batch, be scored, learn from it at once; it never comes back, unless out of the replay memory."""
 
-    def lessons(self, round: int) -> tuple[Lesson, ...]:
-        return (Lesson("new", learn=True),)
+    def lessons(self, round: int) -> tuple[BatchPlan, ...]:
+        return (BatchPlan("new", learn=True),)
 
 
-class Frozen(Policy):
+class Frozen(UpdatePolicy):
     """Online until round ``after``; from then on the device predicts only. With 0 it never learns (``init=FILE`` then says
     what it knows)."""
 
@@ -82,11 +82,11 @@ class Frozen(Policy):
             raise ConfigError("after", after, "must be a number of rounds ≥ 0")
         self.after = after
 
-    def lessons(self, round: int) -> tuple[Lesson, ...]:
-        return (Lesson("new", learn=round <= self.after),)
+    def lessons(self, round: int) -> tuple[BatchPlan, ...]:
+        return (BatchPlan("new", learn=round <= self.after),)
 
 
-class Nightly(Policy):
+class Nightly(UpdatePolicy):
     """For ``day`` rounds the device predicts and fills its replay memory; at the end of the last of them it takes ``steps``
     steps (None: as many as it met mini-batches since the last night it was awake) on samples drawn from there."""
 
@@ -99,12 +99,12 @@ class Nightly(Policy):
             raise ConfigError("steps", steps, "must be null or a number ≥ 1")
         self.day, self.steps = day, steps
 
-    def lessons(self, round: int) -> tuple[Lesson, ...]:
-        day = Lesson("new", learn=False)
-        return (day, Lesson("kept", True, self.steps)) if round % self.day == 0 else (day,)
+    def lessons(self, round: int) -> tuple[BatchPlan, ...]:
+        day = BatchPlan("new", learn=False)
+        return (day, BatchPlan("kept", True, self.steps)) if round % self.day == 0 else (day,)
 
 
-def check_policy(policy: Policy, replay: Replay, stream: Stream, epochs: float | None, classes: int) -> None:
+def check_policy(policy: UpdatePolicy, replay: Replay, stream: Stream, epochs: float | None, classes: int) -> None:
     """Raises :class:`ConfigError` for a policy without the memory it needs, a memory that nobody reads, and streams of which
     nothing can be learnt."""
     name = called(policy) if is_plugin(policy) else type(policy).__name__.lower()

@@ -38,7 +38,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Offer:
+class Candidates:
     """Samples offered to n devices, one after the other: labels ``[n, k]`` (−1: no sample there), the labels of what is kept
     ``[n, size]`` (−1: an empty place), and two uniform numbers in (0, 1) for each, ``[n, k, 2]``."""
 
@@ -71,11 +71,11 @@ class Replay(ABC):
     """Whether it goes by classes, so that the data need some."""
 
     @abstractmethod
-    def places(self, memory: Memory, offer: Offer) -> tuple[Ints, Ints]:
+    def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
         """Where each offered sample goes, ``[n, k]``: a place of the memory, or −1 for nowhere (of two with the same place
         the later one stays); and ``largest_nC`` after that."""
 
-    def _placed(self, memory: Memory, offer: Offer) -> tuple[Ints, Ints]:
+    def _placed(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
         """:meth:`places`. Raises :class:`ConfigError` for what is no answer to an offer."""
         found = self.places(memory, offer)
         needed = f"(places {list(offer.label_nk.shape)} of −1 to {self.size - 1}, largest_nC {list(memory.largest_nC.shape)})"
@@ -99,7 +99,7 @@ class Replay(ABC):
         there = label_nk >= 0
         offered = memory.seen_nC.sum(1)[:, None] + np.cumsum(there, axis=1)  # counted from 1
         label_nM = np.where(memory.kept_nM < 0, -1, label_S[memory.kept_nM])
-        offer = Offer(label_nk, label_nM, keys.uniform(device_n[:, None], offered, 2))
+        offer = Candidates(label_nk, label_nM, keys.uniform(device_n[:, None], offered, 2))
         place_nk, largest = self._placed(memory, offer)
         kept, seen = memory.kept_nM.copy(), memory.seen_nC.copy()
         row, column = np.nonzero((place_nk >= 0) & there)
@@ -109,21 +109,21 @@ class Replay(ABC):
         return Memory(kept, seen, largest)
 
 
-class Forget(Replay):
+class NoReplay(Replay):
     """Nothing is remembered."""
 
     def __init__(self) -> None:
         super().__init__(1, 0.0)
         self.size = 0
 
-    def places(self, memory: Memory, offer: Offer) -> tuple[Ints, Ints]:
+    def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
         return np.full(offer.label_nk.shape, -1), memory.largest_nC
 
 
-class Ring(Replay):
+class Fifo(Replay):
     """The last ``size`` samples."""
 
-    def places(self, memory: Memory, offer: Offer) -> tuple[Ints, Ints]:
+    def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
         return offer.before(memory) % self.size, memory.largest_nC
 
 
@@ -131,7 +131,7 @@ class Reservoir(Replay):
     """A uniform sample of all that was offered: sample t stays with probability size/t, in the place of a random one
     (Vitter, *Random sampling with a reservoir*, ACM TOMS 11, 1985)."""
 
-    def places(self, memory: Memory, offer: Offer) -> tuple[Ints, Ints]:
+    def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
         before = offer.before(memory)
         place = np.where(before < self.size, before, (offer.draw_nk2[:, :, 0] * (before + 1)).astype(np.int64))
         return np.where(place < self.size, place, -1), memory.largest_nC
@@ -145,7 +145,7 @@ class ClassBalanced(Replay):
 
     by_class = True
 
-    def places(self, memory: Memory, offer: Offer) -> tuple[Ints, Ints]:
+    def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
         label_nM, seen_nC = offer.label_nM.copy(), memory.seen_nC.copy()
         rows, place_nk = np.arange(len(label_nM)), np.full(offer.label_nk.shape, -1)
         count_nC = np.stack([(label_nM == c).sum(1) for c in range(seen_nC.shape[1])], axis=1)

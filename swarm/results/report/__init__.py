@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import IO
 
 from swarm.common.system.files import replacing
-from swarm.results.load import Run, load, salvage
+from swarm.results.load import Run, load, load_partial
 from swarm.results.report.compare import Comparison
 from swarm.results.report.curves import draw
 from swarm.results.report.html.page import page
 from swarm.results.report.layout import picture
 from swarm.results.report.network import draw_graph
 
-__all__ = ["Comparison", "Run", "draw", "load", "page", "replace_file", "salvage", "write_report"]
+__all__ = ["Comparison", "Run", "draw", "load", "load_partial", "page", "replace_file", "write_report"]
 
 
 def write_report(folder: str | Path | Run) -> list[Path]:

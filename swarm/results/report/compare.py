@@ -15,7 +15,7 @@ from rich.table import Table
 
 from swarm.common.errors import ConfigError, typed
 from swarm.config.build import choice
-from swarm.results.load import Run, salvage
+from swarm.results.load import Run, load_partial
 from swarm.results.report.style import lead
 from swarm.results.track.jsonl import plain
 from swarm.results.track.units import human_bytes, human_score, human_time, virtual_time
@@ -51,7 +51,7 @@ class Comparison:
         Raises:
             ConfigError: a folder is none of a run, or the runs are not of the same data, or none has a record.
         """
-        everything = [salvage(folder) for folder in folders]
+        everything = [load_partial(folder) for folder in folders]
         _require_all_learn_or_none(everything)
         _require_same_data(everything)
         notes = [note for run in everything for note in run.notes]

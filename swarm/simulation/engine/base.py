@@ -15,7 +15,7 @@ from torch import Tensor
 from swarm.communication.messages import Traffic
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
-from swarm.simulation.shard import Learnt
+from swarm.simulation.shard import TrainResult
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -23,7 +23,7 @@ Block = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
-class RoundRecord:
+class RoundResult:
     """What happened in one round, per device in id order.
 
     ``loss_N``: mean training loss; ``seen_N``/``score_N``: samples met for the first time and the sum of their scores
@@ -79,15 +79,15 @@ def added(parts: Iterable[tuple[int, Tensor]]) -> Tensor:
 
 
 def record(
-    round: int, devices: int, shards: Sequence[Ints], learnt: Sequence[Learnt], sent: Sequence[Traffic]
-) -> RoundRecord:
+    round: int, devices: int, shards: Sequence[Ints], learnt: Sequence[TrainResult], sent: Sequence[Traffic]
+) -> RoundResult:
     """A round's record out of the shards' reports (none for a round without learning); ``shards`` has their device ids."""
     loss, seen, score, work = (np.zeros(devices) for _ in range(4))
     steps, finite = np.zeros(devices, np.int64), np.ones(devices, bool)
     for d, part in zip(shards, learnt, strict=bool(learnt)):
         loss[d], seen[d], score[d] = part.loss_n, part.seen_n, part.score_n
         steps[d], work[d], finite[d] = part.steps_n, part.work_n, part.finite_n
-    return RoundRecord(round, loss, seen, score, steps, work, finite, sent)
+    return RoundResult(round, loss, seen, score, steps, work, finite, sent)
 
 
 class Engine(ABC):
@@ -120,7 +120,7 @@ class Engine(ABC):
         """Place the shards and give every device its first row."""
 
     @abstractmethod
-    def advance(self, until: int) -> Iterator[RoundRecord]:
+    def advance(self, until: int) -> Iterator[RoundResult]:
         """Run the rounds up to and including ``until``, in order, one record each.
 
         Shards may be rounds ahead of the record; they are to be looked at only when all records have been taken.

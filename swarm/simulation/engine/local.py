@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.communication.messages import Exchange, Traffic
+from swarm.communication.messages import RoundMessages, Traffic
 from swarm.communication.protocol.base import Phase
 from swarm.communication.routing import Route, routes
 from swarm.simulation.engine.base import (
@@ -19,13 +19,13 @@ from swarm.simulation.engine.base import (
     Evaluation,
     Floats,
     Ints,
-    RoundRecord,
+    RoundResult,
     added,
     prepare_process,
     record,
 )
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.shard import Learnt, Shard
+from swarm.simulation.shard import Shard, TrainResult
 
 
 class _Cut(Mapping[str, Tensor]):
@@ -71,15 +71,15 @@ class LocalEngine(Engine):
         self.round = 0
         self._routes: dict[Hashable, list[Route]] = {}
 
-    def advance(self, until: int) -> Iterator[RoundRecord]:
+    def advance(self, until: int) -> Iterator[RoundResult]:
         with torch.inference_mode():
             while self.round < until:
                 yield self._play(self.round + 1)
                 self.round += 1
 
-    def _play(self, round: int) -> RoundRecord:
+    def _play(self, round: int) -> RoundResult:
         e = self.experiment
-        learnt: list[Learnt] = []
+        learnt: list[TrainResult] = []
         sent: list[Traffic] = []
         for number, phase in enumerate(e.protocol.phases):
             if phase == "learn":
@@ -96,7 +96,7 @@ class LocalEngine(Engine):
             sent.append(e.traffic(number, round))
         return record(round, e.settings.devices, [s.devices for s in self.shards], learnt, sent)
 
-    def _exchange(self, number: int, phase: Phase, round: int, exchange: Exchange) -> None:
+    def _exchange(self, number: int, phase: Phase, round: int, exchange: RoundMessages) -> None:
         if exchange.quiet:
             for shard in self.shards:
                 shard.keep(number, round)
@@ -108,7 +108,7 @@ class LocalEngine(Engine):
         for i, (shard, way) in enumerate(zip(self.shards, ways, strict=True)):
             shard.mix(number, phase, round, way, {j: boxes[j][i] for j in way.inbox})
 
-    def _ways(self, exchange: Exchange) -> list[Route]:
+    def _ways(self, exchange: RoundMessages) -> list[Route]:
         """The routes of an exchange, one a shard; kept for those that come back."""
         if exchange.key in self._routes:
             return self._routes[exchange.key]

@@ -14,7 +14,7 @@ SCORES_KEPT, ROUNDS_KEPT = 1_500_000, 240  # bytes, and rounds, at most; a page 
 STEPS, MISSING = 254, 255
 
 
-def frames(run: Run) -> dict[str, Any] | None:
+def device_history(run: Run) -> dict[str, Any] | None:
     """The scores of all arms' devices, or None without any.
 
     Returns:
@@ -31,14 +31,14 @@ def frames(run: Run) -> dict[str, Any] | None:
         return None
     rounds = np.sort(rows["round"].unique())
     devices = sum(map(len, ids.values()))
-    kept = thin(rounds, max(2, min(ROUNDS_KEPT, max(12, SCORES_KEPT // devices))))
+    kept = subsample(rounds, max(2, min(ROUNDS_KEPT, max(12, SCORES_KEPT // devices))))
     most = SCORES_KEPT // (len(kept) * len(ids))
     note = []
     if len(kept) < len(rounds):
         note.append(f"{len(kept)} of {len(rounds)} evaluated rounds are shown")
     if max(map(len, ids.values())) > most:
         note.append(f"{most:,} of {max(map(len, ids.values())):,} devices, evenly spaced, stand for all")
-        ids = {arm: thin(found, most) for arm, found in ids.items()}
+        ids = {arm: subsample(found, most) for arm, found in ids.items()}
     rows = rows[rows["round"].isin(kept)]
     arms = {}
     for arm, chosen in ids.items():
@@ -74,6 +74,6 @@ def packed(values: NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(little).tobytes()).decode("ascii")
 
 
-def thin(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def subsample(values: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many of the values, evenly spaced, the first and the last among them."""
     return values if len(values) <= most else values[np.linspace(0, len(values) - 1, most, dtype=np.int64)]

@@ -14,13 +14,13 @@ from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Graph
 from swarm.config.build import build
 from swarm.results.load import Run
-from swarm.results.report.html.device_history import packed, thin
+from swarm.results.report.html.device_history import packed, subsample
 from swarm.results.report.layout import EDGES
 
 LINKS, SECONDS = 150_000, 2.0  # links of all rounds together, and the time for making the graphs, at most
 
 
-def changing(run: Run, rounds: list[int], nodes: list[int]) -> dict[str, Any] | None:
+def graph_history(run: Run, rounds: list[int], nodes: list[int]) -> dict[str, Any] | None:
     """The links among ``nodes`` in each of ``rounds``; None where the graph never changes, or cannot be had cheaply.
 
     Nothing is shown that was not so: the graph made for round 1 must be the one that the run has written down. A config
@@ -47,7 +47,7 @@ def changing(run: Run, rounds: list[int], nodes: list[int]) -> dict[str, Any] | 
             inside_E2 = place_N[now.links_E2]
             inside_E2 = inside_E2[(inside_E2 >= 0).all(axis=1)]
             whole &= len(inside_E2) <= most
-            links.append(inside_E2[thin(np.arange(len(inside_E2)), most)])
+            links.append(inside_E2[subsample(np.arange(len(inside_E2)), most)])
             if now.pos_N2 is not None:
                 places.append(now.pos_N2[nodes])
             if time.perf_counter() - began > SECONDS:

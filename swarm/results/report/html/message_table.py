@@ -29,7 +29,7 @@ _MEANT = {
 _NOTHING = ("–", "0", "0 <br><small>(0 – 0)</small>")
 
 
-def account(run: Run) -> str:
+def message_table(run: Run) -> str:
     """A card with a row for each arm that sent anything or took energy; nothing without any."""
     heads = [*_TOTAL, *_EACH]
     found: dict[int, list[str]] = {}

@@ -12,8 +12,8 @@ import yaml
 from swarm.common.names import listed
 from swarm.config.build import choice
 from swarm.results.load import Run
-from swarm.results.report.html.message_table import account
-from swarm.results.report.html.page_data import payload, script_json
+from swarm.results.report.html.message_table import message_table
+from swarm.results.report.html.page_data import page_data, script_json
 from swarm.results.report.html.verdicts import verdicts
 from swarm.results.report.style import SCORES, colours, lead, subject, verdict
 from swarm.results.track.units import (
@@ -36,10 +36,10 @@ def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
     script = "\n".join(part(f"{name}.js") for name in ("chart", "curves", "devices"))
     name = str((run.summary or {}).get("run") or run.folder.resolve().name)
     text = Template(parts["html"]).substitute(
-        style=parts["css"] + _arm_colours(run), script=script, data=script_json(payload(run, drawing)),
+        style=parts["css"] + _arm_colours(run), script=script, data=script_json(page_data(run, drawing)),
         name=escape(name), subject=escape(subject(run)), verdict=escape(verdict(run)),
         notes=_notes(run), verdicts=verdicts(run), tiles=_tiles(run), ladder=_ladder(run),
-        table=_table(run), account=account(run), facts=_facts(run),
+        table=_table(run), account=message_table(run), facts=_facts(run),
         config=escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=100)),
     )  # fmt: skip
     return text.encode("utf-8", "replace").decode("utf-8")  # JSON and file systems have names that are no text

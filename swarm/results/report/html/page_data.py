@@ -13,8 +13,8 @@ from matplotlib.colors import to_hex
 from pandas.api.types import is_numeric_dtype
 
 from swarm.results.load import Run
-from swarm.results.report.html.device_history import frames, thin
-from swarm.results.report.html.graph_history import changing
+from swarm.results.report.html.device_history import device_history, subsample
+from swarm.results.report.html.graph_history import graph_history
 from swarm.results.report.layout import picture
 from swarm.results.report.style import LABELS, SCORES, changes, colours, dashes, label, lead, named_label
 from swarm.results.track.units import rho_of, virtual_time
@@ -27,12 +27,12 @@ _RARE = ("lost", "late", "staleness", "flops_total", "joules_total")  # not offe
 _DASH = {"solid": "", "dashed": "7 4", "dashdot": "9 3 2 3", "dotted": "2 4"}
 
 
-def payload(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]:
+def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]:
     """Everything that is drawn: curves (at most ``ROWS`` rounds of each arm), every device's scores, and the graph.
 
     ``drawing`` saves laying out the graph again.
     """
-    shown = frames(run)
+    shown = device_history(run)
     known = [*LABELS, *sorted({name for name in map(str, run.metrics) if label(name)} - set(LABELS))]
     metrics = [name for name in known if name in run.metrics and is_numeric_dtype(run.metrics[name])]
     metrics = [name for name in metrics if run.metrics[name].notna().any()]
@@ -99,7 +99,7 @@ def _number(value: Any, digits: int = 6) -> float | int | None:
 def _series(rows: pd.DataFrame, columns: list[str], score: str | None) -> dict[str, list[Any]]:
     if len(rows) > ROWS:
         evaluated = np.flatnonzero(rows[f"{score}_mean"].notna()) if score else np.arange(0)
-        picks = [thin(evaluated, ROWS // 2), thin(np.arange(len(rows)), ROWS // 2)]
+        picks = [subsample(evaluated, ROWS // 2), subsample(np.arange(len(rows)), ROWS // 2)]
         rows = rows.iloc[np.unique(np.concatenate(picks))]
     wanted = [name for name in columns if name in rows and rows[name].notna().any()]
     digits = {"round": 15}
@@ -111,4 +111,8 @@ def _graph(run: Run, drawing: dict[str, Any] | None, rounds: list[int]) -> dict[
     if run.graph is None or run.graph["n"] < 1:
         return None
     drawing = drawing or picture(run.graph)
-    return {**drawing, "directed": bool(run.graph.get("directed")), "changing": changing(run, rounds, drawing["nodes"])}
+    return {
+        **drawing,
+        "directed": bool(run.graph.get("directed")),
+        "changing": graph_history(run, rounds, drawing["nodes"]),
+    }

@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from swarm.simulation.engine.prefork.reduce_wakeups import calm
+from swarm.simulation.engine.prefork.reduce_wakeups import reduce_wakeups
 from swarm.simulation.engine.prefork.request import Request, close_files
 
 PR_SET_PDEATHSIG = 1
 
 
-def become(request: Request, server: int, path: list[str], starters: Sequence[str], fits: bool) -> list[str]:
+def exec_worker(request: Request, server: int, path: list[str], starters: Sequence[str], fits: bool) -> list[str]:
     """Make this forked child what the client would have been; returns the arguments to run.
 
     ``path`` gets the entries of the request's PYTHONPATH. ``starters`` are the interpreter and the client: a start that
@@ -52,7 +52,7 @@ def become(request: Request, server: int, path: list[str], starters: Sequence[st
         print("prefork: this start asks for more than a fork can give; an ordinary process is started", file=sys.stderr)
         os.execv(starters[0], [starters[0], *request.argv])
     argv, variables = plain
-    calm()
+    reduce_wakeups()
     os.environ.update(variables)
     path[:0] = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in path]
     return argv

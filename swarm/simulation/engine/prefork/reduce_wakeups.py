@@ -24,7 +24,7 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def calm() -> None:
+def reduce_wakeups() -> None:
     """For this process and those it starts. Whatever the kernel does not know is left as it is."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_TIMERSLACK, ctypes.c_ulong(round(SLACK_SECONDS * 1e9)), 0, 0, 0)

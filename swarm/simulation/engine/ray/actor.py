@@ -23,11 +23,11 @@ from swarm.common.plugin import blamed
 from swarm.communication.protocol.base import Phase
 from swarm.communication.routing import Route
 from swarm.config.settings import Settings
-from swarm.data.dataset import Dataset, Holdings
+from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.simulation.engine.base import merge, prepare_process
 from swarm.simulation.evaluation import apart
-from swarm.simulation.experiment import Experiment, Plan
-from swarm.simulation.shard import Learnt, Shard
+from swarm.simulation.experiment import Experiment, RunSpec
+from swarm.simulation.shard import Shard, TrainResult
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -52,12 +52,12 @@ class Step:
 class Report:
     """What a turn tells the driver: what was learnt in which round, and the seconds that each kind of work took."""
 
-    learnt: dict[int, Learnt]
+    learnt: dict[int, TrainResult]
     seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
-class Looked:
+class EvaluationPart:
     """A shard's part of an evaluation: block ids, and their devices' results as :class:`BlockEvaluation` has them, one
     block after the other; ``votes_CT`` is summed over the blocks."""
 
@@ -68,7 +68,7 @@ class Looked:
 
 
 @dataclass(repr=False)
-class Host:
+class ShardActor:
     """Holds one shard at a time. Between two runs it holds none and waits for the next."""
 
     shard: Shard | None = None
@@ -85,7 +85,7 @@ class Host:
         return os.getpid()
 
     @blamed()
-    def begin(self, settings: Settings, dataset: Dataset, holdings: Holdings, blocks: Ints, folder: str) -> None:
+    def begin(self, settings: Settings, dataset: Dataset, holdings: DeviceSplit, blocks: Ints, folder: str) -> None:
         """Be these blocks of this plan, as they are before the first round. ``folder`` is where plug-ins are looked up."""
         self.shard, self.routes, self.idle_since = (
             None,
@@ -95,7 +95,7 @@ class Host:
         if Path(folder).is_dir():
             os.chdir(folder)
         with torch.inference_mode():
-            self.shard = Shard(Experiment(Plan(settings, dataset, holdings)), blocks)
+            self.shard = Shard(Experiment(RunSpec(settings, dataset, holdings)), blocks)
 
     @blamed()
     def reset(self, arrays: dict[str, Array] | None) -> None:
@@ -124,7 +124,7 @@ class Host:
         if self.idle_since is not None:
             seconds["wait"] = time.perf_counter() - self.idle_since
         self.routes |= ways
-        learnt: dict[int, Learnt] = {}
+        learnt: dict[int, TrainResult] = {}
         out: list[Array] = []
         with torch.inference_mode():
             for step in steps:
@@ -183,11 +183,11 @@ class Host:
             return self._looked_at().squared_distances(torch.as_tensor(mean_P))
 
     @blamed()
-    def evaluate(self, samples: Ints, blocks: set[int]) -> Looked:
+    def evaluate(self, samples: Ints, blocks: set[int]) -> EvaluationPart:
         """The devices of those of ``blocks`` that live here, on the samples with these ids."""
         with torch.inference_mode():
             found, votes = apart(self._looked_at().evaluate(samples, blocks))
-        return Looked(
+        return EvaluationPart(
             list(found),
             [_array(part.loss_B) for part in found.values()],
             [_array(part.hits_BC) for part in found.values()],

@@ -9,7 +9,7 @@ from typing import Any
 
 from swarm.common.errors import SwarmError
 from swarm.common.system.machine import ran_out_of_memory
-from swarm.simulation.engine.ray.actor import Host
+from swarm.simulation.engine.ray.actor import ShardActor
 from swarm.simulation.engine.ray.cluster import Cluster, ClusterError
 
 START_SECONDS = 120.0  # for the first actor …
@@ -40,7 +40,7 @@ class FaultError(Exception):
 
 
 @dataclass
-class Member:
+class ActorHandle:
     """One actor: its handle, process id, the devices it holds, and the routes it has been sent."""
 
     number: int
@@ -54,31 +54,31 @@ class Member:
 class Call:
     """Something asked of an actor: what comes back first, in words what it is, and what it has to wait for."""
 
-    member: Member
+    member: ActorHandle
     ref: Any
     words: str
     needs: Sequence[Any] = ()
 
 
-class Crew:
+class ActorPool:
     """``members`` grow to the largest number asked for, and stay until the cluster goes."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster, self.ray = cluster, cluster.ray
         # 0 cores: on our own Ray any number of actors shares what there is; the shards are cut to fit.
-        self._host = self.ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(Host)
-        self.members: list[Member] = []
+        self._host = self.ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(ShardActor)
+        self.members: list[ActorHandle] = []
         self.slowest: float | None = None  # seconds of a round
 
-    def ensure(self, count: int) -> list[Member]:
+    def ensure(self, count: int) -> list[ActorHandle]:
         """The first ``count`` actors, started if need be."""
         slots = self._slots()
-        new = [Member(n, self._make(n, slots)) for n in range(len(self.members), count)]
+        new = [ActorHandle(n, self._make(n, slots)) for n in range(len(self.members), count)]
         self.members += new
         self._greet(new)
         return self.members[:count]
 
-    def mend(self, members: Sequence[Member]) -> list[Member]:
+    def mend(self, members: Sequence[ActorHandle]) -> list[ActorHandle]:
         """Start those anew that no longer answer, and return them."""
         calls = [Call(m, m.handle.ping.remote(), "finishing what it was asked") for m in members]
         dead = []
@@ -113,7 +113,7 @@ class Crew:
         home = NodeAffinitySchedulingStrategy(node_id=slots[number % len(slots)], soft=True)
         return self._host.options(scheduling_strategy=home).remote()
 
-    def _greet(self, members: Sequence[Member]) -> None:
+    def _greet(self, members: Sequence[ActorHandle]) -> None:
         calls = [Call(m, m.handle.ping.remote(), "starting") for m in members]
         found = self.gather(calls, START_SECONDS + EACH_SECONDS * len(calls))
         for member, pid in zip(members, found, strict=True):

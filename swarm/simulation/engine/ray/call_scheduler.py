@@ -12,25 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from swarm.communication.messages import Exchange, Traffic
+from swarm.communication.messages import RoundMessages, Traffic
 from swarm.communication.routing import Route, routes
 from swarm.simulation.engine.base import Ints
 from swarm.simulation.engine.ray.actor import Step
-from swarm.simulation.engine.ray.actor_pool import Call, Member
+from swarm.simulation.engine.ray.actor_pool import ActorHandle, Call
 from swarm.simulation.experiment import Experiment
 
 
 @dataclass
-class Cast:
+class ShardAssignment:
     """An experiment's shards on their actors: ``blocks`` and ``devices`` of each, in the members' order."""
 
     experiment: Experiment
-    members: list[Member]
+    members: list[ActorHandle]
     blocks: list[Ints]
     devices: list[Ints]
     _ways: dict[Hashable, list[Route]] = field(default_factory=dict)
 
-    def ways(self, exchange: Exchange) -> list[Route]:
+    def ways(self, exchange: RoundMessages) -> list[Route]:
         """The routes of an exchange, one a shard; kept for those that come back."""
         if exchange.key in self._ways:
             return self._ways[exchange.key]
@@ -45,10 +45,10 @@ class Cast:
         return Call(first, first.handle.merge.remote(self.blocks, *parts), "adding up a mean", parts)
 
 
-class Turns:
+class CallScheduler:
     """Collects steps, and hands them out as one call an actor whenever something has to be sent."""
 
-    def __init__(self, cast: Cast) -> None:
+    def __init__(self, cast: ShardAssignment) -> None:
         self.cast = cast
         self.made: list[list[Call]] = []  # a turn: one call a member
         self._steps: list[Step] = []
@@ -89,7 +89,7 @@ class Turns:
         self._arrived = [[mean.ref] for _ in self.cast.members]
         self._steps.append(Step("receive", step.round, step.phase, step.name))
 
-    def _exchange(self, step: Step, exchange: Exchange) -> None:
+    def _exchange(self, step: Step, exchange: RoundMessages) -> None:
         ways = self.cast.ways(exchange)
         self._steps.append(step)
         new: list[dict[Hashable, Route]] = [
@@ -120,7 +120,7 @@ class Turns:
         return sent
 
 
-def spans(devices: Ints) -> str:
+def format_ids(devices: Ints) -> str:
     """Device ids for people: ``0 to 5, 12``."""
     ends = np.flatnonzero(np.diff(devices) != 1)
     starts = [0, *(ends + 1)]

@@ -25,7 +25,7 @@ from typing import Any, Self
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.interrupts import undisturbed
 from swarm.simulation.engine.prefork import LONGEST_SOCKET, ForkServer, PreforkError, available
-from swarm.simulation.engine.ray.ray_logging import quiet
+from swarm.simulation.engine.ray.ray_logging import ray_logging
 
 OLDEST = (2, 55)
 CONNECT_SECONDS = 20.0
@@ -160,7 +160,7 @@ class Cluster:
         self.ray = ray
         if ray.is_initialized():
             raise ClusterError("this process uses Ray for something else already; call ray.shutdown() first")
-        stack.enter_context(quiet())
+        stack.enter_context(ray_logging())
         with suppress(ImportError, AttributeError):  # an earlier run's token is remembered
             from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 

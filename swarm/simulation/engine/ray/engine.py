@@ -18,16 +18,16 @@ from swarm.common.system.machine import cores
 from swarm.communication.messages import Traffic
 from swarm.config.foreign import require_own
 from swarm.data.dataset import Dataset
-from swarm.simulation.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundRecord, prepare_process, record
-from swarm.simulation.engine.ray.actor import TIMED, Looked, Report
-from swarm.simulation.engine.ray.actor_pool import Call, Crew, FaultError
-from swarm.simulation.engine.ray.call_scheduler import Cast, Turns, spans
+from swarm.simulation.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundResult, prepare_process, record
+from swarm.simulation.engine.ray.actor import TIMED, EvaluationPart, Report
+from swarm.simulation.engine.ray.actor_pool import ActorPool, Call, FaultError
+from swarm.simulation.engine.ray.call_scheduler import CallScheduler, ShardAssignment, format_ids
 from swarm.simulation.engine.ray.cluster import Cluster, ClusterError, require_answer, require_dashboard, require_ray
 from swarm.simulation.engine.ray.limits import parts, require_files, store_bytes
 from swarm.simulation.engine.ray.placement import place
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
-from swarm.simulation.shard import Learnt
+from swarm.simulation.shard import TrainResult
 
 T = TypeVar("T")
 AHEAD = 2  # rounds asked for beyond the one whose record is awaited: enough that no shard waits for the driver
@@ -35,7 +35,7 @@ BACKOFF_SECONDS, LONGEST_BACKOFF = 0.2, 10.0
 
 
 @dataclass(frozen=True)
-class Point:
+class Snapshot:
     """A state to go back to: the snapshot after ``round`` rounds; None is the start."""
 
     round: int
@@ -120,7 +120,7 @@ class RayEngine(Engine):
         if self.cluster is None:
             options = (self.address, cores(), self.prefork, self.dashboard, store_bytes(experiment))
             self.cluster = Cluster(*options).__enter__()
-            self.crew = Crew(self.cluster)
+            self.crew = ActorPool(self.cluster)
             self._shared: tuple[Dataset, Any] | None = None
         count = self._count(experiment)
         self.placement = place(experiment.graph(1), experiment.blocks, count)
@@ -128,9 +128,9 @@ class RayEngine(Engine):
         devices = [np.concatenate([experiment.blocks.devices_of(int(b)) for b in part]) for part in parts]
         self.experiment = experiment
         self.holdings = self.cluster.ray.put(experiment.plan.holdings)
-        self.cast = Cast(experiment, self.crew.ensure(count), parts, devices)
+        self.cast = ShardAssignment(experiment, self.crew.ensure(count), parts, devices)
         for member, held in zip(self.cast.members, devices, strict=True):
-            member.devices = spans(held)
+            member.devices = format_ids(held)
         self.round = self._asked = 0
         self.crew.slowest = None
         self.seconds = self._no_seconds()
@@ -190,7 +190,7 @@ class RayEngine(Engine):
 
     # --- rounds ------------------------------------------------------------------------------------------------------
 
-    def advance(self, until: int) -> Iterator[RoundRecord]:
+    def advance(self, until: int) -> Iterator[RoundResult]:
         while self.round < until:
             try:
                 for happened in self._play(until):
@@ -200,10 +200,10 @@ class RayEngine(Engine):
             except FaultError as fault:
                 self._recover(fault)
 
-    def _play(self, until: int) -> Iterator[RoundRecord]:
+    def _play(self, until: int) -> Iterator[RoundResult]:
         """The rounds from where the shards are, a few of them in flight at a time."""
-        turns, asked = Turns(self.cast), dict[int, tuple[list[Traffic], int]]()
-        learnt: dict[int, dict[int, Learnt]] = {}
+        turns, asked = CallScheduler(self.cast), dict[int, tuple[list[Traffic], int]]()
+        learnt: dict[int, dict[int, TrainResult]] = {}
         collected = 0
         for round in range(self._asked + 1, until + 1):
             start, spent = time.perf_counter(), self._no_seconds()
@@ -224,7 +224,7 @@ class RayEngine(Engine):
             yield replace(record(round, n, self.cast.devices, parts, sent), actor_seconds=spent)
 
     def _take_in(
-        self, reports: Sequence[Report], learnt: dict[int, dict[int, Learnt]], spent: dict[str, Floats]
+        self, reports: Sequence[Report], learnt: dict[int, dict[int, TrainResult]], spent: dict[str, Floats]
     ) -> None:
         """A turn's reports, in the actors' order."""
         for i, report in enumerate(reports):
@@ -241,7 +241,7 @@ class RayEngine(Engine):
     # --- faults ------------------------------------------------------------------------------------------------------
 
     def _set_point(self, round: int, arrays: dict[str, Tensor] | None) -> None:
-        self.point, self.left = Point(round, arrays), self.restarts
+        self.point, self.left = Snapshot(round, arrays), self.restarts
 
     def _gather(self, calls: Sequence[Call]) -> list[Any]:
         return self.crew.gather(calls)
@@ -299,7 +299,7 @@ class RayEngine(Engine):
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
         wanted = {int(b) for b in blocks}
 
-        def look() -> list[Looked]:
+        def look() -> list[EvaluationPart]:
             calls = []
             for member, held in zip(self.cast.members, self.cast.blocks, strict=True):
                 here = wanted & set(held.tolist())

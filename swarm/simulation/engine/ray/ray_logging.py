@@ -11,7 +11,7 @@ from typing import Any
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def ray_logging() -> Iterator[None]:
     """For as long as the block lasts, Ray's loggers, and what its other processes have the driver print, are silent.
 
     Not with ``SWARM_DEBUG=1``. Ray is to be imported before. ``log_to_driver=False`` does not go for the latter: an
