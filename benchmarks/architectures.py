@@ -1,20 +1,22 @@
-"""MCSD, GRU and Transformer at equal parameters, at growing lengths: training, reading token by token, and what they keep.
+"""MCSD, GRU and Transformer at equal parameters, at growing lengths: training, reading token by
+token, and what they keep.
 
     python benchmarks/architectures.py            # lengths 128 to 4096, some minutes
     python benchmarks/architectures.py --quick    # 128 and 512, less than a minute
 
-Equal parameters: MCSD is ``width`` wide with a feed-forward network of 2 · width; the Transformer as wide, its feed-forward
-network made smaller until it has the same number of parameters; the GRU has none, and is made wider until it has. Same depth
-and vocabulary.
+Equal parameters: MCSD is ``width`` wide with a feed-forward network of 2 · width; the Transformer
+as wide, its feed-forward network made smaller until it has the same number of parameters; the GRU
+has none, and is made wider until it has. Same depth and vocabulary.
 
-* training: one SGD step on 4,096 tokens (a batch of 4,096 / length sequences), predicting the next token at every
-  position, as the engine does it for one device; tokens a second, and the peak of memory a step adds to the process
-  (VmHWM of a child process, Linux only)
-* reading: ``step``, one sequence, one token at a time, the last 32 tokens of a sequence of that length
+* training: one SGD step on 4,096 tokens (a batch of 4,096 / length sequences), predicting the next
+  token at every position, as the engine does it for one device; tokens a second, and the peak of
+  memory a step adds to the process (VmHWM of a child process, Linux only)
+* reading: ``step``, one sequence, one token at a time, the last 32 tokens of a sequence of that
+  length
 * kept: bytes of the state after so many tokens
 
-One thread; the models take turns, figures are medians, ratios medians of the pairwise ratios to the Transformer in
-processor time.
+One thread; the models take turns, figures are medians, ratios medians of the pairwise ratios to the
+Transformer in processor time.
 """
 
 from __future__ import annotations
@@ -54,10 +56,16 @@ def size(model: SequenceModel) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def nearest(make: Callable[[int], SequenceModel], start: int, unit: int, parameters: int) -> SequenceModel:
-    """The model whose size comes nearest to ``parameters``, among sizes ``start``, ``start + unit``, …"""
+def nearest(
+    make: Callable[[int], SequenceModel], start: int, unit: int, parameters: int
+) -> SequenceModel:
+    """The model whose size comes nearest to ``parameters``, among sizes ``start``, ``start +
+    unit``, …
+    """
     best = make(start)
-    while size(following := make(start := start + unit)) - parameters <= abs(size(best) - parameters):
+    while size(following := make(start := start + unit)) - parameters <= abs(
+        size(best) - parameters
+    ):
         best = following
     return best
 
@@ -66,13 +74,15 @@ def models(width: int, depth: int) -> dict[str, SequenceModel]:
     torch.manual_seed(0)
     mcsd = MCSD((1,), TOKENS, width, channels=8, depth=depth, hidden=2 * width)
     return {
-        REFERENCE: nearest(lambda h: Transformer((1,), TOKENS, width, 4, depth, h), 1, 1, size(mcsd)),
+        REFERENCE: nearest(
+            lambda h: Transformer((1,), TOKENS, width, 4, depth, h), 1, 1, size(mcsd)
+        ),
         "MCSD": mcsd,
         "GRU": nearest(lambda w: GRU((1,), TOKENS, w, depth), 1, 1, size(mcsd)),
     }
 
 
-# --- what is measured ----------------------------------------------------------------------------------------------
+# --- what is measured -----------------------------------------------------------------------------
 
 
 def training(model: SequenceModel, length: int) -> Work:
@@ -81,7 +91,9 @@ def training(model: SequenceModel, length: int) -> Work:
     x, y = (torch.randint(TOKENS, (TOGETHER // length, length), generator=draw) for _ in range(2))
     target = loss.encode(y.view(1, 1, -1), TOKENS, torch.float32)
     batch = Batch(x[None, None], target, None, None, torch.zeros(1, dtype=torch.int64))
-    learner = Learner(kernel_for(model, loss, x[:1, :2], 1), loss, SGD(0.01, Constant()), TOKENS, None, False)
+    learner = Learner(
+        kernel_for(model, loss, x[:1, :2], 1), loss, SGD(0.01, Constant()), TOKENS, None, False
+    )
     row = Layout.of(model).pack(dict(model.named_parameters()))[None]
 
     def step() -> None:
@@ -106,11 +118,17 @@ def reading(model: SequenceModel, length: int) -> Work:
 
 
 def read(model: SequenceModel, length: int) -> list[tuple[torch.Tensor, ...]]:
-    """The state after some tokens. What a Transformer keeps of so many is filled in: only its size matters here."""
+    """The state after some tokens.
+
+    What a Transformer keeps of so many is filled in: only its size matters here.
+    """
     state = model.empty(1)
     if not isinstance(model, Transformer):
         return state
-    return [tuple(part.new_zeros(*part.shape[:2], length, part.shape[3]) for part in layer) for layer in state]
+    return [
+        tuple(part.new_zeros(*part.shape[:2], length, part.shape[3]) for part in layer)
+        for layer in state
+    ]
 
 
 def peak_bytes(model: SequenceModel, length: int) -> int | None:
@@ -118,7 +136,9 @@ def peak_bytes(model: SequenceModel, length: int) -> int | None:
     if not Path("/proc/self/clear_refs").exists():
         return None
     here, there = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=_measure, args=(there, model, length))
+    child = multiprocessing.get_context("fork").Process(
+        target=_measure, args=(there, model, length)
+    )
     child.start()
     found = int(here.recv())
     child.join()
@@ -141,7 +161,7 @@ def _status(key: str) -> int:
     return int(found[1]) * 1024
 
 
-# --- taking turns --------------------------------------------------------------------------------------------------
+# --- taking turns ---------------------------------------------------------------------------------
 
 
 def turns(work: dict[str, Work], count: int) -> dict[str, list[float]]:
@@ -169,9 +189,10 @@ def compare(found: dict[str, SequenceModel], length: int, count: int) -> None:
         step, peak = statistics.median(trained[name]), peak_bytes(model, length)
         memory = "     –" if peak is None else f"{peak / 2**20:6.0f}"
         print(
-            f"| {length:6d} | {name:11s} | {1e3 * step:7.0f} | {TOGETHER / step:8,.0f} | {ratio(trained, name):5.2f} "
-            f"| {memory} | {LAST / statistics.median(was_read[name]):7,.0f} | {ratio(was_read, name):5.2f} "
-            f"| {state_bytes(read(model, length)):9,d} |",
+            f"| {length:6d} | {name:11s} | {1e3 * step:7.0f} | {TOGETHER / step:8,.0f} |"
+            f" {ratio(trained, name):5.2f} | {memory} |"
+            f" {LAST / statistics.median(was_read[name]):7,.0f} | {ratio(was_read, name):5.2f} |"
+            f" {state_bytes(read(model, length)):9,d} |",
             flush=True,
         )
 
@@ -190,7 +211,10 @@ def main() -> None:
     for name, model in found.items():
         wide = model.embed.embedding_dim
         print(f"{name}: {size(model):,} parameters, {options.depth} layers, {wide} wide")
-    print("\n| length | model       | ms/step | tokens/s | ratio | MiB peak | tokens/s reading | ratio | bytes kept |")
+    print(
+        "\n| length | model       | ms/step | tokens/s | ratio | MiB peak | tokens/s reading |"
+        " ratio | bytes kept |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for length in options.lengths or ([128, 512] if options.quick else LENGTHS):
         compare(found, length, options.turns)

@@ -4,7 +4,8 @@
     python benchmarks/asynchronous.py delay=exponential delay.mean=0.2  # anything else as in a run
     python benchmarks/asynchronous.py --profile
 
-Prints wall and processor seconds, the milliseconds of a tick, and what was done in them. Evaluated once, at the end.
+Prints wall and processor seconds, the milliseconds of a tick, and what was done in them. Evaluated
+once, at the end.
 """
 
 from __future__ import annotations
@@ -33,12 +34,16 @@ SETTINGS = (
 
 def main() -> None:
     """One line of figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--profile", action="store_true", help="also where the time goes")
     parser.add_argument("overrides", nargs="*", help="settings, as for run_swarm.py")
     arguments = parser.parse_args()
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        study = PreparedRun.prepare(Settings.parse(compose("config", overrides=[*SETTINGS, *arguments.overrides])))
+        study = PreparedRun.prepare(
+            Settings.parse(compose("config", overrides=[*SETTINGS, *arguments.overrides]))
+        )
     arm = study.arms[0]
     profile = cProfile.Profile()
     with Simulation(study.experiment(arm, arm.variants[0]), study.engine()) as running:
@@ -52,9 +57,10 @@ def main() -> None:
     awake = last["steps_total"] / rounds / running.experiment.local_steps_N[0]
     devices = running.experiment.settings.devices
     print(
-        f"{took:.1f} s ({busy:.1f} s of processor time) for {last['virtual_s']:.0f} virtual seconds of {devices:,} devices: "
-        f"{1000 * took / rounds:.1f} ms a tick, {awake:,.0f} devices awake in it, {last['steps_total'] / took:,.0f} local "
-        f"steps/s, {last['messages_total']:,} messages, mean accuracy {last['accuracy_mean']:.3f}"
+        f"{took:.1f} s ({busy:.1f} s of processor time) for {last['virtual_s']:.0f} virtual seconds"
+        f" of {devices:,} devices: {1000 * took / rounds:.1f} ms a tick, {awake:,.0f} devices awake"
+        f" in it, {last['steps_total'] / took:,.0f} local steps/s, {last['messages_total']:,}"
+        f" messages, mean accuracy {last['accuracy_mean']:.3f}"
     )
     if arguments.profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)

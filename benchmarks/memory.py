@@ -4,8 +4,9 @@
     python benchmarks/memory.py --only adam delays  # some of them
     python benchmarks/memory.py --where             # also the parts of the estimate, and where the peak was reached
 
-Each configuration runs in a process of its own. Counted is what a run adds to a Python that has everything imported and a
-tiny run behind it: the largest resident set after the data are loaded, with the data, until the run folder is complete.
+Each configuration runs in a process of its own. Counted is what a run adds to a Python that has
+everything imported and a tiny run behind it: the largest resident set after the data are loaded,
+with the data, until the run folder is complete.
 """
 
 from __future__ import annotations
@@ -63,7 +64,11 @@ def settings(*overrides: str) -> Settings:
 
 def resident() -> tuple[int, int]:
     """Bytes of this process in memory, now and at most since :func:`forget`."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    lines = dict(
+        line.split(":", 1)
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if ":" in line
+    )
     return int(lines["VmRSS"].split()[0]) << 10, int(lines["VmHWM"].split()[0]) << 10
 
 
@@ -100,7 +105,10 @@ def one(name: str, where: bool) -> dict[str, Any]:
     """A configuration, in this process."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
-        single.run(PreparedRun.prepare(settings("devices=8", "rounds=1", "topology=ring")), Path(folder) / "tiny")
+        single.run(
+            PreparedRun.prepare(settings("devices=8", "rounds=1", "topology=ring")),
+            Path(folder) / "tiny",
+        )
         base, _ = resident()
         study = PreparedRun.prepare(settings(*RUNS[name]))
         said = estimate(study)
@@ -131,7 +139,10 @@ def main() -> None:
             sys.exit(ran.stderr[-1500:])
         found = json.loads(ran.stdout)
         said, peak = found["said"], found["peak"]
-        print(f"{name:26s} {said / 2**20:10,.0f} {peak / 2**20:10,.0f} {said / peak:12.2f}", flush=True)
+        print(
+            f"{name:26s} {said / 2**20:10,.0f} {peak / 2**20:10,.0f} {said / peak:12.2f}",
+            flush=True,
+        )
         if options.where:
             for part, size in sorted(found["parts"].items(), key=lambda pair: -pair[1]):
                 print(f"    {size / 2**20:10,.1f}  {part}")

@@ -4,9 +4,10 @@
     python -m benchmarks.protocols --only scaffold relay_sgd --pairs 7
     python -m benchmarks.protocols topology=torus devices=400       # another swarm
 
-1,000 devices on a ring with an MLP 64-64-10 take 5 SGD steps of batch 32 a round. All protocols take turns, and the medians
-of the pairwise ratios are printed with their range. A ratio covers the whole round, learning included: 1.5 is half a
-round's work on top. Bits are those that one device sends in a round, in its model's size.
+1,000 devices on a ring with an MLP 64-64-10 take 5 SGD steps of batch 32 a round. All protocols
+take turns, and the medians of the pairwise ratios are printed with their range. A ratio covers the
+whole round, learning included: 1.5 is half a round's work on top. Bits are those that one device
+sends in a round, in its model's size.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from swarm.simulation.loop import Simulation
 BASE = "dpsgd"
 
 
-def contestants(size: Size, names: list[str], overrides: list[str]) -> dict[str, tuple[Simulation, Turn]]:
+def contestants(
+    size: Size, names: list[str], overrides: list[str]
+) -> dict[str, tuple[Simulation, Turn]]:
     found = {}
     for name in names:
         made = simulation(
@@ -40,8 +43,14 @@ def sent(made: Simulation) -> float:
     """What one device sends a round, in models."""
     e = made.experiment
     phases = [number for number, phase in enumerate(e.protocol.phases) if phase != "learn"]
-    bits = sum(traffic.messages * traffic.bits for traffic in (e.traffic(number, 1) for number in phases))
-    return bits / e.settings.devices / (e.layout.width * torch.empty(0, dtype=e.dtype).element_size() * 8)
+    bits = sum(
+        traffic.messages * traffic.bits for traffic in (e.traffic(number, 1) for number in phases)
+    )
+    return (
+        bits
+        / e.settings.devices
+        / (e.layout.width * torch.empty(0, dtype=e.dtype).element_size() * 8)
+    )
 
 
 def compare(size: Size, names: list[str], pairs: int, overrides: list[str]) -> None:
@@ -54,13 +63,17 @@ def compare(size: Size, names: list[str], pairs: int, overrides: list[str]) -> N
         for name, (_, turn) in made.items():
             seconds[name].append(turn() / size.rounds)
     print(
-        f"{size.devices} devices × MLP {size.features}-{size.hidden}-10, {pairs} interleaved turns of {size.rounds} rounds"
+        f"{size.devices} devices × MLP {size.features}-{size.hidden}-10, {pairs} interleaved turns"
+        f" of {size.rounds} rounds"
     )
     print(f"  {'protocol':18s} {'ms a round':>10s}   {f'× {BASE} (range)':24s} models sent")
     for name, times in seconds.items():
         ratios = [a / b for a, b in zip(times, seconds[BASE], strict=True)]
         span = f"{statistics.median(ratios):5.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
-        print(f"  {name:18s} {statistics.median(times) * 1e3:10.1f}   {span:24s} {sent(made[name][0]):6.2f}")
+        print(
+            f"  {name:18s} {statistics.median(times) * 1e3:10.1f}   {span:24s}"
+            f" {sent(made[name][0]):6.2f}"
+        )
 
 
 def main() -> None:

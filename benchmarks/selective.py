@@ -1,13 +1,15 @@
-"""Selective activation against a dense model of the same hidden width: accuracy, bytes and FLOPs, over paired seeds.
+"""Selective activation against a dense model of the same hidden width: accuracy, bytes and FLOPs,
+over paired seeds.
 
     python -m benchmarks.selective                        # the table of docs/models.md
     python -m benchmarks.selective --tune                 # the widths and learning rates that the table was made with
     python -m benchmarks.selective --awake                # how many units one sample wakes, and all those of a round
     python -m benchmarks.selective --seeds 3 data=digits_like
 
-A seed has the same data, start and samples for every line. Devices send their update to all others (delta_sharing on the
-complete graph): dense models all of it, selective ones the neurons that changed most, as many as are active, with error
-feedback. Differences from the dense line are paired by seed, with a 95% interval of Student's t.
+A seed has the same data, start and samples for every line. Devices send their update to all others
+(delta_sharing on the complete graph): dense models all of it, selective ones the neurons that
+changed most, as many as are active, with error feedback. Differences from the dense line are paired
+by seed, with a 95% interval of Student's t.
 """
 
 from __future__ import annotations
@@ -79,7 +81,12 @@ def dense(width: int, rate: float) -> tuple[str, ...]:
 
 
 def selective(width: int, rate: float, select: str, active: float) -> tuple[str, ...]:
-    own = ("model=selective", f"model.hidden=[{width}]", f"model.select={select}", f"model.active={active}")
+    own = (
+        "model=selective",
+        f"model.hidden=[{width}]",
+        f"model.select={select}",
+        f"model.active={active}",
+    )
     return (*own, f"optimizer.lr={rate}", NEURONS, f"compressor.share={active}")
 
 
@@ -97,7 +104,9 @@ def lines(given: argparse.Namespace) -> list[Line]:
 
 def tune(rest: list[str]) -> None:
     """Accuracy of every width and rate, over seeds of its own."""
-    tries = [Line(f"dense {width}, lr {rate}", dense(width, rate)) for width in WIDTHS for rate in RATES]
+    tries = [
+        Line(f"dense {width}, lr {rate}", dense(width, rate)) for width in WIDTHS for rate in RATES
+    ]
     tries += [Line(f"{select} 25% of 64, lr {rate}", selective(64, rate, select, 0.25))
               for select in ("learned", "fixed", "random") for rate in RATES]  # fmt: skip
     for line in tries:
@@ -106,7 +115,9 @@ def tune(rest: list[str]) -> None:
 
 
 def awake(given: argparse.Namespace) -> None:
-    """How many units the samples of a device wake: one of them, those of its next round together, and the test set's."""
+    """How many units the samples of a device wake: one of them, those of its next round together,
+    and the test set's.
+    """
     line = selective(given.width, given.rate, "learned", 0.25)
     study = study_of(0, *line, *given.overrides)
     arm = study.arms[0]
@@ -136,26 +147,36 @@ def table(given: argparse.Namespace) -> None:
     found: dict[str, list[Result]] = {}
     print(f"{'':18s} {'accuracy':>9s}  {'points from dense':>18s} {'bytes':>7s} {'FLOPs':>7s}")
     for line in lines(given):
-        runs = found[line.name] = [measure(seed, *line.overrides, *given.overrides) for seed in range(given.seeds)]
+        runs = found[line.name] = [
+            measure(seed, *line.overrides, *given.overrides) for seed in range(given.seeds)
+        ]
         pairs = list(zip(runs, found["dense"], strict=True))
         print(
-            f"{line.name:18s} {np.mean([r.accuracy for r in runs]):9.4f}  "
-            f"{interval([a.accuracy - b.accuracy for a, b in pairs]):>18s} "
-            f"{np.mean([a.bytes / b.bytes for a, b in pairs]):7.1%} {np.mean([a.flops / b.flops for a, b in pairs]):7.1%}",
+            f"{line.name:18s} {np.mean([r.accuracy for r in runs]):9.4f} "
+            f" {interval([a.accuracy - b.accuracy for a, b in pairs]):>18s}"
+            f" {np.mean([a.bytes / b.bytes for a, b in pairs]):7.1%}"
+            f" {np.mean([a.flops / b.flops for a, b in pairs]):7.1%}",
             flush=True,
         )
     for active in given.active:
         learned = found.get(f"learned {active:.0%}")
         for other in given.select:
             if learned and other != "learned":
-                gain = [a.accuracy - b.accuracy for a, b in zip(learned, found[f"{other} {active:.0%}"], strict=True)]
+                gain = [
+                    a.accuracy - b.accuracy
+                    for a, b in zip(learned, found[f"{other} {active:.0%}"], strict=True)
+                ]
                 print(f"learned over {other}, {active:.0%}: {interval(gain)} points")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tune", action="store_true", help="try widths and rates instead")
-    parser.add_argument("--awake", action="store_true", help="count the units that samples wake instead")
+    parser.add_argument(
+        "--awake", action="store_true", help="count the units that samples wake instead"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--width", type=int, default=64, help="of the hidden layer")
     parser.add_argument("--dense-rate", type=float, default=1.2)

@@ -26,9 +26,10 @@ def _share(fraction: float) -> dict[str, Any]:
     return {"compressor": "top_k", "compressor.fraction": fraction, "compressor.feedback": False}
 
 
-# Each with the consensus step γ of CHOCO that did best on seed 100, which no verdict rests on: out of 0.05, 0.1, 0.2, 0.3 (2
-# bits), 0.2, 0.35, 0.5, 0.7, 1 (4 bits), 0.9, 1 (8 bits), 0.1, 0.2, 0.4, 0.6 (sign, 10%), 0.02, 0.05, 0.1, 0.2, 0.3 (1%). With
-# one γ for all of them the coarsest message would set the pace.
+# Each with the consensus step γ of CHOCO that did best on seed 100, which no verdict rests on: out
+# of 0.05, 0.1, 0.2, 0.3 (2 bits), 0.2, 0.35, 0.5, 0.7, 1 (4 bits), 0.9, 1 (8 bits), 0.1, 0.2, 0.4,
+# 0.6 (sign, 10%), 0.02, 0.05, 0.1, 0.2, 0.3 (1%). With one γ for all of them the coarsest message
+# would set the pace.
 MESSAGES: dict[str, dict[str, Any]] = {
     FULL: {"compressor": "none", "protocol.gamma": 1.0},
     "8 bits": {**_bits(8), "protocol.gamma": 1.0},
@@ -48,17 +49,18 @@ class CheapBudget(Budget):
 
 
 class Cheap(Claim):
-    """CHOCO-SGD (Koloskova et al., arXiv 1902.00340) with messages of ever fewer bits, and of ever fewer numbers. Samples,
-    steps and rounds are the same; bytes are what differs. What is quantised is the messages: devices compute in float32."""
+    """CHOCO-SGD (Koloskova et al., arXiv 1902.00340) with messages of ever fewer bits, and of ever
+    fewer numbers. Samples, steps and rounds are the same; bytes are what differs. What is quantised
+    is the messages: devices compute in float32."""
 
     hypotheses: ClassVar = (
         Hypothesis(
             14,
             "Cheap devices quantise and sparsify what they send, and something is given up.",
-            f"final accuracy, mean over devices, of the coarsest messages ({LEAST_BITS} a number; {LEAST_SHARE}) minus that of "
-            f"{FULL}, paired by seed; bytes beside it",
-            "confirmed if both differences are below −1 point with their 95% intervals; refuted if one is above −1 point with "
-            "its interval",
+            f"final accuracy, mean over devices, of the coarsest messages ({LEAST_BITS} a number;"
+            f" {LEAST_SHARE}) minus that of {FULL}, paired by seed; bytes beside it",
+            "confirmed if both differences are below −1 point with their 95% intervals; refuted if"
+            " one is above −1 point with its interval",
         ),
     )
     Budget = CheapBudget
@@ -74,7 +76,9 @@ class Cheap(Claim):
         }
         arms = {FULL: ["swarm", "isolated", "centralised"]}
         return [
-            Condition({"message": name}, {**size, **changes, "scenario.arms": arms.get(name, ["swarm"])})
+            Condition(
+                {"message": name}, {**size, **changes, "scenario.arms": arms.get(name, ["swarm"])}
+            )
             for name, changes in MESSAGES.items()
         ]
 
@@ -85,20 +89,34 @@ class Cheap(Claim):
         within = [name for name, each in lost.items() if each.above(-POINT)]
         cheapest = min(within, key=lambda name: self._saving(results, name), default=None)
         free = (
-            f"without losing a point: {cheapest}, {self._saving(results, cheapest):.1%} of the bytes"
+            f"without losing a point: {cheapest}, {self._saving(results, cheapest):.1%} of the"
+            " bytes"
             if cheapest
             else "no coarser message is within a point for certain"
         )
-        coarsest = "; ".join(f"{name}: {lost[name].text(1, 100)} points" for name in (LEAST_BITS, LEAST_SHARE))
+        coarsest = "; ".join(
+            f"{name}: {lost[name].text(1, 100)} points" for name in (LEAST_BITS, LEAST_SHARE)
+        )
         because = f"{coarsest}; {free}"
         return [self.hypotheses[0].verdict(holds, because, lost=lost)]
 
     def charts(self, results: Results) -> list[Chart]:
         by_bytes = [self._point(results, name) for name in MESSAGES]
-        by_round = [results.by_round(ACCURACY, name, message=name, arm="swarm") for name in MESSAGES]
-        by_round += [results.by_round(ACCURACY, arm, message=FULL, arm=arm) for arm in ("isolated", "centralised")]
+        by_round = [
+            results.by_round(ACCURACY, name, message=name, arm="swarm") for name in MESSAGES
+        ]
+        by_round += [
+            results.by_round(ACCURACY, arm, message=FULL, arm=arm)
+            for arm in ("isolated", "centralised")
+        ]
         return [
-            Chart("Accuracy against what was sent", "MB sent by all devices", "final accuracy", by_bytes, log_x=True),
+            Chart(
+                "Accuracy against what was sent",
+                "MB sent by all devices",
+                "final accuracy",
+                by_bytes,
+                log_x=True,
+            ),
             Chart("Accuracy by rounds", "round", "accuracy, mean over devices", by_round),
         ]
 
@@ -112,20 +130,26 @@ class Cheap(Claim):
                         "message": name if arm == "swarm" else arm,
                         "accuracy": results.mean(ACCURACY, **where).text(),
                         "worst decile": results.mean("accuracy_p10", **where).text(),
-                        "points against 32 bits": self._lost(results, name, arm).text(1, 100)
-                        if (name, arm) != (FULL, "swarm")
-                        else "–",
+                        "points against 32 bits": (
+                            self._lost(results, name, arm).text(1, 100)
+                            if (name, arm) != (FULL, "swarm")
+                            else "–"
+                        ),
                         "bytes": f"{self._saving(results, name):.1%}" if arm == "swarm" else "–",
                     }
                 )
         return pd.DataFrame(rows)
 
     def _lost(self, results: Results, name: str, arm: str = "swarm") -> Any:
-        return results.difference(ACCURACY, {"message": name, "arm": arm}, {"message": FULL, "arm": "swarm"})
+        return results.difference(
+            ACCURACY, {"message": name, "arm": arm}, {"message": FULL, "arm": "swarm"}
+        )
 
     def _saving(self, results: Results, name: str) -> float:
         """Bytes as a share of those at 32 bits; NaN where nothing is sent."""
-        sent = [results.mean("bytes_total", message=each, arm="swarm").mean for each in (name, FULL)]
+        sent = [
+            results.mean("bytes_total", message=each, arm="swarm").mean for each in (name, FULL)
+        ]
         return sent[0] / sent[1] if sent[1] else math.nan
 
     def _point(self, results: Results, name: str) -> Line:

@@ -1,4 +1,6 @@
-"""The swarm against its three controls: isolated devices, one centralised model, and server-based federated averaging."""
+"""The swarm against its three controls: isolated devices, one centralised model, and server-based
+federated averaging.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,17 @@ MOST_STEPS = 1000  # of one centralised model in a round: beyond that, its batch
 
 
 class Compare(Scenario):
-    """Runs the arms named in ``arms``; the share of the isolated-to-centralised gap that the swarm closes is the result."""
+    """Runs the arms named in ``arms``; the share of the isolated-to-centralised gap that the swarm
+    closes is the result.
+    """
 
     def __init__(self, arms: list[str]) -> None:
         unknown = [name for name in arms if name not in ARMS]
         if unknown or not arms or len(set(arms)) < len(arms):
             hint = meant(unknown[0], ARMS) if unknown else ""
-            raise ConfigError("arms", arms, f"must be a list of different arms out of {', '.join(ARMS)}{hint}")
+            raise ConfigError(
+                "arms", arms, f"must be a list of different arms out of {', '.join(ARMS)}{hint}"
+            )
         self.chosen = arms
 
     def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
@@ -37,22 +43,32 @@ def isolated(settings: Settings, steps: int) -> Arm:
     """The same devices without a single link."""
     return Arm(
         "isolated",
-        (_with(settings, **_none("topology", "protocol", "compressor", "delay", "outage"), mixing="auto"),),
+        (
+            _with(
+                settings,
+                **_none("topology", "protocol", "compressor", "delay", "outage"),
+                mixing="auto",
+            ),
+        ),
     )
 
 
 def fedavg(settings: Settings, steps: int) -> Arm:
-    """The same devices with a server that averages all of those that are awake every round. Messages to and from it are
-    lost like all others; it waits for those that would be late."""
+    """The same devices with a server that averages all of those that are awake every round.
+
+    Messages to and from it are lost like all others; it waits for those that would be late."""
     changes = _none("topology", "compressor", "delay", "outage")
-    return Arm("fedavg", (_with(settings, **changes, protocol=option("protocol", "fedavg"), mixing="auto"),))
+    return Arm(
+        "fedavg",
+        (_with(settings, **changes, protocol=option("protocol", "fedavg"), mixing="auto"),),
+    )
 
 
 def centralised(settings: Settings, steps: int) -> Arm:
     """One model on the pooled stream, with exactly as many samples a round as all devices together.
 
-    It may take them as many small batches or as few large ones, whichever does better on the validation split: a control
-    that is made to lose by its batch size would flatter the swarm.
+    It may take them as many small batches or as few large ones, whichever does better on the
+    validation split: a control that is made to lose by its batch size would flatter the swarm.
     """
     own = settings.train.local_steps or max(1, round(steps / settings.devices))
     counts = sorted({_divisor(steps, MOST_STEPS), _divisor(steps, own)}, reverse=True)
@@ -72,7 +88,16 @@ def centralised(settings: Settings, steps: int) -> Arm:
             _with(
                 settings,
                 devices=1,
-                **_none("topology", "protocol", "compressor", "delay", "churn", "outage", "clock", "fleet"),
+                **_none(
+                    "topology",
+                    "protocol",
+                    "compressor",
+                    "delay",
+                    "churn",
+                    "outage",
+                    "clock",
+                    "fleet",
+                ),
                 network=settings.network.model_copy(update={"loss": 0.0}),
                 mixing="auto",
                 train=train,
@@ -84,7 +109,9 @@ def centralised(settings: Settings, steps: int) -> Arm:
     return Arm("centralised", tuple(variants), pooled=True)
 
 
-ARMS: dict[str, Callable[[Settings, int], Arm]] = {a.__name__: a for a in (swarm, isolated, centralised, fedavg)}
+ARMS: dict[str, Callable[[Settings, int], Arm]] = {
+    a.__name__: a for a in (swarm, isolated, centralised, fedavg)
+}
 
 
 def _divisor(number: int, most: int) -> int:

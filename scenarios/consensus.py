@@ -1,4 +1,6 @@
-"""Does averaging contract as fast as the theory says? Random rows, no learning, the fitted rate beside ρ."""
+"""Does averaging contract as fast as the theory says? Random rows, no learning, the fitted rate
+beside ρ.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,17 @@ from swarm.results.load import Run
 
 
 class Consensus(Scenario):
-    """One arm, ``gossip``: X⁺ = WX in float64 from independent random rows, or another protocol that does not learn.
+    """One arm, ``gossip``: X⁺ = WX in float64 from independent random rows, or another protocol
+    that does not learn.
 
-    The distance to consensus falls as ρᵗ (Xiao & Boyd 2004). The rate is fitted, as a line through log distance against
-    rounds, between 1e-4 and 1e-10 of the starting distance: after the faster modes have died out, before rounding shows.
-    Where the topology never repeats, ρ is an estimate of the first rounds, and the rate itself a random number.
+    The distance to consensus falls as ρᵗ (Xiao & Boyd 2004). The rate is fitted, as a line through
+    log distance against rounds, between 1e-4 and 1e-10 of the starting distance: after the faster
+    modes have died out, before rounding shows. Where the topology never repeats, ρ is an estimate
+    of the first rounds, and the rate itself a random number.
 
-    ``mean_drift`` says how far from the starting mean the devices have come: nowhere while columns sum to one too, which
-    they do not where directed messages are lost and receivers keep the weight.
+    ``mean_drift`` says how far from the starting mean the devices have come: nowhere while columns
+    sum to one too, which they do not where directed messages are lost and receivers keep the
+    weight.
     """
 
     learns = False
@@ -41,39 +46,75 @@ class Consensus(Scenario):
         return [Arm("gossip", (settings.model_copy(update=changes),))]
 
     def judge(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """``rate_measured`` beside ``rho``; None with the reason where the distance never passes through the window."""
+        """``rate_measured`` beside ``rho``; None with the reason where the distance never passes
+        through the window.
+        """
         records = run.metrics[run.metrics["arm"] == "gossip"]
         rate, reason = fitted_rate(records["consensus_distance"].to_numpy(dtype=np.float64))
-        rho, estimated = summary["topology"]["rho"], summary["topology"]["estimated_from"] is not None
-        if rate is None and not estimated and rho is not None and rho > 1 - 1e-12:  # of some rounds it proves nothing
-            reason = "ρ is 1: the graph is in pieces, and however many rounds there are, it never comes to one value"
-        start, drift = (records[name].iloc[at] for name, at in (("consensus_distance", 0), ("mean_drift", -1)))
+        rho, estimated = (
+            summary["topology"]["rho"],
+            summary["topology"]["estimated_from"] is not None,
+        )
+        # of some rounds it proves nothing
+        if rate is None and not estimated and rho is not None and rho > 1 - 1e-12:
+            reason = (
+                "ρ is 1: the graph is in pieces, and however many rounds there are, it never comes"
+                " to one value"
+            )
+        start, drift = (
+            records[name].iloc[at] for name, at in (("consensus_distance", 0), ("mean_drift", -1))
+        )
         share = float(drift / start) if start > 0 else None
-        return {"rate_measured": rate, "rate_measured_reason": reason, "rho": rho, "mean_drift_share": share}
+        return {
+            "rate_measured": rate,
+            "rate_measured_reason": reason,
+            "rho": rho,
+            "mean_drift_share": share,
+        }
 
 
 def _without_learning(settings: Settings) -> dict[str, Any]:
-    """The chosen protocol, which must be one that does not learn; for the default, D-PSGD, its averaging."""
+    """The chosen protocol, which must be one that does not learn; for the default, D-PSGD, its
+    averaging.
+    """
     usual = option("protocol", "averaging")
     if settings.protocol == option("protocol", "dpsgd"):
         return usual
-    if "learn" in build(settings.protocol, Protocol, "protocol", settings.plugins, seed=settings.seed).phases:
-        valid = "learns, which this scenario does not; averaging, push_sum_averaging and choco_gossip would do"
+    if (
+        "learn"
+        in build(
+            settings.protocol, Protocol, "protocol", settings.plugins, seed=settings.seed
+        ).phases
+    ):
+        valid = (
+            "learns, which this scenario does not; averaging, push_sum_averaging and choco_gossip"
+            " would do"
+        )
         raise ConfigError("protocol", choice("protocol", settings.protocol), valid)
     return settings.protocol
 
 
-def fitted_rate(distance_T: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float | None, str | None]:
-    """exp of the least-squares slope of log distance over the rounds between 1e-4 and 1e-10 of the start."""
+def fitted_rate(
+    distance_T: np.ndarray[Any, np.dtype[np.float64]],
+) -> tuple[float | None, str | None]:
+    """exp of the least-squares slope of log distance over the rounds between 1e-4 and 1e-10 of the
+    start.
+    """
     if distance_T[-1] >= distance_T[0]:
-        return None, "the distance does not fall: the graph is in pieces, or there is nothing to average"
+        return (
+            None,
+            "the distance does not fall: the graph is in pieces, or there is nothing to average",
+        )
     share = distance_T / distance_T[0]
     inside = np.flatnonzero((share < 1e-4) & (share > 1e-10))
     if len(inside) < 3:
         if share[-1] >= 1e-4:
             return (
                 None,
-                f"after {len(share) - 1} rounds the distance is still {share[-1]:.1e} of its start; give it more rounds",
+                (
+                    f"after {len(share) - 1} rounds the distance is still {share[-1]:.1e} of its"
+                    " start; give it more rounds"
+                ),
             )
         return None, "the distance falls through the whole window in fewer than 3 rounds"
     return float(np.exp(np.polyfit(inside, np.log(distance_T[inside]), 1)[0])), None

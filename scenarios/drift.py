@@ -15,12 +15,13 @@ ARMS = ("swarm", "isolated", "centralised")
 POLICIES = ("online", "nightly", "frozen")
 SCORE = "prequential_accuracy"
 BATCH, STEPS = 4, 2
-ENOUGH, LOOK = 0.95, 10  # behind: below this share of the steady accuracy, both means of so many rounds
+# behind: below this share of the steady accuracy, both means of so many rounds
+ENOUGH, LOOK = 0.95, 10
 
 
 class DriftBudget(Budget):
-    """``rounds`` of the stream, two mini-batches of four samples each; nights every ``day`` rounds; the frozen model learns for
-    the first quarter."""
+    """``rounds`` of the stream, two mini-batches of four samples each; nights every ``day`` rounds;
+    the frozen model learns for the first quarter."""
 
     devices: int
     rounds: int
@@ -28,22 +29,26 @@ class DriftBudget(Budget):
 
 
 class Drift(Claim):
-    """Every policy meets the same stream in the same order, sample by sample, and is scored on each sample before it may
-    learn from it. Every sample counts the same, so a device with a longer stream counts more.
+    """Every policy meets the same stream in the same order, sample by sample, and is scored on each
+    sample before it may learn from it. Every sample counts the same, so a device with a longer
+    stream counts more.
 
-    Under ``world=drift`` labels trade places in the middle of each device's stream; ``world=steady`` is the same
-    stream without that. The partition is skewed, so streams differ in length, and devices change one after another; short
-    ones have changed, and some have ended, before long ones change. Budgets: online and
-    nightly take one step for each mini-batch met; the frozen model stops after a quarter of the rounds, as a model does that
-    is trained, then shipped."""
+    Under ``world=drift`` labels trade places in the middle of each device's stream;
+    ``world=steady`` is the same stream without that. The partition is skewed, so streams differ in
+    length, and devices change one after another; short ones have changed, and some have ended,
+    before long ones change. Budgets: online and nightly take one step for each mini-batch met; the
+    frozen model stops after a quarter of the rounds, as a model does that is trained, then
+    shipped."""
 
     hypotheses: ClassVar = (
         Hypothesis(
             2,
             "Training and inferring at the same time beats frozen models.",
-            "prequential accuracy of the swarm over the whole stream, pooled over the samples of all devices; learn=online "
-            "against learn=frozen and against learn=nightly, under a sudden label swap, paired by seed",
-            "confirmed if both differences are above 0 with their 95% intervals; refuted if one is below 0 with its interval",
+            "prequential accuracy of the swarm over the whole stream, pooled over the samples of"
+            " all devices; learn=online against learn=frozen and against learn=nightly, under a"
+            " sudden label swap, paired by seed",
+            "confirmed if both differences are above 0 with their 95% intervals; refuted if one is"
+            " below 0 with its interval",
         ),
     )
     Budget = DriftBudget
@@ -52,7 +57,11 @@ class Drift(Claim):
         """Each policy in each world."""
         b = self.budget
         size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
-        size |= {"train.batch": BATCH, "train.local_steps": STEPS, "data.per_device": b.rounds * STEPS * BATCH}
+        size |= {
+            "train.batch": BATCH,
+            "train.local_steps": STEPS,
+            "data.per_device": b.rounds * STEPS * BATCH,
+        }
         learn = {
             "online": {"learn": "online"},
             "nightly": {"learn": "nightly", "learn.day": b.day, "replay": "ring"},
@@ -71,15 +80,20 @@ class Drift(Claim):
     def judge(self, results: Results) -> list[Verdict]:
         online = {"learn": "online", "world": "drift", "arm": "swarm"}
         frozen, nightly = (
-            results.difference(SCORE, online, {**online, "learn": other}) for other in ("frozen", "nightly")
+            results.difference(SCORE, online, {**online, "learn": other})
+            for other in ("frozen", "nightly")
         )
         beats = [frozen.above(0), nightly.above(0)]
         holds = True if all(beats) else False if False in beats else None
         because = (
-            f"online beats frozen by {frozen.text(1, 100)} points and nightly by {nightly.text(1, 100)} points "
-            "of prequential accuracy under drift"
+            f"online beats frozen by {frozen.text(1, 100)} points and nightly by"
+            f" {nightly.text(1, 100)} points of prequential accuracy under drift"
         )
-        return [self.hypotheses[0].verdict(holds, because, online_minus_frozen=frozen, online_minus_nightly=nightly)]
+        return [
+            self.hypotheses[0].verdict(
+                holds, because, online_minus_frozen=frozen, online_minus_nightly=nightly
+            )
+        ]
 
     def charts(self, results: Results) -> list[Chart]:
         return [
@@ -88,7 +102,9 @@ class Drift(Claim):
                 "round",
                 "prequential accuracy of the round",
                 [
-                    results.by_round("stream_accuracy", policy, learn=policy, world=world, arm="swarm")
+                    results.by_round(
+                        "stream_accuracy", policy, learn=policy, world=world, arm="swarm"
+                    )
                     for policy in POLICIES
                 ],
             )
@@ -111,23 +127,27 @@ class Drift(Claim):
                             "arm": arm,
                             "prequential accuracy": results.mean(SCORE, **where).text(),
                             "final test accuracy": results.mean("accuracy_mean", **where).text(),
-                            "rounds behind steady": _behind(results, where) if world == "drift" else "–",
+                            "rounds behind steady": (
+                                _behind(results, where) if world == "drift" else "–"
+                            ),
                         }
                     )
         return pd.DataFrame(rows)
 
 
 def _behind(results: Results, where: dict[str, str]) -> str:
-    """Rounds in which the mean accuracy of the last ten is below 95% of that in the steady world, paired by seed. Devices of
-    a skewed partition have streams of unequal length, so their labels change one after another: accuracy sinks for dozens of
-    rounds, and what it was just before the group changes is no measure of recovery. Who is behind at
-    the end counts to there."""
+    """Rounds in which the mean accuracy of the last ten is below 95% of that in the steady world,
+    paired by seed. Devices of a skewed partition have streams of unequal length, so their labels
+    change one after another: accuracy sinks for dozens of rounds, and what it was just before the
+    group changes is no measure of recovery. Who is behind at the end counts to there."""
     worlds = []
     for world in ("drift", "steady"):
         rows = results.curves
         for key, value in {**where, "world": world}.items():
             rows = rows[rows[key] == value]
-        worlds.append(rows.pivot(index="round", columns="seed", values="stream_accuracy").dropna(how="all"))
+        worlds.append(
+            rows.pivot(index="round", columns="seed", values="stream_accuracy").dropna(how="all")
+        )
     drift, steady = (each.rolling(LOOK).mean() for each in worlds)
     seeds = drift.columns.intersection(steady.columns)
     return interval((drift[seeds] < ENOUGH * steady[seeds]).sum().to_numpy()).text(0)

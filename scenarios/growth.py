@@ -19,8 +19,8 @@ ENOUGH = 0.9
 
 
 class GrowthBudget(Budget):
-    """``sizes``: devices, with ``per_device`` samples each; ``shared``: devices that share ``total`` samples; ``judged``:
-    devices of the swarm that claim 1 is judged on."""
+    """``sizes``: devices, with ``per_device`` samples each; ``shared``: devices that share
+    ``total`` samples; ``judged``: devices of the swarm that claim 1 is judged on."""
 
     sizes: list[int]
     per_device: int
@@ -31,29 +31,33 @@ class GrowthBudget(Budget):
 
 
 class Growth(Claim):
-    """Claim 1 on real digits with skewed labels (Dirichlet 0.3): what is shared is parameters (D-PSGD), or deltas only.
-    Isolated devices share nothing. (Sharing of logits has no protocol here yet.) All three arms choose their learning rate by
-    themselves, on the validation split: a centralised control with the swarm's rate would be a straw man.
+    """Claim 1 on real digits with skewed labels (Dirichlet 0.3): what is shared is parameters
+    (D-PSGD), or deltas only. Isolated devices share nothing. (Sharing of logits has no protocol
+    here yet.) All three arms choose their learning rate by themselves, on the validation split: a
+    centralised control with the swarm's rate would be a straw man.
 
-    Claim 3 on generated digits, of which there are as many as devices ask for: first so many for each device, then so many
-    for all of them together, in which case more devices have no more to learn from. The generated digits are blends of
-    1,257 real ones, so that the error has a floor however many devices there are.
+    Claim 3 on generated digits, of which there are as many as devices ask for: first so many for
+    each device, then so many for all of them together, in which case more devices have no more to
+    learn from. The generated digits are blends of 1,257 real ones, so that the error has a floor
+    however many devices there are.
     """
 
     hypotheses: ClassVar = (
         Hypothesis(
             1,
             "The swarm beats the sum of its devices.",
-            "share of the gap in final accuracy between isolated devices and the centralised model that the swarm closes, "
-            "D-PSGD, skewed labels",
-            f"confirmed if it is above {ENOUGH:.0%} with its 95% interval; refuted if it is below {ENOUGH:.0%} with it",
+            "share of the gap in final accuracy between isolated devices and the centralised model"
+            " that the swarm closes, D-PSGD, skewed labels",
+            f"confirmed if it is above {ENOUGH:.0%} with its 95% interval; refuted if it is below"
+            f" {ENOUGH:.0%} with it",
         ),
         Hypothesis(
             3,
             "More terminals make the swarm: its error falls as a·n^−b + c.",
-            "slope of the logarithm of the swarm's final error against the logarithm of n, with a fixed number of samples for "
-            "each device: its sign is that of −b, whatever c is",
-            "confirmed if the slope is below 0 with its 95% interval over seeds; refuted if it is above 0 with it",
+            "slope of the logarithm of the swarm's final error against the logarithm of n, with a"
+            " fixed number of samples for each device: its sign is that of −b, whatever c is",
+            "confirmed if the slope is below 0 with its 95% interval over seeds; refuted if it is"
+            " above 0 with it",
         ),
     )
     Budget = GrowthBudget
@@ -61,10 +65,23 @@ class Growth(Claim):
     def conditions(self) -> list[Condition]:
         """The swarm of claim 1 under two protocols, and the two ladders of claim 3."""
         b = self.budget
-        common = {"rounds": b.rounds, "evaluate.every": max(1, b.rounds // 10), "scenario.arms": list(ARMS)}
-        judged = {**common, "devices": b.judged, "data": "digits", "partition": "dirichlet", "train.batch": 8}
+        common = {
+            "rounds": b.rounds,
+            "evaluate.every": max(1, b.rounds // 10),
+            "scenario.arms": list(ARMS),
+        }
+        judged = {
+            **common,
+            "devices": b.judged,
+            "data": "digits",
+            "partition": "dirichlet",
+            "train.batch": 8,
+        }
         found = [
-            Condition({"world": "sharing", "shares": shares, "devices": b.judged}, {**judged, "protocol": protocol})
+            Condition(
+                {"world": "sharing", "shares": shares, "devices": b.judged},
+                {**judged, "protocol": protocol},
+            )
             for shares, protocol in ((PARAMETERS, "dpsgd"), (DELTAS, "delta_sharing"))
         ]
         for world, sizes in ((EACH, b.sizes), (TOTAL, b.shared)):
@@ -77,7 +94,9 @@ class Growth(Claim):
                     "protocol": "dpsgd",
                 }
                 changes |= {"data": "digits_like", "partition": "iid", "train.batch": 15}
-                found.append(Condition({"world": world, "shares": PARAMETERS, "devices": devices}, changes))
+                found.append(
+                    Condition({"world": world, "shares": PARAMETERS, "devices": devices}, changes)
+                )
         return found
 
     def judge(self, results: Results) -> list[Verdict]:
@@ -85,15 +104,15 @@ class Growth(Claim):
         deltas = results.mean("gap_closed", **self._judged(DELTAS))
         vote = interval(self._over_the_vote(results))
         first = (
-            f"{self.budget.judged} devices close {gap.text(1, 100, '%')} of the gap (sharing deltas only: "
-            f"{deltas.text(1, 100, '%')}); the mean device of the swarm is {vote.text(1, 100)} points above the vote of all "
-            "isolated devices"
+            f"{self.budget.judged} devices close {gap.text(1, 100, '%')} of the gap (sharing deltas"
+            f" only: {deltas.text(1, 100, '%')}); the mean device of the swarm is"
+            f" {vote.text(1, 100)} points above the vote of all isolated devices"
         )
         slopes = {world: self._slope(results, world) for world in (EACH, TOTAL)}
         a, b, c = self._law(results)
         third = (
-            f"the slope is {slopes[EACH].text(2)} (law of the mean over seeds: {a:.2f}·n^−{b:.2f} + {c:.3f}); with a fixed "
-            f"total it is {slopes[TOTAL].text(2)}"
+            f"the slope is {slopes[EACH].text(2)} (law of the mean over seeds: {a:.2f}·n^−{b:.2f} +"
+            f" {c:.3f}); with a fixed total it is {slopes[TOTAL].text(2)}"
         )
         figures = {"gap_closed": gap, "deltas": deltas, "points_over_vote": vote}
         return [
@@ -103,17 +122,30 @@ class Growth(Claim):
         ]  # fmt: skip
 
     def charts(self, results: Results) -> list[Chart]:
-        names = {EACH: f"{self.budget.per_device} samples for each device", TOTAL: f"{self.budget.total} for all"}
+        names = {
+            EACH: f"{self.budget.per_device} samples for each device",
+            TOTAL: f"{self.budget.total} for all",
+        }
         charts = []
         for world, what in names.items():
             lines = [_errors(results, world, arm) for arm in ARMS]
             if world == EACH:
-                law, n_K = self._law(results), np.geomspace(min(self.budget.sizes), max(self.budget.sizes), 60)
-                lines.append(Line.law(f"{law.a:.2f}·n^−{law.b:.2f} + {law.c:.3f}", n_K, law.at(n_K)))
+                law, n_K = (
+                    self._law(results),
+                    np.geomspace(min(self.budget.sizes), max(self.budget.sizes), 60),
+                )
+                lines.append(
+                    Line.law(f"{law.a:.2f}·n^−{law.b:.2f} + {law.c:.3f}", n_K, law.at(n_K))
+                )
             charts.append(Chart(f"Error against devices: {what}", "devices", "final error, mean over devices", lines,
                                 log_x=True, log_y=True))  # fmt: skip
-        curves = [results.by_round("accuracy_mean", arm, **{**self._judged(PARAMETERS), "arm": arm}) for arm in ARMS]
-        curves.append(results.by_round("accuracy_mean", "swarm, deltas only", **self._judged(DELTAS)))
+        curves = [
+            results.by_round("accuracy_mean", arm, **{**self._judged(PARAMETERS), "arm": arm})
+            for arm in ARMS
+        ]
+        curves.append(
+            results.by_round("accuracy_mean", "swarm, deltas only", **self._judged(DELTAS))
+        )
         title = f"{self.budget.judged} devices with skewed labels"
         return [Chart(title, "round", "accuracy, mean over devices", curves), *charts]
 
@@ -131,7 +163,11 @@ class Growth(Claim):
                         "accuracy": results.mean("accuracy_mean", **where).text(),
                         "worst decile": results.mean("accuracy_p10", **where).text(),
                         "vote": results.mean("ensemble_accuracy", **where).text(),
-                        "gap closed": results.mean("gap_closed", **where).text(1, 100, "%") if arm == "swarm" else "–",
+                        "gap closed": (
+                            results.mean("gap_closed", **where).text(1, 100, "%")
+                            if arm == "swarm"
+                            else "–"
+                        ),
                     }
                 )
         return pd.DataFrame(rows)
@@ -140,18 +176,27 @@ class Growth(Claim):
         return {"world": "sharing", "shares": shares, "arm": "swarm"}
 
     def _over_the_vote(self, results: Results) -> Any:
-        """The sum of the devices taken at its word: the majority vote of all that never exchanged anything."""
+        """The sum of the devices taken at its word: the majority vote of all that never exchanged
+        anything.
+        """
         swarm = results.by_seed("accuracy_mean", **self._judged(PARAMETERS))
-        vote = results.by_seed("ensemble_accuracy", **{**self._judged(PARAMETERS), "arm": "isolated"})
+        vote = results.by_seed(
+            "ensemble_accuracy", **{**self._judged(PARAMETERS), "arm": "isolated"}
+        )
         return (swarm - vote).dropna().to_numpy()
 
     def _slope(self, results: Results, world: str) -> Interval:
         """Least squares, for each seed."""
         sizes = self.budget.sizes if world == EACH else self.budget.shared
         errors = pd.DataFrame(
-            {n: 1 - results.by_seed("accuracy_mean", world=world, devices=n, arm="swarm") for n in sizes}
+            {
+                n: 1 - results.by_seed("accuracy_mean", world=world, devices=n, arm="swarm")
+                for n in sizes
+            }
         )
-        return interval([np.polyfit(np.log(sizes), np.log(row), 1)[0] for row in errors.dropna().to_numpy()])
+        return interval(
+            [np.polyfit(np.log(sizes), np.log(row), 1)[0] for row in errors.dropna().to_numpy()]
+        )
 
     def _law(self, results: Results) -> Any:
         line = _errors(results, EACH, "swarm")

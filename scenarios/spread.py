@@ -1,4 +1,7 @@
-"""Claim 5: knowledge spreads. One device meets a class that nobody else has; how long until nearly all know it?"""
+"""Claim 5: knowledge spreads.
+
+One device meets a class that nobody else has; how long until nearly all know it?
+"""
 
 from __future__ import annotations
 
@@ -20,52 +23,72 @@ NINE_OF_TEN = "label_accuracy_p10"  # at least 0.5: nine devices of ten have tha
 
 
 class SpreadBudget(Budget):
-    """``sizes`` and ``limits`` by topology: how many devices, and after how many rounds waiting ends."""
+    """``sizes`` and ``limits`` by topology: how many devices, and after how many rounds waiting
+    ends.
+    """
 
     sizes: dict[str, list[int]]
     limits: dict[str, list[int]]
 
 
 class Spread(Claim):
-    """All samples of the digit nine are on one device; the other digits are dealt at random. However many devices there are,
-    the samples are the same 1,257, so that the class is equally hard. A device knows the class when its recall of it on the
-    test set is at least one half while its accuracy on everything is too (a device that answers nine to all knows nothing).
-    Each of the two is looked at by its own worst decile: who lacks the one need not be who lacks the other.
+    """All samples of the digit nine are on one device; the other digits are dealt at random.
 
-    A complete graph, where every device hears every other in every round, is the control: what it takes is the learning, not
-    the way. A run in which too few devices know it before the last round counts with that round, and can only make the growth
-    look slower than it is.
+    However many devices there are, the samples are the same 1,257, so that the class is equally
+    hard. A device knows the class when its recall of it on the test set is at least one half while
+    its accuracy on everything is too (a device that answers nine to all knows nothing). Each of the
+    two is looked at by its own worst decile: who lacks the one need not be who lacks the other.
+
+    A complete graph, where every device hears every other in every round, is the control: what it
+    takes is the learning, not the way. A run in which too few devices know it before the last round
+    counts with that round, and can only make the growth look slower than it is.
     """
 
     hypotheses: ClassVar = (
         Hypothesis(
             5,
-            "Knowledge spreads: one device learns, all learn, in about log n rounds among random peers and in a power of n on "
-            "a ring.",
-            "first round after which 90% of devices have a recall of at least 0.5 for a class that one device alone holds (and "
-            f"an accuracy of at least 0.5), by number of devices; topology={RANDOM} and topology={RING}; for each seed the "
-            "mean squared errors that p + q·ln n and p·n^q leave in its logarithm",
-            "confirmed if among random peers the logarithm's error is smaller than the power's and on the ring the exponent is "
-            "above 0.5, both with their 95% intervals over seeds; refuted if among random peers the power's error is the "
-            "smaller one, or the exponent on the ring is below 0.5, with its interval",
+            "Knowledge spreads: one device learns, all learn, in about log n rounds among random"
+            " peers and in a power of n on a ring.",
+            "first round after which 90% of devices have a recall of at least 0.5 for a class that"
+            " one device alone holds (and an accuracy of at least 0.5), by number of devices;"
+            f" topology={RANDOM} and topology={RING}; for each seed the mean squared errors that p"
+            " + q·ln n and p·n^q leave in its logarithm",
+            "confirmed if among random peers the logarithm's error is smaller than the power's and"
+            " on the ring the exponent is above 0.5, both with their 95% intervals over seeds;"
+            " refuted if among random peers the power's error is the smaller one, or the exponent"
+            " on the ring is below 0.5, with its interval",
         ),
     )
     Budget = SpreadBudget
 
     def conditions(self) -> list[Condition]:
-        """Every topology at every size; isolated and centralised beside the smallest complete graph."""
+        """Every topology at every size; isolated and centralised beside the smallest complete
+        graph.
+        """
         found = []
         for topology, sizes in self.budget.sizes.items():
             limits = self.budget.limits.get(topology, [])
             if len(limits) != len(sizes) or len(sizes) < 3:
-                valid = f"must have three sizes or more, each with a limit; limits has {len(limits)} for it"
+                valid = (
+                    f"must have three sizes or more, each with a limit; limits has {len(limits)}"
+                    " for it"
+                )
                 raise ConfigError(f"{self.preset}.sizes.{topology}", sizes, valid)
             for devices, rounds in zip(sizes, limits, strict=True):
-                changes: dict[str, Any] = {"topology": topology, "devices": devices, "rounds": rounds}
+                changes: dict[str, Any] = {
+                    "topology": topology,
+                    "devices": devices,
+                    "rounds": rounds,
+                }
                 control = topology == CONTROL and devices == min(sizes)
-                changes["scenario.arms"] = ["swarm", "isolated", "centralised"] if control else ["swarm"]
+                changes["scenario.arms"] = (
+                    ["swarm", "isolated", "centralised"] if control else ["swarm"]
+                )
                 found.append(
-                    Condition({"topology": topology, "devices": devices}, {**changes, "evaluate.every": EVERY})
+                    Condition(
+                        {"topology": topology, "devices": devices},
+                        {**changes, "evaluate.every": EVERY},
+                    )
                 )
         return found
 
@@ -77,14 +100,21 @@ class Spread(Claim):
         better = worse.below(0)
         parts = [better and not late, power.above(0.5)]
         holds = True if all(parts) else False if better is False or parts[1] is False else None
-        exponents = {topology: interval([fit.exponent for fit in each]) for topology, each in fits.items()}
+        exponents = {
+            topology: interval([fit.exponent for fit in each]) for topology, each in fits.items()
+        }
         aic = aic_difference(fits[RANDOM], len(self.budget.sizes[RANDOM]))
         because = (
-            f"among random peers the logarithm's mean squared error is {worse.text(3)} above the power's (Akaike's "
-            f"criterion: {aic:+.1f}); exponents: random peers {exponents[RANDOM].text(2)}, ring {power.text(2)}, "
-            f"complete graph {exponents[CONTROL].text(2)}"
+            f"among random peers the logarithm's mean squared error is {worse.text(3)} above the"
+            f" power's (Akaike's criterion: {aic:+.1f}); exponents: random peers"
+            f" {exponents[RANDOM].text(2)}, ring {power.text(2)}, complete graph"
+            f" {exponents[CONTROL].text(2)}"
         )
-        return [self.hypotheses[0].verdict(holds, because, log_minus_power=worse, aic=aic, exponents=exponents)]
+        return [
+            self.hypotheses[0].verdict(
+                holds, because, log_minus_power=worse, aic=aic, exponents=exponents
+            )
+        ]
 
     def charts(self, results: Results) -> list[Chart]:
         lines, known = [], []
@@ -94,7 +124,11 @@ class Spread(Claim):
             y_K, low_K, high_K = np.array(each).T
             lines.append(Line(topology, np.array(sizes, float), y_K, low_K, high_K, "points"))
             name = f"{topology}, {max(sizes)} devices"
-            known.append(results.by_round(NINE_OF_TEN, name, topology=topology, devices=max(sizes), arm="swarm"))
+            known.append(
+                results.by_round(
+                    NINE_OF_TEN, name, topology=topology, devices=max(sizes), arm="swarm"
+                )
+            )
         return [
             Chart("Rounds until nine devices of ten know it", "devices", "rounds", lines, log_x=True, log_y=True),
             Chart("What the worst decile of devices knows of the class", "round", "recall of the class, worst decile", known,
@@ -109,7 +143,9 @@ class Spread(Claim):
             for devices in sizes:
                 here = times[times["devices"] == devices]
                 shared = [whole.get((devices, seed)) for seed in here["seed"]]
-                ratio = [t / w for t, w in zip(here["rounds"], shared, strict=True) if w is not None]
+                ratio = [
+                    t / w for t, w in zip(here["rounds"], shared, strict=True) if w is not None
+                ]
                 where = {"topology": topology, "devices": devices, "arm": "swarm"}
                 rows.append(
                     {
@@ -145,5 +181,12 @@ class Spread(Claim):
             measured = run.dropna(subset=[NINE_OF_TEN]).sort_values("round")
             knows = measured[(measured[NINE_OF_TEN] >= KNOWN) & (measured["accuracy_p10"] >= KNOWN)]
             at = knows["round"].iloc[0] if len(knows) else run["round"].max()
-            found.append({"devices": devices, "seed": seed, "rounds": max(float(at), 1.0), "late": not len(knows)})
+            found.append(
+                {
+                    "devices": devices,
+                    "seed": seed,
+                    "rounds": max(float(at), 1.0),
+                    "late": not len(knows),
+                }
+            )
         return pd.DataFrame(found, columns=["devices", "seed", "rounds", "late"])

@@ -16,7 +16,9 @@ os.environ.setdefault("WANDB_MODE", "offline")
 
 @pytest.fixture(autouse=True, scope="session")
 def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Where the key is that signs run folders with plug-ins: not the user's own place, also not in processes of a test."""
+    """Where the key is that signs run folders with plug-ins: not the user's own place, also not in
+    processes of a test.
+    """
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
@@ -29,7 +31,9 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _denormals() -> Iterator[None]:
-    """A test that leaves its engine running must not leave the next one with an arithmetic without denormals."""
+    """A test that leaves its engine running must not leave the next one with an arithmetic without
+    denormals.
+    """
     import torch
 
     yield
@@ -44,7 +48,9 @@ def composed(*overrides: str) -> dict[str, Any]:
     from swarm.common.system import paths
 
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        return dict(OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True))  # type: ignore[arg-type]
+        return dict(
+            OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
+        )  # type: ignore[arg-type]
 
 
 SMALL = ("devices=12", "rounds=4", "optimizer.lr=0.1", "tracker=none", "scenario.arms=[swarm]", "evaluate.every=1",
@@ -53,7 +59,9 @@ SMALL = ("devices=12", "rounds=4", "optimizer.lr=0.1", "tracker=none", "scenario
 
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Run a small swarm with overrides and return its summary; ``name`` is its folder below the test's own."""
+    """Run a small swarm with overrides and return its summary; ``name`` is its folder below the
+    test's own.
+    """
 
     def go(*overrides: str, name: str = "run") -> dict[str, Any]:
         import swarm

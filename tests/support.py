@@ -1,7 +1,7 @@
 """Helpers for tests that drive the real machinery (Study, Experiment, Engine) without a run folder.
 
-Settings are the ones the command line composes; only Hydra's own work is done once and remembered, since it costs more
-than a small run.
+Settings are the ones the command line composes; only Hydra's own work is done once and remembered,
+since it costs more than a small run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TORCH_LOSS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-# --- settings ----------------------------------------------------------------------------------------------------------
+# --- settings -------------------------------------------------------------------------------------
 
 
 def groups() -> list[str]:
@@ -66,9 +66,11 @@ def _base() -> str:
 
 
 def config(*overrides: str) -> dict[str, Any]:
-    """What ``tests.conftest.composed(*SMALL, *overrides)`` gives: groups before single keys, as Hydra takes them.
+    """What ``tests.conftest.composed(*SMALL, *overrides)`` gives: groups before single keys, as
+    Hydra takes them.
 
-    A key of ``SMALL`` that a chosen option does not have (``scenario.arms`` of another scenario) is left out.
+    A key of ``SMALL`` that a chosen option does not have (``scenario.arms`` of another scenario) is
+    left out.
     """
     values = dict(json.loads(_base()))
     pairs = [text.split("=", 1) for text in overrides]
@@ -97,7 +99,7 @@ def experiment(*overrides: str) -> Experiment:
     return study.experiment(study.arms[0], study.arms[0].variants[0])
 
 
-# --- running -----------------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -133,14 +135,20 @@ def final_rows(study: PreparedRun, arm: int = 0) -> Rows:
 
 
 def run(folder: Path, *overrides: str, **sections: Any) -> dict[str, Any]:
-    """A whole small run into ``folder``; ``sections`` replace whole sections. Returns its summary."""
+    """A whole small run into ``folder``; ``sections`` replace whole sections.
+
+    Returns its summary.
+    """
     swarm.run({**config(*overrides), **sections}, folder)
     return dict(json.loads((folder / "summary.json").read_text()))
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
     """The records of a run folder, without what no two runs share: times."""
-    return [{k: v for k, v in r.items() if not k.startswith("wall_s")} for r in read_jsonl(folder / "metrics.jsonl")]
+    return [
+        {k: v for k, v in r.items() if not k.startswith("wall_s")}
+        for r in read_jsonl(folder / "metrics.jsonl")
+    ]
 
 
 def records(study: PreparedRun, arm: int = 0) -> list[MetricsRow]:
@@ -149,7 +157,7 @@ def records(study: PreparedRun, arm: int = 0) -> list[MetricsRow]:
         return list(running.records(running.experiment.settings.rounds))
 
 
-# --- plain PyTorch, one device at a time ---------------------------------------------------------------------------------
+# --- plain PyTorch, one device at a time ----------------------------------------------------------
 
 
 def module_of(row_P: Tensor, like: nn.Module) -> nn.Module:
@@ -175,7 +183,7 @@ def plain_gradient(row_P: Tensor, like: nn.Module, x: Tensor, y: Tensor, loss: s
     return leaf.grad
 
 
-# --- a block of devices, without an engine --------------------------------------------------------------------------------
+# --- a block of devices, without an engine --------------------------------------------------------
 
 
 def sgd(lr: float = 1.0) -> SGD:
@@ -198,12 +206,16 @@ def train(
     active: Tensor | None = None,
     done: int = 0,
 ) -> PredictionScores:
-    """The steps of a block in place: inputs ``[B, K, b, *features]``, targets ``[B, K, b]`` or ``[B, K, b, T]``."""
+    """The steps of a block in place: inputs ``[B, K, b, *features]``, targets ``[B, K, b]`` or
+    ``[B, K, b, T]``.
+    """
     first = torch.ones(x.shape[:3], dtype=torch.bool)
     before = torch.full((len(x),), done, dtype=torch.int64)
     batch = Batch(x, loss.encode(y, outputs, x_BP.dtype), first, active, before)
     with torch.no_grad():
-        learnt_BP, scores = Learner(kernel, loss, optimizer, outputs, clip, False).train(x_BP, slots, batch, lr)
+        learnt_BP, scores = Learner(kernel, loss, optimizer, outputs, clip, False).train(
+            x_BP, slots, batch, lr
+        )
         x_BP.copy_(learnt_BP)
     return scores
 
@@ -215,5 +227,7 @@ def predict(kernel: Kernel, x_BP: Tensor, inputs: Tensor) -> Tensor:
 
 
 def heeds_interrupts() -> None:
-    """In a child process: Ctrl-C reaches it even where these tests run in the background, which ignores it for all below."""
+    """In a child process: Ctrl-C reaches it even where these tests run in the background, which
+    ignores it for all below.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -13,14 +13,18 @@ from swarm.common.rows import Blocks
 def test_auto_leaves_sixteen_blocks_of_equal_size(devices: int, width: int) -> None:
     blocks = Blocks.auto(devices, width)
     sizes = [len(blocks.devices_of(b)) for b in range(len(blocks))]
-    assert np.array_equal(np.concatenate([blocks.devices_of(b) for b in range(len(blocks))]), np.arange(devices))
+    assert np.array_equal(
+        np.concatenate([blocks.devices_of(b) for b in range(len(blocks))]), np.arange(devices)
+    )
     assert len(blocks) >= min(16, devices)
     assert max(sizes) - min(sizes) <= 1
     assert max(sizes) == blocks.size <= 32
     assert blocks.size == 1 or blocks.size * width <= 500_000
 
 
-@pytest.mark.parametrize(("devices", "most", "count"), [(100, 6, 17), (100, 25, 4), (7, 1, 7), (5, 9, 1)])
+@pytest.mark.parametrize(
+    ("devices", "most", "count"), [(100, 6, 17), (100, 25, 4), (7, 1, 7), (5, 9, 1)]
+)
 def test_a_given_size_is_an_upper_bound(devices: int, most: int, count: int) -> None:
     blocks = Blocks.of_size(devices, most)
     assert (len(blocks), blocks.size <= most) == (count, True)

@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from swarm.simulation.metrics import accuracy, gap_closed, label_accuracy, majority, own_accuracy, r2, spread
+from swarm.simulation.metrics import (
+    accuracy,
+    gap_closed,
+    label_accuracy,
+    majority,
+    own_accuracy,
+    r2,
+    spread,
+)
 
 HITS_MC = np.array([[4.0, 1.0, 0.0], [2.0, 2.0, 2.0]])  # right answers by label, of two devices
 COUNTS_C = np.array([4.0, 4.0, 2.0])
@@ -19,9 +27,13 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
 
 def test_own_accuracy_weights_the_labels_by_what_the_device_holds() -> None:
     mix = np.array([[1.0, 0.0, 0.0], [0.0, 0.25, 0.75]])
-    np.testing.assert_allclose(own_accuracy(HITS_MC, COUNTS_C, mix), [4 / 4, 0.25 * 2 / 4 + 0.75 * 2 / 2])
+    np.testing.assert_allclose(
+        own_accuracy(HITS_MC, COUNTS_C, mix), [4 / 4, 0.25 * 2 / 4 + 0.75 * 2 / 2]
+    )
     of_the_test_set = np.tile(COUNTS_C / COUNTS_C.sum(), (2, 1))
-    np.testing.assert_allclose(own_accuracy(HITS_MC, COUNTS_C, of_the_test_set), accuracy(HITS_MC, COUNTS_C))
+    np.testing.assert_allclose(
+        own_accuracy(HITS_MC, COUNTS_C, of_the_test_set), accuracy(HITS_MC, COUNTS_C)
+    )
 
 
 def test_label_accuracy_is_the_recall_of_one_label() -> None:

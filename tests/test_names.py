@@ -1,4 +1,6 @@
-"""Names: one form whatever type or spelling a value has, one order, and no number that means two things."""
+"""Names: one form whatever type or spelling a value has, one order, and no number that means two
+things.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ def test_numbers_are_ordered_by_value(numbers: list[int]) -> None:
 
 
 @given(
-    st.lists(st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=4), min_size=1, unique=True)
+    st.lists(
+        st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=4),
+        min_size=1,
+        unique=True,
+    )
 )
 def test_others_are_ordered_as_text_and_numbers_among_them_too(words: list[str]) -> None:
     assert ordered([*words, "10", "9"]) == sorted([*words, "10", "9"])
@@ -64,7 +70,9 @@ def test_a_column_has_the_same_codes_in_every_type(numbers: list[int]) -> None:
 
 
 def test_two_spellings_of_one_name_are_said() -> None:
-    with pytest.warns(UserWarning, match="who=person: 'zoe' and ' zoe' are taken for one name, zoe"):
+    with pytest.warns(
+        UserWarning, match="who=person: 'zoe' and ' zoe' are taken for one name, zoe"
+    ):
         assert coded(np.array(["zoe", " zoe", "adam"], object), "who=person")[1] == ("adam", "zoe")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -72,9 +80,13 @@ def test_two_spellings_of_one_name_are_said() -> None:
 
 
 def test_names_that_are_none() -> None:
-    with pytest.raises(ValueError, match=r"^row 1 \(counted from 0\) is empty; every row needs a value$"):
+    with pytest.raises(
+        ValueError, match=r"^row 1 \(counted from 0\) is empty; every row needs a value$"
+    ):
         coded(np.array(["a", " "], object), "who")
-    with pytest.raises(ValueError, match=r"^row 2 \(counted from 0\) has 257 characters; a name has at most 256$"):
+    with pytest.raises(
+        ValueError, match=r"^row 2 \(counted from 0\) has 257 characters; a name has at most 256$"
+    ):
         coded(np.array(["a", "b", "x" * (LONGEST + 1)], object), "who")
     lists = np.empty(2, object)
     lists[:] = [[1], [2]]
@@ -82,7 +94,13 @@ def test_names_that_are_none() -> None:
         coded(lists, "who")
 
 
-@given(st.lists(st.integers(-5, 30).map(str) | st.sampled_from(["walk", "sit", "a b"]), unique=True, max_size=8))
+@given(
+    st.lists(
+        st.integers(-5, 30).map(str) | st.sampled_from(["walk", "sit", "a b"]),
+        unique=True,
+        max_size=8,
+    )
+)
 def test_a_number_never_means_two_things(names: list[str]) -> None:
     """Every name finds its own; a number finds by position only where no name is one."""
     find = finder(names, len(names))
@@ -98,7 +116,16 @@ def test_a_number_never_means_two_things(names: list[str]) -> None:
 
 def test_without_names_there_are_numbers() -> None:
     find = finder(None, 3)
-    assert [find(w) for w in (0, "2", 2.0, 3, -1, "zoe", "", 10**30)] == [0, 2, 2, None, None, None, None, None]
+    assert [find(w) for w in (0, "2", 2.0, 3, -1, "zoe", "", 10**30)] == [
+        0,
+        2,
+        2,
+        None,
+        None,
+        None,
+        None,
+        None,
+    ]
     assert finder((None, "zoe", None), 3)("zoe") == 1
     assert finder((None, "zoe", None), 3)("2") == 2
 

@@ -1,4 +1,6 @@
-"""Keyed randomness: the published generator, pure functions, streams that do not overlap, permutations that are ones."""
+"""Keyed randomness: the published generator, pure functions, streams that do not overlap,
+permutations that are ones.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,20 @@ def test_philox_gives_the_published_words(
     assert tuple(philox(counter, key)) == expected  # type: ignore[arg-type]
 
 
-@given(st.integers(0, 2**53), st.integers(0, 10**6), st.integers(0, 2**40), st.integers(1, 9), st.integers(1, 9))
+@given(
+    st.integers(0, 2**53),
+    st.integers(0, 10**6),
+    st.integers(0, 2**40),
+    st.integers(1, 9),
+    st.integers(1, 9),
+)
 @settings(deadline=None)
-def test_a_draw_depends_on_nothing_else(seed: int, device: int, step: int, few: int, more: int) -> None:
-    """Neither on how many words are asked for, nor on which other devices and steps are asked with it."""
+def test_a_draw_depends_on_nothing_else(
+    seed: int, device: int, step: int, few: int, more: int
+) -> None:
+    """Neither on how many words are asked for, nor on which other devices and steps are asked with
+    it.
+    """
     keys = Keys(seed, "test")
     alone = keys.words(device, step, few)
     np.testing.assert_array_equal(keys.words(device, step, few + more)[:few], alone)
@@ -46,7 +58,9 @@ def test_a_draw_depends_on_nothing_else(seed: int, device: int, step: int, few: 
 
 def test_no_two_streams_share_a_word() -> None:
     parts = [
-        Keys(seed, purpose).words(np.arange(20)[:, None], np.array([0, 1, 2**32, 2**33])[None], 8).reshape(-1)
+        Keys(seed, purpose)
+        .words(np.arange(20)[:, None], np.array([0, 1, 2**32, 2**33])[None], 8)
+        .reshape(-1)
         for seed in (0, 1, 2**40)
         for purpose in ("a", "b", "a/b")
     ]
@@ -73,7 +87,11 @@ def test_normal_is_normal() -> None:
 def test_generators_are_keyed() -> None:
     first = Keys(0, "set-up").generator(3).random(4)
     np.testing.assert_array_equal(Keys(0, "set-up").generator(3).random(4), first)
-    for other in (Keys(0, "set-up").generator(4), Keys(1, "set-up").generator(3), Keys(0, "other").generator(3)):
+    for other in (
+        Keys(0, "set-up").generator(4),
+        Keys(1, "set-up").generator(3),
+        Keys(0, "other").generator(3),
+    ):
         assert not np.array_equal(other.random(4), first)
 
 
@@ -91,17 +109,24 @@ def test_shuffled_is_a_permutation(size: int, seed: int, device: int, epoch: int
     order = shuffled(np.arange(size), size, Keys(seed, "order"), device, epoch)
     np.testing.assert_array_equal(np.sort(order), np.arange(size))
     some = np.array([0, size // 2, size - 1])
-    np.testing.assert_array_equal(shuffled(some, size, Keys(seed, "order"), device, epoch), order[some])
+    np.testing.assert_array_equal(
+        shuffled(some, size, Keys(seed, "order"), device, epoch), order[some]
+    )
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 12, 30])
 def test_every_place_is_as_likely(size: int) -> None:
-    """Where the first and the last entry land, over many devices and passes: flat, and not tied to one another."""
+    """Where the first and the last entry land, over many devices and passes: flat, and not tied to
+    one another.
+    """
     devices, epochs = np.arange(200)[:, None, None], np.arange(30)[None, :, None]
-    ends = shuffled(np.array([0, size - 1])[None, None], size, Keys(0, "order"), devices, epochs).reshape(-1, 2)
+    ends = shuffled(
+        np.array([0, size - 1])[None, None], size, Keys(0, "order"), devices, epochs
+    ).reshape(-1, 2)
     for column in ends.T:
         assert stats.chisquare(np.bincount(column, minlength=size)).pvalue > 1e-4
-    if size > 2:  # a cheap cipher on few cells is not perfect: pairs of places are as likely within a fifth
+    # a cheap cipher on few cells is not perfect: pairs of places are as likely within a fifth
+    if size > 2:
         gaps = np.bincount((ends[:, 1] - ends[:, 0]) % size, minlength=size)
         assert gaps[0] == 0
         assert np.abs(gaps[1:] / gaps[1:].mean() - 1).max() < 0.2 + 3 * np.sqrt(size / 6000)

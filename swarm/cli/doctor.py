@@ -1,4 +1,6 @@
-"""``python run_swarm.py doctor [KEY=VALUE …]``: what is here, what is missing, and what to do about it."""
+"""``python run_swarm.py doctor [KEY=VALUE …]``: what is here, what is missing, and what to do about
+it.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ class Finding:
 
 
 def examine(overrides: Sequence[str] = ()) -> list[Finding]:
-    """Everything, in the order of the table. The last finding says whether ``run_swarm.py OVERRIDES`` would work."""
+    """Everything, in the order of the table.
+
+    The last finding says whether ``run_swarm.py OVERRIDES`` would work.
+    """
     return [*_software(), *_machine(), *_engines(), *_trackers(), *_data(), _run(overrides)]
 
 
@@ -52,7 +57,11 @@ def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
 
     for override in parse(list(overrides)):
         if override.key_or_group == "resume" and override.value() is not None:
-            raise ConfigError("resume", override.value(), "is not looked at: doctor says whether a new run would work")
+            raise ConfigError(
+                "resume",
+                override.value(),
+                "is not looked at: doctor says whether a new run would work",
+            )
     console = console or Console()
     findings = examine(overrides)
     table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
@@ -67,7 +76,9 @@ def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
     what = " ".join(["run_swarm.py", *overrides])
     if bad:
         names = ", ".join(one.what for one in bad)
-        console.print(f"{what} would not work: {names}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"{what} would not work: {names}", markup=False, highlight=False, soft_wrap=True
+        )
         return 1
     console.print(f"{what} would work", markup=False, highlight=False, soft_wrap=True)
     return 0
@@ -80,7 +91,10 @@ def _software() -> Iterator[Finding]:
     wanted = _requirements()
     if not wanted:
         yield Finding(
-            "swarm-sim", OPTIONAL, "not installed, run from its folder", "pip install -e . checks its requirements"
+            "swarm-sim",
+            OPTIONAL,
+            "not installed, run from its folder",
+            "pip install -e . checks its requirements",
         )
     for name, specifier in wanted:
         try:
@@ -91,7 +105,9 @@ def _software() -> Iterator[Finding]:
         from packaging.specifiers import SpecifierSet
 
         fits = SpecifierSet(specifier).contains(version, prereleases=True)
-        yield Finding(name, GOOD if fits else BAD, version, "" if fits else f"pip install '{name}{specifier}'")
+        yield Finding(
+            name, GOOD if fits else BAD, version, "" if fits else f"pip install '{name}{specifier}'"
+        )
 
 
 def _requirements() -> list[tuple[str, str]]:
@@ -104,13 +120,20 @@ def _requirements() -> list[tuple[str, str]]:
         return []
     parsed = [Requirement(text) for text in listed]
     return [
-        (one.name, str(one.specifier)) for one in parsed if one.marker is None or one.marker.evaluate({"extra": ""})
+        (one.name, str(one.specifier))
+        for one in parsed
+        if one.marker is None or one.marker.evaluate({"extra": ""})
     ]
 
 
 def _machine() -> Iterator[Finding]:
     count = cores()
-    yield Finding("cores", GOOD, f"{count} to use", "engine=ray uses all of them, engine=local 1" if count > 1 else "")
+    yield Finding(
+        "cores",
+        GOOD,
+        f"{count} to use",
+        "engine=ray uses all of them, engine=local 1" if count > 1 else "",
+    )
     free = available_bytes()
     yield Finding("memory", GOOD, f"{human_bytes(free)} free" if free is not None else "not known")
     device = _accelerator()
@@ -122,7 +145,12 @@ def _machine() -> Iterator[Finding]:
     here = Path.cwd()
     room = shutil.disk_usage(here).free
     if not os.access(here, os.W_OK):
-        yield Finding("this folder", BAD, f"{here} cannot be written", "choose another, or hydra.run.dir=FOLDER")
+        yield Finding(
+            "this folder",
+            BAD,
+            f"{here} cannot be written",
+            "choose another, or hydra.run.dir=FOLDER",
+        )
     else:
         yield Finding("this folder", GOOD if room > _ROOM else BAD, f"{human_bytes(room)} free in {here}",
                       "" if room > _ROOM else "make room, or choose another by hydra.run.dir=FOLDER")  # fmt: skip
@@ -137,20 +165,34 @@ def _accelerator() -> str | None:
 
 
 def _engines() -> Iterator[Finding]:
-    """Ray is not started for this: that takes seconds. What keeps it from starting can be seen without."""
+    """Ray is not started for this: that takes seconds.
+
+    What keeps it from starting can be seen without.
+    """
     if importlib.util.find_spec("ray") is None:
         return  # among the requirements already
     store = Path("/dev/shm")
     if not store.is_dir():
-        yield Finding("engine=ray", OPTIONAL, "no /dev/shm", "Ray will keep its objects in files, which is slower")
+        yield Finding(
+            "engine=ray",
+            OPTIONAL,
+            "no /dev/shm",
+            "Ray will keep its objects in files, which is slower",
+        )
         return
     room = shutil.disk_usage(store).free
     few = room < 1 << 30
     remedy = (
-        "less than 1 GiB: Ray will keep its objects in files, which is slower (Docker: --shm-size=2g)" if few else ""
+        "less than 1 GiB: Ray will keep its objects in files, which is slower (Docker:"
+        " --shm-size=2g)"
+        if few
+        else ""
     )
     yield Finding(
-        "engine=ray", OPTIONAL if few else GOOD, f"{human_bytes(room)} free in {store} for its objects", remedy
+        "engine=ray",
+        OPTIONAL if few else GOOD,
+        f"{human_bytes(room)} free in {store} for its objects",
+        remedy,
     )
 
 
@@ -169,10 +211,18 @@ def _data() -> Iterator[Finding]:
         place = fetched.home() / name
         there = place.is_dir()
         found = str(place) if there else f"not fetched ({one.mb[0]} MB)"
-        yield Finding(name, GOOD if there else OPTIONAL, found, "" if there else f"python -m swarm.data.fetch {name}")
+        yield Finding(
+            name,
+            GOOD if there else OPTIONAL,
+            found,
+            "" if there else f"python -m swarm.data.fetch {name}",
+        )
     if importlib.util.find_spec("datasets") is None:
         yield Finding(
-            "data=hf", OPTIONAL, "datasets is not installed", "pip install '.[hf]'; saved data sets need nothing"
+            "data=hf",
+            OPTIONAL,
+            "datasets is not installed",
+            "pip install '.[hf]'; saved data sets need nothing",
         )
 
 

@@ -1,10 +1,11 @@
 """The command line: Hydra's, checked before Hydra does anything.
 
-A mistake of the user's ends with one sentence on stderr and exit code 2, leaving no folder behind; an interrupt ends
-with 130 (Ctrl-C) or 143 (SIGTERM) and says how to go on; a bug keeps its traceback (exit code 1). ``SWARM_DEBUG=1`` shows
-every traceback.
+A mistake of the user's ends with one sentence on stderr and exit code 2, leaving no folder behind;
+an interrupt ends with 130 (Ctrl-C) or 143 (SIGTERM) and says how to go on; a bug keeps its
+traceback (exit code 1). ``SWARM_DEBUG=1`` shows every traceback.
 
-torch, wandb and matplotlib take seconds to import, so nothing here does until the configuration is known to be right.
+torch, wandb and matplotlib take seconds to import, so nothing here does until the configuration is
+known to be right.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ TERMINATED = 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line ``argv`` (default: the process's own arguments) and return its exit code."""
+    """Run the command line ``argv`` (default: the process's own arguments) and return its exit
+    code.
+    """
     with terminable() as came:
         code = _coded(list(sys.argv[1:] if argv is None else argv))
     return TERMINATED if came and code == INTERRUPTED else code
@@ -52,10 +55,12 @@ def _coded(argv: list[str]) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"  # for people, without file and line
+    # for people, without file and line
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     if argv[:1] == ["doctor"]:
         return _doctor(argv[1:])
-    argv = sorted(argv, key=_is_override)  # flags first: argparse takes no KEY=VALUE on both sides of one
+    # flags first: argparse takes no KEY=VALUE on both sides of one
+    argv = sorted(argv, key=_is_override)
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
         return _hydra(argv, _Jobs())
@@ -71,9 +76,12 @@ def _main(argv: list[str]) -> int:
     with Composer(args.config_dir, args.config_name) as composer, _as_typed(parsed):
         if args.help or args.cfg or args.info:
             composer.compose(args.overrides)
-        elif args.multirun or any(o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed):
+        elif args.multirun or any(
+            o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed
+        ):
             cfg = _compose_sweep(composer, args.overrides)
-            if str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):  # all combinations; else a plug-in's choice
+            # all combinations; else a plug-in's choice
+            if str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):
                 from swarm.experiments.sweep import sweep
 
                 return sweep(composer, cfg, args.overrides, _complain)
@@ -86,7 +94,10 @@ def _doctor(overrides: list[str]) -> int:
     try:
         from swarm.cli import doctor
     except ModuleNotFoundError as error:  # it needs little, but some
-        print(f"error: {error.name} is not installed; pip install -e . brings all that is needed", file=sys.stderr)
+        print(
+            f"error: {error.name} is not installed; pip install -e . brings all that is needed",
+            file=sys.stderr,
+        )
         return 1
     return doctor.main(overrides)
 
@@ -103,7 +114,10 @@ class _Parser(argparse.ArgumentParser):
 
         name, _, wrong = message.partition(": ")
         if name == "unrecognized arguments":
-            message = f"{wrong}: no such flag; settings are written KEY=VALUE, such as devices=100 (see --help)"
+            message = (
+                f"{wrong}: no such flag; settings are written KEY=VALUE, such as devices=100 (see"
+                " --help)"
+            )
         raise UsageError(message)
 
 
@@ -114,12 +128,21 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
 
     parser = get_args_parser()
     parser.__class__ = _Parser
-    parser.add_argument("--trust", action="store_true", help="with resume=FOLDER: run the plug-ins that it names")
+    parser.add_argument(
+        "--trust", action="store_true", help="with resume=FOLDER: run the plug-ins that it names"
+    )
     args = parser.parse_args(argv)
     modes = {"--run": args.run, "--cfg": args.cfg, "-m": args.multirun, "--info": args.info}
-    for flag, value in {"--experimental-rerun": args.experimental_rerun, "--config-path": args.config_path}.items():
+    for flag, value in {
+        "--experimental-rerun": args.experimental_rerun,
+        "--config-path": args.config_path,
+    }.items():
         if value is not None:
-            raise ConfigError(flag, value, "is not supported: --config-dir adds a folder, resume= goes on with a run")
+            raise ConfigError(
+                flag,
+                value,
+                "is not supported: --config-dir adds a folder, resume= goes on with a run",
+            )
     if len(given := [flag for flag, value in modes.items() if value]) > 1:
         raise UsageError(f"{' and '.join(given)} are different things to do: choose one")
     if args.resolve and not (args.cfg or args.help):
@@ -127,7 +150,7 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-# --- before the start ---------------------------------------------------------------------------------------------
+# --- before the start -----------------------------------------------------------------------------
 
 
 def _check_run(composer: Composer, overrides: list[str]) -> Prepared:
@@ -160,11 +183,14 @@ def _check(cfg: DictConfig) -> Prepared:
     return runner.check(cfg)
 
 
-# --- the run ------------------------------------------------------------------------------------------------------
+# --- the run --------------------------------------------------------------------------------------
 
 
 class _Jobs:
-    """What Hydra calls for each job. Keeps the first bad exit code: Hydra would turn them all into 1."""
+    """What Hydra calls for each job.
+
+    Keeps the first bad exit code: Hydra would turn them all into 1.
+    """
 
     def __init__(self) -> None:
         self.code = 0
@@ -204,7 +230,10 @@ def _guarded(work: Callable[[], None], folder: Path) -> int:
         return code
     except KeyboardInterrupt:
         saved = (folder / "config.yaml").exists()
-        print(f"interrupted; go on with resume={_short(folder)}" if saved else "interrupted", file=sys.stderr)
+        print(
+            f"interrupted; go on with resume={_short(folder)}" if saved else "interrupted",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except Exception:
         traceback.print_exc()
@@ -223,7 +252,9 @@ def _hydra(argv: list[str], jobs: _Jobs) -> int:
 
     with _arguments(argv):
         try:
-            hydra.main(config_path=str(paths.conf()), config_name=CONFIG, version_base=VERSION_BASE)(swarm)()
+            hydra.main(
+                config_path=str(paths.conf()), config_name=CONFIG, version_base=VERSION_BASE
+            )(swarm)()
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else jobs.code
     return jobs.code
@@ -245,19 +276,39 @@ def _resume(resume: Override, overrides: Sequence[Override], args: argparse.Name
     from swarm.common.system.paths import usable
     from swarm.config.compose import key_of, value_of
 
-    flags = {"-m": args.multirun, "--cfg": args.cfg, "--info": args.info, "--config-name": args.config_name}
+    flags = {
+        "-m": args.multirun,
+        "--cfg": args.cfg,
+        "--info": args.info,
+        "--config-name": args.config_name,
+    }
     for flag, value in flags.items():
         if value:
-            raise ConfigError("resume", value_of(resume), f"does not go with {flag}: it goes on with one run as it is")
+            raise ConfigError(
+                "resume",
+                value_of(resume),
+                f"does not go with {flag}: it goes on with one run as it is",
+            )
     folder = usable(str(resume.value()), "resume")
     if resume.is_sweep_override() or not resume.value() or not folder.is_dir():
-        raise ConfigError("resume", value_of(resume), "must be the folder of an earlier run; there is no such folder")
+        raise ConfigError(
+            "resume",
+            value_of(resume),
+            "must be the folder of an earlier run; there is no such folder",
+        )
     changed: dict[str, Any] = {}
     for override in overrides:
         if override is resume:
             continue
-        if override.type is None or override.is_delete() or override.is_add() or override.is_sweep_override():
-            raise ConfigError(key_of(override), value_of(override), "must be a plain KEY=VALUE beside resume")
+        if (
+            override.type is None
+            or override.is_delete()
+            or override.is_add()
+            or override.is_sweep_override()
+        ):
+            raise ConfigError(
+                key_of(override), value_of(override), "must be a plain KEY=VALUE beside resume"
+            )
         changed[key_of(override)] = override.value()
     from swarm.experiments import runner
 
@@ -268,21 +319,27 @@ def _resume(resume: Override, overrides: Sequence[Override], args: argparse.Name
     return _guarded(work, folder)
 
 
-# --- messages -----------------------------------------------------------------------------------------------------
+# --- messages -------------------------------------------------------------------------------------
 
 
 def _complain(error: SwarmError) -> int:
     if os.environ.get("SWARM_DEBUG") == "1":
         traceback.print_exception(error)
     else:
-        absolute = isinstance(error, ConfigError) and error.key.startswith("/")  # raised outside every section
-        print("error: " + " ".join(str(error).split()).removeprefix("/" if absolute else ""), file=sys.stderr)
+        # raised outside every section
+        absolute = isinstance(error, ConfigError) and error.key.startswith("/")
+        print(
+            "error: " + " ".join(str(error).split()).removeprefix("/" if absolute else ""),
+            file=sys.stderr,
+        )
     return error.exit_code
 
 
 @contextmanager
 def _as_typed(overrides: Sequence[Override]) -> Iterator[None]:
-    """Quotes a number as it was typed: ``devices=1e9`` is not refused as ``devices=1000000000.0``."""
+    """Quotes a number as it was typed: ``devices=1e9`` is not refused as
+    ``devices=1000000000.0``.
+    """
     from swarm.config.compose import key_of, value_of
     from swarm.config.explain import shown
 

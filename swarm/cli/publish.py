@@ -1,4 +1,6 @@
-"""``python -m swarm.cli.publish RUN [RUN ...]``: puts judged claims, or all of a suite, where a repository shows them."""
+"""``python -m swarm.cli.publish RUN [RUN ...]``: puts judged claims, or all of a suite, where a
+repository shows them.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m swarm.cli.publish", allow_abbrev=False,
         description="Copy the verdicts and pictures of claims judged by preset=full, and renew the table of all verdicts.",
     )  # fmt: skip
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="the folder of a claim, or of several claims")
-    parser.add_argument("--to", metavar="FOLDER", type=Path, default=Path("docs/claims"), help="docs/claims")
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        type=Path,
+        help="the folder of a claim, or of several claims",
+    )
+    parser.add_argument(
+        "--to", metavar="FOLDER", type=Path, default=Path("docs/claims"), help="docs/claims"
+    )
     given = parser.parse_args(arguments)
     try:
         publish(given.runs, given.to)
@@ -56,17 +66,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def publish(runs: Sequence[Path], to: Path) -> None:
     """Each claim to ``to/SCENARIO``, and the table of all that are there to ``to/README.md``.
 
-    Raises :class:`ConfigError`, before anything is written, for a folder that is no finished claim under ``preset=full``, and
-    for damage in ``to``.
+    Raises :class:`ConfigError`, before anything is written, for a folder that is no finished claim
+    under ``preset=full``, and for damage in ``to``.
     """
     found = [(claim, _judged(claim)) for run in runs for claim in _claims(run)]
-    new = {str(summary["scenario"]): {name: summary[name] for name in PUBLISHED} for _, summary in found}
-    there = {file.parent.name: _published(file) for file in to.glob(f"*/{FACTS}") if file.parent.name not in new}
+    new = {
+        str(summary["scenario"]): {name: summary[name] for name in PUBLISHED}
+        for _, summary in found
+    }
+    there = {
+        file.parent.name: _published(file)
+        for file in to.glob(f"*/{FACTS}")
+        if file.parent.name not in new
+    }
     for claim, summary in found:
         place = to / str(summary["scenario"])
         _copy(claim, place)
         checkpoint.write_bytes(
-            place / FACTS, (json.dumps(new[place.name], indent=1, ensure_ascii=False) + "\n").encode()
+            place / FACTS,
+            (json.dumps(new[place.name], indent=1, ensure_ascii=False) + "\n").encode(),
         )
     checkpoint.write_bytes(to / README, _readme([*there.values(), *new.values()]).encode())
 
@@ -84,7 +102,9 @@ def _published(file: Path) -> Facts:
 def _claims(run: Path) -> list[Path]:
     """``run`` itself, or the claims of a suite."""
     Folder.open(run)
-    if (run / MARKDOWN).exists() or not (inside := sorted(file.parent for file in run.glob("*/config.yaml"))):
+    if (run / MARKDOWN).exists() or not (
+        inside := sorted(file.parent for file in run.glob("*/config.yaml"))
+    ):
         return [run]
     return inside
 
@@ -98,9 +118,17 @@ def _judged(claim: Path) -> dict[str, Any]:
         raise ConfigError("/run", claim, "judges no claim: only scenarios that do are published")
     checked(summary, ClaimSummary, file, "/run")
     if summary["preset"] != "full":
-        raise ConfigError("/run", claim, f"is of preset={summary['preset']}, which judges nothing; preset=full does")
+        raise ConfigError(
+            "/run",
+            claim,
+            f"is of preset={summary['preset']}, which judges nothing; preset=full does",
+        )
     if summary["failed"]:
-        raise ConfigError("/run", claim, f"has {len(summary['failed'])} failed runs; resume={claim} tries them again")
+        raise ConfigError(
+            "/run",
+            claim,
+            f"has {len(summary['failed'])} failed runs; resume={claim} tries them again",
+        )
     return summary
 
 
@@ -110,30 +138,52 @@ def _copy(claim: Path, place: Path) -> None:
         old.unlink()
     for file in claim.glob(picture("*")):
         checkpoint.write_bytes(place / file.name, file.read_bytes())
-    checkpoint.write_bytes(place / README, (claim / MARKDOWN).read_bytes())  # which is shown where the folder is opened
+    # which is shown where the folder is opened
+    checkpoint.write_bytes(place / README, (claim / MARKDOWN).read_bytes())
 
 
 def _readme(facts: Sequence[Facts]) -> str:
-    rows = [{**row, "scenario": each["scenario"], "seeds": each["seeds"]} for each in facts for row in each["verdicts"]]
+    rows = [
+        {**row, "scenario": each["scenario"], "seeds": each["seeds"]}
+        for each in facts
+        for row in each["verdicts"]
+    ]
     rows.sort(key=lambda row: (row["number"], row["scenario"]))
     lines = ["# Claims, and what became of them", "", _counted(rows), ""]
-    lines += [markdown_row(["claim", "verdict", "figure", "seeds", "page"]), markdown_row(["---"] * 5)]
+    lines += [
+        markdown_row(["claim", "verdict", "figure", "seeds", "page"]),
+        markdown_row(["---"] * 5),
+    ]
     for row in rows:
         page = f"[{row['scenario']}]({row['scenario']}/{README})"
-        lines.append(markdown_row([row["claim"], f"**{row['verdict']}**", row["because"], str(row["seeds"]), page]))
+        lines.append(
+            markdown_row(
+                [row["claim"], f"**{row['verdict']}**", row["because"], str(row["seeds"]), page]
+            )
+        )
     lines += [
         "",
-        "Brackets are 95% intervals over seeds. Metric, threshold and rule of each claim are in its scenario's",
+        (
+            "Brackets are 95% intervals over seeds. Metric, threshold and rule of each claim are in"
+            " its scenario's"
+        ),
     ]
     lines += [
-        "file (`scenarios/NAME.py`), fixed before the runs, and on its page. `docs/claims.md` says what the",
+        (
+            "file (`scenarios/NAME.py`), fixed before the runs, and on its page. `docs/claims.md`"
+            " says what the"
+        ),
         "scenarios do not test.",
         "",
     ]
     lines += _listed(
-        "What was refuted", " the runs say otherwise, ", [row for row in rows if row["verdict"] == "refuted"]
+        "What was refuted",
+        " the runs say otherwise, ",
+        [row for row in rows if row["verdict"] == "refuted"],
     )
-    lines += _listed("What stays undecided", " ", [row for row in rows if row["verdict"] == "undecided"])
+    lines += _listed(
+        "What stays undecided", " ", [row for row in rows if row["verdict"] == "undecided"]
+    )
     return "\n".join([*lines, "## Again", "", REGENERATE])
 
 

@@ -1,6 +1,9 @@
-"""``python -m swarm.cli.report RUN``: draws the pictures of a run again. With several runs: compares them.
+"""``python -m swarm.cli.report RUN``: draws the pictures of a run again.
 
-In the layers this command lies above the package it is called by: it redraws claims too, which are many runs.
+With several runs: compares them.
+
+In the layers this command lies above the package it is called by: it redraws claims too, which are
+many runs.
 """
 
 from __future__ import annotations
@@ -34,9 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "Several: compare their swarms in a table and a page.",
     )  # fmt: skip
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="the page of the comparison (comparison.html)")
+    parser.add_argument(
+        "--html", metavar="FILE", type=Path, help="the page of the comparison (comparison.html)"
+    )
     parser.add_argument("--png", metavar="FILE", type=Path, help="its curves as a picture as well")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="its table as well: every final number of every arm")
+    parser.add_argument(
+        "--csv",
+        metavar="FILE",
+        type=Path,
+        help="its table as well: every final number of every arm",
+    )
     given = parser.parse_args(arguments)
     try:
         for run in given.runs:
@@ -81,8 +91,13 @@ def _compare(given: argparse.Namespace) -> int:
     _require_each_once(given.runs)
     for folder in given.runs:
         if _kind(folder) not in (RUN, None):
-            valid = f"holds many runs, which judge a claim; python -m swarm.cli.report {folder} draws their page again"
-            raise ConfigError("/run folder", folder, f"{valid}, and the runs below it can be compared")
+            valid = (
+                f"holds many runs, which judge a claim; python -m swarm.cli.report {folder} draws"
+                " their page again"
+            )
+            raise ConfigError(
+                "/run folder", folder, f"{valid}, and the runs below it can be compared"
+            )
     comparison = Comparison.of(given.runs)
     merged = comparison.merged()
     _warn(comparison.notes)
@@ -107,7 +122,9 @@ def _require_each_once(folders: Sequence[Path]) -> None:
         first = met.setdefault(folder.resolve(), folder)
         if first is not folder:
             also = "" if first == folder else f", first as {first}"
-            raise ConfigError("/run folder", folder, f"is given twice{also}; a comparison is of different runs")
+            raise ConfigError(
+                "/run folder", folder, f"is given twice{also}; a comparison is of different runs"
+            )
 
 
 def _require_files(targets: dict[str, Path | None]) -> None:
@@ -119,7 +136,9 @@ def _require_files(targets: dict[str, Path | None]) -> None:
         if path.is_dir() or not path.parent.is_dir():
             raise ConfigError(f"/--{name}", path, "must be a file in a folder that exists")
         if path.resolve() in taken:
-            raise ConfigError(f"/--{name}", path, f"must be another file than that of --{taken[path.resolve()]}")
+            raise ConfigError(
+                f"/--{name}", path, f"must be another file than that of --{taken[path.resolve()]}"
+            )
         taken[path.resolve()] = name
         with _writing(f"/--{name}", path), TemporaryFile(dir=path.parent):
             pass
@@ -133,7 +152,9 @@ def _writing(key: str, target: Path) -> Iterator[None]:
     except OSError as error:
         file = Path(str(error.filename or target)).name.removesuffix(".tmp")
         where = f"{file} in it " if target.is_dir() and file != target.name else ""
-        raise ConfigError(key, target, f"{where}cannot be written: {error.strerror or error}") from error
+        raise ConfigError(
+            key, target, f"{where}cannot be written: {error.strerror or error}"
+        ) from error
 
 
 def _warn(notes: Sequence[str]) -> None:

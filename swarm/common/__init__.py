@@ -1,1 +1,3 @@
-"""What every room uses: errors, keyed draws, rows, statistics, paths, ranges, the machine, fetched data sets."""
+"""What every room uses: errors, keyed draws, rows, statistics, paths, ranges, the machine, fetched
+data sets.
+"""

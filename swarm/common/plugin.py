@@ -2,8 +2,8 @@
 
 Plug-ins are called from everywhere, so no single call is guarded. What escapes from one carries a
 traceback, whose frames say which plug-in it was and in which line: :func:`blamed` stands around a
-whole check, a whole run, or what an actor is asked to do. What a plug-in *returns* is looked at where
-it arrives, and :func:`returned` makes the sentence.
+whole check, a whole run, or what an actor is asked to do. What a plug-in *returns* is looked at
+where it arrives, and :func:`returned` makes the sentence.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ from typing import Any
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.machine import ran_out_of_memory
 
-# Two tables of the process, as ``sys.modules`` is one: a module is imported once a process, under one name, whoever asks for
-# it. A fault is recognised by its traceback, which has module names and no settings, so that as values the tables would have
-# to be handed to all that catches or words a refusal, in some twenty modules.
+# Two tables of the process, as ``sys.modules`` is one: a module is imported once a process, under
+# one name, whoever asks for it. A fault is recognised by its traceback, which has module names and
+# no settings, so that as values the tables would have to be handed to all that catches or words a
+# refusal, in some twenty modules.
 _LISTED: dict[str, str] = {}  # modules of plugins=[…], as they were listed there
-_MADE: dict[type, tuple[str, str]] = {}  # what was built: for which section, and the ``_target_`` that was given
+# what was built: for which section, and the ``_target_`` that was given
+_MADE: dict[type, tuple[str, str]] = {}
 
 
 class PluginError(ConfigError):
-    """A plug-in's own code failed, or tried to end the process. ``exit_code`` is 2 before the start, 1 in a run."""
+    """A plug-in's own code failed, or tried to end the process.
+
+    ``exit_code`` is 2 before the start, 1 in a run.
+    """
 
 
 def listed(module: str, entry: str) -> None:
@@ -42,7 +47,9 @@ def made(thing: object, section: str, path: str) -> None:
 
 
 def entry_of(module: str | None) -> str | None:
-    """The entry of ``plugins`` that ``module`` belongs to; None for code that is nobody's plug-in."""
+    """The entry of ``plugins`` that ``module`` belongs to; None for code that is nobody's
+    plug-in.
+    """
     names = [n for n in _LISTED if module is not None and _within(module, n)]
     return _LISTED[max(names, key=len)] if names else None
 
@@ -55,7 +62,9 @@ def is_plugin(thing: object) -> bool:
 
 
 def called(thing: object) -> str:
-    """What a message calls ``thing``: a plug-in by the ``_target_`` that the user gave, anything else by its class."""
+    """What a message calls ``thing``: a plug-in by the ``_target_`` that the user gave, anything
+    else by its class.
+    """
     _, path = _MADE.get(type(thing), ("", ""))
     return path if entry_of(path) is not None else type(thing).__name__
 
@@ -73,20 +82,29 @@ def place(thing: object, method: str | None = None) -> str:
         found = written
     for each in (found, written):
         try:
-            return f"{_shown(inspect.getsourcefile(each) or '?')}, line {inspect.getsourcelines(each)[1]}"
+            return (
+                f"{_shown(inspect.getsourcefile(each) or '?')}, line"
+                f" {inspect.getsourcelines(each)[1]}"
+            )
         except (OSError, TypeError):
             continue
     return ""
 
 
 def returned(section: str, plugin: object, call: str, found: str, needed: str) -> PluginError:
-    """What to raise where ``plugin.call`` returned what nothing can be done with; ``needed`` says what would do."""
+    """What to raise where ``plugin.call`` returned what nothing can be done with; ``needed`` says
+    what would do.
+    """
     at = place(plugin, call.partition("(")[0])
-    return _with_code(f"/{section}", called(plugin), f"its {call} {found}; {needed}" + (f" ({at})" if at else ""))
+    return _with_code(
+        f"/{section}", called(plugin), f"its {call} {found}; {needed}" + (f" ({at})" if at else "")
+    )
 
 
 def shape_of(value: object) -> str:
-    """A value as a message shows it: ``float32 numbers of shape [3, 4]``, ``None``, ``a networkx Graph``."""
+    """A value as a message shows it: ``float32 numbers of shape [3, 4]``, ``None``, ``a networkx
+    Graph``.
+    """
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if value is None:
         return "None"
@@ -95,7 +113,11 @@ def shape_of(value: object) -> str:
     kind = type(value)
     library = kind.__module__.partition(".")[0]
     article = "an" if kind.__name__[:1].lower() in "aeiou" else "a"
-    return f"a {library} {kind.__name__}" if library not in ("builtins", "__main__") else f"{article} {kind.__name__}"
+    return (
+        f"a {library} {kind.__name__}"
+        if library not in ("builtins", "__main__")
+        else f"{article} {kind.__name__}"
+    )
 
 
 @contextmanager
@@ -119,8 +141,10 @@ def blamed(exit_code: int = 1) -> Iterator[None]:
 
 
 def fault_of(error: BaseException, exit_code: int = 1) -> PluginError | None:
-    """The sentence for an exception out of plug-in code; None if it is not a plug-in's. That there is no more memory is
-    nobody's fault: :mod:`swarm.experiments.runs.memory` has the sentence for it."""
+    """The sentence for an exception out of plug-in code; None if it is not a plug-in's.
+
+    That there is no more memory is nobody's fault: :mod:`swarm.experiments.runs.memory` has the
+    sentence for it."""
     if ran_out_of_memory(error):
         return None
     frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
@@ -130,11 +154,15 @@ def fault_of(error: BaseException, exit_code: int = 1) -> PluginError | None:
     frame, line = mine[-1]
     key, value = _named(frame for frame, _ in mine)
     what = f"its {mine[0][0].f_code.co_name} {said(error)}"
-    return _with_code(key, value, f"{what} ({_shown(frame.f_code.co_filename)}, line {line})", exit_code)
+    return _with_code(
+        key, value, f"{what} ({_shown(frame.f_code.co_filename)}, line {line})", exit_code
+    )
 
 
 def of_torch(error: BaseException, caller: str) -> bool:
-    """Whether torch raised it at the call of a module below ``caller``, and no code of ours below that is to blame."""
+    """Whether torch raised it at the call of a module below ``caller``, and no code of ours below
+    that is to blame.
+    """
     names = [_module(frame) for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = [i for i, name in enumerate(names) if _within(name, "swarm")]
     deeper = names[ours[-1] + 1 :] if ours else []
@@ -142,8 +170,9 @@ def of_torch(error: BaseException, caller: str) -> bool:
 
 
 def where(error: BaseException, importing: str | None = None) -> str:
-    """`` (my_plugins.py, line 12)``: the deepest line of plug-in code that an exception came through; else empty. A package
-    or module that is being ``importing`` counts as a plug-in already."""
+    """`` (my_plugins.py, line 12)``: the deepest line of plug-in code that an exception came
+    through; else empty. A package or module that is being ``importing`` counts as a plug-in
+    already."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         name = _module(frame)
         if entry_of(name) is not None or (importing is not None and _within(name, importing)):
@@ -161,16 +190,23 @@ def said(error: BaseException) -> str:
     """What plug-in code did, as a clause without its subject: ``raises KeyError: 'width'``."""
     if isinstance(error, SystemExit):
         code = "" if error.code is None else repr(error.code)
-        return f"calls sys.exit({code}), and a plug-in must not end the process; raise an exception instead"
+        return (
+            f"calls sys.exit({code}), and a plug-in must not end the process; raise an exception"
+            " instead"
+        )
     text = " ".join(str(error).split())
     if len(text) > 300:
         text = text[:299] + "…"
     return f"raises {type(error).__name__}" + (f": {text}" if text else "")
 
 
-def _raised_there(error: BaseException, frames: list[tuple[FrameType, int]], last: FrameType) -> bool:
-    """Whether a plug-in is to blame for an exception that came through its code. A signal can strike there too: a handler
-    of ours then lies above it, or nothing was being raised at all."""
+def _raised_there(
+    error: BaseException, frames: list[tuple[FrameType, int]], last: FrameType
+) -> bool:
+    """Whether a plug-in is to blame for an exception that came through its code.
+
+    A signal can strike there too: a handler of ours then lies above it, or nothing was being raised
+    at all."""
     if isinstance(error, Exception):
         return True
     deeper = frames[[frame for frame, _ in frames].index(last) + 1 :]
@@ -188,7 +224,9 @@ def _raising(error: BaseException) -> bool:
 
 
 def _named(frames: Iterator[FrameType]) -> tuple[str, str]:
-    """The section, and the class that was built for it, whose method a frame runs; else the plug-in as it was listed."""
+    """The section, and the class that was built for it, whose method a frame runs; else the plug-in
+    as it was listed.
+    """
     entry = "?"
     for frame in frames:
         entry = entry_of(_module(frame)) or entry

@@ -1,8 +1,9 @@
-"""Keyed, counter-based randomness: a draw is a pure function of (seed, purpose, device, step, position).
+"""Keyed, counter-based randomness: a draw is a pure function of (seed, purpose, device, step,
+position).
 
-Nothing here has a state, so any worker can make any device's draws in any order and get the same bits. The generator
-is Philox-4x32-10 (Salmon, Moraes, Dror, Shaw: *Parallel random numbers: as easy as 1, 2, 3*, SC 2011), written over
-NumPy arrays so that one call serves every device of a block.
+Nothing here has a state, so any worker can make any device's draws in any order and get the same
+bits. The generator is Philox-4x32-10 (Salmon, Moraes, Dror, Shaw: *Parallel random numbers: as easy
+as 1, 2, 3*, SC 2011), written over NumPy arrays so that one call serves every device of a block.
 """
 
 from __future__ import annotations
@@ -22,20 +23,32 @@ _32 = np.uint64(32)
 Words = npt.NDArray[np.uint32]
 
 
-def philox(counter: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike, npt.ArrayLike], key: tuple[int, int]) -> Words:
-    """Philox-4x32-10 of four broadcastable 32-bit counter words: ``[..., 4]`` random 32-bit words."""
+def philox(
+    counter: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike, npt.ArrayLike], key: tuple[int, int]
+) -> Words:
+    """Philox-4x32-10 of four broadcastable 32-bit counter words: ``[..., 4]`` random 32-bit
+    words.
+    """
     c0, c1, c2, c3 = np.broadcast_arrays(*(np.asarray(c, dtype=np.uint64) for c in counter))
     k0, k1 = key
     for _ in range(10):
         p0, p1 = c0 * _M0, c2 * _M1
-        c0, c1, c2, c3 = (p1 >> _32) ^ c1 ^ np.uint64(k0), p1 & _LOW, (p0 >> _32) ^ c3 ^ np.uint64(k1), p0 & _LOW
+        c0, c1, c2, c3 = (
+            (p1 >> _32) ^ c1 ^ np.uint64(k0),
+            p1 & _LOW,
+            (p0 >> _32) ^ c3 ^ np.uint64(k1),
+            p0 & _LOW,
+        )
         k0, k1 = (k0 + _W0) & 0xFFFFFFFF, (k1 + _W1) & 0xFFFFFFFF
     return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 
 @dataclass(frozen=True)
 class Keys:
-    """The draws of one purpose under one seed. Different purposes never share a bit of their streams."""
+    """The draws of one purpose under one seed.
+
+    Different purposes never share a bit of their streams.
+    """
 
     seed: int
     purpose: str
@@ -46,17 +59,24 @@ class Keys:
         return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
     def words(self, device: npt.ArrayLike, step: npt.ArrayLike, count: int) -> Words:
-        """``[..., count]`` uint32 words for each (device, step); word *i* does not depend on ``count``."""
+        """``[..., count]`` uint32 words for each (device, step); word *i* does not depend on
+        ``count``.
+        """
         device, step = np.asarray(device)[..., None], np.asarray(step)[..., None]
         lanes = np.arange(-(-count // 4))
         words = philox((lanes, device, step, np.asarray(step, dtype=np.uint64) >> _32), self.key)
-        return words.reshape(*words.shape[:-2], 4 * len(lanes))[..., :count]  # no −1: there may be no device
+        # no −1: there may be no device
+        return words.reshape(*words.shape[:-2], 4 * len(lanes))[..., :count]
 
-    def uniform(self, device: npt.ArrayLike, step: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+    def uniform(
+        self, device: npt.ArrayLike, step: npt.ArrayLike, count: int
+    ) -> npt.NDArray[np.float64]:
         """``[..., count]`` floats in the open interval (0, 1)."""
         return (self.words(device, step, count).astype(np.float64) + 0.5) * 2.0**-32
 
-    def normal(self, device: npt.ArrayLike, step: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+    def normal(
+        self, device: npt.ArrayLike, step: npt.ArrayLike, count: int
+    ) -> npt.NDArray[np.float64]:
         """``[..., count]`` standard normal floats (Box–Muller, both outputs used)."""
         pairs = -(-count // 2)
         u = self.uniform(device, step, 2 * pairs)
@@ -65,27 +85,39 @@ class Keys:
         return both.reshape(*both.shape[:-2], 2 * pairs)[..., :count]
 
     def generator(self, *index: int) -> np.random.Generator:
-        """A NumPy generator for one-off set-up draws (a graph, a split) that need the library's distributions."""
+        """A NumPy generator for one-off set-up draws (a graph, a split) that need the library's
+        distributions.
+        """
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([*self.key, *index])))
 
 
 def shuffled(
-    position: npt.ArrayLike, size: npt.ArrayLike, keys: Keys, device: npt.ArrayLike, epoch: npt.ArrayLike
+    position: npt.ArrayLike,
+    size: npt.ArrayLike,
+    keys: Keys,
+    device: npt.ArrayLike,
+    epoch: npt.ArrayLike,
 ) -> npt.NDArray[np.int64]:
-    """Where ``position`` lands in a random permutation of ``range(size)``, without building the permutation.
+    """Where ``position`` lands in a random permutation of ``range(size)``, without building the
+    permutation.
 
-    A six-round Feistel cipher on the smallest near-square grid with at least ``size`` cells (generalised to sides that
-    are no powers of two: Black & Rogaway, *Ciphers with arbitrary finite domains*, 2002), walked along its cycle until
-    the value falls inside, then rotated by a keyed amount. All arguments broadcast; sizes below 2^31; ``(device,
-    epoch)`` selects the permutation.
+    A six-round Feistel cipher on the smallest near-square grid with at least ``size`` cells
+    (generalised to sides that are no powers of two: Black & Rogaway, *Ciphers with arbitrary finite
+    domains*, 2002), walked along its cycle until the value falls inside, then rotated by a keyed
+    amount. All arguments broadcast; sizes below 2^31; ``(device, epoch)`` selects the permutation.
     """
     shape = np.broadcast_shapes(*(np.shape(a) for a in (position, size, device, epoch)))
-    count, unit, turn = (np.atleast_1d(np.asarray(a, dtype=np.uint32)) for a in (size, device, epoch))
+    count, unit, turn = (
+        np.atleast_1d(np.asarray(a, dtype=np.uint32)) for a in (size, device, epoch)
+    )
     rows = np.maximum(np.ceil(np.sqrt(count.astype(np.float64))), 1.0)
     columns = np.ceil(count / rows).astype(np.uint32)
-    salt = _mix(_mix(unit ^ np.uint32(keys.key[0])) ^ turn * np.uint32(0x9E3779B9) ^ np.uint32(keys.key[1]))
+    salt = _mix(
+        _mix(unit ^ np.uint32(keys.key[0])) ^ turn * np.uint32(0x9E3779B9) ^ np.uint32(keys.key[1])
+    )
     count, salt, height, width = (
-        np.broadcast_to(a, shape).reshape(-1) for a in (count, salt, rows.astype(np.uint32), columns)
+        np.broadcast_to(a, shape).reshape(-1)
+        for a in (count, salt, rows.astype(np.uint32), columns)
     )
     value = np.broadcast_to(np.asarray(position, dtype=np.uint32), shape).reshape(-1)
     value = _feistel(value, height, width, salt)
@@ -98,7 +130,9 @@ def shuffled(
 
 
 def _feistel(value: Words, height: Words, width: Words, salt: Words) -> Words:
-    """One pass over the cells ``row · width + column`` of the grid: rows and columns shift one another in turn."""
+    """One pass over the cells ``row · width + column`` of the grid: rows and columns shift one
+    another in turn.
+    """
     row = (value / width.astype(np.float64)).astype(np.uint32)  # exact: both are below 2^32
     column = value - row * width
     sides = ((row, column, height), (column, row, width))
@@ -119,13 +153,17 @@ def _feistel(value: Words, height: Words, width: Words, salt: Words) -> Words:
 
 
 def _add_below(value: Words, step: Words, limit: Words) -> None:
-    """``value = (value + step) mod limit`` in place, for both below ``limit``: a negative difference wraps to above it."""
+    """``value = (value + step) mod limit`` in place, for both below ``limit``: a negative
+    difference wraps to above it.
+    """
     value += step
     np.minimum(value, value - limit, out=value)
 
 
 def _mix(x: Words) -> Words:
-    """A 32-bit finaliser in which every input bit reaches every output bit (Wellons' *lowbias32*)."""
+    """A 32-bit finaliser in which every input bit reaches every output bit (Wellons'
+    *lowbias32*).
+    """
     x = x ^ (x >> np.uint32(16))
     x *= np.uint32(0x7FEB352D)
     x ^= x >> np.uint32(15)
@@ -135,6 +173,8 @@ def _mix(x: Words) -> Words:
 
 
 def derive(seed: int, *names: str | int) -> int:
-    """A child seed of ``seed`` for a named part: never ``seed + i``, whose streams overlap between runs."""
+    """A child seed of ``seed`` for a named part: never ``seed + i``, whose streams overlap between
+    runs.
+    """
     text: Sequence[str] = [str(seed), *map(str, names)]
     return int.from_bytes(hashlib.sha256("/".join(text).encode()).digest()[:7], "little")

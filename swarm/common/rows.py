@@ -1,4 +1,5 @@
-"""Rows: everything a device has is one row of a two-dimensional tensor, the device on the leading axis.
+"""Rows: everything a device has is one row of a two-dimensional tensor, the device on the leading
+axis.
 
 Axes in names: N devices of the swarm, B devices of a block, P parameters of one device's model.
 """
@@ -34,8 +35,9 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class Hidden:
-    """A hidden layer: how many neurons it has, and which axis of which parameters counts them, several entries to a neuron
-    where the axis is a multiple of ``width`` (those of a neuron stand together)."""
+    """A hidden layer: how many neurons it has, and which axis of which parameters counts them,
+    several entries to a neuron where the axis is a multiple of ``width`` (those of a neuron stand
+    together)."""
 
     width: int
     axes: tuple[tuple[str, int], ...]
@@ -46,14 +48,16 @@ class HasNeurons(ABC):
 
     @abstractmethod
     def neurons(self) -> list[dict[str, int]]:
-        """For each hidden layer {name of a parameter: its axis that counts the layer's neurons}, weights into the neurons
-        and out of them alike. The shortest such axis has one entry for each neuron."""
+        """For each hidden layer {name of a parameter: its axis that counts the layer's neurons},
+        weights into the neurons and out of them alike. The shortest such axis has one entry for
+        each neuron."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the parameters of a module are laid out in a row of P numbers: flattened, in ``named_parameters`` order; and its
-    ``hidden`` layers, if it states them. ``ties`` are the further names of parameters that have several: (name, slot)."""
+    """How the parameters of a module are laid out in a row of P numbers: flattened, in
+    ``named_parameters`` order; and its ``hidden`` layers, if it states them. ``ties`` are the
+    further names of parameters that have several: (name, slot)."""
 
     slots: tuple[ParameterSpec, ...]
     hidden: tuple[Hidden, ...] = ()
@@ -75,7 +79,9 @@ class Layout:
         return cls(tuple(slots), tuple(_hidden(shapes, axes) for axes in stated), ties)
 
     @classmethod
-    def saved(cls, slots: Iterable[tuple[str, Sequence[int]]], ties: Iterable[tuple[str, str]]) -> Layout:
+    def saved(
+        cls, slots: Iterable[tuple[str, Sequence[int]]], ties: Iterable[tuple[str, str]]
+    ) -> Layout:
         """The layout that a checkpoint describes: (name, shape) in a row's order, and the ties."""
         found, start = [], 0
         for name, shape in slots:
@@ -89,20 +95,27 @@ class Layout:
         return self.slots[-1].stop if self.slots else 0
 
     def views(self, x_BP: Tensor) -> dict[str, Tensor]:
-        """Each parameter as a view ``[B, *shape]`` into the rows: writing to it writes to the rows."""
+        """Each parameter as a view ``[B, *shape]`` into the rows: writing to it writes to the
+        rows.
+        """
         return {s.name: x_BP[:, s.start : s.stop].view(x_BP.shape[0], *s.shape) for s in self.slots}
 
     def pack(self, values: Mapping[str, Tensor]) -> Tensor:
-        """One row ``[P]`` from named tensors (a module's ``state_dict``); KeyError or ValueError if they do not fit."""
+        """One row ``[P]`` from named tensors (a module's ``state_dict``); KeyError or ValueError if
+        they do not fit.
+        """
         for s in self.slots:
             if tuple(values[s.name].shape) != s.shape:
                 raise ValueError(
-                    f"parameter {s.name} has shape {tuple(values[s.name].shape)}, the model's is {s.shape}"
+                    f"parameter {s.name} has shape {tuple(values[s.name].shape)}, the model's is"
+                    f" {s.shape}"
                 )
         return torch.cat([values[s.name].detach().reshape(-1) for s in self.slots])
 
     def state_dict(self, row_P: Tensor) -> dict[str, Tensor]:
-        """The opposite of :meth:`pack`: a module's parameters under all their names, a copy each."""
+        """The opposite of :meth:`pack`: a module's parameters under all their names, a copy
+        each.
+        """
         found = {s.name: row_P[s.start : s.stop].reshape(s.shape).clone() for s in self.slots}
         return found | {name: found[slot].clone() for name, slot in self.ties}
 
@@ -111,7 +124,9 @@ def _hidden(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, int]) -> H
     for name, axis in axes.items():
         if not 0 <= axis < len(shapes.get(name, ())):
             raise ConfigError(
-                "/model", name, f"is named by neurons() with axis {axis}, which must be an axis of a parameter"
+                "/model",
+                name,
+                f"is named by neurons() with axis {axis}, which must be an axis of a parameter",
             )
     lengths = {name: shapes[name][axis] for name, axis in axes.items()}
     width = min(lengths.values())
@@ -120,26 +135,34 @@ def _hidden(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, int]) -> H
         raise ConfigError(
             "/model",
             odd[0],
-            f"has {lengths[odd[0]]} entries by neurons(), which must be a multiple of the layer's {width}",
+            f"has {lengths[odd[0]]} entries by neurons(), which must be a multiple of the layer's"
+            f" {width}",
         )
     return Hidden(width, tuple(axes.items()))
 
 
 class BlockParameters:
-    """The parameters of a block, each in memory of its own: ``views`` holds them as ``[B, *shape]``.
+    """The parameters of a block, each in memory of its own: ``views`` holds them as ``[B,
+    *shape]``.
 
-    Products over them see the same alignment, on which their last bit depends, wherever the rows live; and products that
-    write to them run as one call for the whole block, which they do not on rows with gaps.
+    Products over them see the same alignment, on which their last bit depends, wherever the rows
+    live; and products that write to them run as one call for the whole block, which they do not on
+    rows with gaps.
     """
 
     def __init__(self, layout: Layout, block: int, like: Tensor) -> None:
         self.widths = [s.stop - s.start for s in layout.slots]
         self.flat = [like.new_empty(block, width) for width in self.widths]
-        self.views = {s.name: part.view(block, *s.shape) for s, part in zip(layout.slots, self.flat, strict=True)}
+        self.views = {
+            s.name: part.view(block, *s.shape)
+            for s, part in zip(layout.slots, self.flat, strict=True)
+        }
 
     def load(self, x_BP: Tensor) -> None:
         """Copy from rows."""
-        for part, values in zip(self.flat, torch.split_with_sizes(x_BP, self.widths, 1), strict=True):
+        for part, values in zip(
+            self.flat, torch.split_with_sizes(x_BP, self.widths, 1), strict=True
+        ):
             part.copy_(values)
 
     def rows(self) -> Tensor:
@@ -149,10 +172,11 @@ class BlockParameters:
 
 @dataclass(frozen=True)
 class Blocks:
-    """The devices 0…N−1 cut into blocks of equal size, to one device: the unit that trains together and that a shard owns
-    whole.
+    """The devices 0…N−1 cut into blocks of equal size, to one device: the unit that trains together
+    and that a shard owns whole.
 
-    Results depend on the blocks (they shape the batched kernels), never on which shard holds which block.
+    Results depend on the blocks (they shape the batched kernels), never on which shard holds which
+    block.
     """
 
     devices: int
@@ -165,10 +189,12 @@ class Blocks:
 
     @classmethod
     def auto(cls, devices: int, width: int, share: float = 1.0) -> Blocks:
-        """Blocks whose parameters fit a core's cache, at least 16 of them to share out where there are as many devices.
-        ``share`` of the devices learn in a round on average: what fits is that share of a block.
+        """Blocks whose parameters fit a core's cache, at least 16 of them to share out where there
+        are as many devices. ``share`` of the devices learn in a round on average: what fits is that
+        share of a block.
 
-        A pure function of the number of devices and of parameters, so that the numbers do not depend on the machine.
+        A pure function of the number of devices and of parameters, so that the numbers do not
+        depend on the machine.
         """
         most = int(max(1, min(500_000 // max(width, 1), 32)) / share)
         return cls(devices, max(-(-devices // most), min(16, devices)))
@@ -189,11 +215,15 @@ class Blocks:
         return np.arange(self.first(block), self.first(block + 1), dtype=np.int64)
 
     def spread(self, shards: int) -> list[npt.NDArray[np.int64]]:
-        """Block ids for each of ``shards`` workers: contiguous, sizes differing by one block at most."""
+        """Block ids for each of ``shards`` workers: contiguous, sizes differing by one block at
+        most.
+        """
         return [np.asarray(part) for part in np.array_split(np.arange(len(self)), shards)]
 
     def slices(self, blocks: npt.NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
-        """For a shard that holds ``blocks`` one after the other: (block id, its rows in the shard)."""
+        """For a shard that holds ``blocks`` one after the other: (block id, its rows in the
+        shard).
+        """
         start = 0
         for block in blocks:
             stop = start + self.first(int(block) + 1) - self.first(int(block))
@@ -202,5 +232,9 @@ class Blocks:
 
 
 def params_sha256(x_NP: npt.NDArray[np.generic]) -> str:
-    """SHA-256 of the rows' bytes in device order, little-endian: equal hashes are equal bits in every parameter."""
-    return hashlib.sha256(np.ascontiguousarray(x_NP).astype(x_NP.dtype.newbyteorder("<"), copy=False).data).hexdigest()
+    """SHA-256 of the rows' bytes in device order, little-endian: equal hashes are equal bits in
+    every parameter.
+    """
+    return hashlib.sha256(
+        np.ascontiguousarray(x_NP).astype(x_NP.dtype.newbyteorder("<"), copy=False).data
+    ).hexdigest()

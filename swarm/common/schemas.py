@@ -1,8 +1,9 @@
 """The files of a run folder as types, and the one reader for each of them.
 
-Whoever reads a file of a run folder (resume, reports, comparisons, sweeps, claims) reads it here. What cannot be read, or
-does not hold what its schema says, is a :class:`ConfigError` of one sentence that names the file and the field. Keys that a
-schema does not name are passed through: scenarios add their own to a summary, and later versions theirs.
+Whoever reads a file of a run folder (resume, reports, comparisons, sweeps, claims) reads it here.
+What cannot be read, or does not hold what its schema says, is a :class:`ConfigError` of one
+sentence that names the file and the field. Keys that a schema does not name are passed through:
+scenarios add their own to a summary, and later versions theirs.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ FIGURES = ("_mean", "_min", "_p10", "_median", "_p90", "_max", "_total", "_s", "
            "_perplexity", "lr", "concept", "forgetting", "backward_transfer", "gap_closed")  # fmt: skip
 """Ends of names of numbers."""
 SEAL = "seal"
-CLOSED = 2  # the `schema` of a summary.json that is sealed; those of earlier versions have 1, and no seal
+# the `schema` of a summary.json that is sealed; those of earlier versions have 1, and no seal
+CLOSED = 2
 MOST_VALUES = 100_000  # of a YAML file
-PART = r"devices_\d{9}\.parquet"  # an arm's per-device results up to a round, beside its checkpoints
+# an arm's per-device results up to a round, beside its checkpoints
+PART = r"devices_\d{9}\.parquet"
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Number = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -45,11 +48,14 @@ class Closed(Schema):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-# --- a run ---------------------------------------------------------------------------------------------------------------
+# --- a run ----------------------------------------------------------------------------------------
 
 
 class Config(Schema):
-    """What ``config.yaml`` must have to be shown. Whether a run can go on with it, ``Settings`` says."""
+    """What ``config.yaml`` must have to be shown.
+
+    Whether a run can go on with it, ``Settings`` says.
+    """
 
     devices: Annotated[int, Field(ge=0, le=MOST_DEVICES)] | None = None
     rounds: Count | None = None
@@ -81,7 +87,9 @@ class Arm(Schema):
     @model_validator(mode="after")
     def _figures(self) -> Arm:
         for name, value in (self.model_extra or {}).items():
-            if name.endswith(FIGURES) and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+            if name.endswith(FIGURES) and (
+                isinstance(value, bool) or not isinstance(value, int | float | None)
+            ):
                 raise ValueError(f"`{name}` must be a number")
         return self
 
@@ -95,7 +103,9 @@ class DoneArm(Arm):
 
 
 class Progress(Closed):
-    """``progress.json``: learning rates chosen and arms done, with the settings that they were made with."""
+    """``progress.json``: learning rates chosen and arms done, with the settings that they were made
+    with.
+    """
 
     tuning: dict[str, Tuning]
     arms: dict[str, DoneArm]
@@ -104,7 +114,9 @@ class Progress(Closed):
 
 
 class Buffers(Schema):
-    """The model's buffers in a checkpoint's facts: their names, and the hash of their file (None: too large to be kept)."""
+    """The model's buffers in a checkpoint's facts: their names, and the hash of their file (None:
+    too large to be kept).
+    """
 
     names: list[str]
     sha256: Hash | None
@@ -172,7 +184,9 @@ class Summary(Schema):
 
 
 class Graph(Schema):
-    """``graph.json``: devices, links, places in the plane if the topology has any, and what the devices are called."""
+    """``graph.json``: devices, links, places in the plane if the topology has any, and what the
+    devices are called.
+    """
 
     n: Annotated[int, Field(ge=0, le=MOST_DEVICES)]
     edges: list[tuple[int, int]]
@@ -191,7 +205,7 @@ class Graph(Schema):
         return self
 
 
-# --- sweeps and claims -----------------------------------------------------------------------------------------------------
+# --- sweeps and claims ----------------------------------------------------------------------------
 
 
 class Job(Schema):
@@ -271,7 +285,7 @@ class Seconds(Schema):
     seconds: float
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read_json(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
@@ -293,13 +307,17 @@ def read_yaml(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
         _require_few(value)
     except ConfigError:
         raise
-    except Exception:  # PyYAML lets through whatever its parts stumble over, from IndexError to RecursionError
+    except (
+        Exception
+    ):  # PyYAML lets through whatever its parts stumble over, from IndexError to RecursionError
         value = None
     return checked(value, schema, file, key, "YAML")
 
 
 def _require_few(value: object) -> None:
-    """Raises ValueError for more values than any config has: a few aliases in YAML stand for billions of them."""
+    """Raises ValueError for more values than any config has: a few aliases in YAML stand for
+    billions of them.
+    """
     left, waiting = MOST_VALUES, [value]
     while waiting:
         item = waiting.pop()
@@ -312,8 +330,13 @@ def _require_few(value: object) -> None:
             raise ValueError(f"more than {MOST_VALUES} values")
 
 
-def checked(value: object, schema: type[Schema], file: Path, key: str, form: str = "JSON") -> dict[str, Any]:
-    """``value`` if it is a mapping that fits ``schema``. Raises :class:`ConfigError` on ``key`` and ``file``."""
+def checked(
+    value: object, schema: type[Schema], file: Path, key: str, form: str = "JSON"
+) -> dict[str, Any]:
+    """``value`` if it is a mapping that fits ``schema``.
+
+    Raises :class:`ConfigError` on ``key`` and ``file``.
+    """
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise ConfigError(key, file, f"damaged; must be one {form} mapping")
     if (said := complaint(value, schema)) is not None:
@@ -322,12 +345,20 @@ def checked(value: object, schema: type[Schema], file: Path, key: str, form: str
 
 
 def complaint(value: Mapping[str, Any], schema: type[Schema]) -> str | None:
-    """What is wrong with ``value``: ``\\`arms.swarm.rounds\\` must be a valid integer, and is high``; None if nothing is."""
+    """What is wrong with ``value``: ``\\`arms.swarm.rounds\\` must be a valid integer, and is
+    high``; None if nothing is.
+    """
     try:
-        schema.model_validate_json(json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace"))
+        schema.model_validate_json(
+            json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace")
+        )
     except ValidationError as error:
         return _sentence(error.errors()[0])
-    except (RecursionError, ValueError, TypeError):  # of YAML alone: lists that hold themselves, keys that are lists
+    except (
+        RecursionError,
+        ValueError,
+        TypeError,
+    ):  # of YAML alone: lists that hold themselves, keys that are lists
         return "what it holds cannot be written as JSON"
     return None
 
@@ -335,7 +366,8 @@ def complaint(value: Mapping[str, Any], schema: type[Schema]) -> str | None:
 def _sentence(error: ErrorDetails) -> str:
     field = ".".join(map(str, error["loc"]))
     said = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error" and said.startswith("`"):  # of a whole mapping, which names its key itself
+    # of a whole mapping, which names its key itself
+    if error["type"] == "value_error" and said.startswith("`"):
         return f"{said} (in `{field}`)" if field else said
     if error["type"] == "missing":
         return f"`{field}` is missing"
@@ -360,11 +392,13 @@ def _content(file: Path, key: str) -> bytes:
         raise ConfigError(key, file, f"cannot be read: {error.strerror or error}") from None
 
 
-# --- seals -----------------------------------------------------------------------------------------------------------------
+# --- seals ----------------------------------------------------------------------------------------
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """``value`` with the hash of all that is in it: whatever changes on the disk, but for spaces, is noticed."""
+    """``value`` with the hash of all that is in it: whatever changes on the disk, but for spaces,
+    is noticed.
+    """
     return {**value, SEAL: _hash(value)}
 
 
@@ -374,7 +408,9 @@ def closing(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_summary(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
-    """The ``summary.json`` of a run or a claim, without its seal. Raises as :func:`read_json`, and where the seal is wrong."""
+    """The ``summary.json`` of a run or a claim, without its seal. Raises as :func:`read_json`, and
+    where the seal is wrong.
+    """
     found = read_json(file, schema, key)
     if SEAL in found or found.get("schema") != 1:  # 1: of an earlier version
         require_seal(found, file, key)
@@ -382,9 +418,13 @@ def read_summary(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
 
 
 def require_seal(value: Mapping[str, Any], file: Path, key: str) -> None:
-    """Raises :class:`ConfigError` on ``key`` and ``file`` where the seal is missing, or not that of the rest."""
+    """Raises :class:`ConfigError` on ``key`` and ``file`` where the seal is missing, or not that of
+    the rest.
+    """
     if value.get(SEAL) != _hash({name: item for name, item in value.items() if name != SEAL}):
-        raise ConfigError(key, file, f"is damaged: its `{SEAL}` is not the hash of the rest, as it was written")
+        raise ConfigError(
+            key, file, f"is damaged: its `{SEAL}` is not the hash of the rest, as it was written"
+        )
 
 
 def _hash(value: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Intervals over seeds, differences of pairs, and the laws that are fitted to what grows.
 
-The interval is Student's: mean ± t(0.975, n − 1)·s/√n over n seeds (Student 1908). Of a difference it is that of the pairs:
-two settings under one seed share data, start and network, and what they share drops out.
+The interval is Student's: mean ± t(0.975, n − 1)·s/√n over n seeds (Student 1908). Of a difference
+it is that of the pairs: two settings under one seed share data, start and network, and what they
+share drops out.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """Mean and the ends of its 95% interval; NaN for the ends where there are fewer than two values."""
+    """Mean and the ends of its 95% interval; NaN for the ends where there are fewer than two
+    values.
+    """
 
     mean: float
     low: float
     high: float
 
     def above(self, threshold: float) -> bool | None:
-        """Whether the quantity is above ``threshold``: None while the interval holds it, or has no ends."""
+        """Whether the quantity is above ``threshold``: None while the interval holds it, or has no
+        ends.
+        """
         if self.low > threshold:
             return True
         return False if self.high < threshold else None
@@ -39,7 +44,11 @@ class Interval(NamedTuple):
     def text(self, digits: int = 3, times: float = 1.0, unit: str = "") -> str:
         """``0.950 [0.941, 0.959]``; ``times=100, unit="%"`` for shares."""
         mean, low, high = (f"{times * value:.{digits}f}" for value in self)
-        return f"{mean}{unit} [{low}, {high}]" if math.isfinite(self.low) else f"{mean}{unit} (no interval)"
+        return (
+            f"{mean}{unit} [{low}, {high}]"
+            if math.isfinite(self.low)
+            else f"{mean}{unit} (no interval)"
+        )
 
 
 def interval(values: ArrayLike) -> Interval:
@@ -68,23 +77,36 @@ class PowerLaw(NamedTuple):
 
 
 def power_law(n: ArrayLike, y: ArrayLike, floor: bool = True) -> PowerLaw:
-    """The law with the least squared error of log ``y`` (positive, finite, three sizes or more): ``a > 0``, ``−3 ≤ b ≤ 3``,
-    and ``0 ≤ c < min y`` or, without ``floor``, ``c = 0``. Of several starts the best (three parameters have valleys).
+    """The law with the least squared error of log ``y`` (positive, finite, three sizes or more):
+    ``a > 0``, ``−3 ≤ b ≤ 3``, and ``0 ≤ c < min y`` or, without ``floor``, ``c = 0``. Of several
+    starts the best (three parameters have valleys).
 
     Raises ``ValueError`` for values that no law of this kind fits, or too few of them.
     """
     n_K, y_K = np.asarray(n, np.float64), np.asarray(y, np.float64)
-    if len(n_K) != len(y_K) or len(set(n_K.tolist())) < 3 or not (y_K > 0).all() or not np.isfinite(y_K).all():
+    if (
+        len(n_K) != len(y_K)
+        or len(set(n_K.tolist())) < 3
+        or not (y_K > 0).all()
+        or not np.isfinite(y_K).all()
+    ):
         raise ValueError("a power law needs three sizes or more, and finite values above 0")
     least = float(y_K.min())
-    middle = math.exp(float(np.log(n_K).mean()))  # a is taken there: far from it, a and b are hardly told apart
+    # a is taken there: far from it, a and b are hardly told apart
+    middle = math.exp(float(np.log(n_K).mean()))
 
     def off(parameters: Floats) -> Floats:
         scale, b, share = parameters
-        return np.asarray(np.log(np.exp(scale) * (n_K / middle) ** -b + share * least) - np.log(y_K))
+        return np.asarray(
+            np.log(np.exp(scale) * (n_K / middle) ** -b + share * least) - np.log(y_K)
+        )
 
     most = 0.999 if floor else 1e-12
-    starts = [(math.log(y_K.mean()), b, share * most) for b in (-0.5, 0.2, 0.5, 1.0) for share in (0.0, 0.5, 0.9)]
+    starts = [
+        (math.log(y_K.mean()), b, share * most)
+        for b in (-0.5, 0.2, 0.5, 1.0)
+        for share in (0.0, 0.5, 0.9)
+    ]
     bounds = ([-60.0, -3.0, 0.0], [60.0, 3.0, most])
     found = [optimize.least_squares(off, start, bounds=bounds) for start in starts]
     scale, b, share = min(found, key=lambda each: float(each.cost)).x
@@ -92,8 +114,9 @@ def power_law(n: ArrayLike, y: ArrayLike, floor: bool = True) -> PowerLaw:
 
 
 class Growth(NamedTuple):
-    """How a quantity grows with n: the slope q of ``y = p + q·ln n``, the exponent q of ``y = p·n^q``, and the mean squared
-    error that each of the two (both have two parameters) leaves in log y."""
+    """How a quantity grows with n: the slope q of ``y = p + q·ln n``, the exponent q of ``y =
+    p·n^q``, and the mean squared error that each of the two (both have two parameters) leaves in
+    log y."""
 
     log_slope: float
     exponent: float
@@ -104,29 +127,40 @@ class Growth(NamedTuple):
 def growth(n: ArrayLike, y: ArrayLike) -> Growth:
     """Logarithm or power? Least squares of log y, as errors of times are shares of them.
 
-    Raises ``ValueError`` where there are fewer than three points, or values that are not finite and above 0.
+    Raises ``ValueError`` where there are fewer than three points, or values that are not finite and
+    above 0.
     """
     n_K, y_K = np.asarray(n, np.float64), np.asarray(y, np.float64)
     if len(n_K) < 3 or len(n_K) != len(y_K) or not (y_K > 0).all() or not np.isfinite(y_K).all():
         raise ValueError("needs three points or more, finite and above 0")
     logs_K, goal_K = np.log(n_K), np.log(y_K)
     exponent, scale = np.polyfit(logs_K, goal_K, 1)
-    least = 1e-6 * float(y_K.min())  # a logarithm with these parameters is not positive there: as far off as can be
+    # a logarithm with these parameters is not positive there: as far off as can be
+    least = 1e-6 * float(y_K.min())
 
     def off(parameters: Floats) -> Floats:
         start, slope = parameters
         return np.asarray(np.log(np.maximum(start + slope * logs_K, least)) - goal_K)
 
     slope, start = np.polyfit(logs_K, y_K, 1)
-    starts = [(start, slope), (float(y_K.mean()), 0.0), (float(y_K[0]), (y_K[-1] - y_K[0]) / np.ptp(logs_K))]
-    found = min((optimize.least_squares(off, each) for each in starts), key=lambda each: float(each.cost))
+    starts = [
+        (start, slope),
+        (float(y_K.mean()), 0.0),
+        (float(y_K[0]), (y_K[-1] - y_K[0]) / np.ptp(logs_K)),
+    ]
+    found = min(
+        (optimize.least_squares(off, each) for each in starts), key=lambda each: float(each.cost)
+    )
     power_error = float(np.square(scale + exponent * logs_K - goal_K).mean())
-    return Growth(float(found.x[1]), float(exponent), 2.0 * float(found.cost) / len(n_K), power_error)
+    return Growth(
+        float(found.x[1]), float(exponent), 2.0 * float(found.cost) / len(n_K), power_error
+    )
 
 
 def aic_difference(fits: Sequence[Growth], points: int) -> float:
-    """Akaike's criterion of the logarithm minus that of the power, fitted to so many points each under every seed, with one
-    variance of the errors: m·ln(Σ error_log / Σ error_power), since both have as many parameters (Akaike 1974). Above 0 the
-    power is the better fit; NaN where nothing was fitted."""
+    """Akaike's criterion of the logarithm minus that of the power, fitted to so many points each
+    under every seed, with one variance of the errors: m·ln(Σ error_log / Σ error_power), since both
+    have as many parameters (Akaike 1974). Above 0 the power is the better fit; NaN where nothing
+    was fitted."""
     log, power = sum(fit.log_error for fit in fits), sum(fit.power_error for fit in fits)
     return points * len(fits) * math.log(log / power) if log > 0 and power > 0 else math.nan

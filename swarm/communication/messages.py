@@ -1,7 +1,9 @@
-"""What travels in a round, and what the receivers make of it: the graph, the mixing weights and the network, put together.
+"""What travels in a round, and what the receivers make of it: the graph, the mixing weights and the
+network, put together.
 
-An exchange is a sparse matrix over *payload rows*. Device j has ``parts`` of them, numbered j · parts + part: part d holds
-what it sent d rounds ago (d = 0 is this round), and with a compressor one more part holds its own row as it is.
+An exchange is a sparse matrix over *payload rows*. Device j has ``parts`` of them, numbered j ·
+parts + part: part d holds what it sent d rounds ago (d = 0 is this round), and with a compressor
+one more part holds its own row as it is.
 """
 
 from __future__ import annotations
@@ -17,7 +19,16 @@ from scipy.sparse import coo_array, csr_array
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.communication.mixing import Mixing, weights
-from swarm.communication.network.base import LATE, LOST, UNSENT, Bools, Floats, Ints, MessageOutcomes, Network
+from swarm.communication.network.base import (
+    LATE,
+    LOST,
+    UNSENT,
+    Bools,
+    Floats,
+    Ints,
+    MessageOutcomes,
+    Network,
+)
 from swarm.communication.protocol.base import Phase, Protocol
 from swarm.communication.returned import chosen, graph_used
 from swarm.communication.topology.base import RECENT, Topology, graph_of
@@ -28,12 +39,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class RoundMessages:
-    """``matrix`` ``[R, N · parts]``: each of R received rows as a weighted sum of payload rows; ``dst_R`` is the device that
-    receives it. In a ``mix`` whoever is not among them keeps its own row. For single messages ``src_R`` is the sender and
-    ``age_R`` the rounds it was under way.
+    """``matrix`` ``[R, N · parts]``: each of R received rows as a weighted sum of payload rows;
+    ``dst_R`` is the device that receives it. In a ``mix`` whoever is not among them keeps its own
+    row. For single messages ``src_R`` is the sender and ``age_R`` the rounds it was under way.
 
-    ``key`` names what is the same for all rounds with this exchange; ``lasting``: whether there are other such rounds.
-    ``quiet``: whether nobody hears anybody else, now or later. ``is_mean``: whether everybody receives the mean over all.
+    ``key`` names what is the same for all rounds with this exchange; ``lasting``: whether there are
+    other such rounds. ``quiet``: whether nobody hears anybody else, now or later. ``is_mean``:
+    whether everybody receives the mean over all.
     """
 
     key: Hashable
@@ -49,9 +61,9 @@ class RoundMessages:
 
 @dataclass(frozen=True)
 class Traffic:
-    """The messages of a phase: how many each device sent (``sent_N``) and will receive (``received_N``), how many of those it
-    sent were lost or came too late, the ticks that those which arrive take together, the bits of each, and how many more a
-    server sent."""
+    """The messages of a phase: how many each device sent (``sent_N``) and will receive
+    (``received_N``), how many of those it sent were lost or came too late, the ticks that those
+    which arrive take together, the bits of each, and how many more a server sent."""
 
     sent_N: Ints
     received_N: Ints
@@ -83,11 +95,18 @@ class Traffic:
 
 
 class MessageSchedule:
-    """All exchanges of an experiment, by round (from 1). Everything here is a pure function of the round; some of it is
-    kept."""
+    """All exchanges of an experiment, by round (from 1).
+
+    Everything here is a pure function of the round; some of it is kept."""
 
     def __init__(
-        self, topology: Topology, rule: str, protocol: Protocol, network: Network, compressed: bool, devices: int
+        self,
+        topology: Topology,
+        rule: str,
+        protocol: Protocol,
+        network: Network,
+        compressed: bool,
+        devices: int,
     ) -> None:
         self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
         self.devices = devices
@@ -106,7 +125,9 @@ class MessageSchedule:
         return self.depth + 1 + self.exact
 
     def check(self) -> None:
-        """Raises :class:`ConfigError` for combinations of graph, weights, network and protocol that cannot work."""
+        """Raises :class:`ConfigError` for combinations of graph, weights, network and protocol that
+        cannot work.
+        """
         p, phases = self.protocol, self.protocol.phases
         name = called(p)
         if "mean" in phases:
@@ -116,16 +137,24 @@ class MessageSchedule:
         if (p.static or p.steady) and self.topology.period != 1:
             stays = "which is right for weights that stay; protocol=exact_diffusion would do"
             why = "which remembers each link" if p.static else stays
-            raise ConfigError("topology", self.topology_name, f"must not change under {name}, {why}")
+            raise ConfigError(
+                "topology", self.topology_name, f"must not change under {name}, {why}"
+            )
         if p.static and not self.network.ideal:
             raise ConfigError(
                 "protocol",
                 name,
-                "remembers each link, so it needs a network without loss, delay, churn, outage and clock",
+                "remembers each link, so it needs a network without loss, delay, churn, outage and"
+                " clock",
             )
-        if "edges" in phases and graph_of(self.topology, self.topology.phase(1), self.devices).directed:
+        if (
+            "edges" in phases
+            and graph_of(self.topology, self.topology.phase(1), self.devices).directed
+        ):
             raise ConfigError(
-                "topology", self.topology_name, f"must be undirected for {name}, whose links carry rows both ways"
+                "topology",
+                self.topology_name,
+                f"must be undirected for {name}, whose links carry rows both ways",
             )
         if "mix" in phases or "edges" in phases:
             for round in range(1, 1 + self._foreseen):
@@ -143,12 +172,16 @@ class MessageSchedule:
 
     @property
     def _foreseen(self) -> int:
-        """How many rounds are looked at before the first: all that there are, if they come back soon."""
+        """How many rounds are looked at before the first: all that there are, if they come back
+        soon.
+        """
         period = self.topology.period
         return period if period is not None and self.topology.recurs else RECENT
 
     def _check_sums(self, round: int) -> None:
-        """Raises :class:`ConfigError` unless the weights of ``round`` conserve what the protocol needs."""
+        """Raises :class:`ConfigError` unless the weights of ``round`` conserve what the protocol
+        needs.
+        """
         found, needs = self.mixing(round).conserves, self.protocol.needs
         if found not in ("both", needs):
             where = "here" if round == 1 else f"in round {round}"
@@ -158,13 +191,20 @@ class MessageSchedule:
             )  # fmt: skip
 
     def _check_both_ways(self, name: str) -> None:
-        """Raises :class:`ConfigError` where a network could not lose both directions of a link together."""
+        """Raises :class:`ConfigError` where a network could not lose both directions of a link
+        together.
+        """
         if self.depth:
             why = f"under {name}, whose weights have to sum to one both ways in every round"
             if self.network.delay is not None:
-                raise ConfigError("delay", called(self.network.delay), f"must be less than a round {why}")
+                raise ConfigError(
+                    "delay", called(self.network.delay), f"must be less than a round {why}"
+                )
             slowest = self.network.longest_on_the_line
-            valid = f"must be above {slowest:.3g} virtual seconds, which messages may take on the fleet's lines, {why}"
+            valid = (
+                f"must be above {slowest:.3g} virtual seconds, which messages may take on the"
+                f" fleet's lines, {why}"
+            )
             raise ConfigError("network.tick", self.network.tick, valid)
         if self.graph(1).directed:
             raise ConfigError("topology", self.topology_name, f"must be undirected for {name} on a network that loses "
@@ -174,7 +214,7 @@ class MessageSchedule:
     def topology_name(self) -> str:
         return called(self.topology)
 
-    # --- the graph without the network ---------------------------------------------------------------------------------
+    # --- the graph without the network ------------------------------------------------------------
 
     def graph(self, round: int) -> Graph:
         """The graph of ``round``, as the protocol uses it."""
@@ -187,7 +227,9 @@ class MessageSchedule:
 
     def mixing(self, round: int) -> Mixing:
         """The mixing weights of ``round`` if nothing is lost."""
-        return self._keep(("mixing", self.topology.phase(round)), lambda: weights(self.graph(round), self.rule))
+        return self._keep(
+            ("mixing", self.topology.phase(round)), lambda: weights(self.graph(round), self.rule)
+        )
 
     @property
     def most_links(self) -> int:
@@ -195,13 +237,19 @@ class MessageSchedule:
         return int(self.graph(1).degree_in.max(initial=0))
 
     def _weight_E(self, round: int) -> Floats:
-        return self._keep(("weights", self.topology.phase(round)), lambda: weight_of(self.mixing(round).matrix))
+        return self._keep(
+            ("weights", self.topology.phase(round)), lambda: weight_of(self.mixing(round).matrix)
+        )
 
     def _reverse(self, round: int) -> Ints:
-        return self._keep(("reverse", self.topology.phase(round)), lambda: reverse(self.graph(round)))
+        return self._keep(
+            ("reverse", self.topology.phase(round)), lambda: reverse(self.graph(round))
+        )
 
     def links(self) -> tuple[Ints, Floats]:
-        """Ids ``[N, d]`` of everybody's neighbours, −1 for none, and their weights; the graph of round 1."""
+        """Ids ``[N, d]`` of everybody's neighbours, −1 for none, and their weights; the graph of
+        round 1.
+        """
         graph, matrix = self.graph(1), self.mixing(1).matrix
         rank_E = np.arange(len(graph.dst_E)) - np.searchsorted(graph.dst_E, graph.dst_E)
         most = self.most_links
@@ -210,7 +258,7 @@ class MessageSchedule:
         weight_Nd[graph.dst_E, rank_E] = weight_of(matrix)
         return ids_Nd, weight_Nd
 
-    # --- exchanges ---------------------------------------------------------------------------------------------------
+    # --- exchanges --------------------------------------------------------------------------------
 
     def of(self, kind: Phase, round: int) -> RoundMessages:
         """The exchange of a ``mix``, ``inbox`` or ``edges`` phase."""
@@ -225,9 +273,12 @@ class MessageSchedule:
         self._check_sums(round)  # a graph that never comes back may bring another kind of weights
         mixing = self.mixing(round)
         if self.network.ideal and parts == 1:
-            short = not self.compressed  # ways past the compressor: the mean over all, and one's own row
+            # ways past the compressor: the mean over all, and one's own row
+            short = not self.compressed
             quiet, is_mean = short and not len(self.graph(round).src_E), short and mixing.is_mean
-            return RoundMessages(key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=is_mean)
+            return RoundMessages(
+                key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=is_mean
+            )
         dst, src, part, weight, own_N = self._arrived(round)
         touched = np.flatnonzero((np.bincount(dst, minlength=n) > 0) | (own_N != 1.0))
         row = np.concatenate([np.searchsorted(touched, dst), np.arange(len(touched))])
@@ -238,31 +289,39 @@ class MessageSchedule:
         return RoundMessages(key, lasting, matrix, parts, touched)
 
     def _arrived(self, round: int) -> tuple[Ints, Ints, Ints, Floats, Floats]:
-        """Receiver, sender, age and weight of what arrives in ``round``, and everybody's weight on its own row."""
+        """Receiver, sender, age and weight of what arrives in ``round``, and everybody's weight on
+        its own row.
+        """
         found = []
         for age, (graph, fates) in self._sent(round):
             here = np.flatnonzero(fates.ticks_E == age)
             weight_E = self._weight_E(round - age)
             if self.protocol.needs == "both":
                 here = here[fates.ticks_E[self._reverse(round - age)[here]] == age]
-            found.append((graph.dst_E[here], graph.src_E[here], np.full(len(here), age), weight_E[here]))
+            found.append(
+                (graph.dst_E[here], graph.src_E[here], np.full(len(here), age), weight_E[here])
+            )
         dst, src, age_A, weight = (np.concatenate(each) for each in zip(*found, strict=True))
         if self.protocol.needs == "column":  # what did not leave stays with its sender
             graph, fates = next(pair for _, pair in self._sent(round))
             left = fates.ticks_E >= 0
             own_N = 1.0 - np.bincount(graph.src_E[left], self._weight_E(round)[left], self.devices)
         else:
-            newest = np.lexsort((age_A, src, dst))  # of two messages of one sender the later one counts
+            # of two messages of one sender the later one counts
+            newest = np.lexsort((age_A, src, dst))
             dst, src, age_A, weight = dst[newest], src[newest], age_A[newest], weight[newest]
             first = np.ones(len(dst), bool)
             first[1:] = (dst[1:] != dst[:-1]) | (src[1:] != src[:-1])
             dst, src, age_A, weight = dst[first], src[first], age_A[first], weight[first]
             weight = _at_most_one(dst, weight, self.devices)
-            own_N = 1.0 - np.bincount(dst, weight, self.devices)  # lost weight returns to the receiver
+            # lost weight returns to the receiver
+            own_N = 1.0 - np.bincount(dst, weight, self.devices)
         return dst, src, age_A, weight, np.asarray(own_N, np.float64)
 
     def _sent(self, round: int) -> Iterator[tuple[int, tuple[Graph, MessageOutcomes]]]:
-        """The messages sent in this round and in those whose messages may still be under way, newest first."""
+        """The messages sent in this round and in those whose messages may still be under way,
+        newest first.
+        """
         for age in range(min(self.depth, round - 1) + 1):
             yield age, self.sent(round - age)
 
@@ -289,7 +348,9 @@ class MessageSchedule:
         order = np.lexsort((age_A, src, dst))
         dst, src, age_A = dst[order], src[order], age_A[order]
         column, count = src * self.parts + age_A, len(dst)
-        matrix = csr_array((np.ones(count), column, np.arange(count + 1)), shape=(count, self.devices * self.parts))
+        matrix = csr_array(
+            (np.ones(count), column, np.arange(count + 1)), shape=(count, self.devices * self.parts)
+        )
         return RoundMessages(key, lasting, matrix, self.parts, dst, src, age_A)
 
     def _edges(self, key: Hashable, lasting: bool, round: int) -> RoundMessages:
@@ -298,12 +359,13 @@ class MessageSchedule:
         dst, rank = np.nonzero(ids_Nd >= 0)
         src = ids_Nd[dst, rank]
         back = np.empty_like(rank)
-        back[np.lexsort((dst, src))] = rank  # of an undirected graph: the edges sorted by sender are their own reverses
+        # of an undirected graph: the edges sorted by sender are their own reverses
+        back[np.lexsort((dst, src))] = rank
         row = dst * d + rank
         matrix = coo_array((np.ones(len(row)), (row, src * d + back)), shape=(n * d, n * d)).tocsr()
         return RoundMessages(key, lasting, matrix, d, np.repeat(np.arange(n), d), quiet=not d)
 
-    # --- who is there, and what it costs -----------------------------------------------------------------------------
+    # --- who is there, and what it costs ----------------------------------------------------------
 
     def participants(self, round: int, seed: int) -> Bools | None:
         """Who learns, sends and is heard in ``round``; None: everybody."""
@@ -322,13 +384,18 @@ class MessageSchedule:
         return asked & awake
 
     def traffic(self, phase: Phase, round: int, bits: int, seed: int) -> Traffic:
-        """The messages of a phase of ``round``, ``bits`` each. Through a server: one down to each device that is to take part,
-        and one up from each that this one reaches."""
+        """The messages of a phase of ``round``, ``bits`` each.
+
+        Through a server: one down to each device that is to take part, and one up from each that
+        this one reaches."""
         if phase == "mean":
             invited = self._invited(round, seed)
             asked = np.ones(self.devices, bool) if invited is None else invited
             down_N, up_N = self.network.server_hears(round) or (asked, asked)
-            each, lost_N = (asked & down_N).astype(np.int64), (asked & ~(down_N & up_N)).astype(np.int64)
+            each, lost_N = (
+                (asked & down_N).astype(np.int64),
+                (asked & ~(down_N & up_N)).astype(np.int64),
+            )
             return Traffic(each, each, lost_N, np.zeros_like(lost_N), 0, bits, int(asked.sum()))
         graph, fates = self.sent(round)
         ticks_E = fates.ticks_E
@@ -355,13 +422,17 @@ class MessageSchedule:
 
 
 def weight_of(matrix: csr_array) -> Floats:
-    """The weights of a mixing matrix on the edges of its graph, in their order; the diagonal left out."""
+    """The weights of a mixing matrix on the edges of its graph, in their order; the diagonal left
+    out.
+    """
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     return np.asarray(matrix.data[matrix.indices != row])
 
 
 def _at_most_one(dst: Ints, weight: Floats, devices: int) -> Floats:
-    """Where messages of rounds with different weights meet and would leave nothing for the receiver's own row: equal shares."""
+    """Where messages of rounds with different weights meet and would leave nothing for the
+    receiver's own row: equal shares.
+    """
     count, total = np.bincount(dst, minlength=devices), np.bincount(dst, weight, devices)
     return np.where(total[dst] < 1.0, weight, 1.0 / (1 + count[dst]))
 

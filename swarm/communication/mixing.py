@@ -1,8 +1,8 @@
 """Mixing weights: how much each device makes of what it hears, as one sparse matrix W, x ← W x.
 
-Row i holds device i's weights on itself and on those it receives from. What sums to one decides what is conserved:
-rows (a consensus stays one), columns (the total stays), or both (the mean stays: what plain gossip needs). The measures
-at the end say how fast repeated mixing agrees.
+Row i holds device i's weights on itself and on those it receives from. What sums to one decides
+what is conserved: rows (a consensus stays one), columns (the total stays), or both (the mean stays:
+what plain gossip needs). The measures at the end say how fast repeated mixing agrees.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ _EXACT = 1e-12  # sums and weights that should be equal differ by rounding only
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """The weights of one round: a float64 ``csr_array`` [N, N] with the whole diagonal and sorted indices.
+    """The weights of one round: a float64 ``csr_array`` [N, N] with the whole diagonal and sorted
+    indices.
 
-    ``conserves``: which sums are one. ``is_mean``: whether the matrix is 11ᵀ/n, so that mixing is the exact mean.
+    ``conserves``: which sums are one. ``is_mean``: whether the matrix is 11ᵀ/n, so that mixing is
+    the exact mean.
     """
 
     matrix: csr_array
@@ -44,18 +46,21 @@ Matrix: TypeAlias = Mixing | csr_array | npt.NDArray[np.float64]
 def weights(graph: Graph, rule: str = "auto") -> Mixing:
     """Mixing weights of ``graph`` by ``rule``; d_i is a degree, without the device itself.
 
-    - ``auto``: the topology's own weights where it brings some, else metropolis on undirected graphs, uniform on
-      directed ones.
+    - ``auto``: the topology's own weights where it brings some, else metropolis on undirected
+      graphs, uniform on directed ones.
     - ``topology``: the topology's own, w_ij = ``weight_E`` of the edge j → i, the rest at home.
-    - ``metropolis``: w_ij = 1 / (1 + max(d_i, d_j)), the rest stays at home. Doubly stochastic (Metropolis–Hastings;
-      Xiao, Boyd & Kim 2007).
+    - ``metropolis``: w_ij = 1 / (1 + max(d_i, d_j)), the rest stays at home. Doubly stochastic
+      (Metropolis–Hastings; Xiao, Boyd & Kim 2007).
     - ``lazy``: (I + W_metropolis) / 2, all eigenvalues ≥ 0.
-    - ``max_degree``: w_ij = 1 / (1 + d_max). Doubly stochastic, slow where one device has many links.
-    - ``uniform``: 1 / (1 + in-degree) on itself and on each it hears. Rows sum to one; both do on regular graphs.
-    - ``column``: each sender splits itself into 1 / (1 + out-degree). Columns sum to one: for push-sum.
+    - ``max_degree``: w_ij = 1 / (1 + d_max). Doubly stochastic, slow where one device has many
+      links.
+    - ``uniform``: 1 / (1 + in-degree) on itself and on each it hears. Rows sum to one; both do on
+      regular graphs.
+    - ``column``: each sender splits itself into 1 / (1 + out-degree). Columns sum to one: for
+      push-sum.
 
-    Raises ``ConfigError`` on an unknown rule, on metropolis, lazy or max_degree of a directed graph, and on
-    topology of one without weights of its own.
+    Raises ``ConfigError`` on an unknown rule, on metropolis, lazy or max_degree of a directed
+    graph, and on topology of one without weights of its own.
     """
     rules: dict[str, Callable[[Graph], csr_array]] = {
         "auto": _own if graph.weight_E is not None else _uniform if graph.directed else _metropolis,
@@ -72,7 +77,9 @@ def weights(graph: Graph, rule: str = "auto") -> Mixing:
         reason = "needs an undirected topology; on this directed one uniform or column would do"
         raise ConfigError("/mixing", rule, reason)
     if rule == "topology" and graph.weight_E is None:
-        raise ConfigError("/mixing", rule, "needs a topology with weights of its own (base_graph); auto would do")
+        raise ConfigError(
+            "/mixing", rule, "needs a topology with weights of its own (base_graph); auto would do"
+        )
     matrix = rules[rule](graph)
     return Mixing(matrix, _conserved(matrix), _is_mean(matrix))
 
@@ -118,7 +125,9 @@ def _assemble(graph: Graph, weight_E: npt.NDArray[Any], own_N: npt.NDArray[Any])
     index = np.int32 if graph.n + len(graph.src_E) < 2**31 else np.int64
     id_N = np.arange(graph.n, dtype=index)
     row, col = (np.concatenate([ends.astype(index), id_N]) for ends in (graph.dst_E, graph.src_E))
-    matrix = coo_array((np.concatenate([weight_E, own_N]), (row, col)), shape=(graph.n, graph.n)).tocsr()
+    matrix = coo_array(
+        (np.concatenate([weight_E, own_N]), (row, col)), shape=(graph.n, graph.n)
+    ).tocsr()
     matrix.sort_indices()
     return matrix
 
@@ -137,12 +146,14 @@ def _is_mean(matrix: csr_array) -> bool:
 
 
 def second_eigenvalue(mixing: Matrix) -> float:
-    """ρ, the second largest |eigenvalue| of a row- or column-stochastic matrix: the factor by which disagreement
-    shrinks a round in the long run; 1 on a graph in pieces, 0 where one round is the exact mean.
+    """ρ, the second largest |eigenvalue| of a row- or column-stochastic matrix: the factor by which
+    disagreement shrinks a round in the long run; 1 on a graph in pieces, 0 where one round is the
+    exact mean.
 
-    The eigenvalue 1 is first moved to 0 by taking the mean over devices out of Wx, which leaves the others where they
-    are (Brauer 1952: 1 is a right or a left eigenvector of W); ρ is then the spectral radius. All eigenvalues up to
-    1500 devices, Arnoldi or Lanczos iteration beyond, which may give up on very slow graphs (a ring of 100,000): NaN.
+    The eigenvalue 1 is first moved to 0 by taking the mean over devices out of Wx, which leaves the
+    others where they are (Brauer 1952: 1 is a right or a left eigenvector of W); ρ is then the
+    spectral radius. All eigenvalues up to 1500 devices, Arnoldi or Lanczos iteration beyond, which
+    may give up on very slow graphs (a ring of 100,000): NaN.
     """
     matrix = _sparse(mixing)
     if matrix.shape[0] == 1:
@@ -160,8 +171,8 @@ def spectral_gap(mixing: Matrix) -> float:
 def smallest_eigenvalue(mixing: Matrix) -> float:
     """λ_min of a symmetric W with rows that sum to one.
 
-    All eigenvalues up to 1500 devices, Lanczos iteration beyond; where that gives up, the lower bound 2 min_i w_ii − 1
-    (Gershgorin). Raises ``ValueError`` unless W = Wᵀ.
+    All eigenvalues up to 1500 devices, Lanczos iteration beyond; where that gives up, the lower
+    bound 2 min_i w_ii − 1 (Gershgorin). Raises ``ValueError`` unless W = Wᵀ.
     """
     matrix = _sparse(mixing)
     if not is_symmetric(matrix):
@@ -171,44 +182,62 @@ def smallest_eigenvalue(mixing: Matrix) -> float:
         return float(np.linalg.eigvalsh(matrix.toarray())[0])
     start = Keys(0, "mixing").generator(0).standard_normal(n)
     try:
-        found = eigsh(matrix, k=1, which="SA", v0=start, ncv=32, tol=1e-6, maxiter=60, return_eigenvectors=False)
+        found = eigsh(
+            matrix,
+            k=1,
+            which="SA",
+            v0=start,
+            ncv=32,
+            tol=1e-6,
+            maxiter=60,
+            return_eigenvectors=False,
+        )
         return float(found[0])
     except ArpackError:
         return float(2.0 * matrix.diagonal().min() - 1.0)
 
 
 class PeriodicRate(NamedTuple):
-    """How fast a repeating sequence of mixings agrees: by ``per_period``, which is ``per_round`` ** period."""
+    """How fast a repeating sequence of mixings agrees: by ``per_period``, which is ``per_round`` **
+    period.
+    """
 
     per_period: float
     per_round: float
 
 
 def periodic_rate(mixings: Sequence[Matrix]) -> PeriodicRate:
-    """ρ of the product W_k … W_2 W_1 of one period, and its k-th root: the geometric mean over rounds.
+    """ρ of the product W_k … W_2 W_1 of one period, and its k-th root: the geometric mean over
+    rounds.
 
-    ``per_period`` is 0 where the product is the exact mean, as for one-peer exponential graphs of 2^k devices.
+    ``per_period`` is 0 where the product is the exact mean, as for one-peer exponential graphs of
+    2^k devices.
     """
     matrices = [_sparse(mixing) for mixing in mixings]
     if matrices[0].shape[0] == 1:
         return PeriodicRate(0.0, 0.0)
-    rho = 1.0 if connected_components(sum(matrices), connection="weak")[0] > 1 else _radius(matrices)
+    rho = (
+        1.0 if connected_components(sum(matrices), connection="weak")[0] > 1 else _radius(matrices)
+    )
     return PeriodicRate(rho, rho ** (1.0 / len(matrices)))
 
 
 def observed_rate(mixings: Sequence[Matrix]) -> float:
-    """ρ of rounds that never repeat: how much they shrink random disagreement a round, once the fast modes are gone.
+    """ρ of rounds that never repeat: how much they shrink random disagreement a round, once the
+    fast modes are gone.
 
-    The geometric mean of ‖y_t‖/‖y_{t−1}‖ over the second half of the rounds, for y ← Wy − mean(Wy) from 16 fixed random
-    vectors together. The longer the sequence, the nearer to the rate of nearly every one of its kind (Furstenberg & Kesten
-    1960); of a few dozen rounds it is an estimate. 0 where a round is the exact mean.
+    The geometric mean of ‖y_t‖/‖y_{t−1}‖ over the second half of the rounds, for y ← Wy − mean(Wy)
+    from 16 fixed random vectors together. The longer the sequence, the nearer to the rate of nearly
+    every one of its kind (Furstenberg & Kesten 1960); of a few dozen rounds it is an estimate. 0
+    where a round is the exact mean.
     """
     matrices = [_sparse(mixing) for mixing in mixings]
     y_NZ = Keys(0, "observed_rate").generator(0).standard_normal((matrices[0].shape[0], 16))
     y_NZ -= y_NZ.mean(axis=0)
     shrunk_T = np.zeros(len(matrices))
     for t, matrix in enumerate(matrices):
-        y_NZ = matrix @ (y_NZ / (np.linalg.norm(y_NZ) or 1.0))  # of length 1 again, so that nothing underflows
+        # of length 1 again, so that nothing underflows
+        y_NZ = matrix @ (y_NZ / (np.linalg.norm(y_NZ) or 1.0))
         y_NZ -= y_NZ.mean(axis=0)
         shrunk_T[t] = np.linalg.norm(y_NZ)
     if shrunk_T.min() < _EXACT:
@@ -228,7 +257,9 @@ def is_symmetric(mixing: Matrix) -> bool:
 
 
 def _radius(matrices: list[csr_array]) -> float:
-    """Spectral radius of the product of ``matrices`` (last one leftmost) without one eigenvalue 1."""
+    """Spectral radius of the product of ``matrices`` (last one leftmost) without one eigenvalue
+    1.
+    """
     n, symmetric = matrices[0].shape[0], len(matrices) == 1 and is_symmetric(matrices[0])
 
     def apply(x: Floats) -> Floats:
@@ -240,42 +271,62 @@ def _radius(matrices: list[csr_array]) -> float:
         dense = apply(np.eye(n))
         values = np.linalg.eigvalsh(dense) if symmetric else np.linalg.eigvals(dense)
         rho = float(np.abs(values).max())
-        return 0.0 if rho < n * np.finfo(np.float64).eps and np.abs(dense).max() < _EXACT else min(rho, 1.0)
+        return (
+            0.0
+            if rho < n * np.finfo(np.float64).eps and np.abs(dense).max() < _EXACT
+            else min(rho, 1.0)
+        )
     start = Keys(0, "mixing").generator(0).standard_normal(n)
     if np.linalg.norm(apply(start)) < _EXACT * np.linalg.norm(start):
         return 0.0
     operator = LinearOperator((n, n), matvec=apply, dtype=np.float64)
     solve = eigsh if symmetric else eigs
     try:
-        values = solve(operator, k=1, which="LM", v0=start, ncv=32, tol=1e-6, maxiter=60, return_eigenvectors=False)
+        values = solve(
+            operator,
+            k=1,
+            which="LM",
+            v0=start,
+            ncv=32,
+            tol=1e-6,
+            maxiter=60,
+            return_eigenvectors=False,
+        )
     except ArpackError:  # includes ArpackNoConvergence
         return float("nan")
     return min(float(np.abs(values).max()), 1.0)
 
 
-def effective_neighbours(mixing: Matrix | Sequence[Matrix], gamma: float = 0.95, ends: int | None = None) -> float:
-    """How many devices a device effectively averages with while old contributions fade by ``gamma`` a round.
+def effective_neighbours(
+    mixing: Matrix | Sequence[Matrix], gamma: float = 0.95, ends: int | None = None
+) -> float:
+    """How many devices a device effectively averages with while old contributions fade by ``gamma``
+    a round.
 
-    n_W(γ) of Vogels, Hendrikx & Jaggi, *Beyond spectral gap*, NeurIPS 2022 (arXiv 2206.03093): every device takes the
-    random walk z ← W(√γ z + ξ) with fresh unit noise ξ, and the variance it would have alone, 1/(1 - γ), is divided by
-    the mean variance it has:
+    n_W(γ) of Vogels, Hendrikx & Jaggi, *Beyond spectral gap*, NeurIPS 2022 (arXiv 2206.03093):
+    every device takes the random walk z ← W(√γ z + ξ) with fresh unit noise ξ, and the variance it
+    would have alone, 1/(1 - γ), is divided by the mean variance it has:
 
         n_W(γ) = (1/(1 - γ)) / ((1/n) Σ_{t≥1} γ^{t-1} ‖Wᵗ‖_F²)
 
-    1 without links; n on the complete graph for every γ, and as γ → 1 on every connected graph with doubly stochastic
-    weights. A sequence of mixings is one period of a time-varying topology, averaged over its rounds, or over ``ends`` of
-    them, evenly spaced, where that would take long. γ stands for the learning problem (small steps: near 1); the default
-    0.95 is about what the authors fitted for a deep network.
+    1 without links; n on the complete graph for every γ, and as γ → 1 on every connected graph with
+    doubly stochastic weights. A sequence of mixings is one period of a time-varying topology,
+    averaged over its rounds, or over ``ends`` of them, evenly spaced, where that would take long. γ
+    stands for the learning problem (small steps: near 1); the default 0.95 is about what the
+    authors fitted for a deep network.
 
-    Exact for normal matrices (symmetric, circulant) up to 1500 devices and for small others; else estimated with 8 to
-    64 fixed random probes, within a percent or so. Time grows with 1/(1 - γ). Raises ``ValueError`` unless 0 ≤ γ < 1.
+    Exact for normal matrices (symmetric, circulant) up to 1500 devices and for small others; else
+    estimated with 8 to 64 fixed random probes, within a percent or so. Time grows with 1/(1 - γ).
+    Raises ``ValueError`` unless 0 ≤ γ < 1.
     """
     if not 0.0 <= gamma < 1.0:
         raise ValueError(f"gamma must lie in [0, 1), not {gamma}")
     matrices = [_sparse(each) for each in (mixing if isinstance(mixing, Sequence) else [mixing])]
     if len(matrices) == 1 and matrices[0].shape[0] <= _DENSE and _is_normal(matrices[0]):
         dense = matrices[0].toarray()
-        values = np.linalg.eigvalsh(dense) if is_symmetric(matrices[0]) else np.linalg.eigvals(dense)
+        values = (
+            np.linalg.eigvalsh(dense) if is_symmetric(matrices[0]) else np.linalg.eigvals(dense)
+        )
         power = np.minimum(np.abs(values) ** 2, 1.0)
         variance = float((power / (1.0 - gamma * power)).mean())
     else:
@@ -284,7 +335,10 @@ def effective_neighbours(mixing: Matrix | Sequence[Matrix], gamma: float = 0.95,
 
 
 def _is_normal(matrix: csr_array) -> bool:
-    """W Wᵀ = Wᵀ W: then |eigenvalues| are singular values. True of symmetric matrices and of rings of any hops."""
+    """W Wᵀ = Wᵀ W: then |eigenvalues| are singular values.
+
+    True of symmetric matrices and of rings of any hops.
+    """
     if is_symmetric(matrix):
         return True
     commutator = matrix @ matrix.T - matrix.T @ matrix
@@ -292,10 +346,11 @@ def _is_normal(matrix: csr_array) -> bool:
 
 
 def _walk_variance(matrices: list[csr_array], gamma: float, ends: int) -> float:
-    """(1/n) Σ_{s≥1} γ^{s-1} ‖W_t W_{t-1} … W_{t-s+1}‖_F², the mean over so many rounds t of a period, by walking backwards.
+    """(1/n) Σ_{s≥1} γ^{s-1} ‖W_t W_{t-1} … W_{t-s+1}‖_F², the mean over so many rounds t of a
+    period, by walking backwards.
 
-    ‖A‖_F² is the sum of ‖Aᵀz‖² over the unit vectors z where they are few enough, else n times its mean over vectors of
-    random signs (Hutchinson 1989).
+    ‖A‖_F² is the sum of ‖Aᵀz‖² over the unit vectors z where they are few enough, else n times its
+    mean over vectors of random signs (Hutchinson 1989).
     """
     n, period = matrices[0].shape[0], len(matrices)
     steps = 1 if gamma == 0.0 else int(np.ceil(np.log(1e-12 * (1.0 - gamma)) / np.log(gamma)))
@@ -303,7 +358,9 @@ def _walk_variance(matrices: list[csr_array], gamma: float, ends: int) -> float:
         start_NZ = np.eye(n)
     else:
         steps, probes = steps // 2 + 1, max(8, min(64, 100_000 // n))
-        start_NZ = np.sign(Keys(0, "effective_neighbours").generator(0).standard_normal((n, probes)))
+        start_NZ = np.sign(
+            Keys(0, "effective_neighbours").generator(0).standard_normal((n, probes))
+        )
     back = [matrix.T.tocsr() for matrix in matrices]
     total = 0.0
     for last in np.arange(ends) * period // ends:

@@ -1,6 +1,8 @@
-"""What a protocol's methods give back, looked at where it arrives: one sentence instead of an error far away.
+"""What a protocol's methods give back, looked at where it arrives: one sentence instead of an error
+far away.
 
-Every function raises :class:`~swarm.common.errors.ConfigError` that names the protocol, its method and line.
+Every function raises :class:`~swarm.common.errors.ConfigError` that names the protocol, its method
+and line.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ def check_protocol(protocol: Protocol) -> None:
         needed = f"a tuple of {', '.join(known)} is needed"
         raise _wrong(protocol, "phases", f"is {phases!r}", needed)
     if protocol.needs not in NEEDS:
-        raise _wrong(protocol, "needs", f"is {protocol.needs!r}", f"must be one of {', '.join(NEEDS)}")
+        raise _wrong(
+            protocol, "needs", f"is {protocol.needs!r}", f"must be one of {', '.join(NEEDS)}"
+        )
 
 
 def graph_used(protocol: Protocol, graph: Graph) -> Graph:
@@ -38,14 +42,21 @@ def graph_used(protocol: Protocol, graph: Graph) -> Graph:
     if not isinstance(found, Graph):
         raise _wrong(protocol, "graph", f"returns {shape_of(found)}", "a Graph is needed")
     if wrong := found.defect(graph.n):
-        raise _wrong(protocol, "graph", f"returns a graph {wrong}", "Graph.from_edges makes one that is right")
+        raise _wrong(
+            protocol,
+            "graph",
+            f"returns a graph {wrong}",
+            "Graph.from_edges makes one that is right",
+        )
     return found
 
 
 def chosen(protocol: Protocol, round: int, devices: int, seed: int) -> npt.NDArray[np.bool_] | None:
     """:meth:`Protocol.participants`: a truth value for each device, or None."""
     found = protocol.participants(round, devices, seed)
-    if found is None or (isinstance(found, np.ndarray) and found.shape == (devices,) and found.dtype == bool):
+    if found is None or (
+        isinstance(found, np.ndarray) and found.shape == (devices,) and found.dtype == bool
+    ):
         return found
     needed = f"bool numbers of shape [{devices}] are needed, or None"
     raise _wrong(protocol, f"participants({round})", f"returns {shape_of(found)}", needed)
@@ -59,7 +70,9 @@ def width_of(protocol: Protocol, phase: int, parameters: int) -> int:
     except TypeError:
         width = 0
     if width < 1:
-        raise _wrong(protocol, f"width({phase})", f"returns {found!r}", "a whole number ≥ 1 is needed")
+        raise _wrong(
+            protocol, f"width({phase})", f"returns {found!r}", "a whole number ≥ 1 is needed"
+        )
     return width
 
 
@@ -69,7 +82,11 @@ def slots_of(protocol: Protocol, x_NP: Tensor, links: Links | None) -> dict[str,
     if not isinstance(found, dict):
         raise _wrong(protocol, "init", f"returns {shape_of(found)}", "a dict of rows is needed")
     for name, rows in found.items():
-        if not isinstance(rows, Tensor) or rows.shape[:1] != x_NP.shape[:1] or rows.dtype != x_NP.dtype:
+        if (
+            not isinstance(rows, Tensor)
+            or rows.shape[:1] != x_NP.shape[:1]
+            or rows.dtype != x_NP.dtype
+        ):
             kind = str(x_NP.dtype).removeprefix("torch.")
             needed = f"{kind} numbers of shape [{len(x_NP)}, …] are needed, a row for each device"
             raise _wrong(protocol, "init", f"returns {shape_of(rows)} as {name!r}", needed)
@@ -83,7 +100,12 @@ def shares_of(protocol: Protocol, sizes_N: Ints) -> npt.NDArray[np.float64]:
         needed = f"floating-point numbers of shape [{len(sizes_N)}] are needed"
         raise _wrong(protocol, "shares", f"returns {shape_of(found)}", needed)
     if not np.isfinite(found).all() or (found < 0).any() or not found.any():
-        raise _wrong(protocol, "shares", "returns weights that are no shares", "finite numbers ≥ 0 are needed")
+        raise _wrong(
+            protocol,
+            "shares",
+            "returns weights that are no shares",
+            "finite numbers ≥ 0 are needed",
+        )
     return found
 
 
@@ -95,7 +117,9 @@ def start_of(protocol: Protocol, state: State) -> Tensor:
 
 
 def sent(protocol: Protocol, phase: int, state: State) -> Tensor:
-    """:meth:`Protocol.send`: a row of the phase's width for each device, or for each of its links."""
+    """:meth:`Protocol.send`: a row of the phase's width for each device, or for each of its
+    links.
+    """
     found = protocol.send(phase, state)
     n, width = len(state.x), width_of(protocol, phase, state.x.shape[1])
     shape: tuple[int, ...] = (n, width)
@@ -105,7 +129,9 @@ def sent(protocol: Protocol, phase: int, state: State) -> Tensor:
     return found
 
 
-def require_state(protocol: Protocol, call: str, state: State, shape: tuple[int, int], dtype: torch.dtype) -> None:
+def require_state(
+    protocol: Protocol, call: str, state: State, shape: tuple[int, int], dtype: torch.dtype
+) -> None:
     """Refuse what a method left behind where the parameters are no rows any more."""
     _require_rows(protocol, call, state.x, dtype, shape, "leaves")
     for name, rows in state.slots.items():
@@ -115,12 +141,22 @@ def require_state(protocol: Protocol, call: str, state: State, shape: tuple[int,
 
 
 def _require_rows(
-    protocol: Protocol, call: str, found: object, dtype: torch.dtype, shape: tuple[int, ...], does: str = "returns"
+    protocol: Protocol,
+    call: str,
+    found: object,
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
+    does: str = "returns",
 ) -> None:
     if isinstance(found, torch.Tensor) and tuple(found.shape) == shape and found.dtype == dtype:
         return
     kind = str(dtype).removeprefix("torch.")
-    raise _wrong(protocol, call, f"{does} {shape_of(found)}", f"{kind} numbers of shape {list(shape)} are needed")
+    raise _wrong(
+        protocol,
+        call,
+        f"{does} {shape_of(found)}",
+        f"{kind} numbers of shape {list(shape)} are needed",
+    )
 
 
 def _wrong(protocol: Protocol, call: str, found: str, needed: str) -> PluginError:

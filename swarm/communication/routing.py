@@ -1,7 +1,7 @@
 """Who sends which rows to whom: a matrix over payload rows cut along the shards that hold them.
 
-Columns are remapped without being re-sorted, so every device adds up what it hears in global id order, however the swarm
-is cut: the reason why one shard and many give the same bits.
+Columns are remapped without being re-sorted, so every device adds up what it hears in global id
+order, however the swarm is cut: the reason why one shard and many give the same bits.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ Ints = npt.NDArray[np.int64]
 class Route:
     """One shard's part of an exchange.
 
-    ``matrix`` ``[r, m]`` has what the shard's devices receive as rows and the m payload rows it needs for that (in id
-    order) as columns; ``own`` and ``inbox`` say which of its columns are its own rows (``own_rows``) and which come from
-    another shard; ``outbox`` has the rows that others need. ``dst_R`` is the receiving device of each row, as a number of
-    the shard's rows; ``src_R`` and ``age_R`` are sender and age, where every row is one message.
+    ``matrix`` ``[r, m]`` has what the shard's devices receive as rows and the m payload rows it
+    needs for that (in id order) as columns; ``own`` and ``inbox`` say which of its columns are its
+    own rows (``own_rows``) and which come from another shard; ``outbox`` has the rows that others
+    need. ``dst_R`` is the receiving device of each row, as a number of the shard's rows; ``src_R``
+    and ``age_R`` are sender and age, where every row is one message.
     """
 
     matrix: sparse.csr_array
@@ -38,8 +39,8 @@ class Route:
 
 
 def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) -> list[Route]:
-    """A :class:`Route` for each shard, its weights in the rows' ``dtype``; ``shards`` lists the ascending device ids each
-    one holds."""
+    """A :class:`Route` for each shard, its weights in the rows' ``dtype``; ``shards`` lists the
+    ascending device ids each one holds."""
     e, matrix = exchange, exchange.matrix.astype(dtype)
     n = sum(map(len, shards))
     owner, place = np.empty(n, np.int64), np.empty(n, np.int64)
@@ -51,7 +52,8 @@ def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) ->
         rows = matrix[mine]
         needed = np.unique(rows.indices)
         local = sparse.csr_array(
-            (rows.data, np.searchsorted(needed, rows.indices), rows.indptr), shape=(len(mine), len(needed))
+            (rows.data, np.searchsorted(needed, rows.indices), rows.indptr),
+            shape=(len(mine), len(needed)),
         )
         by = owner[needed // e.parts]
         row = place[needed // e.parts] * e.parts + needed % e.parts
@@ -62,7 +64,16 @@ def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) ->
         for t, columns in inbox.items():
             out[t][s] = row[columns]
     return [
-        Route(local, own, row[own], inbox, out[s], place[e.dst_R[mine]], _of(e.src_R, mine), _of(e.age_R, mine))
+        Route(
+            local,
+            own,
+            row[own],
+            inbox,
+            out[s],
+            place[e.dst_R[mine]],
+            _of(e.src_R, mine),
+            _of(e.age_R, mine),
+        )
         for s, (local, row, own, inbox, mine) in enumerate(parts)
     ]
 

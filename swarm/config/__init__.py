@@ -1,1 +1,3 @@
-"""From words on a command line to plug-ins: composed by Hydra, checked as settings, built under guard."""
+"""From words on a command line to plug-ins: composed by Hydra, checked as settings, built under
+guard.
+"""

@@ -1,9 +1,10 @@
 """Turns a config section with a ``_target_`` into an object, and nothing else into anything.
 
-Whoever can write a config must not be able to run code that was not meant as a plug-in. So there is no blocklist: a
-target is imported only if its path begins with an allowed package, and used only if *the object it resolves to* is a
-class or function whose own ``__module__`` is allowed (``swarm.config.build.importlib.import_module`` resolves, and is
-refused: it belongs to ``importlib``) and whose declared type is what the section needs, before it is called.
+Whoever can write a config must not be able to run code that was not meant as a plug-in. So there is
+no blocklist: a target is imported only if its path begins with an allowed package, and used only if
+*the object it resolves to* is a class or function whose own ``__module__`` is allowed
+(``swarm.config.build.importlib.import_module`` resolves, and is refused: it belongs to
+``importlib``) and whose declared type is what the section needs, before it is called.
 """
 
 from __future__ import annotations
@@ -33,18 +34,22 @@ from swarm.config.foreign import require_own
 T = TypeVar("T")
 
 TARGET = "_target_"
-_TORCH = "torch.nn"  # layers only: the class itself must live in torch.nn.modules and be an nn.Module
+# layers only: the class itself must live in torch.nn.modules and be an nn.Module
+_TORCH = "torch.nn"
 _OWN = ("swarm", "scenarios")
 _MISSING = inspect.Parameter.empty
 
 
-def build(node: Any, expect: type[T], section: str, plugins: Sequence[str] = (), **context: Any) -> T:
+def build(
+    node: Any, expect: type[T], section: str, plugins: Sequence[str] = (), **context: Any
+) -> T:
     """The ``expect`` that ``node`` describes.
 
-    ``node`` is ``{"_target_": "package.module.Class", key: value, …}``; each key must be a parameter of the target and
-    each value fit that parameter's annotation (JSON types strictly: no 3.5 or true for an int). A parameter annotated
-    with a class may be given as a nested node. ``context`` is offered by the run: its entries are passed to targets
-    that have a parameter of that name, and cannot be set by the config. ``plugins`` names further modules to allow, as
+    ``node`` is ``{"_target_": "package.module.Class", key: value, …}``; each key must be a
+    parameter of the target and each value fit that parameter's annotation (JSON types strictly: no
+    3.5 or true for an int). A parameter annotated with a class may be given as a nested node.
+    ``context`` is offered by the run: its entries are passed to targets that have a parameter of
+    that name, and cannot be set by the config. ``plugins`` names further modules to allow, as
     :func:`load_plugins` takes them.
 
     Raises :class:`ConfigError` with ``section`` in front of the offending key.
@@ -54,13 +59,17 @@ def build(node: Any, expect: type[T], section: str, plugins: Sequence[str] = (),
 
 
 def option(group: str, name: str) -> dict[str, Any]:
-    """``conf/<group>/<name>.yaml`` as a plain dict: what ``group=name`` would choose on the command line."""
+    """``conf/<group>/<name>.yaml`` as a plain dict: what ``group=name`` would choose on the command
+    line.
+    """
     from omegaconf import OmegaConf
 
     names = options(group)
     if name not in names:
         raise unknown(group, name, names, "option")
-    loaded = OmegaConf.to_container(OmegaConf.load(paths.conf() / group / f"{name}.yaml"), resolve=True)
+    loaded = OmegaConf.to_container(
+        OmegaConf.load(paths.conf() / group / f"{name}.yaml"), resolve=True
+    )
     return cast(dict[str, Any], loaded)
 
 
@@ -70,7 +79,9 @@ def options(group: str) -> list[str]:
 
 
 def choice(group: str, node: Mapping[str, Any]) -> str:
-    """What is typed to choose ``node``: the option in ``conf/<group>`` with its target; else the target itself."""
+    """What is typed to choose ``node``: the option in ``conf/<group>`` with its target; else the
+    target itself.
+    """
     import yaml
 
     for file in sorted((paths.conf() / group).glob("*.yaml")):
@@ -81,8 +92,8 @@ def choice(group: str, node: Mapping[str, Any]) -> str:
 
 @contextmanager
 def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
-    """A class of one of these sections, where it is an error's value, becomes what was typed to choose it: ``protocol=d2``,
-    ``protocol=my_plugins.Talks``."""
+    """A class of one of these sections, where it is an error's value, becomes what was typed to
+    choose it: ``protocol=d2``, ``protocol=my_plugins.Talks``."""
     try:
         yield
     except ConfigError as error:
@@ -97,14 +108,14 @@ def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
         raise ConfigError(error.key, value, error.valid) from error
 
 
-# --- plug-ins -----------------------------------------------------------------------------------------------------
+# --- plug-ins -------------------------------------------------------------------------------------
 
 
 def load_plugins(plugins: Iterable[str]) -> tuple[str, ...]:
     """Import the user's modules and return their names.
 
-    An entry is a path to a ``.py`` file or a dotted module name, both looked up from the current folder first; an
-    installed module comes second. Each is imported once under its own name.
+    An entry is a path to a ``.py`` file or a dotted module name, both looked up from the current
+    folder first; an installed module comes second. Each is imported once under its own name.
     """
     return tuple(_load_plugin(entry, Path.cwd()) for entry in plugins)
 
@@ -113,9 +124,13 @@ def _load_plugin(entry: str, folder: Path) -> str:
     name = Path(entry).stem if entry.endswith(".py") else entry
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts):
-        raise ConfigError("plugins", entry, "must be a module's dotted name or the path of a .py file")
+        raise ConfigError(
+            "plugins", entry, "must be a module's dotted name or the path of a .py file"
+        )
     if parts[0] in sys.stdlib_module_names or parts[0] in (*_OWN, "torch"):
-        raise ConfigError("plugins", entry, f"{parts[0]} is already the name of a module; rename the plug-in")
+        raise ConfigError(
+            "plugins", entry, f"{parts[0]} is already the name of a module; rename the plug-in"
+        )
     try:
         if entry.endswith(".py"):
             _load_file(name, paths.usable(folder / entry, "plugins"), entry)
@@ -133,7 +148,10 @@ def _load_plugin(entry: str, folder: Path) -> str:
 
 
 def _why_not(error: BaseException, parts: Sequence[str], folder: Path) -> str:
-    """Why a plug-in could not be imported, with the line of it that failed. A SyntaxError says the line by itself."""
+    """Why a plug-in could not be imported, with the line of it that failed.
+
+    A SyntaxError says the line by itself.
+    """
     at = plugin.where(error, importing=parts[0])
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         if error.name not in [".".join(parts[:n]) for n in range(1, len(parts) + 1)]:
@@ -152,14 +170,21 @@ def _load_file(name: str, file: Path, entry: str) -> None:
     if there is None:
         paths.load_module(name, file.resolve())
     elif Path(getattr(there, "__file__", None) or "").resolve() != file.resolve():
-        raise ConfigError("plugins", entry, f"{name} is already the name of a module; rename the plug-in")
+        raise ConfigError(
+            "plugins", entry, f"{name} is already the name of a module; rename the plug-in"
+        )
 
 
 def _load_local(parts: Sequence[str], folder: Path) -> bool:
-    """Import ``a.b.c`` from ``folder/a/b/c.py`` and its packages on the way; False if it is not there."""
+    """Import ``a.b.c`` from ``folder/a/b/c.py`` and its packages on the way; False if it is not
+    there.
+    """
     files = []
     for n in range(1, len(parts) + 1):
-        package, module = folder.joinpath(*parts[:n], "__init__.py"), folder.joinpath(*parts[:n]).with_suffix(".py")
+        package, module = (
+            folder.joinpath(*parts[:n], "__init__.py"),
+            folder.joinpath(*parts[:n]).with_suffix(".py"),
+        )
         file = package if package.is_file() else module
         if not file.is_file():
             return False
@@ -169,21 +194,27 @@ def _load_local(parts: Sequence[str], folder: Path) -> bool:
     return True
 
 
-# --- the target ---------------------------------------------------------------------------------------------------
+# --- the target -----------------------------------------------------------------------------------
 
 
 def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
-    """The object a target path names: a module of an allowed package, then public attributes of modules and classes."""
+    """The object a target path names: a module of an allowed package, then public attributes of
+    modules and classes.
+    """
     if not isinstance(path, str) or not path:
         raise ConfigError(
-            key, shown(path), "must be the dotted path of a class, such as swarm.communication.topology.ring.Ring"
+            key,
+            shown(path),
+            "must be the dotted path of a class, such as swarm.communication.topology.ring.Ring",
         )
     parts = path.split(".")
     if not all(part.isidentifier() and not part.startswith("_") for part in parts):
         raise ConfigError(key, shown(path), "must be the dotted path of a public class")
     if not _within(path, (*_OWN, _TORCH, *plugins)):
         raise ConfigError(
-            key, shown(path), "must be in swarm, scenarios, torch.nn, or a module listed under plugins=[…]"
+            key,
+            shown(path),
+            "must be in swarm, scenarios, torch.nn, or a module listed under plugins=[…]",
         )
     if parts[0] == "scenarios":
         paths.scenarios()
@@ -191,9 +222,13 @@ def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
     for i, part in enumerate(parts[depth:], depth):
         if not isinstance(found, types.ModuleType | type) or not hasattr(found, part):
             place = ".".join(parts[:i])
-            public = [n for n, v in vars(found).items() if isinstance(v, type) and not n.startswith("_")]
+            public = [
+                n for n, v in vars(found).items() if isinstance(v, type) and not n.startswith("_")
+            ]
             there = [n for n in public if getattr(found, n).__module__ == place]
-            valid = unknown(part, "", there, "class").valid if there else f"no module or class {part}"
+            valid = (
+                unknown(part, "", there, "class").valid if there else f"no module or class {part}"
+            )
             raise ConfigError(key, path, f"{place} has {valid}")
         found = getattr(found, part)
     return found
@@ -207,7 +242,8 @@ def _import_longest(parts: Sequence[str], key: str) -> tuple[Any, int]:
             return importlib.import_module(name), depth
         except ModuleNotFoundError as error:
             if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-                raise  # the module exists and imports something that does not: a bug, not a wrong path
+                # the module exists and imports something that does not: a bug, not a wrong path
+                raise
     raise ConfigError(key, ".".join(parts), "no such module")
 
 
@@ -216,11 +252,17 @@ def _within(path: str, packages: Iterable[str]) -> bool:
 
 
 def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str]) -> None:
-    """Refuse whatever is not a class or function of an allowed module that declares itself an ``expect``."""
+    """Refuse whatever is not a class or function of an allowed module that declares itself an
+    ``expect``.
+    """
     module = getattr(found, "__module__", None)
     ours = isinstance(module, str) and _within(module, (*_OWN, *plugins))
     layer = isinstance(found, type) and isinstance(module, str) and _is_layer(found, module)
-    if not isinstance(found, type | types.FunctionType) or found.__name__ == "<lambda>" or not (ours or layer):
+    if (
+        not isinstance(found, type | types.FunctionType)
+        or found.__name__ == "<lambda>"
+        or not (ours or layer)
+    ):
         raise ConfigError(
             key, path, "is not a class or function that may be used here: it must be defined in swarm, scenarios, "
             "torch.nn, or a module listed under plugins=[…]"
@@ -243,15 +285,21 @@ def _is_layer(found: type, module: str) -> bool:
     return issubclass(found, nn.Module)
 
 
-# --- its arguments ------------------------------------------------------------------------------------------------
+# --- its arguments --------------------------------------------------------------------------------
 
 
 def _build(
-    node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str], context: Mapping[str, Any]
+    node: Mapping[str, Any],
+    expect: type,
+    section: str,
+    plugins: Sequence[str],
+    context: Mapping[str, Any],
 ) -> Any:
     key = f"{section}.{TARGET}"
     if TARGET not in node:
-        raise ConfigError(section, shown(dict(node)), f"needs a {TARGET}: the dotted path of a {expect.__name__}")
+        raise ConfigError(
+            section, shown(dict(node)), f"needs a {TARGET}: the dotted path of a {expect.__name__}"
+        )
     path = node[TARGET]
     found = _locate(path, key, plugins)
     _accept(found, path, expect, key, plugins)
@@ -261,7 +309,9 @@ def _build(
     arguments: dict[str, Any] = {name: context[name] for name in parameters if name in context}
     for name, value in given.items():
         if name in arguments:
-            raise ConfigError(f"{section}.{name}", shown(value), "is set by the run itself and has no place here")
+            raise ConfigError(
+                f"{section}.{name}", shown(value), "is set by the run itself and has no place here"
+            )
         if name.startswith("_") or (name not in parameters and not open_ended):
             raise unknown(f"{section}.{name}", value, valid)
         annotation = parameters.get(name, _MISSING)
@@ -272,13 +322,18 @@ def _build(
             raise ConfigError(f"{section}.{name}", "???", f"is missing: {path} needs {what}")
     made = _called(found, arguments, section, path)
     if not isinstance(made, expect):
-        raise ConfigError(key, path, f"returned a {type(made).__name__} where a {expect.__name__} is needed")
+        raise ConfigError(
+            key, path, f"returned a {type(made).__name__} where a {expect.__name__} is needed"
+        )
     plugin.made(made, section, path)
     return made
 
 
 def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -> Any:
-    """``found(**arguments)``. What a plug-in raises on the way, ``SystemExit`` included, is a sentence about ``section``."""
+    """``found(**arguments)``.
+
+    What a plug-in raises on the way, ``SystemExit`` included, is a sentence about ``section``.
+    """
     try:
         return found(**arguments)
     except ConfigError as error:
@@ -286,7 +341,9 @@ def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -
     except _foreign_errors(found) as error:
         if ran_out_of_memory(error):
             raise
-        raise ConfigError(section, path, f"refuses these settings: {shown(error)}{plugin.where(error)}") from error
+        raise ConfigError(
+            section, path, f"refuses these settings: {shown(error)}{plugin.where(error)}"
+        ) from error
     except BaseException as error:
         fault = plugin.fault_of(error)
         if fault is None:
@@ -295,8 +352,14 @@ def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -
 
 
 def _foreign_errors(found: Any) -> tuple[type[Exception], ...]:
-    """What code that does not know :class:`ConfigError` raises on bad values; our own would be showing a bug."""
-    return () if _within(found.__module__, _OWN) else (ValueError, TypeError, RuntimeError, AssertionError)
+    """What code that does not know :class:`ConfigError` raises on bad values; our own would be
+    showing a bug.
+    """
+    return (
+        ()
+        if _within(found.__module__, _OWN)
+        else (ValueError, TypeError, RuntimeError, AssertionError)
+    )
 
 
 @cache
@@ -305,7 +368,9 @@ def _signature(found: Any) -> inspect.Signature:
 
 
 def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
-    """Each parameter's annotation (or ``_MISSING``) by name, and whether any other key is taken (``**kwargs``)."""
+    """Each parameter's annotation (or ``_MISSING``) by name, and whether any other key is taken
+    (``**kwargs``).
+    """
     hints, found_parameters, open_ended = _hints(found), {}, False
     for name, parameter in _signature(found).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -321,7 +386,9 @@ def _defaults(found: Any) -> set[str]:
 
 @cache
 def _hints(found: Any) -> dict[str, Any]:
-    """The resolved annotations of the call: of the fields for a dataclass, else of ``__init__`` or the function."""
+    """The resolved annotations of the call: of the fields for a dataclass, else of ``__init__`` or
+    the function.
+    """
     try:
         if isinstance(found, type):
             fields = get_type_hints(found, include_extras=True) if is_dataclass(found) else {}
@@ -335,8 +402,12 @@ def _hints(found: Any) -> dict[str, Any]:
         raise ConfigError(TARGET, f"{found.__module__}.{found.__qualname__}", text) from error
 
 
-def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context: Mapping[str, Any]) -> Any:
-    """``value`` as its parameter wants it: nested nodes built, JSON types checked strictly, lists made tuples."""
+def _fit(
+    value: Any, annotation: Any, key: str, plugins: Sequence[str], context: Mapping[str, Any]
+) -> Any:
+    """``value`` as its parameter wants it: nested nodes built, JSON types checked strictly, lists
+    made tuples.
+    """
     if annotation is _MISSING:
         ordinary(key, value)
         return value
@@ -359,28 +430,42 @@ def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context:
 
 @cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    # arbitrary types never come from JSON; the config only has to let them stand beside ones that do ("Path | Foo")
+    # arbitrary types never come from JSON; the config only has to let them stand beside ones that
+    # do ("Path | Foo")
     try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+        return TypeAdapter(
+            annotation, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+        )
     except Exception:  # pydantic models and dataclasses bring their own config
         return TypeAdapter(annotation)
 
 
 def _classes(annotation: Any) -> list[type]:
-    """The classes in an annotation that a nested node can describe: not the plain types a YAML value has anyway."""
+    """The classes in an annotation that a nested node can describe: not the plain types a YAML
+    value has anyway.
+    """
     if get_origin(annotation) in (Union, types.UnionType):
         return [c for a in get_args(annotation) for c in _classes(a)]
     annotation = get_origin(annotation) or annotation
     plain = annotation in (object, type(None)) or not isinstance(annotation, type)
     known = (str, int, float, bool, Mapping, Sequence, set, frozenset, Path)
-    return [] if plain or issubclass(annotation, known) or annotation.__module__ == "collections.abc" else [annotation]
+    return (
+        []
+        if plain or issubclass(annotation, known) or annotation.__module__ == "collections.abc"
+        else [annotation]
+    )
 
 
 def _item(annotation: Any) -> Any:
-    """The item type of ``list[X]``, ``Sequence[X]`` or ``tuple[X, ...]``, also inside a union with None; else None."""
+    """The item type of ``list[X]``, ``Sequence[X]`` or ``tuple[X, ...]``, also inside a union with
+    None; else None.
+    """
     if get_origin(annotation) in (Union, types.UnionType):
         return next((found for a in get_args(annotation) if (found := _item(a)) is not None), None)
-    origin, arguments = get_origin(annotation), [a for a in get_args(annotation) if a is not Ellipsis]
+    origin, arguments = (
+        get_origin(annotation),
+        [a for a in get_args(annotation) if a is not Ellipsis],
+    )
     listed = isinstance(origin, type) and issubclass(origin, Sequence) and len(arguments) == 1
     return arguments[0] if listed else None
 

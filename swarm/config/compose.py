@@ -1,7 +1,9 @@
-"""Composes a configuration from ``conf/`` and overrides as Hydra does, with errors a user can act on.
+"""Composes a configuration from ``conf/`` and overrides as Hydra does, with errors a user can act
+on.
 
-The command line composes here first: every mistake is found and said in one sentence before Hydra creates a folder or
-starts a job. The same function serves Python: ``compose(["devices=10", "topology=ring"])``.
+The command line composes here first: every mistake is found and said in one sentence before Hydra
+creates a folder or starts a job. The same function serves Python: ``compose(["devices=10",
+"topology=ring"])``.
 """
 
 from __future__ import annotations
@@ -39,8 +41,10 @@ from swarm.config.place import LOCK, holds_run, require_new
 
 VERSION_BASE = "1.3"
 CONFIG = "config"
-EXTRAS = {"hydra/launcher/joblib": "`pip install '.[sweep]'`"}  # options that come with an optional package
-AUTO = "auto"  # of hydra.sweep.subdir: a folder is called by the values that its job has of the swept keys
+# options that come with an optional package
+EXTRAS = {"hydra/launcher/joblib": "`pip install '.[sweep]'`"}
+# of hydra.sweep.subdir: a folder is called by the values that its job has of the swept keys
+AUTO = "auto"
 MOST_JOBS = 10_000  # of a sweep: to compose so many already takes minutes
 
 
@@ -51,7 +55,9 @@ class UsageError(SwarmError):
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
-    """The configuration of one run, unresolved, without Hydra's own section; raises :class:`ConfigError`."""
+    """The configuration of one run, unresolved, without Hydra's own section; raises
+    :class:`ConfigError`.
+    """
     with Composer(config_dir) as composer:
         cfg = composer.compose(overrides)
         with open_dict(cfg):
@@ -60,7 +66,9 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """``KEY=VALUE`` texts as Hydra's own override objects; raises one error for the first that is not one."""
+    """``KEY=VALUE`` texts as Hydra's own override objects; raises one error for the first that is
+    not one.
+    """
     return [_parse_one(text, OverridesParser.create()) for text in overrides]
 
 
@@ -75,14 +83,21 @@ def _parse_one(text: str, parser: OverridesParser) -> Override:
     try:
         return parser.parse_overrides([text])[0]
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        hint = "check brackets, quotes and spaces; a value with special characters is written KEY='\"VALUE\"'"
+        hint = (
+            "check brackets, quotes and spaces; a value with special characters is written"
+            " KEY='\"VALUE\"'"
+        )
         raise ConfigError(key, value, f"cannot be read: {hint}") from error
 
 
 class Composer:
-    """Hydra set up on ``conf/`` (and ``--config-dir``), as a context: leaves no global state behind."""
+    """Hydra set up on ``conf/`` (and ``--config-dir``), as a context: leaves no global state
+    behind.
+    """
 
-    def __init__(self, config_dir: str | Path | None = None, config_name: str | None = None) -> None:
+    def __init__(
+        self, config_dir: str | Path | None = None, config_name: str | None = None
+    ) -> None:
         version.setbase(VERSION_BASE)
         self.config_name = config_name or CONFIG
         search = create_config_search_path(str(paths.conf()))
@@ -90,7 +105,9 @@ class Composer:
             folder = paths.usable(config_dir, "--config-dir").absolute()
             if not folder.is_dir():
                 raise ConfigError(
-                    "--config-dir", config_dir, "must be a folder of config groups; there is no such folder"
+                    "--config-dir",
+                    config_dir,
+                    "must be a folder of config groups; there is no such folder",
                 )
             search.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
         GlobalHydra.instance().clear()
@@ -100,39 +117,64 @@ class Composer:
     def __enter__(self) -> Composer:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
-        """The configuration, with Hydra's own section; raises :class:`ConfigError` or :class:`UsageError`."""
+        """The configuration, with Hydra's own section; raises :class:`ConfigError` or
+        :class:`UsageError`.
+        """
         parsed = parse(overrides) if mode is RunMode.RUN else self.parse_sweep(overrides)
         for override in parsed:
             name = override.value()
-            if isinstance(name, str) and (name.startswith("/") or ".." in name) and self.options(override.key_or_group):
-                raise unknown(override.key_or_group, name, self.options(override.key_or_group), "option")
+            if (
+                isinstance(name, str)
+                and (name.startswith("/") or ".." in name)
+                and self.options(override.key_or_group)
+            ):
+                raise unknown(
+                    override.key_or_group, name, self.options(override.key_or_group), "option"
+                )
         try:
-            with warnings.catch_warnings():  # a search path that is not there: said by the error that follows
+            # a search path that is not there: said by the error that follows
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 cfg = self._compose(overrides, mode)
-        except Exception as error:  # whatever it is, it is about the config: nothing else has run yet
+        except (
+            Exception
+        ) as error:  # whatever it is, it is about the config: nothing else has run yet
             raise self._explain(error, parsed) from error
         HydraConfig.instance().set_config(cfg)
         return cfg
 
     def _compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
         return self.hydra.compose_config(
-            self.config_name, list(overrides), run_mode=mode, with_log_configuration=False, from_shell=True
+            self.config_name,
+            list(overrides),
+            run_mode=mode,
+            with_log_configuration=False,
+            from_shell=True,
         )
 
-    # --- sweeps ---------------------------------------------------------------------------------------------------
+    # --- sweeps -----------------------------------------------------------------------------------
 
     def parse_sweep(self, overrides: Sequence[str]) -> list[Override]:
         """Like :func:`parse`, able to expand ``glob`` over the options of a group."""
-        return [_parse_one(text, OverridesParser.create(config_loader=self.loader)) for text in overrides]
+        return [
+            _parse_one(text, OverridesParser.create(config_loader=self.loader))
+            for text in overrides
+        ]
 
     def jobs(self, overrides: Sequence[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
-        """Each job of a sweep: its overrides, and those of them that vary, as ``KEY=VALUE`` by key."""
+        """Each job of a sweep: its overrides, and those of them that vary, as ``KEY=VALUE`` by
+        key.
+        """
         fixed: dict[str, list[str]] = {}
         varying: set[str] = set()
         for override in self.parse_sweep(overrides):
@@ -140,34 +182,57 @@ class Composer:
             if not override.is_sweep_override():
                 fixed[key] = [f"{key}={override.get_value_element_as_str()}"]
             elif not override.is_discrete_sweep():
-                raise ConfigError(key, value_of(override), "is an interval; give values: KEY=1,2,3 or KEY=range(1,4)")
+                raise ConfigError(
+                    key,
+                    value_of(override),
+                    "is an interval; give values: KEY=1,2,3 or KEY=range(1,4)",
+                )
             else:
                 fixed[key] = [f"{key}={value}" for value in self._values(override)]
                 varying.add(key)
                 if not fixed[key]:
-                    raise ConfigError(key, value_of(override), "stands for no value at all, so there is nothing to run")
+                    raise ConfigError(
+                        key,
+                        value_of(override),
+                        "stands for no value at all, so there is nothing to run",
+                    )
         count = math.prod(map(len, fixed.values()))
         if count > MOST_JOBS:
             keys = ", ".join(sorted(varying))
-            raise UsageError(f"the values of {keys} make {count:,} runs together; at most {MOST_JOBS:,} would do")
+            raise UsageError(
+                f"the values of {keys} make {count:,} runs together; at most {MOST_JOBS:,} would do"
+            )
         for job in itertools.product(*fixed.values()):
             named = zip(fixed, job, strict=True)
             yield list(job), {key: text for key, text in named if key in varying}
 
     def _values(self, override: Override) -> list[str]:
-        """What it stands for, one by one; a range is counted first, and never further than to what is too much."""
+        """What it stands for, one by one; a range is counted first, and never further than to what
+        is too much.
+        """
         key, sweep = override.get_key_element(), override.value()
         try:
-            counted = itertools.islice(sweep.range() if isinstance(sweep, RangeSweep) else (), MOST_JOBS + 1)
+            counted = itertools.islice(
+                sweep.range() if isinstance(sweep, RangeSweep) else (), MOST_JOBS + 1
+            )
             if sum(1 for _ in counted) > MOST_JOBS:
-                valid = f"stands for more than {MOST_JOBS:,} values, and a sweep has at most {MOST_JOBS:,} runs"
+                valid = (
+                    f"stands for more than {MOST_JOBS:,} values, and a sweep has at most"
+                    f" {MOST_JOBS:,} runs"
+                )
                 raise ConfigError(key, value_of(override), valid)
             return list(override.sweep_string_iterator())
         except (HydraException, ValueError, ArithmeticError) as error:
-            why = "not all of its numbers are finite" if isinstance(error, ArithmeticError) else _first_line(error)
-            raise ConfigError(key, value_of(override), f"cannot be expanded: {shown(why)}") from error
+            why = (
+                "not all of its numbers are finite"
+                if isinstance(error, ArithmeticError)
+                else _first_line(error)
+            )
+            raise ConfigError(
+                key, value_of(override), f"cannot be expanded: {shown(why)}"
+            ) from error
 
-    # --- errors ---------------------------------------------------------------------------------------------------
+    # --- errors -----------------------------------------------------------------------------------
 
     def _explain(self, error: Exception, overrides: Sequence[Override]) -> SwarmError:
         """Hydra's error as one sentence about the key to blame."""
@@ -181,61 +246,103 @@ class Composer:
         text = str(error)
         named = set(re.findall(r"'([^']+?)'", text)) | set(re.findall(r"values for (\S+)\.", text))
         mine = next(
-            (o for o in overrides if (o.input_line or "?") in text or {o.key_or_group, key_of(o)} & named), None
+            (
+                o
+                for o in overrides
+                if (o.input_line or "?") in text or {o.key_or_group, key_of(o)} & named
+            ),
+            None,
         )
         if "Config group override must be" in text:
-            mine = next(o for o in overrides if self.options(o.key_or_group) and not isinstance(o.value(), str))
-            return unknown(mine.key_or_group, mine.value(), self.options(mine.key_or_group), "option")
+            mine = next(
+                o
+                for o in overrides
+                if self.options(o.key_or_group) and not isinstance(o.value(), str)
+            )
+            return unknown(
+                mine.key_or_group, mine.value(), self.options(mine.key_or_group), "option"
+            )
         if isinstance(error, OmegaConfBaseException):
             return self._omegaconf(error, overrides)
         if mine is None:
             return UsageError(f"the configuration cannot be composed: {shown(_first_line(error))}")
         key, value = key_of(mine), value_of(mine)
         if "Ambiguous value" in text or "requires --multirun" in text:
-            return ConfigError(key, value, f"is several values: -m makes one run of each, {key}=[…] makes a list")
+            return ConfigError(
+                key, value, f"is several values: -m makes one run of each, {key}=[…] makes a list"
+            )
         if "already at" in text or "Multiple values for" in text:
             return ConfigError(f"+{key}", value, f"{key} is there already: write {key}={value}")
         if "does not exist" in text or "Could not override" in text:
             wrong = self._unknown(key, value, overrides)
             return (
-                UsageError(f"~{key}: {wrong.valid}") if mine.is_delete() and isinstance(wrong, ConfigError) else wrong
+                UsageError(f"~{key}: {wrong.valid}")
+                if mine.is_delete() and isinstance(wrong, ConfigError)
+                else wrong
             )
-        return ConfigError(key, value, f"cannot be set: {shown(_first_line(error.__cause__ or error))}")
+        return ConfigError(
+            key, value, f"cannot be set: {shown(_first_line(error.__cause__ or error))}"
+        )
 
     def _missing(self, error: MissingConfigException, overrides: Sequence[Override]) -> SwarmError:
         wanted = error.missing_cfg_file or ""
         about = [o for o in overrides if wanted.startswith(o.key_or_group + "/")]
-        exactly = (o for o in about if wanted == f"{o.key_or_group}/{value_of(o)}")  # a group may be given twice
+        # a group may be given twice
+        exactly = (o for o in about if wanted == f"{o.key_or_group}/{value_of(o)}")
         mine = next(exactly, about[0] if about else None)
         if mine is not None and (extra := EXTRAS.get(wanted)):
-            return ConfigError(mine.key_or_group, value_of(mine), f"needs a package that {extra} brings")
+            return ConfigError(
+                mine.key_or_group, value_of(mine), f"needs a package that {extra} brings"
+            )
         if mine is not None:
-            return unknown(mine.key_or_group, value_of(mine), self.options(mine.key_or_group), "option")
+            return unknown(
+                mine.key_or_group, value_of(mine), self.options(mine.key_or_group), "option"
+            )
         group, _, name = wanted.rpartition("/")
         if not group:
-            return ConfigError("--config-name", name, "no such file in conf or the folder given with --config-dir")
+            return ConfigError(
+                "--config-name", name, "no such file in conf or the folder given with --config-dir"
+            )
         return unknown(group, name, error.options or self.options(group), "option")
 
-    def _omegaconf(self, error: OmegaConfBaseException, overrides: Sequence[Override]) -> SwarmError:
+    def _omegaconf(
+        self, error: OmegaConfBaseException, overrides: Sequence[Override]
+    ) -> SwarmError:
         key = error.full_key or ""
         mine = next((o for o in overrides if key and key_of(o) == key), None)
         line = shown(_first_line(error))
-        return ConfigError(key, value_of(mine), f"cannot be resolved: {line}") if mine else UsageError(f"{key}: {line}")
+        return (
+            ConfigError(key, value_of(mine), f"cannot be resolved: {line}")
+            if mine
+            else UsageError(f"{key}: {line}")
+        )
 
     def _unknown(self, key: str, value: str, overrides: Sequence[Override]) -> SwarmError:
-        """An override of a key that is not there: lists what stands beside it, or where a key of that name is."""
+        """An override of a key that is not there: lists what stands beside it, or where a key of
+        that name is.
+        """
         if "/" in key or "@" in key:
             return unknown(key, value, self.groups(), "group")
-        chosen = [o.input_line for o in overrides if self.options(o.key_or_group) and isinstance(o.value(), str)]
+        chosen = [
+            o.input_line
+            for o in overrides
+            if self.options(o.key_or_group) and isinstance(o.value(), str)
+        ]
         try:
-            here: Any = OmegaConf.to_container(self._compose([c for c in chosen if c]), resolve=False)
+            here: Any = OmegaConf.to_container(
+                self._compose([c for c in chosen if c]), resolve=False
+            )
         except Exception as error:
             return self._explain(error, [o for o in overrides if key_of(o) != key])
         path = key.split(".")
-        elsewhere = [k for k in _leaves(here) if k.endswith("." + path[-1]) and not k.startswith("hydra.")]
+        elsewhere = [
+            k for k in _leaves(here) if k.endswith("." + path[-1]) and not k.startswith("hydra.")
+        ]
         for i, part in enumerate(path):
             if not isinstance(here, dict):
-                return ConfigError(key, value, f"{'.'.join(path[:i])} is a value and has no keys of its own")
+                return ConfigError(
+                    key, value, f"{'.'.join(path[:i])} is a value and has no keys of its own"
+                )
             if part not in here:
                 valid = [name for name in here if name not in ("hydra", "_target_")]
                 wrong = unknown(".".join(path[: i + 1]), value, valid)
@@ -277,40 +384,61 @@ def value_of(override: Override) -> str:
 
 def _first_line(error: BaseException) -> str:
     """The part of an error's text that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
+    lines = [
+        line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line
+    ]
     return lines[0] if lines else type(error).__name__
 
 
 def refuse_code_in_hydra(cfg: DictConfig) -> None:
-    """Refuse what would let Hydra's own section run code: it must not do what :func:`swarm.config.build.build` does not.
+    """Refuse what would let Hydra's own section run code: it must not do what
+    :func:`swarm.config.build.build` does not.
 
-    Launchers and sweepers are classes Hydra has registered itself; everything below them, callbacks and logging
-    configurations name arbitrary callables.
+    Launchers and sweepers are classes Hydra has registered itself; everything below them, callbacks
+    and logging configurations name arbitrary callables.
     """
     hydra = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert isinstance(hydra, dict)
     if hydra["callbacks"]:
-        raise ConfigError("hydra.callbacks", shown(hydra["callbacks"]), "is not supported and must be empty")
+        raise ConfigError(
+            "hydra.callbacks", shown(hydra["callbacks"]), "is not supported and must be empty"
+        )
     if hydra["job"]["env_set"]:
         raise ConfigError(
-            "hydra.job.env_set", shown(hydra["job"]["env_set"]), "must be empty: set variables in the shell"
+            "hydra.job.env_set",
+            shown(hydra["job"]["env_set"]),
+            "must be empty: set variables in the shell",
         )
     if hydra["job"]["chdir"]:
-        raise ConfigError("hydra.job.chdir", "true", "must be false: a run stays in the folder it was started from")
+        raise ConfigError(
+            "hydra.job.chdir",
+            "true",
+            "must be false: a run stays in the folder it was started from",
+        )
     for name in ("launcher", "sweeper"):
         if not isinstance(hydra[name], dict):
             raise ConfigError(
-                f"hydra.{name}", shown(hydra[name]), f"is a section; one is chosen with hydra/{name}=NAME"
+                f"hydra.{name}",
+                shown(hydra[name]),
+                f"is a section; one is chosen with hydra/{name}=NAME",
             )
         for key, target in _targets(hydra[name], f"hydra.{name}"):
             registered = key == f"hydra.{name}" and target in _hydra_plugins()
             if not registered and not re.fullmatch(r"optuna\.samplers\.[A-Z]\w*", str(target)):
-                raise ConfigError(f"{key}._target_", shown(target), f"must be a {name} installed as a Hydra plug-in")
+                raise ConfigError(
+                    f"{key}._target_",
+                    shown(target),
+                    f"must be a {name} installed as a Hydra plug-in",
+                )
     for name in ("job_logging", "hydra_logging"):
         files = (Path(str(hydra_conf.__file__)).parent / "hydra" / name).glob("*.yaml")
         known = {file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in files}
         if hydra[name] not in known.values():
-            raise ConfigError(f"hydra.{name}", "", f"must be one of Hydra's own, unchanged: {', '.join(sorted(known))}")
+            raise ConfigError(
+                f"hydra.{name}",
+                "",
+                f"must be one of Hydra's own, unchanged: {', '.join(sorted(known))}",
+            )
 
 
 def _hydra_plugins() -> set[str]:
@@ -329,16 +457,20 @@ def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def run_folder(cfg: DictConfig) -> Path:
-    """Where Hydra will put the run; refuses a place that cannot be one or that holds anything already."""
+    """Where Hydra will put the run; refuses a place that cannot be one or that holds anything
+    already.
+    """
     key = "hydra.run.dir"
     folder = _folder(cfg, key)
     require_new(folder, key, folder)
     return folder
 
 
-def sweep_folder(cfg: DictConfig, job: DictConfig, number: int, name: str, taken: Container[Path]) -> tuple[Path, Path]:
-    """The folder of the sweep ``cfg``, and in it that of job ``number``, called ``name`` unless ``hydra.sweep.subdir`` says
-    otherwise; ``taken`` are the folders of the jobs before it."""
+def sweep_folder(
+    cfg: DictConfig, job: DictConfig, number: int, name: str, taken: Container[Path]
+) -> tuple[Path, Path]:
+    """The folder of the sweep ``cfg``, and in it that of job ``number``, called ``name`` unless
+    ``hydra.sweep.subdir`` says otherwise; ``taken`` are the folders of the jobs before it."""
     OmegaConf.copy_cache(cfg, job)  # one ${now:} for all jobs, as Hydra does it
     with read_write(job.hydra.job):
         job.hydra.job.num, job.hydra.job.id = number, str(number)
@@ -356,7 +488,11 @@ def require_no_run_in(place: Path) -> None:
     """Refuse a sweep's folder that another program, or a run of its own, has filled."""
     there = sorted(file for file in place.iterdir() if file.name != LOCK) if place.is_dir() else []
     if there and holds_run(there[0]):
-        raise ConfigError("hydra.sweep.dir", place, f"{there[0]} holds a run already: choose another hydra.sweep.dir")
+        raise ConfigError(
+            "hydra.sweep.dir",
+            place,
+            f"{there[0]} holds a run already: choose another hydra.sweep.dir",
+        )
     require_new(place, "hydra.sweep.dir", place)
 
 
@@ -366,7 +502,9 @@ def _folder(cfg: DictConfig, key: str, empty: bool = False) -> Path:
         value = OmegaConf.select(cfg, key)
     except OmegaConfBaseException as error:
         raw: Any = OmegaConf.to_container(OmegaConf.select(cfg, section), resolve=False)
-        raise ConfigError(key, shown(raw[name]), f"cannot be resolved: {shown(_first_line(error))}") from error
+        raise ConfigError(
+            key, shown(raw[name]), f"cannot be resolved: {shown(_first_line(error))}"
+        ) from error
     if value is None or not (str(value) or empty):
         raise ConfigError(key, value, "must be a folder, a new or an empty one")
     return paths.usable(str(value), key)

@@ -1,4 +1,6 @@
-"""Words for error messages: what a type accepts, how a value is shown, which key was probably meant."""
+"""Words for error messages: what a type accepts, how a value is shown, which key was probably
+meant.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,16 @@ def shown(value: object) -> str:
 
 
 def unknown(key: str, value: object, valid: Iterable[str], what: str = "key") -> ConfigError:
-    """The error for a name that does not exist: says which one is close to it, and which ones there are."""
+    """The error for a name that does not exist: says which one is close to it, and which ones there
+    are.
+    """
     names = sorted(valid)
     wrong = str(value) if what == "option" else key.rsplit(".", 1)[-1]
     plural = what + ("es" if what.endswith("s") else "s")
     return ConfigError(
-        key, shown(value), f"no such {what}{meant(wrong, names)}; valid {plural}: {', '.join(names) or 'none'}"
+        key,
+        shown(value),
+        f"no such {what}{meant(wrong, names)}; valid {plural}: {', '.join(names) or 'none'}",
     )
 
 
@@ -65,12 +71,16 @@ def _words(annotation: Any) -> Iterator[str]:
 
 
 def describe(annotation: Any) -> str:
-    """What a value of type ``annotation`` looks like, as a noun phrase; understands ``Annotated`` bounds."""
+    """What a value of type ``annotation`` looks like, as a noun phrase; understands ``Annotated``
+    bounds.
+    """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         text = describe(arguments[0])
         filled = any(getattr(part, "min_length", None) for part in _parts(arguments[1:]))
-        return (text.replace("a list", "a list that is not empty", 1) if filled else text) + _bounds(arguments[1:])
+        return (
+            text.replace("a list", "a list that is not empty", 1) if filled else text
+        ) + _bounds(arguments[1:])
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(describe(a) for a in arguments))
     if origin is Literal:
@@ -79,7 +89,11 @@ def describe(annotation: Any) -> str:
         return "a section"
     if isinstance(origin, type) and issubclass(origin, Sequence | set | frozenset):
         items = [a for a in arguments if a is not Ellipsis]
-        return f"a list, each item {describe(items[0])}" if len(items) == 1 else f"a list of {len(items)} values"
+        return (
+            f"a list, each item {describe(items[0])}"
+            if len(items) == 1
+            else f"a list of {len(items)} values"
+        )
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     if annotation in (list, tuple):
@@ -103,14 +117,19 @@ def _bounds(metadata: Iterable[Any]) -> str:
     """``Ge(1), Le(8)`` as " from 1 to 8"; other metadata says nothing."""
     found: dict[str, Any] = {}
     for part in _parts(metadata):
-        found |= {name: getattr(part, name) for name in ("ge", "gt", "le", "lt") if hasattr(part, name)}
+        found |= {
+            name: getattr(part, name) for name in ("ge", "gt", "le", "lt") if hasattr(part, name)
+        }
     if "ge" in found and "le" in found:
         return f" from {found['ge']:,} to {found['le']:,}"
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    text = " and ".join(f"{words[name]} {limit:,}" for name, limit in found.items() if limit is not None)
+    text = " and ".join(
+        f"{words[name]} {limit:,}" for name, limit in found.items() if limit is not None
+    )
     return f" {text}" if text else ""
 
 
 def _parts(metadata: Iterable[Any]) -> Iterator[Any]:
     for item in metadata:
-        yield from getattr(item, "metadata", None) or (item,)  # pydantic's Field(...) carries its bounds inside
+        # pydantic's Field(...) carries its bounds inside
+        yield from getattr(item, "metadata", None) or (item,)

@@ -10,8 +10,10 @@ from swarm.common.errors import ConfigError
 from swarm.config.explain import shown
 
 LOCK = ".lock"  # may lie in a folder that is new in every other respect
-LEFT = (".signature", ".signature.tmp", "config.yaml.tmp")  # by a start that was killed before the run had begun
-PROBE = ".swarm-"  # begins the name of what is made, and removed, to see whether a folder can be written
+# by a start that was killed before the run had begun
+LEFT = (".signature", ".signature.tmp", "config.yaml.tmp")
+# begins the name of what is made, and removed, to see whether a folder can be written
+PROBE = ".swarm-"
 
 
 def holds_run(folder: Path) -> bool:
@@ -20,8 +22,8 @@ def holds_run(folder: Path) -> bool:
 
 
 def require_unused(folder: Path, key: str, value: Path, besides: Container[str] = ()) -> None:
-    """Refuse a folder that holds a run, or anything else except ``besides``: a run does not mix its files with others, and
-    never replaces one."""
+    """Refuse a folder that holds a run, or anything else except ``besides``: a run does not mix its
+    files with others, and never replaces one."""
     try:
         if holds_run(folder):
             goes_on = f"choose another folder, or go on with it: resume={folder}"
@@ -31,10 +33,14 @@ def require_unused(folder: Path, key: str, value: Path, besides: Container[str] 
         valid = f"must be a folder that can be read and written ({error.strerror or error})"
         raise ConfigError(key, value, valid) from error
     foreign = [
-        name for name in there if name not in (LOCK, *LEFT) and not name.startswith(PROBE) and name not in besides
+        name
+        for name in there
+        if name not in (LOCK, *LEFT) and not name.startswith(PROBE) and name not in besides
     ]
     if foreign:
-        raise ConfigError(key, value, f"must be a new or an empty folder; {shown(foreign[0])} is in {folder}")
+        raise ConfigError(
+            key, value, f"must be a new or an empty folder; {shown(foreign[0])} is in {folder}"
+        )
 
 
 def require_new(folder: Path, key: str, value: Path) -> None:
@@ -44,4 +50,6 @@ def require_new(folder: Path, key: str, value: Path) -> None:
     try:
         Path(tempfile.mkdtemp(prefix=PROBE, dir=nearest)).rmdir()
     except OSError as error:
-        raise ConfigError(key, value, f"must be a folder that can be written; {nearest} is not one") from error
+        raise ConfigError(
+            key, value, f"must be a folder that can be written; {nearest} is not one"
+        ) from error

@@ -1,7 +1,8 @@
 """What a run can be told, as types: every key, its range, and what is refused.
 
-``conf/config.yaml`` holds the defaults; this is the check. Sections with a ``_target_`` are plug-ins, whose own keys
-are checked by :func:`swarm.config.build.build` against the constructor they are for.
+``conf/config.yaml`` holds the defaults; this is the check. Sections with a ``_target_`` are
+plug-ins, whose own keys are checked by :func:`swarm.config.build.build` against the constructor
+they are for.
 """
 
 from __future__ import annotations
@@ -130,16 +131,23 @@ class Settings(Section):
     def parse(cls, cfg: Any) -> Settings:
         """``cfg``, an OmegaConf or plain mapping, checked and typed.
 
-        Raises :class:`ConfigError` for the first thing that is wrong: an unknown key, a value out of range, a missing
-        one, or an interpolation that leads nowhere. Hydra's own section is passed over.
+        Raises :class:`ConfigError` for the first thing that is wrong: an unknown key, a value out
+        of range, a missing one, or an interpolation that leads nowhere. Hydra's own section is
+        passed over.
         """
         settings = validated(cls, plain(cfg))
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
-            valid = f"must be null beside train.local_steps={steps}; to count epochs, set train.local_steps=null"
+            valid = (
+                f"must be null beside train.local_steps={steps}; to count epochs, set"
+                " train.local_steps=null"
+            )
             raise ConfigError("train.local_epochs", epochs, valid)
         if steps is None and epochs is None:
-            valid = f"must be {describe(int)} unless train.local_epochs is: one of them says how long to learn"
+            valid = (
+                f"must be {describe(int)} unless train.local_epochs is: one of them says how long"
+                " to learn"
+            )
             raise ConfigError("train.local_steps", None, valid)
         return settings
 
@@ -152,22 +160,32 @@ Model = TypeVar("Model", bound=Section)
 
 
 def validated(model: type[Model], values: dict[str, Any], prefix: str = "") -> Model:
-    """``values`` as a ``model``. Raises :class:`ConfigError` for the first thing that is wrong, ``prefix`` before its key."""
+    """``values`` as a ``model``.
+
+    Raises :class:`ConfigError` for the first thing that is wrong, ``prefix`` before its key.
+    """
     _refuse_unknown(values, model, prefix)
     try:
         found = model.model_validate(values)
     except ValidationError as error:
         first = _first(error, model, values)
         raise ConfigError(f"{prefix}{first.key}", first.value, first.valid) from error
-    built = {name for name, field in model.model_fields.items() if any(map(_is_guard, field.metadata))}
-    for name, value in found.model_dump(exclude=built).items():  # plug-ins are looked at as they are built
+    built = {
+        name for name, field in model.model_fields.items() if any(map(_is_guard, field.metadata))
+    }
+    # plug-ins are looked at as they are built
+    for name, value in found.model_dump(exclude=built).items():
         ordinary(f"{prefix}{name}", value)
     return found
 
 
 def sections() -> list[str]:
     """The keys whose value is a plug-in."""
-    return [name for name, field in Settings.model_fields.items() if any(_is_guard(m) for m in field.metadata)]
+    return [
+        name
+        for name, field in Settings.model_fields.items()
+        if any(_is_guard(m) for m in field.metadata)
+    ]
 
 
 def _is_guard(item: Any) -> bool:
@@ -175,7 +193,9 @@ def _is_guard(item: Any) -> bool:
 
 
 def plain(cfg: Any) -> dict[str, Any]:
-    """``cfg`` as resolved nested dicts without Hydra's section; OmegaConf's errors become :class:`ConfigError`."""
+    """``cfg`` as resolved nested dicts without Hydra's section; OmegaConf's errors become
+    :class:`ConfigError`.
+    """
     if isinstance(cfg, dict):
         return {str(key): value for key, value in cfg.items() if key != "hydra"}
     from omegaconf import OmegaConf
@@ -188,14 +208,20 @@ def plain(cfg: Any) -> dict[str, Any]:
                 continue
             value = cfg[key]
             inner = OmegaConf.is_config(value)
-            values[str(key)] = OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if inner else value
+            values[str(key)] = (
+                OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+                if inner
+                else value
+            )
     except OmegaConfBaseException as error:
         raise from_omegaconf(error, cfg) from error
     return values
 
 
 def from_omegaconf(error: Exception, cfg: Any) -> ConfigError:
-    """A failed interpolation or a mandatory value without one, as an error about the key it stands under."""
+    """A failed interpolation or a mandatory value without one, as an error about the key it stands
+    under.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue
 
@@ -204,7 +230,9 @@ def from_omegaconf(error: Exception, cfg: Any) -> ConfigError:
         return ConfigError(key, "???", "has no default and must be given a value")
     first = shown(str(error).splitlines()[0])
     value = _raw(OmegaConf.to_container(cfg, resolve=False), key)
-    return ConfigError(key, shown("???" if value is None else value), f"cannot be resolved: {first}")
+    return ConfigError(
+        key, shown("???" if value is None else value), f"cannot be resolved: {first}"
+    )
 
 
 def _raw(values: Any, key: str) -> Any:
@@ -218,7 +246,9 @@ def _model(annotation: Any) -> type[Section] | None:
 
 
 def _refuse_unknown(values: Mapping[str, Any], model: type[Section], prefix: str) -> None:
-    """Unknown keys are looked for first: a misspelt key is also a missing one, and the spelling is the better hint."""
+    """Unknown keys are looked for first: a misspelt key is also a missing one, and the spelling is
+    the better hint.
+    """
     for key, value in values.items():
         field = model.model_fields.get(str(key))
         if field is None:
@@ -245,7 +275,9 @@ def _first(error: ValidationError, model: type[Section], values: Any) -> ConfigE
             break
         model = inner
         description = f"a section with the keys {', '.join(model.model_fields)}"
-    return ConfigError(".".join(path) or "config", shown(values), must_be(annotation, values, description))
+    return ConfigError(
+        ".".join(path) or "config", shown(values), must_be(annotation, values, description)
+    )
 
 
 def _describe(annotation: Any, metadata: Iterable[Any]) -> str:

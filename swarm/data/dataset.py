@@ -1,4 +1,6 @@
-"""The data of a run: all samples in one array, who holds which, and the checks every source's data must pass."""
+"""The data of a run: all samples in one array, who holds which, and the checks every source's data
+must pass.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,15 @@ Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
 
 _LARGEST = np.finfo(np.float32).max
-CHUNK = 1 << 22  # array elements looked at in one go: bounds the temporary memory of checks and scaling
+# array elements looked at in one go: bounds the temporary memory of checks and scaling
+CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
 class Affine:
-    """What was done to numbers: ``scaled = (raw − shift) / span``, so ``raw = shift + span · scaled``."""
+    """What was done to numbers: ``scaled = (raw − shift) / span``, so ``raw = shift + span ·
+    scaled``.
+    """
 
     shift: Reals  # of each column; a single number where all are scaled alike
     span: Reals
@@ -32,19 +37,27 @@ class Affine:
 
 @dataclass(frozen=True)
 class Dataset:
-    """S samples and the three disjoint sets of sample ids they fall into; devices only ever hold ``train`` samples."""
+    """S samples and the three disjoint sets of sample ids they fall into; devices only ever hold
+    ``train`` samples.
+    """
 
     x: Floats  # [S, *features]
-    y: Ints | Floats  # [S] labels 0 … classes-1, [S, L] labels of L positions, or [S, T] regression targets
+    # [S] labels 0 … classes-1, [S, L] labels of L positions, or [S, T] regression targets
+    y: Ints | Floats
     classes: int  # 0 for regression
-    owner: Ints | None  # [S] natural owner (person, role, carrier), dense ids 0 … O-1; None if the data know none
+    # [S] natural owner (person, role, carrier), dense ids 0 … O-1; None if the data know none
+    owner: Ints | None
     train: Ints
     validation: Ints
     test: Ints
-    time: Ints | None = None  # [S] when each sample happened, in any unit; None if the data know no order
-    concept: Ints | None = None  # [S] which of several worlds a sample belongs to, 0 … ; None if nothing drifts
-    given: Ints | None = None  # [S] the labels that devices are told, −1: none; None if they are told the true ones
-    owner_names: Names | None = None  # of owners 0 … O-1, canonical (swarm.common.names); None if they are numbers only
+    # [S] when each sample happened, in any unit; None if the data know no order
+    time: Ints | None = None
+    # [S] which of several worlds a sample belongs to, 0 … ; None if nothing drifts
+    concept: Ints | None = None
+    # [S] the labels that devices are told, −1: none; None if they are told the true ones
+    given: Ints | None = None
+    # of owners 0 … O-1, canonical (swarm.common.names); None if they are numbers only
+    owner_names: Names | None = None
     class_names: Names | None = None  # of classes 0 … C-1, likewise
     columns: tuple[str, ...] = ()  # names of flat features, if they have any
     scaling: Affine | None = None  # what was done to the features; None: nothing
@@ -56,26 +69,34 @@ class Dataset:
         return self.x.shape[1:]
 
     def told(self) -> tuple[Ints, int]:
-        """What devices take each sample's class to be (−1: nobody said), and how many classes there are; data without class
-        labels for whole samples have a single one."""
+        """What devices take each sample's class to be (−1: nobody said), and how many classes there
+        are; data without class labels for whole samples have a single one."""
         if not self.classes or self.y.ndim > 1:
             return np.zeros(len(self.x), np.int64), 1
         return (self.y if self.given is None else self.given).astype(np.int64), self.classes
 
     def class_of(self, label: int | str) -> int | None:
-        """The class called ``label``; where no class has a number for its name, also the one with that number. Else None."""
+        """The class called ``label``; where no class has a number for its name, also the one with
+        that number. Else None.
+        """
         return finder(self.class_names, self.classes)(label)
 
 
 class Source(ABC):
-    """Where samples come from. Constructors may take ``devices`` and ``seed``, which the run fills in.
+    """Where samples come from.
 
-    An implementation gathers its arrays and ends in :func:`swarm.data.prepare.prepare`: check, split, scale.
+    Constructors may take ``devices`` and ``seed``, which the run fills in.
+
+    An implementation gathers its arrays and ends in :func:`swarm.data.prepare.prepare`: check,
+    split, scale.
     """
 
     @abstractmethod
     def load(self) -> Dataset:
-        """The data set: the same bits for the same options and seed. ``ConfigError`` for data that cannot be used."""
+        """The data set: the same bits for the same options and seed.
+
+        ``ConfigError`` for data that cannot be used.
+        """
 
 
 @dataclass(frozen=True)
@@ -84,15 +105,22 @@ class DeviceSplit:
 
     sample: Ints  # sample ids grouped by device
     ptr_N1: Ints  # [N + 1]
-    ordered: bool = False  # each device meets its samples as they stand here, not in orders of its own
+    # each device meets its samples as they stand here, not in orders of its own
+    ordered: bool = False
     pooled_from: int = 1  # of this many devices, all now on one
-    place: Ints | None = None  # of a pooled stream: each sample's place in the stream of its own device; ascending
-    names: Maybe | None = None  # of the devices, [N]: those of their owners, or of the nodes they sit at
-    owned: bool = False  # whether those are owners' names: each device then has all training samples of one owner
+    # of a pooled stream: each sample's place in the stream of its own device; ascending
+    place: Ints | None = None
+    # of the devices, [N]: those of their owners, or of the nodes they sit at
+    names: Maybe | None = None
+    # whether those are owners' names: each device then has all training samples of one owner
+    owned: bool = False
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:
-        """From the device of every sample (``-1``: nobody's). Each device's ids are in ascending order."""
+        """From the device of every sample (``-1``: nobody's).
+
+        Each device's ids are in ascending order.
+        """
         device = np.asarray(device_S, dtype=np.int64)
         order = np.argsort(device, kind="stable")
         sizes_N = np.bincount(device[device >= 0], minlength=devices)
@@ -100,7 +128,9 @@ class DeviceSplit:
         return cls(order[len(device) - int(ptr_N1[-1]) :].astype(np.int64), ptr_N1)
 
     def by_time(self, time_S: Ints) -> DeviceSplit:
-        """The same, each device's samples in the order in which they happened (equal times: as they stood)."""
+        """The same, each device's samples in the order in which they happened (equal times: as they
+        stood).
+        """
         order = np.lexsort((time_S[self.sample], self.device_S))
         return replace(self, sample=self.sample[order], ordered=True)
 
@@ -112,7 +142,9 @@ class DeviceSplit:
         return replace(self, sample=self.sample[order], ordered=True)
 
     def named_by_owner(self, data: Dataset) -> DeviceSplit:
-        """The same, each device under its owner's name, where each has the samples of one owner that no other device has."""
+        """The same, each device under its owner's name, where each has the samples of one owner
+        that no other device has.
+        """
         if data.owner is None or data.owner_names is None or not self.sizes_N.all():
             return self
         owner_S = data.owner[self.sample]
@@ -122,8 +154,9 @@ class DeviceSplit:
         return replace(self, names=tuple(data.owner_names[owner] for owner in owner_N), owned=True)
 
     def pooled(self, keys: Keys, batch: int | None = None) -> DeviceSplit:
-        """Everybody's samples on one device, mixed; where there is an order, everybody's first ones first. ``batch`` makes it
-        a stream: of full mini-batches only, as each device meets them, and none of them before that device would meet it."""
+        """Everybody's samples on one device, mixed; where there is an order, everybody's first ones
+        first. ``batch`` makes it a stream: of full mini-batches only, as each device meets them,
+        and none of them before that device would meet it."""
         if not self.ordered:
             mixed = keys.generator().permutation(np.sort(self.sample))
             return DeviceSplit(mixed, np.array([0, len(mixed)]))
@@ -132,7 +165,9 @@ class DeviceSplit:
         if batch is None:
             return DeviceSplit(self.sample[order], np.array([0, len(order)]), ordered=True)
         order = order[(place < (self.sizes_N // batch * batch)[self.device_S])[order]]
-        return DeviceSplit(self.sample[order], np.array([0, len(order)]), True, self.devices, place[order])
+        return DeviceSplit(
+            self.sample[order], np.array([0, len(order)]), True, self.devices, place[order]
+        )
 
     @property
     def devices(self) -> int:
@@ -155,20 +190,24 @@ class DeviceSplit:
 
 
 def label_mix(y: Ints, holdings: DeviceSplit, classes: int) -> Reals:
-    """``[N, C]``: the fraction of each label among a device's samples; every row sums to one (to zero without samples).
+    """``[N, C]``: the fraction of each label among a device's samples; every row sums to one (to
+    zero without samples).
 
-    Own-distribution accuracy weights the global test samples of label c by ``mix[i, c] / (test fraction of c)``.
-    ``y`` holds the labels of all samples (or of their positions), indexed by the ids in ``holdings``.
+    Own-distribution accuracy weights the global test samples of label c by ``mix[i, c] / (test
+    fraction of c)``. ``y`` holds the labels of all samples (or of their positions), indexed by the
+    ids in ``holdings``.
     """
     label_SL = y[holdings.sample].reshape(len(holdings.sample), -1)
     cell_SL = holdings.device_S[:, None] * classes + label_SL
-    count_NC = np.bincount(cell_SL.reshape(-1), minlength=holdings.devices * classes).reshape(holdings.devices, classes)
+    count_NC = np.bincount(cell_SL.reshape(-1), minlength=holdings.devices * classes).reshape(
+        holdings.devices, classes
+    )
     return np.asarray(count_NC / count_NC.sum(1, keepdims=True).clip(1))
 
 
 def label_mixes(dataset: Dataset, holdings: DeviceSplit) -> Reals:
-    """``[W, N, C]``: :func:`label_mix` of what each device meets of each of W concepts; of one that it never meets, that of all
-    its samples."""
+    """``[W, N, C]``: :func:`label_mix` of what each device meets of each of W concepts; of one that
+    it never meets, that of all its samples."""
     y = dataset.y.astype(np.int64, copy=False)
     everything = label_mix(y, holdings, dataset.classes)
     if dataset.concept is None:
@@ -183,8 +222,8 @@ def label_mixes(dataset: Dataset, holdings: DeviceSplit) -> Reals:
 
 
 def concept_exposure(concept_S: Ints, holdings: DeviceSplit, met_N: Ints, window_N: Ints) -> Reals:
-    """``[N, C]``: the share of each concept among the last ``window_N`` of the ``met_N`` samples that each device has met of
-    its stream; of the first one, before it has met any."""
+    """``[N, C]``: the share of each concept among the last ``window_N`` of the ``met_N`` samples
+    that each device has met of its stream; of the first one, before it has met any."""
     concept_H = concept_S[holdings.sample]
     count_HC = np.zeros((len(concept_H) + 1, int(concept_S.max()) + 1), np.int64)
     count_HC[np.arange(len(concept_H)) + 1, concept_H] = 1
@@ -208,32 +247,47 @@ def check_arrays(
     origin: tuple[str, object] = ("/data", "samples"),
     columns: Sequence[str] = (),
 ) -> None:
-    """Refuse (``ConfigError``) what nothing can learn from: no samples, a NaN or infinity, a label out of range.
+    """Refuse (``ConfigError``) what nothing can learn from: no samples, a NaN or infinity, a label
+    out of range.
 
-    ``origin`` is the key and value to blame; ``columns`` names the features, so that the message can.
+    ``origin`` is the key and value to blame; ``columns`` names the features, so that the message
+    can.
     """
     key, value = origin
     if x.ndim < 2 or x.size == 0:
-        raise ConfigError(key, value, f"x has shape {list(x.shape)}; at least one sample with one feature is needed")
+        raise ConfigError(
+            key,
+            value,
+            f"x has shape {list(x.shape)}; at least one sample with one feature is needed",
+        )
     if len(y) != len(x):
-        raise ConfigError(key, value, f"{len(y)} labels for {len(x)} samples; the two numbers must be equal")
+        raise ConfigError(
+            key, value, f"{len(y)} labels for {len(x)} samples; the two numbers must be equal"
+        )
     _finite(x, origin, [f"column {name!r}" for name in columns])
     if classes == 0:
         if y.ndim != 2 or y.shape[1] < 1:
-            raise ConfigError(key, value, f"regression targets of shape {list(y.shape)}; [samples, targets] is needed")
+            raise ConfigError(
+                key,
+                value,
+                f"regression targets of shape {list(y.shape)}; [samples, targets] is needed",
+            )
         _finite(y, origin, [f"target {t}" for t in range(y.shape[1])])
         return
     if y.ndim not in (1, 2) or y.dtype.kind not in "iu":
         raise ConfigError(
             key,
             value,
-            f"labels of type {y.dtype} and shape {list(y.shape)}; [samples] integers are needed, or [samples, positions]",
+            f"labels of type {y.dtype} and shape {list(y.shape)}; [samples] integers are needed, or"
+            " [samples, positions]",
         )
     bad = np.argwhere((y < 0) | (y >= classes))  # type: ignore[operator]
     if bad.size:
         row, found = bad[0][0], y[tuple(bad[0])]
         raise ConfigError(
-            key, value, f"row {row} (counted from 0) has label {found}; labels must be 0 to {classes - 1}"
+            key,
+            value,
+            f"row {row} (counted from 0) has label {found}; labels must be 0 to {classes - 1}",
         )
 
 
@@ -246,7 +300,10 @@ def _finite(x: npt.NDArray[np.generic], origin: tuple[str, object], names: Seque
             row, column = (int(i) for i in np.argwhere(~finite)[0])
             found = x[rows.start + row].reshape(-1)[column]
             name = names[column] if names else f"column {column}"
-            valid = f"row {rows.start + row} (counted from 0), {name} is {found}; every value must be a finite number"
+            valid = (
+                f"row {rows.start + row} (counted from 0), {name} is {found}; every value must be a"
+                " finite number"
+            )
             valid += " that float32 holds, up to 3.4e38" if np.isfinite(found) else ""
             raise ConfigError(*origin, valid)
 
@@ -254,9 +311,17 @@ def _finite(x: npt.NDArray[np.generic], origin: tuple[str, object], names: Seque
 def _require_arrays(dataset: object, origin: tuple[str, object]) -> None:
     """Refuse what is no data set at all."""
     if not isinstance(dataset, Dataset):
-        raise ConfigError(*origin, f"come as {shape_of(dataset)}; a swarm.data.dataset.Dataset is needed")
-    if isinstance(dataset.classes, bool) or not isinstance(dataset.classes, int | np.integer) or dataset.classes < 0:
-        raise ConfigError(*origin, f"have {dataset.classes!r} classes; a whole number is needed, 0 for regression")
+        raise ConfigError(
+            *origin, f"come as {shape_of(dataset)}; a swarm.data.dataset.Dataset is needed"
+        )
+    if (
+        isinstance(dataset.classes, bool)
+        or not isinstance(dataset.classes, int | np.integer)
+        or dataset.classes < 0
+    ):
+        raise ConfigError(
+            *origin, f"have {dataset.classes!r} classes; a whole number is needed, 0 for regression"
+        )
     kinds = {"x": "fiu", "y": "fiu", "train": "iu", "validation": "iu", "test": "iu"}
     kinds |= {"owner": "iu", "time": "iu", "concept": "iu", "given": "iu"}
     for name, kind in kinds.items():
@@ -265,11 +330,17 @@ def _require_arrays(dataset: object, origin: tuple[str, object]) -> None:
             continue
         if not isinstance(found, np.ndarray) or found.dtype.kind not in kind:
             needed = "whole numbers" if kind == "iu" else "numbers"
-            raise ConfigError(*origin, f"have {shape_of(found)} as {name}; a NumPy array of {needed} is needed")
+            raise ConfigError(
+                *origin, f"have {shape_of(found)} as {name}; a NumPy array of {needed} is needed"
+            )
 
 
-def validate(dataset: Dataset, origin: tuple[str, object] = ("/data", "samples"), columns: Sequence[str] = ()) -> None:
-    """All that must hold of any data set, whoever made it; ``ConfigError`` naming the first thing that does not."""
+def validate(
+    dataset: Dataset, origin: tuple[str, object] = ("/data", "samples"), columns: Sequence[str] = ()
+) -> None:
+    """All that must hold of any data set, whoever made it; ``ConfigError`` naming the first thing
+    that does not.
+    """
     _require_arrays(dataset, origin)
     check_arrays(dataset.x, dataset.y, dataset.classes, origin, columns)
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
@@ -278,18 +349,37 @@ def validate(dataset: Dataset, origin: tuple[str, object] = ("/data", "samples")
             raise ConfigError(*origin, f"no {name} samples; at least one is needed")
     ids = np.concatenate(list(parts.values()))
     if ids.min() < 0 or ids.max() >= len(dataset.x):
-        raise ConfigError(*origin, f"sample ids {ids.min()} to {ids.max()}; they must be 0 to {len(dataset.x) - 1}")
+        raise ConfigError(
+            *origin,
+            f"sample ids {ids.min()} to {ids.max()}; they must be 0 to {len(dataset.x) - 1}",
+        )
     if int(np.bincount(ids, minlength=len(dataset.x)).max()) > 1:
-        raise ConfigError(*origin, "train, validation and test share samples; they must be disjoint")
+        raise ConfigError(
+            *origin, "train, validation and test share samples; they must be disjoint"
+        )
     if dataset.time is not None and dataset.time.shape != (len(dataset.x),):
-        raise ConfigError(*origin, f"times of shape {list(dataset.time.shape)}; one number per sample is needed")
+        raise ConfigError(
+            *origin, f"times of shape {list(dataset.time.shape)}; one number per sample is needed"
+        )
     if dataset.given is not None and dataset.given.shape != (len(dataset.x),):
-        raise ConfigError(*origin, f"given labels of shape {list(dataset.given.shape)}; one per sample is needed")
-    if dataset.given is not None and not -1 <= dataset.given.min() <= dataset.given.max() < dataset.classes:
-        raise ConfigError(*origin, f"given labels up to {dataset.given.max()}; −1 to {dataset.classes - 1} there are")
-    if dataset.concept is not None and (dataset.concept.shape != (len(dataset.x),) or int(dataset.concept.min()) < 0):
+        raise ConfigError(
+            *origin, f"given labels of shape {list(dataset.given.shape)}; one per sample is needed"
+        )
+    if (
+        dataset.given is not None
+        and not -1 <= dataset.given.min() <= dataset.given.max() < dataset.classes
+    ):
+        raise ConfigError(
+            *origin,
+            f"given labels up to {dataset.given.max()}; −1 to {dataset.classes - 1} there are",
+        )
+    if dataset.concept is not None and (
+        dataset.concept.shape != (len(dataset.x),) or int(dataset.concept.min()) < 0
+    ):
         raise ConfigError(*origin, "concepts must be one number of 0 or more per sample")
-    if dataset.owner is not None and (len(dataset.owner) != len(dataset.x) or int(dataset.owner.min()) < 0):
+    if dataset.owner is not None and (
+        len(dataset.owner) != len(dataset.x) or int(dataset.owner.min()) < 0
+    ):
         raise ConfigError(*origin, "owners must be one number of 0 or more per sample")
     if dataset.owner_names is not None:
         owners = 0 if dataset.owner is None else int(dataset.owner.max()) + 1
@@ -298,6 +388,10 @@ def validate(dataset: Dataset, origin: tuple[str, object] = ("/data", "samples")
         _check_names(dataset.class_names, dataset.classes, dataset.classes, "classes", origin)
 
 
-def _check_names(names: Names, least: int, most: int, what: str, origin: tuple[str, object]) -> None:
+def _check_names(
+    names: Names, least: int, most: int, what: str, origin: tuple[str, object]
+) -> None:
     if not least <= len(names) <= most or len(set(names)) < len(names):
-        raise ConfigError(*origin, f"has {len(names)} names for {least} {what}; each needs one of its own")
+        raise ConfigError(
+            *origin, f"has {len(names)} names for {least} {what}; each needs one of its own"
+        )

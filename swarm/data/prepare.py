@@ -1,4 +1,7 @@
-"""From the arrays a source has gathered to a data set: check, split, scale. The same three steps for every source."""
+"""From the arrays a source has gathered to a data set: check, split, scale.
+
+The same three steps for every source.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ _LARGEST_UNIT = 1e15  # of a target: errors are reported squared, and may be a t
 class Samples:
     """What a source has read or drawn, before any check."""
 
-    x: Numbers | Sequence[Numbers]  # [S, *features], or blocks [S, f] that stand side by side, each of its own type
+    # [S, *features], or blocks [S, f] that stand side by side, each of its own type
+    x: Numbers | Sequence[Numbers]
     y: npt.NDArray[np.generic]  # [S] labels, [S, L] labels of L positions, or [S, T] targets
     classes: int  # 0 for regression
     owner: Ints | None = None  # [S]
@@ -33,10 +37,12 @@ class Samples:
     test: Ints | None = None  # ids of a test set that comes with the data; None: split one off
     validation: Ints | None = None
     columns: tuple[str, ...] = ()  # names of flat features, for messages
-    one_scale: bool = False  # every feature is the same quantity (a grey level), so all are scaled alike
+    # every feature is the same quantity (a grey level), so all are scaled alike
+    one_scale: bool = False
     scaled: int | None = None  # so many leading blocks are scaled; None: all
     origin: tuple[str, object] = ("/data", "samples")  # the key and value an error should name
-    target: tuple[str, object] = ("/data", "samples")  # the same of one about a regression's targets
+    # the same of one about a regression's targets
+    target: tuple[str, object] = ("/data", "samples")
     owner_names: Names | None = None  # of owners 0 … O-1
     class_names: Names | None = None  # of classes 0 … C-1
 
@@ -47,7 +53,9 @@ class Samples:
 
 
 def _check(samples: Samples) -> None:
-    """Refuse, block by block, what nothing can learn from; as it came, before a cast makes it another number."""
+    """Refuse, block by block, what nothing can learn from; as it came, before a cast makes it
+    another number.
+    """
     first = 0
     for block in samples.blocks:
         width = math.prod(block.shape[1:])
@@ -59,18 +67,26 @@ def _check(samples: Samples) -> None:
 def split(
     strata: npt.NDArray[np.generic] | None, rest: Ints, keys: Keys, test: float, validation: float
 ) -> tuple[Ints, Ints, Ints]:
-    """Ids ``(train, validation, test)`` out of ``rest``, disjoint, ascending, a pure function of ``keys``.
+    """Ids ``(train, validation, test)`` out of ``rest``, disjoint, ascending, a pure function of
+    ``keys``.
 
-    The parts have ``ceil(fraction · samples)`` samples. Stratified: with ``strata`` (labels, or owners; indexed by the
-    ids), each stratum gives its proportional share, rounded by largest remainder, and keeps at least one training
-    sample. Where that is impossible (as many strata as samples) the draw is plain.
+    The parts have ``ceil(fraction · samples)`` samples. Stratified: with ``strata`` (labels, or
+    owners; indexed by the ids), each stratum gives its proportional share, rounded by largest
+    remainder, and keeps at least one training sample. Where that is impossible (as many strata as
+    samples) the draw is plain.
     """
     _check_shares(test, validation)
     take = math.ceil(test * len(rest) - 1e-9), math.ceil(validation * len(rest) - 1e-9)
     if sum(take) >= len(rest):
-        raise ConfigError("test", test, f"{len(rest)} samples cannot be split into train, validation and test")
+        raise ConfigError(
+            "test", test, f"{len(rest)} samples cannot be split into train, validation and test"
+        )
     shuffled = rest[keys.generator().permutation(len(rest))]
-    group = np.zeros(len(rest), np.int64) if strata is None else np.unique(strata[shuffled], return_inverse=True)[1]
+    group = (
+        np.zeros(len(rest), np.int64)
+        if strata is None
+        else np.unique(strata[shuffled], return_inverse=True)[1]
+    )
     size_K = np.bincount(group)
     if sum(take) > int((size_K - 1).sum()):
         group = np.zeros(len(rest), np.int64)
@@ -79,7 +95,8 @@ def split(
     validation_K = largest_remainder(size_K, take[1], high=size_K - 1 - test_K)
     order = np.argsort(group, kind="stable")
     group = group[order]
-    place = np.arange(len(rest)) - (np.cumsum(size_K) - size_K)[group]  # position within its stratum
+    # position within its stratum
+    place = np.arange(len(rest)) - (np.cumsum(size_K) - size_K)[group]
     part = (place < test_K[group]).astype(np.int64) * 2
     part[(part == 0) & (place < (test_K + validation_K)[group])] = 1
     train_ids, validation_ids, test_ids = (np.sort(shuffled[order[part == p]]) for p in range(3))
@@ -91,7 +108,10 @@ def _check_shares(test: float, validation: float) -> None:
         if not 0 <= fraction < 1:
             raise ConfigError(name, fraction, "must be a fraction from 0 up to, not including, 1")
     if test + validation >= 1:
-        valid = f"must be a fraction that, with data.validation={validation:g}, leaves something to train on"
+        valid = (
+            f"must be a fraction that, with data.validation={validation:g}, leaves something to"
+            " train on"
+        )
         raise ConfigError("test", test, valid)
 
 
@@ -105,12 +125,14 @@ def prepare(
     target_scale: TargetScale = "none",
     limit: int | None = None,
 ) -> Dataset:
-    """Check the samples, split what is not split yet, keep ``limit`` training samples (None: all), scale the features.
+    """Check the samples, split what is not split yet, keep ``limit`` training samples (None: all),
+    scale the features.
 
-    Classification is stratified by label; data with owners are split within each owner instead, so that nobody loses
-    all of their training samples. ``scale``: *standard* subtracts the mean and divides by the standard deviation,
-    *unit* maps the range to [0, 1]; the statistics come from the training samples only, per column, or one for all
-    grey levels. Numeric targets are scaled in the same way with ``target_scale``; :attr:`Dataset.target` then says how.
+    Classification is stratified by label; data with owners are split within each owner instead, so
+    that nobody loses all of their training samples. ``scale``: *standard* subtracts the mean and
+    divides by the standard deviation, *unit* maps the range to [0, 1]; the statistics come from the
+    training samples only, per column, or one for all grey levels. Numeric targets are scaled in the
+    same way with ``target_scale``; :attr:`Dataset.target` then says how.
     """
     _check(samples)
     keys = Keys(seed, "split")
@@ -120,17 +142,26 @@ def prepare(
     for fixed in (samples.test, samples.validation):
         if fixed is not None:
             rest[fixed] = False
-    cut = 0.0 if samples.test is not None else test, 0.0 if samples.validation is not None else validation
+    cut = (
+        0.0 if samples.test is not None else test,
+        0.0 if samples.validation is not None else validation,
+    )
     train_ids, validation_ids, test_ids = split(strata, np.flatnonzero(rest), keys, *cut)
     if samples.test is None and not len(test_ids):
-        raise ConfigError("test", test, "leaves no test samples; must be a fraction above 0 and below 1")
+        raise ConfigError(
+            "test", test, "leaves no test samples; must be a fraction above 0 and below 1"
+        )
     if limit is not None:
         train_ids = _limited(train_ids, limit, strata, keys)
     if not len(train_ids):
         raise ConfigError(*samples.origin, "no train samples; at least one is needed")
     _warn_of_lost(samples, train_ids, scale, target_scale)
     x, scaling = _floats(samples, train_ids, scale)
-    y, target = (samples.y.astype(np.int64), None) if samples.classes else _targets(samples, train_ids, target_scale)
+    y, target = (
+        (samples.y.astype(np.int64), None)
+        if samples.classes
+        else _targets(samples, train_ids, target_scale)
+    )
     dataset = Dataset(
         x=on_cache_lines(x),
         y=y,
@@ -154,8 +185,13 @@ def prepare(
 
 
 def _all_taught(dataset: Dataset, samples: Samples, limit: int | None) -> None:
-    """Refuse a test set that comes with the data, and warn of one split off, if nothing could learn one of its classes."""
-    seen_C, asked_C = (np.bincount(dataset.y[ids], minlength=dataset.classes) for ids in (dataset.train, dataset.test))  # type: ignore[arg-type]
+    """Refuse a test set that comes with the data, and warn of one split off, if nothing could learn
+    one of its classes.
+    """
+    seen_C, asked_C = (
+        np.bincount(dataset.y[ids], minlength=dataset.classes)
+        for ids in (dataset.train, dataset.test)
+    )  # type: ignore[arg-type]
     never = np.flatnonzero((seen_C == 0) & (asked_C > 0))
     if not len(never):
         return
@@ -179,8 +215,8 @@ def _empty(shape: tuple[int, ...]) -> Floats:
 def on_cache_lines(x: Floats) -> Floats:
     """``x``, copied if need be to memory that begins on a cache line.
 
-    NumPy's large arrays begin 16 bytes behind one: fetching a sample then touches a line more, which made a round of 100
-    small devices up to a tenth longer.
+    NumPy's large arrays begin 16 bytes behind one: fetching a sample then touches a line more,
+    which made a round of 100 small devices up to a tenth longer.
     """
     if x.ctypes.data % 64 == 0:
         return x
@@ -191,7 +227,11 @@ def on_cache_lines(x: Floats) -> Floats:
 
 def _limited(train: Ints, limit: int, strata: npt.NDArray[np.generic] | None, keys: Keys) -> Ints:
     if not 1 <= limit <= len(train):
-        raise ConfigError("limit", limit, f"must be 1 to {len(train)}, the training samples there are, or null for all")
+        raise ConfigError(
+            "limit",
+            limit,
+            f"must be 1 to {len(train)}, the training samples there are, or null for all",
+        )
     if limit == len(train):
         return train
     return split(strata, train, Keys(keys.seed, "limit"), 0.0, 1 - limit / len(train))[0]
@@ -210,7 +250,10 @@ def _floats(samples: Samples, train: Ints, scale: Scale) -> tuple[Floats, Affine
         of_block: Scale = scale if samples.scaled is None or number < samples.scaled else "none"
         into = x[:, ends[number] : ends[number + 1]]
         parts.append(rescaled(block, train, of_block, samples.one_scale, into=into)[1])
-    return x, Affine(np.concatenate([part.shift for part in parts]), np.concatenate([part.span for part in parts]))
+    return x, Affine(
+        np.concatenate([part.shift for part in parts]),
+        np.concatenate([part.span for part in parts]),
+    )
 
 
 def _warn_of_lost(samples: Samples, train: Ints, scale: Scale, target_scale: TargetScale) -> None:
@@ -223,14 +266,18 @@ def _warn_of_lost(samples: Samples, train: Ints, scale: Scale, target_scale: Tar
                 place = first + column
                 name = repr(samples.columns[place]) if samples.columns else str(place)
                 hint = "data.scale=standard or unit keeps it"
-                warnings.warn(f"column {name} is large and varies little: {said}; {hint}", stacklevel=3)
+                warnings.warn(
+                    f"column {name} is large and varies little: {said}; {hint}", stacklevel=3
+                )
             first += math.prod(block.shape[1:])
     if not samples.classes and target_scale == "none" and lost_columns(samples.y, train):
         hint = "data.target_scale=standard keeps it"
         warnings.warn(f"the target is large and varies little: {said}; {hint}", stacklevel=3)
 
 
-def _targets(samples: Samples, train: Ints, target_scale: TargetScale) -> tuple[Floats, Affine | None]:
+def _targets(
+    samples: Samples, train: Ints, target_scale: TargetScale
+) -> tuple[Floats, Affine | None]:
     """The targets of a regression as float32, and what was done to them."""
     y, affine = rescaled(samples.y, train, target_scale, key="target_scale")
     if target_scale == "none":
@@ -243,16 +290,21 @@ def _targets(samples: Samples, train: Ints, target_scale: TargetScale) -> tuple[
 
 
 def latest(owner: Ints | None, time: Ints, test: float, validation: float) -> tuple[Ints, Ints]:
-    """Ids ``(validation, test)``: of each owner's n samples the last ``⌊test · n⌋``, and those just before them.
+    """Ids ``(validation, test)``: of each owner's n samples the last ``⌊test · n⌋``, and those just
+    before them.
 
     Equal times stay in the order in which they stand.
     """
     _check_shares(test, validation)
-    who = np.zeros(len(time), np.int64) if owner is None else np.unique(owner, return_inverse=True)[1]
+    who = (
+        np.zeros(len(time), np.int64) if owner is None else np.unique(owner, return_inverse=True)[1]
+    )
     order = np.lexsort((time, who))
     size_O = np.bincount(who)
-    behind = (np.cumsum(size_O)[who[order]] - 1) - np.arange(len(order))  # how many of the owner's come after
+    # how many of the owner's come after
+    behind = (np.cumsum(size_O)[who[order]] - 1) - np.arange(len(order))
     test_O, both_O = (
-        np.floor(share * size_O + 1e-9).astype(np.int64)[who[order]] for share in (test, test + validation)
+        np.floor(share * size_O + 1e-9).astype(np.int64)[who[order]]
+        for share in (test, test + validation)
     )
     return order[(behind >= test_O) & (behind < both_O)], order[behind < test_O]

@@ -1,7 +1,8 @@
-"""Scaling by training statistics: computed in float64 from the numbers as they came, and only then cast to float32.
+"""Scaling by training statistics: computed in float64 from the numbers as they came, and only then
+cast to float32.
 
-float32 holds seven digits. A column of northings around 5,812,345 m that vary by 0.3 m loses all that varies if it is cast
-first; less its mean it keeps every digit.
+float32 holds seven digits. A column of northings around 5,812,345 m that vary by 0.3 m loses all
+that varies if it is cast first; less its mean it keeps every digit.
 """
 
 from __future__ import annotations
@@ -24,13 +25,19 @@ _LOST = 0.01  # of a column's deviation: a larger error of the cast to float32 i
 
 
 def rescaled(
-    x: Numbers, train: Ints, scale: Scale, one_scale: bool = False, key: str = "scale", into: Floats | None = None
+    x: Numbers,
+    train: Ints,
+    scale: Scale,
+    one_scale: bool = False,
+    key: str = "scale",
+    into: Floats | None = None,
 ) -> tuple[Floats, Affine]:
     """``x`` as float32, shifted and divided by statistics of the training rows, chunk by chunk.
 
     *standard* subtracts the mean and divides by the standard deviation, *unit* maps the range to
-    [0, 1]; per column, or alike for all (``one_scale``). A column that has one value in all training
-    rows is only shifted: there is nothing to divide by. The result is written into ``into`` if given.
+    [0, 1]; per column, or alike for all (``one_scale``). A column that has one value in all
+    training rows is only shifted: there is nothing to divide by. The result is written into
+    ``into`` if given.
 
     Raises ``ConfigError`` about ``key`` for another ``scale``.
     """
@@ -54,7 +61,9 @@ def rescaled(
 
 
 def lost_columns(x: Numbers, train: Ints) -> list[int]:
-    """The (flat) columns of which a cast to float32 as they are would lose what varies in the training rows."""
+    """The (flat) columns of which a cast to float32 as they are would lose what varies in the
+    training rows.
+    """
     if x.dtype.kind == "b" or x.dtype.itemsize < (8 if x.dtype.kind == "f" else 4):
         return []
     low, high = (value.reshape(-1) for value in _range(x, train, one_scale=False))
@@ -63,13 +72,17 @@ def lost_columns(x: Numbers, train: Ints) -> list[int]:
     error = np.zeros(len(low))
     for rows in _train_chunks(x, train):
         values = x[rows].astype(np.float64)
-        error = np.maximum(error, np.abs(values - values.astype(np.float32)).max(axis=0).reshape(-1))
+        error = np.maximum(
+            error, np.abs(values - values.astype(np.float32)).max(axis=0).reshape(-1)
+        )
     deviation = _moments(x, train, one_scale=False)[1].reshape(-1)
     return [int(i) for i in np.flatnonzero((low < high) & (error > _LOST * deviation))]
 
 
 def _small(x: Numbers, one_scale: bool) -> tuple[Numbers, Reals]:
-    """Whole numbers that float64 cannot hold, less each column's least one; and what was taken away."""
+    """Whole numbers that float64 cannot hold, less each column's least one; and what was taken
+    away.
+    """
     axis = None if one_scale else 0
     nothing = np.zeros(())
     if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or not len(x):
@@ -95,14 +108,22 @@ def _moments(x: Numbers, train: Ints, one_scale: bool) -> tuple[Reals, Reals]:
     values = len(train) * (math.prod(x.shape[1:]) if one_scale else 1)
 
     def total(of: Reals | None) -> Reals:
-        parts = (x[rows] if of is None else x[rows].astype(np.float64) - of for rows in _train_chunks(x, train))
+        parts = (
+            x[rows] if of is None else x[rows].astype(np.float64) - of
+            for rows in _train_chunks(x, train)
+        )
         return np.asarray(sum(part.sum(axis=axis, dtype=np.float64) for part in parts) / values)
 
     mean = total(None)
     if x.dtype.itemsize > 4:
-        mean = mean + total(mean)  # rounding in a sum of n large numbers would move the mean of narrow ones
-    # about the mean, in a second pass: a difference of large sums of squares would lose a small variance
-    square = sum(np.square(x[rows].astype(np.float64) - mean).sum(axis=axis) for rows in _train_chunks(x, train))
+        # rounding in a sum of n large numbers would move the mean of narrow ones
+        mean = mean + total(mean)
+    # about the mean, in a second pass: a difference of large sums of squares would lose a small
+    # variance
+    square = sum(
+        np.square(x[rows].astype(np.float64) - mean).sum(axis=axis)
+        for rows in _train_chunks(x, train)
+    )
     return mean, np.asarray(np.sqrt(square / values))
 
 

@@ -1,4 +1,6 @@
-"""The entry points behind the command line and the Python API: check, run, resume; of whichever kind the scenario is."""
+"""The entry points behind the command line and the Python API: check, run, resume; of whichever
+kind the scenario is.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ SUITE = RunKind(Plans.checked, suite.start, suite.resume, suite.redraw)
 
 
 def check(cfg: Any) -> Prepared:
-    """Everything that can be found wrong without running: settings, plug-ins, data, memory. Writes nothing.
+    """Everything that can be found wrong without running: settings, plug-ins, data, memory.
+
+    Writes nothing.
 
     Raises :class:`ConfigError`.
     """
@@ -59,11 +63,14 @@ def check(cfg: Any) -> Prepared:
 
 
 def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Result:
-    """Run a scenario into a new folder. ``cfg`` is a composed config or a plain mapping of the same shape.
+    """Run a scenario into a new folder.
+
+    ``cfg`` is a composed config or a plain mapping of the same shape.
 
     ``prepared`` saves doing the checks again for a config that has passed them.
 
-    Raises :class:`ConfigError` for whatever cannot work, and for a folder that is not new and not empty.
+    Raises :class:`ConfigError` for whatever cannot work, and for a folder that is not new and not
+    empty.
     """
     if not str(folder):
         raise ConfigError(DIR, "", "must be a folder, a new or an empty one")
@@ -79,10 +86,11 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
 
 
 def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:
-    """Go on with the run in ``folder`` under its own config; see :func:`swarm.experiments.runs.single.resume` for what may change.
+    """Go on with the run in ``folder`` under its own config; see
+    :func:`swarm.experiments.runs.single.resume` for what may change.
 
-    Plug-ins that the config names are imported only if this user's own command wrote it, or with ``trust``: then they run as
-    whatever the user may do (:mod:`swarm.results.trust`).
+    Plug-ins that the config names are imported only if this user's own command wrote it, or with
+    ``trust``: then they run as whatever the user may do (:mod:`swarm.results.trust`).
     """
     if not isinstance(trust, bool):  # any text would be true, "no" too
         valid = "must be true or false: whether the plug-ins that the folder names may run as you"
@@ -94,25 +102,37 @@ def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -
 
 
 def kind_of(settings: Settings) -> RunKind[Any]:
-    """What is done with the scenario of ``settings``. Raises :class:`ConfigError` where it cannot be built."""
-    scenario = build(settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset)
+    """What is done with the scenario of ``settings``.
+
+    Raises :class:`ConfigError` where it cannot be built.
+    """
+    scenario = build(
+        settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset
+    )
     kind = _kind(scenario)
     if kind is RUN and settings.preset is not None:
         name = choice("scenario", settings.scenario)
-        valid = f"is for scenarios that judge claims, and {name} is one run of the size that you give it; preset=null"
+        valid = (
+            f"is for scenarios that judge claims, and {name} is one run of the size that you give"
+            " it; preset=null"
+        )
         raise ConfigError("preset", settings.preset, valid)
     return kind
 
 
 def kind_in(folder: Path) -> RunKind[Any]:
-    """Which kind of scenario has written ``folder``. Nothing that the folder names is imported: if its scenario is not one of
-    ours, the files that are there say it.
+    """Which kind of scenario has written ``folder``.
+
+    Nothing that the folder names is imported: if its scenario is not one of ours, the files that
+    are there say it.
 
     Raises :class:`ConfigError` where there is no config, or none that can be read.
     """
     _, config = Folder.open(folder)
     try:
-        scenario = build(config.get("scenario"), AnyScenario, "scenario", preset=config.get("preset"))
+        scenario = build(
+            config.get("scenario"), AnyScenario, "scenario", preset=config.get("preset")
+        )
     except ConfigError:
         if (folder / RUNS).is_dir():
             return CLAIM

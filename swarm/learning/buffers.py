@@ -23,12 +23,17 @@ from swarm.common.errors import CheckpointError
 
 FILE = "buffers.safetensors"
 MOST_BYTES = 256 << 20
-"""Larger buffers are not kept with a run: a frozen base that was read from a file is there already."""
+"""Larger buffers are not kept with a run: a frozen base that was read from a file is there
+already.
+"""
 
 
 @dataclass(frozen=True)
 class Constants:
-    """A module's buffers by name. ``saved`` are those of its ``state_dict`` (the persistent ones)."""
+    """A module's buffers by name.
+
+    ``saved`` are those of its ``state_dict`` (the persistent ones).
+    """
 
     values: Mapping[str, Tensor]
     saved: tuple[str, ...]
@@ -56,8 +61,8 @@ class Constants:
 
 
 def read(folder: Path, facts: Mapping[str, Any] | None) -> dict[str, Tensor]:
-    """The buffers beside an arm's checkpoints, as the facts of one describe them (None: of a version
-    that kept none). Those that were too large are left out, with a warning.
+    """The buffers beside an arm's checkpoints, as the facts of one describe them (None: of a
+    version that kept none). Those that were too large are left out, with a warning.
 
     Raises :class:`CheckpointError` where the file is missing or damaged.
     """
@@ -77,7 +82,9 @@ def read(folder: Path, facts: Mapping[str, Any] | None) -> dict[str, Tensor]:
             raise CheckpointError("resume", path, "cannot be read: it is missing, or no file")
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != facts["sha256"]:
-            raise CheckpointError("resume", path, "is damaged: its SHA-256 is not that of the checkpoint")
+            raise CheckpointError(
+                "resume", path, "is damaged: its SHA-256 is not that of the checkpoint"
+            )
         return dict(load(data))
     except OSError as error:
         raise CheckpointError("resume", path, f"cannot be read: {error.strerror}") from None

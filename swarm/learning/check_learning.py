@@ -1,4 +1,6 @@
-"""A model tried before a run: what the run will compute, against plain PyTorch on the module itself."""
+"""A model tried before a run: what the run will compute, against plain PyTorch on the module
+itself.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +21,38 @@ from swarm.learning.kernels.module import refused
 LARGE = 5_000_000  # parameters above which one device is tried instead of two
 
 
-def check_learning(module: nn.Module, kernel: Kernel, loss: Loss, inputs: Tensor, target_Cb: Tensor) -> None:
-    """Refuse a module whose outputs or gradients the kernel gets wrong: one that computes with something else than its
-    registered parameters, or whose output does not depend on them. ``inputs`` ``[b, *features]``, ``target_Cb`` as the loss
-    encodes it. A parameter that takes no part has a gradient of zero; a warning names it.
+def check_learning(
+    module: nn.Module, kernel: Kernel, loss: Loss, inputs: Tensor, target_Cb: Tensor
+) -> None:
+    """Refuse a module whose outputs or gradients the kernel gets wrong: one that computes with
+    something else than its registered parameters, or whose output does not depend on them.
+    ``inputs`` ``[b, *features]``, ``target_Cb`` as the loss encodes it. A parameter that takes no
+    part has a gradient of zero; a warning names it.
     """
     layout = kernel.layout
     rows_BP = _near(layout.pack(dict(module.named_parameters())).detach())
     otherwise = refused(
         module,
-        "answers otherwise with the parameters of another device than by itself: forward must read each parameter "
-        "where it is registered (self.NAME) at every call, and keep no list or copy of them",
+        "answers otherwise with the parameters of another device than by itself: forward must read"
+        " each parameter where it is registered (self.NAME) at every call, and keep no list or copy"
+        " of them",
     )
     try:
         found = [_by_torch(module, layout, row_P, loss, inputs, target_Cb) for row_P in rows_BP]
         if not _close(_outputs(kernel, rows_BP, inputs), torch.stack([out for out, _, _ in found])):
             raise otherwise
         if not _close(
-            _gradients(kernel, rows_BP, inputs, target_Cb), torch.stack([gradient for _, gradient, _ in found])
+            _gradients(kernel, rows_BP, inputs, target_Cb),
+            torch.stack([gradient for _, gradient, _ in found]),
         ):
             raise otherwise
     except ConfigError:
         raise
     except Exception as error:
         fault = fault_of(error)
-        if fault is None and (ran_out_of_memory(error) or is_ours(module) or not of_torch(error, "swarm.learning")):
+        if fault is None and (
+            ran_out_of_memory(error) or is_ours(module) or not of_torch(error, "swarm.learning")
+        ):
             raise
         said = fault.valid if fault else f"fails: {type(error).__name__}: {error}{where(error)}"
         raise refused(module, f"cannot take a step: {' '.join(said.split())}") from error
@@ -55,15 +64,17 @@ def _near(row_P: Tensor) -> Tensor:
     """Two devices' parameters ``[2, P]`` close to these."""
     draw = torch.Generator().manual_seed(0)
     count = 1 if len(row_P) > LARGE else 2
-    noise_B2P = torch.randn(count, 2, len(row_P), generator=draw, dtype=row_P.dtype).to(row_P.device)
+    noise_B2P = torch.randn(count, 2, len(row_P), generator=draw, dtype=row_P.dtype).to(
+        row_P.device
+    )
     return row_P * (1 + 0.1 * noise_B2P[:, 0]) + 0.01 * noise_B2P[:, 1]
 
 
 def _by_torch(
     module: nn.Module, layout: Layout, row_P: Tensor, loss: Loss, inputs: Tensor, target_Cb: Tensor
 ) -> tuple[Tensor, Tensor, list[str]]:
-    """Outputs ``[C, b]``, the gradient ``[P]`` of the summed loss, and the parameters that take no part, by autograd on a
-    copy of the module."""
+    """Outputs ``[C, b]``, the gradient ``[P]`` of the summed loss, and the parameters that take no
+    part, by autograd on a copy of the module."""
     one = copy.deepcopy(module)
     parameters = dict(one.named_parameters())
     with torch.no_grad():
@@ -75,14 +86,22 @@ def _by_torch(
         if not answer.requires_grad:
             raise refused(
                 module,
-                "returns what does not depend on its parameters, so nothing would be learnt: something in forward cuts "
-                "the graph (detach, .data, no_grad, .item(), NumPy, argmax or rounding)",
+                "returns what does not depend on its parameters, so nothing would be learnt:"
+                " something in forward cuts the graph (detach, .data, no_grad, .item(), NumPy,"
+                " argmax or rounding)",
             )
         out = answer.reshape(-1, answer.shape[-1]).T
-        residual = loss.residual(out.detach().unsqueeze(0).clone(), target_Cb.unsqueeze(0).clone())[0]
-        found = torch.autograd.grad(out, list(parameters.values()), residual.to(out), allow_unused=True)
+        residual = loss.residual(out.detach().unsqueeze(0).clone(), target_Cb.unsqueeze(0).clone())[
+            0
+        ]
+        found = torch.autograd.grad(
+            out, list(parameters.values()), residual.to(out), allow_unused=True
+        )
     unused = [name for name, gradient in zip(parameters, found, strict=True) if gradient is None]
-    values = (torch.zeros_like(p) if g is None else g for p, g in zip(parameters.values(), found, strict=True))
+    values = (
+        torch.zeros_like(p) if g is None else g
+        for p, g in zip(parameters.values(), found, strict=True)
+    )
     return out.detach(), layout.pack(dict(zip(parameters, values, strict=True))), unused
 
 
@@ -97,7 +116,10 @@ def _outputs(kernel: Kernel, rows_BP: Tensor, inputs: Tensor) -> Tensor:
 def _gradients(kernel: Kernel, rows_BP: Tensor, inputs: Tensor, target_Cb: Tensor) -> Tensor:
     """``[B, P]`` by what the run computes with."""
     count = len(rows_BP)
-    x, into = BlockParameters(kernel.layout, count, rows_BP), BlockParameters(kernel.layout, count, rows_BP)
+    x, into = (
+        BlockParameters(kernel.layout, count, rows_BP),
+        BlockParameters(kernel.layout, count, rows_BP),
+    )
     x.load(rows_BP)
     into.load(torch.zeros_like(rows_BP))
     both, target = (each.expand(count, *each.shape).clone() for each in (inputs, target_Cb))
@@ -109,8 +131,8 @@ def _gradients(kernel: Kernel, rows_BP: Tensor, inputs: Tensor, target_Cb: Tenso
 def _say_unused(module: nn.Module, names: list[str]) -> None:
     others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
     warnings.warn(
-        f"model={called(module)}: the parameter {names[0]}{others} takes no part in the output and is "
-        "never changed by learning, though it is sent and averaged like the others",
+        f"model={called(module)}: the parameter {names[0]}{others} takes no part in the output and"
+        " is never changed by learning, though it is sent and averaged like the others",
         stacklevel=4,
     )
 
@@ -120,4 +142,6 @@ def _close(found: Tensor, expected: Tensor) -> bool:
     if not torch.isfinite(expected).all():
         return True
     scale = max(1.0, float(expected.abs().max()) if expected.numel() else 1.0)
-    return found.shape == expected.shape and torch.allclose(found.to(expected), expected, rtol=1e-3, atol=1e-4 * scale)
+    return found.shape == expected.shape and torch.allclose(
+        found.to(expected), expected, rtol=1e-3, atol=1e-4 * scale
+    )

@@ -1,4 +1,6 @@
-"""What devices start from: the model's own initialisation, or a device's parameters saved earlier."""
+"""What devices start from: the model's own initialisation, or a device's parameters saved
+earlier.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +18,31 @@ from swarm.common.system.files import content
 from swarm.learning.buffers import Constants
 
 
-def read_start(init: str, module: nn.Module, layout: Layout, constants: Constants, dtype: torch.dtype) -> Tensor:
-    """The common first row ``[P]``: ``init`` is ``common``, ``independent``, or the path of a ``.safetensors`` file.
+def read_start(
+    init: str, module: nn.Module, layout: Layout, constants: Constants, dtype: torch.dtype
+) -> Tensor:
+    """The common first row ``[P]``: ``init`` is ``common``, ``independent``, or the path of a
+    ``.safetensors`` file.
 
-    The file is what ``safetensors.torch.save_model``, or ``save_file`` of ``module.state_dict()``, writes: tied parameters
-    under one of their names or under all of them, and buffers, or none, as long as they are the module's own.
-    Raises :class:`ConfigError` for any other.
+    The file is what ``safetensors.torch.save_model``, or ``save_file`` of ``module.state_dict()``,
+    writes: tied parameters under one of their names or under all of them, and buffers, or none, as
+    long as they are the module's own. Raises :class:`ConfigError` for any other.
     """
     if init in ("common", "independent"):
         return layout.pack(dict(module.named_parameters())).to(dtype)
     path = Path(init)
     if path.suffix != ".safetensors":
         raise ConfigError(
-            "init", init, "must be common, independent, or a .safetensors file with one device's parameters"
+            "init",
+            init,
+            "must be common, independent, or a .safetensors file with one device's parameters",
         )
     try:
-        values = load(content(path, _most(module), "what this model's parameters take", key="init", shown=init))
+        values = load(
+            content(
+                path, _most(module), "what this model's parameters take", key="init", shown=init
+            )
+        )
     except SafetensorError as error:
         raise ConfigError("init", init, f"is no readable safetensors file ({error})") from None
     try:
@@ -47,9 +58,17 @@ def read_start(init: str, module: nn.Module, layout: Layout, constants: Constant
     return row
 
 
-def _parameters(values: Mapping[str, Tensor], layout: Layout, constants: Constants) -> dict[str, Tensor]:
-    """The file's parameters by slot. ``ValueError`` for what is missing, is too much, or contradicts the module."""
-    names = {s.name: [s.name, *(name for name, slot in layout.ties if slot == s.name)] for s in layout.slots}
+def _parameters(
+    values: Mapping[str, Tensor], layout: Layout, constants: Constants
+) -> dict[str, Tensor]:
+    """The file's parameters by slot.
+
+    ``ValueError`` for what is missing, is too much, or contradicts the module.
+    """
+    names = {
+        s.name: [s.name, *(name for name, slot in layout.ties if slot == s.name)]
+        for s in layout.slots
+    }
     known = {name for each in names.values() for name in each} | constants.values.keys()
     if any(not set(each) & values.keys() for each in names.values()) or values.keys() - known:
         raise ValueError(f"holds {sorted(values)}, the model has {[s.name for s in layout.slots]}")
@@ -63,7 +82,9 @@ def _parameters(values: Mapping[str, Tensor], layout: Layout, constants: Constan
         for other in there[1:]:
             if not torch.equal(values[other], found[slot]):
                 pair = f"{there[0]} and {other}"
-                raise ValueError(f"holds different numbers in {pair}, which are one parameter of the model")
+                raise ValueError(
+                    f"holds different numbers in {pair}, which are one parameter of the model"
+                )
     for name in values.keys() & constants.values.keys():
         own = constants.values[name]
         if own.shape != values[name].shape or not torch.equal(values[name].to(own), own):
@@ -73,11 +94,15 @@ def _parameters(values: Mapping[str, Tensor], layout: Layout, constants: Constan
 
 
 def _most(module: nn.Module) -> int:
-    """Bytes that a file with a module's parameters and buffers may have, each number in 16 bytes at most."""
+    """Bytes that a file with a module's parameters and buffers may have, each number in 16 bytes at
+    most.
+    """
     numbers = sum(t.numel() for t in (*module.parameters(), *module.buffers()))
     return 16 * numbers + (64 << 20)
 
 
 def save_start(path: str | Path, state_dict: Mapping[str, Tensor]) -> None:
     """Save one device's ``state_dict``, a run's or a module's, as a file that ``init=`` takes."""
-    save_file({name: value.detach().clone().contiguous() for name, value in state_dict.items()}, path)
+    save_file(
+        {name: value.detach().clone().contiguous() for name, value in state_dict.items()}, path
+    )

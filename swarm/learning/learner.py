@@ -1,4 +1,7 @@
-"""What a device does with its next samples: predict them, be scored, then learn from them. One block at a time."""
+"""What a device does with its next samples: predict them, be scored, then learn from them.
+
+One block at a time.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ from swarm.learning.optim.optimizer import Optimizer, clip_
 class Batch:
     """The next K mini-batches of B devices.
 
-    ``x`` ``[B, K, b, *features]``; ``target`` ``[B, K, C, b]`` as the loss encodes it (``b · L`` for L labels a sample);
-    ``first`` ``[B, K, b]`` marks samples that the device meets for the first time (None: there are none); ``active``
-    ``[B, K]`` marks the steps a device takes (None: all of them); ``done`` ``[B]`` counts the steps it has taken before;
-    ``truth`` is what predictions are scored by where devices are told something else (None: it is the target).
+    ``x`` ``[B, K, b, *features]``; ``target`` ``[B, K, C, b]`` as the loss encodes it (``b · L``
+    for L labels a sample); ``first`` ``[B, K, b]`` marks samples that the device meets for the
+    first time (None: there are none); ``active`` ``[B, K]`` marks the steps a device takes (None:
+    all of them); ``done`` ``[B]`` counts the steps it has taken before; ``truth`` is what
+    predictions are scored by where devices are told something else (None: it is the target).
     """
 
     x: Tensor
@@ -35,8 +39,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class PredictionScores:
-    """Results before learning. ``loss_B`` is the mean loss over all samples of the active steps; ``seen_B`` counts the
-    samples met for the first time and ``score_B`` adds up their scores (:meth:`Loss.right`); None if there are none."""
+    """Results before learning.
+
+    ``loss_B`` is the mean loss over all samples of the active steps; ``seen_B`` counts the samples
+    met for the first time and ``score_B`` adds up their scores (:meth:`Loss.right`); None if there
+    are none."""
 
     loss_B: Tensor
     seen_B: Tensor | None = None
@@ -44,12 +51,14 @@ class PredictionScores:
 
 
 def _worth_checking(guards: Sequence[Any]) -> list[bool]:
-    """Which of the compiler's conditions for using a compiled step again are looked at each time: the tensors, and whether
-    an optional one is there. A learner's own parts never change, and checking them all took as long as a step."""
+    """Which of the compiler's conditions for using a compiled step again are looked at each time:
+    the tensors, and whether an optional one is there. A learner's own parts never change, and
+    checking them all took as long as a step."""
     return [isinstance(g.value, Tensor) or g.value is None for g in guards]
 
 
-# Without the wrapper in C++, the time that fusing saves goes into calling the fused kernels from Python.
+# Without the wrapper in C++, the time that fusing saves goes into calling the fused kernels from
+# Python.
 COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
     "cpp_wrapper": True,
     "size_asserts": False,
@@ -58,7 +67,9 @@ COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
 
 
 class GradientCorrection(Protocol):
-    """What is added to every gradient: ``add_NP`` + ``proximal`` · (x − start), for the B devices of a block."""
+    """What is added to every gradient: ``add_NP`` + ``proximal`` · (x − start), for the B devices
+    of a block.
+    """
 
     @property
     def add_NP(self) -> Tensor | None: ...
@@ -68,10 +79,18 @@ class GradientCorrection(Protocol):
 
 
 class TrainBlock(Protocol):
-    """Score and learn a batch: the rows after it, and the scores. ``slots`` are changed in place."""
+    """Score and learn a batch: the rows after it, and the scores.
+
+    ``slots`` are changed in place.
+    """
 
     def __call__(
-        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: GradientCorrection | None = None
+        self,
+        x_BP: Tensor,
+        slots: Views,
+        batch: Batch,
+        lr: Scale,
+        force: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]: ...
 
 
@@ -79,14 +98,28 @@ class Learner:
     """K local steps for a block, by :attr:`train`."""
 
     def __init__(
-        self, kernel: Kernel, loss: Loss, optimizer: Optimizer, outputs: int, clip: float | None, compiled: bool
+        self,
+        kernel: Kernel,
+        loss: Loss,
+        optimizer: Optimizer,
+        outputs: int,
+        clip: float | None,
+        compiled: bool,
     ) -> None:
-        self.kernel, self.loss, self.optimizer, self.outputs, self.clip = kernel, loss, optimizer, outputs, clip
+        self.kernel, self.loss, self.optimizer, self.outputs, self.clip = (
+            kernel,
+            loss,
+            optimizer,
+            outputs,
+            clip,
+        )
         self._benches: dict[tuple[int, int], tuple[BlockParameters, Gradient]] = {}
         self._plain = optimizer.plain and clip is None
         self.train: TrainBlock = self._train
         if compiled and kernel.compiles:
-            self._compiled = torch.compile(self._train, fullgraph=True, dynamic=False, options=COMPILER)
+            self._compiled = torch.compile(
+                self._train, fullgraph=True, dynamic=False, options=COMPILER
+            )
             self.train = self._train_compiled
 
     def uncompiled(self) -> Learner:
@@ -97,10 +130,18 @@ class Learner:
         """Predict the batch and be scored, without learning."""
         parts = BlockParameters(self.kernel.layout, x_BP.shape[0], x_BP)
         parts.load(x_BP)
-        return self._score(torch.stack([self.kernel.outputs(parts.views, x_k) for x_k in batch.x.unbind(1)], 1), batch)
+        return self._score(
+            torch.stack([self.kernel.outputs(parts.views, x_k) for x_k in batch.x.unbind(1)], 1),
+            batch,
+        )
 
     def _train(
-        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: GradientCorrection | None = None
+        self,
+        x_BP: Tensor,
+        slots: Views,
+        batch: Batch,
+        lr: Scale,
+        force: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]:
         if self._plain and force is None:
             learnt_BP, out_BKCb = self._descend(x_BP, batch, lr)
@@ -109,7 +150,12 @@ class Learner:
         return learnt_BP, self._score(out_BKCb, batch)
 
     def _train_compiled(
-        self, x_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: GradientCorrection | None = None
+        self,
+        x_BP: Tensor,
+        slots: Views,
+        batch: Batch,
+        lr: Scale,
+        force: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]:
         """The rate becomes a tensor, for the compiler would build a number in for good."""
         rate = torch.full((1, 1, 1), float(lr), dtype=x_BP.dtype, device=x_BP.device)
@@ -122,14 +168,19 @@ class Learner:
         x, add = self._bench(x_BP, samples)
         x.load(x_BP)
         scale, outs = lr * (-1.0 / samples), []
-        scale_KB11 = None if batch.active is None else batch.active.to(target).T[:, :, None, None] * scale
+        scale_KB11 = (
+            None if batch.active is None else batch.active.to(target).T[:, :, None, None] * scale
+        )
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), target.unbind(1), strict=True)):
             outs.append(add(x_k, t_k, scale if scale_KB11 is None else scale_KB11[k]))
         return x.rows(), torch.stack(outs, 1)
 
     def _bench(self, x_BP: Tensor, samples: int) -> tuple[BlockParameters, Gradient]:
-        """Parameters and the function that adds gradients to them, in memory that serves one block after the other."""
-        size, keep = (x_BP.shape[0], samples), not torch.compiler.is_compiling()  # a compiled step plans its own memory
+        """Parameters and the function that adds gradients to them, in memory that serves one block
+        after the other.
+        """
+        # a compiled step plans its own memory
+        size, keep = (x_BP.shape[0], samples), not torch.compiler.is_compiling()
         if keep and size in self._benches:
             return self._benches[size]
         parts = BlockParameters(self.kernel.layout, size[0], x_BP)
@@ -139,9 +190,16 @@ class Learner:
         return bench
 
     def _optimise(
-        self, start_BP: Tensor, slots: Views, batch: Batch, lr: Scale, force: GradientCorrection | None
+        self,
+        start_BP: Tensor,
+        slots: Views,
+        batch: Batch,
+        lr: Scale,
+        force: GradientCorrection | None,
     ) -> tuple[Tensor, Tensor]:
-        """Every other optimiser, clipping, and protocols that pull: the gradient is collected first."""
+        """Every other optimiser, clipping, and protocols that pull: the gradient is collected
+        first.
+        """
         samples, layout, x_BP = batch.target.shape[-1], self.kernel.layout, start_BP.clone()
         rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(1, 1)
         g = BlockParameters(layout, x_BP.shape[0], x_BP)
@@ -181,7 +239,9 @@ class Learner:
         if loss_BKb.shape[2] != first.shape[2]:  # every position of a sample is a prediction
             first = first.repeat_interleave(loss_BKb.shape[2] // first.shape[2], 2)
         counted = first.to(loss_BKb.dtype)
-        return PredictionScores(mean, counted.sum((1, 2)), (self.loss.right(out, truth) * counted).sum((1, 2)))
+        return PredictionScores(
+            mean, counted.sum((1, 2)), (self.loss.right(out, truth) * counted).sum((1, 2))
+        )
 
 
 def _pull_(g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, force: GradientCorrection) -> None:

@@ -18,22 +18,30 @@ ENOUGH = 0.95
 
 
 def facts(records: pd.DataFrame) -> dict[str, Any]:
-    """``recovery_rounds``, ``forgetting`` and ``backward_transfer`` of an arm with these records; nothing without drift."""
+    """``recovery_rounds``, ``forgetting`` and ``backward_transfer`` of an arm with these records;
+    nothing without drift.
+    """
     if "concept" not in records or records["concept"].isna().all():
         return {}
     lived = records[records["concept"].notna()]
-    columns = [f"accuracy_concept_{c}" for c in range(sum(n.startswith("accuracy_concept_") for n in records.columns))]
+    columns = [
+        f"accuracy_concept_{c}"
+        for c in range(sum(n.startswith("accuracy_concept_") for n in records.columns))
+    ]
     measured = lived.dropna(subset=columns) if columns else lived.iloc[:0]
     accuracy_RC = measured[columns].to_numpy(np.float64)
     return {
-        "recovery_rounds": recovery(lived["stream_accuracy"].to_numpy(np.float64), lived["concept"].to_numpy(np.int64)),
+        "recovery_rounds": recovery(
+            lived["stream_accuracy"].to_numpy(np.float64), lived["concept"].to_numpy(np.int64)
+        ),
         **transfer(accuracy_RC, measured["concept"].to_numpy(np.int64)),
     }
 
 
 def recovery(accuracy_R: Floats, concept_R: npt.NDArray[np.int64]) -> list[int | None]:
-    """For each change of concept: how many rounds until a round's prequential accuracy is back at 95% of its mean over the
-    five rounds before the change; 0 where it never falls below, None where the next change, or the end, comes first."""
+    """For each change of concept: how many rounds until a round's prequential accuracy is back at
+    95% of its mean over the five rounds before the change; 0 where it never falls below, None where
+    the next change, or the end, comes first."""
     changes = [*(np.flatnonzero(np.diff(concept_R)) + 1).tolist(), len(concept_R)]
     found: list[int | None] = []
     for at, until in itertools.pairwise(changes):
@@ -44,10 +52,12 @@ def recovery(accuracy_R: Floats, concept_R: npt.NDArray[np.int64]) -> list[int |
 
 
 def transfer(accuracy_RC: Floats, concept_R: npt.NDArray[np.int64]) -> dict[str, float | None]:
-    """Means over the concepts that devices have left, of test accuracy a_c(t) on concept c after round t of T:
+    """Means over the concepts that devices have left, of test accuracy a_c(t) on concept c after
+    round t of T:
 
-    *forgetting* max_{t<T} a_c(t) − a_c(T) from when c was first lived in (Chaudhry et al., ECCV 2018), and *backward transfer*
-    a_c(T) − a_c(t_c), t_c when c was last lived in (Lopez-Paz & Ranzato, NeurIPS 2017). None where no concept was left.
+    *forgetting* max_{t<T} a_c(t) − a_c(T) from when c was first lived in (Chaudhry et al., ECCV
+    2018), and *backward transfer* a_c(T) − a_c(t_c), t_c when c was last lived in (Lopez-Paz &
+    Ranzato, NeurIPS 2017). None where no concept was left.
     """
     lost, gained = [], []
     for c in range(accuracy_RC.shape[1]):

@@ -1,7 +1,8 @@
 """Runs that an earlier version began, and that this one would go on with by other numbers.
 
-The format of a checkpoint tells the version: 3 was written by those before the changes that are listed here (the newest
-section of CHANGELOG.md has all that moved). To go on with such a run would mix two experiments without a word.
+The format of a checkpoint tells the version: 3 was written by those before the changes that are
+listed here (the newest section of CHANGELOG.md has all that moved). To go on with such a run would
+mix two experiments without a word.
 """
 
 from __future__ import annotations
@@ -24,14 +25,18 @@ LOST = 0.01  # of a column's deviation: an error in float32 beyond this is anoth
 
 
 def refuse_a_mixture(run: Path, settings: Settings, dataset: Dataset) -> None:
-    """Raises :class:`ConfigError` where rounds to come would be computed otherwise than those that are there."""
+    """Raises :class:`ConfigError` where rounds to come would be computed otherwise than those that
+    are there.
+    """
     file, what = _old_checkpoint(run), next(_moved(settings, dataset), None)
     if file is None or what is None:
         return
     code = noted(run).code
     names = [f"{name} {code[name]}" for name in ("version", "commit") if code.get(name)]
     which = f"that version ({', '.join(names)})" if names else "the version that began it"
-    valid = f"is of an earlier version, which {what}; the rounds to come would be of another experiment"
+    valid = (
+        f"is of an earlier version, which {what}; the rounds to come would be of another experiment"
+    )
     raise ConfigError("resume", file, f"{valid}: finish the run with {which}, or start a new one")
 
 
@@ -50,7 +55,9 @@ def _moved(s: Settings, dataset: Dataset) -> Iterator[str]:
     data, schedule, protocol, people = (
         choice(group, getattr(s, group)) for group in ("data", "schedule", "protocol", "people")
     )
-    if data == "leaf_synthetic" and (s.data.get("iid") or {s.data.get("alpha"), s.data.get("beta")} - {0, 1}):
+    if data == "leaf_synthetic" and (
+        s.data.get("iid") or {s.data.get("alpha"), s.data.get("beta")} - {0, 1}
+    ):
         yield "drew the samples of data=leaf_synthetic otherwise"
     if schedule == "wsd" and s.schedule.get("warmup"):
         yield "took schedule.decay and schedule.half_life for shares of what follows the warm-up"
@@ -64,7 +71,9 @@ def _moved(s: Settings, dataset: Dataset) -> Iterator[str]:
 
 
 def _narrow_column(dataset: Dataset) -> int | None:
-    """The first column whose values lie so far from 0, and so close together, that float32 does not tell them apart."""
+    """The first column whose values lie so far from 0, and so close together, that float32 does not
+    tell them apart.
+    """
     if dataset.scaling is None:
         return None
     lost = HELD * np.abs(dataset.scaling.shift) > LOST * dataset.scaling.span

@@ -1,4 +1,6 @@
-"""The run folder: what is written when, so that a crash at any moment costs at most the rounds since a checkpoint."""
+"""The run folder: what is written when, so that a crash at any moment costs at most the rounds
+since a checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,17 @@ from filelock import FileLock, Timeout
 
 from swarm.common.errors import CheckpointError, ConfigError, StorageError
 from swarm.common.names import Maybe
-from swarm.common.schemas import PART, SEAL, Config, Progress, closing, read_json, read_yaml, require_seal, sealed
+from swarm.common.schemas import (
+    PART,
+    SEAL,
+    Config,
+    Progress,
+    closing,
+    read_json,
+    read_yaml,
+    require_seal,
+    sealed,
+)
 from swarm.common.system.files import own_folder, replacing
 from swarm.common.system.storage import require_own_folders
 from swarm.communication.topology.graph import Graph
@@ -42,7 +54,10 @@ ANEW = "start a new run with what it says now"
 
 
 class Folder:
-    """One run's files below ``path``. ``progress.json`` holds what is decided and done; ``summary.json`` closes the run."""
+    """One run's files below ``path``.
+
+    ``progress.json`` holds what is decided and done; ``summary.json`` closes the run.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,8 +70,9 @@ class Folder:
     @classmethod
     @contextmanager
     def create(cls, path: Path, settings: Settings) -> Iterator[Folder]:
-        """A new run folder with its ``config.yaml``, locked for as long as the context lasts. Of several processes that want
-        the same folder one gets it, and the others write nothing.
+        """A new run folder with its ``config.yaml``, locked for as long as the context lasts.
+
+        Of several processes that want the same folder one gets it, and the others write nothing.
 
         Raises :class:`ConfigError` if there is anything in it already, or it cannot be.
         """
@@ -65,7 +81,9 @@ class Folder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
-            raise ConfigError(DIR, path, f"must be a folder that can be written ({error})") from None
+            raise ConfigError(
+                DIR, path, f"must be a folder that can be written ({error})"
+            ) from None
         with folder.lock(DIR):
             require_new_run(path)  # another process may have had it, and be done
             folder.write_config(settings)
@@ -86,15 +104,22 @@ class Folder:
 
     @contextmanager
     def lock(self, key: str = "resume") -> Iterator[None]:
-        """Keep other processes from running into this folder; the operating system frees the lock of a killed one."""
+        """Keep other processes from running into this folder; the operating system frees the lock
+        of a killed one.
+        """
         require_own_folders(self.path)
         lock = FileLock(self.path / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise ConfigError(key, self.path, "is being run by another process right now; wait for it to end") from None
+            raise ConfigError(
+                key, self.path, "is being run by another process right now; wait for it to end"
+            ) from None
         except OSError as error:
-            valid = f"cannot be locked, so nothing is written to it: {LOCK} in it must be a file that can be written"
+            valid = (
+                f"cannot be locked, so nothing is written to it: {LOCK} in it must be a file that"
+                " can be written"
+            )
             raise ConfigError(key, self.path, f"{valid} ({error.strerror or error})") from None
         try:
             yield
@@ -102,14 +127,20 @@ class Folder:
             lock.release()
 
     def require_there(self) -> None:
-        """Raises :class:`StorageError` if the folder is gone: hours of work would be for nothing."""
+        """Raises :class:`StorageError` if the folder is gone: hours of work would be for
+        nothing.
+        """
         if not (self.path / "config.yaml").exists():
             raise StorageError(
-                f"the run folder {self.path} was removed or renamed while its run went on: the run ends here"
+                f"the run folder {self.path} was removed or renamed while its run went on: the run"
+                " ends here"
             )
 
     def write_config(self, settings: Settings) -> None:
-        """``config.yaml``: every setting, resolved. Where it names code that is not ours, it is signed."""
+        """``config.yaml``: every setting, resolved.
+
+        Where it names code that is not ours, it is signed.
+        """
         config = settings.model_dump()
         data = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
         if trust.named(config):
@@ -117,7 +148,9 @@ class Folder:
         checkpoint.write_bytes(self.path / "config.yaml", data)
 
     def finished(self) -> bool:
-        """Whether the run came to its end, and all that it promises is there; see :func:`swarm.results.status.finished`."""
+        """Whether the run came to its end, and all that it promises is there; see
+        :func:`swarm.results.status.finished`.
+        """
         return finished(self.path)
 
     def closed(self) -> bool:
@@ -134,7 +167,10 @@ class Folder:
             if progress.keys() & {SEAL, "settings"}:  # not of an earlier version
                 require_seal(progress, file, "resume")
         except ConfigError as error:
-            way = "remove it, and resume chooses the learning rates again and goes on from the checkpoints"
+            way = (
+                "remove it, and resume chooses the learning rates again and goes on from the"
+                " checkpoints"
+            )
             raise CheckpointError("resume", file, f"{error.valid}; {way}") from None
         return {key: value for key, value in progress.items() if key != SEAL}
 
@@ -143,20 +179,26 @@ class Folder:
         checkpoint.write_json(self.path / "progress.json", sealed(progress))
 
     def require_settings(self, config: dict[str, Any]) -> None:
-        """Raises :class:`ConfigError` where ``config``, that of the folder, was edited since the run was made: its rounds so
-        far and those to come would be of two experiments."""
+        """Raises :class:`ConfigError` where ``config``, that of the folder, was edited since the
+        run was made: its rounds so far and those to come would be of two experiments."""
         made = [self.progress().get("settings", {})]
         for place in self._arms():
             with suppress(CheckpointError):  # named by verify, where it matters
                 rounds = checkpoint.rounds_in(place)
-                made += [checkpoint.read_manifest(place, rounds[-1])["facts"].get("settings", {})] if rounds else []
+                made += (
+                    [checkpoint.read_manifest(place, rounds[-1])["facts"].get("settings", {})]
+                    if rounds
+                    else []
+                )
         for then in filter(None, made):
             if (difference := edited(config, then)) is not None:
                 valid = f"was edited: it has {difference}; put that back, or {ANEW}"
                 raise ConfigError("resume", self.path / "config.yaml", valid)
 
     def verify(self) -> None:
-        """Raises :class:`CheckpointError` if what an interrupted run would go on from cannot be trusted."""
+        """Raises :class:`CheckpointError` if what an interrupted run would go on from cannot be
+        trusted.
+        """
         self.progress()
         read_jsonl(self.path / "metrics.jsonl", [])
         for place in self._arms():
@@ -170,7 +212,9 @@ class Folder:
         return ArmFiles(self.path, name, keep)
 
     def write_graph(self, graph: Graph, names: Maybe | None = None) -> None:
-        """``graph.json``: the first round's graph and what its devices are called, for the report."""
+        """``graph.json``: the first round's graph and what its devices are called, for the
+        report.
+        """
         links = graph.links_E2
         value = {
             "n": graph.n,
@@ -183,10 +227,11 @@ class Folder:
         checkpoint.write_bytes(self.path / "graph.json", json.dumps(value).encode())
 
     def finish(self, summary: dict[str, Any], arms: Iterable[str], report: bool) -> None:
-        """``devices.parquet`` from its parts, then ``summary.json``, after which all numbers are there.
+        """``devices.parquet`` from its parts, then ``summary.json``, after which all numbers are
+        there.
 
-        A page that is there was drawn before the end. Where a ``report`` is to follow, it goes first: as long as the new one
-        is missing, the run is not finished.
+        A page that is there was drawn before the end. Where a ``report`` is to follow, it goes
+        first: as long as the new one is missing, the run is not finished.
         """
         tables = [t for arm in arms for t in self.arm(arm, 1).device_tables()]
         if tables:
@@ -198,8 +243,8 @@ class Folder:
 
 
 def require_new_run(path: Path) -> None:
-    """Raises :class:`ConfigError` unless a run may begin in ``path``: it is new, or empty but for what a run that is one of
-    many has beside it."""
+    """Raises :class:`ConfigError` unless a run may begin in ``path``: it is new, or empty but for
+    what a run that is one of many has beside it."""
     require_unused(path, DIR, path, besides=(FILE, CONSOLE))
 
 
@@ -221,7 +266,10 @@ class ArmFiles:
         return max(checkpoint.rounds_in(self.checkpoints), default=None)
 
     def rewind(self) -> None:
-        """Drop every record and per-device result after the newest checkpoint. Before ``metrics.jsonl`` is opened again."""
+        """Drop every record and per-device result after the newest checkpoint.
+
+        Before ``metrics.jsonl`` is opened again.
+        """
         self._own_folders()
         last = max(checkpoint.rounds_in(self.checkpoints), default=-1)
         truncate(self.records, lambda r: r["arm"] != self.arm_name or r["round"] <= last)
@@ -230,8 +278,8 @@ class ArmFiles:
                 part.unlink()
 
     def verify(self) -> None:
-        """Raises :class:`CheckpointError` if the newest checkpoint, or what was recorded up to it, cannot be trusted, with
-        what to do to go on from an older one."""
+        """Raises :class:`CheckpointError` if the newest checkpoint, or what was recorded up to it,
+        cannot be trusted, with what to do to go on from an older one."""
         rounds = checkpoint.rounds_in(self.checkpoints)
         wrong: list[CheckpointError] = []
         while len(wrong) < len(rounds):
@@ -246,17 +294,23 @@ class ArmFiles:
                 way = f"remove the folder {place}, and resume runs the arm {self.arm_name} again"
             else:
                 names = " and ".join(f"round_{round:09d}.json" for round in bad)
-                way = f"remove {names} from {place}, and resume goes on from round {rounds[-len(wrong) - 1]}"
+                way = (
+                    f"remove {names} from {place}, and resume goes on from round"
+                    f" {rounds[-len(wrong) - 1]}"
+                )
             raise CheckpointError(first.key, first.value, f"{first.valid}; {way}")
 
     def _verify(self, round: int) -> None:
         facts = checkpoint.read(self.checkpoints, round, expect=None).facts
         there, digest = records_of(self.records, self.arm_name, round)
         if missing := set(range(round + 1)) - there:
-            raise CheckpointError("resume", self.records, f"lacks round {min(missing)} of the arm {self.arm_name}")
+            raise CheckpointError(
+                "resume", self.records, f"lacks round {min(missing)} of the arm {self.arm_name}"
+            )
         if facts.get("records", digest) != digest:
             valid = (
-                f"is damaged: up to round {round} the lines of the arm {self.arm_name} are not those that were written"
+                f"is damaged: up to round {round} the lines of the arm {self.arm_name} are not"
+                " those that were written"
             )
             raise CheckpointError("resume", self.records, valid)
         parts = facts.get("parts")
@@ -273,7 +327,9 @@ class ArmFiles:
         if then not in (None, now):  # progress.json was removed, and something else chosen since
             valid = f"was made with {_typed(then)}, and this run has chosen {_typed(now)}"
             raise CheckpointError(
-                "resume", self.checkpoints, f"{valid}; remove that folder, and resume runs the arm again"
+                "resume",
+                self.checkpoints,
+                f"{valid}; remove that folder, and resume runs the arm again",
             )
         simulation.restore(found)
 
@@ -289,7 +345,9 @@ class ArmFiles:
         """Keep a record's per-device results for the next :meth:`save`."""
         if record.devices is not None:
             count = len(record.devices["device"])
-            self._pending.append({"round": np.full(count, record.values["round"]), **record.devices})
+            self._pending.append(
+                {"round": np.full(count, record.values["round"]), **record.devices}
+            )
 
     def save(self, simulation: Simulation, settings: dict[str, Any]) -> None:
         """Checkpoint, after the per-device results up to it. ``settings`` are those of the run
@@ -323,7 +381,9 @@ class ArmFiles:
         self._buffers_kept = True
 
     def _own_folders(self) -> None:
-        """Raises :class:`ConfigError` where a link would have files written, and old ones removed, somewhere else."""
+        """Raises :class:`ConfigError` where a link would have files written, and old ones removed,
+        somewhere else.
+        """
         own_folder(self.checkpoints.parent)
         own_folder(self.checkpoints)
 
@@ -339,7 +399,9 @@ class ArmFiles:
 
     def _parts(self) -> list[Path]:
         return sorted(
-            p for p in self.checkpoints.glob("devices_*.parquet") if re.fullmatch(PART, p.name) and p.is_file()
+            p
+            for p in self.checkpoints.glob("devices_*.parquet")
+            if re.fullmatch(PART, p.name) and p.is_file()
         )
 
 
@@ -354,17 +416,24 @@ def _typed(values: dict[str, Any]) -> str:
 
 
 def _verify_part(part: Path, digest: str | None) -> None:
-    """Raises :class:`CheckpointError` unless the per-device results have this hash, or, without one, can be read."""
+    """Raises :class:`CheckpointError` unless the per-device results have this hash, or, without
+    one, can be read.
+    """
     if not part.is_file():
         raise CheckpointError("resume", part, "is missing")
     try:
         if digest is not None and hashlib.sha256(part.read_bytes()).hexdigest() != digest:
-            raise CheckpointError("resume", part, "is damaged: its SHA-256 is not the one it was written with")
-        read_devices(part, "resume")  # a stranger's hash can be right, and the part too large for any memory
+            raise CheckpointError(
+                "resume", part, "is damaged: its SHA-256 is not the one it was written with"
+            )
+        # a stranger's hash can be right, and the part too large for any memory
+        read_devices(part, "resume")
     except CheckpointError:
         raise
     except OSError as error:
-        raise CheckpointError("resume", part, f"cannot be read: {error.strerror or error}") from None
+        raise CheckpointError(
+            "resume", part, f"cannot be read: {error.strerror or error}"
+        ) from None
     except ConfigError as error:
         raise CheckpointError("resume", part, error.valid) from None
 

@@ -17,14 +17,24 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.names import choices, finder
 from swarm.common.rows import Layout
-from swarm.common.schemas import FIGURES, PART, Config, Graph, Summary, read_json, read_summary, read_yaml
+from swarm.common.schemas import (
+    FIGURES,
+    PART,
+    Config,
+    Graph,
+    Summary,
+    read_json,
+    read_summary,
+    read_yaml,
+)
 from swarm.learning import buffers as constants
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import read_jsonl
 from swarm.simulation import checkpoint
 
 T = TypeVar("T")
-SWEEP = "sweep.json"  # what many runs by one command leave beside their folders; the layer that writes it lies above
+# what many runs by one command leave beside their folders; the layer that writes it lies above
+SWEEP = "sweep.json"
 DEVICE_COLUMNS = ("arm", "round", "device", "accuracy", "own_accuracy", "loss")
 
 
@@ -33,13 +43,12 @@ class Run:
     """A run, finished or not, as it lies in its folder.
 
     Attributes:
-        folder: Where it was read from.
-        config: The resolved config.
-        metrics: One row per arm and round, the keys of ``metrics.jsonl`` as columns (NaN where a round has no value).
-        devices: One row per arm, evaluated round and device; no rows where the run wrote none yet.
-        summary: ``summary.json``, or ``None`` while the run is unfinished.
-        graph: ``graph.json``, or ``None``.
-        notes: What of it could not be read, a sentence each; only :func:`load_partial` leaves any.
+        folder: Where it was read from. config: The resolved config. metrics: One row per arm and
+        round, the keys of ``metrics.jsonl`` as columns (NaN where a round has no value). devices:
+        One row per arm, evaluated round and device; no rows where the run wrote none yet. summary:
+        ``summary.json``, or ``None`` while the run is unfinished. graph: ``graph.json``, or
+        ``None``. notes: What of it could not be read, a sentence each; only :func:`load_partial`
+        leaves any.
     """
 
     folder: Path
@@ -67,16 +76,20 @@ class Run:
     @property
     def learns(self) -> bool:
         """Whether any arm has taken a local step, or has a score."""
-        return self.score is not None or ("steps" in self.metrics and bool((self.metrics["steps"] > 0).any()))
+        return self.score is not None or (
+            "steps" in self.metrics and bool((self.metrics["steps"] > 0).any())
+        )
 
     def arm(self, name: str) -> pd.DataFrame:
         """The records of one arm by round."""
-        rows: pd.DataFrame = self.metrics[self.metrics["arm"] == name].sort_values("round", ignore_index=True)
+        rows: pd.DataFrame = self.metrics[self.metrics["arm"] == name].sort_values(
+            "round", ignore_index=True
+        )
         return rows
 
     def rows(self, arm: str) -> NDArray[np.generic]:
-        """The parameters of an arm's devices at its newest checkpoint, ``[N, P]`` in device order: what
-        ``params_sha256`` is the hash of (:func:`swarm.common.rows.params_sha256`)."""
+        """The parameters of an arm's devices at its newest checkpoint, ``[N, P]`` in device order:
+        what ``params_sha256`` is the hash of (:func:`swarm.common.rows.params_sha256`)."""
         return np.asarray(self._checkpoint(arm).arrays["x"].numpy())
 
     @property
@@ -86,7 +99,8 @@ class Run:
         return names
 
     def device(self, name: str) -> int:
-        """The number of the device of this name: of the owner of its data, or of its node of the graph.
+        """The number of the device of this name: of the owner of its data, or of its node of the
+        graph.
 
         Raises:
             ConfigError: no device is called so.
@@ -95,22 +109,27 @@ class Run:
         found = finder(self.names, count)(name)
         if found is None:
             raise ConfigError(
-                "/device", name, f"no device is called so; they are {choices(self.names, max(count, 1), name)}"
+                "/device",
+                name,
+                f"no device is called so; they are {choices(self.names, max(count, 1), name)}",
             )
         return found
 
     def state_dict(self, arm: str, device: int | str) -> dict[str, Tensor]:
-        """One device's parameters at the newest checkpoint, as ``module.load_state_dict`` takes them: under all their names
-        where they are tied, and with the module's buffers.
+        """One device's parameters at the newest checkpoint, as ``module.load_state_dict`` takes
+        them: under all their names where they are tied, and with the module's buffers.
 
-        ``device`` is its number, or as text its name. An arm with one pooled model has device 0 only.
-        :func:`swarm.save_start` writes them to a file that ``init=FILE`` starts another run from.
+        ``device`` is its number, or as text its name. An arm with one pooled model has device 0
+        only. :func:`swarm.save_start` writes them to a file that ``init=FILE`` starts another run
+        from.
         """
         saved = self._checkpoint(arm)
         x_NP = saved.arrays["x"]
         number = self.device(device) if isinstance(device, str) and len(x_NP) > 1 else device
         if not isinstance(number, int | np.integer) or not 0 <= number < len(x_NP):
-            raise ConfigError("/device", device, f"the arm {arm} has the devices 0 to {len(x_NP) - 1}")
+            raise ConfigError(
+                "/device", device, f"the arm {arm} has the devices 0 to {len(x_NP) - 1}"
+            )
         layout = Layout.saved(saved.facts["layout"], saved.facts.get("ties", ()))
         buffers = constants.read(self.folder / "checkpoints" / arm, saved.facts.get("buffers"))
         return layout.state_dict(x_NP[number]) | buffers
@@ -119,12 +138,16 @@ class Run:
         folder = self.folder / "checkpoints" / arm
         if arm not in self.arms or not (rounds := checkpoint.rounds_in(folder)):
             raise ConfigError(
-                "/arm", arm, f"has no checkpoint in {self.folder}; the run has the arms {', '.join(self.arms)}"
+                "/arm",
+                arm,
+                f"has no checkpoint in {self.folder}; the run has the arms {', '.join(self.arms)}",
             )
         return checkpoint.read(folder, rounds[-1], expect=None)
 
     def final(self, name: str) -> dict[str, Any]:
-        """The arm's entry of ``summary.json``; in an unfinished run, its latest value of every metric."""
+        """The arm's entry of ``summary.json``; in an unfinished run, its latest value of every
+        metric.
+        """
         if self.summary is not None and name in self.summary.get("arms", {}):
             return dict(self.summary["arms"][name])
         latest = self.arm(name).drop(columns="arm").ffill().tail(1).to_dict("records")
@@ -133,12 +156,16 @@ class Run:
     def final_devices(self, name: str) -> pd.DataFrame:
         """The rows of ``devices`` at the arm's last evaluated round, by device."""
         rows = self.devices[self.devices["arm"] == name]
-        last: pd.DataFrame = rows[rows["round"] == rows["round"].max()].sort_values("device", ignore_index=True)
+        last: pd.DataFrame = rows[rows["round"] == rows["round"].max()].sort_values(
+            "device", ignore_index=True
+        )
         return last
 
 
 def load(folder: str | Path) -> Run:
-    """Reads a run folder. An unfinished run loads too: without a summary, and without a torn last record.
+    """Reads a run folder.
+
+    An unfinished run loads too: without a summary, and without a torn last record.
 
     Raises:
         ConfigError: the folder is not a run folder, or one of its files is damaged.
@@ -164,13 +191,22 @@ def load_partial(folder: str | Path) -> Run:
 
 
 def _require_run(path: Path, files: tuple[str, ...]) -> None:
-    """Raises ConfigError where none of ``files`` is in ``path``, with what to do where many runs are below it."""
+    """Raises ConfigError where none of ``files`` is in ``path``, with what to do where many runs
+    are below it.
+    """
     if any((path / name).is_file() for name in files):
         return
     if (path / SWEEP).is_file():
-        named = any("=" in run.parent.name for run in path.glob("*/config.yaml"))  # ring,seed=0/, but not wandb/
-        valid = f"is a sweep, many runs; python -m swarm.cli.report {path}/{'*=*' if named else '*'}/ compares them, "
-        valid += f"and its own table.md and sweep.png are drawn again by the command that made it, with hydra.sweep.dir={path}"
+        # ring,seed=0/, but not wandb/
+        named = any("=" in run.parent.name for run in path.glob("*/config.yaml"))
+        valid = (
+            f"is a sweep, many runs; python -m swarm.cli.report {path}/{'*=*' if named else '*'}/"
+            " compares them, "
+        )
+        valid += (
+            "and its own table.md and sweep.png are drawn again by the command that made it, with"
+            f" hydra.sweep.dir={path}"
+        )
     else:
         valid = "must be a folder that a run has written (with a config.yaml in it)"
     raise ConfigError("/run folder", path, valid)
@@ -210,13 +246,16 @@ def _metrics(path: Path, notes: list[str] | None) -> pd.DataFrame:
     if damaged:
         assert notes is not None
         notes.append(
-            f"{path}: {len(damaged)} of {len(records) + len(damaged)} lines are damaged, the first is {damaged[0]}"
+            f"{path}: {len(damaged)} of {len(records) + len(damaged)} lines are damaged, the first"
+            f" is {damaged[0]}"
         )
     if not records:
         return pd.DataFrame({"arm": pd.Series(dtype=str), "round": pd.Series(dtype="int64")})
     metrics, wrong = _numeric(pd.DataFrame(records))
     if wrong and notes is None:
-        raise ConfigError("/metrics.jsonl", path.parent, f"damaged; `{wrong[0]}` must be a number in every record")
+        raise ConfigError(
+            "/metrics.jsonl", path.parent, f"damaged; `{wrong[0]}` must be a number in every record"
+        )
     if wrong and notes is not None:
         notes.append(f"{path}: not a number in every record: {', '.join(wrong)}")
     return metrics
@@ -227,7 +266,8 @@ def _summary(path: Path) -> dict[str, Any] | None:
 
 
 def _numeric(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Columns that are null throughout an arm come out of JSON as objects; everything but text becomes a number.
+    """Columns that are null throughout an arm come out of JSON as objects; everything but text
+    becomes a number.
 
     The names are those of columns of numbers that hold something else as well, which is left out.
     """
@@ -246,13 +286,19 @@ def _numeric(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _no_devices() -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype=float) for name in DEVICE_COLUMNS}).astype({"arm": str})
+    return pd.DataFrame({name: pd.Series(dtype=float) for name in DEVICE_COLUMNS}).astype(
+        {"arm": str}
+    )
 
 
 def _devices(path: Path, notes: list[str] | None) -> pd.DataFrame:
-    """``devices.parquet``; while the run goes on, what its arms have put beside their checkpoints so far."""
+    """``devices.parquet``; while the run goes on, what its arms have put beside their checkpoints
+    so far.
+    """
     found = path.parent.glob("checkpoints/*/devices_*.parquet")
-    parts = [path] if path.exists() else sorted(part for part in found if re.fullmatch(PART, part.name))
+    parts = (
+        [path] if path.exists() else sorted(part for part in found if re.fullmatch(PART, part.name))
+    )
     tables = []
     for part in parts:
         try:

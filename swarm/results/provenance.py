@@ -1,4 +1,6 @@
-"""Which code made a run, and what of a run's config its numbers depend on: the two together say that it is done already."""
+"""Which code made a run, and what of a run's config its numbers depend on: the two together say
+that it is done already.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,24 @@ from typing import Any
 from swarm.common.errors import typed
 from swarm.common.system import paths
 
-WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")  # sections that change no number of a run
+# sections that change no number of a run
+WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
 
 
 def code_version(plugins: Sequence[str] = ()) -> dict[str, str | None]:
-    """``version`` of the package, ``source``: a hash of its Python files, the scenarios' and the ``plugins``', and
-    ``commit``, the clone's, for people to read: a commit to the docs alone makes no run out of date."""
+    """``version`` of the package, ``source``: a hash of its Python files, the scenarios' and the
+    ``plugins``', and ``commit``, the clone's, for people to read: a commit to the docs alone makes
+    no run out of date."""
     root, digest = paths.root(), hashlib.sha256()
     files = [*Path(paths.__file__).parents[2].rglob("*.py"), *(root / "scenarios").rglob("*.py")]
-    named = {str(file.relative_to(root.parent)): file for file in files if "__pycache__" not in file.parts}
-    named |= {entry: Path(entry) for entry in plugins if entry.endswith(".py") and Path(entry).is_file()}
+    named = {
+        str(file.relative_to(root.parent)): file
+        for file in files
+        if "__pycache__" not in file.parts
+    }
+    named |= {
+        entry: Path(entry) for entry in plugins if entry.endswith(".py") and Path(entry).is_file()
+    }
     for name, file in sorted(named.items()):
         digest.update(f"{Path(name).name}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
     return {"version": _version(), "source": digest.hexdigest()[:16], "commit": _commit(root)}
@@ -34,24 +44,33 @@ def same_code(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a resolved config, by dotted key, that its numbers depend on. Of the engine that is the block only."""
+    """The leaves of a resolved config, by dotted key, that its numbers depend on.
+
+    Of the engine that is the block only.
+    """
     kept = {key: value for key, value in config.items() if key not in WITHOUT_NUMBERS}
     engine = kept.get("engine")
-    kept["engine"] = {"block": engine.get("block", "auto") if isinstance(engine, Mapping) else "auto"}
+    kept["engine"] = {
+        "block": engine.get("block", "auto") if isinstance(engine, Mapping) else "auto"
+    }
     return dict(_leaves(kept))
 
 
 def made_with(config: Mapping[str, Any]) -> dict[str, Any]:
-    """:func:`identity` as JSON holds it, for a run's own files. More rounds may follow under the same schedule, so the
-    rounds are those of the schedule."""
+    """:func:`identity` as JSON holds it, for a run's own files.
+
+    More rounds may follow under the same schedule, so the rounds are those of the schedule."""
     kept = identity(config)
     rounds = kept.pop("rounds", None)
-    kept["horizon"] = kept.get("horizon") or rounds or None  # None: a run of no rounds, under no schedule yet
+    # None: a run of no rounds, under no schedule yet
+    kept["horizon"] = kept.get("horizon") or rounds or None
     return {key: _json(value) for key, value in kept.items()}
 
 
 def edited(config: Mapping[str, Any], then: Mapping[str, Any]) -> str | None:
-    """The first key of ``config`` that is not as it was ``then``, in :func:`made_with`, with both values; None if all are."""
+    """The first key of ``config`` that is not as it was ``then``, in :func:`made_with`, with both
+    values; None if all are.
+    """
     now = made_with(config)
     for key in sorted(now.keys() | then.keys()):
         if key in now and key in then and now[key] == then[key]:
@@ -59,7 +78,10 @@ def edited(config: Mapping[str, Any], then: Mapping[str, Any]) -> str | None:
         if key == "horizon" and not then.get(key, True):
             continue
         name = "rounds" if key == "horizon" and config.get("horizon") is None else key
-        here, there = (f"{name}={typed(values[key])}" if key in values else f"no {name}" for values in (now, then))
+        here, there = (
+            f"{name}={typed(values[key])}" if key in values else f"no {name}"
+            for values in (now, then)
+        )
         return f"{here}, and the run was made with {there}"
     return None
 
@@ -93,7 +115,11 @@ def _commit(root: Path) -> str | None:
         return None
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -1,4 +1,6 @@
-"""A run that is one of many: what its folder is called, and ``job.json`` in it, which says how far it is and what made it."""
+"""A run that is one of many: what its folder is called, and ``job.json`` in it, which says how far
+it is and what made it.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,10 @@ def slug(title: str) -> str:
 
 
 def finished(folder: Path) -> bool:
-    """Whether a run, or a claim, came to its end and all that it promises is there: its summary, and the page and the picture
-    unless its config has ``report: false``. The files alone say it, for a single run, a run of many and a claim alike:
-    ``job.json`` knows nothing of a run that was resumed by hand, or of a file that was removed."""
+    """Whether a run, or a claim, came to its end and all that it promises is there: its summary,
+    and the page and the picture unless its config has ``report: false``. The files alone say it,
+    for a single run, a run of many and a claim alike: ``job.json`` knows nothing of a run that was
+    resumed by hand, or of a file that was removed."""
     if not (folder / SUMMARY).exists():
         return False
     drawn = [PAGE, PICTURE] if (folder / "metrics.jsonl").exists() else [PAGE]
@@ -49,7 +52,10 @@ def summary_of(folder: Path, schema: type[Schema]) -> dict[str, Any] | None:
     try:
         return read_summary(file, schema, "resume")
     except ConfigError as error:
-        way = f"remove it, and resume={folder} makes it again from the checkpoints and the runs that are there"
+        way = (
+            f"remove it, and resume={folder} makes it again from the checkpoints and the runs that"
+            " are there"
+        )
         raise ConfigError("resume", file, f"{error.valid}; {way}") from None
 
 
@@ -64,7 +70,9 @@ def _promises_report(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What ``job.json`` says. ``status``: ``waiting``, ``running``, ``interrupted``, ``failed`` (with its cause) or
+    """What ``job.json`` says.
+
+    ``status``: ``waiting``, ``running``, ``interrupted``, ``failed`` (with its cause) or
     ``finished``; None where the run has not begun."""
 
     status: str | None = None
@@ -72,12 +80,17 @@ class RunStatus:
     code: Mapping[str, Any] = field(default_factory=dict)
 
 
-def note(folder: Path, title: str, code: Mapping[str, Any], status: str, cause: str | None = None) -> None:
+def note(
+    folder: Path, title: str, code: Mapping[str, Any], status: str, cause: str | None = None
+) -> None:
     """Write down how far a run is."""
-    from swarm.simulation import checkpoint  # brings torch, which a sweep that is refused need not wait for
+    # brings torch, which a sweep that is refused need not wait for
+    from swarm.simulation import checkpoint
 
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_json(folder / FILE, {"title": title, "code": code, "status": status, "cause": cause})
+    checkpoint.write_json(
+        folder / FILE, {"title": title, "code": code, "status": status, "cause": cause}
+    )
 
 
 def noted(folder: Path) -> RunStatus:
@@ -95,7 +108,9 @@ def read_note(folder: Path) -> RunStatus | None:
 
 
 def archive(folder: Path, place: Path) -> None:
-    """Move a run that other code has made to ``place/superseded``: it is not mixed with the new, and not thrown away."""
+    """Move a run that other code has made to ``place/superseded``: it is not mixed with the new,
+    and not thrown away.
+    """
     home = place / SUPERSEDED / f"{folder.name}-{noted(folder).code.get('source', 'unknown')}"
     while home.exists():
         home = home.with_name(home.name + "+")

@@ -1,12 +1,17 @@
-"""Whose command wrote a run folder: a signature over its ``config.yaml``, made with a key that only this user has.
+"""Whose command wrote a run folder: a signature over its ``config.yaml``, made with a key that only
+this user has.
 
-Going on with a run imports the plug-ins that its config names. That must not run the code of whoever sent the folder, so:
+Going on with a run imports the plug-ins that its config names. That must not run the code of
+whoever sent the folder, so:
 
-- A command that writes a config with foreign code in it (:func:`named`) signs it. The signature, ``.signature`` beside the
-  config, is an HMAC-SHA256 of the config as written and of where each plug-in was found. The key is 32 random bytes in
-  ``$XDG_STATE_HOME/swarm-sim/key`` (by default ``~/.local/state/swarm-sim/key``) that nobody else can read.
-- ``resume=`` runs that code only if the signature is right, or if the user says ``--trust``, which signs the folder.
-- A plug-in inside the run folder came with it. No signature covers it, and ``--trust`` is needed each time.
+- A command that writes a config with foreign code in it (:func:`named`) signs it. The signature,
+  ``.signature`` beside the config, is an HMAC-SHA256 of the config as written and of where each
+  plug-in was found. The key is 32 random bytes in ``$XDG_STATE_HOME/swarm-sim/key`` (by default
+  ``~/.local/state/swarm-sim/key``) that nobody else can read.
+- ``resume=`` runs that code only if the signature is right, or if the user says ``--trust``, which
+  signs the folder.
+- A plug-in inside the run folder came with it. No signature covers it, and ``--trust`` is needed
+  each time.
 """
 
 from __future__ import annotations
@@ -39,7 +44,9 @@ class _NoKeyError(Exception):
 
 
 def named(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The settings of ``config``, key and value, by which a run comes to code that is not in this package."""
+    """The settings of ``config``, key and value, by which a run comes to code that is not in this
+    package.
+    """
     found: list[tuple[str, Any]] = []
     plugins, engine = config.get("plugins"), config.get("engine")
     if isinstance(plugins, list):
@@ -51,16 +58,20 @@ def named(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def below(config: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
-    """Whether a run may go on because ``ours``, the config of the command that has it as one of many, names its code."""
+    """Whether a run may go on because ``ours``, the config of the command that has it as one of
+    many, names its code.
+    """
     return bool(named(config)) and named(config) == named(ours)
 
 
 @contextmanager
 def admitted(folder: Path, overrides: Mapping[str, Any], trust: bool) -> Iterator[None]:
-    """Work on what is in ``folder``: with the code that its config names if the folder is trusted, without it otherwise.
+    """Work on what is in ``folder``: with the code that its config names if the folder is trusted,
+    without it otherwise.
 
-    Outside code is not refused here but where it is about to run: most folders name none. ``overrides`` are what the user
-    has typed besides: those settings, with those values, are the user's own. With ``trust`` the folder is signed.
+    Outside code is not refused here but where it is about to run: most folders name none.
+    ``overrides`` are what the user has typed besides: those settings, with those values, are the
+    user's own. With ``trust`` the folder is signed.
     """
     data, config = _config(folder)
     if trust:
@@ -69,17 +80,21 @@ def admitted(folder: Path, overrides: Mapping[str, Any], trust: bool) -> Iterato
     if doubt is None:
         yield
         return
-    why = f"is code that {folder / 'config.yaml'} names, and {doubt}; if you know what it does, --trust runs it (in "
+    why = (
+        f"is code that {folder / 'config.yaml'} names, and {doubt}; if you know what it does,"
+        " --trust runs it (in "
+    )
     with foreign.refused(f"{why}Python trust=True)", overrides):
         yield
 
 
 def sign(folder: Path, data: bytes, config: Mapping[str, Any]) -> None:
-    """Say in ``folder`` that this user's own command writes ``data``, which is ``config``, into its ``config.yaml``.
+    """Say in ``folder`` that this user's own command writes ``data``, which is ``config``, into its
+    ``config.yaml``.
 
-    To be called before the file is written. The signature of the config that is there stays until the next call, so that
-    neither a crash before nor one after the writing leaves a config without one. Where there can be no key, a warning says
-    what follows from that.
+    To be called before the file is written. The signature of the config that is there stays until
+    the next call, so that neither a crash before nor one after the writing leaves a config without
+    one. Where there can be no key, a warning says what follows from that.
     """
     places = _places(folder, config)
     if places is None:
@@ -87,7 +102,10 @@ def sign(folder: Path, data: bytes, config: Mapping[str, Any]) -> None:
     try:
         key = _key(make=True)
     except (OSError, _NoKeyError) as error:
-        said = f"{folder} cannot be signed ({error}): resume= will need --trust to run the plug-ins of this run"
+        said = (
+            f"{folder} cannot be signed ({error}): resume= will need --trust to run the plug-ins of"
+            " this run"
+        )
         warnings.warn(said, stacklevel=2)
         return
     there, (before, config_before) = _signatures(folder), _config(folder)
@@ -119,7 +137,9 @@ def _doubt(folder: Path, data: bytes, config: Mapping[str, Any]) -> str | None:
 
 
 def _config(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    """``config.yaml`` as written, and as a mapping; empty where it cannot be read, which others say."""
+    """``config.yaml`` as written, and as a mapping; empty where it cannot be read, which others
+    say.
+    """
     file = folder / "config.yaml"
     with suppress(OSError, ValueError, yaml.YAMLError, RecursionError):
         data = file.read_bytes() if file.is_file() else b""
@@ -142,12 +162,17 @@ def _places(folder: Path, config: Mapping[str, Any]) -> list[list[str]] | None:
 
 
 def _file(entry: str) -> Path | None:
-    """The file that a plug-in would be loaded from, as :func:`swarm.config.build.load_plugins` looks for it."""
+    """The file that a plug-in would be loaded from, as :func:`swarm.config.build.load_plugins`
+    looks for it.
+    """
     here = Path.cwd()
     if entry.endswith(".py"):
         return (here / entry).resolve()
     parts = entry.split(".")
-    for file in (here.joinpath(*parts, "__init__.py"), here.joinpath(*parts[:-1], f"{parts[-1]}.py")):
+    for file in (
+        here.joinpath(*parts, "__init__.py"),
+        here.joinpath(*parts[:-1], f"{parts[-1]}.py"),
+    ):
         if file.is_file():
             return file.resolve()
     return None
@@ -167,17 +192,24 @@ def _signatures(folder: Path) -> list[str]:
     return []
 
 
-# --- the key ------------------------------------------------------------------------------------------------------
+# --- the key --------------------------------------------------------------------------------------
 
 
 def key_file() -> Path:
     """Where this user's key is, or will be."""
     state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state and Path(state).is_absolute() else Path.home() / ".local/state") / "swarm-sim" / "key"
+    return (
+        (Path(state) if state and Path(state).is_absolute() else Path.home() / ".local/state")
+        / "swarm-sim"
+        / "key"
+    )
 
 
 def _key(make: bool) -> bytes:
-    """The key; made first where there is none and ``make`` says so. Raises ``OSError`` or :class:`_NoKeyError`."""
+    """The key; made first where there is none and ``make`` says so.
+
+    Raises ``OSError`` or :class:`_NoKeyError`.
+    """
     try:
         file = key_file()
     except RuntimeError as error:
@@ -189,7 +221,9 @@ def _key(make: bool) -> bytes:
             raise
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = file.with_name(f"key-{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(secrets.token_bytes(KEY_BYTES))
@@ -206,10 +240,15 @@ def _read_key(file: Path) -> bytes:
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as stream:
         facts = os.fstat(descriptor)
-        private = stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o077
+        private = (
+            stat.S_ISREG(facts.st_mode)
+            and facts.st_uid == os.geteuid()
+            and not facts.st_mode & 0o077
+        )
         key = stream.read(KEY_BYTES + 1) if private else b""
     if len(key) != KEY_BYTES:
         raise _NoKeyError(
-            f"{file} must be a file of {KEY_BYTES} bytes that only you can read; without it, a new one is made"
+            f"{file} must be a file of {KEY_BYTES} bytes that only you can read; without it, a new"
+            " one is made"
         )
     return key

@@ -1,4 +1,6 @@
-"""Where each device of a shard stands in its stream, what it remembers, and which samples it works on next."""
+"""Where each device of a shard stands in its stream, what it remembers, and which samples it works
+on next.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ PLACES_AT_ONCE = 1 << 18  # of replay memories that are filled in one
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """How far n devices are: steps taken, mini-batches of the stream met, in all and since they last learnt from what they
-    remember, and what that is."""
+    """How far n devices are: steps taken, mini-batches of the stream met, in all and since they
+    last learnt from what they remember, and what that is."""
 
     steps_n: Ints
     met_n: Ints
@@ -42,7 +44,10 @@ class BatchLoader:
         self.devices, self._rows = devices, rows
         nothing = np.zeros(len(devices), np.int64)
         self.progress = StreamPosition(
-            nothing, nothing, nothing, Memory.empty(len(devices), e.replay.size, e.plan.dataset.told()[1])
+            nothing,
+            nothing,
+            nothing,
+            Memory.empty(len(devices), e.replay.size, e.plan.dataset.told()[1]),
         )
         self._before: tuple[int, StreamPosition] = (0, self.progress)
         data = e.plan.dataset
@@ -52,17 +57,22 @@ class BatchLoader:
         self.y_S = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
         self.given_S = None if data.given is None else torch.as_tensor(data.given).to(e.device)
         self._label_S = data.told()[0]
-        self._draws, self._keeps = Keys(e.settings.seed, "replay"), Keys(e.settings.seed, "replay.keep")
+        self._draws, self._keeps = (
+            Keys(e.settings.seed, "replay"),
+            Keys(e.settings.seed, "replay.keep"),
+        )
 
     def begin(self, round: int) -> None:
-        """Before the lessons of a round; where they are given twice in it, the second time from the same samples."""
+        """Before the lessons of a round; where they are given twice in it, the second time from the
+        same samples.
+        """
         if self._before[0] == round:
             self.progress = self._before[1]
         self._before = round, self.progress
 
     def steps(self, lesson: BatchPlan, awake_n: npt.NDArray[np.bool_] | None) -> Ints:
-        """How many mini-batches of ``lesson`` each device works through: none if it is asleep, and no more than its stream
-        still has, or if its memory is empty."""
+        """How many mini-batches of ``lesson`` each device works through: none if it is asleep, and
+        no more than its stream still has, or if its memory is empty."""
         e, now = self.experiment, self.progress
         steps_n = now.lately_n if lesson.source == "kept" else e.local_steps_N[self.devices]
         if lesson.steps is not None:
@@ -75,8 +85,8 @@ class BatchLoader:
         return steps_n if awake_n is None else np.where(awake_n, steps_n, 0)
 
     def work(self, lesson: BatchPlan) -> float:
-        """What a mini-batch of ``lesson`` takes, in local steps on a plain one: remembered samples count beside the new ones,
-        and predicting alone takes its forward products."""
+        """What a mini-batch of ``lesson`` takes, in local steps on a plain one: remembered samples
+        count beside the new ones, and predicting alone takes its forward products."""
         if not lesson.learn:
             return self.experiment.prediction_share
         return 1 + self._again(lesson) / self.experiment.stream.batch
@@ -89,20 +99,27 @@ class BatchLoader:
     def batches(self, lesson: BatchPlan, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
         """The devices of each block that take steps, with their next samples.
 
-        Positions of many blocks are drawn in one call, integers being the same in any company. What is computed with has
-        the shape that its own block gives it.
+        Positions of many blocks are drawn in one call, integers being the same in any company. What
+        is computed with has the shape that its own block gives it.
         """
         e, done_n = self.experiment, self.progress.steps_n
-        together = max(1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.stream.batch))
+        together = max(
+            1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.stream.batch)
+        )
         for i in range(0, len(self._rows), together):
             some = self._rows[i : i + together]
             group = slice(some[0].start, some[-1].stop)
-            compiled = e.settings.compute.compile  # one number of steps for all blocks then, some of them masked
+            # one number of steps for all blocks then, some of them masked
+            compiled = e.settings.compute.compile
             longest = int((self.steps(lesson, None) if compiled else steps_n[group]).max())
             if not steps_n[group].any():
                 continue
             # those asleep take no part in the arithmetic, except where the compiler wants one shape
-            taking = np.arange(group.start, group.stop) if compiled else group.start + np.flatnonzero(steps_n[group])
+            taking = (
+                np.arange(group.start, group.stop)
+                if compiled
+                else group.start + np.flatnonzero(steps_n[group])
+            )
             draw = self._draw(lesson, taking, longest)
             sample = torch.as_tensor(draw.sample_BKb, device=e.device)
             target, truth = self._targets(sample, lesson)
@@ -118,8 +135,16 @@ class BatchLoader:
                 if end - begin < rows.stop - rows.start:
                     chosen = torch.as_tensor(taking[part], device=e.device)
                 k = longest if compiled else int(each.max())
-                first = torch.as_tensor(draw.first_BKb[part, :k], device=e.device) if fresh_n[part].any() else None
-                active = torch.as_tensor(np.arange(k) < each[:, None], device=e.device) if each.min() < k else None
+                first = (
+                    torch.as_tensor(draw.first_BKb[part, :k], device=e.device)
+                    if fresh_n[part].any()
+                    else None
+                )
+                active = (
+                    torch.as_tensor(np.arange(k) < each[:, None], device=e.device)
+                    if each.min() < k
+                    else None
+                )
                 yield (
                     chosen,
                     Batch(
@@ -142,7 +167,9 @@ class BatchLoader:
             if e.replay.size and steps_n.any():
                 memory = self._remembering(steps_n)
             met_n, lately_n = met_n + steps_n, lately_n + steps_n
-        self.progress = StreamPosition(now.steps_n + steps_n * lesson.learn, met_n, lately_n, memory)
+        self.progress = StreamPosition(
+            now.steps_n + steps_n * lesson.learn, met_n, lately_n, memory
+        )
 
     def _draw(self, lesson: BatchPlan, taking: Ints, count: int) -> Draw:
         """The samples of the next ``count`` mini-batches."""
@@ -151,25 +178,32 @@ class BatchLoader:
         if lesson.source == "all":
             return e.stream.draw(devices, now.steps_n[taking], count)
         if lesson.source == "kept":
-            drawn = now.memory.drawn(taking, self._draws.uniform(devices, now.steps_n[taking], count * size))
+            drawn = now.memory.drawn(
+                taking, self._draws.uniform(devices, now.steps_n[taking], count * size)
+            )
             sample = drawn.reshape(len(taking), count, size)
             return Draw(sample, np.zeros(sample.shape, bool))
         new = e.stream.draw(devices, now.met_n[taking], count)
         again = self._again(lesson)
         if not again:
             return new
-        drawn = now.memory.drawn(taking, self._draws.uniform(devices, now.steps_n[taking], count * again))
+        drawn = now.memory.drawn(
+            taking, self._draws.uniform(devices, now.steps_n[taking], count * again)
+        )
         old = drawn.reshape(len(taking), count, again)
         stand_in = np.resize(np.arange(size), again)  # as long as nothing is remembered
         old = np.where(old < 0, new.sample_BKb[:, :, stand_in], old)
         nowhere = np.zeros(old.shape, bool)
-        return Draw(np.concatenate([new.sample_BKb, old], 2), np.concatenate([new.first_BKb, nowhere], 2))
+        return Draw(
+            np.concatenate([new.sample_BKb, old], 2), np.concatenate([new.first_BKb, nowhere], 2)
+        )
 
     def _targets(self, sample_BKb: Tensor, lesson: BatchPlan) -> tuple[Tensor, Tensor | None]:
-        """What is learnt from, as the loss wants it; and the truth, where devices are told something else.
+        """What is learnt from, as the loss wants it; and the truth, where devices are told
+        something else.
 
-        A sample without a label gets a target of zeros, which pulls at nothing, and the others of its mini-batch weigh more:
-        the step is the mean over those with a label.
+        A sample without a label gets a target of zeros, which pulls at nothing, and the others of
+        its mini-batch weigh more: the step is the mean over those with a label.
         """
         e = self.experiment
         truth = self._encoded(_gather(self.y_S, sample_BKb))
@@ -179,7 +213,8 @@ class BatchLoader:
             return truth, truth
         given_BKb = _gather(self.given_S, sample_BKb)
         known_BKb = given_BKb >= 0
-        told = known_BKb.sum(2, keepdim=True).clamp_min(1).to(e.dtype)  # whole numbers divided would be float32
+        # whole numbers divided would be float32
+        told = known_BKb.sum(2, keepdim=True).clamp_min(1).to(e.dtype)
         weight = known_BKb * (known_BKb.shape[2] / told)
         return self._encoded(given_BKb.clamp_min(0)) * weight.unsqueeze(2), truth
 
@@ -189,8 +224,8 @@ class BatchLoader:
         return e.loss.encode(y, e.outputs, e.dtype)
 
     def _remembering(self, steps_n: Ints) -> Memory:
-        """The memories after what was just met was offered to them, as far as somebody said what it is. Some devices at a
-        time: a memory depends on no other."""
+        """The memories after what was just met was offered to them, as far as somebody said what it
+        is. Some devices at a time: a memory depends on no other."""
         e, now = self.experiment, self.progress
         old, count = now.memory, int(steps_n.max())
         together = max(1, PLACES_AT_ONCE // (e.replay.size + 2 * count * e.stream.batch))
@@ -202,17 +237,25 @@ class BatchLoader:
             offered = np.where(there, sample, -1).reshape(len(sample), -1)
             part = Memory(old.kept_nM[n], old.seen_nC[n], old.largest_nC[n])
             part = e.replay.take(part, offered, self._label_S, self._keeps, self.devices[n])
-            new.kept_nM[n], new.seen_nC[n], new.largest_nC[n] = part.kept_nM, part.seen_nC, part.largest_nC
+            new.kept_nM[n], new.seen_nC[n], new.largest_nC[n] = (
+                part.kept_nM,
+                part.seen_nC,
+                part.largest_nC,
+            )
         return new
 
-    # --- checkpoints -------------------------------------------------------------------------------------------------
+    # --- checkpoints ------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Tensor]:
         """All of :class:`StreamPosition`, a row for each device."""
         now = self.progress
         found = {"steps": now.steps_n, "met": now.met_n, "lately": now.lately_n}
         if self.experiment.replay.size:
-            found |= {"kept": now.memory.kept_nM, "offered": now.memory.seen_nC, "largest": now.memory.largest_nC}
+            found |= {
+                "kept": now.memory.kept_nM,
+                "offered": now.memory.seen_nC,
+                "largest": now.memory.largest_nC,
+            }
         return {name: torch.as_tensor(rows) for name, rows in found.items()}
 
     def restore(self, rows: Mapping[str, Tensor]) -> None:
@@ -226,4 +269,6 @@ class BatchLoader:
 
 
 def _gather(values_S: Tensor, sample_BKb: Tensor) -> Tensor:
-    return values_S.index_select(0, sample_BKb.reshape(-1)).view(*sample_BKb.shape, *values_S.shape[1:])
+    return values_S.index_select(0, sample_BKb.reshape(-1)).view(
+        *sample_BKb.shape, *values_S.shape[1:]
+    )

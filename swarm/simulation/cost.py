@@ -20,12 +20,14 @@ class Cost:
 
 
 def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: Ints) -> Cost | None:
-    """Of a round in which the devices did work of so many local steps, and sent and received these bytes; None without a fleet.
+    """Of a round in which the devices did work of so many local steps, and sent and received these
+    bytes; None without a fleet.
 
-    A device computes for c = work · FLOP of a step / FLOP a second · its slowness. With a clock a round is a tick;
-    otherwise it lasts until the slowest of those awake has computed and sent: max_i (c_i + t_i), t_i by
-    :class:`~swarm.communication.network.base.LinkRates`, one exchange after the other. If nobody is awake it is a tick.
-    Energy of who is there: idle · seconds + (active − idle) · c, and what the radio takes for each byte.
+    A device computes for c = work · FLOP of a step / FLOP a second · its slowness. With a clock a
+    round is a tick; otherwise it lasts until the slowest of those awake has computed and sent:
+    max_i (c_i + t_i), t_i by :class:`~swarm.communication.network.base.LinkRates`, one exchange
+    after the other. If nobody is awake it is a tick. Energy of who is there: idle · seconds +
+    (active − idle) · c, and what the radio takes for each byte.
     """
     hardware = e.fleet.hardware
     if hardware is None:
@@ -35,12 +37,16 @@ def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: In
     awake = e.active(round)
     seconds = tick
     if e.network.clock is None and (awake is None or awake.any()):
-        busy_N = compute_N + sum(_on_the_line(e, number, round) for number in range(len(e.protocol.phases)))
+        busy_N = compute_N + sum(
+            _on_the_line(e, number, round) for number in range(len(e.protocol.phases))
+        )
         seconds = float(busy_N[slice(None) if awake is None else awake].max())
     online = e.network.online(round)
     there_N = np.ones(n) if online is None else online
     joules_N = there_N * hardware.idle * seconds + (hardware.active - hardware.idle) * compute_N
-    return Cost(seconds, joules_N + sent_N * hardware.radio_send + received_N * hardware.radio_receive)
+    return Cost(
+        seconds, joules_N + sent_N * hardware.radio_send + received_N * hardware.radio_receive
+    )
 
 
 def _on_the_line(e: Experiment, number: int, round: int) -> Floats:

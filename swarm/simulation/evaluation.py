@@ -1,4 +1,6 @@
-"""How good a block's devices are on a set of samples: per device, so that any statistic can be formed from them."""
+"""How good a block's devices are on a set of samples: per device, so that any statistic can be
+formed from them.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,10 @@ SAMPLES_AT_ONCE = 1024
 class BlockEvaluation:
     """Results of B devices on T samples.
 
-    ``loss_B`` is the mean loss; ``hits_BC`` counts right answers by true label (classification; a tie of m counts 1/m), or
-    holds the summed squared error by target (regression); ``votes_CT`` counts the devices that answer each label
-    (classification; one that holds several for equally likely votes for each of them).
+    ``loss_B`` is the mean loss; ``hits_BC`` counts right answers by true label (classification; a
+    tie of m counts 1/m), or holds the summed squared error by target (regression); ``votes_CT``
+    counts the devices that answer each label (classification; one that holds several for equally
+    likely votes for each of them).
     """
 
     loss_B: Tensor
@@ -29,9 +32,11 @@ class BlockEvaluation:
     votes_CT: Tensor | None
 
 
-def apart(found: Iterable[tuple[int, BlockEvaluation]]) -> tuple[dict[int, BlockEvaluation], Tensor | None]:
-    """Blocks' results without their votes, and the votes of all of them together: those of each block would take more room
-    than all else."""
+def apart(
+    found: Iterable[tuple[int, BlockEvaluation]],
+) -> tuple[dict[int, BlockEvaluation], Tensor | None]:
+    """Blocks' results without their votes, and the votes of all of them together: those of each
+    block would take more room than all else."""
     parts: dict[int, BlockEvaluation] = {}
     votes_CT: Tensor | None = None
     for block, part in found:
@@ -48,14 +53,21 @@ class BlockEvaluator:
         self.kernel, self.loss, self.outputs = kernel, loss, outputs
 
     def examine(self, x_BP: Tensor, x_T: Tensor, y_T: Tensor) -> BlockEvaluation:
-        """The devices on T samples with labels ``[T]`` (``[T, L]``: each of L positions counts) or targets ``[T, C]``."""
+        """The devices on T samples with labels ``[T]`` (``[T, L]``: each of L positions counts) or
+        targets ``[T, C]``.
+        """
         losses, hits = [], []
         parts = BlockParameters(self.kernel.layout, len(x_BP), x_BP)
         parts.load(x_BP)
         each = y_T.shape[1] if self.loss.classification and y_T.ndim > 1 else 1
         many = max(1, SAMPLES_AT_ONCE // each)
-        # made before the predictions: small ones made in between would keep the room of those from being used again
-        votes_CT = y_T.new_empty(self.outputs, y_T.numel(), dtype=torch.int64) if self.loss.classification else None
+        # made before the predictions: small ones made in between would keep the room of those from
+        # being used again
+        votes_CT = (
+            y_T.new_empty(self.outputs, y_T.numel(), dtype=torch.int64)
+            if self.loss.classification
+            else None
+        )
         for start in range(0, len(x_T), many):
             x, y = x_T[start : start + many], y_T[start : start + many]
             y = y.flatten() if self.loss.classification else y

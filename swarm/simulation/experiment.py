@@ -1,4 +1,6 @@
-"""One arm of a scenario, ready to run: every plug-in built and checked, nothing of the swarm's size allocated yet."""
+"""One arm of a scenario, ready to run: every plug-in built and checked, nothing of the swarm's size
+allocated yet.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,10 @@ class RunSpec:
 
 
 class Experiment:
-    """A plan with its plug-ins built. Every process that hosts a shard builds its own from the same plan."""
+    """A plan with its plug-ins built.
+
+    Every process that hosts a shard builds its own from the same plan.
+    """
 
     def __init__(self, plan: RunSpec) -> None:
         self.plan = plan
@@ -78,7 +83,9 @@ class Experiment:
         self.features: tuple[int, ...] = tuple(data.x.shape[1:])
         self.outputs = data.classes or (data.y.shape[1] if data.y.ndim > 1 else 1)
         unit_T1 = (
-            None if data.target is None else torch.as_tensor(data.target.span[:, None]).to(self.device, self.dtype)
+            None
+            if data.target is None
+            else torch.as_tensor(data.target.span[:, None]).to(self.device, self.dtype)
         )
         self.loss: Loss = loss_for(s.train.loss, data.classes, unit_T1)
         if data.given is not None:
@@ -94,7 +101,9 @@ class Experiment:
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol", seed=s.seed)
         check_protocol(self.protocol)
         schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
-        self.optimizer: Optimizer = self._build(s.optimizer, Optimizer, "optimizer", schedule=schedule)
+        self.optimizer: Optimizer = self._build(
+            s.optimizer, Optimizer, "optimizer", schedule=schedule
+        )
         self.policy: UpdatePolicy = self._build(s.learn, UpdatePolicy, "learn")
         self.replay: Replay = self._build(s.replay, Replay, "replay")
         module, sample = self._checked_module(), self._sample()
@@ -102,7 +111,8 @@ class Experiment:
         self.protocol.bind(self.layout)
         if self.protocol.alike and s.init == "independent":
             valid = (
-                f"must be common (or a file) with {called(self.protocol)}, whose server has one model from the start"
+                f"must be common (or a file) with {called(self.protocol)}, whose server has one"
+                " model from the start"
             )
             raise ConfigError("init", s.init, valid)
         self.constants = Constants.of(module)
@@ -120,11 +130,18 @@ class Experiment:
             s.compute.compile,
         )
         self.compressor = self._compressor()
-        exchanging = [number for number, phase in enumerate(self.protocol.phases) if phase != "learn"]
+        exchanging = [
+            number for number, phase in enumerate(self.protocol.phases) if phase != "learn"
+        ]
         if self.network.lines is not None and exchanging:
             self.network = replace(self.network, bits=float(max(map(self.bits, exchanging))))
         self.exchanges = MessageSchedule(
-            self.topology, s.mixing, self.protocol, self.network, self.compressor is not None, s.devices
+            self.topology,
+            s.mixing,
+            self.protocol,
+            self.network,
+            self.compressor is not None,
+            s.devices,
         )
         self.most_links = self.exchanges.most_links if "edges" in self.protocol.phases else 0
         self.check_compressor()
@@ -142,7 +159,12 @@ class Experiment:
     def module(self, device: int = 0) -> nn.Module:
         """A fresh model, initialised from (seed, device)."""
         make = partial(
-            self._build, self.settings.model, nn.Module, "model", features=self.features, outputs=self.outputs
+            self._build,
+            self.settings.model,
+            nn.Module,
+            "model",
+            features=self.features,
+            outputs=self.outputs,
         )
         return initialised(make, self.settings.seed, device).to(self.dtype)
 
@@ -154,12 +176,17 @@ class Experiment:
     @cached_property
     def step_flops(self) -> float:
         """FLOP of a device's local step."""
-        with torch.inference_mode(False):  # asked for in the middle of a run, and its parameters need a gradient
-            return flops_of_step(self.module().to(self.device), self._sample(), self.settings.train.batch)
+        # asked for in the middle of a run, and its parameters need a gradient
+        with torch.inference_mode(False):
+            return flops_of_step(
+                self.module().to(self.device), self._sample(), self.settings.train.batch
+            )
 
     @cached_property
     def prediction_share(self) -> float:
-        """FLOP of predicting a mini-batch without learning from it, as a share of a local step's."""
+        """FLOP of predicting a mini-batch without learning from it, as a share of a local
+        step's.
+        """
         with torch.inference_mode(False):
             module, sample = self.module().to(self.device), self._sample()
             return flops_of_prediction(module, sample, self.settings.train.batch) / self.step_flops
@@ -169,23 +196,32 @@ class Experiment:
         module, data = self.module().to(self.device), self.plan.dataset
         try:
             check_tokens(module, data.x)
-            check_module(module, self._sample(), (*data.y.shape[1:], data.classes) if data.classes else (self.outputs,))
+            check_module(
+                module,
+                self._sample(),
+                (*data.y.shape[1:], data.classes) if data.classes else (self.outputs,),
+            )
         except ConfigError as error:
             raise error.under("model") from None
         return module
 
     def _compressor(self) -> Compressor | None:
         found: Compressor = self._build(
-            self.settings.compressor, Compressor, "compressor", layout=self.layout, number_bits=self.number_bits
+            self.settings.compressor,
+            Compressor,
+            "compressor",
+            layout=self.layout,
+            number_bits=self.number_bits,
         )
         return None if isinstance(found, NoCompression) else found
 
     def _require_room(self) -> None:
         """Refuse parameters that cannot fit before anything is made: of one device, then of all.
 
-        For this the model is made without memory, on torch's meta device. A module of the user's own is passed over: it
-        need not know of that device, and may keep what it made there. Once everything is built,
-        :func:`swarm.experiments.runs.memory.require_memory` counts all that a run takes, for every model.
+        For this the model is made without memory, on torch's meta device. A module of the user's
+        own is passed over: it need not know of that device, and may keep what it made there. Once
+        everything is built, :func:`swarm.experiments.runs.memory.require_memory` counts all that a
+        run takes, for every model.
         """
         target, n = str(self.settings.model.get("_target_")), self.settings.devices
         if not target.startswith(("swarm.", "torch.")):
@@ -194,7 +230,9 @@ class Experiment:
             with torch.device("meta"):
                 one = sum(p.numel() * p.element_size() for p in self.module().parameters())
         except (RuntimeError, TypeError) as error:
-            raise ConfigError("model", target, f"cannot be made: {shown(str(error).splitlines()[0])}") from error
+            raise ConfigError(
+                "model", target, f"cannot be made: {shown(str(error).splitlines()[0])}"
+            ) from error
         free = available_bytes() if self.device.type == "cpu" else None
         if free is not None and one * n > free:
             if one > free:
@@ -204,7 +242,9 @@ class Experiment:
             raise no_room("devices", n, need, free, f"at most {free // one:,} devices fit")
 
     def first_rows(self, devices: npt.NDArray[np.int64]) -> Tensor:
-        """The rows ``[n, P]`` that these devices start from: the same for all, or each drawn from its own key."""
+        """The rows ``[n, P]`` that these devices start from: the same for all, or each drawn from
+        its own key.
+        """
         if self.settings.init == "independent":
             rows = [self.layout.pack(dict(self.module(int(d)).named_parameters())) for d in devices]
             return torch.stack(rows).to(self.device)
@@ -212,12 +252,17 @@ class Experiment:
 
     @cached_property
     def label_mix_WNC(self) -> npt.NDArray[np.float64]:
-        """Each device's share of labels in each concept, which its own-distribution accuracy is weighted by."""
+        """Each device's share of labels in each concept, which its own-distribution accuracy is
+        weighted by.
+        """
         return label_mixes(self.plan.dataset, self.plan.holdings)
 
     def _network(self) -> Network:
         s = self.settings
-        graph, hardware = graph_of(self.topology, self.topology.phase(1), s.devices), hardware_of(self.fleet, s.devices)
+        graph, hardware = (
+            graph_of(self.topology, self.topology.phase(1), s.devices),
+            hardware_of(self.fleet, s.devices),
+        )
         context = {
             "devices": s.devices,
             "seed": s.seed,
@@ -225,7 +270,9 @@ class Experiment:
             "tick": s.network.tick,
             "degree_N": graph.degree_in + graph.degree_out,
             "longest_edge": self._longest_edge(graph),
-            "compute_N": None if hardware is None else self.local_steps_N * self.step_flops / hardware.flops,
+            "compute_N": (
+                None if hardware is None else self.local_steps_N * self.step_flops / hardware.flops
+            ),
         }
         churn: Churn = self._build(s.churn, Churn, "churn", **context)
         outage: Outage = self._build(s.outage, Outage, "outage", **context)
@@ -281,7 +328,9 @@ class Experiment:
 
     @cached_property
     def links(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
-        """Everybody's neighbours and their weights, ``[N, most_links]`` each, for protocols with a row for each link."""
+        """Everybody's neighbours and their weights, ``[N, most_links]`` each, for protocols with a
+        row for each link.
+        """
         return self.exchanges.links() if "edges" in self.protocol.phases else None
 
     @cached_property
@@ -290,14 +339,22 @@ class Experiment:
         links = None
         if "edges" in self.protocol.phases:
             of_nobody = np.zeros((0, self.most_links))
-            ids, weight = torch.as_tensor(of_nobody.astype(np.int64)), torch.as_tensor(of_nobody, dtype=self.dtype)
+            ids, weight = (
+                torch.as_tensor(of_nobody.astype(np.int64)),
+                torch.as_tensor(of_nobody, dtype=self.dtype),
+            )
             links = Links(ids, weight, ids.new_empty(0))
         nobody = torch.empty(0, self.layout.width, dtype=self.dtype)
-        return {name: tuple(rows.shape[1:]) for name, rows in slots_of(self.protocol, nobody, links).items()}
+        return {
+            name: tuple(rows.shape[1:])
+            for name, rows in slots_of(self.protocol, nobody, links).items()
+        }
 
     @cached_property
     def carried(self) -> dict[str, tuple[int, ...]]:
-        """The shapes, for one device, of what the wire remembers: messages under way, and what compression left out."""
+        """The shapes, for one device, of what the wire remembers: messages under way, and what
+        compression left out.
+        """
         shapes: dict[str, tuple[int, ...]] = {}
         for number, phase in enumerate(self.protocol.phases):
             if phase in ("mix", "inbox"):
@@ -310,7 +367,9 @@ class Experiment:
 
     @cached_property
     def progress(self) -> dict[str, tuple[int, ...]]:
-        """The shapes, for one device, of the whole numbers that say how far it is in its stream and what it remembers."""
+        """The shapes, for one device, of the whole numbers that say how far it is in its stream and
+        what it remembers.
+        """
         found: dict[str, tuple[int, ...]] = {"steps": (), "met": (), "lately": ()}
         if self.replay.size:
             classes = self.plan.dataset.told()[1]
@@ -330,7 +389,9 @@ class Experiment:
         return self.exchanges.participants(round, self.settings.seed)
 
     def mean_shares(self, phase: Phase, round: int) -> npt.NDArray[np.float64]:
-        """Each device's weight in a mean over all: the protocol's own for ``mean``, equal ones for complete-graph mixing."""
+        """Each device's weight in a mean over all: the protocol's own for ``mean``, equal ones for
+        complete-graph mixing.
+        """
         n = self.settings.devices
         if phase != "mean":
             return np.full(n, 1.0 / n)
@@ -341,14 +402,18 @@ class Experiment:
         return heard / heard.sum() if heard.any() else shares
 
     def traffic(self, number: int, round: int) -> Traffic:
-        """What phase ``number`` of the protocol puts on the wire: one message a directed edge, or for ``mean`` one up and one
-        down a participant (a server in the middle), as far as they are not lost."""
+        """What phase ``number`` of the protocol puts on the wire: one message a directed edge, or
+        for ``mean`` one up and one down a participant (a server in the middle), as far as they are
+        not lost."""
         phase = self.protocol.phases[number]
         return self.exchanges.traffic(phase, round, self.bits(number), self.settings.seed)
 
     def bits(self, number: int) -> int:
         """Bits of one message of phase ``number``."""
-        phase, width = self.protocol.phases[number], width_of(self.protocol, number, self.layout.width)
+        phase, width = (
+            self.protocol.phases[number],
+            width_of(self.protocol, number, self.layout.width),
+        )
         if self.compressor is not None and phase in ("mix", "inbox"):
             return bits_of(self.compressor, width)
         return width * self.number_bits
@@ -363,14 +428,21 @@ class Experiment:
         if needed > memory_N.min():
             small = int(memory_N.argmin())
             who = titled(small, named(self.names, small))
-            valid = f"{who} has {memory_N[small]:.3g} bytes of memory; model, optimiser and replay need {needed:.3g}"
+            valid = (
+                f"{who} has {memory_N[small]:.3g} bytes of memory; model, optimiser and replay need"
+                f" {needed:.3g}"
+            )
             raise ConfigError(
-                "fleet", self.settings.fleet["_target_"].rpartition(".")[2], f"{valid}; take a smaller model"
+                "fleet",
+                self.settings.fleet["_target_"].rpartition(".")[2],
+                f"{valid}; take a smaller model",
             )
 
     @property
     def replay_bytes(self) -> int:
-        """What the samples of a full replay memory take up on a device: features in the run's dtype, and 8 bytes a label."""
+        """What the samples of a full replay memory take up on a device: features in the run's
+        dtype, and 8 bytes a label.
+        """
         data = self.plan.dataset
         return int(self.replay.size * (data.x[0].size * self.dtype.itemsize + data.y[0].size * 8))
 
@@ -391,19 +463,29 @@ class Experiment:
     def kept_numbers(self) -> int:
         """How many numbers of one device a checkpoint holds."""
         own = [*self.slots.values(), *self.carried.values()]
-        return (1 + len(self.optimizer.slots)) * self.layout.width + sum(math.prod(shape) for shape in own)
+        return (1 + len(self.optimizer.slots)) * self.layout.width + sum(
+            math.prod(shape) for shape in own
+        )
 
     def _blocks(self) -> Blocks:
         size = self.settings.engine.get("block", "auto")
         if size == "auto":
             clock = self.network.clock
-            return Blocks.auto(self.settings.devices, self.layout.width, 1.0 if clock is None else clock.share)
+            return Blocks.auto(
+                self.settings.devices, self.layout.width, 1.0 if clock is None else clock.share
+            )
         return Blocks.of_size(self.settings.devices, int(size))
 
 
 def _device(name: str) -> torch.device:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if not there[name]:
         valid = ", ".join(n for n, ok in there.items() if ok)
-        raise ConfigError("compute.device", name, f"is not there; this machine and torch build have: {valid}")
+        raise ConfigError(
+            "compute.device", name, f"is not there; this machine and torch build have: {valid}"
+        )
     return torch.device(name)

@@ -1,7 +1,9 @@
-"""How much memory a run will take at its peak: an estimate from what is known before the start, part by part.
+"""How much memory a run will take at its peak: an estimate from what is known before the start,
+part by part.
 
-Counted is what comes on top of a Python that has everything imported (about 0.4 GiB). ``benchmarks/memory.py`` holds the sums
-against what runs really take; docs/performance.md has the figures.
+Counted is what comes on top of a Python that has everything imported (about 0.4 GiB).
+``benchmarks/memory.py`` holds the sums against what runs really take; docs/performance.md has the
+figures.
 """
 
 from __future__ import annotations
@@ -33,9 +35,12 @@ RESULT = 60  # bytes of a device and evaluation: its results, in the run's files
 
 @dataclass(frozen=True)
 class Part:
-    """Some of a run's memory. ``less``: the settings that would make it smaller, beside fewer devices. ``grows``: with the
-    number of devices. ``there``: in memory already when this is asked. ``each``: in every process that hosts some of them.
-    ``key`` and ``count``: the setting that it grows with, where that is not the number of devices."""
+    """Some of a run's memory.
+
+    ``less``: the settings that would make it smaller, beside fewer devices. ``grows``: with the
+    number of devices. ``there``: in memory already when this is asked. ``each``: in every process
+    that hosts some of them. ``key`` and ``count``: the setting that it grows with, where that is
+    not the number of devices."""
 
     name: str
     bytes: int
@@ -98,30 +103,54 @@ class _Counted:
 
     def __init__(self, experiment: Experiment) -> None:
         self.e = experiment
-        self.n, self.width, self.item = experiment.settings.devices, experiment.layout.width, experiment.dtype.itemsize
+        self.n, self.width, self.item = (
+            experiment.settings.devices,
+            experiment.layout.width,
+            experiment.dtype.itemsize,
+        )
 
-    # --- by device -----------------------------------------------------------------------------------------------------
+    # --- by device --------------------------------------------------------------------------------
 
     def kept(self) -> list[Part]:
         """What a checkpoint holds, too."""
         e, row = self.e, self.n * self.width * self.item
-        history = sum(math.prod(shape) for name, shape in e.carried.items() if name.startswith("history"))
-        left = sum(math.prod(shape) for name, shape in e.carried.items() if not name.startswith("history"))
+        history = sum(
+            math.prod(shape) for name, shape in e.carried.items() if name.startswith("history")
+        )
+        left = sum(
+            math.prod(shape) for name, shape in e.carried.items() if not name.startswith("history")
+        )
         slots = sum(math.prod(shape) for shape in e.slots.values())
         memory = math.prod(e.progress["kept"]) if "kept" in e.progress else 0
         return [
             Part("the devices' parameters", row, "a smaller model"),
-            Part("what the optimizer keeps", len(e.optimizer.slots) * row, "a smaller model or optimizer=sgd"),
-            Part("what the protocol keeps", slots * self.n * self.item, "a smaller model or protocol=dpsgd"),
+            Part(
+                "what the optimizer keeps",
+                len(e.optimizer.slots) * row,
+                "a smaller model or optimizer=sgd",
+            ),
+            Part(
+                "what the protocol keeps",
+                slots * self.n * self.item,
+                "a smaller model or protocol=dpsgd",
+            ),
             Part("messages under way", history * self.n * self.item, "a smaller network.patience"),
-            Part("what compression left out", left * self.n * self.item, "compressor.feedback=false"),
-            Part("replay memories", 2 * 8 * memory * self.n, "a smaller replay.size"),  # before and after a round
+            Part(
+                "what compression left out", left * self.n * self.item, "compressor.feedback=false"
+            ),
+            Part(
+                "replay memories", 2 * 8 * memory * self.n, "a smaller replay.size"
+            ),  # before and after a round
             Part("counters", COUNTERS * self.n),
         ]
 
     def passing(self) -> list[Part]:
-        """What is there for a part of a round only: the larger of what an exchange takes and what one-by-one copies do."""
-        numbers = max((self._exchanged(number) for number in range(len(self.e.protocol.phases))), default=0)
+        """What is there for a part of a round only: the larger of what an exchange takes and what
+        one-by-one copies do.
+        """
+        numbers = max(
+            (self._exchanged(number) for number in range(len(self.e.protocol.phases))), default=0
+        )
         return [
             Part("an exchange of messages", int(numbers * self.item), "a smaller model"),
             Part(
@@ -132,12 +161,16 @@ class _Counted:
         ]
 
     def _exchanged(self, number: int) -> float:
-        """Numbers of all devices that a phase holds beside what is kept: what is sent, received, and made of it."""
+        """Numbers of all devices that a phase holds beside what is kept: what is sent, received,
+        and made of it.
+        """
         e, phase = self.e, self.e.protocol.phases[number]
         if phase == "learn":
             return 0
         width = self.n * width_of(e.protocol, number, self.width)
-        makes = (type(e.protocol).send is not Protocol.send) + (type(e.protocol).receive is not Protocol.receive)
+        makes = (type(e.protocol).send is not Protocol.send) + (
+            type(e.protocol).receive is not Protocol.receive
+        )
         if phase == "edges":  # where messages are smaller than rows, they are still made of rows
             return max(3 * width * e.most_links, 2 * self.n * self.width)
         found = (1 + makes) * width  # what is received, and what the protocol makes for and of it
@@ -150,7 +183,9 @@ class _Counted:
         return found
 
     def _under_way(self) -> int:
-        """Payload rows that a round takes in, out of all that are kept: of each sender those of the ages that arrive."""
+        """Payload rows that a round takes in, out of all that are kept: of each sender those of the
+        ages that arrive.
+        """
         graph, fates = self.e.exchanges.sent(1)
         arrives = fates.ticks_E >= 0
         ages = self.e.exchanges.depth + 1
@@ -163,27 +198,50 @@ class _Counted:
             return 0
         return min(s.evaluate.sample or self.n, self.n) * (2 + (s.rounds - 1) // s.evaluate.every)
 
-    # --- of no device --------------------------------------------------------------------------------------------------
+    # --- of no device -----------------------------------------------------------------------------
 
     def fixed(self) -> list[Part]:
         """What depends on data, graph, model and block."""
         e, data = self.e, self.e.plan.dataset
         x = data.x
         cast = x.dtype.kind == "f" and x.dtype.itemsize != self.item
-        looked_at = max(len(data.test), len(data.validation)) * x[:1].nbytes // (2 if cast and self.item == 4 else 1)
+        looked_at = (
+            max(len(data.test), len(data.validation))
+            * x[:1].nbytes
+            // (2 if cast and self.item == 4 else 1)
+        )
         if e.loss.classification:  # the votes of a block, of all, and as they are counted
             looked_at += 3 * 8 * e.outputs * data.y[data.test].size
         links = self.e.exchanges.graph(1).src_E
         loaded = x.nbytes + data.y.nbytes + 8 * (len(e.plan.holdings.sample) + len(data.train))
         smaller = "a smaller train.batch, train.local_steps or engine.block"
         return [
-            Part("the rest of the program", REST + AUTOGRAD * (not isinstance(e.learner.kernel, Dense)), grows=False),
+            Part(
+                "the rest of the program",
+                REST + AUTOGRAD * (not isinstance(e.learner.kernel, Dense)),
+                grows=False,
+            ),
             Part("the data", loaded, grows=False, there=True),
-            Part("the data in the run's dtype", x.size * self.item * cast + data.y.nbytes, grows=False),
+            Part(
+                "the data in the run's dtype",
+                x.size * self.item * cast + data.y.nbytes,
+                grows=False,
+            ),
             Part("the samples of an evaluation", looked_at, grows=False),
             Part("links", EDGE * len(links), "a topology with fewer links", each=True),
-            Part("the model and its means", 4 * self.width * self.item + 3 * 8 * self.width, grows=False, each=True),
-            Part("a block of devices at work", max(self._learning(), self._looking()), smaller, grows=False, each=True),
+            Part(
+                "the model and its means",
+                4 * self.width * self.item + 3 * 8 * self.width,
+                grows=False,
+                each=True,
+            ),
+            Part(
+                "a block of devices at work",
+                max(self._learning(), self._looking()),
+                smaller,
+                grows=False,
+                each=True,
+            ),
             Part("drawing samples", self._drawing(), grows=False, each=True),
         ]
 
@@ -193,10 +251,14 @@ class _Counted:
         return POSITION * min(self.n * steps, max(POSITIONS_AT_ONCE, e.blocks.size * steps))
 
     def _learning(self) -> int:
-        e, batch = self.e, self.e.settings.train.batch + self.e.replay.drawn(self.e.settings.train.batch)
+        e, batch = (
+            self.e,
+            self.e.settings.train.batch + self.e.replay.drawn(self.e.settings.train.batch),
+        )
         steps, block = int(e.local_steps_N.max()), e.blocks.size
         sample, outputs = e.plan.dataset.x[:1].size * self.item, self._answers * self.item
-        round = steps * block * batch * (sample + 6 * outputs)  # features, targets, predictions and their scores
+        # features, targets, predictions and their scores
+        round = steps * block * batch * (sample + 6 * outputs)
         rows = (2 if e.optimizer.plain else 5) * block * self.width * self.item
         return round + rows + block * batch * self._activations
 
@@ -221,7 +283,9 @@ class _Counted:
 
 
 def saved_bytes(module: nn.Module, sample: Tensor) -> int:
-    """Bytes that autograd keeps of a forward pass, a sample on average; the module's own parameters do not count."""
+    """Bytes that autograd keeps of a forward pass, a sample on average; the module's own parameters
+    do not count.
+    """
     own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     kept: dict[int, int] = {}
 

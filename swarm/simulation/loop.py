@@ -36,21 +36,28 @@ COUNTERS = {
 
 @dataclass(frozen=True)
 class MetricsRow:
-    """One line of the records, and the evaluated devices' own results (columns of equal length), if it has them."""
+    """One line of the records, and the evaluated devices' own results (columns of equal length), if
+    it has them.
+    """
 
     values: dict[str, Any]
     devices: dict[str, npt.NDArray[Any]] | None
 
 
 class Simulation:
-    """One arm, from where it stands to a given round. Use as a context manager: the engine is stopped on the way out."""
+    """One arm, from where it stands to a given round.
+
+    Use as a context manager: the engine is stopped on the way out.
+    """
 
     def __init__(self, experiment: Experiment, engine: Engine) -> None:
         self.experiment, self.engine = experiment, engine
         n = experiment.settings.devices
         self.round = self.steps = 0
         self.totals = Counter[str](messages=0, bytes=0, lost=0, late=0)
-        self.sent_N, self.received_N, self.lost_N, self.late_N, self.bits_N = (np.zeros(n, np.int64) for _ in range(5))
+        self.sent_N, self.received_N, self.lost_N, self.late_N, self.bits_N = (
+            np.zeros(n, np.int64) for _ in range(5)
+        )
         self.joules_N, self.virtual = np.zeros(n), 0.0
         self.seconds = self.learning_seconds = 0.0
         self.seen_N, self.score_N = np.zeros(n), np.zeros(n)
@@ -69,10 +76,12 @@ class Simulation:
         self.engine.stop()
 
     def records(self, until: int) -> Iterator[MetricsRow]:
-        """Run up to round ``until``. A fresh simulation starts with a record of round 0, before any learning.
+        """Run up to round ``until``.
 
-        Raises :class:`DivergedError` in the round in which a device's parameters stop being finite or its loss exceeds
-        :attr:`SwarmEvaluator.largest_loss`.
+        A fresh simulation starts with a record of round 0, before any learning.
+
+        Raises :class:`DivergedError` in the round in which a device's parameters stop being finite
+        or its loss exceeds :attr:`SwarmEvaluator.largest_loss`.
         """
         s = self.experiment.settings
         last = time.perf_counter()
@@ -88,7 +97,9 @@ class Simulation:
                 bad = ~(happened.finite_N & good)
                 if bad.any():
                     device = int(bad.argmax())
-                    raise DivergedError(device, happened.round, named(self.experiment.names, device))
+                    raise DivergedError(
+                        device, happened.round, named(self.experiment.names, device)
+                    )
                 self._count(happened)
                 record = self._record(happened, evaluated=self._due(until), last=last)
                 if self.round == until and record.devices is not None:
@@ -97,8 +108,8 @@ class Simulation:
                 last = time.perf_counter()
 
     def _require_measure(self, devices: dict[str, npt.NDArray[Any]]) -> None:
-        """Raises :class:`DivergedError` if a device ends with a test loss beyond all measure: what its last steps did shows in
-        no training loss."""
+        """Raises :class:`DivergedError` if a device ends with a test loss beyond all measure: what
+        its last steps did shows in no training loss."""
         bad = ~(devices["loss"] <= self.measure.largest_loss)
         if bad.any():
             raise DivergedError(int(devices["device"][bad.argmax()]), self.round)
@@ -109,7 +120,9 @@ class Simulation:
     def _count(self, happened: RoundResult) -> None:
         self.round = happened.round
         for sent in happened.traffic:
-            self.totals.update(messages=sent.messages, bytes=sent.bytes, lost=sent.lost, late=sent.late)
+            self.totals.update(
+                messages=sent.messages, bytes=sent.bytes, lost=sent.lost, late=sent.late
+            )
             self.sent_N += sent.sent_N
             self.received_N += sent.received_N
             self.lost_N += sent.lost_N
@@ -117,7 +130,10 @@ class Simulation:
             self.bits_N += sent.sent_N * sent.bits
         n = self.experiment.settings.devices
         sent_N, received_N = (
-            sum((getattr(each, name) * each.bits // 8 for each in happened.traffic), np.zeros(n, np.int64))
+            sum(
+                (getattr(each, name) * each.bits // 8 for each in happened.traffic),
+                np.zeros(n, np.int64),
+            )
             for name in ("sent_N", "received_N")
         )
         spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
@@ -154,14 +170,19 @@ class Simulation:
                 "seen": int(happened.seen_N.sum()),
             }
             if "learn" in self.experiment.protocol.phases:
-                name, new = "accuracy" if self.experiment.loss.classification else "mse", float(happened.seen_N.sum())
+                name, new = (
+                    "accuracy" if self.experiment.loss.classification else "mse",
+                    float(happened.seen_N.sum()),
+                )
                 values |= {
                     "lr": self.experiment.rate(self.round),
                     "train_loss": float(happened.loss_N[happened.steps_N > 0].mean())
                     if happened.steps_N.any()
                     else None,
                     f"prequential_{name}": float(self.score_N.sum()) / seen if seen else None,
-                    f"faded_{name}": self.faded_score / self.faded_seen if self.faded_seen else None,
+                    f"faded_{name}": self.faded_score / self.faded_seen
+                    if self.faded_seen
+                    else None,
                     f"stream_{name}": float(happened.score_N.sum()) / new if new else None,
                     **self.measure.concept(self.seen_N),
                 }
@@ -175,7 +196,10 @@ class Simulation:
         self.seconds += now - last
         values["wall_s"] = self.seconds
         for name, each in happened.actor_seconds.items() if happened else ():
-            values |= {f"wall_s_{name}_mean": float(each.mean()), f"wall_s_{name}_max": float(each.max())}
+            values |= {
+                f"wall_s_{name}_mean": float(each.mean()),
+                f"wall_s_{name}_max": float(each.max()),
+            }
         return MetricsRow(values, devices)
 
     def _awake(self, round: int) -> int:
@@ -183,12 +207,18 @@ class Simulation:
         return self.experiment.settings.devices if active is None else int(active.sum())
 
     def _messages(self, happened: RoundResult) -> dict[str, Any]:
-        """What was sent this round; where messages take time, how many rounds those that arrive do on average."""
+        """What was sent this round; where messages take time, how many rounds those that arrive do
+        on average.
+        """
         names = ("messages", "bytes", "lost", "late")
-        values: dict[str, Any] = {name: sum(getattr(sent, name) for sent in happened.traffic) for name in names}
+        values: dict[str, Any] = {
+            name: sum(getattr(sent, name) for sent in happened.traffic) for name in names
+        }
         if self.experiment.exchanges.depth:
             arriving = sum(int(sent.received_N.sum()) for sent in happened.traffic)
-            values["staleness"] = sum(sent.ticks for sent in happened.traffic) / arriving if arriving else None
+            values["staleness"] = (
+                sum(sent.ticks for sent in happened.traffic) / arriving if arriving else None
+            )
         return values
 
     def _counted(self, devices_M: Ints) -> dict[str, npt.NDArray[Any]]:
@@ -203,13 +233,17 @@ class Simulation:
         if self.experiment.fleet.hardware is not None:
             counted["joules"] = self.joules_N
         if self.experiment.policy.streams and self.experiment.loss.classification:
-            counted["prequential_accuracy"] = self.score_N / np.where(self.seen_N, self.seen_N, np.nan)
+            counted["prequential_accuracy"] = self.score_N / np.where(
+                self.seen_N, self.seen_N, np.nan
+            )
         return {name: rows[devices_M] for name, rows in counted.items()}
 
-    # --- checkpoints ---------------------------------------------------------------------------------------------------
+    # --- checkpoints ------------------------------------------------------------------------------
 
     def checkpoint(self) -> Checkpoint:
-        """Everything that is needed to go on from here; to be written before the next round, which may change its arrays."""
+        """Everything that is needed to go on from here; to be written before the next round, which
+        may change its arrays.
+        """
         layout = [[s.name, list(s.shape)] for s in self.experiment.layout.slots]
         ties = [list(pair) for pair in self.experiment.layout.ties]
         own = {name: torch.as_tensor(getattr(self, f"{name}_N")) for name in COUNTERS}
@@ -231,7 +265,9 @@ class Simulation:
         """Names, dtypes and shapes of a checkpoint of this simulation."""
         e = self.experiment
         n, rows = e.settings.devices, (e.dtype, (e.settings.devices, e.layout.width))
-        own = {f"protocol.{k}": v for k, v in e.slots.items()} | {f"wire.{k}": v for k, v in e.carried.items()}
+        own = {f"protocol.{k}": v for k, v in e.slots.items()} | {
+            f"wire.{k}": v for k, v in e.carried.items()
+        }
         return {
             **dict.fromkeys(["x", *(f"optimizer.{s}" for s in e.optimizer.slots)], rows),
             **{name: (e.dtype, (n, *shape)) for name, shape in own.items()},

@@ -21,7 +21,9 @@ from swarm.simulation.experiment import Experiment
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Devices = dict[str, npt.NDArray[Any]]  # results of each evaluated device, columns of equal length
-BEYOND = 1e9  # times the loss of a model that has learnt nothing: no sample is so far out, and no such model comes back
+# times the loss of a model that has learnt nothing: no sample is so far out, and no such model
+# comes back
+BEYOND = 1e9
 LOOKED_AT = 256  # training samples on which that loss is taken
 
 
@@ -32,7 +34,8 @@ class SwarmEvaluator:
         self.experiment, self.engine = experiment, engine
 
     def __call__(self, round: int, seen_N: Floats) -> tuple[dict[str, Any], Devices | None]:
-        """The values of a record after ``round``, when each device has met ``seen_N`` samples, and its own results.
+        """The values of a record after ``round``, when each device has met ``seen_N`` samples, and
+        its own results.
 
         Of the members only: whoever is gone for good, or yet to join, is left out.
         """
@@ -40,7 +43,9 @@ class SwarmEvaluator:
         member_N = self._members(round)
         mean_P = self.engine.total(member_N / member_N.sum())
         values: dict[str, Any] = {
-            "consensus_distance": float(np.sqrt(self.engine.squared_distances(mean_P)[member_N].mean()))
+            "consensus_distance": float(
+                np.sqrt(self.engine.squared_distances(mean_P)[member_N].mean())
+            )
         }
         if "learn" not in e.protocol.phases:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
@@ -49,16 +54,23 @@ class SwarmEvaluator:
         test, lived_NC = e.plan.dataset.test, self._lived(seen_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
         for name, each in scores.items():
-            counted = each[~np.isnan(each)] if name == "own_accuracy" else each  # of some devices there is none
+            # of some devices there is none
+            counted = each[~np.isnan(each)] if name == "own_accuracy" else each
             values |= metrics.spread(name, counted) if len(counted) else {}
         values |= by_concept
         if e.settings.evaluate.ensemble and e.loss.classification:
             right = e.plan.dataset.y[test].astype(np.int64).reshape(-1)
             # votes come by block, with those of who is not a member among them
-            values["ensemble_accuracy"] = None if found.votes_TC is None else metrics.majority(found.votes_TC, right)
+            values["ensemble_accuracy"] = (
+                None if found.votes_TC is None else metrics.majority(found.votes_TC, right)
+            )
         mean_1C = None if lived_NC is None else lived_NC[member_N].mean(0, keepdims=True)
-        consensus = self._weighed(lambda samples: self._examine_row(mean_P, samples), test, lambda _: mean_1C)[1]
-        values |= {f"consensus_{k}": float(v[0]) for k, v in consensus.items() if not k.startswith("own_")}
+        consensus = self._weighed(
+            lambda samples: self._examine_row(mean_P, samples), test, lambda _: mean_1C
+        )[1]
+        values |= {
+            f"consensus_{k}": float(v[0]) for k, v in consensus.items() if not k.startswith("own_")
+        }
         return values, {"device": found.devices_M, **scores}
 
     def concept(self, seen_N: Floats) -> dict[str, int]:
@@ -72,28 +84,41 @@ class SwarmEvaluator:
         blocks = self.experiment.blocks
         evaluated = np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks])
         kept_N = kept_N if kept_N[evaluated].any() else ~kept_N
-        _, scores, _ = self._examined(self.experiment.plan.dataset.validation, self._lived(seen_N), kept_N)
+        _, scores, _ = self._examined(
+            self.experiment.plan.dataset.validation, self._lived(seen_N), kept_N
+        )
         return float(next(iter(scores.values())).mean()), float(scores["loss"].mean())
 
-    # --- scores --------------------------------------------------------------------------------------------------------
+    # --- scores -----------------------------------------------------------------------------------
 
     def _examined(
         self, samples: Ints, lived_NC: Floats | None, member_N: npt.NDArray[np.bool_]
     ) -> tuple[Evaluation, dict[str, Floats], dict[str, float]]:
-        """The evaluated members on the samples with these ids: their scores, and their mean accuracy on each concept."""
+        """The evaluated members on the samples with these ids: their scores, and their mean
+        accuracy on each concept.
+        """
 
         def evaluate(ids: Ints) -> Evaluation:
             found = self.engine.evaluate(ids, self.evaluated_blocks)
             member_M = member_N[found.devices_M]
             votes = found.votes_TC if member_M.all() else None
-            return Evaluation(found.devices_M[member_M], found.loss_M[member_M], found.hits_MC[member_M], votes)
+            return Evaluation(
+                found.devices_M[member_M], found.loss_M[member_M], found.hits_MC[member_M], votes
+            )
 
-        return self._weighed(evaluate, samples, lambda found: None if lived_NC is None else lived_NC[found.devices_M])
+        return self._weighed(
+            evaluate, samples, lambda found: None if lived_NC is None else lived_NC[found.devices_M]
+        )
 
     def _weighed(
-        self, evaluate: Callable[[Ints], Evaluation], samples: Ints, share: Callable[[Evaluation], Floats | None]
+        self,
+        evaluate: Callable[[Ints], Evaluation],
+        samples: Ints,
+        share: Callable[[Evaluation], Floats | None],
     ) -> tuple[Evaluation, dict[str, Floats], dict[str, float]]:
-        """Scores on the samples; of data that drift, each device's on the concepts that it lives in, ``[M, C]``."""
+        """Scores on the samples; of data that drift, each device's on the concepts that it lives
+        in, ``[M, C]``.
+        """
         concept = self.experiment.plan.dataset.concept
         if concept is None:
             found = evaluate(samples)
@@ -106,18 +131,27 @@ class SwarmEvaluator:
             share_MC = share(found)
             assert share_MC is not None
             scores = self.scores(found, own, c)
-            means |= {f"{k}_concept_{c}": float(v.mean()) for k, v in scores.items() if k == "accuracy" and len(v)}
+            means |= {
+                f"{k}_concept_{c}": float(v.mean())
+                for k, v in scores.items()
+                if k == "accuracy" and len(v)
+            }
             for name, each in scores.items():
-                total[name] = total.get(name, 0.0) + np.where(share_MC[:, c] > 0, share_MC[:, c] * each, 0.0)
+                total[name] = total.get(name, 0.0) + np.where(
+                    share_MC[:, c] > 0, share_MC[:, c] * each, 0.0
+                )
         return replace(found, votes_TC=None), total, means
 
     def scores(self, found: Evaluation, samples: Ints, concept: int = 0) -> dict[str, Floats]:
-        """Per evaluated device: accuracy (or R²), mean loss, accuracy on ``evaluate.label`` and on its own label mix under
-        ``concept``."""
+        """Per evaluated device: accuracy (or R²), mean loss, accuracy on ``evaluate.label`` and on
+        its own label mix under ``concept``."""
         e = self.experiment
         y = e.plan.dataset.y[samples]
         if not e.loss.classification:
-            return {"r2": metrics.r2(found.hits_MC, y.reshape(len(y), -1).astype(np.float64)), "loss": found.loss_M}
+            return {
+                "r2": metrics.r2(found.hits_MC, y.reshape(len(y), -1).astype(np.float64)),
+                "loss": found.loss_M,
+            }
         counts = np.bincount(y.astype(np.int64).reshape(-1), minlength=e.outputs).astype(np.float64)
         scores = {"accuracy": metrics.accuracy(found.hits_MC, counts), "loss": found.loss_M}
         if self.label is not None:
@@ -138,21 +172,28 @@ class SwarmEvaluator:
         return None if label is None else self.experiment.plan.dataset.class_of(label)
 
     def _lived(self, seen_N: Floats) -> Floats | None:
-        """How much of what each device met in its last round belongs to each concept, ``[N, C]``."""
+        """How much of what each device met in its last round belongs to each concept, ``[N,
+        C]``.
+        """
         e = self.experiment
         if e.plan.dataset.concept is None:
             return None
         each = e.plan.dataset.y[0].size if e.loss.classification else 1
         return concept_exposure(
-            e.plan.dataset.concept, e.plan.holdings, (seen_N / each).astype(np.int64), e.local_steps_N * e.stream.batch
+            e.plan.dataset.concept,
+            e.plan.holdings,
+            (seen_N / each).astype(np.int64),
+            e.local_steps_N * e.stream.batch,
         )
 
     @cached_property
     def largest_loss(self) -> float:
-        """The training loss up to which a device has not diverged: ``BEYOND`` times that of the first model, or of outputs of
-        zero if that is larger (ln C for C classes, the mean square of numeric targets).
+        """The training loss up to which a device has not diverged: ``BEYOND`` times that of the
+        first model, or of outputs of zero if that is larger (ln C for C classes, the mean square of
+        numeric targets).
 
-        It follows from the plan alone, so that an arm ends in the same round on every engine and after every resume.
+        It follows from the plan alone, so that an arm ends in the same round on every engine and
+        after every resume.
         """
         e = self.experiment
         if "learn" not in e.protocol.phases:
@@ -161,7 +202,10 @@ class SwarmEvaluator:
         samples = train[:: -(-len(train) // LOOKED_AT)]
         x, y = self._samples(samples)
         with torch.inference_mode():
-            examiner, row = BlockEvaluator(e.learner.kernel, e.loss, e.outputs), e.first_rows(np.zeros(1, np.int64))
+            examiner, row = (
+                BlockEvaluator(e.learner.kernel, e.loss, e.outputs),
+                e.first_rows(np.zeros(1, np.int64)),
+            )
             first = examiner.examine(row, x, y).loss_B.squeeze()
             labels = y.flatten() if e.loss.classification else y
             target = e.loss.encode(labels, e.outputs, e.dtype)
@@ -169,7 +213,7 @@ class SwarmEvaluator:
         largest = BEYOND * float(torch.fmax(first.double(), nothing.double()))
         return largest if 0 < largest < np.inf else np.inf
 
-    # --- who -----------------------------------------------------------------------------------------------------------
+    # --- who --------------------------------------------------------------------------------------
 
     def _members(self, round: int) -> npt.NDArray[np.bool_]:
         member_N = self.experiment.network.members(max(round, 1))
@@ -182,12 +226,18 @@ class SwarmEvaluator:
         if sample is None or sample >= blocks.devices:
             return np.arange(len(blocks))
         count = min(len(blocks), -(-sample // blocks.size))
-        chosen = Keys(self.experiment.settings.seed, "evaluate").generator().choice(len(blocks), count, replace=False)
+        chosen = (
+            Keys(self.experiment.settings.seed, "evaluate")
+            .generator()
+            .choice(len(blocks), count, replace=False)
+        )
         return np.sort(chosen)
 
     @cached_property
     def _first_mean(self) -> torch.Tensor:
-        """The mean of the first rows, added up as the engine adds: from where averaging may drift away."""
+        """The mean of the first rows, added up as the engine adds: from where averaging may drift
+        away.
+        """
         blocks, parts = self.experiment.blocks, []
         with torch.inference_mode():
             for block in range(len(blocks)):
@@ -206,7 +256,9 @@ class SwarmEvaluator:
         return Evaluation(np.zeros(0, np.int64), loss, hits, None)
 
     def _samples(self, samples: Ints) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and labels (or targets ``[T, C]``) of the samples with these ids, on the compute device."""
+        """Inputs and labels (or targets ``[T, C]``) of the samples with these ids, on the compute
+        device.
+        """
         e, data = self.experiment, self.experiment.plan.dataset
         x, y = torch.as_tensor(data.x[samples]), torch.as_tensor(data.y[samples])
         x = x.to(e.dtype) if x.is_floating_point() else x

@@ -9,9 +9,18 @@ Floats = npt.NDArray[np.float64]
 
 
 def spread(name: str, values_M: Floats) -> dict[str, float]:
-    """``name_mean``, ``_min``, ``_p10``, ``_median``, ``_p90``, ``_max`` over devices, of which there is at least one."""
+    """``name_mean``, ``_min``, ``_p10``, ``_median``, ``_p90``, ``_max`` over devices, of which
+    there is at least one.
+    """
     low, p10, median, p90, high = np.quantile(values_M, [0.0, 0.1, 0.5, 0.9, 1.0])
-    parts = {"mean": values_M.mean(), "min": low, "p10": p10, "median": median, "p90": p90, "max": high}
+    parts = {
+        "mean": values_M.mean(),
+        "min": low,
+        "p10": p10,
+        "median": median,
+        "p90": p90,
+        "max": high,
+    }
     return {f"{name}_{k}": float(v) for k, v in parts.items()}
 
 
@@ -21,16 +30,20 @@ def accuracy(hits_MC: Floats, counts_C: Floats) -> Floats:
 
 
 def label_accuracy(hits_MC: Floats, counts_C: Floats, label: int) -> Floats:
-    """Share of the samples of one label that each device gets right: its recall; nan where there are none."""
+    """Share of the samples of one label that each device gets right: its recall; nan where there
+    are none.
+    """
     with np.errstate(invalid="ignore"):
         return np.asarray(hits_MC[:, label] / counts_C[label])
 
 
 def own_accuracy(hits_MC: Floats, counts_C: Floats, mix_MC: Floats) -> Floats:
-    """Accuracy with the test samples reweighted by each device's label mix: Σ_c mix_c · hits_c / count_c.
+    """Accuracy with the test samples reweighted by each device's label mix: Σ_c mix_c · hits_c /
+    count_c.
 
-    Labels that the test set lacks drop out, and the mix is renormalised over the rest: the accuracy that is to be expected on
-    the device's samples of the labels that can be looked at. nan for a device left with none.
+    Labels that the test set lacks drop out, and the mix is renormalised over the rest: the accuracy
+    that is to be expected on the device's samples of the labels that can be looked at. nan for a
+    device left with none.
     """
     there = counts_C > 0
     mix = mix_MC[:, there]
@@ -45,22 +58,30 @@ def r2(squared_error_MC: Floats, y_TC: Floats) -> Floats:
 
 
 def majority(votes_TC: npt.NDArray[np.int64], y_T: npt.NDArray[np.int64]) -> float:
-    """Accuracy of the answer most devices give; of m labels with equally many votes each is the answer with probability 1/m."""
+    """Accuracy of the answer most devices give; of m labels with equally many votes each is the
+    answer with probability 1/m.
+    """
     most_TC = votes_TC == votes_TC.max(1, keepdims=True)
     return float((most_TC[np.arange(len(y_T)), y_T] / most_TC.sum(1)).mean())
 
 
-WORST = -99.0  # R² of a hundred times the squared error of a constant prediction: below it a score measures nothing
+# R² of a hundred times the squared error of a constant prediction: below it a score measures
+# nothing
+WORST = -99.0
 
 
 def gap_closed(
     swarm: float | None, isolated: float | None, centralised: float | None
 ) -> tuple[float | None, str | None]:
-    """(S − I)/(C − I) on mean final scores, or None with the reason: an arm is missing or diverged, a score is below
-    ``WORST`` (so far off that whatever the swarm does would close all of the gap, or none), or C − I < 0.02."""
+    """(S − I)/(C − I) on mean final scores, or None with the reason: an arm is missing or diverged,
+    a score is below ``WORST`` (so far off that whatever the swarm does would close all of the gap,
+    or none), or C − I < 0.02."""
     if swarm is None or isolated is None or centralised is None:
         named = {"swarm": swarm, "isolated": isolated, "centralised": centralised}
-        return None, f"needs the final score of: {', '.join(n for n, v in named.items() if v is None)}"
+        return (
+            None,
+            f"needs the final score of: {', '.join(n for n, v in named.items() if v is None)}",
+        )
     for name, score in (("swarm", swarm), ("isolated", isolated), ("centralised", centralised)):
         if not score >= WORST:
             reason = "worse than a constant prediction by a factor of 100 or more"
@@ -68,6 +89,9 @@ def gap_closed(
     if centralised - isolated < 0.02:
         return (
             None,
-            f"centralised is only {centralised - isolated:.3f} above isolated; below 0.02 the share means nothing",
+            (
+                f"centralised is only {centralised - isolated:.3f} above isolated; below 0.02 the"
+                " share means nothing"
+            ),
         )
     return (swarm - isolated) / (centralised - isolated), None

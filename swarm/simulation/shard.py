@@ -1,6 +1,7 @@
 """The device side of a round: some devices living together, as rows.
 
-A shard owns whole blocks. Everything it computes depends on (block, round) only, never on which other blocks live here.
+A shard owns whole blocks. Everything it computes depends on (block, round) only, never on which
+other blocks live here.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Payload:
-    """What n devices have to send, as :mod:`swarm.communication.messages` numbers it: ``packets`` of this round, ``own`` as
-    each keeps its own row, and ``past`` ``[n, depth, M]``, a ring in which round r has the place (r − 1) mod depth."""
+    """What n devices have to send, as :mod:`swarm.communication.messages` numbers it: ``packets``
+    of this round, ``own`` as each keeps its own row, and ``past`` ``[n, depth, M]``, a ring in
+    which round r has the place (r − 1) mod depth."""
 
     packets: Tensor
     own: Tensor
@@ -101,18 +103,23 @@ class Shard:
         if self.experiment.links is None:
             return None
         ids, weight = (
-            torch.as_tensor(each[self.devices], device=self.experiment.device) for each in self.experiment.links
+            torch.as_tensor(each[self.devices], device=self.experiment.device)
+            for each in self.experiment.links
         )
         own = torch.as_tensor(self.devices, device=self.experiment.device)
         return Links(ids, weight.to(self.experiment.dtype), own)
 
-    # --- learn -------------------------------------------------------------------------------------------------------
+    # --- learn ------------------------------------------------------------------------------------
 
     def learn(self, round: int) -> TrainResult:
-        """Every device that is awake predicts its next samples, is scored, and takes its local steps."""
+        """Every device that is awake predicts its next samples, is scored, and takes its local
+        steps.
+        """
         e, lr, n = self.experiment, self.experiment.rate(round), len(self.devices)
         active = e.active(round)
-        awake_n, share = (None, 1.0) if active is None else (active[self.devices], float(active.mean()))
+        awake_n, share = (
+            (None, 1.0) if active is None else (active[self.devices], float(active.mean()))
+        )
         again = self.state.now.round == round
         taken_n, work_n = np.zeros(n, np.int64), np.zeros(n)
         loss, seen, score = found = self.state.x.new_zeros(3, n)
@@ -131,7 +138,8 @@ class Shard:
             self.pupils.end(lesson, steps_n)
         if e.protocol.phases[-1] == "learn" and (again or e.protocol.phases.count("learn") == 1):
             self.state.scratch.clear()
-        finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()  # a sum with a NaN or an infinity in it is not
+        # a sum with a NaN or an infinity in it is not
+        finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()
         losses, seen_n, score_n = found.double().cpu().numpy()
         return TrainResult(losses, seen_n, score_n, taken_n, work_n, finite)
 
@@ -148,7 +156,8 @@ class Shard:
             force = None if pull is None else pull.of(rows)
             learnt, scores = e.learner.train(start[rows], slots, batch, lr, force)
             some: Rows = rows
-            if isinstance(rows, slice) and not steps_n[rows].all():  # a compiled step takes those asleep along
+            # a compiled step takes those asleep along
+            if isinstance(rows, slice) and not steps_n[rows].all():
                 took = torch.as_tensor(np.flatnonzero(steps_n[rows]), device=learnt.device)
                 some, learnt = rows.start + took, learnt[took]
             e.protocol.learned(self.state, some, start[some], learnt)
@@ -158,7 +167,7 @@ class Shard:
                     self.optimizer_slots[name][rows] = values
             yield rows, scores
 
-    # --- exchange ----------------------------------------------------------------------------------------------------
+    # --- exchange ---------------------------------------------------------------------------------
 
     def pack(self, phase: int, round: int) -> None:
         """Make the payload rows of a phase."""
@@ -170,13 +179,18 @@ class Shard:
             return
         packets, past = self._compressed(phase, round, rows), self.carried.get(f"history.{phase}")
         self._echo(packets)
-        self._payload = Payload(packets, rows if e.exchanges.exact else packets, past, e.exchanges.parts, round)
+        self._payload = Payload(
+            packets, rows if e.exchanges.exact else packets, past, e.exchanges.parts, round
+        )
 
     def _compressed(self, phase: int, round: int, rows: Tensor) -> Tensor:
         e = self.experiment
         if e.compressor is None:
             return rows
-        name, draw = f"error.{phase}", Draw(Keys(e.settings.seed, f"compressor.{phase}"), self.devices, round)
+        name, draw = (
+            f"error.{phase}",
+            Draw(Keys(e.settings.seed, f"compressor.{phase}"), self.devices, round),
+        )
         if not e.compressor.feedback:
             return packed(e.compressor, rows, draw)
         wanted = rows + self.carried[name]
@@ -210,11 +224,17 @@ class Shard:
         if phase == len(self.experiment.protocol.phases) - 1:
             self.state.scratch.clear()
 
-    def mix(self, phase: int, kind: Phase, round: int, route: Route, inbox: dict[int, Tensor]) -> None:
+    def mix(
+        self, phase: int, kind: Phase, round: int, route: Route, inbox: dict[int, Tensor]
+    ) -> None:
         """Take in own and received payload rows, as the exchange combines them."""
         own, e = self._payload, self.experiment
         device = own.packets.device
-        if not inbox and own.parts == 1 and np.array_equal(route.own_rows, np.arange(len(own.packets))):
+        if (
+            not inbox
+            and own.parts == 1
+            and np.array_equal(route.own_rows, np.arange(len(own.packets)))
+        ):
             payload = own.packets
         elif not inbox:  # all of it is here
             payload = own.take(route.own_rows)
@@ -228,16 +248,25 @@ class Shard:
             if kind == "mix":
                 received = _product(route, payload)
                 if len(route.dst_R) < len(self.devices):  # nothing came for the others
-                    received = own.own.index_copy(0, torch.as_tensor(route.dst_R, device=device), received)
+                    received = own.own.index_copy(
+                        0, torch.as_tensor(route.dst_R, device=device), received
+                    )
                 e.protocol.receive(phase, self.state, received)
             elif kind == "edges":
                 rows = _product(route, payload)
-                e.protocol.receive(phase, self.state, rows.view(len(self.devices), e.most_links, rows.shape[1]))
+                e.protocol.receive(
+                    phase, self.state, rows.view(len(self.devices), e.most_links, rows.shape[1])
+                )
             elif len(route.dst_R):
                 assert route.src_R is not None
                 assert route.age_R is not None
-                about = (torch.as_tensor(each, device=device) for each in (route.dst_R, route.src_R, route.age_R))
-                rows = payload[torch.as_tensor(route.matrix.indices.astype(np.int64), device=device)]
+                about = (
+                    torch.as_tensor(each, device=device)
+                    for each in (route.dst_R, route.src_R, route.age_R)
+                )
+                rows = payload[
+                    torch.as_tensor(route.matrix.indices.astype(np.int64), device=device)
+                ]
                 e.protocol.open(phase, self.state, Inbox(rows, *about))
         awake = e.network.awake(round)
         own.remember(None if awake is None else np.flatnonzero(awake[self.devices]))
@@ -245,25 +274,34 @@ class Shard:
 
     @contextmanager
     def _only_present(self, phase: int, round: int) -> Iterator[None]:
-        """What happens inside, where messages are taken in, does not happen to devices that are not there."""
+        """What happens inside, where messages are taken in, does not happen to devices that are not
+        there.
+        """
         online = self.experiment.network.online(round)
         if online is None or online[self.devices].all():
             yield
-            self._require_state("open" if self.experiment.protocol.phases[phase] == "inbox" else "receive")
+            self._require_state(
+                "open" if self.experiment.protocol.phases[phase] == "inbox" else "receive"
+            )
             return
         away = torch.as_tensor(np.flatnonzero(~online[self.devices]), device=self.state.x.device)
         x, slots = self.state.x[away], {name: rows[away] for name, rows in self.state.slots.items()}
         yield
-        self._require_state("open" if self.experiment.protocol.phases[phase] == "inbox" else "receive")
+        self._require_state(
+            "open" if self.experiment.protocol.phases[phase] == "inbox" else "receive"
+        )
         self.state.x = self.state.x.index_copy(0, away, x)
-        self.state.slots = {name: rows.index_copy(0, away, slots[name]) for name, rows in self.state.slots.items()}
+        self.state.slots = {
+            name: rows.index_copy(0, away, slots[name]) for name, rows in self.state.slots.items()
+        }
 
     def _require_state(self, call: str) -> None:
         shape = len(self.devices), self.experiment.layout.width
         require_state(self.experiment.protocol, call, self.state, shape, self.experiment.dtype)
 
     def partial_means(self, phase: int | None, shares_N: Floats) -> Iterator[tuple[int, Tensor]]:
-        """For each block, in their order, Σ_i share_i · row_i over its devices in float64: the terms of a mean over all.
+        """For each block, in their order, Σ_i share_i · row_i over its devices in float64: the
+        terms of a mean over all.
 
         ``phase`` None takes the parameters, otherwise the protocol's payload of that phase.
         """
@@ -277,7 +315,9 @@ class Shard:
             yield block, (shares[:, s].to(wide) @ rows[s].to(wide)).squeeze(0)
 
     def receive_mean(self, phase: int, round: int, mean_M: Tensor) -> None:
-        """Every device receives the same averaged row; those that are away would fetch it before they learn again."""
+        """Every device receives the same averaged row; those that are away would fetch it before
+        they learn again.
+        """
         awake = self.experiment.active(round)
         if awake is not None and not awake.any():
             self._done(phase)
@@ -287,7 +327,7 @@ class Shard:
         self._require_state("receive")
         self._done(phase)
 
-    # --- look --------------------------------------------------------------------------------------------------------
+    # --- look -------------------------------------------------------------------------------------
 
     def evaluate(self, samples: Ints, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
         """The devices of the chosen blocks on the samples with these ids."""
@@ -301,7 +341,9 @@ class Shard:
         """‖x_i − x̄‖² of every device."""
         out = np.empty(len(self.devices))
         for _, s in self.experiment.blocks.slices(self.blocks):
-            out[s] = (self.state.x[s] - mean_P.to(self.state.x)).square().sum(1).double().cpu().numpy()
+            out[s] = (
+                (self.state.x[s] - mean_P.to(self.state.x)).square().sum(1).double().cpu().numpy()
+            )
         return out
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -315,12 +357,21 @@ class Shard:
         }
 
     def restore(self, rows: Mapping[str, Tensor]) -> None:
-        """The opposite of :meth:`snapshot`. The arrays are the shard's own from here on, and take the places of the old ones
-        one by one."""
+        """The opposite of :meth:`snapshot`.
+
+        The arrays are the shard's own from here on, and take the places of the old ones one by
+        one."""
         device = self.experiment.device
-        self.state.x, self.state.now = rows["x"].to(device), RoundInfo(0, 0.0, np.zeros(len(self.devices), np.int64))
+        self.state.x, self.state.now = (
+            rows["x"].to(device),
+            RoundInfo(0, 0.0, np.zeros(len(self.devices), np.int64)),
+        )
         self.pupils.restore(rows)
-        kept = (("protocol", self.state.slots), ("optimizer", self.optimizer_slots), ("wire", self.carried))
+        kept = (
+            ("protocol", self.state.slots),
+            ("optimizer", self.optimizer_slots),
+            ("wire", self.carried),
+        )
         for group, arrays in kept:
             for name in arrays:
                 arrays[name] = rows[f"{group}.{name}"].to(device)

@@ -17,7 +17,13 @@ from swarm.common.system import paths
 from tests.cli.conftest import Command, command  # noqa: F401  the fixture
 
 HERE = Path(__file__).parent
-TINY = ("--config-dir", str(HERE / "conf"), "scenario=tiny", f"plugins=[{HERE / 'tiny.py'}]", "tracker=none")
+TINY = (
+    "--config-dir",
+    str(HERE / "conf"),
+    "scenario=tiny",
+    f"plugins=[{HERE / 'tiny.py'}]",
+    "tracker=none",
+)
 
 
 def facts(folder: str | Path = "c") -> dict[str, Any]:
@@ -41,7 +47,9 @@ def hashes(folder: str | Path = "c") -> dict[str, str]:
 
 def stamps(folder: str | Path = "c") -> dict[str, int]:
     """When each run was closed: unchanged for those that were not run again."""
-    return {run.parent.name: run.stat().st_mtime_ns for run in Path(folder).glob("runs/*/summary.json")}
+    return {
+        run.parent.name: run.stat().st_mtime_ns for run in Path(folder).glob("runs/*/summary.json")
+    }
 
 
 Tiny = Callable[..., Any]

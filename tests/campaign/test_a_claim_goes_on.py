@@ -1,4 +1,6 @@
-"""What stops in the middle goes on: killed, interrupted, failed and damaged runs, and those that other code has made."""
+"""What stops in the middle goes on: killed, interrupted, failed and damaged runs, and those that
+other code has made.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def workers(group: int) -> list[int]:
     ]
 
 
-def wait_for(what: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 300) -> None:
+def wait_for(
+    what: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 300
+) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline
@@ -70,7 +74,10 @@ def wait_for(what: Callable[[], object], process: subprocess.Popen[str] | None =
 
 def under_way() -> bool:
     """Both runs have saved something, and neither is finished."""
-    return len({file.parts[2] for file in Path("c/runs").glob("*/checkpoints/swarm/round_*.json")}) == 2
+    return (
+        len({file.parts[2] for file in Path("c/runs").glob("*/checkpoints/swarm/round_*.json")})
+        == 2
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +120,8 @@ def test_a_claim_that_ends_in_the_middle_goes_on_where_it_was(
         assert not Path("c/summary.json").exists()
         wait_for(lambda: not family(process.pid), seconds=20)
         assert any(
-            checkpoint.rounds_in(Path("c/runs") / name / "checkpoints" / "swarm")[-1] < ROUNDS for name in hashes_of()
+            checkpoint.rounds_in(Path("c/runs") / name / "checkpoints" / "swarm")[-1] < ROUNDS
+            for name in hashes_of()
         )
         done = command("resume=c")
         assert (done.code, done.err) == (0, "")
@@ -141,13 +149,22 @@ def test_a_run_that_fails_is_listed_and_tried_again(
 ) -> None:
     monkeypatch.setenv(PARENT, str(os.getpid()))
     Path(MOOD).write_text("raise")
-    words = ("scenario.quick.topologies=[ring,moody]", "scenario.quick.foretold=[star]", "scenario.quick.seeds=1")
+    words = (
+        "scenario.quick.topologies=[ring,moody]",
+        "scenario.quick.foretold=[star]",
+        "scenario.quick.seeds=1",
+    )
     done = tiny(*words, "scenario.jobs=2")
     assert done.code == 1
     cause = facts()["failed"]["topology=moody,seed=0"]
-    assert cause.startswith("topology=tiny.Moody: its __init__ raises ZeroDivisionError: not my day (")
+    assert cause.startswith(
+        "topology=tiny.Moody: its __init__ raises ZeroDivisionError: not my day ("
+    )
     assert cause.endswith("tiny.py, line 31)")
-    said = f"error: 1 of 3 runs failed, the first is topology=moody,seed=0 ({cause}); resume={Path.cwd() / 'c'} tries again\n"
+    said = (
+        f"error: 1 of 3 runs failed, the first is topology=moody,seed=0 ({cause});"
+        f" resume={Path.cwd() / 'c'} tries again\n"
+    )
     assert done.err == said
     assert f"topology=moody,seed=0: failed: {cause}" in done.out
     assert "nothing is foretold" in done.out
@@ -167,13 +184,21 @@ def test_a_run_that_fails_is_listed_and_tried_again(
     assert Path("c/prediction.json").exists()
 
 
-def test_a_run_that_kills_its_worker_fails_alone(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_kills_its_worker_fails_alone(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(PARENT, str(os.getpid()))
     Path(MOOD).write_text("kill")
-    done = tiny("scenario.quick.topologies=[moody,ring,complete]", "scenario.quick.seeds=1", "scenario.jobs=2")
+    done = tiny(
+        "scenario.quick.topologies=[moody,ring,complete]",
+        "scenario.quick.seeds=1",
+        "scenario.jobs=2",
+    )
     assert done.code == 1
     assert facts()["failed"] == {
-        "topology=moody,seed=0": "its process ended without a word: killed, perhaps for want of memory"
+        "topology=moody,seed=0": (
+            "its process ended without a word: killed, perhaps for want of memory"
+        )
     }
     assert sorted(hashes()) == ["topology=complete,seed=0", "topology=ring,seed=0"]
 
@@ -202,7 +227,9 @@ def test_damaged_runs_are_set_aside_and_run_anew(judged: Path, command: Command)
         ("prediction.json", "[", "resume=c/prediction.json: damaged; must be one JSON mapping"),
     ],
 )
-def test_a_damaged_folder_is_one_sentence(judged: Path, command: Command, name: str, text: str, said: str) -> None:
+def test_a_damaged_folder_is_one_sentence(
+    judged: Path, command: Command, name: str, text: str, said: str
+) -> None:
     (judged / "summary.json").unlink()
     (judged / name).write_text(text)
     done = command("resume=c")
@@ -215,13 +242,16 @@ def test_other_code_runs_anew_with_a_prediction_of_its_own(
     judged: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (judged / "summary.json").unlink()
-    for run in (judged / "runs").glob("topology=complete*"):  # only these can be told apart afterwards
+    # only these can be told apart afterwards
+    for run in (judged / "runs").glob("topology=complete*"):
         job = json.loads((run / "job.json").read_text())
         (run / "job.json").write_text(json.dumps(job | {"code": job["code"] | {"source": "other"}}))
     before = stamps()
     assert command("resume=c").code == 0
     anew = {name for name, stamp in stamps().items() if stamp != before[name]}
-    assert anew == {f"topology={name},seed={seed}" for name in ("complete", "star") for seed in (0, 1)}
+    assert anew == {
+        f"topology={name},seed={seed}" for name in ("complete", "star") for seed in (0, 1)
+    }
     aside = [re.sub(r"^\d{9,}", "N", path.name) for path in (judged / "superseded").iterdir()]
     assert "N-prediction.json" in aside
     assert len(aside) == 5

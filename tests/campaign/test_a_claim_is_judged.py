@@ -1,4 +1,6 @@
-"""What a claim runs, in which order, what it says in the end, and what it refuses before anything is written."""
+"""What a claim runs, in which order, what it says in the end, and what it refuses before anything
+is written.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from .conftest import TINY, Tiny, facts, hashes, stamps
 
 
 def test_conditions_are_crossed_with_seeds_and_paired(judged: Path) -> None:
-    names = {f"topology={name},seed={seed}" for name in ("ring", "complete", "star") for seed in (0, 1)}
+    names = {
+        f"topology={name},seed={seed}" for name in ("ring", "complete", "star") for seed in (0, 1)
+    }
     assert {run.name for run in (judged / "runs").iterdir()} == names
     for name in names:
         config = yaml.safe_load((judged / "runs" / name / "config.yaml").read_text())
@@ -26,18 +30,24 @@ def test_conditions_are_crossed_with_seeds_and_paired(judged: Path) -> None:
         assert (config["seed"], config["topology"]) == (int(seed), option("topology", topology))
         assert (config["devices"], config["rounds"]) == (4, 2)
     (verdict,) = facts(judged)["verdicts"]
-    runs = pd.read_csv(judged / "runs.csv").pivot(index="seed", columns="topology", values="accuracy_mean")
+    runs = pd.read_csv(judged / "runs.csv").pivot(
+        index="seed", columns="topology", values="accuracy_mean"
+    )
     expected = interval(runs["ring"] - runs["complete"])
     assert verdict["figures"]["difference"] == pytest.approx([*expected])
     assert facts(judged)["runs"] == 6
 
 
-def test_the_prediction_stands_before_the_later_runs_begin_and_for_good(judged: Path, command: Command) -> None:
+def test_the_prediction_stands_before_the_later_runs_begin_and_for_good(
+    judged: Path, command: Command
+) -> None:
     prediction = judged / "prediction.json"
     stamp = prediction.stat().st_mtime_ns
     for run in (judged / "runs").iterdir():
         later = "star" in run.name
-        assert (min(file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()) > stamp) is later
+        assert (
+            min(file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()) > stamp
+        ) is later
         assert ((run / "summary.json").stat().st_mtime_ns > stamp) is later
     foretold = json.loads(prediction.read_text())
     assert facts(judged)["verdicts"][0]["figures"]["foretold"] == foretold
@@ -59,7 +69,10 @@ def test_no_later_run_is_older_than_the_prediction(judged: Path, command: Comman
 
 @pytest.mark.parametrize(
     ("preset", "words"),
-    [("quick", ("indicates yes", "indicates no", "undecided")), ("full", ("confirmed", "refuted", "undecided"))],
+    [
+        ("quick", ("indicates yes", "indicates no", "undecided")),
+        ("full", ("confirmed", "refuted", "undecided")),
+    ],
 )
 def test_a_quick_preset_only_indicates(preset: str, words: tuple[str, ...]) -> None:
     hypothesis = Hypothesis(1, "statement", "metric", "rule")
@@ -93,8 +106,14 @@ def test_as_many_at_a_time_as_one_likes(judged: Path, tiny: Tiny) -> None:
     ("words", "said"),
     [
         (("scenario=drift", "devices=5"), "devices=5: is set by scenario=drift for its own runs"),
-        (("scenario=drift", "topology=ring"), "topology=ring: is set by scenario=drift for its own runs"),
-        (("scenario=drift", "topology.k=4"), "topology.k=4: is set by scenario=drift for its own runs"),
+        (
+            ("scenario=drift", "topology=ring"),
+            "topology=ring: is set by scenario=drift for its own runs",
+        ),
+        (
+            ("scenario=drift", "topology.k=4"),
+            "topology.k=4: is set by scenario=drift for its own runs",
+        ),
         (("scenario=drift", "preset=half"), "preset=half: must be one of quick, full or null"),
         (
             ("scenario=compare", "preset=quick"),
@@ -102,19 +121,40 @@ def test_as_many_at_a_time_as_one_likes(judged: Path, tiny: Tiny) -> None:
         ),
         (("scenario=drfit",), "scenario=drfit: no such option (did you mean drift?)"),
         (("scenario=drift", "scenario.full.seeds=4"), "scenario.full.seeds=4: must be at least 5"),
-        (("scenario=drift", "+scenario.quick.sede=3"), "scenario.quick.sede=3: no such key (did you mean seeds?)"),
-        (("scenario=drift", "scenario.quick.sede=3"), "scenario.quick.sede=3: no such key (did you mean seeds?)"),
-        (("scenario=drift", "scenario.quick.seeds=0"), "scenario.quick.seeds=0: must be a whole number from 1"),
-        (("scenario=drift", "scenario.settings=[rounds]"), "scenario.settings=rounds: must be a list of settings"),
+        (
+            ("scenario=drift", "+scenario.quick.sede=3"),
+            "scenario.quick.sede=3: no such key (did you mean seeds?)",
+        ),
+        (
+            ("scenario=drift", "scenario.quick.sede=3"),
+            "scenario.quick.sede=3: no such key (did you mean seeds?)",
+        ),
+        (
+            ("scenario=drift", "scenario.quick.seeds=0"),
+            "scenario.quick.seeds=0: must be a whole number from 1",
+        ),
+        (
+            ("scenario=drift", "scenario.settings=[rounds]"),
+            "scenario.settings=rounds: must be a list of settings",
+        ),
         (
             ("scenario=drift", 'scenario.settings=["rounds=1,2"]'),
             "scenario.settings=rounds=1,2: must be a list of plain",
         ),
-        (("scenario=drift", 'scenario.quick.settings=["model=mpl"]'), "no such option (did you mean mlp?)"),
+        (
+            ("scenario=drift", 'scenario.quick.settings=["model=mpl"]'),
+            "no such option (did you mean mlp?)",
+        ),
         (("scenario=drift", "scenario.jobs=0"), "scenario.jobs=0: must be"),
         (("scenario=drift", "tracker.mode=of"), "tracker.mode=of: must be one of"),
-        (("scenario=all", "scenario.claims=[drfit]"), "scenario.claims=[drfit]: must be null or a list out of"),
-        (("-m", "scenario=drift", "seed=0,1"), "scenario=drift judges a claim by many runs: start it without -m"),
+        (
+            ("scenario=all", "scenario.claims=[drfit]"),
+            "scenario.claims=[drfit]: must be null or a list out of",
+        ),
+        (
+            ("-m", "scenario=drift", "seed=0,1"),
+            "scenario=drift judges a claim by many runs: start it without -m",
+        ),
         (("-m", "scenario=drift,compare"), "scenario=drift judges a claim by many runs"),
         (("-m", "scenario=all", "preset=quick,full"), "scenario=all judges a claim by many runs"),
     ],
@@ -125,7 +165,9 @@ def test_what_cannot_be_is_refused(command: Command, words: tuple[str, ...], sai
 
 def test_a_key_without_a_usual_value_is_refused_too(command: Command) -> None:
     words = (*TINY, 'scenario.settings=["horizon=9"]', "horizon=5")
-    assert command(*words).sentence.startswith("horizon=5: is set by scenario=tiny.Tiny for its own runs")
+    assert command(*words).sentence.startswith(
+        "horizon=5: is set by scenario=tiny.Tiny for its own runs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +182,9 @@ def test_conditions_must_have_folders_of_their_own(tiny: Tiny, topologies: str, 
 
 
 def test_settings_are_read_as_they_are_typed() -> None:
-    node = option("scenario", "drift") | {"settings": ["optimizer.lr=1e-3", "scenario.arms=[swarm]", "topology=ring"]}
+    node = option("scenario", "drift") | {
+        "settings": ["optimizer.lr=1e-3", "scenario.arms=[swarm]", "topology=ring"]
+    }
     claim = build(node, Claim, "scenario")
     wanted = {"optimizer.lr": 1e-3, "scenario.arms": ["swarm"], "topology": "ring"}
     assert {key: claim.settings[key] for key in wanted} == wanted

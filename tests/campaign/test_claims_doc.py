@@ -15,7 +15,9 @@ TEXT = (Path(__file__).parents[2] / "docs/claims.md").read_text(encoding="utf-8"
 
 def test_the_claim_of_the_docs_is_judged(command: Command) -> None:
     own = TEXT[TEXT.index("## One of your own") :]
-    code, values = (re.search(rf"```{kind}\n(.*?)```", own, re.DOTALL) for kind in ("python", "yaml"))
+    code, values = (
+        re.search(rf"```{kind}\n(.*?)```", own, re.DOTALL) for kind in ("python", "yaml")
+    )
     (line,) = re.findall(r"^python run_swarm.py (.*plugins.*)$", own, re.MULTILINE)
     assert code
     assert values

@@ -1,4 +1,7 @@
-"""A contract test over every yaml of conf/scenario that judges a claim. A new one joins by existing."""
+"""A contract test over every yaml of conf/scenario that judges a claim.
+
+A new one joins by existing.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,11 @@ def test_its_runs_can_be_and_stand_apart(name: str, preset: str, tmp_path: Any) 
 @pytest.mark.parametrize("preset", ["quick", "full"])
 @pytest.mark.parametrize("name", judging())
 def test_the_controls_are_among_its_runs(name: str, preset: str) -> None:
-    arms = {arm for trial in plan(name, preset).trials for arm in trial.settings.scenario.get("arms", ())}
+    arms = {
+        arm
+        for trial in plan(name, preset).trials
+        for arm in trial.settings.scenario.get("arms", ())
+    }
     assert {"swarm", "isolated", "centralised"} <= arms
 
 
@@ -63,4 +70,7 @@ def test_its_yaml_says_what_it_is_and_lists_its_options(name: str) -> None:
     claim = build(option("scenario", name), Claim, "scenario")
     options = set(inspect.signature(type(claim).__init__).parameters) - {"self", "preset"}
     assert options == values.keys() - {"_target_"}
-    assert all(type(claim).Budget.model_fields.keys() == values[preset].keys() for preset in ("quick", "full"))
+    assert all(
+        type(claim).Budget.model_fields.keys() == values[preset].keys()
+        for preset in ("quick", "full")
+    )

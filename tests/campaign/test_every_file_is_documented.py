@@ -1,4 +1,6 @@
-"""docs/results.md lists every file that a run, a sweep and a claim leave, and none that they do not."""
+"""docs/results.md lists every file that a run, a sweep and a claim leave, and none that they do
+not.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,21 @@ RUN = (
     "optimizer.lr=0.1",
     "train.batch=8",
 )
-SELDOM = {"unjudged.json", "superseded/"}  # of a judge that failed, and of runs that other code made
+# of a judge that failed, and of runs that other code made
+SELDOM = {"unjudged.json", "superseded/"}
 
 
 def documented() -> tuple[set[str], set[str]]:
     """The names in the first column of both tables: of a run, and of many."""
     tables = re.split(r"\n\| File \|.*\n", DOCS.read_text())[1:3]
-    columns = [[row.split("|")[1] for row in table.splitlines() if row.startswith("| ")] for table in tables]
-    run, many = ({_plain(name) for cell in column for name in re.findall("`(.*?)`", cell)} for column in columns)
+    columns = [
+        [row.split("|")[1] for row in table.splitlines() if row.startswith("| ")]
+        for table in tables
+    ]
+    run, many = (
+        {_plain(name) for cell in column for name in re.findall("`(.*?)`", cell)}
+        for column in columns
+    )
     return run, many
 
 
@@ -50,7 +59,13 @@ def test_every_file_of_a_folder_is_in_its_table(judged: Path, command: Command) 
     for name, each in words.items():
         done = command(*each)
         assert done.code == 0, (name, done.err)
-    runs = [Path("wandb"), Path("tensorboard"), Path("ray"), *Path("sweep").glob("seed=*"), *judged.glob("runs/*")]
+    runs = [
+        Path("wandb"),
+        Path("tensorboard"),
+        Path("ray"),
+        *Path("sweep").glob("seed=*"),
+        *judged.glob("runs/*"),
+    ]
     of_run, of_many = documented()
     assert set().union(*map(there, runs)) == of_run
     many = there(Path("sweep")) | there(judged)

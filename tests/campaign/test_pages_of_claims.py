@@ -60,15 +60,23 @@ def test_pages_fit_and_ask_for_nothing(judged: Path, tmp_path: Path) -> None:
             for dark in (False, True):
                 theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
                 browser.call(
-                    "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+                    "Emulation.setDeviceMetricsOverride",
+                    width=width,
+                    height=900,
+                    deviceScaleFactor=1,
+                    mobile=False,
                 )
                 browser.call("Emulation.setEmulatedMedia", features=[theme])
                 browser.call("Page.navigate", url=(judged / "report.html").resolve().as_uri())
                 deadline = time.monotonic() + 30
-                while not browser.run("document.readyState === 'complete' && document.images[0]?.naturalWidth"):
+                while not browser.run(
+                    "document.readyState === 'complete' && document.images[0]?.naturalWidth"
+                ):
                     assert time.monotonic() < deadline
                 assert browser.run("document.documentElement.scrollWidth") == width
-                scale = browser.run("document.images[0].clientWidth / document.images[0].naturalWidth")
+                scale = browser.run(
+                    "document.images[0].clientWidth / document.images[0].naturalWidth"
+                )
                 assert 0.55 < scale < 1.1  # or its letters are too small to read
                 shown.add(browser.run("document.images[0].currentSrc"))
         assert len(shown) == 4  # one for each width and theme
@@ -100,7 +108,16 @@ def test_any_chart_can_be_drawn(kind: str) -> None:
     lines = [Line("empty", nothing, nothing, nothing, nothing, kind), Line("one", one, one, one * np.nan, one, kind),
              Line("$", np.arange(1.0, 4), gap, gap - 1, gap + 1, kind)]  # type: ignore[arg-type]  # fmt: skip
     for log in (False, True):
-        chart = Chart("long " * 40, "$x", "y_$", lines, log_x=log, log_y=log, level=(1.0, "$ level"), at=(2.0, "at"))
+        chart = Chart(
+            "long " * 40,
+            "$x",
+            "y_$",
+            lines,
+            log_x=log,
+            log_y=log,
+            level=(1.0, "$ level"),
+            at=(2.0, "at"),
+        )
         assert draw(chart, DARK).startswith(b"\x89PNG")
     assert draw(Chart("nothing at all", "x", "y", [])).startswith(b"\x89PNG")
     assert len(pictures.LIGHT.lines) == len(DARK.lines)
@@ -110,7 +127,10 @@ def test_the_page_is_drawn_again_without_running_anything(
     judged: Path, ours: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert report(["c"]) == 0
-    pages = {name: (judged / name).read_bytes() for name in ("report.html", "verdict.md", "chart1.png", "runs.csv")}
+    pages = {
+        name: (judged / name).read_bytes()
+        for name in ("report.html", "verdict.md", "chart1.png", "runs.csv")
+    }
     before, closed = stamps(), (judged / "summary.json").read_bytes()
     for name in pages:
         (judged / name).unlink()
@@ -136,7 +156,9 @@ def test_an_unfinished_claim_shows_what_it_can(judged: Path, ours: None) -> None
     assert not (judged / "summary.json").exists()
 
 
-def test_a_judge_that_fails_costs_no_run(judged: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_that_fails_costs_no_run(
+    judged: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def judge(self: object, results: object) -> list[Verdict]:
         raise ZeroDivisionError("a bug")
 
@@ -146,7 +168,10 @@ def test_a_judge_that_fails_costs_no_run(judged: Path, command: Command, monkeyp
         patched.setattr(sys.modules["tiny"].Tiny, "judge", judge)
         done = command("resume=c")
     assert done.code == 1
-    assert "all 6 runs are finished, but the judge of tiny failed (ZeroDivisionError: a bug)" in done.err
+    assert (
+        "all 6 runs are finished, but the judge of tiny failed (ZeroDivisionError: a bug)"
+        in done.err
+    )
     assert "resume=c judges again, and repeats no run" in done.err
     page = (judged / "report.html").read_text()
     assert "the judge of tiny failed" in page
@@ -162,13 +187,18 @@ def test_a_judge_that_fails_costs_no_run(judged: Path, command: Command, monkeyp
 def test_a_plug_in_draws_its_page_on_resume_only(
     judged: Path, command: Command, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    page, before, closed = (judged / "report.html").read_text(), stamps(), (judged / "summary.json").read_bytes()
+    page, before, closed = (
+        (judged / "report.html").read_text(),
+        stamps(),
+        (judged / "summary.json").read_bytes(),
+    )
     (judged / "report.html").unlink()
     (judged / "chart1.png").unlink()
     assert report(["c"]) == 2
     said = capfd.readouterr().err
     assert said.startswith(
-        "error: scenario=tiny.Tiny: draws the page of this claim, and comes from a plug-in; a report runs no "
+        "error: scenario=tiny.Tiny: draws the page of this claim, and comes from a plug-in; a"
+        " report runs no "
     )
     assert "resume=c draws it" in said
     done = command("resume=c")
@@ -179,11 +209,15 @@ def test_a_plug_in_draws_its_page_on_resume_only(
     assert (stamps(), (judged / "summary.json").read_bytes()) == (before, closed)
 
 
-@pytest.mark.parametrize("name", ["chart1.png", "verdict.md", "runs.csv", "report.html", "summary.json"])
+@pytest.mark.parametrize(
+    "name", ["chart1.png", "verdict.md", "runs.csv", "report.html", "summary.json"]
+)
 def test_killed_while_the_page_is_written(
     judged: Path, command: Command, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At each file that the end of a claim writes, it is not finished, and resume makes it so without a run."""
+    """At each file that the end of a claim writes, it is not finished, and resume makes it so
+    without a run.
+    """
     there = {file.name for file in judged.iterdir()}
     for file in ("summary.json", "report.html", "chart1.png"):
         (judged / file).unlink()
@@ -210,18 +244,27 @@ def test_figures_that_rest_on_fewer_seeds_are_said(judged: Path, ours: None) -> 
     assert report(["c"]) == 0
     for file in ("report.html", "verdict.md"):
         assert (
-            "Left out of all figures, as they diverged: swarm of topology=ring,seed=1." in (judged / file).read_text()
+            "Left out of all figures, as they diverged: swarm of topology=ring,seed=1."
+            in (judged / file).read_text()
         )
 
 
-def test_what_cannot_be_drawn_or_compared_is_one_sentence(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_drawn_or_compared_is_one_sentence(
+    judged: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert report(["c", "c/runs/topology=ring,seed=0"]) == 2
     said = capfd.readouterr().err
     assert said.startswith(
-        "error: run folder=c: holds many runs, which judge a claim; python -m swarm.cli.report c draws"
+        "error: run folder=c: holds many runs, which judge a claim; python -m swarm.cli.report c"
+        " draws"
     )
     assert said.count("\n") == 1
-    assert report(["c/runs/topology=ring,seed=0", "c/runs/topology=complete,seed=0", "--csv", "both.csv"]) == 0
+    assert (
+        report(
+            ["c/runs/topology=ring,seed=0", "c/runs/topology=complete,seed=0", "--csv", "both.csv"]
+        )
+        == 0
+    )
     (judged / "config.yaml").write_text("[")
     capfd.readouterr()
     assert report(["c"]) == 2
@@ -239,13 +282,21 @@ def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[
     assert publish.main(["c"]) == 0
     home = Path("docs/claims")
     assert capfd.readouterr().out.strip() == "docs/claims/README.md"
-    assert {file.name for file in (home / "drift").iterdir()} == {"README.md", "chart1.png", "verdict.json"}
+    assert {file.name for file in (home / "drift").iterdir()} == {
+        "README.md",
+        "chart1.png",
+        "verdict.json",
+    }
     assert (home / "drift/README.md").read_text() == (judged / "verdict.md").read_text()
     _as_full(judged, "growth", "confirmed", 1)
     assert publish.main(["c", "--to", "docs/claims"]) == 0
     table = (home / "README.md").read_text()
-    assert table.index("[growth](growth/README.md)") < table.index("[drift](drift/README.md)")  # by their numbers
-    assert "2 claims, judged by rules written down before the runs: 1 confirmed, 1 refuted, 0 undecided." in table
+    # by their numbers
+    assert table.index("[growth](growth/README.md)") < table.index("[drift](drift/README.md)")
+    assert (
+        "2 claims, judged by rules written down before the runs: 1 confirmed, 1 refuted, 0"
+        " undecided." in table
+    )
     refuted = table[table.index("## What was refuted") : table.index("## What stays undecided")]
     assert refuted.count(": the runs say otherwise, accuracy") == 1
     assert "<script" not in table
@@ -261,7 +312,12 @@ def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[
     ],
 )
 def test_what_judges_nothing_is_not_published(
-    judged: Path, capfd: pytest.CaptureFixture[str], preset: str, failed: dict[str, str], finished: bool, said: str
+    judged: Path,
+    capfd: pytest.CaptureFixture[str],
+    preset: str,
+    failed: dict[str, str],
+    finished: bool,
+    said: str,
 ) -> None:
     rewrite(judged, facts(judged) | {"preset": preset, "failed": failed})
     if not finished:
@@ -271,19 +327,28 @@ def test_what_judges_nothing_is_not_published(
     assert not Path("docs").exists()
 
 
-@pytest.mark.parametrize("damage", ["", "{}", '{"verdicts": 3}', '{"scenario": "a", "seeds": 5, "verdicts": [{}]}'])
-def test_damage_beside_it_is_one_sentence(judged: Path, capfd: pytest.CaptureFixture[str], damage: str) -> None:
+@pytest.mark.parametrize(
+    "damage", ["", "{}", '{"verdicts": 3}', '{"scenario": "a", "seeds": 5, "verdicts": [{}]}']
+)
+def test_damage_beside_it_is_one_sentence(
+    judged: Path, capfd: pytest.CaptureFixture[str], damage: str
+) -> None:
     _as_full(judged)
     place = Path("docs/claims/growth")
     place.mkdir(parents=True)
     (place / "verdict.json").write_text(damage)
     assert publish.main(["c"]) == 2
-    assert "growth/verdict.json: is damaged; publish the claim growth again" in capfd.readouterr().err
+    assert (
+        "growth/verdict.json: is damaged; publish the claim growth again" in capfd.readouterr().err
+    )
     assert not Path("docs/claims/drift").exists()
 
 
 def test_what_is_no_claim_is_not_published(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for folder, said in (("c/runs/topology=ring,seed=0", "judges no claim"), ("nowhere", "is no run folder")):
+    for folder, said in (
+        ("c/runs/topology=ring,seed=0", "judges no claim"),
+        ("nowhere", "is no run folder"),
+    ):
         assert publish.main([folder]) == 2
         assert said in capfd.readouterr().err
 
@@ -292,7 +357,9 @@ def test_page_verdict_and_pictures_go_to_the_tracker(judged: Path, command: Comm
     pytest.importorskip("wandb")
     (judged / "summary.json").unlink()
     config = yaml.safe_load((judged / "config.yaml").read_text())
-    (judged / "config.yaml").write_text(yaml.safe_dump(config | {"tracker": option("tracker", "wandb")}))
+    (judged / "config.yaml").write_text(
+        yaml.safe_dump(config | {"tracker": option("tracker", "wandb")})
+    )
     assert command("resume=c", "--trust").code == 0
     (part,) = judged.glob("wandb/offline-run-*")
     kept = {file.name for file in (part / "files").iterdir()}

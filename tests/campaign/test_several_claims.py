@@ -1,4 +1,6 @@
-"""A suite runs every claim, whatever becomes of one of them, and ends with the table of verdicts."""
+"""A suite runs every claim, whatever becomes of one of them, and ends with the table of
+verdicts.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def _members(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PARENT, str(os.getpid()))
 
 
-def test_all_are_judged_and_one_that_fails_stops_no_other(command: Command, capfd: pytest.CaptureFixture[str]) -> None:
+def test_all_are_judged_and_one_that_fails_stops_no_other(
+    command: Command, capfd: pytest.CaptureFixture[str]
+) -> None:
     Path(MOOD).write_text("raise")
     done = command(*BOTH, "hydra.run.dir=s")
     assert done.code == 1
@@ -63,13 +67,16 @@ def test_all_are_judged_and_one_that_fails_stops_no_other(command: Command, capf
         file.unlink()
     assert report(["s"]) == 0
     assert "not finished" in Path("s/report.html").read_text()
-    said = capfd.readouterr().err  # the table is drawn; what only a plug-in could draw is left as it is
+    # the table is drawn; what only a plug-in could draw is left as it is
+    said = capfd.readouterr().err
     assert said.count("comes from a plug-in") == said.count("\n") == 2
     assert publish.main(["s"]) == 2
     assert "s/other: is not finished; resume=s/other goes on with it" in capfd.readouterr().err
 
 
-def test_a_claim_that_cannot_judge_stops_no_other(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_that_cannot_judge_stops_no_other(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def judge(self: Any, results: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
@@ -78,7 +85,9 @@ def test_a_claim_that_cannot_judge_stops_no_other(command: Command, monkeypatch:
     load_plugins([str(HERE / "tiny.py")])
     import sys
 
-    monkeypatch.setattr(sys.modules["tiny"].Other, "judge", sys.modules["tiny"].Tiny.judge, raising=False)
+    monkeypatch.setattr(
+        sys.modules["tiny"].Other, "judge", sys.modules["tiny"].Tiny.judge, raising=False
+    )
     monkeypatch.setattr(sys.modules["tiny"].Tiny, "judge", judge)
     done = command(*BOTH, "hydra.run.dir=s")
     assert done.code == 1

@@ -1,4 +1,6 @@
-"""Intervals cover what they say, pairs take out what they share, and laws are found again in what was made from them."""
+"""Intervals cover what they say, pairs take out what they share, and laws are found again in what
+was made from them.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,12 @@ def test_the_interval_holds_the_mean_in_95_of_100_cases(n: int) -> None:
 def test_few_values_have_no_interval_and_decide_nothing() -> None:
     assert all(math.isnan(each) for each in interval([]))
     one = interval([2.0])
-    assert (one.mean, one.above(0), one.below(0), one.text()) == (2.0, None, None, "2.000 (no interval)")
+    assert (one.mean, one.above(0), one.below(0), one.text()) == (
+        2.0,
+        None,
+        None,
+        "2.000 (no interval)",
+    )
 
 
 def test_above_and_below_are_of_the_whole_interval() -> None:
@@ -45,7 +52,13 @@ def test_above_and_below_are_of_the_whole_interval() -> None:
 
 def results(values: dict[str, list[float]], diverged: tuple[str, int] | None = None) -> Results:
     rows = [
-        {"kind": kind, "seed": seed, "arm": "swarm", "score": value, "diverged": (kind, seed) == diverged}
+        {
+            "kind": kind,
+            "seed": seed,
+            "arm": "swarm",
+            "score": value,
+            "diverged": (kind, seed) == diverged,
+        }
         for kind, each in values.items()
         for seed, value in enumerate(each)
     ]
@@ -55,7 +68,9 @@ def results(values: dict[str, list[float]], diverged: tuple[str, int] | None = N
 def test_a_difference_of_pairs_is_free_of_what_they_share() -> None:
     random = np.random.default_rng(1)
     shared, gain = random.normal(0, 10, 8), random.normal(0.5, 0.1, 8)
-    found = results({"a": [*(shared + gain)], "b": [*shared]}).difference("score", {"kind": "a"}, {"kind": "b"})
+    found = results({"a": [*(shared + gain)], "b": [*shared]}).difference(
+        "score", {"kind": "a"}, {"kind": "b"}
+    )
     assert found == pytest.approx(interval(gain))
     assert found.above(0)
     assert results({"a": [*(shared + gain)]}).mean("score", kind="a").above(0) is None
@@ -86,7 +101,8 @@ def test_lines_have_an_interval_at_each_point() -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "c"), [(3.0, 0.5, 0.2), (3.0, 0.5, 0.0), (0.1, -0.5, 0.0), (2.0, 1.5, 0.01), (1, 0.1, 0)]
+    ("a", "b", "c"),
+    [(3.0, 0.5, 0.2), (3.0, 0.5, 0.0), (0.1, -0.5, 0.0), (2.0, 1.5, 0.01), (1, 0.1, 0)],
 )
 def test_a_power_law_is_found_again_exactly(a: float, b: float, c: float) -> None:
     found = power_law(N_K, a * N_K**-b + c)
@@ -108,7 +124,10 @@ def test_a_power_law_without_a_floor_is_found_again_in_noise(a: float, b: float)
 
 def test_a_floor_is_found_again_in_noise() -> None:
     random = np.random.default_rng(0)
-    found = [power_law(N_K, (3 / N_K + 0.2) * np.exp(random.normal(0, 0.01, len(N_K)))) for _ in range(20)]
+    found = [
+        power_law(N_K, (3 / N_K + 0.2) * np.exp(random.normal(0, 0.01, len(N_K))))
+        for _ in range(20)
+    ]
     assert np.median([law.c for law in found]) == pytest.approx(0.2, rel=0.05)
     assert np.median([law.b for law in found]) == pytest.approx(1, rel=0.05)
 

@@ -45,7 +45,10 @@ class Tiny(Claim):
 
     hypotheses: ClassVar = (
         Hypothesis(
-            90, "Few <script>alert(1)</script> devices | learn.", "accuracy <b>", "confirmed if above & beyond 0"
+            90,
+            "Few <script>alert(1)</script> devices | learn.",
+            "accuracy <b>",
+            "confirmed if above & beyond 0",
         ),
     )
     Budget = TinyBudget
@@ -64,18 +67,38 @@ class Tiny(Claim):
         found = results.difference("accuracy_mean", a, b)
         accuracy = results.mean("accuracy_mean", **b)
         given = {"difference": found, "accuracy": accuracy, "foretold": dict(results.prediction)}
-        return [self.hypotheses[0].verdict(accuracy.mean > -1, f"accuracy {accuracy.text()} <i>", **given)]
+        return [
+            self.hypotheses[0].verdict(
+                accuracy.mean > -1, f"accuracy {accuracy.text()} <i>", **given
+            )
+        ]
 
     def charts(self, results: Results) -> list[Chart]:
-        lines = [results.by_round("accuracy_mean", name, topology=name, arm="swarm") for name in self.budget.topologies]
+        lines = [
+            results.by_round("accuracy_mean", name, topology=name, arm="swarm")
+            for name in self.budget.topologies
+        ]
         last = self.budget.topologies[-1]
-        level = results.finals.set_index("topology").loc[last, "accuracy_mean"]  # a KeyError as long as it is not there
+        # a KeyError as long as it is not there
+        level = results.finals.set_index("topology").loc[last, "accuracy_mean"]
         law = Line.law("a law", np.arange(3.0), np.full(3, float(np.mean(level))))
-        return [Chart("Title <u>of</u> $ & co", "round", "accuracy", [*lines, law], level=(0.5, "half"), at=(1, "one"))]
+        return [
+            Chart(
+                "Title <u>of</u> $ & co",
+                "round",
+                "accuracy",
+                [*lines, law],
+                level=(0.5, "half"),
+                at=(1, "one"),
+            )
+        ]
 
     def table(self, results: Results) -> pd.DataFrame:
         rows = [
-            {"topology <hr>": name, "accuracy": results.mean("accuracy_mean", topology=name, arm="swarm").text()}
+            {
+                "topology <hr>": name,
+                "accuracy": results.mean("accuracy_mean", topology=name, arm="swarm").text(),
+            }
             for name in self.budget.topologies
         ]
         return pd.DataFrame(rows)
@@ -84,7 +107,9 @@ class Tiny(Claim):
         graph: dict[str, Any] = {"topology": name}
         if name == "moody":
             graph = {"topology": "ring", "topology._target_": "tiny.Moody"}
-        return Condition({"topology": name}, {**graph, "rounds": self.budget.rounds, "scenario.arms": ["swarm"]})
+        return Condition(
+            {"topology": name}, {**graph, "rounds": self.budget.rounds, "scenario.arms": ["swarm"]}
+        )
 
 
 class Other(Tiny):

@@ -78,7 +78,9 @@ Command = Callable[..., Outcome]
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Command:
     """Run a command line: ``command("devices=3", "-m")``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SWARM_DEBUG", raising=False)
@@ -124,8 +126,12 @@ def _swept(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 
 
 @pytest.fixture
-def swept(_swept: Callable[[int], Path], command: Command, capfd: pytest.CaptureFixture[str]) -> Swept:
-    """``swept(n)`` leaves in ``s`` what ``-m seed=0,…,n-1`` does: run once for all tests that begin with it."""
+def swept(
+    _swept: Callable[[int], Path], command: Command, capfd: pytest.CaptureFixture[str]
+) -> Swept:
+    """``swept(n)`` leaves in ``s`` what ``-m seed=0,…,n-1`` does: run once for all tests that begin
+    with it.
+    """
 
     def copy(seeds: int) -> None:
         shutil.copytree(_swept(seeds), "s")

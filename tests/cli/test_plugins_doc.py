@@ -1,4 +1,6 @@
-"""Follows docs/plugins.md to the letter: writes its files, types its commands, in an empty folder."""
+"""Follows docs/plugins.md to the letter: writes its files, types its commands, in an empty
+folder.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,23 @@ BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOT
 
 def blocks(language: str) -> list[tuple[str, str]]:
     """The code blocks of a language: (what stands behind the language's name, the code)."""
-    return [(info or "", code) for name, info, code in BLOCK.findall(DOC.read_text()) if name == language]
+    return [
+        (info or "", code)
+        for name, info, code in BLOCK.findall(DOC.read_text())
+        if name == language
+    ]
 
 
 def bash(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=False
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -1,4 +1,7 @@
-"""One contract test over every yaml of conf/: each option of each group runs in a tiny swarm. A new yaml joins by existing."""
+"""One contract test over every yaml of conf/: each option of each group runs in a tiny swarm.
+
+A new yaml joins by existing.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,8 @@ FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 def _idx(path: Path, values: np.ndarray) -> None:
     path.write_bytes(
-        struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.astype(np.uint8).tobytes()
+        struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+        + values.astype(np.uint8).tobytes()
     )
 
 
@@ -56,7 +60,10 @@ def _idx_folder(folder: Path) -> Path:
 
 def _table(folder: Path) -> Path:
     random = np.random.default_rng(0)
-    rows = [f"{a:.4f},{b:.4f},{int(a > b)},{i % 12}" for i, (a, b) in enumerate(random.standard_normal((240, 2)))]
+    rows = [
+        f"{a:.4f},{b:.4f},{int(a > b)},{i % 12}"
+        for i, (a, b) in enumerate(random.standard_normal((240, 2)))
+    ]
     file = folder / "table.csv"
     file.write_text("\n".join(["a,b,label,device", *rows]))
     return file
@@ -65,7 +72,9 @@ def _table(folder: Path) -> Path:
 def _text(folder: Path) -> Path:
     letters = np.random.default_rng(0).choice(list("abcde \n"), (12, 400))
     file = folder / "text.jsonl"
-    file.write_text("\n".join(json.dumps({"owner": i, "text": "".join(row)}) for i, row in enumerate(letters)))
+    file.write_text(
+        "\n".join(json.dumps({"owner": i, "text": "".join(row)}) for i, row in enumerate(letters))
+    )
     return file
 
 
@@ -73,7 +82,11 @@ def _flights(folder: Path) -> Path:
     random, rows = np.random.default_rng(0), 240
     table = {name: random.random(rows) for name in option("data", "flights")["features"]}
     table |= {name: np.arange(rows) % 3 for name in option("data", "flights")["one_hot"]}
-    table |= {"carrier": np.arange(rows) % 12, "late": random.integers(0, 2, rows), "departure": np.arange(rows)}
+    table |= {
+        "carrier": np.arange(rows) % 12,
+        "late": random.integers(0, 2, rows),
+        "departure": np.arange(rows),
+    }
     pd.DataFrame(table).to_parquet(folder / "flights.parquet")
     return folder / "flights.parquet"
 
@@ -81,7 +94,10 @@ def _flights(folder: Path) -> Path:
 def _people(folder: Path) -> Path:
     folder.mkdir()
     for person in range(12):
-        np.save(folder / f"{person}.npy", np.c_[np.random.default_rng(person).random((160, 2)), np.arange(160) // 80])
+        np.save(
+            folder / f"{person}.npy",
+            np.c_[np.random.default_rng(person).random((160, 2)), np.arange(160) // 80],
+        )
     return folder
 
 
@@ -104,13 +120,19 @@ def _trace(folder: Path) -> Path:
 
 
 def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
-    """What an option cannot run without: a size it is possible at, a file of its kind, data of its kind."""
+    """What an option cannot run without: a size it is possible at, a file of its kind, data of its
+    kind.
+    """
     special = {
         ("topology", "hypercube"): lambda: ["devices=16"],
         ("topology", "social"): lambda: ["devices=34"],
         ("topology", "file"): lambda: ["devices=10", f"topology.path={_graph(tmp_path)}"],
         **{
-            ("topology", name): lambda: ["devices=10", f"topology.path={_graph(tmp_path)}", "topology.length=null"]
+            ("topology", name): lambda: [
+                "devices=10",
+                f"topology.path={_graph(tmp_path)}",
+                "topology.length=null",
+            ]
             for name in ("chitchat", "zoo")
         },
         ("topology", "contacts"): lambda: [f"topology.path={_contacts(tmp_path)}"],
@@ -118,8 +140,14 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("data", "fashion_mnist"): lambda: ["data.limit=600"],
         ("data", "linear_regression"): lambda: ["partition=iid"],
         ("data", "markov"): lambda: ["partition=natural", "model=gru"],
-        **{("model", name): lambda: ["data=markov", "partition=natural"] for name in ("gru", "mcsd", "transformer")},
-        ("model", "custom"): lambda: [f"plugins=[{USER_MODELS}]", "model._target_=user_models.NormMLP"],
+        **{
+            ("model", name): lambda: ["data=markov", "partition=natural"]
+            for name in ("gru", "mcsd", "transformer")
+        },
+        ("model", "custom"): lambda: [
+            f"plugins=[{USER_MODELS}]",
+            "model._target_=user_models.NormMLP",
+        ],
         ("churn", "trace"): lambda: [f"churn.path={_trace(tmp_path)}"],
         ("churn", "crash"): lambda: ["churn.at=1"],
         ("clock", "speed"): lambda: ["fleet=uniform", "network.tick=0.0001", "network.patience=99"],
@@ -128,7 +156,11 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         **{("data", name): lambda: ["partition=natural"] for name in ("sea", "hyperplane")},
         **{(group, name): lambda: STREAM for group, name in STREAMED},
         ("learn", "nightly"): lambda: [*STREAM, "learn=nightly", "replay=ring", "learn.day=2"],
-        ("data", "electricity"): lambda: [f"data.path={_flights(tmp_path)}", "data.label=late", "data.time=departure"],
+        ("data", "electricity"): lambda: [
+            f"data.path={_flights(tmp_path)}",
+            "data.label=late",
+            "data.time=departure",
+        ],
         ("data", "flights"): lambda: [f"data.path={_flights(tmp_path)}", "partition=natural"],
         ("data", "activity"): lambda: [
             f"data.path={_people(tmp_path / 'people')}",
@@ -169,7 +201,13 @@ ONE_RUN = [pair for pair in ALL if pair not in MANY_RUNS]
 def test_every_option_runs(tmp_path: Path, group: str, name: str) -> None:
     if (group, name) == ("data", "fashion_mnist") and not FASHION.is_dir():
         pytest.skip("the folder of dataset-fashion-mnist is not there")
-    summary = run(tmp_path / "run", f"{group}={name}", *_needs(group, name, tmp_path), "rounds=2", "optimizer.lr=0.05")
+    summary = run(
+        tmp_path / "run",
+        f"{group}={name}",
+        *_needs(group, name, tmp_path),
+        "rounds=2",
+        "optimizer.lr=0.05",
+    )
     for arm, facts in summary["arms"].items():
         assert facts["diverged"] is None
         assert facts["rounds"] == 2
@@ -210,7 +248,15 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "optimizer": {"schedule"},
         "compressor": {"layout", "number_bits"},
         **{
-            key: {"devices", "seed", "tick", "degree_N", "compute_N", "longest_edge", "device_names"}
+            key: {
+                "devices",
+                "seed",
+                "tick",
+                "degree_N",
+                "compute_N",
+                "longest_edge",
+                "device_names",
+            }
             for key in ("churn", "outage", "clock", "delay")
         },
         "fleet": {"devices", "seed"},
@@ -225,7 +271,8 @@ def test_every_group_is_a_plug_in_section() -> None:
     assert groups() == sorted(sections())
 
 
-# Ray is tried by tests/engine, claims by tests/campaign; one yaml leaves the class to the user, which is given here.
+# Ray is tried by tests/engine, claims by tests/campaign; one yaml leaves the class to the user,
+# which is given here.
 TRIED = [pair for pair in ONE_RUN if pair[0] != "engine" or pair[1] == "local"]
 
 
@@ -236,7 +283,11 @@ def test_every_option_keeps_the_contract_of_its_kind(tmp_path: Path, group: str,
     if (group, name) == ("data", "fashion_mnist") and not FASHION.is_dir():
         pytest.skip("the folder of dataset-fashion-mnist is not there")
     words = _needs(group, name, tmp_path)
-    own = {w.partition("=")[0].partition(".")[2]: w.partition("=")[2] for w in words if w.startswith(f"{group}.")}
+    own = {
+        w.partition("=")[0].partition(".")[2]: w.partition("=")[2]
+        for w in words
+        if w.startswith(f"{group}.")
+    }
     node = {**option(group, name), **{key: yaml.safe_load(value) for key, value in own.items()}}
     if group == "model" and name == "custom":
         load_plugins([str(USER_MODELS)])
@@ -244,12 +295,14 @@ def test_every_option_keeps_the_contract_of_its_kind(tmp_path: Path, group: str,
     check_plugin(node.pop("_target_"), *others, **node)
 
 
-# --- topologies ----------------------------------------------------------------------------------------------------------
+# --- topologies -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", options("topology"))
 def test_mixing_conserves_what_it_says(tmp_path: Path, name: str) -> None:
-    """Rows sum to one, nothing is negative; where columns do too, the engine keeps the mean over two rounds."""
+    """Rows sum to one, nothing is negative; where columns do too, the engine keeps the mean over
+    two rounds.
+    """
     study = PreparedRun.prepare(
         Settings.parse(
             config(f"topology={name}", *_needs("topology", name, tmp_path), "protocol=averaging", "init=independent",
@@ -278,12 +331,14 @@ def test_mixing_conserves_what_it_says(tmp_path: Path, name: str) -> None:
         np.testing.assert_allclose(x_TNP[2].mean(0), x_TNP[0].mean(0), rtol=0, atol=1e-14)
 
 
-# --- protocols -----------------------------------------------------------------------------------------------------------
+# --- protocols ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", options("protocol"))
 def test_protocols_are_pure_functions_of_the_rows(name: str) -> None:
-    """The same start gives the same end, twice; a snapshot put back goes on the same way; nothing is left in scratch."""
+    """The same start gives the same end, twice; a snapshot put back goes on the same way; nothing
+    is left in scratch.
+    """
     settings = [
         f"protocol={name}",
         "topology=ring",
@@ -330,13 +385,15 @@ def test_traffic_is_counted_by_link(name: str) -> None:
     assert last["lost_total"] == last["late_total"] == 0
 
 
-# --- models -----------------------------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", options("model"))
 def test_models_start_from_the_seed(name: str) -> None:
     def start(*overrides: str) -> np.ndarray:
-        study = PreparedRun.prepare(Settings.parse(config(f"model={name}", *_needs("model", name, Path()), *overrides)))
+        study = PreparedRun.prepare(
+            Settings.parse(config(f"model={name}", *_needs("model", name, Path()), *overrides))
+        )
         with simulation(study) as running:
             return np.asarray(running.engine.snapshot()["x"].numpy().copy())
 
@@ -346,4 +403,6 @@ def test_models_start_from_the_seed(name: str) -> None:
     assert not np.array_equal(start("seed=1"), common)
     own = start("init=independent")
     assert not np.array_equal(own[0], own[1])
-    np.testing.assert_array_equal(start("init=independent", "engine.block=1", "engine.shards=3"), own)
+    np.testing.assert_array_equal(
+        start("init=independent", "engine.block=1", "engine.shards=3"), own
+    )

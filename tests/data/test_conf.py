@@ -24,10 +24,15 @@ def test_data_yaml(file: Path) -> None:
     node = yaml.safe_load(file.read_text())
     if "path" in node:
         with pytest.raises(ConfigError, match=r"data\.path=|path="):
-            build(node | {"path": node["path"] and "/nowhere"}, Source, "data", devices=10, seed=0).load()
+            build(
+                node | {"path": node["path"] and "/nowhere"}, Source, "data", devices=10, seed=0
+            ).load()
         node["path"] = "/nowhere"
     source = build(node, Source, "data", devices=10, seed=0)
-    assert set(node) - {"_target_"} == set(inspect.signature(type(source)).parameters) - {"devices", "seed"}
+    assert set(node) - {"_target_"} == set(inspect.signature(type(source)).parameters) - {
+        "devices",
+        "seed",
+    }
     if "path" not in node:
         validate(source.load())
 

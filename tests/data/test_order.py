@@ -1,4 +1,6 @@
-"""Samples that happened one after the other are met one after the other: by each device, and by a pooled one in step."""
+"""Samples that happened one after the other are met one after the other: by each device, and by a
+pooled one in step.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from swarm.data.stream.stream import Stream
 def dealt(count: int = 40, devices: int = 3) -> tuple[Dataset, DeviceSplit]:
     time = np.random.default_rng(0).permutation(count)
     ids = np.arange(count)
-    data = Dataset(np.zeros((count, 1), np.float32), ids % 2, 2, None, ids[:30], ids[30:30], ids[30:], time)
+    data = Dataset(
+        np.zeros((count, 1), np.float32), ids % 2, 2, None, ids[:30], ids[30:30], ids[30:], time
+    )
     return data, Iid(devices).deal(data, Keys(0, "partition"))
 
 

@@ -22,7 +22,9 @@ MEET = (*STREAM, "people=meetings", "optimizer.lr=0.1", "rounds=4")
 
 
 def test_as_many_labels_are_told_as_there_are_meetings_and_as_many_wrong() -> None:
-    study = prepared(*MEET, "data=digits_like", "data.per_device=1000", "people.chance=0.3", "people.wrong=0.2")
+    study = prepared(
+        *MEET, "data=digits_like", "data.per_device=1000", "people.chance=0.3", "people.wrong=0.2"
+    )
     given = study.dataset.given
     assert given is not None
     held, true = given[study.holdings.sample], study.dataset.y[study.holdings.sample]
@@ -35,7 +37,9 @@ def test_as_many_labels_are_told_as_there_are_meetings_and_as_many_wrong() -> No
 
 
 def test_a_budget_is_spent_on_the_first_meetings() -> None:
-    free, bound = (prepared(*MEET, "people.chance=0.5", *more) for more in ((), ("people.budget=7",)))
+    free, bound = (
+        prepared(*MEET, "people.chance=0.5", *more) for more in ((), ("people.budget=7",))
+    )
     assert free.dataset.given is not None
     assert bound.dataset.given is not None
     for device in range(6):

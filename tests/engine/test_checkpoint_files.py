@@ -1,4 +1,6 @@
-"""Checkpoint files: what the library safetensors would write, byte for byte, without a copy of everything in memory."""
+"""Checkpoint files: what the library safetensors would write, byte for byte, without a copy of
+everything in memory.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize("piece", [1, 4, 1 << 22])
-def test_the_bytes_are_those_of_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+def test_the_bytes_are_those_of_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
     monkeypatch.setattr(tensors, "PIECE", piece)
     file = io.BytesIO()
     sha256, size = tensors.write(file, ARRAYS)
@@ -69,7 +73,9 @@ def test_writing_takes_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_one_number_that_is_not_finite_is_found_wherever_it_is(bad: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_number_that_is_not_finite_is_found_wherever_it_is(
+    bad: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tensors, "PIECE", 4)
     for place in range(15):
         values = torch.zeros(5, 3)

@@ -1,4 +1,6 @@
-"""Whatever happens to the files of a run folder: refused with one sentence, or resumed to the same bits."""
+"""Whatever happens to the files of a run folder: refused with one sentence, or resumed to the same
+bits.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ FLIPS = 400
 
 def _outcome(folder: Path) -> tuple[Any, Any]:
     arms = json.loads((folder / "summary.json").read_text())["arms"]
-    records = sorted(logged(folder), key=lambda record: (record["arm"], record["round"]))  # an arm may have run again
+    # an arm may have run again
+    records = sorted(logged(folder), key=lambda record: (record["arm"], record["round"]))
     return {name: arm["params_sha256"] for name, arm in arms.items()}, records
 
 
@@ -61,9 +64,17 @@ def test_an_undamaged_one_goes_on(cut: Path, whole: Path) -> None:
 
 
 def test_no_flipped_bit_passes_with_other_results(cut: Path, whole: Path, tmp_path: Path) -> None:
-    """Single bits of everything that a resume reads: refused in one sentence, or without consequence."""
+    """Single bits of everything that a resume reads: refused in one sentence, or without
+    consequence.
+    """
     draw = random.Random(0)
-    names = ("**/*.json", "**/*.safetensors", "**/devices_*.parquet", "metrics.jsonl", "config.yaml")
+    names = (
+        "**/*.json",
+        "**/*.safetensors",
+        "**/devices_*.parquet",
+        "metrics.jsonl",
+        "config.yaml",
+    )
     files = sorted(file for name in names for file in cut.glob(name) if file.name != "graph.json")
     assert len(files) > 8
     expected, refused, counted = _outcome(whole), 0, 0
@@ -87,7 +98,7 @@ def test_no_flipped_bit_passes_with_other_results(cut: Path, whole: Path, tmp_pa
     assert refused == counted > FLIPS / 3
 
 
-# --- edited by hand --------------------------------------------------------------------------------------------------
+# --- edited by hand -------------------------------------------------------------------------------
 
 
 def _edit(folder: Path, **sections: Any) -> None:
@@ -99,7 +110,10 @@ def _edit(folder: Path, **sections: Any) -> None:
 
 EDITS = [
     ({"seed": 1}, "seed=1, and the run was made with seed=0"),
-    ({"train": {"local_steps": 3}}, "train.local_steps=3, and the run was made with train.local_steps=2"),
+    (
+        {"train": {"local_steps": 3}},
+        "train.local_steps=3, and the run was made with train.local_steps=2",
+    ),
     ({"optimizer": {"lr": 0.1}}, "optimizer.lr=0.1, and the run was made with optimizer.lr=0.05"),
     ({"rounds": 9}, "rounds=9, and the run was made with rounds=4"),
     ({"engine": {"block": 1}}, "engine.block=1, and the run was made with engine.block=2"),
@@ -119,9 +133,11 @@ def test_an_edited_config_is_refused_by_key(
     with pytest.raises(ConfigError, match=r"config\.yaml: was edited") as caught:
         swarm.resume(folder, {"rounds": 12} if finished else {})
     assert said in str(caught.value)
-    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != ".lock"} == {
-        file: data for file, data in before.items() if file.name != ".lock"
-    }
+    assert {
+        file: file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != ".lock"
+    } == {file: data for file, data in before.items() if file.name != ".lock"}
 
 
 def test_an_edit_is_noticed_before_the_first_checkpoint(cut: Path) -> None:
@@ -137,10 +153,12 @@ def test_what_changes_no_number_may_be_edited(cut: Path, whole: Path) -> None:
     assert _outcome(cut) == _outcome(whole)
 
 
-# --- what is damaged, and from where a run can go on -----------------------------------------------------------------
+# --- what is damaged, and from where a run can go on ----------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["round_000000004.safetensors", "round_000000004.json", "devices_000000004.parquet"])
+@pytest.mark.parametrize(
+    "name", ["round_000000004.safetensors", "round_000000004.json", "devices_000000004.parquet"]
+)
 def test_a_damaged_checkpoint_says_from_where_to_go_on(cut: Path, whole: Path, name: str) -> None:
     place = cut / "checkpoints" / "swarm"
     raw = bytearray((place / name).read_bytes())
@@ -148,7 +166,9 @@ def test_a_damaged_checkpoint_says_from_where_to_go_on(cut: Path, whole: Path, n
     (place / name).write_bytes(raw)
     with pytest.raises(ConfigError, match=name) as caught:
         swarm.resume(cut, {})
-    assert f"remove round_000000004.json from {place}, and resume goes on from round 2" in str(caught.value)
+    assert f"remove round_000000004.json from {place}, and resume goes on from round 2" in str(
+        caught.value
+    )
     (place / "round_000000004.json").unlink()
     swarm.resume(cut, {})
     assert _outcome(cut) == _outcome(whole)
@@ -157,7 +177,9 @@ def test_a_damaged_checkpoint_says_from_where_to_go_on(cut: Path, whole: Path, n
 def test_without_an_older_one_the_arm_runs_again(cut: Path, whole: Path) -> None:
     place = cut / "checkpoints" / "isolated"
     (place / "devices_000000002.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ConfigError, match=r"devices_000000002\.parquet: .* remove the folder .*isolated"):
+    with pytest.raises(
+        ConfigError, match=r"devices_000000002\.parquet: .* remove the folder .*isolated"
+    ):
         swarm.resume(cut, {})
     shutil.rmtree(place)
     swarm.resume(cut, {})
@@ -173,7 +195,9 @@ def test_progress_can_be_made_again_unless_something_else_is_chosen(cut: Path, w
     (cut / "progress.json").write_text(
         json.dumps({"tuning": {"swarm": {"lr": 0.3, "variant": 0, "tried": []}}, "arms": {}})
     )
-    with pytest.raises(ConfigError, match=r"made with optimizer\.lr=0\.05 .* has chosen optimizer\.lr=0\.3"):
+    with pytest.raises(
+        ConfigError, match=r"made with optimizer\.lr=0\.05 .* has chosen optimizer\.lr=0\.3"
+    ):
         swarm.resume(cut, {})
     (cut / "progress.json").unlink()
     swarm.resume(cut, {})
@@ -195,7 +219,9 @@ def test_an_altered_record_is_noticed(cut: Path) -> None:
     text = (cut / "metrics.jsonl").read_text()
     (cut / "metrics.jsonl").write_text(text.replace('"messages": 8', '"messages": 9', 1))
     assert (cut / "metrics.jsonl").read_text() != text
-    with pytest.raises(ConfigError, match=r"metrics\.jsonl: is damaged: up to round 4 the lines of the arm swarm"):
+    with pytest.raises(
+        ConfigError, match=r"metrics\.jsonl: is damaged: up to round 4 the lines of the arm swarm"
+    ):
         swarm.resume(cut, {})
 
 
@@ -209,15 +235,23 @@ def test_a_line_that_will_be_played_again_need_not_be_whole(cut: Path, whole: Pa
 def test_a_checkpoint_of_the_format_before_goes_on(cut: Path, whole: Path) -> None:
     for file in cut.glob("checkpoints/*/*.json"):
         manifest = json.loads(file.read_text())
-        facts = {k: v for k, v in manifest["facts"].items() if k not in ("settings", "records", "parts")}
-        file.write_text(json.dumps({**{k: v for k, v in manifest.items() if k != "seal"}, "format": 3, "facts": facts}))
+        facts = {
+            k: v for k, v in manifest["facts"].items() if k not in ("settings", "records", "parts")
+        }
+        file.write_text(
+            json.dumps(
+                {**{k: v for k, v in manifest.items() if k != "seal"}, "format": 3, "facts": facts}
+            )
+        )
     progress = json.loads((cut / "progress.json").read_text())
-    (cut / "progress.json").write_text(json.dumps({key: progress[key] for key in ("tuning", "arms")}))
+    (cut / "progress.json").write_text(
+        json.dumps({key: progress[key] for key in ("tuning", "arms")})
+    )
     swarm.resume(cut, {})
     assert _outcome(cut) == _outcome(whole)
 
 
-# --- the summary of a finished run ------------------------------------------------------------------------------------
+# --- the summary of a finished run ----------------------------------------------------------------
 
 
 @pytest.fixture
@@ -232,10 +266,16 @@ def _other_figure(file: Path) -> None:
     file.write_text(json.dumps(summary))
 
 
-@pytest.mark.parametrize("damage", [_other_figure, lambda file: file.write_text("{")], ids=["changed", "damaged"])
+@pytest.mark.parametrize(
+    "damage", [_other_figure, lambda file: file.write_text("{")], ids=["changed", "damaged"]
+)
 @pytest.mark.parametrize("lacks", [None, "report.html"])
 def test_a_summary_that_is_not_as_written_is_refused_and_made_again(
-    done: Path, whole: Path, damage: Callable[[Path], None], lacks: str | None, capsys: pytest.CaptureFixture[str]
+    done: Path,
+    whole: Path,
+    damage: Callable[[Path], None],
+    lacks: str | None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     damage(done / "summary.json")
     if lacks is not None:
@@ -244,7 +284,8 @@ def test_a_summary_that_is_not_as_written_is_refused_and_made_again(
     with pytest.raises(ConfigError, match=r"summary\.json: ") as caught:
         swarm.resume(done, {})
     assert str(caught.value).endswith(
-        f"; remove it, and resume={done} makes it again from the checkpoints and the runs that are there"
+        f"; remove it, and resume={done} makes it again from the checkpoints and the runs that are"
+        " there"
     )
     assert capsys.readouterr().out == ""  # nor is it said to be finished
     with pytest.raises(ConfigError, match=r"summary\.json"):
@@ -265,7 +306,7 @@ def test_a_summary_of_an_earlier_version_has_no_seal(done: Path) -> None:
         swarm.load(done)
 
 
-# --- each file, damaged in each way ----------------------------------------------------------------------------------
+# --- each file, damaged in each way ---------------------------------------------------------------
 
 FILES = ["config.yaml", "metrics.jsonl", "progress.json", "graph.json", "summary.json", "devices.parquet",
          "checkpoints/swarm/round_000000004.json", "checkpoints/swarm/round_000000004.safetensors",

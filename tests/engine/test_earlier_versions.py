@@ -1,4 +1,6 @@
-"""A run that an earlier version began is gone on with only where this version calculates the same."""
+"""A run that an earlier version began is gone on with only where this version calculates the
+same.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,18 @@ LEAF = ("data=leaf_synthetic", "data.per_device=20", "partition=natural")
 MOVED = [
     ((*LEAF, "data.iid=true"), "drew the samples of data=leaf_synthetic otherwise"),
     ((*LEAF, "data.alpha=0.5"), "drew the samples of data=leaf_synthetic otherwise"),
-    (("schedule=wsd",), "took schedule.decay and schedule.half_life for shares of what follows the warm-up"),
-    (("protocol=scaffold", "compute.dtype=float64"), "calculated protocol=scaffold with compute.dtype=float64 in part"),
-    (("data=table", "data.path=FAR"), "lost in float32 what varies in the column northing before it was scaled"),
+    (
+        ("schedule=wsd",),
+        "took schedule.decay and schedule.half_life for shares of what follows the warm-up",
+    ),
+    (
+        ("protocol=scaffold", "compute.dtype=float64"),
+        "calculated protocol=scaffold with compute.dtype=float64 in part",
+    ),
+    (
+        ("data=table", "data.path=FAR"),
+        "lost in float32 what varies in the column northing before it was scaled",
+    ),
 ]
 SAME = [
     LEAF,
@@ -61,7 +72,11 @@ SAME = [
 def _begun(tmp_path: Path, options: tuple[str, ...]) -> Path:
     offsets = {"FAR": 5812345e3, "NEAR": 1.0}
     words = [
-        word if not word.startswith("data.path=") else f"data.path={_table(tmp_path, offsets[word[10:]])}"
+        (
+            word
+            if not word.startswith("data.path=")
+            else f"data.path={_table(tmp_path, offsets[word[10:]])}"
+        )
         for word in options
     ]
     folder = tmp_path / "run"
@@ -71,15 +86,23 @@ def _begun(tmp_path: Path, options: tuple[str, ...]) -> Path:
 
 
 @pytest.mark.parametrize(("options", "said"), MOVED)
-def test_two_versions_do_not_make_one_run(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+def test_two_versions_do_not_make_one_run(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
     folder = _begun(tmp_path, options)
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    with pytest.raises(ConfigError, match=rf"round_000000002\.json: is of an earlier version, which {said}") as caught:
+    with pytest.raises(
+        ConfigError, match=rf"round_000000002\.json: is of an earlier version, which {said}"
+    ) as caught:
         swarm.resume(folder, {})
-    assert str(caught.value).endswith(": finish the run with the version that began it, or start a new one")
+    assert str(caught.value).endswith(
+        ": finish the run with the version that began it, or start a new one"
+    )
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
     note(folder, "one of many", {"version": "0.1.0", "commit": "abc"}, "running")
-    with pytest.raises(ConfigError, match=r"finish the run with that version \(version 0\.1\.0, commit abc\)"):
+    with pytest.raises(
+        ConfigError, match=r"finish the run with that version \(version 0\.1\.0, commit abc\)"
+    ):
         swarm.resume(folder, {})
 
 

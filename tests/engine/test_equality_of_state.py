@@ -1,4 +1,6 @@
-"""Equality beyond plain SGD: optimiser state, unequal devices, samples of devices, time-varying graphs, chunked advances."""
+"""Equality beyond plain SGD: optimiser state, unequal devices, samples of devices, time-varying
+graphs, chunked advances.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,10 @@ TOPK = {"compressor": {"_target_": "parts.TopK", "count": 50, "feedback": True}}
 SECTIONS = {
     "gradient tracking, some asleep": ASLEEP,
     "quasi-global, some asleep": ASLEEP,
-    "push-sum, lost and late": {"topology": {"_target_": "parts.OneWay"}, "delay": {"_target_": "parts.SlowMail"}},
+    "push-sum, lost and late": {
+        "topology": {"_target_": "parts.OneWay"},
+        "delay": {"_target_": "parts.SlowMail"},
+    },
     "choco, compressed": {"compressor": {**TOPK["compressor"], "feedback": False}},
     "updates, compressed": TOPK,
 }
@@ -85,7 +90,13 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, case: str) -> Non
 
 
 def test_advancing_in_pieces_is_advancing_at_once() -> None:
-    study = prepared("devices=11", "engine.block=3", "engine.shards=3", "rounds=6", "topology=one_peer_exponential")
+    study = prepared(
+        "devices=11",
+        "engine.block=3",
+        "engine.shards=3",
+        "rounds=6",
+        "topology=one_peer_exponential",
+    )
     ends = []
     for stops in ([6], [1, 2, 3, 4, 5, 6], [4, 6]):
         with simulation(study) as running:
@@ -97,7 +108,9 @@ def test_advancing_in_pieces_is_advancing_at_once() -> None:
 
 
 def test_looking_does_not_change_what_is_looked_at(tmp_path: Path) -> None:
-    """How often, on whom, and whether at all the devices are evaluated or saved: the same parameters."""
+    """How often, on whom, and whether at all the devices are evaluated or saved: the same
+    parameters.
+    """
     hashes = {
         run(tmp_path / str(i), *options)["arms"]["swarm"]["params_sha256"]
         for i, options in enumerate(
@@ -113,12 +126,21 @@ def test_looking_does_not_change_what_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_seeds_differ(tmp_path: Path) -> None:
-    hashes = {run(tmp_path / str(s), f"seed={s}")["arms"]["swarm"]["params_sha256"] for s in (0, 1, 2)}
+    hashes = {
+        run(tmp_path / str(s), f"seed={s}")["arms"]["swarm"]["params_sha256"] for s in (0, 1, 2)
+    }
     assert len(hashes) == 3
 
 
 def test_helpers_compose_what_the_command_line_composes() -> None:
     from tests.conftest import SMALL, composed
 
-    overrides = ("topology=torus", "devices=16", "optimizer=adam", "train.clip=1.5", "rounds=9", "plugins=[]")
+    overrides = (
+        "topology=torus",
+        "devices=16",
+        "optimizer=adam",
+        "train.clip=1.5",
+        "rounds=9",
+        "plugins=[]",
+    )
     assert config(*overrides) == composed(*SMALL, *overrides)

@@ -1,4 +1,6 @@
-"""A network that fails changes nothing about the promise: the same bits on any number of shards, and after a resume."""
+"""A network that fails changes nothing about the promise: the same bits on any number of shards,
+and after a resume.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ import pytest
 import swarm
 from tests.support import logged, run
 
-LOSS, CHURN = ("network.loss=0.3",), ("churn=markov", "churn.leave_rate=0.2", "churn.return_rate=0.5")
+LOSS, CHURN = (
+    ("network.loss=0.3",),
+    ("churn=markov", "churn.leave_rate=0.2", "churn.return_rate=0.5"),
+)
 DELAY, CLOCK = ("delay=exponential", "delay.mean=1.5"), ("clock=poisson", "clock.rate=0.2")
 CASES = {
     "loss": LOSS,
@@ -17,7 +22,14 @@ CASES = {
     "delay": DELAY,
     "poisson": CLOCK,
     "all": (*LOSS, *CHURN, *DELAY, *CLOCK, "network.patience=3"),
-    "all, float64, momentum": (*LOSS, *CHURN, *DELAY, *CLOCK, "compute.dtype=float64", "optimizer=momentum"),
+    "all, float64, momentum": (
+        *LOSS,
+        *CHURN,
+        *DELAY,
+        *CLOCK,
+        "compute.dtype=float64",
+        "optimizer=momentum",
+    ),
     "fleet": ("fleet=terminals", "fleet.stragglers=0.3", "fleet.slowdown=4.0", *LOSS, *CHURN),
     "fleet, clock": ("fleet=uniform", "fleet.uplink=6.0e+4", *LOSS, *CLOCK),
 }

@@ -1,4 +1,6 @@
-"""``kill -9`` at any moment of a run, also while a learning rate is being chosen, costs no bit of the result."""
+"""``kill -9`` at any moment of a run, also while a learning rate is being chosen, costs no bit of
+the result.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def _outcome(folder: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], list[dict[str, Any]]]:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[dict[str, str], list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("whole") / "run"
     assert main([*RUN, f"hydra.run.dir={folder}"]) == 0
     return _outcome(folder)
@@ -53,9 +57,15 @@ def _killed_at(until: str, folder: Path, *words: str) -> None:
         process.wait(DEADLINE)
 
 
-@pytest.mark.parametrize("until", ["config.yaml", "checkpoints/swarm/*.json", "checkpoints/isolated/*.json"])
-def test_killed_and_resumed_equals_undisturbed(until: str, undisturbed: Any, tmp_path: Path) -> None:
-    """While the first learning rates are tried, in the midst of the first arm, and of the second."""
+@pytest.mark.parametrize(
+    "until", ["config.yaml", "checkpoints/swarm/*.json", "checkpoints/isolated/*.json"]
+)
+def test_killed_and_resumed_equals_undisturbed(
+    until: str, undisturbed: Any, tmp_path: Path
+) -> None:
+    """While the first learning rates are tried, in the midst of the first arm, and of the
+    second.
+    """
     folder = tmp_path / "run"
     _killed_at(until, folder)
     assert not (folder / "summary.json").exists()
@@ -91,14 +101,23 @@ def test_killed_before_its_report_gets_it_without_training(
     assert "is finished already; nothing to do" in capfd.readouterr().out
 
 
-SHORT = ("devices=9", "rounds=2", "optimizer.lr=0.1", "tune.lrs=null", "scenario.arms=[swarm]", "report=true")
+SHORT = (
+    "devices=9",
+    "rounds=2",
+    "optimizer.lr=0.1",
+    "tune.lrs=null",
+    "scenario.arms=[swarm]",
+    "report=true",
+)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_at_each_picture_a_longer_run_ends_with_its_own(
     stage: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The report that is there when a run goes on is of fewer rounds: it does not pass for the new one."""
+    """The report that is there when a run goes on is of fewer rounds: it does not pass for the new
+    one.
+    """
     folder = tmp_path / "run"
     assert main([*RUN, *SHORT, f"hydra.run.dir={folder}"]) == 0
     old = (folder / "report.html").read_bytes()
@@ -120,7 +139,9 @@ def test_at_each_picture_a_longer_run_ends_with_its_own(
     assert _written(folder) == before
 
 
-def test_a_sweep_draws_the_reports_that_its_runs_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_draws_the_reports_that_its_runs_lack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["-m", *RUN, *SHORT, "seed=0,1", "hydra.sweep.dir=s"]
     assert main(words) == 0
@@ -134,7 +155,9 @@ def test_a_sweep_draws_the_reports_that_its_runs_lack(tmp_path: Path, monkeypatc
     assert [_written(folder) for folder in jobs] == before
 
 
-def test_without_a_report_there_is_nothing_to_wait_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_a_report_there_is_nothing_to_wait_for(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     assert main([*RUN, *SHORT, "report=false", f"hydra.run.dir={folder}"]) == 0
     capfd.readouterr()

@@ -74,19 +74,25 @@ Script = Callable[[str], str]
 
 
 def start(server: ForkServer, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen([str(server.executable), *arguments], stdout=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        [str(server.executable), *arguments], stdout=subprocess.PIPE, text=True, **options
+    )
 
 
-def sleeper(server: ForkServer, script: Script, text: str = SLEEP) -> tuple[subprocess.Popen[str], int]:
+def sleeper(
+    server: ForkServer, script: Script, text: str = SLEEP
+) -> tuple[subprocess.Popen[str], int]:
     client = start(server, script(text))
     assert client.stdout is not None
     return client, int(client.stdout.readline())
 
 
-# --- one worker ------------------------------------------------------------------------------------------------------
+# --- one worker -----------------------------------------------------------------------------------
 
 
-def test_a_worker_gets_what_its_client_was_given(server: ForkServer, script: Script, tmp_path: Path) -> None:
+def test_a_worker_gets_what_its_client_was_given(
+    server: ForkServer, script: Script, tmp_path: Path
+) -> None:
     environment = {**os.environ, "OURS": "a=b\nü"}
     environment.pop("GONE", None)
     ran = subprocess.run(
@@ -104,7 +110,12 @@ def test_a_worker_gets_what_its_client_was_given(server: ForkServer, script: Scr
     assert told["name"] == "__main__"
     assert told["parent"] == server.pid
     assert told["loaded"]
-    assert told["files"] == ["0", "1", "2", "3"], "3 is the listing's own: nothing of the server's may stay open"
+    assert told["files"] == [
+        "0",
+        "1",
+        "2",
+        "3",
+    ], "3 is the listing's own: nothing of the server's may stay open"
 
 
 ENDINGS = {
@@ -117,8 +128,12 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize(("end", "code", "said"), ENDINGS.values(), ids=ENDINGS)
-def test_a_worker_ends_as_python_does(server: ForkServer, script: Script, end: str, code: int, said: str) -> None:
-    """It waits for its threads, does what is registered for the exit, and writes out what it has said."""
+def test_a_worker_ends_as_python_does(
+    server: ForkServer, script: Script, end: str, code: int, said: str
+) -> None:
+    """It waits for its threads, does what is registered for the exit, and writes out what it has
+    said.
+    """
     text = f"""if True:
         import atexit, sys, threading, time
         atexit.register(lambda: print("registered"))
@@ -130,7 +145,11 @@ def test_a_worker_ends_as_python_does(server: ForkServer, script: Script, end: s
         {end}
     """
     ran = subprocess.run(
-        [str(server.executable), script(text)], capture_output=True, text=True, timeout=SECONDS, check=False
+        [str(server.executable), script(text)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
     )
     assert (ran.returncode, ran.stdout) == (code, "begun threads\nregistered\n")
     assert ran.stderr.endswith(said)
@@ -139,8 +158,9 @@ def test_a_worker_ends_as_python_does(server: ForkServer, script: Script, end: s
 def test_a_worker_leaves_what_it_shares_alone_as_it_ends(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Taking modules and objects apart would copy, into each worker, every page that it shares with the server. Nor does it
-    clear away what is the server's: of its finalizers only those run that it has made itself."""
+    """Taking modules and objects apart would copy, into each worker, every page that it shares with
+    the server. Nor does it clear away what is the server's: of its finalizers only those run that
+    it has made itself."""
     (tmp_path / "heavy.py").write_text("""if True:
         import weakref
         class Kept:
@@ -153,7 +173,11 @@ def test_a_worker_leaves_what_it_shares_alone_as_it_ends(
     text = "import heavy, weakref; weakref.finalize(heavy, print, 'its own')"
     with ForkServer(("heavy",), late=()) as server:
         ran = subprocess.run(
-            [str(server.executable), script(text)], capture_output=True, text=True, timeout=SECONDS, check=True
+            [str(server.executable), script(text)],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=True,
         )
     assert ran.stdout == "its own\n"
 
@@ -164,11 +188,15 @@ def test_anything_else_is_python_itself(server: ForkServer) -> None:
     assert ran.stdout.split() == [str(os.getpid()), sys.executable]
 
 
-def test_a_start_that_asks_for_more_is_an_ordinary_one(server: ForkServer, tmp_path: Path, script: Script) -> None:
+def test_a_start_that_asks_for_more_is_an_ordinary_one(
+    server: ForkServer, tmp_path: Path, script: Script
+) -> None:
     """Ray's own start script decides then; here it is a stand-in that says who runs it."""
     setup = tmp_path / "setup_worker.py"
     setup.write_text("import sys; print('colorsys' in sys.modules, sys.argv[-1])")
-    own = script("import os, sys; print('colorsys' in sys.modules, os.environ.get('EXTRA'), sys.argv[-1])")
+    own = script(
+        "import os, sys; print('colorsys' in sys.modules, os.environ.get('EXTRA'), sys.argv[-1])"
+    )
     prefix = [str(server.executable), str(setup), "--language=PYTHON"]
     for context, said in {
         "{}": "True None end",
@@ -190,15 +218,21 @@ def test_a_signal_that_kills_a_worker_is_its_status(server: ForkServer, script: 
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_client_takes_its_worker_with_it(server: ForkServer, script: Script, how: signal.Signals) -> None:
+def test_a_client_takes_its_worker_with_it(
+    server: ForkServer, script: Script, how: signal.Signals
+) -> None:
     client, worker = sleeper(server, script)
     client.send_signal(how)
     client.wait(SECONDS)
     eventually(lambda: gone(worker))
 
 
-def test_a_worker_that_ignores_the_request_to_end_is_killed(server: ForkServer, script: Script) -> None:
-    client, worker = sleeper(server, script, f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}")
+def test_a_worker_that_ignores_the_request_to_end_is_killed(
+    server: ForkServer, script: Script
+) -> None:
+    client, worker = sleeper(
+        server, script, f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
+    )
     client.kill()
     client.wait(SECONDS)
     eventually(lambda: gone(worker))
@@ -213,19 +247,25 @@ def test_fifty_quick_ones_leave_nothing(server: ForkServer, script: Script) -> N
 
 
 def test_a_worker_s_clocks_are_calm(server: ForkServer, script: Script) -> None:
-    """No timer files, which Ray's event loop would wake up a hundred times a second for, and timeouts may be late."""
+    """No timer files, which Ray's event loop would wake up a hundred times a second for, and
+    timeouts may be late.
+    """
     text = """if True:
         import ctypes, os
         print(ctypes.CDLL(None).timerfd_create(1, 0), open("/proc/self/timerslack_ns").read().strip())
         print(os.path.exists("/"))
     """
     ran = subprocess.run(
-        [str(server.executable), script(text)], capture_output=True, text=True, timeout=SECONDS, check=True
+        [str(server.executable), script(text)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
     )
     assert ran.stdout.split() == ["-1", "100000000", "True"]
 
 
-# --- the server ------------------------------------------------------------------------------------------------------
+# --- the server -----------------------------------------------------------------------------------
 
 
 def test_the_server_has_one_thread_and_a_private_folder(server: ForkServer) -> None:
@@ -244,8 +284,14 @@ def test_the_end_of_the_block_ends_everything(script: Script) -> None:
 
 
 def test_a_block_that_fails_ends_even_what_nobody_knows_of(script: Script) -> None:
-    """Such as a Ray that did not get so far as to be shut down. Not the driver, which may have a file open there, too."""
-    with pytest.raises(ValueError, match="oh"), ForkServer(("json",), late=()) as made:  # noqa: PT012
+    """Such as a Ray that did not get so far as to be shut down.
+
+    Not the driver, which may have a file open there, too.
+    """
+    with (
+        pytest.raises(ValueError, match="oh"),
+        ForkServer(("json",), late=()) as made,
+    ):
         with (made.folder / "log").open("w") as log:
             stray = subprocess.Popen(["sleep", "60"], stdout=log, start_new_session=True)
             held = (made.folder / "held").open("w")
@@ -298,7 +344,9 @@ def test_the_death_of_the_driver_ends_everything(script: Script) -> None:
         ((10).to_bytes(8, "big") + b"1\0a\0/\0=x\0", b"refused: not a request: a length and three"),
     ],
 )
-def test_a_bad_request_is_refused_and_forgotten(server: ForkServer, script: Script, sent: bytes, answer: bytes) -> None:
+def test_a_bad_request_is_refused_and_forgotten(
+    server: ForkServer, script: Script, sent: bytes, answer: bytes
+) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(SECONDS)
         client.connect(str(server.folder / "socket"))
@@ -308,8 +356,12 @@ def test_a_bad_request_is_refused_and_forgotten(server: ForkServer, script: Scri
     assert start(server, script("")).wait(SECONDS) == 0, "it serves on"
 
 
-@pytest.mark.parametrize("body", [b"1\0a\0/\0=x", b"5\0a\0/", b"x\0a\0/", b"1\0a\0/nowhere/at/all\0A=b", b"0\0/"])
-def test_a_request_with_files_but_nonsense_is_refused(server: ForkServer, script: Script, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"1\0a\0/\0=x", b"5\0a\0/", b"x\0a\0/", b"1\0a\0/nowhere/at/all\0A=b", b"0\0/"]
+)
+def test_a_request_with_files_but_nonsense_is_refused(
+    server: ForkServer, script: Script, body: bytes
+) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(SECONDS)
         client.connect(str(server.folder / "socket"))
@@ -345,7 +397,7 @@ def test_a_late_module_that_cannot_be_shared_is_left_to_the_workers(
         assert "thread" in server.unshared
 
 
-# --- arithmetic ------------------------------------------------------------------------------------------------------
+# --- arithmetic -----------------------------------------------------------------------------------
 
 
 def test_torch_computes_in_a_fork(script: Script) -> None:
@@ -358,7 +410,11 @@ def test_torch_computes_in_a_fork(script: Script) -> None:
     """
     with ForkServer(("torch",), late=()) as server:
         forked = subprocess.run(
-            [str(server.executable), script(text)], capture_output=True, text=True, timeout=60, check=True
+            [str(server.executable), script(text)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
     import torch
 
@@ -368,7 +424,7 @@ def test_torch_computes_in_a_fork(script: Script) -> None:
     assert forked.stdout.strip() == w.grad.double().sum().item().hex()
 
 
-# --- Ray -------------------------------------------------------------------------------------------------------------
+# --- Ray ------------------------------------------------------------------------------------------
 
 RAY_PROGRAM = """if True:
     import contextlib, json, os, signal, sys, tempfile, time
@@ -431,7 +487,9 @@ RAY_PROGRAM = """if True:
 
 @pytest.mark.parametrize("route", ["as_python", "py_executable", "die"])
 def test_ray_actors_are_forked_restarted_and_gone(route: str) -> None:
-    """By either way to get them forked; and nothing stays when the driver is killed in the middle."""
+    """By either way to get them forked; and nothing stays when the driver is killed in the
+    middle.
+    """
     command = [sys.executable, "-c", RAY_PROGRAM, route]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == (-signal.SIGKILL if route == "die" else 0), ran.stderr[-4000:]

@@ -1,4 +1,6 @@
-"""Several processes that want one folder at the same moment: one has it, the others say so and write nothing."""
+"""Several processes that want one folder at the same moment: one has it, the others say so and
+write nothing.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,15 @@ from tests.campaign.conftest import TINY
 from tests.conftest import SMALL, composed
 
 RUN = (*SMALL, "devices=9", "rounds=2")
-FORK = multiprocessing.get_context("fork")  # nothing is imported again between the barrier and the race
+# nothing is imported again between the barrier and the race
+FORK = multiprocessing.get_context("fork")
 Work = Callable[[], int]
 
 
 def race(home: Path, makes: list[Callable[[], Work]]) -> list[tuple[int, str]]:
-    """Let a process for each get ready, release all at once, and return how each ended: exit code and stderr."""
+    """Let a process for each get ready, release all at once, and return how each ended: exit code
+    and stderr.
+    """
     barrier = FORK.Barrier(len(makes))
 
     def child(number: int, make: Callable[[], Work]) -> None:
@@ -44,12 +49,17 @@ def race(home: Path, makes: list[Callable[[], Work]]) -> list[tuple[int, str]]:
             code = work()
         os._exit(code)
 
-    processes = [FORK.Process(target=child, args=(number, make)) for number, make in enumerate(makes)]
+    processes = [
+        FORK.Process(target=child, args=(number, make)) for number, make in enumerate(makes)
+    ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
-    return [(process.exitcode or 0, (home / f"err{n}").read_text()) for n, process in enumerate(processes)]
+    return [
+        (process.exitcode or 0, (home / f"err{n}").read_text())
+        for n, process in enumerate(processes)
+    ]
 
 
 def by_command(*words: str) -> Callable[[], Work]:
@@ -82,7 +92,11 @@ def the_winner(ends: list[tuple[int, str]]) -> int:
     for number, (code, said) in enumerate(ends):
         if number != winner:
             assert (code, said.count("\n")) == (2, 1), said
-            assert "being run by another process" in said or "holds a run already" in said or "an empty folder" in said
+            assert (
+                "being run by another process" in said
+                or "holds a run already" in said
+                or "an empty folder" in said
+            )
     return winner
 
 
@@ -110,27 +124,46 @@ def test_one_of_several_gets_a_new_folder(way: str, exists: bool, tmp_path: Path
 
 
 def test_one_of_several_goes_on_with_a_run(tmp_path: Path) -> None:
-    """Whoever comes when the first is done finds a finished run, or lengthens it further: never half of one and of another."""
+    """Whoever comes when the first is done finds a finished run, or lengthens it further: never
+    half of one and of another.
+    """
     folder, whole = tmp_path / "run", tmp_path / "whole"
     assert main([*RUN, f"hydra.run.dir={folder}"]) == 0
     for rounds in (4, 6):
-        ends = race(tmp_path, [by_command(f"resume={folder}", f"rounds={r}") for r in (rounds, rounds - 1) * 2])
+        ends = race(
+            tmp_path,
+            [by_command(f"resume={folder}", f"rounds={r}") for r in (rounds, rounds - 1) * 2],
+        )
         assert {code for code, _ in ends} <= {0, 2}
         assert 0 in {code for code, _ in ends}
         config = yaml.safe_load((folder / "config.yaml").read_text())
         summary = json.loads((folder / "summary.json").read_text())
         assert config["rounds"] == summary["rounds"] == summary["arms"]["swarm"]["rounds"]
-        assert [r["round"] for r in read_jsonl(folder / "metrics.jsonl")] == [*range(summary["rounds"] + 1)]
+        assert [r["round"] for r in read_jsonl(folder / "metrics.jsonl")] == [
+            *range(summary["rounds"] + 1)
+        ]
     shutil.rmtree(whole, ignore_errors=True)
     swarm.run(composed(*RUN, f"rounds={summary['rounds']}", "horizon=2"), whole)
-    found = [json.loads((f / "summary.json").read_text())["arms"]["swarm"]["params_sha256"] for f in (folder, whole)]
+    found = [
+        json.loads((f / "summary.json").read_text())["arms"]["swarm"]["params_sha256"]
+        for f in (folder, whole)
+    ]
     assert found[0] == found[1]
 
 
 def test_one_of_several_judges_a_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    short = ("scenario.quick.topologies=[ring]", "scenario.quick.seeds=1", "scenario.quick.rounds=1", "report=false")
-    winner = the_winner(race(tmp_path, [by_command(*TINY, *short, f"seed={s}", "hydra.run.dir=c") for s in range(3)]))
+    short = (
+        "scenario.quick.topologies=[ring]",
+        "scenario.quick.seeds=1",
+        "scenario.quick.rounds=1",
+        "report=false",
+    )
+    winner = the_winner(
+        race(
+            tmp_path, [by_command(*TINY, *short, f"seed={s}", "hydra.run.dir=c") for s in range(3)]
+        )
+    )
     assert yaml.safe_load(Path("c/config.yaml").read_text())["seed"] == winner
     assert json.loads(Path("c/summary.json").read_text())["first_seed"] == winner
     assert [run.name for run in Path("c/runs").iterdir()] == [f"topology=ring,seed={winner}"]
@@ -142,21 +175,29 @@ def test_one_of_several_judges_a_claim(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_one_of_several_has_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They differ in more than the swept values, so the others cannot be further runs of the same sweep."""
+    """They differ in more than the swept values, so the others cannot be further runs of the same
+    sweep.
+    """
     monkeypatch.chdir(tmp_path)
     words = ("-m", *SMALL, "devices=9", "seed=0,1", "hydra.sweep.dir=s")
     ends = race(tmp_path, [by_command(*words, f"rounds={rounds}") for rounds in (1, 2, 3)])
     (winner,) = [number for number, (code, _) in enumerate(ends) if code == 0]
     assert [code for code, _ in ends].count(2) == 2
-    assert {json.loads(file.read_text())["rounds"] for file in Path("s").glob("seed=*/summary.json")} == {winner + 1}
+    assert {
+        json.loads(file.read_text())["rounds"] for file in Path("s").glob("seed=*/summary.json")
+    } == {winner + 1}
     assert json.loads(Path("s/sweep.json").read_text())["base"]["rounds"] == winner + 1
 
 
-# --- used folders ----------------------------------------------------------------------------------------------------------
+# --- used folders ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "config.yaml", "metrics.jsonl", "old/file", ".hidden"])
-def test_both_ways_refuse_a_used_folder(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "config.yaml", "metrics.jsonl", "old/file", ".hidden"]
+)
+def test_both_ways_refuse_a_used_folder(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "run"
     (folder / name).parent.mkdir(parents=True)
     (folder / name).write_text("mine")
@@ -172,7 +213,9 @@ def test_both_ways_refuse_a_used_folder(name: str, tmp_path: Path, capfd: pytest
 
 
 @pytest.mark.parametrize("folder", ["", "file", "file/below", "x" * 300, "a\0b"])
-def test_what_can_be_no_folder_is_one_sentence(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_can_be_no_folder_is_one_sentence(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     with pytest.raises(

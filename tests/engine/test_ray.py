@@ -62,7 +62,11 @@ CASES = {
 def unchanged_environment() -> Iterator[None]:
     def environment() -> dict[str, str]:
         """Without what pytest, torch and the libraries that Ray imports set."""
-        return {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "KMP_", "TORCHINDUCTOR_"))}
+        return {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("PYTEST_", "KMP_", "TORCHINDUCTOR_"))
+        }
 
     before = environment()
     yield
@@ -80,7 +84,9 @@ def _study(*overrides: str) -> PreparedRun:
     return prepared("devices=11", "rounds=6", *overrides)
 
 
-def _played(study: PreparedRun, engine: Any) -> tuple[list[dict[str, Any]], list[Any], dict[str, Any]]:
+def _played(
+    study: PreparedRun, engine: Any
+) -> tuple[list[dict[str, Any]], list[Any], dict[str, Any]]:
     """All records, the snapshot at the end, and what the engine says of itself."""
     arm = study.arms[0]
     with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
@@ -90,7 +96,11 @@ def _played(study: PreparedRun, engine: Any) -> tuple[list[dict[str, Any]], list
             found.append({k: v for k, v in record.values.items() if not k.startswith("wall_s")})
             if every and running.round % every == 0:
                 running.checkpoint()
-        return found, [(k, v.numpy().tobytes()) for k, v in running.engine.snapshot().items()], engine.describe()
+        return (
+            found,
+            [(k, v.numpy().tobytes()) for k, v in running.engine.snapshot().items()],
+            engine.describe(),
+        )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -122,7 +132,9 @@ def test_records_say_where_a_round_goes(engine: RayEngine) -> None:
         total = engine.describe()["seconds_an_actor_and_round"]
     assert not [key for key in first if key.startswith("wall_s_")]
     for kind in TIMED:
-        means, most = ([record[f"wall_s_{kind}_{of}"] for record in later] for of in ("mean", "max"))
+        means, most = (
+            [record[f"wall_s_{kind}_{of}"] for record in later] for of in ("mean", "max")
+        )
         assert all(0 <= mean <= largest for mean, largest in zip(means, most, strict=True))
         assert sum(means) / 8 == pytest.approx(total[kind])
     assert all(record["wall_s_learn_mean"] > 0 for record in later)
@@ -131,9 +143,15 @@ def test_records_say_where_a_round_goes(engine: RayEngine) -> None:
 
 
 @pytest.mark.parametrize("case", range(3))
-def test_a_killed_actor_costs_no_bit(engine: RayEngine, case: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_actor_costs_no_bit(
+    engine: RayEngine, case: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     study = _study(
-        "engine.block=2", "rounds=30", "checkpoint.every=4", "evaluate.every=3", "topology=one_peer_exponential"
+        "engine.block=2",
+        "rounds=30",
+        "checkpoint.every=4",
+        "evaluate.every=3",
+        "topology=one_peer_exponential",
     )
     records, rows, _ = _played(study, study.engine())
     engine.actors = 3
@@ -168,14 +186,18 @@ def test_a_death_between_two_runs_is_mended_too(engine: RayEngine) -> None:
     assert again["pids"][1] != said["pids"][1]
 
 
-def test_a_restart_storm_ends_with_the_cause(engine: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restart_storm_ends_with_the_cause(
+    engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = _study("engine.block=2", "rounds=50")
     engine.actors = 2
     monkeypatch.setattr(engine, "restarts", 0)
     arm = study.arms[0]
     with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
         os.kill(engine.describe()["pids"][0], signal.SIGKILL)
-        with pytest.raises(ClusterError, match=r"actors died 1 times since round 0, the last one with: .*died"):
+        with pytest.raises(
+            ClusterError, match=r"actors died 1 times since round 0, the last one with: .*died"
+        ):
             list(running.records(50))
 
 
@@ -194,7 +216,10 @@ def test_actors_that_ray_ends_for_want_of_memory_end_the_run_as_memory_does(
 
         with monkeypatch.context() as patched:
             patched.setattr(engine.crew, "ray", SimpleNamespace(get=get, exceptions=errors))
-            with pytest.raises(MemoryRanOutError, match=r"^memory ran out here: fewer"), running_out("here"):
+            with (
+                pytest.raises(MemoryRanOutError, match=r"^memory ran out here: fewer"),
+                running_out("here"),
+            ):
                 list(running.records(6))
 
 
@@ -208,7 +233,10 @@ def test_a_stuck_actor_is_named(engine: RayEngine, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("swarm.simulation.engine.ray.actor_pool.LEAST_SECONDS", 1.0)
         os.kill(stuck, signal.SIGSTOP)
         try:
-            text = rf"actor 1 \(process {stuck}, devices .*\) has not finished within \d+ s: round 3 \(learn\)"
+            text = (
+                rf"actor 1 \(process {stuck}, devices .*\) has not finished within \d+ s: round 3"
+                r" \(learn\)"
+            )
             with pytest.raises(StuckError, match=text):
                 list(running.engine.advance(9))
         finally:
@@ -216,7 +244,9 @@ def test_a_stuck_actor_is_named(engine: RayEngine, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_data_are_read_in_place(engine: RayEngine) -> None:
-    """Every actor's samples are the object store's own memory: read-only, and not part of the actor's."""
+    """Every actor's samples are the object store's own memory: read-only, and not part of the
+    actor's.
+    """
     study = _study("engine.block=2")
     engine.actors = 2
     _played(study, engine)
@@ -252,13 +282,17 @@ def test_rows_do_not_pass_through_the_driver(engine: RayEngine) -> None:
     """What a round brings to the driver is the same for a model thirty times as large."""
     sizes = []
     for hidden in ("[8]", "[256]"):
-        study = _study("engine.block=2", f"model.hidden={hidden}", "protocol=fedavg", "evaluate.accuracy=false")
+        study = _study(
+            "engine.block=2", f"model.hidden={hidden}", "protocol=fedavg", "evaluate.accuracy=false"
+        )
         engine.actors = 3
         with Simulation(study.experiment(study.arms[0], study.settings), engine) as running:
             got: list[int] = []
             gather = engine.crew.gather
 
-            def counted(calls: Any, seconds: Any = None, gather: Any = gather, got: list[int] = got) -> list[Any]:
+            def counted(
+                calls: Any, seconds: Any = None, gather: Any = gather, got: list[int] = got
+            ) -> list[Any]:
                 found: list[Any] = gather(calls, seconds)
                 got.append(sum(len(pickle.dumps(one)) for one in found))
                 return found
@@ -281,8 +315,10 @@ def _own_bytes(pid: int) -> int:
 
 
 def test_memory_is_flat_over_rounds(engine: RayEngine) -> None:
-    """Six hundred rounds: one row of 20 kB kept in each would be 12 MB. Ray itself takes a thousand to fill its own pools
-    (3,000 rounds: 316 MB in the driver at round 100, 333 at 1,000, 333 at the end), which then vary by some 4 MB."""
+    """Six hundred rounds: one row of 20 kB kept in each would be 12 MB.
+
+    Ray itself takes a thousand to fill its own pools (3,000 rounds: 316 MB in the driver at round
+    100, 333 at 1,000, 333 at the end), which then vary by some 4 MB."""
     study = _study(
         "devices=6", "engine.block=3", "rounds=1600", "topology=one_peer_exponential", "model.hidden=[64]",
         "evaluate.every=100", "evaluate.accuracy=false", "checkpoint.every=50",

@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 120.0
-# In a process of its own: Ray reads its settings when it is imported, and this cluster's are not those of other tests.
+# In a process of its own: Ray reads its settings when it is imported, and this cluster's are not
+# those of other tests.
 SCRIPT = """
 import time
 from pathlib import Path
@@ -81,16 +82,27 @@ nodes.shutdown()
 
 
 def test_a_lost_node_costs_no_bit() -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:  # short: sockets live below it
+    # short: sockets live below it
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
         _run(folder)
 
 
 def _run(folder: str) -> None:
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0" * 64,
+        "PYTHONPATH": str(ROOT),
+    }
     environment["RAY_TMPDIR"] = folder
     environment |= {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "8"}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE
+        [sys.executable, "-c", SCRIPT],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "deaths" in done.stdout

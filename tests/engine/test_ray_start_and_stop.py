@@ -1,4 +1,6 @@
-"""A Ray of a run's own: private, gone afterwards however the run ends, and refused where it cannot work."""
+"""A Ray of a run's own: private, gone afterwards however the run ends, and refused where it cannot
+work.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,21 @@ from tests.support import experiment, heeds_interrupts, logged, prepared, run
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 90.0
-ARMS = ("scenario.arms=[swarm,centralised]", "optimizer.lr=auto", "tune.lrs=[0.1,0.3]", "tune.rounds=2")
+ARMS = (
+    "scenario.arms=[swarm,centralised]",
+    "optimizer.lr=auto",
+    "tune.lrs=[0.1,0.3]",
+    "tune.rounds=2",
+)
 # A run long enough to be met in the middle.
 LONG = ["devices=12", "rounds=100000", "optimizer.lr=0.1", "tracker=none", "report=false", "scenario.arms=[swarm]",
         "engine=ray", "engine.actors=2", "evaluate.every=10", "checkpoint.every=10"]  # fmt: skip
 
 
 def _descendants(pid: int) -> set[int]:
-    """The processes below ``pid``: those of one session tree, and those that a fork server made their own session."""
+    """The processes below ``pid``: those of one session tree, and those that a fork server made
+    their own session.
+    """
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -79,7 +88,9 @@ def test_a_whole_study_on_one_ray(tmp_path: Path, short: Path) -> None:
     same = ("devices=11", "engine.block=2", "rounds=4", *ARMS)
     local = run(tmp_path / "local", *same)
     ray = run(tmp_path / "ray", "engine=ray", "engine.actors=3", *same)
-    hashes = [{name: arm["params_sha256"] for name, arm in one["arms"].items()} for one in (local, ray)]
+    hashes = [
+        {name: arm["params_sha256"] for name, arm in one["arms"].items()} for one in (local, ray)
+    ]
     assert hashes[0] == hashes[1]
     assert local["tuning"] == ray["tuning"]
     assert logged(tmp_path / "ray") == logged(tmp_path / "local")
@@ -98,7 +109,9 @@ def test_a_run_can_go_on_in_another_engine(tmp_path: Path) -> None:
     assert settings.engine["block"] == 1
     whole = run(tmp_path / "whole", "engine.block=1", "rounds=6")
     run(tmp_path / "cut", "engine.block=1", "rounds=3", "horizon=6")
-    resumed = swarm.resume(tmp_path / "cut", {"engine.shards": 3, "rounds": 6, "engine": "local"}).summary
+    resumed = swarm.resume(
+        tmp_path / "cut", {"engine.shards": 3, "rounds": 6, "engine": "local"}
+    ).summary
     assert resumed["arms"]["swarm"]["params_sha256"] == whole["arms"]["swarm"]["params_sha256"]
     assert resumed["engine"]["shards"] == 3
     with pytest.raises(ConfigError, match=r"engine=nowhere"):
@@ -112,7 +125,12 @@ def test_a_run_can_go_on_in_another_engine(tmp_path: Path) -> None:
 )
 def test_nothing_is_left(how: tuple[signal.Signals, ...], tmp_path: Path) -> None:
     temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # short: sockets live below it
-    command = [sys.executable, str(ROOT / "run_swarm.py"), *LONG, f"hydra.run.dir={tmp_path / 'run'}"]
+    command = [
+        sys.executable,
+        str(ROOT / "run_swarm.py"),
+        *LONG,
+        f"hydra.run.dir={tmp_path / 'run'}",
+    ]
     process = subprocess.Popen(
         command,
         env={**os.environ, "TMPDIR": str(temporary)},
@@ -148,7 +166,7 @@ def test_nothing_is_left(how: tuple[signal.Signals, ...], tmp_path: Path) -> Non
         process.wait()
 
 
-# --- refused ---------------------------------------------------------------------------------------------------------
+# --- refused --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -161,7 +179,9 @@ def test_nothing_is_left(how: tuple[signal.Signals, ...], tmp_path: Path) -> Non
         ("engine.restarts=-1", "must be ≥ 0"),
     ],
 )
-def test_refused_with_one_sentence(wrong: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_with_one_sentence(
+    wrong: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["engine=ray", wrong, f"hydra.run.dir={tmp_path / 'run'}"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {wrong}: ")
@@ -172,7 +192,10 @@ def test_refused_with_one_sentence(wrong: str, said: str, tmp_path: Path, capsys
 
 def test_a_dashboard_belongs_to_the_cluster_of_the_address() -> None:
     """It is refused at once, and not started, or left out, without a word."""
-    said = r"^engine\.dashboard=true: must be false with engine\.address=auto: that cluster has a dashboard if it was started"
+    said = (
+        r"^engine\.dashboard=true: must be false with engine\.address=auto: that cluster has a"
+        r" dashboard if it was started"
+    )
     with pytest.raises(ConfigError, match=said):
         prepared("engine=ray", "engine.address=auto", "engine.dashboard=true")
 
@@ -198,7 +221,9 @@ def test_no_cluster_to_join_is_refused_before_the_start(tmp_path: Path) -> None:
         timeout=DEADLINE,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: engine.address=auto: must be a running Ray cluster of yours")
+    assert done.stderr.startswith(
+        "error: engine.address=auto: must be a running Ray cluster of yours"
+    )
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
     assert time.monotonic() - start < DEADLINE
@@ -206,11 +231,17 @@ def test_no_cluster_to_join_is_refused_before_the_start(tmp_path: Path) -> None:
 
 def test_other_versions_of_ray_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def mismatched(*_: object) -> None:
-        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.55.0\n    Python: 3.12.1\n")
+        raise RuntimeError(
+            "Version mismatch: The cluster was started with:\n    Ray: 2.55.0\n    Python: 3.12.1\n"
+        )
 
     monkeypatch.setattr(cluster, "_init", mismatched)
-    monkeypatch.setattr(cluster.Cluster, "_import", lambda *_: SimpleNamespace(shutdown=lambda: None))
-    with pytest.raises(ConfigError, match=r"^engine\.address=auto: must have our versions .* Ray: 2\.55\.0 [^\n]*$"):
+    monkeypatch.setattr(
+        cluster.Cluster, "_import", lambda *_: SimpleNamespace(shutdown=lambda: None)
+    )
+    with pytest.raises(
+        ConfigError, match=r"^engine\.address=auto: must have our versions .* Ray: 2\.55\.0 [^\n]*$"
+    ):
         cluster.Cluster("auto", 1, True, False, 1 << 27).__enter__()
 
 
@@ -220,18 +251,32 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(cluster, "_init", late)
     monkeypatch.setattr(cluster, "_require_set_up", lambda: None)
-    monkeypatch.setattr(cluster.Cluster, "_import", lambda *_: SimpleNamespace(shutdown=lambda: None))
-    with pytest.raises(cluster.ClusterError, match=r"^Ray did not start: The current node timed out [^\n]*$"):
+    monkeypatch.setattr(
+        cluster.Cluster, "_import", lambda *_: SimpleNamespace(shutdown=lambda: None)
+    )
+    with pytest.raises(
+        cluster.ClusterError, match=r"^Ray did not start: The current node timed out [^\n]*$"
+    ):
         cluster.Cluster(None, 1, False, False, 1 << 27).__enter__()
 
 
 def test_a_ray_that_dies_ends_the_run_with_one_sentence(tmp_path: Path, short: Path) -> None:
-    """Its process that starts workers, that is; without our looking, it would take the driver along without a word."""
-    command = [sys.executable, str(ROOT / "run_swarm.py"), *LONG, f"hydra.run.dir={tmp_path / 'run'}"]
+    """Its process that starts workers, that is; without our looking, it would take the driver along
+    without a word.
+    """
+    command = [
+        sys.executable,
+        str(ROOT / "run_swarm.py"),
+        *LONG,
+        f"hydra.run.dir={tmp_path / 'run'}",
+    ]
     said = tmp_path / "said"
     with said.open("w") as file:
         process = subprocess.Popen(
-            command, env={**os.environ, "TMPDIR": str(short)}, stdout=subprocess.DEVNULL, stderr=file
+            command,
+            env={**os.environ, "TMPDIR": str(short)},
+            stdout=subprocess.DEVNULL,
+            stderr=file,
         )
     try:
         end = time.monotonic() + DEADLINE
@@ -239,7 +284,9 @@ def test_a_ray_that_dies_ends_the_run_with_one_sentence(tmp_path: Path, short: P
             assert process.poll() is None, said.read_text()
             assert time.monotonic() < end
             time.sleep(0.1)
-        names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in _descendants(process.pid)}
+        names = {
+            pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in _descendants(process.pid)
+        }
         (raylet,) = (pid for pid, name in names.items() if name == "raylet")
         os.kill(raylet, signal.SIGKILL)
         assert process.wait(DEADLINE) == 1
@@ -255,13 +302,25 @@ def test_a_ray_that_dies_ends_the_run_with_one_sentence(tmp_path: Path, short: P
 
 def test_a_ray_that_was_imported_too_early_is_refused_at_once(tmp_path: Path) -> None:
     """It has read its settings by then: not private, and without a token."""
-    program = f"import ray; from tests.support import run; run({str(tmp_path / 'run')!r}, 'engine=ray', 'rounds=1')"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
+    program = (
+        f"import ray; from tests.support import run; run({str(tmp_path / 'run')!r}, 'engine=ray',"
+        " 'rounds=1')"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
+        "PYTHONPATH": str(ROOT)
+    }
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=DEADLINE
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
     )
     assert done.returncode == 1
-    assert "ClusterError: Ray was imported by this process before the run could set it up" in done.stderr
+    assert (
+        "ClusterError: Ray was imported by this process before the run could set it up"
+        in done.stderr
+    )
 
 
 def test_blocks_of_one_belong_to_an_actor_for_each_device(tmp_path: Path) -> None:
@@ -283,11 +342,13 @@ def test_too_few_files_says_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
         prepared("engine=ray", "engine.actors=per_device")
 
 
-# --- parts -----------------------------------------------------------------------------------------------------------
+# --- parts ----------------------------------------------------------------------------------------
 
 
 def test_placement_cuts_fewer_edges_than_chance() -> None:
-    """A ring whose ids are scrambled: contiguous ids cut nearly everything, a partitioner need not."""
+    """A ring whose ids are scrambled: contiguous ids cut nearly everything, a partitioner need
+    not.
+    """
     e = experiment("devices=64", "topology=clusters", "engine.block=1")
     found = place(e.graph(1), e.blocks, 4)
     assert sorted(np.concatenate(found.parts).tolist()) == list(range(64))

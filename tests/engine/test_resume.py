@@ -20,7 +20,10 @@ Small = Callable[..., dict[str, Any]]
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in r.items() if not k.startswith("wall_s")} for r in read_jsonl(folder / "metrics.jsonl")]
+    return [
+        {k: v for k, v in r.items() if not k.startswith("wall_s")}
+        for r in read_jsonl(folder / "metrics.jsonl")
+    ]
 
 
 def _cut(folder: Path, after: int) -> None:
@@ -39,7 +42,9 @@ def _cut(folder: Path, after: int) -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_resumed_equals_uninterrupted(small: Small, tmp_path: Path, after: int, optimizer: str) -> None:
+def test_resumed_equals_uninterrupted(
+    small: Small, tmp_path: Path, after: int, optimizer: str
+) -> None:
     options = (f"optimizer={optimizer}", "optimizer.lr=0.05", "checkpoint.keep=99")
     whole = small(*options, name="whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
@@ -47,13 +52,18 @@ def test_resumed_equals_uninterrupted(small: Small, tmp_path: Path, after: int, 
     resumed = swarm.resume(tmp_path / "cut", {"engine.shards": 3}).summary
     assert resumed["arms"]["swarm"]["params_sha256"] == whole["arms"]["swarm"]["params_sha256"]
     assert _records(tmp_path / "cut") == _records(tmp_path / "whole")
-    pd.testing.assert_frame_equal(*(pd.read_parquet(tmp_path / n / "devices.parquet") for n in ("cut", "whole")))
+    pd.testing.assert_frame_equal(
+        *(pd.read_parquet(tmp_path / n / "devices.parquet") for n in ("cut", "whole"))
+    )
 
 
 def test_more_rounds_equal_a_longer_run(small: Small, tmp_path: Path) -> None:
     small(name="short")
     longer = swarm.resume(tmp_path / "short", {"rounds": 7}).summary
-    assert longer["arms"]["swarm"]["params_sha256"] == small("rounds=7", name="long")["arms"]["swarm"]["params_sha256"]
+    assert (
+        longer["arms"]["swarm"]["params_sha256"]
+        == small("rounds=7", name="long")["arms"]["swarm"]["params_sha256"]
+    )
     assert _records(tmp_path / "short") == _records(tmp_path / "long")
 
 
@@ -64,7 +74,9 @@ def test_a_finished_run_is_left_alone(small: Small, tmp_path: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
 
 
-@pytest.mark.parametrize("key", ["seed", "engine.block", "devices", "optimizer.lr", "topology", "train.batch"])
+@pytest.mark.parametrize(
+    "key", ["seed", "engine.block", "devices", "optimizer.lr", "topology", "train.batch"]
+)
 def test_other_keys_are_refused_by_name(small: Small, tmp_path: Path, key: str) -> None:
     small()
     with pytest.raises(ConfigError, match=key):
@@ -108,7 +120,10 @@ def test_a_run_of_no_rounds_goes_on_more_than_once(small: Small, tmp_path: Path)
     assert swarm.resume(tmp_path / "run", {"rounds": 3}).summary["rounds"] == 3
     small("rounds=2", name="whole")
     swarm.resume(tmp_path / "whole", {"rounds": 3})
-    found = [json.loads((tmp_path / name / "summary.json").read_text())["arms"]["swarm"] for name in ("run", "whole")]
+    found = [
+        json.loads((tmp_path / name / "summary.json").read_text())["arms"]["swarm"]
+        for name in ("run", "whole")
+    ]
     assert found[0]["params_sha256"] == found[1]["params_sha256"]
 
 
@@ -116,5 +131,7 @@ def test_an_edited_config_of_a_finished_run_is_noticed(small: Small, tmp_path: P
     small()
     file = tmp_path / "run" / "config.yaml"
     file.write_text(file.read_text().replace("\nseed: 0\n", "\nseed: 1\n"))
-    with pytest.raises(ConfigError, match="was edited: it has seed=1, and the run was made with seed=0"):
+    with pytest.raises(
+        ConfigError, match="was edited: it has seed=1, and the run was made with seed=0"
+    ):
         swarm.resume(tmp_path / "run", {})

@@ -1,4 +1,6 @@
-"""A full disk, or a folder that is gone, ends a run with one sentence; what is there goes on to the same bits."""
+"""A full disk, or a folder that is gone, ends a run with one sentence; what is there goes on to the
+same bits.
+"""
 
 from __future__ import annotations
 
@@ -63,14 +65,22 @@ WRITERS = [(os, "fsync", 4), (os, "fsync", 9), (JsonlSink, "record", 5), (checkp
 @pytest.mark.parametrize(("where", "name", "count"), WRITERS)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, whole: Path, where: Any, name: str, count: int, number: int
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    whole: Path,
+    where: Any,
+    name: str,
+    count: int,
+    number: int,
 ) -> None:
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(where, name, _after(count, getattr(where, name), number))
         if where is html:
             patch.setattr("swarm.results.report.page", _after(count, html.page, number))
-        with pytest.raises(StorageError, match=f"when there is room, resume={folder} goes on") as caught:
+        with pytest.raises(
+            StorageError, match=f"when there is room, resume={folder} goes on"
+        ) as caught:
             swarm.run(config(*TINY), folder)
     assert caught.value.exit_code == 1
     assert "\n" not in str(caught.value)
@@ -89,9 +99,19 @@ def test_files_that_may_not_grow(tmp_path: Path, whole: Path) -> None:
         "sys.exit(main(sys.argv[1:]))"
     )
     folder = tmp_path / "run"
-    words = [*TINY, "tracker=none", "train.batch=8", "train.local_steps=2", f"hydra.run.dir={folder}"]
+    words = [
+        *TINY,
+        "tracker=none",
+        "train.batch=8",
+        "train.local_steps=2",
+        f"hydra.run.dir={folder}",
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE
+        [sys.executable, "-c", program, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
     )
     assert done.returncode == 1
     assert "error: a file would be larger than it may be: " in done.stderr
@@ -134,7 +154,9 @@ def test_a_folder_that_goes_ends_the_run_at_once(
     assert not folder.exists()
 
 
-def test_a_tracker_on_a_full_disk_ends_nothing(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_on_a_full_disk_ends_nothing(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("tensorboardX")
     from swarm.results.track.tensorboard import TensorBoardTracker
 
@@ -143,7 +165,9 @@ def test_a_tracker_on_a_full_disk_ends_nothing(tmp_path: Path, whole: Path, monk
     assert _outcome(tmp_path / "run") == _outcome(whole)
 
 
-def test_an_error_that_is_not_the_folder_s_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_is_not_the_folder_s_stays_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: Any) -> None:
         raise FileNotFoundError(errno.ENOENT, "no such file", "/nowhere/table.csv")
 

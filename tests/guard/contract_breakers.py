@@ -1,4 +1,7 @@
-"""Plug-ins that a run would take, and be wrong; and a few that are right. For tests/guard/test_check_plugin.py."""
+"""Plug-ins that a run would take, and be wrong; and a few that are right.
+
+For tests/guard/test_check_plugin.py.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ class Good(Topology):
         self.devices, self.step = devices, step
 
     def graph(self, round: int) -> Graph:
-        return Graph.from_edges(self.devices, [(i, (i + self.step) % self.devices) for i in range(self.devices)])
+        return Graph.from_edges(
+            self.devices, [(i, (i + self.step) % self.devices) for i in range(self.devices)]
+        )
 
 
 class Wanders(Good):
@@ -49,7 +54,9 @@ class Returns(Good):
     period = 2
 
     def graph(self, round: int) -> Graph:
-        return Graph.from_edges(self.devices, [(i, (i + 1 + round) % self.devices) for i in range(self.devices)])
+        return Graph.from_edges(
+            self.devices, [(i, (i + 1 + round) % self.devices) for i in range(self.devices)]
+        )
 
 
 class Model(nn.Module):

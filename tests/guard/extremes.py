@@ -1,7 +1,8 @@
 """Extreme values for every key of the configuration, and what becomes of a run that is told them.
 
-A case runs in a child process of its own, forked from this one, with a bound on its memory and on its time: whatever it
-does, it ends, and its outcome is one line of JSON. ``tests/guard/test_extremes.py`` says what may come of it.
+A case runs in a child process of its own, forked from this one, with a bound on its memory and on
+its time: whatever it does, it ends, and its outcome is one line of JSON.
+``tests/guard/test_extremes.py`` says what may come of it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from tests.support import config, groups, options
 MEMORY = 3 << 30  # bytes that a case may take beyond what this process has
 FREE = 1 << 30  # bytes that a case is told are free
 SECONDS = 120  # for the checks, against hanging only
-WITHOUT = {("model", "custom"), ("data", "fashion_mnist")}  # a class of the user's own; files that may not be there
+# a class of the user's own; files that may not be there
+WITHOUT = {("model", "custom"), ("data", "fashion_mnist")}
 AT_WORK = 10  # seconds after which a run that has begun may be taken to work
 TINY = ("rounds=1", "optimizer.lr=0.05")
 
@@ -53,7 +55,9 @@ TEXTS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Key:
-    """A key of the configuration under one option of one group (``""``: of no group), and its usual value."""
+    """A key of the configuration under one option of one group (``""``: of no group), and its usual
+    value.
+    """
 
     group: str
     option: str
@@ -72,8 +76,8 @@ class Key:
 
 @dataclass(frozen=True)
 class Outcome:
-    """``ran``, ``busy`` (and would have run on), ``refused`` (an error of ours), ``raised`` (a traceback) or ``hung``; before
-    the run or in it; the text; and whether a folder is left."""
+    """``ran``, ``busy`` (and would have run on), ``refused`` (an error of ours), ``raised`` (a
+    traceback) or ``hung``; before the run or in it; the text; and whether a folder is left."""
 
     kind: str
     stage: str
@@ -94,13 +98,20 @@ def _leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 @cache
 def keys() -> tuple[Key, ...]:
-    """Every key there is, of every option of every group; where options share a class, of the first."""
+    """Every key there is, of every option of every group; where options share a class, of the
+    first.
+    """
     found = []
     for group in groups():
         for option in options(group):
-            node = yaml.safe_load((paths.conf() / group / f"{option}.yaml").read_text(encoding="utf-8"))
+            node = yaml.safe_load(
+                (paths.conf() / group / f"{option}.yaml").read_text(encoding="utf-8")
+            )
             if (group, option) not in WITHOUT:
-                found += [Key(group, option, (group, *path), value, node["_target_"]) for path, value in _leaves(node)]
+                found += [
+                    Key(group, option, (group, *path), value, node["_target_"])
+                    for path, value in _leaves(node)
+                ]
     outside = {name: value for name, value in config().items() if name not in sections()}
     found += [Key("", "", path, value) for path, value in _leaves(outside)]
     return tuple({(key.target, key.path): key for key in reversed(found)}.values())[::-1]
@@ -138,7 +149,9 @@ def put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 
 def outcome(values: dict[str, Any], folder: Path, seconds: float = SECONDS) -> Outcome:
-    """Check and run ``values`` into ``folder``, in a process of its own, and throw the folder away."""
+    """Check and run ``values`` into ``folder``, in a process of its own, and throw the folder
+    away.
+    """
 
     read, write = os.pipe()
     child = os.fork()
@@ -164,7 +177,9 @@ def outcome(values: dict[str, Any], folder: Path, seconds: float = SECONDS) -> O
 
 
 def _line(said: Any, seconds: float) -> str | None:
-    """A line of the child's; empty where it has ended without one, None where it takes more than so many seconds."""
+    """A line of the child's; empty where it has ended without one, None where it takes more than so
+    many seconds.
+    """
     found, end = b"", time.monotonic() + seconds
     while not found.endswith(b"\n"):
         if not select.select([said], [], [], max(0.0, end - time.monotonic()))[0]:
@@ -184,7 +199,7 @@ def _child(values: dict[str, Any], folder: Path, write: int) -> None:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  to the end of the process
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
         from swarm.common.errors import SwarmError
         from swarm.experiments import runner
         from swarm.experiments.runs.prepared import PreparedRun
@@ -236,7 +251,8 @@ def wrong(key: Key, value: Any, found: Outcome) -> str | None:
             return "more than one line"
         own = [part for part in key.path if not part.isdigit()]
         above = [".".join(own[:n]) + "=" for n in range(1, len(own))]
-        named = (own[-1], *above, "GiB")  # a section as a whole would do; memory is taken by many keys together
+        # a section as a whole would do; memory is taken by many keys together
+        named = (own[-1], *above, "GiB")
         quoted = isinstance(value, str) and value and value in found.text
         if not quoted and not any(name in found.text for name in named):
             return "does not name the key"
@@ -244,7 +260,9 @@ def wrong(key: Key, value: Any, found: Outcome) -> str | None:
 
 
 def main() -> None:
-    """Every key with every value, one after the other: ``python -m tests.guard.extremes [WORD …]``."""
+    """Every key with every value, one after the other: ``python -m tests.guard.extremes [WORD
+    …]``.
+    """
     import tempfile
 
     words = sys.argv[1:]
@@ -271,16 +289,24 @@ def main() -> None:
                 took = time.monotonic() - began
                 if said or took > AT_WORK + 10:
                     bad += 1
-                    last = found.text.strip().splitlines()[-1:] if found.kind == "raised" else [found.text]
+                    last = (
+                        found.text.strip().splitlines()[-1:]
+                        if found.kind == "raised"
+                        else [found.text]
+                    )
                     where = [
-                        line.strip() for line in found.text.splitlines() if "/swarm/" in line or "/scenarios/" in line
+                        line.strip()
+                        for line in found.text.splitlines()
+                        if "/swarm/" in line or "/scenarios/" in line
                     ]
-                    if (why := f"{said} {where[-1:]} {found.text[:40] if not where else ''}") in seen:
+                    if (
+                        why := f"{said} {where[-1:]} {found.text[:40] if not where else ''}"
+                    ) in seen:
                         continue
                     seen.add(why)
                     print(
-                        f"{key} = {str(value)[:40]!r}: {said} [{found.stage}, {took:.1f} s] {' '.join(last)[:300]}"
-                        f" {where[-1:]}",
+                        f"{key} = {str(value)[:40]!r}: {said} [{found.stage}, {took:.1f} s]"
+                        f" {' '.join(last)[:300]} {where[-1:]}",
                         flush=True,
                     )
             shutil.rmtree(home)

@@ -1,4 +1,6 @@
-"""Plug-ins that fail in every way we could think of, one class each; tests/guard/test_faulty_plugins.py runs them."""
+"""Plug-ins that fail in every way we could think of, one class each;
+tests/guard/test_faulty_plugins.py runs them.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def ints(*values: int) -> Any:
     return np.array(values, np.int64)
 
 
-# --- models ------------------------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 
 class Linear(nn.Module):
@@ -182,7 +184,7 @@ def _not_today(gradient: Tensor) -> Tensor:
     raise LookupError("no gradient today")
 
 
-# --- topologies ----------------------------------------------------------------------------------------------------------
+# --- topologies -----------------------------------------------------------------------------------
 
 
 class Bad(Topology):
@@ -227,10 +229,12 @@ class Late(Topology):
             if self.how == "exits":
                 sys.exit(0)
             raise RuntimeError("the sun went down")
-        return Graph.from_edges(self.devices, [(i, (i + 1 + round) % self.devices) for i in range(self.devices)])
+        return Graph.from_edges(
+            self.devices, [(i, (i + 1 + round) % self.devices) for i in range(self.devices)]
+        )
 
 
-# --- everything else -------------------------------------------------------------------------------------------------------
+# --- everything else ------------------------------------------------------------------------------
 
 
 class Deals(Partition):
@@ -246,7 +250,9 @@ class Deals(Partition):
             "none": lambda: None,
             "outside": lambda: DeviceSplit(good.sample + 5, good.ptr_N1),
             "negative": lambda: DeviceSplit(good.sample - 1, good.ptr_N1),
-            "fewer devices": lambda: DeviceSplit(good.sample, good.ptr_N1[[0, *range(2, len(good.ptr_N1))]]),
+            "fewer devices": lambda: DeviceSplit(
+                good.sample, good.ptr_N1[[0, *range(2, len(good.ptr_N1))]]
+            ),
             "torn": lambda: DeviceSplit(good.sample, good.ptr_N1[::-1]),
             "floats": lambda: DeviceSplit(good.sample.astype(float), good.ptr_N1),  # type: ignore[arg-type]
             "twice": lambda: DeviceSplit(np.zeros_like(good.sample), good.ptr_N1),
@@ -271,7 +277,11 @@ class Loads(Source):
         }
         if self.how in changes:
             return replace(good, **changes[self.how])
-        return {"raises": lambda: open("/nowhere"), "exits": lambda: sys.exit(3), "none": lambda: None}[self.how]()  # noqa: PTH123
+        return {
+            "raises": lambda: open("/nowhere"),
+            "exits": lambda: sys.exit(3),
+            "none": lambda: None,
+        }[self.how]()
 
 
 class Changes(Drift):
@@ -310,7 +320,9 @@ class Talks(Protocol):
             np.empty(1 << 60, np.uint8)
         if self.how == "exits in round 3" and state.now.round == 3:
             sys.exit(0)
-        return {"send": state.x[:, 1:], "none": None, "double": state.x.double()}.get(self.how, state.x)
+        return {"send": state.x[:, 1:], "none": None, "double": state.x.double()}.get(
+            self.how, state.x
+        )
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
         state.x = received[:, :1] if self.how == "receive" else received
@@ -365,7 +377,12 @@ class Waits(Delay):
         self.how = how
 
     def seconds(self, graph: Graph, edge_S: Any, draw_S: Any) -> Any:
-        return {"negative": draw_S - 5, "nan": draw_S * math.nan, "shape": np.zeros(1), "list": [0.0]}[self.how]
+        return {
+            "negative": draw_S - 5,
+            "nan": draw_S * math.nan,
+            "shape": np.zeros(1),
+            "list": [0.0],
+        }[self.how]
 
 
 class Has(UniformFleet):
@@ -384,7 +401,9 @@ class Steps(SGD):
     def plain(self) -> bool:
         return self.how == "not plain"
 
-    def step(self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor) -> None:
+    def step(
+        self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor
+    ) -> None:
         if self.how == "nothing":
             x_BP = x_BP - lr * g_BP
         elif self.how == "raises":
@@ -439,7 +458,7 @@ class Tracks(Tracker):
             sys.exit(0)
 
 
-# --- and some that are right -----------------------------------------------------------------------------------------------
+# --- and some that are right ----------------------------------------------------------------------
 
 
 class Unused(Linear):

@@ -91,7 +91,9 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def make(plugin: str, target: str, **values: Any) -> Any:
     shape = sys.modules[HERE].Shape
-    return build({"_target_": f"{HERE}.{target}", **values}, shape, "shape", [plugin], devices=7, seed=3)
+    return build(
+        {"_target_": f"{HERE}.{target}", **values}, shape, "shape", [plugin], devices=7, seed=3
+    )
 
 
 def refusal(plugin: str, target: str, **values: Any) -> str:
@@ -107,7 +109,9 @@ def test_values_context_and_defaults_reach_the_constructor(plugin: str) -> None:
 
 def test_nested_sections_are_built_where_the_annotation_is_a_class(plugin: str) -> None:
     inner = {"_target_": f"{HERE}.Square", "side": 3.0}
-    pair = make(plugin, "Pair", first=inner, others=[inner, {"_target_": f"{HERE}.unit"}], counts=[1, 2])
+    pair = make(
+        plugin, "Pair", first=inner, others=[inner, {"_target_": f"{HERE}.unit"}], counts=[1, 2]
+    )
     assert pair.area() == 19.0
     assert pair.counts == (1, 2)
     assert [s.devices for s in pair.others] == [7, 7]
@@ -130,16 +134,39 @@ def test_a_nested_target_in_plain_data_stays_data(plugin: str) -> None:
         ({"side": 1, "label": 3}, "shape.label=3: must be text"),
         ({"side": 1, "kind": "c"}, "shape.kind=c: must be one of a, b"),
         ({}, f"shape.side=???: is missing: {HERE}.Square needs a finite number"),
-        ({"side": 1, "lable": "x"}, "shape.lable=x: no such key (did you mean label?); valid keys: kind, label, side"),
-        ({"side": 1, "devices": 5}, "shape.devices=5: is set by the run itself and has no place here"),
-        ({"side": 1, "_args_": [1]}, "shape._args_=[1]: no such key; valid keys: kind, label, side"),
-        ({"side": 1, "_partial_": True}, "shape._partial_=true: no such key; valid keys: kind, label, side"),
-        ({"side": 1, "_recursive_": False}, "shape._recursive_=false: no such key; valid keys: kind, label, side"),
-        ({"side": 1, "_convert_": "all"}, "shape._convert_=all: no such key; valid keys: kind, label, side"),
-        ({"side": {"_target_": "os.system"}}, "shape.side={_target_: os.system}: must be a finite number"),
+        (
+            {"side": 1, "lable": "x"},
+            "shape.lable=x: no such key (did you mean label?); valid keys: kind, label, side",
+        ),
+        (
+            {"side": 1, "devices": 5},
+            "shape.devices=5: is set by the run itself and has no place here",
+        ),
+        (
+            {"side": 1, "_args_": [1]},
+            "shape._args_=[1]: no such key; valid keys: kind, label, side",
+        ),
+        (
+            {"side": 1, "_partial_": True},
+            "shape._partial_=true: no such key; valid keys: kind, label, side",
+        ),
+        (
+            {"side": 1, "_recursive_": False},
+            "shape._recursive_=false: no such key; valid keys: kind, label, side",
+        ),
+        (
+            {"side": 1, "_convert_": "all"},
+            "shape._convert_=all: no such key; valid keys: kind, label, side",
+        ),
+        (
+            {"side": {"_target_": "os.system"}},
+            "shape.side={_target_: os.system}: must be a finite number",
+        ),
     ],
 )
-def test_a_wrong_key_or_value_is_named_with_what_would_be_valid(plugin: str, values: dict[str, Any], said: str) -> None:
+def test_a_wrong_key_or_value_is_named_with_what_would_be_valid(
+    plugin: str, values: dict[str, Any], said: str
+) -> None:
     assert refusal(plugin, "Square", **values) == said
 
 
@@ -210,11 +237,15 @@ def test_an_absolute_key_gets_no_section(plugin: str) -> None:
         None,
     ],
 )
-def test_nothing_else_can_be_called(plugin: str, target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_else_can_be_called(
+    plugin: str, target: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.system", lambda *_: pytest.fail("called"))
     for expect in (sys.modules[HERE].Shape, nn.Module):
         with pytest.raises(ConfigError, match=r"^slot\._target_="):
-            build({"_target_": target}, expect, "slot", [plugin], command="touch x", cmd="x", args="x")
+            build(
+                {"_target_": target}, expect, "slot", [plugin], command="touch x", cmd="x", args="x"
+            )
 
 
 def test_a_plugin_is_usable_only_when_it_is_listed(plugin: str) -> None:
@@ -236,12 +267,22 @@ def test_a_misspelt_class_is_answered_with_the_ones_there_are(plugin: str) -> No
 
 
 def test_torch_layers_are_modules_and_their_complaints_are_errors_of_the_section() -> None:
-    layer = build({"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2}, nn.Module, "model")
+    layer = build(
+        {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2}, nn.Module, "model"
+    )
     assert isinstance(layer, nn.Linear)
     with pytest.raises(ConfigError, match=r"^model\.in_features=x: must be a whole number"):
-        build({"_target_": "torch.nn.Linear", "in_features": "x", "out_features": 2}, nn.Module, "model")
+        build(
+            {"_target_": "torch.nn.Linear", "in_features": "x", "out_features": 2},
+            nn.Module,
+            "model",
+        )
     with pytest.raises(ConfigError, match=r"^model=torch\.nn\.Linear: refuses these settings"):
-        build({"_target_": "torch.nn.Linear", "in_features": -1, "out_features": 2}, nn.Module, "model")
+        build(
+            {"_target_": "torch.nn.Linear", "in_features": -1, "out_features": 2},
+            nn.Module,
+            "model",
+        )
 
 
 def test_a_plugins_value_error_is_a_refusal_and_our_own_is_a_bug(plugin: str) -> None:
@@ -257,7 +298,7 @@ def test_a_section_without_target_and_one_that_is_no_section() -> None:
         build(3, nn.Module, "model")
 
 
-# --- plug-in modules ----------------------------------------------------------------------------------------------
+# --- plug-in modules ------------------------------------------------------------------------------
 
 
 BODIES = {
@@ -284,21 +325,38 @@ BODIES = {
         ("../x-y.py", "must be a module's dotted name or the path of a .py file"),
         ("broken.py", "cannot be imported: SyntaxError: invalid syntax (broken.py, line 1)"),
         ("needy.py", "imports surely_not_installed, which is not installed (needy.py, line 2)"),
-        ("needs_a_name.py", "cannot be imported: ImportError: cannot import name 'nowhere' from 'json' ("),
+        (
+            "needs_a_name.py",
+            "cannot be imported: ImportError: cannot import name 'nowhere' from 'json' (",
+        ),
         ("needs_a_name.py", " (needs_a_name.py, line 2)"),
         ("nameless.py", "cannot be imported: ModuleNotFoundError: by hand (nameless.py, line 2)"),
-        ("raises.py", "cannot be imported: ZeroDivisionError: division by zero (raises.py, line 2)"),
-        ("unbound.py", "cannot be imported: NameError: name 'nothing' is not defined (unbound.py, line 2)"),
+        (
+            "raises.py",
+            "cannot be imported: ZeroDivisionError: division by zero (raises.py, line 2)",
+        ),
+        (
+            "unbound.py",
+            "cannot be imported: NameError: name 'nothing' is not defined (unbound.py, line 2)",
+        ),
         ("deep.py", "cannot be imported: ValueError: in a call (deep.py, line 3)"),
         (
             "leaves.py",
-            "it calls sys.exit(0), and a plug-in must not end the process; raise an exception instead (leaves.py, line 2)",
+            (
+                "it calls sys.exit(0), and a plug-in must not end the process; raise an exception"
+                " instead (leaves.py, line 2)"
+            ),
         ),
-        ("packed.inner", "cannot be imported: ZeroDivisionError: division by zero (packed/__init__.py, line 2)"),
+        (
+            "packed.inner",
+            "cannot be imported: ZeroDivisionError: division by zero (packed/__init__.py, line 2)",
+        ),
         ("by_a_helper.py", "cannot be imported: KeyError: 'helper' (by_a_helper.py, line 2)"),
     ],
 )
-def test_a_plugin_that_cannot_be_used(entry: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_that_cannot_be_used(
+    entry: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     Path("broken.py").write_text("def")
@@ -312,19 +370,28 @@ def test_a_plugin_that_cannot_be_used(entry: str, said: str, tmp_path: Path, mon
     assert str(caught.value).startswith(f"plugins={entry}: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert Path(entry).stem not in {"broken", "needy", "raises"} or Path(entry).stem not in sys.modules
+    assert (
+        Path(entry).stem not in {"broken", "needy", "raises"} or Path(entry).stem not in sys.modules
+    )
 
 
-def test_a_dotted_plugin_comes_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dotted_plugin_comes_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("")  # as under `python run_swarm.py`; must make no difference
     Path("outside/deep").mkdir(parents=True)
     Path("outside/__init__.py").touch()
     Path("outside/deep/__init__.py").touch()
-    Path("outside/deep/layers.py").write_text("from torch import nn\nclass Layer(nn.Linear): pass\n")
+    Path("outside/deep/layers.py").write_text(
+        "from torch import nn\nclass Layer(nn.Linear): pass\n"
+    )
     node = {"_target_": "outside.deep.layers.Layer", "in_features": 1, "out_features": 1}
     assert type(build(node, nn.Module, "model", ["outside.deep.layers"])).__name__ == "Layer"
-    assert Path(sys.modules["outside.deep.layers"].__file__ or "") == tmp_path / "outside/deep/layers.py"
+    assert (
+        Path(sys.modules["outside.deep.layers"].__file__ or "")
+        == tmp_path / "outside/deep/layers.py"
+    )
     for name in ("outside.deep.layers", "outside.deep", "outside"):
         monkeypatch.delitem(sys.modules, name)
 
@@ -336,21 +403,28 @@ def test_two_plugin_files_of_one_name_clash(plugin: str, tmp_path: Path) -> None
         load_plugins([plugin, str(other)])
 
 
-# --- options and scenarios ----------------------------------------------------------------------------------------
+# --- options and scenarios ------------------------------------------------------------------------
 
 
 def test_option_reads_a_choice_as_plain_data() -> None:
     assert option("topology", "ring")["_target_"].startswith("swarm.communication.topology.")
-    with pytest.raises(ConfigError, match=r"^topology=rnig: no such option \(did you mean ring\?\); valid options: "):
+    with pytest.raises(
+        ConfigError,
+        match=r"^topology=rnig: no such option \(did you mean ring\?\); valid options: ",
+    ):
         option("topology", "rnig")
     with pytest.raises(ConfigError, match="no such option"):
         option("topology", "../topology/ring")
 
 
-def test_a_foreign_scenarios_package_cannot_stand_in_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_scenarios_package_cannot_stand_in_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from swarm.common.system import paths
 
-    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "scenarios"}
+    before = {
+        name: module for name, module in sys.modules.items() if name.split(".")[0] == "scenarios"
+    }
     for name in before:
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / "scenarios").mkdir()
@@ -365,7 +439,9 @@ def test_a_foreign_scenarios_package_cannot_stand_in_for_ours(tmp_path: Path, mo
         assert not hasattr(ours, "evil")
         assert paths.scenarios() is ours
         assert not hasattr(__import__("scenarios.compare").compare, "evil")
-        assert sys.modules["scenarios.compare"].__file__ == str(paths.root() / "scenarios/compare.py")
+        assert sys.modules["scenarios.compare"].__file__ == str(
+            paths.root() / "scenarios/compare.py"
+        )
     finally:
         for name in [name for name in sys.modules if name.split(".")[0] == "scenarios"]:
             del sys.modules[name]

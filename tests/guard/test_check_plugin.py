@@ -33,18 +33,31 @@ def test_what_is_right_passes(name: str, options: dict[str, Any]) -> None:
 def test_a_class_will_do_and_settings_are_those_of_the_command_line() -> None:
     good = sys.modules["contract_breakers"].Good
     check_plugin(good, "devices=5", "model=softmax", "data=gaussian", step=2)
-    with pytest.raises(ConfigError, match=r"^topology\.steps=2: no such key \(did you mean step\?\)"):
+    with pytest.raises(
+        ConfigError, match=r"^topology\.steps=2: no such key \(did you mean step\?\)"
+    ):
         check_plugin(good, steps=2)
     with pytest.raises(ConfigError, match=r"devices=zero"):
         check_plugin(good, "devices=zero")
 
 
 BROKEN: list[tuple[str, dict[str, Any], str]] = [
-    ("Wanders", {}, r"gives other numbers when the same run is run again|depends on what was asked before"),
+    (
+        "Wanders",
+        {},
+        r"gives other numbers when the same run is run again|depends on what was asked before",
+    ),
     ("Returns", {}, r"graph\(2\) is not graph\(0\), though its period is 2"),
     ("Model", {"start": "numpy"}, "when the same run is run again"),
     ("Deals", {}, r"deals otherwise the second time: it must follow from the options and keys"),
-    ("Remembers", {}, "where a run goes on from a snapshot: it keeps a state that no checkpoint has|cut into 4 shards"),
+    (
+        "Remembers",
+        {},
+        (
+            "where a run goes on from a snapshot: it keeps a state that no checkpoint has|cut into"
+            " 4 shards"
+        ),
+    ),
     ("LooksAround", {}, "cut into 4 shards: a device's result must not depend on its company"),
     ("LooksAroundToo", {}, "packs a device's row otherwise in other company"),
     ("NoSmaller", {}, "that is no compression"),
@@ -55,7 +68,9 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("name", "options", "said"), BROKEN, ids=[name for name, _, _ in BROKEN])
-def test_a_broken_contract_is_one_sentence_with_file_and_line(name: str, options: dict[str, Any], said: str) -> None:
+def test_a_broken_contract_is_one_sentence_with_file_and_line(
+    name: str, options: dict[str, Any], said: str
+) -> None:
     with pytest.raises(ContractError, match=said) as caught:
         check_plugin(f"contract_breakers.{name}", **options)
     assert isinstance(caught.value, AssertionError)
@@ -71,7 +86,10 @@ def test_a_broken_contract_is_one_sentence_with_file_and_line(name: str, options
         ("Untitled", "its conditions returns a list; a list of Condition is needed"),
         (
             "NOT_A_PLUGIN",
-            r"must be a class that derives from one of swarm\.communication\.topology\.base\.Topology, torch\.nn\.Module, ",
+            (
+                r"must be a class that derives from one of"
+                r" swarm\.communication\.topology\.base\.Topology, torch\.nn\.Module, "
+            ),
         ),
         ("Gone", "there is no Gone in contract_breakers"),
     ],
@@ -97,13 +115,16 @@ def test_what_is_no_plugin_of_any_kind_is_told_what_would_be(plugin: Any) -> Non
         check_plugin(plugin)
     text = str(caught.value)
     assert text.startswith("plugin="), text
-    assert text.endswith("swarm.experiments.claims.base.Claim, or a function annotated to return such a class"), text
+    assert text.endswith(
+        "swarm.experiments.claims.base.Claim, or a function annotated to return such a class"
+    ), text
 
 
 @pytest.mark.parametrize("plugin", [5, None, Path("x"), len, lambda: None])
 def test_an_object_in_a_classs_place_is_told_what_to_give(plugin: Any) -> None:
     with pytest.raises(
-        ConfigError, match=r"^plugin=.*(give the class itself|a function annotated to return such a class)"
+        ConfigError,
+        match=r"^plugin=.*(give the class itself|a function annotated to return such a class)",
     ):
         check_plugin(plugin)
 

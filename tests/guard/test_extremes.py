@@ -1,7 +1,8 @@
-"""Whatever number stands in whatever key: the run works, or one sentence names the key before anything is written.
+"""Whatever number stands in whatever key: the run works, or one sentence names the key before
+anything is written.
 
-``SWARM_EXTREMES=5000`` tries so many cases instead of the few of every day; ``python -m tests.guard.extremes`` tries every key
-with every value, one after the other.
+``SWARM_EXTREMES=5000`` tries so many cases instead of the few of every day; ``python -m
+tests.guard.extremes`` tries every key with every value, one after the other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,18 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from tests.guard.extremes import NUMBERS, OTHERS, TEXTS, Key, base, is_text, keys, outcome, put, wrong
+from tests.guard.extremes import (
+    NUMBERS,
+    OTHERS,
+    TEXTS,
+    Key,
+    base,
+    is_text,
+    keys,
+    outcome,
+    put,
+    wrong,
+)
 
 MANY = int(os.environ.get("SWARM_EXTREMES", "0"))
 PROFILE = settings(
@@ -23,7 +35,9 @@ PROFILE = settings(
     derandomize=not MANY,
     deadline=None,
     database=None,
-    phases=[Phase.explicit, Phase.generate] if not MANY else [Phase.explicit, Phase.generate, Phase.shrink],
+    phases=[Phase.explicit, Phase.generate]
+    if not MANY
+    else [Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow],
 )
 NUMBER = st.one_of(
@@ -31,7 +45,9 @@ NUMBER = st.one_of(
     st.sampled_from(OTHERS),
     st.integers(),
     st.floats(),
-    st.builds(lambda base, power: base**power, st.sampled_from([2, 10, -2, -10]), st.integers(0, 70)),
+    st.builds(
+        lambda base, power: base**power, st.sampled_from([2, 10, -2, -10]), st.integers(0, 70)
+    ),
 )
 ALONE = tuple(key for key in keys() if key.option not in ("ray",))
 
@@ -62,6 +78,9 @@ def test_a_number_in_any_key(key: Key, value: object) -> None:
 
 
 @PROFILE
-@given(key=st.sampled_from([key for key in ALONE if is_text(key)]), value=st.one_of(st.sampled_from(TEXTS), st.text()))
+@given(
+    key=st.sampled_from([key for key in ALONE if is_text(key)]),
+    value=st.one_of(st.sampled_from(TEXTS), st.text()),
+)
 def test_a_text_in_any_key_of_text(key: Key, value: str) -> None:
     _works_or_says_why(key, value)

@@ -1,4 +1,6 @@
-"""Whatever a plug-in does wrong ends in one sentence that names it, its file and its line, and in no exit code 0."""
+"""Whatever a plug-in does wrong ends in one sentence that names it, its file and its line, and in
+no exit code 0.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,10 @@ MODELS: list[tuple[str, str]] = [
     ("ExitInConstructor", r"calls sys.exit\(0\)"),
     ("InterruptInConstructor", "raises KeyboardInterrupt"),
     ("FailsInBackward", "LookupError: no gradient today"),
-    ("InPlaceInTheGraph", "cannot take a step: fails: RuntimeError: one of the variables needed for gradient"),
+    (
+        "InPlaceInTheGraph",
+        "cannot take a step: fails: RuntimeError: one of the variables needed for gradient",
+    ),
 ]
 HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, str]]] = [
     ("topology", "Bad", {}, (), {
@@ -132,19 +137,38 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
 ]  # fmt: skip
 PLAIN: list[tuple[str, str, dict[str, Any], tuple[str, ...], str]] = [
     ("people", "Tells", {}, STREAM, "given labels up to 10"),
-    ("clock", "Wakes", {}, (), r"its wakes\(1\) returns a bool; bool numbers of shape \[12\] are needed"),
+    (
+        "clock",
+        "Wakes",
+        {},
+        (),
+        r"its wakes\(1\) returns a bool; bool numbers of shape \[12\] are needed",
+    ),
     ("outage", "Cuts", {}, (), r"its up\(1, graph\) returns bool numbers of shape \[3\]"),
     ("fleet", "Has", UNIFORM, (), r"its hardware has float64 numbers of shape \[1\] as flops"),
     ("schedule", "Rises", {}, (), "its factor returns nan; a number ≥ 0 is needed"),
     ("learn", "Plans", {}, (), r"its lessons\(1\) returns None; a tuple of Lesson is needed"),
-    ("replay", "Keeps", {"size": 5}, STREAM, r"its places returns int64 numbers of shape \[12, 2\] and"),
+    (
+        "replay",
+        "Keeps",
+        {"size": 5},
+        STREAM,
+        r"its places returns int64 numbers of shape \[12, 2\] and",
+    ),
 ]
 CASES = [("model", name, {}, (), said) for name, said in MODELS] + PLAIN
-CASES += [(s, c, {**o.get("", {}), "how": how}, w, said) for s, c, o, w, all_ in HOW for how, said in all_.items()]
+CASES += [
+    (s, c, {**o.get("", {}), "how": how}, w, said)
+    for s, c, o, w, all_ in HOW
+    for how, said in all_.items()
+]
 
 
 def settings(section: str, name: str, options: dict[str, Any], *overrides: str) -> dict[str, Any]:
-    return {**config(f"plugins=[{FAULTY}]", *overrides), section: {**options, "_target_": f"faulty.{name}"}}
+    return {
+        **config(f"plugins=[{FAULTY}]", *overrides),
+        section: {**options, "_target_": f"faulty.{name}"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -168,19 +192,29 @@ def test_one_sentence_before_anything_is_written(
         assert re.search(r"faulty\.py, line \d+\)$", text), text
 
 
-# --- in mid-run ----------------------------------------------------------------------------------------------------------
+# --- in mid-run -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("section", "name", "how", "said"),
     [
-        ("protocol", "Talks", "raises in round 3", "its send raises ZeroDivisionError: of all things"),
+        (
+            "protocol",
+            "Talks",
+            "raises in round 3",
+            "its send raises ZeroDivisionError: of all things",
+        ),
         ("protocol", "Talks", "exits in round 3", r"its send calls sys.exit\(0\)"),
         ("topology", "Late", "raises", "its graph raises RuntimeError: the sun went down"),
         ("topology", "Late", "none", r"its graph\(12\) returns None"),
         ("topology", "Late", "exits", r"its graph calls sys.exit\(0\)"),
         ("scenario", "Studies", "judge raises", "its judge raises KeyError: 'accuracy'"),
-        ("scenario", "Studies", "judge nan", "its judge returns a float as share; summary.json holds finite numbers"),
+        (
+            "scenario",
+            "Studies",
+            "judge nan",
+            "its judge returns a float as share; summary.json holds finite numbers",
+        ),
         ("scenario", "Studies", "judge none", "its judge returns None; a dict of names is needed"),
     ],
 )
@@ -193,7 +227,8 @@ def test_in_a_run_it_is_a_sentence_and_the_folder_can_be_resumed(
     assert caught.value.exit_code == 1
     assert re.search(r"faulty\.py, line \d+\)$", str(caught.value))
     assert not (tmp_path / "run/summary.json").exists()
-    with pytest.raises(PluginError, match=said):  # it goes on from its checkpoint, and there it is again
+    # it goes on from its checkpoint, and there it is again
+    with pytest.raises(PluginError, match=said):
         swarm.resume(tmp_path / "run", {})
 
 
@@ -206,26 +241,53 @@ def test_a_tracker_never_ends_a_run(tmp_path: Path, how: str) -> None:
 
 
 def test_on_the_command_line_sys_exit_is_no_success(tmp_path: Path) -> None:
-    words = [f"plugins=[{FAULTY}]", "protocol._target_=faulty.Talks", "+protocol.how=exits in round 3"]
-    words += ["topology=ring", "devices=6", "rounds=4", "optimizer.lr=0.1", "tracker=none", "report=false"]
+    words = [
+        f"plugins=[{FAULTY}]",
+        "protocol._target_=faulty.Talks",
+        "+protocol.how=exits in round 3",
+    ]
+    words += [
+        "topology=ring",
+        "devices=6",
+        "rounds=4",
+        "optimizer.lr=0.1",
+        "tracker=none",
+        "report=false",
+    ]
     words += ["scenario.arms=[swarm]", f"hydra.run.dir={tmp_path / 'run'}"]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "run_swarm.py"), *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "run_swarm.py"), *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     said = r"error: protocol=\S+: its send calls sys.exit\(0\), .*faulty.py, line \d+\)\n"
     assert re.fullmatch(said + r"when it is mended, go on with resume=run\n", done.stderr)
 
 
-# --- parts of the mechanism ------------------------------------------------------------------------------------------------
+# --- parts of the mechanism -----------------------------------------------------------------------
 
 
 def test_parameters_without_a_part_are_supported_and_said(tmp_path: Path) -> None:
-    """They have a gradient of zero, as in PyTorch, in every kernel: they stay where they are, and the rest learns alike."""
+    """They have a gradient of zero, as in PyTorch, in every kernel: they stay where they are, and
+    the rest learns alike.
+    """
     for name in ("Unused", "UnusedAndLooped"):
-        with pytest.warns(UserWarning, match="the parameter spare.weight takes no part in the output"):
+        with pytest.warns(
+            UserWarning, match="the parameter spare.weight takes no part in the output"
+        ):
             study: Any = runner.check(
-                settings("model", name, {}, "topology=none", "protocol=none", "optimizer=momentum", "optimizer.lr=0.1")
+                settings(
+                    "model",
+                    name,
+                    {},
+                    "topology=none",
+                    "protocol=none",
+                    "optimizer=momentum",
+                    "optimizer.lr=0.1",
+                )
             )
         x_TNP = trajectory(study)
         spare = slice(-4, None)
@@ -242,8 +304,12 @@ BUGS = [
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("place", BUGS)
-@pytest.mark.parametrize("model", [{"_target_": "faulty.Unused"}, option("model", "softmax")], ids=["theirs", "ours"])
-def test_a_bug_of_ours_keeps_its_traceback(place: str, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "model", [{"_target_": "faulty.Unused"}, option("model", "softmax")], ids=["theirs", "ours"]
+)
+def test_a_bug_of_ours_keeps_its_traceback(
+    place: str, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That a plug-in is in use is no reason to blame one."""
 
     def fails(*_: object, **__: object) -> None:
@@ -255,7 +321,9 @@ def test_a_bug_of_ours_keeps_its_traceback(place: str, model: dict[str, Any], mo
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_torch_says_to_our_own_code_is_no_models_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_torch_says_to_our_own_code_is_no_models_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fails(*_: object, **__: object) -> None:
         torch.nn.functional.linear(torch.ones(2, 3), torch.ones(2, 2))
 
@@ -288,7 +356,8 @@ def test_a_ctrl_c_that_strikes_in_a_plugin_is_the_users() -> None:
 @pytest.mark.parametrize("when", ["made", "called", "learns"])
 def test_a_model_that_asks_for_too_much_memory_is_told_what_any_run_is(when: str) -> None:
     said = (
-        "memory ran out before the start, while the data were loaded and the parts of the run built: fewer or smaller "
+        "memory ran out before the start, while the data were loaded and the parts of the run"
+        " built: fewer or smaller "
     )
     with pytest.raises(MemoryRanOutError, match=said):
         runner.check(settings("model", "AsksForTooMuch", {"when": when}))
@@ -299,7 +368,10 @@ def test_memory_that_runs_out_in_a_plugin_is_no_plugin_s_fault(tmp_path: Path, e
     """The sentence is the one of a run without plug-ins, also where it happened in an actor."""
     how = ("engine=ray", "engine.actors=2") if engine == "ray" else ()
     cfg = settings("protocol", "Talks", {"how": "asks for too much in round 3"}, "rounds=4", *how)
-    said = r"^memory ran out \(resume=.*/run goes on where the run was\): about .* were expected .* would fit"
+    said = (
+        r"^memory ran out \(resume=.*/run goes on where the run was\): about .* were expected .*"
+        r" would fit"
+    )
     with pytest.raises(MemoryRanOutError, match=said) as caught:
         swarm.run(cfg, tmp_path / "run")
     assert "Talks" not in str(caught.value)
@@ -318,8 +390,12 @@ def test_errors_travel_between_processes() -> None:
 
 
 def test_a_plugin_that_fails_in_an_actor_is_named_too(tmp_path: Path) -> None:
-    cfg = settings("protocol", "Talks", {"how": "exits in round 3"}, "engine=ray", "engine.actors=2")
-    with pytest.raises(SwarmError, match=r"its send calls sys.exit\(0\).*faulty.py, line \d+") as caught:
+    cfg = settings(
+        "protocol", "Talks", {"how": "exits in round 3"}, "engine=ray", "engine.actors=2"
+    )
+    with pytest.raises(
+        SwarmError, match=r"its send calls sys.exit\(0\).*faulty.py, line \d+"
+    ) as caught:
         swarm.run(cfg, tmp_path / "run")
     assert caught.value.exit_code == 1
     assert json.loads((tmp_path / "run/progress.json").read_text())["arms"] == {}

@@ -1,4 +1,6 @@
-"""A run folder that somebody has prepared: links in it are replaced or refused, never written through."""
+"""A run folder that somebody has prepared: links in it are replaced or refused, never written
+through.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,11 @@ def victim(tmp_path: Path) -> Path:
 
 def links(folder: Path, names: list[Path], victim: Path) -> None:
     """A link to the victim where each of the files would be while it is written."""
-    for link in {place for name in names for place in (folder / f"{name}.tmp", (folder / name).with_suffix(".tmp"))}:
+    for link in {
+        place
+        for name in names
+        for place in (folder / f"{name}.tmp", (folder / name).with_suffix(".tmp"))
+    }:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(victim)
@@ -45,13 +51,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(folder: Path) -> list[Path]:
-    return [file.relative_to(folder) for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
+    return [
+        file.relative_to(folder)
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != ".lock"
+    ]
 
 
 def test_a_new_run_follows_no_link(finished: Path, tmp_path: Path, victim: Path) -> None:
     """A folder with links in it is not empty, and is refused."""
     names = files(finished)
-    assert {"summary.json", "devices.parquet", "report.html", "curves.png", "graph.json"} <= {n.name for n in names}
+    assert {"summary.json", "devices.parquet", "report.html", "curves.png", "graph.json"} <= {
+        n.name for n in names
+    }
     links(tmp_path / "new", names, victim)
     before = sorted((tmp_path / "new").rglob("*"))
     with pytest.raises(ConfigError, match="must be a new or an empty folder"):
@@ -60,7 +72,9 @@ def test_a_new_run_follows_no_link(finished: Path, tmp_path: Path, victim: Path)
     assert sorted((tmp_path / "new").rglob("*")) == before
 
 
-def test_a_resumed_run_and_a_redrawn_page_follow_no_link(finished: Path, tmp_path: Path, victim: Path) -> None:
+def test_a_resumed_run_and_a_redrawn_page_follow_no_link(
+    finished: Path, tmp_path: Path, victim: Path
+) -> None:
     longer = tmp_path / "longer"
     shutil.copytree(finished, longer)
     ahead = [Path(f"checkpoints/swarm/{name}") for name in
@@ -74,8 +88,13 @@ def test_a_resumed_run_and_a_redrawn_page_follow_no_link(finished: Path, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints", "checkpoints/swarm", ".lock"])
-def test_what_is_written_in_place_is_no_link(finished: Path, tmp_path: Path, victim: Path, name: str) -> None:
-    """A new run in a folder where a link waits. One that leads nowhere yet would make the file that it names."""
+def test_what_is_written_in_place_is_no_link(
+    finished: Path, tmp_path: Path, victim: Path, name: str
+) -> None:
+    """A new run in a folder where a link waits.
+
+    One that leads nowhere yet would make the file that it names.
+    """
     elsewhere = tmp_path / "elsewhere"
     if name.startswith("checkpoints"):
         elsewhere.mkdir()
@@ -89,10 +108,16 @@ def test_what_is_written_in_place_is_no_link(finished: Path, tmp_path: Path, vic
         assert [file.read_bytes() for file in elsewhere.iterdir()] == [SECRET]
 
 
-@pytest.mark.parametrize("name", ["wandb", "tensorboard", "tensorboard/swarm", "checkpoints", "checkpoints/swarm"])
+@pytest.mark.parametrize(
+    "name", ["wandb", "tensorboard", "tensorboard/swarm", "checkpoints", "checkpoints/swarm"]
+)
 @pytest.mark.parametrize("leads", ["to a folder", "nowhere"])
-def test_a_run_goes_on_in_folders_of_its_own(finished: Path, tmp_path: Path, name: str, leads: str) -> None:
-    """Whatever its tracker: refused before anything is written, where the link leads and in the run folder."""
+def test_a_run_goes_on_in_folders_of_its_own(
+    finished: Path, tmp_path: Path, name: str, leads: str
+) -> None:
+    """Whatever its tracker: refused before anything is written, where the link leads and in the run
+    folder.
+    """
     folder, elsewhere = shutil.copytree(finished, tmp_path / "run"), tmp_path / "elsewhere"
     if leads == "to a folder":
         elsewhere.mkdir()
@@ -123,11 +148,16 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.tmp").mkdir()
-    with pytest.raises(ConfigError, match=r"a\.tmp is a folder|a\.tmp: is a folder"), replacing(tmp_path / "a"):
+    with (
+        pytest.raises(ConfigError, match=r"a\.tmp is a folder|a\.tmp: is a folder"),
+        replacing(tmp_path / "a"),
+    ):
         pass
 
 
-@pytest.mark.parametrize("make", [lambda path: path.symlink_to("x"), os.mkfifo, lambda path: path.mkdir()])
+@pytest.mark.parametrize(
+    "make", [lambda path: path.symlink_to("x"), os.mkfifo, lambda path: path.mkdir()]
+)
 def test_only_a_file_is_appended_to(tmp_path: Path, make: Callable[[Path], Any]) -> None:
     make(tmp_path / "a")
     with pytest.raises(ConfigError, match="must be a file of its own"):
@@ -151,12 +181,25 @@ def _writes(tree: ast.AST) -> Iterator[int]:
     for call in ast.walk(tree):
         if not isinstance(call, ast.Call):
             continue
-        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        name = (
+            call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        )
         of = getattr(getattr(call.func, "value", None), "id", "")
-        modes = [a.value for a in (*call.args, *(k.value for k in call.keywords)) if isinstance(a, ast.Constant)]
-        opens = name == "open" and any(isinstance(m, str) and set(m) & set("wax+") and len(m) < 4 for m in modes)
+        modes = [
+            a.value
+            for a in (*call.args, *(k.value for k in call.keywords))
+            if isinstance(a, ast.Constant)
+        ]
+        opens = name == "open" and any(
+            isinstance(m, str) and set(m) & set("wax+") and len(m) < 4 for m in modes
+        )
         copies = of == "shutil" and name.startswith("copy")
-        if opens or copies or name == "write_text" or (name == "write_bytes" and of != "checkpoint"):
+        if (
+            opens
+            or copies
+            or name == "write_text"
+            or (name == "write_bytes" and of != "checkpoint")
+        ):
             yield call.lineno
 
 

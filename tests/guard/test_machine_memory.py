@@ -1,4 +1,6 @@
-"""The memory that there is for a run: the machine's, and no more than any control group above the process allows."""
+"""The memory that there is for a run: the machine's, and no more than any control group above the
+process allows.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,18 @@ def group(root: Path, name: str, limit: int | str, used: int = 0, cache: int = 0
     place = f"sys/fs/cgroup/{name}"
     write(root, f"{place}/memory.max", f"{limit}\n")
     write(root, f"{place}/memory.current", f"{used}\n")
-    write(root, f"{place}/memory.stat", f"anon {used - cache}\ninactive_file {cache}\nactive_file 7\n")
+    write(
+        root, f"{place}/memory.stat", f"anon {used - cache}\ninactive_file {cache}\nactive_file 7\n"
+    )
 
 
 def test_without_groups_it_is_the_kernel_s_estimate(root: Path) -> None:
     assert available_bytes(root) == 32 * GIB
 
 
-@pytest.mark.parametrize("tightest", ["", "user.slice", "user.slice/session", "user.slice/session/job"])
+@pytest.mark.parametrize(
+    "tightest", ["", "user.slice", "user.slice/session", "user.slice/session/job"]
+)
 def test_the_tightest_group_counts_wherever_it_is(root: Path, tightest: str) -> None:
     write(root, "proc/self/cgroup", "0::/user.slice/session/job\n")
     for name in ("user.slice", "user.slice/session", "user.slice/session/job"):
@@ -58,18 +64,27 @@ def test_a_group_over_its_limit_has_nothing_left(root: Path) -> None:
 @pytest.mark.parametrize("tightest", ["docker", "docker/abc"])
 def test_version_1(root: Path, tightest: str) -> None:
     write(
-        root, "proc/self/cgroup", "12:cpuset:/docker/abc\n4:cpu,memory:/docker/abc\n1:name=systemd:/docker/abc\n0::/x\n"
+        root,
+        "proc/self/cgroup",
+        "12:cpuset:/docker/abc\n4:cpu,memory:/docker/abc\n1:name=systemd:/docker/abc\n0::/x\n",
     )
     for name in ("docker", "docker/abc"):
-        limit = 4 * GIB if name == tightest else 0x7FFFFFFFFFFFF000  # how version 1 writes that there is none
+        # how version 1 writes that there is none
+        limit = 4 * GIB if name == tightest else 0x7FFFFFFFFFFFF000
         write(root, f"sys/fs/cgroup/memory/{name}/memory.limit_in_bytes", f"{limit}\n")
         write(root, f"sys/fs/cgroup/memory/{name}/memory.usage_in_bytes", f"{2 * GIB}\n")
-        write(root, f"sys/fs/cgroup/memory/{name}/memory.stat", f"cache 1\ntotal_inactive_file {GIB}\n")
+        write(
+            root,
+            f"sys/fs/cgroup/memory/{name}/memory.stat",
+            f"cache 1\ntotal_inactive_file {GIB}\n",
+        )
     assert available_bytes(root) == 3 * GIB
 
 
 @pytest.mark.parametrize("path", ["/docker/of/the/host", "/../../elsewhere", "/"])
-def test_a_container_that_sees_names_of_its_host_keeps_to_its_own_limit(root: Path, path: str) -> None:
+def test_a_container_that_sees_names_of_its_host_keeps_to_its_own_limit(
+    root: Path, path: str
+) -> None:
     write(root, "proc/self/cgroup", f"0::{path}\n")
     group(root, "", 6 * GIB, GIB)
     assert available_bytes(root) == 5 * GIB

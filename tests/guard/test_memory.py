@@ -1,4 +1,6 @@
-"""Memory: stated before it is used, refused where it cannot be enough, and a sentence where it runs out all the same."""
+"""Memory: stated before it is used, refused where it cannot be enough, and a sentence where it runs
+out all the same.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from swarm.simulation.footprint import Footprint, footprint
 from tests.conftest import SMALL, composed
 from tests.support import config, experiment, prepared
 
-# --- what will be needed -------------------------------------------------------------------------------------------------
+# --- what will be needed --------------------------------------------------------------------------
 
 
 def parts(*overrides: str) -> dict[str, int]:
@@ -41,7 +43,9 @@ SLOTS = {
 
 
 @pytest.mark.parametrize(("options", "name", "each"), SLOTS.values(), ids=SLOTS)
-def test_every_part_is_counted_by_its_numbers(options: tuple[str, ...], name: str, each: int) -> None:
+def test_every_part_is_counted_by_its_numbers(
+    options: tuple[str, ...], name: str, each: int
+) -> None:
     e = experiment(*options)
     numbers = e.settings.devices * e.layout.width * (e.exchanges.depth or 1)
     assert parts(*options)[name] == each * numbers
@@ -61,20 +65,29 @@ def test_as_many_devices_as_fit_do_fit() -> None:
         free = int(needed.to_come + (devices - 40) * growing) + 100
         fits = needed.fitting(40, free)
         assert fits == devices
-        assert needed.to_come + (fits - 40) * growing <= free < needed.to_come + (fits - 39) * growing
+        assert (
+            needed.to_come + (fits - 40) * growing <= free < needed.to_come + (fits - 39) * growing
+        )
     assert needed.fitting(40, 0) == 0
     assert Footprint(()).total == 0
 
 
-def test_too_large_a_swarm_is_refused_by_what_takes_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_a_swarm_is_refused_by_what_takes_the_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("swarm.experiments.runs.memory.available_bytes", lambda: 140 << 20)
     prepared()
-    text = r"devices=12: would need about .* of it for replay memories, .* at most \d devices fit, or a smaller replay\.size"
+    text = (
+        r"devices=12: would need about .* of it for replay memories, .* at most \d devices fit, or"
+        r" a smaller replay\.size"
+    )
     with pytest.raises(ConfigError, match=text):
         prepared("learn=online", "replay=ring", "replay.size=1000000")
 
 
-def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """For the parameters alone, for the whole swarm, and for the actors."""
     counted: list[int] = []
 
@@ -85,10 +98,17 @@ def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(monkeypatc
     monkeypatch.setattr("swarm.experiments.runs.memory.footprint", counting)
     prepared("engine=ray", "engine.actors=2")
     assert len(counted) == 1
-    said = r"would need (about|at least) [\d,.]+ [GM]iB.*, and [\d,.]+ [GM]iB are free; at most [\d,]+ (devices|actors) fit"
+    said = (
+        r"would need (about|at least) [\d,.]+ [GM]iB.*, and [\d,.]+ [GM]iB are free; at most [\d,]+"
+        r" (devices|actors) fit"
+    )
     actors = ("engine=ray", "engine.actors=per_device", "devices=60")
     for place, key, options in (
-        ("experiment", "devices=2000000", ("scenario=consensus", "devices=2000000", "topology=ring")),
+        (
+            "experiment",
+            "devices=2000000",
+            ("scenario=consensus", "devices=2000000", "topology=ring"),
+        ),
         ("study.memory", "devices=12", ("learn=online", "replay=ring", "replay.size=1000000")),
         ("study.memory", "engine.actors=60", actors),
     ):
@@ -98,19 +118,25 @@ def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(monkeypatc
             prepared(*options)
 
 
-def test_where_not_even_one_actor_fits_fewer_devices_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_not_even_one_actor_fits_fewer_devices_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("swarm.experiments.runs.memory.available_bytes", lambda: 64 << 20)
     with pytest.raises(ConfigError, match=r"^devices=12: .*; not one device fits$"):
         prepared("engine=ray", "engine.actors=2")
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_run_begins_with_what_it_will_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_begins_with_what_it_will_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     swarm.run(config(), tmp_path / "run")
-    assert re.match(r"memory: about \d+ MiB, \d+ MiB of it for .+; .* are free\n", capsys.readouterr().out)
+    assert re.match(
+        r"memory: about \d+ MiB, \d+ MiB of it for .+; .* are free\n", capsys.readouterr().out
+    )
 
 
-# --- where it runs out ---------------------------------------------------------------------------------------------------
+# --- where it runs out ----------------------------------------------------------------------------
 
 
 def test_every_library_s_word_for_it_is_known() -> None:
@@ -123,7 +149,11 @@ def test_every_library_s_word_for_it_is_known() -> None:
     its_own = OSError(errno.ENOMEM, "Cannot allocate memory")
     for error in (MemoryError(), numpy_s.value, torch_s.value, arrow_s.value, its_own):
         assert ran_out_of_memory(error)
-    for error in (RuntimeError("shapes differ"), ValueError("memory"), OSError(errno.ENOSPC, "No space left")):
+    for error in (
+        RuntimeError("shapes differ"),
+        ValueError("memory"),
+        OSError(errno.ENOSPC, "No space left"),
+    ):
         assert not ran_out_of_memory(error)
 
 
@@ -140,12 +170,16 @@ LIBRARIES: list[Callable[[], object]] = [
 
 
 @pytest.mark.parametrize("allocate", LIBRARIES, ids=["torch", "numpy", "pyarrow"])
-def test_before_the_start_it_is_a_sentence(allocate: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_the_start_it_is_a_sentence(
+    allocate: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def load(self: object) -> None:
         allocate()
 
     monkeypatch.setattr("swarm.data.generated.digits.Digits.load", load)
-    with pytest.raises(MemoryRanOutError, match=r"memory ran out before the start.* fewer or smaller samples"):
+    with pytest.raises(
+        MemoryRanOutError, match=r"memory ran out before the start.* fewer or smaller samples"
+    ):
         prepared()
 
 
@@ -179,7 +213,9 @@ def test_a_run_that_runs_out_says_what_would_fit_and_goes_on_later(tmp_path: Pat
     assert ran.returncode == 1, ran.stderr
     (said,) = [line for line in ran.stderr.splitlines() if not line.startswith("warning")]
     assert re.fullmatch(
-        r"error: memory ran out \(resume=.*/run goes on .*\): about .* MiB were expected .* would fit.*", said
+        r"error: memory ran out \(resume=.*/run goes on .*\): about .* MiB were expected .* would"
+        r" fit.*",
+        said,
     ), ran.stderr
     resumed = swarm.resume(tmp_path / "run", {}).summary
     swarm.run(composed(*options), tmp_path / "whole")

@@ -1,4 +1,6 @@
-"""Whatever is in a file of a run folder, its reader returns a mapping that fits its schema, or raises one sentence."""
+"""Whatever is in a file of a run folder, its reader returns a mapping that fits its schema, or
+raises one sentence.
+"""
 
 from __future__ import annotations
 
@@ -51,18 +53,26 @@ FILES = [
 ]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 NAMES = st.text(max_size=5)
-VALUES = st.recursive(SCALARS, lambda one: st.lists(one, max_size=3) | st.dictionaries(NAMES, one, max_size=3))
+VALUES = st.recursive(
+    SCALARS, lambda one: st.lists(one, max_size=3) | st.dictionaries(NAMES, one, max_size=3)
+)
 
 
 def contents(schema: type[Schema]) -> st.SearchStrategy[Any]:
     """Mappings of the schema's own keys to whatever, beside values of any kind."""
-    return VALUES | st.dictionaries(st.sampled_from([*schema.model_fields, "else"]), VALUES, max_size=6)
+    return VALUES | st.dictionaries(
+        st.sampled_from([*schema.model_fields, "else"]), VALUES, max_size=6
+    )
 
 
 @pytest.mark.parametrize("schema", FILES, ids=lambda schema: schema.__name__)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
-def test_any_json_is_a_mapping_or_one_sentence(schema: type[Schema], tmp_path: Path, data: st.DataObject) -> None:
+def test_any_json_is_a_mapping_or_one_sentence(
+    schema: type[Schema], tmp_path: Path, data: st.DataObject
+) -> None:
     value = data.draw(contents(schema))
     file = tmp_path / "file.json"
     file.write_text(json.dumps(value))
@@ -79,8 +89,12 @@ def test_any_json_is_a_mapping_or_one_sentence(schema: type[Schema], tmp_path: P
     assert fits or said.startswith(f"file.json={file}: damaged; ")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.binary(max_size=60) | contents(Config).map(lambda value: yaml.safe_dump(value).encode()))
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    data=st.binary(max_size=60) | contents(Config).map(lambda value: yaml.safe_dump(value).encode())
+)
 def test_any_yaml_is_a_mapping_or_one_sentence(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "config.yaml"
     file.write_bytes(data)
@@ -91,9 +105,14 @@ def test_any_yaml_is_a_mapping_or_one_sentence(tmp_path: Path, data: bytes) -> N
     assert isinstance(found, dict) or (str(file) in found and "\n" not in found)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    lines=st.lists(contents(Record).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20), max_size=4)
+    lines=st.lists(
+        contents(Record).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20),
+        max_size=4,
+    )
 )
 def test_any_line_is_a_record_or_a_damaged_one(tmp_path: Path, lines: list[bytes]) -> None:
     file = tmp_path / "metrics.jsonl"
@@ -110,7 +129,9 @@ def test_any_line_is_a_record_or_a_damaged_one(tmp_path: Path, lines: list[bytes
             read_jsonl(file)
 
 
-@pytest.mark.parametrize("text", ["!!int ''", "!!timestamp x", "&a [*a]", "? [a]\n: 1", "a: !!python/name:os.system"])
+@pytest.mark.parametrize(
+    "text", ["!!int ''", "!!timestamp x", "&a [*a]", "? [a]\n: 1", "a: !!python/name:os.system"]
+)
 def test_what_yaml_itself_stumbles_over(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"config\.yaml: damaged; "):
@@ -129,7 +150,12 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
 def test_a_seal_notices_every_change(tmp_path: Path) -> None:
     value = sealed({"a": [1, 2.5, None], "b": {"c": "x"}})
     require_seal(json.loads(json.dumps(value)), tmp_path, "resume")
-    for changed in ({**value, "a": [1, 2.5]}, {**value, "d": 1}, {"a": value["a"], "seal": value["seal"]}, {"a": 1}):
+    for changed in (
+        {**value, "a": [1, 2.5]},
+        {**value, "d": 1},
+        {"a": value["a"], "seal": value["seal"]},
+        {"a": 1},
+    ):
         with pytest.raises(ConfigError, match="`seal` is not the hash"):
             require_seal(changed, tmp_path, "resume")
 

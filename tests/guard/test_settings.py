@@ -42,7 +42,11 @@ WHOLE = "must be a whole number from"
         ("devices", 0, f"{WHOLE} 1 to 10,000,000"),
         ("devices", -3, f"{WHOLE} 1 to 10,000,000"),
         ("devices", 10_000_001, f"{WHOLE} 1 to 10,000,000"),
-        ("devices", 2.0, f"{WHOLE} 1 to 10,000,000, written without a point or an exponent (here 2)"),
+        (
+            "devices",
+            2.0,
+            f"{WHOLE} 1 to 10,000,000, written without a point or an exponent (here 2)",
+        ),
         ("devices", "abc", f"{WHOLE} 1 to 10,000,000"),
         ("devices", "12", f"{WHOLE} 1 to 10,000,000"),
         ("devices", True, f"{WHOLE} 1 to 10,000,000"),
@@ -57,8 +61,16 @@ WHOLE = "must be a whole number from"
         ("plugins", [3], "must be a list, each item text"),
         ("topology", None, "must be a section with a _target_: the dotted path of a class"),
         ("topology", {"k": 3}, "must be a section with a _target_: the dotted path of a class"),
-        ("topology", {"_target_": 3}, "must be a section with a _target_: the dotted path of a class"),
-        ("train", 3, "must be a section with the keys batch, local_steps, local_epochs, clip, loss"),
+        (
+            "topology",
+            {"_target_": 3},
+            "must be a section with a _target_: the dotted path of a class",
+        ),
+        (
+            "train",
+            3,
+            "must be a section with the keys batch, local_steps, local_epochs, clip, loss",
+        ),
         ("train.batch", 0, f"{WHOLE} 1 to 1,000,000"),
         ("train.local_steps", 0, f"{WHOLE} 1 to 1,000,000 or null"),
         ("train.clip", 0, "must be a finite number above 0 or null"),
@@ -73,8 +85,16 @@ WHOLE = "must be a whole number from"
         ("checkpoint.keep", 0, "must be a whole number from 1 to 10,000,000"),
         ("compute.device", "tpu", "must be one of cpu, cuda, mps (did you mean cpu?)"),
         ("compute.dtype", "float16", "must be one of float32, float64 (did you mean float64?)"),
-        ("tune.lrs", [], "must be a list that is not empty, each item a finite number above 0 or null"),
-        ("tune.lrs", [0.1, -1], "must be a list that is not empty, each item a finite number above 0 or null"),
+        (
+            "tune.lrs",
+            [],
+            "must be a list that is not empty, each item a finite number above 0 or null",
+        ),
+        (
+            "tune.lrs",
+            [0.1, -1],
+            "must be a list that is not empty, each item a finite number above 0 or null",
+        ),
         ("tune.rounds", 0, "must be a whole number from 1 to 10,000,000 or null"),
     ],
 )
@@ -87,7 +107,14 @@ def test_ranges(default: dict[str, Any], key: str, value: Any, valid: str) -> No
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("devices", 1), ("rounds", 0), ("seed", 2**53), ("train.clip", 1), ("tune.lrs", [1]), ("checkpoint.every", 0)],
+    [
+        ("devices", 1),
+        ("rounds", 0),
+        ("seed", 2**53),
+        ("train.clip", 1),
+        ("tune.lrs", [1]),
+        ("checkpoint.every", 0),
+    ],
 )
 def test_limits_are_inside(default: dict[str, Any], key: str, value: Any) -> None:
     Settings.parse(changed(default, key, value))
@@ -108,13 +135,19 @@ def test_exactly_one_amount_of_local_work(
         Settings.parse(both)
 
 
-def test_an_unknown_key_is_named_before_the_one_it_misspells_is_missed(default: dict[str, Any]) -> None:
+def test_an_unknown_key_is_named_before_the_one_it_misspells_is_missed(
+    default: dict[str, Any],
+) -> None:
     misspelt = {k: v for k, v in default.items() if k != "devices"} | {"devces": 5}
     with pytest.raises(
-        ConfigError, match=r"^devces=5: no such key \(did you mean devices\?\); valid keys: checkpoint, "
+        ConfigError,
+        match=r"^devces=5: no such key \(did you mean devices\?\); valid keys: checkpoint, ",
     ):
         Settings.parse(misspelt)
-    with pytest.raises(ConfigError, match=r"^train\.bach=5: no such key \(did you mean batch\?\); valid keys: batch, "):
+    with pytest.raises(
+        ConfigError,
+        match=r"^train\.bach=5: no such key \(did you mean batch\?\); valid keys: batch, ",
+    ):
         Settings.parse(changed(default, "train", {**default["train"], "bach": 5}))
 
 
@@ -124,7 +157,9 @@ def test_a_missing_key(default: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("value", ["${nope}", "${oc.env:SURELY_NOT_SET}", "${nope:3}", "???"])
-def test_what_cannot_be_resolved_is_an_error_of_its_key(default: dict[str, Any], value: str) -> None:
+def test_what_cannot_be_resolved_is_an_error_of_its_key(
+    default: dict[str, Any], value: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         Settings.parse(OmegaConf.create(changed(default, "network.tick", value)))
     assert (caught.value.key, caught.value.value) == ("network.tick", value)

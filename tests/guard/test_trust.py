@@ -1,4 +1,6 @@
-"""A folder that somebody else has written runs no code: not when it is read, and on resume only if the user says so."""
+"""A folder that somebody else has written runs no code: not when it is read, and on resume only if
+the user says so.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,14 @@ class Mine(Ring):
     def __init__(self, devices: int) -> None:
         super().__init__(devices)
 """
-OWN = (*SMALL, "devices=9", "rounds=2", "topology=ring", "topology._target_=mine.Mine", "plugins=[mine.py]")
+OWN = (
+    *SMALL,
+    "devices=9",
+    "rounds=2",
+    "topology=ring",
+    "topology._target_=mine.Mine",
+    "plugins=[mine.py]",
+)
 
 
 @pytest.fixture
@@ -73,8 +82,14 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("plugins", [True, False])
 def test_a_copy_of_ones_own_run_needs_no_trust(here: Path, plugins: bool) -> None:
-    """The signature does not say where the folder is: it goes with it. Without plug-ins there is none, and none is needed."""
-    assert main([*(OWN if plugins else OWN[:4]), "tracker=none", "report=false", "hydra.run.dir=r"]) == 0
+    """The signature does not say where the folder is: it goes with it.
+
+    Without plug-ins there is none, and none is needed.
+    """
+    assert (
+        main([*(OWN if plugins else OWN[:4]), "tracker=none", "report=false", "hydra.run.dir=r"])
+        == 0
+    )
     shutil.copytree("r", "elsewhere/copy")
     assert (Path("elsewhere/copy") / ".signature").exists() == plugins
     sys.modules.pop("mine", None)
@@ -86,7 +101,9 @@ def test_a_copy_of_ones_own_run_needs_no_trust(here: Path, plugins: bool) -> Non
 @pytest.mark.parametrize("trust", ["yes", "no", 1, None])
 def test_trust_is_yes_or_no(tmp_path: Path, trust: Any) -> None:
     """A text would count as true, the word no as well."""
-    with pytest.raises(ConfigError, match=f"^trust={str(trust).replace('None', 'null')}: must be true or false: "):
+    with pytest.raises(
+        ConfigError, match=f"^trust={str(trust).replace('None', 'null')}: must be true or false: "
+    ):
         swarm.resume(tmp_path, {}, trust=trust)
 
 
@@ -98,7 +115,7 @@ def mine(here: Path) -> Path:
     return Path("r")
 
 
-# --- nothing but resume --------------------------------------------------------------------------------------------------
+# --- nothing but resume ---------------------------------------------------------------------------
 
 
 def _plain(folder: Path) -> None:
@@ -110,7 +127,12 @@ def _scenario(folder: Path) -> None:
 
 
 def _tracker_and_engine(folder: Path) -> None:
-    edit(folder, plugins=["mine.py"], tracker={"_target_": "mine.Mine"}, engine={"_target_": "mine.Mine"})
+    edit(
+        folder,
+        plugins=["mine.py"],
+        tracker={"_target_": "mine.Mine"},
+        engine={"_target_": "mine.Mine"},
+    )
 
 
 def _claim(folder: Path) -> None:
@@ -120,7 +142,12 @@ def _claim(folder: Path) -> None:
 
 def _our_claim(folder: Path) -> None:
     edit(folder, **defaults())
-    edit(folder, plugins=["mine.py"], scenario=option("scenario", "drift"), engine={"_target_": "mine.Mine"})
+    edit(
+        folder,
+        plugins=["mine.py"],
+        scenario=option("scenario", "drift"),
+        engine={"_target_": "mine.Mine"},
+    )
     (folder / "runs").mkdir()
 
 
@@ -177,7 +204,7 @@ def test_a_run_with_plug_ins_is_drawn_without_them(mine: Path) -> None:
     assert not ran()
 
 
-# --- resume ----------------------------------------------------------------------------------------------------------------
+# --- resume ---------------------------------------------------------------------------------------
 
 
 def test_own_runs_go_on_without_a_word(mine: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -213,7 +240,9 @@ def _nonsense(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [_unsigned, _other_config, _other_place, _other_user, _nonsense], ids=lambda f: f.__name__.strip("_")
+    "change",
+    [_unsigned, _other_config, _other_place, _other_user, _nonsense],
+    ids=lambda f: f.__name__.strip("_"),
 )
 def test_what_is_not_ones_own_is_refused_until_trusted(
     mine: Path, change: Callable[[Path], None], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
@@ -246,7 +275,9 @@ def test_python_can_trust_too(mine: Path) -> None:
     assert swarm.resume("r", {"rounds": 3}, trust=True).summary["rounds"] == 3
 
 
-def test_code_that_lies_in_the_folder_is_never_ones_own(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_code_that_lies_in_the_folder_is_never_ones_own(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     Path("box").mkdir()
     shutil.move("mine.py", "box")
     assert main([*OWN, "plugins=[box/mine.py]", "hydra.run.dir=r"]) == 0
@@ -261,14 +292,20 @@ def test_code_that_lies_in_the_folder_is_never_ones_own(here: Path, capfd: pytes
         assert main(["resume=box", f"rounds={rounds}", "--trust"]) == 0
 
 
-def test_a_cluster_that_a_folder_names_is_not_asked(here: Path, sent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_a_folder_names_is_not_asked(
+    here: Path, sent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever runs a Ray cluster runs code in its drivers. One that is typed is the user's own."""
     asked: list[str] = []
     monkeypatch.setattr("swarm.simulation.engine.ray.engine.require_answer", asked.append)
     shutil.copytree(sent, "r")
-    foreign = option("engine", "ray") | {"block": yaml.safe_load(Path("r/config.yaml").read_text())["engine"]["block"]}
+    foreign = option("engine", "ray") | {
+        "block": yaml.safe_load(Path("r/config.yaml").read_text())["engine"]["block"]
+    }
     edit(Path("r"), engine=foreign | {"address": "10.0.0.1:6379"})
-    with pytest.raises(ConfigError, match=r"engine\.address=10\.0\.0\.1:6379: is code that r/config\.yaml names"):
+    with pytest.raises(
+        ConfigError, match=r"engine\.address=10\.0\.0\.1:6379: is code that r/config\.yaml names"
+    ):
         swarm.resume("r", {"engine.prefork": False})
     assert asked == []
     assert swarm.resume("r", {"engine.address": "10.0.0.2:6379"}).summary["rounds"] == 2
@@ -285,7 +322,7 @@ def test_trust_goes_with_resume(here: Path, capfd: pytest.CaptureFixture[str]) -
     assert not Path("r").exists()
 
 
-# --- the key ---------------------------------------------------------------------------------------------------------------
+# --- the key --------------------------------------------------------------------------------------
 
 
 def test_runs_without_plug_ins_need_no_key(
@@ -311,7 +348,9 @@ def test_the_key_is_private(mine: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["link", "short", "folder"])
-def test_a_key_that_is_none_is_not_used(kind: str, here: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_key_that_is_none_is_not_used(
+    kind: str, here: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     key_file().parent.mkdir(parents=True)
     if kind == "link":
@@ -329,7 +368,9 @@ def test_a_key_that_is_none_is_not_used(kind: str, here: Path, monkeypatch: pyte
         swarm.resume("r", {"rounds": 3})
 
 
-def test_without_a_home_a_sentence_says_what_follows(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_a_sentence_says_what_follows(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(here / "file"))
     with pytest.warns(UserWarning, match=r"r cannot be signed .*: resume= will need --trust"):
@@ -340,7 +381,9 @@ def test_without_a_home_a_sentence_says_what_follows(here: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("where", [".signature", "config.yaml"])
-def test_a_crash_beside_the_signature_costs_no_trust(mine: Path, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_beside_the_signature_costs_no_trust(
+    mine: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = checkpoint.write_bytes
 
     def crash(path: Path, data: bytes) -> None:
@@ -355,7 +398,7 @@ def test_a_crash_beside_the_signature_costs_no_trust(mine: Path, where: str, mon
     assert main(["resume=r", "rounds=4"]) == 0
 
 
-# --- many runs -------------------------------------------------------------------------------------------------------------
+# --- many runs ------------------------------------------------------------------------------------
 
 
 def test_a_sweep_goes_on_by_the_command_that_names_its_plug_ins(here: Path) -> None:
@@ -370,7 +413,9 @@ def test_a_sweep_goes_on_by_the_command_that_names_its_plug_ins(here: Path) -> N
     assert len([*Path("s").glob("seed=*/summary.json")]) == 2
 
 
-def test_a_job_that_names_another_cluster_is_not_let_in(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_names_another_cluster_is_not_let_in(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["-m", *SMALL, "devices=9", "rounds=2", "seed=0,1", "hydra.sweep.dir=s"]
     assert main(words) == 0
     asked: list[str] = []
@@ -383,8 +428,12 @@ def test_a_job_that_names_another_cluster_is_not_let_in(here: Path, monkeypatch:
     assert asked == []
 
 
-def test_a_typed_setting_admits_no_plug_in_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``engine=local`` beside ``resume`` is the user's own, and says nothing of a plug-in called ``local``."""
+def test_a_typed_setting_admits_no_plug_in_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``engine=local`` beside ``resume`` is the user's own, and says nothing of a plug-in called
+    ``local``.
+    """
     folder = tmp_path / "run"
     swarm.run(composed(*SMALL), folder)
     config = yaml.safe_load((folder / "config.yaml").read_text())

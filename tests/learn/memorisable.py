@@ -18,4 +18,12 @@ class Lots(Source):
         random = Keys(self.seed, "lots").generator()
         x = random.standard_normal((640, 600)).astype(np.float32)
         ids = np.arange(640)
-        return Dataset(x, random.integers(0, self.classes, 640), self.classes, None, ids[:600], ids[600:620], ids[620:])
+        return Dataset(
+            x,
+            random.integers(0, self.classes, 640),
+            self.classes,
+            None,
+            ids[:600],
+            ids[600:620],
+            ids[620:],
+        )

@@ -1,4 +1,6 @@
-"""compute.compile=true: the same steps to rounding, and never a compiled step for a batch of another form."""
+"""compute.compile=true: the same steps to rounding, and never a compiled step for a batch of
+another form.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from swarm.learning.optim.schedule import Constant
 FEATURES, CLASSES, SAMPLES, STEPS = 5, 3, 4, 2
 
 pytestmark = pytest.mark.skipif(
-    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="the compiler of PyTorch needs one for C++"
+    not any(map(shutil.which, ("c++", "g++", "clang++"))),
+    reason="the compiler of PyTorch needs one for C++",
 )
 
 
@@ -35,19 +38,28 @@ def batch(block: int, first: bool, masked: bool, seed: int) -> Batch:
 
 
 def test_compiled_steps_are_the_same_steps_whatever_the_batch_brings() -> None:
-    """Forms come in an order in which each could be mistaken for the one compiled before it: optional tensors appear and
-    disappear, the block shrinks, the rate changes."""
+    """Forms come in an order in which each could be mistaken for the one compiled before it:
+    optional tensors appear and disappear, the block shrinks, the rate changes."""
     loss = CrossEntropy()
     module = nn.Sequential(nn.Linear(FEATURES, 6), nn.ReLU(), nn.Linear(6, CLASSES))
     kernel = kernel_for(module, loss, torch.zeros(2, FEATURES), 3)
-    plain, compiled = (Learner(kernel, loss, SGD(0.1, Constant()), CLASSES, None, c) for c in (False, True))
-    forms = [(3, False, False, 0.1), (3, True, False, 0.1), (3, False, True, 0.05), (2, False, False, 0.2)]
+    plain, compiled = (
+        Learner(kernel, loss, SGD(0.1, Constant()), CLASSES, None, c) for c in (False, True)
+    )
+    forms = [
+        (3, False, False, 0.1),
+        (3, True, False, 0.1),
+        (3, False, True, 0.05),
+        (2, False, False, 0.2),
+    ]
     with torch.inference_mode():
         for seed, (block, first, masked, lr) in enumerate([*forms, *forms[::-1]]):
             width = Layout.of(module).width
             x_BP = 0.3 * torch.randn(block, width, generator=torch.Generator().manual_seed(seed))
             given = batch(block, first, masked, seed)
-            (expected_BP, expected), (found_BP, found) = (way.train(x_BP, {}, given, lr) for way in (plain, compiled))
+            (expected_BP, expected), (found_BP, found) = (
+                way.train(x_BP, {}, given, lr) for way in (plain, compiled)
+            )
             torch.testing.assert_close(found_BP, expected_BP, rtol=1e-5, atol=1e-6)
             assert (found.seen_B is not None) == first
             for name in ("loss_B", "seen_B", "score_B"):

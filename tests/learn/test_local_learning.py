@@ -1,4 +1,6 @@
-"""Local learning through the engine: prequential scores come before learning, and unequal devices take their own steps."""
+"""Local learning through the engine: prequential scores come before learning, and unequal devices
+take their own steps.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def test_every_sample_is_scored_exactly_once(skew: str, steps: str) -> None:
     sizes = np.diff(study.holdings.ptr_N1)
     done = study.experiment(study.arms[0], study.arms[0].variants[0]).local_steps_N * 4
     for record in records(study)[1:]:
-        met = np.minimum(sizes, done * record.values["round"]) - np.minimum(sizes, done * (record.values["round"] - 1))
+        met = np.minimum(sizes, done * record.values["round"]) - np.minimum(
+            sizes, done * (record.values["round"] - 1)
+        )
         assert record.values["seen"] == met.sum()
     assert (done * 60 >= sizes).all()
     assert sum(r.values["seen"] for r in records(study)[1:]) == len(study.holdings.sample)
@@ -73,7 +77,9 @@ def test_every_sample_is_scored_exactly_once(skew: str, steps: str) -> None:
     ],
 )
 def test_unequal_devices_learn_as_each_would_alone(optimizer: str, make: object) -> None:
-    """local_epochs=1 with skewed sizes: each device equals plain PyTorch over its own batches, over three rounds."""
+    """local_epochs=1 with skewed sizes: each device equals plain PyTorch over its own batches, over
+    three rounds.
+    """
     study = prepared(
         "devices=7", "protocol=none", "topology=none", "data=gaussian", "data.features=5", "data.classes=3",
         "data.per_device=30", "partition=quantity_skew", f"optimizer={optimizer}", "optimizer.lr=0.05", "engine.block=4",
@@ -90,17 +96,24 @@ def test_unequal_devices_learn_as_each_would_alone(optimizer: str, make: object)
     for device in range(7):
         module = e.module()
         own = make(module.parameters())  # type: ignore[operator]
-        draw = e.stream.draw(np.array([device]), np.array([0]), 3 * int(steps[device])).sample_BKb[0]
+        draw = e.stream.draw(np.array([device]), np.array([0]), 3 * int(steps[device])).sample_BKb[
+            0
+        ]
         for ids in draw:
             own.zero_grad()
-            x, y = torch.as_tensor(study.dataset.x[ids]).double(), torch.as_tensor(study.dataset.y[ids])
+            x, y = (
+                torch.as_tensor(study.dataset.x[ids]).double(),
+                torch.as_tensor(study.dataset.y[ids]),
+            )
             torch.nn.functional.cross_entropy(module(x), y).backward()
             own.step()
         torch.testing.assert_close(found[device], row_of(module), rtol=0, atol=1e-10)
 
 
 def test_learning_and_mixing_happen_in_the_order_of_the_protocol() -> None:
-    """One round by hand on a ring: train then average, and the published order, from rows that differ."""
+    """One round by hand on a ring: train then average, and the published order, from rows that
+    differ.
+    """
     for protocol in ("dpsgd", "dpsgd_published"):
         study = prepared(
             "devices=5", "topology=ring", f"protocol={protocol}", "init=independent", "compute.dtype=float64",
@@ -117,7 +130,9 @@ def test_learning_and_mixing_happen_in_the_order_of_the_protocol() -> None:
                 for _ in running.engine.advance(1):
                     pass
                 ends.append(running.engine.snapshot()["x"])
-        W = torch.as_tensor(study.experiment(study.arms[0], study.arms[0].variants[0]).mixing(1).matrix.toarray())
+        W = torch.as_tensor(
+            study.experiment(study.arms[0], study.arms[0].variants[0]).mixing(1).matrix.toarray()
+        )
         expected = W @ ends[1] if protocol == "dpsgd" else W @ start + (ends[1] - start)
         torch.testing.assert_close(ends[0], expected, rtol=0, atol=1e-14)
 
@@ -136,5 +151,7 @@ def test_who_takes_no_step_has_learnt_nothing_compiled_or_not(
     """A compiled step works on whole blocks, whoever of them is awake."""
     monkeypatch.setattr(torch, "compile", lambda train, **_: train)
     options = ("devices=8", "engine.block=4", "rounds=5", "optimizer.lr=0.1", *protocol)
-    plain, compiled = (final_rows(prepared(*options, f"compute.compile={on}")) for on in ("false", "true"))
+    plain, compiled = (
+        final_rows(prepared(*options, f"compute.compile={on}")) for on in ("false", "true")
+    )
     np.testing.assert_allclose(compiled, plain, rtol=0, atol=1e-6)

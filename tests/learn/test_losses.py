@@ -29,7 +29,9 @@ def test_residual_is_the_derivative_of_value(name: str) -> None:
     out.requires_grad_()
     loss.value(out, target).sum().backward()
     assert out.grad is not None
-    torch.testing.assert_close(loss.residual(out.detach().clone(), target), out.grad, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        loss.residual(out.detach().clone(), target), out.grad, rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -69,12 +71,15 @@ def test_a_model_that_says_the_same_of_all_labels_scores_as_chance(dtype: torch.
         assert right.dtype == dtype
         assert torch.equal(right, torch.full((2, 21), 1 / 7, dtype=dtype))
     nothing = torch.full((1, 7, 21), torch.nan, dtype=dtype)
-    assert torch.equal(loss.right(nothing, loss.encode(labels, 7, dtype)), torch.zeros(1, 21, dtype=dtype))
+    assert torch.equal(
+        loss.right(nothing, loss.encode(labels, 7, dtype)), torch.zeros(1, 21, dtype=dtype)
+    )
 
 
 def test_an_answer_is_right_if_it_is_above_all_others() -> None:
     loss = LOSSES["cross_entropy"]()
-    out = torch.tensor([[[2.0, 1.0, 5.0], [1.0, 1.0, 7.0], [0.0, 0.0, -1.0]]])  # [1, 3 classes, 3 samples]
+    # [1, 3 classes, 3 samples]
+    out = torch.tensor([[[2.0, 1.0, 5.0], [1.0, 1.0, 7.0], [0.0, 0.0, -1.0]]])
     target = loss.encode(torch.tensor([[0, 1, 2]]), 3, torch.float32)
     assert loss.right(out, target).tolist() == [[1.0, 0.5, 0.0]], "right, a tie of two, wrong"
 

@@ -49,7 +49,10 @@ def _start() -> tuple[nn.Module, Tensor]:
 
 
 def _plain(
-    make: Callable[..., torch.optim.Optimizer], options: dict[str, Any], clip: float | None, steps: list[int]
+    make: Callable[..., torch.optim.Optimizer],
+    options: dict[str, Any],
+    clip: float | None,
+    steps: list[int],
 ) -> Tensor:
     """Each device alone, in plain PyTorch."""
     like, start_BP = _start()
@@ -96,7 +99,10 @@ def test_equals_torch_optim(name: str, clip: float | None) -> None:
     for chunks in ([K], [3, 4]):  # the state lives on from one round to the next
         # torch's clipping divides by norm + 1e-6
         torch.testing.assert_close(
-            _ours(optimizer, clip, chunks)[0], expected, rtol=0, atol=1e-10 if clip is None else 1e-5
+            _ours(optimizer, clip, chunks)[0],
+            expected,
+            rtol=0,
+            atol=1e-10 if clip is None else 1e-5,
         )
 
 
@@ -108,12 +114,16 @@ def test_clipping_bites_on_long_gradients_only() -> None:
     limit = float(norm.sort().values[1])  # between the shortest and the longest
     step = (_ours(CASES["sgd"][0], limit, [1])[0] - start) / LR
     torch.testing.assert_close(step.norm(dim=1), norm.clamp_max(limit), rtol=0, atol=1e-12)
-    torch.testing.assert_close(step / step.norm(dim=1, keepdim=True), free / norm[:, None], rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        step / step.norm(dim=1, keepdim=True), free / norm[:, None], rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_device_that_has_done_its_steps_stands_still(name: str) -> None:
-    """Masked steps move neither parameters nor the optimiser's state, by not one bit; the other devices go on."""
+    """Masked steps move neither parameters nor the optimiser's state, by not one bit; the other
+    devices go on.
+    """
     optimizer, make, options = CASES[name]
     steps = [K, 2, 4]
     active = torch.arange(K) < torch.tensor(steps)[:, None]

@@ -1,4 +1,6 @@
-"""What a device does with a stream that is its own: every sample comes once, is predicted, and then what the policy says."""
+"""What a device does with a stream that is its own: every sample comes once, is predicted, and then
+what the policy says.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,14 @@ from swarm.experiments.runs.tune import tune
 from swarm.simulation.loop import Simulation
 from tests.support import experiment, prepared, records, simulation, trajectory
 
-ALONE = ("topology=none", "protocol=none", "partition=iid", "devices=6", "train.batch=4", "train.local_steps=3")
+ALONE = (
+    "topology=none",
+    "protocol=none",
+    "partition=iid",
+    "devices=6",
+    "train.batch=4",
+    "train.local_steps=3",
+)
 ONLINE = (*ALONE, "learn=online", "optimizer.lr=0.1", "scenario.arms=[swarm]")
 
 
@@ -56,7 +65,9 @@ def test_online_learning_is_the_textbook_loop() -> None:
 
 
 def test_who_learns_twice_in_a_round_does_so_from_the_same_samples() -> None:
-    """``um`` of gossip learning updates two models a round; the stream goes on by one round's samples all the same."""
+    """``um`` of gossip learning updates two models a round; the stream goes on by one round's
+    samples all the same.
+    """
     twice = (
         "protocol=gossip_learning",
         "protocol.variant=um",
@@ -96,7 +107,9 @@ def test_a_frozen_device_scores_as_its_model_does() -> None:
 
 
 def test_night_is_when_a_nightly_device_learns() -> None:
-    study = prepared(*ONLINE, "learn=nightly", "learn.day=3", "replay=ring", "replay.size=20", "rounds=7")
+    study = prepared(
+        *ONLINE, "learn=nightly", "learn.day=3", "replay=ring", "replay.size=20", "rounds=7"
+    )
     path = trajectory(study)
     changed = [bool((a != b).any()) for a, b in itertools.pairwise(path)]
     assert changed == [False, False, True, False, False, True, False]
@@ -105,13 +118,19 @@ def test_night_is_when_a_nightly_device_learns() -> None:
     assert [v["seen"] for v in found] == [6 * 12] * 7
     fixed = [
         r.values
-        for r in records(prepared(*ONLINE, "learn=nightly", "learn.steps=5", "learn.day=3", "replay=ring", "rounds=3"))
+        for r in records(
+            prepared(
+                *ONLINE, "learn=nightly", "learn.steps=5", "learn.day=3", "replay=ring", "rounds=3"
+            )
+        )
     ]
     assert fixed[-1]["steps"] == 6 * 5
 
 
 def test_a_night_has_as_many_steps_as_its_day_had_mini_batches() -> None:
-    """Also when the stream ends by day, and for a device that slept at night: it makes up for that later."""
+    """Also when the stream ends by day, and for a device that slept at night: it makes up for that
+    later.
+    """
     options = ("learn=nightly", "learn.day=3", "replay=ring", "replay.size=20")
     study = prepared(*ONLINE, *options, "devices=24", "rounds=9")
     found = [0, *(r.values["steps"] for r in list(records(study))[1:])]
@@ -128,7 +147,9 @@ def test_a_night_has_as_many_steps_as_its_day_had_mini_batches() -> None:
 
 
 def test_the_pooled_stream_is_never_ahead_of_the_devices() -> None:
-    """Streams of very different lengths: the control meets the same samples in the same rounds, and no others."""
+    """Streams of very different lengths: the control meets the same samples in the same rounds, and
+    no others.
+    """
     options = ("learn=online", "partition=quantity_skew", "topology=complete", "devices=8", "train.batch=4", "rounds=40",
                "train.local_steps=1", "optimizer.lr=0.1", "scenario.arms=[swarm,centralised]", "evaluate.every=40")  # fmt: skip
     study = prepared(*options)
@@ -146,7 +167,9 @@ def test_the_pooled_stream_is_never_ahead_of_the_devices() -> None:
 
 
 def test_by_night_only_what_is_kept_is_learnt_from() -> None:
-    """With a memory of one sample the night is gradient descent on that sample, the last one of the day."""
+    """With a memory of one sample the night is gradient descent on that sample, the last one of the
+    day.
+    """
     study = prepared(
         *ONLINE,
         "learn=nightly",
@@ -163,7 +186,10 @@ def test_by_night_only_what_is_kept_is_learnt_from() -> None:
         after, module = running.engine.snapshot()["x"][0], running.experiment.module()
         layout = running.experiment.layout
     last = study.holdings.of(0)[23]
-    x, y = torch.as_tensor(study.dataset.x[[last]]).double(), torch.as_tensor(study.dataset.y[[last]])
+    x, y = (
+        torch.as_tensor(study.dataset.x[[last]]).double(),
+        torch.as_tensor(study.dataset.y[[last]]),
+    )
     for _ in range(6):
         module.zero_grad()
         torch.nn.functional.cross_entropy(module(x), y).backward()
@@ -174,7 +200,9 @@ def test_by_night_only_what_is_kept_is_learnt_from() -> None:
 
 
 def test_replay_goes_beside_new_samples_and_is_not_scored() -> None:
-    with_replay = prepared(*ONLINE, "replay=reservoir", "replay.size=16", "replay.share=0.5", "rounds=4")
+    with_replay = prepared(
+        *ONLINE, "replay=reservoir", "replay.size=16", "replay.share=0.5", "rounds=4"
+    )
     without = prepared(*ONLINE, "rounds=4")
     found, plain = ([r.values for r in records(study)] for study in (with_replay, without))
     assert [v.get("seen") for v in found] == [v.get("seen") for v in plain]
@@ -213,8 +241,20 @@ REFUSED = [
     (("learn=online", "replay=ring", "replay.share=0.2"), "never read"),
     (("learn=frozen", "replay=ring"), "never learns"),
     (("learn=online", "drift=label_swap", "drift.kind=gradual", "drift.width=0"), "above 0"),
-    (("learn=online", "drift=label_swap", "drift.kind=gradual", "drift.concepts=4", "drift.width=0.3"), "at most 1/4"),
-    (("learn=online", "drift=label_swap", "drift.concepts=900"), "drift.concepts=900: cuts streams"),
+    (
+        (
+            "learn=online",
+            "drift=label_swap",
+            "drift.kind=gradual",
+            "drift.concepts=4",
+            "drift.width=0.3",
+        ),
+        "at most 1/4",
+    ),
+    (
+        ("learn=online", "drift=label_swap", "drift.concepts=900"),
+        "drift.concepts=900: cuts streams",
+    ),
     (("data=sea", "learn=online", "data.per_device=3"), "data.concepts=4: cuts streams"),
     (
         ("data=linear_regression", "drift=label_swap", "learn=online", "train.batch=1"),
@@ -238,7 +278,10 @@ REFUSED = [
     (("data=sea", "data.concepts=5"), "data.concepts=5"),
     (("data=sea", "drift=rotation", "learn=online"), "drift by themselves"),
     (("data=linear_regression", "learn=online", "people=meetings", "train.batch=1"), "class label"),
-    (("data=linear_regression", "learn=online", "replay=class_balanced", "train.batch=1"), "class label"),
+    (
+        ("data=linear_regression", "learn=online", "replay=class_balanced", "train.batch=1"),
+        "class label",
+    ),
 ]
 
 
@@ -256,10 +299,17 @@ def test_predicting_takes_its_forward_products_and_remembered_samples_count(mode
 
     def last(*extra: str) -> dict[str, Any]:
         flat = ("data.flat=false",) if model == "cnn" else ()
-        *_, end = records(prepared(*ONLINE, f"model={model}", "rounds=4", "fleet=uniform", *flat, *extra))
+        *_, end = records(
+            prepared(*ONLINE, f"model={model}", "rounds=4", "fleet=uniform", *flat, *extra)
+        )
         return end.values
 
-    e = experiment(*ONLINE, f"model={model}", "fleet=uniform", *(("data.flat=false",) if model == "cnn" else ()))
+    e = experiment(
+        *ONLINE,
+        f"model={model}",
+        "fleet=uniform",
+        *(("data.flat=false",) if model == "cnn" else ()),
+    )
     module, batch = e.module(), e.settings.train.batch
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(torch.zeros(batch, *e.features))
@@ -268,8 +318,12 @@ def test_predicting_takes_its_forward_products_and_remembered_samples_count(mode
     if model == "selective":  # of which torch counts the products with all neurons
         forward = module.prediction_flops(batch) / e.step_flops * online["flops_total"]
     assert frozen["flops_total"] == pytest.approx(forward)
-    assert frozen["virtual_s"] == pytest.approx(online["virtual_s"] * forward / online["flops_total"])
-    assert last("replay=ring", "replay.share=0.5")["flops_total"] == pytest.approx(1.5 * online["flops_total"])
+    assert frozen["virtual_s"] == pytest.approx(
+        online["virtual_s"] * forward / online["flops_total"]
+    )
+    assert last("replay=ring", "replay.share=0.5")["flops_total"] == pytest.approx(
+        1.5 * online["flops_total"]
+    )
     nightly = last("learn=nightly", "learn.day=2", "replay=ring")["flops_total"]
     assert nightly == pytest.approx(forward + online["flops_total"])
     if model == "softmax":
@@ -292,7 +346,9 @@ def test_what_does_nothing_is_said(overrides: tuple[str, ...], said: str) -> Non
 
 
 def test_no_rates_are_tried_for_devices_that_never_learn() -> None:
-    study = prepared(*ALONE, "learn=frozen", "optimizer.lr=auto", "rounds=3", "scenario.arms=[swarm]")
+    study = prepared(
+        *ALONE, "learn=frozen", "optimizer.lr=auto", "rounds=3", "scenario.arms=[swarm]"
+    )
     with study.engine() as engine:
         _, facts = tune(study, study.arms[0], engine, lambda text: None)
     assert facts["tried"] == []

@@ -27,7 +27,9 @@ def test_a_ring_keeps_the_last_samples() -> None:
 
 def test_a_reservoir_is_a_uniform_sample_of_everything_offered() -> None:
     devices, count, size = 4000, 50, 10
-    memory = offered(Reservoir(size), np.tile(np.arange(count), (devices, 1)), np.zeros(count, np.int64), 7)
+    memory = offered(
+        Reservoir(size), np.tile(np.arange(count), (devices, 1)), np.zeros(count, np.int64), 7
+    )
     share = np.bincount(memory.kept_nM.reshape(-1), minlength=count) / devices
     sigma = np.sqrt(0.2 * 0.8 / devices)
     assert abs(share - size / count).max() < 4 * sigma
@@ -36,7 +38,8 @@ def test_a_reservoir_is_a_uniform_sample_of_everything_offered() -> None:
 
 def test_a_class_balanced_memory_is_balanced_and_uniform_within_a_class() -> None:
     devices, count, size = 3000, 100, 12
-    label_S = (np.arange(count) % 10 == 0).astype(np.int64)  # ten of the rare class, ninety of the other
+    # ten of the rare class, ninety of the other
+    label_S = (np.arange(count) % 10 == 0).astype(np.int64)
     memory = offered(ClassBalanced(size), np.tile(np.arange(count), (devices, 1)), label_S, 9)
     rare = label_S[memory.kept_nM].sum(1)
     assert (rare == size // 2).all()
@@ -49,7 +52,10 @@ def test_a_class_balanced_memory_is_balanced_and_uniform_within_a_class() -> Non
 def test_a_class_that_comes_late_finds_room() -> None:
     label_S = np.repeat([0, 1, 2], [200, 100, 5])
     memory = offered(ClassBalanced(30), np.arange(305)[None], label_S, 4)
-    assert np.bincount(label_S[memory.kept_nM[0]], minlength=3).tolist() in ([12, 13, 5], [13, 12, 5])
+    assert np.bincount(label_S[memory.kept_nM[0]], minlength=3).tolist() in (
+        [12, 13, 5],
+        [13, 12, 5],
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,7 +80,9 @@ def test_a_memory_of_less_than_one_sample_is_refused(kind: type[Replay]) -> None
 
 
 def test_draws_come_from_what_is_kept() -> None:
-    memory = Memory(np.array([[5, 7, -1], [-1, -1, -1]]), np.zeros((2, 1), np.int64), np.zeros((2, 1), np.int64))
+    memory = Memory(
+        np.array([[5, 7, -1], [-1, -1, -1]]), np.zeros((2, 1), np.int64), np.zeros((2, 1), np.int64)
+    )
     drawn = memory.drawn(np.arange(2), np.random.default_rng(0).random((2, 400)))
     assert set(drawn[0]) == {5, 7}
     assert set(drawn[1]) == {-1}

@@ -24,7 +24,9 @@ def test_cosine_is_half_a_wave_down_to_its_floor() -> None:
     assert Cosine().factor(50, 100) == pytest.approx(0.5)
     assert Cosine().factor(100, 100) == pytest.approx(0.0)
     assert Cosine(floor=0.2).factor(100, 100) == pytest.approx(0.2)
-    assert Cosine(floor=0.2).factor(25, 100) == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi / 4)) / 2)
+    assert Cosine(floor=0.2).factor(25, 100) == pytest.approx(
+        0.2 + 0.8 * (1 + math.cos(math.pi / 4)) / 2
+    )
 
 
 def test_wsd_is_stable_then_halves_every_half_life() -> None:
@@ -36,7 +38,9 @@ def test_wsd_is_stable_then_halves_every_half_life() -> None:
 
 
 def test_wsd_counts_decay_and_half_life_in_rounds_whatever_the_warm_up() -> None:
-    """The last ``decay`` of 1,000 rounds halve every ``half_life`` of them, also after a long warm-up."""
+    """The last ``decay`` of 1,000 rounds halve every ``half_life`` of them, also after a long
+    warm-up.
+    """
     for warmup in (0.0, 0.1, 0.5, 0.8):
         schedule = WSD(warmup, decay=0.2, half_life=0.05)
         assert schedule.factor(800, 1000) == pytest.approx(1.0)
@@ -55,13 +59,17 @@ def test_warm_up_rises_in_equal_steps_to_the_whole_rate(make: type[Schedule]) ->
     assert max(steps) == pytest.approx(min(steps))
 
 
-@pytest.mark.parametrize("schedule", [Constant(), Cosine(floor=0.1), WSD(decay=0.3, half_life=0.1), Cosine(warmup=0.2)])
+@pytest.mark.parametrize(
+    "schedule", [Constant(), Cosine(floor=0.1), WSD(decay=0.3, half_life=0.1), Cosine(warmup=0.2)]
+)
 def test_past_the_horizon_the_rate_stays(schedule: Schedule) -> None:
     assert schedule.factor(150, 100) == schedule.factor(100, 100) == schedule.factor(1e9, 100)
 
 
 @given(st.integers(0, 500), st.integers(1, 300), st.floats(0, 0.9), st.floats(0, 1))
-def test_factors_lie_between_zero_and_one(done: int, horizon: int, warmup: float, floor: float) -> None:
+def test_factors_lie_between_zero_and_one(
+    done: int, horizon: int, warmup: float, floor: float
+) -> None:
     for schedule in (Constant(warmup), Cosine(warmup, floor), WSD(warmup)):
         assert 0 <= schedule.factor(done, horizon) <= 1
 

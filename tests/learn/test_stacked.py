@@ -1,4 +1,6 @@
-"""Modules that bring their own mathematics for a block of devices: it is autograd's, for every device, whoever sleeps."""
+"""Modules that bring their own mathematics for a block of devices: it is autograd's, for every
+device, whoever sleeps.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,31 @@ from swarm.learning.models.gru import GRU
 from swarm.learning.models.mcsd import MCSD
 from swarm.learning.models.sequence import SequenceModel, Views
 from swarm.learning.models.transformer import Transformer
-from tests.support import final_rows, module_of, plain_gradient, predict, prepared, row_of, sgd, train
+from tests.support import (
+    final_rows,
+    module_of,
+    plain_gradient,
+    predict,
+    prepared,
+    row_of,
+    sgd,
+    train,
+)
 
 B, b, T, C = 5, 3, 9, 7
 NAMES = ["gru", "mcsd", "transformer"]
-ALL = [(name, predict, dtype) for name in NAMES for predict in ("every", "last") for dtype in ("float32", "float64")]
+ALL = [
+    (name, predict, dtype)
+    for name in NAMES
+    for predict in ("every", "last")
+    for dtype in ("float32", "float64")
+]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
-def made(name: str, predict: str = "every", depth: int = 2, vocabulary: int | None = None) -> SequenceModel:
+def made(
+    name: str, predict: str = "every", depth: int = 2, vocabulary: int | None = None
+) -> SequenceModel:
     size = {"width": 12, "depth": depth, "predict": predict, "vocabulary": vocabulary}
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -38,7 +56,9 @@ def made(name: str, predict: str = "every", depth: int = 2, vocabulary: int | No
 
 def _rows(module: nn.Module) -> Tensor:
     row = row_of(module)
-    return row + 0.2 * torch.randn(B, len(row), generator=torch.Generator().manual_seed(1), dtype=row.dtype)
+    return row + 0.2 * torch.randn(
+        B, len(row), generator=torch.Generator().manual_seed(1), dtype=row.dtype
+    )
 
 
 def _text(predict: str, steps: int = 1) -> tuple[Tensor, Tensor]:
@@ -54,7 +74,12 @@ def _expected(name: str, predict: str, dtype: str, depth: int) -> Tensor:
     x, y = _text(predict)
     x_BP = _rows(module)
     flat = _Flat(module)
-    return torch.stack([plain_gradient(x_BP[i], flat, x[i, 0], y[i, 0].flatten(), "cross_entropy") for i in range(B)])
+    return torch.stack(
+        [
+            plain_gradient(x_BP[i], flat, x[i, 0], y[i, 0].flatten(), "cross_entropy")
+            for i in range(B)
+        ]
+    )
 
 
 class _Flat(nn.Module):
@@ -75,12 +100,17 @@ class _Flat(nn.Module):
 def test_the_gradient_is_autograds(
     name: str, predict: str, dtype: str, depth: int, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many devices run together; by the shortcut of plain descent, and by collecting gradients (``clip``)."""
+    """However many devices run together; by the shortcut of plain descent, and by collecting
+    gradients (``clip``).
+    """
     module, kind = made(name, predict, depth).to(getattr(torch, dtype)), CrossEntropy()
     x_BP, (x, y) = _rows(module), _text(predict)
     labels = y.flatten(2)
     monkeypatch.setattr(stacked, "POSITIONS_AT_ONCE", together * labels.shape[2])
-    kernel, expected = kernel_for(module, kind, x[0, 0], block=B), _expected(name, predict, dtype, depth)
+    kernel, expected = (
+        kernel_for(module, kind, x[0, 0], block=B),
+        _expected(name, predict, dtype, depth),
+    )
     assert isinstance(kernel, BatchedKernel)
     assert expected.norm(dim=1).min() > 1e-2
     for clip in (None, 1e9):
@@ -98,7 +128,9 @@ def test_predictions_and_steps_not_taken(name: str, predict_: str) -> None:
     kernel = kernel_for(module, kind, x[0, 0], block=1)
     assert isinstance(kernel, BatchedKernel), "a block of one device, too"
     with torch.no_grad():
-        plain = torch.stack([module_of(x_BP[i], module)(x[i, 0]).flatten(0, -2).T for i in range(B)])
+        plain = torch.stack(
+            [module_of(x_BP[i], module)(x[i, 0]).flatten(0, -2).T for i in range(B)]
+        )
     torch.testing.assert_close(predict(kernel, x_BP, x[:, 0]), plain, rtol=0, atol=1e-12)
     both, one = x_BP.clone(), x_BP.clone()
     active = torch.tensor([[True, i % 2 == 0] for i in range(B)])
@@ -111,12 +143,16 @@ def test_predictions_and_steps_not_taken(name: str, predict_: str) -> None:
 @pytest.mark.parametrize("vocabulary", [b * T - 1, b * T, 40])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_vocabulary_of_its_own(name: str, vocabulary: int) -> None:
-    """More tokens are read than there are classes to predict; and fewer positions, where it can be, than tokens."""
+    """More tokens are read than there are classes to predict; and fewer positions, where it can be,
+    than tokens.
+    """
     module, kind = made(name, "last", vocabulary=vocabulary).double(), CrossEntropy()
     x_BP, x = _rows(module), torch.arange(B * b * T).view(B, 1, b, T) * 5 % vocabulary
     labels = torch.arange(B * b).view(B, 1, b) % C
     kernel = kernel_for(module, kind, x[0, 0], block=2)
-    expected = torch.stack([plain_gradient(x_BP[i], module, x[i, 0], labels[i, 0], "cross_entropy") for i in range(B)])
+    expected = torch.stack(
+        [plain_gradient(x_BP[i], module, x[i, 0], labels[i, 0], "cross_entropy") for i in range(B)]
+    )
     moved = x_BP.clone()
     train(kernel, kind, sgd(), moved, {}, x, labels, C)
     torch.testing.assert_close(x_BP - moved, expected, rtol=0, atol=1e-10)
@@ -146,7 +182,9 @@ class _Own(nn.Module):
 
 def test_what_a_module_brings_is_compared_with_its_forward() -> None:
     x = _text("last")[0][0, 0]
-    with pytest.raises(ConfigError, match="_Changed: has a method over_rows that answers otherwise than forward"):
+    with pytest.raises(
+        ConfigError, match="_Changed: has a method over_rows that answers otherwise than forward"
+    ):
         kernel_for(_Changed((T,), C, width=8, depth=1), CrossEntropy(), x, block=2)
     assert isinstance(kernel_for(_Own(), CrossEntropy(), x, block=2), BatchedKernel)
 

@@ -1,4 +1,6 @@
-"""The order of samples: every pass meets each sample once, and a draw is a pure function of (device, step)."""
+"""The order of samples: every pass meets each sample once, and a draw is a pure function of
+(device, step).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ SEED = st.integers(0, 2**32)
 
 def _stream(sizes: list[int], batch: int, seed: int) -> Stream:
     ids = np.random.default_rng(seed).permutation(sum(sizes)) + 100
-    return Stream(DeviceSplit(ids, np.concatenate([[0], np.cumsum(sizes)])), batch, Keys(seed, "stream"))
+    return Stream(
+        DeviceSplit(ids, np.concatenate([[0], np.cumsum(sizes)])), batch, Keys(seed, "stream")
+    )
 
 
 @given(SIZES, BATCH, SEED)
@@ -42,7 +46,9 @@ def test_every_pass_meets_each_sample_once(sizes: list[int], batch: int, seed: i
 def test_a_draw_is_a_function_of_device_and_step(
     sizes: list[int], batch: int, seed: int, start: int, count: int, data: st.DataObject
 ) -> None:
-    """However the devices are grouped and ordered and the steps cut into chunks, the same samples come."""
+    """However the devices are grouped and ordered and the steps cut into chunks, the same samples
+    come.
+    """
     stream = _stream(sizes, batch, seed)
     devices = np.arange(len(sizes))
     whole = stream.draw(devices, np.full(len(sizes), start), count)
@@ -77,7 +83,9 @@ def test_far_into_a_run_nothing_overflows() -> None:
 
 
 @given(SIZES, BATCH, st.floats(0.1, 4))
-def test_steps_of_epochs_cover_them_and_no_more(sizes: list[int], batch: int, epochs: float) -> None:
+def test_steps_of_epochs_cover_them_and_no_more(
+    sizes: list[int], batch: int, epochs: float
+) -> None:
     steps = _stream(sizes, batch, 0).steps_of_epochs(epochs)
     for size, count in zip(sizes, steps, strict=True):
         assert count * batch >= epochs * size - 1e-9

@@ -1,4 +1,6 @@
-"""Modules whose state_dict is more than their parameters, each under one name: ties, buffers, lists."""
+"""Modules whose state_dict is more than their parameters, each under one name: ties, buffers,
+lists.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Tied(nn.Module):
 
 
 class Buffers(nn.Module):
-    """Constant ones of several types, one with two names, one drawn at random, and one that no file keeps."""
+    """Constant ones of several types, one with two names, one drawn at random, and one that no file
+    keeps.
+    """
 
     def __init__(self, features: Features, outputs: int) -> None:
         super().__init__()
@@ -54,11 +58,17 @@ class Listed(nn.Module):
     def __init__(self, features: Features, outputs: int) -> None:
         super().__init__()
         n = math.prod(features)
-        self.weights = nn.ParameterList([nn.Parameter(torch.randn(n, 4) / 8), nn.Parameter(torch.randn(4, outputs))])
-        self.more = nn.ParameterDict({"scale": nn.Parameter(torch.ones(())), "none": nn.Parameter(torch.zeros(0))})
+        self.weights = nn.ParameterList(
+            [nn.Parameter(torch.randn(n, 4) / 8), nn.Parameter(torch.randn(4, outputs))]
+        )
+        self.more = nn.ParameterDict(
+            {"scale": nn.Parameter(torch.ones(())), "none": nn.Parameter(torch.zeros(0))}
+        )
 
     def forward(self, x: Tensor) -> Any:
-        return (x.flatten(1) @ self.weights[0]).tanh() @ self.weights[1] * self.more["scale"] + self.more["none"].sum()
+        return (x.flatten(1) @ self.weights[0]).tanh() @ self.weights[1] * self.more[
+            "scale"
+        ] + self.more["none"].sum()
 
 
 class Parametrised(nn.Module):

@@ -1,5 +1,5 @@
-"""Selective activation: exactly k units work, the others neither compute nor learn, and FLOPs are what a machine would take
-that leaves them out."""
+"""Selective activation: exactly k units work, the others neither compute nor learn, and FLOPs are
+what a machine would take that leaves them out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def gradients(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("select", SELECTS)
-@pytest.mark.parametrize(("active", "group", "k"), [(0.25, 1, 6), (0.25, 4, 2), (0.01, 1, 1), (1.0, 2, 12)])
+@pytest.mark.parametrize(
+    ("active", "group", "k"), [(0.25, 1, 6), (0.25, 4, 2), (0.01, 1, 1), (1.0, 2, 12)]
+)
 def test_exactly_k_units_work(select: str, active: float, group: int, k: int) -> None:
     model = made(select, (24, 24), active=active, group=group)
     for mask in model.masks(samples()):
@@ -70,7 +72,9 @@ def test_a_layer_is_its_formula() -> None:
 
 
 def test_a_layer_is_continuous_where_its_mask_changes() -> None:
-    """On the way from one sample to another masks change often, what the layer answers never jumps."""
+    """On the way from one sample to another masks change often, what the layer answers never
+    jumps.
+    """
     layer, (a, b) = cast(SelectiveLayer, made().layers[0]), samples(2)
     way = a + torch.linspace(0, 1, 20001).double()[:, None] * (b - a)
     out = layer(way, sample_key(way))
@@ -82,8 +86,9 @@ def test_a_layer_is_continuous_where_its_mask_changes() -> None:
 
 @pytest.mark.parametrize("select", SELECTS)
 def test_what_sleeps_does_not_learn_and_what_works_does(select: str) -> None:
-    """The gradient of one sample: exactly zero in every number that belongs to an inactive neuron, but for the selector's row
-    of the runner-up, whose score the active ones are measured against."""
+    """The gradient of one sample: exactly zero in every number that belongs to an inactive neuron,
+    but for the selector's row of the runner-up, whose score the active ones are measured
+    against."""
     model = made(select, (24, 16), active=0.25, group=2)
     for x in samples(6).split(1):
         found, masks = gradients(model, x), model.masks(x)
@@ -98,7 +103,9 @@ def test_what_sleeps_does_not_learn_and_what_works_does(select: str) -> None:
 
 @pytest.mark.parametrize("select", SELECTS)
 def test_the_selector_learns_by_the_exact_gradient(select: str) -> None:
-    """Every number of the model against finite differences, selectors included: there is nothing to estimate."""
+    """Every number of the model against finite differences, selectors included: there is nothing to
+    estimate.
+    """
     model, x = made(select, (24, 16)), samples(8)
     y = torch.arange(8) % 4
     found = gradients(model, x)
@@ -113,7 +120,9 @@ def test_the_selector_learns_by_the_exact_gradient(select: str) -> None:
                 values.append(functional.cross_entropy(model(x), y, reduction="sum").item())
             p.add_(direction, alpha=eps)
         slope = (values[0] - values[1]) / (2 * eps)
-        assert slope == pytest.approx(float((found[name] * direction).sum()), rel=1e-5, abs=1e-7), name
+        assert slope == pytest.approx(float((found[name] * direction).sum()), rel=1e-5, abs=1e-7), (
+            name
+        )
 
 
 def test_masks_depend_on_the_sample_alone() -> None:
@@ -129,7 +138,9 @@ def test_masks_depend_on_the_sample_alone() -> None:
 
 
 def test_random_masks_are_fair() -> None:
-    """Of 4000 samples each unit is in a quarter, each pair in k(k − 1)/(H(H − 1)), in either layer and independently."""
+    """Of 4000 samples each unit is in a quarter, each pair in k(k − 1)/(H(H − 1)), in either layer
+    and independently.
+    """
     first, second = made("random", (24, 24)).masks(samples(4000))
     for mask in (first.double(), second.double()):
         share = mask.mean(0)
@@ -149,11 +160,13 @@ def test_a_fixed_selection_is_a_narrow_model_with_all_active() -> None:
     assert model.step_flops(7) == narrow.step_flops(7)
 
 
-# --- FLOPs -----------------------------------------------------------------------------------------------------------
+# --- FLOPs ----------------------------------------------------------------------------------------
 
 
 def _sparse(model: Selective, x: Tensor) -> Tensor:
-    """One sample by a machine that touches active neurons only: the weights of others are never read."""
+    """One sample by a machine that touches active neurons only: the weights of others are never
+    read.
+    """
     h, at, key = x, torch.arange(x.shape[1]), sample_key(x)
     for number, layer in enumerate(cast(Any, model.layers)):
         down, up = layer.selector.down, layer.selector.up
@@ -177,19 +190,26 @@ def _sparse(model: Selective, x: Tensor) -> Tensor:
 def test_flops_are_those_of_a_machine_that_leaves_out_what_sleeps(
     select: str, hidden: tuple[int, ...], group: int
 ) -> None:
-    """Same answer, same gradient, and torch counts what the model states: but for the scores that have a gradient, which this
-    machine computes a second time in order to differentiate no others."""
+    """Same answer, same gradient, and torch counts what the model states: but for the scores that
+    have a gradient, which this machine computes a second time in order to differentiate no
+    others."""
     model = made(select, hidden, group=group)
     for x in samples(4).split(1):
         dense = gradients(model, x)
         model.zero_grad()
         with FlopCounterMode(display=False) as counter:
             out = _sparse(model, x)
-            functional.cross_entropy(out, torch.zeros(1, dtype=torch.long), reduction="sum").backward()
+            functional.cross_entropy(
+                out, torch.zeros(1, dtype=torch.long), reduction="sum"
+            ).backward()
         torch.testing.assert_close(out, model(x))
         for name, p in model.named_parameters():
             torch.testing.assert_close(p.grad, dense[name])
-        twice = sum(2 * 8 * (layer.kept + 1) for layer in cast(Any, model.layers)) if select == "learned" else 0
+        twice = (
+            sum(2 * 8 * (layer.kept + 1) for layer in cast(Any, model.layers))
+            if select == "learned"
+            else 0
+        )
         assert counter.get_total_flops() - twice == model.step_flops(1)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             _sparse(model, x)
@@ -204,22 +224,28 @@ def test_a_quarter_of_the_neurons_takes_a_quarter_of_the_flops_and_its_selector(
     assert selector < 0.11 * dense
 
 
-# --- in the framework ------------------------------------------------------------------------------------------------
+# --- in the framework -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("select", SELECTS)
 def test_it_runs_vectorised(select: str) -> None:
-    assert isinstance(kernel_for(made(select, (24, 16), group=2), CrossEntropy(), samples(3), 4), Functional)
+    assert isinstance(
+        kernel_for(made(select, (24, 16), group=2), CrossEntropy(), samples(3), 4), Functional
+    )
 
 
 def test_time_energy_and_totals_of_a_fleet_follow_what_is_active() -> None:
-    """FLOP of every local step so far are on record, with or without a fleet; a fleet takes as long as they do."""
+    """FLOP of every local step so far are on record, with or without a fleet; a fleet takes as long
+    as they do.
+    """
     plain = records(prepared("model=selective", "protocol=none", "rounds=3"))
     assert plain[0].values["flops_total"] == 0
     fleet = ("fleet=uniform", "protocol=none", "rounds=3", "model.hidden=[256]")
     for active in (0.25, 0.5):
         e = experiment("model=selective", f"model.active={active}", *fleet)
-        assert e.step_flops == Selective((64,), 10, [256], active).step_flops(e.settings.train.batch)
+        assert e.step_flops == Selective((64,), 10, [256], active).step_flops(
+            e.settings.train.batch
+        )
         last = records(prepared("model=selective", f"model.active={active}", *fleet))[-1].values
         assert last["flops_total"] == last["steps_total"] * e.step_flops > 0
         assert e.fleet.hardware is not None
@@ -249,7 +275,10 @@ def test_refused(options: dict[str, Any], said: str) -> None:
     [
         ({"0.weight": 2}, "0.weight: is named by neurons"),
         ({"other": 0}, "other: is named by neurons"),
-        ({"0.weight": 0, "2.weight": 0}, "0.weight: has 6 entries by neurons.*multiple of the layer's 4"),
+        (
+            {"0.weight": 0, "2.weight": 0},
+            "0.weight: has 6 entries by neurons.*multiple of the layer's 4",
+        ),
     ],
 )
 def test_neurons_that_are_not_there_are_refused(stated: dict[str, int], said: str) -> None:

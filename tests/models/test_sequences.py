@@ -1,4 +1,6 @@
-"""Sequence models: both forms agree, nothing looks ahead, and what a device keeps is bounded where it should be."""
+"""Sequence models: both forms agree, nothing looks ahead, and what a device keeps is bounded where
+it should be.
+"""
 
 from __future__ import annotations
 
@@ -55,9 +57,13 @@ def test_token_by_token_is_the_whole_sequence(name: str, length: int) -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 63, 64, 65, 128, 130, 4096, 4097])
 def test_long_sequences_fade_as_short_ones_do(length: int) -> None:
-    """h_t = λ h_{t−1} + v_t step by step, against chunks of matrices, and chunks side by side; chunks of chunks from 4096."""
+    """h_t = λ h_{t−1} + v_t step by step, against chunks of matrices, and chunks side by side;
+    chunks of chunks from 4096.
+    """
     rate = torch.tensor([0.5, 0.97, 0.9995], dtype=torch.float64)
-    v = torch.randn(2, length, 3, 1, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    v = torch.randn(
+        2, length, 3, 1, generator=torch.Generator().manual_seed(4), dtype=torch.float64
+    )
     h, expected = torch.zeros(2, 3, 1, dtype=torch.float64), []
     for now in v.unbind(1):
         h = rate[:, None] * h + now
@@ -66,7 +72,9 @@ def test_long_sequences_fade_as_short_ones_do(length: int) -> None:
     uv = torch.cat([torch.ones_like(v), v], -2).view(2, length, 1, 6).requires_grad_()
     faded = rows.faded(uv, rate)
     torch.testing.assert_close(faded.view(v.shape), torch.stack(expected, 1), rtol=0, atol=1e-10)
-    weight = torch.randn(faded.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    weight = torch.randn(
+        faded.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64
+    )
     leaf = v.clone().requires_grad_()
     (there,) = torch.autograd.grad((fade(leaf, rate).view(weight.shape) * weight).sum(), leaf)
     (here,) = torch.autograd.grad((faded * weight).sum(), uv)
@@ -96,7 +104,8 @@ def test_a_layer_is_its_formula() -> None:
     """h_t = λ h_{t−1} + v_t and y_t = u_t ⊙ h_t, written out for one channel of each section."""
     layer = SlopeDecay(8, 2, 8)
     x = layer.norm(torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(2)))
-    expected = [0.9394130628134757, 0.9961013694701175, 1 - 2.0**-5, 1 - 2.0**-6]  # exp(−2⁻⁴), exp(−2⁻⁸)
+    # exp(−2⁻⁴), exp(−2⁻⁸)
+    expected = [0.9394130628134757, 0.9961013694701175, 1 - 2.0**-5, 1 - 2.0**-6]
     assert layer.rates == pytest.approx(expected, abs=1e-15)
     u, v = layer._branches(x)
     for c in range(4):
@@ -126,10 +135,16 @@ def test_gru_is_torchs_gru() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: MCSD((8,), 5, width=30, channels=4, depth=1, hidden=8), "channels=4: must divide width=30"),
+        (
+            lambda: MCSD((8,), 5, width=30, channels=4, depth=1, hidden=8),
+            "channels=4: must divide width=30",
+        ),
         (lambda: GRU((8, 2), 5, width=8, depth=1), "needs sequences of tokens"),
         (lambda: GRU((8,), 5, width=0, depth=1), "width=0: must be a whole number from 1"),
-        (lambda: Transformer((8,), 5, width=8, heads=3, depth=1, hidden=8), "heads=3: must be so that"),
+        (
+            lambda: Transformer((8,), 5, width=8, heads=3, depth=1, hidden=8),
+            "heads=3: must be so that",
+        ),
         (lambda: GRU((8,), 5, width=8, depth=1, vocabulary=0), "vocabulary=0: must be null"),
     ],
 )
@@ -145,7 +160,10 @@ def test_refused(make: object, said: str) -> None:
             ("data=markov", "model.vocabulary=19"),
             "^model.vocabulary=19: must be at least 20: the data have tokens up to 19",
         ),
-        (("data=digits", "model.predict=last"), "^model=gru: needs tokens 0, 1, …; the data have other numbers"),
+        (
+            ("data=digits", "model.predict=last"),
+            "^model=gru: needs tokens 0, 1, …; the data have other numbers",
+        ),
     ],
 )
 def test_what_is_no_token_of_the_model_is_refused(overrides: tuple[str, ...], said: str) -> None:

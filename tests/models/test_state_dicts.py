@@ -1,4 +1,6 @@
-"""A saved device loads into its module strictly, and a module's own file starts a swarm: for any module that is accepted."""
+"""A saved device loads into its module strictly, and a module's own file starts a swarm: for any
+module that is accepted.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def module(name: str, seed: int = 0) -> nn.Module:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_device_loads_strictly_and_a_file_of_the_module_starts_a_swarm(tmp_path: Path, name: str, dtype: str) -> None:
+def test_a_device_loads_strictly_and_a_file_of_the_module_starts_a_swarm(
+    tmp_path: Path, name: str, dtype: str
+) -> None:
     saved = go(tmp_path / "run", name, f"compute.dtype={dtype}").state_dict("swarm", 2)
     own = module(name)
     assert saved.keys() == own.state_dict().keys()
@@ -46,13 +50,19 @@ def test_a_device_loads_strictly_and_a_file_of_the_module_starts_a_swarm(tmp_pat
     made = torch.cat([p.detach().reshape(-1) for p in own.parameters()])
     torch.testing.assert_close(made, torch.as_tensor(row).float(), rtol=0, atol=0)
     # the other way: both of safetensors' writers, and our own
-    files = {"model": save_model, "file": _save_all, "start": lambda m, f: swarm.save_start(f, m.state_dict())}
+    files = {
+        "model": save_model,
+        "file": _save_all,
+        "start": lambda m, f: swarm.save_start(f, m.state_dict()),
+    }
     for kind, save in files.items():
         file = tmp_path / f"{kind}.safetensors"
         save(own, file)
         again = go(tmp_path / kind, name, f"init={file}", "rounds=0", f"compute.dtype={dtype}")
         found = again.state_dict("swarm", 3)
-        assert all(torch.equal(found[key].to(value), value) for key, value in own.state_dict().items())
+        assert all(
+            torch.equal(found[key].to(value), value) for key, value in own.state_dict().items()
+        )
 
 
 def _save_all(own: nn.Module, file: Path) -> None:
@@ -72,21 +82,32 @@ def test_files_that_contradict_the_module_are_refused(tmp_path: Path) -> None:
     go(tmp_path / "run", "Tied")
     values = {name: value.clone() for name, value in module("Tied").state_dict().items()}
     said = refusal(tmp_path, "Tied", {**values, "b.weight": values["b.weight"] + 1})
-    assert said == "holds different numbers in a.weight and b.weight, which are one parameter of the model"
+    assert (
+        said
+        == "holds different numbers in a.weight and b.weight, which are one parameter of the model"
+    )
     said = refusal(tmp_path, "Tied", {**values, "extra": torch.zeros(2)})
     assert said.startswith("holds ['a.weight', 'b.weight', 'extra',")
     said = refusal(tmp_path, "Tied", {**values, "head.bias": torch.zeros(10, dtype=torch.int64)})
     assert said == "holds head.bias as int64; parameters are floating-point numbers"
     del values["head.bias"]
-    assert "the model has ['a.weight', 'head.weight', 'head.bias']" in refusal(tmp_path, "Tied", values)
+    assert "the model has ['a.weight', 'head.weight', 'head.bias']" in refusal(
+        tmp_path, "Tied", values
+    )
     values = {name: value.clone() for name, value in module("Buffers").state_dict().items()}
     said = refusal(tmp_path, "Buffers", {**values, "mask": values["mask"] * 2})
-    assert said.startswith("holds another buffer mask than the model's, which its constructor makes")
-    assert "another buffer" in refusal(tmp_path, "Buffers", {**values, "order": values["order"][:-1]})
+    assert said.startswith(
+        "holds another buffer mask than the model's, which its constructor makes"
+    )
+    assert "another buffer" in refusal(
+        tmp_path, "Buffers", {**values, "order": values["order"][:-1]}
+    )
 
 
 def test_a_run_is_read_without_its_code_and_an_old_one_as_before(tmp_path: Path) -> None:
-    """Nothing is imported to read a run; a checkpoint of an earlier version gives the parameters that it names."""
+    """Nothing is imported to read a run; a checkpoint of an earlier version gives the parameters
+    that it names.
+    """
     full = go(tmp_path / "run", "Buffers").state_dict("swarm", 0)
     code = sys.modules.pop("stateful_models")
     assert swarm.load(tmp_path / "run").state_dict("swarm", 0).keys() == full.keys()
@@ -120,6 +141,8 @@ def test_buffers_too_large_for_a_run_are_left_out_with_a_warning(
 ) -> None:
     monkeypatch.setattr("swarm.learning.buffers.MOST_BYTES", 100)
     run_ = go(tmp_path / "run", "Buffers")
-    with pytest.warns(UserWarning, match=r"load_state_dict\(…, strict=False\) leaves those of the module"):
+    with pytest.warns(
+        UserWarning, match=r"load_state_dict\(…, strict=False\) leaves those of the module"
+    ):
         assert list(run_.state_dict("swarm", 0)) == ["head.weight", "head.bias"]
     assert not (tmp_path / "run/checkpoints/swarm/buffers.safetensors").exists()

@@ -1,4 +1,6 @@
-"""Models that come along and modules of a user's own: the same bits however they are sharded or interrupted."""
+"""Models that come along and modules of a user's own: the same bits however they are sharded or
+interrupted.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, name: str) -> Non
 @pytest.mark.parametrize("block", [1, 3])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_is_a_step_of_plain_torch(name: str, block: int) -> None:
-    """One local step of each device in float64 against autograd on the module itself, alone and in a block."""
+    """One local step of each device in float64 against autograd on the module itself, alone and in
+    a block.
+    """
     values = config(
         "devices=3", "rounds=1", "protocol=none", "topology=none", "train.local_steps=1", "train.batch=5", "optimizer.lr=0.5",
         "compute.dtype=float64", "init=independent", f"engine.block={block}",
@@ -95,7 +99,10 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_work_is_refused_by_name(name: str) -> None:
     options, reason = REFUSED[name]
-    values = {**config(f"plugins=[{PLUGIN}]"), "model": {"_target_": f"user_models.{name}", **options}}
+    values = {
+        **config(f"plugins=[{PLUGIN}]"),
+        "model": {"_target_": f"user_models.{name}", **options},
+    }
     with pytest.raises(ConfigError, match=reason) as refusal:
         PreparedRun.prepare(Settings.parse(values))
     assert refusal.value.key == "model"
@@ -105,6 +112,8 @@ def test_what_cannot_work_is_refused_by_name(name: str) -> None:
 
 def test_images_that_are_not_square_need_another_model() -> None:
     with pytest.raises(ConfigError, match="has 20 features, which is no square"):
-        PreparedRun.prepare(Settings.parse(config("model=cnn", "data=gaussian", "data.features=20")))
+        PreparedRun.prepare(
+            Settings.parse(config("model=cnn", "data=gaussian", "data.features=20"))
+        )
     with pytest.raises(ConfigError, match=r"has the shape \[1, 2, 2, 4\]"):
         CNN((1, 2, 2, 4), 3, [4])

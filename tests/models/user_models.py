@@ -1,4 +1,5 @@
-"""Modules of a user's own, as plug-ins: the kinds that docs/models.md lists as supported, and those it lists as refused.
+"""Modules of a user's own, as plug-ins: the kinds that docs/models.md lists as supported, and those
+it lists as refused.
 
 Inputs are the digits, 64 grey levels of 0 … 1 in sixteenths.
 """
@@ -16,7 +17,7 @@ from torch.nn import functional
 Features = tuple[int, ...]
 
 
-# --- supported ---------------------------------------------------------------------------------------------------------
+# --- supported ------------------------------------------------------------------------------------
 
 
 class NormMLP(nn.Module):
@@ -24,7 +25,9 @@ class NormMLP(nn.Module):
 
     def __init__(self, features: Features, outputs: int, width: int = 12) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(math.prod(features), width), nn.LayerNorm(width), nn.GELU())
+        self.body = nn.Sequential(
+            nn.Linear(math.prod(features), width), nn.LayerNorm(width), nn.GELU()
+        )
         self.head = nn.Linear(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,7 +36,9 @@ class NormMLP(nn.Module):
 
 
 class Attention(nn.Module):
-    """Grey levels as tokens: nn.Embedding, a constant buffer of positions, nn.MultiheadAttention."""
+    """Grey levels as tokens: nn.Embedding, a constant buffer of positions,
+    nn.MultiheadAttention.
+    """
 
     position: Tensor
 
@@ -130,9 +135,13 @@ class _Residual(nn.Module):
 
 
 class Outside(nn.Module):
-    """A residual network as other projects write it: knows nothing of features and outputs, has defaults for all."""
+    """A residual network as other projects write it: knows nothing of features and outputs, has
+    defaults for all.
+    """
 
-    def __init__(self, num_classes: int = 10, channels: int = 4, blocks: int = 2, dropout: float = 0.0) -> None:
+    def __init__(
+        self, num_classes: int = 10, channels: int = 4, blocks: int = 2, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, channels, 3, stride=2, padding=1)
         self.blocks = nn.ModuleList(_Residual(channels) for _ in range(blocks))
@@ -148,7 +157,7 @@ class Outside(nn.Module):
         return out
 
 
-# --- refused -----------------------------------------------------------------------------------------------------------
+# --- refused --------------------------------------------------------------------------------------
 
 
 class _Plain(nn.Module):

@@ -19,7 +19,9 @@ DEGREE = np.array([2, 5, 5, 1, 0])
 
 
 def test_markov_starts_and_stays_stationary() -> None:
-    """A fifth is away in every round, and a device keeps its state with e^{−(a+b)t} beyond chance (10,000 devices)."""
+    """A fifth is away in every round, and a device keeps its state with e^{−(a+b)t} beyond chance
+    (10,000 devices).
+    """
     churn = MarkovChurn(10_000, 0, tick=2.0, leave_rate=0.025, return_rate=0.1)
     there = np.stack([churn.online(round) for round in range(1, 61)])
     assert np.abs(there.mean(1) - 0.8).max() < 5 * np.sqrt(0.8 * 0.2 / 10_000)
@@ -32,7 +34,9 @@ def test_markov_is_a_pure_function_of_the_round() -> None:
     whole = MarkovChurn(50, 3, tick=0.5)
     forward = [whole.online(round) for round in range(1, 80)]
     for round in (79, 5, 6, 7, 40, 1, 78):
-        np.testing.assert_array_equal(MarkovChurn(50, 3, tick=0.5).online(round), forward[round - 1])
+        np.testing.assert_array_equal(
+            MarkovChurn(50, 3, tick=0.5).online(round), forward[round - 1]
+        )
         np.testing.assert_array_equal(whole.online(round), forward[round - 1])
 
 
@@ -42,11 +46,25 @@ def test_no_rates_no_churn() -> None:
 
 def test_a_trace_holds_from_its_time_on(tmp_path: Path) -> None:
     file = tmp_path / "trace.csv"
-    file.write_text("device,online,time\r\n2,0,1.0\r\n2,1,3.5\r\n\r\n0,false,0\r\n2,0,3.5\r\n2,1,9\r\n")
+    file.write_text(
+        "device,online,time\r\n2,0,1.0\r\n2,1,3.5\r\n\r\n0,false,0\r\n2,0,3.5\r\n2,1,9\r\n"
+    )
     churn = Trace(4, tick=1.0, path=str(file))
     there = [churn.online(round).astype(int).tolist() for round in (1, 2, 4, 5, 9, 10)]
-    assert there == [[0, 1, 1, 1], [0, 1, 0, 1], [0, 1, 0, 1], [0, 1, 0, 1], [0, 1, 0, 1], [0, 1, 1, 1]]
-    assert Trace(4, tick=1.0, path=str(file), before=False).online(1).tolist() == [False, False, False, False]
+    assert there == [
+        [0, 1, 1, 1],
+        [0, 1, 0, 1],
+        [0, 1, 0, 1],
+        [0, 1, 0, 1],
+        [0, 1, 0, 1],
+        [0, 1, 1, 1],
+    ]
+    assert Trace(4, tick=1.0, path=str(file), before=False).online(1).tolist() == [
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +110,9 @@ def test_crashes_are_for_good_and_the_hub_is_the_best_connected() -> None:
     churn = PermanentFailure(10, 0, 1.0, np.zeros(10, np.int64), fraction=0.3, at=4.0)
     assert [int(churn.online(round).sum()) for round in (1, 4, 5, 99)] == [10, 10, 7, 7]
     np.testing.assert_array_equal(churn.members(9), churn.online(9))
-    assert np.flatnonzero(~PermanentFailure(5, 0, 1.0, DEGREE, at=0.0, hub=True).online(1)).tolist() == [1]
+    assert np.flatnonzero(
+        ~PermanentFailure(5, 0, 1.0, DEGREE, at=0.0, hub=True).online(1)
+    ).tolist() == [1]
 
 
 def test_newcomers_arrive_between_start_and_end() -> None:
@@ -104,20 +124,29 @@ def test_newcomers_arrive_between_start_and_end() -> None:
 
 
 def test_a_partition_cuts_between_its_times_and_heals() -> None:
-    graph, outage = Ring(10).graph(1), NetworkPartition(10, 0, tick=1.0, parts=2, start=2.0, end=4.0)
+    graph, outage = (
+        Ring(10).graph(1),
+        NetworkPartition(10, 0, tick=1.0, parts=2, start=2.0, end=4.0),
+    )
     assert [int((~outage.up(round, graph)).sum()) for round in (1, 2, 3, 4, 5)] == [0, 0, 4, 4, 0]
     cut = graph.src_E[~outage.up(3, graph)]
     assert sorted(set(cut.tolist())) == [0, 4, 5, 9]
 
 
 @pytest.mark.parametrize(("tick", "ticks"), [(0.1, 3), (0.1, 7), (0.3, 7), (0.3, 9), (0.7, 3)])
-def test_a_time_that_is_a_whole_number_of_ticks_is_one(tmp_path: Path, tick: float, ticks: int) -> None:
-    """0.3 / 0.1 is 2.9999999999999996 in float64, 2.1 / 0.3 is 7.000000000000001, and 3 · 0.7 is below 2.1."""
+def test_a_time_that_is_a_whole_number_of_ticks_is_one(
+    tmp_path: Path, tick: float, ticks: int
+) -> None:
+    """0.3 / 0.1 is 2.9999999999999996 in float64, 2.1 / 0.3 is 7.000000000000001, and 3 · 0.7 is
+    below 2.1.
+    """
     at = float(f"{tick * ticks:.10g}")
     crash = PermanentFailure(4, 0, tick, np.zeros(4, np.int64), at=at, fraction=0.5)
     (tmp_path / "trace.csv").write_text(f"time,device,online\n{at},0,0\n")
     trace, graph = Trace(4, tick, str(tmp_path / "trace.csv")), Ring(4).graph(1)
-    cut, healed = (NetworkPartition(4, 0, tick, start=start, end=end) for start, end in ((at, 1e6), (0.0, at)))
+    cut, healed = (
+        NetworkPartition(4, 0, tick, start=start, end=end) for start, end in ((at, 1e6), (0.0, at))
+    )
     for now, gone in ((ticks, False), (ticks + 1, True)):
         assert crash.online(now).all() != gone
         assert trace.online(now).all() != gone

@@ -31,14 +31,18 @@ def test_periodic_clocks_wake_once_a_period() -> None:
 
 
 def test_fast_devices_wake_more_often() -> None:
-    wakes = np.stack([Speed(2, 0, 1.0, np.array([2.0, 8.0])).wakes(round) for round in range(1, 81)])
+    wakes = np.stack(
+        [Speed(2, 0, 1.0, np.array([2.0, 8.0])).wakes(round) for round in range(1, 81)]
+    )
     assert wakes.sum(0).tolist() == [40, 10]
 
 
 def test_delays_have_their_distributions() -> None:
     graph, draw = Ring(4000).graph(1), (np.arange(8000) + 0.5) / 8000
     edges = np.arange(8000)
-    assert ExponentialDelay(2.0, 1.0).seconds(graph, edges, draw).mean() == pytest.approx(3.0, rel=1e-3)
+    assert ExponentialDelay(2.0, 1.0).seconds(graph, edges, draw).mean() == pytest.approx(
+        3.0, rel=1e-3
+    )
     assert UniformDelay(1.0, 4.0).seconds(graph, edges, draw).mean() == pytest.approx(2.5)
     placed = Geometric(30, 0).graph(1)
     assert placed.length_E is not None
@@ -47,25 +51,36 @@ def test_delays_have_their_distributions() -> None:
 
 
 def test_every_message_has_a_delay_and_a_fate_of_its_own() -> None:
-    """Of a receiver's two messages, of a sender's, of both directions of a link, and of two rounds: nothing in common."""
+    """Of a receiver's two messages, of a sender's, of both directions of a link, and of two rounds:
+    nothing in common.
+    """
     graph = Ring(4000).graph(1)
     slow, lossy = Network(4000, 0, delay=UniformDelay(0.0, 8.0)), Network(4000, 0, loss=0.5)
     by_sender = np.lexsort((graph.dst_E, graph.src_E))
     for network in (slow, lossy):
         one, other = (network.fates(round, graph).ticks_E.astype(float) for round in (1, 2))
-        pairs = [one.reshape(-1, 2).T, one[by_sender].reshape(-1, 2).T, (one, one[by_sender]), (one, other)]
+        pairs = [
+            one.reshape(-1, 2).T,
+            one[by_sender].reshape(-1, 2).T,
+            (one, one[by_sender]),
+            (one, other),
+        ]
         for a, b in pairs:
             assert abs(np.corrcoef(a, b)[0, 1]) < 5 / np.sqrt(len(a))
 
 
 def test_a_sender_shares_its_uplink_among_its_messages() -> None:
     lines = LinkRates(np.array([100.0, 100.0, 100.0]), np.array([1000.0, 1000.0, 20.0]))
-    np.testing.assert_allclose(lines.seconds(np.array([0, 0, 1]), np.array([1, 2, 0]), 200.0), [4.0, 10.0, 2.0])
+    np.testing.assert_allclose(
+        lines.seconds(np.array([0, 0, 1]), np.array([1, 2, 0]), 200.0), [4.0, 10.0, 2.0]
+    )
 
 
 def test_with_a_clock_messages_take_their_time_on_the_line() -> None:
     lines = LinkRates(np.full(10, 100.0), np.full(10, 1e6))
-    network = Network(10, 0, 0.5, patience=50, clock=Poisson(10, 0, 0.5, 0.4), lines=lines, bits=200.0)
+    network = Network(
+        10, 0, 0.5, patience=50, clock=Poisson(10, 0, 0.5, 0.4), lines=lines, bits=200.0
+    )
     ticks = network.fates(3, Ring(10).graph(1)).ticks_E
     assert set(ticks[ticks >= 0].tolist()) == {8}  # 2 messages of 200 bits at 100 bit/s
     assert network.reach == 40  # if one had to send to all
@@ -84,7 +99,9 @@ def test_a_synchronous_round_lasts_as_long_as_its_slowest_device() -> None:
 
 
 def test_a_device_pays_for_its_own_end_of_the_line_to_a_server() -> None:
-    """One message up and one down: it sends the one, receives the other, and the server's part is nobody's."""
+    """One message up and one down: it sends the one, receives the other, and the server's part is
+    nobody's.
+    """
     e = experiment(*FLEET, "protocol=fedavg")
     found = records(prepared(*FLEET, "protocol=fedavg", "rounds=3"))[-1]
     compute, line, bytes = e.step_flops * 2 / 1e6, e.bits(1) / 1e6 + e.bits(1) / 1e9, e.bits(1) / 8
@@ -96,7 +113,10 @@ def test_a_device_pays_for_its_own_end_of_the_line_to_a_server() -> None:
 
 
 def test_who_is_away_takes_no_energy() -> None:
-    e, nothing = experiment(*FLEET, "topology=ring", "churn=crash", "churn.at=1"), np.zeros(12, np.int64)
+    e, nothing = (
+        experiment(*FLEET, "topology=ring", "churn=crash", "churn.at=1"),
+        np.zeros(12, np.int64),
+    )
     online, spent = e.network.online(3), cost(e, 3, nothing, nothing, nothing)
     assert spent is not None
     assert online is not None
@@ -105,15 +125,18 @@ def test_who_is_away_takes_no_energy() -> None:
 
 
 def test_stragglers_make_rounds_longer() -> None:
-    late = records(prepared(*FLEET, "fleet.stragglers=1.0", "fleet.slowdown=5.0", "protocol=none"))[-1].values[
-        "virtual_s"
-    ]
-    assert late == pytest.approx(5 * records(prepared(*FLEET, "protocol=none"))[-1].values["virtual_s"])
+    late = records(prepared(*FLEET, "fleet.stragglers=1.0", "fleet.slowdown=5.0", "protocol=none"))[
+        -1
+    ].values["virtual_s"]
+    assert late == pytest.approx(
+        5 * records(prepared(*FLEET, "protocol=none"))[-1].values["virtual_s"]
+    )
 
 
 def test_flops_of_a_dense_chain_are_about_six_times_parameters_times_samples() -> None:
     e = experiment("fleet=terminals")
-    assert 0.5 < e.step_flops / (6 * e.layout.width * 8) < 1.0  # the first layer needs no gradient of its inputs
+    # the first layer needs no gradient of its inputs
+    assert 0.5 < e.step_flops / (6 * e.layout.width * 8) < 1.0
 
 
 def test_terminals_come_in_their_shares() -> None:
@@ -173,10 +196,18 @@ def test_bad_options(overrides: tuple[str, ...], said: str) -> None:
 
 
 def test_a_server_sends_at_its_own_expense() -> None:
-    """A device pays for one message up and one down a round, the download at the price of receiving."""
+    """A device pays for one message up and one down a round, the download at the price of
+    receiving.
+    """
     costs = ("fleet.idle=0", "fleet.active=0", "fleet.radio_send=1.0", "fleet.radio_receive=100.0")
     study = prepared(
-        "protocol=fedavg", "init=common", "topology=ring", "devices=4", "rounds=3", "fleet=uniform", *costs
+        "protocol=fedavg",
+        "init=common",
+        "topology=ring",
+        "devices=4",
+        "rounds=3",
+        "fleet=uniform",
+        *costs,
     )
     last = records(study)[-1]
     assert last.devices is not None

@@ -1,4 +1,6 @@
-"""Any sequence of joining, leaving, dying, restoring and going on: the promises hold after every step."""
+"""Any sequence of joining, leaving, dying, restoring and going on: the promises hold after every
+step.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Swarm(RuleBasedStateMachine):
 
     def _fresh(self) -> Simulation:
         """A new engine on the script as it is: nothing of the old one is left."""
-        running = Simulation(STUDY.experiment(STUDY.arms[0], STUDY.arms[0].variants[0]), STUDY.engine())
+        running = Simulation(
+            STUDY.experiment(STUDY.arms[0], STUDY.arms[0].variants[0]), STUDY.engine()
+        )
         object.__setattr__(running.experiment.network, "churn", self.script)
         running.__enter__()
         return running
@@ -53,7 +57,10 @@ class Swarm(RuleBasedStateMachine):
         return int(self.running.engine.round)  # type: ignore[attr-defined]
 
     def _say(self, device: int, there: bool) -> None:
-        """From the next round on: everything up to now has happened. A new engine forgets what the old one looked up."""
+        """From the next round on: everything up to now has happened.
+
+        A new engine forgets what the old one looked up.
+        """
         self.script.there[self.round + 1 :, device] = there
         self._restart(self.round, self._rows())
 
@@ -115,6 +122,10 @@ class Swarm(RuleBasedStateMachine):
 
 
 Swarm.TestCase.settings = settings(
-    max_examples=5, stateful_step_count=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=5,
+    stateful_step_count=10,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
 )
 TestSwarm = Swarm.TestCase

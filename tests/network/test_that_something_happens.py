@@ -1,4 +1,6 @@
-"""Networks in which nothing could happen are refused before the start, and settings that come to nothing are named."""
+"""Networks in which nothing could happen are refused before the start, and settings that come to
+nothing are named.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +16,30 @@ SIZE = ("devices=8", "rounds=4", "model=softmax")
 
 
 def test_the_control_with_a_server_loses_messages_but_gets_none_late() -> None:
-    study = prepared(*SIZE, "network.loss=0.3", "delay=constant", "scenario.arms=[swarm,fedavg,isolated]")
+    study = prepared(
+        *SIZE, "network.loss=0.3", "delay=constant", "scenario.arms=[swarm,fedavg,isolated]"
+    )
     swarm, fedavg, isolated = (arm.variants[0] for arm in study.arms)
     assert (swarm.network.loss, fedavg.network.loss, isolated.network.loss) == (0.3, 0.3, 0.3)
     assert fedavg.delay["_target_"].endswith("Instant")
 
 
 def test_gossip_through_the_outer_optimiser_may_lose() -> None:
-    prepared(*SIZE, "protocol=diloco", "protocol.exchange=gossip", "init=common", "network.loss=0.3")
+    prepared(
+        *SIZE, "protocol=diloco", "protocol.exchange=gossip", "init=common", "network.loss=0.3"
+    )
 
 
 def test_somebody_has_to_be_there(tmp_path: Path) -> None:
     away = tmp_path / "away.csv"
     away.write_text("time,device,online\n" + "".join(f"0,{device},0\n" for device in range(8)))
-    with pytest.raises(ConfigError, match="churn=trace: leaves nobody to learn or send in any of the 4 rounds"):
+    with pytest.raises(
+        ConfigError, match="churn=trace: leaves nobody to learn or send in any of the 4 rounds"
+    ):
         prepared(*SIZE, "churn=trace", f"churn.path={away}")
     with pytest.raises(
-        ConfigError, match="clock=poisson: wakes nobody in any of the 4 rounds of 1e-09 virtual seconds"
+        ConfigError,
+        match="clock=poisson: wakes nobody in any of the 4 rounds of 1e-09 virtual seconds",
     ):
         prepared(*SIZE, "clock=poisson", "network.tick=1.0e-9")
     away.write_text(away.read_text() + "3,5,1\n")  # one device, in the last round
@@ -38,13 +47,18 @@ def test_somebody_has_to_be_there(tmp_path: Path) -> None:
 
 
 def test_rounds_without_number_that_nobody_is_awake_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten million rounds are not asked one by one: some are, and what was found is said with their number."""
+    """Ten million rounds are not asked one by one: some are, and what was found is said with their
+    number.
+    """
     asked = []
     awake = Network.awake
-    monkeypatch.setattr(Network, "awake", lambda self, round: asked.append(round) or awake(self, round))
+    monkeypatch.setattr(
+        Network, "awake", lambda self, round: asked.append(round) or awake(self, round)
+    )
     never = ("clock=poisson", "clock.rate=1.0e-15", "rounds=10000000", "scenario.arms=[swarm]")
     with pytest.warns(
-        UserWarning, match="clock=poisson: wakes nobody in the first 10,000 of 10,000,000 rounds, and later"
+        UserWarning,
+        match="clock=poisson: wakes nobody in the first 10,000 of 10,000,000 rounds, and later",
     ):
         prepared("devices=8", "model=softmax", *never)
     assert len(asked) < 20_000
@@ -59,10 +73,15 @@ def test_rounds_without_number_that_nobody_is_awake_in(monkeypatch: pytest.Monke
     ],
 )
 def test_messages_that_all_come_too_late(options: tuple[str, ...], ticks: int) -> None:
-    """The bound is sharp: what is refused would be late to the last message, and half a tick less lets some arrive."""
+    """The bound is sharp: what is refused would be late to the last message, and half a tick less
+    lets some arrive.
+    """
     common = (*SIZE, "network.patience=2", "rounds=12")
     with pytest.raises(
-        ConfigError, match=r"network.patience=2: gives up every message: .* 3 ticks; network.patience=3, a longer"
+        ConfigError,
+        match=(
+            r"network.patience=2: gives up every message: .* 3 ticks; network.patience=3, a longer"
+        ),
     ):
         prepared(*common, *(option.format(float(ticks)) for option in options))
     study = prepared(*common, *(option.format(ticks - 0.5) for option in options))
@@ -74,7 +93,8 @@ def test_lines_too_slow_for_the_ticks() -> None:
     """With a clock messages take their time on the line, 2,600 bytes here."""
     slow = ("fleet=uniform", "clock=poisson", "fleet.uplink=1.0e+3")
     with pytest.raises(
-        ConfigError, match=r"network.patience=8: gives up every message: the quickest takes 20.8 virtual"
+        ConfigError,
+        match=r"network.patience=8: gives up every message: the quickest takes 20.8 virtual",
     ):
         prepared(*SIZE, *slow)
     prepared(*SIZE, *slow, "network.patience=20")
@@ -83,14 +103,23 @@ def test_lines_too_slow_for_the_ticks() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("churn=crash",), "churn=crash: what comes at 50 virtual seconds is not seen, as the run ends at 4"),
-        (("outage=partition",), "outage=partition: what comes at 10 virtual seconds is not seen, as the run ends at 4"),
+        (
+            ("churn=crash",),
+            "churn=crash: what comes at 50 virtual seconds is not seen, as the run ends at 4",
+        ),
+        (
+            ("outage=partition",),
+            "outage=partition: what comes at 10 virtual seconds is not seen, as the run ends at 4",
+        ),
         (("churn=joining", "churn.start=9"), r"churn=joining: what comes at \d+"),
         (
             ("topology=waypoint", "network.loss=0.1"),
             "topology.window=10: links change every 10 seconds, but a round is",
         ),
-        (("delay=constant", "delay.seconds=0.5"), "delay=constant: no message is delayed, as none takes a whole tick"),
+        (
+            ("delay=constant", "delay.seconds=0.5"),
+            "delay=constant: no message is delayed, as none takes a whole tick",
+        ),
     ],
 )
 def test_what_does_nothing_is_said(options: tuple[str, ...], said: str) -> None:
@@ -100,7 +129,9 @@ def test_what_does_nothing_is_said(options: tuple[str, ...], said: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["scaffold", "quasi_global"])
 def test_gradients_are_read_off_plain_steps_only(protocol: str) -> None:
-    """Both divide a device's way by the learning rate: under momentum or Adam that is no gradient."""
+    """Both divide a device's way by the learning rate: under momentum or Adam that is no
+    gradient.
+    """
     for options, said in (
         (("optimizer=adam",), f"optimizer=adam: must be sgd with {protocol}"),
         (("optimizer=momentum",), f"optimizer.momentum=0.9: must be 0 with {protocol}"),

@@ -78,7 +78,9 @@ def test_mass_is_conserved_under_the_column_rule(delay: bool, clock: bool) -> No
 
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_both_stays_doubly_stochastic(symmetric: bool) -> None:
-    exchanges = MessageSchedule(SmallWorld(N, 0), "auto", Both(), failing(False, True, symmetric), False, N)
+    exchanges = MessageSchedule(
+        SmallWorld(N, 0), "auto", Both(), failing(False, True, symmetric), False, N
+    )
     for round in range(1, ROUNDS):
         W = whole(exchanges, round)
         np.testing.assert_allclose(W, W.T, rtol=0, atol=1e-15)
@@ -86,14 +88,18 @@ def test_both_stays_doubly_stochastic(symmetric: bool) -> None:
 
 
 def test_of_two_messages_of_one_sender_the_later_one_counts() -> None:
-    exchanges = MessageSchedule(SmallWorld(N, 0), "auto", Protocol(), failing(True, False), False, N)
+    exchanges = MessageSchedule(
+        SmallWorld(N, 0), "auto", Protocol(), failing(True, False), False, N
+    )
     overtaken = 0
     for round in range(1, ROUNDS):
         ages: dict[tuple[int, int], list[int]] = {}
         for sent in range(max(1, round - exchanges.depth), round + 1):
             graph, fates = exchanges.sent(sent)
             for edge in np.flatnonzero(fates.ticks_E == round - sent).tolist():
-                ages.setdefault((int(graph.dst_E[edge]), int(graph.src_E[edge])), []).append(round - sent)
+                ages.setdefault((int(graph.dst_E[edge]), int(graph.src_E[edge])), []).append(
+                    round - sent
+                )
         weight_NNA = whole(exchanges, round).reshape(N, N, exchanges.parts)
         for (receiver, sender), found in ages.items():
             assert np.flatnonzero(weight_NNA[receiver, sender]).tolist() == [min(found)]
@@ -103,7 +109,10 @@ def test_of_two_messages_of_one_sender_the_later_one_counts() -> None:
 
 def test_nothing_is_delivered_to_the_dead_or_sent_by_them() -> None:
     network = Network(
-        N, 1, delay=ExponentialDelay(2.0), churn=PermanentFailure(N, 1, 1.0, np.zeros(N, np.int64), 0.5, 10.0)
+        N,
+        1,
+        delay=ExponentialDelay(2.0),
+        churn=PermanentFailure(N, 1, 1.0, np.zeros(N, np.int64), 0.5, 10.0),
     )
     graph = SmallWorld(N, 0).graph(1)
     fates = {round: network.fates(round, graph).ticks_E for round in range(1, 30)}
@@ -149,7 +158,11 @@ def test_the_mean_drifts_where_directed_losses_go_to_the_receiver() -> None:
     from tests.support import records
 
     def drift(*overrides: str) -> float:
-        return float(records(prepared("scenario=consensus", "rounds=20", *overrides))[-1].values["mean_drift"])
+        return float(
+            records(prepared("scenario=consensus", "rounds=20", *overrides))[-1].values[
+                "mean_drift"
+            ]
+        )
 
     assert drift() < 1e-12
     assert drift("network.loss=0.3", "network.symmetric=true") < 1e-12
@@ -159,6 +172,9 @@ def test_the_mean_drifts_where_directed_losses_go_to_the_receiver() -> None:
 def test_staleness_is_the_mean_age_of_what_arrives() -> None:
     from tests.support import records
 
-    found = [r.values["staleness"] for r in records(prepared("delay=constant", "delay.seconds=2", "rounds=3"))[1:]]
+    found = [
+        r.values["staleness"]
+        for r in records(prepared("delay=constant", "delay.seconds=2", "rounds=3"))[1:]
+    ]
     assert found == [2.0, 2.0, 2.0]
     assert experiment("delay=constant", "delay.seconds=2").exchanges.depth == 2

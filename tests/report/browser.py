@@ -1,4 +1,6 @@
-"""Headless Chromium over its debugging pipe: opens a page at a width and in a colour scheme, clicks, and takes pictures."""
+"""Headless Chromium over its debugging pipe: opens a page at a width and in a colour scheme,
+clicks, and takes pictures.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from types import TracebackType
 from typing import Any
 
 BINARY = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
 )
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--remote-debugging-pipe",
          "--no-first-run", "--hide-scrollbars", "--disable-dev-shm-usage")  # fmt: skip
@@ -40,13 +47,18 @@ class Browser:
 
     def __enter__(self) -> Browser:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._process.terminate()
         self._process.wait(self._patience)
@@ -66,18 +78,27 @@ class Browser:
         return dict(answer["result"])
 
     def open(self, page: Path, width: int, dark: bool = False) -> float:
-        """Opens the page and returns the milliseconds until everything on it was drawn and could be used."""
+        """Opens the page and returns the milliseconds until everything on it was drawn and could be
+        used.
+        """
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 600,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.errors.clear()
-        self.call("Page.navigate", url="about:blank")  # or the page before would still be found ready
+        # or the page before would still be found ready
+        self.call("Page.navigate", url="about:blank")
         self.call("Page.navigate", url=page.resolve().as_uri())
         until = time.monotonic() + self._patience
         while time.monotonic() < until:
-            if ready := self.run("location.protocol === 'file:' && document.documentElement?.dataset.ready"):
+            if ready := self.run(
+                "location.protocol === 'file:' && document.documentElement?.dataset.ready"
+            ):
                 return float(ready)
             time.sleep(0.02)
         raise AssertionError(f"the page was not ready in {self._patience} s: {self.errors}")
@@ -113,11 +134,18 @@ class Browser:
         given = message.get("params", {})
         if message.get("method") == "Runtime.exceptionThrown":
             self.errors.append(json.dumps(given["exceptionDetails"])[:500])
-        if message.get("method") == "Runtime.consoleAPICalled" and given.get("type") in ("error", "warning", "assert"):
-            self.errors.append(json.dumps(given["args"])[:500])
-        if message.get("method") == "Log.entryAdded" and given["entry"].get("level") in ("error", "warning"):
-            self.errors.append(given["entry"]["text"])
-        if message.get("method") == "Network.requestWillBeSent" and not given["request"]["url"].startswith(
-            ("file:", "data:")
+        if message.get("method") == "Runtime.consoleAPICalled" and given.get("type") in (
+            "error",
+            "warning",
+            "assert",
         ):
+            self.errors.append(json.dumps(given["args"])[:500])
+        if message.get("method") == "Log.entryAdded" and given["entry"].get("level") in (
+            "error",
+            "warning",
+        ):
+            self.errors.append(given["entry"]["text"])
+        if message.get("method") == "Network.requestWillBeSent" and not given["request"][
+            "url"
+        ].startswith(("file:", "data:")):
             self.errors.append("asked for " + given["request"]["url"])

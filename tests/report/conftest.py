@@ -36,12 +36,19 @@ def write_run(
     tables = []
     for number, arm in enumerate(arms):
         stop = (diverged or {}).get(arm, (0, rounds))[1]
-        arm_records, table = _arm(arm, np.random.default_rng(number), devices, rounds, stop, score, every)
+        arm_records, table = _arm(
+            arm, np.random.default_rng(number), devices, rounds, stop, score, every
+        )
         records += arm_records
         tables.append(table)
     with (folder / "metrics.jsonl").open("w") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
-    settings = {"devices": devices, "rounds": rounds, "seed": 0, "topology": {"_target_": "small_world", "k": 4}}
+    settings = {
+        "devices": devices,
+        "rounds": rounds,
+        "seed": 0,
+        "topology": {"_target_": "small_world", "k": 4},
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings | (config or {})))
     if score is not None:
         pd.concat(tables).to_parquet(folder / "devices.parquet")
@@ -54,7 +61,13 @@ def write_run(
 
 
 def _arm(
-    arm: str, rng: np.random.Generator, devices: int, rounds: int, stop: int, score: str | None, every: int
+    arm: str,
+    rng: np.random.Generator,
+    devices: int,
+    rounds: int,
+    stop: int,
+    score: str | None,
+    every: int,
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     n = 1 if arm == "centralised" else devices
     final, spread = FINAL.get(arm, 0.8), SPREAD.get(arm, 0.03)
@@ -72,9 +85,13 @@ def _arm(
             records.append(record)
             continue
         if score == "accuracy":
-            record["prequential_accuracy"] = (final - (final - 0.1) * np.exp(-r / 12)) if r else None
+            record["prequential_accuracy"] = (
+                (final - (final - 0.1) * np.exp(-r / 12)) if r else None
+            )
         record["train_loss"] = 2.3 * np.exp(-r / 20) + 0.02
-        record["consensus_distance"] = None if arm == "centralised" else 3 * (1 - np.exp(-r / 10)) * np.exp(-r / 80)
+        record["consensus_distance"] = (
+            None if arm == "centralised" else 3 * (1 - np.exp(-r / 10)) * np.exp(-r / 80)
+        )
         if r % every == 0 or r == stop:
             width = spread + 0.12 * np.exp(-r / 12) * (n > 1)
             mean = final - (final - 0.1) * np.exp(-r / 11)
@@ -92,7 +109,13 @@ def _arm(
 
 def _graph(devices: int) -> dict[str, Any]:
     graph = nx.watts_strogatz_graph(devices, min(4, max(devices - 1, 0)), 0.2, seed=0)
-    return {"n": devices, "directed": False, "edges": [list(e) for e in graph.edges], "pos": None, "truncated": False}
+    return {
+        "n": devices,
+        "directed": False,
+        "edges": [list(e) for e in graph.edges],
+        "pos": None,
+        "truncated": False,
+    }
 
 
 def _summary(
@@ -127,5 +150,7 @@ def _summary(
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """``make_run(name="r", **options)``: a synthetic run folder under ``tmp_path``; see :func:`write_run`."""
+    """``make_run(name="r", **options)``: a synthetic run folder under ``tmp_path``; see
+    :func:`write_run`.
+    """
     return lambda name="run", **options: write_run(tmp_path / name, **options)

@@ -1,4 +1,6 @@
-"""``python -m swarm.cli.report RUN RUN``: runs of the same data side by side, in a table, a page, a picture and a CSV file."""
+"""``python -m swarm.cli.report RUN RUN``: runs of the same data side by side, in a table, a page, a
+picture and a CSV file.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from tests.support import run as small
 
 MakeRun = Callable[..., Path]
 DIGITS = {"data": {"_target_": "swarm.data.generated.digits.Digits", "validation": 0.1}}
-RING, TORUS = ({"topology": {"_target_": f"swarm.communication.topology.regular.{name}"}} for name in ("Ring", "Torus"))
+RING, TORUS = (
+    {"topology": {"_target_": f"swarm.communication.topology.regular.{name}"}}
+    for name in ("Ring", "Torus")
+)
 
 
 @pytest.fixture
@@ -25,8 +30,16 @@ def three(make_run: MakeRun) -> list[Path]:
     """Two finished runs and one that is still going."""
     return [
         make_run("a", rounds=20, devices=20, config=DIGITS | RING),
-        make_run("b", rounds=20, devices=20, config=DIGITS | TORUS | {"engine": {"_target_": "ray"}}),
-        make_run("c", rounds=10, devices=20, config=DIGITS | TORUS | {"seed": 1, "rounds": 20}, finished=False),
+        make_run(
+            "b", rounds=20, devices=20, config=DIGITS | TORUS | {"engine": {"_target_": "ray"}}
+        ),
+        make_run(
+            "c",
+            rounds=10,
+            devices=20,
+            config=DIGITS | TORUS | {"seed": 1, "rounds": 20},
+            finished=False,
+        ),
     ]
 
 
@@ -40,18 +53,28 @@ def test_labels_say_what_differs_and_nothing_else(three: list[Path]) -> None:
 def test_runs_that_differ_in_nothing_are_told_apart(make_run: MakeRun) -> None:
     folders = [make_run(name, rounds=5, devices=9, config=DIGITS) for name in ("x", "y")]
     assert Comparison.of(folders).labels == ["x", "y"]
-    assert Comparison.of([folders[0], folders[0]]).labels[0] != Comparison.of([folders[0], folders[0]]).labels[1]
+    assert (
+        Comparison.of([folders[0], folders[0]]).labels[0]
+        != Comparison.of([folders[0], folders[0]]).labels[1]
+    )
 
 
 def test_options_of_the_same_choice_are_told_one_by_one(make_run: MakeRun) -> None:
     folders = [
-        make_run(str(k), rounds=5, devices=9, config=DIGITS | {"topology": {"_target_": "SmallWorld", "k": k}})
+        make_run(
+            str(k),
+            rounds=5,
+            devices=9,
+            config=DIGITS | {"topology": {"_target_": "SmallWorld", "k": k}},
+        )
         for k in (4, 6)
     ]
     assert Comparison.of(folders).labels == ["topology.k=4", "topology.k=6"]
 
 
-def test_the_command_writes_everything(three: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_everything(
+    three: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = [tmp_path / name for name in ("c.html", "c.png", "c.csv")]
     options = [text for path in out for text in (f"--{path.suffix[1:]}", str(path))]
     assert main([*map(str, three), *options]) == 0
@@ -76,7 +99,8 @@ def test_curves_are_those_of_the_swarms(three: list[Path]) -> None:
     assert merged.arms == ["ring, seed=0", "torus, seed=0", "torus, seed=1"]
     for folder, label in zip(three, merged.arms, strict=True):
         assert (
-            merged.arm(label)["accuracy_mean"].tolist()[-1] == load(folder).arm("swarm")["accuracy_mean"].tolist()[-1]
+            merged.arm(label)["accuracy_mean"].tolist()[-1]
+            == load(folder).arm("swarm")["accuracy_mean"].tolist()[-1]
         )
         own = load(folder).final_devices("swarm")
         assert merged.final_devices(label)["accuracy"].tolist() == own["accuracy"].tolist()
@@ -92,11 +116,18 @@ def test_the_gap_is_that_of_the_swarm_and_the_decile_the_worst(three: list[Path]
     ]
     final, gap = load(three[1]).final("swarm"), expected[1]
     shown = [list(column.cells)[1] for column in comparison.table().columns]
-    assert shown[1:4] == [f"{final['accuracy_mean']:.3f}", f"{final['accuracy_p10']:.3f}", f"{100 * gap:.1f}%"]
+    assert shown[1:4] == [
+        f"{final['accuracy_mean']:.3f}",
+        f"{final['accuracy_p10']:.3f}",
+        f"{100 * gap:.1f}%",
+    ]
 
 
 def test_runs_of_different_data_are_refused(
-    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_run: MakeRun,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     first = make_run("a", rounds=5, devices=9, config=DIGITS)
@@ -125,12 +156,17 @@ def test_how_targets_are_scaled_makes_no_other_data(
     """Run folders made before there was the option compare with those made after it."""
     monkeypatch.chdir(tmp_path)
     first = make_run("a", rounds=5, devices=9, config=DIGITS)
-    other = make_run("b", rounds=5, devices=9, config={"data": {**DIGITS["data"], "target_scale": "standard"}})
+    other = make_run(
+        "b", rounds=5, devices=9, config={"data": {**DIGITS["data"], "target_scale": "standard"}}
+    )
     assert main([str(first), str(other)]) == 0
 
 
 def test_what_is_damaged_is_said_and_the_rest_shown(
-    three: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    three: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (three[1] / "summary.json").write_text("{")
@@ -148,7 +184,10 @@ def test_what_is_damaged_is_said_and_the_rest_shown(
 
 @pytest.mark.parametrize("arguments", [["nowhere", "gone"], ["--jpg", "x"], [], ["."]])
 def test_mistakes_are_one_sentence(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     try:
@@ -222,43 +261,70 @@ def test_a_label_holds_what_tells_the_runs_apart(make_run: MakeRun) -> None:
         "dpsgd, ring, init=common, rounds=5",
         "push_sum, torus, init=x, rounds=4",
     ]
-    assert comparison.differing["scenario.arms"] == ["[swarm, isolated]", "[swarm, isolated]", "[swarm]"]
+    assert comparison.differing["scenario.arms"] == [
+        "[swarm, isolated]",
+        "[swarm, isolated]",
+        "[swarm]",
+    ]
     assert comparison.differing["optimizer.clip"] == ["null", "null", "[1, 2]"]
     many = [
-        make_run(f"m{i}", rounds=5, devices=9, config=DIGITS | {f"k{k}": k == i for k in range(6)}) for i in range(6)
+        make_run(f"m{i}", rounds=5, devices=9, config=DIGITS | {f"k{k}": k == i for k in range(6)})
+        for i in range(6)
     ]
     assert len(set(Comparison.of(many).labels)) == 6
-    assert not {f"m{i}" for i in range(6)} & {label.split(", ")[-1] for label in Comparison.of(many).labels}
+    assert not {f"m{i}" for i in range(6)} & {
+        label.split(", ")[-1] for label in Comparison.of(many).labels
+    }
 
 
 def test_runs_of_other_arms_alone_go_by_their_folders(make_run: MakeRun) -> None:
     folders = [
-        make_run(name, rounds=5, devices=9, config=DIGITS | {"scenario": {"_target_": "C", "arms": [name]}})
+        make_run(
+            name,
+            rounds=5,
+            devices=9,
+            config=DIGITS | {"scenario": {"_target_": "C", "arms": [name]}},
+        )
         for name in "xy"
     ]
     assert Comparison.of(folders).labels == ["x", "y"]
 
 
-def test_one_run_has_a_name(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_run_has_a_name(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make_run("alone", rounds=5, devices=9, config=DIGITS)
-    assert main([str(folder), "--png", str(tmp_path / "x.png"), "--html", str(tmp_path / "x.html")]) == 0
+    assert (
+        main([str(folder), "--png", str(tmp_path / "x.png"), "--html", str(tmp_path / "x.html")])
+        == 0
+    )
     assert "alone" in capsys.readouterr().out
     assert "They differ in" not in (tmp_path / "x.html").read_text()
 
 
 def test_one_run_given_twice_is_refused(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_run: MakeRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     make_run("a", rounds=5, devices=9, config=DIGITS)
     monkeypatch.chdir(tmp_path)
     assert main(["a", "./a/../a"]) == 2
     error = capsys.readouterr().err
-    assert error == "error: run folder=a/../a: is given twice, first as a; a comparison is of different runs\n"
+    assert (
+        error
+        == "error: run folder=a/../a: is given twice, first as a; a comparison is of different"
+        " runs\n"
+    )
     assert not (tmp_path / "comparison.html").exists()
 
 
 def test_a_run_that_learns_is_not_set_beside_one_that_does_not(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_run: MakeRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Two that do not are compared, whatever data their configs name."""
     other = {"data": {"_target_": "swarm.data.linear.Linear"}}
@@ -266,7 +332,10 @@ def test_a_run_that_learns_is_not_set_beside_one_that_does_not(
               for name, data, topology in (("g", DIGITS, RING), ("h", other, TORUS))]  # fmt: skip
     learning = make_run("a", rounds=5, devices=9, config=DIGITS)
     monkeypatch.chdir(tmp_path)
-    for folders, said in (([learning, gossip[0]], "does not learn, and "), ([gossip[0], learning], "learns, and ")):
+    for folders, said in (
+        ([learning, gossip[0]], "does not learn, and "),
+        ([gossip[0], learning], "learns, and "),
+    ):
         assert main(list(map(str, folders))) == 2
         error = capsys.readouterr().err
         assert f"run folder={folders[1]}: {said}{folders[0]} does" in error
@@ -280,7 +349,9 @@ def test_a_run_that_learns_is_not_set_beside_one_that_does_not(
     assert "compared · digits" not in (tmp_path / "comparison.html").read_text()
 
 
-def test_a_folder_that_takes_no_file_is_said_first(three: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_takes_no_file_is_said_first(
+    three: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     """In the form of every other mistake, and before the table is shown."""
     if not Path("/proc/self").is_dir():
         pytest.skip("needs /proc")
@@ -302,5 +373,8 @@ def test_a_full_disk_is_one_sentence(
     monkeypatch.setattr("swarm.cli.report.draw", full)
     assert main([str(folder)]) == main([str(folder), "--png", str(folder / "x.png")]) == 2
     first, second = capsys.readouterr().err.splitlines()
-    assert first == f"error: run folder={folder}: curves.png in it cannot be written: No space left on device"
+    assert (
+        first == f"error: run folder={folder}: curves.png in it cannot be written: No space left on"
+        " device"
+    )
     assert second == f"error: --png={folder}/x.png: cannot be written: No space left on device"

@@ -26,7 +26,9 @@ MakeRun = Callable[..., Path]
 
 
 def test_what_never_happened_takes_no_column(make_run: MakeRun) -> None:
-    """No column of lost messages where none was lost, none of rounds where all arms had as many, no fact without a value."""
+    """No column of lost messages where none was lost, none of rounds where all arms had as many, no
+    fact without a value.
+    """
     folder = make_run(rounds=6, arms=("swarm", "isolated"))
     summary = json.loads((folder / "summary.json").read_text())
     summary["topology"]["estimated_from"] = None
@@ -59,7 +61,9 @@ def test_a_name_that_is_no_text_is_drawn(make_run: MakeRun) -> None:
     """JSON can hold half a character, which no file can."""
     folder = make_run(rounds=5)
     text = (folder / "summary.json").read_text()
-    (folder / "summary.json").write_text(text.replace('"scenario": "growth"', r'"scenario": "gr\ud800wth"'))
+    (folder / "summary.json").write_text(
+        text.replace('"scenario": "growth"', r'"scenario": "gr\ud800wth"')
+    )
     write_report(folder)
     assert "gr?wth" in (folder / "report.html").read_text(encoding="utf-8")
 
@@ -70,8 +74,14 @@ def tables(text: str) -> dict[tuple[str, str], str]:
     for table in re.findall("<table>(.*?)</table>", text, re.S):
         heads = re.findall("<th>([^<]*)</th>", table)
         for row in re.findall('<tr class="arm.*?</tr>', table, re.S):
-            cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall("<t[hd]>(.*?)</t[hd]>", row, re.S)]
-            found |= {(cells[0].strip(), head): cell for head, cell in zip(heads[1:], cells[1:], strict=True)}
+            cells = [
+                re.sub("<[^>]*>", "", cell)
+                for cell in re.findall("<t[hd]>(.*?)</t[hd]>", row, re.S)
+            ]
+            found |= {
+                (cells[0].strip(), head): cell
+                for head, cell in zip(heads[1:], cells[1:], strict=True)
+            }
     return found
 
 
@@ -100,7 +110,9 @@ def test_a_device_of_the_graph_has_its_own_colour(make_run: MakeRun) -> None:
 
 
 def test_bands_run_from_the_worst_to_the_best_decile(make_run: MakeRun) -> None:
-    """In the picture, in the page's curves and in the lines above them; and the devices are sorted."""
+    """In the picture, in the page's curves and in the lines above them; and the devices are
+    sorted.
+    """
     run = load(make_run(rounds=20, devices=30, arms=("swarm", "isolated")))
     rows = run.arm("isolated").dropna(subset=["accuracy_mean"])
     low, mean, high = (rows[f"accuracy_{name}"].to_numpy(float) for name in ("p10", "mean", "p90"))
@@ -110,7 +122,9 @@ def test_bands_run_from_the_worst_to_the_best_decile(make_run: MakeRun) -> None:
     assert {f"{v:.9f}" for v in band} == {f"{v:.9f}" for v in (*low, *high)}
     np.testing.assert_array_equal(left.lines[1].get_ydata(), mean)
     _by_device(right, run, "accuracy")
-    np.testing.assert_array_equal(right.lines[1].get_ydata(), np.sort(run.final_devices("isolated")["accuracy"]))
+    np.testing.assert_array_equal(
+        right.lines[1].get_ydata(), np.sort(run.final_devices("isolated")["accuracy"])
+    )
     told = page_data(run)
     series = told["series"]["isolated"]
     assert told["band"] == ["accuracy_p10", "accuracy_p90"]
@@ -118,12 +132,19 @@ def test_bands_run_from_the_worst_to_the_best_decile(make_run: MakeRun) -> None:
         np.testing.assert_allclose([v for v in series[name] if v is not None], values, rtol=1e-5)
     text = page(run)
     dots = [float(at) for at in re.findall(r'class="dot" style="left:([0-9.]+)%', text)]
-    bars = [tuple(map(float, at)) for at in re.findall(r'class="range" style="left:([0-9.]+)%;width:([0-9.]+)%', text)]
+    bars = [
+        tuple(map(float, at))
+        for at in re.findall(r'class="range" style="left:([0-9.]+)%;width:([0-9.]+)%', text)
+    ]
     finals = [run.final(arm) for arm in run.arms]
     scale = (dots[0] - dots[1]) / (finals[0]["accuracy_mean"] - finals[1]["accuracy_mean"])
     for final, dot, (start, width) in zip(finals, dots, bars, strict=True):
-        assert start == pytest.approx(dot + scale * (final["accuracy_p10"] - final["accuracy_mean"]), abs=0.05)
-        assert width == pytest.approx(scale * (final["accuracy_p90"] - final["accuracy_p10"]), abs=0.05)
+        assert start == pytest.approx(
+            dot + scale * (final["accuracy_p10"] - final["accuracy_mean"]), abs=0.05
+        )
+        assert width == pytest.approx(
+            scale * (final["accuracy_p90"] - final["accuracy_p10"]), abs=0.05
+        )
 
 
 def test_the_time_is_that_of_all_arms(make_run: MakeRun) -> None:
@@ -132,11 +153,15 @@ def test_the_time_is_that_of_all_arms(make_run: MakeRun) -> None:
     for arm, seconds in (("swarm", 70.0), ("isolated", 5.0)):
         summary["arms"][arm]["wall_s"] = seconds
     (folder / "summary.json").write_text(json.dumps(summary))
-    assert re.search(r'wall time</div><div class="value[^>]*>1 min 15 s<.*?all 2 arms', page(load(folder)))
+    assert re.search(
+        r'wall time</div><div class="value[^>]*>1 min 15 s<.*?all 2 arms', page(load(folder))
+    )
 
 
 def test_a_run_without_learning_shows_what_it_has(tmp_path: Path) -> None:
-    """No learning rate, no data, no protocol that was not run, and no word on columns that are not there."""
+    """No learning rate, no data, no protocol that was not run, and no word on columns that are not
+    there.
+    """
     small(tmp_path / "run", "scenario=consensus", "topology=torus", "devices=9", "rounds=20")
     run = load(tmp_path / "run")
     text = page(run)
@@ -153,19 +178,30 @@ def test_a_run_without_learning_shows_what_it_has(tmp_path: Path) -> None:
     assert {"consensus_distance", "mean_drift"} <= set(page_data(run)["labels"])
     assert not {"lr", "lost", "late", "flops_total"} & set(page_data(run)["labels"])
     small(
-        tmp_path / "sum", "scenario=consensus", "protocol=push_sum_averaging", "devices=9", "rounds=5", "mixing=column"
+        tmp_path / "sum",
+        "scenario=consensus",
+        "protocol=push_sum_averaging",
+        "devices=9",
+        "rounds=5",
+        "mixing=column",
     )
     assert "<dt>protocol</dt><dd>push_sum_averaging</dd>" in page(load(tmp_path / "sum"))
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(3, 3), (4, 5), (8, 8)])
 def test_links_around_a_torus_are_seen(rows: int, cols: int) -> None:
-    """Those that would lie on others are drawn aside, off every device and inside the picture; others are not."""
+    """Those that would lie on others are drawn aside, off every device and inside the picture;
+    others are not.
+    """
     pos = [[c, r] for r in range(rows) for c in range(cols)]
     edges = [[r * cols + c, r * cols + (c + 1) % cols] for r in range(rows) for c in range(cols)]
     edges += [[r * cols + c, (r + 1) % rows * cols + c] for r in range(rows) for c in range(cols)]
     drawn = picture({"n": len(pos), "edges": edges, "pos": pos})
-    around = {i for i, (a, b) in enumerate(edges) if abs(pos[a][0] - pos[b][0]) + abs(pos[a][1] - pos[b][1]) > 1}
+    around = {
+        i
+        for i, (a, b) in enumerate(edges)
+        if abs(pos[a][0] - pos[b][0]) + abs(pos[a][1] - pos[b][1]) > 1
+    }
     assert {number for number, *_ in drawn["bent"]} == around
     xy_N2 = np.stack([drawn["x"], drawn["y"]], axis=1)
     step = np.hypot(*(xy_N2[1] - xy_N2[0]))
@@ -179,12 +215,20 @@ def test_links_around_a_torus_are_seen(rows: int, cols: int) -> None:
         assert curve_T2.min() >= -1e-4
         assert curve_T2.max() <= 1 + 1e-4
     assert (
-        picture({"n": len(pos), "edges": [e for i, e in enumerate(edges) if i not in around], "pos": pos})["bent"] == []
+        picture(
+            {
+                "n": len(pos),
+                "edges": [e for i, e in enumerate(edges) if i not in around],
+                "pos": pos,
+            }
+        )["bent"]
+        == []
     )
 
 
 @pytest.mark.parametrize(
-    "levels", [[0.9, 0.9], [0.888, 0.892, 0.89], [0.5, 0.501, 0.9], [1.0, 1.0, 1.0, 1.0], [0.2, 0.6]]
+    "levels",
+    [[0.9, 0.9], [0.888, 0.892, 0.89], [0.5, 0.501, 0.9], [1.0, 1.0, 1.0, 1.0], [0.2, 0.6]],
 )
 def test_names_of_levels_that_lie_close_are_all_read(levels: list[float]) -> None:
     """None covers another, all stay inside, and one with room is on its line."""
@@ -199,7 +243,9 @@ def test_names_of_levels_that_lie_close_are_all_read(levels: list[float]) -> Non
     assert boxes[0].y0 >= axes.bbox.y0
     assert boxes[-1].y1 <= axes.bbox.y1 + 1
     if levels[-1] - levels[-2] > 0.3:
-        assert (boxes[-1].y0 + boxes[-1].y1) / 2 == pytest.approx(axes.transData.transform((0, levels[-1]))[1], abs=2)
+        assert (boxes[-1].y0 + boxes[-1].y1) / 2 == pytest.approx(
+            axes.transData.transform((0, levels[-1]))[1], abs=2
+        )
 
 
 def test_places_are_spread_as_little_as_they_must() -> None:

@@ -48,7 +48,8 @@ def test_an_unfinished_run_with_a_torn_line(make_run: MakeRun) -> None:
     assert run.arm("isolated")["round"].max() == 11
     final = run.final("isolated")
     assert final["round"] == 11
-    assert final["accuracy_mean"] == run.arm("isolated")["accuracy_mean"].dropna().iloc[-1]  # of round 10
+    # of round 10
+    assert final["accuracy_mean"] == run.arm("isolated")["accuracy_mean"].dropna().iloc[-1]
 
 
 def test_a_run_that_has_just_begun(make_run: MakeRun) -> None:
@@ -61,7 +62,10 @@ def test_a_run_that_has_just_begun(make_run: MakeRun) -> None:
 
 def test_columns_of_nulls_and_numbers_are_numbers(make_run: MakeRun) -> None:
     folder = make_run(rounds=5)
-    records = [{"arm": "a", "round": 0, "x": None, "y": None}, {"arm": "a", "round": 1, "x": 0.5, "y": None}]
+    records = [
+        {"arm": "a", "round": 0, "x": None, "y": None},
+        {"arm": "a", "round": 1, "x": 0.5, "y": None},
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     metrics = load(folder).metrics
     assert np.isnan(metrics["x"][0])
@@ -88,7 +92,10 @@ DAMAGE = [
     ("summary.json", b'{"arms": []}'),
     ("summary.json", b'{"arms": {"swarm": {"accuracy_mean": "high"}}}'),
     ("summary.json", b'{"gap_closed": "much"}'),
-    ("summary.json", b'{"arms": {"swarm": {"accuracy_mean": "high"}, "isolated": {"accuracy_mean": 0.5}}}'),
+    (
+        "summary.json",
+        b'{"arms": {"swarm": {"accuracy_mean": "high"}, "isolated": {"accuracy_mean": 0.5}}}',
+    ),
     ("summary.json", b'{"arms": {"swarm": {"prequential_accuracy": "high"}}}'),
     ("summary.json", b'{"arms": {"swarm": {"diverged": 1}}}'),
     ("summary.json", b'{"arms": {"swarm": {"recovery_rounds": 1}}}'),
@@ -96,7 +103,10 @@ DAMAGE = [
     ("metrics.jsonl", b'{"arm": "swarm", "round": 0, "lr": "x"}\n'),
     ("metrics.jsonl", b'nonsense\n{"arm": "swarm", "round": 0}\n'),
     ("metrics.jsonl", b'{"round": 0}\n'),
-    ("metrics.jsonl", b'{"arm": "swarm", "round": 0, "lr": 1}\n{"arm": "swarm", "round": 1, "lr": "x"}\n'),
+    (
+        "metrics.jsonl",
+        b'{"arm": "swarm", "round": 0, "lr": 1}\n{"arm": "swarm", "round": 1, "lr": "x"}\n',
+    ),
     ("metrics.jsonl", b'{"arm": "swarm", "round": 0, "accuracy_mean": "high"}\n'),
     ("metrics.jsonl", b'{"arm": "swarm", "round": 0, "accuracy_mean": [1]}\n'),
     ("devices.parquet", b"PAR1 nonsense"),
@@ -117,7 +127,9 @@ def test_damage_names_the_file(make_run: MakeRun, name: str, content: bytes) -> 
 
 
 @pytest.mark.parametrize(("name", "content"), DAMAGE)
-def test_of_a_damaged_run_the_rest_is_salvaged(make_run: MakeRun, name: str, content: bytes) -> None:
+def test_of_a_damaged_run_the_rest_is_salvaged(
+    make_run: MakeRun, name: str, content: bytes
+) -> None:
     folder = make_run(rounds=5)
     (folder / name).write_bytes(content)
     run = load_partial(folder)
@@ -188,7 +200,8 @@ def test_a_sweep_is_no_run_and_says_what_to_do(
     said = shown.err.splitlines()
     assert len(said) == 2
     assert said[0].startswith(
-        "error: run folder=s: is a sweep, many runs; python -m swarm.cli.report s/*=*/ compares them"
+        "error: run folder=s: is a sweep, many runs; python -m swarm.cli.report s/*=*/ compares"
+        " them"
     )
     assert "table.md and sweep.png" in said[0]
     assert sorted(swept.iterdir()) == before
@@ -197,7 +210,9 @@ def test_a_sweep_is_no_run_and_says_what_to_do(
     assert "seed=1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("names", [[], ["summary.json"], ["summary.json", "devices.parquet", "graph.json"]])
+@pytest.mark.parametrize(
+    "names", [[], ["summary.json"], ["summary.json", "devices.parquet", "graph.json"]]
+)
 def test_a_folder_without_a_run_s_files_is_refused(
     make_run: MakeRun, names: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,6 @@
-"""curves.png and report.html: drawn for every kind of run, self-contained, safe with hostile names."""
+"""curves.png and report.html: drawn for every kind of run, self-contained, safe with hostile
+names.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +117,12 @@ def test_a_gap_that_is_null_gives_its_reason(make_run: MakeRun) -> None:
 def test_hostile_names_stay_text(make_run: MakeRun) -> None:
     folder = make_run(rounds=10, arms=("swarm", HOSTILE), config={HOSTILE: HOSTILE})
     summary = json.loads((folder / "summary.json").read_text())
-    summary |= {"run": HOSTILE, "scenario": HOSTILE, "gap_closed_reason": HOSTILE, "versions": {HOSTILE: HOSTILE}}
+    summary |= {
+        "run": HOSTILE,
+        "scenario": HOSTILE,
+        "gap_closed_reason": HOSTILE,
+        "versions": {HOSTILE: HOSTILE},
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
     write_report(folder)
     text = (folder / "report.html").read_text(encoding="utf-8")
@@ -125,7 +132,8 @@ def test_hostile_names_stay_text(make_run: MakeRun) -> None:
     assert parsed.scripts[1] == clean.scripts[1]
     assert not [tag for tag, _ in parsed.tags if tag == "img"]
     assert not [a for _, attributes in parsed.tags for a in attributes if a.startswith("on")]
-    assert json.loads(parsed.scripts[0])["arms"][1]["name"] == HOSTILE  # the data is whole, only written safely
+    # the data is whole, only written safely
+    assert json.loads(parsed.scripts[0])["arms"][1]["name"] == HOSTILE
     assert HOSTILE in parsed.shown
 
 
@@ -140,10 +148,17 @@ def test_json_in_the_page_cannot_end_its_element() -> None:
 def test_nothing_is_loaded_from_elsewhere(make_run: MakeRun) -> None:
     text = page(load(make_run(rounds=10)))
     assert not re.search(r"https?:|//[a-z0-9-]+\.[a-z]|@import|url\((?!#)", text)
-    policy = next(a["content"] for tag, a in Parsed(text).tags if tag == "meta" and "http-equiv" in a)
+    policy = next(
+        a["content"] for tag, a in Parsed(text).tags if tag == "meta" and "http-equiv" in a
+    )
     assert policy is not None
     assert "default-src 'none'" in policy
-    links = {name: value for _, a in Parsed(text).tags for name, value in a.items() if name in ("src", "href")}
+    links = {
+        name: value
+        for _, a in Parsed(text).tags
+        for name, value in a.items()
+        if name in ("src", "href")
+    }
     assert links == {"href": "data:,"}
 
 
@@ -173,7 +188,9 @@ def test_the_picture_of_a_graph_is_capped_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("edges", [[], [[0, 1]], [[0, 1], [1, 2], [2, 3], [3, 0]]])
-@pytest.mark.parametrize("pos", [None, [[0, 0], [3, 0], [3, 1], [0, 1]], [["a", "b"]] * 4, [[0.0, float("nan")]] * 4])
+@pytest.mark.parametrize(
+    "pos", [None, [[0, 0], [3, 0], [3, 1], [0, 1]], [["a", "b"]] * 4, [[0.0, float("nan")]] * 4]
+)
 def test_places_fill_the_unit_square(edges: list[list[int]], pos: Any) -> None:
     drawn = picture({"n": 4, "edges": edges, "pos": pos})
     xy = np.array([drawn["x"], drawn["y"]])
@@ -185,7 +202,9 @@ def test_places_fill_the_unit_square(edges: list[list[int]], pos: Any) -> None:
         assert drawn["x"] == [0, 1, 1, 0]  # given places are used
 
 
-def test_the_command_redraws_or_refuses(make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_redraws_or_refuses(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make_run(rounds=5)
     assert main([str(folder)]) == 0
     assert (folder / "report.html").exists()
@@ -199,7 +218,14 @@ def test_the_command_redraws_or_refuses(make_run: MakeRun, tmp_path: Path, capsy
 
 def test_messages_and_energy_are_accounted_for(tmp_path: Path) -> None:
     """In total and by device, with their units; the numbers are those of the files."""
-    options = ("devices=8", "rounds=12", "network.loss=0.3", "delay=exponential", "network.patience=1", "fleet=uniform")
+    options = (
+        "devices=8",
+        "rounds=12",
+        "network.loss=0.3",
+        "delay=exponential",
+        "network.patience=1",
+        "fleet=uniform",
+    )
     small(tmp_path / "run", *options, "scenario.arms=[swarm,centralised]")
     run = load(tmp_path / "run")
     shown, final, devices = Parsed(page(run)).shown, run.final("swarm"), run.final_devices("swarm")
@@ -208,7 +234,11 @@ def test_messages_and_energy_are_accounted_for(tmp_path: Path) -> None:
         assert devices[name.removesuffix("_total")].sum() == final[name]
         assert f"{final[name]:,} ({final[name] / final['messages_total']:.1%})" in shown
     assert f"{final['messages_total']:,}" in shown
-    for name, written in (("received", "{:,.0f}".format), ("lost", "{:,.0f}".format), ("joules", human_energy)):
+    for name, written in (
+        ("received", "{:,.0f}".format),
+        ("lost", "{:,.0f}".format),
+        ("joules", human_energy),
+    ):
         middle, least, most = (written(f(devices[name])) for f in (np.median, np.min, np.max))
         assert f"{middle} ({least} – {most})" in shown
     for choice in ("exponential", "uniform", "dpsgd", "30%"):
@@ -216,8 +246,16 @@ def test_messages_and_energy_are_accounted_for(tmp_path: Path) -> None:
 
 
 def test_ticks_are_not_set_beside_the_time_that_hardware_took(tmp_path: Path) -> None:
-    """The central model has no hardware: its rounds are ticks, and neither table nor curve compares them."""
-    small(tmp_path / "run", "devices=8", "rounds=5", "fleet=uniform", "scenario.arms=[swarm,centralised]")
+    """The central model has no hardware: its rounds are ticks, and neither table nor curve compares
+    them.
+    """
+    small(
+        tmp_path / "run",
+        "devices=8",
+        "rounds=5",
+        "fleet=uniform",
+        "scenario.arms=[swarm,centralised]",
+    )
     run = load(tmp_path / "run")
     series = page_data(run)["series"]
     assert "virtual_s" in series["swarm"]
@@ -232,14 +270,22 @@ def test_scores_keep_their_value_to_a_step(make_run: MakeRun) -> None:
     shown = device_history(run)
     assert shown is not None
     for arm, kept in shown["arms"].items():
-        byte_RN = np.frombuffer(base64.b64decode(kept["data"]), dtype=np.uint8).reshape(len(kept["rounds"]), kept["n"])
-        for r, low, high, byte_N in zip(kept["rounds"], kept["low"], kept["high"], byte_RN, strict=True):
-            rows = run.devices[(run.devices["arm"] == arm) & (run.devices["round"] == r)].sort_values("device")
+        byte_RN = np.frombuffer(base64.b64decode(kept["data"]), dtype=np.uint8).reshape(
+            len(kept["rounds"]), kept["n"]
+        )
+        for r, low, high, byte_N in zip(
+            kept["rounds"], kept["low"], kept["high"], byte_RN, strict=True
+        ):
+            rows = run.devices[
+                (run.devices["arm"] == arm) & (run.devices["round"] == r)
+            ].sort_values("device")
             error_N = low + (high - low) * byte_N / 254 - rows["accuracy"].to_numpy()
             assert np.abs(error_N).max() <= (high - low) / 508 + 2e-6
 
 
-def test_what_is_left_out_of_many_devices_is_said(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_left_out_of_many_devices_is_said(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = load(make_run(rounds=100, devices=50, every=1, arms=("swarm", "isolated")))
     assert SCORES_KEPT > 101 * 100
     assert device_history(run) is not None
@@ -265,12 +311,18 @@ def test_links_of_later_rounds_are_those_that_were_used(tmp_path: Path, topology
     start = drawn["changing"]["start"]
     links = np.frombuffer(base64.b64decode(drawn["changing"]["links"]), dtype="<u2").reshape(-1, 2)
     for k, r in enumerate((0, 2, 4, 6)):
-        np.testing.assert_array_equal(links[start[k] : start[k + 1]], used.graph(max(r, 1)).links_E2)
+        np.testing.assert_array_equal(
+            links[start[k] : start[k + 1]], used.graph(max(r, 1)).links_E2
+        )
     assert (drawn["changing"]["places"] is not None) == (topology == "waypoint")
 
 
-@pytest.mark.parametrize("change", [{"seed": 7}, {"plugins": ["x.py"]}, {"topology": {"_target_": "gone.Gone"}}])
-def test_links_are_not_made_up_where_the_config_is_not_that_of_the_run(tmp_path: Path, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "change", [{"seed": 7}, {"plugins": ["x.py"]}, {"topology": {"_target_": "gone.Gone"}}]
+)
+def test_links_are_not_made_up_where_the_config_is_not_that_of_the_run(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     small(tmp_path / "run", "topology=epidemic", "devices=16", "rounds=2")
     run = load(tmp_path / "run")
     assert page_data(run)["graph"]["changing"] is not None
@@ -285,7 +337,13 @@ def test_verdicts_are_shown_with_what_they_rest_on(make_run: MakeRun) -> None:
                {"claim": HOSTILE, "verdict": "refuted"}]  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(summary | {"verdicts": entries}))
     shown = Parsed(page(load(folder))).shown
-    for text in ("1: growth", "confirmed", "difference: 0.1235; interval: [0.1, 0.2]", HOSTILE, "refuted"):
+    for text in (
+        "1: growth",
+        "confirmed",
+        "difference: 0.1235; interval: [0.1, 0.2]",
+        HOSTILE,
+        "refuted",
+    ):
         assert text in shown
     (folder / "summary.json").write_text(json.dumps(summary | {"verdict": "undecided"}))
     assert "undecided" in Parsed(page(load(folder))).shown
@@ -296,7 +354,9 @@ DRIFT = ("devices=9", "rounds=12", "data=sea", "partition=natural", "learn=onlin
 
 
 def test_changes_of_the_concept_are_marked_where_they_are(tmp_path: Path) -> None:
-    """In the page on every axis, and in the picture, as they are in the records; and in the legend and the table."""
+    """In the page on every axis, and in the picture, as they are in the records; and in the legend
+    and the table.
+    """
     small(tmp_path / "run", *DRIFT)
     run = load(tmp_path / "run")
     swarm = run.arm("swarm")
@@ -306,7 +366,9 @@ def test_changes_of_the_concept_are_marked_where_they_are(tmp_path: Path) -> Non
     told = page_data(run)["changes"]
     assert set(told) == {"swarm", "isolated"}
     assert [(c["round"], c["concept"]) for c in told["swarm"]] == expected
-    assert [c["bytes_total"] for c in told["swarm"]] == [swarm["bytes_total"][r] for r, _ in expected]
+    assert [c["bytes_total"] for c in told["swarm"]] == [
+        swarm["bytes_total"][r] for r, _ in expected
+    ]
     assert len(changes(run, "isolated")) == 3
     parsed = Parsed(page(run)).shown
     assert "backward transfer" in parsed
@@ -325,7 +387,9 @@ def test_changes_of_the_concept_are_marked_where_they_are(tmp_path: Path) -> Non
 def test_every_metric_of_a_run_can_be_looked_at(tmp_path: Path) -> None:
     """Those of regression and of drifting data have other names."""
     small(tmp_path / "run", *DRIFT)
-    assert page_data(load(tmp_path / "run"))["labels"]["accuracy_concept_3"] == "accuracy on concept 3"
+    assert (
+        page_data(load(tmp_path / "run"))["labels"]["accuracy_concept_3"] == "accuracy on concept 3"
+    )
     options = ("devices=9", "rounds=3", "data=linear_regression", "partition=iid", "model=softmax")
     small(tmp_path / "numbers", *options)
     run = load(tmp_path / "numbers")
@@ -334,7 +398,9 @@ def test_every_metric_of_a_run_can_be_looked_at(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("centralised", "shaded"), [(0.9, True), (0.51, False), (0.4, False)])
-def test_a_gap_that_means_nothing_is_not_shaded(make_run: MakeRun, centralised: float, shaded: bool) -> None:
+def test_a_gap_that_means_nothing_is_not_shaded(
+    make_run: MakeRun, centralised: float, shaded: bool
+) -> None:
     folder = make_run(rounds=5, arms=("swarm", "isolated", "centralised"))
     summary = json.loads((folder / "summary.json").read_text())
     for arm, mean in (("isolated", 0.5), ("centralised", centralised)):
@@ -351,7 +417,9 @@ def test_scores_that_hardly_differ_lie_close_together(make_run: MakeRun) -> None
     for arm, mean in (("swarm", 0.5), ("isolated", 0.5 + 1e-9)):
         summary["arms"][arm] |= {f"accuracy_{name}": mean for name in ("mean", "p10", "p90")}
     (folder / "summary.json").write_text(json.dumps(summary))
-    places = [float(at) for at in re.findall(r'class="dot" style="left:([0-9.]+)%', page(load(folder)))]
+    places = [
+        float(at) for at in re.findall(r'class="dot" style="left:([0-9.]+)%', page(load(folder)))
+    ]
     assert places == [50, 50]
 
 

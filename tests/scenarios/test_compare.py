@@ -1,4 +1,6 @@
-"""The comparison: the share of the gap, a centralised control that gets as much, and arms that diverge."""
+"""The comparison: the share of the gap, a centralised control that gets as much, and arms that
+diverge.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,14 @@ Found = dict[tuple[float, int], tuple[float, float] | None]  # score and loss by
 QUADRATIC = Path(__file__).parents[1] / "theory" / "quadratic.py"
 
 
-# --- the share of the gap ------------------------------------------------------------------------------------------------
+# --- the share of the gap -------------------------------------------------------------------------
 
 
 def test_gap_closed_is_the_swarms_share_of_what_isolation_loses(tmp_path: Path) -> None:
     summary = run(tmp_path / "run", ALL, "rounds=15", "optimizer.lr=0.3", "evaluate.every=15")
-    S, I, C = (summary["arms"][name]["accuracy_mean"] for name in ("swarm", "isolated", "centralised"))  # noqa: E741
+    S, I, C = (
+        summary["arms"][name]["accuracy_mean"] for name in ("swarm", "isolated", "centralised")
+    )
     assert C - I > 0.2
     assert summary["gap_closed"] == pytest.approx((S - I) / (C - I), abs=1e-12)
     assert summary["gap_closed_reason"] is None
@@ -56,19 +60,25 @@ def test_arms_that_make_no_sense_are_refused(arms: str) -> None:
 
 def test_a_centralised_model_does_without_a_batch_that_no_stream_can_fill() -> None:
     words = ("devices=30", "data=digits", "train.batch=32", "scenario.arms=[swarm,centralised]")
-    with pytest.warns(UserWarning, match=r"the arm centralised does without one of its batch sizes, as train\.batch="):
+    with pytest.warns(
+        UserWarning,
+        match=r"the arm centralised does without one of its batch sizes, as train\.batch=",
+    ):
         _, arm = prepared("learn=online", *words).arms
     assert [variant.train.batch for variant in arm.variants] == [32]
     _, arm = prepared("learn=passes", *words).arms
     assert len(arm.variants) == 2
 
 
-# --- arms ----------------------------------------------------------------------------------------------------------------
+# --- arms -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "steps",
-    [("train.local_steps=3",), ("train.local_steps=null", "train.local_epochs=2", "partition=quantity_skew")],
+    [
+        ("train.local_steps=3",),
+        ("train.local_steps=null", "train.local_epochs=2", "partition=quantity_skew"),
+    ],
     ids=["local steps", "local epochs"],
 )
 def test_centralised_sees_as_many_samples_as_all_devices_together(steps: tuple[str, ...]) -> None:
@@ -81,10 +91,14 @@ def test_centralised_sees_as_many_samples_as_all_devices_together(steps: tuple[s
         central = study.experiment(arms["centralised"], variant)
         assert variant.devices == 1
         assert int(central.local_steps_N.sum()) * central.stream.batch == total
-        np.testing.assert_array_equal(np.sort(central.plan.holdings.sample), np.sort(devices.plan.holdings.sample))
+        np.testing.assert_array_equal(
+            np.sort(central.plan.holdings.sample), np.sort(devices.plan.holdings.sample)
+        )
         pool = len(central.plan.holdings.sample)
         count = -(-pool // central.stream.batch)
-        first_pass = central.stream.draw(np.array([0]), np.array([0]), count).sample_BKb.reshape(-1)[:pool]
+        first_pass = central.stream.draw(np.array([0]), np.array([0]), count).sample_BKb.reshape(
+            -1
+        )[:pool]
         np.testing.assert_array_equal(np.sort(first_pass), np.sort(devices.plan.holdings.sample))
 
 
@@ -108,7 +122,11 @@ def test_every_arm_may_choose_its_rate_from_the_same_grid(tmp_path: Path) -> Non
     for arm in ("swarm", "isolated"):
         tuning = summary["tuning"][arm]
         assert [t["lr"] for t in tuning["tried"]] == [0.01, 0.3]
-        assert tuning["lr"] == max(tuning["tried"], key=lambda t: t["score"])["lr"] == summary["arms"][arm]["lr"]
+        assert (
+            tuning["lr"]
+            == max(tuning["tried"], key=lambda t: t["score"])["lr"]
+            == summary["arms"][arm]["lr"]
+        )
 
 
 def test_the_test_set_has_no_say_in_the_choice_of_rates() -> None:
@@ -136,10 +154,11 @@ def test_isolated_devices_learn_alone(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_centralised_is_no_straw_man(seed: int) -> None:
-    """Within a point of scikit-learn's MLP of the same width on the same training and test samples (better is fine).
+    """Within a point of scikit-learn's MLP of the same width on the same training and test samples
+    (better is fine).
 
-    The default run's centralised arm, except that it makes 20 rounds out of 100. scikit-learn's result moves by more than
-    a point with its starting weights, so several starts are averaged.
+    The default run's centralised arm, except that it makes 20 rounds out of 100. scikit-learn's
+    result moves by more than a point with its starting weights, so several starts are averaged.
     """
     from sklearn.neural_network import MLPClassifier
 
@@ -156,7 +175,10 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
     data, test = study.dataset, study.dataset.test
     held = np.sort(study.holdings.sample)
     np.testing.assert_array_equal(held, np.sort(data.train))
-    references = [MLPClassifier((64,), max_iter=400, random_state=r).fit(data.x[held], data.y[held]) for r in range(3)]
+    references = [
+        MLPClassifier((64,), max_iter=400, random_state=r).fit(data.x[held], data.y[held])
+        for r in range(3)
+    ]
     score = float(np.mean([r.score(data.x[test], data.y[test]) for r in references]))
     assert score > 0.95
     chosen, _ = tune(study, study.arms[0], study.engine(), print)
@@ -169,7 +191,13 @@ def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     """Trials that find what the table says for their rate and rounds."""
 
     def found(
-        study: PreparedRun, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine, look: object
+        study: PreparedRun,
+        arm: Arm,
+        variant: int,
+        lr: float,
+        rounds: int,
+        engine: Engine,
+        look: object,
     ) -> Trial:
         return Trial(variant, lr, rounds, table[lr, rounds])
 
@@ -197,32 +225,46 @@ def test_rates_that_tie_after_a_short_trial_are_run_in_full(
     study = prepared(*RATES)
     chosen, facts = tune(study, study.arms[0], study.engine(), print)
     assert chosen.optimizer["lr"] == facts["lr"] == lr
-    assert [(t["lr"], t["rounds"]) for t in facts["tried"]] == [(0.1, 10), (0.3, 10), (1.0, 10), (0.1, 50), (0.3, 50)]
+    assert [(t["lr"], t["rounds"]) for t in facts["tried"]] == [
+        (0.1, 10),
+        (0.3, 10),
+        (1.0, 10),
+        (0.1, 50),
+        (0.3, 50),
+    ]
 
 
-def test_tune_rounds_is_kept_to_and_a_clear_winner_needs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tune_rounds_is_kept_to_and_a_clear_winner_needs_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _scores(monkeypatch, SHORT)
     study = prepared(*RATES, "tune.rounds=10")
-    assert tune(study, study.arms[0], study.engine(), print)[1]["lr"] == 0.1, "a tie goes to the lower loss"
+    assert tune(study, study.arms[0], study.engine(), print)[1]["lr"] == 0.1, (
+        "a tie goes to the lower loss"
+    )
     _scores(monkeypatch, {**SHORT, (1.0, 10): (0.98, 0.5)})
     study = prepared(*RATES)
     assert tune(study, study.arms[0], study.engine(), print)[1]["lr"] == 1.0
 
 
 def test_a_trial_in_full_is_the_arms_own_run() -> None:
-    """Its schedule too: of a fixed horizon it sees as much as the arm does, a short trial sees the whole in short."""
+    """Its schedule too: of a fixed horizon it sees as much as the arm does, a short trial sees the
+    whole in short.
+    """
     study = prepared("schedule=cosine", "horizon=40", "rounds=4")
     arm, seen = study.arms[0], []
     for rounds in (4, 2):
         trial = try_out(study, arm, 0, 0.1, rounds, study.engine())
-        settings = arm.variants[0].model_copy(update={"rounds": rounds, "horizon": 40 if rounds == 4 else 2})
+        settings = arm.variants[0].model_copy(
+            update={"rounds": rounds, "horizon": 40 if rounds == 4 else 2}
+        )
         with Simulation(study.experiment(arm, settings), study.engine()) as running:
             list(running.records(rounds))
             seen.append((trial.found, running.measure.validate(running.round, running.seen_N)))
     assert all(found == expected for found, expected in seen)
 
 
-# --- arms that diverge ---------------------------------------------------------------------------------------------------
+# --- arms that diverge ----------------------------------------------------------------------------
 
 
 def _steep(tmp_path: Path, arms: str) -> dict[str, Any]:
@@ -234,7 +276,9 @@ def _steep(tmp_path: Path, arms: str) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def test_a_diverging_arm_ends_alone_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_diverging_arm_ends_alone_and_says_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     summary = _steep(tmp_path, "[isolated,swarm]")
     isolated, swarm = summary["arms"]["isolated"], summary["arms"]["swarm"]
     assert isolated["diverged"]["device"] == 3
@@ -245,12 +289,17 @@ def test_a_diverging_arm_ends_alone_and_says_where(tmp_path: Path, capsys: pytes
     assert swarm["diverged"] is None
     assert swarm["rounds"] == 80
     records = logged(tmp_path / "run")
-    assert [r["round"] for r in records if r["arm"] == "isolated"] == list(range(stopped)), "what was logged stays"
+    assert [r["round"] for r in records if r["arm"] == "isolated"] == list(range(stopped)), (
+        "what was logged stays"
+    )
     assert [r["round"] for r in records if r["arm"] == "swarm"] == list(range(81))
     assert summary["gap_closed"] is None
     assert "isolated" in summary["gap_closed_reason"]
     said = " ".join(capsys.readouterr().out.split())
-    assert f"isolated: device 3 diverged (not finite, or a loss beyond all measure) in round {stopped}" in said
+    assert (
+        f"isolated: device 3 diverged (not finite, or a loss beyond all measure) in round {stopped}"
+        in said
+    )
     assert "nan" not in (tmp_path / "run" / "summary.json").read_text().lower()
 
 
@@ -272,11 +321,13 @@ def test_a_rate_of_a_million_ends_the_arm_and_writes_no_infinity(tmp_path: Path)
     assert "Infinity" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
-# --- what the summary says can be recomputed -----------------------------------------------------------------------------
+# --- what the summary says can be recomputed ------------------------------------------------------
 
 
 def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
-    """Hash, accuracies, losses, majority vote, consensus model and distance: each from the rows by plain PyTorch."""
+    """Hash, accuracies, losses, majority vote, consensus model and distance: each from the rows by
+    plain PyTorch.
+    """
     options = (
         "scenario.arms=[swarm,isolated]",
         "rounds=6",
@@ -304,16 +355,27 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
             of_label.append(right[y.numpy() == 1].mean())
             loss.append(torch.nn.functional.cross_entropy(out, y).item())
             held = data.y[study.holdings.of(device)]
-            weight_C = np.bincount(held, minlength=10) / len(held) / (np.bincount(y, minlength=10) / len(y))
-            own.append((right * weight_C[y]).mean())  # each test sample weighted by how much commoner its label is here
-        columns = {"accuracy": accuracy, "own_accuracy": own, "loss": loss, "label_accuracy": of_label}
+            weight_C = (
+                np.bincount(held, minlength=10)
+                / len(held)
+                / (np.bincount(y, minlength=10) / len(y))
+            )
+            # each test sample weighted by how much commoner its label is here
+            own.append((right * weight_C[y]).mean())
+        columns = {
+            "accuracy": accuracy,
+            "own_accuracy": own,
+            "loss": loss,
+            "label_accuracy": of_label,
+        }
         table = swarm.load(tmp_path / "run").final_devices(name)
         for key, each in columns.items():
             assert table[key].to_list() == pytest.approx(each, abs=1e-5), key
             assert facts[f"{key}_mean"] == pytest.approx(np.mean(each), abs=1e-5), key
             assert facts[f"{key}_min"] == pytest.approx(np.min(each), abs=1e-5), key
             assert facts[f"{key}_p10"] == pytest.approx(np.quantile(each, 0.1), abs=1e-5), key
-        most = votes == votes.max(1, keepdims=True)  # of equally many votes each label counts its share
+        # of equally many votes each label counts its share
+        most = votes == votes.max(1, keepdims=True)
         shared = (most[np.arange(len(y)), y] / most.sum(1)).mean()
         assert facts["ensemble_accuracy"] == pytest.approx(shared, abs=1e-9)
         mean_P = x_NP.double().mean(0)
@@ -323,7 +385,9 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
             (out.argmax(1) == y).double().mean().item(), abs=1 / len(y) + 1e-9
         )
         knows = (out.argmax(1) == y).double()[y == 1].mean().item()
-        assert facts["consensus_label_accuracy"] == pytest.approx(knows, abs=1 / int((y == 1).sum()) + 1e-9)
+        assert facts["consensus_label_accuracy"] == pytest.approx(
+            knows, abs=1 / int((y == 1).sum()) + 1e-9
+        )
         distance = (x_NP.double() - mean_P).square().sum(1).mean().sqrt().item()
         assert facts["consensus_distance"] == pytest.approx(distance, rel=1e-5)
 
@@ -352,8 +416,12 @@ def test_a_label_is_known_to_its_holder_first_and_then_to_the_others() -> None:
         "rounds=60", "optimizer.lr=1.0", "train.batch=4", "train.local_steps=null", "train.local_epochs=1",
     )  # fmt: skip
     holder = int(study.holdings.sizes_N.argmax())
-    with Simulation(study.experiment(study.arms[0], study.arms[0].variants[0]), study.engine()) as running:
+    with Simulation(
+        study.experiment(study.arms[0], study.arms[0].variants[0]), study.engine()
+    ) as running:
         seen = [r.devices["label_accuracy"] for r in running.records(60) if r.devices is not None]
-    first_N = [next((i for i, each in enumerate(seen) if each[d] >= 0.5), len(seen)) for d in range(8)]
+    first_N = [
+        next((i for i, each in enumerate(seen) if each[d] >= 0.5), len(seen)) for d in range(8)
+    ]
     assert first_N[holder] < min(n for d, n in enumerate(first_N) if d != holder)
     assert max(first_N) < len(seen), "in the end all know it"

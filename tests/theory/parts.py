@@ -1,4 +1,6 @@
-"""Plug-ins for the tests: a compressor, a clock, a delay and a directed graph, each as small as can be."""
+"""Plug-ins for the tests: a compressor, a clock, a delay and a directed graph, each as small as can
+be.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,14 @@ class SlowMail(Delay):
 
 
 class OneWay(Static):
-    """A ring in one direction with chords: strongly connected, and no two devices need have the same degrees."""
+    """A ring in one direction with chords: strongly connected, and no two devices need have the
+    same degrees.
+    """
 
     def __init__(self, devices: int) -> None:
         ring = [(i, (i + 1) % devices) for i in range(devices)]
-        super().__init__(Graph.from_edges(devices, [*ring, (0, 3), (0, 5), (2, 0), (6, 1), (6, 3)], directed=True))
+        super().__init__(
+            Graph.from_edges(
+                devices, [*ring, (0, 3), (0, 5), (2, 0), (6, 1), (6, 3)], directed=True
+            )
+        )

@@ -1,4 +1,6 @@
-"""A plug-in for the tests: device i has the loss f_i(x) = a_i (x − b_i)², from one sample (√a_i, √a_i b_i)."""
+"""A plug-in for the tests: device i has the loss f_i(x) = a_i (x − b_i)², from one sample (√a_i,
+√a_i b_i).
+"""
 
 from __future__ import annotations
 

@@ -31,11 +31,18 @@ def study_of(*overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> P
     return PreparedRun.prepare(Settings.parse(values))
 
 
-def quadratics(name: str, rounds: int, *overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> PreparedRun:
-    """Eight devices with f_i = ½a_i(x − b_i)² and the step γ = 0.2 (our mean squared error has no ½)."""
+def quadratics(
+    name: str, rounds: int, *overrides: str, parts: tuple[str, ...] = (), **sections: Any
+) -> PreparedRun:
+    """Eight devices with f_i = ½a_i(x − b_i)² and the step γ = 0.2 (our mean squared error has no
+    ½).
+    """
     fixed = ("devices=8", "partition=natural", "compute.dtype=float64", "train.batch=1", "train.local_steps=1",
              f"optimizer.lr={GAMMA / 2}", f"protocol={name}", f"rounds={rounds}")  # fmt: skip
-    problem = {"data": {"_target_": "quadratic.Quadratics"}, "model": {"_target_": "quadratic.Slope"}}
+    problem = {
+        "data": {"_target_": "quadratic.Quadratics"},
+        "model": {"_target_": "quadratic.Slope"},
+    }
     return study_of(*fixed, *overrides, parts=parts, **(problem | sections))
 
 

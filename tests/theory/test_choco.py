@@ -1,4 +1,6 @@
-"""CHOCO averages exactly with compressed messages; compressing plain gossip does not (facts: item 7)."""
+"""CHOCO averages exactly with compressed messages; compressing plain gossip does not (facts: item
+7).
+"""
 
 from __future__ import annotations
 
@@ -26,16 +28,22 @@ def test_the_mean_stays_and_disagreement_shrinks_linearly(topology: str) -> None
     assert np.abs(x_TNP.mean(1) - mean_P).max() < 1e-12
     distance_T = np.linalg.norm(x_TNP - mean_P, axis=(1, 2))
     assert distance_T[0] > 1
-    window = np.flatnonzero((distance_T < 0.1 * distance_T[0]) & (distance_T > 1e-10 * distance_T[0]))
+    window = np.flatnonzero(
+        (distance_T < 0.1 * distance_T[0]) & (distance_T > 1e-10 * distance_T[0])
+    )
     assert len(window) > 50
-    slopes = [np.polyfit(half, np.log(distance_T[half]), 1)[0] for half in np.array_split(window, 2)]
+    slopes = [
+        np.polyfit(half, np.log(distance_T[half]), 1)[0] for half in np.array_split(window, 2)
+    ]
     assert max(slopes) < -0.02, "as fast at the end as in the beginning: linear convergence"
     assert min(slopes) > 3 * max(slopes)
 
 
 @pytest.mark.parametrize("protocol", ["averaging", "averaging with feedback"])
 def test_plain_gossip_of_compressed_rows_misses_the_mean(protocol: str) -> None:
-    feedback = {"compressor": {**PARTS["topk"]["compressor"], "feedback": protocol.endswith("feedback")}}
+    feedback = {
+        "compressor": {**PARTS["topk"]["compressor"], "feedback": protocol.endswith("feedback")}
+    }
     study = gossip("averaging", "topology=ring", f"rounds={ROUNDS}", **feedback)
     x_TNP = trajectory(study)
     assert np.abs(x_TNP[-1] - x_TNP[0].mean(0)).max() > 0.02
@@ -63,16 +71,24 @@ def test_the_sum_that_is_kept_is_that_of_the_public_rows() -> None:
 @pytest.mark.parametrize("topology", ["ring", "complete", "none"])
 def test_without_a_compressor_and_with_gamma_one_it_is_dpsgd(topology: str) -> None:
     common = (f"topology={topology}", "init=independent")
-    choco = trajectory(quadratics("choco", 10, *common, **with_options("protocol", "choco", gamma=1.0)))
-    np.testing.assert_allclose(choco, trajectory(quadratics("dpsgd", 10, *common)), rtol=0, atol=1e-13)
+    choco = trajectory(
+        quadratics("choco", 10, *common, **with_options("protocol", "choco", gamma=1.0))
+    )
+    np.testing.assert_allclose(
+        choco, trajectory(quadratics("dpsgd", 10, *common)), rtol=0, atol=1e-13
+    )
 
 
 def test_links_that_change_or_fail_are_refused() -> None:
-    with pytest.raises(ConfigError, match="must not change under ChocoSGD, which remembers each link"):
+    with pytest.raises(
+        ConfigError, match="must not change under ChocoSGD, which remembers each link"
+    ):
         quadratics("choco", 1, "topology=one_peer_exponential")
     with pytest.raises(ConfigError, match="needs a network without loss"):
         quadratics("choco", 1, "topology=ring", "network.loss=0.1")
-    with pytest.raises(ConfigError, match=r"compressor\.feedback=true: must be false with ChocoSGD"):
+    with pytest.raises(
+        ConfigError, match=r"compressor\.feedback=true: must be false with ChocoSGD"
+    ):
         quadratics("choco", 1, compressor={**PARTS["topk"]["compressor"], "feedback": True})
     with pytest.raises(ConfigError, match="gamma=0: must be a consensus step"):
         quadratics("choco", 1, **with_options("protocol", "choco", gamma=0.0))

@@ -1,4 +1,6 @@
-"""D-PSGD on the complete graph, train then average, *is* centralised mini-batch SGD (Lian et al., arXiv 1705.09056)."""
+"""D-PSGD on the complete graph, train then average, *is* centralised mini-batch SGD (Lian et al.,
+arXiv 1705.09056).
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_train_then_average_is_centralised_sgd(model: str, optimizer: str) -> No
 
 
 def test_the_published_order_is_not_centralised_sgd() -> None:
-    """WX − γG(X) takes gradients at rows that were not averaged: the first mean agrees, the later ones do not."""
+    """WX − γG(X) takes gradients at rows that were not averaged: the first mean agrees, the later
+    ones do not.
+    """
     study = prepared(*COMMON, "model=mlp", "protocol=dpsgd_published")
     mean_TP, central_TP = trajectory(study).mean(1), _centralised(study)
     assert np.abs(mean_TP[1] - central_TP[1]).max() < 4e-15

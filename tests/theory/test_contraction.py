@@ -1,4 +1,6 @@
-"""Averaging through the engine agrees as fast as theory says (facts: Xiao & Boyd 2004; one-peer exponential products)."""
+"""Averaging through the engine agrees as fast as theory says (facts: Xiao & Boyd 2004; one-peer
+exponential products).
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ def test_distance_shrinks_by_rho_each_round(case: str, mixing: str) -> None:
     assert (distance_T <= bound_T * (1 + 1e-9) + 1e-12).all()
 
 
-# (rounds that reach 1e-10 of the start, how closely the fit meets ρ): random graphs have close eigenvalues
+# (rounds that reach 1e-10 of the start, how closely the fit meets ρ): random graphs have close
+# eigenvalues
 RATES = {
     "ring": ("devices=16", 460, 1e-6),
     "torus": ("devices=16", 60, 1e-6),
@@ -90,8 +93,17 @@ def test_too_few_rounds_to_measure_are_named(tmp_path: Path) -> None:
 
 
 def test_averaging_takes_any_number_of_devices_whatever_the_data(tmp_path: Path) -> None:
-    """The digits could feed 628 devices; no samples are dealt, and the rows do not depend on the partition."""
-    common = ("scenario=consensus", "topology=torus", "devices=1024", "rounds=3", "model=softmax", "checkpoint.every=0")
+    """The digits could feed 628 devices; no samples are dealt, and the rows do not depend on the
+    partition.
+    """
+    common = (
+        "scenario=consensus",
+        "topology=torus",
+        "devices=1024",
+        "rounds=3",
+        "model=softmax",
+        "checkpoint.every=0",
+    )
     summary = run(tmp_path / "run", *common)
     assert summary["data"]["samples_per_device"]["max"] == 0
     assert summary["arms"]["gossip"]["bytes_total"] > 0
@@ -106,8 +118,12 @@ def test_a_graph_in_pieces_never_contracts(tmp_path: Path) -> None:
 
 
 def _product(devices: int, rounds: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """W_r … W_1 as the engine applies it: what happens to rows that start as the identity matrix."""
-    with simulation(prepared(*AVERAGING, "topology=one_peer_exponential", f"devices={devices}", "rounds=9")) as running:
+    """W_r … W_1 as the engine applies it: what happens to rows that start as the identity
+    matrix.
+    """
+    with simulation(
+        prepared(*AVERAGING, "topology=one_peer_exponential", f"devices={devices}", "rounds=9")
+    ) as running:
         start = running.engine.snapshot()
         start["x"] = torch.eye(devices, start["x"].shape[1], dtype=torch.float64)
         running.engine.restore(start, 0)
@@ -118,7 +134,9 @@ def _product(devices: int, rounds: int) -> np.ndarray[Any, np.dtype[np.float64]]
 
 @pytest.mark.parametrize("devices", [2, 4, 8, 16, 32])
 def test_one_peer_exponential_reaches_the_exact_mean(devices: int) -> None:
-    """Round k averages with i + 2^k at ½; after log₂ n rounds everybody has the mean, not before."""
+    """Round k averages with i + 2^k at ½; after log₂ n rounds everybody has the mean, not
+    before.
+    """
     rounds = int(np.log2(devices))
     mean = np.full((devices, devices), 1 / devices)
     assert np.abs(_product(devices, rounds) - mean).max() < 1e-15
@@ -129,10 +147,14 @@ def test_one_peer_exponential_misses_the_mean_of_six() -> None:
     assert np.abs(_product(6, 3) - 1 / 6).max() == pytest.approx(0.083, abs=5e-4)
 
 
-@pytest.mark.parametrize("topology", ["random_matching", "epidemic", "waypoint topology.radius=400", "base_graph"])
+@pytest.mark.parametrize(
+    "topology", ["random_matching", "epidemic", "waypoint topology.radius=400", "base_graph"]
+)
 @pytest.mark.parametrize("shards", [1, 3])
 def test_changing_graphs_mix_every_round_with_its_own_matrix(topology: str, shards: int) -> None:
-    """x_T = W_T … W_1 x_0 over more rounds than are kept, however the swarm is cut; and again from the middle."""
+    """x_T = W_T … W_1 x_0 over more rounds than are kept, however the swarm is cut; and again from
+    the middle.
+    """
     extra = ("engine.block=4", f"engine.shards={shards}", "rounds=20", "devices=13")
     with simulation(prepared(*AVERAGING, *f"topology={topology}".split(), *extra)) as running:
         start = running.engine.snapshot()
@@ -145,7 +167,8 @@ def test_changing_graphs_mix_every_round_with_its_own_matrix(topology: str, shar
             pass
         end = running.engine.snapshot()["x"].numpy().copy()
         np.testing.assert_allclose(end, x_NP, rtol=0, atol=1e-14)
-        running.engine.restore({**start, "x": torch.as_tensor(middle)}, 10)  # graphs of long ago are wanted again
+        # graphs of long ago are wanted again
+        running.engine.restore({**start, "x": torch.as_tensor(middle)}, 10)
         for _ in running.engine.advance(20):
             pass
         np.testing.assert_allclose(running.engine.snapshot()["x"].numpy(), x_NP, rtol=0, atol=1e-14)

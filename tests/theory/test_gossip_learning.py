@@ -1,4 +1,6 @@
-"""Gossip learning against its definition, message by message (facts: MU = UM for linear updates and the same sample)."""
+"""Gossip learning against its definition, message by message (facts: MU = UM for linear updates and
+the same sample).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ AWAY = {"churn": {"_target_": "still.InTurn"}}
 
 
 def _protocol(variant: str) -> dict[str, Any]:
-    return {"_target_": "swarm.communication.protocol.gossip_learning.GossipLearning", "variant": variant}
+    return {
+        "_target_": "swarm.communication.protocol.gossip_learning.GossipLearning",
+        "variant": variant,
+    }
 
 
 def _followed(study: Any) -> tuple[Rows, Rows]:
@@ -39,7 +44,9 @@ def _merge(p: float, t_p: float, m: float, t_m: float) -> tuple[float, float]:
     return share * p + (1 - share) * m, max(t_p, t_m)
 
 
-def _by_hand(e: Experiment, a: Rows, b: Rows, variant: str, round: int, x: Rows, age: Rows) -> tuple[Rows, Rows]:
+def _by_hand(
+    e: Experiment, a: Rows, b: Rows, variant: str, round: int, x: Rows, age: Rows
+) -> tuple[Rows, Rows]:
     """A round as the paper has it: one device and one message at a time."""
     graph, fates = e.exchanges.sent(round)
     arrived = fates.ticks_E == 0
@@ -68,12 +75,17 @@ def test_models_and_ages(variant: str, topology: str, sections: dict[str, Any]) 
         np.testing.assert_allclose(found_x, x, rtol=0, atol=1e-14)
         np.testing.assert_array_equal(found_age, age)
     assert np.abs(x).max() > 0.5
-    assert sections or (age == ROUNDS * K).all(), "where everybody is there, all ages are the steps of a device"
+    assert sections or (age == ROUNDS * K).all(), (
+        "where everybody is there, all ages are the steps of a device"
+    )
 
 
 @pytest.mark.parametrize("topology", ["one_peer_exponential", "ring", "none"])
 def test_update_and_merge_commute_where_updates_are_linear(topology: str) -> None:
-    mu, um = (trajectory(quadratics(*COMMON, f"topology={topology}", protocol=_protocol(v))) for v in ("mu", "um"))
+    mu, um = (
+        trajectory(quadratics(*COMMON, f"topology={topology}", protocol=_protocol(v)))
+        for v in ("mu", "um")
+    )
     assert np.abs(mu - um).max() < 1e-14
 
 
@@ -84,7 +96,9 @@ def test_they_commute_at_night_too() -> None:
         "replay": option("replay", "ring"),
     }
     common = (*COMMON, "topology=ring", "train.local_steps=1")
-    mu, um = (trajectory(quadratics(*common, protocol=_protocol(v), **sections)) for v in ("mu", "um"))
+    mu, um = (
+        trajectory(quadratics(*common, protocol=_protocol(v), **sections)) for v in ("mu", "um")
+    )
     assert np.abs(mu - um).max() < 1e-14
     assert np.abs(mu).max() > 0.1
 
@@ -99,7 +113,9 @@ def test_they_do_not_where_updates_are_not() -> None:
 
 
 def test_random_walks_neither_split_nor_merge() -> None:
-    """On a one-peer graph every model goes to one device: after r rounds each has learnt at the r devices on its way."""
+    """On a one-peer graph every model goes to one device: after r rounds each has learnt at the r
+    devices on its way.
+    """
     study = quadratics(*COMMON, "topology=one_peer_exponential", protocol=_protocol("rw"))
     (a, b), x = curves(study), np.zeros(8)
     for round, found in enumerate(_followed(study)[0]):

@@ -1,6 +1,8 @@
-"""The bias of D-PSGD at a constant rate, where devices differ: the fixed points in closed form, reached by the engine.
+"""The bias of D-PSGD at a constant rate, where devices differ: the fixed points in closed form,
+reached by the engine.
 
-f_i(x) = ½a_i(x − b_i)². Our mean squared error has no ½, so a rate of γ/2 gives the step γa_i(x − b_i).
+f_i(x) = ½a_i(x − b_i)². Our mean squared error has no ½, so a rate of γ/2 gives the step γa_i(x −
+b_i).
 """
 
 from __future__ import annotations
@@ -38,12 +40,17 @@ def test_fixed_point(topology: str, protocol: str) -> None:
     b = study.dataset.y[study.holdings.sample, 0].astype(np.float64) / root_a
     W, A, one = e.mixing(1).matrix.toarray(), np.diag(root_a**2), np.eye(8)
     expected = {
-        "dpsgd_published": lambda: np.linalg.solve(one - W + GAMMA * A, GAMMA * A @ b),  # x = Wx − γA(x − b)
-        "dpsgd": lambda: np.linalg.solve(one - W + GAMMA * W @ A, GAMMA * W @ A @ b),  # x = W(x − γA(x − b))
+        "dpsgd_published": lambda: np.linalg.solve(
+            one - W + GAMMA * A, GAMMA * A @ b
+        ),  # x = Wx − γA(x − b)
+        "dpsgd": lambda: np.linalg.solve(
+            one - W + GAMMA * W @ A, GAMMA * W @ A @ b
+        ),  # x = W(x − γA(x − b))
         "none": lambda: b,
     }[protocol]()
     found = final_rows(study)[:, 0]
     assert np.abs(found - expected).max() < 1e-12
     best = (root_a**2 * b).sum() / (root_a**2).sum()
-    exact = topology == "complete" and protocol == "dpsgd"  # where it is centralised descent, there is no bias
+    # where it is centralised descent, there is no bias
+    exact = topology == "complete" and protocol == "dpsgd"
     assert (np.abs(found - best).max() < 1e-12) == exact

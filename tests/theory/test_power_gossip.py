@@ -1,4 +1,6 @@
-"""PowerGossip: the mean stays, rank-one differences are averaged exactly, and everybody agrees (arXiv 2008.01425)."""
+"""PowerGossip: the mean stays, rank-one differences are averaged exactly, and everybody agrees
+(arXiv 2008.01425).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from tests.support import experiment, prepared, simulation, trajectory
 from tests.theory.swarms import planned
 
 STILL = {"_target_": "still.StillPower"}
-COMMON = ("devices=12", "init=independent", "data=gaussian", "data.classes=4", "data.features=6", "model.hidden=[9]")
+COMMON = (
+    "devices=12",
+    "init=independent",
+    "data=gaussian",
+    "data.classes=4",
+    "data.features=6",
+    "model.hidden=[9]",
+)
 
 
 @pytest.mark.parametrize("topology", ["ring", "star", "torus"])
@@ -21,12 +30,16 @@ def test_the_mean_stays_and_the_distance_goes(topology: str) -> None:
     mean_P = x_TNP[0].mean(0)
     assert np.abs(x_TNP.mean(1) - mean_P).max() < 1e-12
     distance_T = np.linalg.norm(x_TNP - mean_P, axis=(1, 2))
-    assert (np.diff(distance_T[distance_T > 1e-10]) < 0).all(), "projections of the differences: never farther"
+    assert (np.diff(distance_T[distance_T > 1e-10]) < 0).all(), (
+        "projections of the differences: never farther"
+    )
     assert distance_T[-1] < 0.1 * distance_T[0]
 
 
 def _experiment_and_end(topology: str) -> tuple[Experiment, np.ndarray, np.ndarray]:
-    """One round from models whose matrices are multiples of one rank-one matrix each; vectors are arbitrary."""
+    """One round from models whose matrices are multiples of one rank-one matrix each; vectors are
+    arbitrary.
+    """
     study = planned(*COMMON, f"topology={topology}", protocol=STILL)
     with simulation(study) as running:
         random = np.random.default_rng(0)
@@ -36,7 +49,9 @@ def _experiment_and_end(topology: str) -> tuple[Experiment, np.ndarray, np.ndarr
             one = random.standard_normal((slot.shape[0], 1))
             other = random.standard_normal((1, int(np.prod(slot.shape[1:]))))
             like = (one * other).ravel() * random.standard_normal((12, 1))
-            parts.append(like if len(slot.shape) > 1 else random.standard_normal((12, slot.shape[0])))
+            parts.append(
+                like if len(slot.shape) > 1 else random.standard_normal((12, slot.shape[0]))
+            )
         x = np.concatenate(parts, 1)
         running.engine.restore({**start, "x": torch.as_tensor(x)}, 0)
         for _ in running.engine.advance(1):
@@ -46,7 +61,9 @@ def _experiment_and_end(topology: str) -> tuple[Experiment, np.ndarray, np.ndarr
 
 @pytest.mark.parametrize("topology", ["ring", "star", "torus", "erdos_renyi"])
 def test_rank_one_differences_are_averaged_exactly(topology: str) -> None:
-    """One step of power iteration finds a matrix of rank one whatever it starts from: a round is x ← Wx."""
+    """One step of power iteration finds a matrix of rank one whatever it starts from: a round is x
+    ← Wx.
+    """
     e, before, after = _experiment_and_end(topology)
     np.testing.assert_allclose(after, e.mixing(1).matrix @ before, rtol=0, atol=1e-12)
 
@@ -56,7 +73,9 @@ def _first_q(*overrides: str) -> tuple[torch.Tensor, torch.Tensor]:
     study = planned(*COMMON[:1], *COMMON[2:], "topology=torus", *overrides, protocol=STILL)
     with simulation(study) as running:
         assert running.experiment.links is not None
-        return running.engine.snapshot()["protocol.q"].clone(), torch.as_tensor(running.experiment.links[0])
+        return running.engine.snapshot()["protocol.q"].clone(), torch.as_tensor(
+            running.experiment.links[0]
+        )
 
 
 def test_both_ends_of_a_link_start_alike_and_every_seed_and_link_differs() -> None:
@@ -85,7 +104,9 @@ def test_only_vectors_travel() -> None:
 
 
 def test_devices_that_agree_stay() -> None:
-    """Nothing is to be normalised where the difference is zero; and what is remembered of the link is not lost."""
+    """Nothing is to be normalised where the difference is zero; and what is remembered of the link
+    is not lost.
+    """
     study = planned(*COMMON[:1], *COMMON[2:], "init=common", "topology=ring", protocol=STILL)
     with simulation(study) as running:
         before = running.engine.snapshot()
@@ -97,7 +118,9 @@ def test_devices_that_agree_stay() -> None:
 
 
 def test_devices_without_links_learn_alone() -> None:
-    found, alone = (trajectory(prepared("topology=none", f"protocol={p}")) for p in ("power_gossip", "none"))
+    found, alone = (
+        trajectory(prepared("topology=none", f"protocol={p}")) for p in ("power_gossip", "none")
+    )
     np.testing.assert_array_equal(found, alone)
 
 
@@ -116,9 +139,13 @@ def test_what_it_cannot_work_with_is_refused(setting: str, says: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["power_gossip", "relay_sgd"])
 def test_a_star_too_large_for_memory_is_refused(protocol: str) -> None:
-    """Slots are [N, most links, …]: for 60,000 around one, tens of terabytes. Nothing of the sort is allocated."""
+    """Slots are [N, most links, …]: for 60,000 around one, tens of terabytes.
+
+    Nothing of the sort is allocated.
+    """
     with pytest.raises(
-        ConfigError, match=r"topology=star: would need about [\d,.]+ [GM]iB, as .* memory for every link"
+        ConfigError,
+        match=r"topology=star: would need about [\d,.]+ [GM]iB, as .* memory for every link",
     ):
         prepared(f"protocol={protocol}", "topology=star", "devices=60000", "data=gaussian", "data.per_device=4",
                  "data.features=2", "data.classes=2", "model=softmax", "partition=iid")  # fmt: skip

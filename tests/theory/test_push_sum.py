@@ -1,4 +1,6 @@
-"""Push-sum is exact where averaging is not: on directed graphs, with lost and with late messages (facts: item 6)."""
+"""Push-sum is exact where averaging is not: on directed graphs, with lost and with late messages
+(facts: item 6).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ NETWORKS = {
 def test_the_true_mean_on_a_directed_graph(network: str) -> None:
     overrides, parts = NETWORKS[network]
     x_TNP = trajectory(
-        gossip("push_sum_averaging", "mixing=column", "rounds=400", *overrides, parts=("oneway", *parts))
+        gossip(
+            "push_sum_averaging",
+            "mixing=column",
+            "rounds=400",
+            *overrides,
+            parts=("oneway", *parts),
+        )
     )
     assert np.abs(x_TNP[-1] - x_TNP[0].mean(0)).max() < 1e-12
     assert np.abs(x_TNP[1] - x_TNP[0].mean(0)).max() > 1e-2
@@ -35,7 +43,9 @@ def test_averaging_by_rows_agrees_on_something_else(loss: float) -> None:
 
 
 def test_both_sums_are_conserved_under_loss() -> None:
-    with simulation(gossip("push_sum_averaging", "mixing=column", "network.loss=0.3", parts=("oneway",))) as running:
+    with simulation(
+        gossip("push_sum_averaging", "mixing=column", "network.loss=0.3", parts=("oneway",))
+    ) as running:
         start = running.engine.snapshot()["x"].sum(0)
         for _ in running.engine.advance(50):
             end = running.engine.snapshot()
@@ -55,7 +65,10 @@ def test_rounds_are_stochastic_gradient_push() -> None:
 
 
 def test_learning_is_right_on_directed_graphs_up_to_the_bias_of_the_step() -> None:
-    """Σ_i a_i(z_i − b_i) = 0 where it rests: every device's data count alike. With averaging by rows they do not."""
+    """Σ_i a_i(z_i − b_i) = 0 where it rests: every device's data count alike.
+
+    With averaging by rows they do not.
+    """
     push = quadratics("push_sum", 200, "mixing=column", parts=("oneway",))
     a, b, _ = coefficients(push)
     assert abs((a * (trajectory(push)[-1, :, 0] - b)).sum()) < 1e-12
@@ -64,7 +77,9 @@ def test_learning_is_right_on_directed_graphs_up_to_the_bias_of_the_step() -> No
 
 
 def test_weights_that_conserve_rows_only_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"mixing=uniform: conserves the row sums here.*use mixing=column"):
+    with pytest.raises(
+        ConfigError, match=r"mixing=uniform: conserves the row sums here.*use mixing=column"
+    ):
         gossip("push_sum", "mixing=uniform", parts=("oneway",))
     with pytest.raises(ConfigError, match=r"compressor=parts\.TopK: must be none with PushSum"):
         gossip("push_sum", "mixing=column", parts=("oneway", "topk"))

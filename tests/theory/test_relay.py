@@ -1,4 +1,6 @@
-"""RelaySGD: exact uniform means with a delay, and no bias on devices that differ (Vogels et al., arXiv 2110.04175)."""
+"""RelaySGD: exact uniform means with a delay, and no bias on devices that differ (Vogels et al.,
+arXiv 2110.04175).
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,14 @@ N = 16
 
 
 def _estimates(topology: str, kind: str) -> tuple[Experiment, Rows]:
-    """What the devices make of the relayed sums in each round, if they start as the rows of the identity matrix:
-    ``[rounds, N, N]``, device · whose model."""
-    study = planned(f"devices={N}", f"topology={topology}", "model=softmax", protocol={"_target_": f"still.{kind}"})
+    """What the devices make of the relayed sums in each round, if they start as the rows of the
+    identity matrix: ``[rounds, N, N]``, device · whose model."""
+    study = planned(
+        f"devices={N}",
+        f"topology={topology}",
+        "model=softmax",
+        protocol={"_target_": f"still.{kind}"},
+    )
     found = []
     with simulation(study) as running:
         start = running.engine.snapshot()
@@ -49,8 +56,10 @@ def test_the_exact_mean_after_diameter_rounds(topology: str) -> None:
     e, found_TNN = _estimates(topology, "StillRelay")
     distance = _distances(e)
     for round, found in enumerate(found_TNN, 1):
-        # whoever is not heard yet counts with the first model of the last device heard on the way there
-        on_the_way = distance[:, :, None] + distance[None] == distance[:, None, :]  # from, by way of, to
+        # whoever is not heard yet counts with the first model of the last device heard on the way
+        # there
+        # from, by way of, to
+        on_the_way = distance[:, :, None] + distance[None] == distance[:, None, :]
         last = on_the_way & (distance[:, :, None] == np.minimum(distance, round)[:, None, :])
         np.testing.assert_allclose(found, last.sum(2) / N, rtol=0, atol=1e-15)
     diameter = int(distance.max())
@@ -60,7 +69,9 @@ def test_the_exact_mean_after_diameter_rounds(topology: str) -> None:
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_everybody_counts_the_same_with_a_delay_of_the_distance(topology: str) -> None:
-    """Device j's model is t times its first one when round t begins, and reaches distance d in round t + d − 1."""
+    """Device j's model is t times its first one when round t begins, and reaches distance d in
+    round t + d − 1.
+    """
     e, found_TNN = _estimates(topology, "GrowingRelay")
     distance = _distances(e)
     rounds = np.arange(1, N + 1)
@@ -72,8 +83,12 @@ def test_everybody_counts_the_same_with_a_delay_of_the_distance(topology: str) -
 
 @pytest.mark.parametrize("topology", ["ring", "star"])
 def test_no_bias_on_devices_that_differ(topology: str) -> None:
-    """D-PSGD at this rate ends elsewhere (test_heterogeneity); x = mean of x − γg(x) means Σg(x) = 0."""
-    study = quadratics("train.local_steps=1", "rounds=500", f"topology={topology}", protocol="relay_sgd")
+    """D-PSGD at this rate ends elsewhere (test_heterogeneity); x = mean of x − γg(x) means Σg(x) =
+    0.
+    """
+    study = quadratics(
+        "train.local_steps=1", "rounds=500", f"topology={topology}", protocol="relay_sgd"
+    )
     a, b = curves(study)
     assert np.abs(final_rows(study)[:, 0] - (a * b).sum() / a.sum()).max() < 1e-11
 
@@ -100,15 +115,21 @@ def test_rounds_are_the_published_algorithm(topology: str) -> None:
         }  # fmt: skip
         message, count = ({link: both[part] for link, both in own.items()} for part in (0, 1))
         heard = np.array([1 + sum(count[j, i] for j in links[i]) for i in range(n)])
-        x = ((n - heard) * first + x + np.array([sum(message[j, i] for j in links[i]) for i in range(n)])) / n
+        x = (
+            (n - heard) * first
+            + x
+            + np.array([sum(message[j, i] for j in links[i]) for i in range(n)])
+        ) / n
         np.testing.assert_allclose(found, x, rtol=0, atol=1e-13)
 
 
-# --- the tree ------------------------------------------------------------------------------------------------------------
+# --- the tree -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "graph", [Ring(17).graph(0), Torus(36).graph(0), Graph.from_edges(1, [])], ids=["ring", "torus", "one"]
+    "graph",
+    [Ring(17).graph(0), Torus(36).graph(0), Graph.from_edges(1, [])],
+    ids=["ring", "torus", "one"],
 )
 def test_the_tree_spans_and_is_flat(graph: Graph) -> None:
     tree = spanning_tree(graph)
@@ -126,7 +147,11 @@ def test_the_tree_of_a_path_hangs_from_its_middle() -> None:
 
 @pytest.mark.parametrize(
     ("topology", "says"),
-    [("none", "in 12 pieces"), ("exponential", "undirected"), ("one_peer_exponential", "must not change")],
+    [
+        ("none", "in 12 pieces"),
+        ("exponential", "undirected"),
+        ("one_peer_exponential", "must not change"),
+    ],
 )
 def test_what_cannot_be_spanned_is_refused(topology: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):

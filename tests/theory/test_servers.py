@@ -1,4 +1,6 @@
-"""Protocols with a server, on quadratics: what they converge to in closed form, and what they are special cases of."""
+"""Protocols with a server, on quadratics: what they converge to in closed form, and what they are
+special cases of.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,23 @@ FEDPROX: dict[str, Any] = {"_target_": "swarm.communication.protocol.fedprox.Fed
 SCAFFOLD: dict[str, Any] = {"_target_": "swarm.communication.protocol.scaffold.Scaffold"}
 FEDADAM: dict[str, Any] = {"_target_": "swarm.communication.protocol.fedadam.FedAdam"}
 DILOCO: dict[str, Any] = {"_target_": "swarm.communication.protocol.diloco.DiLoCo"}
-MLP = ("devices=10", "data=gaussian", "partition=dirichlet", "model.hidden=[9]", "train.local_steps=5", "rounds=6")
+MLP = (
+    "devices=10",
+    "data=gaussian",
+    "partition=dirichlet",
+    "model.hidden=[9]",
+    "train.local_steps=5",
+    "rounds=6",
+)
 
 
-# --- FedAvg of some ------------------------------------------------------------------------------------------------------
+# --- FedAvg of some -------------------------------------------------------------------------------
 
 
 def test_every_set_of_clients_is_as_likely_as_any_other() -> None:
-    """Three of six: each device is in half of the sets, each pair in a fifth; so the sampled mean is unbiased."""
+    """Three of six: each device is in half of the sets, each pair in a fifth; so the sampled mean
+    is unbiased.
+    """
     chosen_RN = np.stack([FedAvg(fraction=0.5).participants(r, 6, seed=4) for r in range(1, 8001)])
     assert (chosen_RN.sum(1) == 3).all()
     assert np.abs(chosen_RN.mean(0) - 0.5).max() < 4 * np.sqrt(0.25 / 8000)
@@ -40,9 +51,15 @@ def test_every_set_of_clients_is_as_likely_as_any_other() -> None:
 
 
 @pytest.mark.parametrize(("fraction", "count"), [(0.25, 2), (0.01, 1), (0.7, 6), (1.0, 8)])
-def test_the_server_hears_the_clients_of_the_round_and_everybody_gets_its_model(fraction: float, count: int) -> None:
+def test_the_server_hears_the_clients_of_the_round_and_everybody_gets_its_model(
+    fraction: float, count: int
+) -> None:
     study = quadratics(STEPS, "rounds=6", protocol={**FEDAVG, "fraction": fraction})
-    e, (a, b), x_TNP = study.experiment(study.arms[0], study.arms[0].variants[0]), curves(study), trajectory(study)
+    e, (a, b), x_TNP = (
+        study.experiment(study.arms[0], study.arms[0].variants[0]),
+        curves(study),
+        trajectory(study),
+    )
     for round in range(1, 7):
         active = e.active(round)
         heard = np.ones(8, bool) if active is None else active
@@ -55,7 +72,9 @@ def test_the_server_hears_the_clients_of_the_round_and_everybody_gets_its_model(
     "protocol", [FEDAVG, SCAFFOLD, FEDADAM, DILOCO], ids=lambda p: p["_target_"].rpartition(".")[2]
 )
 def test_who_was_away_does_not_learn_from_an_old_model(protocol: dict[str, Any]) -> None:
-    x_TNP = trajectory(quadratics(STEPS, "rounds=7", protocol=protocol, churn={"_target_": "still.InTurn"}))
+    x_TNP = trajectory(
+        quadratics(STEPS, "rounds=7", protocol=protocol, churn={"_target_": "still.InTurn"})
+    )
     assert np.ptp(x_TNP, axis=1).max() == 0
     assert np.abs(np.diff(x_TNP[:, 0, 0])).min() > 0
 
@@ -64,7 +83,9 @@ LOSSES = ("network.loss=0.3", "network.loss=0.3 network.symmetric=true", "networ
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("protocol", [FEDAVG, {**FEDAVG, "fraction": 0.5}, SCAFFOLD, FEDADAM, DILOCO], ids=str)
+@pytest.mark.parametrize(
+    "protocol", [FEDAVG, {**FEDAVG, "fraction": 0.5}, SCAFFOLD, FEDADAM, DILOCO], ids=str
+)
 def test_lost_messages_leave_those_devices_out(protocol: dict[str, Any], loss: str) -> None:
     """One model in every round; where nobody is heard it stays."""
     study = quadratics(STEPS, "rounds=12", *loss.split(), protocol=protocol)
@@ -87,7 +108,9 @@ def test_scaffold_stays_exact_though_messages_are_lost() -> None:
 
 def test_scaffold_rests_where_the_rate_is_zero() -> None:
     """A run that is made longer keeps its horizon; past it, a cosine has come down to 0."""
-    x_TNP = trajectory(quadratics(STEPS, "rounds=4", "schedule=cosine", "horizon=2", protocol=SCAFFOLD))
+    x_TNP = trajectory(
+        quadratics(STEPS, "rounds=4", "schedule=cosine", "horizon=2", protocol=SCAFFOLD)
+    )
     assert (x_TNP[1] != x_TNP[2]).all()
     np.testing.assert_allclose(x_TNP[3:], x_TNP[[2, 2]], rtol=0, atol=1e-14)
 
@@ -95,7 +118,9 @@ def test_scaffold_rests_where_the_rate_is_zero() -> None:
 @pytest.mark.parametrize(("symmetric", "heard"), [("false", 0.49), ("true", 0.7)])
 def test_messages_of_a_server_are_lost_and_counted(symmetric: str, heard: float) -> None:
     """All 8 are asked; 0.7 of these messages arrive, and of the answers 0.7 again, or all."""
-    study = quadratics("rounds=1", "network.loss=0.3", f"network.symmetric={symmetric}", protocol=FEDAVG)
+    study = quadratics(
+        "rounds=1", "network.loss=0.3", f"network.symmetric={symmetric}", protocol=FEDAVG
+    )
     e, rounds = study.experiment(study.arms[0], study.arms[0].variants[0]), 2000
     reached, took_part = [], []
     for round in range(1, rounds + 1):
@@ -117,13 +142,15 @@ def test_what_links_to_a_server_do_not_have_is_refused(setting: str) -> None:
         quadratics(setting, protocol=FEDAVG)
 
 
-# --- FedProx -------------------------------------------------------------------------------------------------------------
+# --- FedProx --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.4])
 def test_fedprox_without_a_pull_is_fedavg_bit_for_bit(fraction: float) -> None:
     prox = trajectory(planned(*MLP, protocol={**FEDPROX, "mu": 0.0, "fraction": fraction}))
-    np.testing.assert_array_equal(prox, trajectory(planned(*MLP, protocol={**FEDAVG, "fraction": fraction})))
+    np.testing.assert_array_equal(
+        prox, trajectory(planned(*MLP, protocol={**FEDAVG, "fraction": fraction}))
+    )
 
 
 @pytest.mark.parametrize("mu", [0.1, 1.0, 5.0])
@@ -135,7 +162,7 @@ def test_fedprox_in_closed_form(mu: float) -> None:
         assert np.abs(found - x).max() < 1e-13, round
 
 
-# --- SCAFFOLD ------------------------------------------------------------------------------------------------------------
+# --- SCAFFOLD -------------------------------------------------------------------------------------
 
 
 def test_fedavg_drifts() -> None:
@@ -155,10 +182,13 @@ def test_scaffold_does_not(fraction: float, rounds: int) -> None:
     x_TNP = trajectory(study)
     assert np.abs(x_TNP[-1] - (a * b).sum() / a.sum()).max() < 1e-10
     first = trajectory(quadratics(STEPS, "rounds=1", protocol={**FEDAVG, "fraction": fraction}))
-    np.testing.assert_allclose(x_TNP[1], first[1], rtol=0, atol=1e-15)  # all variates are zero before the first round
+    # all variates are zero before the first round
+    np.testing.assert_allclose(x_TNP[1], first[1], rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("sections", [{}, {"churn": {"_target_": "still.InTurn"}}], ids=["all there", "some away"])
+@pytest.mark.parametrize(
+    "sections", [{}, {"churn": {"_target_": "still.InTurn"}}], ids=["all there", "some away"]
+)
 def test_the_servers_variate_is_the_mean_of_all(sections: dict[str, Any]) -> None:
     """c = Σc_i/N after every round, although only some report what has become of theirs."""
     study = quadratics(STEPS, "rounds=9", protocol={**SCAFFOLD, "fraction": 0.5}, **sections)
@@ -173,7 +203,9 @@ def test_the_servers_variate_is_the_mean_of_all(sections: dict[str, Any]) -> Non
 
 
 def test_variates_are_gradients_where_it_rests() -> None:
-    """c_i = ∇f_i and c = Σ∇f_i/N = 0 at the optimum; steps alone do not tell, for they see c − c_i only."""
+    """c_i = ∇f_i and c = Σ∇f_i/N = 0 at the optimum; steps alone do not tell, for they see c − c_i
+    only.
+    """
     study = quadratics(STEPS, "rounds=100", protocol=SCAFFOLD)
     a, b = curves(study)
     with simulation(study) as running:
@@ -185,7 +217,7 @@ def test_variates_are_gradients_where_it_rests() -> None:
     np.testing.assert_allclose(arrays["protocol.server"], 0.0, rtol=0, atol=1e-9)
 
 
-# --- server optimisers ---------------------------------------------------------------------------------------------------
+# --- server optimisers ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
@@ -195,14 +227,18 @@ def test_fedadam_is_adam_on_the_mean_change(fraction: float) -> None:
     x, m, v = 0.0, 0.0, 1e-6
     for round, found in enumerate(trajectory(study)[1:], 1):
         active = e.active(round)
-        change = descended(np.full(8, x), a, b, K)[slice(None) if active is None else active].mean() - x
+        change = (
+            descended(np.full(8, x), a, b, K)[slice(None) if active is None else active].mean() - x
+        )
         m, v = 0.9 * m + 0.1 * change, 0.99 * v + 0.01 * change**2
         x += 0.1 * m / (np.sqrt(v) + 1e-3)
         assert np.abs(found - x).max() < 1e-12
 
 
 def test_fedadam_without_memory_goes_by_signs() -> None:
-    """β₁ = β₂ = 0 and a vanishing τ: every parameter moves by the rate, whatever the size of its gradient."""
+    """β₁ = β₂ = 0 and a vanishing τ: every parameter moves by the rate, whatever the size of its
+    gradient.
+    """
     protocol = {**FEDADAM, "lr": 0.1, "beta1": 0.0, "beta2": 0.0, "tau": 1e-14}
     x_TNP = trajectory(quadratics(STEPS, "rounds=5", protocol=protocol))
     np.testing.assert_allclose(np.abs(np.diff(x_TNP, axis=0)), 0.1, rtol=1e-10)
@@ -211,15 +247,21 @@ def test_fedadam_without_memory_goes_by_signs() -> None:
 @pytest.mark.parametrize(("exchange", "plain"), [("server", "fedavg"), ("gossip", "dpsgd")])
 def test_diloco_without_momentum_is_plain_averaging(exchange: str, plain: str) -> None:
     protocol = {**DILOCO, "lr": 1.0, "momentum": 0.0, "exchange": exchange}
-    found, expected = (trajectory(planned(*MLP, "topology=ring", protocol=p)) for p in (protocol, plain))
+    found, expected = (
+        trajectory(planned(*MLP, "topology=ring", protocol=p)) for p in (protocol, plain)
+    )
     assert np.abs(found - expected).max() < 1e-12
     assert np.abs(found[-1] - found[0]).max() > 0.05
 
 
 @pytest.mark.parametrize("exchange", ["server", "gossip"])
 def test_diloco_is_nesterov_on_the_mean_change(exchange: str) -> None:
-    """Against torch's optimiser; with gossip, on each device's own outer model and its neighbours' mean."""
-    study = quadratics(STEPS, "rounds=15", "topology=ring", protocol={**DILOCO, "exchange": exchange})
+    """Against torch's optimiser; with gossip, on each device's own outer model and its neighbours'
+    mean.
+    """
+    study = quadratics(
+        STEPS, "rounds=15", "topology=ring", protocol={**DILOCO, "exchange": exchange}
+    )
     e, (a, b) = study.experiment(study.arms[0], study.arms[0].variants[0]), curves(study)
     W = np.full((8, 8), 1 / 8) if exchange == "server" else e.mixing(1).matrix.toarray()
     outer = torch.zeros(8, dtype=torch.float64, requires_grad=True)

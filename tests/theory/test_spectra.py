@@ -1,4 +1,6 @@
-"""Theorems about mixing matrices: spectra in closed form, contraction at rate ρ, exponential products, pair gossip."""
+"""Theorems about mixing matrices: spectra in closed form, contraction at rate ρ, exponential
+products, pair gossip.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from swarm.communication.mixing import effective_neighbours, periodic_rate, second_eigenvalue, spectral_gap, weights
+from swarm.communication.mixing import (
+    effective_neighbours,
+    periodic_rate,
+    second_eigenvalue,
+    spectral_gap,
+    weights,
+)
 from swarm.communication.topology.base import Topology
 from swarm.communication.topology.exponential import ExponentialGraph, OnePeerExponential
 from swarm.communication.topology.graph import Graph
@@ -27,7 +35,9 @@ def test_ring(n: int) -> None:
 
 @pytest.mark.parametrize("side", [3, 4, 5, 10])
 def test_torus(side: int) -> None:
-    assert rho(Torus(side * side)) == pytest.approx((3 + 2 * np.cos(2 * np.pi / side)) / 5, abs=1e-12)
+    assert rho(Torus(side * side)) == pytest.approx(
+        (3 + 2 * np.cos(2 * np.pi / side)) / 5, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 6, 8])
@@ -70,7 +80,8 @@ def test_a_rate_that_does_not_converge_is_nan_not_a_crash() -> None:
 @pytest.mark.parametrize("n", [1, 2, 4, 8, 64, 256])
 def test_one_peer_product_is_the_mean(n: int) -> None:
     topology = OnePeerExponential(n)
-    mixings = [weights(topology.graph(r)) for r in range(5, 5 + (topology.period or 0))]  # any τ rounds in a row
+    # any τ rounds in a row
+    mixings = [weights(topology.graph(r)) for r in range(5, 5 + (topology.period or 0))]
     product = reduce(lambda x, mixing: mixing.matrix @ x, mixings, np.eye(n))
     np.testing.assert_array_equal(product, np.full((n, n), 1 / n))
     assert periodic_rate(mixings) == (0.0, 0.0)
@@ -88,7 +99,11 @@ def test_one_peer_product_at_six() -> None:
 
 @pytest.mark.parametrize("rule", ["uniform", "column"])
 def test_periodic_rate_of_rounds_that_do_not_commute(rule: str) -> None:
-    rounds = [Star(6).graph(0), Graph.from_edges(6, [(1, 2), (3, 4)]), Graph.from_edges(6, [(0, 3), (3, 5)])]
+    rounds = [
+        Star(6).graph(0),
+        Graph.from_edges(6, [(1, 2), (3, 4)]),
+        Graph.from_edges(6, [(0, 3), (3, 5)]),
+    ]
     mixings = [weights(graph, rule) for graph in rounds]
     product = mixings[2].matrix @ mixings[1].matrix @ mixings[0].matrix
     second = np.sort(np.abs(np.linalg.eigvals(product.toarray())))[-2]
@@ -137,10 +152,15 @@ def test_contraction_rate_is_reached_on_ring_16() -> None:
 
 @pytest.mark.parametrize("n", [2, 3, 8])
 def test_random_pair_gossip(n: int) -> None:
-    """Averaging a uniformly drawn pair shrinks the expected squared disagreement by 1 - 1/(n - 1)."""
+    """Averaging a uniformly drawn pair shrinks the expected squared disagreement by 1 - 1/(n -
+    1).
+    """
     x = np.random.default_rng(2).standard_normal(n)
     x -= x.mean()
-    after = [np.sum((weights(Graph.from_edges(n, [pair])).matrix @ x) ** 2) for pair in combinations(range(n), 2)]
+    after = [
+        np.sum((weights(Graph.from_edges(n, [pair])).matrix @ x) ** 2)
+        for pair in combinations(range(n), 2)
+    ]
     assert np.mean(after) == pytest.approx((1 - 1 / (n - 1)) * np.sum(x**2), rel=1e-12, abs=1e-15)
 
 
@@ -160,7 +180,9 @@ def test_effective_neighbours_grow_to_all_as_memory_grows(topology: Topology) ->
 
 
 def test_effective_neighbours_is_the_variance_ratio_of_the_walk() -> None:
-    """The stationary covariance of z ← W(√γ z + ξ), solved for directly, on weights that are not symmetric."""
+    """The stationary covariance of z ← W(√γ z + ξ), solved for directly, on weights that are not
+    symmetric.
+    """
     matrix, gamma = weights(Star(7).graph(0), "uniform").matrix, 0.9
     dense = matrix.toarray()
     covariance = np.zeros((7, 7))
@@ -168,12 +190,18 @@ def test_effective_neighbours_is_the_variance_ratio_of_the_walk() -> None:
         covariance = dense @ (gamma * covariance + np.eye(7)) @ dense.T
     expected = 1 / (1 - gamma) / (np.trace(covariance) / 7)
     assert effective_neighbours(matrix, gamma) == pytest.approx(expected, rel=1e-9)
-    assert effective_neighbours([matrix, matrix, matrix], gamma) == pytest.approx(expected, rel=1e-9)
+    assert effective_neighbours([matrix, matrix, matrix], gamma) == pytest.approx(
+        expected, rel=1e-9
+    )
 
 
 def test_effective_neighbours_of_a_period_is_the_mean_variance_over_its_rounds() -> None:
     gamma = 0.8
-    rounds = [Star(6).graph(0), Graph.from_edges(6, [(1, 2), (3, 4)]), Graph.from_edges(6, [(2, 3), (3, 5)])]
+    rounds = [
+        Star(6).graph(0),
+        Graph.from_edges(6, [(1, 2), (3, 4)]),
+        Graph.from_edges(6, [(2, 3), (3, 5)]),
+    ]
     mixings = [weights(graph, "uniform") for graph in rounds]  # do not commute: their order matters
     dense = [mixing.matrix.toarray() for mixing in mixings]
     covariance, variances = np.zeros((6, 6)), []
@@ -186,7 +214,8 @@ def test_effective_neighbours_of_a_period_is_the_mean_variance_over_its_rounds()
 
 
 def test_effective_neighbours_by_probes_agree_with_the_spectrum() -> None:
-    small, large = weights(Torus(36 * 36).graph(0)), weights(Torus(45 * 45).graph(0))  # far above the mixing length
+    # far above the mixing length
+    small, large = weights(Torus(36 * 36).graph(0)), weights(Torus(45 * 45).graph(0))
     assert effective_neighbours(large) == pytest.approx(effective_neighbours(small), rel=0.03)
     with pytest.raises(ValueError, match="gamma"):
         effective_neighbours(small, 1.0)

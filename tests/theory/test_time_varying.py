@@ -1,4 +1,6 @@
-"""Theorems about graphs that change: exact means of Base-(k+1) graphs, expected contraction of random partners."""
+"""Theorems about graphs that change: exact means of Base-(k+1) graphs, expected contraction of
+random partners.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from swarm.communication.mixing import effective_neighbours, observed_rate, second_eigenvalue, weights
+from swarm.communication.mixing import (
+    effective_neighbours,
+    observed_rate,
+    second_eigenvalue,
+    weights,
+)
 from swarm.communication.topology.base import Topology
 from swarm.communication.topology.base_graph import BaseGraph
 from swarm.communication.topology.gossip import Epidemic, RandomMatching, Variant
@@ -33,7 +40,9 @@ def product(topology: Topology, rounds: range, rule: str = "auto") -> Floats:
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_base_graphs_reach_the_exact_mean_of_any_number_of_devices(k: int) -> None:
-    """Product of a period J to 1e-12, every round doubly stochastic, degree ≤ k, length ≤ 2 log_{k+1} n + 2."""
+    """Product of a period J to 1e-12, every round doubly stochastic, degree ≤ k, length ≤ 2
+    log_{k+1} n + 2.
+    """
     for n in range(k + 1, 65):
         topology = BaseGraph(n, k)
         assert topology.period is not None
@@ -60,7 +69,9 @@ def test_base_graphs_need_every_round_in_its_order_and_their_own_weights(n: int,
 
 
 def test_base_graphs_are_as_short_as_the_construction_allows() -> None:
-    """Powers of k + 1 take log n rounds, smooth numbers one a factor; 6 = 2·3 is cut in two: 3 rounds and 1, not 5."""
+    """Powers of k + 1 take log n rounds, smooth numbers one a factor; 6 = 2·3 is cut in two: 3
+    rounds and 1, not 5.
+    """
     for (n, k), rounds in {
         (32, 1): 5,
         (27, 2): 3,
@@ -76,17 +87,27 @@ def test_base_graphs_are_as_short_as_the_construction_allows() -> None:
 
 @pytest.mark.parametrize("devices", [7, 12])
 def test_base_graphs_agree_exactly_through_the_engine(tmp_path: Path, devices: int) -> None:
-    """The consensus scenario: nothing is left of the distance after one period, and something before."""
+    """The consensus scenario: nothing is left of the distance after one period, and something
+    before.
+    """
     period = BaseGraph(devices, 1).period
     assert period is not None
     summary = run(
-        tmp_path / "run", "topology=base_graph", "scenario=consensus", f"devices={devices}", f"rounds={period}"
+        tmp_path / "run",
+        "topology=base_graph",
+        "scenario=consensus",
+        f"devices={devices}",
+        f"rounds={period}",
     )
     assert summary["topology"]["period"] == period
     assert summary["topology"]["rho"] == 0
     assert summary["arms"]["gossip"]["consensus_distance"] < 1e-14
     short = run(
-        tmp_path / "short", "topology=base_graph", "scenario=consensus", f"devices={devices}", f"rounds={period - 1}"
+        tmp_path / "short",
+        "topology=base_graph",
+        "scenario=consensus",
+        f"devices={devices}",
+        f"rounds={period - 1}",
     )
     assert short["arms"]["gossip"]["consensus_distance"] > 1e-3
 
@@ -95,13 +116,18 @@ def test_base_graphs_agree_exactly_through_the_engine(tmp_path: Path, devices: i
 
 
 def close_to(topology: Topology, n: int, expected: float, rounds: int = 1500) -> None:
-    """The mean of ‖Wx − x̄‖²/‖x − x̄‖² over rounds, within four standard errors (one in 16,000 by chance) of theory."""
+    """The mean of ‖Wx − x̄‖²/‖x − x̄‖² over rounds, within four standard errors (one in 16,000 by
+    chance) of theory.
+    """
     x_N = np.random.default_rng(5).standard_normal(n) * np.arange(1, n + 1)
     x_N -= x_N.mean()
-    ratio_T = np.array([np.square(weights(topology.graph(t)).matrix @ x_N).sum() for t in range(rounds)]) / (x_N @ x_N)
+    ratio_T = np.array(
+        [np.square(weights(topology.graph(t)).matrix @ x_N).sum() for t in range(rounds)]
+    ) / (x_N @ x_N)
     error = ratio_T.std(ddof=1) / math.sqrt(rounds)
     assert abs(ratio_T.mean() - expected) <= 4 * error + 1e-12
-    assert error < 0.02 * max(expected, 0.1)  # sharp enough to tell s from s + 1, and the two variants apart
+    # sharp enough to tell s from s + 1, and the two variants apart
+    assert error < 0.02 * max(expected, 0.1)
 
 
 @pytest.mark.parametrize("n", [2, 8, 31, 32])
@@ -119,7 +145,9 @@ def test_epidemic_learning_contracts_as_published(n: int, s: int, variant: Varia
 
 @pytest.mark.parametrize("variant", ["oracle", "local"])
 def test_every_other_device_is_as_likely_a_sender(variant: Variant) -> None:
-    """Over 4000 rounds each ordered pair is linked s/(n − 1) of the time, within 4.5 standard deviations (110 pairs)."""
+    """Over 4000 rounds each ordered pair is linked s/(n − 1) of the time, within 4.5 standard
+    deviations (110 pairs).
+    """
     n, s, rounds = 11, 3, 4000
     count_NN = np.zeros((n, n))
     topology = Epidemic(n, seed=2, s=s, variant=variant)
@@ -143,28 +171,43 @@ def test_the_observed_rate_of_repeated_mixing_is_rho() -> None:
 
 
 def test_the_observed_rate_does_not_underflow() -> None:
-    """Epidemic learning with s = 15 shrinks squared distances about 16-fold a round: (1/4)^400 is far below float64."""
+    """Epidemic learning with s = 15 shrinks squared distances about 16-fold a round: (1/4)^400 is
+    far below float64.
+    """
     mixings = [weights(Epidemic(300, 0, s=15).graph(t)) for t in range(400)]
     assert observed_rate(mixings) == pytest.approx(math.sqrt((1 / 16) * (1 - 15 / 299)), rel=0.03)
 
 
 def test_effective_neighbours_over_some_ends_come_near_those_over_all() -> None:
     mixings = [weights(RandomMatching(20, 0).graph(t)) for t in range(16)]
-    assert effective_neighbours(mixings, ends=4) == pytest.approx(effective_neighbours(mixings), rel=0.1)
+    assert effective_neighbours(mixings, ends=4) == pytest.approx(
+        effective_neighbours(mixings), rel=0.1
+    )
     assert effective_neighbours(mixings, ends=16) == effective_neighbours(mixings)
 
 
-@pytest.mark.parametrize("topology", ["random_matching", "epidemic", "waypoint topology.radius=600"])
+@pytest.mark.parametrize(
+    "topology", ["random_matching", "epidemic", "waypoint topology.radius=600"]
+)
 def test_the_consensus_scenario_of_endless_topologies(tmp_path: Path, topology: str) -> None:
-    """ρ is said to be estimated, and the fitted rate comes near it. (That of 32 rounds scatters by a tenth or so.)"""
+    """ρ is said to be estimated, and the fitted rate comes near it.
+
+    (That of 32 rounds scatters by a tenth or so.)
+    """
     chosen = f"topology={topology}".split()
-    summary = run(tmp_path / "run", *chosen, "devices=24", "scenario=consensus", "rounds=120", "model=softmax")
+    summary = run(
+        tmp_path / "run", *chosen, "devices=24", "scenario=consensus", "rounds=120", "model=softmax"
+    )
     found = summary["topology"]
     assert found["period"] is None
     assert found["estimated_from"] == 32
     assert summary["rate_measured_reason"] is None
     assert summary["rate_measured"] == pytest.approx(found["rho"], rel=0.15)
     assert 1 < found["effective_neighbours"] <= 24
-    assert str(contraction_sentence(summary)).endswith(f"theory (ρ, estimated from 32 rounds) {found['rho']:.6f}.")
-    report = next(path for path in write_report(tmp_path / "run") if path.suffix == ".html").read_text()
+    assert str(contraction_sentence(summary)).endswith(
+        f"theory (ρ, estimated from 32 rounds) {found['rho']:.6f}."
+    )
+    report = next(
+        path for path in write_report(tmp_path / "run") if path.suffix == ".html"
+    ).read_text()
     assert "estimated from 32 rounds" in report

@@ -1,4 +1,6 @@
-"""Shared updates are federated averaging where everybody is linked; momentum of the averaged model adds no bias."""
+"""Shared updates are federated averaging where everybody is linked; momentum of the averaged model
+adds no bias.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,20 @@ import pytest
 from tests.support import final_rows, prepared, rows, simulation, trajectory
 from tests.theory.setting import GAMMA, coefficients, optimum, quadratics, study_of, with_options
 
-# --- sharing of updates --------------------------------------------------------------------------------------------------
+# --- sharing of updates ---------------------------------------------------------------------------
 
 
 def test_with_everybody_linked_it_is_federated_averaging() -> None:
-    common = ("rounds=6", "compute.dtype=float64", "topology=complete", "model=softmax", "train.local_steps=3")
-    found, fedavg = (trajectory(prepared(*common, f"protocol={name}")) for name in ("delta_sharing", "fedavg"))
+    common = (
+        "rounds=6",
+        "compute.dtype=float64",
+        "topology=complete",
+        "model=softmax",
+        "train.local_steps=3",
+    )
+    found, fedavg = (
+        trajectory(prepared(*common, f"protocol={name}")) for name in ("delta_sharing", "fedavg")
+    )
     np.testing.assert_allclose(found, fedavg, rtol=0, atol=1e-14)
     assert np.abs(found[-1] - found[0]).max() > 1e-2
 
@@ -35,13 +45,22 @@ def test_rounds_are_the_formula_on_a_ring() -> None:
         np.testing.assert_allclose(found, x, rtol=0, atol=1e-13)
 
 
-# --- quasi-global momentum -----------------------------------------------------------------------------------------------
+# --- quasi-global momentum ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("beta", "mu", "steps"), [(0.9, 0.9, 1), (0.5, 0.8, 1), (0.0, 0.9, 1), (0.7, 0.3, 3)])
+@pytest.mark.parametrize(
+    ("beta", "mu", "steps"), [(0.9, 0.9, 1), (0.5, 0.8, 1), (0.0, 0.9, 1), (0.7, 0.3, 3)]
+)
 def test_rounds_are_algorithm_qg_dsgdm(beta: float, mu: float, steps: int) -> None:
     options = with_options("protocol", "quasi_global", beta=beta, mu=mu)
-    study = quadratics("quasi_global", 25, "topology=ring", "init=independent", f"train.local_steps={steps}", **options)
+    study = quadratics(
+        "quasi_global",
+        25,
+        "topology=ring",
+        "init=independent",
+        f"train.local_steps={steps}",
+        **options,
+    )
     a, b, W = coefficients(study)
     x_TN = trajectory(study)[:, :, 0]
     x, m, eta = x_TN[0].copy(), np.zeros(8), GAMMA / 2
@@ -55,7 +74,9 @@ def test_rounds_are_algorithm_qg_dsgdm(beta: float, mu: float, steps: int) -> No
 
 
 def test_who_sleeps_keeps_its_momentum_and_listens() -> None:
-    """Under loss as well: m stays as it was, x takes in what arrives, and momentum is of those who learnt only."""
+    """Under loss as well: m stays as it was, x takes in what arrives, and momentum is of those who
+    learnt only.
+    """
     study = quadratics("quasi_global", 12, "topology=ring", "network.loss=0.2", parts=("asleep",))
     e, (a, b, _) = study.experiment(study.arms[0], study.arms[0].variants[0]), coefficients(study)
     eta, kept = GAMMA / 2, 0
@@ -76,10 +97,13 @@ def test_who_sleeps_keeps_its_momentum_and_listens() -> None:
 
 
 def test_momentum_without_its_bias() -> None:
-    """Local momentum rests where D-PSGD with the step γ/(1 − β) would, since its buffer holds g/(1 − β) there; the
-    quasi-global buffer is zero there, and leaves D-PSGD's own fixed point x = W(x − γA(x − b))."""
+    """Local momentum rests where D-PSGD with the step γ/(1 − β) would, since its buffer holds g/(1
+    − β) there; the quasi-global buffer is zero there, and leaves D-PSGD's own fixed point x = W(x −
+    γA(x − b))."""
     common, beta = ("topology=ring", f"optimizer.lr={GAMMA / 8}"), 0.8
-    quasi = quadratics("quasi_global", 700, *common, **with_options("protocol", "quasi_global", beta=beta, mu=beta))
+    quasi = quadratics(
+        "quasi_global", 700, *common, **with_options("protocol", "quasi_global", beta=beta, mu=beta)
+    )
     local = quadratics("dpsgd", 300, "optimizer=momentum", f"optimizer.momentum={beta}", *common)
     a, b, W = coefficients(quasi)
     error = []

@@ -50,7 +50,9 @@ def test_networkx_round_trip(case: tuple[int, list[tuple[int, int]]], directed: 
         assert graph.degree_out.tolist() == [d for _, d in theirs.out_degree()]
         assert graph.mean_degree == pytest.approx(theirs.number_of_edges() / graph.n)
     else:
-        assert graph.degree_in.tolist() == graph.degree_out.tolist() == [d for _, d in theirs.degree()]
+        assert (
+            graph.degree_in.tolist() == graph.degree_out.tolist() == [d for _, d in theirs.degree()]
+        )
 
 
 def test_networkx_names_positions_and_parallel_edges() -> None:
@@ -68,7 +70,10 @@ def test_networkx_names_positions_and_parallel_edges() -> None:
 
 def test_links_stand_once() -> None:
     assert Graph.from_edges(3, [(2, 0), (0, 2), (1, 2)]).links_E2.tolist() == [[0, 2], [1, 2]]
-    assert Graph.from_edges(3, [(2, 0), (0, 2)], directed=True).links_E2.tolist() == [[2, 0], [0, 2]]
+    assert Graph.from_edges(3, [(2, 0), (0, 2)], directed=True).links_E2.tolist() == [
+        [2, 0],
+        [0, 2],
+    ]
 
 
 def test_complete_and_empty() -> None:
@@ -109,7 +114,9 @@ def test_values_follow_their_edges() -> None:
     assert graph.length_E is not None
     found = zip(graph.src_E.tolist(), graph.dst_E.tolist(), graph.length_E, strict=True)
     assert {(a, b, length) for a, b, length in found} == {
-        (a, b, x) for i, j, x in [(1, 3, 3.0), (0, 1, 1.0), (0, 2, 2.0)] for a, b in [(i, j), (j, i)]
+        (a, b, x)
+        for i, j, x in [(1, 3, 3.0), (0, 1, 1.0), (0, 2, 2.0)]
+        for a, b in [(i, j), (j, i)]
     }
     directed = Graph.from_edges(4, pairs, directed=True, weight=value / 20)
     assert directed.links_E2.tolist() == [[1, 0], [3, 1], [0, 2], [1, 3]]

@@ -30,7 +30,9 @@ def links(path: str, devices: int, **options: Any) -> list[list[int]]:
     return found
 
 
-@pytest.mark.parametrize("theirs", [nx.karate_club_graph(), nx.circulant_graph(7, [1, 2], create_using=nx.DiGraph)])
+@pytest.mark.parametrize(
+    "theirs", [nx.karate_club_graph(), nx.circulant_graph(7, [1, 2], create_using=nx.DiGraph)]
+)
 def test_what_networkx_writes(tmp_path: Path, theirs: Any) -> None:
     nx.write_graphml(theirs, tmp_path / "a.graphml")
     nx.write_edgelist(theirs, tmp_path / "b.txt", data=False)
@@ -71,12 +73,16 @@ def test_format_is_found_by_content_and_forced_by_option(tmp_path: Path) -> None
 def test_weights_are_said_not_to_be_used(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="weights are not used"):
         links(write(tmp_path, "g.txt", "0 1 0.5\n1 2 7\n"), 3)
-    document = '{"nodes": [{"id": 0}, {"id": 1}], "links": [{"source": 0, "target": 1, "weight": 2}]}'
+    document = (
+        '{"nodes": [{"id": 0}, {"id": 1}], "links": [{"source": 0, "target": 1, "weight": 2}]}'
+    )
     path = write(tmp_path, "g.json", document)
     with pytest.warns(UserWarning, match="weights are not used"):
         links(path, 2)
     key = '<key id="d0" for="edge" attr.name="weight" attr.type="double"/>'
-    xml = graphml('<node id="a"/><node id="b"/><edge source="b" target="a"><data key="d0">2</data></edge>')
+    xml = graphml(
+        '<node id="a"/><node id="b"/><edge source="b" target="a"><data key="d0">2</data></edge>'
+    )
     path = write(tmp_path, "g.graphml", xml.replace("<graph id", key + "<graph id"))
     with pytest.warns(UserWarning, match="weights are not used"):
         links(path, 2)
@@ -87,7 +93,8 @@ def test_wrong_size_and_pieces(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^devices=100: .* has 4 nodes; devices=4 would do"):
         File(100, path)
     with pytest.raises(
-        ConfigError, match=r"^path=.*2 components and must have one, or set topology.allow_disconnected=true"
+        ConfigError,
+        match=r"^path=.*2 components and must have one, or set topology.allow_disconnected=true",
     ):
         File(4, path)
     with pytest.warns(UserWarning, match="2 components"):
@@ -108,16 +115,36 @@ def graphml(body: str, edgedefault: str = "undirected", head: str = "") -> str:
 LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
 NODES = '<node id="a"/><node id="b"/>'
 HOSTILE: dict[str, tuple[str, str | bytes, str]] = {
-    "billion laughs": ("g.graphml", graphml(NODES, head=f'<!DOCTYPE g [<!ENTITY l0 "ha">{LAUGHS}]>'), "DOCTYPE"),
-    "external entity": ("g.graphml", graphml("&x;", head='<!DOCTYPE g [<!ENTITY x SYSTEM "other.txt">]>'), "DOCTYPE"),
-    "external dtd": ("g.graphml", graphml(NODES, head='<!DOCTYPE g SYSTEM "other.dtd">'), "DOCTYPE"),
-    "utf-16 laughs": ("g.graphml", graphml(NODES, head="<!DOCTYPE g []>").encode("utf-16"), "DOCTYPE"),
+    "billion laughs": (
+        "g.graphml",
+        graphml(NODES, head=f'<!DOCTYPE g [<!ENTITY l0 "ha">{LAUGHS}]>'),
+        "DOCTYPE",
+    ),
+    "external entity": (
+        "g.graphml",
+        graphml("&x;", head='<!DOCTYPE g [<!ENTITY x SYSTEM "other.txt">]>'),
+        "DOCTYPE",
+    ),
+    "external dtd": (
+        "g.graphml",
+        graphml(NODES, head='<!DOCTYPE g SYSTEM "other.dtd">'),
+        "DOCTYPE",
+    ),
+    "utf-16 laughs": (
+        "g.graphml",
+        graphml(NODES, head="<!DOCTYPE g []>").encode("utf-16"),
+        "DOCTYPE",
+    ),
     "undefined entity": ("g.graphml", graphml("&x;"), "line 1: not XML"),
     "truncated xml": ("g.graphml", graphml(NODES)[:-15], "line 1: not XML"),
     "html": ("g.xml", "<html></html>", "line 1: .*<html>, not <graphml>"),
     "no graph": ("g.graphml", "<graphml></graphml>", "no <graph>"),
     "empty graph": ("g.graphml", graphml(""), "no node"),
-    "unknown end": ("g.graphml", graphml(NODES + '<edge source="a" target="zz"/>'), "'zz', which is no <node>"),
+    "unknown end": (
+        "g.graphml",
+        graphml(NODES + '<edge source="a" target="zz"/>'),
+        "'zz', which is no <node>",
+    ),
     "node without id": ("g.graphml", graphml("<node/>"), "must .*have `id`"),
     "node twice": ("g.graphml", graphml(NODES + '<node id="a"/>'), "'a' stands there twice"),
     "edge without ends": ("g.graphml", graphml(NODES + '<edge source="a"/>'), "have `target`"),
@@ -127,7 +154,11 @@ HOSTILE: dict[str, tuple[str, str | bytes, str]] = {
         "one <graph>",
     ),
     "deep xml": ("g.graphml", graphml("<a>" * 5000), "nested too deeply"),
-    "mixed": ("g.graphml", graphml(NODES + '<edge source="a" target="b" directed="true"/>'), "mixed directed"),
+    "mixed": (
+        "g.graphml",
+        graphml(NODES + '<edge source="a" target="b" directed="true"/>'),
+        "mixed directed",
+    ),
     "hyperedge": ("g.graphml", graphml("<hyperedge/>"), "<hyperedge> is not supported"),
     "edgedefault": ("g.graphml", graphml(NODES, edgedefault="maybe"), "edgedefault"),
     "encoding": ("g.graphml", '<?xml version="1.0" encoding="klingon"?><graphml/>', "line 1"),
@@ -137,7 +168,11 @@ HOSTILE: dict[str, tuple[str, str | bytes, str]] = {
     "json no links": ("g.json", '{"nodes": []}', "must be lists"),
     "json no nodes": ("g.json", '{"nodes": [], "links": []}', "no node"),
     "json deep": ("g.json", "[" * 200_000, "too deeply|not JSON"),
-    "json nan": ("g.json", '{"nodes": [{"id": 0, "w": NaN}], "links": []}', "NaN is not a number of JSON"),
+    "json nan": (
+        "g.json",
+        '{"nodes": [{"id": 0, "w": NaN}], "links": []}',
+        "NaN is not a number of JSON",
+    ),
     "json text weight": (
         "g.json",
         '{"nodes": [{"id": 0}, {"id": 1}], "links": [{"source": 0, "target": 1, "weight": "nan"}]}',
@@ -148,7 +183,11 @@ HOSTILE: dict[str, tuple[str, str | bytes, str]] = {
         '{"nodes": [{"id": 0}], "links": [{"source": 0, "target": 9}]}',
         r"links\[0\]: '9' is not",
     ),
-    "json twice": ("g.json", '{"nodes": [{"id": 0}, {"id": 0}], "links": []}', r"nodes\[1\]: id '0' .* twice"),
+    "json twice": (
+        "g.json",
+        '{"nodes": [{"id": 0}, {"id": 0}], "links": []}',
+        r"nodes\[1\]: id '0' .* twice",
+    ),
     "json float id": ("g.json", '{"nodes": [{"id": 0.5}], "links": []}', r"nodes\[0\]: needs `id`"),
     "json list id": ("g.json", '{"nodes": [{"id": [1]}], "links": []}', r"nodes\[0\]: needs `id`"),
     "json huge id": ("g.json", '{"nodes": [{"id": 1' + "0" * 18 + '}], "links": []}', "below 10"),
@@ -219,7 +258,9 @@ def test_paths(tmp_path: Path) -> None:
     ]:
         with pytest.raises(ConfigError, match=f"^{message}"):
             File(2, path)
-    with pytest.raises(ConfigError, match="format=gml: must be one of auto, edgelist, graphml, node_link"):
+    with pytest.raises(
+        ConfigError, match="format=gml: must be one of auto, edgelist, graphml, node_link"
+    ):
         File(2, "g.gml", format="gml")  # type: ignore[arg-type]
 
 
@@ -238,7 +279,9 @@ def test_junk_is_refused_or_read_but_never_crashes(
 
 
 def test_lengths_of_every_format(tmp_path: Path) -> None:
-    """Read alike, both ways where undirected, the shortest of parallel edges, and not among the weights."""
+    """Read alike, both ways where undirected, the shortest of parallel edges, and not among the
+    weights.
+    """
     theirs = nx.Graph()
     theirs.add_edge("b", "a", dist=2.5, weight=7)
     theirs.add_edge("b", "c", dist=0, weight=7)
@@ -251,17 +294,27 @@ def test_lengths_of_every_format(tmp_path: Path) -> None:
             assert File(3, str(path)).graph(0).length_E is None
         assert graph.links_E2.tolist() == [[0, 1], [1, 2]], path
         assert graph.length_E is not None
-        found = dict(zip(zip(graph.src_E.tolist(), graph.dst_E.tolist(), strict=True), graph.length_E, strict=True))
+        found = dict(
+            zip(
+                zip(graph.src_E.tolist(), graph.dst_E.tolist(), strict=True),
+                graph.length_E,
+                strict=True,
+            )
+        )
         assert found == {(0, 1): 2.5, (1, 0): 2.5, (1, 2): 0.0, (2, 1): 0.0}, path
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # the third column is a length, not a weight that goes unused
+        # the third column is a length, not a weight that goes unused
+        warnings.simplefilter("error")
         File(3, str(tmp_path / "c.txt"), length="dist")
 
 
 def test_lengths_of_directed_edges_are_their_own(tmp_path: Path) -> None:
     graph = File(2, write(tmp_path, "g", "x y 1\ny x 4\n"), directed=True, length="m").graph(0)
     assert graph.length_E is not None
-    assert list(zip(graph.src_E, graph.dst_E, graph.length_E, strict=True)) == [(1, 0, 4.0), (0, 1, 1.0)]
+    assert list(zip(graph.src_E, graph.dst_E, graph.length_E, strict=True)) == [
+        (1, 0, 4.0),
+        (0, 1, 1.0),
+    ]
 
 
 KEY = '<key id="d" for="edge" attr.name="dist"/>'
@@ -304,5 +357,8 @@ def test_edges_without_a_usable_length(tmp_path: Path, name: str) -> None:
     if file.endswith("graphml"):
         key, body = content[: len(KEY)], content[len(KEY) :]
         content = graphml(NODES + body).replace("<graph id", key + "<graph id")
-    with pytest.raises(ConfigError, match="^path=.*cannot be read as a graph: .*" + message), _quiet():
+    with (
+        pytest.raises(ConfigError, match="^path=.*cannot be read as a graph: .*" + message),
+        _quiet(),
+    ):
         File(2, write(tmp_path, file, content), length="dist")

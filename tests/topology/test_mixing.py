@@ -21,7 +21,9 @@ SYMMETRIC = ("metropolis", "lazy", "max_degree")
 def graphs(draw: st.DrawFn, directed: bool) -> Graph:
     n = draw(st.integers(1, 12))
     shape = st.tuples(st.integers(0, 40), st.just(2))
-    return Graph.from_edges(n, draw(hnp.arrays(np.int64, shape, elements=st.integers(0, n - 1))), directed=directed)
+    return Graph.from_edges(
+        n, draw(hnp.arrays(np.int64, shape, elements=st.integers(0, n - 1))), directed=directed
+    )
 
 
 def dense(graph: Graph, rule: str) -> np.ndarray:
@@ -32,7 +34,8 @@ def dense(graph: Graph, rule: str) -> np.ndarray:
     links = np.zeros((graph.n, graph.n), dtype=bool)
     links[graph.dst_E, graph.src_E] = True
     full = matrix.toarray()
-    np.testing.assert_array_equal(full > 0, links | np.eye(graph.n, dtype=bool))  # row receives, column sends
+    # row receives, column sends
+    np.testing.assert_array_equal(full > 0, links | np.eye(graph.n, dtype=bool))
     return np.asarray(full)
 
 
@@ -52,7 +55,9 @@ def test_uniform_rows_and_column_columns_sum_to_one(graph: Graph) -> None:
     np.testing.assert_allclose(dense(graph, "column").sum(axis=0), 1, atol=1e-14)
     assert weights(graph, "uniform").conserves in ("row", "both")
     assert weights(graph, "column").conserves in ("column", "both")
-    mirrored = Graph.from_edges(graph.n, np.stack([graph.dst_E, graph.src_E], axis=1), directed=True)
+    mirrored = Graph.from_edges(
+        graph.n, np.stack([graph.dst_E, graph.src_E], axis=1), directed=True
+    )
     np.testing.assert_array_equal(dense(graph, "column"), dense(mirrored, "uniform").T)
 
 
@@ -63,7 +68,8 @@ def test_second_eigenvalue_of_any_stochastic_matrix(graph: Graph, rule: str) -> 
     matrix = dense(graph, rule)
     values = np.sort(np.abs(np.linalg.eigvals(matrix)))
     expected = values[-2] if graph.n > 1 else 0.0
-    assert second_eigenvalue(weights(graph, rule)) == pytest.approx(expected, abs=2e-2)  # defective ones are ill-posed
+    # defective ones are ill-posed
+    assert second_eigenvalue(weights(graph, rule)) == pytest.approx(expected, abs=2e-2)
 
 
 def test_metropolis_by_hand() -> None:
@@ -79,7 +85,9 @@ def test_metropolis_by_hand() -> None:
 
 def test_lazy_is_halfway_to_the_identity() -> None:
     graph = Star(6).graph(0)
-    np.testing.assert_allclose(dense(graph, "lazy"), (np.eye(6) + dense(graph, "metropolis")) / 2, atol=1e-15)
+    np.testing.assert_allclose(
+        dense(graph, "lazy"), (np.eye(6) + dense(graph, "metropolis")) / 2, atol=1e-15
+    )
     assert np.linalg.eigvalsh(dense(graph, "lazy")).min() >= 0
 
 
@@ -98,7 +106,9 @@ def test_direction_of_a_single_edge() -> None:
 
 
 def test_auto_and_what_is_conserved() -> None:
-    np.testing.assert_array_equal(dense(Star(5).graph(0), "auto"), dense(Star(5).graph(0), "metropolis"))
+    np.testing.assert_array_equal(
+        dense(Star(5).graph(0), "auto"), dense(Star(5).graph(0), "metropolis")
+    )
     exponential = ExponentialGraph(12).graph(0)
     np.testing.assert_array_equal(dense(exponential, "auto"), dense(exponential, "uniform"))
     assert weights(exponential).conserves == "both"  # regular
@@ -116,26 +126,37 @@ def test_is_mean(n: int) -> None:
 
 @pytest.mark.parametrize("rule", SYMMETRIC)
 def test_symmetric_rules_refuse_directed_graphs(rule: str) -> None:
-    with pytest.raises(ConfigError, match=f"mixing={rule}: needs an undirected topology.*uniform or column"):
+    with pytest.raises(
+        ConfigError, match=f"mixing={rule}: needs an undirected topology.*uniform or column"
+    ):
         weights(ExponentialGraph(8).graph(0), rule)
 
 
 def test_unknown_rule() -> None:
-    with pytest.raises(ConfigError, match="mixing=fast: must be one of auto, metropolis, uniform, lazy"):
+    with pytest.raises(
+        ConfigError, match="mixing=fast: must be one of auto, metropolis, uniform, lazy"
+    ):
         weights(Ring(5).graph(0), "fast")
 
 
 def test_a_topology_brings_its_own_weights() -> None:
-    """``auto`` and ``topology`` use them as they are, the rest on the diagonal; other rules do not look at them."""
+    """``auto`` and ``topology`` use them as they are, the rest on the diagonal; other rules do not
+    look at them.
+    """
     graph = Graph.from_edges(3, [(0, 1), (1, 2)], weight=np.array([0.7, 0.25]))
     expected = np.array([[0.3, 0.7, 0], [0.7, 0.05, 0.25], [0, 0.25, 0.75]])
     for rule in ("auto", "topology"):
         np.testing.assert_allclose(dense(graph, rule), expected, atol=1e-15)
         assert weights(graph, rule).conserves == "both"
     for rule in ("metropolis", "lazy", "max_degree", "uniform", "column"):
-        np.testing.assert_array_equal(dense(graph, rule), dense(Graph.from_edges(3, [(0, 1), (1, 2)]), rule))
+        np.testing.assert_array_equal(
+            dense(graph, rule), dense(Graph.from_edges(3, [(0, 1), (1, 2)]), rule)
+        )
     one_way = Graph.from_edges(2, [(0, 1)], directed=True, weight=np.array([0.25]))
-    np.testing.assert_allclose(dense(one_way, "auto"), [[1, 0], [0.25, 0.75]])  # the receiver's weight
+    # the receiver's weight
+    np.testing.assert_allclose(dense(one_way, "auto"), [[1, 0], [0.25, 0.75]])
     assert weights(one_way).conserves == "row"
-    with pytest.raises(ConfigError, match=r"^mixing=topology: needs a topology with weights of its own"):
+    with pytest.raises(
+        ConfigError, match=r"^mixing=topology: needs a topology with weights of its own"
+    ):
         weights(Ring(5).graph(0), "topology")

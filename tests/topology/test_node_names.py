@@ -1,4 +1,6 @@
-"""Whose device sits at which node: matched by name, refused where the names do not fit, and shown wherever a device is."""
+"""Whose device sits at which node: matched by name, refused where the names do not fit, and shown
+wherever a device is.
+"""
 
 from __future__ import annotations
 
@@ -52,14 +54,18 @@ def table(folder: Path, people: tuple[Any, ...] = PEOPLE, name: str = "t.parquet
 
 
 def hub_of(study: PreparedRun) -> int:
-    return int(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1).degree_in.argmax())
+    return int(
+        study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1).degree_in.argmax()
+    )
 
 
 @pytest.mark.parametrize("kind", ["txt", "graphml", "json"])
 def test_every_owner_sits_at_the_node_of_the_same_name(tmp_path: Path, kind: str) -> None:
     for hub in PEOPLE:
         path = star(tmp_path, hub, [name for name in PEOPLE if name != hub], kind)
-        study = prepared(*table(tmp_path), "partition=natural", "topology=file", f"topology.path={path}")
+        study = prepared(
+            *table(tmp_path), "partition=natural", "topology=file", f"topology.path={path}"
+        )
         data, device = study.dataset, hub_of(study)
         assert data.owner is not None
         assert data.owner_names is not None
@@ -71,7 +77,10 @@ def test_every_owner_sits_at_the_node_of_the_same_name(tmp_path: Path, kind: str
 def test_a_number_is_the_same_name_however_it_is_spelt(tmp_path: Path, spelt: Any) -> None:
     path = star(tmp_path, "2", [str(i) for i in range(1, 13) if i != 2])
     study = prepared(
-        *table(tmp_path, tuple(map(spelt, range(1, 13)))), "partition=natural", "topology=file", f"topology.path={path}"
+        *table(tmp_path, tuple(map(spelt, range(1, 13)))),
+        "partition=natural",
+        "topology=file",
+        f"topology.path={path}",
     )
     assert (study.holdings.names or ())[hub_of(study)] == "2"
 
@@ -81,10 +90,11 @@ def test_a_graph_of_other_people_is_refused_with_both_lists(tmp_path: Path) -> N
     given = *table(tmp_path), "partition=natural", "topology=file", f"topology.path={path}"
     with pytest.raises(ConfigError) as refused:
         prepared(*given)
-    assert str(refused.value) == (
-        f"topology.path={path}: its nodes are not the owners of the data: 2 of 4 nodes have no owner (kim, tom) and 2 of 4 "
-        "owners have no node (liu, mia); give both the same names, or set topology.match=order to put the owners on the nodes "
-        "in their order"
+    assert (
+        str(refused.value)
+        == f"topology.path={path}: its nodes are not the owners of the data: 2 of 4 nodes have no"
+        " owner (kim, tom) and 2 of 4 owners have no node (liu, mia); give both the same names,"
+        " or set topology.match=order to put the owners on the nodes in their order"
     )
     by_order = prepared(*given, "topology.match=order")
     assert by_order.holdings.names == ("adam", "liu", "mia", "zoe")
@@ -100,7 +110,10 @@ def test_where_only_one_side_has_names_devices_have_these(tmp_path: Path) -> Non
     assert prepared(*table(tmp_path), "partition=iid", "topology=ring").holdings.names is None
     numbers = star(tmp_path, "0", ["1", "2", "3"])  # a device's number says as much
     assert (
-        prepared(*table(tmp_path), "partition=iid", "topology=file", f"topology.path={numbers}").holdings.names is None
+        prepared(
+            *table(tmp_path), "partition=iid", "topology=file", f"topology.path={numbers}"
+        ).holdings.names
+        is None
     )
 
 
@@ -119,14 +132,18 @@ def test_a_name_is_one_node_however_the_file_spells_it(tmp_path: Path) -> None:
         File(3, str(tmp_path / "g.json"))
 
 
-def contacts(folder: Path, text: str, devices: int, owners: Names | None = None, **options: Any) -> Contacts:
+def contacts(
+    folder: Path, text: str, devices: int, owners: Names | None = None, **options: Any
+) -> Contacts:
     (folder / "c.csv").write_text("time,a,b\n" + text)
     return Contacts(devices, str(folder / "c.csv"), owner_names=owners, **options)
 
 
 def test_who_met_is_who_has_the_data(tmp_path: Path) -> None:
     owners = ("adam", "liu", "mia", "zoe")
-    with pytest.warns(UserWarning, match="1 of 4 owners of data are not in it and meet nobody: liu"):
+    with pytest.warns(
+        UserWarning, match="1 of 4 owners of data are not in it and meet nobody: liu"
+    ):
         topology = contacts(tmp_path, "0,zoe,adam\n0,mia,zoe\n", 4, owners)
     assert topology.graph(0).links_E2.tolist() == [[0, 3], [2, 3]]
     with pytest.raises(ConfigError, match=r"1 of 2 nodes have no owner \(tom\)"):
@@ -146,7 +163,8 @@ def test_people_of_a_recorded_network_are_where_they_were() -> None:
     )
     assert Social(15, "florentine_families").node_names == tuple(graph)
     with pytest.raises(
-        ConfigError, match=r"^graph=florentine_families: its nodes are not the owners of the data: 15 of 15"
+        ConfigError,
+        match=r"^graph=florentine_families: its nodes are not the owners of the data: 15 of 15",
     ):
         Social(15, "florentine_families", owner_names=tuple(map(str, range(15))))
 
@@ -154,14 +172,17 @@ def test_people_of_a_recorded_network_are_where_they_were() -> None:
 def test_a_trace_of_who_is_there_may_say_names(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("time,device,online\n0,zoe,0\n1,zoe,1\n1,1,0\n")
     trace = Trace(3, 1.0, str(tmp_path / "t.csv"), device_names=("adam", "mia", "zoe"))
-    assert [trace.online(round).tolist() for round in (1, 2)] == [[True, True, False], [True, False, True]]
+    assert [trace.online(round).tolist() for round in (1, 2)] == [
+        [True, True, False],
+        [True, False, True],
+    ]
     with pytest.raises(ConfigError, match="unknown device 'zoe'; the devices are 0 to 2"):
         Trace(3, 1.0, str(tmp_path / "t.csv"))
     with pytest.raises(ConfigError, match="unknown device 'zoe'; the devices are 1, 2, 3"):
         Trace(3, 1.0, str(tmp_path / "t.csv"), device_names=("1", "2", "3"))
 
 
-# --- where they are shown ------------------------------------------------------------------------------------------
+# --- where they are shown -------------------------------------------------------------------------
 
 
 def test_a_run_says_whose_device_is_which(tmp_path: Path) -> None:
@@ -180,7 +201,8 @@ def test_a_run_says_whose_device_is_which(tmp_path: Path) -> None:
     for name, values in made.state_dict("swarm", "zoe").items():
         assert values.equal(made.state_dict("swarm", 3)[name])
     with pytest.raises(
-        ConfigError, match=r"^/?device=bob: no device is called so; they are adam, liu, mia, zoe, or 0 to 3$"
+        ConfigError,
+        match=r"^/?device=bob: no device is called so; they are adam, liu, mia, zoe, or 0 to 3$",
     ):
         made.state_dict("swarm", "bob")
     with pytest.raises(ConfigError, match="device=zoe: the arm centralised has the devices 0 to 0"):
@@ -217,7 +239,9 @@ def test_without_names_nothing_is_added(tmp_path: Path) -> None:
 
 def test_a_summary_of_many_devices_has_no_list_of_them(tmp_path: Path) -> None:
     people = tuple(f"p{i}" for i in range(1001))
-    rows = pd.DataFrame({"a": np.arange(4004) / 4004, "label": np.arange(4004) % 2, "who": np.tile(people, 4)})
+    rows = pd.DataFrame(
+        {"a": np.arange(4004) / 4004, "label": np.arange(4004) % 2, "who": np.tile(people, 4)}
+    )
     rows.to_parquet(tmp_path / "t.parquet")
     summary = run(tmp_path / "r", "data=table", f"data.path={tmp_path / 't.parquet'}", "data.device=who", "partition=natural",
                   "devices=1001", "topology=ring", "model=softmax", "rounds=0")  # fmt: skip
@@ -230,7 +254,9 @@ def test_who_diverges_is_named(tmp_path: Path) -> None:
                   "evaluate.accuracy=false")  # fmt: skip
     found = summary["arms"]["swarm"]["diverged"]
     assert found["name"] == ["adam", "liu", "mia", "zoe"][found["device"]]
-    assert f"device {found['device']} ({found['name']}), round {found['round']}" in page(swarm.load(tmp_path / "r"))
+    assert f"device {found['device']} ({found['name']}), round {found['round']}" in page(
+        swarm.load(tmp_path / "r")
+    )
     assert (
         str(DivergedError(3, 5, "zoe"))
         == "device 3 (zoe) diverged (not finite, or a loss beyond all measure) in round 5"
@@ -238,8 +264,12 @@ def test_who_diverges_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("people", [tuple(range(1, 13)), PEOPLE])
-def test_a_run_begun_before_names_were_kept_is_warned_of_another_order(tmp_path: Path, people: tuple[Any, ...]) -> None:
-    """Only where the order is another one: of numbers, which such a version took as text where they were written as text."""
+def test_a_run_begun_before_names_were_kept_is_warned_of_another_order(
+    tmp_path: Path, people: tuple[Any, ...]
+) -> None:
+    """Only where the order is another one: of numbers, which such a version took as text where they
+    were written as text.
+    """
     folder = tmp_path / "r"
     run(folder, *table(tmp_path, people), "partition=natural", "topology=ring", "rounds=1")
     graph = json.loads((folder / "graph.json").read_text())

@@ -30,7 +30,9 @@ def test_phases_count_from_the_first_round() -> None:
 
 def test_a_period_is_kept_whole_and_of_endless_ones_only_the_last() -> None:
     for topology, kept in ((OnePeerExponential(16), 4), (Endless(), RECENT)):
-        exchanges = MessageSchedule(topology, "auto", TrainThenAverage(), Network(16, 0), compressed=False, devices=16)
+        exchanges = MessageSchedule(
+            topology, "auto", TrainThenAverage(), Network(16, 0), compressed=False, devices=16
+        )
         first = {round: exchanges.mixing(round) for round in range(1, 5)}
         for round in range(1, 200):
             exchanges.of("mix", round)
@@ -43,13 +45,19 @@ class Both(Protocol):
 
 
 class Turning(Topology):
-    """A directed ring, whose weights conserve both sums, but for one round: then a directed star, which conserves rows."""
+    """A directed ring, whose weights conserve both sums, but for one round: then a directed star,
+    which conserves rows.
+    """
 
     def __init__(self, period: int | None, odd: int) -> None:
         self.period, self.odd = period, odd
 
     def graph(self, round: int) -> Graph:
-        edges = [(0, i) for i in range(1, 5)] if round == self.odd else [(i, (i + 1) % 5) for i in range(5)]
+        edges = (
+            [(0, i) for i in range(1, 5)]
+            if round == self.odd
+            else [(i, (i + 1) % 5) for i in range(5)]
+        )
         return Graph.from_edges(5, edges, directed=True)
 
 
@@ -58,9 +66,14 @@ def _exchanges(topology: Topology) -> MessageSchedule:
 
 
 @pytest.mark.parametrize(("period", "odd"), [(12, 0), (12, 1), (12, 11), (None, RECENT - 1)])
-def test_every_round_that_can_be_foreseen_is_checked_before_the_first(period: int | None, odd: int) -> None:
+def test_every_round_that_can_be_foreseen_is_checked_before_the_first(
+    period: int | None, odd: int
+) -> None:
     where = "here" if odd == 0 else f"in round {odd + 1}"
-    with pytest.raises(ConfigError, match=f"mixing=auto: conserves the row sums {where}, but the protocol needs both"):
+    with pytest.raises(
+        ConfigError,
+        match=f"mixing=auto: conserves the row sums {where}, but the protocol needs both",
+    ):
         _exchanges(Turning(period, odd))
 
 

@@ -1,4 +1,6 @@
-"""Every topology: valid graphs at many sizes, the shapes they are named after, seeding, repair, refusals."""
+"""Every topology: valid graphs at many sizes, the shapes they are named after, seeding, repair,
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,46 @@ from swarm.communication.topology.base_graph import BaseGraph
 from swarm.communication.topology.exponential import ExponentialGraph, OnePeerExponential
 from swarm.communication.topology.gossip import Epidemic, RandomMatching
 from swarm.communication.topology.graph import Graph
-from swarm.communication.topology.random import BarabasiAlbert, ErdosRenyi, RandomRegular, SmallWorld
+from swarm.communication.topology.random import (
+    BarabasiAlbert,
+    ErdosRenyi,
+    RandomRegular,
+    SmallWorld,
+)
 from swarm.communication.topology.regular import Complete, Hypercube, Isolated, Ring, Star, Torus
 from swarm.communication.topology.social import Social
 from swarm.communication.topology.structured import Clusters, Geometric, Hierarchy
 
 CONF = Path(__file__).parents[2] / "conf" / "topology"
-REGULAR = ["none", "ring", "torus", "star", "complete", "hypercube", "exponential", "one_peer_exponential", "hierarchy"]
+REGULAR = [
+    "none",
+    "ring",
+    "torus",
+    "star",
+    "complete",
+    "hypercube",
+    "exponential",
+    "one_peer_exponential",
+    "hierarchy",
+]
 CHANGING = ["base_graph", "random_matching", "epidemic", "waypoint"]
-RANDOM = ["erdos_renyi", "small_world", "barabasi_albert", "random_regular", "geometric", "clusters"]
+RANDOM = [
+    "erdos_renyi",
+    "small_world",
+    "barabasi_albert",
+    "random_regular",
+    "geometric",
+    "clusters",
+]
 SIZED = REGULAR + RANDOM
 NAMES = [*SIZED, *CHANGING, "social", "file", "contacts"]
 FETCHED = {  # options of `file`, and where they differ from its defaults
     "chitchat": {"path": "fetched:chitchat/graph.json"},
-    "zoo": {"path": "fetched:topologies/topozoo/Geant2001.json", "length": "dist", "match": "order"},
+    "zoo": {
+        "path": "fetched:topologies/topozoo/Geant2001.json",
+        "length": "dist",
+        "match": "order",
+    },
 }
 
 
@@ -45,7 +73,9 @@ def make(name: str, devices: int, seed: int = 0, **options: Any) -> Topology:
     module, _, attribute = section.pop("_target_").rpartition(".")
     target = getattr(importlib.import_module(module), attribute)
     context = {"devices": devices, "seed": seed}
-    given = {key: value for key, value in context.items() if key in inspect.signature(target).parameters}
+    given = {
+        key: value for key, value in context.items() if key in inspect.signature(target).parameters
+    }
     made = target(**{**section, **options, **given})
     assert isinstance(made, Topology)
     return made
@@ -75,8 +105,14 @@ def test_every_yaml_is_here_and_says_what_it_is() -> None:
         assert text.startswith("# ")
         section = yaml.safe_load(text)
         module, _, attribute = section.pop("_target_").rpartition(".")
-        parameters = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
-        defaults = {key: p.default for key, p in parameters.items() if key not in ("devices", "seed", "owner_names")}
+        parameters = inspect.signature(
+            getattr(importlib.import_module(module), attribute)
+        ).parameters
+        defaults = {
+            key: p.default
+            for key, p in parameters.items()
+            if key not in ("devices", "seed", "owner_names")
+        }
         assert section == defaults | FETCHED.get(path.stem, {}), path.name
 
 
@@ -100,7 +136,9 @@ def test_graphs_are_valid_and_connected(name: str, devices: int) -> None:
 @pytest.mark.parametrize("devices", [1, 2, 3, 10, 37, 100])
 @pytest.mark.parametrize("name", CHANGING)
 def test_changing_graphs_are_valid_and_pure(name: str, devices: int) -> None:
-    """Valid in every round, the same in whatever order rounds are asked for, another with another seed."""
+    """Valid in every round, the same in whatever order rounds are asked for, another with another
+    seed.
+    """
     options: dict[str, Any] = {"s": 1} if name == "epidemic" and devices < 5 else {}
     topology, again = make(name, devices, **options), make(name, devices, **options)
     found = [topology.graph(round) for round in range(12)]
@@ -125,11 +163,17 @@ def test_matchings_pair_everybody_once(devices: int) -> None:
 
 @pytest.mark.parametrize(("devices", "s"), [(2, 1), (9, 3), (100, 7), (6, 5)])
 def test_epidemic_senders_and_receivers(devices: int, s: int) -> None:
-    """Everybody sends to exactly s others; oracle: everybody also hears from s; local: as it comes."""
+    """Everybody sends to exactly s others; oracle: everybody also hears from s; local: as it
+    comes.
+    """
     oracle, local = Epidemic(devices, 0, s=s), Epidemic(devices, 0, s=s, variant="local")
     uneven = False
     for round in range(20):
-        assert set(oracle.graph(round).degree_out.tolist()) == set(oracle.graph(round).degree_in.tolist()) == {s}
+        assert (
+            set(oracle.graph(round).degree_out.tolist())
+            == set(oracle.graph(round).degree_in.tolist())
+            == {s}
+        )
         graph = local.graph(round)
         check(graph, devices)
         assert set(graph.degree_out.tolist()) == {s}
@@ -139,7 +183,11 @@ def test_epidemic_senders_and_receivers(devices: int, s: int) -> None:
 
 def test_ten_thousand_partners_are_quick() -> None:
     """Below 20 ms a round; the fastest of several, since other work may be going on."""
-    for topology in (RandomMatching(10_000, 0), Epidemic(10_000, 0), Epidemic(10_000, 0, variant="local")):
+    for topology in (
+        RandomMatching(10_000, 0),
+        Epidemic(10_000, 0),
+        Epidemic(10_000, 0, variant="local"),
+    ):
         seconds = []
         for round in range(15):
             start = time.process_time()
@@ -150,7 +198,11 @@ def test_ten_thousand_partners_are_quick() -> None:
 
 
 def test_placed_topologies_know_how_long_their_edges_are() -> None:
-    for graph in (Geometric(60, 4).graph(0), Clusters(60, 4).graph(0), Clusters(60, 4, spread=0.001).graph(0)):
+    for graph in (
+        Geometric(60, 4).graph(0),
+        Clusters(60, 4).graph(0),
+        Clusters(60, 4, spread=0.001).graph(0),
+    ):
         assert graph.pos_N2 is not None
         assert graph.length_E is not None
         for src, dst, length in zip(graph.src_E, graph.dst_E, graph.length_E, strict=True):
@@ -159,7 +211,9 @@ def test_placed_topologies_know_how_long_their_edges_are() -> None:
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("make_it", [Isolated, Ring, Star, Complete, ExponentialGraph, OnePeerExponential, Hierarchy])
+@pytest.mark.parametrize(
+    "make_it", [Isolated, Ring, Star, Complete, ExponentialGraph, OnePeerExponential, Hierarchy]
+)
 def test_tiny_swarms(make_it: Callable[[int], Topology], devices: int) -> None:
     graph = make_it(devices).graph(0)
     check(graph, devices)
@@ -192,7 +246,12 @@ def test_shapes_against_networkx() -> None:
     directed.add_edges_from((i, (i + hop) % 13) for i in range(13) for hop in (1, 2, 4, 8))
     for mine, theirs in [
         (Ring(11), nx.cycle_graph(11)),
-        (Torus(12), nx.convert_node_labels_to_integers(nx.grid_2d_graph(3, 4, periodic=True), ordering="default")),
+        (
+            Torus(12),
+            nx.convert_node_labels_to_integers(
+                nx.grid_2d_graph(3, 4, periodic=True), ordering="default"
+            ),
+        ),
         (Torus(12, periodic=False), nx.grid_2d_graph(3, 4)),
         (Torus(12, rows=6, periodic=False), nx.grid_2d_graph(6, 2)),
         (Torus(12, cols=12, periodic=False), nx.path_graph(12)),
@@ -213,7 +272,9 @@ def test_torus_is_as_square_as_it_can_be() -> None:
 def test_exponential_is_directed_and_one_peer_takes_its_hops_in_turn() -> None:
     static, one_peer = ExponentialGraph(10), OnePeerExponential(10)
     assert static.graph(0).directed
-    assert {(0, 1), (0, 2), (0, 4), (0, 8)} == {(s, d) for s, d in static.graph(0).links_E2.tolist() if s == 0}
+    assert {(0, 1), (0, 2), (0, 4), (0, 8)} == {
+        (s, d) for s, d in static.graph(0).links_E2.tolist() if s == 0
+    }
     assert one_peer.period == 4
     for k in range(8):
         graph = one_peer.graph(k)
@@ -276,7 +337,9 @@ def test_social(name: Any, devices: int, links: int) -> None:
     check(graph, devices)
     assert len(graph.links_E2) == links
     assert graph.components() == 1
-    with pytest.raises(ConfigError, match=f"devices=100: .*{devices} nodes; devices={devices} would do"):
+    with pytest.raises(
+        ConfigError, match=f"devices=100: .*{devices} nodes; devices={devices} would do"
+    ):
         Social(100, name)
 
 
@@ -304,7 +367,9 @@ def test_repair_of_placed_graphs_takes_the_shortest_links() -> None:
     pos = fixed.pos_N2
 
     def total(graph: Graph) -> float:
-        return float(np.linalg.norm(pos[graph.links_E2[:, 0]] - pos[graph.links_E2[:, 1]], axis=1).sum())
+        return float(
+            np.linalg.norm(pos[graph.links_E2[:, 0]] - pos[graph.links_E2[:, 1]], axis=1).sum()
+        )
 
     full = nx.complete_graph(80)
     for a, b, data in full.edges(data=True):
@@ -325,7 +390,8 @@ def test_repair_of_few_placed_devices(devices: int) -> None:
 
 def test_repair_of_regular_graphs_keeps_degrees() -> None:
     for seed in range(3):
-        graph = RandomRegular(3000, seed, degree=2).graph(0)  # rings, one in a hundred draws is a single one
+        # rings, one in a hundred draws is a single one
+        graph = RandomRegular(3000, seed, degree=2).graph(0)
         assert graph.components() == 1
         assert set(graph.degree_in.tolist()) == {2}
 
@@ -364,7 +430,10 @@ REFUSALS: list[tuple[Callable[[], Topology], str]] = [
     (lambda: ErdosRenyi(10, 0, p=-0.1), "p=-0.1: .*between 0 and 1"),
     (lambda: ErdosRenyi(10, 0, p=float("nan")), "p=nan: .*between 0 and 1"),
     (lambda: ErdosRenyi(10, 0, mean_degree=10), "mean_degree=10: .*between 0 and devices - 1 = 9"),
-    (lambda: ErdosRenyi(100_000, 0, p=0.5), r"p=0\.5: would make about 2\.5e\+09 links.*at most 5000000"),
+    (
+        lambda: ErdosRenyi(100_000, 0, p=0.5),
+        r"p=0\.5: would make about 2\.5e\+09 links.*at most 5000000",
+    ),
     (lambda: SmallWorld(10, 0, k=3), "k=3: must be even.*below devices=10; 2 to 8 would do"),
     (lambda: SmallWorld(10, 0, k=10), "k=10: must be even.*2 to 8 would do"),
     (lambda: SmallWorld(10, 0, k=0), "k=0: must be even"),

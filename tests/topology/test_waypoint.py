@@ -1,4 +1,6 @@
-"""Moving devices: places depend on (seed, device, round) only, speeds and pauses are kept to, near ones are linked."""
+"""Moving devices: places depend on (seed, device, round) only, speeds and pauses are kept to, near
+ones are linked.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +51,13 @@ def test_devices_keep_to_their_speeds_and_pauses_inside_the_square() -> None:
     walking = ~resting
     starts = np.flatnonzero(np.diff(resting.astype(int)) == 1)
     ends = np.flatnonzero(np.diff(resting.astype(int)) == -1)
-    rests = [(end - start) * 0.01 for start, end in zip(starts, ends[ends > starts[0]], strict=False)]
+    rests = [
+        (end - start) * 0.01 for start, end in zip(starts, ends[ends > starts[0]], strict=False)
+    ]
     assert len(rests) >= 3
     np.testing.assert_allclose(rests, 5, atol=0.021)
-    inner = walking[1:-1] & walking[:-2] & walking[2:]  # not the steps that begin or end with a pause
+    # not the steps that begin or end with a pause
+    inner = walking[1:-1] & walking[:-2] & walking[2:]
     assert speed_T[1:-1][inner].min() >= 2 - 1e-6
 
 
@@ -84,7 +89,10 @@ REFUSALS: list[tuple[Callable[[], Topology], str]] = [
     (lambda: Waypoint(10, 0, window=float("inf")), "window=inf: must be above 0"),
     (lambda: Waypoint(10, 0, speed_min=0), "speed_min=0: must be above 0"),
     (lambda: Waypoint(10, 0, speed_min=20), "speed_min=20: must be at most speed_max=10"),
-    (lambda: Waypoint(10, 0, speed_max=1e6), "speed_max=1000000: must be at most 1000, 10 sides a round"),
+    (
+        lambda: Waypoint(10, 0, speed_max=1e6),
+        "speed_max=1000000: must be at most 1000, 10 sides a round",
+    ),
     (lambda: Waypoint(10, 0, pause=-1), "pause=-1: must be at least 0"),
     (lambda: Waypoint(100_000, 0, radius=800), "radius=800: would make about .* links"),
 ]

@@ -1,4 +1,6 @@
-"""What the terminal shows: few plain lines in a log, one bar per arm in a terminal, a table that fits 80 columns."""
+"""What the terminal shows: few plain lines in a log, one bar per arm in a terminal, a table that
+fits 80 columns.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,25 @@ ARMS: dict[str, dict[str, Any]] = {
 
 def drawn(terminal: bool) -> tuple[Console, io.StringIO]:
     file = io.StringIO()
-    return Console(file=file, width=80, force_terminal=terminal, color_system=None, legacy_windows=False), file
+    return (
+        Console(
+            file=file, width=80, force_terminal=terminal, color_system=None, legacy_windows=False
+        ),
+        file,
+    )
 
 
 def play(sink: ConsoleSink, rounds: int, summary: dict[str, Any]) -> None:
     sink.start("swarm", rounds, 0)
     for r in range(rounds + 1):
-        sink.record({"arm": "swarm", "round": r, "steps": 100, **({"accuracy_mean": r / rounds} if r % 5 == 0 else {})})
+        sink.record(
+            {
+                "arm": "swarm",
+                "round": r,
+                "steps": 100,
+                **({"accuracy_mean": r / rounds} if r % 5 == 0 else {}),
+            }
+        )
     sink.finish("swarm", summary)
     sink.close()
 
@@ -81,7 +95,9 @@ def test_the_closing_table_fits_80_columns_and_says_the_gap() -> None:
 def test_the_closing_table_gives_the_reason_and_the_diverged_arms() -> None:
     console, file = drawn(terminal=False)
     arms = {**ARMS, "[bold]x": {"r2_mean": 0.5, "diverged": {"device": 7, "round": 0}}}
-    print_summary({"gap_closed": None, "gap_closed_reason": "C − I = 0.01 < 0.02", "arms": arms}, console)
+    print_summary(
+        {"gap_closed": None, "gap_closed_reason": "C − I = 0.01 < 0.02", "arms": arms}, console
+    )
     assert "C − I = 0.01 < 0.02" in file.getvalue()
     assert "[bold]x diverged: device 7 in round 0" in file.getvalue()
 
@@ -89,7 +105,14 @@ def test_the_closing_table_gives_the_reason_and_the_diverged_arms() -> None:
 def test_units() -> None:
     sizes = {None: "–", 0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 2**20: "1 MiB", 2**50: "1 PiB"}
     assert {value: human_bytes(value) for value in sizes} == sizes
-    times = {None: "–", 0.25: "0.25 s", 9.5: "9.5 s", 59.7: "1 min 00 s", 75: "1 min 15 s", 4000: "1 h 06 min"}
+    times = {
+        None: "–",
+        0.25: "0.25 s",
+        9.5: "9.5 s",
+        59.7: "1 min 00 s",
+        75: "1 min 15 s",
+        4000: "1 h 06 min",
+    }
     assert {value: human_time(value) for value in times} == times
     energies = {None: "–", 0: "0 mJ", 0.25: "250 mJ", 1: "1 J", 999: "999 J", 1536: "1.54 kJ"}
     assert {value: human_energy(value) for value in energies} == energies
@@ -104,19 +127,35 @@ def test_a_run_without_learning_shows_its_distance_and_its_contraction() -> None
     lines = file.getvalue().splitlines()
     assert "distance 1.0e-04" in lines[3]
     assert "steps/s" not in file.getvalue()
-    print_summary({"rate_measured": 0.95, "topology": {"rho": 0.949}, "arms": {"gossip": {}}}, console)
+    print_summary(
+        {"rate_measured": 0.95, "topology": {"rho": 0.949}, "arms": {"gossip": {}}}, console
+    )
     assert "measured 0.950000, theory (ρ) 0.949000" in file.getvalue()
-    print_summary({"rate_measured": None, "rate_measured_reason": "give it more rounds", "arms": {}}, console)
+    print_summary(
+        {"rate_measured": None, "rate_measured_reason": "give it more rounds", "arms": {}}, console
+    )
     assert "not measured (give it more rounds)" in file.getvalue()
 
 
 def test_the_gap_is_that_of_the_latest_round_all_three_have() -> None:
     console, file = drawn(terminal=False)
     sink = ConsoleSink(console)
-    for arm, scores in (("swarm", [0.1, 0.5, 0.8]), ("isolated", [0.1, 0.3, 0.4]), ("centralised", [0.1, 0.8, 0.9])):
+    for arm, scores in (
+        ("swarm", [0.1, 0.5, 0.8]),
+        ("isolated", [0.1, 0.3, 0.4]),
+        ("centralised", [0.1, 0.8, 0.9]),
+    ):
         sink.start(arm, 2, 0)
         for r, score in enumerate(scores):
-            sink.record({"arm": arm, "round": r, "accuracy_mean": score, "awake": 9, "messages_total": 1200 * r})
+            sink.record(
+                {
+                    "arm": arm,
+                    "round": r,
+                    "accuracy_mean": score,
+                    "awake": 9,
+                    "messages_total": 1200 * r,
+                }
+            )
     *others, before, last = file.getvalue().splitlines()
     assert not any("gap" in line for line in others)
     assert "gap closed so far 40% (round 1)" in before  # (0.5 - 0.3) / (0.8 - 0.3)
@@ -127,7 +166,11 @@ def test_the_gap_is_that_of_the_latest_round_all_three_have() -> None:
 
 def test_a_resumed_run_begins_with_what_it_had() -> None:
     console, file = drawn(terminal=False)
-    past = [{"arm": a, "round": r, "accuracy_mean": s} for a, s in (("swarm", 0.6), ("isolated", 0.5)) for r in (0, 1)]
+    past = [
+        {"arm": a, "round": r, "accuracy_mean": s}
+        for a, s in (("swarm", 0.6), ("isolated", 0.5))
+        for r in (0, 1)
+    ]
     sink = ConsoleSink(console, past)
     sink.start("centralised", 1, 0)
     sink.record({"arm": "centralised", "round": 1, "accuracy_mean": 0.7})
@@ -163,7 +206,9 @@ def test_the_live_view_fits_80_columns_and_shows_every_arm() -> None:
 
 def test_a_terminal_without_blocks_gets_none() -> None:
     raw = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    console = Console(file=raw, width=80, force_terminal=True, color_system=None, legacy_windows=False)
+    console = Console(
+        file=raw, width=80, force_terminal=True, color_system=None, legacy_windows=False
+    )
     sink = ConsoleSink(console)
     sink.start("swarm", 2, 0)
     sink.record({"arm": "swarm", "round": 1, "accuracy_mean": 0.5})
@@ -183,7 +228,9 @@ def test_sparklines() -> None:
 
 def test_a_narrow_terminal_shows_whole_figures() -> None:
     file = io.StringIO()
-    console = Console(file=file, width=40, force_terminal=True, color_system=None, legacy_windows=False)
+    console = Console(
+        file=file, width=40, force_terminal=True, color_system=None, legacy_windows=False
+    )
     sink = ConsoleSink(console)
     play(sink, 20, ARMS["swarm"])
     with console.capture() as shown:

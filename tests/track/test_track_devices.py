@@ -1,4 +1,6 @@
-"""Per-device results of a stranger: a small file that unpacks to gigabytes is refused, by whoever reads it."""
+"""Per-device results of a stranger: a small file that unpacks to gigabytes is refused, by whoever
+reads it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def _equal_numbers(file: Path) -> None:
     """A gigabyte of zeros in a few KB."""
     part = pa.array(np.zeros(ROWS // 64, np.int64))
     columns = {name: pa.chunked_array([part] * 64) for name in ("round", "device")}
-    arm = pa.chunked_array([pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(part), np.int32)), ["swarm"])] * 64)
+    arm = pa.chunked_array(
+        [pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(part), np.int32)), ["swarm"])] * 64
+    )
     pq.write_table(pa.table({"arm": arm, **columns}), file, compression="zstd")
 
 
@@ -33,7 +37,9 @@ def _long_names(file: Path) -> None:
     """One name of a megabyte, for each of many rows."""
     names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(4000, np.int32)), ["x" * (1 << 20)])
     zeros = np.zeros(4000, np.int64)
-    pq.write_table(pa.table({"arm": names, "round": zeros, "device": zeros}), file, compression="zstd")
+    pq.write_table(
+        pa.table({"arm": names, "round": zeros, "device": zeros}), file, compression="zstd"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +51,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("bomb", [_equal_numbers, _long_names])
 @pytest.mark.parametrize("name", ["devices.parquet", "checkpoints/swarm/devices_000000002.parquet"])
-def test_a_bomb_in_a_run_folder_is_one_sentence(finished: Path, tmp_path: Path, bomb: object, name: str) -> None:
+def test_a_bomb_in_a_run_folder_is_one_sentence(
+    finished: Path, tmp_path: Path, bomb: object, name: str
+) -> None:
     folder = shutil.copytree(finished, tmp_path / "run")
     if name.startswith("checkpoints"):
         (folder / "devices.parquet").unlink()
@@ -54,14 +62,18 @@ def test_a_bomb_in_a_run_folder_is_one_sentence(finished: Path, tmp_path: Path, 
     assert (folder / name).stat().st_size < 1 << 20
 
     def refused() -> None:
-        with pytest.raises(ConfigError, match=rf"{name}: damaged; its .* bytes would take more than .* in memory"):
+        with pytest.raises(
+            ConfigError, match=rf"{name}: damaged; its .* bytes would take more than .* in memory"
+        ):
             swarm.load(folder)
 
     assert peak_of(refused) < MOST
     assert page(load_partial(folder))
 
 
-def test_a_bomb_among_the_parts_is_found_before_it_is_joined(finished: Path, tmp_path: Path) -> None:
+def test_a_bomb_among_the_parts_is_found_before_it_is_joined(
+    finished: Path, tmp_path: Path
+) -> None:
     """In a folder of the format before, which has no hashes of its parts."""
     folder = shutil.copytree(finished, tmp_path / "run")
     (folder / "summary.json").unlink()
@@ -72,7 +84,9 @@ def test_a_bomb_among_the_parts_is_found_before_it_is_joined(finished: Path, tmp
                                     if k not in ("seal", "format", "facts")}}))  # fmt: skip
     part = max(folder.glob("checkpoints/swarm/devices_*.parquet"))
     _equal_numbers(part)
-    with pytest.raises(ConfigError, match=f"{part.name}: damaged; its .* bytes would take more than .* in memory"):
+    with pytest.raises(
+        ConfigError, match=f"{part.name}: damaged; its .* bytes would take more than .* in memory"
+    ):
         swarm.resume(folder, {})
 
 

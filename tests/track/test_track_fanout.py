@@ -36,7 +36,9 @@ class Failing(Recorder):
         self.method, self.error = method, error
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("start", "record", "finish", "close") and name == object.__getattribute__(self, "method"):
+        if name in ("start", "record", "finish", "close") and name == object.__getattribute__(
+            self, "method"
+        ):
             raise object.__getattribute__(self, "error")
         return object.__getattribute__(self, name)
 
@@ -56,7 +58,14 @@ def run(sink: Sink) -> None:
     sink.close()
 
 
-WHOLE = [("start", "swarm", 2, 0), ("record", 0), ("record", 1), ("record", 2), ("finish", "swarm"), ("close",)]
+WHOLE = [
+    ("start", "swarm", 2, 0),
+    ("record", 0),
+    ("record", 1),
+    ("record", 2),
+    ("finish", "swarm"),
+    ("close",),
+]
 
 
 @pytest.mark.parametrize("method", ["start", "record", "finish", "close"])

@@ -19,14 +19,23 @@ def test_each_record_is_on_disk_before_record_returns(tmp_path: Path) -> None:
     sink = JsonlSink(path)
     for r in range(3):
         sink.record({"arm": "swarm", "round": r})
-        assert path.read_bytes().count(b"\n") == r + 1  # without close: a killed process loses nothing
+        # without close: a killed process loses nothing
+        assert path.read_bytes().count(b"\n") == r + 1
     sink.close()
     sink.close()
 
 
 def test_numbers_are_finite_or_null_and_keep_every_digit() -> None:
     value = 0.1 + 0.2
-    text = line({"round": np.int64(3), "a": np.float64(value), "b": np.nan, "c": float("-inf"), "d": np.bool_(True)})
+    text = line(
+        {
+            "round": np.int64(3),
+            "a": np.float64(value),
+            "b": np.nan,
+            "c": float("-inf"),
+            "d": np.bool_(True),
+        }
+    )
     assert json.loads(text) == {"round": 3, "a": value, "b": None, "c": None, "d": True}
 
 

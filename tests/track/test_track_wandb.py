@@ -1,4 +1,6 @@
-"""The W&B mirror: offline runs that can be uploaded, nothing on the terminal, and no run lost to its failures."""
+"""The W&B mirror: offline runs that can be uploaded, nothing on the terminal, and no run lost to
+its failures.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def child(folder: Path, first: int, last: int) -> subprocess.CompletedProcess[st
 def inspected(part: Path) -> list[dict[str, Any]]:
     """The records of an offline run's transaction log, read back with W&B's own tool."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(part)]
-    text = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=part).stdout
+    text = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, cwd=part
+    ).stdout
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -81,7 +85,9 @@ def outside(script: str, *arguments: str) -> None:
 
 
 def test_each_arm_logs_what_it_ran_with(tmp_path: Path) -> None:
-    """Its own topology, protocol and number of devices, the rate chosen for it, and in the end what the swarm gained."""
+    """Its own topology, protocol and number of devices, the rate chosen for it, and in the end what
+    the swarm gained.
+    """
     script = """
 import sys
 from pathlib import Path
@@ -101,7 +107,8 @@ run(Path(sys.argv[1]), "tracker=wandb", "rounds=3", "devices=12", "report=true",
         assert configs[arm]["devices"] == (1 if arm == "centralised" else 12)
         assert "swarm-sim" in configs[arm]["versions"]
     classes = {
-        arm: [c[key]["_target_"].rpartition(".")[2] for key in ("topology", "protocol")] for arm, c in configs.items()
+        arm: [c[key]["_target_"].rpartition(".")[2] for key in ("topology", "protocol")]
+        for arm, c in configs.items()
     }
     assert classes["swarm"] == ["SmallWorld", "TrainThenAverage"] == classes["report"]
     assert classes["isolated"] == classes["centralised"]
@@ -111,13 +118,17 @@ run(Path(sys.argv[1]), "tracker=wandb", "rounds=3", "devices=12", "report=true",
     assert configs["report"]["optimizer"]["lr"] == "auto"  # the run's own config, as it was given
     assert summary["gap_closed"] is not None
     for arm in ("swarm", "report"):
-        assert laid_over(parts[arm], "summary")["gap_closed"] == pytest.approx(summary["gap_closed"])
+        assert laid_over(parts[arm], "summary")["gap_closed"] == pytest.approx(
+            summary["gap_closed"]
+        )
     for arm in ("isolated", "centralised", "fedavg"):
         assert "gap_closed" not in laid_over(parts[arm], "summary")
         assert [row["round"] for row in history(parts[arm])] == [0, 1, 2, 3]
 
 
-def test_what_the_swarm_gained_reaches_a_run_that_was_over_before_the_resume(tmp_path: Path) -> None:
+def test_what_the_swarm_gained_reaches_a_run_that_was_over_before_the_resume(
+    tmp_path: Path,
+) -> None:
     """The process died after the swarm's arm; the next one runs the controls."""
     script = """
 import sys
@@ -170,7 +181,9 @@ def test_offline_runs_are_complete_silent_and_survive_a_resume(tmp_path: Path) -
     assert "loss_mean" not in rounds[0]  # NaN is no value
 
 
-def test_a_tracker_that_cannot_start_costs_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_cannot_start_costs_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import wandb
 
     def broken(**_: Any) -> None:
@@ -178,7 +191,11 @@ def test_a_tracker_that_cannot_start_costs_one_warning(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(wandb, "init", broken)
     warnings: list[str] = []
-    sink = Fanout(JsonlSink(tmp_path / "metrics.jsonl"), [WandbTracker(tmp_path, "r", {})], warn=warnings.append)
+    sink = Fanout(
+        JsonlSink(tmp_path / "metrics.jsonl"),
+        [WandbTracker(tmp_path, "r", {})],
+        warn=warnings.append,
+    )
     for arm in ("swarm", "isolated"):
         sink.start(arm, 1, 0)
         sink.record({"arm": arm, "round": 0})
@@ -189,7 +206,9 @@ def test_a_tracker_that_cannot_start_costs_one_warning(tmp_path: Path, monkeypat
     assert len(read_jsonl(tmp_path / "metrics.jsonl")) == 2
 
 
-def test_online_without_a_key_fails_instead_of_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_online_without_a_key_fails_instead_of_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import wandb
 
     monkeypatch.setattr(wandb, "login", lambda **_: False)
@@ -198,7 +217,9 @@ def test_online_without_a_key_fails_instead_of_asking(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("said", [None, ("WANDB_MODE", "disabled"), ("WANDB_DISABLED", "true")])
-def test_disabled_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, str] | None) -> None:
+def test_disabled_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, str] | None
+) -> None:
     """By the config, or in the environment, where W&B's own users say it."""
     if said is not None:
         monkeypatch.setenv(*said)
@@ -217,7 +238,9 @@ def test_ids_are_stable_slugs_that_never_collide() -> None:
     names = ["a/b", "a b", "a-b", "ä-b", "x" * 90, "x" * 91]
     ids = {run_id(name, "swarm") for name in names}
     assert len(ids) == len(names)
-    assert all(len(i) <= 64 and set(i) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_") for i in ids)
+    assert all(
+        len(i) <= 64 and set(i) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_") for i in ids
+    )
 
 
 def test_the_id_is_kept_in_the_run_folder(tmp_path: Path) -> None:
@@ -256,7 +279,9 @@ run(Path(sys.argv[1]), "tracker=wandb", "rounds=1", "devices=9", "report=true")
     assert {"curves", "graph", "report"} <= media
     (arm,) = (folder / "wandb").glob(f"offline-run-*-{ids['swarm']}")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(arm)]
-    text = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=folder).stdout
+    text = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=True, cwd=folder
+    ).stdout
     assert "versions" in text
     assert "swarm-sim" in text
     assert "accuracy_p10" in text  # quantiles over devices
@@ -265,7 +290,9 @@ run(Path(sys.argv[1]), "tracker=wandb", "rounds=1", "devices=9", "report=true")
 def test_only_what_was_not_uploaded_is_replaced_and_only_once_the_new_part_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within one second W&B gives the new part the old one's name, or that name and ``-1``, and a run does not know which."""
+    """Within one second W&B gives the new part the old one's name, or that name and ``-1``, and a
+    run does not know which.
+    """
     import wandb
 
     parts = tmp_path / "wandb"
@@ -279,12 +306,18 @@ def test_only_what_was_not_uploaded_is_replaced_and_only_once_the_new_part_is_wr
         tracker._init("swarm", replaces=True)
         assert (parts / f"replaced-{own}").is_dir()  # a crash from here on loses nothing
         tracker._drop_replaced("swarm")
-        assert {part.name for part in parts.iterdir()} == {own, "offline-run-1-the-id", "offline-run-1-another"}
+        assert {part.name for part in parts.iterdir()} == {
+            own,
+            "offline-run-1-the-id",
+            "offline-run-1-another",
+        }
         (parts / own).rename(parts / "offline-run-2-the-id-1")
 
 
 def test_two_parts_in_one_second_leave_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With W&B itself, whose names of folders have only seconds, and whose service keeps the directory it was started in."""
+    """With W&B itself, whose names of folders have only seconds, and whose service keeps the
+    directory it was started in.
+    """
     for place in ("here", "there"):
         (tmp_path / place).mkdir()
         monkeypatch.chdir(tmp_path / place)
@@ -294,7 +327,9 @@ def test_two_parts_in_one_second_leave_one(tmp_path: Path, monkeypatch: pytest.M
         assert [*part.glob("run-*.wandb")]
 
 
-def test_a_run_is_the_group_and_an_arm_the_job_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_the_group_and_an_arm_the_job_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import wandb
 
     given: dict[str, Any] = {}

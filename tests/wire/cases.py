@@ -15,14 +15,21 @@ from swarm.config.build import build, option
 
 
 class Stated(nn.Sequential, HasNeurons):
-    """Channels of a convolution, of which each has four numbers in the next layer, and a hidden layer with a norm."""
+    """Channels of a convolution, of which each has four numbers in the next layer, and a hidden
+    layer with a norm.
+    """
 
     def neurons(self) -> list[dict[str, int]]:
         own = ("2.weight", "2.bias", "3.weight", "3.bias")
-        return [{"0.weight": 0, "0.bias": 0, "2.weight": 1}, {**dict.fromkeys(own, 0), "4.weight": 1}]
+        return [
+            {"0.weight": 0, "0.bias": 0, "2.weight": 1},
+            {**dict.fromkeys(own, 0), "4.weight": 1},
+        ]
 
 
-LAYOUT = Layout.of(Stated(nn.Conv2d(3, 5, 2), nn.Flatten(), nn.Linear(20, 7), nn.LayerNorm(7), nn.Linear(7, 4)))
+LAYOUT = Layout.of(
+    Stated(nn.Conv2d(3, 5, 2), nn.Flatten(), nn.Linear(20, 7), nn.LayerNorm(7), nn.Linear(7, 4))
+)
 WIDTH = LAYOUT.width  # 258
 CASES: dict[str, dict[str, Any]] = {
     "top_k": {"fraction": 0.1},
@@ -48,7 +55,11 @@ CASES: dict[str, dict[str, Any]] = {
 
 def make(case: str, number_bits: int = 32, **settings: Any) -> Any:
     """The compressor of a case; ``settings`` go before the case's own."""
-    node = {**option("compressor", case.replace(",", " ").split()[0]), **CASES.get(case, {}), **settings}
+    node = {
+        **option("compressor", case.replace(",", " ").split()[0]),
+        **CASES.get(case, {}),
+        **settings,
+    }
     return build(node, Compressor, "compressor", layout=LAYOUT, number_bits=number_bits)
 
 
@@ -58,7 +69,9 @@ def draw(devices: int | np.ndarray, round: int = 1, purpose: str = "test") -> Dr
     return Draw(Keys(0, purpose), ids, round)
 
 
-def payload(n: int, width: int = WIDTH, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+def payload(
+    n: int, width: int = WIDTH, dtype: torch.dtype = torch.float32, seed: int = 0
+) -> Tensor:
     """Rows of very different lengths, with zeros and equal numbers among them."""
     random = np.random.default_rng(seed)
     v = random.standard_normal((n, width)) * 10.0 ** random.uniform(-3, 3, (n, 1))

@@ -1,4 +1,6 @@
-"""``bits`` counts what a packet takes: each compressor's rows are packed into bytes and read back without loss."""
+"""``bits`` counts what a packet takes: each compressor's rows are packed into bytes and read back
+without loss.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,10 @@ def _float16(c: Float16, v: Tensor, sent: Tensor, device: int) -> tuple[Packet, 
 
 def _low_rank(c: LowRank, v: Tensor, sent: Tensor, device: int) -> tuple[Packet, Tensor]:
     """Slot by slot: both factors, or the parameter as it is."""
-    packet, starts = Packet(), dict(zip(c.factored, c.starts(draw(np.array([device]), ROUND)), strict=True))
+    packet, starts = (
+        Packet(),
+        dict(zip(c.factored, c.starts(draw(np.array([device]), ROUND)), strict=True)),
+    )
     for slot in c.layout.slots:
         part = v[slot.start : slot.stop]
         if slot in starts:
@@ -99,7 +104,9 @@ def _low_rank(c: LowRank, v: Tensor, sent: Tensor, device: int) -> tuple[Packet,
     reader, out = Reader(packet.bytes()), torch.empty_like(v)
     for slot in c.layout.slots:
         if slot in starts:
-            p, q = (reader.numbers(c.rank * side, v.dtype).view(1, c.rank, side) for side in sides(slot))
+            p, q = (
+                reader.numbers(c.rank * side, v.dtype).view(1, c.rank, side) for side in sides(slot)
+            )
             out[slot.start : slot.stop] = product(p, q).flatten()
         else:
             out[slot.start : slot.stop] = reader.numbers(slot.stop - slot.start, v.dtype)
@@ -107,8 +114,8 @@ def _low_rank(c: LowRank, v: Tensor, sent: Tensor, device: int) -> tuple[Packet,
 
 
 def _neurons(c: Neurons, v: Tensor, sent: Tensor, device: int) -> tuple[Packet, Tensor]:
-    """For each hidden layer a bit for each neuron (or their numbers, if shorter; nothing if all are sent), then the numbers
-    of the model in order, without those of neurons that stay."""
+    """For each hidden layer a bit for each neuron (or their numbers, if shorter; nothing if all are
+    sent), then the numbers of the model in order, without those of neurons that stay."""
     packet = Packet()
     there = torch.ones(len(v), dtype=torch.bool)
     for layer, (kept, owners) in zip(c.layout.hidden, _chosen(c, v), strict=True):
@@ -116,7 +123,11 @@ def _neurons(c: Neurons, v: Tensor, sent: Tensor, device: int) -> tuple[Packet, 
         for neuron in set(range(layer.width)) - set(kept):
             there[owners[neuron]] = False
     packet.numbers(sent[there])
-    reader, out, there = Reader(packet.bytes()), torch.zeros_like(v), torch.ones(len(v), dtype=torch.bool)
+    reader, out, there = (
+        Reader(packet.bytes()),
+        torch.zeros_like(v),
+        torch.ones(len(v), dtype=torch.bool),
+    )
     for layer in c.layout.hidden:
         kept = read_names(reader, c.kept(layer), layer.width)
         for neuron in set(range(layer.width)) - set(kept):
@@ -126,7 +137,9 @@ def _neurons(c: Neurons, v: Tensor, sent: Tensor, device: int) -> tuple[Packet, 
 
 
 def _chosen(c: Neurons, v: Tensor) -> list[tuple[list[int], dict[int, list[int]]]]:
-    """The neurons that each layer sends, counted by hand, and which numbers of a row belong to each."""
+    """The neurons that each layer sends, counted by hand, and which numbers of a row belong to
+    each.
+    """
     found, left = [], v.double().tolist()
     for layer in c.layout.hidden:
         owners = owners_of(c, layer)
@@ -141,7 +154,10 @@ def _chosen(c: Neurons, v: Tensor) -> list[tuple[list[int], dict[int, list[int]]
 
 def owners_of(c: Neurons, layer: Hidden) -> dict[int, list[int]]:
     """{neuron: the places of its numbers in a row}."""
-    slots, owners = {s.name: s for s in c.layout.slots}, {neuron: list[int]() for neuron in range(layer.width)}
+    slots, owners = (
+        {s.name: s for s in c.layout.slots},
+        {neuron: list[int]() for neuron in range(layer.width)},
+    )
     for name, axis in layer.axes:
         slot = slots[name]
         for offset, index in enumerate(np.ndindex(slot.shape)):
@@ -184,9 +200,16 @@ PACKERS = {
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize(
     ("case", "width"),
-    [(c, w) for c in CASES for w in (1, 2, 64, 65, WIDTH) if w == WIDTH or not c.startswith(("low_rank", "neurons"))],
+    [
+        (c, w)
+        for c in CASES
+        for w in (1, 2, 64, 65, WIDTH)
+        if w == WIDTH or not c.startswith(("low_rank", "neurons"))
+    ],
 )
-def test_a_packet_takes_as_many_bits_as_are_counted(case: str, width: int, dtype: torch.dtype) -> None:
+def test_a_packet_takes_as_many_bits_as_are_counted(
+    case: str, width: int, dtype: torch.dtype
+) -> None:
     compressor = make(case, number_bits=8 * dtype.itemsize)
     v_nM = payload(len(DEVICES), width, dtype)
     sent_nM = compressor(v_nM, draw(DEVICES, ROUND))
@@ -209,8 +232,12 @@ def test_the_counts_of_the_default_model() -> None:
     assert make("qsgd", bits=4, bucket=512).bits(M) == M * 4 + 10 * 32
     assert make("sign").bits(M) == M + 32
     assert make("float16").bits(M) == 16 * M
-    assert neurons_of(64).bits(M) == (16 * (64 + 1 + 10) + 10) * 32 + 64  # a bit for each neuron is less than 16 · 6
+    # a bit for each neuron is less than 16 · 6
+    assert neurons_of(64).bits(M) == (16 * (64 + 1 + 10) + 10) * 32 + 64
     assert neurons_of(64, share=2 / 64).bits(M) == (2 * 75 + 10) * 32 + 12
     layout = make("low_rank").layout
-    whole = layout.width - 60 - 140  # both larger matrices as factors of rank 2; the head of 4 × 7 takes 22 of 28 then
-    assert make("low_rank").bits(layout.width) == 32 * (whole - 28 + 2 * (5 + 12) + 2 * (7 + 20) + 2 * (4 + 7))
+    # both larger matrices as factors of rank 2; the head of 4 × 7 takes 22 of 28 then
+    whole = layout.width - 60 - 140
+    assert make("low_rank").bits(layout.width) == 32 * (
+        whole - 28 + 2 * (5 + 12) + 2 * (7 + 20) + 2 * (4 + 7)
+    )

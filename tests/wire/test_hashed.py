@@ -1,4 +1,6 @@
-"""The hash behind the rounding: uniform, uncorrelated, different in every row, and independent of the company."""
+"""The hash behind the rounding: uniform, uncorrelated, different in every row, and independent of
+the company.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,12 @@ def test_uniform(axis: str) -> None:
 
 def test_neighbours_are_not_correlated() -> None:
     u = uniform(row_keys(draw(200)), 2_000).astype(np.float64) - 0.5
-    for a, b in ((u[:, 1:], u[:, :-1]), (u[:, 2:], u[:, :-2]), (u[1:], u[:-1]), (u[:, 64:], u[:, :-64])):
+    for a, b in (
+        (u[:, 1:], u[:, :-1]),
+        (u[:, 2:], u[:, :-2]),
+        (u[1:], u[:-1]),
+        (u[:, 64:], u[:, :-64]),
+    ):
         assert abs((a * b).mean()) * 12 < 4 / np.sqrt(a.size)
     pairs = np.floor((u[:, ::2] + 0.5) * 16) * 16 + np.floor((u[:, 1::2] + 0.5) * 16)
     assert stats.chisquare(np.bincount(pairs.astype(int).ravel(), minlength=256)).pvalue > 1e-4
@@ -41,7 +48,11 @@ def test_numbers_lie_in_the_half_open_interval() -> None:
 
 
 def test_rounds_phases_and_devices_have_their_own() -> None:
-    rows = [words(row_keys(draw(3)), 100), words(row_keys(draw(3, 2)), 100), words(row_keys(draw(3, 1, "other")), 100)]
+    rows = [
+        words(row_keys(draw(3)), 100),
+        words(row_keys(draw(3, 2)), 100),
+        words(row_keys(draw(3, 1, "other")), 100),
+    ]
     every = np.concatenate(rows)
     assert len(np.unique(every)) > 890  # 900 draws of 2³²
     np.testing.assert_array_equal(words(row_keys(draw(np.array([2]))), 40)[0], rows[0][2, :40])

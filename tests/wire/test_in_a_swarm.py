@@ -1,4 +1,6 @@
-"""Compressors in a running swarm: the same bits however it is cut, honest bytes, and what naive compression does."""
+"""Compressors in a running swarm: the same bits however it is cut, honest bytes, and what naive
+compression does.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,13 @@ CASES = {
     "float16": ("compressor=float16",),
     "float16, feedback": ("compressor=float16", "compressor.feedback=true"),
 }  # fmt: skip
-GOSSIP = ("protocol=averaging", "init=independent", "compute.dtype=float64", "model=softmax", "devices=16")
+GOSSIP = (
+    "protocol=averaging",
+    "init=independent",
+    "compute.dtype=float64",
+    "model=softmax",
+    "devices=16",
+)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -61,14 +69,16 @@ def test_bytes_are_messages_times_bits(tmp_path: Path, case: str, dtype: str) ->
         assert record["bytes"] == 18 * bits // 8
 
 
-# --- what is exchanged ---------------------------------------------------------------------------------------------------
+# --- what is exchanged ----------------------------------------------------------------------------
 
 
 def _packets(case: str, x_NP: npt.NDArray[np.float64], round: int) -> npt.NDArray[np.float64]:
     """C of rows, as the run draws it."""
     compressor = experiment(*GOSSIP, *CASES[case]).compressor
     assert compressor is not None
-    sent = compressor(torch.as_tensor(x_NP), Draw(Keys(0, "compressor.0"), np.arange(len(x_NP)), round))
+    sent = compressor(
+        torch.as_tensor(x_NP), Draw(Keys(0, "compressor.0"), np.arange(len(x_NP)), round)
+    )
     return np.asarray(sent.numpy())
 
 
@@ -76,7 +86,14 @@ def _packets(case: str, x_NP: npt.NDArray[np.float64], round: int) -> npt.NDArra
 @pytest.mark.parametrize("topology", ["torus", "complete", "exponential"])
 def test_neighbours_get_the_packet_and_the_own_row_stays_exact(topology: str, case: str) -> None:
     """x_i⁺ = w_ii x_i + Σ_j w_ij C(x_j + e_j), e_j⁺ = x_j + e_j − C(x_j + e_j), two rounds long."""
-    settings = (*GOSSIP, *CASES[case], f"topology={topology}", "rounds=2", "engine.shards=3", "engine.block=2")
+    settings = (
+        *GOSSIP,
+        *CASES[case],
+        f"topology={topology}",
+        "rounds=2",
+        "engine.shards=3",
+        "engine.block=2",
+    )
     e = experiment(*settings)
     assert e.compressor is not None
     W = e.mixing(1).matrix.toarray()
@@ -92,13 +109,19 @@ def test_neighbours_get_the_packet_and_the_own_row_stays_exact(topology: str, ca
 
 
 @pytest.mark.parametrize("topology", ["torus", "complete"])
-def test_an_echoing_protocol_takes_its_own_row_compressed(monkeypatch: pytest.MonkeyPatch, topology: str) -> None:
-    """x⁺ = W C(x), also on the complete graph, whose mean is formed without messages where nothing is compressed."""
+def test_an_echoing_protocol_takes_its_own_row_compressed(
+    monkeypatch: pytest.MonkeyPatch, topology: str
+) -> None:
+    """x⁺ = W C(x), also on the complete graph, whose mean is formed without messages where nothing
+    is compressed.
+    """
     monkeypatch.setattr(Averaging, "echo", True)
     settings = (*GOSSIP, f"topology={topology}", "rounds=1")
     W = experiment(*settings).mixing(1).matrix.toarray()
     found = trajectory(prepared(*settings, *CASES["sign without feedback"]))
-    np.testing.assert_allclose(found[1], W @ _packets("sign without feedback", found[0], 1), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(
+        found[1], W @ _packets("sign without feedback", found[0], 1), rtol=0, atol=1e-13
+    )
 
 
 LATE = """
@@ -114,9 +137,13 @@ class OneRoundLate(Delay):
 
 
 def test_packets_under_way_stay_what_they_were(tmp_path: Path) -> None:
-    """A round late: x_i⁺ = w_ii x_i + Σ_j w_ij p_j, p the packets of the round before; in round 1 nothing arrives."""
+    """A round late: x_i⁺ = w_ii x_i + Σ_j w_ij p_j, p the packets of the round before; in round 1
+    nothing arrives.
+    """
     (tmp_path / "one_round_late.py").write_text(LATE)
-    values = config(*GOSSIP, *CASES["top_k"], "topology=torus", "rounds=3", "engine.shards=2", "engine.block=3")
+    values = config(
+        *GOSSIP, *CASES["top_k"], "topology=torus", "rounds=3", "engine.shards=2", "engine.block=3"
+    )
     values["plugins"], values["delay"] = (
         [str(tmp_path / "one_round_late.py")],
         {"_target_": "one_round_late.OneRoundLate"},
@@ -136,7 +163,13 @@ def test_the_compressor_of_the_page_works(tmp_path: Path) -> None:
     """docs/compression.md, "Your own"."""
     page = (Path(__file__).parents[2] / "docs/compression.md").read_text(encoding="utf-8")
     (tmp_path / "my_compressors.py").write_text(page.split("```python\n")[1].split("```")[0])
-    values = config("rounds=2", "compute.dtype=float64", "topology=ring", "protocol=averaging", "init=independent")
+    values = config(
+        "rounds=2",
+        "compute.dtype=float64",
+        "topology=ring",
+        "protocol=averaging",
+        "init=independent",
+    )
     values["plugins"] = [str(tmp_path / "my_compressors.py")]
     values["compressor"] = {"_target_": "my_compressors.Rounded", "feedback": True}
     study = PreparedRun.prepare(Settings.parse(values))
@@ -154,7 +187,7 @@ def test_who_has_no_neighbour_leaves_nothing_out() -> None:
     assert not after["wire.error.0"].any()
 
 
-# --- what comes of it ----------------------------------------------------------------------------------------------------
+# --- what comes of it -----------------------------------------------------------------------------
 
 
 def _spread(x_NP: npt.NDArray[np.float64]) -> float:
@@ -163,17 +196,22 @@ def _spread(x_NP: npt.NDArray[np.float64]) -> float:
 
 
 def _gossip(*compressor: str) -> tuple[float, float]:
-    """200 rounds on a torus: how far apart devices still are, and how far their mean went, in units of the first spread."""
+    """200 rounds on a torus: how far apart devices still are, and how far their mean went, in units
+    of the first spread.
+    """
     x_TNP = trajectory(prepared(*GOSSIP, "topology=torus", "rounds=200", *compressor))
     first, went = _spread(x_TNP[0]), x_TNP[-1].mean(0) - x_TNP[0].mean(0)
     return _spread(x_TNP[-1]) / first, float(np.linalg.norm(went)) / first
 
 
 def test_half_precision_stays_within_its_error() -> None:
-    """Without learning: each round adds at most 2⁻¹¹ max|x| to a coordinate, and W, whose rows sum to one, adds nothing."""
+    """Without learning: each round adds at most 2⁻¹¹ max|x| to a coordinate, and W, whose rows sum
+    to one, adds nothing.
+    """
     for topology in ("torus", "small_world"):
         plain, half = (
-            trajectory(prepared(*GOSSIP, f"topology={topology}", "rounds=30", *c)) for c in ((), CASES["float16"])
+            trajectory(prepared(*GOSSIP, f"topology={topology}", "rounds=30", *c))
+            for c in ((), CASES["float16"])
         )
         largest = np.abs(plain[0]).max()
         for t in range(31):
@@ -186,7 +224,10 @@ def test_half_precision_stays_within_its_error() -> None:
 def test_half_precision_learns_as_well() -> None:
     """D-PSGD: learning passes errors on, on this data by less than twice over ten rounds."""
     settings = ("rounds=10", "compute.dtype=float64", "topology=torus")
-    plain, half = trajectory(prepared(*settings)), trajectory(prepared(*settings, "compressor=float16"))
+    plain, half = (
+        trajectory(prepared(*settings)),
+        trajectory(prepared(*settings, "compressor=float16")),
+    )
     for t in range(11):
         assert np.abs(half[t] - plain[t]).max() <= 2 * t * 2.0**-11 * np.abs(plain[t]).max()
 
@@ -201,7 +242,9 @@ def test_naive_sparse_gossip_agrees_on_a_wrong_average() -> None:
 
 @pytest.mark.parametrize("name", ["top_k", "sign", "low_rank"])
 def test_error_feedback_brings_the_average_nearer_but_not_the_devices_together(name: str) -> None:
-    """Measured: feedback delivers everything in the end, but late, so naive gossip neither agrees nor keeps the mean."""
+    """Measured: feedback delivers everything in the end, but late, so naive gossip neither agrees
+    nor keeps the mean.
+    """
     _, naive = _gossip(f"compressor={name}", "compressor.feedback=false")
     distance, drift = _gossip(f"compressor={name}")
     assert drift < 0.75 * naive

@@ -38,7 +38,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("wrong", REFUSED)
-def test_refused_before_anything_is_written(wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_before_anything_is_written(
+    wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     few = ("devices=12", "optimizer.lr=0.1", "tracker=none", "scenario.arms=[swarm]")
     assert main([*few, *wrong.split(), f"hydra.run.dir={tmp_path / 'run'}"]) == 2
     assert REFUSED[wrong] in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""What the papers prove of each compressor: contractions, unbiasedness, variances, rounding errors."""
+"""What the papers prove of each compressor: contractions, unbiasedness, variances, rounding
+errors.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,15 @@ def _many(case: str, v_M: Tensor) -> Tensor:
     return make(case)(v_M.expand(ROUNDS, -1).contiguous(), draw(ROUNDS)).double()
 
 
-# --- every one of them ---------------------------------------------------------------------------------------------------
+# --- every one of them ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_row_does_not_depend_on_its_company(case: str, dtype: torch.dtype) -> None:
-    """Bit for bit: alone, in another order, behind more rows than are taken at once, and wherever it lies in memory."""
+    """Bit for bit: alone, in another order, behind more rows than are taken at once, and wherever
+    it lies in memory.
+    """
     compressor, v_nM = make(case), payload(600, WIDTH, dtype)
     whole = compressor(v_nM, draw(600))
     order = np.random.default_rng(0).permutation(600)
@@ -70,13 +74,15 @@ CONTRACTIONS = {
 
 @pytest.mark.parametrize("case", CONTRACTIONS)
 def test_no_draw_makes_a_row_longer(case: str) -> None:
-    """‖v − C(v)‖² ≤ (1 − δ) ‖v‖² for every row and draw, with the δ of the paper where one holds for every draw."""
+    """‖v − C(v)‖² ≤ (1 − δ) ‖v‖² for every row and draw, with the δ of the paper where one holds
+    for every draw.
+    """
     v_nM = payload(300)
     for round in (1, 2):
         assert (_left(case, v_nM, round) <= CONTRACTIONS[case] * _energy(v_nM) * (1 + 1e-6)).all()
 
 
-# --- top_k ---------------------------------------------------------------------------------------------------------------
+# --- top_k ----------------------------------------------------------------------------------------
 
 
 def test_top_k_takes_the_largest_and_of_equal_ones_the_first() -> None:
@@ -101,7 +107,7 @@ def test_top_k_lets_a_nan_through() -> None:
     assert torch.isnan(make("top_k")(v, draw(6))[4, 77])
 
 
-# --- random_k ------------------------------------------------------------------------------------------------------------
+# --- random_k -------------------------------------------------------------------------------------
 
 
 def test_random_places_are_different_and_equally_likely() -> None:
@@ -110,23 +116,32 @@ def test_random_places_are_different_and_equally_likely() -> None:
     hits = np.bincount(places.ravel(), minlength=WIDTH)
     share = 26 / WIDTH
     assert np.abs(hits - ROUNDS * share).max() < 5 * math.sqrt(ROUNDS * share * (1 - share))
-    together = (places == 0).any(1) & (places == 1).any(1)  # without putting back: k(k − 1)/(M(M − 1)) have both
-    assert together.mean() == pytest.approx(26 * 25 / (WIDTH * (WIDTH - 1)), abs=4 * math.sqrt(0.01 / ROUNDS))
+    # without putting back: k(k − 1)/(M(M − 1)) have both
+    together = (places == 0).any(1) & (places == 1).any(1)
+    assert together.mean() == pytest.approx(
+        26 * 25 / (WIDTH * (WIDTH - 1)), abs=4 * math.sqrt(0.01 / ROUNDS)
+    )
 
 
-@pytest.mark.parametrize(("case", "factor"), [("random_k", 1 - 26 / WIDTH), ("random_k, unbiased", WIDTH / 64 - 1)])
+@pytest.mark.parametrize(
+    ("case", "factor"), [("random_k", 1 - 26 / WIDTH), ("random_k, unbiased", WIDTH / 64 - 1)]
+)
 def test_the_mean_error_of_random_places(case: str, factor: float) -> None:
     """E‖v − C(v)‖² = (1 − k/M) ‖v‖², or (M/k − 1) ‖v‖² if scaled."""
     v = payload(5)[4]
     error = _energy(v.double() - _many(case, v))
     expected = factor * float(_energy(v[None]))
-    assert float(error.mean()) == pytest.approx(expected, abs=5 * float(error.std()) / math.sqrt(ROUNDS))
+    assert float(error.mean()) == pytest.approx(
+        expected, abs=5 * float(error.std()) / math.sqrt(ROUNDS)
+    )
 
 
-# --- unbiased ones -------------------------------------------------------------------------------------------------------
+# --- unbiased ones --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", ["random_k, unbiased", "qsgd, 8 bits", "qsgd, 4 bits", "qsgd, 2 bits"])
+@pytest.mark.parametrize(
+    "case", ["random_k, unbiased", "qsgd, 8 bits", "qsgd, 4 bits", "qsgd, 2 bits"]
+)
 def test_unbiased(case: str) -> None:
     v = payload(5)[4]
     sent = _many(case, v)
@@ -137,9 +152,16 @@ def test_unbiased(case: str) -> None:
 
 @pytest.mark.parametrize("case", ["qsgd, 8 bits", "qsgd, 4 bits", "qsgd, 2 bits"])
 def test_the_variance_of_stochastic_rounding(case: str) -> None:
-    """E‖C(v) − v‖² ≤ min(d/s², √d/s) ‖v‖², on rows that are hard (all equal) and easy (one number) alike."""
+    """E‖C(v) − v‖² ≤ min(d/s², √d/s) ‖v‖², on rows that are hard (all equal) and easy (one number)
+    alike.
+    """
     compressor = make(case)
-    for v in (payload(5)[4], torch.ones(WIDTH), torch.eye(WIDTH)[7] * 1e-6, torch.linspace(-1, 1, WIDTH) ** 9):
+    for v in (
+        payload(5)[4],
+        torch.ones(WIDTH),
+        torch.eye(WIDTH)[7] * 1e-6,
+        torch.linspace(-1, 1, WIDTH) ** 9,
+    ):
         error = _energy(_many(case, v) - v.double()).mean()
         assert float(error) <= compressor.variance(WIDTH) * float(_energy(v[None])) * 1.02
 
@@ -161,26 +183,34 @@ def test_codes_fit_their_bits() -> None:
         assert torch.isfinite(unit).all()
 
 
-# --- sign, float16 -------------------------------------------------------------------------------------------------------
+# --- sign, float16 --------------------------------------------------------------------------------
 
 
 def test_what_signs_leave() -> None:
-    """‖v − C(v)‖² = ‖v‖² − ‖v‖₁²/M, whatever the sign of a zero; nothing where all magnitudes are equal."""
+    """‖v − C(v)‖² = ‖v‖² − ‖v‖₁²/M, whatever the sign of a zero; nothing where all magnitudes are
+    equal.
+    """
     v = payload(300, dtype=torch.float64)
-    torch.testing.assert_close(_left("sign", v), _energy(v) - v.abs().sum(1).square() / WIDTH, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        _left("sign", v), _energy(v) - v.abs().sum(1).square() / WIDTH, rtol=1e-9, atol=1e-9
+    )
     even = torch.where(v > 0, 2.5, -2.5)
     assert torch.equal(make("sign")(even, draw(300)), even)
 
 
 def test_half_precision_rounds_to_the_nearest_and_saturates() -> None:
     random = np.random.default_rng(0)
-    v = torch.as_tensor(random.standard_normal((100, 500)) * 10.0 ** random.uniform(-12, 4.6, (100, 500)))
+    v = torch.as_tensor(
+        random.standard_normal((100, 500)) * 10.0 ** random.uniform(-12, 4.6, (100, 500))
+    )
     assert (v.abs() > 65504).sum() > 0
     for dtype in (torch.float32, torch.float64):
         rows = v.to(dtype)
         sent = make("float16")(rows, draw(100)).double()
         inside = rows.double().clamp(-65504, 65504)
-        bound = torch.maximum(2.0**-11 * inside.abs(), torch.tensor(2.0**-25).double()) * (1 + 2.0**-12)
+        bound = torch.maximum(2.0**-11 * inside.abs(), torch.tensor(2.0**-25).double()) * (
+            1 + 2.0**-12
+        )
         assert ((sent - inside).abs() <= bound).all()
     large = torch.tensor([[65504.0, 65519.0, 65520.0, 1e30, math.inf, -math.inf, -1e5]])
     expected = torch.tensor([[65504.0, 65504, 65504, 65504, 65504, -65504, -65504]])
@@ -188,7 +218,7 @@ def test_half_precision_rounds_to_the_nearest_and_saturates() -> None:
     assert torch.isnan(make("float16")(torch.tensor([[math.nan]]), draw(1))).all()
 
 
-# --- low_rank ------------------------------------------------------------------------------------------------------------
+# --- low_rank -------------------------------------------------------------------------------------
 
 
 def _matrices(spectrum: list[float], devices: int = ROUNDS) -> Tensor:
@@ -208,14 +238,18 @@ def test_vectors_are_sent_whole_and_matrices_of_low_rank_exactly() -> None:
         if len(slot.shape) == 1:
             row[:, slot.start : slot.stop] = torch.randn(slot.stop - slot.start).double()
     torch.testing.assert_close(make("low_rank")(row, draw(20)), row, rtol=0, atol=1e-12)
-    torch.testing.assert_close(make("low_rank of 4")(row.float(), draw(20)).double(), row, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        make("low_rank of 4")(row.float(), draw(20)).double(), row, rtol=0, atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("spectrum", [[1.0] * 7, [8, 4, 2, 1, 0.5, 0.2, 0.1], [3, 3, 0.5, 0.5, 0.5, 0.5, 0.5]], ids=str)
+@pytest.mark.parametrize(
+    "spectrum", [[1.0] * 7, [8, 4, 2, 1, 0.5, 0.2, 0.1], [3, 3, 0.5, 0.5, 0.5, 0.5, 0.5]], ids=str
+)
 @pytest.mark.parametrize("rank", [1, 2, 4])
 def test_what_low_rank_leaves_on_average(rank: int, spectrum: list[float]) -> None:
-    """E‖W − C(W)‖² ≤ (1 − r/min(m, k)) ‖W‖², and ≤ (1 + h/(r − h − 1)) Σ_{j>h} σ_j² (Halko et al.); for the best matrix of
-    rank r it would be Σ_{j>r} σ_j²."""
+    """E‖W − C(W)‖² ≤ (1 − r/min(m, k)) ‖W‖², and ≤ (1 + h/(r − h − 1)) Σ_{j>h} σ_j² (Halko et al.);
+    for the best matrix of rank r it would be Σ_{j>r} σ_j²."""
     row = _matrices(spectrum)
     left = _left(f"low_rank of {rank}" if rank != 2 else "low_rank", row)
     squares = np.square(spectrum)
@@ -227,10 +261,11 @@ def test_what_low_rank_leaves_on_average(rank: int, spectrum: list[float]) -> No
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_factors_are_a_projection(seed: int) -> None:
-    """The rows of P are orthonormal up to rounding, or zero, in float32; and where W has less rank they still span all of it.
+    """The rows of P are orthonormal up to rounding, or zero, in float32; and where W has less rank
+    they still span all of it.
 
-    Where W has rank 1 a further row is zero or, if the column that it came from was cancelled out to rounding error, one
-    more direction: which of the two does not matter to what is sent.
+    Where W has rank 1 a further row is zero or, if the column that it came from was cancelled out
+    to rounding error, one more direction: which of the two does not matter to what is sent.
     """
     draw = torch.Generator().manual_seed(seed)
     w = torch.randn(40, 7, 20, generator=draw)
@@ -244,7 +279,7 @@ def test_the_factors_are_a_projection(seed: int) -> None:
     torch.testing.assert_close(p[:20].mT @ q[:20], w[:20], rtol=1e-4, atol=1e-4)
 
 
-# --- neurons -------------------------------------------------------------------------------------------------------------
+# --- neurons --------------------------------------------------------------------------------------
 
 
 def _one_layer(share: float = 0.25) -> Neurons:
@@ -280,10 +315,14 @@ def test_of_equal_neurons_the_first_are_sent_and_a_nan_goes_through() -> None:
 
 
 def test_an_update_of_few_neurons_travels_whole() -> None:
-    """What selective activation left alone need not be sent: nothing is lost while no more than k neurons changed."""
+    """What selective activation left alone need not be sent: nothing is lost while no more than k
+    neurons changed.
+    """
     compressor = _one_layer()
     v = torch.randn(50, compressor.layout.width, generator=torch.Generator().manual_seed(1))
-    for row, awake in enumerate(np.random.default_rng(0).permuted(np.tile(np.arange(12), (50, 1)), axis=1)[:, :3]):
+    for row, awake in enumerate(
+        np.random.default_rng(0).permuted(np.tile(np.arange(12), (50, 1)), axis=1)[:, :3]
+    ):
         v[row, _numbers_of([n for n in range(12) if n not in awake])] = 0.0
     assert torch.equal(compressor(v, draw(50)), v)
 

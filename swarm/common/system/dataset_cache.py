@@ -12,11 +12,15 @@ PREFIX = "fetched:"
 
 
 def home() -> Path:
-    """The folder of all fetched data sets: ``$SWARM_DATA``, else ``swarm-sim`` in the user's cache folder."""
+    """The folder of all fetched data sets: ``$SWARM_DATA``, else ``swarm-sim`` in the user's cache
+    folder.
+    """
     if own := os.environ.get("SWARM_DATA"):
         return Path(own).expanduser()
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache") / "swarm-sim"
+    return (
+        Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache"
+    ) / "swarm-sim"
 
 
 def _own(path: str, key: str) -> Path:
@@ -29,7 +33,8 @@ def _own(path: str, key: str) -> Path:
 def locate(path: str, key: str = "path") -> Path:
     """The file that ``path`` means: itself, or after ``fetched:`` one below :func:`home`.
 
-    ``ConfigError`` about ``key`` where a fetched data set is not there, with the command that fetches it.
+    ``ConfigError`` about ``key`` where a fetched data set is not there, with the command that
+    fetches it.
     """
     if not path.startswith(PREFIX):
         return _own(path, key)
@@ -38,7 +43,11 @@ def locate(path: str, key: str = "path") -> Path:
         raise ConfigError(key, path, "must be fetched:NAME/FILE, a file of a fetched data set")
     name, found = inside.parts[0], home() / inside
     if not (home() / name).is_dir():
-        raise ConfigError(key, path, f"is not there; `python -m swarm.data.fetch {name}` fetches it")
+        raise ConfigError(
+            key, path, f"is not there; `python -m swarm.data.fetch {name}` fetches it"
+        )
     if not found.exists():
-        raise ConfigError(key, path, f"has no such file in {home() / name}; `ls` shows what there is")
+        raise ConfigError(
+            key, path, f"has no such file in {home() / name}; `ls` shows what there is"
+        )
     return found

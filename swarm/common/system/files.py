@@ -1,8 +1,9 @@
-"""Files that are opened with care: what is read is a regular file and has an end, what is written appears whole or not at all.
+"""Files that are opened with care: what is read is a regular file and has an end, what is written
+appears whole or not at all.
 
-A file may come from somebody else. One that a configuration names may be a device without end, or a pipe that waits for
-ever; whatever lies in a run folder under a name that is about to be written, a link to a file of the user's above all, is
-replaced or refused, never written through.
+A file may come from somebody else. One that a configuration names may be a device without end, or a
+pipe that waits for ever; whatever lies in a run folder under a name that is about to be written, a
+link to a file of the user's above all, is replaced or refused, never written through.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _KINDS = {
 }
 
 
-# --- reading --------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def opened(path: Path, key: str = "path", shown: object = None) -> BinaryIO:
@@ -48,7 +49,9 @@ def opened(path: Path, key: str = "path", shown: object = None) -> BinaryIO:
         flags = os.O_RDONLY | _AT_ONCE | _BINARY | getattr(os, "O_CLOEXEC", 0)
         file = os.fdopen(os.open(path, flags), "rb")
     except FileNotFoundError:
-        raise ConfigError(key, value, "must be an existing regular file, and there is none") from None
+        raise ConfigError(
+            key, value, "must be an existing regular file, and there is none"
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(key, value, f"cannot be opened ({reason})") from None
@@ -81,9 +84,12 @@ def content(path: Path, most: int, limit: str, key: str = "path", shown: object 
     value = path if shown is None else shown
     try:
         with opened(path, key, shown) as file:
-            data = file.read(min(most, size_of(file)) + 1)  # so much memory is taken, whatever there is to read
+            # so much memory is taken, whatever there is to read
+            data = file.read(min(most, size_of(file)) + 1)
     except OSError as error:
-        raise ConfigError(key, value, f"cannot be read ({error.strerror or error}); check the file") from None
+        raise ConfigError(
+            key, value, f"cannot be read ({error.strerror or error}); check the file"
+        ) from None
     if len(data) > most:
         option, equals, _ = limit.partition("=")
         hint = f"; raise {option} if you trust it" if equals else ""
@@ -91,18 +97,20 @@ def content(path: Path, most: int, limit: str, key: str = "path", shown: object 
     return data
 
 
-# --- writing --------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A new file, open for writing, that takes the place of ``path`` when the block ends.
 
-    It is on the disk before it does. A reader, or a crash, sees the old content or the new, nothing between; if the block
-    raises, ``path`` stays as it was. Until then it is called ``NAME.tmp``, and is made under that name, not opened: what was
-    there (the leftover of a killed run, or a link) is removed first.
+    It is on the disk before it does. A reader, or a crash, sees the old content or the new, nothing
+    between; if the block raises, ``path`` stays as it was. Until then it is called ``NAME.tmp``,
+    and is made under that name, not opened: what was there (the leftover of a killed run, or a
+    link) is removed first.
 
-    Raises :class:`ConfigError` where a folder has that name, and OSError where the file cannot be written.
+    Raises :class:`ConfigError` where a folder has that name, and OSError where the file cannot be
+    written.
     """
     temporary = path.with_name(path.name + ".tmp")
     with _created(temporary) as file:
@@ -119,7 +127,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def _created(path: Path) -> IO[bytes]:
     if path.is_dir() and not path.is_symlink():
-        raise ConfigError(f"/{path.name}", path, "is a folder where a file has to be written; remove it")
+        raise ConfigError(
+            f"/{path.name}", path, "is a folder where a file has to be written; remove it"
+        )
     path.unlink(missing_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OWN | _BINARY
     return os.fdopen(os.open(path, flags, 0o666), "w+b")
@@ -128,10 +138,13 @@ def _created(path: Path) -> IO[bytes]:
 def appending(path: Path) -> IO[bytes]:
     """``path``, or a new file, open for reading and for writing at its end.
 
-    Raises :class:`ConfigError` where it is a link, a folder, or anything else that is no file of its own.
+    Raises :class:`ConfigError` where it is a link, a folder, or anything else that is no file of
+    its own.
     """
     try:
-        number = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _OWN | _AT_ONCE | _BINARY, 0o666)
+        number = os.open(
+            path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _OWN | _AT_ONCE | _BINARY, 0o666
+        )
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise _no_file(path) from None
@@ -143,12 +156,21 @@ def appending(path: Path) -> IO[bytes]:
 
 
 def own_folder(path: Path) -> Path:
-    """``path``, made if need be in a folder that is there. Raises :class:`ConfigError` where it is a link or no folder."""
+    """``path``, made if need be in a folder that is there.
+
+    Raises :class:`ConfigError` where it is a link or no folder.
+    """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise ConfigError(f"/{path.name}", path, "must be a folder of its own, not a link to another or a file")
+        raise ConfigError(
+            f"/{path.name}", path, "must be a folder of its own, not a link to another or a file"
+        )
     path.mkdir(exist_ok=True)
     return path
 
 
 def _no_file(path: Path) -> ConfigError:
-    return ConfigError(f"/{path.name}", path, "must be a file of its own, not a link, a folder or a device; remove it")
+    return ConfigError(
+        f"/{path.name}",
+        path,
+        "must be a file of its own, not a link, a folder or a device; remove it",
+    )

@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM: both end a run in the same way, and neither disturbs what is being cleared away."""
+"""Ctrl-C and SIGTERM: both end a run in the same way, and neither disturbs what is being cleared
+away.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def terminable() -> Iterator[list[int]]:
-    """While the block lasts SIGTERM is a :class:`KeyboardInterrupt`, as Ctrl-C is; the list says afterwards whether it came.
+    """While the block lasts SIGTERM is a :class:`KeyboardInterrupt`, as Ctrl-C is; the list says
+    afterwards whether it came.
 
     A program that has its own way with SIGTERM keeps it.
     """
@@ -35,9 +38,11 @@ def terminable() -> Iterator[list[int]]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """While the block lasts neither Ctrl-C nor SIGTERM does anything: for clearing away, which must not be left half done.
+    """While the block lasts neither Ctrl-C nor SIGTERM does anything: for clearing away, which must
+    not be left half done.
 
-    A handler that does nothing, not ``SIG_IGN``: that one would be inherited by every process that is started meanwhile.
+    A handler that does nothing, not ``SIG_IGN``: that one would be inherited by every process that
+    is started meanwhile.
     """
     if not _main():  # handlers are the main thread's
         yield

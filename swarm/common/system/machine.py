@@ -16,19 +16,23 @@ def cores() -> int:
 
 
 def is_installed(module: str) -> bool:
-    """Whether there is such a package, without importing it. A mere folder of that name, such as ``wandb`` in a run folder, is
-    none."""
+    """Whether there is such a package, without importing it.
+
+    A mere folder of that name, such as ``wandb`` in a run folder, is none."""
     spec = importlib.util.find_spec(module)
     return spec is not None and spec.origin is not None
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that can be used without swapping: the kernel's estimate, within the limits of the control group of this process
-    and of those that it lies in. ``root`` is where ``proc`` and ``sys`` are."""
+    """Memory that can be used without swapping: the kernel's estimate, within the limits of the
+    control group of this process and of those that it lies in. ``root`` is where ``proc`` and
+    ``sys`` are."""
     limits = []
     with contextlib.suppress(OSError):
         lines = (root / "proc/meminfo").read_text().splitlines()
-        limits += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+        limits += [
+            int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")
+        ]
     if not limits and "SC_PHYS_PAGES" in os.sysconf_names:  # not Linux: all the memory there is
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     limits += _left_in_groups(root)
@@ -36,27 +40,38 @@ def available_bytes(root: Path = Path("/")) -> int | None:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory could not be had: Python's and NumPy's error, PyArrow's (a kind of it), torch's, which is
-    told from others by its text only, or the operating system's."""
+    """Whether it says that memory could not be had: Python's and NumPy's error, PyArrow's (a kind
+    of it), torch's, which is told from others by its text only, or the operating system's."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     text = str(error)
-    words = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in text for word in words))
+    words = (
+        "can't allocate memory",
+        "not enough memory",
+        "out of memory",
+        "Cannot allocate memory",
+    )
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in words)
+    )
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:
     """What each control group above this process still allows; those without a limit are left out.
 
-    A process belongs to one group of the unified hierarchy (version 2), or to one of the memory controller's (version 1). A
-    limit holds for the group and all below it. Inside a container the names may be those outside: what is not found below is
-    skipped, and the container's own limit then stands at the top.
+    A process belongs to one group of the unified hierarchy (version 2), or to one of the memory
+    controller's (version 1). A limit holds for the group and all below it. Inside a container the
+    names may be those outside: what is not found below is skipped, and the container's own limit
+    then stands at the top.
     """
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
-                top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+                top, names = (
+                    root / "sys/fs/cgroup",
+                    ("memory.max", "memory.current", "inactive_file"),
+                )
             elif "memory" in controllers.split(","):
                 top = root / "sys/fs/cgroup/memory"
                 names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -69,7 +84,9 @@ def _left_in_groups(root: Path) -> Iterator[int]:
 
 
 def _left(group: Path, limit: str, usage: str, cache: str) -> Iterator[int]:
-    """Of one group: its limit without what is used, where files that are only kept because there was room do not count."""
+    """Of one group: its limit without what is used, where files that are only kept because there
+    was room do not count.
+    """
     with contextlib.suppress(OSError, ValueError):  # no such group, or no limit ("max")
         most, used = int((group / limit).read_text()), int((group / usage).read_text())
         with contextlib.suppress(OSError, ValueError):

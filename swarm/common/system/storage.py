@@ -11,13 +11,17 @@ from pathlib import Path
 from swarm.common.errors import StorageError
 from swarm.common.system.files import own_folder
 
-FOLDERS = ("checkpoints", "wandb", "tensorboard")  # in a run folder: what is in them is written in place
-OF_ARMS = ("checkpoints", "tensorboard")  # a folder for each arm is in these; in wandb/, W&B has links of its own
+# in a run folder: what is in them is written in place
+FOLDERS = ("checkpoints", "wandb", "tensorboard")
+# a folder for each arm is in these; in wandb/, W&B has links of its own
+OF_ARMS = ("checkpoints", "tensorboard")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def require_own_folders(run: Path) -> None:
-    """Raises :class:`ConfigError` where a link stands for a folder of the run: its files would be written somewhere else."""
+    """Raises :class:`ConfigError` where a link stands for a folder of the run: its files would be
+    written somewhere else.
+    """
     inside = [place for name in OF_ARMS for place in (run / name).glob("*") if place.is_symlink()]
     for place in (*(run / name for name in FOLDERS), *inside):
         if os.path.lexists(place):
@@ -26,11 +30,13 @@ def require_own_folders(run: Path) -> None:
 
 @contextmanager
 def storing(folder: Path, again: str | None = None) -> Iterator[None]:
-    """Turns an :class:`OSError` that is one of ``folder``'s, or of a full disk, into a :class:`StorageError`.
+    """Turns an :class:`OSError` that is one of ``folder``'s, or of a full disk, into a
+    :class:`StorageError`.
 
     ``again`` says how to go on; by default ``resume=FOLDER``, if the folder is that of a run.
 
-    Others pass: a plug-in that opens a file that is not there is a bug of the plug-in's, and has its traceback.
+    Others pass: a plug-in that opens a file that is not there is a bug of the plug-in's, and has
+    its traceback.
     """
     try:
         yield
@@ -45,14 +51,25 @@ def _said(error: OSError, folder: Path, again: str | None) -> str | None:
     file = None if error.filename is None else Path(os.fsdecode(error.filename)).absolute()
     inside = file is not None and file.is_relative_to(folder.absolute())
     begun = (folder / "config.yaml").exists()
-    again = again or (f"resume={folder} goes on from the last checkpoint" if begun else "the run can be started again")
+    again = again or (
+        f"resume={folder} goes on from the last checkpoint"
+        if begun
+        else "the run can be started again"
+    )
     name = str(file).removesuffix(".tmp")
     named = "" if file is None else f" ({name})"
     if error.errno in FULL:
-        why = "the disk is full" if error.errno != errno.EFBIG else "a file would be larger than it may be"
+        why = (
+            "the disk is full"
+            if error.errno != errno.EFBIG
+            else "a file would be larger than it may be"
+        )
         return f"{why}: {error.strerror}{named}; when there is room, {again}"
     if inside and error.errno == errno.ENOENT and not folder.exists():
-        return f"the run folder {folder} was removed or renamed while its run went on: the run ends here"
+        return (
+            f"the run folder {folder} was removed or renamed while its run went on: the run ends"
+            " here"
+        )
     if inside:
         return f"{name} cannot be written: {error.strerror}; when it can be, {again}"
     return None

@@ -29,11 +29,14 @@ class Draw:
 
 
 class Compressor(ABC):
-    """Turns payload rows into what the receivers read out of the packets. A row's result depends on that row only."""
+    """Turns payload rows into what the receivers read out of the packets.
+
+    A row's result depends on that row only.
+    """
 
     feedback: bool = False
-    """Whether what a packet left out is added to the next one (error feedback; Seide et al., INTERSPEECH 2014;
-    Karimireddy et al., ICML 2019, arXiv 1901.09847)."""
+    """Whether what a packet left out is added to the next one (error feedback; Seide et al.,
+    INTERSPEECH 2014; Karimireddy et al., ICML 2019, arXiv 1901.09847)."""
 
     @abstractmethod
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
@@ -45,17 +48,28 @@ class Compressor(ABC):
 
 
 def packed(compressor: Compressor, v_nM: Tensor, draw: Draw) -> Tensor:
-    """``compressor(v_nM, draw)``. Raises :class:`~swarm.common.errors.ConfigError` unless the rows have the same shape and dtype."""
+    """``compressor(v_nM, draw)``.
+
+    Raises :class:`~swarm.common.errors.ConfigError` unless the rows have the same shape and
+    dtype.
+    """
     found = compressor(v_nM, draw)
     if not isinstance(found, Tensor) or found.shape != v_nM.shape or found.dtype != v_nM.dtype:
         raise returned(
-            "compressor", compressor, "__call__", f"returns {shape_of(found)}", f"{shape_of(v_nM)} are needed"
+            "compressor",
+            compressor,
+            "__call__",
+            f"returns {shape_of(found)}",
+            f"{shape_of(v_nM)} are needed",
         )
     return found
 
 
 def bits_of(compressor: Compressor, width: int) -> int:
-    """``compressor.bits(width)``. Raises :class:`~swarm.common.errors.ConfigError` for anything but a whole number above 0."""
+    """``compressor.bits(width)``.
+
+    Raises :class:`~swarm.common.errors.ConfigError` for anything but a whole number above 0.
+    """
     found = compressor.bits(width)
     if not isinstance(found, int) or found < 1:
         needed = "a whole number of bits above 0 is needed"

@@ -1,4 +1,6 @@
-"""A few rows at a time: what is computed with them stays in a core's cache, and no row's result depends on the others."""
+"""A few rows at a time: what is computed with them stays in a core's cache, and no row's result
+depends on the others.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Half precision: every number rounded to the nearest of IEEE 754's binary16.
 
-|v_i − C(v)_i| ≤ max(2⁻¹¹ |v_i|, 2⁻²⁵) for |v_i| ≤ 65504, the largest of them (of float64 at most 2⁻¹² of that more, for it is
-rounded to float32 on the way). Numbers beyond it, infinities too, saturate at ±65504: they arrive too small but finite.
+|v_i − C(v)_i| ≤ max(2⁻¹¹ |v_i|, 2⁻²⁵) for |v_i| ≤ 65504, the largest of them (of float64 at most
+2⁻¹² of that more, for it is rounded to float32 on the way). Numbers beyond it, infinities too,
+saturate at ±65504: they arrive too small but finite.
 """
 
 from __future__ import annotations

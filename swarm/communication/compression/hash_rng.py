@@ -1,10 +1,10 @@
 """A uniform number for every number of every payload row, at a tenth of what a generator costs.
 
-Row i gets a key (a, b) of two random words, drawn from (seed, phase, device, round) by :class:`swarm.common.rng.Keys`;
-number j of it is mix(j · b + a) mod 2³², b made odd: a Weyl sequence (different in each row, all of its values different)
-through the 32-bit finaliser *lowbias32* (Wellons, *Prospecting for hash functions*, 2018).
-Good enough to round with and to choose by;
-set-up and learning draw from Philox.
+Row i gets a key (a, b) of two random words, drawn from (seed, phase, device, round) by
+:class:`swarm.common.rng.Keys`; number j of it is mix(j · b + a) mod 2³², b made odd: a Weyl
+sequence (different in each row, all of its values different) through the 32-bit finaliser
+*lowbias32* (Wellons, *Prospecting for hash functions*, 2018). Good enough to round with and to
+choose by; set-up and learning draw from Philox.
 """
 
 from __future__ import annotations

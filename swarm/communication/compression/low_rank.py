@@ -1,9 +1,10 @@
 """Every matrix of the model as a product of two thin ones.
 
-One power iteration from a keyed random start, as in PowerSGD (Vogels, Karimireddy, Jaggi, NeurIPS 2019, arXiv 1905.13727),
-without its warm start. With Gaussian Q the sent P Pᵀ W is the randomised range finder of Halko, Martinsson, Tropp (SIAM
-Review 2011): for a m × k matrix with singular values σ, E‖W − C(W)‖² ≤ (1 + h/(r − h − 1)) Σ_{j>h} σ_j² for every h ≤ r − 2,
-and E‖W − C(W)‖² ≤ (1 − r/min(m, k)) ‖W‖². Biased, a contraction.
+One power iteration from a keyed random start, as in PowerSGD (Vogels, Karimireddy, Jaggi, NeurIPS
+2019, arXiv 1905.13727), without its warm start. With Gaussian Q the sent P Pᵀ W is the randomised
+range finder of Halko, Martinsson, Tropp (SIAM Review 2011): for a m × k matrix with singular values
+σ, E‖W − C(W)‖² ≤ (1 + h/(r − h − 1)) Σ_{j>h} σ_j² for every h ≤ r − 2, and E‖W − C(W)‖² ≤ (1 −
+r/min(m, k)) ‖W‖². Biased, a contraction.
 """
 
 from __future__ import annotations
@@ -20,23 +21,34 @@ from swarm.communication.compression.chunks import chunks
 
 
 class LowRank(Compressor):
-    """C(W) = P (Wᵀ P)ᵀ, P an orthonormal basis of W Q with Q ``[k, rank]`` standard normal, drawn anew for every device and
-    round. Kernels of convolutions count as matrices, outputs × the rest. Vectors, and matrices that are smaller than their
-    factors, are sent as they are.
+    """C(W) = P (Wᵀ P)ᵀ, P an orthonormal basis of W Q with Q ``[k, rank]`` standard normal, drawn
+    anew for every device and round. Kernels of convolutions count as matrices, outputs × the rest.
+    Vectors, and matrices that are smaller than their factors, are sent as they are.
 
-    Raises :class:`ConfigError` for a rank below 1 or above the smallest side of a matrix, for a model without matrices, and
-    from :meth:`bits` for payloads that are not one model's parameters.
+    Raises :class:`ConfigError` for a rank below 1 or above the smallest side of a matrix, for a
+    model without matrices, and from :meth:`bits` for payloads that are not one model's parameters.
     """
 
-    def __init__(self, layout: Layout, rank: int = 2, feedback: bool = True, number_bits: int = 32) -> None:
-        self.layout, self.rank, self.feedback, self.number_bits = layout, rank, feedback, number_bits
+    def __init__(
+        self, layout: Layout, rank: int = 2, feedback: bool = True, number_bits: int = 32
+    ) -> None:
+        self.layout, self.rank, self.feedback, self.number_bits = (
+            layout,
+            rank,
+            feedback,
+            number_bits,
+        )
         matrices = [s for s in layout.slots if min(sides(s)) > 1]
         if not matrices:
-            raise ConfigError("rank", rank, "finds no matrix in this model; choose another compressor")
+            raise ConfigError(
+                "rank", rank, "finds no matrix in this model; choose another compressor"
+            )
         smallest = min(matrices, key=lambda s: min(sides(s)))
         if not 1 <= rank <= min(sides(smallest)):
             shape = " × ".join(map(str, sides(smallest)))
-            raise ConfigError("rank", rank, f"must lie in 1 … {min(sides(smallest))}: {smallest.name} is {shape}")
+            raise ConfigError(
+                "rank", rank, f"must lie in 1 … {min(sides(smallest))}: {smallest.name} is {shape}"
+            )
         self.factored = [s for s in matrices if rank * sum(sides(s)) < math.prod(sides(s))]
 
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
@@ -67,12 +79,18 @@ class LowRank(Compressor):
 
 def sides(slot: ParameterSpec) -> tuple[int, int]:
     """m × k of a parameter; a vector is 1 × k."""
-    return (slot.shape[0], math.prod(slot.shape[1:])) if len(slot.shape) > 1 else (1, math.prod(slot.shape))
+    return (
+        (slot.shape[0], math.prod(slot.shape[1:]))
+        if len(slot.shape) > 1
+        else (1, math.prod(slot.shape))
+    )
 
 
 def factor(w_nmk: Tensor, q_nkr: Tensor) -> tuple[Tensor, Tensor]:
-    """P ``[n, r, m]`` with orthonormal rows that span W Q, and P W ``[n, r, k]``. Sums, not matrix products: those of a
-    library depend in the last bit on where a matrix lies in memory."""
+    """P ``[n, r, m]`` with orthonormal rows that span W Q, and P W ``[n, r, k]``.
+
+    Sums, not matrix products: those of a library depend in the last bit on where a matrix lies in
+    memory."""
     p = orthonormal([(w_nmk * q_nk[:, None]).sum(2) for q_nk in q_nkr.unbind(2)])
     return torch.stack(p, 1), torch.stack([(w_nmk * p_nm[:, :, None]).sum(1) for p_nm in p], 1)
 
@@ -86,7 +104,9 @@ def product(p_nrm: Tensor, q_nrk: Tensor) -> Tensor:
 
 
 def orthonormal(columns: list[Tensor]) -> list[Tensor]:
-    """Gram–Schmidt, twice over for float32; what depends on earlier columns up to rounding becomes zero."""
+    """Gram–Schmidt, twice over for float32; what depends on earlier columns up to rounding becomes
+    zero.
+    """
     found: list[Tensor] = []
     for start_nm in columns:
         column_nm = start_nm

@@ -1,8 +1,10 @@
-"""The neurons that changed most, each with all its weights, and their numbers: what selective activation leaves to send.
+"""The neurons that changed most, each with all its weights, and their numbers: what selective
+activation leaves to send.
 
-A device whose samples wake few of its neurons changes those only; the rest of its update is zero and need not travel.
-Top-k over groups of coordinates: biased, a contraction, ‖v − C(v)‖² ≤ (1 − Π_l k_l/H_l) ‖v‖² with k_l of layer l's H_l
-neurons kept (of one hidden layer as for top-k: Stich, Cordonnier, Jaggi, NeurIPS 2018, arXiv 1809.07599).
+A device whose samples wake few of its neurons changes those only; the rest of its update is zero
+and need not travel. Top-k over groups of coordinates: biased, a contraction, ‖v − C(v)‖² ≤ (1 − Π_l
+k_l/H_l) ‖v‖² with k_l of layer l's H_l neurons kept (of one hidden layer as for top-k: Stich,
+Cordonnier, Jaggi, NeurIPS 2018, arXiv 1809.07599).
 """
 
 from __future__ import annotations
@@ -20,26 +22,37 @@ from swarm.communication.compression.sparse import index_bits
 
 
 class Neurons(Compressor):
-    """C(v) keeps of every hidden layer the k = max(1, round(``share`` · H)) neurons with the largest ‖·‖² over all their
-    weights (into the neuron, out of it, its bias, its row of a selector), of equal ones those with the lower number, and
-    everything that belongs to no neuron. A weight between two hidden layers is sent if both its neurons are; layers choose in
-    their order, from what the earlier ones left.
+    """C(v) keeps of every hidden layer the k = max(1, round(``share`` · H)) neurons with the
+    largest ‖·‖² over all their weights (into the neuron, out of it, its bias, its row of a
+    selector), of equal ones those with the lower number, and everything that belongs to no neuron.
+    A weight between two hidden layers is sent if both its neurons are; layers choose in their
+    order, from what the earlier ones left.
 
-    Raises :class:`ConfigError` for a share outside (0, 1], for a model that states no hidden neurons
-    (:class:`~swarm.common.rows.HasNeurons`), and from :meth:`bits` for payloads that are not one model's parameters.
+    Raises :class:`ConfigError` for a share outside (0, 1], for a model that states no hidden
+    neurons (:class:`~swarm.common.rows.HasNeurons`), and from :meth:`bits` for payloads that are
+    not one model's parameters.
     """
 
-    def __init__(self, layout: Layout, share: float = 0.25, feedback: bool = True, number_bits: int = 32) -> None:
+    def __init__(
+        self, layout: Layout, share: float = 0.25, feedback: bool = True, number_bits: int = 32
+    ) -> None:
         if not 0 < share <= 1:
             raise ConfigError(
-                "share", share, "must be above 0 and at most 1: the share of a layer's neurons that is sent"
+                "share",
+                share,
+                "must be above 0 and at most 1: the share of a layer's neurons that is sent",
             )
         if not layout.hidden:
             raise ConfigError(
                 "share", share, "finds no hidden neurons that this model states (selective, mlp with a hidden layer and "
                 "cnn do); choose another model or compressor"
             )  # fmt: skip
-        self.layout, self.share, self.feedback, self.number_bits = layout, share, feedback, number_bits
+        self.layout, self.share, self.feedback, self.number_bits = (
+            layout,
+            share,
+            feedback,
+            number_bits,
+        )
         self._slots = {slot.name: slot for slot in layout.slots}
 
     def kept(self, layer: Hidden) -> int:
@@ -50,20 +63,27 @@ class Neurons(Compressor):
         out = v_nM.clone()
         for rows in chunks(v_nM):
             for layer in self.layout.hidden:
-                views = [_by_neuron(out[rows], self._slots[name], axis, layer) for name, axis in layer.axes]
+                views = [
+                    _by_neuron(out[rows], self._slots[name], axis, layer)
+                    for name, axis in layer.axes
+                ]
                 left_nH = ~largest(sum_of_squares(views), self.kept(layer))
                 for view_naHb in views:
                     view_naHb.masked_fill_(left_nH[:, None, :, None], 0.0)
         return out
 
     def bits(self, width: int) -> int:
-        """The values that are kept, and for each layer the neurons' numbers or a bit for each neuron, whichever is less."""
+        """The values that are kept, and for each layer the neurons' numbers or a bit for each
+        neuron, whichever is less.
+        """
         if width != self.layout.width:
             raise ConfigError(
                 "share", self.share, f"finds neurons in a model's {self.layout.width} parameters only, but the protocol "
                 f"sends {width} numbers; choose another compressor or protocol"
             )  # fmt: skip
-        return sum(map(self.values, self.layout.slots)) * self.number_bits + sum(map(self.naming, self.layout.hidden))
+        return sum(map(self.values, self.layout.slots)) * self.number_bits + sum(
+            map(self.naming, self.layout.hidden)
+        )
 
     def values(self, slot: ParameterSpec) -> int:
         """How many numbers of a parameter are sent."""
@@ -81,7 +101,9 @@ class Neurons(Compressor):
 
 def _by_neuron(v_nM: Tensor, slot: ParameterSpec, axis: int, layer: Hidden) -> Tensor:
     """A parameter as a view ``[n, before, H, after]`` with its neurons on an axis of their own."""
-    return v_nM[:, slot.start : slot.stop].view(len(v_nM), math.prod(slot.shape[:axis]), layer.width, -1)
+    return v_nM[:, slot.start : slot.stop].view(
+        len(v_nM), math.prod(slot.shape[:axis]), layer.width, -1
+    )
 
 
 def sum_of_squares(views: list[Tensor]) -> Tensor:
@@ -90,6 +112,8 @@ def sum_of_squares(views: list[Tensor]) -> Tensor:
 
 
 def largest(size_nH: Tensor, k: int) -> Tensor:
-    """Where the k largest of each row are, of equal ones the first; a NaN is larger than any number."""
+    """Where the k largest of each row are, of equal ones the first; a NaN is larger than any
+    number.
+    """
     order_nH = size_nH.argsort(dim=1, descending=True, stable=True)
     return torch.zeros_like(size_nH, dtype=torch.bool).scatter_(1, order_nH[:, :k], True)

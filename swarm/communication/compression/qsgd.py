@@ -1,8 +1,9 @@
 """QSGD: stochastic rounding to a few levels, one norm a bucket.
 
-Alistarh, Grubic, Li, Tomioka, Vojnović, *QSGD: communication-efficient SGD via gradient quantization and encoding*, NeurIPS
-2017 (arXiv 1610.02132), with codes of fixed length instead of Elias codes. For a bucket of d numbers and s levels on either
-side of zero: E C(v) = v and E‖C(v) − v‖² ≤ ω ‖v‖², ω = min(d/s², √d/s).
+Alistarh, Grubic, Li, Tomioka, Vojnović, *QSGD: communication-efficient SGD via gradient
+quantization and encoding*, NeurIPS 2017 (arXiv 1610.02132), with codes of fixed length instead of
+Elias codes. For a bucket of d numbers and s levels on either side of zero: E C(v) = v and E‖C(v) −
+v‖² ≤ ω ‖v‖², ω = min(d/s², √d/s).
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ LEVELS = {8: 127, 4: 7, 2: 1}
 
 
 class QSGD(Compressor):
-    """C(v)_i = q_i · ‖v‖/s with q_i = ⌊s · v_i/‖v‖ + u_i⌋ in −s … s, s = 2^(``bits`` − 1) − 1 and u_i uniform in [0, 1); the
-    norm is that of a bucket of consecutive numbers (``bucket``; None: of the whole row).
+    """C(v)_i = q_i · ‖v‖/s with q_i = ⌊s · v_i/‖v‖ + u_i⌋ in −s … s, s = 2^(``bits`` − 1) − 1 and
+    u_i uniform in [0, 1); the norm is that of a bucket of consecutive numbers (``bucket``; None: of
+    the whole row).
 
-    ``unbiased: false`` divides by 1 + ω, which makes it a contraction: E‖v − C(v)‖² ≤ (1 − 1/(1 + ω)) ‖v‖².
+    ``unbiased: false`` divides by 1 + ω, which makes it a contraction: E‖v − C(v)‖² ≤ (1 − 1/(1 +
+    ω)) ‖v‖².
 
-    Raises :class:`ConfigError` for other bits, a bucket below 1, and ``unbiased`` with ``feedback``.
+    Raises :class:`ConfigError` for other bits, a bucket below 1, and ``unbiased`` with
+    ``feedback``.
     """
 
     def __init__(
@@ -41,9 +45,15 @@ class QSGD(Compressor):
         if bits not in LEVELS:
             raise ConfigError("bits", bits, "must be 8, 4 or 2: the bits of one number")
         if bucket is not None and bucket < 1:
-            raise ConfigError("bucket", bucket, "must be null (one norm a row) or the numbers that share a norm, ≥ 1")
+            raise ConfigError(
+                "bucket",
+                bucket,
+                "must be null (one norm a row) or the numbers that share a norm, ≥ 1",
+            )
         if unbiased and feedback:
-            raise ConfigError("unbiased", True, "must be false with feedback=true, which needs a contraction")
+            raise ConfigError(
+                "unbiased", True, "must be false with feedback=true, which needs a contraction"
+            )
         self.code_bits, self.bucket, self.unbiased = bits, bucket, unbiased
         self.feedback, self.number_bits = feedback, number_bits
 
@@ -67,7 +77,9 @@ class QSGD(Compressor):
         return out
 
     def levels(self, v_nM: Tensor, u_nM: Tensor) -> tuple[Tensor, Tensor]:
-        """The codes q ``[n, buckets, d]``, the last bucket filled up, and ‖v‖/s ``[n, buckets, 1]``."""
+        """The codes q ``[n, buckets, d]``, the last bucket filled up, and ‖v‖/s ``[n, buckets,
+        1]``.
+        """
         s, v_nbd, u_nbd = LEVELS[self.code_bits], self._buckets(v_nM), self._buckets(u_nM)
         unit_nb1 = v_nbd.square().sum(2, keepdim=True).sqrt_() / s
         safe = torch.where(unit_nb1 == 0, torch.ones_like(unit_nb1), unit_nb1)

@@ -1,4 +1,5 @@
-"""Random sparsification: k numbers of a row at keyed random places, drawn anew for every device and round.
+"""Random sparsification: k numbers of a row at keyed random places, drawn anew for every device and
+round.
 
 Stich, Cordonnier, Jaggi, *Sparsified SGD with memory*, NeurIPS 2018 (arXiv 1809.07599):
 E‖v − C(v)‖² = (1 − k/M) ‖v‖²; scaled by M/k it is unbiased, with E‖C(v) − v‖² = (M/k − 1) ‖v‖².
@@ -21,23 +22,32 @@ KEY_BITS = 64
 class RandomK(Sparse):
     """C(v)_i = v_i at k random places (times M/k if ``unbiased``), 0 elsewhere.
 
-    Places are the first k of a keyed permutation of the row, so whoever knows the run's seed finds them again from (device,
-    round): a packet carries that pair, 32 bits each, and k values, but no positions.
+    Places are the first k of a keyed permutation of the row, so whoever knows the run's seed finds
+    them again from (device, round): a packet carries that pair, 32 bits each, and k values, but no
+    positions.
 
-    Raises :class:`ConfigError` for a fraction outside (0, 1] and for ``unbiased`` with ``feedback``: what is left out would
-    grow, for scaled up the operator is not a contraction.
+    Raises :class:`ConfigError` for a fraction outside (0, 1] and for ``unbiased`` with
+    ``feedback``: what is left out would grow, for scaled up the operator is not a contraction.
     """
 
     def __init__(
-        self, fraction: float = 0.1, unbiased: bool = False, feedback: bool = True, number_bits: int = 32
+        self,
+        fraction: float = 0.1,
+        unbiased: bool = False,
+        feedback: bool = True,
+        number_bits: int = 32,
     ) -> None:
         super().__init__(fraction, feedback, number_bits)
         if unbiased and feedback:
-            raise ConfigError("unbiased", True, "must be false with feedback=true, which needs a contraction")
+            raise ConfigError(
+                "unbiased", True, "must be false with feedback=true, which needs a contraction"
+            )
         self.unbiased = unbiased
 
     def places(self, width: int, draw: Draw) -> Tensor:
-        """``[n, k]`` different positions of each row: what a receiver finds again from the key of the packet."""
+        """``[n, k]`` different positions of each row: what a receiver finds again from the key of
+        the packet.
+        """
         k = self.kept(width)
         found = shuffled(np.arange(k), width, draw.keys, draw.device_n[:, None], draw.step)
         return torch.from_numpy(found)

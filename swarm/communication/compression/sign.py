@@ -1,7 +1,8 @@
 """Signs with one scale a row.
 
-Karimireddy, Rebjock, Stich, Jaggi, *Error feedback fixes SignSGD and other gradient compression schemes*, ICML 2019 (arXiv
-1901.09847): biased, a contraction, ‖v − C(v)‖² = ‖v‖² − ‖v‖₁²/M = (1 − φ(v)) ‖v‖² with the density φ(v) = ‖v‖₁²/(M ‖v‖²).
+Karimireddy, Rebjock, Stich, Jaggi, *Error feedback fixes SignSGD and other gradient compression
+schemes*, ICML 2019 (arXiv 1901.09847): biased, a contraction, ‖v − C(v)‖² = ‖v‖² − ‖v‖₁²/M = (1 −
+φ(v)) ‖v‖² with the density φ(v) = ‖v‖₁²/(M ‖v‖²).
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from swarm.communication.compression.base import Compressor, Draw
 
 
 class Sign(Compressor):
-    """C(v) = (‖v‖₁/M) · sign(v); the sign of a zero is the one that its bits have, so that one bit a number is enough."""
+    """C(v) = (‖v‖₁/M) · sign(v); the sign of a zero is the one that its bits have, so that one bit
+    a number is enough.
+    """
 
     def __init__(self, feedback: bool = True, number_bits: int = 32) -> None:
         self.feedback, self.number_bits = feedback, number_bits

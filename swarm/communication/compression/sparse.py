@@ -15,7 +15,9 @@ class Sparse(Compressor):
     def __init__(self, fraction: float, feedback: bool, number_bits: int) -> None:
         if not 0 < fraction <= 1:
             raise ConfigError(
-                "fraction", fraction, "must be above 0 and at most 1: the share of the numbers that is sent"
+                "fraction",
+                fraction,
+                "must be above 0 and at most 1: the share of the numbers that is sent",
             )
         self.fraction, self.feedback, self.number_bits = fraction, feedback, number_bits
 

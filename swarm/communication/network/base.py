@@ -1,7 +1,8 @@
 """The seams of the network, and what they come to in a round.
 
-A round is a tick of ``network.tick`` virtual seconds: round r begins at (r − 1) · tick. Every draw is keyed by (seed, purpose,
-device or edge, round), so that nothing depends on what was asked before.
+A round is a tick of ``network.tick`` virtual seconds: round r begins at (r − 1) · tick. Every draw
+is keyed by (seed, purpose, device or edge, round), so that nothing depends on what was asked
+before.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ LOST, UNSENT, LATE = -1, -2, -3  # instead of the ticks that a message takes
 
 @dataclass(frozen=True)
 class MessageOutcomes:
-    """What becomes of the message on each edge of a round's graph: the ticks until it arrives, or LOST, UNSENT (its sender is
-    not awake) or LATE (it would take longer than is waited for)."""
+    """What becomes of the message on each edge of a round's graph: the ticks until it arrives, or
+    LOST, UNSENT (its sender is not awake) or LATE (it would take longer than is waited for)."""
 
     ticks_E: Ints
 
@@ -39,7 +40,10 @@ class MessageOutcomes:
 
 
 class Churn(ABC):
-    """Who is part of the swarm, and there. A device that is not neither learns nor sends nor receives, and keeps its state."""
+    """Who is part of the swarm, and there.
+
+    A device that is not neither learns nor sends nor receives, and keeps its state.
+    """
 
     announced: float = 0.0
     """Virtual seconds by which what it is about has come about, if it is about one moment."""
@@ -49,8 +53,8 @@ class Churn(ABC):
         """``[N]``, in ``round`` (from 1)."""
 
     def members(self, round: int) -> Bools | None:
-        """``[N]``: who belongs to the swarm in ``round``, there or not: neither gone for good nor yet to join. None:
-        everybody. Only members are measured."""
+        """``[N]``: who belongs to the swarm in ``round``, there or not: neither gone for good nor
+        yet to join. None: everybody. Only members are measured."""
         return None
 
 
@@ -105,7 +109,9 @@ class Delay(ABC):
 
     @abstractmethod
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
-        """``[S]`` virtual seconds on some of the graph's edges; ``draw_S`` are uniform draws in (0, 1), one a message."""
+        """``[S]`` virtual seconds on some of the graph's edges; ``draw_S`` are uniform draws in (0,
+        1), one a message.
+        """
 
 
 class NoDelay(Delay):
@@ -119,8 +125,9 @@ class NoDelay(Delay):
 
 @dataclass(frozen=True)
 class LinkRates:
-    """The devices' lines in bits a second: a message of ``bits`` takes bits / min(uplink_i / m_i, downlink_j) seconds from i
-    to j, where m_i counts what i sends in the same round: a sender shares its uplink among its messages."""
+    """The devices' lines in bits a second: a message of ``bits`` takes bits / min(uplink_i / m_i,
+    downlink_j) seconds from i to j, where m_i counts what i sends in the same round: a sender
+    shares its uplink among its messages."""
 
     uplink_N: Floats
     downlink_N: Floats
@@ -133,11 +140,14 @@ class LinkRates:
 
 @dataclass(frozen=True)
 class Network:
-    """The parts together. ``loss`` is the probability that a message is lost; with ``symmetric`` both directions of a link are
-    lost together. A message that would arrive more than ``patience`` ticks after it was sent is given up as late.
+    """The parts together.
 
-    With ``lines`` messages of ``bits`` take their time on the line too. In a swarm without clocks they do not: its rounds last
-    as long as the slowest message.
+    ``loss`` is the probability that a message is lost; with ``symmetric`` both directions of a link
+    are lost together. A message that would arrive more than ``patience`` ticks after it was sent is
+    given up as late.
+
+    With ``lines`` messages of ``bits`` take their time on the line too. In a swarm without clocks
+    they do not: its rounds last as long as the slowest message.
     """
 
     devices: int
@@ -156,21 +166,31 @@ class Network:
 
     @property
     def ideal(self) -> bool:
-        """Whether everybody is always awake and every message arrives in the round in which it is sent."""
+        """Whether everybody is always awake and every message arrives in the round in which it is
+        sent.
+        """
         return not (self.loss or self.churn or self.outage or self.clock or self.delay)
 
     @property
     def reach(self) -> int:
         """The most ticks that a message is under way."""
         longest = self.longest_on_the_line + (0.0 if self.delay is None else self.delay.longest)
-        return min(self.patience, math.floor(lengths(longest, self.tick))) if math.isfinite(longest) else self.patience
+        return (
+            min(self.patience, math.floor(lengths(longest, self.tick)))
+            if math.isfinite(longest)
+            else self.patience
+        )
 
     @property
     def longest_on_the_line(self) -> float:
-        """No message takes more seconds on the line: its sender sends to all others, through the slowest line there is."""
+        """No message takes more seconds on the line: its sender sends to all others, through the
+        slowest line there is.
+        """
         if self.lines is None or not self._on_the_line:
             return 0.0
-        return float(self.bits / min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min()))
+        return float(
+            self.bits / min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min())
+        )
 
     @property
     def _on_the_line(self) -> bool:
@@ -183,14 +203,22 @@ class Network:
             None
             if churn is None
             else self._keep(
-                "online", round, lambda: _truths("churn", churn, f"online({round})", churn.online(round), self.devices)
+                "online",
+                round,
+                lambda: _truths(
+                    "churn", churn, f"online({round})", churn.online(round), self.devices
+                ),
             )
         )
 
     def members(self, round: int) -> Bools | None:
         """Who belongs to the swarm, there or not; None: everybody."""
         found = None if self.churn is None else self.churn.members(round)
-        return None if found is None else _truths("churn", self.churn, f"members({round})", found, self.devices)
+        return (
+            None
+            if found is None
+            else _truths("churn", self.churn, f"members({round})", found, self.devices)
+        )
 
     def awake(self, round: int) -> Bools | None:
         """Who learns and sends; None: everybody."""
@@ -198,23 +226,35 @@ class Network:
         if clock is None:
             return online
         wakes = self._keep(
-            "wakes", round, lambda: _truths("clock", clock, f"wakes({round})", clock.wakes(round), self.devices)
+            "wakes",
+            round,
+            lambda: _truths("clock", clock, f"wakes({round})", clock.wakes(round), self.devices),
         )
         return wakes if online is None else self._keep("awake", round, lambda: online & wakes)
 
     def fates(self, round: int, graph: Graph) -> MessageOutcomes:
-        """What becomes of the messages of ``round``. It is settled when they are sent: whoever will not be there when one
-        arrives does not get it."""
+        """What becomes of the messages of ``round``.
+
+        It is settled when they are sent: whoever will not be there when one arrives does not get
+        it."""
         awake = self.awake(round)
-        edge_S = np.arange(len(graph.src_E)) if awake is None else np.flatnonzero(awake[graph.src_E])
+        edge_S = (
+            np.arange(len(graph.src_E)) if awake is None else np.flatnonzero(awake[graph.src_E])
+        )
         src, dst, n = graph.src_E[edge_S], graph.dst_E[edge_S], graph.n
         ticks_S = self._ticks(round, graph, edge_S)
         if self.loss:
-            low, high = (np.minimum(src, dst), np.maximum(src, dst)) if self.symmetric else (src, dst)
+            low, high = (
+                (np.minimum(src, dst), np.maximum(src, dst)) if self.symmetric else (src, dst)
+            )
             ticks_S[_draws(Keys(self.seed, "network.loss"), low, high, n, round) < self.loss] = LOST
         if self.outage is not None:
             up_E = self.outage.up(round, graph)
-            ticks_S[~_truths("outage", self.outage, f"up({round}, graph)", up_E, len(graph.src_E))[edge_S]] = LOST
+            ticks_S[
+                ~_truths("outage", self.outage, f"up({round}, graph)", up_E, len(graph.src_E))[
+                    edge_S
+                ]
+            ] = LOST
         if self.churn is not None:
             for ticks in np.unique(ticks_S[ticks_S >= 0]).tolist():
                 there = self.online(round + ticks)
@@ -225,7 +265,9 @@ class Network:
         return MessageOutcomes(ticks_E)
 
     def server_hears(self, round: int) -> tuple[Bools, Bools] | None:
-        """Which devices, ``[N]``, a server's message would reach in ``round``, and whose answers would reach it; None: all."""
+        """Which devices, ``[N]``, a server's message would reach in ``round``, and whose answers
+        would reach it; None: all.
+        """
         if not self.loss:
             return None
         draw_N2 = Keys(self.seed, "network.server").uniform(np.arange(self.devices), round, 2)
@@ -233,15 +275,22 @@ class Network:
         return down_N, down_N if self.symmetric else up_N
 
     def quickest(self, graph: Graph) -> float:
-        """Virtual seconds of the quickest message that could be sent on this graph; infinity where it has no links."""
+        """Virtual seconds of the quickest message that could be sent on this graph; infinity where
+        it has no links.
+        """
         edge_S = np.arange(len(graph.src_E))
         seconds_S = np.zeros(len(edge_S))
         if self.delay is not None:
-            ends = [_seconds(self.delay, graph, edge_S, np.full(len(edge_S), draw)) for draw in (2.0**-53, 1.0)]
+            ends = [
+                _seconds(self.delay, graph, edge_S, np.full(len(edge_S), draw))
+                for draw in (2.0**-53, 1.0)
+            ]
             seconds_S = np.minimum(*ends)
         if self._on_the_line and self.lines is not None:
             lines = self.lines
-            seconds_S = seconds_S + self.bits / np.minimum(lines.uplink_N[graph.src_E], lines.downlink_N[graph.dst_E])
+            seconds_S = seconds_S + self.bits / np.minimum(
+                lines.uplink_N[graph.src_E], lines.downlink_N[graph.dst_E]
+            )
         return float(seconds_S.min(initial=math.inf))
 
     def _ticks(self, round: int, graph: Graph, edge_S: Ints) -> Ints:
@@ -270,20 +319,38 @@ class Network:
 
 
 def _truths(section: str, part: object, call: str, found: object, size: int) -> Bools:
-    """What a part of the network answered: a truth value for each device, or edge. Raises :class:`ConfigError`."""
+    """What a part of the network answered: a truth value for each device, or edge.
+
+    Raises :class:`ConfigError`.
+    """
     if isinstance(found, np.ndarray) and found.shape == (size,) and found.dtype == np.bool_:
         return found
-    raise returned(section, part, call, f"returns {shape_of(found)}", f"bool numbers of shape [{size}] are needed")
+    raise returned(
+        section,
+        part,
+        call,
+        f"returns {shape_of(found)}",
+        f"bool numbers of shape [{size}] are needed",
+    )
 
 
 def _seconds(delay: Delay, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
-    """``delay.seconds``. Raises :class:`ConfigError` for anything but numbers of at least 0, one a message."""
+    """``delay.seconds``.
+
+    Raises :class:`ConfigError` for anything but numbers of at least 0, one a message.
+    """
     found = delay.seconds(graph, edge_S, draw_S)
     if not isinstance(found, np.ndarray) or found.shape != draw_S.shape or found.dtype.kind != "f":
         needed = f"floating-point numbers of shape {list(draw_S.shape)} are needed"
         raise returned("delay", delay, "seconds", f"returns {shape_of(found)}", needed)
     if not (found >= 0).all():
-        raise returned("delay", delay, "seconds", f"returns {found[~(found >= 0)][0]:g}", "seconds are numbers ≥ 0")
+        raise returned(
+            "delay",
+            delay,
+            "seconds",
+            f"returns {found[~(found >= 0)][0]:g}",
+            "seconds are numbers ≥ 0",
+        )
     return found
 
 

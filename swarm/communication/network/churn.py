@@ -18,23 +18,35 @@ TRUTH = {"1": True, "0": False, "true": True, "false": False}
 
 
 class MarkovChurn(Churn):
-    """Every device leaves at ``leave_rate`` and comes back at ``return_rate``, both per virtual second.
+    """Every device leaves at ``leave_rate`` and comes back at ``return_rate``, both per virtual
+    second.
 
-    The Markov chain in continuous time with two states, seen once a tick. With a + b the sum of the rates,
-    P(t) = e^{−(a+b)t} · I + (1 − e^{−(a+b)t}) · 1π: in a tick a device keeps its state with probability e^{−(a+b)·tick}, and
-    otherwise draws a new one from the stationary distribution π = (return, leave)/(a + b), with which it also starts. The
-    share of devices away is leave/(leave + return), the mean time away 1/return.
+    The Markov chain in continuous time with two states, seen once a tick. With a + b the sum of the
+    rates, P(t) = e^{−(a+b)t} · I + (1 − e^{−(a+b)t}) · 1π: in a tick a device keeps its state with
+    probability e^{−(a+b)·tick}, and otherwise draws a new one from the stationary distribution π =
+    (return, leave)/(a + b), with which it also starts. The share of devices away is leave/(leave +
+    return), the mean time away 1/return.
 
-    Raises ``ConfigError`` on negative rates, and on devices that leave and never return (that is ``churn=crash``).
+    Raises ``ConfigError`` on negative rates, and on devices that leave and never return (that is
+    ``churn=crash``).
     """
 
     def __init__(
-        self, devices: int, seed: int, tick: float, leave_rate: float = 0.025, return_rate: float = 0.1
+        self,
+        devices: int,
+        seed: int,
+        tick: float,
+        leave_rate: float = 0.025,
+        return_rate: float = 0.1,
     ) -> None:
         number("leave_rate", leave_rate, 0)
         number("return_rate", return_rate, 0)
         if leave_rate > 0 and return_rate == 0:
-            raise ConfigError("return_rate", return_rate, "must be above 0; churn=crash has devices that never return")
+            raise ConfigError(
+                "return_rate",
+                return_rate,
+                "must be above 0; churn=crash has devices that never return",
+            )
         total = leave_rate + return_rate
         self.redrawn = -math.expm1(-total * tick)
         self.there = return_rate / total if total else 1.0
@@ -65,14 +77,16 @@ class MarkovChurn(Churn):
 
 
 class Trace(Churn):
-    """Who is there by a file: CSV with the columns ``time`` (virtual seconds), ``device`` and ``online`` (1 or 0).
+    """Who is there by a file: CSV with the columns ``time`` (virtual seconds), ``device`` and
+    ``online`` (1 or 0).
 
-    A line holds from the first round that begins at its time or later, until the device's next line; of two with the same
-    time the later one in the file counts. Before its first line a device is there if ``before`` says so. ``device`` is a
-    device's name, or its number where no device has a number for its name.
+    A line holds from the first round that begins at its time or later, until the device's next
+    line; of two with the same time the later one in the file counts. Before its first line a device
+    is there if ``before`` says so. ``device`` is a device's name, or its number where no device has
+    a number for its name.
 
-    Raises ``ConfigError`` on a file that is missing, malformed or too large, an unknown or missing column, and a device that
-    does not exist.
+    Raises ``ConfigError`` on a file that is missing, malformed or too large, an unknown or missing
+    column, and a device that does not exist.
     """
 
     def __init__(
@@ -101,7 +115,9 @@ class Trace(Churn):
         seconds = seconds_of(time, "time")
         found = self._find(device)
         if found is None:
-            raise ValueError(f"unknown device {device[:40]!r}; the devices are {self._valid(device)}")
+            raise ValueError(
+                f"unknown device {device[:40]!r}; the devices are {self._valid(device)}"
+            )
         if online.lower() not in TRUTH:
             raise ValueError(f"online {online[:40]!r} must be 1 or 0")
         return seconds, found, TRUTH[online.lower()]
@@ -114,10 +130,11 @@ class Trace(Churn):
 
 
 class PermanentFailure(Churn):
-    """From ``at`` (virtual seconds) on a random ``fraction`` of the devices is gone for good; with ``hub`` it is the one
-    device with the most links in the first round (the lowest id of several).
+    """From ``at`` (virtual seconds) on a random ``fraction`` of the devices is gone for good; with
+    ``hub`` it is the one device with the most links in the first round (the lowest id of several).
 
-    Raises ``ConfigError`` on a time below 0, and on a fraction outside [0, 1] or that leaves nobody.
+    Raises ``ConfigError`` on a time below 0, and on a fraction outside [0, 1] or that leaves
+    nobody.
     """
 
     def __init__(
@@ -149,22 +166,38 @@ class PermanentFailure(Churn):
 
 
 class LateJoin(Churn):
-    """A random ``fraction`` of the devices joins late, each at a time drawn evenly between ``start`` and ``end`` (virtual
-    seconds). A newcomer begins with the parameters that everybody began with.
+    """A random ``fraction`` of the devices joins late, each at a time drawn evenly between
+    ``start`` and ``end`` (virtual seconds). A newcomer begins with the parameters that everybody
+    began with.
 
-    Raises ``ConfigError`` on times below 0 or in the wrong order, and on a fraction that leaves nobody at the start.
+    Raises ``ConfigError`` on times below 0 or in the wrong order, and on a fraction that leaves
+    nobody at the start.
     """
 
     def __init__(
-        self, devices: int, seed: int, tick: float, fraction: float = 0.5, start: float = 0.0, end: float = 50.0
+        self,
+        devices: int,
+        seed: int,
+        tick: float,
+        fraction: float = 0.5,
+        start: float = 0.0,
+        end: float = 50.0,
     ) -> None:
         number("fraction", fraction, 0, 1)
         number("start", start, 0)
         if not start <= end < math.inf:
             raise ConfigError("end", end, f"must be a finite time not before start={start:g}")
-        late = Keys(seed, "network.joining").generator().permutation(devices)[: round(fraction * devices)]
+        late = (
+            Keys(seed, "network.joining")
+            .generator()
+            .permutation(devices)[: round(fraction * devices)]
+        )
         if len(late) == devices:
-            raise ConfigError("fraction", fraction, f"must leave at least one of the {devices} devices at the start")
+            raise ConfigError(
+                "fraction",
+                fraction,
+                f"must leave at least one of the {devices} devices at the start",
+            )
         time_N: Floats = np.zeros(devices)
         draw_M = Keys(seed, "network.joining").uniform(late, 0, 1)[:, 0]
         time_N[late] = start + (end - start) * draw_M

@@ -1,5 +1,7 @@
-"""When devices wake to learn and send. In between they only listen: gossip without rounds (Boyd, Ghosh, Prabhakar & Shah,
-*Randomized gossip algorithms*, IEEE Trans. Inf. Theory 2006)."""
+"""When devices wake to learn and send.
+
+In between they only listen: gossip without rounds (Boyd, Ghosh, Prabhakar & Shah, *Randomized
+gossip algorithms*, IEEE Trans. Inf. Theory 2006)."""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ MOST = 0.2  # wakings a tick: beyond, a device would often wake twice in one
 
 
 class Poisson(Clock):
-    """Every device wakes at the times of a Poisson process of ``rate`` wakings a virtual second: in a tick with probability
-    1 − e^{−rate·tick}. A second waking in the same tick would be lost, which happens to rate·tick/2 of them.
+    """Every device wakes at the times of a Poisson process of ``rate`` wakings a virtual second: in
+    a tick with probability 1 − e^{−rate·tick}. A second waking in the same tick would be lost,
+    which happens to rate·tick/2 of them.
 
     Raises ``ConfigError`` on a rate that is not above 0, and on more than 0.2 wakings a tick.
     """
@@ -35,7 +38,9 @@ class Poisson(Clock):
 
 
 class _EachPeriod(Clock):
-    """A device wakes every ``period_N`` seconds, from a phase drawn evenly from its first period on."""
+    """A device wakes every ``period_N`` seconds, from a phase drawn evenly from its first period
+    on.
+    """
 
     def __init__(self, devices: int, seed: int, tick: float, period_N: Floats) -> None:
         self.tick, self.period_N = tick, period_N
@@ -43,12 +48,15 @@ class _EachPeriod(Clock):
         self.share = float((tick / period_N).mean())
 
     def wakes(self, round: int) -> Bools:
-        before, after = (np.floor(r * self.tick / self.period_N + self.phase_N) for r in (round - 1, round))
+        before, after = (
+            np.floor(r * self.tick / self.period_N + self.phase_N) for r in (round - 1, round)
+        )
         return np.asarray(after > before)
 
 
 class Periodic(_EachPeriod):
-    """Every device wakes once in ``period`` virtual seconds, each at its own phase, drawn from the seed.
+    """Every device wakes once in ``period`` virtual seconds, each at its own phase, drawn from the
+    seed.
 
     Raises ``ConfigError`` on a period shorter than a tick.
     """
@@ -62,21 +70,29 @@ class Periodic(_EachPeriod):
 
 
 class Speed(_EachPeriod):
-    """A device wakes as often as it can: its period is what the fleet says a round of local steps takes it, over ``load``,
-    the share of its time that it spends on learning.
+    """A device wakes as often as it can: its period is what the fleet says a round of local steps
+    takes it, over ``load``, the share of its time that it spends on learning.
 
-    Raises ``ConfigError`` without a fleet, on a load outside (0, 1], and where a device would be faster than the ticks.
+    Raises ``ConfigError`` without a fleet, on a load outside (0, 1], and where a device would be
+    faster than the ticks.
     """
 
-    def __init__(self, devices: int, seed: int, tick: float, compute_N: Floats | None, load: float = 1.0) -> None:
+    def __init__(
+        self, devices: int, seed: int, tick: float, compute_N: Floats | None, load: float = 1.0
+    ) -> None:
         if not 0 < load <= 1:
             raise ConfigError("load", load, "must be above 0 and at most 1")
         if compute_N is None:
-            raise ConfigError("/clock", "speed", "needs a fleet, whose devices it takes the speed of: fleet=terminals")
+            raise ConfigError(
+                "/clock",
+                "speed",
+                "needs a fleet, whose devices it takes the speed of: fleet=terminals",
+            )
         fastest = float(compute_N.min()) / load
         if fastest < tick:
             valid = (
-                f"the fastest device needs {fastest:.3g} virtual seconds for a round of local steps, less than a tick"
+                f"the fastest device needs {fastest:.3g} virtual seconds for a round of local"
+                " steps, less than a tick"
             )
             raise ConfigError("/network.tick", tick, f"{valid}; network.tick={_below(fastest):g} "
                               f"or clock.load={_below(min(load, load * fastest / tick)):g} would do")  # fmt: skip

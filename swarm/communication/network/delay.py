@@ -37,7 +37,9 @@ class UniformDelay(Delay):
 
 
 class ExponentialDelay(Delay):
-    """Every message takes its own time, ``least`` and exponentially distributed seconds of ``mean`` on top: −mean · ln u."""
+    """Every message takes its own time, ``least`` and exponentially distributed seconds of ``mean``
+    on top: −mean · ln u.
+    """
 
     longest = math.inf
 
@@ -60,11 +62,15 @@ class Distance(Delay):
         number("per_unit", per_unit, 0)
         if longest_edge is None:
             raise ConfigError(
-                "/delay", "distance", "needs a topology whose edges have lengths, such as topology=geometric"
+                "/delay",
+                "distance",
+                "needs a topology whose edges have lengths, such as topology=geometric",
             )
         self.per_unit, self.longest = per_unit, per_unit * longest_edge
 
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
         if graph.length_E is None:
-            raise ConfigError("/delay", "distance", "needs lengths in every round, and the graph of one has none")
+            raise ConfigError(
+                "/delay", "distance", "needs lengths in every round, and the graph of one has none"
+            )
         return self.per_unit * graph.length_E[edge_S]

@@ -1,4 +1,6 @@
-"""What the devices are made of: how fast they compute and send, what fits into them, and what energy that takes."""
+"""What the devices are made of: how fast they compute and send, what fits into them, and what
+energy that takes.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,9 @@ from swarm.config.explain import describe, shown
 
 @dataclass(frozen=True)
 class Hardware:
-    """Of each device: sustained ``flops`` (FLOP/s), ``memory`` (bytes), ``uplink`` and ``downlink`` (bit/s), the power drawn
-    while it learns (``active``) and while it is on without learning (``idle``; W), and what the radio takes for a byte
-    (``radio_send``, ``radio_receive``; J)."""
+    """Of each device: sustained ``flops`` (FLOP/s), ``memory`` (bytes), ``uplink`` and ``downlink``
+    (bit/s), the power drawn while it learns (``active``) and while it is on without learning
+    (``idle``; W), and what the radio takes for a byte (``radio_send``, ``radio_receive``; J)."""
 
     flops: Floats
     memory: Floats
@@ -43,13 +45,19 @@ ABOVE = ("flops", "memory", "uplink", "downlink")  # those that something is div
 
 
 class Fleet(ABC):
-    """The hardware of a swarm. ``stragglers`` is the share of devices that are ``slowdown`` times slower in a round, drawn
-    anew each round."""
+    """The hardware of a swarm.
+
+    ``stragglers`` is the share of devices that are ``slowdown`` times slower in a round, drawn anew
+    each round."""
 
     def __init__(self, seed: int, stragglers: float, slowdown: float) -> None:
         number("stragglers", stragglers, 0, 1)
         number("slowdown", slowdown, 1)
-        self.keys, self.stragglers, self.slowdown = Keys(seed, "network.stragglers"), stragglers, slowdown
+        self.keys, self.stragglers, self.slowdown = (
+            Keys(seed, "network.stragglers"),
+            stragglers,
+            slowdown,
+        )
 
     @property
     @abstractmethod
@@ -65,21 +73,35 @@ class Fleet(ABC):
 
 
 def hardware_of(fleet: Fleet, devices: int) -> Hardware | None:
-    """``fleet.hardware``. Raises :class:`ConfigError` unless it has a number above 0 (power, radio: of at least 0) for each
-    device."""
+    """``fleet.hardware``.
+
+    Raises :class:`ConfigError` unless it has a number above 0 (power, radio: of at least 0) for
+    each device."""
     found = fleet.hardware
     if found is None:
         return None
     if not isinstance(found, Hardware):
-        raise returned("fleet", fleet, "hardware", f"is {shape_of(found)}", "a Hardware is needed, or None")
+        raise returned(
+            "fleet", fleet, "hardware", f"is {shape_of(found)}", "a Hardware is needed, or None"
+        )
     for name in FIGURES:
         each_N = getattr(found, name)
-        if not isinstance(each_N, np.ndarray) or each_N.shape != (devices,) or each_N.dtype.kind != "f":
+        if (
+            not isinstance(each_N, np.ndarray)
+            or each_N.shape != (devices,)
+            or each_N.dtype.kind != "f"
+        ):
             needed = f"floating-point numbers of shape [{devices}] are needed"
             raise returned("fleet", fleet, "hardware", f"has {shape_of(each_N)} as {name}", needed)
-        if not np.isfinite(each_N).all() or (each_N < 0).any() or (name in ABOVE and not each_N.all()):
+        if (
+            not np.isfinite(each_N).all()
+            or (each_N < 0).any()
+            or (name in ABOVE and not each_N.all())
+        ):
             needed = f"numbers {'above' if name in ABOVE else 'of at least'} 0 are needed"
-            raise returned("fleet", fleet, "hardware", f"has {each_N.min():g} as the least {name}", needed)
+            raise returned(
+                "fleet", fleet, "hardware", f"has {each_N.min():g} as the least {name}", needed
+            )
     return found
 
 
@@ -115,11 +137,17 @@ class UniformFleet(Fleet):
     ) -> None:
         super().__init__(seed, stragglers, slowdown)
         values = dict(
-            zip(FIGURES, (flops, memory, uplink, downlink, active, idle, radio_send, radio_receive), strict=True)
+            zip(
+                FIGURES,
+                (flops, memory, uplink, downlink, active, idle, radio_send, radio_receive),
+                strict=True,
+            )
         )
         for name, value in values.items():
             _check(name, value)
-        self._hardware = Hardware(**{name: np.full(devices, float(value)) for name, value in values.items()})
+        self._hardware = Hardware(
+            **{name: np.full(devices, float(value)) for name, value in values.items()}
+        )
 
     @property
     def hardware(self) -> Hardware:
@@ -127,10 +155,12 @@ class UniformFleet(Fleet):
 
 
 class MixedFleet(Fleet):
-    """Classes of terminals, each with its ``share`` of the devices and the figures of :class:`Hardware`.
+    """Classes of terminals, each with its ``share`` of the devices and the figures of
+    :class:`Hardware`.
 
-    Which device is of which class is drawn from the seed; the numbers are the shares rounded so that they add up (largest
-    remainder). Raises ``ConfigError`` on shares that do not sum to one, and on missing, unknown or impossible figures.
+    Which device is of which class is drawn from the seed; the numbers are the shares rounded so
+    that they add up (largest remainder). Raises ``ConfigError`` on shares that do not sum to one,
+    and on missing, unknown or impossible figures.
     """
 
     def __init__(
@@ -146,14 +176,21 @@ class MixedFleet(Fleet):
             _check_class(name, figures)
         share_C = np.array([figures["share"] for figures in classes.values()])
         if not len(share_C) or not math.isclose(share_C.sum(), 1.0, abs_tol=1e-6):
-            raise ConfigError("classes", dict.fromkeys(classes, "…"), f"shares must sum to 1, not {share_C.sum():g}")
+            raise ConfigError(
+                "classes",
+                dict.fromkeys(classes, "…"),
+                f"shares must sum to 1, not {share_C.sum():g}",
+            )
         count_C = np.floor(share_C * devices).astype(np.int64)
         rest = np.argsort(count_C - share_C * devices, kind="stable")[: devices - count_C.sum()]
         count_C[rest] += 1
         self.names = list(classes)
         self.class_N: Ints = np.repeat(np.arange(len(count_C)), count_C)
         self.class_N = self.class_N[Keys(seed, "network.fleet").generator().permutation(devices)]
-        table = {name: np.array([figures[name] for figures in classes.values()], float) for name in FIGURES}
+        table = {
+            name: np.array([figures[name] for figures in classes.values()], float)
+            for name in FIGURES
+        }
         self._hardware = Hardware(**{name: values[self.class_N] for name, values in table.items()})
 
     @property
@@ -168,16 +205,24 @@ def _check(name: str, value: float) -> None:
 def _check_class(name: str, figures: Any) -> None:
     needed = ("share", *FIGURES)
     if not isinstance(figures, Mapping):
-        raise ConfigError(f"classes.{name}", shown(figures), f"must be a section with {', '.join(needed)}")
+        raise ConfigError(
+            f"classes.{name}", shown(figures), f"must be a section with {', '.join(needed)}"
+        )
     if unknown := [key for key in figures if key not in needed]:
         raise ConfigError(
-            f"classes.{name}.{unknown[0]}", figures[unknown[0]], f"no such figure; valid: {', '.join(needed)}"
+            f"classes.{name}.{unknown[0]}",
+            figures[unknown[0]],
+            f"no such figure; valid: {', '.join(needed)}",
         )
     if missing := [key for key in needed if key not in figures]:
-        raise ConfigError(f"classes.{name}.{missing[0]}", "???", f"is missing; a class needs {', '.join(needed)}")
+        raise ConfigError(
+            f"classes.{name}.{missing[0]}", "???", f"is missing; a class needs {', '.join(needed)}"
+        )
     for key in needed:
         if isinstance(figures[key], bool) or not isinstance(figures[key], int | float):
-            raise ConfigError(f"classes.{name}.{key}", shown(figures[key]), f"must be {describe(float)}")
+            raise ConfigError(
+                f"classes.{name}.{key}", shown(figures[key]), f"must be {describe(float)}"
+            )
     number(f"classes.{name}.share", figures["share"], 0, 1)
     for key in FIGURES:
         _check(f"classes.{name}.{key}", figures[key])

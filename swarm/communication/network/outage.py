@@ -15,12 +15,15 @@ from swarm.communication.topology.graph import Graph
 
 
 class NetworkPartition(Outage):
-    """The network splits into ``parts`` of nearly equal size between ``start`` and ``end`` (virtual seconds), and heals.
+    """The network splits into ``parts`` of nearly equal size between ``start`` and ``end`` (virtual
+    seconds), and heals.
 
-    A part is a range of ids (neighbours on most topologies), or with ``scattered`` devices at random. Every message from one
-    part to another that is sent from ``start`` until before ``end`` is lost.
+    A part is a range of ids (neighbours on most topologies), or with ``scattered`` devices at
+    random. Every message from one part to another that is sent from ``start`` until before ``end``
+    is lost.
 
-    Raises ``ConfigError`` on fewer than 2 or more parts than devices, and on times below 0 or in the wrong order.
+    Raises ``ConfigError`` on fewer than 2 or more parts than devices, and on times below 0 or in
+    the wrong order.
     """
 
     def __init__(
@@ -34,14 +37,20 @@ class NetworkPartition(Outage):
         scattered: bool = False,
     ) -> None:
         if not 2 <= parts <= devices:
-            valid = f"must lie between 2 and devices={devices}" if devices > 1 else "cannot split a single device"
+            valid = (
+                f"must lie between 2 and devices={devices}"
+                if devices > 1
+                else "cannot split a single device"
+            )
             raise ConfigError("parts", parts, valid)
         number("start", start, 0)
         if not start <= end < math.inf:
             raise ConfigError("end", end, f"must be a finite time not before start={start:g}")
         self.part_N = np.arange(devices) * parts // devices
         if scattered:
-            self.part_N = self.part_N[Keys(seed, "network.partition").generator().permutation(devices)]
+            self.part_N = self.part_N[
+                Keys(seed, "network.partition").generator().permutation(devices)
+            ]
         self.first, self.healed = (math.ceil(lengths(time, tick)) + 1 for time in (start, end))
         self.announced = start
 

@@ -21,8 +21,8 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RoundInfo:
-    """Where a round stands: its number (from 1), the learning rate, the local steps of each device, ``[n]``, and the share of
-    all devices that learn and are heard."""
+    """Where a round stands: its number (from 1), the learning rate, the local steps of each device,
+    ``[n]``, and the share of all devices that learn and are heard."""
 
     round: int
     lr: float
@@ -32,10 +32,11 @@ class RoundInfo:
 
 @dataclass(frozen=True)
 class Links:
-    """The neighbours of some devices on a graph that never changes, for protocols with a memory for each link.
+    """The neighbours of some devices on a graph that never changes, for protocols with a memory for
+    each link.
 
-    ``ids_nd`` (ascending, −1 where a device has fewer than the most), the mixing weights ``weight_nd`` (0 there), and
-    ``own_n``, the ids of the devices themselves.
+    ``ids_nd`` (ascending, −1 where a device has fewer than the most), the mixing weights
+    ``weight_nd`` (0 there), and ``own_n``, the ids of the devices themselves.
     """
 
     ids_nd: Tensor
@@ -51,8 +52,9 @@ class Links:
 class Inbox:
     """The messages that some devices received, sorted by (receiver, sender, age), not yet combined.
 
-    ``rows_AM`` the payloads; ``dst_A`` the receiver as a number of the shard's rows; ``src_A`` the sender's id; ``age_A``
-    the rounds it was under way; ``rank_A`` counts a receiver's messages from 0.
+    ``rows_AM`` the payloads; ``dst_A`` the receiver as a number of the shard's rows; ``src_A`` the
+    sender's id; ``age_A`` the rounds it was under way; ``rank_A`` counts a receiver's messages from
+    0.
     """
 
     rows_AM: Tensor
@@ -68,7 +70,9 @@ class Inbox:
 
 @dataclass(frozen=True)
 class Pull:
-    """What a protocol adds to every gradient of a round: g ← g + ``add_NP`` + ``proximal`` · (x − start)."""
+    """What a protocol adds to every gradient of a round: g ← g + ``add_NP`` + ``proximal`` · (x −
+    start).
+    """
 
     add_NP: Tensor | None = None
     proximal: float = 0.0
@@ -80,8 +84,9 @@ class Pull:
 
 @dataclass
 class State:
-    """The rows of some devices: parameters ``x_NP``, the protocol's own rows ``slots`` (``[N, …]`` each, part of every
-    checkpoint) and ``scratch`` (rows that live until the end of a round only)."""
+    """The rows of some devices: parameters ``x_NP``, the protocol's own rows ``slots`` (``[N, …]``
+    each, part of every checkpoint) and ``scratch`` (rows that live until the end of a round
+    only)."""
 
     x: Tensor
     slots: dict[str, Tensor] = field(default_factory=dict)
@@ -98,28 +103,36 @@ class State:
 class Protocol:
     """A round is the sequence ``phases``:
 
-    * ``learn``: devices take their local steps from :meth:`start`, with :meth:`pull` added to the gradients;
-      :meth:`learned` takes in the result, block by block, of those that are awake;
-    * ``mix``: the rows of :meth:`send` are averaged over the graph, Σ_j W_ij · row_j, and handed to :meth:`receive`;
+    * ``learn``: devices take their local steps from :meth:`start`, with :meth:`pull` added to the
+      gradients; :meth:`learned` takes in the result, block by block, of those that are awake;
+    * ``mix``: the rows of :meth:`send` are averaged over the graph, Σ_j W_ij · row_j, and handed to
+      :meth:`receive`;
     * ``inbox``: the same rows arrive one by one, at :meth:`open`;
-    * ``edges``: :meth:`send` gives a row for each neighbour, ``[N, d, M]`` as :class:`Links` orders them, and
-      :meth:`receive` gets theirs in the same order;
-    * ``mean``: the weighted mean over *all* devices (a server), to :meth:`receive`. It reaches everybody: whoever is away or
-      not chosen fetches it before learning again.
+    * ``edges``: :meth:`send` gives a row for each neighbour, ``[N, d, M]`` as :class:`Links` orders
+      them, and :meth:`receive` gets theirs in the same order;
+    * ``mean``: the weighted mean over *all* devices (a server), to :meth:`receive`. It reaches
+      everybody: whoever is away or not chosen fetches it before learning again.
 
-    ``learn`` may come twice; the second time has the samples of the first. The defaults replace the parameters by what was
-    learnt or received. Apart from ``mean``, a device that is not there in a round keeps its state, whatever these methods
-    do to its row.
+    ``learn`` may come twice; the second time has the samples of the first. The defaults replace the
+    parameters by what was learnt or received. Apart from ``mean``, a device that is not there in a
+    round keeps its state, whatever these methods do to its row.
     """
 
     phases: tuple[Phase, ...] = ("learn", "mix")
-    needs: Literal["row", "column", "both"] = "row"  # what a mixing matrix must conserve; "row" is met by "both" too
-    static: bool = False  # whether it remembers its neighbours: a graph that changes or loses messages is then refused
-    steady: bool = False  # whether it needs a graph that never changes, though messages may be lost on it
-    echo: bool = False  # whether a device takes its own row as others get it: scratch["sent"] at receive
-    remembers: bool = False  # whether it makes up for what compression leaves out: error feedback is then refused
-    lossless: bool = False  # whether it needs the exact numbers of its messages: a compressor is then refused
-    plain: bool = False  # whether it reads gradients off local steps: an optimiser other than plain SGD is then refused
+    # what a mixing matrix must conserve; "row" is met by "both" too
+    needs: Literal["row", "column", "both"] = "row"
+    # whether it remembers its neighbours: a graph that changes or loses messages is then refused
+    static: bool = False
+    # whether it needs a graph that never changes, though messages may be lost on it
+    steady: bool = False
+    # whether a device takes its own row as others get it: scratch["sent"] at receive
+    echo: bool = False
+    # whether it makes up for what compression leaves out: error feedback is then refused
+    remembers: bool = False
+    # whether it needs the exact numbers of its messages: a compressor is then refused
+    lossless: bool = False
+    # whether it reads gradients off local steps: an optimiser other than plain SGD is then refused
+    plain: bool = False
     alike: bool = False  # whether all devices have to start with the same parameters
 
     def bind(self, layout: Layout) -> None:
@@ -127,7 +140,9 @@ class Protocol:
         return
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
-        """The slots before the first round, from the first parameters; ``x_NP`` may have no rows, to learn their shapes."""
+        """The slots before the first round, from the first parameters; ``x_NP`` may have no rows,
+        to learn their shapes.
+        """
         return {}
 
     def graph(self, graph: Graph) -> Graph:
@@ -135,8 +150,8 @@ class Protocol:
         return graph
 
     def check(self, mixing: Mixing) -> None:
-        """Raises :class:`ConfigError` if the protocol cannot work with these weights: of every round of a short period, else of
-        the first rounds."""
+        """Raises :class:`ConfigError` if the protocol cannot work with these weights: of every
+        round of a short period, else of the first rounds."""
         return
 
     def width(self, phase: int, parameters: int) -> int:
@@ -144,7 +159,10 @@ class Protocol:
         return parameters
 
     def participants(self, round: int, devices: int, seed: int) -> npt.NDArray[np.bool_] | None:
-        """Who learns and is heard in ``round``, ``[devices]``; None: everybody. A pure function of its arguments."""
+        """Who learns and is heard in ``round``, ``[devices]``; None: everybody.
+
+        A pure function of its arguments.
+        """
         return None
 
     def start(self, state: State) -> Tensor:
@@ -164,7 +182,9 @@ class Protocol:
         return state.x
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
-        """Take in the averaged rows ``[N, M]`` (for ``edges`` the neighbours' rows ``[N, d, M]``)."""
+        """Take in the averaged rows ``[N, M]`` (for ``edges`` the neighbours' rows ``[N, d,
+        M]``).
+        """
         state.x = received
 
     def open(self, phase: int, state: State, inbox: Inbox) -> None:
@@ -172,6 +192,6 @@ class Protocol:
         raise NotImplementedError
 
     def shares(self, sizes_N: Ints) -> npt.NDArray[np.float64]:
-        """Weights ``[N]`` of the ``mean`` phase, from the devices' numbers of samples; those of a round's participants are
-        scaled to sum to one."""
+        """Weights ``[N]`` of the ``mean`` phase, from the devices' numbers of samples; those of a
+        round's participants are scaled to sum to one."""
         return np.full(len(sizes_N), 1.0 / len(sizes_N))

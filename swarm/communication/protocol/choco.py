@@ -1,7 +1,9 @@
-"""CHOCO: gossip that averages exactly although every message is compressed; with learning, CHOCO-SGD.
+"""CHOCO: gossip that averages exactly although every message is compressed; with learning,
+CHOCO-SGD.
 
-Koloskova, Stich & Jaggi, *Decentralized stochastic optimization and gossip algorithms with compressed communication*, ICML
-2019 (arXiv 1902.00340); the form that keeps two rows a device, whatever its neighbours, is their appendix's.
+Koloskova, Stich & Jaggi, *Decentralized stochastic optimization and gossip algorithms with
+compressed communication*, ICML 2019 (arXiv 1902.00340); the form that keeps two rows a device,
+whatever its neighbours, is their appendix's.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from swarm.communication.protocol.base import Links, Protocol, State
 
 
 class ChocoSGD(Protocol):
-    """q_i = Q(x_i − x̂_i); x̂_i ← x̂_i + q_i; x_i ← x_i + γ_c Σ_j w_ij (x̂_j − x̂_i), after the local steps.
+    """q_i = Q(x_i − x̂_i); x̂_i ← x̂_i + q_i; x_i ← x_i + γ_c Σ_j w_ij (x̂_j − x̂_i), after the
+    local steps.
 
-    x̂ (``public``) is what the others know of a device, Q the compressor. Of its neighbours' a device keeps only the sum
-    s = Σ_j w_ij x̂_j (``heard``): s ← s + Wq. That is right as long as W stays the same and every message arrives.
-    ``gamma`` is γ_c, the consensus step: 1 without compression (then it is D-PSGD), smaller the more is left out.
+    x̂ (``public``) is what the others know of a device, Q the compressor. Of its neighbours' a
+    device keeps only the sum s = Σ_j w_ij x̂_j (``heard``): s ← s + Wq. That is right as long as W
+    stays the same and every message arrives. ``gamma`` is γ_c, the consensus step: 1 without
+    compression (then it is D-PSGD), smaller the more is left out.
     """
 
     needs = "both"

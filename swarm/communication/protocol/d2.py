@@ -1,6 +1,7 @@
 """D²: decentralised SGD whose error does not grow with the difference between the devices' data.
 
-Tang, Lian, Yan, Zhang & Liu, *D²: decentralized training over decentralized data*, ICML 2018 (arXiv 1803.07068).
+Tang, Lian, Yan, Zhang & Liu, *D²: decentralized training over decentralized data*, ICML 2018 (arXiv
+1803.07068).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from swarm.communication.protocol.base import Links, Protocol, Rows, State
 class D2(Protocol):
     """X⁺ = W(2X − X⁻ − (D − D⁻)), X¹ = W(X⁰ − D⁰).
 
-    D is how far the local steps lead, start − end: γG for one step of SGD, and there for any number of steps and any
-    optimiser. X⁻ and D⁻ only ever occur as X⁻ − D⁻, where those steps ended (``ended``). A device that did not learn in a
-    round keeps its state.
+    D is how far the local steps lead, start − end: γG for one step of SGD, and there for any number
+    of steps and any optimiser. X⁻ and D⁻ only ever occur as X⁻ − D⁻, where those steps ended
+    (``ended``). A device that did not learn in a round keeps its state.
     """
 
     needs = "both"
@@ -29,7 +30,10 @@ class D2(Protocol):
         return {"ended": x_NP.clone()}
 
     def check(self, mixing: Mixing) -> None:
-        """λ_min(W) > −1/3, or the recursion λ² = w(2λ − 1) of a mode of W does not shrink. Complex w near 1 never do."""
+        """λ_min(W) > −1/3, or the recursion λ² = w(2λ − 1) of a mode of W does not shrink.
+
+        Complex w near 1 never do.
+        """
         require_symmetric(self, mixing)
         least = smallest_eigenvalue(mixing)
         if not least > -1 / 3 + 1e-9:
@@ -49,5 +53,7 @@ def require_symmetric(protocol: Protocol, mixing: Mixing) -> None:
     if not is_symmetric(mixing):
         name = called(protocol)
         raise ConfigError(
-            "protocol", name, "needs symmetric weights; use an undirected topology and mixing=auto or lazy"
+            "protocol",
+            name,
+            "needs symmetric weights; use an undirected topology and mixing=auto or lazy",
         )

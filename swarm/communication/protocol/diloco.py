@@ -1,6 +1,7 @@
 """DiLoCo: many local steps, then one step of an outer optimiser with Nesterov's momentum.
 
-Douillard et al., *DiLoCo: Distributed low-communication training of language models*, 2023 (arXiv 2311.08105).
+Douillard et al., *DiLoCo: Distributed low-communication training of language models*, 2023 (arXiv
+2311.08105).
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ from swarm.communication.protocol.server_optimizer import ServerOptimizer
 
 
 class DiLoCo(ServerOptimizer):
-    """After H = ``train.local_steps`` inner steps from x, Δ = mean − x is an outer gradient (with its sign changed):
+    """After H = ``train.local_steps`` inner steps from x, Δ = mean − x is an outer gradient (with
+    its sign changed):
 
         v ← μv + Δ,   x ← x + lr · (Δ + μv).
 
-    ``exchange`` says whose mean: of all devices (``server``), or of the neighbours with the topology's weights (``gossip``),
-    where everybody has an outer model of its own. lr = 1 and μ = 0 is FedAvg, or with gossip D-PSGD.
+    ``exchange`` says whose mean: of all devices (``server``), or of the neighbours with the
+    topology's weights (``gossip``), where everybody has an outer model of its own. lr = 1 and μ = 0
+    is FedAvg, or with gossip D-PSGD.
     """
 
     def __init__(
-        self, lr: float = 0.7, momentum: float = 0.9, exchange: Literal["server", "gossip"] = "server"
+        self,
+        lr: float = 0.7,
+        momentum: float = 0.9,
+        exchange: Literal["server", "gossip"] = "server",
     ) -> None:
         super().__init__()
         if lr <= 0:

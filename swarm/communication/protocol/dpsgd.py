@@ -1,6 +1,7 @@
 """D-PSGD: local steps, then (or while) averaging with the neighbours.
 
-Lian et al., *Can decentralized algorithms outperform centralized algorithms?*, NeurIPS 2017 (arXiv 1705.09056).
+Lian et al., *Can decentralized algorithms outperform centralized algorithms?*, NeurIPS 2017 (arXiv
+1705.09056).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ class TrainThenAverage(Protocol):
 
 
 class AverageThenTrain(Protocol):
-    """X⁺ = WX − γG(X), as published: gradients at the rows before averaging, so both can happen at once."""
+    """X⁺ = WX − γG(X), as published: gradients at the rows before averaging, so both can happen at
+    once.
+    """
 
     phases = ("mix", "learn")
 
@@ -32,7 +35,9 @@ class AverageThenTrain(Protocol):
 
 
 class Averaging(Protocol):
-    """X⁺ = WX: gossip averaging without learning (Xiao & Boyd, *Fast linear iterations for distributed averaging*, 2004)."""
+    """X⁺ = WX: gossip averaging without learning (Xiao & Boyd, *Fast linear iterations for
+    distributed averaging*, 2004).
+    """
 
     phases = ("mix",)
 

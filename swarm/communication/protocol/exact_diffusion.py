@@ -1,7 +1,9 @@
-"""Exact diffusion: adapt, correct, combine. Corrects the bias of diffusion (D-PSGD) with one subtraction.
+"""Exact diffusion: adapt, correct, combine.
 
-Yuan, Ying, Zhao & Sayed, *Exact diffusion for distributed optimization and learning*, IEEE Trans. Signal Process. 2019
-(arXiv 1702.05122).
+Corrects the bias of diffusion (D-PSGD) with one subtraction.
+
+Yuan, Ying, Zhao & Sayed, *Exact diffusion for distributed optimization and learning*, IEEE Trans.
+Signal Process. 2019 (arXiv 1702.05122).
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from swarm.communication.protocol.d2 import D2, require_symmetric
 class ExactDiffusion(D2):
     """ψ = X − D; φ = ψ + X − ψ⁻, ψ⁻ = X⁰ at first; X⁺ = ((I + W)/2)φ.
 
-    It is D² with (I + W)/2 in place of W, whose eigenvalues are never negative: any symmetric weights will do.
+    It is D² with (I + W)/2 in place of W, whose eigenvalues are never negative: any symmetric
+    weights will do.
     """
 
     steady = False

@@ -16,7 +16,9 @@ from swarm.communication.protocol.server_optimizer import ServerOptimizer
 
 
 class FedAdam(ServerOptimizer):
-    """m ← β₁m + (1 − β₁)Δ, v ← β₂v + (1 − β₂)Δ², x ← x + lr · m / (√v + τ), with v = τ² at first and no bias correction."""
+    """m ← β₁m + (1 − β₁)Δ, v ← β₂v + (1 − β₂)Δ², x ← x + lr · m / (√v + τ), with v = τ² at first
+    and no bias correction.
+    """
 
     def __init__(
         self,

@@ -1,6 +1,8 @@
-"""Federated averaging, the server-based baseline: all devices in every round, or some that are drawn anew each time.
+"""Federated averaging, the server-based baseline: all devices in every round, or some that are
+drawn anew each time.
 
-McMahan et al., *Communication-efficient learning of deep networks from decentralized data*, AISTATS 2017 (1602.05629).
+McMahan et al., *Communication-efficient learning of deep networks from decentralized data*, AISTATS
+2017 (1602.05629).
 """
 
 from __future__ import annotations
@@ -16,18 +18,24 @@ from swarm.communication.protocol.base import Phase, Protocol
 
 
 class FedAvg(Protocol):
-    """x ← Σ_{i∈S} s_i·x_i after the local steps of the devices in S; s_i = 1/|S|, or ∝ the number of samples of device i.
+    """x ← Σ_{i∈S} s_i·x_i after the local steps of the devices in S; s_i = 1/|S|, or ∝ the number
+    of samples of device i.
 
-    S are max(1, ``fraction``·N) devices (rounded), each such set as likely as any other: with equal shares the mean over S
-    is an unbiased estimate of the mean over all. Everybody gets the new model, so every row is the server's.
+    S are max(1, ``fraction``·N) devices (rounded), each such set as likely as any other: with equal
+    shares the mean over S is an unbiased estimate of the mean over all. Everybody gets the new
+    model, so every row is the server's.
     """
 
     phases: tuple[Phase, ...] = ("learn", "mean")
 
-    def __init__(self, shares: Literal["equal", "samples"] = "equal", fraction: float = 1.0) -> None:
+    def __init__(
+        self, shares: Literal["equal", "samples"] = "equal", fraction: float = 1.0
+    ) -> None:
         if not 0 < fraction <= 1:
             raise ConfigError(
-                "fraction", fraction, "must lie in (0, 1]: the share of the devices that take part in a round"
+                "fraction",
+                fraction,
+                "must lie in (0, 1]: the share of the devices that take part in a round",
             )
         self.by_samples, self.fraction = shares == "samples", fraction
 
@@ -36,7 +44,9 @@ class FedAvg(Protocol):
             return None
         draw_N = Keys(seed, "fedavg.participants").uniform(np.arange(devices), round, 1)[:, 0]
         chosen = np.zeros(devices, bool)
-        chosen[np.argsort(draw_N, kind="stable")[: max(1, int(self.fraction * devices + 0.5))]] = True
+        chosen[np.argsort(draw_N, kind="stable")[: max(1, int(self.fraction * devices + 0.5))]] = (
+            True
+        )
         return chosen
 
     def shares(self, sizes_N: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

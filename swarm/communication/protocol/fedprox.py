@@ -13,9 +13,13 @@ from swarm.communication.protocol.fedavg import FedAvg
 
 
 class FedProx(FedAvg):
-    """Each device descends on F_i(x) + (μ/2)‖x − x_server‖²; then the mean. μ = 0 is :class:`FedAvg`."""
+    """Each device descends on F_i(x) + (μ/2)‖x − x_server‖²; then the mean. μ = 0 is
+    :class:`FedAvg`.
+    """
 
-    def __init__(self, mu: float = 0.1, shares: Literal["equal", "samples"] = "equal", fraction: float = 1.0) -> None:
+    def __init__(
+        self, mu: float = 0.1, shares: Literal["equal", "samples"] = "equal", fraction: float = 1.0
+    ) -> None:
         super().__init__(shares, fraction)
         if mu < 0:
             raise ConfigError("mu", mu, "must be a number ≥ 0")

@@ -1,7 +1,9 @@
-"""Gossip learning: models walk from device to device, are merged where they meet, and learn wherever they are.
+"""Gossip learning: models walk from device to device, are merged where they meet, and learn
+wherever they are.
 
-Ormándi, Hegedűs, Jelasity, *Gossip learning with linear models on fully distributed data*, 2013 (arXiv 1109.1396). Merging
-by age: Hegedűs, Danner, Jelasity, *Gossip learning as a decentralized alternative to federated learning*, DAIS 2019.
+Ormándi, Hegedűs, Jelasity, *Gossip learning with linear models on fully distributed data*, 2013
+(arXiv 1109.1396). Merging by age: Hegedűs, Danner, Jelasity, *Gossip learning as a decentralized
+alternative to federated learning*, DAIS 2019.
 """
 
 from __future__ import annotations
@@ -15,16 +17,19 @@ from swarm.communication.protocol.base import Inbox, Links, Protocol, Rows, Stat
 
 
 class GossipLearning(Protocol):
-    """Every device sends its model x and its age t, the local steps that are in it. What becomes of a message m and the
-    receiver's own model p is the ``variant``:
+    """Every device sends its model x and its age t, the local steps that are in it.
+
+    What becomes of a message m and the receiver's own model p is the ``variant``:
 
     * ``rw``: update(m), random walks; of several messages in a round the last one stays
     * ``mu``: update(merge(m, p))
-    * ``um``: merge(update(m), update(p)), both from the same samples: twice the work, though its steps count once
+    * ``um``: merge(update(m), update(p)), both from the same samples: twice the work, though its
+      steps count once
 
-    where merge = (t_p·p + t_m·m)/(t_p + t_m) (½ and ½ of two that never learnt), t = max(t_p, t_m). Several messages are merged
-    one after the other. Updates that are linear in x make ``mu`` and ``um`` the same. A device that hears nothing goes on
-    with its own model, so that all learn as much as under other protocols.
+    where merge = (t_p·p + t_m·m)/(t_p + t_m) (½ and ½ of two that never learnt), t = max(t_p, t_m).
+    Several messages are merged one after the other. Updates that are linear in x make ``mu`` and
+    ``um`` the same. A device that hears nothing goes on with its own model, so that all learn as
+    much as under other protocols.
     """
 
     lossless = True  # an age that is rounded counts for another one
@@ -43,12 +48,17 @@ class GossipLearning(Protocol):
         return torch.cat([state.x, state.slots["age"]], 1)
 
     def open(self, phase: int, state: State, inbox: Inbox) -> None:
-        """The merged model is ω·p + (1 − ω)·message, whatever the number of messages: ``um`` needs its parts."""
+        """The merged model is ω·p + (1 − ω)·message, whatever the number of messages: ``um`` needs
+        its parts.
+        """
         age, rank_A = state.slots["age"].clone(), inbox.rank_A
         others, weight = torch.zeros_like(state.x), torch.ones_like(age)
         for rank in range(int(rank_A.max()) + 1):
             message = rank_A == rank
-            at, (m, t) = inbox.dst_A[message], inbox.rows_AM[message].tensor_split([state.x.shape[1]], 1)
+            at, (m, t) = (
+                inbox.dst_A[message],
+                inbox.rows_AM[message].tensor_split([state.x.shape[1]], 1),
+            )
             keep = self._keeps(age[at], t)
             others[at] = keep * others[at] + (1 - keep) * m
             weight[at] = keep * weight[at]
@@ -74,7 +84,11 @@ class GossipLearning(Protocol):
             return state.scratch["own"]
         state.scratch["first"] = state.x
         if "own" not in state.scratch:  # nobody here was sent anything
-            state.scratch |= {"own": state.x, "weight": torch.ones_like(state.slots["age"]), "message": state.x.clone()}
+            state.scratch |= {
+                "own": state.x,
+                "weight": torch.ones_like(state.slots["age"]),
+                "message": state.x.clone(),
+            }
         return state.scratch["message"]
 
     def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
@@ -85,4 +99,6 @@ class GossipLearning(Protocol):
             weight = state.scratch["weight"][rows]
             end_BP = weight * end_BP + (1 - weight) * state.scratch["message"][rows]
         state.x[rows] = end_BP
-        state.slots["age"][rows] += torch.as_tensor(state.now.steps_n, device=end_BP.device)[rows, None]
+        state.slots["age"][rows] += torch.as_tensor(state.now.steps_n, device=end_BP.device)[
+            rows, None
+        ]

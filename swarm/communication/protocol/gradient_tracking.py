@@ -1,8 +1,9 @@
 """Gradient tracking: every device follows the mean gradient of all, and unequal data leave no bias.
 
-Nedić, Olshevsky & Shi, *Achieving geometric convergence for distributed optimization over time-varying graphs*, SIAM J.
-Optim. 2017 (arXiv 1607.03218). That is Y⁺ = WY + D⁺ − D and X⁺ = WX − Y; this is the adapt-then-combine form of it, by Xu, Zhu,
-Soh & Xie, *Augmented distributed gradient methods*, CDC 2015, and in arXiv 1609.05877 (ATC-DIGing).
+Nedić, Olshevsky & Shi, *Achieving geometric convergence for distributed optimization over
+time-varying graphs*, SIAM J. Optim. 2017 (arXiv 1607.03218). That is Y⁺ = WY + D⁺ − D and X⁺ = WX −
+Y; this is the adapt-then-combine form of it, by Xu, Zhu, Soh & Xie, *Augmented distributed gradient
+methods*, CDC 2015, and in arXiv 1609.05877 (ATC-DIGing).
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from swarm.communication.protocol.base import Links, Protocol, Rows, State
 class GradientTracking(Protocol):
     """Y⁺ = W(Y + D⁺ − D), Y₀ = D₀; X⁺ = W(X − Y): Σ_i y_i = Σ_i d_i in every round.
 
-    D (``step``) is how far the local steps lead, start − end: γG for one step of SGD, and there for any number of steps
-    and any optimiser. The trackers of a round have to be averaged before its parameters, so there are two exchanges. A
-    device that did not learn stands by the D it last had, and does not move on its own.
+    D (``step``) is how far the local steps lead, start − end: γG for one step of SGD, and there for
+    any number of steps and any optimiser. The trackers of a round have to be averaged before its
+    parameters, so there are two exchanges. A device that did not learn stands by the D it last had,
+    and does not move on its own.
     """
 
     phases = ("learn", "mix", "mix")

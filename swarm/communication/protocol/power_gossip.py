@@ -1,7 +1,8 @@
-"""PowerGossip: two vectors a link instead of a matrix, by power iteration on the difference of the two models.
+"""PowerGossip: two vectors a link instead of a matrix, by power iteration on the difference of the
+two models.
 
-Vogels, Karimireddy, Jaggi, *Practical low-rank communication compression in decentralized deep learning*, NeurIPS 2020
-(arXiv 2008.01425).
+Vogels, Karimireddy, Jaggi, *Practical low-rank communication compression in decentralized deep
+learning*, NeurIPS 2020 (arXiv 2008.01425).
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ from swarm.communication.protocol.base import Links, Protocol, State
 
 
 class PowerGossip(Protocol):
-    """For every link and every matrix of the model, with D = X_j − X_i and the q that both ends remember of it:
+    """For every link and every matrix of the model, with D = X_j − X_i and the q that both ends
+    remember of it:
 
         p = Dq / ‖Dq‖,   q ← Dᵀp,   X_i ← X_i + w_ij · p qᵀ;
 
-    i sends X_i q and then X_iᵀp, so the payloads are vectors. A parameter of three or more axes is a matrix with the first
-    first axis as its rows; a vector is a matrix with one column, whose difference arrives as it is. At the other end p has the
-    opposite sign and q the same bits, so that the mean stays where it was.
+    i sends X_i q and then X_iᵀp, so the payloads are vectors. A parameter of three or more axes is
+    a matrix with the first first axis as its rows; a vector is a matrix with one column, whose
+    difference arrives as it is. At the other end p has the opposite sign and q the same bits, so
+    that the mean stays where it was.
 
-    The first q of a link is drawn from the run's ``seed`` and the ids of its two ends, which both know.
+    The first q of a link is drawn from the run's ``seed`` and the ids of its two ends, which both
+    know.
     """
 
     phases = ("learn", "edges", "edges")
@@ -43,7 +47,12 @@ class PowerGossip(Protocol):
             height = slot.shape[0] if slot.shape else 1
             width = (slot.stop - slot.start) // height
             self.matrices.append(
-                Matrix(slice(slot.start, slot.stop), height, slice(row, row + height), slice(column, column + width))
+                Matrix(
+                    slice(slot.start, slot.stop),
+                    height,
+                    slice(row, row + height),
+                    slice(column, column + width),
+                )
             )
             row, column = row + height, column + width
         self.sizes = row, column
@@ -54,7 +63,8 @@ class PowerGossip(Protocol):
         own_n1, ids_nd = links.own_n[:, None].cpu().numpy(), links.ids_nd.cpu().numpy()
         low_nd, high_nd = np.minimum(own_n1, ids_nd).clip(0), np.maximum(own_n1, ids_nd)
         q = x_NP.new_zeros(*ids_nd.shape, self.sizes[1])
-        for d in range(ids_nd.shape[1]):  # one at a time: random numbers are float64 and take several arrays
+        # one at a time: random numbers are float64 and take several arrays
+        for d in range(ids_nd.shape[1]):
             for rows in chunks(q[:, d]):
                 drawn = self.keys.normal(low_nd[rows, d], high_nd[rows, d], self.sizes[1])
                 q[rows, d] = torch.as_tensor(drawn).to(q)
@@ -67,8 +77,10 @@ class PowerGossip(Protocol):
         return phase == self.phases.index("edges")
 
     def send(self, phase: int, state: State) -> Tensor:
-        """X_i q, then X_iᵀp, for each link. A product and a sum of its own for each row: the bits of a batched matrix product
-        would depend on the company it is done in."""
+        """X_i q, then X_iᵀp, for each link.
+
+        A product and a sum of its own for each row: the bits of a batched matrix product would
+        depend on the company it is done in."""
         first = self._first(phase)
         by = state.slots["q"] if first else state.scratch["p"]
         out = by.new_empty(*by.shape[:2], self.sizes[not first])
@@ -98,13 +110,15 @@ class PowerGossip(Protocol):
                 X.addcmul_(move[:, d, :, None], q[:, d, None, m.columns])
             unit = _unit(q[:, :, m.columns])
             agrees = (unit == 0).all(2, keepdim=True)  # nothing to remember
-            state.slots["q"][:, :, m.columns] = torch.where(agrees, state.slots["q"][:, :, m.columns], unit)
+            state.slots["q"][:, :, m.columns] = torch.where(
+                agrees, state.slots["q"][:, :, m.columns], unit
+            )
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A parameter as a matrix of ``height`` rows: ``where`` it lies in a row of parameters, and its ``rows`` and ``columns`` in
-    the payloads."""
+    """A parameter as a matrix of ``height`` rows: ``where`` it lies in a row of parameters, and its
+    ``rows`` and ``columns`` in the payloads."""
 
     where: slice
     height: int

@@ -1,7 +1,9 @@
-"""Push-sum: exact averages over directed graphs, from senders who only split what they have; with learning, SGP.
+"""Push-sum: exact averages over directed graphs, from senders who only split what they have; with
+learning, SGP.
 
-Kempe, Dobra & Gehrke, *Gossip-based computation of aggregate information*, FOCS 2003; Assran, Loizou, Ballas & Rabbat,
-*Stochastic gradient push for distributed deep learning*, ICML 2019 (arXiv 1811.10792).
+Kempe, Dobra & Gehrke, *Gossip-based computation of aggregate information*, FOCS 2003; Assran,
+Loizou, Ballas & Rabbat, *Stochastic gradient push for distributed deep learning*, ICML 2019 (arXiv
+1811.10792).
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from swarm.communication.protocol.base import Links, Protocol, Rows, State
 
 
 class PushSum(Protocol):
-    """S⁺ = P(S − D), w⁺ = Pw, Z = S/w with the columns of P summing to one; w₀ = 1. D is what the local steps from Z
-    subtract.
+    """S⁺ = P(S − D), w⁺ = Pw, Z = S/w with the columns of P summing to one; w₀ = 1.
 
-    The rows of the swarm are Z, the de-biased values: they are what is learnt from and evaluated, and S is Z·w. Both sums
-    are conserved on any directed graph, also where messages are late, or lost and the sender keeps its share.
+    D is what the local steps from Z subtract.
+
+    The rows of the swarm are Z, the de-biased values: they are what is learnt from and evaluated,
+    and S is Z·w. Both sums are conserved on any directed graph, also where messages are late, or
+    lost and the sender keeps its share.
     """
 
     needs = "column"

@@ -1,7 +1,8 @@
-"""Quasi-global momentum: momentum of where the *averaged* model went, for devices with unequal data.
+"""Quasi-global momentum: momentum of where the *averaged* model went, for devices with unequal
+data.
 
-Lin, Karimireddy, Stich & Jaggi, *Quasi-global momentum: accelerating decentralized deep learning on heterogeneous data*,
-ICML 2021 (arXiv 2102.04761), algorithm QG-DSGDm.
+Lin, Karimireddy, Stich & Jaggi, *Quasi-global momentum: accelerating decentralized deep learning on
+heterogeneous data*, ICML 2021 (arXiv 2102.04761), algorithm QG-DSGDm.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from swarm.communication.protocol.base import Links, Protocol, Pull, State
 class QuasiGlobalMomentum(Protocol):
     """Local steps x ← x − η(∇f + βm); X⁺ = WX; m ← μm + (1 − μ)(x_t − x_{t+1})/(ηK).
 
-    η is the learning rate and K the number of local steps (1 in the paper), so that m stays a mean gradient. It needs
-    optimizer=sgd, whose steps are proportional to η. A device that did not learn in a round keeps its m.
+    η is the learning rate and K the number of local steps (1 in the paper), so that m stays a mean
+    gradient. It needs optimizer=sgd, whose steps are proportional to η. A device that did not learn
+    in a round keeps its m.
     """
 
     plain = True

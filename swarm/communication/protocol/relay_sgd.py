@@ -1,6 +1,8 @@
-"""RelaySGD: sums of models are passed along a tree, so that everybody's counts the same, the distant ones' later.
+"""RelaySGD: sums of models are passed along a tree, so that everybody's counts the same, the
+distant ones' later.
 
-Vogels et al., *RelaySum for decentralized deep learning on heterogeneous data*, NeurIPS 2021 (arXiv 2110.04175).
+Vogels et al., *RelaySum for decentralized deep learning on heterogeneous data*, NeurIPS 2021 (arXiv
+2110.04175).
 """
 
 from __future__ import annotations
@@ -21,13 +23,15 @@ class RelaySGD(Protocol):
 
         m_{i→j} = x_i + Σ_{k ∈ N_i∖j} m_{k→i},   x_i ← (x_i + Σ_{j ∈ N_i} m_{j→i}) / n_i,
 
-    the m on the right being those of the round before, and n_i the number of models in the sum, relayed likewise (the last
-    number of a payload). A device hears of one at distance d with a delay of d rounds. Whoever agrees stays, so a constant
-    rate leaves no bias on devices that differ.
+    the m on the right being those of the round before, and n_i the number of models in the sum,
+    relayed likewise (the last number of a payload). A device hears of one at distance d with a
+    delay of d rounds. Whoever agrees stays, so a constant rate leaves no bias on devices that
+    differ.
 
-    Until a model has been heard the common first one stands in for it, so that n_i = N from the start: x_i ← ((N − n)·x⁰ +
-    x_i + Σ m)/N with n models heard, as in the paper's algorithm 1. To that end m_{j→i} is at first the number of devices
-    behind the link times x⁰. Where devices start apart it is i's own first model.
+    Until a model has been heard the common first one stands in for it, so that n_i = N from the
+    start: x_i ← ((N − n)·x⁰ + x_i + Σ m)/N with n models heard, as in the paper's algorithm 1. To
+    that end m_{j→i} is at first the number of devices behind the link times x⁰. Where devices start
+    apart it is i's own first model.
     """
 
     phases = ("learn", "edges")
@@ -47,7 +51,9 @@ class RelaySGD(Protocol):
         ids_nd, own_n1 = links.ids_nd.cpu().numpy(), links.own_n[:, None].cpu().numpy()
         before_N, size_N = subtrees(self.tree)
         child_nd = before_N[ids_nd] == own_n1
-        return np.where(ids_nd < 0, 0, np.where(child_nd, size_N[ids_nd], self.tree.n - size_N[own_n1]))
+        return np.where(
+            ids_nd < 0, 0, np.where(child_nd, size_N[ids_nd], self.tree.n - size_N[own_n1])
+        )
 
     def width(self, phase: int, parameters: int) -> int:
         return parameters + 1
@@ -57,7 +63,8 @@ class RelaySGD(Protocol):
         below = torch.cat([state.x, torch.ones_like(state.x[:, :1])], 1)
         above = torch.zeros_like(below)
         sums, last = torch.empty_like(heard), heard.shape[1] - 1
-        for d in range(last + 1):  # all but one's own, from both ends: without taking large sums apart again
+        # all but one's own, from both ends: without taking large sums apart again
+        for d in range(last + 1):
             sums[:, d] = below
             below = below + heard[:, d]
         for d in range(last, -1, -1):
@@ -79,8 +86,9 @@ class RelaySGD(Protocol):
 
 
 def spanning_tree(graph: Graph) -> Graph:
-    """The breadth-first tree from the middle of a longest shortest path, or nearly: found by going to the device farthest
-    from device 0, and from there to the one farthest from that (exact on trees)."""
+    """The breadth-first tree from the middle of a longest shortest path, or nearly: found by going
+    to the device farthest from device 0, and from there to the one farthest from that (exact on
+    trees)."""
     ones = np.ones(len(graph.src_E), np.int8)
     links = coo_array((ones, (graph.src_E, graph.dst_E)), shape=(graph.n, graph.n)).tocsr()
     end = breadth_first_order(links, 0, directed=False)[0][-1]
@@ -92,12 +100,14 @@ def spanning_tree(graph: Graph) -> Graph:
     while path[-1] != end:
         path.append(before[path[-1]])
     order, before = breadth_first_order(links, path[len(path) // 2], directed=False)
-    return Graph.from_edges(graph.n, np.stack([before[order[1:]], order[1:]], 1).astype(np.int64), pos_N2=graph.pos_N2)
+    return Graph.from_edges(
+        graph.n, np.stack([before[order[1:]], order[1:]], 1).astype(np.int64), pos_N2=graph.pos_N2
+    )
 
 
 def subtrees(tree: Graph) -> tuple[Ints, Ints]:
-    """Of a tree that hangs from device 0: everybody's parent (negative for the root), and how many devices hang from each,
-    itself included."""
+    """Of a tree that hangs from device 0: everybody's parent (negative for the root), and how many
+    devices hang from each, itself included."""
     ones = np.ones(len(tree.src_E), np.int8)
     links = coo_array((ones, (tree.src_E, tree.dst_E)), shape=(tree.n, tree.n)).tocsr()
     order, before_N = breadth_first_order(links, 0, directed=False)

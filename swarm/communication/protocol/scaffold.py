@@ -1,6 +1,7 @@
 """SCAFFOLD: federated averaging without client drift, by control variates.
 
-Karimireddy et al., *SCAFFOLD: Stochastic controlled averaging for federated learning*, ICML 2020 (arXiv 1910.06378).
+Karimireddy et al., *SCAFFOLD: Stochastic controlled averaging for federated learning*, ICML 2020
+(arXiv 1910.06378).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from swarm.communication.protocol.fedavg import FedAvg
 
 
 class Scaffold(FedAvg):
-    """K local steps y ← y − γ(∇f_i(y) − c_i + c) from the server's x, then (option II, for plain SGD)
+    """K local steps y ← y − γ(∇f_i(y) − c_i + c) from the server's x, then (option II, for plain
+    SGD)
 
         c_i⁺ = c_i − c + (x − y)/(Kγ),   x ← mean of y over S,   c ← c + (1/N) Σ_{i∈S} (c_i⁺ − c_i).
 
-    c_i estimates device i's gradient and c the mean of all: where they are exact, every local step is one of the swarm's.
-    A message holds the model and a control variate: 2P numbers.
+    c_i estimates device i's gradient and c the mean of all: where they are exact, every local step
+    is one of the swarm's. A message holds the model and a control variate: 2P numbers.
     """
 
     plain = True

@@ -1,4 +1,6 @@
-"""What protocols with an outer optimiser share: the mean change of the models is a gradient in the eyes of the server."""
+"""What protocols with an outer optimiser share: the mean change of the models is a gradient in the
+eyes of the server.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from swarm.communication.protocol.fedavg import FedAvg
 
 
 class ServerOptimizer(FedAvg):
-    """x ← x + step(Δ), where Δ = mean − x is the mean over what the devices made of x in their local steps."""
+    """x ← x + step(Δ), where Δ = mean − x is the mean over what the devices made of x in their
+    local steps.
+    """
 
     alike = True
 

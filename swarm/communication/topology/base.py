@@ -21,24 +21,31 @@ from swarm.communication.topology.graph import Floats, Graph, Ints
 MAX_LINKS = 5_000_000
 """Largest number of links a networkx generator is asked for (about 2 GiB while it is drawn)."""
 WHOLE, RECENT = 64, 8
-"""Up to which period all graphs are kept, and of how many rounds beyond, or where they never repeat."""
+"""Up to which period all graphs are kept, and of how many rounds beyond, or where they never
+repeat.
+"""
 
 
 class Topology(ABC):
     """Who sends to whom in which round. A pure function of its options, ``devices`` and ``seed``.
 
-    Constructors check their options and raise :class:`~swarm.common.errors.ConfigError` naming the parameter.
+    Constructors check their options and raise :class:`~swarm.common.errors.ConfigError` naming the
+    parameter.
     """
 
     node_names: Maybe | None = None
-    """What the nodes are called that devices 0, 1, … sit at, where they are called anything but numbers of the topology's own.
-    A constructor that takes ``owner_names`` is told whose samples each device holds, or None, and can put it where it belongs
-    (:func:`seats`)."""
+    """What the nodes are called that devices 0, 1, … sit at, where they are called anything but
+    numbers of the topology's own. A constructor that takes ``owner_names`` is told whose samples
+    each device holds, or None, and can put it where it belongs (:func:`seats`)."""
     period: int | None = 1
-    """``graph(r)`` equals ``graph(r + period)``; 1 is a graph that never changes, None one that never comes back."""
+    """``graph(r)`` equals ``graph(r + period)``; 1 is a graph that never changes, None one that
+    never comes back.
+    """
 
     def phase(self, round: int) -> int:
-        """Which graph round ``round`` (counted from 1, as runs do) has: rounds of one phase have the same, ``graph(phase)``."""
+        """Which graph round ``round`` (counted from 1, as runs do) has: rounds of one phase have
+        the same, ``graph(phase)``.
+        """
         return round - 1 if self.period is None else (round - 1) % self.period
 
     @property
@@ -65,11 +72,20 @@ def check_period(topology: Topology) -> None:
     """Refuses a period that is no number of rounds."""
     period = topology.period
     if period is not None and (not isinstance(period, int) or period < 1):
-        raise returned("topology", topology, "period", f"is {period!r}", "it must be a number of rounds ≥ 1, or None")
+        raise returned(
+            "topology",
+            topology,
+            "period",
+            f"is {period!r}",
+            "it must be a number of rounds ≥ 1, or None",
+        )
 
 
 def graph_of(topology: Topology, phase: int, devices: int) -> Graph:
-    """``topology.graph(phase)``. Raises :class:`ConfigError` for what is no graph of ``devices`` devices."""
+    """``topology.graph(phase)``.
+
+    Raises :class:`ConfigError` for what is no graph of ``devices`` devices.
+    """
     call, found = f"graph({phase})", topology.graph(phase)
     if not isinstance(found, Graph):
         needed = "a swarm.communication.topology.graph.Graph is needed"
@@ -99,14 +115,18 @@ def check_links(key: str, value: float, links: float) -> None:
     """Refuses options that ask for more links than fit in memory."""
     if links > MAX_LINKS:
         raise ConfigError(
-            key, value, f"would make about {links:.3g} links; choose it so that at most {MAX_LINKS} come out"
+            key,
+            value,
+            f"would make about {links:.3g} links; choose it so that at most {MAX_LINKS} come out",
         )
 
 
 def check_mean_degree(mean_degree: float, devices: int) -> None:
     """Refuses a mean degree that no graph of this size can have, or that does not fit in memory."""
     if not 0.0 <= mean_degree <= devices - 1:
-        raise ConfigError("mean_degree", mean_degree, f"must lie between 0 and devices - 1 = {devices - 1}")
+        raise ConfigError(
+            "mean_degree", mean_degree, f"must lie between 0 and devices - 1 = {devices - 1}"
+        )
     check_links("mean_degree", mean_degree, mean_degree * devices / 2)
 
 
@@ -116,21 +136,33 @@ Match = Literal["name", "order"]
 def seats(nodes: Names, owners: Names, key: str, value: str, spare: bool = False) -> Ints:
     """``[nodes]``: of each node, the device whose owner has the node's name.
 
-    Raises ``ConfigError`` about ``key`` unless nodes and owners are the same names; with ``spare`` owners may lack a node.
+    Raises ``ConfigError`` about ``key`` unless nodes and owners are the same names; with ``spare``
+    owners may lack a node.
     """
     device = {name: number for number, name in enumerate(owners)}
     strangers = [name for name in nodes if name not in device]
     away = sorted(device.keys() - set(nodes), key=device.__getitem__)
     if strangers or (away and not spare):
         parts = [(strangers, nodes, "nodes have no owner"), (away, owners, "owners have no node")]
-        found = [f"{len(some)} of {len(all)} {what} ({listed(some)})" for some, all, what in parts if some]
-        valid = f"its nodes are not the owners of the data: {' and '.join(found)}; give both the same names, or set "
-        raise ConfigError(key, value, valid + "topology.match=order to put the owners on the nodes in their order")
+        found = [
+            f"{len(some)} of {len(all)} {what} ({listed(some)})"
+            for some, all, what in parts
+            if some
+        ]
+        valid = (
+            f"its nodes are not the owners of the data: {' and '.join(found)}; give both the same"
+            " names, or set "
+        )
+        raise ConfigError(
+            key, value, valid + "topology.match=order to put the owners on the nodes in their order"
+        )
     return np.array([device[name] for name in nodes], dtype=np.int64)
 
 
 def nx_seed(rng: np.random.Generator) -> int:
-    """A seed for one networkx draw: an int keeps the draw the same whatever generators networkx accepts."""
+    """A seed for one networkx draw: an int keeps the draw the same whatever generators networkx
+    accepts.
+    """
     return int(rng.integers(2**63))
 
 
@@ -141,8 +173,8 @@ Repair = Callable[[Graph, np.random.Generator], Graph]
 def connected(draw: Draw, repair: Repair, seed: int, allow_disconnected: bool) -> Graph:
     """Draws a graph until it is connected, then repairs the last draw if none was.
 
-    Up to 20 draws, fewer for swarms above 10,000 devices, where a draw takes seconds and luck does not grow. With
-    ``allow_disconnected`` the first draw stands and a warning counts its components.
+    Up to 20 draws, fewer for swarms above 10,000 devices, where a draw takes seconds and luck does
+    not grow. With ``allow_disconnected`` the first draw stands and a warning counts its components.
     """
     keys = Keys(seed, "topology")
     graph = draw(keys.generator(0))
@@ -160,17 +192,23 @@ def warn_if_disconnected(graph: Graph) -> Graph:
     """The same graph, with a warning if parts of it can never hear of one another."""
     count = graph.components(strong=graph.directed)
     if count > 1:
-        warnings.warn(f"the topology is not connected: {count} components learn apart", stacklevel=2)
+        warnings.warn(
+            f"the topology is not connected: {count} components learn apart", stacklevel=2
+        )
     return graph
 
 
 def with_links(graph: Graph, links_E2: Ints) -> Graph:
     """``graph`` and some more undirected links."""
-    return Graph.from_edges(graph.n, np.concatenate([graph.links_E2, links_E2]), pos_N2=graph.pos_N2)
+    return Graph.from_edges(
+        graph.n, np.concatenate([graph.links_E2, links_E2]), pos_N2=graph.pos_N2
+    )
 
 
 def link_at_random(graph: Graph, rng: np.random.Generator) -> Graph:
-    """Joins c components with c - 1 links: from the largest down, a random member of each to an earlier device."""
+    """Joins c components with c - 1 links: from the largest down, a random member of each to an
+    earlier device.
+    """
     label_N = graph.labels()
     size_C = np.bincount(label_N)
     rank_C = np.empty(len(size_C), dtype=np.int64)
@@ -185,7 +223,8 @@ def link_at_random(graph: Graph, rng: np.random.Generator) -> Graph:
 def link_nearest(graph: Graph, rng: np.random.Generator) -> Graph:
     """Joins c components of a placed graph with the c - 1 links of least total length.
 
-    They belong to the Euclidean minimum spanning tree of the components, a part of the Delaunay triangulation.
+    They belong to the Euclidean minimum spanning tree of the components, a part of the Delaunay
+    triangulation.
     """
     if graph.pos_N2 is None:
         raise ValueError("link_nearest needs positions")
@@ -195,18 +234,26 @@ def link_nearest(graph: Graph, rng: np.random.Generator) -> Graph:
     length_K = np.linalg.norm(pos_N2[pair_K2[:, 0]] - pos_N2[pair_K2[:, 1]], axis=1)
     pair_K2 = pair_K2[np.argsort(length_K, kind="stable")]
     ends_K2 = np.sort(label_N[pair_K2], axis=1)
-    ends_C2, first_C = np.unique(ends_K2, axis=0, return_index=True)  # shortest pair of every two components
-    cost_C = np.sort(length_K)[first_C] + np.finfo(np.float64).tiny  # a stored zero would mean "no link"
+    # shortest pair of every two components
+    ends_C2, first_C = np.unique(ends_K2, axis=0, return_index=True)
+    # a stored zero would mean "no link"
+    cost_C = np.sort(length_K)[first_C] + np.finfo(np.float64).tiny
     count = int(label_N.max()) + 1
-    tree = minimum_spanning_tree(coo_array((cost_C, ends_C2.T), shape=(count, count)).tocsr()).tocoo()
+    tree = minimum_spanning_tree(
+        coo_array((cost_C, ends_C2.T), shape=(count, count)).tocsr()
+    ).tocoo()
     found = {(int(a), int(b)): int(k) for (a, b), k in zip(ends_C2, first_C, strict=True)}
-    chosen = [found[min(a, b), max(a, b)] for a, b in zip(tree.row.tolist(), tree.col.tolist(), strict=True)]
+    chosen = [
+        found[min(a, b), max(a, b)]
+        for a, b in zip(tree.row.tolist(), tree.col.tolist(), strict=True)
+    ]
     return with_links(graph, pair_K2[chosen])
 
 
 def _near_pairs(pos_N2: Floats) -> Ints:
     """``[K, 2]`` pairs of points that include the Euclidean minimum spanning tree."""
-    if len(pos_N2) < 5:  # a triangulation needs points in general position; so few can be paired outright
+    # a triangulation needs points in general position; so few can be paired outright
+    if len(pos_N2) < 5:
         return np.stack(np.triu_indices(len(pos_N2), 1), axis=1)
     corners = Delaunay(pos_N2).simplices.astype(np.int64)
     return np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [0, 2]]])

@@ -1,7 +1,8 @@
-"""Base-(k+1) graphs: few links at a time, and the exact mean after finitely many rounds, for every number of devices.
+"""Base-(k+1) graphs: few links at a time, and the exact mean after finitely many rounds, for every
+number of devices.
 
-Takezawa, Sato, Bao, Niwa & Yamada, *Beyond Exponential Graph: Communication-Efficient Topologies for Decentralized
-Learning via Finite-time Convergence*, NeurIPS 2023 (arXiv 2305.11420).
+Takezawa, Sato, Bao, Niwa & Yamada, *Beyond Exponential Graph: Communication-Efficient Topologies
+for Decentralized Learning via Finite-time Convergence*, NeurIPS 2023 (arXiv 2305.11420).
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ Rounds = list[list[Links]]
 class BaseGraph(Topology):
     """Time-varying, undirected, with weights of its own: at most ``k`` links a device and round.
 
-    The product of the rounds of one period is J = 11ᵀ/n for every n: W_L … W_2 W_1 = J. A period has at most
-    2·log_{k+1}(n) + 2 rounds. ``mixing=auto`` uses the weights of the construction; with others the mean is not exact.
+    The product of the rounds of one period is J = 11ᵀ/n for every n: W_L … W_2 W_1 = J. A period
+    has at most 2·log_{k+1}(n) + 2 rounds. ``mixing=auto`` uses the weights of the construction;
+    with others the mean is not exact.
 
     Raises ``ConfigError`` unless 1 ≤ k < devices (a single device needs no links, whatever ``k``).
     """
@@ -51,14 +53,18 @@ class BaseGraph(Topology):
             return Graph.empty(self.devices)
         parts = self._rounds[round % len(self._rounds)]
         ends_K2 = np.concatenate([part.ends_K2 for part in parts])
-        return Graph.from_edges(self.devices, ends_K2, weight=np.concatenate([part.weight_K for part in parts]))
+        return Graph.from_edges(
+            self.devices, ends_K2, weight=np.concatenate([part.weight_K for part in parts])
+        )
 
 
 def base_graph(id_N: Ints, k: int) -> Rounds:
-    """Base-(k+1) graph (Algorithm 3): the shorter of two schedules that both end with the mean of all.
+    """Base-(k+1) graph (Algorithm 3): the shorter of two schedules that both end with the mean of
+    all.
 
-    One is :func:`simple`. The other cuts n = p·q, where no factor of q is at most k + 1, has p groups of q find their own
-    means at the same time by :func:`simple`, and averages across the groups by :func:`hyper_hypercube`.
+    One is :func:`simple`. The other cuts n = p·q, where no factor of q is at most k + 1, has p
+    groups of q find their own means at the same time by :func:`simple`, and averages across the
+    groups by :func:`hyper_hypercube`.
     """
     q = len(id_N)
     for factor in range(2, k + 2):
@@ -73,10 +79,11 @@ def base_graph(id_N: Ints, k: int) -> Rounds:
 def simple(id_N: Ints, k: int) -> Rounds:
     """Simple Base-(k+1) graph (Algorithm 2).
 
-    Write n = a_1 (k+1)^p_1 + a_2 (k+1)^p_2 + …, p_1 > p_2 > …, 1 ≤ a_l ≤ k, and cut the devices into parts of those sizes,
-    part l into a_l pieces of (k+1)^p_l. First, each part agrees on its mean. Then, part after part, everybody in
-    later parts is linked to one device in each piece of part l, with the weight that moves the mean of part l to the mean
-    of all, which then is the mean of those after it too. Last, each piece averages among itself.
+    Write n = a_1 (k+1)^p_1 + a_2 (k+1)^p_2 + …, p_1 > p_2 > …, 1 ≤ a_l ≤ k, and cut the devices
+    into parts of those sizes, part l into a_l pieces of (k+1)^p_l. First, each part agrees on its
+    mean. Then, part after part, everybody in later parts is linked to one device in each piece of
+    part l, with the weight that moves the mean of part l to the mean of all, which then is the mean
+    of those after it too. Last, each piece averages among itself.
     """
     sizes = _digits(len(id_N), k + 1)
     if len(sizes) == 1:
@@ -89,17 +96,23 @@ def simple(id_N: Ints, k: int) -> Rounds:
         pieces_AS, later_M = part.reshape(count, size), id_N[bounds[step] :]
         linked: Rounds = [[] for _ in range(step)]  # while earlier parts have their turn
         if len(later_M):
-            ends_K2 = np.stack([np.tile(later_M, count), pieces_AS[:, : len(later_M)].ravel()], axis=1)
-            linked.append([Links(ends_K2, np.full(len(ends_K2), size / (len(part) + len(later_M))))])
+            ends_K2 = np.stack(
+                [np.tile(later_M, count), pieces_AS[:, : len(later_M)].ravel()], axis=1
+            )
+            linked.append(
+                [Links(ends_K2, np.full(len(ends_K2), size / (len(part) + len(later_M))))]
+            )
         after.append(linked + hyper_hypercube(pieces_AS, k))
     return first + _beside(after)
 
 
 def hyper_hypercube(group_GS: Ints, k: int) -> Rounds:
-    """k-peer hyper-hypercube (Algorithm 1) in each row of ``group_GS``, whose length has no prime factor above k + 1.
+    """k-peer hyper-hypercube (Algorithm 1) in each row of ``group_GS``, whose length has no prime
+    factor above k + 1.
 
-    With S = s_1 s_2 … s_L, all s_l ≤ k + 1 and L as small as can be, devices are numbered by L digits; in round l
-    those that differ in digit l only are linked at weight 1/s_l: cliques of s_l, each of which agrees on its mean.
+    With S = s_1 s_2 … s_L, all s_l ≤ k + 1 and L as small as can be, devices are numbered by L
+    digits; in round l those that differ in digit l only are linked at weight 1/s_l: cliques of s_l,
+    each of which agrees on its mean.
     """
     count, size = group_GS.shape
     rounds: Rounds = []
@@ -114,9 +127,14 @@ def hyper_hypercube(group_GS: Ints, k: int) -> Rounds:
 
 
 def _beside(schedules: list[Rounds]) -> Rounds:
-    """Schedules of devices that have nothing to do with one another, at the same time; short ones wait at the end."""
+    """Schedules of devices that have nothing to do with one another, at the same time; short ones
+    wait at the end.
+    """
     longest = max(map(len, schedules), default=0)
-    return [[part for rounds in schedules if r < len(rounds) for part in rounds[r]] for r in range(longest)]
+    return [
+        [part for rounds in schedules if r < len(rounds) for part in rounds[r]]
+        for r in range(longest)
+    ]
 
 
 def _digits(n: int, base: int) -> list[tuple[int, int]]:

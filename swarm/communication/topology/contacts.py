@@ -23,18 +23,21 @@ MOST_WINDOWS = 10**9
 class Contacts(Topology):
     """Contact traces: devices are linked in the rounds in which they met. Undirected.
 
-    The CSV file at ``path`` has a heading with the columns ``time``, ``a`` and ``b`` in any order, and perhaps ``end``. Times
-    are virtual seconds from anywhere, at least 0; round 0 starts at the earliest, and each round is ``window`` seconds. A
-    contact is in the round that its time falls in, and with an ``end`` in every round that it lasts into. After the last one
-    the trace starts again (``after: repeat``) or nobody meets any more (``empty``).
+    The CSV file at ``path`` has a heading with the columns ``time``, ``a`` and ``b`` in any order,
+    and perhaps ``end``. Times are virtual seconds from anywhere, at least 0; round 0 starts at the
+    earliest, and each round is ``window`` seconds. A contact is in the round that its time falls
+    in, and with an ``end`` in every round that it lasts into. After the last one the trace starts
+    again (``after: repeat``) or nobody meets any more (``empty``).
 
-    Labels may be any text. They become devices 0, 1, … by value if all are whole numbers, else alphabetically; devices
-    beyond them meet nobody. Where each device has an owner with a name, labels are those names, and owners without a label
-    meet nobody (a warning names them); ``match=order`` goes by the order instead. Contacts with oneself are dropped, parallel
-    ones merged.
+    Labels may be any text. They become devices 0, 1, … by value if all are whole numbers, else
+    alphabetically; devices beyond them meet nobody. Where each device has an owner with a name,
+    labels are those names, and owners without a label meet nobody (a warning names them);
+    ``match=order`` goes by the order instead. Contacts with oneself are dropped, parallel ones
+    merged.
 
-    Raises ``ConfigError`` on a missing, malformed or too large file (``max_mib``, ``max_contacts``), more labels than
-    ``devices``, labels that are no owners, and a window that is not above 0 or makes more than 10⁹ rounds.
+    Raises ``ConfigError`` on a missing, malformed or too large file (``max_mib``,
+    ``max_contacts``), more labels than ``devices``, labels that are no owners, and a window that is
+    not above 0 or makes more than 10⁹ rounds.
     """
 
     def __init__(
@@ -67,7 +70,10 @@ class Contacts(Topology):
         found = read_events(path, "contacts", COLUMNS, contact, max_mib, cap, optional=("end",))
         time_C, end_C = np.array(found).T
         if len(parsed.index) > devices:
-            valid = f"{path} has {len(parsed.index)} labels; devices={len(parsed.index)} or more would do"
+            valid = (
+                f"{path} has {len(parsed.index)} labels; devices={len(parsed.index)} or more"
+                " would do"
+            )
             raise ConfigError("/devices", devices, valid)
         first_C, last_C = _windows(time_C, end_C, window)
         order_C = np.argsort(first_C, kind="stable")
@@ -75,11 +81,14 @@ class Contacts(Topology):
         self._ends_C2 = parsed.ranked()[order_C]
         self.node_names = (*parsed.names, *[None] * (devices - len(parsed.names)))
         if owner_names is not None and match == "name":
-            self._ends_C2 = seats(parsed.names, owner_names, "path", str(path), spare=True)[self._ends_C2]
+            self._ends_C2 = seats(parsed.names, owner_names, "path", str(path), spare=True)[
+                self._ends_C2
+            ]
             alone = [name for name in owner_names if name not in parsed.index]
             if alone:
                 named = (
-                    f"{len(alone)} of {len(owner_names)} owners of data are not in it and meet nobody: {listed(alone)}"
+                    f"{len(alone)} of {len(owner_names)} owners of data are not in it and meet"
+                    f" nobody: {listed(alone)}"
                 )
                 warnings.warn(f"{path}: {named}", stacklevel=2)
         self._first_C, self._last_C = first_C[order_C], last_C[order_C]
@@ -94,11 +103,16 @@ class Contacts(Topology):
 
 
 def _windows(time_C: Floats, end_C: Floats, window: float) -> tuple[Ints, Ints]:
-    """The first and the last round of each contact; one that ends just as a round starts is not in that round."""
+    """The first and the last round of each contact; one that ends just as a round starts is not in
+    that round.
+    """
     start = float(time_C.min())
     span = float(end_C.max()) - start
     if not span < window * MOST_WINDOWS:
-        valid = f"makes more than {MOST_WINDOWS:,} rounds of the trace; {2 * span / MOST_WINDOWS:.3g} would do"
+        valid = (
+            f"makes more than {MOST_WINDOWS:,} rounds of the trace; {2 * span / MOST_WINDOWS:.3g}"
+            " would do"
+        )
         raise ConfigError("window", window, valid)
     first_C, last_C = lengths(time_C - start, window), lengths(end_C - start, window)
     first_C, last_C = np.floor(first_C), np.ceil(last_C) - 1.0

@@ -1,4 +1,6 @@
-"""Events in time: CSV files of them, written by strangers and read without trusting them, and the rounds they fall in."""
+"""Events in time: CSV files of them, written by strangers and read without trusting them, and the
+rounds they fall in.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,20 @@ def read_events(
     most: tuple[str, int],
     optional: Sequence[str] = (),
 ) -> list[T]:
-    """What ``parse`` makes of every line of the CSV file at ``path``: it gets the fields of ``columns``, then of those
-    ``optional`` ones that the heading has, whatever their order in the file. ``most`` is an option and the lines it allows.
+    """What ``parse`` makes of every line of the CSV file at ``path``: it gets the fields of
+    ``columns``, then of those ``optional`` ones that the heading has, whatever their order in the
+    file. ``most`` is an option and the lines it allows.
 
-    Raises ``ConfigError`` about ``path`` that says what is wrong where, also for a ``ValueError`` of ``parse``.
+    Raises ``ConfigError`` about ``path`` that says what is wrong where, also for a ``ValueError``
+    of ``parse``.
     """
     for key, cap in (("max_mib", max_mib), most):
         if not 0.0 < cap < math.inf:
             raise ConfigError(key, cap, "must be a finite number above 0")
     if not path:
-        raise ConfigError("path", path, f"must name a CSV file with the columns {_listed(columns, optional)}")
+        raise ConfigError(
+            "path", path, f"must name a CSV file with the columns {_listed(columns, optional)}"
+        )
     data = read_capped(path, max_mib)
     try:
         return _parsed(data, columns, parse, most, optional)
@@ -47,7 +53,11 @@ def read_events(
 
 
 def _parsed(
-    data: bytes, columns: Sequence[str], parse: Callable[..., T], most: tuple[str, int], optional: Sequence[str]
+    data: bytes,
+    columns: Sequence[str],
+    parse: Callable[..., T],
+    most: tuple[str, int],
+    optional: Sequence[str],
 ) -> list[T]:
     lines = csv.reader(io.StringIO(text_of(data), newline=""), strict=True)
     found: list[T] = []
@@ -92,7 +102,10 @@ def _listed(columns: Sequence[str], optional: Sequence[str]) -> str:
 
 
 def seconds_of(text: str, column: str) -> float:
-    """A time in virtual seconds. Raises ``ValueError`` unless it is a finite number of at least 0."""
+    """A time in virtual seconds.
+
+    Raises ``ValueError`` unless it is a finite number of at least 0.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -104,14 +117,14 @@ def seconds_of(text: str, column: str) -> float:
 
 
 def lengths(seconds: npt.ArrayLike, length: float) -> Floats:
-    """``seconds`` / ``length``, whole where rounding errors alone made it another number: 0.3 s are three ticks of 0.1 s, not
-    2.9999999999999996."""
+    """``seconds`` / ``length``, whole where rounding errors alone made it another number: 0.3 s are
+    three ticks of 0.1 s, not 2.9999999999999996."""
     value = np.asarray(seconds, np.float64) / length
     whole = np.rint(value)
     return np.where(np.abs(value - whole) < 1e-6, whole, value)
 
 
 def first_rounds(seconds: npt.ArrayLike, length: float) -> Ints:
-    """The first round (from 1) that begins at each of these times or later; a number beyond all runs where that is too far off
-    to be counted."""
+    """The first round (from 1) that begins at each of these times or later; a number beyond all
+    runs where that is too far off to be counted."""
     return np.minimum(np.ceil(lengths(seconds, length)), 2.0**40).astype(np.int64) + 1

@@ -1,4 +1,6 @@
-"""Exponential graphs: hops of 1, 2, 4, 8 … reach everybody in ⌈log₂ n⌉ rounds (Ying et al., arXiv 2110.13363)."""
+"""Exponential graphs: hops of 1, 2, 4, 8 … reach everybody in ⌈log₂ n⌉ rounds (Ying et al., arXiv
+2110.13363).
+"""
 
 from __future__ import annotations
 
@@ -16,22 +18,26 @@ def hops(devices: int) -> int:
 class ExponentialGraph(Static):
     """Directed: device i sends to i + 2^k mod n for every k < τ = ⌈log₂ n⌉, at once.
 
-    In- and out-degree are τ, so uniform weights 1/(τ+1) are doubly stochastic; ρ = (τ - 1)/(τ + 1) for even n.
+    In- and out-degree are τ, so uniform weights 1/(τ+1) are doubly stochastic; ρ = (τ - 1)/(τ + 1)
+    for even n.
     """
 
     def __init__(self, devices: int) -> None:
         check_devices(devices)
         id_N = np.arange(devices)
-        pairs = [np.stack([id_N, (id_N + (1 << k)) % devices], axis=1) for k in range(hops(devices))]
+        pairs = [
+            np.stack([id_N, (id_N + (1 << k)) % devices], axis=1) for k in range(hops(devices))
+        ]
         edges_E2 = np.concatenate([np.empty((0, 2), dtype=np.int64), *pairs])
         super().__init__(Graph.from_edges(devices, edges_E2, directed=True))
 
 
 class OnePeerExponential(Topology):
-    """Directed and time-varying: in round k device i sends to i + 2^(k mod τ) mod n, and to nobody else.
+    """Directed and time-varying: in round k device i sends to i + 2^(k mod τ) mod n, and to nobody
+    else.
 
-    One message a device and round, averaged at ½. For n = 2^τ the product of any τ consecutive rounds is the exact mean
-    (J = 11ᵀ/n); for other n it only comes near.
+    One message a device and round, averaged at ½. For n = 2^τ the product of any τ consecutive
+    rounds is the exact mean (J = 11ᵀ/n); for other n it only comes near.
     """
 
     def __init__(self, devices: int) -> None:
@@ -43,4 +49,6 @@ class OnePeerExponential(Topology):
         if self.devices == 1:
             return Graph(1, np.empty(0, np.int64), np.empty(0, np.int64), directed=True)
         dst_N = np.arange(self.devices)
-        return Graph(self.devices, (dst_N - (1 << round % self.period)) % self.devices, dst_N, directed=True)
+        return Graph(
+            self.devices, (dst_N - (1 << round % self.period)) % self.devices, dst_N, directed=True
+        )

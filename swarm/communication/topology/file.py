@@ -1,4 +1,6 @@
-"""A topology of your own, from a file: an edge list, GraphML (Gephi, yEd, igraph) or networkx's node-link JSON."""
+"""A topology of your own, from a file: an edge list, GraphML (Gephi, yEd, igraph) or networkx's
+node-link JSON.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,21 @@ from swarm.common.errors import ConfigError
 from swarm.common.names import Names
 from swarm.common.system.dataset_cache import locate
 from swarm.common.system.files import content
-from swarm.communication.topology.base import Match, Static, check_choice, check_devices, seats, warn_if_disconnected
+from swarm.communication.topology.base import (
+    Match,
+    Static,
+    check_choice,
+    check_devices,
+    seats,
+    warn_if_disconnected,
+)
 from swarm.communication.topology.graph import Graph
-from swarm.communication.topology.readers import Parsed, read_edge_list, read_graphml, read_node_link
+from swarm.communication.topology.readers import (
+    Parsed,
+    read_edge_list,
+    read_graphml,
+    read_node_link,
+)
 
 Format = Literal["auto", "edgelist", "graphml", "node_link"]
 
@@ -21,17 +35,20 @@ Format = Literal["auto", "edgelist", "graphml", "node_link"]
 class File(Static):
     """The graph in the file at ``path``, whose node count must be ``devices``.
 
-    Device ids follow the node names: by value if all are whole numbers, else alphabetically. Where each device has an owner
-    with a name, nodes and owners must be the same names, and each owner sits at its node; ``match=order`` puts them there in
-    their order instead, whatever nodes are called. Self loops are dropped,
-    parallel edges merged, weights not used (mixing weights follow from ``mixing``; a warning says so). An edge list is
-    ``directed`` if that says so, the other formats tell themselves. Directed graphs must be strongly connected.
+    Device ids follow the node names: by value if all are whole numbers, else alphabetically. Where
+    each device has an owner with a name, nodes and owners must be the same names, and each owner
+    sits at its node; ``match=order`` puts them there in their order instead, whatever nodes are
+    called. Self loops are dropped, parallel edges merged, weights not used (mixing weights follow
+    from ``mixing``; a warning says so). An edge list is ``directed`` if that says so, the other
+    formats tell themselves. Directed graphs must be strongly connected.
 
-    ``length`` makes ``Graph.length_E`` of the edge attribute of that name, in its own unit; of an edge list it is the third
-    column, whatever the name. Every edge must then have one, a finite number ≥ 0; of parallel edges the shortest counts.
+    ``length`` makes ``Graph.length_E`` of the edge attribute of that name, in its own unit; of an
+    edge list it is the third column, whatever the name. Every edge must then have one, a finite
+    number ≥ 0; of parallel edges the shortest counts.
 
-    Raises ``ConfigError`` on a missing, malformed or too large file (``max_mib``, ``max_nodes``, ``max_edges``), a
-    different number of nodes, other names than the owners', and a graph in pieces unless ``allow_disconnected``.
+    Raises ``ConfigError`` on a missing, malformed or too large file (``max_mib``, ``max_nodes``,
+    ``max_edges``), a different number of nodes, other names than the owners', and a graph in pieces
+    unless ``allow_disconnected``.
     """
 
     def __init__(
@@ -55,26 +72,37 @@ class File(Static):
             if not 0 < cap < math.inf:
                 raise ConfigError(key, cap, "must be a finite number above 0")
         if not path:
-            raise ConfigError("path", path, "must name a graph file (an edge list, GraphML or node-link JSON)")
+            raise ConfigError(
+                "path", path, "must name a graph file (an edge list, GraphML or node-link JSON)"
+            )
         parsed = Parsed(max_nodes, max_edges, directed=directed, length=length or None)
         try:
             graph = _parse(read_capped(path, max_mib), path, format, parsed)
         except ValueError as error:
             raise ConfigError("path", path, f"cannot be read as a graph: {error}") from None
         if graph.n != devices:
-            raise ConfigError("/devices", devices, f"{path} has {graph.n} nodes; devices={graph.n} would do")
+            raise ConfigError(
+                "/devices", devices, f"{path} has {graph.n} nodes; devices={graph.n} would do"
+            )
         self.node_names = parsed.names
         if owner_names is not None and match == "name":
             seats(
                 parsed.names, owner_names, "path", path
             )  # the same names have the same order, so all sit where they belong
         if parsed.weighted:
-            warnings.warn(f"{path}: edge weights are not used, mixing weights follow from the rule", stacklevel=2)
-        super().__init__(warn_if_disconnected(graph) if allow_disconnected else _in_one_piece(graph, path))
+            warnings.warn(
+                f"{path}: edge weights are not used, mixing weights follow from the rule",
+                stacklevel=2,
+            )
+        super().__init__(
+            warn_if_disconnected(graph) if allow_disconnected else _in_one_piece(graph, path)
+        )
 
 
 def read_capped(path: str, max_mib: float) -> bytes:
-    """The bytes of a regular file of at most ``max_mib`` MiB; else a ``ConfigError`` about ``path``."""
+    """The bytes of a regular file of at most ``max_mib`` MiB; else a ``ConfigError`` about
+    ``path``.
+    """
     return content(locate(path), int(max_mib * 2**20), f"max_mib={max_mib:g}", shown=path)
 
 
@@ -95,6 +123,9 @@ def _in_one_piece(graph: Graph, path: str) -> Graph:
     count = graph.components(strong=graph.directed)
     if count > 1:
         kind = "strongly connected components" if graph.directed else "components"
-        reason = f"its graph has {count} {kind} and must have one, or set topology.allow_disconnected=true"
+        reason = (
+            f"its graph has {count} {kind} and must have one, or set"
+            " topology.allow_disconnected=true"
+        )
         raise ConfigError("path", path, reason)
     return graph

@@ -1,6 +1,7 @@
 """New random partners every round: random matchings, and the two variants of epidemic learning.
 
-Each round's graph follows from (seed, device, round) alone, so any round can be asked for in any order.
+Each round's graph follows from (seed, device, round) alone, so any round can be asked for in any
+order.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ Variant = Literal["oracle", "local"]
 
 
 class RandomMatching(Topology):
-    """Every round all devices pair up at random, and a pair averages at ½; with n odd, a random one waits.
+    """Every round all devices pair up at random, and a pair averages at ½; with n odd, a random one
+    waits.
 
-    Boyd, Ghosh, Prabhakar & Shah, *Randomized gossip algorithms*, IEEE Trans. Inf. Theory 2006, n/2 exchanges at a time. W is
-    a projection, so E[WᵀW] = E[W], and the squared distance to the mean shrinks in expectation by
+    Boyd, Ghosh, Prabhakar & Shah, *Randomized gossip algorithms*, IEEE Trans. Inf. Theory 2006, n/2
+    exchanges at a time. W is a projection, so E[WᵀW] = E[W], and the squared distance to the mean
+    shrinks in expectation by
 
         E‖Wx − x̄‖² = ½ (1 − 1/(n−1)) ‖x − x̄‖²   for even n,        ½ ‖x − x̄‖²   for odd n.
     """
@@ -39,16 +42,18 @@ class RandomMatching(Topology):
 
 
 class Epidemic(Topology):
-    """Directed: every round each device sends to ``s`` random others, and averages itself with all it received.
+    """Directed: every round each device sends to ``s`` random others, and averages itself with all
+    it received.
 
-    De Vos et al., *Epidemic Learning: Boosting Decentralized Learning with Randomized Communication*, NeurIPS 2023
-    (arXiv 2310.01972). Use uniform weights, as ``mixing=auto`` does. The two variants:
+    De Vos et al., *Epidemic Learning: Boosting Decentralized Learning with Randomized
+    Communication*, NeurIPS 2023 (arXiv 2310.01972). Use uniform weights, as ``mixing=auto`` does.
+    The two variants:
 
-    - ``local`` (EL-Local): everyone draws its s receivers for itself; some hear from many, some from nobody. Only rows of W sum
-      to one: the mean over devices wanders a little.
-    - ``oracle`` (EL-Oracle): everyone also receives from exactly s. W is doubly stochastic, the mean stays. The regular graph
-      is a circulant of s random hops over randomly numbered devices: of all who could send to a device every set of s is
-      equally likely.
+    - ``local`` (EL-Local): everyone draws its s receivers for itself; some hear from many, some
+      from nobody. Only rows of W sum to one: the mean over devices wanders a little.
+    - ``oracle`` (EL-Oracle): everyone also receives from exactly s. W is doubly stochastic, the
+      mean stays. The regular graph is a circulant of s random hops over randomly numbered devices:
+      of all who could send to a device every set of s is equally likely.
 
     Expected factor on the squared distance to the starting mean a round:
 
@@ -74,16 +79,28 @@ class Epidemic(Topology):
             return Graph.from_edges(1, [], directed=True)
         if self.variant == "local":
             other_NS = shuffled(np.arange(self.s), n - 1, self.keys, id_N[:, None], round)
-            src_NS, dst_NS = np.broadcast_to(id_N[:, None], other_NS.shape), other_NS + (other_NS >= id_N[:, None])
+            src_NS, dst_NS = (
+                np.broadcast_to(id_N[:, None], other_NS.shape),
+                other_NS + (other_NS >= id_N[:, None]),
+            )
         else:
-            hop_S = 1 + _random_order(Keys(self.keys.seed, "topology/epidemic/hops"), n - 1, round)[: self.s]
+            hop_S = (
+                1
+                + _random_order(Keys(self.keys.seed, "topology/epidemic/hops"), n - 1, round)[
+                    : self.s
+                ]
+            )
             order_N = _random_order(self.keys, n, round)
             src_NS = np.broadcast_to(order_N[:, None], (n, self.s))
             dst_NS = order_N[(id_N[:, None] + hop_S) % n]
-        return Graph.from_edges(n, np.stack([src_NS.ravel(), dst_NS.ravel()], axis=1), directed=True)
+        return Graph.from_edges(
+            n, np.stack([src_NS.ravel(), dst_NS.ravel()], axis=1), directed=True
+        )
 
 
 def _random_order(keys: Keys, count: int, round: int) -> Ints:
-    """``[count]``: a uniformly random permutation, sorted by 64 random bits for each (position, round)."""
+    """``[count]``: a uniformly random permutation, sorted by 64 random bits for each (position,
+    round).
+    """
     high_N, low_N = keys.words(np.arange(count), round, 2).astype(np.uint64).T
     return np.argsort(high_N << np.uint64(32) | low_N, kind="stable")

@@ -20,15 +20,17 @@ Floats = npt.NDArray[np.float64]
 class Graph:
     """``n`` devices and the directed edges (src → dst) along which one sends to another.
 
-    Edges are sorted by (dst, src), unique and without self loops, so device *i*'s inbox is one contiguous slice. An
-    undirected graph (``directed=False``) holds every link in both directions. Build one with :meth:`from_edges` or
-    :meth:`from_networkx`, which establish all this. What only some topologies have:
+    Edges are sorted by (dst, src), unique and without self loops, so device *i*'s inbox is one
+    contiguous slice. An undirected graph (``directed=False``) holds every link in both directions.
+    Build one with :meth:`from_edges` or :meth:`from_networkx`, which establish all this. What only
+    some topologies have:
 
     - ``pos_N2``: positions, in the topology's own unit of length;
-    - ``weight_E``: what dst makes of what it gets from src where weights are part of the construction, above 0; the rest
-      of 1 stays on the device itself (``mixing=auto`` and ``topology`` use them);
-    - ``length_E``: how long each edge is, ≥ 0, in the unit of the positions or of the file; both ways alike where
-      undirected.
+    - ``weight_E``: what dst makes of what it gets from src where weights are part of the
+      construction, above 0; the rest of 1 stays on the device itself (``mixing=auto`` and
+      ``topology`` use them);
+    - ``length_E``: how long each edge is, ≥ 0, in the unit of the positions or of the file; both
+      ways alike where undirected.
     """
 
     n: int
@@ -43,40 +45,58 @@ class Graph:
         if self.n < 1:
             raise ValueError(f"a graph needs at least one device, not {self.n}")
         if self.src_E.ndim != 1 or self.src_E.shape != self.dst_E.shape:
-            raise ValueError(f"src_E {self.src_E.shape} and dst_E {self.dst_E.shape} must be equally long vectors")
+            raise ValueError(
+                f"src_E {self.src_E.shape} and dst_E {self.dst_E.shape} must be equally long"
+                " vectors"
+            )
         if self.pos_N2 is not None and self.pos_N2.shape != (self.n, 2):
             raise ValueError(f"pos_N2 is {self.pos_N2.shape}, must be ({self.n}, 2)")
         for name, value_E in (("weight_E", self.weight_E), ("length_E", self.length_E)):
             if value_E is not None and value_E.shape != self.src_E.shape:
-                raise ValueError(f"{name} is {value_E.shape}, must be {self.src_E.shape}, one for each edge")
+                raise ValueError(
+                    f"{name} is {value_E.shape}, must be {self.src_E.shape}, one for each edge"
+                )
         if self.weight_E is not None:
             into_N = np.bincount(self.dst_E, weights=self.weight_E, minlength=self.n)
             if not ((self.weight_E > 0).all() and (into_N < 1 + 1e-12).all()):
                 raise ValueError("weight_E must be above 0, and at most 1 in sum at each device")
-        if self.length_E is not None and not (np.isfinite(self.length_E) & (self.length_E >= 0)).all():
+        if (
+            self.length_E is not None
+            and not (np.isfinite(self.length_E) & (self.length_E >= 0)).all()
+        ):
             raise ValueError("length_E must be finite numbers of at least 0")
 
     def defect(self, devices: int) -> str | None:
-        """What keeps this from being a graph of ``devices`` devices as the class describes it, in words; None if nothing does.
+        """What keeps this from being a graph of ``devices`` devices as the class describes it, in
+        words; None if nothing does.
 
-        :meth:`from_edges` and :meth:`from_networkx` leave nothing to find; a graph put together by hand may.
+        :meth:`from_edges` and :meth:`from_networkx` leave nothing to find; a graph put together by
+        hand may.
         """
         if self.n != devices:
             return f"of {self.n} devices, and there are {devices}"
         if self.src_E.dtype != np.int64 or self.dst_E.dtype != np.int64:
-            return f"whose edges are {self.src_E.dtype} and {self.dst_E.dtype} numbers, which must be int64"
+            return (
+                f"whose edges are {self.src_E.dtype} and {self.dst_E.dtype} numbers, which must be"
+                " int64"
+            )
         if not len(self.src_E):
             return None
         ends_2E = np.stack([self.src_E, self.dst_E])
         if ends_2E.min() < 0 or ends_2E.max() >= devices:
-            return f"with edges between devices {ends_2E.min()} and {ends_2E.max()}; they are 0 to {devices - 1}"
+            return (
+                f"with edges between devices {ends_2E.min()} and {ends_2E.max()}; they are 0 to"
+                f" {devices - 1}"
+            )
         if (self.src_E == self.dst_E).any():
             loop = int(self.src_E[self.src_E == self.dst_E][0])
             return f"with an edge from device {loop} to itself"
         code = self.dst_E * devices + self.src_E
         if (np.diff(code) <= 0).any():
             return "whose edges are not sorted by (dst, src), each once"
-        if not self.directed and not np.array_equal(np.sort(self.src_E * devices + self.dst_E), code):
+        if not self.directed and not np.array_equal(
+            np.sort(self.src_E * devices + self.dst_E), code
+        ):
             return "that is undirected and has an edge without its opposite"
         return None
 
@@ -90,16 +110,20 @@ class Graph:
         weight: Floats | None = None,
         length: Floats | None = None,
     ) -> Graph:
-        """The graph of ``edges`` (``[E, 2]`` pairs src, dst): self loops dropped, duplicates merged.
+        """The graph of ``edges`` (``[E, 2]`` pairs src, dst): self loops dropped, duplicates
+        merged.
 
-        Undirected edges may come in either or both directions. ``weight`` and ``length`` have one value a pair, which
-        holds both ways where undirected; of duplicates the first pair's count. Raises ``ValueError`` on an id outside
-        ``0..n-1`` and on values that :class:`Graph` does not allow.
+        Undirected edges may come in either or both directions. ``weight`` and ``length`` have one
+        value a pair, which holds both ways where undirected; of duplicates the first pair's count.
+        Raises ``ValueError`` on an id outside ``0..n-1`` and on values that :class:`Graph` does not
+        allow.
         """
         pairs = edges if isinstance(edges, np.ndarray) else list(edges)  # type: ignore[arg-type]
         pairs_E2 = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
         if pairs_E2.size and (pairs_E2.min() < 0 or pairs_E2.max() >= n):
-            raise ValueError(f"edge ends must lie in 0..{n - 1}, found {pairs_E2.min()}..{pairs_E2.max()}")
+            raise ValueError(
+                f"edge ends must lie in 0..{n - 1}, found {pairs_E2.min()}..{pairs_E2.max()}"
+            )
         src, dst = pairs_E2[:, 0], pairs_E2[:, 1]
         if not directed:
             src, dst = np.minimum(src, dst), np.maximum(src, dst)
@@ -107,7 +131,8 @@ class Graph:
         code = dst[link] * n + src[link]  # one sort orders by (dst, src) and finds duplicates
         if weight is None and length is None:
             code = np.sort(code if directed else np.concatenate([code, src[link] * n + dst[link]]))
-            code = code[np.diff(code, prepend=-1) > 0]  # np.unique takes ten times as long: it makes a hash table
+            # np.unique takes ten times as long: it makes a hash table
+            code = code[np.diff(code, prepend=-1) > 0]
             return cls(n, code % n, code // n, directed, pos_N2)
         code, row = np.unique(code, return_index=True)
         row = link[row]
@@ -115,7 +140,10 @@ class Graph:
             code = np.concatenate([code, code % n * n + code // n])
             order = np.argsort(code)
             code, row = code[order], np.concatenate([row, row])[order]
-        values = (None if value is None else np.asarray(value, np.float64)[row] for value in (weight, length))
+        values = (
+            None if value is None else np.asarray(value, np.float64)[row]
+            for value in (weight, length)
+        )
         return cls(n, code % n, code // n, directed, pos_N2, *values)
 
     @classmethod
@@ -125,20 +153,30 @@ class Graph:
 
     @classmethod
     def from_networkx(cls, g: Any) -> Graph:
-        """Any networkx graph. Nodes become 0, 1, … in the graph's own node order; parallel edges merge, weights are
-        not read (mixing weights follow from a rule), a ``pos`` attribute on every node becomes ``pos_N2``.
+        """Any networkx graph.
 
-        Lengths do not come along: a file's are read by ``topology=file``, and :meth:`measured` gives those of positions.
+        Nodes become 0, 1, … in the graph's own node order; parallel edges merge, weights are not
+        read (mixing weights follow from a rule), a ``pos`` attribute on every node becomes
+        ``pos_N2``.
+
+        Lengths do not come along: a file's are read by ``topology=file``, and :meth:`measured`
+        gives those of positions.
         """
         index = {node: i for i, node in enumerate(g)}
-        ends = np.fromiter((index[v] for edge in g.edges() for v in edge), np.int64, count=2 * g.number_of_edges())
+        ends = np.fromiter(
+            (index[v] for edge in g.edges() for v in edge), np.int64, count=2 * g.number_of_edges()
+        )
         places = [place for _, place in g.nodes(data="pos")]
         placed = bool(places) and all(place is not None and len(place) == 2 for place in places)
         pos_N2 = np.asarray(places, dtype=np.float64) if placed else None
-        return cls.from_edges(len(index), ends.reshape(-1, 2), directed=g.is_directed(), pos_N2=pos_N2)
+        return cls.from_edges(
+            len(index), ends.reshape(-1, 2), directed=g.is_directed(), pos_N2=pos_N2
+        )
 
     def to_networkx(self) -> Any:
-        """``nx.DiGraph`` where directed, else ``nx.Graph``, with nodes 0..n-1 and ``pos`` where there are positions."""
+        """``nx.DiGraph`` where directed, else ``nx.Graph``, with nodes 0..n-1 and ``pos`` where
+        there are positions.
+        """
         g = nx.DiGraph() if self.directed else nx.Graph()
         g.add_nodes_from(range(self.n))
         if self.pos_N2 is not None:
@@ -147,14 +185,20 @@ class Graph:
         return g
 
     def measured(self) -> Graph:
-        """The same graph with ``length_E``, the straight distances between the positions of its ends."""
+        """The same graph with ``length_E``, the straight distances between the positions of its
+        ends.
+        """
         if self.pos_N2 is None:
             raise ValueError("lengths need positions")
-        return replace(self, length_E=np.linalg.norm(self.pos_N2[self.src_E] - self.pos_N2[self.dst_E], axis=1))
+        return replace(
+            self, length_E=np.linalg.norm(self.pos_N2[self.src_E] - self.pos_N2[self.dst_E], axis=1)
+        )
 
     @property
     def links_E2(self) -> Ints:
-        """``[links, 2]``: every directed edge, or every undirected link once with the smaller id first."""
+        """``[links, 2]``: every directed edge, or every undirected link once with the smaller id
+        first.
+        """
         keep = slice(None) if self.directed else self.src_E < self.dst_E
         return np.stack([self.src_E[keep], self.dst_E[keep]], axis=1)
 
@@ -170,7 +214,9 @@ class Graph:
 
     @property
     def mean_degree(self) -> float:
-        """Directed edges per device: the messages a device sends a round, the mean degree of an undirected graph."""
+        """Directed edges per device: the messages a device sends a round, the mean degree of an
+        undirected graph.
+        """
         return len(self.src_E) / self.n
 
     @property
@@ -179,12 +225,18 @@ class Graph:
         return len(self.src_E) == self.n * (self.n - 1)
 
     def labels(self, strong: bool = False) -> Ints:
-        """``[N]``: each device's component, counted from 0 (weak components, or ``strong`` ones)."""
+        """``[N]``: each device's component, counted from 0 (weak components, or ``strong``
+        ones).
+        """
         ones = np.ones(len(self.src_E), dtype=np.int8)
         adjacency = coo_array((ones, (self.src_E, self.dst_E)), shape=(self.n, self.n)).tocsr()
-        _, label_N = connected_components(adjacency, directed=True, connection="strong" if strong else "weak")
+        _, label_N = connected_components(
+            adjacency, directed=True, connection="strong" if strong else "weak"
+        )
         return np.asarray(label_N, dtype=np.int64)
 
     def components(self, strong: bool = False) -> int:
-        """How many components there are: 1 means that news can cross the whole swarm (directed graphs: if strong)."""
+        """How many components there are: 1 means that news can cross the whole swarm (directed
+        graphs: if strong).
+        """
         return 1 if self.is_complete else int(self.labels(strong).max()) + 1

@@ -1,7 +1,8 @@
 """Random graphs of the textbook, drawn by networkx: seeded, and connected unless told otherwise.
 
-All take ``seed`` from the run and, unless connected by construction, ``allow_disconnected`` (a graph in pieces is
-redrawn, then repaired; with true it is kept, with a warning). A single device has no links whatever the options.
+All take ``seed`` from the run and, unless connected by construction, ``allow_disconnected`` (a
+graph in pieces is redrawn, then repaired; with true it is kept, with a warning). A single device
+has no links whatever the options.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from swarm.communication.topology.graph import Graph
 
 
 class ErdosRenyi(Static):
-    """Every pair is linked with probability ``p``, or with the p that gives ``mean_degree`` (Erdős & Rényi 1959)."""
+    """Every pair is linked with probability ``p``, or with the p that gives ``mean_degree`` (Erdős
+    & Rényi 1959).
+    """
 
     def __init__(
         self,
@@ -42,40 +45,56 @@ class ErdosRenyi(Static):
         elif devices > 1:
             check_mean_degree(mean_degree, devices)
         chance = p if p is not None else mean_degree / max(1, devices - 1)
-        chance = chance if 1.0 - chance < 1.0 else 0.0  # so small that its logarithm cannot be divided by
+        # so small that its logarithm cannot be divided by
+        chance = chance if 1.0 - chance < 1.0 else 0.0
 
         def draw(rng: np.random.Generator) -> Graph:
             return Graph.from_networkx(nx.fast_gnp_random_graph(devices, chance, seed=nx_seed(rng)))
 
-        super().__init__(Graph.empty(1) if devices == 1 else connected(draw, link_at_random, seed, allow_disconnected))
+        super().__init__(
+            Graph.empty(1)
+            if devices == 1
+            else connected(draw, link_at_random, seed, allow_disconnected)
+        )
 
 
 class SmallWorld(Static):
-    """A ring where each device knows its ``k`` nearest, and each link moves to a random device with probability ``p``.
+    """A ring where each device knows its ``k`` nearest, and each link moves to a random device with
+    probability ``p``.
 
     Watts & Strogatz, *Collective dynamics of small-world networks*, Nature 1998. Mean degree k.
     """
 
-    def __init__(self, devices: int, seed: int, k: int = 6, p: float = 0.2, allow_disconnected: bool = False) -> None:
+    def __init__(
+        self, devices: int, seed: int, k: int = 6, p: float = 0.2, allow_disconnected: bool = False
+    ) -> None:
         check_devices(devices)
         number("p", p, 0, 1)
         if k < 2 or k % 2 or (devices > 1 and k >= devices):
             best = (devices - 1) // 2 * 2
             fit = "2" if best == 2 else f"2 to {best}"
             would = f"{fit} would do" if best >= 2 else "take ring or complete for so few"
-            raise ConfigError("k", k, f"must be even, at least 2 and below devices={devices}; {would}")
+            raise ConfigError(
+                "k", k, f"must be even, at least 2 and below devices={devices}; {would}"
+            )
         check_links("k", k, devices * k / 2)
 
         def draw(rng: np.random.Generator) -> Graph:
             return Graph.from_networkx(nx.watts_strogatz_graph(devices, k, p, seed=nx_seed(rng)))
 
-        super().__init__(Graph.empty(1) if devices == 1 else connected(draw, link_at_random, seed, allow_disconnected))
+        super().__init__(
+            Graph.empty(1)
+            if devices == 1
+            else connected(draw, link_at_random, seed, allow_disconnected)
+        )
 
 
 class BarabasiAlbert(Static):
-    """Devices arrive one by one and link to ``m`` others, the more linked the likelier: hubs, mean degree about 2m.
+    """Devices arrive one by one and link to ``m`` others, the more linked the likelier: hubs, mean
+    degree about 2m.
 
-    Barabási & Albert, *Emergence of scaling in random networks*, Science 1999. Connected by construction.
+    Barabási & Albert, *Emergence of scaling in random networks*, Science 1999. Connected by
+    construction.
     """
 
     def __init__(self, devices: int, seed: int, m: int = 3) -> None:
@@ -87,13 +106,19 @@ class BarabasiAlbert(Static):
             super().__init__(Graph.empty(1))
             return
         rng = Keys(seed, "topology").generator(0)
-        super().__init__(Graph.from_networkx(nx.barabasi_albert_graph(devices, m, seed=nx_seed(rng))))
+        super().__init__(
+            Graph.from_networkx(nx.barabasi_albert_graph(devices, m, seed=nx_seed(rng)))
+        )
 
 
 class RandomRegular(Static):
-    """Every device has exactly ``degree`` links, otherwise at random: sparse, no hubs, and nearly the best mixing."""
+    """Every device has exactly ``degree`` links, otherwise at random: sparse, no hubs, and nearly
+    the best mixing.
+    """
 
-    def __init__(self, devices: int, seed: int, degree: int = 4, allow_disconnected: bool = False) -> None:
+    def __init__(
+        self, devices: int, seed: int, degree: int = 4, allow_disconnected: bool = False
+    ) -> None:
         check_devices(devices)
         if devices > 1:
             self._check(devices, degree, allow_disconnected)
@@ -103,20 +128,29 @@ class RandomRegular(Static):
         def draw(rng: np.random.Generator) -> Graph:
             return Graph.from_networkx(nx.random_regular_graph(degree, devices, seed=nx_seed(rng)))
 
-        super().__init__(Graph.empty(1) if devices == 1 else connected(draw, _swap_links, seed, allow_disconnected))
+        super().__init__(
+            Graph.empty(1)
+            if devices == 1
+            else connected(draw, _swap_links, seed, allow_disconnected)
+        )
 
     @staticmethod
     def _check(devices: int, degree: int, allow_disconnected: bool) -> None:
         least = 0 if allow_disconnected else (1 if devices == 2 else 2)
         if not least <= degree < devices:
-            raise ConfigError("degree", degree, f"must lie between {least} and devices - 1 = {devices - 1}")
+            raise ConfigError(
+                "degree", degree, f"must lie between {least} and devices - 1 = {devices - 1}"
+            )
         if devices * degree % 2:
-            raise ConfigError("degree", degree, f"devices × degree must be even, and devices={devices} is odd")
+            raise ConfigError(
+                "degree", degree, f"devices × degree must be even, and devices={devices} is odd"
+            )
         check_links("degree", degree, devices * degree / 2)
 
 
 def _swap_links(graph: Graph, rng: np.random.Generator) -> Graph:
-    """Joins components without changing a degree: links a-b and c-d of two components become a-c and b-d.
+    """Joins components without changing a degree: links a-b and c-d of two components become a-c
+    and b-d.
 
     Only draws of degree 2, unions of rings, are ever in pieces often enough to get here.
     """

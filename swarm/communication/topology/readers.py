@@ -1,7 +1,8 @@
-"""Graph files written by strangers, read without trusting them: edge lists, GraphML and node-link JSON.
+"""Graph files written by strangers, read without trusting them: edge lists, GraphML and node-link
+JSON.
 
-Each reader takes the file's bytes and gives a :class:`Parsed`; every fault is a ``ValueError`` that says where. Nothing
-here expands entities, follows references, or goes on past the caps.
+Each reader takes the file's bytes and gives a :class:`Parsed`; every fault is a ``ValueError`` that
+says where. Nothing here expands entities, follows references, or goes on past the caps.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ Name = int | float | str
 
 @dataclass
 class Parsed:
-    """Nodes and edges under the file's own names (:func:`swarm.common.names.canonical`), with caps on how many of each there may be.
+    """Nodes and edges under the file's own names (:func:`swarm.common.names.canonical`), with caps
+    on how many of each there may be.
 
-    ``length`` names the attribute that is an edge's length; where it is given, every edge needs one.
+    ``length`` names the attribute that is an edge's length; where it is given, every edge needs
+    one.
     """
 
     max_nodes: int
@@ -73,13 +76,17 @@ class Parsed:
         self.edges.append((self.node(source), self.node(target)))
 
     def graph(self) -> Graph:
-        """The graph with nodes in the order of their names; of parallel edges the shortest counts."""
+        """The graph with nodes in the order of their names; of parallel edges the shortest
+        counts.
+        """
         ends_E2 = self.ranked()
         if self.length is None:
             return Graph.from_edges(len(self.index), ends_E2, directed=self.directed)
         length_E = np.asarray(self.lengths, dtype=np.float64)
         order_E = np.argsort(length_E, kind="stable")
-        return Graph.from_edges(len(self.index), ends_E2[order_E], directed=self.directed, length=length_E[order_E])
+        return Graph.from_edges(
+            len(self.index), ends_E2[order_E], directed=self.directed, length=length_E[order_E]
+        )
 
     @cached_property
     def names(self) -> Names:
@@ -98,8 +105,8 @@ class Parsed:
 def read_edge_list(data: bytes, parsed: Parsed) -> None:
     """Lines ``source target [weight]``, split at blanks or commas; ``#`` and ``%`` start comments.
 
-    A first line such as ``source,target`` is a heading. A weight must be a finite number, and is not used; where lengths are
-    read, it is one.
+    A first line such as ``source,target`` is a heading. A weight must be a finite number, and is
+    not used; where lengths are read, it is one.
     """
     for number, row in _rows(data):
         try:
@@ -134,7 +141,9 @@ def _finite(text: Any, what: str) -> float:
 
 
 def text_of(data: bytes) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark; a ``ValueError`` where it is none."""
+    """The text of a file in UTF-8, with or without a byte order mark; a ``ValueError`` where it is
+    none.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -145,7 +154,9 @@ def text_of(data: bytes) -> str:
 
 
 def read_node_link(data: bytes, parsed: Parsed) -> None:
-    """networkx's node-link JSON: ``{"directed": …, "nodes": [{"id": …}], "links": [{"source": …, "target": …}]}``."""
+    """networkx's node-link JSON: ``{"directed": …, "nodes": [{"id": …}], "links": [{"source": …,
+    "target": …}]}``.
+    """
 
     def refuse(constant: str) -> Any:
         raise ValueError(f"{constant} is not a number of JSON")
@@ -204,7 +215,9 @@ def _field(entry: Any, key: str, where: str) -> Name:
 
 
 def read_graphml(data: bytes, parsed: Parsed) -> None:
-    """``graph``, ``node`` and ``edge`` of GraphML, streamed; DOCTYPE, entities, ports and hyperedges are refused."""
+    """``graph``, ``node`` and ``edge`` of GraphML, streamed; DOCTYPE, entities, ports and
+    hyperedges are refused.
+    """
     _GraphML(parsed).read(data)
 
 
@@ -213,7 +226,8 @@ class _GraphML:
         self.parsed, self.path = parsed, list[str]()
         self.declared: set[str] = set()  # canonical names
         self.graphs = 0
-        self.length_keys: set[str] = set()  # ids of the <key>s that are the length: networkx has one for each type
+        # ids of the <key>s that are the length: networkx has one for each type
+        self.length_keys: set[str] = set()
         self.ends: tuple[str, str] | None = None  # of the <edge> that is open
         self.found: list[str] | None = None  # its length, as far as it has been read
         self.inside = False  # whether the text being read is that length
@@ -227,7 +241,9 @@ class _GraphML:
         try:
             parser.Parse(data, True)
         except expat.ExpatError as error:
-            raise ValueError(f"line {error.lineno}: not XML ({expat.ErrorString(error.code)})") from None
+            raise ValueError(
+                f"line {error.lineno}: not XML ({expat.ErrorString(error.code)})"
+            ) from None
         except (ValueError, LookupError) as error:  # LookupError: an encoding that does not exist
             raise ValueError(f"line {parser.CurrentLineNumber}: {error}") from None
         if self.graphs != 1:
@@ -259,7 +275,10 @@ class _GraphML:
         elif tag == "edge":
             if found.get("directed", default := str(self.parsed.directed).lower()) != default:
                 raise ValueError("mixed directed and undirected edges are not supported")
-            self.ends, self.found = (self.need(found, "source", tag), self.need(found, "target", tag)), None
+            self.ends, self.found = (
+                (self.need(found, "source", tag), self.need(found, "target", tag)),
+                None,
+            )
         elif tag == "data" and self.path[-1] == "edge" and found.get("key") in self.length_keys:
             self.inside, self.found = True, []
         self.path.append(tag)

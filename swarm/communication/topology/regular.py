@@ -1,4 +1,6 @@
-"""Topologies that are the same from every device, or nearly: none, ring, torus and grid, star, complete, hypercube."""
+"""Topologies that are the same from every device, or nearly: none, ring, torus and grid, star,
+complete, hypercube.
+"""
 
 from __future__ import annotations
 
@@ -36,17 +38,23 @@ class Ring(Static):
     def __init__(self, devices: int) -> None:
         check_devices(devices)
         ring = Graph.from_networkx(nx.cycle_graph(devices))
-        super().__init__(Graph(ring.n, ring.src_E, ring.dst_E, directed=False, pos_N2=circle(devices)))
+        super().__init__(
+            Graph(ring.n, ring.src_E, ring.dst_E, directed=False, pos_N2=circle(devices))
+        )
 
 
 class Torus(Static):
-    """A sheet of ``rows`` × ``cols`` devices, wrapped around both ways (``periodic``) or with borders (a grid).
+    """A sheet of ``rows`` × ``cols`` devices, wrapped around both ways (``periodic``) or with
+    borders (a grid).
 
-    A wrapped side needs 3 devices, or its links would fall on one another. Without ``rows`` and ``cols`` the sheet is
-    as square as the count allows. On an s × s torus with weights 1/5, ρ = (3 + 2 cos(2π/s)) / 5.
+    A wrapped side needs 3 devices, or its links would fall on one another. Without ``rows`` and
+    ``cols`` the sheet is as square as the count allows. On an s × s torus with weights 1/5, ρ = (3
+    + 2 cos(2π/s)) / 5.
     """
 
-    def __init__(self, devices: int, rows: int | None = None, cols: int | None = None, periodic: bool = True) -> None:
+    def __init__(
+        self, devices: int, rows: int | None = None, cols: int | None = None, periodic: bool = True
+    ) -> None:
         check_devices(devices)
         rows, cols = _sides(devices, rows, cols, periodic)
         sheet = Graph.from_networkx(nx.grid_2d_graph(rows, cols, periodic=periodic))
@@ -61,7 +69,11 @@ def _sides(devices: int, rows: int | None, cols: int | None, periodic: bool) -> 
         return 1, 1
     for key, side in (("rows", rows), ("cols", cols)):
         if side is not None and side < least:
-            raise ConfigError(key, side, f"must be at least {least}" + (" on a torus (periodic)" if periodic else ""))
+            raise ConfigError(
+                key,
+                side,
+                f"must be at least {least}" + (" on a torus (periodic)" if periodic else ""),
+            )
     if rows is None and cols is None:
         return _most_square(devices, periodic)
     key, side = ("rows", rows) if rows is not None else ("cols", cols)
@@ -70,12 +82,15 @@ def _sides(devices: int, rows: int | None, cols: int | None, periodic: bool) -> 
     if side * other != devices or other < least:
         _most_square(devices, periodic)  # if no sides would do, it says so
         fit = [d for d in range(least, devices // least + 1) if devices % d == 0]
-        raise ConfigError(key, side, f"rows × cols must equal devices={devices}; sides that fit: {fit}")
+        raise ConfigError(
+            key, side, f"rows × cols must equal devices={devices}; sides that fit: {fit}"
+        )
     return (side, other) if key == "rows" else (other, side)
 
 
 def _most_square(devices: int, periodic: bool) -> tuple[int, int]:
-    least, name = (3, "torus") if periodic else (2, "grid")  # one row is a path: only when asked for
+    # one row is a path: only when asked for
+    least, name = (3, "torus") if periodic else (2, "grid")
 
     def short(n: int) -> int:
         return next((side for side in range(int(n**0.5), least - 1, -1) if n % side == 0), 0)
@@ -85,7 +100,11 @@ def _most_square(devices: int, periodic: bool) -> tuple[int, int]:
     below = next((n for n in range(devices - 1, 0, -1) if short(n)), None)
     above = next(n for n in range(devices + 1, 2 * devices + least**2 + 1) if short(n))
     would = f"{below} or {above}" if below else str(above)
-    raise ConfigError("/devices", devices, f"a {name} is rows × cols with sides of at least {least}; {would} would do")
+    raise ConfigError(
+        "/devices",
+        devices,
+        f"a {name} is rows × cols with sides of at least {least}; {would} would do",
+    )
 
 
 class Star(Static):
@@ -101,21 +120,31 @@ class Star(Static):
 class Complete(Static):
     """Everybody linked to everybody: one round of averaging is the exact mean, ρ = 0.
 
-    Written down directly: networkx would hold one Python object per link, gigabytes at 4096 devices.
+    Written down directly: networkx would hold one Python object per link, gigabytes at 4096
+    devices.
     """
 
     def __init__(self, devices: int) -> None:
         check_devices(devices)
         if devices > MAX_COMPLETE:
-            reason = f"the complete graph links every pair, at most {MAX_COMPLETE} devices fit; exponential would do"
+            reason = (
+                f"the complete graph links every pair, at most {MAX_COMPLETE} devices fit;"
+                " exponential would do"
+            )
             raise ConfigError("/devices", devices, reason)
         dst_E = np.repeat(np.arange(devices), devices - 1)
         rank_E = np.tile(np.arange(devices - 1), devices)
-        super().__init__(Graph(devices, rank_E + (rank_E >= dst_E), dst_E, directed=False, pos_N2=circle(devices)))
+        super().__init__(
+            Graph(
+                devices, rank_E + (rank_E >= dst_E), dst_E, directed=False, pos_N2=circle(devices)
+            )
+        )
 
 
 class Hypercube(Static):
-    """Devices whose binary ids differ in one bit are linked: n = 2^d, degree d, ρ = (d - 1) / (d + 1)."""
+    """Devices whose binary ids differ in one bit are linked: n = 2^d, degree d, ρ = (d - 1) / (d +
+    1).
+    """
 
     def __init__(self, devices: int) -> None:
         check_devices(devices)
@@ -125,4 +154,8 @@ class Hypercube(Static):
             raise ConfigError("/devices", devices, f"a hypercube needs a power of two; {would}")
         id_N = np.arange(devices)
         pairs = [np.stack([id_N, id_N ^ (1 << k)], axis=1) for k in range(bits)]
-        super().__init__(Graph.from_edges(devices, np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)))
+        super().__init__(
+            Graph.from_edges(
+                devices, np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
+            )
+        )

@@ -17,16 +17,20 @@ Name = Literal["karate_club", "davis_southern_women", "les_miserables", "florent
 class Social(Static):
     """One of networkx's social graphs; ``devices`` must be its number of people.
 
-    karate_club: Zachary's 34 members (1977) · davis_southern_women: 18 women and the 14 events they went to (1941) ·
-    les_miserables: 77 characters that appear together (Knuth 1993) · florentine_families: 15 families and their
-    marriages (Padgett 1994).
+    karate_club: Zachary's 34 members (1977) · davis_southern_women: 18 women and the 14 events they
+    went to (1941) · les_miserables: 77 characters that appear together (Knuth 1993) ·
+    florentine_families: 15 families and their marriages (Padgett 1994).
 
-    Device i is the i-th person in networkx's order. Where each device has an owner with a name, the owners must be these
-    people; ``match=order`` puts them in their places in their order instead.
+    Device i is the i-th person in networkx's order. Where each device has an owner with a name, the
+    owners must be these people; ``match=order`` puts them in their places in their order instead.
     """
 
     def __init__(
-        self, devices: int, graph: Name = "karate_club", match: Match = "name", owner_names: Names | None = None
+        self,
+        devices: int,
+        graph: Name = "karate_club",
+        match: Match = "name",
+        owner_names: Names | None = None,
     ) -> None:
         check_choice("graph", graph, get_args(Name))
         check_choice("match", match, get_args(Match))
@@ -39,7 +43,11 @@ class Social(Static):
         people = recorded[graph]()
         found = Graph.from_networkx(people)
         if devices != found.n:
-            raise ConfigError("/devices", devices, f"the {graph} graph has {found.n} nodes; devices={found.n} would do")
+            raise ConfigError(
+                "/devices",
+                devices,
+                f"the {graph} graph has {found.n} nodes; devices={found.n} would do",
+            )
         self.node_names = tuple(map(canonical, people))
         if owner_names is not None and match == "name":
             seat_N = seats(self.node_names, owner_names, "graph", graph)

@@ -1,4 +1,6 @@
-"""Topologies with a place or a rank for each device: random geometric, k-nearest clusters, two-level hierarchy."""
+"""Topologies with a place or a rank for each device: random geometric, k-nearest clusters,
+two-level hierarchy.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,18 @@ from swarm.communication.topology.regular import circle
 
 
 def within_reach(radius: float) -> float:
-    """The chance that two uniform points of the unit square are within ``radius`` ≤ 1: πr² - 8r³/3 + r⁴/2."""
+    """The chance that two uniform points of the unit square are within ``radius`` ≤ 1: πr² - 8r³/3
+    + r⁴/2.
+    """
     return float(np.pi * radius**2 - 8.0 * radius**3 / 3.0 + radius**4 / 2.0)
 
 
 class Geometric(Static):
     """Devices scattered over the unit square, linked when nearer than ``radius``: radio contact.
 
-    Without ``radius`` it is the one whose expected mean degree, borders included, is ``mean_degree``. Pieces are
-    redrawn, then joined by the shortest possible links. Edges have lengths, in sides of the square.
+    Without ``radius`` it is the one whose expected mean degree, borders included, is
+    ``mean_degree``. Pieces are redrawn, then joined by the shortest possible links. Edges have
+    lengths, in sides of the square.
     """
 
     def __init__(
@@ -48,7 +53,9 @@ class Geometric(Static):
         check_devices(devices)
         reach = radius if radius is not None else self._radius(mean_degree, devices)
         if not 0.0 <= reach <= 1.5:
-            raise ConfigError("radius", radius, "must lie between 0 and 1.5, in sides of the square")
+            raise ConfigError(
+                "radius", radius, "must lie between 0 and 1.5, in sides of the square"
+            )
         check_links("radius", reach, within_reach(min(reach, 1.0)) * devices * (devices - 1) / 2)
 
         def draw(rng: np.random.Generator) -> Graph:
@@ -63,15 +70,20 @@ class Geometric(Static):
             return 0.0
         check_mean_degree(mean_degree, devices)
         chance = mean_degree / (devices - 1)
-        return 1.5 if chance >= within_reach(1.0) else float(brentq(lambda r: within_reach(r) - chance, 0.0, 1.0))
+        return (
+            1.5
+            if chance >= within_reach(1.0)
+            else float(brentq(lambda r: within_reach(r) - chance, 0.0, 1.0))
+        )
 
 
 class Clusters(Static):
     """Devices in ``clusters`` heaps over the unit square, each linked to its ``k`` nearest.
 
-    Heaps have their centres at random and a standard deviation of ``spread`` (side lengths of the square); device i
-    belongs to heap i mod ``clusters``. A link stands if either end counts the other among its k nearest. Heaps
-    that stay apart are joined by the shortest possible links: bottlenecks, on purpose. Edges have lengths, in sides.
+    Heaps have their centres at random and a standard deviation of ``spread`` (side lengths of the
+    square); device i belongs to heap i mod ``clusters``. A link stands if either end counts the
+    other among its k nearest. Heaps that stay apart are joined by the shortest possible links:
+    bottlenecks, on purpose. Edges have lengths, in sides.
     """
 
     def __init__(
@@ -89,13 +101,17 @@ class Clusters(Static):
         if k < 1 or (devices > 1 and k >= devices):
             raise ConfigError("k", k, f"must lie between 1 and devices - 1 = {devices - 1}")
         if not 0.0 < spread <= 10.0:
-            raise ConfigError("spread", spread, "must be above 0 and at most 10 (side lengths of the square)")
+            raise ConfigError(
+                "spread", spread, "must be above 0 and at most 10 (side lengths of the square)"
+            )
         check_links("k", k, devices * k)
         rng = Keys(seed, "topology").generator(0)
         heap_N = np.arange(devices) % clusters
         pos_N2 = rng.random((clusters, 2))[heap_N] + spread * rng.standard_normal((devices, 2))
         near_NK = cKDTree(pos_N2).query(pos_N2, k=min(k + 1, devices))[1].reshape(devices, -1)
-        pairs_E2 = np.stack([np.repeat(np.arange(devices), near_NK.shape[1]), near_NK.ravel()], axis=1)
+        pairs_E2 = np.stack(
+            [np.repeat(np.arange(devices), near_NK.shape[1]), near_NK.ravel()], axis=1
+        )
         graph = Graph.from_edges(devices, pairs_E2, pos_N2=pos_N2)
         if allow_disconnected or graph.components() == 1:
             super().__init__(warn_if_disconnected(graph).measured())
@@ -108,14 +124,19 @@ Members = Literal["star", "complete"]
 
 
 class Hierarchy(Static):
-    """Two levels: ``groups`` of nearly equal size, each with a head (its first device), and links among the heads.
+    """Two levels: ``groups`` of nearly equal size, each with a head (its first device), and links
+    among the heads.
 
-    ``heads`` says how the heads are linked (ring, complete), ``members`` how a group is within (star around its head,
-    complete). Without ``groups`` there are about √devices of them.
+    ``heads`` says how the heads are linked (ring, complete), ``members`` how a group is within
+    (star around its head, complete). Without ``groups`` there are about √devices of them.
     """
 
     def __init__(
-        self, devices: int, groups: int | None = None, heads: Heads = "ring", members: Members = "star"
+        self,
+        devices: int,
+        groups: int | None = None,
+        heads: Heads = "ring",
+        members: Members = "star",
     ) -> None:
         check_devices(devices)
         check_choice("heads", heads, get_args(Heads))
@@ -125,7 +146,9 @@ class Hierarchy(Static):
             raise ConfigError("groups", groups, f"must lie between 1 and devices={devices}")
         size_G = np.full(count, devices // count) + (np.arange(count) < devices % count)
         start_G = np.cumsum(size_G) - size_G
-        inside = float((size_G * (size_G - 1)).sum() / 2) if members == "complete" else float(devices)
+        inside = (
+            float((size_G * (size_G - 1)).sum() / 2) if members == "complete" else float(devices)
+        )
         across = count * (count - 1) / 2 if heads == "complete" else float(count)
         check_links("groups", count, inside + across)
         make_heads = nx.complete_graph if heads == "complete" else nx.cycle_graph
@@ -135,7 +158,15 @@ class Hierarchy(Static):
             pairs.append(np.stack([head_N, np.arange(devices)], axis=1))
         else:
             groups_G = zip(start_G, size_G, strict=True)
-            pairs += [start + np.stack(np.triu_indices(size, 1), axis=1) for start, size in groups_G]
+            pairs += [
+                start + np.stack(np.triu_indices(size, 1), axis=1) for start, size in groups_G
+            ]
         centre_N2 = np.repeat(circle(count), size_G, axis=0)
-        offset = np.concatenate([np.concatenate([np.zeros((1, 2)), circle(max(1, s - 1))])[:s] for s in size_G])
-        super().__init__(Graph.from_edges(devices, np.concatenate(pairs), pos_N2=centre_N2 + 1.5 / count * offset))
+        offset = np.concatenate(
+            [np.concatenate([np.zeros((1, 2)), circle(max(1, s - 1))])[:s] for s in size_G]
+        )
+        super().__init__(
+            Graph.from_edges(
+                devices, np.concatenate(pairs), pos_N2=centre_N2 + 1.5 / count * offset
+            )
+        )

@@ -22,7 +22,9 @@ CROSSINGS = 10.0
 
 @dataclass(frozen=True)
 class Legs:
-    """Where each device is on its way: its leg's number, when and where it left, where it goes, when it is there."""
+    """Where each device is on its way: its leg's number, when and where it left, where it goes,
+    when it is there.
+    """
 
     number_N: Ints
     left_N: Floats
@@ -32,18 +34,22 @@ class Legs:
 
 
 class Waypoint(Topology):
-    """Every device goes straight to a random point of a square at a random speed, pauses, and goes on; near ones are linked.
+    """Every device goes straight to a random point of a square at a random speed, pauses, and goes
+    on; near ones are linked.
 
-    Goals are uniform in the square of ``side`` metres, speeds uniform between ``speed_min`` and ``speed_max`` m/s, anew for
-    every leg; after each leg it rests ``pause`` seconds. Links are those of at most ``radius`` metres, at the start of a round,
-    and a round is ``window`` virtual seconds. Places at the start are uniform, and crowd towards the middle in the first legs.
-    Pieces are normal here and not warned of.
+    Goals are uniform in the square of ``side`` metres, speeds uniform between ``speed_min`` and
+    ``speed_max`` m/s, anew for every leg; after each leg it rests ``pause`` seconds. Links are
+    those of at most ``radius`` metres, at the start of a round, and a round is ``window`` virtual
+    seconds. Places at the start are uniform, and crowd towards the middle in the first legs. Pieces
+    are normal here and not warned of.
 
-    Positions are a function of (seed, device, round): legs are drawn by their number and added up in their order, from
-    the last state reached before that round, or from the start. Two states are kept.
+    Positions are a function of (seed, device, round): legs are drawn by their number and added up
+    in their order, from the last state reached before that round, or from the start. Two states are
+    kept.
 
-    Raises ``ConfigError`` on lengths, times or speeds that are not positive and finite (a pause may be 0), on a
-    minimum speed above the maximum or at 0 (devices would come to rest one after the other), and on too many links or legs.
+    Raises ``ConfigError`` on lengths, times or speeds that are not positive and finite (a pause may
+    be 0), on a minimum speed above the maximum or at 0 (devices would come to rest one after the
+    other), and on too many links or legs.
     """
 
     period = None
@@ -60,7 +66,13 @@ class Waypoint(Topology):
         window: float = 10.0,
     ) -> None:
         check_devices(devices)
-        positive = {"side": side, "radius": radius, "speed_min": speed_min, "speed_max": speed_max, "window": window}
+        positive = {
+            "side": side,
+            "radius": radius,
+            "speed_min": speed_min,
+            "speed_max": speed_max,
+            "window": window,
+        }
         for key, value in positive.items():
             if not 0.0 < value < 1e12:
                 raise ConfigError(key, value, "must be above 0 and below 1e12")
@@ -72,7 +84,9 @@ class Waypoint(Topology):
             fastest = CROSSINGS * side / window
             sides = f"{CROSSINGS:g} sides a round of window={window:g} seconds"
             raise ConfigError("speed_max", speed_max, f"must be at most {fastest:g}, {sides}")
-        check_links("radius", radius, within_reach(min(radius / side, 1.0)) * devices * (devices - 1) / 2)
+        check_links(
+            "radius", radius, within_reach(min(radius / side, 1.0)) * devices * (devices - 1) / 2
+        )
         self.devices, self.keys = devices, Keys(seed, "topology/waypoint")
         self.side, self.radius, self.pause, self.window = side, radius, pause, window
         self.speed_min, self.speed_max = speed_min, speed_max
@@ -96,13 +110,19 @@ class Waypoint(Topology):
         time = round * self.window
         late = np.flatnonzero(legs.there_N + self.pause <= time)
         if len(late):
-            number_N, left_N, there_N = legs.number_N.copy(), legs.left_N.copy(), legs.there_N.copy()
+            number_N, left_N, there_N = (
+                legs.number_N.copy(),
+                legs.left_N.copy(),
+                legs.there_N.copy(),
+            )
             from_N2, to_N2 = legs.from_N2.copy(), legs.to_N2.copy()
             while len(late):
                 number_N[late] += 1
                 left_N[late] = there_N[late] + self.pause
                 from_N2[late] = to_N2[late]
-                to_N2[late], there_N[late] = self._leg(late, number_N[late], left_N[late], from_N2[late])
+                to_N2[late], there_N[late] = self._leg(
+                    late, number_N[late], left_N[late], from_N2[late]
+                )
                 late = late[there_N[late] + self.pause <= time]
             legs = Legs(number_N, left_N, from_N2, to_N2, there_N)
         self._known[round] = legs
@@ -116,7 +136,9 @@ class Waypoint(Topology):
         number_N = np.ones(self.devices, dtype=np.int64)
         return Legs(number_N, zero_N, from_N2, *self._leg(id_N, number_N, zero_N, from_N2))
 
-    def _leg(self, device: Ints, number: Ints, left: Floats, start_2: Floats) -> tuple[Floats, Floats]:
+    def _leg(
+        self, device: Ints, number: Ints, left: Floats, start_2: Floats
+    ) -> tuple[Floats, Floats]:
         """Where leg ``number`` (1, 2, …) of each device goes, and when it arrives."""
         draws_3 = self.keys.uniform(device, number, 3)
         goal_2 = self.side * draws_3[:, :2]

@@ -1,4 +1,6 @@
-"""Named files out of downloaded archives: nothing is unpacked to disk, nothing outside the pattern is read, nothing runs."""
+"""Named files out of downloaded archives: nothing is unpacked to disk, nothing outside the pattern
+is read, nothing runs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ MOST = 256 << 20  # the largest member that is read, unpacked
 
 
 def members(archive: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every regular file in a wheel, .zip, .tar.* or .deb whose whole name matches ``pattern``.
+    """Name and content of every regular file in a wheel, .zip, .tar.* or .deb whose whole name
+    matches ``pattern``.
 
     ``ValueError`` where there is none, or one is larger than 256 MiB.
     """
@@ -59,9 +62,11 @@ def _tar(file: io.IOBase, pattern: re.Pattern[str]) -> Iterator[tuple[str, bytes
 
 
 def _ar(data: bytes, start: bytes) -> bytes:
-    """The member of a Unix ar archive (the outer form of a Debian package) whose name begins with ``start``.
+    """The member of a Unix ar archive (the outer form of a Debian package) whose name begins with
+    ``start``.
 
-    After ``!<arch>``, each member has a header of 60 bytes: 16 of name, 32 of owner and date, 10 of size, 2 of end mark.
+    After ``!<arch>``, each member has a header of 60 bytes: 16 of name, 32 of owner and date, 10 of
+    size, 2 of end mark.
     """
     if not data.startswith(b"!<arch>\n"):
         raise ValueError("it is not a Debian package")

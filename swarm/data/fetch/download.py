@@ -1,4 +1,6 @@
-"""One archive through the package manager that is set up here, without running anything that is in it."""
+"""One archive through the package manager that is set up here, without running anything that is in
+it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-# pip asks the build backend of a source archive for its metadata, which would run the archive's setup.py. This stands in
-# for that backend, and hands over the metadata the archive was published with.
+# pip asks the build backend of a source archive for its metadata, which would run the archive's
+# setup.py. This stands in for that backend, and hands over the metadata the archive was published
+# with.
 _BACKEND = """
 import pathlib, sys
 
@@ -34,14 +37,24 @@ class FetchError(Exception):
 
 
 def pip(package: str, sha256: str, folder: Path, deadline: float) -> Path:
-    """The wheel or source archive of ``name==version`` into ``folder``. pip too refuses one of another hash."""
+    """The wheel or source archive of ``name==version`` into ``folder``. pip too refuses one of
+    another hash.
+    """
     stand_in = folder.parent / "backend" / "setuptools"
     stand_in.mkdir(parents=True)
     (stand_in / "__init__.py").touch()
     (stand_in / "build_meta.py").write_text(_BACKEND)
     wanted = folder.parent / "wanted.txt"
     wanted.write_text(f"{package} --hash=sha256:{sha256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--ignore-requires-python"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-build-isolation",
+        "--ignore-requires-python",
+    ]
     command += [
         "--disable-pip-version-check",
         "--no-input",
@@ -59,7 +72,9 @@ def pip(package: str, sha256: str, folder: Path, deadline: float) -> Path:
         if "No module named pip" in done.stdout:
             raise FetchError("pip is missing here; `python -m ensurepip` installs it")
         if "DO NOT MATCH THE HASHES" in done.stdout or "hash mismatch" in done.stdout.lower():
-            raise FetchError(f"the archive of {package} has another SHA-256 than {sha256}: it is not used")
+            raise FetchError(
+                f"the archive of {package} has another SHA-256 than {sha256}: it is not used"
+            )
         raise _failed("pip", package, done)
     return _only(folder, package)
 
@@ -80,7 +95,9 @@ def apt(package: str, sha256: str, folder: Path, deadline: float) -> Path:
 def run(
     command: list[str], folder: Path, deadline: float, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run it in ``folder``, output and errors together; after ``deadline`` seconds it and what it started are ended."""
+    """Run it in ``folder``, output and errors together; after ``deadline`` seconds it and what it
+    started are ended.
+    """
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -95,7 +112,9 @@ def run(
     try:
         output, _ = process.communicate(timeout=deadline)
     except subprocess.TimeoutExpired:
-        raise FetchError(f"{command[0]} took longer than {deadline:g} s; --deadline allows more") from None
+        raise FetchError(
+            f"{command[0]} took longer than {deadline:g} s; --deadline allows more"
+        ) from None
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -107,7 +126,9 @@ def _failed(tool: str, package: str, done: subprocess.CompletedProcess[str]) -> 
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("ERROR", "E:"))]
     last = (errors or lines or [f"exit code {done.returncode}"])[-1]
-    return FetchError(f"{tool} could not download {package}; is this machine offline? ({last[:200]})")
+    return FetchError(
+        f"{tool} could not download {package}; is this machine offline? ({last[:200]})"
+    )
 
 
 def _only(folder: Path, package: str) -> Path:

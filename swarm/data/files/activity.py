@@ -1,7 +1,8 @@
-"""Human activity from sensors, by person: a folder as UCI HAR or HAPT unpacks, or one file of readings per person.
+"""Human activity from sensors, by person: a folder as UCI HAR or HAPT unpacks, or one file of
+readings per person.
 
-Anguita et al., *A public domain dataset for human activity recognition using smartphones*, ESANN 2013; Reyes-Ortiz et al.,
-Neurocomputing 171 (2016).
+Anguita et al., *A public domain dataset for human activity recognition using smartphones*, ESANN
+2013; Reyes-Ortiz et al., Neurocomputing 171 (2016).
 """
 
 from __future__ import annotations
@@ -27,22 +28,25 @@ from swarm.data.files.readers.table_files import DAMAGED, read_npy
 from swarm.data.prepare import Samples, latest, prepare
 from swarm.data.scaling import Scale
 
-Person = tuple[Reals, npt.NDArray[np.generic], npt.NDArray[np.generic]]  # features [S, F], labels [S], who [S]
+# features [S, F], labels [S], who [S]
+Person = tuple[Reals, npt.NDArray[np.generic], npt.NDArray[np.generic]]
 
 
 class Activity(Source):
     """Owners are the people. Two kinds of folder are told apart by what is in them.
 
-    *Features*, as HAR and HAPT unpack: ``train`` and ``test`` (or ``Train``, ``Test``), each with ``X_….txt``, ``y_….txt`` and
-    ``subject_….txt`` (or ``subject_id_….txt``), blanks between numbers. All people are pooled.
+    *Features*, as HAR and HAPT unpack: ``train`` and ``test`` (or ``Train``, ``Test``), each with
+    ``X_….txt``, ``y_….txt`` and ``subject_….txt`` (or ``subject_id_….txt``), blanks between
+    numbers. All people are pooled.
 
-    *Readings*, one file per person: ``NAME.csv`` with a heading and the column ``label``, or ``NAME.npy`` ``[T, channels + 1]``
-    whose last column is the label. Rows follow one another in time. A sample is ``window`` rows, the next one begins ``step``
-    rows later (null: window), and only windows of one activity count; ``x`` is ``[window · channels]``, or
-    ``[channels, window]`` with ``flat=False``. Negative labels mean: nobody knows.
+    *Readings*, one file per person: ``NAME.csv`` with a heading and the column ``label``, or
+    ``NAME.npy`` ``[T, channels + 1]`` whose last column is the label. Rows follow one another in
+    time. A sample is ``window`` rows, the next one begins ``step`` rows later (null: window), and
+    only windows of one activity count; ``x`` is ``[window · channels]``, or ``[channels, window]``
+    with ``flat=False``. Negative labels mean: nobody knows.
 
-    ``later`` holds out the last windows of each person's each activity, instead of random ones. Neighbouring windows
-    share readings if ``step < window``.
+    ``later`` holds out the last windows of each person's each activity, instead of random ones.
+    Neighbouring windows share readings if ``step < window``.
     """
 
     def __init__(
@@ -64,8 +68,16 @@ class Activity(Source):
         if step is not None:
             number("step", step, 1)
         if not path:
-            raise ConfigError("path", "null", "must be a folder of readings by person, or of UCI HAR or HAPT")
-        self.path, self.window, self.step, self.label, self.flat = path, window, step or window, label, flat
+            raise ConfigError(
+                "path", "null", "must be a folder of readings by person, or of UCI HAR or HAPT"
+            )
+        self.path, self.window, self.step, self.label, self.flat = (
+            path,
+            window,
+            step or window,
+            label,
+            flat,
+        )
         self.later, self.scale, self.test, self.validation = later, scale, test, validation
         self.max_bytes, self.seed = max_mb << 20, seed
         self.read_bytes = 0
@@ -74,35 +86,61 @@ class Activity(Source):
         folder = locate(self.path)
         if not folder.is_dir():
             raise ConfigError(
-                "path", self.path, "is not a folder; give one of readings by person, or of UCI HAR or HAPT"
+                "path",
+                self.path,
+                "is not a folder; give one of readings by person, or of UCI HAR or HAPT",
             )
         self.read_bytes = 0
-        parts = [found for name in ("train", "test", "Train", "Test") if (found := folder / name).is_dir()]
+        parts = [
+            found
+            for name in ("train", "test", "Train", "Test")
+            if (found := folder / name).is_dir()
+        ]
         files = sorted([*folder.glob("*.csv"), *folder.glob("*.npy")])
         if parts:
             people = [self._features(part) for part in parts]
         elif files:
             people = [self._readings(file) for file in files]
         else:
-            raise ConfigError("path", self.path, "has neither train and test folders, nor .csv or .npy files by person")
+            raise ConfigError(
+                "path",
+                self.path,
+                "has neither train and test folders, nor .csv or .npy files by person",
+            )
         if len({person[0].shape[1] for person in people}) > 1:
-            raise ConfigError("path", self.path, "has files of different numbers of columns; all must have the same")
+            raise ConfigError(
+                "path",
+                self.path,
+                "has files of different numbers of columns; all must have the same",
+            )
         return self._dataset(*(np.concatenate(each) for each in zip(*people, strict=True)))
 
-    def _dataset(self, x: Reals, y: npt.NDArray[np.generic], who: npt.NDArray[np.generic]) -> Dataset:
+    def _dataset(
+        self, x: Reals, y: npt.NDArray[np.generic], who: npt.NDArray[np.generic]
+    ) -> Dataset:
         if not len(y):
-            valid = f"is longer than every stretch of one activity in {self.path}; a shorter window would do"
+            valid = (
+                f"is longer than every stretch of one activity in {self.path}; a shorter window"
+                " would do"
+            )
             raise ConfigError("window", self.window, valid)
         try:
             label_S, labels = coded(y, f"label={self.label}")
             owner, people = coded(who, f"path={self.path}")
         except ValueError as error:
-            raise ConfigError("path", self.path, f"has a label or person that is no name: {error}") from None
+            raise ConfigError(
+                "path", self.path, f"has a label or person that is no name: {error}"
+            ) from None
         if len(labels) < 2:
             cut = f"data.window={self.window} and data.step={self.step}"
-            raise ConfigError("path", self.path, f"has one activity in all samples of {cut}; at least two are needed")
+            raise ConfigError(
+                "path",
+                self.path,
+                f"has one activity in all samples of {cut}; at least two are needed",
+            )
         rising = np.arange(len(y))
-        doing = owner * len(labels) + label_S  # held out are the last of each of these: all are in all parts
+        # held out are the last of each of these: all are in all parts
+        doing = owner * len(labels) + label_S
         held = latest(doing, rising, self.test, self.validation) if self.later else (None, None)
         samples = Samples(
             x,
@@ -116,18 +154,26 @@ class Activity(Source):
             owner_names=people,
             class_names=labels,
         )
-        return prepare(samples, self.seed, test=self.test, validation=self.validation, scale=self.scale)
+        return prepare(
+            samples, self.seed, test=self.test, validation=self.validation, scale=self.scale
+        )
 
-    # --- files -------------------------------------------------------------------------------------------------------
+    # --- files ------------------------------------------------------------------------------------
 
     def _features(self, folder: Path) -> Person:
         x, y, who = (self._text(folder, start) for start in ("X", "y", "subject"))
         if not len(x) == len(y) == len(who):
-            raise ConfigError("path", folder, f"has {len(x)} samples, {len(y)} labels and {len(who)} subjects")
+            raise ConfigError(
+                "path", folder, f"has {len(x)} samples, {len(y)} labels and {len(who)} subjects"
+            )
         return x, y[:, 0], who[:, 0]
 
     def _text(self, folder: Path, start: str) -> Reals:
-        found = [file for file in sorted(folder.iterdir()) if re.fullmatch(rf"{start}(_id)?_\w+\.txt", file.name)]
+        found = [
+            file
+            for file in sorted(folder.iterdir())
+            if re.fullmatch(rf"{start}(_id)?_\w+\.txt", file.name)
+        ]
         if len(found) != 1:
             raise ConfigError("path", folder, f"needs one file {start}_….txt; it has {len(found)}")
         values = self._table(found[0], header=None).to_numpy()
@@ -139,7 +185,10 @@ class Activity(Source):
         if file.suffix == ".csv":
             frame = self._table(file, header=0)
             if self.label not in frame:
-                valid = f"is not a column of {file}; its columns are {', '.join(map(str, frame.columns[:30]))}"
+                valid = (
+                    f"is not a column of {file}; its columns are"
+                    f" {', '.join(map(str, frame.columns[:30]))}"
+                )
                 raise ConfigError("label", self.label, valid)
             label_T, values = frame.pop(self.label).to_numpy(), self._named(file, frame).to_numpy()
         else:
@@ -149,17 +198,27 @@ class Activity(Source):
             raise ConfigError("path", file, "must have numbers in every column but the label")
         x, y = self._windows(values.astype(np.float64), label_T)
         if len(values) < self.window:
-            warnings.warn(f"{file.name} has {len(values)} rows, fewer than data.window={self.window}", stacklevel=2)
+            warnings.warn(
+                f"{file.name} has {len(values)} rows, fewer than data.window={self.window}",
+                stacklevel=2,
+            )
         return x, y, np.full(len(y), file.stem)
 
     def _named(self, file: Path, frame: pd.DataFrame) -> pd.DataFrame:
-        """The columns with a name: one without is most often the number of the row, which tells the time."""
+        """The columns with a name: one without is most often the number of the row, which tells the
+        time.
+        """
         left_out = [name for name in frame.columns if name != self.label and nameless(str(name))]
         if left_out:
-            warnings.warn(f"{file.name}: left out a column that has no name, most often a row number", stacklevel=2)
+            warnings.warn(
+                f"{file.name}: left out a column that has no name, most often a row number",
+                stacklevel=2,
+            )
         return frame.drop(columns=left_out)
 
-    def _windows(self, values_TC: Reals, label_T: npt.NDArray[np.generic]) -> tuple[Reals, npt.NDArray[np.generic]]:
+    def _windows(
+        self, values_TC: Reals, label_T: npt.NDArray[np.generic]
+    ) -> tuple[Reals, npt.NDArray[np.generic]]:
         begins = np.arange(0, len(values_TC) - self.window + 1, self.step)
         room("step", self.step, len(begins), self.window * values_TC.shape[1], each=8)
         place = begins[:, None] + np.arange(self.window)
@@ -168,17 +227,23 @@ class Activity(Source):
         if label_T.dtype.kind in "if":
             pure &= of[:, 0] >= 0
         x = values_TC[place[pure]]  # [S, window, channels]
-        return (x.reshape(len(x), self.window * x.shape[2]) if self.flat else x.transpose(0, 2, 1)), of[pure, 0]
+        return (
+            x.reshape(len(x), self.window * x.shape[2]) if self.flat else x.transpose(0, 2, 1)
+        ), of[pure, 0]
 
     def _table(self, file: Path, header: Literal[0] | None) -> pd.DataFrame:
         with opened(file) as stream:
             self._count(stream)
             try:
-                return read_frame(file, stream, self.max_bytes, r"\s+" if header is None else ",", header)
+                return read_frame(
+                    file, stream, self.max_bytes, r"\s+" if header is None else ",", header
+                )
             except ConfigError:
                 raise
             except DAMAGED as error:
-                raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
+                raise ConfigError(
+                    "path", file, f"cannot be read ({type(error).__name__}); check the file"
+                ) from error
 
     def _npy(self, file: Path) -> Reals:
         with opened(file) as stream:
@@ -186,9 +251,15 @@ class Activity(Source):
             try:
                 table = read_npy(stream)
             except DAMAGED as error:
-                raise ConfigError("path", file, f"cannot be read ({type(error).__name__}); check the file") from error
+                raise ConfigError(
+                    "path", file, f"cannot be read ({type(error).__name__}); check the file"
+                ) from error
         if table.ndim != 2 or table.shape[1] < 2 or table.dtype.kind not in "biuf":
-            raise ConfigError("path", file, f"has shape {list(table.shape)}; [rows, channels + 1] numbers are needed")
+            raise ConfigError(
+                "path",
+                file,
+                f"has shape {list(table.shape)}; [rows, channels + 1] numbers are needed",
+            )
         return np.asarray(table, dtype=np.float64)
 
     def _count(self, file: BinaryIO) -> None:

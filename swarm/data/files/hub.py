@@ -1,4 +1,6 @@
-"""Data sets of the Hugging Face ``datasets`` format: saved on disk, or by name from the hub (``pip install .[hf]``)."""
+"""Data sets of the Hugging Face ``datasets`` format: saved on disk, or by name from the hub (``pip
+install .[hf]``).
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,17 @@ _ROWS = 1000  # rows that are read at once
 
 
 class HF(Source):
-    """A table of a data set: rows with features and a label, or with text; ``device`` is its natural partition column.
+    """A table of a data set: rows with features and a label, or with text; ``device`` is its
+    natural partition column.
 
-    ``path`` is an ``.arrow`` or ``.parquet`` file or a folder that ``save_to_disk`` wrote, and is read without any further
-    package. ``name`` (and ``config``, ``revision``) is a data set of the hub, which needs the package ``datasets``; it is
-    loaded as data only: code that comes with a data set is never run.
+    ``path`` is an ``.arrow`` or ``.parquet`` file or a folder that ``save_to_disk`` wrote, and is
+    read without any further package. ``name`` (and ``config``, ``revision``) is a data set of the
+    hub, which needs the package ``datasets``; it is loaded as data only: code that comes with a
+    data set is never run.
 
-    With ``text`` a sample is a sequence of ``context`` characters as in :class:`~swarm.data.files.text.Text`;
-    without, a row as in :class:`~swarm.data.files.table.Table`. ``ConfigError`` as those two raise it.
+    With ``text`` a sample is a sequence of ``context`` characters as in
+    :class:`~swarm.data.files.text.Text`; without, a row as in
+    :class:`~swarm.data.files.table.Table`. ``ConfigError`` as those two raise it.
     """
 
     def __init__(
@@ -54,7 +59,9 @@ class HF(Source):
         target_scale: TargetScale = "none",
     ) -> None:
         if bool(path) == bool(name):
-            valid = "must be a file or folder of a data set, or data.name= one of the hub, and not both"
+            valid = (
+                "must be a file or folder of a data set, or data.name= one of the hub, and not both"
+            )
             raise ConfigError("path", path, valid)
         shown = path or f"{name}[{split}]"
         self.reader: Text | Table
@@ -67,9 +74,22 @@ class HF(Source):
             raise ConfigError("device", "null", "must be the column that says whose text it is")
         else:
             self.reader = Text(
-                shown, text, device, context, min_chars=min_chars, test=test, validation=validation, max_mb=max_mb
+                shown,
+                text,
+                device,
+                context,
+                min_chars=min_chars,
+                test=test,
+                validation=validation,
+                max_mb=max_mb,
             )
-        self.path, self.name, self.config, self.revision, self.split = path, name, config, revision, split
+        self.path, self.name, self.config, self.revision, self.split = (
+            path,
+            name,
+            config,
+            revision,
+            split,
+        )
         self.max_bytes = max_mb << 20
 
     def load(self) -> Dataset:
@@ -79,7 +99,8 @@ class HF(Source):
         except ConfigError as error:
             if error.key != "owner":
                 raise
-            raise ConfigError("device", error.value, error.valid) from error  # what it is called here
+            # what it is called here
+            raise ConfigError("device", error.value, error.valid) from error
 
     def _rows(self, found: Any) -> pa.Table:
         """All rows, read part by part as long as there is room for them."""
@@ -97,11 +118,20 @@ class HF(Source):
             valid = "needs the package datasets; `pip install .[hf]` installs it, or give data.path"
             raise ConfigError("name", self.name, valid) from None
         try:
-            found = datasets.load_dataset(self.name, self.config, split=self.split, revision=self.revision)
-            return of_arrow(Path(str(self.name)), self._rows(found.with_format("arrow")), self.max_bytes)
+            found = datasets.load_dataset(
+                self.name, self.config, split=self.split, revision=self.revision
+            )
+            return of_arrow(
+                Path(str(self.name)), self._rows(found.with_format("arrow")), self.max_bytes
+            )
         except ConfigError as error:
             raise ConfigError("name", self.name, error.valid) from error
-        except Exception as error:  # whatever the package, the network and the hub raise: it is all the same here
+        except (
+            Exception
+        ) as error:  # whatever the package, the network and the hub raise: it is all the same here
             reason = type(error).__name__
-            valid = f"cannot be loaded ({reason}): is this machine offline, or is there no such name, config or split?"
+            valid = (
+                f"cannot be loaded ({reason}): is this machine offline, or is there no such name,"
+                " config or split?"
+            )
             raise ConfigError("name", self.name, valid) from error

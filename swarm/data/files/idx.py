@@ -1,4 +1,6 @@
-"""A folder of IDX files, the format of MNIST and its relatives (LeCun, Cortes, Burges: *The MNIST database*)."""
+"""A folder of IDX files, the format of MNIST and its relatives (LeCun, Cortes, Burges: *The MNIST
+database*).
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,19 @@ _TYPES = {0x08: "ubyte", 0x09: "byte", 0x0B: "short", 0x0C: "int", 0x0D: "float"
 
 
 class Idx(Source):
-    """Four files, gzipped or plain: ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, the same with ``t10k``.
+    """Four files, gzipped or plain: ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, the
+    same with ``t10k``.
 
-    ``.idx3-ubyte`` for ``-idx3-ubyte`` and ``test`` for ``t10k`` are found as well; ``prefix`` stands in front of all
-    four names (``emnist-balanced-``). The second pair is the test set; validation samples are split off the first.
-    ``x`` is ``[S, rows · columns]``, or ``[S, 1, rows, columns]`` with ``image=True``.
+    ``.idx3-ubyte`` for ``-idx3-ubyte`` and ``test`` for ``t10k`` are found as well; ``prefix``
+    stands in front of all four names (``emnist-balanced-``). The second pair is the test set;
+    validation samples are split off the first. ``x`` is ``[S, rows · columns]``, or ``[S, 1, rows,
+    columns]`` with ``image=True``.
 
-    ``classes=None`` counts the classes of the training labels; ``limit`` keeps so many training samples, stratified;
-    ``max_mb`` is the largest file, unpacked, that is read. A file is refused (``ConfigError``) before anything is
-    allocated if its type or number of dimensions is wrong, a dimension is zero, or it is declared larger than
-    ``max_mb``; and then if its content is shorter or longer than declared, or damaged.
+    ``classes=None`` counts the classes of the training labels; ``limit`` keeps so many training
+    samples, stratified; ``max_mb`` is the largest file, unpacked, that is read. A file is refused
+    (``ConfigError``) before anything is allocated if its type or number of dimensions is wrong, a
+    dimension is zero, or it is declared larger than ``max_mb``; and then if its content is shorter
+    or longer than declared, or damaged.
     """
 
     def __init__(
@@ -60,15 +65,31 @@ class Idx(Source):
         if not path:
             raise ConfigError("path", "null", "must be the folder that holds the four IDX files")
         if "/" in prefix or "\\" in prefix:
-            raise ConfigError("prefix", prefix, "must be the beginning of file names, without a folder")
-        self.path, self.prefix, self.image, self.classes, self.limit = path, prefix, image, classes, limit
-        self.scale, self.validation, self.max_bytes, self.seed = scale, validation, max_mb << 20, seed
+            raise ConfigError(
+                "prefix", prefix, "must be the beginning of file names, without a folder"
+            )
+        self.path, self.prefix, self.image, self.classes, self.limit = (
+            path,
+            prefix,
+            image,
+            classes,
+            limit,
+        )
+        self.scale, self.validation, self.max_bytes, self.seed = (
+            scale,
+            validation,
+            max_mb << 20,
+            seed,
+        )
 
     def load(self) -> Dataset:
         train_x, train_y = self._pair("train")
         test_x, test_y = self._pair("t10k", "test")
         if train_x.shape[1:] != test_x.shape[1:]:
-            valid = f"training images are {train_x.shape[1:]}, test images {test_x.shape[1:]}; the two must be equal"
+            valid = (
+                f"training images are {train_x.shape[1:]}, test images {test_x.shape[1:]}; the two"
+                " must be equal"
+            )
             raise ConfigError("path", self.path, valid)
         x = np.concatenate([train_x, test_x])
         samples = Samples(
@@ -79,13 +100,18 @@ class Idx(Source):
             one_scale=True,
             origin=("path", self.path),
         )
-        return prepare(samples, self.seed, validation=self.validation, scale=self.scale, limit=self.limit)
+        return prepare(
+            samples, self.seed, validation=self.validation, scale=self.scale, limit=self.limit
+        )
 
     def _pair(self, *parts: str) -> tuple[Bytes, Bytes]:
         images = read_idx(self._find(parts, "images", 3), 3, self.max_bytes)
         labels = read_idx(self._find(parts, "labels", 1), 1, self.max_bytes)
         if len(images) != len(labels):
-            valid = f"{len(images)} {parts[0]} images but {len(labels)} labels; the two numbers must be equal"
+            valid = (
+                f"{len(images)} {parts[0]} images but {len(labels)} labels; the two numbers must be"
+                " equal"
+            )
             raise ConfigError("path", self.path, valid)
         return images, labels
 
@@ -94,62 +120,101 @@ class Idx(Source):
         if not folder.is_dir():
             valid = "is not a folder; give the one that holds the four IDX files"
             hint = (
-                " (on Debian, the package dataset-fashion-mnist installs Fashion-MNIST in this one; elsewhere"
-                " `python -m swarm.data.fetch fashion_mnist`, and data.path=fetched:fashion_mnist)"
+                " (on Debian, the package dataset-fashion-mnist installs Fashion-MNIST in this one;"
+                " elsewhere `python -m swarm.data.fetch fashion_mnist`, and"
+                " data.path=fetched:fashion_mnist)"
             )
-            raise ConfigError("path", self.path, valid + (hint if "share/datasets/fashion-mnist" in self.path else ""))
-        names = [f"{self.prefix}{part}-{kind}{dot}idx{dims}-ubyte" for part in parts for dot in "-."]
+            raise ConfigError(
+                "path",
+                self.path,
+                valid + (hint if "share/datasets/fashion-mnist" in self.path else ""),
+            )
+        names = [
+            f"{self.prefix}{part}-{kind}{dot}idx{dims}-ubyte" for part in parts for dot in "-."
+        ]
         for name in names:
             for candidate in (folder / name, usable(folder / f"{name}.gz", "prefix")):
                 if candidate.is_file():
                     return candidate
-        raise ConfigError("path", self.path, f"has no file {names[0]} (.gz or plain); all four IDX files are needed")
+        raise ConfigError(
+            "path",
+            self.path,
+            f"has no file {names[0]} (.gz or plain); all four IDX files are needed",
+        )
 
 
 def read_idx(path: Path, dims: int, max_bytes: int) -> Bytes:
-    """The array of one IDX file of unsigned bytes with ``dims`` dimensions; ``ConfigError`` if it is not one.
+    """The array of one IDX file of unsigned bytes with ``dims`` dimensions; ``ConfigError`` if it
+    is not one.
 
-    Header: two zero bytes, a type byte, the number of dimensions, then each dimension as a big-endian uint32.
+    Header: two zero bytes, a type byte, the number of dimensions, then each dimension as a
+    big-endian uint32.
     """
     try:
-        with opened(path) as file, gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file as unpacked:
+        with (
+            opened(path) as file,
+            gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file as unpacked,
+        ):
             return _parse(cast("IO[bytes]", unpacked), path, dims, max_bytes)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ConfigError("path", path, f"is a damaged or truncated gzip file ({error}); fetch it again") from error
+        raise ConfigError(
+            "path", path, f"is a damaged or truncated gzip file ({error}); fetch it again"
+        ) from error
     except OSError as error:
-        raise ConfigError("path", path, f"cannot be read ({error.strerror or error}); check the file") from error
+        raise ConfigError(
+            "path", path, f"cannot be read ({error.strerror or error}); check the file"
+        ) from error
 
 
 def _parse(file: IO[bytes], path: Path, dims: int, max_bytes: int) -> Bytes:
     head = file.read(4)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES:
         start = head.hex(" ") or "nothing"
-        raise ConfigError("path", path, f"is not an IDX file: it begins with {start} in the place of 00 00 08")
+        raise ConfigError(
+            "path", path, f"is not an IDX file: it begins with {start} in the place of 00 00 08"
+        )
     if head[2] != _UBYTE or head[3] != dims:
         found = f"holds {head[3]}-dimensional {_TYPES[head[2]]} data"
-        raise ConfigError("path", path, f"{found}; {dims}-dimensional ubyte data (00 00 08 {dims:02x}) are needed")
+        raise ConfigError(
+            "path", path, f"{found}; {dims}-dimensional ubyte data (00 00 08 {dims:02x}) are needed"
+        )
     sizes = file.read(4 * dims)
     if len(sizes) < 4 * dims:
         raise ConfigError("path", path, f"ends inside its header; {dims} dimensions are needed")
     shape = struct.unpack(f">{dims}I", sizes)
     declared = math.prod(shape)
     if declared == 0:
-        raise ConfigError("path", path, f"declares the shape {list(shape)}; every dimension must be at least 1")
+        raise ConfigError(
+            "path", path, f"declares the shape {list(shape)}; every dimension must be at least 1"
+        )
     if declared > max_bytes:
-        valid = f"declares {declared} bytes; at most {max_bytes} are read (data.max_mb={max_bytes >> 20})"
+        valid = (
+            f"declares {declared} bytes; at most {max_bytes} are read"
+            f" (data.max_mb={max_bytes >> 20})"
+        )
         raise ConfigError("path", path, valid)
     content = _content(file, path, declared)
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
 def _content(file: IO[bytes], path: Path, declared: int) -> bytes:
-    """Exactly ``declared`` bytes, read in pieces: a false header costs no more memory than the file really holds."""
+    """Exactly ``declared`` bytes, read in pieces: a false header costs no more memory than the file
+    really holds.
+    """
     pieces, missing = [], declared
     while missing and (piece := file.read(min(missing, 1 << 24))):
         pieces.append(piece)
         missing -= len(piece)
     if missing:
-        raise ConfigError("path", path, f"declares {declared} bytes but holds {declared - missing}; it is truncated")
+        raise ConfigError(
+            "path",
+            path,
+            f"declares {declared} bytes but holds {declared - missing}; it is truncated",
+        )
     if file.read(1):
-        raise ConfigError("path", path, f"holds more than the {declared} bytes it declares; header and data must agree")
+        raise ConfigError(
+            "path",
+            path,
+            f"holds more than the {declared} bytes it declares; header and data must agree",
+        )
     return b"".join(pieces)

@@ -1,4 +1,6 @@
-"""Tables: CSV, Parquet or NPZ files with a named label column and perhaps a column that says whose row it is."""
+"""Tables: CSV, Parquet or NPZ files with a named label column and perhaps a column that says whose
+row it is.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +23,28 @@ from swarm.data.scaling import Numbers, Scale, TargetScale
 
 
 class Table(Source):
-    """One row per sample. ``x`` is ``[S, features]``; an NPZ whose only feature array has more axes keeps its shape.
+    """One row per sample.
 
-    ``label`` and ``device`` name columns; ``features`` names the others to use, by default every numeric one (columns
-    that are left out for not being numeric are named in a warning; one that is mostly numeric is refused, as it has a
-    typing error in it). Labels of a classification may be strings or whole numbers: the sorted distinct values become
-    0 … C-1. The values of ``device`` become owners 0 … O-1 in the same way, for ``partition=natural``. Every feature
-    must be finite: no missing cells.
+    ``x`` is ``[S, features]``; an NPZ whose only feature array has more axes keeps its shape.
 
-    A column without a name, which most often numbers the rows, is left out with a warning unless ``features`` lists it. A
-    column has one part to play: nothing that is the label, the owner or the time is a feature as well.
+    ``label`` and ``device`` name columns; ``features`` names the others to use, by default every
+    numeric one (columns that are left out for not being numeric are named in a warning; one that is
+    mostly numeric is refused, as it has a typing error in it). Labels of a classification may be
+    strings or whole numbers: the sorted distinct values become 0 … C-1. The values of ``device``
+    become owners 0 … O-1 in the same way, for ``partition=natural``. Every feature must be finite:
+    no missing cells.
 
-    ``target_scale=standard`` predicts numbers less their training mean, over their training deviation; errors are reported in
-    their own unit. ``conf/data/table.yaml`` has it so; run folders without the option predict them as they are.
+    A column without a name, which most often numbers the rows, is left out with a warning unless
+    ``features`` lists it. A column has one part to play: nothing that is the label, the owner or
+    the time is a feature as well.
 
-    Each column of ``one_hot`` becomes a 0/1 feature for each of its values, which is not scaled. By ``time`` (numbers or
-    ISO dates) devices meet their rows in the order of that column; ``later`` then holds out each owner's last rows for test and
-    validation, instead of a random draw.
+    ``target_scale=standard`` predicts numbers less their training mean, over their training
+    deviation; errors are reported in their own unit. ``conf/data/table.yaml`` has it so; run
+    folders without the option predict them as they are.
+
+    Each column of ``one_hot`` becomes a 0/1 feature for each of its values, which is not scaled. By
+    ``time`` (numbers or ISO dates) devices meet their rows in the order of that column; ``later``
+    then holds out each owner's last rows for test and validation, instead of a random draw.
     """
 
     def __init__(
@@ -60,32 +67,54 @@ class Table(Source):
         number("max_mb", max_mb, 1)
         if not path:
             raise ConfigError(
-                "path", "null", "must be a .csv, .parquet, .npz, .jsonl or .arrow file, or a saved data set's folder"
+                "path",
+                "null",
+                "must be a .csv, .parquet, .npz, .jsonl or .arrow file, or a saved data set's"
+                " folder",
             )
         if task not in ("classification", "regression"):
             raise ConfigError("task", task, "must be classification or regression")
         if features is not None and (not features or len(set(features)) < len(features)):
-            raise ConfigError("features", features, "must be at least one column, each named once, or null for all")
+            raise ConfigError(
+                "features",
+                features,
+                "must be at least one column, each named once, or null for all",
+            )
         if later and time is None:
-            raise ConfigError("later", later, "needs data.time, the column that says when a row happened")
-        self.path, self.label, self.device, self.task, self.features = path, label, device, task, features
+            raise ConfigError(
+                "later", later, "needs data.time, the column that says when a row happened"
+            )
+        self.path, self.label, self.device, self.task, self.features = (
+            path,
+            label,
+            device,
+            task,
+            features,
+        )
         self.one_hot, self.time, self.later = one_hot or [], time, later
         self._require_one_part_each()
         self.scale, self.test, self.validation = scale, test, validation
         self.max_bytes, self.seed, self.target_scale = max_mb << 20, seed, target_scale
 
     def _require_one_part_each(self) -> None:
-        """Refuse a column that is to be two things: a label that is a feature too gives every answer away."""
+        """Refuse a column that is to be two things: a label that is a feature too gives every
+        answer away.
+        """
         parts: dict[str, str] = {}
         for key, name in (("label", self.label), ("device", self.device), ("time", self.time)):
             if name is not None and name in parts:
-                raise ConfigError(key, name, f"is data.{parts[name]} already; a column has one part to play")
+                raise ConfigError(
+                    key, name, f"is data.{parts[name]} already; a column has one part to play"
+                )
             if name is not None:
                 parts[name] = key
         for key, names in (("features", self.features or []), ("one_hot", self.one_hot)):
             for name in names:
                 if name in parts:
-                    valid = f"names {name}, which is data.{parts[name]} already; a column has one part to play"
+                    valid = (
+                        f"names {name}, which is data.{parts[name]} already; a column has one part"
+                        " to play"
+                    )
                     raise ConfigError(key, names, valid)
                 parts[name] = key
 
@@ -102,14 +131,26 @@ class Table(Source):
         )
         for key, name in named:
             if name is not None and name not in table:
-                raise ConfigError(key, name, f"is not a column of {self.path}; its columns are {_names(table)}")
+                raise ConfigError(
+                    key, name, f"is not a column of {self.path}; its columns are {_names(table)}"
+                )
         chosen = self._chosen(table)
         x, columns, scaled = self._x(table, chosen)
         y, class_names = self._y(table[self.label])
-        self._warn_of_copies(table, [*chosen, *self.one_hot], y[:, 0] if y.ndim > 1 and y.shape[1] == 1 else y)
-        owner, owner_names = (None, None) if self.device is None else _codes(table[self.device], "device", self.device)
+        self._warn_of_copies(
+            table, [*chosen, *self.one_hot], y[:, 0] if y.ndim > 1 and y.shape[1] == 1 else y
+        )
+        owner, owner_names = (
+            (None, None)
+            if self.device is None
+            else _codes(table[self.device], "device", self.device)
+        )
         time = None if self.time is None else _moments(table[self.time], self.time)
-        held = latest(owner, time, self.test, self.validation) if self.later and time is not None else (None, None)
+        held = (
+            latest(owner, time, self.test, self.validation)
+            if self.later and time is not None
+            else (None, None)
+        )
         samples = Samples(
             x,
             y,
@@ -136,18 +177,30 @@ class Table(Source):
 
     def _chosen(self, table: dict[str, Column]) -> list[str]:
         """The columns that are features as they are."""
-        others = [name for name in table if name not in (self.label, self.device, self.time, *self.one_hot)]
+        others = [
+            name
+            for name in table
+            if name not in (self.label, self.device, self.time, *self.one_hot)
+        ]
         for name in self.features or []:
             if name not in others:
-                raise ConfigError("features", name, f"is not a feature of {self.path}; there are {_names(others)}")
+                raise ConfigError(
+                    "features", name, f"is not a feature of {self.path}; there are {_names(others)}"
+                )
             if not _numeric(table[name]):
-                raise ConfigError("features", name, f"is not numeric: {_first_text(table[name])}; give numeric columns")
+                raise ConfigError(
+                    "features",
+                    name,
+                    f"is not numeric: {_first_text(table[name])}; give numeric columns",
+                )
         return self.features or self._numeric_ones(table, others)
 
     def _x(
         self, table: dict[str, Column], chosen: list[str]
     ) -> tuple[Numbers | list[Numbers], tuple[str, ...], int | None]:
-        """Features block by block, each of its own type; their names; how many blocks are to be scaled (None: all)."""
+        """Features block by block, each of its own type; their names; how many blocks are to be
+        scaled (None: all).
+        """
         if len(chosen) == 1 and table[chosen[0]].ndim > 2:
             return table[chosen[0]], (), None
         parts = [table[name].reshape(len(table[name]), -1) for name in chosen]
@@ -157,40 +210,66 @@ class Table(Source):
             for i in range(part.shape[1])
         ]
         bits = [_one_hot(table[name], name) for name in self.one_hot]
-        size = 4 * len(parts[0]) * sum(part.shape[1] for part in (*parts, *(bit for bit, _ in bits)))
+        size = (
+            4 * len(parts[0]) * sum(part.shape[1] for part in (*parts, *(bit for bit, _ in bits)))
+        )
         require_unpacked_room(self.path, size, self.max_bytes)
         blocks = [*parts, *(bit for bit, _ in bits)]
-        return blocks, (*names, *(n for _, each in bits for n in each)), len(parts) if bits else None
+        return (
+            blocks,
+            (*names, *(n for _, each in bits for n in each)),
+            len(parts) if bits else None,
+        )
 
     def _numeric_ones(self, table: dict[str, Column], others: list[str]) -> list[str]:
         unnamed = [name for name in others if nameless(name)]
         if unnamed:
-            what = "a column that has no name" if len(unnamed) == 1 else f"{len(unnamed)} columns that have no name"
+            what = (
+                "a column that has no name"
+                if len(unnamed) == 1
+                else f"{len(unnamed)} columns that have no name"
+            )
             hint = f"data.features=[…] takes it in ({_names(unnamed)})"
-            warnings.warn(f"{self.path}: left out {what}, most often a row number; {hint}", stacklevel=2)
+            warnings.warn(
+                f"{self.path}: left out {what}, most often a row number; {hint}", stacklevel=2
+            )
         others = [name for name in others if name not in unnamed]
         chosen = [name for name in others if _numeric(table[name])]
         left_out = [name for name in others if name not in chosen]
         for name in left_out:
             if table[name].ndim == 1 and not _text(table[name]).mean() >= 0.5:
-                valid = f"column {name!r} is numeric but for {_first_text(table[name])}; mend it, or list data.features"
+                valid = (
+                    f"column {name!r} is numeric but for {_first_text(table[name])}; mend it, or"
+                    " list data.features"
+                )
                 raise ConfigError("path", self.path, valid)
         if not chosen:
-            raise ConfigError("path", self.path, f"has no numeric feature; its columns are {_names(table)}")
+            raise ConfigError(
+                "path", self.path, f"has no numeric feature; its columns are {_names(table)}"
+            )
         if left_out:
             warnings.warn(f"{self.path}: left out as not numeric: {_names(left_out)}", stacklevel=2)
         for name in chosen:
             if _counts_rows(table[name]):
-                found = f"column {name!r} counts the rows, and tells the label where they are sorted by it"
-                warnings.warn(f"{self.path}: {found}; data.features=[…] leaves it out", stacklevel=2)
+                found = (
+                    f"column {name!r} counts the rows, and tells the label where they are sorted"
+                    " by it"
+                )
+                warnings.warn(
+                    f"{self.path}: {found}; data.features=[…] leaves it out", stacklevel=2
+                )
         return chosen
 
     def _warn_of_copies(self, table: dict[str, Column], names: list[str], y_S: Numbers) -> None:
         """Name each feature that is the label under another name."""
         for name in names:
             if y_S.ndim == 1 and _says_the_same(table[name], y_S, self.task == "classification"):
-                found = f"column {name!r} says the same as the label in every row, under another name"
-                warnings.warn(f"{self.path}: {found}; data.features=[…] leaves it out", stacklevel=2)
+                found = (
+                    f"column {name!r} says the same as the label in every row, under another name"
+                )
+                warnings.warn(
+                    f"{self.path}: {found}; data.features=[…] leaves it out", stacklevel=2
+                )
 
     def _y(self, column: Column) -> tuple[Numbers, Names]:
         """Classes and their names, or targets and none."""
@@ -200,24 +279,45 @@ class Table(Source):
                 raise ConfigError("label", self.label, valid)
             return column.reshape(len(column), -1), ()
         if column.ndim != 1:
-            raise ConfigError("label", self.label, f"has shape {list(column.shape)}; one label per sample is needed")
+            raise ConfigError(
+                "label",
+                self.label,
+                f"has shape {list(column.shape)}; one label per sample is needed",
+            )
         codes, names = _codes(column, "label", self.label)
         if not 2 <= len(names) < max(3, len(column)):
             found = "one value in all rows" if len(names) < 2 else "another value in every row"
-            raise ConfigError("label", self.label, f"has {found}; at least two classes with several rows are needed")
+            raise ConfigError(
+                "label",
+                self.label,
+                f"has {found}; at least two classes with several rows are needed",
+            )
         return codes, names
 
 
 def _codes(column: Column, key: str, name: str) -> tuple[Ints, Names]:
-    """Each value's place among the names (:mod:`swarm.common.names`) in order, and these; none may be missing or fractional."""
+    """Each value's place among the names (:mod:`swarm.common.names`) in order, and these; none may
+    be missing or fractional.
+    """
     missing = np.flatnonzero(pd.isna(column)) if column.ndim == 1 else np.zeros(0)
     if column.ndim != 1 or missing.size:
-        where = f"row {missing[0]} (counted from 0) is empty" if missing.size else f"has shape {list(column.shape)}"
+        where = (
+            f"row {missing[0]} (counted from 0) is empty"
+            if missing.size
+            else f"has shape {list(column.shape)}"
+        )
         raise ConfigError(key, name, f"{where}; every row needs a value")
-    if column.dtype.kind == "f" and (wrong_S := ~np.isfinite(column) | (column != np.floor(column))).any():
+    if (
+        column.dtype.kind == "f"
+        and (wrong_S := ~np.isfinite(column) | (column != np.floor(column))).any()
+    ):
         row = int(np.flatnonzero(wrong_S)[0])
         hint = "; data.task=regression would do" if key == "label" else ""
-        raise ConfigError(key, name, f"row {row} (counted from 0) is {column[row]}, not text or a whole number{hint}")
+        raise ConfigError(
+            key,
+            name,
+            f"row {row} (counted from 0) is {column[row]}, not text or a whole number{hint}",
+        )
     try:
         return coded(column, f"{key}={name}")
     except ValueError as error:
@@ -226,18 +326,26 @@ def _codes(column: Column, key: str, name: str) -> tuple[Ints, Names]:
 
 def _counts_rows(column: Column) -> bool:
     """Whether a column is 0, 1, 2, … or 1, 2, 3, … from the first row to the last."""
-    if column.ndim != 1 or column.dtype.kind not in "iuf" or len(column) < 3 or column[0] not in (0, 1):
+    if (
+        column.ndim != 1
+        or column.dtype.kind not in "iuf"
+        or len(column) < 3
+        or column[0] not in (0, 1)
+    ):
         return False
     return bool(np.array_equal(column, np.arange(len(column)) + int(column[0])))
 
 
 def _says_the_same(column: Column, y_S: Numbers, classes: bool) -> bool:
-    """Whether a column tells a sample's label, and the label its value: equal numbers, or one value for each class."""
+    """Whether a column tells a sample's label, and the label its value: equal numbers, or one value
+    for each class.
+    """
     if column.ndim != 1:
         return False
     if not classes:
         return bool(np.array_equal(column, y_S))
-    for rows in (slice(0, 1000), slice(None)):  # most columns are known for others by their first rows
+    # most columns are known for others by their first rows
+    for rows in (slice(0, 1000), slice(None)):
         code_R, values = pd.factorize(column[rows])
         label_R = y_S[rows].astype(np.int64)
         both = len(np.unique(code_R * (int(label_R.max()) + 1) + label_R))
@@ -250,12 +358,16 @@ def _one_hot(column: Column, name: str) -> tuple[npt.NDArray[np.uint8], list[str
     """``[S, V]``: one where the column has its v-th value."""
     codes, values = _codes(column, "one_hot", name)
     if len(values) > 1000:
-        raise ConfigError("one_hot", name, f"has {len(values)} different values; at most 1000 become features")
+        raise ConfigError(
+            "one_hot", name, f"has {len(values)} different values; at most 1000 become features"
+        )
     return np.eye(len(values), dtype=np.uint8)[codes], [f"{name}#{v}" for v in range(len(values))]
 
 
 def _moments(column: Column, name: str) -> Ints:
-    """When each row happened: whole numbers as they are, dates in microseconds, other numbers by rank."""
+    """When each row happened: whole numbers as they are, dates in microseconds, other numbers by
+    rank.
+    """
     if column.ndim == 1 and column.dtype.kind in "iu":
         return column.astype(np.int64)
     if column.ndim == 1 and column.dtype.kind == "f" and np.isfinite(column).all():
@@ -265,7 +377,9 @@ def _moments(column: Column, name: str) -> Ints:
     except (ValueError, TypeError):
         stamps = pd.Series([pd.NaT])
     if column.ndim != 1 or column.dtype.kind in "bf" or bool(stamps.isna().any()):
-        raise ConfigError("time", name, "must hold a number or an ISO date of the years 1 to 9999 in every row")
+        raise ConfigError(
+            "time", name, "must hold a number or an ISO date of the years 1 to 9999 in every row"
+        )
     # not as a difference of timestamps, which would be one in nanoseconds and end in the year 2262
     return stamps.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
 
@@ -276,7 +390,12 @@ def _numeric(column: Column) -> bool:
 
 def _text(column: Column) -> npt.NDArray[np.bool_]:
     """Which values of a column are not numbers, nor text that reads as one."""
-    values = pd.Series([value if isinstance(value, str) else None for value in column.reshape(len(column), -1)[:, 0]])
+    values = pd.Series(
+        [
+            value if isinstance(value, str) else None
+            for value in column.reshape(len(column), -1)[:, 0]
+        ]
+    )
     return np.asarray(pd.to_numeric(values, errors="coerce").isna(), dtype=np.bool_)
 
 
@@ -288,4 +407,6 @@ def _first_text(column: Column) -> str:
 
 def _names(columns: object) -> str:
     names = list(columns)  # type: ignore[call-overload]
-    return ", ".join(map(str, names[:30])) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
+    return ", ".join(map(str, names[:30])) + (
+        f" and {len(names) - 30} more" if len(names) > 30 else ""
+    )

@@ -1,4 +1,6 @@
-"""Text with owners (people, roles): sequences of characters, and at each position the character that follows."""
+"""Text with owners (people, roles): sequences of characters, and at each position the character
+that follows.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,22 @@ ALPHABET = "\n" + "".join(map(chr, range(32, 127)))  # a line's end, and what a 
 
 
 class Text(Source):
-    """``x`` is ``[S, context]`` characters, ``y`` the same one place further; a class is a character.
+    """``x`` is ``[S, context]`` characters, ``y`` the same one place further; a class is a
+    character.
 
-    A table (.csv, .parquet, .jsonl, .arrow) with a column of text and one that says whose; an owner's rows, as they stand, are
-    one text with line ends between. The text's last share ``test`` is held out, ``validation`` of it lies before that, the
-    rest is for training: windows of context + 1 characters are cut within each part, so none straddles two. Training windows
-    begin every ``stride`` characters (null: context), held-out ones every ``context``.
+    A table (.csv, .parquet, .jsonl, .arrow) with a column of text and one that says whose; an
+    owner's rows, as they stand, are one text with line ends between. The text's last share ``test``
+    is held out, ``validation`` of it lies before that, the rest is for training: windows of context
+    + 1 characters are cut within each part, so none straddles two. Training windows begin every
+    ``stride`` characters (null: context), held-out ones every ``context``.
 
-    Classes are ``characters`` in their order, and one more for all others. Owners with less than ``min_chars`` are left out;
-    ``owners`` keeps so many, those with the most text; ``max_chars`` keeps an owner's first ones, ``held`` that many test
-    (and validation) windows of each. ``ordered``: devices meet their text from front to back.
+    Classes are ``characters`` in their order, and one more for all others. Owners with less than
+    ``min_chars`` are left out; ``owners`` keeps so many, those with the most text; ``max_chars``
+    keeps an owner's first ones, ``held`` that many test (and validation) windows of each.
+    ``ordered``: devices meet their text from front to back.
 
-    ``ConfigError`` for a missing column, text too short for a window in every part, and text that is mostly in other
-    characters. No message quotes the text.
+    ``ConfigError`` for a missing column, text too short for a window in every part, and text that
+    is mostly in other characters. No message quotes the text.
     """
 
     def __init__(
@@ -61,20 +66,43 @@ class Text(Source):
             if count is not None:
                 number(key, count, 1)
         if test + validation >= 1:
-            raise ConfigError("test", test, f"must, with data.validation={validation:g}, leave something to train on")
-        least = max(math.ceil((context + 1) / part) for part in (test, validation, 1 - test - validation) if part > 0)
+            raise ConfigError(
+                "test",
+                test,
+                f"must, with data.validation={validation:g}, leave something to train on",
+            )
+        least = max(
+            math.ceil((context + 1) / part)
+            for part in (test, validation, 1 - test - validation)
+            if part > 0
+        )
         for key, count in (("min_chars", min_chars), ("max_chars", max_chars)):
             if count is not None and count < least:
                 parts = "training, validation and test text each hold a sequence"
-                raise ConfigError(key, count, f"must be at least {least}, so that {parts} of data.context={context}")
+                raise ConfigError(
+                    key,
+                    count,
+                    f"must be at least {least}, so that {parts} of data.context={context}",
+                )
         if not path:
-            raise ConfigError("path", "null", "must be a .csv, .parquet, .jsonl or .arrow file with text and owners")
+            raise ConfigError(
+                "path",
+                "null",
+                "must be a .csv, .parquet, .jsonl or .arrow file with text and owners",
+            )
         alphabet = ALPHABET if characters is None else characters
         if not alphabet or len(set(alphabet)) < len(alphabet):
-            raise ConfigError("characters", characters, "must name at least one character, each once, or be null")
+            raise ConfigError(
+                "characters", characters, "must name at least one character, each once, or be null"
+            )
         self.path, self.text, self.owner, self.alphabet = path, text, owner, alphabet
         self.context, self.stride, self.held = context, stride or context, held
-        self.min_chars, self.max_chars, self.owners, self.ordered = min_chars, max_chars, owners, ordered
+        self.min_chars, self.max_chars, self.owners, self.ordered = (
+            min_chars,
+            max_chars,
+            owners,
+            ordered,
+        )
         self.test, self.validation, self.max_bytes = test, validation, max_mb << 20
 
     def load(self) -> Dataset:
@@ -84,14 +112,20 @@ class Text(Source):
         """The data set of a table that has been read."""
         for key, name in (("owner", self.owner), ("text", self.text)):
             if name not in table:
-                valid = f"is not a column of {self.path}; its columns are {', '.join(list(table)[:30])}"
+                valid = (
+                    f"is not a column of {self.path}; its columns are {', '.join(list(table)[:30])}"
+                )
                 raise ConfigError(key, name, valid)
-        texts, names = self._chosen(*_joined(table[self.owner], table[self.text], self.owner, self.text))
+        texts, names = self._chosen(
+            *_joined(table[self.owner], table[self.text], self.owner, self.text)
+        )
         codes = [self._codes(text) for text in texts]
         strange = np.mean(np.concatenate(codes) == len(self.alphabet))
         if strange > 0.2:
             valid = f"knows only {1 - strange:.0%} of the text; name the characters of its language"
-            raise ConfigError("characters", "null" if self.alphabet is ALPHABET else self.alphabet, valid)
+            raise ConfigError(
+                "characters", "null" if self.alphabet is ALPHABET else self.alphabet, valid
+            )
         return self._cut(codes, names)
 
     def _chosen(self, texts: list[str], names: Names) -> tuple[list[str], Names]:
@@ -99,16 +133,26 @@ class Text(Source):
         size = np.array([len(text) for text in texts])
         enough = np.flatnonzero(size >= self.min_chars)
         if not len(enough):
-            valid = f"is more than any of {len(texts)} owners has in {self.path}; the longest text has {size.max()}"
-            raise ConfigError("min_chars", self.min_chars, f"{valid}, and a sequence takes {self.context + 1}")
+            valid = (
+                f"is more than any of {len(texts)} owners has in {self.path}; the longest text has"
+                f" {size.max()}"
+            )
+            raise ConfigError(
+                "min_chars", self.min_chars, f"{valid}, and a sequence takes {self.context + 1}"
+            )
         if self.owners is not None:
             if self.owners > len(enough):
-                valid = f"must be at most {len(enough)}, those with data.min_chars={self.min_chars}, or null for all"
+                valid = (
+                    f"must be at most {len(enough)}, those with data.min_chars={self.min_chars}, or"
+                    " null for all"
+                )
                 raise ConfigError("owners", self.owners, valid)
             enough = np.sort(enough[np.argsort(-size[enough], kind="stable")[: self.owners]])
         elif len(enough) < len(texts):
             left_out = f"left out {len(texts) - len(enough)} of {len(texts)} owners"
-            warnings.warn(f"{left_out}: less text than data.min_chars={self.min_chars}", stacklevel=2)
+            warnings.warn(
+                f"{left_out}: less text than data.min_chars={self.min_chars}", stacklevel=2
+            )
         return [texts[i][: self.max_chars] for i in enough], tuple(names[i] for i in enough)
 
     def _codes(self, text: str) -> npt.NDArray[np.uint32]:
@@ -116,17 +160,26 @@ class Text(Source):
         point_T = np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32)
         order_A = np.argsort(point_A)
         code_T = np.empty(len(point_T), np.uint32)
-        for part in chunks(point_T):  # places are numbers of eight bytes each: not of a whole text at once
+        # places are numbers of eight bytes each: not of a whole text at once
+        for part in chunks(point_T):
             point = point_T[part]
-            found = order_A[np.minimum(np.searchsorted(point_A, point, sorter=order_A), len(point_A) - 1)]
+            found = order_A[
+                np.minimum(np.searchsorted(point_A, point, sorter=order_A), len(point_A) - 1)
+            ]
             code_T[part] = np.where(point_A[found] == point, found, len(point_A))
         return code_T
 
     def _cut(self, codes: list[npt.NDArray[np.uint32]], names: Names) -> Dataset:
         begins, part, owner = (
-            np.concatenate(each) for each in zip(*map(self._begins, range(len(codes)), codes), strict=True)
+            np.concatenate(each)
+            for each in zip(*map(self._begins, range(len(codes)), codes), strict=True)
         )
-        room("max_chars", "null" if self.max_chars is None else self.max_chars, len(begins), 3 * self.context)
+        room(
+            "max_chars",
+            "null" if self.max_chars is None else self.max_chars,
+            len(begins),
+            3 * self.context,
+        )
         offset_O = np.cumsum([0, *map(len, codes)])[:-1]
         place_SL = (begins + offset_O[owner])[:, None] + np.arange(self.context)
         everything = np.concatenate(codes)
@@ -144,18 +197,25 @@ class Text(Source):
         return prepare(samples, 0)
 
     def _begins(self, owner: int, codes: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Ints]:
-        """Where an owner's windows begin, which part each is in (0 training, 1 validation, 2 test), and the owner."""
+        """Where an owner's windows begin, which part each is in (0 training, 1 validation, 2 test),
+        and the owner.
+        """
         held = [
             max(math.ceil(share * len(codes)), self.context + 1) if share else 0
             for share in (self.validation, self.test)
         ]
-        ends = len(codes) - np.cumsum([0, *held[::-1]])[::-1]  # of training, validation and test text
+        # of training, validation and test text
+        ends = len(codes) - np.cumsum([0, *held[::-1]])[::-1]
         found = []
         for part, (low, high) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             begins = np.arange(low, high - self.context, self.context if part else self.stride)
             found.append(begins[: self.held] if part else begins)
         begins_S = np.concatenate(found).astype(np.int64)
-        return begins_S, np.repeat(np.arange(3), [len(b) for b in found]), np.full(len(begins_S), owner)
+        return (
+            begins_S,
+            np.repeat(np.arange(3), [len(b) for b in found]),
+            np.full(len(begins_S), owner),
+        )
 
 
 def _joined(owner_R: Column, text_R: Column, owner: str, text: str) -> tuple[list[str], Names]:
@@ -163,11 +223,17 @@ def _joined(owner_R: Column, text_R: Column, owner: str, text: str) -> tuple[lis
     for key, name, column in (("owner", owner, owner_R), ("text", text, text_R)):
         missing = [row for row, value in enumerate(column) if value is None or value != value]
         if column.ndim != 1 or missing:
-            where = f"row {missing[0]} (counted from 0) is empty" if missing else "has several values in a row"
+            where = (
+                f"row {missing[0]} (counted from 0) is empty"
+                if missing
+                else "has several values in a row"
+            )
             raise ConfigError(key, name, f"{where}; every row needs one")
     wrong = next((row for row, value in enumerate(text_R) if not isinstance(value, str)), None)
     if wrong is not None:
-        raise ConfigError("text", text, f"row {wrong} (counted from 0) is not text; every row must be")
+        raise ConfigError(
+            "text", text, f"row {wrong} (counted from 0) is not text; every row must be"
+        )
     try:
         code_R, names = coded(owner_R, f"owner={owner}")
     except ValueError as error:

@@ -1,4 +1,6 @@
-"""Digits for more devices than the real ones can feed: each sample is two real training digits plus noise."""
+"""Digits for more devices than the real ones can feed: each sample is two real training digits plus
+noise.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,15 @@ _BLOCK = 1 << 16
 
 @dataclass(eq=False)
 class DigitsLike(Source):
-    """``devices · per_device`` generated 8×8 training digits; validation and test samples are the real held-out ones.
+    """``devices · per_device`` generated 8×8 training digits; validation and test samples are the
+    real held-out ones.
 
-    A generated sample takes a real training digit ``a`` at random, another ``b`` of the same class, and is
-    ``clip((1 - λ)·a + λ·b + noise·ε, 0, 16)`` with ``λ ~ U(0, blend)`` and ``ε ~ N(0, I)``; with probability ``shift``
-    both are first moved by one pixel in one of eight directions (*mixup* within a class: Zhang, arXiv 1710.09412).
-    The split is that of :class:`~swarm.data.generated.digits.Digits` with the same seed, so no held-out digit is
-    ever blended in.
+    A generated sample takes a real training digit ``a`` at random, another ``b`` of the same class,
+    and is ``clip((1 - λ)·a + λ·b + noise·ε, 0, 16)`` with ``λ ~ U(0, blend)`` and ``ε ~ N(0, I)``;
+    with probability ``shift`` both are first moved by one pixel in one of eight directions (*mixup*
+    within a class: Zhang, arXiv 1710.09412). The split is that of
+    :class:`~swarm.data.generated.digits.Digits` with the same seed, so no held-out digit is ever
+    blended in.
     """
 
     devices: int
@@ -58,9 +62,12 @@ class DigitsLike(Source):
         return prepare(samples, self.seed, scale=self.scale)
 
     def _generate(self, real_x: Floats, real_y: Ints, x: Floats, y: Ints) -> None:
-        """Fill the first ``count`` rows, a block at a time: memory beyond the result stays at some tens of MB."""
+        """Fill the first ``count`` rows, a block at a time: memory beyond the result stays at some
+        tens of MB.
+        """
         order = np.argsort(real_y, kind="stable")
-        real_x, real_y = real_x[order], real_y[order]  # by class, so that a partner is an offset away
+        # by class, so that a partner is an offset away
+        real_x, real_y = real_x[order], real_y[order]
         size_C = np.bincount(real_y, minlength=10)
         start_C = np.cumsum(size_C) - size_C
         moved_9R = _moved(real_x)
@@ -79,7 +86,9 @@ class DigitsLike(Source):
 
 
 def _moved(real_x: Floats) -> npt.NDArray[np.float32]:
-    """``[9, R, 64]``: every image in place (0) and moved by one pixel in each of eight directions, zeros moving in."""
+    """``[9, R, 64]``: every image in place (0) and moved by one pixel in each of eight directions,
+    zeros moving in.
+    """
     padded = np.pad(real_x.reshape(-1, 8, 8), ((0, 0), (1, 1), (1, 1)))
     steps = [(1, 1), (0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2)]
     return np.stack([padded[:, i : i + 8, j : j + 8].reshape(-1, 64) for i, j in steps])

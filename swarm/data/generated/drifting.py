@@ -1,4 +1,6 @@
-"""Generated streams whose concept drifts: each device has its own stream, all go through the same concepts."""
+"""Generated streams whose concept drifts: each device has its own stream, all go through the same
+concepts.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,11 @@ from swarm.data.stream.concept_schedule import ConceptSchedule, Kind
 
 @dataclass(eq=False)
 class Drifting(Source):
-    """``per_device`` samples a device, ordered in time; ``held_out`` test samples of each concept, and as many to validate.
+    """``per_device`` samples a device, ordered in time; ``held_out`` test samples of each concept,
+    and as many to validate.
 
-    When concepts change is up to :class:`~swarm.data.stream.concept_schedule.ConceptSchedule`. A share ``noise``
-    of the training labels is wrong.
+    When concepts change is up to :class:`~swarm.data.stream.concept_schedule.ConceptSchedule`. A
+    share ``noise`` of the training labels is wrong.
     """
 
     devices: int
@@ -37,7 +40,9 @@ class Drifting(Source):
     def __post_init__(self) -> None:
         self.keys = Keys(self.seed, type(self).__name__)
         drift = Keys(self.seed, "drift")
-        self.timeline = ConceptSchedule(drift, self.kind, self.concepts, self.width, self.periods, self.phase)
+        self.timeline = ConceptSchedule(
+            drift, self.kind, self.concepts, self.width, self.periods, self.phase
+        )
         number("per_device", self.per_device, 2)
         self.timeline.require("concepts", self.concepts, self.per_device, "one of data.per_device")
         number("held_out", self.held_out, 1)
@@ -76,8 +81,9 @@ class Drifting(Source):
 
 @dataclass(eq=False)
 class SEA(Drifting):
-    """x in [0, 10)³, y = [x_1 + x_2 ≤ θ_c]; the third feature means nothing. θ = 8, 9, 7, 9.5 in turn (Street & Kim, *A
-    streaming ensemble algorithm*, KDD 2001). Features are scaled to [−1, 1)."""
+    """x in [0, 10)³, y = [x_1 + x_2 ≤ θ_c]; the third feature means nothing. θ = 8, 9, 7, 9.5 in
+    turn (Street & Kim, *A streaming ensemble algorithm*, KDD 2001). Features are scaled to [−1,
+    1)."""
 
     THRESHOLDS = (8.0, 9.0, 7.0, 9.5)
 
@@ -89,13 +95,16 @@ class SEA(Drifting):
         super().__post_init__()
 
     def label(self, x_SF: Reals, concept_S: Ints) -> Ints:
-        return (10 * (x_SF[:, 0] + x_SF[:, 1]) <= np.asarray(self.THRESHOLDS)[concept_S]).astype(np.int64)
+        return (10 * (x_SF[:, 0] + x_SF[:, 1]) <= np.asarray(self.THRESHOLDS)[concept_S]).astype(
+            np.int64
+        )
 
 
 @dataclass(eq=False)
 class Hyperplane(Drifting):
-    """y = [w_c · (x − ½) > 0] for x in [0, 1)^F: a plane through the middle that turns by ``angle`` degrees with each
-    concept, in a direction drawn from the seed (after Hulten, Spencer, Domingos, KDD 2001). Features are scaled to [−1, 1)."""
+    """y = [w_c · (x − ½) > 0] for x in [0, 1)^F: a plane through the middle that turns by ``angle``
+    degrees with each concept, in a direction drawn from the seed (after Hulten, Spencer, Domingos,
+    KDD 2001). Features are scaled to [−1, 1)."""
 
     features: int = 10
     concepts: int = 10
@@ -112,5 +121,7 @@ class Hyperplane(Drifting):
         plane_2F = np.linalg.qr(self.keys.generator(1).standard_normal((self.features, 2)))[0].T
         turn_S = np.deg2rad(self.angle) * concept_S
         along_S2 = (x_SF - 0.5) @ plane_2F.T
-        side_S: Ints = (np.cos(turn_S) * along_S2[:, 0] + np.sin(turn_S) * along_S2[:, 1] > 0).astype(np.int64)
+        side_S: Ints = (
+            np.cos(turn_S) * along_S2[:, 0] + np.sin(turn_S) * along_S2[:, 1] > 0
+        ).astype(np.int64)
         return side_S

@@ -16,8 +16,9 @@ from swarm.data.prepare import Samples, prepare
 class Markov(Source):
     """Sequences of ``context`` tokens, and for each position the token that follows.
 
-    Device i draws from the chain (1 − h)·A + h·B_i over ``tokens`` tokens, h = ``heterogeneity``; the rows of A and B_i are
-    Dirichlet(``concentration``), the smaller the more predictable. A chain's entropy rate is the least loss there is.
+    Device i draws from the chain (1 − h)·A + h·B_i over ``tokens`` tokens, h = ``heterogeneity``;
+    the rows of A and B_i are Dirichlet(``concentration``), the smaller the more predictable. A
+    chain's entropy rate is the least loss there is.
     """
 
     devices: int
@@ -36,8 +37,17 @@ class Markov(Source):
         number("heterogeneity", self.heterogeneity, 0, 1)
         number("concentration", self.concentration, 0, 1e3, open_low=True)
         number("per_device", self.per_device, 4)
-        room("per_device", self.per_device, self.devices * self.per_device, self.context + 1, each=8)
-        room("tokens", self.tokens, self.tokens, self.tokens, each=8, what=("rows of a chain", "chances"))
+        room(
+            "per_device", self.per_device, self.devices * self.per_device, self.context + 1, each=8
+        )
+        room(
+            "tokens",
+            self.tokens,
+            self.tokens,
+            self.tokens,
+            each=8,
+            what=("rows of a chain", "chances"),
+        )
 
     def load(self) -> Dataset:
         alpha = np.full(self.tokens, self.concentration)
@@ -45,7 +55,9 @@ class Markov(Source):
         text = np.empty((self.devices, self.per_device, self.context + 1), np.int64)
         for device in range(self.devices):
             draw = Keys(self.seed, "markov/device").generator(device)
-            chain = (1 - self.heterogeneity) * common + self.heterogeneity * draw.dirichlet(alpha, self.tokens)
+            chain = (1 - self.heterogeneity) * common + self.heterogeneity * draw.dirichlet(
+                alpha, self.tokens
+            )
             below = np.cumsum(chain, 1)
             below[:, -1] = 1.0  # whatever rounding left
             text[device, :, 0] = draw.integers(self.tokens, size=self.per_device)

@@ -1,4 +1,6 @@
-"""Generated data with a heterogeneity between devices that can be dialled: each device is the owner of its samples."""
+"""Generated data with a heterogeneity between devices that can be dialled: each device is the owner
+of its samples.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,22 @@ from swarm.data.scaling import Scale, TargetScale
 class LeafSynthetic(Source):
     """Synthetic(α, β): every device has its own softmax model and its own cloud of inputs.
 
-    For device k: ``u_k ~ N(0, α²)``, ``W_k ~ N(u_k, 1)`` ``[features, classes]``, ``b_k ~ N(u_k, 1)`` ``[classes]``;
-    ``B_k ~ N(0, β²)``, ``v_k ~ N(B_k, 1)`` ``[features]``, ``x ~ N(v_k, diag(j^-1.2))``, ``y = argmax(xW_k + b_k)``.
-    α moves the local models apart, β the local inputs (Li et al., FedProx, arXiv 1812.06127, section 5.1, after LEAF,
-    arXiv 1812.01097). α and β are standard deviations, as in the code published with FedProx; the paper writes N(0, α).
+    For device k: ``u_k ~ N(0, α²)``, ``W_k ~ N(u_k, 1)`` ``[features, classes]``, ``b_k ~ N(u_k,
+    1)`` ``[classes]``; ``B_k ~ N(0, β²)``, ``v_k ~ N(B_k, 1)`` ``[features]``, ``x ~ N(v_k,
+    diag(j^-1.2))``, ``y = argmax(xW_k + b_k)``. α moves the local models apart, β the local inputs
+    (Li et al., FedProx, arXiv 1812.06127, section 5.1, after LEAF, arXiv 1812.01097). α and β are
+    standard deviations, as in the code published with FedProx; the paper writes N(0, α).
 
-    **A deviation.** As published ``u_k`` is a single number: it adds the same amount to the score of every class, the
-    argmax never changes, and α has no effect at all on the data. Here ``u_k`` has one entry per class;
-    ``per_class=False`` gives the published form.
+    **A deviation.** As published ``u_k`` is a single number: it adds the same amount to the score
+    of every class, the argmax never changes, and α has no effect at all on the data. Here ``u_k``
+    has one entry per class; ``per_class=False`` gives the published form.
 
-    ``iid=True`` is the published Synthetic-IID: all devices have one model, ``W, b ~ N(0, 1)``, and one cloud of inputs,
-    ``x ~ N(0, diag(j^-1.2))``; α and β have no effect. Around any other common centre one class would get nearly all samples.
+    ``iid=True`` is the published Synthetic-IID: all devices have one model, ``W, b ~ N(0, 1)``, and
+    one cloud of inputs, ``x ~ N(0, diag(j^-1.2))``; α and β have no effect. Around any other common
+    centre one class would get nearly all samples.
 
-    Sizes: ``per_device`` samples each, or with ``per_device=None`` the published ``50 + ⌊LogNormal(4, 2)⌋``, cut off at
-    ``most``, as the tail of that distribution is unbounded.
+    Sizes: ``per_device`` samples each, or with ``per_device=None`` the published ``50 +
+    ⌊LogNormal(4, 2)⌋``, cut off at ``most``, as the tail of that distribution is unbounded.
     """
 
     devices: int
@@ -62,9 +66,12 @@ class LeafSynthetic(Source):
         room("most", self.most, int(sizes_N.sum()), self.features)
         x = np.empty((int(sizes_N.sum()), self.features), np.float32)
         y = np.empty(len(x), np.int64)
-        deviation = np.arange(1, self.features + 1) ** -0.6  # the square root of the variance j^-1.2
+        # the square root of the variance j^-1.2
+        deviation = np.arange(1, self.features + 1) ** -0.6
         first = 0
-        for block, devices in enumerate(_blocks(self.devices, self.features * (self.classes + int(sizes_N.max())))):
+        for block, devices in enumerate(
+            _blocks(self.devices, self.features * (self.classes + int(sizes_N.max())))
+        ):
             weight, bias, centre = self._models(block, len(devices))
             device = np.repeat(np.arange(len(devices)), sizes_N[devices])
             draw = Keys(self.seed, "leaf_synthetic/samples").generator(block)
@@ -76,7 +83,9 @@ class LeafSynthetic(Source):
             first = rows.stop
         owner = np.repeat(np.arange(self.devices), sizes_N)
         samples = Samples(x, y, self.classes, owner=owner)
-        return prepare(samples, self.seed, test=self.test, validation=self.validation, scale=self.scale)
+        return prepare(
+            samples, self.seed, test=self.test, validation=self.validation, scale=self.scale
+        )
 
     def _sizes(self) -> Ints:
         if self.per_device is not None:
@@ -85,16 +94,21 @@ class LeafSynthetic(Source):
         return np.minimum(50 + draw.lognormal(4, 2, self.devices).astype(np.int64), self.most)
 
     def _models(self, block: int, devices: int) -> tuple[Reals, Reals, Reals]:
-        """Weights ``[B, F, C]``, biases ``[B, C]`` and input centres ``[B, F]`` of a block of devices."""
+        """Weights ``[B, F, C]``, biases ``[B, C]`` and input centres ``[B, F]`` of a block of
+        devices.
+        """
         if self.iid:
             return self._common_model(devices)
         draw, count = Keys(self.seed, "leaf_synthetic/models").generator(block), devices
-        # u: drawn first and scaled after, so that the other draws are the same for every α, β and per_class
+        # u: drawn first and scaled after, so that the other draws are the same for every α, β and
+        # per_class
         mean = self.alpha * draw.standard_normal((count, self.classes))
         mean = mean if self.per_class else np.broadcast_to(mean[:, :1], mean.shape)
         weight = mean[:, None, :] + draw.standard_normal((count, self.features, self.classes))
         bias = mean + draw.standard_normal((count, self.classes))
-        centre = self.beta * draw.standard_normal((count, 1)) + draw.standard_normal((count, self.features))
+        centre = self.beta * draw.standard_normal((count, 1)) + draw.standard_normal(
+            (count, self.features)
+        )
         return weight, bias, centre
 
     def _common_model(self, devices: int) -> tuple[Reals, Reals, Reals]:
@@ -108,11 +122,13 @@ class LeafSynthetic(Source):
 
 @dataclass(eq=False)
 class Gaussian(Source):
-    """A mixture of ``classes`` unit Gaussians: ``x | (c, device i) ~ N(μ_c + h·δ_ic, I)``, labels uniform.
+    """A mixture of ``classes`` unit Gaussians: ``x | (c, device i) ~ N(μ_c + h·δ_ic, I)``, labels
+    uniform.
 
-    The centres ``μ_c`` lie in orthogonal random directions at pairwise distance ``separation`` (in random, not
-    orthogonal, ones when there are more classes than features); ``δ_ic ~ N(0, I)`` is drawn per device and class and
-    ``h = heterogeneity``. With two classes and h = 0 the best possible accuracy is Φ(separation / 2).
+    The centres ``μ_c`` lie in orthogonal random directions at pairwise distance ``separation`` (in
+    random, not orthogonal, ones when there are more classes than features); ``δ_ic ~ N(0, I)`` is
+    drawn per device and class and ``h = heterogeneity``. With two classes and h = 0 the best
+    possible accuracy is Φ(separation / 2).
     """
 
     devices: int
@@ -137,7 +153,9 @@ class Gaussian(Source):
         centre = self._centres()
         x = np.empty((self.devices * self.per_device, self.features), np.float32)
         y = np.empty(len(x), np.int64)
-        for block, devices in enumerate(_blocks(self.devices, self.features * (self.classes + self.per_device))):
+        for block, devices in enumerate(
+            _blocks(self.devices, self.features * (self.classes + self.per_device))
+        ):
             draw = Keys(self.seed, "gaussian/samples").generator(block)
             rows = slice(devices[0] * self.per_device, (devices[-1] + 1) * self.per_device)
             y[rows] = label = draw.integers(self.classes, size=rows.stop - rows.start)
@@ -147,10 +165,16 @@ class Gaussian(Source):
             x[rows] = centre[label] + self.heterogeneity * delta[device, label] + noise
         owner = np.repeat(np.arange(self.devices), self.per_device)
         samples = Samples(x, y, self.classes, owner=owner)
-        return prepare(samples, self.seed, test=self.test, validation=self.validation, scale=self.scale)
+        return prepare(
+            samples, self.seed, test=self.test, validation=self.validation, scale=self.scale
+        )
 
     def _centres(self) -> Reals:
-        direction = Keys(self.seed, "gaussian/centres").generator().standard_normal((self.features, self.classes))
+        direction = (
+            Keys(self.seed, "gaussian/centres")
+            .generator()
+            .standard_normal((self.features, self.classes))
+        )
         if self.classes <= self.features:
             direction, _ = np.linalg.qr(direction)
         else:
@@ -160,10 +184,11 @@ class Gaussian(Source):
 
 @dataclass(eq=False)
 class LinearRegression(Source):
-    """Noisy linear targets ``[S, 1]``: on device i, ``y = x·(w + h·d_i) + noise·ε`` with ``x ~ N(0, I)``.
+    """Noisy linear targets ``[S, 1]``: on device i, ``y = x·(w + h·d_i) + noise·ε`` with ``x ~ N(0,
+    I)``.
 
-    ``w`` has length 1 and ``d_i ~ N(0, I / features)``, ``h = heterogeneity``. With h = 0 the best possible R² is
-    ``1 / (1 + noise²)``.
+    ``w`` has length 1 and ``d_i ~ N(0, I / features)``, ``h = heterogeneity``. With h = 0 the best
+    possible R² is ``1 / (1 + noise²)``.
     """
 
     devices: int
@@ -195,12 +220,18 @@ class LinearRegression(Source):
             y[rows, 0] = (inputs * own).sum(axis=1) + self.noise * draw.standard_normal(len(inputs))
         owner = np.repeat(np.arange(self.devices), self.per_device)
         samples = Samples(x, y, 0, owner=owner)
-        return prepare(samples, self.seed, test=self.test, validation=self.validation, target_scale=self.target_scale)
+        return prepare(
+            samples,
+            self.seed,
+            test=self.test,
+            validation=self.validation,
+            target_scale=self.target_scale,
+        )
 
 
 def _check_sizes(devices: int, features: int, per_device: int | None) -> None:
-    """Refuse samples without features, fewer than four a device (none might be left to train on), and more than there is room
-    for; ``per_device`` None: their number is drawn."""
+    """Refuse samples without features, fewer than four a device (none might be left to train on),
+    and more than there is room for; ``per_device`` None: their number is drawn."""
     number("features", features, 1, 1e6)
     if per_device is not None:
         number("per_device", per_device, 4)
@@ -213,7 +244,9 @@ def _check_classes(classes: int, features: int) -> None:
 
 
 def _blocks(devices: int, each: int) -> Iterator[Ints]:
-    """Runs of devices whose models and samples (up to ``each`` numbers a device) take some tens of MB at a time."""
+    """Runs of devices whose models and samples (up to ``each`` numbers a device) take some tens of
+    MB at a time.
+    """
     block = max(1, CHUNK // each)
     for start in range(0, devices, block):
         yield np.arange(start, min(start + block, devices))

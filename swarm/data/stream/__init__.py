@@ -1,1 +1,3 @@
-"""The order in which a device meets its samples, how concepts drift, and which labels it is told."""
+"""The order in which a device meets its samples, how concepts drift, and which labels it is
+told.
+"""

@@ -16,21 +16,24 @@ Kind = Literal["sudden", "gradual", "recurring"]
 
 
 class ConceptSchedule:
-    """Every stream is cut into equal segments, one concept each, in the taxonomy of Gama et al., *A survey on concept drift
-    adaptation*, ACM Computing Surveys 46(4), 2014.
+    """Every stream is cut into equal segments, one concept each, in the taxonomy of Gama et al., *A
+    survey on concept drift adaptation*, ACM Computing Surveys 46(4), 2014.
 
     - *sudden*: concept 0, 1, … ``concepts`` − 1, each at once.
-    - *gradual*: around every change, over a share ``width`` of the stream, a sample is of the new concept with a probability
-      that rises from 0 to 1.
+    - *gradual*: around every change, over a share ``width`` of the stream, a sample is of the new
+      concept with a probability that rises from 0 to 1.
     - *recurring*: 0, 1, …, then again from 0, ``periods`` times in all.
 
-    With ``phase`` above 0 a device's changes come earlier or later by up to half that share of its stream.
+    With ``phase`` above 0 a device's changes come earlier or later by up to half that share of its
+    stream.
 
-    Raises ``ConfigError`` for fewer than two concepts, a share outside [0, 1], and gradual changes that overlap or take
-    no time.
+    Raises ``ConfigError`` for fewer than two concepts, a share outside [0, 1], and gradual changes
+    that overlap or take no time.
     """
 
-    def __init__(self, keys: Keys, kind: Kind, concepts: int, width: float, periods: int, phase: float) -> None:
+    def __init__(
+        self, keys: Keys, kind: Kind, concepts: int, width: float, periods: int, phase: float
+    ) -> None:
         if kind not in ("sudden", "gradual", "recurring"):
             raise ConfigError("kind", kind, "must be sudden, gradual or recurring")
         number("concepts", concepts, 2, 1000)
@@ -38,18 +41,33 @@ class ConceptSchedule:
         number("width", width, 0, 1)
         number("phase", phase, 0, 1)
         if kind == "gradual" and not 0 < width * concepts <= 1 + 1e-9:
-            valid = f"must be above 0, which is sudden, and at most 1/{concepts}, or one change begins before the last is over"
+            valid = (
+                f"must be above 0, which is sudden, and at most 1/{concepts}, or one change begins"
+                " before the last is over"
+            )
             raise ConfigError("width", width, valid)
-        self.keys, self.kind, self.concepts, self.width, self.phase = keys, kind, concepts, width, phase
+        self.keys, self.kind, self.concepts, self.width, self.phase = (
+            keys,
+            kind,
+            concepts,
+            width,
+            phase,
+        )
         self.segments = concepts * (periods if kind == "recurring" else 1)
 
     def require(self, key: str, value: object, most: int, which: str = "the longest") -> None:
-        """Raises ``ConfigError`` for streams of at most ``most`` samples, if that is not one for each segment."""
+        """Raises ``ConfigError`` for streams of at most ``most`` samples, if that is not one for
+        each segment.
+        """
         if most < self.segments:
-            raise ConfigError(key, value, f"cuts streams into {self.segments} parts; {which} has {most} samples")
+            raise ConfigError(
+                key, value, f"cuts streams into {self.segments} parts; {which} has {most} samples"
+            )
 
     def concept(self, share_S: npt.NDArray[np.float64], device_S: Ints, index_S: Ints) -> Ints:
-        """The concept of sample ``index_S`` of the stream of ``device_S``, ``share_S`` in [0, 1) of the way through it."""
+        """The concept of sample ``index_S`` of the stream of ``device_S``, ``share_S`` in [0, 1) of
+        the way through it.
+        """
         shift_S = self.phase * (self.keys.uniform(device_S, 0, 1)[:, 0] - 0.5)
         at_S = np.clip(share_S + shift_S, 0.0, np.nextafter(1.0, 0.0)) * self.segments
         if self.kind == "gradual":

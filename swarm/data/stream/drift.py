@@ -1,4 +1,6 @@
-"""Drift made out of any data set: what a device meets changes along its stream, in its features or in its labels."""
+"""Drift made out of any data set: what a device meets changes along its stream, in its features or
+in its labels.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ class Drift(ABC):
 
     @abstractmethod
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
-        """The data as the devices meet them. Raises ``ConfigError`` for data that it does not fit."""
+        """The data as the devices meet them.
+
+        Raises ``ConfigError`` for data that it does not fit.
+        """
 
 
 class NoDrift(Drift):
@@ -35,8 +40,8 @@ class NoDrift(Drift):
 class Transformed(Drift):
     """Each concept is a transformation of the samples; concept 0 leaves them as they are.
 
-    A training sample is transformed by the concept of the moment in which its device meets it. Of test and validation
-    samples there is one copy for each concept. When concepts change is up to
+    A training sample is transformed by the concept of the moment in which its device meets it. Of
+    test and validation samples there is one copy for each concept. When concepts change is up to
     :class:`~swarm.data.stream.concept_schedule.ConceptSchedule`.
     """
 
@@ -49,7 +54,9 @@ class Transformed(Drift):
 
     def __post_init__(self) -> None:
         self.keys = Keys(self.seed, "drift")
-        self.timeline = ConceptSchedule(self.keys, self.kind, self.concepts, self.width, self.periods, self.phase)
+        self.timeline = ConceptSchedule(
+            self.keys, self.kind, self.concepts, self.width, self.periods, self.phase
+        )
 
     @abstractmethod
     def transformed(self, x: Floats, y: Ints, concept: int, data: Dataset) -> tuple[Floats, Ints]:
@@ -57,9 +64,13 @@ class Transformed(Drift):
 
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         if data.concept is not None:
-            raise ConfigError("/drift", called(self), "changes data that drift by themselves; must be none")
+            raise ConfigError(
+                "/drift", called(self), "changes data that drift by themselves; must be none"
+            )
         if not data.classes:
-            raise ConfigError("/drift", called(self), "needs class labels; the data have numeric targets")
+            raise ConfigError(
+                "/drift", called(self), "needs class labels; the data have numeric targets"
+            )
         concepts, size = self.timeline.concepts, len(data.x)
         self.timeline.require("concepts", concepts, int(holdings.sizes_N.max()))
         copied = np.concatenate([data.validation, data.test])
@@ -74,7 +85,9 @@ class Transformed(Drift):
         for c in range(1, concepts):
             ids = np.flatnonzero(concept == c)
             x[ids], y[ids] = self.transformed(x[ids], y[ids], c, data)
-            copy_x, copy_y = self.transformed(data.x[copied], data.y[copied].astype(np.int64), c, data)
+            copy_x, copy_y = self.transformed(
+                data.x[copied], data.y[copied].astype(np.int64), c, data
+            )
             more_x.append(copy_x)
             more_y.append(copy_y)
         first = size + np.arange(concepts - 1)[:, None] * len(copied)
@@ -104,7 +117,11 @@ class LabelSwap(Transformed):
 
     def transformed(self, x: Floats, y: Ints, concept: int, data: Dataset) -> tuple[Floats, Ints]:
         if 2 * self.pairs > data.classes:
-            raise ConfigError("pairs", self.pairs, f"must be 1 to {data.classes // 2}: there are {data.classes} labels")
+            raise ConfigError(
+                "pairs",
+                self.pairs,
+                f"must be 1 to {data.classes // 2}: there are {data.classes} labels",
+            )
         drawn = self.keys.generator(1, concept).permutation(data.classes)[: 2 * self.pairs]
         becomes = np.arange(data.classes)
         becomes[drawn] = np.roll(drawn.reshape(2, -1), 1, axis=0).reshape(-1)
@@ -113,8 +130,8 @@ class LabelSwap(Transformed):
 
 @dataclass(eq=False)
 class Rotation(Transformed):
-    """Features in pairs drawn from the seed turn by ``angle`` degrees for every concept: an orthogonal map, so distances
-    between samples stay as they are."""
+    """Features in pairs drawn from the seed turn by ``angle`` degrees for every concept: an
+    orthogonal map, so distances between samples stay as they are."""
 
     angle: float = 60.0
 
@@ -124,11 +141,16 @@ class Rotation(Transformed):
 
     def transformed(self, x: Floats, y: Ints, concept: int, data: Dataset) -> tuple[Floats, Ints]:
         if data.y.ndim > 1:
-            raise ConfigError("/drift", "Rotation", "turns numeric features; the data are sequences of tokens")
+            raise ConfigError(
+                "/drift", "Rotation", "turns numeric features; the data are sequences of tokens"
+            )
         flat = x.reshape(len(x), -1)
         drawn = self.keys.generator(2).permutation(flat.shape[1])
         a, b = drawn[: len(drawn) // 2 * 2].reshape(2, -1)
         turn = np.deg2rad(self.angle * concept)
         cos, sin, out = np.float32(np.cos(turn)), np.float32(np.sin(turn)), flat.copy()
-        out[:, a], out[:, b] = cos * flat[:, a] - sin * flat[:, b], sin * flat[:, a] + cos * flat[:, b]
+        out[:, a], out[:, b] = (
+            cos * flat[:, a] - sin * flat[:, b],
+            sin * flat[:, a] + cos * flat[:, b],
+        )
         return out.reshape(x.shape), y

@@ -18,7 +18,10 @@ class LabelOracle(ABC):
 
     @abstractmethod
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
-        """The data with :attr:`Dataset.given`. Raises ``ConfigError`` for data that it does not fit."""
+        """The data with :attr:`Dataset.given`.
+
+        Raises ``ConfigError`` for data that it does not fit.
+        """
 
 
 class AllLabels(LabelOracle):
@@ -29,13 +32,16 @@ class AllLabels(LabelOracle):
 
 
 class BudgetedOracle(LabelOracle):
-    """With probability ``chance`` a device meets somebody who tells it a sample's label, until ``budget`` labels have been
-    told (None: without end); with probability ``wrong`` the label is another one, any of them alike.
+    """With probability ``chance`` a device meets somebody who tells it a sample's label, until
+    ``budget`` labels have been told (None: without end); with probability ``wrong`` the label is
+    another one, any of them alike.
 
     Samples without a label are predicted, and scored, but not learnt from.
     """
 
-    def __init__(self, seed: int, chance: float = 0.1, budget: int | None = None, wrong: float = 0.0) -> None:
+    def __init__(
+        self, seed: int, chance: float = 0.1, budget: int | None = None, wrong: float = 0.0
+    ) -> None:
         number("chance", chance, 0, 1)
         number("wrong", wrong, 0, 1)
         if budget is not None:
@@ -46,7 +52,9 @@ class BudgetedOracle(LabelOracle):
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         if not data.classes or data.y.ndim > 1:
             found = "a label for each position" if data.classes else "numeric targets"
-            raise ConfigError("/people", "meetings", f"tell one class label a sample, and the data have {found}")
+            raise ConfigError(
+                "/people", "meetings", f"tell one class label a sample, and the data have {found}"
+            )
         held, device_S = holdings.sample, holdings.device_S
         draw_S3 = self.keys.uniform(held, 0, 3)
         met_S = draw_S3[:, 0] < self.chance
@@ -55,7 +63,9 @@ class BudgetedOracle(LabelOracle):
             before_N = np.concatenate([[0], told_S])[holdings.ptr_N1[:-1]]
             met_S &= told_S - before_N[device_S] <= self.budget
         true_S = data.y[held].astype(np.int64)
-        other_S = (true_S + 1 + (draw_S3[:, 2] * (data.classes - 1)).astype(np.int64)) % data.classes
+        other_S = (
+            true_S + 1 + (draw_S3[:, 2] * (data.classes - 1)).astype(np.int64)
+        ) % data.classes
         given = np.full(len(data.x), -1)
         given[held] = np.where(met_S, np.where(draw_S3[:, 1] < self.wrong, other_S, true_S), -1)
         return replace(data, given=given)

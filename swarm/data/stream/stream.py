@@ -1,4 +1,7 @@
-"""The order in which a device meets its samples: a pure function of its own step count. No iterator, no position to lose."""
+"""The order in which a device meets its samples: a pure function of its own step count.
+
+No iterator, no position to lose.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,21 @@ from swarm.data.dataset import DeviceSplit, Ints
 
 @dataclass(frozen=True)
 class Draw:
-    """Which samples some devices meet in their next K steps: ids ``[B, K, b]``, and whether for the first time."""
+    """Which samples some devices meet in their next K steps: ids ``[B, K, b]``, and whether for the
+    first time.
+    """
 
     sample_BKb: Ints
     first_BKb: npt.NDArray[np.bool_]
 
 
 class Stream:
-    """Each device goes through its own samples in mini-batches of ``batch``, in a new order each time around.
+    """Each device goes through its own samples in mini-batches of ``batch``, in a new order each
+    time around.
 
-    Position ``p = step · batch + j`` of device *i* with ``n_i`` samples is entry ``p mod n_i`` of the permutation keyed by
-    (seed, i, ⌊p / n_i⌋), so a batch may straddle two passes and is always full. Holdings that are ordered are met in
-    their order, every time around.
+    Position ``p = step · batch + j`` of device *i* with ``n_i`` samples is entry ``p mod n_i`` of
+    the permutation keyed by (seed, i, ⌊p / n_i⌋), so a batch may straddle two passes and is always
+    full. Holdings that are ordered are met in their order, every time around.
     """
 
     def __init__(self, holdings: DeviceSplit, batch: int, keys: Keys) -> None:
@@ -38,14 +44,21 @@ class Stream:
         position = steps_B[:, None] * self.batch + np.arange(count * self.batch)
         size = self.sizes_N[devices_B][:, None]
         epoch, offset = np.divmod(position, size)
-        entry = offset if self.ordered else shuffled(offset, size, self.keys, devices_B[:, None], epoch)
+        entry = (
+            offset if self.ordered else shuffled(offset, size, self.keys, devices_B[:, None], epoch)
+        )
         shape = (len(devices_B), count, self.batch)
-        return Draw(self.sample[self.ptr_N1[devices_B][:, None] + entry].reshape(shape), (epoch == 0).reshape(shape))
+        return Draw(
+            self.sample[self.ptr_N1[devices_B][:, None] + entry].reshape(shape),
+            (epoch == 0).reshape(shape),
+        )
 
     def there(self, devices_B: Ints, samples: Ints) -> Ints:
-        """How many full mini-batches of each device's stream have come when there was time for so many ``samples``: ``[B]``.
+        """How many full mini-batches of each device's stream have come when there was time for so
+        many ``samples``: ``[B]``.
 
-        A pooled stream has only those that its devices would have met by then; some of them have none any more.
+        A pooled stream has only those that its devices would have met by then; some of them have
+        none any more.
         """
         whole_B = self.sizes_N[devices_B] // self.batch
         if self._place is None:
@@ -54,5 +67,7 @@ class Stream:
         return np.asarray(np.minimum(whole_B, come // self.batch))
 
     def steps_of_epochs(self, epochs: float) -> Ints:
-        """Steps that take each device ``epochs`` times through its samples, rounded up, at least one: ``[N]``."""
+        """Steps that take each device ``epochs`` times through its samples, rounded up, at least
+        one: ``[N]``.
+        """
         return np.maximum(1, np.ceil(epochs * self.sizes_N / self.batch)).astype(np.int64)

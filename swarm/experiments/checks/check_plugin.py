@@ -64,7 +64,13 @@ SMALL = (
     "train.local_steps=2", "engine.block=3",
 )  # fmt: skip
 STREAM = ("learn=online", "partition=iid", "train.batch=2")
-NEEDS = {"learn": STREAM, "replay": STREAM, "drift": STREAM, "people": STREAM, "compressor": ("topology=ring",)}
+NEEDS = {
+    "learn": STREAM,
+    "replay": STREAM,
+    "drift": STREAM,
+    "people": STREAM,
+    "compressor": ("topology=ring",),
+}
 ROUNDS = 6  # of which a graph or a network is asked for
 
 
@@ -75,18 +81,21 @@ class ContractError(SwarmError, AssertionError):
 def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **options: Any) -> None:
     """Raise, in one sentence, what is wrong with a plug-in; nothing if nothing is.
 
-    ``plugin`` is a class, a function that makes one, or the dotted path of either, as ``_target_`` has it. Its kind follows
-    from its base class. ``options`` are its own keys; ``settings`` are words of the command line for the run that it is
-    tried in, 12 devices for 3 rounds on the digits: ``check_plugin(Mine, "devices=20", "data=gaussian", width=3)``.
+    ``plugin`` is a class, a function that makes one, or the dotted path of either, as ``_target_``
+    has it. Its kind follows from its base class. ``options`` are its own keys; ``settings`` are
+    words of the command line for the run that it is tried in, 12 devices for 3 rounds on the
+    digits: ``check_plugin(Mine, "devices=20", "data=gaussian", width=3)``.
 
-    What is checked: all that a run checks before its start; that two runs give the same bits, in one shard or in four, also
-    where they go on from a snapshot; and by kind,
+    What is checked: all that a run checks before its start; that two runs give the same bits, in
+    one shard or in four, also where they go on from a snapshot; and by kind,
 
-    - a topology or a part of the network gives the same answer for a round whatever was asked before, and repeats itself
-      after its ``period``;
-    - a data source loads, a partition deals, a drift changes the same twice; nobody goes without a sample, none goes twice;
+    - a topology or a part of the network gives the same answer for a round whatever was asked
+      before, and repeats itself after its ``period``;
+    - a data source loads, a partition deals, a drift changes the same twice; nobody goes without a
+      sample, none goes twice;
     - a model starts from the seed alone;
-    - a tenth of an optimiser's rate is a tenth of its first step; a schedule gives numbers of at least 0, past its end too;
+    - a tenth of an optimiser's rate is a tenth of its first step; a schedule gives numbers of at
+      least 0, past its end too;
     - a compressor's packet is the same in any company, and smaller than what it packs;
     - a tracker takes what a run sends it, and can be closed twice.
 
@@ -109,21 +118,31 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
     study: PreparedRun = prepared
     with blamed(2):
         if section == "engine":
-            _require_equal(study, made, path, "gives other numbers than engine=local does", _run(study), _here(study))
+            _require_equal(
+                study,
+                made,
+                path,
+                "gives other numbers than engine=local does",
+                _run(study),
+                _here(study),
+            )
             return
         _check_runs(study, made, section, path)
         for each in _CHECKS.get(section, ()):
             each(study, made, f"{section}={path}")
 
 
-# --- what it is -----------------------------------------------------------------------------------------------------------
+# --- what it is -----------------------------------------------------------------------------------
 
 
 def _require_kind(plugin: object) -> None:
-    """Refuse an object that is neither a class nor a function, and a class of no kind that a plug-in can be."""
+    """Refuse an object that is neither a class nor a function, and a class of no kind that a
+    plug-in can be.
+    """
     if not isinstance(plugin, type) and not inspect.isfunction(plugin):
         valid = (
-            f"is an object, {shape_of(plugin)}; give the class itself, a function that makes it, or the path of either"
+            f"is an object, {shape_of(plugin)}; give the class itself, a function that makes it, or"
+            " the path of either"
         )
         raise ConfigError("plugin", shown(plugin), valid)
     _section(plugin, f"{plugin.__module__}.{plugin.__qualname__}")
@@ -134,7 +153,10 @@ def _target(plugin: str | type | Callable[..., Any]) -> tuple[str, Any]:
     path = plugin if isinstance(plugin, str) else f"{plugin.__module__}.{plugin.__qualname__}"
     module, _, name = path.rpartition(".")
     if "<locals>" in path or module in ("", "__main__"):
-        valid = "must be defined at the top of a module of its own (a .py file), where a run can find it"
+        valid = (
+            "must be defined at the top of a module of its own (a .py file), where a run can"
+            " find it"
+        )
         raise ConfigError("plugin", path, valid)
     if module.partition(".")[0] not in ("swarm", "scenarios", "torch"):
         load_plugins([module])
@@ -159,8 +181,13 @@ def _section(made: Any, path: str) -> str:
     for base, section in KINDS.items():
         if isinstance(kind, type) and issubclass(kind, base):
             return section
-    bases = ", ".join(map(_dotted, (*(kind for kind in KINDS if kind is not AnyScenario), Scenario, Claim)))
-    valid = f"must be a class that derives from one of {bases}, or a function annotated to return such a class"
+    bases = ", ".join(
+        map(_dotted, (*(kind for kind in KINDS if kind is not AnyScenario), Scenario, Claim))
+    )
+    valid = (
+        f"must be a class that derives from one of {bases}, or a function annotated to return such"
+        " a class"
+    )
     raise ConfigError("plugin", path, valid)
 
 
@@ -178,7 +205,11 @@ def _composed(
     section: str, path: str, options: dict[str, Any], settings: Sequence[str], small: Sequence[str]
 ) -> dict[str, Any]:
     """The small run with the plug-in in it."""
-    arms = [] if section == "scenario" or any(w.startswith("scenario") for w in settings) else ["scenario.arms=[swarm]"]
+    arms = (
+        []
+        if section == "scenario" or any(w.startswith("scenario") for w in settings)
+        else ["scenario.arms=[swarm]"]
+    )
     cfg = plain(compose([*small, *arms, *NEEDS.get(section, ()), *settings]))
     module = path.rpartition(".")[0]
     own = [] if module.partition(".")[0] in ("swarm", "scenarios", "torch") else [module]
@@ -191,7 +222,7 @@ def _fail(made: Any, path: str, what: str) -> ContractError:
     return ContractError(f"{path}: {what}" + (f" ({at})" if at else ""))
 
 
-# --- every kind -------------------------------------------------------------------------------------------------------------
+# --- every kind -----------------------------------------------------------------------------------
 
 Rows = dict[str, Tensor]
 
@@ -204,7 +235,9 @@ def _first(study: PreparedRun, **changes: Any) -> Experiment:
     return study.experiment(arm, settings.model_copy(update=changes))
 
 
-def _run(study: PreparedRun, engine: Engine | None = None, *, again_from: int | None = None) -> Rows:
+def _run(
+    study: PreparedRun, engine: Engine | None = None, *, again_from: int | None = None
+) -> Rows:
     """What devices have at the end; ``again_from`` a round whose snapshot is put back first."""
     own = study.engine() if engine is None else engine
     rounds = study.settings.rounds
@@ -238,21 +271,40 @@ def _copy(rows: Rows) -> Rows:
 
 def _check_runs(study: PreparedRun, made: Any, section: str, path: str) -> None:
     name, one = f"{section}={path}", _here(study)
-    _require_equal(study, made, name, "gives other numbers when the same run is run again", _here(study), one)
+    _require_equal(
+        study, made, name, "gives other numbers when the same run is run again", _here(study), one
+    )
     shards = min(4, len(_first(study).blocks))
-    text = f"gives other numbers where the swarm is cut into {shards} shards: a device's result must not depend on its company"
+    text = (
+        f"gives other numbers where the swarm is cut into {shards} shards: a device's result must"
+        " not depend on its company"
+    )
     _require_equal(study, made, name, text, _here(study, shards), one)
     if study.settings.rounds > 1:
-        text = "gives other numbers where a run goes on from a snapshot: it keeps a state that no checkpoint has"
-        _require_equal(study, made, name, text, _run(study, LocalEngine(study.engine().block), again_from=1), one)
+        text = (
+            "gives other numbers where a run goes on from a snapshot: it keeps a state that no"
+            " checkpoint has"
+        )
+        _require_equal(
+            study,
+            made,
+            name,
+            text,
+            _run(study, LocalEngine(study.engine().block), again_from=1),
+            one,
+        )
 
 
-def _require_equal(study: PreparedRun, made: Any, path: str, text: str, found: Rows, expected: Rows) -> None:
-    if found.keys() != expected.keys() or not all(torch.equal(found[name], expected[name]) for name in expected):
+def _require_equal(
+    study: PreparedRun, made: Any, path: str, text: str, found: Rows, expected: Rows
+) -> None:
+    if found.keys() != expected.keys() or not all(
+        torch.equal(found[name], expected[name]) for name in expected
+    ):
         raise _fail(made, path, text)
 
 
-# --- by kind ----------------------------------------------------------------------------------------------------------------
+# --- by kind --------------------------------------------------------------------------------------
 
 
 def _check_topology(study: PreparedRun, made: Any, path: str) -> None:
@@ -261,10 +313,19 @@ def _check_topology(study: PreparedRun, made: Any, path: str) -> None:
     forwards = {phase: one.graph(phase) for phase in phases}
     for phase in reversed(phases):
         if not _same_graph(other.graph(phase), forwards[phase]):
-            text = f"graph({phase}) depends on what was asked before: it must follow from the options, devices and seed"
+            text = (
+                f"graph({phase}) depends on what was asked before: it must follow from the options,"
+                " devices and seed"
+            )
             raise _fail(made, path, text)
-    if one.period is not None and one.period <= ROUNDS and not _same_graph(one.graph(one.period), one.graph(0)):
-        raise _fail(made, path, f"graph({one.period}) is not graph(0), though its period is {one.period}")
+    if (
+        one.period is not None
+        and one.period <= ROUNDS
+        and not _same_graph(one.graph(one.period), one.graph(0))
+    ):
+        raise _fail(
+            made, path, f"graph({one.period}) is not graph(0), though its period is {one.period}"
+        )
 
 
 def _same_graph(one: Graph, other: Graph) -> bool:
@@ -284,9 +345,14 @@ def _check_network(study: PreparedRun, made: Any, path: str) -> None:
     one, other = _first(study), _first(study)
     forwards = {round: _happens(one, round) for round in range(1, ROUNDS + 1)}
     for round in reversed(range(1, ROUNDS + 1)):
-        if not all(_equal(a, b) for a, b in zip(_happens(other, round), forwards[round], strict=True)):
+        if not all(
+            _equal(a, b) for a, b in zip(_happens(other, round), forwards[round], strict=True)
+        ):
             raise _fail(
-                made, path, f"round {round} depends on what was asked before: it must follow from its number and seed"
+                made,
+                path,
+                f"round {round} depends on what was asked before: it must follow from its number"
+                " and seed",
             )
 
 
@@ -302,19 +368,31 @@ def _check_data(study: PreparedRun, made: Any, path: str) -> None:
     for name in ("x", "y", "owner", "train", "validation", "test", "time", "concept", "given"):
         if not _equal(getattr(study.dataset, name), getattr(again.dataset, name)):
             raise _fail(
-                made, path, f"makes other samples the second time ({name}): they must follow from the options and seed"
+                made,
+                path,
+                f"makes other samples the second time ({name}): they must follow from the options"
+                " and seed",
             )
     if not _equal(study.holdings.sample, again.holdings.sample) or not _equal(
         study.holdings.ptr_N1, again.holdings.ptr_N1
     ):
-        raise _fail(made, path, "deals otherwise the second time: it must follow from the options and keys")
+        raise _fail(
+            made, path, "deals otherwise the second time: it must follow from the options and keys"
+        )
 
 
 def _check_model(study: PreparedRun, made: Any, path: str) -> None:
     n = np.arange(study.settings.devices)
-    common, again = _first(study, init="common").first_rows(n), _first(study, init="common").first_rows(n)
+    common, again = (
+        _first(study, init="common").first_rows(n),
+        _first(study, init="common").first_rows(n),
+    )
     if not torch.equal(common, again):
-        raise _fail(made, path, "starts from other parameters the second time: draw them from torch's generator only")
+        raise _fail(
+            made,
+            path,
+            "starts from other parameters the second time: draw them from torch's generator only",
+        )
 
 
 def _check_optimizer(study: PreparedRun, made: Any, path: str) -> None:
@@ -328,7 +406,9 @@ def _check_optimizer(study: PreparedRun, made: Any, path: str) -> None:
         optimizer.step(x_BP, g_BP.clone(), slots, rate, first)
         moved.append(x_BP - 1)
     if not torch.allclose(moved[0], 10 * moved[1], rtol=1e-6, atol=1e-12):
-        raise _fail(made, path, "takes no first step of a tenth of the length at a tenth of the rate")
+        raise _fail(
+            made, path, "takes no first step of a tenth of the length at a tenth of the rate"
+        )
 
 
 def _check_schedule(study: PreparedRun, made: Any, path: str) -> None:
@@ -342,16 +422,26 @@ def _check_compressor(study: PreparedRun, made: Any, path: str) -> None:
     if e.compressor is None:
         return
     width = e.layout.width
-    v_nM = torch.as_tensor(Keys(0, "contract").generator().standard_normal((9, width)), dtype=e.dtype)
+    v_nM = torch.as_tensor(
+        Keys(0, "contract").generator().standard_normal((9, width)), dtype=e.dtype
+    )
     packets = e.compressor(v_nM.clone(), Draw(Keys(0, "contract"), np.arange(9), 3))
     for some in ([0], [8, 3], [2, 4, 6]):
-        if not torch.equal(e.compressor(v_nM[some], Draw(Keys(0, "contract"), np.array(some), 3)), packets[some]):
+        if not torch.equal(
+            e.compressor(v_nM[some], Draw(Keys(0, "contract"), np.array(some), 3)), packets[some]
+        ):
             raise _fail(
-                made, path, "packs a device's row otherwise in other company: a packet must depend on its row only"
+                made,
+                path,
+                "packs a device's row otherwise in other company: a packet must depend on its row"
+                " only",
             )
     if e.compressor.bits(width) >= width * e.number_bits:
         raise _fail(
-            made, path, f"makes {e.compressor.bits(width)} bits of {width * e.number_bits}: that is no compression"
+            made,
+            path,
+            f"makes {e.compressor.bits(width)} bits of {width * e.number_bits}: that is no"
+            " compression",
         )
 
 

@@ -1,7 +1,9 @@
-"""Plug-ins tried before the start: a step against plain PyTorch, then a small round by the run's own code.
+"""Plug-ins tried before the start: a step against plain PyTorch, then a small round by the run's
+own code.
 
-What a user brings may fail in any way, and much of it only where it is used. So with plug-ins, a run
-begins with up to two rounds of one local step each, in this process, whose results are thrown away.
+What a user brings may fail in any way, and much of it only where it is used. So with plug-ins, a
+run begins with up to two rounds of one local step each, in this process, whose results are thrown
+away.
 """
 
 from __future__ import annotations
@@ -24,8 +26,11 @@ ROUNDS, SAMPLES = 2, 2
 
 
 def probe(e: Experiment) -> None:
-    """Try the arm's plug-ins. Raises :class:`ConfigError`, one sentence, for whatever of theirs a run would stumble over, and
-    for what torch says to a model of the user's. Any other exception is a bug of ours and goes through with its traceback.
+    """Try the arm's plug-ins.
+
+    Raises :class:`ConfigError`, one sentence, for whatever of theirs a run would stumble over, and
+    for what torch says to a model of the user's. Any other exception is a bug of ours and goes
+    through with its traceback.
 
     ``e`` is not to be run afterwards: its plug-ins may remember that they were called.
     """

@@ -1,7 +1,8 @@
 """A claim, the conditions it is tried under, and its verdict.
 
-A claim is a scenario of many runs: every condition under every seed. Statement, metric, threshold and rule are constants of
-its class, the budgets of its two presets stand in its yaml: all of it is on record before the first full run.
+A claim is a scenario of many runs: every condition under every seed. Statement, metric, threshold
+and rule are constants of its class, the budgets of its two presets stand in its yaml: all of it is
+on record before the first full run.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Budget(Section):
 class Condition:
     """What one run is told besides its seed: ``values`` distinguish it, ``changes`` make it.
 
-    ``changes`` are written as on the command line: an option's name for a group, ``"topology": "ring"``, or a dotted key,
-    ``"optimizer.lr": 0.3``.
+    ``changes`` are written as on the command line: an option's name for a group, ``"topology":
+    "ring"``, or a dotted key, ``"optimizer.lr": 0.3``.
     """
 
     values: Mapping[str, Any]
@@ -75,7 +76,9 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``because`` is one sentence with the figure and its interval; ``figures`` are the numbers for programs."""
+    """``because`` is one sentence with the figure and its interval; ``figures`` are the numbers for
+    programs.
+    """
 
     hypothesis: Hypothesis
     holds: bool | None
@@ -92,8 +95,8 @@ class Verdict:
 
 
 class Claim(AnyScenario, ABC):
-    """``conditions`` before the runs, ``judge`` after them; where a prediction is to be tested, ``foretell`` between those
-    and the ``later`` ones. A subclass is one file and one yaml.
+    """``conditions`` before the runs, ``judge`` after them; where a prediction is to be tested,
+    ``foretell`` between those and the ``later`` ones. A subclass is one file and one yaml.
 
     Args:
         settings: Of all runs, as they would be typed: ``[topology=ring, rounds=50]``.
@@ -114,12 +117,20 @@ class Claim(AnyScenario, ABC):
         jobs: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto",
         preset: Preset | None = None,
     ) -> None:
-        both = {name: validated(self.Budget, given, f"{name}.") for name, given in (("quick", quick), ("full", full))}
+        both = {
+            name: validated(self.Budget, given, f"{name}.")
+            for name, given in (("quick", quick), ("full", full))
+        }
         if both["full"].seeds < 5:
-            raise ConfigError("full.seeds", both["full"].seeds, "must be at least 5: a verdict rests on so many")
+            raise ConfigError(
+                "full.seeds", both["full"].seeds, "must be at least 5: a verdict rests on so many"
+            )
         self.preset: Preset = preset or "quick"
         self.budget: Any = both[self.preset]
-        self.settings = {**_read(settings, "settings"), **_read(self.budget.settings, f"{self.preset}.settings")}
+        self.settings = {
+            **_read(settings, "settings"),
+            **_read(self.budget.settings, f"{self.preset}.settings"),
+        }
         self.jobs = jobs
 
     @abstractmethod
@@ -136,14 +147,18 @@ class Claim(AnyScenario, ABC):
 
     @abstractmethod
     def table(self, results: Results) -> pd.DataFrame:
-        """The figures of its page, texts or numbers, one row for each line that a reader would compare."""
+        """The figures of its page, texts or numbers, one row for each line that a reader would
+        compare.
+        """
 
     def later(self) -> list[Condition]:
         """What is run after the prediction has been written down."""
         return []
 
     def foretell(self, results: Results) -> dict[str, Any]:
-        """The prediction: it is on disk, as ``prediction.json``, before the later conditions begin."""
+        """The prediction: it is on disk, as ``prediction.json``, before the later conditions
+        begin.
+        """
         return {}
 
 
@@ -156,22 +171,48 @@ class Suite(AnyScenario, ABC):
 
 
 def conditions_of(claim: Claim) -> tuple[list[Condition], list[Condition]]:
-    """``claim.conditions()`` and ``claim.later()``. Raises :class:`ConfigError` for anything but lists of conditions."""
+    """``claim.conditions()`` and ``claim.later()``.
+
+    Raises :class:`ConfigError` for anything but lists of conditions.
+    """
     found = {"conditions": claim.conditions(), "later": claim.later()}
     for call, each in found.items():
-        if not isinstance(each, list | tuple) or not all(isinstance(one, Condition) for one in each):
-            raise returned("scenario", claim, call, f"returns {shape_of(each)}", "a list of Condition is needed")
+        if not isinstance(each, list | tuple) or not all(
+            isinstance(one, Condition) for one in each
+        ):
+            raise returned(
+                "scenario",
+                claim,
+                call,
+                f"returns {shape_of(each)}",
+                "a list of Condition is needed",
+            )
     return list(found["conditions"]), list(found["later"])
 
 
 def judged(claim: Claim, results: Results) -> list[Verdict]:
-    """``claim.judge(results)``. Raises :class:`ConfigError` for anything but a verdict on each hypothesis."""
+    """``claim.judge(results)``.
+
+    Raises :class:`ConfigError` for anything but a verdict on each hypothesis.
+    """
     found = claim.judge(results)
-    if not isinstance(found, list | tuple) or not all(isinstance(verdict, Verdict) for verdict in found):
-        raise returned("scenario", claim, "judge", f"returns {shape_of(found)}", "a list of Verdict is needed")
-    missing = [each.number for each in claim.hypotheses if each not in [v.hypothesis for v in found]]
+    if not isinstance(found, list | tuple) or not all(
+        isinstance(verdict, Verdict) for verdict in found
+    ):
+        raise returned(
+            "scenario", claim, "judge", f"returns {shape_of(found)}", "a list of Verdict is needed"
+        )
+    missing = [
+        each.number for each in claim.hypotheses if each not in [v.hypothesis for v in found]
+    ]
     if missing:
-        raise returned("scenario", claim, "judge", f"gives no verdict on hypothesis {missing[0]}", "each needs one")
+        raise returned(
+            "scenario",
+            claim,
+            "judge",
+            f"gives no verdict on hypothesis {missing[0]}",
+            "each needs one",
+        )
     return list(found)
 
 
@@ -181,15 +222,22 @@ def _read(words: Sequence[str], key: str) -> dict[str, Any]:
         try:
             (override,) = parse([word])
         except SwarmError as error:
-            raise ConfigError(key, word, "must be a list of settings as they are typed, such as rounds=50") from error
+            raise ConfigError(
+                key, word, "must be a list of settings as they are typed, such as rounds=50"
+            ) from error
         if override.is_delete() or override.is_add() or override.is_sweep_override():
-            raise ConfigError(key, word, "must be a list of plain settings KEY=VALUE, one value each")
+            raise ConfigError(
+                key, word, "must be a list of plain settings KEY=VALUE, one value each"
+            )
         found[key_of(override)] = override.value()
     return found
 
 
 def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """``settings`` with these keys replaced, options before what stands below them. Checked as the command line's are."""
+    """``settings`` with these keys replaced, options before what stands below them.
+
+    Checked as the command line's are.
+    """
     values: dict[str, Any] = settings.model_dump()
     groups = set(sections())
     for key in sorted(changes, key=lambda key: key not in groups):

@@ -16,7 +16,8 @@ Floats = NDArray[np.float64]
 class Line:
     """Points with an interval each; the ends are NaN where there is none.
 
-    ``kind``: ``line`` (a band for the interval), ``points`` (a bar for it), ``law`` (a thin line: fitted, not measured).
+    ``kind``: ``line`` (a band for the interval), ``points`` (a bar for it), ``law`` (a thin line:
+    fitted, not measured).
     """
 
     name: str
@@ -30,7 +31,9 @@ class Line:
     def law(cls, name: str, x_K: Floats, y_K: Floats) -> Line:
         """A curve without an interval."""
         nothing = np.full(len(x_K), np.nan)
-        return cls(name, np.asarray(x_K, np.float64), np.asarray(y_K, np.float64), nothing, nothing, "law")
+        return cls(
+            name, np.asarray(x_K, np.float64), np.asarray(y_K, np.float64), nothing, nothing, "law"
+        )
 
 
 @dataclass(frozen=True)

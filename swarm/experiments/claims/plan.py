@@ -23,7 +23,8 @@ from swarm.results.provenance import WITHOUT_NUMBERS
 from swarm.results.status import LONGEST, slug
 
 RUNS = "runs"
-OWN = {"tracker": "none", "report": False, "preset": None, "checkpoint.keep": 1, "resume": None}  # of every trial
+# of every trial
+OWN = {"tracker": "none", "report": False, "preset": None, "checkpoint.keep": 1, "resume": None}
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,33 @@ class Plan:
         scenario = self.settings.scenario
         usual = {
             **defaults(),
-            "scenario": option("scenario", self.name) if self.name in options("scenario") else scenario,
+            "scenario": option("scenario", self.name)
+            if self.name in options("scenario")
+            else scenario,
         }
         without = {"scenario", "engine", *WITHOUT_NUMBERS}  # the first is said in any case
-        given = {key: value for key, value in self.settings.model_dump().items() if key not in without}
+        given = {
+            key: value for key, value in self.settings.model_dump().items() if key not in without
+        }
         words = [word for key, value in given.items() for word in _words(key, value, usual[key])]
-        words = [f"preset={self.claim.preset}", *_words("scenario", scenario, usual["scenario"]), *words]
-        return " ".join(["python run_swarm.py", *map(shlex.quote, [f"scenario={self.name}", *words])])
+        words = [
+            f"preset={self.claim.preset}",
+            *_words("scenario", scenario, usual["scenario"]),
+            *words,
+        ]
+        return " ".join(
+            ["python run_swarm.py", *map(shlex.quote, [f"scenario={self.name}", *words])]
+        )
 
     @classmethod
     def make(cls, settings: Settings, to_run: bool = True) -> Plan:
         """Build the claim, and check the settings of every run. Writes nothing.
 
-        Unless it is ``to_run``, no plug-in is loaded: the claim's own class must be one of ours, and its runs, which are to be
-        looked at only, may be of whatever classes.
+        Unless it is ``to_run``, no plug-in is loaded: the claim's own class must be one of ours,
+        and its runs, which are to be looked at only, may be of whatever classes.
 
-        Raises :class:`ConfigError` for whatever cannot work, and for a setting of the command line that the claim replaces.
+        Raises :class:`ConfigError` for whatever cannot work, and for a setting of the command line
+        that the claim replaces.
         """
         plugins = settings.plugins if to_run else ()
         claim = build(settings.scenario, Claim, "scenario", plugins, preset=settings.preset)
@@ -99,7 +111,11 @@ class Plan:
         _require_free(settings, claim, [*first, *later])
         seeds = range(settings.seed, settings.seed + claim.budget.seeds)
         made = [
-            tuple(_trial(settings, claim, condition, seed, to_run) for seed in seeds for condition in conditions)
+            tuple(
+                _trial(settings, claim, condition, seed, to_run)
+                for seed in seeds
+                for condition in conditions
+            )
             for conditions in (first, later)
         ]
         return cls(settings, claim, *made)
@@ -112,7 +128,9 @@ class Plan:
         return plan
 
     def check(self) -> None:
-        """Load data and build plug-ins of one run of each condition, as the run itself will; and the claim's tracker."""
+        """Load data and build plug-ins of one run of each condition, as the run itself will; and
+        the claim's tracker.
+        """
         tracker_of(self.settings, Path(), "check")
         for trial in self.trials:
             if trial.seed == self.settings.seed:
@@ -123,7 +141,9 @@ class Plan:
                     raise ConfigError(error.key, error.value, place) from error
 
 
-def _trial(settings: Settings, claim: Claim, condition: Condition, seed: int, to_run: bool) -> Trial:
+def _trial(
+    settings: Settings, claim: Claim, condition: Condition, seed: int, to_run: bool
+) -> Trial:
     changes = {**OWN, **claim.settings, **condition.changes, "seed": seed}
     if "scenario" not in changes:
         changes["scenario"] = "compare"
@@ -140,14 +160,22 @@ def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
     for title in titles:
         if titles.count(title) > 1:
             raise ConfigError(
-                "scenario", name, f"has two conditions of the values {title}: nothing tells their runs apart"
+                "scenario",
+                name,
+                f"has two conditions of the values {title}: nothing tells their runs apart",
             )
         if len(title.encode()) > LONGEST:
-            raise ConfigError("scenario", name, f"has a condition whose values, {title}, are too long to name a folder")
+            raise ConfigError(
+                "scenario",
+                name,
+                f"has a condition whose values, {title}, are too long to name a folder",
+            )
 
 
 def _require_free(settings: Settings, claim: Claim, conditions: Sequence[Condition]) -> None:
-    """A setting of the user's that the claim replaces would be passed over in silence: it is refused."""
+    """A setting of the user's that the claim replaces would be passed over in silence: it is
+    refused.
+    """
     varied_keys = {key for condition in conditions for key in condition.changes}
     given, usual = settings.model_dump(), defaults()
     for key in sorted({*varied_keys, *claim.settings} - {"seed", "scenario", *OWN}):
@@ -155,7 +183,9 @@ def _require_free(settings: Settings, claim: Claim, conditions: Sequence[Conditi
         if words:
             name, _, value = words[0].partition("=")
             budget = f"scenario.{claim.preset}.KEY, where its sizes are,"
-            there = budget if key in varied_keys else "scenario.settings=[…], the whole list of them,"
+            there = (
+                budget if key in varied_keys else "scenario.settings=[…], the whole list of them,"
+            )
             valid = f"is set by scenario={choice('scenario', settings.scenario)} for its own runs"
             raise ConfigError(name, shown(value), f"{valid}; {there} changes them")
 
@@ -170,7 +200,9 @@ def _words(key: str, value: Any, usual: Any) -> list[str]:
     if not isinstance(usual, dict) or value.get("_target_") != usual.get("_target_"):
         name = choice(key, value)
         first, usual = [f"{key}={name}"], option(key, name) if name in options(key) else value
-    return first + [word for name in value for word in _words(f"{key}.{name}", value[name], usual.get(name))]
+    return first + [
+        word for name in value for word in _words(f"{key}.{name}", value[name], usual.get(name))
+    ]
 
 
 def _at(values: Mapping[str, Any], key: str) -> Any:
@@ -182,7 +214,9 @@ def _at(values: Mapping[str, Any], key: str) -> Any:
 
 def defaults() -> dict[str, Any]:
     """Every setting as ``conf/config.yaml`` has it."""
-    values: dict[str, Any] = yaml.safe_load((paths.conf() / "config.yaml").read_text(encoding="utf-8"))
+    values: dict[str, Any] = yaml.safe_load(
+        (paths.conf() / "config.yaml").read_text(encoding="utf-8")
+    )
     values.pop("hydra", None)
     for entry in values.pop("defaults"):
         if isinstance(entry, dict):

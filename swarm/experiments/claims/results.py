@@ -23,10 +23,12 @@ class Results:
     """Every row has the values of its condition, its ``seed`` and its ``arm``.
 
     Attributes:
-        finals: One row per run and arm: the arm's entry of ``summary.json``, and ``gap_closed``, ``parameters``,
+        finals: One row per run and arm: the arm's entry of ``summary.json``, and ``gap_closed``,
+        ``parameters``,
             ``spectral_gap`` of its run.
-        curves: One row per run, arm and round: the keys of ``metrics.jsonl``.
-        prediction: What ``foretell`` wrote down before the later runs, as it is on disk; empty where nothing was foretold.
+        curves: One row per run, arm and round: the keys of ``metrics.jsonl``. prediction: What
+        ``foretell`` wrote down before the later runs, as it is on disk; empty where nothing was
+        foretold.
     """
 
     finals: pd.DataFrame
@@ -34,7 +36,8 @@ class Results:
     prediction: Mapping[str, Any] = field(default_factory=dict)
 
     def by_seed(self, metric: str, **where: Any) -> pd.Series[float]:
-        """The final ``metric`` of the rows with these values, by seed; an arm that diverged is left out.
+        """The final ``metric`` of the rows with these values, by seed; an arm that diverged is left
+        out.
 
         Raises ``ValueError`` where a seed has several such rows: ``where`` does not say which.
         """
@@ -60,7 +63,14 @@ class Results:
         """Mean and interval of ``a`` minus ``b``, paired by seed."""
         return interval((self.by_seed(metric, **a) - self.by_seed(metric, **b)).dropna().to_numpy())
 
-    def along(self, metric: str, x: str, name: str, kind: Literal["line", "points"] = "points", **where: Any) -> Line:
+    def along(
+        self,
+        metric: str,
+        x: str,
+        name: str,
+        kind: Literal["line", "points"] = "points",
+        **where: Any,
+    ) -> Line:
         """The final ``metric`` against the condition's value ``x``."""
         rows = _chosen(self.finals, where)
         at = sorted(rows[x].unique()) if x in rows else []
@@ -70,8 +80,14 @@ class Results:
         """``metric`` by rounds, where it was measured."""
         rows = _chosen(self.curves, where)
         rows = rows.dropna(subset=[metric]) if metric in rows else rows.iloc[:0]
-        groups = [(at, group[metric].to_numpy()) for at, group in rows.groupby("round")] if len(rows) else []
-        return _line(name, [at for at, _ in groups], (interval(values) for _, values in groups), "line")
+        groups = (
+            [(at, group[metric].to_numpy()) for at, group in rows.groupby("round")]
+            if len(rows)
+            else []
+        )
+        return _line(
+            name, [at for at, _ in groups], (interval(values) for _, values in groups), "line"
+        )
 
 
 def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
@@ -83,12 +99,16 @@ def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     return rows[keep]
 
 
-def _line(name: str, x: Iterable[Any], values: Iterable[Interval], kind: Literal["line", "points"]) -> Line:
+def _line(
+    name: str, x: Iterable[Any], values: Iterable[Interval], kind: Literal["line", "points"]
+) -> Line:
     y = np.array([*values], np.float64).reshape(-1, 3)
     return Line(name, np.array([*x], np.float64), y[:, 0], y[:, 1], y[:, 2], kind)
 
 
-def of_runs(runs: Iterable[tuple[Mapping[str, Any], int, Run]], prediction: Mapping[str, Any] | None = None) -> Results:
+def of_runs(
+    runs: Iterable[tuple[Mapping[str, Any], int, Run]], prediction: Mapping[str, Any] | None = None
+) -> Results:
     """The results of finished runs, each with the values of its condition and its seed."""
     finals: list[dict[str, Any]] = []
     curves: list[pd.DataFrame] = []
@@ -99,7 +119,9 @@ def of_runs(runs: Iterable[tuple[Mapping[str, Any], int, Run]], prediction: Mapp
         about = {name: summary.get(name) for name in ("gap_closed", "parameters")}
         about["spectral_gap"] = topology.get("spectral_gap")
         for arm, final in summary.get("arms", {}).items():
-            finals.append({**about, **final, "diverged": bool(final.get("diverged")), **common, "arm": arm})
+            finals.append(
+                {**about, **final, "diverged": bool(final.get("diverged")), **common, "arm": arm}
+            )
         curves.append(run.metrics.assign(**common))
     joined = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
     return Results(pd.DataFrame(finals), joined, prediction or {})

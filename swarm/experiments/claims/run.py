@@ -1,4 +1,6 @@
-"""A claim from its plan to its verdict: run, foretell, run what was foretold, judge, and write the page."""
+"""A claim from its plan to its verdict: run, foretell, run what was foretold, judge, and write the
+page.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,14 @@ from swarm.experiments.claims.page.page import PAGE, write_pages
 from swarm.experiments.claims.page.verdicts import facts_of, print_verdicts, summary_in
 from swarm.experiments.claims.plan import Plan, Trial, folder_of
 from swarm.experiments.claims.results import Results, of_runs
-from swarm.experiments.claims.trials import Code, Say, failures, finished, run_trials, set_outdated_aside
+from swarm.experiments.claims.trials import (
+    Code,
+    Say,
+    failures,
+    finished,
+    run_trials,
+    set_outdated_aside,
+)
 from swarm.experiments.runs.describe import versions
 from swarm.experiments.runs.single import Result, attach, overridden
 from swarm.results.folder import Folder
@@ -33,7 +42,8 @@ from swarm.simulation import checkpoint
 
 PREDICTION = "prediction.json"
 SECONDS = "seconds.json"
-UNJUDGED = "unjudged.json"  # why the judge has failed, though all runs are finished; gone when it no longer does
+# why the judge has failed, though all runs are finished; gone when it no longer does
+UNJUDGED = "unjudged.json"
 
 
 class UnjudgedError(SwarmError):
@@ -47,12 +57,16 @@ def start(plan: Plan, folder: Path) -> Result:
 
 
 def resume(folder: Path, overrides: dict[str, Any]) -> Result:
-    """Go on with a claim: finished runs are kept, interrupted ones go on, failed ones are tried again. Of its config only
-    ``engine`` and ``tracker`` may change. Where nothing is missing but the verdict, of a judge that failed, or the page, no run
-    is looked at again."""
+    """Go on with a claim: finished runs are kept, interrupted ones go on, failed ones are tried
+    again. Of its config only ``engine`` and ``tracker`` may change. Where nothing is missing but
+    the verdict, of a judge that failed, or the page, no run is looked at again."""
     home, config = Folder.open(folder)
     if "rounds" in overrides:
-        raise ConfigError("rounds", overrides["rounds"], "cannot change on resume of a scenario that judges a claim")
+        raise ConfigError(
+            "rounds",
+            overrides["rounds"],
+            "cannot change on resume of a scenario that judges a claim",
+        )
     summary = summary_of(folder, ClaimSummary)
     if home.finished() and not overrides and summary and not summary["failed"]:
         print(f"{folder} is finished already; nothing to do")
@@ -81,8 +95,10 @@ def _complete(plan: Plan, home: Folder, summary: dict[str, Any]) -> Result:
 
 
 def redraw(folder: Path) -> list[Path]:
-    """Draw the page again from what is in the folder, be the claim finished or not. Runs nothing, no plug-in either, and
-    judges only what was never judged though all its runs are finished: its judge had failed.
+    """Draw the page again from what is in the folder, be the claim finished or not.
+
+    Runs nothing, no plug-in either, and judges only what was never judged though all its runs are
+    finished: its judge had failed.
 
     Raises :class:`ConfigError` for a claim whose class comes from a plug-in.
     """
@@ -90,7 +106,10 @@ def redraw(folder: Path) -> list[Path]:
     settings = Settings.parse(config)
     target = str(settings.scenario["_target_"])
     if settings.plugins and not target.startswith(("swarm.", "scenarios.")):
-        valid = "draws the page of this claim, and comes from a plug-in; a report runs no code that a folder names. If "
+        valid = (
+            "draws the page of this claim, and comes from a plug-in; a report runs no code that a"
+            " folder names. If "
+        )
         raise ConfigError("scenario", target, f"{valid}{PAGE} is missing, resume={folder} draws it")
     return redrawn(Plan.make(settings, to_run=False), home)
 
@@ -129,7 +148,8 @@ def _judge(plan: Plan, home: Folder) -> Result:
     if failed:
         name, cause = next(iter(failed.items()))
         raise UnjudgedError(
-            f"{len(failed)} of {count} runs failed, the first is {name} ({cause}); resume={home.path} tries again"
+            f"{len(failed)} of {count} runs failed, the first is {name} ({cause});"
+            f" resume={home.path} tries again"
         )
     return Result(home.path, summary)
 
@@ -137,8 +157,9 @@ def _judge(plan: Plan, home: Folder) -> Result:
 def _conclude(
     plan: Plan, home: Folder, code: Code, results: Results, failed: dict[str, str]
 ) -> tuple[dict[str, Any], list[Path]]:
-    """Judge, and write the page and the summary: without a summary where the judge itself failed. Runs may have taken hours,
-    so there is a page all the same."""
+    """Judge, and write the page and the summary: without a summary where the judge itself failed.
+
+    Runs may have taken hours, so there is a page all the same."""
     verdicts, defect = _verdicts(plan, results, failed)
     summary = _summary(plan, home, code, verdicts, results, failed)
     files = write_pages(plan, results, summary, home.path, whole=not failed and defect is None)
@@ -153,9 +174,13 @@ def _conclude(
 
 
 def _run(plan: Plan, home: Path, code: Code, say: Say) -> dict[str, str]:
-    """All runs, with the prediction between the first and the later ones. Returns the causes of failures."""
+    """All runs, with the prediction between the first and the later ones.
+
+    Returns the causes of failures.
+    """
     outdated = set_outdated_aside(home, plan.trials, code, say)
-    if (home / PREDICTION).exists() and any(trial in plan.first for trial in outdated):  # what it was made from is gone
+    # what it was made from is gone
+    if (home / PREDICTION).exists() and any(trial in plan.first for trial in outdated):
         (home / SUPERSEDED).mkdir(exist_ok=True)
         (home / PREDICTION).rename(home / SUPERSEDED / f"{time.time_ns()}-{PREDICTION}")
     failed = run_trials(home, plan.first, code, plan.claim.jobs, say)
@@ -179,7 +204,9 @@ def _foretell(plan: Plan, home: Path, say: Say) -> None:
     say(f"the prediction stands in {home / PREDICTION}; now the runs it is about")
 
 
-def _verdicts(plan: Plan, results: Results, failed: dict[str, str]) -> tuple[list[Verdict], str | None]:
+def _verdicts(
+    plan: Plan, results: Results, failed: dict[str, str]
+) -> tuple[list[Verdict], str | None]:
     """With what is wrong with the claim's own judge."""
     because, defect = f"{len(failed)} of {len(plan.trials)} runs failed", None
     if not failed:
@@ -209,7 +236,12 @@ def _results(home: Path, trials: Sequence[Trial]) -> tuple[Results, dict[str, st
 
 
 def _summary(
-    plan: Plan, home: Folder, code: Code, verdicts: Sequence[Verdict], results: Results, failed: dict[str, str]
+    plan: Plan,
+    home: Folder,
+    code: Code,
+    verdicts: Sequence[Verdict],
+    results: Results,
+    failed: dict[str, str],
 ) -> dict[str, Any]:
     found = {
         "schema": 1,
@@ -237,7 +269,9 @@ def _totals(results: Results) -> dict[str, Any]:
 
 @contextmanager
 def _clock(home: Path) -> Iterator[None]:
-    """Adds the seconds of this start to those of the starts before, also where it is interrupted."""
+    """Adds the seconds of this start to those of the starts before, also where it is
+    interrupted.
+    """
     began, before = time.perf_counter(), _seconds(home)
     try:
         yield

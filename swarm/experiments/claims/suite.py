@@ -46,10 +46,16 @@ class Plans:
 
     @classmethod
     def checked(cls, settings: Settings) -> Plans:
-        """Build and check every claim. Raises :class:`swarm.common.errors.ConfigError` for the first that cannot work."""
+        """Build and check every claim.
+
+        Raises :class:`swarm.common.errors.ConfigError` for the first that cannot work.
+        """
         suite = build(settings.scenario, Suite, "scenario", settings.plugins)
         tracker_of(settings, Path(), "check")
-        each = [settings.model_copy(update={"scenario": option("scenario", name)}) for name in suite.members()]
+        each = [
+            settings.model_copy(update={"scenario": option("scenario", name)})
+            for name in suite.members()
+        ]
         return cls(settings, tuple(Plan.checked(one) for one in each))
 
 
@@ -68,7 +74,9 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
 
 
 def redraw(folder: Path) -> list[Path]:
-    """Draw the page of every claim that has begun, and the table of verdicts, from what is in the folder."""
+    """Draw the page of every claim that has begun, and the table of verdicts, from what is in the
+    folder.
+    """
     home, _ = Folder.open(folder)
     claims = sorted((file.parent for file in folder.glob("*/config.yaml")), key=_first_number)
     files = []
@@ -136,7 +144,8 @@ def _first_number(claim: Path) -> tuple[float, str]:
 def _write_page(home: Folder, claims: Sequence[tuple[Path, Mapping[str, Any]]]) -> Path:
     """The table of verdicts, each beside the way to its claim's page."""
     rows = [
-        f'<tr><th><a href="{quote(claim.name)}/{PAGE}">{escape(claim.name)}</a></th><td>{escape(row["claim"])}</td>'
+        "<tr><th><a"
+        f' href="{quote(claim.name)}/{PAGE}">{escape(claim.name)}</a></th><td>{escape(row["claim"])}</td>'
         f"<td>{badge(row['verdict'])}</td><td>{escape(row['because'])}</td></tr>"
         for claim, summary in claims
         for row in summary.get("verdicts") or [UNFINISHED]

@@ -39,8 +39,8 @@ Code = Mapping[str, Any]
 
 
 def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say) -> list[Trial]:
-    """Move away what lies in a trial's place and was made by other code or settings, or is damaged: all of it can be run
-    again. Returns the trials that other code or settings had made."""
+    """Move away what lies in a trial's place and was made by other code or settings, or is damaged:
+    all of it can be run again. Returns the trials that other code or settings had made."""
     outdated = []
     for trial in trials:
         folder = folder_of(home, trial)
@@ -75,15 +75,18 @@ def status(home: Path, trial: Trial) -> str | None:
 
 def failures(home: Path, trials: Sequence[Trial]) -> dict[str, str]:
     """The causes of what failed when it was last tried, by the trials' names."""
-    each = {trial.name: noted(folder_of(home, trial)) for trial in trials if not finished(home, trial)}
+    each = {
+        trial.name: noted(folder_of(home, trial)) for trial in trials if not finished(home, trial)
+    }
     return {name: str(facts.cause) for name, facts in each.items() if facts.status == "failed"}
 
 
 def run_trials(
     home: Path, trials: Sequence[Trial], code: Code, jobs: int | Literal["auto"], say: Say
 ) -> dict[str, str]:
-    """Run what is not finished: an interrupted trial goes on, a failed one is tried again. Returns the cause of each
-    failure by the trial's name; one failure stops nothing."""
+    """Run what is not finished: an interrupted trial goes on, a failed one is tried again.
+
+    Returns the cause of each failure by the trial's name; one failure stops nothing."""
     to_do = [trial for trial in trials if not finished(home, trial)]
     done = len(trials) - len(to_do)
     if done:
@@ -97,12 +100,17 @@ def run_trials(
         done += 1
         if cause:
             failed[trial.name] = cause
-        say(f"[{done} of {len(trials)}] {trial.name}: {f'failed: {cause}' if cause else human_time(seconds)}")
+        say(
+            f"[{done} of {len(trials)}] {trial.name}:"
+            f" {f'failed: {cause}' if cause else human_time(seconds)}"
+        )
     return failed
 
 
 def _at_a_time(trials: Sequence[Trial], jobs: int | Literal["auto"]) -> int:
-    """As many as there are cores, where each keeps one busy; one at a time with actors of its own."""
+    """As many as there are cores, where each keeps one busy; one at a time with actors of its
+    own.
+    """
     if jobs != "auto":
         return jobs
     if any(trial.settings.engine.get("actors") is not None for trial in trials):
@@ -110,13 +118,19 @@ def _at_a_time(trials: Sequence[Trial], jobs: int | Literal["auto"]) -> int:
     return cores()
 
 
-def _here(home: Path, trials: Sequence[Trial], code: Code) -> Iterator[tuple[Trial, str | None, float]]:
-    """One after the other in this process: there are no workers to start, and a debugger can follow."""
+def _here(
+    home: Path, trials: Sequence[Trial], code: Code
+) -> Iterator[tuple[Trial, str | None, float]]:
+    """One after the other in this process: there are no workers to start, and a debugger can
+    follow.
+    """
     for trial in trials:
         yield (trial, *_attempt(folder_of(home, trial), trial.settings.model_dump(), code))
 
 
-def _outcomes(home: Path, trials: Sequence[Trial], code: Code, count: int) -> Iterator[tuple[Trial, str | None, float]]:
+def _outcomes(
+    home: Path, trials: Sequence[Trial], code: Code, count: int
+) -> Iterator[tuple[Trial, str | None, float]]:
     """Each trial as it ends, with the cause if it failed, and its seconds."""
     left = list(trials)
     while left:
@@ -145,12 +159,15 @@ def _outcomes(home: Path, trials: Sequence[Trial], code: Code, count: int) -> It
         left = [trial for trial in suspects if trial not in guilty]
 
 
-def _submit(pool: ProcessPoolExecutor, home: Path, trials: Sequence[Trial], code: Code) -> dict[Future[Any], Trial]:
+def _submit(
+    pool: ProcessPoolExecutor, home: Path, trials: Sequence[Trial], code: Code
+) -> dict[Future[Any], Trial]:
     """Start the workers, deaf to Ctrl-C from birth: it is the parent that ends them."""
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return {
-            pool.submit(_attempt, folder_of(home, trial), trial.settings.model_dump(), code): trial for trial in trials
+            pool.submit(_attempt, folder_of(home, trial), trial.settings.model_dump(), code): trial
+            for trial in trials
         }
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -158,14 +175,18 @@ def _submit(pool: ProcessPoolExecutor, home: Path, trials: Sequence[Trial], code
 
 @contextmanager
 def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes with one thread each. Ctrl-C ends them at once: what they were doing goes on from its checkpoints."""
+    """Worker processes with one thread each.
+
+    Ctrl-C ends them at once: what they were doing goes on from its checkpoints.
+    """
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # which they inherit
     pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin, (os.getpid(),))
     try:
         yield pool
     except BaseException:
-        for process in list((pool._processes or {}).values()):  # as terminate_workers() of Python 3.14 does
+        # as terminate_workers() of Python 3.14 does
+        for process in list((pool._processes or {}).values()):
             process.terminate()
         raise
     finally:
@@ -202,7 +223,8 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
                 else:
                     single.run(PreparedRun.prepare(Settings.parse(values)), folder)
         except SwarmError as error:
-            if error.__cause__ is not None:  # perhaps a plug-in's: what its author needs stands in console.txt
+            # perhaps a plug-in's: what its author needs stands in console.txt
+            if error.__cause__ is not None:
                 traceback.print_exc()
             cause = " ".join(str(error).split())
         except Exception as error:

@@ -9,7 +9,13 @@ from swarm.common.errors import CheckpointError, DivergedError
 from swarm.common.names import few
 from swarm.common.rows import params_sha256
 from swarm.config.settings import Settings
-from swarm.experiments.runs.describe import describe_data, describe_scaling, describe_topology, option_name, versions
+from swarm.experiments.runs.describe import (
+    describe_data,
+    describe_scaling,
+    describe_topology,
+    option_name,
+    versions,
+)
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import Arm, judged
 from swarm.experiments.runs.tune import Say, tune, with_lr
@@ -49,26 +55,42 @@ def run(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, A
 
 
 def is_done(study: PreparedRun, arm: Arm, folder: Folder, progress: dict[str, Any]) -> bool:
-    """Whether the arm came to its end, and has the checkpoint that it ended with: without that it is run again."""
+    """Whether the arm came to its end, and has the checkpoint that it ended with: without that it
+    is run again.
+    """
     done = progress["arms"].get(arm.name)
     if done is None or done["diverged"]:
         return done is not None
-    return bool(done["rounds"] >= study.settings.rounds and folder.arm(arm.name, 1).newest == done["rounds"])
+    return bool(
+        done["rounds"] >= study.settings.rounds and folder.arm(arm.name, 1).newest == done["rounds"]
+    )
 
 
 def _variant(arm: Arm, number: int, folder: Folder) -> Settings:
     if number >= len(arm.variants):
-        valid = f"is damaged: it chose variant {number} of the arm {arm.name}, which has {len(arm.variants)}"
+        valid = (
+            f"is damaged: it chose variant {number} of the arm {arm.name}, which has"
+            f" {len(arm.variants)}"
+        )
         raise CheckpointError("resume", folder.path / "progress.json", valid)
     return arm.variants[number]
 
 
 def _run_arm(
-    study: PreparedRun, arm: Arm, settings: Settings, engine: Engine, folder: Folder, sink: Sink, say: Say
+    study: PreparedRun,
+    arm: Arm,
+    settings: Settings,
+    engine: Engine,
+    folder: Folder,
+    sink: Sink,
+    say: Say,
 ) -> dict[str, Any]:
     final: dict[str, Any] = {}
     diverged, made = None, made_with(study.settings.model_dump())
-    with warnings.catch_warnings(), Simulation(study.experiment(arm, settings), engine) as simulation:
+    with (
+        warnings.catch_warnings(),
+        Simulation(study.experiment(arm, settings), engine) as simulation,
+    ):
         warnings.simplefilter("ignore")
         files = folder.arm(arm.name, settings.checkpoint.keep)
         files.restore(simulation)
@@ -87,7 +109,9 @@ def _run_arm(
         except DivergedError as error:
             others = ", the others go on" if arm.name != study.arms[-1].name else ""
             say(f"{arm.name}: {error}; this arm ends here{others}")
-            diverged = {"device": error.device, "round": error.round} | ({"name": error.name} if error.name else {})
+            diverged = {"device": error.device, "round": error.round} | (
+                {"name": error.name} if error.name else {}
+            )
         else:
             files.save(simulation, made)
         hashed = None if diverged else params_sha256(simulation.engine.current()["x"].cpu().numpy())
@@ -96,12 +120,15 @@ def _run_arm(
         **{
             k: plain(v)
             for k, v in final.items()
-            if k not in ("arm", "round", "steps", "messages", "bytes", "seen") and not k.startswith("wall_s_")
+            if k not in ("arm", "round", "steps", "messages", "bytes", "seen")
+            and not k.startswith("wall_s_")
         },
         "rounds": simulation.round,
         "lr": settings.optimizer["lr"],
         "wall_s": simulation.seconds,
-        "steps_per_s": simulation.steps / simulation.learning_seconds if simulation.learning_seconds else None,
+        "steps_per_s": (
+            simulation.steps / simulation.learning_seconds if simulation.learning_seconds else None
+        ),
         "params_sha256": hashed,
         "diverged": diverged,
         "engine": described,
@@ -138,7 +165,9 @@ def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> di
 
 
 def _gap(arms: dict[str, Any], key: str) -> tuple[float | None, str | None]:
-    """The share of the gap that the swarm closed by the arms' final ``key``, or None and why there is none."""
+    """The share of the gap that the swarm closed by the arms' final ``key``, or None and why there
+    is none.
+    """
     finals = {name: arms.get(name, {}) for name in ("swarm", "isolated", "centralised")}
     ended = {name: final["diverged"] for name, final in finals.items() if final.get("diverged")}
     if ended:

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 
 from swarm.common.names import few
-from swarm.communication.mixing import effective_neighbours, observed_rate, periodic_rate, second_eigenvalue
+from swarm.communication.mixing import (
+    effective_neighbours,
+    observed_rate,
+    periodic_rate,
+    second_eigenvalue,
+)
 from swarm.communication.topology.base import WHOLE
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.simulation.experiment import Experiment
@@ -20,14 +25,17 @@ PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "r
 MOST_COLUMNS = 10_000
 """Columns of data whose scaling the summary states."""
 LOOKED_AT = 32
-"""Rounds that the figures of a topology are estimated from if it never repeats, or only after more than ``WHOLE``."""
+"""Rounds that the figures of a topology are estimated from if it never repeats, or only after more
+than ``WHOLE``.
+"""
 
 
 def describe_topology(experiment: Experiment) -> dict[str, Any]:
     """Figures of the first round's graph, and of the mixing matrices of one period.
 
-    Where there is no period, or one too long to look at, they are estimated: ``estimated_from`` says from how many rounds,
-    and is None else. ``edges``, ``components`` and ``mean_degree`` are then the mean over those rounds.
+    Where there is no period, or one too long to look at, they are estimated: ``estimated_from``
+    says from how many rounds, and is None else. ``edges``, ``components`` and ``mean_degree`` are
+    then the mean over those rounds.
     """
     period = experiment.topology.period
     estimated_from = LOOKED_AT if period is None or period > WHOLE else None
@@ -72,13 +80,18 @@ def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> 
         "classes": d.classes,
         **({"class_names": names} if (names := few(d.class_names)) else {}),
         "features": list(d.x.shape[1:]),
-        "samples_per_device": {"min": int(sizes.min()), "median": float(np.median(sizes)), "max": int(sizes.max())},
+        "samples_per_device": {
+            "min": int(sizes.min()),
+            "median": float(np.median(sizes)),
+            "max": int(sizes.max()),
+        },
         **({"replay_bytes_per_device": experiment.replay_bytes} if experiment.replay.size else {}),
     }
 
 
 def describe_scaling(d: Dataset) -> dict[str, Any]:
-    """What was done to features and targets, so that whoever takes a device out can do it again, and undo it.
+    """What was done to features and targets, so that whoever takes a device out can do it again,
+    and undo it.
 
     ``scaled = (raw − shift) / span`` for each column; a single number where all features are scaled
     alike. Features of more than ``MOST_COLUMNS`` columns are left out; None: they are as they came.

@@ -1,5 +1,5 @@
-"""Memory is stated before it is used; where it cannot be enough the run is refused, and where it runs out all the same one
-sentence says what would fit."""
+"""Memory is stated before it is used; where it cannot be enough the run is refused, and where it
+runs out all the same one sentence says what would fit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from swarm.simulation.footprint import Footprint, footprint
 
 
 class MemoryRanOutError(SwarmError):
-    """There was no more memory, whatever had been expected. The run can be resumed from its last checkpoint."""
+    """There was no more memory, whatever had been expected.
+
+    The run can be resumed from its last checkpoint.
+    """
 
 
 def require_memory(experiment: Experiment, engine: Engine) -> Footprint:
-    """What an experiment will need with this engine. Raises :class:`ConfigError` for one that cannot fit, naming what would:
-    so many actors, links of a device, or devices."""
+    """What an experiment will need with this engine.
+
+    Raises :class:`ConfigError` for one that cannot fit, naming what would: so many actors, links of
+    a device, or devices."""
     swarm = footprint(experiment)
     needed = swarm.with_parts(engine.own_memory(experiment, swarm))
     there = available_bytes() if experiment.device.type == "cpu" else None
@@ -35,12 +40,20 @@ def require_memory(experiment: Experiment, engine: Engine) -> Footprint:
 
 
 def _other_settings(needed: Footprint, there: int) -> ConfigError | None:
-    """Where it is enough to have fewer of what has nothing to do with the devices, such as actors."""
+    """Where it is enough to have fewer of what has nothing to do with the devices, such as
+    actors.
+    """
     for part in needed.parts:
-        fits = part.count - -(-(needed.to_come - there) * part.count // max(part.bytes, 1)) if part.key else 0
+        fits = (
+            part.count - -(-(needed.to_come - there) * part.count // max(part.bytes, 1))
+            if part.key
+            else 0
+        )
         if fits > 0:
             what = part.key.rpartition(".")[2]
-            need = f"about {size_text(needed.to_come)}, {size_text(part.bytes)} of it for {part.name}"
+            need = (
+                f"about {size_text(needed.to_come)}, {size_text(part.bytes)} of it for {part.name}"
+            )
             return no_room(part.key, part.count, need, there, f"at most {fits:,} {what} fit")
     return None
 
@@ -52,7 +65,8 @@ def _fewer_links(experiment: Experiment, needed: Footprint, there: int) -> Confi
     most = max(2, int(links * there / needed.to_come))
     name = called(experiment.protocol)
     need = (
-        f"about {size_text(needed.to_come)}, as {name} keeps memory for every link and one device has {links:,} of them"
+        f"about {size_text(needed.to_come)}, as {name} keeps memory for every link and one device"
+        f" has {links:,} of them"
     )
     fits = f"at most about {most:,} links a device fit"
     return no_room("topology", experiment.exchanges.topology_name, need, there, fits)
@@ -70,13 +84,18 @@ def stated(needed: Footprint) -> str:
     """The line that a run begins with."""
     there = available_bytes()
     free = "" if there is None else f"; {size_text(there)} are free"
-    return f"memory: about {size_text(needed.total)}, {size_text(needed.largest.bytes)} of it for {needed.largest.name}{free}"
+    return (
+        f"memory: about {size_text(needed.total)}, {size_text(needed.largest.bytes)} of it for"
+        f" {needed.largest.name}{free}"
+    )
 
 
 @contextmanager
 def running_out(where: str, needed: Footprint | None = None, devices: int = 0) -> Iterator[None]:
-    """Turns whatever says that there is no more memory into a :class:`MemoryRanOutError`. ``where`` ends the clause "memory ran
-    out …"; ``needed`` is what had been expected for so many ``devices``."""
+    """Turns whatever says that there is no more memory into a :class:`MemoryRanOutError`.
+
+    ``where`` ends the clause "memory ran out …"; ``needed`` is what had been expected for so many
+    ``devices``."""
     try:
         yield
     except Exception as error:
@@ -86,13 +105,18 @@ def running_out(where: str, needed: Footprint | None = None, devices: int = 0) -
 
 
 def _fitting(needed: Footprint | None, devices: int) -> str:
-    """What would do with less; half of the devices is a guess where nobody knows how much there was."""
+    """What would do with less; half of the devices is a guess where nobody knows how much there
+    was.
+    """
     if needed is None:
         return ": fewer or smaller samples (data.*), or a smaller model.*, would do"
     there = available_bytes()
     fits = min(devices - 1, needed.fitting(devices, there or 0))
     fewer = f"at most {fits:,} devices" if fits > 0 else "fewer devices"
-    return f": about {size_text(needed.total)} were expected to be enough; {fewer} would fit{_or_less(needed)}"
+    return (
+        f": about {size_text(needed.total)} were expected to be enough; {fewer} would"
+        f" fit{_or_less(needed)}"
+    )
 
 
 def _or_less(needed: Footprint) -> str:

@@ -1,4 +1,6 @@
-"""Looked at before the start: whether the settings go together, and whether the network lets anything happen."""
+"""Looked at before the start: whether the settings go together, and whether the network lets
+anything happen.
+"""
 
 from __future__ import annotations
 
@@ -12,35 +14,47 @@ from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
 
 LOOKED_AT = 8  # rounds whose links are asked for how fast they are
-MOST_ASKED = 10_000  # rounds that are asked for somebody who is awake, fewer of a swarm of more than 1,000 devices
+# rounds that are asked for somebody who is awake, fewer of a swarm of more than 1,000 devices
+MOST_ASKED = 10_000
 MOST_PATIENCE = 1000  # what network.patience may be
 
 
 def require_plain_steps(e: Experiment) -> None:
-    """Refuse an optimiser whose steps are not γ · ∇ under a protocol that divides them by γ to get at the gradients."""
+    """Refuse an optimiser whose steps are not γ · ∇ under a protocol that divides them by γ to get
+    at the gradients.
+    """
     if not e.protocol.plain or e.optimizer.plain:
         return
     name, s = choice("protocol", e.settings.protocol), e.settings.optimizer
     for key in ("momentum", "weight_decay"):
         if isinstance(e.optimizer, SGD) and s.get(key):
             raise ConfigError(
-                f"optimizer.{key}", s[key], f"must be 0 with {name}, which reads gradients off the local steps"
+                f"optimizer.{key}",
+                s[key],
+                f"must be 0 with {name}, which reads gradients off the local steps",
             )
     valid = f"must be sgd with {name}, which reads gradients off the local steps"
     raise ConfigError("optimizer", choice("optimizer", s), valid)
 
 
 def require_a_network_that_works(experiment: Experiment) -> None:
-    """Refuse settings that leave nothing to simulate: a swarm that nobody is ever part of, messages that all come too late."""
+    """Refuse settings that leave nothing to simulate: a swarm that nobody is ever part of, messages
+    that all come too late.
+    """
     _require_somebody(experiment)
     _require_punctuality(experiment)
 
 
 def _require_somebody(e: Experiment) -> None:
-    """Of so many rounds as can be asked for in a moment. Where those of a longer run all pass without anybody, it is said."""
+    """Of so many rounds as can be asked for in a moment.
+
+    Where those of a longer run all pass without anybody, it is said.
+    """
     s = e.settings
     looked_at = min(s.rounds, MOST_ASKED, max(LOOKED_AT, MOST_ASKED * 1000 // s.devices))
-    if not s.rounds or any((there := e.network.awake(r)) is None or there.any() for r in range(1, looked_at + 1)):
+    if not s.rounds or any(
+        (there := e.network.awake(r)) is None or there.any() for r in range(1, looked_at + 1)
+    ):
         return
     group = "clock" if e.network.churn is None else "churn"
     name, what = (
@@ -69,7 +83,11 @@ def _require_punctuality(e: Experiment) -> None:
     if ticks > MOST_PATIENCE:
         more, count = "", f"{ticks:.3g}"
     slow = e.settings.delay
-    quicker = "faster lines of the fleet" if network.delay is None else f"a shorter delay={choice('delay', slow)}"
+    quicker = (
+        "faster lines of the fleet"
+        if network.delay is None
+        else f"a shorter delay={choice('delay', slow)}"
+    )
     would = f"{more}a longer network.tick or {quicker} would do"
     valid = f"the quickest takes {quickest:.3g} virtual seconds, {count} ticks; {would}"
     raise ConfigError("network.patience", network.patience, f"gives up every message: {valid}")
@@ -84,14 +102,19 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             warnings.warn(f"{name}: what comes at {part.announced:g} virtual seconds is not seen, as the run ends at {end:g}; "
                           "more rounds would show it", stacklevel=2)  # fmt: skip
     window = s.topology.get("window")
-    if window is not None and window != s.network.tick and not (e.network.ideal and e.fleet.hardware is None):
+    if (
+        window is not None
+        and window != s.network.tick
+        and not (e.network.ideal and e.fleet.hardware is None)
+    ):
         warnings.warn(f"topology.window={window:g}: links change every {window:g} seconds, but a round is a network.tick of "
                       f"{s.network.tick:g} virtual seconds for everything else; make them equal", stacklevel=2)  # fmt: skip
     delay = e.network.delay
     if delay is not None and delay.longest < s.network.tick:
         warnings.warn(f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick; a network.tick "
                       f"of at most {delay.longest:g} virtual seconds would show it", stacklevel=2)  # fmt: skip
-    if "learn" in e.protocol.phases and e.plan.holdings.place is None:  # of pooled streams it would say the same again
+    # of pooled streams it would say the same again
+    if "learn" in e.protocol.phases and e.plan.holdings.place is None:
         _warn_of_no_lesson(e)
         if e.policy.streams:
             _warn_of_short_streams(e)
@@ -115,7 +138,9 @@ def _warn_of_no_lesson(e: Experiment) -> None:
 
 
 def _warn_of_short_streams(e: Experiment) -> None:
-    """Devices without a single full mini-batch, and streams that are over long before the run is."""
+    """Devices without a single full mini-batch, and streams that are over long before the run
+    is.
+    """
     whole_N = e.stream.sizes_N // e.stream.batch
     idle = int((whole_N == 0).sum())
     if idle:

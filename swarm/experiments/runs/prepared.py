@@ -65,7 +65,9 @@ class PreparedRun:
         context = {"devices": s.devices, "seed": s.seed}
         scenario = build(s.scenario, Scenario, "scenario", s.plugins)
         if s.evaluate.sample is not None and s.evaluate.sample > s.devices:
-            raise ConfigError("evaluate.sample", s.evaluate.sample, f"must be null or at most devices={s.devices}")
+            raise ConfigError(
+                "evaluate.sample", s.evaluate.sample, f"must be null or at most devices={s.devices}"
+            )
         try:
             source = build(s.data, Source, "data", s.plugins, **context)
             dataset = source.load()
@@ -76,13 +78,16 @@ class PreparedRun:
         partition = build(s.partition, Partition, "partition", s.plugins, devices=s.devices)
         try:
             nothing = DeviceSplit.group([], s.devices)
-            holdings = partition.deal(dataset, Keys(s.seed, "partition")) if scenario.learns else nothing
+            holdings = (
+                partition.deal(dataset, Keys(s.seed, "partition")) if scenario.learns else nothing
+            )
         except ConfigError as error:
             raise error.under("partition") from None
         dataset, holdings = _streamed(s, dataset, holdings)
         draft = cls(s, scenario, dataset, holdings, ())
         experiment = _built(RunSpec(s, dataset, holdings))
-        if holdings.names is None:  # in all arms alike, also in those without the graph that they are from
+        # in all arms alike, also in those without the graph that they are from
+        if holdings.names is None:
             draft = replace(draft, holdings=replace(holdings, names=experiment.names))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
@@ -100,24 +105,36 @@ class PreparedRun:
 
     @property
     def names(self) -> dict[str, list[str | None]]:
-        """``device_names`` and ``class_names`` for trackers: those that there are, unless there are very many."""
-        found = {"device_names": few(self.holdings.names), "class_names": few(self.dataset.class_names)}
+        """``device_names`` and ``class_names`` for trackers: those that there are, unless there are
+        very many.
+        """
+        found = {
+            "device_names": few(self.holdings.names),
+            "class_names": few(self.dataset.class_names),
+        }
         return {key: names for key, names in found.items() if names}
 
     def config(self, arm: Arm, settings: Settings) -> dict[str, Any]:
-        """What an arm runs with, for trackers: the settings chosen for it, its name, and the names of devices and classes."""
+        """What an arm runs with, for trackers: the settings chosen for it, its name, and the names
+        of devices and classes.
+        """
         names = self.names
         if arm.pooled:
             names.pop("device_names", None)
         return {"arm": arm.name, **settings.model_dump(), **names}
 
     def tracker(self, folder: Path, run: str) -> Tracker:
-        """The tracker that mirrors the records. It never ends a run: one that cannot be made is left out, with a warning."""
+        """The tracker that mirrors the records.
+
+        It never ends a run: one that cannot be made is left out, with a warning.
+        """
         try:
             with blamed(), running_out("as the tracker was made"):
                 return self.made_tracker(folder, run)
         except SwarmError as error:
-            warnings.warn(f"{error}; the run goes on without it, and metrics.jsonl is complete", stacklevel=2)
+            warnings.warn(
+                f"{error}; the run goes on without it, and metrics.jsonl is complete", stacklevel=2
+            )
             return Tracker()
 
     def made_tracker(self, folder: Path, run: str) -> Tracker:
@@ -133,8 +150,8 @@ class PreparedRun:
         return _built(RunSpec(settings, self.dataset, holdings))
 
     def _checked(self, arm: Arm) -> tuple[Arm, Footprint]:
-        """The arm with those of its variants that can be: a mini-batch of a centralised model may be larger than its stream.
-        And the memory that the largest of them takes.
+        """The arm with those of its variants that can be: a mini-batch of a centralised model may
+        be larger than its stream. And the memory that the largest of them takes.
 
         Raises :class:`ConfigError` where none can.
         """
@@ -155,9 +172,13 @@ class PreparedRun:
             kept.append(variant)
         if not kept:
             first = wrong[0]
-            raise ConfigError(first.key, first.value, f"{first.valid} (in the arm {arm.name})") from first
+            raise ConfigError(
+                first.key, first.value, f"{first.valid} (in the arm {arm.name})"
+            ) from first
         for reason in wrong:
-            warnings.warn(f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2)
+            warnings.warn(
+                f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
+            )
         arm = replace(arm, variants=tuple(kept))
         _require_validation(arm, self.settings, self.dataset)
         return arm, max(needed, key=lambda each: each.total)
@@ -170,7 +191,9 @@ class PreparedRun:
 def tracker_of(
     settings: Settings, folder: Path, run: str, names: Mapping[str, list[str | None]] | None = None
 ) -> Tracker:
-    """The tracker of a run, or of a claim, in ``folder``; ``names`` as :attr:`PreparedRun.names` has them."""
+    """The tracker of a run, or of a claim, in ``folder``; ``names`` as :attr:`PreparedRun.names`
+    has them.
+    """
     config = {**settings.model_dump(), **(names or {})}
     context = {"folder": folder, "run": run, "config": config, "versions": versions()}
     return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)
@@ -182,7 +205,9 @@ def _built(plan: RunSpec) -> Experiment:
 
 
 def resolve(settings: Settings) -> Settings:
-    """With the block size that the engine needs written into the settings: results depend on it, so a run's config has it."""
+    """With the block size that the engine needs written into the settings: results depend on it, so
+    a run's config has it.
+    """
     block = build(settings.engine, Engine, "engine", settings.plugins).block
     if block == settings.engine.get("block", "auto"):
         return settings
@@ -190,11 +215,17 @@ def resolve(settings: Settings) -> Settings:
 
 
 def _streamed(s: Settings, dataset: Dataset, holdings: DeviceSplit) -> tuple[Dataset, DeviceSplit]:
-    """The data in the order in which devices meet them, with all that changes on the way. As they are without streams."""
+    """The data in the order in which devices meet them, with all that changes on the way.
+
+    As they are without streams.
+    """
     policy: UpdatePolicy = build(s.learn, UpdatePolicy, "learn", s.plugins)
     drift: Drift = build(s.drift, Drift, "drift", s.plugins, seed=s.seed)
     people: LabelOracle = build(s.people, LabelOracle, "people", s.plugins, seed=s.seed)
-    for key, changes in (("drift", not isinstance(drift, NoDrift)), ("people", not isinstance(people, AllLabels))):
+    for key, changes in (
+        ("drift", not isinstance(drift, NoDrift)),
+        ("people", not isinstance(people, AllLabels)),
+    ):
         if changes and not policy.streams:
             valid = "needs a stream of samples; learn=online, nightly or frozen would do"
             raise ConfigError(key, choice(key, getattr(s, key)), valid)
@@ -214,7 +245,9 @@ def _streamed(s: Settings, dataset: Dataset, holdings: DeviceSplit) -> tuple[Dat
         raise error.under("people") from None
 
 
-def _require_samples(maker: object, call: str, made: Dataset, before: Dataset | None = None) -> None:
+def _require_samples(
+    maker: object, call: str, made: Dataset, before: Dataset | None = None
+) -> None:
     """Refuse data that cannot be used; what was looked at before is not looked at again."""
     if before is not None and made is before:
         return
@@ -232,7 +265,10 @@ def _require_validation(arm: Arm, settings: Settings, dataset: Dataset) -> None:
     """Refuse an arm that has something to choose on the validation split where that is empty."""
     if len(rates(arm.variants[0])) * len(arm.variants) > 1 and not len(dataset.validation):
         what = "learning rate" if len(arm.variants) == 1 else "learning rate and batch size"
-        valid = f"leaves no validation samples, on which the arm {arm.name} chooses its {what}; must be above 0"
+        valid = (
+            f"leaves no validation samples, on which the arm {arm.name} chooses its {what}; must be"
+            " above 0"
+        )
         raise ConfigError("data.validation", settings.data.get("validation"), valid)
 
 
@@ -242,7 +278,9 @@ def _require_label(settings: Settings, dataset: Dataset) -> None:
     if label is None:
         return
     if not dataset.classes:
-        raise ConfigError("evaluate.label", label, "must be null with numeric targets: there are no labels")
+        raise ConfigError(
+            "evaluate.label", label, "must be null with numeric targets: there are no labels"
+        )
     there = np.unique(dataset.y[dataset.test])
     if dataset.class_of(label) not in there:
         which = f"{there[0]:.0f} to {there[-1]:.0f}"

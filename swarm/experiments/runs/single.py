@@ -39,9 +39,9 @@ def run(study: PreparedRun, folder: str | Path) -> Result:
 
 
 def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
-    """Go on with the run in ``folder`` under its own config, of which only ``rounds`` (not fewer), ``engine``, ``engine.*``
-    except ``block``, and ``tracker.*`` may change. A run that is finished already is returned as it is; one that lacks nothing
-    but its report gets that."""
+    """Go on with the run in ``folder`` under its own config, of which only ``rounds`` (not fewer),
+    ``engine``, ``engine.*`` except ``block``, and ``tracker.*`` may change. A run that is finished
+    already is returned as it is; one that lacks nothing but its report gets that."""
     path = Path(folder)
     home, config = Folder.open(path)
     if home.finished() and not overrides:
@@ -60,14 +60,21 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
     home.require_settings(old.model_dump())
     new = resolve(Settings.parse(overridden(config, overrides)))
     if new.engine.get("block") != old.engine.get("block"):
-        raise ConfigError("engine", new.engine, f"needs blocks of {new.engine.get('block')}, but the run has others")
+        raise ConfigError(
+            "engine",
+            new.engine,
+            f"needs blocks of {new.engine.get('block')}, but the run has others",
+        )
     if new.rounds < old.rounds:
         raise ConfigError(
-            "rounds", new.rounds, f"is fewer than the {old.rounds} of the run; only a larger number can be resumed"
+            "rounds",
+            new.rounds,
+            f"is fewer than the {old.rounds} of the run; only a larger number can be resumed",
         )
     if home.closed() and new.rounds == old.rounds:
         if new != old:
-            PreparedRun.prepare(new)  # nothing is learnt with it, but what cannot be is refused all the same
+            # nothing is learnt with it, but what cannot be is refused all the same
+            PreparedRun.prepare(new)
         summary = _summary(path)
         if home.finished():
             print(f"{path} is finished already; nothing to do")
@@ -75,11 +82,13 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
             _report(new, home)
         return Result(path, summary)
     if new.rounds > old.rounds > 0 and old.horizon is None:
-        new = new.model_copy(update={"horizon": old.rounds})  # a schedule must not change under rounds already done
+        # a schedule must not change under rounds already done
+        new = new.model_copy(update={"horizon": old.rounds})
     study = PreparedRun.prepare(new)
     _warn_of_another_order(home, study)
     progress = home.progress()
-    if not all(arms.is_done(study, arm, home, progress) for arm in study.arms):  # otherwise nothing is calculated
+    # otherwise nothing is calculated
+    if not all(arms.is_done(study, arm, home, progress) for arm in study.arms):
         refuse_a_mixture(path, new, study.dataset)
     home.verify()  # before anything in the folder changes
     home.write_config(new)
@@ -88,31 +97,47 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
 
 
 def _warn_of_another_order(home: Folder, study: PreparedRun) -> None:
-    """A run of a version before names were kept had numbers that are text in their order as text: 10 before 2."""
+    """A run of a version before names were kept had numbers that are text in their order as text:
+    10 before 2.
+    """
     file = home.path / "graph.json"
     graph = read_json(file, Graph, "resume") if file.exists() else None
-    columns = {"owners": study.dataset.owner_names or (), "classes": study.dataset.class_names or ()}
+    columns = {
+        "owners": study.dataset.owner_names or (),
+        "classes": study.dataset.class_names or (),
+    }
     moved = [what for what, names in columns.items() if list(names) != sorted(names)]
     if graph is not None and "names" not in graph and moved:
-        text = f"{home.path}: was begun by a version that took numbers written as text in the order of text; if the "
-        text += f"{' and '.join(moved)} in its file are text, the rounds to come mix two orders, and the run must be done anew"
+        text = (
+            f"{home.path}: was begun by a version that took numbers written as text in the order of"
+            " text; if the "
+        )
+        text += (
+            f"{' and '.join(moved)} in its file are text, the rounds to come mix two orders, and"
+            " the run must be done anew"
+        )
         warnings.warn(text, stacklevel=3)
 
 
 def overridden(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """The config with the overrides laid in; a key that may not change on resume is refused by name."""
+    """The config with the overrides laid in; a key that may not change on resume is refused by
+    name.
+    """
     changed, rest = dict(config), dict(overrides)
     if "engine" in rest:  # another one altogether; the block size is part of the results and stays
         blocks = {key: value for key, value in config["engine"].items() if key == "block"}
         changed["engine"] = {**option("engine", str(rest.pop("engine"))), **blocks}
     for key, value in rest.items():
         section, _, name = key.partition(".")
-        allowed = key == "rounds" or (section in ("engine", "tracker") and name and key != "engine.block")
+        allowed = key == "rounds" or (
+            section in ("engine", "tracker") and name and key != "engine.block"
+        )
         if not allowed:
             raise ConfigError(
                 key,
                 value,
-                "cannot change on resume; rounds (larger), engine.* except block, and tracker.* (mode=disabled: none) can",
+                "cannot change on resume; rounds (larger), engine.* except block, and tracker.*"
+                " (mode=disabled: none) can",
             )
         if name:
             changed[section] = {**changed[section], name: value}
@@ -132,10 +157,14 @@ def _run(study: PreparedRun, home: Folder) -> Result:
             home.arm(arm.name, settings.checkpoint.keep).rewind()
     console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
     sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say)
-    home.write_graph(study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1), study.holdings.names)
+    home.write_graph(
+        study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1), study.holdings.names
+    )
     console.say(stated(study.footprint))
     try:
-        with running_out(f"(resume={home.path} goes on where the run was)", study.footprint, settings.devices):
+        with running_out(
+            f"(resume={home.path} goes on where the run was)", study.footprint, settings.devices
+        ):
             summary = arms.run(study, home, sink, console.say)
             sink.conclude(summary)
             if settings.report:
@@ -154,7 +183,9 @@ def _report(settings: Settings, home: Folder) -> None:
     print(f"{home.path} was finished but for its report, which is drawn now")
 
 
-def attach(settings: Settings, home: Folder, files: Sequence[Path], say: Callable[[str], None]) -> None:
+def attach(
+    settings: Settings, home: Folder, files: Sequence[Path], say: Callable[[str], None]
+) -> None:
     """Hand pages and pictures to the tracker, whose errors are a warning."""
     sink = Fanout(Tracker(), [tracker_of(settings, home.path, home.name)], warn=say)
     sink.attach([file for file in files if file.is_file()])

@@ -21,8 +21,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """One rate (and variant) tried for some rounds: its score and loss on the validation split, None if it diverged, as
-    :attr:`~swarm.simulation.measure.SwarmEvaluator.largest_loss` says."""
+    """One rate (and variant) tried for some rounds: its score and loss on the validation split,
+    None if it diverged, as :attr:`~swarm.simulation.measure.SwarmEvaluator.largest_loss` says."""
 
     variant: int
     lr: float
@@ -30,7 +30,9 @@ class Trial:
     found: tuple[float, float] | None
 
     def rank(self) -> tuple[bool, float, float]:
-        """Higher is better: by score, among equal scores by loss; where all diverge, the smallest rate."""
+        """Higher is better: by score, among equal scores by loss; where all diverge, the smallest
+        rate.
+        """
         if self.found is None:
             return False, -self.lr, 0.0
         return True, self.found[0], -self.found[1]
@@ -38,7 +40,13 @@ class Trial:
     def facts(self) -> dict[str, Any]:
         """For ``summary.json``."""
         score, loss = self.found or (None, None)
-        return {"variant": self.variant, "lr": self.lr, "rounds": self.rounds, "score": score, "loss": loss}
+        return {
+            "variant": self.variant,
+            "lr": self.lr,
+            "rounds": self.rounds,
+            "score": score,
+            "loss": loss,
+        }
 
 
 def tune(
@@ -46,10 +54,11 @@ def tune(
 ) -> tuple[Settings, dict[str, Any]]:
     """The arm's settings with every choice made, and the table of what was tried.
 
-    Every pair of a variant and a rate of the one grid runs for ``tune.rounds`` rounds, by default a fifth of the run;
-    the best mean accuracy (or R²) on the validation split wins. Then those that share the best score run once more,
-    as long as the arm itself will, unless ``tune.rounds`` says how long a try is. Among equals that remain the lower
-    loss wins. The test set is never looked at. ``look`` is called after every round: it may raise.
+    Every pair of a variant and a rate of the one grid runs for ``tune.rounds`` rounds, by default a
+    fifth of the run; the best mean accuracy (or R²) on the validation split wins. Then those that
+    share the best score run once more, as long as the arm itself will, unless ``tune.rounds`` says
+    how long a try is. Among equals that remain the lower loss wins. The test set is never looked
+    at. ``look`` is called after every round: it may raise.
     """
     s = study.settings
     lrs = rates(arm.variants[0])
@@ -59,14 +68,16 @@ def tune(
     rounds = min(s.rounds, s.tune.rounds or max(5, s.rounds // 5))
     batches = f" × {len(arm.variants)} batch sizes" if len(arm.variants) > 1 else ""
     say(
-        f"{arm.name}: choosing a learning rate out of {len(lrs)}{batches} on the validation split, {rounds} rounds each"
+        f"{arm.name}: choosing a learning rate out of {len(lrs)}{batches} on the validation split,"
+        f" {rounds} rounds each"
     )
     tried = [try_out(study, arm, v, lr, rounds, engine, look) for v, lr in pairs]
     best = max(tried, key=Trial.rank)
     equals = [t for t in tried if t.found and best.found and t.found[0] == best.found[0]]
     if len(equals) > 1 and s.tune.rounds is None and rounds < s.rounds:
-        # A validation split is small, so models often tie; and there the loss of a short run misleads: it is lowest
-        # for a slow rate, which is not yet as sure of its few mistakes as it will be at the end.
+        # A validation split is small, so models often tie; and there the loss of a short run
+        # misleads: it is lowest for a slow rate, which is not yet as sure of its few mistakes as it
+        # will be at the end.
         say(f"{arm.name}: {len(equals)} of them are equal so far; {s.rounds} rounds each decide")
         longer = [try_out(study, arm, t.variant, t.lr, s.rounds, engine, look) for t in equals]
         tried += longer
@@ -95,7 +106,8 @@ def try_out(
     """A run of so many rounds, without records; ``look`` is called after each."""
     settings = with_lr(arm.variants[variant], lr)
     quiet = settings.evaluate.model_copy(update={"every": rounds, "accuracy": False})
-    horizon = None if rounds < settings.rounds else settings.horizon  # a short try has the whole schedule in short
+    # a short try has the whole schedule in short
+    horizon = None if rounds < settings.rounds else settings.horizon
     short = settings.model_copy(update={"rounds": rounds, "horizon": horizon, "evaluate": quiet})
     with Simulation(study.experiment(arm, short), engine) as simulation:
         try:
@@ -116,11 +128,16 @@ def first_scores(study: PreparedRun, arm: Arm, engine: Engine) -> tuple[float, f
 
 
 def _advice(best: Trial, lrs: list[float], first: Callable[[], tuple[float, float]]) -> str | None:
-    """What to say of a choice at an end of the grid. ``first`` gives score and loss of the model that learning starts from:
-    a slowest rate that is no better in either has not been chosen for what it learnt."""
+    """What to say of a choice at an end of the grid.
+
+    ``first`` gives score and loss of the model that learning starts from: a slowest rate that is no
+    better in either has not been chosen for what it learnt."""
     grid, slowest = [float(v) for v in lrs], float(min(lrs))
     smaller = ", ".join(f"{slowest / factor:.2g}" for factor in (100, 30, 10))
-    remedy = f"smaller ones (tune.lrs=[{smaller}]), or features and numeric targets scaled to about 1, may do"
+    remedy = (
+        f"smaller ones (tune.lrs=[{smaller}]), or features and numeric targets scaled to about 1,"
+        " may do"
+    )
     if best.found is None:
         return f"every learning rate of {grid} diverged, and the smallest is taken; {remedy}"
     if len(lrs) == 1 or best.lr not in (max(lrs), min(lrs)):
@@ -129,7 +146,10 @@ def _advice(best: Trial, lrs: list[float], first: Callable[[], tuple[float, floa
         score, loss = first()
         if best.found[0] <= score and best.found[1] >= loss:
             return f"no learning rate of {grid} does better than the model it starts from; {remedy}"
-    return f"the best learning rate {best.lr} is at the edge of {grid}; a wider tune.lrs=[…] may do better"
+    return (
+        f"the best learning rate {best.lr} is at the edge of {grid}; a wider tune.lrs=[…] may do"
+        " better"
+    )
 
 
 def with_lr(settings: Settings, lr: float) -> Settings:

@@ -1,9 +1,10 @@
 """``-m``: many runs by one command, and what they say together.
 
-``plan`` decides what is to be run, ``launch`` runs it, ``gather`` reads the runs, ``tables`` and ``picture`` show them,
-``mirror`` sends the same to W&B.
+``plan`` decides what is to be run, ``launch`` runs it, ``gather`` reads the runs, ``tables`` and
+``picture`` show them, ``mirror`` sends the same to W&B.
 
-Whatever brings torch is imported where it is needed, inside functions: a sweep that is refused need not wait for it.
+Whatever brings torch is imported where it is needed, inside functions: a sweep that is refused need
+not wait for it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ INTERRUPTED = 130
 
 
 def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complain: Complain) -> int:
-    """Run the sweep ``cfg`` and return its exit code: 0, 1 if a job failed or was impossible, 130 if it was interrupted.
+    """Run the sweep ``cfg`` and return its exit code: 0, 1 if a job failed or was impossible, 130
+    if it was interrupted.
 
-    Raises :class:`swarm.common.errors.SwarmError` for what is wrong with the command as a whole, with nothing written.
+    Raises :class:`swarm.common.errors.SwarmError` for what is wrong with the command as a whole,
+    with nothing written.
     """
     from swarm.experiments.sweep.plan import Plan
 
@@ -47,7 +50,9 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
             whole = False
     if not whole:
         done = sum(job.state in ("finished", "there") for job in plan.jobs)
-        print(f"interrupted with {done} of {len(plan.jobs)} runs finished; {again}", file=sys.stderr)
+        print(
+            f"interrupted with {done} of {len(plan.jobs)} runs finished; {again}", file=sys.stderr
+        )
         return INTERRUPTED
     return 0 if all(job.state in ("finished", "there") for job in plan.jobs) else 1
 
@@ -63,7 +68,9 @@ def _begin(plan: Plan) -> str:
     parts += [f"{resumed} {where} interrupted"] if resumed else []
     parts += [f"{new} to run"] if (new := states.count("new")) else []
     parts += [f"{wrong} impossible"] if (wrong := states.count("impossible")) else []
-    aside = f"; {plan.superseded} that other code made moved to {SUPERSEDED}" if plan.superseded else ""
+    aside = (
+        f"; {plan.superseded} that other code made moved to {SUPERSEDED}" if plan.superseded else ""
+    )
     return f"{count} {'run' if count == 1 else 'runs'} in {plan.place}: {', '.join(parts)}{aside}"
 
 
@@ -80,7 +87,10 @@ def _finish(plan: Plan) -> None:
     try:
         found = gather.gather(jobs)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        print(f"warning: the sweep cannot be tabulated: {type(error).__name__}: {error}", file=sys.stderr)
+        print(
+            f"warning: the sweep cannot be tabulated: {type(error).__name__}: {error}",
+            file=sys.stderr,
+        )
         found = None
     subject = tables.subject_of(jobs)
     tables.write(plan, jobs, found, subject)

@@ -1,7 +1,8 @@
 """The runs of a sweep as data frames, and mean and interval over the seeds.
 
-The interval is Student's: mean ± t(0.975, n − 1)·s/√n over the n seeds of a combination (Student 1908). One seed has none.
-A run whose arm diverged has no place in these; how many there are stands beside the mean.
+The interval is Student's: mean ± t(0.975, n − 1)·s/√n over the n seeds of a combination (Student
+1908). One seed has none. A run whose arm diverged has no place in these; how many there are stands
+beside the mean.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from swarm.results.load import Run, load
 from swarm.results.report.style import lead
 
 SEED = "seed"
-ANY = "any"  # in the place of a value that does not matter: a control that is the same in all combinations
+# in the place of a value that does not matter: a control that is the same in all combinations
+ANY = "any"
 COSTS = ("bytes_total", "virtual_s", "joules_total", "wall_s")
-OWN = ("wall_s", "gap_closed", "spectral_gap", "rate_measured", "run")  # of a run, not of a control in it
+# of a run, not of a control in it
+OWN = ("wall_s", "gap_closed", "spectral_gap", "rate_measured", "run")
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,12 @@ class SweepResults:
     """A sweep's finished runs.
 
     Attributes:
-        keys: The swept keys without the seed: what distinguishes.
-        score: ``accuracy``, ``r2``, or ``consensus_distance`` in runs without learning.
-        lead: The arm that is compared; the others are its controls.
-        common: The controls with the same final parameters, bit for bit, in all combinations of a seed.
-        runs: One row per run and arm.
-        table: One row per combination and arm: means and intervals over seeds.
-        curves: One row per combination, arm and evaluated round.
+        keys: The swept keys without the seed: what distinguishes. score: ``accuracy``, ``r2``, or
+        ``consensus_distance`` in runs without learning. lead: The arm that is compared; the others
+        are its controls. common: The controls with the same final parameters, bit for bit, in all
+        combinations of a seed. runs: One row per run and arm. table: One row per combination and
+        arm: means and intervals over seeds. curves: One row per combination, arm and evaluated
+        round.
     """
 
     keys: list[str]
@@ -68,7 +70,10 @@ class SweepResults:
 
 
 def gather(jobs: Sequence[Job]) -> SweepResults | None:
-    """Read the finished runs; None if there is none. A run that cannot be read becomes a failed job with its cause."""
+    """Read the finished runs; None if there is none.
+
+    A run that cannot be read becomes a failed job with its cause.
+    """
     runs: list[tuple[Job, Run]] = []
     for job in jobs:
         if job.state in ("finished", "there"):
@@ -77,7 +82,9 @@ def gather(jobs: Sequence[Job]) -> SweepResults | None:
                 if run.summary is None:
                     raise SwarmError(f"{job.folder} has no summary.json any more")
                 if run.arms and not {"arms", "seed"} <= run.summary.keys():
-                    raise SwarmError(f"{job.folder}/summary.json: damaged; must have `arms` and `seed`")
+                    raise SwarmError(
+                        f"{job.folder}/summary.json: damaged; must have `arms` and `seed`"
+                    )
                 runs.append((job, run))
             except SwarmError as error:
                 job.state, job.cause = "failed", f"{error}; {ANEW}"
@@ -86,13 +93,17 @@ def gather(jobs: Sequence[Job]) -> SweepResults | None:
     keys = [key for key in runs[0][0].values if key != SEED]
     score = next((run.score for _, run in runs if run.score), "consensus_distance")
     first = lead([*dict.fromkeys(arm for _, run in runs for arm in run.arms)])
-    finals = pd.DataFrame([row for job, run in runs for row in _finals(job, run, keys, score, first)])
+    finals = pd.DataFrame(
+        [row for job, run in runs for row in _finals(job, run, keys, score, first)]
+    )
     curves = pd.concat([_curve(job, run, keys, score) for job, run in runs], ignore_index=True)
     common = _common(finals, keys, first)
     by = [*keys, "arm"]
     table = _over_seeds(_collapsed(finals, keys, common), by, lambda rows: _row(rows, score))
     lines = _collapsed(curves, keys, common, "round")
-    curves = _over_seeds(lines[~lines["diverged"]], [*by, "round"], lambda rows: _point(rows, score))
+    curves = _over_seeds(
+        lines[~lines["diverged"]], [*by, "round"], lambda rows: _point(rows, score)
+    )
     return SweepResults(keys, score, first, common, finals, table, curves)
 
 
@@ -115,35 +126,48 @@ def _finals(job: Job, run: Run, keys: list[str], score: str, first: str) -> list
 
 def _curve(job: Job, run: Run, keys: list[str], score: str) -> pd.DataFrame:
     column = score if score == "consensus_distance" else f"{score}_mean"
-    there = [name for name in ("arm", "round", column, "bytes_total", "virtual_s") if name in run.metrics]
+    there = [
+        name for name in ("arm", "round", column, "bytes_total", "virtual_s") if name in run.metrics
+    ]
     rows = run.metrics[there].rename(columns={column: score})
-    rows = rows.dropna(subset=[score]) if score in rows else rows.assign(**{score: math.nan}).iloc[:0]
+    rows = (
+        rows.dropna(subset=[score]) if score in rows else rows.assign(**{score: math.nan}).iloc[:0]
+    )
     ended = {arm for arm, final in (run.summary or {})["arms"].items() if final.get("diverged")}
     values = {key: job.values.get(key, "") for key in keys}
-    return rows.assign(**values, **{SEED: (run.summary or {})["seed"]}, diverged=rows["arm"].isin(ended))
+    return rows.assign(
+        **values, **{SEED: (run.summary or {})["seed"]}, diverged=rows["arm"].isin(ended)
+    )
 
 
 def _common(finals: pd.DataFrame, keys: list[str], first: str) -> list[str]:
-    """The controls that the swept keys do not touch: equal hashes are equal bits, and the table says the same of them. One seed
-    at least must have been run in all combinations, or there is one that was not compared with the others."""
+    """The controls that the swept keys do not touch: equal hashes are equal bits, and the table
+    says the same of them. One seed at least must have been run in all combinations, or there is one
+    that was not compared with the others."""
     if not keys:
         return []
     told = ["params_sha256", *(name for name in finals.columns[len(keys) + 2 :] if name not in OWN)]
     found = []
     for arm, rows in finals[finals["arm"] != first].groupby("arm", sort=False):
         seeds, combinations = rows.groupby(SEED), len(rows.drop_duplicates(keys))
-        same = rows["params_sha256"].notna().all() and (seeds[told].nunique(dropna=False) == 1).all(axis=None)
+        same = rows["params_sha256"].notna().all() and (seeds[told].nunique(dropna=False) == 1).all(
+            axis=None
+        )
         if same and seeds.size().max() == combinations > 1:
             found.append(str(arm))
     return found
 
 
-def _collapsed(rows: pd.DataFrame, keys: list[str], common: Sequence[str], *more: str) -> pd.DataFrame:
+def _collapsed(
+    rows: pd.DataFrame, keys: list[str], common: Sequence[str], *more: str
+) -> pd.DataFrame:
     """With one row for each seed of a common control, in the place of one for each combination."""
     if not common:
         return rows
     shared = rows["arm"].isin(common)
-    once = rows[shared].drop_duplicates(subset=["arm", SEED, *more]).assign(**dict.fromkeys(keys, ANY))
+    once = (
+        rows[shared].drop_duplicates(subset=["arm", SEED, *more]).assign(**dict.fromkeys(keys, ANY))
+    )
     if "spectral_gap" in once:
         once["spectral_gap"] = math.nan
     return pd.concat([rows[~shared], once], ignore_index=True)
@@ -161,8 +185,13 @@ def _row(rows: pd.DataFrame, score: str) -> dict[str, Any]:
     good = rows[~rows["diverged"]]
     mean, low, high = interval(good[score])
     gap, gap_low, gap_high = interval(pd.to_numeric(good["gap_closed"]))
-    means = {name: interval(pd.to_numeric(good[name]))[0] for name in ("worst_decile", "consensus", *COSTS, "lr")}
-    theory = {name: interval(pd.to_numeric(rows[name]))[0] for name in ("spectral_gap", "rate_measured")}
+    means = {
+        name: interval(pd.to_numeric(good[name]))[0]
+        for name in ("worst_decile", "consensus", *COSTS, "lr")
+    }
+    theory = {
+        name: interval(pd.to_numeric(rows[name]))[0] for name in ("spectral_gap", "rate_measured")
+    }
     return {
         "seeds": len(good), "diverged": int(rows["diverged"].sum()), score: mean, f"{score}_low": low,
         f"{score}_high": high, **means, "gap_closed": gap, "gap_closed_low": gap_low, "gap_closed_high": gap_high, **theory,
@@ -179,7 +208,14 @@ def label(values: Mapping[str, str]) -> str:
     """``ring``, ``batch=16``, ``ring, batch=16``: a combination in a legend."""
     parts = []
     for key, value in values.items():
-        plain = not _is_number(value) and value not in ("true", "false", "null", "none", "auto", ANY)
+        plain = not _is_number(value) and value not in (
+            "true",
+            "false",
+            "null",
+            "none",
+            "auto",
+            ANY,
+        )
         parts.append(value if plain else f"{key.rpartition('.')[2]}={value}")
     return ", ".join(parts)
 

@@ -17,8 +17,10 @@ ANEW = "remove that folder to run the job anew"
 
 @dataclass
 class Job:
-    """``values`` are what it has of the swept keys. ``state``: ``new``, ``resumed``, ``there`` (finished before), ``outdated``
-    (made by other code), ``impossible``; after the sweep ``finished``, ``failed`` or ``unfinished``."""
+    """``values`` are what it has of the swept keys.
+
+    ``state``: ``new``, ``resumed``, ``there`` (finished before), ``outdated`` (made by other code),
+    ``impossible``; after the sweep ``finished``, ``failed`` or ``unfinished``."""
 
     name: str
     values: dict[str, str]
@@ -36,12 +38,17 @@ class Job:
 
     def facts(self, place: Path) -> dict[str, Any]:
         """For the sweep's files."""
-        folder = self.folder.relative_to(place) if self.folder.is_relative_to(place) else self.folder
+        folder = (
+            self.folder.relative_to(place) if self.folder.is_relative_to(place) else self.folder
+        )
         return {"name": self.name, "folder": str(folder), "values": self.values}
 
 
 def folder_name(values: Mapping[str, str]) -> str:
-    """``topology=ring,seed=0``. A name that has to be changed to be a folder's gets a hash of the original."""
+    """``topology=ring,seed=0``.
+
+    A name that has to be changed to be a folder's gets a hash of the original.
+    """
     name = ",".join(f"{key}={value}" for key, value in values.items()) or "run"
     short = slug(name)
     if short == name and len(name.encode()) <= LONGEST:
@@ -54,7 +61,11 @@ def saved_config(folder: Path) -> dict[str, Any]:
     try:
         config = read_yaml(folder / "config.yaml", Config, "hydra.sweep.dir")
     except ConfigError as error:
-        raise ConfigError("hydra.sweep.dir", folder, f"has a damaged config.yaml ({error.valid}); {ANEW}") from None
+        raise ConfigError(
+            "hydra.sweep.dir", folder, f"has a damaged config.yaml ({error.valid}); {ANEW}"
+        ) from None
     if not config:
-        raise ConfigError("hydra.sweep.dir", folder, f"has a damaged config.yaml (it is empty); {ANEW}")
+        raise ConfigError(
+            "hydra.sweep.dir", folder, f"has a damaged config.yaml (it is empty); {ANEW}"
+        )
     return config

@@ -1,4 +1,6 @@
-"""Runs the jobs of a sweep through Hydra's launcher, whichever is chosen, one or several at a time."""
+"""Runs the jobs of a sweep through Hydra's launcher, whichever is chosen, one or several at a
+time.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,13 @@ Complain = Callable[[SwarmError], int]
 
 
 class Task:
-    """What the launcher calls for each job, in this process or in one of its own: run or resume, and write down how it went."""
+    """What the launcher calls for each job, in this process or in one of its own: run or resume,
+    and write down how it went.
+    """
 
-    def __init__(self, titles: Mapping[str, str], code: Mapping[str, Any], complain: Complain) -> None:
+    def __init__(
+        self, titles: Mapping[str, str], code: Mapping[str, Any], complain: Complain
+    ) -> None:
         self.titles, self.code, self.complain = dict(titles), dict(code), complain
         self.process = os.getpid()
 
@@ -53,7 +59,9 @@ class Task:
         began = time.perf_counter()
         with _into(folder / CONSOLE, also_errors=not alone):
             status = self._attempt(cfg, folder)
-        print(f"{place} {title}: {status} after {human_time(time.perf_counter() - began)}", flush=True)
+        print(
+            f"{place} {title}: {status} after {human_time(time.perf_counter() - began)}", flush=True
+        )
 
     def _attempt(self, cfg: DictConfig, folder: Path) -> str:
         self.note(folder, "running", None)
@@ -79,7 +87,8 @@ class Task:
 
 
 def _start(cfg: DictConfig, folder: Path) -> None:
-    from swarm.experiments import runner  # brings torch, which a sweep that is refused need not wait for
+    # brings torch, which a sweep that is refused need not wait for
+    from swarm.experiments import runner
     from swarm.results.trust import below  # as well
 
     if (folder / "config.yaml").exists():  # this job's own: the plan has seen to that
@@ -90,7 +99,9 @@ def _start(cfg: DictConfig, folder: Path) -> None:
 
 @contextmanager
 def _into(file: Path, also_errors: bool) -> Iterator[None]:
-    """What a run says that nobody follows as it goes, or that runs beside others, is for a file of its own."""
+    """What a run says that nobody follows as it goes, or that runs beside others, is for a file of
+    its own.
+    """
     with io.TextIOWrapper(appending(file), encoding="utf-8") as out, ExitStack() as stack:
         stack.enter_context(redirect_stdout(out))
         if also_errors:
@@ -118,15 +129,19 @@ def launch(composer: Composer, plan: Plan, complain: Complain) -> bool:
 
 
 def _launch_once(composer: Composer, plan: Plan, jobs: list[Job], task: Task) -> list[list[Job]]:
-    """One call of the launcher. Returns what is still to do, where a worker's death took the launcher down.
+    """One call of the launcher.
 
-    One that was killed is not to blame for certain while others ran beside it: each of those goes on alone, and fails if its
-    process ends again.
+    Returns what is still to do, where a worker's death took the launcher down.
+
+    One that was killed is not to blame for certain while others ran beside it: each of those goes
+    on alone, and fails if its process ends again.
     """
     callbacks = Callbacks(plan.cfg)
     context = HydraContext(config_loader=composer.loader, callbacks=callbacks)
     plugins = Plugins.instance()
-    launcher = plugins.instantiate_launcher(hydra_context=context, task_function=task, config=plan.cfg)  # type: ignore[arg-type]
+    launcher = plugins.instantiate_launcher(
+        hydra_context=context, task_function=task, config=plan.cfg
+    )  # type: ignore[arg-type]
     try:
         with _without_chatter():
             launcher.launch([_words(plan, job) for job in jobs], initial_job_idx=0)
@@ -170,8 +185,12 @@ def outcome(job: Job) -> tuple[str, str | None]:
 
 
 def _words(plan: Plan, job: Job) -> list[str]:
-    """The overrides of one job: the user's, its folder as it was planned, and its place in the tracker."""
-    words = [word for word in job.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    """The overrides of one job: the user's, its folder as it was planned, and its place in the
+    tracker.
+    """
+    words = [
+        word for word in job.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))
+    ]
     words += [
         f"hydra.sweep.dir={_quoted(plan.place)}",
         f"hydra.sweep.subdir={_quoted(job.folder.relative_to(plan.place))}",
@@ -179,13 +198,17 @@ def _words(plan: Plan, job: Job) -> list[str]:
     if job.config.tracker.get("_target_") == WANDB:
         named = {"group": group_name(plan.place), "name": job.name}
         words += [
-            f"tracker.{key}={_quoted(text[:128])}" for key, text in named.items() if not job.config.tracker.get(key)
+            f"tracker.{key}={_quoted(text[:128])}"
+            for key, text in named.items()
+            if not job.config.tracker.get(key)
         ]
     return words
 
 
 def group_name(place: Path) -> str:
-    """The W&B group of a sweep: the last two parts of its folder, which hold date and time by default."""
+    """The W&B group of a sweep: the last two parts of its folder, which hold date and time by
+    default.
+    """
     return "-".join(place.resolve().parts[-2:])
 
 
@@ -194,11 +217,12 @@ def _quoted(value: object) -> str:
     return f"'{text}'"
 
 
-# --- cores --------------------------------------------------------------------------------------------------------------
+# --- cores ----------------------------------------------------------------------------------------
 
 
 def share_cores(cfg: DictConfig, jobs: Sequence[Job]) -> None:
-    """Give the joblib launcher as many jobs at a time as there are cores for; each has one thread for each of its actors.
+    """Give the joblib launcher as many jobs at a time as there are cores for; each has one thread
+    for each of its actors.
 
     Raises :class:`ConfigError` for a number of jobs that is none.
     """
@@ -206,17 +230,25 @@ def share_cores(cfg: DictConfig, jobs: Sequence[Job]) -> None:
     if not str(launcher.get("_target_")).startswith("hydra_plugins.hydra_joblib_launcher."):
         return
     if launcher.n_jobs == 0:
-        raise ConfigError("hydra.launcher.n_jobs", 0, "must be at least 1, or -1: as many as there are cores for")
+        raise ConfigError(
+            "hydra.launcher.n_jobs", 0, "must be at least 1, or -1: as many as there are cores for"
+        )
     there = cores()
     each = max((_cores_of(job.config.engine, there) for job in jobs), default=1)
     with read_write(launcher):
         if launcher.n_jobs < 0:
             launcher.n_jobs = max(1, there // each)
         elif launcher.n_jobs * each > there:
-            said = f"hydra.launcher.n_jobs={launcher.n_jobs}: {launcher.n_jobs * each} busy threads share {there} cores"
-            print(f"warning: {said}; n_jobs=-1 takes as many jobs as there are cores", file=sys.stderr)
+            said = (
+                f"hydra.launcher.n_jobs={launcher.n_jobs}: {launcher.n_jobs * each} busy threads"
+                f" share {there} cores"
+            )
+            print(
+                f"warning: {said}; n_jobs=-1 takes as many jobs as there are cores", file=sys.stderr
+            )
         if launcher.batch_size == "auto":
-            launcher.batch_size = "1"  # joblib would bind short jobs together and let a core wait for the last bundle
+            # joblib would bind short jobs together and let a core wait for the last bundle
+            launcher.batch_size = "1"
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers start, which inherit it
 
 

@@ -25,18 +25,25 @@ MOST_NAMED = 16  # combinations with a line in the legend
 
 
 def draw(found: SweepResults, title: str, subtitle: str) -> bytes:
-    """A PNG of 1,430 × 1,040 pixels: the score by round, by bytes and by virtual seconds, each a mean over seeds in its 95%
-    interval, and the final score against the spectral gap. Controls that the swept keys do not touch are drawn once."""
+    """A PNG of 1,430 × 1,040 pixels: the score by round, by bytes and by virtual seconds, each a
+    mean over seeds in its 95% interval, and the final score against the spectral gap. Controls that
+    the swept keys do not touch are drawn once."""
     figure = Figure(figsize=(11, 8), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
     shown = [label(values) for values in found.combinations[:MOST_NAMED]] + found.arms[1:]
     columns = max(1, min(5, 150 // (12 + max(map(len, shown), default=0))))
     top = 0.865 - 0.026 * ((len(shown) - 1) // columns)
-    figure.subplots_adjust(left=0.07, right=0.985, top=top - 0.03, bottom=0.07, wspace=0.17, hspace=0.36)
+    figure.subplots_adjust(
+        left=0.07, right=0.985, top=top - 0.03, bottom=0.07, wspace=0.17, hspace=0.36
+    )
     (rounds, sent), (seconds, gap) = figure.subplots(2, 2)
     _curves(rounds, found, "round", "By rounds", "round")
     _curves(
-        sent, found, "bytes_total", "By what was sent (straight across: sends nothing)", "bytes sent by all devices"
+        sent,
+        found,
+        "bytes_total",
+        "By what was sent (straight across: sends nothing)",
+        "bytes sent by all devices",
     )
     _curves(seconds, found, "virtual_s", "By virtual time", "virtual seconds")
     _against_gap(gap, found)
@@ -77,11 +84,18 @@ def _curves(axes: Axes, found: SweepResults, x: str, title: str, x_label: str) -
         name = label(values) or found.lead
         shown = i < MOST_NAMED
         style: dict[str, Any] = {"color": _colour(found, i), "linewidth": 2.0, "zorder": 4}
-        axes.plot(rows[x], rows[found.score], label=_plain(name) if shown else "_", marker=_lone(rows), **style)
+        axes.plot(
+            rows[x],
+            rows[found.score],
+            label=_plain(name) if shown else "_",
+            marker=_lone(rows),
+            **style,
+        )
         _band(axes, rows, x, found.score, style["color"])
         for arm in found.arms[1:]:
             if arm not in found.common:
-                one = len(found.combinations) == 1  # else a control has the colour of its combination
+                # else a control has the colour of its combination
+                one = len(found.combinations) == 1
                 colour = _CONTROLS.get(arm, SOFT) if one else _colour(found, i)
                 _control(axes, found, values, arm, x, colour, arm if i == 0 else "_")
     for arm in found.common:
@@ -95,7 +109,15 @@ def _control_line(arm: str) -> str:
     return "dotted" if style == "solid" else style
 
 
-def _control(axes: Axes, found: SweepResults, values: dict[str, str], arm: str, x: str, colour: Any, name: str) -> None:
+def _control(
+    axes: Axes,
+    found: SweepResults,
+    values: dict[str, str],
+    arm: str,
+    x: str,
+    colour: Any,
+    name: str,
+) -> None:
     """A control as a curve in its band; against bytes, where it sends none, as a level."""
     rows = _rows(found.curves, values, arm)
     style = {"color": colour, "linestyle": _control_line(arm), "linewidth": 1.4}
@@ -107,7 +129,13 @@ def _control(axes: Axes, found: SweepResults, values: dict[str, str], arm: str, 
         last = rows.iloc[-1]
         axes.axhline(last[found.score], label=_plain(name), **style)
         if np.isfinite(last[f"{found.score}_low"]):
-            axes.axhspan(last[f"{found.score}_low"], last[f"{found.score}_high"], color=colour, alpha=0.12, linewidth=0)
+            axes.axhspan(
+                last[f"{found.score}_low"],
+                last[f"{found.score}_high"],
+                color=colour,
+                alpha=0.12,
+                linewidth=0,
+            )
 
 
 def _lone(rows: pd.DataFrame) -> str | None:
@@ -118,7 +146,14 @@ def _lone(rows: pd.DataFrame) -> str | None:
 def _band(axes: Axes, rows: pd.DataFrame, x: str, score: str, colour: Any) -> None:
     rows = rows.dropna(subset=[f"{score}_low"])
     if len(rows):
-        axes.fill_between(rows[x], rows[f"{score}_low"], rows[f"{score}_high"], color=colour, alpha=0.16, linewidth=0)
+        axes.fill_between(
+            rows[x],
+            rows[f"{score}_low"],
+            rows[f"{score}_high"],
+            color=colour,
+            alpha=0.16,
+            linewidth=0,
+        )
 
 
 def _scales(axes: Axes, found: SweepResults, x: str) -> None:
@@ -133,8 +168,9 @@ def _scales(axes: Axes, found: SweepResults, x: str) -> None:
 
 
 def _score_axis(axes: Axes, found: SweepResults) -> None:
-    """The same in all panels, and with the intervals as far as there are scores. One bad round of R² = -50 must not flatten
-    every curve; a distance falls by powers of ten."""
+    """The same in all panels, and with the intervals as far as there are scores.
+
+    One bad round of R² = -50 must not flatten every curve; a distance falls by powers of ten."""
     y_N = found.curves[found.score].dropna().to_numpy(float)
     if found.score == "consensus_distance":
         if (y_N > 0).any():
@@ -149,23 +185,35 @@ def _score_axis(axes: Axes, found: SweepResults) -> None:
 
 
 def _against_gap(axes: Axes, found: SweepResults) -> None:
-    """Final score by spectral gap; side by side where the gap does not tell the combinations apart; of all arms where there is
-    one combination."""
+    """Final score by spectral gap; side by side where the gap does not tell the combinations apart;
+    of all arms where there is one combination."""
     one = len(found.combinations) == 1
-    rows = (found.table if one else found.table[found.table["arm"] == found.lead]).reset_index(drop=True)
+    rows = (found.table if one else found.table[found.table["arm"] == found.lead]).reset_index(
+        drop=True
+    )
     names = list(rows["arm"]) if one else [label(values) for values in found.combinations]
     gaps = rows["spectral_gap"]
     by_gap = not one and gaps.notna().sum() > 1 and gaps.nunique() > 1
     x_N = gaps.to_numpy(float) if by_gap else np.arange(len(rows), dtype=float)
-    title = "against the spectral gap 1 − ρ" if by_gap else "of each arm" if one else "of each combination"
-    decorate(axes, f"Final {_name(found)} {title}", "spectral gap of the mixing matrix" if by_gap else "")
+    title = (
+        "against the spectral gap 1 − ρ"
+        if by_gap
+        else "of each arm"
+        if one
+        else "of each combination"
+    )
+    decorate(
+        axes, f"Final {_name(found)} {title}", "spectral gap of the mixing matrix" if by_gap else ""
+    )
     score = found.score
     for i, row in rows.iterrows():
         place = int(str(i))
         if not np.isfinite(x_N[place]):
             continue
         half = (row[f"{score}_high"] - row[f"{score}_low"]) / 2
-        colour = _CONTROLS.get(row["arm"], SOFT) if row["arm"] != found.lead else _colour(found, place)
+        colour = (
+            _CONTROLS.get(row["arm"], SOFT) if row["arm"] != found.lead else _colour(found, place)
+        )
         axes.errorbar(x_N[place], row[score], yerr=None if np.isnan(half) else half, capsize=4, markersize=7,
                       marker=_MARKS[place % len(_MARKS)], color=colour, linestyle="none")  # fmt: skip
     if by_gap and (gaps.dropna() > 1e-12).all():
@@ -180,7 +228,9 @@ def _against_gap(axes: Axes, found: SweepResults) -> None:
         axes.margins(x=0.15)
     for arm in () if one else found.common:
         level = float(found.table.loc[found.table["arm"] == arm, score].iloc[0])
-        axes.axhline(level, color=_CONTROLS.get(arm, SOFT), linestyle=_control_line(arm), linewidth=1.4)
+        axes.axhline(
+            level, color=_CONTROLS.get(arm, SOFT), linestyle=_control_line(arm), linewidth=1.4
+        )
     axes.set_ylabel(_name(found))
 
 

@@ -27,7 +27,8 @@ from swarm.results.status import FILE, archive, finished, read_note
 
 SWEEP = "sweep.json"
 SEED = "seed"
-MOST_JOBS_CHECKED = 64  # with data loaded and plug-ins built before the sweep starts; the others when their turn comes
+# with data loaded and plug-ins built before the sweep starts; the others when their turn comes
+MOST_JOBS_CHECKED = 64
 
 
 @dataclass
@@ -46,11 +47,13 @@ class Plan:
 
     @classmethod
     def make(cls, composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> Plan:
-        """Compose every job of the sweep ``cfg``, and look at what is in its folder already. Writes nothing.
+        """Compose every job of the sweep ``cfg``, and look at what is in its folder already.
 
-        Raises :class:`ConfigError` for what is wrong with the whole command: a value that is wrong in every combination,
-        combinations that are all impossible, a folder of another sweep. A combination that is impossible by itself becomes
-        a job with that state and its cause.
+        Writes nothing.
+
+        Raises :class:`ConfigError` for what is wrong with the whole command: a value that is wrong
+        in every combination, combinations that are all impossible, a folder of another sweep. A
+        combination that is impossible by itself becomes a job with that state and its cause.
         """
         fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
         place, jobs, swept = _composed(composer, cfg, [*fixed, *overrides])
@@ -93,16 +96,24 @@ class Plan:
         try:
             return read_json(self.place / SWEEP, Sweep, "hydra.sweep.dir")
         except ConfigError as error:
-            valid = f"has a damaged {SWEEP} ({error.valid}), which says what was swept; choose another folder"
+            valid = (
+                f"has a damaged {SWEEP} ({error.valid}), which says what was swept; choose another"
+                " folder"
+            )
             raise ConfigError("hydra.sweep.dir", self.place, valid) from None
 
     def _earlier(self, before: Mapping[str, Any]) -> list[Job]:
         """The jobs of earlier commands. Raises :class:`ConfigError` if they are another sweep's."""
         self._require_same(before)
-        return [Job(one["name"], dict(one["values"]), self.place / one["folder"]) for one in before["jobs"]]
+        return [
+            Job(one["name"], dict(one["values"]), self.place / one["folder"])
+            for one in before["jobs"]
+        ]
 
     def _require_same_keys(self, job: Job) -> None:
-        """What other code has made is put aside; a setting that the rest of the sweep has, or lacks, makes it another."""
+        """What other code has made is put aside; a setting that the rest of the sweep has, or
+        lacks, makes it another.
+        """
         facts = read_note(job.folder)
         ours = next((one.identity for one in self.jobs if one.identity), None)
         if facts is None or ours is None or not (job.folder / "config.yaml").exists():
@@ -168,8 +179,12 @@ class DamagedError(ConfigError):
     """One run of the sweep cannot be read."""
 
 
-def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> tuple[Path, list[Job], list[str]]:
-    """Every job with its folder, its config and its settings looked at; and the keys that are swept."""
+def _composed(
+    composer: Composer, cfg: DictConfig, overrides: Sequence[str]
+) -> tuple[Path, list[Job], list[str]]:
+    """Every job with its folder, its config and its settings looked at; and the keys that are
+    swept.
+    """
     jobs: list[Job] = []
     wrong: list[tuple[Job, SwarmError]] = []
     place, taken, swept = Path(), set[Path](), list[str]()
@@ -177,7 +192,9 @@ def _composed(composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> 
         cfg.hydra.sweep.dir  # noqa: B018  resolves ${now:} once, for all jobs
     for number, (words, varying) in enumerate(composer.jobs(overrides)):
         swept = list(varying)
-        values = {key.lstrip("+~"): typed(parse([text])[0].value()) for key, text in varying.items()}
+        values = {
+            key.lstrip("+~"): typed(parse([text])[0].value()) for key, text in varying.items()
+        }
         job = Job(folder_name(values), values, Path(), words)
         jobs.append(job)
         try:
@@ -207,23 +224,34 @@ def _require_one_run(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.cause is None:
             settings = Settings.parse(job.config)
-            if isinstance(build(settings.scenario, AnyScenario, "scenario", settings.plugins), Claim | Suite):
+            if isinstance(
+                build(settings.scenario, AnyScenario, "scenario", settings.plugins), Claim | Suite
+            ):
                 name = choice("scenario", settings.scenario)
                 valid = (
-                    f"scenario={name} judges a claim by many runs: start it without -m (scenario=all runs all claims)"
+                    f"scenario={name} judges a claim by many runs: start it without -m"
+                    " (scenario=all runs all claims)"
                 )
                 raise UsageError(valid)
 
 
 def _require_inside(place: Path, folder: Path) -> None:
-    """Refuse a job's folder that is the sweep's own, or lies outside: each has a summary.json, and is moved as a whole."""
+    """Refuse a job's folder that is the sweep's own, or lies outside: each has a summary.json, and
+    is moved as a whole.
+    """
     inside = folder.relative_to(place).parts if folder.is_relative_to(place) else ()
     if not inside or ".." in inside:
-        raise ConfigError("hydra.sweep.subdir", folder, f"must be a folder in {place}; auto makes one for each job")
+        raise ConfigError(
+            "hydra.sweep.subdir",
+            folder,
+            f"must be a folder in {place}; auto makes one for each job",
+        )
 
 
 def _require_single(job: Job, error: SwarmError, good: set[str]) -> None:
-    """Raise what is wrong in whatever combination it stands: a misspelling, not a combination that cannot be."""
+    """Raise what is wrong in whatever combination it stands: a misspelling, not a combination that
+    cannot be.
+    """
     if not isinstance(error, ConfigError) or error.key.startswith("hydra."):
         raise error
     blamed = [word for word in job.overrides if word.lstrip("+~").partition("=")[0] == error.key]
@@ -254,13 +282,21 @@ def _shared(identities: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> di
     if not identities:
         return {}
     outside = _outside(identities[0], swept).items()
-    return {key: value for key, value in outside if all(key in i and i[key] == value for i in identities)}
+    return {
+        key: value
+        for key, value in outside
+        if all(key in i and i[key] == value for i in identities)
+    }
 
 
 def _outside(identity: Mapping[str, Any], swept: Sequence[str]) -> dict[str, Any]:
     """What of a job's identity does not belong to the swept keys."""
     parts = tuple(f"{key}." for key in swept)
-    return {key: value for key, value in identity.items() if key not in swept and not key.startswith(parts)}
+    return {
+        key: value
+        for key, value in identity.items()
+        if key not in swept and not key.startswith(parts)
+    }
 
 
 def _saved_identity(job: Job) -> dict[str, Any]:
@@ -290,16 +326,23 @@ def _state(job: Job, code: Mapping[str, Any]) -> str:
     return "there" if finished(job.folder) else "resumed"
 
 
-def _refuse_difference(place: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+def _refuse_difference(
+    place: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]
+) -> None:
     """Refuse a key that is on both sides, with two values."""
     for key, value in here.items():
         if key in there and there[key] != value:
-            valid = f"{what} {key}={typed(there[key])}, and this one has {key}={typed(value)}: choose another folder"
+            valid = (
+                f"{what} {key}={typed(there[key])}, and this one has {key}={typed(value)}: choose"
+                " another folder"
+            )
             raise ConfigError("hydra.sweep.dir", place, valid)
 
 
 def _refuse_addition(place: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Refuse a key that is on one side only: where an option is not given, the default of its class holds."""
+    """Refuse a key that is on one side only: where an option is not given, the default of its class
+    holds.
+    """
     for key in sorted(there.keys() ^ here.keys()):
         theirs, ours = ("with", "without") if key in there else ("without", "with")
         valid = f"holds a run {theirs} {key}, and this one is {ours} it: choose another folder"

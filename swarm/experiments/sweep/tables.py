@@ -54,7 +54,11 @@ def summary(plan: Plan, jobs: Sequence[Job], found: SweepResults | None) -> dict
 def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     rows = table.to_dict("records")
     return [
-        {str(k): None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()} for row in rows
+        {
+            str(k): None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in row.items()
+        }
+        for row in rows
     ]
 
 
@@ -65,14 +69,25 @@ def markdown(plan: Plan, jobs: Sequence[Job], found: SweepResults | None, subjec
         parts.append(_counted(found, jobs) + ".")
         heads, rows = cells(found, full=True)
         align = ["---" if i < len(found.keys) + 1 else "---:" for i in range(len(heads))]
-        parts.append("\n".join("| " + " | ".join(line) + " |" for line in [heads, align, *map(_escaped, rows)]))
+        parts.append(
+            "\n".join(
+                "| " + " | ".join(line) + " |" for line in [heads, align, *map(_escaped, rows)]
+            )
+        )
         if found.common:
-            same = f"`{ANY}`: the same in all combinations, bit for bit ({', '.join(found.common)})."
+            same = (
+                f"`{ANY}`: the same in all combinations, bit for bit ({', '.join(found.common)})."
+            )
             parts.append(same)
-        parts.append("![Score by rounds, bytes and virtual seconds, and by spectral gap](sweep.png)")
+        parts.append(
+            "![Score by rounds, bytes and virtual seconds, and by spectral gap](sweep.png)"
+        )
     without = lost(jobs)
     if without:
-        parts.append("Without a result:\n\n" + "\n".join(f"- {' '.join(_escaped([line]))}" for line in without))
+        parts.append(
+            "Without a result:\n\n"
+            + "\n".join(f"- {' '.join(_escaped([line]))}" for line in without)
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -90,8 +105,18 @@ def _counted(found: SweepResults, jobs: Sequence[Job]) -> str:
         text = f"{done} of {len(jobs)} runs; one seed, so there are no intervals"
     diverged = int(found.table["diverged"].sum())
     text += f"; {diverged} diverged and are left out of the means" if diverged else ""
-    others = int((found.runs[found.score].isna() & ~found.runs["diverged"] & (found.runs["arm"] == found.lead)).sum())
-    return text + (f"; {others} are scored otherwise and have no {found.score.replace('_', ' ')}" if others else "")
+    others = int(
+        (
+            found.runs[found.score].isna()
+            & ~found.runs["diverged"]
+            & (found.runs["arm"] == found.lead)
+        ).sum()
+    )
+    return text + (
+        f"; {others} are scored otherwise and have no {found.score.replace('_', ' ')}"
+        if others
+        else ""
+    )
 
 
 def lost(jobs: Sequence[Job]) -> list[str]:
@@ -99,13 +124,16 @@ def lost(jobs: Sequence[Job]) -> list[str]:
     rest = [job for job in jobs if job.state not in ("finished", "there")]
     said = {"impossible": "impossible", "failed": "failed"}
     return [
-        f"{job.title}: {said.get(job.state, 'not finished')}{f': {job.cause}' if job.cause else ''}" for job in rest
+        f"{job.title}: {said.get(job.state, 'not finished')}{f': {job.cause}' if job.cause else ''}"
+        for job in rest
     ]
 
 
 def cells(found: SweepResults, full: bool) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table for people. Without ``full`` it fits 80 columns: what is the same everywhere is left out,
-    and combination and arm share a column."""
+    """Heads and rows of the table for people.
+
+    Without ``full`` it fits 80 columns: what is the same everywhere is left out, and combination
+    and arm share a column."""
     table = found.table
     gap, spectral = table["gap_closed"].notna().any(), table["spectral_gap"].notna().any()
     time = full or table["virtual_s"].nunique() > 1
@@ -116,17 +144,35 @@ def cells(found: SweepResults, full: bool) -> tuple[list[str], list[list[str]]]:
     heads += [head for head, there in optional.items() if there]
     rows = []
     for row in table.to_dict("records"):
-        line = [*(str(row[key]) for key in found.keys), str(row["arm"])] if full else [found.title(row)]
-        line += [_with_half(row, found.score), human_score(row["worst_decile"]), human_bytes(row["bytes_total"])]
+        line = (
+            [*(str(row[key]) for key in found.keys), str(row["arm"])]
+            if full
+            else [found.title(row)]
+        )
+        line += [
+            _with_half(row, found.score),
+            human_score(row["worst_decile"]),
+            human_bytes(row["bytes_total"]),
+        ]
         line += [human_time(row["virtual_s"])] if time else []
         line += [_with_half(row, "gap_closed", 100, 1, "%")] if gap else []
-        line += ["–" if math.isnan(row["spectral_gap"]) else f"{row['spectral_gap']:.4g}"] if spectral else []
-        line += [str(row["seeds"]) + (f" (+{row['diverged']} diverged)" if row["diverged"] else "")] if seeds else []
+        line += (
+            ["–" if math.isnan(row["spectral_gap"]) else f"{row['spectral_gap']:.4g}"]
+            if spectral
+            else []
+        )
+        line += (
+            [str(row["seeds"]) + (f" (+{row['diverged']} diverged)" if row["diverged"] else "")]
+            if seeds
+            else []
+        )
         rows.append(line)
     return heads, rows
 
 
-def _with_half(row: dict[Any, Any], name: str, times: float = 1, digits: int = 3, unit: str = "") -> str:
+def _with_half(
+    row: dict[Any, Any], name: str, times: float = 1, digits: int = 3, unit: str = ""
+) -> str:
     mean, low, high = (times * row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if math.isnan(mean):
         return "–"
@@ -136,7 +182,9 @@ def _with_half(row: dict[Any, Any], name: str, times: float = 1, digits: int = 3
     return (text if math.isnan(low) else f"{text} ± {(high - low) / 2:.{digits}f}") + unit
 
 
-def show(plan: Plan, jobs: Sequence[Job], found: SweepResults | None, console: Console | None = None) -> None:
+def show(
+    plan: Plan, jobs: Sequence[Job], found: SweepResults | None, console: Console | None = None
+) -> None:
     """Print the table, the jobs without a result, and where the files are."""
     console = console or Console()
     if found is not None:
@@ -145,7 +193,9 @@ def show(plan: Plan, jobs: Sequence[Job], found: SweepResults | None, console: C
         for head in heads:
             left = head == "combination"
             words = head.replace(" ", "\n", 1)
-            table.add_column(words, justify="left" if left else "right", no_wrap=not left, overflow="fold")
+            table.add_column(
+                words, justify="left" if left else "right", no_wrap=not left, overflow="fold"
+            )
         for row in rows:
             table.add_row(*map(escape, row))
         console.print(table)
@@ -159,7 +209,9 @@ def show(plan: Plan, jobs: Sequence[Job], found: SweepResults | None, console: C
         for line in without:
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     files = "table.md, table.csv, sweep.png" if found else "table.md"
-    console.print(f"sweep folder: {plan.place} ({files})", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"sweep folder: {plan.place} ({files})", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def subject_of(jobs: Sequence[Job]) -> str:
@@ -176,7 +228,8 @@ def subject_of(jobs: Sequence[Job]) -> str:
                 f"{devices} devices" if "devices" not in swept else None,
             ]
             parts += [
-                (summary.get(key) or {}).get("name") if key not in swept else None for key in ("topology", "data")
+                (summary.get(key) or {}).get("name") if key not in swept else None
+                for key in ("topology", "data")
             ]
             return " · ".join(str(part) for part in parts if part)
     return "no run"

@@ -1,4 +1,6 @@
-"""A sweep's curves, table and picture as one W&B run in the group of its jobs: one panel has every combination."""
+"""A sweep's curves, table and picture as one W&B run in the group of its jobs: one panel has every
+combination.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,18 @@ from swarm.experiments.sweep.plan import Plan
 from swarm.results.track.wandb import WandbTracker, _quiet
 
 SWEEP = "sweep"  # the job type
-PANELS = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual seconds"}
+PANELS = {
+    "round": "round",
+    "bytes_total": "bytes sent by all devices",
+    "virtual_s": "virtual seconds",
+}
 
 
 def mirror(plan: Plan, found: SweepResults) -> None:
-    """Send it, offline or online as the jobs did. A tracker that fails never ends a sweep: it is one warning."""
+    """Send it, offline or online as the jobs did.
+
+    A tracker that fails never ends a sweep: it is one warning.
+    """
     config = next((job.config for job in plan.jobs if job.config is not None), None)
     options: dict[str, Any] = plain(config)["tracker"] if config is not None else {}
     if options.pop("_target_", None) != WANDB or options.get("mode") == "disabled":
@@ -26,11 +35,15 @@ def mirror(plan: Plan, found: SweepResults) -> None:
     try:
         _Sweep(plan.place, name, {"swept": plan.swept}, **options).send(found)
     except (Exception, SystemExit) as error:
-        print(f"warning: the sweep's W&B run stopped: {' '.join(str(error).split())}", file=sys.stderr)
+        print(
+            f"warning: the sweep's W&B run stopped: {' '.join(str(error).split())}", file=sys.stderr
+        )
 
 
 class _Sweep(WandbTracker):
-    """The whole sweep, as an arm called ``sweep``: W&B is started, and earlier parts are replaced, as it is done for arms."""
+    """The whole sweep, as an arm called ``sweep``: W&B is started, and earlier parts are replaced,
+    as it is done for arms.
+    """
 
     def send(self, found: SweepResults) -> None:
         if self.mode == "disabled":
@@ -46,13 +59,20 @@ class _Sweep(WandbTracker):
 
 
 def _panels(wandb: Any, found: SweepResults) -> dict[str, Any]:
-    """One line for each combination of the leading arm and each control, in one panel for each abscissa."""
+    """One line for each combination of the leading arm and each control, in one panel for each
+    abscissa.
+    """
     grouped = found.curves.groupby([*found.keys, "arm"], sort=False)
     lines = [(found.title(rows.iloc[0].to_dict()), rows) for _, rows in grouped]
     panels = {}
     for x, title in PANELS.items():
         if x in found.curves and lines:
-            xs, ys = [[*map(float, rows[x])] for _, rows in lines], [[*rows[found.score]] for _, rows in lines]
+            xs, ys = (
+                [[*map(float, rows[x])] for _, rows in lines],
+                [[*rows[found.score]] for _, rows in lines],
+            )
             name = f"{found.score}_by_{x}"
-            panels[name] = wandb.plot.line_series(xs, ys, [name for name, _ in lines], title=name, xname=title)
+            panels[name] = wandb.plot.line_series(
+                xs, ys, [name for name, _ in lines], title=name, xname=title
+            )
     return panels

@@ -1,8 +1,9 @@
 """Modules that know how to run a block of devices at once.
 
-A module with a method ``over_rows(parameters, inputs)`` brings its own batched mathematics: ``parameters`` holds each of its
-parameters as ``[B, *shape]``, ``inputs`` are ``[B, b, *features]``, and the answer is what ``forward`` gives each device,
-``[B, b, …]``. Autograd goes through it once for all B devices.
+A module with a method ``over_rows(parameters, inputs)`` brings its own batched mathematics:
+``parameters`` holds each of its parameters as ``[B, *shape]``, ``inputs`` are ``[B, b,
+*features]``, and the answer is what ``forward`` gives each device, ``[B, b, …]``. Autograd goes
+through it once for all B devices.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from swarm.common.rows import Layout
 from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views, gradients_of
 from swarm.learning.kernels.losses import Loss
 
-POSITIONS_AT_ONCE = 4096  # of the devices that run together: more leave the cache, fewer leave the products small
+# of the devices that run together: more leave the cache, fewer leave the products small
+POSITIONS_AT_ONCE = 4096
 
 
 @runtime_checkable
@@ -31,7 +33,9 @@ class BatchedForward(Protocol):
 
 
 class BatchedKernel(Kernel):
-    """Autograd through a module's own ``over_rows``, for as many devices at a time as stay in cache."""
+    """Autograd through a module's own ``over_rows``, for as many devices at a time as stay in
+    cache.
+    """
 
     compiles = False
 
@@ -42,7 +46,8 @@ class BatchedKernel(Kernel):
     def match(cls, module: nn.Module, loss: Loss, inputs: Tensor) -> BatchedKernel | None:
         """The kernel of a module that brings ``over_rows``, else None.
 
-        Raises :class:`ConfigError` if that answers otherwise than ``forward``, as in a subclass that overrides one only.
+        Raises :class:`ConfigError` if that answers otherwise than ``forward``, as in a subclass
+        that overrides one only.
         """
         if not isinstance(module, BatchedForward):
             return None
@@ -51,11 +56,16 @@ class BatchedKernel(Kernel):
         noise_BP = torch.randn(2, len(row_P), generator=draw, dtype=row_P.dtype).to(row_P.device)
         x = found.layout.views(row_P + 0.1 * noise_BP)
         with torch.no_grad():
-            each = [functional_call(module, {n: v[i] for n, v in x.items()}, (inputs,)) for i in range(2)]
+            each = [
+                functional_call(module, {n: v[i] for n, v in x.items()}, (inputs,))
+                for i in range(2)
+            ]
             expected, out = torch.stack(each), module.over_rows(x, inputs.expand(2, *inputs.shape))
         if out.shape != expected.shape or not torch.allclose(out, expected, rtol=1e-3, atol=1e-4):
             name = called(module)
-            raise ConfigError("/model", name, "has a method over_rows that answers otherwise than forward")
+            raise ConfigError(
+                "/model", name, "has a method over_rows that answers otherwise than forward"
+            )
         return found
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
@@ -64,7 +74,9 @@ class BatchedKernel(Kernel):
     def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
         return partial(self._add, into, x, max(1, POSITIONS_AT_ONCE // samples))
 
-    def _add(self, into: Views, x: Views, at_once: int, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Tensor:
+    def _add(
+        self, into: Views, x: Views, at_once: int, inputs: Tensor, target_BCb: Tensor, scale: Scale
+    ) -> Tensor:
         outs = []
         for start in range(0, len(inputs), at_once):
             part = slice(start, start + at_once)

@@ -1,4 +1,6 @@
-"""Fully connected chains (softmax regression, MLP) by hand: a few batched products a step, no autograd, no stored gradient."""
+"""Fully connected chains (softmax regression, MLP) by hand: a few batched products a step, no
+autograd, no stored gradient.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from swarm.learning.kernels.losses import Loss
 
 @dataclass(frozen=True)
 class Activation:
-    """A pointwise function h = σ(z) in place of z, and d·σ′ in place of ``d``, given ``h``, which it spoils."""
+    """A pointwise function h = σ(z) in place of z, and d·σ′ in place of ``d``, given ``h``, which
+    it spoils.
+    """
 
     apply: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
@@ -38,7 +42,9 @@ class DenseLayer:
 
 
 class Affine(NamedTuple):
-    """One affine map of a block, as views: weight ``[B, H, D]`` and its transpose, bias ``[B, H, 1]`` and ``[B, 1, H]``."""
+    """One affine map of a block, as views: weight ``[B, H, D]`` and its transpose, bias ``[B, H,
+    1]`` and ``[B, 1, H]``.
+    """
 
     weight: Tensor
     transposed: Tensor
@@ -53,13 +59,17 @@ class Dense(Kernel):
     :mod:`swarm.learning.kernels.losses`).
     """
 
-    def __init__(self, module: nn.Module, layers: list[DenseLayer], activations: list[Activation], loss: Loss) -> None:
+    def __init__(
+        self, module: nn.Module, layers: list[DenseLayer], activations: list[Activation], loss: Loss
+    ) -> None:
         self.layout, self.loss = Layout.of(module), loss
         self.layers, self.activations = layers, activations
 
     @classmethod
     def match(cls, module: nn.Module, loss: Loss) -> Dense | None:
-        """The kernel of ``module`` if it is such a chain (an ``nn.Sequential``, perhaps flattening first), else None."""
+        """The kernel of ``module`` if it is such a chain (an ``nn.Sequential``, perhaps flattening
+        first), else None.
+        """
         if type(module).forward is not nn.Sequential.forward:
             return None
         # named_children() would leave out a layer that is used twice
@@ -97,7 +107,9 @@ class Dense(Kernel):
 
 
 class _Pass:
-    """Forward and backward of one block: the same memory, transposes and column of ones serve all its steps."""
+    """Forward and backward of one block: the same memory, transposes and column of ones serve all
+    its steps.
+    """
 
     def __init__(self, kernel: Dense, into: list[Affine], x: list[Affine], samples: int) -> None:
         self.loss, self.into, self.x = kernel.loss, into, x
@@ -105,7 +117,8 @@ class _Pass:
         block = weight.shape[0]
         hidden_BbH = [weight.new_empty(block, samples, layer.weight.shape[1]) for layer in x[:-1]]
         self.up = list(zip(x, kernel.activations, hidden_BbH, strict=False))
-        down_BbH = [torch.empty_like(h) for h in hidden_BbH]  # ∂loss/∂hidden, then ∂loss/∂(before the activation)
+        # ∂loss/∂hidden, then ∂loss/∂(before the activation)
+        down_BbH = [torch.empty_like(h) for h in hidden_BbH]
         self.down = [
             (into_, a.backward, h, d, d.transpose(1, 2))
             for into_, a, h, d in zip(into, kernel.activations, hidden_BbH, down_BbH, strict=False)
@@ -121,7 +134,11 @@ class _Pass:
         for layer, activation, h in self.up:
             h_BbD = activation.apply(torch.baddbmm(layer.row, h_BbD, layer.transposed, out=h))
         last, into = self.x[-1], self.into[-1]
-        out = torch.baddbmm(last.column, last.weight, h_BbD.transpose(1, 2) if self.last_BHb is None else self.last_BHb)
+        out = torch.baddbmm(
+            last.column,
+            last.weight,
+            h_BbD.transpose(1, 2) if self.last_BHb is None else self.last_BHb,
+        )
         d_BCb = self.loss.residual(out, target_BCb, self.residual_BCb)
         if isinstance(scale, Tensor):
             d_BCb.mul_(scale)
@@ -140,9 +157,11 @@ class _Pass:
         return out
 
     def _add_sum(self, bias: Tensor, d: Tensor, samples: int, scale: float) -> None:
-        """``bias += scale · Σ d`` over the axis of the samples: one call as a product with ones, and a sum for the compiler,
-        which fuses it with what stands beside it."""
+        """``bias += scale · Σ d`` over the axis of the samples: one call as a product with ones,
+        and a sum for the compiler, which fuses it with what stands beside it."""
         if torch.compiler.is_compiling():
             bias.add_(d.sum(samples, keepdim=True), alpha=scale)
         else:
-            bias.baddbmm_(*((self.ones_B1b, d) if samples == 1 else (d, self.ones_Bb1)), alpha=scale)
+            bias.baddbmm_(
+                *((self.ones_B1b, d) if samples == 1 else (d, self.ones_Bb1)), alpha=scale
+            )

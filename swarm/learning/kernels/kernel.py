@@ -1,10 +1,12 @@
 """Gradients of a whole block of devices at once.
 
-A :class:`Kernel` is one module's mathematics over stacked rows. :class:`Functional` runs any well-behaved ``nn.Module``
-vectorised by ``torch.func``; :class:`PerDevice` runs what ``vmap`` cannot batch (``nn.GRU``, ``nn.LSTM``), one device after
-the other; :class:`~swarm.learning.kernels.dense.Dense` is the hand-written forward and backward pass of fully connected chains,
-several times faster; :class:`~swarm.learning.kernels.batched.BatchedKernel` runs modules that bring their own batched
-mathematics, as the sequence models do. All give the same gradient to rounding.
+A :class:`Kernel` is one module's mathematics over stacked rows. :class:`Functional` runs any
+well-behaved ``nn.Module`` vectorised by ``torch.func``; :class:`PerDevice` runs what ``vmap``
+cannot batch (``nn.GRU``, ``nn.LSTM``), one device after the other;
+:class:`~swarm.learning.kernels.dense.Dense` is the hand-written forward and backward pass of fully
+connected chains, several times faster; :class:`~swarm.learning.kernels.batched.BatchedKernel` runs
+modules that bring their own batched mathematics, as the sequence models do. All give the same
+gradient to rounding.
 """
 
 from __future__ import annotations
@@ -27,13 +29,17 @@ Scale = float | Tensor  # one number for the whole block, or ``[B, 1, 1]``, or `
 
 
 class Gradient(Protocol):
-    """``into += scale · ∇(summed loss at x)``; returns the outputs ``[B, C, b]``, computed before anything was written."""
+    """``into += scale · ∇(summed loss at x)``; returns the outputs ``[B, C, b]``, computed before
+    anything was written.
+    """
 
     def __call__(self, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Tensor: ...
 
 
 class Kernel(ABC):
-    """The model of a device as functions of a block's parameters; inputs ``[B, b, *features]``, outputs ``[B, C, b]``."""
+    """The model of a device as functions of a block's parameters; inputs ``[B, b, *features]``,
+    outputs ``[B, C, b]``.
+    """
 
     layout: Layout
     compiles = True  # False: compute.compile leaves it as it is
@@ -46,12 +52,15 @@ class Kernel(ABC):
     def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
         """A function that adds gradients at ``x`` to ``into``, for mini-batches of ``samples``.
 
-        With ``into`` the parameters themselves and ``scale = −lr / b`` a call *is* a step of SGD; no gradient is ever stored.
+        With ``into`` the parameters themselves and ``scale = −lr / b`` a call *is* a step of SGD;
+        no gradient is ever stored.
         """
 
 
 class Functional(Kernel):
-    """Any module without buffers or noise of its own, vectorised by ``vmap`` of ``functional_call``."""
+    """Any module without buffers or noise of its own, vectorised by ``vmap`` of
+    ``functional_call``.
+    """
 
     def __init__(self, module: nn.Module, loss: Loss) -> None:
         self.layout, self.loss = Layout.of(module), loss
@@ -64,7 +73,9 @@ class Functional(Kernel):
     def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
         return partial(self._add, into, x)
 
-    def _add(self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Tensor:
+    def _add(
+        self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale
+    ) -> Tensor:
         pulled: Any = vjp(lambda parameters: self._predict(parameters, inputs), x)
         out: Tensor = pulled[0]
         (gradient,) = pulled[1](self.loss.residual(out, target_BCb).mul_(scale))
@@ -74,23 +85,33 @@ class Functional(Kernel):
 
 
 class PerDevice(Kernel):
-    """The same, device by device: as fast as a plain loop, for modules with operations that cannot be batched."""
+    """The same, device by device: as fast as a plain loop, for modules with operations that cannot
+    be batched.
+    """
 
     def __init__(self, module: nn.Module, loss: Loss) -> None:
         self.layout, self.loss = Layout.of(module), loss
         self._predict = _prediction(module)
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
-        return torch.stack([self._predict({n: v[i] for n, v in x.items()}, inputs[i]) for i in range(len(inputs))])
+        return torch.stack(
+            [self._predict({n: v[i] for n, v in x.items()}, inputs[i]) for i in range(len(inputs))]
+        )
 
     def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
         return partial(self._add, into, x)
 
-    def _add(self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Tensor:
-        scale_B11 = torch.as_tensor(scale, dtype=inputs.dtype, device=inputs.device).expand(len(inputs), 1, 1)
+    def _add(
+        self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale
+    ) -> Tensor:
+        scale_B11 = torch.as_tensor(scale, dtype=inputs.dtype, device=inputs.device).expand(
+            len(inputs), 1, 1
+        )
         outs = []
         for i, own in enumerate(scale_B11):
-            out, gradients = self._differentiate({n: v[i] for n, v in x.items()}, inputs[i], target_BCb[i], own)
+            out, gradients = self._differentiate(
+                {n: v[i] for n, v in x.items()}, inputs[i], target_BCb[i], own
+            )
             outs.append(out)
             for view, gradient in zip(into.values(), gradients, strict=True):
                 view[i] += gradient
@@ -107,15 +128,20 @@ class PerDevice(Kernel):
 
 
 def gradients_of(out: Tensor, leaves: Views, residual: Tensor) -> tuple[Tensor, ...]:
-    """``residual`` · ∂out/∂leaf for each of ``leaves``: zero for a parameter that takes no part in ``out``."""
-    return torch.autograd.grad(out, list(leaves.values()), residual, allow_unused=True, materialize_grads=True)
+    """``residual`` · ∂out/∂leaf for each of ``leaves``: zero for a parameter that takes no part in
+    ``out``.
+    """
+    return torch.autograd.grad(
+        out, list(leaves.values()), residual, allow_unused=True, materialize_grads=True
+    )
 
 
 def _prediction(module: nn.Module) -> Callable[[Views, Tensor], Tensor]:
-    """One device's prediction ``[C, b]`` as a function of its parameters and inputs ``[b, *features]``; of a module that
-    answers for each of L positions ``[C, b · L]``.
+    """One device's prediction ``[C, b]`` as a function of its parameters and inputs ``[b,
+    *features]``; of a module that answers for each of L positions ``[C, b · L]``.
 
-    Whoever calls brings the parameters; of the module itself only constant buffers (masks, positions) are used.
+    Whoever calls brings the parameters; of the module itself only constant buffers (masks,
+    positions) are used.
     """
     skeleton = copy.deepcopy(module).requires_grad_(False)
 

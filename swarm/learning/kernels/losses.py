@@ -1,7 +1,8 @@
 """Losses over stacked rows, with their derivative in closed form.
 
-Outputs have the class (or target) axis before the sample axis, ``out_BCb``, as PyTorch's own losses expect it; this also
-lets the softmax run along contiguous memory, several times faster than over a short last axis.
+Outputs have the class (or target) axis before the sample axis, ``out_BCb``, as PyTorch's own losses
+expect it; this also lets the softmax run along contiguous memory, several times faster than over a
+short last axis.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ class Loss(ABC):
 
     @abstractmethod
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
-        """Labels ``[..., b]`` (or targets ``[..., b, T]``) as ``[..., C, b]`` in the rows' dtype."""
+        """Labels ``[..., b]`` (or targets ``[..., b, T]``) as ``[..., C, b]`` in the rows'
+        dtype.
+        """
 
     @abstractmethod
     def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
@@ -31,12 +34,14 @@ class Loss(ABC):
     def right(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
         """What scores add up: 1 for a right answer (squared error in regression), ``[..., b]``.
 
-        An answer is the label with the largest output. Of m equally large ones each is the answer with probability 1/m, so
-        that the score of a tie is 1/m if the right label is among them, and a model that says the same of all labels scores
-        as chance does. (``argmax`` would be ten times slower here.)
+        An answer is the label with the largest output. Of m equally large ones each is the answer
+        with probability 1/m, so that the score of a tie is 1/m if the right label is among them,
+        and a model that says the same of all labels scores as chance does. (``argmax`` would be ten
+        times slower here.)
         """
         best_BCb = out_BCb == out_BCb.amax(-2, keepdim=True)
-        return (best_BCb * target_BCb).sum(-2) / best_BCb.sum(-2).clamp_min(1)  # none is best of outputs that are NaN
+        # none is best of outputs that are NaN
+        return (best_BCb * target_BCb).sum(-2) / best_BCb.sum(-2).clamp_min(1)
 
     @abstractmethod
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
@@ -60,15 +65,22 @@ class CrossEntropy(Loss):
 
 
 class PartialLabelLoss(CrossEntropy):
-    """Cross-entropy for targets of any mass m, Σ_c target_c = m: −Σ_c target_c·log softmax(out)_c, with the derivative
-    m·softmax(out) − target. A sample of which nobody said what it is has m = 0 and pulls at nothing."""
+    """Cross-entropy for targets of any mass m, Σ_c target_c = m: −Σ_c target_c·log softmax(out)_c,
+    with the derivative m·softmax(out) − target. A sample of which nobody said what it is has m = 0
+    and pulls at nothing."""
 
     def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
-        return torch.softmax(out_BCb, -2, out=into).mul_(target_BCb.sum(-2, keepdim=True)).sub_(target_BCb)
+        return (
+            torch.softmax(out_BCb, -2, out=into)
+            .mul_(target_BCb.sum(-2, keepdim=True))
+            .sub_(target_BCb)
+        )
 
 
 class _Regression(Loss):
-    """Errors are learnt from as they are, and stated in the targets' own unit: ``unit_T1`` of it make 1 (None: one)."""
+    """Errors are learnt from as they are, and stated in the targets' own unit: ``unit_T1`` of it
+    make 1 (None: one).
+    """
 
     classification = False
 
@@ -106,18 +118,23 @@ class MeanAbsolute(_Regression):
         return self._error(out_BCb, target_BCb).abs().mean(-2)
 
 
-LOSSES: dict[str, type[Loss]] = {"cross_entropy": CrossEntropy, "mse": MeanSquared, "mae": MeanAbsolute}
+LOSSES: dict[str, type[Loss]] = {
+    "cross_entropy": CrossEntropy,
+    "mse": MeanSquared,
+    "mae": MeanAbsolute,
+}
 
 
 def loss_for(name: str, classes: int, unit_T1: Tensor | None = None) -> Loss:
-    """The loss called ``name``; ``auto`` is cross-entropy for labels, mean squared error for numbers, whose errors are
-    stated in ``unit_T1``."""
+    """The loss called ``name``; ``auto`` is cross-entropy for labels, mean squared error for
+    numbers, whose errors are stated in ``unit_T1``."""
     kind = LOSSES["cross_entropy" if classes else "mse"] if name == "auto" else LOSSES[name]
     if kind.classification != bool(classes):
         fitting = [n for n, k in LOSSES.items() if k.classification == bool(classes)]
         raise ConfigError(
             "train.loss",
             name,
-            f"does not fit {'labels' if classes else 'numeric targets'}; valid: {', '.join(fitting)}",
+            f"does not fit {'labels' if classes else 'numeric targets'}; valid:"
+            f" {', '.join(fitting)}",
         )
     return kind(unit_T1) if issubclass(kind, _Regression) else kind()

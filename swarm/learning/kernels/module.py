@@ -27,38 +27,54 @@ EXTRA = "_extra_state"  # how the keys of get_extra_state end in a state_dict
 
 
 def initialised(make: Callable[[], nn.Module], seed: int, device: int = 0) -> nn.Module:
-    """A module whose own initialisation drew from a generator seeded by (seed, device); torch's global one is restored."""
+    """A module whose own initialisation drew from a generator seeded by (seed, device); torch's
+    global one is restored.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init", device))
         return make()
 
 
 def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) -> None:
-    """Refuse, by name, a module that cannot be run over rows: no parameters, buffers it changes, noise of its own, or
-    an output that is not ``[b, *outputs]``: a number for each class, for each position where those have labels.
-    ``inputs`` are a few samples ``[b, *features]``."""
+    """Refuse, by name, a module that cannot be run over rows: no parameters, buffers it changes,
+    noise of its own, or an output that is not ``[b, *outputs]``: a number for each class, for each
+    position where those have labels. ``inputs`` are a few samples ``[b, *features]``."""
     _require_parameters(module)
     module.train()
     out = _require_pure(module, inputs)
     expected = (inputs.shape[0], *outputs)
     if not isinstance(out, Tensor) or tuple(out.shape) != expected:
         shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise refused(module, f"returns {shape} for {expected[0]} samples; the data needs {list(expected)}")
+        raise refused(
+            module, f"returns {shape} for {expected[0]} samples; the data needs {list(expected)}"
+        )
     if not out.is_floating_point():
         kind = str(out.dtype).removeprefix("torch.")
-        raise refused(module, f"returns {kind} numbers, which no loss has a gradient for; return floating-point ones")
+        raise refused(
+            module,
+            f"returns {kind} numbers, which no loss has a gradient for; return floating-point ones",
+        )
     if torch.isnan(out).any():
         count = int(torch.isnan(out).any(-1).sum())
-        found = f"returns NaN for {count} of {out[..., 0].numel()} samples with its first parameters"
-        raise refused(module, f"{found}; look for a division by zero, or a logarithm or root of what is negative")
+        found = (
+            f"returns NaN for {count} of {out[..., 0].numel()} samples with its first parameters"
+        )
+        raise refused(
+            module,
+            f"{found}; look for a division by zero, or a logarithm or root of what is negative",
+        )
     if not _answers_alone(module, inputs[:1], out[:1]):
         raise refused(
-            module, "answers differently in other company (a norm over the batch does); use LayerNorm or GroupNorm"
+            module,
+            "answers differently in other company (a norm over the batch does); use LayerNorm or"
+            " GroupNorm",
         )
 
 
 def refused(module: nn.Module, why: str) -> ConfigError:
-    """What to raise for a module that cannot be used: its name, the reason, and where its ``forward`` stands."""
+    """What to raise for a module that cannot be used: its name, the reason, and where its
+    ``forward`` stands.
+    """
     at = place(module, "forward") if is_plugin(module) else ""
     return ConfigError("/model", called(module), why + (f" ({at})" if at else ""))
 
@@ -69,12 +85,18 @@ def _require_parameters(module: nn.Module) -> None:
         raise refused(module, "has no parameters to learn")
     lazy = [name for name, p in module.named_parameters() if is_lazy(p)]
     if lazy:
-        raise refused(module, f"leaves the shape of {lazy[0]} to its first call; give all sizes in the constructor")
+        raise refused(
+            module,
+            f"leaves the shape of {lazy[0]} to its first call; give all sizes in the constructor",
+        )
     if any(not p.dtype.is_floating_point for p in module.parameters()):
         raise refused(module, "has parameters that are not floating point")
     frozen = [n for n, p in module.named_parameters() if not p.requires_grad]
     if frozen:
-        raise refused(module, f"freezes {frozen[0]}; all parameters learn here, keep what is fixed in a buffer")
+        raise refused(
+            module,
+            f"freezes {frozen[0]}; all parameters learn here, keep what is fixed in a buffer",
+        )
     known: dict[int, str] = {}
     for name, p in module.named_parameters():
         other = known.setdefault(p.data_ptr(), name) if p.numel() else name
@@ -84,12 +106,17 @@ def _require_parameters(module: nn.Module) -> None:
     extra = [name for name in module.state_dict() if name.endswith(EXTRA)]
     if extra:
         raise refused(
-            module, f"keeps a state of its own ({extra[0]}, by get_extra_state), which devices have no row for"
+            module,
+            f"keeps a state of its own ({extra[0]}, by get_extra_state), which devices have no"
+            " row for",
         )
 
 
 def _require_pure(module: nn.Module, inputs: Tensor) -> object:
-    """What ``forward`` returns. Refuses one that fails, or that is no function of its parameters and inputs."""
+    """What ``forward`` returns.
+
+    Refuses one that fails, or that is no function of its parameters and inputs.
+    """
     buffers = {n: b.clone() for n, b in module.named_buffers()}
     given = inputs.clone()
     try:
@@ -110,16 +137,22 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
         raise ConfigError("/model", called(module), why) from error
     if not torch.equal(inputs, given):
         inputs.copy_(given)
-        raise refused(module, "changes its input in place, which others read too; write x = x * 2 instead of x *= 2")
+        raise refused(
+            module,
+            "changes its input in place, which others read too; write x = x * 2 instead of x *= 2",
+        )
     changed = [n for n, b in module.named_buffers() if not _same(b, buffers[n])]
     if changed:
         raise refused(
-            module, f"changes its buffer {changed[0]} while learning (BatchNorm does); use LayerNorm or GroupNorm"
+            module,
+            f"changes its buffer {changed[0]} while learning (BatchNorm does); use LayerNorm or"
+            " GroupNorm",
         )
     if noisy or (isinstance(out, Tensor) and isinstance(again, Tensor) and not _same(out, again)):
         raise refused(
             module,
-            "draws noise of its own, which no seed here reaches, or changes from call to call; set its dropout to 0",
+            "draws noise of its own, which no seed here reaches, or changes from call to call; set"
+            " its dropout to 0",
         )
     return out
 
@@ -135,7 +168,9 @@ def _answers_alone(module: nn.Module, inputs: Tensor, expected: Tensor) -> bool:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             out = module(inputs)
-            return out.shape == expected.shape and torch.allclose(out, expected, rtol=1e-3, atol=1e-4)
+            return out.shape == expected.shape and torch.allclose(
+                out, expected, rtol=1e-3, atol=1e-4
+            )
     except ValueError:  # BatchNorm's own complaint about a single sample
         return False
     except (Exception, SystemExit) as error:
@@ -146,23 +181,33 @@ def _answers_alone(module: nn.Module, inputs: Tensor, expected: Tensor) -> bool:
 
 
 def check_tokens(module: nn.Module, x: npt.NDArray[np.generic]) -> None:
-    """Refuse samples ``[S, T]`` that a sequence model has no embedding for. In a block the devices' tables lie one behind the
-    other: a token beyond its own would be looked up in the next device's."""
+    """Refuse samples ``[S, T]`` that a sequence model has no embedding for.
+
+    In a block the devices' tables lie one behind the other: a token beyond its own would be looked
+    up in the next device's."""
     if not isinstance(module, SequenceModel):
         return
     for rows in chunks(x):
         token = np.asarray(x[rows], np.float64)
         if token.min() < 0 or (token != np.floor(token)).any():
-            raise ConfigError("/model", called(module), "needs tokens 0, 1, …; the data have other numbers")
+            raise ConfigError(
+                "/model", called(module), "needs tokens 0, 1, …; the data have other numbers"
+            )
     known, largest = module.embed.num_embeddings, int(np.asarray(x).max())
     if largest >= known:
-        raise ConfigError("vocabulary", known, f"must be at least {largest + 1}: the data have tokens up to {largest}")
+        raise ConfigError(
+            "vocabulary",
+            known,
+            f"must be at least {largest + 1}: the data have tokens up to {largest}",
+        )
 
 
 def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Kernel:
-    """The fastest mathematics that can run the module: by hand, vectorised by ``torch.func``, or device by device.
+    """The fastest mathematics that can run the module: by hand, vectorised by ``torch.func``, or
+    device by device.
 
-    A block of one device gains nothing from vectorising, nor does an operation that vmap can only loop over.
+    A block of one device gains nothing from vectorising, nor does an operation that vmap can only
+    loop over.
     """
     dense = Dense.match(module, loss)
     if dense is not None:
@@ -183,6 +228,8 @@ def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Ker
             warnings.simplefilter("ignore")
             into = functional.layout.views(torch.zeros_like(rows))
             functional.gradients(into, x, out.shape[-1])(both, torch.zeros_like(out), 1.0)
-    except Exception:  # fused recurrent layers have no batching rule, nor has an `if` on a tensor's values
+    except (
+        Exception
+    ):  # fused recurrent layers have no batching rule, nor has an `if` on a tensor's values
         return PerDevice(module, loss)
     return functional

@@ -1,1 +1,4 @@
-"""Models a device can host. Any well-behaved ``nn.Module`` will do; these are the ones that come along."""
+"""Models a device can host.
+
+Any well-behaved ``nn.Module`` will do; these are the ones that come along.
+"""

@@ -16,10 +16,13 @@ from swarm.learning.models.dense import activation_called
 class CNN(nn.Module, HasNeurons):
     """``(Conv 3×3 → activation → max-pool 2)*`` with ``channels`` channels, then a linear head.
 
-    Takes ``[b, c, h, w]``; data that comes flat is seen as one square channel (``side`` = √features) where that fits.
+    Takes ``[b, c, h, w]``; data that comes flat is seen as one square channel (``side`` =
+    √features) where that fits.
     """
 
-    def __init__(self, features: tuple[int, ...], outputs: int, channels: list[int], activation: str = "relu") -> None:
+    def __init__(
+        self, features: tuple[int, ...], outputs: int, channels: list[int], activation: str = "relu"
+    ) -> None:
         super().__init__()
         self.image = _as_image(features)
         kind = activation_called(activation)
@@ -28,7 +31,9 @@ class CNN(nn.Module, HasNeurons):
         if min(h, w) >> len(channels) < 1:
             most = int(math.log2(min(h, w)))
             raise ConfigError(
-                "channels", channels, f"halves a {h}×{w} image {len(channels)} times; at most {most} layers fit"
+                "channels",
+                channels,
+                f"halves a {h}×{w} image {len(channels)} times; at most {most} layers fit",
             )
         layers: list[nn.Module] = []
         for out in channels:
@@ -39,8 +44,15 @@ class CNN(nn.Module, HasNeurons):
 
     def neurons(self) -> list[dict[str, int]]:
         """A channel is a neuron."""
-        maps = [f"body.{name}" for name, part in self.body.named_children() if isinstance(part, nn.Conv2d)]
-        return [{f"{a}.weight": 0, f"{a}.bias": 0, f"{b}.weight": 1} for a, b in pairwise([*maps, "head"])]
+        maps = [
+            f"body.{name}"
+            for name, part in self.body.named_children()
+            if isinstance(part, nn.Conv2d)
+        ]
+        return [
+            {f"{a}.weight": 0, f"{a}.bias": 0, f"{b}.weight": 1}
+            for a, b in pairwise([*maps, "head"])
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.body(x.reshape(-1, *self.image)).flatten(1))
@@ -54,6 +66,12 @@ def _as_image(features: tuple[int, ...]) -> tuple[int, int, int]:
         return (1, *features)
     side = math.isqrt(math.prod(features))
     if len(features) != 1 or side * side != features[0]:
-        found = f"{features[0]} features, which is no square" if len(features) == 1 else f"the shape {list(features)}"
-        raise ConfigError("/model", "cnn", f"needs images; a sample of the data has {found}; use model=mlp")
+        found = (
+            f"{features[0]} features, which is no square"
+            if len(features) == 1
+            else f"the shape {list(features)}"
+        )
+        raise ConfigError(
+            "/model", "cnn", f"needs images; a sample of the data has {found}; use model=mlp"
+        )
     return (1, side, side)

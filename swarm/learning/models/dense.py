@@ -1,4 +1,6 @@
-"""Softmax regression and the multi-layer perceptron: plain ``nn.Sequential`` chains, trained by the hand-written kernel."""
+"""Softmax regression and the multi-layer perceptron: plain ``nn.Sequential`` chains, trained by the
+hand-written kernel.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,20 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 def activation_called(name: str) -> type[nn.Module]:
     """The activation layer called ``name``; ConfigError lists the valid names."""
     if name not in ACTIVATIONS:
-        raise ConfigError("activation", name, f"must be one of {', '.join(ACTIVATIONS)}{meant(name, ACTIVATIONS)}")
+        raise ConfigError(
+            "activation", name, f"must be one of {', '.join(ACTIVATIONS)}{meant(name, ACTIVATIONS)}"
+        )
     return ACTIVATIONS[name]
 
 
 class MLP(nn.Sequential, HasNeurons, CountsFlops):
-    """``Flatten → (Linear → activation)* → Linear`` with the hidden widths ``hidden``; no hidden layer: linear model."""
+    """``Flatten → (Linear → activation)* → Linear`` with the hidden widths ``hidden``; no hidden
+    layer: linear model.
+    """
 
-    def __init__(self, features: tuple[int, ...], outputs: int, hidden: list[int], activation: str = "relu") -> None:
+    def __init__(
+        self, features: tuple[int, ...], outputs: int, hidden: list[int], activation: str = "relu"
+    ) -> None:
         check_layers("hidden", hidden, "widths", least=0)
         kind = activation_called(activation)
         widths = [math.prod(features), *hidden, outputs]

@@ -1,5 +1,5 @@
-"""Gated recurrent units (Cho et al., EMNLP 2014, arXiv 1406.1078), in PyTorch's variant, with operations that can be batched
-over devices (``nn.GRU`` itself runs device by device)."""
+"""Gated recurrent units (Cho et al., EMNLP 2014, arXiv 1406.1078), in PyTorch's variant, with
+operations that can be batched over devices (``nn.GRU`` itself runs device by device)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from swarm.learning.models.sequence import SequenceLayer, SequenceModel, State, 
 
 
 class GRULayer(SequenceLayer):
-    """r = σ(W_r x + U_r h), z = σ(W_z x + U_z h), n = tanh(W_n x + r ⊙ U_n h), h⁺ = (1 − z) ⊙ n + z ⊙ h."""
+    """r = σ(W_r x + U_r h), z = σ(W_z x + U_z h), n = tanh(W_n x + r ⊙ U_n h), h⁺ = (1 − z) ⊙ n + z
+    ⊙ h.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -29,7 +31,8 @@ class GRULayer(SequenceLayer):
         return torch.stack(out, 1)
 
     def seen(self, own: Views, x: Tensor) -> Tensor:
-        weight, bias = (own[name].roll(x.shape[-1], 1) for name in ("input.weight", "input.bias"))  # n first
+        # n first
+        weight, bias = (own[name].roll(x.shape[-1], 1) for name in ("input.weight", "input.bias"))
         return rows.linear(x, weight, bias)
 
     def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:

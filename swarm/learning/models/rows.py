@@ -1,7 +1,8 @@
 """What the sequence models do for a whole block of devices at once, forward and backward by hand.
 
-Positions are ``[B, T, b, D]``: B devices, T time steps, b sequences of each. All sequences of all devices take a step of a
-recurrence together; whatever is done position by position is one batched product over ``[B, T · b, D]``.
+Positions are ``[B, T, b, D]``: B devices, T time steps, b sequences of each. All sequences of all
+devices take a step of a recurrence together; whatever is done position by position is one batched
+product over ``[B, T · b, D]``.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ def looked_up(table_BVD: Tensor, token_BbT: Tensor) -> Tensor:
     """Every device's tokens in its own table, ``[B, T, b, D]``."""
     block, vocabulary, width = table_BVD.shape
     own = torch.arange(0, block * vocabulary, vocabulary, device=token_BbT.device).view(-1, 1, 1)
-    return functional.embedding(token_BbT.transpose(1, 2).long() + own, table_BVD.reshape(-1, width))
+    return functional.embedding(
+        token_BbT.transpose(1, 2).long() + own, table_BVD.reshape(-1, width)
+    )
 
 
 def linear(x: Tensor, weight_BHD: Tensor, bias_BH: Tensor | None = None) -> Tensor:
     """x·Wᵀ + bias for every device: ``[B, …, D]`` to ``[B, …, H]``."""
     flat, transposed = x.reshape(x.shape[0], -1, x.shape[-1]), weight_BHD.transpose(1, 2)
-    out = torch.bmm(flat, transposed) if bias_BH is None else torch.baddbmm(bias_BH.unsqueeze(1), flat, transposed)
+    out = (
+        torch.bmm(flat, transposed)
+        if bias_BH is None
+        else torch.baddbmm(bias_BH.unsqueeze(1), flat, transposed)
+    )
     return out.view(*x.shape[:-1], -1)
 
 
@@ -44,12 +51,16 @@ def normed(x: Tensor) -> Tensor:
 
 def fed_forward(own: dict[str, Tensor], x: Tensor) -> Tensor:
     """x + FFN(norm(x)) with the gated network ``ffn`` and the gain of ``ffn_norm``."""
-    weight_BHD = torch.cat([own["ffn.gate.weight"], own["ffn.up.weight"]], 1) * own["ffn_norm.gain"].unsqueeze(1)
+    weight_BHD = torch.cat([own["ffn.gate.weight"], own["ffn.up.weight"]], 1) * own[
+        "ffn_norm.gain"
+    ].unsqueeze(1)
     return plus_linear(x, gated(linear(normed(x), weight_BHD)), own["ffn.down.weight"])
 
 
 def faded(uv: Tensor, rate_D: Tensor) -> Tensor:
-    """u ⊙ h with h_t = rate ⊙ h_{t−1} + v_t, for u and v side by side in ``[B, T, b, 2D]``: ``[B, T, b, D]``."""
+    """u ⊙ h with h_t = rate ⊙ h_{t−1} + v_t, for u and v side by side in ``[B, T, b, 2D]``: ``[B,
+    T, b, D]``.
+    """
     return _applied(_Faded, uv, rate_D)
 
 
@@ -59,8 +70,9 @@ def gated(ab: Tensor) -> Tensor:
 
 
 def recurrent(given: Tensor, weight_BGD: Tensor, bias_BG: Tensor) -> Tensor:
-    """The states of a GRU, ``[B, T, b, D]``: ``given`` is what the input says to n, r and z, ``[B, T, b, 3D]``; ``weight``
-    and ``bias`` say what the state says to r, z and n (in PyTorch's order)."""
+    """The states of a GRU, ``[B, T, b, D]``: ``given`` is what the input says to n, r and z, ``[B,
+    T, b, 3D]``; ``weight`` and ``bias`` say what the state says to r, z and n (in PyTorch's
+    order)."""
     return _applied(_Recurrent, given, weight_BGD, bias_BG)
 
 
@@ -74,7 +86,13 @@ class _Normed(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().mul_(1 / x.shape[-1]).add_(1e-6).rsqrt_()
+        scale = (
+            torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+            .square_()
+            .mul_(1 / x.shape[-1])
+            .add_(1e-6)
+            .rsqrt_()
+        )
         out: Tensor = x * scale
         ctx.save_for_backward(out, scale)
         return out
@@ -111,7 +129,9 @@ class _Gated(Function):
 
 
 class _Faded(Function):
-    """The gradient fades backwards as the state did forwards: ∂v_t = rate ⊙ ∂v_{t+1} + ∂y_t ⊙ u_t; ∂u = ∂y ⊙ h."""
+    """The gradient fades backwards as the state did forwards: ∂v_t = rate ⊙ ∂v_{t+1} + ∂y_t ⊙ u_t;
+    ∂u = ∂y ⊙ h.
+    """
 
     @staticmethod
     def forward(ctx: Any, uv: Tensor, rate_D: Tensor) -> Tensor:
@@ -133,11 +153,13 @@ class _Faded(Function):
 
 
 def _fade_(h: Tensor, rate_D: Tensor, back: bool) -> None:
-    """h_t += rate ⊙ h_{t−1} (or h_{t+1}) in place, one step after the other, all chunks of a long sequence at once; then what
-    a chunk leaves to the next, in the same way."""
+    """h_t += rate ⊙ h_{t−1} (or h_{t+1}) in place, one step after the other, all chunks of a long
+    sequence at once; then what a chunk leaves to the next, in the same way."""
     length = h.shape[1]
     whole = length - length % CHUNK if length > CHUNK else length
-    first, rest = (h[:, length - whole :], h[:, : length - whole]) if back else (h[:, :whole], h[:, whole:])
+    first, rest = (
+        (h[:, length - whole :], h[:, : length - whole]) if back else (h[:, :whole], h[:, whole:])
+    )
     chunks = first.view(h.shape[0], -1, min(CHUNK, whole), *h.shape[2:])
     _in_turn_(chunks.unbind(2), rate_D, back)
     if length > CHUNK:
@@ -156,19 +178,29 @@ def _in_turn_(steps: tuple[Tensor, ...], rate_D: Tensor, back: bool) -> None:
 
 
 class _Recurrent(Function):
-    """Back through time: what a step needs besides the gradient of its state is laid out for all steps beforehand."""
+    """Back through time: what a step needs besides the gradient of its state is laid out for all
+    steps beforehand.
+    """
 
     @staticmethod
     def forward(ctx: Any, given: Tensor, weight_BGD: Tensor, bias_BG: Tensor) -> Tensor:
         block, length, count, gates = given.shape
         width = gates // 3
         own = given.new_empty(length, block, count, gates)  # r, z, and what the state says to n
-        n, h = given.new_empty(length, block, count, width), given.new_empty(block, length + 1, count, width)
+        n, h = (
+            given.new_empty(length, block, count, width),
+            given.new_empty(block, length + 1, count, width),
+        )
         h[:, 0] = 0.0
         transposed, bias_B1G = weight_BGD.transpose(1, 2), bias_BG.unsqueeze(1)
         to_n, to_rz = (part.unbind(1) for part in (given[..., :width], given[..., width:]))
         r, z, from_h = (part.unbind(0) for part in own.chunk(3, -1))
-        rz, states, each, new = own[..., : 2 * width].unbind(0), h.unbind(1), own.unbind(0), n.unbind(0)
+        rz, states, each, new = (
+            own[..., : 2 * width].unbind(0),
+            h.unbind(1),
+            own.unbind(0),
+            n.unbind(0),
+        )
         for t in range(length):
             torch.baddbmm(bias_B1G, states[t], transposed, out=each[t])
             rz[t].add_(to_rz[t]).sigmoid_()
@@ -182,8 +214,14 @@ class _Recurrent(Function):
         weight_BGD, own, n, h = ctx.saved_tensors
         block, count, width = n.shape[1:]
         before = h[:, :-1]
-        factor, z = _factors(own.transpose(0, 1), n.transpose(0, 1), before), own[..., width : 2 * width].unbind(0)
-        both, inner = factor.view(*factor.shape[:-1], 4, width).unbind(1), factor[..., width:].unbind(1)
+        factor, z = (
+            _factors(own.transpose(0, 1), n.transpose(0, 1), before),
+            own[..., width : 2 * width].unbind(0),
+        )
+        both, inner = (
+            factor.view(*factor.shape[:-1], 4, width).unbind(1),
+            factor[..., width:].unbind(1),
+        )
         state = n.new_zeros(block, count, width)
         for t, now in reversed(list(enumerate(d.unbind(1)))):
             both[t].mul_(state.add_(now).unsqueeze(-2))

@@ -1,8 +1,10 @@
-"""Selective activation: a small selector network picks the neurons that take part, sample by sample.
+"""Selective activation: a small selector network picks the neurons that take part, sample by
+sample.
 
-After the talk by RockAI that names the idea and publishes no equations; this is our reading of it. A selector, random at first,
-learns which part of the neurons works in inference and in learning; there are no fixed experts. It does so as the gate of a
-gated linear unit does (Dauphin et al., ICML 2017, arXiv 1612.08083), one that is shut for all but the k highest scores.
+After the talk by RockAI that names the idea and publishes no equations; this is our reading of it.
+A selector, random at first, learns which part of the neurons works in inference and in learning;
+there are no fixed experts. It does so as the gate of a gated linear unit does (Dauphin et al., ICML
+2017, arXiv 1612.08083), one that is shut for all but the k highest scores.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Selector(nn.Module):
         super().__init__()
         self.down = nn.Linear(width, rank)
         self.up = nn.Linear(rank, units)
-        nn.init.normal_(self.up.weight, std=0.5)  # large enough for the sample to matter from the start
+        # large enough for the sample to matter from the start
+        nn.init.normal_(self.up.weight, std=0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.up(self.down(x))
@@ -36,15 +39,17 @@ class Selector(nn.Module):
 
 
 class SelectiveLayer(nn.Module):
-    """h = m ⊙ (Wx + b) ⊙ tanh(s − θ), m the mask of the k units (groups of ``group`` neurons) with the highest scores s, and θ
-    the best score that is not among them (0 if all are).
+    """h = m ⊙ (Wx + b) ⊙ tanh(s − θ), m the mask of the k units (groups of ``group`` neurons) with
+    the highest scores s, and θ the best score that is not among them (0 if all are).
 
-    A unit fades out before it is replaced, so the layer is continuous and its plain gradient exact; nothing has to be
-    estimated. No inactive neuron gets a gradient; in the selector the row of the runner-up does, through θ.
-    Drawn at random or fixed, m does not depend on s, and θ is 0.
+    A unit fades out before it is replaced, so the layer is continuous and its plain gradient exact;
+    nothing has to be estimated. No inactive neuron gets a gradient; in the selector the row of the
+    runner-up does, through θ. Drawn at random or fixed, m does not depend on s, and θ is 0.
     """
 
-    def __init__(self, width: int, hidden: int, kept: int, select: Select, group: int, rank: int) -> None:
+    def __init__(
+        self, width: int, hidden: int, kept: int, select: Select, group: int, rank: int
+    ) -> None:
         super().__init__()
         self.units, self.kept, self.group, self.select = hidden // group, kept, group, select
         self.linear = nn.Linear(width, hidden)
@@ -67,19 +72,22 @@ class SelectiveLayer(nn.Module):
         if self.select == "fixed":
             return torch.arange(self.kept, device=key_b.device).expand(len(key_b), -1), nothing_b1
         best = score_bU.topk(min(self.kept + 1, self.units), 1)
-        return best.indices[:, : self.kept], best.values[:, self.kept :] if self.kept < self.units else nothing_b1
+        return best.indices[:, : self.kept], best.values[
+            :, self.kept :
+        ] if self.kept < self.units else nothing_b1
 
 
 class Selective(nn.Module, HasNeurons, CountsFlops):
-    """A multi-layer perceptron in whose hidden layers only a share ``active`` of the neurons takes part: k = max(1, round(
-    ``active`` · units)) of a layer's units, for every sample anew.
+    """A multi-layer perceptron in whose hidden layers only a share ``active`` of the neurons takes
+    part: k = max(1, round( ``active`` · units)) of a layer's units, for every sample anew.
 
-    ``select``: ``learned``, by the selectors; ``random``, by a hash of the sample, so the same whenever a sample comes back;
-    ``fixed``, the first k always, which is a dense gated model of width k. The last two are controls: their selectors say how
-    strongly a unit answers, not which. A unit is a ``group`` of neurons, and ``rank`` the width of a selector.
+    ``select``: ``learned``, by the selectors; ``random``, by a hash of the sample, so the same
+    whenever a sample comes back; ``fixed``, the first k always, which is a dense gated model of
+    width k. The last two are controls: their selectors say how strongly a unit answers, not which.
+    A unit is a ``group`` of neurons, and ``rank`` the width of a selector.
 
-    Raises :class:`ConfigError` for no hidden layer, an active share outside (0, 1], a group that does not divide a width, and a
-    rank below 1.
+    Raises :class:`ConfigError` for no hidden layer, an active share outside (0, 1], a group that
+    does not divide a width, and a rank below 1.
     """
 
     def __init__(
@@ -116,7 +124,11 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
         key_b = sample_key(h)
         for number, layer in enumerate(self._layers()):
             score_bU = layer.selector(h)
-            found.append(torch.zeros_like(score_bU).scatter(1, layer.picked(score_bU, key_b + number)[0], 1.0))
+            found.append(
+                torch.zeros_like(score_bU).scatter(
+                    1, layer.picked(score_bU, key_b + number)[0], 1.0
+                )
+            )
             h = layer(h, key_b + number)
         return found
 
@@ -125,13 +137,18 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
         for i in range(len(self.layers)):
             axes = {f"layers.{i}.{name}": 0 for name in own}
             last = i + 1 == len(self.layers)
-            out = ["head.weight"] if last else [f"layers.{i + 1}.{name}.weight" for name in ("linear", "selector.down")]
+            out = (
+                ["head.weight"]
+                if last
+                else [f"layers.{i + 1}.{name}.weight" for name in ("linear", "selector.down")]
+            )
             found.append({**axes, **dict.fromkeys(out, 1)})
         return found
 
     def step_flops(self, samples: int) -> float:
-        """Forward, and the gradients of weights and (but for the samples) of inputs, between active neurons only. A selector
-        scores all units, and has gradients of those picked and the runner-up; fixed and random ones need no other score."""
+        """Forward, and the gradients of weights and (but for the samples) of inputs, between active
+        neurons only. A selector scores all units, and has gradients of those picked and the
+        runner-up; fixed and random ones need no other score."""
         total, before = 0, self.widths[0]
         for number, layer in enumerate(self._layers()):
             learned, products = layer.select == "learned", 2 if number == 0 else 3
@@ -143,7 +160,9 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
         return 2.0 * samples * (total + 3 * before * self.head.out_features)
 
     def prediction_flops(self, samples: int) -> float:
-        """The forward products of the same: a learned selector scores all units, others those that take part."""
+        """The forward products of the same: a learned selector scores all units, others those that
+        take part.
+        """
         total, before = 0, self.widths[0]
         for layer in self._layers():
             scored = layer.units if layer.select == "learned" else layer.kept
@@ -157,8 +176,8 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
 
 
 def sample_key(x_bD: Tensor) -> Tensor:
-    """``[b]`` whole numbers that depend on every number of a sample (to 2⁻¹⁶) and on nothing else: sums of integers are exact,
-    so a sample has the same key in any company."""
+    """``[b]`` whole numbers that depend on every number of a sample (to 2⁻¹⁶) and on nothing else:
+    sums of integers are exact, so a sample has the same key in any company."""
     step = torch.arange(1, x_bD.shape[1] + 1, device=x_bD.device) * GOLDEN
     return mixed((x_bD.detach() * 65536).round().long() * (step | 1)).sum(1)
 
@@ -169,7 +188,9 @@ def hashed(key_b: Tensor, units: int) -> Tensor:
 
 
 def mixed(x: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), on 64-bit integers that wrap around."""
+    """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), on 64-bit integers that wrap
+    around.
+    """
     x = (x ^ _shifted(x, 30)) * -0x40A7B892E31B1A47
     x = (x ^ _shifted(x, 27)) * -0x6B2FB644ECCEEE15
     return x ^ _shifted(x, 31)
@@ -186,8 +207,16 @@ GOLDEN = -0x61C8864680B583EB  # 2⁶⁴ / φ, as a signed number
 def _check(hidden: list[int], active: float, group: int, rank: int) -> None:
     check_layers("hidden", hidden, "widths (selection is among hidden neurons)", least=1)
     if not 0 < active <= 1:
-        raise ConfigError("active", active, "must be above 0 and at most 1: the share of the neurons that takes part")
+        raise ConfigError(
+            "active",
+            active,
+            "must be above 0 and at most 1: the share of the neurons that takes part",
+        )
     if group < 1 or any(width % group for width in hidden):
-        raise ConfigError("group", group, f"must be a number ≥ 1 that divides every width of hidden={hidden}")
+        raise ConfigError(
+            "group", group, f"must be a number ≥ 1 that divides every width of hidden={hidden}"
+        )
     if not 1 <= rank <= MOST_WIDTH:
-        raise ConfigError("rank", rank, f"must be the width of a selector, from 1 to {MOST_WIDTH:,}")
+        raise ConfigError(
+            "rank", rank, f"must be the width of a selector, from 1 to {MOST_WIDTH:,}"
+        )

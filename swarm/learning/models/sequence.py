@@ -1,7 +1,8 @@
-"""What the sequence models share: tokens in, predictions of every position (or of the last one) out.
+"""What the sequence models share: tokens in, predictions of every position (or of the last one)
+out.
 
-A model has two forms that give the same numbers: ``forward`` takes whole sequences, for learning; ``step`` takes one token at
-a time with a state, as a device does when it reads.
+A model has two forms that give the same numbers: ``forward`` takes whole sequences, for learning;
+``step`` takes one token at a time with a state, as a device does when it reads.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ State = tuple[Tensor, ...]
 
 
 class SequenceLayer(nn.Module, ABC):
-    """One layer of a sequence model over vectors of D numbers; causal: what comes later changes nothing before it."""
+    """One layer of a sequence model over vectors of D numbers; causal: what comes later changes
+    nothing before it.
+    """
 
     @abstractmethod
     def forward(self, x_bTD: Tensor) -> Tensor:
@@ -29,8 +32,8 @@ class SequenceLayer(nn.Module, ABC):
 
     @abstractmethod
     def seen(self, own: Views, x: Tensor) -> Tensor:
-        """What each position says by itself, for B devices with the parameters ``own``: ``[B, T, b, D]`` to
-        ``[B, T, b, …]``."""
+        """What each position says by itself, for B devices with the parameters ``own``: ``[B, T, b,
+        D]`` to ``[B, T, b, …]``."""
 
     @abstractmethod
     def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
@@ -73,8 +76,9 @@ class GatedFFN(nn.Module):
 class SequenceModel(nn.Module):
     """Embedding, ``layers``, norm, and a linear head.
 
-    Takes ``[b, T]`` token numbers (in any dtype) and predicts ``outputs`` classes: with ``predict="every"`` the next token
-    at every position, ``[b, T, C]``; with ``"last"`` once for the sequence, ``[b, C]``. ``vocabulary`` None means C.
+    Takes ``[b, T]`` token numbers (in any dtype) and predicts ``outputs`` classes: with
+    ``predict="every"`` the next token at every position, ``[b, T, C]``; with ``"last"`` once for
+    the sequence, ``[b, C]``. ``vocabulary`` None means C.
 
     Raises :class:`ConfigError` where the samples are no sequences of tokens.
     """
@@ -91,10 +95,14 @@ class SequenceModel(nn.Module):
         super().__init__()
         if len(features) != 1:
             raise ConfigError(
-                "/model", type(self).__name__, f"needs sequences of tokens; the samples are {list(features)}"
+                "/model",
+                type(self).__name__,
+                f"needs sequences of tokens; the samples are {list(features)}",
             )
         if vocabulary is not None and not 1 <= vocabulary <= MOST_WIDTH:
-            valid = f"must be null (as many as outputs) or a number of tokens from 1 to {MOST_WIDTH:,}"
+            valid = (
+                f"must be null (as many as outputs) or a number of tokens from 1 to {MOST_WIDTH:,}"
+            )
             raise ConfigError("vocabulary", vocabulary, valid)
         self.predict = predict
         self.embed = nn.Embedding(vocabulary or outputs, width)
@@ -117,7 +125,8 @@ class SequenceModel(nn.Module):
         for i, layer in enumerate(self._layers()):
             start = f"layers.{i}."
             own = {n.removeprefix(start): v for n, v in parameters.items() if n.startswith(start)}
-            if i == 0 and inputs[0].numel() > table_BVD.shape[1]:  # there are fewer tokens than positions
+            # there are fewer tokens than positions
+            if i == 0 and inputs[0].numel() > table_BVD.shape[1]:
                 seen = rows.looked_up(layer.seen(own, table_BVD.unsqueeze(2)).squeeze(2), inputs)
             else:
                 seen = layer.seen(own, h)
@@ -125,7 +134,9 @@ class SequenceModel(nn.Module):
         h = rows.normed(h.transpose(1, 2) if self.predict == "every" else h[:, -1])
         weight_BCD = parameters["head.weight"] * parameters["norm.gain"].unsqueeze(1)
         # a row for each class, as losses like it
-        out = torch.baddbmm(parameters["head.bias"].unsqueeze(2), weight_BCD, h.flatten(1, -2).transpose(1, 2))
+        out = torch.baddbmm(
+            parameters["head.bias"].unsqueeze(2), weight_BCD, h.flatten(1, -2).transpose(1, 2)
+        )
         return out.transpose(1, 2).view(*h.shape[:-1], -1)
 
     def empty(self, count: int) -> list[State]:

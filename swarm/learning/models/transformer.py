@@ -1,4 +1,6 @@
-"""A small causal Transformer (Vaswani et al., NeurIPS 2017, arXiv 1706.03762), pre-norm, with a cache of keys and values."""
+"""A small causal Transformer (Vaswani et al., NeurIPS 2017, arXiv 1706.03762), pre-norm, with a
+cache of keys and values.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,21 @@ from torch import Tensor, nn
 from swarm.common.errors import ConfigError
 from swarm.learning.models import rows
 from swarm.learning.models.base import check_sizes
-from swarm.learning.models.sequence import GatedFFN, RMSNorm, SequenceLayer, SequenceModel, State, Views
+from swarm.learning.models.sequence import (
+    GatedFFN,
+    RMSNorm,
+    SequenceLayer,
+    SequenceModel,
+    State,
+    Views,
+)
 
 
 class Attention(SequenceLayer):
-    """Causal attention of ``heads`` heads, then a gated feed-forward network. Positions turn queries and keys (rotary
-    embeddings; Su et al., arXiv 2104.09864), so no length is built in. Its state grows by 2·D numbers a token."""
+    """Causal attention of ``heads`` heads, then a gated feed-forward network.
+
+    Positions turn queries and keys (rotary embeddings; Su et al., arXiv 2104.09864), so no length
+    is built in. Its state grows by 2·D numbers a token."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -36,7 +47,11 @@ class Attention(SequenceLayer):
         t = torch.arange(x.shape[1], device=x.device)
         parts = seen.view(*x.shape[:3], 3, self.heads, -1).permute(3, 0, 2, 4, 1, 5)
         q, k, v = parts.flatten(1, 2)  # [B · b, heads, T, D/heads]
-        y = _attended(_rotated(q, t), _rotated(k, t), v).view(parts.shape[1:]).permute(0, 3, 1, 2, 4)
+        y = (
+            _attended(_rotated(q, t), _rotated(k, t), v)
+            .view(parts.shape[1:])
+            .permute(0, 3, 1, 2, 4)
+        )
         return rows.fed_forward(own, rows.plus_linear(x, y.flatten(-2), own["out.weight"]))
 
     def empty(self, like_bD: Tensor) -> State:
@@ -51,7 +66,9 @@ class Attention(SequenceLayer):
         return self._rest(x_bD, (share @ v)[:, :, 0].flatten(1)), (k, v)
 
     def _heads(self, x_bTD: Tensor, t_T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = self.project(self.norm(x_bTD)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.project(self.norm(x_bTD)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
         return _rotated(q, t_T), _rotated(k, t_T), v
 
     def _rest(self, x: Tensor, y: Tensor) -> Tensor:
@@ -73,7 +90,9 @@ def _rotated(x_bHTd: Tensor, t_T: Tensor) -> Tensor:
 
 
 class Transformer(SequenceModel):
-    """``depth`` layers of ``width`` numbers and ``heads`` heads; ``hidden`` numbers in the feed-forward network."""
+    """``depth`` layers of ``width`` numbers and ``heads`` heads; ``hidden`` numbers in the
+    feed-forward network.
+    """
 
     def __init__(
         self,
@@ -89,7 +108,9 @@ class Transformer(SequenceModel):
         check_sizes(width=width, heads=heads, depth=depth, hidden=hidden)
         if width % (2 * heads):
             raise ConfigError(
-                "heads", heads, f"must be so that width={width} is a multiple of 2 · heads: positions turn pairs"
+                "heads",
+                heads,
+                f"must be so that width={width} is a multiple of 2 · heads: positions turn pairs",
             )
         layers: list[SequenceLayer] = [Attention(width, heads, hidden) for _ in range(depth)]
         super().__init__(features, outputs, width, layers, predict, vocabulary)

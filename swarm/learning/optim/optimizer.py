@@ -1,7 +1,8 @@
-"""Optimisers whose state is rows: ``[B, P]`` slots beside the parameters, updated in place for a whole block.
+"""Optimisers whose state is rows: ``[B, P]`` slots beside the parameters, updated in place for a
+whole block.
 
-``torch.optim`` keeps one Python object per parameter tensor and imports the compiler stack; these are the same formulas
-over rows, checked against it by the tests.
+``torch.optim`` keeps one Python object per parameter tensor and imports the compiler stack; these
+are the same formulas over rows, checked against it by the tests.
 """
 
 from __future__ import annotations
@@ -18,13 +19,20 @@ from swarm.learning.optim.schedule import Schedule
 
 
 class Optimizer(ABC):
-    """``step`` turns a gradient into an update of the rows. ``lr`` is a number, or ``"auto"``: chosen by validation."""
+    """``step`` turns a gradient into an update of the rows.
+
+    ``lr`` is a number, or ``"auto"``: chosen by validation.
+    """
 
     slots: tuple[str, ...] = ()
 
-    def __init__(self, lr: float | Literal["auto"], schedule: Schedule, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, lr: float | Literal["auto"], schedule: Schedule, weight_decay: float = 0.0
+    ) -> None:
         if isinstance(lr, str) and lr != "auto":
-            raise ConfigError("lr", lr, "must be a positive number, or auto to choose it on the validation split")
+            raise ConfigError(
+                "lr", lr, "must be a positive number, or auto to choose it on the validation split"
+            )
         if not isinstance(lr, str) and not 0 < lr < float("inf"):
             raise ConfigError("lr", lr, "must be a positive number")
         if not 0 <= weight_decay < float("inf"):
@@ -33,42 +41,62 @@ class Optimizer(ABC):
 
     @property
     def plain(self) -> bool:
-        """True if a step is x ← x − lr·∇ and nothing else: the kernel may then write it straight into the rows."""
+        """True if a step is x ← x − lr·∇ and nothing else: the kernel may then write it straight
+        into the rows.
+        """
         return False
 
     def rate(self, done: float, horizon: float) -> float:
         """The learning rate after ``done`` of ``horizon`` rounds."""
         if isinstance(self.lr, str):
-            raise ConfigError("lr", self.lr, "has to be resolved to a number before learning starts")
+            raise ConfigError(
+                "lr", self.lr, "has to be resolved to a number before learning starts"
+            )
         factor = self.schedule.factor(done, horizon)
         if not isinstance(factor, int | float) or not 0 <= factor < float("inf"):
-            raise returned("schedule", self.schedule, "factor", f"returns {factor!r}", "a number ≥ 0 is needed")
+            raise returned(
+                "schedule", self.schedule, "factor", f"returns {factor!r}", "a number ≥ 0 is needed"
+            )
         return self.lr * factor
 
     @abstractmethod
-    def step(self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor) -> None:
-        """One step in place. ``lr`` is ``[1, 1]``, ``t_B1`` counts each device's steps from 1, ``slots`` start at zero;
+    def step(
+        self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor
+    ) -> None:
+        """One step in place.
+
+        ``lr`` is ``[1, 1]``, ``t_B1`` counts each device's steps from 1, ``slots`` start at zero;
         ``g_BP`` may be spoilt."""
 
 
 def check_step(optimizer: Optimizer, dtype: torch.dtype) -> None:
-    """Refuse a user's optimiser whose step leaves the rows as they are, or is not what ``plain`` says of it."""
+    """Refuse a user's optimiser whose step leaves the rows as they are, or is not what ``plain``
+    says of it.
+    """
     x_BP = torch.linspace(-1.0, 1.0, 6, dtype=dtype).view(2, 3)
     g_BP, before_BP = torch.linspace(0.5, 1.0, 6, dtype=dtype).view(2, 3), x_BP.clone()
     slots = {name: torch.zeros_like(x_BP) for name in optimizer.slots}
     expected_BP = before_BP - 0.125 * g_BP
     optimizer.step(
-        x_BP, g_BP.clone(), slots, torch.full((1, 1), 0.125, dtype=dtype), torch.ones(2, 1, dtype=torch.int64)
+        x_BP,
+        g_BP.clone(),
+        slots,
+        torch.full((1, 1), 0.125, dtype=dtype),
+        torch.ones(2, 1, dtype=torch.int64),
     )
     if torch.equal(x_BP, before_BP):
         needed = "it must write to x_BP itself, as in x_BP.sub_(lr * g_BP)"
         raise returned("optimizer", optimizer, "step", "changes nothing", needed)
     if optimizer.plain and not torch.allclose(x_BP, expected_BP):
-        raise returned("optimizer", optimizer, "step", "is not x − lr · g", "its `plain` must be False")
+        raise returned(
+            "optimizer", optimizer, "step", "is not x − lr · g", "its `plain` must be False"
+        )
 
 
 class SGD(Optimizer):
-    """v ← μv + ∇; x ← x − lr·v, or x − lr·(∇ + μv) with Nesterov's momentum (Sutskever et al., ICML 2013)."""
+    """v ← μv + ∇; x ← x − lr·v, or x − lr·(∇ + μv) with Nesterov's momentum (Sutskever et al., ICML
+    2013).
+    """
 
     def __init__(
         self,
@@ -90,7 +118,9 @@ class SGD(Optimizer):
     def plain(self) -> bool:
         return not self.momentum and not self.weight_decay
 
-    def step(self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor) -> None:
+    def step(
+        self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor
+    ) -> None:
         if self.weight_decay:
             g_BP.add_(x_BP, alpha=self.weight_decay)
         if self.momentum:
@@ -100,7 +130,9 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba, 1412.6980); with ``decoupled`` weight decay it is AdamW (Loshchilov & Hutter, 1711.05101)."""
+    """Adam (Kingma & Ba, 1412.6980); with ``decoupled`` weight decay it is AdamW (Loshchilov &
+    Hutter, 1711.05101).
+    """
 
     slots = ("mean", "square")
 
@@ -122,7 +154,9 @@ class Adam(Optimizer):
             raise ConfigError("eps", eps, "must lie in (0, 1)")
         self.beta1, self.beta2, self.eps, self.decoupled = beta1, beta2, eps, decoupled
 
-    def step(self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor) -> None:
+    def step(
+        self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor
+    ) -> None:
         if self.weight_decay and self.decoupled:
             x_BP.mul_(1 - lr * self.weight_decay)
         elif self.weight_decay:

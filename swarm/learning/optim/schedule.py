@@ -1,4 +1,6 @@
-"""Learning-rate schedules: a factor on the base rate, a pure function of the rounds done and the horizon."""
+"""Learning-rate schedules: a factor on the base rate, a pure function of the rounds done and the
+horizon.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from swarm.common.errors import ConfigError
 
 
 class Schedule(ABC):
-    """Every schedule may start with ``warmup``: the share of the horizon over which the rate rises from zero."""
+    """Every schedule may start with ``warmup``: the share of the horizon over which the rate rises
+    from zero.
+    """
 
     def __init__(self, warmup: float = 0.0) -> None:
         if not 0 <= warmup < 1:
@@ -17,7 +21,9 @@ class Schedule(ABC):
         self.warmup = warmup
 
     def factor(self, done: float, horizon: float) -> float:
-        """The factor after ``done`` of ``horizon`` rounds; past the horizon it stays where it ended."""
+        """The factor after ``done`` of ``horizon`` rounds; past the horizon it stays where it
+        ended.
+        """
         share = min(done / horizon, 1.0) if horizon else 1.0
         if share < self.warmup:
             return (share + 1.0 / horizon) / (self.warmup + 1.0 / horizon)
@@ -49,10 +55,11 @@ class Cosine(Schedule):
 
 
 class WSD(Schedule):
-    """Warm-up, stable, decay (MiniCPM, arXiv 2404.06395): 1, then 0.5^((s − s_decay)/half_life) from s_decay = 1 − decay on.
+    """Warm-up, stable, decay (MiniCPM, arXiv 2404.06395): 1, then 0.5^((s − s_decay)/half_life)
+    from s_decay = 1 − decay on.
 
-    s, like ``warmup``, ``decay`` and ``half_life``, is a share of all rounds, warm-up included, as the paper counts steps
-    from the first one.
+    s, like ``warmup``, ``decay`` and ``half_life``, is a share of all rounds, warm-up included, as
+    the paper counts steps from the first one.
     """
 
     def __init__(self, warmup: float = 0.01, decay: float = 0.1, half_life: float = 0.025) -> None:
@@ -60,10 +67,14 @@ class WSD(Schedule):
         if not 0 < decay <= 1:
             raise ConfigError("decay", decay, "must lie in (0, 1], as a share of the rounds")
         if not 0 < half_life <= 1:
-            raise ConfigError("half_life", half_life, "must lie in (0, 1], as a share of the rounds")
+            raise ConfigError(
+                "half_life", half_life, "must lie in (0, 1], as a share of the rounds"
+            )
         if warmup + decay > 1:
             raise ConfigError(
-                "decay", decay, f"must be at most {1 - warmup:g}, what warmup={warmup:g} leaves of the rounds"
+                "decay",
+                decay,
+                f"must be at most {1 - warmup:g}, what warmup={warmup:g} leaves of the rounds",
             )
         self.decay, self.half_life = decay, half_life
 

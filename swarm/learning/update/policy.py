@@ -1,7 +1,8 @@
 """When a device learns, and from what: the policy of its stream.
 
-A device meets every sample of its stream once, and predicts it before anything else (test-then-train; Gama, Sebastião,
-Rodrigues, *On evaluating stream learning algorithms*, Machine Learning 90, 2013). What it does then is its policy.
+A device meets every sample of its stream once, and predicts it before anything else
+(test-then-train; Gama, Sebastião, Rodrigues, *On evaluating stream learning algorithms*, Machine
+Learning 90, 2013). What it does then is its policy.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ Source = Literal["all", "new", "kept"]
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A part of a round: ``steps`` mini-batches (None: as many as a round has by the section ``train``; of *kept* samples, as
-    many as the device has met since it last learnt from those).
+    """A part of a round: ``steps`` mini-batches (None: as many as a round has by the section
+    ``train``; of *kept* samples, as many as the device has met since it last learnt from those).
 
-    ``source`` says of what: *new* samples of the stream, *kept* ones of the replay memory, or *all* of the device's samples,
-    time and again. Without ``learn`` they are predicted and scored only.
+    ``source`` says of what: *new* samples of the stream, *kept* ones of the replay memory, or *all*
+    of the device's samples, time and again. Without ``learn`` they are predicted and scored only.
     """
 
     source: Source
@@ -33,10 +34,15 @@ class BatchPlan:
 
 
 class UpdatePolicy(ABC):
-    """Says what a device does in a round. The same for all; who is asleep, or whose stream has ended, does nothing."""
+    """Says what a device does in a round.
+
+    The same for all; who is asleep, or whose stream has ended, does nothing.
+    """
 
     streams = True
-    """Whether devices meet each sample once, in an order; otherwise they have all of them at hand."""
+    """Whether devices meet each sample once, in an order; otherwise they have all of them at
+    hand.
+    """
     keeps = False
     """Whether it cannot do without a replay memory."""
 
@@ -46,19 +52,32 @@ class UpdatePolicy(ABC):
 
     def learns(self, rounds: int) -> bool:
         """Whether anything is learnt in so many rounds."""
-        return any(lesson.learn for round in range(1, rounds + 1) for lesson in lessons_of(self, round))
+        return any(
+            lesson.learn for round in range(1, rounds + 1) for lesson in lessons_of(self, round)
+        )
 
 
 def lessons_of(policy: UpdatePolicy, round: int) -> tuple[BatchPlan, ...]:
-    """``policy.lessons(round)``. Raises :class:`ConfigError` for anything but a tuple of lessons."""
+    """``policy.lessons(round)``.
+
+    Raises :class:`ConfigError` for anything but a tuple of lessons.
+    """
     found = policy.lessons(round)
     if isinstance(found, tuple) and all(isinstance(lesson, BatchPlan) for lesson in found):
         return found
-    raise returned("learn", policy, f"lessons({round})", f"returns {shape_of(found)}", "a tuple of Lesson is needed")
+    raise returned(
+        "learn",
+        policy,
+        f"lessons({round})",
+        f"returns {shape_of(found)}",
+        "a tuple of Lesson is needed",
+    )
 
 
 class Epochs(UpdatePolicy):
-    """A device has all its samples at hand and goes through them time and again; the first time around is scored."""
+    """A device has all its samples at hand and goes through them time and again; the first time
+    around is scored.
+    """
 
     streams = False
 
@@ -67,15 +86,18 @@ class Epochs(UpdatePolicy):
 
 
 class Online(UpdatePolicy):
-    """Predict a mini-batch, be scored, learn from it at once; it never comes back, unless out of the replay memory."""
+    """Predict a mini-batch, be scored, learn from it at once; it never comes back, unless out of
+    the replay memory.
+    """
 
     def lessons(self, round: int) -> tuple[BatchPlan, ...]:
         return (BatchPlan("new", learn=True),)
 
 
 class Frozen(UpdatePolicy):
-    """Online until round ``after``; from then on the device predicts only. With 0 it never learns (``init=FILE`` then says
-    what it knows)."""
+    """Online until round ``after``; from then on the device predicts only.
+
+    With 0 it never learns (``init=FILE`` then says what it knows)."""
 
     def __init__(self, after: int = 0) -> None:
         if after < 0:
@@ -87,8 +109,9 @@ class Frozen(UpdatePolicy):
 
 
 class Nightly(UpdatePolicy):
-    """For ``day`` rounds the device predicts and fills its replay memory; at the end of the last of them it takes ``steps``
-    steps (None: as many as it met mini-batches since the last night it was awake) on samples drawn from there."""
+    """For ``day`` rounds the device predicts and fills its replay memory; at the end of the last of
+    them it takes ``steps`` steps (None: as many as it met mini-batches since the last night it was
+    awake) on samples drawn from there."""
 
     keeps = True
 
@@ -104,33 +127,50 @@ class Nightly(UpdatePolicy):
         return (day, BatchPlan("kept", True, self.steps)) if round % self.day == 0 else (day,)
 
 
-def check_policy(policy: UpdatePolicy, replay: Replay, stream: Stream, epochs: float | None, classes: int) -> None:
-    """Raises :class:`ConfigError` for a policy without the memory it needs, a memory that nobody reads, and streams of which
-    nothing can be learnt."""
+def check_policy(
+    policy: UpdatePolicy, replay: Replay, stream: Stream, epochs: float | None, classes: int
+) -> None:
+    """Raises :class:`ConfigError` for a policy without the memory it needs, a memory that nobody
+    reads, and streams of which nothing can be learnt."""
     name = called(policy) if is_plugin(policy) else type(policy).__name__.lower()
     memory = called(replay)
     if policy.keeps and not replay.size:
-        raise ConfigError("replay", "none", f"must be ring, reservoir or class_balanced with learn={name}")
+        raise ConfigError(
+            "replay", "none", f"must be ring, reservoir or class_balanced with learn={name}"
+        )
     if replay.size and not policy.streams:
-        raise ConfigError("replay", memory, f"must be none with learn={name}, which has all samples at hand")
+        raise ConfigError(
+            "replay", memory, f"must be none with learn={name}, which has all samples at hand"
+        )
     if replay.size and not policy.learns(1) and not policy.keeps:
         raise ConfigError(
-            "replay", memory, f"must be none with learn={name}, which never learns; learn.after=1 does once"
+            "replay",
+            memory,
+            f"must be none with learn={name}, which never learns; learn.after=1 does once",
         )
     if replay.size and not policy.keeps and not replay.drawn(stream.batch):
-        valid = f"of a mini-batch of {stream.batch} is not one sample, so that the memory is never read; must be more"
+        valid = (
+            f"of a mini-batch of {stream.batch} is not one sample, so that the memory is never"
+            " read; must be more"
+        )
         raise ConfigError("replay.share", replay.share, valid)
     if replay.by_class and classes < 2:
-        raise ConfigError("replay", memory, "needs one class label a sample; ring or reservoir would do")
+        raise ConfigError(
+            "replay", memory, "needs one class label a sample; ring or reservoir would do"
+        )
     if not policy.streams:
         return
     if epochs is not None:
         raise ConfigError(
-            "train.local_epochs", epochs, f"must be null with learn={name}, which meets every sample once"
+            "train.local_epochs",
+            epochs,
+            f"must be null with learn={name}, which meets every sample once",
         )
     most = int(stream.sizes_N.max())
     if most < stream.batch:
         found = f"the longest stream has {most} samples"
         raise ConfigError(
-            "train.batch", stream.batch, f"{found}, less than one mini-batch; at most {most} would do, or more data"
+            "train.batch",
+            stream.batch,
+            f"{found}, less than one mini-batch; at most {most} would do, or more data",
         )

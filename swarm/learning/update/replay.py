@@ -18,7 +18,10 @@ Reals = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Memory:
-    """The memories of n devices, as rows. The simulation keeps the numbers of samples; the devices would keep the samples."""
+    """The memories of n devices, as rows.
+
+    The simulation keeps the numbers of samples; the devices would keep the samples.
+    """
 
     kept_nM: Ints  # sample ids, −1: nothing; the places that are used come first
     seen_nC: Ints  # how many samples of each class were offered so far
@@ -31,7 +34,9 @@ class Memory:
         return cls(np.full((devices, size), -1), nothing, nothing)
 
     def drawn(self, rows: Ints, uniform_nk: Reals) -> Ints:
-        """A random kept sample of these rows for each of these numbers in (0, 1), −1 where nothing is kept: ``[n, k]``."""
+        """A random kept sample of these rows for each of these numbers in (0, 1), −1 where nothing
+        is kept: ``[n, k]``.
+        """
         kept_nM = self.kept_nM[rows]
         place_nk = (uniform_nk * (kept_nM >= 0).sum(1)[:, None]).astype(np.int64)
         return np.take_along_axis(kept_nM, place_nk, axis=1)
@@ -39,8 +44,9 @@ class Memory:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Samples offered to n devices, one after the other: labels ``[n, k]`` (−1: no sample there), the labels of what is kept
-    ``[n, size]`` (−1: an empty place), and two uniform numbers in (0, 1) for each, ``[n, k, 2]``."""
+    """Samples offered to n devices, one after the other: labels ``[n, k]`` (−1: no sample there),
+    the labels of what is kept ``[n, size]`` (−1: an empty place), and two uniform numbers in (0, 1)
+    for each, ``[n, k, 2]``."""
 
     label_nk: Ints
     label_nM: Ints
@@ -53,14 +59,22 @@ class Candidates:
 
 
 class Replay(ABC):
-    """A memory of ``size`` samples a device. ``share`` remembered samples go with each new one into a mini-batch that is
-    learnt from at once (learn=online, frozen); learn=nightly draws all of its samples from the memory."""
+    """A memory of ``size`` samples a device.
+
+    ``share`` remembered samples go with each new one into a mini-batch that is learnt from at once
+    (learn=online, frozen); learn=nightly draws all of its samples from the memory."""
 
     def __init__(self, size: int, share: float = 1.0) -> None:
         if size < 1:
-            raise ConfigError("size", size, "must be a number of samples ≥ 1; replay=none keeps nothing")
+            raise ConfigError(
+                "size", size, "must be a number of samples ≥ 1; replay=none keeps nothing"
+            )
         if not 0 <= share <= 100:
-            raise ConfigError("share", share, "must be a number of remembered samples for each new one, from 0 to 100")
+            raise ConfigError(
+                "share",
+                share,
+                "must be a number of remembered samples for each new one, from 0 to 100",
+            )
         self.size, self.share = size, share
 
     def drawn(self, new: int) -> int:
@@ -72,18 +86,30 @@ class Replay(ABC):
 
     @abstractmethod
     def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
-        """Where each offered sample goes, ``[n, k]``: a place of the memory, or −1 for nowhere (of two with the same place
-        the later one stays); and ``largest_nC`` after that."""
+        """Where each offered sample goes, ``[n, k]``: a place of the memory, or −1 for nowhere (of
+        two with the same place the later one stays); and ``largest_nC`` after that."""
 
     def _placed(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
         """:meth:`places`. Raises :class:`ConfigError` for what is no answer to an offer."""
         found = self.places(memory, offer)
-        needed = f"(places {list(offer.label_nk.shape)} of −1 to {self.size - 1}, largest_nC {list(memory.largest_nC.shape)})"
+        needed = (
+            f"(places {list(offer.label_nk.shape)} of −1 to {self.size - 1}, largest_nC"
+            f" {list(memory.largest_nC.shape)})"
+        )
         if not isinstance(found, tuple) or len(found) != 2:
-            raise returned("replay", self, "places", f"returns {shape_of(found)}", f"{needed} are needed")
+            raise returned(
+                "replay", self, "places", f"returns {shape_of(found)}", f"{needed} are needed"
+            )
         place_nk, largest_nC = (np.asarray(each) for each in found)
-        good = place_nk.shape == offer.label_nk.shape and largest_nC.shape == memory.largest_nC.shape
-        if not good or place_nk.dtype.kind not in "iu" or (place_nk < -1).any() or (place_nk >= self.size).any():
+        good = (
+            place_nk.shape == offer.label_nk.shape and largest_nC.shape == memory.largest_nC.shape
+        )
+        if (
+            not good
+            or place_nk.dtype.kind not in "iu"
+            or (place_nk < -1).any()
+            or (place_nk >= self.size).any()
+        ):
             raise returned(
                 "replay",
                 self,
@@ -93,7 +119,9 @@ class Replay(ABC):
             )
         return found
 
-    def take(self, memory: Memory, sample_nk: Ints, label_S: Ints, keys: Keys, device_n: Ints) -> Memory:
+    def take(
+        self, memory: Memory, sample_nk: Ints, label_S: Ints, keys: Keys, device_n: Ints
+    ) -> Memory:
         """The memories after samples (−1: none) were offered."""
         label_nk = np.where(sample_nk < 0, -1, label_S[sample_nk])
         there = label_nk >= 0
@@ -103,7 +131,8 @@ class Replay(ABC):
         place_nk, largest = self._placed(memory, offer)
         kept, seen = memory.kept_nM.copy(), memory.seen_nC.copy()
         row, column = np.nonzero((place_nk >= 0) & there)
-        kept[row, place_nk[row, column]] = sample_nk[row, column]  # of equal places the last one wins
+        # of equal places the last one wins
+        kept[row, place_nk[row, column]] = sample_nk[row, column]
         row, column = np.nonzero(there)
         np.add.at(seen, (row, label_nk[row, column]), 1)
         return Memory(kept, seen, largest)
@@ -128,20 +157,22 @@ class Fifo(Replay):
 
 
 class Reservoir(Replay):
-    """A uniform sample of all that was offered: sample t stays with probability size/t, in the place of a random one
-    (Vitter, *Random sampling with a reservoir*, ACM TOMS 11, 1985)."""
+    """A uniform sample of all that was offered: sample t stays with probability size/t, in the
+    place of a random one (Vitter, *Random sampling with a reservoir*, ACM TOMS 11, 1985)."""
 
     def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
         before = offer.before(memory)
-        place = np.where(before < self.size, before, (offer.draw_nk2[:, :, 0] * (before + 1)).astype(np.int64))
+        place = np.where(
+            before < self.size, before, (offer.draw_nk2[:, :, 0] * (before + 1)).astype(np.int64)
+        )
         return np.where(place < self.size, place, -1), memory.largest_nC
 
 
 class ClassBalanced(Replay):
-    """As many samples of every class as there can be, each class a uniform sample of its own: in a full memory a sample of a
-    class that was never the largest takes the place of a random one of the largest; any other stays with probability
-    kept_c/offered_c, in the place of one of its own (Chrysakis & Moens, *Online continual learning from imbalanced data*,
-    ICML 2020)."""
+    """As many samples of every class as there can be, each class a uniform sample of its own: in a
+    full memory a sample of a class that was never the largest takes the place of a random one of
+    the largest; any other stays with probability kept_c/offered_c, in the place of one of its own
+    (Chrysakis & Moens, *Online continual learning from imbalanced data*, ICML 2020)."""
 
     by_class = True
 
@@ -155,10 +186,15 @@ class ClassBalanced(Replay):
             used_n = count_nC.sum(1)
             full = used_n == self.size
             largest_nC |= (count_nC == count_nC.max(1, keepdims=True)) & (full & there)[:, None]
-            own, seen_nC[rows[there], c_n[there]] = largest_nC[rows, c_n], seen_nC[rows, c_n][there] + 1
+            own, seen_nC[rows[there], c_n[there]] = (
+                largest_nC[rows, c_n],
+                seen_nC[rows, c_n][there] + 1,
+            )
             stays = ~own | (offer.draw_nk2[:, j, 0] * seen_nC[rows, c_n] < count_nC[rows, c_n])
             gives_n = np.where(own, c_n, count_nC.argmax(1))
-            place_n = np.where(full, _random_of(label_nM == gives_n[:, None], offer.draw_nk2[:, j, 1]), used_n)
+            place_n = np.where(
+                full, _random_of(label_nM == gives_n[:, None], offer.draw_nk2[:, j, 1]), used_n
+            )
             taken = there & (~full | stays)
             at, where = rows[taken], place_n[taken]
             out = label_nM[at, where]

@@ -1,4 +1,6 @@
-"""What a run leaves for people: ``curves.png``, ``report.html``, ``graph.png``, and its folder as data frames."""
+"""What a run leaves for people: ``curves.png``, ``report.html``, ``graph.png``, and its folder as
+data frames.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,25 @@ from swarm.results.report.html.page import page
 from swarm.results.report.layout import picture
 from swarm.results.report.network import draw_graph
 
-__all__ = ["Comparison", "Run", "draw", "load", "load_partial", "page", "replace_file", "write_report"]
+__all__ = [
+    "Comparison",
+    "Run",
+    "draw",
+    "load",
+    "load_partial",
+    "page",
+    "replace_file",
+    "write_report",
+]
 
 
 def write_report(folder: str | Path | Run) -> list[Path]:
-    """Reads a run folder and (re)writes its pictures, each whole or not at all, and its page when they are all there.
+    """Reads a run folder and (re)writes its pictures, each whole or not at all, and its page when
+    they are all there.
 
     Returns:
-        The paths of ``curves.png``, of ``report.html`` and, where the run has a graph, of ``graph.png``.
+        The paths of ``curves.png``, of ``report.html`` and, where the run has a graph, of
+        ``graph.png``.
 
     Raises:
         ConfigError: the folder is not a run folder, or one of its files is damaged.

@@ -1,4 +1,6 @@
-"""Runs made at different times side by side: one table, and their curves as if they were the arms of one run."""
+"""Runs made at different times side by side: one table, and their curves as if they were the arms
+of one run.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from swarm.results.track.units import human_bytes, human_score, human_time, virt
 UNIMPORTANT = ("engine", "tracker", "report", "checkpoint", "resume", "hydra", "plugins")
 """Sections of a config that change no number of a run, or only where its files are."""
 _DATA = ("name", "test", "classes", "features")
-_LEARNT_DIFFERENTLY = ("target_scale",)  # of data: scores and errors are in the same unit all the same
+# of data: scores and errors are in the same unit all the same
+_LEARNT_DIFFERENTLY = ("target_scale",)
 _NAMED = 4  # differing keys that fit into a label, unless it takes more to tell the runs apart
 _UNNAMED = ("scenario.arms",)  # a list of names, in a label that stands for one of them
 
@@ -49,7 +52,8 @@ class Comparison:
         """Reads the folders.
 
         Raises:
-            ConfigError: a folder is none of a run, or the runs are not of the same data, or none has a record.
+            ConfigError: a folder is none of a run, or the runs are not of the same data, or none
+            has a record.
         """
         everything = [load_partial(folder) for folder in folders]
         _require_all_learn_or_none(everything)
@@ -58,7 +62,11 @@ class Comparison:
         notes += [f"{run.folder}: no record yet, left out" for run in everything if not run.arms]
         runs = [run for run in everything if run.arms]
         if not runs:
-            raise ConfigError("/run folder", " ".join(map(str, folders)), "nothing to compare: no run has a record yet")
+            raise ConfigError(
+                "/run folder",
+                " ".join(map(str, folders)),
+                "nothing to compare: no run has a record yet",
+            )
         differing = _differing([run.config for run in runs])
         return cls(runs, _labels(runs, differing), differing, notes)
 
@@ -67,14 +75,29 @@ class Comparison:
         return [_state(run) for run in self.runs]
 
     def rows(self) -> pd.DataFrame:
-        """One row for each run and arm: what differs, and every final number as it is in ``summary.json``."""
+        """One row for each run and arm: what differs, and every final number as it is in
+        ``summary.json``.
+        """
         rows = []
-        for i, (run, label, state) in enumerate(zip(self.runs, self.labels, self.states(), strict=True)):
+        for i, (run, label, state) in enumerate(
+            zip(self.runs, self.labels, self.states(), strict=True)
+        ):
             for arm in run.arms:
                 final = {key: plain(v) for key, v in run.final(arm).items() if np.isscalar(v)}
                 known = {"run": label, "folder": str(run.folder), "state": state, "arm": arm}
-                gap = {"gap_closed": (run.summary or {}).get("gap_closed")} if arm == lead(run.arms) else {}
-                rows.append({**known, **{key: values[i] for key, values in self.differing.items()}, **gap, **final})
+                gap = (
+                    {"gap_closed": (run.summary or {}).get("gap_closed")}
+                    if arm == lead(run.arms)
+                    else {}
+                )
+                rows.append(
+                    {
+                        **known,
+                        **{key: values[i] for key, values in self.differing.items()},
+                        **gap,
+                        **final,
+                    }
+                )
         return pd.DataFrame(rows)
 
     def table(self) -> Table:
@@ -84,10 +107,14 @@ class Comparison:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", pad_edge=False)
         table.add_column("run", min_width=18)
         name = "R²" if score == "r2" else "accuracy"
-        heads = [f"{name}\nmean", "worst\ndecile", "gap\nclosed"] if score else ["consensus\ndistance"]
-        timed = any("joules_total" in final for final in finals)  # elsewhere virtual time counts rounds
+        heads = (
+            [f"{name}\nmean", "worst\ndecile", "gap\nclosed"] if score else ["consensus\ndistance"]
+        )
+        # elsewhere virtual time counts rounds
+        timed = any("joules_total" in final for final in finals)
         states = self.states()
-        unusual = any(state != "finished" for state in states)  # then it takes the place of the wall time: 80 columns
+        # then it takes the place of the wall time: 80 columns
+        unusual = any(state != "finished" for state in states)
         walls = [] if unusual else ["wall\ntime"]
         for head in [*heads, "bytes\nsent", *(["virtual\ntime"] if timed else []), *walls]:
             table.add_column(head, justify="right", no_wrap=True)
@@ -109,24 +136,42 @@ class Comparison:
         (console or Console()).print(self.table())
 
     def merged(self) -> Run:
-        """One run whose arms are the leading arms of all: what the pictures and the page are drawn from."""
+        """One run whose arms are the leading arms of all: what the pictures and the page are drawn
+        from.
+        """
         metrics, devices, arms = [], [], {}
         for run, label, state in zip(self.runs, self.labels, self.states(), strict=True):
             arm = lead(run.arms)
             metrics.append(run.arm(arm).assign(arm=label))
             devices.append(run.devices[run.devices["arm"] == arm].assign(arm=label))
             gap = (run.summary or {}).get("gap_closed")
-            arms[label] = {**run.final(arm), "gap_closed": gap, "state": state, "folder": str(run.folder)}
+            arms[label] = {
+                **run.final(arm),
+                "gap_closed": gap,
+                "state": state,
+                "folder": str(run.folder),
+            }
         first = self.runs[0]
-        shared = [key for key, value in first.config.items() if all(run.config.get(key) == value for run in self.runs)]
+        shared = [
+            key
+            for key, value in first.config.items()
+            if all(run.config.get(key) == value for run in self.runs)
+        ]
         data = ((first.summary or {}).get("data") or {}) if first.learns else {}
-        subject = [f"{len(self.runs)} runs compared" if len(self.runs) > 1 else "1 run", str(data.get("name", ""))]
+        subject = [
+            f"{len(self.runs)} runs compared" if len(self.runs) > 1 else "1 run",
+            str(data.get("name", "")),
+        ]
         what = ", ".join(self.differing) or "nothing in their configs"
         shown = ", ".join(sorted({lead(run.arms) for run in self.runs}))
         summary = {
             "run": "comparison",
             "subject": " · ".join(part for part in subject if part),
-            "headline": f"They differ in {what}. Shown of each: {shown}." if len(self.runs) > 1 else f"Shown: {shown}.",
+            "headline": (
+                f"They differ in {what}. Shown of each: {shown}."
+                if len(self.runs) > 1
+                else f"Shown: {shown}."
+            ),
             "compared": True,
             "arms": arms,
             "data": {key: data[key] for key in _DATA if key in data},
@@ -148,7 +193,7 @@ def _state(run: Run) -> str:
     return f"unfinished (round {last} of {run.config.get('rounds', '?')})"
 
 
-# --- what differs --------------------------------------------------------------------------------------------------------
+# --- what differs ---------------------------------------------------------------------------------
 
 
 def _require_all_learn_or_none(runs: list[Run]) -> None:
@@ -157,14 +202,15 @@ def _require_all_learn_or_none(runs: list[Run]) -> None:
         if run.learns != begun[0].learns:
             said = ("learns", "does not") if run.learns else ("does not learn", "does")
             valid = (
-                f"{said[0]}, and {begun[0].folder} {said[1]}; only runs that share what they measure can be compared"
+                f"{said[0]}, and {begun[0].folder} {said[1]}; only runs that share what they"
+                " measure can be compared"
             )
             raise ConfigError("/run folder", run.folder, valid)
 
 
 def _require_same_data(runs: list[Run]) -> None:
-    """What a run found in its data counts as well, where it came so far: a file may have changed under the same name.
-    Runs that do not learn have none."""
+    """What a run found in its data counts as well, where it came so far: a file may have changed
+    under the same name. Runs that do not learn have none."""
     known = [run for run in runs if run.config.get("data") and (run.learns or not run.arms)]
     for run in known[1:]:
         both = [_flat(one.config["data"]) for one in (known[0], run)]
@@ -174,7 +220,9 @@ def _require_same_data(runs: list[Run]) -> None:
                 {**flat, **{f"{key} found": facts.get(key) for key in _DATA}}
                 for flat, facts in zip(both, found, strict=True)
             ]
-        keys = (key for key in dict.fromkeys([*both[0], *both[1]]) if key not in _LEARNT_DIFFERENTLY)
+        keys = (
+            key for key in dict.fromkeys([*both[0], *both[1]]) if key not in _LEARNT_DIFFERENTLY
+        )
         differs = [key for key in keys if both[0].get(key) != both[1].get(key)]
         if differs:
             key = differs[0]
@@ -182,7 +230,9 @@ def _require_same_data(runs: list[Run]) -> None:
             if key == "_target_":
                 theirs, ours = (choice("data", one.config["data"]) for one in (known[0], run))
             where = "data" if key == "_target_" else f"data.{key}"
-            valid = f"{known[0].folder} has {typed(theirs)}; only runs of the same data can be compared"
+            valid = (
+                f"{known[0].folder} has {typed(theirs)}; only runs of the same data can be compared"
+            )
             raise ConfigError(f"/{run.folder}: {where}", ours, valid)
 
 
@@ -197,7 +247,10 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _differing(configs: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Keys whose values are not the same everywhere. Of a section of which different options were chosen, only which."""
+    """Keys whose values are not the same everywhere.
+
+    Of a section of which different options were chosen, only which.
+    """
     chosen: dict[str, list[str]] = {}
     found: dict[str, list[str]] = {}
     for key in dict.fromkeys(key for config in configs for key in config if key not in UNIMPORTANT):
@@ -219,12 +272,16 @@ def _named(group: str, node: Any) -> str:
 
 
 def _telling(differing: dict[str, list[str]]) -> list[str]:
-    """Keys for a label: those that tell runs apart which those before leave alike; then others, while there is room."""
+    """Keys for a label: those that tell runs apart which those before leave alike; then others,
+    while there is room.
+    """
     keys = [key for key in differing if key not in _UNNAMED]
     needed: list[str] = []
     groups = 1
     for key in keys:
-        if (split := len(set(zip(*(differing[name] for name in [*needed, key]), strict=True)))) > groups:
+        if (
+            split := len(set(zip(*(differing[name] for name in [*needed, key]), strict=True)))
+        ) > groups:
             needed, groups = [*needed, key], split
     others = [key for key in keys if key not in needed][: max(0, _NAMED - len(needed))]
     return [key for key in keys if key in needed or key in others]
@@ -238,5 +295,10 @@ def _labels(runs: list[Run], differing: dict[str, list[str]]) -> list[str]:
     ]  # fmt: skip
     for name in (lambda run: run.folder.resolve().name, lambda run: str(run.folder)):
         if len(set(labels)) < len(labels) or not all(labels):
-            labels = [", ".join(filter(None, (label, name(run)))) for label, run in zip(labels, runs, strict=True)]
-    return [f"{label} ({i + 1})" if labels.count(label) > 1 else label for i, label in enumerate(labels)]
+            labels = [
+                ", ".join(filter(None, (label, name(run))))
+                for label, run in zip(labels, runs, strict=True)
+            ]
+    return [
+        f"{label} ({i + 1})" if labels.count(label) > 1 else label for i, label in enumerate(labels)
+    ]

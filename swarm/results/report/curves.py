@@ -14,7 +14,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from swarm.results.load import Run
-from swarm.results.report.style import SCORES, changes, colours, dashes, lead, literal, subject, verdict
+from swarm.results.report.style import (
+    SCORES,
+    changes,
+    colours,
+    dashes,
+    lead,
+    literal,
+    subject,
+    verdict,
+)
 from swarm.results.track.units import human_bytes, human_score, rho_of
 
 INK, SOFT, GRID = "#222222", "#666666", "#e4e4e4"
@@ -23,17 +32,21 @@ NAME = 12  # points: the height of an arm's name with its margin
 
 
 def draw(run: Run, path: Path | IO[bytes]) -> None:
-    """Draws the picture of a run into a PNG of 1,560 × 572 pixels, higher where the arms need several lines.
+    """Draws the picture of a run into a PNG of 1,560 × 572 pixels, higher where the arms need
+    several lines.
 
-    With learning: the mean score of each arm by round and its band from the worst to the best decile of devices; the
-    score against the bytes sent (against the consensus distance where nothing is sent); the devices' final scores,
-    sorted. Without: the consensus distance on a logarithmic axis beside ρᵗ.
+    With learning: the mean score of each arm by round and its band from the worst to the best
+    decile of devices; the score against the bytes sent (against the consensus distance where
+    nothing is sent); the devices' final scores, sorted. Without: the consensus distance on a
+    logarithmic axis beside ρᵗ.
     """
     columns = _columns(run)
     height = 4.4 + 0.24 * (math.ceil(max(_entries(run), 1) / columns) - 1)
     figure = Figure(figsize=(12, height), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.055, right=0.985, top=(0.715 * 4.4) / height, bottom=0.55 / height, wspace=0.19)
+    figure.subplots_adjust(
+        left=0.055, right=0.985, top=(0.715 * 4.4) / height, bottom=0.55 / height, wspace=0.19
+    )
     if run.score is not None:
         left, middle, right = figure.subplots(1, 3)
         _by_round(left, run, run.score)
@@ -51,8 +64,18 @@ def draw(run: Run, path: Path | IO[bytes]) -> None:
 
 def _headings(figure: Figure, run: Run, columns: int) -> None:
     height = figure.get_figheight()
-    figure.text(0.012, 1 - 0.154 / height, literal(subject(run)), fontsize=13, fontweight="bold", color=INK, va="top")
-    figure.text(0.012, 1 - 0.47 / height, literal(verdict(run)), fontsize=10.5, color=SOFT, va="top")
+    figure.text(
+        0.012,
+        1 - 0.154 / height,
+        literal(subject(run)),
+        fontsize=13,
+        fontweight="bold",
+        color=INK,
+        va="top",
+    )
+    figure.text(
+        0.012, 1 - 0.47 / height, literal(verdict(run)), fontsize=10.5, color=SOFT, va="top"
+    )
     handles, labels = [], []
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -95,9 +118,19 @@ def _by_round(axes: Axes, run: Run, score: str) -> None:
             axes.fill_between(r, p10, p90, color=colour, alpha=0.16, linewidth=0)
             shown += [p10, p90]
         shown.append(mean)
-        axes.plot(r, mean, label=_legend(run, arm, score), **_line(arm, run.arms, colour, len(rows)))
+        axes.plot(
+            r, mean, label=_legend(run, arm, score), **_line(arm, run.arms, colour, len(rows))
+        )
         if run.final(arm).get("diverged"):
-            axes.plot(r[-1], mean[-1], marker="X", color=colour, markersize=9, markeredgecolor="white", zorder=5)
+            axes.plot(
+                r[-1],
+                mean[-1],
+                marker="X",
+                color=colour,
+                markersize=9,
+                markeredgecolor="white",
+                zorder=5,
+            )
     axes.set_ylabel(SCORES[score])
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _score_limits(axes, shown)
@@ -105,9 +138,15 @@ def _by_round(axes: Axes, run: Run, score: str) -> None:
 
 
 def _changes(axes: Axes, run: Run, column: str) -> None:
-    """An upright line where the concept changes: grey where it does so for all arms alike, else in the arm's colour."""
+    """An upright line where the concept changes: grey where it does so for all arms alike, else in
+    the arm's colour.
+    """
     of = {
-        arm: [(float(x), int(c)) for x, c in changes(run, arm)[[column, "concept"]].to_numpy() if x > 0]
+        arm: [
+            (float(x), int(c))
+            for x, c in changes(run, arm)[[column, "concept"]].to_numpy()
+            if x > 0
+        ]
         for arm in _drifting(run)
     }
     label: str | None = "concept changes"
@@ -117,7 +156,15 @@ def _changes(axes: Axes, run: Run, column: str) -> None:
     for change, room in zip(marks, np.diff([*at, np.inf]), strict=True):
         whose = [arm for arm, found in of.items() if change in found]
         colour = SOFT if len(whose) == len(of) else colours(run.arms)[whose[0]][0]
-        axes.axvline(change[0], color=colour, linewidth=1.1, linestyle=(0, (4, 2)), alpha=0.8, zorder=2, label=label)
+        axes.axvline(
+            change[0],
+            color=colour,
+            linewidth=1.1,
+            linestyle=(0, (4, 2)),
+            alpha=0.8,
+            zorder=2,
+            label=label,
+        )
         label = None
         if room < DIGIT * len(str(change[1])):
             continue  # two numbers in one place say neither
@@ -137,7 +184,11 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
         column, label = distance, "consensus distance"
     else:
         column, label = "round", "round"
-    decorate(axes, "Against what was sent (dotted: nothing)" if column == total else f"Against {label}", label)
+    decorate(
+        axes,
+        "Against what was sent (dotted: nothing)" if column == total else f"Against {label}",
+        label,
+    )
     ys, free = [], []
     for arm, (colour, _) in colours(run.arms).items():
         rows = run.arm(arm).dropna(subset=[f"{score}_mean"])
@@ -156,7 +207,8 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
         axes.axhline(y, color=colour, linewidth=1.2, linestyle=(0, (1, 2)))
     if column == total:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
-        axes.xaxis.set_major_locator(LogLocator(base=4, numticks=7))  # 4⁵ = 1024: ticks at 1, 4, 16, 64, 256 of a unit
+        # 4⁵ = 1024: ticks at 1, 4, 16, 64, 256 of a unit
+        axes.xaxis.set_major_locator(LogLocator(base=4, numticks=7))
         axes.xaxis.set_minor_locator(NullLocator())
         _changes(axes, run, total)
     _score_limits(axes, ys)
@@ -164,21 +216,26 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
 
 
 def _name_levels(axes: Axes, levels: list[tuple[str, str, float]]) -> None:
-    """Names, colours and heights of lines: each name on its line, or where that has no room next to the others above it."""
+    """Names, colours and heights of lines: each name on its line, or where that has no room next to
+    the others above it.
+    """
     levels = sorted(levels, key=lambda level: level[2])
     size = NAME * axes.figure.dpi / 72  # pixels
     at_L = [float(axes.transData.transform((1, y))[1]) for *_, y in levels]
     low, high = axes.bbox.y0 + size / 2, axes.bbox.y1 - size / 2
-    for (arm, colour, y), line, place in zip(levels, at_L, spread_out(at_L, size, low, high), strict=True):
+    for (arm, colour, y), line, place in zip(
+        levels, at_L, spread_out(at_L, size, low, high), strict=True
+    ):
         axes.annotate(literal(arm), (0.02, y), (0, (place - line) * 72 / axes.figure.dpi), fontsize=8.5, color=colour,
                       va="center", xycoords=axes.get_yaxis_transform(), textcoords="offset points",
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
 
 
 def spread_out(at_L: list[float], gap: float, low: float, high: float) -> list[float]:
-    """Ascending places, each ``gap`` from the next, in all as near to ``at_L`` as they can be (least squares), and between
-    ``low`` and ``high`` as far as there is room: neighbours that are too near become a block around their mean (the
-    pool-adjacent-violators algorithm, Ayer et al. 1955)."""
+    """Ascending places, each ``gap`` from the next, in all as near to ``at_L`` as they can be
+    (least squares), and between ``low`` and ``high`` as far as there is room: neighbours that are
+    too near become a block around their mean (the pool-adjacent-violators algorithm, Ayer et al.
+    1955)."""
     blocks: list[list[float]] = []  # sum and number of the places less what their ranks add
     for rank, at in enumerate(at_L):
         blocks.append([at - rank * gap, 1])
@@ -186,7 +243,9 @@ def spread_out(at_L: list[float], gap: float, low: float, high: float) -> list[f
             total, count = blocks.pop()
             blocks[-1] = [blocks[-1][0] + total, blocks[-1][1] + count]
     most = high - (len(at_L) - 1) * gap
-    bases = [max(low, min(most, total / count)) for total, count in blocks for _ in range(int(count))]
+    bases = [
+        max(low, min(most, total / count)) for total, count in blocks for _ in range(int(count))
+    ]
     return [base + rank * gap for rank, base in enumerate(bases)]
 
 
@@ -218,10 +277,20 @@ def _contraction(axes: Axes, run: Run) -> None:
     for arm, (colour, _) in colours(run.arms).items():
         r, relative = _distances(run, arm)
         longest = max(longest, float(r[-1]) if len(r) else 0.0)
-        axes.plot(r, relative, label=_legend(run, arm, None), **_line(arm, run.arms, colour, len(r)))
+        axes.plot(
+            r, relative, label=_legend(run, arm, None), **_line(arm, run.arms, colour, len(r))
+        )
     if rho is not None and 0 < rho < 1 and longest > 0:
         r = np.arange(longest + 1)
-        axes.plot(r, rho**r, color=INK, linestyle="dotted", linewidth=1.6, label=f"ρᵗ, ρ = {rho:.6f}", zorder=5)
+        axes.plot(
+            r,
+            rho**r,
+            color=INK,
+            linestyle="dotted",
+            linewidth=1.6,
+            label=f"ρᵗ, ρ = {rho:.6f}",
+            zorder=5,
+        )
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
@@ -233,7 +302,11 @@ def _ratio(axes: Axes, run: Run) -> None:
         r, relative = _distances(run, arm)
         gaps = np.diff(r)
         if len(gaps):
-            axes.plot(r[1:], (relative[1:] / relative[:-1]) ** (1 / gaps), **_line(arm, run.arms, colour, len(r)))
+            axes.plot(
+                r[1:],
+                (relative[1:] / relative[:-1]) ** (1 / gaps),
+                **_line(arm, run.arms, colour, len(r)),
+            )
     if rho is not None:
         axes.axhline(rho, color=INK, linestyle="dotted", linewidth=1.6, zorder=5)
         low, high = axes.get_ylim()
@@ -260,7 +333,9 @@ def _score_limits(axes: Axes, ys: list[NDArray[np.float64]]) -> None:
     """A score is at most 1; one bad round of R² = -50 must not flatten every curve."""
     values = np.concatenate(ys) if ys else np.zeros(1)
     values = values[np.isfinite(values)]
-    low = max(float(values.min()), min(-1.0, float(np.quantile(values, 0.2)))) if len(values) else 0.0
+    low = (
+        max(float(values.min()), min(-1.0, float(np.quantile(values, 0.2)))) if len(values) else 0.0
+    )
     high = float(values.max()) if len(values) else 1.0
     margin = 0.04 * max(high - low, 0.05)
     axes.set_ylim(low - margin, high + margin)

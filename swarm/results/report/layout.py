@@ -11,27 +11,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 ON = 0.0005  # of the picture's side: no further than this from a line is on it
-NODES, EDGES = 1000, 6000  # drawn at most: beyond this a picture is a blot, and the page grows heavy
+# drawn at most: beyond this a picture is a blot, and the page grows heavy
+NODES, EDGES = 1000, 6000
 
 
 def picture(graph: dict[str, Any]) -> dict[str, Any]:
     """What the page draws of ``graph.json``.
 
     Returns:
-        ``nodes``: device ids; ``x``, ``y``: their places in [0, 1]; ``edges``: pairs of positions in ``nodes``, flat;
-        ``degree``: in the whole graph; ``note``: what is left out, or an empty string; ``left``: the
-        part of it that is about devices; ``bent``: of each edge that would lie on another, its number and the point that
-        draws it aside (the control point of a quadratic Bézier curve), as [number, x, y].
+        ``nodes``: device ids; ``x``, ``y``: their places in [0, 1]; ``edges``: pairs of positions
+        in ``nodes``, flat; ``degree``: in the whole graph; ``note``: what is left out, or an empty
+        string; ``left``: the part of it that is about devices; ``bent``: of each edge that would
+        lie on another, its number and the point that draws it aside (the control point of a
+        quadratic Bézier curve), as [number, x, y].
     """
     n, edges = int(graph["n"]), [(int(a), int(b)) for a, b in graph["edges"] if a != b]
     nodes = _neighbourhood(n, edges) if n > NODES else list(range(n))
     place = {node: i for i, node in enumerate(nodes)}
     inside = [(place[a], place[b]) for a, b in edges if a in place and b in place]
-    drawn = inside if len(inside) <= EDGES else [inside[i] for i in np.linspace(0, len(inside) - 1, EDGES, dtype=int)]
+    drawn = (
+        inside
+        if len(inside) <= EDGES
+        else [inside[i] for i in np.linspace(0, len(inside) - 1, EDGES, dtype=int)]
+    )
     degree = np.bincount(np.array(edges, dtype=int).reshape(-1), minlength=n)
     xy_N2 = _unit(_places(graph.get("pos"), nodes, inside))
     left = (
-        f"{len(nodes):,} of {n:,} devices are drawn: those nearest to the best-connected one" if len(nodes) < n else ""
+        f"{len(nodes):,} of {n:,} devices are drawn: those nearest to the best-connected one"
+        if len(nodes) < n
+        else ""
     )
     notes = [left] if left else []
     if len(drawn) < len(inside) or graph.get("truncated"):
@@ -44,7 +52,9 @@ def picture(graph: dict[str, Any]) -> dict[str, Any]:
 
 
 def _neighbourhood(n: int, edges: list[tuple[int, int]]) -> list[int]:
-    """The first ``NODES`` devices of a breadth-first search from the best-connected one; then the rest by id."""
+    """The first ``NODES`` devices of a breadth-first search from the best-connected one; then the
+    rest by id.
+    """
     near: list[list[int]] = [[] for _ in range(n)]
     for a, b in edges:
         near[a].append(b)
@@ -63,7 +73,9 @@ def _neighbourhood(n: int, edges: list[tuple[int, int]]) -> list[int]:
 def _places(pos: Any, nodes: list[int], edges: list[tuple[int, int]]) -> NDArray[np.float64]:
     if pos is not None:
         try:
-            given_N2 = np.array([pos[node] for node in nodes], dtype=np.float64).reshape(len(nodes), -1)
+            given_N2 = np.array([pos[node] for node in nodes], dtype=np.float64).reshape(
+                len(nodes), -1
+            )
         except (ValueError, TypeError, IndexError):
             given_N2 = np.empty((0, 0))
         if given_N2.shape == (len(nodes), 2) and np.isfinite(given_N2).all():
@@ -71,7 +83,9 @@ def _places(pos: Any, nodes: list[int], edges: list[tuple[int, int]]) -> NDArray
     n = len(nodes)
     if not edges:
         side = max(1, math.ceil(math.sqrt(n)))
-        return np.array([(i % side, -(i // side)) for i in range(n)], dtype=np.float64).reshape(n, 2)
+        return np.array([(i % side, -(i // side)) for i in range(n)], dtype=np.float64).reshape(
+            n, 2
+        )
     graph = nx.Graph()
     graph.add_nodes_from(range(n))
     graph.add_edges_from(edges)
@@ -85,7 +99,9 @@ def _places(pos: Any, nodes: list[int], edges: list[tuple[int, int]]) -> NDArray
 
 
 def _bent(xy_N2: NDArray[np.float64], edges: list[tuple[int, int]]) -> list[list[float]]:
-    """The links that would lie on others, as those around a torus do: aside by 0.35 of a usual link, towards the middle."""
+    """The links that would lie on others, as those around a torus do: aside by 0.35 of a usual
+    link, towards the middle.
+    """
     near: list[list[int]] = [[] for _ in xy_N2]
     for a, b in edges:
         near[a].append(b)

@@ -18,7 +18,9 @@ NAMED = 40  # of more devices the names would lie on one another
 
 
 def draw_graph(run: Run, drawing: dict[str, Any], path: Path | IO[bytes]) -> None:
-    """Draws ``drawing`` (:func:`swarm.results.report.layout.picture`) into a PNG of 780 × 780 pixels."""
+    """Draws ``drawing`` (:func:`swarm.results.report.layout.picture`) into a PNG of 780 × 780
+    pixels.
+    """
     figure = Figure(figsize=(6, 6), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.02, 0.12, 0.96, 0.81))
@@ -28,28 +30,49 @@ def draw_graph(run: Run, drawing: dict[str, Any], path: Path | IO[bytes]) -> Non
     lines = list(xy_N2[ends_E2])
     for number, *control_2 in drawing["bent"]:
         lines[int(number)] = _curve(lines[int(number)], np.array(control_2))
-    axes.add_collection(LineCollection(lines, colors="#8a93a3", linewidths=width, alpha=0.6, zorder=1))
+    axes.add_collection(
+        LineCollection(lines, colors="#8a93a3", linewidths=width, alpha=0.6, zorder=1)
+    )
     score_N = _scores(run, drawing["nodes"])
     size = float(np.clip(9000 / len(xy_N2), 8, 160))
     if score_N is None:
-        axes.scatter(xy_N2[:, 0], xy_N2[:, 1], s=size, c="#0072b2", edgecolors="white", linewidths=0.6, zorder=2)
+        axes.scatter(
+            xy_N2[:, 0],
+            xy_N2[:, 1],
+            s=size,
+            c="#0072b2",
+            edgecolors="white",
+            linewidths=0.6,
+            zorder=2,
+        )
     else:
         shown = axes.scatter(xy_N2[:, 0], xy_N2[:, 1], s=size, c=score_N, cmap="viridis", plotnonfinite=True,
                              edgecolors="white", linewidths=0.6, zorder=2)  # fmt: skip
-        bar = figure.colorbar(shown, cax=figure.add_axes((0.2, 0.085, 0.6, 0.02)), orientation="horizontal")
-        bar.set_label(f"{SCORES[run.score or '']} of the {literal(lead(run.arms))}'s devices at the end", fontsize=9)
+        bar = figure.colorbar(
+            shown, cax=figure.add_axes((0.2, 0.085, 0.6, 0.02)), orientation="horizontal"
+        )
+        bar.set_label(
+            f"{SCORES[run.score or '']} of the {literal(lead(run.arms))}'s devices at the end",
+            fontsize=9,
+        )
         bar.ax.tick_params(labelsize=8)
     if run.names and len(xy_N2) <= NAMED:
         for (x, y), node in zip(xy_N2, drawing["nodes"], strict=True):
             text = literal((run.names[node] or "")[:20])
             above = 0, np.sqrt(size) / 2 + 2
-            axes.annotate(text, (x, y), above, textcoords="offset points", ha="center", fontsize=7, zorder=3)
+            axes.annotate(
+                text, (x, y), above, textcoords="offset points", ha="center", fontsize=7, zorder=3
+            )
     axes.set_aspect("equal")
     axes.margins(0.04)
     axes.set_axis_off()
     note = f"\n{drawing['note']}" if drawing["note"] else ""
     figure.text(
-        0.03, 0.975, f"{len(run.graph['edges']) if run.graph else 0:,} links in round 1{note}", fontsize=10, va="top"
+        0.03,
+        0.975,
+        f"{len(run.graph['edges']) if run.graph else 0:,} links in round 1{note}",
+        fontsize=10,
+        va="top",
     )
     figure.savefig(path, format="png")
 

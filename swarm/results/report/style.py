@@ -10,7 +10,8 @@ from swarm.common.names import called
 from swarm.results.load import Run
 from swarm.results.track.units import contraction_sentence, gap_sentence, where_diverged
 
-# Okabe & Ito's colour-blind-safe palette; the second of a pair is the lighter variant for a dark page.
+# Okabe & Ito's colour-blind-safe palette; the second of a pair is the lighter variant for a dark
+# page.
 _ARMS = {
     "swarm": ("#0072b2", "#4db8ff"),
     "isolated": ("#d55e00", "#ff9247"),
@@ -63,7 +64,9 @@ def named_label(run: Run, metric: str) -> str | None:
 
 
 def colours(arms: list[str]) -> dict[str, tuple[str, str]]:
-    """A (light page, dark page) pair of colours for each arm; the four usual arms always have the same."""
+    """A (light page, dark page) pair of colours for each arm; the four usual arms always have the
+    same.
+    """
     others = [arm for arm in arms if arm not in _ARMS]
     first = lead(arms)
     if first in others:
@@ -73,26 +76,34 @@ def colours(arms: list[str]) -> dict[str, tuple[str, str]]:
 
 
 def lead(arms: list[str]) -> str:
-    """The arm that the pictures put in front: the swarm, or else the first that is no baseline, or else the first."""
+    """The arm that the pictures put in front: the swarm, or else the first that is no baseline, or
+    else the first.
+    """
     rest = [arm for arm in arms if arm not in _ARMS]
     return "swarm" if "swarm" in arms else (rest or arms or [""])[0]
 
 
 def dashes(arm: str, arms: list[str]) -> str:
-    """The line style of an arm, so that curves differ without colour too, and where the colours begin again."""
+    """The line style of an arm, so that curves differ without colour too, and where the colours
+    begin again.
+    """
     others = [other for other in arms if other not in _ARMS and other != lead(arms)]
     turn = others.index(arm) // len(_OTHERS) if arm in others else 0
     return _DASHES.get(arm) or ("solid", "dashed", "dashdot", "dotted")[turn % 4]
 
 
 def literal(text: str) -> str:
-    """``text`` for a picture: to Matplotlib ``$`` starts a formula, ``_`` in front hides a legend's entry."""
+    """``text`` for a picture: to Matplotlib ``$`` starts a formula, ``_`` in front hides a legend's
+    entry.
+    """
     text = text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 
 def changes(run: Run, arm: str) -> pd.DataFrame:
-    """The records of an arm's rounds with which most devices came to live in another ``concept``; none without drift."""
+    """The records of an arm's rounds with which most devices came to live in another ``concept``;
+    none without drift.
+    """
     rows = run.arm(arm)
     if "concept" not in rows:
         return rows.iloc[:0]
@@ -101,7 +112,9 @@ def changes(run: Run, arm: str) -> pd.DataFrame:
 
 
 def subject(run: Run) -> str:
-    """``growth · 100 devices · small_world · digits``: what was run, from the summary or else the config."""
+    """``growth · 100 devices · small_world · digits``: what was run, from the summary or else the
+    config.
+    """
     summary, config = run.summary or {}, run.config
     if "subject" in summary:
         return str(summary["subject"])
@@ -119,7 +132,9 @@ def verdict(run: Run) -> str:
     """The sentence on the gap, or how far an unfinished run has come."""
     if run.summary is None:
         rounds = run.config.get("rounds", "?")
-        come = [f"{arm} at round {int(run.arm(arm)['round'].max())} of {rounds}" for arm in run.arms]
+        come = [
+            f"{arm} at round {int(run.arm(arm)['round'].max())} of {rounds}" for arm in run.arms
+        ]
         return f"Unfinished run: {', '.join(come) or 'no record yet'}."
     if "headline" in run.summary:
         return str(run.summary["headline"])

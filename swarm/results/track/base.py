@@ -1,4 +1,6 @@
-"""The interface of everything that receives a run's records, and the fan-out that keeps mirrors from failing a run."""
+"""The interface of everything that receives a run's records, and the fan-out that keeps mirrors
+from failing a run.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +16,20 @@ from swarm.common.plugin import called
 class Sink(Protocol):
     """Receives the records of a run, one arm after another.
 
-    A *record* is one flat ``metrics.jsonl`` line as a dict: ``arm``, ``round``, then scalars. Keys that begin with an
-    underscore (``_device_accuracy``: one value per device) are extras for mirrors and are not part of the file.
+    A *record* is one flat ``metrics.jsonl`` line as a dict: ``arm``, ``round``, then scalars. Keys
+    that begin with an underscore (``_device_accuracy``: one value per device) are extras for
+    mirrors and are not part of the file.
     """
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
-        """What an arm runs with: its own resolved config, not the run's, with ``arm`` and the chosen learning rate in it. Of
-        every arm before its :meth:`start`, also of one that was over before the run was resumed."""
+        """What an arm runs with: its own resolved config, not the run's, with ``arm`` and the
+        chosen learning rate in it. Of every arm before its :meth:`start`, also of one that was over
+        before the run was resumed."""
 
     def start(self, arm: str, rounds: int, done: int) -> None:
-        """An arm of ``rounds`` rounds begins, or goes on after ``done`` rounds that are already on disk."""
+        """An arm of ``rounds`` rounds begins, or goes on after ``done`` rounds that are already on
+        disk.
+        """
 
     def record(self, record: dict[str, Any]) -> None:
         """One round of the arm that was started last."""
@@ -35,14 +41,18 @@ class Sink(Protocol):
         """All arms are over; ``summary`` is ``summary.json``."""
 
     def attach(self, files: Sequence[Path]) -> None:
-        """All arms are over and the run's pictures drawn: ``curves.png``, ``report.html``, ``graph.png``."""
+        """All arms are over and the run's pictures drawn: ``curves.png``, ``report.html``,
+        ``graph.png``.
+        """
 
     def close(self) -> None:
         """The run is over (also after an error or Ctrl-C). May be called twice."""
 
 
 class Tracker:
-    """A sink that ignores everything: the base class of trackers, and the tracker of ``tracker=none``."""
+    """A sink that ignores everything: the base class of trackers, and the tracker of
+    ``tracker=none``.
+    """
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         """See :meth:`Sink.configure`."""
@@ -69,8 +79,8 @@ class Tracker:
 class Fanout:
     """Hands each call to ``truth`` first, then to every mirror.
 
-    An error of ``truth`` (``metrics.jsonl``: a full disk) ends the run. An error of a mirror never does: the mirror
-    is closed, named in one warning, and left out from then on.
+    An error of ``truth`` (``metrics.jsonl``: a full disk) ends the run. An error of a mirror never
+    does: the mirror is closed, named in one warning, and left out from then on.
 
     Args:
         truth: The sink whose errors count.
@@ -78,7 +88,9 @@ class Fanout:
         warn: Receives the one-sentence warning; by default the module's logger.
     """
 
-    def __init__(self, truth: Sink, mirrors: Sequence[Sink] = (), warn: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, truth: Sink, mirrors: Sequence[Sink] = (), warn: Callable[[str], None] | None = None
+    ) -> None:
         self._truth = truth
         self._mirrors = list(mirrors)
         self._warn = warn if warn is not None else logging.getLogger(__name__).warning
@@ -94,7 +106,10 @@ class Fanout:
         self._mirror(lambda sink: sink.start(arm, rounds, done))
 
     def record(self, record: dict[str, Any]) -> None:
-        """See :meth:`Sink.record`. Each mirror gets its own copy: none can change what another sees."""
+        """See :meth:`Sink.record`.
+
+        Each mirror gets its own copy: none can change what another sees.
+        """
         self._truth.record(record)
         self._mirror(lambda sink: sink.record(dict(record)))
 
@@ -122,7 +137,8 @@ class Fanout:
 
     def _mirror(self, call: Callable[[Sink], None]) -> None:
         for sink in list(self._mirrors):
-            # SystemExit: a library that gives up by sys.exit. Ctrl-C stays the user's and goes through.
+            # SystemExit: a library that gives up by sys.exit. Ctrl-C stays the user's and goes
+            # through.
             try:
                 call(sink)
             except (Exception, SystemExit) as error:

@@ -31,20 +31,24 @@ from swarm.simulation.metrics import gap_closed
 
 _LABEL = {"accuracy": "accuracy", "r2": "R²"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_NARROW = 72  # columns; below, what is drawn and what costs little to leave out makes room for the figures
-_LINE_EVERY_S = 10.0  # without a terminal: a line per tenth of the rounds, and one after this long without any
+# columns; below, what is drawn and what costs little to leave out makes room for the figures
+_NARROW = 72
+# without a terminal: a line per tenth of the rounds, and one after this long without any
+_LINE_EVERY_S = 10.0
 
 
 class ConsoleSink(Tracker):
-    """In a terminal a line per arm (its scores as a sparkline, the last one, a bar), and below what goes on in the present
-    one: the gap closed so far, devices awake, messages, local steps a second, time left. Plain lines anywhere else.
+    """In a terminal a line per arm (its scores as a sparkline, the last one, a bar), and below what
+    goes on in the present one: the gap closed so far, devices awake, messages, local steps a
+    second, time left. Plain lines anywhere else.
 
-    The gap closed so far compares the swarm with its controls at the latest round that all three have been evaluated at;
-    arms run one after the other, so it appears with the last of them.
+    The gap closed so far compares the swarm with its controls at the latest round that all three
+    have been evaluated at; arms run one after the other, so it appears with the last of them.
 
     Args:
-        console: Where to draw; by default standard output. ``console.is_terminal`` chooses live view or lines.
-        past: Records of a run that is resumed: its sparklines and its gap begin with them.
+        console: Where to draw; by default standard output. ``console.is_terminal`` chooses live
+        view or lines. past: Records of a run that is resumed: its sparklines and its gap begin with
+        them.
     """
 
     def __init__(self, console: Console | None = None, past: Iterable[dict[str, Any]] = ()) -> None:
@@ -74,12 +78,17 @@ class ConsoleSink(Tracker):
 
     def record(self, record: dict[str, Any]) -> None:
         """Moves the bar, or prints a line when a tenth of the rounds or ten seconds have passed."""
-        self._round, self._steps = int(record["round"]), self._steps + float(record.get("steps") or 0)
+        self._round, self._steps = (
+            int(record["round"]),
+            self._steps + float(record.get("steps") or 0),
+        )
         self._record |= {key: value for key, value in record.items() if value is not None}
         name = score_name(record)
         if name is not None:
             self._score = (_LABEL[name], float(record[f"{name}_mean"]))
-        elif (self._score or ("distance",))[0] == "distance" and record.get("consensus_distance") is not None:
+        elif (self._score or ("distance",))[0] == "distance" and record.get(
+            "consensus_distance"
+        ) is not None:
             self._score = ("distance", float(record["consensus_distance"]))
         self._remember({"arm": self._arm, **record})
         if self._live is not None:
@@ -111,12 +120,14 @@ class ConsoleSink(Tracker):
         """A line of its own, above the live view."""
         self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
-    # --- what is known so far ----------------------------------------------------------------------------------------
+    # --- what is known so far ---------------------------------------------------------------------
 
     def _remember(self, record: dict[str, Any]) -> None:
         name = score_name(record)
         if name is not None:
-            self._curves.setdefault(str(record["arm"]), {})[int(record["round"])] = float(record[f"{name}_mean"])
+            self._curves.setdefault(str(record["arm"]), {})[int(record["round"])] = float(
+                record[f"{name}_mean"]
+            )
 
     def _gap(self) -> str:
         curves = [self._curves.get(arm, {}) for arm in ("swarm", "isolated", "centralised")]
@@ -151,11 +162,13 @@ class ConsoleSink(Tracker):
             return None
         return (time.perf_counter() - self._began) / fresh * max(self._rounds - self._round, 0)
 
-    # --- the two views -----------------------------------------------------------------------------------------------
+    # --- the two views ----------------------------------------------------------------------------
 
     def _line(self) -> str:
         score = [f"{self._score[0]} {_number(*self._score)}"] if self._score else []
-        return f"{self._arm:<12} round {self._round}/{self._rounds}  " + "  ".join([*score, *self._facts()])
+        return f"{self._arm:<12} round {self._round}/{self._rounds}  " + "  ".join(
+            [*score, *self._facts()]
+        )
 
     def _view(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
@@ -165,7 +178,9 @@ class ConsoleSink(Tracker):
         table.add_column(overflow="fold")
         for arm, bar in self._bars.items():
             points = [value for _, value in sorted(self._curves.get(arm, {}).items())]
-            spark = sparkline(points) if (self.console.encoding or "").lower().startswith("utf") else ""
+            spark = (
+                sparkline(points) if (self.console.encoding or "").lower().startswith("utf") else ""
+            )
             last = f"{bar.score[0]} {_number(*bar.score)}" if bar.score else ""
             share = f"{100 * bar.round // max(bar.rounds, 1):>3.0f}%"
             note = Text(bar.note, style="red" if bar.failed else "")
@@ -174,7 +189,11 @@ class ConsoleSink(Tracker):
             if self.console.width >= _NARROW:
                 figures = [Text(spark, style="cyan"), Text(last), meter, Text(share)]
             table.add_row(Text(arm), *figures, note)
-        return Group(table, Text(" · ".join(self._facts()), style="dim")) if self._arm else Group(table)
+        return (
+            Group(table, Text(" · ".join(self._facts()), style="dim"))
+            if self._arm
+            else Group(table)
+        )
 
 
 @dataclass
@@ -189,17 +208,23 @@ class _Bar:
 
 
 def sparkline(values: Sequence[float], width: int = 16) -> str:
-    """The values as blocks from the lowest to the highest, the last of each of ``width`` equal stretches."""
+    """The values as blocks from the lowest to the highest, the last of each of ``width`` equal
+    stretches.
+    """
     if not values:
         return ""
     count = min(width, len(values))
     picked = [values[(i + 1) * len(values) // count - 1] for i in range(count)]
     low, high = min(picked), max(picked)
-    return "".join(_BLOCKS[round((v - low) / (high - low) * (len(_BLOCKS) - 1)) if high > low else 0] for v in picked)
+    return "".join(
+        _BLOCKS[round((v - low) / (high - low) * (len(_BLOCKS) - 1)) if high > low else 0]
+        for v in picked
+    )
 
 
 def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
-    """Prints the closing table of a run, the share of the gap that the swarm closed, and the arms that diverged.
+    """Prints the closing table of a run, the share of the gap that the swarm closed, and the arms
+    that diverged.
 
     Args:
         summary: The contents of ``summary.json``.
@@ -217,15 +242,23 @@ def print_summary(summary: dict[str, Any], console: Console | None = None) -> No
         if arm.get("diverged"):
             where = where_diverged(arm["diverged"], joint=" in ")
             console.print(
-                f"[red]{escape(name)} diverged:[/red] {escape(where)}; its row is the last evaluation before."
+                f"[red]{escape(name)} diverged:[/red] {escape(where)}; its row is the last"
+                " evaluation before."
             )
 
 
 def summary_table(arms: dict[str, dict[str, Any]], width: int = 80) -> Table:
-    """The closing table: one row per arm, scores first, then what they cost; fewer columns where ``width`` is small."""
+    """The closing table: one row per arm, scores first, then what they cost; fewer columns where
+    ``width`` is small.
+    """
     names = {score_name(arm) for arm in arms.values()} - {None}
     label = "R²" if names == {"r2"} else "accuracy"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0 if width < _NARROW else 1), header_style="bold", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0 if width < _NARROW else 1),
+        header_style="bold",
+        pad_edge=False,
+    )
     table.add_column("arm", no_wrap=True, overflow="ellipsis", max_width=16)
     fleet = any("joules_total" in arm for arm in arms.values())  # 80 columns have no room for both
     heads = (f"{label}\nmean", "worst\ndecile", "consen-\nsus", "bytes\nsent", "virtual\ntime")
@@ -237,7 +270,9 @@ def summary_table(arms: dict[str, dict[str, Any]], width: int = 80) -> Table:
         values = [human_score(arm.get(f"{score}_mean")), human_score(arm.get(f"{score}_p10")),
                   human_score(arm.get(f"consensus_{score}")), human_bytes(arm.get("bytes_total")),
                   human_time(virtual_time(arm, arms.values()))]  # fmt: skip
-        values.append(human_energy(arm.get("joules_total")) if fleet else human_time(arm.get("wall_s")))
+        values.append(
+            human_energy(arm.get("joules_total")) if fleet else human_time(arm.get("wall_s"))
+        )
         style = "red" if arm.get("diverged") else "bold" if name == "swarm" else ""
         table.add_row(escape(name), *(values[i] for i in kept), style=style)
     return table

@@ -1,4 +1,6 @@
-"""Per-device results in a run folder, read with a bound on what they unpack to: the folder may come from somebody else."""
+"""Per-device results in a run folder, read with a bound on what they unpack to: the folder may come
+from somebody else.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,15 @@ from swarm.common.system.files import opened
 from swarm.data.files.readers.parquet import read_parquet
 
 MOST = 256 << 20  # bytes in memory that any table of results may take
-TIMES = 256  # so many times its own size, that of a large file; a run's own take less than 100 times
+# so many times its own size, that of a large file; a run's own take less than 100 times
+TIMES = 256
 
 
 def read_devices(file: Path, key: str) -> pa.Table:
     """``devices.parquet``, or a part of it beside the checkpoints.
 
-    Raises :class:`ConfigError` on ``key`` where it is no Parquet file, or would take more memory than the results of any run
-    in a file of this size.
+    Raises :class:`ConfigError` on ``key`` where it is no Parquet file, or would take more memory
+    than the results of any run in a file of this size.
     """
     if not file.is_file():
         raise ConfigError(key, file, "damaged; must be a file")
@@ -35,7 +38,10 @@ def read_devices(file: Path, key: str) -> pa.Table:
     except MemoryError:
         raise
     except ConfigError:
-        valid = f"damaged; its {size:,} bytes would take more than {most:,} in memory, which the results of no run do"
+        valid = (
+            f"damaged; its {size:,} bytes would take more than {most:,} in memory, which the"
+            " results of no run do"
+        )
         raise ConfigError(key, file, valid) from None
     except Exception as error:  # pyarrow's are many
         said = " ".join(str(error).split())[:200]

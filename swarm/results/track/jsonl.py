@@ -1,4 +1,6 @@
-"""``metrics.jsonl``, the source of truth: one JSON object a line, flushed at once, repairable after ``kill -9``."""
+"""``metrics.jsonl``, the source of truth: one JSON object a line, flushed at once, repairable after
+``kill -9``.
+"""
 
 from __future__ import annotations
 
@@ -40,24 +42,32 @@ def plain(value: object) -> str | int | float | bool | None:
 
 
 def tree(value: object) -> Any:
-    """``value`` with every scalar in it as :func:`plain` has it: mappings, lists and tuples become JSON's."""
+    """``value`` with every scalar in it as :func:`plain` has it: mappings, lists and tuples become
+    JSON's.
+    """
     if isinstance(value, Mapping):
         return {str(key): tree(item) for key, item in value.items()}
     return [tree(item) for item in value] if isinstance(value, list | tuple) else plain(value)
 
 
 def line(record: dict[str, Any]) -> str:
-    """One record as one line of JSON, leading keys first, the rest sorted; keys with ``_`` in front are left out."""
+    """One record as one line of JSON, leading keys first, the rest sorted; keys with ``_`` in front
+    are left out.
+    """
     public = {key: value for key, value in record.items() if not key.startswith("_")}
     keys = [key for key in LEADING if key in public] + sorted(public.keys() - set(LEADING))
-    return json.dumps({key: plain(public[key]) for key in keys}, ensure_ascii=False, allow_nan=False) + "\n"
+    return (
+        json.dumps({key: plain(public[key]) for key in keys}, ensure_ascii=False, allow_nan=False)
+        + "\n"
+    )
 
 
 class JsonlSink:
-    """Appends records to ``path``, each flushed to the operating system before :meth:`record` returns.
+    """Appends records to ``path``, each flushed to the operating system before :meth:`record`
+    returns.
 
-    A torn last line (the process was killed while writing it) is cut off when the file is opened. A link in its place is
-    refused: :class:`ConfigError`.
+    A torn last line (the process was killed while writing it) is cut off when the file is opened. A
+    link in its place is refused: :class:`ConfigError`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,23 +87,25 @@ class JsonlSink:
         """Nothing to do: every record names its arm."""
 
     def record(self, record: dict[str, Any]) -> None:
-        """Writes one line and hands it to the operating system, so that a crash of this process cannot lose it.
+        """Writes one line and hands it to the operating system, so that a crash of this process
+        cannot lose it.
 
         Raises:
-            StorageError: the file is no longer in its folder: what is written to it would be lost without a word.
-            OSError: it cannot be written.
+            StorageError: the file is no longer in its folder: what is written to it would be lost
+            without a word. OSError: it cannot be written.
         """
         if self._file is None:
             raise ValueError("the sink is closed")
         self._file.write(line(record))
         self._file.flush()
         try:
-            there = os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))  # noqa: PTH116
+            there = os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
         except FileNotFoundError:
             there = False
         if not there:
             raise StorageError(
-                f"{self._path} was removed, renamed or replaced while its run went on: the run ends here"
+                f"{self._path} was removed, renamed or replaced while its run went on: the run ends"
+                " here"
             )
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
@@ -114,10 +126,12 @@ class JsonlSink:
 def read_jsonl(path: Path, damaged: list[int] | None = None) -> list[dict[str, Any]]:
     """The records of ``path`` in file order, without a torn last line. A missing file has none.
 
-    With ``damaged``, the numbers of lines that are no records are put there, and those lines left out.
+    With ``damaged``, the numbers of lines that are no records are put there, and those lines left
+    out.
 
     Raises:
-        ConfigError: the file cannot be read, or a line other than the last is no record (:class:`swarm.common.schemas.Record`)
+        ConfigError: the file cannot be read, or a line other than the last is no record
+        (:class:`swarm.common.schemas.Record`)
             and there is no ``damaged``.
     """
     records = []
@@ -152,7 +166,9 @@ def _lines(path: Path) -> list[tuple[bytes, dict[str, Any] | None]]:
             raise ConfigError(f"/{path.name}", path, "damaged; must be a file")
         raw = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"/{path.name}", path, f"cannot be read: {error.strerror or error}") from None
+        raise ConfigError(
+            f"/{path.name}", path, f"cannot be read: {error.strerror or error}"
+        ) from None
     # what follows the last newline is nothing, or a line that was never completed
     return [(text, _record(text)) for text in raw.split(b"\n")[:-1]]
 
@@ -174,9 +190,11 @@ def _parsed(text: bytes) -> Any:
 
 
 def truncate(path: Path, keep: Callable[[dict[str, Any]], bool]) -> int:
-    """Rewrites ``path`` atomically with the records for which ``keep`` is true; returns how many lines were dropped.
+    """Rewrites ``path`` atomically with the records for which ``keep`` is true; returns how many
+    lines were dropped.
 
-    The kept lines are the same bytes as before; lines that are no records go. A missing file stays missing.
+    The kept lines are the same bytes as before; lines that are no records go. A missing file stays
+    missing.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -211,12 +229,18 @@ class Ledger:
 
 
 def records_of(path: Path, arm: str, until: int) -> tuple[set[int], str]:
-    """The rounds of an arm's records up to round ``until``, and the SHA-256 of their lines. Damaged lines are passed over.
+    """The rounds of an arm's records up to round ``until``, and the SHA-256 of their lines.
+
+    Damaged lines are passed over.
 
     Raises:
         ConfigError: the file cannot be read.
     """
-    lines = [(t, r["round"]) for t, r in _lines(path) if r is not None and r["arm"] == arm and r["round"] <= until]
+    lines = [
+        (t, r["round"])
+        for t, r in _lines(path)
+        if r is not None and r["arm"] == arm and r["round"] <= until
+    ]
     digest = hashlib.sha256(b"".join(text + b"\n" for text, _ in lines))
     return {round for _, round in lines}, digest.hexdigest()
 

@@ -1,6 +1,8 @@
-"""TensorBoard as a mirror of ``metrics.jsonl``: event files in the run folder, one TensorBoard run an arm.
+"""TensorBoard as a mirror of ``metrics.jsonl``: event files in the run folder, one TensorBoard run
+an arm.
 
-Written by tensorboardX, which needs no TensorBoard; to look at them, ``tensorboard --logdir RUN_FOLDER/tensorboard``.
+Written by tensorboardX, which needs no TensorBoard; to look at them, ``tensorboard --logdir
+RUN_FOLDER/tensorboard``.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from swarm.results.track.jsonl import plain
 
 
 class TensorBoardTracker(Tracker):
-    """Mirrors each arm into ``folder/tensorboard/ARM``: every number of a record under its name in ``metrics.jsonl``, by
-    round, and a histogram of the device accuracies. The arm's own config is a text of it, with the learning rate that was
-    chosen; ``gap_closed`` a number of the swarm's last round. The run's config and the versions are texts of the run
-    ``report``, pictures its images.
+    """Mirrors each arm into ``folder/tensorboard/ARM``: every number of a record under its name in
+    ``metrics.jsonl``, by round, and a histogram of the device accuracies. The arm's own config is a
+    text of it, with the learning rate that was chosen; ``gap_closed`` a number of the swarm's last
+    round. The run's config and the versions are texts of the run ``report``, pictures its images.
 
-    A resumed arm goes on in a further file, from which on TensorBoard leaves out what the first one has of later rounds.
+    A resumed arm goes on in a further file, from which on TensorBoard leaves out what the first one
+    has of later rounds.
 
     Args:
         folder: The run folder.
@@ -46,7 +49,11 @@ class TensorBoardTracker(Tracker):
         histograms: bool = True,
     ) -> None:
         if not is_installed("tensorboardX"):
-            raise ConfigError("/tracker", "tensorboard", "needs tensorboardX; pip install '.[tensorboard]' brings it")
+            raise ConfigError(
+                "/tracker",
+                "tensorboard",
+                "needs tensorboardX; pip install '.[tensorboard]' brings it",
+            )
         self.folder, self.run, self.config, self.versions = folder, run, config, versions or {}
         self.histograms = histograms
         self._writer: Any = None
@@ -57,7 +64,10 @@ class TensorBoardTracker(Tracker):
         self._configs[arm] = config
 
     def start(self, arm: str, rounds: int, done: int) -> None:
-        """Opens the arm's event file. Where a part is there already, what it has of rounds after ``done`` counts no more."""
+        """Opens the arm's event file.
+
+        Where a part is there already, what it has of rounds after ``done`` counts no more.
+        """
         self._writer = self._open(arm, from_round=done + 1 if done else 0)
         if arm in self._configs:
             self._text("config", self._configs[arm], done)
@@ -90,7 +100,9 @@ class TensorBoardTracker(Tracker):
             self.close()
 
     def attach(self, files: Sequence[Path]) -> None:
-        """Config and versions as texts, pictures as images; a page stays where it is, and is named."""
+        """Config and versions as texts, pictures as images; a page stays where it is, and is
+        named.
+        """
         from matplotlib import image  # takes a second, and only a run that ends needs it
 
         self._writer = self._open("report", from_round=0)
@@ -98,7 +110,9 @@ class TensorBoardTracker(Tracker):
             self._text(name, value, 0)
         for path in files:
             if path.suffix == ".png":
-                self._writer.add_image(path.stem, image.imread(path)[:, :, :3], 0, dataformats="HWC")
+                self._writer.add_image(
+                    path.stem, image.imread(path)[:, :, :3], 0, dataformats="HWC"
+                )
             else:
                 self._writer.add_text(path.name, str(path.resolve()), 0)
         self.close()
@@ -114,13 +128,18 @@ class TensorBoardTracker(Tracker):
         self._writer.add_text(name, "".join(f"    {line}\n" for line in text.splitlines()), round)
 
     def _open(self, name: str, from_round: int) -> Any:
-        """A further event file; where there are some already, what they have of ``from_round`` and later is taken back."""
+        """A further event file; where there are some already, what they have of ``from_round`` and
+        later is taken back.
+        """
         self.close()
         from tensorboardX import SummaryWriter  # an extra that need not be installed
 
         place = self.folder / "tensorboard" / name
-        # Names hold the time in seconds: without their number, two parts of one second would overwrite one another.
+        # Names hold the time in seconds: without their number, two parts of one second would
+        # overwrite one another.
         parts = len(list(place.glob("events.*")))
         return SummaryWriter(
-            logdir=str(place), purge_step=from_round if parts else None, filename_suffix=f".{parts:06d}"
+            logdir=str(place),
+            purge_step=from_round if parts else None,
+            filename_suffix=f".{parts:06d}",
         )

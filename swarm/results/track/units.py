@@ -22,7 +22,9 @@ def human_bytes(count: float | None) -> str:
 
 
 def human_time(seconds: float | None) -> str:
-    """``0.25`` → ``0.25 s``, ``75`` → ``1 min 15 s``, ``4000`` → ``1 h 06 min``; ``None`` → ``–``."""
+    """``0.25`` → ``0.25 s``, ``75`` → ``1 min 15 s``, ``4000`` → ``1 h 06 min``; ``None`` →
+    ``–``.
+    """
     if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 10:
@@ -36,8 +38,8 @@ def human_time(seconds: float | None) -> str:
 
 
 def virtual_time(arm: dict[str, Any], arms: Iterable[dict[str, Any]]) -> float | None:
-    """An arm's virtual seconds; ``None`` for one without hardware beside others that have some: its rounds count ticks, which
-    are not comparable with the time that theirs took."""
+    """An arm's virtual seconds; ``None`` for one without hardware beside others that have some: its
+    rounds count ticks, which are not comparable with the time that theirs took."""
     counted = "joules_total" in arm or not any("joules_total" in other for other in arms)
     return arm.get("virtual_s") if counted else None
 
@@ -60,7 +62,9 @@ def human_score(value: float | None, digits: int = 3) -> str:
 
 
 def score_name(record: dict[str, Any]) -> str | None:
-    """``accuracy`` or ``r2``, whichever the record (or an arm's summary) has a mean of; ``None`` without either."""
+    """``accuracy`` or ``r2``, whichever the record (or an arm's summary) has a mean of; ``None``
+    without either.
+    """
     for name in ("accuracy", "r2"):
         if record.get(f"{name}_mean") is not None:
             return name
@@ -73,7 +77,9 @@ def where_diverged(diverged: dict[str, Any], joint: str = ", ") -> str:
 
 
 def rho_of(summary: dict[str, Any]) -> float | None:
-    """ρ, the second-largest absolute eigenvalue, of the run's mixing matrix; ``None`` where the summary has none."""
+    """ρ, the second-largest absolute eigenvalue, of the run's mixing matrix; ``None`` where the
+    summary has none.
+    """
     rho = summary.get("rho")
     return (summary.get("topology") or {}).get("rho") if rho is None else rho
 
@@ -85,7 +91,9 @@ def rho_name(summary: dict[str, Any]) -> str:
 
 
 def contraction_sentence(summary: dict[str, Any]) -> str | None:
-    """One sentence on the measured contraction beside ρ; ``None`` for a run that did not measure it."""
+    """One sentence on the measured contraction beside ρ; ``None`` for a run that did not measure
+    it.
+    """
     if "rate_measured" not in summary:
         return None
     theory = f"theory ({rho_name(summary)}) {human_score(rho_of(summary), 6)}"
@@ -99,7 +107,9 @@ def contraction_sentence(summary: dict[str, Any]) -> str | None:
 
 
 def gap_sentence(summary: dict[str, Any]) -> str:
-    """One sentence on the share of the isolated-to-centralised gap that the swarm closed, or why there is none."""
+    """One sentence on the share of the isolated-to-centralised gap that the swarm closed, or why
+    there is none.
+    """
     gap = summary.get("gap_closed")
     if gap is None:
         return f"Gap closed: not defined ({summary.get('gap_closed_reason') or 'no reason given'})."
@@ -107,4 +117,7 @@ def gap_sentence(summary: dict[str, Any]) -> str:
     means = [arms.get(arm, {}) for arm in ("isolated", "centralised")]
     name = score_name(means[0]) or "accuracy"
     low, high = (human_score(arm.get(f"{name}_mean")) for arm in means)
-    return f"The swarm closed {100 * gap:.1f}% of the gap between isolated ({low}) and centralised ({high})."
+    return (
+        f"The swarm closed {100 * gap:.1f}% of the gap between isolated ({low}) and centralised"
+        f" ({high})."
+    )

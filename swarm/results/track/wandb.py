@@ -1,4 +1,6 @@
-"""Weights & Biases as a mirror of ``metrics.jsonl``: one W&B run per arm, offline unless asked otherwise."""
+"""Weights & Biases as a mirror of ``metrics.jsonl``: one W&B run per arm, offline unless asked
+otherwise.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +28,20 @@ from swarm.results.track.jsonl import plain, read_jsonl
 
 GAINS = "swarm"  # the arm whose summary gets gap_closed
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
-REPLACED = "replaced-"  # before the name of an offline part while the one that takes its place is written
+# before the name of an offline part while the one that takes its place is written
+REPLACED = "replaced-"
 MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
 IDS = "wandb.json"
-"""In the run folder: the W&B id of each arm, so that a resumed run stays one run wherever its folder has gone."""
+"""In the run folder: the W&B id of each arm, so that a resumed run stays one run wherever its
+folder has gone.
+"""
 
 
 def run_id(run: str, arm: str) -> str:
     """A W&B id for an arm: a slug of at most 64 characters.
 
-    A name that has to be changed to fit gets a hash of the original, so two names never share an id.
+    A name that has to be changed to fit gets a hash of the original, so two names never share an
+    id.
     """
     name = f"{run}-{arm}"
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
@@ -45,25 +51,28 @@ def run_id(run: str, arm: str) -> str:
 
 
 class WandbTracker(Tracker):
-    """Mirrors each arm into a W&B run: group = the run (or the sweep), job type = the arm, x-axis = ``round``.
+    """Mirrors each arm into a W&B run: group = the run (or the sweep), job type = the arm, x-axis =
+    ``round``.
 
-    Each has its arm's own config, with ``arm`` and the learning rate that was chosen. Metric names are those of
-    ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and a histogram of the device accuracies
-    where a record brings ``_device_accuracy``; rows per device stay in ``devices.parquet``. The run's pictures and its page go
-    to one more W&B run of the group, of job type ``report``.
+    Each has its arm's own config, with ``arm`` and the learning rate that was chosen. Metric names
+    are those of ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and
+    a histogram of the device accuracies where a record brings ``_device_accuracy``; rows per device
+    stay in ``devices.parquet``. The run's pictures and its page go to one more W&B run of the
+    group, of job type ``report``.
 
-    A resumed arm keeps its id, which ``wandb.json`` in the run folder holds. W&B does not merge offline runs, so a resumed
-    offline arm is written again in full from ``metrics.jsonl`` and takes the place of the part that was not uploaded yet.
-    The swarm's run stays open until all arms are over, as ``gap_closed`` belongs into its summary.
+    A resumed arm keeps its id, which ``wandb.json`` in the run folder holds. W&B does not merge
+    offline runs, so a resumed offline arm is written again in full from ``metrics.jsonl`` and takes
+    the place of the part that was not uploaded yet. The swarm's run stays open until all arms are
+    over, as ``gap_closed`` belongs into its summary.
 
-    Errors are not handled here: :class:`~swarm.results.track.base.Fanout` turns the first one into a warning.
+    Errors are not handled here: :class:`~swarm.results.track.base.Fanout` turns the first one into
+    a warning.
 
     Args:
-        folder: The run folder; W&B's files go to ``folder/wandb``.
-        run: Name of the run, the W&B group.
-        config: The resolved config of the whole run, for the run that holds the pictures.
-        versions: Of what the numbers depend on; they join the config.
-        mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``. Where the environment has
+        folder: The run folder; W&B's files go to ``folder/wandb``. run: Name of the run, the W&B
+        group. config: The resolved config of the whole run, for the run that holds the pictures.
+        versions: Of what the numbers depend on; they join the config. mode: ``offline`` (upload
+        later with ``wandb sync``), ``online``, or ``disabled``. Where the environment has
             ``WANDB_MODE=disabled`` (or ``WANDB_DISABLED=true``), it is ``disabled``.
         project: W&B project.
         entity: W&B user or team; ``None`` for the account's default.
@@ -83,7 +92,9 @@ class WandbTracker(Tracker):
         config: dict[str, Any],
         versions: dict[str, str] | None = None,
         mode: Literal["offline", "online", "disabled"] = "offline",
-        project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")] = "swarm",
+        project: Annotated[
+            str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")
+        ] = "swarm",
         entity: str | None = None,
         tags: list[str] | None = None,
         init_timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0,
@@ -91,9 +102,13 @@ class WandbTracker(Tracker):
         name: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
     ) -> None:
         if mode != "disabled" and not is_installed("wandb"):
-            valid = "needs wandb; `pip install wandb` brings it, tracker=none or tracker.mode=disabled does without"
+            valid = (
+                "needs wandb; `pip install wandb` brings it, tracker=none or tracker.mode=disabled"
+                " does without"
+            )
             raise ConfigError("/tracker", "wandb", valid)
-        # Absolute: W&B's service process keeps the working directory that this process had when it started it.
+        # Absolute: W&B's service process keeps the working directory that this process had when it
+        # started it.
         self.folder = folder.absolute()
         self.run, self.config = run, {**config, **({"versions": versions} if versions else {})}
         self.mode: str = "disabled" if _off_by_environment() else mode
@@ -115,7 +130,8 @@ class WandbTracker(Tracker):
         """Starts the arm's W&B run, or goes on with it.
 
         Raises:
-            Exception: whatever W&B raises when it cannot start in time, or has no API key in online mode.
+            Exception: whatever W&B raises when it cannot start in time, or has no API key in online
+            mode.
         """
         if self.mode == "disabled":
             return
@@ -131,7 +147,9 @@ class WandbTracker(Tracker):
         """Logs the scalars of one round, and the histogram if there is one."""
         if self._run is None:
             return
-        values: dict[str, Any] = {key: value for key, value in record.items() if not key.startswith("_")}
+        values: dict[str, Any] = {
+            key: value for key, value in record.items() if not key.startswith("_")
+        }
         values = {key: plain(value) for key, value in values.items() if key != "arm"}
         values = {key: value for key, value in values.items() if value is not None}
         accuracy = record.get("_device_accuracy")
@@ -140,13 +158,19 @@ class WandbTracker(Tracker):
         self._run.log(values)
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
-        """Writes the arm's final metrics to the W&B summary and ends its run (as failed where the arm diverged).
+        """Writes the arm's final metrics to the W&B summary and ends its run (as failed where the
+        arm diverged).
 
-        The swarm's stays open until :meth:`conclude`: W&B cannot add to an offline run that is over.
+        The swarm's stays open until :meth:`conclude`: W&B cannot add to an offline run that is
+        over.
         """
         if self._run is None:
             return
-        scalars = {key: value for key, value in summary.items() if isinstance(value, str | int | float | np.generic)}
+        scalars = {
+            key: value
+            for key, value in summary.items()
+            if isinstance(value, str | int | float | np.generic)
+        }
         diverged = summary.get("diverged")
         if diverged:
             scalars |= {f"diverged_{key}": value for key, value in diverged.items()}
@@ -170,7 +194,9 @@ class WandbTracker(Tracker):
         self._end_waiting(self._concluded)
 
     def attach(self, files: Sequence[Path]) -> None:
-        """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them among its files."""
+        """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them
+        among its files.
+        """
         if self.mode == "disabled":
             return
         import wandb
@@ -202,13 +228,17 @@ class WandbTracker(Tracker):
         import wandb  # 0.7 s, and not needed at all in mode disabled
 
         online = self.mode == "online"
-        if online and not wandb.login(prompt=False):  # without this, init asks for a key in the terminal, and waits
-            raise RuntimeError("no W&B API key; `wandb login` stores one, tracker.mode=offline needs none")
+        # without this, init asks for a key in the terminal, and waits
+        if online and not wandb.login(prompt=False):
+            raise RuntimeError(
+                "no W&B API key; `wandb login` stores one, tracker.mode=offline needs none"
+            )
         settings = wandb.Settings(
             console="off", silent=True, quiet=True, show_errors=False, show_warnings=False,
             init_timeout=self.init_timeout,
         )  # fmt: skip
-        self.folder.mkdir(parents=True, exist_ok=True)  # W&B would otherwise move to the system's temporary folder
+        # W&B would otherwise move to the system's temporary folder
+        self.folder.mkdir(parents=True, exist_ok=True)
         if replaces and not online:
             self._set_aside(arm)
         return wandb.init(
@@ -220,7 +250,10 @@ class WandbTracker(Tracker):
         )  # fmt: skip
 
     def _id(self, arm: str) -> str:
-        """The id in the run folder. A new one is unique: two runs whose folders have the same name stay two runs."""
+        """The id in the run folder.
+
+        A new one is unique: two runs whose folders have the same name stay two runs.
+        """
         file = self.folder / IDS
         try:
             ids = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -242,10 +275,12 @@ class WandbTracker(Tracker):
         self._drop_replaced(arm)
 
     def _set_aside(self, arm: str) -> None:
-        """Renames the arm's offline parts that were not uploaded, until the one that takes their place is written.
+        """Renames the arm's offline parts that were not uploaded, until the one that takes their
+        place is written.
 
-        They are renamed before W&B starts, so that whatever is called ``offline-run-DATE_TIME-ID`` afterwards is the new one.
-        Its name cannot tell: it has only seconds, W&B adds ``-1`` where it is taken, and a run does not know what it was given.
+        They are renamed before W&B starts, so that whatever is called ``offline-run-DATE_TIME-ID``
+        afterwards is the new one. Its name cannot tell: it has only seconds, W&B adds ``-1`` where
+        it is taken, and a run does not know what it was given.
         """
         for part in self._parts(arm):
             if not any(part.glob("*.synced")):
@@ -256,9 +291,13 @@ class WandbTracker(Tracker):
             shutil.rmtree(part, ignore_errors=True)
 
     def _parts(self, arm: str, prefix: str = "") -> list[Path]:
-        """``offline-run-DATE_TIME-ID`` and ``offline-run-DATE_TIME-ID-1`` of an arm; an id is a slug, so it is its own glob."""
+        """``offline-run-DATE_TIME-ID`` and ``offline-run-DATE_TIME-ID-1`` of an arm; an id is a
+        slug, so it is its own glob.
+        """
         parts, name = self.folder / "wandb", f"{prefix}offline-run-*-{self._id(arm)}"
-        return [part for glob in (name, f"{name}-[0-9]*") for part in parts.glob(glob) if part.is_dir()]
+        return [
+            part for glob in (name, f"{name}-[0-9]*") for part in parts.glob(glob) if part.is_dir()
+        ]
 
     def _end_waiting(self, figures: dict[str, Any]) -> None:
         if self._waiting is not None:
@@ -273,9 +312,16 @@ class WandbTracker(Tracker):
 
 
 def _off_by_environment() -> bool:
-    """Whether whoever set up this machine, or started this command, wants nothing of W&B: said in W&B's own way."""
+    """Whether whoever set up this machine, or started this command, wants nothing of W&B: said in
+    W&B's own way.
+    """
     said = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DISABLED", "")
-    return said[0].strip().lower() == "disabled" or said[1].strip().lower() in ("true", "1", "yes", "on")
+    return said[0].strip().lower() == "disabled" or said[1].strip().lower() in (
+        "true",
+        "1",
+        "yes",
+        "on",
+    )
 
 
 def _device_accuracy(checkpoints: Path) -> dict[int, Any]:
@@ -297,6 +343,8 @@ def _histogram(values_N: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps what W&B prints off the terminal, where a progress bar is being drawn; its log files have it all."""
+    """Keeps what W&B prints off the terminal, where a progress bar is being drawn; its log files
+    have it all.
+    """
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

@@ -1,6 +1,8 @@
-"""State on disk: one safetensors file and one JSON file a checkpoint, complete or absent, never unpickled.
+"""State on disk: one safetensors file and one JSON file a checkpoint, complete or absent, never
+unpickled.
 
-The JSON file is written last and names the other's SHA-256, so a checkpoint exists exactly when it can be trusted.
+The JSON file is written last and names the other's SHA-256, so a checkpoint exists exactly when it
+can be trusted.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ _NAME = re.compile(r"round_(\d{9})\.json")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was there after ``round`` rounds: arrays in device order (of a file, read when they are asked for), and small facts
-    as JSON."""
+    """What was there after ``round`` rounds: arrays in device order (of a file, read when they are
+    asked for), and small facts as JSON."""
 
     round: int
     arrays: Mapping[str, Tensor]
@@ -39,19 +41,25 @@ class Checkpoint:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, nothing between."""
+    """Write a file so that a reader, or a crash, sees the old content or the new, nothing
+    between.
+    """
     with replacing(path) as file:
         file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON by way of :func:`write_bytes`; a number that is not finite is an error, not invalid JSON."""
+    """JSON by way of :func:`write_bytes`; a number that is not finite is an error, not invalid
+    JSON.
+    """
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def rounds_in(folder: Path) -> list[int]:
     """The rounds of the complete checkpoints in a folder, ascending."""
-    found = (_NAME.fullmatch(p.name) for p in folder.glob("round_*.json")) if folder.is_dir() else ()
+    found = (
+        (_NAME.fullmatch(p.name) for p in folder.glob("round_*.json")) if folder.is_dir() else ()
+    )
     return sorted(int(m.group(1)) for m in found if m)
 
 
@@ -66,7 +74,10 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
         "round": checkpoint.round,
         "sha256": sha256,
         "bytes": size,
-        "arrays": {k: [str(v.dtype).removeprefix("torch."), list(v.shape)] for k, v in checkpoint.arrays.items()},
+        "arrays": {
+            k: [str(v.dtype).removeprefix("torch."), list(v.shape)]
+            for k, v in checkpoint.arrays.items()
+        },
         "facts": checkpoint.facts,
     }
     write_json(stem.with_suffix(".json"), sealed(manifest))
@@ -75,8 +86,11 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
         _stem(folder, old).with_suffix(".safetensors").unlink(missing_ok=True)
 
 
-def read(folder: Path, round: int, expect: Mapping[str, tuple[torch.dtype, tuple[int, ...]]] | None) -> Checkpoint:
-    """Load and check one checkpoint: hash, size, finiteness, and (unless None) the expected names, dtypes and shapes.
+def read(
+    folder: Path, round: int, expect: Mapping[str, tuple[torch.dtype, tuple[int, ...]]] | None
+) -> Checkpoint:
+    """Load and check one checkpoint: hash, size, finiteness, and (unless None) the expected names,
+    dtypes and shapes.
 
     Raises :class:`CheckpointError` naming the file and what is wrong with it.
     """
@@ -85,18 +99,24 @@ def read(folder: Path, round: int, expect: Mapping[str, tuple[torch.dtype, tuple
     path = stem.with_suffix(".safetensors")
     wanted = {k: [str(d).removeprefix("torch."), list(s)] for k, (d, s) in (expect or {}).items()}
     if expect is not None and found["arrays"] != wanted:
-        raise CheckpointError("resume", path, f"holds {_brief(found['arrays'])}, but this run needs {_brief(wanted)}")
+        raise CheckpointError(
+            "resume", path, f"holds {_brief(found['arrays'])}, but this run needs {_brief(wanted)}"
+        )
     try:
         if path.stat().st_size != found["bytes"]:
             raise CheckpointError(
-                "resume", path, f"has {path.stat().st_size} bytes where {found['bytes']} were written"
+                "resume",
+                path,
+                f"has {path.stat().st_size} bytes where {found['bytes']} were written",
             )
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError("resume", path, f"cannot be read: {error.strerror}") from None
     if digest != found["sha256"]:
-        raise CheckpointError("resume", path, "is damaged: its SHA-256 is not the one it was written with")
+        raise CheckpointError(
+            "resume", path, "is damaged: its SHA-256 is not the one it was written with"
+        )
     try:
         arrays = tensors.Stored(path)
     except SafetensorError as error:
@@ -108,12 +128,18 @@ def read(folder: Path, round: int, expect: Mapping[str, tuple[torch.dtype, tuple
 
 
 def read_manifest(folder: Path, round: int) -> dict[str, Any]:
-    """The JSON of one checkpoint, checked: round, arrays and facts. Raises :class:`CheckpointError`."""
+    """The JSON of one checkpoint, checked: round, arrays and facts.
+
+    Raises :class:`CheckpointError`.
+    """
     path = _stem(folder, round).with_suffix(".json")
     try:
         found = read_json(path, Schema, "resume")
         if found.get("format") not in (UNSEALED, FORMAT):
-            valid = f"has format {found.get('format')}; this version reads the formats {UNSEALED} and {FORMAT}"
+            valid = (
+                f"has format {found.get('format')}; this version reads the formats {UNSEALED} and"
+                f" {FORMAT}"
+            )
             raise CheckpointError("resume", path, valid)
         checked(found, Manifest, path, "resume")
         if found["format"] != UNSEALED or SEAL in found:
@@ -121,8 +147,12 @@ def read_manifest(folder: Path, round: int) -> dict[str, Any]:
     except ConfigError as error:
         raise CheckpointError("resume", path, error.valid) from None
     facts, (_, shape) = found["facts"], found["arrays"].get("x", (None, [0, 0]))
-    if found["round"] != round or sum(math.prod(size) for _, size in facts["layout"]) != (shape[-1] if shape else None):
-        raise CheckpointError("resume", path, "is damaged: its round, arrays and layout do not go together")
+    if found["round"] != round or sum(math.prod(size) for _, size in facts["layout"]) != (
+        shape[-1] if shape else None
+    ):
+        raise CheckpointError(
+            "resume", path, "is damaged: its round, arrays and layout do not go together"
+        )
     return found
 
 

@@ -1,7 +1,9 @@
-"""Tensors in a safetensors file, written and read piece by piece: no second copy of everything is ever in memory.
+"""Tensors in a safetensors file, written and read piece by piece: no second copy of everything is
+ever in memory.
 
-The format is a length (8 bytes), a JSON header that says where each tensor lies, and their bytes. What is written here is byte
-for byte what the library ``safetensors`` would write, which needs all of it in memory twice; reading is left to the library.
+The format is a length (8 bytes), a JSON header that says where each tensor lies, and their bytes.
+What is written here is byte for byte what the library ``safetensors`` would write, which needs all
+of it in memory twice; reading is left to the library.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-# In the library's order: the larger types first, so that each tensor starts at a multiple of its item's size.
+# In the library's order: the larger types first, so that each tensor starts at a multiple of its
+# item's size.
 DTYPES = {
     torch.int64: "I64",
     torch.float64: "F64",
@@ -34,9 +37,11 @@ ALIGN = 8
 
 
 def write(file: IO[bytes], tensors: Mapping[str, Tensor]) -> tuple[str, int]:
-    """Write the tensors (of :data:`DTYPES`); returns the SHA-256 and the number of bytes of what was written.
+    """Write the tensors (of :data:`DTYPES`); returns the SHA-256 and the number of bytes of what
+    was written.
 
-    A tensor that lies in one piece on the CPU is written as it lies there; of any other only a piece is copied at a time.
+    A tensor that lies in one piece on the CPU is written as it lies there; of any other only a
+    piece is copied at a time.
     """
     order = sorted(tensors, key=lambda name: (list(DTYPES).index(tensors[name].dtype), name))
     digest, size = hashlib.sha256(), 0
@@ -52,7 +57,11 @@ def _pieces(tensors: Mapping[str, Tensor], order: list[str]) -> Iterator[bytes |
     for name in order:
         tensor = tensors[name]
         start, stop = stop, stop + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, stop]}
+        header[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, stop],
+        }
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % ALIGN)
     yield len(text).to_bytes(8, "little")
@@ -64,7 +73,9 @@ def _pieces(tensors: Mapping[str, Tensor], order: list[str]) -> Iterator[bytes |
 
 
 def split(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensor in pieces of at most :data:`PIECE` numbers or one row: views, one after the other."""
+    """The tensor in pieces of at most :data:`PIECE` numbers or one row: views, one after the
+    other.
+    """
     if not tensor.numel():
         return
     if tensor.ndim == 0 or tensor.is_contiguous():
@@ -88,7 +99,8 @@ class Stored(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
-        with safe_open(self.path, framework="pt") as file:  # opened anew, so that what was read before is let go
+        # opened anew, so that what was read before is let go
+        with safe_open(self.path, framework="pt") as file:
             found: Tensor = file.get_tensor(name)
             return found.clone()
 

@@ -26,10 +26,11 @@ Block = int | Literal["auto"]
 class RoundResult:
     """What happened in one round, per device in id order.
 
-    ``loss_N``: mean training loss; ``seen_N``/``score_N``: samples met for the first time and the sum of their scores
-    before learning; ``steps_N``: local steps taken; ``work_N``: what was computed, in local steps; ``finite_N``: whether the
-    parameters are still finite.
-    ``actor_seconds``: by kind of work, what each actor spent on it since the record before; empty in one process.
+    ``loss_N``: mean training loss; ``seen_N``/``score_N``: samples met for the first time and the
+    sum of their scores before learning; ``steps_N``: local steps taken; ``work_N``: what was
+    computed, in local steps; ``finite_N``: whether the parameters are still finite.
+    ``actor_seconds``: by kind of work, what each actor spent on it since the record before; empty
+    in one process.
     """
 
     round: int
@@ -45,7 +46,9 @@ class RoundResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluated devices on T samples: ids, mean loss, hits by label (or squared error by target), votes ``[T, C]``."""
+    """The evaluated devices on T samples: ids, mean loss, hits by label (or squared error by
+    target), votes ``[T, C]``.
+    """
 
     devices_M: Ints
     loss_M: Floats
@@ -56,8 +59,9 @@ class Evaluation:
 def prepare_process() -> None:
     """Set up the arithmetic of a process that hosts shards; every engine calls it in each of them.
 
-    One thread: on small products more gain nothing, and their sums would depend on the number. Numbers below 1e-38 count
-    as zero: a confident softmax is full of them, and the processor takes a hundred times as long over each.
+    One thread: on small products more gain nothing, and their sums would depend on the number.
+    Numbers below 1e-38 count as zero: a confident softmax is full of them, and the processor takes
+    a hundred times as long over each.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -79,9 +83,15 @@ def added(parts: Iterable[tuple[int, Tensor]]) -> Tensor:
 
 
 def record(
-    round: int, devices: int, shards: Sequence[Ints], learnt: Sequence[TrainResult], sent: Sequence[Traffic]
+    round: int,
+    devices: int,
+    shards: Sequence[Ints],
+    learnt: Sequence[TrainResult],
+    sent: Sequence[Traffic],
 ) -> RoundResult:
-    """A round's record out of the shards' reports (none for a round without learning); ``shards`` has their device ids."""
+    """A round's record out of the shards' reports (none for a round without learning); ``shards``
+    has their device ids.
+    """
     loss, seen, score, work = (np.zeros(devices) for _ in range(4))
     steps, finite = np.zeros(devices, np.int64), np.ones(devices, bool)
     for d, part in zip(shards, learnt, strict=bool(learnt)):
@@ -91,12 +101,15 @@ def record(
 
 
 class Engine(ABC):
-    """Runs the shards of one experiment at a time, between ``start`` and ``stop``; ``stop`` also comes after errors.
+    """Runs the shards of one experiment at a time, between ``start`` and ``stop``; ``stop`` also
+    comes after errors.
 
-    Used as a context manager it may keep what is costly to start, such as processes, from one experiment to the next.
+    Used as a context manager it may keep what is costly to start, such as processes, from one
+    experiment to the next.
     """
 
-    block: Block = "auto"  # devices that train together: part of the results, so part of the run's config
+    # devices that train together: part of the results, so part of the run's config
+    block: Block = "auto"
 
     def __enter__(self) -> Self:
         return self
@@ -105,9 +118,11 @@ class Engine(ABC):
         return
 
     def check(self, experiment: Experiment) -> None:
-        """Raises :class:`ConfigError` if this engine cannot run the experiment; before anything is allocated or written.
+        """Raises :class:`ConfigError` if this engine cannot run the experiment; before anything is
+        allocated or written.
 
-        It is asked about the run's own settings. An arm with fewer blocks makes do with fewer shards.
+        It is asked about the run's own settings. An arm with fewer blocks makes do with fewer
+        shards.
         """
         return
 
@@ -123,7 +138,8 @@ class Engine(ABC):
     def advance(self, until: int) -> Iterator[RoundResult]:
         """Run the rounds up to and including ``until``, in order, one record each.
 
-        Shards may be rounds ahead of the record; they are to be looked at only when all records have been taken.
+        Shards may be rounds ahead of the record; they are to be looked at only when all records
+        have been taken.
         """
 
     @abstractmethod
@@ -132,7 +148,9 @@ class Engine(ABC):
 
     @abstractmethod
     def total(self, shares_N: Floats) -> Tensor:
-        """Σ_i share_i · x_i, ``[P]`` in float64: per block first, then over blocks in their order."""
+        """Σ_i share_i · x_i, ``[P]`` in float64: per block first, then over blocks in their
+        order.
+        """
 
     @abstractmethod
     def squared_distances(self, mean_P: Tensor) -> Floats:
@@ -143,14 +161,17 @@ class Engine(ABC):
         """Every kept array, rows in device order, on the CPU."""
 
     def current(self) -> dict[str, Tensor]:
-        """As :meth:`snapshot`, to be looked at before the next round only: an engine that has the rows here need not copy
-        them. They may be on the compute device, as ``snapshot``'s may not."""
+        """As :meth:`snapshot`, to be looked at before the next round only: an engine that has the
+        rows here need not copy them. They may be on the compute device, as ``snapshot``'s may
+        not."""
         return self.snapshot()
 
     @abstractmethod
     def restore(self, arrays: Mapping[str, Tensor], round: int) -> None:
-        """Go on from a snapshot taken after ``round`` rounds. Its arrays are the engine's own from here on. Each is asked for
-        when it is its turn, so that they may be read from a file one by one; of other arrays no notice is taken."""
+        """Go on from a snapshot taken after ``round`` rounds.
+
+        Its arrays are the engine's own from here on. Each is asked for when it is its turn, so that
+        they may be read from a file one by one; of other arrays no notice is taken."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

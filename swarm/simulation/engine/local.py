@@ -45,7 +45,9 @@ class _Cut(Mapping[str, Tensor]):
 
 
 class LocalEngine(Engine):
-    """``shards`` cuts the swarm into that many parts, to show (and test) that it makes no difference."""
+    """``shards`` cuts the swarm into that many parts, to show (and test) that it makes no
+    difference.
+    """
 
     def __init__(self, block: Block = "auto", shards: int = 1) -> None:
         if block != "auto" and block < 1:
@@ -60,14 +62,17 @@ class LocalEngine(Engine):
             raise ConfigError(
                 "/engine.shards",
                 self.count,
-                f"must be at most {len(blocks)}: there are {len(blocks)} blocks of up to {blocks.size} devices to share out",
+                f"must be at most {len(blocks)}: there are {len(blocks)} blocks of up to"
+                f" {blocks.size} devices to share out",
             )
 
     def start(self, experiment: Experiment) -> None:
         prepare_process()
         blocks = experiment.blocks
         self.experiment = experiment
-        self.shards = [Shard(experiment, part) for part in blocks.spread(min(self.count, len(blocks)))]
+        self.shards = [
+            Shard(experiment, part) for part in blocks.spread(min(self.count, len(blocks)))
+        ]
         self.round = 0
         self._routes: dict[Hashable, list[Route]] = {}
 
@@ -112,31 +117,46 @@ class LocalEngine(Engine):
         """The routes of an exchange, one a shard; kept for those that come back."""
         if exchange.key in self._routes:
             return self._routes[exchange.key]
-        found = routes(exchange, [s.devices for s in self.shards], self.experiment.settings.compute.dtype)
+        found = routes(
+            exchange, [s.devices for s in self.shards], self.experiment.settings.compute.dtype
+        )
         if exchange.lasting:
             self._routes[exchange.key] = found
         return found
 
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
-        """Results go into arrays that are there before: small ones made in between would keep the room of the predictions
-        from being used again."""
+        """Results go into arrays that are there before: small ones made in between would keep the
+        room of the predictions from being used again."""
         e, wanted = self.experiment, sorted({int(b) for b in blocks})
         devices_M = np.concatenate([e.blocks.devices_of(b) for b in wanted])
-        loss_M, hits_MC, votes_CT = np.empty(len(devices_M)), np.empty((len(devices_M), e.outputs)), None
+        loss_M, hits_MC, votes_CT = (
+            np.empty(len(devices_M)),
+            np.empty((len(devices_M), e.outputs)),
+            None,
+        )
         with torch.inference_mode():
             for shard in self.shards:
                 for block, part in shard.evaluate(samples, set(wanted)):
                     own = np.searchsorted(devices_M, e.blocks.devices_of(block))
-                    loss_M[own], hits_MC[own] = part.loss_B.cpu().numpy(), part.hits_BC.cpu().numpy()
+                    loss_M[own], hits_MC[own] = (
+                        part.loss_B.cpu().numpy(),
+                        part.hits_BC.cpu().numpy(),
+                    )
                     if part.votes_CT is not None:
-                        votes_CT = part.votes_CT if votes_CT is None else votes_CT.add_(part.votes_CT)
-        return Evaluation(devices_M, loss_M, hits_MC, None if votes_CT is None else votes_CT.T.cpu().numpy())
+                        votes_CT = (
+                            part.votes_CT if votes_CT is None else votes_CT.add_(part.votes_CT)
+                        )
+        return Evaluation(
+            devices_M, loss_M, hits_MC, None if votes_CT is None else votes_CT.T.cpu().numpy()
+        )
 
     def total(self, shares_N: Floats) -> Tensor:
         return self._added(None, shares_N)
 
     def _added(self, phase: int | None, shares_N: Floats) -> Tensor:
-        """Shards hold blocks that follow on one another, so their partial sums come in the right order by themselves."""
+        """Shards hold blocks that follow on one another, so their partial sums come in the right
+        order by themselves.
+        """
         return added(pair for shard in self.shards for pair in shard.partial_means(phase, shares_N))
 
     def squared_distances(self, mean_P: Tensor) -> Floats:
@@ -149,7 +169,9 @@ class LocalEngine(Engine):
         parts = [s.snapshot() for s in self.shards]
         out = {}
         for name in parts[0]:
-            whole = parts[0][name].new_empty(self.experiment.settings.devices, *parts[0][name].shape[1:], device="cpu")
+            whole = parts[0][name].new_empty(
+                self.experiment.settings.devices, *parts[0][name].shape[1:], device="cpu"
+            )
             for shard, part in zip(self.shards, parts, strict=True):
                 whole[torch.as_tensor(shard.devices)] = part[name].cpu()
             out[name] = whole

@@ -47,15 +47,21 @@ def require_own_names(path: object, names: Iterable[object]) -> None:
     """Refuse two columns of one name."""
     doubled = [name for name, times in Counter(map(str, names)).items() if times > 1]
     if doubled:
-        raise ConfigError("path", path, f"has two columns named {doubled[0]}; each needs a name of its own")
+        raise ConfigError(
+            "path", path, f"has two columns named {doubled[0]}; each needs a name of its own"
+        )
 
 
 def plain(column: pd.Series[Any]) -> Column:
-    """A pandas column as a NumPy one: numbers stay numbers (missing: NaN), all else becomes objects (missing: None)."""
+    """A pandas column as a NumPy one: numbers stay numbers (missing: NaN), all else becomes objects
+    (missing: None).
+    """
     values: Column
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
         values = column.to_numpy()
-    elif pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_complex_dtype(column.dtype):
+    elif pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_complex_dtype(
+        column.dtype
+    ):
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         values = column.astype(object).where(column.notna(), None).to_numpy(dtype=object)
@@ -74,7 +80,9 @@ def of_arrow(path: Path, table: pa.Table, most: int) -> dict[str, Column]:
     leaves = {name: _leaves(table.column(name)) for name in table.schema.names}
     size = sum(_size(values) + HEADING for _, values in leaves.values())
     require_unpacked_room(path, size, most)
-    return {name: plain(values.to_pandas()).reshape(shape) for name, (shape, values) in leaves.items()}
+    return {
+        name: plain(values.to_pandas()).reshape(shape) for name, (shape, values) in leaves.items()
+    }
 
 
 def _leaves(column: pa.ChunkedArray) -> tuple[list[int], pa.Array]:
@@ -94,7 +102,9 @@ def _leaves(column: pa.ChunkedArray) -> tuple[list[int], pa.Array]:
 
 
 def _require_decodable(values: pa.DictionaryArray) -> None:
-    """Refuse a dictionary of something else than single numbers: each use of an entry would be a copy of it."""
+    """Refuse a dictionary of something else than single numbers: each use of an entry would be a
+    copy of it.
+    """
     kind = values.type.value_type
     if not (pa.types.is_primitive(kind) or pa.types.is_null(kind)):
         raise ValueError(f"a dictionary of {kind}")
@@ -116,7 +126,12 @@ def _size(values: pa.Array) -> int:
     kind = values.type
     if pa.types.is_dictionary(kind):
         return 8 * len(values) + TEXT * len(values.dictionary) + int(values.dictionary.nbytes)
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
+    if (
+        pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_null(kind)
+    ):
         return 8 * len(values)
     if _is_text(kind) or pa.types.is_fixed_size_binary(kind):
         return (8 + TEXT) * len(values) + int(values.nbytes)

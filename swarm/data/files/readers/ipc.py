@@ -1,7 +1,8 @@
-"""Arrow's own files from strangers, streams and "files" (Feather): what they unpack to is known before they are unpacked.
+"""Arrow's own files from strangers, streams and "files" (Feather): what they unpack to is known
+before they are unpacked.
 
-Buffers of a record batch may be packed (LZ4 or Zstandard); each then begins with the number of bytes
-that it unpacks to. Where the buffers are stands in the message's FlatBuffers table
+Buffers of a record batch may be packed (LZ4 or Zstandard); each then begins with the number of
+bytes that it unpacks to. Where the buffers are stands in the message's FlatBuffers table
 (apache/arrow, ``format/Message.fbs``).
 """
 

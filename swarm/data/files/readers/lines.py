@@ -1,4 +1,6 @@
-"""Tables written as lines: CSV, numbers between blanks, and JSON by line. All are bounded while they are read."""
+"""Tables written as lines: CSV, numbers between blanks, and JSON by line. All are bounded while
+they are read.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +36,20 @@ def read_csv(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
 
 
 def read_frame(path: Path, file: BinaryIO, most: int, sep: str, header: int | None) -> pd.DataFrame:
-    """A table of text, read by pandas: heading in row ``header`` (None: there is none), fields between ``sep``.
+    """A table of text, read by pandas: heading in row ``header`` (None: there is none), fields
+    between ``sep``.
 
     A short row is filled up, so a row of two bytes takes as much as the heading has columns: what
     the cells take at least is known from the numbers of lines and columns, before they are read.
     What they take as text is measured part by part, where it might be too much.
 
-    Raises ``ConfigError`` where it may take more than ``most`` bytes, and for two columns of one name.
+    Raises ``ConfigError`` where it may take more than ``most`` bytes, and for two columns of one
+    name.
     """
     lines, size = _counted(path, file, most)
     _require_narrow(path, file, most, sep)
-    heading = pd.read_csv(file, header=None, nrows=1, dtype=str, sep=sep)  # read as a heading, a second b becomes b.1
+    # read as a heading, a second b becomes b.1
+    heading = pd.read_csv(file, header=None, nrows=1, dtype=str, sep=sep)
     columns = heading.shape[1]
     if header is not None:
         require_own_names(path, heading.iloc[0].dropna())
@@ -85,17 +90,25 @@ def _warn_of_row_names(path: Path, file: BinaryIO, sep: str) -> None:
     file.seek(0)
     more = pd.read_csv(file, nrows=1, sep=sep).index.nlevels
     if more > 1:
-        raise ConfigError("path", path, f"has rows of {more} fields more than its heading; each column needs one")
+        raise ConfigError(
+            "path", path, f"has rows of {more} fields more than its heading; each column needs one"
+        )
     file.seek(0)
-    with warnings.catch_warnings(record=True) as said:  # it says so only where it is told that no field is a name
+    # it says so only where it is told that no field is a name
+    with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         pd.read_csv(file, nrows=1, sep=sep, index_col=False)
     if any(issubclass(one.category, pd.errors.ParserWarning) for one in said):
-        what = "its rows have one field more than its heading: the first, which has no name, is left out"
+        what = (
+            "its rows have one field more than its heading: the first, which has no name, is"
+            " left out"
+        )
         warnings.warn(f"{path}: {what}", stacklevel=4)
 
 
-def _measure(path: Path, file: BinaryIO, most: int, sep: str, header: int | None, columns: int) -> None:
+def _measure(
+    path: Path, file: BinaryIO, most: int, sep: str, header: int | None, columns: int
+) -> None:
     """Read in parts, to see what the cells take; equal texts of a part are kept once."""
     file.seek(0)
     rows = max(1, _PART // ((_CELL + TEXT) * columns))
@@ -142,9 +155,13 @@ def _object(path: Path, number: int, text: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ConfigError("path", path, f"is nested too deeply in line {number}") from None
     except ValueError as error:
-        raise ConfigError("path", path, f"cannot be read as .jsonl (line {number}: {error}); check the file") from None
+        raise ConfigError(
+            "path", path, f"cannot be read as .jsonl (line {number}: {error}); check the file"
+        ) from None
     if not isinstance(found, dict):
-        raise ConfigError("path", path, f"has no JSON object in line {number}; every line must be one")
+        raise ConfigError(
+            "path", path, f"has no JSON object in line {number}; every line must be one"
+        )
     return found
 
 

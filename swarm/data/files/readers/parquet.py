@@ -1,10 +1,10 @@
 """Parquet files from strangers: what their pages will take is known before one of them is unpacked.
 
-A file of 8 KB can hold gigabytes, as a value that is repeated a billion times takes a few bytes, and
-so does a page of equal bytes once it is packed. The footer says how large everything is, but nothing
-keeps it from being wrong; Arrow unpacks what the heading of each page says. So these headings are
-read here first, in the order in which Arrow will read them (apache/parquet-format, ``PageHeader``,
-in Thrift's compact protocol).
+A file of 8 KB can hold gigabytes, as a value that is repeated a billion times takes a few bytes,
+and so does a page of equal bytes once it is packed. The footer says how large everything is, but
+nothing keeps it from being wrong; Arrow unpacks what the heading of each page says. So these
+headings are read here first, in the order in which Arrow will read them (apache/parquet-format,
+``PageHeader``, in Thrift's compact protocol).
 """
 
 from __future__ import annotations
@@ -19,15 +19,20 @@ from swarm.data.files.readers.columns import HEADING, require_unpacked_room
 
 _WIDTH = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
 _DICTIONARY_PAGE = 2
-_HEADINGS = {0: (5, 2), 3: (8, 4)}  # of a page with data: the field that says what is in it, and there the encoding's
+# of a page with data: the field that says what is in it, and there the encoding's
+_HEADINGS = {0: (5, 2), 3: (8, 4)}
 _BY_DICTIONARY = (2, 8)  # encodings whose values are numbers of entries of the chunk's dictionary
 _AS_THEY_ARE = 0  # encoding of values one after the other
-_BY_PREFIX = 7  # encoding whose values share beginnings, so that a page can hold many times its bytes
+# encoding whose values share beginnings, so that a page can hold many times its bytes
+_BY_PREFIX = 7
 _AT_ONCE = 8 << 20  # bytes that a batch of such values should take
 
 
 def read_parquet(path: Path, data: pa.Buffer, most: int) -> pa.Table:
-    """The table, texts as dictionaries. ``ConfigError`` where it may take more than ``most`` bytes."""
+    """The table, texts as dictionaries.
+
+    ``ConfigError`` where it may take more than ``most`` bytes.
+    """
     metadata = pq.read_metadata(pa.BufferReader(data))
     columns = [_Leaf(metadata.schema.column(i)) for i in range(metadata.num_columns)]
     bytes_ = memoryview(data).cast("B")
@@ -53,10 +58,16 @@ def _in_batches(path: Path, file: pq.ParquetFile, rows: int, most: int) -> pa.Ta
 
 
 class _Leaf:
-    """What a column without further columns in it takes unpacked, as far as its pages have been looked at."""
+    """What a column without further columns in it takes unpacked, as far as its pages have been
+    looked at.
+    """
 
     def __init__(self, column: pq.ColumnSchema) -> None:
-        self.path, self.kind, self.nested = column.path, column.physical_type, bool(column.max_repetition_level)
+        self.path, self.kind, self.nested = (
+            column.path,
+            column.physical_type,
+            bool(column.max_repetition_level),
+        )
         self.width = _WIDTH.get(self.kind, column.length)
         self.text = bool(self.kind == "BYTE_ARRAY" and column.logical_type.type != "DECIMAL")
         self.certain = 0  # bytes, whatever else
@@ -73,7 +84,9 @@ class _Leaf:
 
     @property
     def counted(self) -> bool:
-        """Whether only unpacking tells what it takes: entries or beginnings that are written out again and again."""
+        """Whether only unpacking tells what it takes: entries or beginnings that are written out
+        again and again.
+        """
         return self.spelt_out and not self.nested and bool(self.referred or self.prefixed)
 
     @property
@@ -83,7 +96,8 @@ class _Leaf:
             return self.certain + 4 * self.referred
         if self.counted:
             return self.certain
-        return self.certain + self.spelt + self.prefixed  # a row has any number of values: batches bound nothing
+        # a row has any number of values: batches bound nothing
+        return self.certain + self.spelt + self.prefixed
 
     def add(self, data: memoryview, chunk: pq.ColumnChunkMetaData) -> None:
         """One more row group's part."""
@@ -133,7 +147,9 @@ def _number(struct: dict[int, Any], field: int) -> int:
 
 
 class _Compact:
-    """Thrift's compact protocol, as far as headings of pages go: numbers by their fields' ids, all else skipped."""
+    """Thrift's compact protocol, as far as headings of pages go: numbers by their fields' ids, all
+    else skipped.
+    """
 
     def __init__(self, data: memoryview, place: int) -> None:
         self.data, self.place = data, place

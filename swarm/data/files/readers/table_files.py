@@ -1,4 +1,6 @@
-"""Reading table files from strangers: sizes are checked before memory is taken, and nothing is ever unpickled."""
+"""Reading table files from strangers: sizes are checked before memory is taken, and nothing is ever
+unpickled.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,19 @@ from numpy.lib import format as npy
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.files import content, opened, size_of
-from swarm.data.files.readers.columns import Column, of_arrow, require_own_names, require_room, require_unpacked_room
+from swarm.data.files.readers.columns import (
+    Column,
+    of_arrow,
+    require_own_names,
+    require_room,
+    require_unpacked_room,
+)
 from swarm.data.files.readers.ipc import read_ipc
 from swarm.data.files.readers.lines import read_csv, read_jsonl
 from swarm.data.files.readers.parquet import read_parquet
 
-# what NumPy, pandas, pyarrow (most of whose errors are also Python's) and the formats below raise on damaged files
+# what NumPy, pandas, pyarrow (most of whose errors are also Python's) and the formats below raise
+# on damaged files
 DAMAGED = (
     ValueError,
     TypeError,
@@ -46,8 +55,8 @@ _MOST_MEANT = 5  # files that are named where a folder is given
 def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
     """Columns by name, each ``[S, …]``; none takes memory before its size is known.
 
-    ``ConfigError`` for a file that is missing, not a regular one, too large (as it is, or unpacked),
-    damaged or empty.
+    ``ConfigError`` for a file that is missing, not a regular one, too large (as it is, or
+    unpacked), damaged or empty.
     """
     readers: dict[str, Callable[[Path, BinaryIO, int], dict[str, Column]]] = {
         ".csv": read_csv, ".parquet": _parquet, ".npz": _npz, ".jsonl": _jsonl, ".arrow": _arrow,
@@ -60,7 +69,9 @@ def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
     if reader is None and not folder:
         raise ConfigError("path", path, f"must end in {', '.join(readers)}")
     if not there:
-        raise ConfigError("path", path, f"is not a file; give the path of a {', '.join(readers)} file")
+        raise ConfigError(
+            "path", path, f"is not a file; give the path of a {', '.join(readers)} file"
+        )
     try:
         if folder or reader is None:
             _require_saved(path, list(readers))
@@ -74,7 +85,9 @@ def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:160]
         kind = "a saved data set" if folder else path.suffix
-        raise ConfigError("path", path, f"cannot be read as {kind} ({reason}); check the file") from error
+        raise ConfigError(
+            "path", path, f"cannot be read as {kind} ({reason}); check the file"
+        ) from error
     if not table or not all(len(column) for column in table.values()):
         raise ConfigError("path", path, "has no rows; at least a few samples are needed")
     return table
@@ -109,12 +122,16 @@ def _require_saved(path: Path, endings: list[str]) -> None:
     meant = " or ".join(f"{path / file.name}" for file in there[:_MOST_MEANT])
     if not there:
         raise ConfigError("path", path, f"{wanted} (with a {_STATE}); none is in it")
-    others = f", or one of {len(there) - _MOST_MEANT} others in it" if len(there) > _MOST_MEANT else ""
+    others = (
+        f", or one of {len(there) - _MOST_MEANT} others in it" if len(there) > _MOST_MEANT else ""
+    )
     raise ConfigError("path", path, f"{wanted}; give {meant}{others}")
 
 
 def _saved(path: Path, most: int) -> dict[str, Column]:
-    """A folder that ``datasets`` wrote with ``save_to_disk``: ``state.json`` names its Arrow files."""
+    """A folder that ``datasets`` wrote with ``save_to_disk``: ``state.json`` names its Arrow
+    files.
+    """
     entries = json.loads(content(path / _STATE, _MOST_STATE, "16 MiB"))["_data_files"]
     size, tables = 0, []
     for entry in entries:
@@ -146,7 +163,10 @@ def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
 
 
 def read_npy(file: BinaryIO) -> Column:
-    """The one array of a ``.npy`` file. A header that promises more than there is allocates nothing."""
+    """The one array of a ``.npy`` file.
+
+    A header that promises more than there is allocates nothing.
+    """
     version = npy.read_magic(file)
     shape, _, dtype = _header(file, version)
     if math.prod(shape) * max(1, dtype.itemsize) > size_of(file):
@@ -157,17 +177,24 @@ def read_npy(file: BinaryIO) -> Column:
 
 
 def _npy_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
-    """Refuse an array whose header promises more than its entry holds: NumPy would allocate the promise."""
+    """Refuse an array whose header promises more than its entry holds: NumPy would allocate the
+    promise.
+    """
     if not entry.filename.endswith(".npy"):
         raise ValueError(f"entry {entry.filename} is not an array")
     shape, _, dtype = _header(file, npy.read_magic(file))
     if dtype.hasobject:
-        raise ValueError(f"array {entry.filename} holds Python objects, which are never unpickled; save it as numbers")
+        raise ValueError(
+            f"array {entry.filename} holds Python objects, which are never unpickled; save it as"
+            " numbers"
+        )
     if math.prod(shape) * max(1, dtype.itemsize) > entry.file_size:
         raise ValueError(f"array {entry.filename} declares shape {shape} but the file is shorter")
 
 
-def _header(file: IO[bytes], version: tuple[int, int]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(
+    file: IO[bytes], version: tuple[int, int]
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(file)
     return tuple(shape), bool(fortran), dtype

@@ -1,4 +1,6 @@
-"""The page of a claim: ``report.html`` and, for a repository to show, ``verdict.md`` with its pictures."""
+"""The page of a claim: ``report.html`` and, for a repository to show, ``verdict.md`` with its
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,20 @@ Facts = Mapping[str, Any]
 T = TypeVar("T")
 
 
-def write_pages(plan: Plan, results: Results, summary: Facts, home: Path, whole: bool) -> list[Path]:
-    """Everything people look at, into the claim's folder: page, verdict, pictures, tables. Returns their paths.
+def write_pages(
+    plan: Plan, results: Results, summary: Facts, home: Path, whole: bool
+) -> list[Path]:
+    """Everything people look at, into the claim's folder: page, verdict, pictures, tables.
 
-    Unless ``whole``, runs or the verdict are missing: what the claim cannot show without them is left out, and said.
+    Returns their paths.
+
+    Unless ``whole``, runs or the verdict are missing: what the claim cannot show without them is
+    left out, and said.
     """
-    notes = [*(f"{name} failed: {cause}" for name, cause in summary["failed"].items()), *_left_out(results, plan)]
+    notes = [
+        *(f"{name} failed: {cause}" for name, cause in summary["failed"].items()),
+        *_left_out(results, plan),
+    ]
 
     def made(make: Callable[[Results], T], nothing: T, what: str) -> T:
         try:
@@ -77,21 +87,28 @@ def _left_out(results: Results, plan: Plan) -> list[str]:
 
 
 def _scalars(finals: pd.DataFrame) -> pd.DataFrame:
-    keep = [name for name in finals if not finals[name].map(lambda v: isinstance(v, dict | list)).any()]
+    keep = [
+        name for name in finals if not finals[name].map(lambda v: isinstance(v, dict | list)).any()
+    ]
     return finals[keep]
 
 
-# --- for people with a browser ------------------------------------------------------------------------------------------
+# --- for people with a browser --------------------------------------------------------------------
 
 
 def page(
     plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], drawn: Sequence[bytes], summary: Facts,
     notes: Sequence[str], home: Path,
 ) -> str:  # fmt: skip
-    """One self-contained page; ``drawn`` are the charts on a light page. All text is escaped, nothing loaded from afar."""
+    """One self-contained page; ``drawn`` are the charts on a light page.
+
+    All text is escaped, nothing loaded from afar.
+    """
     own = {key: value for key, value in plan.settings.model_dump().items() if key != "resume"}
     runs = {"scenario": own, "every run": plan.claim.settings, "conditions": _conditions(plan)}
-    config = yaml.safe_dump(json.loads(json.dumps(runs)), sort_keys=False, allow_unicode=True, width=100)
+    config = yaml.safe_dump(
+        json.loads(json.dumps(runs)), sort_keys=False, allow_unicode=True, width=100
+    )
     body = [
         *(f'<p class="card note" role="alert">{escape(line)}</p>' for line in notes),
         *map(_verdict, summary["verdicts"]),
@@ -101,14 +118,20 @@ def page(
         f'<div class="facts">{_facts(plan, summary, home)}</div>',
         f'<details class="card"><summary>Config</summary><pre>{escape(config)}</pre></details>',
     ]  # fmt: skip
-    return framed(str(summary["run"]), _title(plan), _subtitle(plan.claim, summary), "\n".join(body))
+    return framed(
+        str(summary["run"]), _title(plan), _subtitle(plan.claim, summary), "\n".join(body)
+    )
 
 
 def framed(name: str, title: str, subtitle: str, body: str) -> str:
     """A page with this head; ``body`` is HTML, the others are text."""
     template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     return Template(template).substitute(
-        style=html.part("css"), name=escape(name), title=escape(title), subtitle=escape(subtitle), body=body
+        style=html.part("css"),
+        name=escape(name),
+        title=escape(title),
+        subtitle=escape(subtitle),
+        body=body,
     )
 
 
@@ -119,7 +142,10 @@ def _title(plan: Plan) -> str:
 
 def _subtitle(claim: Claim, summary: Facts) -> str:
     quick = "" if claim.preset == "full" else " A quick preset only indicates; preset=full judges."
-    return f"preset={claim.preset}: {summary['runs']} runs, {summary['seeds']} seeds, {human_time(summary['wall_s'])}.{quick}"
+    return (
+        f"preset={claim.preset}: {summary['runs']} runs, {summary['seeds']} seeds,"
+        f" {human_time(summary['wall_s'])}.{quick}"
+    )
 
 
 def _verdict(row: Facts) -> str:
@@ -143,10 +169,14 @@ def _figure(chart: Chart, on_light: bytes) -> str:
         narrow: draw(chart, form=NARROW),
         dark: draw(chart, DARK),
     }
-    sources = "".join(f'<source media="{media}" srcset="{_data(png)}">' for media, png in others.items())
+    sources = "".join(
+        f'<source media="{media}" srcset="{_data(png)}">' for media, png in others.items()
+    )
     image = f'<img class="figure" alt="{escape(chart.title)}" src="{_data(on_light)}">'
     kinds = {line.kind for line in chart.lines}
-    marks = " and ".join(name for name, kind in (("Bands", "line"), ("Bars", "points")) if kind in kinds)
+    marks = " and ".join(
+        name for name, kind in (("Bands", "line"), ("Bars", "points")) if kind in kinds
+    )
     hint = f'<p class="hint">{marks} are 95% intervals over seeds.</p>' if marks else ""
     return f'<section class="card"><picture>{sources}{image}</picture>{hint}</section>'
 
@@ -157,7 +187,10 @@ def _data(png: bytes) -> str:
 
 def _table(table: pd.DataFrame) -> str:
     head = "".join(f"<th>{escape(str(name))}</th>" for name in table)
-    rows = "".join(f"<tr>{''.join(map(_tagged, range(len(row)), row))}</tr>" for row in table.itertuples(index=False))
+    rows = "".join(
+        f"<tr>{''.join(map(_tagged, range(len(row)), row))}</tr>"
+        for row in table.itertuples(index=False)
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
@@ -181,7 +214,10 @@ def _facts(plan: Plan, summary: Facts, home: Path) -> str:
     }
     return "".join(
         f'<section class="card"><h2>{title}</h2><dl>'
-        + "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>" for key, value in group.items())
+        + "".join(
+            f"<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>"
+            for key, value in group.items()
+        )
         + "</dl></section>"
         for title, group in groups.items()
     )
@@ -191,7 +227,10 @@ def _budget(summary: Facts) -> dict[str, str]:
     """What was spent, by all arms of all runs."""
     totals = summary["totals"]
     first, count = summary["first_seed"], summary["seeds"]
-    found = {"runs": str(summary["runs"]), "seeds": f"{first} … {first + count - 1}" if count > 1 else str(first)}
+    found = {
+        "runs": str(summary["runs"]),
+        "seeds": f"{first} … {first + count - 1}" if count > 1 else str(first),
+    }
     if "steps_total" in totals:
         found["local steps"] = f"{totals['steps_total']:,.0f}"
     found["bytes sent"] = human_bytes(totals.get("bytes_total"))
@@ -202,7 +241,9 @@ def _budget(summary: Facts) -> dict[str, str]:
 
 def _code(summary: Facts) -> dict[str, str]:
     code = summary["code"]
-    return {name: str(code[name])[:16] for name in ("version", "source", "commit") if code.get(name)}
+    return {
+        name: str(code[name])[:16] for name in ("version", "source", "commit") if code.get(name)
+    }
 
 
 def _conditions(plan: Plan) -> list[dict[str, Any]]:
@@ -210,10 +251,12 @@ def _conditions(plan: Plan) -> list[dict[str, Any]]:
     return [{"name": title, **condition.changes} for title, condition in seen.items()]
 
 
-# --- for people with a repository ---------------------------------------------------------------------------------------
+# --- for people with a repository -----------------------------------------------------------------
 
 
-def markdown(plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], summary: Facts, notes: Sequence[str]) -> str:
+def markdown(
+    plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], summary: Facts, notes: Sequence[str]
+) -> str:
     """The same as Markdown, beside its pictures."""
     lines = [f"# {_title(plan)}", "", _subtitle(plan.claim, summary), ""]
     lines += [*(f"- {note}" for note in notes), ""] if notes else []

@@ -27,8 +27,30 @@ class Theme(NamedTuple):
     lines: tuple[str, ...]
 
 
-_DEEP = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5195", "#8c564b", "#222222", "#6b7280")
-_PALE = ("#4db8ff", "#ff9247", "#34d3a2", "#f0a3cc", "#f0c040", "#8fd3ff", "#b79bea", "#d09a8c", "#e6e6e6", "#aab2c0")
+_DEEP = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#b8860b",
+    "#56b4e9",
+    "#7a5195",
+    "#8c564b",
+    "#222222",
+    "#6b7280",
+)
+_PALE = (
+    "#4db8ff",
+    "#ff9247",
+    "#34d3a2",
+    "#f0a3cc",
+    "#f0c040",
+    "#8fd3ff",
+    "#b79bea",
+    "#d09a8c",
+    "#e6e6e6",
+    "#aab2c0",
+)
 LIGHT = Theme("#ffffff", "#1c2330", "#5d6675", "#e2e6ec", _DEEP)
 DARK = Theme("#1a2029", "#e7ebf2", "#9aa5b5", "#2c3542", _PALE)
 _MARKS = "osD^vPX*<>"
@@ -58,20 +80,37 @@ def draw(chart: Chart, theme: Theme = LIGHT, form: Format = WIDE) -> bytes:
     )  # fmt: skip
     axes = figure.subplots()
     _dress(axes, chart, theme)
-    axes.set_title(_plain("\n".join(title)), fontsize=11.5, color=theme.ink, loc="left", x=-0.6 / form.width)
+    axes.set_title(
+        _plain("\n".join(title)), fontsize=11.5, color=theme.ink, loc="left", x=-0.6 / form.width
+    )
     measured = [line.name for line in chart.lines if line.kind != "law"]
     for line in chart.lines:
         place = measured.index(line.name) if line.name in measured else len(measured)
         _draw_line(axes, line, theme, place)
     if chart.level is not None:
-        axes.axhline(chart.level[0], color=theme.soft, linestyle="dotted", linewidth=1.4, label=_plain(chart.level[1]))
+        axes.axhline(
+            chart.level[0],
+            color=theme.soft,
+            linestyle="dotted",
+            linewidth=1.4,
+            label=_plain(chart.level[1]),
+        )
     if chart.at is not None:
-        axes.axvline(chart.at[0], color=theme.soft, linestyle="dashdot", linewidth=1.2, label=_plain(chart.at[1]))
+        axes.axvline(
+            chart.at[0],
+            color=theme.soft,
+            linestyle="dashdot",
+            linewidth=1.2,
+            label=_plain(chart.at[1]),
+        )
     _clip(axes, chart)
     if axes.get_legend_handles_labels()[0]:
         many = len(chart.lines) > 8 or form is NARROW
         axes.legend(
-            frameon=False, fontsize=7.5 if many else 9, labelcolor=theme.ink, ncols=2 if many and form is WIDE else 1
+            frameon=False,
+            fontsize=7.5 if many else 9,
+            labelcolor=theme.ink,
+            ncols=2 if many and form is WIDE else 1,
         )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=theme.page, metadata={"Software": None})
@@ -90,7 +129,9 @@ def _dress(axes: Axes, chart: Chart, theme: Theme) -> None:
         spine.set_color(theme.grid)
     if chart.log_x:
         axes.set_xscale("log")
-        ticks = sorted({float(x) for line in chart.lines if line.kind != "law" for x in line.x_K if x > 0})
+        ticks = sorted(
+            {float(x) for line in chart.lines if line.kind != "law" for x in line.x_K if x > 0}
+        )
         apart = all(b / a > CLOSE for a, b in itertools.pairwise(ticks))
         if 0 < len(ticks) <= 12 and apart:  # the sizes themselves
             axes.set_xticks(ticks)
@@ -115,8 +156,8 @@ def _number(value: float, _: int | None = None) -> str:
 
 
 def _clip(axes: Axes, chart: Chart) -> None:
-    """Where all values lie between 0 and 1, the axis ends a little beyond: intervals of few seeds reach further, and what is
-    seen would shrink for the sake of what cannot be."""
+    """Where all values lie between 0 and 1, the axis ends a little beyond: intervals of few seeds
+    reach further, and what is seen would shrink for the sake of what cannot be."""
     y = np.concatenate([line.y_K[np.isfinite(line.y_K)] for line in chart.lines] or [np.zeros(0)])
     if chart.log_y or not len(y) or y.min() < 0 or y.max() > 1:
         return
@@ -127,12 +168,22 @@ def _clip(axes: Axes, chart: Chart) -> None:
 def _draw_line(axes: Axes, line: Line, theme: Theme, place: int) -> None:
     colour, name = theme.lines[place % len(theme.lines)], _plain(line.name)
     if line.kind == "law":
-        axes.plot(line.x_K, line.y_K, color=theme.ink, linewidth=1.0, linestyle="dashed", label=name, zorder=2)
+        axes.plot(
+            line.x_K,
+            line.y_K,
+            color=theme.ink,
+            linewidth=1.0,
+            linestyle="dashed",
+            label=name,
+            zorder=2,
+        )
         return
     known = np.isfinite(line.low_K) & np.isfinite(line.high_K)
     if line.kind == "line":
         axes.plot(line.x_K, line.y_K, color=colour, linewidth=2, label=name, zorder=4)
-        axes.fill_between(line.x_K, line.low_K, line.high_K, where=known, color=colour, alpha=0.17, linewidth=0)
+        axes.fill_between(
+            line.x_K, line.low_K, line.high_K, where=known, color=colour, alpha=0.17, linewidth=0
+        )
         return
     ends = np.where(known, [line.y_K - line.low_K, line.high_K - line.y_K], 0.0)
     axes.errorbar(

@@ -14,11 +14,19 @@ from rich.table import Table
 from swarm.common.schemas import ClaimSummary, read_summary
 from swarm.experiments.claims.base import Preset, Verdict
 
-STYLES = {"confirmed": "bold green", "refuted": "bold red", "indicates": "cyan", "undecided": "yellow"}
+STYLES = {
+    "confirmed": "bold green",
+    "refuted": "bold red",
+    "indicates": "cyan",
+    "undecided": "yellow",
+}
 
 
 def summary_in(claim: Path, key: str = "/summary.json") -> dict[str, Any] | None:
-    """The ``summary.json`` of a claim; None while there is none. Raises :class:`ConfigError` on ``key`` where it is damaged."""
+    """The ``summary.json`` of a claim; None while there is none.
+
+    Raises :class:`ConfigError` on ``key`` where it is damaged.
+    """
     file = claim / "summary.json"
     return read_summary(file, ClaimSummary, key) if file.exists() else None
 
@@ -49,5 +57,7 @@ def print_verdicts(summaries: Sequence[Mapping[str, Any]], console: Console | No
         for row in summary["verdicts"]:
             style = STYLES.get(row["verdict"].split()[0], "")
             verdict = f"[{style}]{escape(row['verdict'])}[/]"
-            table.add_row(escape(summary["scenario"]), escape(row["claim"]), verdict, escape(row["because"]))
+            table.add_row(
+                escape(summary["scenario"]), escape(row["claim"]), verdict, escape(row["because"])
+            )
     console.print(table)

@@ -1,4 +1,6 @@
-"""The graphs of later rounds, where a topology changes: made again from the config, which says all there is to know."""
+"""The graphs of later rounds, where a topology changes: made again from the config, which says all
+there is to know.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +19,37 @@ from swarm.results.load import Run
 from swarm.results.report.html.device_history import packed, subsample
 from swarm.results.report.layout import EDGES
 
-LINKS, SECONDS = 150_000, 2.0  # links of all rounds together, and the time for making the graphs, at most
+# links of all rounds together, and the time for making the graphs, at most
+LINKS, SECONDS = 150_000, 2.0
 
 
 def graph_history(run: Run, rounds: list[int], nodes: list[int]) -> dict[str, Any] | None:
-    """The links among ``nodes`` in each of ``rounds``; None where the graph never changes, or cannot be had cheaply.
+    """The links among ``nodes`` in each of ``rounds``; None where the graph never changes, or
+    cannot be had cheaply.
 
-    Nothing is shown that was not so: the graph made for round 1 must be the one that the run has written down. A config
-    with plug-ins is not followed, since that would run code that comes with a folder.
+    Nothing is shown that was not so: the graph made for round 1 must be the one that the run has
+    written down. A config with plug-ins is not followed, since that would run code that comes with
+    a folder.
 
     Returns:
-        ``start``: where each round's links begin, one more than there are rounds; ``links``: pairs of positions in ``nodes``,
-        16 bits each, in base64; ``places``: where the devices are in each round (x of all, then y, 0 to 65535), or None
-        where they stay; ``whole``: whether every link is there.
+        ``start``: where each round's links begin, one more than there are rounds; ``links``: pairs
+        of positions in ``nodes``, 16 bits each, in base64; ``places``: where the devices are in
+        each round (x of all, then y, 0 to 65535), or None where they stay; ``whole``: whether every
+        link is there.
     """
     graph, began = run.graph, time.perf_counter()
-    if graph is None or run.config.get("plugins") or not rounds or run.config.get("devices") != graph["n"]:
+    if (
+        graph is None
+        or run.config.get("plugins")
+        or not rounds
+        or run.config.get("devices") != graph["n"]
+    ):
         return None
     try:
         topology, protocol = _built(run)
-        if topology.period == 1 or not _same(protocol.graph(topology.graph(topology.phase(1))), graph):
+        if topology.period == 1 or not _same(
+            protocol.graph(topology.graph(topology.phase(1))), graph
+        ):
             return None
         place_N = np.full(int(graph["n"]), -1)
         place_N[nodes] = np.arange(len(nodes))
@@ -53,7 +66,9 @@ def graph_history(run: Run, rounds: list[int], nodes: list[int]) -> dict[str, An
             if time.perf_counter() - began > SECONDS:
                 return None
     except (ConfigError, KeyError, TypeError, ValueError, OSError):
-        return None  # a file that is gone, a config that was changed by hand: the links of round 1 are still right
+        # a file that is gone, a config that was changed by hand: the links of round 1 are still
+        # right
+        return None
     return {
         "start": np.cumsum([0, *map(len, links)]).tolist(),
         "links": packed(np.concatenate(links).astype(np.uint16)),
@@ -63,8 +78,12 @@ def graph_history(run: Run, rounds: list[int], nodes: list[int]) -> dict[str, An
 
 
 def _built(run: Run) -> tuple[Topology, Protocol]:
-    context: dict[str, Any] = {"devices": int(run.config["devices"]), "seed": int(run.config["seed"])}
-    if run.names and None not in run.names:  # a gap is left by a graph's own names only, which it finds by itself
+    context: dict[str, Any] = {
+        "devices": int(run.config["devices"]),
+        "seed": int(run.config["seed"]),
+    }
+    # a gap is left by a graph's own names only, which it finds by itself
+    if run.names and None not in run.names:
         context["owner_names"] = tuple(run.names)
     topology: Topology = build(run.config["topology"], Topology, "topology", **context)
     return topology, build(run.config["protocol"], Protocol, "protocol")
@@ -72,7 +91,9 @@ def _built(run: Run) -> tuple[Topology, Protocol]:
 
 def _same(made: Graph, written: dict[str, Any]) -> bool:
     links_E2 = made.links_E2[: len(written["edges"])]
-    return made.n == written["n"] and np.array_equal(links_E2, np.array(written["edges"]).reshape(-1, 2))
+    return made.n == written["n"] and np.array_equal(
+        links_E2, np.array(written["edges"]).reshape(-1, 2)
+    )
 
 
 def _moving(places: list[NDArray[np.float64]]) -> str:

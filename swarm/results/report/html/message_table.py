@@ -1,4 +1,6 @@
-"""What a run sent and what became of it, in total and by device, and what energy it took: a table of the report."""
+"""What a run sent and what became of it, in total and by device, and what energy it took: a table
+of the report.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ PER_DEVICE: dict[str, Callable[[float], str]] = {
 }
 """Columns of ``devices.parquet``, and how their numbers are written."""
 _TOTAL = ("messages sent", "lost", "late", "bytes sent", "energy")
-_EACH = ("sent by a device", "received by it", "of its lost", "of its late", "its bytes", "its energy")
+_EACH = (
+    "sent by a device",
+    "received by it",
+    "of its lost",
+    "of its late",
+    "its bytes",
+    "its energy",
+)
 _MEANT = {
     _EACH: "A device: the median, and from the least to the most, over the evaluated devices.",
     ("lost",): "Lost: dropped, cut off, or to a device that was not there.",
@@ -39,16 +48,30 @@ def message_table(run: Run) -> str:
             found[number] = [*map(escape, _totals(final)), *_by_device(run, arm)]
     if not found:
         return ""
-    told = [i for i in range(len(heads)) if any(cells[i] not in _NOTHING for cells in found.values())]
+    told = [
+        i for i in range(len(heads)) if any(cells[i] not in _NOTHING for cells in found.values())
+    ]
     head = "".join(f"<th>{heads[i]}</th>" for i in told)
-    rows = [_row(number, run.arms[number], [cells[i] for i in told]) for number, cells in found.items()]
-    hint = " ".join(text for names, text in _MEANT.items() if not {heads[i] for i in told}.isdisjoint(names))
-    if any(cells[i] in _NOTHING[1:] for cells in found.values() for i in set(range(len(heads))) - set(told)):
+    rows = [
+        _row(number, run.arms[number], [cells[i] for i in told]) for number, cells in found.items()
+    ]
+    hint = " ".join(
+        text for names, text in _MEANT.items() if not {heads[i] for i in told}.isdisjoint(names)
+    )
+    if any(
+        cells[i] in _NOTHING[1:]
+        for cells in found.values()
+        for i in set(range(len(heads))) - set(told)
+    ):
         hint += " Columns of zeros are left out."
     title = "Messages and energy" if "energy" in (heads[i] for i in told) else "Messages"
-    table = f"<table><thead><tr><th>arm</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    table = (
+        f"<table><thead><tr><th>arm</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
     note = f'<p class="hint">{hint.strip()}</p>' if hint else ""
-    return f'<section class="card"><h2>{title}</h2><div class="scroll">{table}</div>{note}</section>'
+    return (
+        f'<section class="card"><h2>{title}</h2><div class="scroll">{table}</div>{note}</section>'
+    )
 
 
 def _row(number: int, arm: str, cells: list[str]) -> str:
@@ -71,7 +94,11 @@ def _by_device(run: Run, arm: str) -> list[str]:
     for name, written in PER_DEVICE.items():
         values = devices[name].dropna() if name in devices else devices.iloc[:0, 0]
         spread = (
-            [written(float(value)) for value in (values.median(), values.min(), values.max())] if len(values) else []
+            [written(float(value)) for value in (values.median(), values.min(), values.max())]
+            if len(values)
+            else []
         )
-        cells.append(f"{spread[0]} <br><small>({spread[1]} – {spread[2]})</small>" if spread else "–")
+        cells.append(
+            f"{spread[0]} <br><small>({spread[1]} – {spread[2]})</small>" if spread else "–"
+        )
     return cells

@@ -1,4 +1,6 @@
-"""``report.html``: one self-contained page, built from ``page.html``, ``page.css`` and ``page.*.js`` beside this file."""
+"""``report.html``: one self-contained page, built from ``page.html``, ``page.css`` and
+``page.*.js`` beside this file.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,15 @@ from swarm.results.track.units import (
 )
 from swarm.simulation.metrics import gap_closed
 
-FINEST = 0.01  # the least that the scale of final scores spans: a smaller difference is to look small
+# the least that the scale of final scores spans: a smaller difference is to look small
+FINEST = 0.01
 
 
 def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
-    """The whole page as HTML. Every text that comes from the run is escaped; nothing is loaded from elsewhere."""
+    """The whole page as HTML.
+
+    Every text that comes from the run is escaped; nothing is loaded from elsewhere.
+    """
     parts = {name: part(name) for name in ("html", "css")}
     script = "\n".join(part(f"{name}.js") for name in ("chart", "curves", "devices"))
     name = str((run.summary or {}).get("run") or run.folder.resolve().name)
@@ -42,7 +48,8 @@ def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
         table=_table(run), account=message_table(run), facts=_facts(run),
         config=escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=100)),
     )  # fmt: skip
-    return text.encode("utf-8", "replace").decode("utf-8")  # JSON and file systems have names that are no text
+    # JSON and file systems have names that are no text
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def part(name: str) -> str:
@@ -60,7 +67,9 @@ def _arm_colours(run: Run) -> str:
 
 def _notes(run: Run) -> str:
     """What could not be read of the run, above everything else."""
-    return "".join(f'<p class="card note" role="alert">Not shown: {escape(note)}</p>' for note in run.notes)
+    return "".join(
+        f'<p class="card note" role="alert">Not shown: {escape(note)}</p>' for note in run.notes
+    )
 
 
 def _tiles(run: Run) -> str:
@@ -73,14 +82,26 @@ def _tiles(run: Run) -> str:
     tiles = []
     if score:
         gap = summary.get("gap_closed")
-        reason = summary.get("gap_closed_reason") or ("run not finished" if run.summary is None else "")
+        reason = summary.get("gap_closed_reason") or (
+            "run not finished" if run.summary is None else ""
+        )
         note = "of the isolated-to-centralised gap" if gap is not None else str(reason)
         tiles.append(("gap closed", "–" if gap is None else f"{100 * gap:.1f}%", note, "hero"))
         worst = human_score(final.get(f"{score}_min"))
         tiles += [
-            (f"{first}: {SCORES[score]}", human_score(final.get(f"{score}_mean")), "mean over devices", ""),
+            (
+                f"{first}: {SCORES[score]}",
+                human_score(final.get(f"{score}_mean")),
+                "mean over devices",
+                "",
+            ),
             ("worst decile", human_score(final.get(f"{score}_p10")), f"worst device {worst}", ""),
-            ("consensus model", human_score(final.get(f"consensus_{score}")), "the mean of all parameters", ""),
+            (
+                "consensus model",
+                human_score(final.get(f"consensus_{score}")),
+                "the mean of all parameters",
+                "",
+            ),
         ]
     elif "rate_measured" in summary:
         tiles += [("contraction per round", human_score(summary["rate_measured"], 6), "measured", "hero"),
@@ -88,7 +109,9 @@ def _tiles(run: Run) -> str:
     devices = summary.get("devices") or run.config.get("devices")
     sent = final.get("bytes_total")
     each = (
-        f"{human_bytes(sent / devices)} a device" if sent and isinstance(devices, int) and devices else "by all devices"
+        f"{human_bytes(sent / devices)} a device"
+        if sent and isinstance(devices, int) and devices
+        else "by all devices"
     )
     seconds = [run.final(arm).get("wall_s") for arm in run.arms]
     tiles.append(("sent", human_bytes(sent), each, ""))
@@ -108,13 +131,20 @@ def _rho_note(summary: dict[str, Any]) -> str:
 
 
 def _ladder(run: Run) -> str:
-    """One line per arm: mean and the range from the worst to the best decile, the gap shaded behind."""
+    """One line per arm: mean and the range from the worst to the best decile, the gap shaded
+    behind.
+    """
     score = run.score
     if not score:
         return ""
     finals = {arm: run.final(arm) for arm in run.arms}
-    points = {arm: [final.get(f"{score}_{q}") for q in ("p10", "mean", "p90")] for arm, final in finals.items()}
-    shown = {arm: [p[1] if v is None else v for v in p] for arm, p in points.items() if p[1] is not None}
+    points = {
+        arm: [final.get(f"{score}_{q}") for q in ("p10", "mean", "p90")]
+        for arm, final in finals.items()
+    }
+    shown = {
+        arm: [p[1] if v is None else v for v in p] for arm, p in points.items() if p[1] is not None
+    }
     if not shown:
         return ""
     low, high = min(min(p) for p in shown.values()), max(max(p) for p in shown.values())
@@ -135,14 +165,21 @@ def _ladder(run: Run) -> str:
         if arm in shown:
             p10, mean, p90 = (at(v) for v in shown[arm])
             rows.append(
-                f'<div class="rung arm{number}"><b>{escape(arm)}</b><span class="rail">{gap}'
-                f'<i class="range" style="left:{p10:.2f}%;width:{max(p90 - p10, 0):.2f}%"></i>'
-                f'<i class="dot" style="left:{mean:.2f}%"></i></span><em>{human_score(shown[arm][1])}</em></div>'
+                f'<div class="rung arm{number}"><b>{escape(arm)}</b><span class="rail">{gap}<i'
+                f' class="range" style="left:{p10:.2f}%;width:{max(p90 - p10, 0):.2f}%"></i><i'
+                ' class="dot"'
+                f' style="left:{mean:.2f}%"></i></span><em>{human_score(shown[arm][1])}</em></div>'
             )
     long = " long" if max(map(len, shown)) > 14 else ""
-    caption = f"Final {SCORES[score]}: the dot is the mean over devices, the bar runs from the worst to the best decile"
+    caption = (
+        f"Final {SCORES[score]}: the dot is the mean over devices, the bar runs from the worst to"
+        " the best decile"
+    )
     caption += "; the gap between isolated and centralised is shaded." if gap else "."
-    return f'<section class="card ladder{long}">{"".join(rows)}<p class="hint">{escape(caption)}</p></section>'
+    return (
+        f'<section class="card ladder{long}">{"".join(rows)}<p'
+        f' class="hint">{escape(caption)}</p></section>'
+    )
 
 
 def _recovered(rounds: list[int | None] | None) -> str:
@@ -167,7 +204,10 @@ def _table(run: Run) -> str:
         columns = [(head, lambda f, key=key: human_score(f.get(key))) for head, key in keys.items()]
     columns += [
         ("state", lambda f: "–" if f.get("state", "finished") == "finished" else f["state"]),
-        ("gap closed", lambda f: "–" if f.get("gap_closed") is None else f"{100 * f['gap_closed']:.1f}%"),
+        (
+            "gap closed",
+            lambda f: "–" if f.get("gap_closed") is None else f"{100 * f['gap_closed']:.1f}%",
+        ),
         ("forgetting", lambda f: human_score(f.get("forgetting"))),
         ("backward transfer", lambda f: human_score(f.get("backward_transfer"))),
         ("rounds to recover", lambda f: _recovered(f.get("recovery_rounds"))),
@@ -176,11 +216,21 @@ def _table(run: Run) -> str:
         ("virtual time", lambda f: human_time(virtual_time(f, finals.values()))),
         ("wall time", lambda f: human_time(f.get("wall_s"))),
         ("steps/s", lambda f: f"{f['steps_per_s']:,.0f}" if f.get("steps_per_s") else "–"),
-        ("rounds", lambda f: str(_rounds(f)) if len(set(map(_rounds, finals.values()))) > 1 else "–"),
+        (
+            "rounds",
+            lambda f: str(_rounds(f)) if len(set(map(_rounds, finals.values()))) > 1 else "–",
+        ),
         ("folder", lambda f: str(f.get("folder", "–"))),
-        ("learning rate", lambda f: f"{f['lr']:g}" if f.get("lr") is not None and run.learns else "–"),
+        (
+            "learning rate",
+            lambda f: f"{f['lr']:g}" if f.get("lr") is not None and run.learns else "–",
+        ),
     ]
-    columns = [(head, cell) for head, cell in columns if any(cell(final) != "–" for final in finals.values())]
+    columns = [
+        (head, cell)
+        for head, cell in columns
+        if any(cell(final) != "–" for final in finals.values())
+    ]
     head = "".join(f"<th>{escape(text)}</th>" for text, _ in columns)
     body = []
     for number, (arm, final) in enumerate(finals.items()):
@@ -189,17 +239,22 @@ def _table(run: Run) -> str:
         cells = "".join(f"<td>{escape(cell(final))}</td>" for _, cell in columns)
         name = f'<i class="chip"></i>{escape(arm)} <small>{escape(where)}</small>'
         body.append(f'<tr class="arm{number}"><th>{name}</th>{cells}</tr>')
-    return f"<table><thead><tr><th>arm</th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    return (
+        f"<table><thead><tr><th>arm</th>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    )
 
 
 def _facts(run: Run) -> str:
     """What the summary says about topology, data, engine and versions, as lists of terms."""
     summary = run.summary or {}
     run_facts: dict[str, Any] = {
-        key: summary[key] for key in ("run", "scenario", "seed", "rounds", "devices") if key in summary
+        key: summary[key]
+        for key in ("run", "scenario", "seed", "rounds", "devices")
+        if key in summary
     }
     run_facts |= _choices(run)
-    data = summary.get("data") if run.learns or not run.arms else None  # without learning, the data took no part
+    # without learning, the data took no part
+    data = summary.get("data") if run.learns or not run.arms else None
     groups = {"Run": run_facts, "Topology": summary.get("topology"), "Data": data,
               "Engine": summary.get("engine"), "Versions": summary.get("versions")}  # fmt: skip
     return "".join(
@@ -216,8 +271,9 @@ def _facts(run: Run) -> str:
 
 
 def _choices(run: Run) -> dict[str, str]:
-    """What was sent, by which rule, over what network: the chosen options, none left out but ``none``, and the default
-    protocol where nothing was learnt, of which only the averaging was run."""
+    """What was sent, by which rule, over what network: the chosen options, none left out but
+    ``none``, and the default protocol where nothing was learnt, of which only the averaging was
+    run."""
     found: dict[str, str] = {}
     config = run.config
     for group in ("protocol", "compressor", "delay", "churn", "outage", "clock", "fleet"):
@@ -227,7 +283,11 @@ def _choices(run: Run) -> dict[str, str]:
             learnt = run.learns or not run.arms or name != "dpsgd"
             found |= {group: name} if (learnt if group == "protocol" else name != "none") else {}
     network = config.get("network")
-    if isinstance(network, dict) and isinstance(network.get("loss"), int | float) and network["loss"]:
+    if (
+        isinstance(network, dict)
+        and isinstance(network.get("loss"), int | float)
+        and network["loss"]
+    ):
         found["messages lost"] = f"{network['loss']:.0%}"
     return found | ({"mixing": str(config["mixing"])} if config.get("mixing") else {})
 

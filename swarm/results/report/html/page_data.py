@@ -1,4 +1,6 @@
-"""The numbers that the page's script draws, as one JSON document that cannot break out of its script element."""
+"""The numbers that the page's script draws, as one JSON document that cannot break out of its
+script element.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +18,53 @@ from swarm.results.load import Run
 from swarm.results.report.html.device_history import device_history, subsample
 from swarm.results.report.html.graph_history import graph_history
 from swarm.results.report.layout import picture
-from swarm.results.report.style import LABELS, SCORES, changes, colours, dashes, label, lead, named_label
+from swarm.results.report.style import (
+    LABELS,
+    SCORES,
+    changes,
+    colours,
+    dashes,
+    label,
+    lead,
+    named_label,
+)
 from swarm.results.track.units import rho_of, virtual_time
 
 ROWS = 500  # rounds of a curve at most
 NAMES_KEPT = 500_000  # characters
 _AXES = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual time",
          "wall_s": "wall time"}  # fmt: skip
-_RARE = ("lost", "late", "staleness", "flops_total", "joules_total")  # not offered where they are zero throughout
+# not offered where they are zero throughout
+_RARE = ("lost", "late", "staleness", "flops_total", "joules_total")
 _DASH = {"solid": "", "dashed": "7 4", "dashdot": "9 3 2 3", "dotted": "2 4"}
 
 
 def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Everything that is drawn: curves (at most ``ROWS`` rounds of each arm), every device's scores, and the graph.
+    """Everything that is drawn: curves (at most ``ROWS`` rounds of each arm), every device's
+    scores, and the graph.
 
     ``drawing`` saves laying out the graph again.
     """
     shown = device_history(run)
-    known = [*LABELS, *sorted({name for name in map(str, run.metrics) if label(name)} - set(LABELS))]
-    metrics = [name for name in known if name in run.metrics and is_numeric_dtype(run.metrics[name])]
+    known = [
+        *LABELS,
+        *sorted({name for name in map(str, run.metrics) if label(name)} - set(LABELS)),
+    ]
+    metrics = [
+        name for name in known if name in run.metrics and is_numeric_dtype(run.metrics[name])
+    ]
     metrics = [name for name in metrics if run.metrics[name].notna().any()]
-    metrics = [name for name in metrics if name not in _RARE or (run.metrics[name].fillna(0) != 0).any()]
+    metrics = [
+        name for name in metrics if name not in _RARE or (run.metrics[name].fillna(0) != 0).any()
+    ]
     metrics = [name for name in metrics if name != "lr" or run.learns]
-    measured = {name: label for name, label in _AXES.items() if name in run.metrics and run.metrics[name].max() > 0}
-    axes = {"round": "round"} | measured  # also of a run that diverged at once, whose only round is 0
+    measured = {
+        name: label
+        for name, label in _AXES.items()
+        if name in run.metrics and run.metrics[name].max() > 0
+    }
+    # also of a run that diverged at once, whose only round is 0
+    axes = {"round": "round"} | measured
     band = [f"{run.score}_{q}" for q in ("p10", "p90") if f"{run.score}_{q}" in run.metrics]
     columns = list(dict.fromkeys([*axes, "round", *metrics, *band]))
     first = f"{run.score}_mean" if run.score else "consensus_distance"
@@ -60,11 +85,17 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
 
 
 def _names(run: Run) -> list[str | None] | None:
-    """What the devices are called, by number; None where they have no names, names that differ by run, or too many."""
+    """What the devices are called, by number; None where they have no names, names that differ by
+    run, or too many.
+    """
     names = run.names
     if names is None and "name" in run.devices:  # several runs, which have no graph in common
         pairs = run.devices[["device", "name"]].dropna().drop_duplicates()
-        known = dict(zip(pairs["device"], pairs["name"], strict=True)) if pairs["device"].is_unique else {}
+        known = (
+            dict(zip(pairs["device"], pairs["name"], strict=True))
+            if pairs["device"].is_unique
+            else {}
+        )
         names = [known.get(device) for device in range(max(known, default=-1) + 1)] or None
     return names if names and sum(len(name or "") for name in names) <= NAMES_KEPT else None
 
@@ -77,7 +108,9 @@ def _changes(run: Run, arm: str, axes: list[str]) -> list[dict[str, Any]]:
 
 
 def _comparable(run: Run, arm: str, columns: list[str]) -> list[str]:
-    """Without virtual time where the arm's counts ticks, and that of the others what their hardware took."""
+    """Without virtual time where the arm's counts ticks, and that of the others what their hardware
+    took.
+    """
     finals = {name: run.final(name) for name in run.arms}
     timed = virtual_time(finals[arm], finals.values()) is not None
     return [name for name in columns if timed or name != "virtual_s"]
@@ -103,11 +136,16 @@ def _series(rows: pd.DataFrame, columns: list[str], score: str | None) -> dict[s
         rows = rows.iloc[np.unique(np.concatenate(picks))]
     wanted = [name for name in columns if name in rows and rows[name].notna().any()]
     digits = {"round": 15}
-    return {name: [_number(v, digits.get(name, 6)) for v in rows[name].to_numpy(float)] for name in wanted}
+    return {
+        name: [_number(v, digits.get(name, 6)) for v in rows[name].to_numpy(float)]
+        for name in wanted
+    }
 
 
 def _graph(run: Run, drawing: dict[str, Any] | None, rounds: list[int]) -> dict[str, Any] | None:
-    """The drawing of the graph, and its links in each of ``rounds`` where they change and can be had."""
+    """The drawing of the graph, and its links in each of ``rounds`` where they change and can be
+    had.
+    """
     if run.graph is None or run.graph["n"] < 1:
         return None
     drawing = drawing or picture(run.graph)

@@ -14,13 +14,16 @@ _SAID = ("verdict", "claim", "name", "claims", "title")
 def verdicts(run: Run) -> str:
     """A row for each verdict of the summary; nothing without any.
 
-    ``summary["verdicts"]`` is a list of mappings, or ``summary["verdict"]`` one: ``verdict`` (confirmed, refuted, indicates
-    …, undecided), ``claim``, and whatever figures and sentences it rests on. A bare text is a verdict too.
+    ``summary["verdicts"]`` is a list of mappings, or ``summary["verdict"]`` one: ``verdict``
+    (confirmed, refuted, indicates …, undecided), ``claim``, and whatever figures and sentences it
+    rests on. A bare text is a verdict too.
     """
     summary = run.summary or {}
     found = summary.get("verdicts", summary.get("verdict"))
     entries = found if isinstance(found, list) else [found] if found else []
-    rows = [_row(entry if isinstance(entry, dict) else {"verdict": entry}, summary) for entry in entries]
+    rows = [
+        _row(entry if isinstance(entry, dict) else {"verdict": entry}, summary) for entry in entries
+    ]
     if not rows:
         return ""
     head = "<thead><tr><th>claim</th><th>verdict</th><th>because</th></tr></thead>"
@@ -32,9 +35,14 @@ def _row(entry: dict[str, Any], summary: dict[str, Any]) -> str:
     said = str(entry.get("verdict", "undecided"))
     kind = next((kind for kind in KINDS if said.lower().startswith(kind)), "undecided")
     claim = next(
-        (entry[key] for key in ("claim", "claims", "title", "name") if entry.get(key)), summary.get("scenario")
+        (entry[key] for key in ("claim", "claims", "title", "name") if entry.get(key)),
+        summary.get("scenario"),
     )
-    rest = "; ".join(f"{key.replace('_', ' ')}: {_short(value)}" for key, value in entry.items() if key not in _SAID)
+    rest = "; ".join(
+        f"{key.replace('_', ' ')}: {_short(value)}"
+        for key, value in entry.items()
+        if key not in _SAID
+    )
     badge = f'<span class="badge {kind}">{escape(said)}</span>'
     return f"<tr><th>{escape(_short(claim))}</th><td>{badge}</td><td>{escape(rest)}</td></tr>"
 

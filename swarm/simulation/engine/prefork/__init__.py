@@ -1,13 +1,15 @@
 """Processes that have torch imported before they start, for Ray actors by the hundred.
 
-An ordinary worker imports torch and Ray: seconds of a core and hundreds of megabytes each. Here one process imports them
-once, and workers are forked from it: they share those pages until they write to them.
+An ordinary worker imports torch and Ray: seconds of a core and hundreds of megabytes each. Here one
+process imports them once, and workers are forked from it: they share those pages until they write
+to them.
 
     with ForkServer(("swarm.simulation.shard",)) as server, server.as_python():
         ray.init(...)
 
-Where it cannot work :func:`available` says why. What is forked has the state of the server: whatever global random
-generators the preloaded modules hold are equal in all workers, so draws must be keyed (as they are in this package).
+Where it cannot work :func:`available` says why. What is forked has the state of the server:
+whatever global random generators the preloaded modules hold are equal in all workers, so draws must
+be keyed (as they are in this package).
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from typing import Any, Self
 from swarm.common.errors import SwarmError
 from swarm.common.system.interrupts import undisturbed
 
-# With the driver's path, so that it finds what the driver finds; a worker starts with the interpreter's own.
+# With the driver's path, so that it finds what the driver finds; a worker starts with the
+# interpreter's own.
 _SERVER = """
 import json, sys
 setting, own = json.loads(sys.stdin.readline()), sys.path[1:]
@@ -67,14 +70,17 @@ def available() -> str | None:
 
 
 class ForkServer:
-    """A process that has imported ``preload`` and forks workers on request, for as long as the ``with`` block lasts.
+    """A process that has imported ``preload`` and forks workers on request, for as long as the
+    ``with`` block lasts.
 
-    Its ``folder`` (a socket and the executable; a Ray's temporary folder has its place here, too) is private to the user.
-    It ends with this process, however that ends, and its workers and the folder with it; if this process is killed, or the
-    block ends with an exception, so is who has a file open in the folder.
+    Its ``folder`` (a socket and the executable; a Ray's temporary folder has its place here, too)
+    is private to the user. It ends with this process, however that ends, and its workers and the
+    folder with it; if this process is killed, or the block ends with an exception, so is who has a
+    file open in the folder.
 
-    ``preload`` is imported at once; ``late`` when the first worker of a job asks, with that worker's environment, which
-    Ray reads when it is imported. ``without`` are modules that workers shall not find. ``seconds`` bounds the start.
+    ``preload`` is imported at once; ``late`` when the first worker of a job asks, with that
+    worker's environment, which Ray reads when it is imported. ``without`` are modules that workers
+    shall not find. ``seconds`` bounds the start.
     """
 
     def __init__(
@@ -84,8 +90,14 @@ class ForkServer:
         without: Sequence[str] = (),
         seconds: float = 120.0,
     ) -> None:
-        self.preload, self.late, self.without, self.seconds = tuple(preload), tuple(late), tuple(without), seconds
-        self.unshared: str | None = None  # why the late modules are imported by every worker for itself, if they are
+        self.preload, self.late, self.without, self.seconds = (
+            tuple(preload),
+            tuple(late),
+            tuple(without),
+            seconds,
+        )
+        # why the late modules are imported by every worker for itself, if they are
+        self.unshared: str | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -102,14 +114,18 @@ class ForkServer:
 
     def _start(self) -> None:
         if len(os.fsencode(self.folder / "socket")) > LONGEST_SOCKET:
-            raise PreforkError(f"{self.folder} is too long for a socket: point TMPDIR to a shorter folder")
+            raise PreforkError(
+                f"{self.folder} is too long for a socket: point TMPDIR to a shorter folder"
+            )
         self.executable = self.folder / "python"
         client = [str(_HERE / "client.py"), str(self.folder / "socket")]
         command = [sys.executable, "-S", "-E", "-I", *client, sys.executable]
         self.executable.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         self.executable.chmod(0o700)
         if not os.access(self.executable, os.X_OK):
-            raise PreforkError(f"{self.folder} does not allow programs: point TMPDIR to a folder that does")
+            raise PreforkError(
+                f"{self.folder} does not allow programs: point TMPDIR to a folder that does"
+            )
         self.process = subprocess.Popen(
             [sys.executable, "-c", _SERVER],
             bufsize=0,  # nothing is kept back that could fail to be written when the pipe is closed
@@ -119,7 +135,7 @@ class ForkServer:
         )
         assert self.process.stdin is not None
         setting = {
-            "path": [os.path.abspath(p) for p in sys.path],  # noqa: PTH100 (resolve would follow links)
+            "path": [os.path.abspath(p) for p in sys.path],
             "folder": str(self.folder),
             "python": sys.executable,
             "executable": str(self.executable),
@@ -142,7 +158,10 @@ class ForkServer:
         assert self.process is not None
         assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], self.seconds)[0]:
-            raise PreforkError(f"the fork server did not import {', '.join(self.preload)} within {self.seconds:g} s")
+            raise PreforkError(
+                f"the fork server did not import {', '.join(self.preload)} within"
+                f" {self.seconds:g} s"
+            )
         said = self.process.stdout.read()
         return dict(json.loads(said)) if said else {"error": "it ended without a word"}
 
@@ -159,10 +178,12 @@ class ForkServer:
 
     @contextmanager
     def as_python(self) -> Iterator[None]:
-        """While a local Ray starts: it notes ``sys.executable`` as the program that all of its workers are started with.
+        """While a local Ray starts: it notes ``sys.executable`` as the program that all of its
+        workers are started with.
 
-        Twice as fast as ``py_executable``, for which Ray first starts an ordinary Python that imports Ray to find out
-        what to execute. Everything but a worker is handed on to the real interpreter, so nobody else sees a difference.
+        Twice as fast as ``py_executable``, for which Ray first starts an ordinary Python that
+        imports Ray to find out what to execute. Everything but a worker is handed on to the real
+        interpreter, so nobody else sees a difference.
         """
         real, sys.executable = sys.executable, str(self.executable)
         try:
@@ -177,12 +198,17 @@ class ForkServer:
             raise PreforkError(f"the fork server has died (status {code}), and its workers with it")
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._end(in_order=kind is None)
 
     def _end(self, in_order: bool = True) -> None:
-        """Not in order: a Ray that failed to start may have left processes that nobody knows any more."""
+        """Not in order: a Ray that failed to start may have left processes that nobody knows any
+        more.
+        """
         with undisturbed():
             self._end_now(in_order)
 

@@ -23,12 +23,14 @@ from swarm.simulation.engine.prefork.request import Request, close_files
 PR_SET_PDEATHSIG = 1
 
 
-def exec_worker(request: Request, server: int, path: list[str], starters: Sequence[str], fits: bool) -> list[str]:
+def exec_worker(
+    request: Request, server: int, path: list[str], starters: Sequence[str], fits: bool
+) -> list[str]:
     """Make this forked child what the client would have been; returns the arguments to run.
 
-    ``path`` gets the entries of the request's PYTHONPATH. ``starters`` are the interpreter and the client: a start that
-    asks for anything else, or for more than variables, or that does not fit what is loaded, is executed as an ordinary
-    one instead.
+    ``path`` gets the entries of the request's PYTHONPATH. ``starters`` are the interpreter and the
+    client: a start that asks for anything else, or for more than variables, or that does not fit
+    what is loaded, is executed as an ordinary one instead.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:
@@ -44,25 +46,34 @@ def exec_worker(request: Request, server: int, path: list[str], starters: Sequen
     os.environ.update(request.environ)
     time.tzset()
     os.chdir(request.cwd)
-    # Ray does this to the process it started, which is the client: when memory runs out, workers go before the driver.
+    # Ray does this to the process it started, which is the client: when memory runs out, workers go
+    # before the driver.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     plain = unwrap(request.argv, starters) if fits else None
     if plain is None:
-        print("prefork: this start asks for more than a fork can give; an ordinary process is started", file=sys.stderr)
+        print(
+            "prefork: this start asks for more than a fork can give; an ordinary process is"
+            " started",
+            file=sys.stderr,
+        )
         os.execv(starters[0], [starters[0], *request.argv])
     argv, variables = plain
     reduce_wakeups()
     os.environ.update(variables)
-    path[:0] = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in path]
+    path[:0] = [
+        p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p not in path
+    ]
     return argv
 
 
 def unwrap(argv: list[str], starters: Sequence[str]) -> tuple[list[str], dict[str, str]] | None:
-    """The worker's own arguments out of a Ray start command and the variables to set, or None if that is not all it asks.
+    """The worker's own arguments out of a Ray start command and the variables to set, or None if
+    that is not all it asks.
 
-    Ray runs ``setup_worker.py OPTIONS default_worker.py …``, which imports all of Ray to apply an environment that is
-    nearly always empty, and then executes the rest. ``-s`` and ``-S`` are passed on from the driver's command line.
+    Ray runs ``setup_worker.py OPTIONS default_worker.py …``, which imports all of Ray to apply an
+    environment that is nearly always empty, and then executes the rest. ``-s`` and ``-S`` are
+    passed on from the driver's command line.
     """
     rest, wrapped, asked = list(argv), Path(argv[0]).name == "setup_worker.py", {}
     if wrapped:
@@ -110,8 +121,9 @@ def run(argv: list[str], path: list[str]) -> NoReturn:
 
 
 def _disown() -> None:
-    """What was to be cleared away when the server ends is the server's to clear away. torch alone would have each worker take
-    back more than a hundred registrations of operators, and copy 26 MiB for it."""
+    """What was to be cleared away when the server ends is the server's to clear away. torch alone
+    would have each worker take back more than a hundred registrations of operators, and copy 26 MiB
+    for it."""
     for each in list(getattr(weakref.finalize, "_registry", ())):
         each.atexit = False
 
@@ -125,16 +137,19 @@ def _code(stop: SystemExit) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """End as an interpreter does: wait for threads, run what is registered for the exit, write out what is buffered. But do
-    not take the interpreter apart: that writes to, and so copies, every page that is shared with the fork server, a hundred
-    MiB in each of all the workers, which end at the same time."""
+    """End as an interpreter does: wait for threads, run what is registered for the exit, write out
+    what is buffered. But do not take the interpreter apart: that writes to, and so copies, every
+    page that is shared with the fork server, a hundred MiB in each of all the workers, which end at
+    the same time."""
     try:
-        join = getattr(threading, "_shutdown", None)  # of all threads that are no daemons: since Python 3.0
+        # of all threads that are no daemons: since Python 3.0
+        join = getattr(threading, "_shutdown", None)
         if join is not None:
             join()
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, broken, or none
+            # closed, broken, or none
+            with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         ctypes.CDLL(None).fflush(None)
     finally:

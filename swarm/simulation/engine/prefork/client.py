@@ -1,8 +1,10 @@
-"""What Ray starts instead of Python for each worker: asks the fork server for the process, then waits for its end.
+"""What Ray starts instead of Python for each worker: asks the fork server for the process, then
+waits for its end.
 
-Run as ``python -S -E -I client.py SOCKET PYTHON ARGUMENT…``. It is started once a worker, so it imports next to nothing;
-and since it must stay until the worker ends, it turns into a shell that waits for one line, a fiftieth of an
-interpreter. Anything but a Ray worker (Ray starts its agents with the same executable) is passed on to PYTHON.
+Run as ``python -S -E -I client.py SOCKET PYTHON ARGUMENT…``. It is started once a worker, so it
+imports next to nothing; and since it must stay until the worker ends, it turns into a shell that
+waits for one line, a fiftieth of an interpreter. Anything but a Ray worker (Ray starts its agents
+with the same executable) is passed on to PYTHON.
 """
 
 import os
@@ -11,7 +13,8 @@ import sys
 
 ANSWER_SECONDS = 60.0
 WORKERS = ("setup_worker.py", "default_worker.py")
-# The server writes the worker's exit status when it ends. No line means that the server is gone, and the worker with it.
+# The server writes the worker's exit status when it ends. No line means that the server is gone,
+# and the worker with it.
 WAIT = 'read -r status <&3 && exit "$status"; exit 70'
 
 
@@ -28,7 +31,9 @@ def main() -> None:
     server.settimeout(ANSWER_SECONDS)
     server.connect(where)
     files = b"".join(n.to_bytes(4, sys.byteorder) for n in (0, 1, 2))
-    server.sendmsg([len(message).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+    server.sendmsg(
+        [len(message).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)]
+    )
     server.sendall(message)
     answer = b""
     while not answer.endswith(b"\n"):
@@ -37,7 +42,10 @@ def main() -> None:
             break
         answer += more
     if answer != b"ok\n":
-        sys.exit(f"prefork: no worker: {answer.decode(errors='replace').strip() or 'the fork server hung up'}")
+        sys.exit(
+            "prefork: no worker:"
+            f" {answer.decode(errors='replace').strip() or 'the fork server hung up'}"
+        )
     server.settimeout(None)
     os.dup2(server.fileno(), 3)
     os.set_inheritable(3, True)  # dup2 forgets to when the two numbers are equal

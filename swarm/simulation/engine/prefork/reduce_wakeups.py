@@ -1,9 +1,10 @@
 """Makes an idle worker's clocks tick seldom.
 
-An idle Ray worker looks for signals a hundred times a second, through a timer file, and its gRPC threads wake up almost as
-often: 0.7% of a core each, so that 256 of them keep two cores busy doing nothing. Two things calm that down, and neither
-delays a message, only what waits for time to pass: the kernel may let timeouts be late by ``SLACK_SECONDS``, and, as that
-does not go for timer files, the process is refused those: Ray's event loop then puts its timeouts into its ``epoll_wait``.
+An idle Ray worker looks for signals a hundred times a second, through a timer file, and its gRPC
+threads wake up almost as often: 0.7% of a core each, so that 256 of them keep two cores busy doing
+nothing. Two things calm that down, and neither delays a message, only what waits for time to pass:
+the kernel may let timeouts be late by ``SLACK_SECONDS``, and, as that does not go for timer files,
+the process is refused those: Ray's event loop then puts its timeouts into its ``epoll_wait``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ SLACK_SECONDS = 0.1
 PR_SET_TIMERSLACK, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 29, 22, 38
 SECCOMP_MODE_FILTER, SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW = 2, 0x0005_0000, 0x7FFF_0000
 LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06  # of the classic packet filter, as seccomp takes it
-TIMERFD_CREATE = {"x86_64": (0xC000_003E, 283), "aarch64": (0xC000_00B7, 85)}  # the kernel's architecture, and the call
+# the kernel's architecture, and the call
+TIMERFD_CREATE = {"x86_64": (0xC000_003E, 283), "aarch64": (0xC000_00B7, 85)}
 
 
 class _Program(ctypes.Structure):
@@ -42,5 +44,6 @@ def reduce_wakeups() -> None:
     ]
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     program = _Program(len(steps), ctypes.cast(code, ctypes.c_void_p))
-    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:  # without which only root may have a filter
+    # without which only root may have a filter
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)

@@ -20,7 +20,9 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What a client wants run: arguments (the script first), folder, environment, and its three standard files."""
+    """What a client wants run: arguments (the script first), folder, environment, and its three
+    standard files.
+    """
 
     argv: list[str]
     cwd: str
@@ -29,10 +31,15 @@ class Request:
 
 
 def receive(client: socket.socket) -> Request:
-    """Read and check one request. Raises :class:`RefusedError`; never leaves a received file open then."""
+    """Read and check one request.
+
+    Raises :class:`RefusedError`; never leaves a received file open then.
+    """
     files: list[int] = []
     try:
-        _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        _, uid, _ = struct.unpack(
+            "3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        )
         if uid != os.getuid():
             raise RefusedError(f"user {uid} is not the one who started the server")
         until = time.monotonic() + REQUEST_SECONDS
@@ -41,7 +48,12 @@ def receive(client: socket.socket) -> Request:
         while 0 < len(head) < 8:
             head += _some(client, 8 - len(head), until)
         size = int.from_bytes(head, "big")
-        if len(head) != 8 or not 0 < size <= LARGEST_REQUEST or len(files) != 3 or flags & socket.MSG_CTRUNC:
+        if (
+            len(head) != 8
+            or not 0 < size <= LARGEST_REQUEST
+            or len(files) != 3
+            or flags & socket.MSG_CTRUNC
+        ):
             raise RefusedError("not a request: a length and three open files were expected")
         body = bytearray()
         while len(body) < size:

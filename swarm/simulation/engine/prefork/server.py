@@ -1,12 +1,14 @@
 """The fork server: imports what the workers need, then forks one for every request on its socket.
 
-Started by :class:`swarm.simulation.engine.prefork.ForkServer`. One thread, always: a fork copies only the thread that forks,
-so a second one might hold a lock for ever in the child. Started with a pipe as its standard input: when the driver
-ends, however it ends, the pipe closes, and the server ends its workers, removes its folder and goes. A driver that ends in
-order writes one byte first, to say that whatever else it started is not the server's concern.
+Started by :class:`swarm.simulation.engine.prefork.ForkServer`. One thread, always: a fork copies
+only the thread that forks, so a second one might hold a lock for ever in the child. Started with a
+pipe as its standard input: when the driver ends, however it ends, the pipe closes, and the server
+ends its workers, removes its folder and goes. A driver that ends in order writes one byte first, to
+say that whatever else it started is not the server's concern.
 
-A connection lives as long as its worker: the client's end closing means that the client was killed, and so will the
-worker be; the worker's exit status is the last line the client gets. If the server dies the kernel kills the workers.
+A connection lives as long as its worker: the client's end closing means that the client was killed,
+and so will the worker be; the worker's exit status is the last line the client gets. If the server
+dies the kernel kills the workers.
 """
 
 from __future__ import annotations
@@ -48,7 +50,11 @@ class Worker:
 
 @dataclass
 class Server:
-    """The loop. ``serve`` returns None in the server when the driver is gone, and a request in each forked child."""
+    """The loop.
+
+    ``serve`` returns None in the server when the driver is gone, and a request in each forked
+    child.
+    """
 
     listener: socket.socket
     lifeline: int
@@ -71,8 +77,13 @@ class Server:
     def serve(self) -> Request | None:
         """Until the driver is gone."""
         while os.getppid() == self.driver:
-            soon = min((w.kill_at for w in self.workers.values() if w.kill_at), default=time.monotonic() + LOOK_SECONDS)
-            for fd, _ in self.poll.poll(max(0.0, min(soon - time.monotonic(), LOOK_SECONDS)) * 1000):
+            soon = min(
+                (w.kill_at for w in self.workers.values() if w.kill_at),
+                default=time.monotonic() + LOOK_SECONDS,
+            )
+            for fd, _ in self.poll.poll(
+                max(0.0, min(soon - time.monotonic(), LOOK_SECONDS)) * 1000
+            ):
                 if fd == self.lifeline:
                     self.farewell = bool(os.read(fd, 1))
                     return None
@@ -92,7 +103,9 @@ class Server:
         """Serve one client; only the forked child gets a request back."""
         try:
             client, _ = self.listener.accept()
-        except OSError:  # it has gone again, or we are out of file numbers: it has a deadline of its own
+        except (
+            OSError
+        ):  # it has gone again, or we are out of file numbers: it has a deadline of its own
             time.sleep(0.01)
             return None
         try:
@@ -122,25 +135,34 @@ class Server:
     def _adopt(self, request: Request) -> None:
         """Import the late modules with the environment of the first worker of a job.
 
-        Ray reads its variables (the job, the raylet to watch) once, when it is imported: it can be shared by all workers
-        that have the same ones, which are those of one job on one node.
+        Ray reads its variables (the job, the raylet to watch) once, when it is imported: it can be
+        shared by all workers that have the same ones, which are those of one job on one node.
         """
         if not self.late or request.environ.get("RAY_JOB_ID", NO_JOB) == NO_JOB:
             return
         if self.adopted is None:
             os.environ.clear()
             os.environ.update(request.environ)
-            load(self.late)  # if this fails, though it did not in the probe, it will for each worker: none starts
+            # if this fails, though it did not in the probe, it will for each worker: none starts
+            load(self.late)
             self.adopted = ray_variables(request.environ)
 
     def fits(self, request: Request) -> bool:
-        """Whether what the late modules read from the environment is what this worker should have read."""
+        """Whether what the late modules read from the environment is what this worker should have
+        read.
+        """
         return self.adopted is None or self.adopted == ray_variables(request.environ)
 
     def _leave(self, client: socket.socket) -> None:
         """In the child: give up everything that is the server's."""
         signal.set_wakeup_fd(-1)
-        for end in (self.listener, self.waker, self.woken, client, *(w.client for w in self.workers.values())):
+        for end in (
+            self.listener,
+            self.waker,
+            self.woken,
+            client,
+            *(w.client for w in self.workers.values()),
+        ):
             end.close()
         self.workers.clear()
 
@@ -177,13 +199,19 @@ class Server:
             del self.workers[fd]
 
     def end(self, folder: Path) -> None:
-        """Kill the workers and, if the driver went without a farewell, what else it left; remove the folder."""
+        """Kill the workers and, if the driver went without a farewell, what else it left; remove
+        the folder.
+        """
         for worker in self.workers.values():
             os.kill(worker.pid, signal.SIGKILL)
         for worker in self.workers.values():
             os.waitpid(worker.pid, 0)
         until = time.monotonic() + GRACE_SECONDS
-        while not self.farewell and (left := set(users(folder)) - {self.driver}) and time.monotonic() < until:
+        while (
+            not self.farewell
+            and (left := set(users(folder)) - {self.driver})
+            and time.monotonic() < until
+        ):
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -192,7 +220,8 @@ class Server:
 
 
 def users(folder: Path) -> list[int]:
-    """The other processes that have a file below ``folder`` open: whatever the driver started there, such as a Ray's agents.
+    """The other processes that have a file below ``folder`` open: whatever the driver started
+    there, such as a Ray's agents.
 
     Those look for their parent's death only now and then, and would stay for a minute or two.
     """
@@ -200,7 +229,9 @@ def users(folder: Path) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended, or is somebody else's
             files = (str(fd.readlink()) for fd in (process / "fd").iterdir())
-            if int(process.name) != os.getpid() and any(file.startswith(f"{folder}/") for file in files):
+            if int(process.name) != os.getpid() and any(
+                file.startswith(f"{folder}/") for file in files
+            ):
                 found.append(int(process.name))
     return found
 
@@ -216,7 +247,10 @@ def _tell(client: socket.socket, line: str) -> None:
 
 
 def load(names: Sequence[str]) -> None:
-    """Import ``names`` and make sure that forking is safe afterwards. A name that ends in ``?`` may be missing."""
+    """Import ``names`` and make sure that forking is safe afterwards.
+
+    A name that ends in ``?`` may be missing.
+    """
     for name in names:
         try:
             importlib.import_module(name.removesuffix("?"))
@@ -224,19 +258,25 @@ def load(names: Sequence[str]) -> None:
             if not name.endswith("?"):
                 raise
     if "torch" in sys.modules:
-        importlib.import_module("torch").set_num_threads(1)  # before any parallel region: no pool is ever started here
+        # before any parallel region: no pool is ever started here
+        importlib.import_module("torch").set_num_threads(1)
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
-        raise RuntimeError(f"the fork server must have one thread, but importing {', '.join(names)} left {threads}")
+        raise RuntimeError(
+            f"the fork server must have one thread, but importing {', '.join(names)} left {threads}"
+        )
     gc.collect()
-    gc.freeze()  # a collection in a child must not touch, and so copy, what it shares with the others
+    # a collection in a child must not touch, and so copy, what it shares with the others
+    gc.freeze()
     ctypes.CDLL(None).malloc_trim(0)  # what the imports needed only for a while
 
 
 def probe(names: Sequence[str]) -> str | None:
-    """Why workers may not share these modules, found out in a child that imports them; None if they may.
+    """Why workers may not share these modules, found out in a child that imports them; None if they
+    may.
 
-    Whatever identifies a worker must still be undrawn after the import, or all workers would be the same one.
+    Whatever identifies a worker must still be undrawn after the import, or all workers would be the
+    same one.
     """
     ours, theirs = os.pipe()
     pid = os.fork()
@@ -260,11 +300,18 @@ def probe(names: Sequence[str]) -> str | None:
     if not answer.endswith(b"ok"):
         return answer.decode(errors="replace") or "the import ended the process"
     half = len(answer) // 2 - 1
-    return "two forked processes draw the same random numbers" if half and answer[:half] == answer[half:-2] else None
+    return (
+        "two forked processes draw the same random numbers"
+        if half and answer[:half] == answer[half:-2]
+        else None
+    )
 
 
 def prepare(folder: Path, setting: dict[str, Any]) -> tuple[socket.socket, int, list[str]]:
-    """Import, listen, and tell the driver so. Returns the listening socket, the lifeline and the modules to import later."""
+    """Import, listen, and tell the driver so.
+
+    Returns the listening socket, the lifeline and the modules to import later.
+    """
     late: list[str] = setting["late"]
     sys.modules.update(dict.fromkeys(setting["without"]))  # type: ignore[arg-type]  # None: importing it fails
     lifeline, report = os.dup(0), os.dup(1)

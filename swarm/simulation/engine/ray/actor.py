@@ -1,7 +1,9 @@
-"""The actor side: one process with one shard. It knows nothing of Ray; what it gets and returns are arrays.
+"""The actor side: one process with one shard.
 
-A *turn* is one call: take in what has arrived, then go on until something has to be sent. With D-PSGD that is one call
-an actor and round: mix, learn, pack.
+It knows nothing of Ray; what it gets and returns are arrays.
+
+A *turn* is one call: take in what has arrived, then go on until something has to be sent. With
+D-PSGD that is one call an actor and round: mix, learn, pack.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ TIMED = ("learn", "pack", "mix", "wait")
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do in a turn: ``phase`` is its number in the protocol, ``way`` the key of the round's route, which is
-    ``lasting`` if it comes back in later rounds."""
+    """One thing to do in a turn: ``phase`` is its number in the protocol, ``way`` the key of the
+    round's route, which is ``lasting`` if it comes back in later rounds."""
 
     kind: Kind
     round: int
@@ -50,7 +52,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Report:
-    """What a turn tells the driver: what was learnt in which round, and the seconds that each kind of work took."""
+    """What a turn tells the driver: what was learnt in which round, and the seconds that each kind
+    of work took.
+    """
 
     learnt: dict[int, TrainResult]
     seconds: dict[str, float]
@@ -58,8 +62,9 @@ class Report:
 
 @dataclass(frozen=True)
 class EvaluationPart:
-    """A shard's part of an evaluation: block ids, and their devices' results as :class:`BlockEvaluation` has them, one
-    block after the other; ``votes_CT`` is summed over the blocks."""
+    """A shard's part of an evaluation: block ids, and their devices' results as
+    :class:`BlockEvaluation` has them, one block after the other; ``votes_CT`` is summed over the
+    blocks."""
 
     blocks: list[int]
     loss: list[Array]
@@ -85,8 +90,13 @@ class ShardActor:
         return os.getpid()
 
     @blamed()
-    def begin(self, settings: Settings, dataset: Dataset, holdings: DeviceSplit, blocks: Ints, folder: str) -> None:
-        """Be these blocks of this plan, as they are before the first round. ``folder`` is where plug-ins are looked up."""
+    def begin(
+        self, settings: Settings, dataset: Dataset, holdings: DeviceSplit, blocks: Ints, folder: str
+    ) -> None:
+        """Be these blocks of this plan, as they are before the first round.
+
+        ``folder`` is where plug-ins are looked up.
+        """
         self.shard, self.routes, self.idle_since = (
             None,
             {},
@@ -111,14 +121,16 @@ class ShardActor:
         """Give the shard's memory back."""
         self.shard, self.routes = None, {}
 
-    # --- a round -----------------------------------------------------------------------------------------------------
+    # --- a round ----------------------------------------------------------------------------------
 
     @blamed()
     def turn(self, steps: Sequence[Step], ways: dict[Hashable, Route], *arrived: Array) -> Any:
-        """Do ``steps`` in order and return a :class:`Report`, followed by the arrays that are to be sent, if any.
+        """Do ``steps`` in order and return a :class:`Report`, followed by the arrays that are to be
+        sent, if any.
 
-        ``ways`` are routes not sent before. ``arrived`` is for the first step: a mean, or for ``mix`` one array for each
-        entry of the route's inbox, in the order of their shards' numbers.
+        ``ways`` are routes not sent before. ``arrived`` is for the first step: a mean, or for
+        ``mix`` one array for each entry of the route's inbox, in the order of their shards'
+        numbers.
         """
         shard, seconds = self._own(), dict.fromkeys(TIMED, 0.0)
         if self.idle_since is not None:
@@ -149,7 +161,10 @@ class ShardActor:
             return [self._means(step.phase, shard.experiment.mean_shares(step.name, step.round))]
         if step.kind == "mix":
             route = self.routes[step.way] if step.lasting else self.routes.pop(step.way)
-            inbox = {j: torch.as_tensor(rows) for j, rows in zip(sorted(route.inbox), arrived, strict=True)}
+            inbox = {
+                j: torch.as_tensor(rows)
+                for j, rows in zip(sorted(route.inbox), arrived, strict=True)
+            }
             shard.mix(step.phase, step.name, step.round, route, inbox)
         elif step.kind == "keep":
             shard.keep(step.phase, step.round)
@@ -165,11 +180,12 @@ class ShardActor:
     def merge(self, blocks: Sequence[Ints], *parts: Array) -> Array:
         """Add up everybody's partial sums in the order of the block ids: ``[P]``."""
         rows = [
-            dict(zip(b.tolist(), torch.as_tensor(part), strict=True)) for b, part in zip(blocks, parts, strict=True)
+            dict(zip(b.tolist(), torch.as_tensor(part), strict=True))
+            for b, part in zip(blocks, parts, strict=True)
         ]
         return _array(merge(rows))
 
-    # --- look --------------------------------------------------------------------------------------------------------
+    # --- look -------------------------------------------------------------------------------------
 
     def means(self, shares_N: Array) -> Array:
         """Partial sums of the parameters, ``[blocks, P]``."""

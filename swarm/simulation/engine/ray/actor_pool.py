@@ -1,4 +1,6 @@
-"""The actors of a session, numbered from 0, and waiting for what they were asked: with a deadline, and by name."""
+"""The actors of a session, numbered from 0, and waiting for what they were asked: with a deadline,
+and by name.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ LOOK_SECONDS = 0.5  # how often to see whether an answer can still come
 
 
 # Ray's names for what is gone with a process or a machine
-LOST = ("RayActorError", "ObjectLostError", "WorkerCrashedError", "OutOfMemoryError", "NodeDiedError")
+LOST = (
+    "RayActorError",
+    "ObjectLostError",
+    "WorkerCrashedError",
+    "OutOfMemoryError",
+    "NodeDiedError",
+)
 
 
 class StuckError(SwarmError):
@@ -29,7 +37,9 @@ class StuckError(SwarmError):
 
 
 class FaultError(Exception):
-    """An actor has died, or what it made is lost. Whoever holds an earlier state can go on from there.
+    """An actor has died, or what it made is lost.
+
+    Whoever holds an earlier state can go on from there.
 
     ``of_memory``: Ray ended it, as the machine's memory was nearly full.
     """
@@ -52,7 +62,9 @@ class ActorHandle:
 
 @dataclass(frozen=True)
 class Call:
-    """Something asked of an actor: what comes back first, in words what it is, and what it has to wait for."""
+    """Something asked of an actor: what comes back first, in words what it is, and what it has to
+    wait for.
+    """
 
     member: ActorHandle
     ref: Any
@@ -65,7 +77,8 @@ class ActorPool:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster, self.ray = cluster, cluster.ray
-        # 0 cores: on our own Ray any number of actors shares what there is; the shards are cut to fit.
+        # 0 cores: on our own Ray any number of actors shares what there is; the shards are cut to
+        # fit.
         self._host = self.ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(ShardActor)
         self.members: list[ActorHandle] = []
         self.slowest: float | None = None  # seconds of a round
@@ -94,18 +107,26 @@ class ActorPool:
         return dead
 
     def _slots(self) -> list[str]:
-        """The living nodes of a cluster, each as often as it has cores; empty on our own Ray, which is one node.
+        """The living nodes of a cluster, each as often as it has cores; empty on our own Ray, which
+        is one node.
 
-        Ray's own spreading looks at the cores that are asked for; ours are none, and it may put all on one node.
+        Ray's own spreading looks at the cores that are asked for; ours are none, and it may put all
+        on one node.
         """
         if self.cluster.address is None:
             return []
-        cores = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in self.ray.nodes() if node["Alive"]}
+        cores = {
+            node["NodeID"]: int(node["Resources"].get("CPU", 0))
+            for node in self.ray.nodes()
+            if node["Alive"]
+        }
         most = max(cores.values(), default=0)
         return [name for turn in range(most) for name in sorted(cores) if turn < cores[name]]
 
     def _make(self, number: int, slots: Sequence[str]) -> Any:
-        """A fresh actor, on the node whose turn it is, or on another if that one has gone by then."""
+        """A fresh actor, on the node whose turn it is, or on another if that one has gone by
+        then.
+        """
         if not slots:
             return self._host.remote()
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -122,13 +143,15 @@ class ActorPool:
     @property
     def patience(self) -> float:
         """Seconds after which something is wrong: by the slowest round so far."""
-        return FIRST_SECONDS if self.slowest is None else max(LEAST_SECONDS, PATIENCE * self.slowest)
+        return (
+            FIRST_SECONDS if self.slowest is None else max(LEAST_SECONDS, PATIENCE * self.slowest)
+        )
 
     def gather(self, calls: Sequence[Call], seconds: float | None = None) -> list[Any]:
         """What the calls return, in their order.
 
-        Raises :class:`FaultError` if an actor has died, :class:`StuckError` after ``seconds`` (default: ``patience``),
-        and what an actor raises as it is.
+        Raises :class:`FaultError` if an actor has died, :class:`StuckError` after ``seconds``
+        (default: ``patience``), and what an actor raises as it is.
         """
         errors = self.ray.exceptions
         limit = self.patience if seconds is None else seconds
@@ -137,7 +160,9 @@ class ActorPool:
             while True:
                 left = max(end - time.monotonic(), 0.0)
                 try:
-                    return list(self.ray.get([call.ref for call in calls], timeout=min(left, LOOK_SECONDS)))
+                    return list(
+                        self.ray.get([call.ref for call in calls], timeout=min(left, LOOK_SECONDS))
+                    )
                 except errors.GetTimeoutError:
                     self.cluster.check()
                     if left <= LOOK_SECONDS:
@@ -152,14 +177,19 @@ class ActorPool:
             raise ClusterError(f"an actor failed: {error}") from None
 
     def _stuck(self, calls: Sequence[Call], limit: float) -> StuckError:
-        """Names the actor that has everything it needs and does not answer; the others wait for it."""
+        """Names the actor that has everything it needs and does not answer; the others wait for
+        it.
+        """
 
         def ready(ref: Any) -> bool:
             return bool(self.ray.wait([ref], timeout=0, fetch_local=False)[0])
 
         late = [call for call in calls if not ready(call.ref)]
-        guilty = next((call for call in late if all(map(ready, call.needs))), late[0] if late else calls[0])
+        guilty = next(
+            (call for call in late if all(map(ready, call.needs))), late[0] if late else calls[0]
+        )
         m = guilty.member
         return StuckError(
-            f"actor {m.number} (process {m.pid}, devices {m.devices}) has not finished within {limit:.0f} s: {guilty.words}"
+            f"actor {m.number} (process {m.pid}, devices {m.devices}) has not finished within"
+            f" {limit:.0f} s: {guilty.words}"
         )

@@ -1,7 +1,9 @@
-"""From a protocol's phases to calls of actors: who does what, and who gets whose arrays. Only references pass here.
+"""From a protocol's phases to calls of actors: who does what, and who gets whose arrays.
 
-Nothing waits: a turn's arrays are arguments of other actors' next turns, so each shard goes on as soon as its own
-neighbours have sent, whatever the rest do.
+Only references pass here.
+
+Nothing waits: a turn's arrays are arguments of other actors' next turns, so each shard goes on as
+soon as its own neighbours have sent, whatever the rest do.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from swarm.simulation.experiment import Experiment
 
 @dataclass
 class ShardAssignment:
-    """An experiment's shards on their actors: ``blocks`` and ``devices`` of each, in the members' order."""
+    """An experiment's shards on their actors: ``blocks`` and ``devices`` of each, in the members'
+    order.
+    """
 
     experiment: Experiment
     members: list[ActorHandle]
@@ -42,7 +46,9 @@ class ShardAssignment:
     def mean(self, parts: Sequence[Any]) -> Call:
         """Have the first actor add up everybody's partial sums, in the order of the blocks."""
         first = self.members[0]
-        return Call(first, first.handle.merge.remote(self.blocks, *parts), "adding up a mean", parts)
+        return Call(
+            first, first.handle.merge.remote(self.blocks, *parts), "adding up a mean", parts
+        )
 
 
 class CallScheduler:
@@ -55,7 +61,9 @@ class CallScheduler:
         self._arrived: list[list[Any]] = [[] for _ in cast.members]
 
     def round(self, round: int) -> tuple[list[Traffic], int]:
-        """Ask for a round: its traffic, and how many turns must be done before all of it has been learnt."""
+        """Ask for a round: its traffic, and how many turns must be done before all of it has been
+        learnt.
+        """
         e, before, needed = self.cast.experiment, len(self.made), 0
         sent = []
         for number, phase in enumerate(e.protocol.phases):
@@ -69,7 +77,8 @@ class CallScheduler:
             elif exchange.quiet:
                 self._steps.append(Step("keep", round, number, phase))
             else:
-                # two phases may share an exchange of one round, and each forgets its route when it is done
+                # two phases may share an exchange of one round, and each forgets its route when it
+                # is done
                 way = exchange.key if exchange.lasting else (number, exchange.key)
                 self._exchange(Step("pack", round, number, phase, way, exchange.lasting), exchange)
             sent.append(e.traffic(number, round))
@@ -100,18 +109,25 @@ class CallScheduler:
         if step.lasting:
             for member in self.cast.members:
                 member.routes.add(step.way)
-        boxes = [dict(zip(sorted(way.outbox), refs, strict=True)) for way, refs in zip(ways, sent, strict=True)]
+        boxes = [
+            dict(zip(sorted(way.outbox), refs, strict=True))
+            for way, refs in zip(ways, sent, strict=True)
+        ]
         self._arrived = [[boxes[j][i] for j in sorted(way.inbox)] for i, way in enumerate(ways)]
         self._steps.append(replace(step, kind="mix"))
 
-    def _turn(self, sends: Callable[[int], int], ways: list[dict[Hashable, Route]]) -> list[list[Any]]:
+    def _turn(
+        self, sends: Callable[[int], int], ways: list[dict[Hashable, Route]]
+    ) -> list[list[Any]]:
         """One call an actor; returns the references of what each sends."""
         steps, arrived = tuple(self._steps), self._arrived
         self._steps, self._arrived = [], [[] for _ in arrived]
         first, last = steps[0], steps[-1]
         words = f"round {first.round} ({first.kind}) to round {last.round} ({last.kind})"
         calls, sent = [], []
-        for i, (member, way, arrays) in enumerate(zip(self.cast.members, ways, arrived, strict=True)):
+        for i, (member, way, arrays) in enumerate(
+            zip(self.cast.members, ways, arrived, strict=True)
+        ):
             refs = member.handle.turn.options(num_returns=1 + sends(i)).remote(steps, way, *arrays)
             refs = refs if isinstance(refs, list) else [refs]
             calls.append(Call(member, refs[0], words, arrays))

@@ -34,17 +34,25 @@ LOOPBACK = "127.0.0.1"
 # Read by Ray when it is imported, or by the processes it starts.
 SETTINGS = {
     "RAY_AUTH_MODE": "token",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the name is Ray's; it makes every port listen on the loopback only
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": (
+        "0"
+    ),  # the name is Ray's; it makes every port listen on the loopback only
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what depends on a dead actor fails, too; one sentence says it
+    "RAY_IGNORE_UNHANDLED_ERRORS": (
+        "1"
+    ),  # what depends on a dead actor fails, too; one sentence says it
     "RAY_worker_maximum_startup_concurrency": "4",
     "RAY_worker_register_timeout_seconds": "300",
-    "RAY_enable_worker_prestart": "0",  # workers that come before the job cannot share an imported Ray
+    "RAY_enable_worker_prestart": (
+        "0"
+    ),  # workers that come before the job cannot share an imported Ray
     "RAY_prestart_worker_first_driver": "0",
     "RAY_DISABLE_CUSTOM_ARROW_JSON_OPTIONS_SERIALIZATION": "1",  # or every worker imports pyarrow
     "RAY_DISABLE_CUSTOM_ARROW_DATA_SERIALIZATION": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_health_check_failure_threshold": "100",  # a busy machine's only node is not given up: the driver would go with it
+    "RAY_health_check_failure_threshold": (
+        "100"
+    ),  # a busy machine's only node is not given up: the driver would go with it
     "OMP_NUM_THREADS": "1",
 }
 
@@ -54,16 +62,28 @@ class ClusterError(SwarmError):
 
 
 class Cluster:
-    """Use as a context manager. ``address`` None starts a Ray of our own: reachable from this machine only, with a token
-    that only this process and its children know, in a folder that goes with it. Otherwise ``auto`` or ``HOST:PORT``.
+    """Use as a context manager.
+
+    ``address`` None starts a Ray of our own: reachable from this machine only, with a token that
+    only this process and its children know, in a folder that goes with it. Otherwise ``auto`` or
+    ``HOST:PORT``.
 
     ``prefork`` says afterwards whether workers are forked, ``why_not`` why they are not.
     """
 
-    def __init__(self, address: str | None, cores: int, prefork: bool, dashboard: bool, store_bytes: int) -> None:
-        self.address, self.cores, self.dashboard, self.store_bytes = address, cores, dashboard, store_bytes
+    def __init__(
+        self, address: str | None, cores: int, prefork: bool, dashboard: bool, store_bytes: int
+    ) -> None:
+        self.address, self.cores, self.dashboard, self.store_bytes = (
+            address,
+            cores,
+            dashboard,
+            store_bytes,
+        )
         self.prefork = prefork and address is None
-        self.why_not: str | None = None if self.prefork else "the cluster's own workers" if address else "prefork=false"
+        self.why_not: str | None = (
+            None if self.prefork else "the cluster's own workers" if address else "prefork=false"
+        )
         self.server: ForkServer | None = None
         self.ray: Any = None
         self.raylet: Any = None  # the process that starts workers, if it is ours
@@ -93,20 +113,25 @@ class Cluster:
             self._stack.close()
 
     def check(self) -> None:
-        """Raises :class:`PreforkError` or :class:`ClusterError` if no worker can be started any more."""
+        """Raises :class:`PreforkError` or :class:`ClusterError` if no worker can be started any
+        more.
+        """
         if self.server is not None:
             self.server.check()
         if self.raylet is not None and self.raylet.poll() is not None:
             raise ClusterError(
-                f"Ray's own process (raylet, {self.raylet.pid}) has died with status {self.raylet.returncode}; "
-                "the run can go on from its last checkpoint with resume="
+                f"Ray's own process (raylet, {self.raylet.pid}) has died with status"
+                f" {self.raylet.returncode}; the run can go on from its last checkpoint with"
+                " resume="
             )
 
     def _start(self, stack: ExitStack) -> None:
         stack.enter_context(_environment({**SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}))
         folder = self._fork_server(stack) or stack.enter_context(_folder())
         if len(os.fsencode(folder / "ray")) + SOCKET_BELOW > LONGEST_SOCKET:
-            raise ClusterError(f"{folder} is too long for a socket: point TMPDIR to a shorter folder")
+            raise ClusterError(
+                f"{folder} is too long for a socket: point TMPDIR to a shorter folder"
+            )
         ray = self._import(stack)
         _require_set_up()
         arguments = {
@@ -129,7 +154,9 @@ class Cluster:
             raise ClusterError(f"Ray listens on {found['node_ip_address']} instead of {LOOPBACK}")
 
     def _fork_server(self, stack: ExitStack) -> Path | None:
-        """Start the server that workers are forked from, and return its folder; or say why there is none."""
+        """Start the server that workers are forked from, and return its folder; or say why there is
+        none.
+        """
         if not self.prefork:
             return None
         self.why_not = available()
@@ -143,7 +170,9 @@ class Cluster:
         if self.server is not None:
             return self.server.folder
         self.prefork = False
-        warnings.warn(f"actors are ordinary Ray workers, five times as large: {self.why_not}", stacklevel=2)
+        warnings.warn(
+            f"actors are ordinary Ray workers, five times as large: {self.why_not}", stacklevel=2
+        )
         return None
 
     def _connect(self, stack: ExitStack, address: str) -> None:
@@ -159,7 +188,9 @@ class Cluster:
 
         self.ray = ray
         if ray.is_initialized():
-            raise ClusterError("this process uses Ray for something else already; call ray.shutdown() first")
+            raise ClusterError(
+                "this process uses Ray for something else already; call ray.shutdown() first"
+            )
         stack.enter_context(ray_logging())
         with suppress(ImportError, AttributeError):  # an earlier run's token is remembered
             from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
@@ -170,19 +201,24 @@ class Cluster:
 
 
 def _require_set_up() -> None:
-    """Raises :class:`ClusterError` if Ray did not read our :data:`SETTINGS` when it was imported."""
+    """Raises :class:`ClusterError` if Ray did not read our :data:`SETTINGS` when it was
+    imported.
+    """
     with suppress(ImportError):
         from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
 
         if get_authentication_mode() != AuthenticationMode.TOKEN:
             raise ClusterError(
-                "Ray was imported by this process before the run could set it up (private, with a token); start the run "
-                "in a process of its own, or before ray is imported"
+                "Ray was imported by this process before the run could set it up (private, with a"
+                " token); start the run in a process of its own, or before ray is imported"
             )
 
 
 def require_ray() -> None:
-    """Raises :class:`ConfigError` if Ray is missing or too old. Without importing it, at which it reads its settings."""
+    """Raises :class:`ConfigError` if Ray is missing or too old.
+
+    Without importing it, at which it reads its settings.
+    """
     oldest = ".".join(map(str, OLDEST))
     try:
         version = importlib.metadata.version("ray")
@@ -195,17 +231,20 @@ def require_ray() -> None:
 
 
 def require_dashboard() -> None:
-    """Raises :class:`ConfigError` if what Ray's web page is made of is not installed, by Ray's own test: one import. It is done
-    in a process of its own, as :func:`require_answer` does it."""
+    """Raises :class:`ConfigError` if what Ray's web page is made of is not installed, by Ray's own
+    test: one import. It is done in a process of its own, as :func:`require_answer` does it."""
     command = [sys.executable, "-c", "import ray.dashboard.optional_deps"]
-    asked = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    asked = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+    )
     if asked.returncode:
         lines = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
         valid = f"needs packages that `pip install '.[dashboard]'` brings ({lines[-1][:200]})"
         raise ConfigError("/engine.dashboard", True, f"{valid}; false does without Ray's web page")
 
 
-# A process of its own: Ray reads its settings when it is imported, and whether there is a cluster is asked before that.
+# A process of its own: Ray reads its settings when it is imported, and whether there is a cluster
+# is asked before that.
 _PROBE = """
 import signal, sys
 import ray
@@ -219,7 +258,9 @@ except Exception as error:
 
 
 def require_answer(address: str) -> None:
-    """Raises :class:`ConfigError` unless there is a cluster that lets us in: at ``HOST:PORT``, or where ``auto`` finds it."""
+    """Raises :class:`ConfigError` unless there is a cluster that lets us in: at ``HOST:PORT``, or
+    where ``auto`` finds it.
+    """
     where = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
     host, _, port = where.rpartition(":")
     if host and port.isdigit():
@@ -228,7 +269,9 @@ def require_answer(address: str) -> None:
         except OSError as error:
             raise _refusal(address, _line(error)) from None
     command = [sys.executable, "-c", _PROBE, address, f"{CONNECT_SECONDS:.0f}"]
-    asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    asked = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+    )
     if asked.returncode:
         raise _refusal(address, asked.stdout.strip() or f"within {CONNECT_SECONDS:.0f} s")
 
@@ -236,7 +279,9 @@ def require_answer(address: str) -> None:
 def _refusal(address: str, why: str) -> ConfigError:
     """The one sentence about a cluster that cannot be used."""
     if "ersion mismatch" in why:
-        return ConfigError("/engine.address", address, f"must have our versions of Python and Ray: {why[:300]}")
+        return ConfigError(
+            "/engine.address", address, f"must have our versions of Python and Ray: {why[:300]}"
+        )
     text = f"must be a running Ray cluster of yours, but it does not answer ({why[:200]})"
     return ConfigError("/engine.address", address, text)
 
@@ -247,7 +292,9 @@ def _line(error: Exception) -> str:
 
 
 def _begun(ray: ModuleType, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Ray of our own; once more if it was late: it gives its processes 30 seconds, which a busy machine can use up."""
+    """Ray of our own; once more if it was late: it gives its processes 30 seconds, which a busy
+    machine can use up.
+    """
     for last in (False, True):
         try:
             return _init(ray, arguments)
@@ -268,8 +315,9 @@ def _init(ray: ModuleType, arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _own_signals() -> Iterator[None]:
     """SIGTERM means what it meant before, during the block and after.
 
-    Ray has two handlers: one in Python, that leaves the process from wherever it is, and one below it, in C++, that prints a
-    trace and aborts, and of which Python knows nothing: to set a handler once more takes its place.
+    Ray has two handlers: one in Python, that leaves the process from wherever it is, and one below
+    it, in C++, that prints a trace and aborts, and of which Python knows nothing: to set a handler
+    once more takes its place.
     """
     utils: Any = sys.modules.get("ray._private.utils")
     setter = getattr(utils, "set_sigterm_handler", None)
@@ -289,7 +337,8 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """These variables for as long as the block lasts."""
 
     def ours(name: str) -> bool:
-        return name in values or name.startswith("RAY_") or name == "PYTHONBREAKPOINT"  # Ray sets some
+        # Ray sets some
+        return name in values or name.startswith("RAY_") or name == "PYTHONBREAKPOINT"
 
     before = {name: value for name, value in os.environ.items() if ours(name)}
     os.environ.update(values)
@@ -313,7 +362,9 @@ def _folder() -> Iterator[Path]:
 
 @contextmanager
 def _open_files() -> Iterator[None]:
-    """As many open files as we may have: Ray's processes keep connections to every actor, and inherit the limit."""
+    """As many open files as we may have: Ray's processes keep connections to every actor, and
+    inherit the limit.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:

@@ -1,4 +1,6 @@
-"""The Ray engine: shards in actors, references through the driver, and the same bits whatever dies."""
+"""The Ray engine: shards in actors, references through the driver, and the same bits whatever
+dies.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,26 @@ from swarm.common.system.machine import cores
 from swarm.communication.messages import Traffic
 from swarm.config.foreign import require_own
 from swarm.data.dataset import Dataset
-from swarm.simulation.engine.base import Block, Engine, Evaluation, Floats, Ints, RoundResult, prepare_process, record
+from swarm.simulation.engine.base import (
+    Block,
+    Engine,
+    Evaluation,
+    Floats,
+    Ints,
+    RoundResult,
+    prepare_process,
+    record,
+)
 from swarm.simulation.engine.ray.actor import TIMED, EvaluationPart, Report
 from swarm.simulation.engine.ray.actor_pool import ActorPool, Call, FaultError
 from swarm.simulation.engine.ray.call_scheduler import CallScheduler, ShardAssignment, format_ids
-from swarm.simulation.engine.ray.cluster import Cluster, ClusterError, require_answer, require_dashboard, require_ray
+from swarm.simulation.engine.ray.cluster import (
+    Cluster,
+    ClusterError,
+    require_answer,
+    require_dashboard,
+    require_ray,
+)
 from swarm.simulation.engine.ray.limits import parts, require_files, store_bytes
 from swarm.simulation.engine.ray.placement import place
 from swarm.simulation.experiment import Experiment
@@ -30,7 +47,8 @@ from swarm.simulation.footprint import Footprint, Part
 from swarm.simulation.shard import TrainResult
 
 T = TypeVar("T")
-AHEAD = 2  # rounds asked for beyond the one whose record is awaited: enough that no shard waits for the driver
+# rounds asked for beyond the one whose record is awaited: enough that no shard waits for the driver
+AHEAD = 2
 BACKOFF_SECONDS, LONGEST_BACKOFF = 0.2, 10.0
 
 
@@ -43,10 +61,11 @@ class Snapshot:
 
 
 class RayEngine(Engine):
-    """``actors``: ``auto`` (one a core), a number, or ``per_device`` (one for each device, in blocks of one).
+    """``actors``: ``auto`` (one a core), a number, or ``per_device`` (one for each device, in
+    blocks of one).
 
-    An actor's death is mended: all shards go back to the last snapshot and play the rounds since then again. After
-    ``restarts`` deaths between two snapshots the run ends.
+    An actor's death is mended: all shards go back to the last snapshot and play the rounds since
+    then again. After ``restarts`` deaths between two snapshots the run ends.
     """
 
     def __init__(
@@ -63,23 +82,37 @@ class RayEngine(Engine):
         if block != "auto" and block < 1:
             raise ConfigError("block", block, "must be auto or a number of devices ≥ 1")
         if actors == "per_device" and block not in ("auto", 1):
-            raise ConfigError("block", block, "must be 1 (or auto) with actors=per_device: an actor owns whole blocks")
+            raise ConfigError(
+                "block",
+                block,
+                "must be 1 (or auto) with actors=per_device: an actor owns whole blocks",
+            )
         if restarts < 0:
             raise ConfigError("restarts", restarts, "must be ≥ 0")
         if address not in (None, "auto") and not _is_address(str(address)):
-            raise ConfigError("address", address, "must be null (a Ray of the run's own), auto, or HOST:PORT")
+            raise ConfigError(
+                "address", address, "must be null (a Ray of the run's own), auto, or HOST:PORT"
+            )
         if dashboard and address is not None:
             valid = (
-                f"must be false with engine.address={address}: that cluster has a dashboard if it was started with one"
+                f"must be false with engine.address={address}: that cluster has a dashboard if it"
+                " was started with one"
             )
-            raise ConfigError("dashboard", True, f"{valid} (ray start --head --include-dashboard=true)")
-        self.actors, self.address, self.prefork, self.dashboard = actors, address, prefork, dashboard
+            raise ConfigError(
+                "dashboard", True, f"{valid} (ray start --head --include-dashboard=true)"
+            )
+        self.actors, self.address, self.prefork, self.dashboard = (
+            actors,
+            address,
+            prefork,
+            dashboard,
+        )
         self.block: Block = 1 if actors == "per_device" else block
         self.restarts = restarts
         self.cluster: Cluster | None = None
         self.kept = False
 
-    # --- the session -------------------------------------------------------------------------------------------------
+    # --- the session ------------------------------------------------------------------------------
 
     def __enter__(self) -> RayEngine:
         self.kept = True
@@ -97,10 +130,13 @@ class RayEngine(Engine):
             raise ConfigError(
                 "/engine.actors",
                 self.actors,
-                f"must be at most {len(blocks)}: there are {len(blocks)} blocks of up to {blocks.size} devices to share out",
+                f"must be at most {len(blocks)}: there are {len(blocks)} blocks of up to"
+                f" {blocks.size} devices to share out",
             )
         if experiment.device.type != "cpu":
-            raise ConfigError("/compute.device", experiment.device.type, "must be cpu with engine=ray")
+            raise ConfigError(
+                "/compute.device", experiment.device.type, "must be cpu with engine=ray"
+            )
         if self.address is None:
             require_files(self._count(experiment))
             if self.dashboard:
@@ -125,7 +161,9 @@ class RayEngine(Engine):
         count = self._count(experiment)
         self.placement = place(experiment.graph(1), experiment.blocks, count)
         parts = self.placement.parts
-        devices = [np.concatenate([experiment.blocks.devices_of(int(b)) for b in part]) for part in parts]
+        devices = [
+            np.concatenate([experiment.blocks.devices_of(int(b)) for b in part]) for part in parts
+        ]
         self.experiment = experiment
         self.holdings = self.cluster.ray.put(experiment.plan.holdings)
         self.cast = ShardAssignment(experiment, self.crew.ensure(count), parts, devices)
@@ -181,14 +219,16 @@ class RayEngine(Engine):
         return Call(member, begun, "taking its devices")
 
     def _dataset(self) -> Any:
-        """The data set in the object store: put there once, read in place by every actor of a node."""
+        """The data set in the object store: put there once, read in place by every actor of a
+        node.
+        """
         assert self.cluster is not None
         data = self.experiment.plan.dataset
         if self._shared is None or self._shared[0] is not data:
             self._shared = data, self.cluster.ray.put(data)
         return self._shared[1]
 
-    # --- rounds ------------------------------------------------------------------------------------------------------
+    # --- rounds -----------------------------------------------------------------------------------
 
     def advance(self, until: int) -> Iterator[RoundResult]:
         while self.round < until:
@@ -224,7 +264,10 @@ class RayEngine(Engine):
             yield replace(record(round, n, self.cast.devices, parts, sent), actor_seconds=spent)
 
     def _take_in(
-        self, reports: Sequence[Report], learnt: dict[int, dict[int, TrainResult]], spent: dict[str, Floats]
+        self,
+        reports: Sequence[Report],
+        learnt: dict[int, dict[int, TrainResult]],
+        spent: dict[str, Floats],
     ) -> None:
         """A turn's reports, in the actors' order."""
         for i, report in enumerate(reports):
@@ -238,7 +281,7 @@ class RayEngine(Engine):
         """By kind of work, zero for each actor."""
         return {name: np.zeros(len(self.cast.members)) for name in TIMED}
 
-    # --- faults ------------------------------------------------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------------
 
     def _set_point(self, round: int, arrays: dict[str, Tensor] | None) -> None:
         self.point, self.left = Snapshot(round, arrays), self.restarts
@@ -247,15 +290,18 @@ class RayEngine(Engine):
         return self.crew.gather(calls)
 
     def _recover(self, fault: FaultError) -> None:
-        """Replace the dead and take everybody back to the last point. Raises :class:`ClusterError` if that does not last, and
-        :class:`MemoryError` if it does not for want of memory."""
+        """Replace the dead and take everybody back to the last point.
+
+        Raises :class:`ClusterError` if that does not last, and :class:`MemoryError` if it does not
+        for want of memory."""
         assert self.cluster is not None
         while True:
             if self.left == 0:
                 if fault.of_memory:
                     raise MemoryError(str(fault))
                 raise ClusterError(
-                    f"actors died {self.restarts + 1} times since round {self.point.round}, the last one with: {fault}"
+                    f"actors died {self.restarts + 1} times since round {self.point.round}, the"
+                    f" last one with: {fault}"
                 )
             tries = self.restarts - self.left
             self.left -= 1
@@ -264,7 +310,9 @@ class RayEngine(Engine):
             time.sleep(min(BACKOFF_SECONDS * 2**tries, LONGEST_BACKOFF))
             try:
                 new = {member.number for member in self.crew.mend(self.cast.members)}
-                self._gather([self._begin(i) for i, m in enumerate(self.cast.members) if m.number in new])
+                self._gather(
+                    [self._begin(i) for i, m in enumerate(self.cast.members) if m.number in new]
+                )
                 self._reset()
             except FaultError as another:
                 fault = another
@@ -279,7 +327,9 @@ class RayEngine(Engine):
             if self.point.arrays is not None:
                 index = torch.as_tensor(devices)
                 rows = {name: value[index].numpy() for name, value in self.point.arrays.items()}
-            calls.append(Call(member, member.handle.reset.remote(rows), "going back to an earlier state"))
+            calls.append(
+                Call(member, member.handle.reset.remote(rows), "going back to an earlier state")
+            )
         self._gather(calls)
         self._asked = self.point.round
 
@@ -294,7 +344,7 @@ class RayEngine(Engine):
             except FaultError as fault:
                 self._recover(fault)
 
-    # --- look --------------------------------------------------------------------------------------------------------
+    # --- look -------------------------------------------------------------------------------------
 
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
         wanted = {int(b) for b in blocks}
@@ -304,7 +354,9 @@ class RayEngine(Engine):
             for member, held in zip(self.cast.members, self.cast.blocks, strict=True):
                 here = wanted & set(held.tolist())
                 if here:
-                    calls.append(Call(member, member.handle.evaluate.remote(samples, here), "an evaluation"))
+                    calls.append(
+                        Call(member, member.handle.evaluate.remote(samples, here), "an evaluation")
+                    )
             return self._gather(calls)
 
         parts = self._looking(look)
@@ -318,7 +370,11 @@ class RayEngine(Engine):
             np.concatenate([e.blocks.devices_of(b) for b in order]),
             np.concatenate([found[b][0] for b in order]).astype(np.float64),
             np.concatenate([found[b][1] for b in order]).astype(np.float64),
-            np.sum([p.votes_CT for p in parts if p.votes_CT is not None], axis=0).T if e.loss.classification else None,
+            (
+                np.sum([p.votes_CT for p in parts if p.votes_CT is not None], axis=0).T
+                if e.loss.classification
+                else None
+            ),
         )
 
     def total(self, shares_N: Floats) -> Tensor:
@@ -333,7 +389,10 @@ class RayEngine(Engine):
         def look() -> Floats:
             assert self.cluster is not None
             mean = self.cluster.ray.put(mean_P.numpy())
-            calls = [Call(m, m.handle.squared_distances.remote(mean), "distances") for m in self.cast.members]
+            calls = [
+                Call(m, m.handle.squared_distances.remote(mean), "distances")
+                for m in self.cast.members
+            ]
             out = np.empty(self.experiment.settings.devices)
             for devices, part in zip(self.cast.devices, self._gather(calls), strict=True):
                 out[devices] = part
@@ -343,7 +402,9 @@ class RayEngine(Engine):
 
     def snapshot(self) -> dict[str, Tensor]:
         def look() -> dict[str, Tensor]:
-            parts = self._gather([Call(m, m.handle.snapshot.remote(), "a snapshot") for m in self.cast.members])
+            parts = self._gather(
+                [Call(m, m.handle.snapshot.remote(), "a snapshot") for m in self.cast.members]
+            )
             n, out = self.experiment.settings.devices, {}
             for name, first in parts[0].items():
                 whole = np.empty((n, *first.shape[1:]), first.dtype)
@@ -382,7 +443,9 @@ class RayEngine(Engine):
             "deaths": self.deaths,
             "threads": torch.get_num_threads(),
             "kernel": type(e.learner.kernel).__name__,
-            "seconds_an_actor_and_round": {k: float(v.mean()) / rounds for k, v in self.seconds.items()},
+            "seconds_an_actor_and_round": {
+                k: float(v.mean()) / rounds for k, v in self.seconds.items()
+            },
         }
 
 

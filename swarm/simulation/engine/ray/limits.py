@@ -11,8 +11,9 @@ from swarm.common.system.machine import available_bytes
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
 
-# Measured with ray 2.60 and torch 2.13 on Linux, without rows and data. A forked worker has 39 MiB of its own, as it works and
-# as it ends; with its part in Ray's processes and in what it shares, 256 of them took 9.4 GiB of the machine's memory.
+# Measured with ray 2.60 and torch 2.13 on Linux, without rows and data. A forked worker has 39 MiB
+# of its own, as it works and as it ends; with its part in Ray's processes and in what it shares,
+# 256 of them took 9.4 GiB of the machine's memory.
 FIXED_BYTES = 700 << 20  # Ray's own processes, and the one that workers are forked from
 FORKED_BYTES, ORDINARY_BYTES = 42 << 20, 200 << 20
 FILES_FIXED, FILES_EACH = 512, 8
@@ -20,17 +21,22 @@ LEAST_STORE, STORE_SHARE = 128 << 20, 0.3
 
 
 def require_files(actors: int) -> None:
-    """Refuse more actors than there may be open files for: Ray's processes keep several for each."""
+    """Refuse more actors than there may be open files for: Ray's processes keep several for
+    each.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and FILES_FIXED + FILES_EACH * actors > hard:
         fits = max(0, (hard - FILES_FIXED) // FILES_EACH)
-        text = f"would need {FILES_FIXED + FILES_EACH * actors:,} open files a process, and {hard:,} are allowed (ulimit -Hn)"
+        text = (
+            f"would need {FILES_FIXED + FILES_EACH * actors:,} open files a process, and {hard:,}"
+            " are allowed (ulimit -Hn)"
+        )
         raise ConfigError("/engine.actors", actors, f"{text}; at most {fits:,} actors fit")
 
 
 def parts(experiment: Experiment, swarm: Footprint, actors: int, prefork: bool) -> list[Part]:
-    """What so many actors take beside the ``swarm`` itself: Ray, a worker each with what every process has of its own, and
-    the driver's copy of the last checkpoint."""
+    """What so many actors take beside the ``swarm`` itself: Ray, a worker each with what every
+    process has of its own, and the driver's copy of the last checkpoint."""
     worker = (FORKED_BYTES if prefork else ORDINARY_BYTES) + swarm.each
     less = "fewer engine.actors" if prefork else "fewer engine.actors or engine.prefork=true"
     return [
@@ -41,7 +47,8 @@ def parts(experiment: Experiment, swarm: Footprint, actors: int, prefork: bool) 
 
 
 def store_bytes(experiment: Experiment) -> int:
-    """For Ray's object store: the data, and every row four times (sent, kept, and on the way to and from a checkpoint).
+    """For Ray's object store: the data, and every row four times (sent, kept, and on the way to and
+    from a checkpoint).
 
     It is taken up as it fills.
     """

@@ -1,4 +1,7 @@
-"""Which blocks live together: parts of equal size with few edges between them. Results never depend on it."""
+"""Which blocks live together: parts of equal size with few edges between them.
+
+Results never depend on it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ MOST_REFINED = 2000  # blocks; beyond that the search takes longer than it saves
 
 @dataclass(frozen=True)
 class Placement:
-    """The blocks of each part, ascending, and how many of the graph's directed edges run between two parts."""
+    """The blocks of each part, ascending, and how many of the graph's directed edges run between
+    two parts.
+    """
 
     parts: list[Ints]
     cut: int
@@ -26,9 +31,11 @@ class Placement:
 
 
 def place(graph: Graph, blocks: Blocks, parts: int) -> Placement:
-    """Share the blocks out over ``parts``: in the order of their ids, or by repeated bisection where that cuts less.
+    """Share the blocks out over ``parts``: in the order of their ids, or by repeated bisection
+    where that cuts less.
 
-    Bisection is Kernighan and Lin's (1970), as networkx has it, on the graph of blocks; the seed is fixed.
+    Bisection is Kernighan and Lin's (1970), as networkx has it, on the graph of blocks; the seed is
+    fixed.
     """
     tried = [blocks.spread(parts)]
     if 1 < parts < len(blocks) <= MOST_REFINED and len(graph.src_E):
@@ -56,10 +63,15 @@ def _bisected(graph: nx.Graph, sizes: list[int]) -> list[Ints]:
     nodes = sorted(graph)
     few = sum(sizes[:half])
     start = (set(nodes[:few]), set(nodes[few:]))
-    one, other = nx.algorithms.community.kernighan_lin_bisection(graph, start, max_iter=10, weight="weight", seed=0)
-    if len(one) != few:  # only pairs are swapped, so the sizes stay, but not which of them comes first
+    one, other = nx.algorithms.community.kernighan_lin_bisection(
+        graph, start, max_iter=10, weight="weight", seed=0
+    )
+    # only pairs are swapped, so the sizes stay, but not which of them comes first
+    if len(one) != few:
         one, other = other, one
-    return _bisected(graph.subgraph(one), sizes[:half]) + _bisected(graph.subgraph(other), sizes[half:])
+    return _bisected(graph.subgraph(one), sizes[:half]) + _bisected(
+        graph.subgraph(other), sizes[half:]
+    )
 
 
 def _cut(graph: Graph, blocks: Blocks, parts: list[Ints]) -> int:

@@ -1,4 +1,7 @@
-"""What Ray has to say to a terminal: nothing, while all goes well or is mended. What ends a run, the run itself says."""
+"""What Ray has to say to a terminal: nothing, while all goes well or is mended.
+
+What ends a run, the run itself says.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ from typing import Any
 
 @contextmanager
 def ray_logging() -> Iterator[None]:
-    """For as long as the block lasts, Ray's loggers, and what its other processes have the driver print, are silent.
+    """For as long as the block lasts, Ray's loggers, and what its other processes have the driver
+    print, are silent.
 
-    Not with ``SWARM_DEBUG=1``. Ray is to be imported before. ``log_to_driver=False`` does not go for the latter: an
-    actor's death would be a paragraph on standard output all the same.
+    Not with ``SWARM_DEBUG=1``. Ray is to be imported before. ``log_to_driver=False`` does not go
+    for the latter: an actor's death would be a paragraph on standard output all the same.
     """
     if os.environ.get("SWARM_DEBUG") == "1":
         yield
