@@ -54,7 +54,7 @@ def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
 
 def part(name: str) -> str:
     """A piece of the page: ``html``, ``css``, ``curves.js``."""
-    return (Path(__file__).parent / f"page.{name}").read_text(encoding="utf-8")
+    return (Path(__file__).parent / "assets" / f"page.{name}").read_text(encoding="utf-8")
 
 
 def _arm_colours(run: Run) -> str:
