@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+from swarm.config.aliases import OldPaths
 
 if TYPE_CHECKING:
     from swarm.experiments.runner import Result, resume, run
@@ -17,6 +20,8 @@ _HOMES = {
     "load": "swarm.results.load",
     "save_start": "swarm.learning.initial_parameters",
 }
+
+sys.meta_path.append(OldPaths())  # last: only names that nobody else knows
 
 
 def __getattr__(name: str) -> Any:
