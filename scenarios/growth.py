@@ -117,9 +117,16 @@ class Growth(Claim):
         figures = {"gap_closed": gap, "deltas": deltas, "points_over_vote": vote}
         return [
             self.hypotheses[0].verdict(gap.above(ENOUGH), first, **figures),
-            self.hypotheses[1].verdict(slopes[EACH].below(0), third, slope=slopes[EACH], fixed_total=slopes[TOTAL],
-                                       a=a, b=b, c=c),
-        ]  # fmt: skip
+            self.hypotheses[1].verdict(
+                slopes[EACH].below(0),
+                third,
+                slope=slopes[EACH],
+                fixed_total=slopes[TOTAL],
+                a=a,
+                b=b,
+                c=c,
+            ),
+        ]
 
     def charts(self, results: Results) -> list[Chart]:
         names = {
@@ -137,8 +144,16 @@ class Growth(Claim):
                 lines.append(
                     Line.law(f"{law.a:.2f}·n^−{law.b:.2f} + {law.c:.3f}", n_K, law.at(n_K))
                 )
-            charts.append(Chart(f"Error against devices: {what}", "devices", "final error, mean over devices", lines,
-                                log_x=True, log_y=True))  # fmt: skip
+            charts.append(
+                Chart(
+                    f"Error against devices: {what}",
+                    "devices",
+                    "final error, mean over devices",
+                    lines,
+                    log_x=True,
+                    log_y=True,
+                )
+            )
         curves = [
             results.by_round("accuracy_mean", arm, **{**self._judged(PARAMETERS), "arm": arm})
             for arm in ARMS

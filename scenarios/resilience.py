@@ -105,11 +105,20 @@ class Resilience(Claim):
         moment = (float(self.budget.rounds // 3), "the hub is killed")
         return [
             Chart(
-                "What the survivors keep", "share of devices killed", "share of the unharmed accuracy", kept,
+                "What the survivors keep",
+                "share of devices killed",
+                "share of the unharmed accuracy",
+                kept,
                 level=(ENOUGH, f"{ENOUGH:.0%}"),
             ),
-            Chart("Without the best connected device", "round", "accuracy, mean over survivors", rounds, at=moment),
-        ]  # fmt: skip
+            Chart(
+                "Without the best connected device",
+                "round",
+                "accuracy, mean over survivors",
+                rounds,
+                at=moment,
+            ),
+        ]
 
     def table(self, results: Results) -> pd.DataFrame:
         rows = []

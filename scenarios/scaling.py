@@ -113,8 +113,7 @@ class Scaling(Claim):
             holds = True if all(each) else False if False in each else None
             parts = [f"{ladder}: {error.text(1, 100, '%')}" for ladder, error in mine.items()]
             others = "; ".join(
-                f"{name}"
-                f" {interval([self._error(results, ladder, name).mean for ladder in mine]).mean:+.1%}"
+                f"{name} {interval([self._error(results, it, name).mean for it in mine]).mean:+.1%}"
                 for name in ("without a floor", "the last stays")
             )
             because = (

@@ -130,10 +130,22 @@ class Spread(Claim):
                 )
             )
         return [
-            Chart("Rounds until nine devices of ten know it", "devices", "rounds", lines, log_x=True, log_y=True),
-            Chart("What the worst decile of devices knows of the class", "round", "recall of the class, worst decile", known,
-                  level=(KNOWN, "knows it")),
-        ]  # fmt: skip
+            Chart(
+                "Rounds until nine devices of ten know it",
+                "devices",
+                "rounds",
+                lines,
+                log_x=True,
+                log_y=True,
+            ),
+            Chart(
+                "What the worst decile of devices knows of the class",
+                "round",
+                "recall of the class, worst decile",
+                known,
+                level=(KNOWN, "knows it"),
+            ),
+        ]
 
     def table(self, results: Results) -> pd.DataFrame:
         rows = []
@@ -161,8 +173,10 @@ class Spread(Claim):
         smallest = min(self.budget.sizes[CONTROL])
         for arm in ("isolated", "centralised"):
             where = {"topology": CONTROL, "devices": smallest, "arm": arm}
-            final = {f"final {name}": results.mean(key, **where).text(2) for name, key in
-                     (("recall", "label_accuracy_mean"), ("accuracy", "accuracy_mean"))}  # fmt: skip
+            final = {
+                f"final {name}": results.mean(key, **where).text(2)
+                for name, key in (("recall", "label_accuracy_mean"), ("accuracy", "accuracy_mean"))
+            }
             rows.append({"topology": arm, "devices": smallest, **final})
         return pd.DataFrame(rows).astype(object).fillna("–")
 

@@ -140,8 +140,12 @@ def _machine() -> Iterator[Finding]:
     yield Finding("accelerator", GOOD if device else OPTIONAL, device or "none that torch can use",
                   "compute.device=cuda uses it" if device else "runs use the CPU")  # fmt: skip
     compiler = next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
-    yield Finding("C++ compiler", GOOD if compiler else OPTIONAL, compiler or "none",
-                  "" if compiler else "only compute.compile=true needs one (Debian: apt install g++)")  # fmt: skip
+    yield Finding(
+        "C++ compiler",
+        GOOD if compiler else OPTIONAL,
+        compiler or "none",
+        "" if compiler else "only compute.compile=true needs one (Debian: apt install g++)",
+    )
     here = Path.cwd()
     room = shutil.disk_usage(here).free
     if not os.access(here, os.W_OK):
@@ -152,8 +156,12 @@ def _machine() -> Iterator[Finding]:
             "choose another, or hydra.run.dir=FOLDER",
         )
     else:
-        yield Finding("this folder", GOOD if room > _ROOM else BAD, f"{human_bytes(room)} free in {here}",
-                      "" if room > _ROOM else "make room, or choose another by hydra.run.dir=FOLDER")  # fmt: skip
+        yield Finding(
+            "this folder",
+            GOOD if room > _ROOM else BAD,
+            f"{human_bytes(room)} free in {here}",
+            "" if room > _ROOM else "make room, or choose another by hydra.run.dir=FOLDER",
+        )
 
 
 def _accelerator() -> str | None:
@@ -197,11 +205,19 @@ def _engines() -> Iterator[Finding]:
 
 
 def _trackers() -> Iterator[Finding]:
-    yield Finding("tracker=wandb", GOOD if importlib.util.find_spec("wandb") else BAD, "offline unless tracker.mode=online",
-                  "`wandb login` once for that; tracker=none does without")  # fmt: skip
+    yield Finding(
+        "tracker=wandb",
+        GOOD if importlib.util.find_spec("wandb") else BAD,
+        "offline unless tracker.mode=online",
+        "`wandb login` once for that; tracker=none does without",
+    )
     there = importlib.util.find_spec("tensorboardX") is not None
-    yield Finding("tracker=tensorboard", GOOD if there else OPTIONAL, "tensorboardX" + ("" if there else " is not installed"),
-                  "" if there else "pip install '.[tensorboard]' brings it")  # fmt: skip
+    yield Finding(
+        "tracker=tensorboard",
+        GOOD if there else OPTIONAL,
+        "tensorboardX" + ("" if there else " is not installed"),
+        "" if there else "pip install '.[tensorboard]' brings it",
+    )
 
 
 def _data() -> Iterator[Finding]:

@@ -21,8 +21,8 @@ FACTS = "verdict.json"  # beside each published claim: what the table of all is 
 PUBLISHED = ("scenario", "seeds", "runs", "verdicts")
 README = "README.md"
 REGENERATE = """\
-`make claims` runs every claim with `preset=full`, which takes about an hour on two cores, goes on where it was
-interrupted, and writes this folder anew. For one claim:
+`make claims` runs every claim with `preset=full`, which takes about an hour on two cores,
+goes on where it was interrupted, and writes this folder anew. For one claim:
 
 ```
 python run_swarm.py scenario=NAME preset=full hydra.run.dir=outputs/NAME
@@ -40,9 +40,13 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 after one sentence on standard error."""
     parser = _Parser(
-        prog="python -m swarm.cli.publish", allow_abbrev=False,
-        description="Copy the verdicts and pictures of claims judged by preset=full, and renew the table of all verdicts.",
-    )  # fmt: skip
+        prog="python -m swarm.cli.publish",
+        allow_abbrev=False,
+        description=(
+            "Copy the verdicts and pictures of claims judged by preset=full, and renew the table of"
+            " all verdicts."
+        ),
+    )
     parser.add_argument(
         "runs",
         metavar="RUN",

@@ -32,10 +32,14 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 after one sentence on standard error."""
     parser = _Parser(
-        prog="python -m swarm.cli.report", allow_abbrev=False, epilog="Runs need not be finished, nor whole.",
-        description="One run: redraw curves.png, report.html and graph.png in its folder, or the pages of a claim. "
-        "Several: compare their swarms in a table and a page.",
-    )  # fmt: skip
+        prog="python -m swarm.cli.report",
+        allow_abbrev=False,
+        epilog="Runs need not be finished, nor whole.",
+        description=(
+            "One run: redraw curves.png, report.html and graph.png in its folder, or the pages of a"
+            " claim. Several: compare their swarms in a table and a page."
+        ),
+    )
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder")
     parser.add_argument(
         "--html", metavar="FILE", type=Path, help="the page of the comparison (comparison.html)"

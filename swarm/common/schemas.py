@@ -22,8 +22,27 @@ from swarm.common.errors import ConfigError
 from swarm.config.explain import shown
 from swarm.config.settings import MOST_DEVICES
 
-FIGURES = ("_mean", "_min", "_p10", "_median", "_p90", "_max", "_total", "_s", "_distance", "_accuracy", "_r2", "_loss", "_mse",
-           "_perplexity", "lr", "concept", "forgetting", "backward_transfer", "gap_closed")  # fmt: skip
+FIGURES = (
+    "_mean",
+    "_min",
+    "_p10",
+    "_median",
+    "_p90",
+    "_max",
+    "_total",
+    "_s",
+    "_distance",
+    "_accuracy",
+    "_r2",
+    "_loss",
+    "_mse",
+    "_perplexity",
+    "lr",
+    "concept",
+    "forgetting",
+    "backward_transfer",
+    "gap_closed",
+)
 """Ends of names of numbers."""
 SEAL = "seal"
 # the `schema` of a summary.json that is sealed; those of earlier versions have 1, and no seal

@@ -186,9 +186,15 @@ class MessageSchedule:
         if found not in ("both", needs):
             where = "here" if round == 1 else f"in round {round}"
             raise ConfigError(
-                "mixing", self.rule, f"conserves the {found} sums {where}, but the protocol needs {needs}; "
-                + ("use mixing=column" if needs == "column" else "use mixing=auto, or another topology")
-            )  # fmt: skip
+                "mixing",
+                self.rule,
+                f"conserves the {found} sums {where}, but the protocol needs {needs}; "
+                + (
+                    "use mixing=column"
+                    if needs == "column"
+                    else "use mixing=auto, or another topology"
+                ),
+            )
 
     def _check_both_ways(self, name: str) -> None:
         """Raises :class:`ConfigError` where a network could not lose both directions of a link
@@ -207,8 +213,12 @@ class MessageSchedule:
             )
             raise ConfigError("network.tick", self.network.tick, valid)
         if self.graph(1).directed:
-            raise ConfigError("topology", self.topology_name, f"must be undirected for {name} on a network that loses "
-                              "messages: a loss has to hit both directions of a link")  # fmt: skip
+            raise ConfigError(
+                "topology",
+                self.topology_name,
+                f"must be undirected for {name} on a network that loses "
+                "messages: a loss has to hit both directions of a link",
+            )
 
     @property
     def topology_name(self) -> str:

@@ -1,7 +1,8 @@
 """Names of earlier versions: run folders, plug-ins and import paths that use them go on working.
 
-``old_names.yaml`` beside this file is the one table. A saved config is read through :func:`current`, so that everything
-below knows the names of today only; an old import path is answered by :class:`OldPaths` with a ``DeprecationWarning``.
+``old_names.yaml`` beside this file is the one table. A saved config is read through
+:func:`current`, so that all other code knows today's names only; an import of an old path is
+answered by :class:`OldPaths` with a ``DeprecationWarning``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def module_of(name: str) -> str | None:
 
 
 def target(path: str) -> str:
-    """The dotted ``path`` of a class under its name of today; a path that is not an old one comes back as it is."""
+    """The dotted ``path`` of a class under its name of today; a path that is not an old one comes
+    back as it is.
+    """
     module, dot, name = path.rpartition(".")
     if not dot or not module.startswith("swarm."):
         return path
@@ -47,7 +50,9 @@ def target(path: str) -> str:
 
 
 def current(value: Any) -> Any:
-    """A saved ``value`` (a config, a section, a list) in which every ``_target_`` has its name of today."""
+    """A saved ``value`` (a config, a section, a list) in which every ``_target_`` has its name of
+    today.
+    """
     if isinstance(value, dict):
         return {
             key: target(item) if key == "_target_" and isinstance(item, str) else current(item)

@@ -264,9 +264,11 @@ def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str
         or not (ours or layer)
     ):
         raise ConfigError(
-            key, path, "is not a class or function that may be used here: it must be defined in swarm, scenarios, "
-            "torch.nn, or a module listed under plugins=[…]"
-        )  # fmt: skip
+            key,
+            path,
+            "is not a class or function that may be used here: it must be defined in swarm,"
+            " scenarios, torch.nn, or a module listed under plugins=[…]",
+        )
     made = found if isinstance(found, type) else _hints(found).get("return")
     made = get_origin(made) or made
     if not isinstance(made, type) or not issubclass(made, expect):

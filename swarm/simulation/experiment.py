@@ -304,21 +304,30 @@ class Experiment:
             return
         name = str(self.settings.compressor["_target_"]).rpartition(".")[2]
         if "edges" in self.protocol.phases or "mean" in self.protocol.phases:
+            each = "edges" in self.protocol.phases
+            way = "each neighbour a message of its own" if each else "through a server"
             raise ConfigError(
-                "compressor", name, f"must be none with {called(self.protocol)}, which sends "
-                f"{'each neighbour a message of its own' if 'edges' in self.protocol.phases else 'through a server'}: "
-                "compressors work on one message that goes to all neighbours"
-            )  # fmt: skip
+                "compressor",
+                name,
+                f"must be none with {called(self.protocol)}, which sends"
+                f" {way}:"
+                " compressors work on one message that goes to all neighbours",
+            )
         if self.protocol.remembers and self.compressor.feedback:
             raise ConfigError(
-                "compressor.feedback", True, f"must be false with {called(self.protocol)}, which sends what was left "
-                "out later by itself; doing so twice diverges"
-            )  # fmt: skip
+                "compressor.feedback",
+                True,
+                f"must be false with {called(self.protocol)}, which sends what was left "
+                "out later by itself; doing so twice diverges",
+            )
         if self.protocol.lossless:
             raise ConfigError(
-                "compressor", name, f"must be none with {called(self.protocol)}, which needs the exact numbers of its "
-                "messages: what compression leaves out would add up, or be taken for something else"
-            )  # fmt: skip
+                "compressor",
+                name,
+                f"must be none with {called(self.protocol)}, which needs the exact numbers of its "
+                "messages: what compression leaves out would add up, or be taken for something"
+                " else",
+            )
         for number, phase in enumerate(self.protocol.phases):
             if phase in ("mix", "inbox"):
                 try:

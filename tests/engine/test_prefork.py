@@ -288,7 +288,7 @@ def test_a_block_that_fails_ends_even_what_nobody_knows_of(script: Script) -> No
 
     Not the driver, which may have a file open there, too.
     """
-    with (
+    with (  # noqa: PT012
         pytest.raises(ValueError, match="oh"),
         ForkServer(("json",), late=()) as made,
     ):

@@ -199,7 +199,7 @@ def _child(values: dict[str, Any], folder: Path, write: int) -> None:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         from swarm.common.errors import SwarmError
         from swarm.experiments import runner
         from swarm.experiments.runs.prepared import PreparedRun

@@ -278,7 +278,7 @@ class Loads(Source):
         if self.how in changes:
             return replace(good, **changes[self.how])
         return {
-            "raises": lambda: open("/nowhere"),
+            "raises": lambda: open("/nowhere"),  # noqa: PTH123
             "exits": lambda: sys.exit(3),
             "none": lambda: None,
         }[self.how]()

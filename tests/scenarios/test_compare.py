@@ -34,7 +34,7 @@ QUADRATIC = Path(__file__).parents[1] / "theory" / "quadratic.py"
 
 def test_gap_closed_is_the_swarms_share_of_what_isolation_loses(tmp_path: Path) -> None:
     summary = run(tmp_path / "run", ALL, "rounds=15", "optimizer.lr=0.3", "evaluate.every=15")
-    S, I, C = (
+    S, I, C = (  # noqa: E741
         summary["arms"][name]["accuracy_mean"] for name in ("swarm", "isolated", "centralised")
     )
     assert C - I > 0.2

@@ -70,9 +70,11 @@ class LowRank(Compressor):
         """Both factors of each matrix, and everything else as it is."""
         if width != self.layout.width:
             raise ConfigError(
-                "rank", self.rank, f"finds matrices in a model's {self.layout.width} parameters only, but the protocol "
-                f"sends {width} numbers; choose another compressor or protocol"
-            )  # fmt: skip
+                "rank",
+                self.rank,
+                f"finds matrices in a model's {self.layout.width} parameters only, but the protocol"
+                f" sends {width} numbers; choose another compressor or protocol",
+            )
         saved = sum(math.prod(sides(s)) - self.rank * sum(sides(s)) for s in self.factored)
         return (width - saved) * self.number_bits
 

@@ -44,9 +44,11 @@ class Neurons(Compressor):
             )
         if not layout.hidden:
             raise ConfigError(
-                "share", share, "finds no hidden neurons that this model states (selective, mlp with a hidden layer and "
-                "cnn do); choose another model or compressor"
-            )  # fmt: skip
+                "share",
+                share,
+                "finds no hidden neurons that this model states (selective, mlp with a hidden layer"
+                " and cnn do); choose another model or compressor",
+            )
         self.layout, self.share, self.feedback, self.number_bits = (
             layout,
             share,
@@ -78,9 +80,11 @@ class Neurons(Compressor):
         """
         if width != self.layout.width:
             raise ConfigError(
-                "share", self.share, f"finds neurons in a model's {self.layout.width} parameters only, but the protocol "
-                f"sends {width} numbers; choose another compressor or protocol"
-            )  # fmt: skip
+                "share",
+                self.share,
+                f"finds neurons in a model's {self.layout.width} parameters only, but the protocol "
+                f"sends {width} numbers; choose another compressor or protocol",
+            )
         return sum(map(self.values, self.layout.slots)) * self.number_bits + sum(
             map(self.naming, self.layout.hidden)
         )

@@ -28,8 +28,12 @@ class Poisson(Clock):
     def __init__(self, devices: int, seed: int, tick: float, rate: float = 0.1) -> None:
         number("rate", rate, 0, open_low=True)
         if rate * tick > MOST * (1 + 1e-9):
-            raise ConfigError("rate", rate, f"would often wake a device twice in a tick of {tick:g} virtual seconds; "
-                              f"network.tick={_below(MOST / rate):g} would do")  # fmt: skip
+            raise ConfigError(
+                "rate",
+                rate,
+                f"would often wake a device twice in a tick of {tick:g} virtual seconds; "
+                f"network.tick={_below(MOST / rate):g} would do",
+            )
         self.share = -math.expm1(-rate * tick)
         self.devices, self.keys = devices, Keys(seed, "network.clock")
 
@@ -64,8 +68,12 @@ class Periodic(_EachPeriod):
     def __init__(self, devices: int, seed: int, tick: float, period: float = 10.0) -> None:
         number("period", period, 0, open_low=True)
         if period < tick:
-            raise ConfigError("period", period, f"must be at least the tick of {tick:g} virtual seconds; "
-                              f"network.tick={_below(period):g} would do")  # fmt: skip
+            raise ConfigError(
+                "period",
+                period,
+                f"must be at least the tick of {tick:g} virtual seconds; "
+                f"network.tick={_below(period):g} would do",
+            )
         super().__init__(devices, seed, tick, np.full(devices, period))
 
 
@@ -94,8 +102,12 @@ class Speed(_EachPeriod):
                 f"the fastest device needs {fastest:.3g} virtual seconds for a round of local"
                 " steps, less than a tick"
             )
-            raise ConfigError("/network.tick", tick, f"{valid}; network.tick={_below(fastest):g} "
-                              f"or clock.load={_below(min(load, load * fastest / tick)):g} would do")  # fmt: skip
+            raise ConfigError(
+                "/network.tick",
+                tick,
+                f"{valid}; network.tick={_below(fastest):g} "
+                f"or clock.load={_below(min(load, load * fastest / tick)):g} would do",
+            )
         super().__init__(devices, seed, tick, compute_N / load)
 
 

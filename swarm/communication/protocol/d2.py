@@ -38,9 +38,11 @@ class D2(Protocol):
         least = smallest_eigenvalue(mixing)
         if not least > -1 / 3 + 1e-9:
             raise ConfigError(
-                "protocol", "D2", f"needs weights whose eigenvalues are all above -1/3, and the least is {least:.4f} here; "
-                "use mixing=lazy"
-            )  # fmt: skip
+                "protocol",
+                "D2",
+                f"needs weights whose eigenvalues are all above -1/3, and the least is {least:.4f}"
+                " here; use mixing=lazy",
+            )
 
     def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         ended = state.slots["ended"]

@@ -23,7 +23,8 @@ def prepare_metadata_for_build_wheel(folder, config_settings=None):
     text = pathlib.Path("PKG-INFO").read_bytes()
     lines = [line.partition(": ") for line in text.decode("utf-8", "replace").splitlines()]
     known = {key: value.strip() for key, _, value in lines if key in ("Name", "Version")}
-    place = pathlib.Path(folder) / "{}-{}.dist-info".format(known["Name"].replace("-", "_"), known["Version"])
+    project = known["Name"].replace("-", "_")
+    place = pathlib.Path(folder) / "{}-{}.dist-info".format(project, known["Version"])
     place.mkdir()
     (place / "METADATA").write_bytes(text)
     return place.name

@@ -67,9 +67,19 @@ class HF(Source):
         self.reader: Text | Table
         if text is None:
             self.reader = Table(
-                shown, label, device, task, features, time=time, scale=scale, test=test, validation=validation,
-                max_mb=max_mb, seed=seed, target_scale=target_scale,
-            )  # fmt: skip
+                shown,
+                label,
+                device,
+                task,
+                features,
+                time=time,
+                scale=scale,
+                test=test,
+                validation=validation,
+                max_mb=max_mb,
+                seed=seed,
+                target_scale=target_scale,
+            )
         elif device is None:
             raise ConfigError("device", "null", "must be the column that says whose text it is")
         else:

@@ -54,15 +54,38 @@ from swarm.simulation.experiment import Experiment
 __all__ = ["ContractError", "check_plugin"]
 
 KINDS: dict[type, str] = {
-    Topology: "topology", nn.Module: "model", Source: "data", Partition: "partition", Protocol: "protocol",
-    Optimizer: "optimizer", Schedule: "schedule", Engine: "engine", AnyScenario: "scenario", Tracker: "tracker",
-    Compressor: "compressor", Churn: "churn", Outage: "outage", Clock: "clock", Delay: "delay", Fleet: "fleet",
-    UpdatePolicy: "learn", Replay: "replay", Drift: "drift", LabelOracle: "people",
-}  # fmt: skip
+    Topology: "topology",
+    nn.Module: "model",
+    Source: "data",
+    Partition: "partition",
+    Protocol: "protocol",
+    Optimizer: "optimizer",
+    Schedule: "schedule",
+    Engine: "engine",
+    AnyScenario: "scenario",
+    Tracker: "tracker",
+    Compressor: "compressor",
+    Churn: "churn",
+    Outage: "outage",
+    Clock: "clock",
+    Delay: "delay",
+    Fleet: "fleet",
+    UpdatePolicy: "learn",
+    Replay: "replay",
+    Drift: "drift",
+    LabelOracle: "people",
+}
 SMALL = (
-    "devices=12", "rounds=3", "optimizer.lr=0.1", "tracker=none", "report=false", "evaluate.every=1", "train.batch=8",
-    "train.local_steps=2", "engine.block=3",
-)  # fmt: skip
+    "devices=12",
+    "rounds=3",
+    "optimizer.lr=0.1",
+    "tracker=none",
+    "report=false",
+    "evaluate.every=1",
+    "train.batch=8",
+    "train.local_steps=2",
+    "engine.block=3",
+)
 STREAM = ("learn=online", "partition=iid", "train.batch=2")
 NEEDS = {
     "learn": STREAM,

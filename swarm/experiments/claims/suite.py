@@ -104,11 +104,18 @@ def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
     claims = [(home.path / plan.name, _summary(home.path / plan.name)) for plan in plans.plans]
     summaries = [summary for _, summary in claims if summary]
     total = {
-        "schema": 1, "run": home.name, "scenario": choice("scenario", plans.settings.scenario),
+        "schema": 1,
+        "run": home.name,
+        "scenario": choice("scenario", plans.settings.scenario),
         "preset": plans.settings.preset or "quick",
-        "verdicts": [{**row, "scenario": summary["scenario"]} for summary in summaries for row in summary["verdicts"]],
-        "failed": failed, "wall_s": sum(summary["wall_s"] for summary in summaries),
-    }  # fmt: skip
+        "verdicts": [
+            {**row, "scenario": summary["scenario"]}
+            for summary in summaries
+            for row in summary["verdicts"]
+        ],
+        "failed": failed,
+        "wall_s": sum(summary["wall_s"] for summary in summaries),
+    }
     page = _write_page(home, claims)
     checkpoint.write_json(home.path / "summary.json", closing(total))
     attach(plans.settings, home, [page], print)
@@ -144,8 +151,8 @@ def _first_number(claim: Path) -> tuple[float, str]:
 def _write_page(home: Folder, claims: Sequence[tuple[Path, Mapping[str, Any]]]) -> Path:
     """The table of verdicts, each beside the way to its claim's page."""
     rows = [
-        "<tr><th><a"
-        f' href="{quote(claim.name)}/{PAGE}">{escape(claim.name)}</a></th><td>{escape(row["claim"])}</td>'
+        f'<tr><th><a href="{quote(claim.name)}/{PAGE}">{escape(claim.name)}</a></th>'
+        f"<td>{escape(row['claim'])}</td>"
         f"<td>{badge(row['verdict'])}</td><td>{escape(row['because'])}</td></tr>"
         for claim, summary in claims
         for row in summary.get("verdicts") or [UNFINISHED]

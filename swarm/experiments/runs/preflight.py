@@ -62,8 +62,11 @@ def _require_somebody(e: Experiment) -> None:
         "wakes nobody" if group == "clock" else "leaves nobody to learn or send",
     )
     if looked_at < s.rounds:
-        warnings.warn(f"{group}={name}: {what} in the first {looked_at:,} of {s.rounds:,} rounds, and later ones were not "
-                      "looked at", stacklevel=3)  # fmt: skip
+        warnings.warn(
+            f"{group}={name}: {what} in the first {looked_at:,} of {s.rounds:,} rounds, and later"
+            " ones were not looked at",
+            stacklevel=3,
+        )
         return
     span = f"any of the {s.rounds:,} rounds of {s.network.tick:g} virtual seconds"
     raise ConfigError(group, name, f"{what} in {span}; somebody must, or take more rounds")
@@ -99,20 +102,30 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
     for group, part in (("churn", e.network.churn), ("outage", e.network.outage)):
         if part is not None and s.rounds and part.announced >= end:
             name = f"{group}={choice(group, getattr(s, group))}"
-            warnings.warn(f"{name}: what comes at {part.announced:g} virtual seconds is not seen, as the run ends at {end:g}; "
-                          "more rounds would show it", stacklevel=2)  # fmt: skip
+            warnings.warn(
+                f"{name}: what comes at {part.announced:g} virtual seconds is not seen, as the run"
+                f" ends at {end:g}; more rounds would show it",
+                stacklevel=2,
+            )
     window = s.topology.get("window")
     if (
         window is not None
         and window != s.network.tick
         and not (e.network.ideal and e.fleet.hardware is None)
     ):
-        warnings.warn(f"topology.window={window:g}: links change every {window:g} seconds, but a round is a network.tick of "
-                      f"{s.network.tick:g} virtual seconds for everything else; make them equal", stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"topology.window={window:g}: links change every {window:g} seconds, but a round is a"
+            f" network.tick of {s.network.tick:g} virtual seconds for everything else; make them"
+            " equal",
+            stacklevel=2,
+        )
     delay = e.network.delay
     if delay is not None and delay.longest < s.network.tick:
-        warnings.warn(f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick; a network.tick "
-                      f"of at most {delay.longest:g} virtual seconds would show it", stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick;"
+            f" a network.tick of at most {delay.longest:g} virtual seconds would show it",
+            stacklevel=2,
+        )
     # of pooled streams it would say the same again
     if "learn" in e.protocol.phases and e.plan.holdings.place is None:
         _warn_of_no_lesson(e)
@@ -124,17 +137,29 @@ def _warn_of_no_lesson(e: Experiment) -> None:
     """A policy, a memory, people or data that change nothing, or not what they should."""
     s, data, longest = e.settings, e.plan.dataset, int(e.stream.sizes_N.max())
     if not e.policy.learns(s.rounds) and s.rounds and not isinstance(e.policy, Frozen):
-        warnings.warn(f"rounds={s.rounds}: learn={choice('learn', s.learn)} learns nothing before round "
-                      f"{s.learn.get('day')}; more rounds or a shorter learn.day would do", stacklevel=3)  # fmt: skip
+        warnings.warn(
+            f"rounds={s.rounds}: learn={choice('learn', s.learn)} learns nothing before round "
+            f"{s.learn.get('day')}; more rounds or a shorter learn.day would do",
+            stacklevel=3,
+        )
     if e.replay.size >= longest:
-        warnings.warn(f"replay.size={e.replay.size}: nothing is ever forgotten, as the longest stream has {longest} samples",
-                      stacklevel=3)  # fmt: skip
+        warnings.warn(
+            f"replay.size={e.replay.size}: nothing is ever forgotten, as the longest stream has"
+            f" {longest} samples",
+            stacklevel=3,
+        )
     if data.given is not None and (data.given[e.plan.holdings.sample] < 0).all():
-        warnings.warn("people: nobody tells any label, so that nothing is learnt; more people.chance or people.budget would do",
-                      stacklevel=3)  # fmt: skip
+        warnings.warn(
+            "people: nobody tells any label, so that nothing is learnt; more people.chance or"
+            " people.budget would do",
+            stacklevel=3,
+        )
     if data.concept is not None and not e.policy.streams:
-        warnings.warn("learn=passes: these data drift, and devices have all of them at hand from the start; learn=online meets "
-                      "them as they come", stacklevel=3)  # fmt: skip
+        warnings.warn(
+            "learn=passes: these data drift, and devices have all of them at hand from the start;"
+            " learn=online meets them as they come",
+            stacklevel=3,
+        )
 
 
 def _warn_of_short_streams(e: Experiment) -> None:
@@ -144,9 +169,15 @@ def _warn_of_short_streams(e: Experiment) -> None:
     whole_N = e.stream.sizes_N // e.stream.batch
     idle = int((whole_N == 0).sum())
     if idle:
-        warnings.warn(f"train.batch={e.stream.batch}: {idle} of {len(whole_N)} devices have less than one mini-batch "
-                      "and never learn; smaller mini-batches would do, or more data", stacklevel=3)  # fmt: skip
+        warnings.warn(
+            f"train.batch={e.stream.batch}: {idle} of {len(whole_N)} devices have less than one"
+            " mini-batch and never learn; smaller mini-batches would do, or more data",
+            stacklevel=3,
+        )
     last_N = -(-whole_N // e.local_steps_N)
     if last_N.max() < e.settings.rounds:
-        warnings.warn(f"rounds={e.settings.rounds}: the longest stream is over after {last_N.max()} rounds, the shortest after "
-                      f"{last_N.min()}; nothing new comes then", stacklevel=3)  # fmt: skip
+        warnings.warn(
+            f"rounds={e.settings.rounds}: the longest stream is over after {last_N.max()} rounds,"
+            f" the shortest after {last_N.min()}; nothing new comes then",
+            stacklevel=3,
+        )

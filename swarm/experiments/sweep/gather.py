@@ -114,13 +114,24 @@ def _finals(job: Job, run: Run, keys: list[str], score: str, first: str) -> list
     for arm, final in summary["arms"].items():
         mean = final.get(score if score == "consensus_distance" else f"{score}_mean")
         gap = summary.get("gap_closed") if arm == first else None
-        rows.append({
-            **{key: job.values.get(key, "") for key in keys}, SEED: summary["seed"], "arm": arm, score: mean,
-            "worst_decile": final.get(f"{score}_p10"), "consensus": final.get(f"consensus_{score}"), "gap_closed": gap,
-            **{cost: final.get(cost) for cost in COSTS}, "lr": final.get("lr"),
-            "spectral_gap": topology.get("spectral_gap"), "rate_measured": summary.get("rate_measured"),
-            "diverged": bool(final.get("diverged")), "params_sha256": final.get("params_sha256"), "run": job.name,
-        })  # fmt: skip
+        rows.append(
+            {
+                **{key: job.values.get(key, "") for key in keys},
+                SEED: summary["seed"],
+                "arm": arm,
+                score: mean,
+                "worst_decile": final.get(f"{score}_p10"),
+                "consensus": final.get(f"consensus_{score}"),
+                "gap_closed": gap,
+                **{cost: final.get(cost) for cost in COSTS},
+                "lr": final.get("lr"),
+                "spectral_gap": topology.get("spectral_gap"),
+                "rate_measured": summary.get("rate_measured"),
+                "diverged": bool(final.get("diverged")),
+                "params_sha256": final.get("params_sha256"),
+                "run": job.name,
+            }
+        )
     return rows
 
 
@@ -193,9 +204,17 @@ def _row(rows: pd.DataFrame, score: str) -> dict[str, Any]:
         name: interval(pd.to_numeric(rows[name]))[0] for name in ("spectral_gap", "rate_measured")
     }
     return {
-        "seeds": len(good), "diverged": int(rows["diverged"].sum()), score: mean, f"{score}_low": low,
-        f"{score}_high": high, **means, "gap_closed": gap, "gap_closed_low": gap_low, "gap_closed_high": gap_high, **theory,
-    }  # fmt: skip
+        "seeds": len(good),
+        "diverged": int(rows["diverged"].sum()),
+        score: mean,
+        f"{score}_low": low,
+        f"{score}_high": high,
+        **means,
+        "gap_closed": gap,
+        "gap_closed_low": gap_low,
+        "gap_closed_high": gap_high,
+        **theory,
+    }
 
 
 def _point(rows: pd.DataFrame, score: str) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def folder_name(values: Mapping[str, str]) -> str:
     short = slug(name)
     if short == name and len(name.encode()) <= LONGEST:
         return name
-    return f"{short.encode()[:LONGEST].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    kept = short.encode()[:LONGEST].decode(errors="ignore")
+    return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def saved_config(folder: Path) -> dict[str, Any]:

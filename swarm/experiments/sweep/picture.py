@@ -51,8 +51,17 @@ def draw(found: SweepResults, title: str, subtitle: str) -> bytes:
     figure.text(0.012, 0.949, _plain(subtitle), fontsize=10, color=SOFT, va="top")
     handles, labels = rounds.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.004, 0.928), ncols=columns, frameon=False,
-                      fontsize=9, handlelength=2.4, columnspacing=1.6)  # fmt: skip
+        figure.legend(
+            handles,
+            labels,
+            loc="upper left",
+            bbox_to_anchor=(0.004, 0.928),
+            ncols=columns,
+            frameon=False,
+            fontsize=9,
+            handlelength=2.4,
+            columnspacing=1.6,
+        )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -214,8 +223,16 @@ def _against_gap(axes: Axes, found: SweepResults) -> None:
         colour = (
             _CONTROLS.get(row["arm"], SOFT) if row["arm"] != found.lead else _colour(found, place)
         )
-        axes.errorbar(x_N[place], row[score], yerr=None if np.isnan(half) else half, capsize=4, markersize=7,
-                      marker=_MARKS[place % len(_MARKS)], color=colour, linestyle="none")  # fmt: skip
+        axes.errorbar(
+            x_N[place],
+            row[score],
+            yerr=None if np.isnan(half) else half,
+            capsize=4,
+            markersize=7,
+            marker=_MARKS[place % len(_MARKS)],
+            color=colour,
+            linestyle="none",
+        )
     if by_gap and (gaps.dropna() > 1e-12).all():
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -52,8 +52,13 @@ class _Sweep(WandbTracker):
 
         with _quiet():
             self._run = self._init(SWEEP, replaces=True)
-            self._run.log({**_panels(wandb, found), "table": wandb.Table(dataframe=found.table.astype(object)),
-                           "picture": wandb.Image(str(self.folder / "sweep.png"))})  # fmt: skip
+            self._run.log(
+                {
+                    **_panels(wandb, found),
+                    "table": wandb.Table(dataframe=found.table.astype(object)),
+                    "picture": wandb.Image(str(self.folder / "sweep.png")),
+                }
+            )
         self._drop_replaced(SWEEP)
         self._end(0)
 

@@ -5,9 +5,11 @@ gives the structure (channels with a predefined slope for near and a predefined 
 context, each with a projection and an aggregation branch, concatenated; recurrent inference in
 constant memory) but not all matrices. Ours:
 
-    h_t = λ_c h_{t−1} + v_t,   y_t = u_t ⊙ h_t,   with u = x·U_c and v = x·V_c in each of C channels of D/C numbers,
+    h_t = λ_c h_{t−1} + v_t,   y_t = u_t ⊙ h_t,
+        with u = x·U_c and v = x·V_c in each of C channels of D/C numbers,
     slope: λ_c = exp(−2^{−8c/C}), c = 1 … C;   decay: λ_c = 1 − 2^{−5−c}, c = 0 … C − 1;
-    out = concat(y_slope, y_decay)·W,   in x + out(norm(x)), followed by x + FFN(norm(x)) with a gated FFN.
+    out = concat(y_slope, y_decay)·W,
+        in x + out(norm(x)), followed by x + FFN(norm(x)) with a gated FFN.
 
 In parallel form Y_c = U_c ⊙ (M_c V_c) with M[t, s] = λ_c^{t−s} for s ≤ t.
 """

@@ -124,10 +124,16 @@ class Comparison:
             gap, distance = (run.summary or {}).get("gap_closed"), final.get("consensus_distance")
             cells = ["–" if distance is None else f"{distance:.2e}"]
             if score:
-                cells = [human_score(final.get(f"{score}_mean")), human_score(final.get(f"{score}_p10")),
-                         "–" if gap is None else f"{100 * gap:.1f}%"]  # fmt: skip
-            cells += [human_bytes(final.get("bytes_total")), *([human_time(virtual_time(final, finals))] if timed else []),
-                      *([] if unusual else [human_time(final.get("wall_s"))])]  # fmt: skip
+                cells = [
+                    human_score(final.get(f"{score}_mean")),
+                    human_score(final.get(f"{score}_p10")),
+                    "–" if gap is None else f"{100 * gap:.1f}%",
+                ]
+            cells += [
+                human_bytes(final.get("bytes_total")),
+                *([human_time(virtual_time(final, finals))] if timed else []),
+                *([] if unusual else [human_time(final.get("wall_s"))]),
+            ]
             table.add_row(escape(label), *cells, *([escape(state)] if unusual else []))
         return table
 
@@ -178,9 +184,14 @@ class Comparison:
         }
         rows = [part for part in devices if len(part)]
         return Run(
-            Path("comparison"), {key: first.config[key] for key in shared}, pd.concat(metrics, ignore_index=True),
-            pd.concat(rows, ignore_index=True) if rows else devices[0], summary, None, tuple(self.notes),
-        )  # fmt: skip
+            Path("comparison"),
+            {key: first.config[key] for key in shared},
+            pd.concat(metrics, ignore_index=True),
+            pd.concat(rows, ignore_index=True) if rows else devices[0],
+            summary,
+            None,
+            tuple(self.notes),
+        )
 
 
 def _state(run: Run) -> str:
@@ -290,9 +301,12 @@ def _telling(differing: dict[str, list[str]]) -> list[str]:
 def _labels(runs: list[Run], differing: dict[str, list[str]]) -> list[str]:
     named = {key: differing[key] for key in _telling(differing)}
     labels = [
-        ", ".join(values[i] if isinstance(run.config.get(key), dict) else f"{key}={values[i]}" for key, values in named.items())
+        ", ".join(
+            values[i] if isinstance(run.config.get(key), dict) else f"{key}={values[i]}"
+            for key, values in named.items()
+        )
         for i, run in enumerate(runs)
-    ]  # fmt: skip
+    ]
     for name in (lambda run: run.folder.resolve().name, lambda run: str(run.folder)):
         if len(set(labels)) < len(labels) or not all(labels):
             labels = [

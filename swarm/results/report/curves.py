@@ -83,8 +83,17 @@ def _headings(figure: Figure, run: Run, columns: int) -> None:
                 handles.append(handle)
                 labels.append(label)
     if handles:
-        figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.004, 1 - 0.638 / height), ncols=columns,
-                      frameon=False, fontsize=9.5, handlelength=2.4, columnspacing=1.6)  # fmt: skip
+        figure.legend(
+            handles,
+            labels,
+            loc="upper left",
+            bbox_to_anchor=(0.004, 1 - 0.638 / height),
+            ncols=columns,
+            frameon=False,
+            fontsize=9.5,
+            handlelength=2.4,
+            columnspacing=1.6,
+        )
 
 
 def _entries(run: Run) -> int:
@@ -168,8 +177,15 @@ def _changes(axes: Axes, run: Run, column: str) -> None:
         label = None
         if room < DIGIT * len(str(change[1])):
             continue  # two numbers in one place say neither
-        axes.annotate(str(change[1]), (change[0], 0.01), xycoords=axes.get_xaxis_transform(), fontsize=8, color=colour,
-                      xytext=(2, 0), textcoords="offset points")  # fmt: skip
+        axes.annotate(
+            str(change[1]),
+            (change[0], 0.01),
+            xycoords=axes.get_xaxis_transform(),
+            fontsize=8,
+            color=colour,
+            xytext=(2, 0),
+            textcoords="offset points",
+        )
 
 
 def _drifting(run: Run) -> list[str]:
@@ -226,9 +242,17 @@ def _name_levels(axes: Axes, levels: list[tuple[str, str, float]]) -> None:
     for (arm, colour, y), line, place in zip(
         levels, at_L, spread_out(at_L, size, low, high), strict=True
     ):
-        axes.annotate(literal(arm), (0.02, y), (0, (place - line) * 72 / axes.figure.dpi), fontsize=8.5, color=colour,
-                      va="center", xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # fmt: skip
+        axes.annotate(
+            literal(arm),
+            (0.02, y),
+            (0, (place - line) * 72 / axes.figure.dpi),
+            fontsize=8.5,
+            color=colour,
+            va="center",
+            xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )
 
 
 def spread_out(at_L: list[float], gap: float, low: float, high: float) -> list[float]:
@@ -325,8 +349,14 @@ def _distances(run: Run, arm: str) -> tuple[NDArray[np.float64], NDArray[np.floa
 def _line(arm: str, arms: list[str], colour: str, points: int) -> dict[str, Any]:
     """Line properties: the leading arm stands out, a curve of few points shows them."""
     front = arm == lead(arms)
-    return {"color": colour, "linestyle": dashes(arm, arms), "linewidth": 2.6 if front else 1.6, "zorder": 4 if front else 3,
-            "marker": "o" if points < 3 else None, "markersize": 6}  # fmt: skip
+    return {
+        "color": colour,
+        "linestyle": dashes(arm, arms),
+        "linewidth": 2.6 if front else 1.6,
+        "zorder": 4 if front else 3,
+        "marker": "o" if points < 3 else None,
+        "markersize": 6,
+    }
 
 
 def _score_limits(axes: Axes, ys: list[NDArray[np.float64]]) -> None:

@@ -45,10 +45,15 @@ def picture(graph: dict[str, Any]) -> dict[str, Any]:
     if len(drawn) < len(inside) or graph.get("truncated"):
         notes.append(f"{len(drawn):,} of its edges are drawn")
     return {
-        "nodes": nodes, "edges": [i for edge in drawn for i in edge], "degree": degree[nodes].tolist(),
-        "x": [round(float(x), 4) for x in xy_N2[:, 0]], "y": [round(float(y), 4) for y in xy_N2[:, 1]],
-        "note": "; ".join(notes), "left": left, "bent": _bent(xy_N2, drawn),
-    }  # fmt: skip
+        "nodes": nodes,
+        "edges": [i for edge in drawn for i in edge],
+        "degree": degree[nodes].tolist(),
+        "x": [round(float(x), 4) for x in xy_N2[:, 0]],
+        "y": [round(float(y), 4) for y in xy_N2[:, 1]],
+        "note": "; ".join(notes),
+        "left": left,
+        "bent": _bent(xy_N2, drawn),
+    }
 
 
 def _neighbourhood(n: int, edges: list[tuple[int, int]]) -> list[int]:

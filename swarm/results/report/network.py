@@ -46,8 +46,17 @@ def draw_graph(run: Run, drawing: dict[str, Any], path: Path | IO[bytes]) -> Non
             zorder=2,
         )
     else:
-        shown = axes.scatter(xy_N2[:, 0], xy_N2[:, 1], s=size, c=score_N, cmap="viridis", plotnonfinite=True,
-                             edgecolors="white", linewidths=0.6, zorder=2)  # fmt: skip
+        shown = axes.scatter(
+            xy_N2[:, 0],
+            xy_N2[:, 1],
+            s=size,
+            c=score_N,
+            cmap="viridis",
+            plotnonfinite=True,
+            edgecolors="white",
+            linewidths=0.6,
+            zorder=2,
+        )
         bar = figure.colorbar(
             shown, cax=figure.add_axes((0.2, 0.085, 0.6, 0.02)), orientation="horizontal"
         )

@@ -20,8 +20,22 @@ from swarm.common.errors import ConfigError, StorageError
 from swarm.common.schemas import Record, checked
 from swarm.common.system.files import appending, replacing
 
-LEADING = ("arm", "round", "virtual_s", "wall_s", "awake", "steps", "messages", "bytes", "messages_total",
-           "bytes_total", "lr", "prequential_accuracy", "train_loss", "consensus_distance")  # fmt: skip
+LEADING = (
+    "arm",
+    "round",
+    "virtual_s",
+    "wall_s",
+    "awake",
+    "steps",
+    "messages",
+    "bytes",
+    "messages_total",
+    "bytes_total",
+    "lr",
+    "prequential_accuracy",
+    "train_loss",
+    "consensus_distance",
+)
 
 
 def plain(value: object) -> str | int | float | bool | None:
@@ -99,7 +113,7 @@ class JsonlSink:
         self._file.write(line(record))
         self._file.flush()
         try:
-            there = os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
+            there = os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
         except FileNotFoundError:
             there = False
         if not there:

@@ -97,9 +97,14 @@ def _scalars(finals: pd.DataFrame) -> pd.DataFrame:
 
 
 def page(
-    plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], drawn: Sequence[bytes], summary: Facts,
-    notes: Sequence[str], home: Path,
-) -> str:  # fmt: skip
+    plan: Plan,
+    table: pd.DataFrame,
+    charts: Sequence[Chart],
+    drawn: Sequence[bytes],
+    summary: Facts,
+    notes: Sequence[str],
+    home: Path,
+) -> str:
     """One self-contained page; ``drawn`` are the charts on a light page.
 
     All text is escaped, nothing loaded from afar.

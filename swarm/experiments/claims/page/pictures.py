@@ -187,9 +187,17 @@ def _draw_line(axes: Axes, line: Line, theme: Theme, place: int) -> None:
         return
     ends = np.where(known, [line.y_K - line.low_K, line.high_K - line.y_K], 0.0)
     axes.errorbar(
-        line.x_K, line.y_K, yerr=np.maximum(ends, 0), color=colour, marker=_MARKS[place % len(_MARKS)], markersize=5.5,
-        linewidth=1.3, capsize=3, label=name, zorder=4,
-    )  # fmt: skip
+        line.x_K,
+        line.y_K,
+        yerr=np.maximum(ends, 0),
+        color=colour,
+        marker=_MARKS[place % len(_MARKS)],
+        markersize=5.5,
+        linewidth=1.3,
+        capsize=3,
+        label=name,
+        zorder=4,
+    )
 
 
 def _plain(text: str) -> str:

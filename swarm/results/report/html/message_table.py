@@ -81,8 +81,12 @@ def _row(number: int, arm: str, cells: list[str]) -> str:
 
 def _totals(final: dict[str, Any]) -> list[str]:
     sent = int(final.get("messages_total") or 0)
-    return [f"{sent:,}", *(_share(final.get(name), sent) for name in ("lost_total", "late_total")),
-            human_bytes(final.get("bytes_total")), human_energy(final.get("joules_total"))]  # fmt: skip
+    return [
+        f"{sent:,}",
+        *(_share(final.get(name), sent) for name in ("lost_total", "late_total")),
+        human_bytes(final.get("bytes_total")),
+        human_energy(final.get("joules_total")),
+    ]
 
 
 def _share(count: int | None, sent: int) -> str:

@@ -42,12 +42,21 @@ def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
     script = "\n".join(part(f"{name}.js") for name in ("chart", "curves", "devices"))
     name = str((run.summary or {}).get("run") or run.folder.resolve().name)
     text = Template(parts["html"]).substitute(
-        style=parts["css"] + _arm_colours(run), script=script, data=script_json(page_data(run, drawing)),
-        name=escape(name), subject=escape(subject(run)), verdict=escape(verdict(run)),
-        notes=_notes(run), verdicts=verdicts(run), tiles=_tiles(run), ladder=_ladder(run),
-        table=_table(run), account=message_table(run), facts=_facts(run),
+        style=parts["css"] + _arm_colours(run),
+        script=script,
+        data=script_json(page_data(run, drawing)),
+        name=escape(name),
+        subject=escape(subject(run)),
+        verdict=escape(verdict(run)),
+        notes=_notes(run),
+        verdicts=verdicts(run),
+        tiles=_tiles(run),
+        ladder=_ladder(run),
+        table=_table(run),
+        account=message_table(run),
+        facts=_facts(run),
         config=escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=100)),
-    )  # fmt: skip
+    )
     # JSON and file systems have names that are no text
     return text.encode("utf-8", "replace").decode("utf-8")
 
@@ -104,8 +113,10 @@ def _tiles(run: Run) -> str:
             ),
         ]
     elif "rate_measured" in summary:
-        tiles += [("contraction per round", human_score(summary["rate_measured"], 6), "measured", "hero"),
-                  ("ρ", human_score(rho_of(summary), 6), _rho_note(summary), "")]  # fmt: skip
+        tiles += [
+            ("contraction per round", human_score(summary["rate_measured"], 6), "measured", "hero"),
+            ("ρ", human_score(rho_of(summary), 6), _rho_note(summary), ""),
+        ]
     devices = summary.get("devices") or run.config.get("devices")
     sent = final.get("bytes_total")
     each = (
@@ -196,11 +207,17 @@ def _table(run: Run) -> str:
     label = SCORES.get(score or "", "")
     columns: list[tuple[str, Any]] = []
     if score:
-        keys = {f"{label} mean": f"{score}_mean", "worst decile": f"{score}_p10", "worst device": f"{score}_min",
-                "consensus": f"consensus_{score}", "ensemble": f"ensemble_{score}",
-                "own distribution": f"own_{score}_mean", "prequential": "prequential_accuracy",
-                "prequential squared error": "prequential_mse",
-                "perplexity": "perplexity_mean"}  # fmt: skip
+        keys = {
+            f"{label} mean": f"{score}_mean",
+            "worst decile": f"{score}_p10",
+            "worst device": f"{score}_min",
+            "consensus": f"consensus_{score}",
+            "ensemble": f"ensemble_{score}",
+            "own distribution": f"own_{score}_mean",
+            "prequential": "prequential_accuracy",
+            "prequential squared error": "prequential_mse",
+            "perplexity": "perplexity_mean",
+        }
         columns = [(head, lambda f, key=key: human_score(f.get(key))) for head, key in keys.items()]
     columns += [
         ("state", lambda f: "–" if f.get("state", "finished") == "finished" else f["state"]),

@@ -69,19 +69,28 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
     columns = list(dict.fromkeys([*axes, "round", *metrics, *band]))
     first = f"{run.score}_mean" if run.score else "consensus_distance"
     return {
-        "arms": [{"name": arm, "light": light, "dark": dark, "dash": _DASH[dashes(arm, run.arms)]}
-                 for arm, (light, dark) in colours(run.arms).items()],
-        "score": run.score, "scoreLabel": SCORES.get(run.score or ""), "labels": {m: named_label(run, m) for m in metrics},
-        "axes": axes, "first": first if first in metrics else (metrics or [""])[0],
-        "band": band if len(band) == 2 else [], "lead": lead(run.arms),
+        "arms": [
+            {"name": arm, "light": light, "dark": dark, "dash": _DASH[dashes(arm, run.arms)]}
+            for arm, (light, dark) in colours(run.arms).items()
+        ],
+        "score": run.score,
+        "scoreLabel": SCORES.get(run.score or ""),
+        "labels": {m: named_label(run, m) for m in metrics},
+        "axes": axes,
+        "first": first if first in metrics else (metrics or [""])[0],
+        "band": band if len(band) == 2 else [],
+        "lead": lead(run.arms),
         "rho": rho_of(run.summary) if run.summary and not run.score else None,
-        "series": {arm: _series(run.arm(arm), _comparable(run, arm, columns), run.score) for arm in run.arms},
+        "series": {
+            arm: _series(run.arm(arm), _comparable(run, arm, columns), run.score)
+            for arm in run.arms
+        },
         "changes": {arm: found for arm in run.arms if (found := _changes(run, arm, list(axes)))},
         "frames": shown,
         "names": _names(run),
         "graph": _graph(run, drawing, shown["rounds"] if shown else []),
         "scale": [to_hex(colormaps["viridis"](i / 15)) for i in range(16)],
-    }  # fmt: skip
+    }
 
 
 def _names(run: Run) -> list[str | None] | None:

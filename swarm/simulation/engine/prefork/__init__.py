@@ -135,7 +135,7 @@ class ForkServer:
         )
         assert self.process.stdin is not None
         setting = {
-            "path": [os.path.abspath(p) for p in sys.path],
+            "path": [str(Path(p).absolute()) for p in sys.path],
             "folder": str(self.folder),
             "python": sys.executable,
             "executable": str(self.executable),
