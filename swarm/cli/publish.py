@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from swarm.common.errors import ConfigError, SwarmError
-from swarm.common.schemas import ClaimSummary, Published, Schema, checked, read_json, read_summary
+from swarm.config.schema import Schema, checked, read_json
 from swarm.experiments.claims.page.page import MARKDOWN, markdown_row, picture, plain
 from swarm.results.folder import Folder
+from swarm.results.schemas import ClaimSummary, Published, read_summary
 from swarm.simulation import checkpoint
 
 FACTS = "verdict.json"  # beside each published claim: what the table of all is made from

@@ -22,30 +22,22 @@ from filelock import FileLock, Timeout
 
 from swarm.common.errors import CheckpointError, ConfigError, StorageError
 from swarm.common.names import Maybe
-from swarm.common.schemas import (
-    PART,
-    SEAL,
-    Config,
-    Progress,
-    closing,
-    read_json,
-    read_yaml,
-    require_seal,
-    sealed,
-)
 from swarm.common.system.files import own_folder, replacing
 from swarm.common.system.storage import require_own_folders
 from swarm.communication.topology.graph import Graph
 from swarm.config.place import LOCK, require_unused
+from swarm.config.schema import SEAL, read_json, read_yaml, require_seal, sealed
 from swarm.config.settings import Settings
 from swarm.learning.buffers import FILE as BUFFERS
 from swarm.learning.buffers import Constants
 from swarm.results import trust
 from swarm.results.provenance import edited
+from swarm.results.schemas import Config, Progress, closing
 from swarm.results.status import CONSOLE, FILE, PAGE, finished
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import Ledger, read_jsonl, records_of, truncate
 from swarm.simulation import checkpoint
+from swarm.simulation.checkpoint.manifest import PART
 from swarm.simulation.loop import MetricsRow, Simulation
 
 MOST_EDGES = 20_000  # drawn in the report

@@ -17,20 +17,13 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.names import choices, finder
 from swarm.common.rows import Layout
-from swarm.common.schemas import (
-    FIGURES,
-    PART,
-    Config,
-    Graph,
-    Summary,
-    read_json,
-    read_summary,
-    read_yaml,
-)
+from swarm.config.schema import read_json, read_yaml
 from swarm.learning import buffers as constants
+from swarm.results.schemas import FIGURES, Config, Graph, Summary, read_summary
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import read_jsonl
 from swarm.simulation import checkpoint
+from swarm.simulation.checkpoint.manifest import PART
 
 T = TypeVar("T")
 # what many runs by one command leave beside their folders; the layer that writes it lies above

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from swarm.common.errors import ConfigError
-from swarm.common.schemas import Job, Schema, read_json, read_summary
+from swarm.config.schema import Schema, read_json
+from swarm.results.schemas import Job, read_summary
 
 FILE = "job.json"
 SUMMARY = "summary.json"  # of a run or a claim: all numbers are there

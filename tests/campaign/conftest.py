@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from swarm.common.schemas import closing
 from swarm.common.system import paths
+from swarm.results.schemas import closing
 from tests.cli.conftest import Command, command  # noqa: F401  the fixture
 
 HERE = Path(__file__).parent

@@ -17,7 +17,7 @@ import yaml
 import swarm
 from swarm.cli.main import main
 from swarm.common.errors import ConfigError, SwarmError
-from swarm.common.schemas import sealed
+from swarm.config.schema import sealed
 from swarm.results.report import load_partial, page
 from tests.support import logged, run
 

@@ -13,7 +13,7 @@ import pytest
 
 import swarm
 from swarm.common.errors import ConfigError
-from swarm.common.schemas import sealed
+from swarm.config.schema import sealed
 from swarm.results.track.jsonl import read_jsonl
 
 Small = Callable[..., dict[str, Any]]

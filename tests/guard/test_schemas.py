@@ -15,28 +15,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swarm.common.errors import ConfigError
-from swarm.common.schemas import (
+from swarm.config.schema import Closed, Schema, read_json, read_yaml, require_seal, sealed
+from swarm.results.schemas import (
     Arm,
     ClaimSummary,
-    Closed,
     Config,
     Graph,
     Job,
-    Manifest,
     Prediction,
     Progress,
     Published,
     Record,
-    Schema,
     Seconds,
     Summary,
     Sweep,
-    read_json,
-    read_yaml,
-    require_seal,
-    sealed,
 )
 from swarm.results.track.jsonl import read_jsonl
+from swarm.simulation.checkpoint.manifest import Manifest
 
 FILES = [
     Progress,

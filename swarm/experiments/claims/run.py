@@ -16,7 +16,7 @@ from rich.console import Console
 
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.plugin import blamed
-from swarm.common.schemas import ClaimSummary, Prediction, Seconds, closing, read_json
+from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Verdict, judged
 from swarm.experiments.claims.page.page import PAGE, write_pages
@@ -36,6 +36,7 @@ from swarm.experiments.runs.single import Result, attach, overridden
 from swarm.results.folder import Folder
 from swarm.results.load import load
 from swarm.results.provenance import code_version
+from swarm.results.schemas import ClaimSummary, Prediction, Seconds, closing
 from swarm.results.status import SUPERSEDED, archive, noted, summary_of
 from swarm.results.track.jsonl import tree
 from swarm.simulation import checkpoint

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import quote
 
 from swarm.common.errors import ConfigError, SwarmError
-from swarm.common.schemas import closing
 from swarm.config.build import build, choice, option
 from swarm.config.settings import Settings
 from swarm.experiments.claims import run
@@ -25,6 +24,7 @@ from swarm.experiments.claims.plan import Plan
 from swarm.experiments.runs.prepared import tracker_of
 from swarm.experiments.runs.single import Result, attach, overridden
 from swarm.results.folder import Folder
+from swarm.results.schemas import closing
 from swarm.results.track.units import human_time
 from swarm.results.trust import admitted, below
 from swarm.simulation import checkpoint

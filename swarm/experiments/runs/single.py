@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from swarm.common.errors import ConfigError
-from swarm.common.schemas import Graph, Summary, read_json
 from swarm.config.build import option
+from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.runs import arms
 from swarm.experiments.runs.memory import running_out, stated
@@ -18,6 +18,7 @@ from swarm.experiments.runs.prepared import PreparedRun, resolve, tracker_of
 from swarm.results.earlier import refuse_a_mixture
 from swarm.results.folder import Folder
 from swarm.results.report import write_report
+from swarm.results.schemas import Graph, Summary
 from swarm.results.status import summary_of
 from swarm.results.track.base import Fanout, Tracker
 from swarm.results.track.console import ConsoleSink, print_summary

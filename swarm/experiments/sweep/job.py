@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from swarm.common.errors import ConfigError
-from swarm.common.schemas import Config, read_yaml
+from swarm.config.schema import read_yaml
+from swarm.results.schemas import Config
 from swarm.results.status import LONGEST, slug
 
 ANEW = "remove that folder to run the job anew"

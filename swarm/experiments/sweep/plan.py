@@ -16,13 +16,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from swarm.common.errors import ConfigError, SwarmError, typed
-from swarm.common.schemas import Sweep, read_json
 from swarm.config.build import build, choice
 from swarm.config.compose import Composer, UsageError, parse, require_no_run_in, sweep_folder
 from swarm.config.place import require_new
+from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.sweep.job import ANEW, Job, folder_name, saved_config
 from swarm.results.provenance import code_version, identity, same_code
+from swarm.results.schemas import Sweep
 from swarm.results.status import FILE, archive, finished, read_note
 
 SWEEP = "sweep.json"

@@ -17,8 +17,9 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from swarm.common.errors import ConfigError, StorageError
-from swarm.common.schemas import Record, checked
 from swarm.common.system.files import appending, replacing
+from swarm.config.schema import checked
+from swarm.results.schemas import Record
 
 LEADING = (
     "arm",
@@ -145,7 +146,7 @@ def read_jsonl(path: Path, damaged: list[int] | None = None) -> list[dict[str, A
 
     Raises:
         ConfigError: the file cannot be read, or a line other than the last is no record
-        (:class:`swarm.common.schemas.Record`)
+        (:class:`swarm.results.schemas.Record`)
             and there is no ``damaged``.
     """
     records = []

@@ -21,9 +21,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from swarm.common.errors import CheckpointError, ConfigError
-from swarm.common.schemas import SEAL, Manifest, Schema, checked, read_json, require_seal, sealed
 from swarm.common.system.files import replacing
+from swarm.config.schema import SEAL, Schema, checked, read_json, require_seal, sealed
 from swarm.simulation.checkpoint import tensors
+from swarm.simulation.checkpoint.manifest import Manifest
 
 FORMAT = 4
 UNSEALED = 3  # the format before: the JSON was not hashed

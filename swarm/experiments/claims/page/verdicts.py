@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from swarm.common.schemas import ClaimSummary, read_summary
 from swarm.experiments.claims.base import Preset, Verdict
+from swarm.results.schemas import ClaimSummary, read_summary
 
 STYLES = {
     "confirmed": "bold green",
