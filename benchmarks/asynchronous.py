@@ -26,9 +26,9 @@ from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.loop import Simulation
 
 SETTINGS = (
-    "devices=10000", "rounds=1000", "network.tick=0.1", "clock=poisson", "clock.rate=1.0", "model=softmax",
+    "devices=10000", "rounds=1000", "network.round_seconds=0.1", "clock=poisson", "clock.rate=1.0", "model=softmax",
     "data=gaussian", "data.test=0.01", "data.validation=0.01", "partition=natural", "optimizer.lr=0.1",
-    "scenario.arms=[swarm]", "tracker=none", "evaluate.every=1000", "evaluate.sample=500", "checkpoint.every=0",
+    "scenario.arms=[swarm]", "tracker=none", "evaluate.every=1000", "evaluate.devices=500", "checkpoint.every=0",
 )  # fmt: skip
 
 

@@ -144,9 +144,9 @@ def kills(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> N
     settings = [
         *SMALL,
         "rounds=30",
-        "tune.rounds=10",
+        "lr_search.rounds=10",
         "optimizer.lr=auto",
-        "tune.lrs=[0.1,0.3]",
+        "lr_search.lrs=[0.1,0.3]",
         "report=true",
     ]
     start = time.monotonic()

@@ -34,7 +34,7 @@ from swarm.simulation.loop import Simulation
 
 COMMON = (
     "devices=50", "rounds=200", "schedule=cosine", "protocol=delta_sharing", "topology=complete", "engine.block=50",
-    "evaluate.every=1000", "evaluate.own=false", "evaluate.ensemble=false", "tracker=none", "scenario.arms=[swarm]",
+    "evaluate.every=1000", "evaluate.local=false", "evaluate.ensemble=false", "tracker=none", "scenario.arms=[swarm]",
 )  # fmt: skip
 NEURONS = "compressor=neurons"
 TUNING = (10, 11)  # seeds that the table does not use

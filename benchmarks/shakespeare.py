@@ -150,7 +150,7 @@ def main() -> None:
         f"devices={options.roles}", f"rounds={options.rounds}", "data=shakespeare", f"data.owners={options.roles}",
         "data.held=null",
         "partition=natural", "topology=small_world", "model=gru", "model.width=32", "optimizer=adam", "optimizer.lr=0.01",
-        "train.batch=8", "train.local_steps=3", "train.clip=1.0", f"scenario.arms=[{','.join(options.arms)}]", "tracker=none",
+        "train.batch=8", "train.local_steps=3", "train.clip_norm=1.0", f"scenario.arms=[{','.join(options.arms)}]", "tracker=none",
         *options.overrides,
     ]  # fmt: skip
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):

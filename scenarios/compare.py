@@ -79,9 +79,9 @@ def centralised(settings: Settings, steps: int) -> Arm:
             update={"local_steps": count, "local_epochs": None, "batch": samples // count}
         )
         engine = {**settings.engine, "block": "auto"}
-        learn, replay = dict(settings.learn), dict(settings.replay)
-        if learn.get("steps"):  # of a night
-            learn["steps"] = max(1, round(learn["steps"] * count / own))
+        update, replay = dict(settings.update), dict(settings.replay)
+        if update.get("steps"):  # of a night
+            update["steps"] = max(1, round(update["steps"] * count / own))
         if "size" in replay:
             replay["size"] *= settings.devices
         variants.append(
@@ -98,10 +98,10 @@ def centralised(settings: Settings, steps: int) -> Arm:
                     "clock",
                     "fleet",
                 ),
-                network=settings.network.model_copy(update={"loss": 0.0}),
+                network=settings.network.model_copy(update={"drop": 0.0}),
                 mixing="auto",
                 train=train,
-                learn=learn,
+                update=update,
                 replay=replay,
                 engine=engine,
             )

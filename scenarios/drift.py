@@ -45,7 +45,7 @@ class Drift(Claim):
             2,
             "Training and inferring at the same time beats frozen models.",
             "prequential accuracy of the swarm over the whole stream, pooled over the samples of"
-            " all devices; learn=online against learn=frozen and against learn=nightly, under a"
+            " all devices; update=online against update=frozen and against update=nightly, under a"
             " sudden label swap, paired by seed",
             "confirmed if both differences are above 0 with their 95% intervals; refuted if one is"
             " below 0 with its interval",
@@ -63,14 +63,14 @@ class Drift(Claim):
             "data.per_device": b.rounds * STEPS * BATCH,
         }
         learn = {
-            "online": {"learn": "online"},
-            "nightly": {"learn": "nightly", "learn.day": b.day, "replay": "ring"},
-            "frozen": {"learn": "frozen", "learn.after": b.rounds // 4},
+            "online": {"update": "online"},
+            "nightly": {"update": "nightly", "update.day": b.day, "replay": "ring"},
+            "frozen": {"update": "frozen", "update.after": b.rounds // 4},
         }
         worlds = {"drift": "label_swap", "steady": "none"}
         return [
             Condition(
-                {"learn": policy, "world": world},
+                {"update": policy, "world": world},
                 {**size, **learn[policy], "drift": drift, "scenario.arms": list(ARMS)},
             )
             for world, drift in worlds.items()
@@ -78,9 +78,9 @@ class Drift(Claim):
         ]
 
     def judge(self, results: Results) -> list[Verdict]:
-        online = {"learn": "online", "world": "drift", "arm": "swarm"}
+        online = {"update": "online", "world": "drift", "arm": "swarm"}
         frozen, nightly = (
-            results.difference(SCORE, online, {**online, "learn": other})
+            results.difference(SCORE, online, {**online, "update": other})
             for other in ("frozen", "nightly")
         )
         beats = [frozen.above(0), nightly.above(0)]
@@ -103,7 +103,7 @@ class Drift(Claim):
                 "prequential accuracy of the round",
                 [
                     results.by_round(
-                        "stream_accuracy", policy, learn=policy, world=world, arm="swarm"
+                        "stream_accuracy", policy, update=policy, world=world, arm="swarm"
                     )
                     for policy in POLICIES
                 ],
@@ -119,11 +119,11 @@ class Drift(Claim):
         for world in ("drift", "steady"):
             for policy in POLICIES:
                 for arm in ARMS:
-                    where = {"learn": policy, "world": world, "arm": arm}
+                    where = {"update": policy, "world": world, "arm": arm}
                     rows.append(
                         {
                             "world": world,
-                            "learn": policy,
+                            "update": policy,
                             "arm": arm,
                             "prequential accuracy": results.mean(SCORE, **where).text(),
                             "final test accuracy": results.mean("accuracy_mean", **where).text(),

@@ -204,7 +204,7 @@ class Scaling(Claim):
         changes |= {"devices": devices, "rounds": 100, "train.batch": 10, "train.local_steps": 1}
         values = {"ladder": f"{SWARM}, {samples} samples each", "size": devices}
         return Condition(
-            values, {**changes, **_arms(controls), "evaluate.sample": min(devices, 64)}
+            values, {**changes, **_arms(controls), "evaluate.devices": min(devices, 64)}
         )
 
     def _model(self, width: int, controls: bool = False) -> Condition:

@@ -211,7 +211,7 @@ class MessageSchedule:
                 f"must be above {slowest:.3g} virtual seconds, which messages may take on the"
                 f" fleet's lines, {why}"
             )
-            raise ConfigError("network.tick", self.network.tick, valid)
+            raise ConfigError("network.round_seconds", self.network.round_seconds, valid)
         if self.graph(1).directed:
             raise ConfigError(
                 "topology",

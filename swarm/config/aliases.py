@@ -8,7 +8,7 @@ answered by :class:`OldPaths` with a ``DeprecationWarning``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -39,28 +39,79 @@ def module_of(name: str) -> str | None:
 
 
 def target(path: str) -> str:
-    """The dotted ``path`` of a class under its name of today; a path that is not an old one comes
-    back as it is.
-    """
+    """The dotted ``path`` of a class under its name of today; others come back as they are."""
     module, dot, name = path.rpartition(".")
-    if not dot or not module.startswith("swarm."):
+    if not dot or module.split(".")[0] not in ("swarm", "scenarios"):
         return path
     home = module_of(module) or module
     return f"{home}.{_table()['names'].get(home, {}).get(name, name)}"
 
 
-def current(value: Any) -> Any:
-    """A saved ``value`` (a config, a section, a list) in which every ``_target_`` has its name of
-    today.
-    """
-    if isinstance(value, dict):
-        return {
-            key: target(item) if key == "_target_" and isinstance(item, str) else current(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [current(item) for item in value]
+def key(dotted: str) -> str:
+    """The config key ``dotted`` under its name of today; others come back as they are."""
+    parts = dotted.split(".")
+    for end in range(1, len(parts) + 1):
+        new = _table()["keys"].get(".".join(parts[:end]))
+        if new is not None:
+            return ".".join([new, *parts[end:]])
+    return dotted
+
+
+def option(group: str, name: str) -> str:
+    """The option ``name`` of a config group under its name of today."""
+    found: str = _table()["options"].get(group, {}).get(name, name)
+    return found
+
+
+def override(text: str) -> str:
+    """``KEY=VALUE`` in names of today."""
+    old, equal, value = text.partition("=")
+    new = key(old)
+    return f"{new}{equal}{option(new, value)}"
+
+
+def leaves(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved mapping from dotted keys to values, in names of today."""
+    return {
+        key(old): target(value) if old.endswith("_target_") and isinstance(value, str) else value
+        for old, value in saved.items()
+    }
+
+
+def current(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved configuration in names of today: its keys, its ``_target_`` paths, and the
+    overrides ``KEY=VALUE`` that a scenario lists under ``settings``."""
+    found: dict[str, Any] = _classes(config)
+    for old, new in _table()["keys"].items():
+        section, last = _section(found, old)
+        home, name = _section(found, new)
+        if section is not None and home is not None and last in section and name not in home:
+            value = section.pop(last)
+            if value is not None or section is home:  # a section gets no key that says nothing
+                home[name] = value
+    return found
+
+
+def _classes(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        found = {name: _classes(item) for name, item in value.items()}
+        if isinstance(path := found.get("_target_"), str):
+            found["_target_"] = target(path)
+        if isinstance(texts := found.get("settings"), list):
+            found["settings"] = [override(t) if isinstance(t, str) else t for t in texts]
+        return found
+    if isinstance(value, list | tuple):
+        return [_classes(item) for item in value]
     return value
+
+
+def _section(config: dict[str, Any], dotted: str) -> tuple[dict[str, Any] | None, str]:
+    """The mapping that ``dotted`` lies in, if there is one, and the key's own name."""
+    here: Any = config
+    *path, last = dotted.split(".")
+    for part in path:
+        here = here.get(part) if isinstance(here, dict) else None
+    return here if isinstance(here, dict) else None, last
 
 
 class OldPaths(MetaPathFinder, Loader):

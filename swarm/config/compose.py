@@ -36,6 +36,7 @@ from omegaconf.errors import OmegaConfBaseException
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.ranges import is_text
 from swarm.common.system import paths
+from swarm.config import aliases
 from swarm.config.explain import shown, unknown
 from swarm.config.place import LOCK, holds_run, require_new
 
@@ -323,6 +324,8 @@ class Composer:
         """
         if "/" in key or "@" in key:
             return unknown(key, value, self.groups(), "group")
+        if aliases.key(key) != key:
+            return unknown(key, value, ())
         chosen = [
             o.input_line
             for o in overrides

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from swarm.common.errors import ConfigError, meant, typed
 from swarm.common.ranges import LARGEST_WHOLE
+from swarm.config import aliases
 
 _LONGEST = 80
 _PLAIN: dict[Any, str] = {
@@ -35,6 +36,9 @@ def unknown(key: str, value: object, valid: Iterable[str], what: str = "key") ->
     """The error for a name that does not exist: says which one is close to it, and which ones there
     are.
     """
+    if (write := _write_now(key, shown(value), what)) is not None:
+        new = write.partition("=")[2 if what == "option" else 0]
+        return ConfigError(key, shown(value), f"is called {new} now; write {write}")
     names = sorted(valid)
     wrong = str(value) if what == "option" else key.rsplit(".", 1)[-1]
     plural = what + ("es" if what.endswith("s") else "s")
@@ -43,6 +47,13 @@ def unknown(key: str, value: object, valid: Iterable[str], what: str = "key") ->
         shown(value),
         f"no such {what}{meant(wrong, names)}; valid {plural}: {', '.join(names) or 'none'}",
     )
+
+
+def _write_now(key: str, value: str, what: str) -> str | None:
+    """What to write for a key, or an option of a group, of an earlier version; None for others."""
+    new = aliases.key(key) if what == "key" else key
+    said = aliases.option(new, value)
+    return f"{new}={said}" if new != key or (what == "option" and said != value) else None
 
 
 def must_be(annotation: Any, value: object, described: str | None = None) -> str:

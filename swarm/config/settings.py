@@ -8,7 +8,7 @@ they are for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -40,26 +40,26 @@ class TrainSettings(Section):
     batch: Annotated[int, Field(ge=1, le=1_000_000)]
     local_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None
     local_epochs: Annotated[int, Field(ge=1, le=10_000)] | None
-    clip: Positive | None
+    clip_norm: Positive | None
     loss: Literal["auto", "cross_entropy", "mse", "mae"]
 
 
 class NetworkSettings(Section):
     """Virtual time, and what happens to messages."""
 
-    tick: Positive
-    loss: Annotated[float, Field(ge=0, lt=1)]
+    round_seconds: Positive
+    drop: Annotated[float, Field(ge=0, lt=1)]
     symmetric: bool
-    patience: Annotated[int, Field(ge=0, le=1000)]
+    max_delay: Annotated[int, Field(ge=0, le=1000)]
 
 
 class Evaluate(Section):
     """When and on whom accuracy is measured."""
 
     every: Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
-    sample: Annotated[int, Field(ge=1, le=MOST_DEVICES)] | None
+    devices: Annotated[int, Field(ge=1, le=MOST_DEVICES)] | None
     accuracy: bool
-    own: bool
+    local: bool
     ensemble: bool
     label: Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)] | None
     fading: Annotated[float, Field(gt=0, le=1)]
@@ -80,7 +80,13 @@ class Compute(Section):
     compile: bool
 
 
-class Tune(Section):
+class _Span(Section):
+    """What the section ``schedule`` has beside the keys of its plug-in."""
+
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
+
+
+class LearningRateSearch(Section):
     """The grid of learning rates behind ``optimizer.lr=auto``."""
 
     lrs: Annotated[list[Positive], Field(min_length=1)] | None
@@ -100,12 +106,12 @@ class Settings(Section):
     clock: PlugIn
     fleet: PlugIn
     model: PlugIn
-    learn: PlugIn
+    update: PlugIn
     replay: PlugIn
     data: PlugIn
     partition: PlugIn
     drift: PlugIn
-    people: PlugIn
+    labels: PlugIn
     optimizer: PlugIn
     schedule: PlugIn
     engine: PlugIn
@@ -114,7 +120,6 @@ class Settings(Section):
     devices: Annotated[int, Field(ge=1, le=MOST_DEVICES)]
     rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
     seed: Annotated[int, Field(ge=0, le=2**53)]
-    horizon: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
     init: str
     plugins: list[str]
     resume: str | None
@@ -125,7 +130,7 @@ class Settings(Section):
     evaluate: Evaluate
     checkpoint: CheckpointSettings
     compute: Compute
-    tune: Tune
+    lr_search: LearningRateSearch
 
     @classmethod
     def parse(cls, cfg: Any) -> Settings:
@@ -149,7 +154,22 @@ class Settings(Section):
                 " to learn"
             )
             raise ConfigError("train.local_steps", None, valid)
+        validated(_Span, {"rounds": settings.schedule.get("rounds")}, "schedule.")
         return settings
+
+    @property
+    def schedule_rounds(self) -> int:
+        """The rounds that the learning-rate schedule spans: ``schedule.rounds``, or the run's."""
+        return int(self.schedule.get("rounds") or self.rounds)
+
+    @property
+    def schedule_plug_in(self) -> dict[str, Any]:
+        """The schedule's own section: how many rounds it spans is the run's affair, not its own."""
+        return {key: value for key, value in self.schedule.items() if key != "rounds"}
+
+    def with_schedule_rounds(self, rounds: int | None) -> Self:
+        """The same settings under a schedule that spans ``rounds`` (None: the run's)."""
+        return self.model_copy(update={"schedule": {**self.schedule, "rounds": rounds}})
 
     def plug_ins(self) -> dict[str, dict[str, Any]]:
         """The sections that name a ``_target_``, by key."""

@@ -52,8 +52,8 @@ def _old_checkpoint(run: Path) -> Path | None:
 
 def _moved(s: Settings, dataset: Dataset) -> Iterator[str]:
     """What that version did otherwise, of all that these settings use."""
-    data, schedule, protocol, people = (
-        choice(group, getattr(s, group)) for group in ("data", "schedule", "protocol", "people")
+    data, schedule, protocol, labels = (
+        choice(group, getattr(s, group)) for group in ("data", "schedule", "protocol", "labels")
     )
     if data == "leaf_synthetic" and (
         s.data.get("iid") or {s.data.get("alpha"), s.data.get("beta")} - {0, 1}
@@ -63,8 +63,8 @@ def _moved(s: Settings, dataset: Dataset) -> Iterator[str]:
         yield "took schedule.decay and schedule.half_life for shares of what follows the warm-up"
     if s.compute.dtype == "float64" and protocol == "scaffold":
         yield "calculated protocol=scaffold with compute.dtype=float64 in part in float32"
-    if s.compute.dtype == "float64" and people != "none":
-        yield f"calculated people={people} with compute.dtype=float64 in part in float32"
+    if s.compute.dtype == "float64" and labels != "none":
+        yield f"calculated labels={labels} with compute.dtype=float64 in part in float32"
     if (column := _narrow_column(dataset)) is not None:
         name = dataset.columns[column] if dataset.columns else str(column)
         yield f"lost in float32 what varies in the column {name} before it was scaled"

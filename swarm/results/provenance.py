@@ -17,6 +17,7 @@ from swarm.common.system import paths
 
 # sections that change no number of a run
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
+SPAN = "schedule.rounds"
 
 
 def code_version(plugins: Sequence[str] = ()) -> dict[str, str | None]:
@@ -63,7 +64,7 @@ def made_with(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = identity(config)
     rounds = kept.pop("rounds", None)
     # None: a run of no rounds, under no schedule yet
-    kept["horizon"] = kept.get("horizon") or rounds or None
+    kept[SPAN] = kept.get(SPAN) or rounds or None
     return {key: _json(value) for key, value in kept.items()}
 
 
@@ -75,9 +76,9 @@ def edited(config: Mapping[str, Any], then: Mapping[str, Any]) -> str | None:
     for key in sorted(now.keys() | then.keys()):
         if key in now and key in then and now[key] == then[key]:
             continue
-        if key == "horizon" and not then.get(key, True):
+        if key == SPAN and not then.get(key, True):
             continue
-        name = "rounds" if key == "horizon" and config.get("horizon") is None else key
+        name = "rounds" if key == SPAN and identity(config).get(SPAN) is None else key
         here, there = (
             f"{name}={typed(values[key])}" if key in values else f"no {name}"
             for values in (now, then)

@@ -32,7 +32,7 @@ def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: In
     hardware = e.fleet.hardware
     if hardware is None:
         return None
-    n, tick = e.settings.devices, e.settings.network.tick
+    n, tick = e.settings.devices, e.settings.network.round_seconds
     compute_N = work_N * e.step_flops / hardware.flops * e.fleet.slower(round, n)
     awake = e.active(round)
     seconds = tick

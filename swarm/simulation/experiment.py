@@ -100,11 +100,11 @@ class Experiment:
         self.names = names if names is not None and len(names) == s.devices else None
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol", seed=s.seed)
         check_protocol(self.protocol)
-        schedule: Schedule = self._build(s.schedule, Schedule, "schedule")
+        schedule: Schedule = self._build(s.schedule_plug_in, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(
             s.optimizer, Optimizer, "optimizer", schedule=schedule
         )
-        self.policy: UpdatePolicy = self._build(s.learn, UpdatePolicy, "learn")
+        self.policy: UpdatePolicy = self._build(s.update, UpdatePolicy, "update")
         self.replay: Replay = self._build(s.replay, Replay, "replay")
         module, sample = self._checked_module(), self._sample()
         self.layout = Layout.of(module)
@@ -126,7 +126,7 @@ class Experiment:
             self.loss,
             self.optimizer,
             self.outputs,
-            s.train.clip,
+            s.train.clip_norm,
             s.compute.compile,
         )
         self.compressor = self._compressor()
@@ -267,7 +267,7 @@ class Experiment:
             "devices": s.devices,
             "seed": s.seed,
             "device_names": self.names,
-            "tick": s.network.tick,
+            "tick": s.network.round_seconds,
             "degree_N": graph.degree_in + graph.degree_out,
             "longest_edge": self._longest_edge(graph),
             "compute_N": (
@@ -281,10 +281,10 @@ class Experiment:
         return Network(
             s.devices,
             s.seed,
-            s.network.tick,
-            s.network.loss,
+            s.network.round_seconds,
+            s.network.drop,
             s.network.symmetric,
-            s.network.patience,
+            s.network.max_delay,
             None if isinstance(delay, NoDelay) else delay,
             None if isinstance(churn, NoChurn) else churn,
             None if isinstance(outage, NoOutage) else outage,
@@ -466,7 +466,7 @@ class Experiment:
 
     def rate(self, round: int) -> float:
         """The learning rate of round ``round``."""
-        return self.optimizer.rate(round - 1, self.settings.horizon or self.settings.rounds)
+        return self.optimizer.rate(round - 1, self.settings.schedule_rounds)
 
     @property
     def kept_numbers(self) -> int:

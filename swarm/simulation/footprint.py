@@ -134,7 +134,7 @@ class _Counted:
                 slots * self.n * self.item,
                 "a smaller model or protocol=dpsgd",
             ),
-            Part("messages under way", history * self.n * self.item, "a smaller network.patience"),
+            Part("messages under way", history * self.n * self.item, "a smaller network.max_delay"),
             Part(
                 "what compression left out", left * self.n * self.item, "compressor.feedback=false"
             ),
@@ -156,7 +156,7 @@ class _Counted:
             Part(
                 "the results of devices",
                 RESULT * self._results(),
-                "a smaller evaluate.sample or a larger evaluate.every",
+                "a smaller evaluate.devices or a larger evaluate.every",
             ),
         ]
 
@@ -196,7 +196,7 @@ class _Counted:
         s = self.e.settings
         if not s.evaluate.accuracy:
             return 0
-        return min(s.evaluate.sample or self.n, self.n) * (2 + (s.rounds - 1) // s.evaluate.every)
+        return min(s.evaluate.devices or self.n, self.n) * (2 + (s.rounds - 1) // s.evaluate.every)
 
     # --- of no device -----------------------------------------------------------------------------
 

@@ -138,7 +138,7 @@ class Simulation:
         )
         spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
         if spent is None:
-            self.virtual = self.round * self.experiment.settings.network.tick
+            self.virtual = self.round * self.experiment.settings.network.round_seconds
         else:
             self.virtual += spent.seconds
             self.joules_N += spent.joules_N

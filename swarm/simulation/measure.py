@@ -159,7 +159,7 @@ class SwarmEvaluator:
         if y.ndim > 1:
             with np.errstate(over="ignore"):  # of a rate that is too high
                 scores["perplexity"] = np.exp(found.loss_M)
-        if e.settings.evaluate.own and len(found.devices_M):
+        if e.settings.evaluate.local and len(found.devices_M):
             scores["own_accuracy"] = metrics.own_accuracy(
                 found.hits_MC, counts, e.label_mix_WNC[concept, found.devices_M]
             )
@@ -221,8 +221,10 @@ class SwarmEvaluator:
 
     @cached_property
     def evaluated_blocks(self) -> Ints:
-        """All blocks, or a seeded choice of whole blocks with about ``evaluate.sample`` devices."""
-        blocks, sample = self.experiment.blocks, self.experiment.settings.evaluate.sample
+        """All blocks, or a seeded choice of whole blocks with about ``evaluate.devices``
+        devices.
+        """
+        blocks, sample = self.experiment.blocks, self.experiment.settings.evaluate.devices
         if sample is None or sample >= blocks.devices:
             return np.arange(len(blocks))
         count = min(len(blocks), -(-sample // blocks.size))

@@ -164,9 +164,9 @@ def test_what_cannot_be_is_refused(command: Command, words: tuple[str, ...], sai
 
 
 def test_a_key_without_a_usual_value_is_refused_too(command: Command) -> None:
-    words = (*TINY, 'scenario.settings=["horizon=9"]', "horizon=5")
+    words = (*TINY, 'scenario.settings=["schedule.rounds=9"]', "schedule.rounds=5")
     assert command(*words).sentence.startswith(
-        "horizon=5: is set by scenario=tiny.Tiny for its own runs"
+        "schedule.rounds=5: is set by scenario=tiny.Tiny for its own runs"
     )
 
 

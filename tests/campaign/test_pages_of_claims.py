@@ -288,7 +288,7 @@ def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[
         "verdict.json",
     }
     assert (home / "drift/README.md").read_text() == (judged / "verdict.md").read_text()
-    _as_full(judged, "growth", "confirmed", 1)
+    _as_full(judged, "swarm_size", "confirmed", 1)
     assert publish.main(["c", "--to", "docs/claims"]) == 0
     table = (home / "README.md").read_text()
     # by their numbers

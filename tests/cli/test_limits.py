@@ -22,8 +22,8 @@ LONG = "x" * 256
     ("argv", "said"),
     [
         (
-            "network.tick=1e-320",
-            "network.tick=1e-320: must be 0 or, without its sign, a number from 1e-18 to 1e+18",
+            "network.round_seconds=1e-320",
+            "network.round_seconds=1e-320: must be 0 or, without its sign, a number from 1e-18 to 1e+18",
         ),
         (
             "data.validation=1e-320",
@@ -41,7 +41,7 @@ LONG = "x" * 256
             "data=leaf_synthetic data.most=" + "1" + "0" * 30,
             "data.most=1" + "0" * 30 + ": must be a whole number of",
         ),
-        ("tune.lrs=[1e-320]", "tune.lrs=1e-320: must be 0 or, without its sign"),
+        ("lr_search.lrs=[1e-320]", "lr_search.lrs=1e-320: must be 0 or, without its sign"),
         ("plugins=['a\\0b']", "plugins=['a\\x00b']: must be text that UTF-8 can write"),
     ],
 )

@@ -349,7 +349,7 @@ def test_impossible_combinations_with_the_real_checks(
             "protocol=d2: needs weights whose eigenvalues",
         ),
         (
-            ("protocol=choco", "network.loss=0.1"),
+            ("protocol=choco", "network.drop=0.1"),
             "protocol=choco: remembers each link, so it needs a network without loss",
         ),
         (("protocol=choco", "topology=epidemic"), "topology=epidemic: must not change under"),

@@ -84,10 +84,10 @@ def test_a_finished_sweep_is_not_run_again_and_new_values_are_added(
 def test_the_same_values_are_one_run_whatever_their_order_and_the_name_of_the_folder(
     command: Command,
 ) -> None:
-    assert command("-m", "train.clip=1,2", "seed=0,1", *SMALL).code == 0
+    assert command("-m", "train.clip_norm=1,2", "seed=0,1", *SMALL).code == 0
     for words in (
-        ("seed=1,0", "train.clip=2,1"),
-        ("train.clip=1,2", "seed=0,1", "hydra.sweep.subdir=${seed}-${train.clip}"),
+        ("seed=1,0", "train.clip_norm=2,1"),
+        ("train.clip_norm=1,2", "seed=0,1", "hydra.sweep.subdir=${seed}-${train.clip_norm}"),
     ):
         again = command("-m", *words, *SMALL)
         assert (again.code, "4 of 4 were there already" in again.out) == (0, True)

@@ -85,7 +85,10 @@ def test_a_control_with_the_same_parameters_and_other_costs_has_a_row_for_each(
     command: Command,
 ) -> None:
     words = [word for word in SMALL if "arms" not in word]
-    assert command("-m", "network.tick=1,2", *words, "scenario.arms=[swarm,isolated]").code == 0
+    assert (
+        command("-m", "network.round_seconds=1,2", *words, "scenario.arms=[swarm,isolated]").code
+        == 0
+    )
     table = pd.read_csv("s/table.csv")
     assert [*table["arm"]] == ["swarm", "isolated", "swarm", "isolated"]
     assert [*table["virtual_s"]] == [3, 3, 6, 6]
@@ -130,11 +133,11 @@ def test_runs_with_another_score_are_counted(command: Command) -> None:
 
 
 def test_the_number_of_seeds_is_that_of_a_combination(command: Command) -> None:
-    assert command("-m", "train.clip=1,2", "seed=0,1", *SMALL).code == 0
+    assert command("-m", "train.clip_norm=1,2", "seed=0,1", *SMALL).code == 0
     assert "over 2 seeds." in Path("s/table.md").read_text()
     assert (
         "over up to 3 seeds."
-        in command("-m", "train.clip=range(1,2)", "seed=range(2,3)", *SMALL).out
+        in command("-m", "train.clip_norm=range(1,2)", "seed=range(2,3)", *SMALL).out
     )
 
 

@@ -27,13 +27,13 @@ from tests.support import config, groups, options, records, run, simulation, tra
 
 ALL = [(group, name) for group in groups() for name in options(group)]
 MANY_RUNS = [("scenario", name) for name in ("all", *judging())]
-STREAM = ["learn=online", "partition=iid", "train.batch=2", "train.local_steps=2"]
+STREAM = ["update=online", "partition=iid", "train.batch=2", "train.local_steps=2"]
 STREAMED = [
     ("drift", "label_swap"),
     ("drift", "rotation"),
-    ("people", "meetings"),
-    ("learn", "online"),
-    ("learn", "frozen"),
+    ("labels", "meetings"),
+    ("update", "online"),
+    ("update", "frozen"),
 ]
 STREAMED += [("replay", name) for name in ("ring", "reservoir", "class_balanced")]
 USER_MODELS = Path(__file__).parents[1] / "models" / "user_models.py"
@@ -150,12 +150,16 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ],
         ("churn", "trace"): lambda: [f"churn.path={_trace(tmp_path)}"],
         ("churn", "crash"): lambda: ["churn.at=1"],
-        ("clock", "speed"): lambda: ["fleet=uniform", "network.tick=0.0001", "network.patience=99"],
+        ("clock", "speed"): lambda: [
+            "fleet=uniform",
+            "network.round_seconds=0.0001",
+            "network.max_delay=99",
+        ],
         ("delay", "distance"): lambda: ["topology=geometric"],
         ("data", "table"): lambda: [f"data.path={_table(tmp_path)}"],
         **{("data", name): lambda: ["partition=natural"] for name in ("sea", "hyperplane")},
         **{(group, name): lambda: STREAM for group, name in STREAMED},
-        ("learn", "nightly"): lambda: [*STREAM, "learn=nightly", "replay=ring", "learn.day=2"],
+        ("update", "nightly"): lambda: [*STREAM, "update=nightly", "replay=ring", "update.day=2"],
         ("data", "electricity"): lambda: [
             f"data.path={_flights(tmp_path)}",
             "data.label=late",
@@ -242,7 +246,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "data": {"devices", "seed"},
         "partition": {"devices"},
         "drift": {"seed"},
-        "people": {"seed"},
+        "labels": {"seed"},
         "protocol": {"seed"},
         "model": {"features", "outputs"},
         "optimizer": {"schedule"},

@@ -23,25 +23,25 @@ GROUPS = (
     "protocol",
     "optimizer",
     "schedule",
-    "learn",
+    "update",
     "replay",
     "compressor",
-    "people",
+    "labels",
     "drift",
     "model",
     "delay",
 )
 ALL = [(group, name) for group in GROUPS for name in options(group)]
 STREAM = (
-    "learn=online",
+    "update=online",
     "partition=iid",
     "train.batch=7",
     "train.local_steps=3",
-    "people=meetings",
-    "people.chance=0.4",
+    "labels=meetings",
+    "labels.chance=0.4",
 )
 MORE = {
-    "clipped": ("optimizer=momentum", "train.clip=0.5"),
+    "clipped": ("optimizer=momentum", "train.clip_norm=0.5"),
     "decay": ("optimizer=adamw", "optimizer.weight_decay=0.1"),
     "scaffold of some": ("protocol=scaffold", "protocol.fraction=0.6", "train.local_steps=3"),
     "told by people": STREAM,

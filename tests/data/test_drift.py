@@ -14,7 +14,7 @@ from tests.support import prepared, records, run
 
 KEYS = Keys(0, "drift")
 STREAM = (
-    "learn=online",
+    "update=online",
     "topology=complete",
     "partition=iid",
     "devices=6",

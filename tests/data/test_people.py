@@ -10,7 +10,7 @@ from swarm.learning.kernels.losses import CrossEntropy, PartialLabelLoss
 from tests.support import prepared, run, trajectory
 
 STREAM = (
-    "learn=online",
+    "update=online",
     "topology=complete",
     "partition=iid",
     "devices=6",
@@ -18,12 +18,12 @@ STREAM = (
     "train.local_steps=2",
     "scenario.arms=[swarm]",
 )
-MEET = (*STREAM, "people=meetings", "optimizer.lr=0.1", "rounds=4")
+MEET = (*STREAM, "labels=meetings", "optimizer.lr=0.1", "rounds=4")
 
 
 def test_as_many_labels_are_told_as_there_are_meetings_and_as_many_wrong() -> None:
     study = prepared(
-        *MEET, "data=digits_like", "data.per_device=1000", "people.chance=0.3", "people.wrong=0.2"
+        *MEET, "data=digits_like", "data.per_device=1000", "labels.chance=0.3", "labels.wrong=0.2"
     )
     given = study.dataset.given
     assert given is not None
@@ -38,7 +38,7 @@ def test_as_many_labels_are_told_as_there_are_meetings_and_as_many_wrong() -> No
 
 def test_a_budget_is_spent_on_the_first_meetings() -> None:
     free, bound = (
-        prepared(*MEET, "people.chance=0.5", *more) for more in ((), ("people.budget=7",))
+        prepared(*MEET, "labels.chance=0.5", *more) for more in ((), ("labels.budget=7",))
     )
     assert free.dataset.given is not None
     assert bound.dataset.given is not None
@@ -50,13 +50,13 @@ def test_a_budget_is_spent_on_the_first_meetings() -> None:
 
 def test_if_everybody_tells_the_truth_nothing_is_different(tmp_path: object) -> None:
     a, b = (run(tmp_path / n, *STREAM, "optimizer.lr=0.1", "rounds=4", *more)["arms"]["swarm"]  # type: ignore[operator]
-            for n, more in (("a", ()), ("b", ("people=meetings", "people.chance=1.0"))))  # fmt: skip
+            for n, more in (("a", ()), ("b", ("labels=meetings", "labels.chance=1.0"))))  # fmt: skip
     assert a["params_sha256"] == b["params_sha256"]
     assert a["prequential_accuracy"] == b["prequential_accuracy"]
 
 
 def test_without_labels_nothing_is_learnt() -> None:
-    path = trajectory(prepared(*MEET, "people.chance=0.0", "topology=none", "protocol=none"))
+    path = trajectory(prepared(*MEET, "labels.chance=0.0", "topology=none", "protocol=none"))
     assert (path == path[0]).all()
 
 
@@ -77,8 +77,8 @@ def test_wrong_answers_do_not_count_against_the_prediction(tmp_path: object) -> 
     facts = run(
         tmp_path / "run",
         *MEET,
-        "people.chance=1.0",
-        "people.wrong=1.0",
+        "labels.chance=1.0",
+        "labels.wrong=1.0",
         "data=digits_like",
         "data.per_device=400",
         "rounds=20",
@@ -91,7 +91,7 @@ def test_wrong_answers_do_not_count_against_the_prediction(tmp_path: object) -> 
 def test_only_told_samples_are_remembered() -> None:
     from tests.support import simulation
 
-    study = prepared(*MEET, "people.chance=0.2", "replay=reservoir", "replay.size=10")
+    study = prepared(*MEET, "labels.chance=0.2", "replay=reservoir", "replay.size=10")
     given = study.dataset.given
     assert given is not None
     with simulation(study) as running:

@@ -18,9 +18,9 @@ TEXT = ("data=markov", "partition=natural", "data.context=6", "train.batch=4")
 KEPT, TREE = ("replay=reservoir", "replay.size=7"), ("topology=barabasi_albert",)
 CASES = {
     "adamw": ("optimizer=adamw", "optimizer.lr=0.01"),
-    "nesterov, clipped": ("optimizer=momentum", "train.clip=0.5"),
+    "nesterov, clipped": ("optimizer=momentum", "train.clip_norm=0.5"),
     "local epochs, skewed": ("train.local_steps=null", "train.local_epochs=1", "partition=quantity_skew", "optimizer=adam"),
-    "some devices evaluated": ("evaluate.sample=4",),
+    "some devices evaluated": ("evaluate.devices=4",),
     "float64": ("compute.dtype=float64",),
     "fedavg by samples": ("protocol=fedavg", "protocol.shares=samples"),
     "fedavg of some": ("protocol=fedavg", "protocol.fraction=0.4"),
@@ -37,26 +37,26 @@ CASES = {
     "each its own start": ("init=independent", "topology=torus", "topology.periodic=false", "devices=12"),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
     "one-peer exponential": ("topology=one_peer_exponential", "protocol=dpsgd_published"),
-    "online, drifting": (*STREAM, "learn=online", "drift=label_swap", "drift.kind=gradual", "drift.phase=0.3"),
-    "online, told and replayed": (*STREAM, "learn=online", "people=meetings", "people.chance=0.4", *KEPT),
-    "online, learning twice": (*STREAM, "learn=online", *KEPT, "protocol=gossip_learning", "protocol.variant=um", *TREE),
-    "nightly, balanced": (*STREAM, "learn=nightly", "learn.day=2", "replay=class_balanced", "replay.size=9", "optimizer=adam"),
-    "nightly, told": (*STREAM, "learn=nightly", "learn.day=2", "people=meetings", "people.chance=0.1", *KEPT),
-    "frozen": (*STREAM, "learn=frozen", "learn.after=2", "drift=rotation", "partition=quantity_skew"),
-    "sea": ("data=sea", "partition=natural", "data.per_device=60", "learn=online", "train.batch=4", "model=softmax"),
+    "online, drifting": (*STREAM, "update=online", "drift=label_swap", "drift.kind=gradual", "drift.phase=0.3"),
+    "online, told and replayed": (*STREAM, "update=online", "labels=meetings", "labels.chance=0.4", *KEPT),
+    "online, learning twice": (*STREAM, "update=online", *KEPT, "protocol=gossip_learning", "protocol.variant=um", *TREE),
+    "nightly, balanced": (*STREAM, "update=nightly", "update.day=2", "replay=class_balanced", "replay.size=9", "optimizer=adam"),
+    "nightly, told": (*STREAM, "update=nightly", "update.day=2", "labels=meetings", "labels.chance=0.1", *KEPT),
+    "frozen": (*STREAM, "update=frozen", "update.after=2", "drift=rotation", "partition=quantity_skew"),
+    "sea": ("data=sea", "partition=natural", "data.per_device=60", "update=online", "train.batch=4", "model=softmax"),
     "text, mcsd": (*TEXT, "model=mcsd", "model.width=8", "model.channels=2"),
-    "text, transformer": (*TEXT, "model=transformer", "model.width=8", "model.heads=2", "learn=online", "optimizer=adamw"),
+    "text, transformer": (*TEXT, "model=transformer", "model.width=8", "model.heads=2", "update=online", "optimizer=adamw"),
     "selective": ("model=selective", "compressor=neurons", "protocol=delta_sharing", "topology=complete"),
     "text": ("data=markov", "partition=natural", "model=gru", "model.width=8", "data.context=6", "train.batch=4"),
     "warm-up and decay": ("schedule=wsd", "schedule.warmup=0.3", "schedule.decay=0.5", "optimizer=momentum"),
     "gradient tracking, some asleep": ("protocol=gradient_tracking", "topology=ring", PLUGINS),
-    "D² under loss": ("protocol=d2", "mixing=lazy", "network.loss=0.2", "network.symmetric=true"),
+    "D² under loss": ("protocol=d2", "mixing=lazy", "network.drop=0.2", "network.symmetric=true"),
     "exact diffusion": ("protocol=exact_diffusion", "topology=star"),
-    "push-sum, lost and late": ("protocol=push_sum", "mixing=column", "network.loss=0.2", PLUGINS),
+    "push-sum, lost and late": ("protocol=push_sum", "mixing=column", "network.drop=0.2", PLUGINS),
     "choco, compressed": ("protocol=choco", "topology=ring", PLUGINS),
     "choco on a complete graph": ("protocol=choco", "topology=complete"),
     "updates, compressed": ("protocol=delta_sharing", "topology=complete", PLUGINS),
-    "quasi-global, some asleep": ("protocol=quasi_global", "topology=one_peer_exponential", "train.clip=1.0", PLUGINS),
+    "quasi-global, some asleep": ("protocol=quasi_global", "topology=one_peer_exponential", "train.clip_norm=1.0", PLUGINS),
 }  # fmt: skip
 ASLEEP = {"clock": {"_target_": "parts.SomeAwake", "share": 0.6}}
 TOPK = {"compressor": {"_target_": "parts.TopK", "count": 50, "feedback": True}}
@@ -83,7 +83,7 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, case: str) -> Non
         assert many["arms"]["swarm"]["params_sha256"] == hashed
         assert logged(tmp_path / f"{shards}") == logged(tmp_path / "one")
     for cut in (1, 2):
-        run(tmp_path / f"cut{cut}", *common, f"rounds={cut}", "horizon=5", **sections)
+        run(tmp_path / f"cut{cut}", *common, f"rounds={cut}", "schedule.rounds=5", **sections)
         resumed = swarm.resume(tmp_path / f"cut{cut}", {"rounds": 5, "engine.shards": 3}).summary
         assert resumed["arms"]["swarm"]["params_sha256"] == hashed
         assert logged(tmp_path / f"cut{cut}") == logged(tmp_path / "one")
@@ -118,7 +118,7 @@ def test_looking_does_not_change_what_is_looked_at(tmp_path: Path) -> None:
                 ("evaluate.every=1", "checkpoint.every=1"),
                 ("evaluate.every=3", "checkpoint.every=0"),
                 ("evaluate.accuracy=false",),
-                ("evaluate.sample=3", "evaluate.ensemble=false", "evaluate.own=false"),
+                ("evaluate.devices=3", "evaluate.ensemble=false", "evaluate.local=false"),
             ]
         )
     }
@@ -139,7 +139,7 @@ def test_helpers_compose_what_the_command_line_composes() -> None:
         "topology=torus",
         "devices=16",
         "optimizer=adam",
-        "train.clip=1.5",
+        "train.clip_norm=1.5",
         "rounds=9",
         "plugins=[]",
     )

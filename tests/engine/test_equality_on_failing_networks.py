@@ -12,7 +12,7 @@ import swarm
 from tests.support import logged, run
 
 LOSS, CHURN = (
-    ("network.loss=0.3",),
+    ("network.drop=0.3",),
     ("churn=markov", "churn.leave_rate=0.2", "churn.return_rate=0.5"),
 )
 DELAY, CLOCK = ("delay=exponential", "delay.mean=1.5"), ("clock=poisson", "clock.rate=0.2")
@@ -21,7 +21,7 @@ CASES = {
     "churn": CHURN,
     "delay": DELAY,
     "poisson": CLOCK,
-    "all": (*LOSS, *CHURN, *DELAY, *CLOCK, "network.patience=3"),
+    "all": (*LOSS, *CHURN, *DELAY, *CLOCK, "network.max_delay=3"),
     "all, float64, momentum": (
         *LOSS,
         *CHURN,
@@ -45,7 +45,7 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, case: str) -> Non
         assert many["arms"]["swarm"]["params_sha256"] == hashed
         assert logged(tmp_path / f"{shards}") == logged(tmp_path / "one")
     for cut in (1, 4):
-        run(tmp_path / f"cut{cut}", *common, f"rounds={cut}", "horizon=6")
+        run(tmp_path / f"cut{cut}", *common, f"rounds={cut}", "schedule.rounds=6")
         resumed = swarm.resume(tmp_path / f"cut{cut}", {"rounds": 6, "engine.shards": 3}).summary
         assert resumed["arms"]["swarm"]["params_sha256"] == hashed
         assert logged(tmp_path / f"cut{cut}") == logged(tmp_path / "one")

@@ -20,7 +20,7 @@ from swarm.results import report
 from swarm.results.track.jsonl import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = ["devices=16", "topology=ring", "rounds=40", "tune.lrs=[0.1,0.3]", "tune.rounds=20", "tracker=none", "report=false",
+RUN = ["devices=16", "topology=ring", "rounds=40", "lr_search.lrs=[0.1,0.3]", "lr_search.rounds=20", "tracker=none", "report=false",
        "scenario.arms=[swarm,isolated]", "checkpoint.every=7", "evaluate.every=2"]  # fmt: skip
 DEADLINE = 120.0  # seconds
 
@@ -105,7 +105,7 @@ SHORT = (
     "devices=9",
     "rounds=2",
     "optimizer.lr=0.1",
-    "tune.lrs=null",
+    "lr_search.lrs=null",
     "scenario.arms=[swarm]",
     "report=true",
 )

@@ -143,7 +143,7 @@ def test_one_of_several_goes_on_with_a_run(tmp_path: Path) -> None:
             *range(summary["rounds"] + 1)
         ]
     shutil.rmtree(whole, ignore_errors=True)
-    swarm.run(composed(*RUN, f"rounds={summary['rounds']}", "horizon=2"), whole)
+    swarm.run(composed(*RUN, f"rounds={summary['rounds']}", "schedule.rounds=2"), whole)
     found = [
         json.loads((f / "summary.json").read_text())["arms"]["swarm"]["params_sha256"]
         for f in (folder, whole)

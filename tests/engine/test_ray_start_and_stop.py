@@ -33,8 +33,8 @@ DEADLINE = 90.0
 ARMS = (
     "scenario.arms=[swarm,centralised]",
     "optimizer.lr=auto",
-    "tune.lrs=[0.1,0.3]",
-    "tune.rounds=2",
+    "lr_search.lrs=[0.1,0.3]",
+    "lr_search.rounds=2",
 )
 # A run long enough to be met in the middle.
 LONG = ["devices=12", "rounds=100000", "optimizer.lr=0.1", "tracker=none", "report=false", "scenario.arms=[swarm]",
@@ -108,7 +108,7 @@ def test_a_run_can_go_on_in_another_engine(tmp_path: Path) -> None:
     settings = prepared("engine=ray", "engine.actors=per_device").settings
     assert settings.engine["block"] == 1
     whole = run(tmp_path / "whole", "engine.block=1", "rounds=6")
-    run(tmp_path / "cut", "engine.block=1", "rounds=3", "horizon=6")
+    run(tmp_path / "cut", "engine.block=1", "rounds=3", "schedule.rounds=6")
     resumed = swarm.resume(
         tmp_path / "cut", {"engine.shards": 3, "rounds": 6, "engine": "local"}
     ).summary

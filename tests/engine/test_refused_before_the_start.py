@@ -25,7 +25,7 @@ Small = Callable[..., dict[str, Any]]
 
 @pytest.mark.parametrize(
     "wrong",
-    ["engine.shards=1000", "engine.block=foo", "evaluate.sample=101", "tracker.mode=sometimes"],
+    ["engine.shards=1000", "engine.block=foo", "evaluate.devices=101", "tracker.mode=sometimes"],
 )
 def test_a_refused_run_leaves_no_folder(
     wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

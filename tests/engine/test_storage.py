@@ -147,7 +147,11 @@ def test_a_folder_that_goes_ends_the_run_at_once(
             yield record
 
     monkeypatch.setattr(Simulation, "records", watched)
-    tune = ("optimizer.lr=auto", "tune.lrs=[0.1,0.3]", "tune.rounds=6") if when == "tuning" else ()
+    tune = (
+        ("optimizer.lr=auto", "lr_search.lrs=[0.1,0.3]", "lr_search.rounds=6")
+        if when == "tuning"
+        else ()
+    )
     with pytest.raises(StorageError, match=r"was removed(,| or) renamed"):
         swarm.run(config(*TINY, *tune), folder)
     assert len(rounds) == 3

@@ -26,7 +26,7 @@ from tests.support import config, trajectory
 
 FAULTY = Path(__file__).with_name("faulty.py")
 ROOT = FAULTY.parents[2]
-STREAM = ("learn=online", "partition=iid", "train.batch=2", "train.local_steps=2")
+STREAM = ("update=online", "partition=iid", "train.batch=2", "train.local_steps=2")
 UNIFORM = option("fleet", "uniform")
 
 # section, class, options of the class, overrides, and what is said
@@ -136,7 +136,7 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
     }),
 ]  # fmt: skip
 PLAIN: list[tuple[str, str, dict[str, Any], tuple[str, ...], str]] = [
-    ("people", "Tells", {}, STREAM, "given labels up to 10"),
+    ("labels", "Tells", {}, STREAM, "given labels up to 10"),
     (
         "clock",
         "Wakes",
@@ -147,7 +147,7 @@ PLAIN: list[tuple[str, str, dict[str, Any], tuple[str, ...], str]] = [
     ("outage", "Cuts", {}, (), r"its up\(1, graph\) returns bool numbers of shape \[3\]"),
     ("fleet", "Has", UNIFORM, (), r"its hardware has float64 numbers of shape \[1\] as flops"),
     ("schedule", "Rises", {}, (), "its factor returns nan; a number ≥ 0 is needed"),
-    ("learn", "Plans", {}, (), r"its lessons\(1\) returns None; a tuple of Lesson is needed"),
+    ("update", "Plans", {}, (), r"its lessons\(1\) returns None; a tuple of Lesson is needed"),
     (
         "replay",
         "Keeps",

@@ -37,7 +37,7 @@ SLOTS = {
     "adam's moments": (("optimizer=adam",), "what the optimizer keeps", 2 * 4),
     "trackers": (("protocol=gradient_tracking",), "what the protocol keeps", 2 * 4),
     "errors": (("compressor=top_k",), "what compression left out", 4),
-    "late messages": (("delay=constant", "network.patience=3"), "messages under way", 4),
+    "late messages": (("delay=constant", "network.max_delay=3"), "messages under way", 4),
     "float64": (("compute.dtype=float64",), "the devices' parameters", 8),
 }
 
@@ -82,7 +82,7 @@ def test_too_large_a_swarm_is_refused_by_what_takes_the_most(
         r" a smaller replay\.size"
     )
     with pytest.raises(ConfigError, match=text):
-        prepared("learn=online", "replay=ring", "replay.size=1000000")
+        prepared("update=online", "replay=ring", "replay.size=1000000")
 
 
 def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(
@@ -109,7 +109,7 @@ def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(
             "devices=2000000",
             ("scenario=consensus", "devices=2000000", "topology=ring"),
         ),
-        ("study.memory", "devices=12", ("learn=online", "replay=ring", "replay.size=1000000")),
+        ("study.memory", "devices=12", ("update=online", "replay=ring", "replay.size=1000000")),
         ("study.memory", "engine.actors=60", actors),
     ):
         free = 2 << 30 if place == "study.memory" and options is actors else 140 << 20

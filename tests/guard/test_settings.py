@@ -69,33 +69,33 @@ WHOLE = "must be a whole number from"
         (
             "train",
             3,
-            "must be a section with the keys batch, local_steps, local_epochs, clip, loss",
+            "must be a section with the keys batch, local_steps, local_epochs, clip_norm, loss",
         ),
         ("train.batch", 0, f"{WHOLE} 1 to 1,000,000"),
         ("train.local_steps", 0, f"{WHOLE} 1 to 1,000,000 or null"),
-        ("train.clip", 0, "must be a finite number above 0 or null"),
-        ("train.clip", float("inf"), "must be a finite number above 0 or null"),
+        ("train.clip_norm", 0, "must be a finite number above 0 or null"),
+        ("train.clip_norm", float("inf"), "must be a finite number above 0 or null"),
         ("train.loss", "hinge", "must be one of auto, cross_entropy, mse, mae"),
-        ("network.tick", 0, "must be a finite number above 0"),
-        ("network.tick", float("nan"), "must be a finite number above 0"),
+        ("network.round_seconds", 0, "must be a finite number above 0"),
+        ("network.round_seconds", float("nan"), "must be a finite number above 0"),
         ("evaluate.every", 0, "must be a whole number from 1 to 10,000,000"),
-        ("evaluate.own", "yes", "must be true or false"),
-        ("evaluate.own", 1, "must be true or false"),
+        ("evaluate.local", "yes", "must be true or false"),
+        ("evaluate.local", 1, "must be true or false"),
         ("checkpoint.every", -1, "must be a whole number from 0 to 10,000,000"),
         ("checkpoint.keep", 0, "must be a whole number from 1 to 10,000,000"),
         ("compute.device", "tpu", "must be one of cpu, cuda, mps (did you mean cpu?)"),
         ("compute.dtype", "float16", "must be one of float32, float64 (did you mean float64?)"),
         (
-            "tune.lrs",
+            "lr_search.lrs",
             [],
             "must be a list that is not empty, each item a finite number above 0 or null",
         ),
         (
-            "tune.lrs",
+            "lr_search.lrs",
             [0.1, -1],
             "must be a list that is not empty, each item a finite number above 0 or null",
         ),
-        ("tune.rounds", 0, "must be a whole number from 1 to 10,000,000 or null"),
+        ("lr_search.rounds", 0, "must be a whole number from 1 to 10,000,000 or null"),
     ],
 )
 def test_ranges(default: dict[str, Any], key: str, value: Any, valid: str) -> None:
@@ -111,8 +111,8 @@ def test_ranges(default: dict[str, Any], key: str, value: Any, valid: str) -> No
         ("devices", 1),
         ("rounds", 0),
         ("seed", 2**53),
-        ("train.clip", 1),
-        ("tune.lrs", [1]),
+        ("train.clip_norm", 1),
+        ("lr_search.lrs", [1]),
         ("checkpoint.every", 0),
     ],
 )
@@ -161,5 +161,5 @@ def test_what_cannot_be_resolved_is_an_error_of_its_key(
     default: dict[str, Any], value: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        Settings.parse(OmegaConf.create(changed(default, "network.tick", value)))
-    assert (caught.value.key, caught.value.value) == ("network.tick", value)
+        Settings.parse(OmegaConf.create(changed(default, "network.round_seconds", value)))
+    assert (caught.value.key, caught.value.value) == ("network.round_seconds", value)

@@ -26,7 +26,7 @@ ALONE = (
     "train.batch=4",
     "train.local_steps=3",
 )
-ONLINE = (*ALONE, "learn=online", "optimizer.lr=0.1", "scenario.arms=[swarm]")
+ONLINE = (*ALONE, "update=online", "optimizer.lr=0.1", "scenario.arms=[swarm]")
 
 
 def test_every_sample_is_met_once_and_then_the_stream_is_over() -> None:
@@ -86,17 +86,17 @@ def test_who_learns_twice_in_a_round_does_so_from_the_same_samples() -> None:
 
 
 def test_a_frozen_device_predicts_and_stays_as_it_is() -> None:
-    path = trajectory(prepared(*ONLINE, "learn=frozen", "learn.after=2", "rounds=6"))
+    path = trajectory(prepared(*ONLINE, "update=frozen", "update.after=2", "rounds=6"))
     changed = [bool((a != b).any(1).all()) for a, b in itertools.pairwise(path)]
     assert changed == [True, True, False, False, False, False]
-    found = [r.values for r in records(prepared(*ONLINE, "learn=frozen", "rounds=3"))]
+    found = [r.values for r in records(prepared(*ONLINE, "update=frozen", "rounds=3"))]
     assert [v["seen"] for v in found[1:]] == [6 * 12] * 3
     assert found[-1]["steps_total"] == 0
     assert found[-1]["prequential_accuracy"] is not None
 
 
 def test_a_frozen_device_scores_as_its_model_does() -> None:
-    study = prepared(*ONLINE, "learn=frozen", "rounds=5", "model=softmax")
+    study = prepared(*ONLINE, "update=frozen", "rounds=5", "model=softmax")
     with simulation(study) as running:
         for _ in running.records(5):
             pass
@@ -108,7 +108,7 @@ def test_a_frozen_device_scores_as_its_model_does() -> None:
 
 def test_night_is_when_a_nightly_device_learns() -> None:
     study = prepared(
-        *ONLINE, "learn=nightly", "learn.day=3", "replay=ring", "replay.size=20", "rounds=7"
+        *ONLINE, "update=nightly", "update.day=3", "replay=ring", "replay.size=20", "rounds=7"
     )
     path = trajectory(study)
     changed = [bool((a != b).any()) for a, b in itertools.pairwise(path)]
@@ -120,7 +120,12 @@ def test_night_is_when_a_nightly_device_learns() -> None:
         r.values
         for r in records(
             prepared(
-                *ONLINE, "learn=nightly", "learn.steps=5", "learn.day=3", "replay=ring", "rounds=3"
+                *ONLINE,
+                "update=nightly",
+                "update.steps=5",
+                "update.day=3",
+                "replay=ring",
+                "rounds=3",
             )
         )
     ]
@@ -131,7 +136,7 @@ def test_a_night_has_as_many_steps_as_its_day_had_mini_batches() -> None:
     """Also when the stream ends by day, and for a device that slept at night: it makes up for that
     later.
     """
-    options = ("learn=nightly", "learn.day=3", "replay=ring", "replay.size=20")
+    options = ("update=nightly", "update.day=3", "replay=ring", "replay.size=20")
     study = prepared(*ONLINE, *options, "devices=24", "rounds=9")
     found = [0, *(r.values["steps"] for r in list(records(study))[1:])]
     whole_N = study.holdings.sizes_N // 4
@@ -150,7 +155,7 @@ def test_the_pooled_stream_is_never_ahead_of_the_devices() -> None:
     """Streams of very different lengths: the control meets the same samples in the same rounds, and
     no others.
     """
-    options = ("learn=online", "partition=quantity_skew", "topology=complete", "devices=8", "train.batch=4", "rounds=40",
+    options = ("update=online", "partition=quantity_skew", "topology=complete", "devices=8", "train.batch=4", "rounds=40",
                "train.local_steps=1", "optimizer.lr=0.1", "scenario.arms=[swarm,centralised]", "evaluate.every=40")  # fmt: skip
     study = prepared(*options)
     centralised = study.arms[1]
@@ -172,8 +177,8 @@ def test_by_night_only_what_is_kept_is_learnt_from() -> None:
     """
     study = prepared(
         *ONLINE,
-        "learn=nightly",
-        "learn.day=2",
+        "update=nightly",
+        "update.day=2",
         "replay=ring",
         "replay.size=1",
         "rounds=2",
@@ -201,7 +206,7 @@ def test_by_night_only_what_is_kept_is_learnt_from() -> None:
 
 def test_replay_goes_beside_new_samples_and_is_not_scored() -> None:
     with_replay = prepared(
-        *ONLINE, "replay=reservoir", "replay.size=16", "replay.share=0.5", "rounds=4"
+        *ONLINE, "replay=reservoir", "replay.size=16", "replay.ratio=0.5", "rounds=4"
     )
     without = prepared(*ONLINE, "rounds=4")
     found, plain = ([r.values for r in records(study)] for study in (with_replay, without))
@@ -218,7 +223,7 @@ def test_a_memory_keeps_a_device_from_forgetting() -> None:
         "protocol=none",
         "devices=4",
         "train.batch=4",
-        "learn=online",
+        "update=online",
         "optimizer.lr=0.3",
         "rounds=24",
         "scenario.arms=[swarm]",
@@ -235,15 +240,15 @@ def test_a_memory_keeps_a_device_from_forgetting() -> None:
 
 
 REFUSED = [
-    (("learn=nightly",), "replay=none"),
-    (("replay=ring",), "must be none with learn=passes"),
-    (("learn=online", "replay=ring", "replay.share=0"), "never read"),
-    (("learn=online", "replay=ring", "replay.share=0.2"), "never read"),
-    (("learn=frozen", "replay=ring"), "never learns"),
-    (("learn=online", "drift=label_swap", "drift.kind=gradual", "drift.width=0"), "above 0"),
+    (("update=nightly",), "replay=none"),
+    (("replay=ring",), "must be none with update=epochs"),
+    (("update=online", "replay=ring", "replay.ratio=0"), "never read"),
+    (("update=online", "replay=ring", "replay.ratio=0.2"), "never read"),
+    (("update=frozen", "replay=ring"), "never learns"),
+    (("update=online", "drift=label_swap", "drift.kind=gradual", "drift.width=0"), "above 0"),
     (
         (
-            "learn=online",
+            "update=online",
             "drift=label_swap",
             "drift.kind=gradual",
             "drift.concepts=4",
@@ -252,34 +257,37 @@ REFUSED = [
         "at most 1/4",
     ),
     (
-        ("learn=online", "drift=label_swap", "drift.concepts=900"),
+        ("update=online", "drift=label_swap", "drift.concepts=900"),
         "drift.concepts=900: cuts streams",
     ),
-    (("data=sea", "learn=online", "data.per_device=3"), "data.concepts=4: cuts streams"),
+    (("data=sea", "update=online", "data.per_device=3"), "data.concepts=4: cuts streams"),
     (
-        ("data=linear_regression", "drift=label_swap", "learn=online", "train.batch=1"),
+        ("data=linear_regression", "drift=label_swap", "update=online", "train.batch=1"),
         "drift=label_swap: needs class labels",
     ),
-    (("learn=online", "replay=ring", "replay.size=-1"), "replay.size=-1"),
-    (("learn=online", "train.local_steps=null", "train.local_epochs=1"), "train.local_epochs=1"),
-    (("learn=online", "train.batch=5000"), "less than one mini-batch"),
-    (("learn=nightly", "learn.day=0", "replay=ring"), "learn.day=0"),
-    (("learn=nightly", "learn.steps=0", "replay=ring"), "learn.steps=0"),
-    (("learn=frozen", "learn.after=-1"), "learn.after=-1"),
+    (("update=online", "replay=ring", "replay.size=-1"), "replay.size=-1"),
+    (("update=online", "train.local_steps=null", "train.local_epochs=1"), "train.local_epochs=1"),
+    (("update=online", "train.batch=5000"), "less than one mini-batch"),
+    (("update=nightly", "update.day=0", "replay=ring"), "update.day=0"),
+    (("update=nightly", "update.steps=0", "replay=ring"), "update.steps=0"),
+    (("update=frozen", "update.after=-1"), "update.after=-1"),
     (("drift=label_swap",), "needs a stream"),
-    (("people=meetings",), "needs a stream"),
-    (("learn=online", "drift=label_swap", "drift.pairs=6"), "drift.pairs=6"),
-    (("learn=online", "drift=label_swap", "drift.concepts=1"), "drift.concepts=1"),
-    (("learn=online", "drift=rotation", "drift.phase=2"), "drift.phase=2"),
-    (("learn=online", "drift=rotation", "drift.kind=slow"), "drift.kind=slow"),
-    (("learn=online", "people=meetings", "people.chance=1.5"), "people.chance=1.5"),
-    (("learn=online", "people=meetings", "people.budget=-1"), "people.budget=-1"),
-    (("learn=online", "people=meetings", "train.loss=mse"), "train.loss=mse"),
+    (("labels=meetings",), "needs a stream"),
+    (("update=online", "drift=label_swap", "drift.pairs=6"), "drift.pairs=6"),
+    (("update=online", "drift=label_swap", "drift.concepts=1"), "drift.concepts=1"),
+    (("update=online", "drift=rotation", "drift.phase=2"), "drift.phase=2"),
+    (("update=online", "drift=rotation", "drift.kind=slow"), "drift.kind=slow"),
+    (("update=online", "labels=meetings", "labels.chance=1.5"), "labels.chance=1.5"),
+    (("update=online", "labels=meetings", "labels.budget=-1"), "labels.budget=-1"),
+    (("update=online", "labels=meetings", "train.loss=mse"), "train.loss=mse"),
     (("data=sea", "data.concepts=5"), "data.concepts=5"),
-    (("data=sea", "drift=rotation", "learn=online"), "drift by themselves"),
-    (("data=linear_regression", "learn=online", "people=meetings", "train.batch=1"), "class label"),
+    (("data=sea", "drift=rotation", "update=online"), "drift by themselves"),
     (
-        ("data=linear_regression", "learn=online", "replay=class_balanced", "train.batch=1"),
+        ("data=linear_regression", "update=online", "labels=meetings", "train.batch=1"),
+        "class label",
+    ),
+    (
+        ("data=linear_regression", "update=online", "replay=class_balanced", "train.batch=1"),
         "class label",
     ),
 ]
@@ -313,7 +321,7 @@ def test_predicting_takes_its_forward_products_and_remembered_samples_count(mode
     module, batch = e.module(), e.settings.train.batch
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(torch.zeros(batch, *e.features))
-    online, frozen = last(), last("learn=frozen")
+    online, frozen = last(), last("update=frozen")
     forward = counter.get_total_flops() / e.step_flops * online["flops_total"]
     if model == "selective":  # of which torch counts the products with all neurons
         forward = module.prediction_flops(batch) / e.step_flops * online["flops_total"]
@@ -321,20 +329,23 @@ def test_predicting_takes_its_forward_products_and_remembered_samples_count(mode
     assert frozen["virtual_s"] == pytest.approx(
         online["virtual_s"] * forward / online["flops_total"]
     )
-    assert last("replay=ring", "replay.share=0.5")["flops_total"] == pytest.approx(
+    assert last("replay=ring", "replay.ratio=0.5")["flops_total"] == pytest.approx(
         1.5 * online["flops_total"]
     )
-    nightly = last("learn=nightly", "learn.day=2", "replay=ring")["flops_total"]
+    nightly = last("update=nightly", "update.day=2", "replay=ring")["flops_total"]
     assert nightly == pytest.approx(forward + online["flops_total"])
     if model == "softmax":
         assert forward == pytest.approx(online["flops_total"] / 2)
 
 
 IDLE = [
-    (("learn=nightly", "replay=ring", "learn.day=9", "rounds=4"), "learns nothing before round 9"),
-    (("learn=online", "replay=ring", "replay.size=5000"), "nothing is ever forgotten"),
-    (("learn=online", "people=meetings", "people.chance=0"), "nobody tells any label"),
-    (("learn=online", "people=meetings", "people.budget=0"), "nobody tells any label"),
+    (
+        ("update=nightly", "replay=ring", "update.day=9", "rounds=4"),
+        "learns nothing before round 9",
+    ),
+    (("update=online", "replay=ring", "replay.size=5000"), "nothing is ever forgotten"),
+    (("update=online", "labels=meetings", "labels.chance=0"), "nobody tells any label"),
+    (("update=online", "labels=meetings", "labels.budget=0"), "nobody tells any label"),
     (("data=sea", "partition=natural"), "these data drift"),
 ]
 
@@ -347,7 +358,7 @@ def test_what_does_nothing_is_said(overrides: tuple[str, ...], said: str) -> Non
 
 def test_no_rates_are_tried_for_devices_that_never_learn() -> None:
     study = prepared(
-        *ALONE, "learn=frozen", "optimizer.lr=auto", "rounds=3", "scenario.arms=[swarm]"
+        *ALONE, "update=frozen", "optimizer.lr=auto", "rounds=3", "scenario.arms=[swarm]"
     )
     with study.engine() as engine:
         _, facts = tune(study, study.arms[0], engine, lambda text: None)

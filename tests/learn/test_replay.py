@@ -75,7 +75,7 @@ def test_pieces_and_company_do_not_matter(kind: type[Replay]) -> None:
 def test_a_memory_of_less_than_one_sample_is_refused(kind: type[Replay]) -> None:
     with pytest.raises(ConfigError, match="size=-3"):
         kind(-3)
-    with pytest.raises(ConfigError, match="share"):
+    with pytest.raises(ConfigError, match="ratio"):
         kind(3, share=-0.5)
 
 

@@ -47,7 +47,7 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, name: str) -> Non
     hashed = one["arms"]["swarm"]["params_sha256"]
     assert many["arms"]["swarm"]["params_sha256"] == hashed
     assert logged(tmp_path / "many") == logged(tmp_path / "one")
-    run(tmp_path / "cut", *COMMON, "rounds=1", "horizon=3", model=model)
+    run(tmp_path / "cut", *COMMON, "rounds=1", "schedule.rounds=3", model=model)
     resumed = swarm.resume(tmp_path / "cut", {"rounds": 3, "engine.shards": 2}).summary
     assert resumed["arms"]["swarm"]["params_sha256"] == hashed
     assert logged(tmp_path / "cut") == logged(tmp_path / "one")

@@ -152,7 +152,7 @@ def test_a_time_that_is_a_whole_number_of_ticks_is_one(
         assert trace.online(now).all() != gone
         assert cut.up(now, graph).all() != gone
         assert healed.up(now, graph).all() == gone
-    network = Network(4, 0, tick, delay=ConstantDelay(at), patience=20)
+    network = Network(4, 0, tick, delay=ConstantDelay(at), max_delay=20)
     assert network.reach == ticks
     assert (network.fates(1, graph).ticks_E == ticks).all()
 
@@ -174,9 +174,9 @@ BAD = [
     ("churn=joining", "churn.fraction=1", "churn.fraction=1: must leave at least one of the 12 devices at the start"),
     ("churn=joining", "churn.end=-3", "churn.end=-3: must be a finite time not before start=0"),
     ("churn=trace", "seed=0", "churn.path=null: must name a CSV file"),
-    ("outage=partition", "outage.parts=13", "outage.parts=13: must lie between 2 and devices=12"),
-    ("outage=partition", "outage.end=1", "outage.end=1: must be a finite time not before start=10"),
-    ("network.loss=1.0", "seed=0", "network.loss=1.0: must be"),
+    ("outage=split", "outage.parts=13", "outage.parts=13: must lie between 2 and devices=12"),
+    ("outage=split", "outage.end=1", "outage.end=1: must be a finite time not before start=10"),
+    ("network.drop=1.0", "seed=0", "network.drop=1.0: must be"),
 ]  # fmt: skip
 
 

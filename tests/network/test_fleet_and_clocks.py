@@ -79,7 +79,7 @@ def test_a_sender_shares_its_uplink_among_its_messages() -> None:
 def test_with_a_clock_messages_take_their_time_on_the_line() -> None:
     lines = LinkRates(np.full(10, 100.0), np.full(10, 1e6))
     network = Network(
-        10, 0, 0.5, patience=50, clock=Poisson(10, 0, 0.5, 0.4), lines=lines, bits=200.0
+        10, 0, 0.5, max_delay=50, clock=Poisson(10, 0, 0.5, 0.4), lines=lines, bits=200.0
     )
     ticks = network.fates(3, Ring(10).graph(1)).ticks_E
     assert set(ticks[ticks >= 0].tolist()) == {8}  # 2 messages of 200 bits at 100 bit/s
@@ -156,14 +156,14 @@ BAD = [
     (("delay=exponential", "delay.mean=-1"), "delay.mean=-1: must be"),
     (("delay=distance", "topology=ring"), "delay=distance: needs a topology whose edges have lengths"),
     (("clock=poisson", "clock.rate=1"), "clock.rate=1: would often wake a device twice in a tick of 1 virtual seconds; "
-     "network.tick=0.2 would do"),
+     "network.round_seconds=0.2 would do"),
     (("clock=poisson", "clock.rate=0"), "clock.rate=0: must be above 0"),
     (("clock=periodic", "clock.period=0.25"), "clock.period=0.25: must be at least the tick of 1 virtual seconds; "
-     "network.tick=0.25 would do"),
-    (("clock=poisson", "protocol=gradient_tracking", "fleet=uniform", "fleet.uplink=1.0e+6"), "network.tick=1: must be above "
+     "network.round_seconds=0.25 would do"),
+    (("clock=poisson", "protocol=gradient_tracking", "fleet=uniform", "fleet.uplink=1.0e+6"), "network.round_seconds=1: must be above "
      "1.85 virtual seconds, which messages may take on the fleet's lines, under GradientTracking"),
     (("clock=speed",), "clock=speed: needs a fleet"),
-    (("clock=speed", "fleet=terminals"), "network.tick=1: the fastest device needs"),
+    (("clock=speed", "fleet=terminals"), "network.round_seconds=1: the fastest device needs"),
     (("clock=speed", "fleet=uniform", "clock.load=0"), "clock.load=0: must be above 0 and at most 1"),
     (("fleet=uniform", "fleet.memory=1000.0"), "fleet=uniform: device 0 has 1e+03 bytes of memory"),
     (("fleet=uniform", "fleet.flops=0"), "fleet.flops=0: must be above 0"),

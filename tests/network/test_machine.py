@@ -15,7 +15,7 @@ from swarm.simulation.loop import Simulation
 from tests.support import prepared
 
 N, LAST = 8, 12
-STUDY = prepared(f"devices={N}", f"rounds={LAST}", "network.loss=0.2", "delay=exponential", "network.patience=2",
+STUDY = prepared(f"devices={N}", f"rounds={LAST}", "network.drop=0.2", "delay=exponential", "network.max_delay=2",
                  "model=softmax", "train.local_steps=1", "churn=joining", "engine.shards=2", "engine.block=2")  # fmt: skip
 
 

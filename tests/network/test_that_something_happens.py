@@ -17,7 +17,7 @@ SIZE = ("devices=8", "rounds=4", "model=softmax")
 
 def test_the_control_with_a_server_loses_messages_but_gets_none_late() -> None:
     study = prepared(
-        *SIZE, "network.loss=0.3", "delay=constant", "scenario.arms=[swarm,fedavg,isolated]"
+        *SIZE, "network.drop=0.3", "delay=constant", "scenario.arms=[swarm,fedavg,isolated]"
     )
     swarm, fedavg, isolated = (arm.variants[0] for arm in study.arms)
     assert (swarm.network.loss, fedavg.network.loss, isolated.network.loss) == (0.3, 0.3, 0.3)
@@ -26,7 +26,7 @@ def test_the_control_with_a_server_loses_messages_but_gets_none_late() -> None:
 
 def test_gossip_through_the_outer_optimiser_may_lose() -> None:
     prepared(
-        *SIZE, "protocol=diloco", "protocol.exchange=gossip", "init=common", "network.loss=0.3"
+        *SIZE, "protocol=diloco", "protocol.exchange=gossip", "init=common", "network.drop=0.3"
     )
 
 
@@ -41,7 +41,7 @@ def test_somebody_has_to_be_there(tmp_path: Path) -> None:
         ConfigError,
         match="clock=poisson: wakes nobody in any of the 4 rounds of 1e-09 virtual seconds",
     ):
-        prepared(*SIZE, "clock=poisson", "network.tick=1.0e-9")
+        prepared(*SIZE, "clock=poisson", "network.round_seconds=1.0e-9")
     away.write_text(away.read_text() + "3,5,1\n")  # one device, in the last round
     prepared(*SIZE, "churn=trace", f"churn.path={away}")
 
@@ -76,11 +76,11 @@ def test_messages_that_all_come_too_late(options: tuple[str, ...], ticks: int) -
     """The bound is sharp: what is refused would be late to the last message, and half a tick less
     lets some arrive.
     """
-    common = (*SIZE, "network.patience=2", "rounds=12")
+    common = (*SIZE, "network.max_delay=2", "rounds=12")
     with pytest.raises(
         ConfigError,
         match=(
-            r"network.patience=2: gives up every message: .* 3 ticks; network.patience=3, a longer"
+            r"network.max_delay=2: gives up every message: .* 3 ticks; network.max_delay=3, a longer"
         ),
     ):
         prepared(*common, *(option.format(float(ticks)) for option in options))
@@ -94,10 +94,10 @@ def test_lines_too_slow_for_the_ticks() -> None:
     slow = ("fleet=uniform", "clock=poisson", "fleet.uplink=1.0e+3")
     with pytest.raises(
         ConfigError,
-        match=r"network.patience=8: gives up every message: the quickest takes 20.8 virtual",
+        match=r"network.max_delay=8: gives up every message: the quickest takes 20.8 virtual",
     ):
         prepared(*SIZE, *slow)
-    prepared(*SIZE, *slow, "network.patience=20")
+    prepared(*SIZE, *slow, "network.max_delay=20")
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_lines_too_slow_for_the_ticks() -> None:
             "churn=crash: what comes at 50 virtual seconds is not seen, as the run ends at 4",
         ),
         (
-            ("outage=partition",),
-            "outage=partition: what comes at 10 virtual seconds is not seen, as the run ends at 4",
+            ("outage=split",),
+            "outage=split: what comes at 10 virtual seconds is not seen, as the run ends at 4",
         ),
         (("churn=joining", "churn.start=9"), r"churn=joining: what comes at \d+"),
         (
-            ("topology=waypoint", "network.loss=0.1"),
+            ("topology=waypoint", "network.drop=0.1"),
             "topology.window=10: links change every 10 seconds, but a round is",
         ),
         (

@@ -134,7 +134,7 @@ def _state(running: object) -> dict[str, torch.Tensor]:
 
 
 def test_who_is_away_does_not_change_a_bit() -> None:
-    study = prepared("churn=markov", "churn.leave_rate=0.3", "churn.return_rate=0.3", "network.loss=0.2",
+    study = prepared("churn=markov", "churn.leave_rate=0.3", "churn.return_rate=0.3", "network.drop=0.2",
                      "delay=uniform", "optimizer=momentum", "rounds=12")  # fmt: skip
     with simulation(study) as running:
         e: Experiment = running.experiment
@@ -165,8 +165,8 @@ def test_the_mean_drifts_where_directed_losses_go_to_the_receiver() -> None:
         )
 
     assert drift() < 1e-12
-    assert drift("network.loss=0.3", "network.symmetric=true") < 1e-12
-    assert drift("network.loss=0.3") > 1e-3
+    assert drift("network.drop=0.3", "network.symmetric=true") < 1e-12
+    assert drift("network.drop=0.3") > 1e-3
 
 
 def test_staleness_is_the_mean_age_of_what_arrives() -> None:

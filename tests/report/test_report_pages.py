@@ -221,9 +221,9 @@ def test_messages_and_energy_are_accounted_for(tmp_path: Path) -> None:
     options = (
         "devices=8",
         "rounds=12",
-        "network.loss=0.3",
+        "network.drop=0.3",
         "delay=exponential",
-        "network.patience=1",
+        "network.max_delay=1",
         "fleet=uniform",
     )
     small(tmp_path / "run", *options, "scenario.arms=[swarm,centralised]")
@@ -349,7 +349,7 @@ def test_verdicts_are_shown_with_what_they_rest_on(make_run: MakeRun) -> None:
     assert "undecided" in Parsed(page(load(folder))).shown
 
 
-DRIFT = ("devices=9", "rounds=12", "data=sea", "partition=natural", "learn=online", "model=softmax", "data.per_device=96",
+DRIFT = ("devices=9", "rounds=12", "data=sea", "partition=natural", "update=online", "model=softmax", "data.per_device=96",
          "train.batch=4", "train.local_steps=2", "evaluate.every=1", "scenario.arms=[swarm,isolated]")  # fmt: skip
 
 

@@ -89,13 +89,13 @@ def growing(gap: float, slope: float, wide: float = 0.0) -> Value:
 def test_growth(
     gap: float, slope: float, wide: float, first: bool | None, third: bool | None
 ) -> None:
-    of = claim("growth")
+    of = claim("swarm_size")
     verdicts = judged(of, results(of, growing(gap, slope, wide)))
     assert [verdict.holds for verdict in verdicts] == [first, third]
 
 
 def test_growth_ignores_the_fixed_total() -> None:
-    of = claim("growth")
+    of = claim("swarm_size")
     falling, rising = growing(0.95, -0.3), growing(0.95, 0.02)
     found = results(
         of, lambda v, arm, seed: (rising if v["world"] == "each" else falling)(v, arm, seed + 7)
@@ -115,9 +115,9 @@ def test_drift(frozen: float, nightly: float, holds: bool | None) -> None:
 
     def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
         score = (
-            level[values["learn"]] if values["world"] == "drift" else 0.9 - level[values["learn"]]
+            level[values["update"]] if values["world"] == "drift" else 0.9 - level[values["update"]]
         )
-        apart = noise(seed + 10 * sorted(level).index(values["learn"]))
+        apart = noise(seed + 10 * sorted(level).index(values["update"]))
         return {"prequential_accuracy": score + apart, "accuracy_mean": 0.5, "recovery_rounds": [3]}
 
     of = claim("drift")
@@ -132,7 +132,7 @@ def test_drift(frozen: float, nightly: float, holds: bool | None) -> None:
 def test_who_never_comes_back_is_behind_until_the_end() -> None:
     def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
         rounds = np.arange(1, 101)
-        back = 60 if values["learn"] == "online" else 999
+        back = 60 if values["update"] == "online" else 999
         low = (values["world"] == "drift") & (rounds > 40) & (rounds <= back)
         return pd.DataFrame(
             {"arm": "swarm", "round": rounds, "stream_accuracy": np.where(low, 0.2, 0.8)}
@@ -142,7 +142,7 @@ def test_who_never_comes_back_is_behind_until_the_end() -> None:
     table = of.table(
         results(of, lambda *_: {"accuracy_mean": 0.5, "prequential_accuracy": 0.5}, curve)
     )
-    behind = table[table["arm"] == "swarm"].set_index(["world", "learn"])["rounds behind steady"]
+    behind = table[table["arm"] == "swarm"].set_index(["world", "update"])["rounds behind steady"]
     assert behind["drift", "online"].startswith("29 ")  # rounds 41 to 69: means of ten
     assert behind["drift", "frozen"].startswith("60 ")
     assert behind["steady", "frozen"] == "–"
@@ -184,19 +184,19 @@ def slow_ring(topology: str, n: float) -> float:
     ("time", "holds"), [(logarithmic, True), (polynomial, False), (slow_ring, False)]
 )
 def test_spread(time: Callable[[str, float], float], holds: bool) -> None:
-    of = claim("spread")
+    of = claim("knowledge_spread")
     assert judged(of, results(of, nothing, knowing(time)))[0].holds is holds
 
 
 def test_a_swarm_that_answers_nine_to_everything_does_not_know_nine() -> None:
-    of = claim("spread")
+    of = claim("knowledge_spread")
     found = results(of, nothing, knowing(logarithmic, accuracy=0.1))
     assert of.table(found)["not within the limit"].iloc[0] == of.budget.seeds
     assert judged(of, found)[0].holds is not True
 
 
 def test_what_is_not_seen_in_time_confirms_nothing() -> None:
-    of = claim("spread")
+    of = claim("knowledge_spread")
     found = results(of, nothing, knowing(lambda t, n: logarithmic(t, n) if n < 64 else 1e9))
     assert judged(of, found)[0].holds is not True
 
@@ -261,14 +261,14 @@ def test_cheap(bits: float, share: float, holds: bool | None) -> None:
     def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
         return pd.DataFrame({"round": [0, 1], "accuracy_mean": [0.1, 0.9]})
 
-    of = claim("cheap")
+    of = claim("compression")
     (verdict,) = judged(of, results(of, value, curve))
     assert verdict.holds is holds
     assert "25.0% of the bytes" in verdict.because
 
 
 def test_cheap_where_nothing_is_sent() -> None:
-    of = claim("cheap")
+    of = claim("compression")
     found = results(of, lambda *_: {"accuracy_mean": 0.5, "accuracy_p10": 0.4, "bytes_total": 0.0})
     assert [verdict.holds for verdict in of.judge(found)] == [False]
     assert len(of.table(found)) > 0

@@ -44,7 +44,7 @@ def test_gap_closed_is_the_swarms_share_of_what_isolation_loses(tmp_path: Path) 
 
 
 def test_a_gap_too_small_to_share_is_null_with_the_reason(tmp_path: Path) -> None:
-    summary = run(tmp_path / "start", ALL, "rounds=0", "tune.rounds=1")
+    summary = run(tmp_path / "start", ALL, "rounds=0", "lr_search.rounds=1")
     assert summary["gap_closed"] is None
     assert "0.02" in summary["gap_closed_reason"]
     alone = run(tmp_path / "alone", "rounds=1")
@@ -64,9 +64,9 @@ def test_a_centralised_model_does_without_a_batch_that_no_stream_can_fill() -> N
         UserWarning,
         match=r"the arm centralised does without one of its batch sizes, as train\.batch=",
     ):
-        _, arm = prepared("learn=online", *words).arms
+        _, arm = prepared("update=online", *words).arms
     assert [variant.train.batch for variant in arm.variants] == [32]
-    _, arm = prepared("learn=passes", *words).arms
+    _, arm = prepared("update=epochs", *words).arms
     assert len(arm.variants) == 2
 
 
@@ -103,7 +103,7 @@ def test_centralised_sees_as_many_samples_as_all_devices_together(steps: tuple[s
 
 
 def test_of_the_centralised_batch_sizes_the_better_on_validation_runs(tmp_path: Path) -> None:
-    summary = run(tmp_path / "run", "scenario.arms=[centralised]", "rounds=2", "tune.rounds=2")
+    summary = run(tmp_path / "run", "scenario.arms=[centralised]", "rounds=2", "lr_search.rounds=2")
     tried = summary["tuning"]["centralised"]
     assert {t["variant"] for t in tried["tried"]} == {0, 1}
     best = max(tried["tried"], key=lambda t: t["score"])
@@ -116,8 +116,8 @@ def test_every_arm_may_choose_its_rate_from_the_same_grid(tmp_path: Path) -> Non
         "scenario.arms=[swarm,isolated]",
         "rounds=2",
         "optimizer.lr=auto",
-        "tune.lrs=[0.01,0.3]",
-        "tune.rounds=2",
+        "lr_search.lrs=[0.01,0.3]",
+        "lr_search.rounds=2",
     )
     for arm in ("swarm", "isolated"):
         tuning = summary["tuning"][arm]
@@ -131,7 +131,7 @@ def test_every_arm_may_choose_its_rate_from_the_same_grid(tmp_path: Path) -> Non
 
 def test_the_test_set_has_no_say_in_the_choice_of_rates() -> None:
     """Scrambled test labels change no score of any trial."""
-    study = prepared("optimizer.lr=auto", "tune.lrs=[0.01,0.3]", "tune.rounds=2")
+    study = prepared("optimizer.lr=auto", "lr_search.lrs=[0.01,0.3]", "lr_search.rounds=2")
     y = study.dataset.y.copy()
     y[study.dataset.test] = (y[study.dataset.test] + 1) % 10
     scrambled = dataclasses.replace(study, dataset=dataclasses.replace(study.dataset, y=y))
@@ -204,7 +204,7 @@ def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     monkeypatch.setattr("swarm.experiments.runs.tune.try_out", found)
 
 
-RATES = ("optimizer.lr=auto", "tune.lrs=[0.1,0.3,1.0]", "rounds=50")
+RATES = ("optimizer.lr=auto", "lr_search.lrs=[0.1,0.3,1.0]", "rounds=50")
 # 0.1 and 0.3 tie, and 0.1 has the lower loss
 SHORT: Found = {(0.1, 10): (0.97, 0.2), (0.3, 10): (0.97, 0.3), (1.0, 10): (0.96, 0.1)}
 
@@ -238,7 +238,7 @@ def test_tune_rounds_is_kept_to_and_a_clear_winner_needs_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _scores(monkeypatch, SHORT)
-    study = prepared(*RATES, "tune.rounds=10")
+    study = prepared(*RATES, "lr_search.rounds=10")
     assert tune(study, study.arms[0], study.engine(), print)[1]["lr"] == 0.1, (
         "a tie goes to the lower loss"
     )
@@ -251,12 +251,15 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
     """Its schedule too: of a fixed horizon it sees as much as the arm does, a short trial sees the
     whole in short.
     """
-    study = prepared("schedule=cosine", "horizon=40", "rounds=4")
+    study = prepared("schedule=cosine", "schedule.rounds=40", "rounds=4")
     arm, seen = study.arms[0], []
     for rounds in (4, 2):
         trial = try_out(study, arm, 0, 0.1, rounds, study.engine())
         settings = arm.variants[0].model_copy(
-            update={"rounds": rounds, "horizon": 40 if rounds == 4 else 2}
+            update={
+                "rounds": rounds,
+                "schedule": {**settings.schedule, "rounds": 40 if rounds == 4 else 2},
+            }
         )
         with Simulation(study.experiment(arm, settings), study.engine()) as running:
             list(running.records(rounds))

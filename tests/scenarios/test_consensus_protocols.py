@@ -15,7 +15,7 @@ COMMON = (
     "scenario=consensus",
     "devices=8",
     "topology=exponential",
-    "network.loss=0.3",
+    "network.drop=0.3",
     "rounds=80",
     "model=softmax",
 )

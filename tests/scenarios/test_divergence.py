@@ -110,11 +110,11 @@ def _said(study: PreparedRun) -> tuple[list[str], dict[str, object]]:
 
 def test_where_every_rate_diverges_no_end_of_the_grid_is_praised() -> None:
     said, facts = _said(
-        prepared(*LINEAR, "optimizer.lr=auto", "tune.lrs=[10.0,100.0]", "rounds=30")
+        prepared(*LINEAR, "optimizer.lr=auto", "lr_search.lrs=[10.0,100.0]", "rounds=30")
     )
     assert len(said) == 1
     assert "every learning rate of [10.0, 100.0] diverged" in said[0]
-    assert "tune.lrs=[0.1, 0.33, 1]" in said[0]
+    assert "lr_search.lrs=[0.1, 0.33, 1]" in said[0]
     assert "scaled" in said[0]
     assert "edge" not in said[0]
     assert facts["lr"] == 10.0
@@ -125,21 +125,27 @@ def test_nor_is_a_rate_that_only_made_it_worse() -> None:
     """A few rounds that blow up are finite still; the slowest rate wins, and is no better than the
     first model.
     """
-    said, _ = _said(prepared(*LINEAR, "optimizer.lr=auto", "tune.lrs=[1.0,1.5]", "rounds=5"))
+    said, _ = _said(prepared(*LINEAR, "optimizer.lr=auto", "lr_search.lrs=[1.0,1.5]", "rounds=5"))
     assert len(said) == 1
     assert "no learning rate of [1.0, 1.5] does better than the model it starts from" in said[0]
     assert "edge" not in said[0]
 
 
 def test_an_end_of_the_grid_that_learns_is_still_said() -> None:
-    said, facts = _said(prepared(*LINEAR, "optimizer.lr=auto", "tune.lrs=[0.01,0.02]", "rounds=5"))
+    said, facts = _said(
+        prepared(*LINEAR, "optimizer.lr=auto", "lr_search.lrs=[0.01,0.02]", "rounds=5")
+    )
     assert facts["lr"] == 0.02
     assert "at the edge of [0.01, 0.02]" in said[0]
 
 
 def test_a_trial_beyond_all_measure_is_no_choice() -> None:
     study = prepared(
-        *LINEAR, "optimizer.lr=auto", "tune.lrs=[0.01,1.0e+18]", "tune.rounds=1", "rounds=5"
+        *LINEAR,
+        "optimizer.lr=auto",
+        "lr_search.lrs=[0.01,1.0e+18]",
+        "lr_search.rounds=1",
+        "rounds=5",
     )
     _, facts = _said(study)
     assert [each["score"] is None for each in facts["tried"]] == [False, True]  # type: ignore[attr-defined]

@@ -85,7 +85,7 @@ def test_links_that_change_or_fail_are_refused() -> None:
     ):
         quadratics("choco", 1, "topology=one_peer_exponential")
     with pytest.raises(ConfigError, match="needs a network without loss"):
-        quadratics("choco", 1, "topology=ring", "network.loss=0.1")
+        quadratics("choco", 1, "topology=ring", "network.drop=0.1")
     with pytest.raises(
         ConfigError, match=r"compressor\.feedback=true: must be false with ChocoSGD"
     ):

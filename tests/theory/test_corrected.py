@@ -76,7 +76,7 @@ def test_lost_messages_and_sleeping_devices_leave_no_bias(protocol: str) -> None
     goes on counting.
     """
     failing = (
-        "network.loss=0.1",
+        "network.drop=0.1",
         "network.symmetric=true",
         "mixing=lazy" if protocol == "d2" else "mixing=auto",
     )

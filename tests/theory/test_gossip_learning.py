@@ -92,7 +92,7 @@ def test_update_and_merge_commute_where_updates_are_linear(topology: str) -> Non
 def test_they_commute_at_night_too() -> None:
     """A round with two lessons, of which the first only predicts, still starts each model once."""
     sections = {
-        "learn": {"_target_": "swarm.learning.update.policy.Nightly", "day": 2},
+        "update": {"_target_": "swarm.learning.update.policy.Nightly", "day": 2},
         "replay": option("replay", "ring"),
     }
     common = (*COMMON, "topology=ring", "train.local_steps=1")

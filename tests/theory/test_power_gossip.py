@@ -128,7 +128,7 @@ def test_devices_without_links_learn_alone() -> None:
     ("setting", "says"),
     [
         ("topology=exponential", "undirected"),
-        ("network.loss=0.1", "without loss"),
+        ("network.drop=0.1", "without loss"),
         ("mixing=uniform", "conserves the row"),
     ],
 )

@@ -13,9 +13,9 @@ from tests.theory.setting import GAMMA, coefficients, gossip, quadratics
 
 NETWORKS = {
     "ideal": ((), ()),
-    "30 % lost": (("network.loss=0.3",), ()),
+    "30 % lost": (("network.drop=0.3",), ()),
     "late": ((), ("late",)),
-    "lost, late and asleep": (("network.loss=0.3",), ("late", "asleep")),
+    "lost, late and asleep": (("network.drop=0.3",), ("late", "asleep")),
 }
 
 
@@ -37,14 +37,14 @@ def test_the_true_mean_on_a_directed_graph(network: str) -> None:
 
 @pytest.mark.parametrize("loss", [0.0, 0.3])
 def test_averaging_by_rows_agrees_on_something_else(loss: float) -> None:
-    x_TNP = trajectory(gossip("averaging", "rounds=400", f"network.loss={loss}", parts=("oneway",)))
+    x_TNP = trajectory(gossip("averaging", "rounds=400", f"network.drop={loss}", parts=("oneway",)))
     assert np.abs(x_TNP[-1] - x_TNP[-1].mean(0)).max() < 1e-12
     assert np.abs(x_TNP[-1] - x_TNP[0].mean(0)).max() > 1e-2
 
 
 def test_both_sums_are_conserved_under_loss() -> None:
     with simulation(
-        gossip("push_sum_averaging", "mixing=column", "network.loss=0.3", parts=("oneway",))
+        gossip("push_sum_averaging", "mixing=column", "network.drop=0.3", parts=("oneway",))
     ) as running:
         start = running.engine.snapshot()["x"].sum(0)
         for _ in running.engine.advance(50):

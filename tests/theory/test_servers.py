@@ -79,7 +79,7 @@ def test_who_was_away_does_not_learn_from_an_old_model(protocol: dict[str, Any])
     assert np.abs(np.diff(x_TNP[:, 0, 0])).min() > 0
 
 
-LOSSES = ("network.loss=0.3", "network.loss=0.3 network.symmetric=true", "network.loss=0.9")
+LOSSES = ("network.drop=0.3", "network.drop=0.3 network.symmetric=true", "network.drop=0.9")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -101,7 +101,7 @@ def test_lost_messages_leave_those_devices_out(protocol: dict[str, Any], loss: s
 
 
 def test_scaffold_stays_exact_though_messages_are_lost() -> None:
-    study = quadratics(STEPS, "rounds=250", "network.loss=0.3", protocol=SCAFFOLD)
+    study = quadratics(STEPS, "rounds=250", "network.drop=0.3", protocol=SCAFFOLD)
     a, b = curves(study)
     assert np.abs(final_rows(study) - (a * b).sum() / a.sum()).max() < 1e-10
 
@@ -109,7 +109,7 @@ def test_scaffold_stays_exact_though_messages_are_lost() -> None:
 def test_scaffold_rests_where_the_rate_is_zero() -> None:
     """A run that is made longer keeps its horizon; past it, a cosine has come down to 0."""
     x_TNP = trajectory(
-        quadratics(STEPS, "rounds=4", "schedule=cosine", "horizon=2", protocol=SCAFFOLD)
+        quadratics(STEPS, "rounds=4", "schedule=cosine", "schedule.rounds=2", protocol=SCAFFOLD)
     )
     assert (x_TNP[1] != x_TNP[2]).all()
     np.testing.assert_allclose(x_TNP[3:], x_TNP[[2, 2]], rtol=0, atol=1e-14)
@@ -119,7 +119,7 @@ def test_scaffold_rests_where_the_rate_is_zero() -> None:
 def test_messages_of_a_server_are_lost_and_counted(symmetric: str, heard: float) -> None:
     """All 8 are asked; 0.7 of these messages arrive, and of the answers 0.7 again, or all."""
     study = quadratics(
-        "rounds=1", "network.loss=0.3", f"network.symmetric={symmetric}", protocol=FEDAVG
+        "rounds=1", "network.drop=0.3", f"network.symmetric={symmetric}", protocol=FEDAVG
     )
     e, rounds = study.experiment(study.arms[0], study.arms[0].variants[0]), 2000
     reached, took_part = [], []
@@ -135,7 +135,7 @@ def test_messages_of_a_server_are_lost_and_counted(symmetric: str, heard: float)
     assert np.mean(took_part) == pytest.approx(heard, abs=4 * np.sqrt(0.25 / 8 / rounds))
 
 
-@pytest.mark.parametrize("setting", ["delay=constant", "outage=partition"])
+@pytest.mark.parametrize("setting", ["delay=constant", "outage=split"])
 def test_what_links_to_a_server_do_not_have_is_refused(setting: str) -> None:
     key, name = setting.split("=")
     with pytest.raises(ConfigError, match=rf"{key}={name}: must be none with FedAvg, whose server"):

@@ -77,7 +77,7 @@ def test_who_sleeps_keeps_its_momentum_and_listens() -> None:
     """Under loss as well: m stays as it was, x takes in what arrives, and momentum is of those who
     learnt only.
     """
-    study = quadratics("quasi_global", 12, "topology=ring", "network.loss=0.2", parts=("asleep",))
+    study = quadratics("quasi_global", 12, "topology=ring", "network.drop=0.2", parts=("asleep",))
     e, (a, b, _) = study.experiment(study.arms[0], study.arms[0].variants[0]), coefficients(study)
     eta, kept = GAMMA / 2, 0
     with simulation(study) as running:

@@ -92,8 +92,8 @@ def test_each_arm_logs_what_it_ran_with(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from tests.support import run
-run(Path(sys.argv[1]), "tracker=wandb", "rounds=3", "devices=12", "report=true", "optimizer.lr=auto", "tune.lrs=[0.03,0.3]",
-    "tune.rounds=1", "scenario.arms=[swarm,isolated,centralised,fedavg]")
+run(Path(sys.argv[1]), "tracker=wandb", "rounds=3", "devices=12", "report=true", "optimizer.lr=auto", "lr_search.lrs=[0.03,0.3]",
+    "lr_search.rounds=1", "scenario.arms=[swarm,isolated,centralised,fedavg]")
 """
     folder = tmp_path / "run"
     outside(script, str(folder))

@@ -49,7 +49,7 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, case: str) -> Non
         many = run(tmp_path / f"{shards}", *common, f"engine.shards={shards}")
         assert many["arms"]["swarm"]["params_sha256"] == hashed
         assert logged(tmp_path / f"{shards}") == logged(tmp_path / "one")
-    run(tmp_path / "cut", *common, "rounds=2", "horizon=4")
+    run(tmp_path / "cut", *common, "rounds=2", "schedule.rounds=4")
     resumed = swarm.resume(tmp_path / "cut", {"rounds": 4, "engine.shards": 3}).summary
     assert resumed["arms"]["swarm"]["params_sha256"] == hashed
     assert logged(tmp_path / "cut") == logged(tmp_path / "one")

@@ -1,8 +1,8 @@
 """The seams of the network, and what they come to in a round.
 
-A round is a tick of ``network.tick`` virtual seconds: round r begins at (r − 1) · tick. Every draw
-is keyed by (seed, purpose, device or edge, round), so that nothing depends on what was asked
-before.
+A round is a tick of ``network.round_seconds`` virtual seconds: round r begins at (r − 1) · tick.
+Every draw is keyed by (seed, purpose, device or edge, round), so that nothing depends on what was
+asked before.
 """
 
 from __future__ import annotations
@@ -142,9 +142,9 @@ class LinkRates:
 class Network:
     """The parts together.
 
-    ``loss`` is the probability that a message is lost; with ``symmetric`` both directions of a link
-    are lost together. A message that would arrive more than ``patience`` ticks after it was sent is
-    given up as late.
+    ``drop`` is the probability that a message is lost; with ``symmetric`` both directions of a link
+    are lost together. A message that would arrive more than ``max_delay`` rounds after it was sent
+    is given up as late.
 
     With ``lines`` messages of ``bits`` take their time on the line too. In a swarm without clocks
     they do not: its rounds last as long as the slowest message.
@@ -152,10 +152,10 @@ class Network:
 
     devices: int
     seed: int
-    tick: float = 1.0
-    loss: float = 0.0
+    round_seconds: float = 1.0
+    drop: float = 0.0
     symmetric: bool = False
-    patience: int = 8
+    max_delay: int = 8
     delay: Delay | None = None
     churn: Churn | None = None
     outage: Outage | None = None
@@ -169,16 +169,16 @@ class Network:
         """Whether everybody is always awake and every message arrives in the round in which it is
         sent.
         """
-        return not (self.loss or self.churn or self.outage or self.clock or self.delay)
+        return not (self.drop or self.churn or self.outage or self.clock or self.delay)
 
     @property
     def reach(self) -> int:
         """The most ticks that a message is under way."""
         longest = self.longest_on_the_line + (0.0 if self.delay is None else self.delay.longest)
         return (
-            min(self.patience, math.floor(lengths(longest, self.tick)))
+            min(self.max_delay, math.floor(lengths(longest, self.round_seconds)))
             if math.isfinite(longest)
-            else self.patience
+            else self.max_delay
         )
 
     @property
@@ -243,11 +243,11 @@ class Network:
         )
         src, dst, n = graph.src_E[edge_S], graph.dst_E[edge_S], graph.n
         ticks_S = self._ticks(round, graph, edge_S)
-        if self.loss:
+        if self.drop:
             low, high = (
                 (np.minimum(src, dst), np.maximum(src, dst)) if self.symmetric else (src, dst)
             )
-            ticks_S[_draws(Keys(self.seed, "network.loss"), low, high, n, round) < self.loss] = LOST
+            ticks_S[_draws(Keys(self.seed, "network.loss"), low, high, n, round) < self.drop] = LOST
         if self.outage is not None:
             up_E = self.outage.up(round, graph)
             ticks_S[
@@ -268,10 +268,10 @@ class Network:
         """Which devices, ``[N]``, a server's message would reach in ``round``, and whose answers
         would reach it; None: all.
         """
-        if not self.loss:
+        if not self.drop:
             return None
         draw_N2 = Keys(self.seed, "network.server").uniform(np.arange(self.devices), round, 2)
-        down_N, up_N = (draw_N2 >= self.loss).T
+        down_N, up_N = (draw_N2 >= self.drop).T
         return down_N, down_N if self.symmetric else up_N
 
     def quickest(self, graph: Graph) -> float:
@@ -302,8 +302,8 @@ class Network:
             seconds_S = _seconds(self.delay, graph, edge_S, draw_S)
         if self._on_the_line and self.lines is not None:
             seconds_S = seconds_S + self.lines.seconds(src, dst, self.bits)
-        ticks_S = np.minimum(lengths(seconds_S, self.tick), 2.0**40).astype(np.int64)
-        ticks_S[ticks_S > self.patience] = LATE
+        ticks_S = np.minimum(lengths(seconds_S, self.round_seconds), 2.0**40).astype(np.int64)
+        ticks_S[ticks_S > self.max_delay] = LATE
         return ticks_S
 
     def _keep(self, what: str, round: int, make: Callable[[], Bools]) -> Bools:
@@ -312,7 +312,7 @@ class Network:
         if key not in self._kept:
             value = make()
             value.setflags(write=False)
-            while len(self._kept) > 3 * (self.patience + 8):
+            while len(self._kept) > 3 * (self.max_delay + 8):
                 self._kept.pop(next(iter(self._kept)))
             self._kept[key] = value
         return self._kept[key]

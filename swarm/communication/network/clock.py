@@ -32,7 +32,7 @@ class Poisson(Clock):
                 "rate",
                 rate,
                 f"would often wake a device twice in a tick of {tick:g} virtual seconds; "
-                f"network.tick={_below(MOST / rate):g} would do",
+                f"network.round_seconds={_below(MOST / rate):g} would do",
             )
         self.share = -math.expm1(-rate * tick)
         self.devices, self.keys = devices, Keys(seed, "network.clock")
@@ -72,7 +72,7 @@ class Periodic(_EachPeriod):
                 "period",
                 period,
                 f"must be at least the tick of {tick:g} virtual seconds; "
-                f"network.tick={_below(period):g} would do",
+                f"network.round_seconds={_below(period):g} would do",
             )
         super().__init__(devices, seed, tick, np.full(devices, period))
 
@@ -103,9 +103,9 @@ class Speed(_EachPeriod):
                 " steps, less than a tick"
             )
             raise ConfigError(
-                "/network.tick",
+                "/network.round_seconds",
                 tick,
-                f"{valid}; network.tick={_below(fastest):g} "
+                f"{valid}; network.round_seconds={_below(fastest):g} "
                 f"or clock.load={_below(min(load, load * fastest / tick)):g} would do",
             )
         super().__init__(devices, seed, tick, compute_N / load)

@@ -59,18 +59,23 @@ class Epidemic(Topology):
 
         oracle: (1/(s+1)) (1 − s/(n−1))        local: (1/s) (1 − (1 − s/(n−1))ⁿ) − 1/(n−1)
 
-    Raises ``ConfigError`` unless 1 ≤ s < devices (a single device needs no links, whatever ``s``).
+    Raises ``ConfigError`` unless 1 ≤ s = ``fanout`` < devices (a single device needs no
+    links, whatever ``fanout``).
     """
 
     period = None
 
-    def __init__(self, devices: int, seed: int, s: int = 4, variant: Variant = "oracle") -> None:
+    def __init__(
+        self, devices: int, seed: int, fanout: int = 4, variant: Variant = "oracle"
+    ) -> None:
         check_devices(devices)
         check_choice("variant", variant, get_args(Variant))
-        if s < 1 or (devices > 1 and s >= devices):
-            raise ConfigError("s", s, f"must lie between 1 and devices - 1 = {devices - 1}")
-        check_links("s", s, devices * s)
-        self.devices, self.s, self.variant = devices, s, variant
+        if fanout < 1 or (devices > 1 and fanout >= devices):
+            raise ConfigError(
+                "fanout", fanout, f"must lie between 1 and devices - 1 = {devices - 1}"
+            )
+        check_links("fanout", fanout, devices * fanout)
+        self.devices, self.fanout, self.variant = devices, fanout, variant
         self.keys = Keys(seed, "topology/epidemic")
 
     def graph(self, round: int) -> Graph:
@@ -78,7 +83,7 @@ class Epidemic(Topology):
         if n == 1:
             return Graph.from_edges(1, [], directed=True)
         if self.variant == "local":
-            other_NS = shuffled(np.arange(self.s), n - 1, self.keys, id_N[:, None], round)
+            other_NS = shuffled(np.arange(self.fanout), n - 1, self.keys, id_N[:, None], round)
             src_NS, dst_NS = (
                 np.broadcast_to(id_N[:, None], other_NS.shape),
                 other_NS + (other_NS >= id_N[:, None]),
@@ -87,11 +92,11 @@ class Epidemic(Topology):
             hop_S = (
                 1
                 + _random_order(Keys(self.keys.seed, "topology/epidemic/hops"), n - 1, round)[
-                    : self.s
+                    : self.fanout
                 ]
             )
             order_N = _random_order(self.keys, n, round)
-            src_NS = np.broadcast_to(order_N[:, None], (n, self.s))
+            src_NS = np.broadcast_to(order_N[:, None], (n, self.fanout))
             dst_NS = order_N[(id_N[:, None] + hop_S) % n]
         return Graph.from_edges(
             n, np.stack([src_NS.ravel(), dst_NS.ravel()], axis=1), directed=True

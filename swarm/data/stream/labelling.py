@@ -53,7 +53,7 @@ class BudgetedOracle(LabelOracle):
         if not data.classes or data.y.ndim > 1:
             found = "a label for each position" if data.classes else "numeric targets"
             raise ConfigError(
-                "/people", "meetings", f"tell one class label a sample, and the data have {found}"
+                "/labels", "meetings", f"tell one class label a sample, and the data have {found}"
             )
         held, device_S = holdings.sample, holdings.device_S
         draw_S3 = self.keys.uniform(held, 0, 3)

@@ -70,10 +70,10 @@ KINDS: dict[type, str] = {
     Clock: "clock",
     Delay: "delay",
     Fleet: "fleet",
-    UpdatePolicy: "learn",
+    UpdatePolicy: "update",
     Replay: "replay",
     Drift: "drift",
-    LabelOracle: "people",
+    LabelOracle: "labels",
 }
 SMALL = (
     "devices=12",
@@ -86,12 +86,12 @@ SMALL = (
     "train.local_steps=2",
     "engine.block=3",
 )
-STREAM = ("learn=online", "partition=iid", "train.batch=2")
+STREAM = ("update=online", "partition=iid", "train.batch=2")
 NEEDS = {
-    "learn": STREAM,
+    "update": STREAM,
     "replay": STREAM,
     "drift": STREAM,
-    "people": STREAM,
+    "labels": STREAM,
     "compressor": ("topology=ring",),
 }
 ROUNDS = 6  # of which a graph or a network is asked for
@@ -474,7 +474,7 @@ _CHECKS: dict[str, tuple[Callable[[PreparedRun, Any, str], None], ...]] = {
     "optimizer": (_check_optimizer,),
     "schedule": (_check_schedule,),
     "compressor": (_check_compressor,),
-    **dict.fromkeys(("data", "partition", "drift", "people"), (_check_data,)),
+    **dict.fromkeys(("data", "partition", "drift", "labels"), (_check_data,)),
     **dict.fromkeys(("churn", "outage", "clock", "delay", "fleet"), (_check_network,)),
 }
 

@@ -16,7 +16,7 @@ from swarm.simulation.experiment import Experiment
 LOOKED_AT = 8  # rounds whose links are asked for how fast they are
 # rounds that are asked for somebody who is awake, fewer of a swarm of more than 1,000 devices
 MOST_ASKED = 10_000
-MOST_PATIENCE = 1000  # what network.patience may be
+MOST_PATIENCE = 1000  # what network.max_delay may be
 
 
 def require_plain_steps(e: Experiment) -> None:
@@ -68,21 +68,21 @@ def _require_somebody(e: Experiment) -> None:
             stacklevel=3,
         )
         return
-    span = f"any of the {s.rounds:,} rounds of {s.network.tick:g} virtual seconds"
+    span = f"any of the {s.rounds:,} rounds of {s.network.round_seconds:g} virtual seconds"
     raise ConfigError(group, name, f"{what} in {span}; somebody must, or take more rounds")
 
 
 def _require_punctuality(e: Experiment) -> None:
     """Of the first rounds: as far as the quickest message of each can tell."""
-    network, tick = e.network, e.settings.network.tick
+    network, tick = e.network, e.settings.network.round_seconds
     if network.ideal or not {"mix", "inbox"} & set(e.protocol.phases):
         return
     rounds = range(1, min(e.topology.period or LOOKED_AT, LOOKED_AT) + 1)
     quickest = min(network.quickest(e.exchanges.graph(round)) for round in rounds)
-    if quickest == math.inf or quickest / tick < network.patience + 1:
+    if quickest == math.inf or quickest / tick < network.max_delay + 1:
         return
     ticks = math.floor(quickest / tick)
-    more, count = f"network.patience={ticks}, ", f"{ticks:,}"
+    more, count = f"network.max_delay={ticks}, ", f"{ticks:,}"
     if ticks > MOST_PATIENCE:
         more, count = "", f"{ticks:.3g}"
     slow = e.settings.delay
@@ -91,14 +91,14 @@ def _require_punctuality(e: Experiment) -> None:
         if network.delay is None
         else f"a shorter delay={choice('delay', slow)}"
     )
-    would = f"{more}a longer network.tick or {quicker} would do"
+    would = f"{more}a longer network.round_seconds or {quicker} would do"
     valid = f"the quickest takes {quickest:.3g} virtual seconds, {count} ticks; {would}"
-    raise ConfigError("network.patience", network.patience, f"gives up every message: {valid}")
+    raise ConfigError("network.max_delay", network.max_delay, f"gives up every message: {valid}")
 
 
 def warn_of_what_does_nothing(e: Experiment) -> None:
     """Settings that come to nothing in this run, though they might in a longer one."""
-    s, end = e.settings, e.settings.rounds * e.settings.network.tick
+    s, end = e.settings, e.settings.rounds * e.settings.network.round_seconds
     for group, part in (("churn", e.network.churn), ("outage", e.network.outage)):
         if part is not None and s.rounds and part.announced >= end:
             name = f"{group}={choice(group, getattr(s, group))}"
@@ -110,20 +110,20 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
     window = s.topology.get("window")
     if (
         window is not None
-        and window != s.network.tick
+        and window != s.network.round_seconds
         and not (e.network.ideal and e.fleet.hardware is None)
     ):
         warnings.warn(
             f"topology.window={window:g}: links change every {window:g} seconds, but a round is a"
-            f" network.tick of {s.network.tick:g} virtual seconds for everything else; make them"
-            " equal",
+            f" network.round_seconds of {s.network.round_seconds:g} virtual seconds for everything"
+            " else; make them equal",
             stacklevel=2,
         )
     delay = e.network.delay
-    if delay is not None and delay.longest < s.network.tick:
+    if delay is not None and delay.longest < s.network.round_seconds:
         warnings.warn(
             f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick;"
-            f" a network.tick of at most {delay.longest:g} virtual seconds would show it",
+            f" a network.round_seconds of at most {delay.longest:g} virtual seconds would show it",
             stacklevel=2,
         )
     # of pooled streams it would say the same again
@@ -138,8 +138,8 @@ def _warn_of_no_lesson(e: Experiment) -> None:
     s, data, longest = e.settings, e.plan.dataset, int(e.stream.sizes_N.max())
     if not e.policy.learns(s.rounds) and s.rounds and not isinstance(e.policy, Frozen):
         warnings.warn(
-            f"rounds={s.rounds}: learn={choice('learn', s.learn)} learns nothing before round "
-            f"{s.learn.get('day')}; more rounds or a shorter learn.day would do",
+            f"rounds={s.rounds}: update={choice('update', s.update)} learns nothing before round "
+            f"{s.update.get('day')}; more rounds or a shorter update.day would do",
             stacklevel=3,
         )
     if e.replay.size >= longest:
@@ -150,14 +150,14 @@ def _warn_of_no_lesson(e: Experiment) -> None:
         )
     if data.given is not None and (data.given[e.plan.holdings.sample] < 0).all():
         warnings.warn(
-            "people: nobody tells any label, so that nothing is learnt; more people.chance or"
-            " people.budget would do",
+            "labels: nobody tells any label, so that nothing is learnt; more labels.chance or"
+            " labels.budget would do",
             stacklevel=3,
         )
     if data.concept is not None and not e.policy.streams:
         warnings.warn(
-            "learn=passes: these data drift, and devices have all of them at hand from the start;"
-            " learn=online meets them as they come",
+            "update=epochs: these data drift, and devices have all of them at hand from the start;"
+            " update=online meets them as they come",
             stacklevel=3,
         )
 

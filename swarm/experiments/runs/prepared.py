@@ -64,9 +64,11 @@ class PreparedRun:
         s = settings
         context = {"devices": s.devices, "seed": s.seed}
         scenario = build(s.scenario, Scenario, "scenario", s.plugins)
-        if s.evaluate.sample is not None and s.evaluate.sample > s.devices:
+        if s.evaluate.devices is not None and s.evaluate.devices > s.devices:
             raise ConfigError(
-                "evaluate.sample", s.evaluate.sample, f"must be null or at most devices={s.devices}"
+                "evaluate.devices",
+                s.evaluate.devices,
+                f"must be null or at most devices={s.devices}",
             )
         try:
             source = build(s.data, Source, "data", s.plugins, **context)
@@ -145,7 +147,7 @@ class PreparedRun:
         """One variant of an arm, built."""
         s, holdings = self.settings, self.holdings
         if arm.pooled:
-            streams = build(s.learn, UpdatePolicy, "learn", s.plugins).streams
+            streams = build(s.update, UpdatePolicy, "update", s.plugins).streams
             holdings = holdings.pooled(Keys(s.seed, "pool"), s.train.batch if streams else None)
         return _built(RunSpec(settings, self.dataset, holdings))
 
@@ -219,15 +221,15 @@ def _streamed(s: Settings, dataset: Dataset, holdings: DeviceSplit) -> tuple[Dat
 
     As they are without streams.
     """
-    policy: UpdatePolicy = build(s.learn, UpdatePolicy, "learn", s.plugins)
+    policy: UpdatePolicy = build(s.update, UpdatePolicy, "update", s.plugins)
     drift: Drift = build(s.drift, Drift, "drift", s.plugins, seed=s.seed)
-    people: LabelOracle = build(s.people, LabelOracle, "people", s.plugins, seed=s.seed)
+    labels: LabelOracle = build(s.labels, LabelOracle, "labels", s.plugins, seed=s.seed)
     for key, changes in (
         ("drift", not isinstance(drift, NoDrift)),
-        ("people", not isinstance(people, AllLabels)),
+        ("labels", not isinstance(labels, AllLabels)),
     ):
         if changes and not policy.streams:
-            valid = "needs a stream of samples; learn=online, nightly or frozen would do"
+            valid = "needs a stream of samples; update=online, nightly or frozen would do"
             raise ConfigError(key, choice(key, getattr(s, key)), valid)
     if not policy.streams:
         return dataset, holdings
@@ -238,11 +240,11 @@ def _streamed(s: Settings, dataset: Dataset, holdings: DeviceSplit) -> tuple[Dat
     except ConfigError as error:
         raise error.under("drift") from None
     try:
-        told = people.apply(drifting, holdings)
-        _require_samples(people, "apply", told, drifting)
+        told = labels.apply(drifting, holdings)
+        _require_samples(labels, "apply", told, drifting)
         return told, holdings
     except ConfigError as error:
-        raise error.under("people") from None
+        raise error.under("labels") from None
 
 
 def _require_samples(
@@ -256,7 +258,7 @@ def _require_samples(
     except ConfigError as error:
         if not is_plugin(maker):
             raise
-        section = {Source: "data", Drift: "drift", LabelOracle: "people"}
+        section = {Source: "data", Drift: "drift", LabelOracle: "labels"}
         key = next(name for kind, name in section.items() if isinstance(maker, kind))
         raise returned(key, maker, call, "makes data that cannot be used", error.valid) from None
 
@@ -295,6 +297,6 @@ def rates(s: Settings) -> list[float]:
     """The learning rates to choose from; a single one where nothing is ever learnt."""
     if s.optimizer.get("lr") != "auto":
         return [s.optimizer["lr"]]
-    grid = list(s.tune.lrs or LRS)
-    policy: UpdatePolicy = build(s.learn, UpdatePolicy, "learn", s.plugins)
+    grid = list(s.lr_search.lrs or LRS)
+    policy: UpdatePolicy = build(s.update, UpdatePolicy, "update", s.plugins)
     return grid if policy.learns(s.rounds) else grid[:1]

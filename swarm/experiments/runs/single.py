@@ -82,9 +82,9 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
         else:
             _report(new, home)
         return Result(path, summary)
-    if new.rounds > old.rounds > 0 and old.horizon is None:
+    if new.rounds > old.rounds > 0 and old.schedule.get("rounds") is None:
         # a schedule must not change under rounds already done
-        new = new.model_copy(update={"horizon": old.rounds})
+        new = new.with_schedule_rounds(old.rounds)
     study = PreparedRun.prepare(new)
     _warn_of_another_order(home, study)
     progress = home.progress()

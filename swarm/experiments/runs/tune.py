@@ -54,18 +54,18 @@ def tune(
 ) -> tuple[Settings, dict[str, Any]]:
     """The arm's settings with every choice made, and the table of what was tried.
 
-    Every pair of a variant and a rate of the one grid runs for ``tune.rounds`` rounds, by default a
-    fifth of the run; the best mean accuracy (or R²) on the validation split wins. Then those that
-    share the best score run once more, as long as the arm itself will, unless ``tune.rounds`` says
-    how long a try is. Among equals that remain the lower loss wins. The test set is never looked
-    at. ``look`` is called after every round: it may raise.
+    Every pair of a variant and a rate of the one grid runs for ``lr_search.rounds`` rounds, by
+    default a fifth of the run; the best mean accuracy (or R²) on the validation split wins. Then
+    those that share the best score run once more, as long as the arm itself will, unless
+    ``lr_search.rounds`` says how long a try is. Among equals that remain the lower loss wins. The
+    test set is never looked at. ``look`` is called after every round: it may raise.
     """
     s = study.settings
     lrs = rates(arm.variants[0])
     pairs = list(itertools.product(range(len(arm.variants)), lrs))
     if len(pairs) == 1:
         return with_lr(arm.variants[0], lrs[0]), {"lr": lrs[0], "variant": 0, "tried": []}
-    rounds = min(s.rounds, s.tune.rounds or max(5, s.rounds // 5))
+    rounds = min(s.rounds, s.lr_search.rounds or max(5, s.rounds // 5))
     batches = f" × {len(arm.variants)} batch sizes" if len(arm.variants) > 1 else ""
     say(
         f"{arm.name}: choosing a learning rate out of {len(lrs)}{batches} on the validation split,"
@@ -74,7 +74,7 @@ def tune(
     tried = [try_out(study, arm, v, lr, rounds, engine, look) for v, lr in pairs]
     best = max(tried, key=Trial.rank)
     equals = [t for t in tried if t.found and best.found and t.found[0] == best.found[0]]
-    if len(equals) > 1 and s.tune.rounds is None and rounds < s.rounds:
+    if len(equals) > 1 and s.lr_search.rounds is None and rounds < s.rounds:
         # A validation split is small, so models often tie; and there the loss of a short run
         # misleads: it is lowest for a slow rate, which is not yet as sure of its few mistakes as it
         # will be at the end.
@@ -107,8 +107,9 @@ def try_out(
     settings = with_lr(arm.variants[variant], lr)
     quiet = settings.evaluate.model_copy(update={"every": rounds, "accuracy": False})
     # a short try has the whole schedule in short
-    horizon = None if rounds < settings.rounds else settings.horizon
-    short = settings.model_copy(update={"rounds": rounds, "horizon": horizon, "evaluate": quiet})
+    if rounds < settings.rounds:
+        settings = settings.with_schedule_rounds(None)
+    short = settings.model_copy(update={"rounds": rounds, "evaluate": quiet})
     with Simulation(study.experiment(arm, short), engine) as simulation:
         try:
             for _ in simulation.records(rounds):
@@ -135,8 +136,8 @@ def _advice(best: Trial, lrs: list[float], first: Callable[[], tuple[float, floa
     grid, slowest = [float(v) for v in lrs], float(min(lrs))
     smaller = ", ".join(f"{slowest / factor:.2g}" for factor in (100, 30, 10))
     remedy = (
-        f"smaller ones (tune.lrs=[{smaller}]), or features and numeric targets scaled to about 1,"
-        " may do"
+        f"smaller ones (lr_search.lrs=[{smaller}]), or features and numeric targets scaled to"
+        " about 1, may do"
     )
     if best.found is None:
         return f"every learning rate of {grid} diverged, and the smallest is taken; {remedy}"
@@ -147,8 +148,8 @@ def _advice(best: Trial, lrs: list[float], first: Callable[[], tuple[float, floa
         if best.found[0] <= score and best.found[1] >= loss:
             return f"no learning rate of {grid} does better than the model it starts from; {remedy}"
     return (
-        f"the best learning rate {best.lr} is at the edge of {grid}; a wider tune.lrs=[…] may do"
-        " better"
+        f"the best learning rate {best.lr} is at the edge of {grid}; a wider lr_search.lrs=[…] may"
+        " do better"
     )
 
 

@@ -136,24 +136,24 @@ def check_policy(
     memory = called(replay)
     if policy.keeps and not replay.size:
         raise ConfigError(
-            "replay", "none", f"must be ring, reservoir or class_balanced with learn={name}"
+            "replay", "none", f"must be ring, reservoir or class_balanced with update={name}"
         )
     if replay.size and not policy.streams:
         raise ConfigError(
-            "replay", memory, f"must be none with learn={name}, which has all samples at hand"
+            "replay", memory, f"must be none with update={name}, which has all samples at hand"
         )
     if replay.size and not policy.learns(1) and not policy.keeps:
         raise ConfigError(
             "replay",
             memory,
-            f"must be none with learn={name}, which never learns; learn.after=1 does once",
+            f"must be none with update={name}, which never learns; update.after=1 does once",
         )
     if replay.size and not policy.keeps and not replay.drawn(stream.batch):
         valid = (
             f"of a mini-batch of {stream.batch} is not one sample, so that the memory is never"
             " read; must be more"
         )
-        raise ConfigError("replay.share", replay.share, valid)
+        raise ConfigError("replay.ratio", replay.ratio, valid)
     if replay.by_class and classes < 2:
         raise ConfigError(
             "replay", memory, "needs one class label a sample; ring or reservoir would do"
@@ -164,7 +164,7 @@ def check_policy(
         raise ConfigError(
             "train.local_epochs",
             epochs,
-            f"must be null with learn={name}, which meets every sample once",
+            f"must be null with update={name}, which meets every sample once",
         )
     most = int(stream.sizes_N.max())
     if most < stream.batch:

@@ -61,25 +61,25 @@ class Candidates:
 class Replay(ABC):
     """A memory of ``size`` samples a device.
 
-    ``share`` remembered samples go with each new one into a mini-batch that is learnt from at once
-    (learn=online, frozen); learn=nightly draws all of its samples from the memory."""
+    ``ratio`` remembered samples go with each new one into a mini-batch that is learnt from at once
+    (update=online, frozen); update=nightly draws all of its samples from the memory."""
 
-    def __init__(self, size: int, share: float = 1.0) -> None:
+    def __init__(self, size: int, ratio: float = 1.0) -> None:
         if size < 1:
             raise ConfigError(
                 "size", size, "must be a number of samples ≥ 1; replay=none keeps nothing"
             )
-        if not 0 <= share <= 100:
+        if not 0 <= ratio <= 100:
             raise ConfigError(
-                "share",
-                share,
+                "ratio",
+                ratio,
                 "must be a number of remembered samples for each new one, from 0 to 100",
             )
-        self.size, self.share = size, share
+        self.size, self.ratio = size, ratio
 
     def drawn(self, new: int) -> int:
         """How many remembered samples go with so many new ones."""
-        return round(self.share * new) if self.size else 0
+        return round(self.ratio * new) if self.size else 0
 
     by_class = False
     """Whether it goes by classes, so that the data need some."""

@@ -32,7 +32,7 @@ _EACH = (
 _MEANT = {
     _EACH: "A device: the median, and from the least to the most, over the evaluated devices.",
     ("lost",): "Lost: dropped, cut off, or to a device that was not there.",
-    ("late",): "Late: given up after network.patience ticks.",
+    ("late",): "Late: given up after network.max_delay ticks.",
 }
 """What columns mean, said where one of them is shown."""
 _NOTHING = ("–", "0", "0 <br><small>(0 – 0)</small>")

@@ -22,7 +22,7 @@ EVERY = 5  # rounds between two looks
 NINE_OF_TEN = "label_accuracy_p10"  # at least 0.5: nine devices of ten have that recall or more
 
 
-class SpreadBudget(Budget):
+class KnowledgeSpreadBudget(Budget):
     """``sizes`` and ``limits`` by topology: how many devices, and after how many rounds waiting
     ends.
     """
@@ -31,7 +31,7 @@ class SpreadBudget(Budget):
     limits: dict[str, list[int]]
 
 
-class Spread(Claim):
+class KnowledgeSpread(Claim):
     """All samples of the digit nine are on one device; the other digits are dealt at random.
 
     However many devices there are, the samples are the same 1,257, so that the class is equally
@@ -59,7 +59,7 @@ class Spread(Claim):
             " on the ring is below 0.5, with its interval",
         ),
     )
-    Budget = SpreadBudget
+    Budget = KnowledgeSpreadBudget
 
     def conditions(self) -> list[Condition]:
         """Every topology at every size; isolated and centralised beside the smallest complete

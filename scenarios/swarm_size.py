@@ -18,7 +18,7 @@ PARAMETERS, DELTAS = "parameters", "deltas"
 ENOUGH = 0.9
 
 
-class GrowthBudget(Budget):
+class SwarmSizeBudget(Budget):
     """``sizes``: devices, with ``per_device`` samples each; ``shared``: devices that share
     ``total`` samples; ``judged``: devices of the swarm that claim 1 is judged on."""
 
@@ -30,7 +30,7 @@ class GrowthBudget(Budget):
     rounds: int
 
 
-class Growth(Claim):
+class SwarmSize(Claim):
     """Claim 1 on real digits with skewed labels (Dirichlet 0.3): what is shared is parameters
     (D-PSGD), or deltas only. Isolated devices share nothing. (Sharing of logits has no protocol
     here yet.) All three arms choose their learning rate by themselves, on the validation split: a
@@ -60,7 +60,7 @@ class Growth(Claim):
             " above 0 with it",
         ),
     )
-    Budget = GrowthBudget
+    Budget = SwarmSizeBudget
 
     def conditions(self) -> list[Condition]:
         """The swarm of claim 1 under two protocols, and the two ladders of claim 3."""

@@ -41,14 +41,14 @@ MESSAGES: dict[str, dict[str, Any]] = {
 }
 
 
-class CheapBudget(Budget):
+class CompressionBudget(Budget):
     """Swarm and rounds; every message pays for the same samples and steps."""
 
     devices: int
     rounds: int
 
 
-class Cheap(Claim):
+class Compression(Claim):
     """CHOCO-SGD (Koloskova et al., arXiv 1902.00340) with messages of ever fewer bits, and of ever
     fewer numbers. Samples, steps and rounds are the same; bytes are what differs. What is quantised
     is the messages: devices compute in float32."""
@@ -63,7 +63,7 @@ class Cheap(Claim):
             " one is above −1 point with its interval",
         ),
     )
-    Budget = CheapBudget
+    Budget = CompressionBudget
 
     def conditions(self) -> list[Condition]:
         """Each kind of message; the controls once, beside the exact ones."""
