@@ -26,13 +26,13 @@ from swarm.common.system.files import own_folder, replacing
 from swarm.common.system.storage import require_own_folders
 from swarm.communication.topology.graph import Graph
 from swarm.config.place import LOCK, require_unused
-from swarm.config.schema import SEAL, read_json, read_yaml, require_seal, sealed
+from swarm.config.schema import SEAL, read_json, require_seal, sealed
 from swarm.config.settings import Settings
 from swarm.learning.buffers import FILE as BUFFERS
 from swarm.learning.buffers import Constants
 from swarm.results import trust
 from swarm.results.provenance import edited
-from swarm.results.schemas import Config, Progress, closing
+from swarm.results.schemas import Progress, closing, read_config
 from swarm.results.status import CONSOLE, FILE, PAGE, finished
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import Ledger, read_jsonl, records_of, truncate
@@ -87,7 +87,7 @@ class Folder:
         file = path / "config.yaml"
         if not file.is_file():
             raise ConfigError("resume", path, "is no run folder: it has no config.yaml")
-        config = read_yaml(file, Config, "resume")
+        config = read_config(file, "resume")
         try:
             Settings.parse(config)
         except ConfigError as error:

@@ -17,9 +17,9 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.names import choices, finder
 from swarm.common.rows import Layout
-from swarm.config.schema import read_json, read_yaml
+from swarm.config.schema import read_json
 from swarm.learning import buffers as constants
-from swarm.results.schemas import FIGURES, Config, Graph, Summary, read_summary
+from swarm.results.schemas import FIGURES, Graph, Summary, read_config, read_summary
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import read_jsonl
 from swarm.simulation import checkpoint
@@ -219,7 +219,7 @@ def _read(path: Path, notes: list[str] | None) -> Run:
 
     return Run(
         path,
-        attempt(lambda file: read_yaml(file, Config, "/config.yaml"), "config.yaml", {}),
+        attempt(lambda file: read_config(file, "/config.yaml"), "config.yaml", {}),
         _metrics(path / "metrics.jsonl", notes),
         _devices(path / "devices.parquet", notes),
         attempt(_summary, "summary.json", None),

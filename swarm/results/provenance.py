@@ -14,6 +14,7 @@ from typing import Any
 
 from swarm.common.errors import typed
 from swarm.common.system import paths
+from swarm.config import aliases
 
 # sections that change no number of a run
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
@@ -72,7 +73,7 @@ def edited(config: Mapping[str, Any], then: Mapping[str, Any]) -> str | None:
     """The first key of ``config`` that is not as it was ``then``, in :func:`made_with`, with both
     values; None if all are.
     """
-    now = made_with(config)
+    now, then = made_with(config), aliases.leaves(then)
     for key in sorted(now.keys() | then.keys()):
         if key in now and key in then and now[key] == then[key]:
             continue

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
+from swarm.config import aliases
 from swarm.config.schema import (
     SEAL,
     Closed,
@@ -19,6 +20,7 @@ from swarm.config.schema import (
     Number,
     Schema,
     read_json,
+    read_yaml,
     require_seal,
     sealed,
 )
@@ -239,6 +241,14 @@ class Seconds(Schema):
     """``seconds.json``: the wall time of a claim over all its starts."""
 
     seconds: float
+
+
+def read_config(file: Path, key: str) -> dict[str, Any]:
+    """A ``config.yaml``, in names of today whichever version wrote it.
+
+    Raises :class:`ConfigError` on ``key`` and the file where it is damaged.
+    """
+    return aliases.current(read_yaml(file, Config, key))
 
 
 def closing(summary: Mapping[str, Any]) -> dict[str, Any]:

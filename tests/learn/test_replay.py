@@ -76,7 +76,7 @@ def test_a_memory_of_less_than_one_sample_is_refused(kind: type[Replay]) -> None
     with pytest.raises(ConfigError, match="size=-3"):
         kind(-3)
     with pytest.raises(ConfigError, match="ratio"):
-        kind(3, share=-0.5)
+        kind(3, ratio=-0.5)
 
 
 def test_draws_come_from_what_is_kept() -> None:

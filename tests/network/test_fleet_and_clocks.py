@@ -55,7 +55,7 @@ def test_every_message_has_a_delay_and_a_fate_of_its_own() -> None:
     nothing in common.
     """
     graph = Ring(4000).graph(1)
-    slow, lossy = Network(4000, 0, delay=UniformDelay(0.0, 8.0)), Network(4000, 0, loss=0.5)
+    slow, lossy = Network(4000, 0, delay=UniformDelay(0.0, 8.0)), Network(4000, 0, drop=0.5)
     by_sender = np.lexsort((graph.dst_E, graph.src_E))
     for network in (slow, lossy):
         one, other = (network.fates(round, graph).ticks_E.astype(float) for round in (1, 2))

@@ -20,8 +20,8 @@ def test_the_control_with_a_server_loses_messages_but_gets_none_late() -> None:
         *SIZE, "network.drop=0.3", "delay=constant", "scenario.arms=[swarm,fedavg,isolated]"
     )
     swarm, fedavg, isolated = (arm.variants[0] for arm in study.arms)
-    assert (swarm.network.loss, fedavg.network.loss, isolated.network.loss) == (0.3, 0.3, 0.3)
-    assert fedavg.delay["_target_"].endswith("Instant")
+    assert (swarm.network.drop, fedavg.network.drop, isolated.network.drop) == (0.3, 0.3, 0.3)
+    assert fedavg.delay["_target_"].endswith("NoDelay")
 
 
 def test_gossip_through_the_outer_optimiser_may_lose() -> None:

@@ -13,7 +13,7 @@ from swarm.communication.network.churn import MarkovChurn, PermanentFailure
 from swarm.communication.network.clock import Poisson
 from swarm.communication.network.delay import ExponentialDelay
 from swarm.communication.protocol.base import Protocol
-from swarm.communication.topology.exponential import ExponentialDelay as ExponentialGraph
+from swarm.communication.topology.exponential import ExponentialGraph
 from swarm.communication.topology.random import SmallWorld
 from swarm.simulation.experiment import Experiment
 from tests.support import experiment, prepared, simulation

@@ -258,7 +258,7 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
         settings = arm.variants[0].model_copy(
             update={
                 "rounds": rounds,
-                "schedule": {**settings.schedule, "rounds": 40 if rounds == 4 else 2},
+                "schedule": {**arm.variants[0].schedule, "rounds": 40 if rounds == 4 else 2},
             }
         )
         with Simulation(study.experiment(arm, settings), study.engine()) as running:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.common.errors import ConfigError
-from swarm.config.schema import read_yaml
-from swarm.results.schemas import Config
+from swarm.results.schemas import read_config
 from swarm.results.status import LONGEST, slug
 
 ANEW = "remove that folder to run the job anew"
@@ -61,7 +60,7 @@ def folder_name(values: Mapping[str, str]) -> str:
 def saved_config(folder: Path) -> dict[str, Any]:
     """The ``config.yaml`` of a run. Raises :class:`ConfigError` where it is damaged."""
     try:
-        config = read_yaml(folder / "config.yaml", Config, "hydra.sweep.dir")
+        config = read_config(folder / "config.yaml", "hydra.sweep.dir")
     except ConfigError as error:
         raise ConfigError(
             "hydra.sweep.dir", folder, f"has a damaged config.yaml ({error.valid}); {ANEW}"

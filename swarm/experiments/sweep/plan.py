@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from swarm.common.errors import ConfigError, SwarmError, typed
+from swarm.config import aliases
 from swarm.config.build import build, choice
 from swarm.config.compose import Composer, UsageError, parse, require_no_run_in, sweep_folder
 from swarm.config.place import require_new
@@ -95,7 +96,7 @@ class Plan:
         if not (self.place / SWEEP).exists():
             return None
         try:
-            return read_json(self.place / SWEEP, Sweep, "hydra.sweep.dir")
+            return _today(read_json(self.place / SWEEP, Sweep, "hydra.sweep.dir"))
         except ConfigError as error:
             valid = (
                 f"has a damaged {SWEEP} ({error.valid}), which says what was swept; choose another"
@@ -288,6 +289,18 @@ def _shared(identities: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> di
         for key, value in outside
         if all(key in i and i[key] == value for i in identities)
     }
+
+
+def _today(sweep: dict[str, Any]) -> dict[str, Any]:
+    """What ``sweep.json`` says, in names of today whichever version wrote it."""
+    jobs = [{**job, "values": _values_today(job["values"])} for job in sweep["jobs"]]
+    swept = [aliases.key(key) for key in sweep["swept"]]
+    return {**sweep, "swept": swept, "base": aliases.leaves(sweep["base"]), "jobs": jobs}
+
+
+def _values_today(values: Mapping[str, str]) -> dict[str, str]:
+    texts = (aliases.override(f"{key}={value}") for key, value in values.items())
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
 
 
 def _outside(identity: Mapping[str, Any], swept: Sequence[str]) -> dict[str, Any]:
