@@ -18,7 +18,7 @@ from swarm.results.report import load, write_report
 from swarm.results.report.curves import _by_device, _by_round, _name_levels, spread_out
 from swarm.results.report.html.page import page
 from swarm.results.report.html.page_data import page_data
-from swarm.results.report.layout import picture
+from swarm.results.report.layout import layout_graph
 from swarm.results.report.network import _curve, _scores
 from tests.support import run as small
 
@@ -196,7 +196,7 @@ def test_links_around_a_torus_are_seen(rows: int, cols: int) -> None:
     pos = [[c, r] for r in range(rows) for c in range(cols)]
     edges = [[r * cols + c, r * cols + (c + 1) % cols] for r in range(rows) for c in range(cols)]
     edges += [[r * cols + c, (r + 1) % rows * cols + c] for r in range(rows) for c in range(cols)]
-    drawn = picture({"n": len(pos), "edges": edges, "pos": pos})
+    drawn = layout_graph({"n": len(pos), "edges": edges, "pos": pos})
     around = {
         i
         for i, (a, b) in enumerate(edges)

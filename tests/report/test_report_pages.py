@@ -22,7 +22,7 @@ from swarm.results.report import draw, load, write_report
 from swarm.results.report.html.device_history import SCORES_KEPT, device_history
 from swarm.results.report.html.page import page
 from swarm.results.report.html.page_data import ROWS, page_data, script_json
-from swarm.results.report.layout import EDGES, NODES, picture
+from swarm.results.report.layout import EDGES, NODES, layout_graph
 from swarm.results.report.style import changes
 from swarm.results.track.units import human_energy
 from tests.support import experiment
@@ -176,13 +176,13 @@ def test_long_runs_are_thinned_but_keep_their_ends(make_run: MakeRun) -> None:
 def test_the_picture_of_a_graph_is_capped_and_says_so() -> None:
     n = 1500
     ring = [[i, (i + 1) % n] for i in range(n)] + [[0, i] for i in range(2, 60)]
-    drawn = picture({"n": n, "edges": ring, "pos": None})
+    drawn = layout_graph({"n": n, "edges": ring, "pos": None})
     assert len(drawn["nodes"]) == len(drawn["x"]) == NODES
     assert 0 in drawn["nodes"]  # the best-connected device
     assert drawn["degree"][drawn["nodes"].index(0)] == 60
     assert "1,000 of 1,500" in drawn["note"]
     complete = [[i, j] for i in range(200) for j in range(i)]
-    drawn = picture({"n": 200, "edges": complete, "pos": None})
+    drawn = layout_graph({"n": 200, "edges": complete, "pos": None})
     assert len(drawn["edges"]) == 2 * EDGES
     assert "6,000 of its edges" in drawn["note"]
 
@@ -192,7 +192,7 @@ def test_the_picture_of_a_graph_is_capped_and_says_so() -> None:
     "pos", [None, [[0, 0], [3, 0], [3, 1], [0, 1]], [["a", "b"]] * 4, [[0.0, float("nan")]] * 4]
 )
 def test_places_fill_the_unit_square(edges: list[list[int]], pos: Any) -> None:
-    drawn = picture({"n": 4, "edges": edges, "pos": pos})
+    drawn = layout_graph({"n": 4, "edges": edges, "pos": pos})
     xy = np.array([drawn["x"], drawn["y"]])
     assert np.isfinite(xy).all()
     assert xy.min() >= 0

@@ -13,7 +13,7 @@ from swarm.results.load import Run, load, load_partial
 from swarm.results.report.compare import Comparison
 from swarm.results.report.curves import draw
 from swarm.results.report.html.page import page
-from swarm.results.report.layout import picture
+from swarm.results.report.layout import layout_graph
 from swarm.results.report.network import draw_graph
 
 __all__ = [
@@ -41,7 +41,7 @@ def write_report(folder: str | Path | Run) -> list[Path]:
         OSError: the folder cannot be written.
     """
     run = folder if isinstance(folder, Run) else load(folder)
-    drawing = picture(run.graph) if run.graph is not None and run.graph["n"] > 0 else None
+    drawing = layout_graph(run.graph) if run.graph is not None and run.graph["n"] > 0 else None
     paths = [run.folder / "curves.png", run.folder / "report.html"]
     replace_file(paths[0], lambda file: draw(run, file))
     if drawing is not None:

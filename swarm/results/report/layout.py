@@ -15,7 +15,7 @@ ON = 0.0005  # of the picture's side: no further than this from a line is on it
 NODES, EDGES = 1000, 6000
 
 
-def picture(graph: dict[str, Any]) -> dict[str, Any]:
+def layout_graph(graph: dict[str, Any]) -> dict[str, Any]:
     """What the page draws of ``graph.json``.
 
     Returns:

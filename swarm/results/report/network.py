@@ -18,7 +18,7 @@ NAMED = 40  # of more devices the names would lie on one another
 
 
 def draw_graph(run: Run, drawing: dict[str, Any], path: Path | IO[bytes]) -> None:
-    """Draws ``drawing`` (:func:`swarm.results.report.layout.picture`) into a PNG of 780 × 780
+    """Draws ``drawing`` (:func:`swarm.results.report.layout.layout_graph`) into a PNG of 780 × 780
     pixels.
     """
     figure = Figure(figsize=(6, 6), dpi=130, facecolor="white")

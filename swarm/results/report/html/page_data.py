@@ -17,7 +17,7 @@ from pandas.api.types import is_numeric_dtype
 from swarm.results.load import Run
 from swarm.results.report.html.device_history import device_history, subsample
 from swarm.results.report.html.graph_history import graph_history
-from swarm.results.report.layout import picture
+from swarm.results.report.layout import layout_graph
 from swarm.results.report.style import (
     LABELS,
     SCORES,
@@ -157,7 +157,7 @@ def _graph(run: Run, drawing: dict[str, Any] | None, rounds: list[int]) -> dict[
     """
     if run.graph is None or run.graph["n"] < 1:
         return None
-    drawing = drawing or picture(run.graph)
+    drawing = drawing or layout_graph(run.graph)
     return {
         **drawing,
         "directed": bool(run.graph.get("directed")),
