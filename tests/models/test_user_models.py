@@ -53,6 +53,12 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, name: str) -> Non
     assert logged(tmp_path / "cut") == logged(tmp_path / "one")
 
 
+def test_a_model_of_the_users_own_may_choose_its_learning_rate(tmp_path: Path) -> None:
+    """It is tried before the start, when there is no rate yet."""
+    words = (*COMMON, "optimizer.lr=auto", "tune.lrs=[0.01,0.1]", "tune.rounds=1", "scenario.arms=[swarm]")
+    assert run(tmp_path / "run", *words, model=OWN["NormMLP"])["arms"]["swarm"]["lr"] in (0.01, 0.1)
+
+
 @pytest.mark.parametrize("block", [1, 3])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_is_a_step_of_plain_torch(name: str, block: int) -> None:

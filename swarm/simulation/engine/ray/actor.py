@@ -9,6 +9,7 @@ D-PSGD that is one call an actor and round: mix, learn, pack.
 from __future__ import annotations
 
 import os
+import sys
 import time
 import warnings
 from collections.abc import Hashable, Sequence
@@ -104,6 +105,10 @@ class ShardActor:
         )  # the old shard's memory goes before the new one comes
         if Path(folder).is_dir():
             os.chdir(folder)
+        # Hidden from Ray, which would import it in every worker as it reads what is sent there first.
+        # By now that is done, and a plug-in may well need it.
+        if sys.modules.get("pyarrow", ...) is None:
+            del sys.modules["pyarrow"]
         with torch.inference_mode():
             self.shard = Shard(Experiment(RunSpec(settings, dataset, holdings)), blocks)
 
