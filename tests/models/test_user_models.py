@@ -55,7 +55,13 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, name: str) -> Non
 
 def test_a_model_of_the_users_own_may_choose_its_learning_rate(tmp_path: Path) -> None:
     """It is tried before the start, when there is no rate yet."""
-    words = (*COMMON, "optimizer.lr=auto", "tune.lrs=[0.01,0.1]", "tune.rounds=1", "scenario.arms=[swarm]")
+    words = (
+        *COMMON,
+        "optimizer.lr=auto",
+        "lr_search.lrs=[0.01,0.1]",
+        "lr_search.rounds=1",
+        "scenario.arms=[swarm]",
+    )
     assert run(tmp_path / "run", *words, model=OWN["NormMLP"])["arms"]["swarm"]["lr"] in (0.01, 0.1)
 
 

@@ -215,7 +215,7 @@ def test_links_around_a_torus_are_seen(rows: int, cols: int) -> None:
         assert curve_T2.min() >= -1e-4
         assert curve_T2.max() <= 1 + 1e-4
     assert (
-        picture(
+        layout_graph(
             {
                 "n": len(pos),
                 "edges": [e for i, e in enumerate(edges) if i not in around],

@@ -302,10 +302,10 @@ def _choices(run: Run) -> dict[str, str]:
     network = config.get("network")
     if (
         isinstance(network, dict)
-        and isinstance(network.get("loss"), int | float)
-        and network["loss"]
+        and isinstance(network.get("drop"), int | float)
+        and network["drop"]
     ):
-        found["messages lost"] = f"{network['loss']:.0%}"
+        found["messages lost"] = f"{network['drop']:.0%}"
     return found | ({"mixing": str(config["mixing"])} if config.get("mixing") else {})
 
 
