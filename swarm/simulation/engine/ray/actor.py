@@ -105,8 +105,8 @@ class ShardActor:
         )  # the old shard's memory goes before the new one comes
         if Path(folder).is_dir():
             os.chdir(folder)
-        # Hidden from Ray, which would import it in every worker as it reads what is sent there first.
-        # By now that is done, and a plug-in may well need it.
+        # Hidden from Ray, which would import it in every worker as it reads what is sent there
+        # first. By now that is done, and a plug-in may well need it.
         if sys.modules.get("pyarrow", ...) is None:
             del sys.modules["pyarrow"]
         with torch.inference_mode():
