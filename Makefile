@@ -56,7 +56,7 @@ bench: $(INSTALLED_DEV)  ## speed against a plain loop, one thread
 claims: $(INSTALLED)  ## judge every claim (an hour; goes on where it was interrupted) and write docs/claims
 	@if [ -e outputs/claims/config.yaml ]; then $(BIN)/python run_swarm.py resume=outputs/claims; \
 		else $(BIN)/python run_swarm.py scenario=all preset=full hydra.run.dir=outputs/claims; fi
-	@$(BIN)/python -m swarm.cli.publish outputs/claims
+	@$(BIN)/python run_swarm.py publish outputs/claims
 
 .PHONY: install
 install: $(INSTALLED_DEV)  ## set up .venv with the tools for development

@@ -17,6 +17,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from swarm.config.compose import Composer
     from swarm.experiments.runner import Prepared
 
+COMMANDS = ("doctor", "report", "publish")  # each a module of this package, with a ``main``
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -57,8 +59,8 @@ def _coded(argv: list[str]) -> int:
 def _main(argv: list[str]) -> int:
     # for people, without file and line
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    if argv[:1] == ["doctor"]:
-        return _doctor(argv[1:])
+    if argv and argv[0] in COMMANDS:
+        return _command(argv[0], argv[1:])
     # flags first: argparse takes no KEY=VALUE on both sides of one
     argv = sorted(argv, key=_is_override)
     args = _parse_arguments(argv)
@@ -90,16 +92,16 @@ def _main(argv: list[str]) -> int:
     return _hydra(argv, jobs)
 
 
-def _doctor(overrides: list[str]) -> int:
+def _command(name: str, arguments: list[str]) -> int:
     try:
-        from swarm.cli import doctor
-    except ModuleNotFoundError as error:  # it needs little, but some
+        found: int = import_module(f"swarm.cli.{name}").main(arguments)
+    except ModuleNotFoundError as error:  # the doctor is there to say what is missing
         print(
             f"error: {error.name} is not installed; pip install -e . brings all that is needed",
             file=sys.stderr,
         )
         return 1
-    return doctor.main(overrides)
+    return found
 
 
 def _is_override(word: str) -> bool:

@@ -1,4 +1,4 @@
-"""``python -m swarm.cli.publish RUN [RUN ...]``: puts judged claims, or all of a suite, where a
+"""``python run_swarm.py publish RUN [RUN ...]``: puts judged claims, or all of a suite, where a
 repository shows them.
 """
 
@@ -27,7 +27,7 @@ goes on where it was interrupted, and writes this folder anew. For one claim:
 
 ```
 python run_swarm.py scenario=NAME preset=full hydra.run.dir=outputs/NAME
-python -m swarm.cli.publish outputs/NAME
+python run_swarm.py publish outputs/NAME
 ```
 """
 Facts = Mapping[str, Any]
@@ -35,13 +35,13 @@ Facts = Mapping[str, Any]
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see python -m swarm.cli.publish --help\n")
+        self.exit(2, f"error: {message}; see python run_swarm.py publish --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 after one sentence on standard error."""
     parser = _Parser(
-        prog="python -m swarm.cli.publish",
+        prog="python run_swarm.py publish",
         allow_abbrev=False,
         description=(
             "Copy the verdicts and pictures of claims judged by preset=full, and renew the table of"
@@ -201,7 +201,3 @@ def _counted(rows: Sequence[Facts]) -> str:
     words = [row["verdict"] for row in rows]
     counts = [f"{words.count(word)} {word}" for word in ("confirmed", "refuted", "undecided")]
     return f"{len(rows)} claims, judged by rules written down before the runs: {', '.join(counts)}."
-
-
-if __name__ == "__main__":
-    sys.exit(main())

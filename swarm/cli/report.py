@@ -1,4 +1,4 @@
-"""``python -m swarm.cli.report RUN``: draws the pictures of a run again.
+"""``python run_swarm.py report RUN``: draws the pictures of a run again.
 
 With several runs: compares them.
 
@@ -26,13 +26,13 @@ from swarm.results.report import Comparison, draw, load_partial, page, replace_f
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see python -m swarm.cli.report --help\n")
+        self.exit(2, f"error: {message}; see python run_swarm.py report --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 2 after one sentence on standard error."""
     parser = _Parser(
-        prog="python -m swarm.cli.report",
+        prog="python run_swarm.py report",
         allow_abbrev=False,
         epilog="Runs need not be finished, nor whole.",
         description=(
@@ -96,7 +96,7 @@ def _compare(given: argparse.Namespace) -> int:
     for folder in given.runs:
         if _kind(folder) not in (RUN, None):
             valid = (
-                f"holds many runs, which judge a claim; python -m swarm.cli.report {folder} draws"
+                f"holds many runs, which judge a claim; python run_swarm.py report {folder} draws"
                 " their page again"
             )
             raise ConfigError(
@@ -164,7 +164,3 @@ def _writing(key: str, target: Path) -> Iterator[None]:
 def _warn(notes: Sequence[str]) -> None:
     for note in notes:
         print(f"warning: {note}; shown without it", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

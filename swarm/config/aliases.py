@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 TABLE = Path(__file__).with_name("old_names.yaml")
@@ -126,7 +126,7 @@ class OldPaths(MetaPathFinder, Loader):
         """The spec of an old module, or None: then the import fails as it would without us."""
         if not fullname.startswith("swarm.") or module_of(fullname) is None:
             return None
-        return ModuleSpec(fullname, self, is_package=True)
+        return ModuleSpec(fullname, self, is_package=not fullname.endswith(".__main__"))
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """A module that hands on whatever today's has."""
@@ -137,6 +137,18 @@ class OldPaths(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing to run: see :meth:`create_module`."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """What ``python -m OLD`` does: it says which command to type instead, and exits with 2.
+
+        Raises ImportError for a module that never was a command.
+        """
+        old = fullname.removesuffix(".__main__")
+        command = _table()["commands"].get(old)
+        if command is None:
+            raise ImportError(f"{old} is no command")
+        said = f"error: python -m {old} is now: python run_swarm.py {command}"
+        return compile(f"import sys\nprint({said!r}, file=sys.stderr)\nsys.exit(2)", old, "exec")
 
 
 class _Handing(ModuleType):

@@ -193,7 +193,7 @@ def _require_run(path: Path, files: tuple[str, ...]) -> None:
         # ring,seed=0/, but not wandb/
         named = any("=" in run.parent.name for run in path.glob("*/config.yaml"))
         valid = (
-            f"is a sweep, many runs; python -m swarm.cli.report {path}/{'*=*' if named else '*'}/"
+            f"is a sweep, many runs; python run_swarm.py report {path}/{'*=*' if named else '*'}/"
             " compares them, "
         )
         valid += (

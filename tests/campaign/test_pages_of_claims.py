@@ -255,7 +255,7 @@ def test_what_cannot_be_drawn_or_compared_is_one_sentence(
     assert report(["c", "c/runs/topology=ring,seed=0"]) == 2
     said = capfd.readouterr().err
     assert said.startswith(
-        "error: run folder=c: holds many runs, which judge a claim; python -m swarm.cli.report c"
+        "error: run folder=c: holds many runs, which judge a claim; python run_swarm.py report c"
         " draws"
     )
     assert said.count("\n") == 1

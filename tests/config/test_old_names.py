@@ -93,6 +93,14 @@ def test_an_old_import_path_gives_what_is_there_today_and_says_so() -> None:
     assert (done.stdout, done.stderr) == ("No module named 'swarm.nonsense'\n", "")
 
 
+@pytest.mark.parametrize(("old", "new"), TABLE["commands"].items())
+def test_an_old_command_says_where_it_went(old: str, new: str) -> None:
+    words = [sys.executable, "-W", "ignore", "-m", old, "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    said = f"error: python -m {old} is now: python run_swarm.py {new}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+
+
 def test_every_old_module_of_the_table_can_be_imported() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

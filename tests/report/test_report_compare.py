@@ -1,4 +1,4 @@
-"""``python -m swarm.cli.report RUN RUN``: runs of the same data side by side, in a table, a page, a
+"""``python run_swarm.py report RUN RUN``: runs of the same data side by side, in a table, a page, a
 picture and a CSV file.
 """
 

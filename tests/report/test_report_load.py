@@ -200,12 +200,12 @@ def test_a_sweep_is_no_run_and_says_what_to_do(
     said = shown.err.splitlines()
     assert len(said) == 2
     assert said[0].startswith(
-        "error: run folder=s: is a sweep, many runs; python -m swarm.cli.report s/*=*/ compares"
+        "error: run folder=s: is a sweep, many runs; python run_swarm.py report s/*=*/ compares"
         " them"
     )
     assert "table.md and sweep.png" in said[0]
     assert sorted(swept.iterdir()) == before
-    pattern = said[0].split("python -m swarm.cli.report ")[1].split()[0]
+    pattern = said[0].split("python run_swarm.py report ")[1].split()[0]
     assert main(sorted(map(str, Path().glob(pattern)))) == 0
     assert "seed=1" in capsys.readouterr().out
 
