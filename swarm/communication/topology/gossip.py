@@ -42,8 +42,8 @@ class RandomMatching(Topology):
 
 
 class Epidemic(Topology):
-    """Directed: every round each device sends to ``s`` random others, and averages itself with all
-    it received.
+    """Directed: every round each device sends to s = ``fanout`` random others, and averages itself
+    with all it received.
 
     De Vos et al., *Epidemic Learning: Boosting Decentralized Learning with Randomized
     Communication*, NeurIPS 2023 (arXiv 2310.01972). Use uniform weights, as ``mixing=auto`` does.

@@ -47,7 +47,7 @@ class ConsoleSink(Tracker):
 
     Args:
         console: Where to draw; by default standard output. ``console.is_terminal`` chooses live
-                    view or lines.
+            view or lines.
         past: Records of a run that is resumed: its sparklines and its gap begin with them.
     """
 
