@@ -4,7 +4,7 @@ kind the scenario is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,6 +14,7 @@ from swarm.common.plugin import blamed
 from swarm.common.system.paths import usable
 from swarm.common.system.storage import storing
 from swarm.config.build import build, choice
+from swarm.config.partial import complete
 from swarm.config.settings import Settings
 from swarm.experiments.claims import run as claims
 from swarm.experiments.claims import suite
@@ -49,23 +50,34 @@ CLAIM = RunKind(Plan.checked, claims.start, claims.resume, claims.redraw)
 SUITE = RunKind(Plans.checked, suite.start, suite.resume, suite.redraw)
 
 
-def check(cfg: Any) -> Prepared:
+def check(cfg: Any = None, *, overrides: Sequence[str] = ()) -> Prepared:
     """Everything that can be found wrong without running: settings, plug-ins, data, memory.
 
-    Writes nothing.
+    Takes what :func:`run` takes, and writes nothing.
 
     Raises :class:`ConfigError`.
     """
+    cfg = complete(cfg, overrides)
     with blamed(2):
         settings = resolve(Settings.parse(cfg))
         prepared: Prepared = kind_of(settings).prepare(settings)
     return prepared
 
 
-def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Result:
+def run(
+    cfg: Any = None,
+    folder: str | Path = "",
+    prepared: Prepared | None = None,
+    *,
+    overrides: Sequence[str] = (),
+) -> Result:
     """Run a scenario into a new folder.
 
-    ``cfg`` is a composed config or a plain mapping of the same shape.
+    ``cfg`` is a mapping of settings, whole or only those that differ from the defaults, and
+    ``overrides`` are typed as on the command line (:func:`swarm.config.partial.complete`)::
+
+        swarm.run({"devices": 20, "topology": "ring"}, "outputs/ring")
+        swarm.run(overrides=["devices=20", "topology=ring"], folder="outputs/ring")
 
     ``prepared`` saves doing the checks again for a config that has passed them.
 
@@ -76,6 +88,7 @@ def run(cfg: Any, folder: str | Path, prepared: Prepared | None = None) -> Resul
         raise ConfigError(DIR, "", "must be a folder, a new or an empty one")
     path = usable(folder, DIR)
     require_new_run(path)
+    cfg = complete(cfg, overrides)
     with blamed(2):
         settings = resolve(Settings.parse(cfg))
         kind = kind_of(settings)

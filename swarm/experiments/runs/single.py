@@ -25,12 +25,16 @@ from swarm.results.track.console import ConsoleSink, print_summary
 from swarm.results.track.jsonl import JsonlSink, read_jsonl
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished run: its folder and its ``summary.json``."""
 
     folder: Path
     summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        arms = self.summary.get("arms", {})
+        return f"<result in {str(self.folder)!r}: {', '.join(arms) or 'no arms'}>"
 
 
 def run(study: PreparedRun, folder: str | Path) -> Result:

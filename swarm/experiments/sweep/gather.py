@@ -28,7 +28,7 @@ COSTS = ("bytes_total", "virtual_s", "joules_total", "wall_s")
 OWN = ("wall_s", "gap_closed", "spectral_gap", "rate_measured", "run")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepResults:
     """A sweep's finished runs.
 
@@ -50,6 +50,11 @@ class SweepResults:
     runs: pd.DataFrame
     table: pd.DataFrame
     curves: pd.DataFrame
+
+    def __repr__(self) -> str:
+        count = self.runs["run"].nunique()
+        over = ", ".join(self.keys) or "seeds"
+        return f"<sweep over {over}: {count} runs, {len(self.combinations)} combinations>"
 
     @property
     def combinations(self) -> list[dict[str, str]]:
