@@ -246,7 +246,8 @@ def _run(overrides: Sequence[str]) -> Finding:
     """All checks that come before a run, without running anything."""
     what = "the run" if overrides else "the default run"
     try:
-        from swarm.config.compose import Composer, refuse_code_in_hydra, run_folder
+        from swarm.config.compose import Composer
+        from swarm.config.hydra_section import refuse_code_in_hydra, run_folder
         from swarm.experiments import runner
 
         with Composer(None, None) as composer:

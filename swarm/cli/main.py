@@ -156,7 +156,7 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def _check_run(composer: Composer, overrides: list[str]) -> Prepared:
-    from swarm.config.compose import refuse_code_in_hydra, run_folder
+    from swarm.config.hydra_section import refuse_code_in_hydra, run_folder
 
     cfg = composer.compose(overrides)
     refuse_code_in_hydra(cfg)
@@ -168,7 +168,7 @@ def _check_run(composer: Composer, overrides: list[str]) -> Prepared:
 def _compose_sweep(composer: Composer, overrides: list[str]) -> DictConfig:
     from hydra.types import RunMode
 
-    from swarm.config.compose import refuse_code_in_hydra
+    from swarm.config.hydra_section import refuse_code_in_hydra
 
     cfg = composer.compose(overrides, RunMode.MULTIRUN)
     refuse_code_in_hydra(cfg)

@@ -11,33 +11,23 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
-import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import Any, TypeVar, cast, get_origin
 
 from swarm.common import plugin
 from swarm.common.errors import ConfigError
-from swarm.common.ranges import ordinary
 from swarm.common.system import paths
 from swarm.common.system.machine import ran_out_of_memory
-from swarm.config.explain import describe, must_be, shown, unknown
-from swarm.config.foreign import require_own
+from swarm.config.arguments import MISSING, TARGET, defaults, fit, hints, parameters
+from swarm.config.explain import describe, shown, unknown
+from swarm.config.plug_ins import OWN, load_plugins
 
 T = TypeVar("T")
 
-TARGET = "_target_"
 # layers only: the class itself must live in torch.nn.modules and be an nn.Module
 _TORCH = "torch.nn"
-_OWN = ("swarm", "scenarios")
-_MISSING = inspect.Parameter.empty
 
 
 def build(
@@ -111,89 +101,6 @@ def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
 # --- plug-ins -------------------------------------------------------------------------------------
 
 
-def load_plugins(plugins: Iterable[str]) -> tuple[str, ...]:
-    """Import the user's modules and return their names.
-
-    An entry is a path to a ``.py`` file or a dotted module name, both looked up from the current
-    folder first; an installed module comes second. Each is imported once under its own name.
-    """
-    return tuple(_load_plugin(entry, Path.cwd()) for entry in plugins)
-
-
-def _load_plugin(entry: str, folder: Path) -> str:
-    name = Path(entry).stem if entry.endswith(".py") else entry
-    parts = name.split(".")
-    if not all(part.isidentifier() for part in parts):
-        raise ConfigError(
-            "plugins", entry, "must be a module's dotted name or the path of a .py file"
-        )
-    if parts[0] in sys.stdlib_module_names or parts[0] in (*_OWN, "torch"):
-        raise ConfigError(
-            "plugins", entry, f"{parts[0]} is already the name of a module; rename the plug-in"
-        )
-    try:
-        if entry.endswith(".py"):
-            _load_file(name, paths.usable(folder / entry, "plugins"), entry)
-        elif not _load_local(parts, folder):
-            require_own("plugins", entry)
-            importlib.import_module(name)
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:  # a script that ends the process is no module either
-        if ran_out_of_memory(error):
-            raise
-        raise ConfigError("plugins", entry, _why_not(error, parts, folder)) from error
-    plugin.listed(name, entry)
-    return name
-
-
-def _why_not(error: BaseException, parts: Sequence[str], folder: Path) -> str:
-    """Why a plug-in could not be imported, with the line of it that failed.
-
-    A SyntaxError says the line by itself.
-    """
-    at = plugin.where(error, importing=parts[0])
-    if isinstance(error, ModuleNotFoundError) and error.name is not None:
-        if error.name not in [".".join(parts[:n]) for n in range(1, len(parts) + 1)]:
-            return f"imports {error.name}, which is not installed{at}"
-        return f"no such module in {folder} or installed"
-    if isinstance(error, SystemExit):
-        return f"cannot be imported: it {plugin.said(error)}{at}"
-    return f"cannot be imported: {type(error).__name__}: {shown(error)}{at}"
-
-
-def _load_file(name: str, file: Path, entry: str) -> None:
-    if not file.is_file():
-        raise ConfigError("plugins", entry, f"no such file (looked for {file})")
-    require_own("plugins", entry)
-    there = sys.modules.get(name)
-    if there is None:
-        paths.load_module(name, file.resolve())
-    elif Path(getattr(there, "__file__", None) or "").resolve() != file.resolve():
-        raise ConfigError(
-            "plugins", entry, f"{name} is already the name of a module; rename the plug-in"
-        )
-
-
-def _load_local(parts: Sequence[str], folder: Path) -> bool:
-    """Import ``a.b.c`` from ``folder/a/b/c.py`` and its packages on the way; False if it is not
-    there.
-    """
-    files = []
-    for n in range(1, len(parts) + 1):
-        package, module = (
-            folder.joinpath(*parts[:n], "__init__.py"),
-            folder.joinpath(*parts[:n]).with_suffix(".py"),
-        )
-        file = package if package.is_file() else module
-        if not file.is_file():
-            return False
-        files.append(file)
-    for n, file in enumerate(files, 1):
-        _load_file(".".join(parts[:n]), file, ".".join(parts))
-    return True
-
-
 # --- the target -----------------------------------------------------------------------------------
 
 
@@ -210,7 +117,7 @@ def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
     parts = path.split(".")
     if not all(part.isidentifier() and not part.startswith("_") for part in parts):
         raise ConfigError(key, shown(path), "must be the dotted path of a public class")
-    if not _within(path, (*_OWN, _TORCH, *plugins)):
+    if not _within(path, (*OWN, _TORCH, *plugins)):
         raise ConfigError(
             key,
             shown(path),
@@ -256,7 +163,7 @@ def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str
     ``expect``.
     """
     module = getattr(found, "__module__", None)
-    ours = isinstance(module, str) and _within(module, (*_OWN, *plugins))
+    ours = isinstance(module, str) and _within(module, (*OWN, *plugins))
     layer = isinstance(found, type) and isinstance(module, str) and _is_layer(found, module)
     if (
         not isinstance(found, type | types.FunctionType)
@@ -269,7 +176,7 @@ def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str
             "is not a class or function that may be used here: it must be defined in swarm,"
             " scenarios, torch.nn, or a module listed under plugins=[…]",
         )
-    made = found if isinstance(found, type) else _hints(found).get("return")
+    made = found if isinstance(found, type) else hints(found).get("return")
     made = get_origin(made) or made
     if not isinstance(made, type) or not issubclass(made, expect):
         needs = f"must be a {expect.__name__} ({expect.__module__}.{expect.__qualname__})"
@@ -305,22 +212,26 @@ def _build(
     path = node[TARGET]
     found = _locate(path, key, plugins)
     _accept(found, path, expect, key, plugins)
-    parameters, open_ended = _parameters(found)
+    known, open_ended = parameters(found)
     given = {name: value for name, value in node.items() if name != TARGET}
-    valid = [name for name in parameters if name not in context]
-    arguments: dict[str, Any] = {name: context[name] for name in parameters if name in context}
+    valid = [name for name in known if name not in context]
+    arguments: dict[str, Any] = {name: context[name] for name in known if name in context}
+
+    def make(inner: Mapping[str, Any], wanted: type, where: str) -> Any:
+        return _build(inner, wanted, where, plugins, context)
+
     for name, value in given.items():
         if name in arguments:
             raise ConfigError(
                 f"{section}.{name}", shown(value), "is set by the run itself and has no place here"
             )
-        if name.startswith("_") or (name not in parameters and not open_ended):
+        if name.startswith("_") or (name not in known and not open_ended):
             raise unknown(f"{section}.{name}", value, valid)
-        annotation = parameters.get(name, _MISSING)
-        arguments[name] = _fit(value, annotation, f"{section}.{name}", plugins, context)
-    for name, annotation in parameters.items():
-        if name not in arguments and name not in _defaults(found):
-            what = "a value" if annotation is _MISSING else describe(annotation)
+        annotation = known.get(name, MISSING)
+        arguments[name] = fit(value, annotation, f"{section}.{name}", make)
+    for name, annotation in known.items():
+        if name not in arguments and name not in defaults(found):
+            what = "a value" if annotation is MISSING else describe(annotation)
             raise ConfigError(f"{section}.{name}", "???", f"is missing: {path} needs {what}")
     made = _called(found, arguments, section, path)
     if not isinstance(made, expect):
@@ -359,117 +270,9 @@ def _foreign_errors(found: Any) -> tuple[type[Exception], ...]:
     """
     return (
         ()
-        if _within(found.__module__, _OWN)
+        if _within(found.__module__, OWN)
         else (ValueError, TypeError, RuntimeError, AssertionError)
     )
-
-
-@cache
-def _signature(found: Any) -> inspect.Signature:
-    return inspect.signature(found)
-
-
-def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
-    """Each parameter's annotation (or ``_MISSING``) by name, and whether any other key is taken
-    (``**kwargs``).
-    """
-    hints, found_parameters, open_ended = _hints(found), {}, False
-    for name, parameter in _signature(found).parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            open_ended = True
-        elif parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            found_parameters[name] = hints.get(name, _MISSING)
-    return found_parameters, open_ended
-
-
-def _defaults(found: Any) -> set[str]:
-    return {name for name, p in _signature(found).parameters.items() if p.default is not _MISSING}
-
-
-@cache
-def _hints(found: Any) -> dict[str, Any]:
-    """The resolved annotations of the call: of the fields for a dataclass, else of ``__init__`` or
-    the function.
-    """
-    try:
-        if isinstance(found, type):
-            fields = get_type_hints(found, include_extras=True) if is_dataclass(found) else {}
-            return fields | get_type_hints(found.__init__, include_extras=True)  # type: ignore[misc]
-        return get_type_hints(found, include_extras=True)
-    except NameError as error:
-        text = f"its annotations name {error.name}, which the module does not import"
-        raise ConfigError(TARGET, f"{found.__module__}.{found.__qualname__}", text) from error
-    except Exception as error:  # an annotation is an expression, and can fail in any way
-        text = f"its annotations cannot be read: {type(error).__name__}: {shown(error)}"
-        raise ConfigError(TARGET, f"{found.__module__}.{found.__qualname__}", text) from error
-
-
-def _fit(
-    value: Any, annotation: Any, key: str, plugins: Sequence[str], context: Mapping[str, Any]
-) -> Any:
-    """``value`` as its parameter wants it: nested nodes built, JSON types checked strictly, lists
-    made tuples.
-    """
-    if annotation is _MISSING:
-        ordinary(key, value)
-        return value
-    if isinstance(value, Mapping) and TARGET in value and (classes := _classes(annotation)):
-        if len(classes) > 1:
-            raise TypeError(f"{key}: a nested section fits one class, not {classes}")
-        return _build(value, classes[0], key, plugins, context)
-    if isinstance(value, list) and any(isinstance(v, Mapping) and TARGET in v for v in value):
-        item = _item(annotation)
-        if item is not None and _classes(item):
-            made = [_fit(v, item, f"{key}.{i}", plugins, context) for i, v in enumerate(value)]
-            return tuple(made) if get_origin(annotation) is tuple else made
-    try:
-        fitted = _adapter(annotation).validate_json(json.dumps(value), strict=True)
-    except (ValidationError, TypeError, ValueError) as error:
-        raise ConfigError(key, shown(value), must_be(annotation, value)) from error
-    ordinary(key, fitted)
-    return fitted
-
-
-@cache
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    # arbitrary types never come from JSON; the config only has to let them stand beside ones that
-    # do ("Path | Foo")
-    try:
-        return TypeAdapter(
-            annotation, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
-        )
-    except Exception:  # pydantic models and dataclasses bring their own config
-        return TypeAdapter(annotation)
-
-
-def _classes(annotation: Any) -> list[type]:
-    """The classes in an annotation that a nested node can describe: not the plain types a YAML
-    value has anyway.
-    """
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [c for a in get_args(annotation) for c in _classes(a)]
-    annotation = get_origin(annotation) or annotation
-    plain = annotation in (object, type(None)) or not isinstance(annotation, type)
-    known = (str, int, float, bool, Mapping, Sequence, set, frozenset, Path)
-    return (
-        []
-        if plain or issubclass(annotation, known) or annotation.__module__ == "collections.abc"
-        else [annotation]
-    )
-
-
-def _item(annotation: Any) -> Any:
-    """The item type of ``list[X]``, ``Sequence[X]`` or ``tuple[X, ...]``, also inside a union with
-    None; else None.
-    """
-    if get_origin(annotation) in (Union, types.UnionType):
-        return next((found for a in get_args(annotation) if (found := _item(a)) is not None), None)
-    origin, arguments = (
-        get_origin(annotation),
-        [a for a in get_args(annotation) if a is not Ellipsis],
-    )
-    listed = isinstance(origin, type) and issubclass(origin, Sequence) and len(arguments) == 1
-    return arguments[0] if listed else None
 
 
 def _as_dict(node: Any, section: str) -> dict[str, Any]:

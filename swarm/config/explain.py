@@ -144,3 +144,11 @@ def _parts(metadata: Iterable[Any]) -> Iterator[Any]:
     for item in metadata:
         # pydantic's Field(...) carries its bounds inside
         yield from getattr(item, "metadata", None) or (item,)
+
+
+def first_line(error: BaseException) -> str:
+    """The part of an error's text that says what is wrong."""
+    lines = [
+        line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line
+    ]
+    return lines[0] if lines else type(error).__name__

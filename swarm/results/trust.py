@@ -162,7 +162,7 @@ def _places(folder: Path, config: Mapping[str, Any]) -> list[list[str]] | None:
 
 
 def _file(entry: str) -> Path | None:
-    """The file that a plug-in would be loaded from, as :func:`swarm.config.build.load_plugins`
+    """The file that a plug-in would be loaded from, as :func:`swarm.config.plug_ins.load_plugins`
     looks for it.
     """
     here = Path.cwd()

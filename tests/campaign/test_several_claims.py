@@ -80,7 +80,7 @@ def test_a_claim_that_cannot_judge_stops_no_other(
     def judge(self: Any, results: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
-    from swarm.config.build import load_plugins
+    from swarm.config.plug_ins import load_plugins
 
     load_plugins([str(HERE / "tiny.py")])
     import sys

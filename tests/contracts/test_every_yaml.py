@@ -19,7 +19,8 @@ import yaml
 
 from scenarios.all import judging
 from swarm.common.system import paths
-from swarm.config.build import load_plugins, option
+from swarm.config.build import option
+from swarm.config.plug_ins import load_plugins
 from swarm.config.settings import Settings, sections
 from swarm.experiments.checks.check_plugin import check_plugin
 from swarm.experiments.runs.prepared import PreparedRun

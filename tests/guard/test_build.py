@@ -11,7 +11,8 @@ import pytest
 from torch import nn
 
 from swarm.common.errors import ConfigError
-from swarm.config.build import build, load_plugins, option
+from swarm.config.build import build, option
+from swarm.config.plug_ins import load_plugins
 
 HERE = "plugged_in"
 SOURCE = """

@@ -11,7 +11,7 @@ import pytest
 
 from swarm.common.errors import ConfigError
 from swarm.communication.topology.base import Topology
-from swarm.config.build import load_plugins
+from swarm.config.plug_ins import load_plugins
 from swarm.experiments.checks.check_plugin import ContractError, check_plugin
 
 FILE = Path(__file__).with_name("contract_breakers.py")

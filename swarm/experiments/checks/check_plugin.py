@@ -30,9 +30,9 @@ from swarm.communication.network.fleet import Fleet
 from swarm.communication.protocol.base import Protocol
 from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Graph
-from swarm.config.build import load_plugins
 from swarm.config.compose import compose
 from swarm.config.explain import shown
+from swarm.config.plug_ins import load_plugins
 from swarm.config.settings import plain
 from swarm.data.dataset import Source
 from swarm.data.partition import Partition

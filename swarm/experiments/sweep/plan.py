@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from swarm.common.errors import ConfigError, SwarmError, typed
 from swarm.config import aliases
 from swarm.config.build import build, choice
-from swarm.config.compose import Composer, UsageError, parse, require_no_run_in, sweep_folder
+from swarm.config.compose import Composer, UsageError, parse
+from swarm.config.hydra_section import require_no_run_in, sweep_folder
 from swarm.config.place import require_new
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
