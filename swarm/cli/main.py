@@ -11,30 +11,24 @@ known to be right.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from swarm.common.errors import ConfigError, SwarmError
-from swarm.common.plugin import PluginError
 from swarm.common.system.interrupts import terminable
 
 if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
     from swarm.config.compose import Composer
     from swarm.experiments.runner import Prepared
+from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain
+from swarm.cli.start import Jobs, call_hydra, go_on
 
 COMMANDS = ("doctor", "report", "publish")  # each a module of this package, with a ``main``
-INTERRUPTED = 130
-TERMINATED = 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +44,7 @@ def _coded(argv: list[str]) -> int:
     try:
         return _main(argv)
     except SwarmError as error:
-        return _complain(error)
+        return complain(error)
     except KeyboardInterrupt:
         print("interrupted before the run started", file=sys.stderr)
         return INTERRUPTED
@@ -65,17 +59,17 @@ def _main(argv: list[str]) -> int:
     argv = sorted(argv, key=_is_override)
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
-        return _hydra(argv, _Jobs())
+        return call_hydra(argv, Jobs())
     from swarm.config.compose import Composer, UsageError, parse
 
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
     if resume is not None:
-        return _resume(resume, parsed, args)
+        return go_on(resume, parsed, args)
     if args.trust:
         raise UsageError("--trust is for the plug-ins of a run folder, and goes with resume=FOLDER")
-    jobs = _Jobs()
-    with Composer(args.config_dir, args.config_name) as composer, _as_typed(parsed):
+    jobs = Jobs()
+    with Composer(args.config_dir, args.config_name) as composer, as_typed(parsed):
         if args.help or args.cfg or args.info:
             composer.compose(args.overrides)
         elif args.multirun or any(
@@ -86,10 +80,10 @@ def _main(argv: list[str]) -> int:
             if str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):
                 from swarm.experiments.sweep import sweep
 
-                return sweep(composer, cfg, args.overrides, _complain)
+                return sweep(composer, cfg, args.overrides, complain)
         else:
             jobs.prepared = _check_run(composer, args.overrides)
-    return _hydra(argv, jobs)
+    return call_hydra(argv, jobs)
 
 
 def _command(name: str, arguments: list[str]) -> int:
@@ -188,177 +182,4 @@ def _check(cfg: DictConfig) -> Prepared:
 # --- the run --------------------------------------------------------------------------------------
 
 
-class _Jobs:
-    """What Hydra calls for each job.
-
-    Keeps the first bad exit code: Hydra would turn them all into 1.
-    """
-
-    def __init__(self) -> None:
-        self.code = 0
-        self.prepared: Prepared | None = None  # of a single run: what the check has loaded already
-        self.process = os.getpid()
-
-    def __call__(self, cfg: DictConfig) -> None:
-        from hydra.core.hydra_config import HydraConfig
-
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        code = _guarded(lambda: _start(cfg, folder, self.prepared), folder)
-        if code == INTERRUPTED:
-            raise SystemExit(INTERRUPTED)  # not an Exception: ends a whole sweep
-        if code and os.getpid() != self.process:
-            raise RuntimeError(
-                f"the job in {folder} failed"
-            )  # a launcher's worker: its return value is all that is seen
-        self.code = self.code or code
-
-
-def _start(cfg: DictConfig, folder: Path, prepared: Prepared | None) -> None:
-    from swarm.experiments import runner
-
-    runner.run(cfg, folder, prepared)
-
-
-def _guarded(work: Callable[[], None], folder: Path) -> int:
-    """Do ``work`` and return its exit code, having said on stderr what went wrong."""
-    try:
-        work()
-    except SwarmError as error:
-        code = _complain(error)
-        if isinstance(error, PluginError) and code == 1 and (folder / "config.yaml").exists():
-            print(f"when it is mended, go on with resume={_short(folder)}", file=sys.stderr)
-        with suppress(OSError):
-            folder.rmdir()  # only if empty
-        return code
-    except KeyboardInterrupt:
-        saved = (folder / "config.yaml").exists()
-        print(
-            f"interrupted; go on with resume={_short(folder)}" if saved else "interrupted",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def _hydra(argv: list[str], jobs: _Jobs) -> int:
-    import hydra
-
-    from swarm.common.system import paths
-    from swarm.config.compose import CONFIG, VERSION_BASE
-
-    def swarm(cfg: DictConfig) -> None:
-        jobs(cfg)
-
-    with _arguments(argv):
-        try:
-            hydra.main(
-                config_path=str(paths.conf()), config_name=CONFIG, version_base=VERSION_BASE
-            )(swarm)()
-        except SystemExit as stop:
-            return stop.code if isinstance(stop.code, int) else jobs.code
-    return jobs.code
-
-
-@contextmanager
-def _arguments(argv: list[str]) -> Iterator[None]:
-    """Hydra reads ``sys.argv``."""
-    before = sys.argv
-    sys.argv = [before[0], *argv]
-    try:
-        yield
-    finally:
-        sys.argv = before
-
-
-def _resume(resume: Override, overrides: Sequence[Override], args: argparse.Namespace) -> int:
-    """Go on with the run in a folder, under that folder's config: nothing is composed."""
-    from swarm.common.system.paths import usable
-    from swarm.config.compose import key_of, value_of
-
-    flags = {
-        "-m": args.multirun,
-        "--cfg": args.cfg,
-        "--info": args.info,
-        "--config-name": args.config_name,
-    }
-    for flag, value in flags.items():
-        if value:
-            raise ConfigError(
-                "resume",
-                value_of(resume),
-                f"does not go with {flag}: it goes on with one run as it is",
-            )
-    folder = usable(str(resume.value()), "resume")
-    if resume.is_sweep_override() or not resume.value() or not folder.is_dir():
-        raise ConfigError(
-            "resume",
-            value_of(resume),
-            "must be the folder of an earlier run; there is no such folder",
-        )
-    changed: dict[str, Any] = {}
-    for override in overrides:
-        if override is resume:
-            continue
-        if (
-            override.type is None
-            or override.is_delete()
-            or override.is_add()
-            or override.is_sweep_override()
-        ):
-            raise ConfigError(
-                key_of(override), value_of(override), "must be a plain KEY=VALUE beside resume"
-            )
-        changed[key_of(override)] = override.value()
-    from swarm.experiments import runner
-
-    def work() -> None:
-        with _as_typed(overrides):
-            runner.resume(folder, changed, trust=args.trust)
-
-    return _guarded(work, folder)
-
-
 # --- messages -------------------------------------------------------------------------------------
-
-
-def _complain(error: SwarmError) -> int:
-    if os.environ.get("SWARM_DEBUG") == "1":
-        traceback.print_exception(error)
-    else:
-        # raised outside every section
-        absolute = isinstance(error, ConfigError) and error.key.startswith("/")
-        print(
-            "error: " + " ".join(str(error).split()).removeprefix("/" if absolute else ""),
-            file=sys.stderr,
-        )
-    return error.exit_code
-
-
-@contextmanager
-def _as_typed(overrides: Sequence[Override]) -> Iterator[None]:
-    """Quotes a number as it was typed: ``devices=1e9`` is not refused as
-    ``devices=1000000000.0``.
-    """
-    from swarm.config.compose import key_of, value_of
-    from swarm.config.explain import shown
-
-    try:
-        yield
-    except ConfigError as error:
-        if type(error) is ConfigError:
-            for override in overrides:
-                value = None if override.is_sweep_override() else override.value()
-                parts = value if isinstance(value, list) else [value]
-                same = key_of(override) == error.key and shown(value) == shown(error.value)
-                if same and any(isinstance(part, float) for part in parts):
-                    raise ConfigError(error.key, value_of(override), error.valid) from error
-        raise
-
-
-def _short(folder: Path) -> Path:
-    """``folder`` as it is typed from here."""
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder

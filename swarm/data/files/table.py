@@ -7,16 +7,23 @@ from __future__ import annotations
 import warnings
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
 from swarm.common.errors import ConfigError
-from swarm.common.names import Names, coded
+from swarm.common.names import Names
 from swarm.common.ranges import number
 from swarm.common.system.dataset_cache import locate
-from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.dataset import Dataset, Source
 from swarm.data.files.readers.columns import Column, nameless, require_unpacked_room
+from swarm.data.files.readers.kinds import (
+    codes_of,
+    counts_rows,
+    first_text,
+    is_numeric,
+    is_text,
+    listed,
+    moments_of,
+    one_hot_of,
+    says_the_same,
+)
 from swarm.data.files.readers.table_files import read_table
 from swarm.data.prepare import Samples, latest, prepare
 from swarm.data.scaling import Numbers, Scale, TargetScale
@@ -132,7 +139,7 @@ class Table(Source):
         for key, name in named:
             if name is not None and name not in table:
                 raise ConfigError(
-                    key, name, f"is not a column of {self.path}; its columns are {_names(table)}"
+                    key, name, f"is not a column of {self.path}; its columns are {listed(table)}"
                 )
         chosen = self._chosen(table)
         x, columns, scaled = self._x(table, chosen)
@@ -143,9 +150,9 @@ class Table(Source):
         owner, owner_names = (
             (None, None)
             if self.device is None
-            else _codes(table[self.device], "device", self.device)
+            else codes_of(table[self.device], "device", self.device)
         )
-        time = None if self.time is None else _moments(table[self.time], self.time)
+        time = None if self.time is None else moments_of(table[self.time], self.time)
         held = (
             latest(owner, time, self.test, self.validation)
             if self.later and time is not None
@@ -185,13 +192,13 @@ class Table(Source):
         for name in self.features or []:
             if name not in others:
                 raise ConfigError(
-                    "features", name, f"is not a feature of {self.path}; there are {_names(others)}"
+                    "features", name, f"is not a feature of {self.path}; there are {listed(others)}"
                 )
-            if not _numeric(table[name]):
+            if not is_numeric(table[name]):
                 raise ConfigError(
                     "features",
                     name,
-                    f"is not numeric: {_first_text(table[name])}; give numeric columns",
+                    f"is not numeric: {first_text(table[name])}; give numeric columns",
                 )
         return self.features or self._numeric_ones(table, others)
 
@@ -209,7 +216,7 @@ class Table(Source):
             for name, part in zip(chosen, parts, strict=True)
             for i in range(part.shape[1])
         ]
-        bits = [_one_hot(table[name], name) for name in self.one_hot]
+        bits = [one_hot_of(table[name], name) for name in self.one_hot]
         size = (
             4 * len(parts[0]) * sum(part.shape[1] for part in (*parts, *(bit for bit, _ in bits)))
         )
@@ -229,28 +236,28 @@ class Table(Source):
                 if len(unnamed) == 1
                 else f"{len(unnamed)} columns that have no name"
             )
-            hint = f"data.features=[…] takes it in ({_names(unnamed)})"
+            hint = f"data.features=[…] takes it in ({listed(unnamed)})"
             warnings.warn(
                 f"{self.path}: left out {what}, most often a row number; {hint}", stacklevel=2
             )
         others = [name for name in others if name not in unnamed]
-        chosen = [name for name in others if _numeric(table[name])]
+        chosen = [name for name in others if is_numeric(table[name])]
         left_out = [name for name in others if name not in chosen]
         for name in left_out:
-            if table[name].ndim == 1 and not _text(table[name]).mean() >= 0.5:
+            if table[name].ndim == 1 and not is_text(table[name]).mean() >= 0.5:
                 valid = (
-                    f"column {name!r} is numeric but for {_first_text(table[name])}; mend it, or"
+                    f"column {name!r} is numeric but for {first_text(table[name])}; mend it, or"
                     " list data.features"
                 )
                 raise ConfigError("path", self.path, valid)
         if not chosen:
             raise ConfigError(
-                "path", self.path, f"has no numeric feature; its columns are {_names(table)}"
+                "path", self.path, f"has no numeric feature; its columns are {listed(table)}"
             )
         if left_out:
-            warnings.warn(f"{self.path}: left out as not numeric: {_names(left_out)}", stacklevel=2)
+            warnings.warn(f"{self.path}: left out as not numeric: {listed(left_out)}", stacklevel=2)
         for name in chosen:
-            if _counts_rows(table[name]):
+            if counts_rows(table[name]):
                 found = (
                     f"column {name!r} counts the rows, and tells the label where they are sorted"
                     " by it"
@@ -263,7 +270,7 @@ class Table(Source):
     def _warn_of_copies(self, table: dict[str, Column], names: list[str], y_S: Numbers) -> None:
         """Name each feature that is the label under another name."""
         for name in names:
-            if y_S.ndim == 1 and _says_the_same(table[name], y_S, self.task == "classification"):
+            if y_S.ndim == 1 and says_the_same(table[name], y_S, self.task == "classification"):
                 found = (
                     f"column {name!r} says the same as the label in every row, under another name"
                 )
@@ -274,8 +281,8 @@ class Table(Source):
     def _y(self, column: Column) -> tuple[Numbers, Names]:
         """Classes and their names, or targets and none."""
         if self.task == "regression":
-            if not _numeric(column):
-                valid = f"is not numeric: {_first_text(column)}; regression needs numbers"
+            if not is_numeric(column):
+                valid = f"is not numeric: {first_text(column)}; regression needs numbers"
                 raise ConfigError("label", self.label, valid)
             return column.reshape(len(column), -1), ()
         if column.ndim != 1:
@@ -284,7 +291,7 @@ class Table(Source):
                 self.label,
                 f"has shape {list(column.shape)}; one label per sample is needed",
             )
-        codes, names = _codes(column, "label", self.label)
+        codes, names = codes_of(column, "label", self.label)
         if not 2 <= len(names) < max(3, len(column)):
             found = "one value in all rows" if len(names) < 2 else "another value in every row"
             raise ConfigError(
@@ -293,120 +300,3 @@ class Table(Source):
                 f"has {found}; at least two classes with several rows are needed",
             )
         return codes, names
-
-
-def _codes(column: Column, key: str, name: str) -> tuple[Ints, Names]:
-    """Each value's place among the names (:mod:`swarm.common.names`) in order, and these; none may
-    be missing or fractional.
-    """
-    missing = np.flatnonzero(pd.isna(column)) if column.ndim == 1 else np.zeros(0)
-    if column.ndim != 1 or missing.size:
-        where = (
-            f"row {missing[0]} (counted from 0) is empty"
-            if missing.size
-            else f"has shape {list(column.shape)}"
-        )
-        raise ConfigError(key, name, f"{where}; every row needs a value")
-    if (
-        column.dtype.kind == "f"
-        and (wrong_S := ~np.isfinite(column) | (column != np.floor(column))).any()
-    ):
-        row = int(np.flatnonzero(wrong_S)[0])
-        hint = "; data.task=regression would do" if key == "label" else ""
-        raise ConfigError(
-            key,
-            name,
-            f"row {row} (counted from 0) is {column[row]}, not text or a whole number{hint}",
-        )
-    try:
-        return coded(column, f"{key}={name}")
-    except ValueError as error:
-        raise ConfigError(key, name, str(error)) from None
-
-
-def _counts_rows(column: Column) -> bool:
-    """Whether a column is 0, 1, 2, … or 1, 2, 3, … from the first row to the last."""
-    if (
-        column.ndim != 1
-        or column.dtype.kind not in "iuf"
-        or len(column) < 3
-        or column[0] not in (0, 1)
-    ):
-        return False
-    return bool(np.array_equal(column, np.arange(len(column)) + int(column[0])))
-
-
-def _says_the_same(column: Column, y_S: Numbers, classes: bool) -> bool:
-    """Whether a column tells a sample's label, and the label its value: equal numbers, or one value
-    for each class.
-    """
-    if column.ndim != 1:
-        return False
-    if not classes:
-        return bool(np.array_equal(column, y_S))
-    # most columns are known for others by their first rows
-    for rows in (slice(0, 1000), slice(None)):
-        code_R, values = pd.factorize(column[rows])
-        label_R = y_S[rows].astype(np.int64)
-        both = len(np.unique(code_R * (int(label_R.max()) + 1) + label_R))
-        if not both == len(values) == len(np.unique(label_R)):
-            return False
-    return True
-
-
-def _one_hot(column: Column, name: str) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """``[S, V]``: one where the column has its v-th value."""
-    codes, values = _codes(column, "one_hot", name)
-    if len(values) > 1000:
-        raise ConfigError(
-            "one_hot", name, f"has {len(values)} different values; at most 1000 become features"
-        )
-    return np.eye(len(values), dtype=np.uint8)[codes], [f"{name}#{v}" for v in range(len(values))]
-
-
-def _moments(column: Column, name: str) -> Ints:
-    """When each row happened: whole numbers as they are, dates in microseconds, other numbers by
-    rank.
-    """
-    if column.ndim == 1 and column.dtype.kind in "iu":
-        return column.astype(np.int64)
-    if column.ndim == 1 and column.dtype.kind == "f" and np.isfinite(column).all():
-        return np.unique(column, return_inverse=True)[1].astype(np.int64)
-    try:
-        stamps = pd.to_datetime(pd.Series(column.reshape(-1)), utc=True, format="ISO8601")
-    except (ValueError, TypeError):
-        stamps = pd.Series([pd.NaT])
-    if column.ndim != 1 or column.dtype.kind in "bf" or bool(stamps.isna().any()):
-        raise ConfigError(
-            "time", name, "must hold a number or an ISO date of the years 1 to 9999 in every row"
-        )
-    # not as a difference of timestamps, which would be one in nanoseconds and end in the year 2262
-    return stamps.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
-
-
-def _numeric(column: Column) -> bool:
-    return column.dtype.kind in "biuf"
-
-
-def _text(column: Column) -> npt.NDArray[np.bool_]:
-    """Which values of a column are not numbers, nor text that reads as one."""
-    values = pd.Series(
-        [
-            value if isinstance(value, str) else None
-            for value in column.reshape(len(column), -1)[:, 0]
-        ]
-    )
-    return np.asarray(pd.to_numeric(values, errors="coerce").isna(), dtype=np.bool_)
-
-
-def _first_text(column: Column) -> str:
-    bad = np.flatnonzero(_text(column))
-    row = int(bad[0]) if len(bad) else 0
-    return f"row {row} (counted from 0) is {str(column[row])[:40]!r}"
-
-
-def _names(columns: object) -> str:
-    names = list(columns)  # type: ignore[call-overload]
-    return ", ".join(map(str, names[:30])) + (
-        f" and {len(names) - 30} more" if len(names) > 30 else ""
-    )

@@ -5,7 +5,6 @@ Whatever brings torch is imported inside functions: a sweep that is refused need
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,15 +15,24 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from swarm.common.errors import ConfigError, SwarmError, typed
-from swarm.config import aliases
 from swarm.config.build import build, choice
 from swarm.config.compose import Composer, UsageError, parse
 from swarm.config.hydra_section import require_no_run_in, sweep_folder
 from swarm.config.place import require_new
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
-from swarm.experiments.sweep.job import ANEW, Job, folder_name, saved_config
-from swarm.results.provenance import code_version, identity, same_code
+from swarm.experiments.sweep.identity import (
+    DamagedError,
+    identify,
+    outside,
+    refuse_addition,
+    refuse_difference,
+    saved_identity,
+    shared_by,
+    today,
+)
+from swarm.experiments.sweep.job import ANEW, Job, folder_name
+from swarm.results.provenance import code_version, same_code
 from swarm.results.schemas import Sweep
 from swarm.results.status import FILE, archive, finished, read_note
 
@@ -61,8 +69,8 @@ class Plan:
         fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
         place, jobs, swept = _composed(composer, cfg, [*fixed, *overrides])
         _require_one_run(jobs)
-        _identify(jobs)
-        base = _shared([job.identity for job in jobs if job.identity], swept)
+        identify(jobs)
+        base = shared_by([job.identity for job in jobs if job.identity], swept)
         plugins = next((list(job.config.plugins) for job in jobs if job.config is not None), [])
         plan = cls(cfg, place, jobs, [], swept, base, code_version(plugins))
         plan._look()
@@ -97,7 +105,7 @@ class Plan:
         if not (self.place / SWEEP).exists():
             return None
         try:
-            return _today(read_json(self.place / SWEEP, Sweep, "hydra.sweep.dir"))
+            return today(read_json(self.place / SWEEP, Sweep, "hydra.sweep.dir"))
         except ConfigError as error:
             valid = (
                 f"has a damaged {SWEEP} ({error.valid}), which says what was swept; choose another"
@@ -125,15 +133,15 @@ class Plan:
             job.state = "outdated"
             return
         with suppress(DamagedError):  # said when it is read
-            there = _outside(_saved_identity(job), self.swept)
-            _refuse_addition(job.folder, there, _outside(ours, self.swept))
+            there = outside(saved_identity(job), self.swept)
+            refuse_addition(job.folder, there, outside(ours, self.swept))
 
     def _require_same(self, before: Mapping[str, Any]) -> None:
         if set(before["swept"]) != set(self.swept):
             there, here = (", ".join(keys) or "nothing" for keys in (before["swept"], self.swept))
             valid = f"holds a sweep of {there}, and this one is of {here}: choose another folder"
             raise ConfigError("hydra.sweep.dir", self.place, valid)
-        _refuse_difference(self.place, "holds a sweep with", before["base"], self.base)
+        refuse_difference(self.place, "holds a sweep with", before["base"], self.base)
 
     def _check(self) -> None:
         """Load the data of the jobs that are to run, and build their plug-ins."""
@@ -176,10 +184,6 @@ class Plan:
             job.state = "new"
             self.superseded += 1
         self.earlier = [job for job in self.earlier if job.state != "new"]
-
-
-class DamagedError(ConfigError):
-    """One run of the sweep cannot be read."""
 
 
 def _composed(
@@ -267,60 +271,6 @@ def _in(job: Job, error: ConfigError) -> ConfigError:
     return ConfigError(error.key, error.value, error.valid + place)
 
 
-def _identify(jobs: Sequence[Job]) -> None:
-    """What the numbers of each job depend on."""
-    from swarm.experiments.runs.prepared import resolve
-
-    for job in jobs:
-        if job.cause is None:
-            try:
-                settings = resolve(Settings.parse(job.config))
-                job.identity = json.loads(json.dumps(identity(settings.model_dump())))
-            except ConfigError as error:
-                job.state, job.cause = "impossible", str(error)
-
-
-def _shared(identities: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> dict[str, Any]:
-    """What all jobs of the sweep have in common, and must have whenever it is started again."""
-    if not identities:
-        return {}
-    outside = _outside(identities[0], swept).items()
-    return {
-        key: value
-        for key, value in outside
-        if all(key in i and i[key] == value for i in identities)
-    }
-
-
-def _today(sweep: dict[str, Any]) -> dict[str, Any]:
-    """What ``sweep.json`` says, in names of today whichever version wrote it."""
-    jobs = [{**job, "values": _values_today(job["values"])} for job in sweep["jobs"]]
-    swept = [aliases.key(key) for key in sweep["swept"]]
-    return {**sweep, "swept": swept, "base": aliases.leaves(sweep["base"]), "jobs": jobs}
-
-
-def _values_today(values: Mapping[str, str]) -> dict[str, str]:
-    texts = (aliases.override(f"{key}={value}") for key, value in values.items())
-    return {key: value for key, _, value in (text.partition("=") for text in texts)}
-
-
-def _outside(identity: Mapping[str, Any], swept: Sequence[str]) -> dict[str, Any]:
-    """What of a job's identity does not belong to the swept keys."""
-    parts = tuple(f"{key}." for key in swept)
-    return {
-        key: value
-        for key, value in identity.items()
-        if key not in swept and not key.startswith(parts)
-    }
-
-
-def _saved_identity(job: Job) -> dict[str, Any]:
-    try:
-        return dict(json.loads(json.dumps(identity(saved_config(job.folder)), default=str)))
-    except ConfigError as error:
-        raise DamagedError(error.key, error.value, error.valid) from None
-
-
 def _state(job: Job, code: Mapping[str, Any]) -> str:
     """What the folder of a job says of it. Raises :class:`ConfigError` if it is not this job's."""
     facts = read_note(job.folder)
@@ -333,32 +283,9 @@ def _state(job: Job, code: Mapping[str, Any]) -> str:
     if facts is None:
         valid = f"{job.folder} holds a run already: choose another hydra.sweep.dir"
         raise ConfigError("hydra.sweep.dir", job.folder.parent, valid)
-    there = _saved_identity(job)
+    there = saved_identity(job)
     if not same_code(facts.code, code):
         return "outdated"
-    _refuse_difference(job.folder, "holds a run with", there, job.identity)
-    _refuse_addition(job.folder, there, job.identity)
+    refuse_difference(job.folder, "holds a run with", there, job.identity)
+    refuse_addition(job.folder, there, job.identity)
     return "there" if finished(job.folder) else "resumed"
-
-
-def _refuse_difference(
-    place: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]
-) -> None:
-    """Refuse a key that is on both sides, with two values."""
-    for key, value in here.items():
-        if key in there and there[key] != value:
-            valid = (
-                f"{what} {key}={typed(there[key])}, and this one has {key}={typed(value)}: choose"
-                " another folder"
-            )
-            raise ConfigError("hydra.sweep.dir", place, valid)
-
-
-def _refuse_addition(place: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Refuse a key that is on one side only: where an option is not given, the default of its class
-    holds.
-    """
-    for key in sorted(there.keys() ^ here.keys()):
-        theirs, ours = ("with", "without") if key in there else ("without", "with")
-        valid = f"holds a run {theirs} {key}, and this one is {ours} it: choose another folder"
-        raise ConfigError("hydra.sweep.dir", place, valid)

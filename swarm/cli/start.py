@@ -1,0 +1,155 @@
+"""From a checked command line to a run: Hydra's call, its folder, interrupts and full disks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.plugin import PluginError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+    from swarm.experiments.runner import Prepared
+from swarm.cli.messages import INTERRUPTED, as_typed, complain, short
+
+
+class Jobs:
+    """What Hydra calls for each job.
+
+    Keeps the first bad exit code: Hydra would turn them all into 1.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+        self.prepared: Prepared | None = None  # of a single run: what the check has loaded already
+        self.process = os.getpid()
+
+    def __call__(self, cfg: DictConfig) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        code = _guarded(lambda: _start(cfg, folder, self.prepared), folder)
+        if code == INTERRUPTED:
+            raise SystemExit(INTERRUPTED)  # not an Exception: ends a whole sweep
+        if code and os.getpid() != self.process:
+            raise RuntimeError(
+                f"the job in {folder} failed"
+            )  # a launcher's worker: its return value is all that is seen
+        self.code = self.code or code
+
+
+def _start(cfg: DictConfig, folder: Path, prepared: Prepared | None) -> None:
+    from swarm.experiments import runner
+
+    runner.run(cfg, folder, prepared)
+
+
+def _guarded(work: Callable[[], None], folder: Path) -> int:
+    """Do ``work`` and return its exit code, having said on stderr what went wrong."""
+    try:
+        work()
+    except SwarmError as error:
+        code = complain(error)
+        if isinstance(error, PluginError) and code == 1 and (folder / "config.yaml").exists():
+            print(f"when it is mended, go on with resume={short(folder)}", file=sys.stderr)
+        with suppress(OSError):
+            folder.rmdir()  # only if empty
+        return code
+    except KeyboardInterrupt:
+        saved = (folder / "config.yaml").exists()
+        print(
+            f"interrupted; go on with resume={short(folder)}" if saved else "interrupted",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def call_hydra(argv: list[str], jobs: Jobs) -> int:
+    import hydra
+
+    from swarm.common.system import paths
+    from swarm.config.compose import CONFIG, VERSION_BASE
+
+    def swarm(cfg: DictConfig) -> None:
+        jobs(cfg)
+
+    with _arguments(argv):
+        try:
+            hydra.main(
+                config_path=str(paths.conf()), config_name=CONFIG, version_base=VERSION_BASE
+            )(swarm)()
+        except SystemExit as stop:
+            return stop.code if isinstance(stop.code, int) else jobs.code
+    return jobs.code
+
+
+@contextmanager
+def _arguments(argv: list[str]) -> Iterator[None]:
+    """Hydra reads ``sys.argv``."""
+    before = sys.argv
+    sys.argv = [before[0], *argv]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def go_on(resume: Override, overrides: Sequence[Override], args: argparse.Namespace) -> int:
+    """Go on with the run in a folder, under that folder's config: nothing is composed."""
+    from swarm.common.system.paths import usable
+    from swarm.config.compose import key_of, value_of
+
+    flags = {
+        "-m": args.multirun,
+        "--cfg": args.cfg,
+        "--info": args.info,
+        "--config-name": args.config_name,
+    }
+    for flag, value in flags.items():
+        if value:
+            raise ConfigError(
+                "resume",
+                value_of(resume),
+                f"does not go with {flag}: it goes on with one run as it is",
+            )
+    folder = usable(str(resume.value()), "resume")
+    if resume.is_sweep_override() or not resume.value() or not folder.is_dir():
+        raise ConfigError(
+            "resume",
+            value_of(resume),
+            "must be the folder of an earlier run; there is no such folder",
+        )
+    changed: dict[str, Any] = {}
+    for override in overrides:
+        if override is resume:
+            continue
+        if (
+            override.type is None
+            or override.is_delete()
+            or override.is_add()
+            or override.is_sweep_override()
+        ):
+            raise ConfigError(
+                key_of(override), value_of(override), "must be a plain KEY=VALUE beside resume"
+            )
+        changed[key_of(override)] = override.value()
+    from swarm.experiments import runner
+
+    def work() -> None:
+        with as_typed(overrides):
+            runner.resume(folder, changed, trust=args.trust)
+
+    return _guarded(work, folder)

@@ -1,0 +1,93 @@
+"""What a sweep and its jobs are: the settings that their numbers depend on, compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from swarm.common.errors import ConfigError, typed
+from swarm.config import aliases
+from swarm.config.settings import Settings
+from swarm.experiments.sweep.job import Job, saved_config
+from swarm.results.provenance import identity
+
+
+class DamagedError(ConfigError):
+    """One run of the sweep cannot be read."""
+
+
+def identify(jobs: Sequence[Job]) -> None:
+    """What the numbers of each job depend on."""
+    from swarm.experiments.runs.prepared import resolve
+
+    for job in jobs:
+        if job.cause is None:
+            try:
+                settings = resolve(Settings.parse(job.config))
+                job.identity = json.loads(json.dumps(identity(settings.model_dump())))
+            except ConfigError as error:
+                job.state, job.cause = "impossible", str(error)
+
+
+def shared_by(identities: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> dict[str, Any]:
+    """What all jobs of the sweep have in common, and must have whenever it is started again."""
+    if not identities:
+        return {}
+    first = outside(identities[0], swept).items()
+    return {
+        key: value for key, value in first if all(key in i and i[key] == value for i in identities)
+    }
+
+
+def today(sweep: dict[str, Any]) -> dict[str, Any]:
+    """What ``sweep.json`` says, in names of today whichever version wrote it."""
+    jobs = [{**job, "values": _values_today(job["values"])} for job in sweep["jobs"]]
+    swept = [aliases.key(key) for key in sweep["swept"]]
+    return {**sweep, "swept": swept, "base": aliases.leaves(sweep["base"]), "jobs": jobs}
+
+
+def _values_today(values: Mapping[str, str]) -> dict[str, str]:
+    texts = (aliases.override(f"{key}={value}") for key, value in values.items())
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
+
+
+def outside(identity: Mapping[str, Any], swept: Sequence[str]) -> dict[str, Any]:
+    """What of a job's identity does not belong to the swept keys."""
+    parts = tuple(f"{key}." for key in swept)
+    return {
+        key: value
+        for key, value in identity.items()
+        if key not in swept and not key.startswith(parts)
+    }
+
+
+def saved_identity(job: Job) -> dict[str, Any]:
+    try:
+        return dict(json.loads(json.dumps(identity(saved_config(job.folder)), default=str)))
+    except ConfigError as error:
+        raise DamagedError(error.key, error.value, error.valid) from None
+
+
+def refuse_difference(
+    place: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]
+) -> None:
+    """Refuse a key that is on both sides, with two values."""
+    for key, value in here.items():
+        if key in there and there[key] != value:
+            valid = (
+                f"{what} {key}={typed(there[key])}, and this one has {key}={typed(value)}: choose"
+                " another folder"
+            )
+            raise ConfigError("hydra.sweep.dir", place, valid)
+
+
+def refuse_addition(place: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse a key that is on one side only: where an option is not given, the default of its class
+    holds.
+    """
+    for key in sorted(there.keys() ^ here.keys()):
+        theirs, ours = ("with", "without") if key in there else ("without", "with")
+        valid = f"holds a run {theirs} {key}, and this one is {ours} it: choose another folder"
+        raise ConfigError("hydra.sweep.dir", place, valid)
