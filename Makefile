@@ -16,7 +16,7 @@ ARGS ?=
 TESTS ?= tests
 
 BIN := $(VENV)/bin
-SOURCES := swarm scenarios tests benchmarks run_swarm.py
+SOURCES := swarm scenarios tests benchmarks examples docs run_swarm.py
 PIP := PIP_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_BUILD_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
