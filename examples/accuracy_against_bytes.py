@@ -22,7 +22,7 @@ if __name__ == "__main__":
     for graph in ("ring", "hypercube", "complete"):
         settings = compose([f"topology={graph}", "scenario.arms=[swarm]", *small])
         run = swarm.load(swarm.run(settings, folder / graph).folder)
-        rounds = run.arm("swarm").dropna(subset=["accuracy_mean"])
+        rounds = run.arm("swarm").query("round > 0").dropna(subset=["accuracy_mean"])
         axes.plot(rounds["bytes_total"] / 2**20, rounds["accuracy_mean"], marker=".", label=graph)
     axes.set(xscale="log", xlabel="MiB sent by all devices", ylabel="mean accuracy of the devices")
     axes.legend(frameon=False)

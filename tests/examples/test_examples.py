@@ -43,7 +43,7 @@ def test_a_model_of_ones_own(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_protocol_of_ones_own(run: Run) -> None:
-    apart = re.findall(r"^share .*, devices (\S+) apart", run("own_protocol"), re.MULTILINE)
+    apart = re.findall(r"^step .*, devices (\S+) apart", run("own_protocol"), re.MULTILINE)
     assert len(apart) == 3
     assert sorted(map(float, apart), reverse=True) == list(map(float, apart))
 
