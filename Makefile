@@ -43,6 +43,10 @@ lint: $(INSTALLED_DEV)  ## ruff and the type checker
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 
+.PHONY: docs
+docs: $(INSTALLED_DEV)  ## build the documentation into build/site; a dead link or a docstring that cannot be read fails
+	NO_MKDOCS_2_WARNING=1 $(ONE_THREAD) $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
+
 .PHONY: format
 format: $(INSTALLED_DEV)  ## let ruff lay out the code and mend what it can
 	$(BIN)/ruff format .

@@ -36,12 +36,14 @@ class Run:
     """A run, finished or not, as it lies in its folder.
 
     Attributes:
-        folder: Where it was read from. config: The resolved config. metrics: One row per arm and
-        round, the keys of ``metrics.jsonl`` as columns (NaN where a round has no value). devices:
-        One row per arm, evaluated round and device; no rows where the run wrote none yet. summary:
-        ``summary.json``, or ``None`` while the run is unfinished. graph: ``graph.json``, or
-        ``None``. notes: What of it could not be read, a sentence each; only :func:`load_partial`
-        leaves any.
+        folder: Where it was read from.
+        config: The resolved config.
+        metrics: One row per arm and round, the keys of ``metrics.jsonl`` as columns (NaN where a
+            round has no value).
+        devices: One row per arm, evaluated round and device; no rows where the run wrote none yet.
+        summary: ``summary.json``, or ``None`` while the run is unfinished.
+        graph: ``graph.json``, or ``None``.
+        notes: What of it could not be read, a sentence each; only :func:`load_partial` leaves any.
     """
 
     folder: Path

@@ -33,12 +33,14 @@ class SweepResults:
     """A sweep's finished runs.
 
     Attributes:
-        keys: The swept keys without the seed: what distinguishes. score: ``accuracy``, ``r2``, or
-        ``consensus_distance`` in runs without learning. lead: The arm that is compared; the others
-        are its controls. common: The controls with the same final parameters, bit for bit, in all
-        combinations of a seed. runs: One row per run and arm. table: One row per combination and
-        arm: means and intervals over seeds. curves: One row per combination, arm and evaluated
-        round.
+        keys: The swept keys without the seed: what distinguishes.
+        score: ``accuracy``, ``r2``, or ``consensus_distance`` in runs without learning.
+        lead: The arm that is compared; the others are its controls.
+        common: The controls with the same final parameters, bit for bit, in all combinations of a
+            seed.
+        runs: One row per run and arm.
+        table: One row per combination and arm: means and intervals over seeds.
+        curves: One row per combination, arm and evaluated round.
     """
 
     keys: list[str]

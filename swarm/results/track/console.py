@@ -47,8 +47,8 @@ class ConsoleSink(Tracker):
 
     Args:
         console: Where to draw; by default standard output. ``console.is_terminal`` chooses live
-        view or lines. past: Records of a run that is resumed: its sparklines and its gap begin with
-        them.
+            view or lines.
+        past: Records of a run that is resumed: its sparklines and its gap begin with them.
     """
 
     def __init__(self, console: Console | None = None, past: Iterable[dict[str, Any]] = ()) -> None:

@@ -107,7 +107,8 @@ class JsonlSink:
 
         Raises:
             StorageError: the file is no longer in its folder: what is written to it would be lost
-            without a word. OSError: it cannot be written.
+                without a word.
+            OSError: it cannot be written.
         """
         if self._file is None:
             raise ValueError("the sink is closed")
@@ -146,8 +147,7 @@ def read_jsonl(path: Path, damaged: list[int] | None = None) -> list[dict[str, A
 
     Raises:
         ConfigError: the file cannot be read, or a line other than the last is no record
-        (:class:`swarm.results.schemas.Record`)
-            and there is no ``damaged``.
+            (:class:`swarm.results.schemas.Record`) and there is no ``damaged``.
     """
     records = []
     for number, (text, record) in enumerate(_lines(path), start=1):

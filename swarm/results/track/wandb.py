@@ -69,11 +69,13 @@ class WandbTracker(Tracker):
     a warning.
 
     Args:
-        folder: The run folder; W&B's files go to ``folder/wandb``. run: Name of the run, the W&B
-        group. config: The resolved config of the whole run, for the run that holds the pictures.
-        versions: Of what the numbers depend on; they join the config. mode: ``offline`` (upload
-        later with ``wandb sync``), ``online``, or ``disabled``. Where the environment has
-            ``WANDB_MODE=disabled`` (or ``WANDB_DISABLED=true``), it is ``disabled``.
+        folder: The run folder; W&B's files go to ``folder/wandb``.
+        run: Name of the run, the W&B group.
+        config: The resolved config of the whole run, for the run that holds the pictures.
+        versions: Of what the numbers depend on; they join the config.
+        mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``. Where the
+            environment has ``WANDB_MODE=disabled`` (or ``WANDB_DISABLED=true``), it is
+            ``disabled``.
         project: W&B project.
         entity: W&B user or team; ``None`` for the account's default.
         tags: W&B tags.
@@ -131,7 +133,7 @@ class WandbTracker(Tracker):
 
         Raises:
             Exception: whatever W&B raises when it cannot start in time, or has no API key in online
-            mode.
+                mode.
         """
         if self.mode == "disabled":
             return
