@@ -16,7 +16,7 @@ ARGS ?=
 TESTS ?= tests
 
 BIN := $(VENV)/bin
-SOURCES := swarm scenarios tests benchmarks run_swarm.py
+SOURCES := swarm scenarios tests benchmarks examples docs run_swarm.py
 PIP := PIP_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_BUILD_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
@@ -42,6 +42,10 @@ lint: $(INSTALLED_DEV)  ## ruff and the type checker
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+
+.PHONY: docs
+docs: $(INSTALLED_DEV)  ## build the documentation into build/site; a dead link or a docstring that cannot be read fails
+	NO_MKDOCS_2_WARNING=1 $(ONE_THREAD) $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
 
 .PHONY: format
 format: $(INSTALLED_DEV)  ## let ruff lay out the code and mend what it can

@@ -5,59 +5,29 @@ folder.
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-DOC = Path(__file__).parents[2] / "docs/plugins.md"
-BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests.docs.pages import bash, blocks, write_files
 
-
-def blocks(language: str) -> list[tuple[str, str]]:
-    """The code blocks of a language: (what stands behind the language's name, the code)."""
-    return [
-        (info or "", code)
-        for name, info, code in BLOCK.findall(DOC.read_text())
-        if name == language
-    ]
-
-
-def bash(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=folder,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+DOC = "docs/plugins.md"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder with the page's files written into it."""
     folder = tmp_path_factory.mktemp("mine")
-    files = blocks("python") + blocks("yaml")
-    assert len(files) == 4
-    for info, code in files:
-        file = folder / info.removeprefix("file=")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(code)
+    assert write_files(DOC, folder) == 4
     return folder
 
 
 def test_the_page_works_as_written(folder: Path) -> None:
-    commands = [(info, code) for info, code in blocks("bash")]
-    assert [info for info, _ in commands] == ["", "", "", "fails", ""]
-    for info, code in (*commands[:3], commands[4]):
-        done = bash(code, folder)
-        assert (info, done.returncode) == ("", 0), done.stderr
+    commands = blocks(DOC, "bash")
+    assert [command.info for command in commands] == ["", "", "", "fails", ""]
+    for command in (*commands[:3], commands[4]):
+        done = bash(command.code, folder)
+        assert (command.info, done.returncode) == ("", 0), done.stderr
     first = json.loads((folder / "first/summary.json").read_text())
     assert first["rounds"] == 6
     assert list(first["arms"]) == ["swarm"]
@@ -68,11 +38,11 @@ def test_the_page_works_as_written(folder: Path) -> None:
 
 
 def test_the_mistake_on_the_page_is_answered_as_printed(folder: Path) -> None:
-    ((_, code),) = [block for block in blocks("bash") if block[0] == "fails"]
+    (wrong,) = [block for block in blocks(DOC, "bash") if block.info == "fails"]
     before = visible(folder)
-    done = bash(code, folder)
-    ((_, said),) = blocks("text")
-    assert (done.returncode, done.stderr, done.stdout) == (2, said, "")
+    done = bash(wrong.code, folder)
+    (said,) = blocks(DOC, "text")
+    assert (done.returncode, done.stderr, done.stdout) == (2, said.code, "")
     assert visible(folder) == before
 
 

@@ -53,7 +53,7 @@ class Comparison:
 
         Raises:
             ConfigError: a folder is none of a run, or the runs are not of the same data, or none
-            has a record.
+                has a record.
         """
         everything = [load_partial(folder) for folder in folders]
         _require_all_learn_or_none(everything)
