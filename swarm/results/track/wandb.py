@@ -133,7 +133,7 @@ class WandbTracker(Tracker):
 
         Raises:
             Exception: whatever W&B raises when it cannot start in time, or has no API key in online
-            mode.
+                mode.
         """
         if self.mode == "disabled":
             return
