@@ -207,7 +207,7 @@ def test_every_option_runs(tmp_path: Path, group: str, name: str) -> None:
         pytest.skip("the folder of dataset-fashion-mnist is not there")
     summary = run(
         tmp_path / "run",
-        f"{group}={name}",
+        f"metrics=[standard,{name}]" if group == "metric" else f"{group}={name}",
         *_needs(group, name, tmp_path),
         "rounds=2",
         "optimizer.lr=0.05",
@@ -266,13 +266,14 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "fleet": {"devices", "seed"},
         "scenario": {"preset"},
         "tracker": {"folder", "run", "config", "versions"},
+        "metric": {"label"},
     }.get(group, set())
     parameters = {p for p in inspect.signature(target).parameters if p not in ("args", "kwargs")}
     assert set(node) - {"_target_"} == parameters - offered
 
 
 def test_every_group_is_a_plug_in_section() -> None:
-    assert groups() == sorted(sections())
+    assert groups() == sorted([*sections(), "metric"]), "a run has any number of metrics"
 
 
 # Ray is tried by tests/engine, claims by tests/campaign; one yaml leaves the class to the user,

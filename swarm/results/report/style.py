@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from swarm.common.names import called
+from swarm.results.columns import on
 from swarm.results.load import Run
 from swarm.results.track.units import contraction_sentence, gap_sentence, where_diverged
 
@@ -79,7 +80,12 @@ def label(metric: str) -> str | None:
 
 
 def named_label(run: Run, metric: str) -> str | None:
-    """:func:`label`, with the name of the one class that ``evaluate.label`` looks at."""
+    """:func:`label`, with the name of the one class that ``evaluate.label`` looks at; of a metric
+    that the run has chosen, what that calls it."""
+    own = {column.key: column for column in on(run.columns, "page")}
+    if metric in own:
+        unit = own[metric].unit
+        return f"{own[metric].label}, {unit}" if unit else own[metric].label
     text, section = label(metric), run.config.get("evaluate")
     wanted = section.get("label") if isinstance(section, dict) else None
     if text is None or wanted is None:

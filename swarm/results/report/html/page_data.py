@@ -14,6 +14,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from pandas.api.types import is_numeric_dtype
 
+from swarm.results.columns import on
 from swarm.results.load import Run
 from swarm.results.report.html.device_history import device_history, subsample
 from swarm.results.report.html.graph_history import graph_history
@@ -50,6 +51,7 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
         *LABELS,
         *sorted({name for name in map(str, run.metrics) if label(name)} - set(LABELS)),
     ]
+    known += [column.key for column in on(run.columns, "page") if column.key not in known]
     metrics = [
         name for name in known if name in run.metrics and is_numeric_dtype(run.metrics[name])
     ]

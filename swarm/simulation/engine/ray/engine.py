@@ -361,9 +361,9 @@ class RayEngine(Engine):
 
         parts = self._looking(look)
         found = {
-            block: (loss, hits)
+            block: results
             for part in parts
-            for block, loss, hits in zip(part.blocks, part.loss, part.hits, strict=True)
+            for block, *results in zip(part.blocks, part.loss, part.hits, part.values, strict=True)
         }
         order, e = sorted(found), self.experiment
         return Evaluation(
@@ -375,6 +375,7 @@ class RayEngine(Engine):
                 if e.loss.classification
                 else None
             ),
+            np.concatenate([found[b][2] for b in order]).astype(np.float64),
         )
 
     def total(self, shares_N: Floats) -> Tensor:
@@ -386,14 +387,22 @@ class RayEngine(Engine):
         return self._looking(look)
 
     def squared_distances(self, mean_P: Tensor) -> Floats:
+        return self._of_rows(mean_P, "squared_distances", ())
+
+    def row_values(self, mean_P: Tensor) -> Floats:
+        return self._of_rows(mean_P, "row_values", (len(self.experiment.metrics.rows),))
+
+    def _of_rows(self, mean_P: Tensor, method: str, shape: tuple[int, ...]) -> Floats:
+        """What a method of the actors says of each of its devices' rows, ``[N, *shape]``."""
+
         def look() -> Floats:
             assert self.cluster is not None
             mean = self.cluster.ray.put(mean_P.numpy())
             calls = [
-                Call(m, m.handle.squared_distances.remote(mean), "distances")
+                Call(m, getattr(m.handle, method).remote(mean), "distances")
                 for m in self.cast.members
             ]
-            out = np.empty(self.experiment.settings.devices)
+            out = np.empty((self.experiment.settings.devices, *shape))
             for devices, part in zip(self.cast.devices, self._gather(calls), strict=True):
                 out[devices] = part
             return out
