@@ -16,6 +16,7 @@ from pydantic import Field
 from swarm.config.schema import Schema, read_json
 from swarm.simulation import checkpoint
 from swarm.simulation.metrics.base import Column, Surface
+from swarm.simulation.metrics.usual import usual
 
 FILE = "columns.json"
 Text = Annotated[str, Field(max_length=200)]
@@ -39,12 +40,13 @@ def write(folder: Path, columns: Sequence[Column]) -> None:
 
 
 def read(folder: Path, key: str = f"/{FILE}") -> tuple[Column, ...]:
-    """The columns of a run; none where the folder has no such file.
+    """The columns of a run; those of the usual metrics where the folder, of an earlier version, has
+    no such file.
 
     Raises :class:`ConfigError` on ``key`` where it is damaged.
     """
     if not (folder / FILE).exists():
-        return ()
+        return tuple(column for metric in usual(None) for column in metric.columns())
     found = read_json(folder / FILE, _Columns, key)["columns"]
     return tuple(Column(**{**each, "shown": tuple(each["shown"])}) for each in found)
 

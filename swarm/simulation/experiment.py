@@ -161,7 +161,7 @@ class Experiment:
             looked.accuracy,
             None if looked.label is None else data.class_of(looked.label),
             looked.local,
-            "learn" in self.protocol.phases,
+            looked.ensemble,
         )
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:

@@ -35,7 +35,7 @@ def over_devices(metric: DeviceMetric, values_M: Floats) -> dict[str, float]:
 
     Raises :class:`PluginError` for numbers that are in none of its columns.
     """
-    counted = values_M[~np.isnan(values_M)]
+    counted = values_M[~np.isnan(values_M)] if metric.skips_nan else values_M
     found = metric.over_devices(counted) if len(counted) else {}
     keys = [column.key for column in metric.columns()]
     for key in found:
@@ -65,33 +65,23 @@ class SwarmEvaluator:
         e = self.experiment
         member_N = self._members(round)
         mean_P = self.engine.total(member_N / member_N.sum())
-        values: dict[str, Any] = {
-            "consensus_distance": float(
-                np.sqrt(self.engine.squared_distances(mean_P)[member_N].mean())
-            )
-        }
+        values: dict[str, Any] = dict(self._of_rows(mean_P, member_N))
         if "learn" not in e.protocol.phases:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
-        values |= self._of_rows(mean_P, member_N)
         if not e.settings.evaluate.accuracy:
             return values, None
         test, lived_NC = e.plan.dataset.test, self._lived(seen_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
         measured = {metric.name: metric for metric in (*e.metrics.outputs, *e.metrics.scores)}
         for name, each in scores.items():
-            if name in measured:
-                values |= over_devices(measured[name], each)
-                continue
-            # of some devices there is none
-            counted = each[~np.isnan(each)] if name == "own_accuracy" else each
-            values |= metrics.spread(name, counted) if len(counted) else {}
+            values |= over_devices(measured[name], each) if name in measured else {}
         values |= by_concept
-        if e.settings.evaluate.ensemble and e.loss.classification:
-            right = e.plan.dataset.y[test].astype(np.int64).reshape(-1)
+        right = e.plan.dataset.y[test].reshape(-1)
+        for metric in e.metrics.votes:
             # votes come by block, with those of who is not a member among them
-            values["ensemble_accuracy"] = (
-                None if found.votes_TC is None else metrics.majority(found.votes_TC, right)
-            )
+            votes = found.votes_TC
+            value = None if votes is None else metric.value(votes, right.astype(np.int64))
+            values[metric.name] = value
         mean_1C = None if lived_NC is None else lived_NC[member_N].mean(0, keepdims=True)
         consensus = self._weighed(
             lambda samples: self._examine_row(mean_P, samples), test, lambda _: mean_1C
@@ -99,7 +89,7 @@ class SwarmEvaluator:
         values |= {
             f"consensus_{k}": float(v[0])
             for k, v in consensus.items()
-            if not k.startswith("own_") and not (k in measured and not measured[k].of_consensus)
+            if k in measured and measured[k].of_consensus
         }
         kept = {k: v for k, v in scores.items() if k not in measured or measured[k].kept}
         return values, {"device": found.devices_M, **kept}
@@ -161,6 +151,7 @@ class SwarmEvaluator:
         if concept is None:
             found = evaluate(samples)
             return found, self.scores(found, samples), {}
+        by_concept = [m.name for m in self.experiment.metrics.scores if m.by_concept]
         total: dict[str, Floats] = {}
         means: dict[str, float] = {}
         for c in range(int(concept.max()) + 1):
@@ -172,7 +163,7 @@ class SwarmEvaluator:
             means |= {
                 f"{k}_concept_{c}": float(v.mean())
                 for k, v in scores.items()
-                if k == "accuracy" and len(v)
+                if k in by_concept and len(v)
             }
             for name, each in scores.items():
                 total[name] = total.get(name, 0.0) + np.where(
@@ -181,28 +172,21 @@ class SwarmEvaluator:
         return replace(found, votes_TC=None), total, means
 
     def scores(self, found: Evaluation, samples: Ints, concept: int = 0) -> dict[str, Floats]:
-        """Per evaluated device: accuracy (or R²), mean loss, accuracy on ``evaluate.label`` and on
-        its own label mix under ``concept``."""
+        """Per evaluated device: accuracy (or R²) and mean loss, by which rates are chosen and a
+        divergence is noticed whatever is measured, and what the metrics say, under ``concept``."""
         e = self.experiment
         y = e.plan.dataset.y[samples]
-        if not e.loss.classification:
-            y_TC = y.reshape(len(y), -1).astype(np.float64)
-            scores = {"r2": metrics.r2(found.hits_MC, y_TC), "loss": found.loss_M}
-            return scores | self._chosen(found, y_TC, np.full(e.outputs, float(len(y))), None)
-        counts = np.bincount(y.astype(np.int64).reshape(-1), minlength=e.outputs).astype(np.float64)
-        scores = {"accuracy": metrics.accuracy(found.hits_MC, counts), "loss": found.loss_M}
-        if self.label is not None:
-            scores["label_accuracy"] = metrics.label_accuracy(found.hits_MC, counts, self.label)
-        if y.ndim > 1:
-            with np.errstate(over="ignore"):  # of a rate that is too high
-                scores["perplexity"] = np.exp(found.loss_M)
-        if e.settings.evaluate.local and len(found.devices_M):
-            scores["own_accuracy"] = metrics.own_accuracy(
-                found.hits_MC, counts, e.label_mix_WNC[concept, found.devices_M]
-            )
-        own = e.settings.evaluate.local and len(found.devices_M)
-        mix_MC = e.label_mix_WNC[concept, found.devices_M] if own else None
-        return scores | self._chosen(found, y.reshape(-1), counts, mix_MC)
+        if e.loss.classification:
+            y_T, mix_MC = y.astype(np.int64).reshape(-1), None
+            counts = np.bincount(y_T, minlength=e.outputs).astype(np.float64)
+            if e.settings.evaluate.local and len(found.devices_M):
+                mix_MC = e.label_mix_WNC[concept, found.devices_M]
+            score = {"accuracy": metrics.accuracy(found.hits_MC, counts)}
+            return {**score, "loss": found.loss_M, **self._chosen(found, y_T, counts, mix_MC)}
+        y_TC = y.reshape(len(y), -1).astype(np.float64)
+        score = {"r2": metrics.r2(found.hits_MC, y_TC)}
+        counts = np.full(e.outputs, float(len(y)))
+        return {**score, "loss": found.loss_M, **self._chosen(found, y_TC, counts, None)}
 
     def _chosen(
         self,
@@ -222,12 +206,6 @@ class SwarmEvaluator:
                 said = f"returns {shape_of(each)}"
                 raise returned("metrics", metric, "values()", said, needed)
         return values
-
-    @cached_property
-    def label(self) -> int | None:
-        """The class that ``evaluate.label`` means."""
-        label = self.experiment.settings.evaluate.label
-        return None if label is None else self.experiment.plan.dataset.class_of(label)
 
     def _lived(self, seen_N: Floats) -> Floats | None:
         """How much of what each device met in its last round belongs to each concept, ``[N,

@@ -337,15 +337,6 @@ class Shard:
             if block in blocks:
                 yield block, self.examiner.examine(self.state.x[rows], x_T, y_T)
 
-    def squared_distances(self, mean_P: Tensor) -> Floats:
-        """‖x_i − x̄‖² of every device."""
-        out = np.empty(len(self.devices))
-        for _, s in self.experiment.blocks.slices(self.blocks):
-            out[s] = (
-                (self.state.x[s] - mean_P.to(self.state.x)).square().sum(1).double().cpu().numpy()
-            )
-        return out
-
     def row_values(self, mean_P: Tensor) -> Floats:
         """A column for each metric of parameters, block by block."""
         metrics = self.experiment.metrics.rows

@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder with the page's files written into it."""
     folder = tmp_path_factory.mktemp("mine")
     files = blocks("python") + blocks("yaml")
-    assert len(files) == 4
+    assert len(files) == 6
     for info, code in files:
         file = folder / info.removeprefix("file=")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -54,14 +54,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_works_as_written(folder: Path) -> None:
     commands = [(info, code) for info, code in blocks("bash")]
-    assert [info for info, _ in commands] == ["", "", "", "fails", ""]
-    for info, code in (*commands[:3], commands[4]):
+    assert [info for info, _ in commands] == ["", "", "", "", "fails", ""]
+    for info, code in (*commands[:4], commands[5]):
         done = bash(code, folder)
         assert (info, done.returncode) == ("", 0), done.stderr
     first = json.loads((folder / "first/summary.json").read_text())
     assert first["rounds"] == 6
     assert list(first["arms"]) == ["swarm"]
     assert first["topology"]["edges"] == 2 * 45 + 2  # two complete halves of 10 and two bridges
+    third = json.loads((folder / "third/summary.json").read_text())["arms"]["swarm"]
+    assert third["accuracy_mean"] <= third["top_two_mean"] <= 1
     jobs = [folder / f"sweep/topology.bridges={bridges}/summary.json" for bridges in (1, 8)]
     sweep = [json.loads(job.read_text())["topology"]["edges"] for job in jobs]
     assert sweep == [2 * 45 + 1, 2 * 45 + 8]

@@ -183,6 +183,14 @@ def test_a_state_counts_in_the_memory_of_a_run() -> None:
     assert grown >= 3 * plain.outputs * samples * 8
 
 
+def test_only_what_is_listed_is_measured_and_rates_are_chosen_all_the_same(tmp_path: Path) -> None:
+    words = ("optimizer.lr=auto", "lr_search.lrs=[0.03,0.3]", "rounds=2", "report=true")
+    final = run(tmp_path / "run", "metrics=[macro_f1]", *words)["arms"]["swarm"]
+    assert final["macro_f1_mean"] > 0
+    assert not {"accuracy_mean", "loss_mean", "consensus_distance"} & final.keys()
+    assert not any("macro" in key for key in values("metrics=[auc]", "evaluate.accuracy=false")[-1])
+
+
 # --- every surface --------------------------------------------------------------------------------
 
 
@@ -264,7 +272,6 @@ def test_a_report_imports_no_code_of_the_runs(mine: list[Path]) -> None:
         (["metrics=[acu]"], "metrics=acu: no such option .did you mean auc"),
         (["metrics=auc"], r"metrics=auc: must be a list of metrics; metrics=\[standard,auc\]"),
         (["metrics=[3]"], "metrics=3: must be a name"),
-        (["metrics=[auc]", "evaluate.accuracy=false"], "metrics=auc: needs the test samples"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_sentence(words: list[str], said: str) -> None:

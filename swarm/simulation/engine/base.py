@@ -164,15 +164,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def squared_distances(self, mean_P: Tensor) -> Floats:
-        """‖x_i − mean‖² of every device, ``[N]``."""
-
     def row_values(self, mean_P: Tensor) -> Floats:
-        """A column for each metric of parameters, ``[N, V]``: each block's values from its rows.
-
-        An engine whose rows are elsewhere asks for them where they are.
+        """A column for each metric of parameters, ``[N, V]``: each block's values, from its rows
+        and the mean.
         """
-        raise NotImplementedError(f"{type(self).__name__} measures no parameters")
 
     @abstractmethod
     def snapshot(self) -> dict[str, Tensor]:

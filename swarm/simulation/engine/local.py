@@ -160,12 +160,6 @@ class LocalEngine(Engine):
         """
         return added(pair for shard in self.shards for pair in shard.partial_means(phase, shares_N))
 
-    def squared_distances(self, mean_P: Tensor) -> Floats:
-        out = np.empty(self.experiment.settings.devices)
-        for shard in self.shards:
-            out[shard.devices] = shard.squared_distances(mean_P)
-        return out
-
     def row_values(self, mean_P: Tensor) -> Floats:
         e = self.experiment
         out = np.empty((e.settings.devices, len(e.metrics.rows)))

@@ -1,9 +1,10 @@
 """What a metric is: a name, how it is computed, and where its numbers are shown.
 
-A metric has one of three sources, and each source is one base class:
+What a metric is computed from is its base class:
 
 - :class:`OutputMetric` sees the outputs of every device on the test samples, and
   :class:`ScoreMetric` what the evaluation has counted already (the loss and the right answers);
+- :class:`VoteMetric` sees how many devices answer what;
 - :class:`RowMetric` sees the parameters of the devices beside their mean;
 - :class:`TrafficMetric` sees what was sent in a round, and since the start.
 
@@ -70,7 +71,7 @@ class Task:
         evaluated: Whether devices are looked at on the test samples at all.
         label: The class that ``evaluate.label`` names.
         local: Whether devices are also looked at on their own mix of labels.
-        learns: Whether the arm's devices learn.
+        ensemble: Whether the devices' votes are counted.
     """
 
     classification: bool
@@ -79,7 +80,7 @@ class Task:
     evaluated: bool = True
     label: int | None = None
     local: bool = True
-    learns: bool = True
+    ensemble: bool = True
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ class Metric(ABC):
         better: Whether a higher or a lower value is better; None where neither is.
         surfaces: Which surfaces show its main number: ``table`` (at the end of a run, and on its
             page), ``page`` (curves), ``compare``, ``sweep``, ``tracker``.
+        looks: Whether devices are looked at on the test samples for it; it is left out where
+            ``evaluate.accuracy=false``, as in the runs that choose a learning rate.
         needs: ``classes`` or ``numbers`` where it can only be measured on such targets.
     """
 
@@ -136,6 +139,7 @@ class Metric(ABC):
     unit: str = ""
     better: Direction | None = None
     surfaces: tuple[Surface, ...] = EVERYWHERE
+    looks: ClassVar[bool] = False
     needs: ClassVar[Literal["classes", "numbers"] | None] = None
 
     def why_not(self, task: Task) -> str | None:
@@ -158,10 +162,18 @@ class DeviceMetric(Metric):
         of_consensus: Whether the model whose parameters are the mean is measured too, under
             ``consensus_NAME``.
         kept: Whether each device's value is kept in ``devices.parquet``.
+        skips_nan: Whether devices without a value are left out; otherwise one that has none leaves
+            nobody any.
+        by_concept: Whether data that drift have its mean for each concept, too.
+        on_page: Of mean, min, p10, median, p90 and max those that the page shows; None for the
+            mean, the median, and the worst decile and device.
     """
 
     of_consensus: bool = True
     kept: bool = True
+    skips_nan: bool = True
+    by_concept: bool = False
+    on_page: tuple[str, ...] | None = None
 
     def over_devices(self, values_M: Floats) -> dict[str, float]:
         """The numbers of a record from the values of at least one device, none of them NaN: their
@@ -174,13 +186,14 @@ class DeviceMetric(Metric):
         said = {"mean": "mean over devices", "median": "median device"}
         worst = {"lower": ("p90", "max")}.get(self.better or "", ("p10", "min"))
         said |= dict(zip(worst, ("worst decile", "worst device"), strict=True))
+        shown = self.on_page or tuple(said)
         found = [
             Column(
                 f"{self.name}_{part}",
                 f"{self.label}, {said[part]}" if part in said else "",
                 self.unit,
                 self.better,
-                self.surfaces if part == "mean" else self._page(part in said),
+                self.surfaces if part == "mean" else self._page(part in shown),
             )
             for part in ("mean", "min", "p10", "median", "p90", "max")
         ]
@@ -198,11 +211,7 @@ class DeviceMetric(Metric):
 class _Evaluated(DeviceMetric):
     """A metric of devices that are looked at on the test samples."""
 
-    def why_not(self, task: Task) -> str | None:
-        """As :meth:`Metric.why_not`; without ``evaluate.accuracy`` there are no outputs."""
-        if not task.evaluated:
-            return "needs the test samples, and evaluate.accuracy=false leaves them out"
-        return super().why_not(task)
+    looks = True
 
 
 class OutputMetric(_Evaluated):
@@ -239,6 +248,23 @@ class ScoreMetric(_Evaluated):
     @abstractmethod
     def values(self, scores: DeviceScores) -> Floats:
         """Each device's value, ``[M]``; NaN for one that has none."""
+
+
+class VoteMetric(Metric):
+    """A metric of all devices' answers together, each of which votes for a class.
+
+    Votes are whole numbers, so that their sum over the blocks has no order.
+    """
+
+    looks = True
+
+    def columns(self) -> tuple[Column, ...]:
+        """One, called as the metric is."""
+        return (Column(self.name, self.label, self.unit, self.better, self.surfaces),)
+
+    @abstractmethod
+    def value(self, votes_TC: Ints, y_T: Ints) -> float:
+        """The number of a record, from how many devices answer each class, and the labels."""
 
 
 class RowMetric(DeviceMetric):

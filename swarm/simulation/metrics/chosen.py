@@ -20,11 +20,12 @@ from swarm.simulation.metrics.base import (
     ScoreMetric,
     Task,
     TrafficMetric,
+    VoteMetric,
 )
+from swarm.simulation.metrics.usual import usual
 
 SECTION = "metrics"
-SPREAD = ("mean", "min", "p10", "median", "p90", "max")
-SCORED = ("accuracy", "r2", "loss", "own_accuracy", "label_accuracy", "perplexity")
+KINDS = (OutputMetric, ScoreMetric, VoteMetric, RowMetric, TrafficMetric)
 ROUND = "arm round virtual_s wall_s awake lr concept seen"
 WORK = "steps steps_total flops_total joules_total"
 TRAFFIC = "messages bytes lost late staleness messages_total bytes_total lost_total late_total"
@@ -32,14 +33,11 @@ STREAM = "prequential faded stream"
 SUMMARY = "rounds steps_per_s params_sha256 diverged engine"
 DRIFT = "recovery_rounds forgetting backward_transfer"
 DEVICE = "device name sent received joules"
-ONCE = "train_loss consensus_distance mean_drift ensemble_accuracy"
+ONCE = "train_loss mean_drift"
 RESERVED = frozenset(
     [
         *" ".join((ROUND, WORK, TRAFFIC, SUMMARY, DRIFT, DEVICE, ONCE)).split(),
         *(f"{name}_{score}" for name in STREAM.split() for score in ("accuracy", "mse")),
-        *SCORED,
-        *(f"consensus_{name}" for name in SCORED),
-        *(f"{name}_{part}" for name in SCORED for part in SPREAD),
     ]
 )
 """Keys of a record, of an arm's summary and of ``devices.parquet`` that no metric may take."""
@@ -61,6 +59,11 @@ class Metrics:
     def scores(self) -> tuple[ScoreMetric, ...]:
         """Those of losses and right answers."""
         return tuple(m for m in self.all if isinstance(m, ScoreMetric))
+
+    @cached_property
+    def votes(self) -> tuple[VoteMetric, ...]:
+        """Those of all devices' answers together."""
+        return tuple(m for m in self.all if isinstance(m, VoteMetric))
 
     @cached_property
     def rows(self) -> tuple[RowMetric, ...]:
@@ -89,6 +92,7 @@ def chosen(
     found: list[Metric] = []
     for node in nodes:
         if node == STANDARD:
+            found += [m for m in usual(task.label) if m.why_not(task) is None]
             continue
         assert not isinstance(node, str)
         metric = build(dict(node), Metric, SECTION, plugins, label=task.label)
@@ -96,13 +100,13 @@ def chosen(
             raise ConfigError(SECTION, choice("metric", node), reason)
         _require_free(metric, choice("metric", node), found)
         found.append(metric)
-    return Metrics(tuple(found))
+    return Metrics(tuple(metric for metric in found if task.evaluated or not metric.looks))
 
 
 def _require_free(metric: Metric, called: str, others: Sequence[Metric]) -> None:
     """Refuse a metric that has a name or a key of another's, or a key of the records."""
-    if not isinstance(metric, OutputMetric | ScoreMetric | RowMetric | TrafficMetric):
-        valid = "must derive from OutputMetric, ScoreMetric, RowMetric or TrafficMetric"
+    if not isinstance(metric, KINDS):
+        valid = f"must derive from one of {', '.join(kind.__name__ for kind in KINDS)}"
         raise ConfigError(SECTION, called, valid)
     if not isinstance(getattr(metric, "name", None), str) or not metric.name.isidentifier():
         valid = "must have a name of letters, digits and underscores, such as macro_f1"

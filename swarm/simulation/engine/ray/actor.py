@@ -199,11 +199,6 @@ class ShardActor:
             self.idle_since = None
             return self._means(None, shares_N)
 
-    def squared_distances(self, mean_P: Array) -> Array:
-        """‖x_i − mean‖² of every device here."""
-        with torch.inference_mode():
-            return self._looked_at().squared_distances(torch.as_tensor(mean_P))
-
     @blamed()
     def row_values(self, mean_P: Array) -> Array:
         """A column for each metric of parameters, of every device here."""

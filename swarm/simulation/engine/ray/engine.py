@@ -386,23 +386,15 @@ class RayEngine(Engine):
 
         return self._looking(look)
 
-    def squared_distances(self, mean_P: Tensor) -> Floats:
-        return self._of_rows(mean_P, "squared_distances", ())
-
     def row_values(self, mean_P: Tensor) -> Floats:
-        return self._of_rows(mean_P, "row_values", (len(self.experiment.metrics.rows),))
-
-    def _of_rows(self, mean_P: Tensor, method: str, shape: tuple[int, ...]) -> Floats:
-        """What a method of the actors says of each of its devices' rows, ``[N, *shape]``."""
-
         def look() -> Floats:
             assert self.cluster is not None
             mean = self.cluster.ray.put(mean_P.numpy())
             calls = [
-                Call(m, getattr(m.handle, method).remote(mean), "distances")
+                Call(m, m.handle.row_values.remote(mean), "the metrics of parameters")
                 for m in self.cast.members
             ]
-            out = np.empty((self.experiment.settings.devices, *shape))
+            out = np.empty((self.experiment.settings.devices, len(self.experiment.metrics.rows)))
             for devices, part in zip(self.cast.devices, self._gather(calls), strict=True):
                 out[devices] = part
             return out
