@@ -50,6 +50,9 @@ class Consensus(Scenario):
         through the window.
         """
         records = run.metrics[run.metrics["arm"] == "gossip"]
+        if "consensus_distance" not in records:
+            missing = "consensus_distance is not among the metrics"
+            return {"rate_measured": None, "rate_measured_reason": missing}
         rate, reason = fitted_rate(records["consensus_distance"].to_numpy(dtype=np.float64))
         rho, estimated = (
             summary["topology"]["rho"],

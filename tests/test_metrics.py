@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from swarm.simulation.metrics import (
+from swarm.simulation.metrics.formulas import (
     accuracy,
     gap_closed,
     label_accuracy,

@@ -54,18 +54,28 @@ def option(group: str, name: str) -> dict[str, Any]:
     """
     from omegaconf import OmegaConf
 
-    names = options(group)
-    if name not in names:
-        raise unknown(group, name, names, "option")
-    loaded = OmegaConf.to_container(
-        OmegaConf.load(paths.conf() / group / f"{name}.yaml"), resolve=True
-    )
-    return cast(dict[str, Any], loaded)
+    files = _option_files(group)
+    if name not in files:
+        raise unknown(group, name, sorted(files), "option")
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(files[name]), resolve=True))
 
 
 def options(group: str) -> list[str]:
     """The names of a group's options."""
-    return sorted(file.stem for file in (paths.conf() / group).glob("*.yaml"))
+    return sorted(_option_files(group))
+
+
+def _option_files(group: str) -> dict[str, Path]:
+    """A group's options by name: the bundled ones, and those of ``--config-dir``, which come
+    first, while a command line is being composed or run."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    places = [paths.conf()]
+    if GlobalHydra.instance().is_initialized():
+        sources = GlobalHydra.instance().config_loader().get_sources()
+        files = [Path(source.path) for source in sources if source.scheme() == "file"]
+        places += [folder for folder in reversed(files) if folder != paths.conf()]
+    return {file.stem: file for place in places for file in sorted((place / group).glob("*.yaml"))}
 
 
 def choice(group: str, node: Mapping[str, Any]) -> str:

@@ -8,12 +8,13 @@ they are for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import ordinary
+from swarm.config.build import option, options
 from swarm.config.explain import describe, must_be, shown, unknown
 
 
@@ -24,6 +25,9 @@ def _is_plugin(value: Any) -> Any:
 
 
 PlugIn = Annotated[dict[str, Any], BeforeValidator(_is_plugin)]
+STANDARD: Final = "standard"
+"""Of ``metrics``: all that a run measures unless it is told otherwise."""
+MetricList = list[PlugIn | Literal["standard"]]
 Positive = Annotated[float, Field(gt=0)]
 MOST_DEVICES = MOST_ROUNDS = 10_000_000
 
@@ -32,6 +36,10 @@ class Section(BaseModel):
     """Keys with types: nothing unknown, nothing converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def _standard() -> MetricList:
+    return [STANDARD]
 
 
 class TrainSettings(Section):
@@ -121,6 +129,7 @@ class Settings(Section):
     rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
     seed: Annotated[int, Field(ge=0, le=2**53)]
     init: str
+    metrics: MetricList = Field(default_factory=_standard)
     plugins: list[str]
     resume: str | None
     report: bool
@@ -140,7 +149,7 @@ class Settings(Section):
         of range, a missing one, or an interpolation that leads nowhere. Hydra's own section is
         passed over.
         """
-        settings = validated(cls, plain(cfg))
+        settings = validated(cls, _with_metrics(plain(cfg)))
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
             valid = (
@@ -174,6 +183,28 @@ class Settings(Section):
     def plug_ins(self) -> dict[str, dict[str, Any]]:
         """The sections that name a ``_target_``, by key."""
         return {name: getattr(self, name) for name in sections()}
+
+
+def _with_metrics(values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with the names of ``metrics`` replaced by the sections that they stand for."""
+    listed = values.get("metrics", [STANDARD])
+    if listed == [STANDARD]:
+        return values
+    names = [STANDARD, *options("metric")]
+    if not isinstance(listed, list):
+        hint = f"; metrics=[{STANDARD},{listed}]" if listed in names else ""
+        raise ConfigError("metrics", shown(listed), f"must be a list of metrics{hint}")
+    found: list[Any] = []
+    for entry in listed:
+        if isinstance(entry, str) and entry != STANDARD:
+            if entry not in names:
+                raise unknown("metrics", entry, names, "option")
+            entry = option("metric", entry)
+        elif entry != STANDARD and not (isinstance(entry, dict) and "_target_" in entry):
+            valid = f"must be a name ({', '.join(names)}) or a section with a _target_"
+            raise ConfigError("metrics", shown(entry), valid)
+        found.append(entry)
+    return {**values, "metrics": found}
 
 
 Model = TypeVar("Model", bound=Section)

@@ -19,11 +19,13 @@ from swarm.common.names import choices, finder
 from swarm.common.rows import Layout
 from swarm.config.schema import read_json
 from swarm.learning import buffers as constants
+from swarm.results import columns
 from swarm.results.schemas import FIGURES, Graph, Summary, read_config, read_summary
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import read_jsonl
 from swarm.simulation import checkpoint
 from swarm.simulation.checkpoint.manifest import PART
+from swarm.simulation.metrics.base import Column
 
 T = TypeVar("T")
 # what many runs by one command leave beside their folders; the layer that writes it lies above
@@ -44,6 +46,7 @@ class Run:
         summary: ``summary.json``, or ``None`` while the run is unfinished.
         graph: ``graph.json``, or ``None``.
         notes: What of it could not be read, a sentence each; only :func:`load_partial` leaves any.
+        columns: What the run's metrics call their numbers, and where they are shown.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class Run:
     summary: dict[str, Any] | None
     graph: dict[str, Any] | None
     notes: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
 
     @property
     def arms(self) -> list[str]:
@@ -219,17 +223,20 @@ def _read(path: Path, notes: list[str] | None) -> Run:
             notes.append(str(error))
             return otherwise
 
+    nothing: tuple[Column, ...] = ()
+    known = attempt(lambda file: columns.read(file.parent), columns.FILE, nothing)
     return Run(
         path,
         attempt(lambda file: read_config(file, "/config.yaml"), "config.yaml", {}),
-        _metrics(path / "metrics.jsonl", notes),
+        _metrics(path / "metrics.jsonl", notes, tuple(column.key for column in known)),
         _devices(path / "devices.parquet", notes),
         attempt(_summary, "summary.json", None),
         attempt(_graph, "graph.json", None),
+        columns=known,
     )
 
 
-def _metrics(path: Path, notes: list[str] | None) -> pd.DataFrame:
+def _metrics(path: Path, notes: list[str] | None, numbers: tuple[str, ...] = ()) -> pd.DataFrame:
     damaged: list[int] | None = None if notes is None else []
     try:
         records = read_jsonl(path, damaged)
@@ -246,7 +253,7 @@ def _metrics(path: Path, notes: list[str] | None) -> pd.DataFrame:
         )
     if not records:
         return pd.DataFrame({"arm": pd.Series(dtype=str), "round": pd.Series(dtype="int64")})
-    metrics, wrong = _numeric(pd.DataFrame(records))
+    metrics, wrong = _numeric(pd.DataFrame(records), numbers)
     if wrong and notes is None:
         raise ConfigError(
             "/metrics.jsonl", path.parent, f"damaged; `{wrong[0]}` must be a number in every record"
@@ -260,7 +267,7 @@ def _summary(path: Path) -> dict[str, Any] | None:
     return read_summary(path, Summary, "/summary.json") if path.exists() else None
 
 
-def _numeric(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _numeric(metrics: pd.DataFrame, known: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
     """Columns that are null throughout an arm come out of JSON as objects; everything but text
     becomes a number.
 
@@ -273,7 +280,7 @@ def _numeric(metrics: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         values = [value if isinstance(value, int | float) else np.nan for value in metrics[column]]
         numbers = pd.Series(values, index=metrics.index, dtype=np.float64)
         lost = numbers.isna() & metrics[column].notna()
-        if lost.all() and not column.endswith(FIGURES):
+        if lost.all() and not (column in known or column.endswith(FIGURES)):
             continue  # a text column: leave it as it is
         metrics[column] = numbers
         wrong += [column] if lost.any() else []

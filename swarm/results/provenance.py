@@ -15,6 +15,7 @@ from typing import Any
 from swarm.common.errors import typed
 from swarm.common.system import paths
 from swarm.config import aliases
+from swarm.config.settings import STANDARD
 
 # sections that change no number of a run
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
@@ -51,6 +52,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     Of the engine that is the block only.
     """
     kept = {key: value for key, value in config.items() if key not in WITHOUT_NUMBERS}
+    if kept.get("metrics") == [STANDARD]:
+        del kept["metrics"]  # runs of versions before the key measured the same
     engine = kept.get("engine")
     kept["engine"] = {
         "block": engine.get("block", "auto") if isinstance(engine, Mapping) else "auto"

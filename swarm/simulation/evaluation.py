@@ -4,15 +4,17 @@ formed from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from swarm.common.plugin import returned, shape_of
 from swarm.common.rows import BlockParameters
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
+from swarm.simulation.metrics.base import Metric, OutputMetric
 
 SAMPLES_AT_ONCE = 1024
 
@@ -24,12 +26,13 @@ class BlockEvaluation:
     ``loss_B`` is the mean loss; ``hits_BC`` counts right answers by true label (classification; a
     tie of m counts 1/m), or holds the summed squared error by target (regression); ``votes_CT``
     counts the devices that answer each label (classification; one that holds several for equally
-    likely votes for each of them).
+    likely votes for each of them); ``values_BV`` has a column for each metric of outputs.
     """
 
     loss_B: Tensor
     hits_BC: Tensor
     votes_CT: Tensor | None
+    values_BV: Tensor
 
 
 def apart(
@@ -49,8 +52,10 @@ def apart(
 class BlockEvaluator:
     """Predicts a common set of samples with every device of a block."""
 
-    def __init__(self, kernel: Kernel, loss: Loss, outputs: int) -> None:
-        self.kernel, self.loss, self.outputs = kernel, loss, outputs
+    def __init__(
+        self, kernel: Kernel, loss: Loss, outputs: int, metrics: Sequence[OutputMetric] = ()
+    ) -> None:
+        self.kernel, self.loss, self.outputs, self.metrics = kernel, loss, outputs, metrics
 
     def examine(self, x_BP: Tensor, x_T: Tensor, y_T: Tensor) -> BlockEvaluation:
         """The devices on T samples with labels ``[T]`` (``[T, L]``: each of L positions counts) or
@@ -68,6 +73,8 @@ class BlockEvaluator:
             if self.loss.classification
             else None
         )
+        samples = len(x_T) * each
+        states = [self._state(metric, len(x_BP), samples, x_BP.device) for metric in self.metrics]
         for start in range(0, len(x_T), many):
             x, y = x_T[start : start + many], y_T[start : start + many]
             y = y.flatten() if self.loss.classification else y
@@ -80,5 +87,33 @@ class BlockEvaluator:
                 votes_CT[:, at : at + out.shape[2]] = (out == out.amax(1, keepdim=True)).sum(0)
             else:
                 hits.append((out - target).square().sum(2))
-        total = torch.stack(losses).sum(0) / (len(x_T) * each)
-        return BlockEvaluation(total, torch.stack(hits).sum(0), votes_CT)
+            for metric, state in zip(self.metrics, states, strict=True):
+                metric.add(state, out, y, start * each)
+        total = torch.stack(losses).sum(0) / samples
+        labels = y_T.flatten() if self.loss.classification else y_T
+        values_BV = x_BP.new_empty(len(x_BP), len(states), dtype=_wide(x_BP.device))
+        for column, (metric, state) in enumerate(zip(self.metrics, states, strict=True)):
+            values_BV[:, column] = one_each(metric, metric.value(state, labels), len(x_BP))
+        return BlockEvaluation(total, torch.stack(hits).sum(0), votes_CT, values_BV)
+
+    def _state(
+        self, metric: OutputMetric, devices: int, samples: int, device: torch.device
+    ) -> Tensor:
+        state = metric.state(devices, self.outputs, samples)
+        if not isinstance(state, Tensor) or state.shape[:1] != (devices,):
+            needed = f"a tensor whose first axis has the {devices} devices is needed"
+            raise returned("metrics", metric, "state()", f"returns {shape_of(state)}", needed)
+        return state.to(device, _wide(device))
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    """The widest numbers that a device can calculate with."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def one_each(metric: Metric, found: Tensor, devices: int) -> Tensor:
+    """``found``, if it has one value a device."""
+    if not isinstance(found, Tensor) or found.shape != (devices,):
+        needed = f"one value for each of the {devices} devices is needed"
+        raise returned("metrics", metric, "value()", f"returns {shape_of(found)}", needed)
+    return found

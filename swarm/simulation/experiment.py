@@ -55,6 +55,8 @@ from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.update.policy import UpdatePolicy, check_policy
 from swarm.learning.update.replay import Replay
+from swarm.simulation.metrics.base import Task
+from swarm.simulation.metrics.chosen import chosen
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -147,6 +149,20 @@ class Experiment:
         self.check_compressor()
         check_policy(self.policy, self.replay, self.stream, s.train.local_epochs, data.told()[1])
         self._require_fit()
+        self.metrics = chosen(s.metrics, self._task(), s.plugins)
+
+    def _task(self) -> Task:
+        """What the metrics are told of this arm."""
+        data, looked = self.plan.dataset, self.settings.evaluate
+        return Task(
+            self.loss.classification,
+            self.outputs,
+            self.loss.classification and data.y.ndim > 1,
+            looked.accuracy,
+            None if looked.label is None else data.class_of(looked.label),
+            looked.local,
+            looked.ensemble,
+        )
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
         return build(node, expect, section, self.settings.plugins, **context)

@@ -30,6 +30,7 @@ AUTOGRAD = 64 << 20  # bytes of what torch loads for models whose gradients are 
 COUNTERS = 500  # bytes of a device for what is added up, drawn, and said of a round
 EDGE = 90  # bytes of a directed link: the graph, its weights, and the routes made of them
 POSITION = 60  # bytes of a sample's number while it is drawn
+MEASURED = 30  # bytes of a device, evaluation and further metric
 RESULT = 60  # bytes of a device and evaluation: its results, in the run's files and their table
 
 
@@ -155,7 +156,7 @@ class _Counted:
             Part("an exchange of messages", int(numbers * self.item), "a smaller model"),
             Part(
                 "the results of devices",
-                RESULT * self._results(),
+                (RESULT + MEASURED * len(self.e.metrics.outputs)) * self._results(),
                 "a smaller evaluate.devices or a larger evaluate.every",
             ),
         ]
@@ -267,7 +268,10 @@ class _Counted:
         each = math.prod(e.plan.dataset.y.shape[1:]) if e.loss.classification else 1
         many = min(max(1, SAMPLES_AT_ONCE // each), len(e.plan.dataset.test))
         rows = e.blocks.size * self.width * self.item
-        return rows + e.blocks.size * many * (self._activations + 4 * self._answers * self.item)
+        samples = len(e.plan.dataset.test) * each
+        kept = sum(m.state(1, e.outputs, samples).nbytes for m in e.metrics.outputs)
+        predicted = many * (self._activations + 4 * self._answers * self.item)
+        return rows + e.blocks.size * (predicted + kept)
 
     @property
     def _answers(self) -> int:

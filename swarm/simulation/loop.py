@@ -19,6 +19,7 @@ from swarm.simulation.cost import cost, rounded
 from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.measure import SwarmEvaluator
+from swarm.simulation.metrics.base import TrafficCounts
 
 Ints = npt.NDArray[np.int64]
 COUNTERS = {
@@ -166,6 +167,7 @@ class Simulation:
             seen = float(self.seen_N.sum())
             values |= {
                 **self._messages(happened),
+                **self._of_traffic(happened),
                 "steps": int(happened.steps_N.sum()),
                 "seen": int(happened.seen_N.sum()),
             }
@@ -220,6 +222,23 @@ class Simulation:
                 sum(sent.ticks for sent in happened.traffic) / arriving if arriving else None
             )
         return values
+
+    def _of_traffic(self, happened: RoundResult) -> dict[str, float | None]:
+        """The numbers of the metrics of messages."""
+        chosen = self.experiment.metrics.traffic
+        if not chosen:
+            return {}
+        nobody = np.zeros(self.experiment.settings.devices, np.int64)
+        round = TrafficCounts(
+            sum((sent.sent_N for sent in happened.traffic), nobody),
+            sum((sent.received_N for sent in happened.traffic), nobody),
+            sum((sent.lost_N for sent in happened.traffic), nobody),
+            sum((sent.late_N for sent in happened.traffic), nobody),
+            sum((sent.sent_N * sent.bits for sent in happened.traffic), nobody) // 8,
+        )
+        so_far = self.sent_N, self.received_N, self.lost_N, self.late_N, self.bits_N // 8
+        total = TrafficCounts(*(each.copy() for each in so_far))
+        return {metric.name: metric.value(round, total) for metric in chosen}
 
     def _counted(self, devices_M: Ints) -> dict[str, npt.NDArray[Any]]:
         """What was added up for these devices since the start."""

@@ -11,20 +11,43 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from swarm.common.plugin import returned, shape_of
 from swarm.common.rng import Keys
 from swarm.data.dataset import concept_exposure
-from swarm.simulation import metrics
 from swarm.simulation.engine.base import Engine, Evaluation, merge
 from swarm.simulation.evaluation import BlockEvaluator
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.metrics import formulas as metrics
+from swarm.simulation.metrics.base import DeviceMetric, DeviceScores
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Devices = dict[str, npt.NDArray[Any]]  # results of each evaluated device, columns of equal length
+
 # times the loss of a model that has learnt nothing: no sample is so far out, and no such model
 # comes back
 BEYOND = 1e9
 LOOKED_AT = 256  # training samples on which that loss is taken
+
+
+def over_devices(metric: DeviceMetric, values_M: Floats) -> dict[str, float]:
+    """The metric's numbers of a record; none where no device has a value.
+
+    Raises :class:`PluginError` for numbers that are in none of its columns.
+    """
+    counted = values_M[~np.isnan(values_M)] if metric.skips_nan else values_M
+    found = metric.over_devices(counted) if len(counted) else {}
+    keys = [column.key for column in metric.columns()]
+    for key in found:
+        if key not in keys:
+            raise returned(
+                "metrics",
+                metric,
+                "over_devices()",
+                f"has the key {key}",
+                f"it must be one of its columns, {', '.join(keys)}",
+            )
+    return found
 
 
 class SwarmEvaluator:
@@ -42,36 +65,45 @@ class SwarmEvaluator:
         e = self.experiment
         member_N = self._members(round)
         mean_P = self.engine.total(member_N / member_N.sum())
-        values: dict[str, Any] = {
-            "consensus_distance": float(
-                np.sqrt(self.engine.squared_distances(mean_P)[member_N].mean())
-            )
-        }
+        values: dict[str, Any] = dict(self._of_rows(mean_P, member_N))
         if "learn" not in e.protocol.phases:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
         if not e.settings.evaluate.accuracy:
             return values, None
         test, lived_NC = e.plan.dataset.test, self._lived(seen_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
+        measured = {metric.name: metric for metric in (*e.metrics.outputs, *e.metrics.scores)}
         for name, each in scores.items():
-            # of some devices there is none
-            counted = each[~np.isnan(each)] if name == "own_accuracy" else each
-            values |= metrics.spread(name, counted) if len(counted) else {}
+            values |= over_devices(measured[name], each) if name in measured else {}
         values |= by_concept
-        if e.settings.evaluate.ensemble and e.loss.classification:
-            right = e.plan.dataset.y[test].astype(np.int64).reshape(-1)
+        right = e.plan.dataset.y[test].reshape(-1)
+        for metric in e.metrics.votes:
             # votes come by block, with those of who is not a member among them
-            values["ensemble_accuracy"] = (
-                None if found.votes_TC is None else metrics.majority(found.votes_TC, right)
-            )
+            votes = found.votes_TC
+            value = None if votes is None else metric.value(votes, right.astype(np.int64))
+            values[metric.name] = value
         mean_1C = None if lived_NC is None else lived_NC[member_N].mean(0, keepdims=True)
         consensus = self._weighed(
             lambda samples: self._examine_row(mean_P, samples), test, lambda _: mean_1C
         )[1]
         values |= {
-            f"consensus_{k}": float(v[0]) for k, v in consensus.items() if not k.startswith("own_")
+            f"consensus_{k}": float(v[0])
+            for k, v in consensus.items()
+            if k in measured and measured[k].of_consensus
         }
-        return values, {"device": found.devices_M, **scores}
+        kept = {k: v for k, v in scores.items() if k not in measured or measured[k].kept}
+        return values, {"device": found.devices_M, **kept}
+
+    def _of_rows(self, mean_P: torch.Tensor, member_N: npt.NDArray[np.bool_]) -> dict[str, float]:
+        """The numbers of the metrics of parameters, over the members."""
+        chosen = self.experiment.metrics.rows
+        if not chosen:
+            return {}
+        values_NV = self.engine.row_values(mean_P)
+        found: dict[str, float] = {}
+        for metric, each in zip(chosen, values_NV.T, strict=True):
+            found |= over_devices(metric, each[member_N])
+        return found
 
     def concept(self, seen_N: Floats) -> dict[str, int]:
         """Which world most devices live in; nothing where nothing drifts."""
@@ -100,11 +132,7 @@ class SwarmEvaluator:
 
         def evaluate(ids: Ints) -> Evaluation:
             found = self.engine.evaluate(ids, self.evaluated_blocks)
-            member_M = member_N[found.devices_M]
-            votes = found.votes_TC if member_M.all() else None
-            return Evaluation(
-                found.devices_M[member_M], found.loss_M[member_M], found.hits_MC[member_M], votes
-            )
+            return found.members(member_N[found.devices_M])
 
         return self._weighed(
             evaluate, samples, lambda found: None if lived_NC is None else lived_NC[found.devices_M]
@@ -123,6 +151,7 @@ class SwarmEvaluator:
         if concept is None:
             found = evaluate(samples)
             return found, self.scores(found, samples), {}
+        by_concept = [m.name for m in self.experiment.metrics.scores if m.by_concept]
         total: dict[str, Floats] = {}
         means: dict[str, float] = {}
         for c in range(int(concept.max()) + 1):
@@ -134,7 +163,7 @@ class SwarmEvaluator:
             means |= {
                 f"{k}_concept_{c}": float(v.mean())
                 for k, v in scores.items()
-                if k == "accuracy" and len(v)
+                if k in by_concept and len(v)
             }
             for name, each in scores.items():
                 total[name] = total.get(name, 0.0) + np.where(
@@ -143,33 +172,40 @@ class SwarmEvaluator:
         return replace(found, votes_TC=None), total, means
 
     def scores(self, found: Evaluation, samples: Ints, concept: int = 0) -> dict[str, Floats]:
-        """Per evaluated device: accuracy (or R²), mean loss, accuracy on ``evaluate.label`` and on
-        its own label mix under ``concept``."""
+        """Per evaluated device: accuracy (or R²) and mean loss, by which rates are chosen and a
+        divergence is noticed whatever is measured, and what the metrics say, under ``concept``."""
         e = self.experiment
         y = e.plan.dataset.y[samples]
-        if not e.loss.classification:
-            return {
-                "r2": metrics.r2(found.hits_MC, y.reshape(len(y), -1).astype(np.float64)),
-                "loss": found.loss_M,
-            }
-        counts = np.bincount(y.astype(np.int64).reshape(-1), minlength=e.outputs).astype(np.float64)
-        scores = {"accuracy": metrics.accuracy(found.hits_MC, counts), "loss": found.loss_M}
-        if self.label is not None:
-            scores["label_accuracy"] = metrics.label_accuracy(found.hits_MC, counts, self.label)
-        if y.ndim > 1:
-            with np.errstate(over="ignore"):  # of a rate that is too high
-                scores["perplexity"] = np.exp(found.loss_M)
-        if e.settings.evaluate.local and len(found.devices_M):
-            scores["own_accuracy"] = metrics.own_accuracy(
-                found.hits_MC, counts, e.label_mix_WNC[concept, found.devices_M]
-            )
-        return scores
+        if e.loss.classification:
+            y_T, mix_MC = y.astype(np.int64).reshape(-1), None
+            counts = np.bincount(y_T, minlength=e.outputs).astype(np.float64)
+            if e.settings.evaluate.local and len(found.devices_M):
+                mix_MC = e.label_mix_WNC[concept, found.devices_M]
+            score = {"accuracy": metrics.accuracy(found.hits_MC, counts)}
+            return {**score, "loss": found.loss_M, **self._chosen(found, y_T, counts, mix_MC)}
+        y_TC = y.reshape(len(y), -1).astype(np.float64)
+        score = {"r2": metrics.r2(found.hits_MC, y_TC)}
+        counts = np.full(e.outputs, float(len(y)))
+        return {**score, "loss": found.loss_M, **self._chosen(found, y_TC, counts, None)}
 
-    @cached_property
-    def label(self) -> int | None:
-        """The class that ``evaluate.label`` means."""
-        label = self.experiment.settings.evaluate.label
-        return None if label is None else self.experiment.plan.dataset.class_of(label)
+    def _chosen(
+        self,
+        found: Evaluation,
+        y_T: npt.NDArray[np.generic],
+        counts_C: Floats,
+        mix_MC: Floats | None,
+    ) -> dict[str, Floats]:
+        """Each device's values of the metrics of outputs and of scores."""
+        chosen = self.experiment.metrics
+        scores = DeviceScores(found.devices_M, found.loss_M, found.hits_MC, y_T, counts_C, mix_MC)
+        values = {m.name: v for m, v in zip(chosen.outputs, found.values_MV.T, strict=True)}
+        for metric in chosen.scores:
+            values[metric.name] = each = metric.values(scores)
+            if not isinstance(each, np.ndarray) or each.shape != found.loss_M.shape:
+                needed = f"one value for each of the {len(found.loss_M)} devices is needed"
+                said = f"returns {shape_of(each)}"
+                raise returned("metrics", metric, "values()", said, needed)
+        return values
 
     def _lived(self, seen_N: Floats) -> Floats | None:
         """How much of what each device met in its last round belongs to each concept, ``[N,
@@ -253,9 +289,11 @@ class SwarmEvaluator:
         x, y = self._samples(samples)
         with torch.inference_mode():
             row = row_P.to(e.device, e.dtype).unsqueeze(0)
-            found = BlockEvaluator(e.learner.kernel, e.loss, e.outputs).examine(row, x, y)
-        loss, hits = (v.double().cpu().numpy() for v in (found.loss_B, found.hits_BC))
-        return Evaluation(np.zeros(0, np.int64), loss, hits, None)
+            evaluator = BlockEvaluator(e.learner.kernel, e.loss, e.outputs, e.metrics.outputs)
+            found = evaluator.examine(row, x, y)
+        parts = found.loss_B, found.hits_BC, found.values_BV
+        loss, hits, values = (part.double().cpu().numpy() for part in parts)
+        return Evaluation(np.zeros(0, np.int64), loss, hits, None, values)
 
     def _samples(self, samples: Ints) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and labels (or targets ``[T, C]``) of the samples with these ids, on the compute

@@ -23,7 +23,7 @@ from swarm.communication.routing import Route
 from swarm.learning.learner import PredictionScores
 from swarm.learning.update.policy import BatchPlan, lessons_of
 from swarm.simulation.batch_loader import BatchLoader
-from swarm.simulation.evaluation import BlockEvaluation, BlockEvaluator
+from swarm.simulation.evaluation import BlockEvaluation, BlockEvaluator, one_each
 from swarm.simulation.experiment import Experiment
 
 Ints = npt.NDArray[np.int64]
@@ -97,7 +97,7 @@ class Shard:
         self.carried = {name: rows.new_zeros(n, *shape) for name, shape in e.carried.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.optimizer.slots}
         self.pupils = BatchLoader(e, self.devices, [rows for _, rows in e.blocks.slices(blocks)])
-        self.examiner = BlockEvaluator(e.learner.kernel, e.loss, e.outputs)
+        self.examiner = BlockEvaluator(e.learner.kernel, e.loss, e.outputs, e.metrics.outputs)
 
     def _links(self) -> Links | None:
         if self.experiment.links is None:
@@ -337,13 +337,15 @@ class Shard:
             if block in blocks:
                 yield block, self.examiner.examine(self.state.x[rows], x_T, y_T)
 
-    def squared_distances(self, mean_P: Tensor) -> Floats:
-        """‖x_i − x̄‖² of every device."""
-        out = np.empty(len(self.devices))
+    def row_values(self, mean_P: Tensor) -> Floats:
+        """A column for each metric of parameters, block by block."""
+        metrics = self.experiment.metrics.rows
+        out = np.empty((len(self.devices), len(metrics)))
         for _, s in self.experiment.blocks.slices(self.blocks):
-            out[s] = (
-                (self.state.x[s] - mean_P.to(self.state.x)).square().sum(1).double().cpu().numpy()
-            )
+            for column, metric in enumerate(metrics):
+                rows = self.state.x[s]
+                found = one_each(metric, metric.value(rows, mean_P.to(rows.device)), len(rows))
+                out[s, column] = found.double().cpu().numpy()
         return out
 
     def snapshot(self) -> dict[str, Tensor]:

@@ -195,6 +195,9 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("protocol", "choco_gossip"): lambda: ["init=independent"],
         ("protocol", "d2"): lambda: ["mixing=lazy"],
         ("tracker", "wandb"): lambda: ["tracker.mode=disabled"],
+        ("metric", "label_accuracy"): lambda: ["evaluate.label=3"],
+        ("metric", "perplexity"): lambda: ["data=markov", "partition=natural", "model=gru"],
+        ("metric", "r2"): lambda: ["data=linear_regression", "partition=iid"],
     }
     return special.get((group, name), list)()
 
@@ -208,7 +211,7 @@ def test_every_option_runs(tmp_path: Path, group: str, name: str) -> None:
         pytest.skip("the folder of dataset-fashion-mnist is not there")
     summary = run(
         tmp_path / "run",
-        f"{group}={name}",
+        f"metrics=[{name}]" if group == "metric" else f"{group}={name}",
         *_needs(group, name, tmp_path),
         "rounds=2",
         "optimizer.lr=0.05",
@@ -219,7 +222,9 @@ def test_every_option_runs(tmp_path: Path, group: str, name: str) -> None:
         assert len(facts["params_sha256"]) == 64
         numbers = [v for v in facts.values() if isinstance(v, float)]
         assert np.isfinite(numbers).all(), arm
-        assert facts["consensus_distance"] >= 0
+        assert facts.get("consensus_distance", 0) >= 0
+        if group == "metric":
+            assert any(key.startswith((name, f"consensus_{name}")) for key in facts)
         if "accuracy_mean" in facts:
             assert (
                 0
@@ -267,13 +272,14 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "fleet": {"devices", "seed"},
         "scenario": {"preset"},
         "tracker": {"folder", "run", "config", "versions"},
+        "metric": {"label"},
     }.get(group, set())
     parameters = {p for p in inspect.signature(target).parameters if p not in ("args", "kwargs")}
     assert set(node) - {"_target_"} == parameters - offered
 
 
 def test_every_group_is_a_plug_in_section() -> None:
-    assert groups() == sorted(sections())
+    assert groups() == sorted([*sections(), "metric"]), "a run has any number of metrics"
 
 
 # Ray is tried by tests/engine, claims by tests/campaign; one yaml leaves the class to the user,

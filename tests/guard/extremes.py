@@ -102,7 +102,7 @@ def keys() -> tuple[Key, ...]:
     first.
     """
     found = []
-    for group in groups():
+    for group in (group for group in groups() if group != "metric"):  # items of a list
         for option in options(group):
             node = yaml.safe_load(
                 (paths.conf() / group / f"{option}.yaml").read_text(encoding="utf-8")

@@ -50,6 +50,8 @@ from swarm.results.track.base import Tracker
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.loop import Simulation
+from swarm.simulation.metrics.base import Metric
 
 __all__ = ["ContractError", "check_plugin"]
 
@@ -74,6 +76,7 @@ KINDS: dict[type, str] = {
     Replay: "replay",
     Drift: "drift",
     LabelOracle: "labels",
+    Metric: "metric",
 }
 SMALL = (
     "devices=12",
@@ -120,6 +123,7 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
     - a tenth of an optimiser's rate is a tenth of its first step; a schedule gives numbers of at
       least 0, past its end too;
     - a compressor's packet is the same in any company, and smaller than what it packs;
+    - a metric has the same numbers whatever the shards are, and has some;
     - a tracker takes what a run sends it, and can be closed twice.
 
     Raises:
@@ -237,7 +241,9 @@ def _composed(
     module = path.rpartition(".")[0]
     own = [] if module.partition(".")[0] in ("swarm", "scenarios", "torch") else [module]
     lr = {"lr": cfg["optimizer"]["lr"]} if section == "optimizer" else {}
-    return {**cfg, "plugins": [*cfg["plugins"], *own], section: {**lr, **options, "_target_": path}}
+    cfg["plugins"] = [*cfg["plugins"], *own]
+    node = {**lr, **options, "_target_": path}
+    return {**cfg, "metrics": [node]} if section == "metric" else {**cfg, section: node}
 
 
 def _fail(made: Any, path: str, what: str) -> ContractError:
@@ -468,12 +474,41 @@ def _check_compressor(study: PreparedRun, made: Any, path: str) -> None:
         )
 
 
+def _check_metric(study: PreparedRun, made: Any, path: str) -> None:
+    """The same numbers in one shard, in four and again, and none that are in no column."""
+    one, again, shards = (_measured(study, n) for n in (1, 1, min(4, len(_first(study).blocks))))
+    if again != one:
+        raise _fail(made, path, "measures other numbers when the same run is run again")
+    if shards != one:
+        text = (
+            "measures other numbers where the swarm is cut into several shards: a device's value"
+            " must not depend on its company"
+        )
+        raise _fail(made, path, text)
+    if not any(value is not None for value in one[-1].values()):
+        raise _fail(made, path, "measures nothing: no number of its columns is in the last record")
+
+
+def _measured(study: PreparedRun, shards: int) -> list[dict[str, str | None]]:
+    """The metric's numbers in each record, as text: NaN is not equal to itself."""
+    arm, block = study.arms[0], study.settings.engine.get("block", "auto")
+    experiment = study.experiment(arm, arm.variants[0])
+    keys = [column.key for column in experiment.metrics.columns]
+    with Simulation(experiment, LocalEngine(block, shards)) as running:
+        records = [row.values for row in running.records(study.settings.rounds)]
+    return [
+        {key: None if values.get(key) is None else repr(values[key]) for key in keys}
+        for values in records
+    ]
+
+
 _CHECKS: dict[str, tuple[Callable[[PreparedRun, Any, str], None], ...]] = {
     "topology": (_check_topology,),
     "model": (_check_model,),
     "optimizer": (_check_optimizer,),
     "schedule": (_check_schedule,),
     "compressor": (_check_compressor,),
+    "metric": (_check_metric,),
     **dict.fromkeys(("data", "partition", "drift", "labels"), (_check_data,)),
     **dict.fromkeys(("churn", "outage", "clock", "delay", "fleet"), (_check_network,)),
 }

@@ -28,7 +28,7 @@ from swarm.results.track.jsonl import plain
 from swarm.results.track.units import where_diverged
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.loop import Simulation
-from swarm.simulation.metrics import gap_closed
+from swarm.simulation.metrics.formulas import gap_closed
 
 
 def run(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:

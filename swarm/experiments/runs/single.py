@@ -15,6 +15,7 @@ from swarm.config.settings import Settings
 from swarm.experiments.runs import arms
 from swarm.experiments.runs.memory import running_out, stated
 from swarm.experiments.runs.prepared import PreparedRun, resolve, tracker_of
+from swarm.results import columns
 from swarm.results.earlier import refuse_a_mixture
 from swarm.results.folder import Folder
 from swarm.results.report import write_report
@@ -161,9 +162,12 @@ def _run(study: PreparedRun, home: Folder) -> Result:
         ):  # which is not run again: its records are all there
             home.arm(arm.name, settings.checkpoint.keep).rewind()
     console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
-    sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say)
-    home.write_graph(
-        study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1), study.holdings.names
+    first = study.experiment(study.arms[0], study.arms[0].variants[0])
+    home.write_graph(first.graph(1), study.holdings.names)
+    found = first.metrics.columns
+    columns.write(home.path, found)
+    sink = Fanout(
+        JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say, columns=found
     )
     console.say(stated(study.footprint))
     try:
@@ -176,7 +180,7 @@ def _run(study: PreparedRun, home: Folder) -> Result:
                 sink.attach(write_report(home.path))
     finally:
         sink.close()
-    print_summary(summary)
+    print_summary(summary, columns=found)
     print(f"run folder: {home.path}")
     return Result(home.path, summary)
 

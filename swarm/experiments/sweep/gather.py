@@ -17,8 +17,10 @@ import pandas as pd
 from swarm.common.errors import SwarmError
 from swarm.common.statistics import interval
 from swarm.experiments.sweep.job import ANEW, Job
+from swarm.results.columns import on
 from swarm.results.load import Run, load
 from swarm.results.report.style import lead
+from swarm.simulation.metrics.base import Column
 
 SEED = "seed"
 # in the place of a value that does not matter: a control that is the same in all combinations
@@ -41,6 +43,7 @@ class SweepResults:
         runs: One row per run and arm.
         table: One row per combination and arm: means and intervals over seeds.
         curves: One row per combination, arm and evaluated round.
+        metrics: The further metrics that the tables show.
     """
 
     keys: list[str]
@@ -50,6 +53,7 @@ class SweepResults:
     runs: pd.DataFrame
     table: pd.DataFrame
     curves: pd.DataFrame
+    metrics: tuple[Column, ...] = ()
 
     def __repr__(self) -> str:
         count = self.runs["run"].nunique()
@@ -100,21 +104,26 @@ def gather(jobs: Sequence[Job]) -> SweepResults | None:
     keys = [key for key in runs[0][0].values if key != SEED]
     score = next((run.score for _, run in runs if run.score), "consensus_distance")
     first = lead([*dict.fromkeys(arm for _, run in runs for arm in run.arms)])
+    metrics = tuple(on((column for _, run in runs for column in run.columns), "sweep"))
+    further = [column.key for column in metrics]
     finals = pd.DataFrame(
-        [row for job, run in runs for row in _finals(job, run, keys, score, first)]
+        [row for job, run in runs for row in _finals(job, run, keys, score, first, further)]
     )
     curves = pd.concat([_curve(job, run, keys, score) for job, run in runs], ignore_index=True)
     common = _common(finals, keys, first)
     by = [*keys, "arm"]
-    table = _over_seeds(_collapsed(finals, keys, common), by, lambda rows: _row(rows, score))
+    each = _collapsed(finals, keys, common)
+    table = _over_seeds(each, by, lambda rows: _row(rows, score, further))
     lines = _collapsed(curves, keys, common, "round")
     curves = _over_seeds(
         lines[~lines["diverged"]], [*by, "round"], lambda rows: _point(rows, score)
     )
-    return SweepResults(keys, score, first, common, finals, table, curves)
+    return SweepResults(keys, score, first, common, finals, table, curves, metrics)
 
 
-def _finals(job: Job, run: Run, keys: list[str], score: str, first: str) -> list[dict[str, Any]]:
+def _finals(
+    job: Job, run: Run, keys: list[str], score: str, first: str, further: list[str]
+) -> list[dict[str, Any]]:
     summary = run.summary or {}
     topology = summary.get("topology") or {}
     rows = []
@@ -130,6 +139,7 @@ def _finals(job: Job, run: Run, keys: list[str], score: str, first: str) -> list
                 "worst_decile": final.get(f"{score}_p10"),
                 "consensus": final.get(f"consensus_{score}"),
                 "gap_closed": gap,
+                **{key: final.get(key) for key in further},
                 **{cost: final.get(cost) for cost in COSTS},
                 "lr": final.get("lr"),
                 "spectral_gap": topology.get("spectral_gap"),
@@ -199,7 +209,7 @@ def _over_seeds(rows: pd.DataFrame, by: list[str], row: Any) -> pd.DataFrame:
     return pd.DataFrame(made, columns=None if made else by)
 
 
-def _row(rows: pd.DataFrame, score: str) -> dict[str, Any]:
+def _row(rows: pd.DataFrame, score: str, further: list[str]) -> dict[str, Any]:
     good = rows[~rows["diverged"]]
     mean, low, high = interval(good[score])
     gap, gap_low, gap_high = interval(pd.to_numeric(good["gap_closed"]))
@@ -207,6 +217,9 @@ def _row(rows: pd.DataFrame, score: str) -> dict[str, Any]:
         name: interval(pd.to_numeric(good[name]))[0]
         for name in ("worst_decile", "consensus", *COSTS, "lr")
     }
+    own: dict[str, float] = {}
+    for name in further:
+        own |= dict(zip((name, f"{name}_low", f"{name}_high"), _interval(good[name]), strict=True))
     theory = {
         name: interval(pd.to_numeric(rows[name]))[0] for name in ("spectral_gap", "rate_measured")
     }
@@ -217,11 +230,16 @@ def _row(rows: pd.DataFrame, score: str) -> dict[str, Any]:
         f"{score}_low": low,
         f"{score}_high": high,
         **means,
+        **own,
         "gap_closed": gap,
         "gap_closed_low": gap_low,
         "gap_closed_high": gap_high,
         **theory,
     }
+
+
+def _interval(values: pd.Series[Any]) -> tuple[float, float, float]:
+    return interval(pd.to_numeric(values))
 
 
 def _point(rows: pd.DataFrame, score: str) -> dict[str, Any]:

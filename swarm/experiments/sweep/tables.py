@@ -17,6 +17,7 @@ from swarm.experiments.sweep.gather import ANY, SweepResults
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.sweep.picture import draw
 from swarm.experiments.sweep.plan import Plan
+from swarm.results.columns import heading
 from swarm.results.report.style import SCORES
 from swarm.results.track.units import human_bytes, human_score, human_time
 from swarm.simulation import checkpoint
@@ -139,7 +140,9 @@ def cells(found: SweepResults, full: bool) -> tuple[list[str], list[list[str]]]:
     time = full or table["virtual_s"].nunique() > 1
     seeds = full or table["seeds"].nunique() > 1 or table["diverged"].any()
     heads = [*found.keys, "arm"] if full else ["combination"]
-    heads += [SCORES.get(found.score, found.score.replace("_", " ")), "worst decile", "bytes"]
+    heads += [SCORES.get(found.score, found.score.replace("_", " ")), "worst decile"]
+    further = found.metrics if full else ()  # 80 columns have no room for them
+    heads += [*map(heading, further), "bytes"]
     optional = {"virtual time": time, "gap closed": gap, "spectral gap": spectral, "seeds": seeds}
     heads += [head for head, there in optional.items() if there]
     rows = []
@@ -152,6 +155,7 @@ def cells(found: SweepResults, full: bool) -> tuple[list[str], list[list[str]]]:
         line += [
             _with_half(row, found.score),
             human_score(row["worst_decile"]),
+            *(_with_half(row, column.key) for column in further),
             human_bytes(row["bytes_total"]),
         ]
         line += [human_time(row["virtual_s"])] if time else []

@@ -17,12 +17,13 @@ from rich.table import Table
 
 from swarm.common.errors import ConfigError, typed
 from swarm.config.build import choice
+from swarm.results.columns import heading, human, on
 from swarm.results.load import Run, load_partial
 from swarm.results.report.style import lead
 from swarm.results.track.jsonl import plain
 from swarm.results.track.units import human_bytes, human_score, human_time, virtual_time
 
-UNIMPORTANT = ("engine", "tracker", "report", "checkpoint", "resume", "hydra", "plugins")
+UNIMPORTANT = ("metrics", "engine", "tracker", "report", "checkpoint", "resume", "hydra", "plugins")
 """Sections of a config that change no number of a run, or only where its files are."""
 _DATA = ("name", "test", "classes", "features")
 # of data: scores and errors are in the same unit all the same
@@ -116,6 +117,8 @@ class Comparison:
         # then it takes the place of the wall time: 80 columns
         unusual = any(state != "finished" for state in states)
         walls = [] if unusual else ["wall\ntime"]
+        further = on((column for run in self.runs for column in run.columns), "compare")
+        heads += [heading(column).replace(" ", "\n") for column in further]
         for head in [*heads, "bytes\nsent", *(["virtual\ntime"] if timed else []), *walls]:
             table.add_column(head, justify="right", no_wrap=True)
         if unusual:
@@ -129,6 +132,7 @@ class Comparison:
                     human_score(final.get(f"{score}_p10")),
                     "–" if gap is None else f"{100 * gap:.1f}%",
                 ]
+            cells += [human(final.get(column.key)) for column in further]
             cells += [
                 human_bytes(final.get("bytes_total")),
                 *([human_time(virtual_time(final, finals))] if timed else []),
@@ -191,6 +195,7 @@ class Comparison:
             summary,
             None,
             tuple(self.notes),
+            tuple(dict.fromkeys(column for run in self.runs for column in run.columns)),
         )
 
 

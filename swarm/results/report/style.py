@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from swarm.common.names import called
+from swarm.results.columns import on
 from swarm.results.load import Run
 from swarm.results.track.units import contraction_sentence, gap_sentence, where_diverged
 
@@ -29,27 +30,9 @@ _OTHERS = (
 _DASHES = {"centralised": "dashed", "fedavg": "dashdot"}
 
 LABELS = {
-    "accuracy_mean": "accuracy, mean over devices",
-    "accuracy_p10": "accuracy, worst decile",
-    "accuracy_min": "accuracy, worst device",
-    "accuracy_median": "accuracy, median device",
-    "own_accuracy_mean": "own-distribution accuracy, mean",
     "prequential_accuracy": "prequential accuracy",
-    "label_accuracy_mean": "accuracy on one label, mean",
-    "label_accuracy_p10": "accuracy on one label, worst decile",
-    "consensus_label_accuracy": "accuracy of the consensus model on one label",
-    "consensus_accuracy": "accuracy of the consensus model",
-    "ensemble_accuracy": "accuracy of the ensemble",
-    "r2_mean": "R², mean over devices",
-    "r2_p10": "R², worst decile",
-    "r2_min": "R², worst device",
-    "consensus_r2": "R² of the consensus model",
-    "loss_mean": "test loss, mean over devices",
     "own_r2_mean": "own-distribution R², mean",
-    "r2_median": "R², median device",
-    "consensus_loss": "test loss of the consensus model",
     "train_loss": "training loss",
-    "consensus_distance": "consensus distance",
     "awake": "devices awake",
     "lr": "learning rate",
     "bytes": "bytes sent a round",
@@ -64,23 +47,25 @@ LABELS = {
     "prequential_mse": "prequential squared error",
     "stream_mse": "prequential squared error of the round",
     "faded_mse": "prequential squared error, fading",
-    "perplexity_mean": "perplexity, mean over devices",
-    "perplexity_p90": "perplexity, worst decile",
-    "consensus_perplexity": "perplexity of the consensus model",
     "flops_total": "floating-point operations of learning",
 }
 SCORES = {"accuracy": "accuracy", "r2": "R²"}
 
 
 def label(metric: str) -> str | None:
-    """What a metric is called on a picture; ``None`` for one that none shows."""
+    """What a number that belongs to no metric is called; ``None`` for one that is not shown."""
     concept = metric.removeprefix("accuracy_concept_")
     return LABELS.get(metric) or (f"accuracy on concept {concept}" if concept != metric else None)
 
 
 def named_label(run: Run, metric: str) -> str | None:
-    """:func:`label`, with the name of the one class that ``evaluate.label`` looks at."""
+    """What a number is called on the page of ``run``: by its metric, or else by :func:`label`; with
+    the name of the one class that ``evaluate.label`` looks at."""
+    own = {column.key: column for column in on(run.columns, "page")}
     text, section = label(metric), run.config.get("evaluate")
+    if metric in own:
+        unit = own[metric].unit
+        text = f"{own[metric].label}, {unit}" if unit else own[metric].label
     wanted = section.get("label") if isinstance(section, dict) else None
     if text is None or wanted is None:
         return text

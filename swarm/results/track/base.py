@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from swarm.common.plugin import called
+from swarm.results.columns import for_trackers
+from swarm.simulation.metrics.base import Column
 
 
 @runtime_checkable
@@ -86,11 +88,17 @@ class Fanout:
         truth: The sink whose errors count.
         mirrors: Sinks that may fail.
         warn: Receives the one-sentence warning; by default the module's logger.
+        columns: Of the run's metrics; mirrors do not get those that are not for trackers.
     """
 
     def __init__(
-        self, truth: Sink, mirrors: Sequence[Sink] = (), warn: Callable[[str], None] | None = None
+        self,
+        truth: Sink,
+        mirrors: Sequence[Sink] = (),
+        warn: Callable[[str], None] | None = None,
+        columns: Sequence[Column] = (),
     ) -> None:
+        self._columns = columns
         self._truth = truth
         self._mirrors = list(mirrors)
         self._warn = warn if warn is not None else logging.getLogger(__name__).warning
@@ -111,12 +119,12 @@ class Fanout:
         Each mirror gets its own copy: none can change what another sees.
         """
         self._truth.record(record)
-        self._mirror(lambda sink: sink.record(dict(record)))
+        self._mirror(lambda sink: sink.record(for_trackers(record, self._columns)))
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """See :meth:`Sink.finish`."""
         self._truth.finish(arm, summary)
-        self._mirror(lambda sink: sink.finish(arm, dict(summary)))
+        self._mirror(lambda sink: sink.finish(arm, for_trackers(summary, self._columns)))
 
     def conclude(self, summary: dict[str, Any]) -> None:
         """See :meth:`Sink.conclude`."""

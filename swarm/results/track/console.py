@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from swarm.results.columns import heading, human, on
 from swarm.results.track.base import Tracker
 from swarm.results.track.units import (
     contraction_sentence,
@@ -27,7 +28,8 @@ from swarm.results.track.units import (
     virtual_time,
     where_diverged,
 )
-from swarm.simulation.metrics import gap_closed
+from swarm.simulation.metrics.base import Column
+from swarm.simulation.metrics.formulas import gap_closed
 
 _LABEL = {"accuracy": "accuracy", "r2": "R²"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -222,19 +224,25 @@ def sparkline(values: Sequence[float], width: int = 16) -> str:
     )
 
 
-def print_summary(summary: dict[str, Any], console: Console | None = None) -> None:
+def print_summary(
+    summary: dict[str, Any], console: Console | None = None, columns: Sequence[Column] = ()
+) -> None:
     """Prints the closing table of a run, the share of the gap that the swarm closed, and the arms
     that diverged.
 
     Args:
         summary: The contents of ``summary.json``.
         console: Where to print; by default standard output. Fits 80 columns.
+        columns: Of the run's metrics: those for tables get one of their own.
     """
     console = console if console is not None else Console()
     arms: dict[str, dict[str, Any]] = summary.get("arms", {})
     if any(score_name(arm) for arm in arms.values()):
         console.print(summary_table(arms, console.width))
         console.print(gap_sentence(summary), markup=False, highlight=False)
+    further = [column for column in on(columns, "table") if _measured(arms, column.key)]
+    if further:
+        console.print(further_table(arms, further))
     contraction = contraction_sentence(summary)
     if contraction is not None:
         console.print(contraction, markup=False, highlight=False)
@@ -276,6 +284,22 @@ def summary_table(arms: dict[str, dict[str, Any]], width: int = 80) -> Table:
         style = "red" if arm.get("diverged") else "bold" if name == "swarm" else ""
         table.add_row(escape(name), *(values[i] for i in kept), style=style)
     return table
+
+
+def further_table(arms: dict[str, dict[str, Any]], columns: Sequence[Column]) -> Table:
+    """The metrics that a run has beside the usual ones: a row for each, a column for each arm."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column("metric")
+    for name in arms:
+        table.add_column(escape(name), justify="right", no_wrap=True, overflow="ellipsis")
+    for column in columns:
+        values = [human(arm.get(column.key)) for arm in arms.values()]
+        table.add_row(escape(heading(column)), *values)
+    return table
+
+
+def _measured(arms: dict[str, dict[str, Any]], key: str) -> bool:
+    return any(arm.get(key) is not None for arm in arms.values())
 
 
 def _number(label: str, value: float) -> str:

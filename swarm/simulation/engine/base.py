@@ -47,13 +47,24 @@ class RoundResult:
 @dataclass(frozen=True)
 class Evaluation:
     """The evaluated devices on T samples: ids, mean loss, hits by label (or squared error by
-    target), votes ``[T, C]``.
+    target), votes ``[T, C]``, and a column for each metric of outputs.
     """
 
     devices_M: Ints
     loss_M: Floats
     hits_MC: Floats
     votes_TC: Ints | None
+    values_MV: Floats
+
+    def members(self, member_M: npt.NDArray[np.bool_]) -> Evaluation:
+        """Those devices only; the votes, which come by block, are of all or of none."""
+        return Evaluation(
+            self.devices_M[member_M],
+            self.loss_M[member_M],
+            self.hits_MC[member_M],
+            self.votes_TC if member_M.all() else None,
+            self.values_MV[member_M],
+        )
 
 
 def prepare_process() -> None:
@@ -153,8 +164,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def squared_distances(self, mean_P: Tensor) -> Floats:
-        """‖x_i − mean‖² of every device, ``[N]``."""
+    def row_values(self, mean_P: Tensor) -> Floats:
+        """A column for each metric of parameters, ``[N, V]``: each block's values, from its rows
+        and the mean.
+        """
 
     @abstractmethod
     def snapshot(self) -> dict[str, Tensor]:

@@ -134,6 +134,7 @@ class LocalEngine(Engine):
             np.empty((len(devices_M), e.outputs)),
             None,
         )
+        values_MV = np.empty((len(devices_M), len(e.metrics.outputs)))
         with torch.inference_mode():
             for shard in self.shards:
                 for block, part in shard.evaluate(samples, set(wanted)):
@@ -142,13 +143,13 @@ class LocalEngine(Engine):
                         part.loss_B.cpu().numpy(),
                         part.hits_BC.cpu().numpy(),
                     )
+                    values_MV[own] = part.values_BV.cpu().numpy()
                     if part.votes_CT is not None:
                         votes_CT = (
                             part.votes_CT if votes_CT is None else votes_CT.add_(part.votes_CT)
                         )
-        return Evaluation(
-            devices_M, loss_M, hits_MC, None if votes_CT is None else votes_CT.T.cpu().numpy()
-        )
+        votes_TC = None if votes_CT is None else votes_CT.T.cpu().numpy()
+        return Evaluation(devices_M, loss_M, hits_MC, votes_TC, values_MV)
 
     def total(self, shares_N: Floats) -> Tensor:
         return self._added(None, shares_N)
@@ -159,10 +160,12 @@ class LocalEngine(Engine):
         """
         return added(pair for shard in self.shards for pair in shard.partial_means(phase, shares_N))
 
-    def squared_distances(self, mean_P: Tensor) -> Floats:
-        out = np.empty(self.experiment.settings.devices)
-        for shard in self.shards:
-            out[shard.devices] = shard.squared_distances(mean_P)
+    def row_values(self, mean_P: Tensor) -> Floats:
+        e = self.experiment
+        out = np.empty((e.settings.devices, len(e.metrics.rows)))
+        with torch.inference_mode():
+            for shard in self.shards:
+                out[shard.devices] = shard.row_values(mean_P)
         return out
 
     def snapshot(self) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import yaml
 
 from swarm.common.names import listed
 from swarm.config.build import choice
+from swarm.results.columns import heading, human, on
 from swarm.results.load import Run
 from swarm.results.report.html.message_table import message_table
 from swarm.results.report.html.page_data import page_data, script_json
@@ -27,7 +28,7 @@ from swarm.results.track.units import (
     virtual_time,
     where_diverged,
 )
-from swarm.simulation.metrics import gap_closed
+from swarm.simulation.metrics.formulas import gap_closed
 
 # the least that the scale of final scores spans: a smaller difference is to look small
 FINEST = 0.01
@@ -219,6 +220,10 @@ def _table(run: Run) -> str:
             "perplexity": "perplexity_mean",
         }
         columns = [(head, lambda f, key=key: human_score(f.get(key))) for head, key in keys.items()]
+    columns += [
+        (heading(column), lambda f, key=column.key: human(f.get(key)))
+        for column in on(run.columns, "table")
+    ]
     columns += [
         ("state", lambda f: "–" if f.get("state", "finished") == "finished" else f["state"]),
         (

@@ -14,6 +14,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from pandas.api.types import is_numeric_dtype
 
+from swarm.results.columns import on
 from swarm.results.load import Run
 from swarm.results.report.html.device_history import device_history, subsample
 from swarm.results.report.html.graph_history import graph_history
@@ -46,10 +47,9 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
     ``drawing`` saves laying out the graph again.
     """
     shown = device_history(run)
-    known = [
-        *LABELS,
-        *sorted({name for name in map(str, run.metrics) if label(name)} - set(LABELS)),
-    ]
+    others = {name for name in map(str, run.metrics) if label(name)} - set(LABELS)
+    measured = [column.key for column in on(run.columns, "page")]
+    known = [*measured, *LABELS, *sorted(others - set(measured))]
     metrics = [
         name for name in known if name in run.metrics and is_numeric_dtype(run.metrics[name])
     ]
@@ -58,13 +58,13 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
         name for name in metrics if name not in _RARE or (run.metrics[name].fillna(0) != 0).any()
     ]
     metrics = [name for name in metrics if name != "lr" or run.learns]
-    measured = {
+    paid = {
         name: label
         for name, label in _AXES.items()
         if name in run.metrics and run.metrics[name].max() > 0
     }
     # also of a run that diverged at once, whose only round is 0
-    axes = {"round": "round"} | measured
+    axes = {"round": "round"} | paid
     band = [f"{run.score}_{q}" for q in ("p10", "p90") if f"{run.score}_{q}" in run.metrics]
     columns = list(dict.fromkeys([*axes, "round", *metrics, *band]))
     first = f"{run.score}_mean" if run.score else "consensus_distance"

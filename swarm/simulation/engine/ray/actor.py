@@ -70,6 +70,7 @@ class EvaluationPart:
     blocks: list[int]
     loss: list[Array]
     hits: list[Array]
+    values: list[Array]
     votes_CT: Array | None
 
 
@@ -198,10 +199,11 @@ class ShardActor:
             self.idle_since = None
             return self._means(None, shares_N)
 
-    def squared_distances(self, mean_P: Array) -> Array:
-        """‖x_i − mean‖² of every device here."""
+    @blamed()
+    def row_values(self, mean_P: Array) -> Array:
+        """A column for each metric of parameters, of every device here."""
         with torch.inference_mode():
-            return self._looked_at().squared_distances(torch.as_tensor(mean_P))
+            return self._looked_at().row_values(torch.as_tensor(mean_P))
 
     @blamed()
     def evaluate(self, samples: Ints, blocks: set[int]) -> EvaluationPart:
@@ -212,6 +214,7 @@ class ShardActor:
             list(found),
             [_array(part.loss_B) for part in found.values()],
             [_array(part.hits_BC) for part in found.values()],
+            [_array(part.values_BV) for part in found.values()],
             None if votes is None else _array(votes),
         )
 

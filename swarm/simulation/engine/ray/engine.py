@@ -361,9 +361,9 @@ class RayEngine(Engine):
 
         parts = self._looking(look)
         found = {
-            block: (loss, hits)
+            block: results
             for part in parts
-            for block, loss, hits in zip(part.blocks, part.loss, part.hits, strict=True)
+            for block, *results in zip(part.blocks, part.loss, part.hits, part.values, strict=True)
         }
         order, e = sorted(found), self.experiment
         return Evaluation(
@@ -375,6 +375,7 @@ class RayEngine(Engine):
                 if e.loss.classification
                 else None
             ),
+            np.concatenate([found[b][2] for b in order]).astype(np.float64),
         )
 
     def total(self, shares_N: Floats) -> Tensor:
@@ -385,15 +386,15 @@ class RayEngine(Engine):
 
         return self._looking(look)
 
-    def squared_distances(self, mean_P: Tensor) -> Floats:
+    def row_values(self, mean_P: Tensor) -> Floats:
         def look() -> Floats:
             assert self.cluster is not None
             mean = self.cluster.ray.put(mean_P.numpy())
             calls = [
-                Call(m, m.handle.squared_distances.remote(mean), "distances")
+                Call(m, m.handle.row_values.remote(mean), "the metrics of parameters")
                 for m in self.cast.members
             ]
-            out = np.empty(self.experiment.settings.devices)
+            out = np.empty((self.experiment.settings.devices, len(self.experiment.metrics.rows)))
             for devices, part in zip(self.cast.devices, self._gather(calls), strict=True):
                 out[devices] = part
             return out
