@@ -42,7 +42,7 @@ class ChocoSGD(Protocol):
         return state.x - state.slots["public"]
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
-        public = state.slots["public"].add_(state.scratch["sent"])
+        public = state.slots["public"].add_(state.round_buffers["sent"])
         heard = state.slots["heard"].add_(received)
         state.x = state.x + self.gamma * (heard - public)
 

@@ -44,7 +44,7 @@ class D2(Protocol):
                 " here; use mixing=lazy",
             )
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         ended = state.slots["ended"]
         state.x[rows] = start_BP + (end_BP - ended[rows])
         ended[rows] = end_BP

@@ -39,7 +39,7 @@ class DiLoCo(ServerOptimizer):
         if not 0 <= momentum < 1:
             raise ConfigError("momentum", momentum, "must lie in [0, 1)")
         self.lr, self.momentum = lr, momentum
-        self.phases = ("learn", "mean" if exchange == "server" else "mix")
+        self.phases = ("learn", "server" if exchange == "server" else "mix")
         self.alike = exchange == "server"
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ class GradientTracking(Protocol):
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {"tracker": torch.zeros_like(x_NP), "step": torch.zeros_like(x_NP)}
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         tracker, step = state.slots["tracker"], state.slots["step"]
         latest = start_BP - end_BP
         tracker[rows] = tracker[rows] + (latest - step[rows])

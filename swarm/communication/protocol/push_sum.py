@@ -33,7 +33,7 @@ class PushSum(Protocol):
     def width(self, phase: int, parameters: int) -> int:
         return parameters + 1
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         state.x[rows] = start_BP + (end_BP - start_BP) / state.slots["weight"][rows]
 
     def send(self, phase: int, state: State) -> Tensor:

@@ -34,7 +34,7 @@ class RelaySGD(Protocol):
     apart it is i's own first model.
     """
 
-    phases = ("learn", "edges")
+    phases = ("learn", "per_edge")
     static = True
 
     def graph(self, graph: Graph) -> Graph:

@@ -20,12 +20,12 @@ class ServerOptimizer(FedAvg):
     alike = True
 
     def start(self, state: State) -> Tensor:
-        state.scratch["outer"] = outer = state.x
+        state.round_buffers["outer"] = outer = state.x
         state.x = outer.clone()  # the local steps overwrite it
         return outer
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
-        outer = state.scratch["outer"]
+        outer = state.round_buffers["outer"]
         state.x = outer + self.step(state.slots, received - outer)
 
     @abstractmethod

@@ -33,7 +33,7 @@ class Result:
     summary: dict[str, Any]
 
 
-def run(study: PreparedRun, folder: str | Path) -> Result:
+def execute(study: PreparedRun, folder: str | Path) -> Result:
     """Run what has been checked into a new folder."""
     with Folder.create(Path(folder), study.settings) as home:
         return _run(study, home)
@@ -159,14 +159,14 @@ def _run(study: PreparedRun, home: Folder) -> Result:
     console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
     sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say)
     home.write_graph(
-        study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1), study.holdings.names
+        study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1), study.split.names
     )
     console.say(stated(study.footprint))
     try:
         with running_out(
             f"(resume={home.path} goes on where the run was)", study.footprint, settings.devices
         ):
-            summary = arms.run(study, home, sink, console.say)
+            summary = arms.run_arms(study, home, sink, console.say)
             sink.conclude(summary)
             if settings.report:
                 sink.attach(write_report(home.path))
