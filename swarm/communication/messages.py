@@ -111,7 +111,8 @@ class MessageSchedule:
         self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
         self.devices = devices
         self.compressed = compressed
-        self.exact = compressed and not protocol.echo  # whether own rows bypass the compressor
+        # whether own rows bypass the compressor
+        self.exact = compressed and not protocol.requirements.own_packet
         self._kept: OrderedDict[Hashable, object] = OrderedDict()
         self.check()
 
@@ -128,19 +129,19 @@ class MessageSchedule:
         """Raises :class:`ConfigError` for combinations of graph, weights, network and protocol that
         cannot work.
         """
-        p, phases = self.protocol, self.protocol.phases
+        p, needed, phases = self.protocol, self.protocol.requirements, self.protocol.phases
         name = called(p)
         if "server" in phases:
             self._check_server(name)
         if not {"mix", "messages", "per_edge"} & set(phases):
             return
-        if (p.static or p.steady) and self.topology.period != 1:
+        if (needed.fixed_links or needed.static_graph) and self.topology.period != 1:
             stays = "which is right for weights that stay; protocol=exact_diffusion would do"
-            why = "which remembers each link" if p.static else stays
+            why = "which remembers each link" if needed.fixed_links else stays
             raise ConfigError(
                 "topology", self.topology_name, f"must not change under {name}, {why}"
             )
-        if p.static and not self.network.ideal:
+        if needed.fixed_links and not self.network.ideal:
             raise ConfigError(
                 "protocol",
                 name,
@@ -160,7 +161,7 @@ class MessageSchedule:
             for round in range(1, 1 + self._foreseen):
                 self._check_sums(round)
                 p.check(self.mixing(round))
-        if p.needs == "both" and not self.network.ideal:
+        if needed.conserves == "both" and not self.network.ideal:
             self._check_both_ways(name)
 
     def _check_server(self, name: str) -> None:
@@ -182,16 +183,16 @@ class MessageSchedule:
         """Raises :class:`ConfigError` unless the weights of ``round`` conserve what the protocol
         needs.
         """
-        found, needs = self.mixing(round).conserves, self.protocol.needs
-        if found not in ("both", needs):
+        found, needed = self.mixing(round).conserves, self.protocol.requirements.conserves
+        if found not in ("both", needed):
             where = "here" if round == 1 else f"in round {round}"
             raise ConfigError(
                 "mixing",
                 self.rule,
-                f"conserves the {found} sums {where}, but the protocol needs {needs}; "
+                f"conserves the {found} sums {where}, but the protocol needs {needed}; "
                 + (
                     "use mixing=column"
-                    if needs == "column"
+                    if needed == "column"
                     else "use mixing=auto, or another topology"
                 ),
             )
@@ -306,13 +307,14 @@ class MessageSchedule:
         for age, (graph, outcomes) in self._sent(round):
             here = np.flatnonzero(outcomes.ticks_E == age)
             weight_E = self._weight_E(round - age)
-            if self.protocol.needs == "both":
+            if self.protocol.requirements.conserves == "both":
                 here = here[outcomes.ticks_E[self._reverse(round - age)[here]] == age]
             found.append(
                 (graph.dst_E[here], graph.src_E[here], np.full(len(here), age), weight_E[here])
             )
         dst, src, age_A, weight = (np.concatenate(each) for each in zip(*found, strict=True))
-        if self.protocol.needs == "column":  # what did not leave stays with its sender
+        # what did not leave stays with its sender
+        if self.protocol.requirements.conserves == "column":
             graph, outcomes = next(pair for _, pair in self._sent(round))
             left = outcomes.ticks_E >= 0
             own_N = 1.0 - np.bincount(graph.src_E[left], self._weight_E(round)[left], self.devices)

@@ -17,11 +17,17 @@ import torch
 from torch import Tensor
 
 from swarm.common.plugin import PluginError, called, returned, shape_of
-from swarm.communication.protocol.base import Ints, Links, Phase, Protocol, State
+from swarm.communication.protocol.base import (
+    Conserves,
+    Ints,
+    Links,
+    Phase,
+    Protocol,
+    Requirements,
+    State,
+)
 from swarm.communication.topology.graph import Graph
 from swarm.config import aliases
-
-NEEDS = ("row", "column", "both")
 
 
 def check_protocol(protocol: Protocol) -> None:
@@ -33,10 +39,13 @@ def check_protocol(protocol: Protocol) -> None:
     if not isinstance(phases, tuple) or not phases or any(phase not in known for phase in phases):
         needed = f"a tuple of {', '.join(known)} is needed"
         raise _wrong(protocol, "phases", f"is {phases!r}", needed)
-    if protocol.needs not in NEEDS:
-        raise _wrong(
-            protocol, "needs", f"is {protocol.needs!r}", f"must be one of {', '.join(NEEDS)}"
-        )
+    required = protocol.requirements
+    if not isinstance(required, Requirements):
+        raise _wrong(protocol, "requirements", f"is {required!r}", "Requirements(…) are needed")
+    if required.conserves not in get_args(Conserves):
+        sums = ", ".join(get_args(Conserves))
+        found = f"has conserves={required.conserves!r}"
+        raise _wrong(protocol, "requirements", found, f"it must be one of {sums}")
 
 
 def _phases_of_today(protocol: Protocol) -> tuple[Phase, ...]:

@@ -109,7 +109,7 @@ class Experiment:
         module, sample = self._checked_module(), self._sample()
         self.layout = Layout.of(module)
         self.protocol.bind(self.layout)
-        if self.protocol.alike and s.init == "independent":
+        if self.protocol.requirements.common_init and s.init == "independent":
             valid = (
                 f"must be common (or a file) with {called(self.protocol)}, whose server has one"
                 " model from the start"
@@ -315,14 +315,14 @@ class Experiment:
                 f" {way}:"
                 " compressors work on one message that goes to all neighbours",
             )
-        if self.protocol.remembers and self.compressor.feedback:
+        if self.protocol.requirements.own_error_feedback and self.compressor.feedback:
             raise ConfigError(
                 "compressor.feedback",
                 True,
                 f"must be false with {called(self.protocol)}, which sends what was left "
                 "out later by itself; doing so twice diverges",
             )
-        if self.protocol.lossless:
+        if self.protocol.requirements.no_compression:
             raise ConfigError(
                 "compressor",
                 name,

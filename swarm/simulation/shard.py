@@ -224,7 +224,7 @@ class Shard:
 
     def _show_own_packet(self, sent: Tensor) -> None:
         """Show the protocol its own messages as the others read them, if it asks for that."""
-        if self.experiment.protocol.echo:
+        if self.experiment.protocol.requirements.own_packet:
             self.state.round_buffers["sent"] = sent
 
     def _done(self, phase: int) -> None:

@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from swarm.communication.protocol.base import Protocol, State
+from swarm.communication.protocol.base import Protocol, Requirements, State
 from swarm.communication.protocol.d2 import D2
 from swarm.communication.protocol.gossip_learning import GossipLearning
 from swarm.communication.returned import check_protocol
@@ -82,6 +82,24 @@ def test_labels_may_be_given_under_their_old_name() -> None:
     assert data.observed_labels is labels
     with pytest.warns(DeprecationWarning, match="Dataset: told is called known_labels now"):
         assert data.told()[1] == 2  # type: ignore[attr-defined]
+
+
+def test_flags_of_a_protocol_are_read_into_its_requirements() -> None:
+    with pytest.warns(DeprecationWarning, match=r"static is called requirements.fixed_links now"):
+
+        class Mine(Protocol):
+            needs, static = "both", True
+
+            def __init__(self) -> None:
+                self.alike = True
+
+    assert Mine.requirements == Requirements(conserves="both", fixed_links=True)
+    with pytest.warns(DeprecationWarning, match=r"alike is called requirements.common_init now"):
+        mine = Mine()
+    assert mine.requirements == Requirements("both", fixed_links=True, common_init=True)
+    with pytest.warns(DeprecationWarning, match=r"needs is called requirements.conserves now"):
+        assert mine.needs == "both"
+    assert Protocol.requirements == Requirements()
 
 
 def test_phases_under_their_old_names_are_those_of_today() -> None:

@@ -12,7 +12,7 @@ from swarm.communication.network.base import LATE, LOST, UNSENT, Network
 from swarm.communication.network.churn import MarkovChurn, PermanentFailure
 from swarm.communication.network.clock import Poisson
 from swarm.communication.network.delay import ExponentialDelay
-from swarm.communication.protocol.base import Protocol
+from swarm.communication.protocol.base import Protocol, Requirements
 from swarm.communication.topology.exponential import ExponentialGraph
 from swarm.communication.topology.random import SmallWorld
 from swarm.simulation.experiment import Experiment
@@ -22,11 +22,11 @@ N, ROUNDS = 24, 40
 
 
 class Column(Protocol):
-    phases, needs = ("mix",), "column"
+    phases, requirements = ("mix",), Requirements(conserves="column")
 
 
 class Both(Protocol):
-    phases, needs = ("mix",), "both"
+    phases, requirements = ("mix",), Requirements(conserves="both")
 
 
 def failing(delay: bool, clock: bool, symmetric: bool = False) -> Network:

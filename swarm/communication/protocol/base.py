@@ -17,6 +17,7 @@ from swarm.communication.topology.graph import Graph
 from swarm.config.old_members import OldMembers
 
 Phase = Literal["learn", "mix", "messages", "per_edge", "server"]
+Conserves = Literal["row", "column", "both"]
 Rows = slice | Tensor  # some of a shard's rows: a range, or their numbers
 Ints = npt.NDArray[np.int64]
 
@@ -90,6 +91,35 @@ class State(OldMembers):
         return torch.as_tensor(self.now.steps_n > 0, device=self.x.device).to(self.x)[:, None]
 
 
+@dataclass(frozen=True)
+class Requirements:
+    """What a protocol needs in order to work; other combinations are refused before a run.
+
+    Attributes:
+        conserves: The sums that a mixing matrix must conserve: those of its rows, of its columns,
+            or both. ``row`` is met by a matrix that conserves both.
+        fixed_links: It keeps something for each link, so that the graph must not change and no
+            message may be lost.
+        static_graph: The graph must not change, though messages may be lost on it.
+        own_packet: A device takes in its own row as others read it, compressed: at
+            :meth:`Protocol.receive` it is ``state.round_buffers["sent"]``.
+        own_error_feedback: It sends later what compression left out, so that a compressor must not
+            do so too.
+        no_compression: It needs the exact numbers of its messages.
+        plain_sgd: It reads gradients off the local steps, which must be those of plain SGD.
+        common_init: All devices have to start with the same parameters.
+    """
+
+    conserves: Conserves = "row"
+    fixed_links: bool = False
+    static_graph: bool = False
+    own_packet: bool = False
+    own_error_feedback: bool = False
+    no_compression: bool = False
+    plain_sgd: bool = False
+    common_init: bool = False
+
+
 class Protocol(OldMembers):
     """A round is the sequence ``phases``:
 
@@ -110,21 +140,7 @@ class Protocol(OldMembers):
     """
 
     phases: tuple[Phase, ...] = ("learn", "mix")
-    # what a mixing matrix must conserve; "row" is met by "both" too
-    needs: Literal["row", "column", "both"] = "row"
-    # whether it remembers its neighbours: a graph that changes or loses messages is then refused
-    static: bool = False
-    # whether it needs a graph that never changes, though messages may be lost on it
-    steady: bool = False
-    # whether a device takes its own row as others get it: round_buffers["sent"] at receive
-    echo: bool = False
-    # whether it makes up for what compression leaves out: error feedback is then refused
-    remembers: bool = False
-    # whether it needs the exact numbers of its messages: a compressor is then refused
-    lossless: bool = False
-    # whether it reads gradients off local steps: an optimiser other than plain SGD is then refused
-    plain: bool = False
-    alike: bool = False  # whether all devices have to start with the same parameters
+    requirements: Requirements = Requirements()
 
     def bind(self, layout: Layout) -> None:
         """Learn how parameters lie in a row, before anything else is asked."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.communication.protocol.base import Links, Protocol, State
+from swarm.communication.protocol.base import Links, Protocol, Requirements, State
 
 
 class ChocoSGD(Protocol):
@@ -25,10 +25,9 @@ class ChocoSGD(Protocol):
     compression (then it is D-PSGD), smaller the more is left out.
     """
 
-    needs = "both"
-    static = True
-    echo = True
-    remembers = True
+    requirements = Requirements(
+        conserves="both", fixed_links=True, own_packet=True, own_error_feedback=True
+    )
 
     def __init__(self, gamma: float = 0.2) -> None:
         if not 0 < gamma <= 1:

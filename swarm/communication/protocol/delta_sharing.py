@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swarm.communication.protocol.base import Protocol, Rows, State
+from swarm.communication.protocol.base import Protocol, Requirements, Rows, State
 
 
 class DeltaSharing(Protocol):
@@ -21,7 +21,7 @@ class DeltaSharing(Protocol):
     bit. On any other graph nothing brings the rows together again: what differs, differs for good.
     """
 
-    echo = True
+    requirements = Requirements(own_packet=True)
 
     def start(self, state: State) -> Tensor:
         state.round_buffers["update"] = torch.zeros_like(state.x)

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from swarm.communication.protocol.base import Inbox, Links, Protocol, Rows, State
+from swarm.communication.protocol.base import Inbox, Links, Protocol, Requirements, Rows, State
 
 
 class GossipLearning(Protocol):
@@ -32,7 +32,8 @@ class GossipLearning(Protocol):
     much as under other protocols.
     """
 
-    lossless = True  # an age that is rounded counts for another one
+    # an age that is rounded counts for another one
+    requirements = Requirements(no_compression=True)
 
     def __init__(self, variant: Literal["rw", "mu", "um"] = "mu") -> None:
         self.variant = variant

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swarm.communication.protocol.base import Links, Protocol, Rows, State
+from swarm.communication.protocol.base import Links, Protocol, Requirements, Rows, State
 
 
 class GradientTracking(Protocol):
@@ -24,8 +24,7 @@ class GradientTracking(Protocol):
     """
 
     phases = ("learn", "mix", "mix")
-    needs = "both"
-    lossless = True
+    requirements = Requirements(conserves="both", no_compression=True)
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {"tracker": torch.zeros_like(x_NP), "step": torch.zeros_like(x_NP)}

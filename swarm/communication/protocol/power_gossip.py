@@ -16,7 +16,7 @@ from torch import Tensor
 from swarm.common.rng import Keys
 from swarm.common.rows import Layout
 from swarm.communication.compression.row_blocks import row_blocks
-from swarm.communication.protocol.base import Links, Protocol, State
+from swarm.communication.protocol.base import Links, Protocol, Requirements, State
 
 
 class PowerGossip(Protocol):
@@ -35,8 +35,7 @@ class PowerGossip(Protocol):
     """
 
     phases = ("learn", "per_edge", "per_edge")
-    needs = "both"
-    static = True
+    requirements = Requirements(conserves="both", fixed_links=True)
 
     def __init__(self, seed: int = 0) -> None:
         self.keys = Keys(seed, "power_gossip")

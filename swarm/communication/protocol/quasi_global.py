@@ -12,7 +12,7 @@ from torch import Tensor
 
 from swarm.common.errors import ConfigError
 from swarm.common.gradient_correction import GradientCorrection
-from swarm.communication.protocol.base import Links, Protocol, State
+from swarm.communication.protocol.base import Links, Protocol, Requirements, State
 
 
 class QuasiGlobalMomentum(Protocol):
@@ -23,7 +23,7 @@ class QuasiGlobalMomentum(Protocol):
     in a round keeps its m.
     """
 
-    plain = True
+    requirements = Requirements(plain_sgd=True)
 
     def __init__(self, beta: float = 0.9, mu: float = 0.9) -> None:
         for name, value in (("beta", beta), ("mu", mu)):

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import breadth_first_order
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.communication.protocol.base import Ints, Links, Protocol, State
+from swarm.communication.protocol.base import Ints, Links, Protocol, Requirements, State
 from swarm.communication.topology.graph import Graph
 
 
@@ -35,7 +35,7 @@ class RelaySGD(Protocol):
     """
 
     phases = ("learn", "per_edge")
-    static = True
+    requirements = Requirements(fixed_links=True)
 
     def graph(self, graph: Graph) -> Graph:
         self.tree = spanning_tree(graph)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.gradient_correction import GradientCorrection
-from swarm.communication.protocol.base import Links, Rows, State
+from swarm.communication.protocol.base import Links, Requirements, Rows, State
 from swarm.communication.protocol.fedavg import FedAvg
 
 
@@ -24,7 +24,7 @@ class Scaffold(FedAvg):
     is one of the swarm's. A message holds the model and a control variate: 2P numbers.
     """
 
-    plain = True
+    requirements = Requirements(plain_sgd=True)
 
     def __init__(self, fraction: float = 1.0) -> None:
         super().__init__("equal", fraction)

@@ -8,7 +8,7 @@ from abc import abstractmethod
 
 from torch import Tensor
 
-from swarm.communication.protocol.base import State
+from swarm.communication.protocol.base import Requirements, State
 from swarm.communication.protocol.fedavg import FedAvg
 
 
@@ -17,7 +17,7 @@ class ServerOptimizer(FedAvg):
     local steps.
     """
 
-    alike = True
+    requirements = Requirements(common_init=True)
 
     def start(self, state: State) -> Tensor:
         state.round_buffers["outer"] = outer = state.x

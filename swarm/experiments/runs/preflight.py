@@ -23,7 +23,7 @@ def require_plain_steps(e: Experiment) -> None:
     """Refuse an optimiser whose steps are not γ · ∇ under a protocol that divides them by γ to get
     at the gradients.
     """
-    if not e.protocol.plain or e.optimizer.plain:
+    if not e.protocol.requirements.plain_sgd or e.optimizer.plain:
         return
     name, s = choice("protocol", e.settings.protocol), e.settings.optimizer
     for key in ("momentum", "weight_decay"):
