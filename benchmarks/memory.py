@@ -31,8 +31,8 @@ from hydra import compose, initialize_config_dir
 
 from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.experiments.runs import single
 from swarm.experiments.runs.prepared import PreparedRun
+from swarm.experiments.runs.run import execute
 from swarm.simulation.footprint import Footprint, footprint
 
 ALWAYS = ("tracker=none", "optimizer.lr=0.1", "rounds=3", "scenario.arms=[swarm]")
@@ -105,7 +105,7 @@ def one(name: str, where: bool) -> dict[str, Any]:
     """A configuration, in this process."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
-        single.run(
+        execute(
             PreparedRun.prepare(settings("devices=8", "rounds=1", "topology=ring")),
             Path(folder) / "tiny",
         )
@@ -116,7 +116,7 @@ def one(name: str, where: bool) -> dict[str, Any]:
         if where:
             watch.start()
         forget()
-        single.run(study, Path(folder) / "run")
+        execute(study, Path(folder) / "run")
         peak = resident()[1] - base
     parts = {part.name: part.bytes for part in said.parts}
     return {"said": said.total, "peak": peak, "parts": parts, "where": watch.where}

@@ -94,7 +94,7 @@ def work(size: Size, made: Simulation) -> Work:
     e = made.experiment
     draw = e.stream.draw(np.arange(size.devices), np.zeros(size.devices, np.int64), size.rounds * K)
     sample = draw.sample_BKb.reshape(size.devices, size.rounds, K, BATCH)
-    data = e.plan.dataset
+    data = e.spec.dataset
     return Work(size, torch.from_numpy(data.x[sample]), torch.from_numpy(data.y[sample]))
 
 

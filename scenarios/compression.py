@@ -82,7 +82,7 @@ class Compression(Claim):
             for name, changes in MESSAGES.items()
         ]
 
-    def judge(self, results: Results) -> list[Verdict]:
+    def conclude(self, results: Results) -> list[Verdict]:
         lost = {name: self._lost(results, name) for name in MESSAGES if name != FULL}
         coarse = [lost[name].below(-POINT) for name in (LEAST_BITS, LEAST_SHARE)]
         holds = True if all(coarse) else False if False in coarse else None

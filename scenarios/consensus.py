@@ -45,7 +45,7 @@ class Consensus(Scenario):
         }
         return [Arm("gossip", (settings.model_copy(update=changes),))]
 
-    def judge(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+    def conclude(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         """``rate_measured`` beside ``rho``; None with the reason where the distance never passes
         through the window.
         """

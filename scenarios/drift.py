@@ -77,7 +77,7 @@ class Drift(Claim):
             for policy in POLICIES
         ]
 
-    def judge(self, results: Results) -> list[Verdict]:
+    def conclude(self, results: Results) -> list[Verdict]:
         online = {"update": "online", "world": "drift", "arm": "swarm"}
         frozen, nightly = (
             results.difference(SCORE, online, {**online, "update": other})

@@ -92,7 +92,7 @@ class KnowledgeSpread(Claim):
                 )
         return found
 
-    def judge(self, results: Results) -> list[Verdict]:
+    def conclude(self, results: Results) -> list[Verdict]:
         fits = {topology: self._fits(results, topology) for topology in self.budget.sizes}
         worse = interval([fit.log_error - fit.power_error for fit in fits[RANDOM]])
         power = interval([fit.exponent for fit in fits[RING]])

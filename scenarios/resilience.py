@@ -76,7 +76,7 @@ class Resilience(Claim):
                 found.append(Condition(values, {**size, **changes, **loss, "scenario.arms": arms}))
         return found
 
-    def judge(self, results: Results) -> list[Verdict]:
+    def conclude(self, results: Results) -> list[Verdict]:
         gossip = {
             (n, k): self._kept(results, n, k) for n in GOSSIP for k in self._losses if k != NOBODY
         }

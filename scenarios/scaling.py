@@ -78,7 +78,7 @@ class Scaling(Claim):
         found = [self._swarm(t, n, controls=n == max(b.sizes)) for t in b.samples for n in b.sizes]
         return found + [self._model(width, controls=width == max(b.widths)) for width in b.widths]
 
-    def later(self) -> list[Condition]:
+    def holdout(self) -> list[Condition]:
         """Ten times as large."""
         b = self.budget
         return [
@@ -86,7 +86,7 @@ class Scaling(Claim):
             self._model(TEN * max(b.widths)),
         ]
 
-    def foretell(self, results: Results) -> dict[str, Any]:
+    def predict(self, results: Results) -> dict[str, Any]:
         """Of each ladder: the size, the law of every seed, what it says, and the mean with its
         interval.
         """
@@ -104,7 +104,7 @@ class Scaling(Claim):
             }
         return found
 
-    def judge(self, results: Results) -> list[Verdict]:
+    def conclude(self, results: Results) -> list[Verdict]:
         errors = {ladder: self._error(results, ladder) for ladder in self._ladders(results)}
         verdicts = []
         for hypothesis, kind in zip(self.hypotheses, (SWARM, MODEL), strict=True):
@@ -225,7 +225,9 @@ class Scaling(Claim):
 
     def _ladders(self, results: Results) -> dict[str, int]:
         """Each with the size that is foretold."""
-        found = {condition.values["ladder"]: condition.values["size"] for condition in self.later()}
+        found = {
+            condition.values["ladder"]: condition.values["size"] for condition in self.holdout()
+        }
         return {
             ladder: size
             for ladder, size in found.items()

@@ -99,7 +99,7 @@ class SwarmSize(Claim):
                 )
         return found
 
-    def judge(self, results: Results) -> list[Verdict]:
+    def conclude(self, results: Results) -> list[Verdict]:
         gap = results.mean("gap_closed", **self._judged(PARAMETERS))
         deltas = results.mean("gap_closed", **self._judged(DELTAS))
         vote = interval(self._over_the_vote(results))

@@ -1,9 +1,9 @@
 """What travels in a round, and what the receivers make of it: the graph, the mixing weights and the
 network, put together.
 
-An exchange is a sparse matrix over *payload rows*. Device j has ``parts`` of them, numbered j ·
-parts + part: part d holds what it sent d rounds ago (d = 0 is this round), and with a compressor
-one more part holds its own row as it is.
+An exchange is a sparse matrix over *payload rows*. Device j has r = ``rows_per_device`` of them,
+numbered j · r + d: row d is what it sent d rounds ago (d = 0 is this round), and with a compressor
+one more is its own row as it is.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class RoundMessages:
-    """``matrix`` ``[R, N · parts]``: each of R received rows as a weighted sum of payload rows;
-    ``dst_R`` is the device that receives it. In a ``mix`` whoever is not among them keeps its own
-    row. For single messages ``src_R`` is the sender and ``age_R`` the rounds it was under way.
+    """``matrix`` ``[R, N · rows_per_device]``: each of R received rows as a weighted sum of payload
+    rows; ``dst_R`` is the device that receives it. In a ``mix`` whoever is not among them keeps its
+    own row. For single messages ``src_R`` is the sender and ``age_R`` the rounds it was under way.
 
-    ``key`` names what is the same for all rounds with this exchange; ``lasting``: whether there are
-    other such rounds. ``quiet``: whether nobody hears anybody else, now or later. ``is_mean``:
+    ``key`` names what is the same for all rounds with this exchange; ``reusable``: whether there
+    are other such rounds. ``silent``: whether nobody hears anybody else, now or later. ``is_mean``:
     whether everybody receives the mean over all.
     """
 
     key: Hashable
-    lasting: bool
+    reusable: bool
     matrix: csr_array
-    parts: int
+    rows_per_device: int
     dst_R: Ints
     src_R: Ints | None = None
     age_R: Ints | None = None
-    quiet: bool = False
+    silent: bool = False
     is_mean: bool = False
 
 
@@ -111,7 +111,8 @@ class MessageSchedule:
         self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
         self.devices = devices
         self.compressed = compressed
-        self.exact = compressed and not protocol.echo  # whether own rows bypass the compressor
+        # whether own rows bypass the compressor
+        self.exact = compressed and not protocol.requirements.own_packet
         self._kept: OrderedDict[Hashable, object] = OrderedDict()
         self.check()
 
@@ -121,26 +122,26 @@ class MessageSchedule:
         return self.network.reach
 
     @property
-    def parts(self) -> int:
+    def rows_per_device(self) -> int:
         return self.depth + 1 + self.exact
 
     def check(self) -> None:
         """Raises :class:`ConfigError` for combinations of graph, weights, network and protocol that
         cannot work.
         """
-        p, phases = self.protocol, self.protocol.phases
+        p, needed, phases = self.protocol, self.protocol.requirements, self.protocol.phases
         name = called(p)
-        if "mean" in phases:
+        if "server" in phases:
             self._check_server(name)
-        if not {"mix", "inbox", "edges"} & set(phases):
+        if not {"mix", "messages", "per_edge"} & set(phases):
             return
-        if (p.static or p.steady) and self.topology.period != 1:
+        if (needed.fixed_links or needed.static_graph) and self.topology.period != 1:
             stays = "which is right for weights that stay; protocol=exact_diffusion would do"
-            why = "which remembers each link" if p.static else stays
+            why = "which remembers each link" if needed.fixed_links else stays
             raise ConfigError(
                 "topology", self.topology_name, f"must not change under {name}, {why}"
             )
-        if p.static and not self.network.ideal:
+        if needed.fixed_links and not self.network.ideal:
             raise ConfigError(
                 "protocol",
                 name,
@@ -148,7 +149,7 @@ class MessageSchedule:
                 " clock",
             )
         if (
-            "edges" in phases
+            "per_edge" in phases
             and graph_of(self.topology, self.topology.phase(1), self.devices).directed
         ):
             raise ConfigError(
@@ -156,11 +157,11 @@ class MessageSchedule:
                 self.topology_name,
                 f"must be undirected for {name}, whose links carry rows both ways",
             )
-        if "mix" in phases or "edges" in phases:
+        if "mix" in phases or "per_edge" in phases:
             for round in range(1, 1 + self._foreseen):
                 self._check_sums(round)
                 p.check(self.mixing(round))
-        if p.needs == "both" and not self.network.ideal:
+        if needed.conserves == "both" and not self.network.ideal:
             self._check_both_ways(name)
 
     def _check_server(self, name: str) -> None:
@@ -182,16 +183,16 @@ class MessageSchedule:
         """Raises :class:`ConfigError` unless the weights of ``round`` conserve what the protocol
         needs.
         """
-        found, needs = self.mixing(round).conserves, self.protocol.needs
-        if found not in ("both", needs):
+        found, needed = self.mixing(round).conserves, self.protocol.requirements.conserves
+        if found not in ("both", needed):
             where = "here" if round == 1 else f"in round {round}"
             raise ConfigError(
                 "mixing",
                 self.rule,
-                f"conserves the {found} sums {where}, but the protocol needs {needs}; "
+                f"conserves the {found} sums {where}, but the protocol needs {needed}; "
                 + (
                     "use mixing=column"
-                    if needs == "column"
+                    if needed == "column"
                     else "use mixing=auto, or another topology"
                 ),
             )
@@ -271,23 +272,23 @@ class MessageSchedule:
     # --- exchanges --------------------------------------------------------------------------------
 
     def of(self, kind: Phase, round: int) -> RoundMessages:
-        """The exchange of a ``mix``, ``inbox`` or ``edges`` phase."""
-        make = {"mix": self._mix, "inbox": self._messages, "edges": self._edges}[kind]
+        """The exchange of a ``mix``, ``messages`` or ``per_edge`` phase."""
+        make = {"mix": self._mix, "messages": self._messages, "per_edge": self._edges}[kind]
         same = self.network.ideal
         key = (kind, self.topology.phase(round) if same else round)
         return self._keep(key, lambda: make(key, same and self.topology.recurs, round))
 
-    def _mix(self, key: Hashable, lasting: bool, round: int) -> RoundMessages:
-        n, parts = self.devices, self.parts
+    def _mix(self, key: Hashable, reusable: bool, round: int) -> RoundMessages:
+        n, parts = self.devices, self.rows_per_device
         own_part = self.depth + 1 if self.exact else 0
         self._check_sums(round)  # a graph that never comes back may bring another kind of weights
         mixing = self.mixing(round)
         if self.network.ideal and parts == 1:
             # ways past the compressor: the mean over all, and one's own row
             short = not self.compressed
-            quiet, is_mean = short and not len(self.graph(round).src_E), short and mixing.is_mean
+            silent, is_mean = short and not len(self.graph(round).src_E), short and mixing.is_mean
             return RoundMessages(
-                key, lasting, mixing.matrix, 1, np.arange(n), quiet=quiet, is_mean=is_mean
+                key, reusable, mixing.matrix, 1, np.arange(n), silent=silent, is_mean=is_mean
             )
         dst, src, part, weight, own_N = self._arrived(round)
         touched = np.flatnonzero((np.bincount(dst, minlength=n) > 0) | (own_N != 1.0))
@@ -296,25 +297,26 @@ class MessageSchedule:
         value = np.concatenate([weight, own_N[touched]])
         matrix = coo_array((value, (row, column)), shape=(len(touched), n * parts)).tocsr()
         matrix.sort_indices()
-        return RoundMessages(key, lasting, matrix, parts, touched)
+        return RoundMessages(key, reusable, matrix, parts, touched)
 
     def _arrived(self, round: int) -> tuple[Ints, Ints, Ints, Floats, Floats]:
         """Receiver, sender, age and weight of what arrives in ``round``, and everybody's weight on
         its own row.
         """
         found = []
-        for age, (graph, fates) in self._sent(round):
-            here = np.flatnonzero(fates.ticks_E == age)
+        for age, (graph, outcomes) in self._sent(round):
+            here = np.flatnonzero(outcomes.ticks_E == age)
             weight_E = self._weight_E(round - age)
-            if self.protocol.needs == "both":
-                here = here[fates.ticks_E[self._reverse(round - age)[here]] == age]
+            if self.protocol.requirements.conserves == "both":
+                here = here[outcomes.ticks_E[self._reverse(round - age)[here]] == age]
             found.append(
                 (graph.dst_E[here], graph.src_E[here], np.full(len(here), age), weight_E[here])
             )
         dst, src, age_A, weight = (np.concatenate(each) for each in zip(*found, strict=True))
-        if self.protocol.needs == "column":  # what did not leave stays with its sender
-            graph, fates = next(pair for _, pair in self._sent(round))
-            left = fates.ticks_E >= 0
+        # what did not leave stays with its sender
+        if self.protocol.requirements.conserves == "column":
+            graph, outcomes = next(pair for _, pair in self._sent(round))
+            left = outcomes.ticks_E >= 0
             own_N = 1.0 - np.bincount(graph.src_E[left], self._weight_E(round)[left], self.devices)
         else:
             # of two messages of one sender the later one counts
@@ -340,30 +342,31 @@ class MessageSchedule:
         graph = self.graph(round)
         if self.network.ideal:
             return graph, MessageOutcomes.ideal(graph)
-        return self._keep(("sent", round), lambda: (graph, self.network.fates(round, graph)))
+        return self._keep(("sent", round), lambda: (graph, self.network.outcomes(round, graph)))
 
     def silent(self, round: int) -> Bools:
         """Who sends nothing in ``round``, being asleep or without a link, ``[N]``."""
-        graph, fates = self.sent(round)
+        graph, outcomes = self.sent(round)
         silent = np.ones(self.devices, bool)
-        silent[graph.src_E[fates.ticks_E != UNSENT]] = False
+        silent[graph.src_E[outcomes.ticks_E != UNSENT]] = False
         return silent
 
-    def _messages(self, key: Hashable, lasting: bool, round: int) -> RoundMessages:
+    def _messages(self, key: Hashable, reusable: bool, round: int) -> RoundMessages:
         found = []
-        for age, (graph, fates) in self._sent(round):
-            here = np.flatnonzero(fates.ticks_E == age)
+        for age, (graph, outcomes) in self._sent(round):
+            here = np.flatnonzero(outcomes.ticks_E == age)
             found.append((graph.dst_E[here], graph.src_E[here], np.full(len(here), age)))
         dst, src, age_A = (np.concatenate(each) for each in zip(*found, strict=True))
         order = np.lexsort((age_A, src, dst))
         dst, src, age_A = dst[order], src[order], age_A[order]
-        column, count = src * self.parts + age_A, len(dst)
+        column, count = src * self.rows_per_device + age_A, len(dst)
         matrix = csr_array(
-            (np.ones(count), column, np.arange(count + 1)), shape=(count, self.devices * self.parts)
+            (np.ones(count), column, np.arange(count + 1)),
+            shape=(count, self.devices * self.rows_per_device),
         )
-        return RoundMessages(key, lasting, matrix, self.parts, dst, src, age_A)
+        return RoundMessages(key, reusable, matrix, self.rows_per_device, dst, src, age_A)
 
-    def _edges(self, key: Hashable, lasting: bool, round: int) -> RoundMessages:
+    def _edges(self, key: Hashable, reusable: bool, round: int) -> RoundMessages:
         ids_Nd, _ = self.links()
         n, d = ids_Nd.shape
         dst, rank = np.nonzero(ids_Nd >= 0)
@@ -373,14 +376,14 @@ class MessageSchedule:
         back[np.lexsort((dst, src))] = rank
         row = dst * d + rank
         matrix = coo_array((np.ones(len(row)), (row, src * d + back)), shape=(n * d, n * d)).tocsr()
-        return RoundMessages(key, lasting, matrix, d, np.repeat(np.arange(n), d), quiet=not d)
+        return RoundMessages(key, reusable, matrix, d, np.repeat(np.arange(n), d), silent=not d)
 
     # --- who is there, and what it costs ----------------------------------------------------------
 
     def participants(self, round: int, seed: int) -> Bools | None:
         """Who learns, sends and is heard in ``round``; None: everybody."""
         invited = self._invited(round, seed)
-        hears = self.network.server_hears(round) if "mean" in self.protocol.phases else None
+        hears = self.network.server_hears(round) if "server" in self.protocol.phases else None
         if hears is None:
             return invited
         heard = hears[0] & hears[1]
@@ -388,7 +391,7 @@ class MessageSchedule:
 
     def _invited(self, round: int, seed: int) -> Bools | None:
         """Who would be, if no message between it and a server were lost."""
-        asked, awake = chosen(self.protocol, round, self.devices, seed), self.network.awake(round)
+        asked, awake = chosen(self.protocol, round, self.devices, seed), self.network.active(round)
         if asked is None or awake is None:
             return awake if asked is None else asked
         return asked & awake
@@ -398,7 +401,7 @@ class MessageSchedule:
 
         Through a server: one down to each device that is to take part, and one up from each that
         this one reaches."""
-        if phase == "mean":
+        if phase == "server":
             invited = self._invited(round, seed)
             asked = np.ones(self.devices, bool) if invited is None else invited
             down_N, up_N = self.network.server_hears(round) or (asked, asked)
@@ -407,8 +410,8 @@ class MessageSchedule:
                 (asked & ~(down_N & up_N)).astype(np.int64),
             )
             return Traffic(each, each, lost_N, np.zeros_like(lost_N), 0, bits, int(asked.sum()))
-        graph, fates = self.sent(round)
-        ticks_E = fates.ticks_E
+        graph, outcomes = self.sent(round)
+        ticks_E = outcomes.ticks_E
         sent, arrives = ticks_E != UNSENT, ticks_E >= 0
         return Traffic(
             np.bincount(graph.src_E[sent], minlength=self.devices),

@@ -8,30 +8,57 @@ and line.
 from __future__ import annotations
 
 import operator
-from typing import get_args
+import warnings
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.common.plugin import PluginError, returned, shape_of
-from swarm.communication.protocol.base import Ints, Links, Phase, Protocol, State
+from swarm.common.plugin import PluginError, called, returned, shape_of
+from swarm.communication.protocol.base import (
+    Conserves,
+    Ints,
+    Links,
+    Phase,
+    Protocol,
+    Requirements,
+    State,
+)
 from swarm.communication.topology.graph import Graph
-
-NEEDS = ("row", "column", "both")
+from swarm.config import aliases
 
 
 def check_protocol(protocol: Protocol) -> None:
-    """Refuse phases that there are not, and sums that no matrix conserves."""
-    phases, known = protocol.phases, get_args(Phase)
+    """Refuse phases that there are not, and sums that no matrix conserves.
+
+    Phases under the names of earlier versions become those of today.
+    """
+    phases, known = _phases_of_today(protocol), get_args(Phase)
     if not isinstance(phases, tuple) or not phases or any(phase not in known for phase in phases):
         needed = f"a tuple of {', '.join(known)} is needed"
         raise _wrong(protocol, "phases", f"is {phases!r}", needed)
-    if protocol.needs not in NEEDS:
-        raise _wrong(
-            protocol, "needs", f"is {protocol.needs!r}", f"must be one of {', '.join(NEEDS)}"
-        )
+    required = protocol.requirements
+    if not isinstance(required, Requirements):
+        raise _wrong(protocol, "requirements", f"is {required!r}", "Requirements(…) are needed")
+    if required.conserves not in get_args(Conserves):
+        sums = ", ".join(get_args(Conserves))
+        found = f"has conserves={required.conserves!r}"
+        raise _wrong(protocol, "requirements", found, f"it must be one of {sums}")
+
+
+def _phases_of_today(protocol: Protocol) -> tuple[Phase, ...]:
+    """``protocol.phases``, renamed where a plug-in of an earlier version made them."""
+    found: Any = protocol.phases
+    if not isinstance(found, tuple) or not all(isinstance(name, str) for name in found):
+        return protocol.phases
+    now: Any = tuple(map(aliases.phase, found))
+    if now != found:
+        text = f"{called(protocol)}: phases={found} are called {now} now"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        protocol.phases = now
+    return protocol.phases
 
 
 def graph_used(protocol: Protocol, graph: Graph) -> Graph:
@@ -123,7 +150,7 @@ def sent(protocol: Protocol, phase: int, state: State) -> Tensor:
     found = protocol.send(phase, state)
     n, width = len(state.x), width_of(protocol, phase, state.x.shape[1])
     shape: tuple[int, ...] = (n, width)
-    if protocol.phases[phase] == "edges" and state.links is not None:
+    if protocol.phases[phase] == "per_edge" and state.links is not None:
         shape = (n, state.links.ids_nd.shape[1], width)
     _require_rows(protocol, f"send({phase})", found, state.x.dtype, shape)
     return found

@@ -55,8 +55,8 @@ def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) ->
             (rows.data, np.searchsorted(needed, rows.indices), rows.indptr),
             shape=(len(mine), len(needed)),
         )
-        by = owner[needed // e.parts]
-        row = place[needed // e.parts] * e.parts + needed % e.parts
+        by = owner[needed // e.rows_per_device]
+        row = place[needed // e.rows_per_device] * e.rows_per_device + needed % e.rows_per_device
         inbox = {int(t): np.flatnonzero(by == t) for t in np.unique(by) if t != s}
         parts.append((local, row, np.flatnonzero(by == s), inbox, mine))
     out: list[dict[int, Ints]] = [{} for _ in shards]

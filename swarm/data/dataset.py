@@ -15,6 +15,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.names import Maybe, Names, finder
 from swarm.common.plugin import shape_of
 from swarm.common.rng import Keys
+from swarm.config.old_members import OldMembers, old_keywords
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -35,8 +36,9 @@ class Affine:
     span: Reals
 
 
+@old_keywords
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(OldMembers):
     """S samples and the three disjoint sets of sample ids they fall into; devices only ever hold
     ``train`` samples.
     """
@@ -54,8 +56,8 @@ class Dataset:
     time: Ints | None = None
     # [S] which of several worlds a sample belongs to, 0 … ; None if nothing drifts
     concept: Ints | None = None
-    # [S] the labels that devices are told, −1: none; None if they are told the true ones
-    given: Ints | None = None
+    # [S] the labels that devices learn from, −1: none; None if those are the true ones
+    observed_labels: Ints | None = None
     # of owners 0 … O-1, canonical (swarm.common.names); None if they are numbers only
     owner_names: Names | None = None
     class_names: Names | None = None  # of classes 0 … C-1, likewise
@@ -68,12 +70,14 @@ class Dataset:
         """The shape of one sample."""
         return self.x.shape[1:]
 
-    def told(self) -> tuple[Ints, int]:
+    def known_labels(self) -> tuple[Ints, int]:
         """What devices take each sample's class to be (−1: nobody said), and how many classes there
         are; data without class labels for whole samples have a single one."""
         if not self.classes or self.y.ndim > 1:
             return np.zeros(len(self.x), np.int64), 1
-        return (self.y if self.given is None else self.given).astype(np.int64), self.classes
+        return (self.y if self.observed_labels is None else self.observed_labels).astype(
+            np.int64
+        ), self.classes
 
     def class_of(self, label: int | str) -> int | None:
         """The class called ``label``; where no class has a number for its name, also the one with
@@ -323,10 +327,10 @@ def _require_arrays(dataset: object, origin: tuple[str, object]) -> None:
             *origin, f"have {dataset.classes!r} classes; a whole number is needed, 0 for regression"
         )
     kinds = {"x": "fiu", "y": "fiu", "train": "iu", "validation": "iu", "test": "iu"}
-    kinds |= {"owner": "iu", "time": "iu", "concept": "iu", "given": "iu"}
+    kinds |= {"owner": "iu", "time": "iu", "concept": "iu", "observed_labels": "iu"}
     for name, kind in kinds.items():
         found = getattr(dataset, name)
-        if found is None and name in ("owner", "time", "concept", "given"):
+        if found is None and name in ("owner", "time", "concept", "observed_labels"):
             continue
         if not isinstance(found, np.ndarray) or found.dtype.kind not in kind:
             needed = "whole numbers" if kind == "iu" else "numbers"
@@ -361,17 +365,23 @@ def validate(
         raise ConfigError(
             *origin, f"times of shape {list(dataset.time.shape)}; one number per sample is needed"
         )
-    if dataset.given is not None and dataset.given.shape != (len(dataset.x),):
+    if dataset.observed_labels is not None and dataset.observed_labels.shape != (len(dataset.x),):
         raise ConfigError(
-            *origin, f"given labels of shape {list(dataset.given.shape)}; one per sample is needed"
+            *origin,
+            f"observed_labels of shape {list(dataset.observed_labels.shape)};"
+            " one per sample is needed",
         )
     if (
-        dataset.given is not None
-        and not -1 <= dataset.given.min() <= dataset.given.max() < dataset.classes
+        dataset.observed_labels is not None
+        and not -1
+        <= dataset.observed_labels.min()
+        <= dataset.observed_labels.max()
+        < dataset.classes
     ):
         raise ConfigError(
             *origin,
-            f"given labels up to {dataset.given.max()}; −1 to {dataset.classes - 1} there are",
+            f"observed_labels up to {dataset.observed_labels.max()};"
+            f" −1 to {dataset.classes - 1} there are",
         )
     if dataset.concept is not None and (
         dataset.concept.shape != (len(dataset.x),) or int(dataset.concept.min()) < 0

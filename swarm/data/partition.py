@@ -16,13 +16,14 @@ from swarm.common.names import choices, finder
 from swarm.common.plugin import called, is_plugin, returned, shape_of
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
+from swarm.config.old_members import OldMembers
 from swarm.data.dataset import Dataset, DeviceSplit, Floats, Ints
 from swarm.data.largest_remainder import largest_remainder
 
 Labels = Ints | Floats
 
 
-class Partition(ABC):
+class Partition(OldMembers, ABC):
     """A rule that deals samples to ``devices`` devices.
 
     A new one implements :meth:`assign` alone.
@@ -41,7 +42,7 @@ class Partition(ABC):
         the samples.
         """
 
-    def deal(self, dataset: Dataset, keys: Keys) -> DeviceSplit:
+    def split(self, dataset: Dataset, keys: Keys) -> DeviceSplit:
         """:meth:`assign` over the training samples of ``dataset``, in the data set's own ids, and
         checked.
         """
@@ -68,10 +69,11 @@ class Partition(ABC):
         return dealt if dataset.time is None else dealt.by_time(dataset.time)
 
     def _require_holdings(self, found: object, samples: int) -> None:
-        """Refuse what :meth:`assign` returned where it is no deal of so many samples."""
+        """Refuse what :meth:`assign` returned where it is no split of so many samples."""
         if not isinstance(found, DeviceSplit):
             needed = (
-                "Holdings are needed, and Holdings.group(device_of_each_sample, devices) makes them"
+                "a DeviceSplit is needed, and DeviceSplit.group(device_of_each_sample, devices)"
+                " makes it"
             )
             raise returned("partition", self, "assign", f"returns {shape_of(found)}", needed)
         sample, ptr_N1 = np.asarray(found.sample), np.asarray(found.ptr_N1)
@@ -279,7 +281,7 @@ class Rare(Partition):
         self.label = label
         self._class: int | None = finder(None, 1 << 62)(label)
 
-    def deal(self, dataset: Dataset, keys: Keys) -> DeviceSplit:
+    def split(self, dataset: Dataset, keys: Keys) -> DeviceSplit:
         if dataset.class_names is not None:
             self._class = dataset.class_of(self.label)
             if self._class is None:
@@ -288,7 +290,7 @@ class Rare(Partition):
                     f" {choices(dataset.class_names, dataset.classes, self.label)}"
                 )
                 raise ConfigError("label", self.label, valid)
-        return super().deal(dataset, keys)
+        return super().split(dataset, keys)
 
     def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
         _, classes = self.labels(y_S)

@@ -19,20 +19,20 @@ from swarm.config.settings import Settings
 from swarm.experiments.claims import run as claims
 from swarm.experiments.claims import suite
 from swarm.experiments.claims.base import Claim, Suite
-from swarm.experiments.claims.plan import RUNS, Plan
-from swarm.experiments.claims.suite import Plans
-from swarm.experiments.runs import single
+from swarm.experiments.claims.plan import RUNS, ClaimPlan
+from swarm.experiments.claims.suite import SuitePlan
+from swarm.experiments.runs import run as one_run
 from swarm.experiments.runs.prepared import PreparedRun, resolve
+from swarm.experiments.runs.run import Result
 from swarm.experiments.runs.scenario import AnyScenario
-from swarm.experiments.runs.single import Result
 from swarm.results.folder import DIR, Folder, require_new_run
 from swarm.results.report import write_report
 from swarm.results.trust import admitted
 
 __all__ = ["Prepared", "Result", "check", "resume", "run"]
 
-Prepared = PreparedRun | Plan | Plans
-P = TypeVar("P", PreparedRun, Plan, Plans)
+Prepared = PreparedRun | ClaimPlan | SuitePlan
+P = TypeVar("P", PreparedRun, ClaimPlan, SuitePlan)
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class RunKind(Generic[P]):
     redraw: Callable[[Path], list[Path]]
 
 
-RUN = RunKind(PreparedRun.prepare, single.run, single.resume, write_report)
-CLAIM = RunKind(Plan.checked, claims.start, claims.resume, claims.redraw)
-SUITE = RunKind(Plans.checked, suite.start, suite.resume, suite.redraw)
+RUN = RunKind(PreparedRun.prepare, one_run.execute, one_run.resume, write_report)
+CLAIM = RunKind(ClaimPlan.checked, claims.start, claims.resume, claims.redraw)
+SUITE = RunKind(SuitePlan.checked, suite.start, suite.resume, suite.redraw)
 
 
 def check(cfg: Any = None, *, overrides: Sequence[str] = ()) -> Prepared:
@@ -100,7 +100,7 @@ def run(
 
 def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:
     """Go on with the run in ``folder`` under its own config; see
-    :func:`swarm.experiments.runs.single.resume` for what may change.
+    :func:`swarm.experiments.runs.run.resume` for what may change.
 
     Plug-ins that the config names are imported only if this user's own command wrote it, or with
     ``trust``: then they run as whatever the user may do (:mod:`swarm.results.trust`).

@@ -91,9 +91,9 @@ def _by_torch(
                 " argmax or rounding)",
             )
         out = answer.reshape(-1, answer.shape[-1]).T
-        residual = loss.residual(out.detach().unsqueeze(0).clone(), target_Cb.unsqueeze(0).clone())[
-            0
-        ]
+        residual = loss.grad_outputs(
+            out.detach().unsqueeze(0).clone(), target_Cb.unsqueeze(0).clone()
+        )[0]
         found = torch.autograd.grad(
             out, list(parameters.values()), residual.to(out), allow_unused=True
         )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rows import BlockParameters
 from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views
 from swarm.learning.kernels.losses import Loss
@@ -25,8 +26,8 @@ class Batch:
     ``x`` ``[B, K, b, *features]``; ``target`` ``[B, K, C, b]`` as the loss encodes it (``b · L``
     for L labels a sample); ``first`` ``[B, K, b]`` marks samples that the device meets for the
     first time (None: there are none); ``active`` ``[B, K]`` marks the steps a device takes (None:
-    all of them); ``done`` ``[B]`` counts the steps it has taken before; ``truth`` is what
-    predictions are scored by where devices are told something else (None: it is the target).
+    all of them); ``done`` ``[B]`` counts the steps it has taken before; ``true_target`` is what
+    predictions are scored by where devices learn from other labels (None: it is the target).
     """
 
     x: Tensor
@@ -34,19 +35,20 @@ class Batch:
     first: Tensor | None
     active: Tensor | None
     done: Tensor
-    truth: Tensor | None = None
+    true_target: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class PredictionScores:
     """Results before learning.
 
-    ``loss_B`` is the mean loss over all samples of the active steps; ``seen_B`` counts the samples
-    met for the first time and ``score_B`` adds up their scores (:meth:`Loss.right`); None if there
-    are none."""
+    ``loss_B`` is the mean loss over all samples of the active steps. ``scored_B`` counts the
+    samples met for the first time, and ``score_B`` adds up their scores (:meth:`Loss.score`); both
+    are None if there are none.
+    """
 
     loss_B: Tensor
-    seen_B: Tensor | None = None
+    scored_B: Tensor | None = None
     score_B: Tensor | None = None
 
 
@@ -66,18 +68,6 @@ COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
 }
 
 
-class GradientCorrection(Protocol):
-    """What is added to every gradient: ``add_NP`` + ``proximal`` · (x − start), for the B devices
-    of a block.
-    """
-
-    @property
-    def add_NP(self) -> Tensor | None: ...
-
-    @property
-    def proximal(self) -> float: ...
-
-
 class TrainBlock(Protocol):
     """Score and learn a batch: the rows after it, and the scores.
 
@@ -90,7 +80,7 @@ class TrainBlock(Protocol):
         slots: Views,
         batch: Batch,
         lr: Scale,
-        force: GradientCorrection | None = None,
+        correction: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]: ...
 
 
@@ -126,7 +116,7 @@ class Learner:
         """The same without the compiler, in memory of its own."""
         return Learner(self.kernel, self.loss, self.optimizer, self.outputs, self.clip, False)
 
-    def watch(self, x_BP: Tensor, batch: Batch) -> PredictionScores:
+    def score_only(self, x_BP: Tensor, batch: Batch) -> PredictionScores:
         """Predict the batch and be scored, without learning."""
         parts = BlockParameters(self.kernel.layout, x_BP.shape[0], x_BP)
         parts.load(x_BP)
@@ -141,12 +131,12 @@ class Learner:
         slots: Views,
         batch: Batch,
         lr: Scale,
-        force: GradientCorrection | None = None,
+        correction: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]:
-        if self._plain and force is None:
+        if self._plain and correction is None:
             learnt_BP, out_BKCb = self._descend(x_BP, batch, lr)
         else:
-            learnt_BP, out_BKCb = self._optimise(x_BP, slots, batch, lr, force)
+            learnt_BP, out_BKCb = self._optimise(x_BP, slots, batch, lr, correction)
         return learnt_BP, self._score(out_BKCb, batch)
 
     def _train_compiled(
@@ -155,11 +145,11 @@ class Learner:
         slots: Views,
         batch: Batch,
         lr: Scale,
-        force: GradientCorrection | None = None,
+        correction: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]:
         """The rate becomes a tensor, for the compiler would build a number in for good."""
         rate = torch.full((1, 1, 1), float(lr), dtype=x_BP.dtype, device=x_BP.device)
-        pair: tuple[Tensor, PredictionScores] = self._compiled(x_BP, slots, batch, rate, force)
+        pair: tuple[Tensor, PredictionScores] = self._compiled(x_BP, slots, batch, rate, correction)
         return pair
 
     def _descend(self, x_BP: Tensor, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
@@ -195,7 +185,7 @@ class Learner:
         slots: Views,
         batch: Batch,
         lr: Scale,
-        force: GradientCorrection | None,
+        correction: GradientCorrection | None,
     ) -> tuple[Tensor, Tensor]:
         """Every other optimiser, clipping, and protocols that pull: the gradient is collected
         first.
@@ -209,8 +199,8 @@ class Learner:
                 part.zero_()
             outs.append(add(x_k, t_k, 1.0 / samples))
             g_BP = g.rows()
-            if force is not None:
-                _pull_(g_BP, x_BP, start_BP, force)
+            if correction is not None:
+                _correct_(g_BP, x_BP, start_BP, correction)
             if self.clip is not None:
                 clip_(g_BP, self.clip)
             t_B1 = batch.done[:, None] + (k + 1)
@@ -226,7 +216,8 @@ class Learner:
 
     def _score(self, out: Tensor, batch: Batch) -> PredictionScores:
         """Everything here comes from predictions made before the sample was learnt from."""
-        truth, first = batch.target if batch.truth is None else batch.truth, batch.first
+        truth = batch.target if batch.true_target is None else batch.true_target
+        first = batch.first
         loss_BKb = self.loss.value(out, truth)
         if batch.active is None:
             mean = loss_BKb.mean((1, 2))
@@ -240,12 +231,12 @@ class Learner:
             first = first.repeat_interleave(loss_BKb.shape[2] // first.shape[2], 2)
         counted = first.to(loss_BKb.dtype)
         return PredictionScores(
-            mean, counted.sum((1, 2)), (self.loss.right(out, truth) * counted).sum((1, 2))
+            mean, counted.sum((1, 2)), (self.loss.score(out, truth) * counted).sum((1, 2))
         )
 
 
-def _pull_(g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, force: GradientCorrection) -> None:
-    if force.add_NP is not None:
-        g_BP.add_(force.add_NP)
-    if force.proximal:
-        g_BP.add_(x_BP - start_BP, alpha=force.proximal)
+def _correct_(g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, correction: GradientCorrection) -> None:
+    if correction.add_NP is not None:
+        g_BP.add_(correction.add_NP)
+    if correction.proximal:
+        g_BP.add_(x_BP - start_BP, alpha=correction.proximal)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from swarm.common.rng import Keys
 from swarm.communication.protocol.base import Rows
-from swarm.data.stream.stream import Draw
+from swarm.data.stream.stream import DrawnSamples
 from swarm.learning.learner import Batch
 from swarm.learning.update.policy import BatchPlan
 from swarm.learning.update.replay import Memory
@@ -31,8 +31,8 @@ class StreamPosition:
     last learnt from what they remember, and what that is."""
 
     steps_n: Ints
-    met_n: Ints
-    lately_n: Ints
+    consumed_n: Ints
+    since_replay_n: Ints
     memory: Memory
 
 
@@ -47,56 +47,60 @@ class BatchLoader:
             nothing,
             nothing,
             nothing,
-            Memory.empty(len(devices), e.replay.size, e.plan.dataset.told()[1]),
+            Memory.empty(len(devices), e.replay.size, e.spec.dataset.known_labels()[1]),
         )
         self._before: tuple[int, StreamPosition] = (0, self.progress)
-        data = e.plan.dataset
+        data = e.spec.dataset
         x = torch.as_tensor(data.x).to(e.device)
         self.x_S = x.to(e.dtype) if x.is_floating_point() else x
         y = torch.as_tensor(data.y).to(e.device)
         self.y_S = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
-        self.given_S = None if data.given is None else torch.as_tensor(data.given).to(e.device)
-        self._label_S = data.told()[0]
+        self.observed_S = (
+            None
+            if data.observed_labels is None
+            else torch.as_tensor(data.observed_labels).to(e.device)
+        )
+        self._label_S = data.known_labels()[0]
         self._draws, self._keeps = (
             Keys(e.settings.seed, "replay"),
             Keys(e.settings.seed, "replay.keep"),
         )
 
     def begin(self, round: int) -> None:
-        """Before the lessons of a round; where they are given twice in it, the second time from the
-        same samples.
+        """Before the batch plans of a round; a second learning phase starts from the same
+        samples.
         """
         if self._before[0] == round:
             self.progress = self._before[1]
         self._before = round, self.progress
 
-    def steps(self, lesson: BatchPlan, awake_n: npt.NDArray[np.bool_] | None) -> Ints:
-        """How many mini-batches of ``lesson`` each device works through: none if it is asleep, and
+    def steps(self, plan: BatchPlan, active_n: npt.NDArray[np.bool_] | None) -> Ints:
+        """How many mini-batches of ``plan`` each device works through: none if it is asleep, and
         no more than its stream still has, or if its memory is empty."""
         e, now = self.experiment, self.progress
-        steps_n = now.lately_n if lesson.source == "kept" else e.local_steps_N[self.devices]
-        if lesson.steps is not None:
-            steps_n = np.full(len(steps_n), lesson.steps)
-        if lesson.source == "new":
+        steps_n = now.since_replay_n if plan.source == "kept" else e.local_steps_N[self.devices]
+        if plan.steps is not None:
+            steps_n = np.full(len(steps_n), plan.steps)
+        if plan.source == "new":
             samples_n = self._before[0] * e.local_steps_N[self.devices] * e.stream.batch
-            steps_n = np.minimum(steps_n, e.stream.there(self.devices, samples_n) - now.met_n)
-        elif lesson.source == "kept":
+            steps_n = np.minimum(steps_n, e.stream.there(self.devices, samples_n) - now.consumed_n)
+        elif plan.source == "kept":
             steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
-        return steps_n if awake_n is None else np.where(awake_n, steps_n, 0)
+        return steps_n if active_n is None else np.where(active_n, steps_n, 0)
 
-    def work(self, lesson: BatchPlan) -> float:
-        """What a mini-batch of ``lesson`` takes, in local steps on a plain one: remembered samples
+    def work(self, plan: BatchPlan) -> float:
+        """What a mini-batch of ``plan`` takes, in local steps on a plain one: remembered samples
         count beside the new ones, and predicting alone takes its forward products."""
-        if not lesson.learn:
+        if not plan.learn:
             return self.experiment.prediction_share
-        return 1 + self._again(lesson) / self.experiment.stream.batch
+        return 1 + self._again(plan) / self.experiment.stream.batch
 
-    def _again(self, lesson: BatchPlan) -> int:
+    def _again(self, plan: BatchPlan) -> int:
         """How many remembered samples stand beside the new ones in a mini-batch."""
         e = self.experiment
-        return e.replay.drawn(e.stream.batch) if lesson.source == "new" and lesson.learn else 0
+        return e.replay.drawn(e.stream.batch) if plan.source == "new" and plan.learn else 0
 
-    def batches(self, lesson: BatchPlan, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
+    def batches(self, plan: BatchPlan, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
         """The devices of each block that take steps, with their next samples.
 
         Positions of many blocks are drawn in one call, integers being the same in any company. What
@@ -111,7 +115,7 @@ class BatchLoader:
             group = slice(some[0].start, some[-1].stop)
             # one number of steps for all blocks then, some of them masked
             compiled = e.settings.compute.compile
-            longest = int((self.steps(lesson, None) if compiled else steps_n[group]).max())
+            longest = int((self.steps(plan, None) if compiled else steps_n[group]).max())
             if not steps_n[group].any():
                 continue
             # those asleep take no part in the arithmetic, except where the compiler wants one shape
@@ -120,9 +124,9 @@ class BatchLoader:
                 if compiled
                 else group.start + np.flatnonzero(steps_n[group])
             )
-            draw = self._draw(lesson, taking, longest)
+            draw = self._draw(plan, taking, longest)
             sample = torch.as_tensor(draw.sample_BKb, device=e.device)
-            target, truth = self._targets(sample, lesson)
+            target, truth = self._targets(sample, plan)
             done = torch.as_tensor(done_n[taking], device=e.device)
             fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))
             ends = np.searchsorted(taking, [rows.stop for rows in some]).tolist()
@@ -157,34 +161,34 @@ class BatchLoader:
                     ),
                 )
 
-    def end(self, lesson: BatchPlan, steps_n: Ints) -> None:
-        """After a lesson: what was met was met, and the memory takes its pick."""
+    def end(self, plan: BatchPlan, steps_n: Ints) -> None:
+        """After a plan: count what was consumed, and let the memory choose what it keeps."""
         e, now = self.experiment, self.progress
-        met_n, lately_n, memory = now.met_n, now.lately_n, now.memory
-        if lesson.source == "kept":
-            lately_n = np.where(steps_n > 0, 0, lately_n)
-        elif lesson.source == "new":
+        consumed_n, since_replay_n, memory = now.consumed_n, now.since_replay_n, now.memory
+        if plan.source == "kept":
+            since_replay_n = np.where(steps_n > 0, 0, since_replay_n)
+        elif plan.source == "new":
             if e.replay.size and steps_n.any():
                 memory = self._remembering(steps_n)
-            met_n, lately_n = met_n + steps_n, lately_n + steps_n
+            consumed_n, since_replay_n = consumed_n + steps_n, since_replay_n + steps_n
         self.progress = StreamPosition(
-            now.steps_n + steps_n * lesson.learn, met_n, lately_n, memory
+            now.steps_n + steps_n * plan.learn, consumed_n, since_replay_n, memory
         )
 
-    def _draw(self, lesson: BatchPlan, taking: Ints, count: int) -> Draw:
+    def _draw(self, plan: BatchPlan, taking: Ints, count: int) -> DrawnSamples:
         """The samples of the next ``count`` mini-batches."""
         e, now, devices = self.experiment, self.progress, self.devices[taking]
         size = e.stream.batch
-        if lesson.source == "all":
+        if plan.source == "all":
             return e.stream.draw(devices, now.steps_n[taking], count)
-        if lesson.source == "kept":
+        if plan.source == "kept":
             drawn = now.memory.drawn(
                 taking, self._draws.uniform(devices, now.steps_n[taking], count * size)
             )
             sample = drawn.reshape(len(taking), count, size)
-            return Draw(sample, np.zeros(sample.shape, bool))
-        new = e.stream.draw(devices, now.met_n[taking], count)
-        again = self._again(lesson)
+            return DrawnSamples(sample, np.zeros(sample.shape, bool))
+        new = e.stream.draw(devices, now.consumed_n[taking], count)
+        again = self._again(plan)
         if not again:
             return new
         drawn = now.memory.drawn(
@@ -194,29 +198,29 @@ class BatchLoader:
         stand_in = np.resize(np.arange(size), again)  # as long as nothing is remembered
         old = np.where(old < 0, new.sample_BKb[:, :, stand_in], old)
         nowhere = np.zeros(old.shape, bool)
-        return Draw(
+        return DrawnSamples(
             np.concatenate([new.sample_BKb, old], 2), np.concatenate([new.first_BKb, nowhere], 2)
         )
 
-    def _targets(self, sample_BKb: Tensor, lesson: BatchPlan) -> tuple[Tensor, Tensor | None]:
-        """What is learnt from, as the loss wants it; and the truth, where devices are told
-        something else.
+    def _targets(self, sample_BKb: Tensor, plan: BatchPlan) -> tuple[Tensor, Tensor | None]:
+        """What is learnt from, as the loss wants it; and the true labels, where devices learn
+        from others.
 
         A sample without a label gets a target of zeros, which pulls at nothing, and the others of
         its mini-batch weigh more: the step is the mean over those with a label.
         """
         e = self.experiment
         truth = self._encoded(_gather(self.y_S, sample_BKb))
-        if self.given_S is None:
+        if self.observed_S is None:
             return truth, None
-        if not lesson.learn:
+        if not plan.learn:
             return truth, truth
-        given_BKb = _gather(self.given_S, sample_BKb)
-        known_BKb = given_BKb >= 0
+        observed_BKb = _gather(self.observed_S, sample_BKb)
+        known_BKb = observed_BKb >= 0
         # whole numbers divided would be float32
-        told = known_BKb.sum(2, keepdim=True).clamp_min(1).to(e.dtype)
-        weight = known_BKb * (known_BKb.shape[2] / told)
-        return self._encoded(given_BKb.clamp_min(0)) * weight.unsqueeze(2), truth
+        labelled = known_BKb.sum(2, keepdim=True).clamp_min(1).to(e.dtype)
+        weight = known_BKb * (known_BKb.shape[2] / labelled)
+        return self._encoded(observed_BKb.clamp_min(0)) * weight.unsqueeze(2), truth
 
     def _encoded(self, y: Tensor) -> Tensor:
         e = self.experiment
@@ -229,17 +233,19 @@ class BatchLoader:
         e, now = self.experiment, self.progress
         old, count = now.memory, int(steps_n.max())
         together = max(1, PLACES_AT_ONCE // (e.replay.size + 2 * count * e.stream.batch))
-        new = Memory(*(np.empty_like(each) for each in (old.kept_nM, old.seen_nC, old.largest_nC)))
+        new = Memory(
+            *(np.empty_like(each) for each in (old.kept_nM, old.offered_nC, old.largest_nC))
+        )
         for begin in range(0, len(steps_n), together):
             n = slice(begin, begin + together)
-            sample = e.stream.draw(self.devices[n], now.met_n[n], count).sample_BKb
+            sample = e.stream.draw(self.devices[n], now.consumed_n[n], count).sample_BKb
             there = (np.arange(count) < steps_n[n, None])[:, :, None]
             offered = np.where(there, sample, -1).reshape(len(sample), -1)
-            part = Memory(old.kept_nM[n], old.seen_nC[n], old.largest_nC[n])
+            part = Memory(old.kept_nM[n], old.offered_nC[n], old.largest_nC[n])
             part = e.replay.take(part, offered, self._label_S, self._keeps, self.devices[n])
-            new.kept_nM[n], new.seen_nC[n], new.largest_nC[n] = (
+            new.kept_nM[n], new.offered_nC[n], new.largest_nC[n] = (
                 part.kept_nM,
-                part.seen_nC,
+                part.offered_nC,
                 part.largest_nC,
             )
         return new
@@ -249,11 +255,11 @@ class BatchLoader:
     def snapshot(self) -> dict[str, Tensor]:
         """All of :class:`StreamPosition`, a row for each device."""
         now = self.progress
-        found = {"steps": now.steps_n, "met": now.met_n, "lately": now.lately_n}
+        found = {"steps": now.steps_n, "met": now.consumed_n, "lately": now.since_replay_n}
         if self.experiment.replay.size:
             found |= {
                 "kept": now.memory.kept_nM,
-                "offered": now.memory.seen_nC,
+                "offered": now.memory.offered_nC,
                 "largest": now.memory.largest_nC,
             }
         return {name: torch.as_tensor(rows) for name, rows in found.items()}
@@ -263,8 +269,10 @@ class BatchLoader:
         memory = self.progress.memory
         if self.experiment.replay.size:
             memory = Memory(*(rows[name].numpy() for name in ("kept", "offered", "largest")))
-        steps_n, met_n, lately_n = (rows[name].numpy() for name in ("steps", "met", "lately"))
-        self.progress = StreamPosition(steps_n, met_n, lately_n, memory)
+        steps_n, consumed_n, since_replay_n = (
+            rows[name].numpy() for name in ("steps", "met", "lately")
+        )
+        self.progress = StreamPosition(steps_n, consumed_n, since_replay_n, memory)
         self._before = (0, self.progress)
 
 

@@ -56,10 +56,10 @@ def _on_the_line(e: Experiment, number: int, round: int) -> Floats:
     if phase == "learn" or hardware is None:
         return longest_N
     bits = e.bits(number)
-    if phase == "mean":  # up to the server, and down from it
+    if phase == "server":  # up to the server, and down from it
         return bits / hardware.uplink + bits / hardware.downlink
-    graph, fates = e.exchanges.sent(round)
-    sent = fates.ticks_E != UNSENT
+    graph, outcomes = e.messages.sent(round)
+    sent = outcomes.ticks_E != UNSENT
     src, dst = graph.src_E[sent], graph.dst_E[sent]
     np.maximum.at(longest_N, src, hardware.lines.seconds(src, dst, bits))
     return longest_N

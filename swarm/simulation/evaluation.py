@@ -82,7 +82,7 @@ class BlockEvaluator:
             out = self.kernel.outputs(parts.views, x.expand(len(x_BP), *x.shape))
             losses.append(self.loss.value(out, target).sum(1))
             if votes_CT is not None:
-                hits.append(self.loss.right(out, target) @ target.T)
+                hits.append(self.loss.score(out, target) @ target.T)
                 at = start * each
                 votes_CT[:, at : at + out.shape[2]] = (out == out.amax(1, keepdim=True)).sum(0)
             else:

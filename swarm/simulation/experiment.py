@@ -67,7 +67,7 @@ class RunSpec:
 
     settings: Settings
     dataset: Dataset
-    holdings: DeviceSplit
+    split: DeviceSplit
 
 
 class Experiment:
@@ -77,7 +77,7 @@ class Experiment:
     """
 
     def __init__(self, plan: RunSpec) -> None:
-        self.plan = plan
+        self.spec = plan
         self.settings = s = plan.settings
         self.dtype = DTYPES[s.compute.dtype]
         self.device = _device(s.compute.device)
@@ -90,15 +90,15 @@ class Experiment:
             else torch.as_tensor(data.target.span[:, None]).to(self.device, self.dtype)
         )
         self.loss: Loss = loss_for(s.train.loss, data.classes, unit_T1)
-        if data.given is not None:
+        if data.observed_labels is not None:
             self.loss = PartialLabelLoss()
         self._require_room()
-        owners = plan.holdings.names if plan.holdings.owned else None
+        owners = plan.split.names if plan.split.owned else None
         self.topology: Topology = self._build(
             s.topology, Topology, "topology", devices=s.devices, seed=s.seed, owner_names=owners
         )
         check_period(self.topology)
-        names = telling(plan.holdings.names or self.topology.node_names)
+        names = telling(plan.split.names or self.topology.node_names)
         self.names = names if names is not None and len(names) == s.devices else None
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol", seed=s.seed)
         check_protocol(self.protocol)
@@ -111,7 +111,7 @@ class Experiment:
         module, sample = self._checked_module(), self._sample()
         self.layout = Layout.of(module)
         self.protocol.bind(self.layout)
-        if self.protocol.alike and s.init == "independent":
+        if self.protocol.requirements.common_init and s.init == "independent":
             valid = (
                 f"must be common (or a file) with {called(self.protocol)}, whose server has one"
                 " model from the start"
@@ -119,7 +119,7 @@ class Experiment:
             raise ConfigError("init", s.init, valid)
         self.constants = Constants.of(module)
         self.start = read_start(s.init, module, self.layout, self.constants, self.dtype)
-        self.stream = Stream(plan.holdings, s.train.batch, Keys(s.seed, "stream"))
+        self.stream = Stream(plan.split, s.train.batch, Keys(s.seed, "stream"))
         self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
         self.network = self._network()
         self.blocks = self._blocks()
@@ -137,7 +137,7 @@ class Experiment:
         ]
         if self.network.lines is not None and exchanging:
             self.network = replace(self.network, bits=float(max(map(self.bits, exchanging))))
-        self.exchanges = MessageSchedule(
+        self.messages = MessageSchedule(
             self.topology,
             s.mixing,
             self.protocol,
@@ -145,15 +145,17 @@ class Experiment:
             self.compressor is not None,
             s.devices,
         )
-        self.most_links = self.exchanges.most_links if "edges" in self.protocol.phases else 0
+        self.most_links = self.messages.most_links if "per_edge" in self.protocol.phases else 0
         self.check_compressor()
-        check_policy(self.policy, self.replay, self.stream, s.train.local_epochs, data.told()[1])
+        check_policy(
+            self.policy, self.replay, self.stream, s.train.local_epochs, data.known_labels()[1]
+        )
         self._require_fit()
         self.metrics = chosen(s.metrics, self._task(), s.plugins)
 
     def _task(self) -> Task:
         """What the metrics are told of this arm."""
-        data, looked = self.plan.dataset, self.settings.evaluate
+        data, looked = self.spec.dataset, self.settings.evaluate
         return Task(
             self.loss.classification,
             self.outputs,
@@ -186,7 +188,7 @@ class Experiment:
 
     def _sample(self) -> Tensor:
         """Two samples, to try a model on."""
-        x = torch.as_tensor(self.plan.dataset.x[self.plan.dataset.train[:2]])
+        x = torch.as_tensor(self.spec.dataset.x[self.spec.dataset.train[:2]])
         return x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
 
     @cached_property
@@ -209,7 +211,7 @@ class Experiment:
 
     def _checked_module(self) -> nn.Module:
         """A model that can learn from these data."""
-        module, data = self.module().to(self.device), self.plan.dataset
+        module, data = self.module().to(self.device), self.spec.dataset
         try:
             check_tokens(module, data.x)
             check_module(
@@ -271,7 +273,7 @@ class Experiment:
         """Each device's share of labels in each concept, which its own-distribution accuracy is
         weighted by.
         """
-        return label_mixes(self.plan.dataset, self.plan.holdings)
+        return label_mixes(self.spec.dataset, self.spec.split)
 
     def _network(self) -> Network:
         s = self.settings
@@ -319,8 +321,8 @@ class Experiment:
         if self.compressor is None:
             return
         name = str(self.settings.compressor["_target_"]).rpartition(".")[2]
-        if "edges" in self.protocol.phases or "mean" in self.protocol.phases:
-            each = "edges" in self.protocol.phases
+        if "per_edge" in self.protocol.phases or "server" in self.protocol.phases:
+            each = "per_edge" in self.protocol.phases
             way = "each neighbour a message of its own" if each else "through a server"
             raise ConfigError(
                 "compressor",
@@ -329,14 +331,14 @@ class Experiment:
                 f" {way}:"
                 " compressors work on one message that goes to all neighbours",
             )
-        if self.protocol.remembers and self.compressor.feedback:
+        if self.protocol.requirements.own_error_feedback and self.compressor.feedback:
             raise ConfigError(
                 "compressor.feedback",
                 True,
                 f"must be false with {called(self.protocol)}, which sends what was left "
                 "out later by itself; doing so twice diverges",
             )
-        if self.protocol.lossless:
+        if self.protocol.requirements.no_compression:
             raise ConfigError(
                 "compressor",
                 name,
@@ -345,7 +347,7 @@ class Experiment:
                 " else",
             )
         for number, phase in enumerate(self.protocol.phases):
-            if phase in ("mix", "inbox"):
+            if phase in ("mix", "messages"):
                 try:
                     bits_of(self.compressor, width_of(self.protocol, number, self.layout.width))
                 except ConfigError as error:
@@ -356,13 +358,13 @@ class Experiment:
         """Everybody's neighbours and their weights, ``[N, most_links]`` each, for protocols with a
         row for each link.
         """
-        return self.exchanges.links() if "edges" in self.protocol.phases else None
+        return self.messages.links() if "per_edge" in self.protocol.phases else None
 
     @cached_property
     def slots(self) -> dict[str, tuple[int, ...]]:
         """The shape of each of the protocol's slots, for one device."""
         links = None
-        if "edges" in self.protocol.phases:
+        if "per_edge" in self.protocol.phases:
             of_nobody = np.zeros((0, self.most_links))
             ids, weight = (
                 torch.as_tensor(of_nobody.astype(np.int64)),
@@ -376,16 +378,16 @@ class Experiment:
         }
 
     @cached_property
-    def carried(self) -> dict[str, tuple[int, ...]]:
+    def in_flight(self) -> dict[str, tuple[int, ...]]:
         """The shapes, for one device, of what the wire remembers: messages under way, and what
         compression left out.
         """
         shapes: dict[str, tuple[int, ...]] = {}
         for number, phase in enumerate(self.protocol.phases):
-            if phase in ("mix", "inbox"):
+            if phase in ("mix", "messages"):
                 width = width_of(self.protocol, number, self.layout.width)
-                if self.exchanges.depth:
-                    shapes[f"history.{number}"] = (self.exchanges.depth, width)
+                if self.messages.depth:
+                    shapes[f"history.{number}"] = (self.messages.depth, width)
                 if self.compressor is not None and self.compressor.feedback:
                     shapes[f"error.{number}"] = (width,)
         return shapes
@@ -397,28 +399,28 @@ class Experiment:
         """
         found: dict[str, tuple[int, ...]] = {"steps": (), "met": (), "lately": ()}
         if self.replay.size:
-            classes = self.plan.dataset.told()[1]
+            classes = self.spec.dataset.known_labels()[1]
             found |= {"kept": (self.replay.size,), "offered": (classes,), "largest": (classes,)}
         return found
 
     def graph(self, round: int) -> Graph:
         """The graph of ``round`` (counted from 1)."""
-        return self.exchanges.graph(round)
+        return self.messages.graph(round)
 
     def mixing(self, round: int) -> Mixing:
         """The mixing weights of ``round`` (counted from 1) if every message arrives."""
-        return self.exchanges.mixing(round)
+        return self.messages.mixing(round)
 
     def active(self, round: int) -> npt.NDArray[np.bool_] | None:
         """Who learns and is heard in ``round``, ``[N]``; None: everybody."""
-        return self.exchanges.participants(round, self.settings.seed)
+        return self.messages.participants(round, self.settings.seed)
 
     def mean_shares(self, phase: Phase, round: int) -> npt.NDArray[np.float64]:
         """Each device's weight in a mean over all: the protocol's own for ``mean``, equal ones for
         complete-graph mixing.
         """
         n = self.settings.devices
-        if phase != "mean":
+        if phase != "server":
             return np.full(n, 1.0 / n)
         shares, active = shares_of(self.protocol, self.stream.sizes_N), self.active(round)
         if active is None:
@@ -431,7 +433,7 @@ class Experiment:
         for ``mean`` one up and one down a participant (a server in the middle), as far as they are
         not lost."""
         phase = self.protocol.phases[number]
-        return self.exchanges.traffic(phase, round, self.bits(number), self.settings.seed)
+        return self.messages.traffic(phase, round, self.bits(number), self.settings.seed)
 
     def bits(self, number: int) -> int:
         """Bits of one message of phase ``number``."""
@@ -439,7 +441,7 @@ class Experiment:
             self.protocol.phases[number],
             width_of(self.protocol, number, self.layout.width),
         )
-        if self.compressor is not None and phase in ("mix", "inbox"):
+        if self.compressor is not None and phase in ("mix", "messages"):
             return bits_of(self.compressor, width)
         return width * self.number_bits
 
@@ -468,7 +470,7 @@ class Experiment:
         """What the samples of a full replay memory take up on a device: features in the run's
         dtype, and 8 bytes a label.
         """
-        data = self.plan.dataset
+        data = self.spec.dataset
         return int(self.replay.size * (data.x[0].size * self.dtype.itemsize + data.y[0].size * 8))
 
     @cached_property
@@ -487,7 +489,7 @@ class Experiment:
     @property
     def kept_numbers(self) -> int:
         """How many numbers of one device a checkpoint holds."""
-        own = [*self.slots.values(), *self.carried.values()]
+        own = [*self.slots.values(), *self.in_flight.values()]
         return (1 + len(self.optimizer.slots)) * self.layout.width + sum(
             math.prod(shape) for shape in own
         )

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swarm.communication.compression.chunks import NUMBERS
+from swarm.communication.compression.row_blocks import NUMBERS
 from swarm.communication.protocol.base import Protocol
 from swarm.communication.returned import width_of
 from swarm.learning.kernels.dense import Dense
@@ -116,10 +116,12 @@ class _Counted:
         """What a checkpoint holds, too."""
         e, row = self.e, self.n * self.width * self.item
         history = sum(
-            math.prod(shape) for name, shape in e.carried.items() if name.startswith("history")
+            math.prod(shape) for name, shape in e.in_flight.items() if name.startswith("history")
         )
         left = sum(
-            math.prod(shape) for name, shape in e.carried.items() if not name.startswith("history")
+            math.prod(shape)
+            for name, shape in e.in_flight.items()
+            if not name.startswith("history")
         )
         slots = sum(math.prod(shape) for shape in e.slots.values())
         memory = math.prod(e.progress["kept"]) if "kept" in e.progress else 0
@@ -172,12 +174,12 @@ class _Counted:
         makes = (type(e.protocol).send is not Protocol.send) + (
             type(e.protocol).receive is not Protocol.receive
         )
-        if phase == "edges":  # where messages are smaller than rows, they are still made of rows
+        if phase == "per_edge":  # where messages are smaller than rows, they are still made of rows
             return max(3 * width * e.most_links, 2 * self.n * self.width)
         found = (1 + makes) * width  # what is received, and what the protocol makes for and of it
         if e.compressor is not None:
             found += width + NUMBERS
-        if e.exchanges.parts > 1:
+        if e.messages.rows_per_device > 1:
             found += width_of(e.protocol, number, self.width) * self._under_way()
         if e.network.churn is not None:
             found += self.n * self.width
@@ -187,10 +189,10 @@ class _Counted:
         """Payload rows that a round takes in, out of all that are kept: of each sender those of the
         ages that arrive.
         """
-        graph, fates = self.e.exchanges.sent(1)
-        arrives = fates.ticks_E >= 0
-        ages = self.e.exchanges.depth + 1
-        return self.n + len(np.unique(graph.src_E[arrives] * ages + fates.ticks_E[arrives]))
+        graph, outcomes = self.e.messages.sent(1)
+        arrives = outcomes.ticks_E >= 0
+        ages = self.e.messages.depth + 1
+        return self.n + len(np.unique(graph.src_E[arrives] * ages + outcomes.ticks_E[arrives]))
 
     def _results(self) -> int:
         """Rows of the table of devices' results."""
@@ -203,7 +205,7 @@ class _Counted:
 
     def fixed(self) -> list[Part]:
         """What depends on data, graph, model and block."""
-        e, data = self.e, self.e.plan.dataset
+        e, data = self.e, self.e.spec.dataset
         x = data.x
         cast = x.dtype.kind == "f" and x.dtype.itemsize != self.item
         looked_at = (
@@ -213,8 +215,8 @@ class _Counted:
         )
         if e.loss.classification:  # the votes of a block, of all, and as they are counted
             looked_at += 3 * 8 * e.outputs * data.y[data.test].size
-        links = self.e.exchanges.graph(1).src_E
-        loaded = x.nbytes + data.y.nbytes + 8 * (len(e.plan.holdings.sample) + len(data.train))
+        links = self.e.messages.graph(1).src_E
+        loaded = x.nbytes + data.y.nbytes + 8 * (len(e.spec.split.sample) + len(data.train))
         smaller = "a smaller train.batch, train.local_steps or engine.block"
         return [
             Part(
@@ -257,7 +259,7 @@ class _Counted:
             self.e.settings.train.batch + self.e.replay.drawn(self.e.settings.train.batch),
         )
         steps, block = int(e.local_steps_N.max()), e.blocks.size
-        sample, outputs = e.plan.dataset.x[:1].size * self.item, self._answers * self.item
+        sample, outputs = e.spec.dataset.x[:1].size * self.item, self._answers * self.item
         # features, targets, predictions and their scores
         round = steps * block * batch * (sample + 6 * outputs)
         rows = (2 if e.optimizer.plain else 5) * block * self.width * self.item
@@ -265,10 +267,10 @@ class _Counted:
 
     def _looking(self) -> int:
         e = self.e
-        each = math.prod(e.plan.dataset.y.shape[1:]) if e.loss.classification else 1
-        many = min(max(1, SAMPLES_AT_ONCE // each), len(e.plan.dataset.test))
+        each = math.prod(e.spec.dataset.y.shape[1:]) if e.loss.classification else 1
+        many = min(max(1, SAMPLES_AT_ONCE // each), len(e.spec.dataset.test))
         rows = e.blocks.size * self.width * self.item
-        samples = len(e.plan.dataset.test) * each
+        samples = len(e.spec.dataset.test) * each
         kept = sum(m.state(1, e.outputs, samples).nbytes for m in e.metrics.outputs)
         predicted = many * (self._activations + 4 * self._answers * self.item)
         return rows + e.blocks.size * (predicted + kept)
@@ -276,7 +278,7 @@ class _Counted:
     @property
     def _answers(self) -> int:
         """Outputs for one sample."""
-        y = self.e.plan.dataset.y
+        y = self.e.spec.dataset.y
         return self.e.outputs * (math.prod(y.shape[1:]) if self.e.loss.classification else 1)
 
     @cached_property

@@ -145,10 +145,10 @@ class Simulation:
             self.joules_N += spent.joules_N
         self.steps += int(happened.steps_N.sum())
         self.work += float(happened.work_N.sum())
-        self.seen_N += happened.seen_N
+        self.seen_N += happened.scored_N
         self.score_N += happened.score_N
         fading = self.experiment.settings.evaluate.fading
-        self.faded_seen = fading * self.faded_seen + float(happened.seen_N.sum())
+        self.faded_seen = fading * self.faded_seen + float(happened.scored_N.sum())
         self.faded_score = fading * self.faded_score + float(happened.score_N.sum())
 
     def _record(self, happened: RoundResult | None, evaluated: bool, last: float) -> MetricsRow:
@@ -169,12 +169,12 @@ class Simulation:
                 **self._messages(happened),
                 **self._of_traffic(happened),
                 "steps": int(happened.steps_N.sum()),
-                "seen": int(happened.seen_N.sum()),
+                "seen": int(happened.scored_N.sum()),
             }
             if "learn" in self.experiment.protocol.phases:
                 name, new = (
                     "accuracy" if self.experiment.loss.classification else "mse",
-                    float(happened.seen_N.sum()),
+                    float(happened.scored_N.sum()),
                 )
                 values |= {
                     "lr": self.experiment.rate(self.round),
@@ -216,7 +216,7 @@ class Simulation:
         values: dict[str, Any] = {
             name: sum(getattr(sent, name) for sent in happened.traffic) for name in names
         }
-        if self.experiment.exchanges.depth:
+        if self.experiment.messages.depth:
             arriving = sum(int(sent.received_N.sum()) for sent in happened.traffic)
             values["staleness"] = (
                 sum(sent.ticks for sent in happened.traffic) / arriving if arriving else None
@@ -285,7 +285,7 @@ class Simulation:
         e = self.experiment
         n, rows = e.settings.devices, (e.dtype, (e.settings.devices, e.layout.width))
         own = {f"protocol.{k}": v for k, v in e.slots.items()} | {
-            f"wire.{k}": v for k, v in e.carried.items()
+            f"wire.{k}": v for k, v in e.in_flight.items()
         }
         return {
             **dict.fromkeys(["x", *(f"optimizer.{s}" for s in e.optimizer.slots)], rows),

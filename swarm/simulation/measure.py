@@ -70,13 +70,13 @@ class SwarmEvaluator:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
         if not e.settings.evaluate.accuracy:
             return values, None
-        test, lived_NC = e.plan.dataset.test, self._lived(seen_N)
+        test, lived_NC = e.spec.dataset.test, self._lived(seen_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
         measured = {metric.name: metric for metric in (*e.metrics.outputs, *e.metrics.scores)}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}
         values |= by_concept
-        right = e.plan.dataset.y[test].reshape(-1)
+        right = e.spec.dataset.y[test].reshape(-1)
         for metric in e.metrics.votes:
             # votes come by block, with those of who is not a member among them
             votes = found.votes_TC
@@ -117,7 +117,7 @@ class SwarmEvaluator:
         evaluated = np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks])
         kept_N = kept_N if kept_N[evaluated].any() else ~kept_N
         _, scores, _ = self._examined(
-            self.experiment.plan.dataset.validation, self._lived(seen_N), kept_N
+            self.experiment.spec.dataset.validation, self._lived(seen_N), kept_N
         )
         return float(next(iter(scores.values())).mean()), float(scores["loss"].mean())
 
@@ -147,7 +147,7 @@ class SwarmEvaluator:
         """Scores on the samples; of data that drift, each device's on the concepts that it lives
         in, ``[M, C]``.
         """
-        concept = self.experiment.plan.dataset.concept
+        concept = self.experiment.spec.dataset.concept
         if concept is None:
             found = evaluate(samples)
             return found, self.scores(found, samples), {}
@@ -175,7 +175,7 @@ class SwarmEvaluator:
         """Per evaluated device: accuracy (or R²) and mean loss, by which rates are chosen and a
         divergence is noticed whatever is measured, and what the metrics say, under ``concept``."""
         e = self.experiment
-        y = e.plan.dataset.y[samples]
+        y = e.spec.dataset.y[samples]
         if e.loss.classification:
             y_T, mix_MC = y.astype(np.int64).reshape(-1), None
             counts = np.bincount(y_T, minlength=e.outputs).astype(np.float64)
@@ -212,12 +212,12 @@ class SwarmEvaluator:
         C]``.
         """
         e = self.experiment
-        if e.plan.dataset.concept is None:
+        if e.spec.dataset.concept is None:
             return None
-        each = e.plan.dataset.y[0].size if e.loss.classification else 1
+        each = e.spec.dataset.y[0].size if e.loss.classification else 1
         return concept_exposure(
-            e.plan.dataset.concept,
-            e.plan.holdings,
+            e.spec.dataset.concept,
+            e.spec.split,
             (seen_N / each).astype(np.int64),
             e.local_steps_N * e.stream.batch,
         )
@@ -234,7 +234,7 @@ class SwarmEvaluator:
         e = self.experiment
         if "learn" not in e.protocol.phases:
             return np.inf
-        train = e.plan.dataset.train
+        train = e.spec.dataset.train
         samples = train[:: -(-len(train) // LOOKED_AT)]
         x, y = self._samples(samples)
         with torch.inference_mode():
@@ -299,7 +299,7 @@ class SwarmEvaluator:
         """Inputs and labels (or targets ``[T, C]``) of the samples with these ids, on the compute
         device.
         """
-        e, data = self.experiment, self.experiment.plan.dataset
+        e, data = self.experiment, self.experiment.spec.dataset
         x, y = torch.as_tensor(data.x[samples]), torch.as_tensor(data.y[samples])
         x = x.to(e.dtype) if x.is_floating_point() else x
         y = y if data.classes else y.to(e.dtype).reshape(len(y), -1)

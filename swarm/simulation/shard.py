@@ -15,13 +15,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rng import Keys
 from swarm.communication.compression.base import Draw, packed
-from swarm.communication.protocol.base import Inbox, Links, Phase, Pull, RoundInfo, Rows, State
+from swarm.communication.protocol.base import Inbox, Links, Phase, RoundInfo, Rows, State
 from swarm.communication.returned import require_state, sent, slots_of, start_of
 from swarm.communication.routing import Route
 from swarm.learning.learner import PredictionScores
-from swarm.learning.update.policy import BatchPlan, lessons_of
+from swarm.learning.update.policy import BatchPlan, batch_plans_of
 from swarm.simulation.batch_loader import BatchLoader
 from swarm.simulation.evaluation import BlockEvaluation, BlockEvaluator, one_each
 from swarm.simulation.experiment import Experiment
@@ -35,7 +36,7 @@ class TrainResult:
     """What a shard's devices report of a round, in the order of ``Shard.devices``."""
 
     loss_n: Floats
-    seen_n: Floats
+    scored_n: Floats
     score_n: Floats
     steps_n: Ints
     work_n: Floats  # what was computed, predictions included, in local steps on a mini-batch each
@@ -51,15 +52,15 @@ class Payload:
     packets: Tensor
     own: Tensor
     past: Tensor | None
-    parts: int
+    rows_per_device: int
     round: int
 
     def take(self, index: Ints) -> Tensor:
         """The payload rows with these numbers."""
-        if self.parts == 1:
+        if self.rows_per_device == 1:
             return self.packets[torch.as_tensor(index, device=self.packets.device)]
         out = self.packets.new_empty(len(index), self.packets.shape[1])
-        row, part = index // self.parts, index % self.parts
+        row, part = index // self.rows_per_device, index % self.rows_per_device
         for each in np.unique(part).tolist():
             at = np.flatnonzero(part == each)
             out[torch.as_tensor(at)] = self._of(each)[torch.as_tensor(row[at], device=out.device)]
@@ -94,10 +95,12 @@ class Shard:
         rows = e.first_rows(self.devices)
         links = self._links()
         self.state = State(rows, slots_of(e.protocol, rows, links), links=links)
-        self.carried = {name: rows.new_zeros(n, *shape) for name, shape in e.carried.items()}
+        self.in_flight = {name: rows.new_zeros(n, *shape) for name, shape in e.in_flight.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.optimizer.slots}
-        self.pupils = BatchLoader(e, self.devices, [rows for _, rows in e.blocks.slices(blocks)])
-        self.examiner = BlockEvaluator(e.learner.kernel, e.loss, e.outputs, e.metrics.outputs)
+        self.batch_loader = BatchLoader(
+            e, self.devices, [rows for _, rows in e.blocks.slices(blocks)]
+        )
+        self.evaluator = BlockEvaluator(e.learner.kernel, e.loss, e.outputs, e.metrics.outputs)
 
     def _links(self) -> Links | None:
         if self.experiment.links is None:
@@ -117,51 +120,56 @@ class Shard:
         """
         e, lr, n = self.experiment, self.experiment.rate(round), len(self.devices)
         active = e.active(round)
-        awake_n, share = (
+        active_n, share = (
             (None, 1.0) if active is None else (active[self.devices], float(active.mean()))
         )
         again = self.state.now.round == round
         taken_n, work_n = np.zeros(n, np.int64), np.zeros(n)
         loss, seen, score = found = self.state.x.new_zeros(3, n)
-        self.pupils.begin(round)
-        begin: tuple[Tensor, Pull | None] | None = None
-        for lesson in lessons_of(e.policy, round):
-            steps_n = self.pupils.steps(lesson, awake_n)
-            taken_n, work_n = steps_n * lesson.learn, work_n + steps_n * self.pupils.work(lesson)
+        self.batch_loader.begin(round)
+        begin: tuple[Tensor, GradientCorrection | None] | None = None
+        for plan in batch_plans_of(e.policy, round):
+            steps_n = self.batch_loader.steps(plan, active_n)
+            taken_n, work_n = steps_n * plan.learn, work_n + steps_n * self.batch_loader.work(plan)
             self.state.now = RoundInfo(round, lr, taken_n, share)
-            if begin is None:  # once a phase, however many lessons: a protocol may count its starts
-                begin = start_of(e.protocol, self.state), e.protocol.pull(self.state)
-            for rows, scores in self._taught(lesson, steps_n, lr, *begin):
+            if begin is None:  # once a phase, however many plans: a protocol may count its starts
+                begin = start_of(e.protocol, self.state), e.protocol.gradient_correction(self.state)
+            for rows, scores in self._train(plan, steps_n, lr, *begin):
                 loss[rows] = scores.loss_B
-                if scores.seen_B is not None and scores.score_B is not None:
-                    seen[rows], score[rows] = scores.seen_B, scores.score_B
-            self.pupils.end(lesson, steps_n)
+                if scores.scored_B is not None and scores.score_B is not None:
+                    seen[rows], score[rows] = scores.scored_B, scores.score_B
+            self.batch_loader.end(plan, steps_n)
         if e.protocol.phases[-1] == "learn" and (again or e.protocol.phases.count("learn") == 1):
-            self.state.scratch.clear()
+            self.state.round_buffers.clear()
         # a sum with a NaN or an infinity in it is not
         finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()
         losses, seen_n, score_n = found.double().cpu().numpy()
         return TrainResult(losses, seen_n, score_n, taken_n, work_n, finite)
 
-    def _taught(
-        self, lesson: BatchPlan, steps_n: Ints, lr: float, start: Tensor, pull: Pull | None
+    def _train(
+        self,
+        plan: BatchPlan,
+        steps_n: Ints,
+        lr: float,
+        start: Tensor,
+        correction: GradientCorrection | None,
     ) -> Iterator[tuple[Rows, PredictionScores]]:
-        """A lesson, block by block: the scores of each."""
+        """What a plan asks for, block by block: the scores of each."""
         e = self.experiment
-        for rows, batch in self.pupils.batches(lesson, steps_n):
-            if not lesson.learn:
-                yield rows, e.learner.watch(start[rows], batch)
+        for rows, batch in self.batch_loader.batches(plan, steps_n):
+            if not plan.learn:
+                yield rows, e.learner.score_only(start[rows], batch)
                 continue
             slots = {name: values[rows] for name, values in self.optimizer_slots.items()}
-            force = None if pull is None else pull.of(rows)
-            learnt, scores = e.learner.train(start[rows], slots, batch, lr, force)
+            of_rows = None if correction is None else correction.of(rows)
+            learnt, scores = e.learner.train(start[rows], slots, batch, lr, of_rows)
             some: Rows = rows
             # a compiled step takes those asleep along
             if isinstance(rows, slice) and not steps_n[rows].all():
                 took = torch.as_tensor(np.flatnonzero(steps_n[rows]), device=learnt.device)
                 some, learnt = rows.start + took, learnt[took]
-            e.protocol.learned(self.state, some, start[some], learnt)
-            self._require_state("learned")
+            e.protocol.after_local_steps(self.state, some, start[some], learnt)
+            self._require_state("after_local_steps")
             if not isinstance(rows, slice):
                 for name, values in slots.items():  # those of a range were changed in place
                     self.optimizer_slots[name][rows] = values
@@ -177,10 +185,10 @@ class Shard:
             flat = rows.reshape(-1, rows.shape[2])
             self._payload = Payload(flat, flat, None, 1, round)
             return
-        packets, past = self._compressed(phase, round, rows), self.carried.get(f"history.{phase}")
-        self._echo(packets)
+        packets, past = self._compressed(phase, round, rows), self.in_flight.get(f"history.{phase}")
+        self._show_own_packet(packets)
         self._payload = Payload(
-            packets, rows if e.exchanges.exact else packets, past, e.exchanges.parts, round
+            packets, rows if e.messages.exact else packets, past, e.messages.rows_per_device, round
         )
 
     def _compressed(self, phase: int, round: int, rows: Tensor) -> Tensor:
@@ -193,12 +201,12 @@ class Shard:
         )
         if not e.compressor.feedback:
             return packed(e.compressor, rows, draw)
-        wanted = rows + self.carried[name]
+        wanted = rows + self.in_flight[name]
         packets = packed(e.compressor, wanted, draw)
         left = wanted - packets
-        silent = torch.as_tensor(e.exchanges.silent(round)[self.devices], device=rows.device)
-        left[silent] = self.carried[name][silent]  # who sends nothing has left nothing out
-        self.carried[name] = left
+        silent = torch.as_tensor(e.messages.silent(round)[self.devices], device=rows.device)
+        left[silent] = self.in_flight[name][silent]  # who sends nothing has left nothing out
+        self.in_flight[name] = left
         return packets
 
     def outgoing(self, route: Route) -> dict[int, Tensor]:
@@ -209,20 +217,20 @@ class Shard:
         """A round of mixing without links: every device receives its own payload row."""
         protocol = self.experiment.protocol
         rows = sent(protocol, phase, self.state)
-        self._echo(rows)
+        self._show_own_packet(rows)
         with self._only_present(phase, round):
             protocol.receive(phase, self.state, rows)
         self._done(phase)
 
-    def _echo(self, sent: Tensor) -> None:
+    def _show_own_packet(self, sent: Tensor) -> None:
         """Show the protocol its own messages as the others read them, if it asks for that."""
-        if self.experiment.protocol.echo:
-            self.state.scratch["sent"] = sent
+        if self.experiment.protocol.requirements.own_packet:
+            self.state.round_buffers["sent"] = sent
 
     def _done(self, phase: int) -> None:
         """With the last phase of a round goes what lives within one only."""
         if phase == len(self.experiment.protocol.phases) - 1:
-            self.state.scratch.clear()
+            self.state.round_buffers.clear()
 
     def mix(
         self, phase: int, kind: Phase, round: int, route: Route, inbox: dict[int, Tensor]
@@ -232,7 +240,7 @@ class Shard:
         device = own.packets.device
         if (
             not inbox
-            and own.parts == 1
+            and own.rows_per_device == 1
             and np.array_equal(route.own_rows, np.arange(len(own.packets)))
         ):
             payload = own.packets
@@ -252,7 +260,7 @@ class Shard:
                         0, torch.as_tensor(route.dst_R, device=device), received
                     )
                 e.protocol.receive(phase, self.state, received)
-            elif kind == "edges":
+            elif kind == "per_edge":
                 rows = _product(route, payload)
                 e.protocol.receive(
                     phase, self.state, rows.view(len(self.devices), e.most_links, rows.shape[1])
@@ -267,9 +275,9 @@ class Shard:
                 rows = payload[
                     torch.as_tensor(route.matrix.indices.astype(np.int64), device=device)
                 ]
-                e.protocol.open(phase, self.state, Inbox(rows, *about))
-        awake = e.network.awake(round)
-        own.remember(None if awake is None else np.flatnonzero(awake[self.devices]))
+                e.protocol.receive_messages(phase, self.state, Inbox(rows, *about))
+        active = e.network.active(round)
+        own.remember(None if active is None else np.flatnonzero(active[self.devices]))
         self._done(phase)
 
     @contextmanager
@@ -281,14 +289,18 @@ class Shard:
         if online is None or online[self.devices].all():
             yield
             self._require_state(
-                "open" if self.experiment.protocol.phases[phase] == "inbox" else "receive"
+                "receive_messages"
+                if self.experiment.protocol.phases[phase] == "messages"
+                else "receive"
             )
             return
         away = torch.as_tensor(np.flatnonzero(~online[self.devices]), device=self.state.x.device)
         x, slots = self.state.x[away], {name: rows[away] for name, rows in self.state.slots.items()}
         yield
         self._require_state(
-            "open" if self.experiment.protocol.phases[phase] == "inbox" else "receive"
+            "receive_messages"
+            if self.experiment.protocol.phases[phase] == "messages"
+            else "receive"
         )
         self.state.x = self.state.x.index_copy(0, away, x)
         self.state.slots = {
@@ -308,7 +320,7 @@ class Shard:
         rows = self.state.x
         if phase is not None:
             rows = sent(self.experiment.protocol, phase, self.state)
-            self._echo(rows)
+            self._show_own_packet(rows)
         shares = torch.as_tensor(shares_N[self.devices], device=rows.device).unsqueeze(0)
         wide = torch.float64 if rows.device.type != "mps" else rows.dtype
         for block, s in self.experiment.blocks.slices(self.blocks):
@@ -318,8 +330,8 @@ class Shard:
         """Every device receives the same averaged row; those that are away would fetch it before
         they learn again.
         """
-        awake = self.experiment.active(round)
-        if awake is not None and not awake.any():
+        active = self.experiment.active(round)
+        if active is not None and not active.any():
             self._done(phase)
             return  # nobody said anything, so there is no mean
         rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
@@ -331,11 +343,11 @@ class Shard:
 
     def evaluate(self, samples: Ints, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
         """The devices of the chosen blocks on the samples with these ids."""
-        index = torch.as_tensor(samples, device=self.pupils.x_S.device)
-        x_T, y_T = self.pupils.x_S[index], self.pupils.y_S[index]
+        index = torch.as_tensor(samples, device=self.batch_loader.x_S.device)
+        x_T, y_T = self.batch_loader.x_S[index], self.batch_loader.y_S[index]
         for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
-                yield block, self.examiner.examine(self.state.x[rows], x_T, y_T)
+                yield block, self.evaluator.examine(self.state.x[rows], x_T, y_T)
 
     def row_values(self, mean_P: Tensor) -> Floats:
         """A column for each metric of parameters, block by block."""
@@ -352,10 +364,10 @@ class Shard:
         """All that has to be kept to go on later, a row for each device; not copied."""
         return {
             "x": self.state.x,
-            **self.pupils.snapshot(),
+            **self.batch_loader.snapshot(),
             **{f"protocol.{k}": v for k, v in self.state.slots.items()},
             **{f"optimizer.{k}": v for k, v in self.optimizer_slots.items()},
-            **{f"wire.{k}": v for k, v in self.carried.items()},
+            **{f"wire.{k}": v for k, v in self.in_flight.items()},
         }
 
     def restore(self, rows: Mapping[str, Tensor]) -> None:
@@ -368,11 +380,11 @@ class Shard:
             rows["x"].to(device),
             RoundInfo(0, 0.0, np.zeros(len(self.devices), np.int64)),
         )
-        self.pupils.restore(rows)
+        self.batch_loader.restore(rows)
         kept = (
             ("protocol", self.state.slots),
             ("optimizer", self.optimizer_slots),
-            ("wire", self.carried),
+            ("wire", self.in_flight),
         )
         for group, arrays in kept:
             for name in arrays:

@@ -16,13 +16,13 @@ from swarm.common.system import paths
 from swarm.config.build import build, option
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim
-from swarm.experiments.claims.plan import Plan, folder_of
+from swarm.experiments.claims.plan import ClaimPlan, folder_of
 from swarm.experiments.runs.prepared import resolve
 from tests.conftest import composed
 
 
-def plan(name: str, preset: str) -> Plan:
-    return Plan.make(resolve(Settings.parse(composed(f"scenario={name}", f"preset={preset}"))))
+def plan(name: str, preset: str) -> ClaimPlan:
+    return ClaimPlan.make(resolve(Settings.parse(composed(f"scenario={name}", f"preset={preset}"))))
 
 
 @pytest.mark.parametrize("preset", ["quick", "full"])

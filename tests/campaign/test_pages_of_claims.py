@@ -165,7 +165,7 @@ def test_a_judge_that_fails_costs_no_run(
     (judged / "summary.json").unlink()
     before = stamps()
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules["tiny"].Tiny, "judge", judge)
+        patched.setattr(sys.modules["tiny"].Tiny, "conclude", judge)
         done = command("resume=c")
     assert done.code == 1
     assert (

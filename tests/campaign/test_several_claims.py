@@ -86,9 +86,9 @@ def test_a_claim_that_cannot_judge_stops_no_other(
     import sys
 
     monkeypatch.setattr(
-        sys.modules["tiny"].Other, "judge", sys.modules["tiny"].Tiny.judge, raising=False
+        sys.modules["tiny"].Other, "conclude", sys.modules["tiny"].Tiny.conclude, raising=False
     )
-    monkeypatch.setattr(sys.modules["tiny"].Tiny, "judge", judge)
+    monkeypatch.setattr(sys.modules["tiny"].Tiny, "conclude", judge)
     done = command(*BOTH, "hydra.run.dir=s")
     assert done.code == 1
     assert "the judge of tiny failed (ZeroDivisionError: a bug)" in done.err

@@ -56,13 +56,13 @@ class Tiny(Claim):
     def conditions(self) -> list[Condition]:
         return [self._of(name) for name in self.budget.topologies]
 
-    def later(self) -> list[Condition]:
+    def holdout(self) -> list[Condition]:
         return [self._of(name) for name in self.budget.foretold]
 
-    def foretell(self, results: Results) -> dict[str, Any]:
+    def predict(self, results: Results) -> dict[str, Any]:
         return {"accuracy": results.by_seed("accuracy_mean", topology="ring", arm="swarm").mean()}
 
-    def judge(self, results: Results) -> list[Verdict]:
+    def conclude(self, results: Results) -> list[Verdict]:
         a, b = ({"topology": self.budget.topologies[at], "arm": "swarm"} for at in (0, -1))
         found = results.difference("accuracy_mean", a, b)
         accuracy = results.mean("accuracy_mean", **b)

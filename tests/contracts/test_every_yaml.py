@@ -389,7 +389,7 @@ def test_traffic_is_counted_by_link(name: str) -> None:
     messages = bytes = 0
     for number, phase in enumerate(e.protocol.phases):
         if phase != "learn":
-            sent = sum(2 * n for n in heard) if phase == "mean" else sum(graphs)
+            sent = sum(2 * n for n in heard) if phase == "server" else sum(graphs)
             messages, bytes = messages + sent, bytes + sent * e.protocol.width(number, P) * 4
     assert last["messages_total"] == messages
     assert last["bytes_total"] == bytes

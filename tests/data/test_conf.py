@@ -43,7 +43,7 @@ def test_partition_yaml(file: Path) -> None:
     rule = build(node, Partition, "partition", devices=10, seed=0)
     assert set(node) - {"_target_"} == set(inspect.signature(type(rule)).parameters) - {"devices"}
     if not isinstance(rule, Natural):
-        assert rule.deal(Digits().load(), Keys(0, "partition")).devices == 10
+        assert rule.split(Digits().load(), Keys(0, "partition")).devices == 10
 
 
 def test_options_are_checked_by_name_and_type() -> None:

@@ -81,7 +81,7 @@ def test_swapped_labels_are_a_permutation_and_everything_else_stays() -> None:
     test = a.test[len(b.test) :]
     assert np.array_equal(a.concept[test], np.repeat([1, 2], len(b.test)))
     assert np.array_equal(a.x[test], np.concatenate([b.x[b.test]] * 2))
-    assert np.array_equal(drifting.holdings.sample, steady.holdings.sample)
+    assert np.array_equal(drifting.split.sample, steady.split.sample)
 
 
 def test_turned_features_keep_their_distances() -> None:
@@ -153,7 +153,7 @@ def test_own_labels_are_those_of_the_present_concept() -> None:
     study = prepared(
         *options, *alone, "drift=label_swap", "drift.pairs=5", "optimizer.lr=0.5", "rounds=10"
     )
-    mix_WNC = label_mixes(study.dataset, study.holdings)
+    mix_WNC = label_mixes(study.dataset, study.split)
     assert np.array_equal(mix_WNC.max(2), np.ones((2, 10)))
     assert (mix_WNC[0].argmax(1) != mix_WNC[1].argmax(1)).all()
     *_, last = records(study)

@@ -217,7 +217,7 @@ def answered(
             (folder / file).touch()
         return subprocess.CompletedProcess(command, code, output, "")
 
-    monkeypatch.setattr(download, "run", run)
+    monkeypatch.setattr(download, "run_command", run)
     return asked
 
 
@@ -281,7 +281,9 @@ def test_pip_runs_no_setup_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_apt_and_deadlines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FetchError, match=r"took longer than 0\.2 s; --deadline allows more"):
-        download.run([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.2, {})
+        download.run_command(
+            [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.2, {}
+        )
     answered(monkeypatch, 100, "E: Unable to locate package d\n")
     with pytest.raises(FetchError, match=r"apt-get could not download d=1.*E: Unable to locate"):
         download.apt("d=1", "", tmp_path, 1)

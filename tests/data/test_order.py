@@ -20,7 +20,7 @@ def dealt(count: int = 40, devices: int = 3) -> tuple[Dataset, DeviceSplit]:
     data = Dataset(
         np.zeros((count, 1), np.float32), ids % 2, 2, None, ids[:30], ids[30:30], ids[30:], time
     )
-    return data, Iid(devices).deal(data, Keys(0, "partition"))
+    return data, Iid(devices).split(data, Keys(0, "partition"))
 
 
 def test_every_device_meets_its_samples_in_the_order_in_which_they_happened() -> None:
@@ -45,6 +45,6 @@ def test_the_pooled_device_is_never_ahead_of_the_others() -> None:
 
 def test_without_times_the_pool_is_mixed() -> None:
     data, _ = dealt()
-    pooled = Iid(3).deal(replace(data, time=None), Keys(0, "partition")).pooled(Keys(0, "pool"))
+    pooled = Iid(3).split(replace(data, time=None), Keys(0, "partition")).pooled(Keys(0, "pool"))
     assert not pooled.ordered
     assert (np.diff(pooled.sample) < 0).any()

@@ -94,17 +94,17 @@ def table(folder: Path, **columns: Any) -> Dataset:
 def test_devices_go_by_their_owners_names(tmp_path: Path) -> None:
     data = table(tmp_path, who=["zoe"] * 20 + ["adam"] * 10 + ["mia"] * 30)
     assert data.owner_names == ("adam", "mia", "zoe")
-    dealt = Natural(3).deal(data, Keys(0, "p"))
+    dealt = Natural(3).split(data, Keys(0, "p"))
     assert dealt.names == ("adam", "mia", "zoe")
     assert dealt.owned
-    largest = Natural(2, largest=True).deal(data, Keys(0, "p"))
+    largest = Natural(2, largest=True).split(data, Keys(0, "p"))
     assert largest.names == ("mia", "zoe")
     for device, name in enumerate(largest.names or ()):
         assert data.owner is not None
         assert {data.owner_names[owner] for owner in data.owner[largest.of(device)]} == {name}
     assert largest.in_order(Keys(0, "o")).names == largest.names
     assert largest.pooled(Keys(0, "o")).names is None
-    assert Iid(3).deal(data, Keys(0, "p")).names is None
+    assert Iid(3).split(data, Keys(0, "p")).names is None
 
 
 def test_of_owners_with_text_those_taken_keep_their_names(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_the_one_who_knows_a_class_by_its_name(tmp_path: Path) -> None:
         "a,label\n" + "".join(f"{i},{WORDS[i % 3]}\n" for i in range(60))
     )
     data = Table(str(tmp_path / "t.csv")).load()
-    by_name, by_number = (Rare(4, label).deal(data, Keys(0, "p")) for label in ("walk", 2))
+    by_name, by_number = (Rare(4, label).split(data, Keys(0, "p")) for label in ("walk", 2))
     np.testing.assert_array_equal(by_name.sample, by_number.sample)
     holders = {
         int(device)

@@ -72,7 +72,7 @@ def test_another_seed_deals_otherwise() -> None:
 def test_deal_answers_in_the_data_sets_own_ids() -> None:
     data = Digits().load()
     for rule in rules(100, 10):
-        holdings = rule.deal(data, Keys(0, "partition"))
+        holdings = rule.split(data, Keys(0, "partition"))
         assert np.array_equal(np.sort(holdings.sample), np.sort(data.train))
 
 
@@ -86,9 +86,9 @@ def test_deal_checks_a_strangers_rule() -> None:
             return DeviceSplit(np.array([0, 1, 0]), np.array([0, 2, 3]))
 
     with pytest.raises(ConfigError, match="leaves device 1 without samples"):
-        Lazy(2).deal(Digits().load(), Keys(0, "partition"))
+        Lazy(2).split(Digits().load(), Keys(0, "partition"))
     with pytest.raises(ConfigError, match="gives a sample to two devices"):
-        Greedy(2).deal(Digits().load(), Keys(0, "partition"))
+        Greedy(2).split(Digits().load(), Keys(0, "partition"))
 
 
 def test_iid_sizes_and_labels() -> None:
@@ -129,7 +129,7 @@ def test_dirichlet_skew_falls_with_alpha() -> None:
     data = Digits().load()
     tops = []
     for alpha in (0.05, 0.3, 1.0, 100.0):
-        holdings = Dirichlet(100, alpha).deal(data, Keys(0, "partition"))
+        holdings = Dirichlet(100, alpha).split(data, Keys(0, "partition"))
         assert holdings.sizes_N.min() >= 2
         tops.append(label_mix(data.y, holdings, 10).max(axis=1).mean())  # type: ignore[arg-type]
     assert tops == sorted(tops, reverse=True)
@@ -152,7 +152,7 @@ def test_dirichlet_repair_reaches_the_minimum_even_where_it_is_the_average(
 @pytest.mark.parametrize("per_device", [1, 2, 5, 9, 10])
 def test_pathological_gives_exactly_so_many_classes(per_device: int) -> None:
     data = Digits().load()
-    holdings = Pathological(100, per_device).deal(data, Keys(0, "partition"))
+    holdings = Pathological(100, per_device).split(data, Keys(0, "partition"))
     held = label_mix(data.y, holdings, 10) > 0  # type: ignore[arg-type]
     assert (held.sum(axis=1) == per_device).all()
     assert np.ptp(held.sum(axis=0)) <= 0.2 * per_device * 10  # no class is favoured
@@ -277,9 +277,9 @@ def test_label_rules_refuse_a_regression() -> None:
         with pytest.raises(
             ConfigError, match=f"{type(rule).__name__.lower()}: deals by class label"
         ):
-            rule.deal(data, Keys(0, "partition"))
+            rule.split(data, Keys(0, "partition"))
     for other in (Iid(5), QuantitySkew(5), Natural(5)):
-        assert other.deal(data, Keys(0, "partition")).devices == 5
+        assert other.split(data, Keys(0, "partition")).devices == 5
 
 
 def test_many_devices_are_dealt_without_a_loop() -> None:

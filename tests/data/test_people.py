@@ -25,9 +25,9 @@ def test_as_many_labels_are_told_as_there_are_meetings_and_as_many_wrong() -> No
     study = prepared(
         *MEET, "data=digits_like", "data.per_device=1000", "labels.chance=0.3", "labels.wrong=0.2"
     )
-    given = study.dataset.given
+    given = study.dataset.observed_labels
     assert given is not None
-    held, true = given[study.holdings.sample], study.dataset.y[study.holdings.sample]
+    held, true = given[study.split.sample], study.dataset.y[study.split.sample]
     assert (held >= 0).mean() == pytest.approx(0.3, abs=0.02)
     told = held >= 0
     assert (held[told] != true[told]).mean() == pytest.approx(0.2, abs=0.03)
@@ -40,12 +40,12 @@ def test_a_budget_is_spent_on_the_first_meetings() -> None:
     free, bound = (
         prepared(*MEET, "labels.chance=0.5", *more) for more in ((), ("labels.budget=7",))
     )
-    assert free.dataset.given is not None
-    assert bound.dataset.given is not None
+    assert free.dataset.observed_labels is not None
+    assert bound.dataset.observed_labels is not None
     for device in range(6):
-        met = free.holdings.of(device)
-        told = met[free.dataset.given[met] >= 0]
-        assert np.array_equal(met[bound.dataset.given[met] >= 0], told[:7])
+        met = free.split.of(device)
+        told = met[free.dataset.observed_labels[met] >= 0]
+        assert np.array_equal(met[bound.dataset.observed_labels[met] >= 0], told[:7])
 
 
 def test_if_everybody_tells_the_truth_nothing_is_different(tmp_path: object) -> None:
@@ -66,8 +66,10 @@ def test_a_step_is_the_mean_over_those_with_a_label() -> None:
     known = torch.tensor([[True, False, True, True, False, False, True, False]])
     full, loss = CrossEntropy(), PartialLabelLoss()
     target = full.encode(y, 5, torch.float64) * (known * (8 / known.sum())).unsqueeze(1)
-    got = loss.residual(out, target) / 8
-    alone = full.residual(out[:, :, known[0]], full.encode(y[:, known[0]], 5, torch.float64)) / 4
+    got = loss.grad_outputs(out, target) / 8
+    alone = (
+        full.grad_outputs(out[:, :, known[0]], full.encode(y[:, known[0]], 5, torch.float64)) / 4
+    )
     assert torch.allclose(got[:, :, known[0]], alone)
     assert (got[:, :, ~known[0]] == 0).all()
 
@@ -92,7 +94,7 @@ def test_only_told_samples_are_remembered() -> None:
     from tests.support import simulation
 
     study = prepared(*MEET, "labels.chance=0.2", "replay=reservoir", "replay.size=10")
-    given = study.dataset.given
+    given = study.dataset.observed_labels
     assert given is not None
     with simulation(study) as running:
         for _ in running.records(4):

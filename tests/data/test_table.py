@@ -58,7 +58,7 @@ def test_the_formats_agree(tmp_path: Path, suffix: str) -> None:
     assert np.array_equal(data.y, table["kind"].map({"ant": 0, "bee": 1, "cat": 2}))
     assert np.allclose(data.x, table[["age", "height", "member", "price"]].astype(float), rtol=1e-6)
     assert np.array_equal(data.owner, table["person"].map({"abe": 0, "mia": 1, "zoe": 2}))
-    holdings = Natural(3).deal(data, Keys(0, "partition"))
+    holdings = Natural(3).split(data, Keys(0, "partition"))
     assert [set(table["person"][holdings.of(i)]) for i in range(3)] == [{"abe"}, {"mia"}, {"zoe"}]
 
 
@@ -269,7 +269,7 @@ def test_rows_are_met_in_the_order_of_a_column(tmp_path: Path, kind: str) -> Non
     data = Table(path=path, label="kind", device="person", features=["age"], time="when").load()
     assert data.time is not None
     assert np.array_equal(np.argsort(data.time), np.argsort(order))
-    holdings = Natural(3).deal(data, Keys(0, "partition"))
+    holdings = Natural(3).split(data, Keys(0, "partition"))
     assert holdings.ordered
     assert all((np.diff(order[holdings.of(i)]) > 0).all() for i in range(3))
 

@@ -85,7 +85,7 @@ def test_owners_are_in_order_and_the_largest_can_be_taken(tmp_path: Path) -> Non
         UserWarning, match="left out 1 of 4 owners: less text than data.min_chars=200"
     ):
         data = Text(path, context=8, min_chars=200).load()
-    holdings = Natural(3).deal(data, Keys(0, "partition"))
+    holdings = Natural(3).split(data, Keys(0, "partition"))
     assert [len(holdings.of(i)) for i in range(3)] == sorted(
         [len(holdings.of(i)) for i in range(3)], reverse=True
     )
@@ -95,7 +95,7 @@ def test_owners_are_in_order_and_the_largest_can_be_taken(tmp_path: Path) -> Non
     assert np.bincount(two.owner[two.train]).tolist() == [21, 21]
     assert two.time is None
     ordered = Text(path, context=8, min_chars=200, owners=2, ordered=True).load()
-    holdings = Natural(2).deal(ordered, Keys(0, "partition"))
+    holdings = Natural(2).split(ordered, Keys(0, "partition"))
     assert holdings.ordered
 
 
@@ -177,7 +177,7 @@ def test_people_who_talk_are_neighbours_of_their_own_text(tmp_path: Path) -> Non
     made = study("devices=12")
     assert made.dataset.owner is not None
     for device in range(12):
-        assert set(made.dataset.owner[made.holdings.of(device)]) == {device}
+        assert set(made.dataset.owner[made.split.of(device)]) == {device}
     e = made.experiment(made.arms[0], made.arms[0].variants[0])
     assert {tuple(map(int, edge)) for edge in e.graph(1).to_networkx().edges} >= {
         (i, i + 1) for i in range(11)

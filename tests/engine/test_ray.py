@@ -209,13 +209,13 @@ def test_actors_that_ray_ends_for_want_of_memory_end_the_run_as_memory_does(
     arm = study.arms[0]
     with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
         monkeypatch.setattr(engine, "left", 0)
-        errors = engine.crew.ray.exceptions
+        errors = engine.actor_pool.ray.exceptions
 
         def get(*_: object, **__: object) -> None:
             raise errors.OutOfMemoryError("Task was killed due to the node running low on memory.")
 
         with monkeypatch.context() as patched:
-            patched.setattr(engine.crew, "ray", SimpleNamespace(get=get, exceptions=errors))
+            patched.setattr(engine.actor_pool, "ray", SimpleNamespace(get=get, exceptions=errors))
             with (
                 pytest.raises(MemoryRanOutError, match=r"^memory ran out here: fewer"),
                 running_out("here"),
@@ -255,10 +255,10 @@ def test_the_data_are_read_in_place(engine: RayEngine) -> None:
 
         def found(host: ShardActor) -> tuple[bool, bool]:
             own = host._own()
-            x = own.experiment.plan.dataset.x
-            return x.flags.writeable, x.ctypes.data == own.pupils.x_S.data_ptr()
+            x = own.experiment.spec.dataset.x
+            return x.flags.writeable, x.ctypes.data == own.batch_loader.x_S.data_ptr()
 
-        answers = [m.handle.__ray_call__.remote(found) for m in engine.crew.members[:2]]
+        answers = [m.handle.__ray_call__.remote(found) for m in engine.actor_pool.members[:2]]
         assert engine.cluster.ray.get(answers) == [(False, True)] * 2
 
 
@@ -288,7 +288,7 @@ def test_rows_do_not_pass_through_the_driver(engine: RayEngine) -> None:
         engine.actors = 3
         with Simulation(study.experiment(study.arms[0], study.settings), engine) as running:
             got: list[int] = []
-            gather = engine.crew.gather
+            gather = engine.actor_pool.gather
 
             def counted(
                 calls: Any, seconds: Any = None, gather: Any = gather, got: list[int] = got
@@ -297,11 +297,11 @@ def test_rows_do_not_pass_through_the_driver(engine: RayEngine) -> None:
                 got.append(sum(len(pickle.dumps(one)) for one in found))
                 return found
 
-            engine.crew.gather = counted  # type: ignore[method-assign]
+            engine.actor_pool.gather = counted  # type: ignore[method-assign]
             try:
                 list(engine.advance(6))
             finally:
-                engine.crew.gather = gather  # type: ignore[method-assign]
+                engine.actor_pool.gather = gather  # type: ignore[method-assign]
             sizes.append(sum(got))
             assert running.round == 0
     assert abs(sizes[1] - sizes[0]) < 0.01 * sizes[0]

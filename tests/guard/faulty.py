@@ -294,7 +294,7 @@ class Changes(Drift):
 
 class Tells(LabelOracle):
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Any:
-        return replace(data, given=np.full(len(data.x), data.classes))
+        return replace(data, observed_labels=np.full(len(data.x), data.classes))
 
 
 class Talks(Protocol):
@@ -327,11 +327,11 @@ class Talks(Protocol):
     def receive(self, phase: int, state: State, received: Tensor) -> None:
         state.x = received[:, :1] if self.how == "receive" else received
 
-    def learned(self, state: State, rows: Any, start_BP: Tensor, end_BP: Tensor) -> None:
+    def after_local_steps(self, state: State, rows: Any, start_BP: Tensor, end_BP: Tensor) -> None:
         if self.how == "learned":
             state.x = end_BP[:1]
         else:
-            super().learned(state, rows, start_BP, end_BP)
+            super().after_local_steps(state, rows, start_BP, end_BP)
 
     def participants(self, round: int, devices: int, seed: int) -> Any:
         return np.ones(devices + 1, bool) if self.how == "participants" else None
@@ -418,7 +418,7 @@ class Rises(Schedule):
 
 
 class Plans(UpdatePolicy):
-    def lessons(self, round: int) -> Any:
+    def batch_plans(self, round: int) -> Any:
         return None
 
 
@@ -441,7 +441,7 @@ class Studies(Scenario):
             "strings": ["swarm"],
         }.get(self.how, [arm])
 
-    def judge(self, run: Any, summary: Any) -> Any:
+    def conclude(self, run: Any, summary: Any) -> Any:
         if self.how == "judge raises":
             raise KeyError("accuracy")
         return {"judge nan": {"share": math.nan}, "judge none": None}.get(self.how, {})

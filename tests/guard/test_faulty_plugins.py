@@ -71,7 +71,7 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
     ("partition", "Deals", {}, (), {
         "raises": "its assign raises ZeroDivisionError: division by zero",
         "exits": r"its assign calls sys.exit\(0\)",
-        "none": "its assign returns None; Holdings are needed",
+        "none": "its assign returns None; a DeviceSplit is needed",
         "outside": "its assign returns sample ids 5 to 1261; they must be 0 to 1256",
         "negative": "its assign returns sample ids -1 to 1255",
         "fewer devices": "made 11 devices; each of 12 devices needs at least one",
@@ -92,7 +92,7 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
     }),
     ("drift", "Changes", {}, STREAM, {"label": r"has label 1\d; labels must be 0 to 9", "none": "come as None"}),
     ("protocol", "Talks", {}, (), {
-        "phases": r"its phases is \('learn', 'gossip'\); a tuple of learn, mix, inbox, edges, mean is needed",
+        "phases": r"its phases is \('learn', 'gossip'\); a tuple of learn, mix, messages, per_edge, server is needed",
         "width": "returns 0; a whole number ≥ 1 is needed",
         "init": r"its init returns float32 numbers of shape \[3\] as 'age'",
         "start": r"its start returns float32 numbers of shape \[12, 3\]; float32 numbers of shape \[12, 4810\] are needed",
@@ -101,7 +101,7 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
         "none": r"its send\(1\) returns None",
         "double": r"its send\(1\) returns float64 numbers",
         "receive": r"its receive leaves float32 numbers of shape \[12, 1\]",
-        "learned": r"its learned leaves float32 numbers of shape \[1, 4810\]",
+        "learned": r"its after_local_steps leaves float32 numbers of shape \[1, 4810\]",
         "participants": r"its participants\(1\) returns bool numbers of shape \[13\]",
     }),
     ("compressor", "Packs", {}, (), {
@@ -136,7 +136,7 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
     }),
 ]  # fmt: skip
 PLAIN: list[tuple[str, str, dict[str, Any], tuple[str, ...], str]] = [
-    ("labels", "Tells", {}, STREAM, "given labels up to 10"),
+    ("labels", "Tells", {}, STREAM, "observed_labels up to 10"),
     (
         "clock",
         "Wakes",
@@ -147,7 +147,13 @@ PLAIN: list[tuple[str, str, dict[str, Any], tuple[str, ...], str]] = [
     ("outage", "Cuts", {}, (), r"its up\(1, graph\) returns bool numbers of shape \[3\]"),
     ("fleet", "Has", UNIFORM, (), r"its hardware has float64 numbers of shape \[1\] as flops"),
     ("schedule", "Rises", {}, (), "its factor returns nan; a number ≥ 0 is needed"),
-    ("update", "Plans", {}, (), r"its lessons\(1\) returns None; a tuple of Lesson is needed"),
+    (
+        "update",
+        "Plans",
+        {},
+        (),
+        r"its batch_plans\(1\) returns None; a tuple of BatchPlan is needed",
+    ),
     (
         "replay",
         "Keeps",
@@ -208,14 +214,19 @@ def test_one_sentence_before_anything_is_written(
         ("topology", "Late", "raises", "its graph raises RuntimeError: the sun went down"),
         ("topology", "Late", "none", r"its graph\(12\) returns None"),
         ("topology", "Late", "exits", r"its graph calls sys.exit\(0\)"),
-        ("scenario", "Studies", "judge raises", "its judge raises KeyError: 'accuracy'"),
+        ("scenario", "Studies", "judge raises", "its conclude raises KeyError: 'accuracy'"),
         (
             "scenario",
             "Studies",
             "judge nan",
-            "its judge returns a float as share; summary.json holds finite numbers",
+            "its conclude returns a float as share; summary.json holds finite numbers",
         ),
-        ("scenario", "Studies", "judge none", "its judge returns None; a dict of names is needed"),
+        (
+            "scenario",
+            "Studies",
+            "judge none",
+            "its conclude returns None; a dict of names is needed",
+        ),
     ],
 )
 def test_in_a_run_it_is_a_sentence_and_the_folder_can_be_resumed(

@@ -89,7 +89,7 @@ def test_scores_are_those_of_plain_torch(hidden: list[int], loss: str) -> None:
     )
     for i in range(B):
         out = module_of(x_BP[i], module)(x[i, 0]).detach()
-        assert scores.seen_B is not None
+        assert scores.scored_B is not None
         assert scores.score_B is not None
         assert scores.loss_B[i].item() == pytest.approx(
             TORCH_LOSS[loss](out, y[i, 0]).item(), abs=1e-12
@@ -100,7 +100,7 @@ def test_scores_are_those_of_plain_torch(hidden: list[int], loss: str) -> None:
             else (out - y[i, 0]).square().mean(1).sum()
         )
         assert scores.score_B[i].item() == pytest.approx(right.item(), abs=1e-12)
-        assert scores.seen_B[i] == b
+        assert scores.scored_B[i] == b
 
 
 def test_steps_a_device_does_not_take_are_not_scored() -> None:
@@ -112,10 +112,10 @@ def test_steps_a_device_does_not_take_are_not_scored() -> None:
     active = torch.tensor([[True, True], [True, False], [True, False]])
     both = train(kernel, kind, sgd(), x_BP.clone(), {}, x, y, C, active=active)
     one = train(kernel, kind, sgd(), x_BP.clone(), {}, x[:, :1], y[:, :1], C)
-    assert both.seen_B is not None
+    assert both.scored_B is not None
     assert both.score_B is not None
     assert one.score_B is not None
-    assert both.seen_B.tolist() == [2 * b, b, b]
+    assert both.scored_B.tolist() == [2 * b, b, b]
     assert torch.equal(both.score_B[1:], one.score_B[1:])
     torch.testing.assert_close(both.loss_B[1:], one.loss_B[1:], rtol=0, atol=1e-12)
 

@@ -31,7 +31,7 @@ def _memorisable(*overrides: str) -> PreparedRun:
 
 def _train_accuracy(running: Simulation) -> float:
     """Of every device on its own samples, after learning."""
-    data, held = running.experiment.plan.dataset, running.experiment.plan.holdings
+    data, held = running.experiment.spec.dataset, running.experiment.spec.split
     right = []
     x_NP = running.engine.snapshot()["x"]
     for device in range(running.experiment.settings.devices):
@@ -43,7 +43,7 @@ def _train_accuracy(running: Simulation) -> float:
 
 def test_scores_come_from_predictions_made_before_learning() -> None:
     study = _memorisable("rounds=60")
-    samples = len(study.holdings.sample)
+    samples = len(study.split.sample)
     with simulation(study) as running:
         found = [r.values for r in running.records(60)]
         assert _train_accuracy(running) > 0.95, "the devices did learn the labels by heart"
@@ -57,7 +57,7 @@ def test_scores_come_from_predictions_made_before_learning() -> None:
 def test_every_sample_is_scored_exactly_once(skew: str, steps: str) -> None:
     key = ("train.local_steps=null",) if "epochs" in steps else ()
     study = _memorisable("rounds=60", f"partition={skew}", *key, steps)
-    sizes = np.diff(study.holdings.ptr_N1)
+    sizes = np.diff(study.split.ptr_N1)
     done = study.experiment(study.arms[0], study.arms[0].variants[0]).local_steps_N * 4
     for record in records(study)[1:]:
         met = np.minimum(sizes, done * record.values["round"]) - np.minimum(
@@ -65,7 +65,7 @@ def test_every_sample_is_scored_exactly_once(skew: str, steps: str) -> None:
         )
         assert record.values["seen"] == met.sum()
     assert (done * 60 >= sizes).all()
-    assert sum(r.values["seen"] for r in records(study)[1:]) == len(study.holdings.sample)
+    assert sum(r.values["seen"] for r in records(study)[1:]) == len(study.split.sample)
 
 
 @pytest.mark.parametrize(

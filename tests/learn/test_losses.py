@@ -30,7 +30,7 @@ def test_residual_is_the_derivative_of_value(name: str) -> None:
     loss.value(out, target).sum().backward()
     assert out.grad is not None
     torch.testing.assert_close(
-        loss.residual(out.detach().clone(), target), out.grad, rtol=0, atol=1e-12
+        loss.grad_outputs(out.detach().clone(), target), out.grad, rtol=0, atol=1e-12
     )
 
 
@@ -51,28 +51,30 @@ def test_errors_are_stated_in_the_unit_of_each_target(name: str) -> None:
     unit = torch.tensor([[1.0], [10.0], [0.5], [3.0]], dtype=torch.float64)
     loss, plain = loss_for(name, 0, unit), loss_for(name, 0)
     out, _, target = _case(loss)
-    assert torch.equal(loss.residual(out.clone(), target), plain.residual(out.clone(), target))
+    assert torch.equal(
+        loss.grad_outputs(out.clone(), target), plain.grad_outputs(out.clone(), target)
+    )
     torch.testing.assert_close(loss.value(out, target), plain.value(unit * out, unit * target))
-    torch.testing.assert_close(loss.right(out, target), (unit * (out - target)).square().mean(-2))
+    torch.testing.assert_close(loss.score(out, target), (unit * (out - target)).square().mean(-2))
 
 
 def test_large_logits_stay_finite() -> None:
     loss = LOSSES["cross_entropy"]()
     out, _, target = _case(loss, scale=1e4)
     assert torch.isfinite(loss.value(out, target)).all()
-    assert torch.isfinite(loss.residual(out.clone(), target)).all()
+    assert torch.isfinite(loss.grad_outputs(out.clone(), target)).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_model_that_says_the_same_of_all_labels_scores_as_chance(dtype: torch.dtype) -> None:
     loss = LOSSES["cross_entropy"]()
     for labels in (torch.arange(7).repeat(3), torch.zeros(21, dtype=torch.int64)):
-        right = loss.right(torch.zeros(2, 7, 21, dtype=dtype), loss.encode(labels, 7, dtype))
+        right = loss.score(torch.zeros(2, 7, 21, dtype=dtype), loss.encode(labels, 7, dtype))
         assert right.dtype == dtype
         assert torch.equal(right, torch.full((2, 21), 1 / 7, dtype=dtype))
     nothing = torch.full((1, 7, 21), torch.nan, dtype=dtype)
     assert torch.equal(
-        loss.right(nothing, loss.encode(labels, 7, dtype)), torch.zeros(1, 21, dtype=dtype)
+        loss.score(nothing, loss.encode(labels, 7, dtype)), torch.zeros(1, 21, dtype=dtype)
     )
 
 
@@ -81,7 +83,7 @@ def test_an_answer_is_right_if_it_is_above_all_others() -> None:
     # [1, 3 classes, 3 samples]
     out = torch.tensor([[[2.0, 1.0, 5.0], [1.0, 1.0, 7.0], [0.0, 0.0, -1.0]]])
     target = loss.encode(torch.tensor([[0, 1, 2]]), 3, torch.float32)
-    assert loss.right(out, target).tolist() == [[1.0, 0.5, 0.0]], "right, a tie of two, wrong"
+    assert loss.score(out, target).tolist() == [[1.0, 0.5, 0.0]], "right, a tie of two, wrong"
 
 
 def test_the_loss_fits_the_targets() -> None:

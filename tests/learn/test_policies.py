@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
-from swarm.experiments.runs.tune import tune
+from swarm.experiments.runs.lr_search import search_lr
 from swarm.simulation.loop import Simulation
 from tests.support import experiment, prepared, records, simulation, trajectory
 
@@ -31,7 +31,7 @@ ONLINE = (*ALONE, "update=online", "optimizer.lr=0.1", "scenario.arms=[swarm]")
 
 def test_every_sample_is_met_once_and_then_the_stream_is_over() -> None:
     study = prepared(*ONLINE, "rounds=200", "evaluate.every=200")
-    sizes = study.holdings.sizes_N
+    sizes = study.split.sizes_N
     found = [r.values for r in records(study)][1:]
     assert sum(v["seen"] for v in found) == (sizes // 4 * 4).sum()
     assert found[-1]["steps_total"] == (sizes // 4).sum()
@@ -48,7 +48,7 @@ def test_online_learning_is_the_textbook_loop() -> None:
         after = running.engine.snapshot()["x"][2]
         e = running.experiment
     module, data, right = e.module(2 * 0), study.dataset, 0
-    mine = study.holdings.of(2)
+    mine = study.split.of(2)
     for step in range(12):
         ids = mine[step * 4 : step * 4 + 4]
         x, y = torch.as_tensor(data.x[ids]).double(), torch.as_tensor(data.y[ids])
@@ -101,7 +101,7 @@ def test_a_frozen_device_scores_as_its_model_does() -> None:
         for _ in running.records(5):
             pass
         module = running.experiment.module()
-        met = study.holdings.of(1)[: 5 * 12]
+        met = study.split.of(1)[: 5 * 12]
         out = module(torch.as_tensor(study.dataset.x[met]))
         assert running.score_N[1] == (out.argmax(1).numpy() == study.dataset.y[met]).sum()
 
@@ -139,7 +139,7 @@ def test_a_night_has_as_many_steps_as_its_day_had_mini_batches() -> None:
     options = ("update=nightly", "update.day=3", "replay=ring", "replay.size=20")
     study = prepared(*ONLINE, *options, "devices=24", "rounds=9")
     found = [0, *(r.values["steps"] for r in list(records(study))[1:])]
-    whole_N = study.holdings.sizes_N // 4
+    whole_N = study.split.sizes_N // 4
     assert found[6] == (np.minimum(whole_N, 18) - np.minimum(whole_N, 9)).sum()
     assert found[9] == 0
     drowsy = prepared(*ONLINE, *options, "clock=poisson", "clock.rate=0.2", "rounds=90")
@@ -159,16 +159,16 @@ def test_the_pooled_stream_is_never_ahead_of_the_devices() -> None:
                "train.local_steps=1", "optimizer.lr=0.1", "scenario.arms=[swarm,centralised]", "evaluate.every=40")  # fmt: skip
     study = prepared(*options)
     centralised = study.arms[1]
-    whole_N = study.holdings.sizes_N // 4
+    whole_N = study.split.sizes_N // 4
     assert whole_N.min() < 20
     one_by_one = max(centralised.variants, key=lambda variant: variant.train.local_steps or 0)
     with Simulation(study.experiment(centralised, one_by_one), study.engine()) as running:
         found = [r.values["seen"] for r in list(running.records(40))[1:]]
     assert found == [4 * int((whole_N >= round).sum()) for round in range(1, 41)]
-    met = study.holdings.pooled(Keys(study.settings.seed, "pool"), 4)
+    met = study.split.pooled(Keys(study.settings.seed, "pool"), 4)
     assert met.place is not None
     assert np.array_equal(np.sort(met.sample[met.place < 8]), np.sort(np.concatenate(
-        [study.holdings.of(i)[: min(8, whole_N[i] * 4)] for i in range(8)])))  # fmt: skip
+        [study.split.of(i)[: min(8, whole_N[i] * 4)] for i in range(8)])))  # fmt: skip
 
 
 def test_by_night_only_what_is_kept_is_learnt_from() -> None:
@@ -190,7 +190,7 @@ def test_by_night_only_what_is_kept_is_learnt_from() -> None:
             pass
         after, module = running.engine.snapshot()["x"][0], running.experiment.module()
         layout = running.experiment.layout
-    last = study.holdings.of(0)[23]
+    last = study.split.of(0)[23]
     x, y = (
         torch.as_tensor(study.dataset.x[[last]]).double(),
         torch.as_tensor(study.dataset.y[[last]]),
@@ -232,8 +232,8 @@ def test_a_memory_keeps_a_device_from_forgetting() -> None:
 
     def final(*extra: str) -> float:
         study = prepared(*base, *extra)
-        ordered = study.holdings.by_time(study.dataset.y.astype(np.int64))
-        *_, last = records(replace(study, holdings=ordered))
+        ordered = study.split.by_time(study.dataset.y.astype(np.int64))
+        *_, last = records(replace(study, split=ordered))
         return float(last.values["accuracy_mean"])
 
     assert final("replay=class_balanced", "replay.size=40") > final() + 0.1
@@ -361,5 +361,5 @@ def test_no_rates_are_tried_for_devices_that_never_learn() -> None:
         *ALONE, "update=frozen", "optimizer.lr=auto", "rounds=3", "scenario.arms=[swarm]"
     )
     with study.engine() as engine:
-        _, facts = tune(study, study.arms[0], engine, lambda text: None)
+        _, facts = search_lr(study, study.arms[0], engine, lambda text: None)
     assert facts["tried"] == []

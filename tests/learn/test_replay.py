@@ -64,11 +64,11 @@ def test_pieces_and_company_do_not_matter(kind: type[Replay]) -> None:
     label_S, sample = draw.integers(0, 3, 90), np.stack([draw.permutation(90) for _ in range(5)])
     sample[:, ::4] = -1  # these were not offered
     one, many = (offered(kind(8), sample, label_S, pieces) for pieces in (1, 13))
-    for name in ("kept_nM", "seen_nC", "largest_nC"):
+    for name in ("kept_nM", "offered_nC", "largest_nC"):
         assert np.array_equal(getattr(one, name), getattr(many, name)), name
     alone = kind(8).take(Memory.empty(1, 8, 3), sample[3:4], label_S, KEYS, np.array([3]))
     assert np.array_equal(alone.kept_nM[0], one.kept_nM[3])
-    assert (one.seen_nC.sum(1) == (sample >= 0).sum(1)).all()
+    assert (one.offered_nC.sum(1) == (sample >= 0).sum(1)).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

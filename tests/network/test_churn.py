@@ -154,7 +154,7 @@ def test_a_time_that_is_a_whole_number_of_ticks_is_one(
         assert healed.up(now, graph).all() == gone
     network = Network(4, 0, tick, delay=ConstantDelay(at), max_delay=20)
     assert network.reach == ticks
-    assert (network.fates(1, graph).ticks_E == ticks).all()
+    assert (network.outcomes(1, graph).ticks_E == ticks).all()
 
 
 def test_only_members_are_measured() -> None:

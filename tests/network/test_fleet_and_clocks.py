@@ -58,7 +58,7 @@ def test_every_message_has_a_delay_and_a_fate_of_its_own() -> None:
     slow, lossy = Network(4000, 0, delay=UniformDelay(0.0, 8.0)), Network(4000, 0, drop=0.5)
     by_sender = np.lexsort((graph.dst_E, graph.src_E))
     for network in (slow, lossy):
-        one, other = (network.fates(round, graph).ticks_E.astype(float) for round in (1, 2))
+        one, other = (network.outcomes(round, graph).ticks_E.astype(float) for round in (1, 2))
         pairs = [
             one.reshape(-1, 2).T,
             one[by_sender].reshape(-1, 2).T,
@@ -81,7 +81,7 @@ def test_with_a_clock_messages_take_their_time_on_the_line() -> None:
     network = Network(
         10, 0, 0.5, max_delay=50, clock=Poisson(10, 0, 0.5, 0.4), lines=lines, bits=200.0
     )
-    ticks = network.fates(3, Ring(10).graph(1)).ticks_E
+    ticks = network.outcomes(3, Ring(10).graph(1)).ticks_E
     assert set(ticks[ticks >= 0].tolist()) == {8}  # 2 messages of 200 bits at 100 bit/s
     assert network.reach == 40  # if one had to send to all
 

@@ -111,7 +111,7 @@ class Swarm(RuleBasedStateMachine):
     def promises(self) -> None:
         if not hasattr(self, "running") or not self.round:
             return
-        exchanges, round = self.running.experiment.exchanges, self.round
+        exchanges, round = self.running.experiment.messages, self.round
         assert torch.isfinite(self._rows()["x"]).all()
         exchange = exchanges.of("mix", round)
         np.testing.assert_allclose(exchange.matrix.sum(1), 1.0, rtol=0, atol=1e-12)

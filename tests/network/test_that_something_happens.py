@@ -51,9 +51,9 @@ def test_rounds_without_number_that_nobody_is_awake_in(monkeypatch: pytest.Monke
     number.
     """
     asked = []
-    awake = Network.awake
+    awake = Network.active
     monkeypatch.setattr(
-        Network, "awake", lambda self, round: asked.append(round) or awake(self, round)
+        Network, "active", lambda self, round: asked.append(round) or awake(self, round)
     )
     never = ("clock=poisson", "clock.rate=1.0e-15", "rounds=10000000", "scenario.arms=[swarm]")
     with pytest.warns(

@@ -12,7 +12,7 @@ from swarm.communication.network.base import LATE, LOST, UNSENT, Network
 from swarm.communication.network.churn import MarkovChurn, PermanentFailure
 from swarm.communication.network.clock import Poisson
 from swarm.communication.network.delay import ExponentialDelay
-from swarm.communication.protocol.base import Protocol
+from swarm.communication.protocol.base import Protocol, Requirements
 from swarm.communication.topology.exponential import ExponentialGraph
 from swarm.communication.topology.random import SmallWorld
 from swarm.simulation.experiment import Experiment
@@ -22,11 +22,11 @@ N, ROUNDS = 24, 40
 
 
 class Column(Protocol):
-    phases, needs = ("mix",), "column"
+    phases, requirements = ("mix",), Requirements(conserves="column")
 
 
 class Both(Protocol):
-    phases, needs = ("mix",), "both"
+    phases, requirements = ("mix",), Requirements(conserves="both")
 
 
 def failing(delay: bool, clock: bool, symmetric: bool = False) -> Network:
@@ -38,8 +38,8 @@ def failing(delay: bool, clock: bool, symmetric: bool = False) -> Network:
 
 def whole(exchanges: MessageSchedule, round: int) -> np.ndarray:
     """The effective matrix ``[N, N · parts]``, whoever receives nothing with its own row."""
-    e, out = exchanges.of("mix", round), np.zeros((N, N * exchanges.parts))
-    out[np.arange(N), np.arange(N) * exchanges.parts] = 1.0
+    e, out = exchanges.of("mix", round), np.zeros((N, N * exchanges.rows_per_device))
+    out[np.arange(N), np.arange(N) * exchanges.rows_per_device] = 1.0
     out[e.dst_R] = e.matrix.toarray()
     return out
 
@@ -100,7 +100,7 @@ def test_of_two_messages_of_one_sender_the_later_one_counts() -> None:
                 ages.setdefault((int(graph.dst_E[edge]), int(graph.src_E[edge])), []).append(
                     round - sent
                 )
-        weight_NNA = whole(exchanges, round).reshape(N, N, exchanges.parts)
+        weight_NNA = whole(exchanges, round).reshape(N, N, exchanges.rows_per_device)
         for (receiver, sender), found in ages.items():
             assert np.flatnonzero(weight_NNA[receiver, sender]).tolist() == [min(found)]
             overtaken += len(found) > 1
@@ -115,7 +115,7 @@ def test_nothing_is_delivered_to_the_dead_or_sent_by_them() -> None:
         churn=PermanentFailure(N, 1, 1.0, np.zeros(N, np.int64), 0.5, 10.0),
     )
     graph = SmallWorld(N, 0).graph(1)
-    fates = {round: network.fates(round, graph).ticks_E for round in range(1, 30)}
+    fates = {round: network.outcomes(round, graph).ticks_E for round in range(1, 30)}
     for round, ticks_E in fates.items():
         online = network.online(round)
         assert online is not None
@@ -177,4 +177,4 @@ def test_staleness_is_the_mean_age_of_what_arrives() -> None:
         for r in records(prepared("delay=constant", "delay.seconds=2", "rounds=3"))[1:]
     ]
     assert found == [2.0, 2.0, 2.0]
-    assert experiment("delay=constant", "delay.seconds=2").exchanges.depth == 2
+    assert experiment("delay=constant", "delay.seconds=2").messages.depth == 2

@@ -15,7 +15,7 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim, Verdict
-from swarm.experiments.claims.plan import Plan
+from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.claims.results import Results
 from tests.conftest import composed
 
@@ -33,7 +33,7 @@ def results(
     final record.
     """
     finals, curves = [], []
-    for condition in [*of.conditions(), *of.later()]:
+    for condition in [*of.conditions(), *of.holdout()]:
         arms = condition.changes.get("scenario.arms", ["swarm"])
         for seed in range(of.budget.seeds):
             for arm in arms:
@@ -59,7 +59,7 @@ def judged(of: Claim, found: Results) -> list[Verdict]:
     """Verdicts; and the page can be made of the same results."""
     assert of.charts(found)
     assert len(of.table(found))
-    verdicts = of.judge(found)
+    verdicts = of.conclude(found)
     assert [verdict.hypothesis for verdict in verdicts] == list(of.hypotheses)
     return verdicts
 
@@ -232,7 +232,7 @@ def test_resilience(gossip: float, hub: float, star: float, holds: bool | None) 
 @pytest.mark.parametrize("killed", ["[0.25,0.25]", "[0.25,0.254]"])
 def test_shares_that_read_alike_are_refused(killed: str) -> None:
     with pytest.raises(ConfigError, match=r"^scenario\.full\.killed="):
-        Plan.make(
+        ClaimPlan.make(
             Settings.parse(
                 composed("scenario=resilience", "preset=full", f"scenario.full.killed={killed}")
             )
@@ -270,7 +270,7 @@ def test_cheap(bits: float, share: float, holds: bool | None) -> None:
 def test_cheap_where_nothing_is_sent() -> None:
     of = claim("compression")
     found = results(of, lambda *_: {"accuracy_mean": 0.5, "accuracy_p10": 0.4, "bytes_total": 0.0})
-    assert [verdict.holds for verdict in of.judge(found)] == [False]
+    assert [verdict.holds for verdict in of.conclude(found)] == [False]
     assert len(of.table(found)) > 0
     assert of.charts(found)
 
@@ -306,10 +306,10 @@ def test_scaling(surprise: float, wide: float, holds: bool | None) -> None:
 def test_the_prediction_knows_nothing_of_the_large_runs() -> None:
     of = claim("scaling")
     whole = results(of, scaled(0.0))
-    sizes = [condition.values["size"] for condition in of.later()]
+    sizes = [condition.values["size"] for condition in of.holdout()]
     assert all(size in (640, 24010) for size in sizes)
     before = Results(whole.finals[~whole.finals["size"].isin(sizes)], whole.curves)
-    foretold = of.foretell(before)
-    assert foretold == of.foretell(results(of, scaled(0.5)))
+    foretold = of.predict(before)
+    assert foretold == of.predict(results(of, scaled(0.5)))
     for ladder in foretold.values():
         assert ladder["loss"].mean == pytest.approx(3.0 * ladder["size"] ** -0.5 + 0.4, rel=1e-3)

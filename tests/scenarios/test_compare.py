@@ -17,9 +17,9 @@ import swarm
 from swarm.common.errors import ConfigError
 from swarm.common.rows import params_sha256
 from swarm.config.settings import Settings
+from swarm.experiments.runs.lr_search import TriedRate, search_lr, try_out
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import Arm
-from swarm.experiments.runs.tune import Trial, try_out, tune
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.loop import Simulation
 from tests.support import config, final_rows, logged, module_of, prepared, run
@@ -92,14 +92,14 @@ def test_centralised_sees_as_many_samples_as_all_devices_together(steps: tuple[s
         assert variant.devices == 1
         assert int(central.local_steps_N.sum()) * central.stream.batch == total
         np.testing.assert_array_equal(
-            np.sort(central.plan.holdings.sample), np.sort(devices.plan.holdings.sample)
+            np.sort(central.spec.split.sample), np.sort(devices.spec.split.sample)
         )
-        pool = len(central.plan.holdings.sample)
+        pool = len(central.spec.split.sample)
         count = -(-pool // central.stream.batch)
         first_pass = central.stream.draw(np.array([0]), np.array([0]), count).sample_BKb.reshape(
             -1
         )[:pool]
-        np.testing.assert_array_equal(np.sort(first_pass), np.sort(devices.plan.holdings.sample))
+        np.testing.assert_array_equal(np.sort(first_pass), np.sort(devices.spec.split.sample))
 
 
 def test_of_the_centralised_batch_sizes_the_better_on_validation_runs(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_test_set_has_no_say_in_the_choice_of_rates() -> None:
     y = study.dataset.y.copy()
     y[study.dataset.test] = (y[study.dataset.test] + 1) % 10
     scrambled = dataclasses.replace(study, dataset=dataclasses.replace(study.dataset, y=y))
-    assert tune(study, study.arms[0], study.engine(), print) == tune(
+    assert search_lr(study, study.arms[0], study.engine(), print) == search_lr(
         scrambled, scrambled.arms[0], scrambled.engine(), print
     )
 
@@ -173,7 +173,7 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
         "evaluate.every=20",
     )
     data, test = study.dataset, study.dataset.test
-    held = np.sort(study.holdings.sample)
+    held = np.sort(study.split.sample)
     np.testing.assert_array_equal(held, np.sort(data.train))
     references = [
         MLPClassifier((64,), max_iter=400, random_state=r).fit(data.x[held], data.y[held])
@@ -181,7 +181,7 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
     ]
     score = float(np.mean([r.score(data.x[test], data.y[test]) for r in references]))
     assert score > 0.95
-    chosen, _ = tune(study, study.arms[0], study.engine(), print)
+    chosen, _ = search_lr(study, study.arms[0], study.engine(), print)
     with Simulation(study.experiment(study.arms[0], chosen), study.engine()) as running:
         last = list(running.records(20))[-1].values
     assert last["accuracy_mean"] > score - 0.01
@@ -198,10 +198,10 @@ def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
         rounds: int,
         engine: Engine,
         look: object,
-    ) -> Trial:
-        return Trial(variant, lr, rounds, table[lr, rounds])
+    ) -> TriedRate:
+        return TriedRate(variant, lr, rounds, table[lr, rounds])
 
-    monkeypatch.setattr("swarm.experiments.runs.tune.try_out", found)
+    monkeypatch.setattr("swarm.experiments.runs.lr_search.try_out", found)
 
 
 RATES = ("optimizer.lr=auto", "lr_search.lrs=[0.1,0.3,1.0]", "rounds=50")
@@ -223,7 +223,7 @@ def test_rates_that_tie_after_a_short_trial_are_run_in_full(
 ) -> None:
     _scores(monkeypatch, {**SHORT, **longer})
     study = prepared(*RATES)
-    chosen, facts = tune(study, study.arms[0], study.engine(), print)
+    chosen, facts = search_lr(study, study.arms[0], study.engine(), print)
     assert chosen.optimizer["lr"] == facts["lr"] == lr
     assert [(t["lr"], t["rounds"]) for t in facts["tried"]] == [
         (0.1, 10),
@@ -239,12 +239,12 @@ def test_tune_rounds_is_kept_to_and_a_clear_winner_needs_no_more(
 ) -> None:
     _scores(monkeypatch, SHORT)
     study = prepared(*RATES, "lr_search.rounds=10")
-    assert tune(study, study.arms[0], study.engine(), print)[1]["lr"] == 0.1, (
+    assert search_lr(study, study.arms[0], study.engine(), print)[1]["lr"] == 0.1, (
         "a tie goes to the lower loss"
     )
     _scores(monkeypatch, {**SHORT, (1.0, 10): (0.98, 0.5)})
     study = prepared(*RATES)
-    assert tune(study, study.arms[0], study.engine(), print)[1]["lr"] == 1.0
+    assert search_lr(study, study.arms[0], study.engine(), print)[1]["lr"] == 1.0
 
 
 def test_a_trial_in_full_is_the_arms_own_run() -> None:
@@ -357,7 +357,7 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
             accuracy.append(right.mean())
             of_label.append(right[y.numpy() == 1].mean())
             loss.append(torch.nn.functional.cross_entropy(out, y).item())
-            held = data.y[study.holdings.of(device)]
+            held = data.y[study.split.of(device)]
             weight_C = (
                 np.bincount(held, minlength=10)
                 / len(held)
@@ -418,7 +418,7 @@ def test_a_label_is_known_to_its_holder_first_and_then_to_the_others() -> None:
         "partition=rare", "partition.label=4", "evaluate.label=4", "devices=8", "topology=ring", "model=softmax",
         "rounds=60", "optimizer.lr=1.0", "train.batch=4", "train.local_steps=null", "train.local_epochs=1",
     )  # fmt: skip
-    holder = int(study.holdings.sizes_N.argmax())
+    holder = int(study.split.sizes_N.argmax())
     with Simulation(
         study.experiment(study.arms[0], study.arms[0].variants[0]), study.engine()
     ) as running:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import DivergedError
+from swarm.experiments.runs.lr_search import search_lr
 from swarm.experiments.runs.prepared import PreparedRun
-from swarm.experiments.runs.tune import tune
 from swarm.simulation.measure import BEYOND
 from tests.support import logged, prepared, records, run, simulation
 
@@ -104,7 +104,7 @@ def test_targets_far_from_nought_have_not_diverged_from_the_start() -> None:
 def _said(study: PreparedRun) -> tuple[list[str], dict[str, object]]:
     said: list[str] = []
     with study.engine() as engine:
-        _, facts = tune(study, study.arms[0], engine, said.append)
+        _, facts = search_lr(study, study.arms[0], engine, said.append)
     return said[1:], facts
 
 

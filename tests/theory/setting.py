@@ -61,8 +61,8 @@ def with_options(group: str, name: str, **options: Any) -> dict[str, Any]:
 def coefficients(study: PreparedRun) -> tuple[Rows, Rows, Rows]:
     """a ``[N]``, b ``[N]`` and the mixing weights W ``[N, N]`` of round 1."""
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    root_a = study.dataset.x[study.holdings.sample, 0].astype(np.float64)
-    b = study.dataset.y[study.holdings.sample, 0].astype(np.float64) / root_a
+    root_a = study.dataset.x[study.split.sample, 0].astype(np.float64)
+    b = study.dataset.y[study.split.sample, 0].astype(np.float64) / root_a
     return root_a**2, b, e.mixing(1).matrix.toarray()
 
 

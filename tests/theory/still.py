@@ -15,7 +15,7 @@ from swarm.communication.protocol.relay_sgd import RelaySGD
 class StillRelay(RelaySGD):
     """Models never change; what a device makes of what it heard is kept as ``estimate``."""
 
-    phases = ("edges",)
+    phases = ("per_edge",)
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {**super().init(x_NP, links), "estimate": x_NP.clone()}
@@ -38,7 +38,7 @@ class GrowingRelay(StillRelay):
 class StillPower(PowerGossip):
     """PowerGossip without learning."""
 
-    phases = ("edges", "edges")
+    phases = ("per_edge", "per_edge")
 
 
 class InTurn(Churn):

@@ -45,8 +45,8 @@ def quadratics(*overrides: str, protocol: dict[str, Any] | str, **sections: Any)
 
 def curves(study: PreparedRun) -> tuple[Rows, Rows]:
     """a and b of every device."""
-    root_a = study.dataset.x[study.holdings.sample, 0].astype(np.float64)
-    return root_a**2, study.dataset.y[study.holdings.sample, 0].astype(np.float64) / root_a
+    root_a = study.dataset.x[study.split.sample, 0].astype(np.float64)
+    return root_a**2, study.dataset.y[study.split.sample, 0].astype(np.float64) / root_a
 
 
 def descended(start: Rows, a: Rows, b: Rows, steps: int, pull: float = 0.0) -> Rows:

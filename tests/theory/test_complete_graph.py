@@ -41,7 +41,7 @@ def _centralised(study: PreparedRun) -> np.ndarray:
 def test_train_then_average_is_centralised_sgd(model: str, optimizer: str) -> None:
     common = [o for o in COMMON if not o.startswith("model.")] if model == "softmax" else COMMON
     study = prepared(*common, f"model={model}", "protocol=dpsgd")
-    assert len(set(np.diff(study.holdings.ptr_N1))) == 1, "equal shards"
+    assert len(set(np.diff(study.split.ptr_N1))) == 1, "equal shards"
     x_TNP, central_TP = trajectory(study), _centralised(study)
     assert np.abs(central_TP[-1] - central_TP[0]).max() > 0.05, "something was learnt"
     assert np.abs(x_TNP - central_TP[:, None]).max() < 4e-15

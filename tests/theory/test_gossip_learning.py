@@ -48,7 +48,7 @@ def _by_hand(
     e: Experiment, a: Rows, b: Rows, variant: str, round: int, x: Rows, age: Rows
 ) -> tuple[Rows, Rows]:
     """A round as the paper has it: one device and one message at a time."""
-    graph, fates = e.exchanges.sent(round)
+    graph, fates = e.messages.sent(round)
     arrived = fates.ticks_E == 0
     active = e.active(round)
     new_x, new_age = x.copy(), age.copy()

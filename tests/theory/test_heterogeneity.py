@@ -36,8 +36,8 @@ def _study(topology: str, protocol: str, rounds: int) -> PreparedRun:
 def test_fixed_point(topology: str, protocol: str) -> None:
     study = _study(topology, protocol, 220)
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    root_a = study.dataset.x[study.holdings.sample, 0].astype(np.float64)
-    b = study.dataset.y[study.holdings.sample, 0].astype(np.float64) / root_a
+    root_a = study.dataset.x[study.split.sample, 0].astype(np.float64)
+    b = study.dataset.y[study.split.sample, 0].astype(np.float64) / root_a
     W, A, one = e.mixing(1).matrix.toarray(), np.diag(root_a**2), np.eye(8)
     expected = {
         "dpsgd_published": lambda: np.linalg.solve(

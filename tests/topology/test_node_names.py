@@ -69,8 +69,8 @@ def test_every_owner_sits_at_the_node_of_the_same_name(tmp_path: Path, kind: str
         data, device = study.dataset, hub_of(study)
         assert data.owner is not None
         assert data.owner_names is not None
-        assert {data.owner_names[owner] for owner in data.owner[study.holdings.of(device)]} == {hub}
-        assert (study.holdings.names or ())[device] == hub
+        assert {data.owner_names[owner] for owner in data.owner[study.split.of(device)]} == {hub}
+        assert (study.split.names or ())[device] == hub
 
 
 @pytest.mark.parametrize("spelt", [str, "{:02d}".format, "{}.0".format, " {} ".format])
@@ -82,7 +82,7 @@ def test_a_number_is_the_same_name_however_it_is_spelt(tmp_path: Path, spelt: An
         "topology=file",
         f"topology.path={path}",
     )
-    assert (study.holdings.names or ())[hub_of(study)] == "2"
+    assert (study.split.names or ())[hub_of(study)] == "2"
 
 
 def test_a_graph_of_other_people_is_refused_with_both_lists(tmp_path: Path) -> None:
@@ -97,22 +97,22 @@ def test_a_graph_of_other_people_is_refused_with_both_lists(tmp_path: Path) -> N
         " or set topology.match=order to put the owners on the nodes in their order"
     )
     by_order = prepared(*given, "topology.match=order")
-    assert by_order.holdings.names == ("adam", "liu", "mia", "zoe")
+    assert by_order.split.names == ("adam", "liu", "mia", "zoe")
     assert hub_of(by_order) == 3  # of adam, kim, tom, zoe
 
 
 def test_where_only_one_side_has_names_devices_have_these(tmp_path: Path) -> None:
     path = star(tmp_path, "zoe", ["adam", "tom", "kim"])
     of_graph = prepared(*table(tmp_path), "partition=iid", "topology=file", f"topology.path={path}")
-    assert of_graph.holdings.names == ("adam", "kim", "tom", "zoe")
+    assert of_graph.split.names == ("adam", "kim", "tom", "zoe")
     of_data = prepared(*table(tmp_path), "partition=natural", "topology=ring")
-    assert of_data.holdings.names == ("adam", "liu", "mia", "zoe")
-    assert prepared(*table(tmp_path), "partition=iid", "topology=ring").holdings.names is None
+    assert of_data.split.names == ("adam", "liu", "mia", "zoe")
+    assert prepared(*table(tmp_path), "partition=iid", "topology=ring").split.names is None
     numbers = star(tmp_path, "0", ["1", "2", "3"])  # a device's number says as much
     assert (
         prepared(
             *table(tmp_path), "partition=iid", "topology=file", f"topology.path={numbers}"
-        ).holdings.names
+        ).split.names
         is None
     )
 

@@ -7,7 +7,7 @@ import pytest
 from swarm.common.errors import ConfigError
 from swarm.communication.messages import MessageSchedule
 from swarm.communication.network.base import Network
-from swarm.communication.protocol.base import Protocol
+from swarm.communication.protocol.base import Protocol, Requirements
 from swarm.communication.protocol.dpsgd import TrainThenAverage
 from swarm.communication.topology.base import RECENT, Topology
 from swarm.communication.topology.exponential import OnePeerExponential
@@ -41,7 +41,7 @@ def test_a_period_is_kept_whole_and_of_endless_ones_only_the_last() -> None:
 
 
 class Both(Protocol):
-    phases, needs = ("mix",), "both"
+    phases, requirements = ("mix",), Requirements(conserves="both")
 
 
 class Turning(Topology):

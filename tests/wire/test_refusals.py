@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from swarm.cli.main import main
-from swarm.communication.protocol.base import Protocol
+from swarm.communication.protocol.base import Requirements
 from swarm.communication.protocol.dpsgd import Averaging
 from tests.support import experiment
 
@@ -55,7 +55,7 @@ def test_low_rank_wants_one_models_parameters(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_message_for_each_neighbour_is_not_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Averaging, "phases", ("edges",))
-    monkeypatch.setattr(Protocol, "static", True)
+    monkeypatch.setattr(Averaging, "phases", ("per_edge",))
+    monkeypatch.setattr(Averaging, "requirements", Requirements(fixed_links=True))
     with pytest.raises(Exception, match="which sends each neighbour a message of its own"):
         experiment("protocol=averaging", "compressor=sign", "topology=ring")

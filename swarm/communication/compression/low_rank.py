@@ -17,7 +17,7 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.rows import Layout, ParameterSpec
 from swarm.communication.compression.base import Compressor, Draw
-from swarm.communication.compression.chunks import chunks
+from swarm.communication.compression.row_blocks import row_blocks
 
 
 class LowRank(Compressor):
@@ -54,7 +54,7 @@ class LowRank(Compressor):
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
         out, starts = v_nM.clone(), self.starts(draw)
         for slot, q_nkr in zip(self.factored, starts, strict=True):
-            for rows in chunks(v_nM):
+            for rows in row_blocks(v_nM):
                 w_nmk = v_nM[rows, slot.start : slot.stop].view(-1, *sides(slot))
                 factors = factor(w_nmk, q_nkr[rows].to(v_nM))
                 out[rows, slot.start : slot.stop] = product(*factors).flatten(1)

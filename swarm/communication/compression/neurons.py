@@ -17,7 +17,7 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.rows import Hidden, Layout, ParameterSpec
 from swarm.communication.compression.base import Compressor, Draw
-from swarm.communication.compression.chunks import chunks
+from swarm.communication.compression.row_blocks import row_blocks
 from swarm.communication.compression.sparse import index_bits
 
 
@@ -63,7 +63,7 @@ class Neurons(Compressor):
 
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
         out = v_nM.clone()
-        for rows in chunks(v_nM):
+        for rows in row_blocks(v_nM):
             for layer in self.layout.hidden:
                 views = [
                     _by_neuron(out[rows], self._slots[name], axis, layer)

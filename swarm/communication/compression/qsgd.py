@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from swarm.common.errors import ConfigError
 from swarm.communication.compression.base import Compressor, Draw
-from swarm.communication.compression.chunks import chunks
 from swarm.communication.compression.hash_rng import row_keys, uniform
+from swarm.communication.compression.row_blocks import row_blocks
 
 LEVELS = {8: 127, 4: 7, 2: 1}
 
@@ -70,7 +70,7 @@ class QSGD(Compressor):
         width, keys = v_nM.shape[1], row_keys(draw)
         shrink = 1.0 if self.unbiased else 1.0 / (1.0 + self.variance(width))
         out = torch.empty_like(v_nM)
-        for rows in chunks(v_nM):
+        for rows in row_blocks(v_nM):
             u_nM = torch.from_numpy(uniform(keys[rows], width)).to(v_nM)
             level_nbd, unit_nb1 = self.levels(v_nM[rows], u_nM)
             out[rows] = (level_nbd * (unit_nb1 * shrink)).flatten(1)[:, :width]

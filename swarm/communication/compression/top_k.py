@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from swarm.communication.compression.base import Draw
-from swarm.communication.compression.chunks import chunks
+from swarm.communication.compression.row_blocks import row_blocks
 from swarm.communication.compression.sparse import Sparse, index_bits
 
 
@@ -28,7 +28,7 @@ class TopK(Sparse):
         source = v_nM.cpu().numpy()
         spelt, k = source.view(f"i{source.itemsize}"), self.kept(v_nM.shape[1])
         out = np.empty_like(spelt)
-        for rows in chunks(v_nM):
+        for rows in row_blocks(v_nM):
             # a NaN times zero is zero here
             np.multiply(spelt[rows], _largest(spelt[rows], k), out=out[rows])
         return torch.as_tensor(out.view(source.dtype), device=v_nM.device)

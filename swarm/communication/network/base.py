@@ -220,7 +220,7 @@ class Network:
             else _truths("churn", self.churn, f"members({round})", found, self.devices)
         )
 
-    def awake(self, round: int) -> Bools | None:
+    def active(self, round: int) -> Bools | None:
         """Who learns and sends; None: everybody."""
         online, clock = self.online(round), self.clock
         if clock is None:
@@ -232,14 +232,14 @@ class Network:
         )
         return wakes if online is None else self._keep("awake", round, lambda: online & wakes)
 
-    def fates(self, round: int, graph: Graph) -> MessageOutcomes:
+    def outcomes(self, round: int, graph: Graph) -> MessageOutcomes:
         """What becomes of the messages of ``round``.
 
         It is settled when they are sent: whoever will not be there when one arrives does not get
         it."""
-        awake = self.awake(round)
+        active = self.active(round)
         edge_S = (
-            np.arange(len(graph.src_E)) if awake is None else np.flatnonzero(awake[graph.src_E])
+            np.arange(len(graph.src_E)) if active is None else np.flatnonzero(active[graph.src_E])
         )
         src, dst, n = graph.src_E[edge_S], graph.dst_E[edge_S], graph.n
         ticks_S = self._ticks(round, graph, edge_S)

@@ -10,11 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rows import Layout
 from swarm.communication.mixing import Mixing
 from swarm.communication.topology.graph import Graph
+from swarm.config.old_members import OldMembers
 
-Phase = Literal["learn", "mix", "inbox", "edges", "mean"]
+Phase = Literal["learn", "mix", "messages", "per_edge", "server"]
+Conserves = Literal["row", "column", "both"]
 Rows = slice | Tensor  # some of a shard's rows: a range, or their numbers
 Ints = npt.NDArray[np.int64]
 
@@ -68,29 +71,17 @@ class Inbox:
         return torch.arange(len(self.dst_A), device=self.dst_A.device) - first
 
 
-@dataclass(frozen=True)
-class Pull:
-    """What a protocol adds to every gradient of a round: g ← g + ``add_NP`` + ``proximal`` · (x −
-    start).
-    """
-
-    add_NP: Tensor | None = None
-    proximal: float = 0.0
-
-    def of(self, rows: Rows) -> Pull:
-        """The pull on some of the rows."""
-        return Pull(None if self.add_NP is None else self.add_NP[rows], self.proximal)
-
-
 @dataclass
-class State:
-    """The rows of some devices: parameters ``x_NP``, the protocol's own rows ``slots`` (``[N, …]``
-    each, part of every checkpoint) and ``scratch`` (rows that live until the end of a round
-    only)."""
+class State(OldMembers):
+    """The rows of some devices.
+
+    They are the parameters ``x`` (``[N, P]``), the protocol's own rows ``slots`` (``[N, …]`` each,
+    part of every checkpoint) and ``round_buffers``, rows that live until the end of a round.
+    """
 
     x: Tensor
     slots: dict[str, Tensor] = field(default_factory=dict)
-    scratch: dict[str, Tensor] = field(default_factory=dict)
+    round_buffers: dict[str, Tensor] = field(default_factory=dict)
     now: RoundInfo = field(default_factory=lambda: RoundInfo(0, 0.0, np.zeros(0, np.int64)))
     links: Links | None = None
 
@@ -100,40 +91,56 @@ class State:
         return torch.as_tensor(self.now.steps_n > 0, device=self.x.device).to(self.x)[:, None]
 
 
-class Protocol:
+@dataclass(frozen=True)
+class Requirements:
+    """What a protocol needs in order to work; other combinations are refused before a run.
+
+    Attributes:
+        conserves: The sums that a mixing matrix must conserve: those of its rows, of its columns,
+            or both. ``row`` is met by a matrix that conserves both.
+        fixed_links: It keeps something for each link, so that the graph must not change and no
+            message may be lost.
+        static_graph: The graph must not change, though messages may be lost on it.
+        own_packet: A device takes in its own row as others read it, compressed: at
+            :meth:`Protocol.receive` it is ``state.round_buffers["sent"]``.
+        own_error_feedback: It sends later what compression left out, so that a compressor must not
+            do so too.
+        no_compression: It needs the exact numbers of its messages.
+        plain_sgd: It reads gradients off the local steps, which must be those of plain SGD.
+        common_init: All devices have to start with the same parameters.
+    """
+
+    conserves: Conserves = "row"
+    fixed_links: bool = False
+    static_graph: bool = False
+    own_packet: bool = False
+    own_error_feedback: bool = False
+    no_compression: bool = False
+    plain_sgd: bool = False
+    common_init: bool = False
+
+
+class Protocol(OldMembers):
     """A round is the sequence ``phases``:
 
-    * ``learn``: devices take their local steps from :meth:`start`, with :meth:`pull` added to the
-      gradients; :meth:`learned` takes in the result, block by block, of those that are awake;
+    * ``learn``: the active devices take their local steps from :meth:`start`, with
+      :meth:`gradient_correction` added to the gradients; :meth:`after_local_steps` takes in the
+      result, block by block;
     * ``mix``: the rows of :meth:`send` are averaged over the graph, Σ_j W_ij · row_j, and handed to
       :meth:`receive`;
-    * ``inbox``: the same rows arrive one by one, at :meth:`open`;
-    * ``edges``: :meth:`send` gives a row for each neighbour, ``[N, d, M]`` as :class:`Links` orders
-      them, and :meth:`receive` gets theirs in the same order;
-    * ``mean``: the weighted mean over *all* devices (a server), to :meth:`receive`. It reaches
+    * ``messages``: the same rows arrive one by one, at :meth:`receive_messages`;
+    * ``per_edge``: :meth:`send` gives a row for each neighbour, ``[N, d, M]`` as :class:`Links`
+      orders them, and :meth:`receive` gets theirs in the same order;
+    * ``server``: the weighted mean over *all* devices goes to :meth:`receive`. It reaches
       everybody: whoever is away or not chosen fetches it before learning again.
 
     ``learn`` may come twice; the second time has the samples of the first. The defaults replace the
-    parameters by what was learnt or received. Apart from ``mean``, a device that is not there in a
-    round keeps its state, whatever these methods do to its row.
+    parameters by what was learnt or received. Apart from ``server``, a device that is not there in
+    a round keeps its state, whatever these methods do to its row.
     """
 
     phases: tuple[Phase, ...] = ("learn", "mix")
-    # what a mixing matrix must conserve; "row" is met by "both" too
-    needs: Literal["row", "column", "both"] = "row"
-    # whether it remembers its neighbours: a graph that changes or loses messages is then refused
-    static: bool = False
-    # whether it needs a graph that never changes, though messages may be lost on it
-    steady: bool = False
-    # whether a device takes its own row as others get it: scratch["sent"] at receive
-    echo: bool = False
-    # whether it makes up for what compression leaves out: error feedback is then refused
-    remembers: bool = False
-    # whether it needs the exact numbers of its messages: a compressor is then refused
-    lossless: bool = False
-    # whether it reads gradients off local steps: an optimiser other than plain SGD is then refused
-    plain: bool = False
-    alike: bool = False  # whether all devices have to start with the same parameters
+    requirements: Requirements = Requirements()
 
     def bind(self, layout: Layout) -> None:
         """Learn how parameters lie in a row, before anything else is asked."""
@@ -169,29 +176,28 @@ class Protocol:
         """The rows ``[N, P]`` from which local learning starts."""
         return state.x
 
-    def pull(self, state: State) -> Pull | None:
-        """What is added to the gradients of this round; None: nothing."""
+    def gradient_correction(self, state: State) -> GradientCorrection | None:
+        """What is added to the gradients of this round, a row for each device; None: nothing."""
         return None
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         """Take in where the local steps of ``rows`` started and ended."""
         state.x[rows] = end_BP
 
     def send(self, phase: int, state: State) -> Tensor:
-        """The payload rows ``[N, M]`` (for ``edges`` ``[N, d, M]``) of phase number ``phase``."""
+        """The payload rows ``[N, M]`` of phase number ``phase``, for ``per_edge`` ``[N, d, M]``."""
         return state.x
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
-        """Take in the averaged rows ``[N, M]`` (for ``edges`` the neighbours' rows ``[N, d,
-        M]``).
-        """
+        """Take in the averaged rows ``[N, M]``, or for ``per_edge`` the neighbours' rows
+        ``[N, d, M]``."""
         state.x = received
 
-    def open(self, phase: int, state: State, inbox: Inbox) -> None:
-        """Take in the messages of an ``inbox`` phase."""
+    def receive_messages(self, phase: int, state: State, inbox: Inbox) -> None:
+        """Take in the messages of a ``messages`` phase."""
         raise NotImplementedError
 
     def shares(self, sizes_N: Ints) -> npt.NDArray[np.float64]:
-        """Weights ``[N]`` of the ``mean`` phase, from the devices' numbers of samples; those of a
+        """Weights ``[N]`` of the ``server`` phase, from the devices' numbers of samples; those of a
         round's participants are scaled to sum to one."""
         return np.full(len(sizes_N), 1.0 / len(sizes_N))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.communication.protocol.base import Links, Protocol, State
+from swarm.communication.protocol.base import Links, Protocol, Requirements, State
 
 
 class ChocoSGD(Protocol):
@@ -25,10 +25,9 @@ class ChocoSGD(Protocol):
     compression (then it is D-PSGD), smaller the more is left out.
     """
 
-    needs = "both"
-    static = True
-    echo = True
-    remembers = True
+    requirements = Requirements(
+        conserves="both", fixed_links=True, own_packet=True, own_error_feedback=True
+    )
 
     def __init__(self, gamma: float = 0.2) -> None:
         if not 0 < gamma <= 1:
@@ -42,7 +41,7 @@ class ChocoSGD(Protocol):
         return state.x - state.slots["public"]
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
-        public = state.slots["public"].add_(state.scratch["sent"])
+        public = state.slots["public"].add_(state.round_buffers["sent"])
         heard = state.slots["heard"].add_(received)
         state.x = state.x + self.gamma * (heard - public)
 

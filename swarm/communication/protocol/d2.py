@@ -11,7 +11,7 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.communication.mixing import Mixing, is_symmetric, smallest_eigenvalue
-from swarm.communication.protocol.base import Links, Protocol, Rows, State
+from swarm.communication.protocol.base import Links, Protocol, Requirements, Rows, State
 
 
 class D2(Protocol):
@@ -22,9 +22,8 @@ class D2(Protocol):
     (``ended``). A device that did not learn in a round keeps its state.
     """
 
-    needs = "both"
-    steady = True  # on base_graph with eigenvalues of 0 and 1 only it diverges
-    lossless = True
+    # on base_graph with eigenvalues of 0 and 1 only it diverges
+    requirements = Requirements(conserves="both", static_graph=True, no_compression=True)
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {"ended": x_NP.clone()}
@@ -44,7 +43,7 @@ class D2(Protocol):
                 " here; use mixing=lazy",
             )
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         ended = state.slots["ended"]
         state.x[rows] = start_BP + (end_BP - ended[rows])
         ended[rows] = end_BP

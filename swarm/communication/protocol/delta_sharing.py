@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swarm.communication.protocol.base import Protocol, Rows, State
+from swarm.communication.protocol.base import Protocol, Requirements, Rows, State
 
 
 class DeltaSharing(Protocol):
@@ -21,17 +21,17 @@ class DeltaSharing(Protocol):
     bit. On any other graph nothing brings the rows together again: what differs, differs for good.
     """
 
-    echo = True
+    requirements = Requirements(own_packet=True)
 
     def start(self, state: State) -> Tensor:
-        state.scratch["update"] = torch.zeros_like(state.x)
+        state.round_buffers["update"] = torch.zeros_like(state.x)
         return state.x
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
-        state.scratch["update"][rows] = end_BP - start_BP
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+        state.round_buffers["update"][rows] = end_BP - start_BP
 
     def send(self, phase: int, state: State) -> Tensor:
-        return state.scratch["update"]
+        return state.round_buffers["update"]
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
         state.x = state.x + received

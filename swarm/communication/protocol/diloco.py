@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.communication.protocol.base import Links
+from swarm.communication.protocol.base import Links, Requirements
 from swarm.communication.protocol.server_optimizer import ServerOptimizer
 
 
@@ -39,8 +39,8 @@ class DiLoCo(ServerOptimizer):
         if not 0 <= momentum < 1:
             raise ConfigError("momentum", momentum, "must lie in [0, 1)")
         self.lr, self.momentum = lr, momentum
-        self.phases = ("learn", "mean" if exchange == "server" else "mix")
-        self.alike = exchange == "server"
+        self.phases = ("learn", "server" if exchange == "server" else "mix")
+        self.requirements = Requirements(common_init=exchange == "server")
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {"velocity": torch.zeros_like(x_NP)}

@@ -25,12 +25,12 @@ class AverageThenTrain(Protocol):
     phases = ("mix", "learn")
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
-        state.scratch["before"], state.x = state.x, received
+        state.round_buffers["before"], state.x = state.x, received
 
     def start(self, state: State) -> Tensor:
-        return state.scratch["before"]
+        return state.round_buffers["before"]
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         state.x[rows] = state.x[rows] + (end_BP - start_BP)
 
 

@@ -8,6 +8,8 @@ Signal Process. 2019 (arXiv 1702.05122).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from swarm.communication.mixing import Mixing
@@ -22,7 +24,7 @@ class ExactDiffusion(D2):
     weights will do.
     """
 
-    steady = False
+    requirements = replace(D2.requirements, static_graph=False)
 
     def check(self, mixing: Mixing) -> None:
         require_symmetric(self, mixing)

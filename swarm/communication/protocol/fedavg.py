@@ -26,7 +26,7 @@ class FedAvg(Protocol):
     model, so every row is the server's.
     """
 
-    phases: tuple[Phase, ...] = ("learn", "mean")
+    phases: tuple[Phase, ...] = ("learn", "server")
 
     def __init__(
         self, shares: Literal["equal", "samples"] = "equal", fraction: float = 1.0

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Literal
 
 from swarm.common.errors import ConfigError
-from swarm.communication.protocol.base import Pull, State
+from swarm.common.gradient_correction import GradientCorrection
+from swarm.communication.protocol.base import State
 from swarm.communication.protocol.fedavg import FedAvg
 
 
@@ -25,5 +26,5 @@ class FedProx(FedAvg):
             raise ConfigError("mu", mu, "must be a number ≥ 0")
         self.mu = mu
 
-    def pull(self, state: State) -> Pull | None:
-        return Pull(proximal=self.mu) if self.mu else None
+    def gradient_correction(self, state: State) -> GradientCorrection | None:
+        return GradientCorrection(proximal=self.mu) if self.mu else None

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from swarm.communication.protocol.base import Inbox, Links, Protocol, Rows, State
+from swarm.communication.protocol.base import Inbox, Links, Protocol, Requirements, Rows, State
 
 
 class GossipLearning(Protocol):
@@ -32,11 +32,12 @@ class GossipLearning(Protocol):
     much as under other protocols.
     """
 
-    lossless = True  # an age that is rounded counts for another one
+    # an age that is rounded counts for another one
+    requirements = Requirements(no_compression=True)
 
     def __init__(self, variant: Literal["rw", "mu", "um"] = "mu") -> None:
         self.variant = variant
-        self.phases = ("inbox", "learn", "learn") if variant == "um" else ("inbox", "learn")
+        self.phases = ("messages", "learn", "learn") if variant == "um" else ("messages", "learn")
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {"age": x_NP.new_zeros(len(x_NP), 1)}
@@ -47,7 +48,7 @@ class GossipLearning(Protocol):
     def send(self, phase: int, state: State) -> Tensor:
         return torch.cat([state.x, state.slots["age"]], 1)
 
-    def open(self, phase: int, state: State, inbox: Inbox) -> None:
+    def receive_messages(self, phase: int, state: State, inbox: Inbox) -> None:
         """The merged model is ω·p + (1 − ω)·message, whatever the number of messages: ``um`` needs
         its parts.
         """
@@ -63,7 +64,7 @@ class GossipLearning(Protocol):
             others[at] = keep * others[at] + (1 - keep) * m
             weight[at] = keep * weight[at]
             age[at] = t if self.variant == "rw" else torch.maximum(age[at], t)
-        state.scratch |= {
+        state.round_buffers |= {
             "own": state.x,
             "weight": weight,
             "message": torch.where(weight < 1, others / (1 - weight), state.x),
@@ -80,24 +81,24 @@ class GossipLearning(Protocol):
     def start(self, state: State) -> Tensor:
         if self.variant != "um":
             return state.x
-        if state.scratch.pop("first", None) is not None:
-            return state.scratch["own"]
-        state.scratch["first"] = state.x
-        if "own" not in state.scratch:  # nobody here was sent anything
-            state.scratch |= {
+        if state.round_buffers.pop("first", None) is not None:
+            return state.round_buffers["own"]
+        state.round_buffers["first"] = state.x
+        if "own" not in state.round_buffers:  # nobody here was sent anything
+            state.round_buffers |= {
                 "own": state.x,
                 "weight": torch.ones_like(state.slots["age"]),
                 "message": state.x.clone(),
             }
-        return state.scratch["message"]
+        return state.round_buffers["message"]
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
-        if "first" in state.scratch:
-            state.scratch["message"][rows] = end_BP
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+        if "first" in state.round_buffers:
+            state.round_buffers["message"][rows] = end_BP
             return
         if self.variant == "um":
-            weight = state.scratch["weight"][rows]
-            end_BP = weight * end_BP + (1 - weight) * state.scratch["message"][rows]
+            weight = state.round_buffers["weight"][rows]
+            end_BP = weight * end_BP + (1 - weight) * state.round_buffers["message"][rows]
         state.x[rows] = end_BP
         state.slots["age"][rows] += torch.as_tensor(state.now.steps_n, device=end_BP.device)[
             rows, None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swarm.communication.protocol.base import Links, Protocol, Rows, State
+from swarm.communication.protocol.base import Links, Protocol, Requirements, Rows, State
 
 
 class GradientTracking(Protocol):
@@ -24,13 +24,12 @@ class GradientTracking(Protocol):
     """
 
     phases = ("learn", "mix", "mix")
-    needs = "both"
-    lossless = True
+    requirements = Requirements(conserves="both", no_compression=True)
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {"tracker": torch.zeros_like(x_NP), "step": torch.zeros_like(x_NP)}
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         tracker, step = state.slots["tracker"], state.slots["step"]
         latest = start_BP - end_BP
         tracker[rows] = tracker[rows] + (latest - step[rows])

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from swarm.common.rng import Keys
 from swarm.common.rows import Layout
-from swarm.communication.compression.chunks import chunks
-from swarm.communication.protocol.base import Links, Protocol, State
+from swarm.communication.compression.row_blocks import row_blocks
+from swarm.communication.protocol.base import Links, Protocol, Requirements, State
 
 
 class PowerGossip(Protocol):
@@ -34,9 +34,8 @@ class PowerGossip(Protocol):
     know.
     """
 
-    phases = ("learn", "edges", "edges")
-    needs = "both"
-    static = True
+    phases = ("learn", "per_edge", "per_edge")
+    requirements = Requirements(conserves="both", fixed_links=True)
 
     def __init__(self, seed: int = 0) -> None:
         self.keys = Keys(seed, "power_gossip")
@@ -65,7 +64,7 @@ class PowerGossip(Protocol):
         q = x_NP.new_zeros(*ids_nd.shape, self.sizes[1])
         # one at a time: random numbers are float64 and take several arrays
         for d in range(ids_nd.shape[1]):
-            for rows in chunks(q[:, d]):
+            for rows in row_blocks(q[:, d]):
                 drawn = self.keys.normal(low_nd[rows, d], high_nd[rows, d], self.sizes[1])
                 q[rows, d] = torch.as_tensor(drawn).to(q)
         return {"q": torch.where(links.there_nd[:, :, None], q, 0.0)}
@@ -74,7 +73,7 @@ class PowerGossip(Protocol):
         return self.sizes[not self._first(phase)]
 
     def _first(self, phase: int) -> bool:
-        return phase == self.phases.index("edges")
+        return phase == self.phases.index("per_edge")
 
     def send(self, phase: int, state: State) -> Tensor:
         """X_i q, then X_iᵀp, for each link.
@@ -82,27 +81,30 @@ class PowerGossip(Protocol):
         A product and a sum of its own for each row: the bits of a batched matrix product would
         depend on the company it is done in."""
         first = self._first(phase)
-        by = state.slots["q"] if first else state.scratch["p"]
+        by = state.slots["q"] if first else state.round_buffers["p"]
         out = by.new_empty(*by.shape[:2], self.sizes[not first])
         for m in self.matrices:
             X = m.of(state.x) if first else m.of(state.x).transpose(1, 2).contiguous()
             at, into = (m.columns, m.rows) if first else (m.rows, m.columns)
             for d in range(out.shape[1]):
                 out[:, d, into] = (X * by[:, d, None, at]).sum(2)
-        state.scratch["sent"] = out
+        state.round_buffers["sent"] = out
         return out
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
         assert state.links is not None
         there = state.links.there_nd[:, :, None]
-        own = state.scratch["sent"]
+        own = state.round_buffers["sent"]
         if self._first(phase):
             p = torch.where(there, received - own, 0.0)
             for m in self.matrices:
                 p[:, :, m.rows] = _unit(p[:, :, m.rows])
-            state.scratch["p"] = p
+            state.round_buffers["p"] = p
             return
-        q, p = torch.where(there, -(received + own), 0.0), state.scratch["p"]  # theirs is with −p
+        q, p = (
+            torch.where(there, -(received + own), 0.0),
+            state.round_buffers["p"],
+        )  # theirs is with −p
         state.x = state.x.clone()
         for m in self.matrices:
             X, move = m.of(state.x), state.links.weight_nd[:, :, None] * p[:, :, m.rows]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swarm.communication.protocol.base import Links, Protocol, Rows, State
+from swarm.communication.protocol.base import Links, Protocol, Requirements, Rows, State
 
 
 class PushSum(Protocol):
@@ -24,8 +24,7 @@ class PushSum(Protocol):
     lost and the sender keeps its share.
     """
 
-    needs = "column"
-    lossless = True
+    requirements = Requirements(conserves="column", no_compression=True)
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {"weight": x_NP.new_ones(len(x_NP), 1)}
@@ -33,7 +32,7 @@ class PushSum(Protocol):
     def width(self, phase: int, parameters: int) -> int:
         return parameters + 1
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         state.x[rows] = start_BP + (end_BP - start_BP) / state.slots["weight"][rows]
 
     def send(self, phase: int, state: State) -> Tensor:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.communication.protocol.base import Links, Protocol, Pull, State
+from swarm.common.gradient_correction import GradientCorrection
+from swarm.communication.protocol.base import Links, Protocol, Requirements, State
 
 
 class QuasiGlobalMomentum(Protocol):
@@ -22,7 +23,7 @@ class QuasiGlobalMomentum(Protocol):
     in a round keeps its m.
     """
 
-    plain = True
+    requirements = Requirements(plain_sgd=True)
 
     def __init__(self, beta: float = 0.9, mu: float = 0.9) -> None:
         for name, value in (("beta", beta), ("mu", mu)):
@@ -34,15 +35,15 @@ class QuasiGlobalMomentum(Protocol):
         return {"momentum": torch.zeros_like(x_NP)}
 
     def start(self, state: State) -> Tensor:
-        state.scratch["before"] = state.x.clone()
+        state.round_buffers["before"] = state.x.clone()
         return state.x
 
-    def pull(self, state: State) -> Pull:
-        return Pull(self.beta * state.slots["momentum"])
+    def gradient_correction(self, state: State) -> GradientCorrection:
+        return GradientCorrection(self.beta * state.slots["momentum"])
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
         m, now = state.slots["momentum"], state.now
         length_N1 = now.lr * torch.as_tensor(now.steps_n, device=m.device).to(m)[:, None]
-        moved = (state.scratch["before"] - received) / length_N1
+        moved = (state.round_buffers["before"] - received) / length_N1
         state.slots["momentum"] = torch.where(length_N1 > 0, m.lerp(moved, 1 - self.mu), m)
         state.x = received

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import breadth_first_order
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.communication.protocol.base import Ints, Links, Protocol, State
+from swarm.communication.protocol.base import Ints, Links, Protocol, Requirements, State
 from swarm.communication.topology.graph import Graph
 
 
@@ -34,8 +34,8 @@ class RelaySGD(Protocol):
     apart it is i's own first model.
     """
 
-    phases = ("learn", "edges")
-    static = True
+    phases = ("learn", "per_edge")
+    requirements = Requirements(fixed_links=True)
 
     def graph(self, graph: Graph) -> Graph:
         self.tree = spanning_tree(graph)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swarm.communication.protocol.base import Links, Pull, Rows, State
+from swarm.common.gradient_correction import GradientCorrection
+from swarm.communication.protocol.base import Links, Requirements, Rows, State
 from swarm.communication.protocol.fedavg import FedAvg
 
 
@@ -23,7 +24,7 @@ class Scaffold(FedAvg):
     is one of the swarm's. A message holds the model and a control variate: 2P numbers.
     """
 
-    plain = True
+    requirements = Requirements(plain_sgd=True)
 
     def __init__(self, fraction: float = 1.0) -> None:
         super().__init__("equal", fraction)
@@ -35,24 +36,24 @@ class Scaffold(FedAvg):
         return 2 * parameters
 
     def start(self, state: State) -> Tensor:
-        state.scratch["change"] = torch.zeros_like(state.x)
+        state.round_buffers["change"] = torch.zeros_like(state.x)
         return state.x
 
-    def pull(self, state: State) -> Pull | None:
-        return Pull(state.slots["server"] - state.slots["own"])
+    def gradient_correction(self, state: State) -> GradientCorrection | None:
+        return GradientCorrection(state.slots["server"] - state.slots["own"])
 
-    def learned(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
+    def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         steps = torch.as_tensor(state.now.steps_n, device=end_BP.device)[rows, None].to(end_BP)
         if state.now.lr:  # at a rate of 0, past the end of a cosine, c_i has nothing to learn from
             change = (start_BP - end_BP) / (steps * state.now.lr) - state.slots["server"][rows]
         else:
             change = torch.zeros_like(end_BP)
         state.slots["own"][rows] += change
-        state.scratch["change"][rows] = change
+        state.round_buffers["change"][rows] = change
         state.x[rows] = end_BP
 
     def send(self, phase: int, state: State) -> Tensor:
-        return torch.cat([state.x, state.scratch["change"]], 1)
+        return torch.cat([state.x, state.round_buffers["change"]], 1)
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
         state.x, change = (part.contiguous() for part in received.chunk(2, 1))

@@ -8,7 +8,7 @@ from abc import abstractmethod
 
 from torch import Tensor
 
-from swarm.communication.protocol.base import State
+from swarm.communication.protocol.base import Requirements, State
 from swarm.communication.protocol.fedavg import FedAvg
 
 
@@ -17,15 +17,15 @@ class ServerOptimizer(FedAvg):
     local steps.
     """
 
-    alike = True
+    requirements = Requirements(common_init=True)
 
     def start(self, state: State) -> Tensor:
-        state.scratch["outer"] = outer = state.x
+        state.round_buffers["outer"] = outer = state.x
         state.x = outer.clone()  # the local steps overwrite it
         return outer
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
-        outer = state.scratch["outer"]
+        outer = state.round_buffers["outer"]
         state.x = outer + self.step(state.slots, received - outer)
 
     @abstractmethod

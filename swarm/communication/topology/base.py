@@ -166,11 +166,11 @@ def nx_seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**63))
 
 
-Draw = Callable[[np.random.Generator], Graph]
+DrawGraph = Callable[[np.random.Generator], Graph]
 Repair = Callable[[Graph, np.random.Generator], Graph]
 
 
-def connected(draw: Draw, repair: Repair, seed: int, allow_disconnected: bool) -> Graph:
+def connected(draw: DrawGraph, repair: Repair, seed: int, allow_disconnected: bool) -> Graph:
     """Draws a graph until it is connected, then repairs the last draw if none was.
 
     Up to 20 draws, fewer for swarms above 10,000 devices, where a draw takes seconds and luck does

@@ -18,14 +18,14 @@ from swarm.communication.topology.graph import Floats, Graph, Ints
 
 
 @dataclass(frozen=True)
-class Links:
+class WeightedLinks:
     """Undirected links of one round, each with the weight that its two ends give one another."""
 
     ends_K2: Ints
     weight_K: Floats
 
 
-Rounds = list[list[Links]]
+Rounds = list[list[WeightedLinks]]
 """A schedule: the links of each round, in parts that share no device."""
 
 
@@ -100,7 +100,7 @@ def simple(id_N: Ints, k: int) -> Rounds:
                 [np.tile(later_M, count), pieces_AS[:, : len(later_M)].ravel()], axis=1
             )
             linked.append(
-                [Links(ends_K2, np.full(len(ends_K2), size / (len(part) + len(later_M))))]
+                [WeightedLinks(ends_K2, np.full(len(ends_K2), size / (len(part) + len(later_M))))]
             )
         after.append(linked + hyper_hypercube(pieces_AS, k))
     return first + _beside(after)
@@ -121,7 +121,7 @@ def hyper_hypercube(group_GS: Ints, k: int) -> Rounds:
         clique_CF = group_GS.reshape(count, -1, factor, stride).swapaxes(2, 3).reshape(-1, factor)
         a, b = np.triu_indices(factor, 1)
         ends_K2 = np.stack([clique_CF[:, a].ravel(), clique_CF[:, b].ravel()], axis=1)
-        rounds.append([Links(ends_K2, np.full(len(ends_K2), 1.0 / factor))])
+        rounds.append([WeightedLinks(ends_K2, np.full(len(ends_K2), 1.0 / factor))])
         stride *= factor
     return rounds
 

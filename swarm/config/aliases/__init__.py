@@ -63,6 +63,18 @@ def option(group: str, name: str) -> str:
     return found
 
 
+def members(path: str) -> dict[str, str]:
+    """The old names of the members of a class of ours, and those of today."""
+    found: dict[str, str] = _table()["members"].get(path, {})
+    return found
+
+
+def phase(name: str) -> str:
+    """The phase ``name`` of a protocol's round under its name of today."""
+    found: str = _table()["phases"].get(name, name)
+    return found
+
+
 def override(text: str) -> str:
     """``KEY=VALUE`` in names of today."""
     old, equal, value = text.partition("=")

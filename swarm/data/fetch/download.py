@@ -68,7 +68,7 @@ def pip(package: str, sha256: str, folder: Path, deadline: float) -> Path:
     ]
     command += ["--dest", str(folder), "--requirement", str(wanted)]
     search = os.pathsep.join(filter(None, [str(stand_in.parent), os.environ.get("PYTHONPATH")]))
-    done = run(command, folder, deadline, {"PYTHONPATH": search, "PIP_USE_PEP517": "1"})
+    done = run_command(command, folder, deadline, {"PYTHONPATH": search, "PIP_USE_PEP517": "1"})
     if done.returncode:
         if "No module named pip" in done.stdout:
             raise FetchError("pip is missing here; `python -m ensurepip` installs it")
@@ -83,7 +83,9 @@ def pip(package: str, sha256: str, folder: Path, deadline: float) -> Path:
 def apt(package: str, sha256: str, folder: Path, deadline: float) -> Path:
     """The Debian package ``name=version`` into ``folder``; nothing is installed."""
     try:
-        done = run(["apt-get", "--quiet", "download", package], folder, deadline, {"LC_ALL": "C"})
+        done = run_command(
+            ["apt-get", "--quiet", "download", package], folder, deadline, {"LC_ALL": "C"}
+        )
     except FileNotFoundError:
         raise FetchError(
             f"{package} is a Debian package, and there is no apt-get here; data=idx reads any copy"
@@ -93,7 +95,7 @@ def apt(package: str, sha256: str, folder: Path, deadline: float) -> Path:
     return _only(folder, package)
 
 
-def run(
+def run_command(
     command: list[str], folder: Path, deadline: float, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run it in ``folder``, output and errors together; after ``deadline`` seconds it and what it

@@ -13,7 +13,7 @@ from swarm.common.ranges import number, room
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, Ints, Reals, Source
 from swarm.data.prepare import Samples, prepare
-from swarm.data.stream.concept_schedule import ConceptSchedule, Kind
+from swarm.data.stream.concept_schedule import ConceptSchedule, DriftKind
 
 
 @dataclass(eq=False)
@@ -27,7 +27,7 @@ class Drifting(Source):
 
     devices: int
     features: int = field(init=False)
-    kind: Kind = "sudden"
+    kind: DriftKind = "sudden"
     concepts: int = 2
     width: float = 0.1
     periods: int = 2

@@ -12,7 +12,7 @@ from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.data.dataset import Ints
 
-Kind = Literal["sudden", "gradual", "recurring"]
+DriftKind = Literal["sudden", "gradual", "recurring"]
 
 
 class ConceptSchedule:
@@ -32,7 +32,7 @@ class ConceptSchedule:
     """
 
     def __init__(
-        self, keys: Keys, kind: Kind, concepts: int, width: float, periods: int, phase: float
+        self, keys: Keys, kind: DriftKind, concepts: int, width: float, periods: int, phase: float
     ) -> None:
         if kind not in ("sudden", "gradual", "recurring"):
             raise ConfigError("kind", kind, "must be sudden, gradual or recurring")

@@ -15,7 +15,7 @@ from swarm.common.ranges import number, room
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, DeviceSplit, Floats, Ints
 from swarm.data.prepare import on_cache_lines
-from swarm.data.stream.concept_schedule import ConceptSchedule, Kind
+from swarm.data.stream.concept_schedule import ConceptSchedule, DriftKind
 
 
 class Drift(ABC):
@@ -46,7 +46,7 @@ class Transformed(Drift):
     """
 
     seed: int
-    kind: Kind = "sudden"
+    kind: DriftKind = "sudden"
     concepts: int = 2
     width: float = 0.1
     periods: int = 2

@@ -68,4 +68,4 @@ class BudgetedOracle(LabelOracle):
         ) % data.classes
         given = np.full(len(data.x), -1)
         given[held] = np.where(met_S, np.where(draw_S3[:, 1] < self.wrong, other_S, true_S), -1)
-        return replace(data, given=given)
+        return replace(data, observed_labels=given)

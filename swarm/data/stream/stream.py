@@ -15,7 +15,7 @@ from swarm.data.dataset import DeviceSplit, Ints
 
 
 @dataclass(frozen=True)
-class Draw:
+class DrawnSamples:
     """Which samples some devices meet in their next K steps: ids ``[B, K, b]``, and whether for the
     first time.
     """
@@ -30,7 +30,7 @@ class Stream:
 
     Position ``p = step · batch + j`` of device *i* with ``n_i`` samples is entry ``p mod n_i`` of
     the permutation keyed by (seed, i, ⌊p / n_i⌋), so a batch may straddle two passes and is always
-    full. Holdings that are ordered are met in their order, every time around.
+    full. A split that is ordered is met in its order, every time around.
     """
 
     def __init__(self, holdings: DeviceSplit, batch: int, keys: Keys) -> None:
@@ -39,7 +39,7 @@ class Stream:
         self.batch, self.keys, self.ordered = batch, keys, holdings.ordered
         self._pooled_from, self._place = holdings.pooled_from, holdings.place
 
-    def draw(self, devices_B: Ints, steps_B: Ints, count: int) -> Draw:
+    def draw(self, devices_B: Ints, steps_B: Ints, count: int) -> DrawnSamples:
         """The samples of steps ``steps_B … steps_B + count − 1`` of each device."""
         position = steps_B[:, None] * self.batch + np.arange(count * self.batch)
         size = self.sizes_N[devices_B][:, None]
@@ -48,7 +48,7 @@ class Stream:
             offset if self.ordered else shuffled(offset, size, self.keys, devices_B[:, None], epoch)
         )
         shape = (len(devices_B), count, self.batch)
-        return Draw(
+        return DrawnSamples(
             self.sample[self.ptr_N1[devices_B][:, None] + entry].reshape(shape),
             (epoch == 0).reshape(shape),
         )

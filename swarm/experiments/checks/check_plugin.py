@@ -387,14 +387,24 @@ def _check_network(study: PreparedRun, made: Any, path: str) -> None:
 
 def _happens(e: Experiment, round: int) -> tuple[Any, ...]:
     network = e.network
-    fates = None if network.ideal else network.fates(round, e.graph(round)).ticks_E
-    return network.online(round), network.awake(round), network.members(round), fates
+    outcomes = None if network.ideal else network.outcomes(round, e.graph(round)).ticks_E
+    return network.online(round), network.active(round), network.members(round), outcomes
 
 
 def _check_data(study: PreparedRun, made: Any, path: str) -> None:
     again = check(study.settings.model_dump())
     assert isinstance(again, PreparedRun)
-    for name in ("x", "y", "owner", "train", "validation", "test", "time", "concept", "given"):
+    for name in (
+        "x",
+        "y",
+        "owner",
+        "train",
+        "validation",
+        "test",
+        "time",
+        "concept",
+        "observed_labels",
+    ):
         if not _equal(getattr(study.dataset, name), getattr(again.dataset, name)):
             raise _fail(
                 made,
@@ -402,8 +412,8 @@ def _check_data(study: PreparedRun, made: Any, path: str) -> None:
                 f"makes other samples the second time ({name}): they must follow from the options"
                 " and seed",
             )
-    if not _equal(study.holdings.sample, again.holdings.sample) or not _equal(
-        study.holdings.ptr_N1, again.holdings.ptr_N1
+    if not _equal(study.split.sample, again.split.sample) or not _equal(
+        study.split.ptr_N1, again.split.ptr_N1
     ):
         raise _fail(
             made, path, "deals otherwise the second time: it must follow from the options and keys"

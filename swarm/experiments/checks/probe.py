@@ -65,7 +65,7 @@ def _try_the_model(e: Experiment) -> None:
 
 def _samples(e: Experiment) -> tuple[Tensor, Tensor]:
     """A few training samples as the kernel takes them, and their targets ``[C, b]``."""
-    data = e.plan.dataset
+    data = e.spec.dataset
     ids = data.train[:SAMPLES]
     x, y = torch.as_tensor(data.x[ids]), torch.as_tensor(data.y[ids])
     y = y.flatten() if data.classes else y.to(e.dtype).reshape(len(y), -1)
@@ -86,6 +86,6 @@ def _play(e: Experiment) -> None:
             engine.start(short)
             for _ in engine.advance(min(ROUNDS, e.settings.rounds)):
                 pass
-            engine.evaluate(e.plan.dataset.test[:SAMPLES], np.arange(1))
+            engine.evaluate(e.spec.dataset.test[:SAMPLES], np.arange(1))
         finally:
             engine.stop()

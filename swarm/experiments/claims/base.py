@@ -95,8 +95,9 @@ class Verdict:
 
 
 class Claim(AnyScenario, ABC):
-    """``conditions`` before the runs, ``judge`` after them; where a prediction is to be tested,
-    ``foretell`` between those and the ``later`` ones. A subclass is one file and one yaml.
+    """``conditions`` before the runs, ``conclude`` after them. Where a prediction is to be tested,
+    ``predict`` comes between those runs and those of ``holdout``. A subclass is one file and one
+    yaml.
 
     Args:
         settings: Of all runs, as they would be typed: ``[topology=ring, rounds=50]``.
@@ -138,7 +139,7 @@ class Claim(AnyScenario, ABC):
         """What is run under every seed."""
 
     @abstractmethod
-    def judge(self, results: Results) -> list[Verdict]:
+    def conclude(self, results: Results) -> list[Verdict]:
         """One verdict for each hypothesis."""
 
     @abstractmethod
@@ -151,13 +152,13 @@ class Claim(AnyScenario, ABC):
         compare.
         """
 
-    def later(self) -> list[Condition]:
+    def holdout(self) -> list[Condition]:
         """What is run after the prediction has been written down."""
         return []
 
-    def foretell(self, results: Results) -> dict[str, Any]:
-        """The prediction: it is on disk, as ``prediction.json``, before the later conditions
-        begin.
+    def predict(self, results: Results) -> dict[str, Any]:
+        """The prediction: it is on disk, as ``prediction.json``, before the conditions of
+        :meth:`holdout` begin.
         """
         return {}
 
@@ -171,11 +172,11 @@ class Suite(AnyScenario, ABC):
 
 
 def conditions_of(claim: Claim) -> tuple[list[Condition], list[Condition]]:
-    """``claim.conditions()`` and ``claim.later()``.
+    """``claim.conditions()`` and ``claim.holdout()``.
 
     Raises :class:`ConfigError` for anything but lists of conditions.
     """
-    found = {"conditions": claim.conditions(), "later": claim.later()}
+    found = {"conditions": claim.conditions(), "holdout": claim.holdout()}
     for call, each in found.items():
         if not isinstance(each, list | tuple) or not all(
             isinstance(one, Condition) for one in each
@@ -187,20 +188,24 @@ def conditions_of(claim: Claim) -> tuple[list[Condition], list[Condition]]:
                 f"returns {shape_of(each)}",
                 "a list of Condition is needed",
             )
-    return list(found["conditions"]), list(found["later"])
+    return list(found["conditions"]), list(found["holdout"])
 
 
-def judged(claim: Claim, results: Results) -> list[Verdict]:
-    """``claim.judge(results)``.
+def verdicts_of(claim: Claim, results: Results) -> list[Verdict]:
+    """``claim.conclude(results)``.
 
     Raises :class:`ConfigError` for anything but a verdict on each hypothesis.
     """
-    found = claim.judge(results)
+    found = claim.conclude(results)
     if not isinstance(found, list | tuple) or not all(
         isinstance(verdict, Verdict) for verdict in found
     ):
         raise returned(
-            "scenario", claim, "judge", f"returns {shape_of(found)}", "a list of Verdict is needed"
+            "scenario",
+            claim,
+            "conclude",
+            f"returns {shape_of(found)}",
+            "a list of Verdict is needed",
         )
     missing = [
         each.number for each in claim.hypotheses if each not in [v.hypothesis for v in found]
@@ -209,7 +214,7 @@ def judged(claim: Claim, results: Results) -> list[Verdict]:
         raise returned(
             "scenario",
             claim,
-            "judge",
+            "conclude",
             f"gives no verdict on hypothesis {missing[0]}",
             "each needs one",
         )

@@ -42,18 +42,18 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClaimPlan:
     """A claim that has passed every check: its runs, those that wait for the prediction apart."""
 
     settings: Settings
     claim: Claim
     first: tuple[Trial, ...]
-    later: tuple[Trial, ...]
+    holdout: tuple[Trial, ...]
 
     @property
     def trials(self) -> tuple[Trial, ...]:
         """All of them."""
-        return self.first + self.later
+        return self.first + self.holdout
 
     @property
     def outline(self) -> str:
@@ -92,7 +92,7 @@ class Plan:
         )
 
     @classmethod
-    def make(cls, settings: Settings, to_run: bool = True) -> Plan:
+    def make(cls, settings: Settings, to_run: bool = True) -> ClaimPlan:
         """Build the claim, and check the settings of every run. Writes nothing.
 
         Unless it is ``to_run``, no plug-in is loaded: the claim's own class must be one of ours,
@@ -121,7 +121,7 @@ class Plan:
         return cls(settings, claim, *made)
 
     @classmethod
-    def checked(cls, settings: Settings) -> Plan:
+    def checked(cls, settings: Settings) -> ClaimPlan:
         """:meth:`make` and :meth:`check`."""
         plan = cls.make(settings)
         plan.check()

@@ -26,8 +26,8 @@ class Results:
         finals: One row per run and arm: the arm's entry of ``summary.json``, and ``gap_closed``,
             ``parameters``, ``spectral_gap`` of its run.
         curves: One row per run, arm and round: the keys of ``metrics.jsonl``.
-        prediction: What ``foretell`` wrote down before the later runs, as it is on disk; empty
-            where nothing was foretold.
+        prediction: What ``predict`` wrote down before the runs of ``holdout``, as it is on disk;
+            empty where nothing was predicted.
     """
 
     finals: pd.DataFrame

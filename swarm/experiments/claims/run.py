@@ -1,5 +1,5 @@
-"""A claim from its plan to its verdict: run, foretell, run what was foretold, judge, and write the
-page.
+"""A claim from its plan to its verdict: run, predict, run what was predicted, conclude, and write
+the page.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.plugin import blamed
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
-from swarm.experiments.claims.base import Verdict, judged
+from swarm.experiments.claims.base import Verdict, verdicts_of
 from swarm.experiments.claims.page.page import PAGE, write_pages
 from swarm.experiments.claims.page.verdicts import facts_of, print_verdicts, summary_in
-from swarm.experiments.claims.plan import Plan, Trial, folder_of
+from swarm.experiments.claims.plan import ClaimPlan, Trial, folder_of
 from swarm.experiments.claims.results import Results, of_runs
 from swarm.experiments.claims.trials import (
     Code,
@@ -32,7 +32,7 @@ from swarm.experiments.claims.trials import (
     set_outdated_aside,
 )
 from swarm.experiments.runs.describe import versions
-from swarm.experiments.runs.single import Result, attach, overridden
+from swarm.experiments.runs.run import Result, attach, overridden
 from swarm.results.folder import Folder
 from swarm.results.load import load
 from swarm.results.provenance import code_version
@@ -51,10 +51,10 @@ class UnjudgedError(SwarmError):
     """Some runs of a claim failed, or its judge did. Everything else is done and written."""
 
 
-def start(plan: Plan, folder: Path) -> Result:
+def start(plan: ClaimPlan, folder: Path) -> Result:
     """Judge the claim in a new folder."""
     with Folder.create(folder, plan.settings) as home:
-        return _judge(plan, home)
+        return _run_and_conclude(plan, home)
 
 
 def resume(folder: Path, overrides: dict[str, Any]) -> Result:
@@ -74,7 +74,7 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
         return Result(folder, summary)
     with home.lock():
         _, config = Folder.open(folder)  # another process may have been here until now
-        plan = Plan.make(Settings.parse(overridden(config, overrides)))
+        plan = ClaimPlan.make(Settings.parse(overridden(config, overrides)))
         if (summary := summary_of(folder, ClaimSummary)) and not summary["failed"]:
             return _complete(plan, home, summary)
         if (folder / UNJUDGED).exists() and all(finished(folder, trial) for trial in plan.trials):
@@ -82,10 +82,10 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
             attach(plan.settings, home, [*files, folder / PREDICTION], print)
             return Result(folder, summary_in(folder) or {})
         plan.check()
-        return _judge(plan, home)
+        return _run_and_conclude(plan, home)
 
 
-def _complete(plan: Plan, home: Folder, summary: dict[str, Any]) -> Result:
+def _complete(plan: ClaimPlan, home: Folder, summary: dict[str, Any]) -> Result:
     """A claim that is judged: with its page, if that is not there."""
     if home.finished():
         print(f"{home.path} is finished already; nothing to do")
@@ -112,10 +112,10 @@ def redraw(folder: Path) -> list[Path]:
             " folder names. If "
         )
         raise ConfigError("scenario", target, f"{valid}{PAGE} is missing, resume={folder} draws it")
-    return redrawn(Plan.make(settings, to_run=False), home)
+    return redrawn(ClaimPlan.make(settings, to_run=False), home)
 
 
-def redrawn(plan: Plan, home: Folder) -> list[Path]:
+def redrawn(plan: ClaimPlan, home: Folder) -> list[Path]:
     """The pages of a claim, from the runs that are finished."""
     folder = home.path
     results, damaged = _results(folder, plan.trials)
@@ -133,7 +133,7 @@ def redrawn(plan: Plan, home: Folder) -> list[Path]:
     return write_pages(plan, results, summary, folder, whole=not summary["failed"] and not damaged)
 
 
-def _judge(plan: Plan, home: Folder) -> Result:
+def _run_and_conclude(plan: ClaimPlan, home: Folder) -> Result:
     say = _say(Console())
     code, count = code_version(plan.settings.plugins), len(plan.trials)
     (home.path / "summary.json").unlink(missing_ok=True)
@@ -156,7 +156,7 @@ def _judge(plan: Plan, home: Folder) -> Result:
 
 
 def _conclude(
-    plan: Plan, home: Folder, code: Code, results: Results, failed: dict[str, str]
+    plan: ClaimPlan, home: Folder, code: Code, results: Results, failed: dict[str, str]
 ) -> tuple[dict[str, Any], list[Path]]:
     """Judge, and write the page and the summary: without a summary where the judge itself failed.
 
@@ -174,7 +174,7 @@ def _conclude(
     return summary, files
 
 
-def _run(plan: Plan, home: Path, code: Code, say: Say) -> dict[str, str]:
+def _run(plan: ClaimPlan, home: Path, code: Code, say: Say) -> dict[str, str]:
     """All runs, with the prediction between the first and the later ones.
 
     Returns the causes of failures.
@@ -185,35 +185,35 @@ def _run(plan: Plan, home: Path, code: Code, say: Say) -> dict[str, str]:
         (home / SUPERSEDED).mkdir(exist_ok=True)
         (home / PREDICTION).rename(home / SUPERSEDED / f"{time.time_ns()}-{PREDICTION}")
     failed = run_trials(home, plan.first, code, plan.claim.jobs, say)
-    if not plan.later:
+    if not plan.holdout:
         return failed
     if failed:
         say("the prediction needs all runs before it: nothing is foretold")
         return failed
-    _foretell(plan, home, say)
-    return run_trials(home, plan.later, code, plan.claim.jobs, say)
+    _predict(plan, home, say)
+    return run_trials(home, plan.holdout, code, plan.claim.jobs, say)
 
 
-def _foretell(plan: Plan, home: Path, say: Say) -> None:
+def _predict(plan: ClaimPlan, home: Path, say: Say) -> None:
     """Write the prediction down, before any later run; one that is there already stands."""
     if not (home / PREDICTION).exists():
-        for trial in plan.later:
+        for trial in plan.holdout:
             if folder_of(home, trial).exists():  # of a prediction that is there no longer
                 archive(folder_of(home, trial), home)
         results, _ = _results(home, plan.first)
-        checkpoint.write_json(home / PREDICTION, tree(plan.claim.foretell(results)))
+        checkpoint.write_json(home / PREDICTION, tree(plan.claim.predict(results)))
     say(f"the prediction stands in {home / PREDICTION}; now the runs it is about")
 
 
 def _verdicts(
-    plan: Plan, results: Results, failed: dict[str, str]
+    plan: ClaimPlan, results: Results, failed: dict[str, str]
 ) -> tuple[list[Verdict], str | None]:
     """With what is wrong with the claim's own judge."""
     because, defect = f"{len(failed)} of {len(plan.trials)} runs failed", None
     if not failed:
         try:
             with blamed():
-                return judged(plan.claim, results), None
+                return verdicts_of(plan.claim, results), None
         except SwarmError as error:
             because = defect = f"the judge of {plan.name} failed ({error})"
         except Exception as error:
@@ -237,7 +237,7 @@ def _results(home: Path, trials: Sequence[Trial]) -> tuple[Results, dict[str, st
 
 
 def _summary(
-    plan: Plan,
+    plan: ClaimPlan,
     home: Folder,
     code: Code,
     verdicts: Sequence[Verdict],

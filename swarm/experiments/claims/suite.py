@@ -20,9 +20,9 @@ from swarm.experiments.claims import run
 from swarm.experiments.claims.base import Suite
 from swarm.experiments.claims.page.page import PAGE, badge, framed
 from swarm.experiments.claims.page.verdicts import print_verdicts, summary_in
-from swarm.experiments.claims.plan import Plan
+from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.runs.prepared import tracker_of
-from swarm.experiments.runs.single import Result, attach, overridden
+from swarm.experiments.runs.run import Result, attach, overridden
 from swarm.results.folder import Folder
 from swarm.results.schemas import closing
 from swarm.results.track.units import human_time
@@ -33,11 +33,11 @@ UNFINISHED = {"claim": "", "verdict": "undecided", "because": "not finished"}
 
 
 @dataclass(frozen=True)
-class Plans:
+class SuitePlan:
     """The claims of a suite, checked."""
 
     settings: Settings
-    plans: tuple[Plan, ...]
+    plans: tuple[ClaimPlan, ...]
 
     @property
     def outline(self) -> str:
@@ -45,7 +45,7 @@ class Plans:
         return "; ".join(f"{plan.name}: {plan.outline}" for plan in self.plans)
 
     @classmethod
-    def checked(cls, settings: Settings) -> Plans:
+    def checked(cls, settings: Settings) -> SuitePlan:
         """Build and check every claim.
 
         Raises :class:`swarm.common.errors.ConfigError` for the first that cannot work.
@@ -56,13 +56,13 @@ class Plans:
             settings.model_copy(update={"scenario": option("scenario", name)})
             for name in suite.members()
         ]
-        return cls(settings, tuple(Plan.checked(one) for one in each))
+        return cls(settings, tuple(ClaimPlan.checked(one) for one in each))
 
 
-def start(plans: Plans, folder: Path) -> Result:
+def start(plans: SuitePlan, folder: Path) -> Result:
     """Judge them all in a new folder."""
     with Folder.create(folder, plans.settings) as home:
-        return _judge(plans, home, {})
+        return _run_all(plans, home, {})
 
 
 def resume(folder: Path, overrides: dict[str, Any]) -> Result:
@@ -70,7 +70,9 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
     home, _ = Folder.open(folder)
     with home.lock():
         _, config = Folder.open(folder)
-        return _judge(Plans.checked(Settings.parse(overridden(config, overrides))), home, overrides)
+        return _run_all(
+            SuitePlan.checked(Settings.parse(overridden(config, overrides))), home, overrides
+        )
 
 
 def redraw(folder: Path) -> list[Path]:
@@ -88,7 +90,7 @@ def redraw(folder: Path) -> list[Path]:
     return [*files, _write_page(home, [(claim, _summary(claim)) for claim in claims])]
 
 
-def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
+def _run_all(plans: SuitePlan, home: Folder, overrides: dict[str, Any]) -> Result:
     failed: list[str] = []
     (home.path / "summary.json").unlink(missing_ok=True)
     for plan in plans.plans:
@@ -126,7 +128,7 @@ def _judge(plans: Plans, home: Folder, overrides: dict[str, Any]) -> Result:
     return Result(home.path, total)
 
 
-def _one(plan: Plan, place: Path, overrides: dict[str, Any]) -> None:
+def _one(plan: ClaimPlan, place: Path, overrides: dict[str, Any]) -> None:
     if (place / "config.yaml").exists():
         with admitted(place, overrides, below(Folder.open(place)[1], plan.settings.model_dump())):
             run.resume(place, overrides)

@@ -23,7 +23,7 @@ from swarm.common.system.machine import cores
 from swarm.common.system.storage import storing
 from swarm.config.settings import Settings
 from swarm.experiments.claims.plan import Trial, folder_of
-from swarm.experiments.runs import single
+from swarm.experiments.runs import run as one_run
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results import status as many
 from swarm.results.folder import Folder
@@ -201,12 +201,12 @@ def _begin(parent: int) -> None:
     """In a worker: leave Ctrl-C to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where the mask of its birth is not kept
 
-    def watch() -> None:
+    def end_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(WATCH_S)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | None, float]:
@@ -219,9 +219,9 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
             with blamed(), storing(folder):
                 if (folder / "config.yaml").exists():
                     with admitted(folder, {}, below(Folder.open(folder)[1], values)):
-                        single.resume(folder, {})
+                        one_run.resume(folder, {})
                 else:
-                    single.run(PreparedRun.prepare(Settings.parse(values)), folder)
+                    one_run.execute(PreparedRun.prepare(Settings.parse(values)), folder)
         except SwarmError as error:
             # perhaps a plug-in's: what its author needs stands in console.txt
             if error.__cause__ is not None:

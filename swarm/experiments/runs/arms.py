@@ -16,9 +16,9 @@ from swarm.experiments.runs.describe import (
     option_name,
     versions,
 )
+from swarm.experiments.runs.lr_search import Say, search_lr, with_lr
 from swarm.experiments.runs.prepared import PreparedRun
-from swarm.experiments.runs.scenario import Arm, judged
-from swarm.experiments.runs.tune import Say, tune, with_lr
+from swarm.experiments.runs.scenario import Arm, conclusion_of
 from swarm.results import continual
 from swarm.results.folder import Folder
 from swarm.results.load import load
@@ -31,7 +31,7 @@ from swarm.simulation.loop import Simulation
 from swarm.simulation.metrics.formulas import gap_closed
 
 
-def run(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
+def run_arms(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
     """Every arm in turn, from wherever the folder's checkpoints leave it. Returns the summary."""
     progress = folder.progress()
     progress["settings"] = made_with(study.settings.model_dump())
@@ -39,7 +39,7 @@ def run(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, A
     with study.engine() as engine:
         for arm in study.arms:
             if arm.name not in progress["tuning"]:
-                chosen, facts = tune(study, arm, engine, say, folder.require_there)
+                chosen, facts = search_lr(study, arm, engine, say, folder.require_there)
                 progress["tuning"][arm.name] = facts
                 folder.write_progress(progress)
             else:
@@ -141,27 +141,28 @@ def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> di
     s, arms = study.settings, progress["arms"]
     key = "accuracy_mean" if study.dataset.classes else "r2_mean"
     gap, reason = _gap(arms, key)
-    experiment, run = study.experiment(study.arms[0], study.arms[0].variants[0]), load(folder.path)
+    experiment = study.experiment(study.arms[0], study.arms[0].variants[0])
+    run = load(folder.path)
     summary = {
         "schema": 1,
         "run": folder.name,
         "scenario": option_name(s.scenario),
         "seed": s.seed,
         "devices": s.devices,
-        **({"device_names": names} if (names := few(study.holdings.names)) else {}),
+        **({"device_names": names} if (names := few(study.split.names)) else {}),
         "rounds": s.rounds,
         "gap_closed": gap,
         "gap_closed_reason": reason,
         "arms": {name: {**facts, **continual.facts(run.arm(name))} for name, facts in arms.items()},
         "tuning": progress["tuning"],
         "topology": describe_topology(experiment),
-        "data": describe_data(study.dataset, study.holdings, experiment),
+        "data": describe_data(study.dataset, study.split, experiment),
         "scaling": describe_scaling(study.dataset),
         "engine": next(iter(arms.values()))["engine"],
         "parameters": experiment.layout.width,
         "versions": versions(),
     }
-    return {**summary, **judged(study.scenario, run, summary)}
+    return {**summary, **conclusion_of(study.scenario, run, summary)}
 
 
 def _gap(arms: dict[str, Any], key: str) -> tuple[float | None, str | None]:

@@ -69,7 +69,7 @@ def _fewer_links(experiment: Experiment, needed: Footprint, there: int) -> Confi
         f" has {links:,} of them"
     )
     fits = f"at most about {most:,} links a device fit"
-    return no_room("topology", experiment.exchanges.topology_name, need, there, fits)
+    return no_room("topology", experiment.messages.topology_name, need, there, fits)
 
 
 def _fewer_devices(experiment: Experiment, needed: Footprint, there: int) -> ConfigError:

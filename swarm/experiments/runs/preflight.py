@@ -23,7 +23,7 @@ def require_plain_steps(e: Experiment) -> None:
     """Refuse an optimiser whose steps are not γ · ∇ under a protocol that divides them by γ to get
     at the gradients.
     """
-    if not e.protocol.plain or e.optimizer.plain:
+    if not e.protocol.requirements.plain_sgd or e.optimizer.plain:
         return
     name, s = choice("protocol", e.settings.protocol), e.settings.optimizer
     for key in ("momentum", "weight_decay"):
@@ -53,7 +53,7 @@ def _require_somebody(e: Experiment) -> None:
     s = e.settings
     looked_at = min(s.rounds, MOST_ASKED, max(LOOKED_AT, MOST_ASKED * 1000 // s.devices))
     if not s.rounds or any(
-        (there := e.network.awake(r)) is None or there.any() for r in range(1, looked_at + 1)
+        (there := e.network.active(r)) is None or there.any() for r in range(1, looked_at + 1)
     ):
         return
     group = "clock" if e.network.churn is None else "churn"
@@ -75,10 +75,10 @@ def _require_somebody(e: Experiment) -> None:
 def _require_punctuality(e: Experiment) -> None:
     """Of the first rounds: as far as the quickest message of each can tell."""
     network, tick = e.network, e.settings.network.round_seconds
-    if network.ideal or not {"mix", "inbox"} & set(e.protocol.phases):
+    if network.ideal or not {"mix", "messages"} & set(e.protocol.phases):
         return
     rounds = range(1, min(e.topology.period or LOOKED_AT, LOOKED_AT) + 1)
-    quickest = min(network.quickest(e.exchanges.graph(round)) for round in rounds)
+    quickest = min(network.quickest(e.messages.graph(round)) for round in rounds)
     if quickest == math.inf or quickest / tick < network.max_delay + 1:
         return
     ticks = math.floor(quickest / tick)
@@ -127,7 +127,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             stacklevel=2,
         )
     # of pooled streams it would say the same again
-    if "learn" in e.protocol.phases and e.plan.holdings.place is None:
+    if "learn" in e.protocol.phases and e.spec.split.place is None:
         _warn_of_no_lesson(e)
         if e.policy.streams:
             _warn_of_short_streams(e)
@@ -135,7 +135,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
 
 def _warn_of_no_lesson(e: Experiment) -> None:
     """A policy, a memory, people or data that change nothing, or not what they should."""
-    s, data, longest = e.settings, e.plan.dataset, int(e.stream.sizes_N.max())
+    s, data, longest = e.settings, e.spec.dataset, int(e.stream.sizes_N.max())
     if not e.policy.learns(s.rounds) and s.rounds and not isinstance(e.policy, Frozen):
         warnings.warn(
             f"rounds={s.rounds}: update={choice('update', s.update)} learns nothing before round "
@@ -148,7 +148,7 @@ def _warn_of_no_lesson(e: Experiment) -> None:
             f" {longest} samples",
             stacklevel=3,
         )
-    if data.given is not None and (data.given[e.plan.holdings.sample] < 0).all():
+    if data.observed_labels is not None and (data.observed_labels[e.spec.split.sample] < 0).all():
         warnings.warn(
             "labels: nobody tells any label, so that nothing is learnt; more labels.chance or"
             " labels.budget would do",

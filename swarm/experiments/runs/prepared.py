@@ -45,7 +45,7 @@ class PreparedRun:
     settings: Settings
     scenario: Scenario
     dataset: Dataset
-    holdings: DeviceSplit
+    split: DeviceSplit
     arms: tuple[Arm, ...]
     footprint: Footprint = NOTHING  # of the arm that takes the most memory
 
@@ -81,7 +81,7 @@ class PreparedRun:
         try:
             nothing = DeviceSplit.group([], s.devices)
             holdings = (
-                partition.deal(dataset, Keys(s.seed, "partition")) if scenario.learns else nothing
+                partition.split(dataset, Keys(s.seed, "partition")) if scenario.learns else nothing
             )
         except ConfigError as error:
             raise error.under("partition") from None
@@ -90,7 +90,7 @@ class PreparedRun:
         experiment = _built(RunSpec(s, dataset, holdings))
         # in all arms alike, also in those without the graph that they are from
         if holdings.names is None:
-            draft = replace(draft, holdings=replace(holdings, names=experiment.names))
+            draft = replace(draft, split=replace(holdings, names=experiment.names))
         draft.engine().check(experiment)
         steps = int(experiment.local_steps_N.sum())
         checked = [draft._checked(arm) for arm in arms_of(scenario, s, steps)]
@@ -111,7 +111,7 @@ class PreparedRun:
         very many.
         """
         found = {
-            "device_names": few(self.holdings.names),
+            "device_names": few(self.split.names),
             "class_names": few(self.dataset.class_names),
         }
         return {key: names for key, names in found.items() if names}
@@ -145,7 +145,7 @@ class PreparedRun:
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
         """One variant of an arm, built."""
-        s, holdings = self.settings, self.holdings
+        s, holdings = self.settings, self.split
         if arm.pooled:
             streams = build(s.update, UpdatePolicy, "update", s.plugins).streams
             holdings = holdings.pooled(Keys(s.seed, "pool"), s.train.batch if streams else None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from swarm.common.plugin import returned, shape_of
+from swarm.config.old_members import OldMembers
 from swarm.config.settings import Settings
 from swarm.results.load import Run
 
@@ -30,14 +31,14 @@ class Arm:
     pooled: bool = False
 
 
-class AnyScenario:
+class AnyScenario(OldMembers):
     """What ``scenario`` may name: a :class:`Scenario`, which is one run; a claim, which is many;
     several claims.
     """
 
 
 class Scenario(AnyScenario, ABC):
-    """``arms`` before the run, ``judge`` after it.
+    """``arms`` before the run, ``conclude`` after it.
 
     Arms are settings with some keys changed, never code of their own.
 
@@ -54,7 +55,7 @@ class Scenario(AnyScenario, ABC):
         ``steps_a_round`` counts the local steps of all devices together.
         """
 
-    def judge(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+    def conclude(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Further keys of ``summary.json``, from the records and what the summary holds already."""
         return {}
 
@@ -98,15 +99,19 @@ def arms_of(scenario: Scenario, settings: Settings, steps_a_round: int) -> list[
     return list(found)
 
 
-def judged(scenario: Scenario, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """``scenario.judge(…)``.
+def conclusion_of(scenario: Scenario, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """``scenario.conclude(…)``.
 
     Raises :class:`~swarm.common.errors.ConfigError` unless ``summary.json`` can hold it.
     """
-    found = scenario.judge(run, summary)
+    found = scenario.conclude(run, summary)
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise returned(
-            "scenario", scenario, "judge", f"returns {shape_of(found)}", "a dict of names is needed"
+            "scenario",
+            scenario,
+            "conclude",
+            f"returns {shape_of(found)}",
+            "a dict of names is needed",
         )
     for key, value in found.items():
         try:
@@ -114,6 +119,6 @@ def judged(scenario: Scenario, run: Run, summary: Mapping[str, Any]) -> dict[str
         except (TypeError, ValueError) as error:
             needed = f"summary.json holds finite numbers, texts, lists and mappings ({error})"
             raise returned(
-                "scenario", scenario, "judge", f"returns {shape_of(value)} as {key}", needed
+                "scenario", scenario, "conclude", f"returns {shape_of(value)} as {key}", needed
             ) from None
     return found

@@ -1,7 +1,7 @@
 """``-m``: many runs by one command, and what they say together.
 
 ``plan`` decides what is to be run, ``launch`` runs it, ``gather`` reads the runs, ``tables`` and
-``picture`` show them, ``mirror`` sends the same to W&B.
+``picture`` show them, ``wandb_sweep`` sends the same to W&B.
 
 Whatever brings torch is imported where it is needed, inside functions: a sweep that is refused need
 not wait for it.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from swarm.config.compose import Composer
     from swarm.experiments.sweep.launch import Complain
-    from swarm.experiments.sweep.plan import Plan
+    from swarm.experiments.sweep.plan import SweepPlan
 
 INTERRUPTED = 130
 
@@ -30,9 +30,9 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
     Raises :class:`swarm.common.errors.SwarmError` for what is wrong with the command as a whole,
     with nothing written.
     """
-    from swarm.experiments.sweep.plan import Plan
+    from swarm.experiments.sweep.plan import SweepPlan
 
-    plan = Plan.make(composer, cfg, overrides)
+    plan = SweepPlan.make(composer, cfg, overrides)
     for job in plan.jobs:
         if job.state == "impossible":
             print(f"error: {job.cause} (in the job {job.title}; the others run)", file=sys.stderr)
@@ -57,7 +57,7 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
     return 0 if all(job.state in ("finished", "there") for job in plan.jobs) else 1
 
 
-def _begin(plan: Plan) -> str:
+def _begin(plan: SweepPlan) -> str:
     """``25 runs: 3 of 25 were there already, 1 goes on, 21 to do``."""
     from swarm.results.status import SUPERSEDED
 
@@ -74,10 +74,9 @@ def _begin(plan: Plan) -> str:
     return f"{count} {'run' if count == 1 else 'runs'} in {plan.place}: {', '.join(parts)}{aside}"
 
 
-def _finish(plan: Plan) -> None:
+def _finish(plan: SweepPlan) -> None:
     """Tables and pictures of all runs in the folder, also those of earlier commands."""
-    from swarm.experiments.sweep import gather, tables
-    from swarm.experiments.sweep import wandb_sweep as mirror
+    from swarm.experiments.sweep import gather, tables, wandb_sweep
     from swarm.experiments.sweep.launch import outcome
 
     for job in plan.earlier:
@@ -96,4 +95,4 @@ def _finish(plan: Plan) -> None:
     tables.write(plan, jobs, found, subject)
     tables.show(plan, jobs, found)
     if found is not None:
-        mirror.mirror(plan, found)
+        wandb_sweep.upload(plan, found)

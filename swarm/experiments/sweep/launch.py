@@ -27,7 +27,7 @@ from swarm.common.system.machine import cores
 from swarm.config.compose import Composer
 from swarm.config.settings import plain
 from swarm.experiments.sweep.job import Job, saved_config
-from swarm.experiments.sweep.plan import Plan
+from swarm.experiments.sweep.plan import SweepPlan
 from swarm.results.status import CONSOLE, FILE, KILLED, finished, note, noted
 from swarm.results.track.units import human_time
 
@@ -109,7 +109,7 @@ def _into(file: Path, also_errors: bool) -> Iterator[None]:
         yield
 
 
-def launch(composer: Composer, plan: Plan, complain: Complain) -> bool:
+def launch(composer: Composer, plan: SweepPlan, complain: Complain) -> bool:
     """Run what is to be run and set each job's state. Returns False if Ctrl-C ended it."""
     to_do = plan.to_do
     task = Task({str(job.folder.absolute()): job.title for job in to_do}, plan.code, complain)
@@ -128,7 +128,9 @@ def launch(composer: Composer, plan: Plan, complain: Complain) -> bool:
     return True
 
 
-def _launch_once(composer: Composer, plan: Plan, jobs: list[Job], task: Task) -> list[list[Job]]:
+def _launch_once(
+    composer: Composer, plan: SweepPlan, jobs: list[Job], task: Task
+) -> list[list[Job]]:
     """One call of the launcher.
 
     Returns what is still to do, where a worker's death took the launcher down.
@@ -184,7 +186,7 @@ def outcome(job: Job) -> tuple[str, str | None]:
     return ("failed", facts.cause) if facts.status == "failed" else ("unfinished", None)
 
 
-def _words(plan: Plan, job: Job) -> list[str]:
+def _words(plan: SweepPlan, job: Job) -> list[str]:
     """The overrides of one job: the user's, its folder as it was planned, and its place in the
     tracker.
     """

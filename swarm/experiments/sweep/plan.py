@@ -43,7 +43,7 @@ MOST_JOBS_CHECKED = 64
 
 
 @dataclass
-class Plan:
+class SweepPlan:
     """The jobs of one command, and those that were in the sweep's folder before."""
 
     cfg: DictConfig
@@ -57,7 +57,7 @@ class Plan:
     superseded: int = 0  # runs of other code that were moved away
 
     @classmethod
-    def make(cls, composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> Plan:
+    def make(cls, composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> SweepPlan:
         """Compose every job of the sweep ``cfg``, and look at what is in its folder already.
 
         Writes nothing.
@@ -169,13 +169,13 @@ class Plan:
                 require_no_run_in(self.place)
             if self._found() != self.before:  # another process was here since
                 self._look()
-            self._set_aside()
+            self._archive()
             facts = [job.facts(self.place) for job in (*self.earlier, *self.jobs)]
             value = {"schema": 1, "swept": self.swept, "base": self.base, "jobs": facts}
             checkpoint.write_json(self.place / SWEEP, value)
             yield
 
-    def _set_aside(self) -> None:
+    def _archive(self) -> None:
         """Move what other code has made: it is not mixed with the new, and not thrown away."""
         for job in (*self.earlier, *self.jobs):
             if job.state != "outdated":

@@ -16,14 +16,14 @@ from rich.table import Table
 from swarm.experiments.sweep.gather import ANY, SweepResults
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.sweep.picture import draw
-from swarm.experiments.sweep.plan import Plan
+from swarm.experiments.sweep.plan import SweepPlan
 from swarm.results.columns import heading
 from swarm.results.report.style import SCORES
 from swarm.results.track.units import human_bytes, human_score, human_time
 from swarm.simulation import checkpoint
 
 
-def write(plan: Plan, jobs: Sequence[Job], found: SweepResults | None, subject: str) -> None:
+def write(plan: SweepPlan, jobs: Sequence[Job], found: SweepResults | None, subject: str) -> None:
     """Write every file of the sweep, each whole or not at all; ``summary.json`` is the last."""
     place = plan.place
     if found is not None:
@@ -35,7 +35,7 @@ def write(plan: Plan, jobs: Sequence[Job], found: SweepResults | None, subject: 
     checkpoint.write_json(place / "summary.json", summary(plan, jobs, found))
 
 
-def summary(plan: Plan, jobs: Sequence[Job], found: SweepResults | None) -> dict[str, Any]:
+def summary(plan: SweepPlan, jobs: Sequence[Job], found: SweepResults | None) -> dict[str, Any]:
     """``summary.json``: the jobs with state and cause, and the table."""
     return {
         "schema": 1,
@@ -63,7 +63,7 @@ def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def markdown(plan: Plan, jobs: Sequence[Job], found: SweepResults | None, subject: str) -> str:
+def markdown(plan: SweepPlan, jobs: Sequence[Job], found: SweepResults | None, subject: str) -> str:
     """``table.md``: the table, the jobs without a result, and the picture."""
     parts = [f"# {subject}, a sweep of {' × '.join(plan.swept) or 'one run'}"]
     if found is not None:
@@ -187,7 +187,7 @@ def _with_half(
 
 
 def show(
-    plan: Plan, jobs: Sequence[Job], found: SweepResults | None, console: Console | None = None
+    plan: SweepPlan, jobs: Sequence[Job], found: SweepResults | None, console: Console | None = None
 ) -> None:
     """Print the table, the jobs without a result, and where the files are."""
     console = console or Console()

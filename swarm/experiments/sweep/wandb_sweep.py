@@ -10,7 +10,7 @@ from typing import Any
 from swarm.config.settings import plain
 from swarm.experiments.sweep.gather import SweepResults
 from swarm.experiments.sweep.launch import WANDB, group_name
-from swarm.experiments.sweep.plan import Plan
+from swarm.experiments.sweep.plan import SweepPlan
 from swarm.results.track.wandb import WandbTracker, _quiet
 
 SWEEP = "sweep"  # the job type
@@ -21,7 +21,7 @@ PANELS = {
 }
 
 
-def mirror(plan: Plan, found: SweepResults) -> None:
+def upload(plan: SweepPlan, found: SweepResults) -> None:
     """Send it, offline or online as the jobs did.
 
     A tracker that fails never ends a sweep: it is one warning.

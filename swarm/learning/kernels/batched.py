@@ -95,7 +95,7 @@ class BatchedKernel(Kernel):
         with torch.inference_mode(False), torch.enable_grad():
             leaves = {name: value.clone().requires_grad_() for name, value in own.items()}
             out = _class_major(self.run.over_rows(leaves, inputs.clone()))
-            residual = self.loss.residual(out.detach(), target_BCb.clone())
+            residual = self.loss.grad_outputs(out.detach(), target_BCb.clone())
             residual.mul_(scale.clone() if isinstance(scale, Tensor) else scale)
             return out.detach(), gradients_of(out, leaves, residual)
 

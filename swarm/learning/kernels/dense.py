@@ -139,7 +139,7 @@ class _Pass:
             last.weight,
             h_BbD.transpose(1, 2) if self.last_BHb is None else self.last_BHb,
         )
-        d_BCb = self.loss.residual(out, target_BCb, self.residual_BCb)
+        d_BCb = self.loss.grad_outputs(out, target_BCb, self.residual_BCb)
         if isinstance(scale, Tensor):
             d_BCb.mul_(scale)
             scale = 1.0

@@ -78,7 +78,7 @@ class Functional(Kernel):
     ) -> Tensor:
         pulled: Any = vjp(lambda parameters: self._predict(parameters, inputs), x)
         out: Tensor = pulled[0]
-        (gradient,) = pulled[1](self.loss.residual(out, target_BCb).mul_(scale))
+        (gradient,) = pulled[1](self.loss.grad_outputs(out, target_BCb).mul_(scale))
         for name, view in into.items():
             view.add_(gradient[name])
         return out.detach()
@@ -123,7 +123,7 @@ class PerDevice(Kernel):
         with torch.inference_mode(False), torch.enable_grad():
             leaves = {name: value.clone().requires_grad_() for name, value in own.items()}
             out = self._predict(leaves, inputs.clone())
-            residual = self.loss.residual(out.detach(), target_Cb.clone()) * scale.clone()
+            residual = self.loss.grad_outputs(out.detach(), target_Cb.clone()) * scale.clone()
             return out.detach(), gradients_of(out, leaves, residual)
 
 

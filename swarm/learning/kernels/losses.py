@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from swarm.common.errors import ConfigError
+from swarm.config.old_members import OldMembers
 
 
-class Loss(ABC):
+class Loss(OldMembers, ABC):
     """A loss per sample and its derivative. ``classes`` is 0 for regression."""
 
     classification: bool
@@ -28,10 +29,12 @@ class Loss(ABC):
         """
 
     @abstractmethod
-    def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
+    def grad_outputs(
+        self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
+    ) -> Tensor:
         """∂loss/∂out for each sample, ``[B, C, b]``, in memory of its own or in ``into``."""
 
-    def right(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
+    def score(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
         """What scores add up: 1 for a right answer (squared error in regression), ``[..., b]``.
 
         An answer is the label with the largest output. Of m equally large ones each is the answer
@@ -57,7 +60,9 @@ class CrossEntropy(Loss):
         hot = torch.zeros(*y.shape[:-1], outputs, y.shape[-1], dtype=dtype, device=y.device)
         return hot.scatter_(-2, y.unsqueeze(-2), 1.0)
 
-    def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
+    def grad_outputs(
+        self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
+    ) -> Tensor:
         return torch.softmax(out_BCb, -2, out=into).sub_(target_BCb)
 
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
@@ -69,7 +74,9 @@ class PartialLabelLoss(CrossEntropy):
     with the derivative m·softmax(out) − target. A sample of which nobody said what it is has m = 0
     and pulls at nothing."""
 
-    def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
+    def grad_outputs(
+        self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
+    ) -> Tensor:
         return (
             torch.softmax(out_BCb, -2, out=into)
             .mul_(target_BCb.sum(-2, keepdim=True))
@@ -87,7 +94,7 @@ class _Regression(Loss):
     def __init__(self, unit_T1: Tensor | None = None) -> None:
         self.unit_T1 = unit_T1
 
-    def right(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
+    def score(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
         return self._error(out_BCb, target_BCb).square().mean(-2)
 
     def _error(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
@@ -101,7 +108,9 @@ class _Regression(Loss):
 class MeanSquared(_Regression):
     """(1/T)·Σ(out − y)² over the T targets."""
 
-    def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
+    def grad_outputs(
+        self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
+    ) -> Tensor:
         return torch.sub(out_BCb, target_BCb, out=into).mul_(2.0 / out_BCb.shape[-2])
 
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
@@ -111,7 +120,9 @@ class MeanSquared(_Regression):
 class MeanAbsolute(_Regression):
     """(1/T)·Σ|out − y| over the T targets."""
 
-    def residual(self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None) -> Tensor:
+    def grad_outputs(
+        self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
+    ) -> Tensor:
         return torch.sub(out_BCb, target_BCb, out=into).sign_().mul_(1.0 / out_BCb.shape[-2])
 
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:

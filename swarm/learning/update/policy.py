@@ -13,10 +13,11 @@ from typing import Literal
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called, is_plugin, returned, shape_of
+from swarm.config.old_members import OldMembers
 from swarm.data.stream.stream import Stream
 from swarm.learning.update.replay import Replay
 
-Source = Literal["all", "new", "kept"]
+SampleSource = Literal["all", "new", "kept"]
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class BatchPlan:
     of the device's samples, time and again. Without ``learn`` they are predicted and scored only.
     """
 
-    source: Source
+    source: SampleSource
     learn: bool
     steps: int | None = None
 
 
-class UpdatePolicy(ABC):
+class UpdatePolicy(OldMembers, ABC):
     """Says what a device does in a round.
 
     The same for all; who is asleep, or whose stream has ended, does nothing.
@@ -47,30 +48,30 @@ class UpdatePolicy(ABC):
     """Whether it cannot do without a replay memory."""
 
     @abstractmethod
-    def lessons(self, round: int) -> tuple[BatchPlan, ...]:
+    def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
         """What there is to do in ``round`` (counted from 1), in this order."""
 
     def learns(self, rounds: int) -> bool:
         """Whether anything is learnt in so many rounds."""
         return any(
-            lesson.learn for round in range(1, rounds + 1) for lesson in lessons_of(self, round)
+            plan.learn for round in range(1, rounds + 1) for plan in batch_plans_of(self, round)
         )
 
 
-def lessons_of(policy: UpdatePolicy, round: int) -> tuple[BatchPlan, ...]:
-    """``policy.lessons(round)``.
+def batch_plans_of(policy: UpdatePolicy, round: int) -> tuple[BatchPlan, ...]:
+    """``policy.batch_plans(round)``.
 
-    Raises :class:`ConfigError` for anything but a tuple of lessons.
+    Raises :class:`ConfigError` for anything but a tuple of batch plans.
     """
-    found = policy.lessons(round)
-    if isinstance(found, tuple) and all(isinstance(lesson, BatchPlan) for lesson in found):
+    found = policy.batch_plans(round)
+    if isinstance(found, tuple) and all(isinstance(plan, BatchPlan) for plan in found):
         return found
     raise returned(
-        "learn",
+        "update",
         policy,
-        f"lessons({round})",
+        f"batch_plans({round})",
         f"returns {shape_of(found)}",
-        "a tuple of Lesson is needed",
+        "a tuple of BatchPlan is needed",
     )
 
 
@@ -81,7 +82,7 @@ class Epochs(UpdatePolicy):
 
     streams = False
 
-    def lessons(self, round: int) -> tuple[BatchPlan, ...]:
+    def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
         return (BatchPlan("all", learn=True),)
 
 
@@ -90,7 +91,7 @@ class Online(UpdatePolicy):
     the replay memory.
     """
 
-    def lessons(self, round: int) -> tuple[BatchPlan, ...]:
+    def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
         return (BatchPlan("new", learn=True),)
 
 
@@ -104,7 +105,7 @@ class Frozen(UpdatePolicy):
             raise ConfigError("after", after, "must be a number of rounds ≥ 0")
         self.after = after
 
-    def lessons(self, round: int) -> tuple[BatchPlan, ...]:
+    def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
         return (BatchPlan("new", learn=round <= self.after),)
 
 
@@ -122,7 +123,7 @@ class Nightly(UpdatePolicy):
             raise ConfigError("steps", steps, "must be null or a number ≥ 1")
         self.day, self.steps = day, steps
 
-    def lessons(self, round: int) -> tuple[BatchPlan, ...]:
+    def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
         day = BatchPlan("new", learn=False)
         return (day, BatchPlan("kept", True, self.steps)) if round % self.day == 0 else (day,)
 

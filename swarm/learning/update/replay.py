@@ -11,20 +11,21 @@ import numpy.typing as npt
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import returned, shape_of
 from swarm.common.rng import Keys
+from swarm.config.old_members import OldMembers
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memory(OldMembers):
     """The memories of n devices, as rows.
 
     The simulation keeps the numbers of samples; the devices would keep the samples.
     """
 
     kept_nM: Ints  # sample ids, −1: nothing; the places that are used come first
-    seen_nC: Ints  # how many samples of each class were offered so far
+    offered_nC: Ints  # how many samples of each class were offered so far
     largest_nC: Ints  # 1: this class has been among the largest of a full memory
 
     @classmethod
@@ -55,7 +56,7 @@ class Candidates:
     def before(self, memory: Memory) -> Ints:
         """How many samples were offered before each of these."""
         there = self.label_nk >= 0
-        return np.asarray(memory.seen_nC.sum(1)[:, None] + np.cumsum(there, axis=1) - there)
+        return np.asarray(memory.offered_nC.sum(1)[:, None] + np.cumsum(there, axis=1) - there)
 
 
 class Replay(ABC):
@@ -125,11 +126,11 @@ class Replay(ABC):
         """The memories after samples (−1: none) were offered."""
         label_nk = np.where(sample_nk < 0, -1, label_S[sample_nk])
         there = label_nk >= 0
-        offered = memory.seen_nC.sum(1)[:, None] + np.cumsum(there, axis=1)  # counted from 1
+        offered = memory.offered_nC.sum(1)[:, None] + np.cumsum(there, axis=1)  # counted from 1
         label_nM = np.where(memory.kept_nM < 0, -1, label_S[memory.kept_nM])
         offer = Candidates(label_nk, label_nM, keys.uniform(device_n[:, None], offered, 2))
         place_nk, largest = self._placed(memory, offer)
-        kept, seen = memory.kept_nM.copy(), memory.seen_nC.copy()
+        kept, seen = memory.kept_nM.copy(), memory.offered_nC.copy()
         row, column = np.nonzero((place_nk >= 0) & there)
         # of equal places the last one wins
         kept[row, place_nk[row, column]] = sample_nk[row, column]
@@ -177,7 +178,7 @@ class ClassBalanced(Replay):
     by_class = True
 
     def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
-        label_nM, seen_nC = offer.label_nM.copy(), memory.seen_nC.copy()
+        label_nM, seen_nC = offer.label_nM.copy(), memory.offered_nC.copy()
         rows, place_nk = np.arange(len(label_nM)), np.full(offer.label_nk.shape, -1)
         count_nC = np.stack([(label_nM == c).sum(1) for c in range(seen_nC.shape[1])], axis=1)
         largest_nC = memory.largest_nC.astype(bool)

@@ -79,13 +79,13 @@ class Tracker:
 
 
 class Fanout:
-    """Hands each call to ``truth`` first, then to every mirror.
+    """Hands each call to ``primary`` first, then to every mirror.
 
-    An error of ``truth`` (``metrics.jsonl``: a full disk) ends the run. An error of a mirror never
-    does: the mirror is closed, named in one warning, and left out from then on.
+    An error of ``primary`` (``metrics.jsonl``: a full disk) ends the run. An error of a mirror
+    never does: the mirror is closed, named in one warning, and left out from then on.
 
     Args:
-        truth: The sink whose errors count.
+        primary: The sink whose errors count.
         mirrors: Sinks that may fail.
         warn: Receives the one-sentence warning; by default the module's logger.
         columns: Of the run's metrics; mirrors do not get those that are not for trackers.
@@ -93,24 +93,24 @@ class Fanout:
 
     def __init__(
         self,
-        truth: Sink,
+        primary: Sink,
         mirrors: Sequence[Sink] = (),
         warn: Callable[[str], None] | None = None,
         columns: Sequence[Column] = (),
     ) -> None:
         self._columns = columns
-        self._truth = truth
+        self._primary = primary
         self._mirrors = list(mirrors)
         self._warn = warn if warn is not None else logging.getLogger(__name__).warning
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         """See :meth:`Sink.configure`."""
-        self._truth.configure(arm, config)
+        self._primary.configure(arm, config)
         self._mirror(lambda sink: sink.configure(arm, dict(config)))
 
     def start(self, arm: str, rounds: int, done: int) -> None:
         """See :meth:`Sink.start`."""
-        self._truth.start(arm, rounds, done)
+        self._primary.start(arm, rounds, done)
         self._mirror(lambda sink: sink.start(arm, rounds, done))
 
     def record(self, record: dict[str, Any]) -> None:
@@ -118,28 +118,28 @@ class Fanout:
 
         Each mirror gets its own copy: none can change what another sees.
         """
-        self._truth.record(record)
+        self._primary.record(record)
         self._mirror(lambda sink: sink.record(for_trackers(record, self._columns)))
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """See :meth:`Sink.finish`."""
-        self._truth.finish(arm, summary)
+        self._primary.finish(arm, summary)
         self._mirror(lambda sink: sink.finish(arm, for_trackers(summary, self._columns)))
 
     def conclude(self, summary: dict[str, Any]) -> None:
         """See :meth:`Sink.conclude`."""
-        self._truth.conclude(summary)
+        self._primary.conclude(summary)
         self._mirror(lambda sink: sink.conclude(dict(summary)))
 
     def attach(self, files: Sequence[Path]) -> None:
         """See :meth:`Sink.attach`."""
-        self._truth.attach(files)
+        self._primary.attach(files)
         self._mirror(lambda sink: sink.attach(list(files)))
 
     def close(self) -> None:
-        """Closes every sink, the mirrors too when closing ``truth`` fails."""
+        """Closes every sink, the mirrors too when closing ``primary`` fails."""
         try:
-            self._truth.close()
+            self._primary.close()
         finally:
             self._mirror(lambda sink: sink.close())
 

@@ -26,7 +26,7 @@ Block = int | Literal["auto"]
 class RoundResult:
     """What happened in one round, per device in id order.
 
-    ``loss_N``: mean training loss; ``seen_N``/``score_N``: samples met for the first time and the
+    ``loss_N``: mean training loss; ``scored_N``/``score_N``: samples met for the first time and the
     sum of their scores before learning; ``steps_N``: local steps taken; ``work_N``: what was
     computed, in local steps; ``finite_N``: whether the parameters are still finite.
     ``actor_seconds``: by kind of work, what each actor spent on it since the record before; empty
@@ -35,7 +35,7 @@ class RoundResult:
 
     round: int
     loss_N: Floats
-    seen_N: Floats
+    scored_N: Floats
     score_N: Floats
     steps_N: Ints
     work_N: Floats
@@ -106,7 +106,7 @@ def record(
     loss, seen, score, work = (np.zeros(devices) for _ in range(4))
     steps, finite = np.zeros(devices, np.int64), np.ones(devices, bool)
     for d, part in zip(shards, learnt, strict=bool(learnt)):
-        loss[d], seen[d], score[d] = part.loss_n, part.seen_n, part.score_n
+        loss[d], seen[d], score[d] = part.loss_n, part.scored_n, part.score_n
         steps[d], work[d], finite[d] = part.steps_n, part.work_n, part.finite_n
     return RoundResult(round, loss, seen, score, steps, work, finite, sent)
 

@@ -90,7 +90,7 @@ class LocalEngine(Engine):
             if phase == "learn":
                 learnt = [shard.learn(round) for shard in self.shards]
                 continue
-            exchange = None if phase == "mean" else e.exchanges.of(phase, round)
+            exchange = None if phase == "server" else e.messages.of(phase, round)
             if exchange is None or exchange.is_mean:
                 shares = e.mean_shares(phase, round)
                 mean = self._added(number, shares)
@@ -102,25 +102,25 @@ class LocalEngine(Engine):
         return record(round, e.settings.devices, [s.devices for s in self.shards], learnt, sent)
 
     def _exchange(self, number: int, phase: Phase, round: int, exchange: RoundMessages) -> None:
-        if exchange.quiet:
+        if exchange.silent:
             for shard in self.shards:
                 shard.keep(number, round)
             return
-        ways = self._ways(exchange)
+        found_routes = self._routes_of(exchange)
         for shard in self.shards:
             shard.pack(number, round)
-        boxes = [s.outgoing(way) for s, way in zip(self.shards, ways, strict=True)]
-        for i, (shard, way) in enumerate(zip(self.shards, ways, strict=True)):
-            shard.mix(number, phase, round, way, {j: boxes[j][i] for j in way.inbox})
+        boxes = [s.outgoing(route) for s, route in zip(self.shards, found_routes, strict=True)]
+        for i, (shard, route) in enumerate(zip(self.shards, found_routes, strict=True)):
+            shard.mix(number, phase, round, route, {j: boxes[j][i] for j in route.inbox})
 
-    def _ways(self, exchange: RoundMessages) -> list[Route]:
+    def _routes_of(self, exchange: RoundMessages) -> list[Route]:
         """The routes of an exchange, one a shard; kept for those that come back."""
         if exchange.key in self._routes:
             return self._routes[exchange.key]
         found = routes(
             exchange, [s.devices for s in self.shards], self.experiment.settings.compute.dtype
         )
-        if exchange.lasting:
+        if exchange.reusable:
             self._routes[exchange.key] = found
         return found
 

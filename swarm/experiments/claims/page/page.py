@@ -18,7 +18,7 @@ import yaml
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.page.pictures import DARK, NARROW, draw
-from swarm.experiments.claims.plan import Plan
+from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.claims.results import Results
 from swarm.results.report.html import page as html
 from swarm.results.track.units import human_bytes, human_energy, human_time
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def write_pages(
-    plan: Plan, results: Results, summary: Facts, home: Path, whole: bool
+    plan: ClaimPlan, results: Results, summary: Facts, home: Path, whole: bool
 ) -> list[Path]:
     """Everything people look at, into the claim's folder: page, verdict, pictures, tables.
 
@@ -76,7 +76,7 @@ def picture(number: int | str) -> str:
     return f"chart{number}.png"
 
 
-def _left_out(results: Results, plan: Plan) -> list[str]:
+def _left_out(results: Results, plan: ClaimPlan) -> list[str]:
     """Which arms have no final figures, so that figures over seeds rest on fewer."""
     gone = [
         f"{arm} of {trial.name}"
@@ -97,7 +97,7 @@ def _scalars(finals: pd.DataFrame) -> pd.DataFrame:
 
 
 def page(
-    plan: Plan,
+    plan: ClaimPlan,
     table: pd.DataFrame,
     charts: Sequence[Chart],
     drawn: Sequence[bytes],
@@ -140,7 +140,7 @@ def framed(name: str, title: str, subtitle: str, body: str) -> str:
     )
 
 
-def _title(plan: Plan) -> str:
+def _title(plan: ClaimPlan) -> str:
     numbers = sorted({hypothesis.number for hypothesis in plan.claim.hypotheses})
     return f"{plan.name}: claim{'s' if len(numbers) > 1 else ''} {' and '.join(map(str, numbers))}"
 
@@ -211,7 +211,7 @@ def _cell(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _facts(plan: Plan, summary: Facts, home: Path) -> str:
+def _facts(plan: ClaimPlan, summary: Facts, home: Path) -> str:
     groups = {
         "Budget": _budget(summary),
         "Runs": {"folder": home.name, **_code(summary)},
@@ -251,7 +251,7 @@ def _code(summary: Facts) -> dict[str, str]:
     }
 
 
-def _conditions(plan: Plan) -> list[dict[str, Any]]:
+def _conditions(plan: ClaimPlan) -> list[dict[str, Any]]:
     seen = {trial.condition.title: trial.condition for trial in plan.trials}
     return [{"name": title, **condition.changes} for title, condition in seen.items()]
 
@@ -260,7 +260,11 @@ def _conditions(plan: Plan) -> list[dict[str, Any]]:
 
 
 def markdown(
-    plan: Plan, table: pd.DataFrame, charts: Sequence[Chart], summary: Facts, notes: Sequence[str]
+    plan: ClaimPlan,
+    table: pd.DataFrame,
+    charts: Sequence[Chart],
+    summary: Facts,
+    notes: Sequence[str],
 ) -> str:
     """The same as Markdown, beside its pictures."""
     lines = [f"# {_title(plan)}", "", _subtitle(plan.claim, summary), ""]

@@ -100,7 +100,7 @@ def unwrap(argv: list[str], starters: Sequence[str]) -> tuple[list[str], dict[st
     return rest, variables
 
 
-def run(argv: list[str], path: list[str]) -> NoReturn:
+def run_script(argv: list[str], path: list[str]) -> NoReturn:
     """Run a script as ``python SCRIPT …`` would, and end the process with its exit code."""
     sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
     sys.argv[:] = argv

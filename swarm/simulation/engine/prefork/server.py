@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from swarm.simulation.engine.prefork.child import exec_worker, run
+from swarm.simulation.engine.prefork.child import exec_worker, run_script
 from swarm.simulation.engine.prefork.request import RefusedError, Request, close_files, receive
 
 GRACE_SECONDS = 2.0  # between asking a worker to end and killing it
@@ -355,4 +355,4 @@ def main(setting: dict[str, Any], path: list[str]) -> None:
         return
     os.close(lifeline)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    run(exec_worker(request, me, path, starters, server.fits(request)), path)
+    run_script(exec_worker(request, me, path, starters, server.fits(request)), path)

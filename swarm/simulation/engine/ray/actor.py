@@ -34,21 +34,21 @@ from swarm.simulation.shard import Shard, TrainResult
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
-Kind = Literal["learn", "pack", "mix", "keep", "means", "receive"]
+StepKind = Literal["learn", "pack", "mix", "keep", "means", "receive"]
 TIMED = ("learn", "pack", "mix", "wait")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do in a turn: ``phase`` is its number in the protocol, ``way`` the key of the
-    round's route, which is ``lasting`` if it comes back in later rounds."""
+    """One thing to do in a turn: ``phase`` is its number in the protocol, ``route`` the key of the
+    round's route, which is ``reusable`` if it comes back in later rounds."""
 
-    kind: Kind
+    kind: StepKind
     round: int
     phase: int
     name: Phase
-    way: Hashable = None
-    lasting: bool = False
+    route: Hashable = None
+    reusable: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,18 +130,18 @@ class ShardActor:
     # --- a round ----------------------------------------------------------------------------------
 
     @blamed()
-    def turn(self, steps: Sequence[Step], ways: dict[Hashable, Route], *arrived: Array) -> Any:
+    def turn(self, steps: Sequence[Step], routes: dict[Hashable, Route], *arrived: Array) -> Any:
         """Do ``steps`` in order and return a :class:`Report`, followed by the arrays that are to be
         sent, if any.
 
-        ``ways`` are routes not sent before. ``arrived`` is for the first step: a mean, or for
+        ``routes`` are those not sent before. ``arrived`` is for the first step: a mean, or for
         ``mix`` one array for each entry of the route's inbox, in the order of their shards'
         numbers.
         """
         shard, seconds = self._own(), dict.fromkeys(TIMED, 0.0)
         if self.idle_since is not None:
             seconds["wait"] = time.perf_counter() - self.idle_since
-        self.routes |= ways
+        self.routes |= routes
         learnt: dict[int, TrainResult] = {}
         out: list[Array] = []
         with torch.inference_mode():
@@ -161,12 +161,12 @@ class ShardActor:
         """One step other than learning; returns what is to be sent."""
         if step.kind == "pack":
             shard.pack(step.phase, step.round)
-            boxes = shard.outgoing(self.routes[step.way])
+            boxes = shard.outgoing(self.routes[step.route])
             return [_array(boxes[other]) for other in sorted(boxes)]
         if step.kind == "means":
             return [self._means(step.phase, shard.experiment.mean_shares(step.name, step.round))]
         if step.kind == "mix":
-            route = self.routes[step.way] if step.lasting else self.routes.pop(step.way)
+            route = self.routes[step.route] if step.reusable else self.routes.pop(step.route)
             inbox = {
                 j: torch.as_tensor(rows)
                 for j, rows in zip(sorted(route.inbox), arrived, strict=True)

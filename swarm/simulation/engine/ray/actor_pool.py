@@ -69,7 +69,7 @@ class Call:
     member: ActorHandle
     ref: Any
     words: str
-    needs: Sequence[Any] = ()
+    waits_for: Sequence[Any] = ()
 
 
 class ActorPool:
@@ -88,10 +88,10 @@ class ActorPool:
         slots = self._slots()
         new = [ActorHandle(n, self._make(n, slots)) for n in range(len(self.members), count)]
         self.members += new
-        self._greet(new)
+        self._wait_ready(new)
         return self.members[:count]
 
-    def mend(self, members: Sequence[ActorHandle]) -> list[ActorHandle]:
+    def restart_dead(self, members: Sequence[ActorHandle]) -> list[ActorHandle]:
         """Start those anew that no longer answer, and return them."""
         calls = [Call(m, m.handle.ping.remote(), "finishing what it was asked") for m in members]
         dead = []
@@ -103,7 +103,7 @@ class ActorPool:
         slots = self._slots() if dead else []
         for member in dead:
             member.handle, member.routes = self._make(member.number, slots), set()
-        self._greet(dead)
+        self._wait_ready(dead)
         return dead
 
     def _slots(self) -> list[str]:
@@ -134,7 +134,7 @@ class ActorPool:
         home = NodeAffinitySchedulingStrategy(node_id=slots[number % len(slots)], soft=True)
         return self._host.options(scheduling_strategy=home).remote()
 
-    def _greet(self, members: Sequence[ActorHandle]) -> None:
+    def _wait_ready(self, members: Sequence[ActorHandle]) -> None:
         calls = [Call(m, m.handle.ping.remote(), "starting") for m in members]
         found = self.gather(calls, START_SECONDS + EACH_SECONDS * len(calls))
         for member, pid in zip(members, found, strict=True):
@@ -186,7 +186,8 @@ class ActorPool:
 
         late = [call for call in calls if not ready(call.ref)]
         guilty = next(
-            (call for call in late if all(map(ready, call.needs))), late[0] if late else calls[0]
+            (call for call in late if all(map(ready, call.waits_for))),
+            late[0] if late else calls[0],
         )
         m = guilty.member
         return StuckError(

@@ -32,15 +32,15 @@ class ShardAssignment:
     members: list[ActorHandle]
     blocks: list[Ints]
     devices: list[Ints]
-    _ways: dict[Hashable, list[Route]] = field(default_factory=dict)
+    _routes: dict[Hashable, list[Route]] = field(default_factory=dict)
 
-    def ways(self, exchange: RoundMessages) -> list[Route]:
+    def routes(self, exchange: RoundMessages) -> list[Route]:
         """The routes of an exchange, one a shard; kept for those that come back."""
-        if exchange.key in self._ways:
-            return self._ways[exchange.key]
+        if exchange.key in self._routes:
+            return self._routes[exchange.key]
         found = routes(exchange, self.devices, self.experiment.settings.compute.dtype)
-        if exchange.lasting:
-            self._ways[exchange.key] = found
+        if exchange.reusable:
+            self._routes[exchange.key] = found
         return found
 
     def mean(self, parts: Sequence[Any]) -> Call:
@@ -54,33 +54,35 @@ class ShardAssignment:
 class CallScheduler:
     """Collects steps, and hands them out as one call an actor whenever something has to be sent."""
 
-    def __init__(self, cast: ShardAssignment) -> None:
-        self.cast = cast
+    def __init__(self, assignment: ShardAssignment) -> None:
+        self.assignment = assignment
         self.made: list[list[Call]] = []  # a turn: one call a member
         self._steps: list[Step] = []
-        self._arrived: list[list[Any]] = [[] for _ in cast.members]
+        self._arrived: list[list[Any]] = [[] for _ in assignment.members]
 
     def round(self, round: int) -> tuple[list[Traffic], int]:
         """Ask for a round: its traffic, and how many turns must be done before all of it has been
         learnt.
         """
-        e, before, needed = self.cast.experiment, len(self.made), 0
+        e, before, needed = self.assignment.experiment, len(self.made), 0
         sent = []
         for number, phase in enumerate(e.protocol.phases):
             if phase == "learn":
                 self._steps.append(Step("learn", round, number, phase))
                 needed = len(self.made) + 1
                 continue
-            exchange = None if phase == "mean" else e.exchanges.of(phase, round)
+            exchange = None if phase == "server" else e.messages.of(phase, round)
             if exchange is None or exchange.is_mean:
                 self._mean(Step("means", round, number, phase))
-            elif exchange.quiet:
+            elif exchange.silent:
                 self._steps.append(Step("keep", round, number, phase))
             else:
                 # two phases may share an exchange of one round, and each forgets its route when it
                 # is done
-                way = exchange.key if exchange.lasting else (number, exchange.key)
-                self._exchange(Step("pack", round, number, phase, way, exchange.lasting), exchange)
+                route = exchange.key if exchange.reusable else (number, exchange.key)
+                self._exchange(
+                    Step("pack", round, number, phase, route, exchange.reusable), exchange
+                )
             sent.append(e.traffic(number, round))
         if len(self.made) == before:
             self.flush()
@@ -89,35 +91,37 @@ class CallScheduler:
     def flush(self) -> None:
         """Hand out what is left."""
         if self._steps:
-            self._turn(lambda _: 0, [{} for _ in self.cast.members])
+            self._turn(lambda _: 0, [{} for _ in self.assignment.members])
 
     def _mean(self, step: Step) -> None:
         self._steps.append(step)
-        parts = [one for (one,) in self._turn(lambda _: 1, [{} for _ in self.cast.members])]
-        mean = self.cast.mean(parts)
-        self._arrived = [[mean.ref] for _ in self.cast.members]
+        parts = [one for (one,) in self._turn(lambda _: 1, [{} for _ in self.assignment.members])]
+        mean = self.assignment.mean(parts)
+        self._arrived = [[mean.ref] for _ in self.assignment.members]
         self._steps.append(Step("receive", step.round, step.phase, step.name))
 
     def _exchange(self, step: Step, exchange: RoundMessages) -> None:
-        ways = self.cast.ways(exchange)
+        each_route = self.assignment.routes(exchange)
         self._steps.append(step)
         new: list[dict[Hashable, Route]] = [
-            {} if step.way in member.routes else {step.way: way}
-            for member, way in zip(self.cast.members, ways, strict=True)
+            {} if step.route in member.routes else {step.route: route}
+            for member, route in zip(self.assignment.members, each_route, strict=True)
         ]
-        sent = self._turn(lambda i: len(ways[i].outbox), new)
-        if step.lasting:
-            for member in self.cast.members:
-                member.routes.add(step.way)
+        sent = self._turn(lambda i: len(each_route[i].outbox), new)
+        if step.reusable:
+            for member in self.assignment.members:
+                member.routes.add(step.route)
         boxes = [
-            dict(zip(sorted(way.outbox), refs, strict=True))
-            for way, refs in zip(ways, sent, strict=True)
+            dict(zip(sorted(route.outbox), refs, strict=True))
+            for route, refs in zip(each_route, sent, strict=True)
         ]
-        self._arrived = [[boxes[j][i] for j in sorted(way.inbox)] for i, way in enumerate(ways)]
+        self._arrived = [
+            [boxes[j][i] for j in sorted(route.inbox)] for i, route in enumerate(each_route)
+        ]
         self._steps.append(replace(step, kind="mix"))
 
     def _turn(
-        self, sends: Callable[[int], int], ways: list[dict[Hashable, Route]]
+        self, sends: Callable[[int], int], each_route: list[dict[Hashable, Route]]
     ) -> list[list[Any]]:
         """One call an actor; returns the references of what each sends."""
         steps, arrived = tuple(self._steps), self._arrived
@@ -125,10 +129,12 @@ class CallScheduler:
         first, last = steps[0], steps[-1]
         words = f"round {first.round} ({first.kind}) to round {last.round} ({last.kind})"
         calls, sent = [], []
-        for i, (member, way, arrays) in enumerate(
-            zip(self.cast.members, ways, arrived, strict=True)
+        for i, (member, route, arrays) in enumerate(
+            zip(self.assignment.members, each_route, arrived, strict=True)
         ):
-            refs = member.handle.turn.options(num_returns=1 + sends(i)).remote(steps, way, *arrays)
+            refs = member.handle.turn.options(num_returns=1 + sends(i)).remote(
+                steps, route, *arrays
+            )
             refs = refs if isinstance(refs, list) else [refs]
             calls.append(Call(member, refs[0], words, arrays))
             sent.append(refs[1:])

@@ -156,7 +156,7 @@ class RayEngine(Engine):
         if self.cluster is None:
             options = (self.address, cores(), self.prefork, self.dashboard, store_bytes(experiment))
             self.cluster = Cluster(*options).__enter__()
-            self.crew = ActorPool(self.cluster)
+            self.actor_pool = ActorPool(self.cluster)
             self._shared: tuple[Dataset, Any] | None = None
         count = self._count(experiment)
         self.placement = place(experiment.graph(1), experiment.blocks, count)
@@ -165,15 +165,15 @@ class RayEngine(Engine):
             np.concatenate([experiment.blocks.devices_of(int(b)) for b in part]) for part in parts
         ]
         self.experiment = experiment
-        self.holdings = self.cluster.ray.put(experiment.plan.holdings)
-        self.cast = ShardAssignment(experiment, self.crew.ensure(count), parts, devices)
-        for member, held in zip(self.cast.members, devices, strict=True):
+        self.split = self.cluster.ray.put(experiment.spec.split)
+        self.assignment = ShardAssignment(experiment, self.actor_pool.ensure(count), parts, devices)
+        for member, held in zip(self.assignment.members, devices, strict=True):
             member.devices = format_ids(held)
         self.round = self._asked = 0
-        self.crew.slowest = None
+        self.actor_pool.slowest = None
         self.seconds = self._no_seconds()
         self.deaths = 0
-        self._set_point(0, None)
+        self._keep_snapshot(0, None)
         try:
             self._gather([self._begin(i) for i in range(count)])
         except FaultError as fault:  # one that died while it waited for this
@@ -186,7 +186,7 @@ class RayEngine(Engine):
         if not self.kept:
             self._close()
             return
-        for member in self.crew.members:
+        for member in self.actor_pool.members:
             member.handle.end.remote()
             member.routes = set()
 
@@ -194,7 +194,7 @@ class RayEngine(Engine):
         cluster, self.cluster = self.cluster, None
         if cluster is not None:
             # every reference goes before the Ray does that it belongs to
-            for name in ("crew", "cast", "holdings", "_shared", "_turns"):
+            for name in ("actor_pool", "assignment", "split", "_shared"):
                 self.__dict__.pop(name, None)
             cluster.__exit__(None, None, None)
 
@@ -211,10 +211,10 @@ class RayEngine(Engine):
 
     def _begin(self, i: int) -> Call:
         """Have member ``i`` take its blocks."""
-        member, plan = self.cast.members[i], self.experiment.plan
+        member, plan = self.assignment.members[i], self.experiment.spec
         member.routes = set()
         begun = member.handle.begin.remote(
-            plan.settings, self._dataset(), self.holdings, self.cast.blocks[i], str(Path.cwd())
+            plan.settings, self._dataset(), self.split, self.assignment.blocks[i], str(Path.cwd())
         )
         return Call(member, begun, "taking its devices")
 
@@ -223,7 +223,7 @@ class RayEngine(Engine):
         node.
         """
         assert self.cluster is not None
-        data = self.experiment.plan.dataset
+        data = self.experiment.spec.dataset
         if self._shared is None or self._shared[0] is not data:
             self._shared = data, self.cluster.ray.put(data)
         return self._shared[1]
@@ -242,26 +242,30 @@ class RayEngine(Engine):
 
     def _play(self, until: int) -> Iterator[RoundResult]:
         """The rounds from where the shards are, a few of them in flight at a time."""
-        turns, asked = CallScheduler(self.cast), dict[int, tuple[list[Traffic], int]]()
+        scheduler, asked = CallScheduler(self.assignment), dict[int, tuple[list[Traffic], int]]()
         learnt: dict[int, dict[int, TrainResult]] = {}
         collected = 0
         for round in range(self._asked + 1, until + 1):
             start, spent = time.perf_counter(), self._no_seconds()
             while self._asked < min(until, round + AHEAD):
                 self._asked += 1
-                asked[self._asked] = turns.round(self._asked)
+                asked[self._asked] = scheduler.round(self._asked)
                 if self._asked == until:
-                    turns.flush()
+                    scheduler.flush()
             sent, needed = asked.pop(round)
-            for calls in turns.made[collected : len(turns.made) if round == until else needed]:
+            for calls in scheduler.made[
+                collected : len(scheduler.made) if round == until else needed
+            ]:
                 self._take_in(self._gather(calls), learnt, spent)
                 collected += 1
                 calls.clear()  # the references, and so the memory behind them
             took = time.perf_counter() - start
-            self.crew.slowest = max(self.crew.slowest or 0.0, took)
+            self.actor_pool.slowest = max(self.actor_pool.slowest or 0.0, took)
             n = self.experiment.settings.devices
             parts = [part for _, part in sorted(learnt.pop(round, {}).items())]
-            yield replace(record(round, n, self.cast.devices, parts, sent), actor_seconds=spent)
+            yield replace(
+                record(round, n, self.assignment.devices, parts, sent), actor_seconds=spent
+            )
 
     def _take_in(
         self,
@@ -279,15 +283,15 @@ class RayEngine(Engine):
 
     def _no_seconds(self) -> dict[str, Floats]:
         """By kind of work, zero for each actor."""
-        return {name: np.zeros(len(self.cast.members)) for name in TIMED}
+        return {name: np.zeros(len(self.assignment.members)) for name in TIMED}
 
     # --- faults -----------------------------------------------------------------------------------
 
-    def _set_point(self, round: int, arrays: dict[str, Tensor] | None) -> None:
-        self.point, self.left = Snapshot(round, arrays), self.restarts
+    def _keep_snapshot(self, round: int, arrays: dict[str, Tensor] | None) -> None:
+        self.last_snapshot, self.left = Snapshot(round, arrays), self.restarts
 
     def _gather(self, calls: Sequence[Call]) -> list[Any]:
-        return self.crew.gather(calls)
+        return self.actor_pool.gather(calls)
 
     def _recover(self, fault: FaultError) -> None:
         """Replace the dead and take everybody back to the last point.
@@ -300,8 +304,8 @@ class RayEngine(Engine):
                 if fault.of_memory:
                     raise MemoryError(str(fault))
                 raise ClusterError(
-                    f"actors died {self.restarts + 1} times since round {self.point.round}, the"
-                    f" last one with: {fault}"
+                    f"actors died {self.restarts + 1} times since round"
+                    f" {self.last_snapshot.round}, the last one with: {fault}"
                 )
             tries = self.restarts - self.left
             self.left -= 1
@@ -309,9 +313,16 @@ class RayEngine(Engine):
             self.cluster.check()
             time.sleep(min(BACKOFF_SECONDS * 2**tries, LONGEST_BACKOFF))
             try:
-                new = {member.number for member in self.crew.mend(self.cast.members)}
+                new = {
+                    member.number
+                    for member in self.actor_pool.restart_dead(self.assignment.members)
+                }
                 self._gather(
-                    [self._begin(i) for i, m in enumerate(self.cast.members) if m.number in new]
+                    [
+                        self._begin(i)
+                        for i, m in enumerate(self.assignment.members)
+                        if m.number in new
+                    ]
                 )
                 self._reset()
             except FaultError as another:
@@ -322,16 +333,18 @@ class RayEngine(Engine):
     def _reset(self) -> None:
         """Every shard as it was at the last point."""
         calls = []
-        for member, devices in zip(self.cast.members, self.cast.devices, strict=True):
+        for member, devices in zip(self.assignment.members, self.assignment.devices, strict=True):
             rows = None
-            if self.point.arrays is not None:
+            if self.last_snapshot.arrays is not None:
                 index = torch.as_tensor(devices)
-                rows = {name: value[index].numpy() for name, value in self.point.arrays.items()}
+                rows = {
+                    name: value[index].numpy() for name, value in self.last_snapshot.arrays.items()
+                }
             calls.append(
                 Call(member, member.handle.reset.remote(rows), "going back to an earlier state")
             )
         self._gather(calls)
-        self._asked = self.point.round
+        self._asked = self.last_snapshot.round
 
     def _looking(self, look: Callable[[], T]) -> T:
         """``look`` at the shards after round ``self.round``, again after a fault."""
@@ -351,7 +364,7 @@ class RayEngine(Engine):
 
         def look() -> list[EvaluationPart]:
             calls = []
-            for member, held in zip(self.cast.members, self.cast.blocks, strict=True):
+            for member, held in zip(self.assignment.members, self.assignment.blocks, strict=True):
                 here = wanted & set(held.tolist())
                 if here:
                     calls.append(
@@ -380,8 +393,8 @@ class RayEngine(Engine):
 
     def total(self, shares_N: Floats) -> Tensor:
         def look() -> Tensor:
-            parts = [m.handle.means.remote(shares_N) for m in self.cast.members]
-            (mean,) = self._gather([self.cast.mean(parts)])
+            parts = [m.handle.means.remote(shares_N) for m in self.assignment.members]
+            (mean,) = self._gather([self.assignment.mean(parts)])
             return torch.tensor(mean)
 
         return self._looking(look)
@@ -392,10 +405,10 @@ class RayEngine(Engine):
             mean = self.cluster.ray.put(mean_P.numpy())
             calls = [
                 Call(m, m.handle.row_values.remote(mean), "the metrics of parameters")
-                for m in self.cast.members
+                for m in self.assignment.members
             ]
             out = np.empty((self.experiment.settings.devices, len(self.experiment.metrics.rows)))
-            for devices, part in zip(self.cast.devices, self._gather(calls), strict=True):
+            for devices, part in zip(self.assignment.devices, self._gather(calls), strict=True):
                 out[devices] = part
             return out
 
@@ -404,23 +417,23 @@ class RayEngine(Engine):
     def snapshot(self) -> dict[str, Tensor]:
         def look() -> dict[str, Tensor]:
             parts = self._gather(
-                [Call(m, m.handle.snapshot.remote(), "a snapshot") for m in self.cast.members]
+                [Call(m, m.handle.snapshot.remote(), "a snapshot") for m in self.assignment.members]
             )
             n, out = self.experiment.settings.devices, {}
             for name, first in parts[0].items():
                 whole = np.empty((n, *first.shape[1:]), first.dtype)
-                for devices, part in zip(self.cast.devices, parts, strict=True):
+                for devices, part in zip(self.assignment.devices, parts, strict=True):
                     whole[devices] = part[name]
                 out[name] = torch.from_numpy(whole)
             return out
 
         arrays = self._looking(look)
-        self._set_point(self.round, arrays)
+        self._keep_snapshot(self.round, arrays)
         return dict(arrays)
 
     def restore(self, arrays: Mapping[str, Tensor], round: int) -> None:
         self.round = round
-        self._set_point(round, dict(arrays))
+        self._keep_snapshot(round, dict(arrays))
         try:
             self._reset()
         except FaultError as fault:
@@ -429,11 +442,11 @@ class RayEngine(Engine):
     def describe(self) -> dict[str, Any]:
         e, cluster = self.experiment, self.cluster
         assert cluster is not None
-        count, rounds = len(self.cast.members), max(self.round, 1)
+        count, rounds = len(self.assignment.members), max(self.round, 1)
         return {
             "name": "ray",
             "actors": count,
-            "pids": [m.pid for m in self.cast.members],
+            "pids": [m.pid for m in self.assignment.members],
             "prefork": cluster.prefork,
             "prefork_why_not": cluster.why_not,
             "address": self.address,

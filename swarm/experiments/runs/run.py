@@ -38,7 +38,7 @@ class Result:
         return f"<result in {str(self.folder)!r}: {', '.join(arms) or 'no arms'}>"
 
 
-def run(study: PreparedRun, folder: str | Path) -> Result:
+def execute(study: PreparedRun, folder: str | Path) -> Result:
     """Run what has been checked into a new folder."""
     with Folder.create(Path(folder), study.settings) as home:
         return _run(study, home)
@@ -163,7 +163,7 @@ def _run(study: PreparedRun, home: Folder) -> Result:
             home.arm(arm.name, settings.checkpoint.keep).rewind()
     console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
     first = study.experiment(study.arms[0], study.arms[0].variants[0])
-    home.write_graph(first.graph(1), study.holdings.names)
+    home.write_graph(first.graph(1), study.split.names)
     found = first.metrics.columns
     columns.write(home.path, found)
     sink = Fanout(
@@ -174,7 +174,7 @@ def _run(study: PreparedRun, home: Folder) -> Result:
         with running_out(
             f"(resume={home.path} goes on where the run was)", study.footprint, settings.devices
         ):
-            summary = arms.run(study, home, sink, console.say)
+            summary = arms.run_arms(study, home, sink, console.say)
             sink.conclude(summary)
             if settings.report:
                 sink.attach(write_report(home.path))

@@ -11,7 +11,7 @@ from torch import Tensor
 NUMBERS = 1 << 16  # of a chunk
 
 
-def chunks(v_nM: Tensor) -> Iterator[slice]:
+def row_blocks(v_nM: Tensor) -> Iterator[slice]:
     """Ranges that cover the rows in order, each of about ``NUMBERS`` numbers."""
     n, width = v_nM.shape
     rows = max(1, NUMBERS // max(width, 1))

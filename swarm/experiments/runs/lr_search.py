@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Trial:
+class TriedRate:
     """One rate (and variant) tried for some rounds: its score and loss on the validation split,
     None if it diverged, as :attr:`~swarm.simulation.measure.SwarmEvaluator.largest_loss` says."""
 
@@ -49,7 +49,7 @@ class Trial:
         }
 
 
-def tune(
+def search_lr(
     study: PreparedRun, arm: Arm, engine: Engine, say: Say, look: Callable[[], None] = lambda: None
 ) -> tuple[Settings, dict[str, Any]]:
     """The arm's settings with every choice made, and the table of what was tried.
@@ -72,7 +72,7 @@ def tune(
         f" {rounds} rounds each"
     )
     tried = [try_out(study, arm, v, lr, rounds, engine, look) for v, lr in pairs]
-    best = max(tried, key=Trial.rank)
+    best = max(tried, key=TriedRate.rank)
     equals = [t for t in tried if t.found and best.found and t.found[0] == best.found[0]]
     if len(equals) > 1 and s.lr_search.rounds is None and rounds < s.rounds:
         # A validation split is small, so models often tie; and there the loss of a short run
@@ -81,7 +81,7 @@ def tune(
         say(f"{arm.name}: {len(equals)} of them are equal so far; {s.rounds} rounds each decide")
         longer = [try_out(study, arm, t.variant, t.lr, s.rounds, engine, look) for t in equals]
         tried += longer
-        best = max(longer, key=Trial.rank)
+        best = max(longer, key=TriedRate.rank)
     variant, lr = best.variant, best.lr
     advice = _advice(best, lrs, lambda: first_scores(study, arm, engine))
     if advice:
@@ -102,7 +102,7 @@ def try_out(
     rounds: int,
     engine: Engine,
     look: Callable[[], None] = lambda: None,
-) -> Trial:
+) -> TriedRate:
     """A run of so many rounds, without records; ``look`` is called after each."""
     settings = with_lr(arm.variants[variant], lr)
     quiet = settings.evaluate.model_copy(update={"every": rounds, "accuracy": False})
@@ -115,10 +115,10 @@ def try_out(
             for _ in simulation.records(rounds):
                 look()
         except DivergedError:
-            return Trial(variant, lr, rounds, None)
+            return TriedRate(variant, lr, rounds, None)
         score, loss = found = simulation.measure.validate(simulation.round, simulation.seen_N)
         good = np.isfinite(score) and loss <= simulation.measure.largest_loss
-    return Trial(variant, lr, rounds, found if good else None)
+    return TriedRate(variant, lr, rounds, found if good else None)
 
 
 def first_scores(study: PreparedRun, arm: Arm, engine: Engine) -> tuple[float, float]:
@@ -128,7 +128,9 @@ def first_scores(study: PreparedRun, arm: Arm, engine: Engine) -> tuple[float, f
         return simulation.measure.validate(0, simulation.seen_N)
 
 
-def _advice(best: Trial, lrs: list[float], first: Callable[[], tuple[float, float]]) -> str | None:
+def _advice(
+    best: TriedRate, lrs: list[float], first: Callable[[], tuple[float, float]]
+) -> str | None:
     """What to say of a choice at an end of the grid.
 
     ``first`` gives score and loss of the model that learning starts from: a slowest rate that is no
