@@ -179,7 +179,7 @@ def test_drifting_data_weigh_each_concept_by_how_much_a_device_lives_in_it() -> 
 def test_a_state_counts_in_the_memory_of_a_run() -> None:
     plain, more = experiment("engine.block=3"), experiment("engine.block=3", "metrics=[auc]")
     grown = footprint(more).total - footprint(plain).total
-    samples = len(plain.plan.dataset.test)
+    samples = len(plain.spec.dataset.test)
     assert grown >= 3 * plain.outputs * samples * 8
 
 

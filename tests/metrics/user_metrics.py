@@ -20,7 +20,7 @@ from swarm.simulation.metrics.base import (
 class TopTwo(OutputMetric):
     """How often the right class is among the two likeliest."""
 
-    name, label, better, needs = "top_two", "top-2 accuracy", "higher", "classes"
+    name, label, better, target_kind = "top_two", "top-2 accuracy", "higher", "classes"
 
     def state(self, devices: int, outputs: int, samples: int) -> Tensor:
         return torch.zeros(devices, dtype=torch.float64)

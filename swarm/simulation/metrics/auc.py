@@ -21,7 +21,7 @@ class Auc(OutputMetric):
     name = "auc"
     label = "area under the ROC curve"
     better = "higher"
-    needs = "classes"
+    target_kind = "classes"
 
     def state(self, devices: int, outputs: int, samples: int) -> Tensor:
         """The logarithm of each sample's probabilities, ``[B, C, T]``."""

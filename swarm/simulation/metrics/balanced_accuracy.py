@@ -17,7 +17,7 @@ class BalancedAccuracy(ScoreMetric):
     name = "balanced_accuracy"
     label = "balanced accuracy"
     better = "higher"
-    needs = "classes"
+    target_kind = "classes"
 
     def values(self, scores: DeviceScores) -> Floats:
         """See :meth:`ScoreMetric.values`."""

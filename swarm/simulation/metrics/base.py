@@ -131,7 +131,7 @@ class Metric(ABC):
             page), ``page`` (curves), ``compare``, ``sweep``, ``tracker``.
         looks: Whether devices are looked at on the test samples for it; it is left out where
             ``evaluate.accuracy=false``, as in the runs that choose a learning rate.
-        needs: ``classes`` or ``numbers`` where it can only be measured on such targets.
+        target_kind: ``classes`` or ``numbers`` where it can only be measured on such targets.
     """
 
     name: str
@@ -140,13 +140,13 @@ class Metric(ABC):
     better: Direction | None = None
     surfaces: tuple[Surface, ...] = EVERYWHERE
     looks: ClassVar[bool] = False
-    needs: ClassVar[Literal["classes", "numbers"] | None] = None
+    target_kind: ClassVar[Literal["classes", "numbers"] | None] = None
 
     def why_not(self, task: Task) -> str | None:
         """Why it cannot be measured on ``task``, as the end of a sentence; None where it can."""
-        if self.needs == "classes" and not task.classification:
+        if self.target_kind == "classes" and not task.classification:
             return "measures classes, and the targets of these data are numbers"
-        if self.needs == "numbers" and task.classification:
+        if self.target_kind == "numbers" and task.classification:
             return "measures numeric targets, and those of these data are classes"
         return None
 

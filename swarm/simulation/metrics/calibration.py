@@ -22,7 +22,7 @@ class Calibration(OutputMetric):
     name = "calibration"
     label = "expected calibration error"
     better = "lower"
-    needs = "classes"
+    target_kind = "classes"
 
     def __init__(self, bins: Annotated[int, Field(ge=1, le=1000)] = 15) -> None:
         self.bins = bins

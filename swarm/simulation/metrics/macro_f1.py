@@ -20,7 +20,7 @@ class MacroF1(OutputMetric):
     name = "macro_f1"
     label = "macro F1"
     better = "higher"
-    needs = "classes"
+    target_kind = "classes"
 
     def state(self, devices: int, outputs: int, samples: int) -> Tensor:
         """Right answers and all answers by class, ``[B, 2, C]``."""

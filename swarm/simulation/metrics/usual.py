@@ -31,7 +31,7 @@ class _Usual(ScoreMetric):
 class Accuracy(_Usual):
     """The share of the test samples that a device answers right."""
 
-    name, label, better, needs = "accuracy", "accuracy", "higher", "classes"
+    name, label, better, target_kind = "accuracy", "accuracy", "higher", "classes"
     by_concept = True
 
     def values(self, scores: DeviceScores) -> Floats:
@@ -42,7 +42,7 @@ class Accuracy(_Usual):
 class R2(_Usual):
     """1 − Σ(y − ŷ)²/Σ(y − ȳ)² over all targets."""
 
-    name, label, better, needs = "r2", "R²", "higher", "numbers"
+    name, label, better, target_kind = "r2", "R²", "higher", "numbers"
 
     def values(self, scores: DeviceScores) -> Floats:
         """See :meth:`ScoreMetric.values`."""
@@ -64,7 +64,12 @@ class TestLoss(_Usual):
 class LabelAccuracy(_Usual):
     """The share of the test samples of the class ``evaluate.label`` that a device answers right."""
 
-    name, label, better, needs = "label_accuracy", "accuracy on one label", "higher", "classes"
+    name, label, better, target_kind = (
+        "label_accuracy",
+        "accuracy on one label",
+        "higher",
+        "classes",
+    )
     on_page = ("mean", "p10")
 
     def __init__(self, label: int | None) -> None:
@@ -85,7 +90,7 @@ class LabelAccuracy(_Usual):
 class Perplexity(_Usual):
     """e^loss, of labels for every position."""
 
-    name, label, better, needs = "perplexity", "perplexity", "lower", "classes"
+    name, label, better, target_kind = "perplexity", "perplexity", "lower", "classes"
     on_page = ("mean", "p90")
 
     def why_not(self, task: Task) -> str | None:
@@ -102,7 +107,12 @@ class Perplexity(_Usual):
 class OwnAccuracy(_Usual):
     """The accuracy with the test samples weighed by a device's own mix of labels."""
 
-    name, label, better, needs = "own_accuracy", "own-distribution accuracy", "higher", "classes"
+    name, label, better, target_kind = (
+        "own_accuracy",
+        "own-distribution accuracy",
+        "higher",
+        "classes",
+    )
     of_consensus = False
     skips_nan = True  # of a device that has no label of the test set
     on_page = ("mean",)
@@ -121,7 +131,7 @@ class OwnAccuracy(_Usual):
 class EnsembleAccuracy(VoteMetric):
     """The accuracy of the answer that most devices give."""
 
-    name, label, better, needs = (
+    name, label, better, target_kind = (
         "ensemble_accuracy",
         "accuracy of the ensemble",
         "higher",
