@@ -125,7 +125,7 @@ class Shard:
         )
         again = self.state.now.round == round
         taken_n, work_n = np.zeros(n, np.int64), np.zeros(n)
-        loss, seen, score = found = self.state.x.new_zeros(3, n)
+        loss, scored, score = found = self.state.x.new_zeros(3, n)
         self.batch_loader.begin(round)
         begin: tuple[Tensor, GradientCorrection | None] | None = None
         for plan in batch_plans_of(e.policy, round):
@@ -137,14 +137,14 @@ class Shard:
             for rows, scores in self._train(plan, steps_n, lr, *begin):
                 loss[rows] = scores.loss_B
                 if scores.scored_B is not None and scores.score_B is not None:
-                    seen[rows], score[rows] = scores.scored_B, scores.score_B
+                    scored[rows], score[rows] = scores.scored_B, scores.score_B
             self.batch_loader.end(plan, steps_n)
         if e.protocol.phases[-1] == "learn" and (again or e.protocol.phases.count("learn") == 1):
             self.state.round_buffers.clear()
         # a sum with a NaN or an infinity in it is not
         finite = torch.isfinite(self.state.x.sum(1)).cpu().numpy()
-        losses, seen_n, score_n = found.double().cpu().numpy()
-        return TrainResult(losses, seen_n, score_n, taken_n, work_n, finite)
+        losses, scored_n, score_n = found.double().cpu().numpy()
+        return TrainResult(losses, scored_n, score_n, taken_n, work_n, finite)
 
     def _train(
         self,

@@ -62,6 +62,6 @@ def test_compiled_steps_are_the_same_steps_whatever_the_batch_brings() -> None:
             )
             torch.testing.assert_close(found_BP, expected_BP, rtol=1e-5, atol=1e-6)
             assert (found.scored_B is not None) == first
-            for name in ("loss_B", "seen_B", "score_B"):
+            for name in ("loss_B", "scored_B", "score_B"):
                 one, other = getattr(found, name), getattr(expected, name)
                 assert one is other is None or torch.allclose(one, other, rtol=1e-5, atol=1e-6)

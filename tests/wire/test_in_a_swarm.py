@@ -14,6 +14,7 @@ import torch
 import swarm
 from swarm.common.rng import Keys
 from swarm.communication.compression.base import Draw
+from swarm.communication.protocol.base import Requirements
 from swarm.communication.protocol.dpsgd import Averaging
 from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
@@ -109,13 +110,13 @@ def test_neighbours_get_the_packet_and_the_own_row_stays_exact(topology: str, ca
 
 
 @pytest.mark.parametrize("topology", ["torus", "complete"])
-def test_an_echoing_protocol_takes_its_own_row_compressed(
+def test_a_protocol_that_reads_its_own_packet_takes_its_own_row_compressed(
     monkeypatch: pytest.MonkeyPatch, topology: str
 ) -> None:
     """x⁺ = W C(x), also on the complete graph, whose mean is formed without messages where nothing
     is compressed.
     """
-    monkeypatch.setattr(Averaging, "echo", True)
+    monkeypatch.setattr(Averaging, "requirements", Requirements(own_packet=True))
     settings = (*GOSSIP, f"topology={topology}", "rounds=1")
     W = experiment(*settings).mixing(1).matrix.toarray()
     found = trajectory(prepared(*settings, *CASES["sign without feedback"]))
