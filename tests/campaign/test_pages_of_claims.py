@@ -292,7 +292,9 @@ def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[
     assert publish.main(["c", "--to", "docs/claims"]) == 0
     table = (home / "README.md").read_text()
     # by their numbers
-    assert table.index("[growth](growth/README.md)") < table.index("[drift](drift/README.md)")
+    assert table.index("[swarm_size](swarm_size/README.md)") < table.index(
+        "[drift](drift/README.md)"
+    )
     assert (
         "2 claims, judged by rules written down before the runs: 1 confirmed, 1 refuted, 0"
         " undecided." in table
@@ -334,12 +336,13 @@ def test_damage_beside_it_is_one_sentence(
     judged: Path, capfd: pytest.CaptureFixture[str], damage: str
 ) -> None:
     _as_full(judged)
-    place = Path("docs/claims/growth")
+    place = Path("docs/claims/swarm_size")
     place.mkdir(parents=True)
     (place / "verdict.json").write_text(damage)
     assert publish.main(["c"]) == 2
     assert (
-        "growth/verdict.json: is damaged; publish the claim growth again" in capfd.readouterr().err
+        "swarm_size/verdict.json: is damaged; publish the claim swarm_size again"
+        in capfd.readouterr().err
     )
     assert not Path("docs/claims/drift").exists()
 

@@ -140,7 +140,9 @@ def test_random_matchings_contract_by_half(n: int) -> None:
 def test_epidemic_learning_contracts_as_published(n: int, s: int, variant: Variant) -> None:
     oracle = (1 / (s + 1)) * (1 - s / (n - 1))
     local = (1 / s) * (1 - (1 - s / (n - 1)) ** n) - 1 / (n - 1)
-    close_to(Epidemic(n, seed=1, s=s, variant=variant), n, oracle if variant == "oracle" else local)
+    close_to(
+        Epidemic(n, seed=1, fanout=s, variant=variant), n, oracle if variant == "oracle" else local
+    )
 
 
 @pytest.mark.parametrize("variant", ["oracle", "local"])
@@ -150,7 +152,7 @@ def test_every_other_device_is_as_likely_a_sender(variant: Variant) -> None:
     """
     n, s, rounds = 11, 3, 4000
     count_NN = np.zeros((n, n))
-    topology = Epidemic(n, seed=2, s=s, variant=variant)
+    topology = Epidemic(n, seed=2, fanout=s, variant=variant)
     for t in range(rounds):
         graph = topology.graph(t)
         count_NN[graph.dst_E, graph.src_E] += 1
@@ -174,7 +176,7 @@ def test_the_observed_rate_does_not_underflow() -> None:
     """Epidemic learning with s = 15 shrinks squared distances about 16-fold a round: (1/4)^400 is
     far below float64.
     """
-    mixings = [weights(Epidemic(300, 0, s=15).graph(t)) for t in range(400)]
+    mixings = [weights(Epidemic(300, 0, fanout=15).graph(t)) for t in range(400)]
     assert observed_rate(mixings) == pytest.approx(math.sqrt((1 / 16) * (1 - 15 / 299)), rel=0.03)
 
 

@@ -166,7 +166,7 @@ def test_epidemic_senders_and_receivers(devices: int, s: int) -> None:
     """Everybody sends to exactly s others; oracle: everybody also hears from s; local: as it
     comes.
     """
-    oracle, local = Epidemic(devices, 0, s=s), Epidemic(devices, 0, s=s, variant="local")
+    oracle, local = Epidemic(devices, 0, fanout=s), Epidemic(devices, 0, fanout=s, variant="local")
     uneven = False
     for round in range(20):
         assert (
@@ -456,8 +456,8 @@ REFUSALS: list[tuple[Callable[[], Topology], str]] = [
     (lambda: BaseGraph(10, 0), "k=0: must lie between 1 and devices - 1 = 9"),
     (lambda: BaseGraph(10, 10), "k=10: must lie between 1 and devices - 1 = 9"),
     (lambda: BaseGraph(100_000, 50_000), "k=50000: would make about"),
-    (lambda: Epidemic(10, 0, s=10), "s=10: must lie between 1 and devices - 1 = 9"),
-    (lambda: Epidemic(10, 0, s=0), "s=0: must lie between 1"),
+    (lambda: Epidemic(10, 0, fanout=10), "fanout=10: must lie between 1 and devices - 1 = 9"),
+    (lambda: Epidemic(10, 0, fanout=0), "fanout=0: must lie between 1"),
     (lambda: Epidemic(10, 0, variant="push"), "variant=push: must be one of oracle, local"),  # type: ignore[arg-type]
     (lambda: RandomMatching(0, 0), "devices=0: must be at least 1"),
     (lambda: Social(10, "facebook"), "graph=facebook: must be one of karate_club"),  # type: ignore[arg-type]
