@@ -54,7 +54,7 @@ def main() -> None:
         last = list(running.records(rounds))[-1].values
         profile.disable()
         took, busy = time.perf_counter() - start, time.process_time() - processor
-    awake = last["steps_total"] / rounds / running.experiment.local_steps_N[0]
+    awake = last["steps_total"] / rounds / running.experiment.data.local_steps_N[0]
     devices = running.experiment.settings.devices
     print(
         f"{took:.1f} s ({busy:.1f} s of processor time) for {last['virtual_s']:.0f} virtual seconds"

@@ -42,14 +42,17 @@ def contestants(
 def sent(made: Simulation) -> float:
     """What one device sends a round, in models."""
     e = made.experiment
-    phases = [number for number, phase in enumerate(e.protocol.phases) if phase != "learn"]
+    phases = [
+        number for number, phase in enumerate(e.communication.protocol.phases) if phase != "learn"
+    ]
     bits = sum(
-        traffic.messages * traffic.bits for traffic in (e.traffic(number, 1) for number in phases)
+        traffic.messages * traffic.bits
+        for traffic in (e.communication.phases[number].traffic(1) for number in phases)
     )
     return (
         bits
         / e.settings.devices
-        / (e.layout.width * torch.empty(0, dtype=e.dtype).element_size() * 8)
+        / (e.model.layout.width * torch.empty(0, dtype=e.dtype).element_size() * 8)
     )
 
 

@@ -125,11 +125,13 @@ def awake(given: argparse.Namespace) -> None:
         e = running.experiment
         for _ in running.engine.advance(e.settings.rounds):
             pass
-        model, found = e.module(), running.engine.snapshot()
+        model, found = e.model.module(), running.engine.snapshot()
     assert isinstance(model, Selective)
-    model.load_state_dict(e.layout.state_dict(found["x"][0].clone()))  # all are alike
+    model.load_state_dict(e.model.layout.state_dict(found["x"][0].clone()))  # all are alike
     devices = np.arange(e.settings.devices)
-    sample_BKb = e.stream.draw(devices, found["steps"].numpy(), int(e.local_steps_N[0])).sample_BKb
+    sample_BKb = e.data.stream.draw(
+        devices, found["steps"].numpy(), int(e.data.local_steps_N[0])
+    ).sample_BKb
     x = torch.as_tensor(study.dataset.x)
     each = [model.masks(x[ids.reshape(-1)])[0].amax(0).mean().item() for ids in sample_BKb]
     load = model.masks(x[study.dataset.test])[0].mean(0)

@@ -61,7 +61,9 @@ def simulation(
     arm = study.arms[0]
     made = Simulation(study.experiment(arm, arm.variants[0]), study.engine())
     if vmapped:
-        made.experiment.learner.kernel = Functional(made.experiment.module(), made.experiment.loss)
+        made.experiment.learner.kernel = Functional(
+            made.experiment.model.module(), made.experiment.model.loss
+        )
     made.__enter__()
     return made
 
@@ -129,7 +131,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def modules_of(e: Experiment, count: int) -> list[SequenceModel]:
-    found = [e.module(i) for i in range(count)]
+    found = [e.model.module(i) for i in range(count)]
     return [m for m in found if isinstance(m, SequenceModel)]
 
 

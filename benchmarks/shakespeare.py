@@ -61,10 +61,10 @@ def losses(e: Experiment, x_NP: torch.Tensor, ids: list[npt.NDArray[np.int64]]) 
     """``[roles]``: mean loss a character of each role's sequences, by its own device, or by the
     only one.
     """
-    module, data, found = e.module(), e.spec.dataset, []
+    module, data, found = e.model.module(), e.data.dataset, []
     for role, of in enumerate(ids):
         if role < len(x_NP):
-            module.load_state_dict(e.layout.state_dict(x_NP[role]))
+            module.load_state_dict(e.model.layout.state_dict(x_NP[role]))
         with torch.no_grad():
             out = module(torch.from_numpy(data.x[of]))
             found.append(

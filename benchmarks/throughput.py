@@ -92,9 +92,11 @@ def simulation(size: Size, *overrides: str) -> Simulation:
 def work(size: Size, made: Simulation) -> Work:
     """The samples of the first rounds, sliced beforehand."""
     e = made.experiment
-    draw = e.stream.draw(np.arange(size.devices), np.zeros(size.devices, np.int64), size.rounds * K)
+    draw = e.data.stream.draw(
+        np.arange(size.devices), np.zeros(size.devices, np.int64), size.rounds * K
+    )
     sample = draw.sample_BKb.reshape(size.devices, size.rounds, K, BATCH)
-    data = e.spec.dataset
+    data = e.data.dataset
     return Work(size, torch.from_numpy(data.x[sample]), torch.from_numpy(data.y[sample]))
 
 

@@ -29,7 +29,7 @@ from swarm.communication.network.base import (
     MessageOutcomes,
     Network,
 )
-from swarm.communication.protocol.base import Phase, Protocol
+from swarm.communication.protocol.base import Protocol
 from swarm.communication.returned import chosen, graph_used
 from swarm.communication.topology.base import RECENT, Topology, graph_of
 from swarm.communication.topology.graph import Graph
@@ -107,14 +107,15 @@ class MessageSchedule:
         network: Network,
         compressed: bool,
         devices: int,
+        through_server: bool = False,
     ) -> None:
         self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
         self.devices = devices
         self.compressed = compressed
         # whether own rows bypass the compressor
         self.exact = compressed and not protocol.requirements.own_packet
+        self.through_server = through_server
         self._kept: OrderedDict[Hashable, object] = OrderedDict()
-        self.check()
 
     @property
     def depth(self) -> int:
@@ -125,61 +126,7 @@ class MessageSchedule:
     def rows_per_device(self) -> int:
         return self.depth + 1 + self.exact
 
-    def check(self) -> None:
-        """Raises :class:`ConfigError` for combinations of graph, weights, network and protocol that
-        cannot work.
-        """
-        p, needed, phases = self.protocol, self.protocol.requirements, self.protocol.phases
-        name = called(p)
-        if "server" in phases:
-            self._check_server(name)
-        if not {"mix", "messages", "per_edge"} & set(phases):
-            return
-        if (needed.fixed_links or needed.static_graph) and self.topology.period != 1:
-            stays = "which is right for weights that stay; protocol=exact_diffusion would do"
-            why = "which remembers each link" if needed.fixed_links else stays
-            raise ConfigError(
-                "topology", self.topology_name, f"must not change under {name}, {why}"
-            )
-        if needed.fixed_links and not self.network.ideal:
-            raise ConfigError(
-                "protocol",
-                name,
-                "remembers each link, so it needs a network without loss, delay, churn, outage and"
-                " clock",
-            )
-        if (
-            "per_edge" in phases
-            and graph_of(self.topology, self.topology.phase(1), self.devices).directed
-        ):
-            raise ConfigError(
-                "topology",
-                self.topology_name,
-                f"must be undirected for {name}, whose links carry rows both ways",
-            )
-        if "mix" in phases or "per_edge" in phases:
-            for round in range(1, 1 + self._foreseen):
-                self._check_sums(round)
-                p.check(self.mixing(round))
-        if needed.conserves == "both" and not self.network.ideal:
-            self._check_both_ways(name)
-
-    def _check_server(self, name: str) -> None:
-        """Raises :class:`ConfigError` for what the links to a server do not have."""
-        for key, part in (("delay", self.network.delay), ("outage", self.network.outage)):
-            if part is not None:
-                why = "whose server is on no link of the topology and waits for all messages"
-                raise ConfigError(key, called(part), f"must be none with {name}, {why}")
-
-    @property
-    def _foreseen(self) -> int:
-        """How many rounds are looked at before the first: all that there are, if they come back
-        soon.
-        """
-        period = self.topology.period
-        return period if period is not None and self.topology.recurs else RECENT
-
-    def _check_sums(self, round: int) -> None:
+    def require_sums(self, round: int) -> None:
         """Raises :class:`ConfigError` unless the weights of ``round`` conserve what the protocol
         needs.
         """
@@ -195,30 +142,6 @@ class MessageSchedule:
                     if needed == "column"
                     else "use mixing=auto, or another topology"
                 ),
-            )
-
-    def _check_both_ways(self, name: str) -> None:
-        """Raises :class:`ConfigError` where a network could not lose both directions of a link
-        together.
-        """
-        if self.depth:
-            why = f"under {name}, whose weights have to sum to one both ways in every round"
-            if self.network.delay is not None:
-                raise ConfigError(
-                    "delay", called(self.network.delay), f"must be less than a round {why}"
-                )
-            slowest = self.network.longest_on_the_line
-            valid = (
-                f"must be above {slowest:.3g} virtual seconds, which messages may take on the"
-                f" fleet's lines, {why}"
-            )
-            raise ConfigError("network.round_seconds", self.network.round_seconds, valid)
-        if self.graph(1).directed:
-            raise ConfigError(
-                "topology",
-                self.topology_name,
-                f"must be undirected for {name} on a network that loses "
-                "messages: a loss has to hit both directions of a link",
             )
 
     @property
@@ -271,9 +194,21 @@ class MessageSchedule:
 
     # --- exchanges --------------------------------------------------------------------------------
 
-    def of(self, kind: Phase, round: int) -> RoundMessages:
-        """The exchange of a ``mix``, ``messages`` or ``per_edge`` phase."""
-        make = {"mix": self._mix, "messages": self._messages, "per_edge": self._edges}[kind]
+    def mix(self, round: int) -> RoundMessages:
+        """The rows that arrive in ``round``, averaged with the mixing weights."""
+        return self._of_round("mix", round, self._mix)
+
+    def single(self, round: int) -> RoundMessages:
+        """The messages that arrive in ``round``, one by one."""
+        return self._of_round("messages", round, self._single)
+
+    def per_edge(self, round: int) -> RoundMessages:
+        """A row for each neighbour, which each of them receives in ``round``."""
+        return self._of_round("per_edge", round, self._per_edge)
+
+    def _of_round(
+        self, kind: str, round: int, make: Callable[[Hashable, bool, int], RoundMessages]
+    ) -> RoundMessages:
         same = self.network.ideal
         key = (kind, self.topology.phase(round) if same else round)
         return self._keep(key, lambda: make(key, same and self.topology.recurs, round))
@@ -281,7 +216,7 @@ class MessageSchedule:
     def _mix(self, key: Hashable, reusable: bool, round: int) -> RoundMessages:
         n, parts = self.devices, self.rows_per_device
         own_part = self.depth + 1 if self.exact else 0
-        self._check_sums(round)  # a graph that never comes back may bring another kind of weights
+        self.require_sums(round)  # a graph that never comes back may bring another kind of weights
         mixing = self.mixing(round)
         if self.network.ideal and parts == 1:
             # ways past the compressor: the mean over all, and one's own row
@@ -351,7 +286,7 @@ class MessageSchedule:
         silent[graph.src_E[outcomes.ticks_E != UNSENT]] = False
         return silent
 
-    def _messages(self, key: Hashable, reusable: bool, round: int) -> RoundMessages:
+    def _single(self, key: Hashable, reusable: bool, round: int) -> RoundMessages:
         found = []
         for age, (graph, outcomes) in self._sent(round):
             here = np.flatnonzero(outcomes.ticks_E == age)
@@ -366,7 +301,7 @@ class MessageSchedule:
         )
         return RoundMessages(key, reusable, matrix, self.rows_per_device, dst, src, age_A)
 
-    def _edges(self, key: Hashable, reusable: bool, round: int) -> RoundMessages:
+    def _per_edge(self, key: Hashable, reusable: bool, round: int) -> RoundMessages:
         ids_Nd, _ = self.links()
         n, d = ids_Nd.shape
         dst, rank = np.nonzero(ids_Nd >= 0)
@@ -383,7 +318,7 @@ class MessageSchedule:
     def participants(self, round: int, seed: int) -> Bools | None:
         """Who learns, sends and is heard in ``round``; None: everybody."""
         invited = self._invited(round, seed)
-        hears = self.network.server_hears(round) if "server" in self.protocol.phases else None
+        hears = self.network.server_hears(round) if self.through_server else None
         if hears is None:
             return invited
         heard = hears[0] & hears[1]
@@ -396,20 +331,19 @@ class MessageSchedule:
             return awake if asked is None else asked
         return asked & awake
 
-    def traffic(self, phase: Phase, round: int, bits: int, seed: int) -> Traffic:
-        """The messages of a phase of ``round``, ``bits`` each.
+    def traffic_through_server(self, round: int, bits: int, seed: int) -> Traffic:
+        """Messages of ``bits`` each: one down to each device that is to take part, and one up from
+        each that this one reaches.
+        """
+        invited = self._invited(round, seed)
+        asked = np.ones(self.devices, bool) if invited is None else invited
+        down_N, up_N = self.network.server_hears(round) or (asked, asked)
+        each = (asked & down_N).astype(np.int64)
+        lost_N = (asked & ~(down_N & up_N)).astype(np.int64)
+        return Traffic(each, each, lost_N, np.zeros_like(lost_N), 0, bits, int(asked.sum()))
 
-        Through a server: one down to each device that is to take part, and one up from each that
-        this one reaches."""
-        if phase == "server":
-            invited = self._invited(round, seed)
-            asked = np.ones(self.devices, bool) if invited is None else invited
-            down_N, up_N = self.network.server_hears(round) or (asked, asked)
-            each, lost_N = (
-                (asked & down_N).astype(np.int64),
-                (asked & ~(down_N & up_N)).astype(np.int64),
-            )
-            return Traffic(each, each, lost_N, np.zeros_like(lost_N), 0, bits, int(asked.sum()))
+    def traffic_on_links(self, round: int, bits: int) -> Traffic:
+        """Messages of ``bits`` each: one on every edge whose sender is awake."""
         graph, outcomes = self.sent(round)
         ticks_E = outcomes.ticks_E
         sent, arrives = ticks_E != UNSENT, ticks_E >= 0

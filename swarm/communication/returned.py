@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import warnings
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -21,7 +22,7 @@ from swarm.communication.protocol.base import (
     Conserves,
     Ints,
     Links,
-    Phase,
+    PhaseName,
     Protocol,
     Requirements,
     State,
@@ -30,12 +31,12 @@ from swarm.communication.topology.graph import Graph
 from swarm.config import aliases
 
 
-def check_protocol(protocol: Protocol) -> None:
+def check_protocol(protocol: Protocol, kinds: Sequence[str]) -> None:
     """Refuse phases that there are not, and sums that no matrix conserves.
 
     Phases under the names of earlier versions become those of today.
     """
-    phases, known = _phases_of_today(protocol), get_args(Phase)
+    phases, known = _phases_of_today(protocol), kinds
     if not isinstance(phases, tuple) or not phases or any(phase not in known for phase in phases):
         needed = f"a tuple of {', '.join(known)} is needed"
         raise _wrong(protocol, "phases", f"is {phases!r}", needed)
@@ -48,7 +49,7 @@ def check_protocol(protocol: Protocol) -> None:
         raise _wrong(protocol, "requirements", found, f"it must be one of {sums}")
 
 
-def _phases_of_today(protocol: Protocol) -> tuple[Phase, ...]:
+def _phases_of_today(protocol: Protocol) -> tuple[PhaseName, ...]:
     """``protocol.phases``, renamed where a plug-in of an earlier version made them."""
     found: Any = protocol.phases
     if not isinstance(found, tuple) or not all(isinstance(name, str) for name in found):

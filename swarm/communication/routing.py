@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import sparse
+from torch import Tensor
 
 from swarm.communication.messages import RoundMessages
 
@@ -36,6 +38,19 @@ class Route:
     dst_R: Ints
     src_R: Ints | None
     age_R: Ints | None
+
+    def product(self, payload: Tensor) -> Tensor:
+        """``matrix`` times ``payload`` ``[m, M]``: every row is summed in the order of its
+        columns.
+        """
+        if payload.device.type == "cpu":
+            return torch.from_numpy(self.matrix @ payload.numpy())
+        m = self.matrix
+        pieces = (torch.as_tensor(v, device=payload.device) for v in (m.indptr, m.indices, m.data))
+        crow, column, value = pieces
+        sparse_csr = torch.sparse_csr_tensor(crow, column, value.to(payload.dtype), m.shape)
+        out: Tensor = sparse_csr @ payload
+        return out
 
 
 def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) -> list[Route]:

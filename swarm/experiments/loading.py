@@ -74,7 +74,7 @@ class LoadedRun(Run):
             raise ConfigError("/x", list(x.shape), valid)
         its = next(one for one in study.arms if one.name == arm)
         experiment = study.experiment(its, its.variants[0])
-        module = experiment.module().eval()
+        module = experiment.model.module().eval()
         samples = torch.as_tensor(x)
         if samples.is_floating_point():
             samples = samples.to(experiment.dtype)

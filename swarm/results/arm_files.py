@@ -129,7 +129,7 @@ class ArmFiles:
         """Checkpoint, after the per-device results up to it. ``settings`` are those of the run
         (:func:`swarm.results.provenance.made_with`)."""
         self._own_folders()
-        self._keep_buffers(simulation.experiment.constants)
+        self._keep_buffers(simulation.experiment.model.constants)
         if self._pending:
             columns = {k: np.concatenate([p[k] for p in self._pending]) for k in self._pending[0]}
             table = pa.table({"arm": pa.array([self.arm_name] * len(columns["round"])), **columns})

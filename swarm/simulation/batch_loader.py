@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,9 @@ from swarm.data.stream.stream import DrawnSamples
 from swarm.learning.learner import Batch
 from swarm.learning.update.policy import BatchPlan
 from swarm.learning.update.replay import Memory
-from swarm.simulation.experiment import Experiment
+
+if TYPE_CHECKING:
+    from swarm.simulation.experiment import Experiment
 
 Ints = npt.NDArray[np.int64]
 SAMPLES_AT_ONCE = 1 << 18  # stream positions drawn in one vectorised call
@@ -47,10 +50,10 @@ class BatchLoader:
             nothing,
             nothing,
             nothing,
-            Memory.empty(len(devices), e.replay.size, e.spec.dataset.known_labels()[1]),
+            Memory.empty(len(devices), e.data.replay.size, e.data.dataset.known_labels()[1]),
         )
         self._before: tuple[int, StreamPosition] = (0, self.progress)
-        data = e.spec.dataset
+        data = e.data.dataset
         x = torch.as_tensor(data.x).to(e.device)
         self.x_S = x.to(e.dtype) if x.is_floating_point() else x
         y = torch.as_tensor(data.y).to(e.device)
@@ -78,12 +81,16 @@ class BatchLoader:
         """How many mini-batches of ``plan`` each device works through: none if it is asleep, and
         no more than its stream still has, or if its memory is empty."""
         e, now = self.experiment, self.progress
-        steps_n = now.since_replay_n if plan.source == "kept" else e.local_steps_N[self.devices]
+        steps_n = (
+            now.since_replay_n if plan.source == "kept" else e.data.local_steps_N[self.devices]
+        )
         if plan.steps is not None:
             steps_n = np.full(len(steps_n), plan.steps)
         if plan.source == "new":
-            samples_n = self._before[0] * e.local_steps_N[self.devices] * e.stream.batch
-            steps_n = np.minimum(steps_n, e.stream.there(self.devices, samples_n) - now.consumed_n)
+            samples_n = self._before[0] * e.data.local_steps_N[self.devices] * e.data.stream.batch
+            steps_n = np.minimum(
+                steps_n, e.data.stream.there(self.devices, samples_n) - now.consumed_n
+            )
         elif plan.source == "kept":
             steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
         return steps_n if active_n is None else np.where(active_n, steps_n, 0)
@@ -92,13 +99,15 @@ class BatchLoader:
         """What a mini-batch of ``plan`` takes, in local steps on a plain one: remembered samples
         count beside the new ones, and predicting alone takes its forward products."""
         if not plan.learn:
-            return self.experiment.prediction_share
-        return 1 + self._again(plan) / self.experiment.stream.batch
+            return self.experiment.model.prediction_share
+        return 1 + self._again(plan) / self.experiment.data.stream.batch
 
     def _again(self, plan: BatchPlan) -> int:
         """How many remembered samples stand beside the new ones in a mini-batch."""
         e = self.experiment
-        return e.replay.drawn(e.stream.batch) if plan.source == "new" and plan.learn else 0
+        return (
+            e.data.replay.drawn(e.data.stream.batch) if plan.source == "new" and plan.learn else 0
+        )
 
     def batches(self, plan: BatchPlan, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
         """The devices of each block that take steps, with their next samples.
@@ -108,7 +117,7 @@ class BatchLoader:
         """
         e, done_n = self.experiment, self.progress.steps_n
         together = max(
-            1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.stream.batch)
+            1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.data.stream.batch)
         )
         for i in range(0, len(self._rows), together):
             some = self._rows[i : i + together]
@@ -168,7 +177,7 @@ class BatchLoader:
         if plan.source == "kept":
             since_replay_n = np.where(steps_n > 0, 0, since_replay_n)
         elif plan.source == "new":
-            if e.replay.size and steps_n.any():
+            if e.data.replay.size and steps_n.any():
                 memory = self._remembering(steps_n)
             consumed_n, since_replay_n = consumed_n + steps_n, since_replay_n + steps_n
         self.progress = StreamPosition(
@@ -178,16 +187,16 @@ class BatchLoader:
     def _draw(self, plan: BatchPlan, taking: Ints, count: int) -> DrawnSamples:
         """The samples of the next ``count`` mini-batches."""
         e, now, devices = self.experiment, self.progress, self.devices[taking]
-        size = e.stream.batch
+        size = e.data.stream.batch
         if plan.source == "all":
-            return e.stream.draw(devices, now.steps_n[taking], count)
+            return e.data.stream.draw(devices, now.steps_n[taking], count)
         if plan.source == "kept":
             drawn = now.memory.drawn(
                 taking, self._draws.uniform(devices, now.steps_n[taking], count * size)
             )
             sample = drawn.reshape(len(taking), count, size)
             return DrawnSamples(sample, np.zeros(sample.shape, bool))
-        new = e.stream.draw(devices, now.consumed_n[taking], count)
+        new = e.data.stream.draw(devices, now.consumed_n[taking], count)
         again = self._again(plan)
         if not again:
             return new
@@ -224,25 +233,25 @@ class BatchLoader:
 
     def _encoded(self, y: Tensor) -> Tensor:
         e = self.experiment
-        y = y.flatten(2) if e.loss.classification and y.ndim > 3 else y  # [B, K, b · L]
-        return e.loss.encode(y, e.outputs, e.dtype)
+        y = y.flatten(2) if e.model.loss.classification and y.ndim > 3 else y  # [B, K, b · L]
+        return e.model.loss.encode(y, e.data.outputs, e.dtype)
 
     def _remembering(self, steps_n: Ints) -> Memory:
         """The memories after what was just met was offered to them, as far as somebody said what it
         is. Some devices at a time: a memory depends on no other."""
         e, now = self.experiment, self.progress
         old, count = now.memory, int(steps_n.max())
-        together = max(1, PLACES_AT_ONCE // (e.replay.size + 2 * count * e.stream.batch))
+        together = max(1, PLACES_AT_ONCE // (e.data.replay.size + 2 * count * e.data.stream.batch))
         new = Memory(
             *(np.empty_like(each) for each in (old.kept_nM, old.offered_nC, old.largest_nC))
         )
         for begin in range(0, len(steps_n), together):
             n = slice(begin, begin + together)
-            sample = e.stream.draw(self.devices[n], now.consumed_n[n], count).sample_BKb
+            sample = e.data.stream.draw(self.devices[n], now.consumed_n[n], count).sample_BKb
             there = (np.arange(count) < steps_n[n, None])[:, :, None]
             offered = np.where(there, sample, -1).reshape(len(sample), -1)
             part = Memory(old.kept_nM[n], old.offered_nC[n], old.largest_nC[n])
-            part = e.replay.take(part, offered, self._label_S, self._keeps, self.devices[n])
+            part = e.data.replay.take(part, offered, self._label_S, self._keeps, self.devices[n])
             new.kept_nM[n], new.offered_nC[n], new.largest_nC[n] = (
                 part.kept_nM,
                 part.offered_nC,
@@ -256,7 +265,7 @@ class BatchLoader:
         """All of :class:`StreamPosition`, a row for each device."""
         now = self.progress
         found = {"steps": now.steps_n, "met": now.consumed_n, "lately": now.since_replay_n}
-        if self.experiment.replay.size:
+        if self.experiment.data.replay.size:
             found |= {
                 "kept": now.memory.kept_nM,
                 "offered": now.memory.offered_nC,
@@ -267,7 +276,7 @@ class BatchLoader:
     def restore(self, rows: Mapping[str, Tensor]) -> None:
         """The opposite of :meth:`snapshot`."""
         memory = self.progress.memory
-        if self.experiment.replay.size:
+        if self.experiment.data.replay.size:
             memory = Memory(*(rows[name].numpy() for name in ("kept", "offered", "largest")))
         steps_n, consumed_n, since_replay_n = (
             rows[name].numpy() for name in ("steps", "met", "lately")

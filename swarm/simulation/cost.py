@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swarm.communication.network.base import UNSENT, Floats, Ints
+from swarm.communication.network.base import Floats, Ints
 from swarm.simulation.experiment import Experiment
 
 
@@ -29,40 +29,25 @@ def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: In
     after the other. If nobody is awake it is a tick. Energy of who is there: idle · seconds +
     (active − idle) · c, and what the radio takes for each byte.
     """
-    hardware = e.fleet.hardware
+    hardware = e.communication.fleet.hardware
     if hardware is None:
         return None
     n, tick = e.settings.devices, e.settings.network.round_seconds
-    compute_N = work_N * e.step_flops / hardware.flops * e.fleet.slower(round, n)
-    awake = e.active(round)
+    compute_N = (
+        work_N * e.model.step_flops / hardware.flops * e.communication.fleet.slower(round, n)
+    )
+    awake = e.communication.active(round)
     seconds = tick
-    if e.network.clock is None and (awake is None or awake.any()):
-        busy_N = compute_N + sum(
-            _on_the_line(e, number, round) for number in range(len(e.protocol.phases))
-        )
+    if e.communication.network.clock is None and (awake is None or awake.any()):
+        phases = e.communication.phases
+        busy_N = compute_N + sum(phase.seconds_on_line(round) for phase in phases)
         seconds = float(busy_N[slice(None) if awake is None else awake].max())
-    online = e.network.online(round)
+    online = e.communication.network.online(round)
     there_N = np.ones(n) if online is None else online
     joules_N = there_N * hardware.idle * seconds + (hardware.active - hardware.idle) * compute_N
     return Cost(
         seconds, joules_N + sent_N * hardware.radio_send + received_N * hardware.radio_receive
     )
-
-
-def _on_the_line(e: Experiment, number: int, round: int) -> Floats:
-    """``[N]``: seconds until a device's last message of phase ``number`` is through."""
-    longest_N, hardware = np.zeros(e.settings.devices), e.fleet.hardware
-    phase = e.protocol.phases[number]
-    if phase == "learn" or hardware is None:
-        return longest_N
-    bits = e.bits(number)
-    if phase == "server":  # up to the server, and down from it
-        return bits / hardware.uplink + bits / hardware.downlink
-    graph, outcomes = e.messages.sent(round)
-    sent = outcomes.ticks_E != UNSENT
-    src, dst = graph.src_E[sent], graph.dst_E[sent]
-    np.maximum.at(longest_N, src, hardware.lines.seconds(src, dst, bits))
-    return longest_N
 
 
 def rounded(joules: float) -> float:

@@ -13,13 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from swarm.communication.compression.row_blocks import NUMBERS
-from swarm.communication.protocol.base import Protocol
-from swarm.communication.returned import width_of
 from swarm.learning.kernels.dense import Dense
 from swarm.simulation.batch_loader import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
 from swarm.simulation.evaluation import SAMPLES_AT_ONCE
@@ -106,7 +102,7 @@ class _Counted:
         self.e = experiment
         self.n, self.width, self.item = (
             experiment.settings.devices,
-            experiment.layout.width,
+            experiment.model.layout.width,
             experiment.dtype.itemsize,
         )
 
@@ -115,21 +111,16 @@ class _Counted:
     def kept(self) -> list[Part]:
         """What a checkpoint holds, too."""
         e, row = self.e, self.n * self.width * self.item
-        history = sum(
-            math.prod(shape) for name, shape in e.in_flight.items() if name.startswith("history")
-        )
-        left = sum(
-            math.prod(shape)
-            for name, shape in e.in_flight.items()
-            if not name.startswith("history")
-        )
-        slots = sum(math.prod(shape) for shape in e.slots.values())
-        memory = math.prod(e.progress["kept"]) if "kept" in e.progress else 0
+        of_messages = {name: math.prod(shape) for name, shape in e.communication.in_flight.items()}
+        history = sum(n for name, n in of_messages.items() if name.startswith("history"))
+        left = sum(of_messages.values()) - history
+        slots = sum(math.prod(shape) for shape in e.communication.slots.values())
+        memory = math.prod(e.data.progress["kept"]) if "kept" in e.data.progress else 0
         return [
             Part("the devices' parameters", row, "a smaller model"),
             Part(
                 "what the optimizer keeps",
-                len(e.optimizer.slots) * row,
+                len(e.model.optimizer.slots) * row,
                 "a smaller model or optimizer=sgd",
             ),
             Part(
@@ -151,9 +142,8 @@ class _Counted:
         """What is there for a part of a round only: the larger of what an exchange takes and what
         one-by-one copies do.
         """
-        numbers = max(
-            (self._exchanged(number) for number in range(len(self.e.protocol.phases))), default=0
-        )
+        phases = self.e.communication.phases
+        numbers = max((phase.held_numbers() for phase in phases), default=0)
         return [
             Part("an exchange of messages", int(numbers * self.item), "a smaller model"),
             Part(
@@ -162,37 +152,6 @@ class _Counted:
                 "a smaller evaluate.devices or a larger evaluate.every",
             ),
         ]
-
-    def _exchanged(self, number: int) -> float:
-        """Numbers of all devices that a phase holds beside what is kept: what is sent, received,
-        and made of it.
-        """
-        e, phase = self.e, self.e.protocol.phases[number]
-        if phase == "learn":
-            return 0
-        width = self.n * width_of(e.protocol, number, self.width)
-        makes = (type(e.protocol).send is not Protocol.send) + (
-            type(e.protocol).receive is not Protocol.receive
-        )
-        if phase == "per_edge":  # where messages are smaller than rows, they are still made of rows
-            return max(3 * width * e.most_links, 2 * self.n * self.width)
-        found = (1 + makes) * width  # what is received, and what the protocol makes for and of it
-        if e.compressor is not None:
-            found += width + NUMBERS
-        if e.messages.rows_per_device > 1:
-            found += width_of(e.protocol, number, self.width) * self._under_way()
-        if e.network.churn is not None:
-            found += self.n * self.width
-        return found
-
-    def _under_way(self) -> int:
-        """Payload rows that a round takes in, out of all that are kept: of each sender those of the
-        ages that arrive.
-        """
-        graph, outcomes = self.e.messages.sent(1)
-        arrives = outcomes.ticks_E >= 0
-        ages = self.e.messages.depth + 1
-        return self.n + len(np.unique(graph.src_E[arrives] * ages + outcomes.ticks_E[arrives]))
 
     def _results(self) -> int:
         """Rows of the table of devices' results."""
@@ -205,7 +164,7 @@ class _Counted:
 
     def fixed(self) -> list[Part]:
         """What depends on data, graph, model and block."""
-        e, data = self.e, self.e.spec.dataset
+        e, data = self.e, self.e.data.dataset
         x = data.x
         cast = x.dtype.kind == "f" and x.dtype.itemsize != self.item
         looked_at = (
@@ -213,10 +172,10 @@ class _Counted:
             * x[:1].nbytes
             // (2 if cast and self.item == 4 else 1)
         )
-        if e.loss.classification:  # the votes of a block, of all, and as they are counted
-            looked_at += 3 * 8 * e.outputs * data.y[data.test].size
-        links = self.e.messages.graph(1).src_E
-        loaded = x.nbytes + data.y.nbytes + 8 * (len(e.spec.split.sample) + len(data.train))
+        if e.model.loss.classification:  # the votes of a block, of all, and as they are counted
+            looked_at += 3 * 8 * e.data.outputs * data.y[data.test].size
+        links = self.e.communication.messages.graph(1).src_E
+        loaded = x.nbytes + data.y.nbytes + 8 * (len(e.data.split.sample) + len(data.train))
         smaller = "a smaller train.batch, train.local_steps or engine.block"
         return [
             Part(
@@ -250,42 +209,42 @@ class _Counted:
 
     def _drawing(self) -> int:
         e = self.e
-        steps = int(e.local_steps_N.max()) * e.settings.train.batch
+        steps = int(e.data.local_steps_N.max()) * e.settings.train.batch
         return POSITION * min(self.n * steps, max(POSITIONS_AT_ONCE, e.blocks.size * steps))
 
     def _learning(self) -> int:
         e, batch = (
             self.e,
-            self.e.settings.train.batch + self.e.replay.drawn(self.e.settings.train.batch),
+            self.e.settings.train.batch + self.e.data.replay.drawn(self.e.settings.train.batch),
         )
-        steps, block = int(e.local_steps_N.max()), e.blocks.size
-        sample, outputs = e.spec.dataset.x[:1].size * self.item, self._answers * self.item
+        steps, block = int(e.data.local_steps_N.max()), e.blocks.size
+        sample, outputs = e.data.dataset.x[:1].size * self.item, self._answers * self.item
         # features, targets, predictions and their scores
         round = steps * block * batch * (sample + 6 * outputs)
-        rows = (2 if e.optimizer.plain else 5) * block * self.width * self.item
+        rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
         return round + rows + block * batch * self._activations
 
     def _looking(self) -> int:
         e = self.e
-        each = math.prod(e.spec.dataset.y.shape[1:]) if e.loss.classification else 1
-        many = min(max(1, SAMPLES_AT_ONCE // each), len(e.spec.dataset.test))
+        each = math.prod(e.data.dataset.y.shape[1:]) if e.model.loss.classification else 1
+        many = min(max(1, SAMPLES_AT_ONCE // each), len(e.data.dataset.test))
         rows = e.blocks.size * self.width * self.item
-        samples = len(e.spec.dataset.test) * each
-        kept = sum(m.state(1, e.outputs, samples).nbytes for m in e.metrics.outputs)
+        samples = len(e.data.dataset.test) * each
+        kept = sum(m.state(1, e.data.outputs, samples).nbytes for m in e.metrics.outputs)
         predicted = many * (self._activations + 4 * self._answers * self.item)
         return rows + e.blocks.size * (predicted + kept)
 
     @property
     def _answers(self) -> int:
         """Outputs for one sample."""
-        y = self.e.spec.dataset.y
-        return self.e.outputs * (math.prod(y.shape[1:]) if self.e.loss.classification else 1)
+        y, classification = self.e.data.dataset.y, self.e.model.loss.classification
+        return self.e.data.outputs * (math.prod(y.shape[1:]) if classification else 1)
 
     @cached_property
     def _activations(self) -> int:
         """Bytes that a backward pass of the module needs of a forward pass over one sample."""
         with torch.inference_mode(False), torch.enable_grad():
-            return saved_bytes(self.e.module(), self.e._sample())
+            return saved_bytes(self.e.model.module(), self.e.model.sample())
 
 
 def saved_bytes(module: nn.Module, sample: Tensor) -> int:

@@ -159,9 +159,9 @@ class Simulation:
             "awake": s.devices if self.round == 0 else self._awake(self.round),
             **{f"{name}_total": count for name, count in self.totals.items()},
             "steps_total": self.steps,
-            "flops_total": self.work * self.experiment.step_flops if self.work else 0.0,
+            "flops_total": self.work * self.experiment.model.step_flops if self.work else 0.0,
         }
-        if self.experiment.fleet.hardware is not None:
+        if self.experiment.communication.fleet.hardware is not None:
             values["joules_total"] = rounded(float(self.joules_N.sum()))
         if happened is not None:
             seen = float(self.seen_N.sum())
@@ -171,13 +171,13 @@ class Simulation:
                 "steps": int(happened.steps_N.sum()),
                 "seen": int(happened.scored_N.sum()),
             }
-            if "learn" in self.experiment.protocol.phases:
+            if self.experiment.communication.learns:
                 name, new = (
-                    "accuracy" if self.experiment.loss.classification else "mse",
+                    "accuracy" if self.experiment.model.loss.classification else "mse",
                     float(happened.scored_N.sum()),
                 )
                 values |= {
-                    "lr": self.experiment.rate(self.round),
+                    "lr": self.experiment.model.rate(self.round),
                     "train_loss": float(happened.loss_N[happened.steps_N > 0].mean())
                     if happened.steps_N.any()
                     else None,
@@ -205,7 +205,7 @@ class Simulation:
         return MetricsRow(values, devices)
 
     def _awake(self, round: int) -> int:
-        active = self.experiment.active(round)
+        active = self.experiment.communication.active(round)
         return self.experiment.settings.devices if active is None else int(active.sum())
 
     def _messages(self, happened: RoundResult) -> dict[str, Any]:
@@ -216,7 +216,7 @@ class Simulation:
         values: dict[str, Any] = {
             name: sum(getattr(sent, name) for sent in happened.traffic) for name in names
         }
-        if self.experiment.messages.depth:
+        if self.experiment.communication.messages.depth:
             arriving = sum(int(sent.received_N.sum()) for sent in happened.traffic)
             values["staleness"] = (
                 sum(sent.ticks for sent in happened.traffic) / arriving if arriving else None
@@ -249,9 +249,9 @@ class Simulation:
             "late": self.late_N,
             "bytes": self.bits_N // 8,
         }
-        if self.experiment.fleet.hardware is not None:
+        if self.experiment.communication.fleet.hardware is not None:
             counted["joules"] = self.joules_N
-        if self.experiment.policy.streams and self.experiment.loss.classification:
+        if self.experiment.data.policy.streams and self.experiment.model.loss.classification:
             counted["prequential_accuracy"] = self.score_N / np.where(
                 self.seen_N, self.seen_N, np.nan
             )
@@ -263,13 +263,13 @@ class Simulation:
         """Everything that is needed to go on from here; to be written before the next round, which
         may change its arrays.
         """
-        layout = [[s.name, list(s.shape)] for s in self.experiment.layout.slots]
-        ties = [list(pair) for pair in self.experiment.layout.ties]
+        layout = [[s.name, list(s.shape)] for s in self.experiment.model.layout.slots]
+        ties = [list(pair) for pair in self.experiment.model.layout.ties]
         own = {name: torch.as_tensor(getattr(self, f"{name}_N")) for name in COUNTERS}
         facts = {
             "layout": layout,
             "ties": ties,
-            "buffers": self.experiment.constants.facts,
+            "buffers": self.experiment.model.constants.facts,
             "totals": dict(self.totals),
             "steps": self.steps,
             "work": self.work,
@@ -283,14 +283,14 @@ class Simulation:
     def expected_arrays(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
         """Names, dtypes and shapes of a checkpoint of this simulation."""
         e = self.experiment
-        n, rows = e.settings.devices, (e.dtype, (e.settings.devices, e.layout.width))
-        own = {f"protocol.{k}": v for k, v in e.slots.items()} | {
-            f"wire.{k}": v for k, v in e.in_flight.items()
+        n, rows = e.settings.devices, (e.dtype, (e.settings.devices, e.model.layout.width))
+        own = {f"protocol.{k}": v for k, v in e.communication.slots.items()} | {
+            f"wire.{k}": v for k, v in e.communication.in_flight.items()
         }
         return {
-            **dict.fromkeys(["x", *(f"optimizer.{s}" for s in e.optimizer.slots)], rows),
+            **dict.fromkeys(["x", *(f"optimizer.{s}" for s in e.model.optimizer.slots)], rows),
             **{name: (e.dtype, (n, *shape)) for name, shape in own.items()},
-            **{name: (torch.int64, (n, *shape)) for name, shape in e.progress.items()},
+            **{name: (torch.int64, (n, *shape)) for name, shape in e.data.progress.items()},
             **{name: (kind, (n,)) for name, kind in COUNTERS.items()},
         }
 

@@ -66,17 +66,17 @@ class SwarmEvaluator:
         member_N = self._members(round)
         mean_P = self.engine.total(member_N / member_N.sum())
         values: dict[str, Any] = dict(self._of_rows(mean_P, member_N))
-        if "learn" not in e.protocol.phases:
+        if not e.communication.learns:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
         if not e.settings.evaluate.accuracy:
             return values, None
-        test, lived_NC = e.spec.dataset.test, self._lived(seen_N)
+        test, lived_NC = e.data.dataset.test, self._lived(seen_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
         measured = {metric.name: metric for metric in (*e.metrics.outputs, *e.metrics.scores)}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}
         values |= by_concept
-        right = e.spec.dataset.y[test].reshape(-1)
+        right = e.data.dataset.y[test].reshape(-1)
         for metric in e.metrics.votes:
             # votes come by block, with those of who is not a member among them
             votes = found.votes_TC
@@ -117,7 +117,7 @@ class SwarmEvaluator:
         evaluated = np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks])
         kept_N = kept_N if kept_N[evaluated].any() else ~kept_N
         _, scores, _ = self._examined(
-            self.experiment.spec.dataset.validation, self._lived(seen_N), kept_N
+            self.experiment.data.dataset.validation, self._lived(seen_N), kept_N
         )
         return float(next(iter(scores.values())).mean()), float(scores["loss"].mean())
 
@@ -147,7 +147,7 @@ class SwarmEvaluator:
         """Scores on the samples; of data that drift, each device's on the concepts that it lives
         in, ``[M, C]``.
         """
-        concept = self.experiment.spec.dataset.concept
+        concept = self.experiment.data.dataset.concept
         if concept is None:
             found = evaluate(samples)
             return found, self.scores(found, samples), {}
@@ -175,17 +175,17 @@ class SwarmEvaluator:
         """Per evaluated device: accuracy (or R²) and mean loss, by which rates are chosen and a
         divergence is noticed whatever is measured, and what the metrics say, under ``concept``."""
         e = self.experiment
-        y = e.spec.dataset.y[samples]
-        if e.loss.classification:
+        y = e.data.dataset.y[samples]
+        if e.model.loss.classification:
             y_T, mix_MC = y.astype(np.int64).reshape(-1), None
-            counts = np.bincount(y_T, minlength=e.outputs).astype(np.float64)
+            counts = np.bincount(y_T, minlength=e.data.outputs).astype(np.float64)
             if e.settings.evaluate.local and len(found.devices_M):
-                mix_MC = e.label_mix_WNC[concept, found.devices_M]
+                mix_MC = e.data.label_mix_WNC[concept, found.devices_M]
             score = {"accuracy": metrics.accuracy(found.hits_MC, counts)}
             return {**score, "loss": found.loss_M, **self._chosen(found, y_T, counts, mix_MC)}
         y_TC = y.reshape(len(y), -1).astype(np.float64)
         score = {"r2": metrics.r2(found.hits_MC, y_TC)}
-        counts = np.full(e.outputs, float(len(y)))
+        counts = np.full(e.data.outputs, float(len(y)))
         return {**score, "loss": found.loss_M, **self._chosen(found, y_TC, counts, None)}
 
     def _chosen(
@@ -212,14 +212,14 @@ class SwarmEvaluator:
         C]``.
         """
         e = self.experiment
-        if e.spec.dataset.concept is None:
+        if e.data.dataset.concept is None:
             return None
-        each = e.spec.dataset.y[0].size if e.loss.classification else 1
+        each = e.data.dataset.y[0].size if e.model.loss.classification else 1
         return concept_exposure(
-            e.spec.dataset.concept,
-            e.spec.split,
+            e.data.dataset.concept,
+            e.data.split,
             (seen_N / each).astype(np.int64),
-            e.local_steps_N * e.stream.batch,
+            e.data.local_steps_N * e.data.stream.batch,
         )
 
     @cached_property
@@ -232,27 +232,27 @@ class SwarmEvaluator:
         after every resume.
         """
         e = self.experiment
-        if "learn" not in e.protocol.phases:
+        if not e.communication.learns:
             return np.inf
-        train = e.spec.dataset.train
+        train = e.data.dataset.train
         samples = train[:: -(-len(train) // LOOKED_AT)]
         x, y = self._samples(samples)
         with torch.inference_mode():
             examiner, row = (
-                BlockEvaluator(e.learner.kernel, e.loss, e.outputs),
-                e.first_rows(np.zeros(1, np.int64)),
+                BlockEvaluator(e.learner.kernel, e.model.loss, e.data.outputs),
+                e.model.first_rows(np.zeros(1, np.int64)),
             )
             first = examiner.examine(row, x, y).loss_B.squeeze()
-            labels = y.flatten() if e.loss.classification else y
-            target = e.loss.encode(labels, e.outputs, e.dtype)
-            nothing = e.loss.value(torch.zeros_like(target), target).mean()
+            labels = y.flatten() if e.model.loss.classification else y
+            target = e.model.loss.encode(labels, e.data.outputs, e.dtype)
+            nothing = e.model.loss.value(torch.zeros_like(target), target).mean()
         largest = BEYOND * float(torch.fmax(first.double(), nothing.double()))
         return largest if 0 < largest < np.inf else np.inf
 
     # --- who --------------------------------------------------------------------------------------
 
     def _members(self, round: int) -> npt.NDArray[np.bool_]:
-        member_N = self.experiment.network.members(max(round, 1))
+        member_N = self.experiment.communication.network.members(max(round, 1))
         return np.ones(self.experiment.settings.devices, bool) if member_N is None else member_N
 
     @cached_property
@@ -279,7 +279,7 @@ class SwarmEvaluator:
         blocks, parts = self.experiment.blocks, []
         with torch.inference_mode():
             for block in range(len(blocks)):
-                rows = self.experiment.first_rows(blocks.devices_of(block)).double()
+                rows = self.experiment.model.first_rows(blocks.devices_of(block)).double()
                 parts.append({block: rows.sum(0) / blocks.devices})
         return merge(parts).cpu()
 
@@ -289,7 +289,9 @@ class SwarmEvaluator:
         x, y = self._samples(samples)
         with torch.inference_mode():
             row = row_P.to(e.device, e.dtype).unsqueeze(0)
-            evaluator = BlockEvaluator(e.learner.kernel, e.loss, e.outputs, e.metrics.outputs)
+            evaluator = BlockEvaluator(
+                e.learner.kernel, e.model.loss, e.data.outputs, e.metrics.outputs
+            )
             found = evaluator.examine(row, x, y)
         parts = found.loss_B, found.hits_BC, found.values_BV
         loss, hits, values = (part.double().cpu().numpy() for part in parts)
@@ -299,7 +301,7 @@ class SwarmEvaluator:
         """Inputs and labels (or targets ``[T, C]``) of the samples with these ids, on the compute
         device.
         """
-        e, data = self.experiment, self.experiment.spec.dataset
+        e, data = self.experiment, self.experiment.data.dataset
         x, y = torch.as_tensor(data.x[samples]), torch.as_tensor(data.y[samples])
         x = x.to(e.dtype) if x.is_floating_point() else x
         y = y if data.classes else y.to(e.dtype).reshape(len(y), -1)

@@ -21,6 +21,7 @@ from swarm.config import aliases
 from swarm.config.old_members import OldMember
 from swarm.data.dataset import Dataset
 from swarm.learning.update.policy import BatchPlan, Online, UpdatePolicy, batch_plans_of
+from swarm.simulation.phases import KINDS
 
 TABLE: dict[str, dict[str, Any]] = yaml.safe_load(aliases.TABLE.read_text(encoding="utf-8"))
 MEMBERS = [(path, *pair) for path, names in TABLE["members"].items() for pair in names.items()]
@@ -111,7 +112,7 @@ def test_phases_under_their_old_names_are_those_of_today() -> None:
 
     mine = Mine()
     with pytest.warns(DeprecationWarning, match=r"Mine: phases=.* are called .* now"):
-        check_protocol(mine)
+        check_protocol(mine, tuple(KINDS))
     assert mine.phases == ("messages", "per_edge", "server", "learn")
 
 
@@ -125,6 +126,6 @@ def test_names_of_today_bring_no_warning() -> None:
             ) -> None:
                 super().after_local_steps(state, rows, start_BP, end_BP)
 
-        check_protocol(Mine())
+        check_protocol(Mine(), tuple(KINDS))
         replace(dataset(), observed_labels=None)
         Online().batch_plans(1)

@@ -324,20 +324,20 @@ def test_mixing_conserves_what_it_says(tmp_path: Path, name: str) -> None:
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
     both = True
     for round in (1, 2):
-        mixing = e.mixing(round)
+        mixing = e.communication.mixing(round)
         W = mixing.matrix.toarray()
         assert W.min() >= 0
         assert W.diagonal().min() > 0
         np.testing.assert_allclose(W.sum(1), 1, atol=1e-12)
         assert set(zip(*np.nonzero(W - np.diag(W.diagonal())), strict=True)) == set(
-            zip(e.graph(round).dst_E, e.graph(round).src_E, strict=True)
+            zip(e.communication.graph(round).dst_E, e.communication.graph(round).src_E, strict=True)
         )
-        if not e.graph(round).directed:
+        if not e.communication.graph(round).directed:
             np.testing.assert_allclose(W, W.T, atol=1e-15)
         both = both and mixing.conserves == "both"
     x_TNP = trajectory(study)
     assert np.isfinite(x_TNP).all()
-    expected = e.mixing(2).matrix @ (e.mixing(1).matrix @ x_TNP[0])
+    expected = e.communication.mixing(2).matrix @ (e.communication.mixing(1).matrix @ x_TNP[0])
     np.testing.assert_allclose(x_TNP[2], expected, rtol=0, atol=1e-14)
     if both:
         np.testing.assert_allclose(x_TNP[2].mean(0), x_TNP[0].mean(0), rtol=0, atol=1e-14)
@@ -371,7 +371,7 @@ def test_protocols_are_pure_functions_of_the_rows(name: str) -> None:
             ends.append({k: v.clone() for k, v in running.engine.snapshot().items()})
             running.engine.restore({k: v.clone() for k, v in middle.items()}, 2)
         assert all(torch.equal(ends[0][k], ends[1][k]) for k in ends[0])
-        expected = running.experiment.slots
+        expected = running.experiment.communication.slots
         assert {f"protocol.{s}" for s in expected} <= set(middle)
 
 
@@ -384,14 +384,20 @@ def test_traffic_is_counted_by_link(name: str) -> None:
         )
     )  # fmt: skip
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    P, last = e.layout.width, records(study)[-1].values
-    graphs = [len(e.graph(round).src_E) for round in (1, 2)]
-    heard = [9 if e.active(round) is None else int(e.active(round).sum()) for round in (1, 2)]
+    P, last = e.model.layout.width, records(study)[-1].values
+    graphs = [len(e.communication.graph(round).src_E) for round in (1, 2)]
+    heard = [
+        9 if e.communication.active(round) is None else int(e.communication.active(round).sum())
+        for round in (1, 2)
+    ]
     messages = bytes = 0
-    for number, phase in enumerate(e.protocol.phases):
+    for number, phase in enumerate(e.communication.protocol.phases):
         if phase != "learn":
             sent = sum(2 * n for n in heard) if phase == "server" else sum(graphs)
-            messages, bytes = messages + sent, bytes + sent * e.protocol.width(number, P) * 4
+            messages, bytes = (
+                messages + sent,
+                bytes + sent * e.communication.protocol.width(number, P) * 4,
+            )
     assert last["messages_total"] == messages
     assert last["bytes_total"] == bytes
     assert last["lost_total"] == last["late_total"] == 0

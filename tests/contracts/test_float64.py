@@ -87,13 +87,13 @@ def _run(
     """
     arm = study.arms[0]
     experiment = study.experiment(arm, arm.variants[0])
-    draw_first = experiment.first_rows
+    draw_first = experiment.model.first_rows
 
     def first_rows(devices: npt.NDArray[np.int64]) -> torch.Tensor:
         with _default(torch.float32):
             return draw_first(devices)
 
-    experiment.first_rows = first_rows  # type: ignore[method-assign]
+    experiment.model.first_rows = first_rows  # type: ignore[method-assign]
     with _default(dtype), Simulation(experiment, study.engine()) as running:
         found = [record.values for record in running.records(study.settings.rounds)]
         rows = {name: value.clone() for name, value in running.engine.snapshot().items()}

@@ -179,7 +179,7 @@ def test_people_who_talk_are_neighbours_of_their_own_text(tmp_path: Path) -> Non
     for device in range(12):
         assert set(made.dataset.owner[made.split.of(device)]) == {device}
     e = made.experiment(made.arms[0], made.arms[0].variants[0])
-    assert {tuple(map(int, edge)) for edge in e.graph(1).to_networkx().edges} >= {
+    assert {tuple(map(int, edge)) for edge in e.communication.graph(1).to_networkx().edges} >= {
         (i, i + 1) for i in range(11)
     }
     with pytest.raises(

@@ -255,7 +255,7 @@ def test_the_data_are_read_in_place(engine: RayEngine) -> None:
 
         def found(host: ShardActor) -> tuple[bool, bool]:
             own = host._own()
-            x = own.experiment.spec.dataset.x
+            x = own.experiment.data.dataset.x
             return x.flags.writeable, x.ctypes.data == own.batch_loader.x_S.data_ptr()
 
         answers = [m.handle.__ray_call__.remote(found) for m in engine.actor_pool.members[:2]]

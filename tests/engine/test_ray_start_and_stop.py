@@ -350,13 +350,16 @@ def test_placement_cuts_fewer_edges_than_chance() -> None:
     not.
     """
     e = experiment("devices=64", "topology=clusters", "engine.block=1")
-    found = place(e.graph(1), e.blocks, 4)
+    found = place(e.communication.graph(1), e.blocks, 4)
     assert sorted(np.concatenate(found.parts).tolist()) == list(range(64))
     assert [len(part) for part in found.parts] == [16, 16, 16, 16]
     assert all((np.diff(part) > 0).all() for part in found.parts)
     plain = Blocks(64, 1).spread(4)
     owner = np.repeat(np.arange(4), 16)
-    assert found.cut <= (owner[e.graph(1).src_E] != owner[e.graph(1).dst_E]).sum()
+    assert (
+        found.cut
+        <= (owner[e.communication.graph(1).src_E] != owner[e.communication.graph(1).dst_E]).sum()
+    )
     assert len(plain) == 4
 
 

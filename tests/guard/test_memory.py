@@ -47,7 +47,7 @@ def test_every_part_is_counted_by_its_numbers(
     options: tuple[str, ...], name: str, each: int
 ) -> None:
     e = experiment(*options)
-    numbers = e.settings.devices * e.layout.width * (e.messages.depth or 1)
+    numbers = e.settings.devices * e.model.layout.width * (e.communication.messages.depth or 1)
     assert parts(*options)[name] == each * numbers
 
 

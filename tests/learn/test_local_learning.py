@@ -31,11 +31,11 @@ def _memorisable(*overrides: str) -> PreparedRun:
 
 def _train_accuracy(running: Simulation) -> float:
     """Of every device on its own samples, after learning."""
-    data, held = running.experiment.spec.dataset, running.experiment.spec.split
+    data, held = running.experiment.data.dataset, running.experiment.data.split
     right = []
     x_NP = running.engine.snapshot()["x"]
     for device in range(running.experiment.settings.devices):
-        model = module_of(x_NP[device], running.experiment.module())
+        model = module_of(x_NP[device], running.experiment.model.module())
         own = held.of(device)
         right.append((model(torch.as_tensor(data.x[own])).argmax(1).numpy() == data.y[own]).mean())
     return float(np.mean(right))
@@ -58,7 +58,7 @@ def test_every_sample_is_scored_exactly_once(skew: str, steps: str) -> None:
     key = ("train.local_steps=null",) if "epochs" in steps else ()
     study = _memorisable("rounds=60", f"partition={skew}", *key, steps)
     sizes = np.diff(study.split.ptr_N1)
-    done = study.experiment(study.arms[0], study.arms[0].variants[0]).local_steps_N * 4
+    done = study.experiment(study.arms[0], study.arms[0].variants[0]).data.local_steps_N * 4
     for record in records(study)[1:]:
         met = np.minimum(sizes, done * record.values["round"]) - np.minimum(
             sizes, done * (record.values["round"] - 1)
@@ -88,17 +88,17 @@ def test_unequal_devices_learn_as_each_would_alone(optimizer: str, make: object)
     )  # fmt: skip
     with simulation(study) as running:
         e = running.experiment
-        steps = e.local_steps_N
+        steps = e.data.local_steps_N
         assert len(set(steps)) > 2
         for _ in running.engine.advance(3):
             pass
         found = running.engine.snapshot()["x"]
     for device in range(7):
-        module = e.module()
+        module = e.model.module()
         own = make(module.parameters())  # type: ignore[operator]
-        draw = e.stream.draw(np.array([device]), np.array([0]), 3 * int(steps[device])).sample_BKb[
-            0
-        ]
+        draw = e.data.stream.draw(
+            np.array([device]), np.array([0]), 3 * int(steps[device])
+        ).sample_BKb[0]
         for ids in draw:
             own.zero_grad()
             x, y = (
@@ -131,7 +131,9 @@ def test_learning_and_mixing_happen_in_the_order_of_the_protocol() -> None:
                     pass
                 ends.append(running.engine.snapshot()["x"])
         W = torch.as_tensor(
-            study.experiment(study.arms[0], study.arms[0].variants[0]).mixing(1).matrix.toarray()
+            study.experiment(study.arms[0], study.arms[0].variants[0])
+            .communication.mixing(1)
+            .matrix.toarray()
         )
         expected = W @ ends[1] if protocol == "dpsgd" else W @ start + (ends[1] - start)
         torch.testing.assert_close(ends[0], expected, rtol=0, atol=1e-14)

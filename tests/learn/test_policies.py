@@ -47,7 +47,7 @@ def test_online_learning_is_the_textbook_loop() -> None:
         found = [r.values for r in running.records(4)]
         after = running.engine.snapshot()["x"][2]
         e = running.experiment
-    module, data, right = e.module(2 * 0), study.dataset, 0
+    module, data, right = e.model.module(2 * 0), study.dataset, 0
     mine = study.split.of(2)
     for step in range(12):
         ids = mine[step * 4 : step * 4 + 4]
@@ -59,7 +59,7 @@ def test_online_learning_is_the_textbook_loop() -> None:
         with torch.no_grad():
             for p in module.parameters():
                 p -= 0.1 * p.grad
-    assert torch.allclose(after, e.layout.pack(dict(module.named_parameters())), atol=1e-12)
+    assert torch.allclose(after, e.model.layout.pack(dict(module.named_parameters())), atol=1e-12)
     assert running.score_N[2] == right
     assert found[-1]["prequential_accuracy"] == running.score_N.sum() / running.seen_N.sum()
 
@@ -100,7 +100,7 @@ def test_a_frozen_device_scores_as_its_model_does() -> None:
     with simulation(study) as running:
         for _ in running.records(5):
             pass
-        module = running.experiment.module()
+        module = running.experiment.model.module()
         met = study.split.of(1)[: 5 * 12]
         out = module(torch.as_tensor(study.dataset.x[met]))
         assert running.score_N[1] == (out.argmax(1).numpy() == study.dataset.y[met]).sum()
@@ -188,8 +188,8 @@ def test_by_night_only_what_is_kept_is_learnt_from() -> None:
     with simulation(study) as running:
         for _ in running.records(2):
             pass
-        after, module = running.engine.snapshot()["x"][0], running.experiment.module()
-        layout = running.experiment.layout
+        after, module = running.engine.snapshot()["x"][0], running.experiment.model.module()
+        layout = running.experiment.model.layout
     last = study.split.of(0)[23]
     x, y = (
         torch.as_tensor(study.dataset.x[[last]]).double(),
@@ -318,13 +318,13 @@ def test_predicting_takes_its_forward_products_and_remembered_samples_count(mode
         "fleet=uniform",
         *(("data.flat=false",) if model == "cnn" else ()),
     )
-    module, batch = e.module(), e.settings.train.batch
+    module, batch = e.model.module(), e.settings.train.batch
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(torch.zeros(batch, *e.features))
+        module(torch.zeros(batch, *e.data.features))
     online, frozen = last(), last("update=frozen")
-    forward = counter.get_total_flops() / e.step_flops * online["flops_total"]
+    forward = counter.get_total_flops() / e.model.step_flops * online["flops_total"]
     if model == "selective":  # of which torch counts the products with all neurons
-        forward = module.prediction_flops(batch) / e.step_flops * online["flops_total"]
+        forward = module.prediction_flops(batch) / e.model.step_flops * online["flops_total"]
     assert frozen["flops_total"] == pytest.approx(forward)
     assert frozen["virtual_s"] == pytest.approx(
         online["virtual_s"] * forward / online["flops_total"]

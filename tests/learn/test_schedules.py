@@ -79,8 +79,8 @@ def test_the_rate_is_the_base_times_the_factor_of_the_rounds_done() -> None:
     with pytest.raises(ConfigError, match="lr=auto"):
         SGD("auto", Cosine()).rate(0, 1)
     e = experiment("schedule=cosine", "rounds=8", "optimizer.lr=0.4")
-    assert e.rate(1) == 0.4
-    assert e.rate(5) == pytest.approx(0.2)
+    assert e.model.rate(1) == 0.4
+    assert e.model.rate(5) == pytest.approx(0.2)
     longer = experiment("schedule=cosine", "rounds=80", "schedule.rounds=8", "optimizer.lr=0.4")
     assert longer.rate(5) == pytest.approx(0.2)
     assert longer.rate(80) == pytest.approx(0.0)

@@ -243,13 +243,18 @@ def test_time_energy_and_totals_of_a_fleet_follow_what_is_active() -> None:
     fleet = ("fleet=uniform", "protocol=none", "rounds=3", "model.hidden=[256]")
     for active in (0.25, 0.5):
         e = experiment("model=selective", f"model.active={active}", *fleet)
-        assert e.step_flops == Selective((64,), 10, [256], active).step_flops(
+        assert e.model.step_flops == Selective((64,), 10, [256], active).step_flops(
             e.settings.train.batch
         )
         last = records(prepared("model=selective", f"model.active={active}", *fleet))[-1].values
-        assert last["flops_total"] == last["steps_total"] * e.step_flops > 0
-        assert e.fleet.hardware is not None
-        seconds = 3 * e.local_steps_N[0] * e.step_flops / e.fleet.hardware.flops[0]
+        assert last["flops_total"] == last["steps_total"] * e.model.step_flops > 0
+        assert e.communication.fleet.hardware is not None
+        seconds = (
+            3
+            * e.data.local_steps_N[0]
+            * e.model.step_flops
+            / e.communication.fleet.hardware.flops[0]
+        )
         assert last["virtual_s"] == pytest.approx(seconds)
 
 

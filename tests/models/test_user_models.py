@@ -83,10 +83,10 @@ def test_a_step_is_a_step_of_plain_torch(name: str, block: int) -> None:
     for _ in engine.advance(1):
         pass
     found = engine.snapshot()["x"]
-    draw = e.stream.draw(np.arange(3), np.zeros(3, np.int64), 1).sample_BKb[:, 0]
+    draw = e.data.stream.draw(np.arange(3), np.zeros(3, np.int64), 1).sample_BKb[:, 0]
     for device, ids in enumerate(draw):
         x, y = torch.as_tensor(study.dataset.x[ids]).double(), torch.as_tensor(study.dataset.y[ids])
-        module = e.module(device)
+        module = e.model.module(device)
         start = row_of(module)
         expected = start - 0.5 * plain_gradient(start, module, x, y, "cross_entropy")
         torch.testing.assert_close(found[device], expected, rtol=0, atol=1e-12)

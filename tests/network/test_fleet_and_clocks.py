@@ -88,10 +88,10 @@ def test_with_a_clock_messages_take_their_time_on_the_line() -> None:
 
 def test_a_synchronous_round_lasts_as_long_as_its_slowest_device() -> None:
     e = experiment(*FLEET, "topology=ring")
-    compute, line = e.step_flops * 2 / 1e6, e.bits(1) / (1e6 / 2)
+    compute, line = e.model.step_flops * 2 / 1e6, e.communication.phases[1].bits / (1e6 / 2)
     found = records(prepared(*FLEET, "topology=ring", "rounds=3"))[-1]
     assert found.values["virtual_s"] == pytest.approx(3 * (compute + line))
-    bytes, seconds = 2 * e.bits(1) / 8, compute + line
+    bytes, seconds = 2 * e.communication.phases[1].bits / 8, compute + line
     each = 3 * (3.0 * seconds + (6.0 - 3.0) * compute + bytes * 2.3e-6 + bytes * 1.1e-6)
     assert found.values["joules_total"] == pytest.approx(12 * each)
     assert found.devices is not None
@@ -104,7 +104,11 @@ def test_a_device_pays_for_its_own_end_of_the_line_to_a_server() -> None:
     """
     e = experiment(*FLEET, "protocol=fedavg")
     found = records(prepared(*FLEET, "protocol=fedavg", "rounds=3"))[-1]
-    compute, line, bytes = e.step_flops * 2 / 1e6, e.bits(1) / 1e6 + e.bits(1) / 1e9, e.bits(1) / 8
+    compute, line, bytes = (
+        e.model.step_flops * 2 / 1e6,
+        e.communication.phases[1].bits / 1e6 + e.communication.phases[1].bits / 1e9,
+        e.communication.phases[1].bits / 8,
+    )
     assert found.devices is not None
     each = 3 * (3.0 * (compute + line) + (6.0 - 3.0) * compute + bytes * (2.3e-6 + 1.1e-6))
     np.testing.assert_allclose(found.devices["joules"], each)
@@ -117,7 +121,7 @@ def test_who_is_away_takes_no_energy() -> None:
         experiment(*FLEET, "topology=ring", "churn=crash", "churn.at=1"),
         np.zeros(12, np.int64),
     )
-    online, spent = e.network.online(3), cost(e, 3, nothing, nothing, nothing)
+    online, spent = e.communication.network.online(3), cost(e, 3, nothing, nothing, nothing)
     assert spent is not None
     assert online is not None
     np.testing.assert_array_equal(spent.joules_N, np.where(online, 3.0 * spent.seconds, 0.0))
@@ -136,7 +140,7 @@ def test_stragglers_make_rounds_longer() -> None:
 def test_flops_of_a_dense_chain_are_about_six_times_parameters_times_samples() -> None:
     e = experiment("fleet=terminals")
     # the first layer needs no gradient of its inputs
-    assert 0.5 < e.step_flops / (6 * e.layout.width * 8) < 1.0
+    assert 0.5 < e.model.step_flops / (6 * e.model.layout.width * 8) < 1.0
 
 
 def test_terminals_come_in_their_shares() -> None:

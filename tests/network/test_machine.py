@@ -45,7 +45,7 @@ class Swarm(RuleBasedStateMachine):
         running = Simulation(
             STUDY.experiment(STUDY.arms[0], STUDY.arms[0].variants[0]), STUDY.engine()
         )
-        object.__setattr__(running.experiment.network, "churn", self.script)
+        object.__setattr__(running.experiment.communication.network, "churn", self.script)
         running.__enter__()
         return running
 
@@ -111,9 +111,9 @@ class Swarm(RuleBasedStateMachine):
     def promises(self) -> None:
         if not hasattr(self, "running") or not self.round:
             return
-        exchanges, round = self.running.experiment.messages, self.round
+        exchanges, round = self.running.experiment.communication.messages, self.round
         assert torch.isfinite(self._rows()["x"]).all()
-        exchange = exchanges.of("mix", round)
+        exchange = exchanges.mix(round)
         np.testing.assert_allclose(exchange.matrix.sum(1), 1.0, rtol=0, atol=1e-12)
         away = np.flatnonzero(~self.script.there[round])
         graph, fates = exchanges.sent(round)

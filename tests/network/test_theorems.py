@@ -38,7 +38,7 @@ def failing(delay: bool, clock: bool, symmetric: bool = False) -> Network:
 
 def whole(exchanges: MessageSchedule, round: int) -> np.ndarray:
     """The effective matrix ``[N, N · parts]``, whoever receives nothing with its own row."""
-    e, out = exchanges.of("mix", round), np.zeros((N, N * exchanges.rows_per_device))
+    e, out = exchanges.mix(round), np.zeros((N, N * exchanges.rows_per_device))
     out[np.arange(N), np.arange(N) * exchanges.rows_per_device] = 1.0
     out[e.dst_R] = e.matrix.toarray()
     return out
@@ -140,7 +140,7 @@ def test_who_is_away_does_not_change_a_bit() -> None:
         e: Experiment = running.experiment
         before, seen = _state(running), 0
         for happened in running.engine.advance(12):
-            online, after = e.network.online(happened.round), _state(running)
+            online, after = e.communication.network.online(happened.round), _state(running)
             assert online is not None
             away = np.flatnonzero(~online)
             seen += len(away)
@@ -177,4 +177,4 @@ def test_staleness_is_the_mean_age_of_what_arrives() -> None:
         for r in records(prepared("delay=constant", "delay.seconds=2", "rounds=3"))[1:]
     ]
     assert found == [2.0, 2.0, 2.0]
-    assert experiment("delay=constant", "delay.seconds=2").messages.depth == 2
+    assert experiment("delay=constant", "delay.seconds=2").communication.messages.depth == 2

@@ -351,7 +351,7 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
         accuracy, own, loss, of_label, votes = [], [], [], [], np.zeros((len(y), 10), int)
         for device, row in enumerate(x_NP):
             with torch.no_grad():
-                out = module_of(row, e.module())(x)
+                out = module_of(row, e.model.module())(x)
             right = (out.argmax(1) == y).double().numpy()
             votes[np.arange(len(y)), out.argmax(1)] += 1
             accuracy.append(right.mean())
@@ -383,7 +383,7 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
         assert facts["ensemble_accuracy"] == pytest.approx(shared, abs=1e-9)
         mean_P = x_NP.double().mean(0)
         with torch.no_grad():
-            out = module_of(mean_P.float(), e.module())(x)
+            out = module_of(mean_P.float(), e.model.module())(x)
         assert facts["consensus_accuracy"] == pytest.approx(
             (out.argmax(1) == y).double().mean().item(), abs=1 / len(y) + 1e-9
         )

@@ -63,7 +63,7 @@ def coefficients(study: PreparedRun) -> tuple[Rows, Rows, Rows]:
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
     root_a = study.dataset.x[study.split.sample, 0].astype(np.float64)
     b = study.dataset.y[study.split.sample, 0].astype(np.float64) / root_a
-    return root_a**2, b, e.mixing(1).matrix.toarray()
+    return root_a**2, b, e.communication.mixing(1).matrix.toarray()
 
 
 def optimum(a: Rows, b: Rows) -> float:

@@ -62,7 +62,7 @@ def test_rounds_are_the_published_recursion_with_a_public_copy_of_every_neighbou
 
 def test_the_sum_that_is_kept_is_that_of_the_public_rows() -> None:
     with simulation(gossip("choco_gossip", "topology=ring", parts=("topk",))) as running:
-        W = torch.as_tensor(running.experiment.mixing(1).matrix.toarray())
+        W = torch.as_tensor(running.experiment.communication.mixing(1).matrix.toarray())
         for _ in running.engine.advance(40):
             at = running.engine.snapshot()
             assert float((W @ at["protocol.public"] - at["protocol.heard"]).abs().max()) < 1e-14

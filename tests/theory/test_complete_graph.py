@@ -24,12 +24,12 @@ def _centralised(study: PreparedRun) -> np.ndarray:
     """Plain autograd on the union of the devices' batches: ``[rounds + 1, P]``."""
     e: Experiment = study.experiment(study.arms[0], study.arms[0].variants[0])
     data = study.dataset
-    module = e.module()
+    module = e.model.module()
     row = row_of(module)
     found = [row.numpy().copy()]
     devices = np.arange(e.settings.devices)
     for step in range(ROUNDS):
-        ids = e.stream.draw(devices, np.full(len(devices), step), 1).sample_BKb.reshape(-1)
+        ids = e.data.stream.draw(devices, np.full(len(devices), step), 1).sample_BKb.reshape(-1)
         x, y = torch.as_tensor(data.x[ids]).double(), torch.as_tensor(data.y[ids])
         row = row - 0.3 * plain_gradient(row, module, x, y, "cross_entropy")
         found.append(row.numpy().copy())

@@ -34,7 +34,7 @@ def test_distance_shrinks_by_rho_each_round(case: str, mixing: str) -> None:
     """‖x_t − x̄‖ ≤ ρᵗ‖x_0 − x̄‖ at every t, and the mean stays where it was."""
     topology, devices = case.split()
     study = prepared(*AVERAGING, f"topology={topology}", devices, f"mixing={mixing}", "rounds=25")
-    matrix = study.experiment(study.arms[0], study.arms[0].variants[0]).mixing(1)
+    matrix = study.experiment(study.arms[0], study.arms[0].variants[0]).communication.mixing(1)
     assert abs(matrix.matrix - matrix.matrix.T).max() < 1e-15
     rho = second_eigenvalue(matrix)
     assert rho < 1
@@ -160,7 +160,7 @@ def test_changing_graphs_mix_every_round_with_its_own_matrix(topology: str, shar
         start = running.engine.snapshot()
         x_NP = start["x"].numpy().copy()
         for round in range(1, 21):
-            x_NP = weights(running.experiment.topology.graph(round - 1)).matrix @ x_NP
+            x_NP = weights(running.experiment.communication.topology.graph(round - 1)).matrix @ x_NP
             if round == 10:
                 middle = x_NP.copy()
         for _ in running.engine.advance(20):

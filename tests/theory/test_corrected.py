@@ -103,7 +103,7 @@ def test_who_sleeps_does_not_move(protocol: str) -> None:
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
     x_TN, slept = trajectory(study)[:, :, 0], 0
     for round in range(1, 13):
-        awake = e.network.active(round)
+        awake = e.communication.network.active(round)
         assert awake is not None
         slept += int((~awake).sum())
         np.testing.assert_array_equal(x_TN[round, ~awake], x_TN[round - 1, ~awake])

@@ -48,9 +48,9 @@ def _by_hand(
     e: Experiment, a: Rows, b: Rows, variant: str, round: int, x: Rows, age: Rows
 ) -> tuple[Rows, Rows]:
     """A round as the paper has it: one device and one message at a time."""
-    graph, fates = e.messages.sent(round)
+    graph, fates = e.communication.messages.sent(round)
     arrived = fates.ticks_E == 0
-    active = e.active(round)
+    active = e.communication.active(round)
     new_x, new_age = x.copy(), age.copy()
     for i in range(8):
         for j in graph.src_E[arrived & (graph.dst_E == i)]:

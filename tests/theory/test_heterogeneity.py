@@ -38,7 +38,7 @@ def test_fixed_point(topology: str, protocol: str) -> None:
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
     root_a = study.dataset.x[study.split.sample, 0].astype(np.float64)
     b = study.dataset.y[study.split.sample, 0].astype(np.float64) / root_a
-    W, A, one = e.mixing(1).matrix.toarray(), np.diag(root_a**2), np.eye(8)
+    W, A, one = e.communication.mixing(1).matrix.toarray(), np.diag(root_a**2), np.eye(8)
     expected = {
         "dpsgd_published": lambda: np.linalg.solve(
             one - W + GAMMA * A, GAMMA * A @ b

@@ -45,7 +45,7 @@ def _experiment_and_end(topology: str) -> tuple[Experiment, np.ndarray, np.ndarr
         random = np.random.default_rng(0)
         start = running.engine.snapshot()
         parts = []
-        for slot in running.experiment.layout.slots:
+        for slot in running.experiment.model.layout.slots:
             one = random.standard_normal((slot.shape[0], 1))
             other = random.standard_normal((1, int(np.prod(slot.shape[1:]))))
             like = (one * other).ravel() * random.standard_normal((12, 1))
@@ -65,16 +65,16 @@ def test_rank_one_differences_are_averaged_exactly(topology: str) -> None:
     ← Wx.
     """
     e, before, after = _experiment_and_end(topology)
-    np.testing.assert_allclose(after, e.mixing(1).matrix @ before, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(after, e.communication.mixing(1).matrix @ before, rtol=0, atol=1e-12)
 
 
 def _first_q(*overrides: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The first q of every link, and the ids of the neighbours."""
     study = planned(*COMMON[:1], *COMMON[2:], "topology=torus", *overrides, protocol=STILL)
     with simulation(study) as running:
-        assert running.experiment.links is not None
+        assert running.experiment.communication.links is not None
         return running.engine.snapshot()["protocol.q"].clone(), torch.as_tensor(
-            running.experiment.links[0]
+            running.experiment.communication.links[0]
         )
 
 
@@ -95,12 +95,14 @@ def test_both_ends_of_a_link_start_alike_and_every_seed_and_link_differs() -> No
 def test_only_vectors_travel() -> None:
     """A matrix of m × n costs m + n numbers a link and round, a vector of m costs m + 1."""
     e = experiment("protocol=power_gossip", "topology=ring", "model=mlp", "model.hidden=[32]")
-    shapes = [slot.shape for slot in e.layout.slots]
+    shapes = [slot.shape for slot in e.model.layout.slots]
     assert shapes == [(32, 64), (32,), (10, 32), (10,)]
-    numbers = [e.protocol.width(phase, e.layout.width) for phase in (1, 2)]
+    numbers = [e.communication.protocol.width(phase, e.model.layout.width) for phase in (1, 2)]
     assert numbers == [32 + 32 + 10 + 10, 64 + 1 + 32 + 1]
-    assert [e.traffic(phase, 1).bits for phase in (1, 2)] == [32 * n for n in numbers]
-    assert e.layout.width > 13 * sum(numbers)
+    assert [e.communication.phases[phase].traffic(1).bits for phase in (1, 2)] == [
+        32 * n for n in numbers
+    ]
+    assert e.model.layout.width > 13 * sum(numbers)
 
 
 def test_devices_that_agree_stay() -> None:

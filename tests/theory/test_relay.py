@@ -48,7 +48,9 @@ def _estimates(topology: str, kind: str) -> tuple[Experiment, Rows]:
 
 
 def _distances(e: Experiment) -> Rows:
-    return np.asarray(nx.floyd_warshall_numpy(e.graph(1).to_networkx(), nodelist=range(N)))
+    return np.asarray(
+        nx.floyd_warshall_numpy(e.communication.graph(1).to_networkx(), nodelist=range(N))
+    )
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
@@ -99,7 +101,7 @@ def test_rounds_are_the_published_algorithm(topology: str) -> None:
     start = {"model": {"_target_": "parts.Anywhere"}}
     study = setting.quadratics("relay_sgd", 12, f"topology={topology}", "init=common", **start)
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    links, n = e.graph(1).to_networkx(), study.settings.devices
+    links, n = e.communication.graph(1).to_networkx(), study.settings.devices
     a, b, _ = setting.coefficients(study)
     x_TN = trajectory(study)[:, :, 0]
     x, first = x_TN[0].copy(), x_TN[0, 0]

@@ -61,7 +61,7 @@ def test_the_server_hears_the_clients_of_the_round_and_everybody_gets_its_model(
         trajectory(study),
     )
     for round in range(1, 7):
-        active = e.active(round)
+        active = e.communication.active(round)
         heard = np.ones(8, bool) if active is None else active
         assert heard.sum() == count
         expected = descended(x_TNP[round - 1, :, 0], a, b, K)[heard].mean()
@@ -92,7 +92,7 @@ def test_lost_messages_leave_those_devices_out(protocol: dict[str, Any], loss: s
     e, x_TNP = study.experiment(study.arms[0], study.arms[0].variants[0]), trajectory(study)
     assert np.ptp(x_TNP, axis=1).max() == 0
     for round in range(1, 13):
-        heard = e.active(round)
+        heard = e.communication.active(round)
         assert heard is not None
         assert heard.any() == (x_TNP[round] != x_TNP[round - 1]).any()
         if protocol["_target_"] == FEDAVG["_target_"] and heard.any():
@@ -124,7 +124,7 @@ def test_messages_of_a_server_are_lost_and_counted(symmetric: str, heard: float)
     e, rounds = study.experiment(study.arms[0], study.arms[0].variants[0]), 2000
     reached, took_part = [], []
     for round in range(1, rounds + 1):
-        sent, active = e.traffic(1, round), e.active(round)
+        sent, active = e.communication.phases[1].traffic(round), e.communication.active(round)
         assert active is not None
         assert sent.messages == 8 + sent.sent_N.sum()
         assert sent.messages - sent.lost == sent.received_N.sum() + active.sum()
@@ -226,7 +226,7 @@ def test_fedadam_is_adam_on_the_mean_change(fraction: float) -> None:
     e, (a, b) = study.experiment(study.arms[0], study.arms[0].variants[0]), curves(study)
     x, m, v = 0.0, 0.0, 1e-6
     for round, found in enumerate(trajectory(study)[1:], 1):
-        active = e.active(round)
+        active = e.communication.active(round)
         change = (
             descended(np.full(8, x), a, b, K)[slice(None) if active is None else active].mean() - x
         )
@@ -263,7 +263,11 @@ def test_diloco_is_nesterov_on_the_mean_change(exchange: str) -> None:
         STEPS, "rounds=15", "topology=ring", protocol={**DILOCO, "exchange": exchange}
     )
     e, (a, b) = study.experiment(study.arms[0], study.arms[0].variants[0]), curves(study)
-    W = np.full((8, 8), 1 / 8) if exchange == "server" else e.mixing(1).matrix.toarray()
+    W = (
+        np.full((8, 8), 1 / 8)
+        if exchange == "server"
+        else e.communication.mixing(1).matrix.toarray()
+    )
     outer = torch.zeros(8, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([outer], lr=0.7, momentum=0.9, nesterov=True)
     for found in trajectory(study)[1:, :, 0]:

@@ -83,7 +83,10 @@ def test_who_sleeps_keeps_its_momentum_and_listens() -> None:
     with simulation(study) as running:
         x, m = rows(running)[:, 0], np.zeros(8)
         for happened in running.engine.advance(12):
-            awake, exchange = e.network.active(happened.round), e.messages.of("mix", happened.round)
+            awake, exchange = (
+                e.communication.network.active(happened.round),
+                e.communication.messages.mix(happened.round),
+            )
             assert awake is not None
             half = np.where(awake, x - eta * (2 * a * (x - b) + 0.9 * m), x)
             ahead = half.copy()

@@ -55,7 +55,9 @@ def table(folder: Path, people: tuple[Any, ...] = PEOPLE, name: str = "t.parquet
 
 def hub_of(study: PreparedRun) -> int:
     return int(
-        study.experiment(study.arms[0], study.arms[0].variants[0]).graph(1).degree_in.argmax()
+        study.experiment(study.arms[0], study.arms[0].variants[0])
+        .communication.graph(1)
+        .degree_in.argmax()
     )
 
 

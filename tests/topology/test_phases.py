@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swarm.common.errors import ConfigError
+from swarm.communication.check_messages import check_weights
 from swarm.communication.messages import MessageSchedule
 from swarm.communication.network.base import Network
 from swarm.communication.protocol.base import Protocol, Requirements
@@ -35,7 +36,7 @@ def test_a_period_is_kept_whole_and_of_endless_ones_only_the_last() -> None:
         )
         first = {round: exchanges.mixing(round) for round in range(1, 5)}
         for round in range(1, 200):
-            exchanges.of("mix", round)
+            exchanges.mix(round)
         assert len(exchanges._kept) <= 6 * max(kept, RECENT)  # what each round needs
         assert all((exchanges.mixing(round) is first[round]) == topology.recurs for round in first)
 
@@ -74,13 +75,14 @@ def test_every_round_that_can_be_foreseen_is_checked_before_the_first(
         ConfigError,
         match=f"mixing=auto: conserves the row sums {where}, but the protocol needs both",
     ):
-        _exchanges(Turning(period, odd))
+        check_weights(_exchanges(Turning(period, odd)))
 
 
 @pytest.mark.parametrize("period", [1000, None])
 def test_others_are_checked_when_they_come(period: int | None) -> None:
     exchanges = _exchanges(Turning(period, 30))
+    check_weights(exchanges)
     for round in range(1, 31):
-        exchanges.of("mix", round)
+        exchanges.mix(round)
     with pytest.raises(ConfigError, match="conserves the row sums in round 31"):
-        exchanges.of("mix", 31)
+        exchanges.mix(31)

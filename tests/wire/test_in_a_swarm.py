@@ -61,9 +61,9 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, case: str) -> Non
 def test_bytes_are_messages_times_bits(tmp_path: Path, case: str, dtype: str) -> None:
     common = (*CASES[case], "rounds=2", "devices=9", "topology=ring", f"compute.dtype={dtype}")
     e = experiment(*common)
-    assert e.compressor is not None
-    bits = e.compressor.bits(e.layout.width)
-    assert bits < e.layout.width * e.number_bits
+    assert e.communication.compressor is not None
+    bits = e.communication.compressor.bits(e.model.layout.width)
+    assert bits < e.model.layout.width * e.communication.number_bits
     run(tmp_path / "run", *common)
     for record in logged(tmp_path / "run")[1:]:
         assert record["messages"] == 18
@@ -75,7 +75,7 @@ def test_bytes_are_messages_times_bits(tmp_path: Path, case: str, dtype: str) ->
 
 def _packets(case: str, x_NP: npt.NDArray[np.float64], round: int) -> npt.NDArray[np.float64]:
     """C of rows, as the run draws it."""
-    compressor = experiment(*GOSSIP, *CASES[case]).compressor
+    compressor = experiment(*GOSSIP, *CASES[case]).communication.compressor
     assert compressor is not None
     sent = compressor(
         torch.as_tensor(x_NP), Draw(Keys(0, "compressor.0"), np.arange(len(x_NP)), round)
@@ -96,14 +96,14 @@ def test_neighbours_get_the_packet_and_the_own_row_stays_exact(topology: str, ca
         "engine.block=2",
     )
     e = experiment(*settings)
-    assert e.compressor is not None
-    W = e.mixing(1).matrix.toarray()
+    assert e.communication.compressor is not None
+    W = e.communication.mixing(1).matrix.toarray()
     own, others = np.diag(np.diag(W)), W - np.diag(np.diag(W))
     found = trajectory(prepared(*settings))
     x, error = found[0], np.zeros_like(found[0])
     for round in (1, 2):
         sent = _packets(case, x + error, round)
-        error = x + error - sent if e.compressor.feedback else error
+        error = x + error - sent if e.communication.compressor.feedback else error
         x = own @ x + others @ sent
         np.testing.assert_allclose(found[round], x, rtol=0, atol=1e-13)
     assert np.abs(found[1] - W @ found[0]).max() > 1e-7
@@ -118,7 +118,7 @@ def test_a_protocol_that_reads_its_own_packet_takes_its_own_row_compressed(
     """
     monkeypatch.setattr(Averaging, "requirements", Requirements(own_packet=True))
     settings = (*GOSSIP, f"topology={topology}", "rounds=1")
-    W = experiment(*settings).mixing(1).matrix.toarray()
+    W = experiment(*settings).communication.mixing(1).matrix.toarray()
     found = trajectory(prepared(*settings, *CASES["sign without feedback"]))
     np.testing.assert_allclose(
         found[1], W @ _packets("sign without feedback", found[0], 1), rtol=0, atol=1e-13
@@ -150,7 +150,7 @@ def test_packets_under_way_stay_what_they_were(tmp_path: Path) -> None:
         {"_target_": "one_round_late.OneRoundLate"},
     )
     found = trajectory(PreparedRun.prepare(Settings.parse(values)))
-    W = experiment(*GOSSIP, "topology=torus").mixing(1).matrix.toarray()
+    W = experiment(*GOSSIP, "topology=torus").communication.mixing(1).matrix.toarray()
     own, others = np.diag(np.diag(W)), W - np.diag(np.diag(W))
     x, error, before = found[0], np.zeros_like(found[0]), np.zeros_like(found[0])
     for round in (1, 2, 3):
@@ -174,7 +174,13 @@ def test_the_compressor_of_the_page_works(tmp_path: Path) -> None:
     values["plugins"] = [str(tmp_path / "my_compressors.py")]
     values["compressor"] = {"_target_": "my_compressors.Rounded", "feedback": True}
     study = PreparedRun.prepare(Settings.parse(values))
-    assert study.experiment(study.arms[0], study.arms[0].variants[0]).traffic(0, 1).bits == 8 * 4810
+    assert (
+        study.experiment(study.arms[0], study.arms[0].variants[0])
+        .communication.phases[0]
+        .traffic(1)
+        .bits
+        == 8 * 4810
+    )
     assert np.isfinite(trajectory(study)).all()
 
 

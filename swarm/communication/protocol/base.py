@@ -16,7 +16,7 @@ from swarm.communication.mixing import Mixing
 from swarm.communication.topology.graph import Graph
 from swarm.config.old_members import OldMembers
 
-Phase = Literal["learn", "mix", "messages", "per_edge", "server"]
+PhaseName = str  # one of `swarm.simulation.phases.KINDS`
 Conserves = Literal["row", "column", "both"]
 Rows = slice | Tensor  # some of a shard's rows: a range, or their numbers
 Ints = npt.NDArray[np.int64]
@@ -139,7 +139,7 @@ class Protocol(OldMembers):
     a round keeps its state, whatever these methods do to its row.
     """
 
-    phases: tuple[Phase, ...] = ("learn", "mix")
+    phases: tuple[PhaseName, ...] = ("learn", "mix")
     requirements: Requirements = Requirements()
 
     def bind(self, layout: Layout) -> None:

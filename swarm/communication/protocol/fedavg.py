@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
-from swarm.communication.protocol.base import Phase, Protocol
+from swarm.communication.protocol.base import PhaseName, Protocol
 
 
 class FedAvg(Protocol):
@@ -26,7 +26,7 @@ class FedAvg(Protocol):
     model, so every row is the server's.
     """
 
-    phases: tuple[Phase, ...] = ("learn", "server")
+    phases: tuple[PhaseName, ...] = ("learn", "server")
 
     def __init__(
         self, shares: Literal["equal", "samples"] = "equal", fraction: float = 1.0

@@ -337,7 +337,7 @@ def _require_equal(
 
 
 def _check_topology(study: PreparedRun, made: Any, path: str) -> None:
-    one, other = _first(study).topology, _first(study).topology
+    one, other = _first(study).communication.topology, _first(study).communication.topology
     phases = sorted({one.phase(round) for round in range(1, ROUNDS + 1)})
     forwards = {phase: one.graph(phase) for phase in phases}
     for phase in reversed(phases):
@@ -386,8 +386,10 @@ def _check_network(study: PreparedRun, made: Any, path: str) -> None:
 
 
 def _happens(e: Experiment, round: int) -> tuple[Any, ...]:
-    network = e.network
-    outcomes = None if network.ideal else network.outcomes(round, e.graph(round)).ticks_E
+    network = e.communication.network
+    outcomes = (
+        None if network.ideal else network.outcomes(round, e.communication.graph(round)).ticks_E
+    )
     return network.online(round), network.active(round), network.members(round), outcomes
 
 
@@ -423,8 +425,8 @@ def _check_data(study: PreparedRun, made: Any, path: str) -> None:
 def _check_model(study: PreparedRun, made: Any, path: str) -> None:
     n = np.arange(study.settings.devices)
     common, again = (
-        _first(study, init="common").first_rows(n),
-        _first(study, init="common").first_rows(n),
+        _first(study, init="common").model.first_rows(n),
+        _first(study, init="common").model.first_rows(n),
     )
     if not torch.equal(common, again):
         raise _fail(
@@ -435,7 +437,7 @@ def _check_model(study: PreparedRun, made: Any, path: str) -> None:
 
 
 def _check_optimizer(study: PreparedRun, made: Any, path: str) -> None:
-    optimizer, moved = _first(study).optimizer, []
+    optimizer, moved = _first(study).model.optimizer, []
     check_step(optimizer, torch.float64)
     g_BP = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64).view(2, 3)
     for lr in (1e-3, 1e-4):
@@ -451,23 +453,25 @@ def _check_optimizer(study: PreparedRun, made: Any, path: str) -> None:
 
 
 def _check_schedule(study: PreparedRun, made: Any, path: str) -> None:
-    optimizer = _first(study).optimizer
+    optimizer = _first(study).model.optimizer
     for done in (0, 1, 5, 9, 10, 11, 1000):
         optimizer.rate(done, 10)  # looks at the factor itself
 
 
 def _check_compressor(study: PreparedRun, made: Any, path: str) -> None:
     e = _first(study)
-    if e.compressor is None:
+    compressor, number_bits = e.communication.compressor, e.communication.number_bits
+    if compressor is None:
         return
-    width = e.layout.width
+    width = e.model.layout.width
     v_nM = torch.as_tensor(
         Keys(0, "contract").generator().standard_normal((9, width)), dtype=e.dtype
     )
-    packets = e.compressor(v_nM.clone(), Draw(Keys(0, "contract"), np.arange(9), 3))
+    packets = compressor(v_nM.clone(), Draw(Keys(0, "contract"), np.arange(9), 3))
     for some in ([0], [8, 3], [2, 4, 6]):
         if not torch.equal(
-            e.compressor(v_nM[some], Draw(Keys(0, "contract"), np.array(some), 3)), packets[some]
+            compressor(v_nM[some], Draw(Keys(0, "contract"), np.array(some), 3)),
+            packets[some],
         ):
             raise _fail(
                 made,
@@ -475,12 +479,11 @@ def _check_compressor(study: PreparedRun, made: Any, path: str) -> None:
                 "packs a device's row otherwise in other company: a packet must depend on its row"
                 " only",
             )
-    if e.compressor.bits(width) >= width * e.number_bits:
+    if compressor.bits(width) >= width * number_bits:
         raise _fail(
             made,
             path,
-            f"makes {e.compressor.bits(width)} bits of {width * e.number_bits}: that is no"
-            " compression",
+            f"makes {compressor.bits(width)} bits of {width * number_bits}: that is no compression",
         )
 
 

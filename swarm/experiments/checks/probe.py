@@ -40,13 +40,17 @@ def probe(e: Experiment) -> None:
     threads = torch.get_num_threads()
     try:
         with torch.random.fork_rng(devices=[]), blamed(2):
-            if "learn" in e.protocol.phases:
+            if e.communication.learns:
                 _try_the_model(e)
-                if is_plugin(e.optimizer):
-                    check_step(e.optimizer, e.dtype)
+                if is_plugin(e.model.optimizer):
+                    check_step(e.model.optimizer, e.dtype)
             _play(e)
     except Exception as error:
-        if ran_out_of_memory(error) or is_ours(e.module()) or not of_torch(error, "swarm.learning"):
+        if (
+            ran_out_of_memory(error)
+            or is_ours(e.model.module())
+            or not of_torch(error, "swarm.learning")
+        ):
             raise
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         valid = f"a round tried before the start fails with {said}; SWARM_DEBUG=1 shows where"
@@ -58,34 +62,37 @@ def probe(e: Experiment) -> None:
 def _try_the_model(e: Experiment) -> None:
     inputs, target_Cb = _samples(e)
     try:
-        check_learning(e.module().to(e.device), e.learner.kernel, e.loss, inputs, target_Cb)
+        check_learning(
+            e.model.module().to(e.device), e.learner.kernel, e.model.loss, inputs, target_Cb
+        )
     except ConfigError as error:
         raise error.under("model") from error
 
 
 def _samples(e: Experiment) -> tuple[Tensor, Tensor]:
     """A few training samples as the kernel takes them, and their targets ``[C, b]``."""
-    data = e.spec.dataset
+    data = e.data.dataset
     ids = data.train[:SAMPLES]
     x, y = torch.as_tensor(data.x[ids]), torch.as_tensor(data.y[ids])
     y = y.flatten() if data.classes else y.to(e.dtype).reshape(len(y), -1)
     x = x.to(e.device, e.dtype if x.is_floating_point() else x.dtype)
-    return x, e.loss.encode(y.to(e.device), e.outputs, e.dtype)
+    return x, e.model.loss.encode(y.to(e.device), e.data.outputs, e.dtype)
 
 
 def _play(e: Experiment) -> None:
     """The first rounds, of one step each, and a look at the devices."""
     short = copy.copy(e)
-    short.local_steps_N = np.minimum(e.local_steps_N, 1)
+    short.data, short.model = copy.copy(e.data), copy.copy(e.model)
+    short.data.local_steps_N = np.minimum(e.data.local_steps_N, 1)
     short.learner = e.learner.uncompiled()
-    if e.optimizer.lr == "auto":
-        short.optimizer = copy.copy(e.optimizer)
-        short.optimizer.lr = RATE
+    if e.model.optimizer.lr == "auto":
+        short.model.optimizer = copy.copy(e.model.optimizer)
+        short.model.optimizer.lr = RATE
     with LocalEngine() as engine:
         try:
             engine.start(short)
             for _ in engine.advance(min(ROUNDS, e.settings.rounds)):
                 pass
-            engine.evaluate(e.spec.dataset.test[:SAMPLES], np.arange(1))
+            engine.evaluate(e.data.dataset.test[:SAMPLES], np.arange(1))
         finally:
             engine.stop()

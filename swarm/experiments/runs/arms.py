@@ -159,7 +159,7 @@ def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> di
         "data": describe_data(study.dataset, study.split, experiment),
         "scaling": describe_scaling(study.dataset),
         "engine": next(iter(arms.values()))["engine"],
-        "parameters": experiment.layout.width,
+        "parameters": experiment.model.layout.width,
         "versions": versions(),
     }
     return {**summary, **conclusion_of(study.scenario, run, summary)}

@@ -37,13 +37,13 @@ def describe_topology(experiment: Experiment) -> dict[str, Any]:
     says from how many rounds, and is None else. ``edges``, ``components`` and ``mean_degree`` are
     then the mean over those rounds.
     """
-    period = experiment.topology.period
+    period = experiment.communication.topology.period
     estimated_from = LOOKED_AT if period is None or period > WHOLE else None
     rounds = range(1, (estimated_from or period or 1) + 1)
     graphs, mixings = [], []
     for round in rounds:
-        graphs.append(experiment.graph(round))
-        mixings.append(experiment.mixing(round))
+        graphs.append(experiment.communication.graph(round))
+        mixings.append(experiment.communication.mixing(round))
     if not estimated_from:
         del graphs[1:]
     if estimated_from:
@@ -72,6 +72,7 @@ def _mean(counts: list[int]) -> float | int:
 def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> dict[str, Any]:
     """How many samples there are, of what kind, and how many a device holds."""
     sizes = np.diff(holdings.ptr_N1)
+    replay_bytes = experiment.data.replay_bytes(experiment.dtype.itemsize)
     return {
         "name": option_name(experiment.settings.data),
         "train": len(holdings.sample),
@@ -85,7 +86,7 @@ def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> 
             "median": float(np.median(sizes)),
             "max": int(sizes.max()),
         },
-        **({"replay_bytes_per_device": experiment.replay_bytes} if experiment.replay.size else {}),
+        **({"replay_bytes_per_device": replay_bytes} if replay_bytes else {}),
     }
 
 

@@ -59,17 +59,17 @@ def _other_settings(needed: Footprint, there: int) -> ConfigError | None:
 
 
 def _fewer_links(experiment: Experiment, needed: Footprint, there: int) -> ConfigError | None:
-    links = experiment.most_links
+    links = experiment.communication.most_links
     if links <= 2:
         return None
     most = max(2, int(links * there / needed.to_come))
-    name = called(experiment.protocol)
+    name = called(experiment.communication.protocol)
     need = (
         f"about {size_text(needed.to_come)}, as {name} keeps memory for every link and one device"
         f" has {links:,} of them"
     )
     fits = f"at most about {most:,} links a device fit"
-    return no_room("topology", experiment.messages.topology_name, need, there, fits)
+    return no_room("topology", experiment.communication.messages.topology_name, need, there, fits)
 
 
 def _fewer_devices(experiment: Experiment, needed: Footprint, there: int) -> ConfigError:

@@ -23,11 +23,11 @@ def require_plain_steps(e: Experiment) -> None:
     """Refuse an optimiser whose steps are not γ · ∇ under a protocol that divides them by γ to get
     at the gradients.
     """
-    if not e.protocol.requirements.plain_sgd or e.optimizer.plain:
+    if not e.communication.protocol.requirements.plain_sgd or e.model.optimizer.plain:
         return
     name, s = choice("protocol", e.settings.protocol), e.settings.optimizer
     for key in ("momentum", "weight_decay"):
-        if isinstance(e.optimizer, SGD) and s.get(key):
+        if isinstance(e.model.optimizer, SGD) and s.get(key):
             raise ConfigError(
                 f"optimizer.{key}",
                 s[key],
@@ -53,10 +53,11 @@ def _require_somebody(e: Experiment) -> None:
     s = e.settings
     looked_at = min(s.rounds, MOST_ASKED, max(LOOKED_AT, MOST_ASKED * 1000 // s.devices))
     if not s.rounds or any(
-        (there := e.network.active(r)) is None or there.any() for r in range(1, looked_at + 1)
+        (there := e.communication.network.active(r)) is None or there.any()
+        for r in range(1, looked_at + 1)
     ):
         return
-    group = "clock" if e.network.churn is None else "churn"
+    group = "clock" if e.communication.network.churn is None else "churn"
     name, what = (
         choice(group, getattr(s, group)),
         "wakes nobody" if group == "clock" else "leaves nobody to learn or send",
@@ -74,11 +75,11 @@ def _require_somebody(e: Experiment) -> None:
 
 def _require_punctuality(e: Experiment) -> None:
     """Of the first rounds: as far as the quickest message of each can tell."""
-    network, tick = e.network, e.settings.network.round_seconds
-    if network.ideal or not {"mix", "messages"} & set(e.protocol.phases):
+    network, tick = e.communication.network, e.settings.network.round_seconds
+    if network.ideal or not {"mix", "messages"} & set(e.communication.protocol.phases):
         return
-    rounds = range(1, min(e.topology.period or LOOKED_AT, LOOKED_AT) + 1)
-    quickest = min(network.quickest(e.messages.graph(round)) for round in rounds)
+    rounds = range(1, min(e.communication.topology.period or LOOKED_AT, LOOKED_AT) + 1)
+    quickest = min(network.quickest(e.communication.messages.graph(round)) for round in rounds)
     if quickest == math.inf or quickest / tick < network.max_delay + 1:
         return
     ticks = math.floor(quickest / tick)
@@ -99,7 +100,10 @@ def _require_punctuality(e: Experiment) -> None:
 def warn_of_what_does_nothing(e: Experiment) -> None:
     """Settings that come to nothing in this run, though they might in a longer one."""
     s, end = e.settings, e.settings.rounds * e.settings.network.round_seconds
-    for group, part in (("churn", e.network.churn), ("outage", e.network.outage)):
+    for group, part in (
+        ("churn", e.communication.network.churn),
+        ("outage", e.communication.network.outage),
+    ):
         if part is not None and s.rounds and part.announced >= end:
             name = f"{group}={choice(group, getattr(s, group))}"
             warnings.warn(
@@ -111,7 +115,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
     if (
         window is not None
         and window != s.network.round_seconds
-        and not (e.network.ideal and e.fleet.hardware is None)
+        and not (e.communication.network.ideal and e.communication.fleet.hardware is None)
     ):
         warnings.warn(
             f"topology.window={window:g}: links change every {window:g} seconds, but a round is a"
@@ -119,7 +123,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             " else; make them equal",
             stacklevel=2,
         )
-    delay = e.network.delay
+    delay = e.communication.network.delay
     if delay is not None and delay.longest < s.network.round_seconds:
         warnings.warn(
             f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick;"
@@ -127,34 +131,34 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             stacklevel=2,
         )
     # of pooled streams it would say the same again
-    if "learn" in e.protocol.phases and e.spec.split.place is None:
+    if e.communication.learns and e.data.split.place is None:
         _warn_of_no_lesson(e)
-        if e.policy.streams:
+        if e.data.policy.streams:
             _warn_of_short_streams(e)
 
 
 def _warn_of_no_lesson(e: Experiment) -> None:
     """A policy, a memory, people or data that change nothing, or not what they should."""
-    s, data, longest = e.settings, e.spec.dataset, int(e.stream.sizes_N.max())
-    if not e.policy.learns(s.rounds) and s.rounds and not isinstance(e.policy, Frozen):
+    s, data, longest = e.settings, e.data.dataset, int(e.data.stream.sizes_N.max())
+    if not e.data.policy.learns(s.rounds) and s.rounds and not isinstance(e.data.policy, Frozen):
         warnings.warn(
             f"rounds={s.rounds}: update={choice('update', s.update)} learns nothing before round "
             f"{s.update.get('day')}; more rounds or a shorter update.day would do",
             stacklevel=3,
         )
-    if e.replay.size >= longest:
+    if e.data.replay.size >= longest:
         warnings.warn(
-            f"replay.size={e.replay.size}: nothing is ever forgotten, as the longest stream has"
-            f" {longest} samples",
+            f"replay.size={e.data.replay.size}: nothing is ever forgotten, as the longest stream"
+            f" has {longest} samples",
             stacklevel=3,
         )
-    if data.observed_labels is not None and (data.observed_labels[e.spec.split.sample] < 0).all():
+    if data.observed_labels is not None and (data.observed_labels[e.data.split.sample] < 0).all():
         warnings.warn(
             "labels: nobody tells any label, so that nothing is learnt; more labels.chance or"
             " labels.budget would do",
             stacklevel=3,
         )
-    if data.concept is not None and not e.policy.streams:
+    if data.concept is not None and not e.data.policy.streams:
         warnings.warn(
             "update=epochs: these data drift, and devices have all of them at hand from the start;"
             " update=online meets them as they come",
@@ -166,15 +170,15 @@ def _warn_of_short_streams(e: Experiment) -> None:
     """Devices without a single full mini-batch, and streams that are over long before the run
     is.
     """
-    whole_N = e.stream.sizes_N // e.stream.batch
+    whole_N = e.data.stream.sizes_N // e.data.stream.batch
     idle = int((whole_N == 0).sum())
     if idle:
         warnings.warn(
-            f"train.batch={e.stream.batch}: {idle} of {len(whole_N)} devices have less than one"
-            " mini-batch and never learn; smaller mini-batches would do, or more data",
+            f"train.batch={e.data.stream.batch}: {idle} of {len(whole_N)} devices have less than"
+            " one mini-batch and never learn; smaller mini-batches would do, or more data",
             stacklevel=3,
         )
-    last_N = -(-whole_N // e.local_steps_N)
+    last_N = -(-whole_N // e.data.local_steps_N)
     if last_N.max() < e.settings.rounds:
         warnings.warn(
             f"rounds={e.settings.rounds}: the longest stream is over after {last_N.max()} rounds,"

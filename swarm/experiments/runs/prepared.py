@@ -92,7 +92,7 @@ class PreparedRun:
         if holdings.names is None:
             draft = replace(draft, split=replace(holdings, names=experiment.names))
         draft.engine().check(experiment)
-        steps = int(experiment.local_steps_N.sum())
+        steps = int(experiment.data.local_steps_N.sum())
         checked = [draft._checked(arm) for arm in arms_of(scenario, s, steps)]
         most = max((needed for _, needed in checked), key=lambda needed: needed.total)
         study = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)

@@ -163,7 +163,7 @@ def _run(study: PreparedRun, home: Folder) -> Result:
             home.arm(arm.name, settings.checkpoint.keep).rewind()
     console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
     first = study.experiment(study.arms[0], study.arms[0].variants[0])
-    home.write_graph(first.graph(1), study.split.names)
+    home.write_graph(first.communication.graph(1), study.split.names)
     found = first.metrics.columns
     columns.write(home.path, found)
     sink = Fanout(

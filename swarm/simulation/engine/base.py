@@ -15,7 +15,7 @@ from torch import Tensor
 from swarm.communication.messages import Traffic
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
-from swarm.simulation.shard import TrainResult
+from swarm.simulation.phases.base import TrainResult
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.communication.messages import RoundMessages, Traffic
-from swarm.communication.protocol.base import Phase
+from swarm.communication.messages import RoundMessages
 from swarm.communication.routing import Route, routes
 from swarm.simulation.engine.base import (
     Block,
@@ -25,7 +24,9 @@ from swarm.simulation.engine.base import (
     record,
 )
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.shard import Shard, TrainResult
+from swarm.simulation.phases.base import Phase, TrainResult
+from swarm.simulation.phases.transport import Arrived, play_round
+from swarm.simulation.shard import Shard
 
 
 class _Cut(Mapping[str, Tensor]):
@@ -83,35 +84,42 @@ class LocalEngine(Engine):
                 self.round += 1
 
     def _play(self, round: int) -> RoundResult:
-        e = self.experiment
-        learnt: list[TrainResult] = []
-        sent: list[Traffic] = []
-        for number, phase in enumerate(e.protocol.phases):
-            if phase == "learn":
-                learnt = [shard.learn(round) for shard in self.shards]
-                continue
-            exchange = None if phase == "server" else e.messages.of(phase, round)
-            if exchange is None or exchange.is_mean:
-                shares = e.mean_shares(phase, round)
-                mean = self._added(number, shares)
-                for shard in self.shards:
-                    shard.receive_mean(number, round, mean)
-            else:
-                self._exchange(number, phase, round, exchange)
-            sent.append(e.traffic(number, round))
-        return record(round, e.settings.devices, [s.devices for s in self.shards], learnt, sent)
+        communication = self.experiment.communication
+        self._learnt: list[TrainResult] = []
+        sent = play_round(communication.phases, round, self)
+        devices = [shard.devices for shard in self.shards]
+        return record(round, self.experiment.settings.devices, devices, self._learnt, sent)
 
-    def _exchange(self, number: int, phase: Phase, round: int, exchange: RoundMessages) -> None:
-        if exchange.silent:
-            for shard in self.shards:
-                shard.keep(number, round)
-            return
-        found_routes = self._routes_of(exchange)
+    # --- how a phase is played, by what travels ---------------------------------------------------
+
+    def alone(self, phase: Phase, round: int) -> None:
+        """See :class:`~swarm.simulation.phases.transport.Carrier`."""
+        results = [phase.apply(shard, round, Arrived()) for shard in self.shards]
+        if phase.learns:  # of two times in a round the second
+            self._learnt = [learnt for learnt in results if learnt is not None]
+
+    def mean_over_all(self, phase: Phase, round: int) -> None:
+        """See :class:`~swarm.simulation.phases.transport.Carrier`."""
+        shares_N = phase.shares(round)
+        # block after block, so that the rows of one shard at a time are made for it
+        parts = (
+            pair
+            for shard in self.shards
+            for pair in shard.partial_means(phase.collect(shard, round).packets, shares_N)
+        )
+        mean_M = added(parts)
         for shard in self.shards:
-            shard.pack(number, round)
+            phase.apply(shard, round, Arrived(mean_M=mean_M))
+
+    def along_links(self, phase: Phase, round: int, messages: RoundMessages) -> None:
+        """See :class:`~swarm.simulation.phases.transport.Carrier`."""
+        found_routes = self._routes_of(messages)
+        for shard in self.shards:
+            shard.payload = phase.collect(shard, round)
         boxes = [s.outgoing(route) for s, route in zip(self.shards, found_routes, strict=True)]
         for i, (shard, route) in enumerate(zip(self.shards, found_routes, strict=True)):
-            shard.mix(number, phase, round, route, {j: boxes[j][i] for j in route.inbox})
+            inbox = {j: boxes[j][i] for j in route.inbox}
+            phase.apply(shard, round, Arrived(route=route, inbox=inbox))
 
     def _routes_of(self, exchange: RoundMessages) -> list[Route]:
         """The routes of an exchange, one a shard; kept for those that come back."""
@@ -131,7 +139,7 @@ class LocalEngine(Engine):
         devices_M = np.concatenate([e.blocks.devices_of(b) for b in wanted])
         loss_M, hits_MC, votes_CT = (
             np.empty(len(devices_M)),
-            np.empty((len(devices_M), e.outputs)),
+            np.empty((len(devices_M), e.data.outputs)),
             None,
         )
         values_MV = np.empty((len(devices_M), len(e.metrics.outputs)))
@@ -152,13 +160,8 @@ class LocalEngine(Engine):
         return Evaluation(devices_M, loss_M, hits_MC, votes_TC, values_MV)
 
     def total(self, shares_N: Floats) -> Tensor:
-        return self._added(None, shares_N)
-
-    def _added(self, phase: int | None, shares_N: Floats) -> Tensor:
-        """Shards hold blocks that follow on one another, so their partial sums come in the right
-        order by themselves.
-        """
-        return added(pair for shard in self.shards for pair in shard.partial_means(phase, shares_N))
+        # shards hold blocks that follow on one another, so that their partial sums come in order
+        return added(pair for shard in self.shards for pair in shard.partial_means(None, shares_N))
 
     def row_values(self, mean_P: Tensor) -> Floats:
         e = self.experiment

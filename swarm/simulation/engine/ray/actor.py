@@ -23,30 +23,39 @@ import torch
 from torch import Tensor
 
 from swarm.common.plugin import blamed
-from swarm.communication.protocol.base import Phase
 from swarm.communication.routing import Route
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.simulation.engine.base import merge, prepare_process
 from swarm.simulation.evaluation import apart
 from swarm.simulation.experiment import Experiment, RunSpec
-from swarm.simulation.shard import Shard, TrainResult
+from swarm.simulation.phases.base import Phase, TrainResult
+from swarm.simulation.phases.transport import Arrived
+from swarm.simulation.shard import Shard
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
-StepKind = Literal["learn", "pack", "mix", "keep", "means", "receive"]
+Carried = Literal["nothing", "rows", "mean"]
 TIMED = ("learn", "pack", "mix", "wait")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do in a turn: ``phase`` is its number in the protocol, ``route`` the key of the
-    round's route, which is ``reusable`` if it comes back in later rounds."""
+    """One thing to do in a turn: collect what a phase sends, or apply what has arrived.
 
-    kind: StepKind
+    Attributes:
+        kind: Which of the two.
+        round: The round, counted from 1.
+        phase: The number of the phase in its protocol.
+        carried: What travels in it.
+        route: The key of the round's route, where rows travel.
+        reusable: Whether that route comes back in later rounds.
+    """
+
+    kind: Literal["collect", "apply"]
     round: int
     phase: int
-    name: Phase
+    carried: Carried = "nothing"
     route: Hashable = None
     reusable: bool = False
 
@@ -134,8 +143,8 @@ class ShardActor:
         """Do ``steps`` in order and return a :class:`Report`, followed by the arrays that are to be
         sent, if any.
 
-        ``routes`` are those not sent before. ``arrived`` is for the first step: a mean, or for
-        ``mix`` one array for each entry of the route's inbox, in the order of their shards'
+        ``routes`` are those not sent before. ``arrived`` is for the first step: a mean, or
+        one array for each entry of the route's inbox, in the order of their shards'
         numbers.
         """
         shard, seconds = self._own(), dict.fromkeys(TIMED, 0.0)
@@ -147,40 +156,43 @@ class ShardActor:
         with torch.inference_mode():
             for step in steps:
                 start = time.perf_counter()
-                if step.kind == "learn":
-                    learnt[step.round] = shard.learn(step.round)
+                phase = shard.experiment.communication.phases[step.phase]
+                if step.kind == "collect":
+                    out += self._collect(shard, phase, step)
                 else:
-                    out += self._exchange(shard, step, arrived)
-                took = {"learn": "learn", "pack": "pack", "means": "pack"}.get(step.kind, "mix")
+                    found = phase.apply(shard, step.round, self._arrived(step, arrived))
+                    if found is not None:
+                        learnt[step.round] = found  # of two times in a round the second
+                took = "pack" if step.kind == "collect" else "learn" if phase.learns else "mix"
                 seconds[took] += time.perf_counter() - start
         self.idle_since = time.perf_counter()
         report = Report(learnt, seconds)
         return (report, *out) if out else report
 
-    def _exchange(self, shard: Shard, step: Step, arrived: Sequence[Array]) -> list[Array]:
-        """One step other than learning; returns what is to be sent."""
-        if step.kind == "pack":
-            shard.pack(step.phase, step.round)
-            boxes = shard.outgoing(self.routes[step.route])
-            return [_array(boxes[other]) for other in sorted(boxes)]
-        if step.kind == "means":
-            return [self._means(step.phase, shard.experiment.mean_shares(step.name, step.round))]
-        if step.kind == "mix":
-            route = self.routes[step.route] if step.reusable else self.routes.pop(step.route)
-            inbox = {
-                j: torch.as_tensor(rows)
-                for j, rows in zip(sorted(route.inbox), arrived, strict=True)
-            }
-            shard.mix(step.phase, step.name, step.round, route, inbox)
-        elif step.kind == "keep":
-            shard.keep(step.phase, step.round)
-        elif step.kind == "receive":
-            shard.receive_mean(step.phase, step.round, torch.as_tensor(arrived[0]))
-        return []
+    def _collect(self, shard: Shard, phase: Phase, step: Step) -> list[Array]:
+        """What a phase sends: rows for other shards, or the terms of a mean."""
+        payload = phase.collect(shard, step.round)
+        if step.carried == "mean":
+            return [self._means(payload.packets, phase.shares(step.round))]
+        shard.payload = payload
+        boxes = shard.outgoing(self.routes[step.route])
+        return [_array(boxes[other]) for other in sorted(boxes)]
 
-    def _means(self, phase: int | None, shares_N: Array) -> Array:
-        """The shard's blocks' partial sums ``[blocks, P]``, in the order of its blocks."""
-        parts = dict(self._own().partial_means(phase, shares_N))
+    def _arrived(self, step: Step, arrays: Sequence[Array]) -> Arrived:
+        """What has come for a step."""
+        if step.carried == "mean":
+            return Arrived(mean_M=torch.as_tensor(arrays[0]))
+        if step.carried == "nothing":
+            return Arrived()
+        route = self.routes[step.route] if step.reusable else self.routes.pop(step.route)
+        pairs = zip(sorted(route.inbox), arrays, strict=True)
+        return Arrived(route=route, inbox={j: torch.as_tensor(rows) for j, rows in pairs})
+
+    def _means(self, rows_nM: Tensor | None, shares_N: Array) -> Array:
+        """The partial sums ``[blocks, M]`` of rows (None: of the parameters), in the order of the
+        shard's blocks.
+        """
+        parts = dict(self._own().partial_means(rows_nM, shares_N))
         return _array(torch.stack([parts[int(block)] for block in self._own().blocks]))
 
     def merge(self, blocks: Sequence[Ints], *parts: Array) -> Array:

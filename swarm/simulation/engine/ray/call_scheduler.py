@@ -20,6 +20,8 @@ from swarm.simulation.engine.base import Ints
 from swarm.simulation.engine.ray.actor import Step
 from swarm.simulation.engine.ray.actor_pool import ActorHandle, Call
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.phases.base import Phase
+from swarm.simulation.phases.transport import play_round
 
 
 @dataclass
@@ -59,58 +61,55 @@ class CallScheduler:
         self.made: list[list[Call]] = []  # a turn: one call a member
         self._steps: list[Step] = []
         self._arrived: list[list[Any]] = [[] for _ in assignment.members]
+        self._needed = 0  # turns until the last lesson of a round
 
     def round(self, round: int) -> tuple[list[Traffic], int]:
         """Ask for a round: its traffic, and how many turns must be done before all of it has been
         learnt.
         """
-        e, before, needed = self.assignment.experiment, len(self.made), 0
-        sent = []
-        for number, phase in enumerate(e.protocol.phases):
-            if phase == "learn":
-                self._steps.append(Step("learn", round, number, phase))
-                needed = len(self.made) + 1
-                continue
-            exchange = None if phase == "server" else e.messages.of(phase, round)
-            if exchange is None or exchange.is_mean:
-                self._mean(Step("means", round, number, phase))
-            elif exchange.silent:
-                self._steps.append(Step("keep", round, number, phase))
-            else:
-                # two phases may share an exchange of one round, and each forgets its route when it
-                # is done
-                route = exchange.key if exchange.reusable else (number, exchange.key)
-                self._exchange(
-                    Step("pack", round, number, phase, route, exchange.reusable), exchange
-                )
-            sent.append(e.traffic(number, round))
+        before, self._needed = len(self.made), 0
+        sent = play_round(self.assignment.experiment.communication.phases, round, self)
         if len(self.made) == before:
             self.flush()
-        return sent, max(needed, len(self.made))
+        return sent, max(self._needed, len(self.made))
 
     def flush(self) -> None:
         """Hand out what is left."""
         if self._steps:
             self._turn(lambda _: 0, [{} for _ in self.assignment.members])
 
-    def _mean(self, step: Step) -> None:
+    # --- how a phase is played, by what travels ---------------------------------------------------
+
+    def alone(self, phase: Phase, round: int) -> None:
+        """See :class:`~swarm.simulation.phases.transport.Carrier`."""
+        self._steps.append(Step("apply", round, phase.number))
+        if phase.learns:
+            self._needed = len(self.made) + 1
+
+    def mean_over_all(self, phase: Phase, round: int) -> None:
+        """See :class:`~swarm.simulation.phases.transport.Carrier`."""
+        step = Step("collect", round, phase.number, "mean")
         self._steps.append(step)
         parts = [one for (one,) in self._turn(lambda _: 1, [{} for _ in self.assignment.members])]
         mean = self.assignment.mean(parts)
         self._arrived = [[mean.ref] for _ in self.assignment.members]
-        self._steps.append(Step("receive", step.round, step.phase, step.name))
+        self._steps.append(replace(step, kind="apply"))
 
-    def _exchange(self, step: Step, exchange: RoundMessages) -> None:
-        each_route = self.assignment.routes(exchange)
+    def along_links(self, phase: Phase, round: int, messages: RoundMessages) -> None:
+        """See :class:`~swarm.simulation.phases.transport.Carrier`."""
+        each_route = self.assignment.routes(messages)
+        # two phases may share the messages of one round, and each forgets its route when it is done
+        key = messages.key if messages.reusable else (phase.number, messages.key)
+        step = Step("collect", round, phase.number, "rows", key, messages.reusable)
         self._steps.append(step)
         new: list[dict[Hashable, Route]] = [
-            {} if step.route in member.routes else {step.route: route}
+            {} if key in member.routes else {key: route}
             for member, route in zip(self.assignment.members, each_route, strict=True)
         ]
         sent = self._turn(lambda i: len(each_route[i].outbox), new)
         if step.reusable:
             for member in self.assignment.members:
-                member.routes.add(step.route)
+                member.routes.add(key)
         boxes = [
             dict(zip(sorted(route.outbox), refs, strict=True))
             for route, refs in zip(each_route, sent, strict=True)
@@ -118,7 +117,7 @@ class CallScheduler:
         self._arrived = [
             [boxes[j][i] for j in sorted(route.inbox)] for i, route in enumerate(each_route)
         ]
-        self._steps.append(replace(step, kind="mix"))
+        self._steps.append(replace(step, kind="apply"))
 
     def _turn(
         self, sends: Callable[[int], int], each_route: list[dict[Hashable, Route]]

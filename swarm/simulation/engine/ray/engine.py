@@ -44,7 +44,7 @@ from swarm.simulation.engine.ray.limits import parts, require_files, store_bytes
 from swarm.simulation.engine.ray.placement import place
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
-from swarm.simulation.shard import TrainResult
+from swarm.simulation.phases.base import TrainResult
 
 T = TypeVar("T")
 # rounds asked for beyond the one whose record is awaited: enough that no shard waits for the driver
@@ -159,13 +159,13 @@ class RayEngine(Engine):
             self.actor_pool = ActorPool(self.cluster)
             self._shared: tuple[Dataset, Any] | None = None
         count = self._count(experiment)
-        self.placement = place(experiment.graph(1), experiment.blocks, count)
+        self.placement = place(experiment.communication.graph(1), experiment.blocks, count)
         parts = self.placement.parts
         devices = [
             np.concatenate([experiment.blocks.devices_of(int(b)) for b in part]) for part in parts
         ]
         self.experiment = experiment
-        self.split = self.cluster.ray.put(experiment.spec.split)
+        self.split = self.cluster.ray.put(experiment.data.split)
         self.assignment = ShardAssignment(experiment, self.actor_pool.ensure(count), parts, devices)
         for member, held in zip(self.assignment.members, devices, strict=True):
             member.devices = format_ids(held)
@@ -223,7 +223,7 @@ class RayEngine(Engine):
         node.
         """
         assert self.cluster is not None
-        data = self.experiment.spec.dataset
+        data = self.experiment.data.dataset
         if self._shared is None or self._shared[0] is not data:
             self._shared = data, self.cluster.ray.put(data)
         return self._shared[1]
@@ -385,7 +385,7 @@ class RayEngine(Engine):
             np.concatenate([found[b][1] for b in order]).astype(np.float64),
             (
                 np.sum([p.votes_CT for p in parts if p.votes_CT is not None], axis=0).T
-                if e.loss.classification
+                if e.model.loss.classification
                 else None
             ),
             np.concatenate([found[b][2] for b in order]).astype(np.float64),

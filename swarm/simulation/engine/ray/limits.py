@@ -52,7 +52,7 @@ def store_bytes(experiment: Experiment) -> int:
 
     It is taken up as it fills.
     """
-    needed = LEAST_STORE + 2 * experiment.spec.dataset.x.nbytes + 4 * _kept_bytes(experiment)
+    needed = LEAST_STORE + 2 * experiment.data.dataset.x.nbytes + 4 * _kept_bytes(experiment)
     there = available_bytes()
     return needed if there is None else max(LEAST_STORE, min(needed, int(STORE_SHARE * there)))
 

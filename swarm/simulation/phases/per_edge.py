@@ -1,0 +1,59 @@
+"""The ``per_edge`` phase: every neighbour gets a row of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from swarm.communication.check_messages import check_undirected, check_weights
+from swarm.communication.returned import sent
+from swarm.simulation.phases.base import TrainResult
+from swarm.simulation.phases.neighbours import ToNeighbours
+from swarm.simulation.phases.transport import Alone, AlongLinks, Arrived, Payload, Transport
+
+if TYPE_CHECKING:
+    from swarm.simulation.shard import Shard
+
+
+class PerEdge(ToNeighbours):
+    """A device sends each neighbour a row of its own, and receives theirs in the same order. Its
+    links are those of round 1, so that the graph must not change."""
+
+    name = "per_edge"
+    per_edge = True
+    way = "each neighbour a message of its own"
+
+    def transport(self, round: int) -> Transport:
+        """Along links, if there are any."""
+        messages = self.communication.messages.per_edge(round)
+        return Alone() if messages.silent else AlongLinks(messages)
+
+    def _check_weights(self) -> None:
+        check_undirected(self.communication.messages)
+        check_weights(self.communication.messages)
+
+    def held_numbers(self) -> float:
+        """What is sent and received; where messages are smaller than rows, they are still made of
+        rows.
+        """
+        n = self.communication.settings.devices
+        messages = 3 * n * self.width * self.communication.most_links
+        return max(messages, 2 * n * self.communication.layout.width)
+
+    def collect(self, shard: Shard, round: int) -> Payload:
+        """The protocol's rows ``[n, d, M]``, those of a device one after the other."""
+        rows = sent(self.protocol, self.number, shard.state)
+        flat = rows.reshape(-1, rows.shape[2])
+        return Payload(flat, flat, None, 1, round)
+
+    def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
+        """Hand every device the rows of its neighbours, ``[n, d, M]``."""
+        route = arrived.route
+        if route is None:
+            rows = sent(self.protocol, self.number, shard.state)
+        else:
+            flat = route.product(shard.take_payload().joined(route, arrived.inbox))
+            rows = flat.view(len(shard.devices), self.communication.most_links, flat.shape[1])
+        with shard.present_only(round, "receive"):
+            self.protocol.receive(self.number, shard.state, rows)
+        self._finish(shard)
+        return None

@@ -1,0 +1,151 @@
+"""How what one phase collects comes to the devices that apply it: the seam between phases and
+engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from swarm.communication.messages import RoundMessages, Traffic
+from swarm.communication.routing import Route
+
+if TYPE_CHECKING:
+    from swarm.simulation.phases.base import Phase
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Nothing travels: every device goes on by itself."""
+
+
+@dataclass(frozen=True)
+class MeanOverAll:
+    """Every device receives the same weighted mean of all rows; ``Phase.shares`` are the
+    weights."""
+
+
+@dataclass(frozen=True)
+class AlongLinks:
+    """Rows travel to neighbours, as ``messages`` says."""
+
+    messages: RoundMessages
+
+
+Transport = Alone | MeanOverAll | AlongLinks
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What n devices have to send, numbered as :mod:`swarm.communication.messages` does.
+
+    Attributes:
+        packets: The rows of this round as others read them, ``[n, M]``.
+        own: The rows as each device keeps its own.
+        past: Earlier packets ``[n, depth, M]``, a ring in which round r has the place
+            (r − 1) mod depth; None where no message takes a round.
+        rows_per_device: How many payload rows a device has.
+        round: The round of ``packets``.
+    """
+
+    packets: Tensor
+    own: Tensor
+    past: Tensor | None
+    rows_per_device: int
+    round: int
+
+    def take(self, index: Ints) -> Tensor:
+        """The payload rows with these numbers."""
+        if self.rows_per_device == 1:
+            return self.packets[torch.as_tensor(index, device=self.packets.device)]
+        out = self.packets.new_empty(len(index), self.packets.shape[1])
+        row, part = index // self.rows_per_device, index % self.rows_per_device
+        for each in np.unique(part).tolist():
+            at = np.flatnonzero(part == each)
+            rows = torch.as_tensor(row[at], device=out.device)
+            out[torch.as_tensor(at)] = self._of(each)[rows]
+        return out
+
+    def _of(self, part: int) -> Tensor:
+        depth = 0 if self.past is None else self.past.shape[1]
+        if part == 0 or part > depth or self.past is None:
+            return self.own if part else self.packets
+        return self.past[:, (self.round - 1 - part) % depth]
+
+    def joined(self, route: Route, inbox: Mapping[int, Tensor]) -> Tensor:
+        """The payload rows that ``route`` combines: own ones, and those from other shards."""
+        own_rows = len(self.packets) if self.rows_per_device == 1 else -1
+        if not inbox and np.array_equal(route.own_rows, np.arange(own_rows)):
+            return self.packets
+        if not inbox:  # all of it is here
+            return self.take(route.own_rows)
+        found = self.packets.new_empty(route.matrix.shape[1], self.packets.shape[1])
+        found[torch.as_tensor(route.own)] = self.take(route.own_rows)
+        for other, columns in route.inbox.items():
+            found[torch.as_tensor(columns)] = inbox[other]
+        return found
+
+    def remember(self, senders: Ints | None) -> None:
+        """Keep what was sent this round in the place of what is too old to arrive any more."""
+        if self.past is None:
+            return
+        place = (self.round - 1) % self.past.shape[1]
+        if senders is None:
+            self.past[:, place] = self.packets
+        else:
+            rows = torch.as_tensor(senders, device=self.packets.device)
+            self.past[rows, place] = self.packets[rows]
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What a phase applies.
+
+    Attributes:
+        mean_M: The mean over all devices; None unless the phase took one.
+        route: How the shard's devices combine payload rows; None unless rows came along links.
+        inbox: The payload rows from other shards, by the number of the shard.
+    """
+
+    mean_M: Tensor | None = None
+    route: Route | None = None
+    inbox: Mapping[int, Tensor] = field(default_factory=dict)
+
+
+class Carrier(Protocol):
+    """An engine's way of playing a phase on all its shards, for each kind of transport."""
+
+    def alone(self, phase: Phase, round: int) -> None:
+        """Apply a phase in which nothing travels."""
+
+    def mean_over_all(self, phase: Phase, round: int) -> None:
+        """Collect, add up Σ_i share_i · row_i over all devices, and apply the sum."""
+
+    def along_links(self, phase: Phase, round: int, messages: RoundMessages) -> None:
+        """Collect, carry rows from shard to shard, and apply them."""
+
+
+def play_round(phases: Sequence[Phase], round: int, carrier: Carrier) -> list[Traffic]:
+    """Play the phases of ``round`` in their order; returns what each of them sent.
+
+    This is the one place that tells the kinds of transport apart, for every engine.
+    """
+    sent = []
+    for phase in phases:
+        match phase.transport(round):
+            case Alone():
+                carrier.alone(phase, round)
+            case MeanOverAll():
+                carrier.mean_over_all(phase, round)
+            case AlongLinks(messages):
+                carrier.along_links(phase, round, messages)
+        if phase.exchanges:
+            sent.append(phase.traffic(round))
+    return sent
