@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,23 +15,14 @@ from swarm.common.errors import DivergedError
 from swarm.common.names import named
 from swarm.simulation.checkpoint import Checkpoint
 from swarm.simulation.cost import cost, rounded
+from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals
 from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.measure import SwarmEvaluator
 from swarm.simulation.metrics.base import TrafficCounts
 
 Ints = npt.NDArray[np.int64]
-COUNTERS = {
-    "seen": torch.float64,
-    "score": torch.float64,
-    "sent": torch.int64,
-    "received": torch.int64,
-    "lost": torch.int64,
-    "late": torch.int64,
-    "bits": torch.int64,
-    "joules": torch.float64,
-}
-"""What is added up for each device over the rounds."""
+TOTALS = ("messages", "bytes", "lost", "late")
 
 
 @dataclass(frozen=True)
@@ -53,16 +43,9 @@ class Simulation:
 
     def __init__(self, experiment: Experiment, engine: Engine) -> None:
         self.experiment, self.engine = experiment, engine
-        n = experiment.settings.devices
-        self.round = self.steps = 0
-        self.totals = Counter[str](messages=0, bytes=0, lost=0, late=0)
-        self.sent_N, self.received_N, self.lost_N, self.late_N, self.bits_N = (
-            np.zeros(n, np.int64) for _ in range(5)
-        )
-        self.joules_N, self.virtual = np.zeros(n), 0.0
+        self.round = 0
+        self.counters = Counters.zero(experiment.settings.devices)
         self.seconds = self.learning_seconds = 0.0
-        self.seen_N, self.score_N = np.zeros(n), np.zeros(n)
-        self.work = self.faded_seen = self.faded_score = 0.0
         self.measure = SwarmEvaluator(experiment, engine)
 
     def __enter__(self) -> Simulation:
@@ -119,78 +102,29 @@ class Simulation:
         return self.round == until or self.round % self.experiment.settings.evaluate.every == 0
 
     def _count(self, happened: RoundResult) -> None:
-        self.round = happened.round
-        for sent in happened.traffic:
-            self.totals.update(
-                messages=sent.messages, bytes=sent.bytes, lost=sent.lost, late=sent.late
-            )
-            self.sent_N += sent.sent_N
-            self.received_N += sent.received_N
-            self.lost_N += sent.lost_N
-            self.late_N += sent.late_N
-            self.bits_N += sent.sent_N * sent.bits
-        n = self.experiment.settings.devices
+        self.round, s = happened.round, self.experiment.settings
         sent_N, received_N = (
             sum(
                 (getattr(each, name) * each.bits // 8 for each in happened.traffic),
-                np.zeros(n, np.int64),
+                np.zeros(s.devices, np.int64),
             )
             for name in ("sent_N", "received_N")
         )
         spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
-        if spent is None:
-            self.virtual = self.round * self.experiment.settings.network.round_seconds
-        else:
-            self.virtual += spent.seconds
-            self.joules_N += spent.joules_N
-        self.steps += int(happened.steps_N.sum())
-        self.work += float(happened.work_N.sum())
-        self.seen_N += happened.scored_N
-        self.score_N += happened.score_N
-        fading = self.experiment.settings.evaluate.fading
-        self.faded_seen = fading * self.faded_seen + float(happened.scored_N.sum())
-        self.faded_score = fading * self.faded_score + float(happened.score_N.sum())
+        self.counters = self.counters.after(
+            happened, spent, s.evaluate.fading, s.network.round_seconds
+        )
 
     def _record(self, happened: RoundResult | None, evaluated: bool, last: float) -> MetricsRow:
-        s = self.experiment.settings
-        values: dict[str, Any] = {
-            "round": self.round,
-            "virtual_s": self.virtual,
-            "awake": s.devices if self.round == 0 else self._awake(self.round),
-            **{f"{name}_total": count for name, count in self.totals.items()},
-            "steps_total": self.steps,
-            "flops_total": self.work * self.experiment.model.step_flops if self.work else 0.0,
-        }
-        if self.experiment.communication.fleet.hardware is not None:
-            values["joules_total"] = rounded(float(self.joules_N.sum()))
+        values = self._counts()
         if happened is not None:
-            seen = float(self.seen_N.sum())
-            values |= {
-                **self._messages(happened),
-                **self._of_traffic(happened),
-                "steps": int(happened.steps_N.sum()),
-                "seen": int(happened.scored_N.sum()),
-            }
+            values |= {**self._messages(happened), **self._of_traffic(happened)}
+            values |= {"steps": int(happened.steps_N.sum()), "seen": int(happened.scored_N.sum())}
             if self.experiment.communication.learns:
-                name, new = (
-                    "accuracy" if self.experiment.model.loss.classification else "mse",
-                    float(happened.scored_N.sum()),
-                )
-                values |= {
-                    "lr": self.experiment.model.rate(self.round),
-                    "train_loss": float(happened.loss_N[happened.steps_N > 0].mean())
-                    if happened.steps_N.any()
-                    else None,
-                    f"prequential_{name}": float(self.score_N.sum()) / seen if seen else None,
-                    f"faded_{name}": self.faded_score / self.faded_seen
-                    if self.faded_seen
-                    else None,
-                    f"stream_{name}": float(happened.score_N.sum()) / new if new else None,
-                    **self.measure.concept(self.seen_N),
-                }
+                values |= self._learning(happened)
         devices = None
         if evaluated:
-            measured, devices = self.measure(self.round, self.seen_N)
+            measured, devices = self.measure(self.round, self.counters.seen_N)
             values |= measured
             if devices is not None:
                 devices |= self._counted(devices["device"])
@@ -204,23 +138,51 @@ class Simulation:
             }
         return MetricsRow(values, devices)
 
+    def _counts(self) -> dict[str, Any]:
+        """Where the arm stands, and what has been counted since its start."""
+        counters, totals = self.counters, self.counters.totals
+        values: dict[str, Any] = {
+            "round": self.round,
+            "virtual_s": counters.virtual,
+            "awake": self._awake(self.round),
+            **{f"{name}_total": getattr(totals, name) for name in TOTALS},
+            "steps_total": counters.steps,
+            "flops_total": counters.work * self.experiment.model.step_flops
+            if counters.work
+            else 0.0,
+        }
+        if self.experiment.communication.fleet.hardware is not None:
+            values["joules_total"] = rounded(float(counters.joules_N.sum()))
+        return values
+
+    def _learning(self, happened: RoundResult) -> dict[str, Any]:
+        """What was learnt in a round, and how well the devices had predicted before it."""
+        counters = self.counters
+        name = "accuracy" if self.experiment.model.loss.classification else "mse"
+        trained_N = happened.loss_N[happened.steps_N > 0]
+        return {
+            "lr": self.experiment.model.rate(self.round),
+            "train_loss": float(trained_N.mean()) if len(trained_N) else None,
+            f"prequential_{name}": _ratio(counters.score_N.sum(), counters.seen_N.sum()),
+            f"faded_{name}": _ratio(counters.faded_score, counters.faded_seen),
+            f"stream_{name}": _ratio(happened.score_N.sum(), happened.scored_N.sum()),
+            **self.measure.concept(counters.seen_N),
+        }
+
     def _awake(self, round: int) -> int:
-        active = self.experiment.communication.active(round)
+        active = self.experiment.communication.active(round) if round else None
         return self.experiment.settings.devices if active is None else int(active.sum())
 
     def _messages(self, happened: RoundResult) -> dict[str, Any]:
         """What was sent this round; where messages take time, how many rounds those that arrive do
         on average.
         """
-        names = ("messages", "bytes", "lost", "late")
-        values: dict[str, Any] = {
-            name: sum(getattr(sent, name) for sent in happened.traffic) for name in names
-        }
+        sent = MessageTotals.of(happened.traffic)
+        values: dict[str, Any] = {name: getattr(sent, name) for name in TOTALS}
         if self.experiment.communication.messages.depth:
-            arriving = sum(int(sent.received_N.sum()) for sent in happened.traffic)
-            values["staleness"] = (
-                sum(sent.ticks for sent in happened.traffic) / arriving if arriving else None
-            )
+            arriving = sum(int(each.received_N.sum()) for each in happened.traffic)
+            ticks = sum(each.ticks for each in happened.traffic)
+            values["staleness"] = ticks / arriving if arriving else None
         return values
 
     def _of_traffic(self, happened: RoundResult) -> dict[str, float | None]:
@@ -228,32 +190,26 @@ class Simulation:
         chosen = self.experiment.metrics.traffic
         if not chosen:
             return {}
-        nobody = np.zeros(self.experiment.settings.devices, np.int64)
-        round = TrafficCounts(
-            sum((sent.sent_N for sent in happened.traffic), nobody),
-            sum((sent.received_N for sent in happened.traffic), nobody),
-            sum((sent.lost_N for sent in happened.traffic), nobody),
-            sum((sent.late_N for sent in happened.traffic), nobody),
-            sum((sent.sent_N * sent.bits for sent in happened.traffic), nobody) // 8,
-        )
-        so_far = self.sent_N, self.received_N, self.lost_N, self.late_N, self.bits_N // 8
-        total = TrafficCounts(*(each.copy() for each in so_far))
+        nothing = Counters.zero(self.experiment.settings.devices)
+        round = _traffic_counts(nothing.after(happened, None, 0.0, 0.0))
+        total = _traffic_counts(self.counters)
         return {metric.name: metric.value(round, total) for metric in chosen}
 
     def _counted(self, devices_M: Ints) -> dict[str, npt.NDArray[Any]]:
         """What was added up for these devices since the start."""
         counted: dict[str, npt.NDArray[Any]] = {
-            "sent": self.sent_N,
-            "received": self.received_N,
-            "lost": self.lost_N,
-            "late": self.late_N,
-            "bytes": self.bits_N // 8,
+            "sent": self.counters.sent_N,
+            "received": self.counters.received_N,
+            "lost": self.counters.lost_N,
+            "late": self.counters.late_N,
+            "bytes": self.counters.bits_N // 8,
         }
         if self.experiment.communication.fleet.hardware is not None:
-            counted["joules"] = self.joules_N
+            counted["joules"] = self.counters.joules_N
         if self.experiment.data.policy.streams and self.experiment.model.loss.classification:
-            counted["prequential_accuracy"] = self.score_N / np.where(
-                self.seen_N, self.seen_N, np.nan
+            seen_N = self.counters.seen_N
+            counted["prequential_accuracy"] = self.counters.score_N / np.where(
+                seen_N, seen_N, np.nan
             )
         return {name: rows[devices_M] for name, rows in counted.items()}
 
@@ -265,20 +221,16 @@ class Simulation:
         """
         layout = [[s.name, list(s.shape)] for s in self.experiment.model.layout.slots]
         ties = [list(pair) for pair in self.experiment.model.layout.ties]
-        own = {name: torch.as_tensor(getattr(self, f"{name}_N")) for name in COUNTERS}
         facts = {
             "layout": layout,
             "ties": ties,
             "buffers": self.experiment.model.constants.facts,
-            "totals": dict(self.totals),
-            "steps": self.steps,
-            "work": self.work,
+            **self.counters.facts(),
             "seconds": self.seconds,
-            "virtual": self.virtual,
             "learning_seconds": self.learning_seconds,
-            "faded": [self.faded_seen, self.faded_score],
         }
-        return Checkpoint(self.round, {**self.engine.current(), **own}, facts)
+        arrays = {**self.engine.current(), **self.counters.arrays()}
+        return Checkpoint(self.round, arrays, facts)
 
     def expected_arrays(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
         """Names, dtypes and shapes of a checkpoint of this simulation."""
@@ -291,17 +243,29 @@ class Simulation:
             **dict.fromkeys(["x", *(f"optimizer.{s}" for s in e.model.optimizer.slots)], rows),
             **{name: (e.dtype, (n, *shape)) for name, shape in own.items()},
             **{name: (torch.int64, (n, *shape)) for name, shape in e.data.progress.items()},
-            **{name: (kind, (n,)) for name, kind in COUNTERS.items()},
+            **{name: (kind, (n,)) for name, kind in PER_DEVICE.items()},
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same plan."""
         arrays, facts = checkpoint.arrays, checkpoint.facts
-        for name in COUNTERS:
-            setattr(self, f"{name}_N", arrays[name].numpy().copy())
         self.round = checkpoint.round
-        self.totals, self.steps = Counter(facts["totals"]), facts["steps"]
-        self.virtual, self.work = facts["virtual"], facts["work"]
-        self.faded_seen, self.faded_score = facts["faded"]
+        self.counters = Counters.restored(arrays, facts)
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         self.engine.restore(arrays, checkpoint.round)
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    """``part / whole``; None of nothing."""
+    return float(part) / float(whole) if whole else None
+
+
+def _traffic_counts(counters: Counters) -> TrafficCounts:
+    """The messages of a counter, as metrics get them: arrays of their own."""
+    return TrafficCounts(
+        counters.sent_N.copy(),
+        counters.received_N.copy(),
+        counters.lost_N.copy(),
+        counters.late_N.copy(),
+        counters.bits_N // 8,
+    )

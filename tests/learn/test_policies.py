@@ -60,8 +60,11 @@ def test_online_learning_is_the_textbook_loop() -> None:
             for p in module.parameters():
                 p -= 0.1 * p.grad
     assert torch.allclose(after, e.model.layout.pack(dict(module.named_parameters())), atol=1e-12)
-    assert running.score_N[2] == right
-    assert found[-1]["prequential_accuracy"] == running.score_N.sum() / running.seen_N.sum()
+    assert running.counters.score_N[2] == right
+    assert (
+        found[-1]["prequential_accuracy"]
+        == running.counters.score_N.sum() / running.counters.seen_N.sum()
+    )
 
 
 def test_who_learns_twice_in_a_round_does_so_from_the_same_samples() -> None:
@@ -103,7 +106,7 @@ def test_a_frozen_device_scores_as_its_model_does() -> None:
         module = running.experiment.model.module()
         met = study.split.of(1)[: 5 * 12]
         out = module(torch.as_tensor(study.dataset.x[met]))
-        assert running.score_N[1] == (out.argmax(1).numpy() == study.dataset.y[met]).sum()
+        assert running.counters.score_N[1] == (out.argmax(1).numpy() == study.dataset.y[met]).sum()
 
 
 def test_night_is_when_a_nightly_device_learns() -> None:

@@ -263,7 +263,9 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
         )
         with Simulation(study.experiment(arm, settings), study.engine()) as running:
             list(running.records(rounds))
-            seen.append((trial.found, running.measure.validate(running.round, running.seen_N)))
+            seen.append(
+                (trial.found, running.measure.validate(running.round, running.counters.seen_N))
+            )
     assert all(found == expected for found, expected in seen)
 
 

@@ -127,7 +127,9 @@ def _run_arm(
         "lr": settings.optimizer["lr"],
         "wall_s": simulation.seconds,
         "steps_per_s": (
-            simulation.steps / simulation.learning_seconds if simulation.learning_seconds else None
+            simulation.counters.steps / simulation.learning_seconds
+            if simulation.learning_seconds
+            else None
         ),
         "params_sha256": hashed,
         "diverged": diverged,

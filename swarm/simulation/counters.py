@@ -1,0 +1,167 @@
+"""What is added up over the rounds of an arm: a value, of which every round makes the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from swarm.communication.messages import Traffic
+from swarm.simulation.cost import Cost
+from swarm.simulation.engine.base import RoundResult
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+PER_DEVICE = {
+    "seen": torch.float64,
+    "score": torch.float64,
+    "sent": torch.int64,
+    "received": torch.int64,
+    "lost": torch.int64,
+    "late": torch.int64,
+    "bits": torch.int64,
+    "joules": torch.float64,
+}
+"""The counters of each device, and the dtypes in which checkpoints hold them."""
+
+
+@dataclass(frozen=True)
+class MessageTotals:
+    """How many messages and bytes were sent, and how many messages were lost or late."""
+
+    messages: int = 0
+    bytes: int = 0
+    lost: int = 0
+    late: int = 0
+
+    @classmethod
+    def of(cls, traffic: Sequence[Traffic]) -> MessageTotals:
+        """Those of the phases of a round."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(sum(getattr(sent, name) for sent in traffic) for name in names))
+
+    def plus(self, other: MessageTotals) -> MessageTotals:
+        """The sum of both."""
+        names = [field.name for field in fields(self)]
+        return MessageTotals(*(getattr(self, name) + getattr(other, name) for name in names))
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What has been counted since the start.
+
+    Attributes:
+        seen_N: Samples that each device has met for the first time, ``[N]``.
+        score_N: The sum of their scores before learning from them.
+        sent_N: Messages that each device has sent.
+        received_N: Messages that have reached each device, or will.
+        lost_N: Of those sent, how many were lost.
+        late_N: Of those sent, how many came too late.
+        bits_N: The bits of those sent.
+        joules_N: The energy that each device has spent.
+        totals: The messages of the whole swarm, those of a server included.
+        steps: Local steps of all devices.
+        work: What they computed, in local steps.
+        virtual: Virtual seconds.
+        faded_seen: Samples met, those of earlier rounds fading.
+        faded_score: The sum of their scores, fading alike.
+    """
+
+    seen_N: Floats
+    score_N: Floats
+    sent_N: Ints
+    received_N: Ints
+    lost_N: Ints
+    late_N: Ints
+    bits_N: Ints
+    joules_N: Floats
+    totals: MessageTotals = MessageTotals()
+    steps: int = 0
+    work: float = 0.0
+    virtual: float = 0.0
+    faded_seen: float = 0.0
+    faded_score: float = 0.0
+
+    @classmethod
+    def zero(cls, devices: int) -> Counters:
+        """The counters before the first round."""
+        per_device: dict[str, Any] = {
+            f"{name}_N": torch.zeros(devices, dtype=dtype).numpy()
+            for name, dtype in PER_DEVICE.items()
+        }
+        return cls(**per_device)
+
+    def after(
+        self, happened: RoundResult, spent: Cost | None, fading: float, round_seconds: float
+    ) -> Counters:
+        """The counters after one round more.
+
+        Args:
+            happened: What happened in it.
+            spent: What it cost; None without a fleet, where every round lasts as long.
+            fading: What remains of earlier rounds in the fading sums.
+            round_seconds: How long a round lasts then.
+        """
+        traffic = happened.traffic
+        joules_N, virtual = self.joules_N, happened.round * round_seconds
+        if spent is not None:
+            joules_N, virtual = joules_N + spent.joules_N, self.virtual + spent.seconds
+        return Counters(
+            self.seen_N + happened.scored_N,
+            self.score_N + happened.score_N,
+            _added(self.sent_N, [sent.sent_N for sent in traffic]),
+            _added(self.received_N, [sent.received_N for sent in traffic]),
+            _added(self.lost_N, [sent.lost_N for sent in traffic]),
+            _added(self.late_N, [sent.late_N for sent in traffic]),
+            _added(self.bits_N, [sent.sent_N * sent.bits for sent in traffic]),
+            joules_N,
+            self.totals.plus(MessageTotals.of(traffic)),
+            self.steps + int(happened.steps_N.sum()),
+            self.work + float(happened.work_N.sum()),
+            virtual,
+            fading * self.faded_seen + float(happened.scored_N.sum()),
+            fading * self.faded_score + float(happened.score_N.sum()),
+        )
+
+    # --- checkpoints ------------------------------------------------------------------------------
+
+    def arrays(self) -> dict[str, Tensor]:
+        """The counters of each device, as a checkpoint holds them."""
+        return {name: torch.as_tensor(getattr(self, f"{name}_N")) for name in PER_DEVICE}
+
+    def facts(self) -> dict[str, Any]:
+        """The counters of the whole swarm, as a checkpoint holds them."""
+        return {
+            "totals": {f.name: getattr(self.totals, f.name) for f in fields(self.totals)},
+            "steps": self.steps,
+            "work": self.work,
+            "virtual": self.virtual,
+            "faded": [self.faded_seen, self.faded_score],
+        }
+
+    @classmethod
+    def restored(cls, arrays: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Counters:
+        """The opposite of :meth:`arrays` and :meth:`facts`."""
+        per_device: dict[str, Any] = {
+            f"{name}_N": arrays[name].numpy().copy() for name in PER_DEVICE
+        }
+        faded_seen, faded_score = facts["faded"]
+        return cls(
+            **per_device,
+            totals=MessageTotals(**facts["totals"]),
+            steps=facts["steps"],
+            work=facts["work"],
+            virtual=facts["virtual"],
+            faded_seen=faded_seen,
+            faded_score=faded_score,
+        )
+
+
+def _added(so_far_N: Ints, more: Sequence[Ints]) -> Ints:
+    return sum(more, so_far_N)
