@@ -81,10 +81,10 @@ class Payload:
 
     def joined(self, route: Route, inbox: Mapping[int, Tensor]) -> Tensor:
         """The payload rows that ``route`` combines: own ones, and those from other shards."""
-        own_rows = len(self.packets) if self.rows_per_device == 1 else -1
-        if not inbox and np.array_equal(route.own_rows, np.arange(own_rows)):
-            return self.packets
         if not inbox:  # all of it is here
+            in_order = np.arange(len(self.packets))
+            if self.rows_per_device == 1 and np.array_equal(route.own_rows, in_order):
+                return self.packets
             return self.take(route.own_rows)
         found = self.packets.new_empty(route.matrix.shape[1], self.packets.shape[1])
         found[torch.as_tensor(route.own)] = self.take(route.own_rows)
