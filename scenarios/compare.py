@@ -47,7 +47,7 @@ def isolated(settings: Settings, steps: int) -> Arm:
             _with(
                 settings,
                 **_none("topology", "protocol", "compressor", "delay", "outage"),
-                mixing="auto",
+                **_plain_mixing(),
             ),
         ),
     )
@@ -60,7 +60,7 @@ def fedavg(settings: Settings, steps: int) -> Arm:
     changes = _none("topology", "compressor", "delay", "outage")
     return Arm(
         "fedavg",
-        (_with(settings, **changes, protocol=option("protocol", "fedavg"), mixing="auto"),),
+        (_with(settings, **changes, **_plain_mixing(), protocol=option("protocol", "fedavg")),),
     )
 
 
@@ -99,7 +99,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
                     "fleet",
                 ),
                 network=settings.network.model_copy(update={"drop": 0.0}),
-                mixing="auto",
+                **_plain_mixing(),
                 train=train,
                 update=update,
                 replay=replay,
@@ -122,6 +122,12 @@ def _divisor(number: int, most: int) -> int:
 def _none(*groups: str) -> dict[str, Any]:
     """The option ``none`` of each of these groups."""
     return {group: option(group, "none") for group in groups}
+
+
+def _plain_mixing() -> dict[str, Any]:
+    """Usual weights, the mean, and messages as they are: for an arm that mixes nothing over
+    links."""
+    return {"mixing": "auto", "aggregator": option("aggregator", "mean"), "transforms": []}
 
 
 def _with(settings: Settings, **changes: Any) -> Settings:

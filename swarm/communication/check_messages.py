@@ -40,14 +40,20 @@ def check_undirected(messages: MessageSchedule) -> None:
         raise ConfigError("topology", messages.topology_name, f"{valid} ways")
 
 
+def rounds_foreseen(messages: MessageSchedule) -> range:
+    """The rounds whose graphs are looked at before the first: all that there are, if they come
+    back soon."""
+    period = messages.topology.period
+    short = period is not None and messages.topology.recurs
+    return range(1, 1 + (period if short and period is not None else RECENT))
+
+
 def check_weights(messages: MessageSchedule) -> None:
     """Refuse mixing weights that do not conserve the sums which the protocol needs.
 
     All rounds of a short period are looked at, else the first ones.
     """
-    period = messages.topology.period
-    short = period is not None and messages.topology.recurs
-    for round in range(1, 1 + (period if short and period is not None else RECENT)):
+    for round in rounds_foreseen(messages):
         messages.require_sums(round)
         messages.protocol.check(messages.mixing(round))
 

@@ -26,7 +26,8 @@ class Route:
     ``matrix`` ``[r, m]`` has what the shard's devices receive as rows and the m payload rows it
     needs for that (in id order) as columns; ``own`` and ``inbox`` say which of its columns are its
     own rows (``own_rows``) and which come from another shard; ``outbox`` has the rows that others
-    need. ``dst_R`` is the receiving device of each row, as a number of the shard's rows; ``src_R``
+    need; ``sender_m`` and ``age_m`` say who sent the row of each column, and how many rounds ago.
+    ``dst_R`` is the receiving device of each row, as a number of the shard's rows; ``src_R``
     and ``age_R`` are sender and age, where every row is one message.
     """
 
@@ -38,6 +39,8 @@ class Route:
     dst_R: Ints
     src_R: Ints | None
     age_R: Ints | None
+    sender_m: Ints
+    age_m: Ints
 
     def product(self, payload: Tensor) -> Tensor:
         """``matrix`` times ``payload`` ``[m, M]``: every row is summed in the order of its
@@ -73,9 +76,9 @@ def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) ->
         by = owner[needed // e.rows_per_device]
         row = place[needed // e.rows_per_device] * e.rows_per_device + needed % e.rows_per_device
         inbox = {int(t): np.flatnonzero(by == t) for t in np.unique(by) if t != s}
-        parts.append((local, row, np.flatnonzero(by == s), inbox, mine))
+        parts.append((local, row, np.flatnonzero(by == s), inbox, mine, needed))
     out: list[dict[int, Ints]] = [{} for _ in shards]
-    for s, (_, row, _, inbox, _) in enumerate(parts):
+    for s, (_, row, _, inbox, _, _) in enumerate(parts):
         for t, columns in inbox.items():
             out[t][s] = row[columns]
     return [
@@ -88,8 +91,10 @@ def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) ->
             place[e.dst_R[mine]],
             _of(e.src_R, mine),
             _of(e.age_R, mine),
+            needed // e.rows_per_device,
+            needed % e.rows_per_device,
         )
-        for s, (local, row, own, inbox, mine) in enumerate(parts)
+        for s, (local, row, own, inbox, mine, needed) in enumerate(parts)
     ]
 
 

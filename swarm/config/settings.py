@@ -7,7 +7,8 @@ they are for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -28,6 +29,13 @@ PlugIn = Annotated[dict[str, Any], BeforeValidator(_is_plugin)]
 STANDARD: Final = "standard"
 """Of ``metrics``: all that a run measures unless it is told otherwise."""
 MetricList = list[PlugIn | Literal["standard"]]
+MEAN: Final = "swarm.communication.aggregation.mean.Mean"
+DEFAULTS: Final[dict[str, Any]] = {
+    "metrics": [STANDARD],
+    "transforms": [],
+    "aggregator": {"_target_": MEAN},
+}
+"""Keys that configurations of earlier versions do not have, and what is meant then."""
 Positive = Annotated[float, Field(gt=0)]
 MOST_DEVICES = MOST_ROUNDS = 10_000_000
 
@@ -38,8 +46,9 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-def _standard() -> MetricList:
-    return [STANDARD]
+def _default(key: str) -> Any:
+    """A key that configurations of earlier versions do not have."""
+    return Field(default_factory=lambda: deepcopy(DEFAULTS[key]))
 
 
 class TrainSettings(Section):
@@ -107,6 +116,7 @@ class Settings(Section):
     scenario: PlugIn
     topology: PlugIn
     protocol: PlugIn
+    aggregator: PlugIn = _default("aggregator")
     compressor: PlugIn
     delay: PlugIn
     churn: PlugIn
@@ -129,7 +139,8 @@ class Settings(Section):
     rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
     seed: Annotated[int, Field(ge=0, le=2**53)]
     init: str
-    metrics: MetricList = Field(default_factory=_standard)
+    metrics: MetricList = _default("metrics")
+    transforms: list[PlugIn] = _default("transforms")
     plugins: list[str]
     resume: str | None
     report: bool
@@ -149,7 +160,8 @@ class Settings(Section):
         of range, a missing one, or an interpolation that leads nowhere. Hydra's own section is
         passed over.
         """
-        settings = validated(cls, _with_metrics(plain(cfg)))
+        values = _with_options(plain(cfg), "metrics", "metric", STANDARD)
+        settings = validated(cls, _with_options(values, "transforms", "transform"))
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
             valid = (
@@ -185,26 +197,35 @@ class Settings(Section):
         return {name: getattr(self, name) for name in sections()}
 
 
-def _with_metrics(values: dict[str, Any]) -> dict[str, Any]:
-    """``values`` with the names of ``metrics`` replaced by the sections that they stand for."""
-    listed = values.get("metrics", [STANDARD])
-    if listed == [STANDARD]:
-        return values
-    names = [STANDARD, *options("metric")]
+def _with_options(values: dict[str, Any], key: str, group: str, *words: str) -> dict[str, Any]:
+    """``values`` with the names listed under ``key`` replaced by the sections that they stand for.
+
+    An entry is the name of an option of ``group``, ``{NAME: {KEY: VALUE, …}}`` for one with other
+    values than its file has, a section with a ``_target_``, or one of ``words``, which stays.
+
+    Raises :class:`ConfigError` for anything else.
+    """
+    listed = values.get(key, DEFAULTS[key])
+    names = [*words, *options(group)]
     if not isinstance(listed, list):
-        hint = f"; metrics=[{STANDARD},{listed}]" if listed in names else ""
-        raise ConfigError("metrics", shown(listed), f"must be a list of metrics{hint}")
-    found: list[Any] = []
-    for entry in listed:
-        if isinstance(entry, str) and entry != STANDARD:
-            if entry not in names:
-                raise unknown("metrics", entry, names, "option")
-            entry = option("metric", entry)
-        elif entry != STANDARD and not (isinstance(entry, dict) and "_target_" in entry):
-            valid = f"must be a name ({', '.join(names)}) or a section with a _target_"
-            raise ConfigError("metrics", shown(entry), valid)
-        found.append(entry)
-    return {**values, "metrics": found}
+        hint = f"; {key}=[{','.join([*words, str(listed)])}]" if listed in names else ""
+        raise ConfigError(key, shown(listed), f"must be a list of {key}{hint}")
+    return {**values, key: [_section(entry, key, group, names, words) for entry in listed]}
+
+
+def _section(entry: Any, key: str, group: str, names: Sequence[str], words: Sequence[str]) -> Any:
+    """One entry of a list of plug-ins."""
+    if isinstance(entry, dict) and "_target_" in entry:
+        return entry
+    changed: Any = {}
+    if isinstance(entry, dict) and len(entry) == 1:
+        ((entry, changed),) = entry.items()
+    if not isinstance(entry, str) or not isinstance(changed, dict):
+        valid = f"must be a name ({', '.join(names)}) or a section with a _target_"
+        raise ConfigError(key, shown(entry), valid)
+    if entry not in names:
+        raise unknown(key, entry, names, "option")
+    return entry if entry in words else option(group, entry) | changed
 
 
 Model = TypeVar("Model", bound=Section)

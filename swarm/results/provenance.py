@@ -15,7 +15,7 @@ from typing import Any
 from swarm.common.errors import typed
 from swarm.common.system import paths
 from swarm.config import aliases
-from swarm.config.settings import STANDARD
+from swarm.config.settings import DEFAULTS
 
 # sections that change no number of a run
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
@@ -52,8 +52,10 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     Of the engine that is the block only.
     """
     kept = {key: value for key, value in config.items() if key not in WITHOUT_NUMBERS}
-    if kept.get("metrics") == [STANDARD]:
-        del kept["metrics"]  # runs of versions before the key measured the same
+    # runs of versions before these keys were made as their defaults say
+    for key, default in DEFAULTS.items():
+        if kept.get(key) == default:
+            del kept[key]
     engine = kept.get("engine")
     kept["engine"] = {
         "block": engine.get("block", "auto") if isinstance(engine, Mapping) else "auto"

@@ -106,6 +106,7 @@ class Requirements:
         own_error_feedback: It sends later what compression left out, so that a compressor must not
             do so too.
         no_compression: It needs the exact numbers of its messages.
+        linear_mixing: It remembers sums of what it mixed, so that mixing must be the weighted mean.
         plain_sgd: It reads gradients off the local steps, which must be those of plain SGD.
         common_init: All devices have to start with the same parameters.
     """
@@ -116,6 +117,7 @@ class Requirements:
     own_packet: bool = False
     own_error_feedback: bool = False
     no_compression: bool = False
+    linear_mixing: bool = False
     plain_sgd: bool = False
     common_init: bool = False
 

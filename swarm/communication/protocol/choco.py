@@ -26,7 +26,11 @@ class ChocoSGD(Protocol):
     """
 
     requirements = Requirements(
-        conserves="both", fixed_links=True, own_packet=True, own_error_feedback=True
+        conserves="both",
+        fixed_links=True,
+        own_packet=True,
+        own_error_feedback=True,
+        linear_mixing=True,
     )
 
     def __init__(self, gamma: float = 0.2) -> None:

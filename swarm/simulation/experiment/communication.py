@@ -13,6 +13,7 @@ import torch
 
 from swarm.common.names import telling
 from swarm.common.rows import Layout
+from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.compression.base import Compressor, NoCompression
 from swarm.communication.messages import MessageSchedule
 from swarm.communication.mixing import Mixing
@@ -32,6 +33,7 @@ from swarm.communication.protocol.base import Links, Protocol
 from swarm.communication.returned import check_protocol, shares_of, slots_of
 from swarm.communication.topology.base import Topology, check_period, graph_of
 from swarm.communication.topology.graph import Graph
+from swarm.communication.transform.base import MessageTransform
 from swarm.config.build import build
 from swarm.config.settings import Settings
 from swarm.simulation.experiment.data import Data
@@ -51,6 +53,9 @@ class Communication:
         protocol: What devices send, and what they make of what they receive.
         fleet: The hardware of the devices.
         network: What becomes of a message on its way.
+        aggregator: What a device makes of its own row and of those that it hears, in phases that
+            mix.
+        transforms: What happens to a message on its way, in this order.
         compressor: What makes messages smaller; None where nothing does.
         messages: Which messages arrive in which round, and with which weights.
         phases: The phases of a round, in their order.
@@ -73,6 +78,10 @@ class Communication:
         check_protocol(self.protocol, tuple(KINDS))
         self.protocol.bind(self.layout)
         self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
+        self.aggregator: Aggregator = self._build(s.aggregator, Aggregator, "aggregator")
+        self.transforms: tuple[MessageTransform, ...] = tuple(
+            self._build(node, MessageTransform, "transforms") for node in s.transforms
+        )
         self.compressor = self._compressor()
         kinds = [KINDS[name] for name in self.protocol.phases]
         self.phases: tuple[Phase, ...] = tuple(
@@ -84,7 +93,7 @@ class Communication:
             s.mixing,
             self.protocol,
             self.network,
-            self.compressor is not None,
+            self.compressor is not None or bool(self.transforms),
             s.devices,
             any(kind.through_server for kind in kinds),
         )

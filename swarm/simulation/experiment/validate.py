@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING
 from swarm.common.errors import ConfigError
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
+from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.compression.base import Compressor, bits_of
+from swarm.config.build import choice
+from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.simulation.experiment.communication import Communication
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.experiment import Experiment
+
+_SUMS = {
+    "row": "the row sums of the weights",
+    "column": "the column sums of the weights",
+    "both": "the row and the column sums of the weights",
+}
 
 
 def validate(experiment: Experiment) -> None:
@@ -27,6 +36,10 @@ def validate(experiment: Experiment) -> None:
         phase.check()
     if communication.compressor is not None:
         _check_compressor(settings, communication, communication.compressor)
+    if communication.transforms:
+        _check_transforms(settings, communication)
+    if not communication.aggregator.linear:
+        _check_aggregator(settings, communication)
     experiment.data.check()
     _require_fit(experiment)
 
@@ -72,6 +85,54 @@ def _check_compressor(
                 bits_of(compressor, phase.width)
             except ConfigError as error:
                 raise error.under("compressor") from None
+
+
+def _check_transforms(settings: Settings, communication: Communication) -> None:
+    """Refuse transforms where no message goes to all neighbours, or where a protocol needs the
+    exact numbers."""
+    protocol = communication.protocol
+    names = shown([choice("transform", node) for node in settings.transforms])
+    for phase in communication.phases:
+        if phase.way is not None:
+            valid = (
+                f"must be [] with {called(protocol)}, which sends {phase.way}: transforms work on"
+                " one message that goes to all neighbours"
+            )
+            raise ConfigError("transforms", names, valid)
+    if not any(phase.packets for phase in communication.phases):
+        raise ConfigError(
+            "transforms", names, f"must be [] with {called(protocol)}, which sends nothing"
+        )
+    if protocol.requirements.no_compression:
+        valid = f"must be [] with {called(protocol)}, which needs the exact numbers of its messages"
+        raise ConfigError("transforms", names, valid)
+
+
+def _check_aggregator(settings: Settings, communication: Communication) -> None:
+    """Refuse a rule other than the weighted mean where nothing is mixed, or where the protocol
+    needs what only the mean has."""
+    aggregator, protocol = communication.aggregator, communication.protocol
+    name, messages = choice("aggregator", settings.aggregator), communication.messages
+    if not any(phase.mixes for phase in communication.phases):
+        valid = f"must be mean with {called(protocol)}, which mixes nothing over the links"
+        raise ConfigError("aggregator", name, valid)
+    if protocol.requirements.linear_mixing:
+        valid = (
+            f"must be mean with {called(protocol)}, which remembers sums of what it mixed: they"
+            " follow the messages of later rounds only if mixing is a weighted mean"
+        )
+        raise ConfigError("aggregator", name, valid)
+    needed = protocol.requirements.conserves
+    for round in rounds_foreseen(messages):
+        kept = aggregator.conserves(messages.mixing(round))
+        if needed != "row" and kept not in ("both", needed):
+            valid = (
+                f"must be mean with {called(protocol)}, which needs a rule that conserves"
+                f" {_SUMS[needed]}; this one"
+                f" conserves {_SUMS[kept]} only"
+            )
+            raise ConfigError("aggregator", name, valid)
+    aggregator.check(messages.graph(1))
 
 
 def _require_fit(experiment: Experiment) -> None:

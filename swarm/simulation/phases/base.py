@@ -57,6 +57,7 @@ class Phase(ABC):
         learns: Whether devices take local steps.
         packets: Whether a device sends the same row to all its neighbours, so that it may be
             compressed, and be under way for several rounds.
+        mixes: Whether an aggregator combines what devices hear.
         per_edge: Whether there is a row for each neighbour.
         through_server: Whether a server stands in the middle.
         way: How messages travel, in words, where that is not one message to all neighbours.
@@ -65,6 +66,7 @@ class Phase(ABC):
     name: ClassVar[str]
     learns: ClassVar[bool] = False
     packets: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
     per_edge: ClassVar[bool] = False
     through_server: ClassVar[bool] = False
     way: ClassVar[str | None] = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swarm.communication.aggregation.base import Neighbourhoods
 from swarm.communication.check_messages import check_weights
 from swarm.simulation.phases.base import TrainResult
 from swarm.simulation.phases.neighbours import Packets
@@ -24,19 +25,30 @@ if TYPE_CHECKING:
 
 
 class Mix(Packets):
-    """Device i receives Σ_j W_ij · row_j over itself and the neighbours whose messages arrive."""
+    """Device i receives what the aggregator makes of its own row and of the rows that arrive from
+    its neighbours: Σ_j W_ij · row_j, unless another rule is chosen."""
 
     name = "mix"
+    mixes = True
 
     def transport(self, round: int) -> Transport:
         """Along links, but where the graph has none, or where all weights are the same."""
         messages = self.communication.messages.mix(round)
-        if messages.is_mean:
+        if messages.is_mean and self.communication.aggregator.linear:
             return MeanOverAll()
         return Alone() if messages.silent else AlongLinks(messages)
 
     def _check_weights(self) -> None:
         check_weights(self.communication.messages)
+
+    def held_numbers(self) -> float:
+        """See :meth:`Phase.held_numbers`; a rule that is not linear sorts and copies the rows of
+        one device at a time."""
+        if self.communication.aggregator.linear:
+            return super().held_numbers()
+        return (
+            super().held_numbers() + 4 * (self.communication.messages.most_links + 1) * self.width
+        )
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Hand every device its average."""
@@ -57,8 +69,11 @@ class Mix(Packets):
         route = arrived.route
         if route is None:
             return payload.own
-        received = route.product(payload.joined(route, arrived.inbox))
-        if len(route.dst_R) == len(shard.devices):
-            return received
-        heard = torch.as_tensor(route.dst_R, device=received.device)
-        return payload.own.index_copy(0, heard, received)
+        everybody = len(route.dst_R) == len(shard.devices)
+        some = torch.as_tensor(route.dst_R, device=payload.own.device)
+        own_RM = payload.own if everybody else payload.own[some]
+        found = Neighbourhoods(
+            route, payload.joined(route, arrived.inbox), own_RM, shard.devices[route.dst_R]
+        )
+        received_RM = self.communication.aggregator.combine_all(found)
+        return received_RM if everybody else payload.own.index_copy(0, some, received_RM)

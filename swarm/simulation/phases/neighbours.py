@@ -15,6 +15,7 @@ from swarm.communication.compression.row_blocks import NUMBERS
 from swarm.communication.messages import Traffic
 from swarm.communication.network.base import UNSENT
 from swarm.communication.returned import sent
+from swarm.communication.transform.base import transformed
 from swarm.simulation.phases.base import Floats, Phase
 from swarm.simulation.phases.transport import Payload
 
@@ -80,6 +81,8 @@ class Packets(ToNeighbours):
         found: float = (1 + self._made_by_protocol()) * n * self.width
         if c.compressor is not None:
             found += n * self.width + NUMBERS
+        if c.transforms:
+            found += 2 * n * self.width + NUMBERS
         if c.messages.rows_per_device > 1:
             found += self.width * self._payload_rows()
         if c.network.churn is not None:
@@ -97,10 +100,13 @@ class Packets(ToNeighbours):
         return self.communication.settings.devices + len(found)
 
     def collect(self, shard: Shard, round: int) -> Payload:
-        """The protocol's rows, compressed."""
-        messages = self.communication.messages
+        """The protocol's rows, as transforms and the compressor let them through."""
+        c, messages = self.communication, self.communication.messages
         rows = sent(self.protocol, self.number, shard.state)
-        packets = self._compressed(shard, round, rows)
+        changed = transformed(
+            c.transforms, rows, shard.devices, round, c.settings.seed, self.number
+        )
+        packets = self._compressed(shard, round, changed)
         self._show_own_packet(shard, packets)
         own, past = rows if messages.exact else packets, shard.in_flight.get(self._history)
         return Payload(packets, own, past, messages.rows_per_device, round)

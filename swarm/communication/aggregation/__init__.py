@@ -1,0 +1,1 @@
+"""How a device combines what it heard with its own row: one rule a file."""
