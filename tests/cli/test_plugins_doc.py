@@ -18,14 +18,14 @@ DOC = "docs/plugins.md"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder with the page's files written into it."""
     folder = tmp_path_factory.mktemp("mine")
-    assert write_files(DOC, folder) == 6
+    assert write_files(DOC, folder) == 8
     return folder
 
 
 def test_the_page_works_as_written(folder: Path) -> None:
     commands = blocks(DOC, "bash")
-    assert [command.info for command in commands] == ["", "", "", "", "fails", ""]
-    for command in (*commands[:4], commands[5]):
+    assert [command.info for command in commands] == ["", "", "", "", "", "fails", ""]
+    for command in (*commands[:5], commands[6]):
         done = bash(command.code, folder)
         assert (command.info, done.returncode) == ("", 0), done.stderr
     first = json.loads((folder / "first/summary.json").read_text())
