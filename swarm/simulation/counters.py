@@ -28,7 +28,8 @@ PER_DEVICE = {
     "bits": torch.int64,
     "joules": torch.float64,
 }
-"""The counters of each device, and the dtypes in which checkpoints hold them."""
+"""The arrays in which checkpoints hold the counters of each device, and their dtypes."""
+_ATTRIBUTE = {name: f"{name}_N" for name in PER_DEVICE} | {"seen": "scored_N"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Counters:
     """What has been counted since the start.
 
     Attributes:
-        seen_N: Samples that each device has met for the first time, ``[N]``.
+        scored_N: Samples that each device has met for the first time, ``[N]``.
         score_N: The sum of their scores before learning from them.
         sent_N: Messages that each device has sent.
         received_N: Messages that have reached each device, or will.
@@ -69,11 +70,11 @@ class Counters:
         steps: Local steps of all devices.
         work: What they computed, in local steps.
         virtual: Virtual seconds.
-        faded_seen: Samples met, those of earlier rounds fading.
-        faded_score: The sum of their scores, fading alike.
+        fading_scored: Samples met, those of earlier rounds fading.
+        fading_score: The sum of their scores, fading alike.
     """
 
-    seen_N: Floats
+    scored_N: Floats
     score_N: Floats
     sent_N: Ints
     received_N: Ints
@@ -85,14 +86,14 @@ class Counters:
     steps: int = 0
     work: float = 0.0
     virtual: float = 0.0
-    faded_seen: float = 0.0
-    faded_score: float = 0.0
+    fading_scored: float = 0.0
+    fading_score: float = 0.0
 
     @classmethod
     def zero(cls, devices: int) -> Counters:
         """The counters before the first round."""
         per_device: dict[str, Any] = {
-            f"{name}_N": torch.zeros(devices, dtype=dtype).numpy()
+            _ATTRIBUTE[name]: torch.zeros(devices, dtype=dtype).numpy()
             for name, dtype in PER_DEVICE.items()
         }
         return cls(**per_device)
@@ -113,7 +114,7 @@ class Counters:
         if spent is not None:
             joules_N, virtual = joules_N + spent.joules_N, self.virtual + spent.seconds
         return Counters(
-            self.seen_N + happened.scored_N,
+            self.scored_N + happened.scored_N,
             self.score_N + happened.score_N,
             _added(self.sent_N, [sent.sent_N for sent in traffic]),
             _added(self.received_N, [sent.received_N for sent in traffic]),
@@ -125,15 +126,15 @@ class Counters:
             self.steps + int(happened.steps_N.sum()),
             self.work + float(happened.work_N.sum()),
             virtual,
-            fading * self.faded_seen + float(happened.scored_N.sum()),
-            fading * self.faded_score + float(happened.score_N.sum()),
+            fading * self.fading_scored + float(happened.scored_N.sum()),
+            fading * self.fading_score + float(happened.score_N.sum()),
         )
 
     # --- checkpoints ------------------------------------------------------------------------------
 
     def arrays(self) -> dict[str, Tensor]:
         """The counters of each device, as a checkpoint holds them."""
-        return {name: torch.as_tensor(getattr(self, f"{name}_N")) for name in PER_DEVICE}
+        return {name: torch.as_tensor(getattr(self, _ATTRIBUTE[name])) for name in PER_DEVICE}
 
     def facts(self) -> dict[str, Any]:
         """The counters of the whole swarm, as a checkpoint holds them."""
@@ -142,24 +143,24 @@ class Counters:
             "steps": self.steps,
             "work": self.work,
             "virtual": self.virtual,
-            "faded": [self.faded_seen, self.faded_score],
+            "faded": [self.fading_scored, self.fading_score],
         }
 
     @classmethod
     def restored(cls, arrays: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Counters:
         """The opposite of :meth:`arrays` and :meth:`facts`."""
         per_device: dict[str, Any] = {
-            f"{name}_N": arrays[name].numpy().copy() for name in PER_DEVICE
+            _ATTRIBUTE[name]: arrays[name].numpy().copy() for name in PER_DEVICE
         }
-        faded_seen, faded_score = facts["faded"]
+        fading_scored, fading_score = facts["faded"]
         return cls(
             **per_device,
             totals=MessageTotals(**facts["totals"]),
             steps=facts["steps"],
             work=facts["work"],
             virtual=facts["virtual"],
-            faded_seen=faded_seen,
-            faded_score=faded_score,
+            fading_scored=fading_scored,
+            fading_score=fading_score,
         )
 
 

@@ -124,7 +124,7 @@ class Simulation:
                 values |= self._learning(happened)
         devices = None
         if evaluated:
-            measured, devices = self.measure(self.round, self.counters.seen_N)
+            measured, devices = self.measure(self.round, self.counters.scored_N)
             values |= measured
             if devices is not None:
                 devices |= self._counted(devices["device"])
@@ -163,10 +163,10 @@ class Simulation:
         return {
             "lr": self.experiment.model.rate(self.round),
             "train_loss": float(trained_N.mean()) if len(trained_N) else None,
-            f"prequential_{name}": _ratio(counters.score_N.sum(), counters.seen_N.sum()),
-            f"faded_{name}": _ratio(counters.faded_score, counters.faded_seen),
+            f"prequential_{name}": _ratio(counters.score_N.sum(), counters.scored_N.sum()),
+            f"faded_{name}": _ratio(counters.fading_score, counters.fading_scored),
             f"stream_{name}": _ratio(happened.score_N.sum(), happened.scored_N.sum()),
-            **self.measure.concept(counters.seen_N),
+            **self.measure.concept(counters.scored_N),
         }
 
     def _awake(self, round: int) -> int:
@@ -207,7 +207,7 @@ class Simulation:
         if self.experiment.communication.fleet.hardware is not None:
             counted["joules"] = self.counters.joules_N
         if self.experiment.data.policy.streams and self.experiment.model.loss.classification:
-            seen_N = self.counters.seen_N
+            seen_N = self.counters.scored_N
             counted["prequential_accuracy"] = self.counters.score_N / np.where(
                 seen_N, seen_N, np.nan
             )

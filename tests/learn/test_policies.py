@@ -63,7 +63,7 @@ def test_online_learning_is_the_textbook_loop() -> None:
     assert running.counters.score_N[2] == right
     assert (
         found[-1]["prequential_accuracy"]
-        == running.counters.score_N.sum() / running.counters.seen_N.sum()
+        == running.counters.score_N.sum() / running.counters.scored_N.sum()
     )
 
 

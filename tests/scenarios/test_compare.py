@@ -264,7 +264,7 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
         with Simulation(study.experiment(arm, settings), study.engine()) as running:
             list(running.records(rounds))
             seen.append(
-                (trial.found, running.measure.validate(running.round, running.counters.seen_N))
+                (trial.found, running.measure.validate(running.round, running.counters.scored_N))
             )
     assert all(found == expected for found, expected in seen)
 

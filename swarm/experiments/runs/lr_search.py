@@ -117,7 +117,7 @@ def try_out(
         except DivergedError:
             return TriedRate(variant, lr, rounds, None)
         score, loss = found = simulation.measure.validate(
-            simulation.round, simulation.counters.seen_N
+            simulation.round, simulation.counters.scored_N
         )
         good = np.isfinite(score) and loss <= simulation.measure.largest_loss
     return TriedRate(variant, lr, rounds, found if good else None)
@@ -127,7 +127,7 @@ def first_scores(study: PreparedRun, arm: Arm, engine: Engine) -> tuple[float, f
     """Mean score and loss on the validation split before anything is learnt."""
     settings = with_lr(arm.variants[0], rates(arm.variants[0])[0])
     with Simulation(study.experiment(arm, settings), engine) as simulation:
-        return simulation.measure.validate(0, simulation.counters.seen_N)
+        return simulation.measure.validate(0, simulation.counters.scored_N)
 
 
 def _advice(

@@ -92,7 +92,7 @@ class LocalEngine(Engine):
 
     # --- how a phase is played, by what travels ---------------------------------------------------
 
-    def alone(self, phase: Phase, round: int) -> None:
+    def local(self, phase: Phase, round: int) -> None:
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
         results = [phase.apply(shard, round, Arrived()) for shard in self.shards]
         if phase.learns:  # of two times in a round the second
@@ -119,7 +119,7 @@ class LocalEngine(Engine):
         boxes = [s.outgoing(route) for s, route in zip(self.shards, found_routes, strict=True)]
         for i, (shard, route) in enumerate(zip(self.shards, found_routes, strict=True)):
             inbox = {j: boxes[j][i] for j in route.inbox}
-            phase.apply(shard, round, Arrived(route=route, inbox=inbox))
+            phase.apply(shard, round, Arrived(route=route, from_shards=inbox))
 
     def _routes_of(self, exchange: RoundMessages) -> list[Route]:
         """The routes of an exchange, one a shard; kept for those that come back."""

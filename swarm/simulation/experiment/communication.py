@@ -132,7 +132,7 @@ class Communication:
         clock: Clock = self._build(s.clock, Clock, "clock", **context)
         delay: Delay = self._build(s.delay, Delay, "delay", **context)
         lines = None if hardware is None else hardware.lines
-        bits = [phase.bits for phase in self.phases if phase.exchanges]
+        bits = [phase.bits for phase in self.phases if phase.sends]
         return Network(
             s.devices,
             s.seed,

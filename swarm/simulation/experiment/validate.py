@@ -61,10 +61,10 @@ def _check_compressor(
     protocol = communication.protocol
     name = str(settings.compressor["_target_"]).rpartition(".")[2]
     for phase in communication.phases:
-        if phase.way is not None:
+        if phase.delivery is not None:
             valid = (
-                f"must be none with {called(protocol)}, which sends {phase.way}: compressors work"
-                " on one message that goes to all neighbours"
+                f"must be none with {called(protocol)}, which sends {phase.delivery}: compressors"
+                " work on one message that goes to all neighbours"
             )
             raise ConfigError("compressor", name, valid)
     if protocol.requirements.own_error_feedback and compressor.feedback:
@@ -93,10 +93,10 @@ def _check_transforms(settings: Settings, communication: Communication) -> None:
     protocol = communication.protocol
     names = shown([choice("transform", node) for node in settings.transforms])
     for phase in communication.phases:
-        if phase.way is not None:
+        if phase.delivery is not None:
             valid = (
-                f"must be [] with {called(protocol)}, which sends {phase.way}: transforms work on"
-                " one message that goes to all neighbours"
+                f"must be [] with {called(protocol)}, which sends {phase.delivery}: transforms work"
+                " on one message that goes to all neighbours"
             )
             raise ConfigError("transforms", names, valid)
     if not any(phase.packets for phase in communication.phases):

@@ -60,7 +60,7 @@ class Phase(ABC):
         mixes: Whether an aggregator combines what devices hear.
         per_edge: Whether there is a row for each neighbour.
         through_server: Whether a server stands in the middle.
-        way: How messages travel, in words, where that is not one message to all neighbours.
+        delivery: How messages travel, in words, where that is not one message to all neighbours.
     """
 
     name: ClassVar[str]
@@ -69,7 +69,7 @@ class Phase(ABC):
     mixes: ClassVar[bool] = False
     per_edge: ClassVar[bool] = False
     through_server: ClassVar[bool] = False
-    way: ClassVar[str | None] = None
+    delivery: ClassVar[str | None] = None
 
     def __init__(self, number: int, communication: Communication) -> None:
         self.number, self.communication = number, communication
@@ -97,7 +97,7 @@ class Phase(ABC):
     # --- what it takes ----------------------------------------------------------------------------
 
     @property
-    def exchanges(self) -> bool:
+    def sends(self) -> bool:
         """Whether anything is sent."""
         return not self.learns
 

@@ -16,7 +16,7 @@ from swarm.communication.returned import start_of
 from swarm.learning.learner import PredictionScores
 from swarm.learning.update.policy import BatchPlan, batch_plans_of
 from swarm.simulation.phases.base import Ints, Phase, TrainResult
-from swarm.simulation.phases.transport import Alone, Arrived, Transport
+from swarm.simulation.phases.transport import Arrived, NoTransport, Transport
 
 if TYPE_CHECKING:
     from swarm.simulation.shard import Shard
@@ -39,7 +39,7 @@ class Learn(Phase):
 
     def transport(self, round: int) -> Transport:
         """Nothing travels."""
-        return Alone()
+        return NoTransport()
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult:
         """Train the devices of a shard."""

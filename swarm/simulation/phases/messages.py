@@ -29,7 +29,7 @@ class Messages(Packets):
         """Hand the devices their messages, if any have come."""
         payload, route = shard.take_payload(), arrived.route
         assert route is not None
-        rows_AM = payload.joined(route, arrived.inbox)
+        rows_AM = payload.joined(route, arrived.from_shards)
         with shard.present_only(round, "receive_messages"):
             if len(route.dst_R):
                 assert route.src_R is not None

@@ -12,10 +12,10 @@ from swarm.communication.check_messages import check_weights
 from swarm.simulation.phases.base import TrainResult
 from swarm.simulation.phases.neighbours import Packets
 from swarm.simulation.phases.transport import (
-    Alone,
     AlongLinks,
     Arrived,
     MeanOverAll,
+    NoTransport,
     Payload,
     Transport,
 )
@@ -36,7 +36,7 @@ class Mix(Packets):
         messages = self.communication.messages.mix(round)
         if messages.is_mean and self.communication.aggregator.linear:
             return MeanOverAll()
-        return Alone() if messages.silent else AlongLinks(messages)
+        return NoTransport() if messages.silent else AlongLinks(messages)
 
     def _check_weights(self) -> None:
         check_weights(self.communication.messages)
@@ -73,7 +73,7 @@ class Mix(Packets):
         some = torch.as_tensor(route.dst_R, device=payload.own.device)
         own_RM = payload.own if everybody else payload.own[some]
         found = Neighbourhoods(
-            route, payload.joined(route, arrived.inbox), own_RM, shard.devices[route.dst_R]
+            route, payload.joined(route, arrived.from_shards), own_RM, shard.devices[route.dst_R]
         )
         received_RM = self.communication.aggregator.combine_all(found)
         return received_RM if everybody else payload.own.index_copy(0, some, received_RM)

@@ -8,7 +8,7 @@ from swarm.communication.check_messages import check_undirected, check_weights
 from swarm.communication.returned import sent
 from swarm.simulation.phases.base import TrainResult
 from swarm.simulation.phases.neighbours import ToNeighbours
-from swarm.simulation.phases.transport import Alone, AlongLinks, Arrived, Payload, Transport
+from swarm.simulation.phases.transport import AlongLinks, Arrived, NoTransport, Payload, Transport
 
 if TYPE_CHECKING:
     from swarm.simulation.shard import Shard
@@ -20,12 +20,12 @@ class PerEdge(ToNeighbours):
 
     name = "per_edge"
     per_edge = True
-    way = "each neighbour a message of its own"
+    delivery = "each neighbour a message of its own"
 
     def transport(self, round: int) -> Transport:
         """Along links, if there are any."""
         messages = self.communication.messages.per_edge(round)
-        return Alone() if messages.silent else AlongLinks(messages)
+        return NoTransport() if messages.silent else AlongLinks(messages)
 
     def _check_weights(self) -> None:
         check_undirected(self.communication.messages)
@@ -51,7 +51,7 @@ class PerEdge(ToNeighbours):
         if route is None:
             rows = sent(self.protocol, self.number, shard.state)
         else:
-            flat = route.product(shard.take_payload().joined(route, arrived.inbox))
+            flat = route.product(shard.take_payload().joined(route, arrived.from_shards))
             rows = flat.view(len(shard.devices), self.communication.most_links, flat.shape[1])
         with shard.present_only(round, "receive"):
             self.protocol.receive(self.number, shard.state, rows)

@@ -20,7 +20,7 @@ class Server(Phase):
 
     name = "server"
     through_server = True
-    way = "through a server"
+    delivery = "through a server"
 
     def transport(self, round: int) -> Transport:
         """A mean over all."""

@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Alone:
+class NoTransport:
     """Nothing travels: every device goes on by itself."""
 
 
@@ -39,7 +39,7 @@ class AlongLinks:
     messages: RoundMessages
 
 
-Transport = Alone | MeanOverAll | AlongLinks
+Transport = NoTransport | MeanOverAll | AlongLinks
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Payload:
             return self.own if part else self.packets
         return self.past[:, (self.round - 1 - part) % depth]
 
-    def joined(self, route: Route, inbox: Mapping[int, Tensor]) -> Tensor:
+    def joined(self, route: Route, from_shards: Mapping[int, Tensor]) -> Tensor:
         """The payload rows that ``route`` combines: own ones, and those from other shards."""
-        if not inbox:  # all of it is here
+        if not from_shards:  # all of it is here
             in_order = np.arange(len(self.packets))
             if self.rows_per_device == 1 and np.array_equal(route.own_rows, in_order):
                 return self.packets
@@ -89,7 +89,7 @@ class Payload:
         found = self.packets.new_empty(route.matrix.shape[1], self.packets.shape[1])
         found[torch.as_tensor(route.own)] = self.take(route.own_rows)
         for other, columns in route.inbox.items():
-            found[torch.as_tensor(columns)] = inbox[other]
+            found[torch.as_tensor(columns)] = from_shards[other]
         return found
 
     def remember(self, senders: Ints | None) -> None:
@@ -111,18 +111,18 @@ class Arrived:
     Attributes:
         mean_M: The mean over all devices; None unless the phase took one.
         route: How the shard's devices combine payload rows; None unless rows came along links.
-        inbox: The payload rows from other shards, by the number of the shard.
+        from_shards: The payload rows from other shards, by the number of the shard.
     """
 
     mean_M: Tensor | None = None
     route: Route | None = None
-    inbox: Mapping[int, Tensor] = field(default_factory=dict)
+    from_shards: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 class Carrier(Protocol):
     """An engine's way of playing a phase on all its shards, for each kind of transport."""
 
-    def alone(self, phase: Phase, round: int) -> None:
+    def local(self, phase: Phase, round: int) -> None:
         """Apply a phase in which nothing travels."""
 
     def mean_over_all(self, phase: Phase, round: int) -> None:
@@ -140,12 +140,12 @@ def play_round(phases: Sequence[Phase], round: int, carrier: Carrier) -> list[Tr
     sent = []
     for phase in phases:
         match phase.transport(round):
-            case Alone():
-                carrier.alone(phase, round)
+            case NoTransport():
+                carrier.local(phase, round)
             case MeanOverAll():
                 carrier.mean_over_all(phase, round)
             case AlongLinks(messages):
                 carrier.along_links(phase, round, messages)
-        if phase.exchanges:
+        if phase.sends:
             sent.append(phase.traffic(round))
     return sent

@@ -35,7 +35,6 @@ from swarm.simulation.shard import Shard
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
-Carried = Literal["nothing", "rows", "mean"]
 TIMED = ("learn", "pack", "mix", "wait")
 
 
@@ -47,7 +46,7 @@ class Step:
         kind: Which of the two.
         round: The round, counted from 1.
         phase: The number of the phase in its protocol.
-        carried: What travels in it.
+        transport: How rows travel in it.
         route: The key of the round's route, where rows travel.
         reusable: Whether that route comes back in later rounds.
     """
@@ -55,7 +54,7 @@ class Step:
     kind: Literal["collect", "apply"]
     round: int
     phase: int
-    carried: Carried = "nothing"
+    transport: Literal["none", "links", "mean"] = "none"
     route: Hashable = None
     reusable: bool = False
 
@@ -172,7 +171,7 @@ class ShardActor:
     def _collect(self, shard: Shard, phase: Phase, step: Step) -> list[Array]:
         """What a phase sends: rows for other shards, or the terms of a mean."""
         payload = phase.collect(shard, step.round)
-        if step.carried == "mean":
+        if step.transport == "mean":
             return [self._means(payload.packets, phase.shares(step.round))]
         shard.payload = payload
         boxes = shard.outgoing(self.routes[step.route])
@@ -180,13 +179,13 @@ class ShardActor:
 
     def _arrived(self, step: Step, arrays: Sequence[Array]) -> Arrived:
         """What has come for a step."""
-        if step.carried == "mean":
+        if step.transport == "mean":
             return Arrived(mean_M=torch.as_tensor(arrays[0]))
-        if step.carried == "nothing":
+        if step.transport == "none":
             return Arrived()
         route = self.routes[step.route] if step.reusable else self.routes.pop(step.route)
         pairs = zip(sorted(route.inbox), arrays, strict=True)
-        return Arrived(route=route, inbox={j: torch.as_tensor(rows) for j, rows in pairs})
+        return Arrived(route=route, from_shards={j: torch.as_tensor(rows) for j, rows in pairs})
 
     def _means(self, rows_nM: Tensor | None, shares_N: Array) -> Array:
         """The partial sums ``[blocks, M]`` of rows (None: of the parameters), in the order of the

@@ -80,7 +80,7 @@ class CallScheduler:
 
     # --- how a phase is played, by what travels ---------------------------------------------------
 
-    def alone(self, phase: Phase, round: int) -> None:
+    def local(self, phase: Phase, round: int) -> None:
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
         self._steps.append(Step("apply", round, phase.number))
         if phase.learns:
@@ -100,7 +100,7 @@ class CallScheduler:
         each_route = self.assignment.routes(messages)
         # two phases may share the messages of one round, and each forgets its route when it is done
         key = messages.key if messages.reusable else (phase.number, messages.key)
-        step = Step("collect", round, phase.number, "rows", key, messages.reusable)
+        step = Step("collect", round, phase.number, "links", key, messages.reusable)
         self._steps.append(step)
         new: list[dict[Hashable, Route]] = [
             {} if key in member.routes else {key: route}
