@@ -40,7 +40,9 @@ def test_the_folder_of_a_claim(judged: Path) -> None:
     assert "**indicates yes**: accuracy" in markdown
     assert "confirmed if above & beyond 0" in markdown
     assert "scenario=tiny preset=quick" in markdown
-    assert "scenario.quick" not in markdown  # nothing but the config's own
+    # nothing of the option's own but what was typed
+    assert "'scenario.quick.foretold=[\"star\"]'" in markdown
+    assert "scenario.quick.seeds" not in markdown
 
 
 def test_nothing_a_claim_says_is_taken_for_html(judged: Path) -> None:

@@ -46,9 +46,9 @@ def known(nodes_added):
 
 def victim(engine):
     # An actor that lives on an added node, and that node.
-    homes = [m.handle.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()) for m in engine.crew.members]
+    homes = [m.handle.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()) for m in engine.actor_pool.members]
     nodes = {node.node_id: node for node in others}
-    return next((m.pid, nodes[home]) for m, home in zip(engine.crew.members, ray.get(homes)) if home in nodes)
+    return next((m.pid, nodes[home]) for m, home in zip(engine.actor_pool.members, ray.get(homes)) if home in nodes)
 
 def played(study, lose=False):
     arm = study.arms[0]
