@@ -23,8 +23,8 @@ import swarm
 from swarm.cli.main import main
 from swarm.common.errors import ConfigError
 from swarm.common.rows import Blocks
-from swarm.simulation.engine.ray import cluster
 from swarm.simulation.engine.ray.call_scheduler import format_ids
+from swarm.simulation.engine.ray.cluster import cluster
 from swarm.simulation.engine.ray.placement import place
 from tests.support import experiment, heeds_interrupts, logged, prepared, run
 
