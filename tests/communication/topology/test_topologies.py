@@ -139,7 +139,7 @@ def test_changing_graphs_are_valid_and_pure(name: str, devices: int) -> None:
     """Valid in every round, the same in whatever order rounds are asked for, another with another
     seed.
     """
-    options: dict[str, Any] = {"s": 1} if name == "epidemic" and devices < 5 else {}
+    options: dict[str, Any] = {"fanout": 1} if name == "epidemic" and devices < 5 else {}
     topology, again = make(name, devices, **options), make(name, devices, **options)
     found = [topology.graph(round) for round in range(12)]
     for round in (11, 0, 5, 3, 5, 11):
