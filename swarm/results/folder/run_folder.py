@@ -24,7 +24,7 @@ from swarm.config.place import LOCK, require_unused
 from swarm.config.schema import SEAL, read_json, require_seal, sealed
 from swarm.config.settings import Settings
 from swarm.results import trust
-from swarm.results.arm_files import ArmFiles
+from swarm.results.folder.arm_files import ArmFiles
 from swarm.results.provenance import edited
 from swarm.results.schemas import Progress, closing, read_config
 from swarm.results.status import CONSOLE, FILE, PAGE, finished
