@@ -38,7 +38,7 @@ KEPT = {
     ("swarm/data/dataset.py", "chunks"): "the only function called so",
     ("swarm/data/files/activity.py", "later"): "a config key of a data source",
     ("swarm/data/files/table.py", "later"): "a config key of a data source",
-    ("swarm/data/partition.py", "Rare"): "messages take the option name from the class",
+    ("swarm/data/partition/rare.py", "Rare"): "messages take the option name from the class",
     ("swarm/experiments/claims/page/page.py", "picture"): "it names the picture of a page",
     ("swarm/learning/models/gru.py", "seen"): POSITIONS,
     ("swarm/learning/models/mcsd.py", "seen"): POSITIONS,

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from swarm.common.errors import ConfigError
 from swarm.common.names import Names, listed
 from swarm.common.rng import Keys
-from swarm.data.dataset import Affine, Dataset, Floats, Ints, check_arrays, validate
+from swarm.data.dataset import Affine, Dataset, Floats, Ints
 from swarm.data.largest_remainder import largest_remainder
 from swarm.data.scaling import Numbers, Scale, TargetScale, lost_columns, rescaled
+from swarm.data.validation import check_arrays, validate
 
 _LARGEST_UNIT = 1e15  # of a target: errors are reported squared, and may be a thousand of it
 
@@ -138,6 +139,45 @@ def prepare(
     keys = Keys(seed, "split")
     labelled = bool(samples.classes) and samples.y.ndim == 1
     strata = samples.owner if samples.owner is not None else samples.y if labelled else None
+    train_ids, validation_ids, test_ids = _sets(samples, strata, keys, test, validation)
+    train_ids = _limited(train_ids, limit, strata, keys)
+    if not len(train_ids):
+        raise ConfigError(*samples.origin, "no train samples; at least one is needed")
+    _warn_of_lost(samples, train_ids, scale, target_scale)
+    x, scaling = _floats(samples, train_ids, scale)
+    y, target = _targets(samples, train_ids, target_scale)
+    dataset = Dataset(
+        x=on_cache_lines(x),
+        y=y,
+        classes=samples.classes,
+        owner=samples.owner,
+        train=train_ids,
+        validation=validation_ids,
+        test=test_ids,
+        time=samples.time,
+        concept=samples.concept,
+        owner_names=samples.owner_names,
+        class_names=samples.class_names,
+        scaling=None if scale == "none" else scaling,
+        target=target,
+        columns=samples.columns,
+    )
+    validate(dataset, samples.origin, samples.columns)
+    if labelled:
+        _all_taught(dataset, samples, limit)
+    return dataset
+
+
+def _sets(
+    samples: Samples,
+    strata: npt.NDArray[np.generic] | None,
+    keys: Keys,
+    test: float,
+    validation: float,
+) -> tuple[Ints, Ints, Ints]:
+    """Ids ``(train, validation, test)``: the sets that come with the data as they are, the others
+    split off the rest.
+    """
     rest = np.ones(len(samples.y), dtype=np.bool_)
     for fixed in (samples.test, samples.validation):
         if fixed is not None:
@@ -151,37 +191,11 @@ def prepare(
         raise ConfigError(
             "test", test, "leaves no test samples; must be a fraction above 0 and below 1"
         )
-    if limit is not None:
-        train_ids = _limited(train_ids, limit, strata, keys)
-    if not len(train_ids):
-        raise ConfigError(*samples.origin, "no train samples; at least one is needed")
-    _warn_of_lost(samples, train_ids, scale, target_scale)
-    x, scaling = _floats(samples, train_ids, scale)
-    y, target = (
-        (samples.y.astype(np.int64), None)
-        if samples.classes
-        else _targets(samples, train_ids, target_scale)
+    return (
+        train_ids,
+        validation_ids if samples.validation is None else np.sort(samples.validation),
+        test_ids if samples.test is None else np.sort(samples.test),
     )
-    dataset = Dataset(
-        x=on_cache_lines(x),
-        y=y,
-        classes=samples.classes,
-        owner=samples.owner,
-        train=train_ids,
-        validation=validation_ids if samples.validation is None else np.sort(samples.validation),
-        test=test_ids if samples.test is None else np.sort(samples.test),
-        time=samples.time,
-        concept=samples.concept,
-        owner_names=samples.owner_names,
-        class_names=samples.class_names,
-        scaling=None if scale == "none" else scaling,
-        target=target,
-        columns=samples.columns,
-    )
-    validate(dataset, samples.origin, samples.columns)
-    if labelled:
-        _all_taught(dataset, samples, limit)
-    return dataset
 
 
 def _all_taught(dataset: Dataset, samples: Samples, limit: int | None) -> None:
@@ -225,7 +239,12 @@ def on_cache_lines(x: Floats) -> Floats:
     return copy
 
 
-def _limited(train: Ints, limit: int, strata: npt.NDArray[np.generic] | None, keys: Keys) -> Ints:
+def _limited(
+    train: Ints, limit: int | None, strata: npt.NDArray[np.generic] | None, keys: Keys
+) -> Ints:
+    """So many of the training samples (None: all), stratified as the sets are."""
+    if limit is None:
+        return train
     if not 1 <= limit <= len(train):
         raise ConfigError(
             "limit",
@@ -277,8 +296,12 @@ def _warn_of_lost(samples: Samples, train: Ints, scale: Scale, target_scale: Tar
 
 def _targets(
     samples: Samples, train: Ints, target_scale: TargetScale
-) -> tuple[Floats, Affine | None]:
-    """The targets of a regression as float32, and what was done to them."""
+) -> tuple[Ints | Floats, Affine | None]:
+    """The labels of a classification as they are; the targets of a regression as float32, and what
+    was done to them.
+    """
+    if samples.classes:
+        return samples.y.astype(np.int64), None
     y, affine = rescaled(samples.y, train, target_scale, key="target_scale")
     if target_scale == "none":
         return y, None

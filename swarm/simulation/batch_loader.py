@@ -115,60 +115,52 @@ class BatchLoader:
         Positions of many blocks are drawn in one call, integers being the same in any company. What
         is computed with has the shape that its own block gives it.
         """
-        e, done_n = self.experiment, self.progress.steps_n
+        e = self.experiment
         together = max(
             1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.data.stream.batch)
         )
         for i in range(0, len(self._rows), together):
             some = self._rows[i : i + together]
-            group = slice(some[0].start, some[-1].stop)
-            # one number of steps for all blocks then, some of them masked
-            compiled = e.settings.compute.compile
-            longest = int((self.steps(plan, None) if compiled else steps_n[group]).max())
-            if not steps_n[group].any():
+            if steps_n[some[0].start : some[-1].stop].any():
+                yield from self._batches_of(some, plan, steps_n)
+
+    def _batches_of(
+        self, some: list[slice], plan: BatchPlan, steps_n: Ints
+    ) -> Iterator[tuple[Rows, Batch]]:
+        """Those of some blocks, whose samples are drawn together."""
+        e, device = self.experiment, self.experiment.device
+        group = slice(some[0].start, some[-1].stop)
+        # one number of steps for all blocks then, some of them masked
+        compiled = e.settings.compute.compile
+        longest = int((self.steps(plan, None) if compiled else steps_n[group]).max())
+        # those asleep take no part in the arithmetic, except where the compiler wants one shape
+        taking = (
+            np.arange(group.start, group.stop)
+            if compiled
+            else group.start + np.flatnonzero(steps_n[group])
+        )
+        draw = self._draw(plan, taking, longest)
+        sample = torch.as_tensor(draw.sample_BKb, device=device)
+        target, truth = self._targets(sample, plan)
+        done = torch.as_tensor(self.progress.steps_n[taking], device=device)
+        fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))
+        ends = np.searchsorted(taking, [rows.stop for rows in some]).tolist()
+        for rows, begin, end in zip(some, [0, *ends], ends, strict=False):
+            each, part = steps_n[taking[begin:end]], slice(begin, end)
+            if not each.any():
                 continue
-            # those asleep take no part in the arithmetic, except where the compiler wants one shape
-            taking = (
-                np.arange(group.start, group.stop)
-                if compiled
-                else group.start + np.flatnonzero(steps_n[group])
-            )
-            draw = self._draw(plan, taking, longest)
-            sample = torch.as_tensor(draw.sample_BKb, device=e.device)
-            target, truth = self._targets(sample, plan)
-            done = torch.as_tensor(done_n[taking], device=e.device)
-            fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))
-            ends = np.searchsorted(taking, [rows.stop for rows in some]).tolist()
-            for rows, begin, end in zip(some, [0, *ends], ends, strict=False):
-                each = steps_n[taking[begin:end]]
-                if not each.any():
-                    continue
-                part = slice(begin, end)
-                chosen: Rows = rows
-                if end - begin < rows.stop - rows.start:
-                    chosen = torch.as_tensor(taking[part], device=e.device)
-                k = longest if compiled else int(each.max())
-                first = (
-                    torch.as_tensor(draw.first_BKb[part, :k], device=e.device)
-                    if fresh_n[part].any()
-                    else None
-                )
-                active = (
-                    torch.as_tensor(np.arange(k) < each[:, None], device=e.device)
-                    if each.min() < k
-                    else None
-                )
-                yield (
-                    chosen,
-                    Batch(
-                        _gather(self.x_S, sample[part, :k]),
-                        target[part, :k],
-                        first,
-                        active,
-                        done[part],
-                        None if truth is None else truth[part, :k],
-                    ),
-                )
+            chosen: Rows = rows
+            if end - begin < rows.stop - rows.start:
+                chosen = torch.as_tensor(taking[part], device=device)
+            k = longest if compiled else int(each.max())
+            first, active = None, None
+            if fresh_n[part].any():
+                first = torch.as_tensor(draw.first_BKb[part, :k], device=device)
+            if each.min() < k:
+                active = torch.as_tensor(np.arange(k) < each[:, None], device=device)
+            true = None if truth is None else truth[part, :k]
+            x = _gather(self.x_S, sample[part, :k])
+            yield chosen, Batch(x, target[part, :k], first, active, done[part], true)
 
     def end(self, plan: BatchPlan, steps_n: Ints) -> None:
         """After a plan: count what was consumed, and let the memory choose what it keeps."""

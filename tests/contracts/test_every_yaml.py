@@ -37,7 +37,7 @@ STREAMED = [
     ("update", "frozen"),
 ]
 STREAMED += [("replay", name) for name in ("ring", "reservoir", "class_balanced")]
-USER_MODELS = Path(__file__).parents[1] / "models" / "user_models.py"
+USER_MODELS = Path(__file__).parents[1] / "learning" / "models" / "user_models.py"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -283,7 +283,7 @@ def test_every_group_is_a_plug_in_section() -> None:
     assert groups() == sorted([*sections(), "metric"]), "a run has any number of metrics"
 
 
-# Ray is tried by tests/engine, claims by tests/campaign; one yaml leaves the class to the user,
+# Ray is tried by tests/simulation/engine, claims by tests/experiments/claims; one yaml leaves the class to the user,
 # which is given here.
 TRIED = [pair for pair in ONE_RUN if pair[0] != "engine" or pair[1] == "local"]
 

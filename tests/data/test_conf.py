@@ -11,9 +11,10 @@ import yaml
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
 from swarm.config.build import build
-from swarm.data.dataset import Source, validate
+from swarm.data.dataset import Source
 from swarm.data.generated.digits import Digits
 from swarm.data.partition import Natural, Partition
+from swarm.data.validation import validate
 
 CONF = Path(__file__).parents[2] / "conf"
 DATA, PARTITION = (sorted((CONF / group).glob("*.yaml")) for group in ("data", "partition"))

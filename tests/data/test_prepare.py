@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
-from swarm.data.dataset import Dataset, DeviceSplit, label_mix, validate
+from swarm.data.dataset import Dataset, DeviceSplit, label_mix
 from swarm.data.generated.digits import Digits
 from swarm.data.largest_remainder import largest_remainder
 from swarm.data.prepare import Samples, on_cache_lines, prepare, split
+from swarm.data.validation import validate
 
 
 @given(

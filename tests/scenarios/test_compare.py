@@ -26,7 +26,7 @@ from tests.support import config, final_rows, logged, module_of, prepared, run
 
 ALL = "scenario.arms=[swarm,isolated,centralised,fedavg]"
 Found = dict[tuple[float, int], tuple[float, float] | None]  # score and loss by rate and rounds
-QUADRATIC = Path(__file__).parents[1] / "theory" / "quadratic.py"
+QUADRATIC = Path(__file__).parents[1] / "communication" / "protocol" / "quadratic.py"
 
 
 # --- the share of the gap -------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.plugin import returned, shape_of
 from swarm.common.rng import Keys
+from swarm.communication.network.returned import seconds_of, truths_of
 from swarm.communication.topology.events import lengths
 from swarm.communication.topology.graph import Graph
 
@@ -205,7 +205,7 @@ class Network:
             else self._keep(
                 "online",
                 round,
-                lambda: _truths(
+                lambda: truths_of(
                     "churn", churn, f"online({round})", churn.online(round), self.devices
                 ),
             )
@@ -217,7 +217,7 @@ class Network:
         return (
             None
             if found is None
-            else _truths("churn", self.churn, f"members({round})", found, self.devices)
+            else truths_of("churn", self.churn, f"members({round})", found, self.devices)
         )
 
     def active(self, round: int) -> Bools | None:
@@ -228,7 +228,7 @@ class Network:
         wakes = self._keep(
             "wakes",
             round,
-            lambda: _truths("clock", clock, f"wakes({round})", clock.wakes(round), self.devices),
+            lambda: truths_of("clock", clock, f"wakes({round})", clock.wakes(round), self.devices),
         )
         return wakes if online is None else self._keep("awake", round, lambda: online & wakes)
 
@@ -251,7 +251,7 @@ class Network:
         if self.outage is not None:
             up_E = self.outage.up(round, graph)
             ticks_S[
-                ~_truths("outage", self.outage, f"up({round}, graph)", up_E, len(graph.src_E))[
+                ~truths_of("outage", self.outage, f"up({round}, graph)", up_E, len(graph.src_E))[
                     edge_S
                 ]
             ] = LOST
@@ -282,7 +282,7 @@ class Network:
         seconds_S = np.zeros(len(edge_S))
         if self.delay is not None:
             ends = [
-                _seconds(self.delay, graph, edge_S, np.full(len(edge_S), draw))
+                _delayed(self.delay, graph, edge_S, np.full(len(edge_S), draw))
                 for draw in (2.0**-53, 1.0)
             ]
             seconds_S = np.minimum(*ends)
@@ -299,7 +299,7 @@ class Network:
         seconds_S = np.zeros(len(edge_S))
         if self.delay is not None:
             draw_S = _draws(Keys(self.seed, "network.delay"), src, dst, graph.n, round)
-            seconds_S = _seconds(self.delay, graph, edge_S, draw_S)
+            seconds_S = _delayed(self.delay, graph, edge_S, draw_S)
         if self._on_the_line and self.lines is not None:
             seconds_S = seconds_S + self.lines.seconds(src, dst, self.bits)
         ticks_S = np.minimum(lengths(seconds_S, self.round_seconds), 2.0**40).astype(np.int64)
@@ -318,40 +318,8 @@ class Network:
         return self._kept[key]
 
 
-def _truths(section: str, part: object, call: str, found: object, size: int) -> Bools:
-    """What a part of the network answered: a truth value for each device, or edge.
-
-    Raises :class:`ConfigError`.
-    """
-    if isinstance(found, np.ndarray) and found.shape == (size,) and found.dtype == np.bool_:
-        return found
-    raise returned(
-        section,
-        part,
-        call,
-        f"returns {shape_of(found)}",
-        f"bool numbers of shape [{size}] are needed",
-    )
-
-
-def _seconds(delay: Delay, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
-    """``delay.seconds``.
-
-    Raises :class:`ConfigError` for anything but numbers of at least 0, one a message.
-    """
-    found = delay.seconds(graph, edge_S, draw_S)
-    if not isinstance(found, np.ndarray) or found.shape != draw_S.shape or found.dtype.kind != "f":
-        needed = f"floating-point numbers of shape {list(draw_S.shape)} are needed"
-        raise returned("delay", delay, "seconds", f"returns {shape_of(found)}", needed)
-    if not (found >= 0).all():
-        raise returned(
-            "delay",
-            delay,
-            "seconds",
-            f"returns {found[~(found >= 0)][0]:g}",
-            "seconds are numbers ≥ 0",
-        )
-    return found
+def _delayed(delay: Delay, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
+    return seconds_of(delay, delay.seconds(graph, edge_S, draw_S), len(draw_S))
 
 
 def _draws(keys: Keys, one_S: Ints, other_S: Ints, n: int, round: int) -> Floats:

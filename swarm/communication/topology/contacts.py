@@ -57,18 +57,7 @@ class Contacts(Topology):
         if not 0.0 < window < math.inf:
             raise ConfigError("window", window, "must be a finite number above 0")
         parsed = Parsed(max_nodes=2 * max_contacts, max_edges=max_contacts)
-
-        def contact(time: str, a: str, b: str, end: str | None = None) -> tuple[float, float]:
-            begin = seconds_of(time, "time")
-            over = begin if end is None else seconds_of(end, "end")
-            if over < begin:
-                raise ValueError(f"end {over:g} must not be before time {begin:g}")
-            parsed.edge(a, b)
-            return begin, over
-
-        cap = "max_contacts", max_contacts
-        found = read_events(path, "contacts", COLUMNS, contact, max_mib, cap, optional=("end",))
-        time_C, end_C = np.array(found).T
+        time_C, end_C = _read(path, parsed, max_mib, max_contacts)
         if len(parsed.index) > devices:
             valid = (
                 f"{path} has {len(parsed.index)} labels; devices={len(parsed.index)} or more"
@@ -100,6 +89,25 @@ class Contacts(Topology):
             round %= self.period
         begun = np.searchsorted(self._first_C, round, side="right")
         return Graph.from_edges(self.devices, self._ends_C2[:begun][self._last_C[:begun] >= round])
+
+
+def _read(
+    path: str | None, parsed: Parsed, max_mib: float, max_contacts: int
+) -> tuple[Floats, Floats]:
+    """When each contact begins and ends; ``parsed`` gets who meets in it."""
+
+    def contact(time: str, a: str, b: str, end: str | None = None) -> tuple[float, float]:
+        begin = seconds_of(time, "time")
+        over = begin if end is None else seconds_of(end, "end")
+        if over < begin:
+            raise ValueError(f"end {over:g} must not be before time {begin:g}")
+        parsed.edge(a, b)
+        return begin, over
+
+    cap = "max_contacts", max_contacts
+    found = read_events(path, "contacts", COLUMNS, contact, max_mib, cap, optional=("end",))
+    time_C, end_C = np.array(found).T
+    return time_C, end_C
 
 
 def _windows(time_C: Floats, end_C: Floats, window: float) -> tuple[Ints, Ints]:

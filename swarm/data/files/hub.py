@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import pyarrow as pa
 
@@ -20,6 +20,14 @@ from swarm.data.files.text import Text
 from swarm.data.scaling import Scale, TargetScale
 
 _ROWS = 1000  # rows that are read at once
+
+
+class _Shared(TypedDict):
+    """What the readers of rows and of text both take."""
+
+    test: float
+    validation: float
+    max_mb: int
 
 
 class HF(Source):
@@ -58,11 +66,8 @@ class HF(Source):
         seed: int = 0,
         target_scale: TargetScale = "none",
     ) -> None:
-        if bool(path) == bool(name):
-            valid = (
-                "must be a file or folder of a data set, or data.name= one of the hub, and not both"
-            )
-            raise ConfigError("path", path, valid)
+        _require_one_source(path, name)
+        shared: _Shared = {"test": test, "validation": validation, "max_mb": max_mb}
         shown = path or f"{name}[{split}]"
         self.reader: Text | Table
         if text is None:
@@ -74,33 +79,16 @@ class HF(Source):
                 features,
                 time=time,
                 scale=scale,
-                test=test,
-                validation=validation,
-                max_mb=max_mb,
                 seed=seed,
                 target_scale=target_scale,
+                **shared,
             )
         elif device is None:
             raise ConfigError("device", "null", "must be the column that says whose text it is")
         else:
-            self.reader = Text(
-                shown,
-                text,
-                device,
-                context,
-                min_chars=min_chars,
-                test=test,
-                validation=validation,
-                max_mb=max_mb,
-            )
-        self.path, self.name, self.config, self.revision, self.split = (
-            path,
-            name,
-            config,
-            revision,
-            split,
-        )
-        self.max_bytes = max_mb << 20
+            self.reader = Text(shown, text, device, context, min_chars=min_chars, **shared)
+        self.path, self.name, self.config = path, name, config
+        self.revision, self.split, self.max_bytes = revision, split, max_mb << 20
 
     def load(self) -> Dataset:
         table = read_table(locate(self.path), self.max_bytes) if self.path else self._from_hub()
@@ -145,3 +133,10 @@ class HF(Source):
                 " config or split?"
             )
             raise ConfigError("name", self.name, valid) from error
+
+
+def _require_one_source(path: str | None, name: str | None) -> None:
+    """Refuse both a file and a name, and neither."""
+    if bool(path) == bool(name):
+        valid = "must be a file or folder of a data set, or data.name= one of the hub, and not both"
+        raise ConfigError("path", path, valid)

@@ -130,17 +130,7 @@ class Table(Source):
 
     def of(self, table: dict[str, Column]) -> Dataset:
         """The data set of a table that has been read."""
-        named = (
-            ("label", self.label),
-            ("device", self.device),
-            ("time", self.time),
-            *(("one_hot", n) for n in self.one_hot),
-        )
-        for key, name in named:
-            if name is not None and name not in table:
-                raise ConfigError(
-                    key, name, f"is not a column of {self.path}; its columns are {listed(table)}"
-                )
+        self._require_columns(table)
         chosen = self._chosen(table)
         x, columns, scaled = self._x(table, chosen)
         y, class_names = self._y(table[self.label])
@@ -181,6 +171,20 @@ class Table(Source):
             scale=self.scale,
             target_scale=self.target_scale,
         )
+
+    def _require_columns(self, table: dict[str, Column]) -> None:
+        """Refuse a name that is no column of the table."""
+        named = (
+            ("label", self.label),
+            ("device", self.device),
+            ("time", self.time),
+            *(("one_hot", n) for n in self.one_hot),
+        )
+        for key, name in named:
+            if name is not None and name not in table:
+                raise ConfigError(
+                    key, name, f"is not a column of {self.path}; its columns are {listed(table)}"
+                )
 
     def _chosen(self, table: dict[str, Column]) -> list[str]:
         """The columns that are features as they are."""

@@ -65,25 +65,7 @@ class Text(Source):
         for key, count in (("stride", stride), ("owners", owners), ("held", held)):
             if count is not None:
                 number(key, count, 1)
-        if test + validation >= 1:
-            raise ConfigError(
-                "test",
-                test,
-                f"must, with data.validation={validation:g}, leave something to train on",
-            )
-        least = max(
-            math.ceil((context + 1) / part)
-            for part in (test, validation, 1 - test - validation)
-            if part > 0
-        )
-        for key, count in (("min_chars", min_chars), ("max_chars", max_chars)):
-            if count is not None and count < least:
-                parts = "training, validation and test text each hold a sequence"
-                raise ConfigError(
-                    key,
-                    count,
-                    f"must be at least {least}, so that {parts} of data.context={context}",
-                )
+        _require_text_in_every_part(context, test, validation, min_chars, max_chars)
         if not path:
             raise ConfigError(
                 "path",
@@ -216,6 +198,31 @@ class Text(Source):
             np.repeat(np.arange(3), [len(b) for b in found]),
             np.full(len(begins_S), owner),
         )
+
+
+def _require_text_in_every_part(
+    context: int, test: float, validation: float, min_chars: int, max_chars: int | None
+) -> None:
+    """Refuse shares that leave no training text, and texts too short for a window in each part."""
+    if test + validation >= 1:
+        raise ConfigError(
+            "test",
+            test,
+            f"must, with data.validation={validation:g}, leave something to train on",
+        )
+    least = max(
+        math.ceil((context + 1) / part)
+        for part in (test, validation, 1 - test - validation)
+        if part > 0
+    )
+    for key, count in (("min_chars", min_chars), ("max_chars", max_chars)):
+        if count is not None and count < least:
+            parts = "training, validation and test text each hold a sequence"
+            raise ConfigError(
+                key,
+                count,
+                f"must be at least {least}, so that {parts} of data.context={context}",
+            )
 
 
 def _joined(owner_R: Column, text_R: Column, owner: str, text: str) -> tuple[list[str], Names]:

@@ -16,10 +16,11 @@ from swarm.common.plugin import blamed, is_plugin, returned
 from swarm.common.rng import Keys
 from swarm.config.build import as_typed, build, choice
 from swarm.config.settings import Settings
-from swarm.data.dataset import Dataset, DeviceSplit, Source, validate
+from swarm.data.dataset import Dataset, DeviceSplit, Source
 from swarm.data.partition import Partition
 from swarm.data.stream.drift import Drift, NoDrift
 from swarm.data.stream.labelling import AllLabels, LabelOracle
+from swarm.data.validation import validate
 from swarm.experiments.checks.probe import probe
 from swarm.experiments.runs.describe import versions
 from swarm.experiments.runs.memory import require_memory, running_out

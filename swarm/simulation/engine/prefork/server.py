@@ -14,9 +14,6 @@ dies the kernel kills the workers.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
-import importlib
 import json
 import os
 import resource
@@ -32,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.simulation.engine.prefork.child import exec_worker, run_script
+from swarm.simulation.engine.prefork.preload import load, probe
 from swarm.simulation.engine.prefork.request import RefusedError, Request, close_files, receive
 
 GRACE_SECONDS = 2.0  # between asking a worker to end and killing it
@@ -244,67 +242,6 @@ def ray_variables(environ: dict[str, str]) -> dict[str, str]:
 def _tell(client: socket.socket, line: str) -> None:
     with contextlib.suppress(OSError):  # whom it would have told is gone
         client.sendall(line.encode())
-
-
-def load(names: Sequence[str]) -> None:
-    """Import ``names`` and make sure that forking is safe afterwards.
-
-    A name that ends in ``?`` may be missing.
-    """
-    for name in names:
-        try:
-            importlib.import_module(name.removesuffix("?"))
-        except ImportError:
-            if not name.endswith("?"):
-                raise
-    if "torch" in sys.modules:
-        # before any parallel region: no pool is ever started here
-        importlib.import_module("torch").set_num_threads(1)
-    threads = len(list(Path("/proc/self/task").iterdir()))
-    if threads != 1:
-        raise RuntimeError(
-            f"the fork server must have one thread, but importing {', '.join(names)} left {threads}"
-        )
-    gc.collect()
-    # a collection in a child must not touch, and so copy, what it shares with the others
-    gc.freeze()
-    ctypes.CDLL(None).malloc_trim(0)  # what the imports needed only for a while
-
-
-def probe(names: Sequence[str]) -> str | None:
-    """Why workers may not share these modules, found out in a child that imports them; None if they
-    may.
-
-    Whatever identifies a worker must still be undrawn after the import, or all workers would be the
-    same one.
-    """
-    ours, theirs = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            load(names)
-            draw: Any = getattr(sys.modules.get("ray"), "WorkerID", None)
-            for _ in range(2 if draw else 0):
-                if os.fork() == 0:
-                    os.write(theirs, draw.from_random().binary())
-                    os._exit(0)
-                os.wait()
-            os.write(theirs, b"ok")
-        except BaseException as error:
-            os.write(theirs, f"{type(error).__name__}: {error}".encode()[:4096])
-        os._exit(0)
-    os.close(theirs)
-    with open(ours, "rb") as said:  # noqa: PTH123 (a file number)
-        answer = said.read()
-    os.waitpid(pid, 0)
-    if not answer.endswith(b"ok"):
-        return answer.decode(errors="replace") or "the import ended the process"
-    half = len(answer) // 2 - 1
-    return (
-        "two forked processes draw the same random numbers"
-        if half and answer[:half] == answer[half:-2]
-        else None
-    )
 
 
 def prepare(folder: Path, setting: dict[str, Any]) -> tuple[socket.socket, int, list[str]]:
