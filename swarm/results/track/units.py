@@ -117,9 +117,11 @@ def headline(summary: Mapping[str, Any], presentation: Presentation) -> str:
     found = []
     for entry in presentation.on("page"):
         value, note = summary.get(entry.key), entry_note(entry, summary)
-        name = entry.label[:1].upper() + entry.label[1:]
+        first = entry.label[:1]
+        name = (first.upper() if first.isascii() else first) + entry.label[1:]  # ρ stays ρ
         if value is not None:
-            found.append(f"{name}: {human_entry(entry, value)} {note}".rstrip() + ".")
+            said = f" ({note})" if note else ""
+            found.append(f"{name}: {human_entry(entry, value)}{said}.")
         elif note:
             found.append(f"{name}: not defined ({note}).")
     return " ".join(found)
