@@ -23,6 +23,7 @@ from swarm.common.errors import ConfigError
 from swarm.experiments.sweep import picture, tables
 from swarm.experiments.sweep.gather import SweepResults, gather
 from swarm.experiments.sweep.job import Job
+from swarm.results.load import load
 from swarm.results.presentation import ArmStyle, Presentation, SummaryEntry, stored
 from swarm.results.report import page
 from swarm.results.report.compare import Comparison
@@ -69,7 +70,7 @@ def test_the_page_has_its_tiles_its_colours_and_its_gap(mine: list[Path]) -> Non
     assert "the gap between hermits and library is shaded" in text
     assert f"The neighbours closed {share} of the gap between hermits (" in text
     assert "secret" not in text
-    read = swarm.load(mine[0])
+    read = load(mine[0])
     assert read.lead == "neighbours"
     light = {arm: pair[0] for arm, pair in colours(read).items()}
     assert light == {
@@ -84,7 +85,7 @@ def test_the_page_has_its_tiles_its_colours_and_its_gap(mine: list[Path]) -> Non
 
 def test_the_leading_arm_stands_out_in_the_picture(mine: list[Path]) -> None:
     axes = Figure().subplots()
-    _by_round(axes, swarm.load(mine[0]), "accuracy")
+    _by_round(axes, load(mine[0]), "accuracy")
     widest = max(axes.lines, key=lambda line: line.get_linewidth())
     assert str(widest.get_label()).startswith("neighbours")
     assert to_hex(widest.get_color()) == LEAD
@@ -171,12 +172,12 @@ def test_a_scenario_that_says_nothing_of_its_arms_is_shown_all_the_same(tmp_path
     text = (folder / "report.html").read_text()
     assert '<div class="tile hero"><div class="key">first: accuracy</div>' in text
     assert "gap" not in text.split('<div class="tiles">')[1].split("<table")[0]
-    assert colours(swarm.load(folder))["first"][0] == LEAD
+    assert colours(load(folder))["first"][0] == LEAD
 
 
 def test_a_scenario_of_an_earlier_version_has_the_roles_and_the_gap_it_had(tmp_path: Path) -> None:
     folder = village(tmp_path / "run", "rounds=3", name="Unlabelled")
-    read, summary = swarm.load(folder), summary_of(folder)
+    read, summary = load(folder), summary_of(folder)
     assert read.presentation.arms["centralised"] == ArmStyle("upper")
     assert [entry.key for entry in read.presentation.entries] == ["gap_closed"]
     assert isinstance(summary["gap_closed"], float)
@@ -237,7 +238,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: str, said: str) -> Non
     shutil.copytree(OLD_RUN, tmp_path / "run")
     (tmp_path / "run" / stored.FILE).write_text(content)
     with pytest.raises(ConfigError, match=r"presentation\.json") as caught:
-        swarm.load(tmp_path / "run")
+        load(tmp_path / "run")
     assert said in str(caught.value)
 
 
@@ -270,7 +271,7 @@ def test_an_entry_is_written_in_its_form(form: Any, value: float | None, text: s
 def test_a_folder_of_before_has_the_roles_of_its_arms() -> None:
     """It has no presentation.json: what its arms are is told by their names."""
     assert not (OLD_RUN / stored.FILE).exists()
-    read = swarm.load(OLD_RUN)
+    read = load(OLD_RUN)
     assert read.lead == "swarm"
     assert read.presentation.named("lower") == "isolated"
     assert read.presentation.named("upper") == "centralised"

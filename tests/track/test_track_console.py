@@ -145,7 +145,11 @@ def test_a_run_without_learning_shows_its_distance_and_its_contraction() -> None
     assert "steps/s" not in file.getvalue()
     print_summary({"headline": "It contracts by 0.95.", "arms": {"gossip": {}}}, console)
     assert "It contracts by 0.95." in file.getvalue()
-    missing = {"rate_measured": None, "rate_measured_reason": "give it more rounds", "arms": {}}
+    missing: dict[str, Any] = {
+        "rate_measured": None,
+        "rate_measured_reason": "give it more rounds",
+        "arms": {},
+    }
     print_summary(missing, console, presentation=of_before(missing))
     text = " ".join(file.getvalue().split())
     assert "Contraction per round: not defined (give it more rounds)." in text
