@@ -4,13 +4,16 @@ federated averaging.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from swarm.common.errors import ConfigError, meant
 from swarm.config.build import option
 from swarm.config.settings import Settings
 from swarm.experiments.runs.scenario import Arm, Scenario
+from swarm.results.load import Run
+from swarm.results.presentation import ArmStyle
+from swarm.results.presentation.gap import gap_entry, gap_facts
 
 MOST_STEPS = 1000  # of one centralised model in a round: beyond that, its batches grow instead
 
@@ -19,6 +22,8 @@ class Compare(Scenario):
     """Runs the arms named in ``arms``; the share of the isolated-to-centralised gap that the swarm
     closes is the result.
     """
+
+    entries = (gap_entry("isolated", "centralised"),)
 
     def __init__(self, arms: list[str]) -> None:
         unknown = [name for name in arms if name not in ARMS]
@@ -33,10 +38,14 @@ class Compare(Scenario):
         """Each arm is the run's settings with a few of them replaced."""
         return [ARMS[name](settings, steps_a_round) for name in self.chosen]
 
+    def conclude(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """The share of the gap that the swarm closes, or why there is none."""
+        return gap_facts(summary, "swarm", "isolated", "centralised")
+
 
 def swarm(settings: Settings, steps: int) -> Arm:
     """The run as configured."""
-    return Arm("swarm", (settings,))
+    return Arm("swarm", (settings,), style=ArmStyle("lead"))
 
 
 def isolated(settings: Settings, steps: int) -> Arm:
@@ -50,6 +59,7 @@ def isolated(settings: Settings, steps: int) -> Arm:
                 **_plain_mixing(),
             ),
         ),
+        style=ArmStyle("lower"),
     )
 
 
@@ -61,6 +71,7 @@ def fedavg(settings: Settings, steps: int) -> Arm:
     return Arm(
         "fedavg",
         (_with(settings, **changes, **_plain_mixing(), protocol=option("protocol", "fedavg")),),
+        style=ArmStyle("control", ("#009e73", "#34d3a2"), muted="#5f7f6f", dash="dashdot"),
     )
 
 
@@ -106,7 +117,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
                 engine=engine,
             )
         )
-    return Arm("centralised", tuple(variants), pooled=True)
+    return Arm("centralised", tuple(variants), pooled=True, style=ArmStyle("upper"))
 
 
 ARMS: dict[str, Callable[[Settings, int], Arm]] = {

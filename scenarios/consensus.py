@@ -15,6 +15,8 @@ from swarm.config.build import build, choice, option
 from swarm.config.settings import Settings
 from swarm.experiments.runs.scenario import Arm, Scenario
 from swarm.results.load import Run
+from swarm.results.presentation import ArmStyle, SummaryEntry
+from swarm.results.track.units import human_score
 
 
 class Consensus(Scenario):
@@ -32,6 +34,17 @@ class Consensus(Scenario):
     """
 
     learns = False
+    entries = (
+        SummaryEntry(
+            "rate_measured",
+            "contraction per round",
+            better="lower",
+            digits=6,
+            note="measured",
+            shown=("page", "tracker"),
+        ),
+        SummaryEntry("rho", "ρ", digits=6, note="second-largest |eigenvalue|", shown=("page",)),
+    )
 
     def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
         compute = settings.compute.model_copy(update={"dtype": "float64"})
@@ -43,37 +56,53 @@ class Consensus(Scenario):
             "evaluate": evaluate,
             "optimizer": {**settings.optimizer, "lr": 1.0},
         }
-        return [Arm("gossip", (settings.model_copy(update=changes),))]
+        arm = Arm("gossip", (settings.model_copy(update=changes),), style=ArmStyle("lead"))
+        return [arm]
 
     def conclude(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """``rate_measured`` beside ``rho``; None with the reason where the distance never passes
-        through the window.
+        """``rate_measured`` beside ``rho``, and how far the mean drifted as a share of the starting
+        distance; the rate is None with the reason where the distance never passes through the
+        window.
         """
         records = run.metrics[run.metrics["arm"] == "gossip"]
-        if "consensus_distance" not in records:
-            missing = "consensus_distance is not among the metrics"
-            return {"rate_measured": None, "rate_measured_reason": missing}
-        rate, reason = fitted_rate(records["consensus_distance"].to_numpy(dtype=np.float64))
-        rho, estimated = (
-            summary["topology"]["rho"],
-            summary["topology"]["estimated_from"] is not None,
-        )
-        # of some rounds it proves nothing
-        if rate is None and not estimated and rho is not None and rho > 1 - 1e-12:
-            reason = (
-                "ρ is 1: the graph is in pieces, and however many rounds there are, it never comes"
-                " to one value"
-            )
-        start, drift = (
-            records[name].iloc[at] for name, at in (("consensus_distance", 0), ("mean_drift", -1))
-        )
-        share = float(drift / start) if start > 0 else None
-        return {
+        topology = summary["topology"]
+        rho, estimated = topology["rho"], topology["estimated_from"]
+        rate: float | None = None
+        reason: str | None = "consensus_distance is not among the metrics"
+        share = None
+        if "consensus_distance" in records:
+            distance_T = records["consensus_distance"].to_numpy(dtype=np.float64)
+            rate, reason = fitted_rate(distance_T)
+            # of some rounds it proves nothing
+            if rate is None and estimated is None and rho is not None and rho > 1 - 1e-12:
+                reason = (
+                    "ρ is 1: the graph is in pieces, and however many rounds there are, it never"
+                    " comes to one value"
+                )
+            if distance_T[0] > 0:
+                share = float(records["mean_drift"].iloc[-1] / distance_T[0])
+        found = {
             "rate_measured": rate,
             "rate_measured_reason": reason,
             "rho": rho,
             "mean_drift_share": share,
         }
+        if estimated is not None:
+            found["rho_note"] = f"estimated from {estimated} rounds"
+        return {**found, "headline": _headline(found)}
+
+
+def _headline(found: Mapping[str, Any]) -> str:
+    """One sentence on the measured contraction beside ρ."""
+    note = f", {found['rho_note']}" if "rho_note" in found else ""
+    theory = f"theory (ρ{note}) {human_score(found['rho'], 6)}"
+    drift = found["mean_drift_share"] or 0.0
+    if drift > 1e-9:  # not rounding
+        theory += f"; the mean drifted by {drift:.2g} of the starting distance"
+    if found["rate_measured"] is None:
+        reason = found["rate_measured_reason"]
+        return f"Contraction per round: not measured ({reason}); {theory}."
+    return f"Contraction per round: measured {human_score(found['rate_measured'], 6)}, {theory}."
 
 
 def _without_learning(settings: Settings) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from swarm.common.rows import Layout
 from swarm.config.schema import read_json
 from swarm.learning import buffers as constants
 from swarm.results import columns
+from swarm.results.presentation import UNDECLARED, Presentation, stored
 from swarm.results.schemas import FIGURES, Graph, Summary, read_config, read_summary
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import read_jsonl
@@ -47,6 +48,7 @@ class Run:
         graph: ``graph.json``, or ``None``.
         notes: What of it could not be read, a sentence each; only :func:`load_partial` leaves any.
         columns: What the run's metrics call their numbers, and where they are shown.
+        presentation: What the run's scenario says of its arms and of its numbers.
     """
 
     folder: Path
@@ -57,6 +59,12 @@ class Run:
     graph: dict[str, Any] | None
     notes: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
+    presentation: Presentation = UNDECLARED
+
+    @property
+    def lead(self) -> str:
+        """The arm that pictures and tables put in front; empty while no arm has records."""
+        return self.presentation.lead(self.arms)
 
     @property
     def arms(self) -> list[str]:
@@ -223,6 +231,11 @@ def _read(path: Path, notes: list[str] | None) -> Run:
             notes.append(str(error))
             return otherwise
 
+    found = attempt(_summary, "summary.json", None)
+    presentation = attempt(lambda file: stored.read(file.parent, found), stored.FILE, UNDECLARED)
+    summary = attempt(
+        lambda file: stored.with_numbers(presentation, found, file), "summary.json", None
+    )
     nothing: tuple[Column, ...] = ()
     known = attempt(lambda file: columns.read(file.parent), columns.FILE, nothing)
     return Run(
@@ -230,9 +243,10 @@ def _read(path: Path, notes: list[str] | None) -> Run:
         attempt(lambda file: read_config(file, "/config.yaml"), "config.yaml", {}),
         _metrics(path / "metrics.jsonl", notes, tuple(column.key for column in known)),
         _devices(path / "devices.parquet", notes),
-        attempt(_summary, "summary.json", None),
+        summary,
         attempt(_graph, "graph.json", None),
         columns=known,
+        presentation=presentation,
     )
 
 

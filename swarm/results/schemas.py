@@ -45,7 +45,6 @@ FIGURES = (
     "concept",
     "forgetting",
     "backward_transfer",
-    "gap_closed",
 )
 # the `schema` of a summary.json that is sealed; those of earlier versions have 1, and no seal
 CLOSED = 2
@@ -128,17 +127,21 @@ class Facet(Schema):
     name: str | None = None
 
 
+class Topology(Facet):
+    """The facts of the graph and of its mixing matrix in ``summary.json``."""
+
+    rho: float | None = None
+
+
 class Summary(Schema):
-    """``summary.json`` of a run."""
+    """``summary.json`` of a run; the numbers of its scenario are those that its
+    ``presentation.json`` names.
+    """
 
     arms: dict[str, Arm] = Field(default_factory=dict)
-    gap_closed: float | None = None
-    gap_closed_reason: str | None = None
-    rate_measured: float | None = None
     devices: Count | None = None
     rounds: Count | None = None
-    rho: float | None = None
-    topology: Facet | None = None
+    topology: Topology | None = None
     data: Facet | None = None
     engine: dict[str, Any] | None = None
     versions: dict[str, Any] | None = None

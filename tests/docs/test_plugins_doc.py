@@ -18,14 +18,14 @@ DOC = "docs/plugins.md"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder with the page's files written into it."""
     folder = tmp_path_factory.mktemp("mine")
-    assert write_files(DOC, folder) == 8
+    assert write_files(DOC, folder) == 10
     return folder
 
 
 def test_the_page_works_as_written(folder: Path) -> None:
     commands = blocks(DOC, "bash")
-    assert [command.info for command in commands] == ["", "", "", "", "", "fails", ""]
-    for command in (*commands[:5], commands[6]):
+    assert [command.info for command in commands] == ["", "", "", "", "", "", "fails", ""]
+    for command in (*commands[:6], commands[7]):
         done = bash(command.code, folder)
         assert (command.info, done.returncode) == ("", 0), done.stderr
     first = json.loads((folder / "first/summary.json").read_text())
@@ -34,6 +34,12 @@ def test_the_page_works_as_written(folder: Path) -> None:
     assert first["topology"]["edges"] == 2 * 45 + 2  # two complete halves of 10 and two bridges
     third = json.loads((folder / "third/summary.json").read_text())["arms"]["swarm"]
     assert third["accuracy_mean"] <= third["top_two_mean"] <= 1
+    fifth = json.loads((folder / "fifth/summary.json").read_text())
+    assert fifth["saved"] > 0
+    page = (folder / "fifth/report.html").read_text()
+    assert fifth["headline"] in page
+    for tile in ("gap closed", "bytes saved"):
+        assert f'<div class="key">{tile}</div>' in page
     jobs = [folder / f"sweep/topology.bridges={bridges}/summary.json" for bridges in (1, 8)]
     sweep = [json.loads(job.read_text())["topology"]["edges"] for job in jobs]
     assert sweep == [2 * 45 + 1, 2 * 45 + 8]

@@ -75,6 +75,13 @@ def phase(name: str) -> str:
     return found
 
 
+def presentation() -> dict[str, Any]:
+    """What arms and numbers were in runs whose scenarios did not say so: ``arms`` by name, and
+    ``entries`` by a key of the summary that tells of which kind the run was."""
+    found: dict[str, Any] = _table()["presentation"]
+    return found
+
+
 def override(text: str) -> str:
     """``KEY=VALUE`` in names of today."""
     old, equal, value = text.partition("=")

@@ -46,6 +46,7 @@ from swarm.learning.optim.optimizer import Optimizer, check_step
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.learning.update.replay import Replay
+from swarm.results.presentation import stored
 from swarm.results.track.base import Tracker
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.engine.local import LocalEngine
@@ -532,8 +533,9 @@ def _check_tracker(cfg: dict[str, Any]) -> None:
     study = check(cfg)
     assert isinstance(study, PreparedRun)
     with tempfile.TemporaryDirectory() as folder, blamed(2):
+        stored.write(Path(folder), study.presentation)
         tracker = study.made_tracker(Path(folder), "check")
-        for arm in ("swarm", "isolated"):
+        for arm in study.presentation.arms:
             tracker.start(arm, 2, 0)
             for round in range(3):
                 record = {
@@ -545,6 +547,8 @@ def _check_tracker(cfg: dict[str, Any]) -> None:
                 }
                 tracker.record({**record, "_device_accuracy": np.full(12, 0.5)})
             tracker.finish(arm, {"rounds": 2, "accuracy_mean": 0.5})
+        finals = {arm: {"rounds": 2, "accuracy_mean": 0.5} for arm in study.presentation.arms}
+        tracker.conclude({"arms": finals})
         tracker.attach([])
         tracker.close()
         tracker.close()

@@ -23,8 +23,9 @@ class Results:
     """Every row has the values of its condition, its ``seed`` and its ``arm``.
 
     Attributes:
-        finals: One row per run and arm: the arm's entry of ``summary.json``, and ``gap_closed``,
-            ``parameters``, ``spectral_gap`` of its run.
+        finals: One row per run and arm: the arm's entry of ``summary.json``, and of its run
+            ``parameters``, ``spectral_gap``, and the numbers that its scenario declared, such as
+            ``gap_closed``.
         curves: One row per run, arm and round: the keys of ``metrics.jsonl``.
         prediction: What ``predict`` wrote down before the runs of ``holdout``, as it is on disk;
             empty where nothing was predicted.
@@ -115,7 +116,8 @@ def of_runs(
         summary = run.summary or {}
         topology = summary.get("topology") or {}
         common = {**values, SEED: seed}
-        about = {name: summary.get(name) for name in ("gap_closed", "parameters")}
+        about = {entry.key: summary.get(entry.key) for entry in run.presentation.entries}
+        about["parameters"] = summary.get("parameters")
         about["spectral_gap"] = topology.get("spectral_gap")
         for arm, final in summary.get("arms", {}).items():
             finals.append(

@@ -21,14 +21,13 @@ from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import Arm, conclusion_of
 from swarm.results import continual
 from swarm.results.folder import Folder
+from swarm.results.folder.arm_files import ArmFiles
 from swarm.results.load import load
 from swarm.results.provenance import made_with
 from swarm.results.track.base import Sink
 from swarm.results.track.jsonl import plain
-from swarm.results.track.units import where_diverged
 from swarm.simulation.engine.base import Engine
-from swarm.simulation.loop import Simulation
-from swarm.simulation.metrics.formulas import gap_closed
+from swarm.simulation.loop import MetricsRow, Simulation
 
 
 def run_arms(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def _run_arm(
     sink: Sink,
     say: Say,
 ) -> dict[str, Any]:
-    final: dict[str, Any] = {}
+    """The rounds of one arm from its newest checkpoint on. Returns its entry of the summary."""
     diverged, made = None, made_with(study.settings.model_dump())
     with (
         warnings.catch_warnings(),
@@ -98,11 +97,7 @@ def _run_arm(
         final = files.last_record()
         try:
             for record in simulation.records(settings.rounds):
-                line = {"arm": arm.name, **record.values}
-                final |= line
-                files.keep_devices(record)
-                accuracy = None if record.devices is None else record.devices.get("accuracy")
-                sink.record(line if accuracy is None else {**line, "_device_accuracy": accuracy})
+                final |= _handed_on(record, arm.name, files, sink)
                 every = settings.checkpoint.every
                 if every and simulation.round % every == 0 and simulation.round:
                     files.save(simulation, made)
@@ -114,35 +109,49 @@ def _run_arm(
             )
         else:
             files.save(simulation, made)
-        hashed = None if diverged else params_sha256(simulation.engine.current()["x"].cpu().numpy())
-        described = engine.describe()
-    facts = {
-        **{
-            k: plain(v)
-            for k, v in final.items()
-            if k not in ("arm", "round", "steps", "messages", "bytes", "seen")
-            and not k.startswith("wall_s_")
-        },
-        "rounds": simulation.round,
-        "lr": settings.optimizer["lr"],
-        "wall_s": simulation.seconds,
-        "steps_per_s": (
-            simulation.counters.steps / simulation.learning_seconds
-            if simulation.learning_seconds
-            else None
-        ),
-        "params_sha256": hashed,
-        "diverged": diverged,
-        "engine": described,
-    }
+        facts = _facts(final, simulation, settings, diverged)
     sink.finish(arm.name, facts)
     return facts
 
 
+def _handed_on(record: MetricsRow, arm: str, files: ArmFiles, sink: Sink) -> dict[str, Any]:
+    """Give a round's record to the arm's files and to the sink. Returns the line of it."""
+    line = {"arm": arm, **record.values}
+    files.keep_devices(record)
+    accuracy = None if record.devices is None else record.devices.get("accuracy")
+    sink.record(line if accuracy is None else {**line, "_device_accuracy": accuracy})
+    return line
+
+
+def _facts(
+    final: dict[str, Any],
+    simulation: Simulation,
+    settings: Settings,
+    diverged: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """An arm's entry of the summary, from its last value of everything that was recorded."""
+    kept = {
+        key: plain(value)
+        for key, value in final.items()
+        if key not in ("arm", "round", "steps", "messages", "bytes", "seen")
+        and not key.startswith("wall_s_")
+    }
+    seconds = simulation.learning_seconds
+    rows = None if diverged else simulation.engine.current()["x"].cpu().numpy()
+    return {
+        **kept,
+        "rounds": simulation.round,
+        "lr": settings.optimizer["lr"],
+        "wall_s": simulation.seconds,
+        "steps_per_s": simulation.counters.steps / seconds if seconds else None,
+        "params_sha256": None if rows is None else params_sha256(rows),
+        "diverged": diverged,
+        "engine": simulation.engine.describe(),
+    }
+
+
 def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:
     s, arms = study.settings, progress["arms"]
-    key = "accuracy_mean" if study.dataset.classes else "r2_mean"
-    gap, reason = _gap(arms, key)
     experiment = study.experiment(study.arms[0], study.arms[0].variants[0])
     run = load(folder.path)
     summary = {
@@ -153,8 +162,6 @@ def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> di
         "devices": s.devices,
         **({"device_names": names} if (names := few(study.split.names)) else {}),
         "rounds": s.rounds,
-        "gap_closed": gap,
-        "gap_closed_reason": reason,
         "arms": {name: {**facts, **continual.facts(run.arm(name))} for name, facts in arms.items()},
         "tuning": progress["tuning"],
         "topology": describe_topology(experiment),
@@ -164,16 +171,4 @@ def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> di
         "parameters": experiment.model.layout.width,
         "versions": versions(),
     }
-    return {**summary, **conclusion_of(study.scenario, run, summary)}
-
-
-def _gap(arms: dict[str, Any], key: str) -> tuple[float | None, str | None]:
-    """The share of the gap that the swarm closed by the arms' final ``key``, or None and why there
-    is none.
-    """
-    finals = {name: arms.get(name, {}) for name in ("swarm", "isolated", "centralised")}
-    ended = {name: final["diverged"] for name, final in finals.items() if final.get("diverged")}
-    if ended:
-        each = [f"{name} ({where_diverged(at)})" for name, at in ended.items()]
-        return None, f"these arms diverged and have no final score: {', '.join(each)}"
-    return gap_closed(*(final.get(key) for final in finals.values()))
+    return {**summary, **conclusion_of(study.scenario, study.arms, run, summary)}

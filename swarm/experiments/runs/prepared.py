@@ -29,8 +29,9 @@ from swarm.experiments.runs.preflight import (
     require_plain_steps,
     warn_of_what_does_nothing,
 )
-from swarm.experiments.runs.scenario import Arm, Scenario, arms_of
+from swarm.experiments.runs.scenario import Arm, Scenario, arms_of, presentation_of
 from swarm.learning.update.policy import UpdatePolicy
+from swarm.results.presentation import UNDECLARED, Presentation
 from swarm.results.track.base import Tracker
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import Experiment, RunSpec
@@ -49,6 +50,7 @@ class PreparedRun:
     split: DeviceSplit
     arms: tuple[Arm, ...]
     footprint: Footprint = NOTHING  # of the arm that takes the most memory
+    presentation: Presentation = UNDECLARED  # of the arms, and of the scenario's own numbers
 
     @classmethod
     @running_out("before the start, while the data were loaded and the parts of the run built")
@@ -94,7 +96,9 @@ class PreparedRun:
             draft = replace(draft, split=replace(holdings, names=experiment.names))
         draft.engine().check(experiment)
         steps = int(experiment.data.local_steps_N.sum())
-        checked = [draft._checked(arm) for arm in arms_of(scenario, s, steps)]
+        arms = arms_of(scenario, s, steps)
+        draft = replace(draft, presentation=presentation_of(scenario, arms))
+        checked = [draft._checked(arm) for arm in arms]
         most = max((needed for _, needed in checked), key=lambda needed: needed.total)
         study = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
         study.made_tracker(Path(), "check")

@@ -18,6 +18,7 @@ from swarm.experiments.runs.prepared import PreparedRun, resolve, tracker_of
 from swarm.results import columns
 from swarm.results.earlier import refuse_a_mixture
 from swarm.results.folder import Folder
+from swarm.results.presentation import stored
 from swarm.results.report import write_report
 from swarm.results.schemas import Graph, Summary
 from swarm.results.status import summary_of
@@ -161,7 +162,10 @@ def _run(study: PreparedRun, home: Folder) -> Result:
             "diverged"
         ):  # which is not run again: its records are all there
             home.arm(arm.name, settings.checkpoint.keep).rewind()
-    console = ConsoleSink(past=read_jsonl(home.path / "metrics.jsonl"))
+    stored.write(home.path, study.presentation)
+    console = ConsoleSink(
+        past=read_jsonl(home.path / "metrics.jsonl"), presentation=study.presentation
+    )
     first = study.experiment(study.arms[0], study.arms[0].variants[0])
     home.write_graph(first.communication.graph(1), study.split.names)
     found = first.metrics.columns
@@ -180,7 +184,7 @@ def _run(study: PreparedRun, home: Folder) -> Result:
                 sink.attach(write_report(home.path))
     finally:
         sink.close()
-    print_summary(summary, columns=found)
+    print_summary(summary, columns=found, presentation=study.presentation)
     print(f"run folder: {home.path}")
     return Result(home.path, summary)
 

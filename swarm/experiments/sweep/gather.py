@@ -19,15 +19,14 @@ from swarm.common.statistics import interval
 from swarm.experiments.sweep.job import ANEW, Job
 from swarm.results.columns import on
 from swarm.results.load import Run, load
-from swarm.results.report.style import lead
+from swarm.results.presentation import UNDECLARED, Presentation
 from swarm.simulation.metrics.base import Column
 
 SEED = "seed"
 # in the place of a value that does not matter: a control that is the same in all combinations
 ANY = "any"
 COSTS = ("bytes_total", "virtual_s", "joules_total", "wall_s")
-# of a run, not of a control in it
-OWN = ("wall_s", "gap_closed", "spectral_gap", "rate_measured", "run")
+OWN = ("wall_s", "spectral_gap", "run")  # of a run, not of a control in it
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,6 +43,8 @@ class SweepResults:
         table: One row per combination and arm: means and intervals over seeds.
         curves: One row per combination, arm and evaluated round.
         metrics: The further metrics that the tables show.
+        presentation: What the scenarios say of the arms and of their own numbers, which the rows of
+            the leading arm have.
     """
 
     keys: list[str]
@@ -54,6 +55,7 @@ class SweepResults:
     table: pd.DataFrame
     curves: pd.DataFrame
     metrics: tuple[Column, ...] = ()
+    presentation: Presentation = UNDECLARED
 
     def __repr__(self) -> str:
         count = self.runs["run"].nunique()
@@ -103,33 +105,45 @@ def gather(jobs: Sequence[Job]) -> SweepResults | None:
         return None
     keys = [key for key in runs[0][0].values if key != SEED]
     score = next((run.score for _, run in runs if run.score), "consensus_distance")
-    first = lead([*dict.fromkeys(arm for _, run in runs for arm in run.arms)])
+    shown = Presentation.of_many(run.presentation for _, run in runs)
+    first = shown.lead(dict.fromkeys(arm for _, run in runs for arm in run.arms))
+    declared = [entry.key for entry in shown.entries]
     metrics = tuple(on((column for _, run in runs for column in run.columns), "sweep"))
     further = [column.key for column in metrics]
     finals = pd.DataFrame(
-        [row for job, run in runs for row in _finals(job, run, keys, score, first, further)]
+        [
+            row
+            for job, run in runs
+            for row in _finals(job, run, keys, score, first, further, declared)
+        ]
     )
     curves = pd.concat([_curve(job, run, keys, score) for job, run in runs], ignore_index=True)
-    common = _common(finals, keys, first)
+    common = _common(finals, keys, first, (*OWN, *declared))
     by = [*keys, "arm"]
     each = _collapsed(finals, keys, common)
-    table = _over_seeds(each, by, lambda rows: _row(rows, score, further))
+    table = _over_seeds(each, by, lambda rows: _row(rows, score, further, declared))
     lines = _collapsed(curves, keys, common, "round")
     curves = _over_seeds(
         lines[~lines["diverged"]], [*by, "round"], lambda rows: _point(rows, score)
     )
-    return SweepResults(keys, score, first, common, finals, table, curves, metrics)
+    return SweepResults(keys, score, first, common, finals, table, curves, metrics, shown)
 
 
 def _finals(
-    job: Job, run: Run, keys: list[str], score: str, first: str, further: list[str]
+    job: Job,
+    run: Run,
+    keys: list[str],
+    score: str,
+    first: str,
+    further: list[str],
+    declared: list[str],
 ) -> list[dict[str, Any]]:
     summary = run.summary or {}
     topology = summary.get("topology") or {}
     rows = []
     for arm, final in summary["arms"].items():
         mean = final.get(score if score == "consensus_distance" else f"{score}_mean")
-        gap = summary.get("gap_closed") if arm == first else None
+        own = summary if arm == first else {}
         rows.append(
             {
                 **{key: job.values.get(key, "") for key in keys},
@@ -138,12 +152,11 @@ def _finals(
                 score: mean,
                 "worst_decile": final.get(f"{score}_p10"),
                 "consensus": final.get(f"consensus_{score}"),
-                "gap_closed": gap,
+                **{key: own.get(key) for key in declared},
                 **{key: final.get(key) for key in further},
                 **{cost: final.get(cost) for cost in COSTS},
                 "lr": final.get("lr"),
                 "spectral_gap": topology.get("spectral_gap"),
-                "rate_measured": summary.get("rate_measured"),
                 "diverged": bool(final.get("diverged")),
                 "params_sha256": final.get("params_sha256"),
                 "run": job.name,
@@ -168,13 +181,13 @@ def _curve(job: Job, run: Run, keys: list[str], score: str) -> pd.DataFrame:
     )
 
 
-def _common(finals: pd.DataFrame, keys: list[str], first: str) -> list[str]:
+def _common(finals: pd.DataFrame, keys: list[str], first: str, own: Sequence[str]) -> list[str]:
     """The controls that the swept keys do not touch: equal hashes are equal bits, and the table
     says the same of them. One seed at least must have been run in all combinations, or there is one
     that was not compared with the others."""
     if not keys:
         return []
-    told = ["params_sha256", *(name for name in finals.columns[len(keys) + 2 :] if name not in OWN)]
+    told = ["params_sha256", *(name for name in finals.columns[len(keys) + 2 :] if name not in own)]
     found = []
     for arm, rows in finals[finals["arm"] != first].groupby("arm", sort=False):
         seeds, combinations = rows.groupby(SEED), len(rows.drop_duplicates(keys))
@@ -209,20 +222,16 @@ def _over_seeds(rows: pd.DataFrame, by: list[str], row: Any) -> pd.DataFrame:
     return pd.DataFrame(made, columns=None if made else by)
 
 
-def _row(rows: pd.DataFrame, score: str, further: list[str]) -> dict[str, Any]:
+def _row(rows: pd.DataFrame, score: str, further: list[str], declared: list[str]) -> dict[str, Any]:
     good = rows[~rows["diverged"]]
     mean, low, high = interval(good[score])
-    gap, gap_low, gap_high = interval(pd.to_numeric(good["gap_closed"]))
     means = {
         name: interval(pd.to_numeric(good[name]))[0]
         for name in ("worst_decile", "consensus", *COSTS, "lr")
     }
     own: dict[str, float] = {}
-    for name in further:
+    for name in (*further, *declared):
         own |= dict(zip((name, f"{name}_low", f"{name}_high"), _interval(good[name]), strict=True))
-    theory = {
-        name: interval(pd.to_numeric(rows[name]))[0] for name in ("spectral_gap", "rate_measured")
-    }
     return {
         "seeds": len(good),
         "diverged": int(rows["diverged"].sum()),
@@ -231,10 +240,7 @@ def _row(rows: pd.DataFrame, score: str, further: list[str]) -> dict[str, Any]:
         f"{score}_high": high,
         **means,
         **own,
-        "gap_closed": gap,
-        "gap_closed_low": gap_low,
-        "gap_closed_high": gap_high,
-        **theory,
+        "spectral_gap": _interval(rows["spectral_gap"])[0],
     }
 
 

@@ -12,14 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
 from swarm.experiments.sweep.gather import ANY, SweepResults, label
-from swarm.results.report.curves import INK, SOFT, decorate
-from swarm.results.report.style import SCORES, dashes
+from swarm.results.report.axes import INK, decorate
+from swarm.results.report.style import SCORES, SOFT, muted, muted_line
 from swarm.results.track.units import human_bytes
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5195", "#8c564b")
-_CONTROLS = {"isolated": "#999999", "centralised": "#222222", "fedavg": "#5f7f6f"}
+Floats = NDArray[np.float64]
 _MARKS = "osD^vPX*"
 MOST_NAMED = 16  # combinations with a line in the legend
 
@@ -105,17 +106,12 @@ def _curves(axes: Axes, found: SweepResults, x: str, title: str, x_label: str) -
             if arm not in found.common:
                 # else a control has the colour of its combination
                 one = len(found.combinations) == 1
-                colour = _CONTROLS.get(arm, SOFT) if one else _colour(found, i)
+                colour = muted(arm, found.presentation) if one else _colour(found, i)
                 _control(axes, found, values, arm, x, colour, arm if i == 0 else "_")
     for arm in found.common:
-        _control(axes, found, dict.fromkeys(found.keys, ANY), arm, x, _CONTROLS.get(arm, SOFT), arm)
+        colour = muted(arm, found.presentation)
+        _control(axes, found, dict.fromkeys(found.keys, ANY), arm, x, colour, arm)
     _scales(axes, found, x)
-
-
-def _control_line(arm: str) -> str:
-    """Solid lines are the combinations'."""
-    style = dashes(arm, [arm])
-    return "dotted" if style == "solid" else style
 
 
 def _control(
@@ -129,7 +125,8 @@ def _control(
 ) -> None:
     """A control as a curve in its band; against bytes, where it sends none, as a level."""
     rows = _rows(found.curves, values, arm)
-    style = {"color": colour, "linestyle": _control_line(arm), "linewidth": 1.4}
+    dash = muted_line(arm, found.presentation)
+    style = {"color": colour, "linestyle": dash, "linewidth": 1.4}
     paid = rows[rows[x] > 0] if x == "bytes_total" else rows
     if len(paid):
         axes.plot(paid[x], paid[found.score], label=_plain(name), marker=_lone(paid), **style)
@@ -197,32 +194,40 @@ def _against_gap(axes: Axes, found: SweepResults) -> None:
     """Final score by spectral gap; side by side where the gap does not tell the combinations apart;
     of all arms where there is one combination."""
     one = len(found.combinations) == 1
-    rows = (found.table if one else found.table[found.table["arm"] == found.lead]).reset_index(
-        drop=True
-    )
-    names = list(rows["arm"]) if one else [label(values) for values in found.combinations]
+    rows = found.table if one else found.table[found.table["arm"] == found.lead]
+    rows = rows.reset_index(drop=True)
     gaps = rows["spectral_gap"]
     by_gap = not one and gaps.notna().sum() > 1 and gaps.nunique() > 1
     x_N = gaps.to_numpy(float) if by_gap else np.arange(len(rows), dtype=float)
-    title = (
-        "against the spectral gap 1 − ρ"
-        if by_gap
-        else "of each arm"
-        if one
-        else "of each combination"
-    )
-    decorate(
-        axes, f"Final {_name(found)} {title}", "spectral gap of the mixing matrix" if by_gap else ""
-    )
+    side_by_side = "of each arm" if one else "of each combination"
+    title = "against the spectral gap 1 − ρ" if by_gap else side_by_side
+    x_label = "spectral gap of the mixing matrix" if by_gap else ""
+    decorate(axes, f"Final {_name(found)} {title}", x_label)
+    _finals(axes, found, rows, x_N)
+    if by_gap and (gaps.dropna() > 1e-12).all():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+    if not by_gap:
+        names = list(rows["arm"]) if one else [label(values) for values in found.combinations]
+        _name_places(axes, names, x_N)
+    for arm in () if one else found.common:
+        level = float(found.table.loc[found.table["arm"] == arm, found.score].iloc[0])
+        colour, dash = muted(arm, found.presentation), muted_line(arm, found.presentation)
+        axes.axhline(level, color=colour, linestyle=dash, linewidth=1.4)
+    axes.set_ylabel(_name(found))
+
+
+def _finals(axes: Axes, found: SweepResults, rows: pd.DataFrame, x_N: Floats) -> None:
+    """The final score of each row, with its interval."""
     score = found.score
     for i, row in rows.iterrows():
         place = int(str(i))
         if not np.isfinite(x_N[place]):
             continue
         half = (row[f"{score}_high"] - row[f"{score}_low"]) / 2
-        colour = (
-            _CONTROLS.get(row["arm"], SOFT) if row["arm"] != found.lead else _colour(found, place)
-        )
+        leads = row["arm"] == found.lead
         axes.errorbar(
             x_N[place],
             row[score],
@@ -230,25 +235,17 @@ def _against_gap(axes: Axes, found: SweepResults) -> None:
             capsize=4,
             markersize=7,
             marker=_MARKS[place % len(_MARKS)],
-            color=colour,
+            color=_colour(found, place) if leads else muted(row["arm"], found.presentation),
             linestyle="none",
         )
-    if by_gap and (gaps.dropna() > 1e-12).all():
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-    if not by_gap:
-        few = len(rows) <= 8
-        axes.set_xticks(x_N if few else [], [*map(_plain, names)] if few else [])
-        axes.tick_params(axis="x", labelrotation=20 if len(rows) > 3 else 0)
-        axes.margins(x=0.15)
-    for arm in () if one else found.common:
-        level = float(found.table.loc[found.table["arm"] == arm, score].iloc[0])
-        axes.axhline(
-            level, color=_CONTROLS.get(arm, SOFT), linestyle=_control_line(arm), linewidth=1.4
-        )
-    axes.set_ylabel(_name(found))
+
+
+def _name_places(axes: Axes, names: list[str], x_N: Floats) -> None:
+    """What stands side by side, as long as there is room for its names."""
+    few = len(names) <= 8
+    axes.set_xticks(x_N if few else [], [*map(_plain, names)] if few else [])
+    axes.tick_params(axis="x", labelrotation=20 if len(names) > 3 else 0)
+    axes.margins(x=0.15)
 
 
 def _name(found: SweepResults) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,9 +18,15 @@ from swarm.experiments.sweep.job import Job
 from swarm.experiments.sweep.picture import draw
 from swarm.experiments.sweep.plan import SweepPlan
 from swarm.results.columns import heading
+from swarm.results.presentation import SummaryEntry
 from swarm.results.report.style import SCORES
-from swarm.results.track.units import human_bytes, human_score, human_time
+from swarm.results.track.units import human_bytes, human_entry, human_score, human_time
 from swarm.simulation import checkpoint
+from swarm.simulation.metrics.base import Column
+
+Row = dict[Any, Any]
+Shown = tuple[str, Callable[[Row], str]]
+"""A column of the table for people: its head, and its cell of a row."""
 
 
 def write(plan: SweepPlan, jobs: Sequence[Job], found: SweepResults | None, subject: str) -> None:
@@ -135,48 +141,65 @@ def cells(found: SweepResults, full: bool) -> tuple[list[str], list[list[str]]]:
 
     Without ``full`` it fits 80 columns: what is the same everywhere is left out, and combination
     and arm share a column."""
-    table = found.table
-    gap, spectral = table["gap_closed"].notna().any(), table["spectral_gap"].notna().any()
-    time = full or table["virtual_s"].nunique() > 1
+    columns = _columns(found, full)
+    rows = found.table.to_dict("records")
+    return [head for head, _ in columns], [[cell(row) for _, cell in columns] for row in rows]
+
+
+def _columns(found: SweepResults, full: bool) -> list[Shown]:
+    table, score = found.table, found.score
     seeds = full or table["seeds"].nunique() > 1 or table["diverged"].any()
-    heads = [*found.keys, "arm"] if full else ["combination"]
-    heads += [SCORES.get(found.score, found.score.replace("_", " ")), "worst decile"]
-    further = found.metrics if full else ()  # 80 columns have no room for them
-    heads += [*map(heading, further), "bytes"]
-    optional = {"virtual time": time, "gap closed": gap, "spectral gap": spectral, "seeds": seeds}
-    heads += [head for head, there in optional.items() if there]
-    rows = []
-    for row in table.to_dict("records"):
-        line = (
-            [*(str(row[key]) for key in found.keys), str(row["arm"])]
-            if full
-            else [found.title(row)]
-        )
-        line += [
-            _with_half(row, found.score),
-            human_score(row["worst_decile"]),
-            *(_with_half(row, column.key) for column in further),
-            human_bytes(row["bytes_total"]),
-        ]
-        line += [human_time(row["virtual_s"])] if time else []
-        line += [_with_half(row, "gap_closed", 100, 1, "%")] if gap else []
-        line += (
-            ["–" if math.isnan(row["spectral_gap"]) else f"{row['spectral_gap']:.4g}"]
-            if spectral
-            else []
-        )
-        line += (
-            [str(row["seeds"]) + (f" (+{row['diverged']} diverged)" if row["diverged"] else "")]
-            if seeds
-            else []
-        )
-        rows.append(line)
-    return heads, rows
+    columns: list[Shown] = [("combination", found.title)]
+    if full:
+        columns = [_text(key) for key in (*found.keys, "arm")]
+    columns += [
+        (SCORES.get(score, score.replace("_", " ")), lambda row: _with_half(row, score)),
+        ("worst decile", lambda row: human_score(row["worst_decile"])),
+        # 80 columns have no room for them
+        *(_metric(column) for column in (found.metrics if full else ())),
+        ("bytes", lambda row: human_bytes(row["bytes_total"])),
+    ]
+    if full or table["virtual_s"].nunique() > 1:
+        columns.append(("virtual time", lambda row: human_time(row["virtual_s"])))
+    for entry in found.presentation.on("sweep"):
+        if table[entry.key].notna().any():
+            columns.append(_entry(entry))
+    if table["spectral_gap"].notna().any():
+        columns.append(("spectral gap", _spectral_gap))
+    return [*columns, ("seeds", _seeds)] if seeds else columns
 
 
-def _with_half(
-    row: dict[Any, Any], name: str, times: float = 1, digits: int = 3, unit: str = ""
-) -> str:
+def _text(key: str) -> Shown:
+    return key, lambda row: str(row[key])
+
+
+def _metric(column: Column) -> Shown:
+    return heading(column), lambda row: _with_half(row, column.key)
+
+
+def _entry(entry: SummaryEntry) -> Shown:
+    """A number that the scenario declared: its mean, and half its interval where its form has
+    one."""
+
+    def cell(row: Row) -> str:
+        if entry.form == "percent":
+            return _with_half(row, entry.key, 100, entry.digits, "%")
+        if entry.form == "number":
+            return _with_half(row, entry.key, digits=entry.digits)
+        return human_entry(entry, row[entry.key])
+
+    return entry.title, cell
+
+
+def _spectral_gap(row: Row) -> str:
+    return "–" if math.isnan(row["spectral_gap"]) else f"{row['spectral_gap']:.4g}"
+
+
+def _seeds(row: Row) -> str:
+    return str(row["seeds"]) + (f" (+{row['diverged']} diverged)" if row["diverged"] else "")
+
+
+def _with_half(row: Row, name: str, times: float = 1, digits: int = 3, unit: str = "") -> str:
     mean, low, high = (times * row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if math.isnan(mean):
         return "–"

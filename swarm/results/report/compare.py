@@ -19,9 +19,15 @@ from swarm.common.errors import ConfigError, typed
 from swarm.config.build import choice
 from swarm.results.columns import heading, human, on
 from swarm.results.load import Run, load_partial
-from swarm.results.report.style import lead
+from swarm.results.presentation import Presentation
 from swarm.results.track.jsonl import plain
-from swarm.results.track.units import human_bytes, human_score, human_time, virtual_time
+from swarm.results.track.units import (
+    human_bytes,
+    human_entry,
+    human_score,
+    human_time,
+    virtual_time,
+)
 
 UNIMPORTANT = ("metrics", "engine", "tracker", "report", "checkpoint", "resume", "hydra", "plugins")
 """Sections of a config that change no number of a run, or only where its files are."""
@@ -75,6 +81,11 @@ class Comparison:
         """``finished``, or how far each run has come."""
         return [_state(run) for run in self.runs]
 
+    @property
+    def presentation(self) -> Presentation:
+        """The numbers that the scenarios declared; the runs are arms of no scenario."""
+        return Presentation({}, Presentation.of_many(run.presentation for run in self.runs).entries)
+
     def rows(self) -> pd.DataFrame:
         """One row for each run and arm: what differs, and every final number as it is in
         ``summary.json``.
@@ -86,16 +97,11 @@ class Comparison:
             for arm in run.arms:
                 final = {key: plain(v) for key, v in run.final(arm).items() if np.isscalar(v)}
                 known = {"run": label, "folder": str(run.folder), "state": state, "arm": arm}
-                gap = (
-                    {"gap_closed": (run.summary or {}).get("gap_closed")}
-                    if arm == lead(run.arms)
-                    else {}
-                )
                 rows.append(
                     {
                         **known,
                         **{key: values[i] for key, values in self.differing.items()},
-                        **gap,
+                        **(_declared(run) if arm == run.lead else {}),
                         **final,
                     }
                 )
@@ -104,19 +110,19 @@ class Comparison:
     def table(self) -> Table:
         """For the terminal: the leading arm of each run."""
         score = next((run.score for run in self.runs if run.score), None)
-        finals = [run.final(lead(run.arms)) for run in self.runs]
+        finals = [run.final(run.lead) for run in self.runs]
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", pad_edge=False)
         table.add_column("run", min_width=18)
         name = "R²" if score == "r2" else "accuracy"
-        heads = (
-            [f"{name}\nmean", "worst\ndecile", "gap\nclosed"] if score else ["consensus\ndistance"]
-        )
+        heads = [f"{name}\nmean", "worst\ndecile"] if score else ["consensus\ndistance"]
         # elsewhere virtual time counts rounds
         timed = any("joules_total" in final for final in finals)
         states = self.states()
         # then it takes the place of the wall time: 80 columns
         unusual = any(state != "finished" for state in states)
         walls = [] if unusual else ["wall\ntime"]
+        declared = self.presentation.on("compare")
+        heads += [entry.title.replace(" ", "\n") for entry in declared]
         further = on((column for run in self.runs for column in run.columns), "compare")
         heads += [heading(column).replace(" ", "\n") for column in further]
         for head in [*heads, "bytes\nsent", *(["virtual\ntime"] if timed else []), *walls]:
@@ -124,14 +130,12 @@ class Comparison:
         if unusual:
             table.add_column("state", min_width=10)
         for run, label, final, state in zip(self.runs, self.labels, finals, states, strict=True):
-            gap, distance = (run.summary or {}).get("gap_closed"), final.get("consensus_distance")
+            distance = final.get("consensus_distance")
             cells = ["–" if distance is None else f"{distance:.2e}"]
             if score:
-                cells = [
-                    human_score(final.get(f"{score}_mean")),
-                    human_score(final.get(f"{score}_p10")),
-                    "–" if gap is None else f"{100 * gap:.1f}%",
-                ]
+                cells = [human_score(final.get(f"{score}_{part}")) for part in ("mean", "p10")]
+            figures = _declared(run)
+            cells += [human_entry(entry, figures.get(entry.key)) for entry in declared]
             cells += [human(final.get(column.key)) for column in further]
             cells += [
                 human_bytes(final.get("bytes_total")),
@@ -151,61 +155,60 @@ class Comparison:
         """
         metrics, devices, arms = [], [], {}
         for run, label, state in zip(self.runs, self.labels, self.states(), strict=True):
-            arm = lead(run.arms)
-            metrics.append(run.arm(arm).assign(arm=label))
-            devices.append(run.devices[run.devices["arm"] == arm].assign(arm=label))
-            gap = (run.summary or {}).get("gap_closed")
-            arms[label] = {
-                **run.final(arm),
-                "gap_closed": gap,
-                "state": state,
-                "folder": str(run.folder),
-            }
-        first = self.runs[0]
+            metrics.append(run.arm(run.lead).assign(arm=label))
+            devices.append(run.devices[run.devices["arm"] == run.lead].assign(arm=label))
+            place = {"state": state, "folder": str(run.folder)}
+            arms[label] = {**run.final(run.lead), **_declared(run), **place}
+        rows = [part for part in devices if len(part)]
+        first = self.runs[0].config
         shared = [
-            key
-            for key, value in first.config.items()
-            if all(run.config.get(key) == value for run in self.runs)
+            key for key in first if all(run.config.get(key) == first[key] for run in self.runs)
         ]
+        return Run(
+            Path("comparison"),
+            {key: first[key] for key in shared},
+            pd.concat(metrics, ignore_index=True),
+            pd.concat(rows, ignore_index=True) if rows else devices[0],
+            self._summary(arms),
+            None,
+            tuple(self.notes),
+            tuple(dict.fromkeys(column for run in self.runs for column in run.columns)),
+            self.presentation,
+        )
+
+    def _summary(self, arms: dict[str, Any]) -> dict[str, Any]:
+        """The summary of the merged run: what the runs have in common, and in what they differ."""
+        first = self.runs[0]
         data = ((first.summary or {}).get("data") or {}) if first.learns else {}
         subject = [
             f"{len(self.runs)} runs compared" if len(self.runs) > 1 else "1 run",
             str(data.get("name", "")),
         ]
         what = ", ".join(self.differing) or "nothing in their configs"
-        shown = ", ".join(sorted({lead(run.arms) for run in self.runs}))
-        summary = {
+        shown = ", ".join(sorted({run.lead for run in self.runs}))
+        several = f"They differ in {what}. Shown of each: {shown}."
+        return {
             "run": "comparison",
             "subject": " · ".join(part for part in subject if part),
-            "headline": (
-                f"They differ in {what}. Shown of each: {shown}."
-                if len(self.runs) > 1
-                else f"Shown: {shown}."
-            ),
+            "headline": several if len(self.runs) > 1 else f"Shown: {shown}.",
             "compared": True,
             "arms": arms,
             "data": {key: data[key] for key in _DATA if key in data},
         }
-        rows = [part for part in devices if len(part)]
-        return Run(
-            Path("comparison"),
-            {key: first.config[key] for key in shared},
-            pd.concat(metrics, ignore_index=True),
-            pd.concat(rows, ignore_index=True) if rows else devices[0],
-            summary,
-            None,
-            tuple(self.notes),
-            tuple(dict.fromkeys(column for run in self.runs for column in run.columns)),
-        )
+
+
+def _declared(run: Run) -> dict[str, Any]:
+    """The numbers of the run's summary that its scenario declared for comparisons."""
+    return run.presentation.figures("compare", run.summary or {})
 
 
 def _state(run: Run) -> str:
-    diverged = run.final(lead(run.arms)).get("diverged")
+    diverged = run.final(run.lead).get("diverged")
     if diverged:
         return f"diverged in round {diverged['round']}"
     if run.summary is not None:
         return "finished"
-    last = int(run.arm(lead(run.arms))["round"].max())
+    last = int(run.arm(run.lead)["round"].max())
     return f"unfinished (round {last} of {run.config.get('rounds', '?')})"
 
 

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from numpy.typing import NDArray
 
 from swarm.results.load import Run
-from swarm.results.report.style import (
-    SCORES,
-    changes,
-    colours,
-    dashes,
-    lead,
-    literal,
-    subject,
-    verdict,
-)
-from swarm.results.track.units import human_bytes, human_score, rho_of
+from swarm.results.report import contraction
+from swarm.results.report.axes import INK, decorate, empty, legend, line, score_limits
+from swarm.results.report.style import SCORES, SOFT, changes, colours, literal, subject, verdict
+from swarm.results.track.units import human_bytes
 
-INK, SOFT, GRID = "#222222", "#666666", "#e4e4e4"
 DIGIT = 14  # pixels
 NAME = 12  # points: the height of an arm's name with its margin
 
@@ -54,10 +45,10 @@ def draw(run: Run, path: Path | IO[bytes]) -> None:
         _by_device(right, run, run.score)
     elif "consensus_distance" in run.metrics and run.metrics["consensus_distance"].notna().any():
         left, right = figure.subplots(1, 2)
-        _contraction(left, run)
-        _ratio(right, run)
+        contraction.distance(left, run)
+        contraction.ratio(right, run)
     else:
-        _empty(figure.subplots(1, 1), "no evaluated round yet")
+        empty(figure.subplots(1, 1), "no evaluated round yet")
     _headings(figure, run, columns)
     figure.savefig(path, format="png")
 
@@ -107,29 +98,21 @@ def _columns(run: Run) -> int:
     return max(1, min(max(_entries(run), 2), 6, 150 // longest))
 
 
-def _legend(run: Run, arm: str, score: str | None) -> str:
-    final = run.final(arm)
-    text = arm if score is None else f"{arm}  {human_score(final.get(f'{score}_mean'))}"
-    return literal(text + ("  ✕ diverged" if final.get("diverged") else ""))
-
-
 def _by_round(axes: Axes, run: Run, score: str) -> None:
     decorate(axes, "Mean over devices, band p10–p90", "round")
     shown = []
-    for arm, (colour, _) in colours(run.arms).items():
+    for arm, (colour, _) in colours(run).items():
         rows = run.arm(arm).dropna(subset=[f"{score}_mean"])
         r, mean = rows["round"].to_numpy(float), rows[f"{score}_mean"].to_numpy(float)
         if not len(rows):
-            axes.plot([], [], color=colour, label=_legend(run, arm, score))
+            axes.plot([], [], color=colour, label=legend(run, arm, score))
             continue
         if {f"{score}_p10", f"{score}_p90"} <= set(rows.columns):
             p10, p90 = (rows[f"{score}_{q}"].to_numpy(float) for q in ("p10", "p90"))
             axes.fill_between(r, p10, p90, color=colour, alpha=0.16, linewidth=0)
             shown += [p10, p90]
         shown.append(mean)
-        axes.plot(
-            r, mean, label=_legend(run, arm, score), **_line(arm, run.arms, colour, len(rows))
-        )
+        axes.plot(r, mean, label=legend(run, arm, score), **line(arm, run, colour, len(rows)))
         if run.final(arm).get("diverged"):
             axes.plot(
                 r[-1],
@@ -142,7 +125,7 @@ def _by_round(axes: Axes, run: Run, score: str) -> None:
             )
     axes.set_ylabel(SCORES[score])
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _score_limits(axes, shown)
+    score_limits(axes, shown)
     _changes(axes, run, "round")
 
 
@@ -164,7 +147,7 @@ def _changes(axes: Axes, run: Run, column: str) -> None:
     at = [float(axes.transData.transform((x, 1))[0]) for x, _ in marks]
     for change, room in zip(marks, np.diff([*at, np.inf]), strict=True):
         whose = [arm for arm, found in of.items() if change in found]
-        colour = SOFT if len(whose) == len(of) else colours(run.arms)[whose[0]][0]
+        colour = SOFT if len(whose) == len(of) else colours(run)[whose[0]][0]
         axes.axvline(
             change[0],
             color=colour,
@@ -206,7 +189,7 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
         label,
     )
     ys, free = [], []
-    for arm, (colour, _) in colours(run.arms).items():
+    for arm, (colour, _) in colours(run).items():
         rows = run.arm(arm).dropna(subset=[f"{score}_mean"])
         if not len(rows):
             continue
@@ -214,7 +197,7 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
         paid = rows[rows[column] > 0] if column in rows else rows[:0]
         if len(paid):
             axes.plot(paid[column].to_numpy(float), paid[f"{score}_mean"].to_numpy(float),
-                      **_line(arm, run.arms, colour, len(paid)))  # fmt: skip
+                      **line(arm, run, colour, len(paid)))  # fmt: skip
         else:
             free.append((arm, colour, float(ys[-1][-1])))
     if column != "round":
@@ -227,7 +210,7 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
         axes.xaxis.set_major_locator(LogLocator(base=4, numticks=7))
         axes.xaxis.set_minor_locator(NullLocator())
         _changes(axes, run, total)
-    _score_limits(axes, ys)
+    score_limits(axes, ys)
     _name_levels(axes, free)
 
 
@@ -239,13 +222,13 @@ def _name_levels(axes: Axes, levels: list[tuple[str, str, float]]) -> None:
     size = NAME * axes.figure.dpi / 72  # pixels
     at_L = [float(axes.transData.transform((1, y))[1]) for *_, y in levels]
     low, high = axes.bbox.y0 + size / 2, axes.bbox.y1 - size / 2
-    for (arm, colour, y), line, place in zip(
+    for (arm, colour, y), at, place in zip(
         levels, at_L, spread_out(at_L, size, low, high), strict=True
     ):
         axes.annotate(
             literal(arm),
             (0.02, y),
-            (0, (place - line) * 72 / axes.figure.dpi),
+            (0, (place - at) * 72 / axes.figure.dpi),
             fontsize=8.5,
             color=colour,
             va="center",
@@ -276,113 +259,19 @@ def spread_out(at_L: list[float], gap: float, low: float, high: float) -> list[f
 def _by_device(axes: Axes, run: Run, score: str) -> None:
     decorate(axes, "Final score of each device", "share of devices, worst to best")
     ys = []
-    for arm, (colour, _) in colours(run.arms).items():
+    for arm, (colour, _) in colours(run).items():
         rows = run.final_devices(arm)
         values = np.sort(rows[score].dropna().to_numpy(float)) if score in rows else np.empty(0)
         if not len(values):
             continue
         ys.append(values)
         if len(values) == 1:
-            axes.axhline(values[0], **_line(arm, run.arms, colour, 9))
+            axes.axhline(values[0], **line(arm, run, colour, 9))
         else:
-            axes.plot(np.linspace(0, 1, len(values)), values, **_line(arm, run.arms, colour, 9))
+            axes.plot(np.linspace(0, 1, len(values)), values, **line(arm, run, colour, 9))
     if not ys:
-        _empty(axes, "no device rows yet")
+        empty(axes, "no device rows yet")
         return
     axes.set_xlim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
-    _score_limits(axes, ys)
-
-
-def _contraction(axes: Axes, run: Run) -> None:
-    decorate(axes, "Consensus distance, relative to the start", "round")
-    rho = rho_of(run.summary or {})
-    longest = 0.0
-    for arm, (colour, _) in colours(run.arms).items():
-        r, relative = _distances(run, arm)
-        longest = max(longest, float(r[-1]) if len(r) else 0.0)
-        axes.plot(
-            r, relative, label=_legend(run, arm, None), **_line(arm, run.arms, colour, len(r))
-        )
-    if rho is not None and 0 < rho < 1 and longest > 0:
-        r = np.arange(longest + 1)
-        axes.plot(
-            r,
-            rho**r,
-            color=INK,
-            linestyle="dotted",
-            linewidth=1.6,
-            label=f"ρᵗ, ρ = {rho:.6f}",
-            zorder=5,
-        )
-    axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-
-
-def _ratio(axes: Axes, run: Run) -> None:
-    decorate(axes, "Contraction per round", "round")
-    rho = rho_of(run.summary or {})
-    for arm, (colour, _) in colours(run.arms).items():
-        r, relative = _distances(run, arm)
-        gaps = np.diff(r)
-        if len(gaps):
-            axes.plot(
-                r[1:],
-                (relative[1:] / relative[:-1]) ** (1 / gaps),
-                **_line(arm, run.arms, colour, len(r)),
-            )
-    if rho is not None:
-        axes.axhline(rho, color=INK, linestyle="dotted", linewidth=1.6, zorder=5)
-        low, high = axes.get_ylim()
-        axes.set_ylim(min(low, rho - 0.05), max(high, rho + 0.05))
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-
-
-def _distances(run: Run, arm: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rounds and consensus distances over the first one, while above zero."""
-    rows = run.arm(arm).dropna(subset=["consensus_distance"])
-    rows = rows[rows["consensus_distance"] > 0]
-    distance = rows["consensus_distance"].to_numpy(float)
-    return rows["round"].to_numpy(float), distance / distance[0] if len(distance) else distance
-
-
-def _line(arm: str, arms: list[str], colour: str, points: int) -> dict[str, Any]:
-    """Line properties: the leading arm stands out, a curve of few points shows them."""
-    front = arm == lead(arms)
-    return {
-        "color": colour,
-        "linestyle": dashes(arm, arms),
-        "linewidth": 2.6 if front else 1.6,
-        "zorder": 4 if front else 3,
-        "marker": "o" if points < 3 else None,
-        "markersize": 6,
-    }
-
-
-def _score_limits(axes: Axes, ys: list[NDArray[np.float64]]) -> None:
-    """A score is at most 1; one bad round of R² = -50 must not flatten every curve."""
-    values = np.concatenate(ys) if ys else np.zeros(1)
-    values = values[np.isfinite(values)]
-    low = (
-        max(float(values.min()), min(-1.0, float(np.quantile(values, 0.2)))) if len(values) else 0.0
-    )
-    high = float(values.max()) if len(values) else 1.0
-    margin = 0.04 * max(high - low, 0.05)
-    axes.set_ylim(low - margin, high + margin)
-
-
-def decorate(axes: Axes, title: str, x_label: str) -> None:
-    """Title, labels, grid and frame, as all pictures have them."""
-    axes.set_title(title, fontsize=10.5, color=INK, loc="left", pad=7)
-    axes.set_xlabel(x_label, fontsize=9.5, color=SOFT)
-    axes.tick_params(labelsize=8.5, colors=SOFT, length=3)
-    axes.grid(True, color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#bbbbbb")
-
-
-def _empty(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=SOFT, transform=axes.transAxes)
+    score_limits(axes, ys)

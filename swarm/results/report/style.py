@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pandas as pd
@@ -9,16 +10,18 @@ import pandas as pd
 from swarm.common.names import called
 from swarm.results.columns import on
 from swarm.results.load import Run
-from swarm.results.track.units import contraction_sentence, gap_sentence, where_diverged
+from swarm.results.presentation import Dash, Presentation, Role
+from swarm.results.track.units import headline, where_diverged
 
 # Okabe & Ito's colour-blind-safe palette; the second of a pair is the lighter variant for a dark
 # page.
-_ARMS = {
-    "swarm": ("#0072b2", "#4db8ff"),
-    "isolated": ("#d55e00", "#ff9247"),
-    "centralised": ("#222222", "#e6e6e6"),
-    "fedavg": ("#009e73", "#34d3a2"),
+_ROLES: dict[Role, tuple[str, str]] = {
+    "lead": ("#0072b2", "#4db8ff"),
+    "lower": ("#d55e00", "#ff9247"),
+    "upper": ("#222222", "#e6e6e6"),
 }
+# of the controls in the picture of a sweep, where the combinations have the colours
+_MUTED: dict[Role, str] = {"lower": "#999999", "upper": "#222222"}
 _OTHERS = (
     ("#cc79a7", "#f0a3cc"),
     ("#b8860b", "#f0c040"),
@@ -27,7 +30,8 @@ _OTHERS = (
     ("#8c564b", "#d09a8c"),
     ("#6b7280", "#aab2c0"),
 )
-_DASHES = {"centralised": "dashed", "fedavg": "dashdot"}
+_DASHES: dict[Role, Dash] = {"upper": "dashed"}
+SOFT = "#666666"  # of what stays in the background
 
 LABELS = {
     "prequential_accuracy": "prequential accuracy",
@@ -74,33 +78,48 @@ def named_label(run: Run, metric: str) -> str | None:
     return text.replace("one label", f"label {called(names if known else None, wanted)}")
 
 
-def colours(arms: list[str]) -> dict[str, tuple[str, str]]:
-    """A (light page, dark page) pair of colours for each arm; the four usual arms always have the
-    same.
+def colours(run: Run) -> dict[str, tuple[str, str]]:
+    """A (light page, dark page) pair of colours for each arm: the one that its scenario gave it, or
+    that of its role; the arm in front has the lead's, others take turns.
     """
-    others = [arm for arm in arms if arm not in _ARMS]
-    first = lead(arms)
-    if first in others:
-        others.remove(first)
-    own = {arm: _OTHERS[i % len(_OTHERS)] for i, arm in enumerate(others)}
-    return {arm: _ARMS.get(arm) or (_ARMS["swarm"] if arm == first else own[arm]) for arm in arms}
+    styles = {arm: run.presentation.style(arm) for arm in run.arms}
+    found = {arm: style.colour or _ROLES.get(style.role) for arm, style in styles.items()}
+    if found and found[run.lead] is None:
+        found[run.lead] = _ROLES["lead"]
+    turns = itertools.cycle(_OTHERS)
+    return {arm: pair or next(turns) for arm, pair in found.items()}
 
 
-def lead(arms: list[str]) -> str:
-    """The arm that the pictures put in front: the swarm, or else the first that is no baseline, or
-    else the first.
-    """
-    rest = [arm for arm in arms if arm not in _ARMS]
-    return "swarm" if "swarm" in arms else (rest or arms or [""])[0]
-
-
-def dashes(arm: str, arms: list[str]) -> str:
+def dashes(arm: str, run: Run) -> Dash:
     """The line style of an arm, so that curves differ without colour too, and where the colours
     begin again.
     """
-    others = [other for other in arms if other not in _ARMS and other != lead(arms)]
+    style = run.presentation.style(arm)
+    if style.dash or style.role in _DASHES:
+        return style.dash or _DASHES[style.role]
+    others = [other for other in run.arms if _takes_turns(run, other)]
     turn = others.index(arm) // len(_OTHERS) if arm in others else 0
-    return _DASHES.get(arm) or ("solid", "dashed", "dashdot", "dotted")[turn % 4]
+    lines: tuple[Dash, ...] = ("solid", "dashed", "dashdot", "dotted")
+    return lines[turn % 4]
+
+
+def _takes_turns(run: Run, arm: str) -> bool:
+    """Whether the arm has neither a colour nor a role with one, and is not in front."""
+    style = run.presentation.style(arm)
+    return not style.colour and style.role not in _ROLES and arm != run.lead
+
+
+def muted(arm: str, presentation: Presentation) -> str:
+    """The colour of a control in the picture of a sweep."""
+    style = presentation.style(arm)
+    return style.muted or _MUTED.get(style.role, SOFT)
+
+
+def muted_line(arm: str, presentation: Presentation) -> Dash:
+    """The line of a control in the picture of a sweep; solid lines are the combinations'."""
+    style = presentation.style(arm)
+    found = style.dash or _DASHES.get(style.role, "dotted")
+    return "dotted" if found == "solid" else found
 
 
 def literal(text: str) -> str:
@@ -140,21 +159,20 @@ def subject(run: Run) -> str:
 
 
 def verdict(run: Run) -> str:
-    """The sentence on the gap, or how far an unfinished run has come."""
+    """What the run concludes with, and which arms diverged; or how far an unfinished one has
+    come."""
     if run.summary is None:
         rounds = run.config.get("rounds", "?")
         come = [
             f"{arm} at round {int(run.arm(arm)['round'].max())} of {rounds}" for arm in run.arms
         ]
         return f"Unfinished run: {', '.join(come) or 'no record yet'}."
-    if "headline" in run.summary:
-        return str(run.summary["headline"])
-    contraction = contraction_sentence(run.summary)
-    if contraction is not None:
-        return contraction
+    said = headline(run.summary, run.presentation)
+    if run.summary.get("compared"):
+        return said  # the arms are runs, each of which has its state
     diverged = {arm: run.final(arm).get("diverged") for arm in run.arms}
-    ended = [f" Diverged: {arm} ({where_diverged(at)})." for arm, at in diverged.items() if at]
-    return gap_sentence(run.summary) + "".join(ended)
+    ended = [f"Diverged: {arm} ({where_diverged(at)})." for arm, at in diverged.items() if at]
+    return " ".join(filter(None, (said, *ended))) or "Finished."
 
 
 def _name(given: Any, section: Any) -> str:

@@ -16,10 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.results.columns import heading, human, on
+from swarm.results.presentation import UNDECLARED, UNIQUE, Presentation
 from swarm.results.track.base import Tracker
 from swarm.results.track.units import (
-    contraction_sentence,
-    gap_sentence,
+    headline,
     human_bytes,
     human_energy,
     human_score,
@@ -44,16 +44,24 @@ class ConsoleSink(Tracker):
     goes on in the present one: the gap closed so far, devices awake, messages, local steps a
     second, time left. Plain lines anywhere else.
 
-    The gap closed so far compares the swarm with its controls at the latest round that all three
-    have been evaluated at; arms run one after the other, so it appears with the last of them.
+    The gap closed so far compares the leading arm with the lower and the upper one at the latest
+    round that all three have been evaluated at; arms run one after the other, so it appears with
+    the last of them.
 
     Args:
         console: Where to draw; by default standard output. ``console.is_terminal`` chooses live
             view or lines.
         past: Records of a run that is resumed: its sparklines and its gap begin with them.
+        presentation: Of the run; it says which arms lie at the ends of the gap.
     """
 
-    def __init__(self, console: Console | None = None, past: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        past: Iterable[dict[str, Any]] = (),
+        presentation: Presentation = UNDECLARED,
+    ) -> None:
+        self._presentation = presentation
         self.console = console if console is not None else Console()
         self._live: Live | None = None
         self._bars: dict[str, _Bar] = {}
@@ -132,12 +140,15 @@ class ConsoleSink(Tracker):
             )
 
     def _gap(self) -> str:
-        curves = [self._curves.get(arm, {}) for arm in ("swarm", "isolated", "centralised")]
+        lead, lower, upper = (self._presentation.named(role) or "" for role in UNIQUE)
+        names = lead, lower, upper
+        curves = [self._curves.get(arm, {}) for arm in names]
         rounds = set.intersection(*(set(curve) for curve in curves))
         if not rounds:
             return ""
         latest = max(rounds)
-        closed, _ = gap_closed(*(curve[latest] for curve in curves))
+        scores = [curve[latest] for curve in curves]
+        closed, _ = gap_closed(scores[0], scores[1], scores[2], names)
         return "" if closed is None else f"gap closed so far {100 * closed:.0f}% (round {latest})"
 
     def _facts(self) -> list[str]:
@@ -225,27 +236,30 @@ def sparkline(values: Sequence[float], width: int = 16) -> str:
 
 
 def print_summary(
-    summary: dict[str, Any], console: Console | None = None, columns: Sequence[Column] = ()
+    summary: dict[str, Any],
+    console: Console | None = None,
+    columns: Sequence[Column] = (),
+    presentation: Presentation = UNDECLARED,
 ) -> None:
-    """Prints the closing table of a run, the share of the gap that the swarm closed, and the arms
-    that diverged.
+    """Prints the closing table of a run, the sentence that its scenario concludes with, and the
+    arms that diverged.
 
     Args:
         summary: The contents of ``summary.json``.
         console: Where to print; by default standard output. Fits 80 columns.
         columns: Of the run's metrics: those for tables get one of their own.
+        presentation: Of the run: its leading arm is in bold.
     """
     console = console if console is not None else Console()
     arms: dict[str, dict[str, Any]] = summary.get("arms", {})
     if any(score_name(arm) for arm in arms.values()):
-        console.print(summary_table(arms, console.width))
-        console.print(gap_sentence(summary), markup=False, highlight=False)
+        console.print(summary_table(arms, console.width, presentation.lead(arms)))
+    said = headline(summary, presentation)
+    if said:
+        console.print(said, markup=False, highlight=False)
     further = [column for column in on(columns, "table") if _measured(arms, column.key)]
     if further:
         console.print(further_table(arms, further))
-    contraction = contraction_sentence(summary)
-    if contraction is not None:
-        console.print(contraction, markup=False, highlight=False)
     for name, arm in arms.items():
         if arm.get("diverged"):
             where = where_diverged(arm["diverged"], joint=" in ")
@@ -255,9 +269,9 @@ def print_summary(
             )
 
 
-def summary_table(arms: dict[str, dict[str, Any]], width: int = 80) -> Table:
+def summary_table(arms: dict[str, dict[str, Any]], width: int = 80, lead: str = "") -> Table:
     """The closing table: one row per arm, scores first, then what they cost; fewer columns where
-    ``width`` is small.
+    ``width`` is small. The row of ``lead`` is in bold.
     """
     names = {score_name(arm) for arm in arms.values()} - {None}
     label = "R²" if names == {"r2"} else "accuracy"
@@ -281,7 +295,7 @@ def summary_table(arms: dict[str, dict[str, Any]], width: int = 80) -> Table:
         values.append(
             human_energy(arm.get("joules_total")) if fleet else human_time(arm.get("wall_s"))
         )
-        style = "red" if arm.get("diverged") else "bold" if name == "swarm" else ""
+        style = "red" if arm.get("diverged") else "bold" if name == lead else ""
         table.add_row(escape(name), *(values[i] for i in kept), style=style)
     return table
 

@@ -16,6 +16,7 @@ import yaml
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.machine import is_installed
+from swarm.results.presentation import stored
 from swarm.results.track.base import Tracker
 from swarm.results.track.jsonl import plain
 
@@ -23,8 +24,9 @@ from swarm.results.track.jsonl import plain
 class TensorBoardTracker(Tracker):
     """Mirrors each arm into ``folder/tensorboard/ARM``: every number of a record under its name in
     ``metrics.jsonl``, by round, and a histogram of the device accuracies. The arm's own config is a
-    text of it, with the learning rate that was chosen; ``gap_closed`` a number of the swarm's last
-    round. The run's config and the versions are texts of the run ``report``, pictures its images.
+    text of it, with the learning rate that was chosen. What the scenario declared for trackers,
+    such as the gap closed, are numbers of the leading arm's last round. The run's config and the
+    versions are texts of the run ``report``, pictures its images.
 
     A resumed arm goes on in a further file, from which on TensorBoard leaves out what the first one
     has of later rounds.
@@ -92,11 +94,15 @@ class TensorBoardTracker(Tracker):
         self.close()
 
     def conclude(self, summary: dict[str, Any]) -> None:
-        """Writes ``gap_closed`` beside the swarm's numbers, where there is a gap."""
-        gap, arm = summary.get("gap_closed"), summary.get("arms", {}).get("swarm")
-        if gap is not None and arm is not None:
-            self._writer = self._open("swarm", from_round=arm["rounds"] + 1)
-            self._writer.add_scalar("gap_closed", gap, arm["rounds"])
+        """Writes the numbers that the scenario declared beside those of its leading arm."""
+        shown, arms = stored.read(self.folder, summary), summary.get("arms", {})
+        figures = shown.figures("tracker", summary)
+        found = {key: value for key, value in figures.items() if value is not None}
+        lead = shown.lead(arms)
+        if found and lead:
+            self._writer = self._open(lead, from_round=arms[lead]["rounds"] + 1)
+            for key, value in found.items():
+                self._writer.add_scalar(key, value, arms[lead]["rounds"])
             self.close()
 
     def attach(self, files: Sequence[Path]) -> None:

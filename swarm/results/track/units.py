@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from swarm.common.names import titled
+from swarm.results.presentation import Presentation, SummaryEntry
 
 
 def human_bytes(count: float | None) -> str:
@@ -80,44 +81,47 @@ def rho_of(summary: dict[str, Any]) -> float | None:
     """ρ, the second-largest absolute eigenvalue, of the run's mixing matrix; ``None`` where the
     summary has none.
     """
-    rho = summary.get("rho")
-    return (summary.get("topology") or {}).get("rho") if rho is None else rho
+    rho: float | None = (summary.get("topology") or {}).get("rho")
+    return rho
 
 
-def rho_name(summary: dict[str, Any]) -> str:
-    """``ρ``, with the number of rounds it was estimated from where the topology never repeats."""
-    rounds = (summary.get("topology") or {}).get("estimated_from")
-    return f"ρ, estimated from {rounds} rounds" if rounds else "ρ"
-
-
-def contraction_sentence(summary: dict[str, Any]) -> str | None:
-    """One sentence on the measured contraction beside ρ; ``None`` for a run that did not measure
-    it.
+def human_entry(entry: SummaryEntry, value: float | None) -> str:
+    """A number that a scenario declared, in the form that it declared; ``–`` where there is
+    none.
     """
-    if "rate_measured" not in summary:
-        return None
-    theory = f"theory ({rho_name(summary)}) {human_score(rho_of(summary), 6)}"
-    drift = summary.get("mean_drift_share") or 0.0
-    if drift > 1e-9:  # not rounding
-        theory += f"; the mean drifted by {drift:.2g} of the starting distance"
-    if summary["rate_measured"] is None:
-        reason = summary.get("rate_measured_reason") or "no reason given"
-        return f"Contraction per round: not measured ({reason}); {theory}."
-    return f"Contraction per round: measured {human_score(summary['rate_measured'], 6)}, {theory}."
+    if value is None or not math.isfinite(value):
+        return "–"
+    if entry.form == "bytes":
+        return human_bytes(value)
+    if entry.form == "seconds":
+        return human_time(value)
+    if entry.form == "percent":
+        return f"{100 * value:.{entry.digits}f}%"
+    text = human_score(value, entry.digits)
+    return f"{text} {entry.unit}" if entry.unit else text
 
 
-def gap_sentence(summary: dict[str, Any]) -> str:
-    """One sentence on the share of the isolated-to-centralised gap that the swarm closed, or why
-    there is none.
+def entry_note(entry: SummaryEntry, summary: Mapping[str, Any]) -> str:
+    """What stands below an entry in small print: why it has no number, or else its note."""
+    if summary.get(entry.key) is None:
+        return str(summary.get(f"{entry.key}_reason") or "")
+    return str(summary.get(f"{entry.key}_note") or entry.note)
+
+
+def headline(summary: Mapping[str, Any], presentation: Presentation) -> str:
+    """The sentence that a run concludes with: the scenario's own, or else what it has of each
+    entry of the page; empty where there is neither.
     """
-    gap = summary.get("gap_closed")
-    if gap is None:
-        return f"Gap closed: not defined ({summary.get('gap_closed_reason') or 'no reason given'})."
-    arms = summary.get("arms", {})
-    means = [arms.get(arm, {}) for arm in ("isolated", "centralised")]
-    name = score_name(means[0]) or "accuracy"
-    low, high = (human_score(arm.get(f"{name}_mean")) for arm in means)
-    return (
-        f"The swarm closed {100 * gap:.1f}% of the gap between isolated ({low}) and centralised"
-        f" ({high})."
-    )
+    if "headline" in summary:
+        return str(summary["headline"])
+    found = []
+    for entry in presentation.on("page"):
+        value, note = summary.get(entry.key), entry_note(entry, summary)
+        first = entry.label[:1]
+        name = (first.upper() if first.isascii() else first) + entry.label[1:]  # ρ stays ρ
+        if value is not None:
+            said = f" ({note})" if note else ""
+            found.append(f"{name}: {human_entry(entry, value)}{said}.")
+        elif note:
+            found.append(f"{name}: not defined ({note}).")
+    return " ".join(found)

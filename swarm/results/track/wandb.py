@@ -5,13 +5,8 @@ otherwise.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import json
 import os
-import re
-import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,34 +15,15 @@ import numpy as np
 from pydantic import Field
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.files import replacing
 from swarm.common.system.machine import is_installed
+from swarm.results.presentation import Presentation, stored
+from swarm.results.track import wandb_files
 from swarm.results.track.base import Tracker
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import plain, read_jsonl
 
-GAINS = "swarm"  # the arm whose summary gets gap_closed
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
-# before the name of an offline part while the one that takes its place is written
-REPLACED = "replaced-"
 MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
-IDS = "wandb.json"
-"""In the run folder: the W&B id of each arm, so that a resumed run stays one run wherever its
-folder has gone.
-"""
-
-
-def run_id(run: str, arm: str) -> str:
-    """A W&B id for an arm: a slug of at most 64 characters.
-
-    A name that has to be changed to fit gets a hash of the original, so two names never share an
-    id.
-    """
-    name = f"{run}-{arm}"
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
-    if slug == name and len(name) <= 64:
-        return name
-    return f"{slug[:55]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 class WandbTracker(Tracker):
@@ -62,8 +38,8 @@ class WandbTracker(Tracker):
 
     A resumed arm keeps its id, which ``wandb.json`` in the run folder holds. W&B does not merge
     offline runs, so a resumed offline arm is written again in full from ``metrics.jsonl`` and takes
-    the place of the part that was not uploaded yet. The swarm's run stays open until all arms are
-    over, as ``gap_closed`` belongs into its summary.
+    the place of the part that was not uploaded yet. The leading arm's run stays open until all arms
+    are over, as what the scenario declared for trackers belongs into its summary.
 
     Errors are not handled here: :class:`~swarm.results.track.base.Fanout` turns the first one into
     a warning.
@@ -118,7 +94,7 @@ class WandbTracker(Tracker):
         self.tags, self.init_timeout = list(tags or []), init_timeout
         self.group, self.name = group or run, name or run
         self._run: Any = None
-        self._waiting: Any = None  # the swarm's run, which is over but for gap_closed
+        self._waiting: Any = None  # the leading arm's run, over but for the scenario's numbers
         self._over: set[str] = set()  # arms
         self._configs: dict[str, dict[str, Any]] = {}
         self._concluded: dict[str, Any] = {}
@@ -163,8 +139,8 @@ class WandbTracker(Tracker):
         """Writes the arm's final metrics to the W&B summary and ends its run (as failed where the
         arm diverged).
 
-        The swarm's stays open until :meth:`conclude`: W&B cannot add to an offline run that is
-        over.
+        The leading arm's stays open until :meth:`conclude`: W&B cannot add to an offline run that
+        is over.
         """
         if self._run is None:
             return
@@ -178,21 +154,25 @@ class WandbTracker(Tracker):
             scalars |= {f"diverged_{key}": value for key, value in diverged.items()}
         self._run.summary.update({key: plain(value) for key, value in scalars.items()})
         self._over.add(arm)
-        if arm == GAINS and not diverged:
+        if arm == _waits_for_the_end(stored.read(self.folder)) and not diverged:
             self._waiting, self._run = self._run, None
         else:
             self._end(1 if diverged else 0)
 
     def conclude(self, summary: dict[str, Any]) -> None:
-        """Writes ``gap_closed`` into the summary of the swarm's W&B run and ends that run."""
-        arm = summary.get("arms", {}).get(GAINS)
+        """Writes the numbers that the scenario declared into the summary of the leading arm's W&B
+        run, and ends that run.
+        """
+        shown = stored.read(self.folder, summary)
+        lead = _waits_for_the_end(shown)
+        arm = summary.get("arms", {}).get(lead)
         if self.mode == "disabled" or arm is None:
             return
-        if GAINS not in self._over:  # but before the run was resumed
-            self.start(GAINS, arm["rounds"], done=max(1, arm["rounds"]))
-            self.finish(GAINS, arm)
-        if summary.get("gap_closed") is not None:
-            self._concluded = {"gap_closed": summary["gap_closed"]}
+        if lead not in self._over:  # but before the run was resumed
+            self.start(lead, arm["rounds"], done=max(1, arm["rounds"]))
+            self.finish(lead, arm)
+        figures = shown.figures("tracker", summary)
+        self._concluded = {key: value for key, value in figures.items() if value is not None}
         self._end_waiting(self._concluded)
 
     def attach(self, files: Sequence[Path]) -> None:
@@ -242,7 +222,7 @@ class WandbTracker(Tracker):
         # W&B would otherwise move to the system's temporary folder
         self.folder.mkdir(parents=True, exist_ok=True)
         if replaces and not online:
-            self._set_aside(arm)
+            wandb_files.rename_parts(self.folder, self._id(arm))
         return wandb.init(
             project=self.project, entity=self.entity, tags=self.tags or None,
             config=self._configs.get(arm, self.config), allow_val_change=replaces,
@@ -251,24 +231,6 @@ class WandbTracker(Tracker):
             reinit="create_new", dir=str(self.folder), settings=settings,
         )  # fmt: skip
 
-    def _id(self, arm: str) -> str:
-        """The id in the run folder.
-
-        A new one is unique: two runs whose folders have the same name stay two runs.
-        """
-        file = self.folder / IDS
-        try:
-            ids = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        except (OSError, ValueError, RecursionError):
-            ids = {}
-        known = ids.get(arm) if isinstance(ids, dict) else None
-        if not isinstance(known, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", known):
-            known = f"{run_id(self.run, arm)[:55]}-{uuid.uuid4().hex[:8]}"
-            ids = {**(ids if isinstance(ids, dict) else {}), arm: known}
-            with replacing(file) as out:
-                out.write(json.dumps(ids, indent=1).encode())
-        return known
-
     def _replay(self, arm: str) -> None:
         accuracy = _device_accuracy(self.folder / "checkpoints" / arm)
         for record in read_jsonl(self.folder / "metrics.jsonl"):
@@ -276,30 +238,11 @@ class WandbTracker(Tracker):
                 self.record({**record, "_device_accuracy": accuracy.get(record["round"])})
         self._drop_replaced(arm)
 
-    def _set_aside(self, arm: str) -> None:
-        """Renames the arm's offline parts that were not uploaded, until the one that takes their
-        place is written.
-
-        They are renamed before W&B starts, so that whatever is called ``offline-run-DATE_TIME-ID``
-        afterwards is the new one. Its name cannot tell: it has only seconds, W&B adds ``-1`` where
-        it is taken, and a run does not know what it was given.
-        """
-        for part in self._parts(arm):
-            if not any(part.glob("*.synced")):
-                part.rename(part.with_name(REPLACED + part.name))
+    def _id(self, arm: str) -> str:
+        return wandb_files.id_of(self.folder, self.run, arm)
 
     def _drop_replaced(self, arm: str) -> None:
-        for part in self._parts(arm, REPLACED):
-            shutil.rmtree(part, ignore_errors=True)
-
-    def _parts(self, arm: str, prefix: str = "") -> list[Path]:
-        """``offline-run-DATE_TIME-ID`` and ``offline-run-DATE_TIME-ID-1`` of an arm; an id is a
-        slug, so it is its own glob.
-        """
-        parts, name = self.folder / "wandb", f"{prefix}offline-run-*-{self._id(arm)}"
-        return [
-            part for glob in (name, f"{name}-[0-9]*") for part in parts.glob(glob) if part.is_dir()
-        ]
+        wandb_files.drop_replaced(self.folder, self._id(arm))
 
     def _end_waiting(self, figures: dict[str, Any]) -> None:
         if self._waiting is not None:
@@ -311,6 +254,13 @@ class WandbTracker(Tracker):
         run, self._run = self._run, None
         with _quiet():
             run.finish(exit_code=exit_code)
+
+
+def _waits_for_the_end(shown: Presentation) -> str:
+    """The arm whose summary has the scenario's own numbers, which are known when all arms are over;
+    empty where there are none.
+    """
+    return shown.lead(shown.arms) if shown.on("tracker") else ""
 
 
 def _off_by_environment() -> bool:

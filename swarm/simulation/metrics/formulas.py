@@ -71,27 +71,26 @@ WORST = -99.0
 
 
 def gap_closed(
-    swarm: float | None, isolated: float | None, centralised: float | None
+    lead: float | None, lower: float | None, upper: float | None, names: tuple[str, str, str]
 ) -> tuple[float | None, str | None]:
-    """(S − I)/(C − I) on mean final scores, or None with the reason: an arm is missing or diverged,
-    a score is below ``WORST`` (so far off that whatever the swarm does would close all of the gap,
-    or none), or C − I < 0.02."""
-    if swarm is None or isolated is None or centralised is None:
-        named = {"swarm": swarm, "isolated": isolated, "centralised": centralised}
-        return (
-            None,
-            f"needs the final score of: {', '.join(n for n, v in named.items() if v is None)}",
-        )
-    for name, score in (("swarm", swarm), ("isolated", isolated), ("centralised", centralised)):
-        if not score >= WORST:
+    """(S − L)/(U − L) of three mean final scores S (``lead``), L (``lower``) and U (``upper``), or
+    None with the reason, which calls the arms by ``names``: an arm is missing or diverged, a score
+    is below ``WORST`` (so far off that whatever the lead does would close all of the gap, or none),
+    or U − L < 0.02."""
+    scores = dict(zip(names, (lead, lower, upper), strict=True))
+    if lead is None or lower is None or upper is None:
+        missing = ", ".join(name for name, score in scores.items() if score is None)
+        return None, f"needs the final score of: {missing}"
+    for name, score in scores.items():
+        if score is not None and not score >= WORST:
             reason = "worse than a constant prediction by a factor of 100 or more"
             return None, f"{name} ends with a score of {score:.3g}, {reason}"
-    if centralised - isolated < 0.02:
+    if upper - lower < 0.02:
         return (
             None,
             (
-                f"centralised is only {centralised - isolated:.3f} above isolated; below 0.02 the"
-                " share means nothing"
+                f"{names[2]} is only {upper - lower:.3f} above {names[1]}; below 0.02 the share"
+                " means nothing"
             ),
         )
-    return (swarm - isolated) / (centralised - isolated), None
+    return (lead - lower) / (upper - lower), None

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from swarm.results.presentation import ArmStyle, Presentation
+from swarm.results.presentation.gap import gap_entry
+from swarm.results.presentation.stored import of_before
 from swarm.results.track import ConsoleSink, print_summary
 from swarm.results.track.console import sparkline
 from swarm.results.track.units import human_bytes, human_energy, human_time
@@ -19,6 +22,17 @@ ARMS: dict[str, dict[str, Any]] = {
            "virtual_s": 100.0, "wall_s": 4000.5, "diverged": None}
     for i, (name, a) in enumerate([("swarm", 0.95), ("isolated", 0.6), ("centralised", 0.96), ("fedavg", 0.94)])
 }  # fmt: skip
+
+
+SHOWN = Presentation(
+    {
+        "swarm": ArmStyle("lead"),
+        "isolated": ArmStyle("lower"),
+        "centralised": ArmStyle("upper"),
+        "fedavg": ArmStyle("control"),
+    },
+    (gap_entry("isolated", "centralised"),),
+)
 
 
 def drawn(terminal: bool) -> tuple[Console, io.StringIO]:
@@ -84,7 +98,7 @@ def test_divergence_names_device_and_round() -> None:
 
 def test_the_closing_table_fits_80_columns_and_says_the_gap() -> None:
     console, file = drawn(terminal=False)
-    print_summary({"gap_closed": 0.9722, "gap_closed_reason": None, "arms": ARMS}, console)
+    print_summary({"gap_closed": 0.9722, "arms": ARMS}, console, presentation=SHOWN)
     text = file.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert "97.2%" in text
@@ -96,7 +110,9 @@ def test_the_closing_table_gives_the_reason_and_the_diverged_arms() -> None:
     console, file = drawn(terminal=False)
     arms = {**ARMS, "[bold]x": {"r2_mean": 0.5, "diverged": {"device": 7, "round": 0}}}
     print_summary(
-        {"gap_closed": None, "gap_closed_reason": "C − I = 0.01 < 0.02", "arms": arms}, console
+        {"gap_closed": None, "gap_closed_reason": "C − I = 0.01 < 0.02", "arms": arms},
+        console,
+        presentation=SHOWN,
     )
     assert "C − I = 0.01 < 0.02" in file.getvalue()
     assert "[bold]x diverged: device 7 in round 0" in file.getvalue()
@@ -127,19 +143,21 @@ def test_a_run_without_learning_shows_its_distance_and_its_contraction() -> None
     lines = file.getvalue().splitlines()
     assert "distance 1.0e-04" in lines[3]
     assert "steps/s" not in file.getvalue()
-    print_summary(
-        {"rate_measured": 0.95, "topology": {"rho": 0.949}, "arms": {"gossip": {}}}, console
-    )
-    assert "measured 0.950000, theory (ρ) 0.949000" in file.getvalue()
-    print_summary(
-        {"rate_measured": None, "rate_measured_reason": "give it more rounds", "arms": {}}, console
-    )
-    assert "not measured (give it more rounds)" in file.getvalue()
+    print_summary({"headline": "It contracts by 0.95.", "arms": {"gossip": {}}}, console)
+    assert "It contracts by 0.95." in file.getvalue()
+    missing: dict[str, Any] = {
+        "rate_measured": None,
+        "rate_measured_reason": "give it more rounds",
+        "arms": {},
+    }
+    print_summary(missing, console, presentation=of_before(missing))
+    text = " ".join(file.getvalue().split())
+    assert "Contraction per round: not defined (give it more rounds)." in text
 
 
 def test_the_gap_is_that_of_the_latest_round_all_three_have() -> None:
     console, file = drawn(terminal=False)
-    sink = ConsoleSink(console)
+    sink = ConsoleSink(console, presentation=SHOWN)
     for arm, scores in (
         ("swarm", [0.1, 0.5, 0.8]),
         ("isolated", [0.1, 0.3, 0.4]),
@@ -171,7 +189,7 @@ def test_a_resumed_run_begins_with_what_it_had() -> None:
         for a, s in (("swarm", 0.6), ("isolated", 0.5))
         for r in (0, 1)
     ]
-    sink = ConsoleSink(console, past)
+    sink = ConsoleSink(console, past, SHOWN)
     sink.start("centralised", 1, 0)
     sink.record({"arm": "centralised", "round": 1, "accuracy_mean": 0.7})
     assert "gap closed so far 50% (round 1)" in file.getvalue()
@@ -235,7 +253,7 @@ def test_a_narrow_terminal_shows_whole_figures() -> None:
     play(sink, 20, ARMS["swarm"])
     with console.capture() as shown:
         console.print(sink._view())
-        print_summary({"gap_closed": 0.5, "arms": ARMS}, console)
+        print_summary({"gap_closed": 0.5, "arms": ARMS}, console, presentation=SHOWN)
     text = shown.get()
     for figure in ("accuracy 1.000", "100%", "0.950", "0.850", "734 MiB"):
         assert figure in text

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from swarm.results.track import Fanout, JsonlSink, read_jsonl
-from swarm.results.track.wandb import WandbTracker, run_id
+from swarm.results.track.wandb import WandbTracker
+from swarm.results.track.wandb_files import run_id
 
 pytest.importorskip("wandb")
 

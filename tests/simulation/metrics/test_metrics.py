@@ -70,17 +70,20 @@ def test_r2_is_one_for_truth_and_nought_for_the_mean() -> None:
     np.testing.assert_allclose(r2(np.array([[0.0, 0.0], mean, 2 * mean]), y_TC), [1.0, 0.0, -1.0])
 
 
+ARMS = ("swarm", "isolated", "centralised")
+
+
 def test_gap_closed() -> None:
-    assert gap_closed(0.9, 0.5, 1.0) == (pytest.approx(0.8), None)
-    assert gap_closed(0.4, 0.5, 1.0)[0] == pytest.approx(-0.2), "worse than isolated"
-    assert gap_closed(1.0, 0.5, 0.9)[0] == pytest.approx(1.25), "better than centralised"
-    assert gap_closed(0.6, 0.5, 0.520001)[0] is not None
+    assert gap_closed(0.9, 0.5, 1.0, ARMS) == (pytest.approx(0.8), None)
+    assert gap_closed(0.4, 0.5, 1.0, ARMS)[0] == pytest.approx(-0.2), "worse than isolated"
+    assert gap_closed(1.0, 0.5, 0.9, ARMS)[0] == pytest.approx(1.25), "better than centralised"
+    assert gap_closed(0.6, 0.5, 0.520001, ARMS)[0] is not None
     for centralised in (0.519, 0.5, 0.3):
-        share, reason = gap_closed(0.6, 0.5, centralised)
+        share, reason = gap_closed(0.6, 0.5, centralised, ARMS)
         assert share is None
         assert reason is not None
         assert "0.02" in reason
-    share, reason = gap_closed(None, 0.5, None)
+    share, reason = gap_closed(None, 0.5, None, ARMS)
     assert share is None
     assert reason is not None
     assert "swarm" in reason
@@ -92,8 +95,10 @@ def test_a_score_beyond_all_measure_closes_no_gap() -> None:
     """Isolated devices at an R² of −1e30 would have every swarm close all of the gap."""
     beyond = [(0.5, -1e30, 0.9), (-1e6, 0.1, 0.9), (0.5, 0.1, -math.inf), (0.5, math.nan, 0.9)]
     for swarm, isolated, centralised in beyond:
-        share, reason = gap_closed(swarm, isolated, centralised)
+        share, reason = gap_closed(swarm, isolated, centralised, ARMS)
         assert share is None
         assert reason is not None
         assert "worse than a constant prediction" in reason
-    assert gap_closed(0.5, -5.0, 0.9)[0] == pytest.approx(5.5 / 5.9), "a poor score is still one"
+    assert gap_closed(0.5, -5.0, 0.9, ARMS)[0] == pytest.approx(5.5 / 5.9), (
+        "a poor score is still one"
+    )

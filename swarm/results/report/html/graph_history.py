@@ -37,7 +37,7 @@ def graph_history(run: Run, rounds: list[int], nodes: list[int]) -> dict[str, An
         each round (x of all, then y, 0 to 65535), or None where they stay; ``whole``: whether every
         link is there.
     """
-    graph, began = run.graph, time.perf_counter()
+    graph, end = run.graph, time.perf_counter() + SECONDS
     if (
         graph is None
         or run.config.get("plugins")
@@ -47,34 +47,48 @@ def graph_history(run: Run, rounds: list[int], nodes: list[int]) -> dict[str, An
         return None
     try:
         topology, protocol = _built(run)
-        if topology.period == 1 or not _same(
-            protocol.graph(topology.graph(topology.phase(1))), graph
-        ):
+        if topology.period == 1 or not _same(_graph_in(1, topology, protocol), graph):
             return None
-        place_N = np.full(int(graph["n"]), -1)
-        place_N[nodes] = np.arange(len(nodes))
-        most = min(EDGES, LINKS // len(rounds))
-        links, places, whole = [], [], True
-        for round in rounds:
-            now = protocol.graph(topology.graph(topology.phase(max(round, 1))))
-            inside_E2 = place_N[now.links_E2]
-            inside_E2 = inside_E2[(inside_E2 >= 0).all(axis=1)]
-            whole &= len(inside_E2) <= most
-            links.append(inside_E2[subsample(np.arange(len(inside_E2)), most)])
-            if now.pos_N2 is not None:
-                places.append(now.pos_N2[nodes])
-            if time.perf_counter() - began > SECONDS:
-                return None
+        return _history(topology, protocol, int(graph["n"]), rounds, nodes, end)
     except (ConfigError, KeyError, TypeError, ValueError, OSError):
         # a file that is gone, a config that was changed by hand: the links of round 1 are still
         # right
         return None
+
+
+def _history(
+    topology: Topology,
+    protocol: Protocol,
+    devices: int,
+    rounds: list[int],
+    nodes: list[int],
+    end: float,
+) -> dict[str, Any] | None:
+    """What :func:`graph_history` returns; None where the clock passes ``end`` before it is done."""
+    place_N = np.full(devices, -1)
+    place_N[nodes] = np.arange(len(nodes))
+    most = min(EDGES, LINKS // len(rounds))
+    links, places, whole = [], [], True
+    for round in rounds:
+        now = _graph_in(max(round, 1), topology, protocol)
+        inside_E2 = place_N[now.links_E2]
+        inside_E2 = inside_E2[(inside_E2 >= 0).all(axis=1)]
+        whole &= len(inside_E2) <= most
+        links.append(inside_E2[subsample(np.arange(len(inside_E2)), most)])
+        if now.pos_N2 is not None:
+            places.append(now.pos_N2[nodes])
+        if time.perf_counter() > end:
+            return None
     return {
         "start": np.cumsum([0, *map(len, links)]).tolist(),
         "links": packed(np.concatenate(links).astype(np.uint16)),
         "places": _moving(places) if len(places) == len(rounds) else None,
         "whole": bool(whole),
     }
+
+
+def _graph_in(round: int, topology: Topology, protocol: Protocol) -> Graph:
+    return protocol.graph(topology.graph(topology.phase(round)))
 
 
 def _built(run: Run) -> tuple[Topology, Protocol]:

@@ -26,7 +26,6 @@ from swarm.results.report.style import (
     colours,
     dashes,
     label,
-    lead,
     named_label,
 )
 from swarm.results.track.units import rho_of, virtual_time
@@ -47,31 +46,14 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
     ``drawing`` saves laying out the graph again.
     """
     shown = device_history(run)
-    others = {name for name in map(str, run.metrics) if label(name)} - set(LABELS)
-    measured = [column.key for column in on(run.columns, "page")]
-    known = [*measured, *LABELS, *sorted(others - set(measured))]
-    metrics = [
-        name for name in known if name in run.metrics and is_numeric_dtype(run.metrics[name])
-    ]
-    metrics = [name for name in metrics if run.metrics[name].notna().any()]
-    metrics = [
-        name for name in metrics if name not in _RARE or (run.metrics[name].fillna(0) != 0).any()
-    ]
-    metrics = [name for name in metrics if name != "lr" or run.learns]
-    paid = {
-        name: label
-        for name, label in _AXES.items()
-        if name in run.metrics and run.metrics[name].max() > 0
-    }
-    # also of a run that diverged at once, whose only round is 0
-    axes = {"round": "round"} | paid
+    metrics, axes = _metrics(run), _axes(run)
     band = [f"{run.score}_{q}" for q in ("p10", "p90") if f"{run.score}_{q}" in run.metrics]
     columns = list(dict.fromkeys([*axes, "round", *metrics, *band]))
     first = f"{run.score}_mean" if run.score else "consensus_distance"
     return {
         "arms": [
-            {"name": arm, "light": light, "dark": dark, "dash": _DASH[dashes(arm, run.arms)]}
-            for arm, (light, dark) in colours(run.arms).items()
+            {"name": arm, "light": light, "dark": dark, "dash": _DASH[dashes(arm, run)]}
+            for arm, (light, dark) in colours(run).items()
         ],
         "score": run.score,
         "scoreLabel": SCORES.get(run.score or ""),
@@ -79,7 +61,7 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
         "axes": axes,
         "first": first if first in metrics else (metrics or [""])[0],
         "band": band if len(band) == 2 else [],
-        "lead": lead(run.arms),
+        "lead": run.lead,
         "rho": rho_of(run.summary) if run.summary and not run.score else None,
         "series": {
             arm: _series(run.arm(arm), _comparable(run, arm, columns), run.score)
@@ -91,6 +73,34 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
         "graph": _graph(run, drawing, shown["rounds"] if shown else []),
         "scale": [to_hex(colormaps["viridis"](i / 15)) for i in range(16)],
     }
+
+
+def _metrics(run: Run) -> list[str]:
+    """The numbers of the records that have a curve: those that have a label, and a value."""
+    others = {name for name in map(str, run.metrics) if label(name)} - set(LABELS)
+    measured = [column.key for column in on(run.columns, "page")]
+    known = [*measured, *LABELS, *sorted(others - set(measured))]
+    return [name for name in known if name in run.metrics and _has_curve(run, name)]
+
+
+def _has_curve(run: Run, name: str) -> bool:
+    values = run.metrics[name]
+    if not is_numeric_dtype(values) or not values.notna().any():
+        return False
+    if name in _RARE:
+        return bool((values.fillna(0) != 0).any())
+    return name != "lr" or run.learns
+
+
+def _axes(run: Run) -> dict[str, str]:
+    """What the curves can be drawn against; the rounds also of a run that diverged at once, whose
+    only round is 0."""
+    paid = {
+        name: text
+        for name, text in _AXES.items()
+        if name in run.metrics and run.metrics[name].max() > 0
+    }
+    return {"round": "round"} | paid
 
 
 def _names(run: Run) -> list[str | None] | None:
