@@ -21,12 +21,13 @@ from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.interrupts import terminable
 
 if TYPE_CHECKING:
+    from hydra.types import RunMode
     from omegaconf import DictConfig
 
     from swarm.config.compose import Composer
     from swarm.experiments.runner import Prepared
 from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain
-from swarm.cli.start import Jobs, call_hydra, go_on
+from swarm.cli.start import Jobs, call_hydra, go_on, run_once
 
 COMMANDS = ("doctor", "report", "publish")  # each a module of this package, with a ``main``
 
@@ -60,6 +61,8 @@ def _main(argv: list[str]) -> int:
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
         return call_hydra(argv, Jobs())
+    from hydra.types import RunMode
+
     from swarm.config.compose import Composer, UsageError, parse
 
     parsed = parse(args.overrides)
@@ -68,22 +71,23 @@ def _main(argv: list[str]) -> int:
         return go_on(resume, parsed, args)
     if args.trust:
         raise UsageError("--trust is for the plug-ins of a run folder, and goes with resume=FOLDER")
-    jobs = Jobs()
+    many = args.multirun or any(
+        o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed
+    )
     with Composer(args.config_dir, args.config_name) as composer, as_typed(parsed):
         if args.help or args.cfg or args.info:
             composer.compose(args.overrides)
-        elif args.multirun or any(
-            o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed
-        ):
-            cfg = _compose_sweep(composer, args.overrides)
+        elif many:
+            from swarm.experiments.sweep import sweep
+
+            cfg = _composed(composer, args.overrides, RunMode.MULTIRUN)
             # all combinations; else a plug-in's choice
             if str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):
-                from swarm.experiments.sweep import sweep
-
                 return sweep(composer, cfg, args.overrides, complain)
         else:
-            jobs.prepared = _check_run(composer, args.overrides)
-    return call_hydra(argv, jobs)
+            cfg = _composed(composer, args.overrides, RunMode.RUN)
+            return run_once(composer, cfg, _checked(cfg))
+    return call_hydra(argv, Jobs())
 
 
 def _command(name: str, arguments: list[str]) -> int:
@@ -149,37 +153,22 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
 # --- before the start -----------------------------------------------------------------------------
 
 
-def _check_run(composer: Composer, overrides: list[str]) -> Prepared:
-    from swarm.config.hydra_section import refuse_code_in_hydra, run_folder
-
-    cfg = composer.compose(overrides)
-    refuse_code_in_hydra(cfg)
-    prepared = _check(cfg)
-    run_folder(cfg)
-    return prepared
-
-
-def _compose_sweep(composer: Composer, overrides: list[str]) -> DictConfig:
-    from hydra.types import RunMode
-
+def _composed(composer: Composer, overrides: list[str], mode: RunMode) -> DictConfig:
     from swarm.config.hydra_section import refuse_code_in_hydra
 
-    cfg = composer.compose(overrides, RunMode.MULTIRUN)
+    cfg = composer.compose(overrides, mode)
     refuse_code_in_hydra(cfg)
     return cfg
 
 
-def _check(cfg: DictConfig) -> Prepared:
+def _checked(cfg: DictConfig) -> Prepared:
     """The settings first, which takes no time; then all that the run would stumble over."""
+    from swarm.config.hydra_section import run_folder
     from swarm.config.settings import Settings
 
-    Settings.parse(cfg)
+    settings = Settings.parse(cfg)
     from swarm.experiments import runner
 
-    return runner.check(cfg)
-
-
-# --- the run --------------------------------------------------------------------------------------
-
-
-# --- messages -------------------------------------------------------------------------------------
+    prepared = runner.check(settings)
+    run_folder(cfg)
+    return prepared

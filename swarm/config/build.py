@@ -49,6 +49,19 @@ def build(
     return cast(T, _build(_as_dict(node, section), expect, section, allowed, context))
 
 
+def class_of(
+    node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str] = ()
+) -> type:
+    """The class of what :func:`build` would make of ``node``, which is not made.
+
+    Of a function it is the class that it is annotated to return. Raises as :func:`build` does for a
+    target that may not be used.
+    """
+    allowed, key = load_plugins(plugins), f"{section}.{TARGET}"
+    found = _locate(node.get(TARGET), key, allowed)
+    return _accept(found, str(node[TARGET]), expect, key, allowed)
+
+
 def option(group: str, name: str) -> dict[str, Any]:
     """``conf/<group>/<name>.yaml`` as a plain dict: what ``group=name`` would choose on the command
     line.
@@ -109,9 +122,6 @@ def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
         raise ConfigError(error.key, value, error.valid) from error
 
 
-# --- plug-ins -------------------------------------------------------------------------------------
-
-
 # --- the target -----------------------------------------------------------------------------------
 
 
@@ -169,9 +179,9 @@ def _within(path: str, packages: Iterable[str]) -> bool:
     return any(path == package or path.startswith(package + ".") for package in packages)
 
 
-def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str]) -> None:
-    """Refuse whatever is not a class or function of an allowed module that declares itself an
-    ``expect``.
+def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str]) -> type:
+    """The class that ``found`` declares to make; refuses whatever is not a class or function of an
+    allowed module that declares itself an ``expect``.
     """
     module = getattr(found, "__module__", None)
     ours = isinstance(module, str) and _within(module, (*OWN, *plugins))
@@ -195,6 +205,7 @@ def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str
     if isinstance(found, type) and inspect.isabstract(found):
         missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
         raise ConfigError(key, path, f"is abstract: choose a subclass that defines {missing}")
+    return made
 
 
 def _is_layer(found: type, module: str) -> bool:

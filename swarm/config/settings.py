@@ -94,6 +94,12 @@ class _Span(Section):
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
 
 
+class _Rate(Section):
+    """What the section ``optimizer`` has beside the keys of its plug-in, which gets a number."""
+
+    lr: float | Literal["auto"]
+
+
 class LearningRateSearch(Section):
     """The grid of learning rates behind ``optimizer.lr=auto``."""
 
@@ -164,6 +170,8 @@ class Settings(Section):
             )
             raise ConfigError("train.local_steps", None, valid)
         validated(_Span, {"rounds": settings.schedule.get("rounds")}, "schedule.")
+        rate = {key: value for key, value in settings.optimizer.items() if key == "lr"}
+        validated(_Rate, rate, "optimizer.")
         return settings
 
     @property
@@ -247,6 +255,8 @@ def plain(cfg: Any) -> dict[str, Any]:
     """``cfg`` as resolved nested dicts without Hydra's section; OmegaConf's errors become
     :class:`ConfigError`.
     """
+    if isinstance(cfg, Settings):
+        return cfg.model_dump()
     if isinstance(cfg, dict):
         return {str(key): value for key, value in cfg.items() if key != "hydra"}
     from omegaconf import OmegaConf

@@ -76,7 +76,7 @@ class Experiment:
     Every process that hosts a shard builds its own from the same plan.
     """
 
-    def __init__(self, plan: RunSpec) -> None:
+    def __init__(self, plan: RunSpec, policy: UpdatePolicy | None = None) -> None:
         self.spec = plan
         self.settings = s = plan.settings
         self.dtype = DTYPES[s.compute.dtype]
@@ -106,7 +106,9 @@ class Experiment:
         self.optimizer: Optimizer = self._build(
             s.optimizer, Optimizer, "optimizer", schedule=schedule
         )
-        self.policy: UpdatePolicy = self._build(s.update, UpdatePolicy, "update")
+        if policy is None:
+            policy = self._build(s.update, UpdatePolicy, "update")
+        self.policy: UpdatePolicy = policy
         self.replay: Replay = self._build(s.replay, Replay, "replay")
         module, sample = self._checked_module(), self._sample()
         self.layout = Layout.of(module)

@@ -268,7 +268,7 @@ def _run(
     study: PreparedRun, engine: Engine | None = None, *, again_from: int | None = None
 ) -> Rows:
     """What devices have at the end; ``again_from`` a round whose snapshot is put back first."""
-    own = study.engine() if engine is None else engine
+    own = study.engine if engine is None else engine
     rounds = study.settings.rounds
     with own:
         try:
@@ -319,7 +319,7 @@ def _check_runs(study: PreparedRun, made: Any, section: str, path: str) -> None:
             made,
             name,
             text,
-            _run(study, LocalEngine(study.engine().block), again_from=1),
+            _run(study, LocalEngine(study.engine.block), again_from=1),
             one,
         )
 

@@ -23,7 +23,6 @@ from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.experiment import Experiment
 
 ROUNDS, SAMPLES = 2, 2
-RATE = 0.03  # of a run that chooses its learning rate later
 
 
 def probe(e: Experiment) -> None:
@@ -78,9 +77,6 @@ def _play(e: Experiment) -> None:
     short = copy.copy(e)
     short.local_steps_N = np.minimum(e.local_steps_N, 1)
     short.learner = e.learner.uncompiled()
-    if e.optimizer.lr == "auto":
-        short.optimizer = copy.copy(e.optimizer)
-        short.optimizer.lr = RATE
     with LocalEngine() as engine:
         try:
             engine.start(short)
