@@ -53,7 +53,7 @@ def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
 
     Raises :class:`SwarmError` for what is not written KEY=VALUE, and for a run to go on with.
     """
-    from swarm.config.compose import parse
+    from swarm.config.overrides import parse
 
     for override in parse(list(overrides)):
         if override.key_or_group == "resume" and override.value() is not None:

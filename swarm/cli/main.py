@@ -63,7 +63,8 @@ def _main(argv: list[str]) -> int:
         return call_hydra(argv, Jobs())
     from hydra.types import RunMode
 
-    from swarm.config.compose import Composer, UsageError, parse
+    from swarm.config.compose import Composer
+    from swarm.config.overrides import UsageError, parse
 
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
@@ -110,7 +111,7 @@ class _Parser(argparse.ArgumentParser):
     """Hydra's flags, with argparse's complaints as ours: one sentence instead of the usage text."""
 
     def error(self, message: str) -> NoReturn:
-        from swarm.config.compose import UsageError
+        from swarm.config.overrides import UsageError
 
         name, _, wrong = message.partition(": ")
         if name == "unrecognized arguments":
@@ -124,7 +125,7 @@ class _Parser(argparse.ArgumentParser):
 def _parse_arguments(argv: list[str]) -> argparse.Namespace:
     from hydra._internal.utils import get_args_parser
 
-    from swarm.config.compose import UsageError
+    from swarm.config.overrides import UsageError
 
     parser = get_args_parser()
     parser.__class__ = _Parser

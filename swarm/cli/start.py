@@ -129,7 +129,7 @@ def _arguments(argv: list[str]) -> Iterator[None]:
 def go_on(resume: Override, overrides: Sequence[Override], args: argparse.Namespace) -> int:
     """Go on with the run in a folder, under that folder's config: nothing is composed."""
     from swarm.common.system.paths import usable
-    from swarm.config.compose import key_of, value_of
+    from swarm.config.overrides import key_of, value_of
 
     flags = {
         "-m": args.multirun,

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import yaml
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
@@ -26,28 +23,19 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, open_dict
 
-from swarm.common.errors import ConfigError, SwarmError
-from swarm.common.ranges import is_text
+from swarm.common.errors import ConfigError
 from swarm.common.system import paths
-from swarm.config import aliases
+from swarm.config.compose_errors import explain
 from swarm.config.explain import first_line, shown, unknown
+from swarm.config.overrides import UsageError, parse, parse_one, value_of
 
 VERSION_BASE = "1.3"
 CONFIG = "config"
-# options that come with an optional package
-EXTRAS = {"hydra/launcher/joblib": "`pip install '.[sweep]'`"}
 MOST_JOBS = 10_000  # of a sweep: to compose so many already takes minutes
-
-
-class UsageError(SwarmError):
-    """A command line or config file that cannot be read at all, so that no key is to blame."""
-
-    exit_code = 2
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
@@ -59,31 +47,6 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
         with open_dict(cfg):
             del cfg["hydra"]
         return cfg
-
-
-def parse(overrides: Sequence[str]) -> list[Override]:
-    """``KEY=VALUE`` texts as Hydra's own override objects; raises one error for the first that is
-    not one.
-    """
-    return [_parse_one(text, OverridesParser.create()) for text in overrides]
-
-
-def _parse_one(text: str, parser: OverridesParser) -> Override:
-    key, equal, value = text.partition("=")
-    if not is_text(text):
-        raise ConfigError(ascii(key)[1:-1], ascii(value)[1:-1], "must be text that UTF-8 can write")
-    if not equal and not text.startswith("~"):
-        raise UsageError(f"{text}: settings are written KEY=VALUE, such as devices=100")
-    if equal and not key.strip("+~ "):
-        raise UsageError(f"{text}: a setting needs a key before the =, such as devices=100")
-    try:
-        return parser.parse_overrides([text])[0]
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        hint = (
-            "check brackets, quotes and spaces; a value with special characters is written"
-            " KEY='\"VALUE\"'"
-        )
-        raise ConfigError(key, value, f"cannot be read: {hint}") from error
 
 
 class Composer:
@@ -141,15 +104,16 @@ class Composer:
             # a search path that is not there: said by the error that follows
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                cfg = self._compose(overrides, mode)
+                cfg = self.raw(overrides, mode)
         except (
             Exception
         ) as error:  # whatever it is, it is about the config: nothing else has run yet
-            raise self._explain(error, parsed) from error
+            raise explain(error, parsed, self) from error
         HydraConfig.instance().set_config(cfg)
         return cfg
 
-    def _compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
+    def raw(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
+        """The same, with Hydra's own errors."""
         return self.hydra.compose_config(
             self.config_name,
             list(overrides),
@@ -163,8 +127,7 @@ class Composer:
     def parse_sweep(self, overrides: Sequence[str]) -> list[Override]:
         """Like :func:`parse`, able to expand ``glob`` over the options of a group."""
         return [
-            _parse_one(text, OverridesParser.create(config_loader=self.loader))
-            for text in overrides
+            parse_one(text, OverridesParser.create(config_loader=self.loader)) for text in overrides
         ]
 
     def jobs(self, overrides: Sequence[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
@@ -228,131 +191,6 @@ class Composer:
                 key, value_of(override), f"cannot be expanded: {shown(why)}"
             ) from error
 
-    # --- errors -----------------------------------------------------------------------------------
-
-    def _explain(self, error: Exception, overrides: Sequence[Override]) -> SwarmError:
-        """Hydra's error as one sentence about the key to blame."""
-        if isinstance(error, SwarmError):
-            return error
-        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-            place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
-            return UsageError(f"{place}: is not valid YAML ({error.problem})")
-        if isinstance(error, MissingConfigException):
-            return self._missing(error, overrides)
-        text = str(error)
-        named = set(re.findall(r"'([^']+?)'", text)) | set(re.findall(r"values for (\S+)\.", text))
-        mine = next(
-            (
-                o
-                for o in overrides
-                if (o.input_line or "?") in text or {o.key_or_group, key_of(o)} & named
-            ),
-            None,
-        )
-        if "Config group override must be" in text:
-            mine = next(
-                o
-                for o in overrides
-                if self.options(o.key_or_group) and not isinstance(o.value(), str)
-            )
-            return unknown(
-                mine.key_or_group, mine.value(), self.options(mine.key_or_group), "option"
-            )
-        if isinstance(error, OmegaConfBaseException):
-            return self._omegaconf(error, overrides)
-        if mine is None:
-            return UsageError(f"the configuration cannot be composed: {shown(first_line(error))}")
-        key, value = key_of(mine), value_of(mine)
-        if "Ambiguous value" in text or "requires --multirun" in text:
-            return ConfigError(
-                key, value, f"is several values: -m makes one run of each, {key}=[…] makes a list"
-            )
-        if "already at" in text or "Multiple values for" in text:
-            return ConfigError(f"+{key}", value, f"{key} is there already: write {key}={value}")
-        if "does not exist" in text or "Could not override" in text:
-            wrong = self._unknown(key, value, overrides)
-            return (
-                UsageError(f"~{key}: {wrong.valid}")
-                if mine.is_delete() and isinstance(wrong, ConfigError)
-                else wrong
-            )
-        return ConfigError(
-            key, value, f"cannot be set: {shown(first_line(error.__cause__ or error))}"
-        )
-
-    def _missing(self, error: MissingConfigException, overrides: Sequence[Override]) -> SwarmError:
-        wanted = error.missing_cfg_file or ""
-        about = [o for o in overrides if wanted.startswith(o.key_or_group + "/")]
-        # a group may be given twice
-        exactly = (o for o in about if wanted == f"{o.key_or_group}/{value_of(o)}")
-        mine = next(exactly, about[0] if about else None)
-        if mine is not None and (extra := EXTRAS.get(wanted)):
-            return ConfigError(
-                mine.key_or_group, value_of(mine), f"needs a package that {extra} brings"
-            )
-        if mine is not None:
-            return unknown(
-                mine.key_or_group, value_of(mine), self.options(mine.key_or_group), "option"
-            )
-        group, _, name = wanted.rpartition("/")
-        if not group:
-            return ConfigError(
-                "--config-name", name, "no such file in conf or the folder given with --config-dir"
-            )
-        return unknown(group, name, error.options or self.options(group), "option")
-
-    def _omegaconf(
-        self, error: OmegaConfBaseException, overrides: Sequence[Override]
-    ) -> SwarmError:
-        key = error.full_key or ""
-        mine = next((o for o in overrides if key and key_of(o) == key), None)
-        line = shown(first_line(error))
-        return (
-            ConfigError(key, value_of(mine), f"cannot be resolved: {line}")
-            if mine
-            else UsageError(f"{key}: {line}")
-        )
-
-    def _unknown(self, key: str, value: str, overrides: Sequence[Override]) -> SwarmError:
-        """An override of a key that is not there: lists what stands beside it, or where a key of
-        that name is.
-        """
-        if "/" in key or "@" in key:
-            return unknown(key, value, self.groups(), "group")
-        if aliases.key(key) != key:
-            return unknown(key, value, ())
-        chosen = [
-            o.input_line
-            for o in overrides
-            if self.options(o.key_or_group) and isinstance(o.value(), str)
-        ]
-        try:
-            here: Any = OmegaConf.to_container(
-                self._compose([c for c in chosen if c]), resolve=False
-            )
-        except Exception as error:
-            return self._explain(error, [o for o in overrides if key_of(o) != key])
-        path = key.split(".")
-        elsewhere = [
-            k for k in _leaves(here) if k.endswith("." + path[-1]) and not k.startswith("hydra.")
-        ]
-        for i, part in enumerate(path):
-            if not isinstance(here, dict):
-                return ConfigError(
-                    key, value, f"{'.'.join(path[:i])} is a value and has no keys of its own"
-                )
-            if part not in here:
-                valid = [name for name in here if name not in ("hydra", "_target_")]
-                wrong = unknown(".".join(path[: i + 1]), value, valid)
-                if elsewhere and "did you mean" not in wrong.valid:
-                    hint = wrong.valid.replace(
-                        "no such key", f"no such key (did you mean {' or '.join(elsewhere[:2])}?)"
-                    )
-                    return ConfigError(key, value, hint)
-                return ConfigError(key, value, wrong.valid)
-            here = here[part]
-        return ConfigError(key, value, "cannot be set")
-
     def options(self, group: str) -> list[str]:
         """The names a config group offers; empty if there is no such group."""
         return list(self.loader.get_group_options(group.split("@")[0]))
@@ -360,21 +198,3 @@ class Composer:
     def groups(self) -> list[str]:
         """The config groups a user chooses from."""
         return [name for name in self.loader.list_groups("") if name != "hydra"]
-
-
-def _leaves(values: Any, prefix: str = "") -> Iterator[str]:
-    if not isinstance(values, dict):
-        yield prefix
-        return
-    for key, value in values.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-
-
-def key_of(override: Override) -> str:
-    """The dotted key, or group, that an override sets."""
-    return override.key_or_group + (f"@{override.package}" if override.package else "")
-
-
-def value_of(override: Override) -> str:
-    """The value an override sets, as it was typed."""
-    return shown((override.input_line or "").partition("=")[2])

@@ -16,8 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from swarm.common.errors import ConfigError, SwarmError, typed
 from swarm.config.build import choice
-from swarm.config.compose import Composer, UsageError, parse
+from swarm.config.compose import Composer
 from swarm.config.hydra_section import require_no_run_in, sweep_folder
+from swarm.config.overrides import UsageError, parse
 from swarm.config.place import require_new
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
