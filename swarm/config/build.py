@@ -57,9 +57,15 @@ def class_of(
     Of a function it is the class that it is annotated to return. Raises as :func:`build` does for a
     target that may not be used.
     """
-    allowed, key = load_plugins(plugins), f"{section}.{TARGET}"
-    found = _locate(node.get(TARGET), key, allowed)
-    return _accept(found, str(node[TARGET]), expect, key, allowed)
+    return _target(node, expect, section, load_plugins(plugins))[1]
+
+
+def takes(
+    name: str, node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str] = ()
+) -> bool:
+    """Whether the target of ``node`` has an option ``name``. Raises as :func:`class_of` does."""
+    known, open_ended = parameters(_target(node, expect, section, load_plugins(plugins))[0])
+    return open_ended or name in known
 
 
 def option(group: str, name: str) -> dict[str, Any]:
@@ -123,6 +129,19 @@ def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
 
 
 # --- the target -----------------------------------------------------------------------------------
+
+
+def _target(
+    node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str]
+) -> tuple[Any, type]:
+    """The class or function that ``node`` names, and the class of what it makes."""
+    key = f"{section}.{TARGET}"
+    if TARGET not in node:
+        raise ConfigError(
+            section, shown(dict(node)), f"needs a {TARGET}: the dotted path of a {expect.__name__}"
+        )
+    found = _locate(node[TARGET], key, plugins)
+    return found, _accept(found, node[TARGET], expect, key, plugins)
 
 
 def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
@@ -226,14 +245,8 @@ def _build(
     plugins: Sequence[str],
     context: Mapping[str, Any],
 ) -> Any:
-    key = f"{section}.{TARGET}"
-    if TARGET not in node:
-        raise ConfigError(
-            section, shown(dict(node)), f"needs a {TARGET}: the dotted path of a {expect.__name__}"
-        )
-    path = node[TARGET]
-    found = _locate(path, key, plugins)
-    _accept(found, path, expect, key, plugins)
+    found, _ = _target(node, expect, section, plugins)
+    path, key = node[TARGET], f"{section}.{TARGET}"
     known, open_ended = parameters(found)
     given = {name: value for name, value in node.items() if name != TARGET}
     valid = [name for name in known if name not in context]

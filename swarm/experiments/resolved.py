@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swarm.common.errors import ConfigError
-from swarm.config.build import as_typed, build, choice
+from swarm.config.build import as_typed, build, choice, takes
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset
 from swarm.experiments.runs.scenario import AnyScenario, Scenario
@@ -49,7 +49,7 @@ def resolve(settings: Settings) -> Resolved:
     ``preset`` beside a scenario that is one run.
     """
     with as_typed(settings.plug_ins()):
-        engine = build(settings.engine, Engine, "engine", settings.plugins)
+        engine = _engine(settings)
         scenario = build(
             settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset
         )
@@ -60,6 +60,19 @@ def resolve(settings: Settings) -> Resolved:
         )
         raise ConfigError("preset", settings.preset, valid)
     return Resolved(_with_block(settings, engine.block), engine, scenario)
+
+
+def _engine(settings: Settings) -> Engine:
+    """The engine; one that sets its block size itself may do without the option ``block``."""
+    node, plugins = settings.engine, settings.plugins
+    if "block" not in node or takes("block", node, Engine, "engine", plugins):
+        return build(node, Engine, "engine", plugins)
+    options = {key: value for key, value in node.items() if key != "block"}
+    engine = build(options, Engine, "engine", plugins)
+    if engine.block != node["block"]:
+        valid = f"must be {engine.block}, the block size that this engine sets itself"
+        raise ConfigError("engine.block", node["block"], valid)
+    return engine
 
 
 def _with_block(settings: Settings, block: object) -> Settings:
