@@ -37,7 +37,8 @@ class BatchPlan:
 class UpdatePolicy(OldMembers, ABC):
     """Says what a device does in a round.
 
-    The same for all; who is asleep, or whose stream has ended, does nothing.
+    The same for all; who is asleep, or whose stream has ended, does nothing. One object serves
+    several runs of an arm, so what it answers follows from the round alone.
     """
 
     streams = True
