@@ -68,7 +68,7 @@ def sized(devices: int, model: str, *more: str) -> PreparedRun:
 def started(stack: ExitStack, made: PreparedRun) -> Simulation:
     """Its swarm, ready for the first round."""
     arm = made.arms[0]
-    return stack.enter_context(Simulation(made.experiment(arm, arm.variants[0]), made.engine()))
+    return stack.enter_context(Simulation(made.experiment(arm, arm.variants[0]), made.engine))
 
 
 def turn(engine: Engine, rounds: int) -> Turn:

@@ -46,7 +46,7 @@ def main() -> None:
         )
     arm = study.arms[0]
     profile = cProfile.Profile()
-    with Simulation(study.experiment(arm, arm.variants[0]), study.engine()) as running:
+    with Simulation(study.experiment(arm, arm.variants[0]), study.engine) as running:
         rounds = running.experiment.settings.rounds
         start, processor = time.perf_counter(), time.process_time()
         if arguments.profile:

@@ -68,7 +68,7 @@ def measure(seed: int, *overrides: str) -> Result:
     """One swarm, run to its end in this process."""
     study = study_of(seed, *overrides)
     arm = study.arms[0]
-    with Simulation(study.experiment(arm, arm.variants[0]), study.engine()) as running:
+    with Simulation(study.experiment(arm, arm.variants[0]), study.engine) as running:
         try:
             *_, last = running.records(running.experiment.settings.rounds)
         except DivergedError:
@@ -121,7 +121,7 @@ def awake(given: argparse.Namespace) -> None:
     line = selective(given.width, given.rate, "learned", 0.25)
     study = study_of(0, *line, *given.overrides)
     arm = study.arms[0]
-    with Simulation(study.experiment(arm, arm.variants[0]), study.engine()) as running:
+    with Simulation(study.experiment(arm, arm.variants[0]), study.engine) as running:
         e = running.experiment
         for _ in running.engine.advance(e.settings.rounds):
             pass

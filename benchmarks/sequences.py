@@ -59,7 +59,7 @@ def simulation(
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
         study = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
     arm = study.arms[0]
-    made = Simulation(study.experiment(arm, arm.variants[0]), study.engine())
+    made = Simulation(study.experiment(arm, arm.variants[0]), study.engine)
     if vmapped:
         made.experiment.learner.kernel = Functional(
             made.experiment.model.module(), made.experiment.model.loss

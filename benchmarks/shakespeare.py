@@ -88,7 +88,7 @@ def run_arm(study: PreparedRun, name: str, every: int) -> tuple[Floats, float]:
         of_roles(data, data.validation, roles, 4),
     )
     best, kept = np.inf, torch.empty(0)
-    with Simulation(study.experiment(arm, settings), study.engine()) as made:
+    with Simulation(study.experiment(arm, settings), study.engine) as made:
         e, seconds = made.experiment, 0.0
         for stop in [*range(every, settings.rounds, every), settings.rounds]:
             begin = time.perf_counter()

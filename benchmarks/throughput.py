@@ -82,7 +82,7 @@ def simulation(size: Size, *overrides: str) -> Simulation:
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
         study = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
     arm = study.arms[0]
-    made = Simulation(study.experiment(arm, arm.variants[0]), study.engine())
+    made = Simulation(study.experiment(arm, arm.variants[0]), study.engine)
     made.__enter__()
     # the engine's own setting; the others run as they would without it
     torch.set_flush_denormal(False)

@@ -12,7 +12,6 @@ from tempfile import mkdtemp
 from matplotlib.figure import Figure
 
 import swarm
-from swarm.config.compose import compose
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else mkdtemp())
@@ -20,7 +19,7 @@ if __name__ == "__main__":
     figure = Figure(figsize=(6, 4))
     axes = figure.subplots()
     for graph in ("ring", "hypercube", "complete"):
-        settings = compose([f"topology={graph}", "scenario.arms=[swarm]", *small])
+        settings = swarm.compose([f"topology={graph}", "scenario.arms=[swarm]", *small])
         run = swarm.load(swarm.run(settings, folder / graph).folder)
         rounds = run.arm("swarm").query("round > 0").dropna(subset=["accuracy_mean"])
         axes.plot(rounds["bytes_total"] / 2**20, rounds["accuracy_mean"], marker=".", label=graph)

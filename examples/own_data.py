@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 import swarm
-from swarm.config.compose import compose
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else mkdtemp())
@@ -29,6 +28,6 @@ if __name__ == "__main__":
     data = ["data=table", f"data.path={folder}/people.csv", "data.label=activity"]
     owners = ["data.device=person", "partition=natural", "devices=8"]
     small = ["topology=ring", "rounds=20", "optimizer.lr=0.1", "tracker=none"]
-    result = swarm.run(compose([*data, *owners, *small]), folder / "run")
+    result = swarm.run(swarm.compose([*data, *owners, *small]), folder / "run")
     devices = swarm.load(result.folder).final_devices("swarm")
     print(devices[["name", "accuracy", "own_accuracy"]].to_string(index=False))

@@ -13,7 +13,6 @@ from tempfile import mkdtemp
 from torch import Tensor, nn
 
 import swarm
-from swarm.config.compose import compose
 
 
 class Gated(nn.Module):
@@ -34,5 +33,5 @@ if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else mkdtemp()
     model = [f"plugins=[{__file__}]", "model=custom", "model._target_=own_model.Gated"]
     small = ["devices=20", "rounds=20", "optimizer.lr=0.3", "tracker=none", "scenario.arms=[swarm]"]
-    result = swarm.run(compose([*model, "+model.width=16", *small]), f"{folder}/run")
+    result = swarm.run(swarm.compose([*model, "+model.width=16", *small]), f"{folder}/run")
     print(f"accuracy {result.summary['arms']['swarm']['accuracy_mean']:.3f}")

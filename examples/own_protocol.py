@@ -14,7 +14,6 @@ from torch import Tensor
 
 import swarm
 from swarm.communication.protocol.base import Protocol, State
-from swarm.config.compose import compose
 
 
 class Relaxed(Protocol):
@@ -32,7 +31,7 @@ if __name__ == "__main__":
     small = ["devices=20", "rounds=20", "topology=ring", "optimizer.lr=0.3", "tracker=none"]
     own = [f"plugins=[{__file__}]", "protocol._target_=own_protocol.Relaxed", "report=false"]
     for step in (0.5, 1.0, 1.4):
-        settings = compose([*small, *own, f"+protocol.step={step}", "scenario.arms=[swarm]"])
+        settings = swarm.compose([*small, *own, f"+protocol.step={step}", "scenario.arms=[swarm]"])
         arm = swarm.run(settings, f"{folder}/step={step}").summary["arms"]["swarm"]
         apart, score = arm["consensus_distance"], arm["accuracy_mean"]
         print(f"step {step}: accuracy {score:.3f}, devices {apart:.2f} apart")

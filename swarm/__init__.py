@@ -14,7 +14,7 @@ from swarm.config.aliases import OldPaths
 
 if TYPE_CHECKING:
     from swarm.common.errors import ConfigError, SwarmError
-    from swarm.config.compose import compose
+    from swarm.config.composing.compose import compose
     from swarm.experiments.checks.check_plugin import check_plugin
     from swarm.experiments.loading import LoadedRun, load
     from swarm.experiments.runner import Result, check, resume, run
@@ -43,7 +43,7 @@ _HOMES = {
     "SweepResults": "swarm.experiments.sweep.gather",
     "check": "swarm.experiments.runner",
     "check_plugin": "swarm.experiments.checks.check_plugin",
-    "compose": "swarm.config.compose",
+    "compose": "swarm.config.composing.compose",
     "load": "swarm.experiments.loading",
     "resume": "swarm.experiments.runner",
     "run": "swarm.experiments.runner",

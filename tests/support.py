@@ -106,7 +106,7 @@ def experiment(*overrides: str) -> Experiment:
 def simulation(study: PreparedRun, arm: int = 0) -> Iterator[Simulation]:
     """The running simulation of one arm (its first variant)."""
     chosen = study.arms[arm]
-    with Simulation(study.experiment(chosen, chosen.variants[0]), study.engine()) as running:
+    with Simulation(study.experiment(chosen, chosen.variants[0]), study.engine) as running:
         yield running
 
 

@@ -19,7 +19,7 @@ PACKAGE = "swarm"  # the name of an arm, and of the package
 # Sentences may speak of a swarm, and a few modules name the package, or a W&B project after it.
 NAMES_THE_PACKAGE = {
     "swarm/config/plug_ins.py",
-    "swarm/config/compose.py",
+    "swarm/config/composing/compose.py",
     "swarm/config/aliases/__init__.py",
     "swarm/common/plugin.py",
     "swarm/experiments/checks/check_plugin.py",

@@ -53,7 +53,7 @@ def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
 
     Raises :class:`SwarmError` for what is not written KEY=VALUE, and for a run to go on with.
     """
-    from swarm.config.compose import parse
+    from swarm.config.composing.overrides import parse
 
     for override in parse(list(overrides)):
         if override.key_or_group == "resume" and override.value() is not None:
@@ -246,8 +246,8 @@ def _run(overrides: Sequence[str]) -> Finding:
     """All checks that come before a run, without running anything."""
     what = "the run" if overrides else "the default run"
     try:
-        from swarm.config.compose import Composer
-        from swarm.config.hydra_section import refuse_code_in_hydra, run_folder
+        from swarm.config.composing.compose import Composer
+        from swarm.config.composing.hydra_section import refuse_code_in_hydra, run_folder
         from swarm.experiments import runner
 
         with Composer(None, None) as composer:

@@ -21,12 +21,13 @@ from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.interrupts import terminable
 
 if TYPE_CHECKING:
+    from hydra.types import RunMode
     from omegaconf import DictConfig
 
-    from swarm.config.compose import Composer
+    from swarm.config.composing.compose import Composer
     from swarm.experiments.runner import Prepared
 from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain
-from swarm.cli.start import Jobs, call_hydra, go_on
+from swarm.cli.start import Jobs, call_hydra, go_on, run_once
 
 COMMANDS = ("doctor", "report", "publish")  # each a module of this package, with a ``main``
 
@@ -60,7 +61,10 @@ def _main(argv: list[str]) -> int:
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
         return call_hydra(argv, Jobs())
-    from swarm.config.compose import Composer, UsageError, parse
+    from hydra.types import RunMode
+
+    from swarm.config.composing.compose import Composer
+    from swarm.config.composing.overrides import UsageError, parse
 
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
@@ -68,22 +72,23 @@ def _main(argv: list[str]) -> int:
         return go_on(resume, parsed, args)
     if args.trust:
         raise UsageError("--trust is for the plug-ins of a run folder, and goes with resume=FOLDER")
-    jobs = Jobs()
+    many = args.multirun or any(
+        o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed
+    )
     with Composer(args.config_dir, args.config_name) as composer, as_typed(parsed):
         if args.help or args.cfg or args.info:
             composer.compose(args.overrides)
-        elif args.multirun or any(
-            o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed
-        ):
-            cfg = _compose_sweep(composer, args.overrides)
+        elif many:
+            from swarm.experiments.sweep import sweep
+
+            cfg = _composed(composer, args.overrides, RunMode.MULTIRUN)
             # all combinations; else a plug-in's choice
             if str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):
-                from swarm.experiments.sweep import sweep
-
                 return sweep(composer, cfg, args.overrides, complain)
         else:
-            jobs.prepared = _check_run(composer, args.overrides)
-    return call_hydra(argv, jobs)
+            cfg = _composed(composer, args.overrides, RunMode.RUN)
+            return run_once(composer, cfg, _checked(cfg))
+    return call_hydra(argv, Jobs())
 
 
 def _command(name: str, arguments: list[str]) -> int:
@@ -106,7 +111,7 @@ class _Parser(argparse.ArgumentParser):
     """Hydra's flags, with argparse's complaints as ours: one sentence instead of the usage text."""
 
     def error(self, message: str) -> NoReturn:
-        from swarm.config.compose import UsageError
+        from swarm.config.composing.overrides import UsageError
 
         name, _, wrong = message.partition(": ")
         if name == "unrecognized arguments":
@@ -120,7 +125,7 @@ class _Parser(argparse.ArgumentParser):
 def _parse_arguments(argv: list[str]) -> argparse.Namespace:
     from hydra._internal.utils import get_args_parser
 
-    from swarm.config.compose import UsageError
+    from swarm.config.composing.overrides import UsageError
 
     parser = get_args_parser()
     parser.__class__ = _Parser
@@ -149,37 +154,22 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
 # --- before the start -----------------------------------------------------------------------------
 
 
-def _check_run(composer: Composer, overrides: list[str]) -> Prepared:
-    from swarm.config.hydra_section import refuse_code_in_hydra, run_folder
+def _composed(composer: Composer, overrides: list[str], mode: RunMode) -> DictConfig:
+    from swarm.config.composing.hydra_section import refuse_code_in_hydra
 
-    cfg = composer.compose(overrides)
-    refuse_code_in_hydra(cfg)
-    prepared = _check(cfg)
-    run_folder(cfg)
-    return prepared
-
-
-def _compose_sweep(composer: Composer, overrides: list[str]) -> DictConfig:
-    from hydra.types import RunMode
-
-    from swarm.config.hydra_section import refuse_code_in_hydra
-
-    cfg = composer.compose(overrides, RunMode.MULTIRUN)
+    cfg = composer.compose(overrides, mode)
     refuse_code_in_hydra(cfg)
     return cfg
 
 
-def _check(cfg: DictConfig) -> Prepared:
+def _checked(cfg: DictConfig) -> Prepared:
     """The settings first, which takes no time; then all that the run would stumble over."""
+    from swarm.config.composing.hydra_section import run_folder
     from swarm.config.settings import Settings
 
-    Settings.parse(cfg)
+    settings = Settings.parse(cfg)
     from swarm.experiments import runner
 
-    return runner.check(cfg)
-
-
-# --- the run --------------------------------------------------------------------------------------
-
-
-# --- messages -------------------------------------------------------------------------------------
+    prepared = runner.check(settings)
+    run_folder(cfg)
+    return prepared

@@ -40,7 +40,7 @@ def as_typed(overrides: Sequence[Override]) -> Iterator[None]:
     """Quotes a number as it was typed: ``devices=1e9`` is not refused as
     ``devices=1000000000.0``.
     """
-    from swarm.config.compose import key_of, value_of
+    from swarm.config.composing.overrides import key_of, value_of
     from swarm.config.explain import shown
 
     try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
+    from swarm.config.composing.compose import Composer
     from swarm.experiments.runner import Prepared
 from swarm.cli.messages import INTERRUPTED, as_typed, complain, short
 
@@ -28,9 +29,9 @@ class Jobs:
     Keeps the first bad exit code: Hydra would turn them all into 1.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prepared: Prepared | None = None) -> None:
         self.code = 0
-        self.prepared: Prepared | None = None  # of a single run: what the check has loaded already
+        self.prepared = prepared  # of a single run, which has been checked
         self.process = os.getpid()
 
     def __call__(self, cfg: DictConfig) -> None:
@@ -50,7 +51,7 @@ class Jobs:
 def _start(cfg: DictConfig, folder: Path, prepared: Prepared | None) -> None:
     from swarm.experiments import runner
 
-    runner.run(cfg, folder, prepared)
+    runner.run(cfg if prepared is None else prepared.settings, folder, prepared)
 
 
 def _guarded(work: Callable[[], None], folder: Path) -> int:
@@ -77,11 +78,29 @@ def _guarded(work: Callable[[], None], folder: Path) -> int:
     return 0
 
 
+def run_once(composer: Composer, cfg: DictConfig, prepared: Prepared) -> int:
+    """Start a run that has been checked, in the folder that ``cfg`` names.
+
+    It is Hydra's own start, of the configuration that was composed for the check.
+    """
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.utils import run_job
+    from hydra.types import HydraContext
+
+    jobs = Jobs(prepared)
+    context = HydraContext(config_loader=composer.loader, callbacks=Callbacks(cfg))
+    try:
+        run_job(jobs, cfg, "hydra.run.dir", None, context)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else jobs.code
+    return jobs.code
+
+
 def call_hydra(argv: list[str], jobs: Jobs) -> int:
     import hydra
 
     from swarm.common.system import paths
-    from swarm.config.compose import CONFIG, VERSION_BASE
+    from swarm.config.composing.compose import CONFIG, VERSION_BASE
 
     def swarm(cfg: DictConfig) -> None:
         jobs(cfg)
@@ -110,7 +129,7 @@ def _arguments(argv: list[str]) -> Iterator[None]:
 def go_on(resume: Override, overrides: Sequence[Override], args: argparse.Namespace) -> int:
     """Go on with the run in a folder, under that folder's config: nothing is composed."""
     from swarm.common.system.paths import usable
-    from swarm.config.compose import key_of, value_of
+    from swarm.config.composing.overrides import key_of, value_of
 
     flags = {
         "-m": args.multirun,

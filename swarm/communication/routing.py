@@ -14,7 +14,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from swarm.communication.messages import RoundMessages
+from swarm.communication.round_messages import RoundMessages
 
 Ints = npt.NDArray[np.int64]
 

@@ -21,7 +21,7 @@ from swarm.common import plugin
 from swarm.common.errors import ConfigError
 from swarm.common.system import paths
 from swarm.common.system.machine import ran_out_of_memory
-from swarm.config.arguments import MISSING, TARGET, defaults, fit, hints, parameters
+from swarm.config.composing.arguments import MISSING, TARGET, defaults, fit, hints, parameters
 from swarm.config.explain import describe, shown, unknown
 from swarm.config.plug_ins import OWN, load_plugins
 
@@ -47,6 +47,25 @@ def build(
     """
     allowed = load_plugins(plugins)
     return cast(T, _build(_as_dict(node, section), expect, section, allowed, context))
+
+
+def class_of(
+    node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str] = ()
+) -> type:
+    """The class of what :func:`build` would make of ``node``, which is not made.
+
+    Of a function it is the class that it is annotated to return. Raises as :func:`build` does for a
+    target that may not be used.
+    """
+    return _target(node, expect, section, load_plugins(plugins))[1]
+
+
+def takes(
+    name: str, node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str] = ()
+) -> bool:
+    """Whether the target of ``node`` has an option ``name``. Raises as :func:`class_of` does."""
+    known, open_ended = parameters(_target(node, expect, section, load_plugins(plugins))[0])
+    return open_ended or name in known
 
 
 def option(group: str, name: str) -> dict[str, Any]:
@@ -109,10 +128,20 @@ def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
         raise ConfigError(error.key, value, error.valid) from error
 
 
-# --- plug-ins -------------------------------------------------------------------------------------
-
-
 # --- the target -----------------------------------------------------------------------------------
+
+
+def _target(
+    node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str]
+) -> tuple[Any, type]:
+    """The class or function that ``node`` names, and the class of what it makes."""
+    key = f"{section}.{TARGET}"
+    if TARGET not in node:
+        raise ConfigError(
+            section, shown(dict(node)), f"needs a {TARGET}: the dotted path of a {expect.__name__}"
+        )
+    found = _locate(node[TARGET], key, plugins)
+    return found, _accept(found, node[TARGET], expect, key, plugins)
 
 
 def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
@@ -169,9 +198,9 @@ def _within(path: str, packages: Iterable[str]) -> bool:
     return any(path == package or path.startswith(package + ".") for package in packages)
 
 
-def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str]) -> None:
-    """Refuse whatever is not a class or function of an allowed module that declares itself an
-    ``expect``.
+def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str]) -> type:
+    """The class that ``found`` declares to make; refuses whatever is not a class or function of an
+    allowed module that declares itself an ``expect``.
     """
     module = getattr(found, "__module__", None)
     ours = isinstance(module, str) and _within(module, (*OWN, *plugins))
@@ -195,6 +224,7 @@ def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str
     if isinstance(found, type) and inspect.isabstract(found):
         missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
         raise ConfigError(key, path, f"is abstract: choose a subclass that defines {missing}")
+    return made
 
 
 def _is_layer(found: type, module: str) -> bool:
@@ -215,14 +245,8 @@ def _build(
     plugins: Sequence[str],
     context: Mapping[str, Any],
 ) -> Any:
-    key = f"{section}.{TARGET}"
-    if TARGET not in node:
-        raise ConfigError(
-            section, shown(dict(node)), f"needs a {TARGET}: the dotted path of a {expect.__name__}"
-        )
-    path = node[TARGET]
-    found = _locate(path, key, plugins)
-    _accept(found, path, expect, key, plugins)
+    found, _ = _target(node, expect, section, plugins)
+    path, key = node[TARGET], f"{section}.{TARGET}"
     known, open_ended = parameters(found)
     given = {name: value for name, value in node.items() if name != TARGET}
     valid = [name for name in known if name not in context]

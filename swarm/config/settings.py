@@ -7,7 +7,7 @@ they are for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import ordinary
-from swarm.config.build import option, options
 from swarm.config.explain import describe, must_be, shown, unknown
+from swarm.config.plug_in_lists import with_options
 
 
 def _is_plugin(value: Any) -> Any:
@@ -103,6 +103,12 @@ class _Span(Section):
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
 
 
+class _Rate(Section):
+    """What the section ``optimizer`` has beside the keys of its plug-in, which gets a number."""
+
+    lr: float | Literal["auto"]
+
+
 class LearningRateSearch(Section):
     """The grid of learning rates behind ``optimizer.lr=auto``."""
 
@@ -160,8 +166,8 @@ class Settings(Section):
         of range, a missing one, or an interpolation that leads nowhere. Hydra's own section is
         passed over.
         """
-        values = _with_options(plain(cfg), "metrics", "metric", STANDARD)
-        settings = validated(cls, _with_options(values, "transforms", "transform"))
+        values = with_options(plain(cfg), "metrics", "metric", STANDARD)
+        settings = validated(cls, with_options(values, "transforms", "transform"))
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
             valid = (
@@ -176,6 +182,8 @@ class Settings(Section):
             )
             raise ConfigError("train.local_steps", None, valid)
         validated(_Span, {"rounds": settings.schedule.get("rounds")}, "schedule.")
+        rate = {key: value for key, value in settings.optimizer.items() if key == "lr"}
+        validated(_Rate, rate, "optimizer.")
         return settings
 
     @property
@@ -195,37 +203,6 @@ class Settings(Section):
     def plug_ins(self) -> dict[str, dict[str, Any]]:
         """The sections that name a ``_target_``, by key."""
         return {name: getattr(self, name) for name in sections()}
-
-
-def _with_options(values: dict[str, Any], key: str, group: str, *words: str) -> dict[str, Any]:
-    """``values`` with the names listed under ``key`` replaced by the sections that they stand for.
-
-    An entry is the name of an option of ``group``, ``{NAME: {KEY: VALUE, …}}`` for one with other
-    values than its file has, a section with a ``_target_``, or one of ``words``, which stays.
-
-    Raises :class:`ConfigError` for anything else.
-    """
-    listed = values.get(key, DEFAULTS[key])
-    names = [*words, *options(group)]
-    if not isinstance(listed, list):
-        hint = f"; {key}=[{','.join([*words, str(listed)])}]" if listed in names else ""
-        raise ConfigError(key, shown(listed), f"must be a list of {key}{hint}")
-    return {**values, key: [_section(entry, key, group, names, words) for entry in listed]}
-
-
-def _section(entry: Any, key: str, group: str, names: Sequence[str], words: Sequence[str]) -> Any:
-    """One entry of a list of plug-ins."""
-    if isinstance(entry, dict) and "_target_" in entry:
-        return entry
-    changed: Any = {}
-    if isinstance(entry, dict) and len(entry) == 1:
-        ((entry, changed),) = entry.items()
-    if not isinstance(entry, str) or not isinstance(changed, dict):
-        valid = f"must be a name ({', '.join(names)}) or a section with a _target_"
-        raise ConfigError(key, shown(entry), valid)
-    if entry not in names:
-        raise unknown(key, entry, names, "option")
-    return entry if entry in words else option(group, entry) | changed
 
 
 Model = TypeVar("Model", bound=Section)
@@ -268,6 +245,8 @@ def plain(cfg: Any) -> dict[str, Any]:
     """``cfg`` as resolved nested dicts without Hydra's section; OmegaConf's errors become
     :class:`ConfigError`.
     """
+    if isinstance(cfg, Settings):
+        return cfg.model_dump()
     if isinstance(cfg, dict):
         return {str(key): value for key, value in cfg.items() if key != "hydra"}
     from omegaconf import OmegaConf

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from swarm.common.names import Maybe, Names, finder
 from swarm.common.rng import Keys
-from swarm.config.old_members import OldMembers, old_keywords
+from swarm.config.aliases.old_members import OldMembers, old_keywords
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -73,7 +73,7 @@ class LoadedRun(Run):
             valid = f"must be samples of shape {list(study.dataset.features)}, one a row"
             raise ConfigError("/x", list(x.shape), valid)
         its = next(one for one in study.arms if one.name == arm)
-        experiment = study.experiment(its, its.variants[0])
+        experiment = study.experiment(its, its.first)
         module = experiment.model.module().eval()
         samples = torch.as_tensor(x)
         if samples.is_floating_point():

@@ -13,16 +13,17 @@ from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed
 from swarm.common.system.paths import usable
 from swarm.common.system.storage import storing
-from swarm.config.build import build, choice
-from swarm.config.partial import complete
+from swarm.config.build import class_of
+from swarm.config.composing.partial import complete
 from swarm.config.settings import Settings
 from swarm.experiments.claims import run as claims
 from swarm.experiments.claims import suite
 from swarm.experiments.claims.base import Claim, Suite
 from swarm.experiments.claims.plan import RUNS, ClaimPlan
 from swarm.experiments.claims.suite import SuitePlan
+from swarm.experiments.resolved import Resolved, resolve
 from swarm.experiments.runs import run as one_run
-from swarm.experiments.runs.prepared import PreparedRun, resolve
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.run import Result
 from swarm.experiments.runs.scenario import AnyScenario
 from swarm.results.folder import DIR, Folder, require_new_run
@@ -39,7 +40,7 @@ P = TypeVar("P", PreparedRun, ClaimPlan, SuitePlan)
 class RunKind(Generic[P]):
     """What is done with a scenario of one kind."""
 
-    prepare: Callable[[Settings], P]
+    prepare: Callable[[Resolved], P]
     start: Callable[[P, Path], Result]
     resume: Callable[[Path, dict[str, Any]], Result]
     redraw: Callable[[Path], list[Path]]
@@ -48,19 +49,29 @@ class RunKind(Generic[P]):
 RUN = RunKind(PreparedRun.prepare, one_run.execute, one_run.resume, write_report)
 CLAIM = RunKind(ClaimPlan.checked, claims.start, claims.resume, claims.redraw)
 SUITE = RunKind(SuitePlan.checked, suite.start, suite.resume, suite.redraw)
+_KINDS: dict[type, RunKind[Any]] = {PreparedRun: RUN, ClaimPlan: CLAIM, SuitePlan: SUITE}
 
 
 def check(cfg: Any = None, *, overrides: Sequence[str] = ()) -> Prepared:
     """Everything that can be found wrong without running: settings, plug-ins, data, memory.
 
-    Takes what :func:`run` takes, and writes nothing.
+    Takes what :func:`run` takes, or what is resolved already, and writes nothing.
 
     Raises :class:`ConfigError`.
     """
-    cfg = complete(cfg, overrides)
     with blamed(2):
-        settings = resolve(Settings.parse(cfg))
-        prepared: Prepared = kind_of(settings).prepare(settings)
+        return _prepared(cfg if isinstance(cfg, Resolved) else resolve(_typed(cfg, overrides)))
+
+
+def _typed(cfg: Any, overrides: Sequence[str]) -> Settings:
+    """Settings as they are; anything else completed and parsed."""
+    if isinstance(cfg, Settings) and not overrides:
+        return cfg
+    return Settings.parse(complete(cfg, overrides))
+
+
+def _prepared(resolved: Resolved) -> Prepared:
+    prepared: Prepared = _kind(type(resolved.scenario)).prepare(resolved)
     return prepared
 
 
@@ -74,7 +85,7 @@ def run(
     """Run a scenario into a new folder.
 
     ``cfg`` is a mapping of settings, whole or only those that differ from the defaults, and
-    ``overrides`` are typed as on the command line (:func:`swarm.config.partial.complete`)::
+    ``overrides`` are typed as on the command line::
 
         swarm.run({"devices": 20, "topology": "ring"}, "outputs/ring")
         swarm.run(overrides=["devices=20", "topology=ring"], folder="outputs/ring")
@@ -88,14 +99,14 @@ def run(
         raise ConfigError(DIR, "", "must be a folder, a new or an empty one")
     path = usable(folder, DIR)
     require_new_run(path)
-    cfg = complete(cfg, overrides)
     with blamed(2):
-        settings = resolve(Settings.parse(cfg))
-        kind = kind_of(settings)
+        settings = _typed(cfg, overrides)
         if prepared is None or prepared.settings != settings:
-            prepared = kind.prepare(settings)
+            resolved = resolve(settings)
+            if prepared is None or prepared.settings != resolved.settings:
+                prepared = _prepared(resolved)
     with blamed(), storing(path):
-        return kind.start(prepared, path)
+        return _KINDS[type(prepared)].start(prepared, path)
 
 
 def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:
@@ -110,27 +121,9 @@ def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -
         raise ConfigError("trust", trust, valid)
     path = usable(folder, "resume")
     with blamed(), storing(path), admitted(path, overrides, trust):
-        _, config = Folder.open(path)
-        return kind_of(Settings.parse(config)).resume(path, overrides)
-
-
-def kind_of(settings: Settings) -> RunKind[Any]:
-    """What is done with the scenario of ``settings``.
-
-    Raises :class:`ConfigError` where it cannot be built.
-    """
-    scenario = build(
-        settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset
-    )
-    kind = _kind(scenario)
-    if kind is RUN and settings.preset is not None:
-        name = choice("scenario", settings.scenario)
-        valid = (
-            f"is for scenarios that judge claims, and {name} is one run of the size that you give"
-            " it; preset=null"
-        )
-        raise ConfigError("preset", settings.preset, valid)
-    return kind
+        _, s = Folder.open(path)
+        kind = _kind(class_of(s.scenario, AnyScenario, "scenario", s.plugins))
+        return kind.resume(path, overrides)
 
 
 def kind_in(folder: Path) -> RunKind[Any]:
@@ -141,17 +134,14 @@ def kind_in(folder: Path) -> RunKind[Any]:
 
     Raises :class:`ConfigError` where there is no config, or none that can be read.
     """
-    _, config = Folder.open(folder)
+    _, settings = Folder.open(folder)
     try:
-        scenario = build(
-            config.get("scenario"), AnyScenario, "scenario", preset=config.get("preset")
-        )
+        return _kind(class_of(settings.scenario, AnyScenario, "scenario"))
     except ConfigError:
         if (folder / RUNS).is_dir():
             return CLAIM
         return SUITE if any(folder.glob(f"*/{RUNS}/")) else RUN
-    return _kind(scenario)
 
 
-def _kind(scenario: AnyScenario) -> RunKind[Any]:
-    return CLAIM if isinstance(scenario, Claim) else SUITE if isinstance(scenario, Suite) else RUN
+def _kind(scenario: type) -> RunKind[Any]:
+    return CLAIM if issubclass(scenario, Claim) else SUITE if issubclass(scenario, Suite) else RUN

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.communication.messages import Traffic
+from swarm.communication.round_messages import Traffic
 from swarm.simulation.cost import Cost
 from swarm.simulation.engine.base import RoundResult
 

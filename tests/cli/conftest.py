@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 import swarm.experiments
 from swarm.cli.main import main
+from swarm.config.settings import Settings
 
 # The words of a small sweep into ``s``.
 SMALL = ("devices=9", "rounds=3", "optimizer.lr=0.1", "tracker=none", "scenario.arms=[swarm]", "evaluate.every=1",
@@ -42,6 +44,11 @@ class Outcome:
         return self.err.removeprefix("error: ").strip()
 
 
+def _config(cfg: Any) -> Any:
+    """Settings in the form in which they were composed."""
+    return OmegaConf.create(cfg.model_dump()) if isinstance(cfg, Settings) else cfg
+
+
 @dataclass
 class FakeRunner:
     """Stands in for ``swarm.experiments.runner``: records what it is asked to do."""
@@ -50,12 +57,16 @@ class FakeRunner:
     raises: BaseException | None = None
     check_raises: Callable[[Any], BaseException | None] = lambda cfg: None
 
-    def check(self, cfg: Any) -> None:
+    def check(self, given: Any) -> Any:
+        settings = getattr(given, "settings", given)
+        cfg = _config(settings)
         self.calls.append(("check", cfg))
         if (error := self.check_raises(cfg)) is not None:
             raise error
+        return types.SimpleNamespace(settings=settings)
 
     def run(self, cfg: Any, folder: Path, study: Any = None) -> None:
+        cfg = _config(cfg)
         self.calls.append(("run", (cfg, folder)))
         self._maybe_raise()
         (folder / "config.yaml").write_text("{}")

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from swarm.config.settings import Settings
 from swarm.experiments import runner
 from swarm.experiments.sweep import plan as plans
 from swarm.experiments.sweep.job import Job
@@ -324,7 +325,7 @@ def test_jobs_side_by_side_do_not_ask_for_more_cores_than_there_are(
                 "batch_size": "auto"}  # fmt: skip
     cfg = OmegaConf.create({"hydra": {"launcher": launcher}})
     OmegaConf.set_readonly(cfg, True)
-    job = Job("a", {}, Path("a"), config=OmegaConf.create({"engine": engine}))
+    job = Job("a", {}, Path("a"), settings=Settings.model_construct(engine=engine))
     share_cores(cfg, [job])
     assert (cfg.hydra.launcher.n_jobs, cfg.hydra.launcher.batch_size) == (jobs, "1")
 

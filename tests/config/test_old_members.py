@@ -18,7 +18,7 @@ from swarm.communication.protocol.d2 import D2
 from swarm.communication.protocol.gossip_learning import GossipLearning
 from swarm.communication.returned import check_protocol
 from swarm.config import aliases
-from swarm.config.old_members import OldMember
+from swarm.config.aliases.old_members import OldMember
 from swarm.data.dataset import Dataset
 from swarm.learning.update.policy import BatchPlan, Online, UpdatePolicy, batch_plans_of
 from swarm.simulation.phases import KINDS

@@ -18,7 +18,7 @@ import yaml
 import swarm
 from swarm.common.errors import ConfigError
 from swarm.config import aliases
-from swarm.config.compose import compose
+from swarm.config.composing.compose import compose
 from swarm.simulation import checkpoint
 from tests.support import config, options
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from swarm.common.errors import ConfigError
-from swarm.config.compose import compose
+from swarm.config.composing.compose import compose
 from swarm.config.settings import Settings, plain, sections
 
 
@@ -96,6 +96,9 @@ WHOLE = "must be a whole number from"
             "must be a list that is not empty, each item a finite number above 0 or null",
         ),
         ("lr_search.rounds", 0, "must be a whole number from 1 to 10,000,000 or null"),
+        ("optimizer.lr", "best", "must be a finite number or auto"),
+        ("optimizer.lr", None, "must be a finite number or auto"),
+        ("optimizer.lr", True, "must be a finite number or auto"),
     ],
 )
 def test_ranges(default: dict[str, Any], key: str, value: Any, valid: str) -> None:

@@ -94,7 +94,7 @@ def _run(
             return draw_first(devices)
 
     experiment.model.first_rows = first_rows  # type: ignore[method-assign]
-    with _default(dtype), Simulation(experiment, study.engine()) as running:
+    with _default(dtype), Simulation(experiment, study.engine) as running:
         found = [record.values for record in running.records(study.settings.rounds)]
         rows = {name: value.clone() for name, value in running.engine.snapshot().items()}
     return [{k: v for k, v in each.items() if not k.startswith("wall_s")} for each in found], rows

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.config.compose import compose
+from swarm.config.composing.compose import compose
 from tests.docs.pages import BLOCK, PAGES, ROOT, blocks
 from tests.support import groups, options
 

@@ -10,7 +10,7 @@ import pytest
 
 import swarm
 from run_swarm import main
-from swarm.config.partial import complete
+from swarm.config.composing.partial import complete
 from swarm.config.settings import plain
 
 WORDS = ["devices=6", "topology=ring", "rounds=2", "model=softmax", "optimizer.lr=0.1",

@@ -87,8 +87,8 @@ def test_an_answer_is_right_if_it_is_above_all_others() -> None:
 
 
 def test_the_loss_fits_the_targets() -> None:
-    assert type(loss_for("auto", 3)) is LOSSES["cross_entropy"]
-    assert type(loss_for("auto", 0)) is LOSSES["mse"]
+    assert type(loss_for("cross_entropy", 3)) is LOSSES["cross_entropy"]
+    assert type(loss_for("mse", 0)) is LOSSES["mse"]
     for name, classes, valid in (("mse", 3, "cross_entropy"), ("cross_entropy", 0, "mse, mae")):
         with pytest.raises(ConfigError, match=rf"train\.loss={name}.*valid: {valid}"):
             loss_for(name, classes)

@@ -139,7 +139,6 @@ def test_a_device_that_has_done_its_steps_stands_still(name: str) -> None:
     ("make", "key"),
     [
         (lambda: SGD(0.0, Constant()), "lr"), (lambda: SGD(float("nan"), Constant()), "lr"),
-        (lambda: SGD("best", Constant()), "lr"),
         (lambda: SGD(LR, Constant(), momentum=1.0), "momentum"), (lambda: SGD(LR, Constant(), nesterov=True), "nesterov"),
         (lambda: SGD(LR, Constant(), weight_decay=-1.0), "weight_decay"), (lambda: Adam(LR, Constant(), beta1=1.0), "beta1"),
         (lambda: Adam(LR, Constant(), beta2=-0.1), "beta2"), (lambda: Adam(LR, Constant(), eps=0.0), "eps"),

@@ -165,7 +165,7 @@ def test_the_pooled_stream_is_never_ahead_of_the_devices() -> None:
     whole_N = study.split.sizes_N // 4
     assert whole_N.min() < 20
     one_by_one = max(centralised.variants, key=lambda variant: variant.train.local_steps or 0)
-    with Simulation(study.experiment(centralised, one_by_one), study.engine()) as running:
+    with Simulation(study.experiment(centralised, one_by_one), study.engine) as running:
         found = [r.values["seen"] for r in list(running.records(40))[1:]]
     assert found == [4 * int((whole_N >= round).sum()) for round in range(1, 41)]
     met = study.split.pooled(Keys(study.settings.seed, "pool"), 4)
@@ -363,6 +363,6 @@ def test_no_rates_are_tried_for_devices_that_never_learn() -> None:
     study = prepared(
         *ALONE, "update=frozen", "optimizer.lr=auto", "rounds=3", "scenario.arms=[swarm]"
     )
-    with study.engine() as engine:
+    with study.engine as engine:
         _, facts = search_lr(study, study.arms[0], engine, lambda text: None)
     assert facts["tried"] == []

@@ -76,8 +76,6 @@ def test_factors_lie_between_zero_and_one(
 
 def test_the_rate_is_the_base_times_the_factor_of_the_rounds_done() -> None:
     assert SGD(0.4, Cosine()).rate(50, 100) == pytest.approx(0.2)
-    with pytest.raises(ConfigError, match="lr=auto"):
-        SGD("auto", Cosine()).rate(0, 1)
     e = experiment("schedule=cosine", "rounds=8", "optimizer.lr=0.4")
     assert e.model.rate(1) == 0.4
     assert e.model.rate(5) == pytest.approx(0.2)

@@ -17,6 +17,7 @@ from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim, Verdict
 from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.claims.results import Results
+from swarm.experiments.resolved import resolve
 from tests.conftest import composed
 
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]
@@ -231,12 +232,9 @@ def test_resilience(gossip: float, hub: float, star: float, holds: bool | None) 
 
 @pytest.mark.parametrize("killed", ["[0.25,0.25]", "[0.25,0.254]"])
 def test_shares_that_read_alike_are_refused(killed: str) -> None:
+    words = ("scenario=resilience", "preset=full", f"scenario.full.killed={killed}")
     with pytest.raises(ConfigError, match=r"^scenario\.full\.killed="):
-        ClaimPlan.make(
-            Settings.parse(
-                composed("scenario=resilience", "preset=full", f"scenario.full.killed={killed}")
-            )
-        )
+        ClaimPlan.make(resolve(Settings.parse(composed(*words))))
 
 
 # --- cheap ----------------------------------------------------------------------------------------

@@ -135,8 +135,8 @@ def test_the_test_set_has_no_say_in_the_choice_of_rates() -> None:
     y = study.dataset.y.copy()
     y[study.dataset.test] = (y[study.dataset.test] + 1) % 10
     scrambled = dataclasses.replace(study, dataset=dataclasses.replace(study.dataset, y=y))
-    assert search_lr(study, study.arms[0], study.engine(), print) == search_lr(
-        scrambled, scrambled.arms[0], scrambled.engine(), print
+    assert search_lr(study, study.arms[0], study.engine, print) == search_lr(
+        scrambled, scrambled.arms[0], scrambled.engine, print
     )
 
 
@@ -181,8 +181,8 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
     ]
     score = float(np.mean([r.score(data.x[test], data.y[test]) for r in references]))
     assert score > 0.95
-    chosen, _ = search_lr(study, study.arms[0], study.engine(), print)
-    with Simulation(study.experiment(study.arms[0], chosen), study.engine()) as running:
+    chosen, _ = search_lr(study, study.arms[0], study.engine, print)
+    with Simulation(study.experiment(study.arms[0], chosen), study.engine) as running:
         last = list(running.records(20))[-1].values
     assert last["accuracy_mean"] > score - 0.01
 
@@ -223,7 +223,7 @@ def test_rates_that_tie_after_a_short_trial_are_run_in_full(
 ) -> None:
     _scores(monkeypatch, {**SHORT, **longer})
     study = prepared(*RATES)
-    chosen, facts = search_lr(study, study.arms[0], study.engine(), print)
+    chosen, facts = search_lr(study, study.arms[0], study.engine, print)
     assert chosen.optimizer["lr"] == facts["lr"] == lr
     assert [(t["lr"], t["rounds"]) for t in facts["tried"]] == [
         (0.1, 10),
@@ -239,12 +239,12 @@ def test_tune_rounds_is_kept_to_and_a_clear_winner_needs_no_more(
 ) -> None:
     _scores(monkeypatch, SHORT)
     study = prepared(*RATES, "lr_search.rounds=10")
-    assert search_lr(study, study.arms[0], study.engine(), print)[1]["lr"] == 0.1, (
+    assert search_lr(study, study.arms[0], study.engine, print)[1]["lr"] == 0.1, (
         "a tie goes to the lower loss"
     )
     _scores(monkeypatch, {**SHORT, (1.0, 10): (0.98, 0.5)})
     study = prepared(*RATES)
-    assert search_lr(study, study.arms[0], study.engine(), print)[1]["lr"] == 1.0
+    assert search_lr(study, study.arms[0], study.engine, print)[1]["lr"] == 1.0
 
 
 def test_a_trial_in_full_is_the_arms_own_run() -> None:
@@ -254,14 +254,14 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
     study = prepared("schedule=cosine", "schedule.rounds=40", "rounds=4")
     arm, seen = study.arms[0], []
     for rounds in (4, 2):
-        trial = try_out(study, arm, 0, 0.1, rounds, study.engine())
+        trial = try_out(study, arm, 0, 0.1, rounds, study.engine)
         settings = arm.variants[0].model_copy(
             update={
                 "rounds": rounds,
                 "schedule": {**arm.variants[0].schedule, "rounds": 40 if rounds == 4 else 2},
             }
         )
-        with Simulation(study.experiment(arm, settings), study.engine()) as running:
+        with Simulation(study.experiment(arm, settings), study.engine) as running:
             list(running.records(rounds))
             seen.append(
                 (trial.found, running.measure.validate(running.round, running.counters.scored_N))
@@ -422,7 +422,7 @@ def test_a_label_is_known_to_its_holder_first_and_then_to_the_others() -> None:
     )  # fmt: skip
     holder = int(study.split.sizes_N.argmax())
     with Simulation(
-        study.experiment(study.arms[0], study.arms[0].variants[0]), study.engine()
+        study.experiment(study.arms[0], study.arms[0].variants[0]), study.engine
     ) as running:
         seen = [r.devices["label_accuracy"] for r in running.records(60) if r.devices is not None]
     first_N = [

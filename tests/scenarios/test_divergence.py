@@ -103,7 +103,7 @@ def test_targets_far_from_nought_have_not_diverged_from_the_start() -> None:
 
 def _said(study: PreparedRun) -> tuple[list[str], dict[str, object]]:
     said: list[str] = []
-    with study.engine() as engine:
+    with study.engine as engine:
         _, facts = search_lr(study, study.arms[0], engine, said.append)
     return said[1:], facts
 

@@ -14,7 +14,7 @@ from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rows import Layout
 from swarm.communication.mixing import Mixing
 from swarm.communication.topology.graph import Graph
-from swarm.config.old_members import OldMembers
+from swarm.config.aliases.old_members import OldMembers
 
 PhaseName = str  # one of `swarm.simulation.phases.KINDS`
 Conserves = Literal["row", "column", "both"]

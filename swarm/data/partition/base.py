@@ -9,7 +9,7 @@ import numpy as np
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called, is_plugin, returned, shape_of
 from swarm.common.rng import Keys
-from swarm.config.old_members import OldMembers
+from swarm.config.aliases.old_members import OldMembers
 from swarm.data.dataset import Dataset, DeviceSplit, Floats, Ints
 
 Labels = Ints | Floats

@@ -23,7 +23,6 @@ from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.experiment import Experiment
 
 ROUNDS, SAMPLES = 2, 2
-RATE = 0.03  # of a run that chooses its learning rate later
 
 
 def probe(e: Experiment) -> None:
@@ -85,9 +84,6 @@ def _play(e: Experiment) -> None:
     short.data, short.model = copy.copy(e.data), copy.copy(e.model)
     short.data.local_steps_N = np.minimum(e.data.local_steps_N, 1)
     short.learner = e.learner.uncompiled()
-    if e.model.optimizer.lr == "auto":
-        short.model.optimizer = copy.copy(e.model.optimizer)
-        short.model.optimizer.lr = RATE
     with LocalEngine() as engine:
         try:
             engine.start(short)

@@ -17,8 +17,9 @@ from swarm.config.build import build, choice, option, options
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim, Condition, conditions_of, varied
+from swarm.experiments.resolved import Resolved, resolve
 from swarm.experiments.runs.describe import option_name
-from swarm.experiments.runs.prepared import PreparedRun, resolve, tracker_of
+from swarm.experiments.runs.prepared import PreparedRun, tracker_of
 from swarm.results.provenance import WITHOUT_NUMBERS
 from swarm.results.status import LONGEST, slug
 
@@ -29,11 +30,15 @@ OWN = {"tracker": "none", "report": False, "preset": None, "checkpoint.keep": 1,
 
 @dataclass(frozen=True)
 class Trial:
-    """One condition under one seed: an ordinary run."""
+    """One condition under one seed: an ordinary run.
+
+    ``resolved`` is None in a plan that is only looked at, as no plug-in is loaded for that.
+    """
 
     condition: Condition
     seed: int
     settings: Settings
+    resolved: Resolved | None = None
 
     @property
     def name(self) -> str:
@@ -92,17 +97,28 @@ class ClaimPlan:
         )
 
     @classmethod
-    def make(cls, settings: Settings, to_run: bool = True) -> ClaimPlan:
-        """Build the claim, and check the settings of every run. Writes nothing.
-
-        Unless it is ``to_run``, no plug-in is loaded: the claim's own class must be one of ours,
-        and its runs, which are to be looked at only, may be of whatever classes.
+    def make(cls, resolved: Resolved) -> ClaimPlan:
+        """The plan of a claim, the settings of every run resolved. Writes nothing.
 
         Raises :class:`ConfigError` for whatever cannot work, and for a setting of the command line
         that the claim replaces.
         """
-        plugins = settings.plugins if to_run else ()
-        claim = build(settings.scenario, Claim, "scenario", plugins, preset=settings.preset)
+        claim = resolved.scenario
+        assert isinstance(claim, Claim)
+        return cls._planned(resolved.settings, claim, to_run=True)
+
+    @classmethod
+    def to_look_at(cls, settings: Settings) -> ClaimPlan:
+        """The plan of a claim that is not going to run: no plug-in is loaded, so that the claim's
+        class must be one of ours, while its runs may be of whatever classes.
+
+        Raises as :meth:`make`.
+        """
+        claim = build(settings.scenario, Claim, "scenario", preset=settings.preset)
+        return cls._planned(settings, claim, to_run=False)
+
+    @classmethod
+    def _planned(cls, settings: Settings, claim: Claim, to_run: bool) -> ClaimPlan:
         try:
             first, later = conditions_of(claim)
         except ConfigError as error:
@@ -121,9 +137,9 @@ class ClaimPlan:
         return cls(settings, claim, *made)
 
     @classmethod
-    def checked(cls, settings: Settings) -> ClaimPlan:
+    def checked(cls, resolved: Resolved) -> ClaimPlan:
         """:meth:`make` and :meth:`check`."""
-        plan = cls.make(settings)
+        plan = cls.make(resolved)
         plan.check()
         return plan
 
@@ -135,7 +151,7 @@ class ClaimPlan:
         for trial in self.trials:
             if trial.seed == self.settings.seed:
                 try:
-                    PreparedRun.prepare(trial.settings)
+                    PreparedRun.prepare(trial.resolved or trial.settings)
                 except ConfigError as error:
                     place = f"{error.valid} (in the run {trial.name} of scenario={self.name})"
                     raise ConfigError(error.key, error.value, place) from error
@@ -148,7 +164,10 @@ def _trial(
     if "scenario" not in changes:
         changes["scenario"] = "compare"
     own = varied(settings, changes)
-    return Trial(condition, seed, resolve(own) if to_run else own)
+    if not to_run:
+        return Trial(condition, seed, own)
+    resolved = resolve(own)
+    return Trial(condition, seed, resolved.settings, resolved)
 
 
 def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:

@@ -17,7 +17,6 @@ from rich.console import Console
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.plugin import blamed
 from swarm.config.schema import read_json
-from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Verdict, verdicts_of
 from swarm.experiments.claims.page.page import PAGE, write_pages
 from swarm.experiments.claims.page.verdicts import facts_of, print_verdicts, summary_in
@@ -31,6 +30,7 @@ from swarm.experiments.claims.trials import (
     run_trials,
     set_outdated_aside,
 )
+from swarm.experiments.resolved import resolve
 from swarm.experiments.runs.describe import versions
 from swarm.experiments.runs.run import Result, attach, overridden
 from swarm.results.folder import Folder
@@ -61,7 +61,7 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
     """Go on with a claim: finished runs are kept, interrupted ones go on, failed ones are tried
     again. Of its config only ``engine`` and ``tracker`` may change. Where nothing is missing but
     the verdict, of a judge that failed, or the page, no run is looked at again."""
-    home, config = Folder.open(folder)
+    home, _ = Folder.open(folder)
     if "rounds" in overrides:
         raise ConfigError(
             "rounds",
@@ -73,8 +73,8 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
         print(f"{folder} is finished already; nothing to do")
         return Result(folder, summary)
     with home.lock():
-        _, config = Folder.open(folder)  # another process may have been here until now
-        plan = ClaimPlan.make(Settings.parse(overridden(config, overrides)))
+        _, settings = Folder.open(folder)  # another process may have been here until now
+        plan = ClaimPlan.make(resolve(overridden(settings, overrides)))
         if (summary := summary_of(folder, ClaimSummary)) and not summary["failed"]:
             return _complete(plan, home, summary)
         if (folder / UNJUDGED).exists() and all(finished(folder, trial) for trial in plan.trials):
@@ -103,8 +103,7 @@ def redraw(folder: Path) -> list[Path]:
 
     Raises :class:`ConfigError` for a claim whose class comes from a plug-in.
     """
-    home, config = Folder.open(folder)
-    settings = Settings.parse(config)
+    home, settings = Folder.open(folder)
     target = str(settings.scenario["_target_"])
     if settings.plugins and not target.startswith(("swarm.", "scenarios.")):
         valid = (
@@ -112,7 +111,7 @@ def redraw(folder: Path) -> list[Path]:
             " folder names. If "
         )
         raise ConfigError("scenario", target, f"{valid}{PAGE} is missing, resume={folder} draws it")
-    return redrawn(ClaimPlan.make(settings, to_run=False), home)
+    return redrawn(ClaimPlan.to_look_at(settings), home)
 
 
 def redrawn(plan: ClaimPlan, home: Folder) -> list[Path]:

@@ -14,13 +14,14 @@ from typing import Any
 from urllib.parse import quote
 
 from swarm.common.errors import ConfigError, SwarmError
-from swarm.config.build import build, choice, option
+from swarm.config.build import choice, option
 from swarm.config.settings import Settings
 from swarm.experiments.claims import run
 from swarm.experiments.claims.base import Suite
 from swarm.experiments.claims.page.page import PAGE, badge, framed
 from swarm.experiments.claims.page.verdicts import print_verdicts, summary_in
 from swarm.experiments.claims.plan import ClaimPlan
+from swarm.experiments.resolved import Resolved, resolve
 from swarm.experiments.runs.prepared import tracker_of
 from swarm.experiments.runs.run import Result, attach, overridden
 from swarm.results.folder import Folder
@@ -45,18 +46,19 @@ class SuitePlan:
         return "; ".join(f"{plan.name}: {plan.outline}" for plan in self.plans)
 
     @classmethod
-    def checked(cls, settings: Settings) -> SuitePlan:
+    def checked(cls, resolved: Resolved) -> SuitePlan:
         """Build and check every claim.
 
         Raises :class:`swarm.common.errors.ConfigError` for the first that cannot work.
         """
-        suite = build(settings.scenario, Suite, "scenario", settings.plugins)
+        settings, suite = resolved.settings, resolved.scenario
+        assert isinstance(suite, Suite)
         tracker_of(settings, Path(), "check")
         each = [
             settings.model_copy(update={"scenario": option("scenario", name)})
             for name in suite.members()
         ]
-        return cls(settings, tuple(ClaimPlan.checked(one) for one in each))
+        return cls(settings, tuple(ClaimPlan.checked(resolve(one)) for one in each))
 
 
 def start(plans: SuitePlan, folder: Path) -> Result:
@@ -69,10 +71,9 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
     """Go on with a suite; a claim that is finished is not judged again."""
     home, _ = Folder.open(folder)
     with home.lock():
-        _, config = Folder.open(folder)
-        return _run_all(
-            SuitePlan.checked(Settings.parse(overridden(config, overrides))), home, overrides
-        )
+        _, settings = Folder.open(folder)
+        plans = SuitePlan.checked(resolve(overridden(settings, overrides)))
+        return _run_all(plans, home, overrides)
 
 
 def redraw(folder: Path) -> list[Path]:
@@ -130,7 +131,8 @@ def _run_all(plans: SuitePlan, home: Folder, overrides: dict[str, Any]) -> Resul
 
 def _one(plan: ClaimPlan, place: Path, overrides: dict[str, Any]) -> None:
     if (place / "config.yaml").exists():
-        with admitted(place, overrides, below(Folder.open(place)[1], plan.settings.model_dump())):
+        there = Folder.open(place)[1].model_dump()
+        with admitted(place, overrides, below(there, plan.settings.model_dump())):
             run.resume(place, overrides)
     else:
         run.start(plan, place)

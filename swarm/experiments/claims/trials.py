@@ -47,8 +47,8 @@ def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say
         if not (folder / "config.yaml").exists():
             continue
         try:
-            run, config = Folder.open(folder)
-            same = identity(config) == identity(trial.settings.model_dump())
+            run, there = Folder.open(folder)
+            same = identity(there.model_dump()) == identity(trial.settings.model_dump())
             if finished(home, trial):
                 load(folder)
             else:
@@ -218,7 +218,8 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
         try:
             with blamed(), storing(folder):
                 if (folder / "config.yaml").exists():
-                    with admitted(folder, {}, below(Folder.open(folder)[1], values)):
+                    there = Folder.open(folder)[1].model_dump()
+                    with admitted(folder, {}, below(there, values)):
                         one_run.resume(folder, {})
                 else:
                     one_run.execute(PreparedRun.prepare(Settings.parse(values)), folder)

@@ -9,6 +9,7 @@ from swarm.common.errors import CheckpointError, DivergedError
 from swarm.common.names import few
 from swarm.common.rows import params_sha256
 from swarm.config.settings import Settings
+from swarm.experiments.resolved import with_lr
 from swarm.experiments.runs.describe import (
     describe_data,
     describe_scaling,
@@ -16,9 +17,9 @@ from swarm.experiments.runs.describe import (
     option_name,
     versions,
 )
-from swarm.experiments.runs.lr_search import Say, search_lr, with_lr
-from swarm.experiments.runs.prepared import PreparedRun
-from swarm.experiments.runs.scenario import Arm, conclusion_of
+from swarm.experiments.runs.lr_search import Say, search_lr
+from swarm.experiments.runs.prepared import PreparedArm, PreparedRun
+from swarm.experiments.runs.scenario import conclusion_of
 from swarm.results import continual
 from swarm.results.folder import Folder
 from swarm.results.folder.arm_files import ArmFiles
@@ -35,7 +36,7 @@ def run_arms(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[s
     progress = folder.progress()
     progress["settings"] = made_with(study.settings.model_dump())
     folder.write_progress(progress)
-    with study.engine() as engine:
+    with study.engine as engine:
         for arm in study.arms:
             if arm.name not in progress["tuning"]:
                 chosen, facts = search_lr(study, arm, engine, say, folder.require_there)
@@ -53,7 +54,7 @@ def run_arms(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[s
     return summary
 
 
-def is_done(study: PreparedRun, arm: Arm, folder: Folder, progress: dict[str, Any]) -> bool:
+def is_done(study: PreparedRun, arm: PreparedArm, folder: Folder, progress: dict[str, Any]) -> bool:
     """Whether the arm came to its end, and has the checkpoint that it ended with: without that it
     is run again.
     """
@@ -65,7 +66,7 @@ def is_done(study: PreparedRun, arm: Arm, folder: Folder, progress: dict[str, An
     )
 
 
-def _variant(arm: Arm, number: int, folder: Folder) -> Settings:
+def _variant(arm: PreparedArm, number: int, folder: Folder) -> Settings:
     if number >= len(arm.variants):
         valid = (
             f"is damaged: it chose variant {number} of the arm {arm.name}, which has"
@@ -77,7 +78,7 @@ def _variant(arm: Arm, number: int, folder: Folder) -> Settings:
 
 def _run_arm(
     study: PreparedRun,
-    arm: Arm,
+    arm: PreparedArm,
     settings: Settings,
     engine: Engine,
     folder: Folder,
@@ -152,7 +153,7 @@ def _facts(
 
 def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:
     s, arms = study.settings, progress["arms"]
-    experiment = study.experiment(study.arms[0], study.arms[0].variants[0])
+    experiment = study.experiment(study.arms[0], study.arms[0].first)
     run = load(folder.path)
     summary = {
         "schema": 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from swarm.common.errors import DivergedError
 from swarm.config.settings import Settings
-from swarm.experiments.runs.prepared import PreparedRun, rates
-from swarm.experiments.runs.scenario import Arm
+from swarm.experiments.resolved import with_lr
+from swarm.experiments.runs.prepared import PreparedArm, PreparedRun
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.loop import Simulation
 
@@ -50,7 +50,11 @@ class TriedRate:
 
 
 def search_lr(
-    study: PreparedRun, arm: Arm, engine: Engine, say: Say, look: Callable[[], None] = lambda: None
+    study: PreparedRun,
+    arm: PreparedArm,
+    engine: Engine,
+    say: Say,
+    look: Callable[[], None] = lambda: None,
 ) -> tuple[Settings, dict[str, Any]]:
     """The arm's settings with every choice made, and the table of what was tried.
 
@@ -61,10 +65,10 @@ def search_lr(
     test set is never looked at. ``look`` is called after every round: it may raise.
     """
     s = study.settings
-    lrs = rates(arm.variants[0])
+    lrs = arm.rates
     pairs = list(itertools.product(range(len(arm.variants)), lrs))
     if len(pairs) == 1:
-        return with_lr(arm.variants[0], lrs[0]), {"lr": lrs[0], "variant": 0, "tried": []}
+        return arm.first, {"lr": lrs[0], "variant": 0, "tried": []}
     rounds = min(s.rounds, s.lr_search.rounds or max(5, s.rounds // 5))
     batches = f" × {len(arm.variants)} batch sizes" if len(arm.variants) > 1 else ""
     say(
@@ -96,7 +100,7 @@ def search_lr(
 
 def try_out(
     study: PreparedRun,
-    arm: Arm,
+    arm: PreparedArm,
     variant: int,
     lr: float,
     rounds: int,
@@ -123,15 +127,14 @@ def try_out(
     return TriedRate(variant, lr, rounds, found if good else None)
 
 
-def first_scores(study: PreparedRun, arm: Arm, engine: Engine) -> tuple[float, float]:
+def first_scores(study: PreparedRun, arm: PreparedArm, engine: Engine) -> tuple[float, float]:
     """Mean score and loss on the validation split before anything is learnt."""
-    settings = with_lr(arm.variants[0], rates(arm.variants[0])[0])
-    with Simulation(study.experiment(arm, settings), engine) as simulation:
+    with Simulation(study.experiment(arm, arm.first), engine) as simulation:
         return simulation.measure.validate(0, simulation.counters.scored_N)
 
 
 def _advice(
-    best: TriedRate, lrs: list[float], first: Callable[[], tuple[float, float]]
+    best: TriedRate, lrs: Sequence[float], first: Callable[[], tuple[float, float]]
 ) -> str | None:
     """What to say of a choice at an end of the grid.
 
@@ -155,8 +158,3 @@ def _advice(
         f"the best learning rate {best.lr} is at the edge of {grid}; a wider lr_search.lrs=[…] may"
         " do better"
     )
-
-
-def with_lr(settings: Settings, lr: float) -> Settings:
-    """The settings with the learning rate chosen."""
-    return settings.model_copy(update={"optimizer": {**settings.optimizer, "lr": float(lr)}})

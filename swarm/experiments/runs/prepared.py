@@ -8,20 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from swarm.common.errors import ConfigError, SwarmError
-from swarm.common.names import choices, few
-from swarm.common.plugin import blamed, is_plugin, returned
+from swarm.common.names import few
+from swarm.common.plugin import blamed
 from swarm.common.rng import Keys
-from swarm.config.build import as_typed, build, choice
+from swarm.config.build import as_typed, build
 from swarm.config.settings import Settings
-from swarm.data.dataset import Dataset, DeviceSplit, Source
-from swarm.data.partition import Partition
-from swarm.data.stream.drift import Drift, NoDrift
-from swarm.data.stream.labelling import AllLabels, LabelOracle
-from swarm.data.validation import validate
+from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.experiments.checks.probe import probe
+from swarm.experiments.resolved import Resolved, candidate_rates, decided, resolve, with_lr
+from swarm.experiments.run_data import load_data
 from swarm.experiments.runs.describe import versions
 from swarm.experiments.runs.memory import require_memory, running_out
 from swarm.experiments.runs.preflight import (
@@ -33,68 +29,68 @@ from swarm.experiments.runs.scenario import Arm, Scenario, arms_of, presentation
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.results.presentation import UNDECLARED, Presentation
 from swarm.results.track.base import Tracker
-from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import Experiment, RunSpec
 from swarm.simulation.footprint import NOTHING, Footprint
 
-LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
+
+@dataclass(frozen=True)
+class PreparedArm(Arm):
+    """An arm whose variants have passed the checks, and the learning rates that it chooses from."""
+
+    rates: tuple[float, ...] = ()
+
+    @property
+    def first(self) -> Settings:
+        """Its first variant with the first of its rates: for a look before anything is chosen."""
+        return with_lr(self.variants[0], self.rates[0])
 
 
 @dataclass(frozen=True)
-class PreparedRun:
-    """A run that has passed every check; nothing has been written and no device exists yet."""
+class PreparedRun(Resolved):
+    """A run that has passed every check; nothing has been written and no device exists yet.
 
-    settings: Settings
+    ``policy`` is built once, asked whether devices meet a stream, and part of every experiment
+    that has the run's own ``update``.
+    """
+
     scenario: Scenario
+    policy: UpdatePolicy
     dataset: Dataset
     split: DeviceSplit
-    arms: tuple[Arm, ...]
+    arms: tuple[PreparedArm, ...] = ()
     footprint: Footprint = NOTHING  # of the arm that takes the most memory
     presentation: Presentation = UNDECLARED  # of the arms, and of the scenario's own numbers
 
     @classmethod
     @running_out("before the start, while the data were loaded and the parts of the run built")
-    def prepare(cls, settings: Settings) -> PreparedRun:
+    def prepare(cls, given: Settings | Resolved) -> PreparedRun:
         """Load the data, build every plug-in of every arm once, and check that it fits into memory.
 
         Raises :class:`ConfigError` for whatever cannot work.
         """
-        with as_typed(settings.plug_ins()):
-            return cls._prepared(resolve(settings))
+        resolved = given if isinstance(given, Resolved) else resolve(given)
+        with as_typed(resolved.settings.plug_ins()):
+            return cls._prepared(resolved)
 
     @classmethod
-    def _prepared(cls, settings: Settings) -> PreparedRun:
-        s = settings
-        context = {"devices": s.devices, "seed": s.seed}
-        scenario = build(s.scenario, Scenario, "scenario", s.plugins)
+    def _prepared(cls, resolved: Resolved) -> PreparedRun:
+        s, scenario = resolved.settings, resolved.scenario
+        if not isinstance(scenario, Scenario):
+            raise ConfigError("scenario", s.scenario["_target_"], "must be a scenario of one run")
         if s.evaluate.devices is not None and s.evaluate.devices > s.devices:
             raise ConfigError(
                 "evaluate.devices",
                 s.evaluate.devices,
                 f"must be null or at most devices={s.devices}",
             )
-        try:
-            source = build(s.data, Source, "data", s.plugins, **context)
-            dataset = source.load()
-            _require_samples(source, "load", dataset)
-        except ConfigError as error:
-            raise error if error.key.startswith("data.") else error.under("data") from None
-        _require_label(s, dataset)
-        partition = build(s.partition, Partition, "partition", s.plugins, devices=s.devices)
-        try:
-            nothing = DeviceSplit.group([], s.devices)
-            holdings = (
-                partition.split(dataset, Keys(s.seed, "partition")) if scenario.learns else nothing
-            )
-        except ConfigError as error:
-            raise error.under("partition") from None
-        dataset, holdings = _streamed(s, dataset, holdings)
-        draft = cls(s, scenario, dataset, holdings, ())
-        experiment = _built(RunSpec(s, dataset, holdings))
+        policy = build(s.update, UpdatePolicy, "update", s.plugins)
+        dataset, split = load_data(s, scenario.learns, policy.streams)
+        draft = cls(s, resolved.engine, scenario, policy, dataset, split)
+        experiment = draft._built(with_lr(s, candidate_rates(s)[0]), split)
         # in all arms alike, also in those without the graph that they are from
-        if holdings.names is None:
-            draft = replace(draft, split=replace(holdings, names=experiment.names))
-        draft.engine().check(experiment)
+        if split.names is None:
+            draft = replace(draft, split=replace(split, names=experiment.names))
+        draft.engine.check(experiment)
         steps = int(experiment.data.local_steps_N.sum())
         arms = arms_of(scenario, s, steps)
         draft = replace(draft, presentation=presentation_of(scenario, arms))
@@ -149,14 +145,23 @@ class PreparedRun:
         return tracker_of(self.settings, folder, run, self.names)
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
-        """One variant of an arm, built."""
-        s, holdings = self.settings, self.split
-        if arm.pooled:
-            streams = build(s.update, UpdatePolicy, "update", s.plugins).streams
-            holdings = holdings.pooled(Keys(s.seed, "pool"), s.train.batch if streams else None)
-        return _built(RunSpec(settings, self.dataset, holdings))
+        """One variant of an arm, built; its learning rate is chosen.
 
-    def _checked(self, arm: Arm) -> tuple[Arm, Footprint]:
+        Raises :class:`ConfigError` where the rate still says ``auto``.
+        """
+        s, split = self.settings, self.split
+        if arm.pooled:
+            batch = s.train.batch if self.policy.streams else None
+            split = split.pooled(Keys(s.seed, "pool"), batch)
+        return self._built(settings, split)
+
+    def _built(self, settings: Settings, split: DeviceSplit) -> Experiment:
+        spec = RunSpec(decided(settings, self.dataset), self.dataset, split)
+        policy = self.policy if settings.update == self.settings.update else None
+        with as_typed(settings.plug_ins()):
+            return Experiment(spec, policy)
+
+    def _checked(self, arm: Arm) -> tuple[PreparedArm, Footprint]:
         """The arm with those of its variants that can be: a mini-batch of a centralised model may
         be larger than its stream. And the memory that the largest of them takes.
 
@@ -165,17 +170,22 @@ class PreparedRun:
         kept: list[Settings] = []
         needed: list[Footprint] = []
         wrong: list[ConfigError] = []
+        rates: tuple[float, ...] = ()
         for variant in arm.variants:
+            its = candidate_rates(variant)
             try:
-                experiment = self.experiment(arm, variant)
+                experiment = self.experiment(arm, with_lr(variant, its[0]))
             except ConfigError as error:
                 wrong.append(error)
                 continue
-            needed.append(require_memory(experiment, self.engine()))
+            needed.append(require_memory(experiment, self.engine))
             require_plain_steps(experiment)
             probe(experiment)
             require_a_network_that_works(experiment)
             warn_of_what_does_nothing(experiment)
+            if not kept:  # where nothing is ever learnt, nothing tells one rate from another
+                learns = len(its) == 1 or experiment.data.policy.learns(variant.rounds)
+                rates = its if learns else its[:1]
             kept.append(variant)
         if not kept:
             first = wrong[0]
@@ -186,13 +196,9 @@ class PreparedRun:
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        arm = replace(arm, variants=tuple(kept))
-        _require_validation(arm, self.settings, self.dataset)
-        return arm, max(needed, key=lambda each: each.total)
-
-    def engine(self) -> Engine:
-        """A fresh engine, for all arms one after the other."""
-        return build(self.settings.engine, Engine, "engine", self.settings.plugins)
+        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, rates)
+        _require_validation(checked, self.settings, self.dataset)
+        return checked, max(needed, key=lambda each: each.total)
 
 
 def tracker_of(
@@ -206,102 +212,12 @@ def tracker_of(
     return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)
 
 
-def _built(plan: RunSpec) -> Experiment:
-    with as_typed(plan.settings.plug_ins()):
-        return Experiment(plan)
-
-
-def resolve(settings: Settings) -> Settings:
-    """With the block size that the engine needs written into the settings: results depend on it, so
-    a run's config has it.
-    """
-    block = build(settings.engine, Engine, "engine", settings.plugins).block
-    if block == settings.engine.get("block", "auto"):
-        return settings
-    return settings.model_copy(update={"engine": {**settings.engine, "block": block}})
-
-
-def _streamed(s: Settings, dataset: Dataset, holdings: DeviceSplit) -> tuple[Dataset, DeviceSplit]:
-    """The data in the order in which devices meet them, with all that changes on the way.
-
-    As they are without streams.
-    """
-    policy: UpdatePolicy = build(s.update, UpdatePolicy, "update", s.plugins)
-    drift: Drift = build(s.drift, Drift, "drift", s.plugins, seed=s.seed)
-    labels: LabelOracle = build(s.labels, LabelOracle, "labels", s.plugins, seed=s.seed)
-    for key, changes in (
-        ("drift", not isinstance(drift, NoDrift)),
-        ("labels", not isinstance(labels, AllLabels)),
-    ):
-        if changes and not policy.streams:
-            valid = "needs a stream of samples; update=online, nightly or frozen would do"
-            raise ConfigError(key, choice(key, getattr(s, key)), valid)
-    if not policy.streams:
-        return dataset, holdings
-    holdings = holdings.in_order(Keys(s.seed, "order"))
-    try:
-        drifting = drift.apply(dataset, holdings)
-        _require_samples(drift, "apply", drifting, dataset)
-    except ConfigError as error:
-        raise error.under("drift") from None
-    try:
-        told = labels.apply(drifting, holdings)
-        _require_samples(labels, "apply", told, drifting)
-        return told, holdings
-    except ConfigError as error:
-        raise error.under("labels") from None
-
-
-def _require_samples(
-    maker: object, call: str, made: Dataset, before: Dataset | None = None
-) -> None:
-    """Refuse data that cannot be used; what was looked at before is not looked at again."""
-    if before is not None and made is before:
-        return
-    try:
-        validate(made)
-    except ConfigError as error:
-        if not is_plugin(maker):
-            raise
-        section = {Source: "data", Drift: "drift", LabelOracle: "labels"}
-        key = next(name for kind, name in section.items() if isinstance(maker, kind))
-        raise returned(key, maker, call, "makes data that cannot be used", error.valid) from None
-
-
-def _require_validation(arm: Arm, settings: Settings, dataset: Dataset) -> None:
+def _require_validation(arm: PreparedArm, settings: Settings, dataset: Dataset) -> None:
     """Refuse an arm that has something to choose on the validation split where that is empty."""
-    if len(rates(arm.variants[0])) * len(arm.variants) > 1 and not len(dataset.validation):
+    if len(arm.rates) * len(arm.variants) > 1 and not len(dataset.validation):
         what = "learning rate" if len(arm.variants) == 1 else "learning rate and batch size"
         valid = (
             f"leaves no validation samples, on which the arm {arm.name} chooses its {what}; must be"
             " above 0"
         )
         raise ConfigError("data.validation", settings.data.get("validation"), valid)
-
-
-def _require_label(settings: Settings, dataset: Dataset) -> None:
-    """Refuse ``evaluate.label`` where no test sample has it."""
-    label = settings.evaluate.label
-    if label is None:
-        return
-    if not dataset.classes:
-        raise ConfigError(
-            "evaluate.label", label, "must be null with numeric targets: there are no labels"
-        )
-    there = np.unique(dataset.y[dataset.test])
-    if dataset.class_of(label) not in there:
-        which = f"{there[0]:.0f} to {there[-1]:.0f}"
-        if dataset.class_names is not None:
-            asked = [name if c in there else None for c, name in enumerate(dataset.class_names)]
-            which = choices(asked, dataset.classes, label)
-        valid = f"must be null or one of the {len(there)} labels of the test samples, {which}"
-        raise ConfigError("evaluate.label", label, valid)
-
-
-def rates(s: Settings) -> list[float]:
-    """The learning rates to choose from; a single one where nothing is ever learnt."""
-    if s.optimizer.get("lr") != "auto":
-        return [s.optimizer["lr"]]
-    grid = list(s.lr_search.lrs or LRS)
-    policy: UpdatePolicy = build(s.update, UpdatePolicy, "update", s.plugins)
-    return grid if policy.learns(s.rounds) else grid[:1]

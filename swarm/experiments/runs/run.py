@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import option
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
+from swarm.experiments.resolved import resolve
 from swarm.experiments.runs import arms
 from swarm.experiments.runs.memory import running_out, stated
-from swarm.experiments.runs.prepared import PreparedRun, resolve, tracker_of
+from swarm.experiments.runs.prepared import PreparedRun, tracker_of
 from swarm.results import columns
 from swarm.results.earlier import refuse_a_mixture
 from swarm.results.folder import Folder
@@ -50,22 +51,22 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     ``engine``, ``engine.*`` except ``block``, and ``tracker.*`` may change. A run that is finished
     already is returned as it is; one that lacks nothing but its report gets that."""
     path = Path(folder)
-    home, config = Folder.open(path)
+    home, settings = Folder.open(path)
     if home.finished() and not overrides:
-        home.require_settings(Settings.parse(config).model_dump())
+        home.require_settings(settings.model_dump())
         summary = _summary(path)  # before anything is said of it
         print(f"{path} is finished already; nothing to do")
         return Result(path, summary)
     with home.lock():
-        _, config = Folder.open(path)  # another process may have changed it until now
-        return _resume(home, config, overrides)
+        _, settings = Folder.open(path)  # another process may have changed it until now
+        return _resume(home, settings, overrides)
 
 
-def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> Result:
+def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     path = home.path
-    old = Settings.parse(config)
     home.require_settings(old.model_dump())
-    new = resolve(Settings.parse(overridden(config, overrides)))
+    resolved = resolve(overridden(old, overrides))
+    new = resolved.settings
     if new.engine.get("block") != old.engine.get("block"):
         raise ConfigError(
             "engine",
@@ -81,7 +82,7 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
     if home.closed() and new.rounds == old.rounds:
         if new != old:
             # nothing is learnt with it, but what cannot be is refused all the same
-            PreparedRun.prepare(new)
+            PreparedRun.prepare(resolved)
         summary = _summary(path)
         if home.finished():
             print(f"{path} is finished already; nothing to do")
@@ -91,7 +92,7 @@ def _resume(home: Folder, config: dict[str, Any], overrides: dict[str, Any]) -> 
     if new.rounds > old.rounds > 0 and old.schedule.get("rounds") is None:
         # a schedule must not change under rounds already done
         new = new.with_schedule_rounds(old.rounds)
-    study = PreparedRun.prepare(new)
+    study = PreparedRun.prepare(replace(resolved, settings=new))
     _warn_of_another_order(home, study)
     progress = home.progress()
     # otherwise nothing is calculated
@@ -126,11 +127,14 @@ def _warn_of_another_order(home: Folder, study: PreparedRun) -> None:
         warnings.warn(text, stacklevel=3)
 
 
-def overridden(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """The config with the overrides laid in; a key that may not change on resume is refused by
+def overridden(settings: Settings, overrides: dict[str, Any]) -> Settings:
+    """The settings with the overrides laid in; a key that may not change on resume is refused by
     name.
     """
-    changed, rest = dict(config), dict(overrides)
+    if not overrides:
+        return settings
+    config, rest = settings.model_dump(), dict(overrides)
+    changed = dict(config)
     if "engine" in rest:  # another one altogether; the block size is part of the results and stays
         blocks = {key: value for key, value in config["engine"].items() if key == "block"}
         changed["engine"] = {**option("engine", str(rest.pop("engine"))), **blocks}
@@ -150,7 +154,7 @@ def overridden(config: dict[str, Any], overrides: dict[str, Any]) -> dict[str, A
             changed[section] = {**changed[section], name: value}
         else:
             changed[section] = value
-    return changed
+    return Settings.parse(changed)
 
 
 def _run(study: PreparedRun, home: Folder) -> Result:
@@ -166,7 +170,7 @@ def _run(study: PreparedRun, home: Folder) -> Result:
     console = ConsoleSink(
         past=read_jsonl(home.path / "metrics.jsonl"), presentation=study.presentation
     )
-    first = study.experiment(study.arms[0], study.arms[0].variants[0])
+    first = study.experiment(study.arms[0], study.arms[0].first)
     home.write_graph(first.communication.graph(1), study.split.names)
     found = first.metrics.columns
     columns.write(home.path, found)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from swarm.common.plugin import returned, shape_of
-from swarm.config.old_members import OldMembers
+from swarm.config.aliases.old_members import OldMembers
 from swarm.config.settings import Settings
 from swarm.results.load import Run
 from swarm.results.presentation import UNIQUE, ArmStyle, Presentation, SummaryEntry

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from swarm.config.compose import Composer
+    from swarm.config.composing.compose import Composer
     from swarm.experiments.sweep.launch import Complain
     from swarm.experiments.sweep.plan import SweepPlan
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from swarm.common.errors import ConfigError, typed
 from swarm.config import aliases
-from swarm.config.settings import Settings
 from swarm.experiments.sweep.job import Job, saved_config
 from swarm.results.provenance import identity
 
@@ -19,13 +18,14 @@ class DamagedError(ConfigError):
 
 
 def identify(jobs: Sequence[Job]) -> None:
-    """What the numbers of each job depend on."""
-    from swarm.experiments.runs.prepared import resolve
+    """Resolve each job: what its numbers depend on is known then."""
+    from swarm.experiments.resolved import resolve
 
     for job in jobs:
-        if job.cause is None:
+        if job.settings is not None and job.cause is None:
             try:
-                settings = resolve(Settings.parse(job.config))
+                job.resolved = resolve(job.settings)
+                settings = job.resolved.settings
                 job.identity = json.loads(json.dumps(identity(settings.model_dump())))
             except ConfigError as error:
                 job.state, job.cause = "impossible", str(error)

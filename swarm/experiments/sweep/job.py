@@ -6,11 +6,15 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swarm.common.errors import ConfigError
 from swarm.results.schemas import read_config
 from swarm.results.status import LONGEST, slug
+
+if TYPE_CHECKING:
+    from swarm.config.settings import Settings
+    from swarm.experiments.resolved import Resolved
 
 ANEW = "remove that folder to run the job anew"
 
@@ -19,6 +23,9 @@ ANEW = "remove that folder to run the job anew"
 class Job:
     """``values`` are what it has of the swept keys.
 
+    ``settings`` are None for one of an earlier command, and for one whose configuration cannot be;
+    ``resolved`` is what they come to, once it is known.
+
     ``state``: ``new``, ``resumed``, ``there`` (finished before), ``outdated`` (made by other code),
     ``impossible``; after the sweep ``finished``, ``failed`` or ``unfinished``."""
 
@@ -26,7 +33,8 @@ class Job:
     values: dict[str, str]
     folder: Path
     overrides: list[str] = field(default_factory=list)
-    config: Any = None
+    settings: Settings | None = None
+    resolved: Resolved | None = None
     identity: dict[str, Any] = field(default_factory=dict)
     state: str = "unfinished"
     cause: str | None = None

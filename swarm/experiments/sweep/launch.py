@@ -24,8 +24,8 @@ from omegaconf import DictConfig, read_write
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.files import appending
 from swarm.common.system.machine import cores
-from swarm.config.compose import Composer
-from swarm.config.settings import plain
+from swarm.config.composing.compose import Composer
+from swarm.config.settings import Settings, plain
 from swarm.experiments.sweep.job import Job, saved_config
 from swarm.experiments.sweep.plan import SweepPlan
 from swarm.results.status import CONSOLE, FILE, KILLED, finished, note, noted
@@ -197,14 +197,20 @@ def _words(plan: SweepPlan, job: Job) -> list[str]:
         f"hydra.sweep.dir={_quoted(plan.place)}",
         f"hydra.sweep.subdir={_quoted(job.folder.relative_to(plan.place))}",
     ]
-    if job.config.tracker.get("_target_") == WANDB:
+    tracker = _settings(job).tracker
+    if tracker.get("_target_") == WANDB:
         named = {"group": group_name(plan.place), "name": job.name}
         words += [
             f"tracker.{key}={_quoted(text[:128])}"
             for key, text in named.items()
-            if not job.config.tracker.get(key)
+            if not tracker.get(key)
         ]
     return words
+
+
+def _settings(job: Job) -> Settings:
+    assert job.settings is not None, "a job without settings is impossible, and does not run"
+    return job.settings
 
 
 def group_name(place: Path) -> str:
@@ -236,7 +242,7 @@ def share_cores(cfg: DictConfig, jobs: Sequence[Job]) -> None:
             "hydra.launcher.n_jobs", 0, "must be at least 1, or -1: as many as there are cores for"
         )
     there = cores()
-    each = max((_cores_of(job.config.engine, there) for job in jobs), default=1)
+    each = max((_cores_of(_settings(job).engine, there) for job in jobs), default=1)
     with read_write(launcher):
         if launcher.n_jobs < 0:
             launcher.n_jobs = max(1, there // each)

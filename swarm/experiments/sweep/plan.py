@@ -15,10 +15,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from swarm.common.errors import ConfigError, SwarmError, typed
-from swarm.config.build import build, choice
-from swarm.config.compose import Composer, UsageError, parse
-from swarm.config.hydra_section import require_no_run_in, sweep_folder
-from swarm.config.place import require_new
+from swarm.config.build import choice
+from swarm.config.composing.compose import Composer
+from swarm.config.composing.hydra_section import require_no_run_in, sweep_folder
+from swarm.config.composing.overrides import UsageError, parse
+from swarm.config.composing.place import require_new
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.sweep.identity import (
@@ -68,10 +69,10 @@ class SweepPlan:
         """
         fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
         place, jobs, swept = _composed(composer, cfg, [*fixed, *overrides])
-        _require_one_run(jobs)
         identify(jobs)
+        _require_one_run(jobs)
         base = shared_by([job.identity for job in jobs if job.identity], swept)
-        plugins = next((list(job.config.plugins) for job in jobs if job.config is not None), [])
+        plugins = next((job.settings.plugins for job in jobs if job.settings is not None), [])
         plan = cls(cfg, place, jobs, [], swept, base, code_version(plugins))
         plan._look()
         plan._check()
@@ -149,7 +150,7 @@ class SweepPlan:
 
         for job in self.to_do[:MOST_JOBS_CHECKED]:
             try:
-                runner.check(job.config)
+                runner.check(job.resolved)
             except ConfigError as error:
                 job.state, job.cause = "impossible", str(error)
                 if all(other.state == "impossible" for other in self.jobs):
@@ -205,13 +206,13 @@ def _composed(
         job = Job(folder_name(values), values, Path(), words)
         jobs.append(job)
         try:
-            job.config = composer.compose(words)
-            place, job.folder = sweep_folder(cfg, job.config, number, job.name, taken)
+            config = composer.compose(words)
+            place, job.folder = sweep_folder(cfg, config, number, job.name, taken)
             if not taken and not (place / SWEEP).exists():
                 require_no_run_in(place)
             _require_inside(place, job.folder)
             taken.add(job.folder)
-            Settings.parse(job.config)
+            job.settings = Settings.parse(config)
         except SwarmError as error:
             wrong.append((job, error))
     bad = {id(job) for job, _ in wrong}
@@ -226,20 +227,15 @@ def _composed(
 def _require_one_run(jobs: Sequence[Job]) -> None:
     """Refuse claims, which run their seeds themselves."""
     from swarm.experiments.claims.base import Claim, Suite
-    from swarm.experiments.runs.scenario import AnyScenario
 
     for job in jobs:
-        if job.cause is None:
-            settings = Settings.parse(job.config)
-            if isinstance(
-                build(settings.scenario, AnyScenario, "scenario", settings.plugins), Claim | Suite
-            ):
-                name = choice("scenario", settings.scenario)
-                valid = (
-                    f"scenario={name} judges a claim by many runs: start it without -m"
-                    " (scenario=all runs all claims)"
-                )
-                raise UsageError(valid)
+        if job.resolved is not None and isinstance(job.resolved.scenario, Claim | Suite):
+            name = choice("scenario", job.resolved.settings.scenario)
+            valid = (
+                f"scenario={name} judges a claim by many runs: start it without -m"
+                " (scenario=all runs all claims)"
+            )
+            raise UsageError(valid)
 
 
 def _require_inside(place: Path, folder: Path) -> None:

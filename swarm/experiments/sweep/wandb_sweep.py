@@ -7,7 +7,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from swarm.config.settings import plain
 from swarm.experiments.sweep.gather import SweepResults
 from swarm.experiments.sweep.launch import WANDB, group_name
 from swarm.experiments.sweep.plan import SweepPlan
@@ -26,8 +25,8 @@ def upload(plan: SweepPlan, found: SweepResults) -> None:
 
     A tracker that fails never ends a sweep: it is one warning.
     """
-    config = next((job.config for job in plan.jobs if job.config is not None), None)
-    options: dict[str, Any] = plain(config)["tracker"] if config is not None else {}
+    tracker = next((job.settings.tracker for job in plan.jobs if job.settings is not None), {})
+    options = dict(tracker)
     if options.pop("_target_", None) != WANDB or options.get("mode") == "disabled":
         return
     name = group_name(plan.place)

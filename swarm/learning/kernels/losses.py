@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from swarm.common.errors import ConfigError
-from swarm.config.old_members import OldMembers
+from swarm.config.aliases.old_members import OldMembers
 
 
 class Loss(OldMembers, ABC):
@@ -137,9 +137,11 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def loss_for(name: str, classes: int, unit_T1: Tensor | None = None) -> Loss:
-    """The loss called ``name``; ``auto`` is cross-entropy for labels, mean squared error for
-    numbers, whose errors are stated in ``unit_T1``."""
-    kind = LOSSES["cross_entropy" if classes else "mse"] if name == "auto" else LOSSES[name]
+    """The loss called ``name``; errors of numbers are stated in ``unit_T1``.
+
+    Raises :class:`ConfigError` for a loss of labels with numeric targets, and the reverse.
+    """
+    kind = LOSSES[name]
     if kind.classification != bool(classes):
         fitting = [n for n, k in LOSSES.items() if k.classification == bool(classes)]
         raise ConfigError(

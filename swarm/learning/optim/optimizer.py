@@ -8,7 +8,6 @@ are the same formulas over rows, checked against it by the tests.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,19 +20,13 @@ from swarm.learning.optim.schedule import Schedule
 class Optimizer(ABC):
     """``step`` turns a gradient into an update of the rows.
 
-    ``lr`` is a number, or ``"auto"``: chosen by validation.
+    ``lr`` is a number: where a run says ``optimizer.lr=auto``, the one that was chosen.
     """
 
     slots: tuple[str, ...] = ()
 
-    def __init__(
-        self, lr: float | Literal["auto"], schedule: Schedule, weight_decay: float = 0.0
-    ) -> None:
-        if isinstance(lr, str) and lr != "auto":
-            raise ConfigError(
-                "lr", lr, "must be a positive number, or auto to choose it on the validation split"
-            )
-        if not isinstance(lr, str) and not 0 < lr < float("inf"):
+    def __init__(self, lr: float, schedule: Schedule, weight_decay: float = 0.0) -> None:
+        if not 0 < lr < float("inf"):
             raise ConfigError("lr", lr, "must be a positive number")
         if not 0 <= weight_decay < float("inf"):
             raise ConfigError("weight_decay", weight_decay, "must be a number ≥ 0")
@@ -48,10 +41,6 @@ class Optimizer(ABC):
 
     def rate(self, done: float, horizon: float) -> float:
         """The learning rate after ``done`` of ``horizon`` rounds."""
-        if isinstance(self.lr, str):
-            raise ConfigError(
-                "lr", self.lr, "has to be resolved to a number before learning starts"
-            )
         factor = self.schedule.factor(done, horizon)
         if not isinstance(factor, int | float) or not 0 <= factor < float("inf"):
             raise returned(
@@ -100,7 +89,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        lr: float | Literal["auto"],
+        lr: float,
         schedule: Schedule,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -138,7 +127,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        lr: float | Literal["auto"],
+        lr: float,
         schedule: Schedule,
         beta1: float = 0.9,
         beta2: float = 0.999,

@@ -13,7 +13,7 @@ from typing import Literal
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called, is_plugin, returned, shape_of
-from swarm.config.old_members import OldMembers
+from swarm.config.aliases.old_members import OldMembers
 from swarm.data.stream.stream import Stream
 from swarm.learning.update.replay import Replay
 
@@ -37,7 +37,8 @@ class BatchPlan:
 class UpdatePolicy(OldMembers, ABC):
     """Says what a device does in a round.
 
-    The same for all; who is asleep, or whose stream has ended, does nothing.
+    The same for all; who is asleep, or whose stream has ended, does nothing. One object serves
+    several runs of an arm, so what it answers follows from the round alone.
     """
 
     streams = True

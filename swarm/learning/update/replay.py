@@ -11,7 +11,7 @@ import numpy.typing as npt
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import returned, shape_of
 from swarm.common.rng import Keys
-from swarm.config.old_members import OldMembers
+from swarm.config.aliases.old_members import OldMembers
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]

@@ -20,7 +20,7 @@ from swarm.common.names import Maybe
 from swarm.common.system.files import replacing
 from swarm.common.system.storage import require_own_folders
 from swarm.communication.topology.graph import Graph
-from swarm.config.place import LOCK, require_unused
+from swarm.config.composing.place import LOCK, require_unused
 from swarm.config.schema import SEAL, read_json, require_seal, sealed
 from swarm.config.settings import Settings
 from swarm.results import trust
@@ -73,17 +73,19 @@ class Folder:
             yield folder
 
     @classmethod
-    def open(cls, path: Path) -> tuple[Folder, dict[str, Any]]:
-        """An existing run folder and its config."""
+    def open(cls, path: Path) -> tuple[Folder, Settings]:
+        """An existing run folder and the settings in its ``config.yaml``.
+
+        Raises :class:`ConfigError` where there is none, or none that can be used.
+        """
         file = path / "config.yaml"
         if not file.is_file():
             raise ConfigError("resume", path, "is no run folder: it has no config.yaml")
         config = read_config(file, "resume")
         try:
-            Settings.parse(config)
+            return cls(path), Settings.parse(config)
         except ConfigError as error:
             raise ConfigError("resume", file, f"cannot be used: {error}") from None
-        return cls(path), config
 
     @contextmanager
     def lock(self, key: str = "resume") -> Iterator[None]:

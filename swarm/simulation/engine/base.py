@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.communication.messages import Traffic
+from swarm.communication.round_messages import Traffic
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
 from swarm.simulation.phases.base import TrainResult

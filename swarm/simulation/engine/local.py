@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.communication.messages import RoundMessages
+from swarm.communication.round_messages import RoundMessages
 from swarm.communication.routing import Route, routes
 from swarm.simulation.engine.base import (
     Block,

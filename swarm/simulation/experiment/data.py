@@ -27,10 +27,12 @@ class Data:
         replay: What devices remember of their streams.
     """
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(self, spec: RunSpec, policy: UpdatePolicy | None = None) -> None:
         self.settings = s = spec.settings
         self.dataset, self.split = spec.dataset, spec.split
-        self.policy: UpdatePolicy = build(s.update, UpdatePolicy, "update", s.plugins)
+        if policy is None:
+            policy = build(s.update, UpdatePolicy, "update", s.plugins)
+        self.policy: UpdatePolicy = policy
         self.replay: Replay = build(s.replay, Replay, "replay", s.plugins)
         self.stream = Stream(spec.split, s.train.batch, Keys(s.seed, "stream"))
 

@@ -9,6 +9,7 @@ import torch
 from swarm.common.errors import ConfigError
 from swarm.common.names import Maybe
 from swarm.common.rows import Blocks
+from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.model import Model
@@ -33,11 +34,14 @@ class Experiment:
         metrics: What is measured.
     """
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(self, spec: RunSpec, policy: UpdatePolicy | None = None) -> None:
+        """Build the parts of ``spec``; ``policy`` is one of its update that is built already.
+
+        Raises :class:`ConfigError` for parts that cannot be built, or that do not go together."""
         self.spec, self.settings = spec, spec.settings
         self.dtype = DTYPES[self.settings.compute.dtype]
         self.device = _device(self.settings.compute.device)
-        self.data = Data(spec)
+        self.data = Data(spec, policy)
         self.model = Model(self.settings, self.data, self.dtype, self.device)
         self.communication = Communication(self.settings, self.data, self.model)
         self.blocks = self._blocks()

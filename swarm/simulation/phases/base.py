@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from swarm.communication.messages import Traffic
 from swarm.communication.protocol.base import Protocol
 from swarm.communication.returned import width_of
+from swarm.communication.round_messages import Traffic
 from swarm.simulation.phases.transport import Arrived, Payload, Transport
 
 if TYPE_CHECKING:

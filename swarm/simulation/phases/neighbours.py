@@ -12,9 +12,9 @@ from swarm.common.rng import Keys
 from swarm.communication.check_messages import check_both_ways, check_links
 from swarm.communication.compression.base import Draw, bits_of, packed
 from swarm.communication.compression.row_blocks import NUMBERS
-from swarm.communication.messages import Traffic
 from swarm.communication.network.base import UNSENT
 from swarm.communication.returned import sent
+from swarm.communication.round_messages import Traffic
 from swarm.communication.transform.base import transformed
 from swarm.simulation.phases.base import Floats, Phase
 from swarm.simulation.phases.transport import Payload

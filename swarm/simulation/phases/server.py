@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from swarm.communication.check_messages import check_server
-from swarm.communication.messages import Traffic
 from swarm.communication.returned import sent
+from swarm.communication.round_messages import Traffic
 from swarm.simulation.phases.base import Floats, Phase, TrainResult
 from swarm.simulation.phases.transport import Arrived, MeanOverAll, Payload, Transport
 

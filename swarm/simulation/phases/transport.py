@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.communication.messages import RoundMessages, Traffic
+from swarm.communication.round_messages import RoundMessages, Traffic
 from swarm.communication.routing import Route
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ class Swarm(RuleBasedStateMachine):
     def _fresh(self) -> Simulation:
         """A new engine on the script as it is: nothing of the old one is left."""
         running = Simulation(
-            STUDY.experiment(STUDY.arms[0], STUDY.arms[0].variants[0]), STUDY.engine()
+            STUDY.experiment(STUDY.arms[0], STUDY.arms[0].variants[0]), STUDY.engine
         )
         object.__setattr__(running.experiment.communication.network, "churn", self.script)
         running.__enter__()

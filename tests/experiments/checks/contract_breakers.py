@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from swarm.communication.aggregation.base import Aggregator, Heard
 from swarm.communication.compression.base import Compressor, Draw
 from swarm.communication.network.base import Churn
 from swarm.communication.protocol.base import Protocol, State
 from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Graph
+from swarm.communication.transform.base import MessageTransform, Sending
 from swarm.data.dataset import DeviceSplit
 from swarm.data.partition import Partition
 from swarm.experiments.claims.base import Claim
@@ -169,3 +171,24 @@ def late(devices: int) -> Good:
 
 
 NOT_A_PLUGIN = 3
+
+
+class Drifts(Aggregator):
+    """Makes something else of an agreement."""
+
+    def combine(self, heard: Heard) -> Tensor:
+        return heard.own_M + 0.1 * len(heard.rows_KM)
+
+
+class Averages(MessageTransform):
+    """Looks at the rows of others."""
+
+    def __call__(self, rows_nM: Tensor, sending: Sending) -> Tensor:
+        return rows_nM + rows_nM.mean(0)
+
+
+class Overwrites(MessageTransform):
+    """Changes what it is given."""
+
+    def __call__(self, rows_nM: Tensor, sending: Sending) -> Tensor:
+        return rows_nM.mul_(0.5)

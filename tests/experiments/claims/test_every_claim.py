@@ -17,7 +17,7 @@ from swarm.config.build import build, option
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.plan import ClaimPlan, folder_of
-from swarm.experiments.runs.prepared import resolve
+from swarm.experiments.resolved import resolve
 from tests.conftest import composed
 
 

@@ -78,7 +78,7 @@ def test_a_step_is_a_step_of_plain_torch(name: str, block: int) -> None:
     )  # fmt: skip
     study = PreparedRun.prepare(Settings.parse({**values, "model": MODELS[name]}))
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    engine = study.engine()
+    engine = study.engine
     engine.start(e)
     for _ in engine.advance(1):
         pass

@@ -19,7 +19,7 @@ from matplotlib import image
 
 from swarm.cli.report import main
 from swarm.results.report import draw, load, write_report
-from swarm.results.report.html.device_history import SCORES_KEPT, device_history
+from swarm.results.report.html.histories.device_history import SCORES_KEPT, device_history
 from swarm.results.report.html.page import page
 from swarm.results.report.html.page_data import ROWS, page_data, script_json
 from swarm.results.report.layout import EDGES, NODES, layout_graph
@@ -289,7 +289,7 @@ def test_what_is_left_out_of_many_devices_is_said(
     run = load(make_run(rounds=100, devices=50, every=1, arms=("swarm", "isolated")))
     assert SCORES_KEPT > 101 * 100
     assert device_history(run) is not None
-    monkeypatch.setattr("swarm.results.report.html.device_history.SCORES_KEPT", 600)
+    monkeypatch.setattr("swarm.results.report.html.histories.device_history.SCORES_KEPT", 600)
     shown = device_history(run)
     assert shown is not None
     assert shown["rounds"][0] == 0

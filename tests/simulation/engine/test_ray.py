@@ -106,7 +106,7 @@ def _played(
 @pytest.mark.parametrize("case", CASES)
 def test_actors_do_not_change_a_bit(engine: RayEngine, case: str) -> None:
     study = _study("engine.block=2", *CASES[case])
-    records, rows, _ = _played(study, study.engine())
+    records, rows, _ = _played(study, study.engine)
     for actors in (1, 2, 5):
         engine.actors = actors
         found, same, said = _played(study, engine)
@@ -119,7 +119,7 @@ def test_an_actor_for_each_device(engine: RayEngine) -> None:
     study = _study("engine.block=1", "topology=ring")
     engine.actors = "per_device"
     found, rows, said = _played(study, engine)
-    assert (found, rows) == _played(study, study.engine())[:2]
+    assert (found, rows) == _played(study, study.engine)[:2]
     assert said["actors"] == 11
     assert said["edges_cut"] == said["edges"] == 22
 
@@ -153,7 +153,7 @@ def test_a_killed_actor_costs_no_bit(
         "evaluate.every=3",
         "topology=one_peer_exponential",
     )
-    records, rows, _ = _played(study, study.engine())
+    records, rows, _ = _played(study, study.engine)
     engine.actors = 3
     arm, draw = study.arms[0], Keys(0, "kill").uniform(case, 0, 2)
     with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
@@ -265,7 +265,7 @@ def test_the_data_are_read_in_place(engine: RayEngine) -> None:
 def test_a_checkpoint_fits_any_number_of_actors(engine: RayEngine) -> None:
     study = _study("engine.block=2", "optimizer=adamw", "topology=one_peer_exponential")
     arm = study.arms[0]
-    _, rows, _ = _played(study, study.engine())
+    _, rows, _ = _played(study, study.engine)
     saved = None
     for actors, until in ((2, 2), (5, 4), (1, 6)):
         engine.actors = actors

@@ -52,7 +52,7 @@ def victim(engine):
 
 def played(study, lose=False):
     arm = study.arms[0]
-    engine = study.engine()
+    engine = study.engine
     with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
         losses = []
         pid, doomed = victim(engine) if lose else (None, None)

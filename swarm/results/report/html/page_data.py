@@ -16,8 +16,8 @@ from pandas.api.types import is_numeric_dtype
 
 from swarm.results.columns import on
 from swarm.results.load import Run
-from swarm.results.report.html.device_history import device_history, subsample
-from swarm.results.report.html.graph_history import graph_history
+from swarm.results.report.html.histories.device_history import device_history, subsample
+from swarm.results.report.html.histories.graph_history import graph_history
 from swarm.results.report.layout import layout_graph
 from swarm.results.report.style import (
     LABELS,

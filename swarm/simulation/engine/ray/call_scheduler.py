@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from swarm.communication.messages import RoundMessages, Traffic
+from swarm.communication.round_messages import RoundMessages, Traffic
 from swarm.communication.routing import Route, routes
 from swarm.simulation.engine.base import Ints
 from swarm.simulation.engine.ray.actor import Step

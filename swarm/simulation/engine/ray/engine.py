@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.system.interrupts import undisturbed
 from swarm.common.system.machine import cores
-from swarm.communication.messages import Traffic
+from swarm.communication.round_messages import Traffic
 from swarm.config.foreign import require_own
 from swarm.data.dataset import Dataset
 from swarm.simulation.engine.base import (
@@ -30,18 +30,20 @@ from swarm.simulation.engine.base import (
     prepare_process,
     record,
 )
-from swarm.simulation.engine.ray.actor import TIMED, EvaluationPart, Report
+from swarm.simulation.engine.ray import looks
+from swarm.simulation.engine.ray.actor import TIMED, Report
 from swarm.simulation.engine.ray.actor_pool import ActorPool, Call, FaultError
 from swarm.simulation.engine.ray.call_scheduler import CallScheduler, ShardAssignment, format_ids
 from swarm.simulation.engine.ray.cluster import (
     Cluster,
-    ClusterError,
     require_answer,
     require_dashboard,
     require_ray,
 )
 from swarm.simulation.engine.ray.limits import parts, require_files, store_bytes
+from swarm.simulation.engine.ray.options import require_options
 from swarm.simulation.engine.ray.placement import place
+from swarm.simulation.engine.ray.recovery import Recovery
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
 from swarm.simulation.phases.base import TrainResult
@@ -49,15 +51,6 @@ from swarm.simulation.phases.base import TrainResult
 T = TypeVar("T")
 # rounds asked for beyond the one whose record is awaited: enough that no shard waits for the driver
 AHEAD = 2
-BACKOFF_SECONDS, LONGEST_BACKOFF = 0.2, 10.0
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A state to go back to: the snapshot after ``round`` rounds; None is the start."""
-
-    round: int
-    arrays: dict[str, Tensor] | None
 
 
 class RayEngine(Engine):
@@ -77,30 +70,7 @@ class RayEngine(Engine):
         dashboard: bool = False,
         restarts: int = 5,
     ) -> None:
-        if not isinstance(actors, str) and actors < 1:
-            raise ConfigError("actors", actors, "must be auto, per_device or a number ≥ 1")
-        if block != "auto" and block < 1:
-            raise ConfigError("block", block, "must be auto or a number of devices ≥ 1")
-        if actors == "per_device" and block not in ("auto", 1):
-            raise ConfigError(
-                "block",
-                block,
-                "must be 1 (or auto) with actors=per_device: an actor owns whole blocks",
-            )
-        if restarts < 0:
-            raise ConfigError("restarts", restarts, "must be ≥ 0")
-        if address not in (None, "auto") and not _is_address(str(address)):
-            raise ConfigError(
-                "address", address, "must be null (a Ray of the run's own), auto, or HOST:PORT"
-            )
-        if dashboard and address is not None:
-            valid = (
-                f"must be false with engine.address={address}: that cluster has a dashboard if it"
-                " was started with one"
-            )
-            raise ConfigError(
-                "dashboard", True, f"{valid} (ray start --head --include-dashboard=true)"
-            )
+        require_options(actors, block, address, dashboard, restarts)
         self.actors, self.address, self.prefork, self.dashboard = (
             actors,
             address,
@@ -108,7 +78,7 @@ class RayEngine(Engine):
             dashboard,
         )
         self.block: Block = 1 if actors == "per_device" else block
-        self.restarts = restarts
+        self.recovery = Recovery(restarts)
         self.cluster: Cluster | None = None
         self.kept = False
 
@@ -172,8 +142,7 @@ class RayEngine(Engine):
         self.round = self._asked = 0
         self.actor_pool.slowest = None
         self.seconds = self._no_seconds()
-        self.deaths = 0
-        self._keep_snapshot(0, None)
+        self.recovery = Recovery(self.recovery.restarts)
         try:
             self._gather([self._begin(i) for i in range(count)])
         except FaultError as fault:  # one that died while it waited for this
@@ -287,43 +256,24 @@ class RayEngine(Engine):
 
     # --- faults -----------------------------------------------------------------------------------
 
-    def _keep_snapshot(self, round: int, arrays: dict[str, Tensor] | None) -> None:
-        self.last_snapshot, self.left = Snapshot(round, arrays), self.restarts
-
     def _gather(self, calls: Sequence[Call]) -> list[Any]:
         return self.actor_pool.gather(calls)
 
     def _recover(self, fault: FaultError) -> None:
-        """Replace the dead and take everybody back to the last point.
+        """Replace the dead and take everybody back to the last snapshot.
 
         Raises :class:`ClusterError` if that does not last, and :class:`MemoryError` if it does not
         for want of memory."""
         assert self.cluster is not None
         while True:
-            if self.left == 0:
-                if fault.of_memory:
-                    raise MemoryError(str(fault))
-                raise ClusterError(
-                    f"actors died {self.restarts + 1} times since round"
-                    f" {self.last_snapshot.round}, the last one with: {fault}"
-                )
-            tries = self.restarts - self.left
-            self.left -= 1
-            self.deaths += 1
+            wait = self.recovery.next_try(fault)
             self.cluster.check()
-            time.sleep(min(BACKOFF_SECONDS * 2**tries, LONGEST_BACKOFF))
+            time.sleep(wait)
             try:
-                new = {
-                    member.number
-                    for member in self.actor_pool.restart_dead(self.assignment.members)
-                }
-                self._gather(
-                    [
-                        self._begin(i)
-                        for i, m in enumerate(self.assignment.members)
-                        if m.number in new
-                    ]
-                )
+                restarted = self.actor_pool.restart_dead(self.assignment.members)
+                new = {member.number for member in restarted}
+                again = [i for i, m in enumerate(self.assignment.members) if m.number in new]
+                self._gather([self._begin(i) for i in again])
                 self._reset()
             except FaultError as another:
                 fault = another
@@ -335,16 +285,17 @@ class RayEngine(Engine):
         calls = []
         for member, devices in zip(self.assignment.members, self.assignment.devices, strict=True):
             rows = None
-            if self.last_snapshot.arrays is not None:
+            if self.recovery.snapshot.arrays is not None:
                 index = torch.as_tensor(devices)
                 rows = {
-                    name: value[index].numpy() for name, value in self.last_snapshot.arrays.items()
+                    name: value[index].numpy()
+                    for name, value in self.recovery.snapshot.arrays.items()
                 }
             calls.append(
                 Call(member, member.handle.reset.remote(rows), "going back to an earlier state")
             )
         self._gather(calls)
-        self._asked = self.last_snapshot.round
+        self._asked = self.recovery.snapshot.round
 
     def _looking(self, look: Callable[[], T]) -> T:
         """``look`` at the shards after round ``self.round``, again after a fault."""
@@ -361,79 +312,29 @@ class RayEngine(Engine):
 
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
         wanted = {int(b) for b in blocks}
-
-        def look() -> list[EvaluationPart]:
-            calls = []
-            for member, held in zip(self.assignment.members, self.assignment.blocks, strict=True):
-                here = wanted & set(held.tolist())
-                if here:
-                    calls.append(
-                        Call(member, member.handle.evaluate.remote(samples, here), "an evaluation")
-                    )
-            return self._gather(calls)
-
-        parts = self._looking(look)
-        found = {
-            block: results
-            for part in parts
-            for block, *results in zip(part.blocks, part.loss, part.hits, part.values, strict=True)
-        }
-        order, e = sorted(found), self.experiment
-        return Evaluation(
-            np.concatenate([e.blocks.devices_of(b) for b in order]),
-            np.concatenate([found[b][0] for b in order]).astype(np.float64),
-            np.concatenate([found[b][1] for b in order]).astype(np.float64),
-            (
-                np.sum([p.votes_CT for p in parts if p.votes_CT is not None], axis=0).T
-                if e.model.loss.classification
-                else None
-            ),
-            np.concatenate([found[b][2] for b in order]).astype(np.float64),
+        return self._looking(
+            lambda: looks.evaluation(self.assignment, self._gather, samples, wanted)
         )
 
     def total(self, shares_N: Floats) -> Tensor:
-        def look() -> Tensor:
-            parts = [m.handle.means.remote(shares_N) for m in self.assignment.members]
-            (mean,) = self._gather([self.assignment.mean(parts)])
-            return torch.tensor(mean)
-
-        return self._looking(look)
+        return self._looking(lambda: looks.total(self.assignment, self._gather, shares_N))
 
     def row_values(self, mean_P: Tensor) -> Floats:
         def look() -> Floats:
             assert self.cluster is not None
             mean = self.cluster.ray.put(mean_P.numpy())
-            calls = [
-                Call(m, m.handle.row_values.remote(mean), "the metrics of parameters")
-                for m in self.assignment.members
-            ]
-            out = np.empty((self.experiment.settings.devices, len(self.experiment.metrics.rows)))
-            for devices, part in zip(self.assignment.devices, self._gather(calls), strict=True):
-                out[devices] = part
-            return out
+            return looks.row_values(self.assignment, self._gather, mean)
 
         return self._looking(look)
 
     def snapshot(self) -> dict[str, Tensor]:
-        def look() -> dict[str, Tensor]:
-            parts = self._gather(
-                [Call(m, m.handle.snapshot.remote(), "a snapshot") for m in self.assignment.members]
-            )
-            n, out = self.experiment.settings.devices, {}
-            for name, first in parts[0].items():
-                whole = np.empty((n, *first.shape[1:]), first.dtype)
-                for devices, part in zip(self.assignment.devices, parts, strict=True):
-                    whole[devices] = part[name]
-                out[name] = torch.from_numpy(whole)
-            return out
-
-        arrays = self._looking(look)
-        self._keep_snapshot(self.round, arrays)
+        arrays = self._looking(lambda: looks.snapshot(self.assignment, self._gather))
+        self.recovery.keep(self.round, arrays)
         return dict(arrays)
 
     def restore(self, arrays: Mapping[str, Tensor], round: int) -> None:
         self.round = round
-        self._keep_snapshot(round, dict(arrays))
+        self.recovery.keep(round, dict(arrays))
         try:
             self._reset()
         except FaultError as fault:
@@ -454,15 +355,10 @@ class RayEngine(Engine):
             "blocks": len(e.blocks),
             "edges_cut": self.placement.cut,
             "edges": self.placement.edges,
-            "deaths": self.deaths,
+            "deaths": self.recovery.deaths,
             "threads": torch.get_num_threads(),
             "kernel": type(e.learner.kernel).__name__,
             "seconds_an_actor_and_round": {
                 k: float(v.mean()) / rounds for k, v in self.seconds.items()
             },
         }
-
-
-def _is_address(text: str) -> bool:
-    host, colon, port = text.rpartition(":")
-    return bool(host and colon) and "/" not in host and port.isdigit() and 0 < int(port) < 65536

@@ -15,8 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from swarm.common.errors import ConfigError
 from swarm.common.system import paths
+from swarm.config.composing.place import LOCK, holds_run, require_new
 from swarm.config.explain import first_line, shown
-from swarm.config.place import LOCK, holds_run, require_new
 
 # of hydra.sweep.subdir: a folder is called by the values that its job has of the swept keys
 AUTO = "auto"

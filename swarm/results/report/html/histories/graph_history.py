@@ -16,7 +16,7 @@ from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Graph
 from swarm.config.build import build
 from swarm.results.load import Run
-from swarm.results.report.html.device_history import packed, subsample
+from swarm.results.report.html.histories.device_history import packed, subsample
 from swarm.results.report.layout import EDGES
 
 # links of all rounds together, and the time for making the graphs, at most

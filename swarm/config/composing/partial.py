@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swarm.common.errors import ConfigError
-from swarm.config.compose import Composer
+from swarm.config.composing.compose import Composer
 from swarm.config.settings import Settings, plain, sections
 
 

@@ -1,0 +1,1 @@
+"""From words of a command line, or of Python, to one configuration."""
