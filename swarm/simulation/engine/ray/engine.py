@@ -40,8 +40,7 @@ from swarm.simulation.engine.ray.cluster import (
     require_dashboard,
     require_ray,
 )
-from swarm.simulation.engine.ray.limits import parts, require_files, store_bytes
-from swarm.simulation.engine.ray.options import require_options
+from swarm.simulation.engine.ray.limits import parts, require_files, require_options, store_bytes
 from swarm.simulation.engine.ray.placement import place
 from swarm.simulation.engine.ray.recovery import Recovery
 from swarm.simulation.experiment import Experiment
@@ -71,12 +70,8 @@ class RayEngine(Engine):
         restarts: int = 5,
     ) -> None:
         require_options(actors, block, address, dashboard, restarts)
-        self.actors, self.address, self.prefork, self.dashboard = (
-            actors,
-            address,
-            prefork,
-            dashboard,
-        )
+        self.actors, self.address = actors, address
+        self.prefork, self.dashboard = prefork, dashboard
         self.block: Block = 1 if actors == "per_device" else block
         self.recovery = Recovery(restarts)
         self.cluster: Cluster | None = None
@@ -281,21 +276,13 @@ class RayEngine(Engine):
                 return
 
     def _reset(self) -> None:
-        """Every shard as it was at the last point."""
-        calls = []
+        """Every shard as it was at the last snapshot."""
+        snapshot, calls = self.recovery.snapshot, []
         for member, devices in zip(self.assignment.members, self.assignment.devices, strict=True):
-            rows = None
-            if self.recovery.snapshot.arrays is not None:
-                index = torch.as_tensor(devices)
-                rows = {
-                    name: value[index].numpy()
-                    for name, value in self.recovery.snapshot.arrays.items()
-                }
-            calls.append(
-                Call(member, member.handle.reset.remote(rows), "going back to an earlier state")
-            )
+            asked = member.handle.reset.remote(snapshot.rows_of(devices))
+            calls.append(Call(member, asked, "going back to an earlier state"))
         self._gather(calls)
-        self._asked = self.recovery.snapshot.round
+        self._asked = snapshot.round
 
     def _looking(self, look: Callable[[], T]) -> T:
         """``look`` at the shards after round ``self.round``, again after a fault."""
@@ -344,6 +331,7 @@ class RayEngine(Engine):
         e, cluster = self.experiment, self.cluster
         assert cluster is not None
         count, rounds = len(self.assignment.members), max(self.round, 1)
+        seconds = {kind: float(each.mean()) / rounds for kind, each in self.seconds.items()}
         return {
             "name": "ray",
             "actors": count,
@@ -358,7 +346,5 @@ class RayEngine(Engine):
             "deaths": self.recovery.deaths,
             "threads": torch.get_num_threads(),
             "kernel": type(e.learner.kernel).__name__,
-            "seconds_an_actor_and_round": {
-                k: float(v.mean()) / rounds for k, v in self.seconds.items()
-            },
+            "seconds_an_actor_and_round": seconds,
         }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import resource
+from typing import Literal
 
 import torch
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.machine import available_bytes
+from swarm.simulation.engine.base import Block
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
 
@@ -61,3 +63,41 @@ def _kept_bytes(experiment: Experiment) -> int:
     """What a checkpoint holds, of which the driver keeps the last one."""
     item = torch.empty(0, dtype=experiment.dtype).element_size()
     return experiment.kept_numbers * experiment.settings.devices * item
+
+
+def require_options(
+    actors: int | Literal["auto", "per_device"],
+    block: Block,
+    address: str | None,
+    dashboard: bool,
+    restarts: int,
+) -> None:
+    """Raises :class:`ConfigError` for a number out of range, an address that is none, and options
+    that contradict one another."""
+    if not isinstance(actors, str) and actors < 1:
+        raise ConfigError("actors", actors, "must be auto, per_device or a number ≥ 1")
+    if block != "auto" and block < 1:
+        raise ConfigError("block", block, "must be auto or a number of devices ≥ 1")
+    if actors == "per_device" and block not in ("auto", 1):
+        raise ConfigError(
+            "block",
+            block,
+            "must be 1 (or auto) with actors=per_device: an actor owns whole blocks",
+        )
+    if restarts < 0:
+        raise ConfigError("restarts", restarts, "must be ≥ 0")
+    if address not in (None, "auto") and not _is_address(str(address)):
+        raise ConfigError(
+            "address", address, "must be null (a Ray of the run's own), auto, or HOST:PORT"
+        )
+    if dashboard and address is not None:
+        valid = (
+            f"must be false with engine.address={address}: that cluster has a dashboard if it"
+            " was started with one"
+        )
+        raise ConfigError("dashboard", True, f"{valid} (ray start --head --include-dashboard=true)")
+
+
+def _is_address(text: str) -> bool:
+    host, colon, port = text.rpartition(":")
+    return bool(host and colon) and "/" not in host and port.isdigit() and 0 < int(port) < 65536

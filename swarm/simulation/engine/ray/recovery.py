@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
+from swarm.simulation.engine.base import Ints
 from swarm.simulation.engine.ray.actor_pool import FaultError
 from swarm.simulation.engine.ray.cluster import ClusterError
 
@@ -18,6 +22,13 @@ class Snapshot:
 
     round: int
     arrays: dict[str, Tensor] | None
+
+    def rows_of(self, devices: Ints) -> dict[str, npt.NDArray[Any]] | None:
+        """The rows of some devices; None at the start."""
+        if self.arrays is None:
+            return None
+        index = torch.as_tensor(devices)
+        return {name: value[index].numpy() for name, value in self.arrays.items()}
 
 
 class Recovery:
