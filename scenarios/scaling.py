@@ -6,12 +6,13 @@ Laws fitted to small swarms and small models, and then a run ten times as large.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from swarm.common.statistics import Interval, interval, power_law
+from swarm.common.statistics import Interval, PowerLaw, interval, power_law
 from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -243,11 +244,11 @@ class Scaling(Claim):
             {n: results.by_seed(LOSS, ladder=ladder, size=n, arm="swarm") for n in sizes}
         ).dropna()
 
-    def _laws(self, results: Results, ladder: str, floor: bool = True) -> dict[int, Any]:
+    def _laws(self, results: Results, ladder: str, floor: bool = True) -> dict[int, PowerLaw]:
         sizes = self._sizes(results, ladder)
         rows = self._losses(results, ladder, sizes)
         return {
-            int(str(seed)): power_law(sizes, row.to_numpy(), floor) for seed, row in rows.iterrows()
+            int(str(seed)): _law(tuple(sizes), tuple(row), floor) for seed, row in rows.iterrows()
         }
 
     def _error(self, results: Results, ladder: str, how: str = "law") -> Interval:
@@ -270,6 +271,14 @@ class Scaling(Claim):
 
     def _off(self, results: Results, ladder: str, how: str) -> str:
         return self._error(results, ladder, how).text(1, 100, "%")
+
+
+@cache
+def _law(sizes: tuple[int, ...], losses: tuple[float, ...], floor: bool) -> PowerLaw:
+    """Remembered, as verdict, charts and every row of the table ask for the same laws, and a fit
+    takes a twentieth of a second.
+    """
+    return power_law(sizes, losses, floor)
 
 
 def _arms(controls: bool) -> dict[str, Any]:

@@ -1,16 +1,20 @@
-"""Follows docs/plugins.md to the letter: writes its files, types its commands, in an empty
-folder.
+"""Follows docs/plugins.md to the letter: writes its files, types its commands, in an empty folder.
+
+Commands of ours run in this process, which has torch imported already.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Command, command
 from tests.docs.pages import bash, blocks, write_files
 
+__all__ = ["command"]  # the fixture
 DOC = "docs/plugins.md"
 
 
@@ -22,12 +26,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_page_works_as_written(folder: Path) -> None:
+@pytest.fixture
+def there(folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line, typed in that folder."""
+    monkeypatch.chdir(folder)
+    return command
+
+
+def test_the_page_works_as_written(folder: Path, there: Command) -> None:
     commands = blocks(DOC, "bash")
-    assert [command.info for command in commands] == ["", "", "", "", "", "", "fails", ""]
-    for command in (*commands[:6], commands[7]):
-        done = bash(command.code, folder)
-        assert (command.info, done.returncode) == ("", 0), done.stderr
+    assert [block.info for block in commands] == ["", "", "", "", "", "", "fails", ""]
+    for block in commands[:6]:
+        for line in block.code.replace("\\\n", " ").splitlines():
+            program, *words = shlex.split(line)
+            answer = there(*words)
+            assert (program, answer.code) == ("run-swarm", 0), (line, answer.err)
+    done = bash(commands[7].code, folder)
+    assert done.returncode == 0, done.stdout + done.stderr
     first = json.loads((folder / "first/summary.json").read_text())
     assert first["rounds"] == 6
     assert list(first["arms"]) == ["swarm"]
@@ -45,12 +60,13 @@ def test_the_page_works_as_written(folder: Path) -> None:
     assert sweep == [2 * 45 + 1, 2 * 45 + 8]
 
 
-def test_the_mistake_on_the_page_is_answered_as_printed(folder: Path) -> None:
+def test_the_mistake_on_the_page_is_answered_as_printed(folder: Path, there: Command) -> None:
     (wrong,) = [block for block in blocks(DOC, "bash") if block.info == "fails"]
     before = visible(folder)
-    done = bash(wrong.code, folder)
+    program, *words = shlex.split(wrong.code)
+    done = there(*words)
     (said,) = blocks(DOC, "text")
-    assert (done.returncode, done.stderr, done.stdout) == (2, said.code, "")
+    assert (program, done.code, done.err, done.out) == ("run-swarm", 2, said.code, "")
     assert visible(folder) == before
 
 

@@ -9,6 +9,7 @@ import shutil
 import pytest
 import torch
 from torch import nn
+from torch._inductor import config as inductor
 
 from swarm.common.rows import Layout
 from swarm.learning.kernels.losses import CrossEntropy
@@ -52,7 +53,8 @@ def test_compiled_steps_are_the_same_steps_whatever_the_batch_brings() -> None:
         (3, False, True, 0.05),
         (2, False, False, 0.2),
     ]
-    with torch.inference_mode():
+    # the compiler need not be tried on vector instructions first, which takes longer than two forms
+    with torch.inference_mode(), inductor.patch({"cpp.vec_isa_ok": True}):
         for seed, (block, first, masked, lr) in enumerate([*forms, *forms[::-1]]):
             width = Layout.of(module).width
             x_BP = 0.3 * torch.randn(block, width, generator=torch.Generator().manual_seed(seed))

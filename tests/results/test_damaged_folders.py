@@ -23,7 +23,7 @@ from tests.support import logged, run
 
 TINY = ("devices=4", "topology=ring", "rounds=4", "checkpoint.every=2", "evaluate.every=2", "model.hidden=[2]",
         "engine.block=2", "scenario.arms=[swarm,isolated]", "optimizer=momentum", "optimizer.lr=0.05")  # fmt: skip
-FLIPS = 400
+FLIPS = 160
 
 
 def _outcome(folder: Path) -> tuple[Any, Any]:

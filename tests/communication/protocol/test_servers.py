@@ -101,7 +101,7 @@ def test_lost_messages_leave_those_devices_out(protocol: dict[str, Any], loss: s
 
 
 def test_scaffold_stays_exact_though_messages_are_lost() -> None:
-    study = quadratics(STEPS, "rounds=250", "network.drop=0.3", protocol=SCAFFOLD)
+    study = quadratics(STEPS, "rounds=170", "network.drop=0.3", protocol=SCAFFOLD)
     a, b = curves(study)
     assert np.abs(final_rows(study) - (a * b).sum() / a.sum()).max() < 1e-10
 
@@ -167,7 +167,7 @@ def test_fedprox_in_closed_form(mu: float) -> None:
 
 def test_fedavg_drifts() -> None:
     """Its fixed point weighs device i by 1 − (1 − 2γa_i)^K instead of a_i."""
-    study = quadratics(STEPS, "rounds=100", protocol=FEDAVG)
+    study = quadratics(STEPS, "rounds=15", protocol=FEDAVG)
     a, b = curves(study)
     drift = 1 - (1 - 2 * 0.05 * a) ** K
     found = final_rows(study)[:, 0]
@@ -175,7 +175,7 @@ def test_fedavg_drifts() -> None:
     assert np.abs(found - (a * b).sum() / a.sum()).min() > 0.02
 
 
-@pytest.mark.parametrize(("fraction", "rounds"), [(1.0, 100), (0.5, 250)])
+@pytest.mark.parametrize(("fraction", "rounds"), [(1.0, 70), (0.5, 200)])
 def test_scaffold_does_not(fraction: float, rounds: int) -> None:
     study = quadratics(STEPS, f"rounds={rounds}", protocol={**SCAFFOLD, "fraction": fraction})
     a, b = curves(study)
@@ -206,10 +206,10 @@ def test_variates_are_gradients_where_it_rests() -> None:
     """c_i = ∇f_i and c = Σ∇f_i/N = 0 at the optimum; steps alone do not tell, for they see c − c_i
     only.
     """
-    study = quadratics(STEPS, "rounds=100", protocol=SCAFFOLD)
+    study = quadratics(STEPS, "rounds=75", protocol=SCAFFOLD)
     a, b = curves(study)
     with simulation(study) as running:
-        for _ in running.engine.advance(100):
+        for _ in running.engine.advance(75):
             pass
         arrays = running.engine.snapshot()
     expected = 2 * a * ((a * b).sum() / a.sum() - b)

@@ -112,9 +112,9 @@ def test_momentum_without_its_bias() -> None:
     γA(x − b))."""
     common, beta = ("topology=ring", f"optimizer.lr={GAMMA / 8}"), 0.8
     quasi = quadratics(
-        "quasi_global", 700, *common, **with_options("protocol", "quasi_global", beta=beta, mu=beta)
+        "quasi_global", 570, *common, **with_options("protocol", "quasi_global", beta=beta, mu=beta)
     )
-    local = quadratics("dpsgd", 300, "optimizer=momentum", f"optimizer.momentum={beta}", *common)
+    local = quadratics("dpsgd", 200, "optimizer=momentum", f"optimizer.momentum={beta}", *common)
     a, b, W = coefficients(quasi)
     error = []
     for study, gamma in ((quasi, GAMMA / 4), (local, GAMMA / 4 / (1 - beta))):
