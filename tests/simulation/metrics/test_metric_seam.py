@@ -179,8 +179,8 @@ def test_drifting_data_weigh_each_concept_by_how_much_a_device_lives_in_it() -> 
 def test_a_state_counts_in_the_memory_of_a_run() -> None:
     plain, more = experiment("engine.block=3"), experiment("engine.block=3", "metrics=[auc]")
     grown = footprint(more).total - footprint(plain).total
-    samples = len(plain.spec.dataset.test)
-    assert grown >= 3 * plain.outputs * samples * 8
+    samples = len(plain.data.dataset.test)
+    assert grown >= 3 * plain.data.outputs * samples * 8
 
 
 def test_only_what_is_listed_is_measured_and_rates_are_chosen_all_the_same(tmp_path: Path) -> None:
