@@ -158,15 +158,15 @@ class Simulation:
     def _learning(self, happened: RoundResult) -> dict[str, Any]:
         """What was learnt in a round, and how well the devices had predicted before it."""
         trained_N = happened.loss_N[happened.steps_N > 0]
-        met = self._met(happened)
+        counts = self._stream_counts(happened)
         return {
             "lr": self.experiment.model.rate(self.round),
             "train_loss": float(trained_N.mean()) if len(trained_N) else None,
-            **{metric.name: metric.value(met) for metric in self.experiment.metrics.stream},
+            **{metric.name: metric.value(counts) for metric in self.experiment.metrics.stream},
             **self.measure.concept(self.counters.scored_N),
         }
 
-    def _met(self, happened: RoundResult | None) -> StreamCounts:
+    def _stream_counts(self, happened: RoundResult | None) -> StreamCounts:
         """The samples met so far and in this round; before the first round there are none."""
         counters, nothing_N = self.counters, np.zeros(self.experiment.settings.devices)
         return StreamCounts(
@@ -218,9 +218,9 @@ class Simulation:
         if self.experiment.communication.fleet.hardware is not None:
             counted["joules"] = self.counters.joules_N
         if self.experiment.data.policy.streams:
-            met = self._met(happened)
+            counts = self._stream_counts(happened)
             kept = (metric for metric in self.experiment.metrics.stream if metric.kept)
-            counted |= {metric.name: metric.values(met) for metric in kept}
+            counted |= {metric.name: metric.values(counts) for metric in kept}
         return {name: rows[devices_M] for name, rows in counted.items()}
 
     # --- checkpoints ------------------------------------------------------------------------------

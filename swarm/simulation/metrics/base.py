@@ -310,11 +310,11 @@ class StreamMetric(Metric):
     kept: bool = False
 
     @abstractmethod
-    def value(self, met: StreamCounts) -> float | None:
+    def value(self, counts: StreamCounts) -> float | None:
         """The number of a record, or None where there is none. It keeps nothing between rounds: a
         resumed run goes on from the counts alone."""
 
-    def values(self, met: StreamCounts) -> Floats:
+    def values(self, counts: StreamCounts) -> Floats:
         """Each device's value, ``[N]``; NaN for one that has none. Only asked of a metric that is
         ``kept``."""
         raise NotImplementedError

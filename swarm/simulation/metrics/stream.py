@@ -18,13 +18,13 @@ class _Prequential(StreamMetric):
 
     surfaces: tuple[Surface, ...] = DETAILS
 
-    def value(self, met: StreamCounts) -> float | None:
+    def value(self, counts: StreamCounts) -> float | None:
         """See :meth:`StreamMetric.value`."""
-        return _ratio(met.scores_N.sum(), met.samples_N.sum())
+        return _ratio(counts.scores_N.sum(), counts.samples_N.sum())
 
-    def values(self, met: StreamCounts) -> Floats:
+    def values(self, counts: StreamCounts) -> Floats:
         """See :meth:`StreamMetric.values`."""
-        return met.scores_N / np.where(met.samples_N, met.samples_N, np.nan)
+        return counts.scores_N / np.where(counts.samples_N, counts.samples_N, np.nan)
 
 
 class _Round(StreamMetric):
@@ -32,9 +32,9 @@ class _Round(StreamMetric):
 
     surfaces: tuple[Surface, ...] = PAGE
 
-    def value(self, met: StreamCounts) -> float | None:
+    def value(self, counts: StreamCounts) -> float | None:
         """See :meth:`StreamMetric.value`."""
-        return _ratio(met.round_scores_N.sum(), met.round_samples_N.sum())
+        return _ratio(counts.round_scores_N.sum(), counts.round_samples_N.sum())
 
 
 class _Fading(StreamMetric):
@@ -42,9 +42,9 @@ class _Fading(StreamMetric):
 
     surfaces: tuple[Surface, ...] = PAGE
 
-    def value(self, met: StreamCounts) -> float | None:
+    def value(self, counts: StreamCounts) -> float | None:
         """See :meth:`StreamMetric.value`."""
-        return _ratio(met.fading_scores, met.fading_samples)
+        return _ratio(counts.fading_scores, counts.fading_samples)
 
 
 class PrequentialAccuracy(_Prequential):
