@@ -146,7 +146,8 @@ class ConsoleSink(Tracker):
         names = lead, lower, upper
         curves = [self._curves.get(arm, {}) for arm in names]
         rounds = set.intersection(*(set(curve) for curve in curves))
-        if not rounds:
+        other = self._score is not None and self._score.score != main_of(self._record)
+        if not rounds or other:  # at the end the gap is one of accuracy, or of R²
             return ""
         latest = max(rounds)
         scores = [curve[latest] for curve in curves]
