@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -32,6 +34,7 @@ from swarm.results.folder import Folder
 from swarm.results.report import write_report
 from swarm.results.report.compare import Comparison
 from swarm.results.report.html.page_data import page_data
+from swarm.results.report.html.table import table
 from swarm.results.track import print_summary
 from swarm.results.track.base import Fanout, Tracker, device_scores
 from swarm.results.track.jsonl import JsonlSink
@@ -396,6 +399,19 @@ def test_trackers_get_each_devices_main_score(tmp_path: Path) -> None:
         sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [Listener()])
         run_arms(study, home, sink, lambda _: None)
     assert {*device_scores(got[-1])} == {"device_r2"}
+
+
+def test_the_page_of_a_folder_of_before_has_the_usual_columns(
+    mine: list[Path], tmp_path: Path
+) -> None:
+    shutil.copytree(mine[0], tmp_path / "run")
+    (tmp_path / "run" / columns.FILE).unlink()
+    heads = re.findall("<th>([^<]*)</th>", table(swarm.load(tmp_path / "run")))
+    assert heads[:8] == ["arm", "accuracy mean", "worst decile", "worst device", "consensus",
+                         "ensemble", "own distribution", "prequential"]  # fmt: skip
+    now = re.findall("<th>([^<]*)</th>", table(swarm.load(mine[0])))
+    own = {"macro F1", "top-2 accuracy", "norm of the parameters, 1", "slowest learner"}
+    assert [head for head in now if head not in own] == heads
 
 
 def test_folders_of_before_have_the_usual_columns(mine: list[Path], tmp_path: Path) -> None:

@@ -66,14 +66,13 @@ def _is_main(column: Column, run: Run) -> bool:
 
 def _scores(run: Run, score: Score) -> list[_Shown]:
     """The main score, and the metrics of which only this table has a column."""
-    keys = {
-        f"{score.label} mean": score.mean,
-        "worst decile": score.worst_decile,
-        "worst device": score.worst,
-        "consensus": score.consensus,
-    }
-    details = {heading(column): column.key for column in on(run.columns, "details")}
-    return [_score(head, key) for head, key in (keys | details).items()]
+    return [
+        _score(f"{score.label} mean", score.mean),
+        _score("worst decile", score.worst_decile),
+        _score("worst device", score.worst),
+        _score("consensus", score.consensus),
+        *(_score(heading(column), column.key) for column in on(run.columns, "details")),
+    ]
 
 
 def _score(head: str, key: str) -> _Shown:
