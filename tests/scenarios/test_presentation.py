@@ -17,7 +17,6 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from rich.console import Console
-from tests.results.track.test_track_tensorboard import scalars
 
 import swarm
 from swarm.common.errors import ConfigError
@@ -32,6 +31,7 @@ from swarm.results.report.curves import _by_round
 from swarm.results.report.style import colours, dashes
 from swarm.results.track import print_summary
 from swarm.results.track.units import human_entry
+from tests.results.track.test_track_tensorboard import scalars
 from tests.support import prepared, run
 
 OWN = Path(__file__).with_name("own_scenario.py")
