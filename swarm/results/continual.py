@@ -11,6 +11,8 @@ import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 
+LIVED, TESTED = "stream_accuracy", "accuracy_concept_"
+"""What recovery is defined on, and how forgetting's keys begin: a number for each concept."""
 BEFORE = 5
 """Rounds before a change whose accuracy is what a device recovers to."""
 ENOUGH = 0.95
@@ -19,21 +21,21 @@ ENOUGH = 0.95
 
 def facts(records: pd.DataFrame) -> dict[str, Any]:
     """``recovery_rounds``, ``forgetting`` and ``backward_transfer`` of an arm with these records;
-    nothing without drift.
+    nothing without drift, and no ``recovery_rounds`` where the run's list of metrics leaves out the
+    accuracy of each round.
     """
     if "concept" not in records or records["concept"].isna().all():
         return {}
     lived = records[records["concept"].notna()]
-    columns = [
-        f"accuracy_concept_{c}"
-        for c in range(sum(n.startswith("accuracy_concept_") for n in records.columns))
-    ]
+    columns = [f"{TESTED}{c}" for c in range(sum(n.startswith(TESTED) for n in records.columns))]
     measured = lived.dropna(subset=columns) if columns else lived.iloc[:0]
     accuracy_RC = measured[columns].to_numpy(np.float64)
+    recovered = {}
+    if LIVED in lived:
+        each = lived[LIVED].to_numpy(np.float64), lived["concept"].to_numpy(np.int64)
+        recovered = {"recovery_rounds": recovery(*each)}
     return {
-        "recovery_rounds": recovery(
-            lived["stream_accuracy"].to_numpy(np.float64), lived["concept"].to_numpy(np.int64)
-        ),
+        **recovered,
         **transfer(accuracy_RC, measured["concept"].to_numpy(np.int64)),
     }
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_integer_dtype, is_numeric_dtype
+from pandas.api.types import is_numeric_dtype
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
@@ -20,9 +20,10 @@ from swarm.common.rows import Layout
 from swarm.config.schema import read_json
 from swarm.learning import buffers as constants
 from swarm.results import columns
+from swarm.results.columns import DEFAULTS, Score
 from swarm.results.presentation import UNDECLARED, Presentation, stored
-from swarm.results.schemas import FIGURES, Graph, Summary, read_config, read_summary
-from swarm.results.track.devices import read_devices
+from swarm.results.schemas import Graph, Summary, read_config, read_summary
+from swarm.results.track.devices import device_table
 from swarm.results.track.jsonl import read_jsonl
 from swarm.simulation import checkpoint
 from swarm.simulation.checkpoint.manifest import PART
@@ -31,7 +32,6 @@ from swarm.simulation.metrics.base import Column
 T = TypeVar("T")
 # what many runs by one command leave beside their folders; the layer that writes it lies above
 SWEEP = "sweep.json"
-DEVICE_COLUMNS = ("arm", "round", "device", "accuracy", "own_accuracy", "loss")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Run:
         summary: ``summary.json``, or ``None`` while the run is unfinished.
         graph: ``graph.json``, or ``None``.
         notes: What of it could not be read, a sentence each; only :func:`load_partial` leaves any.
-        columns: What the run's metrics call their numbers, and where they are shown.
+        columns: What the run's numbers are called, where they are shown, and which is its main
+            score.
         presentation: What the run's scenario says of its arms and of its numbers.
     """
 
@@ -58,7 +59,7 @@ class Run:
     summary: dict[str, Any] | None
     graph: dict[str, Any] | None
     notes: tuple[str, ...] = ()
-    columns: tuple[Column, ...] = ()
+    columns: tuple[Column, ...] = DEFAULTS
     presentation: Presentation = UNDECLARED
 
     @property
@@ -73,12 +74,22 @@ class Run:
 
     @property
     def score(self) -> str | None:
-        """``accuracy``, ``r2``, or ``None`` in a run without learning."""
-        for name in ("accuracy", "r2"):
-            column = f"{name}_mean"
-            if column in self.metrics and self.metrics[column].notna().any():
-                return name
-        return None
+        """The name of the main score: ``accuracy``, ``r2``, or a metric of the user's own; ``None``
+        in a run without learning."""
+        return None if self.main is None else self.main.name
+
+    @property
+    def main(self) -> Score | None:
+        """The main score: the first metric of the run that can be it and has a value."""
+        return columns.main(self.columns, self._has)
+
+    @property
+    def distance(self) -> Score:
+        """What stands in the place of a score in a run without one."""
+        return columns.distance(self.columns, self._has)
+
+    def _has(self, key: str) -> bool:
+        return key in self.metrics and bool(self.metrics[key].notna().any())
 
     @property
     def learns(self) -> bool:
@@ -236,8 +247,7 @@ def _read(path: Path, notes: list[str] | None) -> Run:
     summary = attempt(
         lambda file: stored.with_numbers(presentation, found, file), "summary.json", None
     )
-    nothing: tuple[Column, ...] = ()
-    known = attempt(lambda file: columns.read(file.parent), columns.FILE, nothing)
+    known = attempt(lambda file: columns.read(file.parent), columns.FILE, DEFAULTS)
     return Run(
         path,
         attempt(lambda file: read_config(file, "/config.yaml"), "config.yaml", {}),
@@ -294,7 +304,7 @@ def _numeric(metrics: pd.DataFrame, known: tuple[str, ...]) -> tuple[pd.DataFram
         values = [value if isinstance(value, int | float) else np.nan for value in metrics[column]]
         numbers = pd.Series(values, index=metrics.index, dtype=np.float64)
         lost = numbers.isna() & metrics[column].notna()
-        if lost.all() and not (column in known or column.endswith(FIGURES)):
+        if lost.all() and not (column in known or columns.is_number(column)):
             continue  # a text column: leave it as it is
         metrics[column] = numbers
         wrong += [column] if lost.any() else []
@@ -302,7 +312,7 @@ def _numeric(metrics: pd.DataFrame, known: tuple[str, ...]) -> tuple[pd.DataFram
 
 
 def _no_devices() -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype=float) for name in DEVICE_COLUMNS}).astype(
+    return pd.DataFrame({name: pd.Series(dtype=float) for name in columns.DEVICE}).astype(
         {"arm": str}
     )
 
@@ -318,30 +328,12 @@ def _devices(path: Path, notes: list[str] | None) -> pd.DataFrame:
     tables = []
     for part in parts:
         try:
-            tables.append(_table(part))
+            tables.append(device_table(part))
         except ConfigError as error:
             if notes is None:
                 raise
             notes.append(str(error))
     return pd.concat(tables, ignore_index=True) if tables else _no_devices()
-
-
-def _table(part: Path) -> pd.DataFrame:
-    """Per-device results. Raises ConfigError where they are damaged."""
-    key = "/devices.parquet"
-    devices: pd.DataFrame = read_devices(part, key).to_pandas()
-    missing = [name for name in ("arm", "round", "device") if name not in devices]
-    if missing:
-        raise ConfigError(key, part, f"must have the columns {', '.join(missing)}")
-    numbers = devices.columns.drop(["arm", *({"name"} & set(devices.columns))])
-    text = [str(name) for name in numbers if not is_numeric_dtype(devices[name])]
-    if text:
-        raise ConfigError(key, part, f"damaged; `{text[0]}` must be numbers")
-    for name in ("round", "device"):
-        if not is_integer_dtype(devices[name]) or (devices[name] < 0).any():
-            raise ConfigError(key, part, f"damaged; `{name}` must be whole numbers, 0 or more")
-    devices["arm"] = devices["arm"].astype(str)  # may be stored as a category
-    return devices
 
 
 def _graph(path: Path) -> dict[str, Any] | None:

@@ -25,30 +25,10 @@ from swarm.config.schema import (
     sealed,
 )
 from swarm.config.settings import MOST_DEVICES
+from swarm.results.columns import is_number
 
-FIGURES = (
-    "_mean",
-    "_min",
-    "_p10",
-    "_median",
-    "_p90",
-    "_max",
-    "_total",
-    "_s",
-    "_distance",
-    "_accuracy",
-    "_r2",
-    "_loss",
-    "_mse",
-    "_perplexity",
-    "lr",
-    "concept",
-    "forgetting",
-    "backward_transfer",
-)
 # the `schema` of a summary.json that is sealed; those of earlier versions have 1, and no seal
 CLOSED = 2
-"""Ends of names of numbers."""
 
 
 class Config(Schema):
@@ -87,7 +67,7 @@ class Arm(Schema):
     @model_validator(mode="after")
     def _figures(self) -> Arm:
         for name, value in (self.model_extra or {}).items():
-            if name.endswith(FIGURES) and (
+            if is_number(name) and (
                 isinstance(value, bool) or not isinstance(value, int | float | None)
             ):
                 raise ValueError(f"`{name}` must be a number")

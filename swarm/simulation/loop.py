@@ -19,7 +19,7 @@ from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals
 from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.measure import SwarmEvaluator
-from swarm.simulation.metrics.base import TrafficCounts
+from swarm.simulation.metrics.base import Floats, StreamCounts, TrafficCounts
 
 Ints = npt.NDArray[np.int64]
 TOTALS = ("messages", "bytes", "lost", "late")
@@ -127,7 +127,7 @@ class Simulation:
             measured, devices = self.measure(self.round, self.counters.scored_N)
             values |= measured
             if devices is not None:
-                devices |= self._counted(devices["device"])
+                devices |= self._counted(devices["device"], happened)
         now = time.perf_counter()
         self.seconds += now - last
         values["wall_s"] = self.seconds
@@ -157,17 +157,26 @@ class Simulation:
 
     def _learning(self, happened: RoundResult) -> dict[str, Any]:
         """What was learnt in a round, and how well the devices had predicted before it."""
-        counters = self.counters
-        name = "accuracy" if self.experiment.model.loss.classification else "mse"
         trained_N = happened.loss_N[happened.steps_N > 0]
+        counts = self._stream_counts(happened)
         return {
             "lr": self.experiment.model.rate(self.round),
             "train_loss": float(trained_N.mean()) if len(trained_N) else None,
-            f"prequential_{name}": _ratio(counters.score_N.sum(), counters.scored_N.sum()),
-            f"faded_{name}": _ratio(counters.fading_score, counters.fading_scored),
-            f"stream_{name}": _ratio(happened.score_N.sum(), happened.scored_N.sum()),
-            **self.measure.concept(counters.scored_N),
+            **{metric.name: metric.value(counts) for metric in self.experiment.metrics.stream},
+            **self.measure.concept(self.counters.scored_N),
         }
+
+    def _stream_counts(self, happened: RoundResult | None) -> StreamCounts:
+        """The samples met so far and in this round; before the first round there are none."""
+        counters, nothing_N = self.counters, np.zeros(self.experiment.settings.devices)
+        return StreamCounts(
+            nothing_N if happened is None else _fixed(happened.scored_N),
+            nothing_N if happened is None else _fixed(happened.score_N),
+            _fixed(counters.scored_N),
+            _fixed(counters.score_N),
+            counters.fading_scored,
+            counters.fading_score,
+        )
 
     def _awake(self, round: int) -> int:
         active = self.experiment.communication.active(round) if round else None
@@ -195,7 +204,9 @@ class Simulation:
         total = _traffic_counts(self.counters)
         return {metric.name: metric.value(round, total) for metric in chosen}
 
-    def _counted(self, devices_M: Ints) -> dict[str, npt.NDArray[Any]]:
+    def _counted(
+        self, devices_M: Ints, happened: RoundResult | None
+    ) -> dict[str, npt.NDArray[Any]]:
         """What was added up for these devices since the start."""
         counted: dict[str, npt.NDArray[Any]] = {
             "sent": self.counters.sent_N,
@@ -206,11 +217,10 @@ class Simulation:
         }
         if self.experiment.communication.fleet.hardware is not None:
             counted["joules"] = self.counters.joules_N
-        if self.experiment.data.policy.streams and self.experiment.model.loss.classification:
-            seen_N = self.counters.scored_N
-            counted["prequential_accuracy"] = self.counters.score_N / np.where(
-                seen_N, seen_N, np.nan
-            )
+        if self.experiment.data.policy.streams:
+            counts = self._stream_counts(happened)
+            kept = (metric for metric in self.experiment.metrics.stream if metric.kept)
+            counted |= {metric.name: metric.values(counts) for metric in kept}
         return {name: rows[devices_M] for name, rows in counted.items()}
 
     # --- checkpoints ------------------------------------------------------------------------------
@@ -255,9 +265,11 @@ class Simulation:
         self.engine.restore(arrays, checkpoint.round)
 
 
-def _ratio(part: float, whole: float) -> float | None:
-    """``part / whole``; None of nothing."""
-    return float(part) / float(whole) if whole else None
+def _fixed(values_N: Floats) -> Floats:
+    """The values, which whoever gets them cannot change."""
+    view_N = values_N.view()
+    view_N.flags.writeable = False
+    return view_N
 
 
 def _traffic_counts(counters: Counters) -> TrafficCounts:

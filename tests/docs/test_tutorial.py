@@ -18,7 +18,7 @@ PAGE = "docs/tutorial.md"
 
 
 def test_the_tutorial_works_as_written(command: Command, tmp_path: Path) -> None:
-    assert write_files(PAGE, tmp_path) == 3
+    assert write_files(PAGE, tmp_path) == 5
     for block in blocks(PAGE, "bash"):
         for line in block.code.replace("\\\n", " ").splitlines():
             program, *words = shlex.split(line)
@@ -34,6 +34,9 @@ def test_the_tutorial_works_as_written(command: Command, tmp_path: Path) -> None
     ring, relaxed, complete = (
         swarm.load(Path("outputs", name)).final("swarm") for name in ("ring", "relaxed", "complete")
     )
+    weakest = swarm.load("outputs/weakest")
+    finals = [weakest.final(arm)["weakest_class_mean"] for arm in weakest.arms]
+    assert [round(value, 1) for value in finals] == [0.4, 0.0, 0.9, 0.8]
     assert ring["accuracy_mean"] < relaxed["accuracy_mean"] < complete["accuracy_mean"]
     assert relaxed["consensus_distance"] < ring["consensus_distance"]
     assert relaxed["bytes_total"] == ring["bytes_total"] < complete["bytes_total"] / 14

@@ -84,8 +84,9 @@ def test_the_page_has_its_tiles_its_colours_and_its_gap(mine: list[Path]) -> Non
 
 
 def test_the_leading_arm_stands_out_in_the_picture(mine: list[Path]) -> None:
-    axes = Figure().subplots()
-    _by_round(axes, load(mine[0]), "accuracy")
+    axes, read = Figure().subplots(), load(mine[0])
+    assert read.main is not None
+    _by_round(axes, read, read.main)
     widest = max(axes.lines, key=lambda line: line.get_linewidth())
     assert str(widest.get_label()).startswith("neighbours")
     assert to_hex(widest.get_color()) == LEAD

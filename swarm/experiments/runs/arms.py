@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from swarm.common.errors import CheckpointError, DivergedError
@@ -20,15 +21,16 @@ from swarm.experiments.runs.describe import (
 from swarm.experiments.runs.lr_search import Say, search_lr
 from swarm.experiments.runs.prepared import PreparedArm, PreparedRun
 from swarm.experiments.runs.scenario import conclusion_of
-from swarm.results import continual
+from swarm.results import columns, continual
 from swarm.results.folder import Folder
 from swarm.results.folder.arm_files import ArmFiles
 from swarm.results.load import load
 from swarm.results.provenance import made_with
-from swarm.results.track.base import Sink
+from swarm.results.track.base import DEVICES, Sink
 from swarm.results.track.jsonl import plain
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.loop import MetricsRow, Simulation
+from swarm.simulation.metrics.column import Column
 
 
 def run_arms(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
@@ -95,10 +97,10 @@ def _run_arm(
         files = folder.arm(arm.name, settings.checkpoint.keep)
         files.restore(simulation)
         sink.start(arm.name, settings.rounds, simulation.round)
-        final = files.last_record()
+        final, measured = files.last_record(), simulation.experiment.metrics.columns
         try:
             for record in simulation.records(settings.rounds):
-                final |= _handed_on(record, arm.name, files, sink)
+                final |= _handed_on(record, arm.name, files, sink, measured)
                 every = settings.checkpoint.every
                 if every and simulation.round % every == 0 and simulation.round:
                     files.save(simulation, made)
@@ -115,12 +117,17 @@ def _run_arm(
     return facts
 
 
-def _handed_on(record: MetricsRow, arm: str, files: ArmFiles, sink: Sink) -> dict[str, Any]:
-    """Give a round's record to the arm's files and to the sink. Returns the line of it."""
+def _handed_on(
+    record: MetricsRow, arm: str, files: ArmFiles, sink: Sink, measured: Sequence[Column]
+) -> dict[str, Any]:
+    """Give a round's record to the arm's files and to the sink, with the devices' main scores.
+    Returns the line of it."""
     line = {"arm": arm, **record.values}
     files.keep_devices(record)
-    accuracy = None if record.devices is None else record.devices.get("accuracy")
-    sink.record(line if accuracy is None else {**line, "_device_accuracy": accuracy})
+    devices = record.devices or {}
+    score = columns.of_devices(columns.complete(measured), devices)
+    extra = {} if score is None else {f"{DEVICES}{score.name}": devices[score.name]}
+    sink.record({**line, **extra})
     return line
 
 

@@ -167,13 +167,15 @@ def _run(study: PreparedRun, home: Folder) -> Result:
         ):  # which is not run again: its records are all there
             home.arm(arm.name, settings.checkpoint.keep).rewind()
     stored.write(home.path, study.presentation)
-    console = ConsoleSink(
-        past=read_jsonl(home.path / "metrics.jsonl"), presentation=study.presentation
-    )
     first = study.experiment(study.arms[0], study.arms[0].first)
     home.write_graph(first.communication.graph(1), study.split.names)
-    found = first.metrics.columns
-    columns.write(home.path, found)
+    columns.write(home.path, first.metrics.columns)
+    found = columns.complete(first.metrics.columns)
+    console = ConsoleSink(
+        past=read_jsonl(home.path / "metrics.jsonl"),
+        presentation=study.presentation,
+        columns=found,
+    )
     sink = Fanout(
         JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say, columns=found
     )

@@ -17,7 +17,7 @@ import pandas as pd
 from swarm.common.errors import SwarmError
 from swarm.common.statistics import interval
 from swarm.experiments.sweep.job import ANEW, Job
-from swarm.results.columns import on
+from swarm.results.columns import Score, on
 from swarm.results.load import Run, load
 from swarm.results.presentation import UNDECLARED, Presentation
 from swarm.simulation.metrics.base import Column
@@ -35,7 +35,7 @@ class SweepResults:
 
     Attributes:
         keys: The swept keys without the seed: what distinguishes.
-        score: ``accuracy``, ``r2``, or ``consensus_distance`` in runs without learning.
+        main: The main score of the runs, or what stands in its place in runs without learning.
         lead: The arm that is compared; the others are its controls.
         common: The controls with the same final parameters, bit for bit, in all combinations of a
             seed.
@@ -48,7 +48,7 @@ class SweepResults:
     """
 
     keys: list[str]
-    score: str
+    main: Score
     lead: str
     common: list[str]
     runs: pd.DataFrame
@@ -61,6 +61,12 @@ class SweepResults:
         count = self.runs["run"].nunique()
         over = ", ".join(self.keys) or "seeds"
         return f"<sweep over {over}: {count} runs, {len(self.combinations)} combinations>"
+
+    @property
+    def score(self) -> str:
+        """``accuracy``, ``r2``, a metric of the user's own, or ``consensus_distance`` in runs
+        without learning: the column of the tables."""
+        return self.main.name
 
     @property
     def combinations(self) -> list[dict[str, str]]:
@@ -104,11 +110,12 @@ def gather(jobs: Sequence[Job]) -> SweepResults | None:
     if not any(run.arms for _, run in runs):
         return None
     keys = [key for key in runs[0][0].values if key != SEED]
-    score = next((run.score for _, run in runs if run.score), "consensus_distance")
+    score = next((run.main for _, run in runs if run.main), runs[0][1].distance)
     shown = Presentation.of_many(run.presentation for _, run in runs)
     first = shown.lead(dict.fromkeys(arm for _, run in runs for arm in run.arms))
     declared = [entry.key for entry in shown.entries]
-    metrics = tuple(on((column for _, run in runs for column in run.columns), "sweep"))
+    known = on((column for _, run in runs for column in run.columns), "sweep")
+    metrics = tuple(column for column in known if column.key != score.mean)
     further = [column.key for column in metrics]
     finals = pd.DataFrame(
         [
@@ -121,10 +128,10 @@ def gather(jobs: Sequence[Job]) -> SweepResults | None:
     common = _common(finals, keys, first, (*OWN, *declared))
     by = [*keys, "arm"]
     each = _collapsed(finals, keys, common)
-    table = _over_seeds(each, by, lambda rows: _row(rows, score, further, declared))
+    table = _over_seeds(each, by, lambda rows: _row(rows, score.name, further, declared))
     lines = _collapsed(curves, keys, common, "round")
     curves = _over_seeds(
-        lines[~lines["diverged"]], [*by, "round"], lambda rows: _point(rows, score)
+        lines[~lines["diverged"]], [*by, "round"], lambda rows: _point(rows, score.name)
     )
     return SweepResults(keys, score, first, common, finals, table, curves, metrics, shown)
 
@@ -133,7 +140,7 @@ def _finals(
     job: Job,
     run: Run,
     keys: list[str],
-    score: str,
+    score: Score,
     first: str,
     further: list[str],
     declared: list[str],
@@ -142,16 +149,15 @@ def _finals(
     topology = summary.get("topology") or {}
     rows = []
     for arm, final in summary["arms"].items():
-        mean = final.get(score if score == "consensus_distance" else f"{score}_mean")
         own = summary if arm == first else {}
         rows.append(
             {
                 **{key: job.values.get(key, "") for key in keys},
                 SEED: summary["seed"],
                 "arm": arm,
-                score: mean,
-                "worst_decile": final.get(f"{score}_p10"),
-                "consensus": final.get(f"consensus_{score}"),
+                score.name: final.get(score.mean),
+                "worst_decile": final.get(score.worst_decile),
+                "consensus": final.get(score.consensus),
                 **{key: own.get(key) for key in declared},
                 **{key: final.get(key) for key in further},
                 **{cost: final.get(cost) for cost in COSTS},
@@ -165,15 +171,12 @@ def _finals(
     return rows
 
 
-def _curve(job: Job, run: Run, keys: list[str], score: str) -> pd.DataFrame:
-    column = score if score == "consensus_distance" else f"{score}_mean"
-    there = [
-        name for name in ("arm", "round", column, "bytes_total", "virtual_s") if name in run.metrics
-    ]
-    rows = run.metrics[there].rename(columns={column: score})
-    rows = (
-        rows.dropna(subset=[score]) if score in rows else rows.assign(**{score: math.nan}).iloc[:0]
-    )
+def _curve(job: Job, run: Run, keys: list[str], score: Score) -> pd.DataFrame:
+    wanted = ("arm", "round", score.mean, "bytes_total", "virtual_s")
+    name = score.name
+    rows = run.metrics[[key for key in wanted if key in run.metrics]]
+    rows = rows.rename(columns={score.mean: name})
+    rows = rows.dropna(subset=[name]) if name in rows else rows.assign(**{name: math.nan}).iloc[:0]
     ended = {arm for arm, final in (run.summary or {})["arms"].items() if final.get("diverged")}
     values = {key: job.values.get(key, "") for key in keys}
     return rows.assign(

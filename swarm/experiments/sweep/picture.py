@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from swarm.experiments.sweep.gather import ANY, SweepResults, label
 from swarm.results.report.axes import INK, decorate
-from swarm.results.report.style import SCORES, SOFT, muted, muted_line
+from swarm.results.report.style import SOFT, muted, muted_line
 from swarm.results.track.units import human_bytes
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5195", "#8c564b")
@@ -178,7 +178,7 @@ def _score_axis(axes: Axes, found: SweepResults) -> None:
 
     One bad round of R² = -50 must not flatten every curve; a distance falls by powers of ten."""
     y_N = found.curves[found.score].dropna().to_numpy(float)
-    if found.score == "consensus_distance":
+    if found.main.logarithmic:
         if (y_N > 0).any():
             axes.set_yscale("log")
     elif len(y_N):
@@ -249,7 +249,7 @@ def _name_places(axes: Axes, names: list[str], x_N: Floats) -> None:
 
 
 def _name(found: SweepResults) -> str:
-    return SCORES.get(found.score, found.score.replace("_", " "))
+    return found.main.label
 
 
 def _plain(text: str) -> str:

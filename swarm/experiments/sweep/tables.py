@@ -19,7 +19,6 @@ from swarm.experiments.sweep.picture import draw
 from swarm.experiments.sweep.plan import SweepPlan
 from swarm.results.columns import heading
 from swarm.results.presentation import SummaryEntry
-from swarm.results.report.style import SCORES
 from swarm.results.track.units import human_bytes, human_entry, human_score, human_time
 from swarm.simulation import checkpoint
 from swarm.simulation.metrics.base import Column
@@ -147,13 +146,18 @@ def cells(found: SweepResults, full: bool) -> tuple[list[str], list[list[str]]]:
 
 
 def _columns(found: SweepResults, full: bool) -> list[Shown]:
-    table, score = found.table, found.score
+    table = found.table
     seeds = full or table["seeds"].nunique() > 1 or table["diverged"].any()
     columns: list[Shown] = [("combination", found.title)]
     if full:
         columns = [_text(key) for key in (*found.keys, "arm")]
+
+    def score(row: Row) -> str:
+        form = "e" if found.main.logarithmic else "f"
+        return _with_half(row, found.score, digits=2 if form == "e" else 3, form=form)
+
     columns += [
-        (SCORES.get(score, score.replace("_", " ")), lambda row: _with_half(row, score)),
+        (found.main.label, score),
         ("worst decile", lambda row: human_score(row["worst_decile"])),
         # 80 columns have no room for them
         *(_metric(column) for column in (found.metrics if full else ())),
@@ -199,14 +203,16 @@ def _seeds(row: Row) -> str:
     return str(row["seeds"]) + (f" (+{row['diverged']} diverged)" if row["diverged"] else "")
 
 
-def _with_half(row: Row, name: str, times: float = 1, digits: int = 3, unit: str = "") -> str:
+def _with_half(
+    row: Row, name: str, times: float = 1, digits: int = 3, unit: str = "", form: str = "f"
+) -> str:
+    """A mean and half of its interval; with ``form="e"`` by powers of ten."""
     mean, low, high = (times * row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if math.isnan(mean):
         return "–"
-    if name == "consensus_distance":
-        return f"{mean:.2e}" + ("" if math.isnan(low) else f" ± {(high - low) / 2:.0e}")
-    text = f"{mean:.{digits}f}"
-    return (text if math.isnan(low) else f"{text} ± {(high - low) / 2:.{digits}f}") + unit
+    text = f"{mean:.{digits}{form}}"
+    fine = 0 if form == "e" else digits
+    return (text if math.isnan(low) else f"{text} ± {(high - low) / 2:.{fine}{form}}") + unit
 
 
 def show(

@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from swarm.results.columns import main_of
 from swarm.results.presentation import SummaryEntry
-from swarm.results.track.units import human_score, score_name, where_diverged
+from swarm.results.track.units import human_score, where_diverged
 from swarm.simulation.metrics.formulas import gap_closed
 
 KEY = "gap_closed"
@@ -66,5 +67,5 @@ def _share(
 
 
 def _score(final: Mapping[str, Any]) -> float | None:
-    name = score_name(dict(final))
-    return None if name is None else float(final[f"{name}_mean"])
+    score = main_of(final)
+    return None if score is None else float(final[score.mean])

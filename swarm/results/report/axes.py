@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from swarm.results.columns import Score
 from swarm.results.load import Run
 from swarm.results.report.style import SOFT, dashes, literal
 from swarm.results.track.units import human_score
@@ -15,10 +16,10 @@ from swarm.results.track.units import human_score
 INK, GRID = "#222222", "#e4e4e4"
 
 
-def legend(run: Run, arm: str, score: str | None) -> str:
+def legend(run: Run, arm: str, score: Score | None) -> str:
     """The entry of an arm: its name, its final score, and whether it diverged."""
     final = run.final(arm)
-    text = arm if score is None else f"{arm}  {human_score(final.get(f'{score}_mean'))}"
+    text = arm if score is None else f"{arm}  {human_score(final.get(score.mean))}"
     return literal(text + ("  ✕ diverged" if final.get("diverged") else ""))
 
 

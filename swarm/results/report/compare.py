@@ -109,12 +109,14 @@ class Comparison:
 
     def table(self) -> Table:
         """For the terminal: the leading arm of each run."""
-        score = next((run.score for run in self.runs if run.score), None)
+        score = next((run.main for run in self.runs if run.main), None)
+        away = self.runs[0].distance
         finals = [run.final(run.lead) for run in self.runs]
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", pad_edge=False)
         table.add_column("run", min_width=18)
-        name = "R²" if score == "r2" else "accuracy"
-        heads = [f"{name}\nmean", "worst\ndecile"] if score else ["consensus\ndistance"]
+        heads = [away.label.replace(" ", "\n")]
+        if score:
+            heads = [score.label.replace(" ", "\n") + "\nmean", "worst\ndecile"]
         # elsewhere virtual time counts rounds
         timed = any("joules_total" in final for final in finals)
         states = self.states()
@@ -123,17 +125,18 @@ class Comparison:
         walls = [] if unusual else ["wall\ntime"]
         declared = self.presentation.on("compare")
         heads += [entry.title.replace(" ", "\n") for entry in declared]
-        further = on((column for run in self.runs for column in run.columns), "compare")
+        known = on((column for run in self.runs for column in run.columns), "compare")
+        further = [column for column in known if score is None or column.key != score.mean]
         heads += [heading(column).replace(" ", "\n") for column in further]
         for head in [*heads, "bytes\nsent", *(["virtual\ntime"] if timed else []), *walls]:
             table.add_column(head, justify="right", no_wrap=True)
         if unusual:
             table.add_column("state", min_width=10)
         for run, label, final, state in zip(self.runs, self.labels, finals, states, strict=True):
-            distance = final.get("consensus_distance")
+            distance = final.get(away.mean)
             cells = ["–" if distance is None else f"{distance:.2e}"]
             if score:
-                cells = [human_score(final.get(f"{score}_{part}")) for part in ("mean", "p10")]
+                cells = [human_score(final.get(key)) for key in (score.mean, score.worst_decile)]
             figures = _declared(run)
             cells += [human_entry(entry, figures.get(entry.key)) for entry in declared]
             cells += [human(final.get(column.key)) for column in further]

@@ -59,9 +59,10 @@ def ratio(axes: Axes, run: Run) -> None:
 
 def _distances(run: Run, arm: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rounds and consensus distances over the first one, while above zero."""
-    rows = run.arm(arm).dropna(subset=["consensus_distance"])
-    rows = rows[rows["consensus_distance"] > 0]
-    distance_R = rows["consensus_distance"].to_numpy(float)
+    distance = run.distance.mean
+    rows = run.arm(arm).dropna(subset=[distance])
+    rows = rows[rows[distance] > 0]
+    distance_R = rows[distance].to_numpy(float)
     return rows["round"].to_numpy(float), distance_R / distance_R[0] if len(
         distance_R
     ) else distance_R

@@ -12,10 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from swarm.results.columns import Score
 from swarm.results.load import Run
 from swarm.results.report import contraction
 from swarm.results.report.axes import INK, decorate, empty, legend, line, score_limits
-from swarm.results.report.style import SCORES, SOFT, changes, colours, literal, subject, verdict
+from swarm.results.report.style import SOFT, changes, colours, literal, subject, verdict
 from swarm.results.track.units import human_bytes
 
 DIGIT = 14  # pixels
@@ -38,12 +39,13 @@ def draw(run: Run, path: Path | IO[bytes]) -> None:
     figure.subplots_adjust(
         left=0.055, right=0.985, top=(0.715 * 4.4) / height, bottom=0.55 / height, wspace=0.19
     )
-    if run.score is not None:
+    score, distance = run.main, run.distance.mean
+    if score is not None:
         left, middle, right = figure.subplots(1, 3)
-        _by_round(left, run, run.score)
-        _by_cost(middle, run, run.score)
-        _by_device(right, run, run.score)
-    elif "consensus_distance" in run.metrics and run.metrics["consensus_distance"].notna().any():
+        _by_round(left, run, score)
+        _by_cost(middle, run, score)
+        _by_device(right, run, score)
+    elif distance in run.metrics and run.metrics[distance].notna().any():
         left, right = figure.subplots(1, 2)
         contraction.distance(left, run)
         contraction.ratio(right, run)
@@ -98,17 +100,17 @@ def _columns(run: Run) -> int:
     return max(1, min(max(_entries(run), 2), 6, 150 // longest))
 
 
-def _by_round(axes: Axes, run: Run, score: str) -> None:
+def _by_round(axes: Axes, run: Run, score: Score) -> None:
     decorate(axes, "Mean over devices, band p10–p90", "round")
     shown = []
     for arm, (colour, _) in colours(run).items():
-        rows = run.arm(arm).dropna(subset=[f"{score}_mean"])
-        r, mean = rows["round"].to_numpy(float), rows[f"{score}_mean"].to_numpy(float)
+        rows = run.arm(arm).dropna(subset=[score.mean])
+        r, mean = rows["round"].to_numpy(float), rows[score.mean].to_numpy(float)
         if not len(rows):
             axes.plot([], [], color=colour, label=legend(run, arm, score))
             continue
-        if {f"{score}_p10", f"{score}_p90"} <= set(rows.columns):
-            p10, p90 = (rows[f"{score}_{q}"].to_numpy(float) for q in ("p10", "p90"))
+        if set(score.band) <= set(rows.columns):
+            p10, p90 = (rows[key].to_numpy(float) for key in score.band)
             axes.fill_between(r, p10, p90, color=colour, alpha=0.16, linewidth=0)
             shown += [p10, p90]
         shown.append(mean)
@@ -123,7 +125,7 @@ def _by_round(axes: Axes, run: Run, score: str) -> None:
                 markeredgecolor="white",
                 zorder=5,
             )
-    axes.set_ylabel(SCORES[score])
+    axes.set_ylabel(score.label)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     score_limits(axes, shown)
     _changes(axes, run, "round")
@@ -175,12 +177,12 @@ def _drifting(run: Run) -> list[str]:
     return [arm for arm in run.arms if len(changes(run, arm))]
 
 
-def _by_cost(axes: Axes, run: Run, score: str) -> None:
-    total, distance = "bytes_total", "consensus_distance"
+def _by_cost(axes: Axes, run: Run, score: Score) -> None:
+    total, distance = "bytes_total", run.distance.mean
     if total in run.metrics and (run.metrics[total] > 0).any():
         column, label = total, "bytes sent by all devices"
     elif distance in run.metrics and (run.metrics[distance] > 0).any():
-        column, label = distance, "consensus distance"
+        column, label = distance, run.distance.label
     else:
         column, label = "round", "round"
     decorate(
@@ -190,13 +192,13 @@ def _by_cost(axes: Axes, run: Run, score: str) -> None:
     )
     ys, free = [], []
     for arm, (colour, _) in colours(run).items():
-        rows = run.arm(arm).dropna(subset=[f"{score}_mean"])
+        rows = run.arm(arm).dropna(subset=[score.mean])
         if not len(rows):
             continue
-        ys.append(rows[f"{score}_mean"].to_numpy(float))
+        ys.append(rows[score.mean].to_numpy(float))
         paid = rows[rows[column] > 0] if column in rows else rows[:0]
         if len(paid):
-            axes.plot(paid[column].to_numpy(float), paid[f"{score}_mean"].to_numpy(float),
+            axes.plot(paid[column].to_numpy(float), paid[score.mean].to_numpy(float),
                       **line(arm, run, colour, len(paid)))  # fmt: skip
         else:
             free.append((arm, colour, float(ys[-1][-1])))
@@ -256,12 +258,14 @@ def spread_out(at_L: list[float], gap: float, low: float, high: float) -> list[f
     return [base + rank * gap for rank, base in enumerate(bases)]
 
 
-def _by_device(axes: Axes, run: Run, score: str) -> None:
+def _by_device(axes: Axes, run: Run, score: Score) -> None:
     decorate(axes, "Final score of each device", "share of devices, worst to best")
     ys = []
     for arm, (colour, _) in colours(run).items():
         rows = run.final_devices(arm)
-        values = np.sort(rows[score].dropna().to_numpy(float)) if score in rows else np.empty(0)
+        known = score.name in rows
+        values = np.sort(rows[score.name].dropna().to_numpy(float)) if known else np.empty(0)
+        values = values[::-1] if score.lower else values
         if not len(values):
             continue
         ys.append(values)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from swarm.results.load import Run
-from swarm.results.report.style import SCORES, literal
+from swarm.results.report.style import literal
 
 Floats = NDArray[np.float64]
 NAMED = 40  # of more devices the names would lie on one another
@@ -72,7 +72,8 @@ def _devices(
         shown, cax=figure.add_axes((0.2, 0.085, 0.6, 0.02)), orientation="horizontal"
     )
     bar.set_label(
-        f"{SCORES[run.score or '']} of the {literal(run.lead)}'s devices at the end", fontsize=9
+        f"{run.main.label if run.main else ''} of the {literal(run.lead)}'s devices at the end",
+        fontsize=9,
     )
     bar.ax.tick_params(labelsize=8)
 

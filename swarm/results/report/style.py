@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from swarm.common.names import called
-from swarm.results.columns import on
+from swarm.results.columns import by_concept, on
 from swarm.results.load import Run
 from swarm.results.presentation import Dash, Presentation, Role
 from swarm.results.track.units import headline, where_diverged
@@ -33,40 +33,12 @@ _OTHERS = (
 _DASHES: dict[Role, Dash] = {"upper": "dashed"}
 SOFT = "#666666"  # of what stays in the background
 
-LABELS = {
-    "prequential_accuracy": "prequential accuracy",
-    "own_r2_mean": "own-distribution R², mean",
-    "train_loss": "training loss",
-    "awake": "devices awake",
-    "lr": "learning rate",
-    "bytes": "bytes sent a round",
-    "messages": "messages sent a round",
-    "lost": "messages of a round that are lost",
-    "late": "messages of a round that are given up as late",
-    "staleness": "ticks that messages are under way",
-    "joules_total": "energy of all devices, J",
-    "mean_drift": "drift of the mean",
-    "stream_accuracy": "prequential accuracy of the round",
-    "faded_accuracy": "prequential accuracy, fading",
-    "prequential_mse": "prequential squared error",
-    "stream_mse": "prequential squared error of the round",
-    "faded_mse": "prequential squared error, fading",
-    "flops_total": "floating-point operations of learning",
-}
-SCORES = {"accuracy": "accuracy", "r2": "R²"}
-
-
-def label(metric: str) -> str | None:
-    """What a number that belongs to no metric is called; ``None`` for one that is not shown."""
-    concept = metric.removeprefix("accuracy_concept_")
-    return LABELS.get(metric) or (f"accuracy on concept {concept}" if concept != metric else None)
-
 
 def named_label(run: Run, metric: str) -> str | None:
-    """What a number is called on the page of ``run``: by its metric, or else by :func:`label`; with
-    the name of the one class that ``evaluate.label`` looks at."""
+    """What a number is called on the page of ``run``, with the name of the one class that
+    ``evaluate.label`` looks at; None for one that is not shown."""
     own = {column.key: column for column in on(run.columns, "page")}
-    text, section = label(metric), run.config.get("evaluate")
+    text, section = by_concept(metric, run.columns), run.config.get("evaluate")
     if metric in own:
         unit = own[metric].unit
         text = f"{own[metric].label}, {unit}" if unit else own[metric].label

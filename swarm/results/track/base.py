@@ -5,13 +5,32 @@ from failing a run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from swarm.common.plugin import called
 from swarm.results.columns import for_trackers
 from swarm.simulation.metrics.base import Column
+
+Floats = npt.NDArray[np.float64]
+
+DEVICES = "_device_"
+"""How the key begins under which a record brings each device's value of the main score."""
+
+
+def device_scores(record: Mapping[str, Any]) -> dict[str, Floats]:
+    """What a record brings of each device, under the name of its histogram (``device_accuracy``);
+    nothing where it evaluated nobody."""
+    found = {
+        key.removeprefix("_"): np.asarray(values, dtype=np.float64)
+        for key, values in record.items()
+        if key.startswith(DEVICES) and values is not None
+    }
+    return {key: values for key, values in found.items() if len(values)}
 
 
 @runtime_checkable
@@ -19,8 +38,8 @@ class Sink(Protocol):
     """Receives the records of a run, one arm after another.
 
     A *record* is one flat ``metrics.jsonl`` line as a dict: ``arm``, ``round``, then scalars. Keys
-    that begin with an underscore (``_device_accuracy``: one value per device) are extras for
-    mirrors and are not part of the file.
+    that begin with an underscore (``_device_accuracy``, or by what the run's main score is called:
+    one value per device) are extras for mirrors and are not part of the file.
     """
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:

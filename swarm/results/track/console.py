@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from swarm.results.columns import heading, human, on
+from swarm.results.columns import DEFAULTS, Score, distance, heading, human, main, main_of, on
 from swarm.results.presentation import UNDECLARED, UNIQUE, Presentation
 from swarm.results.track.base import Tracker
 from swarm.results.track.units import (
@@ -24,14 +24,12 @@ from swarm.results.track.units import (
     human_energy,
     human_score,
     human_time,
-    score_name,
     virtual_time,
     where_diverged,
 )
 from swarm.simulation.metrics.base import Column
 from swarm.simulation.metrics.formulas import gap_closed
 
-_LABEL = {"accuracy": "accuracy", "r2": "R²"}
 _BLOCKS = "▁▂▃▄▅▆▇█"
 # columns; below, what is drawn and what costs little to leave out makes room for the figures
 _NARROW = 72
@@ -53,6 +51,7 @@ class ConsoleSink(Tracker):
             view or lines.
         past: Records of a run that is resumed: its sparklines and its gap begin with them.
         presentation: Of the run; it says which arms lie at the ends of the gap.
+        columns: Of the run; they say which number is its main score.
     """
 
     def __init__(
@@ -60,15 +59,16 @@ class ConsoleSink(Tracker):
         console: Console | None = None,
         past: Iterable[dict[str, Any]] = (),
         presentation: Presentation = UNDECLARED,
+        columns: Sequence[Column] = DEFAULTS,
     ) -> None:
-        self._presentation = presentation
+        self._presentation, self._columns = presentation, columns
         self.console = console if console is not None else Console()
         self._live: Live | None = None
         self._bars: dict[str, _Bar] = {}
         self._arm, self._rounds, self._done, self._round, self._steps = "", 0, 0, 0, 0.0
         self._began = self._printed = 0.0
         self._shown = -1
-        self._score: tuple[str, float] | None = None
+        self._score: _Value | None = None
         self._record: dict[str, Any] = {}
         self._curves: dict[str, dict[int, float]] = {}
         for record in past:
@@ -93,13 +93,7 @@ class ConsoleSink(Tracker):
             self._steps + float(record.get("steps") or 0),
         )
         self._record |= {key: value for key, value in record.items() if value is not None}
-        name = score_name(record)
-        if name is not None:
-            self._score = (_LABEL[name], float(record[f"{name}_mean"]))
-        elif (self._score or ("distance",))[0] == "distance" and record.get(
-            "consensus_distance"
-        ) is not None:
-            self._score = ("distance", float(record["consensus_distance"]))
+        self._score = self._main(record) or self._score
         self._remember({"arm": self._arm, **record})
         if self._live is not None:
             self._bars[self._arm].round, self._bars[self._arm].score = self._round, self._score
@@ -132,19 +126,28 @@ class ConsoleSink(Tracker):
 
     # --- what is known so far ---------------------------------------------------------------------
 
+    def _main(self, record: dict[str, Any]) -> _Value | None:
+        """The main score of a record, or while the arm has had none its distance."""
+        score = main_of(record, self._columns)
+        if score is None and (self._score is None or self._score.score.logarithmic):
+            score = distance(self._columns, lambda key: record.get(key) is not None)
+        if score is None or record.get(score.mean) is None:
+            return None
+        return _Value(score, float(record[score.mean]))
+
     def _remember(self, record: dict[str, Any]) -> None:
-        name = score_name(record)
-        if name is not None:
-            self._curves.setdefault(str(record["arm"]), {})[int(record["round"])] = float(
-                record[f"{name}_mean"]
-            )
+        score = main_of(record, self._columns)
+        if score is not None:
+            curve = self._curves.setdefault(str(record["arm"]), {})
+            curve[int(record["round"])] = float(record[score.mean])
 
     def _gap(self) -> str:
         lead, lower, upper = (self._presentation.named(role) or "" for role in UNIQUE)
         names = lead, lower, upper
         curves = [self._curves.get(arm, {}) for arm in names]
         rounds = set.intersection(*(set(curve) for curve in curves))
-        if not rounds:
+        other = self._score is not None and self._score.score != main_of(self._record)
+        if not rounds or other:  # at the end the gap is one of accuracy, or of R²
             return ""
         latest = max(rounds)
         scores = [curve[latest] for curve in curves]
@@ -178,7 +181,7 @@ class ConsoleSink(Tracker):
     # --- the two views ----------------------------------------------------------------------------
 
     def _line(self) -> str:
-        score = [f"{self._score[0]} {_number(*self._score)}"] if self._score else []
+        score = [self._score.text] if self._score else []
         return f"{self._arm:<12} round {self._round}/{self._rounds}  " + "  ".join(
             [*score, *self._facts()]
         )
@@ -194,7 +197,7 @@ class ConsoleSink(Tracker):
             spark = (
                 sparkline(points) if (self.console.encoding or "").lower().startswith("utf") else ""
             )
-            last = f"{bar.score[0]} {_number(*bar.score)}" if bar.score else ""
+            last = bar.score.text if bar.score else ""
             share = f"{100 * bar.round // max(bar.rounds, 1):>3.0f}%"
             note = Text(bar.note, style="red" if bar.failed else "")
             meter = ProgressBar(total=max(bar.rounds, 1), completed=bar.round, width=12)
@@ -209,6 +212,21 @@ class ConsoleSink(Tracker):
         )
 
 
+@dataclass(frozen=True)
+class _Value:
+    """What an arm has come to: a score, or a distance, and its value."""
+
+    score: Score
+    value: float
+
+    @property
+    def text(self) -> str:
+        """``accuracy 0.912``, or ``distance 1.3e-02``."""
+        if self.score.logarithmic:
+            return f"distance {self.value:.1e}"
+        return f"{self.score.label} {self.value:.3f}"
+
+
 @dataclass
 class _Bar:
     """An arm's line."""
@@ -217,7 +235,7 @@ class _Bar:
     round: int
     note: str = ""
     failed: bool = False
-    score: tuple[str, float] | None = None
+    score: _Value | None = None
 
 
 def sparkline(values: Sequence[float], width: int = 16) -> str:
@@ -238,7 +256,7 @@ def sparkline(values: Sequence[float], width: int = 16) -> str:
 def print_summary(
     summary: dict[str, Any],
     console: Console | None = None,
-    columns: Sequence[Column] = (),
+    columns: Sequence[Column] = DEFAULTS,
     presentation: Presentation = UNDECLARED,
 ) -> None:
     """Prints the closing table of a run, the sentence that its scenario concludes with, and the
@@ -247,17 +265,22 @@ def print_summary(
     Args:
         summary: The contents of ``summary.json``.
         console: Where to print; by default standard output. Fits 80 columns.
-        columns: Of the run's metrics: those for tables get one of their own.
+        columns: Of the run: the main score is in the table; further ones get one of their own.
         presentation: Of the run: its leading arm is in bold.
     """
     console = console if console is not None else Console()
     arms: dict[str, dict[str, Any]] = summary.get("arms", {})
-    if any(score_name(arm) for arm in arms.values()):
-        console.print(summary_table(arms, console.width, presentation.lead(arms)))
+    if any(main_of(arm, columns) for arm in arms.values()):
+        console.print(summary_table(arms, console.width, presentation.lead(arms), columns))
     said = headline(summary, presentation)
     if said:
         console.print(said, markup=False, highlight=False)
-    further = [column for column in on(columns, "table") if _measured(arms, column.key)]
+    first = _main(arms, columns)
+    further = [
+        column
+        for column in on(columns, "table")
+        if _measured(arms, column.key) and (first is None or column.key != first.mean)
+    ]
     if further:
         console.print(further_table(arms, further))
     for name, arm in arms.items():
@@ -269,12 +292,17 @@ def print_summary(
             )
 
 
-def summary_table(arms: dict[str, dict[str, Any]], width: int = 80, lead: str = "") -> Table:
+def summary_table(
+    arms: dict[str, dict[str, Any]],
+    width: int = 80,
+    lead: str = "",
+    columns: Sequence[Column] = DEFAULTS,
+) -> Table:
     """The closing table: one row per arm, scores first, then what they cost; fewer columns where
     ``width`` is small. The row of ``lead`` is in bold.
     """
-    names = {score_name(arm) for arm in arms.values()} - {None}
-    label = "R²" if names == {"r2"} else "accuracy"
+    first = _main(arms, columns)
+    label = "score" if first is None else first.label.replace(" ", "\n")
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 0 if width < _NARROW else 1),
@@ -288,13 +316,14 @@ def summary_table(arms: dict[str, dict[str, Any]], width: int = 80, lead: str = 
     for head in ((*heads, "energy" if fleet else "wall\ntime")[i] for i in kept):
         table.add_column(head, justify="right", no_wrap=True)
     for name, arm in arms.items():
-        score = score_name(arm) or "accuracy"
-        values = [human_score(arm.get(f"{score}_mean")), human_score(arm.get(f"{score}_p10")),
-                  human_score(arm.get(f"consensus_{score}")), human_bytes(arm.get("bytes_total")),
-                  human_time(virtual_time(arm, arms.values()))]  # fmt: skip
-        values.append(
-            human_energy(arm.get("joules_total")) if fleet else human_time(arm.get("wall_s"))
-        )
+        score = main_of(arm, columns) or first
+        keys = (score.mean, score.worst_decile, score.consensus) if score else ("", "", "")
+        values = [
+            *(human_score(arm.get(key)) for key in keys),
+            human_bytes(arm.get("bytes_total")),
+            human_time(virtual_time(arm, arms.values())),
+            human_energy(arm.get("joules_total")) if fleet else human_time(arm.get("wall_s")),
+        ]
         style = "red" if arm.get("diverged") else "bold" if name == lead else ""
         table.add_row(escape(name), *(values[i] for i in kept), style=style)
     return table
@@ -312,9 +341,10 @@ def further_table(arms: dict[str, dict[str, Any]], columns: Sequence[Column]) ->
     return table
 
 
+def _main(arms: dict[str, dict[str, Any]], columns: Sequence[Column]) -> Score | None:
+    """The main score of the arms together."""
+    return main(columns, lambda key: _measured(arms, key))
+
+
 def _measured(arms: dict[str, dict[str, Any]], key: str) -> bool:
     return any(arm.get(key) is not None for arm in arms.values())
-
-
-def _number(label: str, value: float) -> str:
-    return f"{value:.1e}" if label == "distance" else f"{value:.3f}"

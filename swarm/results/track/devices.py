@@ -7,8 +7,10 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
+from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.files import opened
@@ -46,6 +48,24 @@ def read_devices(file: Path, key: str) -> pa.Table:
     except Exception as error:  # pyarrow's are many
         said = " ".join(str(error).split())[:200]
         raise ConfigError(key, file, f"damaged; must be a Parquet file ({said})") from None
+
+
+def device_table(part: Path) -> pd.DataFrame:
+    """Per-device results. Raises ConfigError where they are damaged."""
+    key = "/devices.parquet"
+    devices: pd.DataFrame = read_devices(part, key).to_pandas()
+    missing = [name for name in ("arm", "round", "device") if name not in devices]
+    if missing:
+        raise ConfigError(key, part, f"must have the columns {', '.join(missing)}")
+    numbers = devices.columns.drop(["arm", *({"name"} & set(devices.columns))])
+    text = [str(name) for name in numbers if not is_numeric_dtype(devices[name])]
+    if text:
+        raise ConfigError(key, part, f"damaged; `{text[0]}` must be numbers")
+    for name in ("round", "device"):
+        if not is_integer_dtype(devices[name]) or (devices[name] < 0).any():
+            raise ConfigError(key, part, f"damaged; `{name}` must be whole numbers, 0 or more")
+    devices["arm"] = devices["arm"].astype(str)  # may be stored as a category
+    return devices
 
 
 def _require_short_texts(file: Path, table: pa.Table, most: int) -> None:

@@ -20,23 +20,7 @@ from swarm.common.errors import ConfigError, StorageError
 from swarm.common.system.files import appending, replacing
 from swarm.config.schema import checked
 from swarm.results.schemas import Record
-
-LEADING = (
-    "arm",
-    "round",
-    "virtual_s",
-    "wall_s",
-    "awake",
-    "steps",
-    "messages",
-    "bytes",
-    "messages_total",
-    "bytes_total",
-    "lr",
-    "prequential_accuracy",
-    "train_loss",
-    "consensus_distance",
-)
+from swarm.simulation.metrics.record import LEADING
 
 
 def plain(value: object) -> str | int | float | bool | None:

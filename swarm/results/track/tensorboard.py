@@ -17,16 +17,16 @@ import yaml
 from swarm.common.errors import ConfigError
 from swarm.common.system.machine import is_installed
 from swarm.results.presentation import stored
-from swarm.results.track.base import Tracker
+from swarm.results.track.base import Tracker, device_scores
 from swarm.results.track.jsonl import plain
 
 
 class TensorBoardTracker(Tracker):
     """Mirrors each arm into ``folder/tensorboard/ARM``: every number of a record under its name in
-    ``metrics.jsonl``, by round, and a histogram of the device accuracies. The arm's own config is a
-    text of it, with the learning rate that was chosen. What the scenario declared for trackers,
-    such as the gap closed, are numbers of the leading arm's last round. The run's config and the
-    versions are texts of the run ``report``, pictures its images.
+    ``metrics.jsonl``, by round, and a histogram of the devices' main scores. The arm's own config
+    is a text of it, with the learning rate that was chosen. What the scenario declared for
+    trackers, such as the gap closed, are numbers of the leading arm's last round. The run's config
+    and the versions are texts of the run ``report``, pictures its images.
 
     A resumed arm goes on in a further file, from which on TensorBoard leaves out what the first one
     has of later rounds.
@@ -82,12 +82,10 @@ class TensorBoardTracker(Tracker):
             number = None if key.startswith("_") or key in ("arm", "round") else plain(value)
             if isinstance(number, int | float):
                 self._writer.add_scalar(key, number, record["round"])
-        accuracy = record.get("_device_accuracy")
-        if self.histograms and accuracy is not None:
-            found = np.asarray(accuracy, dtype=np.float64)
-            found = found[np.isfinite(found)]
+        for name, values in device_scores(record).items() if self.histograms else ():
+            found = values[np.isfinite(values)]
             if len(found):
-                self._writer.add_histogram("device_accuracy", found, record["round"], bins="auto")
+                self._writer.add_histogram(name, found, record["round"], bins="auto")
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """Closes the arm's file."""

@@ -62,16 +62,6 @@ def human_score(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
-def score_name(record: dict[str, Any]) -> str | None:
-    """``accuracy`` or ``r2``, whichever the record (or an arm's summary) has a mean of; ``None``
-    without either.
-    """
-    for name in ("accuracy", "r2"):
-        if record.get(f"{name}_mean") is not None:
-            return name
-    return None
-
-
 def where_diverged(diverged: dict[str, Any], joint: str = ", ") -> str:
     """``device 7 (zoe), round 12``."""
     return f"{titled(diverged['device'], diverged.get('name'))}{joint}round {diverged['round']}"

@@ -16,9 +16,10 @@ from pydantic import Field
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.machine import is_installed
+from swarm.results import columns
 from swarm.results.presentation import Presentation, stored
 from swarm.results.track import wandb_files
-from swarm.results.track.base import Tracker
+from swarm.results.track.base import DEVICES, Tracker, device_scores
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import plain, read_jsonl
 
@@ -32,9 +33,9 @@ class WandbTracker(Tracker):
 
     Each has its arm's own config, with ``arm`` and the learning rate that was chosen. Metric names
     are those of ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and
-    a histogram of the device accuracies where a record brings ``_device_accuracy``; rows per device
-    stay in ``devices.parquet``. The run's pictures and its page go to one more W&B run of the
-    group, of job type ``report``.
+    a histogram of the devices' main scores where a record brings them (``_device_accuracy``); rows
+    per device stay in ``devices.parquet``. The run's pictures and its page go to one more W&B run
+    of the group, of job type ``report``.
 
     A resumed arm keeps its id, which ``wandb.json`` in the run folder holds. W&B does not merge
     offline runs, so a resumed offline arm is written again in full from ``metrics.jsonl`` and takes
@@ -130,9 +131,7 @@ class WandbTracker(Tracker):
         }
         values = {key: plain(value) for key, value in values.items() if key != "arm"}
         values = {key: value for key, value in values.items() if value is not None}
-        accuracy = record.get("_device_accuracy")
-        if accuracy is not None and len(accuracy):
-            values["device_accuracy"] = _histogram(np.asarray(accuracy, dtype=np.float64))
+        values |= {name: _histogram(each) for name, each in device_scores(record).items()}
         self._run.log(values)
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
@@ -232,10 +231,10 @@ class WandbTracker(Tracker):
         )  # fmt: skip
 
     def _replay(self, arm: str) -> None:
-        accuracy = _device_accuracy(self.folder / "checkpoints" / arm)
+        scores = _device_scores(self.folder, arm)
         for record in read_jsonl(self.folder / "metrics.jsonl"):
             if record.get("arm") == arm:
-                self.record({**record, "_device_accuracy": accuracy.get(record["round"])})
+                self.record(record | scores.get(record["round"], {}))
         self._drop_replaced(arm)
 
     def _id(self, arm: str) -> str:
@@ -276,14 +275,17 @@ def _off_by_environment() -> bool:
     )
 
 
-def _device_accuracy(checkpoints: Path) -> dict[int, Any]:
-    """The accuracy of the devices by round, as far as the run has put it on disk."""
-    found: dict[int, Any] = {}
-    for part in sorted(checkpoints.glob("devices_*.parquet")):
+def _device_scores(folder: Path, arm: str) -> dict[int, dict[str, Any]]:
+    """The main scores of the devices by round, as far as the run has put them on disk."""
+    found: dict[int, dict[str, Any]] = {}
+    known = columns.read(folder)
+    for part in sorted((folder / "checkpoints" / arm).glob("devices_*.parquet")):
         rows = read_devices(part, "/devices.parquet")
-        if "accuracy" in rows.column_names:
-            round_M, accuracy_M = (rows[name].to_numpy() for name in ("round", "accuracy"))
-            found |= {int(round): accuracy_M[round_M == round] for round in np.unique(round_M)}
+        score = columns.of_devices(known, rows.column_names)
+        if score is not None:
+            round_M, score_M = (rows[name].to_numpy() for name in ("round", score.name))
+            for round in np.unique(round_M):
+                found[int(round)] = {f"{DEVICES}{score.name}": score_M[round_M == round]}
     return found
 
 

@@ -6,6 +6,7 @@ What a metric is computed from is its base class:
   :class:`ScoreMetric` what the evaluation has counted already (the loss and the right answers);
 - :class:`VoteMetric` sees how many devices answer what;
 - :class:`RowMetric` sees the parameters of the devices beside their mean;
+- :class:`StreamMetric` sees how well devices predicted samples before they learned from them;
 - :class:`TrafficMetric` sees what was sent in a round, and since the start.
 
 **How results merge.** A metric of devices gives one number for each device, computed within its
@@ -30,34 +31,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.simulation.metrics.column import (
+    EVERYWHERE,
+    PAGE,
+    PARTS,
+    RECORDED,
+    Direction,
+    Main,
+    Surface,
+)
+from swarm.simulation.metrics.column import Column as Column  # plug-ins get it from here
 from swarm.simulation.metrics.formulas import spread
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Direction = Literal["higher", "lower"]
-Surface = Literal["table", "page", "compare", "sweep", "tracker"]
-EVERYWHERE: tuple[Surface, ...] = ("table", "page", "compare", "sweep", "tracker")
-PAGE: tuple[Surface, ...] = ("page", "tracker")
-RECORDED: tuple[Surface, ...] = ("tracker",)
-
-
-@dataclass(frozen=True)
-class Column:
-    """One number of a record, under the key that it has in ``metrics.jsonl``.
-
-    Attributes:
-        key: Of ``metrics.jsonl`` and of an arm in ``summary.json``.
-        label: What reports call it, such as ``macro F1, mean over devices``.
-        unit: Its unit, or empty for a plain number.
-        better: Whether a higher or a lower value is better; None where neither is.
-        shown: The surfaces that show it. The run folder has every number whatever stands here.
-    """
-
-    key: str
-    label: str
-    unit: str = ""
-    better: Direction | None = None
-    shown: tuple[Surface, ...] = EVERYWHERE
 
 
 @dataclass(frozen=True)
@@ -116,6 +103,32 @@ class TrafficCounts:
     bytes_N: Ints
 
 
+@dataclass(frozen=True)
+class StreamCounts:
+    """Samples that devices have met for the first time, and how well they predicted them before
+    they learned from them.
+
+    A sample's score is 1 for a right answer (1/m where it ties with m - 1 others) and 0 for a wrong
+    one; of numeric targets it is the squared error.
+
+    Attributes:
+        round_samples_N: Samples that each device has met in this round, ``[N]``.
+        round_scores_N: The sum of their scores.
+        samples_N: Samples that each device has met since the start.
+        scores_N: The sum of their scores.
+        fading_samples: Samples of all devices, those of earlier rounds fading by
+            ``evaluate.fading``.
+        fading_scores: The sum of their scores, fading alike.
+    """
+
+    round_samples_N: Floats
+    round_scores_N: Floats
+    samples_N: Floats
+    scores_N: Floats
+    fading_samples: float
+    fading_scores: float
+
+
 class Metric(ABC):
     """One thing that is measured.
 
@@ -128,7 +141,12 @@ class Metric(ABC):
         unit: Its unit, or empty for a plain number.
         better: Whether a higher or a lower value is better; None where neither is.
         surfaces: Which surfaces show its main number: ``table`` (at the end of a run, and on its
-            page), ``page`` (curves), ``compare``, ``sweep``, ``tracker``.
+            page), ``details`` (the table of the page only), ``page`` (curves), ``compare``,
+            ``sweep``, ``tracker``.
+        head: What stands over it in a table, where that is shorter than its label.
+        main: ``score`` where it can be the main score of a run, which pages, tables and sweeps put
+            in front: the first such metric of the list that has a value is. ``distance`` where it
+            takes that place in a run that has no score, because nothing is learned.
         looks: Whether devices are looked at on the test samples for it; it is left out where
             ``evaluate.accuracy=false``, as in the runs that choose a learning rate.
         target_kind: ``classes`` or ``numbers`` where it can only be measured on such targets.
@@ -139,6 +157,8 @@ class Metric(ABC):
     unit: str = ""
     better: Direction | None = None
     surfaces: tuple[Surface, ...] = EVERYWHERE
+    head: str = ""
+    main: Main | None = None
     looks: ClassVar[bool] = False
     target_kind: ClassVar[Literal["classes", "numbers"] | None] = None
 
@@ -150,9 +170,11 @@ class Metric(ABC):
             return "measures numeric targets, and those of these data are classes"
         return None
 
-    @abstractmethod
     def columns(self) -> tuple[Column, ...]:
-        """Every number that it may put into a record."""
+        """Every number that it may put into a record; one, called as the metric is, unless a
+        subclass says otherwise."""
+        text = self.name, self.label, self.unit
+        return (Column(*text, self.better, self.surfaces, self.head, self.main),)
 
 
 class DeviceMetric(Metric):
@@ -194,8 +216,10 @@ class DeviceMetric(Metric):
                 self.unit,
                 self.better,
                 self.surfaces if part == "mean" else self._page(part in shown),
+                self.head if part == "mean" else "",
+                self.main if part == "mean" else None,
             )
-            for part in ("mean", "min", "p10", "median", "p90", "max")
+            for part in PARTS
         ]
         if self.of_consensus:
             label = f"{self.label} of the consensus model"
@@ -258,10 +282,6 @@ class VoteMetric(Metric):
 
     looks = True
 
-    def columns(self) -> tuple[Column, ...]:
-        """One, called as the metric is."""
-        return (Column(self.name, self.label, self.unit, self.better, self.surfaces),)
-
     @abstractmethod
     def value(self, votes_TC: Ints, y_T: Ints) -> float:
         """The number of a record, from how many devices answer each class, and the labels."""
@@ -279,12 +299,29 @@ class RowMetric(DeviceMetric):
         members (in float64)."""
 
 
+class StreamMetric(Metric):
+    """A metric of how well devices predict samples before they learn from them; it is in the record
+    of every round after the start in which devices learn.
+
+    Attributes:
+        kept: Whether each device's value is kept in ``devices.parquet`` where data are a stream.
+    """
+
+    kept: bool = False
+
+    @abstractmethod
+    def value(self, counts: StreamCounts) -> float | None:
+        """The number of a record, or None where there is none. It keeps nothing between rounds: a
+        resumed run goes on from the counts alone."""
+
+    def values(self, counts: StreamCounts) -> Floats:
+        """Each device's value, ``[N]``; NaN for one that has none. Only asked of a metric that is
+        ``kept``."""
+        raise NotImplementedError
+
+
 class TrafficMetric(Metric):
     """A metric of what was sent; it is in the record of every round after the start."""
-
-    def columns(self) -> tuple[Column, ...]:
-        """One, called as the metric is."""
-        return (Column(self.name, self.label, self.unit, self.better, self.surfaces),)
 
     @abstractmethod
     def value(self, round: TrafficCounts, total: TrafficCounts) -> float | None:

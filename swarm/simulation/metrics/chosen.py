@@ -18,30 +18,16 @@ from swarm.simulation.metrics.base import (
     OutputMetric,
     RowMetric,
     ScoreMetric,
+    StreamMetric,
     Task,
     TrafficMetric,
     VoteMetric,
 )
+from swarm.simulation.metrics.record import CONCEPT, RESERVED, RESERVED_BEGINNINGS
 from swarm.simulation.metrics.usual import usual
 
 SECTION = "metrics"
-KINDS = (OutputMetric, ScoreMetric, VoteMetric, RowMetric, TrafficMetric)
-ROUND = "arm round virtual_s wall_s awake lr concept seen"
-WORK = "steps steps_total flops_total joules_total"
-TRAFFIC = "messages bytes lost late staleness messages_total bytes_total lost_total late_total"
-STREAM = "prequential faded stream"
-SUMMARY = "rounds steps_per_s params_sha256 diverged engine"
-DRIFT = "recovery_rounds forgetting backward_transfer"
-DEVICE = "device name sent received joules"
-ONCE = "train_loss mean_drift"
-RESERVED = frozenset(
-    [
-        *" ".join((ROUND, WORK, TRAFFIC, SUMMARY, DRIFT, DEVICE, ONCE)).split(),
-        *(f"{name}_{score}" for name in STREAM.split() for score in ("accuracy", "mse")),
-    ]
-)
-"""Keys of a record, of an arm's summary and of ``devices.parquet`` that no metric may take."""
-RESERVED_BEGINNINGS = ("_", "wall_s_", "accuracy_concept_")
+KINDS = (OutputMetric, ScoreMetric, VoteMetric, RowMetric, StreamMetric, TrafficMetric)
 
 
 @dataclass(frozen=True)
@@ -69,6 +55,11 @@ class Metrics:
     def rows(self) -> tuple[RowMetric, ...]:
         """Those of parameters."""
         return tuple(m for m in self.all if isinstance(m, RowMetric))
+
+    @cached_property
+    def stream(self) -> tuple[StreamMetric, ...]:
+        """Those of predictions before learning."""
+        return tuple(m for m in self.all if isinstance(m, StreamMetric))
 
     @cached_property
     def traffic(self) -> tuple[TrafficMetric, ...]:
@@ -121,7 +112,7 @@ def _require_free(metric: Metric, called: str, others: Sequence[Metric]) -> None
     taken = {column.key: other.name for other in others for column in other.columns()}
     kept = [metric.name] if isinstance(metric, DeviceMetric) and metric.kept else []
     for key in (*kept, *(column.key for column in columns)):
-        if key in RESERVED or key.startswith(RESERVED_BEGINNINGS):
+        if key in RESERVED or key.startswith(RESERVED_BEGINNINGS) or CONCEPT in key:
             valid = f"records have a key {key} of their own; give the metric another name"
             raise ConfigError(SECTION, called, valid)
         if key in taken:

@@ -6,19 +6,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from swarm.simulation.metrics import formulas
+from swarm.simulation.metrics import formulas, stream
 from swarm.simulation.metrics.base import (
-    PAGE,
-    Column,
     DeviceScores,
     Floats,
     Metric,
     RowMetric,
     ScoreMetric,
-    Surface,
     Task,
     VoteMetric,
 )
+from swarm.simulation.metrics.column import DETAILS, PAGE, Column, Main, Surface
 
 
 class _Usual(ScoreMetric):
@@ -33,6 +31,7 @@ class Accuracy(_Usual):
 
     name, label, better, target_kind = "accuracy", "accuracy", "higher", "classes"
     by_concept = True
+    main: Main | None = "score"
 
     def values(self, scores: DeviceScores) -> Floats:
         """See :meth:`ScoreMetric.values`."""
@@ -43,6 +42,7 @@ class R2(_Usual):
     """1 − Σ(y − ŷ)²/Σ(y − ȳ)² over all targets."""
 
     name, label, better, target_kind = "r2", "R²", "higher", "numbers"
+    main: Main | None = "score"
 
     def values(self, scores: DeviceScores) -> Floats:
         """See :meth:`ScoreMetric.values`."""
@@ -91,6 +91,7 @@ class Perplexity(_Usual):
     """e^loss, of labels for every position."""
 
     name, label, better, target_kind = "perplexity", "perplexity", "lower", "classes"
+    surfaces: tuple[Surface, ...] = DETAILS
     on_page = ("mean", "p90")
 
     def why_not(self, task: Task) -> str | None:
@@ -113,6 +114,8 @@ class OwnAccuracy(_Usual):
         "higher",
         "classes",
     )
+    surfaces: tuple[Surface, ...] = DETAILS
+    head = "own distribution"
     of_consensus = False
     skips_nan = True  # of a device that has no label of the test set
     on_page = ("mean",)
@@ -137,7 +140,8 @@ class EnsembleAccuracy(VoteMetric):
         "higher",
         "classes",
     )
-    surfaces: tuple[Surface, ...] = PAGE
+    surfaces: tuple[Surface, ...] = DETAILS
+    head = "ensemble"
 
     def why_not(self, task: Task) -> str | None:
         """As :meth:`Metric.why_not`; ``evaluate.ensemble=false`` leaves it out."""
@@ -152,6 +156,7 @@ class ConsensusDistance(RowMetric):
     """√((1/N) Σ_i ‖x_i − x̄‖²): the root mean square distance of a device from the mean model."""
 
     name, label, better = "consensus_distance", "consensus distance", None
+    main: Main | None = "distance"
     surfaces: tuple[Surface, ...] = PAGE
     skips_nan = False
 
@@ -165,7 +170,7 @@ class ConsensusDistance(RowMetric):
 
     def columns(self) -> tuple[Column, ...]:
         """One."""
-        return (Column(self.name, self.label, self.unit, self.better, self.surfaces),)
+        return Metric.columns(self)
 
 
 def usual(label: int | None) -> tuple[Metric, ...]:
@@ -176,7 +181,13 @@ def usual(label: int | None) -> tuple[Metric, ...]:
         TestLoss(),
         LabelAccuracy(label),
         Perplexity(),
-        OwnAccuracy(),
         EnsembleAccuracy(),
+        OwnAccuracy(),
         ConsensusDistance(),
+        stream.PrequentialAccuracy(),
+        stream.PrequentialError(),
+        stream.RoundAccuracy(),
+        stream.FadingAccuracy(),
+        stream.RoundError(),
+        stream.FadingError(),
     )

@@ -48,11 +48,12 @@ def test_what_never_happened_takes_no_column(make_run: MakeRun) -> None:
 def test_numbers_of_concepts_that_crowd_are_left_out(make_run: MakeRun) -> None:
     """Two in one place say neither; the lines are all there."""
     run = load(make_run(rounds=100, arms=("swarm",)))
+    assert run.main is not None
     shown = []
     for far in (51, 80):
         concept = np.where(np.arange(101) < 50, 0.0, np.where(np.arange(101) < far, 1.0, 2.0))
         axes = Figure().subplots()
-        _by_round(axes, replace(run, metrics=run.metrics.assign(concept=concept)), "accuracy")
+        _by_round(axes, replace(run, metrics=run.metrics.assign(concept=concept)), run.main)
         shown.append(([int(t.get_text()) for t in axes.texts], len(axes.lines)))
     assert shown == [([2], 3), ([1, 2], 3)]
 
@@ -117,11 +118,12 @@ def test_bands_run_from_the_worst_to_the_best_decile(make_run: MakeRun) -> None:
     rows = run.arm("isolated").dropna(subset=["accuracy_mean"])
     low, mean, high = (rows[f"accuracy_{name}"].to_numpy(float) for name in ("p10", "mean", "p90"))
     left, right = Figure().subplots(1, 2)
-    _by_round(left, run, "accuracy")
+    assert run.main is not None
+    _by_round(left, run, run.main)
     band = left.collections[1].get_paths()[0].vertices[:, 1]
     assert {f"{v:.9f}" for v in band} == {f"{v:.9f}" for v in (*low, *high)}
     np.testing.assert_array_equal(left.lines[1].get_ydata(), mean)
-    _by_device(right, run, "accuracy")
+    _by_device(right, run, run.main)
     np.testing.assert_array_equal(
         right.lines[1].get_ydata(), np.sort(run.final_devices("isolated")["accuracy"])
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,34 @@ import swarm
 from swarm.common.errors import ConfigError
 from swarm.config.build import load_plugins, option
 from swarm.experiments.checks.check_plugin import ContractError, check_plugin
+from swarm.experiments.runs.arms import run_arms
+from swarm.experiments.sweep.gather import SweepResults, gather
+from swarm.experiments.sweep.job import Job
+from swarm.experiments.sweep.tables import cells
+from swarm.results import columns
 from swarm.results.columns import for_trackers
+from swarm.results.folder import Folder
 from swarm.results.report import write_report
 from swarm.results.report.compare import Comparison
+from swarm.results.report.html.page_data import page_data
+from swarm.results.report.html.table import table
+from swarm.results.track import print_summary
+from swarm.results.track.base import Fanout, Tracker, device_scores
+from swarm.results.track.jsonl import JsonlSink
+from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.footprint import footprint
+from swarm.simulation.loop import Simulation
 from swarm.simulation.metrics.auc import Auc
 from swarm.simulation.metrics.balanced_accuracy import BalancedAccuracy
-from swarm.simulation.metrics.base import DeviceScores, Metric, OutputMetric, Task
+from swarm.simulation.metrics.base import (
+    Column,
+    DeviceScores,
+    Metric,
+    OutputMetric,
+    StreamCounts,
+    StreamMetric,
+    Task,
+)
 from swarm.simulation.metrics.calibration import Calibration
 from swarm.simulation.metrics.chosen import chosen
 from swarm.simulation.metrics.fairness import Fairness
@@ -179,8 +203,8 @@ def test_drifting_data_weigh_each_concept_by_how_much_a_device_lives_in_it() -> 
 def test_a_state_counts_in_the_memory_of_a_run() -> None:
     plain, more = experiment("engine.block=3"), experiment("engine.block=3", "metrics=[auc]")
     grown = footprint(more).total - footprint(plain).total
-    samples = len(plain.spec.dataset.test)
-    assert grown >= 3 * plain.outputs * samples * 8
+    samples = len(plain.data.dataset.test)
+    assert grown >= 3 * plain.data.outputs * samples * 8
 
 
 def test_only_what_is_listed_is_measured_and_rates_are_chosen_all_the_same(tmp_path: Path) -> None:
@@ -205,6 +229,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             {"_target_": "user_metrics.TopTwo"},
             {"_target_": "user_metrics.Norm", "power": 1},
             {"_target_": "user_metrics.Imbalance"},
+            {"_target_": "user_metrics.Slowest"},
         ]
         folders.append(tmp_path_factory.mktemp("runs") / str(seed))
         words = (f"seed={seed}", "rounds=2", "report=true", f"plugins=[{OWN}]")
@@ -216,9 +241,16 @@ def test_a_metric_of_ones_own_arrives_everywhere(
     mine: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = logged(mine[0])[-1]
-    expected = {"top_two_mean", "consensus_top_two", "norm_mean", "norm_p90", "imbalance"}
+    expected = {
+        "top_two_mean",
+        "consensus_top_two",
+        "norm_mean",
+        "norm_p90",
+        "imbalance",
+        "slowest",
+    }
     assert expected <= last.keys()
-    assert "imbalance" not in logged(mine[0])[0], "nothing is sent before the first round"
+    assert not {"imbalance", "slowest"} & logged(mine[0])[0].keys(), "before the first round"
     read = swarm.load(mine[0])
     assert {column.key for column in read.columns} > expected
     assert expected <= read.final("swarm").keys()
@@ -226,7 +258,8 @@ def test_a_metric_of_ones_own_arrives_everywhere(
     assert not {"norm"} & {*read.devices.columns}
     write_report(mine[0])
     page = (mine[0] / "report.html").read_text()
-    for text in ("top-2 accuracy, mean over devices", "<th>top-2 accuracy</th>", "busiest sender",
+    for text in ("slowest learner", "<th>slowest learner</th>",
+                 "top-2 accuracy, mean over devices", "<th>top-2 accuracy</th>", "busiest sender",
                  "norm of the parameters, 1", "macro F1, worst decile"):  # fmt: skip
         assert text in page
     assert "<th>busiest sender</th>" not in page, "it is for pages and sweeps only"
@@ -234,6 +267,7 @@ def test_a_metric_of_ones_own_arrives_everywhere(
     both.print()
     shown = capsys.readouterr().out
     assert "top-2" in shown
+    assert "slowest\nlearner" in [column.header for column in both.table().columns]
     assert "busiest" not in shown
     assert {"top_two_mean", "imbalance"} <= {*both.rows().columns}
     assert "top-2 accuracy" in json.dumps([column.label for column in both.merged().columns])
@@ -247,8 +281,164 @@ def test_what_a_run_prints_at_its_end(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_tracker_gets_what_is_meant_for_it(mine: list[Path]) -> None:
     read = swarm.load(mine[0])
     sent = for_trackers(logged(mine[0])[-1], read.columns)
-    assert "top_two_mean" in sent
+    assert {"top_two_mean", "slowest", "bytes_total"} <= sent.keys()
     assert "imbalance" not in sent
+
+
+def test_a_sweep_shows_it(mine: list[Path]) -> None:
+    found = swept(mine)
+    assert found.main.mean == "accuracy_mean"
+    assert {"top_two_mean", "norm_mean", "imbalance", "slowest"} <= {*found.table.columns}
+    assert {"top-2 accuracy", "busiest sender", "slowest learner"} <= {*cells(found, full=True)[0]}
+
+
+def test_each_device_of_a_stream_has_its_value(tmp_path: Path) -> None:
+    words = ("rounds=2", "update=online", "partition=iid", "train.batch=2", f"plugins=[{OWN}]")
+    run(tmp_path / "run", *words, metrics=["standard", {"_target_": "user_metrics.Slowest"}])
+    read = swarm.load(tmp_path / "run")
+    each = read.final_devices("swarm")
+    assert each["slowest"].tolist() == each["prequential_accuracy"].tolist()
+    assert read.final("swarm")["slowest"] == each["slowest"].min()
+
+
+def test_without_the_usual_metrics_drift_has_no_recovery(tmp_path: Path) -> None:
+    words = ("rounds=2", "update=online", "partition=iid", "train.batch=2", "drift=label_swap")
+    final = run(tmp_path / "run", *words, "metrics=[macro_f1]")["arms"]["swarm"]
+    assert not {"prequential_accuracy", "stream_accuracy", "recovery_rounds"} & final.keys()
+    assert final["forgetting"] is None
+
+
+def test_a_view_of_the_counters_cannot_be_changed() -> None:
+    seen: list[StreamCounts] = []
+
+    class Meddler(StreamMetric):
+        name, label = "meddler", "meddler"
+
+        def value(self, counts: StreamCounts) -> float | None:
+            seen.append(counts)
+            return None
+
+    made = experiment("rounds=1")
+    object.__setattr__(made.metrics, "all", (Meddler(),))
+    with Simulation(made, LocalEngine(3, 1)) as running:
+        list(running.records(1))
+    with pytest.raises(ValueError, match="read-only"):
+        seen[0].scores_N[0] = 1
+
+
+# --- the main score -------------------------------------------------------------------------------
+
+
+def swept(folders: list[Path]) -> SweepResults:
+    found = gather([Job(f.name, {"seed": f.name}, f, state="finished") for f in folders])
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def led(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose list begins with a metric that wants to be the main score."""
+    folder = tmp_path_factory.mktemp("led") / "0"
+    metrics = [{"_target_": "user_metrics.FirstOfAll"}, "standard"]
+    run(folder, "rounds=2", "report=true", f"plugins=[{OWN}]", metrics=metrics)
+    return folder
+
+
+def test_the_first_that_can_be_is_the_main_score_everywhere(
+    led: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = swarm.load(led)
+    assert read.score == "first_of_all"
+    page = page_data(read)
+    assert (page["first"], page["scoreLabel"]) == ("first_of_all_mean", "top-2 score")
+    assert page["frames"] is not None, "each device's score is drawn"
+    html = (led / "report.html").read_text()
+    assert "<th>top-2 score mean</th>" in html
+    assert html.count("<th>top-2 score") == 1
+    final = read.final("swarm")
+    print_summary({"arms": {"swarm": final}}, columns=read.columns)
+    Comparison.of([led]).print()
+    shown = capsys.readouterr().out
+    assert shown.count("top-2") == 2
+    assert "accuracy" not in shown
+    assert shown.count(f"{final['first_of_all_mean']:.3f}") == 2
+    found = swept([led])
+    assert found.score == "first_of_all"
+    assert "first_of_all_mean" not in found.table, "not once more beside the score"
+    assert found.table["first_of_all"].iloc[0] == final["first_of_all_mean"]
+    assert cells(found, full=True)[0][1:3] == ["top-2 score", "worst decile"]
+
+
+def test_a_score_that_is_listed_later_stays_behind(mine: list[Path], tmp_path: Path) -> None:
+    assert swarm.load(mine[0]).score == "accuracy"
+    metrics = ["standard", {"_target_": "user_metrics.FirstOfAll"}]
+    run(tmp_path / "run", "rounds=1", f"plugins=[{OWN}]", metrics=metrics)
+    read = swarm.load(tmp_path / "run")
+    assert (read.score, read.main and read.main.label) == ("accuracy", "accuracy")
+
+
+def test_of_an_error_the_worst_is_the_largest(tmp_path: Path) -> None:
+    metrics = [{"_target_": "user_metrics.Error"}, "standard"]
+    run(tmp_path / "run", "rounds=1", f"plugins=[{OWN}]", metrics=metrics)
+    read = swarm.load(tmp_path / "run")
+    assert read.main is not None
+    assert (read.main.worst_decile, read.main.worst) == ("error_p90", "error_max")
+    row = swept([tmp_path / "run"]).table.iloc[0]
+    assert row["worst_decile"] == read.final("swarm")["error_p90"]
+
+
+def test_trackers_get_each_devices_main_score(tmp_path: Path) -> None:
+    got: list[dict[str, Any]] = []
+
+    class Listener(Tracker):
+        def record(self, record: dict[str, Any]) -> None:
+            got.append(record)
+
+    study = prepared("rounds=1", "scenario.arms=[swarm]", "data=linear_regression", "partition=iid")
+    with Folder.create(tmp_path / "run", study.settings) as home:
+        sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [Listener()])
+        run_arms(study, home, sink, lambda _: None)
+    assert {*device_scores(got[-1])} == {"device_r2"}
+
+
+def test_the_page_of_a_folder_of_before_has_the_usual_columns(
+    mine: list[Path], tmp_path: Path
+) -> None:
+    shutil.copytree(mine[0], tmp_path / "run")
+    (tmp_path / "run" / columns.FILE).unlink()
+    heads = re.findall("<th>([^<]*)</th>", table(swarm.load(tmp_path / "run")))
+    assert heads[:8] == ["arm", "accuracy mean", "worst decile", "worst device", "consensus",
+                         "ensemble", "own distribution", "prequential"]  # fmt: skip
+    now = re.findall("<th>([^<]*)</th>", table(swarm.load(mine[0])))
+    own = {"macro F1", "top-2 accuracy", "norm of the parameters, 1", "slowest learner"}
+    assert [head for head in now if head not in own] == heads
+
+
+def test_folders_of_before_have_the_usual_columns(mine: list[Path], tmp_path: Path) -> None:
+    assert columns.read(tmp_path) == columns.DEFAULTS
+    first = [asdict(column) for column in columns.USUAL if "stream" not in column.key]
+    for each in first:  # as the first version wrote them
+        del each["main"], each["head"], each["sparse"]
+        each["shown"] = [surface for surface in each["shown"] if surface != "details"]
+    (tmp_path / columns.FILE).write_text(json.dumps({"columns": first}))
+    found = {column.key: column for column in columns.read(tmp_path)}
+    assert found == {column.key: column for column in columns.DEFAULTS}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"colour": "red"}, r"`columns\.0\.colour` is not known"),
+        ({"main": "first"}, r"`columns\.0\.main` must be 'score' or 'distance'"),
+    ],
+)
+def test_columns_that_are_damaged_are_refused_in_a_sentence(
+    change: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    column = asdict(Column("a", "b", shown=()))
+    (tmp_path / columns.FILE).write_text(json.dumps({"columns": [column | change]}))
+    with pytest.raises(ConfigError, match=said):
+        columns.read(tmp_path)
 
 
 def test_a_report_imports_no_code_of_the_runs(mine: list[Path]) -> None:
@@ -298,6 +488,7 @@ def test_check_plugin_knows_metrics() -> None:
     check_plugin("user_metrics.TopTwo")
     check_plugin("user_metrics.Norm", power=1)
     check_plugin("user_metrics.Imbalance")
+    check_plugin("user_metrics.Slowest")
     with pytest.raises(ContractError, match="measures other numbers"):
         check_plugin("user_metrics.LooksAround")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from swarm.simulation.metrics.base import (
     OutputMetric,
     RowMetric,
     ScoreMetric,
+    StreamCounts,
+    StreamMetric,
     TrafficCounts,
     TrafficMetric,
 )
@@ -54,6 +57,35 @@ class Imbalance(TrafficMetric):
     def value(self, round: TrafficCounts, total: TrafficCounts) -> float | None:
         mean = total.bytes_N.mean()
         return float(total.bytes_N.max() / mean) if mean else None
+
+
+class Slowest(StreamMetric):
+    """The prequential accuracy of the device that predicts worst."""
+
+    name, label, better, target_kind = "slowest", "slowest learner", "higher", "classes"
+    kept = True
+
+    def value(self, counts: StreamCounts) -> float | None:
+        found_N = self.values(counts)
+        return None if np.isnan(found_N).all() else float(np.nanmin(found_N))
+
+    def values(self, counts: StreamCounts) -> Floats:
+        return counts.scores_N / np.where(counts.samples_N, counts.samples_N, np.nan)
+
+
+class FirstOfAll(TopTwo):
+    """It wants to be the main score of its run."""
+
+    name, label, main = "first_of_all", "top-2 score", "score"
+
+
+class Error(TopTwo):
+    """A main score of which less is better."""
+
+    name, label, better, main = "error", "top-2 error", "lower", "score"
+
+    def value(self, state_B: Tensor, y_T: Tensor) -> Tensor:
+        return 1 - state_B / len(y_T)
 
 
 class Taken(ScoreMetric):

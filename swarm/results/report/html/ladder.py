@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from swarm.results.columns import Score
 from swarm.results.load import Run
-from swarm.results.report.style import SCORES
 from swarm.results.track.units import human_score
 from swarm.simulation.metrics.formulas import gap_closed
 
@@ -18,7 +18,7 @@ def ladder(run: Run) -> str:
     """One line for each arm: its mean, and the range from the worst to the best decile. Where the
     scenario has a lower and an upper arm, the gap between them is shaded behind all lines.
     """
-    score = run.score
+    score = run.main
     points = _points(run, score) if score else {}
     if not score or not points:
         return ""
@@ -38,7 +38,7 @@ def ladder(run: Run) -> str:
     )
     long = " long" if max(map(len, points)) > LONG else ""
     caption = (
-        f"Final {SCORES[score]}: the dot is the mean over devices, the bar runs from the worst to"
+        f"Final {score.label}: the dot is the mean over devices, the bar runs from the worst to"
         " the best decile"
     )
     caption += f"; the gap between {ends[0]} and {ends[1]} is shaded." if ends else "."
@@ -47,12 +47,12 @@ def ladder(run: Run) -> str:
     )
 
 
-def _points(run: Run, score: str) -> dict[str, list[float]]:
+def _points(run: Run, score: Score) -> dict[str, list[float]]:
     """The worst decile, the mean and the best decile of each arm that has a mean."""
     found = {}
     for arm in run.arms:
         final = run.final(arm)
-        three = [final.get(f"{score}_{part}") for part in ("p10", "mean", "p90")]
+        three = [final.get(key) for key in (score.band[0], score.mean, score.band[1])]
         if three[1] is not None:
             found[arm] = [three[1] if value is None else value for value in three]
     return found

@@ -14,28 +14,16 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from pandas.api.types import is_numeric_dtype
 
-from swarm.results.columns import on
+from swarm.results.columns import Score, by_concept, on
 from swarm.results.load import Run
 from swarm.results.report.html.histories.device_history import device_history, subsample
 from swarm.results.report.html.histories.graph_history import graph_history
 from swarm.results.report.layout import layout_graph
-from swarm.results.report.style import (
-    LABELS,
-    SCORES,
-    changes,
-    colours,
-    dashes,
-    label,
-    named_label,
-)
+from swarm.results.report.style import changes, colours, dashes, named_label
 from swarm.results.track.units import rho_of, virtual_time
 
 ROWS = 500  # rounds of a curve at most
 NAMES_KEPT = 500_000  # characters
-_AXES = {"round": "round", "bytes_total": "bytes sent by all devices", "virtual_s": "virtual time",
-         "wall_s": "wall time"}  # fmt: skip
-# not offered where they are zero throughout
-_RARE = ("lost", "late", "staleness", "flops_total", "joules_total")
 _DASH = {"solid": "", "dashed": "7 4", "dashdot": "9 3 2 3", "dotted": "2 4"}
 
 
@@ -47,25 +35,27 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
     """
     shown = device_history(run)
     metrics, axes = _metrics(run), _axes(run)
-    band = [f"{run.score}_{q}" for q in ("p10", "p90") if f"{run.score}_{q}" in run.metrics]
+    score = run.main
+    band = [key for key in score.band if key in run.metrics] if score else []
     columns = list(dict.fromkeys([*axes, "round", *metrics, *band]))
-    first = f"{run.score}_mean" if run.score else "consensus_distance"
+    first = score.mean if score else run.distance.mean
     return {
         "arms": [
             {"name": arm, "light": light, "dark": dark, "dash": _DASH[dashes(arm, run)]}
             for arm, (light, dark) in colours(run).items()
         ],
         "score": run.score,
-        "scoreLabel": SCORES.get(run.score or ""),
+        "scoreLabel": score.label if score else None,
+        "distance": run.distance.mean,
+        "shares": _shares(run, metrics),
         "labels": {m: named_label(run, m) for m in metrics},
         "axes": axes,
         "first": first if first in metrics else (metrics or [""])[0],
         "band": band if len(band) == 2 else [],
         "lead": run.lead,
-        "rho": rho_of(run.summary) if run.summary and not run.score else None,
+        "rho": rho_of(run.summary) if run.summary and not score else None,
         "series": {
-            arm: _series(run.arm(arm), _comparable(run, arm, columns), run.score)
-            for arm in run.arms
+            arm: _series(run.arm(arm), _comparable(run, arm, columns), score) for arm in run.arms
         },
         "changes": {arm: found for arm in run.arms if (found := _changes(run, arm, list(axes)))},
         "frames": shown,
@@ -77,28 +67,39 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
 
 def _metrics(run: Run) -> list[str]:
     """The numbers of the records that have a curve: those that have a label, and a value."""
-    others = {name for name in map(str, run.metrics) if label(name)} - set(LABELS)
-    measured = [column.key for column in on(run.columns, "page")]
-    known = [*measured, *LABELS, *sorted(others - set(measured))]
-    return [name for name in known if name in run.metrics and _has_curve(run, name)]
+    known = [column.key for column in on(run.columns, "page")]
+    concepts = sorted(name for name in map(str, run.metrics) if by_concept(name, run.columns))
+    sparse = {column.key for column in run.columns if column.sparse}
+    return [
+        name
+        for name in dict.fromkeys((*known, *concepts))
+        if name in run.metrics and _has_curve(run, name, name in sparse)
+    ]
 
 
-def _has_curve(run: Run, name: str) -> bool:
+def _has_curve(run: Run, name: str, sparse: bool) -> bool:
     values = run.metrics[name]
     if not is_numeric_dtype(values) or not values.notna().any():
         return False
-    if name in _RARE:
+    if sparse:
         return bool((values.fillna(0) != 0).any())
     return name != "lr" or run.learns
+
+
+def _shares(run: Run, metrics: list[str]) -> list[str]:
+    """The numbers that lie between 0 and 1 or near them, written with three decimals: scores of
+    which more is better."""
+    better = {column.key for column in run.columns if column.better == "higher" and not column.unit}
+    return [name for name in metrics if name in better or by_concept(name, run.columns)]
 
 
 def _axes(run: Run) -> dict[str, str]:
     """What the curves can be drawn against; the rounds also of a run that diverged at once, whose
     only round is 0."""
     paid = {
-        name: text
-        for name, text in _AXES.items()
-        if name in run.metrics and run.metrics[name].max() > 0
+        column.key: column.label
+        for column in on(run.columns, "axis")
+        if column.key in run.metrics and run.metrics[column.key].max() > 0
     }
     return {"round": "round"} | paid
 
@@ -148,9 +149,9 @@ def _number(value: Any, digits: int = 6) -> float | int | None:
     return int(short) if short.is_integer() else short
 
 
-def _series(rows: pd.DataFrame, columns: list[str], score: str | None) -> dict[str, list[Any]]:
+def _series(rows: pd.DataFrame, columns: list[str], score: Score | None) -> dict[str, list[Any]]:
     if len(rows) > ROWS:
-        evaluated = np.flatnonzero(rows[f"{score}_mean"].notna()) if score else np.arange(0)
+        evaluated = np.flatnonzero(rows[score.mean].notna()) if score else np.arange(0)
         picks = [subsample(evaluated, ROWS // 2), subsample(np.arange(len(rows)), ROWS // 2)]
         rows = rows.iloc[np.unique(np.concatenate(picks))]
     wanted = [name for name in columns if name in rows and rows[name].notna().any()]

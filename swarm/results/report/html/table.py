@@ -6,10 +6,9 @@ from collections.abc import Callable
 from html import escape
 from typing import Any, NamedTuple
 
-from swarm.results.columns import heading, human, on
+from swarm.results.columns import Score, heading, human, on
 from swarm.results.load import Run
 from swarm.results.presentation import SummaryEntry
-from swarm.results.report.style import SCORES
 from swarm.results.track.units import (
     human_bytes,
     human_energy,
@@ -36,8 +35,8 @@ def table(run: Run) -> str:
     """The table as HTML, without the columns in which no arm has anything."""
     finals = {arm: run.final(arm) for arm in run.arms}
     columns = [
-        *_scores(run.score),
-        *(_metric(column) for column in on(run.columns, "table")),
+        *(_scores(run, run.main) if run.main else ()),
+        *(_metric(column) for column in on(run.columns, "table") if not _is_main(column, run)),
         _Shown("state", lambda f: NOTHING if f.get("state") in (None, "finished") else f["state"]),
         *(_entry(entry) for entry in run.presentation.on("compare")),
         *_drift(),
@@ -61,21 +60,19 @@ def _row(number: int, arm: str, final: Final, columns: list[_Shown]) -> str:
     return f'<tr class="arm{number}"><th>{name}</th>{cells}</tr>'
 
 
-def _scores(score: str | None) -> list[_Shown]:
-    if not score:
-        return []
-    keys = {
-        f"{SCORES[score]} mean": f"{score}_mean",
-        "worst decile": f"{score}_p10",
-        "worst device": f"{score}_min",
-        "consensus": f"consensus_{score}",
-        "ensemble": f"ensemble_{score}",
-        "own distribution": f"own_{score}_mean",
-        "prequential": "prequential_accuracy",
-        "prequential squared error": "prequential_mse",
-        "perplexity": "perplexity_mean",
-    }
-    return [_score(head, key) for head, key in keys.items()]
+def _is_main(column: Column, run: Run) -> bool:
+    return run.main is not None and column.key == run.main.mean
+
+
+def _scores(run: Run, score: Score) -> list[_Shown]:
+    """The main score, and the metrics of which only this table has a column."""
+    return [
+        _score(f"{score.label} mean", score.mean),
+        _score("worst decile", score.worst_decile),
+        _score("worst device", score.worst),
+        _score("consensus", score.consensus),
+        *(_score(heading(column), column.key) for column in on(run.columns, "details")),
+    ]
 
 
 def _score(head: str, key: str) -> _Shown:

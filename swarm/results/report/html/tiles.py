@@ -6,7 +6,6 @@ from html import escape
 from typing import NamedTuple
 
 from swarm.results.load import Run
-from swarm.results.report.style import SCORES
 from swarm.results.track.units import (
     entry_note,
     human_bytes,
@@ -43,15 +42,15 @@ def _declared(run: Run) -> list[_Tile]:
 
 
 def _scores(run: Run) -> list[_Tile]:
-    score, final = run.score, run.final(run.lead)
+    score, final = run.main, run.final(run.lead)
     if not score:
         return []
     mean, worst, p10, consensus = (
         human_score(final.get(key))
-        for key in (f"{score}_mean", f"{score}_min", f"{score}_p10", f"consensus_{score}")
+        for key in (score.mean, score.worst, score.worst_decile, score.consensus)
     )
     return [
-        _Tile(f"{run.lead}: {SCORES[score]}", mean, "mean over devices"),
+        _Tile(f"{run.lead}: {score.label}", mean, "mean over devices"),
         _Tile("worst decile", p10, f"worst device {worst}"),
         _Tile("consensus model", consensus, "the mean of all parameters"),
     ]

@@ -43,7 +43,7 @@ function plain(v) {
 const score = v => v.toFixed(3);
 const seconds = v => v < 120 ? +v.toPrecision(3) + " s" : v < 7200 ? +(v / 60).toPrecision(3) + " min" : +(v / 3600).toPrecision(3) + " h";
 const formatOf = name => name.startsWith("bytes") ? bytes : name.endsWith("_s") ? seconds
-  : /accuracy|r2/.test(name) ? score : plain;
+  : D.shares.includes(name) ? score : plain;
 
 // ---- scales
 function ticks(low, high, count) {

@@ -39,7 +39,7 @@ function drawCurves() {
     lines.push({...looks(arm), points: kept.map(i => [x[i], y[i]]),
       band: bandHere ? kept.map(i => [x[i], s[D.band[0]][i], s[D.band[1]][i]]) : []});
   }
-  if (metric === "consensus_distance" && axis === "round" && D.rho > 0 && D.rho < 1 && lines.length && logY) {
+  if (metric === D.distance && axis === "round" && D.rho > 0 && D.rho < 1 && lines.length && logY) {
     const p = lines[0].points.filter(q => q[1] > 0);
     if (p.length) theory = "Dotted: ρᵗ, the bound of the theory.";
     if (p.length) lines.push({name: "ρᵗ", tint: css("--ink"), dash: "2 4", front: 2, points: p.map(q => [q[0], p[0][1] * Math.pow(D.rho, q[0] - p[0][0])])});
@@ -47,7 +47,7 @@ function drawCurves() {
   chart($("chart"), lines, marks, {
     changes: changesOn(axis, lines.map(l => arms.find(arm => arm.name === l.name)).filter(Boolean)),
     id: "curve", title: D.labels[metric], tall: 420, logX: axis === "bytes_total", base: 4, logY, whole: axis === "round",
-    xLabel: D.axes[axis], xFormat: formatOf(axis), yFormat: formatOf(metric), yTick: /accuracy|r2/.test(metric) ? plain : formatOf(metric),
+    xLabel: D.axes[axis], xFormat: formatOf(axis), yFormat: formatOf(metric), yTick: D.shares.includes(metric) ? plain : formatOf(metric),
     xHead: v => axis === "round" ? "round " + v : formatOf(axis)(v),
   });
   $("charthint").textContent = [theory, banded ? "Band: from the worst to the best decile of devices." : "", changesHint(arms.filter(arm => !hidden.has(arm.name)), axis), arms.length > 1 ? "Click an arm to hide it." : ""].join(" ").trim();
@@ -73,7 +73,7 @@ function options(select, entries, first) {
   for (const [value, text] of entries) html(select, "option", text).value = value;
   if (first) select.value = first;
 }
-const autoLog = () => { $("logy").checked = !D.score && $("metric").value === "consensus_distance"; };
+const autoLog = () => { $("logy").checked = !D.score && $("metric").value === D.distance; };
 if (arms.length && Object.keys(D.labels).length) {
   $("curves").hidden = false;
   options($("metric"), Object.entries(D.labels), D.first);
