@@ -159,7 +159,7 @@ def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
         raise ConfigError(
             key,
             shown(path),
-            "must be the dotted path of a class, such as swarm.communication.topology.ring.Ring",
+            "must be the dotted path of a class, such as swarm.communication.topology.regular.Ring",
         )
     parts = path.split(".")
     if not all(part.isidentifier() and not part.startswith("_") for part in parts):

@@ -79,6 +79,8 @@ class Distance(Delay):
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
         if graph.length_E is None:
             raise ConfigError(
-                "/delay", "distance", "needs lengths in every round, and the graph of one has none"
+                "/delay",
+                "distance",
+                "needs a topology whose edges have lengths in every round, and one round has none",
             )
         return self.per_unit * graph.length_E[edge_S]

@@ -188,7 +188,9 @@ class Protocol(OldMembers):
         return
 
     def width(self, phase: int, parameters: int) -> int:
-        """Return M, the length of a payload row in the phase number ``phase``; ``parameters`` is P."""
+        """Return M, the length of a payload row in the phase number ``phase``, where P is
+        ``parameters``.
+        """
         return parameters
 
     def participants(self, round: int, devices: int, seed: int) -> npt.NDArray[np.bool_] | None:

@@ -1,4 +1,4 @@
-"""Reads CSV files of events in time, which need not be trusted, and finds the rounds of the events."""
+"""Reads CSV files of events in time, which need not be trusted, and finds the events' rounds."""
 
 from __future__ import annotations
 

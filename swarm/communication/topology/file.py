@@ -1,4 +1,4 @@
-"""A topology from a file: an edge list, GraphML (Gephi, yEd, igraph) or networkx's node-link JSON."""
+"""A topology from a file: edge list, GraphML (Gephi, yEd, igraph) or networkx's node-link JSON."""
 
 from __future__ import annotations
 

@@ -24,7 +24,9 @@ compute.
 
 @dataclass(frozen=True)
 class Legs:
-    """The leg that each device is on: its number, when and where it begins, where and when it ends."""
+    """The leg that each device is on: its number, when and where it begins, where and when it
+    ends.
+    """
 
     number_N: Ints
     left_N: Floats

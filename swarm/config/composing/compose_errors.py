@@ -25,11 +25,7 @@ EXTRAS = {"hydra/launcher/joblib": "`pip install '.[sweep]'`"}
 
 
 def explain(error: Exception, overrides: Sequence[Override], composer: Composer) -> SwarmError:
-    """Return Hydra's error as one sentence about the override to blame.
-
-    It is a :class:`ConfigError` on that override's key, or a :class:`UsageError` if no override is
-    to blame.
-    """
+    """Turn Hydra's error into one about the key to blame, or a :class:`UsageError` without one."""
     if isinstance(error, SwarmError):
         return error
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:

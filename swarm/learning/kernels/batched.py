@@ -66,9 +66,7 @@ class BatchedKernel(Kernel):
             expected, out = torch.stack(each), module.over_rows(x, inputs.expand(2, *inputs.shape))
         if out.shape != expected.shape or not torch.allclose(out, expected, rtol=1e-3, atol=1e-4):
             name = called(module)
-            raise ConfigError(
-                "/model", name, "has a method over_rows that answers otherwise than forward"
-            )
+            raise ConfigError("/model", name, "has a method over_rows that disagrees with forward")
         return found
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ def _require_parameters(module: nn.Module) -> None:
     if frozen:
         raise refused(
             module,
-            f"freezes {frozen[0]}; all parameters learn here, keep what is fixed in a buffer",
+            f"freezes {frozen[0]}, but all parameters learn here; keep what is fixed in a buffer",
         )
     known: dict[int, str] = {}
     for name, p in module.named_parameters():
@@ -112,8 +112,8 @@ def _require_parameters(module: nn.Module) -> None:
     if extra:
         raise refused(
             module,
-            f"keeps a state of its own ({extra[0]}, by get_extra_state), which devices have no"
-            " row for",
+            f"keeps a state of its own ({extra[0]}, by get_extra_state), which neither rows nor"
+            " files can hold; use a buffer",
         )
 
 
@@ -143,7 +143,8 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
         inputs.copy_(given)
         raise refused(
             module,
-            "changes its input in place, which others read too; write x = x * 2 instead of x *= 2",
+            "changes its input in place, which other devices read too; write x = x * 2 instead of"
+            " x *= 2",
         )
     changed = [n for n, b in module.named_buffers() if not _same(b, buffers[n])]
     if changed:
@@ -155,8 +156,8 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
     if noisy or (isinstance(out, Tensor) and isinstance(again, Tensor) and not _same(out, again)):
         raise refused(
             module,
-            "draws noise of its own, which no seed here reaches, or changes from call to call; set"
-            " its dropout to 0",
+            "draws noise of its own, which the run's seed does not control, or changes from call to"
+            " call; set its dropout to 0",
         )
     return out
 

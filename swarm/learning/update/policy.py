@@ -142,12 +142,9 @@ class Nightly(UpdatePolicy):
 def check_policy(
     policy: UpdatePolicy, replay: Replay, stream: Stream, epochs: float | None, classes: int
 ) -> None:
-    """Refuse combinations of a policy, a replay memory and data that cannot work.
+    """Refuse a policy, a replay memory and data that cannot work together, with a ConfigError.
 
-    ``epochs`` is ``train.local_epochs``, and ``classes`` the number of classes (0: there are no
-    class labels). Raises :class:`ConfigError` for a policy without the memory that it needs, a
-    memory that is never read or needs classes, epochs of a stream, and streams shorter than one
-    mini-batch.
+    ``epochs`` is ``train.local_epochs``, and ``classes`` the number of classes (0 without labels).
     """
     name = called(policy) if is_plugin(policy) else type(policy).__name__.lower()
     memory = called(replay)
