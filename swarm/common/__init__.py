@@ -1,3 +1,3 @@
-"""What every room uses: errors, keyed draws, rows, statistics, paths, ranges, the machine, fetched
-data sets.
+"""What every package uses: errors, keyed random draws, rows, statistics, names, range checks, and
+in ``system`` the operating system.
 """

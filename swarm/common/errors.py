@@ -11,8 +11,8 @@ from typing import Any
 
 
 def typed(value: object) -> str:
-    """``value`` as it is typed on the command line: ``null``, ``true``, ``[a, b]``, without
-    Python's quotes.
+    """Write ``value`` as a user types it on the command line: ``null``, ``true``, ``[a, b]``,
+    without Python's quotes.
     """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -24,8 +24,8 @@ def typed(value: object) -> str:
 
 
 def meant(wrong: object, names: Iterable[str]) -> str:
-    """`` (did you mean ring?)``, where one of the ``names`` is spelt much like what was given; else
-    empty.
+    """Return `` (did you mean ring?)`` if one of the ``names`` is spelt much like ``wrong``, else
+    an empty text.
     """
     word = str(wrong)
     close = [] if word.isdigit() else difflib.get_close_matches(word, list(names), n=1)
@@ -33,9 +33,9 @@ def meant(wrong: object, names: Iterable[str]) -> str:
 
 
 class SwarmError(Exception):
-    """Anything that ends a run with a message instead of a traceback.
+    """An error that ends a run with a message instead of a traceback.
 
-    ``exit_code`` is the process's.
+    The process exits with ``exit_code``.
     """
 
     exit_code = 1
@@ -44,8 +44,8 @@ class SwarmError(Exception):
 class ConfigError(SwarmError):
     """A setting, or a file named by one, cannot be used.
 
-    ``ConfigError("k", 3, "must be even")`` reads ``k=3: must be even``; whoever knows the
-    surrounding section adds it with :meth:`under`, so a plug-in names only its own parameter.
+    ``ConfigError("k", 3, "must be even")`` reads ``k=3: must be even``. A plug-in names only its
+    own parameter; the code that knows the surrounding section adds it with :meth:`under`.
     """
 
     exit_code = 2
@@ -53,17 +53,17 @@ class ConfigError(SwarmError):
     def __init__(self, key: str, value: object, valid: str) -> None:
         self.key, self.value, self.valid = key, value, valid
         if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-            value = int(value)  # whoever types 2 for a share gets it here as 2.0
+            value = int(value)  # a user types 2 for a float, which arrives here as 2.0
         given = f"{key.removeprefix('/')}={typed(value)}".replace("\n", "\\n").replace("\r", "\\r")
-        # one line, whatever was typed
+        # the message stays on one line, even if what was typed has line breaks
         super().__init__(f"{given}: {valid}".replace("\n", " ").replace("\r", " "))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # it travels: out of an actor, or a sweep's worker
+    def __reduce__(self) -> tuple[Any, ...]:  # actors and sweep workers pickle the error
         return type(self), (self.key, self.value, self.valid), {"exit_code": self.exit_code}
 
     def under(self, section: str) -> ConfigError:
-        """The same error with ``section.`` in front of the key, unless the key is already absolute
-        (``/devices``).
+        """Return the same error with ``section.`` in front of the key, unless the key is already
+        absolute (``/devices``).
         """
         key = self.key[1:] if self.key.startswith("/") else f"{section}.{self.key}"
         return ConfigError(key, self.value, self.valid)
@@ -74,15 +74,17 @@ class CheckpointError(ConfigError):
 
 
 class StorageError(SwarmError):
-    """A run's files cannot be written any more: a full disk, a folder that is gone.
+    """A run's files cannot be written any more, as the disk is full or the folder is gone.
 
-    Ends the run, which can go on later.
+    The error ends the run, which can be resumed later.
     """
 
 
 class DivergedError(SwarmError):
-    """A device's parameters are no longer finite, or its loss is beyond all measure: ends its arm,
-    not the run.
+    """A device's parameters are no longer finite, or its loss is beyond all measure.
+
+    The error ends the arm, and the other arms of the run go on. ``name`` is the name of the device,
+    if it has one.
     """
 
     def __init__(self, device: int, round: int, name: str | None = None) -> None:

@@ -1,5 +1,5 @@
-"""Names of owners, nodes, devices and classes: one form and one order, whatever file they were read
-from.
+"""Names of owners, nodes, devices and classes: a name has one form and names have one order,
+whatever file they were read from.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import pandas as pd
 from swarm.common.errors import meant
 
 Names = tuple[str, ...]
-Maybe = tuple[str | None, ...]  # None: this one has no name
+Maybe = tuple[str | None, ...]  # None stands for a thing without a name
 
 LONGEST = 256  # characters of a name
-# names that a summary lists; graph.json and devices.parquet have those of any number of devices
+# a summary lists at most this many names; graph.json and devices.parquet have all of them
 FEW = 1000
 _NUMBER = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?", re.ASCII)
 
 
 def canonical(value: object) -> str:
-    """The name that ``value`` stands for: ``2``, ``2.0``, ``"2"``, ``" 2"``, ``"02"`` and NumPy's 2
-    are all ``"2"``.
+    """Return the name that ``value`` stands for: ``2``, ``2.0``, ``"2"``, ``" 2"``, ``"02"`` and
+    NumPy's 2 are all ``"2"``.
 
-    A CSV reader makes 2 of all of these, so a table would otherwise be another experiment in
-    another format. Other text is trimmed and put into Unicode's form C, in which one accented
-    letter has one spelling.
+    A CSV reader makes 2 of all of these, so without this one table would be two experiments in two
+    file formats. Other text is trimmed and put into Unicode's form C, in which an accented letter
+    has one spelling.
     """
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
@@ -51,18 +51,18 @@ def is_number(name: str) -> bool:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Canonical names in their one order: by value if all are whole numbers, else as text."""
+    """Sort canonical names: by value if all are whole numbers, else as text."""
     found = list(names)
     return sorted(found, key=int) if all(map(is_number, found)) else sorted(found)
 
 
 def coded(column: npt.NDArray[np.generic], what: str) -> tuple[npt.NDArray[np.int64], Names]:
-    """Each value's place among the distinct names, ``[S]``, and the names in order.
+    """Replace the values ``[S]`` of a column by codes: each value's index among the distinct names,
+    ``[S]``, and the names in order.
 
-    No value may be missing.
-
-    ``what`` names the column in a warning where two texts turn out to be one name. Raises
-    ``ValueError`` that says which row has no name, or none that can be taken.
+    No value may be missing. If two texts turn out to be one name, a warning says so, in which
+    ``what`` names the column. Raises ``ValueError`` for values that are not text or whole numbers,
+    and with the row of a name that is empty or too long.
     """
     try:
         raw_S, found = pd.factorize(column)
@@ -86,7 +86,9 @@ def coded(column: npt.NDArray[np.generic], what: str) -> tuple[npt.NDArray[np.in
 
 
 def _warn_of_spellings(found: Iterable[object], names: Sequence[str], what: str) -> None:
-    """Two texts that are one name are most likely meant so; but who meant two has to hear of it."""
+    """Warn of two texts that are one name: most likely one was meant, but a user who meant two has
+    to know.
+    """
     first: dict[str, str] = {}
     for value, name in zip(found, names, strict=True):
         if isinstance(value, str) and first.setdefault(name, value) != value:
@@ -99,11 +101,11 @@ def _warn_of_spellings(found: Iterable[object], names: Sequence[str], what: str)
 
 
 def finder(names: Sequence[str | None] | None, count: int) -> Callable[[object], int | None]:
-    """Finds which of ``count`` things is meant: by its name; by its number from 0 on where no name
-    is a whole number.
+    """Return a function that finds which of ``count`` things is meant, by its name or its number.
 
-    So a number never means two things: of classes called 1, 2 and 3, ``2`` is the one of that name.
-    None: there is none.
+    Numbers count from 0, and are only understood if no name is a whole number. So a number never
+    means two things: among classes called 1, 2 and 3, ``2`` is the one of that name. The function
+    returns the number of the thing, or None if there is no such thing.
     """
     place_of = {name: place for place, name in enumerate(names or ()) if name is not None}
     numbered = not any(map(is_number, place_of))
@@ -119,8 +121,10 @@ def finder(names: Sequence[str | None] | None, count: int) -> Callable[[object],
 
 
 def choices(names: Sequence[str | None] | None, count: int, wanted: object = "") -> str:
-    """What :func:`finder` finds, for a message: ``lie, run, sit, walk, or 0 to 3``; and which name
-    was probably meant where ``wanted`` is none of them."""
+    """List for a message what :func:`finder` understands: ``lie, run, sit, walk, or 0 to 3``.
+
+    If ``wanted`` is spelt much like one of the names, the text asks whether that name was meant.
+    """
     given = [name for name in names or () if name is not None]
     numbers = f"0 to {count - 1}" if count > 1 else "0"
     if not given:
@@ -133,7 +137,7 @@ def choices(names: Sequence[str | None] | None, count: int, wanted: object = "")
 
 
 def telling(names: Maybe | None) -> Maybe | None:
-    """The names, where they say more than the numbers 0, 1, … of what they name; else None."""
+    """Return ``names`` if they say more than the numbers 0, 1, … of the things; else None."""
     return (
         None
         if names is None or all(name in (None, str(i)) for i, name in enumerate(names))
@@ -142,30 +146,34 @@ def telling(names: Maybe | None) -> Maybe | None:
 
 
 def few(names: Maybe | None) -> list[str | None]:
-    """:func:`telling` names, for a file in which many would be too many: empty where there are
-    none, or more than ``FEW``.
+    """Return the :func:`telling` names for a file that should stay small: an empty list if there
+    are none, or more than ``FEW``.
     """
     found = telling(names)
     return list(found) if found is not None and len(found) <= FEW else []
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:
-    """``adam, liu, mia``; of many the first ones and how many more there are."""
+    """Join names for a message: ``adam, liu, mia``; after the first ``most`` names it says how many
+    more there are.
+    """
     shown = [name if len(name) <= 40 else name[:39] + "…" for name in names[:most]]
     return ", ".join(shown) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def titled(device: int, name: str | None) -> str:
-    """``device 7 (zoe)``, or ``device 7`` where it has no name."""
+    """Write a device for a message: ``device 7 (zoe)``, or ``device 7`` if it has no name."""
     return f"device {device}" + (f" ({name})" if name else "")
 
 
 def called(names: Sequence[str | None] | None, wanted: int | str) -> str:
-    """What :func:`finder` finds for ``wanted``, by its name where it has one."""
+    """Return the name of the thing that :func:`finder` finds for ``wanted``; ``wanted`` itself if
+    nothing is found or it has no name.
+    """
     found = finder(names, len(names or ()))(wanted)
     return str(wanted if found is None else named(names, found) or wanted)
 
 
 def named(names: Sequence[str | None] | None, device: int) -> str | None:
-    """The name of one of the devices, or None."""
+    """Return the name of a device, or None if it has none."""
     return names[device] if names is not None and device < len(names) else None

@@ -1,9 +1,9 @@
-"""Plug-in code: whose it is, where it stands, and the one sentence for what it does wrong.
+"""Faults of plug-ins: which plug-in failed, in which file and line, said in one sentence.
 
-Plug-ins are called from everywhere, so no single call is guarded. What escapes from one carries a
-traceback, whose frames say which plug-in it was and in which line: :func:`blamed` stands around a
-whole check, a whole run, or what an actor is asked to do. What a plug-in *returns* is looked at
-where it arrives, and :func:`returned` makes the sentence.
+Plug-ins are called from everywhere, so no single call is guarded. An exception that escapes from a
+plug-in carries a traceback, whose frames say which plug-in it was and in which line; therefore
+:func:`blamed` stands around a whole check, a whole run, or one call of an actor. What a plug-in
+*returns* is checked where it arrives, and :func:`returned` makes the error.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from typing import Any
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.machine import ran_out_of_memory
 
-# Two tables of the process, as ``sys.modules`` is one: a module is imported once a process, under
-# one name, whoever asks for it. A fault is recognised by its traceback, which has module names and
-# no settings, so that as values the tables would have to be handed to all that catches or words a
-# refusal, in some twenty modules.
-_LISTED: dict[str, str] = {}  # modules of plugins=[…], as they were listed there
-# what was built: for which section, and the ``_target_`` that was given
+# These two tables belong to the process, as ``sys.modules`` does: a process imports a module once,
+# under one name, whoever asks for it. A fault is recognised by its traceback, which has module
+# names and no settings. As arguments, the tables would have to be handed to some twenty modules
+# that catch errors or write messages.
+_LISTED: dict[str, str] = {}  # from a plug-in's module to its entry in plugins=[…]
+# from a class that was built to its config section and the ``_target_`` that was given
 _MADE: dict[type, tuple[str, str]] = {}
 
 
 class PluginError(ConfigError):
     """A plug-in's own code failed, or tried to end the process.
 
-    ``exit_code`` is 2 before the start, 1 in a run.
+    ``exit_code`` is 2 if it happens before the start and 1 if it happens in a run.
     """
 
 
@@ -42,12 +42,14 @@ def listed(module: str, entry: str) -> None:
 
 
 def made(thing: object, section: str, path: str) -> None:
-    """Remember what ``thing`` was built for, and the ``_target_`` that it was built from."""
+    """Remember that ``thing`` was built for the config section ``section`` from the ``_target_``
+    ``path``.
+    """
     _MADE[type(thing)] = section, path
 
 
 def entry_of(module: str | None) -> str | None:
-    """The entry of ``plugins`` that ``module`` belongs to; None for code that is nobody's
+    """Return the entry of ``plugins`` that ``module`` belongs to; None if it is not part of a
     plug-in.
     """
     names = [n for n in _LISTED if module is not None and _within(module, n)]
@@ -62,8 +64,8 @@ def is_plugin(thing: object) -> bool:
 
 
 def called(thing: object) -> str:
-    """What a message calls ``thing``: a plug-in by the ``_target_`` that the user gave, anything
-    else by its class.
+    """Return what a message calls ``thing``: the ``_target_`` that the user gave for a plug-in, the
+    class name for anything else.
     """
     _, path = _MADE.get(type(thing), ("", ""))
     return path if entry_of(path) is not None else type(thing).__name__
@@ -75,7 +77,10 @@ def is_ours(thing: object) -> bool:
 
 
 def place(thing: object, method: str | None = None) -> str:
-    """``my_plugins.py, line 12``: where a class, or its method, begins; empty if nobody knows."""
+    """Return the file and line where a class, or its method, begins: ``my_plugins.py, line 12``.
+
+    The text is empty if Python does not know it.
+    """
     written: Any = thing if isinstance(thing, type) or inspect.isfunction(thing) else type(thing)
     found = inspect.unwrap(getattr(written, method, written)) if method else written
     if entry_of(getattr(found, "__module__", None)) is None:  # inherited from a class of ours
@@ -92,8 +97,10 @@ def place(thing: object, method: str | None = None) -> str:
 
 
 def returned(section: str, plugin: object, call: str, found: str, needed: str) -> PluginError:
-    """What to raise where ``plugin.call`` returned what nothing can be done with; ``needed`` says
-    what would do.
+    """Make the error for a plug-in whose method returned something that cannot be used.
+
+    ``call`` is the method as the message shows it, such as ``graph(3)``. ``found`` says what it
+    returned, as a clause with a verb, and ``needed`` what would be valid.
     """
     at = place(plugin, call.partition("(")[0])
     return _with_code(
@@ -102,7 +109,7 @@ def returned(section: str, plugin: object, call: str, found: str, needed: str) -
 
 
 def shape_of(value: object) -> str:
-    """A value as a message shows it: ``float32 numbers of shape [3, 4]``, ``None``, ``a networkx
+    """Describe a value for a message: ``float32 numbers of shape [3, 4]``, ``None``, ``a networkx
     Graph``.
     """
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
@@ -122,9 +129,10 @@ def shape_of(value: object) -> str:
 
 @contextmanager
 def blamed(exit_code: int = 1) -> Iterator[None]:
-    """What plug-in code raises in here, ``sys.exit`` included, becomes a :class:`PluginError`.
+    """A context in which an exception out of plug-in code, ``SystemExit`` included, becomes a
+    :class:`PluginError` with ``exit_code``.
 
-    Errors of our own, and a Ctrl-C of the user's, go through as they are.
+    A :class:`SwarmError`, and a Ctrl-C of the user's, pass through unchanged.
     """
     try:
         yield
@@ -141,10 +149,12 @@ def blamed(exit_code: int = 1) -> Iterator[None]:
 
 
 def fault_of(error: BaseException, exit_code: int = 1) -> PluginError | None:
-    """The sentence for an exception out of plug-in code; None if it is not a plug-in's.
+    """Return the :class:`PluginError` for an exception out of plug-in code; None if no plug-in is
+    to blame.
 
-    That there is no more memory is nobody's fault: :mod:`swarm.experiments.runs.memory` has the
-    sentence for it."""
+    No plug-in is to blame when memory runs out: :mod:`swarm.experiments.runs.memory` has the
+    message for that.
+    """
     if ran_out_of_memory(error):
         return None
     frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
@@ -160,8 +170,8 @@ def fault_of(error: BaseException, exit_code: int = 1) -> PluginError | None:
 
 
 def of_torch(error: BaseException, caller: str) -> bool:
-    """Whether torch raised it at the call of a module below ``caller``, and no code of ours below
-    that is to blame.
+    """Whether torch raised ``error`` when a module below ``caller`` called it, with no other code
+    of this package further down the traceback.
     """
     names = [_module(frame) for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = [i for i, name in enumerate(names) if _within(name, "swarm")]
@@ -170,9 +180,11 @@ def of_torch(error: BaseException, caller: str) -> bool:
 
 
 def where(error: BaseException, importing: str | None = None) -> str:
-    """`` (my_plugins.py, line 12)``: the deepest line of plug-in code that an exception came
-    through; else empty. A package or module that is being ``importing`` counts as a plug-in
-    already."""
+    """Return the deepest line of plug-in code in a traceback, as `` (my_plugins.py, line 12)``; an
+    empty text if there is none.
+
+    A package or module that is just being imported, called ``importing``, counts as a plug-in too.
+    """
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         name = _module(frame)
         if entry_of(name) is not None or (importing is not None and _within(name, importing)):
@@ -187,7 +199,7 @@ def _with_code(key: str, value: str, valid: str, exit_code: int = 1) -> PluginEr
 
 
 def said(error: BaseException) -> str:
-    """What plug-in code did, as a clause without its subject: ``raises KeyError: 'width'``."""
+    """Describe an exception as a clause without a subject: ``raises KeyError: 'width'``."""
     if isinstance(error, SystemExit):
         code = "" if error.code is None else repr(error.code)
         return (
@@ -203,10 +215,11 @@ def said(error: BaseException) -> str:
 def _raised_there(
     error: BaseException, frames: list[tuple[FrameType, int]], last: FrameType
 ) -> bool:
-    """Whether a plug-in is to blame for an exception that came through its code.
+    """Whether plug-in code, or code that it called, raised the exception.
 
-    A signal can strike there too: a handler of ours then lies above it, or nothing was being raised
-    at all."""
+    A signal can interrupt plug-in code as well. Then a signal handler of this package lies deeper
+    in the traceback, or the deepest frame does not stand at a ``raise``.
+    """
     if isinstance(error, Exception):
         return True
     deeper = frames[[frame for frame, _ in frames].index(last) + 1 :]
@@ -224,8 +237,8 @@ def _raising(error: BaseException) -> bool:
 
 
 def _named(frames: Iterator[FrameType]) -> tuple[str, str]:
-    """The section, and the class that was built for it, whose method a frame runs; else the plug-in
-    as it was listed.
+    """The config section and the ``_target_`` of the first plug-in object whose method a frame
+    runs; else ``plugins`` and the entry listed there.
     """
     entry = "?"
     for frame in frames:
@@ -246,7 +259,7 @@ def _module(frame: FrameType) -> str:
 
 
 def _shown(file: str) -> str:
-    """``file`` as it is typed from here."""
+    """The path of ``file``, relative to the current folder if it lies in it."""
     path = Path(file)
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

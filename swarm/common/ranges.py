@@ -10,23 +10,26 @@ from swarm.common.errors import ConfigError
 from swarm.common.system.machine import available_bytes
 
 LARGEST_WHOLE = 2**53
-"""The largest whole number in a setting: up to here floats have all of them, and 64-bit arithmetic
-has room to spare.
+"""The largest whole number in a setting: a float holds every whole number up to it, and 64-bit
+arithmetic with it does not overflow.
 """
 SMALLEST, LARGEST = 1e-18, 1e18
-"""Between these lies the size of any other number: its square and its inverse are ordinary numbers,
-also of 32 bits.
+"""The size of any other number in a setting lies between these two, so that its square and its
+inverse can be written as float32.
 """
-_MOST = 8 << 30
-# of samples while they are scaled: as they were made, as they will be, and what that takes
+_MOST = 8 << 30  # bytes
+# copies of the samples while they are scaled: the original, the result, and intermediate arrays
 _COPIES = 4
-_ASIDE = 128  # bytes of each sample's label, owner and place in the splits, and of what finds them
+_ASIDE = 128  # bytes for each sample's label, owner and place in the splits
 
 
 def ordinary(key: str, value: Any) -> None:
-    """Refuse what, anywhere within ``value``, cannot be calculated with or written down: numbers
-    that are not finite or beyond all measure, and text that no file can have (half a character of
-    UTF-16, a zero byte)."""
+    """Refuse values that cannot be calculated with or written to a file, anywhere within ``value``.
+
+    These are whole numbers above ``LARGEST_WHOLE`` in size; other numbers that are not finite, or
+    whose size is not between ``SMALLEST`` and ``LARGEST``; and text that UTF-8 cannot write or that
+    has a zero byte. Raises :class:`ConfigError` on ``key``.
+    """
     if isinstance(value, Mapping):
         for name, item in value.items():
             ordinary(f"{key}.{name}", item)
@@ -47,7 +50,7 @@ def ordinary(key: str, value: Any) -> None:
 
 
 def is_text(value: str) -> bool:
-    """Whether UTF-8 can write it, and it has no zero byte, which ends a text in other languages."""
+    """Whether UTF-8 can write ``value`` and it has no zero byte, which ends a text in C."""
     try:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:
@@ -58,7 +61,7 @@ def number(
     key: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False
 ) -> None:
     """Refuse a value outside ``[low, high]`` (``(low, high]`` if ``open_low``), and any NaN or
-    infinity.
+    infinity, with a :class:`ConfigError` on ``key``.
     """
     inside = (value > low if open_low else value >= low) and value <= high and math.isfinite(value)
     if not inside:
@@ -74,14 +77,16 @@ def number(
 
 
 def no_room(key: str, value: object, need: str, free: int, fits: str) -> ConfigError:
-    """The one sentence for a run that needs more memory than there is.
+    """Make the error for a run that needs more memory than there is.
 
-    ``need`` says how much, and what for; ``fits`` what would fit into the ``free`` bytes."""
+    ``need`` says how much it needs and for what, and ``fits`` what would fit into the ``free``
+    bytes.
+    """
     return ConfigError(key, value, f"would need {need}, and {size_text(free)} are free; {fits}")
 
 
 def size_text(size: int) -> str:
-    """So many bytes, for people: ``57.3 GiB``, ``120 MiB``."""
+    """Write a number of bytes for people: ``57.3 GiB``, ``120 MiB``."""
     return f"{size / 2**30:,.1f} GiB" if size >= 1 << 30 else f"{size / 2**20:,.0f} MiB"
 
 
@@ -93,9 +98,12 @@ def room(
     each: int = 4,
     what: tuple[str, str] = ("samples", "features"),
 ) -> None:
-    """Refuse to make so many ``rows`` of so many ``columns``, ``each`` bytes a number, that they
-    take more than 8 GiB, or with the copies that are made on the way more than what is free; before
-    anything is allocated."""
+    """Refuse to generate a table that is too large, before anything is allocated.
+
+    The table has ``rows`` times ``columns`` numbers of ``each`` bytes. It may take at most 8 GiB,
+    and with the copies that are made on the way at most the memory that is free. ``what`` names its
+    rows and columns in the message. Raises :class:`ConfigError` on ``key``.
+    """
     free, row = available_bytes(), each * columns
     most = _MOST // row
     limit = "8 GiB"

@@ -26,7 +26,7 @@ Words = npt.NDArray[np.uint32]
 def philox(
     counter: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike, npt.ArrayLike], key: tuple[int, int]
 ) -> Words:
-    """Philox-4x32-10 of four broadcastable 32-bit counter words: ``[..., 4]`` random 32-bit
+    """Return ``[..., 4]`` random 32-bit words: Philox-4x32-10 of four broadcastable 32-bit counter
     words.
     """
     c0, c1, c2, c3 = np.broadcast_arrays(*(np.asarray(c, dtype=np.uint64) for c in counter))
@@ -45,9 +45,9 @@ def philox(
 
 @dataclass(frozen=True)
 class Keys:
-    """The draws of one purpose under one seed.
+    """The random draws of one purpose under one seed.
 
-    Different purposes never share a bit of their streams.
+    Different purposes have independent streams.
     """
 
     seed: int
@@ -55,29 +55,33 @@ class Keys:
 
     @property
     def key(self) -> tuple[int, int]:
+        """The key of the generator, two 32-bit words."""
         digest = hashlib.sha256(f"{self.seed}/{self.purpose}".encode()).digest()
         return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
     def words(self, device: npt.ArrayLike, step: npt.ArrayLike, count: int) -> Words:
-        """``[..., count]`` uint32 words for each (device, step); word *i* does not depend on
-        ``count``.
+        """Return ``[..., count]`` random uint32 words for each (device, step).
+
+        ``device`` and ``step`` broadcast to ``[...]``. Word *i* does not depend on ``count``.
         """
         device, step = np.asarray(device)[..., None], np.asarray(step)[..., None]
         lanes = np.arange(-(-count // 4))
         words = philox((lanes, device, step, np.asarray(step, dtype=np.uint64) >> _32), self.key)
-        # no −1: there may be no device
+        # no −1 in the shape: it is ambiguous where there is no device
         return words.reshape(*words.shape[:-2], 4 * len(lanes))[..., :count]
 
     def uniform(
         self, device: npt.ArrayLike, step: npt.ArrayLike, count: int
     ) -> npt.NDArray[np.float64]:
-        """``[..., count]`` floats in the open interval (0, 1)."""
+        """Return ``[..., count]`` uniform floats in the open interval (0, 1); see :meth:`words`."""
         return (self.words(device, step, count).astype(np.float64) + 0.5) * 2.0**-32
 
     def normal(
         self, device: npt.ArrayLike, step: npt.ArrayLike, count: int
     ) -> npt.NDArray[np.float64]:
-        """``[..., count]`` standard normal floats (Box–Muller, both outputs used)."""
+        """Return ``[..., count]`` standard normal floats (Box–Muller, with both outputs used); see
+        :meth:`words`.
+        """
         pairs = -(-count // 2)
         u = self.uniform(device, step, 2 * pairs)
         radius, angle = np.sqrt(-2.0 * np.log(u[..., 0::2])), 2.0 * np.pi * u[..., 1::2]
@@ -85,8 +89,8 @@ class Keys:
         return both.reshape(*both.shape[:-2], 2 * pairs)[..., :count]
 
     def generator(self, *index: int) -> np.random.Generator:
-        """A NumPy generator for one-off set-up draws (a graph, a split) that need the library's
-        distributions.
+        """Return a NumPy generator for draws before the start, such as a graph or a split, that
+        need NumPy's distributions; ``index`` selects one of several.
         """
         return np.random.Generator(np.random.Philox(np.random.SeedSequence([*self.key, *index])))
 
@@ -98,13 +102,14 @@ def shuffled(
     device: npt.ArrayLike,
     epoch: npt.ArrayLike,
 ) -> npt.NDArray[np.int64]:
-    """Where ``position`` lands in a random permutation of ``range(size)``, without building the
-    permutation.
+    """Return where ``position`` lands in a random permutation of ``range(size)``, without building
+    the permutation.
 
-    A six-round Feistel cipher on the smallest near-square grid with at least ``size`` cells
+    A six-round Feistel cipher permutes the smallest near-square grid with at least ``size`` cells
     (generalised to sides that are no powers of two: Black & Rogaway, *Ciphers with arbitrary finite
-    domains*, 2002), walked along its cycle until the value falls inside, then rotated by a keyed
-    amount. All arguments broadcast; sizes below 2^31; ``(device, epoch)`` selects the permutation.
+    domains*, 2002). It is applied again and again until the value lies below ``size``, and the
+    result is rotated by a keyed amount. All arguments broadcast, sizes must be below 2^31, and
+    ``(device, epoch)`` selects the permutation.
     """
     shape = np.broadcast_shapes(*(np.shape(a) for a in (position, size, device, epoch)))
     count, unit, turn = (
@@ -130,8 +135,8 @@ def shuffled(
 
 
 def _feistel(value: Words, height: Words, width: Words, salt: Words) -> Words:
-    """One pass over the cells ``row · width + column`` of the grid: rows and columns shift one
-    another in turn.
+    """One permutation of the cells ``row · width + column`` of the grid: in six rounds, a hash of
+    the column shifts the row, or a hash of the row the column, in turn.
     """
     row = (value / width.astype(np.float64)).astype(np.uint32)  # exact: both are below 2^32
     column = value - row * width
@@ -153,8 +158,9 @@ def _feistel(value: Words, height: Words, width: Words, salt: Words) -> Words:
 
 
 def _add_below(value: Words, step: Words, limit: Words) -> None:
-    """``value = (value + step) mod limit`` in place, for both below ``limit``: a negative
-    difference wraps to above it.
+    """``value = (value + step) mod limit`` in place, for ``value`` and ``step`` below ``limit``.
+
+    The minimum is the right one of both: a negative ``value − limit`` wraps to a huge number.
     """
     value += step
     np.minimum(value, value - limit, out=value)
@@ -173,8 +179,9 @@ def _mix(x: Words) -> Words:
 
 
 def derive(seed: int, *names: str | int) -> int:
-    """A child seed of ``seed`` for a named part: never ``seed + i``, whose streams overlap between
-    runs.
+    """Return a child seed of ``seed`` for a named part.
+
+    It replaces ``seed + i``, by which the streams of runs with neighbouring seeds would overlap.
     """
     text: Sequence[str] = [str(seed), *map(str, names)]
     return int.from_bytes(hashlib.sha256("/".join(text).encode()).digest()[:7], "little")

@@ -30,14 +30,18 @@ class ParameterSpec:
 
     @property
     def stop(self) -> int:
+        """The position in a row after the parameter's last number."""
         return self.start + math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """A hidden layer: how many neurons it has, and which axis of which parameters counts them,
-    several entries to a neuron where the axis is a multiple of ``width`` (those of a neuron stand
-    together)."""
+    """A hidden layer: its number of neurons ``width``, and ``axes``, which axis of which parameter
+    counts them, as (name of the parameter, axis).
+
+    The length of an axis may be a multiple of ``width``: a neuron then has several entries, which
+    stand together.
+    """
 
     width: int
     axes: tuple[tuple[str, int], ...]
@@ -48,16 +52,22 @@ class HasNeurons(ABC):
 
     @abstractmethod
     def neurons(self) -> list[dict[str, int]]:
-        """For each hidden layer {name of a parameter: its axis that counts the layer's neurons},
-        weights into the neurons and out of them alike. The shortest such axis has one entry for
-        each neuron."""
+        """Return for each hidden layer {name of a parameter: its axis that counts the layer's
+        neurons}, for the weights into the neurons and out of them alike.
+
+        The shortest such axis has one entry for each neuron.
+        """
 
 
 @dataclass(frozen=True)
 class Layout:
     """How the parameters of a module are laid out in a row of P numbers: flattened, in
-    ``named_parameters`` order; and its ``hidden`` layers, if it states them. ``ties`` are the
-    further names of parameters that have several: (name, slot)."""
+    ``named_parameters`` order.
+
+    ``slots`` has one entry for each parameter, and ``hidden`` one for each hidden layer, if the
+    module states them. A parameter that several modules share has several names: ``ties`` holds
+    the further ones, as (further name, name of the slot).
+    """
 
     slots: tuple[ParameterSpec, ...]
     hidden: tuple[Hidden, ...] = ()
@@ -65,7 +75,10 @@ class Layout:
 
     @classmethod
     def of(cls, module: nn.Module) -> Layout:
-        """Raises :class:`ConfigError` for a module that states neurons which it does not have."""
+        """Return the layout of a module's parameters.
+
+        Raises :class:`ConfigError` for a module that states neurons which it does not have.
+        """
         slots, start = [], 0
         first: dict[int, str] = {}
         for name, parameter in module.named_parameters():
@@ -82,7 +95,9 @@ class Layout:
     def saved(
         cls, slots: Iterable[tuple[str, Sequence[int]]], ties: Iterable[tuple[str, str]]
     ) -> Layout:
-        """The layout that a checkpoint describes: (name, shape) in a row's order, and the ties."""
+        """Return the layout that a checkpoint describes: ``slots`` are (name, shape) in the order
+        of a row, ``ties`` as in the class.
+        """
         found, start = [], 0
         for name, shape in slots:
             found.append(ParameterSpec(name, tuple(shape), start))
@@ -95,14 +110,15 @@ class Layout:
         return self.slots[-1].stop if self.slots else 0
 
     def views(self, x_BP: Tensor) -> dict[str, Tensor]:
-        """Each parameter as a view ``[B, *shape]`` into the rows: writing to it writes to the
-        rows.
+        """Return each parameter as a view ``[B, *shape]`` into the rows ``[B, P]``: writing to the
+        view writes to the rows.
         """
         return {s.name: x_BP[:, s.start : s.stop].view(x_BP.shape[0], *s.shape) for s in self.slots}
 
     def pack(self, values: Mapping[str, Tensor]) -> Tensor:
-        """One row ``[P]`` from named tensors (a module's ``state_dict``); KeyError or ValueError if
-        they do not fit.
+        """Make one row ``[P]`` from named tensors, such as a module's ``state_dict``.
+
+        Raises KeyError for a parameter that is missing, ValueError for one of another shape.
         """
         for s in self.slots:
             if tuple(values[s.name].shape) != s.shape:
@@ -113,8 +129,8 @@ class Layout:
         return torch.cat([values[s.name].detach().reshape(-1) for s in self.slots])
 
     def state_dict(self, row_P: Tensor) -> dict[str, Tensor]:
-        """The opposite of :meth:`pack`: a module's parameters under all their names, a copy
-        each.
+        """Cut one row ``[P]`` into a module's parameters under all their names, the opposite of
+        :meth:`pack`; each is a copy.
         """
         found = {s.name: row_P[s.start : s.stop].reshape(s.shape).clone() for s in self.slots}
         return found | {name: found[slot].clone() for name, slot in self.ties}
@@ -142,12 +158,12 @@ def _hidden(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, int]) -> H
 
 
 class BlockParameters:
-    """The parameters of a block, each in memory of its own: ``views`` holds them as ``[B,
-    *shape]``.
+    """The parameters of a block's B devices, each parameter in memory of its own; ``views`` holds
+    them as ``[B, *shape]``.
 
-    Products over them see the same alignment, on which their last bit depends, wherever the rows
-    live; and products that write to them run as one call for the whole block, which they do not on
-    rows with gaps.
+    The last bit of a matrix product depends on the alignment of its operands in memory, which is
+    therefore the same wherever the rows are stored. A batched product that writes to these arrays
+    runs as one call for the whole block, which it does not when it writes to rows with gaps.
     """
 
     def __init__(self, layout: Layout, block: int, like: Tensor) -> None:
@@ -159,24 +175,24 @@ class BlockParameters:
         }
 
     def load(self, x_BP: Tensor) -> None:
-        """Copy from rows."""
+        """Copy the parameters from rows ``[B, P]``."""
         for part, values in zip(
             self.flat, torch.split_with_sizes(x_BP, self.widths, 1), strict=True
         ):
             part.copy_(values)
 
     def rows(self) -> Tensor:
-        """Copy to new rows ``[B, P]``."""
+        """Copy the parameters to new rows ``[B, P]``."""
         return torch.cat(self.flat, 1)
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The devices 0…N−1 cut into blocks of equal size, to one device: the unit that trains together
-    and that a shard owns whole.
+    """The devices 0…N−1 cut into ``count`` blocks of consecutive devices, whose sizes differ by one
+    device at most.
 
-    Results depend on the blocks (they shape the batched kernels), never on which shard holds which
-    block.
+    The devices of a block train together, and a shard owns whole blocks. Results depend on the
+    blocks, which are the shapes of the batched kernels, but never on which shard holds which block.
     """
 
     devices: int
@@ -184,45 +200,46 @@ class Blocks:
 
     @classmethod
     def of_size(cls, devices: int, most: int) -> Blocks:
-        """As few blocks as hold ``most`` devices each."""
+        """Cut the devices into as few blocks as possible of at most ``most`` devices each."""
         return cls(devices, -(-devices // most))
 
     @classmethod
     def auto(cls, devices: int, width: int, share: float = 1.0) -> Blocks:
-        """Blocks whose parameters fit a core's cache, at least 16 of them to share out where there
-        are as many devices. ``share`` of the devices learn in a round on average: what fits is that
-        share of a block.
+        """Cut the devices into blocks whose parameters fit into the cache of a CPU core.
 
-        A pure function of the number of devices and of parameters, so that the numbers do not
-        depend on the machine.
+        ``width`` is P, the parameters of one device. On average the fraction ``share`` of the
+        devices learns in a round, so only that fraction of a block has to fit. There are at least
+        16 blocks to distribute over shards, if there are as many devices. The result is a function
+        of these arguments alone, so that the numbers of a run do not depend on the machine.
         """
         most = int(max(1, min(500_000 // max(width, 1), 32)) / share)
         return cls(devices, max(-(-devices // most), min(16, devices)))
 
     @property
     def size(self) -> int:
-        """Devices of the largest block."""
+        """The number of devices of the largest block."""
         return -(-self.devices // self.count)
 
     def __len__(self) -> int:
         return self.count
 
     def first(self, block: int) -> int:
-        """The first device of a block; of block ``count``, N."""
+        """Return the first device of a block; N for the block number ``count``, behind the last."""
         return block * self.devices // self.count
 
     def devices_of(self, block: int) -> npt.NDArray[np.int64]:
+        """Return the device ids of a block, in order."""
         return np.arange(self.first(block), self.first(block + 1), dtype=np.int64)
 
     def spread(self, shards: int) -> list[npt.NDArray[np.int64]]:
-        """Block ids for each of ``shards`` workers: contiguous, sizes differing by one block at
-        most.
+        """Return the block ids of each of ``shards`` shards: consecutive blocks, whose number
+        differs by one at most.
         """
         return [np.asarray(part) for part in np.array_split(np.arange(len(self)), shards)]
 
     def slices(self, blocks: npt.NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
-        """For a shard that holds ``blocks`` one after the other: (block id, its rows in the
-        shard).
+        """Yield (block id, its rows in the shard) for a shard that holds ``blocks`` one after the
+        other.
         """
         start = 0
         for block in blocks:
@@ -232,8 +249,8 @@ class Blocks:
 
 
 def params_sha256(x_NP: npt.NDArray[np.generic]) -> str:
-    """SHA-256 of the rows' bytes in device order, little-endian: equal hashes are equal bits in
-    every parameter.
+    """Return the SHA-256 of the rows ``[N, P]`` as little-endian bytes in device order: equal
+    hashes mean equal bits in every parameter.
     """
     return hashlib.sha256(
         np.ascontiguousarray(x_NP).astype(x_NP.dtype.newbyteorder("<"), copy=False).data

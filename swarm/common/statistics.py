@@ -1,8 +1,8 @@
-"""Intervals over seeds, differences of pairs, and the laws that are fitted to what grows.
+"""Confidence intervals over seeds, and the laws that are fitted to a quantity that grows with size.
 
-The interval is Student's: mean ± t(0.975, n − 1)·s/√n over n seeds (Student 1908). Of a difference
-it is that of the pairs: two settings under one seed share data, start and network, and what they
-share drops out.
+The interval is Student's: mean ± t(0.975, n − 1)·s/√n over n seeds (Student 1908). The interval of
+a difference is that of the paired differences: two settings under one seed share data, initial
+parameters and network, so that their common variation cancels.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """Mean and the ends of its 95% interval; NaN for the ends where there are fewer than two
-    values.
+    """A mean and the ends of its 95% confidence interval; the ends of fewer than two values are
+    NaN.
     """
 
     mean: float
@@ -29,20 +29,26 @@ class Interval(NamedTuple):
     high: float
 
     def above(self, threshold: float) -> bool | None:
-        """Whether the quantity is above ``threshold``: None while the interval holds it, or has no
-        ends.
+        """Whether the whole interval lies above ``threshold`` (True) or below it (False); None if
+        the interval contains ``threshold`` or has no ends.
         """
         if self.low > threshold:
             return True
         return False if self.high < threshold else None
 
     def below(self, threshold: float) -> bool | None:
-        """Whether the quantity is below ``threshold``."""
+        """Whether the whole interval lies below ``threshold`` (True) or above it (False); None if
+        the interval contains ``threshold`` or has no ends.
+        """
         found = self.above(threshold)
         return None if found is None else not found
 
     def text(self, digits: int = 3, times: float = 1.0, unit: str = "") -> str:
-        """``0.950 [0.941, 0.959]``; ``times=100, unit="%"`` for shares."""
+        """Write the interval as ``0.950 [0.941, 0.959]``.
+
+        Numbers are multiplied by ``times`` and rounded to ``digits`` digits, and the mean is
+        followed by ``unit``: shares are shown as percentages by ``times=100, unit="%"``.
+        """
         mean, low, high = (f"{times * value:.{digits}f}" for value in self)
         return (
             f"{mean}{unit} [{low}, {high}]"
@@ -52,7 +58,7 @@ class Interval(NamedTuple):
 
 
 def interval(values: ArrayLike) -> Interval:
-    """Mean of the finite ``values`` and the ends of its 95% interval."""
+    """Return the mean of the finite ``values`` ``[n]`` and the ends of its 95% interval."""
     x_N = np.asarray(values, dtype=np.float64)
     x_N = x_N[np.isfinite(x_N)]
     if not len(x_N):
@@ -72,16 +78,20 @@ class PowerLaw(NamedTuple):
     c: float
 
     def at(self, n: ArrayLike) -> Floats:
-        """The law's values at the sizes ``n``."""
+        """Return the law's values at the sizes ``n``, an array of the same shape."""
         return self.a * np.asarray(n, np.float64) ** -self.b + self.c
 
 
 def power_law(n: ArrayLike, y: ArrayLike, floor: bool = True) -> PowerLaw:
-    """The law with the least squared error of log ``y`` (positive, finite, three sizes or more):
-    ``a > 0``, ``−3 ≤ b ≤ 3``, and ``0 ≤ c < min y`` or, without ``floor``, ``c = 0``. Of several
-    starts the best (three parameters have valleys).
+    """Fit ``y = a·n^−b + c`` to sizes ``n`` and values ``y``, both ``[K]``, by least squares of
+    log ``y``.
 
-    Raises ``ValueError`` for values that no law of this kind fits, or too few of them.
+    The parameters are bounded: ``a > 0``, ``−3 ≤ b ≤ 3``, and ``0 ≤ c < min y`` or, without
+    ``floor``, ``c = 0``. As the error can have several local minima, the best fit of several
+    starting points is returned.
+
+    Raises ``ValueError`` for fewer than three different sizes, and for values that are not finite
+    and above 0.
     """
     n_K, y_K = np.asarray(n, np.float64), np.asarray(y, np.float64)
     if (
@@ -92,7 +102,7 @@ def power_law(n: ArrayLike, y: ArrayLike, floor: bool = True) -> PowerLaw:
     ):
         raise ValueError("a power law needs three sizes or more, and finite values above 0")
     least = float(y_K.min())
-    # a is taken there: far from it, a and b are hardly told apart
+    # a is fitted as the value at the middle size: far from it, a and b are hardly told apart
     middle = math.exp(float(np.log(n_K).mean()))
 
     def off(parameters: Floats) -> Floats:
@@ -114,9 +124,9 @@ def power_law(n: ArrayLike, y: ArrayLike, floor: bool = True) -> PowerLaw:
 
 
 class Growth(NamedTuple):
-    """How a quantity grows with n: the slope q of ``y = p + q·ln n``, the exponent q of ``y =
-    p·n^q``, and the mean squared error that each of the two (both have two parameters) leaves in
-    log y."""
+    """How a quantity y grows with n: the slope q of ``y = p + q·ln n``, the exponent q of ``y =
+    p·n^q``, and the mean squared error of log y that each of the two fits leaves.
+    """
 
     log_slope: float
     exponent: float
@@ -125,17 +135,20 @@ class Growth(NamedTuple):
 
 
 def growth(n: ArrayLike, y: ArrayLike) -> Growth:
-    """Logarithm or power? Least squares of log y, as errors of times are shares of them.
+    """Fit a logarithm and a power to sizes ``n`` and values ``y``, both ``[K]``.
 
-    Raises ``ValueError`` where there are fewer than three points, or values that are not finite and
-    above 0.
+    Both fits minimise the squared error of log y, since the error of a duration is proportional to
+    it.
+
+    Raises ``ValueError`` for fewer than three points, and for values that are not finite and above
+    0.
     """
     n_K, y_K = np.asarray(n, np.float64), np.asarray(y, np.float64)
     if len(n_K) < 3 or len(n_K) != len(y_K) or not (y_K > 0).all() or not np.isfinite(y_K).all():
         raise ValueError("needs three points or more, finite and above 0")
     logs_K, goal_K = np.log(n_K), np.log(y_K)
     exponent, scale = np.polyfit(logs_K, goal_K, 1)
-    # a logarithm with these parameters is not positive there: as far off as can be
+    # a logarithm can be zero or negative, which has no log: this stands for it, and fits badly
     least = 1e-6 * float(y_K.min())
 
     def off(parameters: Floats) -> Floats:
@@ -158,9 +171,11 @@ def growth(n: ArrayLike, y: ArrayLike) -> Growth:
 
 
 def aic_difference(fits: Sequence[Growth], points: int) -> float:
-    """Akaike's criterion of the logarithm minus that of the power, fitted to so many points each
-    under every seed, with one variance of the errors: m·ln(Σ error_log / Σ error_power), since both
-    have as many parameters (Akaike 1974). Above 0 the power is the better fit; NaN where nothing
-    was fitted."""
+    """Return Akaike's criterion of the logarithm minus that of the power (Akaike 1974).
+
+    ``fits`` holds one fit for each seed, each to ``points`` points. Both models have equally many
+    parameters and one error variance, so the difference is m·ln(Σ log_error / Σ power_error) with
+    m = points · len(fits). Above 0 the power is the better fit; NaN means that nothing was fitted.
+    """
     log, power = sum(fit.log_error for fit in fits), sum(fit.power_error for fit in fits)
     return points * len(fits) * math.log(log / power) if log > 0 and power > 0 else math.nan

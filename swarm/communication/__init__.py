@@ -1,1 +1,3 @@
-"""Who hears what: topologies, protocols, compression, the network, and a round's messages."""
+"""Which device hears what: topologies, protocols, compression, the network, and the messages of a
+round.
+"""

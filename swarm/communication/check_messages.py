@@ -1,7 +1,6 @@
-"""Combinations of graph, mixing weights, network and protocol that cannot work.
+"""Checks before the first round that graph, mixing weights, network and protocol work together.
 
-Every function raises :class:`~swarm.common.errors.ConfigError` that names the key to change, and
-is asked before the first round.
+Every function raises a :class:`~swarm.common.errors.ConfigError` that names the key to change.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from swarm.communication.topology.base import RECENT, graph_of
 
 
 def check_links(messages: MessageSchedule, remembers_links: bool = False) -> None:
-    """Refuse a graph or a network that the protocol's messages cannot live with.
+    """Refuse a graph that changes, or a network that fails, if the protocol allows neither.
 
     Args:
         messages: The messages of a run.
-        remembers_links: Whether a phase keeps something for each link, as one that sends every
-            neighbour a row of its own does.
+        remembers_links: Whether a phase of the protocol keeps something for each link, as
+            ``per_edge`` does.
     """
     protocol, needed = messages.protocol, messages.protocol.requirements
     name, fixed = called(protocol), needed.fixed_links or remembers_links
@@ -33,7 +32,7 @@ def check_links(messages: MessageSchedule, remembers_links: bool = False) -> Non
 
 
 def check_undirected(messages: MessageSchedule) -> None:
-    """Refuse a directed graph, for a phase whose links carry rows both ways."""
+    """Refuse a directed graph; for phases whose links carry rows in both directions."""
     topology = messages.topology
     if graph_of(topology, topology.phase(1), messages.devices).directed:
         valid = f"must be undirected for {called(messages.protocol)}, whose links carry rows both"
@@ -41,17 +40,17 @@ def check_undirected(messages: MessageSchedule) -> None:
 
 
 def rounds_foreseen(messages: MessageSchedule) -> range:
-    """The rounds whose graphs are looked at before the first: all that there are, if they come
-    back soon."""
+    """Return the rounds whose graphs are checked before the start: one period if it is short, else
+    the first few rounds.
+    """
     period = messages.topology.period
     short = period is not None and messages.topology.recurs
     return range(1, 1 + (period if short and period is not None else RECENT))
 
 
 def check_weights(messages: MessageSchedule) -> None:
-    """Refuse mixing weights that do not conserve the sums which the protocol needs.
-
-    All rounds of a short period are looked at, else the first ones.
+    """Refuse mixing weights that do not conserve the sums that the protocol needs, or that its own
+    check refuses, in any of the rounds foreseen.
     """
     for round in rounds_foreseen(messages):
         messages.require_sums(round)
@@ -59,7 +58,7 @@ def check_weights(messages: MessageSchedule) -> None:
 
 
 def check_server(messages: MessageSchedule) -> None:
-    """Refuse what the links to a server do not have: delays and outages."""
+    """Refuse delays and outages, which the links to a server do not have."""
     name, network = called(messages.protocol), messages.network
     for key, part in (("delay", network.delay), ("outage", network.outage)):
         if part is not None:
@@ -68,8 +67,9 @@ def check_server(messages: MessageSchedule) -> None:
 
 
 def check_both_ways(messages: MessageSchedule) -> None:
-    """Refuse a network that could not lose both directions of a link together, where the weights
-    have to conserve both sums."""
+    """Refuse a network that cannot lose both directions of a link together, if the protocol's
+    weights must conserve both sums.
+    """
     name, network = called(messages.protocol), messages.network
     if messages.protocol.requirements.conserves != "both" or network.ideal:
         return

@@ -1,9 +1,8 @@
-"""What travels in a round, and what the receivers make of it: the graph, the mixing weights and the
-network, put together.
+"""The messages of each round, which follow from the graph, the mixing weights and the network.
 
-An exchange is a sparse matrix over *payload rows*. Device j has r = ``rows_per_device`` of them,
-numbered j · r + d: row d is what it sent d rounds ago (d = 0 is this round), and with a compressor
-one more is its own row as it is.
+The messages of a round are a sparse matrix over *payload rows*. Device j has r =
+``rows_per_device`` of them, numbered j · r + d: row d is what it sent d rounds ago (d = 0 is this
+round). With a compressor, the last one is its own row before compression.
 """
 
 from __future__ import annotations
@@ -44,9 +43,12 @@ T = TypeVar("T")
 
 
 class MessageSchedule:
-    """All exchanges of an experiment, by round (from 1).
+    """The messages of every round of an experiment; rounds count from 1.
 
-    Everything here is a pure function of the round; some of it is kept."""
+    All results are functions of the round, and those of the latest rounds are cached. ``rule`` is
+    the mixing rule, ``compressed`` says whether messages are compressed, and ``through_server``
+    whether a server takes part.
+    """
 
     def __init__(
         self,
@@ -61,23 +63,25 @@ class MessageSchedule:
         self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
         self.devices = devices
         self.compressed = compressed
-        # whether own rows bypass the compressor
+        # whether a device mixes its own row without compressing it
         self.exact = compressed and not protocol.requirements.own_packet
         self.through_server = through_server
         self._kept: OrderedDict[Hashable, object] = OrderedDict()
 
     @property
     def depth(self) -> int:
-        """How many earlier rounds' payloads are still under way."""
+        """The number of earlier rounds whose payloads may still be under way."""
         return self.network.reach
 
     @property
     def rows_per_device(self) -> int:
+        """The number of payload rows of a device."""
         return self.depth + 1 + self.exact
 
     def require_sums(self, round: int) -> None:
-        """Raises :class:`ConfigError` unless the weights of ``round`` conserve what the protocol
-        needs.
+        """Check that the mixing weights of ``round`` conserve the sums that the protocol needs.
+
+        Raises :class:`ConfigError` if they do not.
         """
         found, needed = self.mixing(round).conserves, self.protocol.requirements.conserves
         if found not in ("both", needed):
@@ -95,12 +99,13 @@ class MessageSchedule:
 
     @property
     def topology_name(self) -> str:
+        """The topology as messages call it."""
         return called(self.topology)
 
     # --- the graph without the network ------------------------------------------------------------
 
     def graph(self, round: int) -> Graph:
-        """The graph of ``round``, as the protocol uses it."""
+        """Return the graph of ``round``, as the protocol uses it."""
         phase = self.topology.phase(round)
 
         def make() -> Graph:
@@ -109,14 +114,14 @@ class MessageSchedule:
         return self._keep(("graph", phase), make)
 
     def mixing(self, round: int) -> Mixing:
-        """The mixing weights of ``round`` if nothing is lost."""
+        """Return the mixing weights of ``round`` for a network that loses nothing."""
         return self._keep(
             ("mixing", self.topology.phase(round)), lambda: weights(self.graph(round), self.rule)
         )
 
     @property
     def most_links(self) -> int:
-        """The most neighbours that a device has on the graph of round 1."""
+        """The largest number of neighbours of a device on the graph of round 1."""
         return int(self.graph(1).degree_in.max(initial=0))
 
     def _weight_E(self, round: int) -> Floats:
@@ -130,8 +135,8 @@ class MessageSchedule:
         )
 
     def links(self) -> tuple[Ints, Floats]:
-        """Ids ``[N, d]`` of everybody's neighbours, −1 for none, and their weights; the graph of
-        round 1.
+        """Return each device's neighbours on the graph of round 1, ids ``[N, d]``, and their mixing
+        weights ``[N, d]``; unused places have the id −1 and the weight 0.
         """
         graph, matrix = self.graph(1), self.mixing(1).matrix
         rank_E = np.arange(len(graph.dst_E)) - np.searchsorted(graph.dst_E, graph.dst_E)
@@ -141,18 +146,22 @@ class MessageSchedule:
         weight_Nd[graph.dst_E, rank_E] = weight_of(matrix)
         return ids_Nd, weight_Nd
 
-    # --- exchanges --------------------------------------------------------------------------------
+    # --- the messages of a round ------------------------------------------------------------------
 
     def mix(self, round: int) -> RoundMessages:
-        """The rows that arrive in ``round``, averaged with the mixing weights."""
+        """Return the messages of a ``mix`` phase: all that arrives in ``round``, with its mixing
+        weights.
+        """
         return self._of_round("mix", round, self._mix)
 
     def single(self, round: int) -> RoundMessages:
-        """The messages that arrive in ``round``, one by one."""
+        """Return the messages of a ``messages`` phase: all that arrive in ``round``, one by one."""
         return self._of_round("messages", round, self._single)
 
     def per_edge(self, round: int) -> RoundMessages:
-        """A row for each neighbour, which each of them receives in ``round``."""
+        """Return the messages of a ``per_edge`` phase, in which each device sends a different row
+        to each neighbour.
+        """
         return self._of_round("per_edge", round, self._per_edge)
 
     def _of_round(
@@ -165,10 +174,10 @@ class MessageSchedule:
     def _mix(self, key: Hashable, reusable: bool, round: int) -> RoundMessages:
         n, parts = self.devices, self.rows_per_device
         own_part = self.depth + 1 if self.exact else 0
-        self.require_sums(round)  # a graph that never comes back may bring another kind of weights
+        self.require_sums(round)  # a new graph may have weights that conserve other sums
         mixing = self.mixing(round)
         if self.network.ideal and parts == 1:
-            # ways past the compressor: the mean over all, and one's own row
+            # compressed messages need the product, even if no device hears another or W is the mean
             short = not self.compressed
             silent, is_mean = short and not len(self.graph(round).src_E), short and mixing.is_mean
             return RoundMessages(
@@ -184,8 +193,8 @@ class MessageSchedule:
         return RoundMessages(key, reusable, matrix, parts, touched)
 
     def _arrived(self, round: int) -> tuple[Ints, Ints, Ints, Floats, Floats]:
-        """Receiver, sender, age and weight of what arrives in ``round``, and everybody's weight on
-        its own row.
+        """Receiver, sender, age and weight of each message that arrives in ``round``, and the
+        weight of each device on its own row, ``[N]``.
         """
         found = []
         for age, (graph, outcomes) in self._sent(round):
@@ -197,39 +206,41 @@ class MessageSchedule:
                 (graph.dst_E[here], graph.src_E[here], np.full(len(here), age), weight_E[here])
             )
         dst, src, age_A, weight = (np.concatenate(each) for each in zip(*found, strict=True))
-        # what did not leave stays with its sender
+        # the weight of messages that are not delivered stays with the sender
         if self.protocol.requirements.conserves == "column":
             graph, outcomes = next(pair for _, pair in self._sent(round))
             left = outcomes.ticks_E >= 0
             own_N = 1.0 - np.bincount(graph.src_E[left], self._weight_E(round)[left], self.devices)
         else:
-            # of two messages of one sender the later one counts
+            # if two messages of one sender arrive, the later one counts
             newest = np.lexsort((age_A, src, dst))
             dst, src, age_A, weight = dst[newest], src[newest], age_A[newest], weight[newest]
             first = np.ones(len(dst), bool)
             first[1:] = (dst[1:] != dst[:-1]) | (src[1:] != src[:-1])
             dst, src, age_A, weight = dst[first], src[first], age_A[first], weight[first]
             weight = at_most_one(dst, weight, self.devices)
-            # lost weight returns to the receiver
+            # the weight of lost messages returns to the receiver
             own_N = 1.0 - np.bincount(dst, weight, self.devices)
         return dst, src, age_A, weight, np.asarray(own_N, np.float64)
 
     def _sent(self, round: int) -> Iterator[tuple[int, tuple[Graph, MessageOutcomes]]]:
-        """The messages sent in this round and in those whose messages may still be under way,
-        newest first.
+        """Yield (age, messages) for this round and the earlier ones whose messages may still be
+        under way, the newest first.
         """
         for age in range(min(self.depth, round - 1) + 1):
             yield age, self.sent(round - age)
 
     def sent(self, round: int) -> tuple[Graph, MessageOutcomes]:
-        """The graph of ``round`` and what becomes of the message on each of its edges."""
+        """Return the graph of ``round`` and the outcome of the message on each of its edges."""
         graph = self.graph(round)
         if self.network.ideal:
             return graph, MessageOutcomes.ideal(graph)
         return self._keep(("sent", round), lambda: (graph, self.network.outcomes(round, graph)))
 
     def silent(self, round: int) -> Bools:
-        """Who sends nothing in ``round``, being asleep or without a link, ``[N]``."""
+        """Return which devices send nothing in ``round``, ``[N]``: they are not active or have no
+        link.
+        """
         graph, outcomes = self.sent(round)
         silent = np.ones(self.devices, bool)
         silent[graph.src_E[outcomes.ticks_E != UNSENT]] = False
@@ -256,7 +267,7 @@ class MessageSchedule:
         dst, rank = np.nonzero(ids_Nd >= 0)
         src = ids_Nd[dst, rank]
         back = np.empty_like(rank)
-        # of an undirected graph: the edges sorted by sender are their own reverses
+        # the graph is undirected: sorted by sender, its edges are in the order of their opposites
         back[np.lexsort((dst, src))] = rank
         row = dst * d + rank
         matrix = coo_array((np.ones(len(row)), (row, src * d + back)), shape=(n * d, n * d)).tocsr()
@@ -265,7 +276,10 @@ class MessageSchedule:
     # --- who is there, and what it costs ----------------------------------------------------------
 
     def participants(self, round: int, seed: int) -> Bools | None:
-        """Who learns, sends and is heard in ``round``; None: everybody."""
+        """Return which devices learn, send and are heard in ``round``, ``[N]``; None: all.
+
+        ``seed`` is the run's, by which a protocol may draw participants.
+        """
         invited = self._invited(round, seed)
         hears = self.network.server_hears(round) if self.through_server else None
         if hears is None:
@@ -274,15 +288,15 @@ class MessageSchedule:
         return heard if invited is None else invited & heard
 
     def _invited(self, round: int, seed: int) -> Bools | None:
-        """Who would be, if no message between it and a server were lost."""
+        """Which devices would take part if no message to or from a server were lost; None: all."""
         asked, awake = chosen(self.protocol, round, self.devices, seed), self.network.active(round)
         if asked is None or awake is None:
             return awake if asked is None else asked
         return asked & awake
 
     def traffic_through_server(self, round: int, bits: int, seed: int) -> Traffic:
-        """Messages of ``bits`` each: one down to each device that is to take part, and one up from
-        each that this one reaches.
+        """Count the messages of a ``server`` phase, of ``bits`` each: the server sends one to each
+        device that is to take part, and each device that it reaches sends one back.
         """
         invited = self._invited(round, seed)
         asked = np.ones(self.devices, bool) if invited is None else invited
@@ -292,7 +306,9 @@ class MessageSchedule:
         return Traffic(each, each, lost_N, np.zeros_like(lost_N), 0, bits, int(asked.sum()))
 
     def traffic_on_links(self, round: int, bits: int) -> Traffic:
-        """Messages of ``bits`` each: one on every edge whose sender is awake."""
+        """Count the messages of ``bits`` each on the graph: one on every edge whose sender is
+        active.
+        """
         graph, outcomes = self.sent(round)
         ticks_E = outcomes.ticks_E
         sent, arrives = ticks_E != UNSENT, ticks_E >= 0
@@ -306,11 +322,11 @@ class MessageSchedule:
         )
 
     def _keep(self, key: Hashable, make: Callable[[], T]) -> T:
-        """``make()``, once for those of the latest keys."""
+        """``make()``, cached for the latest keys."""
         if key not in self._kept:
             self._kept[key] = make()
             whole = self.topology.period if self.topology.recurs else None
-            many = 6 * max(whole or 0, RECENT, self.depth + 2)  # what each round needs
+            many = 6 * max(whole or 0, RECENT, self.depth + 2)  # up to six objects a round
             while len(self._kept) > many:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

@@ -1,8 +1,8 @@
-"""What a protocol's methods give back, looked at where it arrives: one sentence instead of an error
-far away.
+"""Checks of what a protocol's methods return, right where it arrives, so that a fault is not first
+noticed far away.
 
-Every function raises :class:`~swarm.common.errors.ConfigError` that names the protocol, its method
-and line.
+Every function raises a :class:`~swarm.common.errors.ConfigError` that names the protocol, its
+method and the line.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from swarm.config import aliases
 
 
 def check_protocol(protocol: Protocol, kinds: Sequence[str]) -> None:
-    """Refuse phases that there are not, and sums that no matrix conserves.
+    """Refuse ``phases`` that are not a tuple of ``kinds``, and ``requirements`` that are not valid.
 
-    Phases under the names of earlier versions become those of today.
+    Names of phases from earlier versions are replaced by today's.
     """
     phases, known = _phases_of_today(protocol), kinds
     if not isinstance(phases, tuple) or not phases or any(phase not in known for phase in phases):
@@ -50,7 +50,7 @@ def check_protocol(protocol: Protocol, kinds: Sequence[str]) -> None:
 
 
 def _phases_of_today(protocol: Protocol) -> tuple[PhaseName, ...]:
-    """``protocol.phases``, renamed where a plug-in of an earlier version made them."""
+    """``protocol.phases``, with names of earlier versions replaced by today's."""
     found: Any = protocol.phases
     if not isinstance(found, tuple) or not all(isinstance(name, str) for name in found):
         return protocol.phases
@@ -63,7 +63,7 @@ def _phases_of_today(protocol: Protocol) -> tuple[PhaseName, ...]:
 
 
 def graph_used(protocol: Protocol, graph: Graph) -> Graph:
-    """:meth:`Protocol.graph`: a graph of the same devices."""
+    """Return :meth:`Protocol.graph`, which must be a graph of the same devices."""
     found = protocol.graph(graph)
     if found is graph:
         return found
@@ -80,7 +80,7 @@ def graph_used(protocol: Protocol, graph: Graph) -> Graph:
 
 
 def chosen(protocol: Protocol, round: int, devices: int, seed: int) -> npt.NDArray[np.bool_] | None:
-    """:meth:`Protocol.participants`: a truth value for each device, or None."""
+    """Return :meth:`Protocol.participants`, which must be a bool for each device, or None."""
     found = protocol.participants(round, devices, seed)
     if found is None or (
         isinstance(found, np.ndarray) and found.shape == (devices,) and found.dtype == bool
@@ -91,7 +91,7 @@ def chosen(protocol: Protocol, round: int, devices: int, seed: int) -> npt.NDArr
 
 
 def width_of(protocol: Protocol, phase: int, parameters: int) -> int:
-    """:meth:`Protocol.width`: a whole number of at least 1."""
+    """Return :meth:`Protocol.width`, which must be a whole number of at least 1."""
     found = protocol.width(phase, parameters)
     try:
         width = operator.index(found)
@@ -105,7 +105,9 @@ def width_of(protocol: Protocol, phase: int, parameters: int) -> int:
 
 
 def slots_of(protocol: Protocol, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
-    """:meth:`Protocol.init`: tensors of the parameters' dtype with a row for each device."""
+    """Return :meth:`Protocol.init`, which must be tensors of the parameters' dtype with a row for
+    each device.
+    """
     found = protocol.init(x_NP, links)
     if not isinstance(found, dict):
         raise _wrong(protocol, "init", f"returns {shape_of(found)}", "a dict of rows is needed")
@@ -122,7 +124,7 @@ def slots_of(protocol: Protocol, x_NP: Tensor, links: Links | None) -> dict[str,
 
 
 def shares_of(protocol: Protocol, sizes_N: Ints) -> npt.NDArray[np.float64]:
-    """:meth:`Protocol.shares`: weights of at least 0."""
+    """Return :meth:`Protocol.shares`, which must be weights of at least 0, not all of them 0."""
     found = protocol.shares(sizes_N)
     if not isinstance(found, np.ndarray) or found.shape != sizes_N.shape or found.dtype.kind != "f":
         needed = f"floating-point numbers of shape [{len(sizes_N)}] are needed"
@@ -138,15 +140,15 @@ def shares_of(protocol: Protocol, sizes_N: Ints) -> npt.NDArray[np.float64]:
 
 
 def start_of(protocol: Protocol, state: State) -> Tensor:
-    """:meth:`Protocol.start`: rows like the parameters."""
+    """Return :meth:`Protocol.start`, which must be rows of the parameters' shape and dtype."""
     found = protocol.start(state)
     _require_rows(protocol, "start", found, state.x.dtype, tuple(state.x.shape))
     return found
 
 
 def sent(protocol: Protocol, phase: int, state: State) -> Tensor:
-    """:meth:`Protocol.send`: a row of the phase's width for each device, or for each of its
-    links.
+    """Return :meth:`Protocol.send`, which must have a row of the phase's width for each device, or
+    in a ``per_edge`` phase for each of its links.
     """
     found = protocol.send(phase, state)
     n, width = len(state.x), width_of(protocol, phase, state.x.shape[1])
@@ -160,7 +162,9 @@ def sent(protocol: Protocol, phase: int, state: State) -> Tensor:
 def require_state(
     protocol: Protocol, call: str, state: State, shape: tuple[int, int], dtype: torch.dtype
 ) -> None:
-    """Refuse what a method left behind where the parameters are no rows any more."""
+    """Refuse the state after a method call if its parameters are not rows of ``shape`` and
+    ``dtype``, or a slot lacks a row for each device.
+    """
     _require_rows(protocol, call, state.x, dtype, shape, "leaves")
     for name, rows in state.slots.items():
         if not isinstance(rows, Tensor) or len(rows) != shape[0]:

@@ -1,4 +1,4 @@
-"""The messages of one round, and the arithmetic of those that arrive."""
+"""The messages of one round, and helpers for their weights."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from swarm.communication.topology.graph import Graph
 
 @dataclass(frozen=True, eq=False)
 class RoundMessages:
-    """``matrix`` ``[R, N · rows_per_device]``: each of R received rows as a weighted sum of payload
-    rows; ``dst_R`` is the device that receives it. In a ``mix`` whoever is not among them keeps its
-    own row. For single messages ``src_R`` is the sender and ``age_R`` the rounds it was under way.
+    """The messages of one phase of a round.
 
-    ``key`` names what is the same for all rounds with this exchange; ``reusable``: whether there
-    are other such rounds. ``silent``: whether nobody hears anybody else, now or later. ``is_mean``:
-    whether everybody receives the mean over all.
+    Attributes:
+        key: Identifies these messages; rounds with the same messages have the same key.
+        reusable: Whether other rounds have the same messages.
+        matrix: ``[R, N · rows_per_device]``: each of R received rows as a weighted sum of payload
+            rows.
+        rows_per_device: The number of payload rows of a device.
+        dst_R: The device that receives each row. In a ``mix`` phase all others keep their row.
+        src_R: The sender's id, if each row is a single message; else None.
+        age_R: The rounds that it was under way, if each row is a single message; else None.
+        silent: Whether no device hears another one in such a round.
+        is_mean: Whether every device receives the mean over all devices.
     """
 
     key: Hashable
@@ -36,9 +42,17 @@ class RoundMessages:
 
 @dataclass(frozen=True)
 class Traffic:
-    """The messages of a phase: how many each device sent (``sent_N``) and will receive
-    (``received_N``), how many of those it sent were lost or came too late, the ticks that those
-    which arrive take together, the bits of each, and how many more a server sent."""
+    """Counts of the messages of a phase.
+
+    Attributes:
+        sent_N: The messages that each device sent.
+        received_N: The messages that each device will receive.
+        lost_N: The messages of each sender that are lost.
+        late_N: The messages of each sender that are given up as late.
+        ticks: The rounds that all delivered messages together are under way.
+        bits: The size of one message.
+        from_server: The messages that a server sent.
+    """
 
     sent_N: Ints
     received_N: Ints
@@ -70,23 +84,25 @@ class Traffic:
 
 
 def weight_of(matrix: csr_array) -> Floats:
-    """The weights of a mixing matrix on the edges of its graph, in their order; the diagonal left
-    out.
+    """Return the weights of a mixing matrix on the edges of its graph, ``[E]`` in their order,
+    without the diagonal.
     """
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     return np.asarray(matrix.data[matrix.indices != row])
 
 
 def at_most_one(dst: Ints, weight: Floats, devices: int) -> Floats:
-    """Where messages of rounds with different weights meet and would leave nothing for the
-    receiver's own row: equal shares.
+    """Return the weights of messages, changed so that each receiver's own row keeps some weight.
+
+    The messages that a device receives at once may have been sent in rounds with different weights.
+    If these sum to one or more, the messages and the device's own row get equal weights instead.
     """
     count, total = np.bincount(dst, minlength=devices), np.bincount(dst, weight, devices)
     return np.where(total[dst] < 1.0, weight, 1.0 / (1 + count[dst]))
 
 
 def reverse(graph: Graph) -> Ints:
-    """For each edge of an undirected graph the number of the opposite one."""
+    """Return for each edge of an undirected graph the number of the opposite edge, ``[E]``."""
     out = np.empty(len(graph.src_E), np.int64)
     out[np.lexsort((graph.dst_E, graph.src_E))] = np.arange(len(graph.src_E))
     return out

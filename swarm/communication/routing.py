@@ -1,7 +1,7 @@
-"""Who sends which rows to whom: a matrix over payload rows cut along the shards that hold them.
+"""Routes: the matrix of a round's messages, cut along the shards that hold the rows.
 
-Columns are remapped without being re-sorted, so every device adds up what it hears in global id
-order, however the swarm is cut: the reason why one shard and many give the same bits.
+Columns are renumbered without being sorted again, so every device adds up what it hears in the
+order of global ids, however the swarm is cut. This is why one shard and many give the same bits.
 """
 
 from __future__ import annotations
@@ -21,14 +21,20 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Route:
-    """One shard's part of an exchange.
+    """One shard's part of a round's messages.
 
-    ``matrix`` ``[r, m]`` has what the shard's devices receive as rows and the m payload rows it
-    needs for that (in id order) as columns; ``own`` and ``inbox`` say which of its columns are its
-    own rows (``own_rows``) and which come from another shard; ``outbox`` has the rows that others
-    need; ``sender_m`` and ``age_m`` say who sent the row of each column, and how many rounds ago.
-    ``dst_R`` is the receiving device of each row, as a number of the shard's rows; ``src_R``
-    and ``age_R`` are sender and age, where every row is one message.
+    Attributes:
+        matrix: ``[R, m]``: each of the R rows that the shard's devices receive, as a weighted sum
+            of the m payload rows that it needs for that, in the order of their ids.
+        own: The columns of ``matrix`` that are rows of this shard.
+        own_rows: The numbers of those rows in the shard.
+        inbox: By shard, the columns whose rows come from that shard.
+        outbox: By shard, the numbers of the rows that are sent to that shard.
+        dst_R: The device that receives each row, as a number of the shard's rows.
+        src_R: The sender's id, if each row is a single message; else None.
+        age_R: The rounds that it was under way, if each row is a single message; else None.
+        sender_m: The id of the device that sent the row of each column.
+        age_m: How many rounds ago it was sent.
     """
 
     matrix: sparse.csr_array
@@ -43,8 +49,8 @@ class Route:
     age_m: Ints
 
     def product(self, payload: Tensor) -> Tensor:
-        """``matrix`` times ``payload`` ``[m, M]``: every row is summed in the order of its
-        columns.
+        """Return ``matrix`` times ``payload`` ``[m, M]``, which is ``[R, M]``; each row is summed
+        in the order of its columns.
         """
         if payload.device.type == "cpu":
             return torch.from_numpy(self.matrix @ payload.numpy())
@@ -57,8 +63,9 @@ class Route:
 
 
 def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) -> list[Route]:
-    """A :class:`Route` for each shard, its weights in the rows' ``dtype``; ``shards`` lists the
-    ascending device ids each one holds."""
+    """Return a :class:`Route` for each shard, with weights of ``dtype``; ``shards`` lists the
+    ascending ids of the devices that each one holds.
+    """
     e, matrix = exchange, exchange.matrix.astype(dtype)
     n = sum(map(len, shards))
     owner, place = np.empty(n, np.int64), np.empty(n, np.int64)

@@ -1,10 +1,11 @@
-"""Turns a config section with a ``_target_`` into an object, and nothing else into anything.
+"""Builds the object that a config section with a ``_target_`` describes.
 
-Whoever can write a config must not be able to run code that was not meant as a plug-in. So there is
-no blocklist: a target is imported only if its path begins with an allowed package, and used only if
-*the object it resolves to* is a class or function whose own ``__module__`` is allowed
-(``swarm.config.build.importlib.import_module`` resolves, and is refused: it belongs to
-``importlib``) and whose declared type is what the section needs, before it is called.
+A config must not be able to run code that was not meant as a plug-in. So there is a list of what is
+allowed, not of what is forbidden. A target is imported only if its path begins with an allowed
+package. It is called only if *the object it resolves to* is a class or function whose own
+``__module__`` is allowed, and whose declared type is what the section needs. For example,
+``swarm.config.build.importlib.import_module`` resolves to a function, but is refused, because that
+function belongs to ``importlib``.
 """
 
 from __future__ import annotations
@@ -27,23 +28,24 @@ from swarm.config.plug_ins import OWN, load_plugins
 
 T = TypeVar("T")
 
-# layers only: the class itself must live in torch.nn.modules and be an nn.Module
+# of torch only layers are allowed: the class must live in torch.nn.modules and be an nn.Module
 _TORCH = "torch.nn"
 
 
 def build(
     node: Any, expect: type[T], section: str, plugins: Sequence[str] = (), **context: Any
 ) -> T:
-    """The ``expect`` that ``node`` describes.
+    """Build the object of class ``expect`` that ``node`` describes.
 
-    ``node`` is ``{"_target_": "package.module.Class", key: value, …}``; each key must be a
-    parameter of the target and each value fit that parameter's annotation (JSON types strictly: no
-    3.5 or true for an int). A parameter annotated with a class may be given as a nested node.
-    ``context`` is offered by the run: its entries are passed to targets that have a parameter of
-    that name, and cannot be set by the config. ``plugins`` names further modules to allow, as
-    :func:`load_plugins` takes them.
+    ``node`` is ``{"_target_": "package.module.Class", key: value, …}``. Each key must be a
+    parameter of the target, and each value must fit that parameter's annotation (JSON types
+    strictly: no 3.5 or true for an int). A parameter annotated with a class may be given as a
+    nested node. The entries of ``context`` come from the run: they are passed to targets that have
+    a parameter of that name, and the config cannot set them. ``plugins`` lists further modules to
+    allow, as :func:`load_plugins` takes them.
 
-    Raises :class:`ConfigError` with ``section`` in front of the offending key.
+    Raises :class:`ConfigError`, with ``section`` in front of the key, for a target that may not be
+    used, for a key or value that it does not take, and for a plug-in that fails.
     """
     allowed = load_plugins(plugins)
     return cast(T, _build(_as_dict(node, section), expect, section, allowed, context))
@@ -52,9 +54,9 @@ def build(
 def class_of(
     node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str] = ()
 ) -> type:
-    """The class of what :func:`build` would make of ``node``, which is not made.
+    """Return the class of the object that :func:`build` would make of ``node``, without making it.
 
-    Of a function it is the class that it is annotated to return. Raises as :func:`build` does for a
+    For a function it is the class that it is annotated to return. Raises :class:`ConfigError` for a
     target that may not be used.
     """
     return _target(node, expect, section, load_plugins(plugins))[1]
@@ -63,14 +65,16 @@ def class_of(
 def takes(
     name: str, node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str] = ()
 ) -> bool:
-    """Whether the target of ``node`` has an option ``name``. Raises as :func:`class_of` does."""
+    """Whether the target of ``node`` takes a parameter ``name``; raises as :func:`class_of`."""
     known, open_ended = parameters(_target(node, expect, section, load_plugins(plugins))[0])
     return open_ended or name in known
 
 
 def option(group: str, name: str) -> dict[str, Any]:
-    """``conf/<group>/<name>.yaml`` as a plain dict: what ``group=name`` would choose on the command
-    line.
+    """Read ``conf/<group>/<name>.yaml`` as a plain dict: the section that ``group=name`` chooses on
+    the command line.
+
+    Raises :class:`ConfigError` if the group has no such option.
     """
     from omegaconf import OmegaConf
 
@@ -81,7 +85,7 @@ def option(group: str, name: str) -> dict[str, Any]:
 
 
 def options(group: str) -> list[str]:
-    """The names of a group's options."""
+    """Return the names of a group's options in alphabetical order."""
     return sorted(_option_files(group))
 
 
@@ -99,8 +103,8 @@ def _option_files(group: str) -> dict[str, Path]:
 
 
 def choice(group: str, node: Mapping[str, Any]) -> str:
-    """What is typed to choose ``node``: the option in ``conf/<group>`` with its target; else the
-    target itself.
+    """Return what a user types to choose ``node``: the name of the option in ``conf/<group>`` that
+    has the same target, else the target itself.
     """
     import yaml
 
@@ -112,8 +116,11 @@ def choice(group: str, node: Mapping[str, Any]) -> str:
 
 @contextmanager
 def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
-    """A class of one of these sections, where it is an error's value, becomes what was typed to
-    choose it: ``protocol=d2``, ``protocol=my_plugins.Talks``."""
+    """A context in which a :class:`ConfigError` shows what a user types to choose a plug-in, such
+    as ``protocol=d2`` or ``protocol=my_plugins.Talks``, instead of its class.
+
+    ``sections`` are the plug-ins' sections by key.
+    """
     try:
         yield
     except ConfigError as error:
@@ -145,14 +152,14 @@ def _target(
 
 
 def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
-    """The object a target path names: a module of an allowed package, then public attributes of
-    modules and classes.
+    """The object that a target path names: a public attribute of a module, or of a class in one, in
+    an allowed package.
     """
     if not isinstance(path, str) or not path:
         raise ConfigError(
             key,
             shown(path),
-            "must be the dotted path of a class, such as swarm.communication.topology.ring.Ring",
+            "must be the dotted path of a class, such as swarm.communication.topology.regular.Ring",
         )
     parts = path.split(".")
     if not all(part.isidentifier() and not part.startswith("_") for part in parts):
@@ -182,14 +189,14 @@ def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
 
 
 def _import_longest(parts: Sequence[str], key: str) -> tuple[Any, int]:
-    """The deepest module on the path, and how many parts name it."""
+    """The deepest module on the path, and how many parts of the path name it."""
     for depth in range(len(parts), 0, -1):
         name = ".".join(parts[:depth])
         try:
             return importlib.import_module(name), depth
         except ModuleNotFoundError as error:
             if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-                # the module exists and imports something that does not: a bug, not a wrong path
+                # the path is right: the module exists, but imports one that does not
                 raise
     raise ConfigError(key, ".".join(parts), "no such module")
 
@@ -199,8 +206,10 @@ def _within(path: str, packages: Iterable[str]) -> bool:
 
 
 def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str]) -> type:
-    """The class that ``found`` declares to make; refuses whatever is not a class or function of an
-    allowed module that declares itself an ``expect``.
+    """The class of the object that ``found`` makes.
+
+    Refuses everything but a class ``expect``, or a function annotated to return one, that is
+    defined in an allowed module.
     """
     module = getattr(found, "__module__", None)
     ours = isinstance(module, str) and _within(module, (*OWN, *plugins))
@@ -278,9 +287,8 @@ def _build(
 
 
 def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -> Any:
-    """``found(**arguments)``.
-
-    What a plug-in raises on the way, ``SystemExit`` included, is a sentence about ``section``.
+    """Call ``found(**arguments)``; what a plug-in raises meanwhile, ``SystemExit`` included,
+    becomes a :class:`ConfigError` on ``section``.
     """
     try:
         return found(**arguments)
@@ -300,8 +308,8 @@ def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -
 
 
 def _foreign_errors(found: Any) -> tuple[type[Exception], ...]:
-    """What code that does not know :class:`ConfigError` raises on bad values; our own would be
-    showing a bug.
+    """The errors by which code that does not know :class:`ConfigError` refuses a value; in a class
+    of this package they are bugs, and pass.
     """
     return (
         ()

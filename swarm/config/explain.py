@@ -27,14 +27,17 @@ _PLAIN: dict[Any, str] = {
 
 
 def shown(value: object) -> str:
-    """``value`` as it would be typed, shortened to one line of at most 80 characters."""
+    """Write ``value`` as a user would type it, shortened to one line of at most 80 characters."""
     text = " ".join(typed(value).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def unknown(key: str, value: object, valid: Iterable[str], what: str = "key") -> ConfigError:
-    """The error for a name that does not exist: says which one is close to it, and which ones there
-    are.
+    """Make the error for a name that does not exist.
+
+    It says which of the ``valid`` names is spelt much like it, and lists them all; of a name of an
+    earlier version, it says what to write now. ``what`` is the kind of name: a key, an option, a
+    class. The name is ``value`` for an option, else the last part of ``key``.
     """
     if (write := _write_now(key, shown(value), what)) is not None:
         new = write.partition("=")[2 if what == "option" else 0]
@@ -50,17 +53,20 @@ def unknown(key: str, value: object, valid: Iterable[str], what: str = "key") ->
 
 
 def _write_now(key: str, value: str, what: str) -> str | None:
-    """What to write for a key, or an option of a group, of an earlier version; None for others."""
+    """What to write instead of a key, or an option of a group, of an earlier version; None for all
+    others.
+    """
     new = aliases.key(key) if what == "key" else key
     said = aliases.option(new, value)
     return f"{new}={said}" if new != key or (what == "option" and said != value) else None
 
 
 def must_be(annotation: Any, value: object, described: str | None = None) -> str:
-    """What to say of a ``value`` that does not fit a type: what would, and what was probably meant.
+    """Say what would be valid instead of ``value``, which does not fit a type, and what was
+    probably meant.
 
-    That is a word of a closed set that is close to it, or, of a whole number with a point or an
-    exponent (1e9, 3.0), its digits: to whoever typed it, it is one.
+    For a closed set of words, that is the word spelt much like ``value``. A whole number that was
+    typed with a point or an exponent (1e9, 3.0) is repeated without.
     """
     words = list(_words(annotation))
     given = value if isinstance(value, list | tuple) else [value]
@@ -73,7 +79,7 @@ def must_be(annotation: Any, value: object, described: str | None = None) -> str
 
 
 def _words(annotation: Any) -> Iterator[str]:
-    """The words of all closed sets within a type."""
+    """Yield the words of all ``Literal`` types within a type."""
     if get_origin(annotation) is Literal:
         yield from (word for word in get_args(annotation) if isinstance(word, str))
     else:
@@ -82,8 +88,8 @@ def _words(annotation: Any) -> Iterator[str]:
 
 
 def describe(annotation: Any) -> str:
-    """What a value of type ``annotation`` looks like, as a noun phrase; understands ``Annotated``
-    bounds.
+    """Describe the values of type ``annotation`` as a noun phrase, with their bounds if it is
+    ``Annotated``.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -125,7 +131,7 @@ def _digits(value: object) -> object:
 
 
 def _bounds(metadata: Iterable[Any]) -> str:
-    """``Ge(1), Le(8)`` as " from 1 to 8"; other metadata says nothing."""
+    """``Ge(1), Le(8)`` in words, " from 1 to 8"; other metadata is left out."""
     found: dict[str, Any] = {}
     for part in _parts(metadata):
         found |= {
@@ -147,7 +153,7 @@ def _parts(metadata: Iterable[Any]) -> Iterator[Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """The part of an error's text that says what is wrong."""
+    """Return the first line of an error's text, without empty lines and links to Hydra's pages."""
     lines = [
         line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line
     ]

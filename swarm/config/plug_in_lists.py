@@ -11,12 +11,14 @@ from swarm.config.explain import shown, unknown
 
 
 def with_options(values: dict[str, Any], key: str, group: str, *words: str) -> dict[str, Any]:
-    """``values`` with the names listed under ``key`` replaced by the sections that they stand for.
+    """Return ``values`` with the names listed under ``key`` replaced by the sections that they
+    stand for.
 
-    An entry is the name of an option of ``group``, ``{NAME: {KEY: VALUE, …}}`` for one with other
-    values than its file has, a section with a ``_target_``, or one of ``words``, which stays.
+    An entry is the name of an option of ``group``, ``{NAME: {KEY: VALUE, …}}`` for an option with
+    other values than its file has, a section with a ``_target_``, or one of ``words``, which stays
+    as it is.
 
-    Raises :class:`ConfigError` for anything else.
+    Raises :class:`ConfigError` for any other entry.
     """
     listed = values.get(key, list(words))
     names = [*words, *options(group)]

@@ -1,4 +1,4 @@
-"""Plug-ins of the user's own: files and modules that ``plugins=[…]`` names, imported."""
+"""Imports the user's own plug-ins: the files and modules that ``plugins=[…]`` names."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ OWN = ("swarm", "scenarios")  # packages whose classes every configuration may n
 def load_plugins(plugins: Iterable[str]) -> tuple[str, ...]:
     """Import the user's modules and return their names.
 
-    An entry is a path to a ``.py`` file or a dotted module name, both looked up from the current
-    folder first; an installed module comes second. Each is imported once under its own name.
+    An entry is the path of a ``.py`` file, or a dotted module name, which is looked up in the
+    current folder first and among the installed modules second. Each module is imported once, under
+    its own name.
+
+    Raises :class:`ConfigError` for an entry that cannot be imported, and for code of a run folder
+    that is not trusted (:func:`swarm.config.foreign.require_own`).
     """
     return tuple(_load_plugin(entry, Path.cwd()) for entry in plugins)
 
@@ -45,7 +49,7 @@ def _load_plugin(entry: str, folder: Path) -> str:
             importlib.import_module(name)
     except ConfigError:
         raise
-    except (Exception, SystemExit) as error:  # a script that ends the process is no module either
+    except (Exception, SystemExit) as error:  # a script that calls sys.exit() is no plug-in
         if ran_out_of_memory(error):
             raise
         raise ConfigError("plugins", entry, _why_not(error, parts, folder)) from error
@@ -54,9 +58,8 @@ def _load_plugin(entry: str, folder: Path) -> str:
 
 
 def _why_not(error: BaseException, parts: Sequence[str], folder: Path) -> str:
-    """Why a plug-in could not be imported, with the line of it that failed.
-
-    A SyntaxError says the line by itself.
+    """Why a plug-in could not be imported, with the line of the plug-in that failed; the text of a
+    SyntaxError has the line already.
     """
     at = plugin.where(error, importing=parts[0])
     if isinstance(error, ModuleNotFoundError) and error.name is not None:

@@ -1,8 +1,9 @@
-"""A file as a type: its schema, the one reader of JSON and YAML, and the seal of what was written.
+"""Schemas of files, the readers of JSON and YAML that check them, and the seal, a hash in a file of
+the rest of it.
 
-What cannot be read, or does not hold what its schema says, is a :class:`ConfigError` of one
-sentence that names the file and the field. Keys that a schema does not name are passed through:
-scenarios add their own to a summary, and later versions theirs.
+A file that cannot be read, or that does not fit its schema, raises a :class:`ConfigError` that
+names the file and the field. Keys that a schema does not name are kept: scenarios add their own to
+a summary, and later versions may add more.
 """
 
 from __future__ import annotations
@@ -21,38 +22,40 @@ from swarm.common.errors import ConfigError
 from swarm.config.explain import shown
 
 SEAL = "seal"
-MOST_VALUES = 100_000  # of a YAML file
+MOST_VALUES = 100_000  # in a YAML file
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Number = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Schema(BaseModel):
-    """Named keys have exactly these types, nothing is converted; other keys may be there."""
+    """A mapping whose named keys have exactly these types; other keys may be there, and values are
+    not converted.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
 class Closed(Schema):
-    """A file of which no other keys are known: one with another name is a damaged one."""
+    """A schema without other keys: a file that has one counts as damaged."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def read_json(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
-    """A JSON file that is one object and fits ``schema``.
+    """Read a JSON file that is one object and fits ``schema``.
 
-    Raises :class:`ConfigError` on ``key`` and the file, which says what is wrong with it and where.
+    Raises :class:`ConfigError` on ``key`` and the file, which says what is wrong in which field.
     """
     try:
         value = json.loads(_content(file, key), parse_constant=_refuse)
-    except (ValueError, RecursionError):  # also of text that is not UTF-8
+    except (ValueError, RecursionError):  # ValueError is also raised for text that is not UTF-8
         value = None
     return checked(value, schema, file, key, "JSON")
 
 
 def read_yaml(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
-    """A YAML file that is one mapping and fits ``schema``. Raises as :func:`read_json`."""
+    """Read a YAML file that is one mapping and fits ``schema``; raises as :func:`read_json`."""
     try:
         value = yaml.safe_load(_content(file, key).decode("utf-8"))
         _require_few(value)
@@ -60,14 +63,14 @@ def read_yaml(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
         raise
     except (
         Exception
-    ):  # PyYAML lets through whatever its parts stumble over, from IndexError to RecursionError
+    ):  # on damaged files PyYAML raises any error of its parts, from IndexError to RecursionError
         value = None
     return checked(value, schema, file, key, "YAML")
 
 
 def _require_few(value: object) -> None:
-    """Raises ValueError for more values than any config has: a few aliases in YAML stand for
-    billions of them.
+    """Refuse more values than any config has, with a ValueError: a few nested aliases in YAML can
+    stand for billions of values.
     """
     left, waiting = MOST_VALUES, [value]
     while waiting:
@@ -84,9 +87,9 @@ def _require_few(value: object) -> None:
 def checked(
     value: object, schema: type[Schema], file: Path, key: str, form: str = "JSON"
 ) -> dict[str, Any]:
-    """``value`` if it is a mapping that fits ``schema``.
+    """Return ``value`` if it is a mapping that fits ``schema``.
 
-    Raises :class:`ConfigError` on ``key`` and ``file``.
+    Raises :class:`ConfigError` on ``key`` and ``file`` if it is not.
     """
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise ConfigError(key, file, f"damaged; must be one {form} mapping")
@@ -96,8 +99,8 @@ def checked(
 
 
 def complaint(value: Mapping[str, Any], schema: type[Schema]) -> str | None:
-    """What is wrong with ``value``: ``\\`arms.swarm.rounds\\` must be a valid integer, and is
-    high``; None if nothing is.
+    """Say what is wrong with ``value``, such as ``\\`arms.swarm.rounds\\` must be a valid integer,
+    and is high``; None if it fits ``schema``.
     """
     try:
         schema.model_validate_json(
@@ -109,7 +112,7 @@ def complaint(value: Mapping[str, Any], schema: type[Schema]) -> str | None:
         RecursionError,
         ValueError,
         TypeError,
-    ):  # of YAML alone: lists that hold themselves, keys that are lists
+    ):  # only YAML can have lists that contain themselves, and keys that are lists
         return "what it holds cannot be written as JSON"
     return None
 
@@ -117,7 +120,7 @@ def complaint(value: Mapping[str, Any], schema: type[Schema]) -> str | None:
 def _sentence(error: ErrorDetails) -> str:
     field = ".".join(map(str, error["loc"]))
     said = error["msg"].removeprefix("Value error, ")
-    # of a whole mapping, which names its key itself
+    # the complaint is about a whole mapping and names the key itself
     if error["type"] == "value_error" and said.startswith("`"):
         return f"{said} (in `{field}`)" if field else said
     if error["type"] == "missing":
@@ -128,7 +131,7 @@ def _sentence(error: ErrorDetails) -> str:
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity, which are no JSON
+    raise ValueError(name)  # NaN or Infinity, which JSON does not have
 
 
 def _content(file: Path, key: str) -> bytes:
@@ -144,15 +147,17 @@ def _content(file: Path, key: str) -> bytes:
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """``value`` with the hash of all that is in it: whatever changes on the disk, but for spaces,
-    is noticed.
+    """Return ``value`` with the hash of all its content, by which :func:`require_seal` notices any
+    change on the disk, except of white space.
     """
     return {**value, SEAL: _hash(value)}
 
 
 def require_seal(value: Mapping[str, Any], file: Path, key: str) -> None:
-    """Raises :class:`ConfigError` on ``key`` and ``file`` where the seal is missing, or not that of
-    the rest.
+    """Check the seal of what was read from ``file``.
+
+    Raises :class:`ConfigError` on ``key`` and ``file`` if the seal is missing, or is not the hash
+    of the rest.
     """
     if value.get(SEAL) != _hash({name: item for name, item in value.items() if name != SEAL}):
         raise ConfigError(

@@ -1,8 +1,8 @@
-"""What a run can be told, as types: every key, its range, and what is refused.
+"""The settings of a run as types: every key with its type and range.
 
-``conf/config.yaml`` holds the defaults; this is the check. Sections with a ``_target_`` are
-plug-ins, whose own keys are checked by :func:`swarm.config.build.build` against the constructor
-they are for.
+``conf/config.yaml`` holds the defaults, and this module checks what a user sets. Sections with a
+``_target_`` are plug-ins, whose own keys :func:`swarm.config.build.build` checks against the
+signature of their constructor.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _is_plugin(value: Any) -> Any:
 
 PlugIn = Annotated[dict[str, Any], BeforeValidator(_is_plugin)]
 STANDARD: Final = "standard"
-"""Of ``metrics``: all that a run measures unless it is told otherwise."""
+"""The entry of ``metrics`` that stands for all metrics that a run measures by default."""
 MetricList = list[PlugIn | Literal["standard"]]
 MEAN: Final = "swarm.communication.aggregation.mean.Mean"
 DEFAULTS: Final[dict[str, Any]] = {
@@ -35,19 +35,19 @@ DEFAULTS: Final[dict[str, Any]] = {
     "transforms": [],
     "aggregator": {"_target_": MEAN},
 }
-"""Keys that configurations of earlier versions do not have, and what is meant then."""
+"""Keys that configurations of earlier versions do not have, and the values that they then get."""
 Positive = Annotated[float, Field(gt=0)]
 MOST_DEVICES = MOST_ROUNDS = 10_000_000
 
 
 class Section(BaseModel):
-    """Keys with types: nothing unknown, nothing converted."""
+    """A section of typed keys: it has no other keys, and values are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _default(key: str) -> Any:
-    """A key that configurations of earlier versions do not have."""
+    """A field that configurations of earlier versions do not have."""
     return Field(default_factory=lambda: deepcopy(DEFAULTS[key]))
 
 
@@ -62,7 +62,7 @@ class TrainSettings(Section):
 
 
 class NetworkSettings(Section):
-    """Virtual time, and what happens to messages."""
+    """The virtual time of a round, and the loss and delay of messages."""
 
     round_seconds: Positive
     drop: Annotated[float, Field(ge=0, lt=1)]
@@ -98,13 +98,15 @@ class Compute(Section):
 
 
 class _Span(Section):
-    """What the section ``schedule`` has beside the keys of its plug-in."""
+    """The key of the section ``schedule`` that is not its plug-in's."""
 
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
 
 
 class _Rate(Section):
-    """What the section ``optimizer`` has beside the keys of its plug-in, which gets a number."""
+    """The learning rate in the section ``optimizer``, where it may be ``auto``; the plug-in gets a
+    number.
+    """
 
     lr: float | Literal["auto"]
 
@@ -160,11 +162,11 @@ class Settings(Section):
 
     @classmethod
     def parse(cls, cfg: Any) -> Settings:
-        """``cfg``, an OmegaConf or plain mapping, checked and typed.
+        """Check ``cfg``, an OmegaConf or plain mapping, and return it typed.
 
-        Raises :class:`ConfigError` for the first thing that is wrong: an unknown key, a value out
-        of range, a missing one, or an interpolation that leads nowhere. Hydra's own section is
-        passed over.
+        Hydra's own section is left out. Raises :class:`ConfigError` for the first mistake: an
+        unknown key, a value out of range, a missing value, or an interpolation of something that
+        does not exist.
         """
         values = with_options(plain(cfg), "metrics", "metric", STANDARD)
         settings = validated(cls, with_options(values, "transforms", "transform"))
@@ -188,20 +190,24 @@ class Settings(Section):
 
     @property
     def schedule_rounds(self) -> int:
-        """The rounds that the learning-rate schedule spans: ``schedule.rounds``, or the run's."""
+        """The number of rounds that the learning-rate schedule spans: ``schedule.rounds``, else
+        ``rounds``.
+        """
         return int(self.schedule.get("rounds") or self.rounds)
 
     @property
     def schedule_plug_in(self) -> dict[str, Any]:
-        """The schedule's own section: how many rounds it spans is the run's affair, not its own."""
+        """The section ``schedule`` without ``rounds``, which is not a parameter of the plug-in."""
         return {key: value for key, value in self.schedule.items() if key != "rounds"}
 
     def with_schedule_rounds(self, rounds: int | None) -> Self:
-        """The same settings under a schedule that spans ``rounds`` (None: the run's)."""
+        """Return the same settings with a schedule that spans ``rounds``; None means all rounds of
+        the run.
+        """
         return self.model_copy(update={"schedule": {**self.schedule, "rounds": rounds}})
 
     def plug_ins(self) -> dict[str, dict[str, Any]]:
-        """The sections that name a ``_target_``, by key."""
+        """Return the sections that are plug-ins, by key."""
         return {name: getattr(self, name) for name in sections()}
 
 
@@ -209,9 +215,9 @@ Model = TypeVar("Model", bound=Section)
 
 
 def validated(model: type[Model], values: dict[str, Any], prefix: str = "") -> Model:
-    """``values`` as a ``model``.
+    """Check ``values`` and return them as a ``model``.
 
-    Raises :class:`ConfigError` for the first thing that is wrong, ``prefix`` before its key.
+    Raises :class:`ConfigError` for the first mistake, with ``prefix`` in front of its key.
     """
     _refuse_unknown(values, model, prefix)
     try:
@@ -222,14 +228,14 @@ def validated(model: type[Model], values: dict[str, Any], prefix: str = "") -> M
     built = {
         name for name, field in model.model_fields.items() if any(map(_is_guard, field.metadata))
     }
-    # plug-ins are looked at as they are built
+    # build() checks the values of plug-ins
     for name, value in found.model_dump(exclude=built).items():
         ordinary(f"{prefix}{name}", value)
     return found
 
 
 def sections() -> list[str]:
-    """The keys whose value is a plug-in."""
+    """Return the keys whose value is one plug-in."""
     return [
         name
         for name, field in Settings.model_fields.items()
@@ -242,8 +248,9 @@ def _is_guard(item: Any) -> bool:
 
 
 def plain(cfg: Any) -> dict[str, Any]:
-    """``cfg`` as resolved nested dicts without Hydra's section; OmegaConf's errors become
-    :class:`ConfigError`.
+    """Return ``cfg`` as nested dicts, with interpolations resolved and without Hydra's section.
+
+    Raises :class:`ConfigError` for what OmegaConf cannot resolve.
     """
     if isinstance(cfg, Settings):
         return cfg.model_dump()
@@ -270,8 +277,8 @@ def plain(cfg: Any) -> dict[str, Any]:
 
 
 def from_omegaconf(error: Exception, cfg: Any) -> ConfigError:
-    """A failed interpolation or a mandatory value without one, as an error about the key it stands
-    under.
+    """Turn OmegaConf's error about a failed interpolation, or about a mandatory value that is
+    missing, into an error about its key.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue
@@ -297,8 +304,8 @@ def _model(annotation: Any) -> type[Section] | None:
 
 
 def _refuse_unknown(values: Mapping[str, Any], model: type[Section], prefix: str) -> None:
-    """Unknown keys are looked for first: a misspelt key is also a missing one, and the spelling is
-    the better hint.
+    """Refuse unknown keys. This check comes first, as a misspelt key is also a missing one, and the
+    spelling is the better hint.
     """
     for key, value in values.items():
         field = model.model_fields.get(str(key))
@@ -310,7 +317,7 @@ def _refuse_unknown(values: Mapping[str, Any], model: type[Section], prefix: str
 
 
 def _first(error: ValidationError, model: type[Section], values: Any) -> ConfigError:
-    """Pydantic's first complaint, said with the type's own description of what is valid."""
+    """Pydantic's first complaint as an error that describes the valid type in words."""
     location = error.errors()[0]["loc"]
     path: list[str] = []
     description, annotation = "a section", None

@@ -1,8 +1,8 @@
-"""What a model has besides its parameters: buffers, which never change while devices learn.
+"""A model's buffers, which never change while devices learn.
 
-All devices of an arm share them, so they are no part of a row. They are kept once beside an arm's
-checkpoints, and a checkpoint names their hash: a saved run then gives all that
-``module.load_state_dict`` asks for, without anybody's code being imported.
+All devices of an arm share the buffers, so they are not part of a row. They are saved once beside
+an arm's checkpoints, each of which holds their hash. So a saved run has all that
+``module.load_state_dict`` needs, and nobody has to import the model's code to read it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from swarm.common.errors import CheckpointError
 
 FILE = "buffers.safetensors"
 MOST_BYTES = 256 << 20
-"""Larger buffers are not kept with a run: a frozen base that was read from a file is there
-already.
+"""Larger buffers are not saved with a run: they are mostly a frozen base that was read from a file.
 """
 
 
@@ -32,7 +31,7 @@ already.
 class Constants:
     """A module's buffers by name.
 
-    ``saved`` are those of its ``state_dict`` (the persistent ones).
+    ``saved`` names the persistent ones, which are in the module's ``state_dict``.
     """
 
     values: Mapping[str, Tensor]
@@ -40,13 +39,15 @@ class Constants:
 
     @classmethod
     def of(cls, module: nn.Module) -> Constants:
-        """The buffers as they are now; a buffer with two names has both."""
+        """Return the buffers of ``module`` as they are now; a buffer with two names has both."""
         values = dict(module.named_buffers(remove_duplicate=False))
         return cls(values, tuple(name for name in module.state_dict() if name in values))
 
     @cached_property
     def data(self) -> bytes | None:
-        """The saved ones as a safetensors file; None where there are none, or too many."""
+        """The saved buffers as the bytes of a safetensors file; None if there are none, or if they
+        take more than ``MOST_BYTES``.
+        """
         tensors = {name: self.values[name].detach().cpu() for name in self.saved}
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         if not tensors or size > MOST_BYTES:
@@ -55,16 +56,19 @@ class Constants:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint says of them: their names, and the SHA-256 of :attr:`data`."""
+        """What a checkpoint holds of the buffers: their names, and the SHA-256 of :attr:`data`."""
         found = None if self.data is None else hashlib.sha256(self.data).hexdigest()
         return {"names": list(self.saved), "sha256": found}
 
 
 def read(folder: Path, facts: Mapping[str, Any] | None) -> dict[str, Tensor]:
-    """The buffers beside an arm's checkpoints, as the facts of one describe them (None: of a
-    version that kept none). Those that were too large are left out, with a warning.
+    """Read the buffers beside an arm's checkpoints.
 
-    Raises :class:`CheckpointError` where the file is missing or damaged.
+    ``facts`` are the :attr:`Constants.facts` of a checkpoint; None means that an earlier version
+    wrote it, which saved no buffers. If the buffers were too large to be saved, the result is empty
+    and a warning names them.
+
+    Raises :class:`CheckpointError` if the file is missing or damaged.
     """
     if not facts or not facts["names"]:
         return {}

@@ -1,5 +1,5 @@
-"""A model tried before a run: what the run will compute, against plain PyTorch on the module
-itself.
+"""The trial of a model before a run: its kernel's outputs and gradients are compared with those of
+plain PyTorch on the module itself.
 """
 
 from __future__ import annotations
@@ -18,24 +18,26 @@ from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.kernels.module import refused
 
-LARGE = 5_000_000  # parameters above which one device is tried instead of two
+LARGE = 5_000_000  # a model with more parameters is tried with one device instead of two
 
 
 def check_learning(
     module: nn.Module, kernel: Kernel, loss: Loss, inputs: Tensor, target_Cb: Tensor
 ) -> None:
-    """Refuse a module whose outputs or gradients the kernel gets wrong: one that computes with
-    something else than its registered parameters, or whose output does not depend on them.
-    ``inputs`` ``[b, *features]``, ``target_Cb`` as the loss encodes it. A parameter that takes no
-    part has a gradient of zero; a warning names it.
+    """Refuse a module for which the kernel computes wrong outputs or gradients.
+
+    Such a module computes with something else than its registered parameters, or its output does
+    not depend on them. ``inputs`` are ``[b, *features]``, and ``target_Cb`` is what the loss makes
+    of their labels. A parameter that does not influence the output has a gradient of zero, and a
+    warning names it. Raises :class:`ConfigError` for such a module, and for one that fails.
     """
     layout = kernel.layout
     rows_BP = _near(layout.pack(dict(module.named_parameters())).detach())
     otherwise = refused(
         module,
-        "answers otherwise with the parameters of another device than by itself: forward must read"
-        " each parameter where it is registered (self.NAME) at every call, and keep no list or copy"
-        " of them",
+        "computes something else when it is given the parameters of another device: forward must"
+        " read each parameter where it is registered (self.NAME) at every call, and keep no list or"
+        " copy of them",
     )
     try:
         found = [_by_torch(module, layout, row_P, loss, inputs, target_Cb) for row_P in rows_BP]
@@ -61,7 +63,7 @@ def check_learning(
 
 
 def _near(row_P: Tensor) -> Tensor:
-    """Two devices' parameters ``[2, P]`` close to these."""
+    """Random parameters of two devices ``[2, P]``, or of one of a large model, close to these."""
     draw = torch.Generator().manual_seed(0)
     count = 1 if len(row_P) > LARGE else 2
     noise_B2P = torch.randn(count, 2, len(row_P), generator=draw, dtype=row_P.dtype).to(
@@ -73,8 +75,9 @@ def _near(row_P: Tensor) -> Tensor:
 def _by_torch(
     module: nn.Module, layout: Layout, row_P: Tensor, loss: Loss, inputs: Tensor, target_Cb: Tensor
 ) -> tuple[Tensor, Tensor, list[str]]:
-    """Outputs ``[C, b]``, the gradient ``[P]`` of the summed loss, and the parameters that take no
-    part, by autograd on a copy of the module."""
+    """Outputs ``[C, b]``, the gradient ``[P]`` of the summed loss, and the names of the parameters
+    without influence, by autograd on a copy of the module.
+    """
     one = copy.deepcopy(module)
     parameters = dict(one.named_parameters())
     with torch.no_grad():
@@ -106,7 +109,7 @@ def _by_torch(
 
 
 def _outputs(kernel: Kernel, rows_BP: Tensor, inputs: Tensor) -> Tensor:
-    """``[B, C, b]`` by what the run computes with."""
+    """The outputs ``[B, C, b]`` by the kernel."""
     x = BlockParameters(kernel.layout, len(rows_BP), rows_BP)
     x.load(rows_BP)
     with torch.no_grad():
@@ -114,7 +117,7 @@ def _outputs(kernel: Kernel, rows_BP: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _gradients(kernel: Kernel, rows_BP: Tensor, inputs: Tensor, target_Cb: Tensor) -> Tensor:
-    """``[B, P]`` by what the run computes with."""
+    """The gradients ``[B, P]`` of the summed loss by the kernel."""
     count = len(rows_BP)
     x, into = (
         BlockParameters(kernel.layout, count, rows_BP),
@@ -138,7 +141,9 @@ def _say_unused(module: nn.Module, names: list[str]) -> None:
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:
-    """Equal to rounding. What is not finite near the first parameters cannot be compared."""
+    """Whether both are equal to rounding; True if ``expected`` is not finite, as it then cannot be
+    compared.
+    """
     if not torch.isfinite(expected).all():
         return True
     scale = max(1.0, float(expected.abs().max()) if expected.numel() else 1.0)

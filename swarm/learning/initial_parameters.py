@@ -1,5 +1,5 @@
-"""What devices start from: the model's own initialisation, or a device's parameters saved
-earlier.
+"""The initial parameters of devices: the model's own initialisation, or a file with one device's
+parameters.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from swarm.learning.buffers import Constants
 def read_start(
     init: str, module: nn.Module, layout: Layout, constants: Constants, dtype: torch.dtype
 ) -> Tensor:
-    """The common first row ``[P]``: ``init`` is ``common``, ``independent``, or the path of a
-    ``.safetensors`` file.
+    """Return the common initial row ``[P]``.
 
-    The file is what ``safetensors.torch.save_model``, or ``save_file`` of ``module.state_dict()``,
-    writes: tied parameters under one of their names or under all of them, and buffers, or none, as
-    long as they are the module's own. Raises :class:`ConfigError` for any other.
+    ``init`` is ``common`` or ``independent``, which both give the parameters of ``module``, or the
+    path of a ``.safetensors`` file. Such a file is written by ``safetensors.torch.save_model``, or
+    by ``save_file`` of ``module.state_dict()``. It may have tied parameters under one or all of
+    their names, and no buffers or those of the module. Raises :class:`ConfigError` for any other
+    ``init``, and for a file that does not fit the model.
     """
     if init in ("common", "independent"):
         return layout.pack(dict(module.named_parameters())).to(dtype)
@@ -63,7 +64,8 @@ def _parameters(
 ) -> dict[str, Tensor]:
     """The file's parameters by slot.
 
-    ``ValueError`` for what is missing, is too much, or contradicts the module.
+    Raises ``ValueError`` for a name that is missing or unknown, and for a value that contradicts
+    the module.
     """
     names = {
         s.name: [s.name, *(name for name, slot in layout.ties if slot == s.name)]
@@ -94,15 +96,15 @@ def _parameters(
 
 
 def _most(module: nn.Module) -> int:
-    """Bytes that a file with a module's parameters and buffers may have, each number in 16 bytes at
-    most.
+    """The bytes that a file with a module's parameters and buffers may have: 16 for each number,
+    and 64 MiB.
     """
     numbers = sum(t.numel() for t in (*module.parameters(), *module.buffers()))
     return 16 * numbers + (64 << 20)
 
 
 def save_start(path: str | Path, state_dict: Mapping[str, Tensor]) -> None:
-    """Save one device's ``state_dict``, a run's or a module's, as a file that ``init=`` takes."""
+    """Save a ``state_dict``, of a run's device or of a module, as a file that ``init=`` takes."""
     save_file(
         {name: value.detach().clone().contiguous() for name, value in state_dict.items()}, path
     )

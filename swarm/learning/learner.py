@@ -1,6 +1,5 @@
-"""What a device does with its next samples: predict them, be scored, then learn from them.
-
-One block at a time.
+"""Local steps of a block of devices: predict the next samples, score the predictions, then learn
+from the samples.
 """
 
 from __future__ import annotations
@@ -21,13 +20,17 @@ from swarm.learning.optim.optimizer import Optimizer, clip_
 
 @dataclass(frozen=True)
 class Batch:
-    """The next K mini-batches of B devices.
+    """The next K mini-batches of b samples of B devices.
 
-    ``x`` ``[B, K, b, *features]``; ``target`` ``[B, K, C, b]`` as the loss encodes it (``b · L``
-    for L labels a sample); ``first`` ``[B, K, b]`` marks samples that the device meets for the
-    first time (None: there are none); ``active`` ``[B, K]`` marks the steps a device takes (None:
-    all of them); ``done`` ``[B]`` counts the steps it has taken before; ``true_target`` is what
-    predictions are scored by where devices learn from other labels (None: it is the target).
+    Attributes:
+        x: The inputs, ``[B, K, b, *features]``.
+        target: The labels as the loss encodes them, ``[B, K, C, b]``, or ``[B, K, C, b · L]`` for L
+            labels a sample.
+        first: Which samples the device meets for the first time, ``[B, K, b]``; None: no sample.
+        active: Which steps the device takes, ``[B, K]``; None: all of them.
+        done: How many steps the device has taken before, ``[B]``.
+        true_target: What predictions are scored by, if devices learn from other labels; None: the
+            target.
     """
 
     x: Tensor
@@ -40,11 +43,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class PredictionScores:
-    """Results before learning.
+    """Scores of predictions that were made before learning from the samples, ``[B]`` each.
 
     ``loss_B`` is the mean loss over all samples of the active steps. ``scored_B`` counts the
-    samples met for the first time, and ``score_B`` adds up their scores (:meth:`Loss.score`); both
-    are None if there are none.
+    samples that a device met for the first time, and ``score_B`` adds up their scores
+    (:meth:`Loss.score`); both are None if there are no such samples.
     """
 
     loss_B: Tensor
@@ -53,14 +56,15 @@ class PredictionScores:
 
 
 def _worth_checking(guards: Sequence[Any]) -> list[bool]:
-    """Which of the compiler's conditions for using a compiled step again are looked at each time:
-    the tensors, and whether an optional one is there. A learner's own parts never change, and
-    checking them all took as long as a step."""
+    """Which of the compiler's conditions for using a compiled step again are checked each time.
+
+    They are those on tensors, and on whether an optional tensor is there. All others are about a
+    learner's own parts, which never change; checking them too took as long as a step.
+    """
     return [isinstance(g.value, Tensor) or g.value is None for g in guards]
 
 
-# Without the wrapper in C++, the time that fusing saves goes into calling the fused kernels from
-# Python.
+# Without the wrapper in C++, calling the fused kernels from Python takes as long as fusing saves.
 COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
     "cpp_wrapper": True,
     "size_asserts": False,
@@ -69,9 +73,9 @@ COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
 
 
 class TrainBlock(Protocol):
-    """Score and learn a batch: the rows after it, and the scores.
+    """A function that scores a batch and learns from it.
 
-    ``slots`` are changed in place.
+    It returns the rows ``[B, P]`` after learning, and the scores. ``slots`` are changed in place.
     """
 
     def __call__(
@@ -85,7 +89,11 @@ class TrainBlock(Protocol):
 
 
 class Learner:
-    """K local steps for a block, by :attr:`train`."""
+    """Takes the K local steps of a block, by :attr:`train`.
+
+    ``outputs`` is C, ``clip`` the L2 norm that gradients are clipped to (None: they are not), and
+    ``compiled`` says whether ``torch.compile`` compiles the step, if the kernel allows it.
+    """
 
     def __init__(
         self,
@@ -113,11 +121,11 @@ class Learner:
             self.train = self._train_compiled
 
     def uncompiled(self) -> Learner:
-        """The same without the compiler, in memory of its own."""
+        """Return the same learner without the compiler, with memory of its own."""
         return Learner(self.kernel, self.loss, self.optimizer, self.outputs, self.clip, False)
 
     def score_only(self, x_BP: Tensor, batch: Batch) -> PredictionScores:
-        """Predict the batch and be scored, without learning."""
+        """Predict the batch with the rows ``[B, P]`` and score the predictions; learn nothing."""
         parts = BlockParameters(self.kernel.layout, x_BP.shape[0], x_BP)
         parts.load(x_BP)
         return self._score(
@@ -147,13 +155,15 @@ class Learner:
         lr: Scale,
         correction: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]:
-        """The rate becomes a tensor, for the compiler would build a number in for good."""
+        """Call the compiled step, with the learning rate as a tensor: a number would be compiled
+        into it as a constant.
+        """
         rate = torch.full((1, 1, 1), float(lr), dtype=x_BP.dtype, device=x_BP.device)
         pair: tuple[Tensor, PredictionScores] = self._compiled(x_BP, slots, batch, rate, correction)
         return pair
 
     def _descend(self, x_BP: Tensor, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
-        """Plain SGD: every gradient goes straight into the parameters."""
+        """Plain SGD, which adds every gradient directly to the parameters."""
         samples, target = batch.target.shape[-1], batch.target
         x, add = self._bench(x_BP, samples)
         x.load(x_BP)
@@ -166,8 +176,8 @@ class Learner:
         return x.rows(), torch.stack(outs, 1)
 
     def _bench(self, x_BP: Tensor, samples: int) -> tuple[BlockParameters, Gradient]:
-        """Parameters and the function that adds gradients to them, in memory that serves one block
-        after the other.
+        """Parameters and the function that adds gradients to them, in memory that all blocks of
+        this size use one after the other.
         """
         # a compiled step plans its own memory
         size, keep = (x_BP.shape[0], samples), not torch.compiler.is_compiling()
@@ -187,8 +197,8 @@ class Learner:
         lr: Scale,
         correction: GradientCorrection | None,
     ) -> tuple[Tensor, Tensor]:
-        """Every other optimiser, clipping, and protocols that pull: the gradient is collected
-        first.
+        """Steps of any other optimiser, with clipping or with a gradient correction: the whole
+        gradient is computed first, then the optimiser applies it.
         """
         samples, layout, x_BP = batch.target.shape[-1], self.kernel.layout, start_BP.clone()
         rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(1, 1)
@@ -215,7 +225,9 @@ class Learner:
         return x_BP, torch.stack(outs, 1)
 
     def _score(self, out: Tensor, batch: Batch) -> PredictionScores:
-        """Everything here comes from predictions made before the sample was learnt from."""
+        """Scores of the outputs ``[B, K, C, b]``, which were computed before learning from the
+        samples.
+        """
         truth = batch.target if batch.true_target is None else batch.true_target
         first = batch.first
         loss_BKb = self.loss.value(out, truth)
@@ -227,7 +239,8 @@ class Learner:
             return PredictionScores(mean)
         if batch.active is not None:
             first = first & batch.active[:, :, None]
-        if loss_BKb.shape[2] != first.shape[2]:  # every position of a sample is a prediction
+        # a sample of a sequence model has a prediction for each position
+        if loss_BKb.shape[2] != first.shape[2]:
             first = first.repeat_interleave(loss_BKb.shape[2] // first.shape[2], 2)
         counted = first.to(loss_BKb.dtype)
         return PredictionScores(

@@ -183,7 +183,7 @@ class _Own(nn.Module):
 def test_what_a_module_brings_is_compared_with_its_forward() -> None:
     x = _text("last")[0][0, 0]
     with pytest.raises(
-        ConfigError, match="_Changed: has a method over_rows that answers otherwise than forward"
+        ConfigError, match="_Changed: has a method over_rows that disagrees with forward"
     ):
         kernel_for(_Changed((T,), C, width=8, depth=1), CrossEntropy(), x, block=2)
     assert isinstance(kernel_for(_Own(), CrossEntropy(), x, block=2), BatchedKernel)

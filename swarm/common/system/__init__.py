@@ -1,1 +1,1 @@
-"""The machine below: files, folders, memory, signals, and the cache of fetched data sets."""
+"""The operating system: files, folders, memory, signals, and the cache of fetched data sets."""

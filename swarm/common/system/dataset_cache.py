@@ -1,4 +1,4 @@
-"""Where fetched data sets are, and paths that point there: ``fetched:shakespeare/text.parquet``."""
+"""The folder of fetched data sets, and paths into it: ``fetched:shakespeare/text.parquet``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ PREFIX = "fetched:"
 
 
 def home() -> Path:
-    """The folder of all fetched data sets: ``$SWARM_DATA``, else ``swarm-sim`` in the user's cache
-    folder.
+    """Return the folder of all fetched data sets: ``$SWARM_DATA``, else ``swarm-sim`` in the user's
+    cache folder.
     """
     if own := os.environ.get("SWARM_DATA"):
         return Path(own).expanduser()
@@ -31,9 +31,11 @@ def _own(path: str, key: str) -> Path:
 
 
 def locate(path: str, key: str = "path") -> Path:
-    """The file that ``path`` means: itself, or after ``fetched:`` one below :func:`home`.
+    """Return the file that ``path`` means: the path itself, or after ``fetched:`` a file below
+    :func:`home`.
 
-    ``ConfigError`` about ``key`` where a fetched data set is not there, with the command that
+    Raises :class:`ConfigError` on ``key`` for a path that cannot be one, for a file that a fetched
+    data set does not have, and for a data set that is not fetched yet, with the command that
     fetches it.
     """
     if not path.startswith(PREFIX):

@@ -1,9 +1,9 @@
-"""Files that are opened with care: what is read is a regular file and has an end, what is written
+"""Safe reading and writing of files: only regular files are read, and a file that is written
 appears whole or not at all.
 
-A file may come from somebody else. One that a configuration names may be a device without end, or a
-pipe that waits for ever; whatever lies in a run folder under a name that is about to be written, a
-link to a file of the user's above all, is replaced or refused, never written through.
+A file may come from somebody else. What a configuration names may be a device without end, or a
+pipe that waits for ever. What lies in a run folder under a name that is about to be written may be
+a link to a file of the user's: it is replaced or refused, but never written through.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import IO, BinaryIO
 
 from swarm.common.errors import ConfigError
 
-# Windows has neither; there, making a link takes a right of its own.
+# Windows has neither flag; there, a user needs a special right to make a link.
 _OWN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for its other end
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # without it, opening a pipe waits for its other end
 _BINARY = getattr(os, "O_BINARY", 0)
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -35,13 +35,13 @@ _KINDS = {
 
 
 def opened(path: Path, key: str = "path", shown: object = None) -> BinaryIO:
-    """The regular file at ``path``, open for reading.
+    """Open the regular file at ``path`` for reading.
 
-    A named pipe or a device may have no end, or wait for a writer for ever. Both are refused before
-    they are opened, and looked at again after it, since the name may mean another file by then.
+    A named pipe or a device may have no end, or wait for a writer for ever, and is refused before
+    it is opened. The open file is checked once more, since the name may mean another file by then.
 
-    Raises ``ConfigError`` about ``key``, whose value is ``shown`` (None: the path), for everything
-    that is not an existing regular file.
+    Raises :class:`ConfigError` on ``key`` for everything that is not an existing regular file. The
+    message gives ``shown`` as the value of ``key``, or the path if ``shown`` is None.
     """
     value = path if shown is None else shown
     try:
@@ -70,21 +70,21 @@ def _require_regular(mode: int, key: str, value: object) -> None:
 
 
 def size_of(file: BinaryIO) -> int:
-    """The bytes of an open regular file, as its folder states them."""
+    """Return the size in bytes that the file system states for an open regular file."""
     return os.fstat(file.fileno()).st_size
 
 
 def content(path: Path, most: int, limit: str, key: str = "path", shown: object = None) -> bytes:
-    """All bytes of a regular file of at most ``most`` bytes, whatever size its folder states.
+    """Read all bytes of a regular file of at most ``most`` bytes.
 
-    ``limit`` is how the caller's bound reads in the message: ``max_mib=64``, or
-    ``16 MiB`` where nobody can raise it. Raises ``ConfigError``
-    about ``key`` for a larger file, for one that cannot be read, and as :func:`opened` does.
+    ``limit`` is how the bound reads in the message: ``max_mib=64`` if the user can raise it, else
+    ``16 MiB``. Raises :class:`ConfigError` on ``key`` for a larger file, for one that cannot be
+    read, and as :func:`opened` does.
     """
     value = path if shown is None else shown
     try:
         with opened(path, key, shown) as file:
-            # so much memory is taken, whatever there is to read
+            # read() allocates as many bytes as it is asked for, however short the file is
             data = file.read(min(most, size_of(file)) + 1)
     except OSError as error:
         raise ConfigError(
@@ -102,15 +102,16 @@ def content(path: Path, most: int, limit: str, key: str = "path", shown: object 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A new file, open for writing, that takes the place of ``path`` when the block ends.
+    """A context with a new file, open for writing, that takes the place of ``path`` when the block
+    ends.
 
-    It is on the disk before it does. A reader, or a crash, sees the old content or the new, nothing
-    between; if the block raises, ``path`` stays as it was. Until then it is called ``NAME.tmp``,
-    and is made under that name, not opened: what was there (the leftover of a killed run, or a
-    link) is removed first.
+    The new file is on the disk before it takes that place, so that a reader, or a crash, sees the
+    old content or the new, and nothing between. If the block raises, ``path`` stays as it was.
+    While the block runs, the file is called ``NAME.tmp``. It is always created anew: what had that
+    name before (the leftover of a killed run, or a link) is removed first.
 
-    Raises :class:`ConfigError` where a folder has that name, and OSError where the file cannot be
-    written.
+    Raises :class:`ConfigError` if a folder is called ``NAME.tmp``, and OSError if the file cannot
+    be written.
     """
     temporary = path.with_name(path.name + ".tmp")
     with _created(temporary) as file:
@@ -136,10 +137,9 @@ def _created(path: Path) -> IO[bytes]:
 
 
 def appending(path: Path) -> IO[bytes]:
-    """``path``, or a new file, open for reading and for writing at its end.
+    """Open ``path``, or a new file there, for reading and for writing at its end.
 
-    Raises :class:`ConfigError` where it is a link, a folder, or anything else that is no file of
-    its own.
+    Raises :class:`ConfigError` if it is a link, a folder, or anything else but a regular file.
     """
     try:
         number = os.open(
@@ -156,9 +156,9 @@ def appending(path: Path) -> IO[bytes]:
 
 
 def own_folder(path: Path) -> Path:
-    """``path``, made if need be in a folder that is there.
+    """Return the folder ``path``, and create it if it is missing; its parent must exist.
 
-    Raises :class:`ConfigError` where it is a link or no folder.
+    Raises :class:`ConfigError` if ``path`` is a link or not a folder.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise ConfigError(

@@ -1,6 +1,4 @@
-"""Ctrl-C and SIGTERM: both end a run in the same way, and neither disturbs what is being cleared
-away.
-"""
+"""Ctrl-C and SIGTERM: both end a run in the same way, and neither interrupts its cleaning up."""
 
 from __future__ import annotations
 
@@ -15,10 +13,10 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def terminable() -> Iterator[list[int]]:
-    """While the block lasts SIGTERM is a :class:`KeyboardInterrupt`, as Ctrl-C is; the list says
-    afterwards whether it came.
+    """A context in which SIGTERM raises :class:`KeyboardInterrupt`, as Ctrl-C does.
 
-    A program that has its own way with SIGTERM keeps it.
+    It gives a list, which is empty until a SIGTERM comes and then holds the signal's number. A
+    program that handles SIGTERM itself keeps its own handler.
     """
     came: list[int] = []
 
@@ -38,13 +36,13 @@ def terminable() -> Iterator[list[int]]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """While the block lasts neither Ctrl-C nor SIGTERM does anything: for clearing away, which must
-    not be left half done.
+    """A context in which neither Ctrl-C nor SIGTERM does anything, for cleaning up, which must not
+    be left half done.
 
-    A handler that does nothing, not ``SIG_IGN``: that one would be inherited by every process that
-    is started meanwhile.
+    The signals get a handler that does nothing. ``SIG_IGN`` would be inherited by every process
+    that is started meanwhile.
     """
-    if not _main():  # handlers are the main thread's
+    if not _main():  # only the main thread may set signal handlers
         yield
         return
     before = {number: signal.signal(number, lambda *_: None) for number in ENDING}

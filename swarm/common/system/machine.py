@@ -1,4 +1,4 @@
-"""What this machine has for us: cores, memory, packages."""
+"""What this machine offers: CPU cores, memory, installed packages."""
 
 from __future__ import annotations
 
@@ -11,37 +11,43 @@ from pathlib import Path, PurePosixPath
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_installed(module: str) -> bool:
-    """Whether there is such a package, without importing it.
+    """Whether a package called ``module`` is installed; it is not imported.
 
-    A mere folder of that name, such as ``wandb`` in a run folder, is none."""
+    A folder without Python files, such as ``wandb`` in a run folder, is no package.
+    """
     spec = importlib.util.find_spec(module)
     return spec is not None and spec.origin is not None
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that can be used without swapping: the kernel's estimate, within the limits of the
-    control group of this process and of those that it lies in. ``root`` is where ``proc`` and
-    ``sys`` are."""
+    """Return the bytes of memory that can be used without swapping; None if nobody knows.
+
+    It is the kernel's estimate, or less if the control groups of this process allow less. ``proc``
+    and ``sys`` are looked for below ``root``.
+    """
     limits = []
     with contextlib.suppress(OSError):
         lines = (root / "proc/meminfo").read_text().splitlines()
         limits += [
             int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")
         ]
-    if not limits and "SC_PHYS_PAGES" in os.sysconf_names:  # not Linux: all the memory there is
+    if not limits and "SC_PHYS_PAGES" in os.sysconf_names:  # not Linux: the whole physical memory
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     limits += _left_in_groups(root)
     return min(limits) if limits else None
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory could not be had: Python's and NumPy's error, PyArrow's (a kind
-    of it), torch's, which is told from others by its text only, or the operating system's."""
+    """Whether ``error`` says that memory could not be allocated.
+
+    Python, NumPy and PyArrow raise a MemoryError, the operating system an OSError with ENOMEM, and
+    torch a RuntimeError that only its text tells from others.
+    """
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     text = str(error)
@@ -57,12 +63,13 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:
-    """What each control group above this process still allows; those without a limit are left out.
+    """Yield the bytes that the control group of this process, and each group above it, still
+    allows; groups without a limit are left out.
 
     A process belongs to one group of the unified hierarchy (version 2), or to one of the memory
-    controller's (version 1). A limit holds for the group and all below it. Inside a container the
-    names may be those outside: what is not found below is skipped, and the container's own limit
-    then stands at the top.
+    controller (version 1). A limit holds for a group and all groups below it. Inside a container
+    the names may be those of the host: groups that are not found are skipped, and the container's
+    own limit stands at the top of the hierarchy.
     """
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
@@ -84,8 +91,8 @@ def _left_in_groups(root: Path) -> Iterator[int]:
 
 
 def _left(group: Path, limit: str, usage: str, cache: str) -> Iterator[int]:
-    """Of one group: its limit without what is used, where files that are only kept because there
-    was room do not count.
+    """Yield the limit of one group minus the memory in use, without cached files, which the kernel
+    drops when memory is needed.
     """
     with contextlib.suppress(OSError, ValueError):  # no such group, or no limit ("max")
         most, used = int((group / limit).read_text()), int((group / usage).read_text())

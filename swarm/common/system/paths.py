@@ -1,8 +1,8 @@
-"""Where the configuration and the scenarios are: at the root of a clone, inside the package when
-installed.
+"""The folders of the configuration and the scenarios: at the root of a clone, or inside the package
+when it is installed; and checks of paths.
 
 A wheel carries both under ``swarm/_bundle``, so that site-packages gets no top-level ``conf`` or
-``scenarios`` that could clash with somebody else's.
+``scenarios`` that could clash with another package's.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from types import ModuleType
 from swarm.common.errors import ConfigError
 
 LONGEST_NAME, LONGEST_PATH = 255, 3800
-"""In bytes: of a name what file systems take; of a path what leaves room for a run's own files
-under Linux's 4,096.
+"""The longest name that file systems accept, and the longest path that leaves room for a run's own
+files within Linux's 4,096; both in bytes.
 """
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def root() -> Path:
-    """The folder that holds ``conf`` and ``scenarios``."""
+    """Return the folder that holds ``conf`` and ``scenarios``."""
     bundle = _PACKAGE / "_bundle"
     return bundle if bundle.is_dir() else _PACKAGE.parent
 
 
 def conf() -> Path:
-    """The folder of ``config.yaml`` and the option groups."""
+    """Return the folder of ``config.yaml`` and the option groups."""
     return root() / "conf"
 
 
 def scenarios() -> ModuleType:
-    """The package ``scenarios``, imported from its own place under exactly that name.
+    """Import the package ``scenarios`` from :func:`root` under exactly that name.
 
-    It is registered in ``sys.modules`` without touching ``sys.path``, and it takes the place of
-    another package of that name: a folder called ``scenarios`` where the command happens to be run
-    can never stand in for ours.
+    It is registered in ``sys.modules`` without touching ``sys.path``, and it replaces another
+    package of that name. So a folder called ``scenarios`` in which the command happens to be run is
+    never taken for it.
     """
     place = root() / "scenarios"
     there = sys.modules.get("scenarios")
@@ -51,10 +51,11 @@ def scenarios() -> ModuleType:
 
 
 def usable(path: str | Path, key: str) -> Path:
-    """``path``, if there can be such a file or folder.
+    """Return ``path`` if a file or folder can have that path.
 
-    Raises :class:`ConfigError` about ``key`` where a name is too long or is no text, be it that of
-    a folder above: what writes into it (tables, trackers, web pages) takes names in UTF-8 only."""
+    Raises :class:`ConfigError` on ``key`` if the path has a zero byte, or if a name in it, also of
+    a folder above, is too long or not text in UTF-8, which tables, trackers and web pages need.
+    """
     text = str(path)
     if "\0" in text:
         raise ConfigError(key, ascii(text)[1:-1], "must be a path, which has no zero byte")
@@ -85,13 +86,15 @@ def usable(path: str | Path, key: str) -> Path:
 
 
 def shortened(text: str, most: int = 80) -> str:
-    """``text``, at most so many characters of it."""
+    """Return ``text``, cut to at most ``most`` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def load_module(name: str, file: Path) -> ModuleType:
-    """Import ``file`` under the dotted ``name``, whatever ``sys.path`` says; an ``__init__.py``
-    makes a package.
+    """Import ``file`` under the dotted ``name``, whatever ``sys.path`` says; an ``__init__.py`` is
+    imported as a package.
+
+    Raises ImportError if ``file`` is not a Python file, and whatever the module raises itself.
     """
     folder = [str(file.parent)] if file.name == "__init__.py" else None
     spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=folder)

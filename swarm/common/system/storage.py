@@ -1,4 +1,4 @@
-"""Errors of the disk as one sentence: what a run says that can no longer write into its folder."""
+"""Errors of the disk: the message of a run that can no longer write into its folder."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from pathlib import Path
 from swarm.common.errors import StorageError
 from swarm.common.system.files import own_folder
 
-# in a run folder: what is in them is written in place
+# folders of a run folder in which files are written in place
 FOLDERS = ("checkpoints", "wandb", "tensorboard")
-# a folder for each arm is in these; in wandb/, W&B has links of its own
+# those that have a folder for each arm; wandb/ is left out, since W&B makes links of its own there
 OF_ARMS = ("checkpoints", "tensorboard")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def require_own_folders(run: Path) -> None:
-    """Raises :class:`ConfigError` where a link stands for a folder of the run: its files would be
-    written somewhere else.
+    """Refuse a run folder in which a link takes the place of a folder, since files would be written
+    somewhere else.
+
+    Raises :class:`ConfigError` that names the link.
     """
     inside = [place for name in OF_ARMS for place in (run / name).glob("*") if place.is_symlink()]
     for place in (*(run / name for name in FOLDERS), *inside):
@@ -30,13 +32,12 @@ def require_own_folders(run: Path) -> None:
 
 @contextmanager
 def storing(folder: Path, again: str | None = None) -> Iterator[None]:
-    """Turns an :class:`OSError` that is one of ``folder``'s, or of a full disk, into a
+    """A context that turns an OSError about a file in ``folder``, or of a full disk, into a
     :class:`StorageError`.
 
-    ``again`` says how to go on; by default ``resume=FOLDER``, if the folder is that of a run.
-
-    Others pass: a plug-in that opens a file that is not there is a bug of the plug-in's, and has
-    its traceback.
+    ``again`` says in the message how to go on; by default it is ``resume=FOLDER`` if a run has
+    begun in the folder. Any other OSError passes unchanged: a plug-in that opens a missing file has
+    a bug, and its traceback is needed.
     """
     try:
         yield

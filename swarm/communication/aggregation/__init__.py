@@ -1,1 +1,1 @@
-"""How a device combines what it heard with its own row: one rule a file."""
+"""Aggregation rules: how a device combines the rows that it heard with its own; one rule a file."""

@@ -1,4 +1,4 @@
-"""The seam of aggregation rules: how a device combines the rows that it hears with its own."""
+"""The interface of aggregation rules: how a device combines the rows that it hears with its own."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Heard:
-    """What one device combines: its own row, and K messages sorted by sender.
+    """The rows that one device combines: its own, and those of K messages sorted by sender.
 
     Attributes:
         own_M: The device's own row.
-        own_weight: W_ii, what the mixing weights leave for its own row.
-        rows_KM: The rows that it heard.
-        weight_K: W_ij of each, in the dtype of the rows.
+        own_weight: W_ii, the mixing weight of its own row.
+        rows_KM: The rows of the messages.
+        weight_K: W_ij, the mixing weight of each message, in the dtype of the rows.
         sender_K: The ids of the senders.
         age_K: How many rounds each message was under way.
     """
@@ -46,13 +46,13 @@ class Heard:
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """What R devices of a shard combine.
+    """The rows that R devices of a shard combine.
 
     Attributes:
-        route: Which payload rows each of them hears, and with which weight.
+        route: Which payload rows each of the devices hears, and with which weight.
         payload_mM: The payload rows, in the order of the route's columns.
         own_RM: The devices' own rows.
-        device_R: Their ids.
+        device_R: The devices' ids.
     """
 
     route: Route
@@ -61,7 +61,7 @@ class Neighbourhoods:
     device_R: Ints
 
     def heard(self, r: int) -> Heard:
-        """What device number ``r`` of them combines."""
+        """Return the rows that the device number ``r`` of the R devices combines."""
         matrix = self.route.matrix
         entries = slice(matrix.indptr[r], matrix.indptr[r + 1])
         columns, weights = matrix.indices[entries], matrix.data[entries]
@@ -79,40 +79,50 @@ class Neighbourhoods:
 
 
 class Aggregator(ABC):
-    """A rule for the ``mix`` phase of any protocol: what device i makes of its own row and of those
-    that it heard.
+    """A rule for the ``mix`` phase of any protocol, by which a device combines its own row with
+    those that it heard.
 
-    A rule looks at one device at a time, so that its result depends on nothing else, however the
-    swarm is cut. It keeps no state. A median of all that a device hears, for example::
+    A rule looks at one device at a time and keeps no state, so its result does not depend on how
+    the swarm is cut into shards. A median of all rows, for example, is::
 
         class Median(Aggregator):
             def combine(self, heard: Heard) -> Tensor:
                 return heard.inputs_nM.median(dim=0).values
 
     Attributes:
-        linear: Whether the rule is the weighted mean Σ_j W_ij · row_j, which protocols with a
-            memory of what they mixed rely on, and which may be computed in other ways.
+        linear: Whether the rule is the weighted mean Σ_j W_ij · row_j. Protocols that remember sums
+            of what they mixed need it, and the engine may compute it in other ways.
     """
 
     linear: bool = False
 
     @abstractmethod
     def combine(self, heard: Heard) -> Tensor:
-        """What the device receives, ``[M]``. ``heard`` has no messages where none arrived; then it
-        must be the device's own row."""
+        """Return the row that the device receives, ``[M]``.
+
+        If no message arrived, ``heard`` has none, and the result must be the device's own row.
+        """
 
     def conserves(self, mixing: Mixing) -> Conserves:
-        """The sums that stay as they are under these weights. A rule that only promises to keep a
-        consensus conserves ``row``."""
+        """Return the sums that the rule conserves under these weights.
+
+        ``row`` means that devices with equal rows keep them; ``both`` means that the mean over all
+        devices stays the same as well.
+        """
         return "row"
 
     def check(self, graph: Graph) -> None:
-        """Raises :class:`~swarm.common.errors.ConfigError` where the rule could do nothing on the
-        graph of the first round."""
+        """Refuse a graph of the first round on which the rule has no effect, with a
+        :class:`~swarm.common.errors.ConfigError`.
+        """
         return
 
     def combine_all(self, found: Neighbourhoods) -> Tensor:
-        """What R devices receive, ``[R, M]``: :meth:`combine`, one device after the other."""
+        """Return the rows that R devices receive, ``[R, M]``: :meth:`combine`, one device after the
+        other.
+
+        Raises :class:`~swarm.common.errors.ConfigError` if :meth:`combine` returns no such row.
+        """
         out_RM = torch.empty_like(found.own_RM)
         for r in range(len(out_RM)):
             combined = self.combine(found.heard(r))

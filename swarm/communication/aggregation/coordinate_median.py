@@ -1,4 +1,4 @@
-"""The median of every coordinate.
+"""The coordinate-wise median.
 
 Yin, Chen, Ramchandran & Bartlett, *Byzantine-robust distributed learning: towards optimal
 statistical rates*, ICML 2018 (arXiv 1803.01498).
@@ -12,10 +12,10 @@ from swarm.communication.aggregation.base import Aggregator, Heard
 
 
 class CoordinateMedian(Aggregator):
-    """Every coordinate becomes the median of the n rows that a device has: its own and those that
-    it heard, all alike. Of an even number of rows it is the mean of the two in the middle.
+    """Every coordinate becomes the median of the n rows that a device has, its own and those that
+    it heard, with equal weights. For an even n it is the mean of the two middle values.
 
-    Fewer than n/2 bad rows cannot move a coordinate out of the range of the good ones.
+    Fewer than n/2 bad rows cannot move a coordinate out of the range of the good rows.
     """
 
     def combine(self, heard: Heard) -> Tensor:

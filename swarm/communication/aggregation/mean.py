@@ -1,4 +1,4 @@
-"""The weighted mean, as gossip has it."""
+"""The weighted mean of gossip averaging."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from swarm.communication.mixing import Conserves, Mixing
 
 
 class Mean(Aggregator):
-    """x_i ← Σ_j W_ij x_j: what the mixing weights say, for all devices in one sparse product."""
+    """The mean by the mixing weights, x_i ← Σ_j W_ij x_j, for all devices in one sparse product."""
 
     linear = True
 
@@ -22,5 +22,5 @@ class Mean(Aggregator):
         return found.route.product(found.payload_mM)
 
     def conserves(self, mixing: Mixing) -> Conserves:
-        """What the weights conserve."""
+        """Return what the weights conserve."""
         return mixing.conserves

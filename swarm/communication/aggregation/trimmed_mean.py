@@ -1,4 +1,4 @@
-"""The mean of every coordinate without its extremes.
+"""The coordinate-wise trimmed mean.
 
 Yin, Chen, Ramchandran & Bartlett, *Byzantine-robust distributed learning: towards optimal
 statistical rates*, ICML 2018 (arXiv 1803.01498).
@@ -16,23 +16,21 @@ from swarm.communication.topology.graph import Graph
 
 
 class TrimmedMean(Aggregator):
-    """Of the n rows that a device has, its own and those that it heard, every coordinate loses the
-    ⌊β·n⌋ largest and the ⌊β·n⌋ smallest numbers; the others are averaged, all alike.
+    """The mean of every coordinate over the n rows that a device has, its own and those that it
+    heard, without the ⌊β·n⌋ largest and the ⌊β·n⌋ smallest values; the others have equal weights.
 
-    Up to ⌊β·n⌋ bad rows cannot move a coordinate out of the range of the good ones.
+    Up to ⌊β·n⌋ bad rows cannot move a coordinate out of the range of the good rows.
     """
 
     def __init__(self, share: float = 0.25) -> None:
-        """``share`` is β.
-
-        Raises :class:`ConfigError` unless 0 < β < 1/2."""
+        """Set the fraction β; raises :class:`ConfigError` unless 0 < β < 1/2."""
         if not 0 < share < 0.5:
             raise ConfigError("share", share, "must lie between 0 and 0.5, both excluded")
         self.share = share
 
     def trimmed(self, rows: int) -> int:
-        """How many of ``rows`` numbers are left out at each end."""
-        return math.floor(self.share * rows + 1e-9)  # a third of three rows is one
+        """Return how many of ``rows`` values are left out at each end."""
+        return math.floor(self.share * rows + 1e-9)  # 0.333… · 3 must be 1, despite rounding
 
     def combine(self, heard: Heard) -> Tensor:
         """See :meth:`Aggregator.combine`."""
@@ -40,12 +38,14 @@ class TrimmedMean(Aggregator):
         n = len(sorted_nM)
         cut = self.trimmed(n)
         total_M = sorted_nM[cut].clone()
-        for row_M in sorted_nM[cut + 1 : n - cut]:  # one by one: the same bits for any n
+        for row_M in sorted_nM[cut + 1 : n - cut]:  # one by one, so that bits do not depend on n
             total_M += row_M
         return total_M / (n - 2 * cut)
 
     def check(self, graph: Graph) -> None:
-        """Raises :class:`ConfigError` where no device has enough neighbours to leave any out."""
+        """Refuse a graph on which no device has enough neighbours to leave out a value, with a
+        :class:`ConfigError`.
+        """
         most = int(graph.degree_in.max(initial=0)) + 1
         if most > 1 and not self.trimmed(most):
             valid = (

@@ -1,1 +1,1 @@
-"""What goes over the wire: payload rows, compressed, with the bits that they take."""
+"""Compressors of payload rows, which also state how many bits a packet takes."""

@@ -1,4 +1,4 @@
-"""The seam of compressors, and error feedback around any of them."""
+"""The interface of compressors, and checks of what they return."""
 
 from __future__ import annotations
 
@@ -17,41 +17,45 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Draw:
-    """The randomness of one packing: uniform numbers keyed by (seed, device, round, phase)."""
+    """The random draws of a compressor in one phase of a round, keyed by (seed, device, round,
+    phase).
+    """
 
     keys: Keys
     device_n: Ints
     step: int
 
     def uniform(self, count: int) -> npt.NDArray[np.float64]:
-        """``[n, count]`` in (0, 1): the same for a device in any company."""
+        """Return uniform numbers ``[n, count]`` in (0, 1); those of a device do not depend on the
+        others.
+        """
         return self.keys.uniform(self.device_n, self.step, count)
 
 
 class Compressor(ABC):
-    """Turns payload rows into what the receivers read out of the packets.
+    """Turns payload rows into the rows that receivers decode from the packets.
 
-    A row's result depends on that row only.
+    The result of a row depends on that row only.
     """
 
     feedback: bool = False
-    """Whether what a packet left out is added to the next one (error feedback; Seide et al.,
-    INTERSPEECH 2014; Karimireddy et al., ICML 2019, arXiv 1901.09847)."""
+    """Whether the error of a packet is added to the next one (error feedback; Seide et al.,
+    INTERSPEECH 2014; Karimireddy et al., ICML 2019, arXiv 1901.09847).
+    """
 
     @abstractmethod
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
-        """What ``v_nM`` becomes on its way, ``[n, M]``."""
+        """Return C(v), the rows ``[n, M]`` that the receivers decode."""
 
     @abstractmethod
     def bits(self, width: int) -> int:
-        """Bits of one packet of ``width`` numbers, indices and scales included."""
+        """Return the bits of one packet of ``width`` numbers, indices and scales included."""
 
 
 def packed(compressor: Compressor, v_nM: Tensor, draw: Draw) -> Tensor:
-    """``compressor(v_nM, draw)``.
+    """Return ``compressor(v_nM, draw)``.
 
-    Raises :class:`~swarm.common.errors.ConfigError` unless the rows have the same shape and
-    dtype.
+    Raises :class:`~swarm.common.errors.ConfigError` if the rows have another shape or dtype.
     """
     found = compressor(v_nM, draw)
     if not isinstance(found, Tensor) or found.shape != v_nM.shape or found.dtype != v_nM.dtype:
@@ -66,9 +70,9 @@ def packed(compressor: Compressor, v_nM: Tensor, draw: Draw) -> Tensor:
 
 
 def bits_of(compressor: Compressor, width: int) -> int:
-    """``compressor.bits(width)``.
+    """Return ``compressor.bits(width)``.
 
-    Raises :class:`~swarm.common.errors.ConfigError` for anything but a whole number above 0.
+    Raises :class:`~swarm.common.errors.ConfigError` if that is not a whole number above 0.
     """
     found = compressor.bits(width)
     if not isinstance(found, int) or found < 1:
@@ -78,7 +82,7 @@ def bits_of(compressor: Compressor, width: int) -> int:
 
 
 class NoCompression(Compressor):
-    """No compression: the receivers read what was sent."""
+    """No compression: the receivers get the rows as they are."""
 
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
         return v_nM

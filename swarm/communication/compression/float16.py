@@ -1,8 +1,8 @@
-"""Half precision: every number rounded to the nearest of IEEE 754's binary16.
+"""Half precision: every number is rounded to the nearest one of IEEE 754's binary16.
 
-|v_i − C(v)_i| ≤ max(2⁻¹¹ |v_i|, 2⁻²⁵) for |v_i| ≤ 65504, the largest of them (of float64 at most
-2⁻¹² of that more, for it is rounded to float32 on the way). Numbers beyond it, infinities too,
-saturate at ±65504: they arrive too small but finite.
+For |v_i| ≤ 65504, the largest number of binary16, |v_i − C(v)_i| ≤ max(2⁻¹¹ |v_i|, 2⁻²⁵). For
+float64 rows the bound is larger by a factor of 1 + 2⁻¹², since they are rounded to float32 first.
+Numbers beyond 65504 in size, infinities too, become ±65504.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LARGEST = 65504.0
 
 
 class Float16(Compressor):
-    """C(v)_i = v_i in half precision, saturating."""
+    """C(v)_i is v_i in half precision, clamped to ±65504."""
 
     def __init__(self, feedback: bool = False) -> None:
         self.feedback = feedback
@@ -25,5 +25,5 @@ class Float16(Compressor):
         return v_nM.clamp(-LARGEST, LARGEST).to(torch.float16).to(v_nM.dtype)
 
     def bits(self, width: int) -> int:
-        """16 a number."""
+        """Return 16 bits for each number."""
         return 16 * width

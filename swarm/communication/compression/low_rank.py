@@ -1,10 +1,10 @@
-"""Every matrix of the model as a product of two thin ones.
+"""Low-rank compression: every matrix of the model is sent as a product of two thin ones.
 
-One power iteration from a keyed random start, as in PowerSGD (Vogels, Karimireddy, Jaggi, NeurIPS
-2019, arXiv 1905.13727), without its warm start. With Gaussian Q the sent P Pᵀ W is the randomised
-range finder of Halko, Martinsson, Tropp (SIAM Review 2011): for a m × k matrix with singular values
-σ, E‖W − C(W)‖² ≤ (1 + h/(r − h − 1)) Σ_{j>h} σ_j² for every h ≤ r − 2, and E‖W − C(W)‖² ≤ (1 −
-r/min(m, k)) ‖W‖². Biased, a contraction.
+The factors come from one power iteration from a random start, as in PowerSGD (Vogels, Karimireddy,
+Jaggi, NeurIPS 2019, arXiv 1905.13727), without its warm start. With a Gaussian Q the result P Pᵀ W
+is the randomised range finder of Halko, Martinsson, Tropp (SIAM Review 2011): for an m × k matrix
+with singular values σ, E‖W − C(W)‖² ≤ (1 + h/(r − h − 1)) Σ_{j>h} σ_j² for every h ≤ r − 2, and
+E‖W − C(W)‖² ≤ (1 − r/min(m, k)) ‖W‖². The compressor is biased, and a contraction.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from swarm.communication.compression.row_blocks import row_blocks
 
 
 class LowRank(Compressor):
-    """C(W) = P (Wᵀ P)ᵀ, P an orthonormal basis of W Q with Q ``[k, rank]`` standard normal, drawn
-    anew for every device and round. Kernels of convolutions count as matrices, outputs × the rest.
-    Vectors, and matrices that are smaller than their factors, are sent as they are.
+    """C(W) = P (Wᵀ P)ᵀ, where P is an orthonormal basis of W Q, and Q ``[k, rank]`` is standard
+    normal, drawn for every device and round.
+
+    The kernel of a convolution is a matrix of its outputs × all other axes. Vectors, and matrices
+    that are smaller than their factors, are sent as they are.
 
     Raises :class:`ConfigError` for a rank below 1 or above the smallest side of a matrix, for a
     model without matrices, and from :meth:`bits` for payloads that are not one model's parameters.
@@ -61,13 +63,16 @@ class LowRank(Compressor):
         return out
 
     def starts(self, draw: Draw) -> list[Tensor]:
-        """Q ``[n, k, rank]`` of each matrix that is sent as factors."""
+        """Return Q ``[n, k, rank]`` of each matrix that is sent as factors."""
         counts = [sides(s)[1] * self.rank for s in self.factored]
         normal = torch.from_numpy(draw.keys.normal(draw.device_n, draw.step, sum(counts)))
         return [part.reshape(len(part), -1, self.rank) for part in torch.split(normal, counts, 1)]
 
     def bits(self, width: int) -> int:
-        """Both factors of each matrix, and everything else as it is."""
+        """Return the bits of both factors of each matrix, and of all other numbers.
+
+        Raises :class:`ConfigError` unless ``width`` is the number of the model's parameters.
+        """
         if width != self.layout.width:
             raise ConfigError(
                 "rank",
@@ -80,7 +85,7 @@ class LowRank(Compressor):
 
 
 def sides(slot: ParameterSpec) -> tuple[int, int]:
-    """m × k of a parameter; a vector is 1 × k."""
+    """Return m and k of a parameter as an m × k matrix; a vector is 1 × k."""
     return (
         (slot.shape[0], math.prod(slot.shape[1:]))
         if len(slot.shape) > 1
@@ -89,16 +94,18 @@ def sides(slot: ParameterSpec) -> tuple[int, int]:
 
 
 def factor(w_nmk: Tensor, q_nkr: Tensor) -> tuple[Tensor, Tensor]:
-    """P ``[n, r, m]`` with orthonormal rows that span W Q, and P W ``[n, r, k]``.
+    """Return P ``[n, r, m]`` with orthonormal rows that span the columns of W Q, and P W
+    ``[n, r, k]``.
 
-    Sums, not matrix products: those of a library depend in the last bit on where a matrix lies in
-    memory."""
+    They are computed with sums, since the last bit of a library's matrix product depends on where
+    the matrix lies in memory.
+    """
     p = orthonormal([(w_nmk * q_nk[:, None]).sum(2) for q_nk in q_nkr.unbind(2)])
     return torch.stack(p, 1), torch.stack([(w_nmk * p_nm[:, :, None]).sum(1) for p_nm in p], 1)
 
 
 def product(p_nrm: Tensor, q_nrk: Tensor) -> Tensor:
-    """Σ_r p_r q_rᵀ, ``[n, m, k]``."""
+    """Return the matrices Σ_r p_r q_rᵀ, ``[n, m, k]``."""
     total = p_nrm[:, 0, :, None] * q_nrk[:, 0, None]
     for r in range(1, p_nrm.shape[1]):
         total = total + p_nrm[:, r, :, None] * q_nrk[:, r, None]
@@ -106,8 +113,9 @@ def product(p_nrm: Tensor, q_nrk: Tensor) -> Tensor:
 
 
 def orthonormal(columns: list[Tensor]) -> list[Tensor]:
-    """Gram–Schmidt, twice over for float32; what depends on earlier columns up to rounding becomes
-    zero.
+    """Return orthonormal columns by Gram–Schmidt, done twice for the sake of float32.
+
+    A column that depends linearly on earlier ones, up to rounding, becomes zero.
     """
     found: list[Tensor] = []
     for start_nm in columns:

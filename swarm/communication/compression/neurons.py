@@ -1,10 +1,10 @@
-"""The neurons that changed most, each with all its weights, and their numbers: what selective
-activation leaves to send.
+"""Sends the neurons that changed most, each with all its weights, and their numbers.
 
-A device whose samples wake few of its neurons changes those only; the rest of its update is zero
-and need not travel. Top-k over groups of coordinates: biased, a contraction, ‖v − C(v)‖² ≤ (1 − Π_l
-k_l/H_l) ‖v‖² with k_l of layer l's H_l neurons kept (of one hidden layer as for top-k: Stich,
-Cordonnier, Jaggi, NeurIPS 2018, arXiv 1809.07599).
+With selective activation, a device whose samples activate few of its neurons changes only those;
+the rest of its update is zero and need not be sent. This is top-k over groups of coordinates: it is
+biased, and a contraction, ‖v − C(v)‖² ≤ (1 − Π_l k_l/H_l) ‖v‖², if k_l of the H_l neurons of layer
+l are kept (for one hidden layer as for top-k: Stich, Cordonnier, Jaggi, NeurIPS 2018, arXiv
+1809.07599).
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from swarm.communication.compression.sparse import index_bits
 
 
 class Neurons(Compressor):
-    """C(v) keeps of every hidden layer the k = max(1, round(``share`` · H)) neurons with the
-    largest ‖·‖² over all their weights (into the neuron, out of it, its bias, its row of a
-    selector), of equal ones those with the lower number, and everything that belongs to no neuron.
-    A weight between two hidden layers is sent if both its neurons are; layers choose in their
-    order, from what the earlier ones left.
+    """C(v) keeps k = max(1, round(``share`` · H)) of the H neurons of every hidden layer, and all
+    numbers that belong to no neuron.
+
+    They are the neurons with the largest ‖·‖² over all their weights (into the neuron, out of it,
+    its bias, its row of a selector); of equal ones, those with the lower number. A weight between
+    two hidden layers is sent if both its neurons are. Layers choose in their order, from the
+    weights that earlier layers kept.
 
     Raises :class:`ConfigError` for a share outside (0, 1], for a model that states no hidden
     neurons (:class:`~swarm.common.rows.HasNeurons`), and from :meth:`bits` for payloads that are
@@ -58,7 +60,7 @@ class Neurons(Compressor):
         self._slots = {slot.name: slot for slot in layout.slots}
 
     def kept(self, layer: Hidden) -> int:
-        """k, the neurons of a layer that are sent."""
+        """Return k, the number of neurons of a layer that are sent."""
         return max(1, round(self.share * layer.width))
 
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
@@ -75,8 +77,10 @@ class Neurons(Compressor):
         return out
 
     def bits(self, width: int) -> int:
-        """The values that are kept, and for each layer the neurons' numbers or a bit for each
-        neuron, whichever is less.
+        """Return the bits of the values that are sent, and for each layer those of
+        :meth:`naming`.
+
+        Raises :class:`ConfigError` unless ``width`` is the number of the model's parameters.
         """
         if width != self.layout.width:
             raise ConfigError(
@@ -90,7 +94,7 @@ class Neurons(Compressor):
         )
 
     def values(self, slot: ParameterSpec) -> int:
-        """How many numbers of a parameter are sent."""
+        """Return how many numbers of a parameter are sent."""
         count = math.prod(slot.shape)
         for layer in self.layout.hidden:
             if slot.name in dict(layer.axes):
@@ -98,7 +102,9 @@ class Neurons(Compressor):
         return count
 
     def naming(self, layer: Hidden) -> int:
-        """Bits that say which neurons of a layer are sent; none where all are."""
+        """Return the bits that say which neurons of a layer are sent: their numbers, or one bit for
+        each neuron, whichever is less; 0 if all are sent.
+        """
         k = self.kept(layer)
         return 0 if k == layer.width else min(k * index_bits(layer.width), layer.width)
 
@@ -111,13 +117,15 @@ def _by_neuron(v_nM: Tensor, slot: ParameterSpec, axis: int, layer: Hidden) -> T
 
 
 def sum_of_squares(views: list[Tensor]) -> Tensor:
-    """``[n, H]`` in float64, where no square of a float32 is lost."""
+    """Return each neuron's sum of squares, ``[n, H]``, in float64, which holds the square of any
+    float32.
+    """
     return torch.stack([view.double().square().sum((1, 3)) for view in views]).sum(0)
 
 
 def largest(size_nH: Tensor, k: int) -> Tensor:
-    """Where the k largest of each row are, of equal ones the first; a NaN is larger than any
-    number.
+    """Return a mask of the k largest numbers of each row; of equal ones the first are taken, and a
+    NaN is larger than any number.
     """
     order_nH = size_nH.argsort(dim=1, descending=True, stable=True)
     return torch.zeros_like(size_nH, dtype=torch.bool).scatter_(1, order_nH[:, :k], True)

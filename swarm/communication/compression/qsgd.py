@@ -1,9 +1,9 @@
-"""QSGD: stochastic rounding to a few levels, one norm a bucket.
+"""QSGD: stochastic rounding to a few levels, with one norm for each bucket of numbers.
 
 Alistarh, Grubic, Li, Tomioka, Vojnović, *QSGD: communication-efficient SGD via gradient
-quantization and encoding*, NeurIPS 2017 (arXiv 1610.02132), with codes of fixed length instead of
-Elias codes. For a bucket of d numbers and s levels on either side of zero: E C(v) = v and E‖C(v) −
-v‖² ≤ ω ‖v‖², ω = min(d/s², √d/s).
+quantization and encoding*, NeurIPS 2017 (arXiv 1610.02132); here codes have a fixed length, instead
+of Elias codes. For a bucket of d numbers and s levels on either side of zero, E C(v) = v and
+E‖C(v) − v‖² ≤ ω ‖v‖² with ω = min(d/s², √d/s).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ LEVELS = {8: 127, 4: 7, 2: 1}
 
 class QSGD(Compressor):
     """C(v)_i = q_i · ‖v‖/s with q_i = ⌊s · v_i/‖v‖ + u_i⌋ in −s … s, s = 2^(``bits`` − 1) − 1 and
-    u_i uniform in [0, 1); the norm is that of a bucket of consecutive numbers (``bucket``; None: of
-    the whole row).
+    u_i uniform in [0, 1). The norm is taken over a bucket of ``bucket`` consecutive numbers; None
+    means the whole row.
 
     ``unbiased: false`` divides by 1 + ω, which makes it a contraction: E‖v − C(v)‖² ≤ (1 − 1/(1 +
     ω)) ‖v‖².
@@ -58,11 +58,11 @@ class QSGD(Compressor):
         self.feedback, self.number_bits = feedback, number_bits
 
     def size(self, width: int) -> int:
-        """d, the numbers of a full bucket in a row of ``width``."""
+        """Return d, the numbers of a full bucket in a row of ``width`` numbers."""
         return width if self.bucket is None else min(self.bucket, width)
 
     def variance(self, width: int) -> float:
-        """ω = min(d/s², √d/s)."""
+        """Return ω = min(d/s², √d/s), the bound on the relative variance."""
         d, s = self.size(width), LEVELS[self.code_bits]
         return min(d / s**2, math.sqrt(d) / s)
 
@@ -77,8 +77,8 @@ class QSGD(Compressor):
         return out
 
     def levels(self, v_nM: Tensor, u_nM: Tensor) -> tuple[Tensor, Tensor]:
-        """The codes q ``[n, buckets, d]``, the last bucket filled up, and ‖v‖/s ``[n, buckets,
-        1]``.
+        """Return the codes q ``[n, buckets, d]``, where zeros fill up the last bucket, and ‖v‖/s
+        ``[n, buckets, 1]``.
         """
         s, v_nbd, u_nbd = LEVELS[self.code_bits], self._buckets(v_nM), self._buckets(u_nM)
         unit_nb1 = v_nbd.square().sum(2, keepdim=True).sqrt_() / s
@@ -90,5 +90,5 @@ class QSGD(Compressor):
         return functional.pad(v_nM, (0, -v_nM.shape[1] % d)).view(len(v_nM), -1, d)
 
     def bits(self, width: int) -> int:
-        """A code for every number and a norm for every bucket."""
+        """Return the bits of a code for every number and a norm for every bucket."""
         return width * self.code_bits + -(-width // self.size(width)) * self.number_bits

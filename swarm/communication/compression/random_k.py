@@ -1,5 +1,4 @@
-"""Random sparsification: k numbers of a row at keyed random places, drawn anew for every device and
-round.
+"""Random sparsification: k numbers of a row are sent, at places drawn for every device and round.
 
 Stich, Cordonnier, Jaggi, *Sparsified SGD with memory*, NeurIPS 2018 (arXiv 1809.07599):
 E‖v − C(v)‖² = (1 − k/M) ‖v‖²; scaled by M/k it is unbiased, with E‖C(v) − v‖² = (M/k − 1) ‖v‖².
@@ -22,12 +21,13 @@ KEY_BITS = 64
 class RandomK(Sparse):
     """C(v)_i = v_i at k random places (times M/k if ``unbiased``), 0 elsewhere.
 
-    Places are the first k of a keyed permutation of the row, so whoever knows the run's seed finds
-    them again from (device, round): a packet carries that pair, 32 bits each, and k values, but no
-    positions.
+    The places are the first k of a keyed permutation of the row, so that a receiver that knows the
+    run's seed computes them from (device, round). A packet has this pair, 32 bits each, and k
+    values, but no positions.
 
-    Raises :class:`ConfigError` for a fraction outside (0, 1] and for ``unbiased`` with
-    ``feedback``: what is left out would grow, for scaled up the operator is not a contraction.
+    Raises :class:`ConfigError` for a fraction outside (0, 1], and for ``unbiased`` with
+    ``feedback``: the scaled operator is not a contraction, so that the accumulated error would
+    grow.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class RandomK(Sparse):
         self.unbiased = unbiased
 
     def places(self, width: int, draw: Draw) -> Tensor:
-        """``[n, k]`` different positions of each row: what a receiver finds again from the key of
-        the packet.
+        """Return k different positions of each row, ``[n, k]``; a receiver computes them from the
+        key of the packet.
         """
         k = self.kept(width)
         found = shuffled(np.arange(k), width, draw.keys, draw.device_n[:, None], draw.step)
@@ -61,5 +61,5 @@ class RandomK(Sparse):
         return torch.zeros_like(v_nM).scatter_(1, places_nk, values_nk)
 
     def bits(self, width: int) -> int:
-        """k values and the key of their places."""
+        """Return the bits of k values and the key of their places."""
         return self.kept(width) * self.number_bits + KEY_BITS

@@ -1,4 +1,4 @@
-"""A few rows at a time: what is computed with them stays in a core's cache, and no row's result
+"""Cuts rows into blocks that fit into the cache of a CPU core, for computations in which no row
 depends on the others.
 """
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-NUMBERS = 1 << 16  # of a chunk
+NUMBERS = 1 << 16  # in a block
 
 
 def row_blocks(v_nM: Tensor) -> Iterator[slice]:
-    """Ranges that cover the rows in order, each of about ``NUMBERS`` numbers."""
+    """Yield ranges of rows that cover all rows in order, each with about ``NUMBERS`` numbers."""
     n, width = v_nM.shape
     rows = max(1, NUMBERS // max(width, 1))
     for start in range(0, n, rows):

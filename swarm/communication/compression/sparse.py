@@ -1,4 +1,4 @@
-"""What compressors share that send some of the numbers of a row and leave out the others."""
+"""The base of compressors that send some of the numbers of a row and leave out the others."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Sparse(Compressor):
         self.fraction, self.feedback, self.number_bits = fraction, feedback, number_bits
 
     def kept(self, width: int) -> int:
-        """k, the numbers of a row of ``width`` that are sent."""
+        """Return k, how many of the ``width`` numbers of a row are sent."""
         return max(1, round(self.fraction * width))
 
 
 def index_bits(width: int) -> int:
-    """⌈log₂ M⌉, the bits of a position in a row of ``width`` numbers."""
+    """Return ⌈log₂ M⌉, the bits of a position in a row of M = ``width`` numbers."""
     return (width - 1).bit_length()

@@ -1,7 +1,8 @@
-"""Top-k sparsification: the k largest numbers of a row, with their positions.
+"""Top-k sparsification: the k largest numbers of a row are sent, with their positions.
 
-Stich, Cordonnier, Jaggi, *Sparsified SGD with memory*, NeurIPS 2018 (arXiv 1809.07599): biased, a
-contraction, ‖v − C(v)‖² ≤ (1 − k/M) ‖v‖² for every v, with equality where all |v_i| are equal.
+Stich, Cordonnier, Jaggi, *Sparsified SGD with memory*, NeurIPS 2018 (arXiv 1809.07599). It is
+biased, and a contraction: ‖v − C(v)‖² ≤ (1 − k/M) ‖v‖² for every v, with equality if all |v_i| are
+equal.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from swarm.communication.compression.sparse import Sparse, index_bits
 
 
 class TopK(Sparse):
-    """C(v)_i = v_i for the k largest |v_i|, of equal ones those with the lower index; 0 for the
-    others.
+    """C(v)_i = v_i for the k largest |v_i|, and 0 for the others; of equal ones, those with the
+    lower index are kept.
     """
 
     def __init__(self, fraction: float = 0.1, feedback: bool = True, number_bits: int = 32) -> None:
@@ -29,21 +30,21 @@ class TopK(Sparse):
         spelt, k = source.view(f"i{source.itemsize}"), self.kept(v_nM.shape[1])
         out = np.empty_like(spelt)
         for rows in row_blocks(v_nM):
-            # a NaN times zero is zero here
+            # these are integers, so that even the bits of a NaN times zero are zero
             np.multiply(spelt[rows], _largest(spelt[rows], k), out=out[rows])
         return torch.as_tensor(out.view(source.dtype), device=v_nM.device)
 
     def bits(self, width: int) -> int:
-        """k values and k positions."""
+        """Return the bits of k values and k positions."""
         return self.kept(width) * (self.number_bits + index_bits(width))
 
 
 def _largest(spelt_nM: npt.NDArray[np.signedinteger], k: int) -> npt.NDArray[np.bool_]:
-    """Where the k largest magnitudes of each row are, of numbers given as the integers that their
+    """A mask of the k largest magnitudes of each row; numbers are given as the integers that their
     bits spell.
 
-    Without their sign these are in the order of the magnitudes, quicker to partition, and a NaN is
-    larger than any number instead of being neither larger nor smaller.
+    Without the sign bit these integers have the order of the magnitudes and are faster to
+    partition, and a NaN is larger than any number.
     """
     size_nM = spelt_nM & np.iinfo(spelt_nM.dtype).max
     least_n1 = np.partition(size_nM, size_nM.shape[1] - k, axis=1)[:, -k, None]

@@ -1,4 +1,6 @@
-"""Mixing: the weights that devices give what they hear, and how fast repeated mixing agrees."""
+"""Mixing: the weights by which devices average what they hear, and how fast this leads to
+consensus.
+"""
 
 from swarm.communication.mixing.convergence import (
     PeriodicRate,

@@ -1,4 +1,6 @@
-"""How fast repeated mixing agrees: eigenvalues, rates over a period, effective neighbours."""
+"""How fast repeated mixing leads to consensus: eigenvalues, rates of a period, effective
+neighbours.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +16,20 @@ from swarm.common.rng import Keys
 from swarm.communication.mixing.matrix import EXACT, Matrix, as_sparse, is_symmetric
 from swarm.communication.topology.graph import Floats
 
-_DENSE = 1500  # up to here all eigenvalues are computed, in a second or two
+_DENSE = 1500  # up to so many devices all eigenvalues are computed, in a second or two
 
 
 def second_eigenvalue(mixing: Matrix) -> float:
-    """ρ, the second largest |eigenvalue| of a row- or column-stochastic matrix: the factor by which
-    disagreement shrinks a round in the long run; 1 on a graph in pieces, 0 where one round is the
-    exact mean.
+    """Return ρ, the second largest |eigenvalue| of a row- or column-stochastic matrix.
 
-    The eigenvalue 1 is first moved to 0 by taking the mean over devices out of Wx, which leaves the
-    others where they are (Brauer 1952: 1 is a right or a left eigenvector of W); ρ is then the
-    spectral radius. All eigenvalues up to 1500 devices, Arnoldi or Lanczos iteration beyond, which
-    may give up on very slow graphs (a ring of 100,000): NaN.
+    ρ is the factor by which the distance to consensus shrinks a round in the long run: 1 for a
+    graph in pieces, 0 if one round is the exact mean.
+
+    The mean over devices is first subtracted from Wx, which moves the eigenvalue 1 to 0 and leaves
+    the others as they are (Brauer 1952: the vector of ones is a right or a left eigenvector of W).
+    ρ is then the spectral radius. Up to 1500 devices all eigenvalues are computed; above, Arnoldi
+    or Lanczos iteration finds ρ. The result is NaN if that does not converge, as on a very slow
+    graph (a ring of 100,000 devices).
     """
     matrix = as_sparse(mixing)
     if matrix.shape[0] == 1:
@@ -36,15 +40,18 @@ def second_eigenvalue(mixing: Matrix) -> float:
 
 
 def spectral_gap(mixing: Matrix) -> float:
-    """1 - ρ (see :func:`second_eigenvalue`): 0 never agrees, 1 agrees at once. NaN where ρ is."""
+    """Return 1 - ρ (see :func:`second_eigenvalue`): 0 means that devices never reach consensus, 1
+    that they reach it in one round. NaN if ρ is.
+    """
     return 1.0 - second_eigenvalue(mixing)
 
 
 def smallest_eigenvalue(mixing: Matrix) -> float:
-    """λ_min of a symmetric W with rows that sum to one.
+    """Return λ_min of a symmetric W with rows that sum to one.
 
-    All eigenvalues up to 1500 devices, Lanczos iteration beyond; where that gives up, the lower
-    bound 2 min_i w_ii − 1 (Gershgorin). Raises ``ValueError`` unless W = Wᵀ.
+    Up to 1500 devices all eigenvalues are computed; above, λ_min is found by Lanczos iteration. If
+    that does not converge, the lower bound 2 min_i w_ii − 1 is returned (Gershgorin). Raises
+    ``ValueError`` unless W = Wᵀ.
     """
     matrix = as_sparse(mixing)
     if not is_symmetric(matrix):
@@ -70,8 +77,8 @@ def smallest_eigenvalue(mixing: Matrix) -> float:
 
 
 class PeriodicRate(NamedTuple):
-    """How fast a repeating sequence of mixings agrees: by ``per_period``, which is ``per_round`` **
-    period.
+    """The factor by which a repeating sequence of mixings shrinks the distance to consensus, in a
+    whole period and in a round on average; ``per_period`` is ``per_round`` ** period.
     """
 
     per_period: float
@@ -79,11 +86,11 @@ class PeriodicRate(NamedTuple):
 
 
 def periodic_rate(mixings: Sequence[Matrix]) -> PeriodicRate:
-    """ρ of the product W_k … W_2 W_1 of one period, and its k-th root: the geometric mean over
-    rounds.
+    """Return ρ of the product W_k … W_2 W_1 of one period, and its k-th root, the geometric mean
+    over rounds.
 
-    ``per_period`` is 0 where the product is the exact mean, as for one-peer exponential graphs of
-    2^k devices.
+    ``per_period`` is 0 if the product is the exact mean, as for one-peer exponential graphs of 2^k
+    devices.
     """
     matrices = [as_sparse(mixing) for mixing in mixings]
     if matrices[0].shape[0] == 1:
@@ -95,20 +102,20 @@ def periodic_rate(mixings: Sequence[Matrix]) -> PeriodicRate:
 
 
 def observed_rate(mixings: Sequence[Matrix]) -> float:
-    """ρ of rounds that never repeat: how much they shrink random disagreement a round, once the
-    fast modes are gone.
+    """Return ρ of a sequence of rounds that never repeat: the factor by which they shrink the
+    distance to consensus of random vectors a round, after the fast modes have decayed.
 
-    The geometric mean of ‖y_t‖/‖y_{t−1}‖ over the second half of the rounds, for y ← Wy − mean(Wy)
-    from 16 fixed random vectors together. The longer the sequence, the nearer to the rate of nearly
-    every one of its kind (Furstenberg & Kesten 1960); of a few dozen rounds it is an estimate. 0
-    where a round is the exact mean.
+    It is the geometric mean of ‖y_t‖/‖y_{t−1}‖ over the second half of the rounds, for y ← Wy −
+    mean(Wy) from 16 fixed random vectors together. For long sequences of random matrices it
+    converges to a limit (Furstenberg & Kesten 1960); for a few dozen rounds it is an estimate. It
+    is 0 if a round is the exact mean.
     """
     matrices = [as_sparse(mixing) for mixing in mixings]
     y_NZ = Keys(0, "observed_rate").generator(0).standard_normal((matrices[0].shape[0], 16))
     y_NZ -= y_NZ.mean(axis=0)
     shrunk_T = np.zeros(len(matrices))
     for t, matrix in enumerate(matrices):
-        # of length 1 again, so that nothing underflows
+        # scaled to length 1 again, so that nothing underflows
         y_NZ = matrix @ (y_NZ / (np.linalg.norm(y_NZ) or 1.0))
         y_NZ -= y_NZ.mean(axis=0)
         shrunk_T[t] = np.linalg.norm(y_NZ)
@@ -118,8 +125,8 @@ def observed_rate(mixings: Sequence[Matrix]) -> float:
 
 
 def _radius(matrices: list[csr_array]) -> float:
-    """Spectral radius of the product of ``matrices`` (last one leftmost) without one eigenvalue
-    1.
+    """The spectral radius of the product of ``matrices``, the last one leftmost, after one
+    eigenvalue 1 is removed.
     """
     n, symmetric = matrices[0].shape[0], len(matrices) == 1 and is_symmetric(matrices[0])
 
@@ -161,24 +168,25 @@ def _radius(matrices: list[csr_array]) -> float:
 def effective_neighbours(
     mixing: Matrix | Sequence[Matrix], gamma: float = 0.95, ends: int | None = None
 ) -> float:
-    """How many devices a device effectively averages with while old contributions fade by ``gamma``
-    a round.
+    """Return the number of devices that a device effectively averages with, while old contributions
+    decay by ``gamma`` a round.
 
-    n_W(γ) of Vogels, Hendrikx & Jaggi, *Beyond spectral gap*, NeurIPS 2022 (arXiv 2206.03093):
-    every device takes the random walk z ← W(√γ z + ξ) with fresh unit noise ξ, and the variance it
-    would have alone, 1/(1 - γ), is divided by the mean variance it has:
+    It is n_W(γ) of Vogels, Hendrikx & Jaggi, *Beyond spectral gap*, NeurIPS 2022 (arXiv
+    2206.03093). Every device takes the random walk z ← W(√γ z + ξ) with new unit noise ξ in each
+    round; n_W is the variance that it would have alone, 1/(1 - γ), over the mean variance that it
+    has:
 
         n_W(γ) = (1/(1 - γ)) / ((1/n) Σ_{t≥1} γ^{t-1} ‖Wᵗ‖_F²)
 
-    1 without links; n on the complete graph for every γ, and as γ → 1 on every connected graph with
-    doubly stochastic weights. A sequence of mixings is one period of a time-varying topology,
-    averaged over its rounds, or over ``ends`` of them, evenly spaced, where that would take long. γ
-    stands for the learning problem (small steps: near 1); the default 0.95 is about what the
-    authors fitted for a deep network.
+    It is 1 without links and n on the complete graph, for every γ. On any connected graph with
+    doubly stochastic weights it goes to n as γ → 1. γ stands for the learning problem (small steps
+    mean γ near 1); the default 0.95 is about what the authors fitted for a deep network.
 
-    Exact for normal matrices (symmetric, circulant) up to 1500 devices and for small others; else
-    estimated with 8 to 64 fixed random probes, within a percent or so. Time grows with 1/(1 - γ).
-    Raises ``ValueError`` unless 0 ≤ γ < 1.
+    A sequence of mixings is one period of a time-varying topology. The result is averaged over its
+    rounds, or over ``ends`` of them, evenly spaced, to save time. It is exact for normal matrices
+    (symmetric, circulant) up to 1500 devices and for small others; else it is estimated with 8 to
+    64 fixed random probes, to about a percent. Time grows with 1/(1 - γ). Raises ``ValueError``
+    unless 0 ≤ γ < 1.
     """
     if not 0.0 <= gamma < 1.0:
         raise ValueError(f"gamma must lie in [0, 1), not {gamma}")
@@ -196,9 +204,9 @@ def effective_neighbours(
 
 
 def _is_normal(matrix: csr_array) -> bool:
-    """W Wᵀ = Wᵀ W: then |eigenvalues| are singular values.
+    """Whether W Wᵀ = Wᵀ W, so that the singular values are the |eigenvalues|.
 
-    True of symmetric matrices and of rings of any hops.
+    It is true for symmetric and circulant matrices.
     """
     if is_symmetric(matrix):
         return True
@@ -207,10 +215,10 @@ def _is_normal(matrix: csr_array) -> bool:
 
 
 def _walk_variance(matrices: list[csr_array], gamma: float, ends: int) -> float:
-    """(1/n) Σ_{s≥1} γ^{s-1} ‖W_t W_{t-1} … W_{t-s+1}‖_F², the mean over so many rounds t of a
-    period, by walking backwards.
+    """(1/n) Σ_{s≥1} γ^{s-1} ‖W_t W_{t-1} … W_{t-s+1}‖_F², averaged over ``ends`` rounds t of a
+    period.
 
-    ‖A‖_F² is the sum of ‖Aᵀz‖² over the unit vectors z where they are few enough, else n times its
+    For a small swarm ‖A‖_F² is the sum of ‖Aᵀz‖² over all unit vectors z; else it is n times the
     mean over vectors of random signs (Hutchinson 1989).
     """
     n, period = matrices[0].shape[0], len(matrices)

@@ -1,8 +1,8 @@
-"""Mixing weights: how much each device makes of what it hears, as one sparse matrix W, x ← W x.
+"""Mixing weights: the weight of each row that a device averages, as one sparse matrix W, x ← W x.
 
-Row i holds device i's weights on itself and on those it receives from. What sums to one decides
-what is conserved: rows (a consensus stays one), columns (the total stays), or both (the mean stays:
-what plain gossip needs).
+Row i holds device i's weights on itself and on the devices that it receives from. Which sums are
+one decides what mixing conserves: with rows, devices that agree go on agreeing; with columns, the
+total over devices stays the same; with both, their mean does, which plain gossip needs.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from swarm.common.errors import ConfigError, meant
 from swarm.communication.topology.graph import Floats, Graph
 
 Conserves = Literal["row", "column", "both"]
-EXACT = 1e-12  # sums and weights that should be equal differ by rounding only
+EXACT = 1e-12  # sums and weights that should be equal differ by less, from rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """The weights of one round: a float64 ``csr_array`` [N, N] with the whole diagonal and sorted
-    indices.
+    """The mixing weights of one round.
 
-    ``conserves``: which sums are one. ``is_mean``: whether the matrix is 11ᵀ/n, so that mixing is
-    the exact mean.
+    Attributes:
+        matrix: W, a float64 ``csr_array`` ``[N, N]`` with the whole diagonal and sorted indices.
+        conserves: Which sums of W are one.
+        is_mean: Whether W is 11ᵀ/n, so that mixing is the exact mean.
     """
 
     matrix: csr_array
@@ -40,23 +41,23 @@ Matrix: TypeAlias = Mixing | csr_array | npt.NDArray[np.float64]
 
 
 def weights(graph: Graph, rule: str = "auto") -> Mixing:
-    """Mixing weights of ``graph`` by ``rule``; d_i is a degree, without the device itself.
+    """Return the mixing weights of ``graph`` by ``rule``; d_i is the degree of device i.
 
-    - ``auto``: the topology's own weights where it brings some, else metropolis on undirected
-      graphs, uniform on directed ones.
-    - ``topology``: the topology's own, w_ij = ``weight_E`` of the edge j → i, the rest at home.
-    - ``metropolis``: w_ij = 1 / (1 + max(d_i, d_j)), the rest stays at home. Doubly stochastic
+    - ``auto``: the topology's own weights if it has some, else metropolis on undirected graphs and
+      uniform on directed ones.
+    - ``topology``: the topology's own weights, w_ij = ``weight_E`` of the edge j → i; w_ii is the
+      rest of 1.
+    - ``metropolis``: w_ij = 1 / (1 + max(d_i, d_j)); w_ii is the rest of 1. Doubly stochastic
       (Metropolis–Hastings; Xiao, Boyd & Kim 2007).
-    - ``lazy``: (I + W_metropolis) / 2, all eigenvalues ≥ 0.
-    - ``max_degree``: w_ij = 1 / (1 + d_max). Doubly stochastic, slow where one device has many
+    - ``lazy``: (I + W_metropolis) / 2. All eigenvalues are ≥ 0.
+    - ``max_degree``: w_ij = 1 / (1 + d_max). Doubly stochastic, but slow if one device has many
       links.
-    - ``uniform``: 1 / (1 + in-degree) on itself and on each it hears. Rows sum to one; both do on
-      regular graphs.
-    - ``column``: each sender splits itself into 1 / (1 + out-degree). Columns sum to one: for
-      push-sum.
+    - ``uniform``: 1 / (1 + in-degree) for the device itself and each that it hears. Rows sum to
+      one, and columns as well on regular graphs.
+    - ``column``: 1 / (1 + out-degree of the sender). Columns sum to one, for push-sum.
 
-    Raises ``ConfigError`` on an unknown rule, on metropolis, lazy or max_degree of a directed
-    graph, and on topology of one without weights of its own.
+    Raises ``ConfigError`` for an unknown rule, for metropolis, lazy or max_degree on a directed
+    graph, and for topology on a graph without weights of its own.
     """
     rules: dict[str, Callable[[Graph], csr_array]] = {
         "auto": _own if graph.weight_E is not None else _uniform if graph.directed else _metropolis,
@@ -142,7 +143,7 @@ def _is_mean(matrix: csr_array) -> bool:
 
 
 def as_sparse(mixing: Matrix) -> csr_array:
-    """The matrix alone, of whatever kind it came as."""
+    """Return the weights as a sparse matrix, whatever form they have."""
     matrix = mixing.matrix if isinstance(mixing, Mixing) else mixing
     return matrix if issparse(matrix) else csr_array(np.asarray(matrix, dtype=np.float64))
 

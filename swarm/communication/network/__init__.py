@@ -1,2 +1,3 @@
-"""A network that fails, in virtual time: who is there, who is awake, which messages arrive and
-when. All of it a pure function of (seed, round)."""
+"""A network that fails, in virtual time: which devices are there and awake, and which messages
+arrive when. All of it is a function of (seed, round).
+"""

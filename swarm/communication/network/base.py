@@ -1,8 +1,9 @@
-"""The seams of the network, and what they come to in a round.
+"""The interfaces of the network's parts (churn, outage, clock, delay), and what becomes of a
+round's messages.
 
 A round is a tick of ``network.round_seconds`` virtual seconds: round r begins at (r − 1) · tick.
-Every draw is keyed by (seed, purpose, device or edge, round), so that nothing depends on what was
-asked before.
+Every draw is keyed by (seed, purpose, device or edge, round), so that results do not depend on the
+order in which rounds are asked for.
 """
 
 from __future__ import annotations
@@ -23,99 +24,107 @@ from swarm.communication.topology.graph import Graph
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-LOST, UNSENT, LATE = -1, -2, -3  # instead of the ticks that a message takes
+LOST, UNSENT, LATE = -1, -2, -3  # stand in place of the ticks that a message takes
 
 
 @dataclass(frozen=True)
 class MessageOutcomes:
-    """What becomes of the message on each edge of a round's graph: the ticks until it arrives, or
-    LOST, UNSENT (its sender is not awake) or LATE (it would take longer than is waited for)."""
+    """What becomes of the message on each edge of a round's graph.
+
+    ``ticks_E`` holds the ticks until the message arrives, or LOST, UNSENT (its sender is not
+    active) or LATE (it would take more than ``max_delay`` rounds).
+    """
 
     ticks_E: Ints
 
     @classmethod
     def ideal(cls, graph: Graph) -> MessageOutcomes:
-        """Every message arrives in the round in which it is sent."""
+        """Return the outcomes of a network in which every message arrives in its own round."""
         return cls(np.zeros(len(graph.src_E), np.int64))
 
 
 class Churn(ABC):
-    """Who is part of the swarm, and there.
+    """Says which devices are online, and which belong to the swarm.
 
-    A device that is not neither learns nor sends nor receives, and keeps its state.
+    A device that is offline does not learn, send or receive, and keeps its state.
     """
 
     announced: float = 0.0
-    """Virtual seconds by which what it is about has come about, if it is about one moment."""
+    """Virtual seconds after which the event of this churn has happened, such as a failure of
+    devices; 0 if there is no such event.
+    """
 
     @abstractmethod
     def online(self, round: int) -> Bools:
-        """``[N]``, in ``round`` (from 1)."""
+        """Return which devices are online in ``round`` (from 1), ``[N]``."""
 
     def members(self, round: int) -> Bools | None:
-        """``[N]``: who belongs to the swarm in ``round``, there or not: neither gone for good nor
-        yet to join. None: everybody. Only members are measured."""
+        """Return which devices belong to the swarm in ``round``, ``[N]``; None: all.
+
+        A device that is offline for a while still belongs to it; one that has left for good, or has
+        not joined yet, does not. Only members are evaluated.
+        """
         return None
 
 
 class NoChurn(Churn):
-    """Everybody, always."""
+    """No churn: all devices are always online."""
 
     def online(self, round: int) -> Bools:
         raise NotImplementedError("a network without churn does not ask")
 
 
 class Outage(ABC):
-    """Links that are down, whatever is sent on them: a network in pieces, for example."""
+    """Says which links are down; all messages on them are lost."""
 
     announced: float = 0.0
-    """Virtual seconds at which that begins."""
+    """Virtual seconds after which the outage has begun."""
 
     @abstractmethod
     def up(self, round: int, graph: Graph) -> Bools:
-        """``[E]``, in ``round``."""
+        """Return which edges of ``graph`` work in ``round``, ``[E]``."""
 
 
 class NoOutage(Outage):
-    """No link is ever down."""
+    """No outage: no link is ever down."""
 
     def up(self, round: int, graph: Graph) -> Bools:
         return np.ones(len(graph.src_E), bool)
 
 
 class Clock(ABC):
-    """When devices wake to learn and send; the others only listen."""
+    """Says in which rounds devices wake to learn and send; in the others they only listen."""
 
     share: float = 1.0
-    """The share of devices that is awake in a round on average."""
+    """The fraction of devices that wake in a round on average."""
 
     @abstractmethod
     def wakes(self, round: int) -> Bools:
-        """``[N]``, in ``round``."""
+        """Return which devices wake in ``round``, ``[N]``."""
 
 
 class NoClock(Clock):
-    """Everybody, in every round."""
+    """No clock: all devices wake in every round."""
 
     def wakes(self, round: int) -> Bools:
         raise NotImplementedError("a network without clocks does not ask")
 
 
 class Delay(ABC):
-    """How long messages take, besides what their size takes on the line."""
+    """Says how long messages take, besides the time to transmit their bits."""
 
     longest: float
-    """No message takes more seconds; infinity if there is no such number."""
+    """The most virtual seconds that a message can take; infinity if there is no bound."""
 
     @abstractmethod
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
-        """``[S]`` virtual seconds on some of the graph's edges; ``draw_S`` are uniform draws in (0,
-        1), one a message.
+        """Return the virtual seconds of one message on each of the edges ``edge_S``, ``[S]``;
+        ``draw_S`` are uniform draws in (0, 1), one for each message.
         """
 
 
 class NoDelay(Delay):
-    """Every message arrives in the round in which it is sent."""
+    """No delay: every message arrives in the round in which it is sent."""
 
     longest = 0.0
 
@@ -125,29 +134,33 @@ class NoDelay(Delay):
 
 @dataclass(frozen=True)
 class LinkRates:
-    """The devices' lines in bits a second: a message of ``bits`` takes bits / min(uplink_i / m_i,
-    downlink_j) seconds from i to j, where m_i counts what i sends in the same round: a sender
-    shares its uplink among its messages."""
+    """The devices' link rates, in bits a second.
+
+    A message takes bits / min(uplink_i / m_i, downlink_j) seconds from i to j, where m_i is the
+    number of messages that i sends in the same round: a sender divides its uplink among them.
+    """
 
     uplink_N: Floats
     downlink_N: Floats
 
     def seconds(self, src_S: Ints, dst_S: Ints, bits: float) -> Floats:
-        """``[S]``: of messages that are all sent in one round."""
+        """Return the seconds of each message of ``bits`` bits, ``[S]``; all are sent in one
+        round.
+        """
         sent_N = np.bincount(src_S, minlength=len(self.uplink_N))
         return bits / np.minimum(self.uplink_N[src_S] / sent_N[src_S], self.downlink_N[dst_S])
 
 
 @dataclass(frozen=True)
 class Network:
-    """The parts together.
+    """The network of a swarm, made of its parts.
 
     ``drop`` is the probability that a message is lost; with ``symmetric`` both directions of a link
     are lost together. A message that would arrive more than ``max_delay`` rounds after it was sent
     is given up as late.
 
-    With ``lines`` messages of ``bits`` take their time on the line too. In a swarm without clocks
-    they do not: its rounds last as long as the slowest message.
+    With ``lines`` and a clock, messages of ``bits`` bits also take the time to transmit them. In a
+    swarm without a clock they do not, since a round lasts as long as its slowest message.
     """
 
     devices: int
@@ -166,14 +179,14 @@ class Network:
 
     @property
     def ideal(self) -> bool:
-        """Whether everybody is always awake and every message arrives in the round in which it is
-        sent.
+        """Whether all devices are always awake, and every message arrives in the round in which it
+        is sent.
         """
         return not (self.drop or self.churn or self.outage or self.clock or self.delay)
 
     @property
     def reach(self) -> int:
-        """The most ticks that a message is under way."""
+        """The most rounds that a message is under way."""
         longest = self.longest_on_the_line + (0.0 if self.delay is None else self.delay.longest)
         return (
             min(self.max_delay, math.floor(lengths(longest, self.round_seconds)))
@@ -183,8 +196,8 @@ class Network:
 
     @property
     def longest_on_the_line(self) -> float:
-        """No message takes more seconds on the line: its sender sends to all others, through the
-        slowest line there is.
+        """The most seconds that a message can take to transmit: those of a sender that sends to all
+        others over the slowest link.
         """
         if self.lines is None or not self._on_the_line:
             return 0.0
@@ -197,7 +210,7 @@ class Network:
         return self.lines is not None and self.clock is not None
 
     def online(self, round: int) -> Bools | None:
-        """Who is there; None: everybody."""
+        """Return which devices are online in ``round``, ``[N]``; None: all."""
         churn = self.churn
         return (
             None
@@ -212,7 +225,7 @@ class Network:
         )
 
     def members(self, round: int) -> Bools | None:
-        """Who belongs to the swarm, there or not; None: everybody."""
+        """Return which devices belong to the swarm in ``round``, ``[N]``; None: all."""
         found = None if self.churn is None else self.churn.members(round)
         return (
             None
@@ -221,7 +234,7 @@ class Network:
         )
 
     def active(self, round: int) -> Bools | None:
-        """Who learns and sends; None: everybody."""
+        """Return which devices learn and send in ``round``, ``[N]``; None: all."""
         online, clock = self.online(round), self.clock
         if clock is None:
             return online
@@ -233,10 +246,11 @@ class Network:
         return wakes if online is None else self._keep("awake", round, lambda: online & wakes)
 
     def outcomes(self, round: int, graph: Graph) -> MessageOutcomes:
-        """What becomes of the messages of ``round``.
+        """Return what becomes of the messages that are sent in ``round`` on the edges of ``graph``.
 
-        It is settled when they are sent: whoever will not be there when one arrives does not get
-        it."""
+        The outcome is decided when a message is sent: it is lost if the receiver will be offline
+        when it arrives.
+        """
         active = self.active(round)
         edge_S = (
             np.arange(len(graph.src_E)) if active is None else np.flatnonzero(active[graph.src_E])
@@ -265,8 +279,8 @@ class Network:
         return MessageOutcomes(ticks_E)
 
     def server_hears(self, round: int) -> tuple[Bools, Bools] | None:
-        """Which devices, ``[N]``, a server's message would reach in ``round``, and whose answers
-        would reach it; None: all.
+        """Return which devices a server's message would reach in ``round``, and whose answers would
+        reach the server, ``[N]`` each; None: all.
         """
         if not self.drop:
             return None
@@ -275,8 +289,8 @@ class Network:
         return down_N, down_N if self.symmetric else up_N
 
     def quickest(self, graph: Graph) -> float:
-        """Virtual seconds of the quickest message that could be sent on this graph; infinity where
-        it has no links.
+        """Return the virtual seconds of the fastest message possible on ``graph``; infinity if it
+        has no links.
         """
         edge_S = np.arange(len(graph.src_E))
         seconds_S = np.zeros(len(edge_S))
@@ -294,7 +308,7 @@ class Network:
         return float(seconds_S.min(initial=math.inf))
 
     def _ticks(self, round: int, graph: Graph, edge_S: Ints) -> Ints:
-        """Ticks under way of the messages on these edges, or LATE."""
+        """The ticks that the messages on the edges ``edge_S`` are under way, or LATE, ``[S]``."""
         src, dst = graph.src_E[edge_S], graph.dst_E[edge_S]
         seconds_S = np.zeros(len(edge_S))
         if self.delay is not None:
@@ -307,7 +321,7 @@ class Network:
         return ticks_S
 
     def _keep(self, what: str, round: int, make: Callable[[], Bools]) -> Bools:
-        """``make()``, once for the latest rounds: everybody asks."""
+        """``make()``, cached for the latest rounds, as it is asked for many times a round."""
         key = what, round
         if key not in self._kept:
             value = make()

@@ -18,16 +18,17 @@ TRUTH = {"1": True, "0": False, "true": True, "false": False}
 
 
 class MarkovChurn(Churn):
-    """Every device leaves at ``leave_rate`` and comes back at ``return_rate``, both per virtual
-    second.
+    """Every device goes offline at the rate ``leave_rate`` and comes back at ``return_rate``, both
+    per virtual second.
 
-    The Markov chain in continuous time with two states, seen once a tick. With a + b the sum of the
-    rates, P(t) = e^{−(a+b)t} · I + (1 − e^{−(a+b)t}) · 1π: in a tick a device keeps its state with
-    probability e^{−(a+b)·tick}, and otherwise draws a new one from the stationary distribution π =
-    (return, leave)/(a + b), with which it also starts. The share of devices away is leave/(leave +
-    return), the mean time away 1/return.
+    This is the Markov chain in continuous time with two states, observed once a tick. With a + b
+    the sum of the rates, P(t) = e^{−(a+b)t} · I + (1 − e^{−(a+b)t}) · 1π: in a tick a device keeps
+    its state with probability e^{−(a+b)·tick}, and otherwise draws a new one from the stationary
+    distribution π = (return, leave)/(a + b), from which its first state is drawn as well. A
+    fraction leave/(leave + return) of the devices is offline, and the mean time offline is
+    1/return.
 
-    Raises ``ConfigError`` on negative rates, and on devices that leave and never return (that is
+    Raises ``ConfigError`` for negative rates, and for devices that leave and never return (that is
     ``churn=crash``).
     """
 
@@ -66,7 +67,7 @@ class MarkovChurn(Churn):
         return state.copy()
 
     def _found(self, round: int) -> Bools:
-        """The state of any round: what each device drew last, looked for backwards."""
+        """The state in any round: the last one that each device drew, searched backwards."""
         state, open_M = np.zeros(self.devices, bool), np.arange(self.devices)
         while len(open_M):
             draw_M2 = self.keys.uniform(open_M, round, 2)
@@ -77,16 +78,16 @@ class MarkovChurn(Churn):
 
 
 class Trace(Churn):
-    """Who is there by a file: CSV with the columns ``time`` (virtual seconds), ``device`` and
-    ``online`` (1 or 0).
+    """Devices are online as a CSV file says, with the columns ``time`` (virtual seconds),
+    ``device`` and ``online`` (1 or 0).
 
-    A line holds from the first round that begins at its time or later, until the device's next
-    line; of two with the same time the later one in the file counts. Before its first line a device
-    is there if ``before`` says so. ``device`` is a device's name, or its number where no device has
-    a number for its name.
+    A line holds from the first round that begins at its time or later until the device's next line;
+    of two lines with the same time, the later one in the file counts. Before its first line a
+    device is online if ``before`` is true. ``device`` is a device's name, or its number if no
+    device's name is a number.
 
-    Raises ``ConfigError`` on a file that is missing, malformed or too large, an unknown or missing
-    column, and a device that does not exist.
+    Raises ``ConfigError`` for a file that is missing, malformed or too large, for an unknown or
+    missing column, and for a device that does not exist.
     """
 
     def __init__(
@@ -130,11 +131,13 @@ class Trace(Churn):
 
 
 class PermanentFailure(Churn):
-    """From ``at`` (virtual seconds) on a random ``fraction`` of the devices is gone for good; with
-    ``hub`` it is the one device with the most links in the first round (the lowest id of several).
+    """A random ``fraction`` of the devices fails for good at the time ``at`` (virtual seconds).
 
-    Raises ``ConfigError`` on a time below 0, and on a fraction outside [0, 1] or that leaves
-    nobody.
+    With ``hub`` only the device with the most links in the first round fails; of several, the one
+    with the lowest id.
+
+    Raises ``ConfigError`` for a time below 0, and for a fraction outside [0, 1] or one that leaves
+    no device.
     """
 
     def __init__(
@@ -166,12 +169,11 @@ class PermanentFailure(Churn):
 
 
 class LateJoin(Churn):
-    """A random ``fraction`` of the devices joins late, each at a time drawn evenly between
-    ``start`` and ``end`` (virtual seconds). A newcomer begins with the parameters that everybody
-    began with.
+    """A random ``fraction`` of the devices joins late, each at a time drawn uniformly between
+    ``start`` and ``end`` (virtual seconds). A device that joins has its initial parameters.
 
-    Raises ``ConfigError`` on times below 0 or in the wrong order, and on a fraction that leaves
-    nobody at the start.
+    Raises ``ConfigError`` for times below 0 or in the wrong order, and for a fraction that leaves
+    no device at the start.
     """
 
     def __init__(

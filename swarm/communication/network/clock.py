@@ -1,7 +1,8 @@
-"""When devices wake to learn and send.
+"""Clocks: when devices wake to learn and send. In between they only listen.
 
-In between they only listen: gossip without rounds (Boyd, Ghosh, Prabhakar & Shah, *Randomized
-gossip algorithms*, IEEE Trans. Inf. Theory 2006)."""
+This is asynchronous gossip (Boyd, Ghosh, Prabhakar & Shah, *Randomized gossip algorithms*, IEEE
+Trans. Inf. Theory 2006).
+"""
 
 from __future__ import annotations
 
@@ -14,15 +15,15 @@ from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.communication.network.base import Bools, Clock, Floats
 
-MOST = 0.2  # wakings a tick: beyond, a device would often wake twice in one
+MOST = 0.2  # wakings a tick: with more, a device would often wake twice in one tick
 
 
 class Poisson(Clock):
-    """Every device wakes at the times of a Poisson process of ``rate`` wakings a virtual second: in
-    a tick with probability 1 − e^{−rate·tick}. A second waking in the same tick would be lost,
-    which happens to rate·tick/2 of them.
+    """Every device wakes at the times of a Poisson process of ``rate`` wakings a virtual second,
+    and so in a tick with probability 1 − e^{−rate·tick}. A second waking in the same tick is lost,
+    which happens to a fraction of about rate·tick/2 of the wakings.
 
-    Raises ``ConfigError`` on a rate that is not above 0, and on more than 0.2 wakings a tick.
+    Raises ``ConfigError`` for a rate that is not above 0, and for more than 0.2 wakings a tick.
     """
 
     def __init__(self, devices: int, seed: int, tick: float, rate: float = 0.1) -> None:
@@ -42,8 +43,8 @@ class Poisson(Clock):
 
 
 class _EachPeriod(Clock):
-    """A device wakes every ``period_N`` seconds, from a phase drawn evenly from its first period
-    on.
+    """Each device wakes every ``period_N`` seconds, for the first time at a random time within its
+    first period.
     """
 
     def __init__(self, devices: int, seed: int, tick: float, period_N: Floats) -> None:
@@ -59,10 +60,10 @@ class _EachPeriod(Clock):
 
 
 class Periodic(_EachPeriod):
-    """Every device wakes once in ``period`` virtual seconds, each at its own phase, drawn from the
-    seed.
+    """Every device wakes once in ``period`` virtual seconds, each at a phase of its own that is
+    drawn from the seed.
 
-    Raises ``ConfigError`` on a period shorter than a tick.
+    Raises ``ConfigError`` for a period shorter than a tick.
     """
 
     def __init__(self, devices: int, seed: int, tick: float, period: float = 10.0) -> None:
@@ -78,11 +79,11 @@ class Periodic(_EachPeriod):
 
 
 class Speed(_EachPeriod):
-    """A device wakes as often as it can: its period is what the fleet says a round of local steps
-    takes it, over ``load``, the share of its time that it spends on learning.
+    """A device wakes as often as its hardware allows: its period is the time that a round of local
+    steps takes on it by the fleet, divided by ``load``, the fraction of its time that it learns.
 
-    Raises ``ConfigError`` without a fleet, on a load outside (0, 1], and where a device would be
-    faster than the ticks.
+    Raises ``ConfigError`` without a fleet, for a load outside (0, 1], and for a device whose period
+    would be shorter than a tick.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Speed(_EachPeriod):
             raise ConfigError(
                 "/clock",
                 "speed",
-                "needs a fleet, whose devices it takes the speed of: fleet=terminals",
+                "needs a fleet, which gives the devices' speed, such as fleet=terminals",
             )
         fastest = float(compute_N.min()) / load
         if fastest < tick:
@@ -112,6 +113,6 @@ class Speed(_EachPeriod):
 
 
 def _below(value: float) -> float:
-    """The largest number with two digits that is not above ``value``."""
+    """The largest number of two significant digits that is not above ``value``."""
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)
     return math.floor(value / unit * (1 + 1e-9)) * unit

@@ -1,4 +1,4 @@
-"""How long messages take, besides what their size takes on the line."""
+"""Delays: how long messages take, besides the time to transmit their bits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from swarm.communication.topology.graph import Graph
 
 
 class ConstantDelay(Delay):
-    """Every message takes ``seconds``."""
+    """Every message takes ``seconds`` virtual seconds.
+
+    Raises ``ConfigError`` for a number below 0.
+    """
 
     def __init__(self, seconds: float = 1.0) -> None:
         number("seconds", seconds, 0)
@@ -24,7 +27,10 @@ class ConstantDelay(Delay):
 
 
 class UniformDelay(Delay):
-    """Every message takes its own time, evenly between ``low`` and ``high`` seconds."""
+    """Every message takes a time drawn uniformly between ``low`` and ``high`` virtual seconds.
+
+    Raises ``ConfigError`` unless 0 ≤ ``low`` ≤ ``high`` < ∞.
+    """
 
     def __init__(self, low: float = 0.0, high: float = 2.0) -> None:
         number("low", low, 0)
@@ -37,8 +43,10 @@ class UniformDelay(Delay):
 
 
 class ExponentialDelay(Delay):
-    """Every message takes its own time, ``least`` and exponentially distributed seconds of ``mean``
-    on top: −mean · ln u.
+    """Every message takes ``least`` virtual seconds, and an exponentially distributed time with the
+    mean ``mean`` in addition: least − mean · ln u.
+
+    Raises ``ConfigError`` for numbers below 0.
     """
 
     longest = math.inf
@@ -53,9 +61,9 @@ class ExponentialDelay(Delay):
 
 
 class Distance(Delay):
-    """A message takes ``per_unit`` seconds for each unit of its edge's length.
+    """A message takes ``per_unit`` virtual seconds for each unit of its edge's length.
 
-    Raises ``ConfigError`` where the topology's edges have no lengths.
+    Raises ``ConfigError`` if the topology's edges have no lengths.
     """
 
     def __init__(self, longest_edge: float | None, per_unit: float = 10.0) -> None:
@@ -71,6 +79,8 @@ class Distance(Delay):
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
         if graph.length_E is None:
             raise ConfigError(
-                "/delay", "distance", "needs lengths in every round, and the graph of one has none"
+                "/delay",
+                "distance",
+                "needs a topology whose edges have lengths in every round, and one round has none",
             )
         return self.per_unit * graph.length_E[edge_S]

@@ -1,5 +1,5 @@
-"""What the devices are made of: how fast they compute and send, what fits into them, and what
-energy that takes.
+"""Fleets: the devices' hardware, that is how fast they compute and send, their memory, and the
+energy that they take.
 """
 
 from __future__ import annotations
@@ -22,9 +22,18 @@ from swarm.config.explain import describe, shown
 
 @dataclass(frozen=True)
 class Hardware:
-    """Of each device: sustained ``flops`` (FLOP/s), ``memory`` (bytes), ``uplink`` and ``downlink``
-    (bit/s), the power drawn while it learns (``active``) and while it is on without learning
-    (``idle``; W), and what the radio takes for a byte (``radio_send``, ``radio_receive``; J)."""
+    """The hardware of each device, ``[N]`` each.
+
+    Attributes:
+        flops: The sustained speed, in FLOP/s.
+        memory: The memory, in bytes.
+        uplink: The rate of sending, in bit/s.
+        downlink: The rate of receiving, in bit/s.
+        active: The power drawn while it learns, in W.
+        idle: The power drawn while it is on without learning, in W.
+        radio_send: The energy to send a byte, in J.
+        radio_receive: The energy to receive a byte, in J.
+    """
 
     flops: Floats
     memory: Floats
@@ -37,18 +46,20 @@ class Hardware:
 
     @property
     def lines(self) -> LinkRates:
+        """The devices' link rates."""
         return LinkRates(self.uplink, self.downlink)
 
 
 FIGURES = tuple(field.name for field in fields(Hardware))
-ABOVE = ("flops", "memory", "uplink", "downlink")  # those that something is divided by
+ABOVE = ("flops", "memory", "uplink", "downlink")  # must be above 0, as they are divided by
 
 
 class Fleet(ABC):
     """The hardware of a swarm.
 
-    ``stragglers`` is the share of devices that are ``slowdown`` times slower in a round, drawn anew
-    each round."""
+    In each round a random fraction ``stragglers`` of the devices is ``slowdown`` times slower.
+    Raises ``ConfigError`` unless ``stragglers`` lies in [0, 1] and ``slowdown`` is at least 1.
+    """
 
     def __init__(self, seed: int, stragglers: float, slowdown: float) -> None:
         number("stragglers", stragglers, 0, 1)
@@ -62,10 +73,10 @@ class Fleet(ABC):
     @property
     @abstractmethod
     def hardware(self) -> Hardware | None:
-        """None: it takes neither time nor energy."""
+        """The hardware of each device; None if computing takes neither time nor energy."""
 
     def slower(self, round: int, devices: int) -> Floats:
-        """``[N]``: by which factor each device is slower in ``round``."""
+        """Return the factor by which each device is slower in ``round``, ``[N]``."""
         if not self.stragglers or self.slowdown == 1:
             return np.ones(devices)
         late = self.keys.uniform(np.arange(devices), round, 1)[:, 0] < self.stragglers
@@ -73,10 +84,11 @@ class Fleet(ABC):
 
 
 def hardware_of(fleet: Fleet, devices: int) -> Hardware | None:
-    """``fleet.hardware``.
+    """Return ``fleet.hardware``.
 
-    Raises :class:`ConfigError` unless it has a number above 0 (power, radio: of at least 0) for
-    each device."""
+    Raises :class:`ConfigError` unless each figure has a number above 0 for each device; power and
+    radio may be 0.
+    """
     found = fleet.hardware
     if found is None:
         return None
@@ -115,9 +127,9 @@ class NoFleet(Fleet):
 
 
 class UniformFleet(Fleet):
-    """Every device alike, by the figures of :class:`Hardware`.
+    """All devices have the same hardware, by the figures of :class:`Hardware`.
 
-    Raises ``ConfigError`` on figures that are not above 0 (power and radio: below 0).
+    Raises ``ConfigError`` for figures that are not above 0; power and radio may be 0.
     """
 
     def __init__(
@@ -155,12 +167,12 @@ class UniformFleet(Fleet):
 
 
 class MixedFleet(Fleet):
-    """Classes of terminals, each with its ``share`` of the devices and the figures of
+    """Devices of several classes, each with its ``share`` of the devices and the figures of
     :class:`Hardware`.
 
-    Which device is of which class is drawn from the seed; the numbers are the shares rounded so
-    that they add up (largest remainder). Raises ``ConfigError`` on shares that do not sum to one,
-    and on missing, unknown or impossible figures.
+    The class of each device is drawn from the seed; the numbers of devices are the shares rounded
+    by largest remainder, so that they add up. Raises ``ConfigError`` for shares that do not sum to
+    one, and for missing, unknown or impossible figures.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Links that are down whatever is sent on them."""
+"""Outages: links that are down for some time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from swarm.communication.topology.graph import Graph
 
 
 class NetworkPartition(Outage):
-    """The network splits into ``parts`` of nearly equal size between ``start`` and ``end`` (virtual
-    seconds), and heals.
+    """The network is split into ``parts`` of nearly equal size from ``start`` to ``end`` (virtual
+    seconds).
 
-    A part is a range of ids (neighbours on most topologies), or with ``scattered`` devices at
-    random. Every message from one part to another that is sent from ``start`` until before ``end``
-    is lost.
+    A part is a range of ids, which are neighbours on most topologies, or with ``scattered`` a
+    random set of devices. Every message from one part to another that is sent at ``start`` or
+    later, but before ``end``, is lost.
 
-    Raises ``ConfigError`` on fewer than 2 or more parts than devices, and on times below 0 or in
+    Raises ``ConfigError`` for fewer than 2 parts or more than devices, and for times below 0 or in
     the wrong order.
     """
 

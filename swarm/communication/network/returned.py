@@ -1,8 +1,8 @@
-"""What the parts of a network give back, looked at where it arrives: one sentence instead of an
-error far away.
+"""Checks of what the parts of a network return, right where it arrives, so that a fault is not
+first noticed far away.
 
-Every function raises :class:`~swarm.common.errors.ConfigError` that names the part, its method and
-line.
+Every function raises a :class:`~swarm.common.errors.ConfigError` that names the part, its method
+and the line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def truths_of(section: str, part: object, call: str, found: object, size: int) -> Bools:
-    """What a churn, an outage or a clock answered: a truth value for each device, or edge."""
+    """Return what a churn, an outage or a clock returned, which must be a bool for each of ``size``
+    devices or edges.
+    """
     if isinstance(found, np.ndarray) and found.shape == (size,) and found.dtype == np.bool_:
         return found
     raise returned(
@@ -30,7 +32,9 @@ def truths_of(section: str, part: object, call: str, found: object, size: int) -
 
 
 def seconds_of(delay: object, found: object, size: int) -> Floats:
-    """What a delay answered: seconds of at least 0, one for each message."""
+    """Return what a delay returned, which must be seconds of at least 0 for each of ``size``
+    messages.
+    """
     if not isinstance(found, np.ndarray) or found.shape != (size,) or found.dtype.kind != "f":
         needed = f"floating-point numbers of shape [{size}] are needed"
         raise returned("delay", delay, "seconds", f"returns {shape_of(found)}", needed)

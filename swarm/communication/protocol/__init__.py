@@ -1,4 +1,4 @@
-"""Protocols: what devices send and how they use what they receive.
+"""Protocols: what devices send, and how they use what they receive.
 
-One file and one yaml each, the paper on top.
+Each protocol has one file, which begins with its paper, and one yaml.
 """

@@ -1,4 +1,4 @@
-"""The seam between a gossip protocol and the machinery that carries its rows."""
+"""The interface between a protocol and the engines that carry its rows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,20 @@ from swarm.config.aliases.old_members import OldMembers
 
 PhaseName = str  # one of `swarm.simulation.phases.KINDS`
 Conserves = Literal["row", "column", "both"]
-Rows = slice | Tensor  # some of a shard's rows: a range, or their numbers
+Rows = slice | Tensor  # some rows of a shard, as a range or as their numbers
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class RoundInfo:
-    """Where a round stands: its number (from 1), the learning rate, the local steps of each device,
-    ``[n]``, and the share of all devices that learn and are heard."""
+    """Facts about the current round.
+
+    Attributes:
+        round: The number of the round, counted from 1.
+        lr: The learning rate.
+        steps_n: The local steps that each device takes.
+        share: The fraction of all devices that learn and are heard.
+    """
 
     round: int
     lr: float
@@ -35,11 +41,14 @@ class RoundInfo:
 
 @dataclass(frozen=True)
 class Links:
-    """The neighbours of some devices on a graph that never changes, for protocols with a memory for
-    each link.
+    """The neighbours of n devices on a graph that never changes, for protocols with a memory for
+    each link; d is the largest number of neighbours.
 
-    ``ids_nd`` (ascending, −1 where a device has fewer than the most), the mixing weights
-    ``weight_nd`` (0 there), and ``own_n``, the ids of the devices themselves.
+    Attributes:
+        ids_nd: The neighbours' ids, ascending; −1 in the unused places of a device with fewer than
+            d neighbours.
+        weight_nd: The neighbours' mixing weights; 0 in unused places.
+        own_n: The ids of the devices themselves.
     """
 
     ids_nd: Tensor
@@ -48,16 +57,19 @@ class Links:
 
     @property
     def there_nd(self) -> Tensor:
+        """Which places hold a neighbour, ``[n, d]``."""
         return self.ids_nd >= 0
 
 
 @dataclass(frozen=True)
 class Inbox:
-    """The messages that some devices received, sorted by (receiver, sender, age), not yet combined.
+    """The A messages that some devices received, one by one, sorted by (receiver, sender, age).
 
-    ``rows_AM`` the payloads; ``dst_A`` the receiver as a number of the shard's rows; ``src_A`` the
-    sender's id; ``age_A`` the rounds it was under way; ``rank_A`` counts a receiver's messages from
-    0.
+    Attributes:
+        rows_AM: The payload rows.
+        dst_A: The receiver of each message, as a number of the shard's rows.
+        src_A: The sender's id.
+        age_A: The rounds that the message was under way.
     """
 
     rows_AM: Tensor
@@ -67,16 +79,21 @@ class Inbox:
 
     @property
     def rank_A(self) -> Tensor:
+        """The number of each message among those of its receiver, from 0."""
         first = torch.searchsorted(self.dst_A, self.dst_A)
         return torch.arange(len(self.dst_A), device=self.dst_A.device) - first
 
 
 @dataclass
 class State(OldMembers):
-    """The rows of some devices.
+    """The rows of N devices of a shard.
 
-    They are the parameters ``x`` (``[N, P]``), the protocol's own rows ``slots`` (``[N, …]`` each,
-    part of every checkpoint) and ``round_buffers``, rows that live until the end of a round.
+    Attributes:
+        x: The parameters, ``[N, P]``.
+        slots: The protocol's own rows by name, ``[N, …]`` each, which every checkpoint contains.
+        round_buffers: Rows by name that are dropped at the end of the round.
+        now: Facts about the current round.
+        links: The devices' neighbours, for protocols that need fixed links; else None.
     """
 
     x: Tensor
@@ -87,7 +104,7 @@ class State(OldMembers):
 
     @property
     def learnt_N1(self) -> Tensor:
-        """1 for the devices that took local steps in this round, 0 for the others."""
+        """``[N, 1]``: 1 for the devices that took local steps in this round, 0 for the others."""
         return torch.as_tensor(self.now.steps_n > 0, device=self.x.device).to(self.x)[:, None]
 
 
@@ -96,19 +113,21 @@ class Requirements:
     """What a protocol needs in order to work; other combinations are refused before a run.
 
     Attributes:
-        conserves: The sums that a mixing matrix must conserve: those of its rows, of its columns,
-            or both. ``row`` is met by a matrix that conserves both.
-        fixed_links: It keeps something for each link, so that the graph must not change and no
-            message may be lost.
-        static_graph: The graph must not change, though messages may be lost on it.
-        own_packet: A device takes in its own row as others read it, compressed: at
-            :meth:`Protocol.receive` it is ``state.round_buffers["sent"]``.
-        own_error_feedback: It sends later what compression left out, so that a compressor must not
-            do so too.
-        no_compression: It needs the exact numbers of its messages.
-        linear_mixing: It remembers sums of what it mixed, so that mixing must be the weighted mean.
-        plain_sgd: It reads gradients off the local steps, which must be those of plain SGD.
-        common_init: All devices have to start with the same parameters.
+        conserves: The sums that the mixing matrix must conserve: those of its rows, of its columns,
+            or both. A matrix that conserves both also meets ``row`` and ``column``.
+        fixed_links: The protocol keeps something for each link, so that the graph must not change
+            and no message may be lost.
+        static_graph: The graph must not change, but messages may be lost.
+        own_packet: A device mixes its own row as the others decode it, after compression. In
+            :meth:`Protocol.receive` that row is ``state.round_buffers["sent"]``.
+        own_error_feedback: The protocol itself sends later what compression left out, so that the
+            compressor must not do so too.
+        no_compression: The protocol needs the exact numbers of its messages.
+        linear_mixing: The protocol remembers sums of what it mixed, so that mixing must be the
+            weighted mean.
+        plain_sgd: The protocol computes gradients from the local steps, which must be those of
+            plain SGD.
+        common_init: All devices must start with the same parameters.
     """
 
     conserves: Conserves = "row"
@@ -123,83 +142,95 @@ class Requirements:
 
 
 class Protocol(OldMembers):
-    """A round is the sequence ``phases``:
+    """What devices send in a round, and how they use what they receive.
+
+    A round is the sequence ``phases``:
 
     * ``learn``: the active devices take their local steps from :meth:`start`, with
-      :meth:`gradient_correction` added to the gradients; :meth:`after_local_steps` takes in the
+      :meth:`gradient_correction` added to the gradients; :meth:`after_local_steps` takes the
       result, block by block;
     * ``mix``: the rows of :meth:`send` are averaged over the graph, Σ_j W_ij · row_j, and handed to
       :meth:`receive`;
-    * ``messages``: the same rows arrive one by one, at :meth:`receive_messages`;
-    * ``per_edge``: :meth:`send` gives a row for each neighbour, ``[N, d, M]`` as :class:`Links`
-      orders them, and :meth:`receive` gets theirs in the same order;
-    * ``server``: the weighted mean over *all* devices goes to :meth:`receive`. It reaches
-      everybody: whoever is away or not chosen fetches it before learning again.
+    * ``messages``: the rows of :meth:`send` are handed to :meth:`receive_messages` one by one;
+    * ``per_edge``: :meth:`send` gives a row for each neighbour, ``[N, d, M]`` in the order of
+      :class:`Links`, and :meth:`receive` gets the neighbours' rows in the same order;
+    * ``server``: the weighted mean over the participants goes to :meth:`receive` of all devices. A
+      device that is away or not chosen gets it as well, before it learns again.
 
-    ``learn`` may come twice; the second time has the samples of the first. The defaults replace the
-    parameters by what was learnt or received. Apart from ``server``, a device that is not there in
-    a round keeps its state, whatever these methods do to its row.
+    ``learn`` may come twice; both times have the same samples. The defaults replace the parameters
+    by what was learnt or received. Except in a ``server`` phase, a device that is not there in a
+    round keeps its state, whatever these methods do to its row.
     """
 
     phases: tuple[PhaseName, ...] = ("learn", "mix")
     requirements: Requirements = Requirements()
 
     def bind(self, layout: Layout) -> None:
-        """Learn how parameters lie in a row, before anything else is asked."""
+        """Take the layout of parameters in a row; this method is called before all others."""
         return
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
-        """The slots before the first round, from the first parameters; ``x_NP`` may have no rows,
-        to learn their shapes.
+        """Return the slots before the first round, ``[N, …]`` each, from the initial parameters.
+
+        ``x_NP`` may have no rows, when only the shapes of the slots are needed.
         """
         return {}
 
     def graph(self, graph: Graph) -> Graph:
-        """The part of the topology's graph that is used."""
+        """Return the part of the topology's graph that the protocol uses."""
         return graph
 
     def check(self, mixing: Mixing) -> None:
-        """Raises :class:`ConfigError` if the protocol cannot work with these weights: of every
-        round of a short period, else of the first rounds."""
+        """Refuse mixing weights that the protocol cannot work with, with a :class:`ConfigError`.
+
+        It is called before the start for every round of a short period, else for the first rounds.
+        """
         return
 
     def width(self, phase: int, parameters: int) -> int:
-        """M, the numbers in a payload row of phase ``phase``."""
+        """Return M, the length of a payload row in the phase number ``phase``, where P is
+        ``parameters``.
+        """
         return parameters
 
     def participants(self, round: int, devices: int, seed: int) -> npt.NDArray[np.bool_] | None:
-        """Who learns and is heard in ``round``, ``[devices]``; None: everybody.
+        """Return which devices learn and are heard in ``round``, ``[devices]``; None: all.
 
-        A pure function of its arguments.
+        The result must be a function of the arguments alone.
         """
         return None
 
     def start(self, state: State) -> Tensor:
-        """The rows ``[N, P]`` from which local learning starts."""
+        """Return the rows ``[N, P]`` from which the local steps start."""
         return state.x
 
     def gradient_correction(self, state: State) -> GradientCorrection | None:
-        """What is added to the gradients of this round, a row for each device; None: nothing."""
+        """Return what is added to the gradients of this round; None: nothing."""
         return None
 
     def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
-        """Take in where the local steps of ``rows`` started and ended."""
+        """Take the parameters of the devices ``rows`` before and after their local steps."""
         state.x[rows] = end_BP
 
     def send(self, phase: int, state: State) -> Tensor:
-        """The payload rows ``[N, M]`` of phase number ``phase``, for ``per_edge`` ``[N, d, M]``."""
+        """Return the payload rows ``[N, M]`` of the phase number ``phase``; ``[N, d, M]`` if that
+        is a ``per_edge`` phase.
+        """
         return state.x
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
-        """Take in the averaged rows ``[N, M]``, or for ``per_edge`` the neighbours' rows
-        ``[N, d, M]``."""
+        """Take the averaged rows ``[N, M]`` of the phase number ``phase``, or the neighbours' rows
+        ``[N, d, M]`` if that is a ``per_edge`` phase.
+        """
         state.x = received
 
     def receive_messages(self, phase: int, state: State, inbox: Inbox) -> None:
-        """Take in the messages of a ``messages`` phase."""
+        """Take the messages of a ``messages`` phase."""
         raise NotImplementedError
 
     def shares(self, sizes_N: Ints) -> npt.NDArray[np.float64]:
-        """Weights ``[N]`` of the ``server`` phase, from the devices' numbers of samples; those of a
-        round's participants are scaled to sum to one."""
+        """Return the weights ``[N]`` of the ``server`` phase, from the devices' numbers of samples.
+
+        The weights of a round's participants are then scaled to sum to one.
+        """
         return np.full(len(sizes_N), 1.0 / len(sizes_N))

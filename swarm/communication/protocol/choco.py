@@ -1,9 +1,9 @@
-"""CHOCO: gossip that averages exactly although every message is compressed; with learning,
-CHOCO-SGD.
+"""CHOCO: gossip that reaches the exact mean although every message is compressed; with learning it
+is CHOCO-SGD.
 
 Koloskova, Stich & Jaggi, *Decentralized stochastic optimization and gossip algorithms with
-compressed communication*, ICML 2019 (arXiv 1902.00340); the form that keeps two rows a device,
-whatever its neighbours, is their appendix's.
+compressed communication*, ICML 2019 (arXiv 1902.00340). This is the form of their appendix, in
+which a device keeps two rows, however many neighbours it has.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from swarm.communication.protocol.base import Links, Protocol, Requirements, Sta
 
 
 class ChocoSGD(Protocol):
-    """q_i = Q(x_i − x̂_i); x̂_i ← x̂_i + q_i; x_i ← x_i + γ_c Σ_j w_ij (x̂_j − x̂_i), after the
-    local steps.
+    """CHOCO-SGD. After the local steps: q_i = Q(x_i − x̂_i); x̂_i ← x̂_i + q_i; x_i ← x_i + γ_c Σ_j
+    w_ij (x̂_j − x̂_i).
 
-    x̂ (``public``) is what the others know of a device, Q the compressor. Of its neighbours' a
-    device keeps only the sum s = Σ_j w_ij x̂_j (``heard``): s ← s + Wq. That is right as long as W
-    stays the same and every message arrives. ``gamma`` is γ_c, the consensus step: 1 without
-    compression (then it is D-PSGD), smaller the more is left out.
+    Q is the compressor, and x̂ (``public``) is what the others know of a device. Of its
+    neighbours' x̂ a device keeps only the sum s = Σ_j w_ij x̂_j (``heard``), which it updates by
+    s ← s + Wq. This is right as long as W stays the same and every message arrives. ``gamma`` is
+    γ_c, the consensus step size: 1 without compression, which is D-PSGD, and smaller for stronger
+    compression. Raises :class:`ConfigError` unless 0 < γ_c ≤ 1.
     """
 
     requirements = Requirements(
@@ -51,6 +52,6 @@ class ChocoSGD(Protocol):
 
 
 class ChocoGossip(ChocoSGD):
-    """CHOCO without learning: X goes to the mean of the first rows."""
+    """CHOCO without learning: all rows converge to the mean of the initial rows."""
 
     phases = ("mix",)

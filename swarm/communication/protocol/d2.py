@@ -1,4 +1,4 @@
-"""D²: decentralised SGD whose error does not grow with the difference between the devices' data.
+"""D²: decentralised SGD whose error does not depend on how much the devices' data differ.
 
 Tang, Lian, Yan, Zhang & Liu, *D²: decentralized training over decentralized data*, ICML 2018 (arXiv
 1803.07068).
@@ -15,23 +15,24 @@ from swarm.communication.protocol.base import Links, Protocol, Requirements, Row
 
 
 class D2(Protocol):
-    """X⁺ = W(2X − X⁻ − (D − D⁻)), X¹ = W(X⁰ − D⁰).
+    """D²: X⁺ = W(2X − X⁻ − (D − D⁻)), X¹ = W(X⁰ − D⁰).
 
-    D is how far the local steps lead, start − end: γG for one step of SGD, and there for any number
-    of steps and any optimiser. X⁻ and D⁻ only ever occur as X⁻ − D⁻, where those steps ended
-    (``ended``). A device that did not learn in a round keeps its state.
+    D is start − end of the local steps: γG for one step of SGD, but it is defined for any number of
+    steps and any optimiser. X⁻ and D⁻ only occur as X⁻ − D⁻, the rows after the local steps of the
+    round before (``ended``). A device that did not learn in a round keeps its state.
     """
 
-    # on base_graph with eigenvalues of 0 and 1 only it diverges
+    # static_graph: D² diverges on base_graph, although its eigenvalues are only 0 and 1
     requirements = Requirements(conserves="both", static_graph=True, no_compression=True)
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {"ended": x_NP.clone()}
 
     def check(self, mixing: Mixing) -> None:
-        """λ_min(W) > −1/3, or the recursion λ² = w(2λ − 1) of a mode of W does not shrink.
+        """Refuse W unless it is symmetric with λ_min > −1/3, with a :class:`ConfigError`.
 
-        Complex w near 1 never do.
+        Otherwise the recursion λ² = w(2λ − 1) of some eigenvalue w of W does not decay; for complex
+        w near 1 it never does.
         """
         require_symmetric(self, mixing)
         least = smallest_eigenvalue(mixing)
@@ -50,7 +51,7 @@ class D2(Protocol):
 
 
 def require_symmetric(protocol: Protocol, mixing: Mixing) -> None:
-    """Raises :class:`ConfigError` unless W = Wᵀ."""
+    """Refuse mixing weights unless W = Wᵀ, with a :class:`ConfigError`."""
     if not is_symmetric(mixing):
         name = called(protocol)
         raise ConfigError(

@@ -1,8 +1,8 @@
-"""Sharing of updates: devices tell one another what they learnt in a round, not what they know.
+"""Sharing of updates: devices send the change of their parameters in a round, not the parameters.
 
-The update is federated averaging's (McMahan et al., AISTATS 2017, arXiv 1602.05629, there summed by
-a server) and the message of compressed SGD (Alistarh et al., QSGD, NeurIPS 2017, arXiv 1610.02132),
-over the links of a graph.
+The update is that of federated averaging (McMahan et al., AISTATS 2017, arXiv 1602.05629), where a
+server adds it up. The message is that of compressed SGD (Alistarh et al., QSGD, NeurIPS 2017, arXiv
+1610.02132). Here both go over the links of a graph.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from swarm.communication.protocol.base import Protocol, Requirements, Rows, Stat
 
 
 class DeltaSharing(Protocol):
-    """X⁺ = X + W Q(Δ), Δ the local steps' end − start and Q the compressor, applied to a device's
-    own update as well.
+    """X⁺ = X + W Q(Δ), where Δ is end − start of the local steps and Q the compressor, which is
+    applied to a device's own update as well.
 
-    With W = 11ᵀ/n and a common start it is federated averaging, and all devices stay equal to the
-    bit. On any other graph nothing brings the rows together again: what differs, differs for good.
+    With W = 11ᵀ/n and common initial parameters it is federated averaging, and all devices stay
+    equal to the bit. On any other graph rows that differ are never averaged, so their difference
+    stays.
     """
 
     requirements = Requirements(own_packet=True)

@@ -17,14 +17,16 @@ from swarm.communication.protocol.server_optimizer import ServerOptimizer
 
 
 class DiLoCo(ServerOptimizer):
-    """After H = ``train.local_steps`` inner steps from x, Δ = mean − x is an outer gradient (with
-    its sign changed):
+    """DiLoCo: after H = ``train.local_steps`` inner steps from x, Δ = mean − x is the negative
+    outer gradient:
 
         v ← μv + Δ,   x ← x + lr · (Δ + μv).
 
-    ``exchange`` says whose mean: of all devices (``server``), or of the neighbours with the
-    topology's weights (``gossip``), where everybody has an outer model of its own. lr = 1 and μ = 0
-    is FedAvg, or with gossip D-PSGD.
+    ``exchange`` says which mean: ``server`` takes that of all devices; ``gossip`` takes that of the
+    neighbours by the mixing weights, and each device has its own outer model. With lr = 1 and μ = 0
+    it is FedAvg, or D-PSGD with gossip.
+
+    Raises :class:`ConfigError` unless ``lr`` > 0 and 0 ≤ μ < 1.
     """
 
     def __init__(

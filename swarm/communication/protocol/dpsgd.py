@@ -12,14 +12,16 @@ from swarm.communication.protocol.base import Protocol, Rows, State
 
 
 class TrainThenAverage(Protocol):
-    """X⁺ = W(X − γG(X)): on the complete graph this *is* centralised mini-batch SGD."""
+    """D-PSGD that averages after the local steps, X⁺ = W(X − γG(X)); on the complete graph it is
+    centralised mini-batch SGD.
+    """
 
     phases = ("learn", "mix")
 
 
 class AverageThenTrain(Protocol):
-    """X⁺ = WX − γG(X), as published: gradients at the rows before averaging, so both can happen at
-    once.
+    """D-PSGD as published, X⁺ = WX − γG(X): gradients are taken at the rows before averaging, so
+    that both can happen at the same time.
     """
 
     phases = ("mix", "learn")
@@ -35,7 +37,7 @@ class AverageThenTrain(Protocol):
 
 
 class Averaging(Protocol):
-    """X⁺ = WX: gossip averaging without learning (Xiao & Boyd, *Fast linear iterations for
+    """Gossip averaging without learning, X⁺ = WX (Xiao & Boyd, *Fast linear iterations for
     distributed averaging*, 2004).
     """
 
@@ -43,6 +45,6 @@ class Averaging(Protocol):
 
 
 class LocalOnly(Protocol):
-    """X⁺ = X − γG(X): every device learns for itself."""
+    """Local learning without communication, X⁺ = X − γG(X)."""
 
     phases = ("learn",)

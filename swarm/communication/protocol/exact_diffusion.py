@@ -1,6 +1,5 @@
-"""Exact diffusion: adapt, correct, combine.
-
-Corrects the bias of diffusion (D-PSGD) with one subtraction.
+"""Exact diffusion: adapt, correct, combine. The correction removes the bias of diffusion (D-PSGD)
+with one subtraction.
 
 Yuan, Ying, Zhao & Sayed, *Exact diffusion for distributed optimization and learning*, IEEE Trans.
 Signal Process. 2019 (arXiv 1702.05122).
@@ -18,10 +17,10 @@ from swarm.communication.protocol.d2 import D2, require_symmetric
 
 
 class ExactDiffusion(D2):
-    """ψ = X − D; φ = ψ + X − ψ⁻, ψ⁻ = X⁰ at first; X⁺ = ((I + W)/2)φ.
+    """Exact diffusion: ψ = X − D; φ = ψ + X − ψ⁻ with ψ⁻ = X⁰ at first; X⁺ = ((I + W)/2)φ.
 
-    It is D² with (I + W)/2 in place of W, whose eigenvalues are never negative: any symmetric
-    weights will do.
+    It is D² with (I + W)/2 in place of W. The eigenvalues of (I + W)/2 are never negative, so any
+    symmetric W can be used.
     """
 
     requirements = replace(D2.requirements, static_graph=False)

@@ -16,8 +16,10 @@ from swarm.communication.protocol.server_optimizer import ServerOptimizer
 
 
 class FedAdam(ServerOptimizer):
-    """m ← β₁m + (1 − β₁)Δ, v ← β₂v + (1 − β₂)Δ², x ← x + lr · m / (√v + τ), with v = τ² at first
-    and no bias correction.
+    """FedAdam: m ← β₁m + (1 − β₁)Δ, v ← β₂v + (1 − β₂)Δ², x ← x + lr · m / (√v + τ), with v = τ² at
+    first and no bias correction.
+
+    Raises :class:`ConfigError` unless ``lr`` and τ are above 0, and β₁ and β₂ in [0, 1).
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Federated averaging, the server-based baseline: all devices in every round, or some that are
-drawn anew each time.
+"""Federated averaging, the server-based baseline: in every round all devices take part, or some
+that are drawn at random.
 
 McMahan et al., *Communication-efficient learning of deep networks from decentralized data*, AISTATS
-2017 (1602.05629).
+2017 (arXiv 1602.05629).
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from swarm.communication.protocol.base import PhaseName, Protocol
 
 
 class FedAvg(Protocol):
-    """x ← Σ_{i∈S} s_i·x_i after the local steps of the devices in S; s_i = 1/|S|, or ∝ the number
-    of samples of device i.
+    """FedAvg: x ← Σ_{i∈S} s_i·x_i after the local steps of the devices in S, where s_i = 1/|S|, or
+    is proportional to the number of samples of device i.
 
-    S are max(1, ``fraction``·N) devices (rounded), each such set as likely as any other: with equal
-    shares the mean over S is an unbiased estimate of the mean over all. Everybody gets the new
-    model, so every row is the server's.
+    S is a random set of max(1, ``fraction``·N) devices, rounded; all such sets are equally likely.
+    With equal shares the mean over S is an unbiased estimate of the mean over all devices. Every
+    device gets the new model, so every row is that of the server. Raises :class:`ConfigError`
+    unless 0 < ``fraction`` ≤ 1.
     """
 
     phases: tuple[PhaseName, ...] = ("learn", "server")

@@ -1,4 +1,4 @@
-"""FedProx: federated averaging whose devices are held near the server's model.
+"""FedProx: federated averaging with a proximal term, which keeps devices near the server's model.
 
 Li et al., *Federated optimization in heterogeneous networks*, MLSys 2020 (arXiv 1812.06127).
 """
@@ -14,8 +14,8 @@ from swarm.communication.protocol.fedavg import FedAvg
 
 
 class FedProx(FedAvg):
-    """Each device descends on F_i(x) + (μ/2)‖x − x_server‖²; then the mean. μ = 0 is
-    :class:`FedAvg`.
+    """FedProx: each device minimises F_i(x) + (μ/2)‖x − x_server‖² in its local steps; then follows
+    the mean. With μ = 0 it is :class:`FedAvg`. Raises :class:`ConfigError` unless μ ≥ 0.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""Gossip learning: models walk from device to device, are merged where they meet, and learn
-wherever they are.
+"""Gossip learning: models go from device to device, are merged where they meet, and are trained on
+each device that they visit.
 
 Ormándi, Hegedűs, Jelasity, *Gossip learning with linear models on fully distributed data*, 2013
 (arXiv 1109.1396). Merging by age: Hegedűs, Danner, Jelasity, *Gossip learning as a decentralized
@@ -17,22 +17,23 @@ from swarm.communication.protocol.base import Inbox, Links, Protocol, Requiremen
 
 
 class GossipLearning(Protocol):
-    """Every device sends its model x and its age t, the local steps that are in it.
+    """Gossip learning: every device sends its model x and its age t, the number of local steps that
+    the model has taken.
 
-    What becomes of a message m and the receiver's own model p is the ``variant``:
+    The ``variant`` says how a device combines a message m with its own model p:
 
-    * ``rw``: update(m), random walks; of several messages in a round the last one stays
-    * ``mu``: update(merge(m, p))
-    * ``um``: merge(update(m), update(p)), both from the same samples: twice the work, though its
-      steps count once
+    * ``rw`` (random walk): update(m); of several messages in a round, the last one counts;
+    * ``mu``: update(merge(m, p));
+    * ``um``: merge(update(m), update(p)), where both updates use the same samples; this is twice
+      the work, but its steps count once.
 
-    where merge = (t_p·p + t_m·m)/(t_p + t_m) (½ and ½ of two that never learnt), t = max(t_p, t_m).
-    Several messages are merged one after the other. Updates that are linear in x make ``mu`` and
-    ``um`` the same. A device that hears nothing goes on with its own model, so that all learn as
-    much as under other protocols.
+    Here merge(m, p) = (t_p·p + t_m·m)/(t_p + t_m), the plain mean if both ages are 0, and its age
+    is max(t_p, t_m). Several messages are merged one after the other. If updates are linear in x,
+    ``mu`` and ``um`` are the same. A device that hears nothing trains its own model, so that
+    devices take as many steps as under other protocols.
     """
 
-    # an age that is rounded counts for another one
+    # compression would round the age
     requirements = Requirements(no_compression=True)
 
     def __init__(self, variant: Literal["rw", "mu", "um"] = "mu") -> None:
@@ -49,8 +50,10 @@ class GossipLearning(Protocol):
         return torch.cat([state.x, state.slots["age"]], 1)
 
     def receive_messages(self, phase: int, state: State, inbox: Inbox) -> None:
-        """The merged model is ω·p + (1 − ω)·message, whatever the number of messages: ``um`` needs
-        its parts.
+        """Merge the messages into each device's model.
+
+        However many messages there are, the result is ω·p + (1 − ω)·message; ``um`` needs both
+        parts of it, which ``round_buffers`` keep.
         """
         age, rank_A = state.slots["age"].clone(), inbox.rank_A
         others, weight = torch.zeros_like(state.x), torch.ones_like(age)
@@ -72,7 +75,7 @@ class GossipLearning(Protocol):
         state.x, state.slots["age"] = weight * state.x + others, age
 
     def _keeps(self, own: Tensor, other: Tensor) -> Tensor:
-        """The weight of what is there already, against a message: t_p / (t_p + t_m)."""
+        """The weight of a device's own model when a message is merged into it, t_p/(t_p + t_m)."""
         if self.variant == "rw":
             return torch.zeros_like(own)
         total = own + other
@@ -84,7 +87,7 @@ class GossipLearning(Protocol):
         if state.round_buffers.pop("first", None) is not None:
             return state.round_buffers["own"]
         state.round_buffers["first"] = state.x
-        if "own" not in state.round_buffers:  # nobody here was sent anything
+        if "own" not in state.round_buffers:  # no device of this shard got a message
             state.round_buffers |= {
                 "own": state.x,
                 "weight": torch.ones_like(state.slots["age"]),

@@ -1,8 +1,9 @@
-"""Gradient tracking: every device follows the mean gradient of all, and unequal data leave no bias.
+"""Gradient tracking: every device follows the mean gradient of all devices, so that different data
+leave no bias.
 
 Nedić, Olshevsky & Shi, *Achieving geometric convergence for distributed optimization over
-time-varying graphs*, SIAM J. Optim. 2017 (arXiv 1607.03218). That is Y⁺ = WY + D⁺ − D and X⁺ = WX −
-Y; this is the adapt-then-combine form of it, by Xu, Zhu, Soh & Xie, *Augmented distributed gradient
+time-varying graphs*, SIAM J. Optim. 2017 (arXiv 1607.03218), has Y⁺ = WY + D⁺ − D and X⁺ = WX − Y.
+This is its adapt-then-combine form, by Xu, Zhu, Soh & Xie, *Augmented distributed gradient
 methods*, CDC 2015, and in arXiv 1609.05877 (ATC-DIGing).
 """
 
@@ -15,12 +16,13 @@ from swarm.communication.protocol.base import Links, Protocol, Requirements, Row
 
 
 class GradientTracking(Protocol):
-    """Y⁺ = W(Y + D⁺ − D), Y₀ = D₀; X⁺ = W(X − Y): Σ_i y_i = Σ_i d_i in every round.
+    """Gradient tracking: Y⁺ = W(Y + D⁺ − D), Y₀ = D₀; X⁺ = W(X − Y). Σ_i y_i = Σ_i d_i in every
+    round.
 
-    D (``step``) is how far the local steps lead, start − end: γG for one step of SGD, and there for
-    any number of steps and any optimiser. The trackers of a round have to be averaged before its
-    parameters, so there are two exchanges. A device that did not learn stands by the D it last had,
-    and does not move on its own.
+    D (``step``) is start − end of the local steps: γG for one step of SGD, but it is defined for
+    any number of steps and any optimiser. The trackers Y of a round must be averaged before its
+    parameters, so a round has two ``mix`` phases. A device that did not learn in a round keeps its
+    D, and its tracker does not move its parameters.
     """
 
     phases = ("learn", "mix", "mix")

@@ -1,5 +1,5 @@
-"""PowerGossip: two vectors a link instead of a matrix, by power iteration on the difference of the
-two models.
+"""PowerGossip: two vectors are sent over a link instead of a matrix, by power iteration on the
+difference of the two models.
 
 Vogels, Karimireddy, Jaggi, *Practical low-rank communication compression in decentralized deep
 learning*, NeurIPS 2020 (arXiv 2008.01425).
@@ -20,18 +20,18 @@ from swarm.communication.protocol.base import Links, Protocol, Requirements, Sta
 
 
 class PowerGossip(Protocol):
-    """For every link and every matrix of the model, with D = X_j − X_i and the q that both ends
-    remember of it:
+    """PowerGossip: for every link and every matrix of the model, with D = X_j − X_i and a vector q
+    that both ends of the link remember:
 
-        p = Dq / ‖Dq‖,   q ← Dᵀp,   X_i ← X_i + w_ij · p qᵀ;
+        p = Dq / ‖Dq‖,   q ← Dᵀp,   X_i ← X_i + w_ij · p qᵀ.
 
-    i sends X_i q and then X_iᵀp, so the payloads are vectors. A parameter of three or more axes is
-    a matrix with the first first axis as its rows; a vector is a matrix with one column, whose
-    difference arrives as it is. At the other end p has the opposite sign and q the same bits, so
-    that the mean stays where it was.
+    Device i sends X_i q and then X_iᵀp, so the payloads are vectors. A parameter of three or more
+    axes is a matrix with the first axis as its rows. A vector is a matrix with one column, whose
+    difference is sent exactly. At the other end of the link p has the opposite sign and q the same
+    bits, so that the mean of the two models does not change.
 
-    The first q of a link is drawn from the run's ``seed`` and the ids of its two ends, which both
-    know.
+    The first q of a link is drawn from the run's ``seed`` and the ids of its two ends, so both
+    know it.
     """
 
     phases = ("learn", "per_edge", "per_edge")
@@ -57,12 +57,12 @@ class PowerGossip(Protocol):
         self.sizes = row, column
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
-        """q: random numbers for each link, the same at both ends of it."""
+        """Return the slot ``q``: random numbers for each link, the same at both its ends."""
         assert links is not None
         own_n1, ids_nd = links.own_n[:, None].cpu().numpy(), links.ids_nd.cpu().numpy()
         low_nd, high_nd = np.minimum(own_n1, ids_nd).clip(0), np.maximum(own_n1, ids_nd)
         q = x_NP.new_zeros(*ids_nd.shape, self.sizes[1])
-        # one at a time: random numbers are float64 and take several arrays
+        # one neighbour at a time, as drawing takes several float64 arrays
         for d in range(ids_nd.shape[1]):
             for rows in row_blocks(q[:, d]):
                 drawn = self.keys.normal(low_nd[rows, d], high_nd[rows, d], self.sizes[1])
@@ -76,10 +76,11 @@ class PowerGossip(Protocol):
         return phase == self.phases.index("per_edge")
 
     def send(self, phase: int, state: State) -> Tensor:
-        """X_i q, then X_iᵀp, for each link.
+        """Return X_i q for each link in the first ``per_edge`` phase, X_iᵀp in the second.
 
-        A product and a sum of its own for each row: the bits of a batched matrix product would
-        depend on the company it is done in."""
+        Each row has a product and a sum of its own, since the bits of a batched matrix product
+        would depend on the other rows.
+        """
         first = self._first(phase)
         by = state.slots["q"] if first else state.round_buffers["p"]
         out = by.new_empty(*by.shape[:2], self.sizes[not first])
@@ -104,14 +105,14 @@ class PowerGossip(Protocol):
         q, p = (
             torch.where(there, -(received + own), 0.0),
             state.round_buffers["p"],
-        )  # theirs is with −p
+        )  # the other end computes with −p
         state.x = state.x.clone()
         for m in self.matrices:
             X, move = m.of(state.x), state.links.weight_nd[:, :, None] * p[:, :, m.rows]
             for d in range(q.shape[1]):
                 X.addcmul_(move[:, d, :, None], q[:, d, None, m.columns])
             unit = _unit(q[:, :, m.columns])
-            agrees = (unit == 0).all(2, keepdim=True)  # nothing to remember
+            agrees = (unit == 0).all(2, keepdim=True)  # both ends agree, and keep their old q
             state.slots["q"][:, :, m.columns] = torch.where(
                 agrees, state.slots["q"][:, :, m.columns], unit
             )
@@ -119,8 +120,14 @@ class PowerGossip(Protocol):
 
 @dataclass(frozen=True)
 class Matrix:
-    """A parameter as a matrix of ``height`` rows: ``where`` it lies in a row of parameters, and its
-    ``rows`` and ``columns`` in the payloads."""
+    """A parameter as a matrix.
+
+    Attributes:
+        where: Where the parameter lies in a row of parameters.
+        height: The number of the matrix's rows.
+        rows: Where the part for this matrix lies in X_i q.
+        columns: Where the part for this matrix lies in X_iᵀp.
+    """
 
     where: slice
     height: int
@@ -128,11 +135,11 @@ class Matrix:
     columns: slice
 
     def of(self, x_NP: Tensor) -> Tensor:
-        """Everybody's, ``[N, height, width]``, a view."""
+        """Return the matrix of every device as a view, ``[N, height, width]``."""
         return x_NP[:, self.where].view(len(x_NP), self.height, -1)
 
 
 def _unit(v_NdM: Tensor) -> Tensor:
-    """Vectors of length one; zero stays zero."""
+    """The vectors scaled to length one; zero vectors stay zero."""
     length = v_NdM.square().sum(2, keepdim=True).sqrt()
     return torch.where(length > 0, v_NdM / length, 0.0)

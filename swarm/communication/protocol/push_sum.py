@@ -1,5 +1,5 @@
-"""Push-sum: exact averages over directed graphs, from senders who only split what they have; with
-learning, SGP.
+"""Push-sum: exact averages over directed graphs, by senders that split what they have among their
+receivers; with learning it is stochastic gradient push (SGP).
 
 Kempe, Dobra & Gehrke, *Gossip-based computation of aggregate information*, FOCS 2003; Assran,
 Loizou, Ballas & Rabbat, *Stochastic gradient push for distributed deep learning*, ICML 2019 (arXiv
@@ -15,13 +15,12 @@ from swarm.communication.protocol.base import Links, Protocol, Requirements, Row
 
 
 class PushSum(Protocol):
-    """S⁺ = P(S − D), w⁺ = Pw, Z = S/w with the columns of P summing to one; w₀ = 1.
+    """Push-sum: S⁺ = P(S − D), w⁺ = Pw, Z = S/w, where the columns of P sum to one, w₀ = 1, and D
+    is start − end of the local steps from Z.
 
-    D is what the local steps from Z subtract.
-
-    The rows of the swarm are Z, the de-biased values: they are what is learnt from and evaluated,
-    and S is Z·w. Both sums are conserved on any directed graph, also where messages are late, or
-    lost and the sender keeps its share.
+    The rows of devices are Z, the de-biased values, which learn and are evaluated; S is Z·w. The
+    sums of S and w over devices are conserved on any directed graph, also if messages are late, or
+    are lost and the sender keeps their share.
     """
 
     requirements = Requirements(conserves="column", no_compression=True)
@@ -45,6 +44,6 @@ class PushSum(Protocol):
 
 
 class PushSumAveraging(PushSum):
-    """Push-sum without learning, as published first: Z goes to the mean of the first rows."""
+    """Push-sum without learning, as first published; Z converges to the mean of the first rows."""
 
     phases = ("mix",)

@@ -1,4 +1,4 @@
-"""Quasi-global momentum: momentum of where the *averaged* model went, for devices with unequal
+"""Quasi-global momentum: momentum of the change of the *averaged* model, for devices with different
 data.
 
 Lin, Karimireddy, Stich & Jaggi, *Quasi-global momentum: accelerating decentralized deep learning on
@@ -16,11 +16,13 @@ from swarm.communication.protocol.base import Links, Protocol, Requirements, Sta
 
 
 class QuasiGlobalMomentum(Protocol):
-    """Local steps x ← x − η(∇f + βm); X⁺ = WX; m ← μm + (1 − μ)(x_t − x_{t+1})/(ηK).
+    """Quasi-global momentum: local steps x ← x − η(∇f + βm); X⁺ = WX; m ← μm + (1 − μ)(x_t −
+    x_{t+1})/(ηK).
 
-    η is the learning rate and K the number of local steps (1 in the paper), so that m stays a mean
-    gradient. It needs optimizer=sgd, whose steps are proportional to η. A device that did not learn
-    in a round keeps its m.
+    η is the learning rate and K the number of local steps (1 in the paper), so that m has the size
+    of a gradient. The protocol needs optimizer=sgd, whose steps are proportional to η. A device
+    that did not learn in a round keeps its m. Raises :class:`ConfigError` unless β and μ lie in
+    [0, 1).
     """
 
     requirements = Requirements(plain_sgd=True)

@@ -1,5 +1,5 @@
-"""RelaySGD: sums of models are passed along a tree, so that everybody's counts the same, the
-distant ones' later.
+"""RelaySGD: sums of models are passed along a tree, so that all models have the same weight; those
+of distant devices arrive later.
 
 Vogels et al., *RelaySum for decentralized deep learning on heterogeneous data*, NeurIPS 2021 (arXiv
 2110.04175).
@@ -19,19 +19,19 @@ from swarm.communication.topology.graph import Graph
 
 
 class RelaySGD(Protocol):
-    """On a spanning tree of the topology, after the local steps:
+    """RelaySGD: on a spanning tree of the topology, after the local steps:
 
-        m_{i→j} = x_i + Σ_{k ∈ N_i∖j} m_{k→i},   x_i ← (x_i + Σ_{j ∈ N_i} m_{j→i}) / n_i,
+        m_{i→j} = x_i + Σ_{k ∈ N_i∖j} m_{k→i},   x_i ← (x_i + Σ_{j ∈ N_i} m_{j→i}) / n_i.
 
-    the m on the right being those of the round before, and n_i the number of models in the sum,
-    relayed likewise (the last number of a payload). A device hears of one at distance d with a
-    delay of d rounds. Whoever agrees stays, so a constant rate leaves no bias on devices that
-    differ.
+    The m on the right are those of the round before. n_i is the number of models in the sum, which
+    is relayed in the same way, as the last number of a payload. A model reaches a device at
+    distance d after d rounds. Devices that agree do not move, so a constant learning rate leaves no
+    bias if their data differ.
 
-    Until a model has been heard the common first one stands in for it, so that n_i = N from the
-    start: x_i ← ((N − n)·x⁰ + x_i + Σ m)/N with n models heard, as in the paper's algorithm 1. To
-    that end m_{j→i} is at first the number of devices behind the link times x⁰. Where devices start
-    apart it is i's own first model.
+    Until a model has been heard, the common initial model stands for it, so that n_i = N from the
+    start: x_i ← ((N − n)·x⁰ + x_i + Σ m)/N with n models heard, as in the paper's algorithm 1.
+    Therefore m_{j→i} is at first x⁰ times the number of devices behind the link. If devices start
+    with different models, x⁰ is the initial model of device i.
     """
 
     phases = ("learn", "per_edge")
@@ -47,7 +47,7 @@ class RelaySGD(Protocol):
         return {"heard": torch.cat([behind_nd1 * x_NP[:, None], behind_nd1], 2)}
 
     def _behind(self, links: Links) -> Ints:
-        """How many devices the tree has behind each link, ``[n, d]``; 0 where there is none."""
+        """How many devices the tree has behind each link, ``[n, d]``; 0 in unused places."""
         ids_nd, own_n1 = links.ids_nd.cpu().numpy(), links.own_n[:, None].cpu().numpy()
         before_N, size_N = subtrees(self.tree)
         child_nd = before_N[ids_nd] == own_n1
@@ -63,7 +63,7 @@ class RelaySGD(Protocol):
         below = torch.cat([state.x, torch.ones_like(state.x[:, :1])], 1)
         above = torch.zeros_like(below)
         sums, last = torch.empty_like(heard), heard.shape[1] - 1
-        # all but one's own, from both ends: without taking large sums apart again
+        # each sum leaves out one neighbour; adding up from both ends avoids subtracting it
         for d in range(last + 1):
             sums[:, d] = below
             below = below + heard[:, d]
@@ -78,7 +78,7 @@ class RelaySGD(Protocol):
 
     @staticmethod
     def estimate(x_NP: Tensor, heard_NdM: Tensor) -> Tensor:
-        """The mean of the models in ``heard_NdM`` and one's own."""
+        """Return the mean of each device's own model and those in the sums ``heard_NdM``."""
         total = torch.cat([x_NP, torch.ones_like(x_NP[:, :1])], 1)
         for d in range(heard_NdM.shape[1]):
             total = total + heard_NdM[:, d]
@@ -86,9 +86,11 @@ class RelaySGD(Protocol):
 
 
 def spanning_tree(graph: Graph) -> Graph:
-    """The breadth-first tree from the middle of a longest shortest path, or nearly: found by going
-    to the device farthest from device 0, and from there to the one farthest from that (exact on
-    trees)."""
+    """Return the breadth-first tree from the middle of a long shortest path.
+
+    The path begins at the device farthest from device 0, and ends at the device farthest from that
+    one; on trees it is a longest path. Raises :class:`ConfigError` for a graph in pieces.
+    """
     ones = np.ones(len(graph.src_E), np.int8)
     links = coo_array((ones, (graph.src_E, graph.dst_E)), shape=(graph.n, graph.n)).tocsr()
     end = breadth_first_order(links, 0, directed=False)[0][-1]
@@ -106,8 +108,9 @@ def spanning_tree(graph: Graph) -> Graph:
 
 
 def subtrees(tree: Graph) -> tuple[Ints, Ints]:
-    """Of a tree that hangs from device 0: everybody's parent (negative for the root), and how many
-    devices hang from each, itself included."""
+    """Return each device's parent in a tree with the root 0, ``[N]`` (negative for the root), and
+    the size of its subtree, itself included, ``[N]``.
+    """
     ones = np.ones(len(tree.src_E), np.int8)
     links = coo_array((ones, (tree.src_E, tree.dst_E)), shape=(tree.n, tree.n)).tocsr()
     order, before_N = breadth_first_order(links, 0, directed=False)

@@ -15,13 +15,14 @@ from swarm.communication.protocol.fedavg import FedAvg
 
 
 class Scaffold(FedAvg):
-    """K local steps y ← y − γ(∇f_i(y) − c_i + c) from the server's x, then (option II, for plain
-    SGD)
+    """SCAFFOLD: K local steps y ← y − γ(∇f_i(y) − c_i + c) from the server's x, then (option II,
+    for plain SGD)
 
         c_i⁺ = c_i − c + (x − y)/(Kγ),   x ← mean of y over S,   c ← c + (1/N) Σ_{i∈S} (c_i⁺ − c_i).
 
-    c_i estimates device i's gradient and c the mean of all: where they are exact, every local step
-    is one of the swarm's. A message holds the model and a control variate: 2P numbers.
+    c_i estimates the gradient of device i, and c the mean gradient of all devices. If both are
+    exact, every local step follows the mean gradient. A message holds the model and a control
+    variate, 2P numbers.
     """
 
     requirements = Requirements(plain_sgd=True)
@@ -44,7 +45,7 @@ class Scaffold(FedAvg):
 
     def after_local_steps(self, state: State, rows: Rows, start_BP: Tensor, end_BP: Tensor) -> None:
         steps = torch.as_tensor(state.now.steps_n, device=end_BP.device)[rows, None].to(end_BP)
-        if state.now.lr:  # at a rate of 0, past the end of a cosine, c_i has nothing to learn from
+        if state.now.lr:  # a rate of 0, as after the end of a cosine schedule, gives no gradient
             change = (start_BP - end_BP) / (steps * state.now.lr) - state.slots["server"][rows]
         else:
             change = torch.zeros_like(end_BP)

@@ -1,5 +1,5 @@
-"""What protocols with an outer optimiser share: the mean change of the models is a gradient in the
-eyes of the server.
+"""The base of protocols with an outer optimiser, which takes the mean change of the models as a
+gradient.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from swarm.communication.protocol.fedavg import FedAvg
 
 
 class ServerOptimizer(FedAvg):
-    """x ← x + step(Δ), where Δ = mean − x is the mean over what the devices made of x in their
-    local steps.
+    """x ← x + step(Δ), where Δ = mean − x is the mean change of the devices' models in their local
+    steps from x.
     """
 
     requirements = Requirements(common_init=True)
@@ -30,4 +30,6 @@ class ServerOptimizer(FedAvg):
 
     @abstractmethod
     def step(self, slots: dict[str, Tensor], delta_NP: Tensor) -> Tensor:
-        """How far the outer optimiser goes, ``[N, P]``; ``slots`` may be changed."""
+        """Return the step of the outer optimiser for the change Δ, ``[N, P]``; it may change
+        ``slots``.
+        """

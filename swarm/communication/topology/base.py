@@ -1,4 +1,6 @@
-"""What every topology is, and how the random ones become connected."""
+"""The interface of topologies, checks that they share, and the repair of random graphs that are not
+connected.
+"""
 
 from __future__ import annotations
 
@@ -19,47 +21,48 @@ from swarm.common.rng import Keys
 from swarm.communication.topology.graph import Floats, Graph, Ints
 
 MAX_LINKS = 5_000_000
-"""Largest number of links a networkx generator is asked for (about 2 GiB while it is drawn)."""
+"""The largest number of links of a graph that networkx draws; drawing it takes about 2 GiB."""
 WHOLE, RECENT = 64, 8
-"""Up to which period all graphs are kept, and of how many rounds beyond, or where they never
-repeat.
+"""If graphs repeat with a period of at most ``WHOLE`` rounds, all of them are cached; else those of
+the latest ``RECENT`` rounds are.
 """
 
 
 class Topology(ABC):
-    """Who sends to whom in which round. A pure function of its options, ``devices`` and ``seed``.
+    """Says which device sends to which in each round.
 
-    Constructors check their options and raise :class:`~swarm.common.errors.ConfigError` naming the
-    parameter.
+    The graphs are a function of the topology's options, ``devices``, ``seed`` and the round.
+    Constructors check their options and raise a :class:`~swarm.common.errors.ConfigError` that
+    names the parameter.
     """
 
     node_names: Maybe | None = None
-    """What the nodes are called that devices 0, 1, … sit at, where they are called anything but
-    numbers of the topology's own. A constructor that takes ``owner_names`` is told whose samples
-    each device holds, or None, and can put it where it belongs (:func:`seats`)."""
+    """The names of the nodes at which devices 0, 1, … sit, if nodes have names; else None. A
+    constructor that takes ``owner_names`` is given the owner of each device's samples (or None for
+    all), and can put each device at the node of its owner (:func:`seats`)."""
     period: int | None = 1
-    """``graph(r)`` equals ``graph(r + period)``; 1 is a graph that never changes, None one that
-    never comes back.
+    """``graph(r)`` equals ``graph(r + period)``: 1 if the graph never changes, None if graphs never
+    repeat.
     """
 
     def phase(self, round: int) -> int:
-        """Which graph round ``round`` (counted from 1, as runs do) has: rounds of one phase have
-        the same, ``graph(phase)``.
+        """Return the number of the graph of ``round`` (counted from 1): it is ``graph(phase)``, and
+        rounds of the same phase have the same graph.
         """
         return round - 1 if self.period is None else (round - 1) % self.period
 
     @property
     def recurs(self) -> bool:
-        """Whether its graphs come back soon enough to be worth keeping."""
+        """Whether the graphs repeat after at most ``WHOLE`` rounds, so that all are cached."""
         return self.period is not None and self.period <= WHOLE
 
     @abstractmethod
     def graph(self, round: int) -> Graph:
-        """The graph of ``round`` (0, 1, …)."""
+        """Return the graph of ``round``, counted from 0."""
 
 
 class Static(Topology):
-    """A topology whose graph never changes: the constructor makes it."""
+    """A topology whose graph never changes."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -69,7 +72,7 @@ class Static(Topology):
 
 
 def check_period(topology: Topology) -> None:
-    """Refuses a period that is no number of rounds."""
+    """Refuse a period that is not a number of rounds, with a :class:`ConfigError`."""
     period = topology.period
     if period is not None and (not isinstance(period, int) or period < 1):
         raise returned(
@@ -82,9 +85,9 @@ def check_period(topology: Topology) -> None:
 
 
 def graph_of(topology: Topology, phase: int, devices: int) -> Graph:
-    """``topology.graph(phase)``.
+    """Return ``topology.graph(phase)``.
 
-    Raises :class:`ConfigError` for what is no graph of ``devices`` devices.
+    Raises :class:`ConfigError` if that is not a valid graph of ``devices`` devices.
     """
     call, found = f"graph({phase})", topology.graph(phase)
     if not isinstance(found, Graph):
@@ -100,19 +103,21 @@ def graph_of(topology: Topology, phase: int, devices: int) -> Graph:
 
 
 def check_devices(devices: int) -> None:
-    """Refuses a swarm without devices."""
+    """Refuse a swarm without devices, with a :class:`ConfigError`."""
     if devices < 1:
         raise ConfigError("/devices", devices, "must be at least 1")
 
 
 def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuses a ``value`` that is not among ``choices``."""
+    """Refuse a ``value`` that is not among ``choices``, with a :class:`ConfigError` on ``key``."""
     if value not in choices:
         raise ConfigError(key, value, f"must be one of {', '.join(choices)}{meant(value, choices)}")
 
 
 def check_links(key: str, value: float, links: float) -> None:
-    """Refuses options that ask for more links than fit in memory."""
+    """Refuse an option that makes more than ``MAX_LINKS`` links, with a :class:`ConfigError` on
+    ``key``.
+    """
     if links > MAX_LINKS:
         raise ConfigError(
             key,
@@ -122,7 +127,9 @@ def check_links(key: str, value: float, links: float) -> None:
 
 
 def check_mean_degree(mean_degree: float, devices: int) -> None:
-    """Refuses a mean degree that no graph of this size can have, or that does not fit in memory."""
+    """Refuse a mean degree that no graph of this size can have, or that makes too many links, with
+    a :class:`ConfigError`.
+    """
     if not 0.0 <= mean_degree <= devices - 1:
         raise ConfigError(
             "mean_degree", mean_degree, f"must lie between 0 and devices - 1 = {devices - 1}"
@@ -134,10 +141,10 @@ Match = Literal["name", "order"]
 
 
 def seats(nodes: Names, owners: Names, key: str, value: str, spare: bool = False) -> Ints:
-    """``[nodes]``: of each node, the device whose owner has the node's name.
+    """Return for each node the device whose owner has the node's name, ``[nodes]``.
 
-    Raises ``ConfigError`` about ``key`` unless nodes and owners are the same names; with ``spare``
-    owners may lack a node.
+    Raises ``ConfigError`` on ``key`` unless nodes and owners have the same names; with ``spare``
+    there may be owners without a node.
     """
     device = {name: number for number, name in enumerate(owners)}
     strangers = [name for name in nodes if name not in device]
@@ -160,9 +167,7 @@ def seats(nodes: Names, owners: Names, key: str, value: str, spare: bool = False
 
 
 def nx_seed(rng: np.random.Generator) -> int:
-    """A seed for one networkx draw: an int keeps the draw the same whatever generators networkx
-    accepts.
-    """
+    """Return a seed for one draw by networkx, a whole number, by which it always draws the same."""
     return int(rng.integers(2**63))
 
 
@@ -171,10 +176,10 @@ Repair = Callable[[Graph, np.random.Generator], Graph]
 
 
 def connected(draw: DrawGraph, repair: Repair, seed: int, allow_disconnected: bool) -> Graph:
-    """Draws a graph until it is connected, then repairs the last draw if none was.
+    """Draw a graph until it is connected; if no draw is, repair the last one.
 
-    Up to 20 draws, fewer for swarms above 10,000 devices, where a draw takes seconds and luck does
-    not grow. With ``allow_disconnected`` the first draw stands and a warning counts its components.
+    There are up to 20 draws, fewer for more than 10,000 devices, where a draw takes seconds. With
+    ``allow_disconnected`` the first draw is returned, and a warning counts its components.
     """
     keys = Keys(seed, "topology")
     graph = draw(keys.generator(0))
@@ -189,7 +194,7 @@ def connected(draw: DrawGraph, repair: Repair, seed: int, allow_disconnected: bo
 
 
 def warn_if_disconnected(graph: Graph) -> Graph:
-    """The same graph, with a warning if parts of it can never hear of one another."""
+    """Return the same graph, with a warning if it is not connected (a directed one, strongly)."""
     count = graph.components(strong=graph.directed)
     if count > 1:
         warnings.warn(
@@ -199,15 +204,15 @@ def warn_if_disconnected(graph: Graph) -> Graph:
 
 
 def with_links(graph: Graph, links_E2: Ints) -> Graph:
-    """``graph`` and some more undirected links."""
+    """Return ``graph`` with further undirected links ``[links, 2]``."""
     return Graph.from_edges(
         graph.n, np.concatenate([graph.links_E2, links_E2]), pos_N2=graph.pos_N2
     )
 
 
 def link_at_random(graph: Graph, rng: np.random.Generator) -> Graph:
-    """Joins c components with c - 1 links: from the largest down, a random member of each to an
-    earlier device.
+    """Join c components with c - 1 links: in the order of their sizes, a random device of each is
+    linked to a random device of the larger ones.
     """
     label_N = graph.labels()
     size_C = np.bincount(label_N)
@@ -221,10 +226,10 @@ def link_at_random(graph: Graph, rng: np.random.Generator) -> Graph:
 
 
 def link_nearest(graph: Graph, rng: np.random.Generator) -> Graph:
-    """Joins c components of a placed graph with the c - 1 links of least total length.
+    """Join c components of a graph with positions by the c - 1 links of least total length.
 
-    They belong to the Euclidean minimum spanning tree of the components, a part of the Delaunay
-    triangulation.
+    They are the Euclidean minimum spanning tree of the components, which is a part of the Delaunay
+    triangulation. Raises ``ValueError`` for a graph without positions.
     """
     if graph.pos_N2 is None:
         raise ValueError("link_nearest needs positions")
@@ -234,7 +239,7 @@ def link_nearest(graph: Graph, rng: np.random.Generator) -> Graph:
     length_K = np.linalg.norm(pos_N2[pair_K2[:, 0]] - pos_N2[pair_K2[:, 1]], axis=1)
     pair_K2 = pair_K2[np.argsort(length_K, kind="stable")]
     ends_K2 = np.sort(label_N[pair_K2], axis=1)
-    # shortest pair of every two components
+    # the shortest link between every two components
     ends_C2, first_C = np.unique(ends_K2, axis=0, return_index=True)
     # a stored zero would mean "no link"
     cost_C = np.sort(length_K)[first_C] + np.finfo(np.float64).tiny
@@ -252,7 +257,7 @@ def link_nearest(graph: Graph, rng: np.random.Generator) -> Graph:
 
 def _near_pairs(pos_N2: Floats) -> Ints:
     """``[K, 2]`` pairs of points that include the Euclidean minimum spanning tree."""
-    # a triangulation needs points in general position; so few can be paired outright
+    # a triangulation needs points in general position; with so few, all pairs are taken
     if len(pos_N2) < 5:
         return np.stack(np.triu_indices(len(pos_N2), 1), axis=1)
     corners = Delaunay(pos_N2).simplices.astype(np.int64)

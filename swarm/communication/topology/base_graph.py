@@ -1,5 +1,5 @@
-"""Base-(k+1) graphs: few links at a time, and the exact mean after finitely many rounds, for every
-number of devices.
+"""Base-(k+1) graphs: few links in each round, and the exact mean after finitely many rounds, for
+every number of devices.
 
 Takezawa, Sato, Bao, Niwa & Yamada, *Beyond Exponential Graph: Communication-Efficient Topologies
 for Decentralized Learning via Finite-time Convergence*, NeurIPS 2023 (arXiv 2305.11420).
@@ -19,24 +19,27 @@ from swarm.communication.topology.graph import Floats, Graph, Ints
 
 @dataclass(frozen=True)
 class WeightedLinks:
-    """Undirected links of one round, each with the weight that its two ends give one another."""
+    """Undirected links of one round, ``[K, 2]``, and the weight that the two ends of each link give
+    one another, ``[K]``.
+    """
 
     ends_K2: Ints
     weight_K: Floats
 
 
 Rounds = list[list[WeightedLinks]]
-"""A schedule: the links of each round, in parts that share no device."""
+"""A schedule: the links of each round, in parts that have no device in common."""
 
 
 class BaseGraph(Topology):
-    """Time-varying, undirected, with weights of its own: at most ``k`` links a device and round.
+    """Time-varying undirected graphs with weights of their own, in which a device has at most ``k``
+    links a round.
 
     The product of the rounds of one period is J = 11ᵀ/n for every n: W_L … W_2 W_1 = J. A period
     has at most 2·log_{k+1}(n) + 2 rounds. ``mixing=auto`` uses the weights of the construction;
     with others the mean is not exact.
 
-    Raises ``ConfigError`` unless 1 ≤ k < devices (a single device needs no links, whatever ``k``).
+    Raises ``ConfigError`` unless 1 ≤ k < devices; for a single device ``k`` may be any number ≥ 1.
     """
 
     def __init__(self, devices: int, k: int = 1) -> None:
@@ -59,12 +62,12 @@ class BaseGraph(Topology):
 
 
 def base_graph(id_N: Ints, k: int) -> Rounds:
-    """Base-(k+1) graph (Algorithm 3): the shorter of two schedules that both end with the mean of
-    all.
+    """Return the Base-(k+1) graph (Algorithm 3) of the devices ``id_N``: the shorter of two
+    schedules that both end with the mean of all.
 
-    One is :func:`simple`. The other cuts n = p·q, where no factor of q is at most k + 1, has p
-    groups of q find their own means at the same time by :func:`simple`, and averages across the
-    groups by :func:`hyper_hypercube`.
+    One is :func:`simple`. The other writes n = p·q, where no factor of q above 1 is at most k + 1.
+    First p groups of q devices find their own means at the same time by :func:`simple`; then
+    :func:`hyper_hypercube` averages across the groups.
     """
     q = len(id_N)
     for factor in range(2, k + 2):
@@ -77,13 +80,13 @@ def base_graph(id_N: Ints, k: int) -> Rounds:
 
 
 def simple(id_N: Ints, k: int) -> Rounds:
-    """Simple Base-(k+1) graph (Algorithm 2).
+    """Return the Simple Base-(k+1) graph (Algorithm 2) of the devices ``id_N``.
 
-    Write n = a_1 (k+1)^p_1 + a_2 (k+1)^p_2 + …, p_1 > p_2 > …, 1 ≤ a_l ≤ k, and cut the devices
-    into parts of those sizes, part l into a_l pieces of (k+1)^p_l. First, each part agrees on its
-    mean. Then, part after part, everybody in later parts is linked to one device in each piece of
-    part l, with the weight that moves the mean of part l to the mean of all, which then is the mean
-    of those after it too. Last, each piece averages among itself.
+    Write n = a_1 (k+1)^p_1 + a_2 (k+1)^p_2 + …, p_1 > p_2 > …, 1 ≤ a_l ≤ k. The devices are cut
+    into parts of those sizes, and part l into a_l pieces of (k+1)^p_l. First, each part finds its
+    own mean. Then, for one part l after the other, each device of the later parts is linked to one
+    device in each piece of part l, with the weight that makes the mean of part l that of all
+    devices; the mean of the later parts then is the same. Last, each piece averages among itself.
     """
     sizes = _digits(len(id_N), k + 1)
     if len(sizes) == 1:
@@ -94,7 +97,7 @@ def simple(id_N: Ints, k: int) -> Rounds:
     after: list[Rounds] = []
     for step, ((count, size), part) in enumerate(zip(sizes, parts, strict=True)):
         pieces_AS, later_M = part.reshape(count, size), id_N[bounds[step] :]
-        linked: Rounds = [[] for _ in range(step)]  # while earlier parts have their turn
+        linked: Rounds = [[] for _ in range(step)]  # no links while earlier parts are linked
         if len(later_M):
             ends_K2 = np.stack(
                 [np.tile(later_M, count), pieces_AS[:, : len(later_M)].ravel()], axis=1
@@ -107,12 +110,12 @@ def simple(id_N: Ints, k: int) -> Rounds:
 
 
 def hyper_hypercube(group_GS: Ints, k: int) -> Rounds:
-    """k-peer hyper-hypercube (Algorithm 1) in each row of ``group_GS``, whose length has no prime
-    factor above k + 1.
+    """Return the k-peer hyper-hypercube (Algorithm 1) within each row of ``group_GS``, whose length
+    S has no prime factor above k + 1.
 
-    With S = s_1 s_2 … s_L, all s_l ≤ k + 1 and L as small as can be, devices are numbered by L
-    digits; in round l those that differ in digit l only are linked at weight 1/s_l: cliques of s_l,
-    each of which agrees on its mean.
+    Write S = s_1 s_2 … s_L with all s_l ≤ k + 1 and the smallest L, and number the devices of a row
+    by L digits. In round l, devices that differ only in digit l are linked with weight 1/s_l: they
+    form cliques of s_l devices, each of which finds its mean.
     """
     count, size = group_GS.shape
     rounds: Rounds = []
@@ -127,8 +130,8 @@ def hyper_hypercube(group_GS: Ints, k: int) -> Rounds:
 
 
 def _beside(schedules: list[Rounds]) -> Rounds:
-    """Schedules of devices that have nothing to do with one another, at the same time; short ones
-    wait at the end.
+    """Schedules without common devices, run at the same time; shorter ones have no links at the
+    end.
     """
     longest = max(map(len, schedules), default=0)
     return [
@@ -150,7 +153,9 @@ def _digits(n: int, base: int) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=1000)
 def _factors(n: int, largest: int) -> tuple[int, ...]:
-    """The fewest factors of n, none above ``largest`` (which no prime factor of n is)."""
+    """The shortest list of factors of n, none above ``largest``; no prime factor of n is above it
+    either.
+    """
     if n == 1:
         return ()
     divisors = (d for d in range(min(n, largest), 1, -1) if n % d == 0)

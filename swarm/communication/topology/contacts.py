@@ -1,4 +1,4 @@
-"""Who met whom and when, from a file: recorded contacts as a topology that changes with time."""
+"""Recorded contacts from a file, as a topology that changes with time."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ MOST_WINDOWS = 10**9
 
 
 class Contacts(Topology):
-    """Contact traces: devices are linked in the rounds in which they met. Undirected.
+    """A contact trace: devices are linked in the rounds in which they met. Graphs are undirected.
 
     The CSV file at ``path`` has a heading with the columns ``time``, ``a`` and ``b`` in any order,
-    and perhaps ``end``. Times are virtual seconds from anywhere, at least 0; round 0 starts at the
-    earliest, and each round is ``window`` seconds. A contact is in the round that its time falls
-    in, and with an ``end`` in every round that it lasts into. After the last one the trace starts
-    again (``after: repeat``) or nobody meets any more (``empty``).
+    and perhaps ``end``. Times are virtual seconds of at least 0. Round 0 starts at the earliest
+    time, and each round lasts ``window`` seconds. A contact links its devices in the round of its
+    ``time``, and if there is an ``end``, in all rounds until then. After the last round the trace
+    starts again (``after: repeat``), or nobody meets any more (``empty``).
 
-    Labels may be any text. They become devices 0, 1, … by value if all are whole numbers, else
-    alphabetically; devices beyond them meet nobody. Where each device has an owner with a name,
-    labels are those names, and owners without a label meet nobody (a warning names them);
-    ``match=order`` goes by the order instead. Contacts with oneself are dropped, parallel ones
-    merged.
+    Labels ``a`` and ``b`` may be any text. They become devices 0, 1, … in the order of their
+    values if all are whole numbers, else alphabetically; further devices meet nobody. If each
+    device has an owner with a name, labels are those names, and owners without a label meet nobody
+    (a warning names them); ``match=order`` uses the order of the labels instead. Contacts of a
+    device with itself are dropped, and parallel ones merged.
 
-    Raises ``ConfigError`` on a missing, malformed or too large file (``max_mib``,
-    ``max_contacts``), more labels than ``devices``, labels that are no owners, and a window that is
-    not above 0 or makes more than 10⁹ rounds.
+    Raises ``ConfigError`` for a missing, malformed or too large file (``max_mib``,
+    ``max_contacts``), for more labels than ``devices``, for labels that are not owners, and for a
+    window that is not above 0 or makes more than 10⁹ rounds.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Contacts(Topology):
 def _read(
     path: str | None, parsed: Parsed, max_mib: float, max_contacts: int
 ) -> tuple[Floats, Floats]:
-    """When each contact begins and ends; ``parsed`` gets who meets in it."""
+    """When each contact begins and ends, ``[C]`` each; its two devices are added to ``parsed``."""
 
     def contact(time: str, a: str, b: str, end: str | None = None) -> tuple[float, float]:
         begin = seconds_of(time, "time")
@@ -111,8 +111,8 @@ def _read(
 
 
 def _windows(time_C: Floats, end_C: Floats, window: float) -> tuple[Ints, Ints]:
-    """The first and the last round of each contact; one that ends just as a round starts is not in
-    that round.
+    """The first and the last round of each contact, ``[C]`` each; a contact that ends when a round
+    starts is not in that round.
     """
     start = float(time_C.min())
     span = float(end_C.max()) - start

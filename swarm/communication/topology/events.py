@@ -1,6 +1,4 @@
-"""Events in time: CSV files of them, written by strangers and read without trusting them, and the
-rounds they fall in.
-"""
+"""Reads CSV files of events in time, which need not be trusted, and finds the events' rounds."""
 
 from __future__ import annotations
 
@@ -31,12 +29,15 @@ def read_events(
     most: tuple[str, int],
     optional: Sequence[str] = (),
 ) -> list[T]:
-    """What ``parse`` makes of every line of the CSV file at ``path``: it gets the fields of
-    ``columns``, then of those ``optional`` ones that the heading has, whatever their order in the
-    file. ``most`` is an option and the lines it allows.
+    """Return the results of ``parse`` for all lines of the CSV file at ``path``.
 
-    Raises ``ConfigError`` about ``path`` that says what is wrong where, also for a ``ValueError``
-    of ``parse``.
+    ``parse`` gets the fields of ``columns``, then those of the ``optional`` columns that the
+    heading has, whatever their order in the file. ``kind`` says in messages what the file is,
+    ``max_mib`` bounds its size, and ``most`` is the name of an option and the number of lines that
+    it allows.
+
+    Raises ``ConfigError`` on ``path`` that says what is wrong in which line, also for a
+    ``ValueError`` of ``parse``, and on an option that is not above 0.
     """
     for key, cap in (("max_mib", max_mib), most):
         if not 0.0 < cap < math.inf:
@@ -83,7 +84,7 @@ def _parsed(
 
 
 def _places(heading: list[str], columns: Sequence[str], optional: Sequence[str]) -> list[int]:
-    """Where the columns are, in the order in which they are parsed."""
+    """The positions of the columns in a line, in the order in which they are parsed."""
     valid = f"the columns are {_listed(columns, optional)}"
     for name in heading:
         if name not in (*columns, *optional):
@@ -102,9 +103,9 @@ def _listed(columns: Sequence[str], optional: Sequence[str]) -> str:
 
 
 def seconds_of(text: str, column: str) -> float:
-    """A time in virtual seconds.
+    """Read a time in virtual seconds.
 
-    Raises ``ValueError`` unless it is a finite number of at least 0.
+    Raises ``ValueError``, which names ``column``, unless it is a finite number of at least 0.
     """
     try:
         value = float(text)
@@ -117,14 +118,18 @@ def seconds_of(text: str, column: str) -> float:
 
 
 def lengths(seconds: npt.ArrayLike, length: float) -> Floats:
-    """``seconds`` / ``length``, whole where rounding errors alone made it another number: 0.3 s are
-    three ticks of 0.1 s, not 2.9999999999999996."""
+    """Return ``seconds`` / ``length``, rounded to a whole number if it is within 1e-6 of one: 0.3 s
+    are three ticks of 0.1 s, not 2.9999999999999996.
+    """
     value = np.asarray(seconds, np.float64) / length
     whole = np.rint(value)
     return np.where(np.abs(value - whole) < 1e-6, whole, value)
 
 
 def first_rounds(seconds: npt.ArrayLike, length: float) -> Ints:
-    """The first round (from 1) that begins at each of these times or later; a number beyond all
-    runs where that is too far off to be counted."""
+    """Return the first round (from 1) that begins at each of these times or later.
+
+    ``length`` is the duration of a round in virtual seconds. Rounds above 2⁴⁰, which no run
+    reaches, are all given as 2⁴⁰ + 1.
+    """
     return np.minimum(np.ceil(lengths(seconds, length)), 2.0**40).astype(np.int64) + 1

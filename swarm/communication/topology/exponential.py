@@ -1,5 +1,5 @@
-"""Exponential graphs: hops of 1, 2, 4, 8 … reach everybody in ⌈log₂ n⌉ rounds (Ying et al., arXiv
-2110.13363).
+"""Exponential graphs, whose hops of 1, 2, 4, 8, … devices reach all devices in ⌈log₂ n⌉ rounds
+(Ying et al., arXiv 2110.13363).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from swarm.communication.topology.graph import Graph
 
 
 def hops(devices: int) -> int:
-    """τ = ⌈log₂ n⌉, the number of different hops 1, 2, 4, … below n."""
+    """Return τ = ⌈log₂ n⌉, the number of different hops 1, 2, 4, … below n."""
     return (devices - 1).bit_length()
 
 
 class ExponentialGraph(Static):
-    """Directed: device i sends to i + 2^k mod n for every k < τ = ⌈log₂ n⌉, at once.
+    """Directed graph in which device i sends to i + 2^k mod n for every k < τ = ⌈log₂ n⌉.
 
     In- and out-degree are τ, so uniform weights 1/(τ+1) are doubly stochastic; ρ = (τ - 1)/(τ + 1)
     for even n.
@@ -33,11 +33,10 @@ class ExponentialGraph(Static):
 
 
 class OnePeerExponential(Topology):
-    """Directed and time-varying: in round k device i sends to i + 2^(k mod τ) mod n, and to nobody
-    else.
+    """Directed time-varying graphs: in round k device i sends only to i + 2^(k mod τ) mod n.
 
-    One message a device and round, averaged at ½. For n = 2^τ the product of any τ consecutive
-    rounds is the exact mean (J = 11ᵀ/n); for other n it only comes near.
+    Each device sends one message a round, which is averaged with weight ½. For n = 2^τ the product
+    of any τ consecutive rounds is the exact mean (J = 11ᵀ/n); for other n it is only close to it.
     """
 
     def __init__(self, devices: int) -> None:

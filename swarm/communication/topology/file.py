@@ -1,6 +1,4 @@
-"""A topology of your own, from a file: an edge list, GraphML (Gephi, yEd, igraph) or networkx's
-node-link JSON.
-"""
+"""A topology from a file: edge list, GraphML (Gephi, yEd, igraph) or networkx's node-link JSON."""
 
 from __future__ import annotations
 
@@ -33,22 +31,22 @@ Format = Literal["auto", "edgelist", "graphml", "node_link"]
 
 
 class File(Static):
-    """The graph in the file at ``path``, whose node count must be ``devices``.
+    """The graph in the file at ``path``, which must have ``devices`` nodes.
 
-    Device ids follow the node names: by value if all are whole numbers, else alphabetically. Where
-    each device has an owner with a name, nodes and owners must be the same names, and each owner
-    sits at its node; ``match=order`` puts them there in their order instead, whatever nodes are
-    called. Self loops are dropped, parallel edges merged, weights not used (mixing weights follow
-    from ``mixing``; a warning says so). An edge list is ``directed`` if that says so, the other
-    formats tell themselves. Directed graphs must be strongly connected.
+    Device ids follow the node names: by value if all are whole numbers, else alphabetically. If
+    each device has an owner with a name, nodes and owners must have the same names, and each owner
+    sits at its node; ``match=order`` puts the owners on the nodes in their order instead. Self
+    loops are dropped, and parallel edges merged. Weights are not used, since mixing weights follow
+    from ``mixing``; a warning says so. ``directed`` says whether an edge list is directed; the
+    other formats say it themselves. Directed graphs must be strongly connected.
 
-    ``length`` makes ``Graph.length_E`` of the edge attribute of that name, in its own unit; of an
-    edge list it is the third column, whatever the name. Every edge must then have one, a finite
+    ``length`` names an edge attribute that becomes ``Graph.length_E``, in its own unit; for an edge
+    list it is the third column, whatever the name. Every edge must then have a length, a finite
     number ≥ 0; of parallel edges the shortest counts.
 
-    Raises ``ConfigError`` on a missing, malformed or too large file (``max_mib``, ``max_nodes``,
-    ``max_edges``), a different number of nodes, other names than the owners', and a graph in pieces
-    unless ``allow_disconnected``.
+    Raises ``ConfigError`` for a missing, malformed or too large file (``max_mib``, ``max_nodes``,
+    ``max_edges``), for another number of nodes, for other names than the owners', and for a graph
+    in pieces unless ``allow_disconnected``.
     """
 
     def __init__(
@@ -88,7 +86,7 @@ class File(Static):
         if owner_names is not None and match == "name":
             seats(
                 parsed.names, owner_names, "path", path
-            )  # the same names have the same order, so all sit where they belong
+            )  # nodes and owners are in the same order, so each owner is at its node already
         if parsed.weighted:
             warnings.warn(
                 f"{path}: edge weights are not used, mixing weights follow from the rule",
@@ -100,8 +98,9 @@ class File(Static):
 
 
 def read_capped(path: str, max_mib: float) -> bytes:
-    """The bytes of a regular file of at most ``max_mib`` MiB; else a ``ConfigError`` about
-    ``path``.
+    """Read the bytes of a regular file of at most ``max_mib`` MiB.
+
+    Raises ``ConfigError`` on ``path`` for a file that is larger or cannot be read.
     """
     return content(locate(path), int(max_mib * 2**20), f"max_mib={max_mib:g}", shown=path)
 

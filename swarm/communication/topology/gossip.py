@@ -1,7 +1,7 @@
-"""New random partners every round: random matchings, and the two variants of epidemic learning.
+"""Topologies with new random partners in every round: random matchings, and the two variants of
+epidemic learning.
 
-Each round's graph follows from (seed, device, round) alone, so any round can be asked for in any
-order.
+Each round's graph is a function of (seed, device, round), so rounds can be asked for in any order.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Variant = Literal["oracle", "local"]
 
 
 class RandomMatching(Topology):
-    """Every round all devices pair up at random, and a pair averages at ½; with n odd, a random one
-    waits.
+    """A random matching: in every round devices pair up at random, and each pair averages with
+    weights ½; if n is odd, a random device has no partner.
 
-    Boyd, Ghosh, Prabhakar & Shah, *Randomized gossip algorithms*, IEEE Trans. Inf. Theory 2006, n/2
-    exchanges at a time. W is a projection, so E[WᵀW] = E[W], and the squared distance to the mean
-    shrinks in expectation by
+    This is the gossip of Boyd, Ghosh, Prabhakar & Shah, *Randomized gossip algorithms*, IEEE Trans.
+    Inf. Theory 2006, with n/2 pairs at a time. W is a projection, so E[WᵀW] = E[W], and the squared
+    distance to the mean shrinks in expectation by
 
         E‖Wx − x̄‖² = ½ (1 − 1/(n−1)) ‖x − x̄‖²   for even n,        ½ ‖x − x̄‖²   for odd n.
     """
@@ -42,25 +42,26 @@ class RandomMatching(Topology):
 
 
 class Epidemic(Topology):
-    """Directed: every round each device sends to s = ``fanout`` random others, and averages itself
-    with all it received.
+    """Epidemic learning: in every round each device sends to s = ``fanout`` random others, and
+    averages its own row with all that it received. Graphs are directed.
 
     De Vos et al., *Epidemic Learning: Boosting Decentralized Learning with Randomized
-    Communication*, NeurIPS 2023 (arXiv 2310.01972). Use uniform weights, as ``mixing=auto`` does.
-    The two variants:
+    Communication*, NeurIPS 2023 (arXiv 2310.01972). Weights should be uniform, as with
+    ``mixing=auto``. There are two variants:
 
-    - ``local`` (EL-Local): everyone draws its s receivers for itself; some hear from many, some
-      from nobody. Only rows of W sum to one: the mean over devices wanders a little.
-    - ``oracle`` (EL-Oracle): everyone also receives from exactly s. W is doubly stochastic, the
-      mean stays. The regular graph is a circulant of s random hops over randomly numbered devices:
-      of all who could send to a device every set of s is equally likely.
+    - ``local`` (EL-Local): each device draws its s receivers by itself, so that some devices
+      receive from many others and some from none. Only the rows of W sum to one, and the mean over
+      devices changes a little.
+    - ``oracle`` (EL-Oracle): each device also receives from exactly s others. W is doubly
+      stochastic, and the mean stays the same. The graph is a circulant of s random hops over
+      randomly numbered devices: every set of s senders is equally likely for a device.
 
-    Expected factor on the squared distance to the starting mean a round:
+    The expected factor on the squared distance to the initial mean a round is
 
         oracle: (1/(s+1)) (1 − s/(n−1))        local: (1/s) (1 − (1 − s/(n−1))ⁿ) − 1/(n−1)
 
-    Raises ``ConfigError`` unless 1 ≤ s = ``fanout`` < devices (a single device needs no
-    links, whatever ``fanout``).
+    Raises ``ConfigError`` unless 1 ≤ ``fanout`` < devices; for a single device ``fanout`` may be
+    any number ≥ 1.
     """
 
     period = None
@@ -104,8 +105,8 @@ class Epidemic(Topology):
 
 
 def _random_order(keys: Keys, count: int, round: int) -> Ints:
-    """``[count]``: a uniformly random permutation, sorted by 64 random bits for each (position,
-    round).
+    """A uniformly random permutation ``[count]``: the positions sorted by 64 random bits for each
+    (position, round).
     """
     high_N, low_N = keys.words(np.arange(count), round, 2).astype(np.uint64).T
     return np.argsort(high_N << np.uint64(32) | low_N, kind="stable")

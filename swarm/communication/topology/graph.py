@@ -1,4 +1,6 @@
-"""The graph that the devices talk over: flat, sorted edge arrays, with networkx at the border."""
+"""The graph over which devices communicate, as flat, sorted arrays of edges that can be converted
+from and to networkx.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +22,23 @@ Floats = npt.NDArray[np.float64]
 class Graph:
     """``n`` devices and the directed edges (src → dst) along which one sends to another.
 
-    Edges are sorted by (dst, src), unique and without self loops, so device *i*'s inbox is one
-    contiguous slice. An undirected graph (``directed=False``) holds every link in both directions.
-    Build one with :meth:`from_edges` or :meth:`from_networkx`, which establish all this. What only
-    some topologies have:
+    Edges are sorted by (dst, src), unique and without self loops, so that the edges into a device
+    are one contiguous slice. An undirected graph (``directed=False``) holds every link in both
+    directions. :meth:`from_edges` and :meth:`from_networkx` build graphs with these properties.
 
-    - ``pos_N2``: positions, in the topology's own unit of length;
-    - ``weight_E``: what dst makes of what it gets from src where weights are part of the
-      construction, above 0; the rest of 1 stays on the device itself (``mixing=auto`` and
-      ``topology`` use them);
-    - ``length_E``: how long each edge is, ≥ 0, in the unit of the positions or of the file; both
-      ways alike where undirected.
+    Attributes:
+        n: The number of devices.
+        src_E: The sender of each edge.
+        dst_E: The receiver of each edge.
+        directed: Whether the graph is directed.
+        pos_N2: The devices' positions in the topology's own unit of length; None without.
+        weight_E: The mixing weight, above 0, that dst gives to what src sends, for topologies that
+            define weights; the rest of 1 is the weight of dst on itself. ``mixing=auto`` and
+            ``mixing=topology`` use them.
+        length_E: The length of each edge, ≥ 0, in the unit of the positions or of the file; None
+            without. In an undirected graph both directions of a link have the same length.
+
+    Raises ``ValueError`` for arrays of the wrong shape, and for weights or lengths out of range.
     """
 
     n: int
@@ -67,11 +75,11 @@ class Graph:
             raise ValueError("length_E must be finite numbers of at least 0")
 
     def defect(self, devices: int) -> str | None:
-        """What keeps this from being a graph of ``devices`` devices as the class describes it, in
-        words; None if nothing does.
+        """Say which property of this class the graph lacks, or that it does not have ``devices``
+        devices; None if nothing is wrong.
 
-        :meth:`from_edges` and :meth:`from_networkx` leave nothing to find; a graph put together by
-        hand may.
+        Graphs by :meth:`from_edges` and :meth:`from_networkx` have all properties; a graph that a
+        plug-in makes from arrays may not.
         """
         if self.n != devices:
             return f"of {self.n} devices, and there are {devices}"
@@ -110,12 +118,12 @@ class Graph:
         weight: Floats | None = None,
         length: Floats | None = None,
     ) -> Graph:
-        """The graph of ``edges`` (``[E, 2]`` pairs src, dst): self loops dropped, duplicates
-        merged.
+        """Make a graph of ``n`` devices from ``edges``, pairs (src, dst) ``[E, 2]``.
 
-        Undirected edges may come in either or both directions. ``weight`` and ``length`` have one
-        value a pair, which holds both ways where undirected; of duplicates the first pair's count.
-        Raises ``ValueError`` on an id outside ``0..n-1`` and on values that :class:`Graph` does not
+        Self loops are dropped, and duplicates merged. Undirected edges may be given in one or both
+        directions. ``weight`` and ``length`` have one value for each pair, which holds for both
+        directions of an undirected edge; of duplicates, the values of the first pair count. Raises
+        ``ValueError`` for an id outside ``0..n-1``, and for values that :class:`Graph` does not
         allow.
         """
         pairs = edges if isinstance(edges, np.ndarray) else list(edges)  # type: ignore[arg-type]
@@ -131,7 +139,7 @@ class Graph:
         code = dst[link] * n + src[link]  # one sort orders by (dst, src) and finds duplicates
         if weight is None and length is None:
             code = np.sort(code if directed else np.concatenate([code, src[link] * n + dst[link]]))
-            # np.unique takes ten times as long: it makes a hash table
+            # np.unique takes ten times as long, as it makes a hash table
             code = code[np.diff(code, prepend=-1) > 0]
             return cls(n, code % n, code // n, directed, pos_N2)
         code, row = np.unique(code, return_index=True)
@@ -148,19 +156,17 @@ class Graph:
 
     @classmethod
     def empty(cls, n: int) -> Graph:
-        """``n`` devices without a link."""
+        """Return the graph of ``n`` devices without links."""
         return cls.from_edges(n, np.empty((0, 2), dtype=np.int64))
 
     @classmethod
     def from_networkx(cls, g: Any) -> Graph:
-        """Any networkx graph.
+        """Make a graph from any networkx graph.
 
-        Nodes become 0, 1, … in the graph's own node order; parallel edges merge, weights are not
-        read (mixing weights follow from a rule), a ``pos`` attribute on every node becomes
-        ``pos_N2``.
-
-        Lengths do not come along: a file's are read by ``topology=file``, and :meth:`measured`
-        gives those of positions.
+        Nodes become 0, 1, … in the graph's own order, and parallel edges are merged. A ``pos``
+        attribute on every node becomes ``pos_N2``. Weights are not read, since mixing weights
+        follow from a rule. Lengths are not read either: ``topology=file`` reads those of a file,
+        and :meth:`measured` computes those of positions.
         """
         index = {node: i for i, node in enumerate(g)}
         ends = np.fromiter(
@@ -174,8 +180,8 @@ class Graph:
         )
 
     def to_networkx(self) -> Any:
-        """``nx.DiGraph`` where directed, else ``nx.Graph``, with nodes 0..n-1 and ``pos`` where
-        there are positions.
+        """Return an ``nx.DiGraph`` if directed, else an ``nx.Graph``, with the nodes 0..n-1 and
+        ``pos`` attributes if there are positions.
         """
         g = nx.DiGraph() if self.directed else nx.Graph()
         g.add_nodes_from(range(self.n))
@@ -185,8 +191,10 @@ class Graph:
         return g
 
     def measured(self) -> Graph:
-        """The same graph with ``length_E``, the straight distances between the positions of its
+        """Return the same graph with lengths, the distance between the positions of each edge's
         ends.
+
+        Raises ``ValueError`` for a graph without positions.
         """
         if self.pos_N2 is None:
             raise ValueError("lengths need positions")
@@ -204,29 +212,29 @@ class Graph:
 
     @property
     def degree_in(self) -> Ints:
-        """``[N]``: from how many others a device receives."""
+        """``[N]``: from how many others each device receives."""
         return np.bincount(self.dst_E, minlength=self.n)
 
     @property
     def degree_out(self) -> Ints:
-        """``[N]``: to how many others a device sends."""
+        """``[N]``: to how many others each device sends."""
         return np.bincount(self.src_E, minlength=self.n)
 
     @property
     def mean_degree(self) -> float:
-        """Directed edges per device: the messages a device sends a round, the mean degree of an
-        undirected graph.
+        """Directed edges per device, which is the mean number of messages that a device sends a
+        round, and the mean degree of an undirected graph.
         """
         return len(self.src_E) / self.n
 
     @property
     def is_complete(self) -> bool:
-        """Whether everybody sends to everybody."""
+        """Whether every device sends to every other device."""
         return len(self.src_E) == self.n * (self.n - 1)
 
     def labels(self, strong: bool = False) -> Ints:
-        """``[N]``: each device's component, counted from 0 (weak components, or ``strong``
-        ones).
+        """Return each device's connected component, counted from 0, ``[N]``; of a directed graph
+        the weakly connected ones, or the strongly connected ones if ``strong``.
         """
         ones = np.ones(len(self.src_E), dtype=np.int8)
         adjacency = coo_array((ones, (self.src_E, self.dst_E)), shape=(self.n, self.n)).tocsr()
@@ -236,7 +244,5 @@ class Graph:
         return np.asarray(label_N, dtype=np.int64)
 
     def components(self, strong: bool = False) -> int:
-        """How many components there are: 1 means that news can cross the whole swarm (directed
-        graphs: if strong).
-        """
+        """Return the number of connected components, as :meth:`labels` counts them."""
         return 1 if self.is_complete else int(self.labels(strong).max()) + 1

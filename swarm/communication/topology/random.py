@@ -1,8 +1,8 @@
-"""Random graphs of the textbook, drawn by networkx: seeded, and connected unless told otherwise.
+"""Standard random graphs, drawn by networkx from the run's seed.
 
-All take ``seed`` from the run and, unless connected by construction, ``allow_disconnected`` (a
-graph in pieces is redrawn, then repaired; with true it is kept, with a warning). A single device
-has no links whatever the options.
+A graph that is not connected is drawn again, and repaired if that does not help; with
+``allow_disconnected`` it is kept, with a warning. A single device has no links, whatever the
+options. All raise ``ConfigError`` for options that no graph of this size can have.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from swarm.communication.topology.graph import Graph
 
 
 class ErdosRenyi(Static):
-    """Every pair is linked with probability ``p``, or with the p that gives ``mean_degree`` (Erdős
-    & Rényi 1959).
+    """Erdős–Rényi graph: every pair is linked with probability ``p``, or with the p that gives
+    ``mean_degree`` (Erdős & Rényi 1959).
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ErdosRenyi(Static):
         elif devices > 1:
             check_mean_degree(mean_degree, devices)
         chance = p if p is not None else mean_degree / max(1, devices - 1)
-        # so small that its logarithm cannot be divided by
+        # networkx divides by log(1 − p), which is 0 for a tiny p
         chance = chance if 1.0 - chance < 1.0 else 0.0
 
         def draw(rng: np.random.Generator) -> Graph:
@@ -59,10 +59,11 @@ class ErdosRenyi(Static):
 
 
 class SmallWorld(Static):
-    """A ring where each device knows its ``k`` nearest, and each link moves to a random device with
-    probability ``p``.
+    """Small-world graph: a ring in which each device is linked to its ``k`` nearest, and each link
+    is moved to a random device with probability ``p``.
 
-    Watts & Strogatz, *Collective dynamics of small-world networks*, Nature 1998. Mean degree k.
+    Watts & Strogatz, *Collective dynamics of small-world networks*, Nature 1998. The mean degree is
+    k.
     """
 
     def __init__(
@@ -90,11 +91,11 @@ class SmallWorld(Static):
 
 
 class BarabasiAlbert(Static):
-    """Devices arrive one by one and link to ``m`` others, the more linked the likelier: hubs, mean
-    degree about 2m.
+    """Preferential attachment: devices are added one by one, each with links to ``m`` others that
+    are chosen with a probability proportional to their degree.
 
-    Barabási & Albert, *Emergence of scaling in random networks*, Science 1999. Connected by
-    construction.
+    Barabási & Albert, *Emergence of scaling in random networks*, Science 1999. The graph has hubs
+    and a mean degree of about 2m, and is always connected.
     """
 
     def __init__(self, devices: int, seed: int, m: int = 3) -> None:
@@ -112,8 +113,8 @@ class BarabasiAlbert(Static):
 
 
 class RandomRegular(Static):
-    """Every device has exactly ``degree`` links, otherwise at random: sparse, no hubs, and nearly
-    the best mixing.
+    """Random regular graph: every device has exactly ``degree`` links. It is sparse, has no hubs,
+    and mixes nearly as fast as possible.
     """
 
     def __init__(
@@ -149,10 +150,11 @@ class RandomRegular(Static):
 
 
 def _swap_links(graph: Graph, rng: np.random.Generator) -> Graph:
-    """Joins components without changing a degree: links a-b and c-d of two components become a-c
+    """Join components without changing a degree: links a-b and c-d of two components become a-c
     and b-d.
 
-    Only draws of degree 2, unions of rings, are ever in pieces often enough to get here.
+    In practice only graphs of degree 2, unions of rings, are disconnected so often that they get
+    here.
     """
     while graph.components() > 1:
         links_E2, label_N = graph.links_E2, graph.labels()

@@ -1,8 +1,8 @@
-"""Graph files written by strangers, read without trusting them: edge lists, GraphML and node-link
-JSON.
+"""Readers of graph files that need not be trusted: edge lists, GraphML and node-link JSON.
 
-Each reader takes the file's bytes and gives a :class:`Parsed`; every fault is a ``ValueError`` that
-says where. Nothing here expands entities, follows references, or goes on past the caps.
+Each reader takes the bytes of a file and fills a :class:`Parsed`. Every fault raises a
+``ValueError`` that says where it is. No reader expands entities, follows references, or reads more
+than the limits allow.
 """
 
 from __future__ import annotations
@@ -26,25 +26,27 @@ Name = int | float | str
 
 @dataclass
 class Parsed:
-    """Nodes and edges under the file's own names (:func:`swarm.common.names.canonical`), with caps
-    on how many of each there may be.
+    """The nodes and edges of a file by their names (:func:`swarm.common.names.canonical`), with
+    limits on how many there may be.
 
-    ``length`` names the attribute that is an edge's length; where it is given, every edge needs
-    one.
+    ``length`` names the attribute that is an edge's length; if it is given, every edge needs one.
     """
 
     max_nodes: int
     max_edges: int
     directed: bool = False
-    weighted: bool = False  # whether there are weights, which are not used
+    weighted: bool = False  # whether the file has weights, which are not used
     index: dict[str, int] = field(default_factory=dict)
     edges: list[tuple[int, int]] = field(default_factory=list)
     length: str | None = None
     lengths: list[float] = field(default_factory=list)
-    spelt: dict[Name, int] = field(default_factory=dict)  # as names stand in the file
+    spelt: dict[Name, int] = field(default_factory=dict)  # node numbers by names as in the file
 
     def node(self, name: Name) -> int:
-        """The number of node ``name``, a new one if it was not seen before."""
+        """Return the number of the node ``name``, which is added if it is new.
+
+        Raises ``ValueError`` for a name that is empty or too long, and for too many nodes.
+        """
         known = self.spelt.get(name)
         if known is not None:
             return known
@@ -59,11 +61,14 @@ class Parsed:
         return self.index[own]
 
     def knows(self, name: Name) -> bool:
-        """Whether node ``name`` was seen before, however it was spelt."""
+        """Whether the node ``name`` was added before, in any spelling."""
         return name in self.spelt or canonical(name) in self.index
 
     def edge(self, source: Name, target: Name, length: Any = None) -> None:
-        """One more edge between two nodes, and its length if lengths are read."""
+        """Add an edge between two nodes, with its length if lengths are read.
+
+        Raises ``ValueError`` for too many edges, and for a length that is missing or not ≥ 0.
+        """
         if len(self.edges) >= self.max_edges:
             raise ValueError(f"more than max_edges={self.max_edges} edges")
         if self.length is not None:
@@ -76,7 +81,7 @@ class Parsed:
         self.edges.append((self.node(source), self.node(target)))
 
     def graph(self) -> Graph:
-        """The graph with nodes in the order of their names; of parallel edges the shortest
+        """Return the graph with nodes in the order of their names; of parallel edges the shortest
         counts.
         """
         ends_E2 = self.ranked()
@@ -90,11 +95,14 @@ class Parsed:
 
     @cached_property
     def names(self) -> Names:
-        """The nodes' names in order. Only once all are there."""
+        """The nodes' names in order; to be asked for after all nodes are added."""
         return tuple(ordered(self.index))
 
     def ranked(self) -> Ints:
-        """``[E, 2]``: the edges, nodes numbered in the order of their names."""
+        """Return the edges ``[E, 2]``, with nodes numbered in the order of their names.
+
+        Raises ``ValueError`` if there is no node.
+        """
         if not self.index:
             raise ValueError("there is no node in it")
         rank = np.empty(len(self.names), dtype=np.int64)
@@ -103,10 +111,11 @@ class Parsed:
 
 
 def read_edge_list(data: bytes, parsed: Parsed) -> None:
-    """Lines ``source target [weight]``, split at blanks or commas; ``#`` and ``%`` start comments.
+    """Read lines ``source target [weight]``, split at blanks or commas; ``#`` and ``%`` start
+    comments.
 
-    A first line such as ``source,target`` is a heading. A weight must be a finite number, and is
-    not used; where lengths are read, it is one.
+    A first line such as ``source,target`` is a heading. A weight must be a finite number; it is not
+    used, or is the length if lengths are read.
     """
     for number, row in _rows(data):
         try:
@@ -141,8 +150,9 @@ def _finite(text: Any, what: str) -> float:
 
 
 def text_of(data: bytes) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark; a ``ValueError`` where it is
-    none.
+    """Decode a file in UTF-8, with or without a byte order mark.
+
+    Raises ``ValueError`` for other bytes, and for a zero byte.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -154,8 +164,8 @@ def text_of(data: bytes) -> str:
 
 
 def read_node_link(data: bytes, parsed: Parsed) -> None:
-    """networkx's node-link JSON: ``{"directed": …, "nodes": [{"id": …}], "links": [{"source": …,
-    "target": …}]}``.
+    """Read networkx's node-link JSON: ``{"directed": …, "nodes": [{"id": …}], "links": [{"source":
+    …, "target": …}]}``.
     """
 
     def refuse(constant: str) -> Any:
@@ -215,8 +225,8 @@ def _field(entry: Any, key: str, where: str) -> Name:
 
 
 def read_graphml(data: bytes, parsed: Parsed) -> None:
-    """``graph``, ``node`` and ``edge`` of GraphML, streamed; DOCTYPE, entities, ports and
-    hyperedges are refused.
+    """Read ``graph``, ``node`` and ``edge`` of GraphML; DOCTYPE, entities, ports and hyperedges are
+    refused.
     """
     _GraphML(parsed).read(data)
 
@@ -224,13 +234,13 @@ def read_graphml(data: bytes, parsed: Parsed) -> None:
 class _GraphML:
     def __init__(self, parsed: Parsed) -> None:
         self.parsed, self.path = parsed, list[str]()
-        self.declared: set[str] = set()  # canonical names
+        self.declared: set[str] = set()  # canonical names of the <node>s
         self.graphs = 0
-        # ids of the <key>s that are the length: networkx has one for each type
+        # ids of the <key>s of the length; networkx writes one for each type
         self.length_keys: set[str] = set()
-        self.ends: tuple[str, str] | None = None  # of the <edge> that is open
-        self.found: list[str] | None = None  # its length, as far as it has been read
-        self.inside = False  # whether the text being read is that length
+        self.ends: tuple[str, str] | None = None  # of the <edge> that is being read
+        self.found: list[str] | None = None  # the text of its length, as far as it is read
+        self.inside = False  # whether the text that is being read belongs to that length
 
     def read(self, data: bytes) -> None:
         parser = expat.ParserCreate()

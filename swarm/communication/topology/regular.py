@@ -1,6 +1,4 @@
-"""Topologies that are the same from every device, or nearly: none, ring, torus and grid, star,
-complete, hypercube.
-"""
+"""Regular topologies: none, ring, torus and grid, star, complete, hypercube."""
 
 from __future__ import annotations
 
@@ -12,17 +10,17 @@ from swarm.communication.topology.base import Static, check_devices
 from swarm.communication.topology.graph import Floats, Graph
 
 MAX_COMPLETE = 5000
-"""Devices up to which all pairs are linked explicitly (25 million directed edges)."""
+"""The largest number of devices of a complete graph (25 million directed edges)."""
 
 
 def circle(n: int) -> Floats:
-    """``[N, 2]`` points spread evenly on the unit circle."""
+    """Return n points spread evenly on the unit circle, ``[n, 2]``."""
     angle_N = 2.0 * np.pi * np.arange(n) / n
     return np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
 
 
 class Isolated(Static):
-    """No links at all: every device learns alone."""
+    """A graph without links, in which every device learns alone."""
 
     def __init__(self, devices: int) -> None:
         check_devices(devices)
@@ -30,7 +28,8 @@ class Isolated(Static):
 
 
 class Ring(Static):
-    """Each device and the next, the last and the first: degree 2 (two devices share one link).
+    """A ring: each device is linked to the next, and the last to the first. The degree is 2; two
+    devices share one link.
 
     With weights 1/3, ρ = (1 + 2 cos(2π/n)) / 3.
     """
@@ -44,12 +43,12 @@ class Ring(Static):
 
 
 class Torus(Static):
-    """A sheet of ``rows`` × ``cols`` devices, wrapped around both ways (``periodic``) or with
-    borders (a grid).
+    """A grid of ``rows`` × ``cols`` devices; with ``periodic`` it is wrapped around in both
+    directions, which makes it a torus.
 
-    A wrapped side needs 3 devices, or its links would fall on one another. Without ``rows`` and
-    ``cols`` the sheet is as square as the count allows. On an s × s torus with weights 1/5, ρ = (3
-    + 2 cos(2π/s)) / 5.
+    A wrapped side needs at least 3 devices, as two of its links would else be the same. Without
+    ``rows`` and ``cols`` the grid is as square as the number of devices allows. On an s × s torus
+    with weights 1/5, ρ = (3 + 2 cos(2π/s)) / 5. Raises ``ConfigError`` if no sides fit.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ def _sides(devices: int, rows: int | None, cols: int | None, periodic: bool) -> 
     assert side is not None
     other = devices // side if rows is None or cols is None else cols
     if side * other != devices or other < least:
-        _most_square(devices, periodic)  # if no sides would do, it says so
+        _most_square(devices, periodic)  # raises an error if no sides fit
         fit = [d for d in range(least, devices // least + 1) if devices % d == 0]
         raise ConfigError(
             key, side, f"rows × cols must equal devices={devices}; sides that fit: {fit}"
@@ -89,7 +88,7 @@ def _sides(devices: int, rows: int | None, cols: int | None, periodic: bool) -> 
 
 
 def _most_square(devices: int, periodic: bool) -> tuple[int, int]:
-    # one row is a path: only when asked for
+    # a grid of one row is a path, which is only made when asked for
     least, name = (3, "torus") if periodic else (2, "grid")
 
     def short(n: int) -> int:
@@ -108,7 +107,7 @@ def _most_square(devices: int, periodic: bool) -> tuple[int, int]:
 
 
 class Star(Static):
-    """Device 0 in the middle, linked to all others: a server that is also a device."""
+    """A star: device 0 is linked to all others, like a server that is also a device."""
 
     def __init__(self, devices: int) -> None:
         check_devices(devices)
@@ -118,10 +117,11 @@ class Star(Static):
 
 
 class Complete(Static):
-    """Everybody linked to everybody: one round of averaging is the exact mean, ρ = 0.
+    """A complete graph: all devices are linked, one round of averaging is the exact mean, and ρ =
+    0.
 
-    Written down directly: networkx would hold one Python object per link, gigabytes at 4096
-    devices.
+    The edges are made without networkx, which would hold a Python object for each link, gigabytes
+    at 4096 devices. Raises ``ConfigError`` for more than 5,000 devices.
     """
 
     def __init__(self, devices: int) -> None:
@@ -142,8 +142,8 @@ class Complete(Static):
 
 
 class Hypercube(Static):
-    """Devices whose binary ids differ in one bit are linked: n = 2^d, degree d, ρ = (d - 1) / (d +
-    1).
+    """A hypercube: n = 2^d devices, linked if their binary ids differ in one bit. The degree is d,
+    and ρ = (d - 1) / (d + 1). Raises ``ConfigError`` unless n is a power of two.
     """
 
     def __init__(self, devices: int) -> None:

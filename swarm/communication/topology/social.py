@@ -1,4 +1,4 @@
-"""Small social networks that sociologists wrote down person by person, as bundled with networkx."""
+"""Small social networks that sociologists recorded, as bundled with networkx."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class Social(Static):
     went to (1941) · les_miserables: 77 characters that appear together (Knuth 1993) ·
     florentine_families: 15 families and their marriages (Padgett 1994).
 
-    Device i is the i-th person in networkx's order. Where each device has an owner with a name, the
+    Device i is the i-th person in networkx's order. If each device has an owner with a name, the
     owners must be these people; ``match=order`` puts them in their places in their order instead.
+    Raises ``ConfigError`` for another number of devices, and for other owners.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Topologies with a place or a rank for each device: random geometric, k-nearest clusters,
+"""Topologies in which each device has a position or a rank: random geometric graph, clusters,
 two-level hierarchy.
 """
 
@@ -28,18 +28,20 @@ from swarm.communication.topology.regular import circle
 
 
 def within_reach(radius: float) -> float:
-    """The chance that two uniform points of the unit square are within ``radius`` ≤ 1: πr² - 8r³/3
-    + r⁴/2.
+    """Return the probability that two uniform points of the unit square are at most r = ``radius``
+    ≤ 1 apart, πr² - 8r³/3 + r⁴/2.
     """
     return float(np.pi * radius**2 - 8.0 * radius**3 / 3.0 + radius**4 / 2.0)
 
 
 class Geometric(Static):
-    """Devices scattered over the unit square, linked when nearer than ``radius``: radio contact.
+    """Random geometric graph: devices at random points of the unit square are linked if they are at
+    most ``radius`` apart, as if by radio.
 
-    Without ``radius`` it is the one whose expected mean degree, borders included, is
-    ``mean_degree``. Pieces are redrawn, then joined by the shortest possible links. Edges have
-    lengths, in sides of the square.
+    Without ``radius`` it is chosen so that the expected mean degree, with the effect of the
+    borders, is ``mean_degree``. A graph in pieces is drawn again, then joined by the shortest
+    possible links. Edges have lengths, in sides of the square. Raises ``ConfigError`` for a radius
+    or a mean degree out of range.
     """
 
     def __init__(
@@ -78,12 +80,13 @@ class Geometric(Static):
 
 
 class Clusters(Static):
-    """Devices in ``clusters`` heaps over the unit square, each linked to its ``k`` nearest.
+    """Devices in ``clusters`` clusters of the unit square, each linked to its ``k`` nearest.
 
-    Heaps have their centres at random and a standard deviation of ``spread`` (side lengths of the
-    square); device i belongs to heap i mod ``clusters``. A link stands if either end counts the
-    other among its k nearest. Heaps that stay apart are joined by the shortest possible links:
-    bottlenecks, on purpose. Edges have lengths, in sides.
+    Clusters have random centres and a standard deviation of ``spread``, in sides of the square;
+    device i belongs to cluster i mod ``clusters``. Two devices are linked if either is among the k
+    nearest of the other. Clusters that are not connected are joined by the shortest possible links,
+    which are bottlenecks on purpose. Edges have lengths, in sides of the square. Raises
+    ``ConfigError`` for options out of range.
     """
 
     def __init__(
@@ -124,11 +127,12 @@ Members = Literal["star", "complete"]
 
 
 class Hierarchy(Static):
-    """Two levels: ``groups`` of nearly equal size, each with a head (its first device), and links
-    among the heads.
+    """Two-level hierarchy: ``groups`` groups of nearly equal size, each with a head (its first
+    device), and links among the heads.
 
-    ``heads`` says how the heads are linked (ring, complete), ``members`` how a group is within
-    (star around its head, complete). Without ``groups`` there are about √devices of them.
+    ``heads`` says how the heads are linked (ring, complete), and ``members`` how the devices of a
+    group are (star around the head, complete). Without ``groups`` there are about √devices groups.
+    Raises ``ConfigError`` for more groups than devices.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Devices that walk about and talk to whoever is in radio range: the random waypoint model.
+"""The random waypoint model: devices move, and are linked to those in radio range.
 
 Johnson & Maltz, *Dynamic source routing in ad hoc wireless networks*, 1996.
 """
@@ -17,13 +17,15 @@ from swarm.communication.topology.graph import Floats, Graph, Ints
 from swarm.communication.topology.structured import within_reach
 
 CROSSINGS = 10.0
-"""How many times at most a device may cross the area in one round: every leg costs time."""
+"""The most times that a device may cross the area in one round, since each leg takes time to
+compute.
+"""
 
 
 @dataclass(frozen=True)
 class Legs:
-    """Where each device is on its way: its leg's number, when and where it left, where it goes,
-    when it is there.
+    """The leg that each device is on: its number, when and where it begins, where and when it
+    ends.
     """
 
     number_N: Ints
@@ -34,22 +36,22 @@ class Legs:
 
 
 class Waypoint(Topology):
-    """Every device goes straight to a random point of a square at a random speed, pauses, and goes
-    on; near ones are linked.
+    """Random waypoint mobility: every device goes straight to a random point of a square at a
+    random speed, pauses, and goes on to the next; devices that are near each other are linked.
 
-    Goals are uniform in the square of ``side`` metres, speeds uniform between ``speed_min`` and
-    ``speed_max`` m/s, anew for every leg; after each leg it rests ``pause`` seconds. Links are
-    those of at most ``radius`` metres, at the start of a round, and a round is ``window`` virtual
-    seconds. Places at the start are uniform, and crowd towards the middle in the first legs. Pieces
-    are normal here and not warned of.
+    Goals are uniform in the square of ``side`` metres, and speeds uniform between ``speed_min`` and
+    ``speed_max`` m/s, both drawn for every leg; after each leg a device pauses for ``pause``
+    seconds. Devices are linked if they are at most ``radius`` metres apart at the start of a round,
+    and a round lasts ``window`` virtual seconds. Initial positions are uniform, and crowd towards
+    the middle in the first legs. Graphs are often not connected, which gives no warning.
 
     Positions are a function of (seed, device, round): legs are drawn by their number and added up
-    in their order, from the last state reached before that round, or from the start. Two states are
-    kept.
+    in their order, from a cached state of an earlier round or from the start. Two states are
+    cached.
 
-    Raises ``ConfigError`` on lengths, times or speeds that are not positive and finite (a pause may
-    be 0), on a minimum speed above the maximum or at 0 (devices would come to rest one after the
-    other), and on too many links or legs.
+    Raises ``ConfigError`` for lengths, times or speeds that are not positive and finite (a pause
+    may be 0), for a minimum speed above the maximum, and for too many links or legs. The minimum
+    speed must be above 0, since else ever more devices would come to rest.
     """
 
     period = None
@@ -98,13 +100,13 @@ class Waypoint(Topology):
         return Graph.from_edges(self.devices, near_E2, pos_N2=pos_N2).measured()
 
     def positions(self, round: int) -> Floats:
-        """``[N, 2]``: where everybody is at the start of round ``round`` (0, 1, …), in metres."""
+        """Return the positions at the start of ``round`` (0, 1, …) in metres, ``[N, 2]``."""
         time, legs = round * self.window, self._legs(round)
         gone_N = (time - legs.left_N) / (legs.there_N - legs.left_N)
         return legs.from_N2 + np.minimum(gone_N, 1.0)[:, None] * (legs.to_N2 - legs.from_N2)
 
     def _legs(self, round: int) -> Legs:
-        """Everybody's leg at the start of a round. A leg ends when its pause does."""
+        """Each device's leg at the start of a round; the pause after a leg is part of it."""
         before = max((r for r in self._known if r <= round), default=None)
         legs = self._known[before] if before is not None else self._first()
         time = round * self.window
@@ -127,7 +129,7 @@ class Waypoint(Topology):
             legs = Legs(number_N, left_N, from_N2, to_N2, there_N)
         self._known[round] = legs
         while len(self._known) > 2:
-            self._known.pop(next(iter(self._known)))  # the one kept first
+            self._known.pop(next(iter(self._known)))  # the oldest entry
         return legs
 
     def _first(self) -> Legs:
@@ -139,10 +141,10 @@ class Waypoint(Topology):
     def _leg(
         self, device: Ints, number: Ints, left: Floats, start_2: Floats
     ) -> tuple[Floats, Floats]:
-        """Where leg ``number`` (1, 2, …) of each device goes, and when it arrives."""
+        """Where and when the leg ``number`` (1, 2, …) of each device ends."""
         draws_3 = self.keys.uniform(device, number, 3)
         goal_2 = self.side * draws_3[:, :2]
         speed = self.speed_min + (self.speed_max - self.speed_min) * draws_3[:, 2]
         way = np.linalg.norm(goal_2 - start_2, axis=1)
-        least = np.nextafter(left, np.inf)  # a leg of no time would have no places on its way
+        least = np.nextafter(left, np.inf)  # a leg must take time, as positions divide by it
         return goal_2, np.maximum(left + way / speed, least)

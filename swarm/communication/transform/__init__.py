@@ -1,1 +1,1 @@
-"""What happens to a message on its way: one transform a file."""
+"""Message transforms, which change the rows that devices send: one transform a file."""

@@ -1,5 +1,6 @@
-"""The seam of message transforms: what happens to the rows that devices send, before they are
-compressed."""
+"""The interface of message transforms, which change the rows that devices send before they are
+compressed.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +20,12 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sending:
-    """Who sends in which round, and the randomness of it.
+    """The senders of rows in a round, and the random draws of a transform.
 
     Attributes:
         device_n: The ids of the senders.
         round: The round, counted from 1.
-        keys: Keys that belong to this transform and phase.
+        keys: The random draws of this transform in this phase.
     """
 
     device_n: Ints
@@ -32,26 +33,30 @@ class Sending:
     keys: Keys
 
     def normal(self, count: int) -> npt.NDArray[np.float64]:
-        """Standard normal numbers ``[n, count]``: the same for a device in any company."""
+        """Return standard normal numbers ``[n, count]``; those of a device do not depend on the
+        others.
+        """
         return self.keys.normal(self.device_n, self.round, count)
 
     def uniform(self, count: int) -> npt.NDArray[np.float64]:
-        """Uniform numbers ``[n, count]`` in (0, 1): the same for a device in any company."""
+        """Return uniform numbers ``[n, count]`` in (0, 1); those of a device do not depend on the
+        others.
+        """
         return self.keys.uniform(self.device_n, self.round, count)
 
 
 class MessageTransform(ABC):
-    """What becomes of a message between its sender and those that hear it.
+    """A function that changes the rows that devices send.
 
-    Transforms are applied in the order of ``transforms=[…]``, to the rows that a protocol sends to
-    all neighbours alike; a compressor comes after them. The sender's own row stays as it is, but
-    for protocols that work on what the others read. A row's result depends on that row, its device
-    and its round only.
+    Transforms are applied in the order of ``transforms=[…]`` to the rows that a protocol sends to
+    all neighbours alike, and the compressor after them. The sender's own row is not changed, unless
+    the protocol mixes its own packet (``Requirements.own_packet``). The result of a row depends
+    only on that row, its device and the round.
     """
 
     @abstractmethod
     def __call__(self, rows_nM: Tensor, sending: Sending) -> Tensor:
-        """What ``rows_nM`` become, ``[n, M]``; the given rows must not be changed."""
+        """Return the changed rows, ``[n, M]``; ``rows_nM`` itself must not be changed."""
 
 
 def transformed(
@@ -62,9 +67,10 @@ def transformed(
     seed: int,
     phase: int,
 ) -> Tensor:
-    """``rows_nM`` after all ``transforms``, in their order.
+    """Apply all ``transforms`` to ``rows_nM`` in their order.
 
-    Raises :class:`~swarm.common.plugin.PluginError` for one that returns anything but such rows.
+    Raises :class:`~swarm.common.plugin.PluginError` if a transform returns rows of another shape or
+    dtype.
     """
     for place, transform in enumerate(transforms):
         keys = Keys(seed, f"transform.{phase}.{place}")

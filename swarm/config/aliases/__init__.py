@@ -1,8 +1,8 @@
 """Names of earlier versions: run folders, plug-ins and import paths that use them go on working.
 
 ``old_names.yaml`` beside this file is the one table. A saved config is read through
-:func:`current`, so that all other code knows today's names only; an import of an old path is
-answered by :class:`OldPaths` with a ``DeprecationWarning``.
+:func:`current`, so that all other code knows today's names only. :class:`OldPaths` answers the
+import of an old path with a ``DeprecationWarning``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ TABLE = Path(__file__).with_name("old_names.yaml")
 
 @cache
 def _table() -> dict[str, Any]:
-    import yaml  # not before an old name is met: ``import swarm`` stays light
+    import yaml  # imported only when an old name is met, so that ``import swarm`` stays fast
 
     table: dict[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     return table
 
 
 def module_of(name: str) -> str | None:
-    """Where the module ``name`` of an earlier version is now; None if it never was one."""
+    """Return today's name of the module ``name`` of an earlier version; None if there never was
+    such a module.
+    """
     parts = name.split(".")
     for end in range(len(parts), 1, -1):
         home = _table()["modules"].get(".".join(parts[:end]))
@@ -39,7 +41,7 @@ def module_of(name: str) -> str | None:
 
 
 def target(path: str) -> str:
-    """The dotted ``path`` of a class under its name of today; others come back as they are."""
+    """Return today's dotted path of the class ``path``; other paths are returned unchanged."""
     module, dot, name = path.rpartition(".")
     if not dot or module.split(".")[0] not in ("swarm", "scenarios"):
         return path
@@ -48,7 +50,7 @@ def target(path: str) -> str:
 
 
 def key(dotted: str) -> str:
-    """The config key ``dotted`` under its name of today; others come back as they are."""
+    """Return today's name of the config key ``dotted``; other keys are returned unchanged."""
     parts = dotted.split(".")
     for end in range(1, len(parts) + 1):
         new = _table()["keys"].get(".".join(parts[:end]))
@@ -58,39 +60,41 @@ def key(dotted: str) -> str:
 
 
 def option(group: str, name: str) -> str:
-    """The option ``name`` of a config group under its name of today."""
+    """Return today's name of the option ``name`` of a config group."""
     found: str = _table()["options"].get(group, {}).get(name, name)
     return found
 
 
 def members(path: str) -> dict[str, str]:
-    """The old names of the members of a class of ours, and those of today."""
+    """Return {old name: today's name} for the members of the class at the dotted ``path``."""
     found: dict[str, str] = _table()["members"].get(path, {})
     return found
 
 
 def phase(name: str) -> str:
-    """The phase ``name`` of a protocol's round under its name of today."""
+    """Return today's name of the phase ``name`` of a protocol's round."""
     found: str = _table()["phases"].get(name, name)
     return found
 
 
 def presentation() -> dict[str, Any]:
-    """What arms and numbers were in runs whose scenarios did not say so: ``arms`` by name, and
-    ``entries`` by a key of the summary that tells of which kind the run was."""
+    """Return how to show the arms and numbers of runs whose scenarios did not say it yet.
+
+    ``arms`` has them by name, and ``entries`` by a key of the summary, which tells the kind of run.
+    """
     found: dict[str, Any] = _table()["presentation"]
     return found
 
 
 def override(text: str) -> str:
-    """``KEY=VALUE`` in names of today."""
+    """Return the override ``KEY=VALUE`` in today's names."""
     old, equal, value = text.partition("=")
     new = key(old)
     return f"{new}{equal}{option(new, value)}"
 
 
 def leaves(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved mapping from dotted keys to values, in names of today."""
+    """Return a saved mapping from dotted keys to values in today's names."""
     return {
         key(old): target(value) if old.endswith("_target_") and isinstance(value, str) else value
         for old, value in saved.items()
@@ -98,15 +102,17 @@ def leaves(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved configuration in names of today: its keys, its ``_target_`` paths, and the
-    overrides ``KEY=VALUE`` that a scenario lists under ``settings``."""
+    """Return a saved configuration in today's names: its keys, its ``_target_`` paths, and the
+    overrides ``KEY=VALUE`` that a scenario lists under ``settings``.
+    """
     found: dict[str, Any] = _classes(config)
     for old, new in _table()["keys"].items():
         section, last = _section(found, old)
         home, name = _section(found, new)
         if section is not None and home is not None and last in section and name not in home:
             value = section.pop(last)
-            if value is not None or section is home:  # a section gets no key that says nothing
+            # a null says nothing, so it is only moved within its own section
+            if value is not None or section is home:
                 home[name] = value
     return found
 
@@ -134,7 +140,7 @@ def _section(config: dict[str, Any], dotted: str) -> tuple[dict[str, Any] | None
 
 
 class OldPaths(MetaPathFinder, Loader):
-    """Finds modules under the names of earlier versions; what is taken from them is today's."""
+    """Imports modules under the names of earlier versions, with the content of today's modules."""
 
     def find_spec(
         self,
@@ -142,23 +148,26 @@ class OldPaths(MetaPathFinder, Loader):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """The spec of an old module, or None: then the import fails as it would without us."""
+        """Return the spec of an old module; None for all others, so that their import goes on as
+        without this class.
+        """
         if not fullname.startswith("swarm.") or module_of(fullname) is None:
             return None
         return ModuleSpec(fullname, self, is_package=not fullname.endswith(".__main__"))
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """A module that hands on whatever today's has."""
+        """Make a module that looks up each of its names in today's module."""
         home = module_of(spec.name)
-        assert home is not None  # find_spec has seen to that
+        assert home is not None  # find_spec has checked it
         warnings.warn(f"{spec.name} is now {home}", DeprecationWarning, stacklevel=2)
         return _Handing(spec.name, home)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run: see :meth:`create_module`."""
+        """Do nothing, as the module of :meth:`create_module` has no code of its own."""
 
     def get_code(self, fullname: str) -> CodeType:
-        """What ``python -m OLD`` does: it says which command to type instead, and exits with 2.
+        """Return the code that ``python -m OLD`` runs: it prints the command to type instead, and
+        exits with 2.
 
         Raises ImportError for a module that never was a command.
         """

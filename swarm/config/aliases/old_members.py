@@ -21,10 +21,11 @@ T = TypeVar("T", bound=type)
 
 
 class OldMembers:
-    """Base of the classes that plug-ins derive from or are handed.
+    """The base of all classes that plug-ins derive from or are handed.
 
-    A subclass that defines a member under its old name defines it under today's; a member that is
-    read or set under its old name is today's. Both give a ``DeprecationWarning``.
+    If a subclass defines a member under its old name, the member is defined under today's name as
+    well. Reading or setting a member by its old name reads or sets today's. Both give a
+    ``DeprecationWarning``.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -33,12 +34,12 @@ class OldMembers:
             if old in vars(cls):
                 _warn(cls, old, new)
                 _define(cls, new, vars(cls)[old])
-            # one for each class, so that super() finds the method of the class it asks
+            # each class has its own, so that super().OLD() calls the method of the right class
             setattr(cls, old, OldMember(cls, old, new))
 
 
 class OldMember:
-    """Stands in a class under the old name of a member, and hands on today's."""
+    """A descriptor under the old name of a member, which reads and sets today's member."""
 
     def __init__(self, owner: type, old: str, new: str) -> None:
         self.owner, self.old, self.new = owner, old, new
@@ -56,7 +57,7 @@ class OldMember:
 
 
 def old_keywords(cls: T) -> T:
-    """Let the constructor of a dataclass take its fields under their old names."""
+    """Decorate a dataclass so that its constructor takes its fields under their old names too."""
     init, names = cls.__init__, _renamed(cls)  # type: ignore[misc]
 
     @wraps(init)
@@ -79,7 +80,9 @@ def _renamed(cls: type) -> Mapping[str, str]:
 
 
 def _define(where: Any, new: str, value: Any) -> None:
-    """Set a member of a class or of an object; one inside a dataclass by a copy of that."""
+    """Set a member of a class or object; a field inside a dataclass is set by replacing that
+    dataclass with a changed copy.
+    """
     name, dot, inner = new.partition(".")
     setattr(where, name, replace(getattr(where, name), **{inner: value}) if dot else value)
 

@@ -1,1 +1,1 @@
-"""From words of a command line, or of Python, to one configuration."""
+"""From the words of a command line, or the arguments of a Python call, to one configuration."""

@@ -1,4 +1,4 @@
-"""The arguments of a plug-in: what its signature takes, and whether a value fits."""
+"""The arguments of a plug-in: the parameters of its signature, and whether a value fits them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ def _signature(found: Any) -> inspect.Signature:
 
 
 def parameters(found: Any) -> tuple[dict[str, Any], bool]:
-    """Each parameter's annotation (or ``MISSING``) by name, and whether any other key is taken
-    (``**kwargs``).
+    """Return each parameter's annotation (or ``MISSING``) by name, and whether any other key is
+    taken (``**kwargs``).
+
+    Raises :class:`ConfigError` for annotations that cannot be read.
     """
     known, found_parameters, open_ended = hints(found), {}, False
     for name, parameter in _signature(found).parameters.items():
@@ -40,14 +42,16 @@ def parameters(found: Any) -> tuple[dict[str, Any], bool]:
 
 
 def defaults(found: Any) -> set[str]:
-    """The names of the parameters that have a default."""
+    """Return the names of the parameters that have a default."""
     return {name for name, p in _signature(found).parameters.items() if p.default is not MISSING}
 
 
 @cache
 def hints(found: Any) -> dict[str, Any]:
-    """The resolved annotations of the call: of the fields for a dataclass, else of ``__init__`` or
-    the function.
+    """Return the resolved annotations of a call: those of a function, or of a class's ``__init__``
+    and, for a dataclass, of its fields.
+
+    Raises :class:`ConfigError` for annotations that cannot be read.
     """
     try:
         if isinstance(found, type):
@@ -57,7 +61,7 @@ def hints(found: Any) -> dict[str, Any]:
     except NameError as error:
         text = f"its annotations name {error.name}, which the module does not import"
         raise ConfigError(TARGET, f"{found.__module__}.{found.__qualname__}", text) from error
-    except Exception as error:  # an annotation is an expression, and can fail in any way
+    except Exception as error:  # an annotation is an expression, which can raise any error
         text = f"its annotations cannot be read: {type(error).__name__}: {shown(error)}"
         raise ConfigError(TARGET, f"{found.__module__}.{found.__qualname__}", text) from error
 
@@ -65,11 +69,13 @@ def hints(found: Any) -> dict[str, Any]:
 def fit(
     value: Any, annotation: Any, key: str, make: Callable[[Mapping[str, Any], type, str], Any]
 ) -> Any:
-    """``value`` as its parameter wants it: JSON types checked strictly, lists made tuples.
+    """Return ``value`` as the type ``annotation``: JSON types are checked strictly, and lists
+    become tuples where the type is a tuple.
 
     A nested section with a ``_target_`` is built by ``make(section, class, key)``.
 
-    Raises :class:`ConfigError` on ``key`` for a value that does not fit.
+    Raises :class:`ConfigError` on ``key`` for a value that does not fit, and TypeError for a nested
+    section whose annotation allows several classes.
     """
     if annotation is MISSING:
         ordinary(key, value)
@@ -93,8 +99,7 @@ def fit(
 
 @cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    # arbitrary types never come from JSON; the config only has to let them stand beside ones that
-    # do ("Path | Foo")
+    # JSON never gives an arbitrary type; they are allowed for annotations such as "Path | Foo"
     try:
         return TypeAdapter(
             annotation, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -104,8 +109,8 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
 
 
 def _classes(annotation: Any) -> list[type]:
-    """The classes in an annotation that a nested node can describe: not the plain types a YAML
-    value has anyway.
+    """The classes in an annotation that a nested section can describe, without the plain types that
+    YAML itself has.
     """
     if get_origin(annotation) in (Union, types.UnionType):
         return [c for a in get_args(annotation) for c in _classes(a)]
@@ -120,8 +125,8 @@ def _classes(annotation: Any) -> list[type]:
 
 
 def _item(annotation: Any) -> Any:
-    """The item type of ``list[X]``, ``Sequence[X]`` or ``tuple[X, ...]``, also inside a union with
-    None; else None.
+    """The type X of ``list[X]``, ``Sequence[X]`` or ``tuple[X, ...]``, also within a union; else
+    None.
     """
     if get_origin(annotation) in (Union, types.UnionType):
         return next((found for a in get_args(annotation) if (found := _item(a)) is not None), None)

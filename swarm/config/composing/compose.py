@@ -1,8 +1,8 @@
 """Composes a configuration from ``conf/`` and overrides as Hydra does, with errors a user can act
 on.
 
-The command line composes here first: every mistake is found and said in one sentence before Hydra
-creates a folder or starts a job. The same function serves Python: ``compose(["devices=10",
+The command line composes here first, so that every mistake is reported in one sentence before Hydra
+creates a folder or starts a job. Python code calls the same function: ``compose(["devices=10",
 "topology=ring"])``.
 """
 
@@ -35,12 +35,15 @@ from swarm.config.explain import first_line, shown, unknown
 
 VERSION_BASE = "1.3"
 CONFIG = "config"
-MOST_JOBS = 10_000  # of a sweep: to compose so many already takes minutes
+MOST_JOBS = 10_000  # of a sweep; composing this many configurations already takes minutes
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
-    """The configuration of one run, unresolved, without Hydra's own section; raises
-    :class:`ConfigError`.
+    """Compose the configuration of one run, without Hydra's own section; interpolations are left
+    unresolved.
+
+    ``config_dir`` is a folder with further config groups, as ``--config-dir`` names it. Raises
+    :class:`ConfigError` or :class:`UsageError`.
     """
     with Composer(config_dir) as composer:
         cfg = composer.compose(overrides)
@@ -50,8 +53,10 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
 
 
 class Composer:
-    """Hydra set up on ``conf/`` (and ``--config-dir``), as a context: leaves no global state
-    behind.
+    """A context in which Hydra is set up on ``conf/`` and ``--config-dir``; at its end no global
+    state is left behind.
+
+    Raises :class:`ConfigError` for a ``config_dir`` that is not a folder.
     """
 
     def __init__(
@@ -86,8 +91,10 @@ class Composer:
         HydraConfig.instance().cfg = None
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
-        """The configuration, with Hydra's own section; raises :class:`ConfigError` or
-        :class:`UsageError`.
+        """Compose the configuration, with Hydra's own section.
+
+        Raises :class:`ConfigError` for a key or value that is wrong, and :class:`UsageError` for
+        what cannot be read at all.
         """
         parsed = parse(overrides) if mode is RunMode.RUN else self.parse_sweep(overrides)
         for override in parsed:
@@ -101,19 +108,17 @@ class Composer:
                     override.key_or_group, name, self.options(override.key_or_group), "option"
                 )
         try:
-            # a search path that is not there: said by the error that follows
+            # Hydra warns of a search path that does not exist, of which the error speaks as well
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 cfg = self.raw(overrides, mode)
-        except (
-            Exception
-        ) as error:  # whatever it is, it is about the config: nothing else has run yet
+        except Exception as error:  # any error is about the config, since nothing else has run yet
             raise explain(error, parsed, self) from error
         HydraConfig.instance().set_config(cfg)
         return cfg
 
     def raw(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
-        """The same, with Hydra's own errors."""
+        """Compose as :meth:`compose` does, but raise Hydra's own errors."""
         return self.hydra.compose_config(
             self.config_name,
             list(overrides),
@@ -125,14 +130,19 @@ class Composer:
     # --- sweeps -----------------------------------------------------------------------------------
 
     def parse_sweep(self, overrides: Sequence[str]) -> list[Override]:
-        """Like :func:`parse`, able to expand ``glob`` over the options of a group."""
+        """Parse overrides as :func:`parse` does, also those with ``glob`` over the options of a
+        group.
+        """
         return [
             parse_one(text, OverridesParser.create(config_loader=self.loader)) for text in overrides
         ]
 
     def jobs(self, overrides: Sequence[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
-        """Each job of a sweep: its overrides, and those of them that vary, as ``KEY=VALUE`` by
-        key.
+        """Yield each job of a sweep: its overrides, and by key those that vary between jobs, as
+        ``KEY=VALUE``.
+
+        Raises :class:`ConfigError` for values that cannot be listed, and :class:`UsageError` for
+        more than ``MOST_JOBS`` jobs.
         """
         fixed: dict[str, list[str]] = {}
         varying: set[str] = set()
@@ -166,8 +176,9 @@ class Composer:
             yield list(job), {key: text for key, text in named if key in varying}
 
     def _values(self, override: Override) -> list[str]:
-        """What it stands for, one by one; a range is counted first, and never further than to what
-        is too much.
+        """The values that an override of a sweep stands for.
+
+        A range is counted before it is listed, and only as far as ``MOST_JOBS`` + 1.
         """
         key, sweep = override.get_key_element(), override.value()
         try:
@@ -192,9 +203,9 @@ class Composer:
             ) from error
 
     def options(self, group: str) -> list[str]:
-        """The names a config group offers; empty if there is no such group."""
+        """Return the options of a config group; an empty list if there is no such group."""
         return list(self.loader.get_group_options(group.split("@")[0]))
 
     def groups(self) -> list[str]:
-        """The config groups a user chooses from."""
+        """Return the config groups, without Hydra's own."""
         return [name for name in self.loader.list_groups("") if name != "hydra"]

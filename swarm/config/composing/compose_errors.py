@@ -1,4 +1,4 @@
-"""What is wrong with a configuration that Hydra cannot compose, as one sentence about one key."""
+"""Turns Hydra's errors about a configuration into one sentence about one key."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from swarm.config.explain import first_line, shown, unknown
 if TYPE_CHECKING:
     from swarm.config.composing.compose import Composer
 
-# options that come with an optional package
+# options that need an optional package, and the command that installs it
 EXTRAS = {"hydra/launcher/joblib": "`pip install '.[sweep]'`"}
 
 
 def explain(error: Exception, overrides: Sequence[Override], composer: Composer) -> SwarmError:
-    """Hydra's error as one sentence about the key to blame."""
+    """Turn Hydra's error into one about the key to blame, or a :class:`UsageError` without one."""
     if isinstance(error, SwarmError):
         return error
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
@@ -78,7 +78,7 @@ def _missing(
 ) -> SwarmError:
     wanted = error.missing_cfg_file or ""
     about = [o for o in overrides if wanted.startswith(o.key_or_group + "/")]
-    # a group may be given twice
+    # a group may be given twice: the override with exactly the missing name comes first
     exactly = (o for o in about if wanted == f"{o.key_or_group}/{value_of(o)}")
     mine = next(exactly, about[0] if about else None)
     if mine is not None and (extra := EXTRAS.get(wanted)):
@@ -109,8 +109,8 @@ def _omegaconf(error: OmegaConfBaseException, overrides: Sequence[Override]) -> 
 
 
 def _unknown(key: str, value: str, overrides: Sequence[Override], composer: Composer) -> SwarmError:
-    """An override of a key that is not there: lists what stands beside it, or where a key of
-    that name is.
+    """The error for an override of a key that does not exist: it lists the keys of the same
+    section, or says in which section there is a key of that name.
     """
     if "/" in key or "@" in key:
         return unknown(key, value, composer.groups(), "group")

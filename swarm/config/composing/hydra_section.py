@@ -1,4 +1,6 @@
-"""Hydra's own section: what it may say, and which folders it chooses for a run and a sweep."""
+"""Hydra's own section: which of its settings are allowed, and the folders that it chooses for a run
+and a sweep.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,17 @@ from swarm.common.system import paths
 from swarm.config.composing.place import LOCK, holds_run, require_new
 from swarm.config.explain import first_line, shown
 
-# of hydra.sweep.subdir: a folder is called by the values that its job has of the swept keys
+# value of hydra.sweep.subdir: each job's folder is named after its values of the swept keys
 AUTO = "auto"
 
 
 def refuse_code_in_hydra(cfg: DictConfig) -> None:
-    """Refuse what would let Hydra's own section run code: it must not do what
-    :func:`swarm.config.build.build` does not.
+    """Refuse settings by which Hydra's own section could run code that
+    :func:`swarm.config.build.build` would refuse.
 
-    Launchers and sweepers are classes Hydra has registered itself; everything below them, callbacks
-    and logging configurations name arbitrary callables.
+    A launcher or sweeper must be a class that Hydra has registered itself. Sections within them,
+    callbacks and logging configurations could name any callable. Raises :class:`ConfigError` on the
+    key.
     """
     hydra = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert isinstance(hydra, dict)
@@ -89,8 +92,9 @@ def _targets(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def run_folder(cfg: DictConfig) -> Path:
-    """Where Hydra will put the run; refuses a place that cannot be one or that holds anything
-    already.
+    """Return the folder that Hydra will use for the run.
+
+    Raises :class:`ConfigError` if it cannot be a folder, cannot be written, or is not empty.
     """
     key = "hydra.run.dir"
     folder = _folder(cfg, key)
@@ -101,12 +105,15 @@ def run_folder(cfg: DictConfig) -> Path:
 def sweep_folder(
     cfg: DictConfig, job: DictConfig, number: int, name: str, taken: Container[Path]
 ) -> tuple[Path, Path]:
-    """The folder of the sweep ``cfg``, and in it that of job ``number``, called ``name`` unless
-    ``hydra.sweep.subdir`` says otherwise; ``taken`` are the folders of the jobs before it."""
-    OmegaConf.copy_cache(cfg, job)  # one ${now:} for all jobs, as Hydra does it
+    """Return the folder of the sweep ``cfg``, and in it the folder of the job ``number``.
+
+    The job's folder is called ``name``, unless ``hydra.sweep.subdir`` says otherwise. Raises
+    :class:`ConfigError` if it is in ``taken``, the folders of the jobs before.
+    """
+    OmegaConf.copy_cache(cfg, job)  # ${now:} is the same time for all jobs, as in Hydra
     with read_write(job.hydra.job):
         job.hydra.job.num, job.hydra.job.id = number, str(number)
-    HydraConfig.instance().set_config(job)  # what ${hydra:…} reads
+    HydraConfig.instance().set_config(job)  # ${hydra:…} reads it
     place = _folder(job, "hydra.sweep.dir")
     subdir = _folder(job, "hydra.sweep.subdir", empty=True)
     folder = place / (name if str(subdir) == AUTO else subdir)
@@ -117,7 +124,10 @@ def sweep_folder(
 
 
 def require_no_run_in(place: Path) -> None:
-    """Refuse a sweep's folder that another program, or a run of its own, has filled."""
+    """Refuse a sweep's folder that already has files of a run or of another program.
+
+    Raises :class:`ConfigError`.
+    """
     there = sorted(file for file in place.iterdir() if file.name != LOCK) if place.is_dir() else []
     if there and holds_run(there[0]):
         raise ConfigError(

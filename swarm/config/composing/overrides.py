@@ -1,4 +1,4 @@
-"""``KEY=VALUE``: the words of a command line as Hydra's own override objects."""
+"""Parses the words ``KEY=VALUE`` of a command line into Hydra's override objects."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ class UsageError(SwarmError):
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """``KEY=VALUE`` texts as Hydra's own override objects; raises one error for the first that is
-    not one.
-    """
+    """Parse ``KEY=VALUE`` texts into Hydra's override objects. Raises as :func:`parse_one` does."""
     return [parse_one(text, OverridesParser.create()) for text in overrides]
 
 
 def parse_one(text: str, parser: OverridesParser) -> Override:
-    """One ``KEY=VALUE`` as an override object.
+    """Parse one ``KEY=VALUE`` into an override object.
 
-    Raises :class:`ConfigError` for a value that cannot be read, :class:`UsageError` for a word that
-    is none.
+    Raises :class:`ConfigError` for a value that cannot be read, and :class:`UsageError` for a word
+    that is not of the form ``KEY=VALUE``.
     """
     key, equal, value = text.partition("=")
     if not is_text(text):
@@ -51,10 +49,10 @@ def parse_one(text: str, parser: OverridesParser) -> Override:
 
 
 def key_of(override: Override) -> str:
-    """The dotted key, or group, that an override sets."""
+    """Return the dotted key, or the group, that an override sets."""
     return override.key_or_group + (f"@{override.package}" if override.package else "")
 
 
 def value_of(override: Override) -> str:
-    """The value an override sets, as it was typed."""
+    """Return the value that an override sets, as the user typed it."""
     return shown((override.input_line or "").partition("=")[2])

@@ -1,4 +1,4 @@
-"""A configuration of which only a part is given: the rest are the defaults of ``conf/``."""
+"""Completes a configuration of which only a part is given with the defaults of ``conf/``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from swarm.config.settings import Settings, plain, sections
 
 
 def complete(cfg: Any = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The whole configuration: the defaults, changed by ``overrides``, then by ``cfg``.
+    """Return the whole configuration: the defaults, changed by ``overrides``, then by ``cfg``.
 
     ``overrides`` are typed as on the command line: ``["devices=20", "topology=ring"]``. ``cfg`` is
     an OmegaConf or plain mapping, whole or not: ``{"devices": 20, "topology": "ring", "network":
-    {"drop": 0.1}}``. Where a section is a plug-in, a text chooses one of ``conf/``, a mapping with
-    a ``_target_`` takes the place of the section, and any other mapping changes keys of it.
+    {"drop": 0.1}}``. For a plug-in, a text chooses an option of ``conf/``, a mapping with a
+    ``_target_`` replaces the section, and any other mapping changes keys of the section.
 
-    Raises :class:`ConfigError` for an override that cannot be, and for a section that is no
-    mapping. Whatever else may be wrong, :meth:`Settings.parse` finds.
+    Raises :class:`ConfigError` for an override that cannot be applied, and for a section that is
+    not a mapping. :meth:`Settings.parse` finds all other mistakes.
     """
     given = {} if cfg is None else plain(cfg)
     if not overrides and given.keys() >= Settings.model_fields.keys():

@@ -1,4 +1,4 @@
-"""Where a run may begin: in a folder that is new, or has nothing in it."""
+"""Checks that a run begins in a folder that is new or empty."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from swarm.common.errors import ConfigError
 from swarm.config.explain import shown
 
-LOCK = ".lock"  # may lie in a folder that is new in every other respect
-# by a start that was killed before the run had begun
+LOCK = ".lock"  # a folder that has only this file counts as empty
+# files that may be left by a start that was killed before the run began
 LEFT = (".signature", ".signature.tmp", "config.yaml.tmp")
-# begins the name of what is made, and removed, to see whether a folder can be written
+# prefix of the folder that is made, and removed, to see whether a folder can be written
 PROBE = ".swarm-"
 
 
@@ -22,8 +22,11 @@ def holds_run(folder: Path) -> bool:
 
 
 def require_unused(folder: Path, key: str, value: Path, besides: Container[str] = ()) -> None:
-    """Refuse a folder that holds a run, or anything else except ``besides``: a run does not mix its
-    files with others, and never replaces one."""
+    """Refuse a folder that holds a run, or any file that is not in ``besides``, since a run neither
+    mixes its files with others nor replaces any.
+
+    Raises :class:`ConfigError` on ``key`` and ``value``, also if the folder cannot be read.
+    """
     try:
         if holds_run(folder):
             goes_on = f"choose another folder, or go on with it: resume={folder}"
@@ -44,7 +47,7 @@ def require_unused(folder: Path, key: str, value: Path, besides: Container[str] 
 
 
 def require_new(folder: Path, key: str, value: Path) -> None:
-    """Refuse a folder with anything in it, and one that cannot be written."""
+    """Refuse a folder that is not empty or cannot be written, with a :class:`ConfigError`."""
     require_unused(folder, key, value)
     nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     try:

@@ -1,1 +1,1 @@
-"""A model's mathematics over a block of devices."""
+"""Kernels: a model's forward and backward pass for a block of devices at once."""

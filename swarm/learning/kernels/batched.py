@@ -1,9 +1,9 @@
-"""Modules that know how to run a block of devices at once.
+"""The kernel of modules that can run a block of devices at once themselves.
 
-A module with a method ``over_rows(parameters, inputs)`` brings its own batched mathematics:
-``parameters`` holds each of its parameters as ``[B, *shape]``, ``inputs`` are ``[B, b,
-*features]``, and the answer is what ``forward`` gives each device, ``[B, b, …]``. Autograd goes
-through it once for all B devices.
+Such a module has a method ``over_rows(parameters, inputs)``: ``parameters`` holds each of its
+parameters as ``[B, *shape]``, ``inputs`` are ``[B, b, *features]``, and the result is what
+``forward`` returns for each device, ``[B, b, …]``. Autograd differentiates it once for all B
+devices.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ from swarm.common.rows import Layout
 from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views, gradients_of
 from swarm.learning.kernels.losses import Loss
 
-# of the devices that run together: more leave the cache, fewer leave the products small
+# samples of all devices that run together: with more they do not fit into the cache, with fewer the
+# products are small and slow
 POSITIONS_AT_ONCE = 4096
 
 
 @runtime_checkable
 class BatchedForward(Protocol):
-    """A module's forward pass for B devices."""
+    """A module with a forward pass for B devices."""
 
-    def over_rows(self, parameters: Views, inputs: Tensor) -> Tensor: ...
+    def over_rows(self, parameters: Views, inputs: Tensor) -> Tensor:
+        """Return the outputs ``[B, b, …]`` for the inputs ``[B, b, *features]``."""
+        ...
 
 
 class BatchedKernel(Kernel):
-    """Autograd through a module's own ``over_rows``, for as many devices at a time as stay in
+    """Autograd through a module's own ``over_rows``, for as many devices at a time as fit into the
     cache.
     """
 
@@ -44,10 +47,10 @@ class BatchedKernel(Kernel):
 
     @classmethod
     def match(cls, module: nn.Module, loss: Loss, inputs: Tensor) -> BatchedKernel | None:
-        """The kernel of a module that brings ``over_rows``, else None.
+        """Return the kernel of a module that has ``over_rows``, else None.
 
-        Raises :class:`ConfigError` if that answers otherwise than ``forward``, as in a subclass
-        that overrides one only.
+        Raises :class:`ConfigError` if ``over_rows`` returns other outputs than ``forward``, as in a
+        subclass that overrides only one of them.
         """
         if not isinstance(module, BatchedForward):
             return None
@@ -63,9 +66,7 @@ class BatchedKernel(Kernel):
             expected, out = torch.stack(each), module.over_rows(x, inputs.expand(2, *inputs.shape))
         if out.shape != expected.shape or not torch.allclose(out, expected, rtol=1e-3, atol=1e-4):
             name = called(module)
-            raise ConfigError(
-                "/model", name, "has a method over_rows that answers otherwise than forward"
-            )
+            raise ConfigError("/model", name, "has a method over_rows that disagrees with forward")
         return found
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
@@ -101,5 +102,5 @@ class BatchedKernel(Kernel):
 
 
 def _class_major(out: Tensor) -> Tensor:
-    """``[B, b, …, C]`` as ``[B, C, b · …]``."""
+    """Outputs ``[B, b, …, C]`` as ``[B, C, b · …]``."""
     return out.reshape(out.shape[0], -1, out.shape[-1]).transpose(1, 2)

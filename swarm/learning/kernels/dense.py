@@ -1,5 +1,6 @@
-"""Fully connected chains (softmax regression, MLP) by hand: a few batched products a step, no
-autograd, no stored gradient.
+"""The kernel of fully connected chains (softmax regression, MLP) with a hand-written backward pass.
+
+A step takes a few batched products, without autograd and without a stored gradient.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from swarm.learning.kernels.losses import Loss
 
 @dataclass(frozen=True)
 class Activation:
-    """A pointwise function h = σ(z) in place of z, and d·σ′ in place of ``d``, given ``h``, which
-    it spoils.
+    """A pointwise function σ and its derivative, both in place.
+
+    ``apply`` turns z into h = σ(z). ``backward(d, h)`` turns d into d·σ′(z), and overwrites h.
     """
 
     apply: Callable[[Tensor], Tensor]
@@ -35,7 +37,7 @@ ACTIVATIONS: dict[type[nn.Module], Activation] = {
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """One affine map: its weight's and bias's names in the layout."""
+    """One affine map: the names of its weight and bias in the layout."""
 
     weight: str
     bias: str
@@ -67,8 +69,8 @@ class Dense(Kernel):
 
     @classmethod
     def match(cls, module: nn.Module, loss: Loss) -> Dense | None:
-        """The kernel of ``module`` if it is such a chain (an ``nn.Sequential``, perhaps flattening
-        first), else None.
+        """Return the kernel of ``module`` if it is such a chain, an ``nn.Sequential`` that may
+        flatten first; else None.
         """
         if type(module).forward is not nn.Sequential.forward:
             return None
@@ -101,14 +103,14 @@ class Dense(Kernel):
         return _Pass(self, self.affine(into), self.affine(x), samples)
 
     def affine(self, views: Views) -> list[Affine]:
-        """The layers of a block."""
+        """Return the layers of a block, as views of its parameters."""
         pairs = [(views[e.weight], views[e.bias]) for e in self.layers]
         return [Affine(w, w.transpose(1, 2), b.unsqueeze(2), b.unsqueeze(1)) for w, b in pairs]
 
 
 class _Pass:
-    """Forward and backward of one block: the same memory, transposes and column of ones serve all
-    its steps.
+    """The forward and backward pass of one block; all its steps use the same memory, transposed
+    views and vector of ones.
     """
 
     def __init__(self, kernel: Dense, into: list[Affine], x: list[Affine], samples: int) -> None:
@@ -157,8 +159,11 @@ class _Pass:
         return out
 
     def _add_sum(self, bias: Tensor, d: Tensor, samples: int, scale: float) -> None:
-        """``bias += scale · Σ d`` over the axis of the samples: one call as a product with ones,
-        and a sum for the compiler, which fuses it with what stands beside it."""
+        """``bias += scale · Σ d`` over the axis of the samples.
+
+        A product with ones does it in one call. The compiler gets a sum instead, which it fuses
+        with neighbouring operations.
+        """
         if torch.compiler.is_compiling():
             bias.add_(d.sum(samples, keepdim=True), alpha=scale)
         else:

@@ -1,4 +1,4 @@
-"""How many floating-point operations a local step takes, and a prediction without learning."""
+"""Counts the floating-point operations (FLOP) of a local step, and of a prediction."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from swarm.learning.models.base import CountsFlops
 
 
 def flops_of_step(module: nn.Module, sample: Tensor, batch: int) -> float:
-    """FLOP of a forward and a backward pass over ``batch`` samples, as ``torch.utils.flop_counter``
-    counts them: products and convolutions, an addition and a multiplication each. What it does not
-    know (recurrent layers) counts as 6 · parameters · samples, the usual rule for dense chains. The
-    arithmetic of the loss and the optimiser, smaller by about the batch, is left out. A module that
-    is a :class:`~swarm.learning.models.base.CountsFlops` is taken at its word.
+    """Return the FLOP of a forward and a backward pass over ``batch`` samples.
+
+    ``torch.utils.flop_counter`` counts products and convolutions, and each addition and
+    multiplication as one. A module that it cannot count (recurrent layers) takes 6 · parameters ·
+    samples, the usual estimate for dense chains. The loss and the optimiser are left out, as they
+    take less by about a factor of ``batch``. A
+    :class:`~swarm.learning.models.base.CountsFlops` states its own number.
     """
     if isinstance(module, CountsFlops):
         return module.step_flops(batch)
@@ -24,11 +26,11 @@ def flops_of_step(module: nn.Module, sample: Tensor, batch: int) -> float:
 
 
 def flops_of_prediction(module: nn.Module, sample: Tensor, batch: int) -> float:
-    """FLOP of the forward pass alone, counted the same way; what the counter does not know is 2 ·
-    parameters · samples.
+    """Return the FLOP of a forward pass over ``batch`` samples, counted as in
+    :func:`flops_of_step`; a module that cannot be counted takes 2 · parameters · samples.
 
-    It is about half of a step for a model of few layers, as the first layer's backward pass has no
-    gradient of its inputs, and a third for a deep one.
+    A forward pass is about a third of a step for a deep model, and half for a model of few layers,
+    since the first layer needs no gradient of its inputs.
     """
     if isinstance(module, CountsFlops):
         return module.prediction_flops(batch)

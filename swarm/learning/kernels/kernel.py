@@ -1,11 +1,11 @@
 """Gradients of a whole block of devices at once.
 
-A :class:`Kernel` is one module's mathematics over stacked rows. :class:`Functional` runs any
-well-behaved ``nn.Module`` vectorised by ``torch.func``; :class:`PerDevice` runs what ``vmap``
-cannot batch (``nn.GRU``, ``nn.LSTM``), one device after the other;
+A :class:`Kernel` runs one module with the parameters of B devices. :class:`Functional` vectorises
+any ``nn.Module`` that is a pure function by ``torch.func``. :class:`PerDevice` runs modules that
+``vmap`` cannot batch (``nn.GRU``, ``nn.LSTM``), one device after the other.
 :class:`~swarm.learning.kernels.dense.Dense` is the hand-written forward and backward pass of fully
-connected chains, several times faster; :class:`~swarm.learning.kernels.batched.BatchedKernel` runs
-modules that bring their own batched mathematics, as the sequence models do. All give the same
+connected chains, several times faster. :class:`~swarm.learning.kernels.batched.BatchedKernel` runs
+modules with a batched forward pass of their own, such as the sequence models. All compute the same
 gradient to rounding.
 """
 
@@ -29,38 +29,39 @@ Scale = float | Tensor  # one number for the whole block, or ``[B, 1, 1]``, or `
 
 
 class Gradient(Protocol):
-    """``into += scale · ∇(summed loss at x)``; returns the outputs ``[B, C, b]``, computed before
-    anything was written.
+    """A function that adds ``scale · ∇(summed loss at x)`` to ``into``.
+
+    It returns the outputs ``[B, C, b]``, which are computed before anything is written.
     """
 
     def __call__(self, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Tensor: ...
 
 
 class Kernel(ABC):
-    """The model of a device as functions of a block's parameters; inputs ``[B, b, *features]``,
-    outputs ``[B, C, b]``.
+    """A model as functions of the parameters of a block of B devices.
+
+    Inputs are ``[B, b, *features]``, outputs ``[B, C, b]``.
     """
 
     layout: Layout
-    compiles = True  # False: compute.compile leaves it as it is
+    compiles = True  # if False, compute.compile does not compile this kernel
 
     @abstractmethod
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
-        """The predictions of B devices on b samples each, ``[B, C, b]``."""
+        """Return the predictions of B devices on b samples each, ``[B, C, b]``."""
 
     @abstractmethod
     def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
-        """A function that adds gradients at ``x`` to ``into``, for mini-batches of ``samples``.
+        """Return a function that adds gradients at ``x`` to ``into``, for mini-batches of
+        ``samples`` samples.
 
-        With ``into`` the parameters themselves and ``scale = −lr / b`` a call *is* a step of SGD;
-        no gradient is ever stored.
+        If ``into`` are the parameters themselves and ``scale = −lr / b``, a call is a step of SGD,
+        and no gradient is ever stored.
         """
 
 
 class Functional(Kernel):
-    """Any module without buffers or noise of its own, vectorised by ``vmap`` of
-    ``functional_call``.
-    """
+    """Vectorises any module that is a pure function by ``vmap`` of ``functional_call``."""
 
     def __init__(self, module: nn.Module, loss: Loss) -> None:
         self.layout, self.loss = Layout.of(module), loss
@@ -85,8 +86,8 @@ class Functional(Kernel):
 
 
 class PerDevice(Kernel):
-    """The same, device by device: as fast as a plain loop, for modules with operations that cannot
-    be batched.
+    """Runs a module with operations that cannot be batched, one device after the other, as fast as
+    a plain loop.
     """
 
     def __init__(self, module: nn.Module, loss: Loss) -> None:
@@ -128,8 +129,8 @@ class PerDevice(Kernel):
 
 
 def gradients_of(out: Tensor, leaves: Views, residual: Tensor) -> tuple[Tensor, ...]:
-    """``residual`` · ∂out/∂leaf for each of ``leaves``: zero for a parameter that takes no part in
-    ``out``.
+    """Return ``residual`` · ∂out/∂leaf for each of ``leaves``; it is zero for a parameter that
+    ``out`` does not depend on.
     """
     return torch.autograd.grad(
         out, list(leaves.values()), residual, allow_unused=True, materialize_grads=True
@@ -138,10 +139,10 @@ def gradients_of(out: Tensor, leaves: Views, residual: Tensor) -> tuple[Tensor, 
 
 def _prediction(module: nn.Module) -> Callable[[Views, Tensor], Tensor]:
     """One device's prediction ``[C, b]`` as a function of its parameters and inputs ``[b,
-    *features]``; of a module that answers for each of L positions ``[C, b · L]``.
+    *features]``; ``[C, b · L]`` for a module with outputs for each of L positions.
 
-    Whoever calls brings the parameters; of the module itself only constant buffers (masks,
-    positions) are used.
+    The caller gives the parameters; of the module itself only constant buffers (masks, positions)
+    are used.
     """
     skeleton = copy.deepcopy(module).requires_grad_(False)
 

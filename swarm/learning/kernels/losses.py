@@ -1,8 +1,8 @@
-"""Losses over stacked rows, with their derivative in closed form.
+"""Losses of a block of devices, with their derivative in closed form.
 
-Outputs have the class (or target) axis before the sample axis, ``out_BCb``, as PyTorch's own losses
-expect it; this also lets the softmax run along contiguous memory, several times faster than over a
-short last axis.
+Outputs ``out_BCb`` have the class (or target) axis before the sample axis, as PyTorch's own losses
+expect it. The softmax then runs along contiguous memory, several times faster than over a short
+last axis.
 """
 
 from __future__ import annotations
@@ -18,41 +18,42 @@ from swarm.config.aliases.old_members import OldMembers
 
 
 class Loss(OldMembers, ABC):
-    """A loss per sample and its derivative. ``classes`` is 0 for regression."""
+    """A loss per sample and its derivative by the outputs."""
 
     classification: bool
+    """Whether the targets are class labels, not numbers."""
 
     @abstractmethod
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
-        """Labels ``[..., b]`` (or targets ``[..., b, T]``) as ``[..., C, b]`` in the rows'
-        dtype.
+        """Turn labels ``[..., b]`` (or numeric targets ``[..., b, T]``) into targets of ``dtype``,
+        ``[..., C, b]``; ``outputs`` is C.
         """
 
     @abstractmethod
     def grad_outputs(
         self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
     ) -> Tensor:
-        """∂loss/∂out for each sample, ``[B, C, b]``, in memory of its own or in ``into``."""
+        """Return ∂loss/∂out for each sample, ``[B, C, b]``, in new memory or in ``into``."""
 
     def score(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        """What scores add up: 1 for a right answer (squared error in regression), ``[..., b]``.
+        """Return the score of each sample, ``[..., b]``: 1 for a right answer, 0 for a wrong one;
+        in regression the squared error.
 
-        An answer is the label with the largest output. Of m equally large ones each is the answer
-        with probability 1/m, so that the score of a tie is 1/m if the right label is among them,
-        and a model that says the same of all labels scores as chance does. (``argmax`` would be ten
-        times slower here.)
+        The answer is the label with the largest output. If m outputs are equally large and the
+        right label is among them, the score is 1/m, so that a model with equal outputs for all
+        labels scores as random guessing does. (``argmax`` would be ten times slower here.)
         """
         best_BCb = out_BCb == out_BCb.amax(-2, keepdim=True)
-        # none is best of outputs that are NaN
+        # if the outputs are NaN, no output equals the largest, and the score is 0
         return (best_BCb * target_BCb).sum(-2) / best_BCb.sum(-2).clamp_min(1)
 
     @abstractmethod
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
-        """The loss of each sample, ``[..., b]``."""
+        """Return the loss of each sample, ``[..., b]``."""
 
 
 class CrossEntropy(Loss):
-    """−log softmax(out)[y]; its derivative is softmax(out) − onehot(y)."""
+    """Cross-entropy, −log softmax(out)[y]; its derivative is softmax(out) − onehot(y)."""
 
     classification = True
 
@@ -70,9 +71,11 @@ class CrossEntropy(Loss):
 
 
 class PartialLabelLoss(CrossEntropy):
-    """Cross-entropy for targets of any mass m, Σ_c target_c = m: −Σ_c target_c·log softmax(out)_c,
-    with the derivative m·softmax(out) − target. A sample of which nobody said what it is has m = 0
-    and pulls at nothing."""
+    """Cross-entropy for samples that may have no label: −Σ_c target_c·log softmax(out)_c, with the
+    derivative m·softmax(out) − target, where m = Σ_c target_c.
+
+    A sample without a label has the target 0, so that m, its loss and its gradient are 0.
+    """
 
     def grad_outputs(
         self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
@@ -85,8 +88,10 @@ class PartialLabelLoss(CrossEntropy):
 
 
 class _Regression(Loss):
-    """Errors are learnt from as they are, and stated in the targets' own unit: ``unit_T1`` of it
-    make 1 (None: one).
+    """A loss of numeric targets, which may be scaled for learning.
+
+    Gradients are those of the scaled errors. Scores and losses are stated in the targets' own unit:
+    an error of 1 is ``unit_T1`` in that unit (None: the targets are not scaled).
     """
 
     classification = False
@@ -106,7 +111,7 @@ class _Regression(Loss):
 
 
 class MeanSquared(_Regression):
-    """(1/T)·Σ(out − y)² over the T targets."""
+    """Mean squared error, (1/T)·Σ(out − y)² over the T targets."""
 
     def grad_outputs(
         self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
@@ -118,7 +123,7 @@ class MeanSquared(_Regression):
 
 
 class MeanAbsolute(_Regression):
-    """(1/T)·Σ|out − y| over the T targets."""
+    """Mean absolute error, (1/T)·Σ|out − y| over the T targets."""
 
     def grad_outputs(
         self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
@@ -137,9 +142,11 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def loss_for(name: str, classes: int, unit_T1: Tensor | None = None) -> Loss:
-    """The loss called ``name``; errors of numbers are stated in ``unit_T1``.
+    """Return the loss called ``name``.
 
-    Raises :class:`ConfigError` for a loss of labels with numeric targets, and the reverse.
+    ``classes`` is the number of classes, 0 for regression; ``unit_T1`` is the unit in which
+    regression losses are stated. Raises :class:`ConfigError` for a loss of labels with numeric
+    targets, and the reverse.
     """
     kind = LOSSES[name]
     if kind.classification != bool(classes):

@@ -1,4 +1,4 @@
-"""From a user's ``nn.Module`` to a kernel: what is accepted, and which mathematics runs it."""
+"""From a user's ``nn.Module`` to a kernel: checks of the module, and the choice of its kernel."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from swarm.learning.kernels.kernel import Functional, Kernel, PerDevice
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.models.sequence import SequenceModel
 
-EXTRA = "_extra_state"  # how the keys of get_extra_state end in a state_dict
+EXTRA = "_extra_state"  # ends the keys of a state_dict that come from get_extra_state
 
 
 def initialised(make: Callable[[], nn.Module], seed: int, device: int = 0) -> nn.Module:
-    """A module whose own initialisation drew from a generator seeded by (seed, device); torch's
-    global one is restored.
+    """Return ``make()``, with torch's generator seeded by (seed, device) meanwhile and restored
+    afterwards.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init", device))
@@ -36,9 +36,12 @@ def initialised(make: Callable[[], nn.Module], seed: int, device: int = 0) -> nn
 
 
 def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) -> None:
-    """Refuse, by name, a module that cannot be run over rows: no parameters, buffers it changes,
-    noise of its own, or an output that is not ``[b, *outputs]``: a number for each class, for each
-    position where those have labels. ``inputs`` are a few samples ``[b, *features]``."""
+    """Refuse a module that cannot be run with the parameters of many devices.
+
+    It must have parameters, must not change its buffers or draw random numbers, and must return
+    ``[b, *outputs]`` for ``inputs``, a few samples ``[b, *features]``: a number for each class, and
+    for each position if positions have labels. Raises :class:`ConfigError` that names the module.
+    """
     _require_parameters(module)
     module.train()
     out = _require_pure(module, inputs)
@@ -66,21 +69,23 @@ def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) ->
     if not _answers_alone(module, inputs[:1], out[:1]):
         raise refused(
             module,
-            "answers differently in other company (a norm over the batch does); use LayerNorm or"
-            " GroupNorm",
+            "gives a sample another output if the batch has other samples (a norm over the batch"
+            " does); use LayerNorm or GroupNorm",
         )
 
 
 def refused(module: nn.Module, why: str) -> ConfigError:
-    """What to raise for a module that cannot be used: its name, the reason, and where its
-    ``forward`` stands.
+    """Make the error for a module that cannot be used: its name, the reason, and for a plug-in the
+    file and line of its ``forward``.
     """
     at = place(module, "forward") if is_plugin(module) else ""
     return ConfigError("/model", called(module), why + (f" ({at})" if at else ""))
 
 
 def _require_parameters(module: nn.Module) -> None:
-    """Refuse parameters that are no numbers of a row, and a state that no row or file can hold."""
+    """Refuse a module without parameters, parameters that a row cannot hold, and other state that
+    neither a row nor a file can hold.
+    """
     if not any(True for _ in module.parameters()):
         raise refused(module, "has no parameters to learn")
     lazy = [name for name, p in module.named_parameters() if is_lazy(p)]
@@ -95,7 +100,7 @@ def _require_parameters(module: nn.Module) -> None:
     if frozen:
         raise refused(
             module,
-            f"freezes {frozen[0]}; all parameters learn here, keep what is fixed in a buffer",
+            f"freezes {frozen[0]}, but all parameters learn here; keep what is fixed in a buffer",
         )
     known: dict[int, str] = {}
     for name, p in module.named_parameters():
@@ -107,15 +112,14 @@ def _require_parameters(module: nn.Module) -> None:
     if extra:
         raise refused(
             module,
-            f"keeps a state of its own ({extra[0]}, by get_extra_state), which devices have no"
-            " row for",
+            f"keeps a state of its own ({extra[0]}, by get_extra_state), which neither rows nor"
+            " files can hold; use a buffer",
         )
 
 
 def _require_pure(module: nn.Module, inputs: Tensor) -> object:
-    """What ``forward`` returns.
-
-    Refuses one that fails, or that is no function of its parameters and inputs.
+    """The outputs of ``forward``, which is refused if it fails, or is not a pure function of
+    parameters and inputs.
     """
     buffers = {n: b.clone() for n, b in module.named_buffers()}
     given = inputs.clone()
@@ -128,7 +132,7 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
     except (
         Exception,
         SystemExit,
-    ) as error:  # a user's module may fail in any way; its own words are the best explanation
+    ) as error:  # a user's module may raise any error, whose text is the best explanation
         if ran_out_of_memory(error):
             raise
         fault = fault_of(error)
@@ -139,7 +143,8 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
         inputs.copy_(given)
         raise refused(
             module,
-            "changes its input in place, which others read too; write x = x * 2 instead of x *= 2",
+            "changes its input in place, which other devices read too; write x = x * 2 instead of"
+            " x *= 2",
         )
     changed = [n for n, b in module.named_buffers() if not _same(b, buffers[n])]
     if changed:
@@ -151,14 +156,14 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
     if noisy or (isinstance(out, Tensor) and isinstance(again, Tensor) and not _same(out, again)):
         raise refused(
             module,
-            "draws noise of its own, which no seed here reaches, or changes from call to call; set"
-            " its dropout to 0",
+            "draws noise of its own, which the run's seed does not control, or changes from call to"
+            " call; set its dropout to 0",
         )
     return out
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Equal, NaN to NaN."""
+    """Whether both tensors are equal, where NaN equals NaN."""
     if torch.equal(a, b) or not a.is_floating_point() or a.shape != b.shape:
         return torch.equal(a, b)
     return torch.equal(a.isnan(), b.isnan()) and torch.equal(a[~a.isnan()], b[~b.isnan()])
@@ -181,10 +186,11 @@ def _answers_alone(module: nn.Module, inputs: Tensor, expected: Tensor) -> bool:
 
 
 def check_tokens(module: nn.Module, x: npt.NDArray[np.generic]) -> None:
-    """Refuse samples ``[S, T]`` that a sequence model has no embedding for.
+    """Refuse samples ``[S, T]`` with tokens that a sequence model has no embedding for.
 
-    In a block the devices' tables lie one behind the other: a token beyond its own would be looked
-    up in the next device's."""
+    In a block the devices' embedding tables lie one behind the other, so that a token that is too
+    large would be looked up in the next device's table. Raises :class:`ConfigError`.
+    """
     if not isinstance(module, SequenceModel):
         return
     for rows in chunks(x):
@@ -203,11 +209,11 @@ def check_tokens(module: nn.Module, x: npt.NDArray[np.generic]) -> None:
 
 
 def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Kernel:
-    """The fastest mathematics that can run the module: by hand, vectorised by ``torch.func``, or
-    device by device.
+    """Return the fastest kernel that can run the module, for a few samples ``inputs`` and blocks of
+    ``block`` devices.
 
-    A block of one device gains nothing from vectorising, nor does an operation that vmap can only
-    loop over.
+    :class:`PerDevice` is taken for blocks of one device, and for modules with an operation that
+    ``vmap`` cannot batch or only loops over, as vectorising them gains nothing.
     """
     dense = Dense.match(module, loss)
     if dense is not None:
@@ -228,8 +234,6 @@ def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Ker
             warnings.simplefilter("ignore")
             into = functional.layout.views(torch.zeros_like(rows))
             functional.gradients(into, x, out.shape[-1])(both, torch.zeros_like(out), 1.0)
-    except (
-        Exception
-    ):  # fused recurrent layers have no batching rule, nor has an `if` on a tensor's values
+    except Exception:  # vmap cannot batch fused recurrent layers, nor an `if` on a tensor's values
         return PerDevice(module, loss)
     return functional

@@ -1,4 +1,1 @@
-"""Models a device can host.
-
-Any well-behaved ``nn.Module`` will do; these are the ones that come along.
-"""
+"""The bundled models; any other ``nn.Module`` that is a pure function can be used as well."""

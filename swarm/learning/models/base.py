@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from swarm.common.errors import ConfigError
 
 MOST_LAYERS, MOST_WIDTH, MOST_UNITS = 1000, 1_000_000, 10_000_000
-"""Of a bundled model: layers, numbers in one of them, and in all of them together.
+"""The most layers of a bundled model, the most units of one layer, and of all layers together.
 
-A typing error, not a model of a device, would go beyond, and be built until memory ends: parameters
-are counted only when all layers are there."""
+Only a typing error would exceed them, and the model would then be built until memory runs out, as
+parameters are counted after all layers are made.
+"""
 
 
 def check_layers(key: str, widths: Sequence[int], what: str, least: int) -> None:
-    """Refuse less than ``least`` layers, layers without numbers, and more of either than anybody
-    can mean.
+    """Refuse fewer than ``least`` layers, widths below 1, and layers beyond the limits above.
+
+    ``what`` names the widths in the message. Raises :class:`ConfigError` on ``key``.
     """
     if len(widths) < least or any(width < 1 for width in widths):
         some = "at least one" if least else "no or more"
@@ -34,8 +36,9 @@ def check_layers(key: str, widths: Sequence[int], what: str, least: int) -> None
 
 
 def check_sizes(depth: int, **sizes: int) -> None:
-    """Refuse a size below 1, and more layers, wider layers, or more of both together, than anybody
-    can mean.
+    """Refuse a ``depth`` or another size below 1 or beyond the limits above.
+
+    Raises :class:`ConfigError` on the name of the size.
     """
     for key, value in {**sizes, "depth": depth}.items():
         most = MOST_LAYERS if key == "depth" else MOST_WIDTH
@@ -55,17 +58,18 @@ def _short(widths: Sequence[int]) -> str:
 
 
 class CountsFlops(ABC):
-    """A model that says what a step takes: one that does not compute all of what its ``forward``
-    spells out, or one of which it is known without counting."""
+    """A model that states how many FLOP a step takes: they are known without counting, or fewer
+    than its ``forward`` spells out.
+    """
 
     @abstractmethod
     def step_flops(self, samples: int) -> float:
-        """FLOP of a forward and a backward pass over ``samples``: an addition and a multiplication
-        each of all products.
+        """Return the FLOP of a forward and a backward pass over ``samples`` samples; each addition
+        and each multiplication of a product counts as one.
         """
 
     def prediction_flops(self, samples: int) -> float:
-        """FLOP of a forward pass alone; a third of a step, as in a deep model, unless the model
-        says it better.
+        """Return the FLOP of a forward pass over ``samples`` samples: a third of a step, as in a
+        deep model, unless a model overrides this method.
         """
         return self.step_flops(samples) / 3

@@ -16,8 +16,9 @@ from swarm.learning.models.dense import activation_called
 class CNN(nn.Module, HasNeurons):
     """``(Conv 3×3 → activation → max-pool 2)*`` with ``channels`` channels, then a linear head.
 
-    Takes ``[b, c, h, w]``; data that comes flat is seen as one square channel (``side`` =
-    √features) where that fits.
+    Samples are ``[c, h, w]`` or ``[h, w]``; flat samples are taken as one square channel of side
+    √features. Raises :class:`ConfigError` for samples that are not images, and for more layers than
+    an image can be halved.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class CNN(nn.Module, HasNeurons):
         self.head = nn.Linear(c * h * w, outputs)
 
     def neurons(self) -> list[dict[str, int]]:
-        """A channel is a neuron."""
+        """See :meth:`HasNeurons.neurons`; a channel counts as a neuron."""
         maps = [
             f"body.{name}"
             for name, part in self.body.named_children()

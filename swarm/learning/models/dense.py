@@ -1,5 +1,5 @@
-"""Softmax regression and the multi-layer perceptron: plain ``nn.Sequential`` chains, trained by the
-hand-written kernel.
+"""Softmax regression and the multi-layer perceptron: ``nn.Sequential`` chains, which the
+hand-written kernel trains.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def activation_called(name: str) -> type[nn.Module]:
-    """The activation layer called ``name``; ConfigError lists the valid names."""
+    """Return the class of the activation layer called ``name``.
+
+    Raises :class:`ConfigError` that lists the valid names.
+    """
     if name not in ACTIVATIONS:
         raise ConfigError(
             "activation", name, f"must be one of {', '.join(ACTIVATIONS)}{meant(name, ACTIVATIONS)}"
@@ -32,8 +35,8 @@ def activation_called(name: str) -> type[nn.Module]:
 
 
 class MLP(nn.Sequential, HasNeurons, CountsFlops):
-    """``Flatten → (Linear → activation)* → Linear`` with the hidden widths ``hidden``; no hidden
-    layer: linear model.
+    """Multi-layer perceptron: ``Flatten → (Linear → activation)* → Linear`` with the hidden widths
+    ``hidden``; without hidden layers it is a linear model.
     """
 
     def __init__(
@@ -53,19 +56,19 @@ class MLP(nn.Sequential, HasNeurons, CountsFlops):
 
     def step_flops(self, samples: int) -> float:
         products = self._products(samples)
-        return 3 * sum(products) - products[0]  # nobody asks for the derivative by the inputs
+        return 3 * sum(products) - products[0]  # the derivative by the inputs is not needed
 
     def prediction_flops(self, samples: int) -> float:
         return sum(self._products(samples))
 
     def _products(self, samples: int) -> list[float]:
-        """FLOP of each layer's forward product."""
+        """The FLOP of each layer's forward product."""
         linear = [part for part in self.children() if isinstance(part, nn.Linear)]
         return [2.0 * samples * part.in_features * part.out_features for part in linear]
 
 
 class Softmax(MLP):
-    """Multinomial logistic regression (on numeric targets: linear regression)."""
+    """Multinomial logistic regression; for numeric targets, linear regression."""
 
     def __init__(self, features: tuple[int, ...], outputs: int) -> None:
         super().__init__(features, outputs, hidden=[])

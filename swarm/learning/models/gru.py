@@ -1,5 +1,7 @@
-"""Gated recurrent units (Cho et al., EMNLP 2014, arXiv 1406.1078), in PyTorch's variant, with
-operations that can be batched over devices (``nn.GRU`` itself runs device by device)."""
+"""Gated recurrent units (Cho et al., EMNLP 2014, arXiv 1406.1078) in PyTorch's variant.
+
+All operations can be batched over devices, while ``nn.GRU`` itself runs device by device.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ class GRULayer(SequenceLayer):
         return torch.stack(out, 1)
 
     def seen(self, own: Views, x: Tensor) -> Tensor:
-        # n first
+        # rows.recurrent expects the gates in the order n, r, z
         weight, bias = (own[name].roll(x.shape[-1], 1) for name in ("input.weight", "input.bias"))
         return rows.linear(x, weight, bias)
 
@@ -54,7 +56,7 @@ class GRULayer(SequenceLayer):
 
 
 class GRU(SequenceModel):
-    """``depth`` layers of ``width`` units."""
+    """A sequence model of ``depth`` :class:`GRULayer` of ``width`` units."""
 
     def __init__(
         self,

@@ -1,9 +1,9 @@
-"""MCSD: a multi-channel slope and decay model, our reading of it.
+"""MCSD, a multi-channel slope and decay model.
 
 Yang et al., *MCSD: An efficient language model with diverse fusion*, arXiv 2406.12230. The paper
 gives the structure (channels with a predefined slope for near and a predefined decay for far
 context, each with a projection and an aggregation branch, concatenated; recurrent inference in
-constant memory) but not all matrices. Ours:
+constant memory) but not all matrices. This implementation computes:
 
     h_t = λ_c h_{t−1} + v_t,   y_t = u_t ⊙ h_t,
         with u = x·U_c and v = x·V_c in each of C channels of D/C numbers,
@@ -37,9 +37,9 @@ from swarm.learning.models.sequence import (
 
 
 class SlopeDecay(SequenceLayer):
-    """One layer: both sections, then the feed-forward network.
+    """One layer of MCSD: the slope section and the decay section, then the feed-forward network.
 
-    Its state is 2·D numbers, however much was read.
+    Its state has 2·D numbers, however many tokens were read.
     """
 
     def __init__(self, width: int, channels: int, hidden: int) -> None:
@@ -79,7 +79,7 @@ class SlopeDecay(SequenceLayer):
         return self._rest(x_bD, u * h), (h,)
 
     def _branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """u and v of both sections' channels, ``[…, 2C, D/C]`` each."""
+        """u and v of the channels of both sections, ``[…, 2C, D/C]`` each."""
         each = x.shape[-1] // self.channels
         from_CSd = x.reshape(-1, self.channels, each).transpose(0, 1)
         # [C, d, 4d]
@@ -99,8 +99,8 @@ class SlopeDecay(SequenceLayer):
 
 
 def _within(channels: int, x: Tensor, project: Tensor, gain_BD: Tensor) -> Tensor:
-    """u, then v, of both sections for B devices, ``[B, T, b, 4D]``: a product for each channel of
-    each device.
+    """u, then v, of both sections for B devices, ``[B, T, b, 4D]``, by one product for each channel
+    of each device.
     """
     block, each = x.shape[0], x.shape[-1] // channels
     from_bCSd = (
@@ -115,9 +115,11 @@ def _within(channels: int, x: Tensor, project: Tensor, gain_BD: Tensor) -> Tenso
 
 
 def fade(v_bTCd: Tensor, rate_C: Tensor) -> Tensor:
-    """h_t = rate ⊙ h_{t−1} + v_t for all t at once: within chunks of CHUNK positions a product with
-    M, and what a chunk leaves to the next fades likewise, from chunk to chunk. Time and memory grow
-    as T."""
+    """Compute h_t = rate ⊙ h_{t−1} + v_t for all T positions at once, ``[b, T, C, d]``.
+
+    Within a chunk of CHUNK positions it is a product with M. The last h of each chunk is carried to
+    the next chunk by the same recursion over chunks. Time and memory grow linearly with T.
+    """
     count, length, channels, each = v_bTCd.shape
     if length > CHUNK:
         v = nn.functional.pad(v_bTCd, (0, 0, 0, 0, 0, -length % CHUNK))
@@ -135,8 +137,10 @@ def fade(v_bTCd: Tensor, rate_C: Tensor) -> Tensor:
 
 
 class MCSD(SequenceModel):
-    """``depth`` layers of ``width`` numbers in ``channels`` channels; ``hidden`` numbers in the
-    feed-forward network.
+    """A sequence model of ``depth`` :class:`SlopeDecay` layers of ``width`` units in ``channels``
+    channels, with feed-forward networks of ``hidden`` units.
+
+    Raises :class:`ConfigError` unless ``channels`` divides ``width``.
     """
 
     def __init__(

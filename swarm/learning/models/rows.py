@@ -1,7 +1,8 @@
-"""What the sequence models do for a whole block of devices at once, forward and backward by hand.
+"""The operations of the sequence models for a whole block of devices, with hand-written backward
+passes.
 
-Positions are ``[B, T, b, D]``: B devices, T time steps, b sequences of each. All sequences of all
-devices take a step of a recurrence together; whatever is done position by position is one batched
+Activations are ``[B, T, b, D]``: B devices, T time steps, b sequences of each device. All sequences
+of all devices take a step of a recurrence together; an operation on single positions is one batched
 product over ``[B, T · b, D]``.
 """
 
@@ -15,11 +16,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
-CHUNK = 64  # positions of a long sequence that fade one after the other
+CHUNK = 64  # positions of a long sequence that a recurrence visits one after the other
 
 
 def looked_up(table_BVD: Tensor, token_BbT: Tensor) -> Tensor:
-    """Every device's tokens in its own table, ``[B, T, b, D]``."""
+    """Look up every device's tokens ``[B, b, T]`` in its own embedding table: ``[B, T, b, D]``."""
     block, vocabulary, width = table_BVD.shape
     own = torch.arange(0, block * vocabulary, vocabulary, device=token_BbT.device).view(-1, 1, 1)
     return functional.embedding(
@@ -28,7 +29,7 @@ def looked_up(table_BVD: Tensor, token_BbT: Tensor) -> Tensor:
 
 
 def linear(x: Tensor, weight_BHD: Tensor, bias_BH: Tensor | None = None) -> Tensor:
-    """x·Wᵀ + bias for every device: ``[B, …, D]`` to ``[B, …, H]``."""
+    """Return x·Wᵀ + bias for every device: ``[B, …, D]`` becomes ``[B, …, H]``."""
     flat, transposed = x.reshape(x.shape[0], -1, x.shape[-1]), weight_BHD.transpose(1, 2)
     out = (
         torch.bmm(flat, transposed)
@@ -39,18 +40,22 @@ def linear(x: Tensor, weight_BHD: Tensor, bias_BH: Tensor | None = None) -> Tens
 
 
 def plus_linear(x: Tensor, y: Tensor, weight_BDH: Tensor) -> Tensor:
-    """x + y·Wᵀ for every device, in one pass."""
+    """Return x + y·Wᵀ for every device, in one pass: x ``[B, …, D]``, y ``[B, …, H]``."""
     flat = [z.reshape(z.shape[0], -1, z.shape[-1]) for z in (x, y)]
     return torch.baddbmm(flat[0], flat[1], weight_BDH.transpose(1, 2)).view(x.shape)
 
 
 def normed(x: Tensor) -> Tensor:
-    """x / √(mean(x²) + 1e-6); the gain belongs into the weights of what follows."""
+    """Return x / √(mean(x²) + 1e-6), RMSNorm without its gain, which the caller multiplies into the
+    weights of the next product.
+    """
     return _applied(_Normed, x)
 
 
 def fed_forward(own: dict[str, Tensor], x: Tensor) -> Tensor:
-    """x + FFN(norm(x)) with the gated network ``ffn`` and the gain of ``ffn_norm``."""
+    """Return x + FFN(norm(x)), with the gated network ``ffn`` and the gain of ``ffn_norm`` among
+    the parameters ``own``.
+    """
     weight_BHD = torch.cat([own["ffn.gate.weight"], own["ffn.up.weight"]], 1) * own[
         "ffn_norm.gain"
     ].unsqueeze(1)
@@ -58,21 +63,24 @@ def fed_forward(own: dict[str, Tensor], x: Tensor) -> Tensor:
 
 
 def faded(uv: Tensor, rate_D: Tensor) -> Tensor:
-    """u ⊙ h with h_t = rate ⊙ h_{t−1} + v_t, for u and v side by side in ``[B, T, b, 2D]``: ``[B,
-    T, b, D]``.
+    """Return u ⊙ h with h_t = rate ⊙ h_{t−1} + v_t, ``[B, T, b, D]``; ``uv`` holds u and v side by
+    side, ``[B, T, b, 2D]``.
     """
     return _applied(_Faded, uv, rate_D)
 
 
 def gated(ab: Tensor) -> Tensor:
-    """silu(a) ⊙ b for a and b side by side."""
+    """Return silu(a) ⊙ b; ``ab`` holds a and b side by side on the last axis."""
     return _applied(_Gated, ab)
 
 
 def recurrent(given: Tensor, weight_BGD: Tensor, bias_BG: Tensor) -> Tensor:
-    """The states of a GRU, ``[B, T, b, D]``: ``given`` is what the input says to n, r and z, ``[B,
-    T, b, 3D]``; ``weight`` and ``bias`` say what the state says to r, z and n (in PyTorch's
-    order)."""
+    """Return the states of a GRU, ``[B, T, b, D]``.
+
+    ``given`` is the part of n, r and z that comes from the input, in this order, ``[B, T, b, 3D]``.
+    ``weight_BGD`` and ``bias_BG`` give the part of r, z and n that comes from the state, in
+    PyTorch's order.
+    """
     return _applied(_Recurrent, given, weight_BGD, bias_BG)
 
 
@@ -129,8 +137,8 @@ class _Gated(Function):
 
 
 class _Faded(Function):
-    """The gradient fades backwards as the state did forwards: ∂v_t = rate ⊙ ∂v_{t+1} + ∂y_t ⊙ u_t;
-    ∂u = ∂y ⊙ h.
+    """The recursion of :func:`faded`; its gradient runs backwards in time: ∂v_t = rate ⊙ ∂v_{t+1} +
+    ∂y_t ⊙ u_t and ∂u = ∂y ⊙ h.
     """
 
     @staticmethod
@@ -153,8 +161,11 @@ class _Faded(Function):
 
 
 def _fade_(h: Tensor, rate_D: Tensor, back: bool) -> None:
-    """h_t += rate ⊙ h_{t−1} (or h_{t+1}) in place, one step after the other, all chunks of a long
-    sequence at once; then what a chunk leaves to the next, in the same way."""
+    """h_t += rate ⊙ h_{t−1}, or h_{t+1} with ``back``, in place and one step after the other.
+
+    All chunks of a long sequence do so at once. Then the last h of each chunk is carried to the
+    next one in the same way.
+    """
     length = h.shape[1]
     whole = length - length % CHUNK if length > CHUNK else length
     first, rest = (
@@ -178,15 +189,15 @@ def _in_turn_(steps: tuple[Tensor, ...], rate_D: Tensor, back: bool) -> None:
 
 
 class _Recurrent(Function):
-    """Back through time: what a step needs besides the gradient of its state is laid out for all
-    steps beforehand.
+    """The states of a GRU; the backward pass runs back through time, and computes the factors that
+    do not depend on the state's gradient for all steps beforehand.
     """
 
     @staticmethod
     def forward(ctx: Any, given: Tensor, weight_BGD: Tensor, bias_BG: Tensor) -> Tensor:
         block, length, count, gates = given.shape
         width = gates // 3
-        own = given.new_empty(length, block, count, gates)  # r, z, and what the state says to n
+        own = given.new_empty(length, block, count, gates)  # r, z, and the state's part of n
         n, h = (
             given.new_empty(length, block, count, width),
             given.new_empty(block, length + 1, count, width),
@@ -232,7 +243,9 @@ class _Recurrent(Function):
 
 
 def _factors(own: Tensor, n: Tensor, before: Tensor) -> Tensor:
-    """∂(n's, r's, z's sum, and the part of n's that the state says) / ∂h, ``[B, T, b, 4D]``."""
+    """The factors of ∂h in the gradients of the sums of n, r and z before their activation, and of
+    the state's part of n, ``[B, T, b, 4D]``.
+    """
     r, z, from_h = own.chunk(3, -1)
     out = n.new_empty(*before.shape[:-1], 4 * before.shape[-1])
     to_n, to_r, to_z, to_h = out.chunk(4, -1)

@@ -1,10 +1,9 @@
-"""Selective activation: a small selector network picks the neurons that take part, sample by
-sample.
+"""Selective activation: a small selector network picks the active neurons for each sample.
 
-After the talk by RockAI that names the idea and publishes no equations; this is our reading of it.
-A selector, random at first, learns which part of the neurons works in inference and in learning;
-there are no fixed experts. It does so as the gate of a gated linear unit does (Dauphin et al., ICML
-2017, arXiv 1612.08083), one that is shut for all but the k highest scores.
+The idea is from a talk by RockAI, which gives no equations; the equations here are our own. A
+selector, random at first, learns which neurons are active in inference and in learning; there are
+no fixed experts. It learns as the gate of a gated linear unit does (Dauphin et al., ICML 2017,
+arXiv 1612.08083), a gate that is shut for all but the k highest scores.
 """
 
 from __future__ import annotations
@@ -24,13 +23,15 @@ Select = Literal["learned", "random", "fixed"]
 
 
 class Selector(nn.Module):
-    """s = V (U x + c) + d, a score for each of ``units``, through ``rank`` numbers."""
+    """Scores ``[b, units]`` of the units of a layer, s = V (U x + c) + d, where U x has ``rank``
+    numbers.
+    """
 
     def __init__(self, width: int, units: int, rank: int) -> None:
         super().__init__()
         self.down = nn.Linear(width, rank)
         self.up = nn.Linear(rank, units)
-        # large enough for the sample to matter from the start
+        # large enough for the scores to depend on the sample from the start
         nn.init.normal_(self.up.weight, std=0.5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,12 +40,14 @@ class Selector(nn.Module):
 
 
 class SelectiveLayer(nn.Module):
-    """h = m ⊙ (Wx + b) ⊙ tanh(s − θ), m the mask of the k units (groups of ``group`` neurons) with
-    the highest scores s, and θ the best score that is not among them (0 if all are).
+    """h = m ⊙ (Wx + b) ⊙ tanh(s − θ), where m is the mask of the k units (groups of ``group``
+    neurons) with the highest scores s, and θ the highest score of the other units (0 if there are
+    none).
 
-    A unit fades out before it is replaced, so the layer is continuous and its plain gradient exact;
-    nothing has to be estimated. No inactive neuron gets a gradient; in the selector the row of the
-    runner-up does, through θ. Drawn at random or fixed, m does not depend on s, and θ is 0.
+    The gate of a unit goes to zero before another unit replaces it, so the layer is continuous and
+    its gradient exact, without an estimator. Inactive neurons get no gradient. In the selector, the
+    best of the other units gets one through θ. If units are drawn at random or fixed, m does not
+    depend on s, and θ is 0.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class SelectiveLayer(nn.Module):
         self.selector = Selector(width, self.units, rank)
 
     def forward(self, x: Tensor, key_b: Tensor) -> Tensor:
-        """``key_b`` names each sample, for masks drawn at random."""
+        """Return the outputs ``[b, hidden]``; masks drawn at random depend on the samples' keys
+        ``key_b``.
+        """
         score_bU: Tensor = self.selector(x)
         at_bk, threshold_b1 = self.picked(score_bU, key_b)
         gate_bk = torch.tanh(score_bU.gather(1, at_bk) - threshold_b1)
@@ -65,7 +70,7 @@ class SelectiveLayer(nn.Module):
         return out
 
     def picked(self, score_bU: Tensor, key_b: Tensor) -> tuple[Tensor, Tensor]:
-        """The numbers of the k units that take part, ``[b, k]``, and θ, ``[b, 1]``."""
+        """Return the numbers of the k active units, ``[b, k]``, and θ, ``[b, 1]``."""
         nothing_b1 = torch.zeros_like(score_bU[:, :1])
         if self.select == "random":
             return hashed(key_b, self.units).topk(self.kept, 1).indices, nothing_b1
@@ -78,15 +83,15 @@ class SelectiveLayer(nn.Module):
 
 
 class Selective(nn.Module, HasNeurons, CountsFlops):
-    """A multi-layer perceptron in whose hidden layers only a share ``active`` of the neurons takes
-    part: k = max(1, round( ``active`` · units)) of a layer's units, for every sample anew.
+    """A multi-layer perceptron in whose hidden layers only a fraction ``active`` of the neurons is
+    active: k = max(1, round( ``active`` · units)) of a layer's units, chosen for each sample.
 
-    ``select``: ``learned``, by the selectors; ``random``, by a hash of the sample, so the same
-    whenever a sample comes back; ``fixed``, the first k always, which is a dense gated model of
-    width k. The last two are controls: their selectors say how strongly a unit answers, not which.
-    A unit is a ``group`` of neurons, and ``rank`` the width of a selector.
+    ``select`` says how they are chosen: ``learned`` by the selectors; ``random`` by a hash of the
+    sample, so that a sample always has the same units; ``fixed`` always takes the first k, which is
+    a dense gated model of width k. The last two are controls: their selectors scale a unit's output
+    but do not choose it. A unit is a ``group`` of neurons, and ``rank`` the width of a selector.
 
-    Raises :class:`ConfigError` for no hidden layer, an active share outside (0, 1], a group that
+    Raises :class:`ConfigError` for no hidden layer, an active fraction outside (0, 1], a group that
     does not divide a width, and a rank below 1.
     """
 
@@ -119,7 +124,7 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
 
     @torch.no_grad()
     def masks(self, x: Tensor) -> list[Tensor]:
-        """Which units of each hidden layer take part, ``[b, units]`` of zeros and ones."""
+        """Return the active units of each hidden layer, ``[b, units]`` of zeros and ones."""
         found, h = [], x.flatten(1)
         key_b = sample_key(h)
         for number, layer in enumerate(self._layers()):
@@ -146,9 +151,12 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
         return found
 
     def step_flops(self, samples: int) -> float:
-        """Forward, and the gradients of weights and (but for the samples) of inputs, between active
-        neurons only. A selector scores all units, and has gradients of those picked and the
-        runner-up; fixed and random ones need no other score."""
+        """Return the FLOP of a step, which computes with active neurons only.
+
+        They are those of the forward pass, of the weights' gradients, and of the inputs' gradients
+        except in the first layer. A learned selector scores all units, and has gradients for the
+        active ones and the best of the others; a fixed or random one scores the active units only.
+        """
         total, before = 0, self.widths[0]
         for number, layer in enumerate(self._layers()):
             learned, products = layer.select == "learned", 2 if number == 0 else 3
@@ -160,8 +168,8 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
         return 2.0 * samples * (total + 3 * before * self.head.out_features)
 
     def prediction_flops(self, samples: int) -> float:
-        """The forward products of the same: a learned selector scores all units, others those that
-        take part.
+        """Return the FLOP of a forward pass; a learned selector scores all units, others the active
+        ones.
         """
         total, before = 0, self.widths[0]
         for layer in self._layers():
@@ -176,20 +184,23 @@ class Selective(nn.Module, HasNeurons, CountsFlops):
 
 
 def sample_key(x_bD: Tensor) -> Tensor:
-    """``[b]`` whole numbers that depend on every number of a sample (to 2⁻¹⁶) and on nothing else:
-    sums of integers are exact, so a sample has the same key in any company."""
+    """Return a key ``[b]`` for each sample, a whole number that depends on every number of the
+    sample (to 2⁻¹⁶) and on nothing else.
+
+    Sums of integers are exact, so a sample has the same key in any batch.
+    """
     step = torch.arange(1, x_bD.shape[1] + 1, device=x_bD.device) * GOLDEN
     return mixed((x_bD.detach() * 65536).round().long() * (step | 1)).sum(1)
 
 
 def hashed(key_b: Tensor, units: int) -> Tensor:
-    """``[b, units]`` random whole numbers."""
+    """Return ``[b, units]`` pseudo-random whole numbers, a function of the keys."""
     return mixed(mixed(key_b)[:, None] + torch.arange(units, device=key_b.device) * GOLDEN)
 
 
 def mixed(x: Tensor) -> Tensor:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), on 64-bit integers that wrap
-    around.
+    """Apply the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) to 64-bit integers, which
+    wrap around.
     """
     x = (x ^ _shifted(x, 30)) * -0x40A7B892E31B1A47
     x = (x ^ _shifted(x, 27)) * -0x6B2FB644ECCEEE15
@@ -197,7 +208,7 @@ def mixed(x: Tensor) -> Tensor:
 
 
 def _shifted(x: Tensor, by: int) -> Tensor:
-    """To the right, zeros coming in from the left."""
+    """Shift 64-bit integers to the right by ``by`` bits, filling with zeros from the left."""
     return (x >> by) & ((1 << (64 - by)) - 1)
 
 

@@ -1,8 +1,8 @@
-"""What the sequence models share: tokens in, predictions of every position (or of the last one)
-out.
+"""The base of the sequence models, which take tokens and predict at every position, or at the last
+one.
 
-A model has two forms that give the same numbers: ``forward`` takes whole sequences, for learning;
-``step`` takes one token at a time with a state, as a device does when it reads.
+A model has two forms that compute the same numbers: ``forward`` takes whole sequences, for
+learning; ``step`` takes one token at a time and a state, as in inference on a device.
 """
 
 from __future__ import annotations
@@ -22,34 +22,40 @@ State = tuple[Tensor, ...]
 
 
 class SequenceLayer(nn.Module, ABC):
-    """One layer of a sequence model over vectors of D numbers; causal: what comes later changes
-    nothing before it.
+    """One layer of a sequence model over vectors of D numbers.
+
+    It is causal: the output at a position does not depend on later positions.
     """
 
     @abstractmethod
     def forward(self, x_bTD: Tensor) -> Tensor:
-        """``[b, T, D]`` to ``[b, T, D]``."""
+        """Return the outputs ``[b, T, D]`` for the inputs ``[b, T, D]``."""
 
     @abstractmethod
     def seen(self, own: Views, x: Tensor) -> Tensor:
-        """What each position says by itself, for B devices with the parameters ``own``: ``[B, T, b,
-        D]`` to ``[B, T, b, …]``."""
+        """Return the part of the layer that looks at each position alone, for B devices with the
+        parameters ``own``: ``[B, T, b, D]`` becomes ``[B, T, b, …]``.
+        """
 
     @abstractmethod
     def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
-        """``forward`` for B devices from what was seen: ``[B, T, b, D]``."""
+        """Return ``forward`` for B devices, ``[B, T, b, D]``, given the result of :meth:`seen`."""
 
     @abstractmethod
     def empty(self, like_bD: Tensor) -> State:
-        """The state before the first token, of tensors ``[b, …]``."""
+        """Return the state before the first token, tensors ``[b, …]``."""
 
     @abstractmethod
     def step(self, x_bD: Tensor, state: State) -> tuple[Tensor, State]:
-        """The next position: its output, and the state after it."""
+        """Take the input ``[b, D]`` of the next position; return its output ``[b, D]`` and the
+        state after it.
+        """
 
 
 class RMSNorm(nn.Module):
-    """x / √(mean(x²) + ε) · g (Zhang & Sennrich, NeurIPS 2019, arXiv 1910.07467)."""
+    """Root mean square norm, x / √(mean(x²) + ε) · g (Zhang & Sennrich, NeurIPS 2019, arXiv
+    1910.07467).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,7 +66,7 @@ class RMSNorm(nn.Module):
 
 
 class GatedFFN(nn.Module):
-    """(silu(x·A) ⊙ x·B)·C, the gated feed-forward network (Shazeer, arXiv 2002.05202)."""
+    """Gated feed-forward network, (silu(x·A) ⊙ x·B)·C (Shazeer, arXiv 2002.05202)."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -74,13 +80,14 @@ class GatedFFN(nn.Module):
 
 
 class SequenceModel(nn.Module):
-    """Embedding, ``layers``, norm, and a linear head.
+    """A model of an embedding, ``layers``, a norm, and a linear head.
 
-    Takes ``[b, T]`` token numbers (in any dtype) and predicts ``outputs`` classes: with
-    ``predict="every"`` the next token at every position, ``[b, T, C]``; with ``"last"`` once for
-    the sequence, ``[b, C]``. ``vocabulary`` None means C.
+    It takes token numbers ``[b, T]`` of any dtype and predicts ``outputs`` = C classes: with
+    ``predict="every"`` the next token at every position, ``[b, T, C]``; with ``"last"`` one class
+    for the sequence, ``[b, C]``. The embedding has ``vocabulary`` tokens; None means C.
 
-    Raises :class:`ConfigError` where the samples are no sequences of tokens.
+    Raises :class:`ConfigError` if the samples are not sequences of tokens, and for a vocabulary
+    below 1 or too large.
     """
 
     def __init__(
@@ -119,13 +126,13 @@ class SequenceModel(nn.Module):
         return out
 
     def over_rows(self, parameters: Views, inputs: Tensor) -> Tensor:
-        """``forward`` for B devices: ``[B, b, T]`` to ``[B, b, T, C]`` or ``[B, b, C]``."""
+        """Return ``forward`` for B devices: ``[B, b, T]`` to ``[B, b, T, C]`` or ``[B, b, C]``."""
         table_BVD = parameters["embed.weight"]
         h = rows.looked_up(table_BVD, inputs)
         for i, layer in enumerate(self._layers()):
             start = f"layers.{i}."
             own = {n.removeprefix(start): v for n, v in parameters.items() if n.startswith(start)}
-            # there are fewer tokens than positions
+            # with fewer tokens than positions, the first layer looks at each token once
             if i == 0 and inputs[0].numel() > table_BVD.shape[1]:
                 seen = rows.looked_up(layer.seen(own, table_BVD.unsqueeze(2)).squeeze(2), inputs)
             else:
@@ -133,19 +140,21 @@ class SequenceModel(nn.Module):
             h = layer.over_rows(own, h, seen)
         h = rows.normed(h.transpose(1, 2) if self.predict == "every" else h[:, -1])
         weight_BCD = parameters["head.weight"] * parameters["norm.gain"].unsqueeze(1)
-        # a row for each class, as losses like it
+        # the class axis comes before the positions in memory, as the losses need it
         out = torch.baddbmm(
             parameters["head.bias"].unsqueeze(2), weight_BCD, h.flatten(1, -2).transpose(1, 2)
         )
         return out.transpose(1, 2).view(*h.shape[:-1], -1)
 
     def empty(self, count: int) -> list[State]:
-        """The state of ``count`` sequences of which nothing has been read."""
+        """Return the state of ``count`` sequences before their first token."""
         like_bD = self.embed.weight.new_zeros(count, self.embed.embedding_dim)
         return [layer.empty(like_bD) for layer in self._layers()]
 
     def step(self, token_b: Tensor, state: list[State]) -> tuple[Tensor, list[State]]:
-        """Read one token of each sequence: the prediction after it ``[b, C]``, and the state."""
+        """Read one token of each sequence; return the prediction after it, ``[b, C]``, and the
+        state.
+        """
         h_bD, after = self.embed(token_b.long()), []
         for layer, before in zip(self._layers(), state, strict=True):
             h_bD, now = layer.step(h_bD, before)
@@ -157,5 +166,5 @@ class SequenceModel(nn.Module):
 
 
 def state_bytes(state: list[State]) -> int:
-    """What a device has to keep between two tokens."""
+    """Return the bytes of a state, which a device has to keep between two tokens."""
     return sum(part.numel() * part.element_size() for layer in state for part in layer)

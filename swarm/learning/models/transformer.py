@@ -25,8 +25,9 @@ from swarm.learning.models.sequence import (
 class Attention(SequenceLayer):
     """Causal attention of ``heads`` heads, then a gated feed-forward network.
 
-    Positions turn queries and keys (rotary embeddings; Su et al., arXiv 2104.09864), so no length
-    is built in. Its state grows by 2·D numbers a token."""
+    Rotary embeddings (Su et al., arXiv 2104.09864) rotate queries and keys by their position, so
+    sequences may have any length. The state grows by 2·D numbers a token.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -90,8 +91,10 @@ def _rotated(x_bHTd: Tensor, t_T: Tensor) -> Tensor:
 
 
 class Transformer(SequenceModel):
-    """``depth`` layers of ``width`` numbers and ``heads`` heads; ``hidden`` numbers in the
-    feed-forward network.
+    """A sequence model of ``depth`` :class:`Attention` layers of ``width`` units and ``heads``
+    heads, with feed-forward networks of ``hidden`` units.
+
+    Raises :class:`ConfigError` unless ``width`` is a multiple of 2 · ``heads``.
     """
 
     def __init__(
@@ -110,7 +113,8 @@ class Transformer(SequenceModel):
             raise ConfigError(
                 "heads",
                 heads,
-                f"must be so that width={width} is a multiple of 2 · heads: positions turn pairs",
+                f"must be so that width={width} is a multiple of 2 · heads, as rotary embeddings"
+                " rotate pairs of numbers",
             )
         layers: list[SequenceLayer] = [Attention(width, heads, hidden) for _ in range(depth)]
         super().__init__(features, outputs, width, layers, predict, vocabulary)

@@ -1,8 +1,8 @@
-"""Optimisers whose state is rows: ``[B, P]`` slots beside the parameters, updated in place for a
+"""Optimisers whose state is rows: slots ``[B, P]`` beside the parameters, updated in place for a
 whole block.
 
-``torch.optim`` keeps one Python object per parameter tensor and imports the compiler stack; these
-are the same formulas over rows, checked against it by the tests.
+``torch.optim`` keeps one Python object per parameter tensor and imports the compiler stack. These
+optimisers apply the same formulas to rows, and tests compare both.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from swarm.learning.optim.schedule import Schedule
 
 
 class Optimizer(ABC):
-    """``step`` turns a gradient into an update of the rows.
+    """An optimiser of a device: :meth:`step` turns gradients into an update of the rows.
 
-    ``lr`` is a number: where a run says ``optimizer.lr=auto``, the one that was chosen.
+    ``lr`` is the base learning rate, a number; for ``optimizer.lr=auto`` it is the rate that the
+    search chose. Raises :class:`ConfigError` unless ``lr`` > 0 and ``weight_decay`` ≥ 0.
     """
 
     slots: tuple[str, ...] = ()
+    """The names of the optimiser's own rows, such as ``("velocity",)``."""
 
     def __init__(self, lr: float, schedule: Schedule, weight_decay: float = 0.0) -> None:
         if not 0 < lr < float("inf"):
@@ -34,13 +36,16 @@ class Optimizer(ABC):
 
     @property
     def plain(self) -> bool:
-        """True if a step is x ← x − lr·∇ and nothing else: the kernel may then write it straight
-        into the rows.
+        """Whether a step is x ← x − lr·∇ and nothing else; the kernel may then add it directly to
+        the parameters.
         """
         return False
 
     def rate(self, done: float, horizon: float) -> float:
-        """The learning rate after ``done`` of ``horizon`` rounds."""
+        """Return the learning rate after ``done`` of ``horizon`` rounds.
+
+        Raises :class:`ConfigError` for a schedule whose factor is not a finite number ≥ 0.
+        """
         factor = self.schedule.factor(done, horizon)
         if not isinstance(factor, int | float) or not 0 <= factor < float("inf"):
             raise returned(
@@ -52,15 +57,22 @@ class Optimizer(ABC):
     def step(
         self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor
     ) -> None:
-        """One step in place.
+        """Take one step of B devices, in place.
 
-        ``lr`` is ``[1, 1]``, ``t_B1`` counts each device's steps from 1, ``slots`` start at zero;
-        ``g_BP`` may be spoilt."""
+        Args:
+            x_BP: The parameters, which the step changes.
+            g_BP: The gradients, which the step may overwrite.
+            slots: The optimiser's own rows ``[B, P]`` by name, zero at first, which the step
+                changes.
+            lr: The learning rate, ``[1, 1]``.
+            t_B1: The number of each device's step, counted from 1.
+        """
 
 
 def check_step(optimizer: Optimizer, dtype: torch.dtype) -> None:
-    """Refuse a user's optimiser whose step leaves the rows as they are, or is not what ``plain``
-    says of it.
+    """Refuse an optimiser whose step changes nothing, or that calls itself ``plain`` and is not.
+
+    Raises :class:`ConfigError`.
     """
     x_BP = torch.linspace(-1.0, 1.0, 6, dtype=dtype).view(2, 3)
     g_BP, before_BP = torch.linspace(0.5, 1.0, 6, dtype=dtype).view(2, 3), x_BP.clone()
@@ -83,8 +95,10 @@ def check_step(optimizer: Optimizer, dtype: torch.dtype) -> None:
 
 
 class SGD(Optimizer):
-    """v ← μv + ∇; x ← x − lr·v, or x − lr·(∇ + μv) with Nesterov's momentum (Sutskever et al., ICML
-    2013).
+    """Stochastic gradient descent with momentum: v ← μv + ∇; x ← x − lr·v, or x − lr·(∇ + μv) with
+    Nesterov's momentum (Sutskever et al., ICML 2013).
+
+    Raises :class:`ConfigError` for a momentum outside [0, 1), and for Nesterov's without one.
     """
 
     def __init__(
@@ -119,8 +133,10 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba, 1412.6980); with ``decoupled`` weight decay it is AdamW (Loshchilov &
-    Hutter, 1711.05101).
+    """Adam (Kingma & Ba, arXiv 1412.6980); with ``decoupled`` weight decay it is AdamW (Loshchilov
+    & Hutter, arXiv 1711.05101).
+
+    Raises :class:`ConfigError` for a beta outside [0, 1), and an ``eps`` outside (0, 1).
     """
 
     slots = ("mean", "square")
@@ -160,5 +176,5 @@ class Adam(Optimizer):
 
 
 def clip_(g_BP: Tensor, norm: float) -> None:
-    """Scale every device's gradient in place to an L2 norm of at most ``norm``."""
+    """Scale every device's gradient ``[P]`` in place to an L2 norm of at most ``norm``."""
     g_BP.mul_((norm / g_BP.norm(dim=1, keepdim=True).clamp_min_(1e-12)).clamp_max_(1.0))

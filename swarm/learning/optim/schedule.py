@@ -1,5 +1,5 @@
-"""Learning-rate schedules: a factor on the base rate, a pure function of the rounds done and the
-horizon.
+"""Learning-rate schedules: a factor on the base rate that is a function of the rounds done and of
+all rounds.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from swarm.common.errors import ConfigError
 
 
 class Schedule(ABC):
-    """Every schedule may start with ``warmup``: the share of the horizon over which the rate rises
-    from zero.
+    """A learning-rate schedule, which may begin with a warm-up.
+
+    ``warmup`` is the fraction of all rounds over which the rate rises linearly from zero. Raises
+    :class:`ConfigError` unless it lies in [0, 1).
     """
 
     def __init__(self, warmup: float = 0.0) -> None:
@@ -21,8 +23,8 @@ class Schedule(ABC):
         self.warmup = warmup
 
     def factor(self, done: float, horizon: float) -> float:
-        """The factor after ``done`` of ``horizon`` rounds; past the horizon it stays where it
-        ended.
+        """Return the factor after ``done`` of ``horizon`` rounds; after the last one it stays the
+        same.
         """
         share = min(done / horizon, 1.0) if horizon else 1.0
         if share < self.warmup:
@@ -31,18 +33,24 @@ class Schedule(ABC):
 
     @abstractmethod
     def after_warmup(self, share: float) -> float:
-        """The factor when ``share`` in [0, 1] of what follows the warm-up is done."""
+        """Return the factor after the fraction ``share`` in [0, 1] of the rounds that follow the
+        warm-up.
+        """
 
 
 class Constant(Schedule):
-    """1 throughout."""
+    """The factor is 1 in every round after the warm-up."""
 
     def after_warmup(self, share: float) -> float:
         return 1.0
 
 
 class Cosine(Schedule):
-    """floor + (1 − floor)·(1 + cos πs)/2 (Loshchilov & Hutter, SGDR, 1608.03983)."""
+    """Cosine decay to ``floor``: floor + (1 − floor)·(1 + cos πs)/2, where s is the fraction of the
+    rounds after the warm-up (Loshchilov & Hutter, SGDR, arXiv 1608.03983).
+
+    Raises :class:`ConfigError` unless 0 ≤ ``floor`` ≤ 1.
+    """
 
     def __init__(self, warmup: float = 0.0, floor: float = 0.0) -> None:
         super().__init__(warmup)
@@ -58,8 +66,9 @@ class WSD(Schedule):
     """Warm-up, stable, decay (MiniCPM, arXiv 2404.06395): 1, then 0.5^((s − s_decay)/half_life)
     from s_decay = 1 − decay on.
 
-    s, like ``warmup``, ``decay`` and ``half_life``, is a share of all rounds, warm-up included, as
-    the paper counts steps from the first one.
+    s, ``warmup``, ``decay`` and ``half_life`` are fractions of all rounds, warm-up included, as the
+    paper counts steps from the first one. Raises :class:`ConfigError` for fractions outside (0, 1],
+    and if ``warmup`` + ``decay`` > 1.
     """
 
     def __init__(self, warmup: float = 0.01, decay: float = 0.1, half_life: float = 0.025) -> None:

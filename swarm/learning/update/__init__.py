@@ -1,1 +1,1 @@
-"""What a device trains on in a round: update policies, and the memory that they replay from."""
+"""What a device trains on in a round: update policies, and the memories that they replay from."""

@@ -1,8 +1,8 @@
-"""When a device learns, and from what: the policy of its stream.
+"""Update policies: when a device learns, and from which samples.
 
-A device meets every sample of its stream once, and predicts it before anything else
-(test-then-train; Gama, Sebastião, Rodrigues, *On evaluating stream learning algorithms*, Machine
-Learning 90, 2013). What it does then is its policy.
+A device meets every sample of its stream once, and predicts it first (test-then-train; Gama,
+Sebastião, Rodrigues, *On evaluating stream learning algorithms*, Machine Learning 90, 2013). The
+update policy says whether and when it then learns from the sample.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ SampleSource = Literal["all", "new", "kept"]
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A part of a round: ``steps`` mini-batches (None: as many as a round has by the section
-    ``train``; of *kept* samples, as many as the device has met since it last learnt from those).
+    """A part of a round: ``steps`` mini-batches from one source.
 
-    ``source`` says of what: *new* samples of the stream, *kept* ones of the replay memory, or *all*
-    of the device's samples, time and again. Without ``learn`` they are predicted and scored only.
+    Attributes:
+        source: ``new`` samples of the stream, ``kept`` samples of the replay memory, or ``all``
+            samples of the device, again and again.
+        learn: Whether the device learns from the samples; if not, it only predicts them and is
+            scored.
+        steps: The number of mini-batches. None means as many as the section ``train`` says; for
+            ``kept``, as many as the device has met since it last learnt from its memory.
     """
 
     source: SampleSource
@@ -37,32 +41,33 @@ class BatchPlan:
 class UpdatePolicy(OldMembers, ABC):
     """Says what a device does in a round.
 
-    The same for all; who is asleep, or whose stream has ended, does nothing. One object serves
-    several runs of an arm, so what it answers follows from the round alone.
+    All devices have the same policy; one that is not active, or whose stream has ended, does
+    nothing. One policy object is used by several experiments, so its answers must depend on the
+    round alone.
     """
 
     streams = True
-    """Whether devices meet each sample once, in an order; otherwise they have all of them at
-    hand.
+    """Whether devices meet each sample once, in an order; if not, they have all their samples from
+    the start.
     """
     keeps = False
-    """Whether it cannot do without a replay memory."""
+    """Whether the policy needs a replay memory."""
 
     @abstractmethod
     def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
-        """What there is to do in ``round`` (counted from 1), in this order."""
+        """Return the parts of ``round`` (counted from 1) in their order."""
 
     def learns(self, rounds: int) -> bool:
-        """Whether anything is learnt in so many rounds."""
+        """Whether devices learn in any of the first ``rounds`` rounds."""
         return any(
             plan.learn for round in range(1, rounds + 1) for plan in batch_plans_of(self, round)
         )
 
 
 def batch_plans_of(policy: UpdatePolicy, round: int) -> tuple[BatchPlan, ...]:
-    """``policy.batch_plans(round)``.
+    """Return ``policy.batch_plans(round)``.
 
-    Raises :class:`ConfigError` for anything but a tuple of batch plans.
+    Raises :class:`ConfigError` if that is not a tuple of batch plans.
     """
     found = policy.batch_plans(round)
     if isinstance(found, tuple) and all(isinstance(plan, BatchPlan) for plan in found):
@@ -77,8 +82,8 @@ def batch_plans_of(policy: UpdatePolicy, round: int) -> tuple[BatchPlan, ...]:
 
 
 class Epochs(UpdatePolicy):
-    """A device has all its samples at hand and goes through them time and again; the first time
-    around is scored.
+    """A device has all its samples from the start and learns from them in epochs; the predictions
+    of the first epoch are scored.
     """
 
     streams = False
@@ -88,8 +93,8 @@ class Epochs(UpdatePolicy):
 
 
 class Online(UpdatePolicy):
-    """Predict a mini-batch, be scored, learn from it at once; it never comes back, unless out of
-    the replay memory.
+    """A device predicts each mini-batch of its stream, is scored, and learns from it at once; the
+    samples come back only from a replay memory.
     """
 
     def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
@@ -97,9 +102,11 @@ class Online(UpdatePolicy):
 
 
 class Frozen(UpdatePolicy):
-    """Online until round ``after``; from then on the device predicts only.
+    """A device learns online until round ``after``, and only predicts from then on.
 
-    With 0 it never learns (``init=FILE`` then says what it knows)."""
+    With ``after=0`` it never learns; ``init=FILE`` can give it trained parameters. Raises
+    :class:`ConfigError` unless ``after`` ≥ 0.
+    """
 
     def __init__(self, after: int = 0) -> None:
         if after < 0:
@@ -111,9 +118,12 @@ class Frozen(UpdatePolicy):
 
 
 class Nightly(UpdatePolicy):
-    """For ``day`` rounds the device predicts and fills its replay memory; at the end of the last of
-    them it takes ``steps`` steps (None: as many as it met mini-batches since the last night it was
-    awake) on samples drawn from there."""
+    """A device predicts and fills its replay memory for ``day`` rounds; at the end of the last of
+    them it takes ``steps`` local steps on samples drawn from the memory.
+
+    ``steps`` None means one step for each mini-batch that the device met since it last learnt.
+    Raises :class:`ConfigError` unless ``day`` and ``steps`` are at least 1.
+    """
 
     keeps = True
 
@@ -132,8 +142,10 @@ class Nightly(UpdatePolicy):
 def check_policy(
     policy: UpdatePolicy, replay: Replay, stream: Stream, epochs: float | None, classes: int
 ) -> None:
-    """Raises :class:`ConfigError` for a policy without the memory it needs, a memory that nobody
-    reads, and streams of which nothing can be learnt."""
+    """Refuse a policy, a replay memory and data that cannot work together, with a ConfigError.
+
+    ``epochs`` is ``train.local_epochs``, and ``classes`` the number of classes (0 without labels).
+    """
     name = called(policy) if is_plugin(policy) else type(policy).__name__.lower()
     memory = called(replay)
     if policy.keeps and not replay.size:
@@ -148,17 +160,18 @@ def check_policy(
         raise ConfigError(
             "replay",
             memory,
-            f"must be none with update={name}, which never learns; update.after=1 does once",
+            f"must be none with update={name}, which never learns; with update.after=1 it does so"
+            " in one round",
         )
     if replay.size and not policy.keeps and not replay.drawn(stream.batch):
         valid = (
-            f"of a mini-batch of {stream.batch} is not one sample, so that the memory is never"
-            " read; must be more"
+            f"adds less than one remembered sample to a mini-batch of {stream.batch}, so that the"
+            " memory is never read; must be larger"
         )
         raise ConfigError("replay.ratio", replay.ratio, valid)
     if replay.by_class and classes < 2:
         raise ConfigError(
-            "replay", memory, "needs one class label a sample; ring or reservoir would do"
+            "replay", memory, "needs a class label for each sample; ring or reservoir would do"
         )
     if not policy.streams:
         return

@@ -1,4 +1,6 @@
-"""What a device remembers of its stream: a bounded number of samples, replayed later."""
+"""Replay memories: a device keeps a bounded number of samples of its stream and learns from them
+again later.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +21,25 @@ Reals = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Memory(OldMembers):
-    """The memories of n devices, as rows.
+    """The replay memories of n devices, as rows.
 
-    The simulation keeps the numbers of samples; the devices would keep the samples.
+    The simulation keeps ids of samples, where real devices would keep the samples.
     """
 
-    kept_nM: Ints  # sample ids, −1: nothing; the places that are used come first
+    kept_nM: Ints  # sample ids; −1 is an empty place, and empty places come last
     offered_nC: Ints  # how many samples of each class were offered so far
-    largest_nC: Ints  # 1: this class has been among the largest of a full memory
+    largest_nC: Ints  # 1 if this class was ever among the largest of a full memory, else 0
 
     @classmethod
     def empty(cls, devices: int, size: int, classes: int) -> Memory:
-        """Of devices that have met nothing yet."""
+        """Return empty memories of ``size`` places for devices that have met no sample yet."""
         nothing = np.zeros((devices, classes), np.int64)
         return cls(np.full((devices, size), -1), nothing, nothing)
 
     def drawn(self, rows: Ints, uniform_nk: Reals) -> Ints:
-        """A random kept sample of these rows for each of these numbers in (0, 1), −1 where nothing
-        is kept: ``[n, k]``.
+        """Draw k kept samples of each of the n devices ``rows``, by uniform numbers in (0, 1).
+
+        The result ``[n, k]`` holds sample ids, −1 where a device keeps nothing.
         """
         kept_nM = self.kept_nM[rows]
         place_nk = (uniform_nk * (kept_nM >= 0).sum(1)[:, None]).astype(np.int64)
@@ -45,25 +48,31 @@ class Memory(OldMembers):
 
 @dataclass(frozen=True)
 class Candidates:
-    """Samples offered to n devices, one after the other: labels ``[n, k]`` (−1: no sample there),
-    the labels of what is kept ``[n, size]`` (−1: an empty place), and two uniform numbers in (0, 1)
-    for each, ``[n, k, 2]``."""
+    """Samples that are offered to the memories of n devices, one after the other.
+
+    Attributes:
+        label_nk: The labels of the k samples offered to each device; −1 stands for no sample.
+        label_nM: The labels of the samples that are kept; −1 stands for an empty place.
+        draw_nk2: Two uniform random numbers in (0, 1) for each sample.
+    """
 
     label_nk: Ints
     label_nM: Ints
     draw_nk2: Reals
 
     def before(self, memory: Memory) -> Ints:
-        """How many samples were offered before each of these."""
+        """Return how many samples were offered to a device before each of these, ``[n, k]``."""
         there = self.label_nk >= 0
         return np.asarray(memory.offered_nC.sum(1)[:, None] + np.cumsum(there, axis=1) - there)
 
 
 class Replay(ABC):
-    """A memory of ``size`` samples a device.
+    """A rule for a replay memory of ``size`` samples a device.
 
-    ``ratio`` remembered samples go with each new one into a mini-batch that is learnt from at once
-    (update=online, frozen); update=nightly draws all of its samples from the memory."""
+    With update=online or frozen, ``ratio`` remembered samples are added to a mini-batch for each
+    new one; update=nightly draws all samples of its steps from the memory. Raises
+    :class:`ConfigError` unless ``size`` ≥ 1 and 0 ≤ ``ratio`` ≤ 100.
+    """
 
     def __init__(self, size: int, ratio: float = 1.0) -> None:
         if size < 1:
@@ -79,19 +88,22 @@ class Replay(ABC):
         self.size, self.ratio = size, ratio
 
     def drawn(self, new: int) -> int:
-        """How many remembered samples go with so many new ones."""
+        """Return how many remembered samples are added to ``new`` new ones."""
         return round(self.ratio * new) if self.size else 0
 
     by_class = False
-    """Whether it goes by classes, so that the data need some."""
+    """Whether the rule depends on the samples' classes, so that the data must have class labels."""
 
     @abstractmethod
     def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
-        """Where each offered sample goes, ``[n, k]``: a place of the memory, or −1 for nowhere (of
-        two with the same place the later one stays); and ``largest_nC`` after that."""
+        """Return the place of each offered sample, ``[n, k]``, and ``largest_nC`` after that.
+
+        A place is a number from 0 to ``size`` − 1, or −1 for a sample that is not kept. Of two
+        samples with the same place the later one is kept.
+        """
 
     def _placed(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
-        """:meth:`places`. Raises :class:`ConfigError` for what is no answer to an offer."""
+        """Call :meth:`places`; raises :class:`ConfigError` if the result is not what it says."""
         found = self.places(memory, offer)
         needed = (
             f"(places {list(offer.label_nk.shape)} of −1 to {self.size - 1}, largest_nC"
@@ -123,7 +135,15 @@ class Replay(ABC):
     def take(
         self, memory: Memory, sample_nk: Ints, label_S: Ints, keys: Keys, device_n: Ints
     ) -> Memory:
-        """The memories after samples (−1: none) were offered."""
+        """Return the memories after the samples ``sample_nk`` were offered to n devices.
+
+        Args:
+            memory: The memories before.
+            sample_nk: Sample ids, −1 for no sample.
+            label_S: The label of every sample of the data.
+            keys: The random draws of the memories.
+            device_n: The ids of the devices.
+        """
         label_nk = np.where(sample_nk < 0, -1, label_S[sample_nk])
         there = label_nk >= 0
         offered = memory.offered_nC.sum(1)[:, None] + np.cumsum(there, axis=1)  # counted from 1
@@ -132,7 +152,7 @@ class Replay(ABC):
         place_nk, largest = self._placed(memory, offer)
         kept, seen = memory.kept_nM.copy(), memory.offered_nC.copy()
         row, column = np.nonzero((place_nk >= 0) & there)
-        # of equal places the last one wins
+        # if two samples have the same place, the assignment keeps the last one
         kept[row, place_nk[row, column]] = sample_nk[row, column]
         row, column = np.nonzero(there)
         np.add.at(seen, (row, label_nk[row, column]), 1)
@@ -140,7 +160,7 @@ class Replay(ABC):
 
 
 class NoReplay(Replay):
-    """Nothing is remembered."""
+    """No replay memory: nothing is kept."""
 
     def __init__(self) -> None:
         super().__init__(1, 0.0)
@@ -151,15 +171,17 @@ class NoReplay(Replay):
 
 
 class Fifo(Replay):
-    """The last ``size`` samples."""
+    """A memory of the last ``size`` samples."""
 
     def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
         return offer.before(memory) % self.size, memory.largest_nC
 
 
 class Reservoir(Replay):
-    """A uniform sample of all that was offered: sample t stays with probability size/t, in the
-    place of a random one (Vitter, *Random sampling with a reservoir*, ACM TOMS 11, 1985)."""
+    """A uniform random subset of all samples offered so far: sample t is kept with probability
+    size/t, in the place of a random kept one (Vitter, *Random sampling with a reservoir*, ACM TOMS
+    11, 1985).
+    """
 
     def places(self, memory: Memory, offer: Candidates) -> tuple[Ints, Ints]:
         before = offer.before(memory)
@@ -170,10 +192,14 @@ class Reservoir(Replay):
 
 
 class ClassBalanced(Replay):
-    """As many samples of every class as there can be, each class a uniform sample of its own: in a
-    full memory a sample of a class that was never the largest takes the place of a random one of
-    the largest; any other stays with probability kept_c/offered_c, in the place of one of its own
-    (Chrysakis & Moens, *Online continual learning from imbalanced data*, ICML 2020)."""
+    """Class-balancing reservoir sampling: equally many samples of every class, as far as possible
+    (Chrysakis & Moens, *Online continual learning from imbalanced data*, ICML 2020).
+
+    In a full memory, a sample of a class that was never the largest replaces a random sample of the
+    largest class. A sample of any other class c is kept with probability kept_c/offered_c, and
+    replaces a random sample of its own class. So the samples of each class are a uniform random
+    subset.
+    """
 
     by_class = True
 
@@ -207,6 +233,6 @@ class ClassBalanced(Replay):
 
 
 def _random_of(mask_nM: npt.NDArray[np.bool_], draw_n: Reals) -> Ints:
-    """The position of a random one of each row's marked places (0 where there is none)."""
+    """A random one of each row's marked positions, ``[n]``; 0 where none is marked."""
     wanted = np.floor(draw_n * mask_nM.sum(1)).astype(np.int64)
     return np.asarray((np.cumsum(mask_nM, axis=1) > wanted[:, None]).argmax(1))
