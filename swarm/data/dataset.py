@@ -240,7 +240,10 @@ def concept_exposure(concept_S: Ints, holdings: DeviceSplit, met_N: Ints, window
 
 
 def chunks(x: npt.NDArray[np.generic]) -> Iterator[slice]:
-    """Row ranges of ``x``, each of at most :data:`CHUNK` elements, so that a copy of one is small."""
+    """Row ranges of ``x`` of at most :data:`CHUNK` elements each, so that copies of one are small.
+
+    A row of more elements is a range by itself.
+    """
     rows = max(1, CHUNK // max(1, int(np.prod(x.shape[1:]))))
     for start in range(0, len(x), rows):
         yield slice(start, min(start + rows, len(x)))

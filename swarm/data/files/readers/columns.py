@@ -43,7 +43,7 @@ def require_room(path: object, size: int, most: int, verb: str = "takes", where:
 
 
 def require_unpacked_room(path: object, size: int, most: int) -> None:
-    """Raises ``ConfigError`` for a file whose columns may take more than ``most`` bytes in memory."""
+    """Raises ``ConfigError`` for a file whose columns may take more than ``most`` bytes."""
     require_room(path, size, most, "may take", " in memory")
 
 

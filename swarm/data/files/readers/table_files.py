@@ -112,7 +112,7 @@ def _arrow(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
 
 
 def _require_saved(path: Path, endings: list[str]) -> None:
-    """Refuse a folder that is no saved data set; the message names files in it that might be meant."""
+    """Refuse a folder that is no saved data set, and name files in it that might be meant."""
     if (path / _STATE).is_file():
         return
     kinds = f"{', '.join(endings[:-1])} or {endings[-1]}"

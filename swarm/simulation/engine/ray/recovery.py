@@ -18,7 +18,7 @@ BACKOFF_SECONDS, LONGEST_BACKOFF = 0.2, 10.0
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The snapshot after ``round`` rounds; without arrays it is the state before the first round."""
+    """The snapshot after ``round`` rounds; without arrays, the state before the first round."""
 
     round: int
     arrays: dict[str, Tensor] | None

@@ -1,4 +1,4 @@
-"""Context managers for what starting Ray changes in our own process; each restores it afterwards."""
+"""Context managers for what starting Ray changes in our process; each restores it afterwards."""
 
 from __future__ import annotations
 
