@@ -24,7 +24,7 @@ NINE_OF_TEN = "label_accuracy_p10"  # nine devices of ten have at least this rec
 
 
 class KnowledgeSpreadBudget(Budget):
-    """For each topology ``sizes`` are numbers of devices, and ``limits`` the most rounds of each."""
+    """``sizes`` are numbers of devices for each topology, ``limits`` the most rounds of each."""
 
     sizes: dict[str, list[int]]
     limits: dict[str, list[int]]

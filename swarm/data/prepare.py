@@ -131,15 +131,10 @@ def prepare(
     """Check the samples, split off the sets that they lack, keep ``limit`` training samples (None:
     all), and scale the features.
 
-    The split of a classification is stratified by label. Data with owners are split within each
-    owner instead, so that no owner loses all training samples. ``scale=standard`` subtracts the
-    mean and divides by the standard deviation, ``unit`` maps the range to [0, 1]. The statistics
-    come from the training samples only, and are per column, or one for all columns with
-    ``samples.one_scale``. Numeric targets are scaled in the same way with ``target_scale``;
-    :attr:`Dataset.target` then says how.
-
-    Raises ``ConfigError`` for samples that cannot be used, and for fractions and a limit that do
-    not fit them.
+    The split of a classification is stratified by label; data with owners are split within each
+    owner instead, so that no owner loses all training samples. :func:`rescaled` says what ``scale``
+    and ``target_scale`` do; :attr:`Dataset.scaling` and :attr:`Dataset.target` keep the result.
+    Raises ``ConfigError`` for samples that cannot be used, or that fractions or limit do not fit.
     """
     _check(samples)
     keys = Keys(seed, "split")
