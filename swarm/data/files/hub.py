@@ -138,5 +138,5 @@ class HF(Source):
 def _require_one_source(path: str | None, name: str | None) -> None:
     """Refuse settings that give both a path and a name, or neither."""
     if bool(path) == bool(name):
-        valid = "must be a file or folder of a data set, or else data.name must be one of the hub"
+        valid = "must be a file or folder of a data set, or data.name= one of the hub, and not both"
         raise ConfigError("path", path, valid)
