@@ -1,4 +1,4 @@
-"""Every claim there is a scenario for, one after the other."""
+"""A suite of all claims that there is a scenario for, one after the other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class All(Suite):
 
 
 def judging() -> list[str]:
-    """The options of ``scenario`` that judge a claim, by the number of their first one."""
+    """The options of ``scenario`` that judge claims, in the order of their first claim's number."""
     found = {}
     for name in options("scenario"):
         if name != "all":

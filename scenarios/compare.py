@@ -1,4 +1,4 @@
-"""The swarm against its three controls: isolated devices, one centralised model, and server-based
+"""Compares the swarm with three controls: isolated devices, one centralised model, and server-based
 federated averaging.
 """
 
@@ -15,12 +15,13 @@ from swarm.results.load import Run
 from swarm.results.presentation import ArmStyle
 from swarm.results.presentation.gap import gap_entry, gap_facts
 
-MOST_STEPS = 1000  # of one centralised model in a round: beyond that, its batches grow instead
+# The most steps a round of the centralised model; with more samples, its batches grow instead.
+MOST_STEPS = 1000
 
 
 class Compare(Scenario):
-    """Runs the arms named in ``arms``; the share of the isolated-to-centralised gap that the swarm
-    closes is the result.
+    """Runs the arms named in ``arms``. The result is the share of the gap between isolated devices
+    and the centralised model that the swarm closes.
     """
 
     entries = (gap_entry("isolated", "centralised"),)
@@ -35,7 +36,7 @@ class Compare(Scenario):
         self.chosen = arms
 
     def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
-        """Each arm is the run's settings with a few of them replaced."""
+        """The chosen arms, each with the run's settings of which a few are replaced."""
         return [ARMS[name](settings, steps_a_round) for name in self.chosen]
 
     def conclude(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +45,7 @@ class Compare(Scenario):
 
 
 def swarm(settings: Settings, steps: int) -> Arm:
-    """The run as configured."""
+    """The run's own settings."""
     return Arm("swarm", (settings,), style=ArmStyle("lead"))
 
 
@@ -64,9 +65,10 @@ def isolated(settings: Settings, steps: int) -> Arm:
 
 
 def fedavg(settings: Settings, steps: int) -> Arm:
-    """The same devices with a server that averages all of those that are awake every round.
+    """The same devices with a server that averages the models of all active devices every round.
 
-    Messages to and from it are lost like all others; it waits for those that would be late."""
+    Messages to and from the server are lost like all others; it waits for those that would be
+    late."""
     changes = _none("topology", "compressor", "delay", "outage")
     return Arm(
         "fedavg",
@@ -76,10 +78,11 @@ def fedavg(settings: Settings, steps: int) -> Arm:
 
 
 def centralised(settings: Settings, steps: int) -> Arm:
-    """One model on the pooled stream, with exactly as many samples a round as all devices together.
+    """One model on the pooled samples, with exactly as many samples a round as all devices
+    together.
 
-    It may take them as many small batches or as few large ones, whichever does better on the
-    validation split: a control that is made to lose by its batch size would flatter the swarm.
+    It takes them in many small batches or in few large ones, whichever does better on the
+    validation split: a control that loses because of its batch size would flatter the swarm.
     """
     own = settings.train.local_steps or max(1, round(steps / settings.devices))
     counts = sorted({_divisor(steps, MOST_STEPS), _divisor(steps, own)}, reverse=True)
@@ -91,7 +94,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
         )
         engine = {**settings.engine, "block": "auto"}
         update, replay = dict(settings.update), dict(settings.replay)
-        if update.get("steps"):  # of a night
+        if update.get("steps"):  # the steps of a night of update=nightly
             update["steps"] = max(1, round(update["steps"] * count / own))
         if "size" in replay:
             replay["size"] *= settings.devices
@@ -131,13 +134,12 @@ def _divisor(number: int, most: int) -> int:
 
 
 def _none(*groups: str) -> dict[str, Any]:
-    """The option ``none`` of each of these groups."""
+    """The settings with the option ``none`` for each of these groups."""
     return {group: option(group, "none") for group in groups}
 
 
 def _plain_mixing() -> dict[str, Any]:
-    """Usual weights, the mean, and messages as they are: for an arm that mixes nothing over
-    links."""
+    """The default weights, aggregator and transforms, for an arm that mixes nothing over links."""
     return {"mixing": "auto", "aggregator": option("aggregator", "mean"), "transforms": []}
 
 

@@ -1,4 +1,4 @@
-"""Claim 14: cheap devices quantise and sparsify what they send, and give something up."""
+"""Claim 14: cheap devices quantise and sparsify their messages, which costs some accuracy."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def _share(fraction: float) -> dict[str, Any]:
     return {"compressor": "top_k", "compressor.fraction": fraction, "compressor.feedback": False}
 
 
-# Each with the consensus step γ of CHOCO that did best on seed 100, which no verdict rests on: out
-# of 0.05, 0.1, 0.2, 0.3 (2 bits), 0.2, 0.35, 0.5, 0.7, 1 (4 bits), 0.9, 1 (8 bits), 0.1, 0.2, 0.4,
-# 0.6 (sign, 10%), 0.02, 0.05, 0.1, 0.2, 0.3 (1%). With one γ for all of them the coarsest message
-# would set the pace.
+# Each kind of message has the consensus step γ of CHOCO that did best on seed 100, which no verdict
+# uses. It was chosen out of 0.05, 0.1, 0.2, 0.3 (2 bits), 0.2, 0.35, 0.5, 0.7, 1 (4 bits), 0.9, 1
+# (8 bits), 0.1, 0.2, 0.4, 0.6 (sign, 10%), 0.02, 0.05, 0.1, 0.2, 0.3 (1%). A common γ would have to
+# be that of the coarsest message.
 MESSAGES: dict[str, dict[str, Any]] = {
     FULL: {"compressor": "none", "protocol.gamma": 1.0},
     "8 bits": {**_bits(8), "protocol.gamma": 1.0},
@@ -42,16 +42,16 @@ MESSAGES: dict[str, dict[str, Any]] = {
 
 
 class CompressionBudget(Budget):
-    """Swarm and rounds; every message pays for the same samples and steps."""
+    """The number of devices and rounds, which are the same for every kind of message."""
 
     devices: int
     rounds: int
 
 
 class Compression(Claim):
-    """CHOCO-SGD (Koloskova et al., arXiv 1902.00340) with messages of ever fewer bits, and of ever
-    fewer numbers. Samples, steps and rounds are the same; bytes are what differs. What is quantised
-    is the messages: devices compute in float32."""
+    """CHOCO-SGD (Koloskova et al., arXiv 1902.00340) with messages of ever fewer bits a number, and
+    of ever fewer numbers. Samples, steps and rounds are the same; only the bytes differ. Only the
+    messages are quantised: devices compute in float32."""
 
     hypotheses: ClassVar = (
         Hypothesis(
@@ -66,7 +66,7 @@ class Compression(Claim):
     Budget = CompressionBudget
 
     def conditions(self) -> list[Condition]:
-        """Each kind of message; the controls once, beside the exact ones."""
+        """Each kind of message; the controls run once, beside the exact messages."""
         b = self.budget
         size = {
             "protocol": "choco",
@@ -146,7 +146,7 @@ class Compression(Claim):
         )
 
     def _saving(self, results: Results, name: str) -> float:
-        """Bytes as a share of those at 32 bits; NaN where nothing is sent."""
+        """The bytes sent as a share of those at 32 bits; NaN where nothing is sent."""
         sent = [
             results.mean("bytes_total", message=each, arm="swarm").mean for each in (name, FULL)
         ]

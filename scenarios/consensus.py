@@ -1,5 +1,5 @@
-"""Does averaging contract as fast as the theory says? Random rows, no learning, the fitted rate
-beside ρ.
+"""Measures how fast averaging contracts random rows, without learning, and compares the fitted rate
+with ρ, the theory's.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class Consensus(Scenario):
     """One arm, ``gossip``: X⁺ = WX in float64 from independent random rows, or another protocol
     that does not learn.
 
-    The distance to consensus falls as ρᵗ (Xiao & Boyd 2004). The rate is fitted, as a line through
-    log distance against rounds, between 1e-4 and 1e-10 of the starting distance: after the faster
-    modes have died out, before rounding shows. Where the topology never repeats, ρ is an estimate
-    of the first rounds, and the rate itself a random number.
+    The distance to consensus falls as ρᵗ (Xiao & Boyd 2004). The rate is fitted as a line through
+    log distance against rounds, between 1e-4 and 1e-10 of the starting distance: there the faster
+    modes have died out and rounding does not show yet. If the topology never repeats, ρ is
+    estimated from the first rounds, and the rate itself is a random number.
 
-    ``mean_drift`` says how far from the starting mean the devices have come: nowhere while columns
-    sum to one too, which they do not where directed messages are lost and receivers keep the
-    weight.
+    ``mean_drift`` is the distance of the devices' mean from the starting mean. It stays zero if the
+    columns of W sum to one too, which they do not if directed messages are lost and receivers keep
+    the weight.
     """
 
     learns = False
@@ -60,9 +60,8 @@ class Consensus(Scenario):
         return [arm]
 
     def conclude(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """``rate_measured`` beside ``rho``, and how far the mean drifted as a share of the starting
-        distance; the rate is None with the reason where the distance never passes through the
-        window.
+        """``rate_measured`` and ``rho``, and the drift of the mean as a share of the starting
+        distance. The rate is None, with a reason, if the distance never passes through the window.
         """
         records = run.metrics[run.metrics["arm"] == "gossip"]
         topology = summary["topology"]
@@ -73,7 +72,7 @@ class Consensus(Scenario):
         if "consensus_distance" in records:
             distance_T = records["consensus_distance"].to_numpy(dtype=np.float64)
             rate, reason = fitted_rate(distance_T)
-            # of some rounds it proves nothing
+            # ρ = 1 proves this only if it is no estimate from some rounds
             if rate is None and estimated is None and rho is not None and rho > 1 - 1e-12:
                 reason = (
                     "ρ is 1: the graph is in pieces, and however many rounds there are, it never"
@@ -97,7 +96,7 @@ def _headline(found: Mapping[str, Any]) -> str:
     note = f", {found['rho_note']}" if "rho_note" in found else ""
     theory = f"theory (ρ{note}) {human_score(found['rho'], 6)}"
     drift = found["mean_drift_share"] or 0.0
-    if drift > 1e-9:  # not rounding
+    if drift > 1e-9:  # more than rounding
         theory += f"; the mean drifted by {drift:.2g} of the starting distance"
     if found["rate_measured"] is None:
         reason = found["rate_measured_reason"]
@@ -106,9 +105,7 @@ def _headline(found: Mapping[str, Any]) -> str:
 
 
 def _without_learning(settings: Settings) -> dict[str, Any]:
-    """The chosen protocol, which must be one that does not learn; for the default, D-PSGD, its
-    averaging.
-    """
+    """The chosen protocol, which must not learn; for the default, D-PSGD, plain averaging."""
     usual = option("protocol", "averaging")
     if settings.protocol == option("protocol", "dpsgd"):
         return usual
@@ -129,8 +126,8 @@ def _without_learning(settings: Settings) -> dict[str, Any]:
 def fitted_rate(
     distance_T: np.ndarray[Any, np.dtype[np.float64]],
 ) -> tuple[float | None, str | None]:
-    """exp of the least-squares slope of log distance over the rounds between 1e-4 and 1e-10 of the
-    start.
+    """The contraction per round: exp of the least-squares slope of log distance over the rounds
+    between 1e-4 and 1e-10 of the starting distance. If it cannot be fitted, None and the reason.
     """
     if distance_T[-1] >= distance_T[0]:
         return (

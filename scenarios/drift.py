@@ -1,4 +1,4 @@
-"""Claim 2: devices that train while they infer beat frozen models, once the world changes."""
+"""Claim 2: devices that train while they infer beat frozen models once the data drift."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ ARMS = ("swarm", "isolated", "centralised")
 POLICIES = ("online", "nightly", "frozen")
 SCORE = "prequential_accuracy"
 BATCH, STEPS = 4, 2
-# behind: below this share of the steady accuracy, both means of so many rounds
+# A swarm is behind while its accuracy is below this share of the steady one; both are means of this
+# many rounds.
 ENOUGH, LOOK = 0.95, 10
 
 
 class DriftBudget(Budget):
-    """``rounds`` of the stream, two mini-batches of four samples each; nights every ``day`` rounds;
-    the frozen model learns for the first quarter."""
+    """``rounds`` of two mini-batches of four samples each; ``update=nightly`` learns every ``day``
+    rounds, and the frozen model for the first quarter of the rounds."""
 
     devices: int
     rounds: int
@@ -29,16 +30,15 @@ class DriftBudget(Budget):
 
 
 class Drift(Claim):
-    """Every policy meets the same stream in the same order, sample by sample, and is scored on each
-    sample before it may learn from it. Every sample counts the same, so a device with a longer
-    stream counts more.
+    """Every update policy meets the same stream in the same order, sample by sample, and is scored
+    on each sample before it may learn from it. Every sample counts the same, so a device with a
+    longer stream counts more.
 
     Under ``world=drift`` labels trade places in the middle of each device's stream;
-    ``world=steady`` is the same stream without that. The partition is skewed, so streams differ in
-    length, and devices change one after another; short ones have changed, and some have ended,
-    before long ones change. Budgets: online and nightly take one step for each mini-batch met; the
-    frozen model stops after a quarter of the rounds, as a model does that is trained, then
-    shipped."""
+    ``world=steady`` is the same stream without drift. The partition is skewed, so streams differ in
+    length and drift at different times; short ones have drifted, and some have ended, before long
+    ones drift. Online and nightly take one step for each mini-batch met. The frozen model stops
+    learning after a quarter of the rounds, as a model that is trained and then shipped does."""
 
     hypotheses: ClassVar = (
         Hypothesis(
@@ -54,7 +54,7 @@ class Drift(Claim):
     Budget = DriftBudget
 
     def conditions(self) -> list[Condition]:
-        """Each policy in each world."""
+        """Each policy with and without drift."""
         b = self.budget
         size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
         size |= {
@@ -136,10 +136,12 @@ class Drift(Claim):
 
 
 def _behind(results: Results, where: dict[str, str]) -> str:
-    """Rounds in which the mean accuracy of the last ten is below 95% of that in the steady world,
-    paired by seed. Devices of a skewed partition have streams of unequal length, so their labels
-    change one after another: accuracy sinks for dozens of rounds, and what it was just before the
-    group changes is no measure of recovery. Who is behind at the end counts to there."""
+    """The number of rounds in which the mean accuracy of the last ten rounds is below 95% of that
+    without drift, paired by seed.
+
+    In a skewed partition streams differ in length, so labels change at one device after the other,
+    and accuracy falls for dozens of rounds; the accuracy before the first change is therefore no
+    measure of recovery. A swarm that is still behind at the end counts up to the last round."""
     worlds = []
     for world in ("drift", "steady"):
         rows = results.curves

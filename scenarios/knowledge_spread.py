@@ -1,6 +1,7 @@
 """Claim 5: knowledge spreads.
 
-One device meets a class that nobody else has; how long until nearly all know it?
+One device has a class that no other device has; the scenario measures after how many rounds nearly
+all devices know it.
 """
 
 from __future__ import annotations
@@ -18,30 +19,29 @@ from swarm.experiments.claims.results import Results
 
 KNOWN = 0.5
 RANDOM, RING, CONTROL = "random_matching", "ring", "complete"
-EVERY = 5  # rounds between two looks
-NINE_OF_TEN = "label_accuracy_p10"  # at least 0.5: nine devices of ten have that recall or more
+EVERY = 5  # rounds between two evaluations
+NINE_OF_TEN = "label_accuracy_p10"  # nine devices of ten have at least this recall of the class
 
 
 class KnowledgeSpreadBudget(Budget):
-    """``sizes`` and ``limits`` by topology: how many devices, and after how many rounds waiting
-    ends.
-    """
+    """``sizes`` are numbers of devices for each topology, ``limits`` the most rounds of each."""
 
     sizes: dict[str, list[int]]
     limits: dict[str, list[int]]
 
 
 class KnowledgeSpread(Claim):
-    """All samples of the digit nine are on one device; the other digits are dealt at random.
+    """All samples of the digit nine are on one device; the other digits are split at random.
 
-    However many devices there are, the samples are the same 1,257, so that the class is equally
-    hard. A device knows the class when its recall of it on the test set is at least one half while
-    its accuracy on everything is too (a device that answers nine to all knows nothing). Each of the
-    two is looked at by its own worst decile: who lacks the one need not be who lacks the other.
+    However many devices there are, the samples are the same 1,257, so the class is equally hard. A
+    device knows the class when both its recall of the class and its accuracy on the whole test set
+    are at least one half (a device that always predicts nine knows nothing). The worst deciles of
+    the two are compared separately, as the devices that lack the one need not lack the other.
 
-    A complete graph, where every device hears every other in every round, is the control: what it
-    takes is the learning, not the way. A run in which too few devices know it before the last round
-    counts with that round, and can only make the growth look slower than it is.
+    The control is a complete graph, in which every device hears every other in every round: the
+    rounds it takes are spent on learning, not on spreading. A run in which too few devices know the
+    class before the last round counts with that round, which can only make the growth look slower
+    than it is.
     """
 
     hypotheses: ClassVar = (
@@ -181,13 +181,14 @@ class KnowledgeSpread(Claim):
         return pd.DataFrame(rows).astype(object).fillna("–")
 
     def _fits(self, results: Results, topology: str) -> list[Growth]:
-        """Of each seed that has all sizes."""
+        """The growth laws fitted to each seed that has all sizes."""
         times, sizes = self._times(results, topology), self.budget.sizes[topology]
         seeds = [rows for _, rows in times.groupby("seed") if len(rows) == len(sizes)]
         return [growth(rows["devices"], rows["rounds"]) for rows in seeds]
 
     def _times(self, results: Results, topology: str) -> pd.DataFrame:
-        """One row per size and seed: ``rounds``, and whether it was too ``late`` to be seen."""
+        """One row per size and seed: the ``rounds`` until nine devices of ten know the class, and
+        whether that was ``late``, not before the last round."""
         curves = results.curves
         rows = curves[(curves["topology"] == topology) & (curves["arm"] == "swarm")]
         found = []

@@ -1,4 +1,4 @@
-"""Claim 6: no centre is needed. Devices are killed, or the best connected one is."""
+"""Claim 6: no centre is needed. A share of the devices is killed, or the best connected one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ACCURACY = "accuracy_mean"
 NOBODY, HUB = "nobody", "hub"
 ENOUGH = 0.9
 GOSSIP, STAR = ("small_world", "exponential"), "star"
-# A star with Metropolis weights hardly mixes (its spectral gap is 1/n): with uniform ones the hub
-# has the mean of all, as a server would, and its loss is the loss of something that worked.
+# A star with Metropolis weights hardly mixes (its spectral gap is 1/n). With uniform weights the
+# hub has the mean of all, as a server would, so that killing it breaks something that worked.
 NETWORKS: dict[str, dict[str, Any]] = {
     **{name: {"topology": name, "mixing": "auto"} for name in GOSSIP},
     STAR: {"topology": STAR, "mixing": "uniform"},
@@ -36,10 +36,10 @@ class ResilienceBudget(Budget):
 
 
 class Resilience(Claim):
-    """The same swarm over two gossip networks and over a star, unharmed, with a share of its
-    devices killed for good, and with the one device killed that has the most links. Who is killed
-    is drawn from the seed, the same devices in every network. The accuracy is that of the survivors
-    on the whole test set: what only the dead had seen is to be missed."""
+    """The same swarm over two gossip networks and over a star: unharmed, with a share of its
+    devices killed for good, and with the one device killed that has the most links. The killed
+    devices are drawn from the seed and are the same in every network. The accuracy is that of the
+    survivors on the whole test set, so classes that only killed devices had count as well."""
 
     hypotheses: ClassVar = (
         Hypothesis(
@@ -56,7 +56,7 @@ class Resilience(Claim):
     Budget = ResilienceBudget
 
     def conditions(self) -> list[Condition]:
-        """Each network with each loss; the controls of the first network, unharmed."""
+        """Each network with each loss; the controls run with the first network, unharmed."""
         b = self.budget
         if len({f"{share:.0%}" for share in b.killed}) < len(b.killed):
             raise ConfigError(

@@ -1,6 +1,6 @@
 """Claim 16: small predicts large.
 
-Laws fitted to small swarms and small models, and then a run ten times as large.
+Scaling laws are fitted to small swarms and small models, and tested on runs ten times as large.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ RULE = (
 
 
 class ScalingBudget(Budget):
-    """``sizes``: devices of four swarms; ``samples``: training samples a device, one ladder of
-    swarms for each; ``widths``: hidden units of four models, which ``devices`` devices train. Each
-    ladder is then tried at ten times its largest."""
+    """``sizes`` are the numbers of devices of four swarms; ``samples`` are training samples a
+    device, with one ladder of swarms for each; ``widths`` are the hidden units of four models,
+    which ``devices`` devices train. Each ladder is then tried at ten times its largest size."""
 
     sizes: list[int]
     samples: list[int]
@@ -41,17 +41,17 @@ class ScalingBudget(Budget):
 
 class Scaling(Claim):
     """For each seed and each ladder ``a·n^−b + c`` is fitted to the test loss at four sizes (n
-    devices, or n parameters), and says what the loss will be at ten times the largest. The
-    predictions of all seeds, with their mean and its interval, are written to ``prediction.json``;
-    only then are the large runs started.
+    devices, or n parameters), and predicts the loss at ten times the largest size. The predictions
+    of all seeds, with their mean and its interval, are written to ``prediction.json``; only then
+    are the large runs started.
 
-    Swarms learn a mixture of Gaussians, with the same task and as many test samples at every size;
-    how much each device has to learn from decides how steep the law is, so there are three ladders.
-    Models are networks of one hidden layer of tanh units (with four ReLU units, dead ones decide)
-    on generated digits.
+    Swarms learn a mixture of Gaussians, with the same task and as many test samples at every size.
+    How steep the law is depends on the number of samples of a device, so there are three ladders.
+    Models are networks with one hidden layer of tanh units (with four ReLU units, the number of
+    dead ones would decide) on generated digits.
 
-    Beside the law stand two simpler predictions: the same without a floor c, and that the last loss
-    stays as it is.
+    The law is compared with two simpler predictions: the same law without the floor c, and the loss
+    at the largest size fitted.
     """
 
     hypotheses: ClassVar = (
@@ -74,13 +74,13 @@ class Scaling(Claim):
     Budget = ScalingBudget
 
     def conditions(self) -> list[Condition]:
-        """The ladders, with both controls on the largest rung of each."""
+        """The ladders, with both controls at the largest size of each."""
         b = self.budget
         found = [self._swarm(t, n, controls=n == max(b.sizes)) for t in b.samples for n in b.sizes]
         return found + [self._model(width, controls=width == max(b.widths)) for width in b.widths]
 
     def holdout(self) -> list[Condition]:
-        """Ten times as large."""
+        """The runs at ten times the largest size of each ladder."""
         b = self.budget
         return [
             *(self._swarm(t, TEN * max(b.sizes)) for t in b.samples),
@@ -88,8 +88,8 @@ class Scaling(Claim):
         ]
 
     def predict(self, results: Results) -> dict[str, Any]:
-        """Of each ladder: the size, the law of every seed, what it says, and the mean with its
-        interval.
+        """For each ladder: the size, the law of every seed and the loss that it predicts, and the
+        mean of these losses with its interval.
         """
         found = {}
         for ladder, goal in self._ladders(results).items():
@@ -225,7 +225,7 @@ class Scaling(Claim):
         return Condition({"ladder": MODEL, "size": 75 * width + 10}, {**changes, **_arms(controls)})
 
     def _ladders(self, results: Results) -> dict[str, int]:
-        """Each with the size that is foretold."""
+        """The ladders that have results, each with the size that is predicted."""
         found = {
             condition.values["ladder"]: condition.values["size"] for condition in self.holdout()
         }
@@ -239,7 +239,7 @@ class Scaling(Claim):
         return [c.values["size"] for c in self.conditions() if c.values["ladder"] == ladder]
 
     def _losses(self, results: Results, ladder: str, sizes: list[int]) -> pd.DataFrame:
-        """One row per seed, one column per size."""
+        """The final losses of a ladder: one row per seed, one column per size."""
         return pd.DataFrame(
             {n: results.by_seed(LOSS, ladder=ladder, size=n, arm="swarm") for n in sizes}
         ).dropna()
@@ -252,7 +252,7 @@ class Scaling(Claim):
         }
 
     def _error(self, results: Results, ladder: str, how: str = "law") -> Interval:
-        """(said − measured)/measured, over seeds."""
+        """The relative error of the prediction, (predicted − measured) / measured, over seeds."""
         goal, sizes = self._ladders(results)[ladder], self._sizes(results, ladder)
         if how == "the last stays":
             last = self._losses(results, ladder, sizes)[sizes[-1]]

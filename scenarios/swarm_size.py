@@ -19,8 +19,9 @@ ENOUGH = 0.9
 
 
 class SwarmSizeBudget(Budget):
-    """``sizes``: devices, with ``per_device`` samples each; ``shared``: devices that share
-    ``total`` samples; ``judged``: devices of the swarm that claim 1 is judged on."""
+    """``sizes`` are numbers of devices with ``per_device`` samples each; ``shared`` are numbers of
+    devices that share ``total`` samples; ``judged`` is the number of devices of the swarm that
+    claim 1 is judged on."""
 
     sizes: list[int]
     per_device: int
@@ -31,15 +32,14 @@ class SwarmSizeBudget(Budget):
 
 
 class SwarmSize(Claim):
-    """Claim 1 on real digits with skewed labels (Dirichlet 0.3): what is shared is parameters
-    (D-PSGD), or deltas only. Isolated devices share nothing. (Sharing of logits has no protocol
-    here yet.) All three arms choose their learning rate by themselves, on the validation split: a
+    """Claim 1 is tested on real digits with skewed labels (Dirichlet 0.3): devices share parameters
+    (D-PSGD), or deltas only; isolated devices share nothing. (There is no protocol yet that shares
+    logits.) Each of the three arms chooses its own learning rate on the validation split: a
     centralised control with the swarm's rate would be a straw man.
 
-    Claim 3 on generated digits, of which there are as many as devices ask for: first so many for
-    each device, then so many for all of them together, in which case more devices have no more to
-    learn from. The generated digits are blends of 1,257 real ones, so that the error has a floor
-    however many devices there are.
+    Claim 3 is tested on generated digits: first with a fixed number for each device, then with a
+    fixed number for all devices together, where more devices have no more data. The generated
+    digits are blends of 1,257 real ones, so the error has a floor however many devices there are.
     """
 
     hypotheses: ClassVar = (
@@ -191,7 +191,8 @@ class SwarmSize(Claim):
         return {"world": "sharing", "shares": shares, "arm": "swarm"}
 
     def _over_the_vote(self, results: Results) -> Any:
-        """The sum of the devices taken at its word: the majority vote of all that never exchanged
+        """By how much the swarm's mean accuracy exceeds that of the majority vote of all isolated
+        devices, for each seed: the vote is what the devices know together without exchanging
         anything.
         """
         swarm = results.by_seed("accuracy_mean", **self._judged(PARAMETERS))
@@ -201,7 +202,7 @@ class SwarmSize(Claim):
         return (swarm - vote).dropna().to_numpy()
 
     def _slope(self, results: Results, world: str) -> Interval:
-        """Least squares, for each seed."""
+        """The least-squares slope of log error against log devices, over seeds."""
         sizes = self.budget.sizes if world == EACH else self.budget.shared
         errors = pd.DataFrame(
             {

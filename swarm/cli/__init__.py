@@ -1,1 +1,1 @@
-"""What a person types: the command line, the doctor, reports drawn again, verdicts published."""
+"""The commands that a person types: run a scenario, ``doctor``, ``report`` and ``publish``."""

@@ -1,5 +1,5 @@
-"""``python run_swarm.py doctor [KEY=VALUE …]``: what is here, what is missing, and what to do about
-it.
+"""``python run_swarm.py doctor [KEY=VALUE …]`` lists what is installed, what is missing, and what
+to do about it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from swarm.results.track.units import human_bytes
 
 GOOD, OPTIONAL, BAD = "ok", "–", "missing"
 _STYLE = {GOOD: "green", OPTIONAL: "dim", BAD: "bold red"}
-OLDEST = (3, 11)  # Python
+OLDEST = (3, 11)  # the oldest Python that works
 _ROOM = 200 << 20  # bytes that a few runs take
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, how it is, what was found, and what to do about it."""
+    """One line of the table: ``what`` was checked, its ``state``, what was ``found``, and the
+    ``remedy`` if there is one."""
 
     what: str
     state: str
@@ -41,7 +42,7 @@ class Finding:
 
 
 def examine(overrides: Sequence[str] = ()) -> list[Finding]:
-    """Everything, in the order of the table.
+    """Check everything; returns the findings in the order of the table.
 
     The last finding says whether ``run_swarm.py OVERRIDES`` would work.
     """
@@ -49,9 +50,9 @@ def examine(overrides: Sequence[str] = ()) -> list[Finding]:
 
 
 def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
-    """Prints the findings; 0 if the run would work, else 1.
+    """Print the findings; returns the exit code, 0 if the run would work, else 1.
 
-    Raises :class:`SwarmError` for what is not written KEY=VALUE, and for a run to go on with.
+    Raises :class:`SwarmError` for a word that is not KEY=VALUE, and for ``resume``.
     """
     from swarm.config.composing.overrides import parse
 
@@ -60,7 +61,7 @@ def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
             raise ConfigError(
                 "resume",
                 override.value(),
-                "is not looked at: doctor says whether a new run would work",
+                "cannot be checked: doctor says whether a new run would work",
             )
     console = console or Console()
     findings = examine(overrides)
@@ -111,7 +112,7 @@ def _software() -> Iterator[Finding]:
 
 
 def _requirements() -> list[tuple[str, str]]:
-    """What an ordinary installation needs: name and versions."""
+    """The packages that an ordinary installation needs: their names and versions."""
     from packaging.requirements import Requirement
 
     try:
@@ -168,17 +169,14 @@ def _accelerator() -> str | None:
     try:
         import torch
     except ImportError:
-        return None  # among the requirements already
+        return None  # the requirements already list it as missing
     return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
 
 
 def _engines() -> Iterator[Finding]:
-    """Ray is not started for this: that takes seconds.
-
-    What keeps it from starting can be seen without.
-    """
+    """Check what Ray needs, without starting it, which would take seconds."""
     if importlib.util.find_spec("ray") is None:
-        return  # among the requirements already
+        return  # the requirements already list it as missing
     store = Path("/dev/shm")
     if not store.is_dir():
         yield Finding(
@@ -209,7 +207,7 @@ def _trackers() -> Iterator[Finding]:
         "tracker=wandb",
         GOOD if importlib.util.find_spec("wandb") else BAD,
         "offline unless tracker.mode=online",
-        "`wandb login` once for that; tracker=none does without",
+        "online needs `wandb login` once; tracker=none needs nothing",
     )
     there = importlib.util.find_spec("tensorboardX") is not None
     yield Finding(
@@ -221,7 +219,8 @@ def _trackers() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    """What comes with the packages is always there."""
+    """Check which data sets are there: those of packages, fetched ones, and the package of the
+    hub."""
     yield Finding("data=digits", GOOD, "comes with scikit-learn")
     for name, one in ALL.items():
         place = fetched.home() / name
@@ -243,7 +242,7 @@ def _data() -> Iterator[Finding]:
 
 
 def _run(overrides: Sequence[str]) -> Finding:
-    """All checks that come before a run, without running anything."""
+    """Do all checks that come before a run, without running anything."""
     what = "the run" if overrides else "the default run"
     try:
         from swarm.config.composing.compose import Composer

@@ -1,11 +1,11 @@
 """The command line: Hydra's, checked before Hydra does anything.
 
-A mistake of the user's ends with one sentence on stderr and exit code 2, leaving no folder behind;
-an interrupt ends with 130 (Ctrl-C) or 143 (SIGTERM) and says how to go on; a bug keeps its
+A mistake of the user's ends with one sentence on stderr and exit code 2, and leaves no folder
+behind. An interrupt ends with 130 (Ctrl-C) or 143 (SIGTERM) and says how to go on. A bug keeps its
 traceback (exit code 1). ``SWARM_DEBUG=1`` shows every traceback.
 
-torch, wandb and matplotlib take seconds to import, so nothing here does until the configuration is
-known to be right.
+torch, wandb and matplotlib take seconds to import, so this module imports them only after the
+configuration has been checked.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain
 from swarm.cli.start import Jobs, call_hydra, go_on, run_once
 
-COMMANDS = ("doctor", "report", "publish")  # each a module of this package, with a ``main``
+COMMANDS = ("doctor", "report", "publish")  # each is a module of this package with a ``main``
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,11 +52,11 @@ def _coded(argv: list[str]) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    # for people, without file and line
+    # warnings are for users, so without file and line
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     if argv and argv[0] in COMMANDS:
         return _command(argv[0], argv[1:])
-    # flags first: argparse takes no KEY=VALUE on both sides of one
+    # flags come first, as argparse accepts no KEY=VALUE on both sides of a flag
     argv = sorted(argv, key=_is_override)
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
@@ -82,7 +82,7 @@ def _main(argv: list[str]) -> int:
             from swarm.experiments.sweep import sweep
 
             cfg = _composed(composer, args.overrides, RunMode.MULTIRUN)
-            # all combinations; else a plug-in's choice
+            # this sweeper runs all combinations; any other one is a plug-in, which Hydra calls
             if str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):
                 return sweep(composer, cfg, args.overrides, complain)
         else:
@@ -94,7 +94,7 @@ def _main(argv: list[str]) -> int:
 def _command(name: str, arguments: list[str]) -> int:
     try:
         found: int = import_module(f"swarm.cli.{name}").main(arguments)
-    except ModuleNotFoundError as error:  # the doctor is there to say what is missing
+    except ModuleNotFoundError as error:  # doctor must be able to say what is missing
         print(
             f"error: {error.name} is not installed; pip install -e . brings all that is needed",
             file=sys.stderr,
@@ -108,7 +108,7 @@ def _is_override(word: str) -> bool:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Hydra's flags, with argparse's complaints as ours: one sentence instead of the usage text."""
+    """A parser of Hydra's flags that reports errors in one sentence instead of the usage text."""
 
     def error(self, message: str) -> NoReturn:
         from swarm.config.composing.overrides import UsageError
@@ -163,7 +163,8 @@ def _composed(composer: Composer, overrides: list[str], mode: RunMode) -> DictCo
 
 
 def _checked(cfg: DictConfig) -> Prepared:
-    """The settings first, which takes no time; then all that the run would stumble over."""
+    """Check the settings, which is quick, then everything else that a run checks before its
+    start."""
     from swarm.config.composing.hydra_section import run_folder
     from swarm.config.settings import Settings
 

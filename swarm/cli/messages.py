@@ -1,4 +1,4 @@
-"""What the command line says of an error or an interrupt, and its exit codes."""
+"""The messages of the command line about errors and interrupts, and its exit codes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ TERMINATED = 143
 
 
 def complain(error: SwarmError) -> int:
+    """Print the error on stderr, in one sentence or with ``SWARM_DEBUG=1`` as a traceback; returns
+    its exit code."""
     if os.environ.get("SWARM_DEBUG") == "1":
         traceback.print_exception(error)
     else:
-        # raised outside every section
+        # a key raised outside of every section begins with a slash, which is not shown
         absolute = isinstance(error, ConfigError) and error.key.startswith("/")
         print(
             "error: " + " ".join(str(error).split()).removeprefix("/" if absolute else ""),
@@ -37,7 +39,7 @@ def complain(error: SwarmError) -> int:
 
 @contextmanager
 def as_typed(overrides: Sequence[Override]) -> Iterator[None]:
-    """Quotes a number as it was typed: ``devices=1e9`` is not refused as
+    """Quote numbers in errors of the block as they were typed: ``devices=1e9`` is not refused as
     ``devices=1000000000.0``.
     """
     from swarm.config.composing.overrides import key_of, value_of
@@ -57,6 +59,6 @@ def as_typed(overrides: Sequence[Override]) -> Iterator[None]:
 
 
 def short(folder: Path) -> Path:
-    """``folder`` as it is typed from here."""
+    """``folder`` relative to the working folder, if it is inside of it."""
     here = Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -1,5 +1,5 @@
-"""``python run_swarm.py publish RUN [RUN ...]``: puts judged claims, or all of a suite, where a
-repository shows them.
+"""``python run_swarm.py publish RUN [RUN ...]`` copies the verdicts of judged claims, or of a whole
+suite, to where a repository shows them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from swarm.results.folder import Folder
 from swarm.results.schemas import ClaimSummary, Published, read_summary
 from swarm.simulation import checkpoint
 
-FACTS = "verdict.json"  # beside each published claim: what the table of all is made from
+FACTS = "verdict.json"  # the facts of a published claim, from which the table of all is made
 PUBLISHED = ("scenario", "seeds", "runs", "verdicts")
 README = "README.md"
 REGENERATE = """\
@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, or 2 after one sentence on standard error."""
+    """Run the command; returns the exit code, 0, or 2 after one sentence on standard error."""
     parser = _Parser(
         prog="python run_swarm.py publish",
         allow_abbrev=False,
@@ -53,10 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="RUN",
         nargs="+",
         type=Path,
-        help="the folder of a claim, or of several claims",
+        help="the folder of a claim, or of a suite of claims",
     )
     parser.add_argument(
-        "--to", metavar="FOLDER", type=Path, default=Path("docs/claims"), help="docs/claims"
+        "--to",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("docs/claims"),
+        help="the folder to publish into (docs/claims)",
     )
     given = parser.parse_args(arguments)
     try:
@@ -69,10 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def publish(runs: Sequence[Path], to: Path) -> None:
-    """Each claim to ``to/SCENARIO``, and the table of all that are there to ``to/README.md``.
+    """Copy each claim to ``to/SCENARIO``, and write the table of all claims there to
+    ``to/README.md``.
 
     Raises :class:`ConfigError`, before anything is written, for a folder that is no finished claim
-    under ``preset=full``, and for damage in ``to``.
+    of ``preset=full``, and for a damaged file in ``to``.
     """
     found = [(claim, _judged(claim)) for run in runs for claim in _claims(run)]
     new = {
@@ -105,7 +110,7 @@ def _published(file: Path) -> Facts:
 
 
 def _claims(run: Path) -> list[Path]:
-    """``run`` itself, or the claims of a suite."""
+    """The folders of claims in ``run``: itself, or those of a suite."""
     Folder.open(run)
     if (run / MARKDOWN).exists() or not (
         inside := sorted(file.parent for file in run.glob("*/config.yaml"))
@@ -143,7 +148,7 @@ def _copy(claim: Path, place: Path) -> None:
         old.unlink()
     for file in claim.glob(picture("*")):
         checkpoint.write_bytes(place / file.name, file.read_bytes())
-    # which is shown where the folder is opened
+    # repositories show README.md when a folder is opened
     checkpoint.write_bytes(place / README, (claim / MARKDOWN).read_bytes())
 
 

@@ -1,8 +1,6 @@
-"""``python run_swarm.py report RUN``: draws the pictures of a run again.
+"""``python run_swarm.py report RUN …`` draws the pictures of a run again, or compares several runs.
 
-With several runs: compares them.
-
-In the layers this command lies above the package it is called by: it redraws claims too, which are
+It lies in a higher layer than :mod:`swarm.results.report`, because it redraws claims too, which are
 many runs.
 """
 
@@ -30,26 +28,28 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0, or 2 after one sentence on standard error."""
+    """Run the command; returns the exit code, 0, or 2 after one sentence on standard error."""
     parser = _Parser(
         prog="python run_swarm.py report",
         allow_abbrev=False,
-        epilog="Runs need not be finished, nor whole.",
+        epilog="Runs need not be finished or complete.",
         description=(
-            "One run: redraw curves.png, report.html and graph.png in its folder, or the pages of a"
-            " claim. Several: compare their swarms in a table and a page."
+            "With one run, redraw curves.png, report.html and graph.png in its folder, or the pages"
+            " of a claim. With several, compare their swarms in a table and a page."
         ),
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder")
     parser.add_argument(
         "--html", metavar="FILE", type=Path, help="the page of the comparison (comparison.html)"
     )
-    parser.add_argument("--png", metavar="FILE", type=Path, help="its curves as a picture as well")
+    parser.add_argument(
+        "--png", metavar="FILE", type=Path, help="also draw the curves of the comparison"
+    )
     parser.add_argument(
         "--csv",
         metavar="FILE",
         type=Path,
-        help="its table as well: every final number of every arm",
+        help="also write every final number of every arm into a table",
     )
     given = parser.parse_args(arguments)
     try:
@@ -80,7 +80,7 @@ def _redraw(folder: Path) -> int:
 
 
 def _kind(folder: Path) -> RunKind[Any] | None:
-    """Which kind of scenario has written the folder; None where its config cannot be read."""
+    """The kind of scenario that has written the folder; None if its config cannot be read."""
     try:
         return kind_in(folder)
     except SwarmError:
@@ -120,7 +120,7 @@ def _compare(given: argparse.Namespace) -> int:
 
 
 def _require_each_once(folders: Sequence[Path]) -> None:
-    """Raises ConfigError where two names are those of one folder."""
+    """Refuse two names of the same folder."""
     met: dict[Path, Path] = {}
     for folder in folders:
         first = met.setdefault(folder.resolve(), folder)
@@ -132,7 +132,7 @@ def _require_each_once(folders: Sequence[Path]) -> None:
 
 
 def _require_files(targets: dict[str, Path | None]) -> None:
-    """Raises ConfigError, before anything is read, unless each can be a file of its own."""
+    """Refuse, before anything is read, targets that cannot be written or are the same file."""
     taken: dict[Path, str] = {}
     for name, path in targets.items():
         if path is None:
@@ -150,7 +150,8 @@ def _require_files(targets: dict[str, Path | None]) -> None:
 
 @contextmanager
 def _writing(key: str, target: Path) -> Iterator[None]:
-    """Turns an OSError into a ConfigError on ``target``, which is ``key``'s value."""
+    """Turn an ``OSError`` within the block into a :class:`ConfigError` about ``key``, whose value
+    is ``target``."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,5 @@
-"""From a checked command line to a run: Hydra's call, its folder, interrupts and full disks."""
+"""Starts or resumes the run of a checked command line, through Hydra, and turns errors and
+interrupts into exit codes."""
 
 from __future__ import annotations
 
@@ -24,14 +25,14 @@ from swarm.cli.messages import INTERRUPTED, as_typed, complain, short
 
 
 class Jobs:
-    """What Hydra calls for each job.
+    """The function that Hydra calls for each job.
 
-    Keeps the first bad exit code: Hydra would turn them all into 1.
+    ``code`` keeps the first exit code that is not 0, as Hydra would turn them all into 1.
     """
 
     def __init__(self, prepared: Prepared | None = None) -> None:
         self.code = 0
-        self.prepared = prepared  # of a single run, which has been checked
+        self.prepared = prepared  # the single run of the command, if it has been checked
         self.process = os.getpid()
 
     def __call__(self, cfg: DictConfig) -> None:
@@ -40,11 +41,11 @@ class Jobs:
         folder = Path(HydraConfig.get().runtime.output_dir)
         code = _guarded(lambda: _start(cfg, folder, self.prepared), folder)
         if code == INTERRUPTED:
-            raise SystemExit(INTERRUPTED)  # not an Exception: ends a whole sweep
+            raise SystemExit(INTERRUPTED)  # no Exception, so that it ends a whole sweep
         if code and os.getpid() != self.process:
             raise RuntimeError(
                 f"the job in {folder} failed"
-            )  # a launcher's worker: its return value is all that is seen
+            )  # in a launcher's worker, whose exit code nobody reads
         self.code = self.code or code
 
 
@@ -55,7 +56,7 @@ def _start(cfg: DictConfig, folder: Path, prepared: Prepared | None) -> None:
 
 
 def _guarded(work: Callable[[], None], folder: Path) -> int:
-    """Do ``work`` and return its exit code, having said on stderr what went wrong."""
+    """Do ``work``, report an error on stderr, and return the exit code."""
     try:
         work()
     except SwarmError as error:
@@ -79,9 +80,9 @@ def _guarded(work: Callable[[], None], folder: Path) -> int:
 
 
 def run_once(composer: Composer, cfg: DictConfig, prepared: Prepared) -> int:
-    """Start a run that has been checked, in the folder that ``cfg`` names.
+    """Start a run that has been checked, in the folder that ``cfg`` names; returns the exit code.
 
-    It is Hydra's own start, of the configuration that was composed for the check.
+    Hydra starts it, with the configuration that was composed for the check.
     """
     from hydra._internal.callbacks import Callbacks
     from hydra.core.utils import run_job
@@ -97,6 +98,7 @@ def run_once(composer: Composer, cfg: DictConfig, prepared: Prepared) -> int:
 
 
 def call_hydra(argv: list[str], jobs: Jobs) -> int:
+    """Hand the arguments to Hydra, which calls ``jobs``; returns the exit code."""
     import hydra
 
     from swarm.common.system import paths
@@ -117,7 +119,7 @@ def call_hydra(argv: list[str], jobs: Jobs) -> int:
 
 @contextmanager
 def _arguments(argv: list[str]) -> Iterator[None]:
-    """Hydra reads ``sys.argv``."""
+    """Set ``sys.argv``, which Hydra reads, within the block."""
     before = sys.argv
     sys.argv = [before[0], *argv]
     try:
@@ -127,7 +129,10 @@ def _arguments(argv: list[str]) -> Iterator[None]:
 
 
 def go_on(resume: Override, overrides: Sequence[Override], args: argparse.Namespace) -> int:
-    """Go on with the run in a folder, under that folder's config: nothing is composed."""
+    """Go on with the run in the folder of ``resume=FOLDER``, under that folder's own config;
+    returns the exit code.
+
+    Raises :class:`ConfigError` for what does not go with resume, and if there is no such folder."""
     from swarm.common.system.paths import usable
     from swarm.config.composing.overrides import key_of, value_of
 

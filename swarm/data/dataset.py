@@ -1,4 +1,4 @@
-"""The data of a run: all samples in one array, and who holds which.
+"""The data of a run: all samples in one array, and which device holds which of them.
 
 :mod:`swarm.data.validation` has the checks that every source's data must pass.
 """
@@ -20,18 +20,18 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
 
-# array elements looked at in one go: bounds the temporary memory of checks and scaling
+# Checks and scaling work on this many array elements at once, which bounds their temporary memory.
 CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
 class Affine:
-    """What was done to numbers: ``scaled = (raw − shift) / span``, so ``raw = shift + span ·
+    """How numbers were scaled: ``scaled = (raw − shift) / span``, so ``raw = shift + span ·
     scaled``.
     """
 
-    shift: Reals  # of each column; a single number where all are scaled alike
-    span: Reals
+    shift: Reals  # one number for each column; a single one where all columns are scaled alike
+    span: Reals  # likewise
 
 
 @old_keywords
@@ -52,16 +52,16 @@ class Dataset(OldMembers):
     test: Ints
     # [S] when each sample happened, in any unit; None if the data know no order
     time: Ints | None = None
-    # [S] which of several worlds a sample belongs to, 0 … ; None if nothing drifts
+    # [S] which concept a sample belongs to, 0 … W-1; None if nothing drifts
     concept: Ints | None = None
-    # [S] the labels that devices learn from, −1: none; None if those are the true ones
+    # [S] the labels that devices learn from (−1: no label); None if those are the true ones
     observed_labels: Ints | None = None
-    # of owners 0 … O-1, canonical (swarm.common.names); None if they are numbers only
+    # canonical names (swarm.common.names) of owners 0 … O-1; None if owners are numbers only
     owner_names: Names | None = None
     class_names: Names | None = None  # of classes 0 … C-1, likewise
     columns: tuple[str, ...] = ()  # names of flat features, if they have any
-    scaling: Affine | None = None  # what was done to the features; None: nothing
-    target: Affine | None = None  # what was done to each target of a regression; None: nothing
+    scaling: Affine | None = None  # how the features were scaled; None if they were not
+    target: Affine | None = None  # how a regression's targets were scaled; None if they were not
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -69,8 +69,8 @@ class Dataset(OldMembers):
         return self.x.shape[1:]
 
     def known_labels(self) -> tuple[Ints, int]:
-        """What devices take each sample's class to be (−1: nobody said), and how many classes there
-        are; data without class labels for whole samples have a single one."""
+        """The class that devices take each sample to have (``[S]``, −1: no label), and the number
+        of classes. Data without class labels for whole samples count as one class."""
         if not self.classes or self.y.ndim > 1:
             return np.zeros(len(self.x), np.int64), 1
         return (self.y if self.observed_labels is None else self.observed_labels).astype(
@@ -78,8 +78,8 @@ class Dataset(OldMembers):
         ), self.classes
 
     def class_of(self, label: int | str) -> int | None:
-        """The class called ``label``; where no class has a number for its name, also the one with
-        that number. Else None.
+        """The class called ``label``, or None if there is none. Where no class has a number for
+        its name, ``label`` may also be the number of a class.
         """
         return finder(self.class_names, self.classes)(label)
 
@@ -89,15 +89,15 @@ class Source(ABC):
 
     Constructors may take ``devices`` and ``seed``, which the run fills in.
 
-    An implementation gathers its arrays and ends in :func:`swarm.data.prepare.prepare`: check,
-    split, scale.
+    An implementation gathers its arrays and hands them to :func:`swarm.data.prepare.prepare`, which
+    checks, splits and scales them.
     """
 
     @abstractmethod
     def load(self) -> Dataset:
-        """The data set: the same bits for the same options and seed.
+        """Read or generate the data set; equal options and seeds give equal bits.
 
-        ``ConfigError`` for data that cannot be used.
+        Raises ``ConfigError`` for data that cannot be used.
         """
 
 
@@ -107,21 +107,21 @@ class DeviceSplit:
 
     sample: Ints  # sample ids grouped by device
     ptr_N1: Ints  # [N + 1]
-    # each device meets its samples as they stand here, not in orders of its own
+    # True: each device meets its samples as they stand here; False: in an order drawn for it
     ordered: bool = False
-    pooled_from: int = 1  # of this many devices, all now on one
+    pooled_from: int = 1  # how many devices' samples were pooled on the one device of this split
     # of a pooled stream: each sample's place in the stream of its own device; ascending
     place: Ints | None = None
-    # of the devices, [N]: those of their owners, or of the nodes they sit at
+    # [N] names of the devices: those of their owners, or of the nodes they sit at
     names: Maybe | None = None
-    # whether those are owners' names: each device then has all training samples of one owner
+    # whether the names are owners' names: each device then has all training samples of one owner
     owned: bool = False
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:
-        """From the device of every sample (``-1``: nobody's).
+        """Make a split from the device of every sample, ``[S]`` (``-1``: the sample is nobody's).
 
-        Each device's ids are in ascending order.
+        Each device's sample ids are in ascending order.
         """
         device = np.asarray(device_S, dtype=np.int64)
         order = np.argsort(device, kind="stable")
@@ -130,22 +130,22 @@ class DeviceSplit:
         return cls(order[len(device) - int(ptr_N1[-1]) :].astype(np.int64), ptr_N1)
 
     def by_time(self, time_S: Ints) -> DeviceSplit:
-        """The same, each device's samples in the order in which they happened (equal times: as they
-        stood).
+        """The same split with each device's samples in the order of ``time_S``; samples of equal
+        times keep their order.
         """
         order = np.lexsort((time_S[self.sample], self.device_S))
         return replace(self, sample=self.sample[order], ordered=True)
 
     def in_order(self, keys: Keys) -> DeviceSplit:
-        """The same, in an order in which each device meets its samples: as it is, or drawn."""
+        """The same split, ordered: unchanged if it is ordered already, else in a random order."""
         if self.ordered:
             return self
         order = np.lexsort((keys.generator().permutation(len(self.sample)), self.device_S))
         return replace(self, sample=self.sample[order], ordered=True)
 
     def named_by_owner(self, data: Dataset) -> DeviceSplit:
-        """The same, each device under its owner's name, where each has the samples of one owner
-        that no other device has.
+        """The same split with devices named by their owners, if each device holds the samples of
+        one owner and no two devices share an owner; else unchanged.
         """
         if data.owner is None or data.owner_names is None or not self.sizes_N.all():
             return self
@@ -156,9 +156,12 @@ class DeviceSplit:
         return replace(self, names=tuple(data.owner_names[owner] for owner in owner_N), owned=True)
 
     def pooled(self, keys: Keys, batch: int | None = None) -> DeviceSplit:
-        """Everybody's samples on one device, mixed; where there is an order, everybody's first ones
-        first. ``batch`` makes it a stream: of full mini-batches only, as each device meets them,
-        and none of them before that device would meet it."""
+        """The split with all samples on one device, in random order.
+
+        If this split is ordered, the samples that devices meet first come first. ``batch`` keeps
+        only the samples that fill whole mini-batches of their own device, and records each one's
+        place in that device's stream, so that none is met before its own device would meet it.
+        """
         if not self.ordered:
             mixed = keys.generator().permutation(np.sort(self.sample))
             return DeviceSplit(mixed, np.array([0, len(mixed)]))
@@ -173,17 +176,17 @@ class DeviceSplit:
 
     @property
     def devices(self) -> int:
-        """N."""
+        """N, the number of devices."""
         return len(self.ptr_N1) - 1
 
     @property
     def sizes_N(self) -> Ints:
-        """Samples held by each device: ``[N]``."""
+        """The number of samples that each device holds: ``[N]``."""
         return np.diff(self.ptr_N1)
 
     @property
     def device_S(self) -> Ints:
-        """The device that holds ``sample[j]``, for every j."""
+        """The device that holds ``sample[j]``, for every j: ``[len(sample)]``."""
         return np.repeat(np.arange(self.devices), self.sizes_N)
 
     def of(self, device: int) -> Ints:
@@ -192,8 +195,8 @@ class DeviceSplit:
 
 
 def label_mix(y: Ints, holdings: DeviceSplit, classes: int) -> Reals:
-    """``[N, C]``: the fraction of each label among a device's samples; every row sums to one (to
-    zero without samples).
+    """The fraction of each label among a device's samples, ``[N, C]``; every row sums to one, or to
+    zero for a device without samples.
 
     Own-distribution accuracy weights the global test samples of label c by ``mix[i, c] / (test
     fraction of c)``. ``y`` holds the labels of all samples (or of their positions), indexed by the
@@ -208,8 +211,8 @@ def label_mix(y: Ints, holdings: DeviceSplit, classes: int) -> Reals:
 
 
 def label_mixes(dataset: Dataset, holdings: DeviceSplit) -> Reals:
-    """``[W, N, C]``: :func:`label_mix` of what each device meets of each of W concepts; of one that
-    it never meets, that of all its samples."""
+    """:func:`label_mix` of each device's samples of each of W concepts, ``[W, N, C]``. For a
+    concept that a device never meets, it is the mix of all its samples."""
     y = dataset.y.astype(np.int64, copy=False)
     everything = label_mix(y, holdings, dataset.classes)
     if dataset.concept is None:
@@ -224,8 +227,9 @@ def label_mixes(dataset: Dataset, holdings: DeviceSplit) -> Reals:
 
 
 def concept_exposure(concept_S: Ints, holdings: DeviceSplit, met_N: Ints, window_N: Ints) -> Reals:
-    """``[N, C]``: the share of each concept among the last ``window_N`` of the ``met_N`` samples
-    that each device has met of its stream; of the first one, before it has met any."""
+    """The share of each concept among the last ``window_N`` of the ``met_N`` samples that each
+    device has met of its stream, ``[N, concepts]``. Before a device has met any sample, its first
+    one counts."""
     concept_H = concept_S[holdings.sample]
     count_HC = np.zeros((len(concept_H) + 1, int(concept_S.max()) + 1), np.int64)
     count_HC[np.arange(len(concept_H)) + 1, concept_H] = 1
@@ -236,7 +240,10 @@ def concept_exposure(concept_S: Ints, holdings: DeviceSplit, met_N: Ints, window
 
 
 def chunks(x: npt.NDArray[np.generic]) -> Iterator[slice]:
-    """Row ranges of ``x`` small enough that a temporary copy of one does not matter."""
+    """Row ranges of ``x`` of at most :data:`CHUNK` elements each, so that copies of one are small.
+
+    A row of more elements is a range by itself.
+    """
     rows = max(1, CHUNK // max(1, int(np.prod(x.shape[1:]))))
     for start in range(0, len(x), rows):
         yield slice(start, min(start + rows, len(x)))

@@ -1,5 +1,5 @@
-"""Whole numbers in proportion to weights: the one rounding rule behind splits, shards and skewed
-sizes.
+"""Whole numbers in proportion to weights: the rounding rule that splits, label shards and skewed
+sizes share.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ Ints = npt.NDArray[np.int64]
 def largest_remainder(
     weights: npt.ArrayLike, total: int, low: npt.ArrayLike = 0, high: npt.ArrayLike | None = None
 ) -> Ints:
-    """Integers ``n_K`` that sum to ``total``, within ``[low, high]``, as near to ``λ·weights`` as
+    """Integers ``[K]`` that sum to ``total``, within ``[low, high]``, as near to ``λ·weights`` as
     whole numbers get.
 
-    ``λ`` is the one factor for which ``clip(λ·weights, low, high)`` sums to ``total``; what the
-    rounding down leaves goes to the largest remainders (Hamilton's method), ties to the earlier
-    entry. ``largest_remainder([1, 1, 4], 9)`` is ``[2, 1, 6]``. Raises ``ValueError`` when the
-    bounds cannot hold ``total``, or a weight is not positive.
+    ``λ`` is the factor for which ``clip(λ·weights, low, high)`` sums to ``total``. The shares are
+    rounded down, and what is left goes to the largest remainders (Hamilton's method); of equal
+    remainders the earlier entry comes first. ``largest_remainder([1, 1, 4], 9)`` is ``[2, 1, 6]``.
+    Raises ``ValueError`` when the bounds cannot hold ``total``, or a weight is not positive.
     """
     weights_K = np.asarray(weights, dtype=np.float64)
     low_K = np.broadcast_to(np.asarray(low, dtype=np.float64), weights_K.shape)
@@ -36,7 +36,7 @@ def largest_remainder(
             f" {high_K.sum():g}"
         )
     below, above = 0.0, float((high_K / weights_K).max(initial=0.0))
-    # bisection down to neighbouring floats: exact where a closed form would need a sort
+    # Bisection down to neighbouring floats is exact; a closed form would need a sort.
     for _ in range(200):
         middle = 0.5 * (below + above)
         if np.clip(middle * weights_K, low_K, high_K).sum() < total:
@@ -44,7 +44,7 @@ def largest_remainder(
         else:
             above = middle
     share_K = np.clip(above * weights_K, low_K, high_K)
-    # 2.9999999999 is a 3 that met a rounding error
+    # 2.9999999999 is a 3 with a rounding error
     whole_K = np.floor(share_K + 1e-9).astype(np.int64)
     left = total - int(whole_K.sum())
     order = np.argsort(-(share_K - whole_K), kind="stable")

@@ -1,6 +1,5 @@
-"""From the arrays a source has gathered to a data set: check, split, scale.
-
-The same three steps for every source.
+"""Makes a data set of the arrays that a source has gathered, in the same three steps for every
+source: check, split, scale.
 """
 
 from __future__ import annotations
@@ -21,14 +20,15 @@ from swarm.data.largest_remainder import largest_remainder
 from swarm.data.scaling import Numbers, Scale, TargetScale, lost_columns, rescaled
 from swarm.data.validation import check_arrays, validate
 
-_LARGEST_UNIT = 1e15  # of a target: errors are reported squared, and may be a thousand of it
+# The largest deviation of a target: errors are reported squared, and may be a thousand times it.
+_LARGEST_UNIT = 1e15
 
 
 @dataclass(frozen=True)
 class Samples:
     """What a source has read or drawn, before any check."""
 
-    # [S, *features], or blocks [S, f] that stand side by side, each of its own type
+    # [S, *features], or blocks [S, f] to be set side by side, each of its own type
     x: Numbers | Sequence[Numbers]
     y: npt.NDArray[np.generic]  # [S] labels, [S, L] labels of L positions, or [S, T] targets
     classes: int  # 0 for regression
@@ -40,9 +40,9 @@ class Samples:
     columns: tuple[str, ...] = ()  # names of flat features, for messages
     # every feature is the same quantity (a grey level), so all are scaled alike
     one_scale: bool = False
-    scaled: int | None = None  # so many leading blocks are scaled; None: all
+    scaled: int | None = None  # how many leading blocks are scaled; None: all
     origin: tuple[str, object] = ("/data", "samples")  # the key and value an error should name
-    # the same of one about a regression's targets
+    # the key and value that an error about a regression's targets should name
     target: tuple[str, object] = ("/data", "samples")
     owner_names: Names | None = None  # of owners 0 … O-1
     class_names: Names | None = None  # of classes 0 … C-1
@@ -54,8 +54,8 @@ class Samples:
 
 
 def _check(samples: Samples) -> None:
-    """Refuse, block by block, what nothing can learn from; as it came, before a cast makes it
-    another number.
+    """Refuse, block by block, samples that nothing can learn from. The check comes before any cast,
+    which could change the numbers.
     """
     first = 0
     for block in samples.blocks:
@@ -68,13 +68,15 @@ def _check(samples: Samples) -> None:
 def split(
     strata: npt.NDArray[np.generic] | None, rest: Ints, keys: Keys, test: float, validation: float
 ) -> tuple[Ints, Ints, Ints]:
-    """Ids ``(train, validation, test)`` out of ``rest``, disjoint, ascending, a pure function of
-    ``keys``.
+    """Split the ids ``rest`` into ``(train, validation, test)``: disjoint, ascending, and a pure
+    function of ``keys``.
 
-    The parts have ``ceil(fraction · samples)`` samples. Stratified: with ``strata`` (labels, or
-    owners; indexed by the ids), each stratum gives its proportional share, rounded by largest
-    remainder, and keeps at least one training sample. Where that is impossible (as many strata as
-    samples) the draw is plain.
+    Test and validation have ``ceil(fraction · samples)`` samples. With ``strata`` (labels or
+    owners, indexed by the ids) the split is stratified: each stratum gives its proportional share,
+    rounded by largest remainder, and keeps at least one training sample. Where that is impossible
+    (as many strata as samples) the strata are ignored.
+
+    Raises ``ConfigError`` for fractions that leave nothing to train on.
     """
     _check_shares(test, validation)
     take = math.ceil(test * len(rest) - 1e-9), math.ceil(validation * len(rest) - 1e-9)
@@ -96,7 +98,7 @@ def split(
     validation_K = largest_remainder(size_K, take[1], high=size_K - 1 - test_K)
     order = np.argsort(group, kind="stable")
     group = group[order]
-    # position within its stratum
+    # each sample's position within its stratum
     place = np.arange(len(rest)) - (np.cumsum(size_K) - size_K)[group]
     part = (place < test_K[group]).astype(np.int64) * 2
     part[(part == 0) & (place < (test_K + validation_K)[group])] = 1
@@ -126,14 +128,13 @@ def prepare(
     target_scale: TargetScale = "none",
     limit: int | None = None,
 ) -> Dataset:
-    """Check the samples, split what is not split yet, keep ``limit`` training samples (None: all),
-    scale the features.
+    """Check the samples, split off the sets that they lack, keep ``limit`` training samples (None:
+    all), and scale the features.
 
-    Classification is stratified by label; data with owners are split within each owner instead, so
-    that nobody loses all of their training samples. ``scale``: *standard* subtracts the mean and
-    divides by the standard deviation, *unit* maps the range to [0, 1]; the statistics come from the
-    training samples only, per column, or one for all grey levels. Numeric targets are scaled in the
-    same way with ``target_scale``; :attr:`Dataset.target` then says how.
+    The split of a classification is stratified by label; data with owners are split within each
+    owner instead, so that no owner loses all training samples. :func:`rescaled` says what ``scale``
+    and ``target_scale`` do; :attr:`Dataset.scaling` and :attr:`Dataset.target` keep the result.
+    Raises ``ConfigError`` for samples that cannot be used, or that fractions or limit do not fit.
     """
     _check(samples)
     keys = Keys(seed, "split")
@@ -175,8 +176,8 @@ def _sets(
     test: float,
     validation: float,
 ) -> tuple[Ints, Ints, Ints]:
-    """Ids ``(train, validation, test)``: the sets that come with the data as they are, the others
-    split off the rest.
+    """Ids ``(train, validation, test)``: a set that comes with the data stays as it is, the others
+    are split off the rest.
     """
     rest = np.ones(len(samples.y), dtype=np.bool_)
     for fixed in (samples.test, samples.validation):
@@ -199,8 +200,8 @@ def _sets(
 
 
 def _all_taught(dataset: Dataset, samples: Samples, limit: int | None) -> None:
-    """Refuse a test set that comes with the data, and warn of one split off, if nothing could learn
-    one of its classes.
+    """Look for classes of the test set that no training sample has: a test set that comes with the
+    data is refused then, and one that was split off is warned about.
     """
     seen_C, asked_C = (
         np.bincount(dataset.y[ids], minlength=dataset.classes)
@@ -218,7 +219,7 @@ def _all_taught(dataset: Dataset, samples: Samples, limit: int | None) -> None:
 
 
 def _empty(shape: tuple[int, ...]) -> Floats:
-    """Memory for samples that begins on a cache line."""
+    """An uninitialised float32 array whose memory begins on a cache line."""
     size = math.prod(shape)
     memory = np.empty(4 * size + 64, np.uint8)
     begin = -memory.ctypes.data % 64
@@ -229,8 +230,8 @@ def _empty(shape: tuple[int, ...]) -> Floats:
 def on_cache_lines(x: Floats) -> Floats:
     """``x``, copied if need be to memory that begins on a cache line.
 
-    NumPy's large arrays begin 16 bytes behind one: fetching a sample then touches a line more,
-    which made a round of 100 small devices up to a tenth longer.
+    NumPy's large arrays begin 16 bytes behind a cache line. Fetching a sample then touches one
+    line more, which made a round of 100 small devices take up to a tenth longer.
     """
     if x.ctypes.data % 64 == 0:
         return x
@@ -242,7 +243,7 @@ def on_cache_lines(x: Floats) -> Floats:
 def _limited(
     train: Ints, limit: int | None, strata: npt.NDArray[np.generic] | None, keys: Keys
 ) -> Ints:
-    """So many of the training samples (None: all), stratified as the sets are."""
+    """``limit`` of the training samples (None: all), stratified as the sets are."""
     if limit is None:
         return train
     if not 1 <= limit <= len(train):
@@ -276,7 +277,7 @@ def _floats(samples: Samples, train: Ints, scale: Scale) -> tuple[Floats, Affine
 
 
 def _warn_of_lost(samples: Samples, train: Ints, scale: Scale, target_scale: TargetScale) -> None:
-    """Name what the cast to float32 loses, where nothing is scaled before it."""
+    """Warn of each column and target that is not scaled and loses digits in the cast to float32."""
     said = "what varies in it is lost, as float32 holds seven digits"
     if scale == "none" and not samples.one_scale:
         first = 0
@@ -297,8 +298,8 @@ def _warn_of_lost(samples: Samples, train: Ints, scale: Scale, target_scale: Tar
 def _targets(
     samples: Samples, train: Ints, target_scale: TargetScale
 ) -> tuple[Ints | Floats, Affine | None]:
-    """The labels of a classification as they are; the targets of a regression as float32, and what
-    was done to them.
+    """The labels of a classification as they are, or the targets of a regression as float32 with
+    their scaling (None if they were not scaled).
     """
     if samples.classes:
         return samples.y.astype(np.int64), None
@@ -313,10 +314,11 @@ def _targets(
 
 
 def latest(owner: Ints | None, time: Ints, test: float, validation: float) -> tuple[Ints, Ints]:
-    """Ids ``(validation, test)``: of each owner's n samples the last ``⌊test · n⌋``, and those just
-    before them.
+    """Ids ``(validation, test)`` of the latest samples: of each owner's n samples the last
+    ``⌊test · n⌋`` are for test, and those just before them for validation.
 
-    Equal times stay in the order in which they stand.
+    Samples of equal times keep their order. Raises ``ConfigError`` for fractions that leave nothing
+    to train on.
     """
     _check_shares(test, validation)
     who = (
@@ -324,7 +326,7 @@ def latest(owner: Ints | None, time: Ints, test: float, validation: float) -> tu
     )
     order = np.lexsort((time, who))
     size_O = np.bincount(who)
-    # how many of the owner's come after
+    # how many samples of the same owner come later
     behind = (np.cumsum(size_O)[who[order]] - 1) - np.arange(len(order))
     test_O, both_O = (
         np.floor(share * size_O + 1e-9).astype(np.int64)[who[order]]

@@ -1,5 +1,5 @@
-"""What must hold of the data of a run, whoever made them: refused here by the row, column or field
-that is wrong.
+"""Checks of the data of a run, whichever source they come from; each message names the row, column
+or field that is wrong.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ def check_arrays(
     origin: Origin = ("/data", "samples"),
     columns: Sequence[str] = (),
 ) -> None:
-    """Refuse (``ConfigError``) what nothing can learn from: no samples, a NaN or infinity, a label
-    out of range.
+    """Check the samples ``x`` ``[S, *features]`` and their labels or targets ``y``.
 
-    ``origin`` is the key and value to blame; ``columns`` names the features, so that the message
-    can.
+    Raises ``ConfigError`` for no samples, a NaN or infinity, and a label out of range. ``origin``
+    is the key and value that the message names; ``columns`` are names of the features for it.
     """
     key, value = origin
     if x.ndim < 2 or x.size == 0:
@@ -88,7 +87,7 @@ def _finite(x: npt.NDArray[np.generic], origin: Origin, names: Sequence[str]) ->
 
 
 def _require_arrays(dataset: object, origin: Origin) -> None:
-    """Refuse what is no data set at all."""
+    """Refuse an object that is no :class:`Dataset` of NumPy arrays."""
     if not isinstance(dataset, Dataset):
         raise ConfigError(
             *origin, f"come as {shape_of(dataset)}; a swarm.data.dataset.Dataset is needed"
@@ -117,9 +116,10 @@ def _require_arrays(dataset: object, origin: Origin) -> None:
 def validate(
     dataset: Dataset, origin: Origin = ("/data", "samples"), columns: Sequence[str] = ()
 ) -> None:
-    """All that must hold of any data set, whoever made it.
+    """Check everything that must hold of any data set.
 
-    Raises ``ConfigError`` that names the first thing that does not, and blames ``origin``.
+    Raises ``ConfigError`` about the first thing that does not hold; the message names the key and
+    value of ``origin``.
     """
     _require_arrays(dataset, origin)
     check_arrays(dataset.x, dataset.y, dataset.classes, origin, columns)
@@ -133,7 +133,7 @@ def validate(
 
 
 def _require_disjoint_sets(dataset: Dataset, origin: Origin) -> None:
-    """Refuse sets that lack samples, share some, or have ids of samples that there are not."""
+    """Refuse sets that lack samples, share some, or have ids that are no samples."""
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     for name in ("train", "test"):
         if not len(parts[name]):
@@ -166,7 +166,8 @@ def _require_one_per_sample(dataset: Dataset, origin: Origin) -> None:
     if observed is not None and not -1 <= observed.min() <= observed.max() < dataset.classes:
         raise ConfigError(
             *origin,
-            f"observed_labels up to {observed.max()}; −1 to {dataset.classes - 1} there are",
+            f"observed_labels {observed.min()} to {observed.max()}; they must be −1 to"
+            f" {dataset.classes - 1}",
         )
     concept = dataset.concept
     if concept is not None and (concept.shape != each or int(concept.min()) < 0):

@@ -1,1 +1,1 @@
-"""Many arms and many runs: one run, a sweep, a claim."""
+"""Experiments of many arms and many runs: a single run, a sweep, a claim."""

@@ -1,4 +1,4 @@
-"""Runs and sweeps read back into Python: their numbers, their data, and what their devices say."""
+"""Reads runs and sweeps back into Python: their numbers, their data, and their devices' outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from swarm.results.trust import admitted
 
 Split = Literal["train", "validation", "test"]
 Array = npt.NDArray[Any]
-AT_ONCE = 1024  # samples that a device predicts in one go
+AT_ONCE = 1024  # samples that a device predicts at once
 T = TypeVar("T")
 
 
@@ -42,12 +42,13 @@ class LoadedRun(Run):
         return f"<run {str(self.folder)!r}: {state}, {rounds} rounds; {arms}>"
 
     def dataset(self, split: Split, trust: bool = False) -> tuple[Array, Array]:
-        """The samples of one split as the devices saw them: features ``[S, …]``, labels or targets.
+        """The samples of one split as the devices saw them: features ``[S, …]``, and labels or
+        targets ``[S, …]``.
 
-        They are made, or read, again from the run's own configuration.
+        They are generated or read again, from the run's own configuration.
 
         Raises:
-            ConfigError: there is no such split, the data are not there any more, or the run has
+            ConfigError: There is no such split, the data are not there any more, or the run has
                 plug-ins and ``trust`` is needed (docs/results.md says when).
         """
         if split not in ("train", "validation", "test"):
@@ -59,12 +60,13 @@ class LoadedRun(Run):
     def predict(
         self, arm: str, device: int | str, x: Array | None = None, trust: bool = False
     ) -> Array:
-        """What one device's newest model puts out, ``[S, C]``: logits, or targets.
+        """The outputs of one device's newest model, ``[S, C]``: logits, or regression targets.
 
-        ``x`` are samples ``[S, …]`` scaled as the run's own; by default those of the test split.
+        ``x`` are samples ``[S, …]``, scaled as those of the run; by default the test split.
 
         Raises:
-            ConfigError: no such arm or device, samples of another shape, or as :meth:`dataset`.
+            ConfigError: There is no such arm or device, the samples have another shape, or
+                :meth:`dataset` would raise it.
         """
         state = self.state_dict(arm, device)
         study = self._prepared(trust, lambda study: study)
@@ -90,13 +92,13 @@ class LoadedRun(Run):
 
 
 def load(folder: str | Path) -> LoadedRun | SweepResults:
-    """Reads the folder of a run, finished or not, or that of a sweep.
+    """Read the folder of a run, finished or not, or that of a sweep.
 
-    Of a sweep these are its finished runs, with means and intervals over the seeds. Nothing that a
-    folder names is run; :meth:`LoadedRun.dataset` and :meth:`LoadedRun.predict` may have to.
+    For a sweep it gives the finished runs, with means and intervals over the seeds. No code that
+    the folder names is run; :meth:`LoadedRun.dataset` and :meth:`LoadedRun.predict` may have to.
 
     Raises:
-        ConfigError: it is neither, or one of its files is damaged, or no run of a sweep is
+        ConfigError: The folder is neither, one of its files is damaged, or no run of the sweep is
             finished.
     """
     place = Path(folder)

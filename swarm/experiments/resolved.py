@@ -8,9 +8,9 @@ What ``auto`` stands for is decided at three moments, each as early as it can be
 - the learning rate by trying those of :func:`candidate_rates` on the validation split, in
   :func:`swarm.experiments.runs.lr_search.search_lr`, before the arm itself is built.
 
-A run folder records the settings of :class:`Resolved`, which still say ``auto`` where that was
-asked for; what an experiment is built from says it of neither a loss nor a rate. ``mixing=auto`` is
-nothing to decide: it is the rule that weighs each round's graph by what that graph is.
+A run folder records the settings of :class:`Resolved`, which still say ``auto`` where the user did.
+The settings that an experiment is built from have no ``auto`` as loss or learning rate.
+``mixing=auto`` is never replaced: it is a rule that chooses the weights of each round's graph.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from swarm.experiments.runs.scenario import AnyScenario, Scenario
 from swarm.simulation.engine.base import Engine
 
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
-"""The learning rates that ``optimizer.lr=auto`` chooses from, unless ``lr_search.lrs`` says
+"""The learning rates that ``optimizer.lr=auto`` chooses from, unless ``lr_search.lrs`` lists
 others."""
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A configuration that is parsed, and the two parts of it that every command asks.
+    """A parsed configuration with the two parts that every command needs built: engine and
+    scenario.
 
-    ``settings`` are as a run folder records them, the block size that the engine needs among them.
-    ``engine`` runs all arms, one after the other: it is built here and never again.
+    ``settings`` are those that a run folder records, with the block size that the engine needs.
+    ``engine`` runs all arms, one after the other; it is built once, here.
     """
 
     settings: Settings
@@ -43,7 +44,7 @@ class Resolved:
 
 
 def resolve(settings: Settings) -> Resolved:
-    """``settings`` resolved.
+    """Build the engine and the scenario of ``settings``, and decide the block size.
 
     Raises :class:`ConfigError` for an engine or a scenario that cannot be built, and for a
     ``preset`` beside a scenario that is one run.
@@ -63,7 +64,7 @@ def resolve(settings: Settings) -> Resolved:
 
 
 def _engine(settings: Settings) -> Engine:
-    """The engine; one that sets its block size itself may do without the option ``block``."""
+    """Build the engine; one that sets its block size itself need not have the option ``block``."""
     node, plugins = settings.engine, settings.plugins
     if "block" not in node or takes("block", node, Engine, "engine", plugins):
         return build(node, Engine, "engine", plugins)
@@ -76,7 +77,7 @@ def _engine(settings: Settings) -> Engine:
 
 
 def _with_block(settings: Settings, block: object) -> Settings:
-    """Results depend on the block size that an engine needs, so a run's config has it."""
+    """``settings`` with the block size that the engine needs, as results depend on it."""
     if block == settings.engine.get("block", "auto"):
         return settings
     return settings.model_copy(update={"engine": {**settings.engine, "block": block}})
@@ -91,11 +92,12 @@ def decided(settings: Settings, dataset: Dataset) -> Settings:
 
 
 def candidate_rates(settings: Settings) -> tuple[float, ...]:
-    """The learning rates that an arm of these settings chooses from: the one given, or several."""
+    """The learning rates that an arm with these settings chooses from: the given one, or those of
+    the grid if it is ``auto``."""
     lr = settings.optimizer["lr"]
     return tuple(settings.lr_search.lrs or LRS) if lr == "auto" else (lr,)
 
 
 def with_lr(settings: Settings, lr: float) -> Settings:
-    """``settings`` with the learning rate chosen."""
+    """``settings`` with the learning rate ``lr``."""
     return settings.model_copy(update={"optimizer": {**settings.optimizer, "lr": float(lr)}})

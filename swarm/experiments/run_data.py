@@ -1,4 +1,4 @@
-"""The data of a run: loaded, split among the devices, and in the order in which they are met."""
+"""Loads the data of a run, splits them among the devices, and orders the devices' streams."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from swarm.data.validation import validate
 
 
 def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, DeviceSplit]:
-    """The data set, and who holds which of its training samples.
+    """The data set, and which device holds which of its training samples.
 
-    Nobody holds any unless something ``learns``. Where the update policy ``streams``, each device's
-    samples are in the order in which it meets them, with all that changes on the way.
+    If nothing ``learns``, no device holds any. If the update policy ``streams``, each device's
+    samples are in the order in which it meets them, with drift and observed labels applied.
 
-    Raises :class:`ConfigError` for data that cannot be loaded, split or used.
+    Raises :class:`ConfigError` for data that cannot be loaded, split or used, and for drift or
+    labels without a stream.
     """
     try:
         source = build(s.data, Source, "data", s.plugins, devices=s.devices, seed=s.seed)
@@ -77,7 +78,8 @@ def _streamed(
 def _require_samples(
     maker: object, call: str, made: Dataset, before: Dataset | None = None
 ) -> None:
-    """Refuse data that cannot be used; what was looked at before is not looked at again."""
+    """Refuse data that ``maker`` made and that cannot be used; unchanged data are not checked
+    again."""
     if before is not None and made is before:
         return
     try:
@@ -91,7 +93,7 @@ def _require_samples(
 
 
 def _require_label(settings: Settings, dataset: Dataset) -> None:
-    """Refuse ``evaluate.label`` where no test sample has it."""
+    """Refuse an ``evaluate.label`` that no test sample has."""
     label = settings.evaluate.label
     if label is None:
         return

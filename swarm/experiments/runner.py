@@ -1,5 +1,5 @@
-"""The entry points behind the command line and the Python API: check, run, resume; of whichever
-kind the scenario is.
+"""The entry points behind the command line and the Python API: check, run and resume a scenario,
+which may be one run, a claim or a suite of claims.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ P = TypeVar("P", PreparedRun, ClaimPlan, SuitePlan)
 
 @dataclass(frozen=True)
 class RunKind(Generic[P]):
-    """What is done with a scenario of one kind."""
+    """The functions for a kind of scenario: prepare it, start it, resume it, redraw its pages."""
 
     prepare: Callable[[Resolved], P]
     start: Callable[[P, Path], Result]
@@ -53,18 +53,19 @@ _KINDS: dict[type, RunKind[Any]] = {PreparedRun: RUN, ClaimPlan: CLAIM, SuitePla
 
 
 def check(cfg: Any = None, *, overrides: Sequence[str] = ()) -> Prepared:
-    """Everything that can be found wrong without running: settings, plug-ins, data, memory.
+    """Check everything that can be checked without running: settings, plug-ins, data, memory.
 
-    Takes what :func:`run` takes, or what is resolved already, and writes nothing.
+    It takes what :func:`run` takes, or a :class:`Resolved`, and writes nothing.
 
-    Raises :class:`ConfigError`.
+    Raises :class:`ConfigError` for the first thing that cannot work.
     """
     with blamed(2):
         return _prepared(cfg if isinstance(cfg, Resolved) else resolve(_typed(cfg, overrides)))
 
 
 def _typed(cfg: Any, overrides: Sequence[str]) -> Settings:
-    """Settings as they are; anything else completed and parsed."""
+    """Settings without overrides as they are; anything else completed by the defaults and
+    parsed."""
     if isinstance(cfg, Settings) and not overrides:
         return cfg
     return Settings.parse(complete(cfg, overrides))
@@ -84,15 +85,16 @@ def run(
 ) -> Result:
     """Run a scenario into a new folder.
 
-    ``cfg`` is a mapping of settings, whole or only those that differ from the defaults, and
+    ``cfg`` is a mapping of settings, all of them or only those that differ from the defaults, and
     ``overrides`` are typed as on the command line::
 
         swarm.run({"devices": 20, "topology": "ring"}, "outputs/ring")
         swarm.run(overrides=["devices=20", "topology=ring"], folder="outputs/ring")
 
-    ``prepared`` saves doing the checks again for a config that has passed them.
+    ``prepared`` is the result of :func:`check` for the same config, whose checks are then not
+    repeated.
 
-    Raises :class:`ConfigError` for whatever cannot work, and for a folder that is not new and not
+    Raises :class:`ConfigError` for whatever cannot work, and for a folder that exists and is not
     empty.
     """
     if not str(folder):
@@ -111,12 +113,15 @@ def run(
 
 def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:
     """Go on with the run in ``folder`` under its own config; see
-    :func:`swarm.experiments.runs.run.resume` for what may change.
+    :func:`swarm.experiments.runs.run.resume` for what ``overrides`` may change.
 
-    Plug-ins that the config names are imported only if this user's own command wrote it, or with
-    ``trust``: then they run as whatever the user may do (:mod:`swarm.results.trust`).
+    Plug-ins that the config names are imported only if this user's own command wrote the config, or
+    with ``trust``: they run with all rights of the user (:mod:`swarm.results.trust`).
+
+    Raises :class:`ConfigError` for a folder that cannot be resumed, and for a setting that may not
+    change.
     """
-    if not isinstance(trust, bool):  # any text would be true, "no" too
+    if not isinstance(trust, bool):  # any text would count as true, also "no"
         valid = "must be true or false: whether the plug-ins that the folder names may run as you"
         raise ConfigError("trust", trust, valid)
     path = usable(folder, "resume")
@@ -127,10 +132,10 @@ def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -
 
 
 def kind_in(folder: Path) -> RunKind[Any]:
-    """Which kind of scenario has written ``folder``.
+    """The kind of scenario that has written ``folder``.
 
-    Nothing that the folder names is imported: if its scenario is not one of ours, the files that
-    are there say it.
+    Nothing that the folder names is imported: if its scenario is not one of ours, the kind follows
+    from the files in it.
 
     Raises :class:`ConfigError` where there is no config, or none that can be read.
     """

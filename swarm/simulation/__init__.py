@@ -1,1 +1,1 @@
-"""One arm, round by round."""
+"""Simulates one arm round by round."""

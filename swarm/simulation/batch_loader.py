@@ -1,5 +1,5 @@
-"""Where each device of a shard stands in its stream, what it remembers, and which samples it works
-on next.
+"""Loads the mini-batches of a shard's devices: where each device is in its stream, what its replay
+memory holds, and which samples come next.
 """
 
 from __future__ import annotations
@@ -25,13 +25,19 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 SAMPLES_AT_ONCE = 1 << 18  # stream positions drawn in one vectorised call
-PLACES_AT_ONCE = 1 << 18  # of replay memories that are filled in one
+PLACES_AT_ONCE = 1 << 18  # places of replay memories that are filled in one vectorised call
 
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """How far n devices are: steps taken, mini-batches of the stream met, in all and since they
-    last learnt from what they remember, and what that is."""
+    """Where n devices are in their streams.
+
+    Attributes:
+        steps_n: Local steps taken.
+        consumed_n: Mini-batches of the stream met.
+        since_replay_n: Mini-batches of the stream met since the device last learnt from its memory.
+        memory: The replay memories.
+    """
 
     steps_n: Ints
     consumed_n: Ints
@@ -40,7 +46,7 @@ class StreamPosition:
 
 
 class BatchLoader:
-    """The learning side of the devices ``devices``, whose blocks have these ``rows``."""
+    """Loads mini-batches for ``devices``; ``rows`` are the rows of each of their blocks."""
 
     def __init__(self, experiment: Experiment, devices: Ints, rows: list[slice]) -> None:
         self.experiment = e = experiment
@@ -70,16 +76,16 @@ class BatchLoader:
         )
 
     def begin(self, round: int) -> None:
-        """Before the batch plans of a round; a second learning phase starts from the same
-        samples.
+        """Start a learning phase of ``round``; a second one in the same round starts from the same
+        samples as the first.
         """
         if self._before[0] == round:
             self.progress = self._before[1]
         self._before = round, self.progress
 
     def steps(self, plan: BatchPlan, active_n: npt.NDArray[np.bool_] | None) -> Ints:
-        """How many mini-batches of ``plan`` each device works through: none if it is asleep, and
-        no more than its stream still has, or if its memory is empty."""
+        """The number of mini-batches of ``plan`` that each device works through, ``[n]``: none if
+        it is inactive or learns from an empty memory, and no more than its stream still has."""
         e, now = self.experiment, self.progress
         steps_n = (
             now.since_replay_n if plan.source == "kept" else e.data.local_steps_N[self.devices]
@@ -96,24 +102,26 @@ class BatchLoader:
         return steps_n if active_n is None else np.where(active_n, steps_n, 0)
 
     def work(self, plan: BatchPlan) -> float:
-        """What a mini-batch of ``plan`` takes, in local steps on a plain one: remembered samples
-        count beside the new ones, and predicting alone takes its forward products."""
+        """The computation of a mini-batch of ``plan``, in local steps on a plain mini-batch.
+        Remembered samples count beside the new ones; predicting alone counts its share of a step's
+        FLOP."""
         if not plan.learn:
             return self.experiment.model.prediction_share
         return 1 + self._again(plan) / self.experiment.data.stream.batch
 
     def _again(self, plan: BatchPlan) -> int:
-        """How many remembered samples stand beside the new ones in a mini-batch."""
+        """The number of remembered samples beside the new ones in a mini-batch."""
         e = self.experiment
         return (
             e.data.replay.drawn(e.data.stream.batch) if plan.source == "new" and plan.learn else 0
         )
 
     def batches(self, plan: BatchPlan, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
-        """The devices of each block that take steps, with their next samples.
+        """The rows of the devices that take steps, block by block, each with its next samples.
 
-        Positions of many blocks are drawn in one call, integers being the same in any company. What
-        is computed with has the shape that its own block gives it.
+        Samples of many blocks are drawn in one call, as drawn integers do not depend on which
+        blocks are drawn together. The batches have the shape that their own block gives them, as
+        rounding depends on shapes.
         """
         e = self.experiment
         together = max(
@@ -127,13 +135,13 @@ class BatchLoader:
     def _batches_of(
         self, some: list[slice], plan: BatchPlan, steps_n: Ints
     ) -> Iterator[tuple[Rows, Batch]]:
-        """Those of some blocks, whose samples are drawn together."""
+        """The batches of some blocks, whose samples are drawn together."""
         e, device = self.experiment, self.experiment.device
         group = slice(some[0].start, some[-1].stop)
-        # one number of steps for all blocks then, some of them masked
+        # A compiled step needs one shape, so all blocks take equally many steps, some masked.
         compiled = e.settings.compute.compile
         longest = int((self.steps(plan, None) if compiled else steps_n[group]).max())
-        # those asleep take no part in the arithmetic, except where the compiler wants one shape
+        # Devices without steps are left out of the arithmetic, unless the step is compiled.
         taking = (
             np.arange(group.start, group.stop)
             if compiled
@@ -163,7 +171,8 @@ class BatchLoader:
             yield chosen, Batch(x, target[part, :k], first, active, done[part], true)
 
     def end(self, plan: BatchPlan, steps_n: Ints) -> None:
-        """After a plan: count what was consumed, and let the memory choose what it keeps."""
+        """Finish a plan of which each device did ``steps_n`` mini-batches: count them, and offer
+        new samples to the replay memories."""
         e, now = self.experiment, self.progress
         consumed_n, since_replay_n, memory = now.consumed_n, now.since_replay_n, now.memory
         if plan.source == "kept":
@@ -177,7 +186,7 @@ class BatchLoader:
         )
 
     def _draw(self, plan: BatchPlan, taking: Ints, count: int) -> DrawnSamples:
-        """The samples of the next ``count`` mini-batches."""
+        """The samples of the next ``count`` mini-batches of the devices ``taking``."""
         e, now, devices = self.experiment, self.progress, self.devices[taking]
         size = e.data.stream.batch
         if plan.source == "all":
@@ -196,7 +205,8 @@ class BatchLoader:
             taking, self._draws.uniform(devices, now.steps_n[taking], count * again)
         )
         old = drawn.reshape(len(taking), count, again)
-        stand_in = np.resize(np.arange(size), again)  # as long as nothing is remembered
+        # New samples stand in for remembered ones as long as a memory is empty.
+        stand_in = np.resize(np.arange(size), again)
         old = np.where(old < 0, new.sample_BKb[:, :, stand_in], old)
         nowhere = np.zeros(old.shape, bool)
         return DrawnSamples(
@@ -204,11 +214,11 @@ class BatchLoader:
         )
 
     def _targets(self, sample_BKb: Tensor, plan: BatchPlan) -> tuple[Tensor, Tensor | None]:
-        """What is learnt from, as the loss wants it; and the true labels, where devices learn
-        from others.
+        """The targets to learn from, encoded for the loss, and the true targets where devices
+        learn from observed labels instead (else None).
 
-        A sample without a label gets a target of zeros, which pulls at nothing, and the others of
-        its mini-batch weigh more: the step is the mean over those with a label.
+        A sample without a label gets a target of zeros, whose gradient is zero, and the others of
+        its mini-batch weigh more, so that the step is the mean over the samples with a label.
         """
         e = self.experiment
         truth = self._encoded(_gather(self.y_S, sample_BKb))
@@ -218,7 +228,7 @@ class BatchLoader:
             return truth, truth
         observed_BKb = _gather(self.observed_S, sample_BKb)
         known_BKb = observed_BKb >= 0
-        # whole numbers divided would be float32
+        # in the run's dtype, as dividing integers would give float32
         labelled = known_BKb.sum(2, keepdim=True).clamp_min(1).to(e.dtype)
         weight = known_BKb * (known_BKb.shape[2] / labelled)
         return self._encoded(observed_BKb.clamp_min(0)) * weight.unsqueeze(2), truth
@@ -229,8 +239,10 @@ class BatchLoader:
         return e.model.loss.encode(y, e.data.outputs, e.dtype)
 
     def _remembering(self, steps_n: Ints) -> Memory:
-        """The memories after what was just met was offered to them, as far as somebody said what it
-        is. Some devices at a time: a memory depends on no other."""
+        """The replay memories after the samples just met were offered to them, together with their
+        known labels.
+
+        Some devices are processed at a time, as no memory depends on another."""
         e, now = self.experiment, self.progress
         old, count = now.memory, int(steps_n.max())
         together = max(1, PLACES_AT_ONCE // (e.data.replay.size + 2 * count * e.data.stream.batch))
@@ -254,7 +266,7 @@ class BatchLoader:
     # --- checkpoints ------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Tensor]:
-        """All of :class:`StreamPosition`, a row for each device."""
+        """The fields of :class:`StreamPosition`, a row for each device."""
         now = self.progress
         found = {"steps": now.steps_n, "met": now.consumed_n, "lately": now.since_replay_n}
         if self.experiment.data.replay.size:
@@ -266,7 +278,7 @@ class BatchLoader:
         return {name: torch.as_tensor(rows) for name, rows in found.items()}
 
     def restore(self, rows: Mapping[str, Tensor]) -> None:
-        """The opposite of :meth:`snapshot`."""
+        """Go back to the position that :meth:`snapshot` returned."""
         memory = self.progress.memory
         if self.experiment.data.replay.size:
             memory = Memory(*(rows[name].numpy() for name in ("kept", "offered", "largest")))

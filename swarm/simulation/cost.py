@@ -1,4 +1,4 @@
-"""What a round costs on the fleet's hardware: virtual seconds, and joules of each device."""
+"""The cost of a round on the fleet's hardware: virtual seconds, and joules of each device."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from swarm.simulation.experiment import Experiment
 
 @dataclass(frozen=True)
 class Cost:
-    """``seconds`` that the round lasts, and ``joules_N`` of each device in it."""
+    """The virtual ``seconds`` that a round lasts, and the joules ``joules_N`` that each device
+    spends in it."""
 
     seconds: float
     joules_N: Floats
 
 
 def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: Ints) -> Cost | None:
-    """Of a round in which the devices did work of so many local steps, and sent and received these
-    bytes; None without a fleet.
+    """The cost of ``round``, in which the devices computed ``work_N`` local steps, and sent and
+    received these numbers of bytes; None without a fleet.
 
-    A device computes for c = work · FLOP of a step / FLOP a second · its slowness. With a clock a
-    round is a tick; otherwise it lasts until the slowest of those awake has computed and sent:
-    max_i (c_i + t_i), t_i by :class:`~swarm.communication.network.base.LinkRates`, one exchange
-    after the other. If nobody is awake it is a tick. Energy of who is there: idle · seconds +
-    (active − idle) · c, and what the radio takes for each byte.
+    Device i computes for c_i = work_i · FLOP of a step / FLOP a second · its slowness. With a clock
+    a round lasts ``network.round_seconds``. Without one it lasts until the slowest active device
+    has computed and sent, max_i (c_i + t_i), where t_i adds up its transmission times
+    (:class:`~swarm.communication.network.base.LinkRates`) over the phases; if no device is active,
+    it lasts ``network.round_seconds``. A device that is online spends idle · seconds +
+    (active − idle) · c_i joules, and the radio's joules for each byte.
     """
     hardware = e.communication.fleet.hardware
     if hardware is None:
@@ -51,5 +53,6 @@ def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: In
 
 
 def rounded(joules: float) -> float:
-    """To nine digits: sums over devices differ in the last ones with the order of adding."""
+    """``joules`` to nine digits, as the last digits of sums over devices depend on the order of
+    adding."""
     return float(f"{joules:.9g}") if math.isfinite(joules) else joules

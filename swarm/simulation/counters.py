@@ -1,4 +1,4 @@
-"""What is added up over the rounds of an arm: a value, of which every round makes the next one."""
+"""The sums over the rounds of an arm: an immutable value, from which each round makes the next."""
 
 from __future__ import annotations
 
@@ -43,35 +43,35 @@ class MessageTotals:
 
     @classmethod
     def of(cls, traffic: Sequence[Traffic]) -> MessageTotals:
-        """Those of the phases of a round."""
+        """The totals of a round, given the traffic of each of its phases."""
         names = [field.name for field in fields(cls)]
         return cls(*(sum(getattr(sent, name) for sent in traffic) for name in names))
 
     def plus(self, other: MessageTotals) -> MessageTotals:
-        """The sum of both."""
+        """The sum of these totals and ``other``."""
         names = [field.name for field in fields(self)]
         return MessageTotals(*(getattr(self, name) + getattr(other, name) for name in names))
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What has been counted since the start.
+    """The sums since the start of the arm.
 
     Attributes:
         scored_N: Samples that each device has met for the first time, ``[N]``.
         score_N: The sum of their scores before learning from them.
         sent_N: Messages that each device has sent.
         received_N: Messages that have reached each device, or will.
-        lost_N: Of those sent, how many were lost.
-        late_N: Of those sent, how many came too late.
-        bits_N: The bits of those sent.
-        joules_N: The energy that each device has spent.
+        lost_N: Sent messages of each device that were lost.
+        late_N: Sent messages of each device that came too late.
+        bits_N: Bits that each device has sent.
+        joules_N: The energy that each device has spent, in joules.
         totals: The messages of the whole swarm, those of a server included.
         steps: Local steps of all devices.
-        work: What they computed, in local steps.
+        work: The computation of all devices, in local steps on a plain mini-batch.
         virtual: Virtual seconds.
-        fading_scored: Samples met, those of earlier rounds fading.
-        fading_score: The sum of their scores, fading alike.
+        fading_scored: Samples met, with weights that fade over the rounds.
+        fading_score: The sum of their scores, with the same weights.
     """
 
     scored_N: Floats
@@ -101,13 +101,13 @@ class Counters:
     def after(
         self, happened: RoundResult, spent: Cost | None, fading: float, round_seconds: float
     ) -> Counters:
-        """The counters after one round more.
+        """The counters after one more round.
 
         Args:
-            happened: What happened in it.
-            spent: What it cost; None without a fleet, where every round lasts as long.
-            fading: What remains of earlier rounds in the fading sums.
-            round_seconds: How long a round lasts then.
+            happened: The result of that round.
+            spent: The cost of that round; None without a fleet.
+            fading: The factor by which the fading sums of earlier rounds are multiplied.
+            round_seconds: The virtual seconds of every round without a fleet.
         """
         traffic = happened.traffic
         joules_N, virtual = self.joules_N, happened.round * round_seconds
@@ -148,7 +148,7 @@ class Counters:
 
     @classmethod
     def restored(cls, arrays: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Counters:
-        """The opposite of :meth:`arrays` and :meth:`facts`."""
+        """The counters that :meth:`arrays` and :meth:`facts` were made from."""
         per_device: dict[str, Any] = {
             _ATTRIBUTE[name]: arrays[name].numpy().copy() for name in PER_DEVICE
         }

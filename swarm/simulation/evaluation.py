@@ -1,5 +1,5 @@
-"""How good a block's devices are on a set of samples: per device, so that any statistic can be
-formed from them.
+"""Evaluates the devices of a block on a set of samples, with one result per device, so that any
+statistic over devices can be formed from them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ SAMPLES_AT_ONCE = 1024
 class BlockEvaluation:
     """Results of B devices on T samples.
 
-    ``loss_B`` is the mean loss; ``hits_BC`` counts right answers by true label (classification; a
-    tie of m counts 1/m), or holds the summed squared error by target (regression); ``votes_CT``
-    counts the devices that answer each label (classification; one that holds several for equally
-    likely votes for each of them); ``values_BV`` has a column for each metric of outputs.
+    ``loss_B`` is the mean loss. ``hits_BC`` counts right answers by true label in a classification
+    (a tie between m labels counts 1/m), and is the summed squared error by target in a regression.
+    ``votes_CT`` counts the devices that predict each label (classification only; a device whose
+    largest outputs tie votes for each of those labels). ``values_BV`` has a column for each metric
+    of outputs.
     """
 
     loss_B: Tensor
@@ -38,8 +39,8 @@ class BlockEvaluation:
 def apart(
     found: Iterable[tuple[int, BlockEvaluation]],
 ) -> tuple[dict[int, BlockEvaluation], Tensor | None]:
-    """Blocks' results without their votes, and the votes of all of them together: those of each
-    block would take more room than all else."""
+    """The results of each block without its votes, and the sum of all votes ``[C, T]``: keeping the
+    votes of each block would take more memory than everything else."""
     parts: dict[int, BlockEvaluation] = {}
     votes_CT: Tensor | None = None
     for block, part in found:
@@ -58,16 +59,19 @@ class BlockEvaluator:
         self.kernel, self.loss, self.outputs, self.metrics = kernel, loss, outputs, metrics
 
     def examine(self, x_BP: Tensor, x_T: Tensor, y_T: Tensor) -> BlockEvaluation:
-        """The devices on T samples with labels ``[T]`` (``[T, L]``: each of L positions counts) or
-        targets ``[T, C]``.
+        """Evaluate the devices with parameters ``x_BP`` on T samples ``x_T`` with labels ``[T]``
+        (``[T, L]``: each of L positions counts) or targets ``[T, C]``.
+
+        Raises :class:`~swarm.common.plugin.PluginError` for a metric that returns something else
+        than one value a device.
         """
         losses, hits = [], []
         parts = BlockParameters(self.kernel.layout, len(x_BP), x_BP)
         parts.load(x_BP)
         each = y_T.shape[1] if self.loss.classification and y_T.ndim > 1 else 1
         many = max(1, SAMPLES_AT_ONCE // each)
-        # made before the predictions: small ones made in between would keep the room of those from
-        # being used again
+        # Allocated before the predictions: small arrays allocated between them would keep their
+        # memory from being reused.
         votes_CT = (
             y_T.new_empty(self.outputs, y_T.numel(), dtype=torch.int64)
             if self.loss.classification
@@ -107,12 +111,14 @@ class BlockEvaluator:
 
 
 def _wide(device: torch.device) -> torch.dtype:
-    """The widest numbers that a device can calculate with."""
+    """The most precise dtype that a compute device supports."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def one_each(metric: Metric, found: Tensor, devices: int) -> Tensor:
-    """``found``, if it has one value a device."""
+    """Return what a metric returned, ``found``, if it has one value a device.
+
+    Raises :class:`~swarm.common.plugin.PluginError` if it has not."""
     if not isinstance(found, Tensor) or found.shape != (devices,):
         needed = f"one value for each of the {devices} devices is needed"
         raise returned("metrics", metric, "value()", f"returns {shape_of(found)}", needed)

@@ -1,8 +1,8 @@
-"""How much memory a run will take at its peak: an estimate from what is known before the start,
-part by part.
+"""Estimates the memory that a run will take at its peak, part by part, from what is known before
+the start.
 
-Counted is what comes on top of a Python that has everything imported (about 0.4 GiB).
-``benchmarks/memory.py`` holds the sums against what runs really take; docs/performance.md has the
+The estimate leaves out the Python process with everything imported (about 0.4 GiB).
+``benchmarks/memory.py`` compares the sums with what runs really take; docs/performance.md has the
 figures.
 """
 
@@ -21,23 +21,29 @@ from swarm.simulation.batch_loader import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
 from swarm.simulation.evaluation import SAMPLES_AT_ONCE
 from swarm.simulation.experiment import Experiment
 
-REST = 40 << 20  # bytes of whatever every run needs: files being written, tables, the page
-AUTOGRAD = 64 << 20  # bytes of what torch loads for models whose gradients are not written by hand
-COUNTERS = 500  # bytes of a device for what is added up, drawn, and said of a round
-EDGE = 90  # bytes of a directed link: the graph, its weights, and the routes made of them
-POSITION = 60  # bytes of a sample's number while it is drawn
-MEASURED = 30  # bytes of a device, evaluation and further metric
-RESULT = 60  # bytes of a device and evaluation: its results, in the run's files and their table
+REST = 40 << 20  # bytes that every run needs: files being written, tables, the page
+AUTOGRAD = 64 << 20  # bytes that torch loads for models whose gradients are not written by hand
+COUNTERS = 500  # bytes a device: counters, draws, and the results of a round
+EDGE = 90  # bytes a directed link: the graph, its weights, and the routes made of them
+POSITION = 60  # bytes a sample id while it is drawn
+MEASURED = 30  # bytes a device, evaluation and further metric
+RESULT = 60  # bytes a device and evaluation: its results, in the run's files and their table
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some of a run's memory.
+    """A part of a run's memory.
 
-    ``less``: the settings that would make it smaller, beside fewer devices. ``grows``: with the
-    number of devices. ``there``: in memory already when this is asked. ``each``: in every process
-    that hosts some of them. ``key`` and ``count``: the setting that it grows with, where that is
-    not the number of devices."""
+    Attributes:
+        name: What the memory holds, in words.
+        bytes: Its size.
+        less: The settings that would make it smaller, beside fewer devices.
+        grows: Whether it grows with the number of devices.
+        there: Whether it is in memory already.
+        each: Whether every process that hosts devices has it.
+        key: The setting that it grows with, where that is not the number of devices.
+        count: The value of that setting.
+    """
 
     name: str
     bytes: int
@@ -51,36 +57,37 @@ class Part:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a run holds at its peak."""
+    """The memory of a run at its peak."""
 
     parts: tuple[Part, ...]
 
     @property
     def total(self) -> int:
-        """In all."""
+        """Bytes in all."""
         return sum(part.bytes for part in self.parts)
 
     @property
     def to_come(self) -> int:
-        """What is not in memory yet."""
+        """Bytes that are not in memory yet."""
         return sum(part.bytes for part in self.parts if not part.there)
 
     @property
     def largest(self) -> Part:
-        """What takes the most."""
+        """The largest part."""
         return max(self.parts, key=lambda part: part.bytes)
 
     @property
     def each(self) -> int:
-        """What every process has for itself."""
+        """Bytes that every process has for itself."""
         return sum(part.bytes for part in self.parts if part.each)
 
     def with_parts(self, more: Sequence[Part]) -> Footprint:
-        """The same and ``more``."""
+        """This footprint with the parts ``more`` added."""
         return Footprint((*self.parts, *more))
 
     def fitting(self, devices: int, free: int) -> int:
-        """How many devices ``free`` bytes more would do for, these being so many."""
+        """The number of devices that fit into ``free`` bytes, if this is the footprint of
+        ``devices`` devices."""
         growing = sum(part.bytes for part in self.parts if part.grows and not part.there)
         return max(0, int((free - self.to_come + growing) * devices // max(growing, 1)))
 
@@ -89,7 +96,7 @@ NOTHING = Footprint(())
 
 
 def footprint(experiment: Experiment) -> Footprint:
-    """The parts of an experiment's memory, those of no size left out."""
+    """The parts of an experiment's memory, without those of no size."""
     counted = _Counted(experiment)
     parts = [*counted.kept(), *counted.passing(), *counted.fixed()]
     return Footprint(tuple(part for part in parts if part.bytes > 0))
@@ -109,7 +116,7 @@ class _Counted:
     # --- by device --------------------------------------------------------------------------------
 
     def kept(self) -> list[Part]:
-        """What a checkpoint holds, too."""
+        """The parts that are kept from round to round, and that a checkpoint holds."""
         e, row = self.e, self.n * self.width * self.item
         of_messages = {name: math.prod(shape) for name, shape in e.communication.in_flight.items()}
         history = sum(n for name, n in of_messages.items() if name.startswith("history"))
@@ -139,9 +146,7 @@ class _Counted:
         ]
 
     def passing(self) -> list[Part]:
-        """What is there for a part of a round only: the larger of what an exchange takes and what
-        one-by-one copies do.
-        """
+        """The parts for what a phase of a round holds at most, and for the devices' results."""
         phases = self.e.communication.phases
         numbers = max((phase.held_numbers() for phase in phases), default=0)
         return [
@@ -160,10 +165,10 @@ class _Counted:
             return 0
         return min(s.evaluate.devices or self.n, self.n) * (2 + (s.rounds - 1) // s.evaluate.every)
 
-    # --- of no device -----------------------------------------------------------------------------
+    # --- for all devices --------------------------------------------------------------------------
 
     def fixed(self) -> list[Part]:
-        """What depends on data, graph, model and block."""
+        """The parts that depend on the data, the graph, the model and the block size."""
         e, data = self.e, self.e.data.dataset
         x = data.x
         cast = x.dtype.kind == "f" and x.dtype.itemsize != self.item
@@ -172,7 +177,7 @@ class _Counted:
             * x[:1].nbytes
             // (2 if cast and self.item == 4 else 1)
         )
-        if e.model.loss.classification:  # the votes of a block, of all, and as they are counted
+        if e.model.loss.classification:  # votes: of a block, of all blocks, and while counted
             looked_at += 3 * 8 * e.data.outputs * data.y[data.test].size
         links = self.e.communication.messages.graph(1).src_E
         loaded = x.nbytes + data.y.nbytes + 8 * (len(e.data.split.sample) + len(data.train))
@@ -236,7 +241,7 @@ class _Counted:
 
     @property
     def _answers(self) -> int:
-        """Outputs for one sample."""
+        """The number of a model's outputs for one sample."""
         y, classification = self.e.data.dataset.y, self.e.model.loss.classification
         return self.e.data.outputs * (math.prod(y.shape[1:]) if classification else 1)
 
@@ -248,8 +253,8 @@ class _Counted:
 
 
 def saved_bytes(module: nn.Module, sample: Tensor) -> int:
-    """Bytes that autograd keeps of a forward pass, a sample on average; the module's own parameters
-    do not count.
+    """The bytes that autograd keeps of a forward pass, per sample on average, without the module's
+    own parameters.
     """
     own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     kept: dict[int, int] = {}

@@ -1,7 +1,7 @@
-"""The device side of a round: some devices living together, as rows.
+"""The device side of a round: the devices that one process hosts, each a row.
 
 A shard owns whole blocks. Everything it computes depends on (block, round) only, never on which
-other blocks live here.
+other blocks it owns.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Shard:
 
     Attributes:
         devices: Their ids, ``[n]``.
-        state: Their parameters, and what the protocol keeps.
-        in_flight: What is kept of their messages from round to round.
-        optimizer_slots: What the optimizer keeps, ``[n, P]`` each.
-        payload: What a phase has collected, until it is applied.
+        state: Their parameters and the protocol's slots.
+        in_flight: What is kept of their messages from round to round, a row for each device.
+        optimizer_slots: The optimizer's slots, ``[n, P]`` each.
+        payload: The rows that a phase has collected, until it is applied.
     """
 
     def __init__(self, experiment: Experiment, blocks: Ints) -> None:
@@ -71,20 +71,22 @@ class Shard:
     # --- for the phases of a round ----------------------------------------------------------------
 
     def take_payload(self) -> Payload:
-        """What the phase has collected, which the shard forgets."""
+        """Return the rows that the phase has collected, and forget them."""
         payload, self.payload = self.payload, None
         assert payload is not None, "a phase collects before it applies"
         return payload
 
     def outgoing(self, route: Route) -> dict[int, Tensor]:
-        """The payload rows that other shards need, one array for each of them."""
+        """The payload rows that other shards need, one array ``[rows, M]`` for each shard."""
         assert self.payload is not None, "a phase collects before rows are carried"
         return {other: self.payload.take(index) for other, index in route.outbox.items()}
 
     @contextmanager
     def present_only(self, round: int, call: str) -> Iterator[None]:
-        """What happens inside, where messages are taken in by the protocol's ``call``, does not
-        happen to devices that are not there.
+        """Restore the state of devices that are not online in ``round`` after the ``with`` block,
+        in which the protocol's ``call`` receives messages.
+
+        Raises :class:`~swarm.common.plugin.PluginError` as :meth:`require_state` does.
         """
         online = self.experiment.communication.network.online(round)
         if online is None or online[self.devices].all():
@@ -101,8 +103,8 @@ class Shard:
         }
 
     def require_state(self, call: str) -> None:
-        """Raises :class:`~swarm.common.plugin.PluginError` if the protocol's ``call`` has left
-        anything but rows behind."""
+        """Raises :class:`~swarm.common.plugin.PluginError` if the protocol's method ``call`` has
+        left anything but rows in the state."""
         e = self.experiment
         shape = len(self.devices), e.model.layout.width
         require_state(e.communication.protocol, call, self.state, shape, e.dtype)
@@ -110,10 +112,10 @@ class Shard:
     def partial_means(
         self, rows_nM: Tensor | None, shares_N: Floats
     ) -> Iterator[tuple[int, Tensor]]:
-        """For each block, in their order, Σ_i share_i · row_i over its devices in float64: the
-        terms of a mean over all.
+        """For each block, in order, Σ_i share_i · row_i over its devices in float64, ``[M]``. Their
+        sum over all blocks is the weighted mean over all devices.
 
-        ``rows_nM`` None takes the parameters.
+        ``rows_nM`` are the rows to average; None takes the parameters.
         """
         rows = self.state.x if rows_nM is None else rows_nM
         shares = torch.as_tensor(shares_N[self.devices], device=rows.device).unsqueeze(0)
@@ -122,8 +124,8 @@ class Shard:
             yield block, (shares[:, s].to(wide) @ rows[s].to(wide)).squeeze(0)
 
     def receive_mean(self, phase: int, mean_M: Tensor) -> None:
-        """Hand every device the same averaged row, those that are away too: they would fetch it
-        before they learn again.
+        """Hand every device the same averaged row ``[M]``, also those that are away, which would
+        fetch it before they learn again.
         """
         rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
         self.experiment.communication.protocol.receive(phase, self.state, rows)
@@ -132,7 +134,7 @@ class Shard:
     # --- look -------------------------------------------------------------------------------------
 
     def evaluate(self, samples: Ints, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
-        """The devices of the chosen blocks on the samples with these ids."""
+        """Evaluate the devices of the chosen ``blocks`` on the samples with these ids."""
         index = torch.as_tensor(samples, device=self.batch_loader.x_S.device)
         x_T, y_T = self.batch_loader.x_S[index], self.batch_loader.y_S[index]
         for block, rows in self.experiment.blocks.slices(self.blocks):
@@ -140,7 +142,8 @@ class Shard:
                 yield block, self.evaluator.examine(self.state.x[rows], x_T, y_T)
 
     def row_values(self, mean_P: Tensor) -> Floats:
-        """A column for each metric of parameters, block by block."""
+        """The values of the metrics of parameters, ``[n, metrics]``, given the mean model
+        ``mean_P``."""
         metrics = self.experiment.metrics.rows
         out = np.empty((len(self.devices), len(metrics)))
         for _, s in self.experiment.blocks.slices(self.blocks):
@@ -151,7 +154,7 @@ class Shard:
         return out
 
     def snapshot(self) -> dict[str, Tensor]:
-        """All that has to be kept to go on later, a row for each device; not copied."""
+        """Everything that a later :meth:`restore` needs, a row for each device; not copied."""
         return {
             "x": self.state.x,
             **self.batch_loader.snapshot(),
@@ -161,10 +164,9 @@ class Shard:
         }
 
     def restore(self, rows: Mapping[str, Tensor]) -> None:
-        """The opposite of :meth:`snapshot`.
+        """Go back to the state that :meth:`snapshot` returned.
 
-        The arrays are the shard's own from here on, and take the places of the old ones one by
-        one."""
+        The shard owns these arrays afterwards; they replace the old ones one by one."""
         device = self.experiment.device
         self.state.x, self.state.now = (
             rows["x"].to(device),

@@ -100,7 +100,7 @@ def test_force_replaces_it_and_a_failure_leaves_the_old_one(
     monkeypatch.setitem(
         fetch.ALL, "shakespeare", replace(fetch.ALL["shakespeare"], sha256="0" * 64)
     )
-    with pytest.raises(FetchError, match=r"has SHA-256 .*: it is not used"):
+    with pytest.raises(FetchError, match=r"has SHA-256 .*, so it is not used"):
         fetch.fetch("shakespeare", to, force=True)
     assert (to / "shakespeare" / "mark").exists()
     offer(monkeypatch, play)
@@ -133,7 +133,7 @@ def failing(error: Exception) -> Callable[..., Path]:
             "there is no space left; --to names another folder",
         ),
         ({"convert": failing(ValueError("a secret"))}, r"cannot be read \(ValueError\)"),
-        ({"mb": (1 << 40, 1)}, r"MB free; fetching shakespeare takes \d+"),
+        ({"mb": (1 << 40, 1)}, r"MB free, and fetching shakespeare takes \d+"),
     ],
 )
 def test_a_failure_is_one_sentence_and_leaves_nothing(
@@ -289,7 +289,7 @@ def test_apt_and_deadlines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         download.apt("d=1", "", tmp_path, 1)
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FetchError, match="there is no apt-get here"):
+    with pytest.raises(FetchError, match="this machine has no apt-get"):
         download.apt("d=1", "", tmp_path, 1)
 
 

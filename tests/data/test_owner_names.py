@@ -115,7 +115,7 @@ def test_of_owners_with_text_those_taken_keep_their_names(tmp_path: Path) -> Non
         }
     )
     frame.to_parquet(tmp_path / "t.parquet")
-    with pytest.warns(UserWarning, match="left out 1 of 4 owners"):
+    with pytest.warns(UserWarning, match="1 of 4 owners are left out"):
         assert Text(str(tmp_path / "t.parquet"), context=8, min_chars=200).load().owner_names == (
             "10",
             "11",

@@ -91,7 +91,7 @@ def test_a_column_without_a_name_is_left_out_of_a_csv(tmp_path: Path, heading: s
     found, features = said(path=str(tmp_path / "t.csv"))
     assert features == (1,)
     assert len(found) == 1
-    assert "left out a column that has no name, most often a row number" in found[0]
+    assert "a column that has no name, most often a row number, is left out" in found[0]
 
 
 def test_a_column_without_a_name_is_left_out_of_a_parquet_file(tmp_path: Path) -> None:
@@ -154,6 +154,6 @@ def test_a_row_number_is_no_channel_of_a_persons_readings(tmp_path: Path) -> Non
             {"ax": np.random.default_rng(0).normal(size=400), "label": np.arange(400) // 100 % 2}
         )
         table.to_csv(tmp_path / f"{name}.csv")
-    with pytest.warns(UserWarning, match=r"anna\.csv: left out a column that has no name"):
+    with pytest.warns(UserWarning, match=r"anna\.csv: a column that has no name.*is left out"):
         data = Activity(str(tmp_path), window=10).load()
     assert data.features == (10,)

@@ -86,7 +86,7 @@ def test_npz_images_keep_their_shape(tmp_path: Path) -> None:
 
 def test_left_out_columns_are_named_once(tmp_path: Path) -> None:
     path = write(frame(), tmp_path / "t.csv")
-    with pytest.warns(UserWarning, match="left out as not numeric: person"):
+    with pytest.warns(UserWarning, match="not numeric are left out: person"):
         Table(path=path, label="kind").load()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

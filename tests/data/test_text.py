@@ -82,7 +82,8 @@ def test_owners_are_in_order_and_the_largest_can_be_taken(tmp_path: Path) -> Non
     texts = {10: [numbers(200)], 9: [numbers(400)], 2: [numbers(800)], 1: ["too little"]}
     path = written(tmp_path / "t.parquet", texts)
     with pytest.warns(
-        UserWarning, match="left out 1 of 4 owners: less text than data.min_chars=200"
+        UserWarning,
+        match="1 of 4 owners are left out, as they have less text than data.min_chars=200",
     ):
         data = Text(path, context=8, min_chars=200).load()
     holdings = Natural(3).split(data, Keys(0, "partition"))

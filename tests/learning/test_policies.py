@@ -347,8 +347,8 @@ IDLE = [
         "learns nothing before round 9",
     ),
     (("update=online", "replay=ring", "replay.size=5000"), "nothing is ever forgotten"),
-    (("update=online", "labels=meetings", "labels.chance=0"), "nobody tells any label"),
-    (("update=online", "labels=meetings", "labels.budget=0"), "nobody tells any label"),
+    (("update=online", "labels=meetings", "labels.chance=0"), "no device is told any label"),
+    (("update=online", "labels=meetings", "labels.budget=0"), "no device is told any label"),
     (("data=sea", "partition=natural"), "these data drift"),
 ]
 

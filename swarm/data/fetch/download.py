@@ -1,5 +1,5 @@
-"""One archive through the package manager that is set up here, without running anything that is in
-it.
+"""Downloads an archive with the package manager of this machine, without running any code that the
+archive contains.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 # pip asks the build backend of a source archive for its metadata, which would run the archive's
-# setup.py. This stands in for that backend, and hands over the metadata the archive was published
-# with.
+# setup.py. This module stands in for that backend, and returns the metadata with which the archive
+# was published.
 _BACKEND = """
 import pathlib, sys
 
@@ -38,8 +38,10 @@ class FetchError(Exception):
 
 
 def pip(package: str, sha256: str, folder: Path, deadline: float) -> Path:
-    """The wheel or source archive of ``name==version`` into ``folder``. pip too refuses one of
-    another hash.
+    """Download the wheel or source archive of ``name==version`` into ``folder`` with pip.
+
+    ``deadline`` is in seconds. Raises :class:`FetchError` where there is no pip, the download
+    fails or takes longer, and where the archive has another SHA-256.
     """
     stand_in = folder.parent / "backend" / "setuptools"
     stand_in.mkdir(parents=True)
@@ -74,21 +76,27 @@ def pip(package: str, sha256: str, folder: Path, deadline: float) -> Path:
             raise FetchError("pip is missing here; `python -m ensurepip` installs it")
         if "DO NOT MATCH THE HASHES" in done.stdout or "hash mismatch" in done.stdout.lower():
             raise FetchError(
-                f"the archive of {package} has another SHA-256 than {sha256}: it is not used"
+                f"the archive of {package} has another SHA-256 than {sha256}, so it is not used"
             )
         raise _failed("pip", package, done)
     return _only(folder, package)
 
 
 def apt(package: str, sha256: str, folder: Path, deadline: float) -> Path:
-    """The Debian package ``name=version`` into ``folder``; nothing is installed."""
+    """Download the Debian package ``name=version`` into ``folder`` with apt-get, without installing
+    it.
+
+    ``deadline`` is in seconds. Raises :class:`FetchError` where there is no apt-get, and where the
+    download fails or takes longer.
+    """
     try:
         done = run_command(
             ["apt-get", "--quiet", "download", package], folder, deadline, {"LC_ALL": "C"}
         )
     except FileNotFoundError:
         raise FetchError(
-            f"{package} is a Debian package, and there is no apt-get here; data=idx reads any copy"
+            f"{package} is a Debian package, and this machine has no apt-get; data=idx reads any"
+            " copy of its files"
         ) from None
     if done.returncode:
         raise _failed("apt-get", package, done)
@@ -98,8 +106,10 @@ def apt(package: str, sha256: str, folder: Path, deadline: float) -> Path:
 def run_command(
     command: list[str], folder: Path, deadline: float, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run it in ``folder``, output and errors together; after ``deadline`` seconds it and what it
-    started are ended.
+    """Run ``command`` in ``folder``, with its errors in its output.
+
+    Raises :class:`FetchError` after ``deadline`` seconds; the process and its children are killed
+    then.
     """
     process = subprocess.Popen(
         command,

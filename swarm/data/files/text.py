@@ -1,5 +1,5 @@
-"""Text with owners (people, roles): sequences of characters, and at each position the character
-that follows.
+"""Text with owners (people, roles) for next-character prediction: sequences of characters, and at
+each position the character that follows.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ from swarm.data.files.readers.columns import Column
 from swarm.data.files.readers.table_files import read_table
 from swarm.data.prepare import Samples, prepare
 
-ALPHABET = "\n" + "".join(map(chr, range(32, 127)))  # a line's end, and what a typewriter has
+ALPHABET = "\n" + "".join(map(chr, range(32, 127)))  # a line's end, and printable ASCII
 
 
 class Text(Source):
-    """``x`` is ``[S, context]`` characters, ``y`` the same one place further; a class is a
-    character.
+    """Sequences of characters: ``x`` is ``[S, context]`` characters, ``y`` the same sequences one
+    position later; each character is a class.
 
-    A table (.csv, .parquet, .jsonl, .arrow) with a column of text and one that says whose; an
-    owner's rows, as they stand, are one text with line ends between. The text's last share ``test``
-    is held out, ``validation`` of it lies before that, the rest is for training: windows of context
-    + 1 characters are cut within each part, so none straddles two. Training windows begin every
-    ``stride`` characters (null: context), held-out ones every ``context``.
+    The file is a table (.csv, .parquet, .jsonl, .arrow) with a column of text and a column that
+    names its owner. An owner's rows, in their order, make one text with line ends between them. The
+    last share ``test`` of a text is for testing, the share ``validation`` before it for validation,
+    and the rest for training. Windows of context + 1 characters are cut within each part, so none
+    straddles two. Training windows begin every ``stride`` characters (null: context), the others
+    every ``context``.
 
-    Classes are ``characters`` in their order, and one more for all others. Owners with less than
-    ``min_chars`` are left out; ``owners`` keeps so many, those with the most text; ``max_chars``
-    keeps an owner's first ones, ``held`` that many test (and validation) windows of each.
-    ``ordered``: devices meet their text from front to back.
+    Classes are ``characters`` in their order, and one more for all other characters. Owners with
+    less than ``min_chars`` characters are left out; ``owners`` keeps that many, those with the most
+    text; ``max_chars`` keeps the first characters of an owner; ``held`` keeps that many test (and
+    validation) windows of each owner. With ``ordered`` devices meet their text from front to back.
 
-    ``ConfigError`` for a missing column, text too short for a window in every part, and text that
-    is mostly in other characters. No message quotes the text.
+    Raises ``ConfigError`` for a missing column, text too short for a window in every part, and text
+    that is mostly in other characters. No message quotes the text.
     """
 
     def __init__(
@@ -91,7 +92,11 @@ class Text(Source):
         return self.of(read_table(locate(self.path), self.max_bytes))
 
     def of(self, table: dict[str, Column]) -> Dataset:
-        """The data set of a table that has been read."""
+        """The data set of the columns ``table``.
+
+        Raises ``ConfigError`` for a missing column, for cells that are missing or no text, and for
+        owners with too little text.
+        """
         for key, name in (("owner", self.owner), ("text", self.text)):
             if name not in table:
                 valid = (
@@ -111,7 +116,7 @@ class Text(Source):
         return self._cut(codes, names)
 
     def _chosen(self, texts: list[str], names: Names) -> tuple[list[str], Names]:
-        """Those with enough text, in their order, and whose they are."""
+        """The texts that are long enough, in their order, and the names of their owners."""
         size = np.array([len(text) for text in texts])
         enough = np.flatnonzero(size >= self.min_chars)
         if not len(enough):
@@ -131,9 +136,10 @@ class Text(Source):
                 raise ConfigError("owners", self.owners, valid)
             enough = np.sort(enough[np.argsort(-size[enough], kind="stable")[: self.owners]])
         elif len(enough) < len(texts):
-            left_out = f"left out {len(texts) - len(enough)} of {len(texts)} owners"
+            left_out = f"{len(texts) - len(enough)} of {len(texts)} owners are left out"
             warnings.warn(
-                f"{left_out}: less text than data.min_chars={self.min_chars}", stacklevel=2
+                f"{left_out}, as they have less text than data.min_chars={self.min_chars}",
+                stacklevel=2,
             )
         return [texts[i][: self.max_chars] for i in enough], tuple(names[i] for i in enough)
 
@@ -142,7 +148,7 @@ class Text(Source):
         point_T = np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32)
         order_A = np.argsort(point_A)
         code_T = np.empty(len(point_T), np.uint32)
-        # places are numbers of eight bytes each: not of a whole text at once
+        # In parts, as the temporary indices take eight bytes a character.
         for part in chunks(point_T):
             point = point_T[part]
             found = order_A[
@@ -179,14 +185,14 @@ class Text(Source):
         return prepare(samples, 0)
 
     def _begins(self, owner: int, codes: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Ints]:
-        """Where an owner's windows begin, which part each is in (0 training, 1 validation, 2 test),
-        and the owner.
+        """For each window of an owner: where it begins, which part it is in (0 training, 1
+        validation, 2 test), and the owner.
         """
         held = [
             max(math.ceil(share * len(codes)), self.context + 1) if share else 0
             for share in (self.validation, self.test)
         ]
-        # of training, validation and test text
+        # where the training, validation and test text ends
         ends = len(codes) - np.cumsum([0, *held[::-1]])[::-1]
         found = []
         for part, (low, high) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
@@ -226,7 +232,7 @@ def _require_text_in_every_part(
 
 
 def _joined(owner_R: Column, text_R: Column, owner: str, text: str) -> tuple[list[str], Names]:
-    """Each owner's text and the owners, in the order of their names (:mod:`swarm.common.names`)."""
+    """Each owner's text and the owners' names, in the order of :mod:`swarm.common.names`."""
     for key, name, column in (("owner", owner, owner_R), ("text", text, text_R)):
         missing = [row for row, value in enumerate(column) if value is None or value != value]
         if column.ndim != 1 or missing:

@@ -1,1 +1,1 @@
-"""Data sets made from a seed."""
+"""Data sets that are generated from a seed."""

@@ -1,5 +1,5 @@
-"""Digits for more devices than the real ones can feed: each sample is two real training digits plus
-noise.
+"""Generated digits, for more devices than the real digits suffice for: each sample blends two real
+training digits and adds noise.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ class DigitsLike(Source):
         return prepare(samples, self.seed, scale=self.scale)
 
     def _generate(self, real_x: Floats, real_y: Ints, x: Floats, y: Ints) -> None:
-        """Fill the first ``count`` rows, a block at a time: memory beyond the result stays at some
-        tens of MB.
+        """Fill the first ``count`` rows block by block, so that temporary memory stays at some tens
+        of MB.
         """
         order = np.argsort(real_y, kind="stable")
-        # by class, so that a partner is an offset away
+        # sorted by class, so that a partner of the same class is a start and an offset
         real_x, real_y = real_x[order], real_y[order]
         size_C = np.bincount(real_y, minlength=10)
         start_C = np.cumsum(size_C) - size_C
@@ -86,8 +86,8 @@ class DigitsLike(Source):
 
 
 def _moved(real_x: Floats) -> npt.NDArray[np.float32]:
-    """``[9, R, 64]``: every image in place (0) and moved by one pixel in each of eight directions,
-    zeros moving in.
+    """Every image unmoved (entry 0) and moved by one pixel in each of eight directions, padded with
+    zeros: ``[9, R, 64]``.
     """
     padded = np.pad(real_x.reshape(-1, 8, 8), ((0, 0), (1, 1), (1, 1)))
     steps = [(1, 1), (0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1), (2, 2)]

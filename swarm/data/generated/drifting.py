@@ -1,5 +1,5 @@
-"""Generated streams whose concept drifts: each device has its own stream, all go through the same
-concepts.
+"""Generated streams whose concept drifts: each device has a stream of its own, and all streams go
+through the same concepts.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from swarm.data.stream.concept_schedule import ConceptSchedule, DriftKind
 
 @dataclass(eq=False)
 class Drifting(Source):
-    """``per_device`` samples a device, ordered in time; ``held_out`` test samples of each concept,
-    and as many to validate.
+    """A binary problem with ``per_device`` training samples a device, ordered in time, and for each
+    concept ``held_out`` test samples and as many validation samples.
 
-    When concepts change is up to :class:`~swarm.data.stream.concept_schedule.ConceptSchedule`. A
-    share ``noise`` of the training labels is wrong.
+    :class:`~swarm.data.stream.concept_schedule.ConceptSchedule` says when concepts change. A share
+    ``noise`` of the training labels is wrong; validation and test labels are the true ones.
     """
 
     devices: int
@@ -53,7 +53,8 @@ class Drifting(Source):
 
     @abstractmethod
     def label(self, x_SF: Reals, concept_S: Ints) -> Ints:
-        """The true class, 0 or 1, of inputs in [0, 1) under each sample's concept."""
+        """The true class, 0 or 1, of inputs ``[S, F]`` in [0, 1) under each sample's concept:
+        ``[S]``."""
 
     def load(self) -> Dataset:
         train = self.devices * self.per_device
@@ -81,9 +82,11 @@ class Drifting(Source):
 
 @dataclass(eq=False)
 class SEA(Drifting):
-    """x in [0, 10)³, y = [x_1 + x_2 ≤ θ_c]; the third feature means nothing. θ = 8, 9, 7, 9.5 in
-    turn (Street & Kim, *A streaming ensemble algorithm*, KDD 2001). Features are scaled to [−1,
-    1)."""
+    """The SEA concepts: x in [0, 10)³ and y = [x_1 + x_2 ≤ θ_c]; the third feature is irrelevant.
+
+    θ is 8, 9, 7 and 9.5 in turn (Street & Kim, *A streaming ensemble algorithm*, KDD 2001).
+    Features are scaled to [−1, 1).
+    """
 
     THRESHOLDS = (8.0, 9.0, 7.0, 9.5)
 
@@ -102,9 +105,12 @@ class SEA(Drifting):
 
 @dataclass(eq=False)
 class Hyperplane(Drifting):
-    """y = [w_c · (x − ½) > 0] for x in [0, 1)^F: a plane through the middle that turns by ``angle``
-    degrees with each concept, in a direction drawn from the seed (after Hulten, Spencer, Domingos,
-    KDD 2001). Features are scaled to [−1, 1)."""
+    """A rotating hyperplane: y = [w_c · (x − ½) > 0] for x in [0, 1)^F.
+
+    The plane goes through the middle and turns by ``angle`` degrees with each concept, in a
+    direction drawn from the seed (after Hulten, Spencer, Domingos, KDD 2001). Features are scaled
+    to [−1, 1).
+    """
 
     features: int = 10
     concepts: int = 10

@@ -1,4 +1,6 @@
-"""Generated text: every device writes with a chain of its own, more or less like everybody's."""
+"""Generated text: each device draws it from its own Markov chain, a blend of a common chain and one
+that only this device has.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ from swarm.data.prepare import Samples, prepare
 class Markov(Source):
     """Sequences of ``context`` tokens, and for each position the token that follows.
 
-    Device i draws from the chain (1 − h)·A + h·B_i over ``tokens`` tokens, h = ``heterogeneity``;
-    the rows of A and B_i are Dirichlet(``concentration``), the smaller the more predictable. A
-    chain's entropy rate is the least loss there is.
+    Device i draws from the chain (1 − h)·A + h·B_i over ``tokens`` tokens, h = ``heterogeneity``.
+    The rows of A and B_i are drawn from Dirichlet(``concentration``): the smaller it is, the more
+    predictable the text. A chain's entropy rate is the least expected loss.
     """
 
     devices: int
@@ -59,7 +61,7 @@ class Markov(Source):
                 alpha, self.tokens
             )
             below = np.cumsum(chain, 1)
-            below[:, -1] = 1.0  # whatever rounding left
+            below[:, -1] = 1.0  # exactly, whatever the rounding of the sum
             text[device, :, 0] = draw.integers(self.tokens, size=self.per_device)
             for t in range(self.context):
                 chance = draw.random(self.per_device)

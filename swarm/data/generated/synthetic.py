@@ -1,5 +1,5 @@
-"""Generated data with a heterogeneity between devices that can be dialled: each device is the owner
-of its samples.
+"""Generated data whose heterogeneity between devices is a parameter; each device is the owner of
+its samples.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class LeafSynthetic(Source):
         if self.iid:
             return self._common_model(devices)
         draw, count = Keys(self.seed, "leaf_synthetic/models").generator(block), devices
-        # u: drawn first and scaled after, so that the other draws are the same for every α, β and
-        # per_class
+        # u is drawn first and scaled afterwards, so that the other draws are the same for every α,
+        # β and per_class.
         mean = self.alpha * draw.standard_normal((count, self.classes))
         mean = mean if self.per_class else np.broadcast_to(mean[:, :1], mean.shape)
         weight = mean[:, None, :] + draw.standard_normal((count, self.features, self.classes))
@@ -112,7 +112,7 @@ class LeafSynthetic(Source):
         return weight, bias, centre
 
     def _common_model(self, devices: int) -> tuple[Reals, Reals, Reals]:
-        """The one model of Synthetic-IID and its centre 0, repeated for each device."""
+        """The common model and the centre 0 of Synthetic-IID, repeated for each device."""
         draw = Keys(self.seed, "leaf_synthetic/models").generator(0)
         weight = draw.standard_normal((1, self.features, self.classes))
         bias = draw.standard_normal((1, self.classes))
@@ -230,8 +230,8 @@ class LinearRegression(Source):
 
 
 def _check_sizes(devices: int, features: int, per_device: int | None) -> None:
-    """Refuse samples without features, fewer than four a device (none might be left to train on),
-    and more than there is room for; ``per_device`` None: their number is drawn."""
+    """Refuse samples without features, fewer than four samples a device (none might be left to
+    train on), and more than fit into memory. ``per_device`` is None if the numbers are drawn."""
     number("features", features, 1, 1e6)
     if per_device is not None:
         number("per_device", per_device, 4)
@@ -239,13 +239,13 @@ def _check_sizes(devices: int, features: int, per_device: int | None) -> None:
 
 
 def _check_classes(classes: int, features: int) -> None:
-    """Refuse a device's own model or centres that there is no room for."""
+    """Refuse models or centres of a device that do not fit into memory."""
     room("classes", classes, classes, features, each=8, what=("classes", "features"))
 
 
 def _blocks(devices: int, each: int) -> Iterator[Ints]:
-    """Runs of devices whose models and samples (up to ``each`` numbers a device) take some tens of
-    MB at a time.
+    """Blocks of consecutive devices, small enough that a block's models and samples (up to ``each``
+    numbers a device) take some tens of MB.
     """
     block = max(1, CHUNK // each)
     for start in range(0, devices, block):

@@ -1,6 +1,6 @@
-"""How training samples are dealt to devices: one file and one yaml for each rule.
+"""Partitions: rules that assign training samples to devices, one file and one yaml for each rule.
 
-Each rule is vectorised over samples: 100,000 devices take seconds.
+Each rule is vectorised over samples, so that 100,000 devices take seconds.
 """
 
 from swarm.data.partition.base import Partition

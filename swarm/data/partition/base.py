@@ -1,4 +1,4 @@
-"""The interface of a partition: a rule that deals training samples to devices."""
+"""The interface of a partition: a rule that assigns training samples to devices."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Labels = Ints | Floats
 
 
 class Partition(OldMembers, ABC):
-    """A rule that deals samples to ``devices`` devices.
+    """A rule that assigns samples to ``devices`` devices.
 
-    A new one implements :meth:`assign` alone.
+    A new rule only has to implement :meth:`assign`.
     """
 
     def __init__(self, devices: int) -> None:
@@ -26,17 +26,20 @@ class Partition(OldMembers, ABC):
 
     @abstractmethod
     def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
-        """Who holds which of S training samples: ids ``0 … S-1``, nobody without one, no sample
-        twice.
+        """Say which device holds which of S training samples, by ids ``0 … S-1``.
 
-        ``y_S`` are labels ``[S]`` or regression targets ``[S, T]``, ``owner_S`` natural owners or
-        None. Equal ``keys`` give equal holdings. Raises ``ConfigError`` when the rule does not fit
-        the samples.
+        Every device needs at least one sample, and no sample may go to two devices. ``y_S`` are
+        labels ``[S]`` or regression targets ``[S, T]``, ``owner_S`` natural owners ``[S]`` or None.
+        Equal ``keys`` give equal splits. Raises ``ConfigError`` when the rule does not fit the
+        samples.
         """
 
     def split(self, dataset: Dataset, keys: Keys) -> DeviceSplit:
-        """:meth:`assign` over the training samples of ``dataset``, in the data set's own ids, and
-        checked.
+        """Split the training samples of ``dataset`` with :meth:`assign`; the result has the data
+        set's own sample ids.
+
+        Raises ``ConfigError`` when the rule does not fit the samples, leaves a device without any,
+        or gives a sample to two devices.
         """
         owner = None if dataset.owner is None else dataset.owner[dataset.train]
         holdings = self.assign(dataset.y[dataset.train], owner, keys)
@@ -61,7 +64,7 @@ class Partition(OldMembers, ABC):
         return dealt if dataset.time is None else dealt.by_time(dataset.time)
 
     def _require_holdings(self, found: object, samples: int) -> None:
-        """Refuse what :meth:`assign` returned where it is no split of so many samples."""
+        """Refuse what :meth:`assign` returned, ``found``, if it is no split of so many samples."""
         if not isinstance(found, DeviceSplit):
             needed = (
                 "a DeviceSplit is needed, and DeviceSplit.group(device_of_each_sample, devices)"
@@ -89,7 +92,7 @@ class Partition(OldMembers, ABC):
             raise returned("partition", self, "assign", text, f"they must be 0 to {samples - 1}")
 
     def need(self, samples: int, least: int = 1) -> None:
-        """Refuse fewer than ``least`` samples a device."""
+        """Raises ``ConfigError`` for fewer than ``least`` samples a device."""
         if self.devices * least > samples:
             most = samples // least
             would = f"at most devices={most} would do" if most else "more samples are needed"
@@ -98,8 +101,9 @@ class Partition(OldMembers, ABC):
             raise ConfigError("/devices", self.devices, valid)
 
     def labels(self, y_S: Labels) -> tuple[Ints, int]:
-        """The labels as dense codes of the classes that occur, and how many those are; refuses
-        regression targets.
+        """The labels as dense codes ``[S]`` of the classes that occur, and the number of these.
+
+        Raises ``ConfigError`` for regression targets and for a label at every position.
         """
         if y_S.dtype.kind not in "iu" or y_S.ndim != 1:
             found = "a label for every position" if y_S.dtype.kind in "iu" else "numeric targets"

@@ -17,15 +17,15 @@ class Dirichlet(Partition):
     """Label skew: the samples of each class c are shared out in proportions ``p_c ~ Dirichlet(alpha
     · 1_N)``.
 
-    Small ``alpha``: a class sits on few devices; large: everybody has every class, as in iid. The
-    usual form (Yurochkin et al., arXiv 1905.12022; Li et al., arXiv 2102.02079) of the skew of Hsu,
-    Qi, Brown (arXiv 1909.06335), whose devices all have equally many samples; here sizes vary too.
-    Proportions are rounded systematically: device i expects exactly ``p_ci · n_c`` samples and gets
-    that number rounded up or down.
+    With a small ``alpha`` each class sits on few devices; with a large one every device has every
+    class, as in iid. This is the usual form (Yurochkin et al., arXiv 1905.12022; Li et al., arXiv
+    2102.02079) of the skew of Hsu, Qi, Brown (arXiv 1909.06335), whose devices all have equally
+    many samples; here sizes vary too. Proportions are rounded by systematic sampling: device i has
+    an expected ``p_ci · n_c`` samples and gets that number rounded up or down.
 
-    A draw that leaves somebody below ``min_samples`` is thrown away; after ``tries`` of them the
-    last one is repaired by moving samples from the devices with the most, out of their commonest
-    class. So it is with many devices, where hardly any draw serves everybody.
+    A draw that leaves a device below ``min_samples`` is thrown away. After ``tries`` such draws the
+    last one is repaired: samples move from the devices with the most, out of their commonest class.
+    With many devices this is the rule, as hardly any draw gives all of them enough.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Dirichlet(Partition):
     def _draw(self, size_C: Ints, draw: np.random.Generator) -> Ints:
         count_CN = np.empty((len(size_C), self.devices), np.int64)
         for c, size in enumerate(size_C):
-            # or neighbours in the rounding would be neighbours in every class
+            # in a random order: else the same devices would be neighbours in every class's rounding
             order = draw.permutation(self.devices)
             edge = np.minimum(np.cumsum(draw.dirichlet(np.full(self.devices, self.alpha))), 1.0)
             edge[-1] = 1.0
@@ -63,11 +63,11 @@ class Dirichlet(Partition):
 
 
 def _repair(count_CN: Ints, least: int) -> None:
-    """Raise every device to ``least`` samples, in place, each time from the then largest device's
-    commonest class.
+    """Raise every device to ``least`` samples, in place; each move takes from the commonest class
+    of the device that is largest then.
 
-    The loop is over the devices in need only. Ties go to the lower device; a giver never falls
-    below ``least``.
+    The loop is over the devices in need only. Of equally large devices the lower id gives; a giver
+    never falls below ``least``.
     """
     size_N = count_CN.sum(axis=0)
     needy = np.flatnonzero(size_N < least)

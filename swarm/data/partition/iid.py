@@ -9,8 +9,8 @@ from swarm.data.partition.random_split import even
 
 
 class Iid(Partition):
-    """Independent and identically distributed: a random deal in which device sizes differ by at
-    most one sample.
+    """Independent and identically distributed: samples go to devices at random, and device sizes
+    differ by at most one.
     """
 
     def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:

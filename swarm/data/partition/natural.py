@@ -1,4 +1,4 @@
-"""Devices have the samples of one owner each, as the data say whose they are."""
+"""Each device has the samples of one owner, where the data say whose samples they are."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Natural(Partition):
     """One device per natural owner of the data (a person, a role, a carrier), in the order of the
     owners.
 
-    There must be as many devices as owners; with ``largest`` there may be fewer, and the owners
-    with the most training samples are taken. The samples of the others are then used by nobody.
+    There must be as many devices as owners. With ``largest`` there may be fewer devices: they take
+    the owners with the most training samples, and nobody uses the samples of the others.
     """
 
     def __init__(self, devices: int, largest: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Devices have samples of a few classes each."""
+"""Each device has samples of a few classes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from swarm.data.partition.random_split import by_class
 
 
 class Pathological(Partition):
-    """Exactly ``classes_per_device`` classes each: the shards of McMahan et al. (arXiv 1602.05629),
-    made exact.
+    """Each device has exactly ``classes_per_device`` classes: the label shards of McMahan et al.
+    (arXiv 1602.05629), made exact.
 
-    The published deal (sort by label, cut into shards, two shards a device) may give a device two
+    The published rule (sort by label, cut into shards, two shards a device) may give a device two
     shards of one class, or a shard that straddles two. Here each class is cut into a number of
-    shards proportional to its samples, each device gets shards of different classes, and a random
-    walk of trades between pairs of devices forgets the order of dealing.
+    shards proportional to its samples, each device gets shards of different classes, and random
+    trades between pairs of devices then make the assignment independent of its order.
     """
 
     def __init__(self, devices: int, classes_per_device: int = 2) -> None:
@@ -57,13 +57,13 @@ class Pathological(Partition):
         return by_class(label_S, count_CN, keys)
 
     def _deal_shards(self, shards_C: Ints, keys: Keys) -> npt.NDArray[np.bool_]:
-        """``[N, C]`` with ``classes_per_device`` ones in each row and ``shards_C`` ones in each
-        column, at random.
+        """Which device holds which class, at random: ``[N, C]`` with ``classes_per_device`` ones in
+        each row and ``shards_C`` ones in each column.
         """
         draw = keys.generator(1)
         classes, devices = len(shards_C), self.devices
         holds_NC = np.zeros((devices, classes), dtype=np.bool_)
-        # dealt round the table, the at most N shards of one class fall on different devices
+        # One after the other, so the shards of a class, at most N, fall on different devices.
         holds_NC[np.arange(shards_C.sum()) % devices, np.repeat(np.arange(classes), shards_C)] = (
             True
         )
@@ -77,8 +77,8 @@ class Pathological(Partition):
 def _trade(
     holds_NC: npt.NDArray[np.bool_], left: Ints, right: Ints, draw: np.random.Generator
 ) -> None:
-    """Each pair swaps one class that only the left holds for one that only the right holds, if
-    there are such.
+    """Swap, in each pair of devices, a class that only the left one holds for a class that only the
+    right one holds, if there are such classes.
     """
     only_left, only_right = holds_NC[left] & ~holds_NC[right], holds_NC[right] & ~holds_NC[left]
     # rows have equally many ones, so the other side then has one as well

@@ -1,4 +1,4 @@
-"""Devices differ in how many samples they have."""
+"""Devices differ in their numbers of samples."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from swarm.data.partition.random_split import shuffled
 
 
 class QuantitySkew(Partition):
-    """Sizes follow a power law, labels do not: the device of size rank r gets a share ``∝
-    r^-exponent`` of the samples.
+    """Quantity skew: the device of rank r gets a share of the samples proportional to
+    ``r^-exponent``, whatever their labels.
 
-    Which device has which rank is drawn. Nobody gets fewer than ``min_samples``; ``exponent=0`` is
-    iid.
+    The ranks are drawn. No device gets fewer than ``min_samples``; ``exponent=0`` is iid.
     """
 
     def __init__(self, devices: int, exponent: float = 1.0, min_samples: int = 2) -> None:

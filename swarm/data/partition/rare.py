@@ -1,4 +1,4 @@
-"""One device alone has the samples of one class."""
+"""One device alone has all samples of one class."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from swarm.data.partition.random_split import even
 
 
 class Rare(Partition):
-    """One device, which is drawn, holds all samples of the class ``label``; all others are dealt as
-    in iid, to it as well.
+    """One device, drawn at random, holds all samples of the class ``label``; all other samples are
+    split as in iid, over this device too.
 
-    What it alone knows can reach the rest only by way of messages. ``label`` is the name of the
+    The other devices can learn that class only through messages. ``label`` is the name of the
     class, or its number where no class has a number for its name.
     """
 

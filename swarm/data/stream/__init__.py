@@ -1,3 +1,3 @@
-"""The order in which a device meets its samples, how concepts drift, and which labels it is
-told.
+"""Streams: the order in which a device meets its samples, how concepts drift along it, and which
+labels the device observes.
 """

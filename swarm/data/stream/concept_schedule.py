@@ -1,4 +1,4 @@
-"""When a device's world changes: which of several concepts each sample of a stream belongs to."""
+"""When concepts change: which of several concepts each sample of a device's stream belongs to."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DriftKind = Literal["sudden", "gradual", "recurring"]
 
 
 class ConceptSchedule:
-    """Every stream is cut into equal segments, one concept each, in the taxonomy of Gama et al., *A
-    survey on concept drift adaptation*, ACM Computing Surveys 46(4), 2014.
+    """Cuts every stream into equal segments of one concept each, in the taxonomy of Gama et al.,
+    *A survey on concept drift adaptation*, ACM Computing Surveys 46(4), 2014.
 
-    - *sudden*: concept 0, 1, … ``concepts`` − 1, each at once.
+    - *sudden*: concepts 0, 1, … ``concepts`` − 1 follow one another at once.
     - *gradual*: around every change, over a share ``width`` of the stream, a sample is of the new
       concept with a probability that rises from 0 to 1.
-    - *recurring*: 0, 1, …, then again from 0, ``periods`` times in all.
+    - *recurring*: concepts 0, 1, … follow one another, then again from 0, ``periods`` times in all.
 
     With ``phase`` above 0 a device's changes come earlier or later by up to half that share of its
     stream.
@@ -56,8 +56,8 @@ class ConceptSchedule:
         self.segments = concepts * (periods if kind == "recurring" else 1)
 
     def require(self, key: str, value: object, most: int, which: str = "the longest") -> None:
-        """Raises ``ConfigError`` for streams of at most ``most`` samples, if that is not one for
-        each segment.
+        """Raises ``ConfigError`` for ``key`` if streams of at most ``most`` samples have not one
+        sample for each segment; ``which`` names the stream of that length.
         """
         if most < self.segments:
             raise ConfigError(
@@ -65,8 +65,8 @@ class ConceptSchedule:
             )
 
     def concept(self, share_S: npt.NDArray[np.float64], device_S: Ints, index_S: Ints) -> Ints:
-        """The concept of sample ``index_S`` of the stream of ``device_S``, ``share_S`` in [0, 1) of
-        the way through it.
+        """The concept of each sample, ``[S]``: sample ``index_S`` of the stream of ``device_S``,
+        which lies ``share_S`` in [0, 1) of the way through that stream.
         """
         shift_S = self.phase * (self.keys.uniform(device_S, 0, 1)[:, 0] - 0.5)
         at_S = np.clip(share_S + shift_S, 0.0, np.nextafter(1.0, 0.0)) * self.segments

@@ -1,5 +1,5 @@
-"""Drift made out of any data set: what a device meets changes along its stream, in its features or
-in its labels.
+"""Drift added to any data set: the features or the labels of a device's samples change along its
+stream.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from swarm.data.stream.concept_schedule import ConceptSchedule, DriftKind
 
 
 class Drift(ABC):
-    """Turns a data set and who holds it into one that drifts."""
+    """Makes a data set drift, given which device holds which samples."""
 
     @abstractmethod
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
-        """The data as the devices meet them.
+        """The data set as the devices meet it under drift.
 
-        Raises ``ConfigError`` for data that it does not fit.
+        Raises ``ConfigError`` for data that this kind of drift does not fit.
         """
 
 
 class NoDrift(Drift):
-    """Nothing changes."""
+    """No drift: the data set stays as it is."""
 
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         return data
@@ -40,9 +40,9 @@ class NoDrift(Drift):
 class Transformed(Drift):
     """Each concept is a transformation of the samples; concept 0 leaves them as they are.
 
-    A training sample is transformed by the concept of the moment in which its device meets it. Of
-    test and validation samples there is one copy for each concept. When concepts change is up to
-    :class:`~swarm.data.stream.concept_schedule.ConceptSchedule`.
+    A training sample is transformed by the concept under which its device meets it. Test and
+    validation samples are copied, one copy for each concept.
+    :class:`~swarm.data.stream.concept_schedule.ConceptSchedule` says when concepts change.
     """
 
     seed: int
@@ -60,7 +60,7 @@ class Transformed(Drift):
 
     @abstractmethod
     def transformed(self, x: Floats, y: Ints, concept: int, data: Dataset) -> tuple[Floats, Ints]:
-        """Samples ``[s, *features]`` and labels as they are under ``concept``."""
+        """The samples ``x`` ``[s, *features]`` and their labels ``y`` ``[s]`` under ``concept``."""
 
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         if data.concept is not None:
@@ -130,8 +130,8 @@ class LabelSwap(Transformed):
 
 @dataclass(eq=False)
 class Rotation(Transformed):
-    """Features in pairs drawn from the seed turn by ``angle`` degrees for every concept: an
-    orthogonal map, so distances between samples stay as they are."""
+    """Pairs of features, drawn from the seed, are rotated by ``angle`` degrees more with every
+    concept. The map is orthogonal, so distances between samples stay as they are."""
 
     angle: float = 60.0
 

@@ -1,4 +1,4 @@
-"""Where labels come from: from everywhere, or from the people that a device meets."""
+"""Which labels a device observes: all of them, or those that an oracle tells it within a budget."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from swarm.data.dataset import Dataset, DeviceSplit
 
 
 class LabelOracle(ABC):
-    """Says which samples a device learns the label of, and which label it is told."""
+    """Says for which samples a device is told a label, and which label that is."""
 
     @abstractmethod
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
-        """The data with :attr:`Dataset.given`.
+        """The data set with :attr:`Dataset.observed_labels`.
 
-        Raises ``ConfigError`` for data that it does not fit.
+        Raises ``ConfigError`` for data that this oracle does not fit.
         """
 
 
@@ -32,11 +32,11 @@ class AllLabels(LabelOracle):
 
 
 class BudgetedOracle(LabelOracle):
-    """With probability ``chance`` a device meets somebody who tells it a sample's label, until
-    ``budget`` labels have been told (None: without end); with probability ``wrong`` the label is
-    another one, any of them alike.
+    """A device is told the label of a sample with probability ``chance``, until it has been told
+    ``budget`` labels (None: without end). With probability ``wrong`` the told label is another
+    class, each with equal probability.
 
-    Samples without a label are predicted, and scored, but not learnt from.
+    Samples without a label are predicted and scored, but not learnt from.
     """
 
     def __init__(

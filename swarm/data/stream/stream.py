@@ -1,6 +1,6 @@
 """The order in which a device meets its samples: a pure function of its own step count.
 
-No iterator, no position to lose.
+So there is no iterator, and no position that a checkpoint would have to keep.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from swarm.data.dataset import DeviceSplit, Ints
 
 @dataclass(frozen=True)
 class DrawnSamples:
-    """Which samples some devices meet in their next K steps: ids ``[B, K, b]``, and whether for the
-    first time.
+    """The ids of the samples that B devices meet in their next K steps, ``[B, K, b]``, and whether
+    each is met for the first time, ``[B, K, b]``.
     """
 
     sample_BKb: Ints
@@ -30,7 +30,7 @@ class Stream:
 
     Position ``p = step · batch + j`` of device *i* with ``n_i`` samples is entry ``p mod n_i`` of
     the permutation keyed by (seed, i, ⌊p / n_i⌋), so a batch may straddle two passes and is always
-    full. A split that is ordered is met in its order, every time around.
+    full. If the split is ordered, every pass has the split's order.
     """
 
     def __init__(self, holdings: DeviceSplit, batch: int, keys: Keys) -> None:
@@ -54,11 +54,11 @@ class Stream:
         )
 
     def there(self, devices_B: Ints, samples: Ints) -> Ints:
-        """How many full mini-batches of each device's stream have come when there was time for so
-        many ``samples``: ``[B]``.
+        """The number of full mini-batches of each device's stream that have arrived by the time a
+        device could have met ``samples`` samples: ``[B]``.
 
-        A pooled stream has only those that its devices would have met by then; some of them have
-        none any more.
+        A pooled stream has only the mini-batches that its devices would have met by then; some of
+        the devices may have none left.
         """
         whole_B = self.sizes_N[devices_B] // self.batch
         if self._place is None:
@@ -67,7 +67,7 @@ class Stream:
         return np.asarray(np.minimum(whole_B, come // self.batch))
 
     def steps_of_epochs(self, epochs: float) -> Ints:
-        """Steps that take each device ``epochs`` times through its samples, rounded up, at least
-        one: ``[N]``.
+        """The number of steps that take each device ``epochs`` times through its samples, rounded
+        up, at least one: ``[N]``.
         """
         return np.maximum(1, np.ceil(epochs * self.sizes_N / self.batch)).astype(np.int64)

@@ -1,1 +1,1 @@
-"""Checks of plug-ins: tried before a run starts, or by their author."""
+"""Checks of plug-ins: before a run starts, and by their authors in tests."""

@@ -1,4 +1,4 @@
-"""Checks for plug-ins of your own: the ones that every option of ``conf/`` passes.
+"""Checks a plug-in of your own; every option of ``conf/`` passes the same checks.
 
 from swarm.experiments.checks.check_plugin import check_plugin
 
@@ -96,36 +96,37 @@ NEEDS = {
     "transform": ("topology=ring",),
     "aggregator": ("topology=torus",),
 }
-LISTED = {"metric": "metrics", "transform": "transforms"}  # kinds of which a run has a list
+LISTED = {"metric": "metrics", "transform": "transforms"}  # sections that hold a list of plug-ins
 
 
 def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **options: Any) -> None:
-    """Raise, in one sentence, what is wrong with a plug-in; nothing if nothing is.
+    """Check a plug-in; if something is wrong with it, the error says so in one sentence.
 
-    ``plugin`` is a class, a function that makes one, or the dotted path of either, as ``_target_``
-    has it. Its kind follows from its base class. ``options`` are its own keys; ``settings`` are
-    words of the command line for the run that it is tried in, 12 devices for 3 rounds on the
-    digits: ``check_plugin(Mine, "devices=20", "data=gaussian", width=3)``.
+    ``plugin`` is a class, a function that makes one, or the dotted path of either, as in
+    ``_target_``. Its kind follows from its base class. ``options`` are its own keys. ``settings``
+    are words of the command line for the run in which it is tried, by default 12 devices for 3
+    rounds on the digits: ``check_plugin(Mine, "devices=20", "data=gaussian", width=3)``.
 
-    What is checked: all that a run checks before its start; that two runs give the same bits, in
-    one shard or in four, also where they go on from a snapshot; and by kind,
+    It checks everything that a run checks before its start; that two runs give the same bits, in
+    one shard or in four, and when they go on from a snapshot; and for each kind:
 
     - a topology or a part of the network gives the same answer for a round whatever was asked
-      before, and repeats itself after its ``period``;
-    - a data source loads, a partition deals, a drift changes the same twice; nobody goes without a
-      sample, none goes twice;
-    - a model starts from the seed alone;
-    - a tenth of an optimiser's rate is a tenth of its first step; a schedule gives numbers of at
-      least 0, past its end too;
-    - a compressor's packet is the same in any company, and smaller than what it packs; so is a
-      transform's row, but for the size;
-    - an aggregation rule keeps an agreement, and leaves a device alone that hears nothing;
-    - a metric has the same numbers whatever the shards are, and has some;
-    - a tracker takes what a run sends it, and can be closed twice.
+      before, and a topology repeats itself after its ``period``;
+    - a data source, a partition and a drift give the same samples twice; every device has a sample,
+      and no sample goes to two devices;
+    - a model's first parameters follow from the seed alone;
+    - at a tenth of the learning rate, an optimiser's first step is a tenth as long; a schedule
+      gives numbers of at least 0, also past its end;
+    - a compressor's packet does not depend on which rows are packed with it, and is smaller than
+      the row; a transform's row does not depend on the other rows either;
+    - an aggregation rule keeps equal rows as they are, and also the row of a device that hears
+      nothing;
+    - a metric has the same numbers however the swarm is cut into shards, and has some numbers;
+    - a tracker accepts everything that a run sends it, and can be closed twice.
 
     Raises:
-        ConfigError: a run would refuse it.
-        ContractError: a run would take it, and be wrong. It is an ``AssertionError``.
+        ConfigError: A run would refuse the plug-in.
+        ContractError: A run would accept it and give wrong results. It is an ``AssertionError``.
     """
     if not isinstance(plugin, str):
         _require_kind(plugin)
@@ -137,17 +138,17 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
         check_tracker(cfg)
         return
     prepared = check(cfg)
-    if isinstance(prepared, PreparedRun):  # of a claim the conditions are checked, and that is all
+    if isinstance(prepared, PreparedRun):  # for a claim the check of its conditions is enough
         with blamed(2):
             require_kept(prepared, made, section, path)
 
 
-# --- what it is -----------------------------------------------------------------------------------
+# --- its kind -------------------------------------------------------------------------------------
 
 
 def _require_kind(plugin: object) -> None:
-    """Refuse an object that is neither a class nor a function, and a class of no kind that a
-    plug-in can be.
+    """Refuse an object that is neither a class nor a function, and a class that is no kind of
+    plug-in.
     """
     if not isinstance(plugin, type) and not inspect.isfunction(plugin):
         valid = (
@@ -159,7 +160,7 @@ def _require_kind(plugin: object) -> None:
 
 
 def _target(plugin: str | type | Callable[..., Any]) -> tuple[str, Any]:
-    """The path that a config would name, and what is there."""
+    """The path that a config would name, and the class or function at that path."""
     path = plugin if isinstance(plugin, str) else f"{plugin.__module__}.{plugin.__qualname__}"
     module, _, name = path.rpartition(".")
     if "<locals>" in path or module in ("", "__main__"):
@@ -177,12 +178,12 @@ def _target(plugin: str | type | Callable[..., Any]) -> tuple[str, Any]:
 
 
 def _made_by(made: Any) -> Any:
-    """The class of what a class or function makes; None where nobody can tell."""
+    """The class of the objects that a class or function makes; None where it is not annotated."""
     if isinstance(made, type) or not inspect.isfunction(made):
         return made
     try:
         return typing.get_type_hints(made).get("return")
-    except Exception:  # an annotation is an expression, and can fail in any way
+    except Exception:  # an annotation is an expression, which can fail in any way
         return None
 
 
@@ -206,7 +207,7 @@ def _dotted(base: type) -> str:
 
 
 def _is_one_run(made: Any) -> bool:
-    """Whether a scenario is one run; a claim chooses the sizes of its own."""
+    """Whether a scenario is one run; a claim chooses its own sizes."""
     kind = _made_by(made)
     return isinstance(kind, type) and issubclass(kind, Scenario)
 
@@ -214,7 +215,7 @@ def _is_one_run(made: Any) -> bool:
 def _composed(
     section: str, path: str, options: dict[str, Any], settings: Sequence[str], small: Sequence[str]
 ) -> dict[str, Any]:
-    """The small run with the plug-in in it."""
+    """The config of a small run with the plug-in in it."""
     arms = (
         []
         if section == "scenario" or any(w.startswith("scenario") for w in settings)

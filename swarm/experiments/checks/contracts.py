@@ -1,4 +1,4 @@
-"""What every plug-in of a kind promises, looked for by running it small: the body of
+"""Checks, in small runs, that a plug-in keeps the promises of its kind: the body of
 :func:`swarm.experiments.checks.check_plugin.check_plugin`.
 """
 
@@ -28,13 +28,13 @@ from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.loop import Simulation
 
-ROUNDS = 6  # of which a graph or a network is asked for
+ROUNDS = 6  # the rounds whose graph or network is checked
 
 
 def require_kept(study: PreparedRun, made: Any, section: str, path: str) -> None:
     """Try the plug-in ``made``, chosen as ``section``, in a small run.
 
-    Raises :class:`ContractError` for a promise of its kind that it breaks.
+    Raises :class:`ContractError` if it breaks a promise of its kind.
     """
     if section == "engine":
         text = "gives other numbers than engine=local does"
@@ -56,7 +56,7 @@ def _check_runs(study: PreparedRun, made: Any, section: str, path: str) -> None:
     shards = min(4, len(first_of(study).blocks))
     text = (
         f"gives other numbers where the swarm is cut into {shards} shards: a device's result must"
-        " not depend on its company"
+        " not depend on the other devices of its shard"
     )
     _require_equal(made, name, text, run_here(study, shards), one)
     if study.settings.rounds > 1:
@@ -159,7 +159,10 @@ def _check_data(study: PreparedRun, made: Any, path: str) -> None:
         study.split.ptr_N1, again.split.ptr_N1
     ):
         raise fail(
-            made, path, "deals otherwise the second time: it must follow from the options and keys"
+            made,
+            path,
+            "splits the samples differently the second time: the split must follow from the options"
+            " and keys",
         )
 
 
@@ -189,25 +192,27 @@ def _check_optimizer(study: PreparedRun, made: Any, path: str) -> None:
         moved.append(x_BP - 1)
     if not torch.allclose(moved[0], 10 * moved[1], rtol=1e-6, atol=1e-12):
         raise fail(
-            made, path, "takes no first step of a tenth of the length at a tenth of the rate"
+            made,
+            path,
+            "does not take a first step of a tenth of the length at a tenth of the rate",
         )
 
 
 def _check_schedule(study: PreparedRun, made: Any, path: str) -> None:
     optimizer = first_of(study).model.optimizer
     for done in (0, 1, 5, 9, 10, 11, 1000):
-        optimizer.rate(done, 10)  # looks at the factor itself
+        optimizer.rate(done, 10)  # checks the factor itself
 
 
 def _check_metric(study: PreparedRun, made: Any, path: str) -> None:
-    """The same numbers in one shard, in four and again, and none that are in no column."""
+    """Require the same numbers in a second run and in four shards, and at least one number."""
     one, again, shards = (_measured(study, n) for n in (1, 1, min(4, len(first_of(study).blocks))))
     if again != one:
         raise fail(made, path, "measures other numbers when the same run is run again")
     if shards != one:
         text = (
             "measures other numbers where the swarm is cut into several shards: a device's value"
-            " must not depend on its company"
+            " must not depend on the other devices of its shard"
         )
         raise fail(made, path, text)
     if not any(value is not None for value in one[-1].values()):
@@ -215,7 +220,7 @@ def _check_metric(study: PreparedRun, made: Any, path: str) -> None:
 
 
 def _measured(study: PreparedRun, shards: int) -> list[dict[str, str | None]]:
-    """The metric's numbers in each record, as text: NaN is not equal to itself."""
+    """The metric's numbers in each record, as text, because NaN is not equal to itself."""
     experiment = first_of(study)
     keys = [column.key for column in experiment.metrics.columns]
     with Simulation(experiment, LocalEngine(study.engine.block, shards)) as running:
@@ -241,7 +246,9 @@ _CHECKS: dict[str, tuple[Callable[[PreparedRun, Any, str], None], ...]] = {
 
 
 def check_tracker(cfg: dict[str, Any]) -> None:
-    """What a run sends it, in the order of a run; an error here would be a warning there."""
+    """Send the tracker of ``cfg`` what a run sends it, in the order of a run.
+
+    Raises what the tracker raises, which a run would turn into a warning."""
     study = check(cfg)
     assert isinstance(study, PreparedRun)
     with tempfile.TemporaryDirectory() as folder, blamed(2):

@@ -1,4 +1,4 @@
-"""What everything promises that changes messages or combines them."""
+"""Checks that compressors, transforms and aggregators keep the promises of their kinds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from swarm.simulation.experiment import Experiment
 
 
 def _rows(e: Experiment) -> Tensor:
-    """Nine rows ``[9, P]`` to try something on."""
+    """Nine random rows ``[9, P]`` to try a plug-in on."""
     drawn = Keys(0, "contract").generator().standard_normal((9, e.model.layout.width))
     return torch.as_tensor(drawn, dtype=e.dtype)
 
@@ -27,15 +27,17 @@ def _rows(e: Experiment) -> Tensor:
 def _require_own_row_only(
     made: Any, path: str, does: str, change: Callable[[Tensor, list[int]], Tensor], v_nM: Tensor
 ) -> None:
-    """Refuse what makes another row of a device's in other company."""
+    """Refuse a ``change`` whose result for a device's row depends on the rows beside it."""
     together = change(v_nM.clone(), list(range(len(v_nM))))
     for some in ([0], [8, 3], [2, 4, 6]):
         if not torch.equal(change(v_nM[some], some), together[some]):
-            what = f"{does} a device's row otherwise in other company: it must depend on that row"
-            raise fail(made, path, f"{what} only")
+            what = f"{does} a device's row differently when other rows stand beside it"
+            raise fail(made, path, f"{what}: the result must depend on that row only")
 
 
 def check_compressor(study: PreparedRun, made: Any, path: str) -> None:
+    """Raises :class:`ContractError` if a packet depends on other rows, or is not smaller than its
+    row."""
     e = first_of(study)
     compressor, width = e.communication.compressor, e.model.layout.width
     if compressor is None:
@@ -47,10 +49,12 @@ def check_compressor(study: PreparedRun, made: Any, path: str) -> None:
     _require_own_row_only(made, path, "packs", pack, _rows(e))
     bits, before = compressor.bits(width), width * e.communication.number_bits
     if bits >= before:
-        raise fail(made, path, f"makes {bits} bits of {before}: that is no compression")
+        raise fail(made, path, f"makes {bits} bits of {before}; it must make fewer")
 
 
 def check_transform(study: PreparedRun, made: Any, path: str) -> None:
+    """Raises :class:`ContractError` if a changed row depends on other rows, or the given rows are
+    changed in place."""
     e = first_of(study)
     (transform,) = e.communication.transforms
 
@@ -58,13 +62,14 @@ def check_transform(study: PreparedRun, made: Any, path: str) -> None:
         before = rows.clone()
         found = transform(rows, Sending(np.array(some), 3, Keys(0, "contract")))
         if not torch.equal(rows, before):
-            raise fail(made, path, "changes the rows that it is given; it must return others")
+            raise fail(made, path, "changes the rows that it is given; it must return new ones")
         return found
 
     _require_own_row_only(made, path, "changes", change, _rows(e))
 
 
 def check_aggregator(study: PreparedRun, made: Any, path: str) -> None:
+    """Raises :class:`ContractError` if equal rows are not combined into the same row."""
     e = first_of(study)
     rule, own_M = e.communication.aggregator, _rows(e)[0]
     for others in (0, 1, 4):
@@ -73,5 +78,5 @@ def check_aggregator(study: PreparedRun, made: Any, path: str) -> None:
         rows_KM = own_M.repeat(others, 1)
         heard = Heard(own_M, 1 / (others + 1), rows_KM, weight_K, sender_K, age_K)
         if not torch.allclose(rule.combine(heard), own_M, rtol=1e-4, atol=1e-5):
-            what = f"makes another row of {others + 1} equal rows; an agreement must stay"
+            what = f"makes another row of {others + 1} equal rows; it must make the same row"
             raise fail(made, path, what)

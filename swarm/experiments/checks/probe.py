@@ -1,9 +1,8 @@
-"""Plug-ins tried before the start: a step against plain PyTorch, then a small round by the run's
-own code.
+"""Tries a run's plug-ins before the start: first a step against plain PyTorch, then short rounds by
+the run's own code.
 
-What a user brings may fail in any way, and much of it only where it is used. So with plug-ins, a
-run begins with up to two rounds of one local step each, in this process, whose results are thrown
-away.
+A user's code may fail in any way, often only where it is used. So a run with plug-ins begins with
+up to two rounds of one local step each, in this process, whose results are thrown away.
 """
 
 from __future__ import annotations
@@ -26,13 +25,12 @@ ROUNDS, SAMPLES = 2, 2
 
 
 def probe(e: Experiment) -> None:
-    """Try the arm's plug-ins.
+    """Try the plug-ins of the arm ``e``.
 
-    Raises :class:`ConfigError`, one sentence, for whatever of theirs a run would stumble over, and
-    for what torch says to a model of the user's. Any other exception is a bug of ours and goes
-    through with its traceback.
+    Raises :class:`ConfigError`, one sentence, for a plug-in that fails, and for an error that torch
+    raises about a user's model. Any other exception is a bug of ours and keeps its traceback.
 
-    ``e`` is not to be run afterwards: its plug-ins may remember that they were called.
+    ``e`` must not be run afterwards, as its plug-ins may remember that they were called.
     """
     if not e.settings.plugins and not str(e.settings.model.get("_target_")).startswith("torch."):
         return
@@ -69,7 +67,7 @@ def _try_the_model(e: Experiment) -> None:
 
 
 def _samples(e: Experiment) -> tuple[Tensor, Tensor]:
-    """A few training samples as the kernel takes them, and their targets ``[C, b]``."""
+    """A few training samples ``[b, *features]`` for the kernel, and their targets ``[C, b]``."""
     data = e.data.dataset
     ids = data.train[:SAMPLES]
     x, y = torch.as_tensor(data.x[ids]), torch.as_tensor(data.y[ids])
@@ -79,7 +77,7 @@ def _samples(e: Experiment) -> tuple[Tensor, Tensor]:
 
 
 def _play(e: Experiment) -> None:
-    """The first rounds, of one step each, and a look at the devices."""
+    """Play the first rounds, of one step each, and evaluate a device."""
     short = copy.copy(e)
     short.data, short.model = copy.copy(e.data), copy.copy(e.model)
     short.data.local_steps_N = np.minimum(e.data.local_steps_N, 1)

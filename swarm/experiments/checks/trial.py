@@ -1,4 +1,4 @@
-"""The small runs in which a plug-in is tried, and what is raised of one that breaks its promise."""
+"""The small runs in which a plug-in is tried, and the error about one that breaks a promise."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ Rows = dict[str, Tensor]
 
 
 class ContractError(SwarmError, AssertionError):
-    """A plug-in runs, and does not keep what every plug-in of its kind promises."""
+    """A plug-in runs, but breaks a promise of its kind."""
 
 
 def fail(made: Any, path: str, what: str) -> ContractError:
+    """The error that the plug-in ``made`` at ``path`` does ``what``, with its file and line."""
     at = place(made)
     return ContractError(f"{path}: {what}" + (f" ({at})" if at else ""))
 
 
 def first_of(study: PreparedRun, **changes: Any) -> Experiment:
+    """The experiment of the first arm, with ``changes`` of its settings."""
     arm = study.arms[0]
     return study.experiment(arm, arm.first.model_copy(update=changes))
 
@@ -33,7 +35,8 @@ def first_of(study: PreparedRun, **changes: Any) -> Experiment:
 def run_small(
     study: PreparedRun, engine: Engine | None = None, *, again_from: int | None = None
 ) -> Rows:
-    """What devices have at the end; ``again_from`` a round whose snapshot is put back first."""
+    """The snapshot after a run of the first arm. With ``again_from`` the run goes back to its
+    snapshot of that round at the end, and repeats the rounds after it."""
     own = study.engine if engine is None else engine
     rounds = study.settings.rounds
     with own:
@@ -51,6 +54,7 @@ def run_small(
 
 
 def run_here(study: PreparedRun, shards: int = 1, *, again_from: int | None = None) -> Rows:
+    """:func:`run_small` with the local engine, in ``shards`` shards."""
     return run_small(study, LocalEngine(study.engine.block, shards), again_from=again_from)
 
 

@@ -1,8 +1,8 @@
-"""A claim, the conditions it is tried under, and its verdict.
+"""The interface of a claim: its hypotheses, the conditions that it is tried under, its verdicts.
 
-A claim is a scenario of many runs: every condition under every seed. Statement, metric, threshold
-and rule are constants of its class, the budgets of its two presets stand in its yaml: all of it is
-on record before the first full run.
+A claim is a scenario of many runs: every condition is run with every seed. Statement, metric,
+threshold and rule are constants of its class, and the budgets of its two presets are in its yaml,
+so all of them are on record before the first full run.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ Preset = Literal["quick", "full"]
 
 
 class Budget(Section):
-    """What a preset spends. A claim adds the sizes that it varies."""
+    """The budget of a preset: how many seeds, and settings of every run under this preset, which
+    come after those of the claim. A claim adds the sizes that it varies."""
 
     seeds: Annotated[int, Field(ge=1, le=1000)]
-    settings: list[str] = Field(
-        default_factory=list
-    )  # of every run under this preset, over those of both: words as they are typed
+    settings: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What one run is told besides its seed: ``values`` distinguish it, ``changes`` make it.
+    """The settings of a run besides its seed: ``values`` name the condition, ``changes`` are the
+    settings that it changes.
 
     ``changes`` are written as on the command line: an option's name for a group, ``"topology":
     "ring"``, or a dotted key, ``"optimizer.lr": 0.3``.
@@ -49,7 +49,7 @@ class Condition:
 
     @property
     def title(self) -> str:
-        """``devices=64,topology=ring``: the name of its folder, and how it is listed."""
+        """The values as text, ``devices=64,topology=ring``: the name in lists and of folders."""
         return ",".join(f"{key}={value}" for key, value in self.values.items())
 
 
@@ -58,10 +58,10 @@ class Hypothesis:
     """One line of the table of claims, fixed before the runs.
 
     Attributes:
-        number: Of the claim in that table.
+        number: The number of the claim in that table.
         statement: What is claimed.
         metric: What is measured.
-        rule: When it is confirmed, when refuted; otherwise it is undecided.
+        rule: When the claim is confirmed and when refuted; otherwise it is undecided.
     """
 
     number: int
@@ -70,14 +70,15 @@ class Hypothesis:
     rule: str
 
     def verdict(self, holds: bool | None, because: str, **figures: Any) -> Verdict:
-        """What the runs say of it; ``holds=None`` is undecided."""
+        """The verdict on this hypothesis; ``holds`` None means undecided, ``because`` is the reason
+        in one sentence, and ``figures`` are the numbers behind it."""
         return Verdict(self, holds, because, figures)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``because`` is one sentence with the figure and its interval; ``figures`` are the numbers for
-    programs.
+    """The verdict on a hypothesis: whether it ``holds`` (None: undecided), ``because`` in one
+    sentence with the figure and its interval, and the ``figures`` for programs.
     """
 
     hypothesis: Hypothesis
@@ -86,7 +87,8 @@ class Verdict:
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     def word(self, preset: Preset) -> str:
-        """``confirmed``, ``refuted`` or ``undecided``; a quick preset only indicates."""
+        """The verdict in a word: ``confirmed``, ``refuted`` or ``undecided``; with a quick preset
+        ``indicates yes`` or ``indicates no``."""
         if self.holds is None:
             return "undecided"
         if preset == "quick":
@@ -95,16 +97,16 @@ class Verdict:
 
 
 class Claim(AnyScenario, ABC):
-    """``conditions`` before the runs, ``conclude`` after them. Where a prediction is to be tested,
-    ``predict`` comes between those runs and those of ``holdout``. A subclass is one file and one
-    yaml.
+    """A scenario of many runs with verdicts: ``conditions`` says what is run, ``conclude`` judges
+    the results. Where a prediction is to be tested, ``predict`` is called after those runs and
+    before those of ``holdout``. A subclass is one file and one yaml.
 
     Args:
-        settings: Of all runs, as they would be typed: ``[topology=ring, rounds=50]``.
-        quick: The :class:`Budget` of ``preset=quick``; it only indicates.
-        full: That of ``preset=full``, which judges.
-        jobs: Runs at a time; ``auto`` for one on each core.
-        preset: Which of the two.
+        settings: The settings of all runs, as they would be typed: ``[topology=ring, rounds=50]``.
+        quick: The :class:`Budget` of ``preset=quick``, whose verdicts only indicate.
+        full: The :class:`Budget` of ``preset=full``, which judges.
+        jobs: How many runs at a time; ``auto`` for one on each core.
+        preset: Which of the two budgets is used; None means quick.
     """
 
     hypotheses: ClassVar[tuple[Hypothesis, ...]]
@@ -124,7 +126,7 @@ class Claim(AnyScenario, ABC):
         }
         if both["full"].seeds < 5:
             raise ConfigError(
-                "full.seeds", both["full"].seeds, "must be at least 5: a verdict rests on so many"
+                "full.seeds", both["full"].seeds, "must be at least 5, which a verdict needs"
             )
         self.preset: Preset = preset or "quick"
         self.budget: Any = both[self.preset]
@@ -136,29 +138,27 @@ class Claim(AnyScenario, ABC):
 
     @abstractmethod
     def conditions(self) -> list[Condition]:
-        """What is run under every seed."""
+        """The conditions that are run with every seed."""
 
     @abstractmethod
     def conclude(self, results: Results) -> list[Verdict]:
-        """One verdict for each hypothesis."""
+        """The verdicts, one on each hypothesis."""
 
     @abstractmethod
     def charts(self, results: Results) -> list[Chart]:
-        """The pictures of its page, the most telling first."""
+        """The charts of the claim's page, the most important first."""
 
     @abstractmethod
     def table(self, results: Results) -> pd.DataFrame:
-        """The figures of its page, texts or numbers, one row for each line that a reader would
-        compare.
-        """
+        """The table of the claim's page; its cells are texts or numbers."""
 
     def holdout(self) -> list[Condition]:
-        """What is run after the prediction has been written down."""
+        """The conditions that are run after the prediction has been written down."""
         return []
 
     def predict(self, results: Results) -> dict[str, Any]:
-        """The prediction: it is on disk, as ``prediction.json``, before the conditions of
-        :meth:`holdout` begin.
+        """The prediction from the results so far; it is written to ``prediction.json`` before the
+        conditions of :meth:`holdout` are run.
         """
         return {}
 
@@ -168,11 +168,11 @@ class Suite(AnyScenario, ABC):
 
     @abstractmethod
     def members(self) -> Sequence[str]:
-        """The options of ``scenario`` that it runs."""
+        """The options of ``scenario`` that the suite runs."""
 
 
 def conditions_of(claim: Claim) -> tuple[list[Condition], list[Condition]]:
-    """``claim.conditions()`` and ``claim.holdout()``.
+    """The results of ``claim.conditions()`` and ``claim.holdout()``, checked.
 
     Raises :class:`ConfigError` for anything but lists of conditions.
     """
@@ -192,7 +192,7 @@ def conditions_of(claim: Claim) -> tuple[list[Condition], list[Condition]]:
 
 
 def verdicts_of(claim: Claim, results: Results) -> list[Verdict]:
-    """``claim.conclude(results)``.
+    """The result of ``claim.conclude(results)``, checked.
 
     Raises :class:`ConfigError` for anything but a verdict on each hypothesis.
     """
@@ -239,9 +239,10 @@ def _read(words: Sequence[str], key: str) -> dict[str, Any]:
 
 
 def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """``settings`` with these keys replaced, options before what stands below them.
+    """``settings`` with the keys of ``changes`` replaced; a group's option is replaced before the
+    keys below it.
 
-    Checked as the command line's are.
+    Raises :class:`ConfigError` for whatever the command line would refuse.
     """
     values: dict[str, Any] = settings.model_dump()
     groups = set(sections())

@@ -1,4 +1,4 @@
-"""What is drawn on a claim's page: data only, the drawing is elsewhere."""
+"""The charts of a claim's page as data; ``page/pictures.py`` draws them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Line:
-    """Points with an interval each; the ends are NaN where there is none.
+    """K points ``x_K``, ``y_K``, each with an interval from ``low_K`` to ``high_K`` (NaN: none).
 
-    ``kind``: ``line`` (a band for the interval), ``points`` (a bar for it), ``law`` (a thin line:
-    fitted, not measured).
+    ``kind`` is ``line`` (intervals are a band), ``points`` (intervals are bars), or ``law`` (a thin
+    line that is fitted, not measured).
     """
 
     name: str
@@ -29,7 +29,7 @@ class Line:
 
     @classmethod
     def law(cls, name: str, x_K: Floats, y_K: Floats) -> Line:
-        """A curve without an interval."""
+        """A fitted curve, which has no intervals."""
         nothing = np.full(len(x_K), np.nan)
         return cls(
             name, np.asarray(x_K, np.float64), np.asarray(y_K, np.float64), nothing, nothing, "law"
@@ -38,7 +38,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture. ``level`` draws a horizontal threshold with its name, ``at`` a vertical one."""
+    """One picture: a title, labels ``x`` and ``y`` of the axes, and lines. ``level`` draws a
+    horizontal threshold with its name, ``at`` a vertical one."""
 
     title: str
     x: str

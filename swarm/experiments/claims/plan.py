@@ -1,4 +1,4 @@
-"""What a claim is going to run, decided and checked before anything is written."""
+"""The plan of a claim: the runs that it consists of, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from swarm.results.provenance import WITHOUT_NUMBERS
 from swarm.results.status import LONGEST, slug
 
 RUNS = "runs"
-# of every trial
+# settings of every trial, whatever the claim's own run has
 OWN = {"tracker": "none", "report": False, "preset": None, "checkpoint.keep": 1, "resume": None}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One condition under one seed: an ordinary run.
+    """One condition with one seed: an ordinary run.
 
-    ``resolved`` is None in a plan that is only looked at, as no plug-in is loaded for that.
+    ``resolved`` is None in a plan that is not going to run, as no plug-in is loaded for it.
     """
 
     condition: Condition
@@ -42,13 +42,14 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of the trial and of its folder."""
         return f"{slug(self.condition.title)},seed={self.seed}"
 
 
 @dataclass(frozen=True)
 class ClaimPlan:
-    """A claim that has passed every check: its runs, those that wait for the prediction apart."""
+    """A claim that has passed every check: the trials that run first, and those of the holdout,
+    which run after the prediction."""
 
     settings: Settings
     claim: Claim
@@ -57,24 +58,24 @@ class ClaimPlan:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All of them."""
+        """All trials."""
         return self.first + self.holdout
 
     @property
     def outline(self) -> str:
-        """What it would run, in a few words."""
+        """What the claim would run, in a few words."""
         runs, seeds = len(self.trials), self.claim.budget.seeds
         return f"{runs} runs: {runs // seeds} conditions, {seeds} seeds"
 
     @property
     def name(self) -> str:
-        """The scenario as it is chosen."""
+        """The name of the scenario, as it is typed."""
         name = choice("scenario", self.settings.scenario)
         return name if name in options("scenario") else option_name(self.settings.scenario)
 
     @property
     def command(self) -> str:
-        """What is typed to judge it again."""
+        """The command that judges the claim again."""
         scenario = self.settings.scenario
         usual = {
             **defaults(),
@@ -82,7 +83,7 @@ class ClaimPlan:
             if self.name in options("scenario")
             else scenario,
         }
-        without = {"scenario", "engine", *WITHOUT_NUMBERS}  # the first is said in any case
+        without = {"scenario", "engine", *WITHOUT_NUMBERS}  # scenario is always part of the command
         given = {
             key: value for key, value in self.settings.model_dump().items() if key not in without
         }
@@ -98,7 +99,7 @@ class ClaimPlan:
 
     @classmethod
     def make(cls, resolved: Resolved) -> ClaimPlan:
-        """The plan of a claim, the settings of every run resolved. Writes nothing.
+        """The plan of a claim, with the settings of every run resolved; nothing is written.
 
         Raises :class:`ConfigError` for whatever cannot work, and for a setting of the command line
         that the claim replaces.
@@ -109,10 +110,10 @@ class ClaimPlan:
 
     @classmethod
     def to_look_at(cls, settings: Settings) -> ClaimPlan:
-        """The plan of a claim that is not going to run: no plug-in is loaded, so that the claim's
-        class must be one of ours, while its runs may be of whatever classes.
+        """The plan of a claim that is not going to run. No plug-in is loaded for it, so the claim's
+        class must be one of ours, while its runs may use any classes.
 
-        Raises as :meth:`make`.
+        Raises the same errors as :meth:`make`.
         """
         claim = build(settings.scenario, Claim, "scenario", preset=settings.preset)
         return cls._planned(settings, claim, to_run=False)
@@ -138,14 +139,15 @@ class ClaimPlan:
 
     @classmethod
     def checked(cls, resolved: Resolved) -> ClaimPlan:
-        """:meth:`make` and :meth:`check`."""
+        """The plan of a claim after :meth:`make` and :meth:`check`; raises the same errors."""
         plan = cls.make(resolved)
         plan.check()
         return plan
 
     def check(self) -> None:
-        """Load data and build plug-ins of one run of each condition, as the run itself will; and
-        the claim's tracker.
+        """Prepare one run of each condition, as the run itself will, and build the claim's tracker.
+
+        Raises :class:`ConfigError` for the first that cannot work.
         """
         tracker_of(self.settings, Path(), "check")
         for trial in self.trials:
@@ -171,7 +173,7 @@ def _trial(
 
 
 def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
-    """Each condition has folders of its own."""
+    """Refuse two conditions with the same folders, and values too long to name a folder."""
     titles = [slug(condition.title) for condition in conditions]
     name = choice("scenario", settings.scenario)
     if not titles:
@@ -192,9 +194,7 @@ def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
 
 
 def _require_free(settings: Settings, claim: Claim, conditions: Sequence[Condition]) -> None:
-    """A setting of the user's that the claim replaces would be passed over in silence: it is
-    refused.
-    """
+    """Refuse a setting of the command line that the claim replaces, which would have no effect."""
     varied_keys = {key for condition in conditions for key in condition.changes}
     given, usual = settings.model_dump(), defaults()
     for key in sorted({*varied_keys, *claim.settings} - {"seed", "scenario", *OWN}):
@@ -210,7 +210,7 @@ def _require_free(settings: Settings, claim: Claim, conditions: Sequence[Conditi
 
 
 def _words(key: str, value: Any, usual: Any) -> list[str]:
-    """What is typed to have ``value`` instead of the usual one."""
+    """The words of the command line that set ``key`` to ``value`` instead of the usual one."""
     if value == usual:
         return []
     if not isinstance(value, dict):
@@ -232,7 +232,7 @@ def _at(values: Mapping[str, Any], key: str) -> Any:
 
 
 def defaults() -> dict[str, Any]:
-    """Every setting as ``conf/config.yaml`` has it."""
+    """Every setting with its default of ``conf/config.yaml``."""
     values: dict[str, Any] = yaml.safe_load(
         (paths.conf() / "config.yaml").read_text(encoding="utf-8")
     )
@@ -245,5 +245,5 @@ def defaults() -> dict[str, Any]:
 
 
 def folder_of(home: Path, trial: Trial) -> Path:
-    """Where a trial's run is."""
+    """The folder of a trial's run in the claim's folder ``home``."""
     return home / RUNS / trial.name

@@ -1,4 +1,4 @@
-"""The finished runs of a claim as data frames, and the questions that judges ask of them."""
+"""The finished runs of a claim as data frames, with the queries that verdicts are made of."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Results:
-    """Every row has the values of its condition, its ``seed`` and its ``arm``.
+    """The results of a claim's finished runs. Every row has the values of its condition, its
+    ``seed`` and its ``arm``.
 
     Attributes:
         finals: One row per run and arm: the arm's entry of ``summary.json``, and of its run
             ``parameters``, ``spectral_gap``, and the numbers that its scenario declared, such as
             ``gap_closed``.
         curves: One row per run, arm and round: the keys of ``metrics.jsonl``.
-        prediction: What ``predict`` wrote down before the runs of ``holdout``, as it is on disk;
-            empty where nothing was predicted.
+        prediction: The prediction that was written down before the runs of ``holdout``, as it is on
+            disk; empty where nothing was predicted.
     """
 
     finals: pd.DataFrame
@@ -36,10 +37,10 @@ class Results:
     prediction: Mapping[str, Any] = field(default_factory=dict)
 
     def by_seed(self, metric: str, **where: Any) -> pd.Series[float]:
-        """The final ``metric`` of the rows with these values, by seed; an arm that diverged is left
-        out.
+        """The final ``metric`` of the rows with the values ``where``, by seed; an arm that diverged
+        is left out.
 
-        Raises ``ValueError`` where a seed has several such rows: ``where`` does not say which.
+        Raises ``ValueError`` if a seed has several such rows, as ``where`` does not say which.
         """
         rows = _chosen(self.finals, where)
         if rows.empty or metric not in rows:
@@ -51,16 +52,18 @@ class Results:
         return found
 
     def diverged(self, **where: Any) -> list[str]:
-        """The arms of the rows with these values that diverged: they have no final figures."""
+        """The arms of the rows with the values ``where`` that diverged and so have no final
+        figures."""
         rows = _chosen(self.finals, where)
         return [] if rows.empty else rows.loc[rows["diverged"].astype(bool), "arm"].tolist()
 
     def mean(self, metric: str, **where: Any) -> Interval:
-        """Mean and interval over seeds."""
+        """The mean of the final ``metric`` over seeds, with its 95% interval."""
         return interval(self.by_seed(metric, **where).to_numpy())
 
     def difference(self, metric: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Interval:
-        """Mean and interval of ``a`` minus ``b``, paired by seed."""
+        """The mean over seeds of the final ``metric`` of ``a`` minus that of ``b``, paired by seed,
+        with its 95% interval."""
         return interval((self.by_seed(metric, **a) - self.by_seed(metric, **b)).dropna().to_numpy())
 
     def along(
@@ -71,13 +74,14 @@ class Results:
         kind: Literal["line", "points"] = "points",
         **where: Any,
     ) -> Line:
-        """The final ``metric`` against the condition's value ``x``."""
+        """The final ``metric``, mean and interval over seeds, against the condition's value
+        ``x``."""
         rows = _chosen(self.finals, where)
         at = sorted(rows[x].unique()) if x in rows else []
         return _line(name, at, (self.mean(metric, **where, **{x: value}) for value in at), kind)
 
     def by_round(self, metric: str, name: str, **where: Any) -> Line:
-        """``metric`` by rounds, where it was measured."""
+        """``metric``, mean and interval over seeds, in the rounds in which it was measured."""
         rows = _chosen(self.curves, where)
         rows = rows.dropna(subset=[metric]) if metric in rows else rows.iloc[:0]
         groups = (

@@ -1,5 +1,5 @@
-"""A claim from its plan to its verdict: run, predict, run what was predicted, conclude, and write
-the page.
+"""Leads a claim from its plan to its verdict: it runs the first trials, predicts, runs the holdout,
+concludes, and writes the page.
 """
 
 from __future__ import annotations
@@ -43,24 +43,30 @@ from swarm.simulation import checkpoint
 
 PREDICTION = "prediction.json"
 SECONDS = "seconds.json"
-# why the judge has failed, though all runs are finished; gone when it no longer does
+# says why conclude failed, though all runs are finished; removed once it succeeds
 UNJUDGED = "unjudged.json"
 
 
 class UnjudgedError(SwarmError):
-    """Some runs of a claim failed, or its judge did. Everything else is done and written."""
+    """Some runs of a claim failed, or its ``conclude`` did. Everything else is done and
+    written."""
 
 
 def start(plan: ClaimPlan, folder: Path) -> Result:
-    """Judge the claim in a new folder."""
+    """Run and judge a claim in a new folder.
+
+    Raises :class:`UnjudgedError` if runs or the verdict fail."""
     with Folder.create(folder, plan.settings) as home:
         return _run_and_conclude(plan, home)
 
 
 def resume(folder: Path, overrides: dict[str, Any]) -> Result:
     """Go on with a claim: finished runs are kept, interrupted ones go on, failed ones are tried
-    again. Of its config only ``engine`` and ``tracker`` may change. Where nothing is missing but
-    the verdict, of a judge that failed, or the page, no run is looked at again."""
+    again. Of its config only ``engine`` and ``tracker`` may change. If only the verdict or the page
+    is missing, no run is started.
+
+    Raises :class:`ConfigError` for another change, and :class:`UnjudgedError` as :func:`start`
+    does."""
     home, _ = Folder.open(folder)
     if "rounds" in overrides:
         raise ConfigError(
@@ -73,7 +79,7 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
         print(f"{folder} is finished already; nothing to do")
         return Result(folder, summary)
     with home.lock():
-        _, settings = Folder.open(folder)  # another process may have been here until now
+        _, settings = Folder.open(folder)  # read again, as another process may have changed it
         plan = ClaimPlan.make(resolve(overridden(settings, overrides)))
         if (summary := summary_of(folder, ClaimSummary)) and not summary["failed"]:
             return _complete(plan, home, summary)
@@ -86,7 +92,7 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
 
 
 def _complete(plan: ClaimPlan, home: Folder, summary: dict[str, Any]) -> Result:
-    """A claim that is judged: with its page, if that is not there."""
+    """The result of a claim that is judged; its page is drawn if it is missing."""
     if home.finished():
         print(f"{home.path} is finished already; nothing to do")
     else:
@@ -96,10 +102,10 @@ def _complete(plan: ClaimPlan, home: Folder, summary: dict[str, Any]) -> Result:
 
 
 def redraw(folder: Path) -> list[Path]:
-    """Draw the page again from what is in the folder, be the claim finished or not.
+    """Draw the page of a claim again, finished or not; returns the files.
 
-    Runs nothing, no plug-in either, and judges only what was never judged though all its runs are
-    finished: its judge had failed.
+    It starts no run and imports no plug-in. It judges only if all runs are finished and
+    ``conclude`` had failed.
 
     Raises :class:`ConfigError` for a claim whose class comes from a plug-in.
     """
@@ -115,7 +121,7 @@ def redraw(folder: Path) -> list[Path]:
 
 
 def redrawn(plan: ClaimPlan, home: Folder) -> list[Path]:
-    """The pages of a claim, from the runs that are finished."""
+    """Write the pages of a claim from the runs that are finished; returns the files."""
     folder = home.path
     results, damaged = _results(folder, plan.trials)
     summary = summary_in(folder)
@@ -157,9 +163,10 @@ def _run_and_conclude(plan: ClaimPlan, home: Folder) -> Result:
 def _conclude(
     plan: ClaimPlan, home: Folder, code: Code, results: Results, failed: dict[str, str]
 ) -> tuple[dict[str, Any], list[Path]]:
-    """Judge, and write the page and the summary: without a summary where the judge itself failed.
+    """Judge, and write the page and the summary. If ``conclude`` fails, the page is written without
+    a summary, as the runs may have taken hours.
 
-    Runs may have taken hours, so there is a page all the same."""
+    Raises :class:`UnjudgedError` if ``conclude`` fails."""
     verdicts, defect = _verdicts(plan, results, failed)
     summary = _summary(plan, home, code, verdicts, results, failed)
     files = write_pages(plan, results, summary, home.path, whole=not failed and defect is None)
@@ -174,12 +181,12 @@ def _conclude(
 
 
 def _run(plan: ClaimPlan, home: Path, code: Code, say: Say) -> dict[str, str]:
-    """All runs, with the prediction between the first and the later ones.
+    """Run all trials, and predict between the first ones and those of the holdout.
 
-    Returns the causes of failures.
+    Returns the causes of failures by trial.
     """
     outdated = set_outdated_aside(home, plan.trials, code, say)
-    # what it was made from is gone
+    # a prediction from runs that are moved away is moved away too
     if (home / PREDICTION).exists() and any(trial in plan.first for trial in outdated):
         (home / SUPERSEDED).mkdir(exist_ok=True)
         (home / PREDICTION).rename(home / SUPERSEDED / f"{time.time_ns()}-{PREDICTION}")
@@ -187,27 +194,29 @@ def _run(plan: ClaimPlan, home: Path, code: Code, say: Say) -> dict[str, str]:
     if not plan.holdout:
         return failed
     if failed:
-        say("the prediction needs all runs before it: nothing is foretold")
+        say("the prediction needs all runs before it, so nothing is predicted")
         return failed
     _predict(plan, home, say)
     return run_trials(home, plan.holdout, code, plan.claim.jobs, say)
 
 
 def _predict(plan: ClaimPlan, home: Path, say: Say) -> None:
-    """Write the prediction down, before any later run; one that is there already stands."""
+    """Write the prediction down before any run of the holdout; one that is there already is
+    kept."""
     if not (home / PREDICTION).exists():
         for trial in plan.holdout:
-            if folder_of(home, trial).exists():  # of a prediction that is there no longer
+            if folder_of(home, trial).exists():  # a run for an earlier prediction
                 archive(folder_of(home, trial), home)
         results, _ = _results(home, plan.first)
         checkpoint.write_json(home / PREDICTION, tree(plan.claim.predict(results)))
-    say(f"the prediction stands in {home / PREDICTION}; now the runs it is about")
+    say(f"the prediction is in {home / PREDICTION}; the runs that it predicts start now")
 
 
 def _verdicts(
     plan: ClaimPlan, results: Results, failed: dict[str, str]
 ) -> tuple[list[Verdict], str | None]:
-    """With what is wrong with the claim's own judge."""
+    """The verdicts, and the reason if the claim's ``conclude`` failed (else None). If it or any run
+    failed, all verdicts are undecided."""
     because, defect = f"{len(failed)} of {len(plan.trials)} runs failed", None
     if not failed:
         try:
@@ -222,7 +231,7 @@ def _verdicts(
 
 
 def _results(home: Path, trials: Sequence[Trial]) -> tuple[Results, dict[str, str]]:
-    """Of the trials that are finished, and what is wrong with those that cannot be read."""
+    """The results of the finished trials, and the causes why some of them cannot be read."""
     runs, damaged = [], {}
     for trial in trials:
         if finished(home, trial):
@@ -269,9 +278,7 @@ def _totals(results: Results) -> dict[str, Any]:
 
 @contextmanager
 def _clock(home: Path) -> Iterator[None]:
-    """Adds the seconds of this start to those of the starts before, also where it is
-    interrupted.
-    """
+    """Add the seconds of the block to those of earlier starts, also if it is interrupted."""
     began, before = time.perf_counter(), _seconds(home)
     try:
         yield

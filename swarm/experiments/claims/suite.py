@@ -1,4 +1,4 @@
-"""Several claims, one after the other; each has a folder of its own below the suite's."""
+"""Runs several claims one after the other, each in a folder of its own below the suite's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SuitePlan:
 
     @property
     def outline(self) -> str:
-        """What it would run, in a few words."""
+        """What the suite would run, in a few words."""
         return "; ".join(f"{plan.name}: {plan.outline}" for plan in self.plans)
 
     @classmethod
@@ -62,13 +62,17 @@ class SuitePlan:
 
 
 def start(plans: SuitePlan, folder: Path) -> Result:
-    """Judge them all in a new folder."""
+    """Run and judge all claims in a new folder.
+
+    Raises :class:`~swarm.common.errors.SwarmError` if a claim has no verdict."""
     with Folder.create(folder, plans.settings) as home:
         return _run_all(plans, home, {})
 
 
 def resume(folder: Path, overrides: dict[str, Any]) -> Result:
-    """Go on with a suite; a claim that is finished is not judged again."""
+    """Go on with a suite; a claim that is finished is not judged again.
+
+    Raises :class:`~swarm.common.errors.SwarmError` if a claim has no verdict."""
     home, _ = Folder.open(folder)
     with home.lock():
         _, settings = Folder.open(folder)
@@ -77,16 +81,14 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
 
 
 def redraw(folder: Path) -> list[Path]:
-    """Draw the page of every claim that has begun, and the table of verdicts, from what is in the
-    folder.
-    """
+    """Draw the page of every claim that has begun, and the table of verdicts; returns the files."""
     home, _ = Folder.open(folder)
     claims = sorted((file.parent for file in folder.glob("*/config.yaml")), key=_first_number)
     files = []
     for claim in claims:
         try:
             files += run.redraw(claim)
-        except SwarmError as error:  # of this claim; the others are drawn all the same
+        except SwarmError as error:  # the other claims are still drawn
             print(f"error: {error}", file=sys.stderr)
     return [*files, _write_page(home, [(claim, _summary(claim)) for claim in claims])]
 
@@ -100,7 +102,7 @@ def _run_all(plans: SuitePlan, home: Folder, overrides: dict[str, Any]) -> Resul
         except SwarmError as error:
             print(f"error: {error}", file=sys.stderr)
             failed.append(plan.name)
-        except Exception as error:  # of this claim; the others are judged all the same
+        except Exception as error:  # the other claims are still judged
             traceback.print_exc()
             print(f"error: {plan.name}: {type(error).__name__}: {error}", file=sys.stderr)
             failed.append(plan.name)
@@ -139,7 +141,7 @@ def _one(plan: ClaimPlan, place: Path, overrides: dict[str, Any]) -> None:
 
 
 def _summary(claim: Path) -> dict[str, Any]:
-    """Of a claim that came to its end; empty otherwise."""
+    """The summary of a finished claim; empty for any other."""
     try:
         return summary_in(claim, "resume") or {}
     except ConfigError as error:
@@ -153,7 +155,7 @@ def _first_number(claim: Path) -> tuple[float, str]:
 
 
 def _write_page(home: Folder, claims: Sequence[tuple[Path, Mapping[str, Any]]]) -> Path:
-    """The table of verdicts, each beside the way to its claim's page."""
+    """Write the table of verdicts, with a link to the page of each claim; returns the file."""
     rows = [
         f'<tr><th><a href="{quote(claim.name)}/{PAGE}">{escape(claim.name)}</a></th>'
         f"<td>{escape(row['claim'])}</td>"

@@ -1,4 +1,4 @@
-"""Runs trials several at a time, each in a folder of its own that a later start finds again."""
+"""Runs several trials at a time, each in a folder of its own that a later start finds again."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from swarm.results.status import CONSOLE, KILLED, archive, note, noted
 from swarm.results.track.units import human_time
 from swarm.results.trust import admitted, below
 
-WATCH_S = 2.0  # seconds between two looks at whether the parent is still there
+WATCH_S = 2.0  # seconds between two checks whether the parent process still runs
 Say = Callable[[str], None]
 Code = Mapping[str, Any]
 
 
 def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say) -> list[Trial]:
-    """Move away what lies in a trial's place and was made by other code or settings, or is damaged:
-    all of it can be run again. Returns the trials that other code or settings had made."""
+    """Move away trials that were run by other code or with other settings, and damaged ones, which
+    are all run again. Returns the trials of other code or settings."""
     outdated = []
     for trial in trials:
         folder = folder_of(home, trial)
@@ -64,17 +64,18 @@ def set_outdated_aside(home: Path, trials: Sequence[Trial], code: Code, say: Say
 
 
 def finished(home: Path, trial: Trial) -> bool:
-    """Whether the trial came to its end."""
+    """Whether the trial is finished."""
     return many.finished(folder_of(home, trial))
 
 
 def status(home: Path, trial: Trial) -> str | None:
-    """``running``, ``interrupted``, ``failed`` or ``finished``; None where it has not begun."""
+    """The status of a trial: ``running``, ``interrupted``, ``failed`` or ``finished``; None if it
+    has not begun."""
     return noted(folder_of(home, trial)).status
 
 
 def failures(home: Path, trials: Sequence[Trial]) -> dict[str, str]:
-    """The causes of what failed when it was last tried, by the trials' names."""
+    """The causes of trials that failed when they were last tried, by the trials' names."""
     each = {
         trial.name: noted(folder_of(home, trial)) for trial in trials if not finished(home, trial)
     }
@@ -84,9 +85,10 @@ def failures(home: Path, trials: Sequence[Trial]) -> dict[str, str]:
 def run_trials(
     home: Path, trials: Sequence[Trial], code: Code, jobs: int | Literal["auto"], say: Say
 ) -> dict[str, str]:
-    """Run what is not finished: an interrupted trial goes on, a failed one is tried again.
+    """Run the trials that are not finished: an interrupted one goes on, a failed one is tried
+    again, and a failure does not stop the others.
 
-    Returns the cause of each failure by the trial's name; one failure stops nothing."""
+    Returns the cause of each failure by the trial's name."""
     to_do = [trial for trial in trials if not finished(home, trial)]
     done = len(trials) - len(to_do)
     if done:
@@ -108,8 +110,8 @@ def run_trials(
 
 
 def _at_a_time(trials: Sequence[Trial], jobs: int | Literal["auto"]) -> int:
-    """As many as there are cores, where each keeps one busy; one at a time with actors of its
-    own.
+    """The number of trials at a time for ``jobs``: ``auto`` is as many as there are cores, or one
+    if the trials have actors of their own.
     """
     if jobs != "auto":
         return jobs
@@ -121,8 +123,8 @@ def _at_a_time(trials: Sequence[Trial], jobs: int | Literal["auto"]) -> int:
 def _here(
     home: Path, trials: Sequence[Trial], code: Code
 ) -> Iterator[tuple[Trial, str | None, float]]:
-    """One after the other in this process: there are no workers to start, and a debugger can
-    follow.
+    """Run the trials one after the other in this process, without workers, so that a debugger can
+    follow; yields each with its cause of failure and its seconds.
     """
     for trial in trials:
         yield (trial, *_attempt(folder_of(home, trial), trial.settings.model_dump(), code))
@@ -131,10 +133,11 @@ def _here(
 def _outcomes(
     home: Path, trials: Sequence[Trial], code: Code, count: int
 ) -> Iterator[tuple[Trial, str | None, float]]:
-    """Each trial as it ends, with the cause if it failed, and its seconds."""
+    """Run the trials in worker processes; yields each as it ends, with its cause of failure (None:
+    none) and its seconds."""
     left = list(trials)
     while left:
-        for trial in left:  # what ran when an earlier process was killed does not run now
+        for trial in left:  # a trial noted as running was interrupted when its process was killed
             if status(home, trial) == "running":
                 note(folder_of(home, trial), trial.name, code, "interrupted")
         suspects: list[Trial] = []
@@ -144,15 +147,15 @@ def _outcomes(
                 trial = waiting[future]
                 try:
                     cause, seconds = future.result()
-                except BrokenProcessPool:  # one worker was killed, and took the others with it
+                except BrokenProcessPool:  # one worker was killed, so the pool ended the others
                     suspects.append(trial)
                     continue
                 yield trial, cause, seconds
-        if count > 1:  # who of them was killed is not known: one at a time it will be
+        if count > 1:  # it is not known which was killed, so they run again one at a time
             left, count = suspects, 1
             continue
         ran = [trial for trial in suspects if status(home, trial) == "running"]
-        guilty = ran or suspects  # none ran: workers die before they begin
+        guilty = ran or suspects  # if none ran, workers die before they begin
         for trial in guilty:
             note(folder_of(home, trial), trial.name, code, "failed", KILLED)
             yield trial, KILLED, 0.0
@@ -162,7 +165,7 @@ def _outcomes(
 def _submit(
     pool: ProcessPoolExecutor, home: Path, trials: Sequence[Trial], code: Code
 ) -> dict[Future[Any], Trial]:
-    """Start the workers, deaf to Ctrl-C from birth: it is the parent that ends them."""
+    """Start the workers with Ctrl-C blocked from the beginning, as the parent ends them."""
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return {
@@ -175,9 +178,9 @@ def _submit(
 
 @contextmanager
 def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes with one thread each.
+    """A pool of worker processes with one thread each, within the block.
 
-    Ctrl-C ends them at once: what they were doing goes on from its checkpoints.
+    Ctrl-C ends them at once; their runs can go on from their checkpoints.
     """
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # which they inherit
@@ -185,7 +188,7 @@ def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     except BaseException:
-        # as terminate_workers() of Python 3.14 does
+        # the same as terminate_workers() of Python 3.14
         for process in list((pool._processes or {}).values()):
             process.terminate()
         raise
@@ -198,8 +201,9 @@ def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin(parent: int) -> None:
-    """In a worker: leave Ctrl-C to the parent, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # also where the mask of its birth is not kept
+    """Initialise a worker: it ignores Ctrl-C, which the parent handles, and ends when the parent
+    does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # in case the inherited signal mask is not kept
 
     def end_with_parent() -> None:
         while os.getppid() == parent:
@@ -210,7 +214,7 @@ def _begin(parent: int) -> None:
 
 
 def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | None, float]:
-    """One trial: the cause if it failed, and its seconds."""
+    """Run one trial; returns the cause if it failed (else None), and its seconds."""
     began, cause = time.perf_counter(), None
     note(folder, folder.name, code, "running")
     console = io.TextIOWrapper(appending(folder / CONSOLE), encoding="utf-8")
@@ -224,7 +228,7 @@ def _attempt(folder: Path, values: dict[str, Any], code: Code) -> tuple[str | No
                 else:
                     one_run.execute(PreparedRun.prepare(Settings.parse(values)), folder)
         except SwarmError as error:
-            # perhaps a plug-in's: what its author needs stands in console.txt
+            # it may come from a plug-in, whose author finds the traceback in console.txt
             if error.__cause__ is not None:
                 traceback.print_exc()
             cause = " ".join(str(error).split())

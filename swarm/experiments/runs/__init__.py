@@ -1,3 +1,3 @@
-"""One run of a scenario: its arms prepared and checked, their learning rates chosen, run, summed
-up, and kept in a folder.
+"""One run of a scenario: it prepares and checks the arms, chooses their learning rates, runs them,
+and writes a summary into the run folder.
 """

@@ -1,4 +1,4 @@
-"""The arms of a study, one after the other, and what the summary says of them."""
+"""Runs the arms of a run one after the other, and writes their part of the summary."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from swarm.simulation.metrics.column import Column
 
 
 def run_arms(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
-    """Every arm in turn, from wherever the folder's checkpoints leave it. Returns the summary."""
+    """Run every arm from its newest checkpoint in the folder; returns the summary."""
     progress = folder.progress()
     progress["settings"] = made_with(study.settings.model_dump())
     folder.write_progress(progress)
@@ -57,8 +57,8 @@ def run_arms(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[s
 
 
 def is_done(study: PreparedRun, arm: PreparedArm, folder: Folder, progress: dict[str, Any]) -> bool:
-    """Whether the arm came to its end, and has the checkpoint that it ended with: without that it
-    is run again.
+    """Whether the arm is finished and its last checkpoint is there; without that checkpoint it is
+    run again. An arm that diverged is finished.
     """
     done = progress["arms"].get(arm.name)
     if done is None or done["diverged"]:
@@ -87,7 +87,7 @@ def _run_arm(
     sink: Sink,
     say: Say,
 ) -> dict[str, Any]:
-    """The rounds of one arm from its newest checkpoint on. Returns its entry of the summary."""
+    """Run the rounds of one arm from its newest checkpoint on; returns its entry of the summary."""
     diverged, made = None, made_with(study.settings.model_dump())
     with (
         warnings.catch_warnings(),
@@ -120,8 +120,8 @@ def _run_arm(
 def _handed_on(
     record: MetricsRow, arm: str, files: ArmFiles, sink: Sink, measured: Sequence[Column]
 ) -> dict[str, Any]:
-    """Give a round's record to the arm's files and to the sink, with the devices' main scores.
-    Returns the line of it."""
+    """Give a round's record to the arm's files and to the sink, with the devices' main scores;
+    returns the record as a line of ``metrics.jsonl``."""
     line = {"arm": arm, **record.values}
     files.keep_devices(record)
     devices = record.devices or {}
@@ -137,7 +137,7 @@ def _facts(
     settings: Settings,
     diverged: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """An arm's entry of the summary, from its last value of everything that was recorded."""
+    """An arm's entry of the summary; ``final`` has the last recorded value of every key."""
     kept = {
         key: plain(value)
         for key, value in final.items()

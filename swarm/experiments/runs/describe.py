@@ -1,4 +1,4 @@
-"""What the summary says of a run's topology, data and environment."""
+"""Describes a run's topology, data and environment for the summary."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.simulation.experiment import Experiment
 
 PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "ray", "wandb")
-"""Those whose versions the numbers depend on."""
+"""The packages whose versions the numbers depend on."""
 MOST_COLUMNS = 10_000
-"""Columns of data whose scaling the summary states."""
+"""The most columns of data for which the summary states the scaling."""
 LOOKED_AT = 32
-"""Rounds that the figures of a topology are estimated from if it never repeats, or only after more
-than ``WHOLE``.
+"""How many rounds the figures of a topology are estimated from, if it never repeats or only after
+more than ``WHOLE`` rounds.
 """
 
 
 def describe_topology(experiment: Experiment) -> dict[str, Any]:
-    """Figures of the first round's graph, and of the mixing matrices of one period.
+    """The figures of the first round's graph, and of the mixing matrices of one period.
 
-    Where there is no period, or one too long to look at, they are estimated: ``estimated_from``
-    says from how many rounds, and is None else. ``edges``, ``components`` and ``mean_degree`` are
-    then the mean over those rounds.
+    If there is no period, or too long a one, the figures are estimated from ``estimated_from``
+    rounds (else None), and ``edges``, ``components`` and ``mean_degree`` are means over those
+    rounds.
     """
     period = experiment.communication.topology.period
     estimated_from = LOOKED_AT if period is None or period > WHOLE else None
@@ -65,12 +65,12 @@ def describe_topology(experiment: Experiment) -> dict[str, Any]:
 
 
 def _mean(counts: list[int]) -> float | int:
-    """The mean, as a whole number if all are the same."""
+    """The mean of ``counts``, as a whole number if all are the same."""
     return counts[0] if len(set(counts)) == 1 else float(np.mean(counts))
 
 
 def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> dict[str, Any]:
-    """How many samples there are, of what kind, and how many a device holds."""
+    """The numbers of samples, their shape and classes, and how many samples a device holds."""
     sizes = np.diff(holdings.ptr_N1)
     replay_bytes = experiment.data.replay_bytes(experiment.dtype.itemsize)
     return {
@@ -91,11 +91,11 @@ def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> 
 
 
 def describe_scaling(d: Dataset) -> dict[str, Any]:
-    """What was done to features and targets, so that whoever takes a device out can do it again,
-    and undo it.
+    """How features and targets were scaled, so that a user of a device's model can repeat and undo
+    it.
 
     ``scaled = (raw − shift) / span`` for each column; a single number where all features are scaled
-    alike. Features of more than ``MOST_COLUMNS`` columns are left out; None: they are as they came.
+    alike. It is None where nothing was scaled, or there are more than ``MOST_COLUMNS`` columns.
     """
     parts = {"features": d.scaling, "target": d.target}
     found: dict[str, Any] = {
@@ -110,7 +110,7 @@ def describe_scaling(d: Dataset) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """The versions of Python and of the installed :data:`PACKAGES`, by name."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -121,5 +121,6 @@ def versions() -> dict[str, str]:
 
 
 def option_name(node: dict[str, Any]) -> str:
-    """``swarm.communication.topology.random.SmallWorld`` as people write it: ``small_world``."""
+    """The name of a plug-in's class in snake case: ``small_world`` for
+    ``swarm.communication.topology.random.SmallWorld``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node["_target_"].rsplit(".", 1)[-1]).lower()

@@ -1,4 +1,4 @@
-"""The choice of an arm's learning rate, and of its variant, on the validation split."""
+"""Chooses an arm's learning rate, and its variant, on the validation split."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TriedRate:
-    """One rate (and variant) tried for some rounds: its score and loss on the validation split,
-    None if it diverged, as :attr:`~swarm.simulation.measure.SwarmEvaluator.largest_loss` says."""
+    """A learning rate (and variant) tried for some rounds. ``found`` is the score and loss on the
+    validation split; None if the loss was beyond
+    :attr:`~swarm.simulation.measure.SwarmEvaluator.largest_loss` or the arm diverged."""
 
     variant: int
     lr: float
@@ -30,15 +31,15 @@ class TriedRate:
     found: tuple[float, float] | None
 
     def rank(self) -> tuple[bool, float, float]:
-        """Higher is better: by score, among equal scores by loss; where all diverge, the smallest
-        rate.
+        """A key whose largest value is the best rate: the highest score, among equal scores the
+        lowest loss; if all diverged, the smallest rate.
         """
         if self.found is None:
             return False, -self.lr, 0.0
         return True, self.found[0], -self.found[1]
 
     def facts(self) -> dict[str, Any]:
-        """For ``summary.json``."""
+        """The entry of this try in ``summary.json``."""
         score, loss = self.found or (None, None)
         return {
             "variant": self.variant,
@@ -56,13 +57,13 @@ def search_lr(
     say: Say,
     look: Callable[[], None] = lambda: None,
 ) -> tuple[Settings, dict[str, Any]]:
-    """The arm's settings with every choice made, and the table of what was tried.
+    """The arm's settings with learning rate and variant chosen, and the facts about the search.
 
-    Every pair of a variant and a rate of the one grid runs for ``lr_search.rounds`` rounds, by
-    default a fifth of the run; the best mean accuracy (or R²) on the validation split wins. Then
-    those that share the best score run once more, as long as the arm itself will, unless
-    ``lr_search.rounds`` says how long a try is. Among equals that remain the lower loss wins. The
-    test set is never looked at. ``look`` is called after every round: it may raise.
+    Every pair of a variant and a rate of the grid runs for ``lr_search.rounds`` rounds, by default
+    a fifth of the run, and the best mean accuracy (or R²) on the validation split wins. If
+    ``lr_search.rounds`` is not set, pairs that share the best score then run as long as the arm
+    itself will. Of pairs that still have equal scores the lower loss wins. The test set is never
+    used. ``look`` is called after every round and may raise.
     """
     s = study.settings
     lrs = arm.rates
@@ -79,9 +80,9 @@ def search_lr(
     best = max(tried, key=TriedRate.rank)
     equals = [t for t in tried if t.found and best.found and t.found[0] == best.found[0]]
     if len(equals) > 1 and s.lr_search.rounds is None and rounds < s.rounds:
-        # A validation split is small, so models often tie; and there the loss of a short run
-        # misleads: it is lowest for a slow rate, which is not yet as sure of its few mistakes as it
-        # will be at the end.
+        # A validation split is small, so models often tie. The loss of a short run then misleads:
+        # it is lowest for a slow rate, whose model is not yet as confident in its few mistakes as
+        # it will be at the end.
         say(f"{arm.name}: {len(equals)} of them are equal so far; {s.rounds} rounds each decide")
         longer = [try_out(study, arm, t.variant, t.lr, s.rounds, engine, look) for t in equals]
         tried += longer
@@ -107,10 +108,11 @@ def try_out(
     engine: Engine,
     look: Callable[[], None] = lambda: None,
 ) -> TriedRate:
-    """A run of so many rounds, without records; ``look`` is called after each."""
+    """Run a variant with the rate ``lr`` for ``rounds`` rounds, without records; ``look`` is called
+    after each round."""
     settings = with_lr(arm.variants[variant], lr)
     quiet = settings.evaluate.model_copy(update={"every": rounds, "accuracy": False})
-    # a short try has the whole schedule in short
+    # a short run has the whole schedule, shortened
     if rounds < settings.rounds:
         settings = settings.with_schedule_rounds(None)
     short = settings.model_copy(update={"rounds": rounds, "evaluate": quiet})
@@ -128,7 +130,7 @@ def try_out(
 
 
 def first_scores(study: PreparedRun, arm: PreparedArm, engine: Engine) -> tuple[float, float]:
-    """Mean score and loss on the validation split before anything is learnt."""
+    """The mean score and loss on the validation split before any learning."""
     with Simulation(study.experiment(arm, arm.first), engine) as simulation:
         return simulation.measure.validate(0, simulation.counters.scored_N)
 
@@ -136,10 +138,10 @@ def first_scores(study: PreparedRun, arm: PreparedArm, engine: Engine) -> tuple[
 def _advice(
     best: TriedRate, lrs: Sequence[float], first: Callable[[], tuple[float, float]]
 ) -> str | None:
-    """What to say of a choice at an end of the grid.
+    """A sentence about a choice at an end of the grid; None for any other choice.
 
-    ``first`` gives score and loss of the model that learning starts from: a slowest rate that is no
-    better in either has not been chosen for what it learnt."""
+    ``first`` gives the score and loss of the model that learning starts from: if the slowest rate
+    is better in neither, no rate has learnt anything."""
     grid, slowest = [float(v) for v in lrs], float(min(lrs))
     smaller = ", ".join(f"{slowest / factor:.2g}" for factor in (100, 30, 10))
     remedy = (

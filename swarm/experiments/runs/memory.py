@@ -1,5 +1,5 @@
-"""Memory is stated before it is used; where it cannot be enough the run is refused, and where it
-runs out all the same one sentence says what would fit."""
+"""Estimates a run's memory before it starts: a run that cannot fit is refused, and if memory runs
+out later, one sentence says what would fit."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ from swarm.simulation.footprint import Footprint, footprint
 
 
 class MemoryRanOutError(SwarmError):
-    """There was no more memory, whatever had been expected.
-
-    The run can be resumed from its last checkpoint.
-    """
+    """Memory ran out; the run can be resumed from its last checkpoint."""
 
 
 def require_memory(experiment: Experiment, engine: Engine) -> Footprint:
-    """What an experiment will need with this engine.
+    """The memory that an experiment will take with this engine.
 
-    Raises :class:`ConfigError` for one that cannot fit, naming what would: so many actors, links of
-    a device, or devices."""
+    Raises :class:`ConfigError` if it cannot fit; the message names how many actors, links of a
+    device, or devices would."""
     swarm = footprint(experiment)
     needed = swarm.with_parts(engine.own_memory(experiment, swarm))
     there = available_bytes() if experiment.device.type == "cpu" else None
@@ -40,8 +37,8 @@ def require_memory(experiment: Experiment, engine: Engine) -> Footprint:
 
 
 def _other_settings(needed: Footprint, there: int) -> ConfigError | None:
-    """Where it is enough to have fewer of what has nothing to do with the devices, such as
-    actors.
+    """The error that names a smaller number of something else than devices, such as actors; None
+    where that would not be enough.
     """
     for part in needed.parts:
         fits = (
@@ -81,7 +78,7 @@ def _fewer_devices(experiment: Experiment, needed: Footprint, there: int) -> Con
 
 
 def stated(needed: Footprint) -> str:
-    """The line that a run begins with."""
+    """The line about memory that a run begins with."""
     there = available_bytes()
     free = "" if there is None else f"; {size_text(there)} are free"
     return (
@@ -92,10 +89,11 @@ def stated(needed: Footprint) -> str:
 
 @contextmanager
 def running_out(where: str, needed: Footprint | None = None, devices: int = 0) -> Iterator[None]:
-    """Turns whatever says that there is no more memory into a :class:`MemoryRanOutError`.
+    """Turn any error within the block that means that memory ran out into a
+    :class:`MemoryRanOutError`.
 
-    ``where`` ends the clause "memory ran out …"; ``needed`` is what had been expected for so many
-    ``devices``."""
+    ``where`` ends the clause "memory ran out …"; ``needed`` is the memory that was expected for
+    ``devices`` devices."""
     try:
         yield
     except Exception as error:
@@ -105,9 +103,7 @@ def running_out(where: str, needed: Footprint | None = None, devices: int = 0) -
 
 
 def _fitting(needed: Footprint | None, devices: int) -> str:
-    """What would do with less; half of the devices is a guess where nobody knows how much there
-    was.
-    """
+    """The end of the message about memory that ran out: what would fit."""
     if needed is None:
         return ": fewer or smaller samples (data.*), or a smaller model.*, would do"
     there = available_bytes()

@@ -1,5 +1,5 @@
-"""Looked at before the start: whether the settings go together, and whether the network lets
-anything happen.
+"""Checks before the start whether optimiser and protocol go together, whether any device ever takes
+part and any message arrives in time, and which settings have no effect.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from swarm.learning.optim.optimizer import SGD
 from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
 
-LOOKED_AT = 8  # rounds whose links are asked for how fast they are
-# rounds that are asked for somebody who is awake, fewer of a swarm of more than 1,000 devices
+LOOKED_AT = 8  # rounds whose links are checked for their speed
+# rounds that are searched for an active device; fewer in a swarm of more than 1,000 devices
 MOST_ASKED = 10_000
-MOST_PATIENCE = 1000  # what network.max_delay may be
+MOST_PATIENCE = 1000  # the largest network.max_delay
 
 
 def require_plain_steps(e: Experiment) -> None:
-    """Refuse an optimiser whose steps are not γ · ∇ under a protocol that divides them by γ to get
-    at the gradients.
+    """Raises :class:`ConfigError` for an optimiser whose steps are not γ · ∇ under a protocol that
+    divides steps by γ to get the gradients.
     """
     if not e.communication.protocol.requirements.plain_sgd or e.model.optimizer.plain:
         return
@@ -38,17 +38,16 @@ def require_plain_steps(e: Experiment) -> None:
 
 
 def require_a_network_that_works(experiment: Experiment) -> None:
-    """Refuse settings that leave nothing to simulate: a swarm that nobody is ever part of, messages
-    that all come too late.
+    """Raises :class:`ConfigError` for settings that leave nothing to simulate: no device is ever
+    active, or all messages come too late.
     """
     _require_somebody(experiment)
     _require_punctuality(experiment)
 
 
 def _require_somebody(e: Experiment) -> None:
-    """Of so many rounds as can be asked for in a moment.
-
-    Where those of a longer run all pass without anybody, it is said.
+    """Refuse a run in which no device is ever active. A long run is searched only in its first
+    rounds; if no device is active in them, it is warned about.
     """
     s = e.settings
     looked_at = min(s.rounds, MOST_ASKED, max(LOOKED_AT, MOST_ASKED * 1000 // s.devices))
@@ -74,7 +73,7 @@ def _require_somebody(e: Experiment) -> None:
 
 
 def _require_punctuality(e: Experiment) -> None:
-    """Of the first rounds: as far as the quickest message of each can tell."""
+    """Refuse a network in whose first rounds even the quickest message comes too late."""
     network, tick = e.communication.network, e.settings.network.round_seconds
     if network.ideal or not {"mix", "messages"} & set(e.communication.protocol.phases):
         return
@@ -98,7 +97,7 @@ def _require_punctuality(e: Experiment) -> None:
 
 
 def warn_of_what_does_nothing(e: Experiment) -> None:
-    """Settings that come to nothing in this run, though they might in a longer one."""
+    """Warn of settings that have no effect in this run, though they might in a longer one."""
     s, end = e.settings, e.settings.rounds * e.settings.network.round_seconds
     for group, part in (
         ("churn", e.communication.network.churn),
@@ -130,7 +129,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             f" a network.round_seconds of at most {delay.longest:g} virtual seconds would show it",
             stacklevel=2,
         )
-    # of pooled streams it would say the same again
+    # pooled streams would repeat the warnings of the swarm's
     if e.communication.learns and e.data.split.place is None:
         _warn_of_no_lesson(e)
         if e.data.policy.streams:
@@ -138,7 +137,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
 
 
 def _warn_of_no_lesson(e: Experiment) -> None:
-    """A policy, a memory, people or data that change nothing, or not what they should."""
+    """Warn of an update policy, a replay memory, labels or drift that have no effect."""
     s, data, longest = e.settings, e.data.dataset, int(e.data.stream.sizes_N.max())
     if not e.data.policy.learns(s.rounds) and s.rounds and not isinstance(e.data.policy, Frozen):
         warnings.warn(
@@ -154,7 +153,7 @@ def _warn_of_no_lesson(e: Experiment) -> None:
         )
     if data.observed_labels is not None and (data.observed_labels[e.data.split.sample] < 0).all():
         warnings.warn(
-            "labels: nobody tells any label, so that nothing is learnt; more labels.chance or"
+            "labels: no device is told any label, so nothing is learnt; more labels.chance or"
             " labels.budget would do",
             stacklevel=3,
         )
@@ -167,8 +166,8 @@ def _warn_of_no_lesson(e: Experiment) -> None:
 
 
 def _warn_of_short_streams(e: Experiment) -> None:
-    """Devices without a single full mini-batch, and streams that are over long before the run
-    is.
+    """Warn of devices without a single full mini-batch, and of streams that end before the run
+    does.
     """
     whole_N = e.data.stream.sizes_N // e.data.stream.batch
     idle = int((whole_N == 0).sum())

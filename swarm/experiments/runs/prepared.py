@@ -1,4 +1,4 @@
-"""A scenario's run, checked: its data dealt, every plug-in of every arm built once."""
+"""A run that has passed all checks: its data are split, and every plug-in was built once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class PreparedArm(Arm):
 
     @property
     def first(self) -> Settings:
-        """Its first variant with the first of its rates: for a look before anything is chosen."""
+        """The settings of its first variant with the first of its rates, for checks before the
+        rate is chosen."""
         return with_lr(self.variants[0], self.rates[0])
 
 
@@ -49,8 +50,8 @@ class PreparedArm(Arm):
 class PreparedRun(Resolved):
     """A run that has passed every check; nothing has been written and no device exists yet.
 
-    ``policy`` is built once, asked whether devices meet a stream, and part of every experiment
-    that has the run's own ``update``.
+    ``policy`` is built once: it says whether devices meet a stream, and is part of every experiment
+    that has the run's own ``update``. ``dataset`` and ``split`` are the run's data.
     """
 
     scenario: Scenario
@@ -64,9 +65,10 @@ class PreparedRun(Resolved):
     @classmethod
     @running_out("before the start, while the data were loaded and the parts of the run built")
     def prepare(cls, given: Settings | Resolved) -> PreparedRun:
-        """Load the data, build every plug-in of every arm once, and check that it fits into memory.
+        """Load the data, build every plug-in of every arm once, and check that each arm fits into
+        memory.
 
-        Raises :class:`ConfigError` for whatever cannot work.
+        Raises :class:`ConfigError` for the first thing that cannot work.
         """
         resolved = given if isinstance(given, Resolved) else resolve(given)
         with as_typed(resolved.settings.plug_ins()):
@@ -87,7 +89,7 @@ class PreparedRun(Resolved):
         dataset, split = load_data(s, scenario.learns, policy.streams)
         draft = cls(s, resolved.engine, scenario, policy, dataset, split)
         experiment = draft._built(with_lr(s, candidate_rates(s)[0]), split)
-        # in all arms alike, also in those without the graph that they are from
+        # so that all arms have the same names, also those without the graph that has them
         if split.names is None:
             draft = replace(draft, split=replace(split, names=experiment.names))
         draft.engine.check(experiment)
@@ -102,14 +104,14 @@ class PreparedRun(Resolved):
 
     @property
     def outline(self) -> str:
-        """What it would run, in a few words."""
+        """What the run consists of, in a few words."""
         arms = ", ".join(arm.name for arm in self.arms)
         return f"{self.settings.devices} devices, {self.settings.rounds} rounds; arms {arms}"
 
     @property
     def names(self) -> dict[str, list[str | None]]:
-        """``device_names`` and ``class_names`` for trackers: those that there are, unless there are
-        very many.
+        """``device_names`` and ``class_names`` for trackers, as far as there are any and not very
+        many.
         """
         found = {
             "device_names": few(self.split.names),
@@ -118,8 +120,8 @@ class PreparedRun(Resolved):
         return {key: names for key, names in found.items() if names}
 
     def config(self, arm: Arm, settings: Settings) -> dict[str, Any]:
-        """What an arm runs with, for trackers: the settings chosen for it, its name, and the names
-        of devices and classes.
+        """The config of an arm for trackers: the settings chosen for it, its name, and the names of
+        devices and classes.
         """
         names = self.names
         if arm.pooled:
@@ -127,9 +129,10 @@ class PreparedRun(Resolved):
         return {"arm": arm.name, **settings.model_dump(), **names}
 
     def tracker(self, folder: Path, run: str) -> Tracker:
-        """The tracker that mirrors the records.
+        """The tracker that mirrors the records of the run ``run``.
 
-        It never ends a run: one that cannot be made is left out, with a warning.
+        A tracker never ends a run: if it cannot be built, a warning says so and the run goes on
+        without it.
         """
         try:
             with blamed(), running_out("as the tracker was made"):
@@ -141,13 +144,17 @@ class PreparedRun(Resolved):
             return Tracker()
 
     def made_tracker(self, folder: Path, run: str) -> Tracker:
-        """The same, or the error of one that cannot be made."""
+        """The tracker, as :meth:`tracker` gives it.
+
+        Raises :class:`ConfigError`, or what its constructor raises, if it cannot be built.
+        """
         return tracker_of(self.settings, folder, run, self.names)
 
     def experiment(self, arm: Arm, settings: Settings) -> Experiment:
-        """One variant of an arm, built; its learning rate is chosen.
+        """The experiment of an arm with ``settings``, whose learning rate is chosen.
 
-        Raises :class:`ConfigError` where the rate still says ``auto``.
+        Raises :class:`ConfigError` for settings that cannot work, and for a rate that is still
+        ``auto``.
         """
         s, split = self.settings, self.split
         if arm.pooled:
@@ -162,10 +169,10 @@ class PreparedRun(Resolved):
             return Experiment(spec, policy)
 
     def _checked(self, arm: Arm) -> tuple[PreparedArm, Footprint]:
-        """The arm with those of its variants that can be: a mini-batch of a centralised model may
-        be larger than its stream. And the memory that the largest of them takes.
+        """The arm with the variants that can work, and the memory of the largest of them. A variant
+        may fail because a centralised model's mini-batch is larger than its stream.
 
-        Raises :class:`ConfigError` where none can.
+        Raises :class:`ConfigError` if no variant can work.
         """
         kept: list[Settings] = []
         needed: list[Footprint] = []
@@ -183,7 +190,7 @@ class PreparedRun(Resolved):
             probe(experiment)
             require_a_network_that_works(experiment)
             warn_of_what_does_nothing(experiment)
-            if not kept:  # where nothing is ever learnt, nothing tells one rate from another
+            if not kept:  # if nothing is ever learnt, all rates give the same
                 learns = len(its) == 1 or experiment.data.policy.learns(variant.rounds)
                 rates = its if learns else its[:1]
             kept.append(variant)
@@ -204,8 +211,10 @@ class PreparedRun(Resolved):
 def tracker_of(
     settings: Settings, folder: Path, run: str, names: Mapping[str, list[str | None]] | None = None
 ) -> Tracker:
-    """The tracker of a run, or of a claim, in ``folder``; ``names`` as :attr:`PreparedRun.names`
-    has them.
+    """The tracker of the run or claim ``run`` in ``folder``; ``names`` are those of
+    :attr:`PreparedRun.names`.
+
+    Raises :class:`ConfigError` for a tracker that cannot be built.
     """
     config = {**settings.model_dump(), **(names or {})}
     context = {"folder": folder, "run": run, "config": config, "versions": versions()}
@@ -213,7 +222,7 @@ def tracker_of(
 
 
 def _require_validation(arm: PreparedArm, settings: Settings, dataset: Dataset) -> None:
-    """Refuse an arm that has something to choose on the validation split where that is empty."""
+    """Refuse an empty validation split if the arm has a rate or a variant to choose on it."""
     if len(arm.rates) * len(arm.variants) > 1 and not len(dataset.validation):
         what = "learning rate" if len(arm.variants) == 1 else "learning rate and batch size"
         valid = (

@@ -1,4 +1,4 @@
-"""One run: into a new folder, or on from where it was interrupted."""
+"""Runs into a new folder, or resumes a run where it was interrupted."""
 
 from __future__ import annotations
 
@@ -41,24 +41,29 @@ class Result:
 
 
 def execute(study: PreparedRun, folder: str | Path) -> Result:
-    """Run what has been checked into a new folder."""
+    """Run ``study``, which has been checked, into a new folder.
+
+    Raises :class:`ConfigError` for a folder that is not empty or is another process's."""
     with Folder.create(Path(folder), study.settings) as home:
         return _run(study, home)
 
 
 def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     """Go on with the run in ``folder`` under its own config, of which only ``rounds`` (not fewer),
-    ``engine``, ``engine.*`` except ``block``, and ``tracker.*`` may change. A run that is finished
-    already is returned as it is; one that lacks nothing but its report gets that."""
+    ``engine``, ``engine.*`` except ``block``, and ``tracker.*`` may change.
+
+    A run that is finished already is returned as it is; if only its report is missing, that is
+    drawn. Raises :class:`ConfigError` for another change, and for a folder that cannot be resumed.
+    """
     path = Path(folder)
     home, settings = Folder.open(path)
     if home.finished() and not overrides:
         home.require_settings(settings.model_dump())
-        summary = _summary(path)  # before anything is said of it
+        summary = _summary(path)  # which may be damaged, so it is read before anything is printed
         print(f"{path} is finished already; nothing to do")
         return Result(path, summary)
     with home.lock():
-        _, settings = Folder.open(path)  # another process may have changed it until now
+        _, settings = Folder.open(path)  # read again, as another process may have changed it
         return _resume(home, settings, overrides)
 
 
@@ -81,7 +86,7 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
         )
     if home.closed() and new.rounds == old.rounds:
         if new != old:
-            # nothing is learnt with it, but what cannot be is refused all the same
+            # nothing is run with the new settings, but those that cannot work are refused
             PreparedRun.prepare(resolved)
         summary = _summary(path)
         if home.finished():
@@ -90,12 +95,12 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
             _report(new, home)
         return Result(path, summary)
     if new.rounds > old.rounds > 0 and old.schedule.get("rounds") is None:
-        # a schedule must not change under rounds already done
+        # the rounds that are done must keep the schedule that they were run with
         new = new.with_schedule_rounds(old.rounds)
     study = PreparedRun.prepare(replace(resolved, settings=new))
     _warn_of_another_order(home, study)
     progress = home.progress()
-    # otherwise nothing is calculated
+    # if all arms are done, nothing is computed
     if not all(arms.is_done(study, arm, home, progress) for arm in study.arms):
         refuse_a_mixture(path, new, study.dataset)
     home.verify()  # before anything in the folder changes
@@ -105,8 +110,8 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
 
 
 def _warn_of_another_order(home: Folder, study: PreparedRun) -> None:
-    """A run of a version before names were kept had numbers that are text in their order as text:
-    10 before 2.
+    """Warn of a run begun by a version that sorted numbers written as text in the order of text, 10
+    before 2.
     """
     file = home.path / "graph.json"
     graph = read_json(file, Graph, "resume") if file.exists() else None
@@ -128,14 +133,15 @@ def _warn_of_another_order(home: Folder, study: PreparedRun) -> None:
 
 
 def overridden(settings: Settings, overrides: dict[str, Any]) -> Settings:
-    """The settings with the overrides laid in; a key that may not change on resume is refused by
-    name.
+    """``settings`` with ``overrides`` applied.
+
+    Raises :class:`ConfigError` for a key that may not change on resume.
     """
     if not overrides:
         return settings
     config, rest = settings.model_dump(), dict(overrides)
     changed = dict(config)
-    if "engine" in rest:  # another one altogether; the block size is part of the results and stays
+    if "engine" in rest:  # a new engine keeps the block size, on which results depend
         blocks = {key: value for key, value in config["engine"].items() if key == "block"}
         changed["engine"] = {**option("engine", str(rest.pop("engine"))), **blocks}
     for key, value in rest.items():
@@ -164,7 +170,7 @@ def _run(study: PreparedRun, home: Folder) -> Result:
     for arm in study.arms:
         if not (progress["arms"].get(arm.name) or {}).get(
             "diverged"
-        ):  # which is not run again: its records are all there
+        ):  # a diverged arm is not run again, so its records stay
             home.arm(arm.name, settings.checkpoint.keep).rewind()
     stored.write(home.path, study.presentation)
     first = study.experiment(study.arms[0], study.arms[0].first)
@@ -196,7 +202,7 @@ def _run(study: PreparedRun, home: Folder) -> Result:
 
 
 def _report(settings: Settings, home: Folder) -> None:
-    """Draw the report of a run that ended before it had one."""
+    """Draw the report of a run that is finished without one."""
     files = write_report(home.path)
     attach(settings, home, files, print)
     print(f"{home.path} was finished but for its report, which is drawn now")
@@ -205,7 +211,7 @@ def _report(settings: Settings, home: Folder) -> None:
 def attach(
     settings: Settings, home: Folder, files: Sequence[Path], say: Callable[[str], None]
 ) -> None:
-    """Hand pages and pictures to the tracker, whose errors are a warning."""
+    """Hand pages and pictures to the tracker; ``say`` prints its errors as warnings."""
     sink = Fanout(Tracker(), [tracker_of(settings, home.path, home.name)], warn=say)
     sink.attach([file for file in files if file.is_file()])
     sink.close()

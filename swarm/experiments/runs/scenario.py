@@ -1,4 +1,4 @@
-"""A scenario says which arms are compared and what is concluded from them."""
+"""The interface of a scenario: which arms are compared, and what is concluded from them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from swarm.results.presentation import UNIQUE, ArmStyle, Presentation, SummaryEn
 from swarm.results.presentation.gap import gap_facts
 from swarm.results.presentation.stored import fault, of_before
 
-NAME = re.compile(r"\w[\w.=,+-]*")  # of an arm: it names a folder
+NAME = re.compile(r"\w[\w.=,+-]*")  # an arm's name, which is also the name of a folder
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing to run.
+    """One curve of a run: a name, and the settings that are run for it.
 
     Of several ``variants`` the one that does best on the validation split is run in full.
 
-    ``pooled`` gives every device the union of all devices' samples instead of its own. ``style``
-    says what the arm is to the scenario, and so how it is shown; an arm without one is like any
-    other.
+    ``pooled`` gives every device the union of all devices' samples instead of its own. ``style`` is
+    the role of the arm in the scenario, and so how it is shown; an arm without one has no special
+    role.
     """
 
     name: str
@@ -38,22 +38,23 @@ class Arm:
 
 
 class AnyScenario(OldMembers):
-    """What ``scenario`` may name: a :class:`Scenario`, which is one run; a claim, which is many;
-    several claims.
+    """The base of everything that ``scenario`` may name: a :class:`Scenario`, which is one run, a
+    claim, which is many runs, or a suite of claims.
     """
 
 
 class Scenario(AnyScenario, ABC):
-    """``arms`` before the run, ``conclude`` after it.
+    """One run of several arms: ``arms`` says before the run what is compared, ``conclude`` sums it
+    up afterwards.
 
     Arms are settings with some keys changed, never code of their own.
 
-    A scenario none of whose arms learns says so by ``learns = False``: its devices get no samples,
-    so any number of them will do, and the data only give the model its shape.
+    A scenario none of whose arms learns says so by ``learns = False``. Its devices get no samples,
+    so there may be more devices than samples, and the data only give the model its shape.
 
-    ``entries`` are those of its numbers in ``summary.json`` that the page, the trackers,
-    comparisons and sweeps show. A text that :meth:`conclude` returns as ``headline`` stands above
-    the page and closes the run in the terminal; without one the entries make a sentence.
+    ``entries`` declare the numbers of ``summary.json`` that the page, the trackers, comparisons and
+    sweeps show. A text that :meth:`conclude` returns as ``headline`` stands at the top of the page
+    and at the end of the run in the terminal; without one, a sentence is made of the entries.
     """
 
     learns: ClassVar[bool] = True
@@ -63,20 +64,20 @@ class Scenario(AnyScenario, ABC):
     def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
         """The arms in the order in which they run.
 
-        ``steps_a_round`` counts the local steps of all devices together.
+        ``steps_a_round`` is the number of local steps of all devices together in a round.
         """
 
     def conclude(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """Further keys of ``summary.json``, from the records and what the summary holds already:
-        the numbers of ``entries``, the ``headline``, and whatever else is to be kept."""
+        """Further keys of ``summary.json``: the numbers of ``entries``, the ``headline``, and
+        anything else to keep. ``run`` has the records, ``summary`` the keys so far."""
         return {}
 
 
 def arms_of(scenario: Scenario, settings: Settings, steps_a_round: int) -> list[Arm]:
-    """``scenario.arms(…)``.
+    """The result of ``scenario.arms(…)``, checked.
 
-    Raises :class:`~swarm.common.errors.ConfigError` unless that is a list of arms with names of
-    their own.
+    Raises :class:`~swarm.common.errors.ConfigError` unless it is a list of arms with different
+    names and at least one variant each.
     """
     found = scenario.arms(settings, steps_a_round)
     needed = "a list of at least one Arm is needed"
@@ -112,10 +113,10 @@ def arms_of(scenario: Scenario, settings: Settings, steps_a_round: int) -> list[
 
 
 def presentation_of(scenario: Scenario, arms: Sequence[Arm]) -> Presentation:
-    """The roles of the arms and the entries of the scenario.
+    """The presentation of a run: the roles of its arms and the entries of its scenario.
 
-    Raises :class:`~swarm.common.errors.ConfigError` where two arms have a role that only one can
-    have, or something else of them cannot be shown.
+    Raises :class:`~swarm.common.errors.ConfigError` if two arms have a role that only one can have,
+    or arms or entries cannot be shown for another reason.
     """
     before = of_before()
     for arm in arms:
@@ -135,7 +136,8 @@ def presentation_of(scenario: Scenario, arms: Sequence[Arm]) -> Presentation:
 
 
 def _of_before(scenario: Scenario, arms: Sequence[Arm]) -> bool:
-    """Whether it is written for a version in which the names of its arms said what they are."""
+    """Whether the scenario was written for a version in which the names of arms gave their
+    roles."""
     known = of_before().arms
     return not scenario.entries and any(not arm.style and arm.name in known for arm in arms)
 
@@ -143,10 +145,10 @@ def _of_before(scenario: Scenario, arms: Sequence[Arm]) -> bool:
 def conclusion_of(
     scenario: Scenario, arms: Sequence[Arm], run: Run, summary: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """``scenario.conclude(…)``.
+    """The result of ``scenario.conclude(…)``, checked.
 
-    Raises :class:`~swarm.common.errors.ConfigError` unless ``summary.json`` can hold it, and its
-    entries are numbers.
+    Raises :class:`~swarm.common.errors.ConfigError` unless ``summary.json`` can hold the result,
+    and its entries are numbers.
     """
     gap: dict[str, Any] = {}
     if _of_before(scenario, arms):

@@ -1,10 +1,10 @@
-"""``-m``: many runs by one command, and what they say together.
+"""A sweep: many runs of one command (``-m``), and their results together.
 
-``plan`` decides what is to be run, ``launch`` runs it, ``gather`` reads the runs, ``tables`` and
-``picture`` show them, ``wandb_sweep`` sends the same to W&B.
+``plan`` decides which jobs run, ``launch`` runs them, ``gather`` reads the runs, ``tables`` and
+``picture`` show them, ``wandb_sweep`` sends the results to W&B.
 
-Whatever brings torch is imported where it is needed, inside functions: a sweep that is refused need
-not wait for it.
+Modules that need torch are imported inside functions, so that a sweep that is refused need not wait
+for it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
     """Run the sweep ``cfg`` and return its exit code: 0, 1 if a job failed or was impossible, 130
     if it was interrupted.
 
-    Raises :class:`swarm.common.errors.SwarmError` for what is wrong with the command as a whole,
-    with nothing written.
+    Raises :class:`swarm.common.errors.SwarmError`, before anything is written, if the command as a
+    whole cannot work.
     """
     from swarm.experiments.sweep.plan import SweepPlan
 
@@ -46,7 +46,7 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
         whole = launch(composer, plan, complain)
         try:
             _finish(plan)
-        except KeyboardInterrupt:  # each file is the old one or the new one
+        except KeyboardInterrupt:  # files are written atomically, so none is damaged
             whole = False
     if not whole:
         done = sum(job.state in ("finished", "there") for job in plan.jobs)
@@ -58,7 +58,7 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
 
 
 def _begin(plan: SweepPlan) -> str:
-    """``25 runs: 3 of 25 were there already, 1 goes on, 21 to do``."""
+    """The line that a sweep begins with: ``25 runs in FOLDER: 3 of 25 were there already, …``."""
     from swarm.results.status import SUPERSEDED
 
     states = [job.state for job in plan.jobs]
@@ -75,12 +75,12 @@ def _begin(plan: SweepPlan) -> str:
 
 
 def _finish(plan: SweepPlan) -> None:
-    """Tables and pictures of all runs in the folder, also those of earlier commands."""
+    """Write tables and pictures of all runs in the folder, also those of earlier commands."""
     from swarm.experiments.sweep import gather, tables, wandb_sweep
     from swarm.experiments.sweep.launch import outcome
 
     for job in plan.earlier:
-        state, job.cause = outcome(job)  # perhaps resumed by hand
+        state, job.cause = outcome(job)  # it may have been resumed by hand
         job.state = "there" if state == "finished" else state
     jobs = [*plan.earlier, *plan.jobs]
     try:

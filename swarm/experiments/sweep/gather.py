@@ -1,8 +1,8 @@
-"""The runs of a sweep as data frames, and mean and interval over the seeds.
+"""Gathers the runs of a sweep in data frames, with mean and interval over the seeds.
 
 The interval is Student's: mean ± t(0.975, n − 1)·s/√n over the n seeds of a combination (Student
-1908). One seed has none. A run whose arm diverged has no place in these; how many there are stands
-beside the mean.
+1908). A single seed has no interval. Arms that diverged are left out of mean and interval; how many
+there are stands beside the mean.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from swarm.results.presentation import UNDECLARED, Presentation
 from swarm.simulation.metrics.base import Column
 
 SEED = "seed"
-# in the place of a value that does not matter: a control that is the same in all combinations
+# stands for the swept values in the row of a control that is the same in all combinations
 ANY = "any"
 COSTS = ("bytes_total", "virtual_s", "joules_total", "wall_s")
-OWN = ("wall_s", "spectral_gap", "run")  # of a run, not of a control in it
+OWN = ("wall_s", "spectral_gap", "run")  # columns about a run, not about a control in it
 
 
 @dataclass(frozen=True, repr=False)
 class SweepResults:
-    """A sweep's finished runs.
+    """The results of a sweep's finished runs.
 
     Attributes:
-        keys: The swept keys without the seed: what distinguishes.
+        keys: The swept keys without the seed, whose values distinguish the combinations.
         main: The main score of the runs, or what stands in its place in runs without learning.
         lead: The arm that is compared; the others are its controls.
         common: The controls with the same final parameters, bit for bit, in all combinations of a
@@ -43,8 +43,8 @@ class SweepResults:
         table: One row per combination and arm: means and intervals over seeds.
         curves: One row per combination, arm and evaluated round.
         metrics: The further metrics that the tables show.
-        presentation: What the scenarios say of the arms and of their own numbers, which the rows of
-            the leading arm have.
+        presentation: The roles of the arms, and the entries of the scenarios, which are in the rows
+            of the leading arm.
     """
 
     keys: list[str]
@@ -80,7 +80,7 @@ class SweepResults:
         return [self.lead, *(arm for arm in self.table["arm"].unique() if arm != self.lead)]
 
     def title(self, row: Mapping[Any, Any]) -> str:
-        """A row in few words: the combination, and the arm where that is not the leading one."""
+        """The title of a row: its combination, and its arm if that is not the leading one."""
         arm = str(row["arm"])
         if not self.keys or arm in self.common:
             return arm
@@ -89,9 +89,9 @@ class SweepResults:
 
 
 def gather(jobs: Sequence[Job]) -> SweepResults | None:
-    """Read the finished runs; None if there is none.
+    """Read the finished runs of ``jobs``; None if there is none.
 
-    A run that cannot be read becomes a failed job with its cause.
+    A job whose run cannot be read gets the state ``failed`` and a cause.
     """
     runs: list[tuple[Job, Run]] = []
     for job in jobs:
@@ -185,9 +185,9 @@ def _curve(job: Job, run: Run, keys: list[str], score: Score) -> pd.DataFrame:
 
 
 def _common(finals: pd.DataFrame, keys: list[str], first: str, own: Sequence[str]) -> list[str]:
-    """The controls that the swept keys do not touch: equal hashes are equal bits, and the table
-    says the same of them. One seed at least must have been run in all combinations, or there is one
-    that was not compared with the others."""
+    """The controls that the swept keys do not change: those with equal hashes of the parameters and
+    equal numbers in all combinations of a seed. At least one seed must have been run in all
+    combinations, or some combination would not have been compared with the others."""
     if not keys:
         return []
     told = ["params_sha256", *(name for name in finals.columns[len(keys) + 2 :] if name not in own)]
@@ -205,7 +205,8 @@ def _common(finals: pd.DataFrame, keys: list[str], first: str, own: Sequence[str
 def _collapsed(
     rows: pd.DataFrame, keys: list[str], common: Sequence[str], *more: str
 ) -> pd.DataFrame:
-    """With one row for each seed of a common control, in the place of one for each combination."""
+    """``rows`` with one row for each seed of a common control, instead of one for each
+    combination."""
     if not common:
         return rows
     shared = rows["arm"].isin(common)
@@ -258,7 +259,7 @@ def _point(rows: pd.DataFrame, score: str) -> dict[str, Any]:
 
 
 def label(values: Mapping[str, str]) -> str:
-    """``ring``, ``batch=16``, ``ring, batch=16``: a combination in a legend."""
+    """The label of a combination in a legend: ``ring``, ``batch=16``, ``ring, batch=16``."""
     parts = []
     for key, value in values.items():
         plain = not _is_number(value) and value not in (

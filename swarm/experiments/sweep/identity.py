@@ -1,4 +1,5 @@
-"""What a sweep and its jobs are: the settings that their numbers depend on, compared."""
+"""The identity of a sweep and of its jobs: the settings that their numbers depend on, which must
+agree when a sweep is started again in its folder."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ class DamagedError(ConfigError):
 
 
 def identify(jobs: Sequence[Job]) -> None:
-    """Resolve each job: what its numbers depend on is known then."""
+    """Resolve each job, and note the settings that its numbers depend on. A job that cannot be
+    resolved gets the state ``impossible`` and a cause."""
     from swarm.experiments.resolved import resolve
 
     for job in jobs:
@@ -32,7 +34,8 @@ def identify(jobs: Sequence[Job]) -> None:
 
 
 def shared_by(identities: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> dict[str, Any]:
-    """What all jobs of the sweep have in common, and must have whenever it is started again."""
+    """The settings that all jobs of the sweep share, apart from the swept keys; they must be the
+    same whenever the sweep is started again."""
     if not identities:
         return {}
     first = outside(identities[0], swept).items()
@@ -42,7 +45,8 @@ def shared_by(identities: Sequence[Mapping[str, Any]], swept: Sequence[str]) -> 
 
 
 def today(sweep: dict[str, Any]) -> dict[str, Any]:
-    """What ``sweep.json`` says, in names of today whichever version wrote it."""
+    """The content of ``sweep.json`` with today's names of keys and options, whichever version wrote
+    it."""
     jobs = [{**job, "values": _values_today(job["values"])} for job in sweep["jobs"]]
     swept = [aliases.key(key) for key in sweep["swept"]]
     return {**sweep, "swept": swept, "base": aliases.leaves(sweep["base"]), "jobs": jobs}
@@ -54,7 +58,7 @@ def _values_today(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def outside(identity: Mapping[str, Any], swept: Sequence[str]) -> dict[str, Any]:
-    """What of a job's identity does not belong to the swept keys."""
+    """The part of a job's identity that does not belong to the swept keys."""
     parts = tuple(f"{key}." for key in swept)
     return {
         key: value
@@ -64,6 +68,9 @@ def outside(identity: Mapping[str, Any], swept: Sequence[str]) -> dict[str, Any]
 
 
 def saved_identity(job: Job) -> dict[str, Any]:
+    """The identity of the run in a job's folder.
+
+    Raises :class:`DamagedError` where its config cannot be read."""
     try:
         return dict(json.loads(json.dumps(identity(saved_config(job.folder)), default=str)))
     except ConfigError as error:
@@ -73,7 +80,8 @@ def saved_identity(job: Job) -> dict[str, Any]:
 def refuse_difference(
     place: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any]
 ) -> None:
-    """Refuse a key that is on both sides, with two values."""
+    """Raises :class:`ConfigError` for a key that both sides have with different values; ``what``
+    begins the sentence about ``place``."""
     for key, value in here.items():
         if key in there and there[key] != value:
             valid = (
@@ -84,8 +92,8 @@ def refuse_difference(
 
 
 def refuse_addition(place: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    """Refuse a key that is on one side only: where an option is not given, the default of its class
-    holds.
+    """Raises :class:`ConfigError` for a key that only one side has, as the other side then has the
+    default of the option's class.
     """
     for key in sorted(there.keys() ^ here.keys()):
         theirs, ours = ("with", "without") if key in there else ("without", "with")

@@ -1,4 +1,4 @@
-"""One job of a sweep, and what its folder says of it."""
+"""One job of a sweep, the name of its folder, and the config saved in it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ ANEW = "remove that folder to run the job anew"
 
 @dataclass
 class Job:
-    """``values`` are what it has of the swept keys.
+    """A job of a sweep: one run, with ``values`` for the swept keys.
 
-    ``settings`` are None for one of an earlier command, and for one whose configuration cannot be;
-    ``resolved`` is what they come to, once it is known.
+    ``settings`` are None for a job of an earlier command, and for one whose configuration cannot
+    work; ``resolved`` are the resolved settings, once they are known.
 
-    ``state``: ``new``, ``resumed``, ``there`` (finished before), ``outdated`` (made by other code),
-    ``impossible``; after the sweep ``finished``, ``failed`` or ``unfinished``."""
+    ``state`` is ``new``, ``resumed``, ``there`` (finished before), ``outdated`` (run by other
+    code) or ``impossible``; after the sweep ``finished``, ``failed`` or ``unfinished``. ``cause``
+    says why a job is impossible or failed."""
 
     name: str
     values: dict[str, str]
@@ -41,11 +42,11 @@ class Job:
 
     @property
     def title(self) -> str:
-        """Its values as they are typed."""
+        """The job's values as they are typed."""
         return " ".join(f"{key}={value}" for key, value in self.values.items()) or self.name
 
     def facts(self, place: Path) -> dict[str, Any]:
-        """For the sweep's files."""
+        """The entry of the job in the sweep's files."""
         folder = (
             self.folder.relative_to(place) if self.folder.is_relative_to(place) else self.folder
         )
@@ -53,9 +54,9 @@ class Job:
 
 
 def folder_name(values: Mapping[str, str]) -> str:
-    """``topology=ring,seed=0``.
+    """The name of a job's folder, ``topology=ring,seed=0``.
 
-    A name that has to be changed to be a folder's gets a hash of the original.
+    A name that cannot be a folder's is changed, and gets a hash of the original.
     """
     name = ",".join(f"{key}={value}" for key, value in values.items()) or "run"
     short = slug(name)
@@ -66,7 +67,9 @@ def folder_name(values: Mapping[str, str]) -> str:
 
 
 def saved_config(folder: Path) -> dict[str, Any]:
-    """The ``config.yaml`` of a run. Raises :class:`ConfigError` where it is damaged."""
+    """The ``config.yaml`` of a run.
+
+    Raises :class:`ConfigError` if it is damaged or empty."""
     try:
         config = read_config(folder / "config.yaml", "hydra.sweep.dir")
     except ConfigError as error:

@@ -1,6 +1,4 @@
-"""Runs the jobs of a sweep through Hydra's launcher, whichever is chosen, one or several at a
-time.
-"""
+"""Runs the jobs of a sweep through the chosen launcher of Hydra, one or several at a time."""
 
 from __future__ import annotations
 
@@ -36,8 +34,8 @@ Complain = Callable[[SwarmError], int]
 
 
 class Task:
-    """What the launcher calls for each job, in this process or in one of its own: run or resume,
-    and write down how it went.
+    """The function that the launcher calls for each job, in this process or in a worker: it runs or
+    resumes the job, and notes its status in the job's folder.
     """
 
     def __init__(
@@ -47,12 +45,12 @@ class Task:
         self.process = os.getpid()
 
     def __call__(self, cfg: DictConfig) -> None:
-        """Run one job. Only Ctrl-C gets out of here: whatever else goes wrong is this job's."""
+        """Run one job. Only Ctrl-C is raised; any other error is noted as this job's."""
         folder = Path(HydraConfig.get().runtime.output_dir)
         title = self.titles[str(folder)]
         place = f"[{list(self.titles).index(str(folder)) + 1} of {len(self.titles)}]"
         alone = os.getpid() == self.process
-        if alone and sys.stdout.isatty():  # there the run shows how far it is
+        if alone and sys.stdout.isatty():  # the run shows its progress in the terminal
             print(f"{place} {title}", flush=True)
             self._attempt(cfg, folder)
             return
@@ -82,16 +80,16 @@ class Task:
         return status
 
     def note(self, folder: Path, status: str, cause: str | None) -> None:
-        """Write down how far a job is."""
+        """Note the status of the job in ``folder``, and the cause if it failed."""
         note(folder, self.titles[str(folder.absolute())], self.code, status, cause)
 
 
 def _start(cfg: DictConfig, folder: Path) -> None:
-    # brings torch, which a sweep that is refused need not wait for
+    # imports torch, which a sweep that is refused need not wait for
     from swarm.experiments import runner
-    from swarm.results.trust import below  # as well
+    from swarm.results.trust import below  # likewise
 
-    if (folder / "config.yaml").exists():  # this job's own: the plan has seen to that
+    if (folder / "config.yaml").exists():  # the plan has checked that it is this job's own
         runner.resume(folder, {}, trust=below(saved_config(folder), plain(cfg)))
     else:
         runner.run(cfg, folder)
@@ -99,9 +97,7 @@ def _start(cfg: DictConfig, folder: Path) -> None:
 
 @contextmanager
 def _into(file: Path, also_errors: bool) -> Iterator[None]:
-    """What a run says that nobody follows as it goes, or that runs beside others, is for a file of
-    its own.
-    """
+    """Redirect the output of a run into ``file``, if nobody follows it or others run beside it."""
     with io.TextIOWrapper(appending(file), encoding="utf-8") as out, ExitStack() as stack:
         stack.enter_context(redirect_stdout(out))
         if also_errors:
@@ -110,12 +106,13 @@ def _into(file: Path, also_errors: bool) -> Iterator[None]:
 
 
 def launch(composer: Composer, plan: SweepPlan, complain: Complain) -> bool:
-    """Run what is to be run and set each job's state. Returns False if Ctrl-C ended it."""
+    """Run the jobs that are to run, and set the state of each; returns False if Ctrl-C ended the
+    sweep."""
     to_do = plan.to_do
     task = Task({str(job.folder.absolute()): job.title for job in to_do}, plan.code, complain)
     for job in to_do:
         if (job.folder / FILE).exists():
-            task.note(job.folder, "waiting", None)  # what stands there is of an earlier command
+            task.note(job.folder, "waiting", None)  # replaces the note of an earlier command
     batches = [to_do] if to_do else []
     try:
         while batches:
@@ -131,12 +128,11 @@ def launch(composer: Composer, plan: SweepPlan, complain: Complain) -> bool:
 def _launch_once(
     composer: Composer, plan: SweepPlan, jobs: list[Job], task: Task
 ) -> list[list[Job]]:
-    """One call of the launcher.
+    """Call the launcher once.
 
-    Returns what is still to do, where a worker's death took the launcher down.
-
-    One that was killed is not to blame for certain while others ran beside it: each of those goes
-    on alone, and fails if its process ends again.
+    Returns the batches of jobs that are still to do, if a worker's death ended the launcher. If
+    several jobs were running then, it is not known which was killed: each goes on alone, and fails
+    if its process ends again.
     """
     callbacks = Callbacks(plan.cfg)
     context = HydraContext(config_loader=composer.loader, callbacks=callbacks)
@@ -147,7 +143,7 @@ def _launch_once(
     try:
         with _without_chatter():
             launcher.launch([_words(plan, job) for job in jobs], initial_job_idx=0)
-    except Exception as error:  # the launcher's own: jobs never raise
+    except Exception as error:  # an error of the launcher, as jobs never raise
         jobs = [job for job in jobs if not finished(job.folder)]
         suspects = [job for job in jobs if _status(job) == "running"]
         said = KILLED if suspects else " ".join(f"{type(error).__name__}: {error}".split())
@@ -162,7 +158,8 @@ def _launch_once(
 
 @contextmanager
 def _without_chatter() -> Iterator[None]:
-    """Launchers list every override of every job; the sweep says itself what it does."""
+    """Silence the launchers' lists of every override of every job, as the sweep reports its jobs
+    itself."""
     loggers = [logging.getLogger(name) for name in ("hydra", "hydra_plugins")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
@@ -179,7 +176,7 @@ def _status(job: Job) -> str | None:
 
 
 def outcome(job: Job) -> tuple[str, str | None]:
-    """State and cause of a job after the sweep."""
+    """The state of a job after the sweep, and the cause if it failed."""
     if finished(job.folder):
         return "finished", None
     facts = noted(job.folder)
@@ -187,8 +184,8 @@ def outcome(job: Job) -> tuple[str, str | None]:
 
 
 def _words(plan: SweepPlan, job: Job) -> list[str]:
-    """The overrides of one job: the user's, its folder as it was planned, and its place in the
-    tracker.
+    """The overrides of one job: the user's, the planned folder, and the job's group and name in
+    W&B.
     """
     words = [
         word for word in job.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))
@@ -214,9 +211,7 @@ def _settings(job: Job) -> Settings:
 
 
 def group_name(place: Path) -> str:
-    """The W&B group of a sweep: the last two parts of its folder, which hold date and time by
-    default.
-    """
+    """The W&B group of a sweep: the last two parts of its folder's path, usually date and time."""
     return "-".join(place.resolve().parts[-2:])
 
 
@@ -229,10 +224,10 @@ def _quoted(value: object) -> str:
 
 
 def share_cores(cfg: DictConfig, jobs: Sequence[Job]) -> None:
-    """Give the joblib launcher as many jobs at a time as there are cores for; each has one thread
-    for each of its actors.
+    """Let the joblib launcher run as many jobs at a time as the cores allow, if each job keeps one
+    core busy for each of its actors; warn if the user asks for more.
 
-    Raises :class:`ConfigError` for a number of jobs that is none.
+    Raises :class:`ConfigError` for ``hydra.launcher.n_jobs=0``.
     """
     launcher = cfg.hydra.launcher
     if not str(launcher.get("_target_")).startswith("hydra_plugins.hydra_joblib_launcher."):
@@ -255,12 +250,13 @@ def share_cores(cfg: DictConfig, jobs: Sequence[Job]) -> None:
                 f"warning: {said}; n_jobs=-1 takes as many jobs as there are cores", file=sys.stderr
             )
         if launcher.batch_size == "auto":
-            # joblib would bind short jobs together and let a core wait for the last bundle
+            # joblib would batch short jobs, and cores would wait for the last batch
             launcher.batch_size = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the workers start, which inherit it
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # set now, as workers inherit it
 
 
 def _cores_of(engine: Mapping[str, Any], there: int) -> int:
-    """Cores that one run keeps busy: the local engine works its shards one after the other."""
+    """The number of cores that one run keeps busy; the local engine keeps one busy, as it runs its
+    shards one after the other."""
     actors = engine.get("actors")
     return 1 if actors is None else actors if isinstance(actors, int) else there

@@ -1,4 +1,4 @@
-"""``sweep.png``: a sweep in one picture."""
+"""Draws ``sweep.png``, which shows a sweep in one picture."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ MOST_NAMED = 16  # combinations with a line in the legend
 
 
 def draw(found: SweepResults, title: str, subtitle: str) -> bytes:
-    """A PNG of 1,430 × 1,040 pixels: the score by round, by bytes and by virtual seconds, each a
-    mean over seeds in its 95% interval, and the final score against the spectral gap. Controls that
-    the swept keys do not touch are drawn once."""
+    """A PNG of 1,430 × 1,040 pixels: the score by round, by bytes and by virtual seconds, each the
+    mean over seeds with its 95% interval, and the final score against the spectral gap. Controls
+    that are the same in all combinations are drawn once."""
     figure = Figure(figsize=(11, 8), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
     shown = [label(values) for values in found.combinations[:MOST_NAMED]] + found.arms[1:]
@@ -104,7 +104,7 @@ def _curves(axes: Axes, found: SweepResults, x: str, title: str, x_label: str) -
         _band(axes, rows, x, found.score, style["color"])
         for arm in found.arms[1:]:
             if arm not in found.common:
-                # else a control has the colour of its combination
+                # with several combinations a control has the colour of its combination
                 one = len(found.combinations) == 1
                 colour = muted(arm, found.presentation) if one else _colour(found, i)
                 _control(axes, found, values, arm, x, colour, arm if i == 0 else "_")
@@ -123,7 +123,7 @@ def _control(
     colour: Any,
     name: str,
 ) -> None:
-    """A control as a curve in its band; against bytes, where it sends none, as a level."""
+    """Draw a control as a curve with its band; against bytes, if it sends none, as a level."""
     rows = _rows(found.curves, values, arm)
     dash = muted_line(arm, found.presentation)
     style = {"color": colour, "linestyle": dash, "linewidth": 1.4}
@@ -145,7 +145,7 @@ def _control(
 
 
 def _lone(rows: pd.DataFrame) -> str | None:
-    """A line through one point is not to be seen."""
+    """A marker for a curve of a single point, which would be invisible as a line."""
     return "o" if len(rows) == 1 else None
 
 
@@ -174,9 +174,11 @@ def _scales(axes: Axes, found: SweepResults, x: str) -> None:
 
 
 def _score_axis(axes: Axes, found: SweepResults) -> None:
-    """The same in all panels, and with the intervals as far as there are scores.
+    """Set the limits of the score axis, which are the same in all panels; a distance, which falls
+    by powers of ten, has a logarithmic axis.
 
-    One bad round of R² = -50 must not flatten every curve; a distance falls by powers of ten."""
+    The limits cover the intervals only as far as there are scores, and leave out few very bad
+    rounds, as one round of R² = -50 would flatten every curve."""
     y_N = found.curves[found.score].dropna().to_numpy(float)
     if found.main.logarithmic:
         if (y_N > 0).any():
@@ -191,8 +193,8 @@ def _score_axis(axes: Axes, found: SweepResults) -> None:
 
 
 def _against_gap(axes: Axes, found: SweepResults) -> None:
-    """Final score by spectral gap; side by side where the gap does not tell the combinations apart;
-    of all arms where there is one combination."""
+    """Draw the final scores against the spectral gap; side by side if the gap is the same for all
+    combinations, and for all arms if there is one combination."""
     one = len(found.combinations) == 1
     rows = found.table if one else found.table[found.table["arm"] == found.lead]
     rows = rows.reset_index(drop=True)
@@ -220,7 +222,7 @@ def _against_gap(axes: Axes, found: SweepResults) -> None:
 
 
 def _finals(axes: Axes, found: SweepResults, rows: pd.DataFrame, x_N: Floats) -> None:
-    """The final score of each row, with its interval."""
+    """Draw the final score of each row, with its interval."""
     score = found.score
     for i, row in rows.iterrows():
         place = int(str(i))
@@ -241,7 +243,7 @@ def _finals(axes: Axes, found: SweepResults, rows: pd.DataFrame, x_N: Floats) ->
 
 
 def _name_places(axes: Axes, names: list[str], x_N: Floats) -> None:
-    """What stands side by side, as long as there is room for its names."""
+    """Name the points that stand side by side, if there is room for the names."""
     few = len(names) <= 8
     axes.set_xticks(x_N if few else [], [*map(_plain, names)] if few else [])
     axes.tick_params(axis="x", labelrotation=20 if len(names) > 3 else 0)
@@ -253,5 +255,5 @@ def _name(found: SweepResults) -> str:
 
 
 def _plain(text: str) -> str:
-    """``$`` starts a formula in Matplotlib, a leading ``_`` hides a line."""
+    """``text`` with ``$`` escaped, which starts a formula in Matplotlib."""
     return text.replace("$", r"\$")

@@ -1,6 +1,7 @@
-"""What a sweep is going to do, decided before anything is written.
+"""The plan of a sweep: its jobs and their folders, decided before anything is written.
 
-Whatever brings torch is imported inside functions: a sweep that is refused need not wait for it.
+Modules that need torch are imported inside functions, so that a sweep that is refused need not wait
+for it.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ from swarm.results.status import FILE, archive, finished, read_note
 
 SWEEP = "sweep.json"
 SEED = "seed"
-# with data loaded and plug-ins built before the sweep starts; the others when their turn comes
+# this many jobs are checked, with data and plug-ins, before the sweep starts; others as they start
 MOST_JOBS_CHECKED = 64
 
 
 @dataclass
 class SweepPlan:
-    """The jobs of one command, and those that were in the sweep's folder before."""
+    """The jobs of one command, and the ``earlier`` jobs that were in the sweep's folder before."""
 
     cfg: DictConfig
     place: Path
@@ -59,13 +60,12 @@ class SweepPlan:
 
     @classmethod
     def make(cls, composer: Composer, cfg: DictConfig, overrides: Sequence[str]) -> SweepPlan:
-        """Compose every job of the sweep ``cfg``, and look at what is in its folder already.
+        """Compose every job of the sweep ``cfg``, and look at what is in its folder already;
+        nothing is written.
 
-        Writes nothing.
-
-        Raises :class:`ConfigError` for what is wrong with the whole command: a value that is wrong
-        in every combination, combinations that are all impossible, a folder of another sweep. A
-        combination that is impossible by itself becomes a job with that state and its cause.
+        Raises :class:`ConfigError` if the command as a whole cannot work: a value is wrong in every
+        combination, all combinations are impossible, or the folder is another sweep's. A single
+        combination that cannot work becomes a job with the state ``impossible`` and its cause.
         """
         fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
         place, jobs, swept = _composed(composer, cfg, [*fixed, *overrides])
@@ -80,15 +80,18 @@ class SweepPlan:
 
     @property
     def to_do(self) -> list[Job]:
+        """The jobs of this command that are to run."""
         return [job for job in self.jobs if job.state not in ("there", "impossible")]
 
     def _look(self) -> None:
-        """What is there already: nothing, this sweep, or something else."""
+        """Find the earlier jobs in the sweep's folder, and set the state of each job.
+
+        Raises :class:`ConfigError` if the folder is another sweep's or a run's."""
         self.before = self._found()
         if self.before is not None:
             there = self._earlier(self.before)
             homes = {frozenset(job.values.items()): job.folder for job in there}
-            for job in self.jobs:  # one run of the same values, whatever the order of the words
+            for job in self.jobs:  # the same values have the same folder, in any order of the words
                 job.folder = homes.get(frozenset(job.values.items()), job.folder)
             mine = {job.folder for job in self.jobs}
             self.earlier = [job for job in there if job.folder not in mine]
@@ -102,7 +105,9 @@ class SweepPlan:
                     job.state, job.cause = "impossible", str(error)
 
     def _found(self) -> dict[str, Any] | None:
-        """``sweep.json``, if there is one. Raises :class:`ConfigError` if it is damaged."""
+        """The content of ``sweep.json``; None if there is none.
+
+        Raises :class:`ConfigError` if it is damaged."""
         if not (self.place / SWEEP).exists():
             return None
         try:
@@ -115,7 +120,9 @@ class SweepPlan:
             raise ConfigError("hydra.sweep.dir", self.place, valid) from None
 
     def _earlier(self, before: Mapping[str, Any]) -> list[Job]:
-        """The jobs of earlier commands. Raises :class:`ConfigError` if they are another sweep's."""
+        """The jobs of earlier commands.
+
+        Raises :class:`ConfigError` if they are another sweep's."""
         self._require_same(before)
         return [
             Job(one["name"], dict(one["values"]), self.place / one["folder"])
@@ -123,8 +130,8 @@ class SweepPlan:
         ]
 
     def _require_same_keys(self, job: Job) -> None:
-        """What other code has made is put aside; a setting that the rest of the sweep has, or
-        lacks, makes it another.
+        """Mark a job of other code as outdated, and refuse one that has a setting which the rest of
+        the sweep lacks, or lacks one that the rest has.
         """
         facts = read_note(job.folder)
         ours = next((one.identity for one in self.jobs if one.identity), None)
@@ -133,7 +140,7 @@ class SweepPlan:
         if not same_code(facts.code, self.code):
             job.state = "outdated"
             return
-        with suppress(DamagedError):  # said when it is read
+        with suppress(DamagedError):  # reported when the run is read
             there = outside(saved_identity(job), self.swept)
             refuse_addition(job.folder, there, outside(ours, self.swept))
 
@@ -145,7 +152,9 @@ class SweepPlan:
         refuse_difference(self.place, "holds a sweep with", before["base"], self.base)
 
     def _check(self) -> None:
-        """Load the data of the jobs that are to run, and build their plug-ins."""
+        """Check the jobs that are to run, with their data and plug-ins.
+
+        Raises an error only if every job is impossible."""
         from swarm.experiments import runner
 
         for job in self.to_do[:MOST_JOBS_CHECKED]:
@@ -160,7 +169,9 @@ class SweepPlan:
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """The sweep's folder with ``sweep.json`` in it, kept from other processes."""
+        """Create the sweep's folder with ``sweep.json`` in it, and lock it within the block.
+
+        Raises :class:`ConfigError` if another process has it, or it is another sweep's."""
         from swarm.results.folder import Folder
         from swarm.simulation import checkpoint
 
@@ -168,7 +179,7 @@ class SweepPlan:
         with Folder(self.place).lock("hydra.sweep.dir"):
             if not (self.place / SWEEP).exists():
                 require_no_run_in(self.place)
-            if self._found() != self.before:  # another process was here since
+            if self._found() != self.before:  # another process has changed it in the meantime
                 self._look()
             self._archive()
             facts = [job.facts(self.place) for job in (*self.earlier, *self.jobs)]
@@ -177,7 +188,7 @@ class SweepPlan:
             yield
 
     def _archive(self) -> None:
-        """Move what other code has made: it is not mixed with the new, and not thrown away."""
+        """Move away the runs of other code, which are neither mixed with new ones nor deleted."""
         for job in (*self.earlier, *self.jobs):
             if job.state != "outdated":
                 continue
@@ -190,13 +201,11 @@ class SweepPlan:
 def _composed(
     composer: Composer, cfg: DictConfig, overrides: Sequence[str]
 ) -> tuple[Path, list[Job], list[str]]:
-    """Every job with its folder, its config and its settings looked at; and the keys that are
-    swept.
-    """
+    """The sweep's folder, its jobs with their folders and parsed settings, and the swept keys."""
     jobs: list[Job] = []
     wrong: list[tuple[Job, SwarmError]] = []
     place, taken, swept = Path(), set[Path](), list[str]()
-    with suppress(OmegaConfBaseException):  # said below, of the first job
+    with suppress(OmegaConfBaseException):  # reported below, for the first job
         cfg.hydra.sweep.dir  # noqa: B018  resolves ${now:} once, for all jobs
     for number, (words, varying) in enumerate(composer.jobs(overrides)):
         swept = list(varying)
@@ -225,7 +234,7 @@ def _composed(
 
 
 def _require_one_run(jobs: Sequence[Job]) -> None:
-    """Refuse claims, which run their seeds themselves."""
+    """Refuse claims and suites, which run their seeds themselves."""
     from swarm.experiments.claims.base import Claim, Suite
 
     for job in jobs:
@@ -239,8 +248,8 @@ def _require_one_run(jobs: Sequence[Job]) -> None:
 
 
 def _require_inside(place: Path, folder: Path) -> None:
-    """Refuse a job's folder that is the sweep's own, or lies outside: each has a summary.json, and
-    is moved as a whole.
+    """Refuse a job's folder that is the sweep's own, or lies outside of it: both have a
+    summary.json, and a job's folder is moved as a whole.
     """
     inside = folder.relative_to(place).parts if folder.is_relative_to(place) else ()
     if not inside or ".." in inside:
@@ -252,8 +261,8 @@ def _require_inside(place: Path, folder: Path) -> None:
 
 
 def _require_single(job: Job, error: SwarmError, good: set[str]) -> None:
-    """Raise what is wrong in whatever combination it stands: a misspelling, not a combination that
-    cannot be.
+    """Raise ``error`` if its value is wrong in every combination, such as a misspelling; not if
+    only this combination is impossible.
     """
     if not isinstance(error, ConfigError) or error.key.startswith("hydra."):
         raise error
@@ -268,7 +277,9 @@ def _in(job: Job, error: ConfigError) -> ConfigError:
 
 
 def _state(job: Job, code: Mapping[str, Any]) -> str:
-    """What the folder of a job says of it. Raises :class:`ConfigError` if it is not this job's."""
+    """The state of a job, which follows from its folder.
+
+    Raises :class:`ConfigError` if the folder is not this job's."""
     facts = read_note(job.folder)
     if not (job.folder / "config.yaml").exists():
         if facts is None:

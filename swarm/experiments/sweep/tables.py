@@ -1,4 +1,4 @@
-"""A sweep in files and on the terminal."""
+"""Writes the results of a sweep into files, and prints them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from swarm.simulation.metrics.base import Column
 
 Row = dict[Any, Any]
 Shown = tuple[str, Callable[[Row], str]]
-"""A column of the table for people: its head, and its cell of a row."""
+"""A column of the table for people: its head, and the function that gives its cell of a row."""
 
 
 def write(plan: SweepPlan, jobs: Sequence[Job], found: SweepResults | None, subject: str) -> None:
-    """Write every file of the sweep, each whole or not at all; ``summary.json`` is the last."""
+    """Write every file of the sweep, each atomically; ``summary.json`` is the last."""
     place = plan.place
     if found is not None:
         for name, frame in (("table", found.table), ("runs", found.runs), ("curves", found.curves)):
@@ -41,7 +41,7 @@ def write(plan: SweepPlan, jobs: Sequence[Job], found: SweepResults | None, subj
 
 
 def summary(plan: SweepPlan, jobs: Sequence[Job], found: SweepResults | None) -> dict[str, Any]:
-    """``summary.json``: the jobs with state and cause, and the table."""
+    """The content of ``summary.json``: the jobs with state and cause, and the table."""
     return {
         "schema": 1,
         "sweep": plan.place.name,
@@ -69,7 +69,7 @@ def _plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def markdown(plan: SweepPlan, jobs: Sequence[Job], found: SweepResults | None, subject: str) -> str:
-    """``table.md``: the table, the jobs without a result, and the picture."""
+    """The content of ``table.md``: the table, the jobs without a result, and the picture."""
     parts = [f"# {subject}, a sweep of {' × '.join(plan.swept) or 'one run'}"]
     if found is not None:
         parts.append(_counted(found, jobs) + ".")
@@ -102,7 +102,7 @@ def _escaped(row: Sequence[str]) -> list[str]:
 
 
 def _counted(found: SweepResults, jobs: Sequence[Job]) -> str:
-    """How many runs there are behind a figure."""
+    """A sentence on how many runs and seeds the figures rest on."""
     done = sum(job.state in ("finished", "there") for job in jobs)
     most, fewest = int(found.table["seeds"].max()), int(found.table["seeds"].min())
     over = f"{most} seeds" if most == fewest else f"up to {most} seeds"
@@ -136,10 +136,10 @@ def lost(jobs: Sequence[Job]) -> list[str]:
 
 
 def cells(found: SweepResults, full: bool) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table for people.
+    """The heads and rows of the table for people.
 
-    Without ``full`` it fits 80 columns: what is the same everywhere is left out, and combination
-    and arm share a column."""
+    Without ``full`` it fits into 80 characters: columns that are the same everywhere are left out,
+    and combination and arm share a column."""
     columns = _columns(found, full)
     rows = found.table.to_dict("records")
     return [head for head, _ in columns], [[cell(row) for _, cell in columns] for row in rows]
@@ -159,7 +159,7 @@ def _columns(found: SweepResults, full: bool) -> list[Shown]:
     columns += [
         (found.main.label, score),
         ("worst decile", lambda row: human_score(row["worst_decile"])),
-        # 80 columns have no room for them
+        # they do not fit into 80 characters
         *(_metric(column) for column in (found.metrics if full else ())),
         ("bytes", lambda row: human_bytes(row["bytes_total"])),
     ]
@@ -182,8 +182,8 @@ def _metric(column: Column) -> Shown:
 
 
 def _entry(entry: SummaryEntry) -> Shown:
-    """A number that the scenario declared: its mean, and half its interval where its form has
-    one."""
+    """The column of a number that the scenario declared: its mean, and half its interval if its
+    form has one."""
 
     def cell(row: Row) -> str:
         if entry.form == "percent":
@@ -248,7 +248,8 @@ def show(
 
 
 def subject_of(jobs: Sequence[Job]) -> str:
-    """What was run, from the summary of a finished run."""
+    """The scenario, devices, topology and data of the sweep, from the summary of a finished run;
+    swept ones are left out."""
     from swarm.results.load import load
 
     for job in jobs:

@@ -1,5 +1,5 @@
-"""A sweep's curves, table and picture as one W&B run in the group of its jobs: one panel has every
-combination.
+"""Sends a sweep's curves, table and picture to W&B, as one run in the group of its jobs; each panel
+has the curves of all combinations.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ PANELS = {
 
 
 def upload(plan: SweepPlan, found: SweepResults) -> None:
-    """Send it, offline or online as the jobs did.
+    """Send the sweep to W&B, offline or online as its jobs did; nothing is sent if they used
+    another tracker.
 
-    A tracker that fails never ends a sweep: it is one warning.
+    A tracker that fails never ends a sweep: its error is printed as a warning.
     """
     tracker = next((job.settings.tracker for job in plan.jobs if job.settings is not None), {})
     options = dict(tracker)
@@ -40,8 +41,8 @@ def upload(plan: SweepPlan, found: SweepResults) -> None:
 
 
 class _Sweep(WandbTracker):
-    """The whole sweep, as an arm called ``sweep``: W&B is started, and earlier parts are replaced,
-    as it is done for arms.
+    """The W&B run of the whole sweep. It is treated as an arm called ``sweep``: it replaces the W&B
+    run of an earlier start, as arms do.
     """
 
     def send(self, found: SweepResults) -> None:
@@ -63,8 +64,8 @@ class _Sweep(WandbTracker):
 
 
 def _panels(wandb: Any, found: SweepResults) -> dict[str, Any]:
-    """One line for each combination of the leading arm and each control, in one panel for each
-    abscissa.
+    """One panel for each abscissa, with a line for each combination of the leading arm and for each
+    control.
     """
     grouped = found.curves.groupby([*found.keys, "arm"], sort=False)
     lines = [(found.title(rows.iloc[0].to_dict()), rows) for _, rows in grouped]

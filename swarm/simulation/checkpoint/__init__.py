@@ -1,8 +1,7 @@
-"""State on disk: one safetensors file and one JSON file a checkpoint, complete or absent, never
-unpickled.
+"""Checkpoints on disk: each is a safetensors file and a JSON file, and nothing is ever unpickled.
 
-The JSON file is written last and names the other's SHA-256, so a checkpoint exists exactly when it
-can be trusted.
+The JSON file is written last and names the SHA-256 of the other, so a checkpoint is either complete
+or absent.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from swarm.simulation.checkpoint import tensors
 from swarm.simulation.checkpoint.manifest import Manifest
 
 FORMAT = 4
-UNSEALED = 3  # the format before: the JSON was not hashed
+UNSEALED = 3  # the previous format, in which the JSON was not hashed
 _NAME = re.compile(r"round_(\d{9})\.json")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was there after ``round`` rounds: arrays in device order (of a file, read when they are
-    asked for), and small facts as JSON."""
+    """The state after ``round`` rounds: arrays in device order (those of a file are read when they
+    are asked for), and small facts that JSON can hold."""
 
     round: int
     arrays: Mapping[str, Tensor]
@@ -42,16 +41,15 @@ class Checkpoint:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new, nothing
-    between.
-    """
+    """Write a file atomically: a reader, or a crash, sees the old content or the new one."""
     with replacing(path) as file:
         file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON by way of :func:`write_bytes`; a number that is not finite is an error, not invalid
-    JSON.
+    """Write ``value`` as JSON with :func:`write_bytes`.
+
+    Raises ``ValueError`` for a number that is not finite, which JSON cannot hold.
     """
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
@@ -65,7 +63,7 @@ def rounds_in(folder: Path) -> list[int]:
 
 
 def write(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
-    """Save, then remove all but the newest ``keep``."""
+    """Write ``checkpoint`` to ``folder``, then remove all but the newest ``keep`` checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = _stem(folder, checkpoint.round)
     with replacing(stem.with_suffix(".safetensors")) as file:
@@ -90,10 +88,10 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
 def read(
     folder: Path, round: int, expect: Mapping[str, tuple[torch.dtype, tuple[int, ...]]] | None
 ) -> Checkpoint:
-    """Load and check one checkpoint: hash, size, finiteness, and (unless None) the expected names,
-    dtypes and shapes.
+    """Open the checkpoint of ``round`` and check its hash, its size and that its numbers are
+    finite; unless ``expect`` is None, also the names, dtypes and shapes of its arrays.
 
-    Raises :class:`CheckpointError` naming the file and what is wrong with it.
+    Raises :class:`CheckpointError`, which names the file and what is wrong with it.
     """
     stem = _stem(folder, round)
     found = read_manifest(folder, round)
@@ -129,9 +127,9 @@ def read(
 
 
 def read_manifest(folder: Path, round: int) -> dict[str, Any]:
-    """The JSON of one checkpoint, checked: round, arrays and facts.
+    """The checked JSON of one checkpoint: round, arrays and facts.
 
-    Raises :class:`CheckpointError`.
+    Raises :class:`CheckpointError` for a file that is missing, damaged or of another format.
     """
     path = _stem(folder, round).with_suffix(".json")
     try:

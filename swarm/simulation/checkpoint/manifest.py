@@ -1,4 +1,4 @@
-"""The JSON file of a checkpoint as a type."""
+"""The schema of a checkpoint's JSON file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pydantic import Field
 
 from swarm.config.schema import Closed, Count, Hash, Schema
 
-# an arm's per-device results up to a round, beside its checkpoints
+# the name of a file with an arm's per-device results up to a round, beside its checkpoints
 PART = r"devices_\d{9}\.parquet"
 
 
 class Buffers(Schema):
-    """The model's buffers in a checkpoint's facts: their names, and the hash of their file (None:
+    """The names of the model's buffers, and the hash of the file that holds them (None: they are
     too large to be kept).
     """
 
@@ -32,7 +32,7 @@ class Facts(Schema):
     virtual: float
     learning_seconds: float
     faded: tuple[float, float]
-    chosen: dict[str, Any] | None = None  # it and what follows are not in checkpoints of format 3
+    chosen: dict[str, Any] | None = None  # checkpoints of format 3 lack this and all that follow
     settings: dict[str, Any] = Field(default_factory=dict)
     records: Hash | None = None
     parts: dict[Annotated[str, Field(pattern=f"^{PART}$")], Hash] = Field(default_factory=dict)

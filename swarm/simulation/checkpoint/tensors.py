@@ -1,9 +1,9 @@
-"""Tensors in a safetensors file, written and read piece by piece: no second copy of everything is
-ever in memory.
+"""Writes and reads tensors of a safetensors file piece by piece, so that memory never holds a
+second copy of all of them.
 
 The format is a length (8 bytes), a JSON header that says where each tensor lies, and their bytes.
-What is written here is byte for byte what the library ``safetensors`` would write, which needs all
-of it in memory twice; reading is left to the library.
+The file is byte for byte what the library ``safetensors`` would write, but the library would need
+all of it in memory twice. Reading is left to the library.
 """
 
 from __future__ import annotations
@@ -37,11 +37,10 @@ ALIGN = 8
 
 
 def write(file: IO[bytes], tensors: Mapping[str, Tensor]) -> tuple[str, int]:
-    """Write the tensors (of :data:`DTYPES`); returns the SHA-256 and the number of bytes of what
-    was written.
+    """Write the tensors, whose dtypes are among :data:`DTYPES`; returns the SHA-256 and the number
+    of bytes written.
 
-    A tensor that lies in one piece on the CPU is written as it lies there; of any other only a
-    piece is copied at a time.
+    A contiguous tensor on the CPU is written without a copy; any other is copied piece by piece.
     """
     order = sorted(tensors, key=lambda name: (list(DTYPES).index(tensors[name].dtype), name))
     digest, size = hashlib.sha256(), 0
@@ -73,9 +72,8 @@ def _pieces(tensors: Mapping[str, Tensor], order: list[str]) -> Iterator[bytes |
 
 
 def split(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensor in pieces of at most :data:`PIECE` numbers or one row: views, one after the
-    other.
-    """
+    """Views of the tensor, one after the other, each of at most :data:`PIECE` numbers or one
+    row."""
     if not tensor.numel():
         return
     if tensor.ndim == 0 or tensor.is_contiguous():
@@ -99,7 +97,7 @@ class Stored(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
             raise KeyError(name)
-        # opened anew, so that what was read before is let go
+        # opened anew each time, so that the memory of earlier reads is freed
         with safe_open(self.path, framework="pt") as file:
             found: Tensor = file.get_tensor(name)
             return found.clone()
@@ -112,5 +110,5 @@ class Stored(Mapping[str, Tensor]):
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether every number is finite, looked at piece by piece."""
+    """Whether every number of the tensor is finite; it is checked piece by piece."""
     return all(bool(torch.isfinite(part).all()) for part in split(tensor))

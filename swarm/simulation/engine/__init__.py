@@ -1,1 +1,2 @@
-"""Engines place shards and carry their messages; the numbers do not depend on which one runs."""
+"""Engines run the shards of an experiment and carry messages between them; results do not depend on
+the engine."""

@@ -1,4 +1,4 @@
-"""The seam between the round loop and whatever runs the shards."""
+"""The interface of an engine: the seam between the round loop and what runs the shards."""
 
 from __future__ import annotations
 
@@ -24,13 +24,19 @@ Block = int | Literal["auto"]
 
 @dataclass(frozen=True)
 class RoundResult:
-    """What happened in one round, per device in id order.
+    """The result of one round, per device in id order.
 
-    ``loss_N``: mean training loss; ``scored_N``/``score_N``: samples met for the first time and the
-    sum of their scores before learning; ``steps_N``: local steps taken; ``work_N``: what was
-    computed, in local steps; ``finite_N``: whether the parameters are still finite.
-    ``actor_seconds``: by kind of work, what each actor spent on it since the record before; empty
-    in one process.
+    Attributes:
+        round: The round, counted from 1.
+        loss_N: The mean training loss.
+        scored_N: How many samples were met for the first time.
+        score_N: The sum of their scores before learning from them.
+        steps_N: The local steps taken.
+        work_N: The computation, in local steps on a plain mini-batch.
+        finite_N: Whether the parameters are finite.
+        traffic: What was sent, for each phase that sends anything.
+        actor_seconds: The seconds that each actor spent since the previous result, by kind of work;
+            empty in one process.
     """
 
     round: int
@@ -40,14 +46,17 @@ class RoundResult:
     steps_N: Ints
     work_N: Floats
     finite_N: npt.NDArray[np.bool_]
-    traffic: Sequence[Traffic]  # of each phase that exchanges something
+    traffic: Sequence[Traffic]
     actor_seconds: Mapping[str, Floats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluated devices on T samples: ids, mean loss, hits by label (or squared error by
-    target), votes ``[T, C]``, and a column for each metric of outputs.
+    """The results of M evaluated devices on T samples.
+
+    ``devices_M`` are their ids, ``loss_M`` their mean losses, ``hits_MC`` their right answers by
+    label (or squared errors by target), ``votes_TC`` the devices that predict each label (None for
+    a regression), and ``values_MV`` has a column for each metric of outputs.
     """
 
     devices_M: Ints
@@ -57,7 +66,8 @@ class Evaluation:
     values_MV: Floats
 
     def members(self, member_M: npt.NDArray[np.bool_]) -> Evaluation:
-        """Those devices only; the votes, which come by block, are of all or of none."""
+        """The results of the devices that ``member_M`` selects. Votes are counted over whole
+        blocks, so they are left out unless all devices are selected."""
         return Evaluation(
             self.devices_M[member_M],
             self.loss_M[member_M],
@@ -70,22 +80,23 @@ class Evaluation:
 def prepare_process() -> None:
     """Set up the arithmetic of a process that hosts shards; every engine calls it in each of them.
 
-    One thread: on small products more gain nothing, and their sums would depend on the number.
-    Numbers below 1e-38 count as zero: a confident softmax is full of them, and the processor takes
-    a hundred times as long over each.
+    torch runs on one thread: more gain nothing on small products, and sums would depend on their
+    number. Numbers below 1e-38 count as zero: a confident softmax has many of them, and the
+    processor takes a hundred times as long for each.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
 
 def merge(parts: Sequence[Mapping[int, Tensor]]) -> Tensor:
-    """The sum of blocks' partial sums in the order of their ids, whoever holds them."""
+    """The sum ``[M]`` of the partial sums of all blocks, in the order of block ids; each of
+    ``parts`` maps some block ids to their sums."""
     by_block = {block: row for part in parts for block, row in part.items()}
     return added((block, by_block[block]) for block in sorted(by_block))
 
 
 def added(parts: Iterable[tuple[int, Tensor]]) -> Tensor:
-    """The same, of partial sums that come in this order, one by one."""
+    """The sum ``[M]`` of the partial sums of blocks, in the order in which they come."""
     total: Tensor | None = None
     for _, row in parts:
         total = row.clone() if total is None else total.add_(row)
@@ -100,8 +111,8 @@ def record(
     learnt: Sequence[TrainResult],
     sent: Sequence[Traffic],
 ) -> RoundResult:
-    """A round's record out of the shards' reports (none for a round without learning); ``shards``
-    has their device ids.
+    """The result of ``round``, put together from the learning results of the shards (``learnt``,
+    empty for a round without learning); ``shards`` has the device ids of each shard.
     """
     loss, seen, score, work = (np.zeros(devices) for _ in range(4))
     steps, finite = np.zeros(devices, np.int64), np.ones(devices, bool)
@@ -112,14 +123,14 @@ def record(
 
 
 class Engine(ABC):
-    """Runs the shards of one experiment at a time, between ``start`` and ``stop``; ``stop`` also
-    comes after errors.
+    """Runs the shards of one experiment at a time, between ``start`` and ``stop``; ``stop`` is also
+    called after errors.
 
-    Used as a context manager it may keep what is costly to start, such as processes, from one
+    As a context manager, an engine may keep what is costly to start, such as processes, from one
     experiment to the next.
     """
 
-    # devices that train together: part of the results, so part of the run's config
+    # How many devices train together. Results depend on it, so it is part of the run's config.
     block: Block = "auto"
 
     def __enter__(self) -> Self:
@@ -129,16 +140,16 @@ class Engine(ABC):
         return
 
     def check(self, experiment: Experiment) -> None:
-        """Raises :class:`ConfigError` if this engine cannot run the experiment; before anything is
-        allocated or written.
+        """Raises :class:`~swarm.common.errors.ConfigError` if this engine cannot run the
+        experiment.
 
-        It is asked about the run's own settings. An arm with fewer blocks makes do with fewer
-        shards.
+        It is called before anything is allocated or written, for an experiment with the run's own
+        settings. An arm with fewer blocks is run with fewer shards.
         """
         return
 
     def own_memory(self, experiment: Experiment, swarm: Footprint) -> Sequence[Part]:
-        """What this engine takes of the machine's memory beside the ``swarm`` itself."""
+        """The memory that this engine takes on this machine beside that of the ``swarm``."""
         return ()
 
     @abstractmethod
@@ -147,49 +158,48 @@ class Engine(ABC):
 
     @abstractmethod
     def advance(self, until: int) -> Iterator[RoundResult]:
-        """Run the rounds up to and including ``until``, in order, one record each.
+        """Run the rounds up to and including ``until``, in order; yields the result of each.
 
-        Shards may be rounds ahead of the record; they are to be looked at only when all records
-        have been taken.
+        Shards may be rounds ahead of the results, so they may be evaluated only after the last
+        result has been taken.
         """
 
     @abstractmethod
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
-        """The devices of these blocks on the samples with these ids."""
+        """Evaluate the devices of these blocks on the samples with these ids."""
 
     @abstractmethod
     def total(self, shares_N: Floats) -> Tensor:
-        """Σ_i share_i · x_i, ``[P]`` in float64: per block first, then over blocks in their
-        order.
+        """Σ_i share_i · x_i, ``[P]`` in float64; it is added up per block first, then over blocks
+        in their order.
         """
 
     @abstractmethod
     def row_values(self, mean_P: Tensor) -> Floats:
-        """A column for each metric of parameters, ``[N, V]``: each block's values, from its rows
-        and the mean.
+        """The values of the metrics of parameters, ``[N, V]``, computed block by block from its
+        rows and the mean model ``mean_P``.
         """
 
     @abstractmethod
     def snapshot(self) -> dict[str, Tensor]:
-        """Every kept array, rows in device order, on the CPU."""
+        """Every array that a later :meth:`restore` needs, rows in device order, on the CPU."""
 
     def current(self) -> dict[str, Tensor]:
-        """As :meth:`snapshot`, to be looked at before the next round only: an engine that has the
-        rows here need not copy them. They may be on the compute device, as ``snapshot``'s may
-        not."""
+        """The arrays of :meth:`snapshot`, valid until the next round only, so that an engine which
+        has the rows in this process need not copy them. They may be on the compute device."""
         return self.snapshot()
 
     @abstractmethod
     def restore(self, arrays: Mapping[str, Tensor], round: int) -> None:
         """Go on from a snapshot taken after ``round`` rounds.
 
-        Its arrays are the engine's own from here on. Each is asked for when it is its turn, so that
-        they may be read from a file one by one; of other arrays no notice is taken."""
+        The engine owns these arrays afterwards. It asks for one after the other, so they may be
+        read from a file one by one, and ignores arrays that it does not need."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What really runs: for the summary."""
+        """Facts for the summary about how the experiment really runs."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Give everything back."""
+        """End the experiment and free its memory."""

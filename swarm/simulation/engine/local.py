@@ -30,7 +30,7 @@ from swarm.simulation.shard import Shard
 
 
 class _Cut(Mapping[str, Tensor]):
-    """Some devices' rows of arrays, each cut out when it is asked for."""
+    """The rows of some devices in arrays of all devices, cut out when they are asked for."""
 
     def __init__(self, arrays: Mapping[str, Tensor], index: Tensor) -> None:
         self.arrays, self.index = arrays, index
@@ -46,8 +46,10 @@ class _Cut(Mapping[str, Tensor]):
 
 
 class LocalEngine(Engine):
-    """``shards`` cuts the swarm into that many parts, to show (and test) that it makes no
-    difference.
+    """Runs all shards one after the other in this process.
+
+    ``shards`` cuts the swarm into that many parts, to show (and test) that results do not depend on
+    it.
     """
 
     def __init__(self, block: Block = "auto", shards: int = 1) -> None:
@@ -95,13 +97,13 @@ class LocalEngine(Engine):
     def local(self, phase: Phase, round: int) -> None:
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
         results = [phase.apply(shard, round, Arrived()) for shard in self.shards]
-        if phase.learns:  # of two times in a round the second
+        if phase.learns:  # if a protocol learns twice in a round, the second result counts
             self._learnt = [learnt for learnt in results if learnt is not None]
 
     def mean_over_all(self, phase: Phase, round: int) -> None:
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
         shares_N = phase.shares(round)
-        # block after block, so that the rows of one shard at a time are made for it
+        # A generator, so that the payload of only one shard at a time is in memory.
         parts = (
             pair
             for shard in self.shards
@@ -122,7 +124,8 @@ class LocalEngine(Engine):
             phase.apply(shard, round, Arrived(route=route, from_shards=inbox))
 
     def _routes_of(self, exchange: RoundMessages) -> list[Route]:
-        """The routes of an exchange, one a shard; kept for those that come back."""
+        """The routes of the messages ``exchange``, one for each shard; routes that come back in
+        later rounds are kept."""
         if exchange.key in self._routes:
             return self._routes[exchange.key]
         found = routes(
@@ -133,8 +136,8 @@ class LocalEngine(Engine):
         return found
 
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
-        """Results go into arrays that are there before: small ones made in between would keep the
-        room of the predictions from being used again."""
+        """See :meth:`Engine.evaluate`. The results are written into arrays allocated before: small
+        arrays allocated in between would keep the predictions' memory from being reused."""
         e, wanted = self.experiment, sorted({int(b) for b in blocks})
         devices_M = np.concatenate([e.blocks.devices_of(b) for b in wanted])
         loss_M, hits_MC, votes_CT = (
@@ -160,7 +163,7 @@ class LocalEngine(Engine):
         return Evaluation(devices_M, loss_M, hits_MC, votes_TC, values_MV)
 
     def total(self, shares_N: Floats) -> Tensor:
-        # shards hold blocks that follow on one another, so that their partial sums come in order
+        # The blocks of a shard are consecutive, so the partial sums come in the order of blocks.
         return added(pair for shard in self.shards for pair in shard.partial_means(None, shares_N))
 
     def row_values(self, mean_P: Tensor) -> Floats:
@@ -207,4 +210,4 @@ class LocalEngine(Engine):
 
     def stop(self) -> None:
         self.shards = []
-        torch.set_flush_denormal(False)  # the process is its caller's again
+        torch.set_flush_denormal(False)  # as the caller of the engine expects

@@ -1,5 +1,5 @@
-"""One arm of a scenario, ready to run: its model, its data, its communication, and the checks that
-they go together."""
+"""One arm of a scenario, ready to run: its model, its data, its communication, and the checks of
+their combination."""
 
 from swarm.simulation.experiment.experiment import Experiment
 from swarm.simulation.experiment.spec import RunSpec

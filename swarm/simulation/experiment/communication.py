@@ -1,4 +1,4 @@
-"""Who hears what from whom in an arm: topology, protocol, network, compression, and the phases of a
+"""The communication of an arm: topology, protocol, network, compression, and the phases of a
 round."""
 
 from __future__ import annotations
@@ -49,17 +49,16 @@ class Communication:
     """The swarm's graph, its protocol, its network, and everything that follows from them.
 
     Attributes:
-        topology: Who is linked to whom in each round.
-        protocol: What devices send, and what they make of what they receive.
+        topology: The graph of each round.
+        protocol: What devices send, and how they use what they receive.
         fleet: The hardware of the devices.
-        network: What becomes of a message on its way.
-        aggregator: What a device makes of its own row and of those that it hears, in phases that
-            mix.
-        transforms: What happens to a message on its way, in this order.
-        compressor: What makes messages smaller; None where nothing does.
+        network: Whether and when each message arrives.
+        aggregator: How a device combines its own row with those that it hears, in phases that mix.
+        transforms: The changes of a message before it is sent, in this order.
+        compressor: The compression of messages; None without compression.
         messages: Which messages arrive in which round, and with which weights.
         phases: The phases of a round, in their order.
-        names: What the devices are called; None where they have numbers only.
+        names: The names of the devices; None where they have numbers only.
     """
 
     def __init__(self, settings: Settings, data: Data, model: Model) -> None:
@@ -149,7 +148,8 @@ class Communication:
         )
 
     def _longest_edge(self, graph: Graph) -> float | None:
-        """In the graph's unit; None where edges have no lengths, infinity where it changes."""
+        """The longest edge in the graph's unit of length; None where edges have no lengths,
+        infinity where the graph changes."""
         if graph.length_E is None:
             return None
         return float(graph.length_E.max(initial=0.0)) if self.topology.period == 1 else math.inf
@@ -165,7 +165,7 @@ class Communication:
         return self.messages.mixing(round)
 
     def active(self, round: int) -> Bools | None:
-        """Who learns and is heard in ``round``, ``[N]``; None: everybody."""
+        """Which devices learn and are heard in ``round``, ``[N]``; None means all of them."""
         return self.messages.participants(round, self.settings.seed)
 
     def server_shares(self, round: int) -> Floats:
@@ -186,19 +186,20 @@ class Communication:
 
     @property
     def number_bits(self) -> int:
-        """Bits of a number of the run's dtype."""
+        """The number of bits of a number of the run's dtype."""
         return self.dtype.itemsize * 8
 
     @cached_property
     def most_links(self) -> int:
-        """The most neighbours of a device, where a phase has a row for each of them; else 0."""
+        """The largest number of neighbours of a device, if a phase has a row for each of them;
+        else 0."""
         per_edge = any(phase.per_edge for phase in self.phases)
         return self.messages.most_links if per_edge else 0
 
     @cached_property
     def links(self) -> tuple[Ints, Floats] | None:
-        """Everybody's neighbours and their weights, ``[N, most_links]`` each, where a phase has a
-        row for each of them; else None.
+        """The neighbours of all devices and their weights, ``[N, most_links]`` each, if a phase has
+        a row for each neighbour; else None.
         """
         return self.messages.links() if any(phase.per_edge for phase in self.phases) else None
 
@@ -216,7 +217,8 @@ class Communication:
 
     @cached_property
     def in_flight(self) -> dict[str, tuple[int, ...]]:
-        """The shapes, for one device, of messages under way, and of what compression left out."""
+        """The shapes, for one device, of messages under way and of compression errors that are fed
+        back."""
         found: dict[str, tuple[int, ...]] = {}
         for phase in self.phases:
             found |= phase.in_flight()

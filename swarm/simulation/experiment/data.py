@@ -1,4 +1,4 @@
-"""What the devices of an arm learn from, and in which order they meet it."""
+"""The data of an arm: what its devices learn from, and in which order they meet it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Data:
         split: Which training samples each device holds.
         stream: The order in which each device meets its samples.
         policy: Which mini-batches of a round devices learn from.
-        replay: What devices remember of their streams.
+        replay: Which samples of their streams devices keep in a replay memory.
     """
 
     def __init__(self, spec: RunSpec, policy: UpdatePolicy | None = None) -> None:
@@ -43,7 +43,7 @@ class Data:
 
     @property
     def outputs(self) -> int:
-        """How many numbers a model answers with: one for each class, or for each target."""
+        """The number of a model's outputs: one for each class, or for each target."""
         y = self.dataset.y
         return self.dataset.classes or (y.shape[1] if y.ndim > 1 else 1)
 
@@ -54,7 +54,7 @@ class Data:
 
     @cached_property
     def local_steps_N(self) -> npt.NDArray[np.int64]:
-        """Local steps of each device in a round, ``[N]``."""
+        """The number of local steps of each device in a round, ``[N]``."""
         train = self.settings.train
         if train.local_steps is not None:
             return np.full(self.settings.devices, train.local_steps, dtype=np.int64)
@@ -63,15 +63,15 @@ class Data:
 
     @cached_property
     def label_mix_WNC(self) -> npt.NDArray[np.float64]:
-        """Each device's share of labels in each concept, ``[W, N, C]``, which its own-distribution
-        accuracy is weighted by.
+        """The fraction of each label among a device's samples of each concept, ``[W, N, C]``, which
+        weights its own-distribution accuracy.
         """
         return label_mixes(self.dataset, self.split)
 
     @cached_property
     def progress(self) -> dict[str, tuple[int, ...]]:
-        """The shapes, for one device, of the whole numbers that say how far it is in its stream and
-        what it remembers.
+        """The shapes, for one device, of the integers in a checkpoint that hold its position in its
+        stream and its replay memory.
         """
         found: dict[str, tuple[int, ...]] = {"steps": (), "met": (), "lately": ()}
         if self.replay.size:
@@ -80,14 +80,15 @@ class Data:
         return found
 
     def replay_bytes(self, itemsize: int) -> int:
-        """What the samples of a full replay memory take up on a device: ``itemsize`` bytes a
+        """The bytes of the samples in a full replay memory of one device: ``itemsize`` bytes a
         feature and 8 bytes a label.
         """
         x, y = self.dataset.x, self.dataset.y
         return int(self.replay.size * (x[0].size * itemsize + y[0].size * 8))
 
     def check(self) -> None:
-        """Raises :class:`ConfigError` where policy, replay and data do not go together."""
+        """Raises :class:`~swarm.common.errors.ConfigError` if policy, replay and data do not go
+        together."""
         check_policy(
             self.policy,
             self.replay,

@@ -1,5 +1,5 @@
-"""One arm of a scenario, ready to run: every plug-in built and checked, nothing of the swarm's size
-allocated yet.
+"""One arm of a scenario, ready to run: every plug-in is built and checked, but nothing of the
+swarm's size is allocated yet.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class Experiment:
     """An arm with its plug-ins built.
 
     Attributes:
-        spec: What defines the arm.
+        spec: The settings, data set and split that define the arm.
         data: What devices learn from.
         model: What each device trains.
-        communication: Who hears what from whom.
+        communication: How devices exchange messages.
         blocks: Which devices train together.
-        learner: What trains a block.
-        metrics: What is measured.
+        learner: Trains the devices of a block.
+        metrics: The metrics of the arm.
     """
 
     def __init__(self, spec: RunSpec, policy: UpdatePolicy | None = None) -> None:
-        """Build the parts of ``spec``; ``policy`` is one of its update that is built already.
+        """Build the parts of ``spec``; ``policy`` is its update policy, if that is built already.
 
         Raises :class:`ConfigError` for parts that cannot be built, or that do not go together."""
         self.spec, self.settings = spec, spec.settings
@@ -51,16 +51,17 @@ class Experiment:
 
     @property
     def names(self) -> Maybe | None:
-        """What the devices are called; None where they have numbers only."""
+        """The names of the devices; None where they have numbers only."""
         return self.communication.names
 
     @property
     def kept_numbers(self) -> int:
-        """How many numbers of one device a checkpoint holds."""
+        """The number of a device's numbers in a checkpoint: of its model, optimizer and
+        messages."""
         return self.model.numbers + self.communication.kept_numbers
 
     def _task(self) -> Task:
-        """What the metrics are told of this arm."""
+        """The facts about this arm that metrics are built with."""
         data, looked = self.data.dataset, self.settings.evaluate
         classification = self.model.loss.classification
         return Task(

@@ -1,4 +1,5 @@
-"""The model that every device of an arm trains: its module, its rows, its loss and its steps."""
+"""The model that every device of an arm trains: its module, loss, optimizer and first
+parameters."""
 
 from __future__ import annotations
 
@@ -29,14 +30,14 @@ from swarm.simulation.experiment.data import Data
 
 
 class Model:
-    """One device's model, as every device has it.
+    """The model of one device, which is the same for all devices.
 
     Attributes:
-        loss: What training makes small.
+        loss: The loss that training minimises.
         optimizer: How a local step follows from a gradient.
         layout: How the parameters lie in a row ``[P]``.
         constants: The module's buffers, which no step changes.
-        start: The first row ``[P]``, where all devices start from the same one.
+        start: The row ``[P]`` that devices start from, if all start from the same.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Model:
     # --- the module -------------------------------------------------------------------------------
 
     def module(self, device: int = 0) -> nn.Module:
-        """A fresh module, initialised from (seed, device)."""
+        """A new module, initialised from (seed, device)."""
         make = partial(
             self._build,
             self.settings.model,
@@ -86,9 +87,9 @@ class Model:
         return x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
 
     def _checked_module(self) -> nn.Module:
-        """A module that can learn from these data.
+        """A module that has passed the checks that it can learn from these data.
 
-        Raises :class:`ConfigError` on ``model`` for one that cannot."""
+        Raises :class:`ConfigError` about ``model`` for one that cannot."""
         module, data = self.module().to(self.device), self.data.dataset
         answers = (*data.y.shape[1:], data.classes) if data.classes else (self.data.outputs,)
         try:
@@ -99,7 +100,7 @@ class Model:
         return module
 
     def learner(self, block: int) -> Learner:
-        """What trains blocks of up to ``block`` devices at once."""
+        """A learner that trains blocks of up to ``block`` devices at once."""
         train = self.settings.train
         kernel = kernel_for(self._checked, self.loss, self.sample(), block)
         return Learner(
@@ -112,8 +113,8 @@ class Model:
         )
 
     def first_rows(self, devices: npt.NDArray[np.int64]) -> Tensor:
-        """The rows ``[n, P]`` that these devices start from: the same for all, or each drawn from
-        its own key.
+        """The rows ``[n, P]`` that these devices start from: all the same, or each drawn with a key
+        of its own.
         """
         if self.settings.init == "independent":
             rows = [self.layout.pack(dict(self.module(int(d)).named_parameters())) for d in devices]
@@ -124,12 +125,12 @@ class Model:
         """The learning rate of ``round`` (counted from 1)."""
         return self.optimizer.rate(round - 1, self.settings.schedule_rounds)
 
-    # --- what it takes ----------------------------------------------------------------------------
+    # --- its cost ---------------------------------------------------------------------------------
 
     @cached_property
     def step_flops(self) -> float:
         """FLOP of a device's local step."""
-        # asked for in the middle of a run, and its parameters need a gradient
+        # a run is in inference mode, and these parameters need a gradient
         with torch.inference_mode(False):
             module = self.module().to(self.device)
             return flops_of_step(module, self.sample(), self.settings.train.batch)
@@ -146,14 +147,15 @@ class Model:
 
     @property
     def numbers(self) -> int:
-        """How many numbers a device keeps for its model and its optimizer."""
+        """The number of numbers that a device keeps for its model and its optimizer."""
         return (1 + len(self.optimizer.slots)) * self.layout.width
 
     def _require_room(self) -> None:
-        """Refuse parameters that cannot fit before anything is made: of one device, then of all.
+        """Refuse parameters that do not fit into memory, of one device or of all, before anything
+        is allocated.
 
-        For this the model is made without memory, on torch's meta device. A module of the user's
-        own is passed over: it need not know of that device, and may keep what it made there. Once
+        For this the model is made on torch's meta device, without memory. A user's own module is
+        not checked here: it may not support that device, and may keep what it made there. Once
         everything is built, :func:`swarm.experiments.runs.memory.require_memory` counts all that a
         run takes, for every model.
         """

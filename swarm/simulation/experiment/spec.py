@@ -1,4 +1,4 @@
-"""What defines an arm, as plain data that can be sent to another process."""
+"""The definition of an arm as plain data that can be sent to another process."""
 
 from __future__ import annotations
 

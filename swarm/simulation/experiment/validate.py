@@ -1,7 +1,7 @@
-"""Whether the parts of an arm go together; what cannot work is refused before anything of the
-swarm's size is allocated.
+"""Checks that the parts of an arm go together; a combination that cannot work is refused before
+anything of the swarm's size is allocated.
 
-Every function raises :class:`~swarm.common.errors.ConfigError` that names the key to change.
+Every function raises a :class:`~swarm.common.errors.ConfigError` that names the key to change.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ _SUMS = {
 
 
 def validate(experiment: Experiment) -> None:
-    """All checks of the combination."""
+    """Check that the parts of ``experiment`` go together.
+
+    Raises :class:`~swarm.common.errors.ConfigError` for the first combination that cannot work."""
     settings, communication = experiment.settings, experiment.communication
     _require_common_start(settings, communication)
     for phase in {type(phase): phase for phase in communication.phases}.values():
@@ -57,7 +59,8 @@ def _require_common_start(settings: Settings, communication: Communication) -> N
 def _check_compressor(
     settings: Settings, communication: Communication, compressor: Compressor
 ) -> None:
-    """Refuse a compressor that has nothing to work on, or that a protocol cannot work with."""
+    """Refuse a compressor where no message goes to all neighbours, and one that the protocol cannot
+    work with."""
     protocol = communication.protocol
     name = str(settings.compressor["_target_"]).rpartition(".")[2]
     for phase in communication.phases:
@@ -88,7 +91,7 @@ def _check_compressor(
 
 
 def _check_transforms(settings: Settings, communication: Communication) -> None:
-    """Refuse transforms where no message goes to all neighbours, or where a protocol needs the
+    """Refuse transforms where no message goes to all neighbours, and where the protocol needs the
     exact numbers."""
     protocol = communication.protocol
     names = shown([choice("transform", node) for node in settings.transforms])
@@ -109,8 +112,8 @@ def _check_transforms(settings: Settings, communication: Communication) -> None:
 
 
 def _check_aggregator(settings: Settings, communication: Communication) -> None:
-    """Refuse a rule other than the weighted mean where nothing is mixed, or where the protocol
-    needs what only the mean has."""
+    """Refuse a rule other than the weighted mean where nothing is mixed, and where the protocol
+    needs a property that only the mean has."""
     aggregator, protocol = communication.aggregator, communication.protocol
     name, messages = choice("aggregator", settings.aggregator), communication.messages
     if not any(phase.mixes for phase in communication.phases):
@@ -136,7 +139,8 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
 
 
 def _require_fit(experiment: Experiment) -> None:
-    """Refuse a fleet with a device that what it keeps, and a gradient, do not fit into."""
+    """Refuse a fleet with a device whose memory is too small for what the device keeps and one
+    gradient."""
     hardware = experiment.communication.fleet.hardware
     if hardware is None:
         return

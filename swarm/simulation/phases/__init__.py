@@ -1,4 +1,4 @@
-"""The kinds of phases that a round is made of, by the names that protocols give them."""
+"""The kinds of phases that a round consists of, by the names that protocols use for them."""
 
 from swarm.simulation.phases.base import Phase
 from swarm.simulation.phases.learn import Learn

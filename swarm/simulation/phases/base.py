@@ -1,4 +1,4 @@
-"""What a phase of a round is, whatever its kind."""
+"""The interface of a phase of a round."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a shard's n devices report of a phase of learning, in the order of ``Shard.devices``.
+    """The results of a learning phase for a shard's n devices, in the order of ``Shard.devices``.
 
     Attributes:
         loss_n: The mean training loss.
         scored_n: How many samples were met for the first time.
         score_n: The sum of their scores before learning from them.
         steps_n: The local steps taken.
-        work_n: What was computed, predictions included, in local steps on a mini-batch each.
+        work_n: The computation, predictions included, in local steps on a plain mini-batch.
         finite_n: Whether the parameters are finite.
     """
 
@@ -45,21 +45,21 @@ class TrainResult:
 
 
 class Phase(ABC):
-    """One phase of a round: number ``number`` of its protocol, which names it by its kind.
+    """One phase of a round: entry ``number`` of the protocol's ``phases``, which names its kind.
 
     In a round an engine asks for :meth:`transport`, calls :meth:`collect` on every shard if
-    anything travels, carries what was collected, and calls :meth:`apply` on every shard. The rest
-    says in advance what a phase takes. A new kind is a class in a file of this folder, listed in
-    ``KINDS``.
+    anything travels, carries the collected rows, and calls :meth:`apply` on every shard. The other
+    methods say in advance what a phase costs. A new kind is a class in a file of this folder,
+    listed in ``KINDS``.
 
     Attributes:
-        name: What protocols call this kind in ``Protocol.phases``.
+        name: The name of this kind in ``Protocol.phases``.
         learns: Whether devices take local steps.
-        packets: Whether a device sends the same row to all its neighbours, so that it may be
+        packets: Whether a device sends the same row to all its neighbours, so that the row may be
             compressed, and be under way for several rounds.
         mixes: Whether an aggregator combines what devices hear.
-        per_edge: Whether there is a row for each neighbour.
-        through_server: Whether a server stands in the middle.
+        per_edge: Whether a device sends each neighbour a row of its own.
+        through_server: Whether messages go to a server and back.
         delivery: How messages travel, in words, where that is not one message to all neighbours.
     """
 
@@ -78,65 +78,65 @@ class Phase(ABC):
 
     @abstractmethod
     def transport(self, round: int) -> Transport:
-        """How rows travel in ``round``: a pure function of the round."""
+        """How rows travel in ``round``; the answer must depend on the round only."""
 
     def collect(self, shard: Shard, round: int) -> Payload:
-        """The rows that the devices of a shard send."""
+        """The rows that the devices of a shard send; phases in which nothing travels have none."""
         raise NotImplementedError
 
     @abstractmethod
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
-        """Change the devices of a shard by what has arrived; returns what they learnt, if they
-        did."""
+        """Change the devices of a shard by what has arrived; returns the result of learning, or
+        None if the phase does not learn."""
 
     def shares(self, round: int) -> Floats:
-        """Each device's weight ``[N]`` in a mean over all."""
+        """The weight of each device in a mean over all, ``[N]``."""
         n = self.communication.settings.devices
         return np.full(n, 1.0 / n)
 
-    # --- what it takes ----------------------------------------------------------------------------
+    # --- its cost ---------------------------------------------------------------------------------
 
     @property
     def sends(self) -> bool:
-        """Whether anything is sent."""
+        """Whether devices send anything in this phase."""
         return not self.learns
 
     @property
     def protocol(self) -> Protocol:
-        """The protocol that the phase is of."""
+        """The protocol whose phase this is."""
         return self.communication.protocol
 
     @property
     def width(self) -> int:
-        """M, the numbers of a payload row."""
+        """M, the number of numbers in a payload row."""
         return width_of(self.protocol, self.number, self.communication.layout.width)
 
     @property
     def bits(self) -> int:
-        """Bits of one message."""
+        """The number of bits of one message."""
         return self.width * self.communication.number_bits
 
     def check(self) -> None:
-        """Raises :class:`~swarm.common.errors.ConfigError` for a combination with graph, weights
-        and network that cannot work."""
+        """Raises :class:`~swarm.common.errors.ConfigError` if the phase cannot work with the graph,
+        the weights or the network."""
         return
 
     def traffic(self, round: int) -> Traffic:
-        """What is put on the wire in ``round``."""
+        """The messages that are sent in ``round``, counted."""
         raise NotImplementedError
 
     def seconds_on_line(self, round: int) -> Floats:
-        """``[N]``: virtual seconds until a device's last message of ``round`` is through; zeros
-        without a fleet."""
+        """The virtual seconds until a device's last message of ``round`` is transmitted, ``[N]``;
+        zeros without a fleet."""
         return np.zeros(self.communication.settings.devices)
 
     def in_flight(self) -> dict[str, tuple[int, ...]]:
-        """The shapes, for one device, of what is kept of messages from round to round."""
+        """The shapes, for one device, of the arrays that keep messages from round to round."""
         return {}
 
     def held_numbers(self) -> float:
-        """How many numbers all devices hold at once beside what is kept: what is sent, received,
-        and made of it."""
+        """The most numbers that all devices hold at once in this phase, beside what they keep from
+        round to round."""
         return 0.0
 
     # --- for the kinds ----------------------------------------------------------------------------
@@ -146,16 +146,18 @@ class Phase(ABC):
         return self.number == len(self.protocol.phases) - 1
 
     def _finish(self, shard: Shard) -> None:
-        """With the last phase of a round goes what lives within one only."""
+        """Clear, after the last phase of a round, the buffers that last for one round only."""
         if self._last:
             shard.state.round_buffers.clear()
 
     def _show_own_packet(self, shard: Shard, sent: Tensor) -> None:
-        """Show the protocol its own messages as the others read them, if it asks for that."""
+        """Give the protocol the messages of its devices as others read them, if it asks for
+        that."""
         if self.protocol.requirements.own_packet:
             shard.state.round_buffers["sent"] = sent
 
     def _made_by_protocol(self) -> int:
-        """How many payloads the protocol makes for itself: as it sends, and as it receives."""
+        """The number of arrays of payload size that the protocol allocates, in ``send`` and in
+        ``receive``."""
         kind = type(self.protocol)
         return (kind.send is not Protocol.send) + (kind.receive is not Protocol.receive)

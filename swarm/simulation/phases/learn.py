@@ -24,25 +24,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Start:
-    """Where the local steps of a phase start from, and what is added to their gradients."""
+    """The rows that the local steps of a phase start from, and the correction of their
+    gradients."""
 
     rows_nP: Tensor
     correction: GradientCorrection | None
 
 
 class Learn(Phase):
-    """Every device that is active predicts its next samples, is scored, and takes its local
-    steps."""
+    """Every active device predicts its next samples, is scored on those it meets for the first
+    time, and takes its local steps."""
 
     name = "learn"
     learns = True
 
     def transport(self, round: int) -> Transport:
-        """Nothing travels."""
+        """:class:`NoTransport`, as nothing travels."""
         return NoTransport()
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult:
-        """Train the devices of a shard."""
+        """Train the active devices of a shard; the others keep their parameters."""
         e, protocol, n = shard.experiment, self.protocol, len(shard.devices)
         lr, active = e.model.rate(round), self.communication.active(round)
         active_n, share = None, 1.0
@@ -57,7 +58,8 @@ class Learn(Phase):
             taken_n = taken_n + steps_n * plan.learn
             work_n = work_n + steps_n * loader.work(plan)
             shard.state.now = RoundInfo(round, lr, taken_n, share)
-            if start is None:  # once a phase, however many plans: a protocol may count its starts
+            # once a phase, however many plans it has, as a protocol may count its starts
+            if start is None:
                 rows = start_of(protocol, shard.state)
                 start = _Start(rows, protocol.gradient_correction(shard.state))
             for some, scores in self._train(shard, plan, steps_n, lr, start):
@@ -66,7 +68,7 @@ class Learn(Phase):
                     scored[some], score[some] = scores.scored_B, scores.score_B
             loader.end(plan, steps_n)
         self._finish(shard)
-        # a sum with a NaN or an infinity in it is not finite
+        # The sum of a row is not finite if one of its numbers is not.
         finite = torch.isfinite(shard.state.x.sum(1)).cpu().numpy()
         losses, scored_n, score_n = found.double().cpu().numpy()
         return TrainResult(losses, scored_n, score_n, taken_n, work_n, finite)
@@ -74,7 +76,8 @@ class Learn(Phase):
     def _train(
         self, shard: Shard, plan: BatchPlan, steps_n: Ints, lr: float, start: _Start
     ) -> Iterator[tuple[Rows, PredictionScores]]:
-        """What a plan asks for, block by block: the scores of each."""
+        """Predict or learn as ``plan`` asks, block by block; yields the rows and scores of
+        each."""
         learner, protocol = shard.experiment.learner, self.protocol
         for rows, batch in shard.batch_loader.batches(plan, steps_n):
             if not plan.learn:
@@ -84,13 +87,14 @@ class Learn(Phase):
             correction = None if start.correction is None else start.correction.of(rows)
             learnt, scores = learner.train(start.rows_nP[rows], slots, batch, lr, correction)
             some: Rows = rows
-            # a compiled step takes those asleep along
+            # A compiled step computes inactive devices too, whose results are dropped.
             if isinstance(rows, slice) and not steps_n[rows].all():
                 took = torch.as_tensor(np.flatnonzero(steps_n[rows]), device=learnt.device)
                 some, learnt = rows.start + took, learnt[took]
             protocol.after_local_steps(shard.state, some, start.rows_nP[some], learnt)
             shard.require_state("after_local_steps")
             if not isinstance(rows, slice):
-                for name, values in slots.items():  # those of a range were changed in place
+                # slots of a slice of rows are views, which were changed in place
+                for name, values in slots.items():
                     shard.optimizer_slots[name][rows] = values
             yield rows, scores

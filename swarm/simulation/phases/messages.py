@@ -1,4 +1,4 @@
-"""The ``messages`` phase: every message arrives by itself."""
+"""The ``messages`` phase: a device receives its messages one by one, not averaged."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Messages(Packets):
     name = "messages"
 
     def transport(self, round: int) -> Transport:
-        """Along links."""
+        """:class:`AlongLinks`, with every message apart."""
         return AlongLinks(self.communication.messages.single(round))
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
-        """Hand the devices their messages, if any have come."""
+        """Hand the devices of a shard their messages, if any have arrived."""
         payload, route = shard.take_payload(), arrived.route
         assert route is not None
         rows_AM = payload.joined(route, arrived.from_shards)

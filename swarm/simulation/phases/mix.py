@@ -1,4 +1,4 @@
-"""The ``mix`` phase: every device averages its own row with those that it hears."""
+"""The ``mix`` phase: every device combines its own row with those that it hears."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 
 class Mix(Packets):
-    """Device i receives what the aggregator makes of its own row and of the rows that arrive from
-    its neighbours: Σ_j W_ij · row_j, unless another rule is chosen."""
+    """Device i receives the aggregate of its own row and the rows that arrive from its neighbours:
+    Σ_j W_ij · row_j with the aggregator ``mean``."""
 
     name = "mix"
     mixes = True
 
     def transport(self, round: int) -> Transport:
-        """Along links, but where the graph has none, or where all weights are the same."""
+        """:class:`AlongLinks`; :class:`NoTransport` where no message arrives, and
+        :class:`MeanOverAll` where the mixing is the mean over all devices."""
         messages = self.communication.messages.mix(round)
         if messages.is_mean and self.communication.aggregator.linear:
             return MeanOverAll()
@@ -42,8 +43,8 @@ class Mix(Packets):
         check_weights(self.communication.messages)
 
     def held_numbers(self) -> float:
-        """See :meth:`Phase.held_numbers`; a rule that is not linear sorts and copies the rows of
-        one device at a time."""
+        """See :meth:`Phase.held_numbers`; an aggregator that is not linear sorts and copies the
+        rows of one device at a time."""
         if self.communication.aggregator.linear:
             return super().held_numbers()
         return (
@@ -51,7 +52,7 @@ class Mix(Packets):
         )
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
-        """Hand every device its average."""
+        """Hand every device of a shard its aggregate."""
         if arrived.mean_M is not None:
             shard.receive_mean(self.number, arrived.mean_M)
             self._finish(shard)
@@ -65,7 +66,8 @@ class Mix(Packets):
         return None
 
     def _mixed(self, shard: Shard, payload: Payload, arrived: Arrived) -> Tensor:
-        """What each device of the shard receives, ``[n, M]``; who hears nothing keeps its own."""
+        """The row that each device of the shard receives, ``[n, M]``; a device that hears nothing
+        keeps its own."""
         route = arrived.route
         if route is None:
             return payload.own

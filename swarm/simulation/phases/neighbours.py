@@ -1,4 +1,4 @@
-"""What the phases have in common whose messages go along the links of the topology."""
+"""The base classes of phases whose messages go along the links of the topology."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class ToNeighbours(Phase):
     """A phase whose messages go along the links of a round's graph."""
 
     def traffic(self, round: int) -> Traffic:
-        """One message a directed edge, as far as its sender is awake."""
+        """One message for each directed edge whose sender is active."""
         return self.communication.messages.traffic_on_links(round, self.bits)
 
     def seconds_on_line(self, round: int) -> Floats:
-        """Until the last of a device's messages is through."""
+        """See :meth:`Phase.seconds_on_line`; a device sends over all its links at once."""
         longest_N, hardware = super().seconds_on_line(round), self.communication.fleet.hardware
         if hardware is None:
             return longest_N
@@ -53,19 +53,20 @@ class ToNeighbours(Phase):
 
 
 class Packets(ToNeighbours):
-    """A phase in which a device sends the same row to all its neighbours: it may be compressed,
-    and be under way for several rounds."""
+    """A phase in which a device sends the same row to all its neighbours, so that the row may be
+    compressed, and be under way for several rounds."""
 
     packets = True
 
     @property
     def bits(self) -> int:
-        """Bits of one message, as the compressor packs it."""
+        """The number of bits of one message, compressed if there is a compressor."""
         compressor = self.communication.compressor
         return super().bits if compressor is None else bits_of(compressor, self.width)
 
     def in_flight(self) -> dict[str, tuple[int, ...]]:
-        """Messages under way, and what compression left out."""
+        """The shapes, for one device, of messages under way and of the compression error that is
+        fed back."""
         shapes: dict[str, tuple[int, ...]] = {}
         depth, compressor = self.communication.messages.depth, self.communication.compressor
         if depth:
@@ -75,7 +76,8 @@ class Packets(ToNeighbours):
         return shapes
 
     def held_numbers(self) -> float:
-        """What is received, and what the protocol, the compressor and the network make of it."""
+        """See :meth:`Phase.held_numbers`: the received rows, and the copies that the protocol, the
+        compressor, transforms and the network make."""
         c = self.communication
         n = c.settings.devices
         found: float = (1 + self._made_by_protocol()) * n * self.width
@@ -90,9 +92,8 @@ class Packets(ToNeighbours):
         return found
 
     def _payload_rows(self) -> int:
-        """Payload rows that a round takes in, out of all that are kept: of each sender those of the
-        ages that arrive.
-        """
+        """The number of payload rows that arrive in a round: each device's own, and those of each
+        sender and age."""
         messages = self.communication.messages
         graph, outcomes = messages.sent(1)
         arrives, ages = outcomes.ticks_E >= 0, messages.depth + 1
@@ -100,7 +101,7 @@ class Packets(ToNeighbours):
         return self.communication.settings.devices + len(found)
 
     def collect(self, shard: Shard, round: int) -> Payload:
-        """The protocol's rows, as transforms and the compressor let them through."""
+        """The rows that the protocol sends, after the transforms and the compressor."""
         c, messages = self.communication, self.communication.messages
         rows = sent(self.protocol, self.number, shard.state)
         changed = transformed(
@@ -125,12 +126,12 @@ class Packets(ToNeighbours):
         left = wanted - packets
         silent_n = self.communication.messages.silent(round)[shard.devices]
         silent = torch.as_tensor(silent_n, device=rows.device)
-        left[silent] = before[silent]  # who sends nothing has left nothing out
+        left[silent] = before[silent]  # a device that sends nothing keeps its error
         shard.in_flight[self._error] = left
         return packets
 
     def _remember(self, shard: Shard, payload: Payload) -> None:
-        """Keep what the active devices sent, for messages that take longer than a round."""
+        """Keep the packets of the active devices, for messages that take longer than a round."""
         active = self.communication.network.active(payload.round)
         payload.remember(None if active is None else np.flatnonzero(active[shard.devices]))
 

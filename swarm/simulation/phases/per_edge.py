@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class PerEdge(ToNeighbours):
-    """A device sends each neighbour a row of its own, and receives theirs in the same order. Its
-    links are those of round 1, so that the graph must not change."""
+    """A device sends each neighbour a separate row, and receives theirs in the same order. Its
+    links are those of round 1, so the graph must not change."""
 
     name = "per_edge"
     per_edge = True
     delivery = "each neighbour a message of its own"
 
     def transport(self, round: int) -> Transport:
-        """Along links, if there are any."""
+        """:class:`AlongLinks`; :class:`NoTransport` where no message arrives."""
         messages = self.communication.messages.per_edge(round)
         return NoTransport() if messages.silent else AlongLinks(messages)
 
@@ -32,21 +32,21 @@ class PerEdge(ToNeighbours):
         check_weights(self.communication.messages)
 
     def held_numbers(self) -> float:
-        """What is sent and received; where messages are smaller than rows, they are still made of
-        rows.
+        """See :meth:`Phase.held_numbers`: the rows sent and received, but at least the parameter
+        rows that they are computed from.
         """
         n = self.communication.settings.devices
         messages = 3 * n * self.width * self.communication.most_links
         return max(messages, 2 * n * self.communication.layout.width)
 
     def collect(self, shard: Shard, round: int) -> Payload:
-        """The protocol's rows ``[n, d, M]``, those of a device one after the other."""
+        """The rows ``[n, d, M]`` that the protocol sends, flattened to ``[n · d, M]``."""
         rows = sent(self.protocol, self.number, shard.state)
         flat = rows.reshape(-1, rows.shape[2])
         return Payload(flat, flat, None, 1, round)
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
-        """Hand every device the rows of its neighbours, ``[n, d, M]``."""
+        """Hand every device of a shard the rows of its neighbours, ``[n, d, M]``."""
         route = arrived.route
         if route is None:
             rows = sent(self.protocol, self.number, shard.state)

@@ -1,5 +1,5 @@
-"""How what one phase collects comes to the devices that apply it: the seam between phases and
-engines."""
+"""The transport of rows from the devices that send them to those that receive them: the seam
+between phases and engines."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class NoTransport:
-    """Nothing travels: every device goes on by itself."""
+    """Nothing travels: every device works by itself."""
 
 
 @dataclass(frozen=True)
 class MeanOverAll:
-    """Every device receives the same weighted mean of all rows; ``Phase.shares`` are the
-    weights."""
+    """Every device receives the same weighted mean of all rows, with the weights
+    ``Phase.shares``."""
 
 
 @dataclass(frozen=True)
 class AlongLinks:
-    """Rows travel to neighbours, as ``messages`` says."""
+    """Rows travel along links; ``messages`` says which row goes to which device."""
 
     messages: RoundMessages
 
@@ -44,14 +44,14 @@ Transport = NoTransport | MeanOverAll | AlongLinks
 
 @dataclass(frozen=True)
 class Payload:
-    """What n devices have to send, numbered as :mod:`swarm.communication.messages` does.
+    """The rows that n devices may send, numbered as in :mod:`swarm.communication.messages`.
 
     Attributes:
         packets: The rows of this round as others read them, ``[n, M]``.
-        own: The rows as each device keeps its own.
-        past: Earlier packets ``[n, depth, M]``, a ring in which round r has the place
-            (r − 1) mod depth; None where no message takes a round.
-        rows_per_device: How many payload rows a device has.
+        own: The rows as their own devices use them, ``[n, M]``.
+        past: Earlier packets ``[n, depth, M]``, a ring buffer in which round r has the place
+            (r − 1) mod depth; None where no message is delayed.
+        rows_per_device: The number of payload rows of a device.
         round: The round of ``packets``.
     """
 
@@ -62,7 +62,7 @@ class Payload:
     round: int
 
     def take(self, index: Ints) -> Tensor:
-        """The payload rows with these numbers."""
+        """The payload rows with the numbers ``index``, ``[len(index), M]``."""
         if self.rows_per_device == 1:
             return self.packets[torch.as_tensor(index, device=self.packets.device)]
         out = self.packets.new_empty(len(index), self.packets.shape[1])
@@ -80,8 +80,9 @@ class Payload:
         return self.past[:, (self.round - 1 - part) % depth]
 
     def joined(self, route: Route, from_shards: Mapping[int, Tensor]) -> Tensor:
-        """The payload rows that ``route`` combines: own ones, and those from other shards."""
-        if not from_shards:  # all of it is here
+        """The payload rows that ``route`` combines, in the order of its columns: the shard's own
+        and those from other shards."""
+        if not from_shards:  # all rows are the shard's own
             in_order = np.arange(len(self.packets))
             if self.rows_per_device == 1 and np.array_equal(route.own_rows, in_order):
                 return self.packets
@@ -93,7 +94,8 @@ class Payload:
         return found
 
     def remember(self, senders: Ints | None) -> None:
-        """Keep what was sent this round in the place of what is too old to arrive any more."""
+        """Keep the packets of ``senders`` (None: all devices) in the place of those that are too
+        old to arrive."""
         if self.past is None:
             return
         place = (self.round - 1) % self.past.shape[1]
@@ -106,11 +108,12 @@ class Payload:
 
 @dataclass(frozen=True)
 class Arrived:
-    """What a phase applies.
+    """What has arrived at a shard when a phase is applied.
 
     Attributes:
-        mean_M: The mean over all devices; None unless the phase took one.
-        route: How the shard's devices combine payload rows; None unless rows came along links.
+        mean_M: The mean over all devices; None unless the transport is :class:`MeanOverAll`.
+        route: How the shard's devices combine payload rows; None unless the transport is
+            :class:`AlongLinks`.
         from_shards: The payload rows from other shards, by the number of the shard.
     """
 
@@ -120,22 +123,22 @@ class Arrived:
 
 
 class Carrier(Protocol):
-    """An engine's way of playing a phase on all its shards, for each kind of transport."""
+    """How an engine plays a phase on all its shards: one method for each kind of transport."""
 
     def local(self, phase: Phase, round: int) -> None:
         """Apply a phase in which nothing travels."""
 
     def mean_over_all(self, phase: Phase, round: int) -> None:
-        """Collect, add up Σ_i share_i · row_i over all devices, and apply the sum."""
+        """Collect the rows, add up Σ_i share_i · row_i over all devices, and apply the sum."""
 
     def along_links(self, phase: Phase, round: int, messages: RoundMessages) -> None:
-        """Collect, carry rows from shard to shard, and apply them."""
+        """Collect the rows, carry them from shard to shard, and apply them."""
 
 
 def play_round(phases: Sequence[Phase], round: int, carrier: Carrier) -> list[Traffic]:
-    """Play the phases of ``round`` in their order; returns what each of them sent.
+    """Play the phases of ``round`` in their order; returns the traffic of each phase that sends.
 
-    This is the one place that tells the kinds of transport apart, for every engine.
+    All engines use this function, and no other place tells the kinds of transport apart.
     """
     sent = []
     for phase in phases:

@@ -136,7 +136,7 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
     }),
 ]  # fmt: skip
 PLAIN: list[tuple[str, str, dict[str, Any], tuple[str, ...], str]] = [
-    ("labels", "Tells", {}, STREAM, "observed_labels up to 10"),
+    ("labels", "Tells", {}, STREAM, r"observed_labels -?\d+ to 10; they must be −1 to 9"),
     (
         "clock",
         "Wakes",

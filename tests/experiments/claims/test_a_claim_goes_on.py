@@ -167,7 +167,7 @@ def test_a_run_that_fails_is_listed_and_tried_again(
     )
     assert done.err == said
     assert f"topology=moody,seed=0: failed: {cause}" in done.out
-    assert "nothing is foretold" in done.out
+    assert "so nothing is predicted" in done.out
     assert facts()["failed"] == {"topology=moody,seed=0": cause}
     assert facts()["verdicts"][0]["verdict"] == "undecided"
     assert "Traceback" in Path("c/runs/topology=moody,seed=0/console.txt").read_text()

@@ -1,1 +1,1 @@
-"""Tables in every format, read column by column within bounds."""
+"""Readers of table files: one for each format, all with a bound on the memory they take."""

@@ -1,4 +1,4 @@
-"""Columns as NumPy arrays, out of pandas' and Arrow's, and how much memory they may take."""
+"""Columns as NumPy arrays, made of those of pandas and Arrow, and the memory that they may take."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from swarm.common.errors import ConfigError
 
 Column = npt.NDArray[np.generic]
 
-HEADING = 1024  # bytes that a column costs whatever is in it
-TEXT = 64  # bytes of a Python string besides its characters
-OBJECT = 128  # bytes of a Decimal, a Timestamp, or a list
-RECORD = 256  # bytes of a dictionary with one entry
+# Bytes in memory, on the safe side:
+HEADING = 1024  # of a column, whatever it contains
+TEXT = 64  # of a Python string besides its characters
+OBJECT = 128  # of a Decimal, a Timestamp, or a list
+RECORD = 256  # of a dictionary with one entry
 
 _NAMELESS = re.compile(r"[\s\ufeff\u200b\"']*|Unnamed: \d+([._].*)?|__index_level_\d+__")
 
@@ -32,19 +33,22 @@ def nameless(name: str) -> bool:
 
 
 def require_room(path: object, size: int, most: int, verb: str = "takes", where: str = "") -> None:
-    """Refuse a file that takes more than ``most`` bytes."""
+    """Raises ``ConfigError`` for a file that takes more than ``most`` bytes.
+
+    ``verb`` and ``where`` say in the message how the file takes ``size`` bytes.
+    """
     if size > most:
         valid = f"{verb} {size} bytes{where}; at most {most} are read (data.max_mb={most >> 20})"
         raise ConfigError("path", path, valid)
 
 
 def require_unpacked_room(path: object, size: int, most: int) -> None:
-    """Refuse a file whose columns may take more than ``most`` bytes in memory."""
+    """Raises ``ConfigError`` for a file whose columns may take more than ``most`` bytes."""
     require_room(path, size, most, "may take", " in memory")
 
 
 def require_own_names(path: object, names: Iterable[object]) -> None:
-    """Refuse two columns of one name."""
+    """Raises ``ConfigError`` for two columns of one name."""
     doubled = [name for name, times in Counter(map(str, names)).items() if times > 1]
     if doubled:
         raise ConfigError(
@@ -53,8 +57,8 @@ def require_own_names(path: object, names: Iterable[object]) -> None:
 
 
 def plain(column: pd.Series[Any]) -> Column:
-    """A pandas column as a NumPy one: numbers stay numbers (missing: NaN), all else becomes objects
-    (missing: None).
+    """A pandas column as a NumPy array: numbers stay numbers (missing ones are NaN), everything
+    else becomes objects (missing ones are None).
     """
     values: Column
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
@@ -69,10 +73,11 @@ def plain(column: pd.Series[Any]) -> Column:
 
 
 def of_arrow(path: Path, table: pa.Table, most: int) -> dict[str, Column]:
-    """The columns; lists of equally many numbers become ``[S, n]`` (and so on inwards).
+    """The columns of an Arrow table by name, as NumPy arrays of S rows.
 
-    Arrow keeps in a few bytes what NumPy has to spell out: a run of equal values, a dictionary, a
-    column of nulls. So what the columns will take is added up first.
+    A column of lists of n numbers becomes ``[S, n]``, lists of lists get one more axis, and so on.
+    Arrow keeps in a few bytes what NumPy has to write out: a run of equal values, a dictionary, a
+    column of nulls. So the memory that the columns will take is added up first.
 
     Raises ``ConfigError`` for two columns of one name, and for more than ``most`` bytes.
     """
@@ -86,7 +91,7 @@ def of_arrow(path: Path, table: pa.Table, most: int) -> dict[str, Column]:
 
 
 def _leaves(column: pa.ChunkedArray) -> tuple[list[int], pa.Array]:
-    """The innermost values of a column, and the shape that they have together."""
+    """The shape of a column of nested lists, and its innermost values in one array."""
     shape, values = [len(column)], column.combine_chunks()
     while _is_list(values.type):
         inner = values.flatten()
@@ -102,9 +107,7 @@ def _leaves(column: pa.ChunkedArray) -> tuple[list[int], pa.Array]:
 
 
 def _require_decodable(values: pa.DictionaryArray) -> None:
-    """Refuse a dictionary of something else than single numbers: each use of an entry would be a
-    copy of it.
-    """
+    """Refuse a dictionary of anything but single numbers, as each use of an entry would copy it."""
     kind = values.type.value_type
     if not (pa.types.is_primitive(kind) or pa.types.is_null(kind)):
         raise ValueError(f"a dictionary of {kind}")

@@ -1,9 +1,9 @@
-"""Arrow's own files from strangers, streams and "files" (Feather): what they unpack to is known
-before they are unpacked.
+"""Reads untrusted Arrow files, both IPC streams and IPC files (Feather): their unpacked size is
+checked before they are unpacked.
 
-Buffers of a record batch may be packed (LZ4 or Zstandard); each then begins with the number of
-bytes that it unpacks to. Where the buffers are stands in the message's FlatBuffers table
-(apache/arrow, ``format/Message.fbs``).
+Buffers of a record batch may be compressed (LZ4 or Zstandard); each then begins with the number of
+bytes that it unpacks to. The message's FlatBuffers table says where the buffers are (apache/arrow,
+``format/Message.fbs``).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 
 
 def read_ipc(path: Path, data: pa.Buffer, most: int) -> pa.Table:
-    """The table of a stream, or of a file, which is a stream between two marks.
+    """The table of an IPC stream, or of an IPC file, which is a stream between two marks.
 
-    Raises ``ConfigError`` where it unpacks to more than ``most`` bytes, and for wrong lengths and
-    offsets, which would end the process later.
+    Raises ``ConfigError`` where it unpacks to more than ``most`` bytes, and an ``ArrowException``
+    for wrong lengths and offsets, which would crash the process later.
     """
     stream = data.slice(len(_MAGIC)) if data[:6].to_pybytes() == _MAGIC[:6] else data
     size = 0
@@ -36,7 +36,7 @@ def read_ipc(path: Path, data: pa.Buffer, most: int) -> pa.Table:
 
 
 def _unpacked(message: pa.ipc.Message) -> int:
-    """The bytes that a message's packed buffers unpack to."""
+    """The number of bytes that a message's compressed buffers unpack to."""
     flat = _Flat(memoryview(message.metadata).cast("B"))
     root = flat.follow(0)
     kind, batch = flat.field(root, 1), flat.field(root, 2)
@@ -46,17 +46,17 @@ def _unpacked(message: pa.ipc.Message) -> int:
     if flat.byte(kind) == _DICTIONARY_BATCH:
         place = flat.follow(flat.field(place, 1))
     if not flat.field(place, 3):
-        return 0  # nothing is packed
+        return 0  # nothing is compressed
     body, size = memoryview(message.body).cast("B"), 0
     for offset, length in flat.pairs(flat.field(place, 2)):
         if length:
             (unpacked,) = struct.unpack_from("<q", body, offset)
-            size += max(unpacked, 0)  # -1: this one is not packed
+            size += max(unpacked, 0)  # -1: this buffer is not compressed
     return size
 
 
 class _Flat:
-    """As much of a FlatBuffers reader as a record batch takes."""
+    """A FlatBuffers reader that knows as much as a record batch needs."""
 
     def __init__(self, data: memoryview) -> None:
         self.data = data
@@ -65,7 +65,7 @@ class _Flat:
         return self.data[place]
 
     def follow(self, place: int) -> int:
-        """Where the offset at ``place`` points."""
+        """The place that the offset at ``place`` points to."""
         (offset,) = struct.unpack_from("<I", self.data, place)
         return int(place + offset)
 

@@ -1,4 +1,4 @@
-"""What a column of a table is: numbers, names, moments, or a count of its rows."""
+"""Interprets columns of a table: as numbers, names, times, one-hot features, or row numbers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from swarm.data.scaling import Numbers
 
 
 def codes_of(column: Column, key: str, name: str) -> tuple[Ints, Names]:
-    """Each value's place among the names (:mod:`swarm.common.names`) in order, and these; none may
-    be missing or fractional.
+    """The code of each value ``[S]`` and the names that codes stand for, in the order of
+    :mod:`swarm.common.names`.
+
+    Raises ``ConfigError`` for a missing value, and for one that is neither text nor a whole number.
     """
     missing = np.flatnonzero(pd.isna(column)) if column.ndim == 1 else np.zeros(0)
     if column.ndim != 1 or missing.size:
@@ -55,14 +57,14 @@ def counts_rows(column: Column) -> bool:
 
 
 def says_the_same(column: Column, y_S: Numbers, classes: bool) -> bool:
-    """Whether a column tells a sample's label, and the label its value: equal numbers, or one value
-    for each class.
+    """Whether a column and the label determine each other: equal numbers in a regression, one value
+    for each class (``classes``) in a classification.
     """
     if column.ndim != 1:
         return False
     if not classes:
         return bool(np.array_equal(column, y_S))
-    # most columns are known for others by their first rows
+    # The first rows already tell most columns apart from the label.
     for rows in (slice(0, 1000), slice(None)):
         code_R, values = pd.factorize(column[rows])
         label_R = y_S[rows].astype(np.int64)
@@ -73,7 +75,11 @@ def says_the_same(column: Column, y_S: Numbers, classes: bool) -> bool:
 
 
 def one_hot_of(column: Column, name: str) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """``[S, V]``: one where the column has its v-th value."""
+    """The one-hot features of a column, ``[S, V]`` (one where the column has its v-th value), and
+    their names.
+
+    Raises ``ConfigError`` for a missing value, and for more than 1,000 different ones.
+    """
     codes, values = codes_of(column, "one_hot", name)
     if len(values) > 1000:
         raise ConfigError(
@@ -83,8 +89,10 @@ def one_hot_of(column: Column, name: str) -> tuple[npt.NDArray[np.uint8], list[s
 
 
 def moments_of(column: Column, name: str) -> Ints:
-    """When each row happened: whole numbers as they are, dates in microseconds, other numbers by
-    rank.
+    """The time of each row, ``[S]``: whole numbers as they are, dates in microseconds since 1970,
+    other numbers as their ranks.
+
+    Raises ``ConfigError`` for a value that is neither a number nor an ISO date.
     """
     if column.ndim == 1 and column.dtype.kind in "iu":
         return column.astype(np.int64)
@@ -98,16 +106,17 @@ def moments_of(column: Column, name: str) -> Ints:
         raise ConfigError(
             "time", name, "must hold a number or an ISO date of the years 1 to 9999 in every row"
         )
-    # not as a difference of timestamps, which would be one in nanoseconds and end in the year 2262
+    # A difference of timestamps would be in nanoseconds, which end in the year 2262.
     return stamps.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
 
 
 def is_numeric(column: Column) -> bool:
+    """Whether a column holds numbers or truth values."""
     return column.dtype.kind in "biuf"
 
 
 def is_text(column: Column) -> npt.NDArray[np.bool_]:
-    """Which values of a column are not numbers, nor text that reads as one."""
+    """Which values of a column are neither numbers nor text that reads as one: ``[S]``."""
     values = pd.Series(
         [
             value if isinstance(value, str) else None
@@ -118,12 +127,14 @@ def is_text(column: Column) -> npt.NDArray[np.bool_]:
 
 
 def first_text(column: Column) -> str:
+    """The first row of a column that is no number, in words for a message."""
     bad = np.flatnonzero(is_text(column))
     row = int(bad[0]) if len(bad) else 0
     return f"row {row} (counted from 0) is {str(column[row])[:40]!r}"
 
 
 def listed(columns: object) -> str:
+    """The names of columns with commas between them; of more than 30, the first 30 and a count."""
     names = list(columns)  # type: ignore[call-overload]
     return ", ".join(map(str, names[:30])) + (
         f" and {len(names) - 30} more" if len(names) > 30 else ""

@@ -1,5 +1,5 @@
-"""Tables written as lines: CSV, numbers between blanks, and JSON by line. All are bounded while
-they are read.
+"""Reads tables that are written as lines of text: CSV, numbers between blanks, and JSON lines. The
+memory they take is bounded while they are read.
 """
 
 from __future__ import annotations
@@ -24,31 +24,35 @@ from swarm.data.files.readers.columns import (
     require_unpacked_room,
 )
 
-_CELL = 8  # bytes of a number, or of a place for an object
+_CELL = 8  # bytes of a number, or of a reference to an object
 _PART = 4 << 20  # bytes that a part of a file should take while it is measured
-_LINES = 1 << 16  # of JSON that are made into columns at once
+_LINES = 1 << 16  # lines of JSON that are made into columns at once
 
 
 def read_csv(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
-    """The columns of a CSV file with a heading."""
+    """The columns of a CSV file with a heading.
+
+    Raises ``ConfigError`` where they may take more than ``most`` bytes, and for two columns of one
+    name.
+    """
     frame = read_frame(path, file, most, sep=",", header=0)
     return {str(name): plain(frame[name]) for name in frame.columns}
 
 
 def read_frame(path: Path, file: BinaryIO, most: int, sep: str, header: int | None) -> pd.DataFrame:
-    """A table of text, read by pandas: heading in row ``header`` (None: there is none), fields
-    between ``sep``.
+    """A table of text, read by pandas: the heading is in row ``header`` (None: there is none), and
+    ``sep`` separates the fields.
 
-    A short row is filled up, so a row of two bytes takes as much as the heading has columns: what
-    the cells take at least is known from the numbers of lines and columns, before they are read.
-    What they take as text is measured part by part, where it might be too much.
+    pandas fills up a short row, so a row of two bytes takes as many cells as the heading has
+    columns. The least memory of the cells therefore follows from the numbers of lines and columns,
+    before they are read. Where the cells might take too much as text, they are measured in parts.
 
-    Raises ``ConfigError`` where it may take more than ``most`` bytes, and for two columns of one
-    name.
+    Raises ``ConfigError`` where the table may take more than ``most`` bytes, and for two columns of
+    one name.
     """
     lines, size = _counted(path, file, most)
     _require_narrow(path, file, most, sep)
-    # read as a heading, a second b becomes b.1
+    # Read without a heading, as pandas would rename a second column b to b.1.
     heading = pd.read_csv(file, header=None, nrows=1, dtype=str, sep=sep)
     columns = heading.shape[1]
     if header is not None:
@@ -63,18 +67,18 @@ def read_frame(path: Path, file: BinaryIO, most: int, sep: str, header: int | No
 
 
 def _counted(path: Path, file: BinaryIO, most: int) -> tuple[int, int]:
-    """Lines of a file, and its bytes; it stands at its start afterwards."""
+    """The numbers of lines and bytes of a file, which is at its start afterwards."""
     lines = size = 0
     while part := file.read(1 << 24):
         lines += part.count(b"\n") + part.count(b"\r")
         size += len(part)
-        require_room(path, size, most)  # a file may be longer than its folder says
+        require_room(path, size, most)  # a file may be longer than its directory entry says
     file.seek(0)
     return lines + 1, size
 
 
 def _require_narrow(path: Path, file: BinaryIO, most: int, sep: str) -> None:
-    """Refuse a heading of more columns than there is room for, before any is made."""
+    """Refuse a heading with more columns than fit into memory, before any column is made."""
     columns = quotes = 0
     for line in (part for several in file for part in several.splitlines()):
         columns += len(line.split()) if sep != "," else line.count(b",") + 1
@@ -86,7 +90,7 @@ def _require_narrow(path: Path, file: BinaryIO, most: int, sep: str) -> None:
 
 
 def _warn_of_row_names(path: Path, file: BinaryIO, sep: str) -> None:
-    """Say so where the first row has a field more than the heading; refuse several more."""
+    """Warn where the first row has one field more than the heading; refuse several more."""
     file.seek(0)
     more = pd.read_csv(file, nrows=1, sep=sep).index.nlevels
     if more > 1:
@@ -94,7 +98,7 @@ def _warn_of_row_names(path: Path, file: BinaryIO, sep: str) -> None:
             "path", path, f"has rows of {more} fields more than its heading; each column needs one"
         )
     file.seek(0)
-    # it says so only where it is told that no field is a name
+    # pandas warns of it only where it is told that no field is a row's name.
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         pd.read_csv(file, nrows=1, sep=sep, index_col=False)
@@ -109,7 +113,9 @@ def _warn_of_row_names(path: Path, file: BinaryIO, sep: str) -> None:
 def _measure(
     path: Path, file: BinaryIO, most: int, sep: str, header: int | None, columns: int
 ) -> None:
-    """Read in parts, to see what the cells take; equal texts of a part are kept once."""
+    """Read the file in parts, add up what the cells take, and refuse too much; pandas keeps equal
+    texts of a part once.
+    """
     file.seek(0)
     rows = max(1, _PART // ((_CELL + TEXT) * columns))
     size = HEADING * columns
@@ -122,11 +128,12 @@ def _measure(
 
 
 def read_jsonl(path: Path, file: BinaryIO, most: int) -> pa.Table:
-    """One JSON object a line; a column for every key, empty in the lines that lack it.
+    """The table of a file with one JSON object a line: a column for every key, null in the lines
+    that lack it.
 
-    Read by Python's own parser: Arrow's ends the process where a line is nested deeply.
+    Python's own parser reads the lines, as Arrow's crashes the process on a deeply nested line.
 
-    Raises ``ConfigError`` for a line that is no object, and where the columns take more than
+    Raises ``ConfigError`` for a line that is no object, and where the columns may take more than
     ``most`` bytes.
     """
     names: dict[str, None] = {}

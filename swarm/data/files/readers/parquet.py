@@ -1,10 +1,11 @@
-"""Parquet files from strangers: what their pages will take is known before one of them is unpacked.
+"""Reads untrusted Parquet files: the memory that their pages will take is computed before any page
+is unpacked.
 
-A file of 8 KB can hold gigabytes, as a value that is repeated a billion times takes a few bytes,
-and so does a page of equal bytes once it is packed. The footer says how large everything is, but
-nothing keeps it from being wrong; Arrow unpacks what the heading of each page says. So these
-headings are read here first, in the order in which Arrow will read them (apache/parquet-format,
-``PageHeader``, in Thrift's compact protocol).
+A file of 8 KB can hold gigabytes: a value that is repeated a billion times takes a few bytes, and
+so does a compressed page of equal bytes. The footer says how large everything is, but it may be
+wrong; Arrow unpacks as much as the header of each page says. So these headers are read here first,
+in the order in which Arrow will read them (apache/parquet-format, ``PageHeader``, in Thrift's
+compact protocol).
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from swarm.data.files.readers.columns import HEADING, require_unpacked_room
 
 _WIDTH = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
 _DICTIONARY_PAGE = 2
-# of a page with data: the field that says what is in it, and there the encoding's
+# for a data page: the id of the field that describes it, and in that one the id of the encoding
 _HEADINGS = {0: (5, 2), 3: (8, 4)}
-_BY_DICTIONARY = (2, 8)  # encodings whose values are numbers of entries of the chunk's dictionary
-_AS_THEY_ARE = 0  # encoding of values one after the other
-# encoding whose values share beginnings, so that a page can hold many times its bytes
+_BY_DICTIONARY = (2, 8)  # encodings whose values are indices into the chunk's dictionary
+_AS_THEY_ARE = 0  # the encoding of plain values, one after the other
+# the encoding whose values share prefixes, so that a page can unpack to many times its bytes
 _BY_PREFIX = 7
 _AT_ONCE = 8 << 20  # bytes that a batch of such values should take
 
 
 def read_parquet(path: Path, data: pa.Buffer, most: int) -> pa.Table:
-    """The table, texts as dictionaries.
+    """The table of a Parquet file, with texts as dictionaries.
 
-    ``ConfigError`` where it may take more than ``most`` bytes.
+    Raises ``ConfigError`` where it may take more than ``most`` bytes.
     """
     metadata = pq.read_metadata(pa.BufferReader(data))
     columns = [_Leaf(metadata.schema.column(i)) for i in range(metadata.num_columns)]
@@ -48,7 +49,7 @@ def read_parquet(path: Path, data: pa.Buffer, most: int) -> pa.Table:
 
 
 def _in_batches(path: Path, file: pq.ParquetFile, rows: int, most: int) -> pa.Table:
-    """The table, read so many rows at a time, and counted."""
+    """The table, read ``rows`` rows at a time, so that too large a table is refused early."""
     batches, size = [], 0
     for batch in file.iter_batches(max(1, min(1 << 16, rows))):
         size += batch.nbytes
@@ -58,9 +59,7 @@ def _in_batches(path: Path, file: pq.ParquetFile, rows: int, most: int) -> pa.Ta
 
 
 class _Leaf:
-    """What a column without further columns in it takes unpacked, as far as its pages have been
-    looked at.
-    """
+    """The memory that a leaf column takes unpacked, as far as its pages have been looked at."""
 
     def __init__(self, column: pq.ColumnSchema) -> None:
         self.path, self.kind, self.nested = (
@@ -70,37 +69,37 @@ class _Leaf:
         )
         self.width = _WIDTH.get(self.kind, column.length)
         self.text = bool(self.kind == "BYTE_ARRAY" and column.logical_type.type != "DECIMAL")
-        self.certain = 0  # bytes, whatever else
-        self.referred = 0  # values that are an entry of the chunk's dictionary,
-        self.spelt = 0  # and their bytes at most where each is written out
-        self.prefixed = 0  # bytes at most of values that share beginnings
-        self.longest = 0  # bytes at most of a single value
+        self.certain = 0  # bytes that it takes in any case
+        self.referred = 0  # how many values are indices into the chunk's dictionary
+        self.spelt = 0  # most bytes of those values where each is written out
+        self.prefixed = 0  # most bytes of values that share prefixes
+        self.longest = 0  # most bytes of a single value
         self.spelt_out = False  # whether it is a text that cannot be read as a dictionary
 
     @property
     def by_entry(self) -> bool:
-        """Whether it is read as a dictionary: texts are, but of some encodings Arrow makes none."""
+        """Whether the column is read as a dictionary, as all texts are whose encoding allows it."""
         return self.text and not self.spelt_out
 
     @property
     def counted(self) -> bool:
-        """Whether only unpacking tells what it takes: entries or beginnings that are written out
-        again and again.
+        """Whether the memory it takes is known only from unpacking it, as dictionary entries or
+        shared prefixes are written out again and again.
         """
         return self.spelt_out and not self.nested and bool(self.referred or self.prefixed)
 
     @property
     def size(self) -> int:
-        """Bytes at most; at least, where only unpacking tells."""
+        """The most bytes that the column takes; where only unpacking tells, the least."""
         if self.by_entry:
             return self.certain + 4 * self.referred
         if self.counted:
             return self.certain
-        # a row has any number of values: batches bound nothing
+        # A row has any number of values, so reading in batches of rows would bound nothing.
         return self.certain + self.spelt + self.prefixed
 
     def add(self, data: memoryview, chunk: pq.ColumnChunkMetaData) -> None:
-        """One more row group's part."""
+        """Add the pages of the column in one more row group."""
         starts = [chunk.data_page_offset]
         if chunk.has_dictionary_page and chunk.dictionary_page_offset:
             starts.append(chunk.dictionary_page_offset)
@@ -124,7 +123,7 @@ class _Leaf:
                 self._page(count, page[field].get(of_encoding), unpacked, entries)
 
     def _page(self, values: int, encoding: int | None, unpacked: int, entries: int) -> None:
-        """One page of values; ``entries`` are the bytes of the dictionary."""
+        """Add one page of values; ``entries`` is the size of the dictionary in bytes."""
         self.longest = max(self.longest, unpacked, entries)
         if self.kind != "BYTE_ARRAY":
             self.certain += values * self.width
@@ -147,8 +146,8 @@ def _number(struct: dict[int, Any], field: int) -> int:
 
 
 class _Compact:
-    """Thrift's compact protocol, as far as headings of pages go: numbers by their fields' ids, all
-    else skipped.
+    """A reader of Thrift's compact protocol that knows as much as page headers need: it gives
+    numbers by their fields' ids and skips everything else.
     """
 
     def __init__(self, data: memoryview, place: int) -> None:
@@ -174,7 +173,7 @@ class _Compact:
         return (value >> 1) ^ -(value & 1)
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
-        """The fields of a struct by id; ends behind its stop byte."""
+        """The fields of a struct by id; the reader stands behind its stop byte afterwards."""
         if depth > 8:
             raise ValueError("the heading of a page is nested too deeply")
         fields: dict[int, Any] = {}
@@ -185,13 +184,13 @@ class _Compact:
         return fields
 
     def value(self, kind: int, depth: int) -> Any:
-        if kind in (1, 2):  # true and false stand in the head itself
+        if kind in (1, 2):  # true and false are encoded in the type itself
             return kind == 1
         if kind == 3:
             return self.byte()
         if kind in (4, 5, 6):
             return self.zigzag()
-        if kind in (7, 8):  # a float64; bytes behind their number
+        if kind in (7, 8):  # a float64, or bytes preceded by their number
             length = 8 if kind == 7 else self.varint()
             self.place += length
             return None

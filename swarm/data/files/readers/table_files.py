@@ -1,4 +1,4 @@
-"""Reading table files from strangers: sizes are checked before memory is taken, and nothing is ever
+"""Reads untrusted table files: sizes are checked before memory is allocated, and nothing is ever
 unpickled.
 """
 
@@ -31,8 +31,8 @@ from swarm.data.files.readers.ipc import read_ipc
 from swarm.data.files.readers.lines import read_csv, read_jsonl
 from swarm.data.files.readers.parquet import read_parquet
 
-# what NumPy, pandas, pyarrow (most of whose errors are also Python's) and the formats below raise
-# on damaged files
+# The errors that NumPy, pandas, pyarrow (most of whose errors are also Python's) and the formats
+# below raise on damaged files.
 DAMAGED = (
     ValueError,
     TypeError,
@@ -48,15 +48,16 @@ DAMAGED = (
     zlib.error,
 )
 _STATE = "state.json"  # in the folder of a saved data set
-_MOST_STATE = 16 << 20  # bytes of it
-_MOST_MEANT = 5  # files that are named where a folder is given
+_MOST_STATE = 16 << 20  # the most bytes of that file that are read
+_MOST_MEANT = 5  # how many files a message names where a folder is given
 
 
 def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
-    """Columns by name, each ``[S, …]``; none takes memory before its size is known.
+    """The columns of a table file by name, each ``[S, …]``; none takes memory before its size is
+    known.
 
-    ``ConfigError`` for a file that is missing, not a regular one, too large (as it is, or
-    unpacked), damaged or empty.
+    Raises ``ConfigError`` for a file that is missing, not a regular one, larger than ``max_bytes``
+    (as it is, or unpacked), damaged or empty.
     """
     readers: dict[str, Callable[[Path, BinaryIO, int], dict[str, Column]]] = {
         ".csv": read_csv, ".parquet": _parquet, ".npz": _npz, ".jsonl": _jsonl, ".arrow": _arrow,
@@ -94,7 +95,7 @@ def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
 
 
 def _mapped(file: BinaryIO) -> pa.Buffer:
-    """The file's bytes, in memory as far as they are looked at."""
+    """The file's bytes as a memory map, which loads only the parts that are read."""
     return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
@@ -111,7 +112,7 @@ def _arrow(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
 
 
 def _require_saved(path: Path, endings: list[str]) -> None:
-    """Refuse a folder that is no saved data set, with what in it could be meant."""
+    """Refuse a folder that is no saved data set, and name files in it that might be meant."""
     if (path / _STATE).is_file():
         return
     kinds = f"{', '.join(endings[:-1])} or {endings[-1]}"
@@ -129,8 +130,8 @@ def _require_saved(path: Path, endings: list[str]) -> None:
 
 
 def _saved(path: Path, most: int) -> dict[str, Column]:
-    """A folder that ``datasets`` wrote with ``save_to_disk``: ``state.json`` names its Arrow
-    files.
+    """The columns in a folder that ``datasets`` wrote with ``save_to_disk``, whose ``state.json``
+    names its Arrow files.
     """
     entries = json.loads(content(path / _STATE, _MOST_STATE, "16 MiB"))["_data_files"]
     size, tables = 0, []
@@ -163,9 +164,10 @@ def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
 
 
 def read_npy(file: BinaryIO) -> Column:
-    """The one array of a ``.npy`` file.
+    """The array of a ``.npy`` file.
 
-    A header that promises more than there is allocates nothing.
+    Raises ``ValueError``, before anything is allocated, where the header declares more than the
+    file holds.
     """
     version = npy.read_magic(file)
     shape, _, dtype = _header(file, version)
@@ -177,8 +179,8 @@ def read_npy(file: BinaryIO) -> Column:
 
 
 def _npy_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
-    """Refuse an array whose header promises more than its entry holds: NumPy would allocate the
-    promise.
+    """Refuse an array whose header declares more than its entry holds, as NumPy would allocate as
+    much as is declared.
     """
     if not entry.filename.endswith(".npy"):
         raise ValueError(f"entry {entry.filename} is not an array")

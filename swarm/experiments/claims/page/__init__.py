@@ -1,1 +1,1 @@
-"""The page that shows a claim's verdict, and its pictures."""
+"""Writes the page that shows a claim's verdict, and its pictures."""

@@ -1,5 +1,5 @@
-"""The page of a claim: ``report.html`` and, for a repository to show, ``verdict.md`` with its
-pictures.
+"""Writes the page of a claim: ``report.html``, and ``verdict.md`` with its pictures, which a
+repository can show.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from swarm.simulation import checkpoint
 
 PAGE, MARKDOWN, TABLE, RUNS = "report.html", "verdict.md", "table.csv", "runs.csv"
 INTERVALS = "Brackets are 95% intervals over seeds (Student's t); differences are paired by seed."
-LONG = 48  # characters of a cell that is broken into lines
+LONG = 48  # a cell of more characters is broken into lines
 Facts = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -34,12 +34,11 @@ T = TypeVar("T")
 def write_pages(
     plan: ClaimPlan, results: Results, summary: Facts, home: Path, whole: bool
 ) -> list[Path]:
-    """Everything people look at, into the claim's folder: page, verdict, pictures, tables.
+    """Write page, verdict, pictures and tables into the claim's folder ``home``; returns their
+    paths.
 
-    Returns their paths.
-
-    Unless ``whole``, runs or the verdict are missing: what the claim cannot show without them is
-    left out, and said.
+    Unless ``whole``, runs or the verdict are missing. A table or chart that fails without them is
+    then left out, and a note on the page says so.
     """
     notes = [
         *(f"{name} failed: {cause}" for name, cause in summary["failed"].items()),
@@ -64,7 +63,7 @@ def write_pages(
     files[home / RUNS] = _scalars(results.finals).to_csv(index=False).encode()
     if plan.settings.report:
         files[home / PAGE] = page(plan, table, charts, drawn, summary, notes, home).encode()
-    for file, content in files.items():  # the page comes last: where it is, all are
+    for file, content in files.items():  # the page is written last, so if it exists, all do
         checkpoint.write_bytes(file, content)
     for old in set(home.glob(picture("*"))) - set(files):
         old.unlink()
@@ -72,12 +71,12 @@ def write_pages(
 
 
 def picture(number: int | str) -> str:
-    """The file of a chart."""
+    """The file name of a chart."""
     return f"chart{number}.png"
 
 
 def _left_out(results: Results, plan: ClaimPlan) -> list[str]:
-    """Which arms have no final figures, so that figures over seeds rest on fewer."""
+    """A note on the arms that diverged, which are left out of all figures."""
     gone = [
         f"{arm} of {trial.name}"
         for trial in plan.trials
@@ -105,9 +104,9 @@ def page(
     notes: Sequence[str],
     home: Path,
 ) -> str:
-    """One self-contained page; ``drawn`` are the charts on a light page.
+    """The HTML of the page, self-contained; ``drawn`` are the charts drawn for a light page.
 
-    All text is escaped, nothing loaded from afar.
+    All text is escaped, and the page loads nothing from elsewhere.
     """
     own = {key: value for key, value in plan.settings.model_dump().items() if key != "resume"}
     runs = {"scenario": own, "every run": plan.claim.settings, "conditions": _conditions(plan)}
@@ -129,7 +128,7 @@ def page(
 
 
 def framed(name: str, title: str, subtitle: str, body: str) -> str:
-    """A page with this head; ``body`` is HTML, the others are text."""
+    """The HTML of a page with this head; ``body`` is HTML, the other arguments are text."""
     template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     return Template(template).substitute(
         style=html.part("css"),
@@ -163,7 +162,7 @@ def _verdict(row: Facts) -> str:
 
 
 def badge(verdict: str) -> str:
-    """A verdict in its colour."""
+    """The HTML of a verdict in its colour."""
     return f'<span class="badge {escape(verdict)}">{escape(verdict)}</span>'
 
 
@@ -229,7 +228,7 @@ def _facts(plan: ClaimPlan, summary: Facts, home: Path) -> str:
 
 
 def _budget(summary: Facts) -> dict[str, str]:
-    """What was spent, by all arms of all runs."""
+    """What all arms of all runs have cost, in words."""
     totals = summary["totals"]
     first, count = summary["first_seed"], summary["seeds"]
     found = {
@@ -266,7 +265,7 @@ def markdown(
     summary: Facts,
     notes: Sequence[str],
 ) -> str:
-    """The same as Markdown, beside its pictures."""
+    """The page as Markdown, which refers to the pictures beside it."""
     lines = [f"# {_title(plan)}", "", _subtitle(plan.claim, summary), ""]
     lines += [*(f"- {note}" for note in notes), ""] if notes else []
     for row in summary["verdicts"]:
@@ -285,10 +284,10 @@ def markdown(
 
 
 def plain(text: str) -> str:
-    """Text that no renderer of Markdown takes for HTML, on one line."""
+    """``text`` on one line, escaped so that no Markdown renderer takes it for HTML."""
     return " ".join(text.splitlines()).replace("<", "&lt;")
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """A row of a table."""
+    """A row of a Markdown table."""
     return "| " + " | ".join(plain(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -1,4 +1,4 @@
-"""Draws the charts of a claim's page, for a light page and a dark one."""
+"""Draws the charts of a claim's page, in colours for a light and for a dark page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from swarm.experiments.claims.charts import Chart, Line
 
 
 class Theme(NamedTuple):
-    """Colours of one kind of page."""
+    """The colours of charts on one kind of page."""
 
     page: str
     ink: str
@@ -54,11 +54,11 @@ _PALE = (
 LIGHT = Theme("#ffffff", "#1c2330", "#5d6675", "#e2e6ec", _DEEP)
 DARK = Theme("#1a2029", "#e7ebf2", "#9aa5b5", "#2c3542", _PALE)
 _MARKS = "osD^vPX*<>"
-CLOSE = 1.15  # ratio of two ticks whose labels would run into each other
+CLOSE = 1.15  # the labels of two ticks with a smaller ratio would overlap
 
 
 class Format(NamedTuple):
-    """Inches of a picture, and how many characters of a title fit on a line."""
+    """The size of a picture in inches, and how many characters of its title fit on a line."""
 
     width: float
     height: float
@@ -66,11 +66,11 @@ class Format(NamedTuple):
 
 
 WIDE = Format(8, 4.72, 80)  # 1,120 × 660 pixels
-NARROW = Format(3.9, 4.4, 46)  # for a telephone: what is written stays as large
+NARROW = Format(3.9, 4.4, 46)  # for a telephone, with text of the same size
 
 
 def draw(chart: Chart, theme: Theme = LIGHT, form: Format = WIDE) -> bytes:
-    """A PNG."""
+    """The chart as a PNG."""
     figure = Figure(figsize=(form.width, form.height), dpi=140, facecolor=theme.page)
     FigureCanvasAgg(figure)
     title = textwrap.wrap(chart.title, form.title)
@@ -133,7 +133,7 @@ def _dress(axes: Axes, chart: Chart, theme: Theme) -> None:
             {float(x) for line in chart.lines if line.kind != "law" for x in line.x_K if x > 0}
         )
         apart = all(b / a > CLOSE for a, b in itertools.pairwise(ticks))
-        if 0 < len(ticks) <= 12 and apart:  # the sizes themselves
+        if 0 < len(ticks) <= 12 and apart:  # the measured sizes are the ticks
             axes.set_xticks(ticks)
             axes.xaxis.set_minor_locator(NullLocator())
         else:
@@ -145,7 +145,7 @@ def _dress(axes: Axes, chart: Chart, theme: Theme) -> None:
 
 
 def _label_decades(axis: Axis) -> None:
-    """1, 2, 5, 10, …: as a logarithmic axis of a decade or two is read."""
+    """Label a logarithmic axis at 1, 2, 5, 10, …, which suits a decade or two."""
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(_number))
     axis.set_minor_locator(NullLocator())
@@ -156,8 +156,8 @@ def _number(value: float, _: int | None = None) -> str:
 
 
 def _clip(axes: Axes, chart: Chart) -> None:
-    """Where all values lie between 0 and 1, the axis ends a little beyond: intervals of few seeds
-    reach further, and what is seen would shrink for the sake of what cannot be."""
+    """End the axis a little beyond 0 and 1 if all values lie between them. Intervals of few seeds
+    reach much further, and would make the curves small."""
     y = np.concatenate([line.y_K[np.isfinite(line.y_K)] for line in chart.lines] or [np.zeros(0)])
     if chart.log_y or not len(y) or y.min() < 0 or y.max() > 1:
         return
@@ -201,5 +201,5 @@ def _draw_line(axes: Axes, line: Line, theme: Theme, place: int) -> None:
 
 
 def _plain(text: str) -> str:
-    """``$`` starts a formula in Matplotlib."""
+    """``text`` with ``$`` escaped, which starts a formula in Matplotlib."""
     return text.replace("$", r"\$")

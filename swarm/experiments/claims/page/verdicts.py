@@ -1,4 +1,4 @@
-"""Verdicts as facts for programs and as a table for people."""
+"""Verdicts as facts of ``summary.json``, and as a table in the terminal."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ STYLES = {
 
 
 def summary_in(claim: Path, key: str = "/summary.json") -> dict[str, Any] | None:
-    """The ``summary.json`` of a claim; None while there is none.
+    """The ``summary.json`` of a claim; None if there is none yet.
 
-    Raises :class:`ConfigError` on ``key`` where it is damaged.
+    Raises :class:`ConfigError` about ``key`` if it is damaged.
     """
     file = claim / "summary.json"
     return read_summary(file, ClaimSummary, key) if file.exists() else None
 
 
 def facts_of(verdict: Verdict, preset: Preset) -> dict[str, Any]:
-    """For ``summary.json``."""
+    """The entry of a verdict in ``summary.json``."""
     hypothesis = verdict.hypothesis
     return {
         "verdict": verdict.word(preset),
@@ -46,7 +46,7 @@ def facts_of(verdict: Verdict, preset: Preset) -> dict[str, Any]:
 
 
 def print_verdicts(summaries: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
-    """The table of verdicts: of one claim's summary, or of several."""
+    """Print the table of the verdicts in these summaries."""
     console = console or Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("scenario", no_wrap=True)

@@ -1,15 +1,16 @@
-"""Processes that have torch imported before they start, for Ray actors by the hundred.
+"""Forks Ray workers from a process that has imported torch and Ray already, so that hundreds of
+actors start quickly and share memory.
 
-An ordinary worker imports torch and Ray: seconds of a core and hundreds of megabytes each. Here one
-process imports them once, and workers are forked from it: they share those pages until they write
-to them.
+An ordinary worker imports torch and Ray, which takes seconds of a core and hundreds of megabytes
+each. Here one process imports them once, and workers are forked from it: they share its pages until
+they write to them.
 
     with ForkServer(("swarm.simulation.shard",)) as server, server.as_python():
         ray.init(...)
 
-Where it cannot work :func:`available` says why. What is forked has the state of the server:
-whatever global random generators the preloaded modules hold are equal in all workers, so draws must
-be keyed (as they are in this package).
+Where forking cannot work, :func:`available` says why. A forked worker has the state of the server:
+global random generators of the preloaded modules are equal in all workers, so draws must be keyed
+(as they are in this package).
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from typing import Any, Self
 from swarm.common.errors import SwarmError
 from swarm.common.system.interrupts import undisturbed
 
-# With the driver's path, so that it finds what the driver finds; a worker starts with the
-# interpreter's own.
+# The server has the driver's module path, so that it finds the same modules; a worker starts with
+# the interpreter's own path.
 _SERVER = """
 import json, sys
 setting, own = json.loads(sys.stdin.readline()), sys.path[1:]
@@ -43,7 +44,7 @@ main(setting, own)
 """
 _HERE = Path(__file__).resolve().parent
 _END_SECONDS = 10.0
-# Ray, and what its workers import the first time they pack a value.
+# Ray, and the modules that its workers import the first time they serialise a value.
 RAY = (
     "ray",
     "ray._common.pydantic_compat?",
@@ -51,15 +52,15 @@ RAY = (
     "ray._private.arrow_serialization?",
     "ray.cloudpickle?",
 )
-LONGEST_SOCKET = 107  # bytes in sockaddr_un
+LONGEST_SOCKET = 107  # bytes of a socket's path, the limit of sockaddr_un
 
 
 class PreforkError(SwarmError):
-    """The fork server could not start, or is gone."""
+    """The fork server could not start, or has died."""
 
 
 def available() -> str | None:
-    """Why workers cannot be forked on this machine; None if they can."""
+    """The reason why workers cannot be forked on this machine; None if they can."""
     if not sys.platform.startswith("linux"):
         return f"it needs Linux, this is {sys.platform}"
     if not hasattr(socket, "AF_UNIX"):
@@ -73,14 +74,16 @@ class ForkServer:
     """A process that has imported ``preload`` and forks workers on request, for as long as the
     ``with`` block lasts.
 
-    Its ``folder`` (a socket and the executable; a Ray's temporary folder has its place here, too)
-    is private to the user. It ends with this process, however that ends, and its workers and the
-    folder with it; if this process is killed, or the block ends with an exception, so is who has a
-    file open in the folder.
+    Its ``folder`` is private to the user and holds a socket, the executable, and Ray's temporary
+    folder. However this process ends, the server ends with it, ends its workers and removes the
+    folder. If this process is killed, or the block ends with an exception, the server also kills
+    every process that has a file of the folder open.
 
-    ``preload`` is imported at once; ``late`` when the first worker of a job asks, with that
-    worker's environment, which Ray reads when it is imported. ``without`` are modules that workers
-    shall not find. ``seconds`` bounds the start.
+    ``preload`` is imported at once. ``late`` is imported when the first worker of a job starts,
+    with that worker's environment, which Ray reads when it is imported. ``without`` are modules
+    that workers shall not find. ``seconds`` bounds the start.
+
+    Entering the block raises :class:`PreforkError` if the server does not start.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class ForkServer:
             tuple(without),
             seconds,
         )
-        # why the late modules are imported by every worker for itself, if they are
+        # the reason why every worker imports the late modules for itself; None if they are shared
         self.unshared: str | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -128,10 +131,10 @@ class ForkServer:
             )
         self.process = subprocess.Popen(
             [sys.executable, "-c", _SERVER],
-            bufsize=0,  # nothing is kept back that could fail to be written when the pipe is closed
+            bufsize=0,  # so that closing the pipe never has to write anything, which could fail
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the driver's to handle
+            start_new_session=True,  # so that Ctrl-C reaches the driver only
         )
         assert self.process.stdin is not None
         setting = {
@@ -154,7 +157,7 @@ class ForkServer:
         self.unshared = report["unshared"]
 
     def _report(self) -> dict[str, Any]:
-        """What the server says of itself once it is ready, or of why it never will be."""
+        """What the server reports: that it is ready, or why it could not start."""
         assert self.process is not None
         assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], self.seconds)[0]:
@@ -163,7 +166,7 @@ class ForkServer:
                 f" {self.seconds:g} s"
             )
         said = self.process.stdout.read()
-        return dict(json.loads(said)) if said else {"error": "it ended without a word"}
+        return dict(json.loads(said)) if said else {"error": "it ended without a report"}
 
     @property
     def pid(self) -> int:
@@ -173,17 +176,18 @@ class ForkServer:
 
     @property
     def py_executable(self) -> str:
-        """For ``runtime_env={"py_executable": …}``: Ray hands it to a shell."""
+        """The command for ``runtime_env={"py_executable": …}``, quoted, as Ray hands it to a
+        shell."""
         return shlex.quote(str(self.executable))
 
     @contextmanager
     def as_python(self) -> Iterator[None]:
-        """While a local Ray starts: it notes ``sys.executable`` as the program that all of its
-        workers are started with.
+        """Set ``sys.executable`` to the fork server's executable within the block, in which a local
+        Ray is started; Ray starts all of its workers with that program.
 
-        Twice as fast as ``py_executable``, for which Ray first starts an ordinary Python that
-        imports Ray to find out what to execute. Everything but a worker is handed on to the real
-        interpreter, so nobody else sees a difference.
+        This is twice as fast as ``py_executable``, for which Ray first starts an ordinary Python
+        that imports Ray to find out what to execute. The executable hands every other start on to
+        the real interpreter.
         """
         real, sys.executable = sys.executable, str(self.executable)
         try:
@@ -192,7 +196,7 @@ class ForkServer:
             sys.executable = real
 
     def check(self) -> None:
-        """Raises :class:`PreforkError` if the server has died (its workers have, too)."""
+        """Raises :class:`PreforkError` if the server, and so its workers, have died."""
         if self.process is None or self.process.poll() is not None:
             code = None if self.process is None else self.process.returncode
             raise PreforkError(f"the fork server has died (status {code}), and its workers with it")
@@ -206,8 +210,8 @@ class ForkServer:
         self._end(in_order=kind is None)
 
     def _end(self, in_order: bool = True) -> None:
-        """Not in order: a Ray that failed to start may have left processes that nobody knows any
-        more.
+        """End the server. With ``in_order`` False it also kills what has a file of the folder open,
+        as a Ray that failed to start may have left processes behind.
         """
         with undisturbed():
             self._end_now(in_order)
@@ -219,7 +223,7 @@ class ForkServer:
             assert process.stdout is not None
             if in_order:
                 with suppress(OSError):  # it is dead already
-                    process.stdin.write(b".")  # farewell
+                    process.stdin.write(b".")  # says that this process ends in order
             process.stdin.close()
             try:
                 process.wait(_END_SECONDS)

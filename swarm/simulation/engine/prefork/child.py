@@ -1,4 +1,4 @@
-"""What a forked child does to become the worker that its client stands for."""
+"""Turns a forked child into the worker that Ray asked for."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ PR_SET_PDEATHSIG = 1
 def exec_worker(
     request: Request, server: int, path: list[str], starters: Sequence[str], fits: bool
 ) -> list[str]:
-    """Make this forked child what the client would have been; returns the arguments to run.
+    """Give this forked child the files, folder and environment of the process that Ray started;
+    returns the arguments to run.
 
     ``path`` gets the entries of the request's PYTHONPATH. ``starters`` are the interpreter and the
-    client: a start that asks for anything else, or for more than variables, or that does not fit
-    what is loaded, is executed as an ordinary one instead.
+    client. A start that asks for another interpreter, or for more than environment variables, or
+    that does not fit what is loaded (``fits``), is executed as an ordinary process instead.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != server:
@@ -46,8 +47,8 @@ def exec_worker(
     os.environ.update(request.environ)
     time.tzset()
     os.chdir(request.cwd)
-    # Ray does this to the process it started, which is the client: when memory runs out, workers go
-    # before the driver.
+    # Ray sets this for the process that it started, which is the client, so that workers are killed
+    # before the driver when memory runs out.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     plain = unwrap(request.argv, starters) if fits else None
@@ -68,12 +69,12 @@ def exec_worker(
 
 
 def unwrap(argv: list[str], starters: Sequence[str]) -> tuple[list[str], dict[str, str]] | None:
-    """The worker's own arguments out of a Ray start command and the variables to set, or None if
-    that is not all it asks.
+    """The worker's own arguments in a Ray start command, and the variables to set; None if the
+    command asks for more than that.
 
     Ray runs ``setup_worker.py OPTIONS default_worker.py …``, which imports all of Ray to apply an
-    environment that is nearly always empty, and then executes the rest. ``-s`` and ``-S`` are
-    passed on from the driver's command line.
+    environment that is nearly always empty, and then executes the rest. ``-s`` and ``-S`` come from
+    the driver's command line.
     """
     rest, wrapped, asked = list(argv), Path(argv[0]).name == "setup_worker.py", {}
     if wrapped:
@@ -121,15 +122,17 @@ def run_script(argv: list[str], path: list[str]) -> NoReturn:
 
 
 def _disown() -> None:
-    """What was to be cleared away when the server ends is the server's to clear away. torch alone
-    would have each worker take back more than a hundred registrations of operators, and copy 26 MiB
-    for it."""
+    """Cancel the finalizers that were registered before the fork, as they are the server's to run.
+
+    torch alone would have each worker undo more than a hundred registrations of operators, and copy
+    26 MiB of shared pages for it."""
     for each in list(getattr(weakref.finalize, "_registry", ())):
         each.atexit = False
 
 
 def _code(stop: SystemExit) -> int:
-    """The exit code that Python makes of it: none is 0, anything but a number is said and is 1."""
+    """The exit code that Python gives for a ``SystemExit``: without a code 0, for a number that
+    number, for anything else 1, after printing it."""
     if stop.code is None or isinstance(stop.code, int):
         return (stop.code or 0) & 0xFF
     print(stop.code, file=sys.stderr)
@@ -137,18 +140,18 @@ def _code(stop: SystemExit) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """End as an interpreter does: wait for threads, run what is registered for the exit, write out
-    what is buffered. But do not take the interpreter apart: that writes to, and so copies, every
-    page that is shared with the fork server, a hundred MiB in each of all the workers, which end at
-    the same time."""
+    """End as an interpreter does: wait for threads, run the exit functions, flush the streams.
+
+    But do not finalise the interpreter: that would write to, and so copy, every page that is shared
+    with the fork server, a hundred MiB in each of the workers, which all end at the same time."""
     try:
-        # of all threads that are no daemons: since Python 3.0
+        # joins all threads that are no daemons; Python has it since 3.0
         join = getattr(threading, "_shutdown", None)
         if join is not None:
             join()
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            # closed, broken, or none
+            # a stream may be closed, broken or None
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         ctypes.CDLL(None).fflush(None)

@@ -1,10 +1,10 @@
-"""What Ray starts instead of Python for each worker: asks the fork server for the process, then
-waits for its end.
+"""The program that Ray starts instead of Python for each worker: it asks the fork server for the
+process, then waits for its end.
 
-Run as ``python -S -E -I client.py SOCKET PYTHON ARGUMENT…``. It is started once a worker, so it
-imports next to nothing; and since it must stay until the worker ends, it turns into a shell that
-waits for one line, a fiftieth of an interpreter. Anything but a Ray worker (Ray starts its agents
-with the same executable) is passed on to PYTHON.
+It is run as ``python -S -E -I client.py SOCKET PYTHON ARGUMENT…``, once for each worker, so it
+imports next to nothing. As it must stay until the worker ends, it turns into a shell that waits for
+one line and takes a fiftieth of an interpreter's memory. Ray starts its agents with the same
+executable; every start that is no worker is passed on to PYTHON.
 """
 
 import os
@@ -13,12 +13,13 @@ import sys
 
 ANSWER_SECONDS = 60.0
 WORKERS = ("setup_worker.py", "default_worker.py")
-# The server writes the worker's exit status when it ends. No line means that the server is gone,
-# and the worker with it.
+# The server writes the worker's exit status when the worker ends. If there is no line, the server
+# has died, and the worker with it.
 WAIT = 'read -r status <&3 && exit "$status"; exit 70'
 
 
 def main() -> None:
+    """Ask the server for a worker, or become an ordinary interpreter if the start is no worker."""
     where, python, *arguments = sys.argv[1:]
     script = next((a for a in arguments if not a.startswith("-")), "")
     if os.path.basename(script) not in WORKERS:  # noqa: PTH119
@@ -37,7 +38,7 @@ def main() -> None:
     server.sendall(message)
     answer = b""
     while not answer.endswith(b"\n"):
-        more = server.recv(1)  # one by one: what comes after this line is for the shell
+        more = server.recv(1)  # byte by byte, as what comes after this line is for the shell
         if not more:
             break
         answer += more
@@ -48,7 +49,7 @@ def main() -> None:
         )
     server.settimeout(None)
     os.dup2(server.fileno(), 3)
-    os.set_inheritable(3, True)  # dup2 forgets to when the two numbers are equal
+    os.set_inheritable(3, True)  # which dup2 does not do when the two numbers are equal
     os.execv("/bin/sh", ["/bin/sh", "-c", WAIT])
 
 

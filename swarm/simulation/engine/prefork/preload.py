@@ -1,4 +1,4 @@
-"""Importing what forked workers share, and finding out whether they may share it."""
+"""Imports the modules that forked workers share, and checks that they may share them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 
 
 def load(names: Sequence[str]) -> None:
-    """Import ``names`` and make sure that forking is safe afterwards.
+    """Import the modules ``names`` and make sure that forking is safe afterwards.
 
-    A name that ends in ``?`` may be missing.
+    A module whose name ends in ``?`` may be missing. Raises ``ImportError`` for another that is
+    missing, and ``RuntimeError`` if the imports have started threads.
     """
     for name in names:
         try:
@@ -24,7 +25,7 @@ def load(names: Sequence[str]) -> None:
             if not name.endswith("?"):
                 raise
     if "torch" in sys.modules:
-        # before any parallel region: no pool is ever started here
+        # before any parallel region, so that torch never starts a thread pool in this process
         importlib.import_module("torch").set_num_threads(1)
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads != 1:
@@ -32,17 +33,16 @@ def load(names: Sequence[str]) -> None:
             f"the fork server must have one thread, but importing {', '.join(names)} left {threads}"
         )
     gc.collect()
-    # a collection in a child must not touch, and so copy, what it shares with the others
+    # A garbage collection in a child would otherwise write to, and so copy, the shared objects.
     gc.freeze()
-    ctypes.CDLL(None).malloc_trim(0)  # what the imports needed only for a while
+    ctypes.CDLL(None).malloc_trim(0)  # frees the memory that only the imports needed
 
 
 def probe(names: Sequence[str]) -> str | None:
-    """Why workers may not share these modules, found out in a child that imports them; None if they
-    may.
+    """The reason why workers may not share the modules ``names``; None if they may.
 
-    Whatever identifies a worker must still be undrawn after the import, or all workers would be the
-    same one.
+    A child process imports them to find out. The import must not draw the random number that
+    identifies a worker to Ray, or all workers would have the same.
     """
     ours, theirs = os.pipe()
     pid = os.fork()

@@ -1,4 +1,4 @@
-"""One request to the fork server: read with a deadline, and believed only after a look."""
+"""Reads one request to the fork server with a deadline, and checks it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LARGEST_REQUEST = 8 << 20
 
 
 class RefusedError(Exception):
-    """A request that cannot be served; the text goes to the client."""
+    """A request that cannot be served; its text is sent to the client."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client wants run: arguments (the script first), folder, environment, and its three
-    standard files.
+    """The process that a client asks for: its arguments (the script first), folder, environment,
+    and three standard files.
     """
 
     argv: list[str]
@@ -33,7 +33,8 @@ class Request:
 def receive(client: socket.socket) -> Request:
     """Read and check one request.
 
-    Raises :class:`RefusedError`; never leaves a received file open then.
+    Raises :class:`RefusedError` for one that is incomplete, wrong, late or another user's; received
+    files are closed then.
     """
     files: list[int] = []
     try:
@@ -96,5 +97,6 @@ def _parse(body: bytes, files: list[int]) -> Request:
 
 
 def close_files(files: Sequence[int]) -> None:
+    """Close the files with these file numbers."""
     for fd in files:
         os.close(fd)

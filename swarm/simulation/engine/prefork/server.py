@@ -1,14 +1,14 @@
 """The fork server: imports what the workers need, then forks one for every request on its socket.
 
-Started by :class:`swarm.simulation.engine.prefork.ForkServer`. One thread, always: a fork copies
-only the thread that forks, so a second one might hold a lock for ever in the child. Started with a
-pipe as its standard input: when the driver ends, however it ends, the pipe closes, and the server
-ends its workers, removes its folder and goes. A driver that ends in order writes one byte first, to
-say that whatever else it started is not the server's concern.
+:class:`swarm.simulation.engine.prefork.ForkServer` starts it. It has one thread only: a fork copies
+only the thread that forks, so a lock that a second one holds would stay locked in the child. Its
+standard input is a pipe from the driver: when the driver ends, however it ends, the pipe closes,
+and the server kills its workers, removes its folder and ends. A driver that ends in order writes
+one byte first; the server then leaves the driver's other processes alone.
 
-A connection lives as long as its worker: the client's end closing means that the client was killed,
-and so will the worker be; the worker's exit status is the last line the client gets. If the server
-dies the kernel kills the workers.
+A connection lasts as long as its worker. If the client's end closes, the client was killed, and the
+server kills the worker too. The worker's exit status is the last line that the client gets. If the
+server dies, the kernel kills the workers.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from swarm.simulation.engine.prefork.preload import load, probe
 from swarm.simulation.engine.prefork.request import RefusedError, Request, close_files, receive
 
 GRACE_SECONDS = 2.0  # between asking a worker to end and killing it
-LOOK_SECONDS = 1.0  # how often to see that the driver still is our parent
-NO_JOB = "ffffffff"  # what Ray tells workers that it starts before there is a job
+LOOK_SECONDS = 1.0  # how often the server checks that the driver is still its parent
+NO_JOB = "ffffffff"  # the job of workers that Ray starts before there is a job
 
 
 @dataclass
@@ -48,10 +48,11 @@ class Worker:
 
 @dataclass
 class Server:
-    """The loop.
+    """The loop of the fork server, which forks a worker for each request on ``listener``.
 
-    ``serve`` returns None in the server when the driver is gone, and a request in each forked
-    child.
+    ``lifeline`` is the pipe from the driver, whose process id is ``driver``. ``late`` are modules
+    to import for the first worker of a job, and ``adopted`` are the Ray variables that they read
+    then. ``farewell`` says whether the driver ended in order.
     """
 
     listener: socket.socket
@@ -73,7 +74,10 @@ class Server:
             self.poll.register(fd, select.POLLIN)
 
     def serve(self) -> Request | None:
-        """Until the driver is gone."""
+        """Serve requests until the driver has ended.
+
+        Returns None in the server then, and in each forked child the request that it serves.
+        """
         while os.getppid() == self.driver:
             soon = min(
                 (w.kill_at for w in self.workers.values() if w.kill_at),
@@ -103,7 +107,7 @@ class Server:
             client, _ = self.listener.accept()
         except (
             OSError
-        ):  # it has gone again, or we are out of file numbers: it has a deadline of its own
+        ):  # the client has gone, or file numbers have run out; clients have a deadline themselves
             time.sleep(0.01)
             return None
         try:
@@ -133,26 +137,24 @@ class Server:
     def _adopt(self, request: Request) -> None:
         """Import the late modules with the environment of the first worker of a job.
 
-        Ray reads its variables (the job, the raylet to watch) once, when it is imported: it can be
-        shared by all workers that have the same ones, which are those of one job on one node.
+        Ray reads its variables (the job, the raylet to watch) once, when it is imported. So workers
+        can share it if they have the same variables, which are those of one job on one node.
         """
         if not self.late or request.environ.get("RAY_JOB_ID", NO_JOB) == NO_JOB:
             return
         if self.adopted is None:
             os.environ.clear()
             os.environ.update(request.environ)
-            # if this fails, though it did not in the probe, it will for each worker: none starts
+            # It worked in the probe. If it fails here, it fails for every worker, and none starts.
             load(self.late)
             self.adopted = ray_variables(request.environ)
 
     def fits(self, request: Request) -> bool:
-        """Whether what the late modules read from the environment is what this worker should have
-        read.
-        """
+        """Whether the late modules were imported with the Ray variables of this worker."""
         return self.adopted is None or self.adopted == ray_variables(request.environ)
 
     def _leave(self, client: socket.socket) -> None:
-        """In the child: give up everything that is the server's."""
+        """Close, in the child, all connections of the server."""
         signal.set_wakeup_fd(-1)
         for end in (
             self.listener,
@@ -173,10 +175,10 @@ class Server:
                 return
 
     def _abandoned(self, worker: Worker) -> None:
-        """The client has closed its end (or talks out of turn): its worker must go too."""
+        """End the worker of a client that has closed its connection (or sent something)."""
         self.poll.unregister(worker.client.fileno())
         worker.kill_at = time.monotonic() + GRACE_SECONDS
-        os.kill(worker.pid, signal.SIGTERM)  # not reaped yet, so the number is still this worker's
+        os.kill(worker.pid, signal.SIGTERM)  # not reaped yet, so the id is still this worker's
 
     def _kill_overdue(self) -> None:
         for worker in self.workers.values():
@@ -191,14 +193,14 @@ class Server:
                 continue
             code = os.waitstatus_to_exitcode(status)
             _tell(worker.client, f"{code if code >= 0 else 128 - code}\n")
-            with contextlib.suppress(KeyError):  # its client went first
+            with contextlib.suppress(KeyError):  # its client had closed the connection before
                 self.poll.unregister(fd)
             worker.client.close()
             del self.workers[fd]
 
     def end(self, folder: Path) -> None:
-        """Kill the workers and, if the driver went without a farewell, what else it left; remove
-        the folder.
+        """Kill the workers and remove the folder; if the driver did not end in order, also kill its
+        other processes that have a file of the folder open.
         """
         for worker in self.workers.values():
             os.kill(worker.pid, signal.SIGKILL)
@@ -218,14 +220,13 @@ class Server:
 
 
 def users(folder: Path) -> list[int]:
-    """The other processes that have a file below ``folder`` open: whatever the driver started
-    there, such as a Ray's agents.
+    """The ids of the other processes that have a file below ``folder`` open, such as Ray's agents.
 
-    Those look for their parent's death only now and then, and would stay for a minute or two.
+    Those check only now and then whether their parent has died, and would stay for a minute or two.
     """
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+        with contextlib.suppress(OSError):  # the process has ended, or is another user's
             files = (str(fd.readlink()) for fd in (process / "fd").iterdir())
             if int(process.name) != os.getpid() and any(
                 file.startswith(f"{folder}/") for file in files
@@ -240,14 +241,15 @@ def ray_variables(environ: dict[str, str]) -> dict[str, str]:
 
 
 def _tell(client: socket.socket, line: str) -> None:
-    with contextlib.suppress(OSError):  # whom it would have told is gone
+    with contextlib.suppress(OSError):  # the client may have gone
         client.sendall(line.encode())
 
 
 def prepare(folder: Path, setting: dict[str, Any]) -> tuple[socket.socket, int, list[str]]:
-    """Import, listen, and tell the driver so.
+    """Import the modules, listen on the socket, and report to the driver.
 
-    Returns the listening socket, the lifeline and the modules to import later.
+    Returns the listening socket, the lifeline and the modules to import later. If the imports fail,
+    it reports why and ends the process.
     """
     late: list[str] = setting["late"]
     sys.modules.update(dict.fromkeys(setting["without"]))  # type: ignore[arg-type]  # None: importing it fails
@@ -265,25 +267,27 @@ def prepare(folder: Path, setting: dict[str, Any]) -> tuple[socket.socket, int, 
     except Exception as error:
         _report(report, {"error": f"{type(error).__name__}: {error}"})
         shutil.rmtree(folder, ignore_errors=True)
-        os._exit(1)  # at once, whatever threads the imports may have left
+        os._exit(1)  # at once, even if the imports have left threads
     _report(report, {"unshared": unshared})
     return listener, lifeline, [] if unshared else late
 
 
 def _report(pipe: int, said: dict[str, str | None]) -> None:
-    with contextlib.suppress(OSError):  # the driver may be gone already: the lifeline will tell
+    with contextlib.suppress(OSError):  # the driver may have ended, which the lifeline shows next
         os.write(pipe, json.dumps(said).encode())
     os.close(pipe)
 
 
 def main(setting: dict[str, Any], path: list[str]) -> None:
-    """Serve until the driver ends; a forked child leaves the loop with what it is to run.
+    """Serve until the driver ends; a forked child leaves the loop and runs its worker.
 
-    ``path`` is the interpreter's own ``sys.path``, which a worker starts with.
+    ``setting`` is what :class:`~swarm.simulation.engine.prefork.ForkServer` sent. ``path`` is the
+    interpreter's own ``sys.path``, which a worker starts with.
     """
     folder, starters = Path(setting["folder"]), [setting["python"], setting["executable"]]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection a worker
+    # one connection for each worker
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     listener, lifeline, late = prepare(folder, setting)
     server, me = Server(listener, lifeline, setting["driver"], late), os.getpid()
     request = server.serve()

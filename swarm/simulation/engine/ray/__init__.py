@@ -1,5 +1,5 @@
-"""Shards in Ray actors: the same numbers as in one process, on many cores or machines.
+"""Runs shards in Ray actors, on many cores or machines, with the same results as in one process.
 
-Ray itself is imported when a run starts, never when the package is: see
+Ray itself is imported when a run starts, not when this package is imported: see
 :mod:`swarm.simulation.engine.ray.cluster`.
 """

@@ -1,9 +1,9 @@
 """The actor side: one process with one shard.
 
-It knows nothing of Ray; what it gets and returns are arrays.
+It does not use Ray; its arguments and results are arrays.
 
-A *turn* is one call: take in what has arrived, then go on until something has to be sent. With
-D-PSGD that is one call an actor and round: mix, learn, pack.
+A *turn* is one call of an actor: apply what has arrived, then go on until something has to be sent.
+With D-PSGD an actor has one turn a round: mix, learn, pack.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ TIMED = ("learn", "pack", "mix", "wait")
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do in a turn: collect what a phase sends, or apply what has arrived.
+    """One step of a turn: collect what a phase sends, or apply what has arrived.
 
     Attributes:
         kind: Which of the two.
         round: The round, counted from 1.
         phase: The number of the phase in its protocol.
-        transport: How rows travel in it.
-        route: The key of the round's route, where rows travel.
+        transport: How rows travel in the phase.
+        route: The key of the round's route, where rows travel along links.
         reusable: Whether that route comes back in later rounds.
     """
 
@@ -61,8 +61,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Report:
-    """What a turn tells the driver: what was learnt in which round, and the seconds that each kind
-    of work took.
+    """The report of a turn to the driver: the results of learning by round, and the seconds that
+    each kind of work took.
     """
 
     learnt: dict[int, TrainResult]
@@ -71,8 +71,8 @@ class Report:
 
 @dataclass(frozen=True)
 class EvaluationPart:
-    """A shard's part of an evaluation: block ids, and their devices' results as
-    :class:`BlockEvaluation` has them, one block after the other; ``votes_CT`` is summed over the
+    """A shard's part of an evaluation: block ids, and for each block the arrays of
+    :class:`~swarm.simulation.evaluation.BlockEvaluation`; ``votes_CT`` is summed over the
     blocks."""
 
     blocks: list[int]
@@ -91,31 +91,31 @@ class ShardActor:
     idle_since: float | None = None
 
     def __post_init__(self) -> None:
-        # what comes out of Ray's object store is read-only, and is only ever read
+        # Arrays from Ray's object store are read-only; this process only reads them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         prepare_process()
 
     def ping(self) -> int:
-        """The process id, once everything asked for before is done."""
+        """The process id; the answer comes after all earlier calls are done."""
         return os.getpid()
 
     @blamed()
     def begin(
         self, settings: Settings, dataset: Dataset, holdings: DeviceSplit, blocks: Ints, folder: str
     ) -> None:
-        """Be these blocks of this plan, as they are before the first round.
+        """Build the shard of ``blocks`` in its state before the first round.
 
-        ``folder`` is where plug-ins are looked up.
+        ``folder`` becomes the working folder, in which plug-ins are found.
         """
         self.shard, self.routes, self.idle_since = (
             None,
             {},
             None,
-        )  # the old shard's memory goes before the new one comes
+        )  # so that the old shard's memory is freed before the new one is made
         if Path(folder).is_dir():
             os.chdir(folder)
-        # Hidden from Ray, which would import it in every worker as it reads what is sent there
-        # first. By now that is done, and a plug-in may well need it.
+        # pyarrow was hidden from Ray, which would import it in every worker to read its first
+        # arguments. That is done by now, and a plug-in may need pyarrow.
         if sys.modules.get("pyarrow", ...) is None:
             del sys.modules["pyarrow"]
         with torch.inference_mode():
@@ -123,27 +123,27 @@ class ShardActor:
 
     @blamed()
     def reset(self, arrays: dict[str, Array] | None) -> None:
-        """Go on from these rows of an earlier :meth:`snapshot`; None: from the start."""
+        """Go back to the rows ``arrays`` of an earlier :meth:`snapshot`; None means the start."""
         old = self._own()
         with torch.inference_mode():
             self.shard = Shard(old.experiment, old.blocks)
-            if arrays is not None:  # copied, for the rows are written to
+            if arrays is not None:  # copied, as the shard writes to its rows
                 self.shard.restore({name: torch.tensor(value) for name, value in arrays.items()})
         self.idle_since = None
 
     def end(self) -> None:
-        """Give the shard's memory back."""
+        """Free the shard's memory."""
         self.shard, self.routes = None, {}
 
     # --- a round ----------------------------------------------------------------------------------
 
     @blamed()
     def turn(self, steps: Sequence[Step], routes: dict[Hashable, Route], *arrived: Array) -> Any:
-        """Do ``steps`` in order and return a :class:`Report`, followed by the arrays that are to be
-        sent, if any.
+        """Do ``steps`` in order; returns a :class:`Report`, followed by the arrays to be sent, if
+        any.
 
-        ``routes`` are those not sent before. ``arrived`` is for the first step: a mean, or
-        one array for each entry of the route's inbox, in the order of their shards'
+        ``routes`` are those that this actor has not been sent before. ``arrived`` is for the first
+        step: a mean, or one array for each entry of the route's inbox, in the order of shard
         numbers.
         """
         shard, seconds = self._own(), dict.fromkeys(TIMED, 0.0)
@@ -161,7 +161,7 @@ class ShardActor:
                 else:
                     found = phase.apply(shard, step.round, self._arrived(step, arrived))
                     if found is not None:
-                        learnt[step.round] = found  # of two times in a round the second
+                        learnt[step.round] = found  # the second result, if a round learns twice
                 took = "pack" if step.kind == "collect" else "learn" if phase.learns else "mix"
                 seconds[took] += time.perf_counter() - start
         self.idle_since = time.perf_counter()
@@ -169,7 +169,7 @@ class ShardActor:
         return (report, *out) if out else report
 
     def _collect(self, shard: Shard, phase: Phase, step: Step) -> list[Array]:
-        """What a phase sends: rows for other shards, or the terms of a mean."""
+        """The arrays that a phase sends: rows for other shards, or the partial sums of a mean."""
         payload = phase.collect(shard, step.round)
         if step.transport == "mean":
             return [self._means(payload.packets, phase.shares(step.round))]
@@ -178,7 +178,7 @@ class ShardActor:
         return [_array(boxes[other]) for other in sorted(boxes)]
 
     def _arrived(self, step: Step, arrays: Sequence[Array]) -> Arrived:
-        """What has come for a step."""
+        """What has arrived for ``step``, out of the arrays of the call."""
         if step.transport == "mean":
             return Arrived(mean_M=torch.as_tensor(arrays[0]))
         if step.transport == "none":
@@ -195,7 +195,8 @@ class ShardActor:
         return _array(torch.stack([parts[int(block)] for block in self._own().blocks]))
 
     def merge(self, blocks: Sequence[Ints], *parts: Array) -> Array:
-        """Add up everybody's partial sums in the order of the block ids: ``[P]``."""
+        """The sum of the partial sums of all actors in the order of block ids, ``[M]``; ``blocks``
+        has the block ids of each of ``parts``."""
         rows = [
             dict(zip(b.tolist(), torch.as_tensor(part), strict=True))
             for b, part in zip(blocks, parts, strict=True)
@@ -205,20 +206,20 @@ class ShardActor:
     # --- look -------------------------------------------------------------------------------------
 
     def means(self, shares_N: Array) -> Array:
-        """Partial sums of the parameters, ``[blocks, P]``."""
+        """The weighted partial sums of the parameters, ``[blocks, P]``."""
         with torch.inference_mode():
             self.idle_since = None
             return self._means(None, shares_N)
 
     @blamed()
     def row_values(self, mean_P: Array) -> Array:
-        """A column for each metric of parameters, of every device here."""
+        """The values of the metrics of parameters for this shard's devices, ``[n, V]``."""
         with torch.inference_mode():
             return self._looked_at().row_values(torch.as_tensor(mean_P))
 
     @blamed()
     def evaluate(self, samples: Ints, blocks: set[int]) -> EvaluationPart:
-        """The devices of those of ``blocks`` that live here, on the samples with these ids."""
+        """Evaluate the devices of ``blocks``, all of this shard, on the samples with these ids."""
         with torch.inference_mode():
             found, votes = apart(self._looked_at().evaluate(samples, blocks))
         return EvaluationPart(
@@ -230,11 +231,11 @@ class ShardActor:
         )
 
     def snapshot(self) -> dict[str, Array]:
-        """All that has to be kept to go on later, a row for each device."""
+        """Every array that :meth:`reset` needs, a row for each device."""
         return {name: _array(value) for name, value in self._looked_at().snapshot().items()}
 
     def _looked_at(self) -> Shard:
-        """The shard, and no waiting time until its next turn."""
+        """The shard; the time until its next turn does not count as waiting."""
         self.idle_since = None
         return self._own()
 

@@ -1,5 +1,5 @@
-"""The actors of a session, numbered from 0, and waiting for what they were asked: with a deadline,
-and by name.
+"""The actors of a session, numbered from 0, and waiting for their answers: with a deadline, after
+which the message names the actor that does not answer.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from swarm.common.system.machine import ran_out_of_memory
 from swarm.simulation.engine.ray.actor import ShardActor
 from swarm.simulation.engine.ray.cluster import Cluster, ClusterError
 
-START_SECONDS = 120.0  # for the first actor …
-EACH_SECONDS = 10.0  # … and for each one more: ordinary workers on a busy core take half of that
-PATIENCE = 20.0  # times the slowest round so far
-LEAST_SECONDS = 60.0
-FIRST_SECONDS = 600.0  # before any round has been seen
-LOOK_SECONDS = 0.5  # how often to see whether an answer can still come
+START_SECONDS = 120.0  # seconds for the first actor to start
+EACH_SECONDS = 10.0  # seconds more for each further actor, twice what one takes on a busy core
+PATIENCE = 20.0  # a turn may take this many times as long as the slowest round so far
+LEAST_SECONDS = 60.0  # but at least this long
+FIRST_SECONDS = 600.0  # the deadline before any round is done
+LOOK_SECONDS = 0.5  # how often the driver checks whether an answer can still come
 
 
-# Ray's names for what is gone with a process or a machine
+# Ray's names of the errors that say that a process or a machine, or an object on it, is lost
 LOST = (
     "RayActorError",
     "ObjectLostError",
@@ -37,11 +37,9 @@ class StuckError(SwarmError):
 
 
 class FaultError(Exception):
-    """An actor has died, or what it made is lost.
+    """An actor has died, or a result of it is lost; the run can go on from an earlier state.
 
-    Whoever holds an earlier state can go on from there.
-
-    ``of_memory``: Ray ended it, as the machine's memory was nearly full.
+    ``of_memory`` says that Ray killed the actor because the machine's memory was nearly full.
     """
 
     def __init__(self, text: str, of_memory: bool = False) -> None:
@@ -62,8 +60,8 @@ class ActorHandle:
 
 @dataclass(frozen=True)
 class Call:
-    """Something asked of an actor: what comes back first, in words what it is, and what it has to
-    wait for.
+    """A call of an actor: the reference of its first result, its description in words, and the
+    references that it waits for.
     """
 
     member: ActorHandle
@@ -73,18 +71,17 @@ class Call:
 
 
 class ActorPool:
-    """``members`` grow to the largest number asked for, and stay until the cluster goes."""
+    """The actors of a session; there are as many as were ever asked for, until the cluster ends."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster, self.ray = cluster, cluster.ray
-        # 0 cores: on our own Ray any number of actors shares what there is; the shards are cut to
-        # fit.
+        # With 0 cores each, any number of actors can share the cores of our own Ray.
         self._host = self.ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(ShardActor)
         self.members: list[ActorHandle] = []
         self.slowest: float | None = None  # seconds of a round
 
     def ensure(self, count: int) -> list[ActorHandle]:
-        """The first ``count`` actors, started if need be."""
+        """The first ``count`` actors; those that are missing are started."""
         slots = self._slots()
         new = [ActorHandle(n, self._make(n, slots)) for n in range(len(self.members), count)]
         self.members += new
@@ -92,7 +89,7 @@ class ActorPool:
         return self.members[:count]
 
     def restart_dead(self, members: Sequence[ActorHandle]) -> list[ActorHandle]:
-        """Start those anew that no longer answer, and return them."""
+        """Restart those of ``members`` that no longer answer, and return them."""
         calls = [Call(m, m.handle.ping.remote(), "finishing what it was asked") for m in members]
         dead = []
         for call in calls:
@@ -107,11 +104,11 @@ class ActorPool:
         return dead
 
     def _slots(self) -> list[str]:
-        """The living nodes of a cluster, each as often as it has cores; empty on our own Ray, which
-        is one node.
+        """The ids of a cluster's living nodes, each as often as the node has cores; empty on our
+        own Ray, which is one node.
 
-        Ray's own spreading looks at the cores that are asked for; ours are none, and it may put all
-        on one node.
+        Ray itself would spread actors by the cores that they ask for. Ours ask for none, so Ray may
+        put all of them on one node.
         """
         if self.cluster.address is None:
             return []
@@ -124,9 +121,7 @@ class ActorPool:
         return [name for turn in range(most) for name in sorted(cores) if turn < cores[name]]
 
     def _make(self, number: int, slots: Sequence[str]) -> Any:
-        """A fresh actor, on the node whose turn it is, or on another if that one has gone by
-        then.
-        """
+        """A new actor on the node whose turn it is, or on another node if that one has gone."""
         if not slots:
             return self._host.remote()
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -142,16 +137,18 @@ class ActorPool:
 
     @property
     def patience(self) -> float:
-        """Seconds after which something is wrong: by the slowest round so far."""
+        """The seconds after which an actor counts as stuck, which follow from the slowest round so
+        far."""
         return (
             FIRST_SECONDS if self.slowest is None else max(LEAST_SECONDS, PATIENCE * self.slowest)
         )
 
     def gather(self, calls: Sequence[Call], seconds: float | None = None) -> list[Any]:
-        """What the calls return, in their order.
+        """The results of the calls, in their order.
 
         Raises :class:`FaultError` if an actor has died, :class:`StuckError` after ``seconds``
-        (default: ``patience``), and what an actor raises as it is.
+        (default: ``patience``), a :class:`SwarmError` or an error about memory that an actor has
+        raised, and :class:`ClusterError` for any other error of an actor.
         """
         errors = self.ray.exceptions
         limit = self.patience if seconds is None else seconds
@@ -177,8 +174,8 @@ class ActorPool:
             raise ClusterError(f"an actor failed: {error}") from None
 
     def _stuck(self, calls: Sequence[Call], limit: float) -> StuckError:
-        """Names the actor that has everything it needs and does not answer; the others wait for
-        it.
+        """The error that names the actor which has all its arguments and does not answer; the
+        others wait for it.
         """
 
         def ready(ref: Any) -> bool:

@@ -1,9 +1,8 @@
-"""From a protocol's phases to calls of actors: who does what, and who gets whose arrays.
+"""Turns the phases of a protocol into calls of actors: which actor does what, and which arrays it
+gets from which other actor.
 
-Only references pass here.
-
-Nothing waits: a turn's arrays are arguments of other actors' next turns, so each shard goes on as
-soon as its own neighbours have sent, whatever the rest do.
+The driver handles references only and waits for nothing: the arrays of one turn are arguments of
+other actors' next turns, so each shard goes on as soon as its own neighbours have sent.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from swarm.simulation.phases.transport import play_round
 
 @dataclass
 class ShardAssignment:
-    """An experiment's shards on their actors: ``blocks`` and ``devices`` of each, in the members'
-    order.
+    """The shards of an experiment and their actors: ``blocks`` and ``devices`` have the ids of each
+    shard, in the order of ``members``.
     """
 
     experiment: Experiment
@@ -37,7 +36,8 @@ class ShardAssignment:
     _routes: dict[Hashable, list[Route]] = field(default_factory=dict)
 
     def routes(self, exchange: RoundMessages) -> list[Route]:
-        """The routes of an exchange, one a shard; kept for those that come back."""
+        """The routes of the messages ``exchange``, one for each shard; routes that come back in
+        later rounds are kept."""
         if exchange.key in self._routes:
             return self._routes[exchange.key]
         found = routes(exchange, self.devices, self.experiment.settings.compute.dtype)
@@ -46,7 +46,7 @@ class ShardAssignment:
         return found
 
     def mean(self, parts: Sequence[Any]) -> Call:
-        """Have the first actor add up everybody's partial sums, in the order of the blocks."""
+        """Have the first actor add up the partial sums of all actors, in the order of blocks."""
         first = self.members[0]
         return Call(
             first, first.handle.merge.remote(self.blocks, *parts), "adding up a mean", parts
@@ -54,18 +54,18 @@ class ShardAssignment:
 
 
 class CallScheduler:
-    """Collects steps, and hands them out as one call an actor whenever something has to be sent."""
+    """Collects steps, and makes one call of each actor whenever something has to be sent."""
 
     def __init__(self, assignment: ShardAssignment) -> None:
         self.assignment = assignment
-        self.made: list[list[Call]] = []  # a turn: one call a member
+        self.made: list[list[Call]] = []  # for each turn, one call of each actor
         self._steps: list[Step] = []
         self._arrived: list[list[Any]] = [[] for _ in assignment.members]
-        self._needed = 0  # turns until the last lesson of a round
+        self._needed = 0  # how many turns must be done until a round has learnt for the last time
 
     def round(self, round: int) -> tuple[list[Traffic], int]:
-        """Ask for a round: its traffic, and how many turns must be done before all of it has been
-        learnt.
+        """Schedule a round; returns its traffic, and how many turns must be done before the
+        learning results of the round are there.
         """
         before, self._needed = len(self.made), 0
         sent = play_round(self.assignment.experiment.communication.phases, round, self)
@@ -74,7 +74,7 @@ class CallScheduler:
         return sent, max(self._needed, len(self.made))
 
     def flush(self) -> None:
-        """Hand out what is left."""
+        """Make the calls for the steps that are left."""
         if self._steps:
             self._turn(lambda _: 0, [{} for _ in self.assignment.members])
 
@@ -98,7 +98,7 @@ class CallScheduler:
     def along_links(self, phase: Phase, round: int, messages: RoundMessages) -> None:
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
         each_route = self.assignment.routes(messages)
-        # two phases may share the messages of one round, and each forgets its route when it is done
+        # Two phases of a round may share its messages; each drops its own route when it is done.
         key = messages.key if messages.reusable else (phase.number, messages.key)
         step = Step("collect", round, phase.number, "links", key, messages.reusable)
         self._steps.append(step)
@@ -122,7 +122,7 @@ class CallScheduler:
     def _turn(
         self, sends: Callable[[int], int], each_route: list[dict[Hashable, Route]]
     ) -> list[list[Any]]:
-        """One call an actor; returns the references of what each sends."""
+        """Make one call of each actor; returns the references of the arrays that each sends."""
         steps, arrived = tuple(self._steps), self._arrived
         self._steps, self._arrived = [], [[] for _ in arrived]
         first, last = steps[0], steps[-1]
@@ -142,7 +142,7 @@ class CallScheduler:
 
 
 def format_ids(devices: Ints) -> str:
-    """Device ids for people: ``0 to 5, 12``."""
+    """Device ids in words: ``0 to 5, 12``; more than four ranges are cut off."""
     ends = np.flatnonzero(np.diff(devices) != 1)
     starts = [0, *(ends + 1)]
     parts = [

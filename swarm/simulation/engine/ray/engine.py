@@ -1,5 +1,5 @@
-"""The Ray engine: shards in actors, references through the driver, and the same bits whatever
-dies.
+"""The Ray engine: shards live in actors, the driver passes references between them, and a run with
+dead actors gives the same bits.
 """
 
 from __future__ import annotations
@@ -48,16 +48,15 @@ from swarm.simulation.footprint import Footprint, Part
 from swarm.simulation.phases.base import TrainResult
 
 T = TypeVar("T")
-# rounds asked for beyond the one whose record is awaited: enough that no shard waits for the driver
-AHEAD = 2
+AHEAD = 2  # rounds asked for beyond the awaited one, so that no shard waits for the driver
 
 
 class RayEngine(Engine):
-    """``actors``: ``auto`` (one a core), a number, or ``per_device`` (one for each device, in
-    blocks of one).
+    """Runs each shard in an actor; ``actors`` is ``auto`` (one a core), a number, or ``per_device``
+    (one for each device, in blocks of one).
 
-    An actor's death is mended: all shards go back to the last snapshot and play the rounds since
-    then again. After ``restarts`` deaths between two snapshots the run ends.
+    When an actor dies, all shards go back to the last snapshot and repeat the rounds since then.
+    After more than ``restarts`` deaths between two snapshots the run ends.
     """
 
     def __init__(
@@ -112,7 +111,7 @@ class RayEngine(Engine):
             require_answer(self.address)
 
     def own_memory(self, experiment: Experiment, swarm: Footprint) -> list[Part]:
-        if self.address is not None:  # most of it is on other machines
+        if self.address is not None:  # most of the memory is on other machines
             return []
         return parts(experiment, swarm, self._count(experiment), self.prefork)
 
@@ -140,11 +139,11 @@ class RayEngine(Engine):
         self.recovery = Recovery(self.recovery.restarts)
         try:
             self._gather([self._begin(i) for i in range(count)])
-        except FaultError as fault:  # one that died while it waited for this
+        except FaultError as fault:  # an actor may have died since the last experiment
             self._recover(fault)
 
     def stop(self) -> None:
-        torch.set_flush_denormal(False)  # the process is its caller's again
+        torch.set_flush_denormal(False)  # as the caller of the engine expects
         if self.cluster is None:
             return
         if not self.kept:
@@ -157,7 +156,7 @@ class RayEngine(Engine):
     def _close(self) -> None:
         cluster, self.cluster = self.cluster, None
         if cluster is not None:
-            # every reference goes before the Ray does that it belongs to
+            # every reference must be dropped before its Ray stops
             for name in ("actor_pool", "assignment", "split", "_shared"):
                 self.__dict__.pop(name, None)
             cluster.__exit__(None, None, None)
@@ -174,7 +173,7 @@ class RayEngine(Engine):
         return min(max(1, there), blocks)
 
     def _begin(self, i: int) -> Call:
-        """Have member ``i`` take its blocks."""
+        """Have actor ``i`` build its shard."""
         member, plan = self.assignment.members[i], self.experiment.spec
         member.routes = set()
         begun = member.handle.begin.remote(
@@ -183,8 +182,8 @@ class RayEngine(Engine):
         return Call(member, begun, "taking its devices")
 
     def _dataset(self) -> Any:
-        """The data set in the object store: put there once, read in place by every actor of a
-        node.
+        """The reference of the data set in Ray's object store; it is put there once, and every
+        actor of a node reads it in place.
         """
         assert self.cluster is not None
         data = self.experiment.data.dataset
@@ -198,14 +197,14 @@ class RayEngine(Engine):
         while self.round < until:
             try:
                 for happened in self._play(until):
-                    if happened.round > self.round:  # not one that is played again
+                    if happened.round > self.round:  # else a round that is repeated
                         self.round = happened.round
                         yield happened
             except FaultError as fault:
                 self._recover(fault)
 
     def _play(self, until: int) -> Iterator[RoundResult]:
-        """The rounds from where the shards are, a few of them in flight at a time."""
+        """Play the rounds from where the shards are, a few of them in flight at a time."""
         scheduler, asked = CallScheduler(self.assignment), dict[int, tuple[list[Traffic], int]]()
         learnt: dict[int, dict[int, TrainResult]] = {}
         collected = 0
@@ -222,7 +221,7 @@ class RayEngine(Engine):
             ]:
                 self._take_in(self._gather(calls), learnt, spent)
                 collected += 1
-                calls.clear()  # the references, and so the memory behind them
+                calls.clear()  # drops the references, which frees the arrays
             took = time.perf_counter() - start
             self.actor_pool.slowest = max(self.actor_pool.slowest or 0.0, took)
             n = self.experiment.settings.devices
@@ -237,16 +236,16 @@ class RayEngine(Engine):
         learnt: dict[int, dict[int, TrainResult]],
         spent: dict[str, Floats],
     ) -> None:
-        """A turn's reports, in the actors' order."""
+        """Add the reports of a turn, one of each actor in order, to ``learnt`` and ``spent``."""
         for i, report in enumerate(reports):
             for name, seconds in report.seconds.items():
                 spent[name][i] += seconds
                 self.seconds[name][i] += seconds
             for round, part in report.learnt.items():
-                learnt.setdefault(round, {})[i] = part  # of two times in a round the second
+                learnt.setdefault(round, {})[i] = part  # the second, if a round learns twice
 
     def _no_seconds(self) -> dict[str, Floats]:
-        """By kind of work, zero for each actor."""
+        """Zero seconds for each actor, by kind of work."""
         return {name: np.zeros(len(self.assignment.members)) for name in TIMED}
 
     # --- faults -----------------------------------------------------------------------------------
@@ -255,10 +254,10 @@ class RayEngine(Engine):
         return self.actor_pool.gather(calls)
 
     def _recover(self, fault: FaultError) -> None:
-        """Replace the dead and take everybody back to the last snapshot.
+        """Restart dead actors and take all shards back to the last snapshot.
 
-        Raises :class:`ClusterError` if that does not last, and :class:`MemoryError` if it does not
-        for want of memory."""
+        Raises :class:`ClusterError` if actors keep dying, and :class:`MemoryError` if they do for
+        want of memory."""
         assert self.cluster is not None
         while True:
             wait = self.recovery.next_try(fault)
@@ -276,7 +275,7 @@ class RayEngine(Engine):
                 return
 
     def _reset(self) -> None:
-        """Every shard as it was at the last snapshot."""
+        """Take every shard back to the last snapshot."""
         snapshot, calls = self.recovery.snapshot, []
         for member, devices in zip(self.assignment.members, self.assignment.devices, strict=True):
             asked = member.handle.reset.remote(snapshot.rows_of(devices))
@@ -285,11 +284,11 @@ class RayEngine(Engine):
         self._asked = snapshot.round
 
     def _looking(self, look: Callable[[], T]) -> T:
-        """``look`` at the shards after round ``self.round``, again after a fault."""
+        """The result of ``look`` after round ``self.round``; a fault is recovered from."""
         assert self._asked <= self.round, "some records of advance have not been taken"
         while True:
             try:
-                for _ in self._play(self.round):  # after a fault only
+                for _ in self._play(self.round):  # plays rounds only after a fault
                     pass
                 return look()
             except FaultError as fault:

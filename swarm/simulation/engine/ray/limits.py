@@ -1,4 +1,6 @@
-"""What so many actors take of this machine: stated before any of them is started."""
+"""The memory and open files that actors take of this machine, known before any of them starts, and
+the checks of the engine's options.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
 
 # Measured with ray 2.60 and torch 2.13 on Linux, without rows and data. A forked worker has 39 MiB
-# of its own, as it works and as it ends; with its part in Ray's processes and in what it shares,
-# 256 of them took 9.4 GiB of the machine's memory.
+# of its own, at work and as it ends. With their share of Ray's processes and of shared pages, 256
+# workers took 9.4 GiB of the machine's memory.
 FIXED_BYTES = 700 << 20  # Ray's own processes, and the one that workers are forked from
 FORKED_BYTES, ORDINARY_BYTES = 42 << 20, 200 << 20
 FILES_FIXED, FILES_EACH = 512, 8
@@ -23,8 +25,8 @@ LEAST_STORE, STORE_SHARE = 128 << 20, 0.3
 
 
 def require_files(actors: int) -> None:
-    """Refuse more actors than there may be open files for: Ray's processes keep several for
-    each.
+    """Raises :class:`ConfigError` for more actors than the limit of open files allows, as Ray's
+    processes keep several files open for each actor.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and FILES_FIXED + FILES_EACH * actors > hard:
@@ -37,8 +39,9 @@ def require_files(actors: int) -> None:
 
 
 def parts(experiment: Experiment, swarm: Footprint, actors: int, prefork: bool) -> list[Part]:
-    """What so many actors take beside the ``swarm`` itself: Ray, a worker each with what every
-    process has of its own, and the driver's copy of the last checkpoint."""
+    """The memory of ``actors`` actors beside that of the ``swarm``: Ray's own processes, a worker
+    for each actor with what every process has for itself, and the driver's copy of the last
+    checkpoint."""
     worker = (FORKED_BYTES if prefork else ORDINARY_BYTES) + swarm.each
     less = "fewer engine.actors" if prefork else "fewer engine.actors or engine.prefork=true"
     return [
@@ -49,10 +52,10 @@ def parts(experiment: Experiment, swarm: Footprint, actors: int, prefork: bool) 
 
 
 def store_bytes(experiment: Experiment) -> int:
-    """For Ray's object store: the data, and every row four times (sent, kept, and on the way to and
-    from a checkpoint).
+    """The size of Ray's object store in bytes: the data, and every row four times (sent, kept, and
+    on the way to and from a checkpoint).
 
-    It is taken up as it fills.
+    The store takes memory only as it fills.
     """
     needed = LEAST_STORE + 2 * experiment.data.dataset.x.nbytes + 4 * _kept_bytes(experiment)
     there = available_bytes()
@@ -60,7 +63,7 @@ def store_bytes(experiment: Experiment) -> int:
 
 
 def _kept_bytes(experiment: Experiment) -> int:
-    """What a checkpoint holds, of which the driver keeps the last one."""
+    """The bytes of a checkpoint; the driver keeps the last one in memory."""
     item = torch.empty(0, dtype=experiment.dtype).element_size()
     return experiment.kept_numbers * experiment.settings.devices * item
 
@@ -72,7 +75,7 @@ def require_options(
     dashboard: bool,
     restarts: int,
 ) -> None:
-    """Raises :class:`ConfigError` for a number out of range, an address that is none, and options
+    """Raises :class:`ConfigError` for a number out of range, a text that is no address, and options
     that contradict one another."""
     if not isinstance(actors, str) and actors < 1:
         raise ConfigError("actors", actors, "must be auto, per_device or a number ≥ 1")

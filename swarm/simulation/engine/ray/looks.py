@@ -1,4 +1,4 @@
-"""What all actors are asked about the shards that they hold, and their answers put together."""
+"""Questions to all actors about their shards, and their answers put together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Gather = Callable[[Sequence[Call]], list[Any]]
 def evaluation(
     assignment: ShardAssignment, gather: Gather, samples: Ints, blocks: set[int]
 ) -> Evaluation:
-    """The devices of these blocks on the samples with these ids."""
+    """Evaluate the devices of these blocks on the samples with these ids."""
     calls = []
     for member, held in zip(assignment.members, assignment.blocks, strict=True):
         here = blocks & set(held.tolist())
@@ -39,7 +39,8 @@ def total(assignment: ShardAssignment, gather: Gather, shares_N: Floats) -> Tens
 
 
 def row_values(assignment: ShardAssignment, gather: Gather, mean: Any) -> Floats:
-    """A column for each metric of parameters, ``[N, V]``; ``mean`` refers to the mean row."""
+    """The values of the metrics of parameters, ``[N, V]``; ``mean`` is the reference of the mean
+    model."""
     calls = [
         Call(member, member.handle.row_values.remote(mean), "the metrics of parameters")
         for member in assignment.members
@@ -52,7 +53,7 @@ def row_values(assignment: ShardAssignment, gather: Gather, mean: Any) -> Floats
 
 
 def snapshot(assignment: ShardAssignment, gather: Gather) -> dict[str, Tensor]:
-    """Every kept array, rows in device order."""
+    """Every array that an actor's ``reset`` needs, with the rows of all devices in device order."""
     calls = [
         Call(member, member.handle.snapshot.remote(), "a snapshot") for member in assignment.members
     ]

@@ -1,6 +1,6 @@
-"""Which blocks live together: parts of equal size with few edges between them.
+"""Divides the blocks into parts of equal size with few edges between them, one part for each actor.
 
-Results never depend on it.
+Results do not depend on the placement.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from swarm.common.rows import Blocks
 from swarm.communication.topology.graph import Graph
 
 Ints = npt.NDArray[np.int64]
-MOST_REFINED = 2000  # blocks; beyond that the search takes longer than it saves
+MOST_REFINED = 2000  # with more blocks the search takes longer than it saves
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Placement:
 
 
 def place(graph: Graph, blocks: Blocks, parts: int) -> Placement:
-    """Share the blocks out over ``parts``: in the order of their ids, or by repeated bisection
-    where that cuts less.
+    """Divide the blocks into ``parts`` parts: in the order of their ids, or by repeated bisection
+    where that cuts fewer edges.
 
-    Bisection is Kernighan and Lin's (1970), as networkx has it, on the graph of blocks; the seed is
-    fixed.
+    The bisection is that of Kernighan and Lin (1970), as implemented by networkx with a fixed seed,
+    on the graph of blocks.
     """
     tried = [blocks.spread(parts)]
     if 1 < parts < len(blocks) <= MOST_REFINED and len(graph.src_E):
@@ -46,7 +46,7 @@ def place(graph: Graph, blocks: Blocks, parts: int) -> Placement:
 
 
 def _between(graph: Graph, blocks: Blocks) -> nx.Graph:
-    """The blocks as nodes; an edge weighs as many links as run between two of them."""
+    """The graph of blocks; the weight of an edge is the number of links between its two blocks."""
     src, dst = graph.src_E // blocks.size, graph.dst_E // blocks.size
     count = sparse.coo_array((np.ones(len(src)), (src, dst)), shape=(len(blocks), len(blocks)))
     count = sparse.csr_array(count + count.T)
@@ -56,7 +56,7 @@ def _between(graph: Graph, blocks: Blocks) -> nx.Graph:
 
 
 def _bisected(graph: nx.Graph, sizes: list[int]) -> list[Ints]:
-    """Parts of exactly these sizes: halves of the sizes, then halves of those."""
+    """Parts of exactly these sizes, by bisecting the graph and then each half."""
     if len(sizes) == 1:
         return [np.sort(np.fromiter(graph, np.int64))]
     half = len(sizes) // 2
@@ -66,7 +66,7 @@ def _bisected(graph: nx.Graph, sizes: list[int]) -> list[Ints]:
     one, other = nx.algorithms.community.kernighan_lin_bisection(
         graph, start, max_iter=10, weight="weight", seed=0
     )
-    # only pairs are swapped, so the sizes stay, but not which of them comes first
+    # The algorithm swaps pairs, so the two sizes stay, but either half may come first.
     if len(one) != few:
         one, other = other, one
     return _bisected(graph.subgraph(one), sizes[:half]) + _bisected(

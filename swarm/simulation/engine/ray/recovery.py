@@ -1,4 +1,4 @@
-"""What is gone back to after an actor's death, and how often that is tried."""
+"""The state that a run goes back to after an actor's death, and how often it does so."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BACKOFF_SECONDS, LONGEST_BACKOFF = 0.2, 10.0
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A state to go back to: the snapshot after ``round`` rounds; without arrays, the start."""
+    """The snapshot after ``round`` rounds; without arrays, the state before the first round."""
 
     round: int
     arrays: dict[str, Tensor] | None
 
     def rows_of(self, devices: Ints) -> dict[str, npt.NDArray[Any]] | None:
-        """The rows of some devices; None at the start."""
+        """The rows of these devices; None before the first round."""
         if self.arrays is None:
             return None
         index = torch.as_tensor(devices)
@@ -35,9 +35,9 @@ class Recovery:
     """The last snapshot, and the deaths since then.
 
     Attributes:
-        restarts: How many deaths are mended between two snapshots.
-        snapshot: What is gone back to.
-        deaths: How many there have been in all.
+        restarts: The most deaths between two snapshots after which the run still goes on.
+        snapshot: The state to go back to.
+        deaths: The number of deaths in all.
     """
 
     def __init__(self, restarts: int) -> None:
@@ -46,7 +46,7 @@ class Recovery:
         self.keep(0, None)
 
     def keep(self, round: int, arrays: dict[str, Tensor] | None) -> None:
-        """Go back to this state from now on; all ``restarts`` are left again."""
+        """Make this the state to go back to, and allow all ``restarts`` again."""
         self.snapshot, self._left = Snapshot(round, arrays), self.restarts
 
     def next_try(self, fault: FaultError) -> float:

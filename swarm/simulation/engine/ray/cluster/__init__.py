@@ -1,4 +1,4 @@
-"""Starting and stopping Ray: one of our own that leaves nothing behind, or one that is there."""
+"""Starts and stops a Ray of our own, or connects to a Ray cluster that runs already."""
 
 from swarm.simulation.engine.ray.cluster.cluster import Cluster, ClusterError
 from swarm.simulation.engine.ray.cluster.requirements import (

@@ -1,4 +1,4 @@
-"""A Ray for one session: one of our own, that leaves nothing behind, or one that runs already."""
+"""The Ray of one session: one of our own, which leaves nothing behind, or one that runs already."""
 
 from __future__ import annotations
 
@@ -28,40 +28,43 @@ from swarm.simulation.engine.ray.cluster.requirements import one_line, refusal
 
 SOCKET_BELOW = 70  # bytes that Ray adds to its temporary folder for its longest socket
 LOOPBACK = "127.0.0.1"
-# Read by Ray when it is imported, or by the processes it starts.
+# Environment variables that Ray reads when it is imported, or that its processes read.
 SETTINGS = {
     "RAY_AUTH_MODE": "token",
-    # the name is Ray's; it makes every port listen on the loopback only
+    # despite its name, this makes every port listen on the loopback only
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # what depends on a dead actor fails, too; one sentence says it
+    # everything that depends on a dead actor fails too; the run reports it in one sentence
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_worker_maximum_startup_concurrency": "4",
     "RAY_worker_register_timeout_seconds": "300",
-    # workers that come before the job cannot share an imported Ray
+    # workers that start before the job cannot share an imported Ray
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_DISABLE_CUSTOM_ARROW_JSON_OPTIONS_SERIALIZATION": "1",  # or every worker imports pyarrow
     "RAY_DISABLE_CUSTOM_ARROW_DATA_SERIALIZATION": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # a busy machine's only node is not given up: the driver would go with it
+    # Ray must not give up the only node of a busy machine, as the driver would end with it
     "RAY_health_check_failure_threshold": "100",
     "OMP_NUM_THREADS": "1",
 }
 
 
 class ClusterError(SwarmError):
-    """Ray cannot be started, or does not do what it should."""
+    """Ray cannot be started, has died, or does not work as it should."""
 
 
 class Cluster:
-    """Use as a context manager.
+    """A context manager within which Ray can be used.
 
-    ``address`` None starts a Ray of our own: reachable from this machine only, with a token that
-    only this process and its children know, in a folder that goes with it. Otherwise ``auto`` or
-    ``HOST:PORT``.
+    With ``address`` None it starts a Ray of our own, which is reachable from this machine only,
+    with a token that only this process and its children know, in a folder that is removed
+    afterwards. Otherwise it connects to the cluster at ``address``, ``auto`` or ``HOST:PORT``.
 
-    ``prefork`` says afterwards whether workers are forked, ``why_not`` why they are not.
+    After the start ``prefork`` says whether workers are forked, and ``why_not`` why they are not.
+
+    Entering the block raises :class:`ClusterError` if Ray does not start, and
+    :class:`~swarm.common.errors.ConfigError` if the cluster at ``address`` does not answer.
     """
 
     def __init__(
@@ -100,14 +103,15 @@ class Cluster:
         self._clear()
 
     def _clear(self) -> None:
-        """Stop it. A second Ctrl-C waits until everything is gone; a second call does nothing."""
+        """Stop Ray. A further Ctrl-C waits until everything is stopped; a second call does
+        nothing."""
         with undisturbed():
             atexit.unregister(self._clear)
             self._stack.close()
 
     def check(self) -> None:
-        """Raises :class:`PreforkError` or :class:`ClusterError` if no worker can be started any
-        more.
+        """Raises :class:`PreforkError` if the fork server has died, and :class:`ClusterError` if
+        Ray's raylet has died: no worker can be started then.
         """
         if self.server is not None:
             self.server.check()
@@ -147,8 +151,8 @@ class Cluster:
             raise ClusterError(f"Ray listens on {found['node_ip_address']} instead of {LOOPBACK}")
 
     def _fork_server(self, stack: ExitStack) -> Path | None:
-        """Start the server that workers are forked from, and return its folder; or say why there is
-        none.
+        """Start the server that workers are forked from, and return its folder. Where it cannot
+        start, warn and return None.
         """
         if not self.prefork:
             return None
@@ -185,7 +189,7 @@ class Cluster:
                 "this process uses Ray for something else already; call ray.shutdown() first"
             )
         stack.enter_context(ray_logging())
-        with suppress(ImportError, AttributeError):  # an earlier run's token is remembered
+        with suppress(ImportError, AttributeError):  # Ray remembers the token of an earlier run
             from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
             AuthenticationTokenLoader.instance().reset_cache()
@@ -208,13 +212,13 @@ def _require_set_up() -> None:
 
 
 def _begun(ray: ModuleType, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Ray of our own; once more if it was late: it gives its processes 30 seconds, which a busy
-    machine can use up.
+    """Start a Ray of our own; try a second time if it timed out, as Ray gives its processes 30
+    seconds to start, which may be too few on a busy machine.
     """
     for last in (False, True):
         try:
             return _init(ray, arguments)
-        except Exception as error:  # a bare one
+        except Exception as error:  # Ray raises a bare Exception
             ray.shutdown()
             if last or "timed out" not in str(error):
                 raise ClusterError(f"Ray did not start: {one_line(error)}") from error

@@ -1,4 +1,4 @@
-"""What a Ray of this session changes in our own process, and what is as it was afterwards."""
+"""Context managers for what starting Ray changes in our process; each restores it afterwards."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from typing import Any
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """SIGTERM means what it meant before, during the block and after.
+    """Keep the process's own handler of SIGTERM while Ray starts in the block, and after it.
 
-    Ray has two handlers: one in Python, that leaves the process from wherever it is, and one below
-    it, in C++, that prints a trace and aborts, and of which Python knows nothing: to set a handler
-    once more takes its place.
+    Ray sets two handlers. One is in Python and exits the process from wherever it is. The other is
+    in C++, prints a trace and aborts; Python does not know of it, and setting the old handler once
+    more replaces it.
     """
     utils: Any = sys.modules.get("ray._private.utils")
     setter = getattr(utils, "set_sigterm_handler", None)
@@ -38,10 +38,10 @@ def own_signals() -> Iterator[None]:
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """These variables for as long as the block lasts."""
+    """Set these environment variables within the block; afterwards also undo what Ray has set."""
 
     def ours(name: str) -> bool:
-        # Ray sets some
+        # Ray sets some of these
         return name in values or name.startswith("RAY_") or name == "PYTHONBREAKPOINT"
 
     before = {name: value for name, value in os.environ.items() if ours(name)}
@@ -56,7 +56,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A folder of its own, gone afterwards."""
+    """A new temporary folder, which is removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="swarm-"))
     try:
         yield folder
@@ -66,8 +66,8 @@ def private_folder() -> Iterator[Path]:
 
 @contextmanager
 def open_files() -> Iterator[None]:
-    """As many open files as we may have: Ray's processes keep connections to every actor, and
-    inherit the limit.
+    """Raise the limit of open files to the most that is allowed, within the block. Ray's processes
+    inherit the limit, and keep connections to every actor.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,7 +1,4 @@
-"""What Ray has to say to a terminal: nothing, while all goes well or is mended.
-
-What ends a run, the run itself says.
-"""
+"""Keeps Ray's own messages off the terminal, as the run itself reports every error that ends it."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from typing import Any
 
 @contextmanager
 def ray_logging() -> Iterator[None]:
-    """For as long as the block lasts, Ray's loggers, and what its other processes have the driver
-    print, are silent.
+    """Silence Ray's loggers, and the messages that its other processes have the driver print,
+    within the block.
 
-    Not with ``SWARM_DEBUG=1``. Ray is to be imported before. ``log_to_driver=False`` does not go
-    for the latter: an actor's death would be a paragraph on standard output all the same.
+    With ``SWARM_DEBUG=1`` nothing is silenced. Ray must be imported before. ``log_to_driver=False``
+    would not suffice: an actor's death would still print a paragraph on standard output.
     """
     if os.environ.get("SWARM_DEBUG") == "1":
         yield

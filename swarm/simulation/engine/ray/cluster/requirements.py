@@ -1,6 +1,6 @@
-"""What must hold before Ray is used: its packages, and the answer of a cluster that runs already.
+"""Checks before Ray is used: that its packages are installed, and that a running cluster answers.
 
-Ray is not imported for it, because it reads its settings when it is imported.
+They do not import Ray in this process, as Ray reads its settings when it is imported.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ CONNECT_SECONDS = 20.0
 
 
 def require_ray() -> None:
-    """Raises :class:`ConfigError` if Ray is missing or too old.
-
-    Without importing it, at which it reads its settings.
-    """
+    """Raises :class:`ConfigError` if Ray is missing or too old; Ray is not imported for this."""
     oldest = ".".join(map(str, OLDEST))
     try:
         version = importlib.metadata.version("ray")
@@ -34,8 +31,10 @@ def require_ray() -> None:
 
 
 def require_dashboard() -> None:
-    """Raises :class:`ConfigError` if what Ray's web page is made of is not installed, by Ray's own
-    test: one import. It is done in a process of its own, as :func:`require_answer` does it."""
+    """Raises :class:`ConfigError` if the packages of Ray's web page are not installed.
+
+    Ray's own test is one import, which is done in a separate process, as in
+    :func:`require_answer`."""
     command = [sys.executable, "-c", "import ray.dashboard.optional_deps"]
     asked = subprocess.run(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
@@ -46,8 +45,8 @@ def require_dashboard() -> None:
         raise ConfigError("/engine.dashboard", True, f"{valid}; false does without Ray's web page")
 
 
-# A process of its own: Ray reads its settings when it is imported, and whether there is a cluster
-# is asked before that.
+# This runs in a separate process: Ray reads its settings when it is imported, and the check comes
+# before that.
 _PROBE = """
 import signal, sys
 import ray
@@ -61,8 +60,8 @@ except Exception as error:
 
 
 def require_answer(address: str) -> None:
-    """Raises :class:`ConfigError` unless there is a cluster that lets us in: at ``HOST:PORT``, or
-    where ``auto`` finds it.
+    """Raises :class:`ConfigError` unless a cluster accepts a connection: at ``HOST:PORT``, or where
+    ``auto`` finds one.
     """
     where = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
     host, _, port = where.rpartition(":")
@@ -80,7 +79,7 @@ def require_answer(address: str) -> None:
 
 
 def refusal(address: str, why: str) -> ConfigError:
-    """The one sentence about a cluster that cannot be used."""
+    """The error about a cluster at ``address`` that cannot be used, because of ``why``."""
     if "ersion mismatch" in why:
         return ConfigError(
             "/engine.address", address, f"must have our versions of Python and Ray: {why[:300]}"
@@ -90,5 +89,5 @@ def refusal(address: str, why: str) -> ConfigError:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, on one line."""
+    """The text of an error on one line, at most 500 characters."""
     return " ".join(str(error).split())[:500]
