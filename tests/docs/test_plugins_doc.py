@@ -18,14 +18,14 @@ DOC = "docs/plugins.md"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder with the page's files written into it."""
     folder = tmp_path_factory.mktemp("mine")
-    assert write_files(DOC, folder) == 10
+    assert write_files(DOC, folder) == 12
     return folder
 
 
 def test_the_page_works_as_written(folder: Path) -> None:
     commands = blocks(DOC, "bash")
-    assert [command.info for command in commands] == ["", "", "", "", "", "", "fails", ""]
-    for command in (*commands[:6], commands[7]):
+    assert [command.info for command in commands] == ["", "", "", "", "", "", "", "fails", ""]
+    for command in (*commands[:7], commands[8]):
         done = bash(command.code, folder)
         assert (command.info, done.returncode) == ("", 0), done.stderr
     first = json.loads((folder / "first/summary.json").read_text())
