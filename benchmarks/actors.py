@@ -1,13 +1,13 @@
-"""Ray actors beside the in-process engine: what they cost, and from which size on they pay.
+"""Measure Ray actors beside the in-process engine: what they cost, and from which size on they pay.
 
     python benchmarks/actors.py                 # all of it: about half an hour on two cores
     python benchmarks/actors.py --only cost     # start-up, memory and round time against the number of actors
     python benchmarks/actors.py --only pairs    # two actors against one process on 1,000 devices, beside the ceiling
     python benchmarks/actors.py --only scan     # the number of devices from which on two actors are faster
 
-Times on a shared machine say little: contestants take turns, and medians of pairwise ratios are
-printed with their range. The ceiling is what two processes can do at all: two in-process engines
-side by side, each with a whole swarm, against one alone. Where two "processors" are two threads of
+Times on a shared machine say little. So contestants take turns, and medians of pairwise ratios are
+printed with their range. The ceiling is what two processes can do at all: it compares two
+in-process engines side by side, each with a whole swarm, with one alone. Where two "processors" are two threads of
 one core it is far below 2, and no engine can pass it.
 """
 

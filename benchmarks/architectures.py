@@ -1,22 +1,21 @@
-"""MCSD, GRU and Transformer at equal parameters, at growing lengths: training, reading token by
-token, and what they keep.
+"""Compare MCSD, GRU and Transformer at equal parameters and growing lengths: how fast they train,
+how fast they read token by token, and how much they keep.
 
     python benchmarks/architectures.py            # lengths 128 to 4096, some minutes
     python benchmarks/architectures.py --quick    # 128 and 512, less than a minute
 
-Equal parameters: MCSD is ``width`` wide with a feed-forward network of 2 · width; the Transformer
-as wide, its feed-forward network made smaller until it has the same number of parameters; the GRU
-has none, and is made wider until it has. Same depth and vocabulary.
+MCSD is ``width`` wide with a feed-forward network of 2 · width. The Transformer is as wide, and its
+feed-forward network is made smaller until it has the same number of parameters. The GRU has no such
+network, and is made wider until it has as many. All have the same depth and vocabulary.
 
-* training: one SGD step on 4,096 tokens (a batch of 4,096 / length sequences), predicting the next
-  token at every position, as the engine does it for one device; tokens a second, and the peak of
-  memory a step adds to the process (VmHWM of a child process, Linux only)
-* reading: ``step``, one sequence, one token at a time, the last 32 tokens of a sequence of that
-  length
-* kept: bytes of the state after so many tokens
+* training: one SGD step on 4,096 tokens (a batch of 4,096 / length sequences) predicts the next
+  token at every position, as the engine does it for one device. Printed are tokens a second, and
+  the peak of memory that a step adds to the process (VmHWM of a child process, Linux only).
+* reading: ``step`` reads the last 32 tokens of one sequence of that length, one token at a time.
+* kept: bytes of the state after so many tokens.
 
-One thread; the models take turns, figures are medians, ratios medians of the pairwise ratios to the
-Transformer in processor time.
+Everything runs on one thread and the models take turns. Figures are medians; ratios are medians of
+the pairwise ratios to the Transformer in processor time.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""What the tool does when it is killed, damaged, raced or fed with nonsense: counts, by what came
-of each strike.
+"""Kill runs, damage their files, race them and feed them nonsense, and count what becomes of each.
 
     python benchmarks/chaos.py                        # a few of each kind: about five minutes
     python benchmarks/chaos.py kills --count 60       # kill -9 at random moments, then resume

@@ -1,12 +1,12 @@
-"""How much memory runs really take, beside what is said before they start.
+"""Measure how much memory runs take, beside what they state before they start.
 
     python benchmarks/memory.py                     # all configurations: some minutes, up to 2 GiB
     python benchmarks/memory.py --only adam delays  # some of them
     python benchmarks/memory.py --where             # also the parts of the estimate, and where the peak was reached
 
-Each configuration runs in a process of its own. Counted is what a run adds to a Python that has
-everything imported and a tiny run behind it: the largest resident set after the data are loaded,
-with the data, until the run folder is complete.
+Each configuration runs in a process of its own. What counts is what a run adds to a Python that has
+everything imported and has finished a tiny run: the largest resident set, with the data, from when
+they are loaded until the run folder is complete.
 """
 
 from __future__ import annotations

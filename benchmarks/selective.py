@@ -1,5 +1,5 @@
-"""Selective activation against a dense model of the same hidden width: accuracy, bytes and FLOPs,
-over paired seeds.
+"""Compare selective activation with a dense model of the same hidden width: accuracy, bytes and
+FLOPs over paired seeds.
 
     python -m benchmarks.selective                        # the table of docs/models.md
     python -m benchmarks.selective --tune                 # the widths and learning rates that the table was made with
@@ -7,8 +7,8 @@ over paired seeds.
     python -m benchmarks.selective --seeds 3 data=digits_like
 
 A seed has the same data, start and samples for every line. Devices send their update to all others
-(delta_sharing on the complete graph): dense models all of it, selective ones the neurons that
-changed most, as many as are active, with error feedback. Differences from the dense line are paired
+(delta_sharing on the complete graph). Dense models send all of it; selective ones send the neurons
+that changed most, as many as are active, with error feedback. Differences from the dense line are paired
 by seed, with a 95% interval of Student's t.
 """
 

@@ -1,4 +1,4 @@
-"""Local steps per second: our engine beside what a researcher would write, in one run, as ratios.
+"""Compare local steps per second of our engine and of what a researcher would write, as ratios.
 
     python benchmarks/throughput.py                        # the three sizes of the table in docs/performance.md
     python benchmarks/throughput.py --size small --compile --pairs 7
@@ -6,9 +6,9 @@
 
 Every contestant trains the same N devices on a ring: K = 5 SGD steps of batch 32 on 600 samples a
 device, then the average with both neighbours. Ours also shuffles, scores every new sample before
-learning from it, and counts messages; the others get the same batches sliced beforehand. One thread
-each; contestants take turns, and the medians of the pairwise ratios are printed with their range,
-for a single time on a busy machine says little.
+learning from it, and counts messages; the others get the same batches sliced beforehand. Each has
+one thread. Contestants take turns, and the medians of the pairwise ratios are printed with their
+range, since a single time on a busy machine says little.
 
 * loop: one ``nn.Module`` a device with ``optim.SGD``, or ``autograd.grad`` on bare tensors; the
   faster one counts
