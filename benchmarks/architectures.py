@@ -85,7 +85,7 @@ def models(width: int, depth: int) -> dict[str, SequenceModel]:
 
 
 def training(model: SequenceModel, length: int) -> Work:
-    """Repeated steps of one device."""
+    """A turn that repeats the steps of one device."""
     draw, loss = torch.Generator().manual_seed(length), CrossEntropy()
     x, y = (torch.randint(TOKENS, (TOGETHER // length, length), generator=draw) for _ in range(2))
     target = loss.encode(y.view(1, 1, -1), TOKENS, torch.float32)
@@ -103,7 +103,7 @@ def training(model: SequenceModel, length: int) -> Work:
 
 
 def reading(model: SequenceModel, length: int) -> Work:
-    """The last tokens of a sequence, again and again."""
+    """A turn that reads the last tokens of a sequence."""
     with torch.no_grad():
         before = read(model, length - LAST)
 
@@ -131,7 +131,7 @@ def read(model: SequenceModel, length: int) -> list[tuple[torch.Tensor, ...]]:
 
 
 def peak_bytes(model: SequenceModel, length: int) -> int | None:
-    """What two steps of training need at most beyond what the process had, in a child process."""
+    """Bytes that two steps of training take at most beyond what a child process had before."""
     if not Path("/proc/self/clear_refs").exists():
         return None
     here, there = multiprocessing.Pipe(duplex=False)
@@ -164,7 +164,7 @@ def _status(key: str) -> int:
 
 
 def turns(work: dict[str, Work], count: int) -> dict[str, list[float]]:
-    """Seconds of processor time of each, ``count`` times, one after the other."""
+    """Seconds of processor time of each contestant, which take turns ``count`` times."""
     for each in work.values():
         each()
     seconds: dict[str, list[float]] = {name: [] for name in work}
@@ -177,7 +177,7 @@ def turns(work: dict[str, Work], count: int) -> dict[str, list[float]]:
 
 
 def ratio(seconds: dict[str, list[float]], name: str) -> float:
-    """How many times as fast as the Transformer."""
+    """How many times as fast as the Transformer each model is."""
     return statistics.median(a / b for a, b in zip(seconds[REFERENCE], seconds[name], strict=True))
 
 

@@ -33,7 +33,7 @@ SETTINGS = (
 
 
 def main() -> None:
-    """One line of figures."""
+    """Run it, and print one line of figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

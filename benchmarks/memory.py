@@ -73,12 +73,12 @@ def resident() -> tuple[int, int]:
 
 
 def forget() -> None:
-    """The peak counts from here."""
+    """Count the peak from here on."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 class Watch(threading.Thread):
-    """Looks where the main thread is whenever it holds more than ever."""
+    """A thread that notes where the main thread is whenever memory has a new peak."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -96,13 +96,13 @@ class Watch(threading.Thread):
 
 
 def estimate(study: PreparedRun) -> Footprint:
-    """Of the arm that takes the most."""
+    """The stated memory of the arm that takes the most."""
     found = [footprint(study.experiment(arm, each)) for arm in study.arms for each in arm.variants]
     return max(found, key=lambda each: each.total)
 
 
 def one(name: str, where: bool) -> dict[str, Any]:
-    """A configuration, in this process."""
+    """Run a configuration in this process."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         execute(

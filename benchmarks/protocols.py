@@ -40,7 +40,7 @@ def contestants(
 
 
 def sent(made: Simulation) -> float:
-    """What one device sends a round, in models."""
+    """What one device sends in a round, as a multiple of its model's size."""
     e = made.experiment
     phases = [
         number for number, phase in enumerate(e.communication.protocol.phases) if phase != "learn"
@@ -57,7 +57,7 @@ def sent(made: Simulation) -> float:
 
 
 def compare(size: Size, names: list[str], pairs: int, overrides: list[str]) -> None:
-    """Interleaved turns of all protocols; prints ms a round and ratios."""
+    """Run all protocols in turns, and print ms a round and ratios."""
     made = contestants(size, names, overrides)
     for _, turn in made.values():
         turn()

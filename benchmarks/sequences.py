@@ -48,7 +48,7 @@ Turn = Callable[[], float]  # one step of every device; returns seconds of proce
 def simulation(
     model: str, devices: int, batch: int, overrides: list[str], vmapped: bool
 ) -> Simulation:
-    """The in-process engine, started; ``vmapped``: with the kernel that any module gets."""
+    """The in-process engine, started. If ``vmapped``, it has the kernel that any module gets."""
     settings = [
         f"devices={devices}", "topology=none", "protocol=none", "data=markov", f"data.tokens={TOKENS}",
         f"data.context={CONTEXT}", f"data.per_device={max(4, 2 * batch)}", "partition=natural", f"model={model}",

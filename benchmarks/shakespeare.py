@@ -39,7 +39,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def bigram(data: Dataset) -> Floats:
-    """``[C, C]``: log p(b | a) of the pooled model."""
+    """log p(b | a) of the pooled model, ``[C, C]``."""
     pair_CC = np.zeros((data.classes, data.classes))
     np.add.at(pair_CC, (data.x[data.train].astype(np.int64), data.y[data.train]), 1)
     one_C = (pair_CC.sum(0) + 1) / (pair_CC.sum() + data.classes)
