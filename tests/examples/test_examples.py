@@ -48,13 +48,6 @@ def test_a_protocol_of_ones_own(run: Run) -> None:
     assert sorted(map(float, apart), reverse=True) == list(map(float, apart))
 
 
-def test_a_metric_of_ones_own(run: Run, tmp_path: Path) -> None:
-    said = re.search(r"^top-1 (0\.\d+), top-2 (0\.\d+)$", run("own_metric"), re.MULTILINE)
-    assert said
-    assert 0.8 < float(said[1]) < float(said[2]) < 1
-    assert swarm.load(tmp_path / "run").final("swarm")["top_k_min"] > 0
-
-
 def test_data_of_ones_own(run: Run) -> None:
     rows = re.findall(r"^ *([a-z]{3})  0\.\d+ +0\.\d+$", run("own_data"), re.MULTILINE)
     assert rows == ["ann", "bob", "cho", "dee", "eve", "fay", "gus", "hal"]
