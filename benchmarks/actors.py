@@ -1,13 +1,13 @@
-"""Ray actors beside the in-process engine: what they cost, and from which size on they pay.
+"""Measure Ray actors beside the in-process engine: what they cost, and from which size on they pay.
 
     python benchmarks/actors.py                 # all of it: about half an hour on two cores
     python benchmarks/actors.py --only cost     # start-up, memory and round time against the number of actors
     python benchmarks/actors.py --only pairs    # two actors against one process on 1,000 devices, beside the ceiling
     python benchmarks/actors.py --only scan     # the number of devices from which on two actors are faster
 
-Times on a shared machine say little: contestants take turns, and medians of pairwise ratios are
-printed with their range. The ceiling is what two processes can do at all: two in-process engines
-side by side, each with a whole swarm, against one alone. Where two "processors" are two threads of
+Times on a shared machine say little. So contestants take turns, and medians of pairwise ratios are
+printed with their range. The ceiling is what two processes can do at all: it compares two
+in-process engines side by side, each with a whole swarm, with one alone. Where two "processors" are two threads of
 one core it is far below 2, and no engine can pass it.
 """
 
@@ -56,7 +56,7 @@ def study(*settings: str) -> PreparedRun:
 
 
 def sized(devices: int, model: str, *more: str) -> PreparedRun:
-    """A ring of MLPs, 5 steps of batch 32 a round on 60 samples a device."""
+    """A run of MLPs on a ring, with 5 steps of batch 32 a round and 60 samples a device."""
     features, hidden, _ = MODELS[model]
     return study(
         f"devices={devices}", "topology=ring", "data=gaussian", f"data.features={features}", "data.classes=10",
@@ -66,7 +66,7 @@ def sized(devices: int, model: str, *more: str) -> PreparedRun:
 
 
 def started(stack: ExitStack, made: PreparedRun) -> Simulation:
-    """Its swarm, ready for the first round."""
+    """The swarm of ``made``, ready for its first round."""
     arm = made.arms[0]
     return stack.enter_context(Simulation(made.experiment(arm, arm.variants[0]), made.engine))
 
@@ -86,7 +86,7 @@ def turn(engine: Engine, rounds: int) -> Turn:
 
 
 def ratios(one: Turn, other: Turn, pairs: int) -> list[float]:
-    """Time of ``other`` / time of ``one``, in turns, after two turns each to warm up."""
+    """Ratios of the time of ``other`` to that of ``one``, in turns, after two turns each to warm up."""
     found = []
     for pair in range(pairs + 2):
         a, b = one(), other()
@@ -102,7 +102,7 @@ def said(values: Sequence[float]) -> str:
 
 
 def proportional(pids: Sequence[int]) -> int:
-    """Bytes of these processes, a shared page counted in equal parts by those who share it."""
+    """Bytes of these processes; a shared page counts in equal parts for the processes that share it."""
     total = 0
     for pid in pids:
         try:
@@ -114,7 +114,7 @@ def proportional(pids: Sequence[int]) -> int:
 
 
 def family(pid: int) -> list[int]:
-    """The process and all below it."""
+    """The ids of a process and of all its descendants."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -129,7 +129,7 @@ def family(pid: int) -> list[int]:
 
 
 def cost(actors: int, rounds: int) -> None:
-    """One line: a fresh Ray with so many actors, one device in each, in the default scenario."""
+    """Print a line: a fresh Ray with so many actors, one device in each, in the default scenario."""
     begin = time.perf_counter()
     with ExitStack() as stack:
         few = ["topology=ring"] if actors < 8 else []  # the scenario's own has six neighbours
@@ -159,7 +159,8 @@ def cost(actors: int, rounds: int) -> None:
 
 
 def turn_of(engine: Engine, rounds: int) -> float:
-    """Seconds a round of several rounds in one go: nobody waits for the end of each."""
+    """Seconds a round where several rounds are asked for at once, so that no actor waits for the end
+    of each."""
     last = engine.round  # type: ignore[attr-defined]
     begin = time.perf_counter()
     for _ in engine.advance(last + rounds):
@@ -221,7 +222,7 @@ class Sides:
 
 
 def duel(devices: int, model: str, pairs: int) -> None:
-    """Two actors, the ceiling, and the ratio of the two."""
+    """Print the speed of two actors, the ceiling, and the ratio of the two."""
     rounds = MODELS[model][2]
     print(
         f"\n{devices} devices × MLP {model}, {pairs} interleaved pairs: × the steps/s of one"
@@ -245,7 +246,7 @@ def duel(devices: int, model: str, pairs: int) -> None:
 
 
 def scan(model: str, pairs: int) -> None:
-    """The least of these swarms on which two actors are faster."""
+    """Find the smallest of these swarms on which two actors are faster."""
     print(f"\nMLP {model}: × the steps/s of one process, by the number of devices")
     pays = None
     for devices in (32, 64, 128, 256, 512, 1024, 2048):

@@ -1,22 +1,21 @@
-"""MCSD, GRU and Transformer at equal parameters, at growing lengths: training, reading token by
-token, and what they keep.
+"""Compare MCSD, GRU and Transformer at equal parameters and growing lengths: how fast they train,
+how fast they read token by token, and how much they keep.
 
     python benchmarks/architectures.py            # lengths 128 to 4096, some minutes
     python benchmarks/architectures.py --quick    # 128 and 512, less than a minute
 
-Equal parameters: MCSD is ``width`` wide with a feed-forward network of 2 · width; the Transformer
-as wide, its feed-forward network made smaller until it has the same number of parameters; the GRU
-has none, and is made wider until it has. Same depth and vocabulary.
+MCSD is ``width`` wide with a feed-forward network of 2 · width. The Transformer is as wide, and its
+feed-forward network is made smaller until it has the same number of parameters. The GRU has no such
+network, and is made wider until it has as many. All have the same depth and vocabulary.
 
-* training: one SGD step on 4,096 tokens (a batch of 4,096 / length sequences), predicting the next
-  token at every position, as the engine does it for one device; tokens a second, and the peak of
-  memory a step adds to the process (VmHWM of a child process, Linux only)
-* reading: ``step``, one sequence, one token at a time, the last 32 tokens of a sequence of that
-  length
-* kept: bytes of the state after so many tokens
+* training: one SGD step on 4,096 tokens (a batch of 4,096 / length sequences) predicts the next
+  token at every position, as the engine does it for one device. Printed are tokens a second, and
+  the peak of memory that a step adds to the process (VmHWM of a child process, Linux only).
+* reading: ``step`` reads the last 32 tokens of one sequence of that length, one token at a time.
+* kept: bytes of the state after so many tokens.
 
-One thread; the models take turns, figures are medians, ratios medians of the pairwise ratios to the
-Transformer in processor time.
+Everything runs on one thread and the models take turns. Figures are medians; ratios are medians of
+the pairwise ratios to the Transformer in processor time.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ def models(width: int, depth: int) -> dict[str, SequenceModel]:
 
 
 def training(model: SequenceModel, length: int) -> Work:
-    """Repeated steps of one device."""
+    """A turn that repeats the steps of one device."""
     draw, loss = torch.Generator().manual_seed(length), CrossEntropy()
     x, y = (torch.randint(TOKENS, (TOGETHER // length, length), generator=draw) for _ in range(2))
     target = loss.encode(y.view(1, 1, -1), TOKENS, torch.float32)
@@ -104,7 +103,7 @@ def training(model: SequenceModel, length: int) -> Work:
 
 
 def reading(model: SequenceModel, length: int) -> Work:
-    """The last tokens of a sequence, again and again."""
+    """A turn that reads the last tokens of a sequence."""
     with torch.no_grad():
         before = read(model, length - LAST)
 
@@ -132,7 +131,7 @@ def read(model: SequenceModel, length: int) -> list[tuple[torch.Tensor, ...]]:
 
 
 def peak_bytes(model: SequenceModel, length: int) -> int | None:
-    """What two steps of training need at most beyond what the process had, in a child process."""
+    """Bytes that two steps of training take at most beyond what a child process had before."""
     if not Path("/proc/self/clear_refs").exists():
         return None
     here, there = multiprocessing.Pipe(duplex=False)
@@ -165,7 +164,7 @@ def _status(key: str) -> int:
 
 
 def turns(work: dict[str, Work], count: int) -> dict[str, list[float]]:
-    """Seconds of processor time of each, ``count`` times, one after the other."""
+    """Seconds of processor time of each contestant, which take turns ``count`` times."""
     for each in work.values():
         each()
     seconds: dict[str, list[float]] = {name: [] for name in work}
@@ -178,7 +177,7 @@ def turns(work: dict[str, Work], count: int) -> dict[str, list[float]]:
 
 
 def ratio(seconds: dict[str, list[float]], name: str) -> float:
-    """How many times as fast as the Transformer."""
+    """How many times as fast as the Transformer each model is."""
     return statistics.median(a / b for a, b in zip(seconds[REFERENCE], seconds[name], strict=True))
 
 

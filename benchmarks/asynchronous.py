@@ -1,11 +1,11 @@
-"""Gossip without rounds at size: 10,000 devices for 100 virtual seconds, in process.
+"""Run asynchronous gossip at size: 10,000 devices for 100 virtual seconds, in one process.
 
     python benchmarks/asynchronous.py                                   # Poisson clocks, one waking a second, ticks of 0.1 s
     python benchmarks/asynchronous.py delay=exponential delay.mean=0.2  # anything else as in a run
     python benchmarks/asynchronous.py --profile
 
-Prints wall and processor seconds, the milliseconds of a tick, and what was done in them. Evaluated
-once, at the end.
+It prints wall and processor seconds, the milliseconds of a tick, and what was done in them. The
+devices are evaluated once, at the end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SETTINGS = (
 
 
 def main() -> None:
-    """One line of figures."""
+    """Run it, and print one line of figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,5 +1,4 @@
-"""What the tool does when it is killed, damaged, raced or fed with nonsense: counts, by what came
-of each strike.
+"""Kill runs, damage their files, race them and feed them nonsense, and count what becomes of each.
 
     python benchmarks/chaos.py                        # a few of each kind: about five minutes
     python benchmarks/chaos.py kills --count 60       # kill -9 at random moments, then resume
@@ -77,13 +76,13 @@ class Tally:
         self.causes: Counter[str] = Counter()
 
     def add(self, outcome: str, cause: str = "") -> None:
-        """One strike more."""
+        """Count one more strike."""
         self.counts[outcome] += 1
         if outcome in DEFECTS:
             self.causes[f"{outcome}: {cause}"] += 1
 
     def attempt(self, work: Callable[[], str], cause: str) -> None:
-        """A strike that ends as ``work`` returns, in a refusal, or in a traceback.
+        """Make a strike, and count whether it ends as ``work`` returns, in a refusal, or in a traceback.
 
         ``cause`` says what was done.
         """
@@ -140,7 +139,7 @@ def judged(folder: Path, expected: dict[str, Any]) -> str:
 
 
 def kills(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> None:
-    """kill -9 at a random moment, perhaps again during the resume, then to the end."""
+    """Kill a run at a random moment, perhaps again during the resume, then let it end."""
     settings = [
         *SMALL,
         "rounds=30",
@@ -194,7 +193,7 @@ def _command(log: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 def flips(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> None:
-    """One bit of one file of a run that is to go on.
+    """Flip one bit of one file of a run, then resume it.
 
     Small files are struck as often as large ones.
     """
@@ -217,7 +216,7 @@ def flips(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> N
 
 
 def _two_lengths(place: Path) -> tuple[Path, dict[str, Any]]:
-    """A run of three rounds, and what one of five comes to."""
+    """A run of three rounds, and the results of one of five rounds."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         swarm.run(config("rounds=3"), place / "short")
         shutil.copytree(place / "short", place / "long")
@@ -350,7 +349,7 @@ def races(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> N
 
 
 def _seeds_in(folder: Path) -> dict[str, int]:
-    """Whose config and whose results a folder holds."""
+    """The seeds whose config and whose results a folder holds."""
     found = {"config": OmegaConf.load(folder / "config.yaml").seed}
     summary = folder / "summary.json"
     return found | (

@@ -1,11 +1,11 @@
-"""Time and size of every compressor: milliseconds of processor time for 1,000 payload rows, and
-bits per number.
+"""Measure every compressor: milliseconds of processor time for 1,000 payload rows, and bits per
+number.
 
     python benchmarks/compressors.py                       # 4,810 numbers a row: the default model, 64-64-10
     python benchmarks/compressors.py --hidden 256 --rows 100
 
-One thread. The least of several turns counts: whatever else a machine does only ever adds to a
-time.
+It uses one thread. The least of several turns counts, since whatever else a machine does can only
+add to a time.
 """
 
 from __future__ import annotations

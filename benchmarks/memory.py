@@ -1,12 +1,12 @@
-"""How much memory runs really take, beside what is said before they start.
+"""Measure how much memory runs take, beside what they state before they start.
 
     python benchmarks/memory.py                     # all configurations: some minutes, up to 2 GiB
     python benchmarks/memory.py --only adam delays  # some of them
     python benchmarks/memory.py --where             # also the parts of the estimate, and where the peak was reached
 
-Each configuration runs in a process of its own. Counted is what a run adds to a Python that has
-everything imported and a tiny run behind it: the largest resident set after the data are loaded,
-with the data, until the run folder is complete.
+Each configuration runs in a process of its own. What counts is what a run adds to a Python that has
+everything imported and has finished a tiny run: the largest resident set, with the data, from when
+they are loaded until the run folder is complete.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ def resident() -> tuple[int, int]:
 
 
 def forget() -> None:
-    """The peak counts from here."""
+    """Count the peak from here on."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 class Watch(threading.Thread):
-    """Looks where the main thread is whenever it holds more than ever."""
+    """A thread that notes where the main thread is whenever memory has a new peak."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -96,13 +96,13 @@ class Watch(threading.Thread):
 
 
 def estimate(study: PreparedRun) -> Footprint:
-    """Of the arm that takes the most."""
+    """The stated memory of the arm that takes the most."""
     found = [footprint(study.experiment(arm, each)) for arm in study.arms for each in arm.variants]
     return max(found, key=lambda each: each.total)
 
 
 def one(name: str, where: bool) -> dict[str, Any]:
-    """A configuration, in this process."""
+    """Run a configuration in this process."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         execute(

@@ -1,4 +1,4 @@
-"""What each protocol costs beside D-PSGD: rounds of the same swarm, taking turns, as ratios.
+"""Measure what each protocol costs beside D-PSGD: rounds of the same swarm in turns, as ratios.
 
     python -m benchmarks.protocols                               # every option of conf/protocol
     python -m benchmarks.protocols --only scaffold relay_sgd --pairs 7
@@ -6,8 +6,8 @@
 
 1,000 devices on a ring with an MLP 64-64-10 take 5 SGD steps of batch 32 a round. All protocols
 take turns, and the medians of the pairwise ratios are printed with their range. A ratio covers the
-whole round, learning included: 1.5 is half a round's work on top. Bits are those that one device
-sends in a round, in its model's size.
+whole round, learning included: 1.5 means half a round's work on top. Bits are those that one device
+sends in a round, as a multiple of its model's size.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def contestants(
 
 
 def sent(made: Simulation) -> float:
-    """What one device sends a round, in models."""
+    """What one device sends in a round, as a multiple of its model's size."""
     e = made.experiment
     phases = [
         number for number, phase in enumerate(e.communication.protocol.phases) if phase != "learn"
@@ -57,7 +57,7 @@ def sent(made: Simulation) -> float:
 
 
 def compare(size: Size, names: list[str], pairs: int, overrides: list[str]) -> None:
-    """Interleaved turns of all protocols; prints ms a round and ratios."""
+    """Run all protocols in turns, and print ms a round and ratios."""
     made = contestants(size, names, overrides)
     for _, turn in made.values():
         turn()

@@ -1,5 +1,5 @@
-"""Selective activation against a dense model of the same hidden width: accuracy, bytes and FLOPs,
-over paired seeds.
+"""Compare selective activation with a dense model of the same hidden width: accuracy, bytes and
+FLOPs over paired seeds.
 
     python -m benchmarks.selective                        # the table of docs/models.md
     python -m benchmarks.selective --tune                 # the widths and learning rates that the table was made with
@@ -7,8 +7,8 @@ over paired seeds.
     python -m benchmarks.selective --seeds 3 data=digits_like
 
 A seed has the same data, start and samples for every line. Devices send their update to all others
-(delta_sharing on the complete graph): dense models all of it, selective ones the neurons that
-changed most, as many as are active, with error feedback. Differences from the dense line are paired
+(delta_sharing on the complete graph). Dense models send all of it; selective ones send the neurons
+that changed most, as many as are active, with error feedback. Differences from the dense line are paired
 by seed, with a 95% interval of Student's t.
 """
 
@@ -43,7 +43,7 @@ WIDTHS, RATES = (16, 32, 64, 128), (0.5, 0.8, 1.2)
 
 @dataclass(frozen=True)
 class Result:
-    """Of one run: mean accuracy of the devices, bytes and FLOP of the swarm."""
+    """The result of one run: mean accuracy of the devices, bytes and FLOP of the swarm."""
 
     accuracy: float
     bytes: float
@@ -91,7 +91,7 @@ def selective(width: int, rate: float, select: str, active: float) -> tuple[str,
 
 
 def lines(given: argparse.Namespace) -> list[Line]:
-    """The dense model first, which the others are measured against."""
+    """The lines of the table. The first is the dense model, which the others are compared with."""
     whole = dense(given.width, given.dense_rate)
     found = [Line("dense", whole), Line("dense, 25% sent", (*whole, NEURONS))]
     for active in given.active:
@@ -103,7 +103,7 @@ def lines(given: argparse.Namespace) -> list[Line]:
 
 
 def tune(rest: list[str]) -> None:
-    """Accuracy of every width and rate, over seeds of its own."""
+    """Print the accuracy of every width and rate, over seeds that the table does not use."""
     tries = [
         Line(f"dense {width}, lr {rate}", dense(width, rate)) for width in WIDTHS for rate in RATES
     ]
@@ -140,7 +140,7 @@ def awake(given: argparse.Namespace) -> None:
 
 
 def interval(values: list[float]) -> str:
-    """Mean and 95% interval, in points."""
+    """The mean and its 95% interval, in points."""
     half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.nan
     return f"{100 * float(np.mean(values)):+.2f} ± {100 * float(half):.2f}"
 

@@ -1,15 +1,14 @@
-"""Sequence models over many devices: our engine beside a plain loop over devices, in one run, as
-ratios.
+"""Compare our engine with a plain loop over devices on sequence models, in one run, as ratios.
 
     python benchmarks/sequences.py                     # GRU and MCSD, 64 wide, context 64, 400 devices, batches of 1, 4 and 16
     python benchmarks/sequences.py --model mcsd --batch 4 --pairs 9 engine.block=16
 
 Every contestant takes one SGD step a device a turn, predicting the next of 64 tokens at every
-position. Ours is the engine with everything it does in a round but sending: it shuffles, fetches
-and scores its samples; the loops find theirs sliced beforehand. One thread each. Contestants take
-turns; the medians of the pairwise ratios are printed with their range, in processor time (the
-wall's says more about what else a busy machine does). ``--devices`` of the loops are ``--loop``
-only, one after the other; their time is scaled up.
+position. Ours is the engine with everything that it does in a round but sending: it shuffles,
+fetches and scores its samples; the loops find theirs sliced beforehand. Each has one thread.
+Contestants take turns; the medians of the pairwise ratios are printed with their range, in
+processor time (wall time says more about what else a busy machine does). The loops train ``--loop``
+of the ``--devices`` only, one after the other, and their time is scaled up.
 
 * module, optim.SGD: the same module, one ``optim.SGD`` a device
 * module, autograd: the same module by ``functional_call`` on bare tensors, ``autograd.grad`` and a
@@ -49,7 +48,7 @@ Turn = Callable[[], float]  # one step of every device; returns seconds of proce
 def simulation(
     model: str, devices: int, batch: int, overrides: list[str], vmapped: bool
 ) -> Simulation:
-    """The in-process engine, started; ``vmapped``: with the kernel that any module gets."""
+    """The in-process engine, started. If ``vmapped``, it has the kernel that any module gets."""
     settings = [
         f"devices={devices}", "topology=none", "protocol=none", "data=markov", f"data.tokens={TOKENS}",
         f"data.context={CONTEXT}", f"data.per_device={max(4, 2 * batch)}", "partition=natural", f"model={model}",

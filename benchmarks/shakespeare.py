@@ -1,17 +1,18 @@
-"""Shakespeare by speaking role: do roles that share models predict their own next lines better than
-each alone?
+"""Shakespeare by speaking role: do roles that share models predict their own lines better than each
+role alone?
 
     python -m swarm.data.fetch shakespeare
     python -m benchmarks.shakespeare                                  # 400 roles, context 64
     python -m benchmarks.shakespeare --roles 40 --rounds 20 model=mcsd  # fewer, and another model
 
 Each device is a role and learns from the first 70% of its text; every character of the last 20% is
-predicted from at most ``context`` before it. Printed are the curves of swarm, isolated and
-centralised (the mean over roles of the perplexity on the first of those sequences), and at the end
-each arm's perplexity on all of them, every device as it was when it was best on its role's
-validation text, role by role against the other arms and a *pooled bigram model*: p(b | a) = (n(a,
-b) + k·p(b)) / (n(a) + k), counted in the training text of all roles, k chosen on their validation
-text. The centralised model learns from as many characters as all devices together. One process.
+predicted from at most ``context`` before it. It prints the curves of swarm, isolated and
+centralised: the mean over roles of the perplexity on the first of those sequences. At the end it
+prints each arm's perplexity on all of them, with every device as it was when it was best on its
+role's validation text. These perplexities are compared role by role with those of the other arms
+and of a *pooled bigram model*, p(b | a) = (n(a, b) + k·p(b)) / (n(a) + k), which is counted in the
+training text of all roles, with k chosen on their validation text. The centralised model learns
+from as many characters as all devices together. Everything runs in one process.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def bigram(data: Dataset) -> Floats:
-    """``[C, C]``: log p(b | a) of the pooled model."""
+    """log p(b | a) of the pooled model, ``[C, C]``."""
     pair_CC = np.zeros((data.classes, data.classes))
     np.add.at(pair_CC, (data.x[data.train].astype(np.int64), data.y[data.train]), 1)
     one_C = (pair_CC.sum(0) + 1) / (pair_CC.sum() + data.classes)

@@ -1,4 +1,4 @@
-"""Local steps per second: our engine beside what a researcher would write, in one run, as ratios.
+"""Compare local steps per second of our engine and of what a researcher would write, as ratios.
 
     python benchmarks/throughput.py                        # the three sizes of the table in docs/performance.md
     python benchmarks/throughput.py --size small --compile --pairs 7
@@ -6,9 +6,9 @@
 
 Every contestant trains the same N devices on a ring: K = 5 SGD steps of batch 32 on 600 samples a
 device, then the average with both neighbours. Ours also shuffles, scores every new sample before
-learning from it, and counts messages; the others get the same batches sliced beforehand. One thread
-each; contestants take turns, and the medians of the pairwise ratios are printed with their range,
-for a single time on a busy machine says little.
+learning from it, and counts messages; the others get the same batches sliced beforehand. Each has
+one thread. Contestants take turns, and the medians of the pairwise ratios are printed with their
+range, since a single time on a busy machine says little.
 
 * loop: one ``nn.Module`` a device with ``optim.SGD``, or ``autograd.grad`` on bare tensors; the
   faster one counts
@@ -72,7 +72,7 @@ class Work:
 
 
 def simulation(size: Size, *overrides: str) -> Simulation:
-    """The in-process engine, started, everything on as in any run but the evaluation."""
+    """The in-process engine, started, with all that any run does but the evaluation."""
     settings = [
         f"devices={size.devices}", "topology=ring", "data=gaussian", f"data.features={size.features}",
         f"data.classes={CLASSES}", f"data.per_device={SAMPLES}", "partition=natural", f"model.hidden=[{size.hidden}]",
@@ -101,7 +101,7 @@ def work(size: Size, made: Simulation) -> Work:
 
 
 def ours(size: Size, made: Simulation) -> Turn:
-    """Some more rounds of the same run."""
+    """A turn of some more rounds of the same run."""
     engine, done = made.engine, 0
 
     def turn() -> float:
@@ -125,7 +125,7 @@ def _model(size: Size) -> nn.Module:
 
 
 def loop_optim(work: Work) -> Turn:
-    """One module and one ``optim.SGD`` a device."""
+    """The plain loop with one module and one ``optim.SGD`` for each device."""
     size, x, y = work.size, work.x, work.y
     models = [_model(size) for _ in range(size.devices)]
     optimizers = [torch.optim.SGD(m.parameters(), lr=LR) for m in models]
@@ -146,7 +146,7 @@ def loop_optim(work: Work) -> Turn:
 
 
 def loop_functional(work: Work) -> Turn:
-    """Bare tensors and ``autograd.grad``."""
+    """The plain loop on bare tensors with ``autograd.grad``."""
     size, x, y = work.size, work.x, work.y
     models = [
         [p.detach().clone().requires_grad_() for p in _model(size).parameters()]
@@ -228,7 +228,7 @@ def jax_program(work: Work, devices_at_once: int | None) -> Turn:
 
 
 def one_model(work: Work) -> Turn:
-    """One centralised model on the same samples a round: K steps of batch N · 32."""
+    """One centralised model that takes K steps of batch N · 32 a round on the same samples."""
     size = work.size
     x, y = (
         a.permute(1, 2, 0, 3, *range(4, a.dim())).flatten(2, 3).contiguous()
@@ -276,7 +276,7 @@ def contestants(size: Size, overrides: list[str]) -> Iterator[tuple[str, Turn]]:
 
 
 def compare(name: str, size: Size, pairs: int, overrides: list[str]) -> None:
-    """Interleaved turns of all contestants; prints steps/s and our pairwise ratios."""
+    """Run all contestants in turns, and print steps/s and our pairwise ratios."""
     turns = dict(contestants(size, overrides))
     for turn in turns.values():
         turn()
@@ -315,7 +315,7 @@ def _ratio(label: str, values: list[float]) -> None:
 
 
 def scaling(pairs: int, overrides: list[str]) -> None:
-    """Seconds per device and round at 100, 1,000 and 10,000 devices."""
+    """Print seconds per device and round at 100, 1,000 and 10,000 devices."""
     sizes = {n: Size(n, 64, 64, max(1, 1000 // n)) for n in (100, 1000, 10000)}
     turns = {
         n: ours(size, simulation(size, "data.per_device=60", *overrides))

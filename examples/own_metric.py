@@ -9,7 +9,6 @@ import sys
 from tempfile import mkdtemp
 
 import torch
-from swarm.config.compose import compose
 from torch import Tensor
 
 import swarm
@@ -36,5 +35,5 @@ if __name__ == "__main__":
     folder = sys.argv[1] if len(sys.argv) > 1 else mkdtemp()
     own = [f"plugins=[{__file__}]", "metrics=[{_target_: own_metric.TopK, k: 3}, standard]"]
     small = ["devices=20", "rounds=20", "optimizer.lr=0.3", "tracker=none", "scenario.arms=[swarm]"]
-    final = swarm.run(compose([*own, *small]), f"{folder}/run").summary["arms"]["swarm"]
+    final = swarm.run(swarm.compose([*own, *small]), f"{folder}/run").summary["arms"]["swarm"]
     print(f"top 3: {final['top_3_mean']:.3f}, the first alone: {final['accuracy_mean']:.3f}")

@@ -1,6 +1,6 @@
 """What the pages name is there: modules and classes, files, options and keys of the config.
 
-Names of earlier versions go on working, by way of swarm/config/aliases.py. A page must not use
+Names of earlier versions go on working, by way of swarm/config/aliases/. A page must not use
 them, so nothing here asks Python to import a module whose file is not there.
 """
 
