@@ -1,6 +1,6 @@
 """The words of earlier versions do not come back as names of classes, functions, fields or attributes.
 
-``swarm/config/old_names.yaml`` says what each is called now.
+``swarm/config/aliases/old_names.yaml`` says what each is called now.
 """
 
 from __future__ import annotations

@@ -63,13 +63,7 @@ def _check_compressor(
     work with."""
     protocol = communication.protocol
     name = str(settings.compressor["_target_"]).rpartition(".")[2]
-    for phase in communication.phases:
-        if phase.delivery is not None:
-            valid = (
-                f"must be none with {called(protocol)}, which sends {phase.delivery}: compressors"
-                " work on one message that goes to all neighbours"
-            )
-            raise ConfigError("compressor", name, valid)
+    _require_one_message(communication, "compressor", name, "none")
     if protocol.requirements.own_error_feedback and compressor.feedback:
         valid = (
             f"must be false with {called(protocol)}, which sends what was left out later by itself;"
@@ -90,18 +84,26 @@ def _check_compressor(
                 raise error.under("compressor") from None
 
 
+def _require_one_message(
+    communication: Communication, key: str, value: object, without: str
+) -> None:
+    """Refuse what changes messages in a protocol whose devices do not send the same message to all
+    neighbours; ``without`` is the value of ``key`` that leaves messages alone."""
+    for phase in communication.phases:
+        if phase.delivery is not None:
+            valid = (
+                f"must be {without} with {called(communication.protocol)}, which sends"
+                f" {phase.delivery}: only one message that goes to all neighbours can be changed"
+            )
+            raise ConfigError(key, value, valid)
+
+
 def _check_transforms(settings: Settings, communication: Communication) -> None:
     """Refuse transforms where no message goes to all neighbours, and where the protocol needs the
     exact numbers."""
     protocol = communication.protocol
     names = shown([choice("transform", node) for node in settings.transforms])
-    for phase in communication.phases:
-        if phase.delivery is not None:
-            valid = (
-                f"must be [] with {called(protocol)}, which sends {phase.delivery}: transforms work"
-                " on one message that goes to all neighbours"
-            )
-            raise ConfigError("transforms", names, valid)
+    _require_one_message(communication, "transforms", names, "[]")
     if not any(phase.packets for phase in communication.phases):
         raise ConfigError(
             "transforms", names, f"must be [] with {called(protocol)}, which sends nothing"
