@@ -25,7 +25,6 @@ from swarm.config.schema import (
     sealed,
 )
 from swarm.config.settings import MOST_DEVICES
-from swarm.results.columns import is_number
 
 # the `schema` of a summary.json that is sealed; those of earlier versions have 1, and no seal
 CLOSED = 2
@@ -66,6 +65,9 @@ class Arm(Schema):
 
     @model_validator(mode="after")
     def _figures(self) -> Arm:
+        # imports torch, which a command that is refused need not wait for
+        from swarm.results.columns import is_number
+
         for name, value in (self.model_extra or {}).items():
             if is_number(name) and (
                 isinstance(value, bool) or not isinstance(value, int | float | None)

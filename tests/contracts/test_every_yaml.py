@@ -22,7 +22,7 @@ from swarm.common.system import paths
 from swarm.config.build import option
 from swarm.config.plug_ins import load_plugins
 from swarm.config.settings import Settings, sections
-from swarm.experiments.checks.check_plugin import check_plugin
+from swarm.experiments.checks.check_plugin import LISTED, check_plugin
 from swarm.experiments.runs.prepared import PreparedRun
 from tests.support import config, groups, options, records, run, simulation, trajectory
 
@@ -197,7 +197,10 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("tracker", "wandb"): lambda: ["tracker.mode=disabled"],
         ("metric", "label_accuracy"): lambda: ["evaluate.label=3"],
         ("metric", "perplexity"): lambda: ["data=markov", "partition=natural", "model=gru"],
-        ("metric", "r2"): lambda: ["data=linear_regression", "partition=iid"],
+        **{
+            ("metric", name): lambda: ["data=linear_regression", "partition=iid"]
+            for name in ("r2", "prequential_mse", "faded_mse", "stream_mse")
+        },
     }
     return special.get((group, name), list)()
 
@@ -211,7 +214,7 @@ def test_every_option_runs(tmp_path: Path, group: str, name: str) -> None:
         pytest.skip("the folder of dataset-fashion-mnist is not there")
     summary = run(
         tmp_path / "run",
-        f"metrics=[{name}]" if group == "metric" else f"{group}={name}",
+        f"{LISTED[group]}=[{name}]" if group in LISTED else f"{group}={name}",
         *_needs(group, name, tmp_path),
         "rounds=2",
         "optimizer.lr=0.05",
@@ -280,7 +283,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
 
 
 def test_every_group_is_a_plug_in_section() -> None:
-    assert groups() == sorted([*sections(), "metric"]), "a run has any number of metrics"
+    assert groups() == sorted([*sections(), *LISTED]), "a run has a list of some"
 
 
 # Ray is tried by tests/simulation/engine, claims by tests/experiments/claims; one yaml leaves the class to the user,

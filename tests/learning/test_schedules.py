@@ -80,8 +80,8 @@ def test_the_rate_is_the_base_times_the_factor_of_the_rounds_done() -> None:
     assert e.model.rate(1) == 0.4
     assert e.model.rate(5) == pytest.approx(0.2)
     longer = experiment("schedule=cosine", "rounds=80", "schedule.rounds=8", "optimizer.lr=0.4")
-    assert longer.rate(5) == pytest.approx(0.2)
-    assert longer.rate(80) == pytest.approx(0.0)
+    assert longer.model.rate(5) == pytest.approx(0.2)
+    assert longer.model.rate(80) == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(

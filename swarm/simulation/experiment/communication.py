@@ -131,7 +131,7 @@ class Communication:
         clock: Clock = self._build(s.clock, Clock, "clock", **context)
         delay: Delay = self._build(s.delay, Delay, "delay", **context)
         lines = None if hardware is None else hardware.lines
-        bits = [phase.bits for phase in self.phases if phase.sends]
+        sending = [] if lines is None else [phase for phase in self.phases if phase.sends]
         return Network(
             s.devices,
             s.seed,
@@ -144,7 +144,7 @@ class Communication:
             None if isinstance(outage, NoOutage) else outage,
             None if isinstance(clock, NoClock) else clock,
             lines,
-            float(max(bits)) if lines is not None and bits else 0.0,
+            float(max((phase.bits for phase in sending), default=0)),
         )
 
     def _longest_edge(self, graph: Graph) -> float | None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
 from swarm.communication.check_messages import check_both_ways, check_links
 from swarm.communication.compression.base import Draw, bits_of, packed
@@ -60,9 +61,17 @@ class Packets(ToNeighbours):
 
     @property
     def bits(self) -> int:
-        """The number of bits of one message, compressed if there is a compressor."""
+        """The number of bits of one message, compressed if there is a compressor.
+
+        Raises :class:`~swarm.common.errors.ConfigError` where the compressor cannot pack such
+        rows."""
         compressor = self.communication.compressor
-        return super().bits if compressor is None else bits_of(compressor, self.width)
+        if compressor is None:
+            return super().bits
+        try:
+            return bits_of(compressor, self.width)
+        except ConfigError as error:
+            raise error.under("compressor") from None
 
     def in_flight(self) -> dict[str, tuple[int, ...]]:
         """The shapes, for one device, of messages under way and of the compression error that is

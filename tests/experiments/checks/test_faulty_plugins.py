@@ -25,7 +25,7 @@ from swarm.experiments.runs.memory import MemoryRanOutError
 from tests.support import config, trajectory
 
 FAULTY = Path(__file__).with_name("faulty.py")
-ROOT = FAULTY.parents[2]
+ROOT = FAULTY.parents[3]
 STREAM = ("update=online", "partition=iid", "train.batch=2", "train.local_steps=2")
 UNIFORM = option("fleet", "uniform")
 

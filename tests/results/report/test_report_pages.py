@@ -312,7 +312,7 @@ def test_links_of_later_rounds_are_those_that_were_used(tmp_path: Path, topology
     links = np.frombuffer(base64.b64decode(drawn["changing"]["links"]), dtype="<u2").reshape(-1, 2)
     for k, r in enumerate((0, 2, 4, 6)):
         np.testing.assert_array_equal(
-            links[start[k] : start[k + 1]], used.graph(max(r, 1)).links_E2
+            links[start[k] : start[k + 1]], used.communication.graph(max(r, 1)).links_E2
         )
     assert (drawn["changing"]["places"] is not None) == (topology == "waypoint")
 
