@@ -85,21 +85,21 @@ def test_centralised_sees_as_many_samples_as_all_devices_together(steps: tuple[s
     study = prepared(ALL, *steps, "train.batch=7")
     arms = {arm.name: arm for arm in study.arms}
     devices = study.experiment(arms["swarm"], arms["swarm"].variants[0])
-    total = int(devices.local_steps_N.sum()) * devices.stream.batch
+    total = int(devices.data.local_steps_N.sum()) * devices.data.stream.batch
     assert len(arms["centralised"].variants) == 2
     for variant in arms["centralised"].variants:
         central = study.experiment(arms["centralised"], variant)
         assert variant.devices == 1
-        assert int(central.local_steps_N.sum()) * central.stream.batch == total
+        assert int(central.data.local_steps_N.sum()) * central.data.stream.batch == total
         np.testing.assert_array_equal(
-            np.sort(central.spec.split.sample), np.sort(devices.spec.split.sample)
+            np.sort(central.data.split.sample), np.sort(devices.data.split.sample)
         )
-        pool = len(central.spec.split.sample)
-        count = -(-pool // central.stream.batch)
-        first_pass = central.stream.draw(np.array([0]), np.array([0]), count).sample_BKb.reshape(
-            -1
-        )[:pool]
-        np.testing.assert_array_equal(np.sort(first_pass), np.sort(devices.spec.split.sample))
+        pool = len(central.data.split.sample)
+        count = -(-pool // central.data.stream.batch)
+        first_pass = central.data.stream.draw(
+            np.array([0]), np.array([0]), count
+        ).sample_BKb.reshape(-1)[:pool]
+        np.testing.assert_array_equal(np.sort(first_pass), np.sort(devices.data.split.sample))
 
 
 def test_of_the_centralised_batch_sizes_the_better_on_validation_runs(tmp_path: Path) -> None:
