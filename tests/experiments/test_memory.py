@@ -105,14 +105,18 @@ def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(
     actors = ("engine=ray", "engine.actors=per_device", "devices=60")
     for place, key, options in (
         (
-            "experiment",
+            "simulation.experiment.model",
             "devices=2000000",
             ("scenario=consensus", "devices=2000000", "topology=ring"),
         ),
-        ("study.memory", "devices=12", ("update=online", "replay=ring", "replay.size=1000000")),
-        ("study.memory", "engine.actors=60", actors),
+        (
+            "experiments.runs.memory",
+            "devices=12",
+            ("update=online", "replay=ring", "replay.size=1000000"),
+        ),
+        ("experiments.runs.memory", "engine.actors=60", actors),
     ):
-        free = 2 << 30 if place == "study.memory" and options is actors else 140 << 20
+        free = 2 << 30 if place == "experiments.runs.memory" and options is actors else 140 << 20
         monkeypatch.setattr(f"swarm.{place}.available_bytes", lambda free=free: free)
         with pytest.raises(ConfigError, match=f"^{key}: {said}"):
             prepared(*options)

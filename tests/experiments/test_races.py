@@ -117,7 +117,7 @@ def test_one_of_several_gets_a_new_folder(way: str, exists: bool, tmp_path: Path
         assert yaml.safe_load((folder / "config.yaml").read_text())["seed"] == winner
         assert json.loads((folder / "summary.json").read_text())["seed"] == winner
         assert {file.name for file in folder.iterdir()} == {
-            ".lock", "config.yaml", "summary.json", "metrics.jsonl", "columns.json", "progress.json", "checkpoints", "graph.json",
+            ".lock", "config.yaml", "summary.json", "metrics.jsonl", "columns.json", "presentation.json", "progress.json", "checkpoints", "graph.json",
             "devices.parquet",
         }  # fmt: skip
         assert [r["round"] for r in read_jsonl(folder / "metrics.jsonl")] == [0, 1, 2]
