@@ -35,7 +35,7 @@ run: $(INSTALLED)  ## set up .venv if needed and run the default scenario; ARGS=
 
 .PHONY: test
 test: lint  ## set up .venv if needed, then ruff, the type checker and the whole test suite
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 $(TESTS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 .PHONY: lint
 lint: $(INSTALLED_DEV)  ## ruff and the type checker

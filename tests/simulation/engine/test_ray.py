@@ -208,7 +208,7 @@ def test_actors_that_ray_ends_for_want_of_memory_end_the_run_as_memory_does(
     engine.actors = 2
     arm = study.arms[0]
     with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
-        monkeypatch.setattr(engine, "left", 0)
+        monkeypatch.setattr(engine.recovery, "_left", 0)
         errors = engine.actor_pool.ray.exceptions
 
         def get(*_: object, **__: object) -> None:

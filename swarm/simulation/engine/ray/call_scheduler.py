@@ -126,7 +126,11 @@ class CallScheduler:
         steps, arrived = tuple(self._steps), self._arrived
         self._steps, self._arrived = [], [[] for _ in arrived]
         first, last = steps[0], steps[-1]
-        words = f"round {first.round} ({first.kind}) to round {last.round} ({last.kind})"
+        names = self.assignment.experiment.communication.protocol.phases
+        words = (
+            f"round {first.round} ({names[first.phase]}) to round {last.round}"
+            f" ({names[last.phase]})"
+        )
         calls, sent = [], []
         for i, (member, route, arrays) in enumerate(
             zip(self.assignment.members, each_route, arrived, strict=True)

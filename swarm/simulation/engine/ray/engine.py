@@ -72,7 +72,7 @@ class RayEngine(Engine):
         self.actors, self.address = actors, address
         self.prefork, self.dashboard = prefork, dashboard
         self.block: Block = 1 if actors == "per_device" else block
-        self.recovery = Recovery(restarts)
+        self.restarts, self.recovery = restarts, Recovery(restarts)
         self.cluster: Cluster | None = None
         self.kept = False
 
@@ -136,7 +136,7 @@ class RayEngine(Engine):
         self.round = self._asked = 0
         self.actor_pool.slowest = None
         self.seconds = self._no_seconds()
-        self.recovery = Recovery(self.recovery.restarts)
+        self.recovery = Recovery(self.restarts)
         try:
             self._gather([self._begin(i) for i in range(count)])
         except FaultError as fault:  # an actor may have died since the last experiment
