@@ -16,7 +16,7 @@ ARGS ?=
 TESTS ?= tests
 
 BIN := $(VENV)/bin
-SOURCES := swarm scenarios tests benchmarks run_swarm.py
+SOURCES := swarm scenarios tests benchmarks examples docs run_swarm.py
 PIP := PIP_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_BUILD_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
@@ -35,13 +35,17 @@ run: $(INSTALLED)  ## set up .venv if needed and run the default scenario; ARGS=
 
 .PHONY: test
 test: lint  ## set up .venv if needed, then ruff, the type checker and the whole test suite
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 $(TESTS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 .PHONY: lint
 lint: $(INSTALLED_DEV)  ## ruff and the type checker
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+
+.PHONY: docs
+docs: $(INSTALLED_DEV)  ## build the documentation into build/site; a dead link or a docstring that cannot be read fails
+	NO_MKDOCS_2_WARNING=1 $(ONE_THREAD) $(BIN)/mkdocs build --config-file docs/site/mkdocs.yml
 
 .PHONY: format
 format: $(INSTALLED_DEV)  ## let ruff lay out the code and mend what it can
@@ -56,7 +60,7 @@ bench: $(INSTALLED_DEV)  ## speed against a plain loop, one thread
 claims: $(INSTALLED)  ## judge every claim (an hour; goes on where it was interrupted) and write docs/claims
 	@if [ -e outputs/claims/config.yaml ]; then $(BIN)/python run_swarm.py resume=outputs/claims; \
 		else $(BIN)/python run_swarm.py scenario=all preset=full hydra.run.dir=outputs/claims; fi
-	@$(BIN)/python -m swarm.campaign.publish outputs/claims
+	@$(BIN)/python run_swarm.py publish outputs/claims
 
 .PHONY: install
 install: $(INSTALLED_DEV)  ## set up .venv with the tools for development

@@ -2,7 +2,7 @@
 
 import sys
 
-from swarm.cli import main
+from swarm.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

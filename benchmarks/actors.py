@@ -1,13 +1,14 @@
-"""Ray actors beside the in-process engine: what they cost, and from which size on they pay.
+"""Measure Ray actors beside the in-process engine: what they cost, and from which size on they pay.
 
     python benchmarks/actors.py                 # all of it: about half an hour on two cores
     python benchmarks/actors.py --only cost     # start-up, memory and round time against the number of actors
     python benchmarks/actors.py --only pairs    # two actors against one process on 1,000 devices, beside the ceiling
     python benchmarks/actors.py --only scan     # the number of devices from which on two actors are faster
 
-Times on a shared machine say little: contestants take turns, and medians of pairwise ratios are printed with their range.
-The ceiling is what two processes can do at all: two in-process engines side by side, each with a whole swarm, against one
-alone. Where two "processors" are two threads of one core it is far below 2, and no engine can pass it.
+Times on a shared machine say little. So contestants take turns, and medians of pairwise ratios are
+printed with their range. The ceiling is what two processes can do at all: it compares two
+in-process engines side by side, each with a whole swarm, with one alone. Where two "processors" are two threads of
+one core it is far below 2, and no engine can pass it.
 """
 
 from __future__ import annotations
@@ -27,27 +28,35 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hydra import compose, initialize_config_dir
 
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.engine.base import Engine
-from swarm.simulation import Simulation
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import PreparedRun
+from swarm.simulation.engine.base import Engine
+from swarm.simulation.loop import Simulation
 
 Turn = Callable[[], float]  # some more rounds of the same run; returns seconds a round
-MODELS = {"784-128-10": (784, 128, 1), "64-64-10": (64, 64, 10)}  # features, hidden units, rounds of one turn
+# features, hidden units, rounds of one turn
+MODELS = {"784-128-10": (784, 128, 1), "64-64-10": (64, 64, 10)}
 
 
-# --- runs ----------------------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 
-def study(*settings: str) -> Study:
-    always = ("scenario.arms=[swarm]", "tracker=none", "optimizer.lr=0.1", "evaluate.accuracy=false")
+def study(*settings: str) -> PreparedRun:
+    always = (
+        "scenario.arms=[swarm]",
+        "tracker=none",
+        "optimizer.lr=0.1",
+        "evaluate.accuracy=false",
+    )
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        return Study.prepare(Settings.parse(compose("config", overrides=[*always, *settings])))
+        return PreparedRun.prepare(
+            Settings.parse(compose("config", overrides=[*always, *settings]))
+        )
 
 
-def sized(devices: int, model: str, *more: str) -> Study:
-    """A ring of MLPs, 5 steps of batch 32 a round on 60 samples a device."""
+def sized(devices: int, model: str, *more: str) -> PreparedRun:
+    """A run of MLPs on a ring, with 5 steps of batch 32 a round and 60 samples a device."""
     features, hidden, _ = MODELS[model]
     return study(
         f"devices={devices}", "topology=ring", "data=gaussian", f"data.features={features}", "data.classes=10",
@@ -56,10 +65,10 @@ def sized(devices: int, model: str, *more: str) -> Study:
     )  # fmt: skip
 
 
-def started(stack: ExitStack, made: Study) -> Simulation:
-    """Its swarm, ready for the first round."""
+def started(stack: ExitStack, made: PreparedRun) -> Simulation:
+    """The swarm of ``made``, ready for its first round."""
     arm = made.arms[0]
-    return stack.enter_context(Simulation(made.experiment(arm, arm.variants[0]), made.engine()))
+    return stack.enter_context(Simulation(made.experiment(arm, arm.variants[0]), made.engine))
 
 
 def turn(engine: Engine, rounds: int) -> Turn:
@@ -77,7 +86,7 @@ def turn(engine: Engine, rounds: int) -> Turn:
 
 
 def ratios(one: Turn, other: Turn, pairs: int) -> list[float]:
-    """Time of ``other`` / time of ``one``, in turns, after two turns each to warm up."""
+    """Ratios of the time of ``other`` to that of ``one``, in turns, after two turns each to warm up."""
     found = []
     for pair in range(pairs + 2):
         a, b = one(), other()
@@ -89,11 +98,11 @@ def said(values: Sequence[float]) -> str:
     return f"{statistics.median(values):5.2f} ×   (range {min(values):.2f} – {max(values):.2f})"
 
 
-# --- what an actor costs -------------------------------------------------------------------------------------------
+# --- what an actor costs --------------------------------------------------------------------------
 
 
 def proportional(pids: Sequence[int]) -> int:
-    """Bytes of these processes, a shared page counted in equal parts by those who share it."""
+    """Bytes of these processes; a shared page counts in equal parts for the processes that share it."""
     total = 0
     for pid in pids:
         try:
@@ -105,7 +114,7 @@ def proportional(pids: Sequence[int]) -> int:
 
 
 def family(pid: int) -> list[int]:
-    """The process and all below it."""
+    """The ids of a process and of all its descendants."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -120,11 +129,17 @@ def family(pid: int) -> list[int]:
 
 
 def cost(actors: int, rounds: int) -> None:
-    """One line: a fresh Ray with so many actors, one device in each, in the default scenario."""
+    """Print a line: a fresh Ray with so many actors, one device in each, in the default scenario."""
     begin = time.perf_counter()
     with ExitStack() as stack:
         few = ["topology=ring"] if actors < 8 else []  # the scenario's own has six neighbours
-        own = ("engine=ray", "engine.actors=per_device", f"devices={actors}", "rounds=1000000", *few)
+        own = (
+            "engine=ray",
+            "engine.actors=per_device",
+            f"devices={actors}",
+            "rounds=1000000",
+            *few,
+        )
         running = started(stack, study(*own))
         start = time.perf_counter() - begin
         play = turn(running.engine, 1)
@@ -132,15 +147,20 @@ def cost(actors: int, rounds: int) -> None:
         each = statistics.median([play() for _ in range(rounds)])
         several = turn_of(running.engine, rounds)
         pids = running.engine.describe()["pids"]
-        one, everyone = proportional(pids) / len(pids) / 2**20, proportional(family(os.getpid())) / 2**30
+        one, everyone = (
+            proportional(pids) / len(pids) / 2**20,
+            proportional(family(os.getpid())) / 2**30,
+        )
     print(
-        f"  {actors:6d} {start:10.1f} {first:10.2f} {each:10.3f} {several:14.3f} {one:12.1f} {everyone:10.2f}",
+        f"  {actors:6d} {start:10.1f} {first:10.2f} {each:10.3f} {several:14.3f} {one:12.1f}"
+        f" {everyone:10.2f}",
         flush=True,
     )
 
 
 def turn_of(engine: Engine, rounds: int) -> float:
-    """Seconds a round of several rounds in one go: nobody waits for the end of each."""
+    """Seconds a round where several rounds are asked for at once, so that no actor waits for the end
+    of each."""
     last = engine.round  # type: ignore[attr-defined]
     begin = time.perf_counter()
     for _ in engine.advance(last + rounds):
@@ -149,13 +169,16 @@ def turn_of(engine: Engine, rounds: int) -> float:
 
 
 def costs(counts: Sequence[int], rounds: int) -> None:
-    print("one device an actor, default scenario (digits, MLP 64-64-10): seconds, and proportional memory")
+    print(
+        "one device an actor, default scenario (digits, MLP 64-64-10): seconds, and proportional"
+        " memory"
+    )
     print("  actors  start, s  1st round  alone, s/round  in a row  MiB/actor  GiB in all")
     for count in counts:
         cost(count, rounds)
 
 
-# --- two actors against one process --------------------------------------------------------------------------------
+# --- two actors against one process ---------------------------------------------------------------
 
 
 def _side(devices: int, model: str, rounds: int, wire: Connection) -> None:
@@ -168,15 +191,19 @@ def _side(devices: int, model: str, rounds: int, wire: Connection) -> None:
 
 
 class Sides:
-    """Two processes with an in-process engine each. ``alone``: the first plays; ``both``: at once, as one swarm's halves
-    would at best, so half of the time counts."""
+    """Two processes with an in-process engine each.
+
+    ``alone``: the first plays; ``both``: at once, as one swarm's halves would at best, so half of
+    the time counts."""
 
     def __init__(self, stack: ExitStack, devices: int, model: str, rounds: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.wires = []
         for _ in range(2):
             mine, theirs = context.Pipe()
-            process = context.Process(target=_side, args=(devices, model, rounds, theirs), daemon=True)
+            process = context.Process(
+                target=_side, args=(devices, model, rounds, theirs), daemon=True
+            )
             process.start()
             stack.callback(process.join)
             stack.callback(mine.send, False)
@@ -195,11 +222,16 @@ class Sides:
 
 
 def duel(devices: int, model: str, pairs: int) -> None:
-    """Two actors, the ceiling, and the ratio of the two."""
+    """Print the speed of two actors, the ceiling, and the ratio of the two."""
     rounds = MODELS[model][2]
-    print(f"\n{devices} devices × MLP {model}, {pairs} interleaved pairs: × the steps/s of one process")
+    print(
+        f"\n{devices} devices × MLP {model}, {pairs} interleaved pairs: × the steps/s of one"
+        " process"
+    )
     with ExitStack() as stack:
-        ray = turn(started(stack, sized(devices, model, "engine=ray", "engine.actors=2")).engine, rounds)
+        ray = turn(
+            started(stack, sized(devices, model, "engine=ray", "engine.actors=2")).engine, rounds
+        )
         local = turn(started(stack, sized(devices, model)).engine, rounds)
         found = ratios(ray, local, pairs)
         print(f"  two actors           {said(found)}", flush=True)
@@ -207,17 +239,23 @@ def duel(devices: int, model: str, pairs: int) -> None:
         sides = Sides(stack, devices, model, rounds)
         ceiling = ratios(sides.both, sides.alone, pairs)
         print(f"  ceiling              {said(ceiling)}")
-    print(f"  two actors / ceiling {statistics.median(found) / statistics.median(ceiling):5.2f}", flush=True)
+    print(
+        f"  two actors / ceiling {statistics.median(found) / statistics.median(ceiling):5.2f}",
+        flush=True,
+    )
 
 
 def scan(model: str, pairs: int) -> None:
-    """The least of these swarms on which two actors are faster."""
+    """Find the smallest of these swarms on which two actors are faster."""
     print(f"\nMLP {model}: × the steps/s of one process, by the number of devices")
     pays = None
     for devices in (32, 64, 128, 256, 512, 1024, 2048):
         rounds = max(1, 2048 // devices) * MODELS[model][2]
         with ExitStack() as stack:
-            ray = turn(started(stack, sized(devices, model, "engine=ray", "engine.actors=2")).engine, rounds)
+            ray = turn(
+                started(stack, sized(devices, model, "engine=ray", "engine.actors=2")).engine,
+                rounds,
+            )
             local = turn(started(stack, sized(devices, model)).engine, rounds)
             found = ratios(ray, local, pairs)
         print(f"  {devices:6d} devices   {said(found)}", flush=True)
@@ -225,13 +263,17 @@ def scan(model: str, pairs: int) -> None:
             pays = None
         elif pays is None:
             pays = devices
-    print(f"  two actors begin to pay at {pays} devices" if pays else "  two actors do not pay here")
+    print(
+        f"  two actors begin to pay at {pays} devices" if pays else "  two actors do not pay here"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["cost", "pairs", "scan"])
-    parser.add_argument("--actors", type=int, nargs="+", default=[1, 2, 8, 64, 256], help="for the table of costs")
+    parser.add_argument(
+        "--actors", type=int, nargs="+", default=[1, 2, 8, 64, 256], help="for the table of costs"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds for the table of costs")
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--model", choices=[*MODELS, "all"], default="all")

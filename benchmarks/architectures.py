@@ -1,20 +1,21 @@
-"""MCSD, GRU and Transformer at equal parameters, at growing lengths: training, reading token by token, and what they keep.
+"""Compare MCSD, GRU and Transformer at equal parameters and growing lengths: how fast they train,
+how fast they read token by token, and how much they keep.
 
     python benchmarks/architectures.py            # lengths 128 to 4096, some minutes
     python benchmarks/architectures.py --quick    # 128 and 512, less than a minute
 
-Equal parameters: MCSD is ``width`` wide with a feed-forward network of 2 · width; the Transformer as wide, its feed-forward
-network made smaller until it has the same number of parameters; the GRU has none, and is made wider until it has. Same depth
-and vocabulary.
+MCSD is ``width`` wide with a feed-forward network of 2 · width. The Transformer is as wide, and its
+feed-forward network is made smaller until it has the same number of parameters. The GRU has no such
+network, and is made wider until it has as many. All have the same depth and vocabulary.
 
-* training: one SGD step on 4,096 tokens (a batch of 4,096 / length sequences), predicting the next token at every
-  position, as the engine does it for one device; tokens a second, and the peak of memory a step adds to the process
-  (VmHWM of a child process, Linux only)
-* reading: ``step``, one sequence, one token at a time, the last 32 tokens of a sequence of that length
-* kept: bytes of the state after so many tokens
+* training: one SGD step on 4,096 tokens (a batch of 4,096 / length sequences) predicts the next
+  token at every position, as the engine does it for one device. Printed are tokens a second, and
+  the peak of memory that a step adds to the process (VmHWM of a child process, Linux only).
+* reading: ``step`` reads the last 32 tokens of one sequence of that length, one token at a time.
+* kept: bytes of the state after so many tokens.
 
-One thread; the models take turns, figures are medians, ratios medians of the pairwise ratios to the Transformer in
-processor time.
+Everything runs on one thread and the models take turns. Figures are medians; ratios are medians of
+the pairwise ratios to the Transformer in processor time.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
-from swarm.learn.learner import Batch, Learner
-from swarm.learn.losses import CrossEntropy
-from swarm.learn.module import kernel_for
-from swarm.learn.optimizer import SGD
-from swarm.learn.schedule import Constant
-from swarm.models.gru import GRU
-from swarm.models.mcsd import MCSD
-from swarm.models.sequence import SequenceModel, state_bytes
-from swarm.models.transformer import Transformer
-from swarm.state import Layout
+from swarm.common.rows import Layout
+from swarm.learning.kernels.losses import CrossEntropy
+from swarm.learning.kernels.module import kernel_for
+from swarm.learning.learner import Batch, Learner
+from swarm.learning.models.gru import GRU
+from swarm.learning.models.mcsd import MCSD
+from swarm.learning.models.sequence import SequenceModel, state_bytes
+from swarm.learning.models.transformer import Transformer
+from swarm.learning.optim.optimizer import SGD
+from swarm.learning.optim.schedule import Constant
 
 LENGTHS, TOKENS, TOGETHER, LAST = [128, 256, 512, 1024, 2048, 4096], 64, 4096, 32
 REFERENCE = "Transformer"
@@ -54,10 +55,16 @@ def size(model: SequenceModel) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def nearest(make: Callable[[int], SequenceModel], start: int, unit: int, parameters: int) -> SequenceModel:
-    """The model whose size comes nearest to ``parameters``, among sizes ``start``, ``start + unit``, …"""
+def nearest(
+    make: Callable[[int], SequenceModel], start: int, unit: int, parameters: int
+) -> SequenceModel:
+    """The model whose size comes nearest to ``parameters``, among sizes ``start``, ``start +
+    unit``, …
+    """
     best = make(start)
-    while size(following := make(start := start + unit)) - parameters <= abs(size(best) - parameters):
+    while size(following := make(start := start + unit)) - parameters <= abs(
+        size(best) - parameters
+    ):
         best = following
     return best
 
@@ -66,22 +73,26 @@ def models(width: int, depth: int) -> dict[str, SequenceModel]:
     torch.manual_seed(0)
     mcsd = MCSD((1,), TOKENS, width, channels=8, depth=depth, hidden=2 * width)
     return {
-        REFERENCE: nearest(lambda h: Transformer((1,), TOKENS, width, 4, depth, h), 1, 1, size(mcsd)),
+        REFERENCE: nearest(
+            lambda h: Transformer((1,), TOKENS, width, 4, depth, h), 1, 1, size(mcsd)
+        ),
         "MCSD": mcsd,
         "GRU": nearest(lambda w: GRU((1,), TOKENS, w, depth), 1, 1, size(mcsd)),
     }
 
 
-# --- what is measured ----------------------------------------------------------------------------------------------
+# --- what is measured -----------------------------------------------------------------------------
 
 
 def training(model: SequenceModel, length: int) -> Work:
-    """Repeated steps of one device."""
+    """A turn that repeats the steps of one device."""
     draw, loss = torch.Generator().manual_seed(length), CrossEntropy()
     x, y = (torch.randint(TOKENS, (TOGETHER // length, length), generator=draw) for _ in range(2))
     target = loss.encode(y.view(1, 1, -1), TOKENS, torch.float32)
     batch = Batch(x[None, None], target, None, None, torch.zeros(1, dtype=torch.int64))
-    learner = Learner(kernel_for(model, loss, x[:1, :2], 1), loss, SGD(0.01, Constant()), TOKENS, None, False)
+    learner = Learner(
+        kernel_for(model, loss, x[:1, :2], 1), loss, SGD(0.01, Constant()), TOKENS, None, False
+    )
     row = Layout.of(model).pack(dict(model.named_parameters()))[None]
 
     def step() -> None:
@@ -92,7 +103,7 @@ def training(model: SequenceModel, length: int) -> Work:
 
 
 def reading(model: SequenceModel, length: int) -> Work:
-    """The last tokens of a sequence, again and again."""
+    """A turn that reads the last tokens of a sequence."""
     with torch.no_grad():
         before = read(model, length - LAST)
 
@@ -106,19 +117,27 @@ def reading(model: SequenceModel, length: int) -> Work:
 
 
 def read(model: SequenceModel, length: int) -> list[tuple[torch.Tensor, ...]]:
-    """The state after some tokens. What a Transformer keeps of so many is filled in: only its size matters here."""
+    """The state after some tokens.
+
+    What a Transformer keeps of so many is filled in: only its size matters here.
+    """
     state = model.empty(1)
     if not isinstance(model, Transformer):
         return state
-    return [tuple(part.new_zeros(*part.shape[:2], length, part.shape[3]) for part in layer) for layer in state]
+    return [
+        tuple(part.new_zeros(*part.shape[:2], length, part.shape[3]) for part in layer)
+        for layer in state
+    ]
 
 
 def peak_bytes(model: SequenceModel, length: int) -> int | None:
-    """What two steps of training need at most beyond what the process had, in a child process."""
+    """Bytes that two steps of training take at most beyond what a child process had before."""
     if not Path("/proc/self/clear_refs").exists():
         return None
     here, there = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=_measure, args=(there, model, length))
+    child = multiprocessing.get_context("fork").Process(
+        target=_measure, args=(there, model, length)
+    )
     child.start()
     found = int(here.recv())
     child.join()
@@ -141,11 +160,11 @@ def _status(key: str) -> int:
     return int(found[1]) * 1024
 
 
-# --- taking turns --------------------------------------------------------------------------------------------------
+# --- taking turns ---------------------------------------------------------------------------------
 
 
 def turns(work: dict[str, Work], count: int) -> dict[str, list[float]]:
-    """Seconds of processor time of each, ``count`` times, one after the other."""
+    """Seconds of processor time of each contestant, which take turns ``count`` times."""
     for each in work.values():
         each()
     seconds: dict[str, list[float]] = {name: [] for name in work}
@@ -158,7 +177,7 @@ def turns(work: dict[str, Work], count: int) -> dict[str, list[float]]:
 
 
 def ratio(seconds: dict[str, list[float]], name: str) -> float:
-    """How many times as fast as the Transformer."""
+    """How many times as fast as the Transformer each model is."""
     return statistics.median(a / b for a, b in zip(seconds[REFERENCE], seconds[name], strict=True))
 
 
@@ -169,9 +188,10 @@ def compare(found: dict[str, SequenceModel], length: int, count: int) -> None:
         step, peak = statistics.median(trained[name]), peak_bytes(model, length)
         memory = "     –" if peak is None else f"{peak / 2**20:6.0f}"
         print(
-            f"| {length:6d} | {name:11s} | {1e3 * step:7.0f} | {TOGETHER / step:8,.0f} | {ratio(trained, name):5.2f} "
-            f"| {memory} | {LAST / statistics.median(was_read[name]):7,.0f} | {ratio(was_read, name):5.2f} "
-            f"| {state_bytes(read(model, length)):9,d} |",
+            f"| {length:6d} | {name:11s} | {1e3 * step:7.0f} | {TOGETHER / step:8,.0f} |"
+            f" {ratio(trained, name):5.2f} | {memory} |"
+            f" {LAST / statistics.median(was_read[name]):7,.0f} | {ratio(was_read, name):5.2f} |"
+            f" {state_bytes(read(model, length)):9,d} |",
             flush=True,
         )
 
@@ -190,7 +210,10 @@ def main() -> None:
     for name, model in found.items():
         wide = model.embed.embedding_dim
         print(f"{name}: {size(model):,} parameters, {options.depth} layers, {wide} wide")
-    print("\n| length | model       | ms/step | tokens/s | ratio | MiB peak | tokens/s reading | ratio | bytes kept |")
+    print(
+        "\n| length | model       | ms/step | tokens/s | ratio | MiB peak | tokens/s reading |"
+        " ratio | bytes kept |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for length in options.lengths or ([128, 512] if options.quick else LENGTHS):
         compare(found, length, options.turns)

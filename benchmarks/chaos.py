@@ -1,4 +1,4 @@
-"""What the tool does when it is killed, damaged, raced or fed with nonsense: counts, by what came of each strike.
+"""Kill runs, damage their files, race them and feed them nonsense, and count what becomes of each.
 
     python benchmarks/chaos.py                        # a few of each kind: about five minutes
     python benchmarks/chaos.py kills --count 60       # kill -9 at random moments, then resume
@@ -7,8 +7,9 @@
     python benchmarks/chaos.py races --count 30       # several processes start into one new folder at once
     python benchmarks/chaos.py files --count 500      # damaged tables and graphs as input
 
-A strike ends in one of four ways. *Same*: the run came to its end with the bits of an undisturbed one. *Refused*: one
-sentence, no traceback. *Traceback* and *silently wrong* are defects; their causes are printed and the exit code is 1.
+A strike ends in one of four ways. *Same*: the run came to its end with the bits of an undisturbed
+one. *Refused*: one sentence, no traceback. *Traceback* and *silently wrong* are defects; their
+causes are printed and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -43,10 +44,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import swarm
-from swarm import paths, runner
-from swarm.errors import SwarmError
-from swarm.report.__main__ import main as report
-from swarm.track.jsonl import read_jsonl
+from swarm.cli.report import main as report
+from swarm.common.errors import SwarmError
+from swarm.common.system import paths
+from swarm.experiments import runner
+from swarm.results.track.jsonl import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE_S = 300.0
@@ -74,16 +76,23 @@ class Tally:
         self.causes: Counter[str] = Counter()
 
     def add(self, outcome: str, cause: str = "") -> None:
-        """One strike more."""
+        """Count one more strike."""
         self.counts[outcome] += 1
         if outcome in DEFECTS:
             self.causes[f"{outcome}: {cause}"] += 1
 
     def attempt(self, work: Callable[[], str], cause: str) -> None:
-        """A strike that ends as ``work`` returns, in a refusal, or in a traceback. ``cause`` says what was done."""
+        """Make a strike, and count whether it ends as ``work`` returns, in a refusal, or in a traceback.
+
+        ``cause`` says what was done.
+        """
         out = io.StringIO()
         try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
+            with (
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(out),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")
                 outcome = work()
         except SwarmError:
@@ -104,7 +113,9 @@ def config(*overrides: str) -> dict[str, Any]:
 
 
 def outcome_of(folder: Path) -> dict[str, Any]:
-    """What must be equal in two runs that are one: hashes, records without wall times, and the devices' rows."""
+    """What must be equal in two runs that are one: hashes, records without wall times, and the
+    devices' rows.
+    """
     arms = json.loads((folder / "summary.json").read_text())["arms"]
     records = [
         {key: value for key, value in record.items() if not key.startswith("wall_s")}
@@ -124,12 +135,19 @@ def judged(folder: Path, expected: dict[str, Any]) -> str:
     return "same" if found == expected else "silently wrong"
 
 
-# --- kills ---------------------------------------------------------------------------------------------------------
+# --- kills ----------------------------------------------------------------------------------------
 
 
 def kills(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> None:
-    """kill -9 at a random moment, perhaps again during the resume, then to the end."""
-    settings = [*SMALL, "rounds=30", "tune.rounds=10", "optimizer.lr=auto", "tune.lrs=[0.1,0.3]", "report=true"]
+    """Kill a run at a random moment, perhaps again during the resume, then let it end."""
+    settings = [
+        *SMALL,
+        "rounds=30",
+        "lr_search.rounds=10",
+        "optimizer.lr=auto",
+        "lr_search.lrs=[0.1,0.3]",
+        "report=true",
+    ]
     start = time.monotonic()
     _command(place / "whole.log", *settings, f"hydra.run.dir={place / 'whole'}").wait(DEADLINE_S)
     seconds = time.monotonic() - start
@@ -151,7 +169,10 @@ def kills(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> N
         code = _command(log, *words).wait(DEADLINE_S)
         text = log.read_text(errors="replace")
         if "Traceback" in text or code:
-            tally.add("traceback", f"kill {number}: exit code {code}: {text.strip().splitlines()[-1][:160]}")
+            tally.add(
+                "traceback",
+                f"kill {number}: exit code {code}: {text.strip().splitlines()[-1][:160]}",
+            )
             continue
         missing = [name for name in ("report.html", "curves.png") if not (folder / name).exists()]
         stray = [str(path.name) for path in folder.rglob("*.tmp")]
@@ -163,16 +184,25 @@ def kills(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> N
 
 def _command(log: Path, *words: str) -> subprocess.Popen[bytes]:
     with log.open("ab") as file:
-        return subprocess.Popen([sys.executable, str(ROOT / "run_swarm.py"), *words], stdout=file, stderr=file)
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "run_swarm.py"), *words], stdout=file, stderr=file
+        )
 
 
-# --- flips and damage ----------------------------------------------------------------------------------------------
+# --- flips and damage -----------------------------------------------------------------------------
 
 
 def flips(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> None:
-    """One bit of one file of a run that is to go on. Small files are struck as often as large ones."""
+    """Flip one bit of one file of a run, then resume it.
+
+    Small files are struck as often as large ones.
+    """
     short, expected = _two_lengths(place)
-    files = sorted(path.relative_to(short) for path in short.rglob("*") if path.is_file() and path.stat().st_size)
+    files = sorted(
+        path.relative_to(short)
+        for path in short.rglob("*")
+        if path.is_file() and path.stat().st_size
+    )
     for number in range(count):
         file = files[number % len(files)]
         folder = place / "struck"
@@ -186,7 +216,7 @@ def flips(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> N
 
 
 def _two_lengths(place: Path) -> tuple[Path, dict[str, Any]]:
-    """A run of three rounds, and what one of five comes to."""
+    """A run of three rounds, and the results of one of five rounds."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         swarm.run(config("rounds=3"), place / "short")
         shutil.copytree(place / "short", place / "long")
@@ -207,7 +237,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "a number": lambda path: path.write_text("7"),
     "text": lambda path: path.write_text('"text"'),
     "an empty object": lambda path: path.write_text("{}"),
-    "an object of nulls": lambda path: path.write_text('{"arm": null, "round": null, "facts": null, "arms": null}'),
+    "an object of nulls": lambda path: path.write_text(
+        '{"arm": null, "round": null, "facts": null, "arms": null}'
+    ),
     "deep JSON": lambda path: path.write_text("[" * 200_000),
     "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe\x00" * 100),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
@@ -221,8 +253,8 @@ TYPES: tuple[Any, ...] = (None, True, -1, 1.5, "text", [], {}, [[1]], 10**30)
 
 
 def damage(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> None:
-    """Each file in each way, and each value of each JSON file as another type, ``count`` of them drawn. Then resume, and
-    the report."""
+    """Each file in each way, and each value of each JSON file as another type, ``count`` of them
+    drawn. Then resume, and the report."""
     short, expected = _two_lengths(place)
     (short / ".lock").touch()
     names = sorted(path.relative_to(short) for path in short.rglob("*") if path.is_file())
@@ -248,7 +280,13 @@ def damage(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> 
 
 def _places(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """The paths to the values of a JSON document; of a list, to its first element only."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    inside = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value[:1])
+        if isinstance(value, list)
+        else ()
+    )
     if at:
         yield at
     for key, item in inside:
@@ -271,18 +309,22 @@ def _reported(folder: Path) -> str:
     return "same" if report([str(folder)]) == 0 else "refused"
 
 
-# --- races ---------------------------------------------------------------------------------------------------------
+# --- races ----------------------------------------------------------------------------------------
 
 
 def races(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> None:
-    """Four processes, each with a seed of its own, start into one new folder at once: one of them owns it."""
+    """Four processes, each with a seed of its own, start into one new folder at once: one of them
+    owns it.
+    """
     context = multiprocessing.get_context("fork")
     for number in range(count):
         folder = place / f"race{number}"
         seeds = draw.integers(1000, size=4).tolist()
         barrier, results = context.Barrier(len(seeds)), context.SimpleQueue()
         racers = [
-            context.Process(target=_race, args=(config("rounds=2", f"seed={seed}"), folder, barrier, results))
+            context.Process(
+                target=_race, args=(config("rounds=2", f"seed={seed}"), folder, barrier, results)
+            )
             for seed in seeds
         ]
         for racer in racers:
@@ -294,17 +336,25 @@ def races(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> N
         crashes = [end for _, end in ends if end not in ("ran", "refused")]
         if crashes:
             tally.add("traceback", crashes[0])
-        elif len(winners) != 1 or _seeds_in(folder) != {"config": winners[0], "summary": winners[0]}:
-            tally.add("silently wrong", f"the winners have the seeds {winners}, the folder {_seeds_in(folder)}")
+        elif len(winners) != 1 or _seeds_in(folder) != {
+            "config": winners[0],
+            "summary": winners[0],
+        }:
+            tally.add(
+                "silently wrong",
+                f"the winners have the seeds {winners}, the folder {_seeds_in(folder)}",
+            )
         else:
             tally.add("one winner")
 
 
 def _seeds_in(folder: Path) -> dict[str, int]:
-    """Whose config and whose results a folder holds."""
+    """The seeds whose config and whose results a folder holds."""
     found = {"config": OmegaConf.load(folder / "config.yaml").seed}
     summary = folder / "summary.json"
-    return found | ({"summary": json.loads(summary.read_text())["seed"]} if summary.exists() else {})
+    return found | (
+        {"summary": json.loads(summary.read_text())["seed"]} if summary.exists() else {}
+    )
 
 
 def _race(cfg: dict[str, Any], folder: Path, barrier: Barrier, results: Any) -> None:
@@ -322,18 +372,22 @@ def _race(cfg: dict[str, Any], folder: Path, barrier: Barrier, results: Any) -> 
     results.put((cfg["seed"], end))
 
 
-# --- input files ---------------------------------------------------------------------------------------------------
+# --- input files ----------------------------------------------------------------------------------
 
 
 def files(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> None:
-    """Tables and graphs in which some bytes are others: read, or refused, within seconds and without a traceback."""
+    """Tables and graphs in which some bytes are others: read, or refused, within seconds and
+    without a traceback.
+    """
     who = np.repeat(np.arange(12), 20)
     frame = pd.DataFrame(draw.normal(size=(240, 3)), columns=list("abc"))
     frame = frame.assign(label=draw.integers(0, 3, 240), person=who)
     frame.to_csv(place / "t.csv", index=False)
     frame.to_parquet(place / "t.parquet")
     frame.to_json(place / "t.jsonl", orient="records", lines=True)
-    np.savez_compressed(place / "t.npz", x=frame[list("abc")].to_numpy(), label=frame["label"].to_numpy())
+    np.savez_compressed(
+        place / "t.npz", x=frame[list("abc")].to_numpy(), label=frame["label"].to_numpy()
+    )
     graph = nx.watts_strogatz_graph(12, 4, 0.3, seed=1)
     nx.write_edgelist(graph, place / "g.txt", data=False)
     nx.write_graphml(graph, place / "g.graphml")
@@ -351,7 +405,9 @@ def files(count: int, draw: np.random.Generator, place: Path, tally: Tally) -> N
             data = data[: int(draw.integers(1, len(data)))]
         struck.write_bytes(data)
         table = [f"data.path={struck}", "data=table", "partition=iid"]
-        given = table if source.name.startswith("t.") else [f"topology.path={struck}", "topology=file"]
+        given = (
+            table if source.name.startswith("t.") else [f"topology.path={struck}", "topology=file"]
+        )
         tally.attempt(partial(_checked, given), f"{source.name}, strike {number}")
 
 
@@ -371,8 +427,12 @@ KINDS: dict[str, tuple[Callable[[int, np.random.Generator, Path, Tally], None], 
 
 def main() -> int:
     """Returns 1 if any strike ended in a traceback or went wrong without a word."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"which of {', '.join(KINDS)}; all by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "kinds", nargs="*", metavar="KIND", help=f"which of {', '.join(KINDS)}; all by default"
+    )
     parser.add_argument("--count", type=int, help="how many strikes of each kind")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -382,7 +442,9 @@ def main() -> int:
         tally = Tally()
         with tempfile.TemporaryDirectory(prefix=f"chaos-{kind}-") as place:
             strike(given.count or usual, np.random.default_rng(given.seed), Path(place), tally)
-        counts = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(tally.counts.items()))
+        counts = ", ".join(
+            f"{number:,} {outcome}" for outcome, number in sorted(tally.counts.items())
+        )
         print(f"{kind}: {counts}", flush=True)
         for cause, number in tally.causes.most_common(30):
             print(f"  {number} × {cause}", flush=True)

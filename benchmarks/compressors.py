@@ -1,9 +1,11 @@
-"""Time and size of every compressor: milliseconds of processor time for 1,000 payload rows, and bits per number.
+"""Measure every compressor: milliseconds of processor time for 1,000 payload rows, and bits per
+number.
 
     python benchmarks/compressors.py                       # 4,810 numbers a row: the default model, 64-64-10
     python benchmarks/compressors.py --hidden 256 --rows 100
 
-One thread. The least of several turns counts: whatever else a machine does only ever adds to a time.
+It uses one thread. The least of several turns counts, since whatever else a machine does can only
+add to a time.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ import time
 import numpy as np
 import torch
 
+from swarm.common.rng import Keys
+from swarm.common.rows import Layout
+from swarm.communication.compression.base import Compressor, Draw
 from swarm.config.build import build, option
-from swarm.models.dense import MLP
-from swarm.rng import Keys
-from swarm.state import Layout
-from swarm.wire.base import Compressor, Draw
+from swarm.learning.models.dense import MLP
 
 NAMES = [
     ("top_k", {"fraction": 0.01}),
@@ -47,7 +49,9 @@ def milliseconds(compressor: Compressor, v_nM: torch.Tensor, turns: int) -> floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--hidden", type=int, default=64, help="of the model 64-HIDDEN-10")
     parser.add_argument("--turns", type=int, default=9)
@@ -56,11 +60,16 @@ def main() -> None:
     layout = Layout.of(MLP((64,), 10, [given.hidden]))
     v_nM = torch.randn(given.rows, layout.width)
     print(
-        f"{given.rows} rows of {layout.width} numbers\n\n{'compressor':28}{'ms / 1,000 rows':>16}{'bits / number':>16}"
+        f"{given.rows} rows of {layout.width}"
+        f" numbers\n\n{'compressor':28}{'ms / 1,000 rows':>16}{'bits / number':>16}"
     )
     for name, settings in NAMES:
         made = build(
-            {**option("compressor", name), **settings}, Compressor, "compressor", layout=layout, number_bits=32
+            {**option("compressor", name), **settings},
+            Compressor,
+            "compressor",
+            layout=layout,
+            number_bits=32,
         )
         label = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
         took = milliseconds(made, v_nM, given.turns) * 1000 / given.rows

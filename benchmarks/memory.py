@@ -1,11 +1,12 @@
-"""How much memory runs really take, beside what is said before they start.
+"""Measure how much memory runs take, beside what they state before they start.
 
     python benchmarks/memory.py                     # all configurations: some minutes, up to 2 GiB
     python benchmarks/memory.py --only adam delays  # some of them
     python benchmarks/memory.py --where             # also the parts of the estimate, and where the peak was reached
 
-Each configuration runs in a process of its own. Counted is what a run adds to a Python that has everything imported and a
-tiny run behind it: the largest resident set after the data are loaded, with the data, until the run folder is complete.
+Each configuration runs in a process of its own. What counts is what a run adds to a Python that has
+everything imported and has finished a tiny run: the largest resident set, with the data, from when
+they are loaded until the run folder is complete.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hydra import compose, initialize_config_dir
 
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.footprint import Footprint, footprint
-from swarm.study import single
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import PreparedRun
+from swarm.experiments.runs.run import execute
+from swarm.simulation.footprint import Footprint, footprint
 
 ALWAYS = ("tracker=none", "optimizer.lr=0.1", "rounds=3", "scenario.arms=[swarm]")
 LIKE = ("data=digits_like", "model=softmax")
@@ -41,7 +42,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "100,000 softmax": ("devices=100000", *LIKE),
     "10,000 MLPs": ("devices=10000", "data=digits_like", "data.per_device=4"),
     "large model": ("devices=16", "topology=ring", "model.hidden=[4096,1024]"),
-    "replay": ("devices=20000", *LIKE, "learn=online", "replay=class_balanced", "replay.size=500", "train.batch=5"),
+    "replay": ("devices=20000", *LIKE, "update=online", "replay=class_balanced", "replay.size=500", "train.batch=5"),
     "delays": ("devices=10000", "data=digits_like", "data.per_device=4", "delay=exponential", "delay.mean=2.0", "rounds=10"),
     "gradient tracking": ("devices=10000", "data=digits_like", "data.per_device=4", "protocol=gradient_tracking"),
     "scaffold": ("devices=10000", "data=digits_like", "data.per_device=4", "protocol=scaffold", "topology=none"),
@@ -63,17 +64,21 @@ def settings(*overrides: str) -> Settings:
 
 def resident() -> tuple[int, int]:
     """Bytes of this process in memory, now and at most since :func:`forget`."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    lines = dict(
+        line.split(":", 1)
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if ":" in line
+    )
     return int(lines["VmRSS"].split()[0]) << 10, int(lines["VmHWM"].split()[0]) << 10
 
 
 def forget() -> None:
-    """The peak counts from here."""
+    """Count the peak from here on."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 class Watch(threading.Thread):
-    """Looks where the main thread is whenever it holds more than ever."""
+    """A thread that notes where the main thread is whenever memory has a new peak."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -90,25 +95,28 @@ class Watch(threading.Thread):
             time.sleep(0.01)
 
 
-def estimate(study: Study) -> Footprint:
-    """Of the arm that takes the most."""
+def estimate(study: PreparedRun) -> Footprint:
+    """The stated memory of the arm that takes the most."""
     found = [footprint(study.experiment(arm, each)) for arm in study.arms for each in arm.variants]
     return max(found, key=lambda each: each.total)
 
 
 def one(name: str, where: bool) -> dict[str, Any]:
-    """A configuration, in this process."""
+    """Run a configuration in this process."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
-        single.run(Study.prepare(settings("devices=8", "rounds=1", "topology=ring")), Path(folder) / "tiny")
+        execute(
+            PreparedRun.prepare(settings("devices=8", "rounds=1", "topology=ring")),
+            Path(folder) / "tiny",
+        )
         base, _ = resident()
-        study = Study.prepare(settings(*RUNS[name]))
+        study = PreparedRun.prepare(settings(*RUNS[name]))
         said = estimate(study)
         watch = Watch()
         if where:
             watch.start()
         forget()
-        single.run(study, Path(folder) / "run")
+        execute(study, Path(folder) / "run")
         peak = resident()[1] - base
     parts = {part.name: part.bytes for part in said.parts}
     return {"said": said.total, "peak": peak, "parts": parts, "where": watch.where}
@@ -131,7 +139,10 @@ def main() -> None:
             sys.exit(ran.stderr[-1500:])
         found = json.loads(ran.stdout)
         said, peak = found["said"], found["peak"]
-        print(f"{name:26s} {said / 2**20:10,.0f} {peak / 2**20:10,.0f} {said / peak:12.2f}", flush=True)
+        print(
+            f"{name:26s} {said / 2**20:10,.0f} {peak / 2**20:10,.0f} {said / peak:12.2f}",
+            flush=True,
+        )
         if options.where:
             for part, size in sorted(found["parts"].items(), key=lambda pair: -pair[1]):
                 print(f"    {size / 2**20:10,.1f}  {part}")

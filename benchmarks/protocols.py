@@ -1,12 +1,13 @@
-"""What each protocol costs beside D-PSGD: rounds of the same swarm, taking turns, as ratios.
+"""Measure what each protocol costs beside D-PSGD: rounds of the same swarm in turns, as ratios.
 
     python -m benchmarks.protocols                               # every option of conf/protocol
     python -m benchmarks.protocols --only scaffold relay_sgd --pairs 7
     python -m benchmarks.protocols topology=torus devices=400       # another swarm
 
-1,000 devices on a ring with an MLP 64-64-10 take 5 SGD steps of batch 32 a round. All protocols take turns, and the medians
-of the pairwise ratios are printed with their range. A ratio covers the whole round, learning included: 1.5 is half a
-round's work on top. Bits are those that one device sends in a round, in its model's size.
+1,000 devices on a ring with an MLP 64-64-10 take 5 SGD steps of batch 32 a round. All protocols
+take turns, and the medians of the pairwise ratios are printed with their range. A ratio covers the
+whole round, learning included: 1.5 means half a round's work on top. Bits are those that one device
+sends in a round, as a multiple of its model's size.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 from benchmarks.throughput import Size, Turn, ours, simulation
-from swarm import paths
-from swarm.simulation import Simulation
+from swarm.common.system import paths
+from swarm.simulation.loop import Simulation
 
 BASE = "dpsgd"
 
 
-def contestants(size: Size, names: list[str], overrides: list[str]) -> dict[str, tuple[Simulation, Turn]]:
+def contestants(
+    size: Size, names: list[str], overrides: list[str]
+) -> dict[str, tuple[Simulation, Turn]]:
     found = {}
     for name in names:
         made = simulation(
@@ -37,15 +40,24 @@ def contestants(size: Size, names: list[str], overrides: list[str]) -> dict[str,
 
 
 def sent(made: Simulation) -> float:
-    """What one device sends a round, in models."""
+    """What one device sends in a round, as a multiple of its model's size."""
     e = made.experiment
-    phases = [number for number, phase in enumerate(e.protocol.phases) if phase != "learn"]
-    bits = sum(traffic.messages * traffic.bits for traffic in (e.traffic(number, 1) for number in phases))
-    return bits / e.settings.devices / (e.layout.width * torch.empty(0, dtype=e.dtype).element_size() * 8)
+    phases = [
+        number for number, phase in enumerate(e.communication.protocol.phases) if phase != "learn"
+    ]
+    bits = sum(
+        traffic.messages * traffic.bits
+        for traffic in (e.communication.phases[number].traffic(1) for number in phases)
+    )
+    return (
+        bits
+        / e.settings.devices
+        / (e.model.layout.width * torch.empty(0, dtype=e.dtype).element_size() * 8)
+    )
 
 
 def compare(size: Size, names: list[str], pairs: int, overrides: list[str]) -> None:
-    """Interleaved turns of all protocols; prints ms a round and ratios."""
+    """Run all protocols in turns, and print ms a round and ratios."""
     made = contestants(size, names, overrides)
     for _, turn in made.values():
         turn()
@@ -54,13 +66,17 @@ def compare(size: Size, names: list[str], pairs: int, overrides: list[str]) -> N
         for name, (_, turn) in made.items():
             seconds[name].append(turn() / size.rounds)
     print(
-        f"{size.devices} devices × MLP {size.features}-{size.hidden}-10, {pairs} interleaved turns of {size.rounds} rounds"
+        f"{size.devices} devices × MLP {size.features}-{size.hidden}-10, {pairs} interleaved turns"
+        f" of {size.rounds} rounds"
     )
     print(f"  {'protocol':18s} {'ms a round':>10s}   {f'× {BASE} (range)':24s} models sent")
     for name, times in seconds.items():
         ratios = [a / b for a, b in zip(times, seconds[BASE], strict=True)]
         span = f"{statistics.median(ratios):5.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
-        print(f"  {name:18s} {statistics.median(times) * 1e3:10.1f}   {span:24s} {sent(made[name][0]):6.2f}")
+        print(
+            f"  {name:18s} {statistics.median(times) * 1e3:10.1f}   {span:24s}"
+            f" {sent(made[name][0]):6.2f}"
+        )
 
 
 def main() -> None:

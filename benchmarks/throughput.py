@@ -1,17 +1,21 @@
-"""Local steps per second: our engine beside what a researcher would write, in one run, as ratios.
+"""Compare local steps per second of our engine and of what a researcher would write, as ratios.
 
     python benchmarks/throughput.py                        # the three sizes of the table in docs/performance.md
     python benchmarks/throughput.py --size small --compile --pairs 7
     python benchmarks/throughput.py --scaling              # cost per device from 100 to 10,000 devices
 
-Every contestant trains the same N devices on a ring: K = 5 SGD steps of batch 32 on 600 samples a device, then the
-average with both neighbours. Ours also shuffles, scores every new sample before learning from it, and counts messages;
-the others get the same batches sliced beforehand. One thread each; contestants take turns, and the medians of the
-pairwise ratios are printed with their range, for a single time on a busy machine says little.
+Every contestant trains the same N devices on a ring: K = 5 SGD steps of batch 32 on 600 samples a
+device, then the average with both neighbours. Ours also shuffles, scores every new sample before
+learning from it, and counts messages; the others get the same batches sliced beforehand. Each has
+one thread. Contestants take turns, and the medians of the pairwise ratios are printed with their
+range, since a single time on a busy machine says little.
 
-* loop: one ``nn.Module`` a device with ``optim.SGD``, or ``autograd.grad`` on bare tensors; the faster one counts
-* jax: ``jit`` of ``lax.map`` (or ``vmap``) over devices around ``lax.scan`` over steps, the fastest variant; if installed
-* one model: a single centralised model on the same samples in one large batch a step (its time is the *swarm tax*'s unit)
+* loop: one ``nn.Module`` a device with ``optim.SGD``, or ``autograd.grad`` on bare tensors; the
+  faster one counts
+* jax: ``jit`` of ``lax.map`` (or ``vmap``) over devices around ``lax.scan`` over steps, the fastest
+  variant; if installed
+* one model: a single centralised model on the same samples in one large batch a step (its time is
+  the *swarm tax*'s unit)
 """
 
 from __future__ import annotations
@@ -31,10 +35,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
-from swarm import paths
+from swarm.common.system import paths
 from swarm.config.settings import Settings
-from swarm.simulation import Simulation
-from swarm.study.study import Study
+from swarm.experiments.runs.prepared import PreparedRun
+from swarm.simulation.loop import Simulation
 
 K, BATCH, SAMPLES, LR, CLASSES = 5, 32, 600, 0.1, 10
 
@@ -55,7 +59,7 @@ SIZES = {
 Turn = Callable[[], float]  # runs the size's rounds once more; returns seconds
 
 
-# --- ours ----------------------------------------------------------------------------------------------------------
+# --- ours -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Work:
 
 
 def simulation(size: Size, *overrides: str) -> Simulation:
-    """The in-process engine, started, everything on as in any run but the evaluation."""
+    """The in-process engine, started, with all that any run does but the evaluation."""
     settings = [
         f"devices={size.devices}", "topology=ring", "data=gaussian", f"data.features={size.features}",
         f"data.classes={CLASSES}", f"data.per_device={SAMPLES}", "partition=natural", f"model.hidden=[{size.hidden}]",
@@ -76,25 +80,28 @@ def simulation(size: Size, *overrides: str) -> Simulation:
         *overrides,
     ]  # fmt: skip
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        study = Study.prepare(Settings.parse(compose("config", overrides=settings)))
+        study = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
     arm = study.arms[0]
-    made = Simulation(study.experiment(arm, arm.variants[0]), study.engine())
+    made = Simulation(study.experiment(arm, arm.variants[0]), study.engine)
     made.__enter__()
-    torch.set_flush_denormal(False)  # the engine's own setting; the others run as they would without it
+    # the engine's own setting; the others run as they would without it
+    torch.set_flush_denormal(False)
     return made
 
 
 def work(size: Size, made: Simulation) -> Work:
     """The samples of the first rounds, sliced beforehand."""
     e = made.experiment
-    draw = e.stream.draw(np.arange(size.devices), np.zeros(size.devices, np.int64), size.rounds * K)
+    draw = e.data.stream.draw(
+        np.arange(size.devices), np.zeros(size.devices, np.int64), size.rounds * K
+    )
     sample = draw.sample_BKb.reshape(size.devices, size.rounds, K, BATCH)
-    data = e.plan.dataset
+    data = e.data.dataset
     return Work(size, torch.from_numpy(data.x[sample]), torch.from_numpy(data.y[sample]))
 
 
 def ours(size: Size, made: Simulation) -> Turn:
-    """Some more rounds of the same run."""
+    """A turn of some more rounds of the same run."""
     engine, done = made.engine, 0
 
     def turn() -> float:
@@ -108,15 +115,17 @@ def ours(size: Size, made: Simulation) -> Turn:
     return turn
 
 
-# --- theirs --------------------------------------------------------------------------------------------------------
+# --- theirs ---------------------------------------------------------------------------------------
 
 
 def _model(size: Size) -> nn.Module:
-    return nn.Sequential(nn.Linear(size.features, size.hidden), nn.ReLU(), nn.Linear(size.hidden, CLASSES))
+    return nn.Sequential(
+        nn.Linear(size.features, size.hidden), nn.ReLU(), nn.Linear(size.hidden, CLASSES)
+    )
 
 
 def loop_optim(work: Work) -> Turn:
-    """One module and one ``optim.SGD`` a device."""
+    """The plain loop with one module and one ``optim.SGD`` for each device."""
     size, x, y = work.size, work.x, work.y
     models = [_model(size) for _ in range(size.devices)]
     optimizers = [torch.optim.SGD(m.parameters(), lr=LR) for m in models]
@@ -137,9 +146,12 @@ def loop_optim(work: Work) -> Turn:
 
 
 def loop_functional(work: Work) -> Turn:
-    """Bare tensors and ``autograd.grad``."""
+    """The plain loop on bare tensors with ``autograd.grad``."""
     size, x, y = work.size, work.x, work.y
-    models = [[p.detach().clone().requires_grad_() for p in _model(size).parameters()] for _ in range(size.devices)]
+    models = [
+        [p.detach().clone().requires_grad_() for p in _model(size).parameters()]
+        for _ in range(size.devices)
+    ]
 
     def play() -> None:
         for r in range(size.rounds):
@@ -165,7 +177,9 @@ def _ring(parameters: list[torch.Tensor]) -> None:
 
 
 def jax_program(work: Work, devices_at_once: int | None) -> Turn:
-    """``lax.map`` over groups of devices (None: ``vmap`` over all of them), ``lax.scan`` over steps, all under ``jit``."""
+    """``lax.map`` over groups of devices (None: ``vmap`` over all of them), ``lax.scan`` over
+    steps, all under ``jit``.
+    """
     import jax
     from jax import numpy as jnp
 
@@ -176,13 +190,20 @@ def jax_program(work: Work, devices_at_once: int | None) -> Turn:
     def normal(*shape: int) -> jax.Array:
         return jnp.asarray(draw.normal(0, 0.05, (size.devices, *shape)), dtype=jnp.float32)
 
-    rows = (normal(size.features, size.hidden), normal(size.hidden), normal(size.hidden, CLASSES), normal(CLASSES))
+    rows = (
+        normal(size.features, size.hidden),
+        normal(size.hidden),
+        normal(size.hidden, CLASSES),
+        normal(CLASSES),
+    )
 
     def loss(p: tuple[jax.Array, ...], x: jax.Array, y: jax.Array) -> jax.Array:
         z = jax.nn.relu(x @ p[0] + p[1]) @ p[2] + p[3]
         return -jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], 1).mean()
 
-    def step(p: tuple[jax.Array, ...], xy: tuple[jax.Array, jax.Array]) -> tuple[tuple[jax.Array, ...], None]:
+    def step(
+        p: tuple[jax.Array, ...], xy: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, ...], None]:
         return jax.tree.map(lambda a, g: a - LR * g, p, jax.grad(loss)(p, *xy)), None
 
     def device(pxy: tuple[tuple[jax.Array, ...], jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
@@ -207,9 +228,12 @@ def jax_program(work: Work, devices_at_once: int | None) -> Turn:
 
 
 def one_model(work: Work) -> Turn:
-    """One centralised model on the same samples a round: K steps of batch N · 32."""
+    """One centralised model that takes K steps of batch N · 32 a round on the same samples."""
     size = work.size
-    x, y = (a.permute(1, 2, 0, 3, *range(4, a.dim())).flatten(2, 3).contiguous() for a in (work.x, work.y))
+    x, y = (
+        a.permute(1, 2, 0, 3, *range(4, a.dim())).flatten(2, 3).contiguous()
+        for a in (work.x, work.y)
+    )
     model, loss = _model(size), nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)
 
@@ -223,7 +247,7 @@ def one_model(work: Work) -> Turn:
     return lambda: _timed(play)
 
 
-# --- measuring -----------------------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -244,12 +268,15 @@ def contestants(size: Size, overrides: list[str]) -> Iterator[tuple[str, Turn]]:
         print("(JAX is not installed: pip install .[bench] adds it to the table)")
     else:
         for group in (8, 4, None):
-            yield f"jax, {'vmap' if group is None else f'lax.map of {group}'}", jax_program(task, group)
+            yield (
+                f"jax, {'vmap' if group is None else f'lax.map of {group}'}",
+                jax_program(task, group),
+            )
     yield "one model", one_model(task)
 
 
 def compare(name: str, size: Size, pairs: int, overrides: list[str]) -> None:
-    """Interleaved turns of all contestants; prints steps/s and our pairwise ratios."""
+    """Run all contestants in turns, and print steps/s and our pairwise ratios."""
     turns = dict(contestants(size, overrides))
     for turn in turns.values():
         turn()
@@ -259,7 +286,10 @@ def compare(name: str, size: Size, pairs: int, overrides: list[str]) -> None:
         for n, turn in turns.items():
             seconds[n].append(turn())
     steps = size.devices * K * size.rounds
-    print(f"\n{name}: {size.devices} devices × MLP {size.features}-{size.hidden}-{CLASSES}, {pairs} interleaved turns")
+    print(
+        f"\n{name}: {size.devices} devices × MLP {size.features}-{size.hidden}-{CLASSES}, {pairs}"
+        " interleaved turns"
+    )
     for n, times in seconds.items():
         low, middle, high = (steps / t for t in (max(times), statistics.median(times), min(times)))
         print(f"  {n:22s} {middle:10,.0f} steps/s   (range {low:,.0f} – {high:,.0f})")
@@ -267,7 +297,10 @@ def compare(name: str, size: Size, pairs: int, overrides: list[str]) -> None:
         group = [n for n in seconds if n.startswith(prefix)]
         if group:
             best = min(group, key=lambda n: statistics.median(seconds[n]))
-            _ratio(f"ours / {label}", [b / a for a, b in zip(seconds["ours"], seconds[best], strict=True)])
+            _ratio(
+                f"ours / {label}",
+                [b / a for a, b in zip(seconds["ours"], seconds[best], strict=True)],
+            )
     _ratio(
         "swarm tax (ours / one model, time)",
         [a / b for a, b in zip(seconds["ours"], seconds["one model"], strict=True)],
@@ -275,13 +308,19 @@ def compare(name: str, size: Size, pairs: int, overrides: list[str]) -> None:
 
 
 def _ratio(label: str, values: list[float]) -> None:
-    print(f"  {label:36s} {statistics.median(values):6.2f} ×   (range {min(values):.2f} – {max(values):.2f})")
+    print(
+        f"  {label:36s} {statistics.median(values):6.2f} ×   (range {min(values):.2f} –"
+        f" {max(values):.2f})"
+    )
 
 
 def scaling(pairs: int, overrides: list[str]) -> None:
-    """Seconds per device and round at 100, 1,000 and 10,000 devices."""
+    """Print seconds per device and round at 100, 1,000 and 10,000 devices."""
     sizes = {n: Size(n, 64, 64, max(1, 1000 // n)) for n in (100, 1000, 10000)}
-    turns = {n: ours(size, simulation(size, "data.per_device=60", *overrides)) for n, size in sizes.items()}
+    turns = {
+        n: ours(size, simulation(size, "data.per_device=60", *overrides))
+        for n, size in sizes.items()
+    }
     for turn in turns.values():
         turn()
     cost: dict[int, list[float]] = {n: [] for n in sizes}
@@ -292,7 +331,8 @@ def scaling(pairs: int, overrides: list[str]) -> None:
     for n, each in cost.items():
         ratio = [c / base for c, base in zip(each, cost[100], strict=True)]
         print(
-            f"  {n:6d} devices: {statistics.median(each) * 1e6:7.1f} µs   {statistics.median(ratio):.2f} × the cost at 100"
+            f"  {n:6d} devices: {statistics.median(each) * 1e6:7.1f} µs  "
+            f" {statistics.median(ratio):.2f} × the cost at 100"
         )
 
 
@@ -301,8 +341,12 @@ def main() -> None:
     parser.add_argument("--size", choices=[*SIZES, "all"], default="all")
     parser.add_argument("--pairs", type=int, default=7, help="interleaved turns of each contestant")
     parser.add_argument("--compile", action="store_true", help="ours with compute.compile=true")
-    parser.add_argument("--scaling", action="store_true", help="only the cost from 100 to 10,000 devices")
-    parser.add_argument("overrides", nargs="*", help="further settings of ours, such as engine.block=16")
+    parser.add_argument(
+        "--scaling", action="store_true", help="only the cost from 100 to 10,000 devices"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", help="further settings of ours, such as engine.block=16"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     extra = [*options.overrides, *(["compute.compile=true"] if options.compile else [])]

@@ -1,1 +1,1 @@
-"""Studies: one file and one yaml each."""
+"""Scenarios: one file and one yaml each."""

@@ -1,13 +1,13 @@
-"""Every claim there is a scenario for, one after the other."""
+"""A suite of all claims that there is a scenario for, one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swarm.claim.base import Claim, Suite
+from swarm.common.errors import ConfigError
 from swarm.config.build import build, option, options
-from swarm.errors import ConfigError
-from swarm.study.scenario import AnyScenario
+from swarm.experiments.claims.base import Claim, Suite
+from swarm.experiments.runs.scenario import AnyScenario
 
 
 class All(Suite):
@@ -25,7 +25,7 @@ class All(Suite):
 
 
 def judging() -> list[str]:
-    """The options of ``scenario`` that judge a claim, by the number of their first one."""
+    """The options of ``scenario`` that judge claims, in the order of their first claim's number."""
     found = {}
     for name in options("scenario"):
         if name != "all":

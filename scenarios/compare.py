@@ -1,58 +1,88 @@
-"""The swarm against its three controls: isolated devices, one centralised model, and server-based federated averaging."""
+"""Compares the swarm with three controls: isolated devices, one centralised model, and server-based
+federated averaging.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from swarm.common.errors import ConfigError, meant
 from swarm.config.build import option
 from swarm.config.settings import Settings
-from swarm.errors import ConfigError, meant
-from swarm.study.scenario import Arm, Scenario
+from swarm.experiments.runs.scenario import Arm, Scenario
+from swarm.results.load import Run
+from swarm.results.presentation import ArmStyle
+from swarm.results.presentation.gap import gap_entry, gap_facts
 
-MOST_STEPS = 1000  # of one centralised model in a round: beyond that, its batches grow instead
+# The most steps a round of the centralised model; with more samples, its batches grow instead.
+MOST_STEPS = 1000
 
 
 class Compare(Scenario):
-    """Runs the arms named in ``arms``; the share of the isolated-to-centralised gap that the swarm closes is the result."""
+    """Runs the arms named in ``arms``. The result is the share of the gap between isolated devices
+    and the centralised model that the swarm closes.
+    """
+
+    entries = (gap_entry("isolated", "centralised"),)
 
     def __init__(self, arms: list[str]) -> None:
         unknown = [name for name in arms if name not in ARMS]
         if unknown or not arms or len(set(arms)) < len(arms):
             hint = meant(unknown[0], ARMS) if unknown else ""
-            raise ConfigError("arms", arms, f"must be a list of different arms out of {', '.join(ARMS)}{hint}")
+            raise ConfigError(
+                "arms", arms, f"must be a list of different arms out of {', '.join(ARMS)}{hint}"
+            )
         self.chosen = arms
 
     def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
-        """Each arm is the run's settings with a few of them replaced."""
+        """The chosen arms, each with the run's settings of which a few are replaced."""
         return [ARMS[name](settings, steps_a_round) for name in self.chosen]
+
+    def conclude(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """The share of the gap that the swarm closes, or why there is none."""
+        return gap_facts(summary, "swarm", "isolated", "centralised")
 
 
 def swarm(settings: Settings, steps: int) -> Arm:
-    """The run as configured."""
-    return Arm("swarm", (settings,))
+    """The run's own settings."""
+    return Arm("swarm", (settings,), style=ArmStyle("lead"))
 
 
 def isolated(settings: Settings, steps: int) -> Arm:
     """The same devices without a single link."""
     return Arm(
         "isolated",
-        (_with(settings, **_none("topology", "protocol", "compressor", "delay", "outage"), mixing="auto"),),
+        (
+            _with(
+                settings,
+                **_none("topology", "protocol", "compressor", "delay", "outage"),
+                **_plain_mixing(),
+            ),
+        ),
+        style=ArmStyle("lower"),
     )
 
 
 def fedavg(settings: Settings, steps: int) -> Arm:
-    """The same devices with a server that averages all of those that are awake every round. Messages to and from it are
-    lost like all others; it waits for those that would be late."""
+    """The same devices with a server that averages the models of all active devices every round.
+
+    Messages to and from the server are lost like all others; it waits for those that would be
+    late."""
     changes = _none("topology", "compressor", "delay", "outage")
-    return Arm("fedavg", (_with(settings, **changes, protocol=option("protocol", "fedavg"), mixing="auto"),))
+    return Arm(
+        "fedavg",
+        (_with(settings, **changes, **_plain_mixing(), protocol=option("protocol", "fedavg")),),
+        style=ArmStyle("control", ("#009e73", "#34d3a2"), muted="#5f7f6f", dash="dashdot"),
+    )
 
 
 def centralised(settings: Settings, steps: int) -> Arm:
-    """One model on the pooled stream, with exactly as many samples a round as all devices together.
+    """One model on the pooled samples, with exactly as many samples a round as all devices
+    together.
 
-    It may take them as many small batches or as few large ones, whichever does better on the validation split: a control
-    that is made to lose by its batch size would flatter the swarm.
+    It takes them in many small batches or in few large ones, whichever does better on the
+    validation split: a control that loses because of its batch size would flatter the swarm.
     """
     own = settings.train.local_steps or max(1, round(steps / settings.devices))
     counts = sorted({_divisor(steps, MOST_STEPS), _divisor(steps, own)}, reverse=True)
@@ -63,28 +93,39 @@ def centralised(settings: Settings, steps: int) -> Arm:
             update={"local_steps": count, "local_epochs": None, "batch": samples // count}
         )
         engine = {**settings.engine, "block": "auto"}
-        learn, replay = dict(settings.learn), dict(settings.replay)
-        if learn.get("steps"):  # of a night
-            learn["steps"] = max(1, round(learn["steps"] * count / own))
+        update, replay = dict(settings.update), dict(settings.replay)
+        if update.get("steps"):  # the steps of a night of update=nightly
+            update["steps"] = max(1, round(update["steps"] * count / own))
         if "size" in replay:
             replay["size"] *= settings.devices
         variants.append(
             _with(
                 settings,
                 devices=1,
-                **_none("topology", "protocol", "compressor", "delay", "churn", "outage", "clock", "fleet"),
-                network=settings.network.model_copy(update={"loss": 0.0}),
-                mixing="auto",
+                **_none(
+                    "topology",
+                    "protocol",
+                    "compressor",
+                    "delay",
+                    "churn",
+                    "outage",
+                    "clock",
+                    "fleet",
+                ),
+                network=settings.network.model_copy(update={"drop": 0.0}),
+                **_plain_mixing(),
                 train=train,
-                learn=learn,
+                update=update,
                 replay=replay,
                 engine=engine,
             )
         )
-    return Arm("centralised", tuple(variants), pooled=True)
+    return Arm("centralised", tuple(variants), pooled=True, style=ArmStyle("upper"))
 
 
-ARMS: dict[str, Callable[[Settings, int], Arm]] = {a.__name__: a for a in (swarm, isolated, centralised, fedavg)}
+ARMS: dict[str, Callable[[Settings, int], Arm]] = {
+    a.__name__: a for a in (swarm, isolated, centralised, fedavg)
+}
 
 
 def _divisor(number: int, most: int) -> int:
@@ -93,8 +134,13 @@ def _divisor(number: int, most: int) -> int:
 
 
 def _none(*groups: str) -> dict[str, Any]:
-    """The option ``none`` of each of these groups."""
+    """The settings with the option ``none`` for each of these groups."""
     return {group: option(group, "none") for group in groups}
+
+
+def _plain_mixing() -> dict[str, Any]:
+    """The default weights, aggregator and transforms, for an arm that mixes nothing over links."""
+    return {"mixing": "auto", "aggregator": option("aggregator", "mean"), "transforms": []}
 
 
 def _with(settings: Settings, **changes: Any) -> Settings:

@@ -1,4 +1,4 @@
-"""Claim 2: devices that train while they infer beat frozen models, once the world changes."""
+"""Claim 2: devices that train while they infer beat frozen models once the data drift."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from typing import ClassVar
 
 import pandas as pd
 
-from swarm.claim.base import Budget, Claim, Condition, Hypothesis, Verdict
-from swarm.claim.charts import Chart
-from swarm.claim.results import Results
-from swarm.statistics import interval
+from swarm.common.statistics import interval
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart
+from swarm.experiments.claims.results import Results
 
 ARMS = ("swarm", "isolated", "centralised")
 POLICIES = ("online", "nightly", "frozen")
 SCORE = "prequential_accuracy"
 BATCH, STEPS = 4, 2
-ENOUGH, LOOK = 0.95, 10  # behind: below this share of the steady accuracy, both means of so many rounds
+# A swarm is behind while its accuracy is below this share of the steady one; both are means of this
+# many rounds.
+ENOUGH, LOOK = 0.95, 10
 
 
 class DriftBudget(Budget):
-    """``rounds`` of the stream, two mini-batches of four samples each; nights every ``day`` rounds; the frozen model learns for
-    the first quarter."""
+    """``rounds`` of two mini-batches of four samples each; ``update=nightly`` learns every ``day``
+    rounds, and the frozen model for the first quarter of the rounds."""
 
     devices: int
     rounds: int
@@ -28,58 +30,70 @@ class DriftBudget(Budget):
 
 
 class Drift(Claim):
-    """Every policy meets the same stream in the same order, sample by sample, and is scored on each sample before it may
-    learn from it. Every sample counts the same, so a device with a longer stream counts more.
+    """Every update policy meets the same stream in the same order, sample by sample, and is scored
+    on each sample before it may learn from it. Every sample counts the same, so a device with a
+    longer stream counts more.
 
-    Under ``world=drift`` labels trade places in the middle of each device's stream; ``world=steady`` is the same
-    stream without that. The partition is skewed, so streams differ in length, and devices change one after another; short
-    ones have changed, and some have ended, before long ones change. Budgets: online and
-    nightly take one step for each mini-batch met; the frozen model stops after a quarter of the rounds, as a model does that
-    is trained, then shipped."""
+    Under ``world=drift`` labels trade places in the middle of each device's stream;
+    ``world=steady`` is the same stream without drift. The partition is skewed, so streams differ in
+    length and drift at different times; short ones have drifted, and some have ended, before long
+    ones drift. Online and nightly take one step for each mini-batch met. The frozen model stops
+    learning after a quarter of the rounds, as a model that is trained and then shipped does."""
 
     hypotheses: ClassVar = (
         Hypothesis(
             2,
             "Training and inferring at the same time beats frozen models.",
-            "prequential accuracy of the swarm over the whole stream, pooled over the samples of all devices; learn=online "
-            "against learn=frozen and against learn=nightly, under a sudden label swap, paired by seed",
-            "confirmed if both differences are above 0 with their 95% intervals; refuted if one is below 0 with its interval",
+            "prequential accuracy of the swarm over the whole stream, pooled over the samples of"
+            " all devices; update=online against update=frozen and against update=nightly, under a"
+            " sudden label swap, paired by seed",
+            "confirmed if both differences are above 0 with their 95% intervals; refuted if one is"
+            " below 0 with its interval",
         ),
     )
     Budget = DriftBudget
 
     def conditions(self) -> list[Condition]:
-        """Each policy in each world."""
+        """Each policy with and without drift."""
         b = self.budget
         size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
-        size |= {"train.batch": BATCH, "train.local_steps": STEPS, "data.per_device": b.rounds * STEPS * BATCH}
+        size |= {
+            "train.batch": BATCH,
+            "train.local_steps": STEPS,
+            "data.per_device": b.rounds * STEPS * BATCH,
+        }
         learn = {
-            "online": {"learn": "online"},
-            "nightly": {"learn": "nightly", "learn.day": b.day, "replay": "ring"},
-            "frozen": {"learn": "frozen", "learn.after": b.rounds // 4},
+            "online": {"update": "online"},
+            "nightly": {"update": "nightly", "update.day": b.day, "replay": "ring"},
+            "frozen": {"update": "frozen", "update.after": b.rounds // 4},
         }
         worlds = {"drift": "label_swap", "steady": "none"}
         return [
             Condition(
-                {"learn": policy, "world": world},
+                {"update": policy, "world": world},
                 {**size, **learn[policy], "drift": drift, "scenario.arms": list(ARMS)},
             )
             for world, drift in worlds.items()
             for policy in POLICIES
         ]
 
-    def judge(self, results: Results) -> list[Verdict]:
-        online = {"learn": "online", "world": "drift", "arm": "swarm"}
+    def conclude(self, results: Results) -> list[Verdict]:
+        online = {"update": "online", "world": "drift", "arm": "swarm"}
         frozen, nightly = (
-            results.difference(SCORE, online, {**online, "learn": other}) for other in ("frozen", "nightly")
+            results.difference(SCORE, online, {**online, "update": other})
+            for other in ("frozen", "nightly")
         )
         beats = [frozen.above(0), nightly.above(0)]
         holds = True if all(beats) else False if False in beats else None
         because = (
-            f"online beats frozen by {frozen.text(1, 100)} points and nightly by {nightly.text(1, 100)} points "
-            "of prequential accuracy under drift"
+            f"online beats frozen by {frozen.text(1, 100)} points and nightly by"
+            f" {nightly.text(1, 100)} points of prequential accuracy under drift"
         )
-        return [self.hypotheses[0].verdict(holds, because, online_minus_frozen=frozen, online_minus_nightly=nightly)]
+        return [
+            self.hypotheses[0].verdict(
+                holds, because, online_minus_frozen=frozen, online_minus_nightly=nightly
+            )
+        ]
 
     def charts(self, results: Results) -> list[Chart]:
         return [
@@ -88,7 +102,9 @@ class Drift(Claim):
                 "round",
                 "prequential accuracy of the round",
                 [
-                    results.by_round("stream_accuracy", policy, learn=policy, world=world, arm="swarm")
+                    results.by_round(
+                        "stream_accuracy", policy, update=policy, world=world, arm="swarm"
+                    )
                     for policy in POLICIES
                 ],
             )
@@ -103,31 +119,37 @@ class Drift(Claim):
         for world in ("drift", "steady"):
             for policy in POLICIES:
                 for arm in ARMS:
-                    where = {"learn": policy, "world": world, "arm": arm}
+                    where = {"update": policy, "world": world, "arm": arm}
                     rows.append(
                         {
                             "world": world,
-                            "learn": policy,
+                            "update": policy,
                             "arm": arm,
                             "prequential accuracy": results.mean(SCORE, **where).text(),
                             "final test accuracy": results.mean("accuracy_mean", **where).text(),
-                            "rounds behind steady": _behind(results, where) if world == "drift" else "–",
+                            "rounds behind steady": (
+                                _behind(results, where) if world == "drift" else "–"
+                            ),
                         }
                     )
         return pd.DataFrame(rows)
 
 
 def _behind(results: Results, where: dict[str, str]) -> str:
-    """Rounds in which the mean accuracy of the last ten is below 95% of that in the steady world, paired by seed. Devices of
-    a skewed partition have streams of unequal length, so their labels change one after another: accuracy sinks for dozens of
-    rounds, and what it was just before the group changes is no measure of recovery. Who is behind at
-    the end counts to there."""
+    """The number of rounds in which the mean accuracy of the last ten rounds is below 95% of that
+    without drift, paired by seed.
+
+    In a skewed partition streams differ in length, so labels change at one device after the other,
+    and accuracy falls for dozens of rounds; the accuracy before the first change is therefore no
+    measure of recovery. A swarm that is still behind at the end counts up to the last round."""
     worlds = []
     for world in ("drift", "steady"):
         rows = results.curves
         for key, value in {**where, "world": world}.items():
             rows = rows[rows[key] == value]
-        worlds.append(rows.pivot(index="round", columns="seed", values="stream_accuracy").dropna(how="all"))
+        worlds.append(
+            rows.pivot(index="round", columns="seed", values="stream_accuracy").dropna(how="all")
+        )
     drift, steady = (each.rolling(LOOK).mean() for each in worlds)
     seeds = drift.columns.intersection(steady.columns)
     return interval((drift[seeds] < ENOUGH * steady[seeds]).sum().to_numpy()).text(0)

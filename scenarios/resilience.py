@@ -1,4 +1,4 @@
-"""Claim 6: no centre is needed. Devices are killed, or the best connected one is."""
+"""Claim 6: no centre is needed. A share of the devices is killed, or the best connected one."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.claim.base import Budget, Claim, Condition, Hypothesis, Verdict
-from swarm.claim.charts import Chart, Line
-from swarm.claim.results import Results
-from swarm.errors import ConfigError
-from swarm.statistics import Interval, interval
+from swarm.common.errors import ConfigError
+from swarm.common.statistics import Interval, interval
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.results import Results
 
 ACCURACY = "accuracy_mean"
 NOBODY, HUB = "nobody", "hub"
 ENOUGH = 0.9
 GOSSIP, STAR = ("small_world", "exponential"), "star"
-# A star with Metropolis weights hardly mixes (its spectral gap is 1/n): with uniform ones the hub has the mean of all, as a
-# server would, and its loss is the loss of something that worked.
+# A star with Metropolis weights hardly mixes (its spectral gap is 1/n). With uniform weights the
+# hub has the mean of all, as a server would, so that killing it breaks something that worked.
 NETWORKS: dict[str, dict[str, Any]] = {
     **{name: {"topology": name, "mixing": "auto"} for name in GOSSIP},
     STAR: {"topology": STAR, "mixing": "uniform"},
@@ -26,7 +26,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 
 class ResilienceBudget(Budget):
-    """``killed`` are the shares of devices killed at once after a third of the ``rounds``; 0 and the hub are always tried."""
+    """``killed`` are the shares of devices killed at once after a third of the ``rounds``; 0 and
+    the hub are always tried.
+    """
 
     devices: int
     rounds: int
@@ -34,27 +36,32 @@ class ResilienceBudget(Budget):
 
 
 class Resilience(Claim):
-    """The same swarm over two gossip networks and over a star, unharmed, with a share of its devices killed for good, and with
-    the one device killed that has the most links. Who is killed is drawn from the seed, the same devices in every network.
-    The accuracy is that of the survivors on the whole test set: what only the dead had seen is to be missed."""
+    """The same swarm over two gossip networks and over a star: unharmed, with a share of its
+    devices killed for good, and with the one device killed that has the most links. The killed
+    devices are drawn from the seed and are the same in every network. The accuracy is that of the
+    survivors on the whole test set, so classes that only killed devices had count as well."""
 
     hypotheses: ClassVar = (
         Hypothesis(
             6,
             "No centre is needed: gossip degrades smoothly where a star collapses.",
-            "final accuracy, mean over survivors, as a share of the same network's unharmed accuracy, paired by seed",
-            f"confirmed if both gossip networks keep above {ENOUGH:.0%} at every share of killed devices and without the best "
-            f"connected one, and the star without its hub keeps less than {ENOUGH:.0%}, all with their 95% intervals; refuted "
-            "if one of these is on the other side with its interval",
+            "final accuracy, mean over survivors, as a share of the same network's unharmed"
+            " accuracy, paired by seed",
+            f"confirmed if both gossip networks keep above {ENOUGH:.0%} at every share of killed"
+            " devices and without the best connected one, and the star without its hub keeps less"
+            f" than {ENOUGH:.0%}, all with their 95% intervals; refuted if one of these is on the"
+            " other side with its interval",
         ),
     )
     Budget = ResilienceBudget
 
     def conditions(self) -> list[Condition]:
-        """Each network with each loss; the controls of the first network, unharmed."""
+        """Each network with each loss; the controls run with the first network, unharmed."""
         b = self.budget
         if len({f"{share:.0%}" for share in b.killed}) < len(b.killed):
-            raise ConfigError(f"{self.preset}.killed", b.killed, "must be shares that differ by a percent or more")
+            raise ConfigError(
+                f"{self.preset}.killed", b.killed, "must be shares that differ by a percent or more"
+            )
         size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
         at = {"churn": "crash", "churn.at": float(b.rounds // 3)}
         losses: dict[str, dict[str, Any]] = {NOBODY: {"churn": "none"}}
@@ -69,15 +76,18 @@ class Resilience(Claim):
                 found.append(Condition(values, {**size, **changes, **loss, "scenario.arms": arms}))
         return found
 
-    def judge(self, results: Results) -> list[Verdict]:
-        gossip = {(n, k): self._kept(results, n, k) for n in GOSSIP for k in self._losses if k != NOBODY}
+    def conclude(self, results: Results) -> list[Verdict]:
+        gossip = {
+            (n, k): self._kept(results, n, k) for n in GOSSIP for k in self._losses if k != NOBODY
+        }
         star = self._kept(results, STAR, HUB)
         each = [kept.above(ENOUGH) for kept in gossip.values()] + [star.below(ENOUGH)]
         holds = True if all(each) else False if False in each else None
         (network, killed), worst = min(gossip.items(), key=lambda item: item[1].mean)
         because = (
-            f"gossip keeps at least {worst.text(1, 100, '%')} of its accuracy (worst case: {network}, killed: {killed}); "
-            f"the star without its hub keeps {star.text(1, 100, '%')}"
+            f"gossip keeps at least {worst.text(1, 100, '%')} of its accuracy (worst case:"
+            f" {network}, killed: {killed}); the star without its hub keeps"
+            f" {star.text(1, 100, '%')}"
         )
         figures = {f"{network}, {killed}": kept for (network, killed), kept in gossip.items()}
         return [self.hypotheses[0].verdict(holds, because, **figures, **{"star, hub": star})]
@@ -85,7 +95,8 @@ class Resilience(Claim):
     def charts(self, results: Results) -> list[Chart]:
         kept = [self._line(results, network) for network in NETWORKS]
         rounds = [
-            results.by_round(ACCURACY, f"{n}, killed: {HUB}", network=n, killed=HUB, arm="swarm") for n in NETWORKS
+            results.by_round(ACCURACY, f"{n}, killed: {HUB}", network=n, killed=HUB, arm="swarm")
+            for n in NETWORKS
         ]
         rounds += [
             results.by_round(ACCURACY, arm, network=GOSSIP[0], killed=NOBODY, arm=arm)
@@ -94,11 +105,20 @@ class Resilience(Claim):
         moment = (float(self.budget.rounds // 3), "the hub is killed")
         return [
             Chart(
-                "What the survivors keep", "share of devices killed", "share of the unharmed accuracy", kept,
+                "What the survivors keep",
+                "share of devices killed",
+                "share of the unharmed accuracy",
+                kept,
                 level=(ENOUGH, f"{ENOUGH:.0%}"),
             ),
-            Chart("Without the best connected device", "round", "accuracy, mean over survivors", rounds, at=moment),
-        ]  # fmt: skip
+            Chart(
+                "Without the best connected device",
+                "round",
+                "accuracy, mean over survivors",
+                rounds,
+                at=moment,
+            ),
+        ]
 
     def table(self, results: Results) -> pd.DataFrame:
         rows = []
@@ -111,13 +131,23 @@ class Resilience(Claim):
                         "killed": killed,
                         "accuracy": results.mean(ACCURACY, **where).text(),
                         "worst decile": results.mean("accuracy_p10", **where).text(),
-                        "kept": self._kept(results, network, killed).text(1, 100, "%") if killed != NOBODY else "–",
+                        "kept": (
+                            self._kept(results, network, killed).text(1, 100, "%")
+                            if killed != NOBODY
+                            else "–"
+                        ),
                         "mean model": results.mean("consensus_accuracy", **where).text(),
                     }
                 )
         for arm in ("isolated", "centralised"):
             where = {"network": GOSSIP[0], "killed": NOBODY, "arm": arm}
-            rows.append({"network": arm, "killed": NOBODY, "accuracy": results.mean(ACCURACY, **where).text()})
+            rows.append(
+                {
+                    "network": arm,
+                    "killed": NOBODY,
+                    "accuracy": results.mean(ACCURACY, **where).text(),
+                }
+            )
         return pd.DataFrame(rows).astype(object).fillna("–")
 
     @property
@@ -126,10 +156,15 @@ class Resilience(Claim):
 
     def _kept(self, results: Results, network: str, killed: str) -> Interval:
         after, before = (
-            results.by_seed(ACCURACY, network=network, killed=each, arm="swarm") for each in (killed, NOBODY)
+            results.by_seed(ACCURACY, network=network, killed=each, arm="swarm")
+            for each in (killed, NOBODY)
         )
         return interval((after / before).dropna().to_numpy())
 
     def _line(self, results: Results, network: str) -> Line:
-        kept = np.array([self._kept(results, network, f"{share:.0%}") for share in self.budget.killed]).reshape(-1, 3)
-        return Line(network, np.array(self.budget.killed), kept[:, 0], kept[:, 1], kept[:, 2], "points")
+        kept = np.array(
+            [self._kept(results, network, f"{share:.0%}") for share in self.budget.killed]
+        ).reshape(-1, 3)
+        return Line(
+            network, np.array(self.budget.killed), kept[:, 0], kept[:, 1], kept[:, 2], "points"
+        )

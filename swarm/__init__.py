@@ -1,22 +1,56 @@
-"""Swarm-intelligence simulation for many learning devices."""
+"""Swarm-intelligence simulation for many learning devices.
+
+The public API: :func:`run` and :func:`resume` a scenario, :func:`check` a configuration,
+:func:`compose` one as the command line does, :func:`load` what was written,
+:func:`save_start` parameters for another run, and :func:`check_plugin` of your own.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from swarm.report.load import load
-    from swarm.runner import Result, resume, run
-    from swarm.start import save_start
+from swarm.config.aliases import OldPaths
 
-__all__ = ["Result", "load", "resume", "run", "save_start"]
+if TYPE_CHECKING:
+    from swarm.common.errors import ConfigError, SwarmError
+    from swarm.config.composing.compose import compose
+    from swarm.experiments.checks.check_plugin import check_plugin
+    from swarm.experiments.loading import LoadedRun, load
+    from swarm.experiments.runner import Result, check, resume, run
+    from swarm.experiments.sweep.gather import SweepResults
+    from swarm.learning.initial_parameters import save_start
+
+__all__ = [
+    "ConfigError",
+    "LoadedRun",
+    "Result",
+    "SwarmError",
+    "SweepResults",
+    "check",
+    "check_plugin",
+    "compose",
+    "load",
+    "resume",
+    "run",
+    "save_start",
+]
 _HOMES = {
-    "Result": "swarm.runner",
-    "run": "swarm.runner",
-    "resume": "swarm.runner",
-    "load": "swarm.report.load",
-    "save_start": "swarm.start",
+    "ConfigError": "swarm.common.errors",
+    "LoadedRun": "swarm.experiments.loading",
+    "Result": "swarm.experiments.runner",
+    "SwarmError": "swarm.common.errors",
+    "SweepResults": "swarm.experiments.sweep.gather",
+    "check": "swarm.experiments.runner",
+    "check_plugin": "swarm.experiments.checks.check_plugin",
+    "compose": "swarm.config.composing.compose",
+    "load": "swarm.experiments.loading",
+    "resume": "swarm.experiments.runner",
+    "run": "swarm.experiments.runner",
+    "save_start": "swarm.learning.initial_parameters",
 }
+
+sys.meta_path.append(OldPaths())  # last: only names that nobody else knows
 
 
 def __getattr__(name: str) -> Any:
@@ -26,3 +60,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

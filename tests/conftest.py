@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ os.environ.setdefault("WANDB_MODE", "offline")
 
 @pytest.fixture(autouse=True, scope="session")
 def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Where the key is that signs run folders with plug-ins: not the user's own place, also not in processes of a test."""
+    """Where the key is that signs run folders with plug-ins: not the user's own place, also not in
+    processes of a test.
+    """
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
@@ -27,9 +31,28 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _read_once() -> Iterator[None]:
+    """What every small run reads of installed packages, and no test changes: their versions and
+    scikit-learn's digits, a quarter of the run's time.
+    """
+    from sklearn.datasets import load_digits
+
+    read = cache(load_digits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("importlib.metadata.version", cache(importlib.metadata.version))
+        patch.setattr(
+            "swarm.data.generated.digits.load_digits",
+            lambda **how: tuple(part.copy() for part in read(**how)),
+        )
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _denormals() -> Iterator[None]:
-    """A test that leaves its engine running must not leave the next one with an arithmetic without denormals."""
+    """A test that leaves its engine running must not leave the next one with an arithmetic without
+    denormals.
+    """
     import torch
 
     yield
@@ -41,10 +64,12 @@ def composed(*overrides: str) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from swarm import paths
+    from swarm.common.system import paths
 
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        return dict(OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True))  # type: ignore[arg-type]
+        return dict(
+            OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
+        )  # type: ignore[arg-type]
 
 
 SMALL = ("devices=12", "rounds=4", "optimizer.lr=0.1", "tracker=none", "scenario.arms=[swarm]", "evaluate.every=1",
@@ -53,7 +78,9 @@ SMALL = ("devices=12", "rounds=4", "optimizer.lr=0.1", "tracker=none", "scenario
 
 @pytest.fixture
 def small(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Run a small swarm with overrides and return its summary; ``name`` is its folder below the test's own."""
+    """Run a small swarm with overrides and return its summary; ``name`` is its folder below the
+    test's own.
+    """
 
     def go(*overrides: str, name: str = "run") -> dict[str, Any]:
         import swarm

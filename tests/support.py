@@ -1,7 +1,7 @@
 """Helpers for tests that drive the real machinery (Study, Experiment, Engine) without a run folder.
 
-Settings are the ones the command line composes; only Hydra's own work is done once and remembered, since it costs more
-than a small run.
+Settings are the ones the command line composes; only Hydra's own work is done once and remembered,
+since it costs more than a small run.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from torch.func import functional_call
 from torch.nn import functional
 
 import swarm
-from swarm import paths
+from swarm.common.rows import Layout
+from swarm.common.system import paths
 from swarm.config.build import option
 from swarm.config.settings import Settings
-from swarm.experiment import Experiment
-from swarm.learn.kernel import Kernel
-from swarm.learn.learner import Batch, Learner, Scores
-from swarm.learn.losses import Loss
-from swarm.learn.optimizer import SGD, Optimizer
-from swarm.learn.schedule import Constant
-from swarm.simulation import Record, Simulation
-from swarm.state import Layout
-from swarm.study.study import Study
-from swarm.track.jsonl import read_jsonl
+from swarm.experiments.runs.prepared import PreparedRun
+from swarm.learning.kernels.kernel import Kernel
+from swarm.learning.kernels.losses import Loss
+from swarm.learning.learner import Batch, Learner, PredictionScores
+from swarm.learning.optim.optimizer import SGD, Optimizer
+from swarm.learning.optim.schedule import Constant
+from swarm.results.track.jsonl import read_jsonl
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.loop import MetricsRow, Simulation
 from tests.conftest import SMALL, composed
 
 Rows = npt.NDArray[np.float64]
@@ -47,7 +47,7 @@ TORCH_LOSS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-# --- settings ----------------------------------------------------------------------------------------------------------
+# --- settings -------------------------------------------------------------------------------------
 
 
 def groups() -> list[str]:
@@ -66,9 +66,11 @@ def _base() -> str:
 
 
 def config(*overrides: str) -> dict[str, Any]:
-    """What ``tests.conftest.composed(*SMALL, *overrides)`` gives: groups before single keys, as Hydra takes them.
+    """What ``tests.conftest.composed(*SMALL, *overrides)`` gives: groups before single keys, as
+    Hydra takes them.
 
-    A key of ``SMALL`` that a chosen option does not have (``scenario.arms`` of another scenario) is left out.
+    A key of ``SMALL`` that a chosen option does not have (``scenario.arms`` of another scenario) is
+    left out.
     """
     values = dict(json.loads(_base()))
     pairs = [text.split("=", 1) for text in overrides]
@@ -86,9 +88,9 @@ def config(*overrides: str) -> dict[str, Any]:
     return values
 
 
-def prepared(*overrides: str) -> Study:
+def prepared(*overrides: str) -> PreparedRun:
     """A small study, checked and ready to run."""
-    return Study.prepare(Settings.parse(config(*overrides)))
+    return PreparedRun.prepare(Settings.parse(config(*overrides)))
 
 
 def experiment(*overrides: str) -> Experiment:
@@ -97,14 +99,14 @@ def experiment(*overrides: str) -> Experiment:
     return study.experiment(study.arms[0], study.arms[0].variants[0])
 
 
-# --- running -----------------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 @contextmanager
-def simulation(study: Study, arm: int = 0) -> Iterator[Simulation]:
+def simulation(study: PreparedRun, arm: int = 0) -> Iterator[Simulation]:
     """The running simulation of one arm (its first variant)."""
     chosen = study.arms[arm]
-    with Simulation(study.experiment(chosen, chosen.variants[0]), study.engine()) as running:
+    with Simulation(study.experiment(chosen, chosen.variants[0]), study.engine) as running:
         yield running
 
 
@@ -113,7 +115,7 @@ def rows(running: Simulation) -> Rows:
     return np.asarray(running.engine.snapshot()["x"].double().numpy().copy())
 
 
-def trajectory(study: Study, arm: int = 0) -> Rows:
+def trajectory(study: PreparedRun, arm: int = 0) -> Rows:
     """Every device's parameters before and after each round: ``[rounds + 1, N, P]``."""
     with simulation(study, arm) as running:
         found = [rows(running)]
@@ -124,7 +126,7 @@ def trajectory(study: Study, arm: int = 0) -> Rows:
     return np.stack(found)
 
 
-def final_rows(study: Study, arm: int = 0) -> Rows:
+def final_rows(study: PreparedRun, arm: int = 0) -> Rows:
     """All devices' parameters after the last round, ``[N, P]``."""
     with simulation(study, arm) as running:
         for _ in running.engine.advance(running.experiment.settings.rounds):
@@ -133,23 +135,29 @@ def final_rows(study: Study, arm: int = 0) -> Rows:
 
 
 def run(folder: Path, *overrides: str, **sections: Any) -> dict[str, Any]:
-    """A whole small run into ``folder``; ``sections`` replace whole sections. Returns its summary."""
+    """A whole small run into ``folder``; ``sections`` replace whole sections.
+
+    Returns its summary.
+    """
     swarm.run({**config(*overrides), **sections}, folder)
     return dict(json.loads((folder / "summary.json").read_text()))
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
     """The records of a run folder, without what no two runs share: times."""
-    return [{k: v for k, v in r.items() if not k.startswith("wall_s")} for r in read_jsonl(folder / "metrics.jsonl")]
+    return [
+        {k: v for k, v in r.items() if not k.startswith("wall_s")}
+        for r in read_jsonl(folder / "metrics.jsonl")
+    ]
 
 
-def records(study: Study, arm: int = 0) -> list[Record]:
+def records(study: PreparedRun, arm: int = 0) -> list[MetricsRow]:
     """The records of one arm, run to its end."""
     with simulation(study, arm) as running:
         return list(running.records(running.experiment.settings.rounds))
 
 
-# --- plain PyTorch, one device at a time ---------------------------------------------------------------------------------
+# --- plain PyTorch, one device at a time ----------------------------------------------------------
 
 
 def module_of(row_P: Tensor, like: nn.Module) -> nn.Module:
@@ -175,7 +183,7 @@ def plain_gradient(row_P: Tensor, like: nn.Module, x: Tensor, y: Tensor, loss: s
     return leaf.grad
 
 
-# --- a block of devices, without an engine --------------------------------------------------------------------------------
+# --- a block of devices, without an engine --------------------------------------------------------
 
 
 def sgd(lr: float = 1.0) -> SGD:
@@ -197,13 +205,17 @@ def train(
     clip: float | None = None,
     active: Tensor | None = None,
     done: int = 0,
-) -> Scores:
-    """The steps of a block in place: inputs ``[B, K, b, *features]``, targets ``[B, K, b]`` or ``[B, K, b, T]``."""
+) -> PredictionScores:
+    """The steps of a block in place: inputs ``[B, K, b, *features]``, targets ``[B, K, b]`` or
+    ``[B, K, b, T]``.
+    """
     first = torch.ones(x.shape[:3], dtype=torch.bool)
     before = torch.full((len(x),), done, dtype=torch.int64)
     batch = Batch(x, loss.encode(y, outputs, x_BP.dtype), first, active, before)
     with torch.no_grad():
-        learnt_BP, scores = Learner(kernel, loss, optimizer, outputs, clip, False).train(x_BP, slots, batch, lr)
+        learnt_BP, scores = Learner(kernel, loss, optimizer, outputs, clip, False).train(
+            x_BP, slots, batch, lr
+        )
         x_BP.copy_(learnt_BP)
     return scores
 
@@ -215,5 +227,7 @@ def predict(kernel: Kernel, x_BP: Tensor, inputs: Tensor) -> Tensor:
 
 
 def heeds_interrupts() -> None:
-    """In a child process: Ctrl-C reaches it even where these tests run in the background, which ignores it for all below."""
+    """In a child process: Ctrl-C reaches it even where these tests run in the background, which
+    ignores it for all below.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)

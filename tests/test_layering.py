@@ -1,7 +1,9 @@
-"""Imports go down the picture of docs/architecture.md only, and what the project renounces does not creep in.
+"""Imports go down the picture of docs/architecture.md only, and what the project renounces does not
+creep in.
 
-To add a module, put it into the layer it belongs to. A module may import from layers below its own and from its own
-package (``swarm.topology.*`` among themselves), not from its neighbours in the same layer unless they share a line.
+Every module lives in one of the rooms below. It may import from the rooms below its own and from
+its own room, not from its neighbour on the same floor: ``learning`` and ``communication`` do not
+know each other.
 """
 
 from __future__ import annotations
@@ -14,56 +16,31 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Lowest first. Within a layer, the modules of one string may import one another; the strings may not.
+# Lowest first. Within a layer, the modules of one string may import one another; the strings may
+# not.
 LAYERS: list[list[str]] = [
-    ["swarm.errors", "swarm.machine"],
-    ["swarm.plugin", "swarm.constants"],
-    [
-        "swarm.rng",
-        "swarm.state",
-        "swarm.paths swarm.fetched",
-        "swarm.check",
-        "swarm.names",
-        "swarm.files",
-        "swarm.tensors",
-        "swarm.interrupts",
-    ],
+    ["swarm.common"],
     ["swarm.config"],
-    [
-        "swarm.topology",
-        "swarm.models",
-        "swarm.data",
-        "swarm.metrics",
-        "swarm.statistics",
-        "swarm.continual",
-        "swarm.wire",
-        "swarm.schemas",
-    ],
-    ["swarm.mixing", "swarm.start", "swarm.network"],
-    ["swarm.learn", "swarm.protocol"],
-    ["swarm.exchange"],
-    ["swarm.routing", "swarm.experiment"],
-    ["swarm.evaluation", "swarm.cost"],
-    ["swarm.pupils"],
-    ["swarm.shard", "swarm.footprint"],
-    ["swarm.engine"],
-    ["swarm.measure"],
-    ["swarm.simulation swarm.checkpoint"],
-    ["swarm.track"],
-    ["swarm.report"],
-    ["swarm.study"],
-    ["swarm.claim"],
-    ["swarm.campaign"],
-    ["swarm.runner"],
-    ["scenarios", "swarm.testing", "swarm.sweep", "swarm.doctor", "swarm.report.__main__"],
-    ["swarm.cli"],
+    ["swarm.data"],
+    ["swarm.learning", "swarm.communication"],
+    ["swarm.simulation"],
+    ["swarm.results"],
+    ["swarm.experiments"],
+    ["scenarios", "swarm.cli"],
     ["run_swarm"],
 ]
-LEVEL = {module: level for level, layer in enumerate(LAYERS) for group in layer for module in group.split()}
+LEVEL = {
+    module: level
+    for level, layer in enumerate(LAYERS)
+    for group in layer
+    for module in group.split()
+}
 GROUP = {module: group for layer in LAYERS for group in layer for module in group.split()}
 FREE = {"swarm", "swarm.__init__"}  # the package's own front: re-exports on first use
 
-FILES = sorted([*(ROOT / "swarm").rglob("*.py"), *(ROOT / "scenarios").rglob("*.py"), ROOT / "run_swarm.py"])
+FILES = sorted(
+    [*(ROOT / "swarm").rglob("*.py"), *(ROOT / "scenarios").rglob("*.py"), ROOT / "run_swarm.py"]
+)
 
 
 def dotted(file: Path) -> str:
@@ -95,7 +72,11 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        yield from ((node.lineno, name) for name in names if name.split(".")[0] in ("swarm", "scenarios", "run_swarm"))
+        yield from (
+            (node.lineno, name)
+            for name in names
+            if name.split(".")[0] in ("swarm", "scenarios", "run_swarm")
+        )
 
 
 def violations(module: str, tree: ast.AST) -> list[str]:
@@ -110,7 +91,8 @@ def violations(module: str, tree: ast.AST) -> list[str]:
             continue
         if LEVEL[it] >= LEVEL[me]:
             found.append(
-                f"{module}:{line} imports {name}, which lies {'above' if LEVEL[it] > LEVEL[me] else 'beside'} it"
+                f"{module}:{line} imports {name}, which lies"
+                f" {'above' if LEVEL[it] > LEVEL[me] else 'beside'} it"
             )
     return found
 
@@ -130,31 +112,56 @@ def test_the_table_names_only_what_exists() -> None:
 @pytest.mark.parametrize(
     ("source", "bad"),
     [
-        ("from swarm.cli import main", True),
-        ("import swarm.cli", True),
-        ("def f():\n    from swarm import runner", True),
+        ("from swarm.cli.main import main", True),
+        ("import swarm.cli.main", True),
+        ("def f():\n    from swarm.experiments import runner", True),
         ("import scenarios.compare", True),
-        ("from swarm.data import dataset", True),
-        ("from swarm.topology.graph import Graph", False),
-        ("from swarm.errors import ConfigError", False),
-        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from swarm.cli import main", False),
+        ("from swarm.learning import learner", True),
+        ("from swarm.data import dataset", False),
+        ("from swarm.communication.topology.graph import Graph", False),
+        ("from swarm.common.errors import ConfigError", False),
+        (
+            (
+                "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from swarm.cli.main"
+                " import main"
+            ),
+            False,
+        ),
     ],
 )
 def test_the_check_sees_a_violation(source: str, bad: bool) -> None:
-    assert bool(violations("swarm.topology.ring", ast.parse(source))) is bad
+    assert bool(violations("swarm.communication.topology.ring", ast.parse(source))) is bad
 
 
-# --- what is not to be used at all --------------------------------------------------------------------------------
+# --- what is not to be used at all ----------------------------------------------------------------
 
-FORBIDDEN_CALLS = {"eval", "exec", "__import__", "os.system", "instantiate", "hydra.utils.instantiate"}
-FORBIDDEN_CALLS |= {"torch.load", "torch.save", "np.load", "numpy.load", "np.random.seed", "numpy.random.seed"}
-FORBIDDEN_CALLS |= {f"torch.{name}" for name in ("seed", "manual_seed", "random.manual_seed", "cuda.manual_seed")}
+FORBIDDEN_CALLS = {
+    "eval",
+    "exec",
+    "__import__",
+    "os.system",
+    "instantiate",
+    "hydra.utils.instantiate",
+}
+FORBIDDEN_CALLS |= {
+    "torch.load",
+    "torch.save",
+    "np.load",
+    "numpy.load",
+    "np.random.seed",
+    "numpy.random.seed",
+}
+FORBIDDEN_CALLS |= {
+    f"torch.{name}" for name in ("seed", "manual_seed", "random.manual_seed", "cuda.manual_seed")
+}
 FORBIDDEN_IMPORTS = {"pickle", "cloudpickle", "dill", "joblib", "random", "shelve", "marshal"}
 # The legacy global generator behind np.random.<draw>; the classes are fine.
 NUMPY_RANDOM = {"Generator", "Philox", "SeedSequence", "BitGenerator", "PCG64", "default_rng"}
 ALLOWED = {
-    "swarm.data.table_files: np.load": "allow_pickle=False",
-    "swarm.learn.module: torch.manual_seed": "inside torch.random.fork_rng: modules draw their start from nowhere else",
+    "swarm.data.files.readers.table_files: np.load": "allow_pickle=False",
+    "swarm.learning.kernels.module: torch.manual_seed": (
+        "inside torch.random.fork_rng: nothing else draws a module's start"
+    ),
 }
 
 
@@ -162,12 +169,17 @@ def renounced(module: str, tree: ast.AST) -> list[str]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name.split(".")[0] in FORBIDDEN_IMPORTS]
+            found += [
+                alias.name for alias in node.names if alias.name.split(".")[0] in FORBIDDEN_IMPORTS
+            ]
         elif isinstance(node, ast.ImportFrom) and node.module:
             found += [node.module] if node.module.split(".")[0] in FORBIDDEN_IMPORTS else []
         elif isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            legacy = name.startswith(("np.random.", "numpy.random.")) and name.split(".")[2] not in NUMPY_RANDOM
+            legacy = (
+                name.startswith(("np.random.", "numpy.random."))
+                and name.split(".")[2] not in NUMPY_RANDOM
+            )
             found += [name] if name in FORBIDDEN_CALLS or legacy else []
     return [name for name in found if f"{module}: {name}" not in ALLOWED]
 

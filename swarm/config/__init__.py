@@ -1,1 +1,3 @@
-"""From words on a command line to plug-ins: composed by Hydra, checked as settings, built under guard."""
+"""From the words of a command line to plug-ins: Hydra composes the configuration, the settings are
+checked, and only classes that are allowed are built.
+"""

@@ -1,75 +1,111 @@
-"""Turns a config section with a ``_target_`` into an object, and nothing else into anything.
+"""Builds the object that a config section with a ``_target_`` describes.
 
-Whoever can write a config must not be able to run code that was not meant as a plug-in. So there is no blocklist: a
-target is imported only if its path begins with an allowed package, and used only if *the object it resolves to* is a
-class or function whose own ``__module__`` is allowed (``swarm.config.build.importlib.import_module`` resolves, and is
-refused: it belongs to ``importlib``) and whose declared type is what the section needs, before it is called.
+A config must not be able to run code that was not meant as a plug-in. So there is a list of what is
+allowed, not of what is forbidden. A target is imported only if its path begins with an allowed
+package. It is called only if *the object it resolves to* is a class or function whose own
+``__module__`` is allowed, and whose declared type is what the section needs. For example,
+``swarm.config.build.importlib.import_module`` resolves to a function, but is refused, because that
+function belongs to ``importlib``.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import json
-import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from swarm import paths, plugin
-from swarm.check import ordinary
-from swarm.config.explain import describe, must_be, shown, unknown
-from swarm.config.foreign import require_own
-from swarm.errors import ConfigError
-from swarm.machine import ran_out_of_memory
+from swarm.common import plugin
+from swarm.common.errors import ConfigError
+from swarm.common.system import paths
+from swarm.common.system.machine import ran_out_of_memory
+from swarm.config.composing.arguments import MISSING, TARGET, defaults, fit, hints, parameters
+from swarm.config.explain import describe, shown, unknown
+from swarm.config.plug_ins import OWN, load_plugins
 
 T = TypeVar("T")
 
-TARGET = "_target_"
-_TORCH = "torch.nn"  # layers only: the class itself must live in torch.nn.modules and be an nn.Module
-_OWN = ("swarm", "scenarios")
-_MISSING = inspect.Parameter.empty
+# of torch only layers are allowed: the class must live in torch.nn.modules and be an nn.Module
+_TORCH = "torch.nn"
 
 
-def build(node: Any, expect: type[T], section: str, plugins: Sequence[str] = (), **context: Any) -> T:
-    """The ``expect`` that ``node`` describes.
+def build(
+    node: Any, expect: type[T], section: str, plugins: Sequence[str] = (), **context: Any
+) -> T:
+    """Build the object of class ``expect`` that ``node`` describes.
 
-    ``node`` is ``{"_target_": "package.module.Class", key: value, …}``; each key must be a parameter of the target and
-    each value fit that parameter's annotation (JSON types strictly: no 3.5 or true for an int). A parameter annotated
-    with a class may be given as a nested node. ``context`` is offered by the run: its entries are passed to targets
-    that have a parameter of that name, and cannot be set by the config. ``plugins`` names further modules to allow, as
-    :func:`load_plugins` takes them.
+    ``node`` is ``{"_target_": "package.module.Class", key: value, …}``. Each key must be a
+    parameter of the target, and each value must fit that parameter's annotation (JSON types
+    strictly: no 3.5 or true for an int). A parameter annotated with a class may be given as a
+    nested node. The entries of ``context`` come from the run: they are passed to targets that have
+    a parameter of that name, and the config cannot set them. ``plugins`` lists further modules to
+    allow, as :func:`load_plugins` takes them.
 
-    Raises :class:`ConfigError` with ``section`` in front of the offending key.
+    Raises :class:`ConfigError`, with ``section`` in front of the key, for a target that may not be
+    used, for a key or value that it does not take, and for a plug-in that fails.
     """
     allowed = load_plugins(plugins)
     return cast(T, _build(_as_dict(node, section), expect, section, allowed, context))
 
 
+def class_of(
+    node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str] = ()
+) -> type:
+    """Return the class of the object that :func:`build` would make of ``node``, without making it.
+
+    For a function it is the class that it is annotated to return. Raises :class:`ConfigError` for a
+    target that may not be used.
+    """
+    return _target(node, expect, section, load_plugins(plugins))[1]
+
+
+def takes(
+    name: str, node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str] = ()
+) -> bool:
+    """Whether the target of ``node`` takes a parameter ``name``; raises as :func:`class_of`."""
+    known, open_ended = parameters(_target(node, expect, section, load_plugins(plugins))[0])
+    return open_ended or name in known
+
+
 def option(group: str, name: str) -> dict[str, Any]:
-    """``conf/<group>/<name>.yaml`` as a plain dict: what ``group=name`` would choose on the command line."""
+    """Read ``conf/<group>/<name>.yaml`` as a plain dict: the section that ``group=name`` chooses on
+    the command line.
+
+    Raises :class:`ConfigError` if the group has no such option.
+    """
     from omegaconf import OmegaConf
 
-    names = options(group)
-    if name not in names:
-        raise unknown(group, name, names, "option")
-    loaded = OmegaConf.to_container(OmegaConf.load(paths.conf() / group / f"{name}.yaml"), resolve=True)
-    return cast(dict[str, Any], loaded)
+    files = _option_files(group)
+    if name not in files:
+        raise unknown(group, name, sorted(files), "option")
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(files[name]), resolve=True))
 
 
 def options(group: str) -> list[str]:
-    """The names of a group's options."""
-    return sorted(file.stem for file in (paths.conf() / group).glob("*.yaml"))
+    """Return the names of a group's options in alphabetical order."""
+    return sorted(_option_files(group))
+
+
+def _option_files(group: str) -> dict[str, Path]:
+    """A group's options by name: the bundled ones, and those of ``--config-dir``, which come
+    first, while a command line is being composed or run."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    places = [paths.conf()]
+    if GlobalHydra.instance().is_initialized():
+        sources = GlobalHydra.instance().config_loader().get_sources()
+        files = [Path(source.path) for source in sources if source.scheme() == "file"]
+        places += [folder for folder in reversed(files) if folder != paths.conf()]
+    return {file.stem: file for place in places for file in sorted((place / group).glob("*.yaml"))}
 
 
 def choice(group: str, node: Mapping[str, Any]) -> str:
-    """What is typed to choose ``node``: the option in ``conf/<group>`` with its target; else the target itself."""
+    """Return what a user types to choose ``node``: the name of the option in ``conf/<group>`` that
+    has the same target, else the target itself.
+    """
     import yaml
 
     for file in sorted((paths.conf() / group).glob("*.yaml")):
@@ -80,8 +116,11 @@ def choice(group: str, node: Mapping[str, Any]) -> str:
 
 @contextmanager
 def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
-    """A class of one of these sections, where it is an error's value, becomes what was typed to choose it: ``protocol=d2``,
-    ``protocol=my_plugins.Talks``."""
+    """A context in which a :class:`ConfigError` shows what a user types to choose a plug-in, such
+    as ``protocol=d2`` or ``protocol=my_plugins.Talks``, instead of its class.
+
+    ``sections`` are the plug-ins' sections by key.
+    """
     try:
         yield
     except ConfigError as error:
@@ -96,91 +135,40 @@ def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
         raise ConfigError(error.key, value, error.valid) from error
 
 
-# --- plug-ins -----------------------------------------------------------------------------------------------------
+# --- the target -----------------------------------------------------------------------------------
 
 
-def load_plugins(plugins: Iterable[str]) -> tuple[str, ...]:
-    """Import the user's modules and return their names.
-
-    An entry is a path to a ``.py`` file or a dotted module name, both looked up from the current folder first; an
-    installed module comes second. Each is imported once under its own name.
-    """
-    return tuple(_load_plugin(entry, Path.cwd()) for entry in plugins)
-
-
-def _load_plugin(entry: str, folder: Path) -> str:
-    name = Path(entry).stem if entry.endswith(".py") else entry
-    parts = name.split(".")
-    if not all(part.isidentifier() for part in parts):
-        raise ConfigError("plugins", entry, "must be a module's dotted name or the path of a .py file")
-    if parts[0] in sys.stdlib_module_names or parts[0] in (*_OWN, "torch"):
-        raise ConfigError("plugins", entry, f"{parts[0]} is already the name of a module; rename the plug-in")
-    try:
-        if entry.endswith(".py"):
-            _load_file(name, paths.usable(folder / entry, "plugins"), entry)
-        elif not _load_local(parts, folder):
-            require_own("plugins", entry)
-            importlib.import_module(name)
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:  # a script that ends the process is no module either
-        if ran_out_of_memory(error):
-            raise
-        raise ConfigError("plugins", entry, _why_not(error, parts, folder)) from error
-    plugin.listed(name, entry)
-    return name
-
-
-def _why_not(error: BaseException, parts: Sequence[str], folder: Path) -> str:
-    """Why a plug-in could not be imported, with the line of it that failed. A SyntaxError says the line by itself."""
-    at = plugin.where(error, importing=parts[0])
-    if isinstance(error, ModuleNotFoundError) and error.name is not None:
-        if error.name not in [".".join(parts[:n]) for n in range(1, len(parts) + 1)]:
-            return f"imports {error.name}, which is not installed{at}"
-        return f"no such module in {folder} or installed"
-    if isinstance(error, SystemExit):
-        return f"cannot be imported: it {plugin.said(error)}{at}"
-    return f"cannot be imported: {type(error).__name__}: {shown(error)}{at}"
-
-
-def _load_file(name: str, file: Path, entry: str) -> None:
-    if not file.is_file():
-        raise ConfigError("plugins", entry, f"no such file (looked for {file})")
-    require_own("plugins", entry)
-    there = sys.modules.get(name)
-    if there is None:
-        paths.load_module(name, file.resolve())
-    elif Path(getattr(there, "__file__", None) or "").resolve() != file.resolve():
-        raise ConfigError("plugins", entry, f"{name} is already the name of a module; rename the plug-in")
-
-
-def _load_local(parts: Sequence[str], folder: Path) -> bool:
-    """Import ``a.b.c`` from ``folder/a/b/c.py`` and its packages on the way; False if it is not there."""
-    files = []
-    for n in range(1, len(parts) + 1):
-        package, module = folder.joinpath(*parts[:n], "__init__.py"), folder.joinpath(*parts[:n]).with_suffix(".py")
-        file = package if package.is_file() else module
-        if not file.is_file():
-            return False
-        files.append(file)
-    for n, file in enumerate(files, 1):
-        _load_file(".".join(parts[:n]), file, ".".join(parts))
-    return True
-
-
-# --- the target ---------------------------------------------------------------------------------------------------
+def _target(
+    node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str]
+) -> tuple[Any, type]:
+    """The class or function that ``node`` names, and the class of what it makes."""
+    key = f"{section}.{TARGET}"
+    if TARGET not in node:
+        raise ConfigError(
+            section, shown(dict(node)), f"needs a {TARGET}: the dotted path of a {expect.__name__}"
+        )
+    found = _locate(node[TARGET], key, plugins)
+    return found, _accept(found, node[TARGET], expect, key, plugins)
 
 
 def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
-    """The object a target path names: a module of an allowed package, then public attributes of modules and classes."""
+    """The object that a target path names: a public attribute of a module, or of a class in one, in
+    an allowed package.
+    """
     if not isinstance(path, str) or not path:
-        raise ConfigError(key, shown(path), "must be the dotted path of a class, such as swarm.topology.ring.Ring")
+        raise ConfigError(
+            key,
+            shown(path),
+            "must be the dotted path of a class, such as swarm.communication.topology.regular.Ring",
+        )
     parts = path.split(".")
     if not all(part.isidentifier() and not part.startswith("_") for part in parts):
         raise ConfigError(key, shown(path), "must be the dotted path of a public class")
-    if not _within(path, (*_OWN, _TORCH, *plugins)):
+    if not _within(path, (*OWN, _TORCH, *plugins)):
         raise ConfigError(
-            key, shown(path), "must be in swarm, scenarios, torch.nn, or a module listed under plugins=[…]"
+            key,
+            shown(path),
+            "must be in swarm, scenarios, torch.nn, or a module listed under plugins=[…]",
         )
     if parts[0] == "scenarios":
         paths.scenarios()
@@ -188,23 +176,28 @@ def _locate(path: Any, key: str, plugins: Sequence[str]) -> Any:
     for i, part in enumerate(parts[depth:], depth):
         if not isinstance(found, types.ModuleType | type) or not hasattr(found, part):
             place = ".".join(parts[:i])
-            public = [n for n, v in vars(found).items() if isinstance(v, type) and not n.startswith("_")]
+            public = [
+                n for n, v in vars(found).items() if isinstance(v, type) and not n.startswith("_")
+            ]
             there = [n for n in public if getattr(found, n).__module__ == place]
-            valid = unknown(part, "", there, "class").valid if there else f"no module or class {part}"
+            valid = (
+                unknown(part, "", there, "class").valid if there else f"no module or class {part}"
+            )
             raise ConfigError(key, path, f"{place} has {valid}")
         found = getattr(found, part)
     return found
 
 
 def _import_longest(parts: Sequence[str], key: str) -> tuple[Any, int]:
-    """The deepest module on the path, and how many parts name it."""
+    """The deepest module on the path, and how many parts of the path name it."""
     for depth in range(len(parts), 0, -1):
         name = ".".join(parts[:depth])
         try:
             return importlib.import_module(name), depth
         except ModuleNotFoundError as error:
             if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
-                raise  # the module exists and imports something that does not: a bug, not a wrong path
+                # the path is right: the module exists, but imports one that does not
+                raise
     raise ConfigError(key, ".".join(parts), "no such module")
 
 
@@ -212,17 +205,27 @@ def _within(path: str, packages: Iterable[str]) -> bool:
     return any(path == package or path.startswith(package + ".") for package in packages)
 
 
-def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str]) -> None:
-    """Refuse whatever is not a class or function of an allowed module that declares itself an ``expect``."""
+def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str]) -> type:
+    """The class of the object that ``found`` makes.
+
+    Refuses everything but a class ``expect``, or a function annotated to return one, that is
+    defined in an allowed module.
+    """
     module = getattr(found, "__module__", None)
-    ours = isinstance(module, str) and _within(module, (*_OWN, *plugins))
+    ours = isinstance(module, str) and _within(module, (*OWN, *plugins))
     layer = isinstance(found, type) and isinstance(module, str) and _is_layer(found, module)
-    if not isinstance(found, type | types.FunctionType) or found.__name__ == "<lambda>" or not (ours or layer):
+    if (
+        not isinstance(found, type | types.FunctionType)
+        or found.__name__ == "<lambda>"
+        or not (ours or layer)
+    ):
         raise ConfigError(
-            key, path, "is not a class or function that may be used here: it must be defined in swarm, scenarios, "
-            "torch.nn, or a module listed under plugins=[…]"
-        )  # fmt: skip
-    made = found if isinstance(found, type) else _hints(found).get("return")
+            key,
+            path,
+            "is not a class or function that may be used here: it must be defined in swarm,"
+            " scenarios, torch.nn, or a module listed under plugins=[…]",
+        )
+    made = found if isinstance(found, type) else hints(found).get("return")
     made = get_origin(made) or made
     if not isinstance(made, type) or not issubclass(made, expect):
         needs = f"must be a {expect.__name__} ({expect.__module__}.{expect.__qualname__})"
@@ -230,6 +233,7 @@ def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str
     if isinstance(found, type) and inspect.isabstract(found):
         missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
         raise ConfigError(key, path, f"is abstract: choose a subclass that defines {missing}")
+    return made
 
 
 def _is_layer(found: type, module: str) -> bool:
@@ -240,42 +244,52 @@ def _is_layer(found: type, module: str) -> bool:
     return issubclass(found, nn.Module)
 
 
-# --- its arguments ------------------------------------------------------------------------------------------------
+# --- its arguments --------------------------------------------------------------------------------
 
 
 def _build(
-    node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str], context: Mapping[str, Any]
+    node: Mapping[str, Any],
+    expect: type,
+    section: str,
+    plugins: Sequence[str],
+    context: Mapping[str, Any],
 ) -> Any:
-    key = f"{section}.{TARGET}"
-    if TARGET not in node:
-        raise ConfigError(section, shown(dict(node)), f"needs a {TARGET}: the dotted path of a {expect.__name__}")
-    path = node[TARGET]
-    found = _locate(path, key, plugins)
-    _accept(found, path, expect, key, plugins)
-    parameters, open_ended = _parameters(found)
+    found, _ = _target(node, expect, section, plugins)
+    path, key = node[TARGET], f"{section}.{TARGET}"
+    known, open_ended = parameters(found)
     given = {name: value for name, value in node.items() if name != TARGET}
-    valid = [name for name in parameters if name not in context]
-    arguments: dict[str, Any] = {name: context[name] for name in parameters if name in context}
+    valid = [name for name in known if name not in context]
+    arguments: dict[str, Any] = {name: context[name] for name in known if name in context}
+
+    def make(inner: Mapping[str, Any], wanted: type, where: str) -> Any:
+        return _build(inner, wanted, where, plugins, context)
+
     for name, value in given.items():
         if name in arguments:
-            raise ConfigError(f"{section}.{name}", shown(value), "is set by the run itself and has no place here")
-        if name.startswith("_") or (name not in parameters and not open_ended):
+            raise ConfigError(
+                f"{section}.{name}", shown(value), "is set by the run itself and has no place here"
+            )
+        if name.startswith("_") or (name not in known and not open_ended):
             raise unknown(f"{section}.{name}", value, valid)
-        annotation = parameters.get(name, _MISSING)
-        arguments[name] = _fit(value, annotation, f"{section}.{name}", plugins, context)
-    for name, annotation in parameters.items():
-        if name not in arguments and name not in _defaults(found):
-            what = "a value" if annotation is _MISSING else describe(annotation)
+        annotation = known.get(name, MISSING)
+        arguments[name] = fit(value, annotation, f"{section}.{name}", make)
+    for name, annotation in known.items():
+        if name not in arguments and name not in defaults(found):
+            what = "a value" if annotation is MISSING else describe(annotation)
             raise ConfigError(f"{section}.{name}", "???", f"is missing: {path} needs {what}")
     made = _called(found, arguments, section, path)
     if not isinstance(made, expect):
-        raise ConfigError(key, path, f"returned a {type(made).__name__} where a {expect.__name__} is needed")
+        raise ConfigError(
+            key, path, f"returned a {type(made).__name__} where a {expect.__name__} is needed"
+        )
     plugin.made(made, section, path)
     return made
 
 
 def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -> Any:
-    """``found(**arguments)``. What a plug-in raises on the way, ``SystemExit`` included, is a sentence about ``section``."""
+    """Call ``found(**arguments)``; what a plug-in raises meanwhile, ``SystemExit`` included,
+    becomes a :class:`ConfigError` on ``section``.
+    """
     try:
         return found(**arguments)
     except ConfigError as error:
@@ -283,7 +297,9 @@ def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -
     except _foreign_errors(found) as error:
         if ran_out_of_memory(error):
             raise
-        raise ConfigError(section, path, f"refuses these settings: {shown(error)}{plugin.where(error)}") from error
+        raise ConfigError(
+            section, path, f"refuses these settings: {shown(error)}{plugin.where(error)}"
+        ) from error
     except BaseException as error:
         fault = plugin.fault_of(error)
         if fault is None:
@@ -292,94 +308,14 @@ def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -
 
 
 def _foreign_errors(found: Any) -> tuple[type[Exception], ...]:
-    """What code that does not know :class:`ConfigError` raises on bad values; our own would be showing a bug."""
-    return () if _within(found.__module__, _OWN) else (ValueError, TypeError, RuntimeError, AssertionError)
-
-
-@cache
-def _signature(found: Any) -> inspect.Signature:
-    return inspect.signature(found)
-
-
-def _parameters(found: Any) -> tuple[dict[str, Any], bool]:
-    """Each parameter's annotation (or ``_MISSING``) by name, and whether any other key is taken (``**kwargs``)."""
-    hints, found_parameters, open_ended = _hints(found), {}, False
-    for name, parameter in _signature(found).parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            open_ended = True
-        elif parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            found_parameters[name] = hints.get(name, _MISSING)
-    return found_parameters, open_ended
-
-
-def _defaults(found: Any) -> set[str]:
-    return {name for name, p in _signature(found).parameters.items() if p.default is not _MISSING}
-
-
-@cache
-def _hints(found: Any) -> dict[str, Any]:
-    """The resolved annotations of the call: of the fields for a dataclass, else of ``__init__`` or the function."""
-    try:
-        if isinstance(found, type):
-            fields = get_type_hints(found, include_extras=True) if is_dataclass(found) else {}
-            return fields | get_type_hints(found.__init__, include_extras=True)  # type: ignore[misc]
-        return get_type_hints(found, include_extras=True)
-    except NameError as error:
-        text = f"its annotations name {error.name}, which the module does not import"
-        raise ConfigError(TARGET, f"{found.__module__}.{found.__qualname__}", text) from error
-    except Exception as error:  # an annotation is an expression, and can fail in any way
-        text = f"its annotations cannot be read: {type(error).__name__}: {shown(error)}"
-        raise ConfigError(TARGET, f"{found.__module__}.{found.__qualname__}", text) from error
-
-
-def _fit(value: Any, annotation: Any, key: str, plugins: Sequence[str], context: Mapping[str, Any]) -> Any:
-    """``value`` as its parameter wants it: nested nodes built, JSON types checked strictly, lists made tuples."""
-    if annotation is _MISSING:
-        ordinary(key, value)
-        return value
-    if isinstance(value, Mapping) and TARGET in value and (classes := _classes(annotation)):
-        if len(classes) > 1:
-            raise TypeError(f"{key}: a nested section fits one class, not {classes}")
-        return _build(value, classes[0], key, plugins, context)
-    if isinstance(value, list) and any(isinstance(v, Mapping) and TARGET in v for v in value):
-        item = _item(annotation)
-        if item is not None and _classes(item):
-            made = [_fit(v, item, f"{key}.{i}", plugins, context) for i, v in enumerate(value)]
-            return tuple(made) if get_origin(annotation) is tuple else made
-    try:
-        fitted = _adapter(annotation).validate_json(json.dumps(value), strict=True)
-    except (ValidationError, TypeError, ValueError) as error:
-        raise ConfigError(key, shown(value), must_be(annotation, value)) from error
-    ordinary(key, fitted)
-    return fitted
-
-
-@cache
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    # arbitrary types never come from JSON; the config only has to let them stand beside ones that do ("Path | Foo")
-    try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
-    except Exception:  # pydantic models and dataclasses bring their own config
-        return TypeAdapter(annotation)
-
-
-def _classes(annotation: Any) -> list[type]:
-    """The classes in an annotation that a nested node can describe: not the plain types a YAML value has anyway."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [c for a in get_args(annotation) for c in _classes(a)]
-    annotation = get_origin(annotation) or annotation
-    plain = annotation in (object, type(None)) or not isinstance(annotation, type)
-    known = (str, int, float, bool, Mapping, Sequence, set, frozenset, Path)
-    return [] if plain or issubclass(annotation, known) or annotation.__module__ == "collections.abc" else [annotation]
-
-
-def _item(annotation: Any) -> Any:
-    """The item type of ``list[X]``, ``Sequence[X]`` or ``tuple[X, ...]``, also inside a union with None; else None."""
-    if get_origin(annotation) in (Union, types.UnionType):
-        return next((found for a in get_args(annotation) if (found := _item(a)) is not None), None)
-    origin, arguments = get_origin(annotation), [a for a in get_args(annotation) if a is not Ellipsis]
-    listed = isinstance(origin, type) and issubclass(origin, Sequence) and len(arguments) == 1
-    return arguments[0] if listed else None
+    """The errors by which code that does not know :class:`ConfigError` refuses a value; in a class
+    of this package they are bugs, and pass.
+    """
+    return (
+        ()
+        if _within(found.__module__, OWN)
+        else (ValueError, TypeError, RuntimeError, AssertionError)
+    )
 
 
 def _as_dict(node: Any, section: str) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Words for error messages: what a type accepts, how a value is shown, which key was probably meant."""
+"""Words for error messages: what a type accepts, how a value is shown, which key was probably
+meant.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from swarm.check import LARGEST_WHOLE
-from swarm.errors import ConfigError, meant, typed
+from swarm.common.errors import ConfigError, meant, typed
+from swarm.common.ranges import LARGEST_WHOLE
+from swarm.config import aliases
 
 _LONGEST = 80
 _PLAIN: dict[Any, str] = {
@@ -24,26 +27,46 @@ _PLAIN: dict[Any, str] = {
 
 
 def shown(value: object) -> str:
-    """``value`` as it would be typed, shortened to one line of at most 80 characters."""
+    """Write ``value`` as a user would type it, shortened to one line of at most 80 characters."""
     text = " ".join(typed(value).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def unknown(key: str, value: object, valid: Iterable[str], what: str = "key") -> ConfigError:
-    """The error for a name that does not exist: says which one is close to it, and which ones there are."""
+    """Make the error for a name that does not exist.
+
+    It says which of the ``valid`` names is spelt much like it, and lists them all; of a name of an
+    earlier version, it says what to write now. ``what`` is the kind of name: a key, an option, a
+    class. The name is ``value`` for an option, else the last part of ``key``.
+    """
+    if (write := _write_now(key, shown(value), what)) is not None:
+        new = write.partition("=")[2 if what == "option" else 0]
+        return ConfigError(key, shown(value), f"is called {new} now; write {write}")
     names = sorted(valid)
     wrong = str(value) if what == "option" else key.rsplit(".", 1)[-1]
     plural = what + ("es" if what.endswith("s") else "s")
     return ConfigError(
-        key, shown(value), f"no such {what}{meant(wrong, names)}; valid {plural}: {', '.join(names) or 'none'}"
+        key,
+        shown(value),
+        f"no such {what}{meant(wrong, names)}; valid {plural}: {', '.join(names) or 'none'}",
     )
 
 
-def must_be(annotation: Any, value: object, described: str | None = None) -> str:
-    """What to say of a ``value`` that does not fit a type: what would, and what was probably meant.
+def _write_now(key: str, value: str, what: str) -> str | None:
+    """What to write instead of a key, or an option of a group, of an earlier version; None for all
+    others.
+    """
+    new = aliases.key(key) if what == "key" else key
+    said = aliases.option(new, value)
+    return f"{new}={said}" if new != key or (what == "option" and said != value) else None
 
-    That is a word of a closed set that is close to it, or, of a whole number with a point or an
-    exponent (1e9, 3.0), its digits: to whoever typed it, it is one.
+
+def must_be(annotation: Any, value: object, described: str | None = None) -> str:
+    """Say what would be valid instead of ``value``, which does not fit a type, and what was
+    probably meant.
+
+    For a closed set of words, that is the word spelt much like ``value``. A whole number that was
+    typed with a point or an exponent (1e9, 3.0) is repeated without.
     """
     words = list(_words(annotation))
     given = value if isinstance(value, list | tuple) else [value]
@@ -56,7 +79,7 @@ def must_be(annotation: Any, value: object, described: str | None = None) -> str
 
 
 def _words(annotation: Any) -> Iterator[str]:
-    """The words of all closed sets within a type."""
+    """Yield the words of all ``Literal`` types within a type."""
     if get_origin(annotation) is Literal:
         yield from (word for word in get_args(annotation) if isinstance(word, str))
     else:
@@ -65,12 +88,16 @@ def _words(annotation: Any) -> Iterator[str]:
 
 
 def describe(annotation: Any) -> str:
-    """What a value of type ``annotation`` looks like, as a noun phrase; understands ``Annotated`` bounds."""
+    """Describe the values of type ``annotation`` as a noun phrase, with their bounds if it is
+    ``Annotated``.
+    """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         text = describe(arguments[0])
         filled = any(getattr(part, "min_length", None) for part in _parts(arguments[1:]))
-        return (text.replace("a list", "a list that is not empty", 1) if filled else text) + _bounds(arguments[1:])
+        return (
+            text.replace("a list", "a list that is not empty", 1) if filled else text
+        ) + _bounds(arguments[1:])
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(describe(a) for a in arguments))
     if origin is Literal:
@@ -79,7 +106,11 @@ def describe(annotation: Any) -> str:
         return "a section"
     if isinstance(origin, type) and issubclass(origin, Sequence | set | frozenset):
         items = [a for a in arguments if a is not Ellipsis]
-        return f"a list, each item {describe(items[0])}" if len(items) == 1 else f"a list of {len(items)} values"
+        return (
+            f"a list, each item {describe(items[0])}"
+            if len(items) == 1
+            else f"a list of {len(items)} values"
+        )
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     if annotation in (list, tuple):
@@ -100,17 +131,30 @@ def _digits(value: object) -> object:
 
 
 def _bounds(metadata: Iterable[Any]) -> str:
-    """``Ge(1), Le(8)`` as " from 1 to 8"; other metadata says nothing."""
+    """``Ge(1), Le(8)`` in words, " from 1 to 8"; other metadata is left out."""
     found: dict[str, Any] = {}
     for part in _parts(metadata):
-        found |= {name: getattr(part, name) for name in ("ge", "gt", "le", "lt") if hasattr(part, name)}
+        found |= {
+            name: getattr(part, name) for name in ("ge", "gt", "le", "lt") if hasattr(part, name)
+        }
     if "ge" in found and "le" in found:
         return f" from {found['ge']:,} to {found['le']:,}"
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    text = " and ".join(f"{words[name]} {limit:,}" for name, limit in found.items() if limit is not None)
+    text = " and ".join(
+        f"{words[name]} {limit:,}" for name, limit in found.items() if limit is not None
+    )
     return f" {text}" if text else ""
 
 
 def _parts(metadata: Iterable[Any]) -> Iterator[Any]:
     for item in metadata:
-        yield from getattr(item, "metadata", None) or (item,)  # pydantic's Field(...) carries its bounds inside
+        # pydantic's Field(...) carries its bounds inside
+        yield from getattr(item, "metadata", None) or (item,)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, without empty lines and links to Hydra's pages."""
+    lines = [
+        line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line
+    ]
+    return lines[0] if lines else type(error).__name__

@@ -1,9 +1,11 @@
-"""Code that a run folder names: refused while a command works on a folder that this user's own command did not write.
+"""The guard against code that a run folder names, while a command works on a folder that no command
+of this user's has written.
 
-Two settings make a process run code that is not in this package: ``plugins``, whose modules are imported, and
-``engine.address``, since whoever runs a Ray cluster runs code in its drivers. A config of the user's own command may name
-both. A config that came with a folder may not, unless the folder is trusted (:mod:`swarm.study.trust`). So whoever reads a
-folder's config works inside :func:`refused`, and whoever is about to run such code asks :func:`require_own` first.
+Two settings make a process run code that is not in this package: ``plugins``, whose modules are
+imported, and ``engine.address``, since whoever runs a Ray cluster can run code in its drivers. The
+user's own command may set both. A config that came with a folder may not, unless the folder is
+trusted (:mod:`swarm.results.trust`). So the config of a folder is read inside :func:`refused`, and
+the places that are about to run such code call :func:`require_own` first.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
 
-# These are the context's and no parameters: a parameter would stand in every signature between a folder and the places that
-# build plug-ins (more than twenty, also in the runs of a claim), and one call that left it out would run the code.
+# These are context variables and not parameters. A parameter would stand in every signature between
+# a folder and the places that build plug-ins (more than twenty, also in the runs of a claim), and
+# one call without it would run the code.
 _why: ContextVar[str | None] = ContextVar("why foreign code is refused", default=None)
 _typed: ContextVar[Mapping[str, object]] = ContextVar(
     "settings that the user has typed beside the folder", default=MappingProxyType({})
@@ -25,8 +28,9 @@ _typed: ContextVar[Mapping[str, object]] = ContextVar(
 
 @contextmanager
 def refused(why: str, typed: Mapping[str, object] | None = None) -> Iterator[None]:
-    """Within this block :func:`require_own` raises, with ``why``, for every setting that is not among ``typed``, by key
-    and value."""
+    """A context in which :func:`require_own` raises, with the reason ``why``, for every setting
+    that is not in ``typed`` with the same key and value.
+    """
     before = _why.set(why), _typed.set(typed or {})
     try:
         yield
@@ -36,7 +40,11 @@ def refused(why: str, typed: Mapping[str, object] | None = None) -> Iterator[Non
 
 
 def require_own(key: str, value: object) -> None:
-    """Raises :class:`ConfigError` with the reason given to :func:`refused`, where this is inside of it."""
+    """Allow the code that the setting ``key`` names with ``value``, unless it is refused.
+
+    Raises :class:`ConfigError` inside a :func:`refused` block, with the reason given there, unless
+    the user has typed this setting.
+    """
     why = _why.get()
     typed = _typed.get()
     name = key.removeprefix("/")

@@ -1,19 +1,22 @@
-"""What a run can be told, as types: every key, its range, and what is refused.
+"""The settings of a run as types: every key with its type and range.
 
-``conf/config.yaml`` holds the defaults; this is the check. Sections with a ``_target_`` are plug-ins, whose own keys
-are checked by :func:`swarm.config.build.build` against the constructor they are for.
+``conf/config.yaml`` holds the defaults, and this module checks what a user sets. Sections with a
+``_target_`` are plug-ins, whose own keys :func:`swarm.config.build.build` checks against the
+signature of their constructor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from copy import deepcopy
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from swarm.check import ordinary
+from swarm.common.errors import ConfigError
+from swarm.common.ranges import ordinary
 from swarm.config.explain import describe, must_be, shown, unknown
-from swarm.errors import ConfigError
+from swarm.config.plug_in_lists import with_options
 
 
 def _is_plugin(value: Any) -> Any:
@@ -23,48 +26,63 @@ def _is_plugin(value: Any) -> Any:
 
 
 PlugIn = Annotated[dict[str, Any], BeforeValidator(_is_plugin)]
+STANDARD: Final = "standard"
+"""The entry of ``metrics`` that stands for all metrics that a run measures by default."""
+MetricList = list[PlugIn | Literal["standard"]]
+MEAN: Final = "swarm.communication.aggregation.mean.Mean"
+DEFAULTS: Final[dict[str, Any]] = {
+    "metrics": [STANDARD],
+    "transforms": [],
+    "aggregator": {"_target_": MEAN},
+}
+"""Keys that configurations of earlier versions do not have, and the values that they then get."""
 Positive = Annotated[float, Field(gt=0)]
 MOST_DEVICES = MOST_ROUNDS = 10_000_000
 
 
 class Section(BaseModel):
-    """Keys with types: nothing unknown, nothing converted."""
+    """A section of typed keys: it has no other keys, and values are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class Train(Section):
+def _default(key: str) -> Any:
+    """A field that configurations of earlier versions do not have."""
+    return Field(default_factory=lambda: deepcopy(DEFAULTS[key]))
+
+
+class TrainSettings(Section):
     """One device's learning within a round."""
 
     batch: Annotated[int, Field(ge=1, le=1_000_000)]
     local_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None
     local_epochs: Annotated[int, Field(ge=1, le=10_000)] | None
-    clip: Positive | None
+    clip_norm: Positive | None
     loss: Literal["auto", "cross_entropy", "mse", "mae"]
 
 
-class Network(Section):
-    """Virtual time, and what happens to messages."""
+class NetworkSettings(Section):
+    """The virtual time of a round, and the loss and delay of messages."""
 
-    tick: Positive
-    loss: Annotated[float, Field(ge=0, lt=1)]
+    round_seconds: Positive
+    drop: Annotated[float, Field(ge=0, lt=1)]
     symmetric: bool
-    patience: Annotated[int, Field(ge=0, le=1000)]
+    max_delay: Annotated[int, Field(ge=0, le=1000)]
 
 
 class Evaluate(Section):
     """When and on whom accuracy is measured."""
 
     every: Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
-    sample: Annotated[int, Field(ge=1, le=MOST_DEVICES)] | None
+    devices: Annotated[int, Field(ge=1, le=MOST_DEVICES)] | None
     accuracy: bool
-    own: bool
+    local: bool
     ensemble: bool
     label: Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)] | None
     fading: Annotated[float, Field(gt=0, le=1)]
 
 
-class Checkpoint(Section):
+class CheckpointSettings(Section):
     """When the state is saved."""
 
     every: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
@@ -79,7 +97,21 @@ class Compute(Section):
     compile: bool
 
 
-class Tune(Section):
+class _Span(Section):
+    """The key of the section ``schedule`` that is not its plug-in's."""
+
+    rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
+
+
+class _Rate(Section):
+    """The learning rate in the section ``optimizer``, where it may be ``auto``; the plug-in gets a
+    number.
+    """
+
+    lr: float | Literal["auto"]
+
+
+class LearningRateSearch(Section):
     """The grid of learning rates behind ``optimizer.lr=auto``."""
 
     lrs: Annotated[list[Positive], Field(min_length=1)] | None
@@ -92,6 +124,7 @@ class Settings(Section):
     scenario: PlugIn
     topology: PlugIn
     protocol: PlugIn
+    aggregator: PlugIn = _default("aggregator")
     compressor: PlugIn
     delay: PlugIn
     churn: PlugIn
@@ -99,12 +132,12 @@ class Settings(Section):
     clock: PlugIn
     fleet: PlugIn
     model: PlugIn
-    learn: PlugIn
+    update: PlugIn
     replay: PlugIn
     data: PlugIn
     partition: PlugIn
     drift: PlugIn
-    people: PlugIn
+    labels: PlugIn
     optimizer: PlugIn
     schedule: PlugIn
     engine: PlugIn
@@ -113,38 +146,68 @@ class Settings(Section):
     devices: Annotated[int, Field(ge=1, le=MOST_DEVICES)]
     rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
     seed: Annotated[int, Field(ge=0, le=2**53)]
-    horizon: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
     init: str
+    metrics: MetricList = _default("metrics")
+    transforms: list[PlugIn] = _default("transforms")
     plugins: list[str]
     resume: str | None
     report: bool
     preset: Literal["quick", "full"] | None
-    train: Train
-    network: Network
+    train: TrainSettings
+    network: NetworkSettings
     evaluate: Evaluate
-    checkpoint: Checkpoint
+    checkpoint: CheckpointSettings
     compute: Compute
-    tune: Tune
+    lr_search: LearningRateSearch
 
     @classmethod
     def parse(cls, cfg: Any) -> Settings:
-        """``cfg``, an OmegaConf or plain mapping, checked and typed.
+        """Check ``cfg``, an OmegaConf or plain mapping, and return it typed.
 
-        Raises :class:`ConfigError` for the first thing that is wrong: an unknown key, a value out of range, a missing
-        one, or an interpolation that leads nowhere. Hydra's own section is passed over.
+        Hydra's own section is left out. Raises :class:`ConfigError` for the first mistake: an
+        unknown key, a value out of range, a missing value, or an interpolation of something that
+        does not exist.
         """
-        settings = validated(cls, plain(cfg))
+        values = with_options(plain(cfg), "metrics", "metric", STANDARD)
+        settings = validated(cls, with_options(values, "transforms", "transform"))
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
-            valid = f"must be null beside train.local_steps={steps}; to count epochs, set train.local_steps=null"
+            valid = (
+                f"must be null beside train.local_steps={steps}; to count epochs, set"
+                " train.local_steps=null"
+            )
             raise ConfigError("train.local_epochs", epochs, valid)
         if steps is None and epochs is None:
-            valid = f"must be {describe(int)} unless train.local_epochs is: one of them says how long to learn"
+            valid = (
+                f"must be {describe(int)} unless train.local_epochs is: one of them says how long"
+                " to learn"
+            )
             raise ConfigError("train.local_steps", None, valid)
+        validated(_Span, {"rounds": settings.schedule.get("rounds")}, "schedule.")
+        rate = {key: value for key, value in settings.optimizer.items() if key == "lr"}
+        validated(_Rate, rate, "optimizer.")
         return settings
 
+    @property
+    def schedule_rounds(self) -> int:
+        """The number of rounds that the learning-rate schedule spans: ``schedule.rounds``, else
+        ``rounds``.
+        """
+        return int(self.schedule.get("rounds") or self.rounds)
+
+    @property
+    def schedule_plug_in(self) -> dict[str, Any]:
+        """The section ``schedule`` without ``rounds``, which is not a parameter of the plug-in."""
+        return {key: value for key, value in self.schedule.items() if key != "rounds"}
+
+    def with_schedule_rounds(self, rounds: int | None) -> Self:
+        """Return the same settings with a schedule that spans ``rounds``; None means all rounds of
+        the run.
+        """
+        return self.model_copy(update={"schedule": {**self.schedule, "rounds": rounds}})
+
     def plug_ins(self) -> dict[str, dict[str, Any]]:
-        """The sections that name a ``_target_``, by key."""
+        """Return the sections that are plug-ins, by key."""
         return {name: getattr(self, name) for name in sections()}
 
 
@@ -152,22 +215,32 @@ Model = TypeVar("Model", bound=Section)
 
 
 def validated(model: type[Model], values: dict[str, Any], prefix: str = "") -> Model:
-    """``values`` as a ``model``. Raises :class:`ConfigError` for the first thing that is wrong, ``prefix`` before its key."""
+    """Check ``values`` and return them as a ``model``.
+
+    Raises :class:`ConfigError` for the first mistake, with ``prefix`` in front of its key.
+    """
     _refuse_unknown(values, model, prefix)
     try:
         found = model.model_validate(values)
     except ValidationError as error:
         first = _first(error, model, values)
         raise ConfigError(f"{prefix}{first.key}", first.value, first.valid) from error
-    built = {name for name, field in model.model_fields.items() if any(map(_is_guard, field.metadata))}
-    for name, value in found.model_dump(exclude=built).items():  # plug-ins are looked at as they are built
+    built = {
+        name for name, field in model.model_fields.items() if any(map(_is_guard, field.metadata))
+    }
+    # build() checks the values of plug-ins
+    for name, value in found.model_dump(exclude=built).items():
         ordinary(f"{prefix}{name}", value)
     return found
 
 
 def sections() -> list[str]:
-    """The keys whose value is a plug-in."""
-    return [name for name, field in Settings.model_fields.items() if any(_is_guard(m) for m in field.metadata)]
+    """Return the keys whose value is one plug-in."""
+    return [
+        name
+        for name, field in Settings.model_fields.items()
+        if any(_is_guard(m) for m in field.metadata)
+    ]
 
 
 def _is_guard(item: Any) -> bool:
@@ -175,7 +248,12 @@ def _is_guard(item: Any) -> bool:
 
 
 def plain(cfg: Any) -> dict[str, Any]:
-    """``cfg`` as resolved nested dicts without Hydra's section; OmegaConf's errors become :class:`ConfigError`."""
+    """Return ``cfg`` as nested dicts, with interpolations resolved and without Hydra's section.
+
+    Raises :class:`ConfigError` for what OmegaConf cannot resolve.
+    """
+    if isinstance(cfg, Settings):
+        return cfg.model_dump()
     if isinstance(cfg, dict):
         return {str(key): value for key, value in cfg.items() if key != "hydra"}
     from omegaconf import OmegaConf
@@ -188,14 +266,20 @@ def plain(cfg: Any) -> dict[str, Any]:
                 continue
             value = cfg[key]
             inner = OmegaConf.is_config(value)
-            values[str(key)] = OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if inner else value
+            values[str(key)] = (
+                OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+                if inner
+                else value
+            )
     except OmegaConfBaseException as error:
         raise from_omegaconf(error, cfg) from error
     return values
 
 
 def from_omegaconf(error: Exception, cfg: Any) -> ConfigError:
-    """A failed interpolation or a mandatory value without one, as an error about the key it stands under."""
+    """Turn OmegaConf's error about a failed interpolation, or about a mandatory value that is
+    missing, into an error about its key.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue
 
@@ -204,7 +288,9 @@ def from_omegaconf(error: Exception, cfg: Any) -> ConfigError:
         return ConfigError(key, "???", "has no default and must be given a value")
     first = shown(str(error).splitlines()[0])
     value = _raw(OmegaConf.to_container(cfg, resolve=False), key)
-    return ConfigError(key, shown("???" if value is None else value), f"cannot be resolved: {first}")
+    return ConfigError(
+        key, shown("???" if value is None else value), f"cannot be resolved: {first}"
+    )
 
 
 def _raw(values: Any, key: str) -> Any:
@@ -218,7 +304,9 @@ def _model(annotation: Any) -> type[Section] | None:
 
 
 def _refuse_unknown(values: Mapping[str, Any], model: type[Section], prefix: str) -> None:
-    """Unknown keys are looked for first: a misspelt key is also a missing one, and the spelling is the better hint."""
+    """Refuse unknown keys. This check comes first, as a misspelt key is also a missing one, and the
+    spelling is the better hint.
+    """
     for key, value in values.items():
         field = model.model_fields.get(str(key))
         if field is None:
@@ -229,7 +317,7 @@ def _refuse_unknown(values: Mapping[str, Any], model: type[Section], prefix: str
 
 
 def _first(error: ValidationError, model: type[Section], values: Any) -> ConfigError:
-    """Pydantic's first complaint, said with the type's own description of what is valid."""
+    """Pydantic's first complaint as an error that describes the valid type in words."""
     location = error.errors()[0]["loc"]
     path: list[str] = []
     description, annotation = "a section", None
@@ -245,7 +333,9 @@ def _first(error: ValidationError, model: type[Section], values: Any) -> ConfigE
             break
         model = inner
         description = f"a section with the keys {', '.join(model.model_fields)}"
-    return ConfigError(".".join(path) or "config", shown(values), must_be(annotation, values, description))
+    return ConfigError(
+        ".".join(path) or "config", shown(values), must_be(annotation, values, description)
+    )
 
 
 def _describe(annotation: Any, metadata: Iterable[Any]) -> str:

@@ -1,1 +1,3 @@
-"""What the devices learn from: sources of samples, how they are dealt to devices, and the order they are met in."""
+"""What the devices learn from: sources of samples, partitions that assign the samples to devices,
+and streams that say in which order a device meets its own.
+"""

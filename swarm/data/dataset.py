@@ -1,118 +1,152 @@
-"""The data of a run: all samples in one array, who holds which, and the checks every source's data must pass."""
+"""The data of a run: all samples in one array, and which device holds which of them.
+
+:mod:`swarm.data.validation` has the checks that every source's data must pass.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from swarm.errors import ConfigError
-from swarm.names import Maybe, Names, finder
-from swarm.plugin import shape_of
-from swarm.rng import Keys
+from swarm.common.names import Maybe, Names, finder
+from swarm.common.rng import Keys
+from swarm.config.aliases.old_members import OldMembers, old_keywords
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
 
-_LARGEST = np.finfo(np.float32).max
-CHUNK = 1 << 22  # array elements looked at in one go: bounds the temporary memory of checks and scaling
+# Checks and scaling work on this many array elements at once, which bounds their temporary memory.
+CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
 class Affine:
-    """What was done to numbers: ``scaled = (raw − shift) / span``, so ``raw = shift + span · scaled``."""
+    """How numbers were scaled: ``scaled = (raw − shift) / span``, so ``raw = shift + span ·
+    scaled``.
+    """
 
-    shift: Reals  # of each column; a single number where all are scaled alike
-    span: Reals
+    shift: Reals  # one number for each column; a single one where all columns are scaled alike
+    span: Reals  # likewise
 
 
+@old_keywords
 @dataclass(frozen=True)
-class Dataset:
-    """S samples and the three disjoint sets of sample ids they fall into; devices only ever hold ``train`` samples."""
+class Dataset(OldMembers):
+    """S samples and the three disjoint sets of sample ids they fall into; devices only ever hold
+    ``train`` samples.
+    """
 
     x: Floats  # [S, *features]
-    y: Ints | Floats  # [S] labels 0 … classes-1, [S, L] labels of L positions, or [S, T] regression targets
+    # [S] labels 0 … classes-1, [S, L] labels of L positions, or [S, T] regression targets
+    y: Ints | Floats
     classes: int  # 0 for regression
-    owner: Ints | None  # [S] natural owner (person, role, carrier), dense ids 0 … O-1; None if the data know none
+    # [S] natural owner (person, role, carrier), dense ids 0 … O-1; None if the data know none
+    owner: Ints | None
     train: Ints
     validation: Ints
     test: Ints
-    time: Ints | None = None  # [S] when each sample happened, in any unit; None if the data know no order
-    concept: Ints | None = None  # [S] which of several worlds a sample belongs to, 0 … ; None if nothing drifts
-    given: Ints | None = None  # [S] the labels that devices are told, −1: none; None if they are told the true ones
-    owner_names: Names | None = None  # of owners 0 … O-1, canonical (swarm.names); None if they are numbers only
+    # [S] when each sample happened, in any unit; None if the data know no order
+    time: Ints | None = None
+    # [S] which concept a sample belongs to, 0 … W-1; None if nothing drifts
+    concept: Ints | None = None
+    # [S] the labels that devices learn from (−1: no label); None if those are the true ones
+    observed_labels: Ints | None = None
+    # canonical names (swarm.common.names) of owners 0 … O-1; None if owners are numbers only
+    owner_names: Names | None = None
     class_names: Names | None = None  # of classes 0 … C-1, likewise
     columns: tuple[str, ...] = ()  # names of flat features, if they have any
-    scaling: Affine | None = None  # what was done to the features; None: nothing
-    target: Affine | None = None  # what was done to each target of a regression; None: nothing
+    scaling: Affine | None = None  # how the features were scaled; None if they were not
+    target: Affine | None = None  # how a regression's targets were scaled; None if they were not
 
     @property
     def features(self) -> tuple[int, ...]:
         """The shape of one sample."""
         return self.x.shape[1:]
 
-    def told(self) -> tuple[Ints, int]:
-        """What devices take each sample's class to be (−1: nobody said), and how many classes there are; data without class
-        labels for whole samples have a single one."""
+    def known_labels(self) -> tuple[Ints, int]:
+        """The class that devices take each sample to have (``[S]``, −1: no label), and the number
+        of classes. Data without class labels for whole samples count as one class."""
         if not self.classes or self.y.ndim > 1:
             return np.zeros(len(self.x), np.int64), 1
-        return (self.y if self.given is None else self.given).astype(np.int64), self.classes
+        return (self.y if self.observed_labels is None else self.observed_labels).astype(
+            np.int64
+        ), self.classes
 
     def class_of(self, label: int | str) -> int | None:
-        """The class called ``label``; where no class has a number for its name, also the one with that number. Else None."""
+        """The class called ``label``, or None if there is none. Where no class has a number for
+        its name, ``label`` may also be the number of a class.
+        """
         return finder(self.class_names, self.classes)(label)
 
 
 class Source(ABC):
-    """Where samples come from. Constructors may take ``devices`` and ``seed``, which the run fills in.
+    """Where samples come from.
 
-    An implementation gathers its arrays and ends in :func:`swarm.data.prepare.prepare`: check, split, scale.
+    Constructors may take ``devices`` and ``seed``, which the run fills in.
+
+    An implementation gathers its arrays and hands them to :func:`swarm.data.prepare.prepare`, which
+    checks, splits and scales them.
     """
 
     @abstractmethod
     def load(self) -> Dataset:
-        """The data set: the same bits for the same options and seed. ``ConfigError`` for data that cannot be used."""
+        """Read or generate the data set; equal options and seeds give equal bits.
+
+        Raises ``ConfigError`` for data that cannot be used.
+        """
 
 
 @dataclass(frozen=True)
-class Holdings:
+class DeviceSplit:
     """Which samples each device holds: device *i* has ``sample[ptr_N1[i]:ptr_N1[i + 1]]``."""
 
     sample: Ints  # sample ids grouped by device
     ptr_N1: Ints  # [N + 1]
-    ordered: bool = False  # each device meets its samples as they stand here, not in orders of its own
-    pooled_from: int = 1  # of this many devices, all now on one
-    place: Ints | None = None  # of a pooled stream: each sample's place in the stream of its own device; ascending
-    names: Maybe | None = None  # of the devices, [N]: those of their owners, or of the nodes they sit at
-    owned: bool = False  # whether those are owners' names: each device then has all training samples of one owner
+    # True: each device meets its samples as they stand here; False: in an order drawn for it
+    ordered: bool = False
+    pooled_from: int = 1  # how many devices' samples were pooled on the one device of this split
+    # of a pooled stream: each sample's place in the stream of its own device; ascending
+    place: Ints | None = None
+    # [N] names of the devices: those of their owners, or of the nodes they sit at
+    names: Maybe | None = None
+    # whether the names are owners' names: each device then has all training samples of one owner
+    owned: bool = False
 
     @classmethod
-    def group(cls, device_S: npt.ArrayLike, devices: int) -> Holdings:
-        """From the device of every sample (``-1``: nobody's). Each device's ids are in ascending order."""
+    def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:
+        """Make a split from the device of every sample, ``[S]`` (``-1``: the sample is nobody's).
+
+        Each device's sample ids are in ascending order.
+        """
         device = np.asarray(device_S, dtype=np.int64)
         order = np.argsort(device, kind="stable")
         sizes_N = np.bincount(device[device >= 0], minlength=devices)
         ptr_N1 = np.concatenate([[0], np.cumsum(sizes_N)]).astype(np.int64)
         return cls(order[len(device) - int(ptr_N1[-1]) :].astype(np.int64), ptr_N1)
 
-    def by_time(self, time_S: Ints) -> Holdings:
-        """The same, each device's samples in the order in which they happened (equal times: as they stood)."""
+    def by_time(self, time_S: Ints) -> DeviceSplit:
+        """The same split with each device's samples in the order of ``time_S``; samples of equal
+        times keep their order.
+        """
         order = np.lexsort((time_S[self.sample], self.device_S))
         return replace(self, sample=self.sample[order], ordered=True)
 
-    def in_order(self, keys: Keys) -> Holdings:
-        """The same, in an order in which each device meets its samples: as it is, or drawn."""
+    def in_order(self, keys: Keys) -> DeviceSplit:
+        """The same split, ordered: unchanged if it is ordered already, else in a random order."""
         if self.ordered:
             return self
         order = np.lexsort((keys.generator().permutation(len(self.sample)), self.device_S))
         return replace(self, sample=self.sample[order], ordered=True)
 
-    def named_by_owner(self, data: Dataset) -> Holdings:
-        """The same, each device under its owner's name, where each has the samples of one owner that no other device has."""
+    def named_by_owner(self, data: Dataset) -> DeviceSplit:
+        """The same split with devices named by their owners, if each device holds the samples of
+        one owner and no two devices share an owner; else unchanged.
+        """
         if data.owner is None or data.owner_names is None or not self.sizes_N.all():
             return self
         owner_S = data.owner[self.sample]
@@ -121,32 +155,38 @@ class Holdings:
             return self
         return replace(self, names=tuple(data.owner_names[owner] for owner in owner_N), owned=True)
 
-    def pooled(self, keys: Keys, batch: int | None = None) -> Holdings:
-        """Everybody's samples on one device, mixed; where there is an order, everybody's first ones first. ``batch`` makes it
-        a stream: of full mini-batches only, as each device meets them, and none of them before that device would meet it."""
+    def pooled(self, keys: Keys, batch: int | None = None) -> DeviceSplit:
+        """The split with all samples on one device, in random order.
+
+        If this split is ordered, the samples that devices meet first come first. ``batch`` keeps
+        only the samples that fill whole mini-batches of their own device, and records each one's
+        place in that device's stream, so that none is met before its own device would meet it.
+        """
         if not self.ordered:
             mixed = keys.generator().permutation(np.sort(self.sample))
-            return Holdings(mixed, np.array([0, len(mixed)]))
+            return DeviceSplit(mixed, np.array([0, len(mixed)]))
         place = np.arange(len(self.sample)) - self.ptr_N1[self.device_S]
         order = np.lexsort((keys.generator().permutation(len(place)), place))
         if batch is None:
-            return Holdings(self.sample[order], np.array([0, len(order)]), ordered=True)
+            return DeviceSplit(self.sample[order], np.array([0, len(order)]), ordered=True)
         order = order[(place < (self.sizes_N // batch * batch)[self.device_S])[order]]
-        return Holdings(self.sample[order], np.array([0, len(order)]), True, self.devices, place[order])
+        return DeviceSplit(
+            self.sample[order], np.array([0, len(order)]), True, self.devices, place[order]
+        )
 
     @property
     def devices(self) -> int:
-        """N."""
+        """N, the number of devices."""
         return len(self.ptr_N1) - 1
 
     @property
     def sizes_N(self) -> Ints:
-        """Samples held by each device: ``[N]``."""
+        """The number of samples that each device holds: ``[N]``."""
         return np.diff(self.ptr_N1)
 
     @property
     def device_S(self) -> Ints:
-        """The device that holds ``sample[j]``, for every j."""
+        """The device that holds ``sample[j]``, for every j: ``[len(sample)]``."""
         return np.repeat(np.arange(self.devices), self.sizes_N)
 
     def of(self, device: int) -> Ints:
@@ -154,21 +194,25 @@ class Holdings:
         return self.sample[self.ptr_N1[device] : self.ptr_N1[device + 1]]
 
 
-def label_mix(y: Ints, holdings: Holdings, classes: int) -> Reals:
-    """``[N, C]``: the fraction of each label among a device's samples; every row sums to one (to zero without samples).
+def label_mix(y: Ints, holdings: DeviceSplit, classes: int) -> Reals:
+    """The fraction of each label among a device's samples, ``[N, C]``; every row sums to one, or to
+    zero for a device without samples.
 
-    Own-distribution accuracy weights the global test samples of label c by ``mix[i, c] / (test fraction of c)``.
-    ``y`` holds the labels of all samples (or of their positions), indexed by the ids in ``holdings``.
+    Own-distribution accuracy weights the global test samples of label c by ``mix[i, c] / (test
+    fraction of c)``. ``y`` holds the labels of all samples (or of their positions), indexed by the
+    ids in ``holdings``.
     """
     label_SL = y[holdings.sample].reshape(len(holdings.sample), -1)
     cell_SL = holdings.device_S[:, None] * classes + label_SL
-    count_NC = np.bincount(cell_SL.reshape(-1), minlength=holdings.devices * classes).reshape(holdings.devices, classes)
+    count_NC = np.bincount(cell_SL.reshape(-1), minlength=holdings.devices * classes).reshape(
+        holdings.devices, classes
+    )
     return np.asarray(count_NC / count_NC.sum(1, keepdims=True).clip(1))
 
 
-def label_mixes(dataset: Dataset, holdings: Holdings) -> Reals:
-    """``[W, N, C]``: :func:`label_mix` of what each device meets of each of W concepts; of one that it never meets, that of all
-    its samples."""
+def label_mixes(dataset: Dataset, holdings: DeviceSplit) -> Reals:
+    """:func:`label_mix` of each device's samples of each of W concepts, ``[W, N, C]``. For a
+    concept that a device never meets, it is the mix of all its samples."""
     y = dataset.y.astype(np.int64, copy=False)
     everything = label_mix(y, holdings, dataset.classes)
     if dataset.concept is None:
@@ -177,14 +221,15 @@ def label_mixes(dataset: Dataset, holdings: Holdings) -> Reals:
     for w in range(int(dataset.concept.max()) + 1):
         here_S = dataset.concept[holdings.sample] == w
         sizes_N = np.bincount(device_S[here_S], minlength=holdings.devices)
-        own = Holdings(holdings.sample[here_S], np.concatenate([[0], np.cumsum(sizes_N)]))
+        own = DeviceSplit(holdings.sample[here_S], np.concatenate([[0], np.cumsum(sizes_N)]))
         found.append(np.where(sizes_N[:, None] > 0, label_mix(y, own, dataset.classes), everything))
     return np.stack(found)
 
 
-def lived(concept_S: Ints, holdings: Holdings, met_N: Ints, window_N: Ints) -> Reals:
-    """``[N, C]``: the share of each concept among the last ``window_N`` of the ``met_N`` samples that each device has met of
-    its stream; of the first one, before it has met any."""
+def concept_exposure(concept_S: Ints, holdings: DeviceSplit, met_N: Ints, window_N: Ints) -> Reals:
+    """The share of each concept among the last ``window_N`` of the ``met_N`` samples that each
+    device has met of its stream, ``[N, concepts]``. Before a device has met any sample, its first
+    one counts."""
     concept_H = concept_S[holdings.sample]
     count_HC = np.zeros((len(concept_H) + 1, int(concept_S.max()) + 1), np.int64)
     count_HC[np.arange(len(concept_H)) + 1, concept_H] = 1
@@ -195,109 +240,10 @@ def lived(concept_S: Ints, holdings: Holdings, met_N: Ints, window_N: Ints) -> R
 
 
 def chunks(x: npt.NDArray[np.generic]) -> Iterator[slice]:
-    """Row ranges of ``x`` small enough that a temporary copy of one does not matter."""
+    """Row ranges of ``x`` of at most :data:`CHUNK` elements each, so that copies of one are small.
+
+    A row of more elements is a range by itself.
+    """
     rows = max(1, CHUNK // max(1, int(np.prod(x.shape[1:]))))
     for start in range(0, len(x), rows):
         yield slice(start, min(start + rows, len(x)))
-
-
-def check_arrays(
-    x: npt.NDArray[np.generic],
-    y: npt.NDArray[np.generic],
-    classes: int,
-    origin: tuple[str, object] = ("/data", "samples"),
-    columns: Sequence[str] = (),
-) -> None:
-    """Refuse (``ConfigError``) what nothing can learn from: no samples, a NaN or infinity, a label out of range.
-
-    ``origin`` is the key and value to blame; ``columns`` names the features, so that the message can.
-    """
-    key, value = origin
-    if x.ndim < 2 or x.size == 0:
-        raise ConfigError(key, value, f"x has shape {list(x.shape)}; at least one sample with one feature is needed")
-    if len(y) != len(x):
-        raise ConfigError(key, value, f"{len(y)} labels for {len(x)} samples; the two numbers must be equal")
-    _finite(x, origin, [f"column {name!r}" for name in columns])
-    if classes == 0:
-        if y.ndim != 2 or y.shape[1] < 1:
-            raise ConfigError(key, value, f"regression targets of shape {list(y.shape)}; [samples, targets] is needed")
-        _finite(y, origin, [f"target {t}" for t in range(y.shape[1])])
-        return
-    if y.ndim not in (1, 2) or y.dtype.kind not in "iu":
-        raise ConfigError(
-            key,
-            value,
-            f"labels of type {y.dtype} and shape {list(y.shape)}; [samples] integers are needed, or [samples, positions]",
-        )
-    bad = np.argwhere((y < 0) | (y >= classes))  # type: ignore[operator]
-    if bad.size:
-        row, found = bad[0][0], y[tuple(bad[0])]
-        raise ConfigError(
-            key, value, f"row {row} (counted from 0) has label {found}; labels must be 0 to {classes - 1}"
-        )
-
-
-def _finite(x: npt.NDArray[np.generic], origin: tuple[str, object], names: Sequence[str]) -> None:
-    if x.dtype.kind in "biu":
-        return
-    for rows in chunks(x):
-        finite = (np.abs(x[rows]) <= _LARGEST).reshape(rows.stop - rows.start, -1)
-        if not finite.all():
-            row, column = (int(i) for i in np.argwhere(~finite)[0])
-            found = x[rows.start + row].reshape(-1)[column]
-            name = names[column] if names else f"column {column}"
-            valid = f"row {rows.start + row} (counted from 0), {name} is {found}; every value must be a finite number"
-            valid += " that float32 holds, up to 3.4e38" if np.isfinite(found) else ""
-            raise ConfigError(*origin, valid)
-
-
-def _require_arrays(dataset: object, origin: tuple[str, object]) -> None:
-    """Refuse what is no data set at all."""
-    if not isinstance(dataset, Dataset):
-        raise ConfigError(*origin, f"come as {shape_of(dataset)}; a swarm.data.dataset.Dataset is needed")
-    if isinstance(dataset.classes, bool) or not isinstance(dataset.classes, int | np.integer) or dataset.classes < 0:
-        raise ConfigError(*origin, f"have {dataset.classes!r} classes; a whole number is needed, 0 for regression")
-    kinds = {"x": "fiu", "y": "fiu", "train": "iu", "validation": "iu", "test": "iu"}
-    kinds |= {"owner": "iu", "time": "iu", "concept": "iu", "given": "iu"}
-    for name, kind in kinds.items():
-        found = getattr(dataset, name)
-        if found is None and name in ("owner", "time", "concept", "given"):
-            continue
-        if not isinstance(found, np.ndarray) or found.dtype.kind not in kind:
-            needed = "whole numbers" if kind == "iu" else "numbers"
-            raise ConfigError(*origin, f"have {shape_of(found)} as {name}; a NumPy array of {needed} is needed")
-
-
-def validate(dataset: Dataset, origin: tuple[str, object] = ("/data", "samples"), columns: Sequence[str] = ()) -> None:
-    """All that must hold of any data set, whoever made it; ``ConfigError`` naming the first thing that does not."""
-    _require_arrays(dataset, origin)
-    check_arrays(dataset.x, dataset.y, dataset.classes, origin, columns)
-    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    for name in ("train", "test"):
-        if not len(parts[name]):
-            raise ConfigError(*origin, f"no {name} samples; at least one is needed")
-    ids = np.concatenate(list(parts.values()))
-    if ids.min() < 0 or ids.max() >= len(dataset.x):
-        raise ConfigError(*origin, f"sample ids {ids.min()} to {ids.max()}; they must be 0 to {len(dataset.x) - 1}")
-    if int(np.bincount(ids, minlength=len(dataset.x)).max()) > 1:
-        raise ConfigError(*origin, "train, validation and test share samples; they must be disjoint")
-    if dataset.time is not None and dataset.time.shape != (len(dataset.x),):
-        raise ConfigError(*origin, f"times of shape {list(dataset.time.shape)}; one number per sample is needed")
-    if dataset.given is not None and dataset.given.shape != (len(dataset.x),):
-        raise ConfigError(*origin, f"given labels of shape {list(dataset.given.shape)}; one per sample is needed")
-    if dataset.given is not None and not -1 <= dataset.given.min() <= dataset.given.max() < dataset.classes:
-        raise ConfigError(*origin, f"given labels up to {dataset.given.max()}; −1 to {dataset.classes - 1} there are")
-    if dataset.concept is not None and (dataset.concept.shape != (len(dataset.x),) or int(dataset.concept.min()) < 0):
-        raise ConfigError(*origin, "concepts must be one number of 0 or more per sample")
-    if dataset.owner is not None and (len(dataset.owner) != len(dataset.x) or int(dataset.owner.min()) < 0):
-        raise ConfigError(*origin, "owners must be one number of 0 or more per sample")
-    if dataset.owner_names is not None:
-        owners = 0 if dataset.owner is None else int(dataset.owner.max()) + 1
-        _check_names(dataset.owner_names, owners, len(dataset.owner_names), "owners", origin)
-    if dataset.class_names is not None:
-        _check_names(dataset.class_names, dataset.classes, dataset.classes, "classes", origin)
-
-
-def _check_names(names: Names, least: int, most: int, what: str, origin: tuple[str, object]) -> None:
-    if not least <= len(names) <= most or len(set(names)) < len(names):
-        raise ConfigError(*origin, f"has {len(names)} names for {least} {what}; each needs one of its own")

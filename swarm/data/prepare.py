@@ -1,4 +1,6 @@
-"""From the arrays a source has gathered to a data set: check, split, scale. The same three steps for every source."""
+"""Makes a data set of the arrays that a source has gathered, in the same three steps for every
+source: check, split, scale.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from swarm.data.apportion import apportion
-from swarm.data.dataset import Affine, Dataset, Floats, Ints, check_arrays, validate
+from swarm.common.errors import ConfigError
+from swarm.common.names import Names, listed
+from swarm.common.rng import Keys
+from swarm.data.dataset import Affine, Dataset, Floats, Ints
+from swarm.data.largest_remainder import largest_remainder
 from swarm.data.scaling import Numbers, Scale, TargetScale, lost_columns, rescaled
-from swarm.errors import ConfigError
-from swarm.names import Names, listed
-from swarm.rng import Keys
+from swarm.data.validation import check_arrays, validate
 
-_LARGEST_UNIT = 1e15  # of a target: errors are reported squared, and may be a thousand of it
+# The largest deviation of a target: errors are reported squared, and may be a thousand times it.
+_LARGEST_UNIT = 1e15
 
 
 @dataclass(frozen=True)
 class Samples:
     """What a source has read or drawn, before any check."""
 
-    x: Numbers | Sequence[Numbers]  # [S, *features], or blocks [S, f] that stand side by side, each of its own type
+    # [S, *features], or blocks [S, f] to be set side by side, each of its own type
+    x: Numbers | Sequence[Numbers]
     y: npt.NDArray[np.generic]  # [S] labels, [S, L] labels of L positions, or [S, T] targets
     classes: int  # 0 for regression
     owner: Ints | None = None  # [S]
@@ -33,10 +38,12 @@ class Samples:
     test: Ints | None = None  # ids of a test set that comes with the data; None: split one off
     validation: Ints | None = None
     columns: tuple[str, ...] = ()  # names of flat features, for messages
-    one_scale: bool = False  # every feature is the same quantity (a grey level), so all are scaled alike
-    scaled: int | None = None  # so many leading blocks are scaled; None: all
+    # every feature is the same quantity (a grey level), so all are scaled alike
+    one_scale: bool = False
+    scaled: int | None = None  # how many leading blocks are scaled; None: all
     origin: tuple[str, object] = ("/data", "samples")  # the key and value an error should name
-    target: tuple[str, object] = ("/data", "samples")  # the same of one about a regression's targets
+    # the key and value that an error about a regression's targets should name
+    target: tuple[str, object] = ("/data", "samples")
     owner_names: Names | None = None  # of owners 0 … O-1
     class_names: Names | None = None  # of classes 0 … C-1
 
@@ -47,7 +54,9 @@ class Samples:
 
 
 def _check(samples: Samples) -> None:
-    """Refuse, block by block, what nothing can learn from; as it came, before a cast makes it another number."""
+    """Refuse, block by block, samples that nothing can learn from. The check comes before any cast,
+    which could change the numbers.
+    """
     first = 0
     for block in samples.blocks:
         width = math.prod(block.shape[1:])
@@ -59,27 +68,38 @@ def _check(samples: Samples) -> None:
 def split(
     strata: npt.NDArray[np.generic] | None, rest: Ints, keys: Keys, test: float, validation: float
 ) -> tuple[Ints, Ints, Ints]:
-    """Ids ``(train, validation, test)`` out of ``rest``, disjoint, ascending, a pure function of ``keys``.
+    """Split the ids ``rest`` into ``(train, validation, test)``: disjoint, ascending, and a pure
+    function of ``keys``.
 
-    The parts have ``ceil(fraction · samples)`` samples. Stratified: with ``strata`` (labels, or owners; indexed by the
-    ids), each stratum gives its proportional share, rounded by largest remainder, and keeps at least one training
-    sample. Where that is impossible (as many strata as samples) the draw is plain.
+    Test and validation have ``ceil(fraction · samples)`` samples. With ``strata`` (labels or
+    owners, indexed by the ids) the split is stratified: each stratum gives its proportional share,
+    rounded by largest remainder, and keeps at least one training sample. Where that is impossible
+    (as many strata as samples) the strata are ignored.
+
+    Raises ``ConfigError`` for fractions that leave nothing to train on.
     """
     _check_shares(test, validation)
     take = math.ceil(test * len(rest) - 1e-9), math.ceil(validation * len(rest) - 1e-9)
     if sum(take) >= len(rest):
-        raise ConfigError("test", test, f"{len(rest)} samples cannot be split into train, validation and test")
+        raise ConfigError(
+            "test", test, f"{len(rest)} samples cannot be split into train, validation and test"
+        )
     shuffled = rest[keys.generator().permutation(len(rest))]
-    group = np.zeros(len(rest), np.int64) if strata is None else np.unique(strata[shuffled], return_inverse=True)[1]
+    group = (
+        np.zeros(len(rest), np.int64)
+        if strata is None
+        else np.unique(strata[shuffled], return_inverse=True)[1]
+    )
     size_K = np.bincount(group)
     if sum(take) > int((size_K - 1).sum()):
         group = np.zeros(len(rest), np.int64)
         size_K = np.bincount(group)
-    test_K = apportion(size_K, take[0], high=size_K - 1)
-    validation_K = apportion(size_K, take[1], high=size_K - 1 - test_K)
+    test_K = largest_remainder(size_K, take[0], high=size_K - 1)
+    validation_K = largest_remainder(size_K, take[1], high=size_K - 1 - test_K)
     order = np.argsort(group, kind="stable")
     group = group[order]
-    place = np.arange(len(rest)) - (np.cumsum(size_K) - size_K)[group]  # position within its stratum
+    # each sample's position within its stratum
+    place = np.arange(len(rest)) - (np.cumsum(size_K) - size_K)[group]
     part = (place < test_K[group]).astype(np.int64) * 2
     part[(part == 0) & (place < (test_K + validation_K)[group])] = 1
     train_ids, validation_ids, test_ids = (np.sort(shuffled[order[part == p]]) for p in range(3))
@@ -91,7 +111,10 @@ def _check_shares(test: float, validation: float) -> None:
         if not 0 <= fraction < 1:
             raise ConfigError(name, fraction, "must be a fraction from 0 up to, not including, 1")
     if test + validation >= 1:
-        valid = f"must be a fraction that, with data.validation={validation:g}, leaves something to train on"
+        valid = (
+            f"must be a fraction that, with data.validation={validation:g}, leaves something to"
+            " train on"
+        )
         raise ConfigError("test", test, valid)
 
 
@@ -105,40 +128,33 @@ def prepare(
     target_scale: TargetScale = "none",
     limit: int | None = None,
 ) -> Dataset:
-    """Check the samples, split what is not split yet, keep ``limit`` training samples (None: all), scale the features.
+    """Check the samples, split off the sets that they lack, keep ``limit`` training samples (None:
+    all), and scale the features.
 
-    Classification is stratified by label; data with owners are split within each owner instead, so that nobody loses
-    all of their training samples. ``scale``: *standard* subtracts the mean and divides by the standard deviation,
-    *unit* maps the range to [0, 1]; the statistics come from the training samples only, per column, or one for all
-    grey levels. Numeric targets are scaled in the same way with ``target_scale``; :attr:`Dataset.target` then says how.
+    The split of a classification is stratified by label; data with owners are split within each
+    owner instead, so that no owner loses all training samples. :func:`rescaled` says what ``scale``
+    and ``target_scale`` do; :attr:`Dataset.scaling` and :attr:`Dataset.target` keep the result.
+    Raises ``ConfigError`` for samples that cannot be used, or that fractions or limit do not fit.
     """
     _check(samples)
     keys = Keys(seed, "split")
     labelled = bool(samples.classes) and samples.y.ndim == 1
     strata = samples.owner if samples.owner is not None else samples.y if labelled else None
-    rest = np.ones(len(samples.y), dtype=np.bool_)
-    for fixed in (samples.test, samples.validation):
-        if fixed is not None:
-            rest[fixed] = False
-    cut = 0.0 if samples.test is not None else test, 0.0 if samples.validation is not None else validation
-    train_ids, validation_ids, test_ids = split(strata, np.flatnonzero(rest), keys, *cut)
-    if samples.test is None and not len(test_ids):
-        raise ConfigError("test", test, "leaves no test samples; must be a fraction above 0 and below 1")
-    if limit is not None:
-        train_ids = _limited(train_ids, limit, strata, keys)
+    train_ids, validation_ids, test_ids = _sets(samples, strata, keys, test, validation)
+    train_ids = _limited(train_ids, limit, strata, keys)
     if not len(train_ids):
         raise ConfigError(*samples.origin, "no train samples; at least one is needed")
     _warn_of_lost(samples, train_ids, scale, target_scale)
     x, scaling = _floats(samples, train_ids, scale)
-    y, target = (samples.y.astype(np.int64), None) if samples.classes else _targets(samples, train_ids, target_scale)
+    y, target = _targets(samples, train_ids, target_scale)
     dataset = Dataset(
         x=on_cache_lines(x),
         y=y,
         classes=samples.classes,
         owner=samples.owner,
         train=train_ids,
-        validation=validation_ids if samples.validation is None else np.sort(samples.validation),
-        test=test_ids if samples.test is None else np.sort(samples.test),
+        validation=validation_ids,
+        test=test_ids,
         time=samples.time,
         concept=samples.concept,
         owner_names=samples.owner_names,
@@ -153,9 +169,44 @@ def prepare(
     return dataset
 
 
+def _sets(
+    samples: Samples,
+    strata: npt.NDArray[np.generic] | None,
+    keys: Keys,
+    test: float,
+    validation: float,
+) -> tuple[Ints, Ints, Ints]:
+    """Ids ``(train, validation, test)``: a set that comes with the data stays as it is, the others
+    are split off the rest.
+    """
+    rest = np.ones(len(samples.y), dtype=np.bool_)
+    for fixed in (samples.test, samples.validation):
+        if fixed is not None:
+            rest[fixed] = False
+    cut = (
+        0.0 if samples.test is not None else test,
+        0.0 if samples.validation is not None else validation,
+    )
+    train_ids, validation_ids, test_ids = split(strata, np.flatnonzero(rest), keys, *cut)
+    if samples.test is None and not len(test_ids):
+        raise ConfigError(
+            "test", test, "leaves no test samples; must be a fraction above 0 and below 1"
+        )
+    return (
+        train_ids,
+        validation_ids if samples.validation is None else np.sort(samples.validation),
+        test_ids if samples.test is None else np.sort(samples.test),
+    )
+
+
 def _all_taught(dataset: Dataset, samples: Samples, limit: int | None) -> None:
-    """Refuse a test set that comes with the data, and warn of one split off, if nothing could learn one of its classes."""
-    seen_C, asked_C = (np.bincount(dataset.y[ids], minlength=dataset.classes) for ids in (dataset.train, dataset.test))  # type: ignore[arg-type]
+    """Look for classes of the test set that no training sample has: a test set that comes with the
+    data is refused then, and one that was split off is warned about.
+    """
+    seen_C, asked_C = (
+        np.bincount(dataset.y[ids], minlength=dataset.classes)
+        for ids in (dataset.train, dataset.test)
+    )  # type: ignore[arg-type]
     never = np.flatnonzero((seen_C == 0) & (asked_C > 0))
     if not len(never):
         return
@@ -168,7 +219,7 @@ def _all_taught(dataset: Dataset, samples: Samples, limit: int | None) -> None:
 
 
 def _empty(shape: tuple[int, ...]) -> Floats:
-    """Memory for samples that begins on a cache line."""
+    """An uninitialised float32 array whose memory begins on a cache line."""
     size = math.prod(shape)
     memory = np.empty(4 * size + 64, np.uint8)
     begin = -memory.ctypes.data % 64
@@ -179,8 +230,8 @@ def _empty(shape: tuple[int, ...]) -> Floats:
 def on_cache_lines(x: Floats) -> Floats:
     """``x``, copied if need be to memory that begins on a cache line.
 
-    NumPy's large arrays begin 16 bytes behind one: fetching a sample then touches a line more, which made a round of 100
-    small devices up to a tenth longer.
+    NumPy's large arrays begin 16 bytes behind a cache line. Fetching a sample then touches one
+    line more, which made a round of 100 small devices take up to a tenth longer.
     """
     if x.ctypes.data % 64 == 0:
         return x
@@ -189,9 +240,18 @@ def on_cache_lines(x: Floats) -> Floats:
     return copy
 
 
-def _limited(train: Ints, limit: int, strata: npt.NDArray[np.generic] | None, keys: Keys) -> Ints:
+def _limited(
+    train: Ints, limit: int | None, strata: npt.NDArray[np.generic] | None, keys: Keys
+) -> Ints:
+    """``limit`` of the training samples (None: all), stratified as the sets are."""
+    if limit is None:
+        return train
     if not 1 <= limit <= len(train):
-        raise ConfigError("limit", limit, f"must be 1 to {len(train)}, the training samples there are, or null for all")
+        raise ConfigError(
+            "limit",
+            limit,
+            f"must be 1 to {len(train)}, the training samples there are, or null for all",
+        )
     if limit == len(train):
         return train
     return split(strata, train, Keys(keys.seed, "limit"), 0.0, 1 - limit / len(train))[0]
@@ -210,11 +270,14 @@ def _floats(samples: Samples, train: Ints, scale: Scale) -> tuple[Floats, Affine
         of_block: Scale = scale if samples.scaled is None or number < samples.scaled else "none"
         into = x[:, ends[number] : ends[number + 1]]
         parts.append(rescaled(block, train, of_block, samples.one_scale, into=into)[1])
-    return x, Affine(np.concatenate([part.shift for part in parts]), np.concatenate([part.span for part in parts]))
+    return x, Affine(
+        np.concatenate([part.shift for part in parts]),
+        np.concatenate([part.span for part in parts]),
+    )
 
 
 def _warn_of_lost(samples: Samples, train: Ints, scale: Scale, target_scale: TargetScale) -> None:
-    """Name what the cast to float32 loses, where nothing is scaled before it."""
+    """Warn of each column and target that is not scaled and loses digits in the cast to float32."""
     said = "what varies in it is lost, as float32 holds seven digits"
     if scale == "none" and not samples.one_scale:
         first = 0
@@ -223,15 +286,23 @@ def _warn_of_lost(samples: Samples, train: Ints, scale: Scale, target_scale: Tar
                 place = first + column
                 name = repr(samples.columns[place]) if samples.columns else str(place)
                 hint = "data.scale=standard or unit keeps it"
-                warnings.warn(f"column {name} is large and varies little: {said}; {hint}", stacklevel=3)
+                warnings.warn(
+                    f"column {name} is large and varies little: {said}; {hint}", stacklevel=3
+                )
             first += math.prod(block.shape[1:])
     if not samples.classes and target_scale == "none" and lost_columns(samples.y, train):
         hint = "data.target_scale=standard keeps it"
         warnings.warn(f"the target is large and varies little: {said}; {hint}", stacklevel=3)
 
 
-def _targets(samples: Samples, train: Ints, target_scale: TargetScale) -> tuple[Floats, Affine | None]:
-    """The targets of a regression as float32, and what was done to them."""
+def _targets(
+    samples: Samples, train: Ints, target_scale: TargetScale
+) -> tuple[Ints | Floats, Affine | None]:
+    """The labels of a classification as they are, or the targets of a regression as float32 with
+    their scaling (None if they were not scaled).
+    """
+    if samples.classes:
+        return samples.y.astype(np.int64), None
     y, affine = rescaled(samples.y, train, target_scale, key="target_scale")
     if target_scale == "none":
         return y, None
@@ -243,16 +314,22 @@ def _targets(samples: Samples, train: Ints, target_scale: TargetScale) -> tuple[
 
 
 def latest(owner: Ints | None, time: Ints, test: float, validation: float) -> tuple[Ints, Ints]:
-    """Ids ``(validation, test)``: of each owner's n samples the last ``⌊test · n⌋``, and those just before them.
+    """Ids ``(validation, test)`` of the latest samples: of each owner's n samples the last
+    ``⌊test · n⌋`` are for test, and those just before them for validation.
 
-    Equal times stay in the order in which they stand.
+    Samples of equal times keep their order. Raises ``ConfigError`` for fractions that leave nothing
+    to train on.
     """
     _check_shares(test, validation)
-    who = np.zeros(len(time), np.int64) if owner is None else np.unique(owner, return_inverse=True)[1]
+    who = (
+        np.zeros(len(time), np.int64) if owner is None else np.unique(owner, return_inverse=True)[1]
+    )
     order = np.lexsort((time, who))
     size_O = np.bincount(who)
-    behind = (np.cumsum(size_O)[who[order]] - 1) - np.arange(len(order))  # how many of the owner's come after
+    # how many samples of the same owner come later
+    behind = (np.cumsum(size_O)[who[order]] - 1) - np.arange(len(order))
     test_O, both_O = (
-        np.floor(share * size_O + 1e-9).astype(np.int64)[who[order]] for share in (test, test + validation)
+        np.floor(share * size_O + 1e-9).astype(np.int64)[who[order]]
+        for share in (test, test + validation)
     )
     return order[(behind >= test_O) & (behind < both_O)], order[behind < test_O]

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
-import swarm
-from swarm.cli import main
+import swarm.experiments
+from swarm.cli.main import main
+from swarm.config.settings import Settings
 
 # The words of a small sweep into ``s``.
 SMALL = ("devices=9", "rounds=3", "optimizer.lr=0.1", "tracker=none", "scenario.arms=[swarm]", "evaluate.every=1",
@@ -42,20 +44,29 @@ class Outcome:
         return self.err.removeprefix("error: ").strip()
 
 
+def _config(cfg: Any) -> Any:
+    """Settings in the form in which they were composed."""
+    return OmegaConf.create(cfg.model_dump()) if isinstance(cfg, Settings) else cfg
+
+
 @dataclass
 class FakeRunner:
-    """Stands in for ``swarm.runner``: records what it is asked to do."""
+    """Stands in for ``swarm.experiments.runner``: records what it is asked to do."""
 
     calls: list[tuple[str, Any]] = field(default_factory=list)
     raises: BaseException | None = None
     check_raises: Callable[[Any], BaseException | None] = lambda cfg: None
 
-    def check(self, cfg: Any) -> None:
+    def check(self, given: Any) -> Any:
+        settings = getattr(given, "settings", given)
+        cfg = _config(settings)
         self.calls.append(("check", cfg))
         if (error := self.check_raises(cfg)) is not None:
             raise error
+        return types.SimpleNamespace(settings=settings)
 
     def run(self, cfg: Any, folder: Path, study: Any = None) -> None:
+        cfg = _config(cfg)
         self.calls.append(("run", (cfg, folder)))
         self._maybe_raise()
         (folder / "config.yaml").write_text("{}")
@@ -78,7 +89,9 @@ Command = Callable[..., Outcome]
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Command:
     """Run a command line: ``command("devices=3", "-m")``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SWARM_DEBUG", raising=False)
@@ -97,11 +110,11 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
 def runner(monkeypatch: pytest.MonkeyPatch) -> FakeRunner:
     """A runner that does nothing, in the place of the real one."""
     fake = FakeRunner()
-    module = types.ModuleType("swarm.runner")
+    module = types.ModuleType("swarm.experiments.runner")
     for name in ("check", "run", "resume"):
         setattr(module, name, getattr(fake, name))
-    monkeypatch.setitem(sys.modules, "swarm.runner", module)
-    monkeypatch.setattr(swarm, "runner", module, raising=False)
+    monkeypatch.setitem(sys.modules, "swarm.experiments.runner", module)
+    monkeypatch.setattr(swarm.experiments, "runner", module, raising=False)
     return fake
 
 
@@ -124,8 +137,12 @@ def _swept(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 
 
 @pytest.fixture
-def swept(_swept: Callable[[int], Path], command: Command, capfd: pytest.CaptureFixture[str]) -> Swept:
-    """``swept(n)`` leaves in ``s`` what ``-m seed=0,…,n-1`` does: run once for all tests that begin with it."""
+def swept(
+    _swept: Callable[[int], Path], command: Command, capfd: pytest.CaptureFixture[str]
+) -> Swept:
+    """``swept(n)`` leaves in ``s`` what ``-m seed=0,…,n-1`` does: run once for all tests that begin
+    with it.
+    """
 
     def copy(seeds: int) -> None:
         shutil.copytree(_swept(seeds), "s")

@@ -1,4 +1,6 @@
-"""What the command does with Hydra's command line when nothing is wrong, and when a run ends badly."""
+"""What the command does with Hydra's command line when nothing is wrong, and when a run ends
+badly.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,16 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from swarm.errors import ConfigError, DivergedError
+from swarm.common.errors import ConfigError, DivergedError
 
 from .conftest import Command, FakeRunner
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_run_gets_the_composed_config_and_its_folder(command: Command, runner: FakeRunner) -> None:
+def test_a_run_gets_the_composed_config_and_its_folder(
+    command: Command, runner: FakeRunner
+) -> None:
     done = command("devices=7", "topology=ring", "hydra.run.dir=here/it/is")
     assert done.code == 0
     assert done.err == ""
@@ -26,7 +30,7 @@ def test_a_run_gets_the_composed_config_and_its_folder(command: Command, runner:
     ((cfg, folder),) = runner.of("run")
     assert (cfg.devices, cfg.topology._target_, folder) == (
         7,
-        "swarm.topology.regular.Ring",
+        "swarm.communication.topology.regular.Ring",
         Path("here/it/is").absolute(),
     )
     assert "hydra" not in cfg
@@ -42,19 +46,31 @@ def test_two_runs_get_two_folders(command: Command, runner: FakeRunner) -> None:
 
 
 def test_a_sweep_runs_every_combination(command: Command, runner: FakeRunner) -> None:
-    assert command("-m", "topology=ring,star", "devices=range(4,6)", "hydra.sweep.dir=sweep").code == 0
-    runs = [(cfg.topology._target_.rsplit(".", 1)[1], cfg.devices, folder.name) for cfg, folder in runner.of("run")]
+    assert (
+        command("-m", "topology=ring,star", "devices=range(4,6)", "hydra.sweep.dir=sweep").code == 0
+    )
+    runs = [
+        (cfg.topology._target_.rsplit(".", 1)[1], cfg.devices, folder.name)
+        for cfg, folder in runner.of("run")
+    ]
     assert runs == [
-        (cls, devices, f"topology={cls.lower()},devices={devices}") for cls in ("Ring", "Star") for devices in (4, 5)
+        (cls, devices, f"topology={cls.lower()},devices={devices}")
+        for cls in ("Ring", "Star")
+        for devices in (4, 5)
     ]
     assert len(runner.of("check")) == 4
 
 
-def test_what_hydra_itself_puts_into_a_new_folder_is_no_obstacle(command: Command, runner: FakeRunner) -> None:
+def test_what_hydra_itself_puts_into_a_new_folder_is_no_obstacle(
+    command: Command, runner: FakeRunner
+) -> None:
     hydra = ["hydra.output_subdir=.hydra", "hydra/job_logging=default"]
     assert command("hydra.run.dir=new", *hydra).code == 0
     assert command("-m", "seed=1,2", "hydra.sweep.dir=sweep", *hydra).code == 0
-    assert (Path("new/.hydra/config.yaml").is_file(), Path("new/swarm.log").is_file()) == (True, True)
+    assert (Path("new/.hydra/config.yaml").is_file(), Path("new/swarm.log").is_file()) == (
+        True,
+        True,
+    )
     assert (
         command("-m", "seed=3,4", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${seed}").code == 0
     )  # beside the others
@@ -72,9 +88,13 @@ def test_what_hydra_itself_puts_into_a_new_folder_is_no_obstacle(command: Comman
 def test_a_sweep_names_its_folders_as_it_is_told(
     subdir: str, names: list[str], command: Command, runner: FakeRunner
 ) -> None:
-    done = command("-m", "devices=4,5", "seed=0", "hydra.sweep.dir=sweep", f"hydra.sweep.subdir={subdir}")
+    done = command(
+        "-m", "devices=4,5", "seed=0", "hydra.sweep.dir=sweep", f"hydra.sweep.subdir={subdir}"
+    )
     assert (done.code, done.err) == (0, "")
-    assert [str(folder.relative_to(Path.cwd() / "sweep")) for _, folder in runner.of("run")] == names
+    assert [
+        str(folder.relative_to(Path.cwd() / "sweep")) for _, folder in runner.of("run")
+    ] == names
 
 
 def test_a_sweep_over_all_options_of_a_group(command: Command, runner: FakeRunner) -> None:
@@ -87,7 +107,9 @@ def test_hydra_mode_multirun_is_a_sweep_too(command: Command, runner: FakeRunner
     assert [cfg.seed for cfg, _ in runner.of("run")] == [1, 2]
 
 
-def test_a_sweep_goes_on_after_a_failed_job_and_ends_with_its_code(command: Command, runner: FakeRunner) -> None:
+def test_a_sweep_goes_on_after_a_failed_job_and_ends_with_its_code(
+    command: Command, runner: FakeRunner
+) -> None:
     runner.raises = DivergedError(3, 5)
     done = command("-m", "seed=1,2")
     assert done.code == DivergedError.exit_code
@@ -110,7 +132,9 @@ def test_a_bug_keeps_its_traceback(command: Command, runner: FakeRunner) -> None
     assert "_maybe_raise" in done.err
 
 
-def test_an_interrupt_says_how_to_go_on(command: Command, runner: FakeRunner, tmp_path: Path) -> None:
+def test_an_interrupt_says_how_to_go_on(
+    command: Command, runner: FakeRunner, tmp_path: Path
+) -> None:
     (tmp_path / "x").mkdir()
     runner.raises = KeyboardInterrupt()
     assert (done := command("hydra.run.dir=x")).code == 130
@@ -134,13 +158,24 @@ def test_an_interrupt_before_the_start(command: Command, runner: FakeRunner) -> 
     assert (done.code, done.err, done.new) == (130, "interrupted before the run started\n", [])
 
 
-def test_resume_hands_plain_overrides_to_the_runner(command: Command, runner: FakeRunner, tmp_path: Path) -> None:
+def test_resume_hands_plain_overrides_to_the_runner(
+    command: Command, runner: FakeRunner, tmp_path: Path
+) -> None:
     (tmp_path / "old run").mkdir()
     done = command(
-        "resume='old run'", "rounds=200", "engine.shards=2", "tracker.tags=[a,'b c']", "tracker.mode=disabled"
+        "resume='old run'",
+        "rounds=200",
+        "engine.shards=2",
+        "tracker.tags=[a,'b c']",
+        "tracker.mode=disabled",
     )
     assert (done.code, done.err) == (0, "")
-    expected = {"rounds": 200, "engine.shards": 2, "tracker.tags": ["a", "b c"], "tracker.mode": "disabled"}
+    expected = {
+        "rounds": 200,
+        "engine.shards": 2,
+        "tracker.tags": ["a", "b c"],
+        "tracker.mode": "disabled",
+    }
     assert runner.calls == [("resume", (Path("old run"), expected))]
 
 
@@ -161,28 +196,37 @@ def test_help_and_cfg(command: Command) -> None:
     assert job.code == 0
     assert job.new == []
     cfg = OmegaConf.create(job.out)
-    assert (cfg.devices, cfg.topology._target_) == (5, "swarm.topology.regular.Ring")
+    assert (cfg.devices, cfg.topology._target_) == (5, "swarm.communication.topology.regular.Ring")
 
 
-def test_debug_shows_where_a_refusal_comes_from(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_shows_where_a_refusal_comes_from(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SWARM_DEBUG", "1")
     done = command("devices=0")
     assert done.code == 2
     assert "Traceback" in done.err
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["devces=5"], ["devices=0"], ["-m", "devices=1,0"], ["--cfg", "job"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["devces=5"], ["devices=0"], ["-m", "devices=1,0"], ["--cfg", "job"]]
+)
 def test_nothing_heavy_is_imported_before_it_is_needed(argv: list[str], tmp_path: Path) -> None:
     """``--help`` and refusals answer at once: torch alone takes seconds."""
     checked = argv if argv[0] != "-m" else ["-m", "devices=0,1"]
     script = (
-        "import sys; from swarm.cli import main; code = main(sys.argv[1:]);"
-        "heavy = {'torch', 'wandb', 'matplotlib', 'pandas', 'sklearn', 'scipy', 'numpy'} & set(sys.modules);"
-        "assert not heavy, heavy; sys.exit(code)"
+        "import sys; from swarm.cli.main import main; code = main(sys.argv[1:]);heavy = {'torch',"
+        " 'wandb', 'matplotlib', 'pandas', 'sklearn', 'scipy', 'numpy'} & set(sys.modules);assert"
+        " not heavy, heavy; sys.exit(code)"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", script, *checked], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, *checked],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "AssertionError" not in done.stderr, done.stderr
     assert done.returncode == (0 if argv[0].startswith("--") else 2)
@@ -190,7 +234,11 @@ def test_nothing_heavy_is_imported_before_it_is_needed(argv: list[str], tmp_path
 
 def test_the_script_of_a_clone_runs_from_any_folder(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "run_swarm.py", "devices=0"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "run_swarm.py", "devices=0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert done.stdout == ""

@@ -1,4 +1,6 @@
-"""``run_swarm.py doctor``: says what is missing and what to do, and its exit code says whether a run would work."""
+"""``run_swarm.py doctor``: says what is missing and what to do, and its exit code says whether a
+run would work.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from swarm import doctor
-from swarm.cli import main
-from swarm.data.fetch import ALL
+from swarm.cli import doctor
+from swarm.cli.main import main
+from swarm.data.fetch.fetch import ALL
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +53,9 @@ def test_data_sets_that_are_missing_come_with_the_command_that_fetches_them(tmp_
         assert f"python -m swarm.data.fetch {name}" in line(text, name)
 
 
-def test_a_package_that_is_missing_or_too_old_fails_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_missing_or_too_old_fails_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     real = importlib.metadata.version
 
     def version(name: str) -> str:
@@ -70,7 +74,9 @@ def test_a_package_that_is_missing_or_too_old_fails_with_its_remedy(monkeypatch:
 def test_an_extra_that_is_missing_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     find: Any = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == "tensorboardX" else find(name, *a)
+        importlib.util,
+        "find_spec",
+        lambda name, *a: None if name == "tensorboardX" else find(name, *a),
     )
     code, text = told()
     assert code == 0
@@ -93,7 +99,9 @@ def test_a_run_of_ones_own_is_checked_instead() -> None:
     assert "python -m swarm.data.fetch shakespeare" in line(text, "the run")
 
 
-def test_where_the_run_would_go_is_looked_at_and_a_run_to_go_on_with_is_refused(tmp_path: Path) -> None:
+def test_where_the_run_would_go_is_looked_at_and_a_run_to_go_on_with_is_refused(
+    tmp_path: Path,
+) -> None:
     code, text = told("hydra.run.dir=/proc/x")
     assert code == 1
     assert "hydra.run.dir=/proc/x: must be a folder that can be written" in line(text, "the run")

@@ -1,4 +1,6 @@
-"""Numbers, names and counts without measure: one sentence, before anything is written, and before memory or patience ends."""
+"""Numbers, names and counts without measure: one sentence, before anything is written, and before
+memory or patience ends.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import swarm
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
 from tests.conftest import SMALL, composed
 
 from .conftest import Command, FakeRunner
@@ -19,12 +21,27 @@ LONG = "x" * 256
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ("network.tick=1e-320", "network.tick=1e-320: must be 0 or, without its sign, a number from 1e-18 to 1e+18"),
-        ("data.validation=1e-320", "data.validation=1e-320: must be 0 or, without its sign, a number from 1e-18"),
-        ("data.test=1e308", "data.test=1e308: must be 0 or, without its sign, a number from 1e-18 to 1e+18"),
-        ("protocol=fedadam protocol.tau=" + "1" + "0" * 30, "protocol.tau=1e+30: must be 0 or, without its sign"),
-        ("data=leaf_synthetic data.most=" + "1" + "0" * 30, "data.most=1" + "0" * 30 + ": must be a whole number of"),
-        ("tune.lrs=[1e-320]", "tune.lrs=1e-320: must be 0 or, without its sign"),
+        (
+            "network.round_seconds=1e-320",
+            "network.round_seconds=1e-320: must be 0 or, without its sign, a number from 1e-18 to 1e+18",
+        ),
+        (
+            "data.validation=1e-320",
+            "data.validation=1e-320: must be 0 or, without its sign, a number from 1e-18",
+        ),
+        (
+            "data.test=1e308",
+            "data.test=1e308: must be 0 or, without its sign, a number from 1e-18 to 1e+18",
+        ),
+        (
+            "protocol=fedadam protocol.tau=" + "1" + "0" * 30,
+            "protocol.tau=1e+30: must be 0 or, without its sign",
+        ),
+        (
+            "data=leaf_synthetic data.most=" + "1" + "0" * 30,
+            "data.most=1" + "0" * 30 + ": must be a whole number of",
+        ),
+        ("lr_search.lrs=[1e-320]", "lr_search.lrs=1e-320: must be 0 or, without its sign"),
         ("plugins=['a\\0b']", "plugins=['a\\x00b']: must be text that UTF-8 can write"),
     ],
 )
@@ -35,15 +52,30 @@ def test_beyond_all_measure(argv: str, said: str, command: Command) -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ("seed=range(0,1000000000)", "seed=range(0,1000000000): stands for more than 10,000 values"),
-        ("seed=shuffle(range(0,1000000000))", "seed=shuffle(range(0,1000000000)): stands for more than 10,000 values"),
-        ("optimizer.lr=range(0,1e400)", "optimizer.lr=range(0,1e400): stands for more than 10,000 values"),
-        ("optimizer.lr=range(1e30,1e31,1)", "optimizer.lr=range(1e30,1e31,1): stands for more than 10,000 values"),
+        (
+            "seed=range(0,1000000000)",
+            "seed=range(0,1000000000): stands for more than 10,000 values",
+        ),
+        (
+            "seed=shuffle(range(0,1000000000))",
+            "seed=shuffle(range(0,1000000000)): stands for more than 10,000 values",
+        ),
+        (
+            "optimizer.lr=range(0,1e400)",
+            "optimizer.lr=range(0,1e400): stands for more than 10,000 values",
+        ),
+        (
+            "optimizer.lr=range(1e30,1e31,1)",
+            "optimizer.lr=range(1e30,1e31,1): stands for more than 10,000 values",
+        ),
         (
             "optimizer.lr=range(0,nan)",
             "optimizer.lr=range(0,nan): cannot be expanded: not all of its numbers are finite",
         ),
-        ("seed=range(0,1000) devices=range(1,101)", "the values of devices, seed make 100,000 runs together; at most"),
+        (
+            "seed=range(0,1000) devices=range(1,101)",
+            "the values of devices, seed make 100,000 runs together; at most",
+        ),
     ],
 )
 def test_a_sweep_without_end_is_counted_and_not_begun(
@@ -65,7 +97,9 @@ def test_a_sweep_without_end_is_counted_and_not_begun(
         ("resume=caf\udce9", "resume=caf\\udce9: must be text that UTF-8 can write"),
     ],
 )
-def test_names_that_no_file_can_have(argv: str, said: str, command: Command, runner: FakeRunner) -> None:
+def test_names_that_no_file_can_have(
+    argv: str, said: str, command: Command, runner: FakeRunner
+) -> None:
     found = command(*argv.split()).sentence
     assert found.startswith(said)
     assert "bytes" in found or "UTF-8" in found
@@ -78,8 +112,12 @@ def test_many_words_of_other_letters_name_a_folder(command: Command, runner: Fak
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes there only")
-def test_a_current_folder_whose_name_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables and pages could not be written there: it is said before the run, by the command line and from Python."""
+def test_a_current_folder_whose_name_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tables and pages could not be written there: it is said before the run, by the command line
+    and from Python.
+    """
     place = os.fsencode(tmp_path) + b"/caf\xe9"
     try:
         os.mkdir(place)  # noqa: PTH102  a name of bytes
@@ -87,7 +125,8 @@ def test_a_current_folder_whose_name_is_no_text(tmp_path: Path, monkeypatch: pyt
         pytest.skip("this file system takes text only")
     monkeypatch.chdir(os.fsdecode(place))
     with pytest.raises(
-        ConfigError, match=r"hydra.run.dir=run: must lead through folders whose names are text in UTF-8"
+        ConfigError,
+        match=r"hydra.run.dir=run: must lead through folders whose names are text in UTF-8",
     ):
         swarm.run(composed(*SMALL), "run")
     assert os.listdir(place) == []  # noqa: PTH208

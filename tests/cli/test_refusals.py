@@ -1,4 +1,6 @@
-"""The error table: every mistake ends with exit code 2 and one sentence that names key, value and what is valid."""
+"""The error table: every mistake ends with exit code 2 and one sentence that names key, value and
+what is valid.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
 
 from .conftest import Command, FakeRunner
 
-KEYS = "; valid keys: checkpoint, churn, clock, compressor, "
+KEYS = "; valid keys: aggregator, checkpoint, churn, clock, compressor, "
 TOPOLOGIES = "; valid options: barabasi_albert, base_graph, chitchat, clusters, "
 LEVEL = " is a value and has no keys of its own"
 UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
@@ -24,7 +26,7 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("lr=0.1", "lr=0.1: no such key (did you mean optimizer.lr?)" + KEYS),
         ("+devces=5", "devces=5: no such key (did you mean devices?)" + KEYS),
         ("+new.key=1", "new={key: 1}: no such key (did you mean network?)" + KEYS),
-        ("train.bach=5", "train.bach=5: no such key (did you mean batch?); valid keys: batch, clip, "),
+        ("train.bach=5", "train.bach=5: no such key (did you mean batch?); valid keys: batch, clip_norm, "),
         ("topology.q=5", "topology.q=5: no such key; valid keys: allow_disconnected, k, p"),
         ("devices.x=5", "devices.x=5: devices" + LEVEL),
         ("topology.k.z=5", "topology.k.z=5: topology.k" + LEVEL),
@@ -36,7 +38,7 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         # options
         ("topology=rnig", "topology=rnig: no such option (did you mean ring?)" + TOPOLOGIES),
         ("topolgy=ring", "topolgy=ring: no such key (did you mean topology?)" + KEYS),
-        ("topology@x=ring", "topology@x=ring: no such group (did you mean topology?); valid groups: churn, clock, "),
+        ("topology@x=ring", "topology@x=ring: no such group (did you mean topology?); valid groups: aggregator, churn, clock, "),
         ("+topology=ring", "+topology=ring: topology is there already: write topology=ring"),
         ("topology=null", "topology=null: no such option (did you mean none?)" + TOPOLOGIES),
         ("topology=3", "topology=3: no such option" + TOPOLOGIES),
@@ -124,7 +126,9 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("+hydra.job.env_set.LD_PRELOAD=x.so", "hydra.job.env_set={LD_PRELOAD: x.so}: must be empty"),
     ],
 )  # fmt: skip
-def test_a_refusal(argv: str, said: str, command: Command, runner: FakeRunner, tmp_path: Path) -> None:
+def test_a_refusal(
+    argv: str, said: str, command: Command, runner: FakeRunner, tmp_path: Path
+) -> None:
     (tmp_path / "a-file").touch()
     (tmp_path / "a-run").mkdir()
     (tmp_path / "a-run/metrics.jsonl").touch()
@@ -153,7 +157,7 @@ def test_what_only_the_full_check_finds_is_refused_before_anything_is_made(
 def test_only_the_settings_of_the_later_jobs_of_a_large_sweep_are_looked_at(
     command: Command, runner: FakeRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("swarm.sweep.plan.MOST_JOBS_CHECKED", 2)
+    monkeypatch.setattr("swarm.experiments.sweep.plan.MOST_JOBS_CHECKED", 2)
     assert "(in the job devices=0)" in command("-m", "devices=1,2,3,0").sentence
     assert runner.of("check") == []
     assert command("-m", "devices=1,2,3,4", "hydra.sweep.dir=sweep").code == 0
@@ -161,15 +165,21 @@ def test_only_the_settings_of_the_later_jobs_of_a_large_sweep_are_looked_at(
     assert len(runner.of("run")) == 4
 
 
-def test_a_yaml_of_ones_own_that_is_no_yaml(command: Command, runner: FakeRunner, tmp_path: Path) -> None:
+def test_a_yaml_of_ones_own_that_is_no_yaml(
+    command: Command, runner: FakeRunner, tmp_path: Path
+) -> None:
     (tmp_path / "mine/topology").mkdir(parents=True)
     (tmp_path / "mine/topology/bad.yaml").write_text("a: [1\nb: }")
     assert "mine/topology/bad.yaml" in command("--config-dir", "mine", "topology=bad").sentence
 
 
-def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runner: FakeRunner, tmp_path: Path) -> None:
+def test_a_missing_option_in_a_defaults_list_of_ones_own(
+    command: Command, runner: FakeRunner, tmp_path: Path
+) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/study.yaml").write_text("defaults:\n  - config\n  - override topology: nope\n  - _self_\n")
+    (tmp_path / "mine/study.yaml").write_text(
+        "defaults:\n  - config\n  - override topology: nope\n  - _self_\n"
+    )
     said = command("--config-dir", "mine", "--config-name", "study").sentence
     assert said.startswith("topology=nope: no such option (did you mean none?)" + TOPOLOGIES)
 
@@ -179,14 +189,25 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
     [
         ("topology=torus devices=13", "devices=13: "),
         ("topology=hypercube devices=100", "devices=100: "),
-        ("+topology.kk=5", "topology.kk=5: no such key (did you mean k?); valid keys: allow_disconnected, k, p"),
+        (
+            "+topology.kk=5",
+            "topology.kk=5: no such key (did you mean k?); valid keys: allow_disconnected, k, p",
+        ),
         ("topology.k=abc", "topology.k=abc: must be a whole number"),
         ("topology.k=2.5", "topology.k=2.5: must be a whole number"),
-        ("topology.k=4e0", "topology.k=4e0: must be a whole number, written without a point or an exponent (here 4)"),
+        (
+            "topology.k=4e0",
+            (
+                "topology.k=4e0: must be a whole number, written without a point or an exponent"
+                " (here 4)"
+            ),
+        ),
         (
             "model.hidden=[1e1,8]",
-            "model.hidden=[1e1,8]: must be a list, each item a whole number, written without a point "
-            "or an exponent (here [10, 8])",
+            (
+                "model.hidden=[1e1,8]: must be a list, each item a whole number, written without a"
+                " point or an exponent (here [10, 8])"
+            ),
         ),
         ("optimizer.lr=nan", "optimizer.lr=nan: must be a finite number or auto"),
         ("optimizer.weight_decay=nan", "optimizer.weight_decay=nan: must be a finite number"),
@@ -194,7 +215,10 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
             "topology._target_=os.system",
             "topology._target_=os.system: must be in swarm, scenarios, torch.nn, or a module",
         ),
-        ("topology._target_=swarm.models.dense.MLP", "topology._target_=swarm.models.dense.MLP: must be a Topology"),
+        (
+            "topology._target_=swarm.learning.models.dense.MLP",
+            "topology._target_=swarm.learning.models.dense.MLP: must be a Topology",
+        ),
         ("model._target_=builtins.eval", "model._target_=builtins.eval: must be in swarm, "),
         ("model.activation=sine", "model.activation=sine: "),
         ("optimizer.lr=-1", "optimizer.lr=-1"),
@@ -204,7 +228,10 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
         ("partition=pathological partition.classes=11", "partition.classes"),
         (
             "devices=5000",
-            "devices=5000: 1257 training samples cannot give every device 2; at most devices=628 would do",
+            (
+                "devices=5000: 1257 training samples cannot give every device 2; at most"
+                " devices=628 would do"
+            ),
         ),
         ("devices=4", "topology.k=6: must be even, at least 2 and below devices=4; 2 would do"),
         ("engine.block=0", "engine.block=0: "),
@@ -215,28 +242,49 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
         ("data=idx data.folder=/nowhere", "data.folder=/nowhere: "),
         ("topology=file topology.path=nowhere.graphml", "topology.path=nowhere.graphml: "),
         ("topology=file", "topology.path=null: must name a graph file"),
-        ("scenario.arms=[swarm,nope]", "scenario.arms=[swarm, nope]: must be a list of different arms out of swarm, "),
-        ("data.test=0", "data.test=0: leaves no test samples; must be a fraction above 0 and below 1"),
+        (
+            "scenario.arms=[swarm,nope]",
+            "scenario.arms=[swarm, nope]: must be a list of different arms out of swarm, ",
+        ),
+        (
+            "data.test=0",
+            "data.test=0: leaves no test samples; must be a fraction above 0 and below 1",
+        ),
         ("data=gaussian partition=natural data.test=0", "data.test=0: leaves no test samples; "),
         (
             "data.test=0.5 data.validation=0.5",
             "data.test=0.5: must be a fraction that, with data.validation=0.5, leaves ",
         ),
-        ("data.validation=2", "data.validation=2: must be a fraction from 0 up to, not including, 1"),
+        (
+            "data.validation=2",
+            "data.validation=2: must be a fraction from 0 up to, not including, 1",
+        ),
         (
             "data.validation=0",
-            "data.validation=0: leaves no validation samples, on which the arm swarm chooses its lear",
+            (
+                "data.validation=0: leaves no validation samples, on which the arm swarm chooses"
+                " its lear"
+            ),
         ),
         (
             "data.validation=0 optimizer.lr=0.1",
-            "data.validation=0: leaves no validation samples, on which the arm centralised chooses its learning rate and b",
+            (
+                "data.validation=0: leaves no validation samples, on which the arm centralised"
+                " chooses its learning rate and b"
+            ),
         ),
         (
             "model.hidden=[1000000,1000000]",
             "model=mlp: would need at least 3,725.6 GiB for one device",
         ),
-        ("model.hidden=[1000000000000]", "model.hidden=[1000000000000]: must be a list of at most 1,000 layers, each"),
-        ("model.hidden=[10000000000000000000]", "model.hidden=10000000000000000000: must be a whole number of at most"),
+        (
+            "model.hidden=[1000000000000]",
+            "model.hidden=[1000000000000]: must be a list of at most 1,000 layers, each",
+        ),
+        (
+            "model.hidden=[10000000000000000000]",
+            "model.hidden=10000000000000000000: must be a whole number of at most",
+        ),
         (
             "model=gru data=markov partition=natural model.depth=1000000000",
             "model.depth=1000000000: must be a whole number from 1 to 1,000",
@@ -245,30 +293,51 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(command: Command, runne
             "scenario=consensus devices=10000000 topology=ring model.hidden=[4096]",
             "devices=10000000: would need at least ",
         ),
-        ("model._target_=swarm.nope.Net", "model._target_=swarm.nope.Net: swarm has no module or class nope"),
+        (
+            "model._target_=swarm.nope.Net",
+            "model._target_=swarm.nope.Net: swarm has no module or class nope",
+        ),
         ("tracker.mode=sometimes", "tracker.mode=sometimes: must be one of "),
-        ("tracker.mode=onlin", "tracker.mode=onlin: must be one of offline, online, disabled (did you mean online?)"),
-        ("train.loss=mase", "train.loss=mase: must be one of auto, cross_entropy, mse, mae (did you mean mse?)"),
+        (
+            "tracker.mode=onlin",
+            "tracker.mode=onlin: must be one of offline, online, disabled (did you mean online?)",
+        ),
+        (
+            "train.loss=mase",
+            "train.loss=mase: must be one of auto, cross_entropy, mse, mae (did you mean mse?)",
+        ),
         (
             "mixing=metroplis",
-            "mixing=metroplis: must be one of auto, metropolis, uniform, lazy, max_degree, column, topology "
-            "(did you mean metropolis?)",
+            (
+                "mixing=metroplis: must be one of auto, metropolis, uniform, lazy, max_degree,"
+                " column, topology (did you mean metropolis?)"
+            ),
         ),
         (
             "model.activation=rleu",
-            "model.activation=rleu: must be one of relu, tanh, sigmoid, gelu, silu (did you mean relu?)",
+            (
+                "model.activation=rleu: must be one of relu, tanh, sigmoid, gelu, silu (did you"
+                " mean relu?)"
+            ),
         ),
-        ("engine.block=atuo", "engine.block=atuo: must be a whole number or auto (did you mean auto?)"),
+        (
+            "engine.block=atuo",
+            "engine.block=atuo: must be a whole number or auto (did you mean auto?)",
+        ),
         (
             "scenario.arms=[swarm,isoalted]",
-            "scenario.arms=[swarm, isoalted]: must be a list of different arms out of swarm, isolated, centralised, fedavg "
-            "(did you mean isolated?)",
+            (
+                "scenario.arms=[swarm, isoalted]: must be a list of different arms out of swarm,"
+                " isolated, centralised, fedavg (did you mean isolated?)"
+            ),
         ),
         ("plugins=[nowhere.py]", "plugins=nowhere.py: no such file"),
         ("-m devices=13,14 topology=torus", "devices=14: "),
     ],
 )
-def test_impossible_combinations_with_the_real_checks(argv: str, said: str, command: Command) -> None:
+def test_impossible_combinations_with_the_real_checks(
+    argv: str, said: str, command: Command
+) -> None:
     assert command(*argv.split()).sentence.startswith(said)
 
 
@@ -280,15 +349,20 @@ def test_impossible_combinations_with_the_real_checks(argv: str, said: str, comm
             "protocol=d2: needs weights whose eigenvalues",
         ),
         (
-            ("protocol=choco", "network.loss=0.1"),
+            ("protocol=choco", "network.drop=0.1"),
             "protocol=choco: remembers each link, so it needs a network without loss",
         ),
         (("protocol=choco", "topology=epidemic"), "topology=epidemic: must not change under"),
         (("compressor=top_k", "protocol=power_gossip"), "compressor=top_k: must be none with"),
-        (("protocol=d2", "delay=constant", "mixing=lazy"), "delay=constant: must be less than a round"),
+        (
+            ("protocol=d2", "delay=constant", "mixing=lazy"),
+            "delay=constant: must be less than a round",
+        ),
         (("fleet=uniform", "fleet.memory=1000"), "fleet=uniform: device 0 has"),
     ],
 )
-def test_a_choice_is_named_as_it_was_typed(command: Command, argv: tuple[str, ...], said: str) -> None:
+def test_a_choice_is_named_as_it_was_typed(
+    command: Command, argv: tuple[str, ...], said: str
+) -> None:
     """Not by its class, which nobody has to know."""
     assert command(*argv, "tracker=none").sentence.startswith(said)

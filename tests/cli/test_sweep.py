@@ -1,4 +1,6 @@
-"""Sweeps with the real runner: what is run, what is not run again, and what stands in the sweep's folder afterwards."""
+"""Sweeps with the real runner: what is run, what is not run again, and what stands in the sweep's
+folder afterwards.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from swarm import checkpoint, runner
-from swarm.study.many import note
-from swarm.sweep import plan as plans
-from swarm.sweep.job import Job
-from swarm.sweep.launch import outcome, share_cores
+from swarm.config.settings import Settings
+from swarm.experiments import runner
+from swarm.experiments.sweep import plan as plans
+from swarm.experiments.sweep.job import Job
+from swarm.experiments.sweep.launch import outcome, share_cores
+from swarm.results.status import note
+from swarm.simulation import checkpoint
 from tests.support import heeds_interrupts
 
 from .conftest import SMALL, Command, Swept
@@ -42,7 +46,8 @@ def test_a_sweep_ends_with_table_curves_picture_and_summary(command: Command) ->
     assert (done.code, done.err) == (0, "")
     assert "6 runs in s: 6 to run" in done.out
     table = pd.read_csv("s/table.csv")
-    assert [*table["topology"]] == ["ring", "complete"]  # the seed repeats, everything else distinguishes
+    # the seed repeats, everything else distinguishes
+    assert [*table["topology"]] == ["ring", "complete"]
     assert [*table["seeds"]] == [3, 3]
     runs = pd.read_csv("s/runs.csv")
     for row in table.to_dict("records"):
@@ -61,10 +66,13 @@ def test_a_sweep_ends_with_table_curves_picture_and_summary(command: Command) ->
     assert not [*Path("s").rglob("*.tmp")]
 
 
-def test_a_finished_sweep_is_not_run_again_and_new_values_are_added(command: Command, swept: Swept) -> None:
+def test_a_finished_sweep_is_not_run_again_and_new_values_are_added(
+    command: Command, swept: Swept
+) -> None:
     swept(2)
     before = stamps()
-    again = command("-m", "seed=0,1", *SMALL, "engine.shards=2", "checkpoint.keep=1")  # these change no number
+    # these change no number
+    again = command("-m", "seed=0,1", *SMALL, "engine.shards=2", "checkpoint.keep=1")
     assert (again.code, stamps()) == (0, before)
     assert "2 of 2 were there already" in again.out
     more = command("-m", "seed=2,1", *SMALL)
@@ -74,11 +82,13 @@ def test_a_finished_sweep_is_not_run_again_and_new_values_are_added(command: Com
     assert pd.read_csv("s/table.csv")["seeds"].item() == 3
 
 
-def test_the_same_values_are_one_run_whatever_their_order_and_the_name_of_the_folder(command: Command) -> None:
-    assert command("-m", "train.clip=1,2", "seed=0,1", *SMALL).code == 0
+def test_the_same_values_are_one_run_whatever_their_order_and_the_name_of_the_folder(
+    command: Command,
+) -> None:
+    assert command("-m", "train.clip_norm=1,2", "seed=0,1", *SMALL).code == 0
     for words in (
-        ("seed=1,0", "train.clip=2,1"),
-        ("train.clip=1,2", "seed=0,1", "hydra.sweep.subdir=${seed}-${train.clip}"),
+        ("seed=1,0", "train.clip_norm=2,1"),
+        ("train.clip_norm=1,2", "seed=0,1", "hydra.sweep.subdir=${seed}-${train.clip_norm}"),
     ):
         again = command("-m", *words, *SMALL)
         assert (again.code, "4 of 4 were there already" in again.out) == (0, True)
@@ -90,7 +100,9 @@ def test_other_code_runs_anew_and_throws_nothing_away(
 ) -> None:
     swept(2)
     before = stamps()
-    monkeypatch.setattr(plans, "code_version", lambda plugins: {"version": "9", "source": "other", "commit": None})
+    monkeypatch.setattr(
+        plans, "code_version", lambda plugins: {"version": "9", "source": "other", "commit": None}
+    )
     done = command("-m", "seed=0,1", *SMALL)
     assert (done.code, "2 to run" in done.out) == (0, True)
     assert all(stamps()[name] > stamp for name, stamp in before.items())
@@ -100,8 +112,14 @@ def test_other_code_runs_anew_and_throws_nothing_away(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("rounds=2",), "s: holds a sweep with rounds=3, and this one has rounds=2: choose another folder"),
-        (("train.batch=4,8",), "s: holds a sweep of seed, and this one is of seed, train.batch: choose another folder"),
+        (
+            ("rounds=2",),
+            "s: holds a sweep with rounds=3, and this one has rounds=2: choose another folder",
+        ),
+        (
+            ("train.batch=4,8",),
+            "s: holds a sweep of seed, and this one is of seed, train.batch: choose another folder",
+        ),
     ],
 )
 def test_the_folder_of_another_sweep_is_refused(
@@ -114,7 +132,12 @@ def test_the_folder_of_another_sweep_is_refused(
 
 
 def test_an_impossible_combination_is_listed_and_the_others_run(command: Command) -> None:
-    done = command("-m", "topology=ring,torus", "devices=9,10", *(word for word in SMALL if "devices" not in word))
+    done = command(
+        "-m",
+        "topology=ring,torus",
+        "devices=9,10",
+        *(word for word in SMALL if "devices" not in word),
+    )
     assert done.code == 1
     cause = "devices=10: a torus is rows × cols with sides of at least 3; 9 or 12 would do"
     assert done.err == f"error: {cause} (in the job topology=torus devices=10; the others run)\n"
@@ -170,7 +193,9 @@ def spawn(*words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_sweep_that_ends_in_the_middle_goes_on_where_it_was(command: Command, how: signal.Signals) -> None:
+def test_a_sweep_that_ends_in_the_middle_goes_on_where_it_was(
+    command: Command, how: signal.Signals
+) -> None:
     words = [word for word in SMALL if "rounds" not in word]
     process = spawn("-m", "seed=0,1", *words, "rounds=60")
     deadline = time.monotonic() + 120
@@ -187,7 +212,10 @@ def test_a_sweep_that_ends_in_the_middle_goes_on_where_it_was(command: Command, 
     _, err = process.communicate(timeout=60)
     if how is signal.SIGINT:
         assert process.returncode == 130
-        assert "interrupted with 0 of 2 runs finished; the same command with hydra.sweep.dir=s goes on" in err
+        assert (
+            "interrupted with 0 of 2 runs finished; the same command with hydra.sweep.dir=s goes on"
+            in err
+        )
     assert checkpoint.rounds_in(Path("s/seed=0/checkpoints/swarm"))[-1] < 60
     done = command("-m", "seed=0,1", *words, "rounds=60")
     assert (done.code, done.err) == (0, "")
@@ -195,17 +223,24 @@ def test_a_sweep_that_ends_in_the_middle_goes_on_where_it_was(command: Command, 
     whole = yaml.safe_load(Path("s/seed=0/config.yaml").read_text())
     runner.run(whole, "alone")
     hashes = [
-        json.loads(Path(f, "summary.json").read_text())["arms"]["swarm"]["params_sha256"] for f in ("s/seed=0", "alone")
+        json.loads(Path(f, "summary.json").read_text())["arms"]["swarm"]["params_sha256"]
+        for f in ("s/seed=0", "alone")
     ]
     assert hashes[0] == hashes[1]
 
 
-def test_the_runs_of_a_sweep_share_one_group(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runs_of_a_sweep_share_one_group(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = []
-    monkeypatch.setattr(runner, "run", lambda cfg, folder, study=None: given.append(dict(cfg.tracker)))
+    monkeypatch.setattr(
+        runner, "run", lambda cfg, folder, study=None: given.append(dict(cfg.tracker))
+    )
     words = [word for word in SMALL if "tracker" not in word]
     command("-m", "seed=0,1", *words)
-    assert [(t["group"], t["name"]) for t in given] == [(f"{Path.cwd().name}-s", f"seed={i}") for i in (0, 1)]
+    assert [(t["group"], t["name"]) for t in given] == [
+        (f"{Path.cwd().name}-s", f"seed={i}") for i in (0, 1)
+    ]
     given.clear()
     command("-m", "seed=0,1", *words[:-1], "hydra.sweep.dir=t", "tracker.group=mine")
     assert [(t["group"], t["name"]) for t in given] == [("mine", f"seed={i}") for i in (0, 1)]
@@ -213,9 +248,15 @@ def test_the_runs_of_a_sweep_share_one_group(command: Command, monkeypatch: pyte
 
 def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
     pytest.importorskip("wandb")
-    words, arms = [word for word in SMALL if "tracker" not in word], "scenario.arms=[swarm,isolated]"
+    words, arms = (
+        [word for word in SMALL if "tracker" not in word],
+        "scenario.arms=[swarm,isolated]",
+    )
     for _ in range(2):  # the second replaces the first, which was not uploaded
-        assert command("-m", "topology=ring,complete", "seed=0,1", *words, "tracker=wandb", arms).code == 0
+        assert (
+            command("-m", "topology=ring,complete", "seed=0,1", *words, "tracker=wandb", arms).code
+            == 0
+        )
     (part,) = Path("s/wandb").glob("offline-run-*-sweep-*")
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(part)]
     done = subprocess.run(inspect, capture_output=True, text=True, timeout=60, check=False)
@@ -227,12 +268,16 @@ def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
     assert "wandb/lineseries/v0" in text
     (table,) = part.glob("files/media/table/accuracy_by_bytes_total_table*.json")
     lines = pd.DataFrame(json.loads(table.read_text())["data"])
-    assert {value for value in lines.stack() if isinstance(value, str)} == {"ring", "complete", "isolated"}
+    assert {value for value in lines.stack() if isinstance(value, str)} == {
+        "ring",
+        "complete",
+        "isolated",
+    }
 
 
 DEADLY = """
 import os, signal
-from swarm.topology.regular import Ring
+from swarm.communication.topology.regular import Ring
 
 class Deadly(Ring):
     def __init__(self, devices: int, deadly: bool = False) -> None:
@@ -242,13 +287,20 @@ class Deadly(Ring):
 """
 
 
-def test_a_killed_worker_fails_its_job_and_not_the_rest(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_worker_fails_its_job_and_not_the_rest(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It takes joblib's whole pool down; the sweep starts it again without the culprit."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     Path("deadly.py").write_text(DEADLY)
     monkeypatch.setenv("SWARM_TEST_PARENT", str(os.getpid()))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    mine = ("plugins=[deadly.py]", "topology=ring", "topology._target_=deadly.Deadly", "hydra/launcher=joblib")
+    mine = (
+        "plugins=[deadly.py]",
+        "topology=ring",
+        "topology._target_=deadly.Deadly",
+        "hydra/launcher=joblib",
+    )
     done = command("-m", "+topology.deadly=false,true", "seed=0,1", *SMALL, *mine)
     assert done.code == 1
     jobs = {job["name"]: (job["state"], job["cause"]) for job in summary()["jobs"]}
@@ -261,7 +313,9 @@ def test_a_killed_worker_fails_its_job_and_not_the_rest(command: Command, monkey
     assert "round 3/3" in Path("s/topology.deadly=false,seed=0/console.txt").read_text()
 
 
-@pytest.mark.parametrize(("engine", "jobs"), [({}, 4), ({"actors": "auto"}, 1), ({"actors": 2}, 2), ({"actors": 9}, 1)])
+@pytest.mark.parametrize(
+    ("engine", "jobs"), [({}, 4), ({"actors": "auto"}, 1), ({"actors": 2}, 2), ({"actors": 9}, 1)]
+)
 def test_jobs_side_by_side_do_not_ask_for_more_cores_than_there_are(
     engine: dict[str, Any], jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +325,7 @@ def test_jobs_side_by_side_do_not_ask_for_more_cores_than_there_are(
                 "batch_size": "auto"}  # fmt: skip
     cfg = OmegaConf.create({"hydra": {"launcher": launcher}})
     OmegaConf.set_readonly(cfg, True)
-    job = Job("a", {}, Path("a"), config=OmegaConf.create({"engine": engine}))
+    job = Job("a", {}, Path("a"), settings=Settings.model_construct(engine=engine))
     share_cores(cfg, [job])
     assert (cfg.hydra.launcher.n_jobs, cfg.hydra.launcher.batch_size) == (jobs, "1")
 
@@ -293,11 +347,16 @@ class Net(nn.Sequential):
 """
 
 
-def test_an_option_that_is_given_once_and_left_out_once_makes_another_sweep(command: Command) -> None:
+def test_an_option_that_is_given_once_and_left_out_once_makes_another_sweep(
+    command: Command,
+) -> None:
     Path("nets_of_a_sweep.py").write_text(MODEL)
     mine = ("plugins=[nets_of_a_sweep.py]", "model=custom", "model._target_=nets_of_a_sweep.Net")
     assert command("-m", "seed=0,1", *SMALL, *mine).code == 0
-    said = "hydra.sweep.dir=s/seed=0: holds a run without model.width, and this one is with it: choose another folder"
+    said = (
+        "hydra.sweep.dir=s/seed=0: holds a run without model.width, and this one is with it: choose"
+        " another folder"
+    )
     for seeds in ("seed=0,1", "seed=2,3"):
         assert command("-m", seeds, *SMALL, *mine, "+model.width=5").sentence == said
 
@@ -306,9 +365,14 @@ def test_runs_of_other_code_are_in_no_table_with_those_that_are_added(
     command: Command, swept: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     swept(2)
-    monkeypatch.setattr(plans, "code_version", lambda plugins: {"version": "9", "source": "other", "commit": None})
+    monkeypatch.setattr(
+        plans, "code_version", lambda plugins: {"version": "9", "source": "other", "commit": None}
+    )
     done = command("-m", "seed=1,2", *SMALL)
-    assert (done.code, "2 runs in s: 2 to run; 2 that other code made moved to superseded" in done.out) == (0, True)
+    assert (
+        done.code,
+        "2 runs in s: 2 to run; 2 that other code made moved to superseded" in done.out,
+    ) == (0, True)
     assert sorted(pd.read_csv("s/runs.csv")["seed"]) == [1, 2]
     assert len([*Path("s/superseded").glob("seed=*/summary.json")]) == 2
 
@@ -319,10 +383,21 @@ def test_runs_of_other_code_are_in_no_table_with_those_that_are_added(
         (
             "summary.json",
             "{}",
-            "summary.json=s/seed=1/summary.json: is damaged: its `seal` is not the hash of the rest, as it was written",
+            (
+                "summary.json=s/seed=1/summary.json: is damaged: its `seal` is not the hash of the"
+                " rest, as it was written"
+            ),
         ),
-        ("summary.json", '{"schema": 1}', "s/seed=1/summary.json: damaged; must have `arms` and `seed`"),
-        ("summary.json", "{", "summary.json=s/seed=1/summary.json: damaged; must be one JSON mapping"),
+        (
+            "summary.json",
+            '{"schema": 1}',
+            "s/seed=1/summary.json: damaged; must have `arms` and `seed`",
+        ),
+        (
+            "summary.json",
+            "{",
+            "summary.json=s/seed=1/summary.json: damaged; must be one JSON mapping",
+        ),
         ("job.json", '{"ti', "hydra.sweep.dir=s/seed=1: has a damaged job.json"),
         ("config.yaml", "{}", "hydra.sweep.dir=s/seed=1: has a damaged config.yaml (it is empty)"),
     ],
@@ -347,10 +422,15 @@ def test_one_damaged_file_costs_one_run_and_says_how_to_mend_it(
         ('{"swept": ["seed"], "base": {}, "jobs": [{"name": "x"}]}', "`jobs.0.folder` is missing"),
     ],
 )
-def test_a_damaged_list_of_jobs_is_refused(command: Command, swept: Swept, text: str, wrong: str) -> None:
+def test_a_damaged_list_of_jobs_is_refused(
+    command: Command, swept: Swept, text: str, wrong: str
+) -> None:
     swept(2)
     Path("s/sweep.json").write_text(text)
-    said = f"has a damaged sweep.json (damaged; {wrong}), which says what was swept; choose another folder"
+    said = (
+        f"has a damaged sweep.json (damaged; {wrong}), which says what was swept; choose another"
+        " folder"
+    )
     assert command("-m", "seed=0,1", *SMALL).sentence == f"hydra.sweep.dir=s: {said}"
 
 
@@ -363,7 +443,9 @@ def test_a_run_lies_in_its_sweep(command: Command, subdir: str) -> None:
 
 def test_no_jobs_at_a_time_are_refused(command: Command) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    said = command("-m", "seed=0,1", *SMALL, "hydra/launcher=joblib", "hydra.launcher.n_jobs=0").sentence
+    said = command(
+        "-m", "seed=0,1", *SMALL, "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"
+    ).sentence
     assert said.startswith("hydra.launcher.n_jobs=0: must be at least 1, or -1")
 
 
@@ -387,15 +469,22 @@ def test_what_another_process_finished_meanwhile_is_in_the_tables(
 def test_a_failed_run_that_was_resumed_by_hand_is_finished(command: Command, swept: Swept) -> None:
     swept(2)
     facts = json.loads(Path("s/seed=1/job.json").read_text())
-    Path("s/seed=1/job.json").write_text(json.dumps({**facts, "status": "failed", "cause": "no room"}))
+    Path("s/seed=1/job.json").write_text(
+        json.dumps({**facts, "status": "failed", "cause": "no room"})
+    )
     assert command("-m", "seed=2,3", *SMALL).code == 0
     assert summary()["counts"] == {"finished": 4}
 
 
 def test_the_files_say_what_is_finished_not_its_note(command: Command, swept: Swept) -> None:
-    """In a sweep as for a single run: a note that says finished does not make up for a missing summary."""
+    """In a sweep as for a single run: a note that says finished does not make up for a missing
+    summary.
+    """
     swept(2)
-    job, _ = (Job(f"seed={seed}", {"seed": str(seed)}, Path(f"s/seed={seed}").absolute()) for seed in (0, 1))
+    job, _ = (
+        Job(f"seed={seed}", {"seed": str(seed)}, Path(f"s/seed={seed}").absolute())
+        for seed in (0, 1)
+    )
     note(job.folder, job.name, {}, "failed", "a tracker")
     assert outcome(job) == ("finished", None)
     note(job.folder, job.name, {}, "finished")
@@ -408,7 +497,11 @@ def test_the_files_say_what_is_finished_not_its_note(command: Command, swept: Sw
 def test_what_an_earlier_command_failed_at_is_not_blamed_on_one_that_was_interrupted(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raised: list[BaseException] = [ZeroDivisionError("not my day"), ZeroDivisionError("nor mine"), KeyboardInterrupt()]
+    raised: list[BaseException] = [
+        ZeroDivisionError("not my day"),
+        ZeroDivisionError("nor mine"),
+        KeyboardInterrupt(),
+    ]
 
     def bad(cfg: Any, folder: Path, study: Any = None) -> Any:
         raise raised.pop(0)

@@ -25,11 +25,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_site_packages_gets_two_names_only(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"swarm", "run_swarm.py"}
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {
+        "swarm",
+        "run_swarm.py",
+    }
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
     for part in ("conf", "scenarios"):
-        carried = {n.removeprefix("swarm/_bundle/") for n in names if n.startswith(f"swarm/_bundle/{part}/")}
-        there = {str(f.relative_to(ROOT)) for f in (ROOT / part).rglob("*") if f.suffix in (".yaml", ".py")}
+        carried = {
+            n.removeprefix("swarm/_bundle/")
+            for n in names
+            if n.startswith(f"swarm/_bundle/{part}/")
+        }
+        there = {
+            str(f.relative_to(ROOT))
+            for f in (ROOT / part).rglob("*")
+            if f.suffix in (".yaml", ".py")
+        }
         assert carried == there
     assert "swarm/py.typed" in names
 
@@ -49,7 +60,8 @@ def test_an_installed_wheel_runs_from_any_folder(wheel: Path, tmp_path: Path) ->
     )
     argv = ["devices=4", "rounds=1", "topology=ring", "optimizer.lr=0.1", "scenario.arms=[swarm]"]
     argv += ["tracker.mode=disabled", "hydra.run.dir=run"]
-    # -S leaves out site-packages with this clone's own editable install; -P keeps the folder of the test off the path
+    # -S leaves out site-packages with this clone's own editable install; -P keeps the folder of the
+    # test off the path
     command = [sys.executable, "-S", "-P", "-c", script, *argv]
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,7 @@
 """Small files that decode to hundreds of MB or more, and files that never end.
 
-``python -m tests.data.bombs FOLDER MAX_MB`` makes them and reads each in a process of its own. It prints a line of JSON for
-each: the most memory that reading added, in MiB, and what came of it.
+``python -m tests.data.bombs FOLDER MAX_MB`` makes them and reads each in a process of its own. It
+prints a line of JSON for each: the most memory that reading added, in MiB, and what came of it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from swarm.data.idx import read_idx
-from swarm.data.table_files import read_npy, read_table
-from swarm.errors import ConfigError
-from swarm.files import opened
+from swarm.common.errors import ConfigError
+from swarm.common.system.files import opened
+from swarm.data.files.idx import read_idx
+from swarm.data.files.readers.table_files import read_npy, read_table
 
-GUARD = 6 << 30  # address space of a process that reads one: a reader that falls for it fails, and the machine lives on
+# address space of a process that reads one: a reader that falls for it fails, and the machine lives
+# on
+GUARD = 6 << 30
 _ROWS = 10_000_000
 
 
@@ -46,7 +48,9 @@ def equal_numbers(path: Path) -> None:
 def one_list(path: Path) -> None:
     """One row, whose list has all the values."""
     values = pa.array(np.zeros(_ROWS))
-    _parquet(path, pa.table({"x": pa.ListArray.from_arrays(pa.array([0, _ROWS], pa.int32()), values)}))
+    _parquet(
+        path, pa.table({"x": pa.ListArray.from_arrays(pa.array([0, _ROWS], pa.int32()), values)})
+    )
 
 
 def one_long_text(path: Path) -> None:
@@ -64,7 +68,9 @@ def packed_pages(path: Path) -> None:
 def common_beginnings(path: Path) -> None:
     """Each text is the one before, and a letter: what is written is the letter."""
     rows = pa.array(["x" * 100_000 + str(i) for i in range(2000)])
-    _parquet(path, pa.table({"x": rows}), use_dictionary=False, column_encoding={"x": "DELTA_BYTE_ARRAY"})
+    _parquet(
+        path, pa.table({"x": rows}), use_dictionary=False, column_encoding={"x": "DELTA_BYTE_ARRAY"}
+    )
 
 
 def _ipc(path: Path, table: pa.Table, packed: str | None) -> None:
@@ -143,13 +149,17 @@ def array_without_bytes(path: Path) -> None:
 def false_size(path: Path) -> None:
     """An entry whose folder says 1 KB and that holds 200 MB."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    raw = packer.compress(_without_bytes("(200000000,)", "|i1") + bytes(200_000_000)) + packer.flush()
+    raw = (
+        packer.compress(_without_bytes("(200000000,)", "|i1") + bytes(200_000_000)) + packer.flush()
+    )
     name = b"x.npy"
     fields = struct.pack("<HHHHHIII", 20, 0, 8, 0, 0, 0, len(raw), 1024)
     local = b"PK\x03\x04" + fields + struct.pack("<HH", len(name), 0) + name
     central = b"PK\x01\x02" + struct.pack("<H", 20) + fields
     central += struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, 0) + name
-    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(central), len(local) + len(raw), 0)
+    end = b"PK\x05\x06" + struct.pack(
+        "<HHHHIIH", 0, 0, 1, 1, len(central), len(local) + len(raw), 0
+    )
     path.write_bytes(local + raw + central + end)
 
 
@@ -237,7 +247,11 @@ def taken(path: Path, most: int) -> dict[str, object]:
     with os.fdopen(reading, "rb") as pipe:
         said = pipe.read()
     _, status = os.waitpid(child, 0)
-    return dict(json.loads(said)) if said else {"name": path.name, "mib": 1e9, "outcome": f"ended with {status}"}
+    return (
+        dict(json.loads(said))
+        if said
+        else {"name": path.name, "mib": 1e9, "outcome": f"ended with {status}"}
+    )
 
 
 def main(folder: Path, most: int) -> Iterator[dict[str, object]]:

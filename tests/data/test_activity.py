@@ -1,4 +1,6 @@
-"""Human activity from folders made up here: both kinds, whose samples they are, and what is refused."""
+"""Human activity from folders made up here: both kinds, whose samples they are, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swarm.data.activity import Activity
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
+from swarm.data.files.activity import Activity
 
 
 def har(folder: Path, subject: str = "subject", rows: int = 40) -> str:
@@ -108,11 +110,15 @@ def test_bad_folders(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=message):
             Activity(str(path), window=5).load()
     np.save(path / "p1.npy", np.zeros(3))
-    with pytest.raises(ConfigError, match=r"has shape \[3\]; \[rows, channels \+ 1\] numbers are needed"):
+    with pytest.raises(
+        ConfigError, match=r"has shape \[3\]; \[rows, channels \+ 1\] numbers are needed"
+    ):
         Activity(str(path), window=5).load()
     np.save(path / "p1.npy", np.zeros((50, 2)))
     with pytest.raises(ConfigError, match="files of different numbers of columns"):
         Activity(str(path), window=5).load()
     path = Path(readings(tmp_path / "c", ".csv"))
-    with pytest.raises(ConfigError, match=r"label=doing: is not a column of .*; its columns are x, y, z, label"):
+    with pytest.raises(
+        ConfigError, match=r"label=doing: is not a column of .*; its columns are x, y, z, label"
+    ):
         Activity(str(path), window=5, label="doing").load()

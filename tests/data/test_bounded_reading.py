@@ -1,4 +1,6 @@
-"""What reading a file may take is bounded: small files that decode to hundreds of MB, and files without an end, are refused."""
+"""What reading a file may take is bounded: small files that decode to hundreds of MB, and files
+without an end, are refused.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,15 @@ import pytest
 import torch
 from torch import nn
 
-from swarm.constants import Constants
-from swarm.data.activity import Activity
-from swarm.data.table_files import read_table
-from swarm.errors import ConfigError
-from swarm.files import content, opened
-from swarm.start import read_start, save_start
-from swarm.state import Layout
-from swarm.topology.contacts import Contacts
-from swarm.topology.file import File
+from swarm.common.errors import ConfigError
+from swarm.common.rows import Layout
+from swarm.common.system.files import content, opened
+from swarm.communication.topology.contacts import Contacts
+from swarm.communication.topology.file import File
+from swarm.data.files.activity import Activity
+from swarm.data.files.readers.table_files import read_table
+from swarm.learning.buffers import Constants
+from swarm.learning.initial_parameters import read_start, save_start
 from tests.data.bombs import BOMBS
 
 MAX_MB = 8
@@ -38,12 +40,16 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, ob
     folder = tmp_path_factory.mktemp("bombs")
     command = [sys.executable, "-m", "tests.data.bombs", str(folder), str(MAX_MB)]
     root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(
+        command, cwd=root, capture_output=True, text=True, timeout=300, check=True
+    )
     return {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs_take_no_more_than_is_allowed(name: str, outcomes: dict[str, dict[str, object]]) -> None:
+def test_bombs_take_no_more_than_is_allowed(
+    name: str, outcomes: dict[str, dict[str, object]]
+) -> None:
     found = outcomes[name]
     assert isinstance(found["mib"], float)
     assert found["mib"] < MOST_MIB, found
@@ -53,18 +59,36 @@ def test_bombs_take_no_more_than_is_allowed(name: str, outcomes: dict[str, dict[
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd"])
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
-@pytest.mark.parametrize("encoding", ["dictionary", "PLAIN", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
-def test_every_way_of_writing_parquet_is_read(tmp_path: Path, compression: str, version: str, encoding: str) -> None:
+@pytest.mark.parametrize(
+    "encoding", ["dictionary", "PLAIN", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"]
+)
+def test_every_way_of_writing_parquet_is_read(
+    tmp_path: Path, compression: str, version: str, encoding: str
+) -> None:
     """What is known beforehand is enough for honest files, and their values come back."""
     draw = np.random.default_rng(0)
     text = [f"{i:05d}" * 3 if i % 7 else None for i in draw.integers(0, 900, 5000)]
     numbers = draw.normal(size=5000)
     lists = pa.FixedSizeListArray.from_arrays(pa.array(draw.integers(0, 255, 15000), pa.uint8()), 3)
     table = pa.table(
-        {"text": text, "n": numbers, "pixels": lists.cast(pa.list_(pa.uint8())), "half": numbers.astype(np.float16)}
+        {
+            "text": text,
+            "n": numbers,
+            "pixels": lists.cast(pa.list_(pa.uint8())),
+            "half": numbers.astype(np.float16),
+        }
     )
-    plain = {} if encoding == "dictionary" else {"use_dictionary": False, "column_encoding": {"text": encoding}}
-    options = {"compression": compression, "data_page_version": version, "row_group_size": 1700, "data_page_size": 4096}
+    plain = (
+        {}
+        if encoding == "dictionary"
+        else {"use_dictionary": False, "column_encoding": {"text": encoding}}
+    )
+    options = {
+        "compression": compression,
+        "data_page_version": version,
+        "row_group_size": 1700,
+        "data_page_size": 4096,
+    }
     pq.write_table(table, tmp_path / "t.parquet", **options, **plain)
     found = read_table(tmp_path / "t.parquet", 1 << 20)
     assert found["text"].tolist() == text
@@ -79,9 +103,14 @@ def test_every_way_of_writing_parquet_is_read(tmp_path: Path, compression: str, 
 @pytest.mark.parametrize("make", [pa.ipc.new_file, pa.ipc.new_stream])
 def test_packed_arrow_files_are_read(tmp_path: Path, packed: str | None, make: object) -> None:
     rows = [f"w{i % 5}" for i in range(3000)]
-    table = pa.table({"n": np.arange(3000.0), "who": pa.array(rows).dictionary_encode(), "where": rows})
+    table = pa.table(
+        {"n": np.arange(3000.0), "who": pa.array(rows).dictionary_encode(), "where": rows}
+    )
     options = pa.ipc.IpcWriteOptions(compression=packed)
-    with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as file, make(file, table.schema, options=options) as writer:  # type: ignore[operator]
+    with (
+        pa.OSFile(str(tmp_path / "t.arrow"), "wb") as file,
+        make(file, table.schema, options=options) as writer,
+    ):  # type: ignore[operator]
         writer.write_table(table, max_chunksize=700)
     found = read_table(tmp_path / "t.arrow", 1 << 20)
     assert found["who"].tolist() == found["where"].tolist() == rows
@@ -124,22 +153,30 @@ def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
     for read in (
         lambda: opened(path),
         lambda: content(path, 10, "max_mib=1"),
-        lambda: read_start(str(path), module, Layout.of(module), Constants.of(module), torch.float32),
+        lambda: read_start(
+            str(path), module, Layout.of(module), Constants.of(module), torch.float32
+        ),
         lambda: File(2, str(path)),
         lambda: Contacts(2, str(path)),
     ):
-        with pytest.raises(ConfigError, match=r"must be an existing regular file, and (is|there is) "):
+        with pytest.raises(
+            ConfigError, match=r"must be an existing regular file, and (is|there is) "
+        ):
             read()
 
 
 def test_pipes_in_folders_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "anna.csv")
-    with pytest.raises(ConfigError, match=r"anna\.csv: must be an existing regular file, and is a named pipe"):
+    with pytest.raises(
+        ConfigError, match=r"anna\.csv: must be an existing regular file, and is a named pipe"
+    ):
         Activity(str(tmp_path)).load()
     (tmp_path / "saved").mkdir()
     os.mkfifo(tmp_path / "saved" / "data.arrow")
     (tmp_path / "saved" / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
-    with pytest.raises(ConfigError, match=r"data\.arrow: must be an existing regular file, and is a named pipe"):
+    with pytest.raises(
+        ConfigError, match=r"data\.arrow: must be an existing regular file, and is a named pipe"
+    ):
         read_table(tmp_path / "saved", 1 << 20)
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
 from swarm.config.build import build
-from swarm.data.dataset import Source, validate
-from swarm.data.digits import Digits
+from swarm.data.dataset import Source
+from swarm.data.generated.digits import Digits
 from swarm.data.partition import Natural, Partition
-from swarm.errors import ConfigError
-from swarm.rng import Keys
+from swarm.data.validation import validate
 
 CONF = Path(__file__).parents[2] / "conf"
 DATA, PARTITION = (sorted((CONF / group).glob("*.yaml")) for group in ("data", "partition"))
@@ -24,10 +25,15 @@ def test_data_yaml(file: Path) -> None:
     node = yaml.safe_load(file.read_text())
     if "path" in node:
         with pytest.raises(ConfigError, match=r"data\.path=|path="):
-            build(node | {"path": node["path"] and "/nowhere"}, Source, "data", devices=10, seed=0).load()
+            build(
+                node | {"path": node["path"] and "/nowhere"}, Source, "data", devices=10, seed=0
+            ).load()
         node["path"] = "/nowhere"
     source = build(node, Source, "data", devices=10, seed=0)
-    assert set(node) - {"_target_"} == set(inspect.signature(type(source)).parameters) - {"devices", "seed"}
+    assert set(node) - {"_target_"} == set(inspect.signature(type(source)).parameters) - {
+        "devices",
+        "seed",
+    }
     if "path" not in node:
         validate(source.load())
 
@@ -38,7 +44,7 @@ def test_partition_yaml(file: Path) -> None:
     rule = build(node, Partition, "partition", devices=10, seed=0)
     assert set(node) - {"_target_"} == set(inspect.signature(type(rule)).parameters) - {"devices"}
     if not isinstance(rule, Natural):
-        assert rule.deal(Digits().load(), Keys(0, "partition")).devices == 10
+        assert rule.split(Digits().load(), Keys(0, "partition")).devices == 10
 
 
 def test_options_are_checked_by_name_and_type() -> None:

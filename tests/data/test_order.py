@@ -1,4 +1,6 @@
-"""Samples that happened one after the other are met one after the other: by each device, and by a pooled one in step."""
+"""Samples that happened one after the other are met one after the other: by each device, and by a
+pooled one in step.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from swarm.data.dataset import Dataset, Holdings
+from swarm.common.rng import Keys
+from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.data.partition import Iid
-from swarm.data.stream import Stream
-from swarm.rng import Keys
+from swarm.data.stream.stream import Stream
 
 
-def dealt(count: int = 40, devices: int = 3) -> tuple[Dataset, Holdings]:
+def dealt(count: int = 40, devices: int = 3) -> tuple[Dataset, DeviceSplit]:
     time = np.random.default_rng(0).permutation(count)
     ids = np.arange(count)
-    data = Dataset(np.zeros((count, 1), np.float32), ids % 2, 2, None, ids[:30], ids[30:30], ids[30:], time)
-    return data, Iid(devices).deal(data, Keys(0, "partition"))
+    data = Dataset(
+        np.zeros((count, 1), np.float32), ids % 2, 2, None, ids[:30], ids[30:30], ids[30:], time
+    )
+    return data, Iid(devices).split(data, Keys(0, "partition"))
 
 
 def test_every_device_meets_its_samples_in_the_order_in_which_they_happened() -> None:
@@ -41,6 +45,6 @@ def test_the_pooled_device_is_never_ahead_of_the_others() -> None:
 
 def test_without_times_the_pool_is_mixed() -> None:
     data, _ = dealt()
-    pooled = Iid(3).deal(replace(data, time=None), Keys(0, "partition")).pooled(Keys(0, "pool"))
+    pooled = Iid(3).split(replace(data, time=None), Keys(0, "partition")).pooled(Keys(0, "pool"))
     assert not pooled.ordered
     assert (np.diff(pooled.sample) < 0).any()

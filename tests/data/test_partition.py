@@ -10,12 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.data.dataset import Holdings, label_mix
-from swarm.data.digits import Digits
-from swarm.data.partition import Dirichlet, Iid, Natural, Partition, Pathological, QuantitySkew, Rare
-from swarm.data.synthetic import LinearRegression
-from swarm.errors import ConfigError
-from swarm.rng import Keys
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
+from swarm.data.dataset import DeviceSplit, label_mix
+from swarm.data.generated.digits import Digits
+from swarm.data.generated.synthetic import LinearRegression
+from swarm.data.partition import (
+    Dirichlet,
+    Iid,
+    Natural,
+    Partition,
+    Pathological,
+    QuantitySkew,
+    Rare,
+)
 
 Ints = npt.NDArray[np.int64]
 
@@ -41,7 +49,9 @@ def rules(devices: int, classes: int) -> list[Partition]:
 def test_every_sample_is_dealt_exactly_once_and_nobody_is_left_out(
     devices: int, classes: int, samples: int, seed: int
 ) -> None:
-    y = np.concatenate([np.arange(classes), np.arange(samples) % classes, labels(samples, classes, seed)])
+    y = np.concatenate(
+        [np.arange(classes), np.arange(samples) % classes, labels(samples, classes, seed)]
+    )
     for rule in rules(devices, classes):
         holdings = rule.assign(y, None, Keys(seed, "partition"))
         assert holdings.devices == devices
@@ -62,23 +72,23 @@ def test_another_seed_deals_otherwise() -> None:
 def test_deal_answers_in_the_data_sets_own_ids() -> None:
     data = Digits().load()
     for rule in rules(100, 10):
-        holdings = rule.deal(data, Keys(0, "partition"))
+        holdings = rule.split(data, Keys(0, "partition"))
         assert np.array_equal(np.sort(holdings.sample), np.sort(data.train))
 
 
 def test_deal_checks_a_strangers_rule() -> None:
     class Lazy(Partition):
-        def assign(self, y_S: object, owner_S: object, keys: Keys) -> Holdings:
-            return Holdings(np.array([0, 1]), np.array([0, 2, 2]))
+        def assign(self, y_S: object, owner_S: object, keys: Keys) -> DeviceSplit:
+            return DeviceSplit(np.array([0, 1]), np.array([0, 2, 2]))
 
     class Greedy(Partition):
-        def assign(self, y_S: object, owner_S: object, keys: Keys) -> Holdings:
-            return Holdings(np.array([0, 1, 0]), np.array([0, 2, 3]))
+        def assign(self, y_S: object, owner_S: object, keys: Keys) -> DeviceSplit:
+            return DeviceSplit(np.array([0, 1, 0]), np.array([0, 2, 3]))
 
     with pytest.raises(ConfigError, match="leaves device 1 without samples"):
-        Lazy(2).deal(Digits().load(), Keys(0, "partition"))
+        Lazy(2).split(Digits().load(), Keys(0, "partition"))
     with pytest.raises(ConfigError, match="gives a sample to two devices"):
-        Greedy(2).deal(Digits().load(), Keys(0, "partition"))
+        Greedy(2).split(Digits().load(), Keys(0, "partition"))
 
 
 def test_iid_sizes_and_labels() -> None:
@@ -91,11 +101,15 @@ def test_iid_sizes_and_labels() -> None:
 def test_dirichlet_limits() -> None:
     y = np.arange(10_000) % 10
     even = Dirichlet(10, 1e6).assign(y, None, Keys(0, "partition"))
-    assert np.abs(label_mix(y, even, 10) - 0.1).max() < 0.005  # nearer to uniform than even a random deal
+    # nearer to uniform than even a random deal
+    assert np.abs(label_mix(y, even, 10) - 0.1).max() < 0.005
     assert np.ptp(even.sizes_N) <= 30
     sharp = Dirichlet(10, 1e-4).assign(y, None, Keys(0, "partition"))
     assert len({int(sharp.device_S[sharp.sample.argsort()][y == c].max()) for c in range(10)}) < 10
-    held = [np.sort(np.bincount(sharp.device_S[np.isin(sharp.sample, np.flatnonzero(y == c))]))[-1] for c in range(10)]
+    held = [
+        np.sort(np.bincount(sharp.device_S[np.isin(sharp.sample, np.flatnonzero(y == c))]))[-1]
+        for c in range(10)
+    ]
     assert min(held) > 950  # every class sits on one device, but for what the repair moved
 
 
@@ -106,14 +120,16 @@ def test_dirichlet_shares_have_the_right_moments() -> None:
     cell = holdings.device_S * 200 + y[holdings.sample]
     share = np.bincount(cell, minlength=devices * 200).reshape(devices, 200) / 1000
     assert share.mean() == pytest.approx(1 / devices)
-    assert share.var() == pytest.approx((1 / devices) * (1 - 1 / devices) / (alpha * devices + 1), rel=0.12)
+    assert share.var() == pytest.approx(
+        (1 / devices) * (1 - 1 / devices) / (alpha * devices + 1), rel=0.12
+    )
 
 
 def test_dirichlet_skew_falls_with_alpha() -> None:
     data = Digits().load()
     tops = []
     for alpha in (0.05, 0.3, 1.0, 100.0):
-        holdings = Dirichlet(100, alpha).deal(data, Keys(0, "partition"))
+        holdings = Dirichlet(100, alpha).split(data, Keys(0, "partition"))
         assert holdings.sizes_N.min() >= 2
         tops.append(label_mix(data.y, holdings, 10).max(axis=1).mean())  # type: ignore[arg-type]
     assert tops == sorted(tops, reverse=True)
@@ -122,9 +138,13 @@ def test_dirichlet_skew_falls_with_alpha() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(2, 60), st.integers(1, 4), st.integers(0, 99))
-def test_dirichlet_repair_reaches_the_minimum_even_where_it_is_the_average(devices: int, least: int, seed: int) -> None:
+def test_dirichlet_repair_reaches_the_minimum_even_where_it_is_the_average(
+    devices: int, least: int, seed: int
+) -> None:
     y = np.arange(devices * least) % 3
-    holdings = Dirichlet(devices, 0.01, min_samples=least, tries=1).assign(y, None, Keys(seed, "partition"))
+    holdings = Dirichlet(devices, 0.01, min_samples=least, tries=1).assign(
+        y, None, Keys(seed, "partition")
+    )
     assert (holdings.sizes_N == least).all()
     assert np.array_equal(np.sort(holdings.sample), np.arange(len(y)))
 
@@ -132,12 +152,13 @@ def test_dirichlet_repair_reaches_the_minimum_even_where_it_is_the_average(devic
 @pytest.mark.parametrize("per_device", [1, 2, 5, 9, 10])
 def test_pathological_gives_exactly_so_many_classes(per_device: int) -> None:
     data = Digits().load()
-    holdings = Pathological(100, per_device).deal(data, Keys(0, "partition"))
+    holdings = Pathological(100, per_device).split(data, Keys(0, "partition"))
     held = label_mix(data.y, holdings, 10) > 0  # type: ignore[arg-type]
     assert (held.sum(axis=1) == per_device).all()
     assert np.ptp(held.sum(axis=0)) <= 0.2 * per_device * 10  # no class is favoured
     if per_device == 2:
-        assert len({tuple(row) for row in held}) > 30  # of 45 pairs: shards are mixed, not dealt in a pattern
+        # of 45 pairs: shards are mixed, not dealt in a pattern
+        assert len({tuple(row) for row in held}) > 30
 
 
 def test_pathological_pairs_are_near_uniform() -> None:
@@ -153,7 +174,9 @@ def test_pathological_pairs_are_near_uniform() -> None:
 @given(st.integers(1, 20), st.floats(0, 3), st.integers(0, 50))
 def test_quantity_skew_sizes(devices: int, exponent: float, seed: int) -> None:
     y = labels(400)
-    sizes = np.sort(QuantitySkew(devices, exponent, 2).assign(y, None, Keys(seed, "partition")).sizes_N)[::-1]
+    sizes = np.sort(
+        QuantitySkew(devices, exponent, 2).assign(y, None, Keys(seed, "partition")).sizes_N
+    )[::-1]
     assert sizes.sum() == 400
     assert sizes.min() >= 2
     rank = np.arange(1, devices + 1) ** exponent
@@ -161,7 +184,10 @@ def test_quantity_skew_sizes(devices: int, exponent: float, seed: int) -> None:
 
 
 def test_quantity_skew_draws_who_is_large() -> None:
-    largest = {int(QuantitySkew(20, 1.0).assign(labels(400), None, Keys(s, "p")).sizes_N.argmax()) for s in range(20)}
+    largest = {
+        int(QuantitySkew(20, 1.0).assign(labels(400), None, Keys(s, "p")).sizes_N.argmax())
+        for s in range(20)
+    }
     assert len(largest) > 5
 
 
@@ -187,7 +213,10 @@ def test_natural_follows_the_owners() -> None:
     assert [set(owner[holdings.of(i)]) for i in range(3)] == [{4}, {7}, {9}]
     two = Natural(2, largest=True).assign(y, owner, Keys(0, "partition"))
     assert [set(owner[two.of(i)]) for i in range(2)] == [{7}, {9}]
-    for devices, message in [(2, "3 owners; devices=3 would do, or partition.largest"), (4, "devices=3 would do$")]:
+    for devices, message in [
+        (2, "3 owners; devices=3 would do, or partition.largest"),
+        (4, "devices=3 would do$"),
+    ]:
         with pytest.raises(ConfigError, match=message):
             Natural(devices).assign(y, owner, Keys(0, "partition"))
     with pytest.raises(
@@ -200,21 +229,39 @@ def test_natural_follows_the_owners() -> None:
 def test_bad_partitions_are_refused_by_name() -> None:
     y = labels(100)
     for build, message in [
-        (lambda: Iid(101).assign(y, None, Keys(0, "p")), "100 training samples .* at most devices=100 would do"),
-        (lambda: Dirichlet(1, min_samples=101).assign(y, None, Keys(0, "p")), "more samples are needed"),
+        (
+            lambda: Iid(101).assign(y, None, Keys(0, "p")),
+            "100 training samples .* at most devices=100 would do",
+        ),
+        (
+            lambda: Dirichlet(1, min_samples=101).assign(y, None, Keys(0, "p")),
+            "more samples are needed",
+        ),
         (lambda: Dirichlet(60).assign(y, None, Keys(0, "p")), "at most devices=50"),
         (lambda: QuantitySkew(60).assign(y, None, Keys(0, "p")), "at most devices=50"),
         (lambda: Pathological(60, 2).assign(y, None, Keys(0, "p")), "at most devices=50"),
-        (lambda: Pathological(10, 11).assign(y, None, Keys(0, "p")), "classes_per_device=11: must be 1 to 10"),
-        (lambda: Pathological(3, 2).assign(y, None, Keys(0, "p")), "classes_per_device=2: must be 4 to 10"),
+        (
+            lambda: Pathological(10, 11).assign(y, None, Keys(0, "p")),
+            "classes_per_device=11: must be 1 to 10",
+        ),
+        (
+            lambda: Pathological(3, 2).assign(y, None, Keys(0, "p")),
+            "classes_per_device=2: must be 4 to 10",
+        ),
         (lambda: Pathological(3, 0), "classes_per_device=0: must be at least 1"),
         (lambda: Dirichlet(3, 0.0), "alpha=0: must be at least 0.0001 and at most"),
         (lambda: Dirichlet(3, float("nan")), "alpha=nan"),
         (lambda: Dirichlet(3, 1.0, min_samples=0), "min_samples=0: must be at least 1"),
         (lambda: QuantitySkew(3, -1.0), "exponent=-1: must be at least 0"),
-        (lambda: Rare(3, 12).assign(y, None, Keys(0, "p")), "label=12: must be one of the 10 labels .* 0 to 9"),
+        (
+            lambda: Rare(3, 12).assign(y, None, Keys(0, "p")),
+            "label=12: must be one of the 10 labels .* 0 to 9",
+        ),
         (lambda: Rare(3, -1), "label=-1: must be at least 0"),
-        (lambda: Rare(99).assign(y, None, Keys(0, "p")), "training samples cannot give every device 1; at most"),
+        (
+            lambda: Rare(99).assign(y, None, Keys(0, "p")),
+            "training samples cannot give every device 1; at most",
+        ),
         (
             lambda: Rare(3).assign(y / 2, None, Keys(0, "p")),
             "rare: deals by class label and the data have numeric targets",
@@ -227,15 +274,23 @@ def test_bad_partitions_are_refused_by_name() -> None:
 def test_label_rules_refuse_a_regression() -> None:
     data = LinearRegression(5).load()
     for rule in (Dirichlet(5), Pathological(5)):
-        with pytest.raises(ConfigError, match=f"{type(rule).__name__.lower()}: deals by class label"):
-            rule.deal(data, Keys(0, "partition"))
+        with pytest.raises(
+            ConfigError, match=f"{type(rule).__name__.lower()}: deals by class label"
+        ):
+            rule.split(data, Keys(0, "partition"))
     for other in (Iid(5), QuantitySkew(5), Natural(5)):
-        assert other.deal(data, Keys(0, "partition")).devices == 5
+        assert other.split(data, Keys(0, "partition")).devices == 5
 
 
 def test_many_devices_are_dealt_without_a_loop() -> None:
     y = labels(300_000)
     start = time.perf_counter()
-    for rule in (Iid(20_000), Dirichlet(20_000), Dirichlet(20_000, 0.001), Pathological(20_000), QuantitySkew(20_000)):
+    for rule in (
+        Iid(20_000),
+        Dirichlet(20_000),
+        Dirichlet(20_000, 0.001),
+        Pathological(20_000),
+        QuantitySkew(20_000),
+    ):
         assert rule.assign(y, None, Keys(0, "partition")).devices == 20_000
     assert time.perf_counter() - start < 10  # about 1 s

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from swarm.learn.losses import CrossEntropy, PartlyTold
+from swarm.learning.kernels.losses import CrossEntropy, PartialLabelLoss
 from tests.support import prepared, run, trajectory
 
 STREAM = (
-    "learn=online",
+    "update=online",
     "topology=complete",
     "partition=iid",
     "devices=6",
@@ -18,14 +18,16 @@ STREAM = (
     "train.local_steps=2",
     "scenario.arms=[swarm]",
 )
-MEET = (*STREAM, "people=meetings", "optimizer.lr=0.1", "rounds=4")
+MEET = (*STREAM, "labels=meetings", "optimizer.lr=0.1", "rounds=4")
 
 
 def test_as_many_labels_are_told_as_there_are_meetings_and_as_many_wrong() -> None:
-    study = prepared(*MEET, "data=digits_like", "data.per_device=1000", "people.chance=0.3", "people.wrong=0.2")
-    given = study.dataset.given
+    study = prepared(
+        *MEET, "data=digits_like", "data.per_device=1000", "labels.chance=0.3", "labels.wrong=0.2"
+    )
+    given = study.dataset.observed_labels
     assert given is not None
-    held, true = given[study.holdings.sample], study.dataset.y[study.holdings.sample]
+    held, true = given[study.split.sample], study.dataset.y[study.split.sample]
     assert (held >= 0).mean() == pytest.approx(0.3, abs=0.02)
     told = held >= 0
     assert (held[told] != true[told]).mean() == pytest.approx(0.2, abs=0.03)
@@ -35,24 +37,26 @@ def test_as_many_labels_are_told_as_there_are_meetings_and_as_many_wrong() -> No
 
 
 def test_a_budget_is_spent_on_the_first_meetings() -> None:
-    free, bound = (prepared(*MEET, "people.chance=0.5", *more) for more in ((), ("people.budget=7",)))
-    assert free.dataset.given is not None
-    assert bound.dataset.given is not None
+    free, bound = (
+        prepared(*MEET, "labels.chance=0.5", *more) for more in ((), ("labels.budget=7",))
+    )
+    assert free.dataset.observed_labels is not None
+    assert bound.dataset.observed_labels is not None
     for device in range(6):
-        met = free.holdings.of(device)
-        told = met[free.dataset.given[met] >= 0]
-        assert np.array_equal(met[bound.dataset.given[met] >= 0], told[:7])
+        met = free.split.of(device)
+        told = met[free.dataset.observed_labels[met] >= 0]
+        assert np.array_equal(met[bound.dataset.observed_labels[met] >= 0], told[:7])
 
 
 def test_if_everybody_tells_the_truth_nothing_is_different(tmp_path: object) -> None:
     a, b = (run(tmp_path / n, *STREAM, "optimizer.lr=0.1", "rounds=4", *more)["arms"]["swarm"]  # type: ignore[operator]
-            for n, more in (("a", ()), ("b", ("people=meetings", "people.chance=1.0"))))  # fmt: skip
+            for n, more in (("a", ()), ("b", ("labels=meetings", "labels.chance=1.0"))))  # fmt: skip
     assert a["params_sha256"] == b["params_sha256"]
     assert a["prequential_accuracy"] == b["prequential_accuracy"]
 
 
 def test_without_labels_nothing_is_learnt() -> None:
-    path = trajectory(prepared(*MEET, "people.chance=0.0", "topology=none", "protocol=none"))
+    path = trajectory(prepared(*MEET, "labels.chance=0.0", "topology=none", "protocol=none"))
     assert (path == path[0]).all()
 
 
@@ -60,10 +64,12 @@ def test_a_step_is_the_mean_over_those_with_a_label() -> None:
     torch.manual_seed(0)
     out, y = torch.randn(1, 5, 8).double(), torch.randint(0, 5, (1, 8))
     known = torch.tensor([[True, False, True, True, False, False, True, False]])
-    full, loss = CrossEntropy(), PartlyTold()
+    full, loss = CrossEntropy(), PartialLabelLoss()
     target = full.encode(y, 5, torch.float64) * (known * (8 / known.sum())).unsqueeze(1)
-    got = loss.residual(out, target) / 8
-    alone = full.residual(out[:, :, known[0]], full.encode(y[:, known[0]], 5, torch.float64)) / 4
+    got = loss.grad_outputs(out, target) / 8
+    alone = (
+        full.grad_outputs(out[:, :, known[0]], full.encode(y[:, known[0]], 5, torch.float64)) / 4
+    )
     assert torch.allclose(got[:, :, known[0]], alone)
     assert (got[:, :, ~known[0]] == 0).all()
 
@@ -73,8 +79,8 @@ def test_wrong_answers_do_not_count_against_the_prediction(tmp_path: object) -> 
     facts = run(
         tmp_path / "run",
         *MEET,
-        "people.chance=1.0",
-        "people.wrong=1.0",
+        "labels.chance=1.0",
+        "labels.wrong=1.0",
         "data=digits_like",
         "data.per_device=400",
         "rounds=20",
@@ -87,8 +93,8 @@ def test_wrong_answers_do_not_count_against_the_prediction(tmp_path: object) -> 
 def test_only_told_samples_are_remembered() -> None:
     from tests.support import simulation
 
-    study = prepared(*MEET, "people.chance=0.2", "replay=reservoir", "replay.size=10")
-    given = study.dataset.given
+    study = prepared(*MEET, "labels.chance=0.2", "replay=reservoir", "replay.size=10")
+    given = study.dataset.observed_labels
     assert given is not None
     with simulation(study) as running:
         for _ in running.records(4):

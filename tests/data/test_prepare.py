@@ -9,34 +9,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.data.apportion import apportion
-from swarm.data.dataset import Dataset, Holdings, label_mix, validate
-from swarm.data.digits import Digits
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
+from swarm.data.dataset import Dataset, DeviceSplit, label_mix
+from swarm.data.generated.digits import Digits
+from swarm.data.largest_remainder import largest_remainder
 from swarm.data.prepare import Samples, on_cache_lines, prepare, split
-from swarm.errors import ConfigError
-from swarm.rng import Keys
+from swarm.data.validation import validate
 
 
 @given(
-    st.lists(st.tuples(st.floats(0.01, 1000), st.integers(0, 5), st.integers(0, 40)), min_size=1, max_size=12),
+    st.lists(
+        st.tuples(st.floats(0.01, 1000), st.integers(0, 5), st.integers(0, 40)),
+        min_size=1,
+        max_size=12,
+    ),
     st.floats(0, 1),
 )
-def test_apportion_keeps_total_and_bounds(entries: list[tuple[float, int, int]], fraction: float) -> None:
+def test_apportion_keeps_total_and_bounds(
+    entries: list[tuple[float, int, int]], fraction: float
+) -> None:
     weights, low, extra = (np.array(column) for column in zip(*entries, strict=True))
     high = low + extra
     total = int(low.sum() + fraction * extra.sum())
-    result = apportion(weights, total, low, high)
+    result = largest_remainder(weights, total, low, high)
     assert result.sum() == total
     assert (result >= low).all()
     assert (result <= high).all()
 
 
 def test_apportion_is_the_largest_remainder_method() -> None:
-    assert apportion([1, 1, 4], 9).tolist() == [2, 1, 6]
-    assert apportion([47, 16, 15.8, 12, 6.1, 3.1], 10).tolist() == [5, 2, 1, 1, 1, 0]
-    assert apportion([1000, 1, 1], 10, low=2).tolist() == [6, 2, 2]
+    assert largest_remainder([1, 1, 4], 9).tolist() == [2, 1, 6]
+    assert largest_remainder([47, 16, 15.8, 12, 6.1, 3.1], 10).tolist() == [5, 2, 1, 1, 1, 0]
+    assert largest_remainder([1000, 1, 1], 10, low=2).tolist() == [6, 2, 2]
     with pytest.raises(ValueError, match="cannot apportion 10"):
-        apportion([1, 1], 10, high=4)
+        largest_remainder([1, 1], 10, high=4)
 
 
 def test_digits_split_sizes_strata_and_disjointness() -> None:
@@ -57,7 +64,9 @@ def test_split_leaves_every_stratum_a_training_sample(strata: list[int], seed: i
     train, validation, test = split(labels, np.arange(len(labels)), Keys(seed, "split"), 0.2, 0.1)
     assert len(test) == np.ceil(0.2 * len(labels) - 1e-9)
     assert len(validation) == np.ceil(0.1 * len(labels) - 1e-9)
-    assert np.array_equal(np.sort(np.concatenate([train, validation, test])), np.arange(len(labels)))
+    assert np.array_equal(
+        np.sort(np.concatenate([train, validation, test])), np.arange(len(labels))
+    )
     if len(test) + len(validation) <= len(labels) - len(set(strata)):
         assert set(labels[train]) == set(strata)
 
@@ -69,7 +78,9 @@ def test_split_is_within_owners_where_there_are_any() -> None:
     assert (np.bincount(owner[data.train]) == 7).all()
 
 
-@pytest.mark.parametrize(("test", "validation"), [(-0.1, 0.1), (1.0, 0.0), (0.6, 0.4), (float("nan"), 0.1)])
+@pytest.mark.parametrize(
+    ("test", "validation"), [(-0.1, 0.1), (1.0, 0.0), (0.6, 0.4), (float("nan"), 0.1)]
+)
 def test_split_refuses_impossible_fractions(test: float, validation: float) -> None:
     with pytest.raises(ConfigError, match="must be a fraction"):
         Digits(test=test, validation=validation).load()
@@ -105,16 +116,22 @@ def test_what_cannot_be_learned_from_is_refused_by_place() -> None:
     x, y = np.ones((20, 3)), np.arange(20) % 2
     bad = x.copy()
     bad[7, 1] = np.nan
-    with pytest.raises(ConfigError, match=r"row 7 \(counted from 0\), column 1 is nan; every value must be a finite"):
+    with pytest.raises(
+        ConfigError,
+        match=r"row 7 \(counted from 0\), column 1 is nan; every value must be a finite",
+    ):
         prepare(Samples(bad, y, 2), 0)
     with pytest.raises(ConfigError, match=r"path=f\.csv: row 7 .*, column 'age' is nan"):
         prepare(Samples(bad, y, 2, columns=("id", "age", "sex"), origin=("path", "f.csv")), 0)
     bad[7, 1] = 1e300  # finite, but not as float32
     with pytest.raises(
-        ConfigError, match=r"row 7 .* is 1e\+300; every value must be a finite number that float32 holds"
+        ConfigError,
+        match=r"row 7 .* is 1e\+300; every value must be a finite number that float32 holds",
     ):
         prepare(Samples(bad, y, 2, one_scale=True), 0, scale="standard")
-    with pytest.raises(ConfigError, match=r"row 3 \(counted from 0\) has label 9; labels must be 0 to 1"):
+    with pytest.raises(
+        ConfigError, match=r"row 3 \(counted from 0\) has label 9; labels must be 0 to 1"
+    ):
         prepare(Samples(x, np.where(np.arange(20) == 3, 9, y), 2), 0)
     with pytest.raises(ConfigError, match=r"row 0 .* has label -1; labels must be 0 to 1"):
         prepare(Samples(x, y - 1, 2), 0)
@@ -156,7 +173,7 @@ def test_validate_guards_sources_that_split_themselves() -> None:
 
 
 def test_holdings_and_label_mix() -> None:
-    holdings = Holdings.group(np.array([1, 0, 1, -1, 2, 1]), 3)
+    holdings = DeviceSplit.group(np.array([1, 0, 1, -1, 2, 1]), 3)
     assert holdings.devices == 3
     assert holdings.sizes_N.tolist() == [1, 3, 1]
     assert [holdings.of(i).tolist() for i in range(3)] == [[1], [0, 2, 5], [4]]
@@ -167,7 +184,9 @@ def test_holdings_and_label_mix() -> None:
 
 def test_dataset_features() -> None:
     empty = np.zeros(0, np.int64)
-    assert Dataset(np.zeros((2, 1, 8, 8), np.float32), empty, 2, None, empty, empty, empty).features == (1, 8, 8)
+    assert Dataset(
+        np.zeros((2, 1, 8, 8), np.float32), empty, 2, None, empty, empty, empty
+    ).features == (1, 8, 8)
 
 
 def test_samples_begin_on_a_cache_line_whatever_they_came_in() -> None:
@@ -182,16 +201,23 @@ def test_samples_begin_on_a_cache_line_whatever_they_came_in() -> None:
 
 
 def test_a_class_that_nothing_could_learn_is_named() -> None:
-    """Refused where the test set comes with the data, a warning where the draw took a rare class's only sample."""
+    """Refused where the test set comes with the data, a warning where the draw took a rare class's
+    only sample.
+    """
     x, y = np.arange(20.0)[:, None], np.repeat([0, 1, 2], [9, 9, 2])
-    with pytest.raises(ConfigError, match="class 2 is among the test samples but in no training sample"):
+    with pytest.raises(
+        ConfigError, match="class 2 is among the test samples but in no training sample"
+    ):
         prepare(Samples(x, y, 3, test=np.array([0, 18, 19])), 0)
     owner, rare = (
         np.repeat([0, 1], [10, 10]),
         np.r_[np.zeros(19, np.int64), 1],
     )  # split within owners, whatever the label
-    seed = next(s for s in range(20) if 19 in split(owner, np.arange(20), Keys(s, "split"), 0.2, 0.1)[2])
+    seed = next(
+        s for s in range(20) if 19 in split(owner, np.arange(20), Keys(s, "split"), 0.2, 0.1)[2]
+    )
     with pytest.warns(
-        UserWarning, match="class 1 is among the test samples but in no training sample: nobody can learn it"
+        UserWarning,
+        match="class 1 is among the test samples but in no training sample: nobody can learn it",
     ):
         prepare(Samples(x, rare, 2, owner=owner), seed)

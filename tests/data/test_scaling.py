@@ -1,4 +1,6 @@
-"""Numbers keep their digits until they are scaled: statistics in float64, of the training rows only, and then the cast."""
+"""Numbers keep their digits until they are scaled: statistics in float64, of the training rows
+only, and then the cast.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.common.errors import ConfigError
 from swarm.data.dataset import CHUNK
+from swarm.data.files.table import Table
 from swarm.data.prepare import Samples, prepare
 from swarm.data.scaling import Scale, rescaled
-from swarm.data.table import Table
-from swarm.errors import ConfigError
 from tests.data.packed import peak_of
 
 SPREAD = np.random.default_rng(0).random(200)
@@ -49,11 +51,15 @@ def test_a_narrow_column_keeps_its_digits(column: np.ndarray, scale: Scale) -> N
     low = min(exact)
     small = np.array([float(v - low) for v in exact])  # exact differences
     shift, span = (
-        (small[TRAIN].mean(), small[TRAIN].std()) if scale == "standard" else (small[TRAIN].min(), np.ptp(small[TRAIN]))
+        (small[TRAIN].mean(), small[TRAIN].std())
+        if scale == "standard"
+        else (small[TRAIN].min(), np.ptp(small[TRAIN]))
     )
     found, affine = rescaled(column[:, None], TRAIN, scale)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found[:, 0], (small - shift) / span, atol=2e-3 if abs(low) >= 1e15 else 1e-5)
+    np.testing.assert_allclose(
+        found[:, 0], (small - shift) / span, atol=2e-3 if abs(low) >= 1e15 else 1e-5
+    )
     assert affine.span[0] == pytest.approx(span, rel=1e-3)
     assert affine.shift[0] == pytest.approx(low + shift, rel=1e-12)
 
@@ -65,7 +71,9 @@ def test_a_narrow_column_keeps_its_digits(column: np.ndarray, scale: Scale) -> N
     st.sampled_from(["standard", "unit"]),
     st.booleans(),
 )
-def test_scaling_forgets_offset_and_unit(offset: float, unit: float, seed: int, scale: Scale, one_scale: bool) -> None:
+def test_scaling_forgets_offset_and_unit(
+    offset: float, unit: float, seed: int, scale: Scale, one_scale: bool
+) -> None:
     """As far as float64 holds the column at all."""
     x = np.random.default_rng(seed).normal(size=(50, 2))
     moved = offset + unit * x
@@ -91,7 +99,11 @@ def test_blocks_keep_their_own_types_and_stand_side_by_side() -> None:
         draw.normal(size=(60, 2)),
         draw.integers(0, 2, (60, 3)).astype(np.uint8),
     ]
-    data = prepare(Samples(blocks, np.arange(60) % 2, 2, scaled=2, columns=tuple("abcdef")), 0, scale="standard")
+    data = prepare(
+        Samples(blocks, np.arange(60) % 2, 2, scaled=2, columns=tuple("abcdef")),
+        0,
+        scale="standard",
+    )
     assert data.features == (6,)
     np.testing.assert_allclose(data.x[data.train, :3].mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(data.x[data.train, :3].std(0), 1, atol=1e-6)
@@ -105,13 +117,18 @@ def test_blocks_keep_their_own_types_and_stand_side_by_side() -> None:
 
 @pytest.mark.parametrize("scale", ["none", "standard", "unit"])
 def test_what_the_cast_would_lose_is_named(tmp_path: Path, scale: Scale) -> None:
-    table = pd.DataFrame({"northing": 5812345.0 + SPREAD, "far": 1e7 * SPREAD, "side": (SPREAD > 0.5).astype(int)})
+    table = pd.DataFrame(
+        {"northing": 5812345.0 + SPREAD, "far": 1e7 * SPREAD, "side": (SPREAD > 0.5).astype(int)}
+    )
     table.to_csv(tmp_path / "t.csv", index=False)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         Table(str(tmp_path / "t.csv"), label="side", scale=scale).load()
     found = [str(w.message) for w in said]
-    wanted = "column 'northing' is large and varies little: what varies in it is lost, as float32 holds seven digits; "
+    wanted = (
+        "column 'northing' is large and varies little: what varies in it is lost, as float32 holds"
+        " seven digits; "
+    )
     assert found == ([wanted + "data.scale=standard or unit keeps it"] if scale == "none" else [])
 
 
@@ -121,16 +138,23 @@ def test_targets_have_statistics_of_their_own_each(tmp_path: Path) -> None:
     assert data.target is not None
     np.testing.assert_allclose(data.y[data.train].mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(data.y[data.train].std(0), 1, atol=1e-5)
-    np.testing.assert_allclose(data.target.shift + data.target.span * data.y, y, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        data.target.shift + data.target.span * data.y, y, rtol=1e-6, atol=1e-9
+    )
     plain = prepare(Samples(SPREAD[:, None], y.astype(np.float32), 0), 0)
     assert plain.target is None
     assert np.array_equal(plain.y, y.astype(np.float32))
-    said = r"the targets vary by [0-9.]*e\+19, whose square cannot be reported; they must vary by at most 1e\+15; give "
+    said = (
+        r"the targets vary by [0-9.]*e\+19, whose square cannot be reported; they must vary by at"
+        r" most 1e\+15; give "
+    )
     with pytest.raises(ConfigError, match=f"^data=samples: {said}"):
         prepare(Samples(SPREAD[:, None], 1e20 * SPREAD[:, None], 0), 0, target_scale="standard")
     pd.DataFrame({"x": SPREAD, "price": 1e20 * SPREAD}).to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(ConfigError, match=f"^label=price: {said}"):
-        Table(str(tmp_path / "t.csv"), label="price", task="regression", target_scale="standard").load()
+        Table(
+            str(tmp_path / "t.csv"), label="price", task="regression", target_scale="standard"
+        ).load()
     with pytest.raises(ConfigError, match=r"^target_scale=log: must be"):
         prepare(Samples(SPREAD[:, None], y, 0), 0, target_scale="log")  # type: ignore[arg-type]
 

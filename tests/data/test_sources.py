@@ -9,11 +9,11 @@ import pytest
 from sklearn.linear_model import LinearRegression as LeastSquares
 from sklearn.linear_model import LogisticRegression
 
-from swarm.data.dataset import Dataset, Holdings, Source, label_mix
-from swarm.data.digits import Digits
-from swarm.data.digits_like import DigitsLike
-from swarm.data.synthetic import Gaussian, LeafSynthetic, LinearRegression
-from swarm.errors import ConfigError
+from swarm.common.errors import ConfigError
+from swarm.data.dataset import Dataset, DeviceSplit, Source, label_mix
+from swarm.data.generated.digits import Digits
+from swarm.data.generated.digits_like import DigitsLike
+from swarm.data.generated.synthetic import Gaussian, LeafSynthetic, LinearRegression
 
 
 @pytest.mark.parametrize(
@@ -54,30 +54,42 @@ def test_digits_like_samples_differ_from_one_another() -> None:
 
 def centres(data: Dataset) -> np.ndarray:
     assert data.owner is not None
-    return np.stack([data.x[data.owner == i].mean(axis=0) for i in range(int(data.owner.max()) + 1)])
+    return np.stack(
+        [data.x[data.owner == i].mean(axis=0) for i in range(int(data.owner.max()) + 1)]
+    )
 
 
 def skew(data: Dataset) -> float:
     """Mean total-variation distance between a device's labels and everybody's."""
     assert data.owner is not None
-    mix = label_mix(data.y, Holdings.group(data.owner, int(data.owner.max()) + 1), data.classes)  # type: ignore[arg-type]
+    mix = label_mix(data.y, DeviceSplit.group(data.owner, int(data.owner.max()) + 1), data.classes)  # type: ignore[arg-type]
     return float(0.5 * np.abs(mix - mix.mean(axis=0)).sum(axis=1).mean())
 
 
 def test_leaf_inputs_move_apart_with_beta() -> None:
-    spread = [centres(LeafSynthetic(60, alpha=0.0, beta=b, per_device=50).load()).var(axis=0).mean() for b in (0, 1, 2)]
-    assert spread == pytest.approx([1, 2, 5], rel=0.35)  # Var(v_k) = 1 + beta², plus a little sampling noise
+    spread = [
+        centres(LeafSynthetic(60, alpha=0.0, beta=b, per_device=50).load()).var(axis=0).mean()
+        for b in (0, 1, 2)
+    ]
+    # Var(v_k) = 1 + beta², plus a little sampling noise
+    assert spread == pytest.approx([1, 2, 5], rel=0.35)
 
 
 def test_leaf_labels_move_apart_with_alpha() -> None:
-    skews = [skew(LeafSynthetic(60, alpha=a, beta=0.0, per_device=100).load()) for a in (0.0, 3.0, 30.0)]
+    skews = [
+        skew(LeafSynthetic(60, alpha=a, beta=0.0, per_device=100).load()) for a in (0.0, 3.0, 30.0)
+    ]
     assert skews == sorted(skews)
     assert skews[2] > skews[0] + 0.02
 
 
 def test_published_leaf_alpha_changes_nothing() -> None:
-    """One number added to the scores of all classes cannot move their argmax; with an entry per class it does."""
-    quiet, loud = (LeafSynthetic(20, alpha=a, per_class=False, per_device=50).load() for a in (0.0, 5.0))
+    """One number added to the scores of all classes cannot move their argmax; with an entry per
+    class it does.
+    """
+    quiet, loud = (
+        LeafSynthetic(20, alpha=a, per_class=False, per_device=50).load() for a in (0.0, 5.0)
+    )
     assert np.array_equal(quiet.x, loud.x)
     assert np.array_equal(quiet.y, loud.y)
     quiet, loud = (LeafSynthetic(20, alpha=a, per_device=50).load() for a in (0.0, 5.0))
@@ -97,7 +109,9 @@ def test_leaf_iid_and_published_sizes() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_leaf_iid_has_one_model_around_nought(seed: int) -> None:
-    """Synthetic-IID as published: inputs N(0, diag(j^-1.2)), so that no class gets nearly everything."""
+    """Synthetic-IID as published: inputs N(0, diag(j^-1.2)), so that no class gets nearly
+    everything.
+    """
     same = LeafSynthetic(20, iid=True, per_device=100, seed=seed).load()
     assert np.bincount(same.y, minlength=10).max() < len(same.y) / 2
     assert np.abs(same.x.mean(axis=0)).max() < 0.1
@@ -122,8 +136,12 @@ def test_gaussian_best_accuracy_is_phi_of_half_the_separation() -> None:
 
 
 def test_gaussian_heterogeneity_is_the_variance_between_devices() -> None:
-    spread = [centres(Gaussian(200, classes=2, heterogeneity=h).load()).var(axis=0).mean() for h in (0.0, 2.0)]
-    assert spread[1] - spread[0] == pytest.approx(4 / 2, rel=0.2)  # the mean of two independent shifts of variance 4
+    spread = [
+        centres(Gaussian(200, classes=2, heterogeneity=h).load()).var(axis=0).mean()
+        for h in (0.0, 2.0)
+    ]
+    # the mean of two independent shifts of variance 4
+    assert spread[1] - spread[0] == pytest.approx(4 / 2, rel=0.2)
 
 
 def test_linear_regression_r2_and_heterogeneity() -> None:

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
+from swarm.data.files.readers.table_files import read_table
+from swarm.data.files.table import Table
 from swarm.data.partition import Natural
-from swarm.data.table import Table
-from swarm.data.table_files import read_table
-from swarm.errors import ConfigError
-from swarm.rng import Keys
 
 
 def frame(rows: int = 60) -> pd.DataFrame:
@@ -42,7 +42,10 @@ def write(table: pd.DataFrame, path: Path) -> str:
         table.to_parquet(path)
     else:
         arrays = {name: table[name].to_numpy() for name in table}
-        np.savez(path, **{k: v.astype(str) if v.dtype.kind not in "biuf" else v for k, v in arrays.items()})
+        np.savez(
+            path,
+            **{k: v.astype(str) if v.dtype.kind not in "biuf" else v for k, v in arrays.items()},
+        )
     return str(path)
 
 
@@ -55,7 +58,7 @@ def test_the_formats_agree(tmp_path: Path, suffix: str) -> None:
     assert np.array_equal(data.y, table["kind"].map({"ant": 0, "bee": 1, "cat": 2}))
     assert np.allclose(data.x, table[["age", "height", "member", "price"]].astype(float), rtol=1e-6)
     assert np.array_equal(data.owner, table["person"].map({"abe": 0, "mia": 1, "zoe": 2}))
-    holdings = Natural(3).deal(data, Keys(0, "partition"))
+    holdings = Natural(3).split(data, Keys(0, "partition"))
     assert [set(table["person"][holdings.of(i)]) for i in range(3)] == [{"abe"}, {"mia"}, {"zoe"}]
 
 
@@ -83,7 +86,7 @@ def test_npz_images_keep_their_shape(tmp_path: Path) -> None:
 
 def test_left_out_columns_are_named_once(tmp_path: Path) -> None:
     path = write(frame(), tmp_path / "t.csv")
-    with pytest.warns(UserWarning, match="left out as not numeric: person"):
+    with pytest.warns(UserWarning, match="not numeric are left out: person"):
         Table(path=path, label="kind").load()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -99,21 +102,57 @@ def spoil(column: str, row: int, value: object) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
-        (frame(), {"label": "sort"}, "label=sort: is not a column of .*; its columns are age, height, member"),
+        (
+            frame(),
+            {"label": "sort"},
+            "label=sort: is not a column of .*; its columns are age, height, member",
+        ),
         (frame(), {"device": "who"}, "device=who: is not a column"),
-        (frame(), {"features": ["wight"]}, "features=wight: is not a feature .*; there are age, height"),
-        (frame(), {"features": ["kind"], "label": "age"}, "features=kind: is not numeric: row 0 .* is '(cat|ant|bee)'"),
+        (
+            frame(),
+            {"features": ["wight"]},
+            "features=wight: is not a feature .*; there are age, height",
+        ),
+        (
+            frame(),
+            {"features": ["kind"], "label": "age"},
+            "features=kind: is not numeric: row 0 .* is '(cat|ant|bee)'",
+        ),
         (frame(), {"features": ["age", "age"]}, "each named once"),
         (frame(), {"task": "regression", "device": "person"}, "label=kind: is not numeric: row 0"),
-        (frame(), {"label": "height", "features": ["age"]}, r"label=height: row 0 .* data.task=regression would do"),
+        (
+            frame(),
+            {"label": "height", "features": ["age"]},
+            r"label=height: row 0 .* data.task=regression would do",
+        ),
         (frame()[["kind", "person"]], {"device": "person"}, "has no numeric feature"),
         (frame().assign(kind="cat"), {"device": "person"}, "label=kind: has one value in all rows"),
-        (frame().assign(kind=range(60)), {"device": "person"}, "label=kind: has another value in every row"),
+        (
+            frame().assign(kind=range(60)),
+            {"device": "person"},
+            "label=kind: has another value in every row",
+        ),
         (frame()[:0], {}, "has no rows"),
-        (spoil("age", 17, None), {"device": "person"}, r"row 17 \(counted from 0\), column 'age' is nan"),
-        (spoil("age", 17, "4O"), {"device": "person"}, "column 'age' is numeric but for row 17 .* is '4O'"),
-        (spoil("kind", 5, None), {"device": "person"}, r"label=kind: row 5 \(counted from 0\) is empty"),
-        (spoil("person", 6, None), {"device": "person"}, r"device=person: row 6 \(counted from 0\) is empty"),
+        (
+            spoil("age", 17, None),
+            {"device": "person"},
+            r"row 17 \(counted from 0\), column 'age' is nan",
+        ),
+        (
+            spoil("age", 17, "4O"),
+            {"device": "person"},
+            "column 'age' is numeric but for row 17 .* is '4O'",
+        ),
+        (
+            spoil("kind", 5, None),
+            {"device": "person"},
+            r"label=kind: row 5 \(counted from 0\) is empty",
+        ),
+        (
+            spoil("person", 6, None),
+            {"device": "person"},
+            r"device=person: row 6 \(counted from 0\) is empty",
+        ),
     ],
 )
 def test_bad_tables_are_refused_by_place(
@@ -140,12 +179,16 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a file"):
         Table(path=str(tmp_path / "none.csv")).load()
     (tmp_path / "big.csv").write_bytes(b"a,label\n" + b"1,2\n" * 300_000)
-    with pytest.raises(ConfigError, match=r"takes 1200008 bytes; at most 1048576 are read \(data.max_mb=1\)"):
+    with pytest.raises(
+        ConfigError, match=r"takes 1200008 bytes; at most 1048576 are read \(data.max_mb=1\)"
+    ):
         Table(path=str(tmp_path / "big.csv"), max_mb=1).load()
 
 
 def test_damage_anywhere_is_refused_or_read(tmp_path: Path) -> None:
-    """One to three bytes changed, 150 times in each format: a message, no other error, and the process lives on."""
+    """One to three bytes changed, 150 times in each format: a message, no other error, and the
+    process lives on.
+    """
     draw = np.random.default_rng(0)
     for name in ("t.csv", "t.jsonl", "t.parquet", "t.npz", "t.arrow", "stream.arrow"):
         path = tmp_path / name
@@ -155,7 +198,9 @@ def test_damage_anywhere_is_refused_or_read(tmp_path: Path) -> None:
             with pa.OSFile(str(path), "wb") as file, make(file, content.schema) as writer:
                 writer.write_table(content)
         elif name == "t.npz":
-            np.savez_compressed(path, x=frame()[["age", "height"]].to_numpy(), label=frame()["kind"].to_numpy(str))
+            np.savez_compressed(
+                path, x=frame()[["age", "height"]].to_numpy(), label=frame()["kind"].to_numpy(str)
+            )
         elif name == "t.jsonl":
             frame().to_json(path, orient="records", lines=True)
         else:
@@ -179,7 +224,9 @@ def test_npz_is_never_unpickled_nor_believed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="different lengths"):
         Table(path=str(path)).load()
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)}
+    )
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", buffer.getvalue())
     with pytest.raises(ConfigError, match=r"declares shape .* but the file is shorter"):
@@ -204,7 +251,9 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path, suffix: str) -> Non
             warnings.simplefilter("ignore")  # Python's own, about the name
             for name in ("b", "b", "label"):
                 archive.writestr(f"{name}.npy", entry.getvalue())
-    with pytest.raises(ConfigError, match=r"^path=.*: has two columns named b; each needs a name of its own"):
+    with pytest.raises(
+        ConfigError, match=r"^path=.*: has two columns named b; each needs a name of its own"
+    ):
         Table(path=str(path)).load()
 
 
@@ -220,7 +269,7 @@ def test_rows_are_met_in_the_order_of_a_column(tmp_path: Path, kind: str) -> Non
     data = Table(path=path, label="kind", device="person", features=["age"], time="when").load()
     assert data.time is not None
     assert np.array_equal(np.argsort(data.time), np.argsort(order))
-    holdings = Natural(3).deal(data, Keys(0, "partition"))
+    holdings = Natural(3).split(data, Keys(0, "partition"))
     assert holdings.ordered
     assert all((np.diff(order[holdings.of(i)]) > 0).all() for i in range(3))
 
@@ -248,7 +297,9 @@ def test_one_hot_columns_are_bits_and_stay_so(tmp_path: Path) -> None:
     data = Table(path=path, label="member", features=["age"], one_hot=["kind", "hour"]).load()
     assert data.features == (1 + 3 + 4,)
     assert np.allclose(data.x[data.train, 0].mean(), 0, atol=1e-5)
-    assert np.array_equal(data.x[:, 1:4].argmax(1), table["kind"].map({"ant": 0, "bee": 1, "cat": 2}))
+    assert np.array_equal(
+        data.x[:, 1:4].argmax(1), table["kind"].map({"ant": 0, "bee": 1, "cat": 2})
+    )
     assert np.array_equal(data.x[:, 4:], np.eye(4)[table["hour"]])
 
 
@@ -261,7 +312,9 @@ def test_one_hot_columns_are_bits_and_stay_so(tmp_path: Path) -> None:
         ({"one_hot": ["height"]}, r"^one_hot=height: row 0 .* not text or a whole number$"),
     ],
 )
-def test_bad_times_and_one_hot_columns(tmp_path: Path, options: dict[str, object], message: str) -> None:
+def test_bad_times_and_one_hot_columns(
+    tmp_path: Path, options: dict[str, object], message: str
+) -> None:
     path = write(frame(), tmp_path / "t.csv")
     with pytest.raises(ConfigError, match=message):
         Table(path=path, label="member", features=["age"], **options).load()  # type: ignore[arg-type]
@@ -270,7 +323,9 @@ def test_bad_times_and_one_hot_columns(tmp_path: Path, options: dict[str, object
 def test_a_folder_is_no_file_and_what_is_in_it_is_named(tmp_path: Path) -> None:
     kinds = r"\.csv, \.parquet, \.npz, \.jsonl or \.arrow"
     wanted = f"is a folder, and a {kinds} file is wanted, or a saved data set's folder"
-    with pytest.raises(ConfigError, match=rf"^path={tmp_path}: {wanted} \(with a state\.json\); none is in it$"):
+    with pytest.raises(
+        ConfigError, match=rf"^path={tmp_path}: {wanted} \(with a state\.json\); none is in it$"
+    ):
         Table(path=str(tmp_path)).load()
     for number in range(3):
         write(frame(), tmp_path / f"t{number}.csv")
@@ -287,13 +342,21 @@ def test_a_folder_is_no_file_and_what_is_in_it_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["csv", "parquet", "npz", "jsonl", "arrow"])
 def test_an_empty_file_has_no_rows(tmp_path: Path, ending: str) -> None:
     (tmp_path / f"t.{ending}").touch()
-    with pytest.raises(ConfigError, match=rf"t\.{ending}: has no rows; at least a few samples are needed$"):
+    with pytest.raises(
+        ConfigError, match=rf"t\.{ending}: has no rows; at least a few samples are needed$"
+    ):
         Table(path=str(tmp_path / f"t.{ending}")).load()
 
 
 def test_lines_of_json(tmp_path: Path) -> None:
     frame().to_json(tmp_path / "t.jsonl", orient="records", lines=True)
-    data = Table(path=str(tmp_path / "t.jsonl"), label="kind", device="person", features=["age"], scale="none").load()
+    data = Table(
+        path=str(tmp_path / "t.jsonl"),
+        label="kind",
+        device="person",
+        features=["age"],
+        scale="none",
+    ).load()
     assert np.array_equal(data.x[:, 0], frame()["age"])
     (tmp_path / "t.jsonl").write_text('{"a": 1,\n')
     with pytest.raises(ConfigError, match=r"cannot be read as \.jsonl"):
@@ -305,7 +368,9 @@ def test_lines_of_json(tmp_path: Path) -> None:
     ("far", "microseconds"),
     [("9999-12-31T23:59:59", 253402300799_000000), ("0001-01-01T00:00:00", -62135596800_000000)],
 )
-def test_dates_that_nanoseconds_do_not_reach(tmp_path: Path, suffix: str, far: str, microseconds: int) -> None:
+def test_dates_that_nanoseconds_do_not_reach(
+    tmp_path: Path, suffix: str, far: str, microseconds: int
+) -> None:
     """From the year 1 to 9999, to the microsecond; 64-bit nanoseconds end in 2262."""
     when = np.array(["2020-01-01"] * 60, "datetime64[us]") + np.arange(60)
     when[7] = np.datetime64(far)

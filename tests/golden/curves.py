@@ -1,4 +1,6 @@
-"""The runs behind the golden curves, shared by their test and by the script that writes them anew."""
+"""The runs behind the golden curves, shared by their test and by the script that writes them
+anew.
+"""
 
 from __future__ import annotations
 

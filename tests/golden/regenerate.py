@@ -1,4 +1,5 @@
-"""Write ``curves.json`` anew: only after a change that is meant to move the curves, and after looking at both.
+"""Write ``curves.json`` anew: only after a change that is meant to move the curves, and after
+looking at both.
 
 python tests/golden/regenerate.py
 """

@@ -1,8 +1,9 @@
 """Golden curves: a refactoring may not move them.
 
-Accuracy and training loss of every round of small runs like the default one, against ``curves.json``. The tolerance leaves
-room for another processor's last bits (float64 moves the losses by 1e-6) and a test sample or two that tips over, and
-for no more. After a change of the algorithm that is *meant* to move the curves, look at both, and write them anew by hand:
+Accuracy and training loss of every round of small runs like the default one, against
+``curves.json``. The tolerance leaves room for another processor's last bits (float64 moves the
+losses by 1e-6) and a test sample or two that tips over, and for no more. After a change of the
+algorithm that is *meant* to move the curves, look at both, and write them anew by hand:
 
     python tests/golden/regenerate.py
 """
@@ -17,7 +18,8 @@ import pytest
 from tests.golden.curves import ARMS, curves
 
 STORED = Path(__file__).with_name("curves.json")
-LOSS, ACCURACY = 1e-4, 3e-3  # one sample of one device moves a mean by 1/7200, that of the centralised arm by 1/360
+# one sample of one device moves a mean by 1/7200, that of the centralised arm by 1/360
+LOSS, ACCURACY = 1e-4, 3e-3
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -1,4 +1,6 @@
-"""Each claim's rule as its text states it: results made up to lie on either side of the threshold, or across it."""
+"""Each claim's rule as its text states it: results made up to lie on either side of the threshold,
+or across it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from swarm.campaign.plan import Plan
-from swarm.claim.base import Claim, Verdict
-from swarm.claim.results import Results
+from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.config.settings import Settings
-from swarm.errors import ConfigError
+from swarm.experiments.claims.base import Claim, Verdict
+from swarm.experiments.claims.plan import ClaimPlan
+from swarm.experiments.claims.results import Results
+from swarm.experiments.resolved import resolve
 from tests.conftest import composed
 
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]
@@ -24,17 +27,27 @@ def claim(name: str) -> Claim:
     return build(option("scenario", name), Claim, "scenario", preset="full")
 
 
-def results(of: Claim, value: Value, curve: Callable[[dict[str, Any], int], pd.DataFrame] | None = None) -> Results:
-    """What a finished claim would have found, with ``value(condition, arm, seed)`` as an arm's final record."""
+def results(
+    of: Claim, value: Value, curve: Callable[[dict[str, Any], int], pd.DataFrame] | None = None
+) -> Results:
+    """What a finished claim would have found, with ``value(condition, arm, seed)`` as an arm's
+    final record.
+    """
     finals, curves = [], []
-    for condition in [*of.conditions(), *of.later()]:
+    for condition in [*of.conditions(), *of.holdout()]:
         arms = condition.changes.get("scenario.arms", ["swarm"])
         for seed in range(of.budget.seeds):
             for arm in arms:
                 final = value(dict(condition.values), arm, seed)
-                finals.append({"diverged": False, **final, **condition.values, "seed": seed, "arm": arm})
+                finals.append(
+                    {"diverged": False, **final, **condition.values, "seed": seed, "arm": arm}
+                )
             if curve is not None:
-                curves.append(curve(dict(condition.values), seed).assign(**condition.values, seed=seed, arm="swarm"))
+                curves.append(
+                    curve(dict(condition.values), seed).assign(
+                        **condition.values, seed=seed, arm="swarm"
+                    )
+                )
     return Results(pd.DataFrame(finals), pd.concat(curves) if curves else pd.DataFrame())
 
 
@@ -47,12 +60,12 @@ def judged(of: Claim, found: Results) -> list[Verdict]:
     """Verdicts; and the page can be made of the same results."""
     assert of.charts(found)
     assert len(of.table(found))
-    verdicts = of.judge(found)
+    verdicts = of.conclude(found)
     assert [verdict.hypothesis for verdict in verdicts] == list(of.hypotheses)
     return verdicts
 
 
-# --- growth --------------------------------------------------------------------------------------------------------------
+# --- growth ---------------------------------------------------------------------------------------
 
 
 def growing(gap: float, slope: float, wide: float = 0.0) -> Value:
@@ -60,7 +73,12 @@ def growing(gap: float, slope: float, wide: float = 0.0) -> Value:
         spread = wide * (seed - 2)
         error = 0.3 * values["devices"] ** (slope + spread) * (1 + noise(seed))
         closed = gap + spread + noise(seed)
-        return {"accuracy_mean": 1 - error, "accuracy_p10": 0.5, "ensemble_accuracy": 0.6, "gap_closed": closed}
+        return {
+            "accuracy_mean": 1 - error,
+            "accuracy_p10": 0.5,
+            "ensemble_accuracy": 0.6,
+            "gap_closed": closed,
+        }
 
     return value
 
@@ -69,54 +87,69 @@ def growing(gap: float, slope: float, wide: float = 0.0) -> Value:
     ("gap", "slope", "wide", "first", "third"),
     [(0.95, -0.3, 0, True, True), (0.8, 0.1, 0, False, False), (0.9, 0.0, 0.05, None, None)],
 )
-def test_growth(gap: float, slope: float, wide: float, first: bool | None, third: bool | None) -> None:
-    of = claim("growth")
+def test_growth(
+    gap: float, slope: float, wide: float, first: bool | None, third: bool | None
+) -> None:
+    of = claim("swarm_size")
     verdicts = judged(of, results(of, growing(gap, slope, wide)))
     assert [verdict.holds for verdict in verdicts] == [first, third]
 
 
 def test_growth_ignores_the_fixed_total() -> None:
-    of = claim("growth")
+    of = claim("swarm_size")
     falling, rising = growing(0.95, -0.3), growing(0.95, 0.02)
-    found = results(of, lambda v, arm, seed: (rising if v["world"] == "each" else falling)(v, arm, seed + 7))
+    found = results(
+        of, lambda v, arm, seed: (rising if v["world"] == "each" else falling)(v, arm, seed + 7)
+    )
     assert judged(of, found)[1].holds is False
 
 
-# --- drift ---------------------------------------------------------------------------------------------------------------
+# --- drift ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("frozen", "nightly", "holds"), [(0.3, 0.5, True), (0.3, 0.7, False), (0.7, 0.3, False), (0.3, 0.6, None)]
+    ("frozen", "nightly", "holds"),
+    [(0.3, 0.5, True), (0.3, 0.7, False), (0.7, 0.3, False), (0.3, 0.6, None)],
 )
 def test_drift(frozen: float, nightly: float, holds: bool | None) -> None:
     level = {"online": 0.6, "nightly": nightly, "frozen": frozen}
 
     def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
-        score = level[values["learn"]] if values["world"] == "drift" else 0.9 - level[values["learn"]]
-        apart = noise(seed + 10 * sorted(level).index(values["learn"]))
+        score = (
+            level[values["update"]] if values["world"] == "drift" else 0.9 - level[values["update"]]
+        )
+        apart = noise(seed + 10 * sorted(level).index(values["update"]))
         return {"prequential_accuracy": score + apart, "accuracy_mean": 0.5, "recovery_rounds": [3]}
 
     of = claim("drift")
-    found = results(of, value, lambda values, seed: pd.DataFrame({"round": [1, 2], "stream_accuracy": [0.1, 0.2]}))
+    found = results(
+        of,
+        value,
+        lambda values, seed: pd.DataFrame({"round": [1, 2], "stream_accuracy": [0.1, 0.2]}),
+    )
     assert judged(of, found)[0].holds is holds
 
 
 def test_who_never_comes_back_is_behind_until_the_end() -> None:
     def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
         rounds = np.arange(1, 101)
-        back = 60 if values["learn"] == "online" else 999
+        back = 60 if values["update"] == "online" else 999
         low = (values["world"] == "drift") & (rounds > 40) & (rounds <= back)
-        return pd.DataFrame({"arm": "swarm", "round": rounds, "stream_accuracy": np.where(low, 0.2, 0.8)})
+        return pd.DataFrame(
+            {"arm": "swarm", "round": rounds, "stream_accuracy": np.where(low, 0.2, 0.8)}
+        )
 
     of = claim("drift")
-    table = of.table(results(of, lambda *_: {"accuracy_mean": 0.5, "prequential_accuracy": 0.5}, curve))
-    behind = table[table["arm"] == "swarm"].set_index(["world", "learn"])["rounds behind steady"]
+    table = of.table(
+        results(of, lambda *_: {"accuracy_mean": 0.5, "prequential_accuracy": 0.5}, curve)
+    )
+    behind = table[table["arm"] == "swarm"].set_index(["world", "update"])["rounds behind steady"]
     assert behind["drift", "online"].startswith("29 ")  # rounds 41 to 69: means of ten
     assert behind["drift", "frozen"].startswith("60 ")
     assert behind["steady", "frozen"] == "–"
 
 
-# --- spread --------------------------------------------------------------------------------------------------------------
+# --- spread ---------------------------------------------------------------------------------------
 
 
 def knowing(
@@ -125,7 +158,9 @@ def knowing(
     def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
         rounds = np.arange(0, 4001, 5)
         at = time(values["topology"], values["devices"]) * (1 + noise(seed, 0.02))
-        return pd.DataFrame({"round": rounds, "label_accuracy_p10": (rounds >= at) * 0.6, "accuracy_p10": accuracy})
+        return pd.DataFrame(
+            {"round": rounds, "label_accuracy_p10": (rounds >= at) * 0.6, "accuracy_p10": accuracy}
+        )
 
     return curve
 
@@ -146,26 +181,28 @@ def slow_ring(topology: str, n: float) -> float:
     return 300 + 40 * np.log(n) if topology == "ring" else 300 + 400 * np.log(n)
 
 
-@pytest.mark.parametrize(("time", "holds"), [(logarithmic, True), (polynomial, False), (slow_ring, False)])
+@pytest.mark.parametrize(
+    ("time", "holds"), [(logarithmic, True), (polynomial, False), (slow_ring, False)]
+)
 def test_spread(time: Callable[[str, float], float], holds: bool) -> None:
-    of = claim("spread")
+    of = claim("knowledge_spread")
     assert judged(of, results(of, nothing, knowing(time)))[0].holds is holds
 
 
 def test_a_swarm_that_answers_nine_to_everything_does_not_know_nine() -> None:
-    of = claim("spread")
+    of = claim("knowledge_spread")
     found = results(of, nothing, knowing(logarithmic, accuracy=0.1))
     assert of.table(found)["not within the limit"].iloc[0] == of.budget.seeds
     assert judged(of, found)[0].holds is not True
 
 
 def test_what_is_not_seen_in_time_confirms_nothing() -> None:
-    of = claim("spread")
+    of = claim("knowledge_spread")
     found = results(of, nothing, knowing(lambda t, n: logarithmic(t, n) if n < 64 else 1e9))
     assert judged(of, found)[0].holds is not True
 
 
-# --- resilience ----------------------------------------------------------------------------------------------------------
+# --- resilience -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -195,15 +232,17 @@ def test_resilience(gossip: float, hub: float, star: float, holds: bool | None) 
 
 @pytest.mark.parametrize("killed", ["[0.25,0.25]", "[0.25,0.254]"])
 def test_shares_that_read_alike_are_refused(killed: str) -> None:
+    words = ("scenario=resilience", "preset=full", f"scenario.full.killed={killed}")
     with pytest.raises(ConfigError, match=r"^scenario\.full\.killed="):
-        Plan.make(Settings.parse(composed("scenario=resilience", "preset=full", f"scenario.full.killed={killed}")))
+        ClaimPlan.make(resolve(Settings.parse(composed(*words))))
 
 
-# --- cheap ---------------------------------------------------------------------------------------------------------------
+# --- cheap ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("bits", "share", "holds"), [(0.8, 0.7, True), (0.9, 0.7, False), (0.8, 0.899, False), (0.89, 0.7, None)]
+    ("bits", "share", "holds"),
+    [(0.8, 0.7, True), (0.9, 0.7, False), (0.8, 0.899, False), (0.89, 0.7, None)],
 )
 def test_cheap(bits: float, share: float, holds: bool | None) -> None:
     level = {"2 bits": bits, "1% of the numbers": share}
@@ -211,26 +250,30 @@ def test_cheap(bits: float, share: float, holds: bool | None) -> None:
     def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
         apart = noise(seed) if values["message"] != "32 bits" else 0.0
         sent = 1e6 if values["message"] == "32 bits" else 2.5e5
-        return {"accuracy_mean": level.get(values["message"], 0.9) + apart, "accuracy_p10": 0.5, "bytes_total": sent}
+        return {
+            "accuracy_mean": level.get(values["message"], 0.9) + apart,
+            "accuracy_p10": 0.5,
+            "bytes_total": sent,
+        }
 
     def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
         return pd.DataFrame({"round": [0, 1], "accuracy_mean": [0.1, 0.9]})
 
-    of = claim("cheap")
+    of = claim("compression")
     (verdict,) = judged(of, results(of, value, curve))
     assert verdict.holds is holds
     assert "25.0% of the bytes" in verdict.because
 
 
 def test_cheap_where_nothing_is_sent() -> None:
-    of = claim("cheap")
+    of = claim("compression")
     found = results(of, lambda *_: {"accuracy_mean": 0.5, "accuracy_p10": 0.4, "bytes_total": 0.0})
-    assert [verdict.holds for verdict in of.judge(found)] == [False]
+    assert [verdict.holds for verdict in of.conclude(found)] == [False]
     assert len(of.table(found)) > 0
     assert of.charts(found)
 
 
-# --- scaling -------------------------------------------------------------------------------------------------------------
+# --- scaling --------------------------------------------------------------------------------------
 
 
 def scaled(surprise: float, wide: float = 0.0) -> Value:
@@ -246,7 +289,8 @@ def scaled(surprise: float, wide: float = 0.0) -> Value:
 
 
 @pytest.mark.parametrize(
-    ("surprise", "wide", "holds"), [(0.0, 0, True), (0.1, 0, False), (-0.1, 0, False), (0.05, 0.02, None)]
+    ("surprise", "wide", "holds"),
+    [(0.0, 0, True), (0.1, 0, False), (-0.1, 0, False), (0.05, 0.02, None)],
 )
 def test_scaling(surprise: float, wide: float, holds: bool | None) -> None:
     def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
@@ -260,10 +304,10 @@ def test_scaling(surprise: float, wide: float, holds: bool | None) -> None:
 def test_the_prediction_knows_nothing_of_the_large_runs() -> None:
     of = claim("scaling")
     whole = results(of, scaled(0.0))
-    sizes = [condition.values["size"] for condition in of.later()]
+    sizes = [condition.values["size"] for condition in of.holdout()]
     assert all(size in (640, 24010) for size in sizes)
     before = Results(whole.finals[~whole.finals["size"].isin(sizes)], whole.curves)
-    foretold = of.foretell(before)
-    assert foretold == of.foretell(results(of, scaled(0.5)))
+    foretold = of.predict(before)
+    assert foretold == of.predict(results(of, scaled(0.5)))
     for ladder in foretold.values():
         assert ladder["loss"].mean == pytest.approx(3.0 * ladder["size"] ** -0.5 + 0.4, rel=1e-3)

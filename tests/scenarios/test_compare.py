@@ -1,4 +1,6 @@
-"""The comparison: the share of the gap, a centralised control that gets as much, and arms that diverge."""
+"""The comparison: the share of the gap, a centralised control that gets as much, and arms that
+diverge.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +14,29 @@ import torch
 from safetensors.torch import load_file
 
 import swarm
+from swarm.common.errors import ConfigError
+from swarm.common.rows import params_sha256
 from swarm.config.settings import Settings
-from swarm.engine.base import Engine
-from swarm.errors import ConfigError
-from swarm.simulation import Simulation
-from swarm.state import params_sha256
-from swarm.study.scenario import Arm
-from swarm.study.study import Study
-from swarm.study.tune import Trial, try_out, tune
+from swarm.experiments.runs.lr_search import TriedRate, search_lr, try_out
+from swarm.experiments.runs.prepared import PreparedRun
+from swarm.experiments.runs.scenario import Arm
+from swarm.simulation.engine.base import Engine
+from swarm.simulation.loop import Simulation
 from tests.support import config, final_rows, logged, module_of, prepared, run
 
 ALL = "scenario.arms=[swarm,isolated,centralised,fedavg]"
 Found = dict[tuple[float, int], tuple[float, float] | None]  # score and loss by rate and rounds
-QUADRATIC = Path(__file__).parents[1] / "theory" / "quadratic.py"
+QUADRATIC = Path(__file__).parents[1] / "communication" / "protocol" / "quadratic.py"
 
 
-# --- the share of the gap ------------------------------------------------------------------------------------------------
+# --- the share of the gap -------------------------------------------------------------------------
 
 
 def test_gap_closed_is_the_swarms_share_of_what_isolation_loses(tmp_path: Path) -> None:
     summary = run(tmp_path / "run", ALL, "rounds=15", "optimizer.lr=0.3", "evaluate.every=15")
-    S, I, C = (summary["arms"][name]["accuracy_mean"] for name in ("swarm", "isolated", "centralised"))  # noqa: E741
+    S, I, C = (  # noqa: E741
+        summary["arms"][name]["accuracy_mean"] for name in ("swarm", "isolated", "centralised")
+    )
     assert C - I > 0.2
     assert summary["gap_closed"] == pytest.approx((S - I) / (C - I), abs=1e-12)
     assert summary["gap_closed_reason"] is None
@@ -40,7 +44,7 @@ def test_gap_closed_is_the_swarms_share_of_what_isolation_loses(tmp_path: Path) 
 
 
 def test_a_gap_too_small_to_share_is_null_with_the_reason(tmp_path: Path) -> None:
-    summary = run(tmp_path / "start", ALL, "rounds=0", "tune.rounds=1")
+    summary = run(tmp_path / "start", ALL, "rounds=0", "lr_search.rounds=1")
     assert summary["gap_closed"] is None
     assert "0.02" in summary["gap_closed_reason"]
     alone = run(tmp_path / "alone", "rounds=1")
@@ -56,40 +60,50 @@ def test_arms_that_make_no_sense_are_refused(arms: str) -> None:
 
 def test_a_centralised_model_does_without_a_batch_that_no_stream_can_fill() -> None:
     words = ("devices=30", "data=digits", "train.batch=32", "scenario.arms=[swarm,centralised]")
-    with pytest.warns(UserWarning, match=r"the arm centralised does without one of its batch sizes, as train\.batch="):
-        _, arm = prepared("learn=online", *words).arms
+    with pytest.warns(
+        UserWarning,
+        match=r"the arm centralised does without one of its batch sizes, as train\.batch=",
+    ):
+        _, arm = prepared("update=online", *words).arms
     assert [variant.train.batch for variant in arm.variants] == [32]
-    _, arm = prepared("learn=passes", *words).arms
+    _, arm = prepared("update=epochs", *words).arms
     assert len(arm.variants) == 2
 
 
-# --- arms ----------------------------------------------------------------------------------------------------------------
+# --- arms -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "steps",
-    [("train.local_steps=3",), ("train.local_steps=null", "train.local_epochs=2", "partition=quantity_skew")],
+    [
+        ("train.local_steps=3",),
+        ("train.local_steps=null", "train.local_epochs=2", "partition=quantity_skew"),
+    ],
     ids=["local steps", "local epochs"],
 )
 def test_centralised_sees_as_many_samples_as_all_devices_together(steps: tuple[str, ...]) -> None:
     study = prepared(ALL, *steps, "train.batch=7")
     arms = {arm.name: arm for arm in study.arms}
     devices = study.experiment(arms["swarm"], arms["swarm"].variants[0])
-    total = int(devices.local_steps_N.sum()) * devices.stream.batch
+    total = int(devices.data.local_steps_N.sum()) * devices.data.stream.batch
     assert len(arms["centralised"].variants) == 2
     for variant in arms["centralised"].variants:
         central = study.experiment(arms["centralised"], variant)
         assert variant.devices == 1
-        assert int(central.local_steps_N.sum()) * central.stream.batch == total
-        np.testing.assert_array_equal(np.sort(central.plan.holdings.sample), np.sort(devices.plan.holdings.sample))
-        pool = len(central.plan.holdings.sample)
-        count = -(-pool // central.stream.batch)
-        first_pass = central.stream.draw(np.array([0]), np.array([0]), count).sample_BKb.reshape(-1)[:pool]
-        np.testing.assert_array_equal(np.sort(first_pass), np.sort(devices.plan.holdings.sample))
+        assert int(central.data.local_steps_N.sum()) * central.data.stream.batch == total
+        np.testing.assert_array_equal(
+            np.sort(central.data.split.sample), np.sort(devices.data.split.sample)
+        )
+        pool = len(central.data.split.sample)
+        count = -(-pool // central.data.stream.batch)
+        first_pass = central.data.stream.draw(
+            np.array([0]), np.array([0]), count
+        ).sample_BKb.reshape(-1)[:pool]
+        np.testing.assert_array_equal(np.sort(first_pass), np.sort(devices.data.split.sample))
 
 
 def test_of_the_centralised_batch_sizes_the_better_on_validation_runs(tmp_path: Path) -> None:
-    summary = run(tmp_path / "run", "scenario.arms=[centralised]", "rounds=2", "tune.rounds=2")
+    summary = run(tmp_path / "run", "scenario.arms=[centralised]", "rounds=2", "lr_search.rounds=2")
     tried = summary["tuning"]["centralised"]
     assert {t["variant"] for t in tried["tried"]} == {0, 1}
     best = max(tried["tried"], key=lambda t: t["score"])
@@ -102,23 +116,27 @@ def test_every_arm_may_choose_its_rate_from_the_same_grid(tmp_path: Path) -> Non
         "scenario.arms=[swarm,isolated]",
         "rounds=2",
         "optimizer.lr=auto",
-        "tune.lrs=[0.01,0.3]",
-        "tune.rounds=2",
+        "lr_search.lrs=[0.01,0.3]",
+        "lr_search.rounds=2",
     )
     for arm in ("swarm", "isolated"):
         tuning = summary["tuning"][arm]
         assert [t["lr"] for t in tuning["tried"]] == [0.01, 0.3]
-        assert tuning["lr"] == max(tuning["tried"], key=lambda t: t["score"])["lr"] == summary["arms"][arm]["lr"]
+        assert (
+            tuning["lr"]
+            == max(tuning["tried"], key=lambda t: t["score"])["lr"]
+            == summary["arms"][arm]["lr"]
+        )
 
 
 def test_the_test_set_has_no_say_in_the_choice_of_rates() -> None:
     """Scrambled test labels change no score of any trial."""
-    study = prepared("optimizer.lr=auto", "tune.lrs=[0.01,0.3]", "tune.rounds=2")
+    study = prepared("optimizer.lr=auto", "lr_search.lrs=[0.01,0.3]", "lr_search.rounds=2")
     y = study.dataset.y.copy()
     y[study.dataset.test] = (y[study.dataset.test] + 1) % 10
     scrambled = dataclasses.replace(study, dataset=dataclasses.replace(study.dataset, y=y))
-    assert tune(study, study.arms[0], study.engine(), print) == tune(
-        scrambled, scrambled.arms[0], scrambled.engine(), print
+    assert search_lr(study, study.arms[0], study.engine, print) == search_lr(
+        scrambled, scrambled.arms[0], scrambled.engine, print
     )
 
 
@@ -136,10 +154,11 @@ def test_isolated_devices_learn_alone(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_centralised_is_no_straw_man(seed: int) -> None:
-    """Within a point of scikit-learn's MLP of the same width on the same training and test samples (better is fine).
+    """Within a point of scikit-learn's MLP of the same width on the same training and test samples
+    (better is fine).
 
-    The default run's centralised arm, except that it makes 20 rounds out of 100. scikit-learn's result moves by more than
-    a point with its starting weights, so several starts are averaged.
+    The default run's centralised arm, except that it makes 20 rounds out of 100. scikit-learn's
+    result moves by more than a point with its starting weights, so several starts are averaged.
     """
     from sklearn.neural_network import MLPClassifier
 
@@ -154,13 +173,16 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
         "evaluate.every=20",
     )
     data, test = study.dataset, study.dataset.test
-    held = np.sort(study.holdings.sample)
+    held = np.sort(study.split.sample)
     np.testing.assert_array_equal(held, np.sort(data.train))
-    references = [MLPClassifier((64,), max_iter=400, random_state=r).fit(data.x[held], data.y[held]) for r in range(3)]
+    references = [
+        MLPClassifier((64,), max_iter=400, random_state=r).fit(data.x[held], data.y[held])
+        for r in range(3)
+    ]
     score = float(np.mean([r.score(data.x[test], data.y[test]) for r in references]))
     assert score > 0.95
-    chosen, _ = tune(study, study.arms[0], study.engine(), print)
-    with Simulation(study.experiment(study.arms[0], chosen), study.engine()) as running:
+    chosen, _ = search_lr(study, study.arms[0], study.engine, print)
+    with Simulation(study.experiment(study.arms[0], chosen), study.engine) as running:
         last = list(running.records(20))[-1].values
     assert last["accuracy_mean"] > score - 0.01
 
@@ -168,13 +190,21 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
 def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     """Trials that find what the table says for their rate and rounds."""
 
-    def found(study: Study, arm: Arm, variant: int, lr: float, rounds: int, engine: Engine, look: object) -> Trial:
-        return Trial(variant, lr, rounds, table[lr, rounds])
+    def found(
+        study: PreparedRun,
+        arm: Arm,
+        variant: int,
+        lr: float,
+        rounds: int,
+        engine: Engine,
+        look: object,
+    ) -> TriedRate:
+        return TriedRate(variant, lr, rounds, table[lr, rounds])
 
-    monkeypatch.setattr("swarm.study.tune.try_out", found)
+    monkeypatch.setattr("swarm.experiments.runs.lr_search.try_out", found)
 
 
-RATES = ("optimizer.lr=auto", "tune.lrs=[0.1,0.3,1.0]", "rounds=50")
+RATES = ("optimizer.lr=auto", "lr_search.lrs=[0.1,0.3,1.0]", "rounds=50")
 # 0.1 and 0.3 tie, and 0.1 has the lower loss
 SHORT: Found = {(0.1, 10): (0.97, 0.2), (0.3, 10): (0.97, 0.3), (1.0, 10): (0.96, 0.1)}
 
@@ -193,34 +223,53 @@ def test_rates_that_tie_after_a_short_trial_are_run_in_full(
 ) -> None:
     _scores(monkeypatch, {**SHORT, **longer})
     study = prepared(*RATES)
-    chosen, facts = tune(study, study.arms[0], study.engine(), print)
+    chosen, facts = search_lr(study, study.arms[0], study.engine, print)
     assert chosen.optimizer["lr"] == facts["lr"] == lr
-    assert [(t["lr"], t["rounds"]) for t in facts["tried"]] == [(0.1, 10), (0.3, 10), (1.0, 10), (0.1, 50), (0.3, 50)]
+    assert [(t["lr"], t["rounds"]) for t in facts["tried"]] == [
+        (0.1, 10),
+        (0.3, 10),
+        (1.0, 10),
+        (0.1, 50),
+        (0.3, 50),
+    ]
 
 
-def test_tune_rounds_is_kept_to_and_a_clear_winner_needs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tune_rounds_is_kept_to_and_a_clear_winner_needs_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _scores(monkeypatch, SHORT)
-    study = prepared(*RATES, "tune.rounds=10")
-    assert tune(study, study.arms[0], study.engine(), print)[1]["lr"] == 0.1, "a tie goes to the lower loss"
+    study = prepared(*RATES, "lr_search.rounds=10")
+    assert search_lr(study, study.arms[0], study.engine, print)[1]["lr"] == 0.1, (
+        "a tie goes to the lower loss"
+    )
     _scores(monkeypatch, {**SHORT, (1.0, 10): (0.98, 0.5)})
     study = prepared(*RATES)
-    assert tune(study, study.arms[0], study.engine(), print)[1]["lr"] == 1.0
+    assert search_lr(study, study.arms[0], study.engine, print)[1]["lr"] == 1.0
 
 
 def test_a_trial_in_full_is_the_arms_own_run() -> None:
-    """Its schedule too: of a fixed horizon it sees as much as the arm does, a short trial sees the whole in short."""
-    study = prepared("schedule=cosine", "horizon=40", "rounds=4")
+    """Its schedule too: of a fixed horizon it sees as much as the arm does, a short trial sees the
+    whole in short.
+    """
+    study = prepared("schedule=cosine", "schedule.rounds=40", "rounds=4")
     arm, seen = study.arms[0], []
     for rounds in (4, 2):
-        trial = try_out(study, arm, 0, 0.1, rounds, study.engine())
-        settings = arm.variants[0].model_copy(update={"rounds": rounds, "horizon": 40 if rounds == 4 else 2})
-        with Simulation(study.experiment(arm, settings), study.engine()) as running:
+        trial = try_out(study, arm, 0, 0.1, rounds, study.engine)
+        settings = arm.variants[0].model_copy(
+            update={
+                "rounds": rounds,
+                "schedule": {**arm.variants[0].schedule, "rounds": 40 if rounds == 4 else 2},
+            }
+        )
+        with Simulation(study.experiment(arm, settings), study.engine) as running:
             list(running.records(rounds))
-            seen.append((trial.found, running.measure.validate(running.round, running.seen_N)))
+            seen.append(
+                (trial.found, running.measure.validate(running.round, running.counters.scored_N))
+            )
     assert all(found == expected for found, expected in seen)
 
 
-# --- arms that diverge ---------------------------------------------------------------------------------------------------
+# --- arms that diverge ----------------------------------------------------------------------------
 
 
 def _steep(tmp_path: Path, arms: str) -> dict[str, Any]:
@@ -232,7 +281,9 @@ def _steep(tmp_path: Path, arms: str) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def test_a_diverging_arm_ends_alone_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_diverging_arm_ends_alone_and_says_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     summary = _steep(tmp_path, "[isolated,swarm]")
     isolated, swarm = summary["arms"]["isolated"], summary["arms"]["swarm"]
     assert isolated["diverged"]["device"] == 3
@@ -243,12 +294,17 @@ def test_a_diverging_arm_ends_alone_and_says_where(tmp_path: Path, capsys: pytes
     assert swarm["diverged"] is None
     assert swarm["rounds"] == 80
     records = logged(tmp_path / "run")
-    assert [r["round"] for r in records if r["arm"] == "isolated"] == list(range(stopped)), "what was logged stays"
+    assert [r["round"] for r in records if r["arm"] == "isolated"] == list(range(stopped)), (
+        "what was logged stays"
+    )
     assert [r["round"] for r in records if r["arm"] == "swarm"] == list(range(81))
     assert summary["gap_closed"] is None
     assert "isolated" in summary["gap_closed_reason"]
     said = " ".join(capsys.readouterr().out.split())
-    assert f"isolated: device 3 diverged (not finite, or a loss beyond all measure) in round {stopped}" in said
+    assert (
+        f"isolated: device 3 diverged (not finite, or a loss beyond all measure) in round {stopped}"
+        in said
+    )
     assert "nan" not in (tmp_path / "run" / "summary.json").read_text().lower()
 
 
@@ -270,11 +326,13 @@ def test_a_rate_of_a_million_ends_the_arm_and_writes_no_infinity(tmp_path: Path)
     assert "Infinity" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
-# --- what the summary says can be recomputed -----------------------------------------------------------------------------
+# --- what the summary says can be recomputed ------------------------------------------------------
 
 
 def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
-    """Hash, accuracies, losses, majority vote, consensus model and distance: each from the rows by plain PyTorch."""
+    """Hash, accuracies, losses, majority vote, consensus model and distance: each from the rows by
+    plain PyTorch.
+    """
     options = (
         "scenario.arms=[swarm,isolated]",
         "rounds=6",
@@ -284,7 +342,7 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
         "evaluate.label=1",
     )
     summary = run(tmp_path / "run", *options)
-    study = Study.prepare(Settings.parse(config(*options)))
+    study = PreparedRun.prepare(Settings.parse(config(*options)))
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
     data, test = study.dataset, study.dataset.test
     x, y = torch.as_tensor(data.x[test]), torch.as_tensor(data.y[test])
@@ -295,33 +353,46 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
         accuracy, own, loss, of_label, votes = [], [], [], [], np.zeros((len(y), 10), int)
         for device, row in enumerate(x_NP):
             with torch.no_grad():
-                out = module_of(row, e.module())(x)
+                out = module_of(row, e.model.module())(x)
             right = (out.argmax(1) == y).double().numpy()
             votes[np.arange(len(y)), out.argmax(1)] += 1
             accuracy.append(right.mean())
             of_label.append(right[y.numpy() == 1].mean())
             loss.append(torch.nn.functional.cross_entropy(out, y).item())
-            held = data.y[study.holdings.of(device)]
-            weight_C = np.bincount(held, minlength=10) / len(held) / (np.bincount(y, minlength=10) / len(y))
-            own.append((right * weight_C[y]).mean())  # each test sample weighted by how much commoner its label is here
-        columns = {"accuracy": accuracy, "own_accuracy": own, "loss": loss, "label_accuracy": of_label}
+            held = data.y[study.split.of(device)]
+            weight_C = (
+                np.bincount(held, minlength=10)
+                / len(held)
+                / (np.bincount(y, minlength=10) / len(y))
+            )
+            # each test sample weighted by how much commoner its label is here
+            own.append((right * weight_C[y]).mean())
+        columns = {
+            "accuracy": accuracy,
+            "own_accuracy": own,
+            "loss": loss,
+            "label_accuracy": of_label,
+        }
         table = swarm.load(tmp_path / "run").final_devices(name)
         for key, each in columns.items():
             assert table[key].to_list() == pytest.approx(each, abs=1e-5), key
             assert facts[f"{key}_mean"] == pytest.approx(np.mean(each), abs=1e-5), key
             assert facts[f"{key}_min"] == pytest.approx(np.min(each), abs=1e-5), key
             assert facts[f"{key}_p10"] == pytest.approx(np.quantile(each, 0.1), abs=1e-5), key
-        most = votes == votes.max(1, keepdims=True)  # of equally many votes each label counts its share
+        # of equally many votes each label counts its share
+        most = votes == votes.max(1, keepdims=True)
         shared = (most[np.arange(len(y)), y] / most.sum(1)).mean()
         assert facts["ensemble_accuracy"] == pytest.approx(shared, abs=1e-9)
         mean_P = x_NP.double().mean(0)
         with torch.no_grad():
-            out = module_of(mean_P.float(), e.module())(x)
+            out = module_of(mean_P.float(), e.model.module())(x)
         assert facts["consensus_accuracy"] == pytest.approx(
             (out.argmax(1) == y).double().mean().item(), abs=1 / len(y) + 1e-9
         )
         knows = (out.argmax(1) == y).double()[y == 1].mean().item()
-        assert facts["consensus_label_accuracy"] == pytest.approx(knows, abs=1 / int((y == 1).sum()) + 1e-9)
+        assert facts["consensus_label_accuracy"] == pytest.approx(
+            knows, abs=1 / int((y == 1).sum()) + 1e-9
+        )
         distance = (x_NP.double() - mean_P).square().sum(1).mean().sqrt().item()
         assert facts["consensus_distance"] == pytest.approx(distance, rel=1e-5)
 
@@ -349,9 +420,13 @@ def test_a_label_is_known_to_its_holder_first_and_then_to_the_others() -> None:
         "partition=rare", "partition.label=4", "evaluate.label=4", "devices=8", "topology=ring", "model=softmax",
         "rounds=60", "optimizer.lr=1.0", "train.batch=4", "train.local_steps=null", "train.local_epochs=1",
     )  # fmt: skip
-    holder = int(study.holdings.sizes_N.argmax())
-    with Simulation(study.experiment(study.arms[0], study.arms[0].variants[0]), study.engine()) as running:
+    holder = int(study.split.sizes_N.argmax())
+    with Simulation(
+        study.experiment(study.arms[0], study.arms[0].variants[0]), study.engine
+    ) as running:
         seen = [r.devices["label_accuracy"] for r in running.records(60) if r.devices is not None]
-    first_N = [next((i for i, each in enumerate(seen) if each[d] >= 0.5), len(seen)) for d in range(8)]
+    first_N = [
+        next((i for i, each in enumerate(seen) if each[d] >= 0.5), len(seen)) for d in range(8)
+    ]
     assert first_N[holder] < min(n for d, n in enumerate(first_N) if d != holder)
     assert max(first_N) < len(seen), "in the end all know it"

@@ -1,0 +1,64 @@
+"""The messages of the command line about errors and interrupts, and its exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swarm.common.errors import ConfigError, SwarmError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+
+INTERRUPTED = 130
+
+
+TERMINATED = 143
+
+
+def complain(error: SwarmError) -> int:
+    """Print the error on stderr, in one sentence or with ``SWARM_DEBUG=1`` as a traceback; returns
+    its exit code."""
+    if os.environ.get("SWARM_DEBUG") == "1":
+        traceback.print_exception(error)
+    else:
+        # a key raised outside of every section begins with a slash, which is not shown
+        absolute = isinstance(error, ConfigError) and error.key.startswith("/")
+        print(
+            "error: " + " ".join(str(error).split()).removeprefix("/" if absolute else ""),
+            file=sys.stderr,
+        )
+    return error.exit_code
+
+
+@contextmanager
+def as_typed(overrides: Sequence[Override]) -> Iterator[None]:
+    """Quote numbers in errors of the block as they were typed: ``devices=1e9`` is not refused as
+    ``devices=1000000000.0``.
+    """
+    from swarm.config.composing.overrides import key_of, value_of
+    from swarm.config.explain import shown
+
+    try:
+        yield
+    except ConfigError as error:
+        if type(error) is ConfigError:
+            for override in overrides:
+                value = None if override.is_sweep_override() else override.value()
+                parts = value if isinstance(value, list) else [value]
+                same = key_of(override) == error.key and shown(value) == shown(error.value)
+                if same and any(isinstance(part, float) for part in parts):
+                    raise ConfigError(error.key, value_of(override), error.valid) from error
+        raise
+
+
+def short(folder: Path) -> Path:
+    """``folder`` relative to the working folder, if it is inside of it."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -1,0 +1,208 @@
+"""``python run_swarm.py publish RUN [RUN ...]`` copies the verdicts of judged claims, or of a whole
+suite, to where a repository shows them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.config.schema import Schema, checked, read_json
+from swarm.experiments.claims.page.page import MARKDOWN, markdown_row, picture, plain
+from swarm.results.folder import Folder
+from swarm.results.schemas import ClaimSummary, Published, read_summary
+from swarm.simulation import checkpoint
+
+FACTS = "verdict.json"  # the facts of a published claim, from which the table of all is made
+PUBLISHED = ("scenario", "seeds", "runs", "verdicts")
+README = "README.md"
+REGENERATE = """\
+`make claims` runs every claim with `preset=full`, which takes about an hour on two cores,
+goes on where it was interrupted, and writes this folder anew. For one claim:
+
+```
+python run_swarm.py scenario=NAME preset=full hydra.run.dir=outputs/NAME
+python run_swarm.py publish outputs/NAME
+```
+"""
+Facts = Mapping[str, Any]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see python run_swarm.py publish --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code, 0, or 2 after one sentence on standard error."""
+    parser = _Parser(
+        prog="python run_swarm.py publish",
+        allow_abbrev=False,
+        description=(
+            "Copy the verdicts and pictures of claims judged by preset=full, and renew the table of"
+            " all verdicts."
+        ),
+    )
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        type=Path,
+        help="the folder of a claim, or of a suite of claims",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("docs/claims"),
+        help="the folder to publish into (docs/claims)",
+    )
+    given = parser.parse_args(arguments)
+    try:
+        publish(given.runs, given.to)
+    except (SwarmError, OSError) as error:
+        print("error: " + str(error).removeprefix("/"), file=sys.stderr)
+        return 2
+    print(given.to / README)
+    return 0
+
+
+def publish(runs: Sequence[Path], to: Path) -> None:
+    """Copy each claim to ``to/SCENARIO``, and write the table of all claims there to
+    ``to/README.md``.
+
+    Raises :class:`ConfigError`, before anything is written, for a folder that is no finished claim
+    of ``preset=full``, and for a damaged file in ``to``.
+    """
+    found = [(claim, _judged(claim)) for run in runs for claim in _claims(run)]
+    new = {
+        str(summary["scenario"]): {name: summary[name] for name in PUBLISHED}
+        for _, summary in found
+    }
+    there = {
+        file.parent.name: _published(file)
+        for file in to.glob(f"*/{FACTS}")
+        if file.parent.name not in new
+    }
+    for claim, summary in found:
+        place = to / str(summary["scenario"])
+        _copy(claim, place)
+        checkpoint.write_bytes(
+            place / FACTS,
+            (json.dumps(new[place.name], indent=1, ensure_ascii=False) + "\n").encode(),
+        )
+    checkpoint.write_bytes(to / README, _readme([*there.values(), *new.values()]).encode())
+
+
+def _published(file: Path) -> Facts:
+    try:
+        facts = read_json(file, Published, "/to")
+        _readme([facts])
+    except (ConfigError, KeyError, TypeError, AttributeError):
+        valid = f"is damaged; publish the claim {file.parent.name} again, or remove its folder"
+        raise ConfigError("/to", file, valid) from None
+    return facts
+
+
+def _claims(run: Path) -> list[Path]:
+    """The folders of claims in ``run``: itself, or those of a suite."""
+    Folder.open(run)
+    if (run / MARKDOWN).exists() or not (
+        inside := sorted(file.parent for file in run.glob("*/config.yaml"))
+    ):
+        return [run]
+    return inside
+
+
+def _judged(claim: Path) -> dict[str, Any]:
+    file = claim / "summary.json"
+    if not file.exists():
+        raise ConfigError("/run", claim, f"is not finished; resume={claim} goes on with it")
+    summary = read_summary(file, Schema, "/run")
+    if "verdicts" not in summary or not (claim / MARKDOWN).is_file():
+        raise ConfigError("/run", claim, "judges no claim: only scenarios that do are published")
+    checked(summary, ClaimSummary, file, "/run")
+    if summary["preset"] != "full":
+        raise ConfigError(
+            "/run",
+            claim,
+            f"is of preset={summary['preset']}, which judges nothing; preset=full does",
+        )
+    if summary["failed"]:
+        raise ConfigError(
+            "/run",
+            claim,
+            f"has {len(summary['failed'])} failed runs; resume={claim} tries them again",
+        )
+    return summary
+
+
+def _copy(claim: Path, place: Path) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    for old in place.glob(picture("*")):
+        old.unlink()
+    for file in claim.glob(picture("*")):
+        checkpoint.write_bytes(place / file.name, file.read_bytes())
+    # repositories show README.md when a folder is opened
+    checkpoint.write_bytes(place / README, (claim / MARKDOWN).read_bytes())
+
+
+def _readme(facts: Sequence[Facts]) -> str:
+    rows = [
+        {**row, "scenario": each["scenario"], "seeds": each["seeds"]}
+        for each in facts
+        for row in each["verdicts"]
+    ]
+    rows.sort(key=lambda row: (row["number"], row["scenario"]))
+    lines = ["# Claims, and what became of them", "", _counted(rows), ""]
+    lines += [
+        markdown_row(["claim", "verdict", "figure", "seeds", "page"]),
+        markdown_row(["---"] * 5),
+    ]
+    for row in rows:
+        page = f"[{row['scenario']}]({row['scenario']}/{README})"
+        lines.append(
+            markdown_row(
+                [row["claim"], f"**{row['verdict']}**", row["because"], str(row["seeds"]), page]
+            )
+        )
+    lines += [
+        "",
+        (
+            "Brackets are 95% intervals over seeds. Metric, threshold and rule of each claim are in"
+            " its scenario's"
+        ),
+    ]
+    lines += [
+        (
+            "file (`scenarios/NAME.py`), fixed before the runs, and on its page. `docs/claims.md`"
+            " says what the"
+        ),
+        "scenarios do not test.",
+        "",
+    ]
+    lines += _listed(
+        "What was refuted",
+        " the runs say otherwise, ",
+        [row for row in rows if row["verdict"] == "refuted"],
+    )
+    lines += _listed(
+        "What stays undecided", " ", [row for row in rows if row["verdict"] == "undecided"]
+    )
+    return "\n".join([*lines, "## Again", "", REGENERATE])
+
+
+def _listed(head: str, link: str, rows: Sequence[Facts]) -> list[str]:
+    lines = [plain(f"- {row['claim'].rstrip('.')}:{link}{row['because']}.") for row in rows]
+    return [f"## {head}", "", *(lines or ["Nothing."]), ""]
+
+
+def _counted(rows: Sequence[Facts]) -> str:
+    words = [row["verdict"] for row in rows]
+    counts = [f"{words.count(word)} {word}" for word in ("confirmed", "refuted", "undecided")]
+    return f"{len(rows)} claims, judged by rules written down before the runs: {', '.join(counts)}."

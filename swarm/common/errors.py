@@ -1,0 +1,99 @@
+"""The errors a user can meet.
+
+Each is one sentence that names the key, the value and what would be valid.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def typed(value: object) -> str:
+    """Write ``value`` as a user types it on the command line: ``null``, ``true``, ``[a, b]``,
+    without Python's quotes.
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {typed(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(typed, value)) + "]"
+    return str(value)
+
+
+def meant(wrong: object, names: Iterable[str]) -> str:
+    """Return `` (did you mean ring?)`` if one of the ``names`` is spelt much like ``wrong``, else
+    an empty text.
+    """
+    word = str(wrong)
+    close = [] if word.isdigit() else difflib.get_close_matches(word, list(names), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+class SwarmError(Exception):
+    """An error that ends a run with a message instead of a traceback.
+
+    The process exits with ``exit_code``.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(SwarmError):
+    """A setting, or a file named by one, cannot be used.
+
+    ``ConfigError("k", 3, "must be even")`` reads ``k=3: must be even``. A plug-in names only its
+    own parameter; the code that knows the surrounding section adds it with :meth:`under`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, key: str, value: object, valid: str) -> None:
+        self.key, self.value, self.valid = key, value, valid
+        if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+            value = int(value)  # a user types 2 for a float, which arrives here as 2.0
+        given = f"{key.removeprefix('/')}={typed(value)}".replace("\n", "\\n").replace("\r", "\\r")
+        # the message stays on one line, even if what was typed has line breaks
+        super().__init__(f"{given}: {valid}".replace("\n", " ").replace("\r", " "))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # actors and sweep workers pickle the error
+        return type(self), (self.key, self.value, self.valid), {"exit_code": self.exit_code}
+
+    def under(self, section: str) -> ConfigError:
+        """Return the same error with ``section.`` in front of the key, unless the key is already
+        absolute (``/devices``).
+        """
+        key = self.key[1:] if self.key.startswith("/") else f"{section}.{self.key}"
+        return ConfigError(key, self.value, self.valid)
+
+
+class CheckpointError(ConfigError):
+    """A checkpoint is missing, damaged, or does not belong to this run."""
+
+
+class StorageError(SwarmError):
+    """A run's files cannot be written any more, as the disk is full or the folder is gone.
+
+    The error ends the run, which can be resumed later.
+    """
+
+
+class DivergedError(SwarmError):
+    """A device's parameters are no longer finite, or its loss is beyond all measure.
+
+    The error ends the arm, and the other arms of the run go on. ``name`` is the name of the device,
+    if it has one.
+    """
+
+    def __init__(self, device: int, round: int, name: str | None = None) -> None:
+        self.device, self.round, self.name = device, round, name
+        called = f" ({name})" if name else ""
+        super().__init__(
+            f"device {device}{called} diverged (not finite, or a loss beyond all measure) in round"
+            f" {round}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.device, self.round, self.name)

@@ -1,0 +1,257 @@
+"""Rows: everything a device has is one row of a two-dimensional tensor, the device on the leading
+axis.
+
+Axes in names: N devices of the swarm, B devices of a block, P parameters of one device's model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from swarm.common.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """Where one parameter of the model lies in a row."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """The position in a row after the parameter's last number."""
+        return self.start + math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A hidden layer: its number of neurons ``width``, and ``axes``, which axis of which parameter
+    counts them, as (name of the parameter, axis).
+
+    The length of an axis may be a multiple of ``width``: a neuron then has several entries, which
+    stand together.
+    """
+
+    width: int
+    axes: tuple[tuple[str, int], ...]
+
+
+class HasNeurons(ABC):
+    """A model that states which of its parameters belong to which hidden neuron."""
+
+    @abstractmethod
+    def neurons(self) -> list[dict[str, int]]:
+        """Return for each hidden layer {name of a parameter: its axis that counts the layer's
+        neurons}, for the weights into the neurons and out of them alike.
+
+        The shortest such axis has one entry for each neuron.
+        """
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the parameters of a module are laid out in a row of P numbers: flattened, in
+    ``named_parameters`` order.
+
+    ``slots`` has one entry for each parameter, and ``hidden`` one for each hidden layer, if the
+    module states them. A parameter that several modules share has several names: ``ties`` holds
+    the further ones, as (further name, name of the slot).
+    """
+
+    slots: tuple[ParameterSpec, ...]
+    hidden: tuple[Hidden, ...] = ()
+    ties: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Layout:
+        """Return the layout of a module's parameters.
+
+        Raises :class:`ConfigError` for a module that states neurons which it does not have.
+        """
+        slots, start = [], 0
+        first: dict[int, str] = {}
+        for name, parameter in module.named_parameters():
+            slots.append(ParameterSpec(name, tuple(parameter.shape), start))
+            start = slots[-1].stop
+            first[id(parameter)] = name
+        every = module.named_parameters(remove_duplicate=False)
+        ties = tuple((name, first[id(p)]) for name, p in every if first[id(p)] != name)
+        stated = module.neurons() if isinstance(module, HasNeurons) else []
+        shapes = {s.name: s.shape for s in slots}
+        return cls(tuple(slots), tuple(_hidden(shapes, axes) for axes in stated), ties)
+
+    @classmethod
+    def saved(
+        cls, slots: Iterable[tuple[str, Sequence[int]]], ties: Iterable[tuple[str, str]]
+    ) -> Layout:
+        """Return the layout that a checkpoint describes: ``slots`` are (name, shape) in the order
+        of a row, ``ties`` as in the class.
+        """
+        found, start = [], 0
+        for name, shape in slots:
+            found.append(ParameterSpec(name, tuple(shape), start))
+            start = found[-1].stop
+        return cls(tuple(found), ties=tuple((name, slot) for name, slot in ties))
+
+    @property
+    def width(self) -> int:
+        """P, the number of parameters of one device."""
+        return self.slots[-1].stop if self.slots else 0
+
+    def views(self, x_BP: Tensor) -> dict[str, Tensor]:
+        """Return each parameter as a view ``[B, *shape]`` into the rows ``[B, P]``: writing to the
+        view writes to the rows.
+        """
+        return {s.name: x_BP[:, s.start : s.stop].view(x_BP.shape[0], *s.shape) for s in self.slots}
+
+    def pack(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Make one row ``[P]`` from named tensors, such as a module's ``state_dict``.
+
+        Raises KeyError for a parameter that is missing, ValueError for one of another shape.
+        """
+        for s in self.slots:
+            if tuple(values[s.name].shape) != s.shape:
+                raise ValueError(
+                    f"parameter {s.name} has shape {tuple(values[s.name].shape)}, the model's is"
+                    f" {s.shape}"
+                )
+        return torch.cat([values[s.name].detach().reshape(-1) for s in self.slots])
+
+    def state_dict(self, row_P: Tensor) -> dict[str, Tensor]:
+        """Cut one row ``[P]`` into a module's parameters under all their names, the opposite of
+        :meth:`pack`; each is a copy.
+        """
+        found = {s.name: row_P[s.start : s.stop].reshape(s.shape).clone() for s in self.slots}
+        return found | {name: found[slot].clone() for name, slot in self.ties}
+
+
+def _hidden(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, int]) -> Hidden:
+    for name, axis in axes.items():
+        if not 0 <= axis < len(shapes.get(name, ())):
+            raise ConfigError(
+                "/model",
+                name,
+                f"is named by neurons() with axis {axis}, which must be an axis of a parameter",
+            )
+    lengths = {name: shapes[name][axis] for name, axis in axes.items()}
+    width = min(lengths.values())
+    odd = [name for name, length in lengths.items() if length % width]
+    if odd:
+        raise ConfigError(
+            "/model",
+            odd[0],
+            f"has {lengths[odd[0]]} entries by neurons(), which must be a multiple of the layer's"
+            f" {width}",
+        )
+    return Hidden(width, tuple(axes.items()))
+
+
+class BlockParameters:
+    """The parameters of a block's B devices, each parameter in memory of its own; ``views`` holds
+    them as ``[B, *shape]``.
+
+    The last bit of a matrix product depends on the alignment of its operands in memory, which is
+    therefore the same wherever the rows are stored. A batched product that writes to these arrays
+    runs as one call for the whole block, which it does not when it writes to rows with gaps.
+    """
+
+    def __init__(self, layout: Layout, block: int, like: Tensor) -> None:
+        self.widths = [s.stop - s.start for s in layout.slots]
+        self.flat = [like.new_empty(block, width) for width in self.widths]
+        self.views = {
+            s.name: part.view(block, *s.shape)
+            for s, part in zip(layout.slots, self.flat, strict=True)
+        }
+
+    def load(self, x_BP: Tensor) -> None:
+        """Copy the parameters from rows ``[B, P]``."""
+        for part, values in zip(
+            self.flat, torch.split_with_sizes(x_BP, self.widths, 1), strict=True
+        ):
+            part.copy_(values)
+
+    def rows(self) -> Tensor:
+        """Copy the parameters to new rows ``[B, P]``."""
+        return torch.cat(self.flat, 1)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The devices 0…N−1 cut into ``count`` blocks of consecutive devices, whose sizes differ by one
+    device at most.
+
+    The devices of a block train together, and a shard owns whole blocks. Results depend on the
+    blocks, which are the shapes of the batched kernels, but never on which shard holds which block.
+    """
+
+    devices: int
+    count: int
+
+    @classmethod
+    def of_size(cls, devices: int, most: int) -> Blocks:
+        """Cut the devices into as few blocks as possible of at most ``most`` devices each."""
+        return cls(devices, -(-devices // most))
+
+    @classmethod
+    def auto(cls, devices: int, width: int, share: float = 1.0) -> Blocks:
+        """Cut the devices into blocks whose parameters fit into the cache of a CPU core.
+
+        ``width`` is P, the parameters of one device. On average the fraction ``share`` of the
+        devices learns in a round, so only that fraction of a block has to fit. There are at least
+        16 blocks to distribute over shards, if there are as many devices. The result is a function
+        of these arguments alone, so that the numbers of a run do not depend on the machine.
+        """
+        most = int(max(1, min(500_000 // max(width, 1), 32)) / share)
+        return cls(devices, max(-(-devices // most), min(16, devices)))
+
+    @property
+    def size(self) -> int:
+        """The number of devices of the largest block."""
+        return -(-self.devices // self.count)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def first(self, block: int) -> int:
+        """Return the first device of a block; N for the block number ``count``, behind the last."""
+        return block * self.devices // self.count
+
+    def devices_of(self, block: int) -> npt.NDArray[np.int64]:
+        """Return the device ids of a block, in order."""
+        return np.arange(self.first(block), self.first(block + 1), dtype=np.int64)
+
+    def spread(self, shards: int) -> list[npt.NDArray[np.int64]]:
+        """Return the block ids of each of ``shards`` shards: consecutive blocks, whose number
+        differs by one at most.
+        """
+        return [np.asarray(part) for part in np.array_split(np.arange(len(self)), shards)]
+
+    def slices(self, blocks: npt.NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
+        """Yield (block id, its rows in the shard) for a shard that holds ``blocks`` one after the
+        other.
+        """
+        start = 0
+        for block in blocks:
+            stop = start + self.first(int(block) + 1) - self.first(int(block))
+            yield int(block), slice(start, stop)
+            start = stop
+
+
+def params_sha256(x_NP: npt.NDArray[np.generic]) -> str:
+    """Return the SHA-256 of the rows ``[N, P]`` as little-endian bytes in device order: equal
+    hashes mean equal bits in every parameter.
+    """
+    return hashlib.sha256(
+        np.ascontiguousarray(x_NP).astype(x_NP.dtype.newbyteorder("<"), copy=False).data
+    ).hexdigest()

@@ -1,0 +1,3 @@
+"""Which device hears what: topologies, protocols, compression, the network, and the messages of a
+round.
+"""

@@ -1,0 +1,1 @@
+"""Aggregation rules: how a device combines the rows that it heard with its own; one rule a file."""

@@ -1,0 +1,1 @@
+"""Compressors of payload rows, which also state how many bits a packet takes."""

@@ -1,0 +1,108 @@
+"""The messages of one round, and helpers for their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from swarm.communication.network.base import Floats, Ints
+from swarm.communication.topology.graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class RoundMessages:
+    """The messages of one phase of a round.
+
+    Attributes:
+        key: Identifies these messages; rounds with the same messages have the same key.
+        reusable: Whether other rounds have the same messages.
+        matrix: ``[R, N · rows_per_device]``: each of R received rows as a weighted sum of payload
+            rows.
+        rows_per_device: The number of payload rows of a device.
+        dst_R: The device that receives each row. In a ``mix`` phase all others keep their row.
+        src_R: The sender's id, if each row is a single message; else None.
+        age_R: The rounds that it was under way, if each row is a single message; else None.
+        silent: Whether no device hears another one in such a round.
+        is_mean: Whether every device receives the mean over all devices.
+    """
+
+    key: Hashable
+    reusable: bool
+    matrix: csr_array
+    rows_per_device: int
+    dst_R: Ints
+    src_R: Ints | None = None
+    age_R: Ints | None = None
+    silent: bool = False
+    is_mean: bool = False
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Counts of the messages of a phase.
+
+    Attributes:
+        sent_N: The messages that each device sent.
+        received_N: The messages that each device will receive.
+        lost_N: The messages of each sender that are lost.
+        late_N: The messages of each sender that are given up as late.
+        ticks: The rounds that all delivered messages together are under way.
+        bits: The size of one message.
+        from_server: The messages that a server sent.
+    """
+
+    sent_N: Ints
+    received_N: Ints
+    lost_N: Ints
+    late_N: Ints
+    ticks: int
+    bits: int
+    from_server: int = 0
+
+    @property
+    def messages(self) -> int:
+        """The messages sent, by devices and by a server."""
+        return int(self.sent_N.sum()) + self.from_server
+
+    @property
+    def lost(self) -> int:
+        """The messages that were lost."""
+        return int(self.lost_N.sum())
+
+    @property
+    def late(self) -> int:
+        """The messages that came too late."""
+        return int(self.late_N.sum())
+
+    @property
+    def bytes(self) -> int:
+        """The bytes sent."""
+        return self.messages * self.bits // 8
+
+
+def weight_of(matrix: csr_array) -> Floats:
+    """Return the weights of a mixing matrix on the edges of its graph, ``[E]`` in their order,
+    without the diagonal.
+    """
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return np.asarray(matrix.data[matrix.indices != row])
+
+
+def at_most_one(dst: Ints, weight: Floats, devices: int) -> Floats:
+    """Return the weights of messages, changed so that each receiver's own row keeps some weight.
+
+    The messages that a device receives at once may have been sent in rounds with different weights.
+    If these sum to one or more, the messages and the device's own row get equal weights instead.
+    """
+    count, total = np.bincount(dst, minlength=devices), np.bincount(dst, weight, devices)
+    return np.where(total[dst] < 1.0, weight, 1.0 / (1 + count[dst]))
+
+
+def reverse(graph: Graph) -> Ints:
+    """Return for each edge of an undirected graph the number of the opposite edge, ``[E]``."""
+    out = np.empty(len(graph.src_E), np.int64)
+    out[np.lexsort((graph.dst_E, graph.src_E))] = np.arange(len(graph.src_E))
+    return out

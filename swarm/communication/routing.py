@@ -1,0 +1,109 @@
+"""Routes: the matrix of a round's messages, cut along the shards that hold the rows.
+
+Columns are renumbered without being sorted again, so every device adds up what it hears in the
+order of global ids, however the swarm is cut. This is why one shard and many give the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from swarm.communication.round_messages import RoundMessages
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One shard's part of a round's messages.
+
+    Attributes:
+        matrix: ``[R, m]``: each of the R rows that the shard's devices receive, as a weighted sum
+            of the m payload rows that it needs for that, in the order of their ids.
+        own: The columns of ``matrix`` that are rows of this shard.
+        own_rows: The numbers of those rows in the shard.
+        inbox: By shard, the columns whose rows come from that shard.
+        outbox: By shard, the numbers of the rows that are sent to that shard.
+        dst_R: The device that receives each row, as a number of the shard's rows.
+        src_R: The sender's id, if each row is a single message; else None.
+        age_R: The rounds that it was under way, if each row is a single message; else None.
+        sender_m: The id of the device that sent the row of each column.
+        age_m: How many rounds ago it was sent.
+    """
+
+    matrix: sparse.csr_array
+    own: Ints
+    own_rows: Ints
+    inbox: dict[int, Ints]
+    outbox: dict[int, Ints]
+    dst_R: Ints
+    src_R: Ints | None
+    age_R: Ints | None
+    sender_m: Ints
+    age_m: Ints
+
+    def product(self, payload: Tensor) -> Tensor:
+        """Return ``matrix`` times ``payload`` ``[m, M]``, which is ``[R, M]``; each row is summed
+        in the order of its columns.
+        """
+        if payload.device.type == "cpu":
+            return torch.from_numpy(self.matrix @ payload.numpy())
+        m = self.matrix
+        pieces = (torch.as_tensor(v, device=payload.device) for v in (m.indptr, m.indices, m.data))
+        crow, column, value = pieces
+        sparse_csr = torch.sparse_csr_tensor(crow, column, value.to(payload.dtype), m.shape)
+        out: Tensor = sparse_csr @ payload
+        return out
+
+
+def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) -> list[Route]:
+    """Return a :class:`Route` for each shard, with weights of ``dtype``; ``shards`` lists the
+    ascending ids of the devices that each one holds.
+    """
+    e, matrix = exchange, exchange.matrix.astype(dtype)
+    n = sum(map(len, shards))
+    owner, place = np.empty(n, np.int64), np.empty(n, np.int64)
+    for s, devices in enumerate(shards):
+        owner[devices], place[devices] = s, np.arange(len(devices))
+    receiver, parts = owner[e.dst_R], []
+    for s in range(len(shards)):
+        mine = np.flatnonzero(receiver == s)
+        rows = matrix[mine]
+        needed = np.unique(rows.indices)
+        local = sparse.csr_array(
+            (rows.data, np.searchsorted(needed, rows.indices), rows.indptr),
+            shape=(len(mine), len(needed)),
+        )
+        by = owner[needed // e.rows_per_device]
+        row = place[needed // e.rows_per_device] * e.rows_per_device + needed % e.rows_per_device
+        inbox = {int(t): np.flatnonzero(by == t) for t in np.unique(by) if t != s}
+        parts.append((local, row, np.flatnonzero(by == s), inbox, mine, needed))
+    out: list[dict[int, Ints]] = [{} for _ in shards]
+    for s, (_, row, _, inbox, _, _) in enumerate(parts):
+        for t, columns in inbox.items():
+            out[t][s] = row[columns]
+    return [
+        Route(
+            local,
+            own,
+            row[own],
+            inbox,
+            out[s],
+            place[e.dst_R[mine]],
+            _of(e.src_R, mine),
+            _of(e.age_R, mine),
+            needed // e.rows_per_device,
+            needed % e.rows_per_device,
+        )
+        for s, (local, row, own, inbox, mine, needed) in enumerate(parts)
+    ]
+
+
+def _of(values: Ints | None, rows: Ints) -> Ints | None:
+    return None if values is None else values[rows]

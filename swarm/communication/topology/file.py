@@ -1,0 +1,130 @@
+"""A topology from a file: edge list, GraphML (Gephi, yEd, igraph) or networkx's node-link JSON."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+from typing import Literal, get_args
+
+from swarm.common.errors import ConfigError
+from swarm.common.names import Names
+from swarm.common.system.dataset_cache import locate
+from swarm.common.system.files import content
+from swarm.communication.topology.base import (
+    Match,
+    Static,
+    check_choice,
+    check_devices,
+    seats,
+    warn_if_disconnected,
+)
+from swarm.communication.topology.graph import Graph
+from swarm.communication.topology.readers import (
+    Parsed,
+    read_edge_list,
+    read_graphml,
+    read_node_link,
+)
+
+Format = Literal["auto", "edgelist", "graphml", "node_link"]
+
+
+class File(Static):
+    """The graph in the file at ``path``, which must have ``devices`` nodes.
+
+    Device ids follow the node names: by value if all are whole numbers, else alphabetically. If
+    each device has an owner with a name, nodes and owners must have the same names, and each owner
+    sits at its node; ``match=order`` puts the owners on the nodes in their order instead. Self
+    loops are dropped, and parallel edges merged. Weights are not used, since mixing weights follow
+    from ``mixing``; a warning says so. ``directed`` says whether an edge list is directed; the
+    other formats say it themselves. Directed graphs must be strongly connected.
+
+    ``length`` names an edge attribute that becomes ``Graph.length_E``, in its own unit; for an edge
+    list it is the third column, whatever the name. Every edge must then have a length, a finite
+    number ≥ 0; of parallel edges the shortest counts.
+
+    Raises ``ConfigError`` for a missing, malformed or too large file (``max_mib``, ``max_nodes``,
+    ``max_edges``), for another number of nodes, for other names than the owners', and for a graph
+    in pieces unless ``allow_disconnected``.
+    """
+
+    def __init__(
+        self,
+        devices: int,
+        path: str | None = None,
+        format: Format = "auto",
+        directed: bool = False,
+        length: str | None = None,
+        match: Match = "name",
+        allow_disconnected: bool = False,
+        max_mib: float = 64.0,
+        max_nodes: int = 1_000_000,
+        max_edges: int = 5_000_000,
+        owner_names: Names | None = None,
+    ) -> None:
+        check_devices(devices)
+        check_choice("format", format, get_args(Format))
+        check_choice("match", match, get_args(Match))
+        for key, cap in (("max_mib", max_mib), ("max_nodes", max_nodes), ("max_edges", max_edges)):
+            if not 0 < cap < math.inf:
+                raise ConfigError(key, cap, "must be a finite number above 0")
+        if not path:
+            raise ConfigError(
+                "path", path, "must name a graph file (an edge list, GraphML or node-link JSON)"
+            )
+        parsed = Parsed(max_nodes, max_edges, directed=directed, length=length or None)
+        try:
+            graph = _parse(read_capped(path, max_mib), path, format, parsed)
+        except ValueError as error:
+            raise ConfigError("path", path, f"cannot be read as a graph: {error}") from None
+        if graph.n != devices:
+            raise ConfigError(
+                "/devices", devices, f"{path} has {graph.n} nodes; devices={graph.n} would do"
+            )
+        self.node_names = parsed.names
+        if owner_names is not None and match == "name":
+            seats(
+                parsed.names, owner_names, "path", path
+            )  # nodes and owners are in the same order, so each owner is at its node already
+        if parsed.weighted:
+            warnings.warn(
+                f"{path}: edge weights are not used, mixing weights follow from the rule",
+                stacklevel=2,
+            )
+        super().__init__(
+            warn_if_disconnected(graph) if allow_disconnected else _in_one_piece(graph, path)
+        )
+
+
+def read_capped(path: str, max_mib: float) -> bytes:
+    """Read the bytes of a regular file of at most ``max_mib`` MiB.
+
+    Raises ``ConfigError`` on ``path`` for a file that is larger or cannot be read.
+    """
+    return content(locate(path), int(max_mib * 2**20), f"max_mib={max_mib:g}", shown=path)
+
+
+def _parse(data: bytes, path: str, format: Format, parsed: Parsed) -> Graph:
+    suffixes = {".graphml": "graphml", ".xml": "graphml", ".json": "node_link"}
+    starts = {b"<": "graphml", b"{": "node_link"}
+    if format == "auto":
+        start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        found = suffixes.get(Path(path).suffix.lower()) or starts.get(start, "edgelist")
+    else:
+        found = format
+    read = {"edgelist": read_edge_list, "graphml": read_graphml, "node_link": read_node_link}[found]
+    read(data, parsed)
+    return parsed.graph()
+
+
+def _in_one_piece(graph: Graph, path: str) -> Graph:
+    count = graph.components(strong=graph.directed)
+    if count > 1:
+        kind = "strongly connected components" if graph.directed else "components"
+        reason = (
+            f"its graph has {count} {kind} and must have one, or set"
+            " topology.allow_disconnected=true"
+        )
+        raise ConfigError("path", path, reason)
+    return graph

@@ -1,0 +1,155 @@
+"""Turns Hydra's errors about a configuration into one sentence about one key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.config import aliases
+from swarm.config.composing.overrides import UsageError, key_of, value_of
+from swarm.config.explain import first_line, shown, unknown
+
+if TYPE_CHECKING:
+    from swarm.config.composing.compose import Composer
+
+# options that need an optional package, and the command that installs it
+EXTRAS = {"hydra/launcher/joblib": "`pip install '.[sweep]'`"}
+
+
+def explain(error: Exception, overrides: Sequence[Override], composer: Composer) -> SwarmError:
+    """Turn Hydra's error into one about the key to blame, or a :class:`UsageError` without one."""
+    if isinstance(error, SwarmError):
+        return error
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
+        return UsageError(f"{place}: is not valid YAML ({error.problem})")
+    if isinstance(error, MissingConfigException):
+        return _missing(error, overrides, composer)
+    text = str(error)
+    named = set(re.findall(r"'([^']+?)'", text)) | set(re.findall(r"values for (\S+)\.", text))
+    mine = next(
+        (
+            o
+            for o in overrides
+            if (o.input_line or "?") in text or {o.key_or_group, key_of(o)} & named
+        ),
+        None,
+    )
+    if "Config group override must be" in text:
+        mine = next(
+            o
+            for o in overrides
+            if composer.options(o.key_or_group) and not isinstance(o.value(), str)
+        )
+        return unknown(
+            mine.key_or_group, mine.value(), composer.options(mine.key_or_group), "option"
+        )
+    if isinstance(error, OmegaConfBaseException):
+        return _omegaconf(error, overrides)
+    if mine is None:
+        return UsageError(f"the configuration cannot be composed: {shown(first_line(error))}")
+    key, value = key_of(mine), value_of(mine)
+    if "Ambiguous value" in text or "requires --multirun" in text:
+        return ConfigError(
+            key, value, f"is several values: -m makes one run of each, {key}=[…] makes a list"
+        )
+    if "already at" in text or "Multiple values for" in text:
+        return ConfigError(f"+{key}", value, f"{key} is there already: write {key}={value}")
+    if "does not exist" in text or "Could not override" in text:
+        wrong = _unknown(key, value, overrides, composer)
+        return (
+            UsageError(f"~{key}: {wrong.valid}")
+            if mine.is_delete() and isinstance(wrong, ConfigError)
+            else wrong
+        )
+    return ConfigError(key, value, f"cannot be set: {shown(first_line(error.__cause__ or error))}")
+
+
+def _missing(
+    error: MissingConfigException, overrides: Sequence[Override], composer: Composer
+) -> SwarmError:
+    wanted = error.missing_cfg_file or ""
+    about = [o for o in overrides if wanted.startswith(o.key_or_group + "/")]
+    # a group may be given twice: the override with exactly the missing name comes first
+    exactly = (o for o in about if wanted == f"{o.key_or_group}/{value_of(o)}")
+    mine = next(exactly, about[0] if about else None)
+    if mine is not None and (extra := EXTRAS.get(wanted)):
+        return ConfigError(
+            mine.key_or_group, value_of(mine), f"needs a package that {extra} brings"
+        )
+    if mine is not None:
+        return unknown(
+            mine.key_or_group, value_of(mine), composer.options(mine.key_or_group), "option"
+        )
+    group, _, name = wanted.rpartition("/")
+    if not group:
+        return ConfigError(
+            "--config-name", name, "no such file in conf or the folder given with --config-dir"
+        )
+    return unknown(group, name, error.options or composer.options(group), "option")
+
+
+def _omegaconf(error: OmegaConfBaseException, overrides: Sequence[Override]) -> SwarmError:
+    key = error.full_key or ""
+    mine = next((o for o in overrides if key and key_of(o) == key), None)
+    line = shown(first_line(error))
+    return (
+        ConfigError(key, value_of(mine), f"cannot be resolved: {line}")
+        if mine
+        else UsageError(f"{key}: {line}")
+    )
+
+
+def _unknown(key: str, value: str, overrides: Sequence[Override], composer: Composer) -> SwarmError:
+    """The error for an override of a key that does not exist: it lists the keys of the same
+    section, or says in which section there is a key of that name.
+    """
+    if "/" in key or "@" in key:
+        return unknown(key, value, composer.groups(), "group")
+    if aliases.key(key) != key:
+        return unknown(key, value, ())
+    chosen = [
+        o.input_line
+        for o in overrides
+        if composer.options(o.key_or_group) and isinstance(o.value(), str)
+    ]
+    try:
+        here: Any = OmegaConf.to_container(composer.raw([c for c in chosen if c]), resolve=False)
+    except Exception as error:
+        return explain(error, [o for o in overrides if key_of(o) != key], composer)
+    path = key.split(".")
+    elsewhere = [
+        k for k in _leaves(here) if k.endswith("." + path[-1]) and not k.startswith("hydra.")
+    ]
+    for i, part in enumerate(path):
+        if not isinstance(here, dict):
+            return ConfigError(
+                key, value, f"{'.'.join(path[:i])} is a value and has no keys of its own"
+            )
+        if part not in here:
+            valid = [name for name in here if name not in ("hydra", "_target_")]
+            wrong = unknown(".".join(path[: i + 1]), value, valid)
+            if elsewhere and "did you mean" not in wrong.valid:
+                hint = wrong.valid.replace(
+                    "no such key", f"no such key (did you mean {' or '.join(elsewhere[:2])}?)"
+                )
+                return ConfigError(key, value, hint)
+            return ConfigError(key, value, wrong.valid)
+        here = here[part]
+    return ConfigError(key, value, "cannot be set")
+
+
+def _leaves(values: Any, prefix: str = "") -> Iterator[str]:
+    if not isinstance(values, dict):
+        yield prefix
+        return
+    for key, value in values.items():
+        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))

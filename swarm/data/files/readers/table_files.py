@@ -1,0 +1,202 @@
+"""Reads untrusted table files: sizes are checked before memory is allocated, and nothing is ever
+unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import mmap
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+from numpy.lib import format as npy
+
+from swarm.common.errors import ConfigError
+from swarm.common.system.files import content, opened, size_of
+from swarm.data.files.readers.columns import (
+    Column,
+    of_arrow,
+    require_own_names,
+    require_room,
+    require_unpacked_room,
+)
+from swarm.data.files.readers.ipc import read_ipc
+from swarm.data.files.readers.lines import read_csv, read_jsonl
+from swarm.data.files.readers.parquet import read_parquet
+
+# The errors that NumPy, pandas, pyarrow (most of whose errors are also Python's) and the formats
+# below raise on damaged files.
+DAMAGED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    OSError,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    MemoryError,
+    pa.ArrowException,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_STATE = "state.json"  # in the folder of a saved data set
+_MOST_STATE = 16 << 20  # the most bytes of that file that are read
+_MOST_MEANT = 5  # how many files a message names where a folder is given
+
+
+def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
+    """The columns of a table file by name, each ``[S, …]``; none takes memory before its size is
+    known.
+
+    Raises ``ConfigError`` for a file that is missing, not a regular one, larger than ``max_bytes``
+    (as it is, or unpacked), damaged or empty.
+    """
+    readers: dict[str, Callable[[Path, BinaryIO, int], dict[str, Column]]] = {
+        ".csv": read_csv, ".parquet": _parquet, ".npz": _npz, ".jsonl": _jsonl, ".arrow": _arrow,
+    }  # fmt: skip
+    reader = readers.get(path.suffix.lower())
+    try:
+        folder, there = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise ConfigError("path", path, f"cannot be opened ({error})") from None
+    if reader is None and not folder:
+        raise ConfigError("path", path, f"must end in {', '.join(readers)}")
+    if not there:
+        raise ConfigError(
+            "path", path, f"is not a file; give the path of a {', '.join(readers)} file"
+        )
+    try:
+        if folder or reader is None:
+            _require_saved(path, list(readers))
+            table = _saved(path, max_bytes)
+        else:
+            with opened(path) as file:
+                require_room(path, size_of(file), max_bytes)
+                table = reader(path, file, max_bytes) if size_of(file) else {}
+    except ConfigError:
+        raise
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:160]
+        kind = "a saved data set" if folder else path.suffix
+        raise ConfigError(
+            "path", path, f"cannot be read as {kind} ({reason}); check the file"
+        ) from error
+    if not table or not all(len(column) for column in table.values()):
+        raise ConfigError("path", path, "has no rows; at least a few samples are needed")
+    return table
+
+
+def _mapped(file: BinaryIO) -> pa.Buffer:
+    """The file's bytes as a memory map, which loads only the parts that are read."""
+    return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _parquet(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
+    return of_arrow(path, read_parquet(path, _mapped(file), most), most)
+
+
+def _jsonl(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
+    return of_arrow(path, read_jsonl(path, file, most), most)
+
+
+def _arrow(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
+    return of_arrow(path, read_ipc(path, _mapped(file), most), most)
+
+
+def _require_saved(path: Path, endings: list[str]) -> None:
+    """Refuse a folder that is no saved data set, and name files in it that might be meant."""
+    if (path / _STATE).is_file():
+        return
+    kinds = f"{', '.join(endings[:-1])} or {endings[-1]}"
+    wanted = f"is a folder, and a {kinds} file is wanted, or a saved data set's folder"
+    saved = [place for place in path.iterdir() if (place / _STATE).is_file()]
+    files = [file for file in path.iterdir() if file.suffix.lower() in endings and file.is_file()]
+    there = sorted([*saved, *files])
+    meant = " or ".join(f"{path / file.name}" for file in there[:_MOST_MEANT])
+    if not there:
+        raise ConfigError("path", path, f"{wanted} (with a {_STATE}); none is in it")
+    others = (
+        f", or one of {len(there) - _MOST_MEANT} others in it" if len(there) > _MOST_MEANT else ""
+    )
+    raise ConfigError("path", path, f"{wanted}; give {meant}{others}")
+
+
+def _saved(path: Path, most: int) -> dict[str, Column]:
+    """The columns in a folder that ``datasets`` wrote with ``save_to_disk``, whose ``state.json``
+    names its Arrow files.
+    """
+    entries = json.loads(content(path / _STATE, _MOST_STATE, "16 MiB"))["_data_files"]
+    size, tables = 0, []
+    for entry in entries:
+        with opened(path / Path(str(entry["filename"])).name) as file:
+            size += size_of(file)
+            require_room(path, size, most)
+            table = read_ipc(path, _mapped(file), most)
+        tables.append(table)
+        require_unpacked_room(path, sum(table.nbytes for table in tables), most)
+    return of_arrow(path, pa.concat_tables(tables), most)
+
+
+def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        require_room(path, sum(entry.file_size for entry in entries), most)
+        require_own_names(path, (entry.filename.removesuffix(".npy") for entry in entries))
+        for entry in entries:
+            with archive.open(entry) as inside:
+                _npy_header(inside, entry)
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        table: dict[str, Column] = {name: arrays[name] for name in arrays.files}
+    scalars = [name for name, array in table.items() if array.ndim == 0]
+    lengths = {name: len(array) for name, array in table.items() if array.ndim}
+    if scalars or len(set(lengths.values())) > 1:
+        raise ValueError(f"arrays of different lengths {lengths}, single values {scalars}")
+    return table
+
+
+def read_npy(file: BinaryIO) -> Column:
+    """The array of a ``.npy`` file.
+
+    Raises ``ValueError``, before anything is allocated, where the header declares more than the
+    file holds.
+    """
+    version = npy.read_magic(file)
+    shape, _, dtype = _header(file, version)
+    if math.prod(shape) * max(1, dtype.itemsize) > size_of(file):
+        raise ValueError(f"it declares shape {shape} but is shorter")
+    file.seek(0)
+    array: Column = np.load(file, allow_pickle=False)
+    return array
+
+
+def _npy_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
+    """Refuse an array whose header declares more than its entry holds, as NumPy would allocate as
+    much as is declared.
+    """
+    if not entry.filename.endswith(".npy"):
+        raise ValueError(f"entry {entry.filename} is not an array")
+    shape, _, dtype = _header(file, npy.read_magic(file))
+    if dtype.hasobject:
+        raise ValueError(
+            f"array {entry.filename} holds Python objects, which are never unpickled; save it as"
+            " numbers"
+        )
+    if math.prod(shape) * max(1, dtype.itemsize) > entry.file_size:
+        raise ValueError(f"array {entry.filename} declares shape {shape} but the file is shorter")
+
+
+def _header(
+    file: IO[bytes], version: tuple[int, int]
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    return tuple(shape), bool(fortran), dtype

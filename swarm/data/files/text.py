@@ -1,0 +1,255 @@
+"""Text with owners (people, roles) for next-character prediction: sequences of characters, and at
+each position the character that follows.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+
+from swarm.common.errors import ConfigError
+from swarm.common.names import Names, coded
+from swarm.common.ranges import number, room
+from swarm.common.system.dataset_cache import locate
+from swarm.data.dataset import Dataset, Ints, Source, chunks
+from swarm.data.files.readers.columns import Column
+from swarm.data.files.readers.table_files import read_table
+from swarm.data.prepare import Samples, prepare
+
+ALPHABET = "\n" + "".join(map(chr, range(32, 127)))  # a line's end, and printable ASCII
+
+
+class Text(Source):
+    """Sequences of characters: ``x`` is ``[S, context]`` characters, ``y`` the same sequences one
+    position later; each character is a class.
+
+    The file is a table (.csv, .parquet, .jsonl, .arrow) with a column of text and a column that
+    names its owner. An owner's rows, in their order, make one text with line ends between them. The
+    last share ``test`` of a text is for testing, the share ``validation`` before it for validation,
+    and the rest for training. Windows of context + 1 characters are cut within each part, so none
+    straddles two. Training windows begin every ``stride`` characters (null: context), the others
+    every ``context``.
+
+    Classes are ``characters`` in their order, and one more for all other characters. Owners with
+    less than ``min_chars`` characters are left out; ``owners`` keeps that many, those with the most
+    text; ``max_chars`` keeps the first characters of an owner; ``held`` keeps that many test (and
+    validation) windows of each owner. With ``ordered`` devices meet their text from front to back.
+
+    Raises ``ConfigError`` for a missing column, text too short for a window in every part, and text
+    that is mostly in other characters. No message quotes the text.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        text: str = "text",
+        owner: str = "owner",
+        context: int = 64,
+        stride: int | None = None,
+        min_chars: int = 2000,
+        max_chars: int | None = None,
+        owners: int | None = None,
+        characters: str | None = None,
+        ordered: bool = False,
+        held: int | None = None,
+        test: float = 0.2,
+        validation: float = 0.1,
+        max_mb: int = 1024,
+    ) -> None:
+        number("max_mb", max_mb, 1)
+        number("context", context, 1, 1e5)
+        number("test", test, 0, 0.9, open_low=True)
+        number("validation", validation, 0, 0.9)
+        for key, count in (("stride", stride), ("owners", owners), ("held", held)):
+            if count is not None:
+                number(key, count, 1)
+        _require_text_in_every_part(context, test, validation, min_chars, max_chars)
+        if not path:
+            raise ConfigError(
+                "path",
+                "null",
+                "must be a .csv, .parquet, .jsonl or .arrow file with text and owners",
+            )
+        alphabet = ALPHABET if characters is None else characters
+        if not alphabet or len(set(alphabet)) < len(alphabet):
+            raise ConfigError(
+                "characters", characters, "must name at least one character, each once, or be null"
+            )
+        self.path, self.text, self.owner, self.alphabet = path, text, owner, alphabet
+        self.context, self.stride, self.held = context, stride or context, held
+        self.min_chars, self.max_chars, self.owners, self.ordered = (
+            min_chars,
+            max_chars,
+            owners,
+            ordered,
+        )
+        self.test, self.validation, self.max_bytes = test, validation, max_mb << 20
+
+    def load(self) -> Dataset:
+        return self.of(read_table(locate(self.path), self.max_bytes))
+
+    def of(self, table: dict[str, Column]) -> Dataset:
+        """The data set of the columns ``table``.
+
+        Raises ``ConfigError`` for a missing column, for cells that are missing or no text, and for
+        owners with too little text.
+        """
+        for key, name in (("owner", self.owner), ("text", self.text)):
+            if name not in table:
+                valid = (
+                    f"is not a column of {self.path}; its columns are {', '.join(list(table)[:30])}"
+                )
+                raise ConfigError(key, name, valid)
+        texts, names = self._chosen(
+            *_joined(table[self.owner], table[self.text], self.owner, self.text)
+        )
+        codes = [self._codes(text) for text in texts]
+        strange = np.mean(np.concatenate(codes) == len(self.alphabet))
+        if strange > 0.2:
+            valid = f"knows only {1 - strange:.0%} of the text; name the characters of its language"
+            raise ConfigError(
+                "characters", "null" if self.alphabet is ALPHABET else self.alphabet, valid
+            )
+        return self._cut(codes, names)
+
+    def _chosen(self, texts: list[str], names: Names) -> tuple[list[str], Names]:
+        """The texts that are long enough, in their order, and the names of their owners."""
+        size = np.array([len(text) for text in texts])
+        enough = np.flatnonzero(size >= self.min_chars)
+        if not len(enough):
+            valid = (
+                f"is more than any of {len(texts)} owners has in {self.path}; the longest text has"
+                f" {size.max()}"
+            )
+            raise ConfigError(
+                "min_chars", self.min_chars, f"{valid}, and a sequence takes {self.context + 1}"
+            )
+        if self.owners is not None:
+            if self.owners > len(enough):
+                valid = (
+                    f"must be at most {len(enough)}, those with data.min_chars={self.min_chars}, or"
+                    " null for all"
+                )
+                raise ConfigError("owners", self.owners, valid)
+            enough = np.sort(enough[np.argsort(-size[enough], kind="stable")[: self.owners]])
+        elif len(enough) < len(texts):
+            left_out = f"{len(texts) - len(enough)} of {len(texts)} owners are left out"
+            warnings.warn(
+                f"{left_out}, as they have less text than data.min_chars={self.min_chars}",
+                stacklevel=2,
+            )
+        return [texts[i][: self.max_chars] for i in enough], tuple(names[i] for i in enough)
+
+    def _codes(self, text: str) -> npt.NDArray[np.uint32]:
+        point_A = np.frombuffer(self.alphabet.encode("utf-32-le"), np.uint32)
+        point_T = np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32)
+        order_A = np.argsort(point_A)
+        code_T = np.empty(len(point_T), np.uint32)
+        # In parts, as the temporary indices take eight bytes a character.
+        for part in chunks(point_T):
+            point = point_T[part]
+            found = order_A[
+                np.minimum(np.searchsorted(point_A, point, sorter=order_A), len(point_A) - 1)
+            ]
+            code_T[part] = np.where(point_A[found] == point, found, len(point_A))
+        return code_T
+
+    def _cut(self, codes: list[npt.NDArray[np.uint32]], names: Names) -> Dataset:
+        begins, part, owner = (
+            np.concatenate(each)
+            for each in zip(*map(self._begins, range(len(codes)), codes), strict=True)
+        )
+        room(
+            "max_chars",
+            "null" if self.max_chars is None else self.max_chars,
+            len(begins),
+            3 * self.context,
+        )
+        offset_O = np.cumsum([0, *map(len, codes)])[:-1]
+        place_SL = (begins + offset_O[owner])[:, None] + np.arange(self.context)
+        everything = np.concatenate(codes)
+        samples = Samples(
+            x=everything[place_SL],
+            y=everything[place_SL + 1].astype(np.int64),
+            classes=len(self.alphabet) + 1,
+            owner=owner,
+            time=begins if self.ordered else None,
+            test=np.flatnonzero(part == 2),
+            validation=np.flatnonzero(part == 1),
+            origin=("path", self.path),
+            owner_names=names,
+        )
+        return prepare(samples, 0)
+
+    def _begins(self, owner: int, codes: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Ints]:
+        """For each window of an owner: where it begins, which part it is in (0 training, 1
+        validation, 2 test), and the owner.
+        """
+        held = [
+            max(math.ceil(share * len(codes)), self.context + 1) if share else 0
+            for share in (self.validation, self.test)
+        ]
+        # where the training, validation and test text ends
+        ends = len(codes) - np.cumsum([0, *held[::-1]])[::-1]
+        found = []
+        for part, (low, high) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            begins = np.arange(low, high - self.context, self.context if part else self.stride)
+            found.append(begins[: self.held] if part else begins)
+        begins_S = np.concatenate(found).astype(np.int64)
+        return (
+            begins_S,
+            np.repeat(np.arange(3), [len(b) for b in found]),
+            np.full(len(begins_S), owner),
+        )
+
+
+def _require_text_in_every_part(
+    context: int, test: float, validation: float, min_chars: int, max_chars: int | None
+) -> None:
+    """Refuse shares that leave no training text, and texts too short for a window in each part."""
+    if test + validation >= 1:
+        raise ConfigError(
+            "test",
+            test,
+            f"must, with data.validation={validation:g}, leave something to train on",
+        )
+    least = max(
+        math.ceil((context + 1) / part)
+        for part in (test, validation, 1 - test - validation)
+        if part > 0
+    )
+    for key, count in (("min_chars", min_chars), ("max_chars", max_chars)):
+        if count is not None and count < least:
+            parts = "training, validation and test text each hold a sequence"
+            raise ConfigError(
+                key,
+                count,
+                f"must be at least {least}, so that {parts} of data.context={context}",
+            )
+
+
+def _joined(owner_R: Column, text_R: Column, owner: str, text: str) -> tuple[list[str], Names]:
+    """Each owner's text and the owners' names, in the order of :mod:`swarm.common.names`."""
+    for key, name, column in (("owner", owner, owner_R), ("text", text, text_R)):
+        missing = [row for row, value in enumerate(column) if value is None or value != value]
+        if column.ndim != 1 or missing:
+            where = (
+                f"row {missing[0]} (counted from 0) is empty"
+                if missing
+                else "has several values in a row"
+            )
+            raise ConfigError(key, name, f"{where}; every row needs one")
+    wrong = next((row for row, value in enumerate(text_R) if not isinstance(value, str)), None)
+    if wrong is not None:
+        raise ConfigError(
+            "text", text, f"row {wrong} (counted from 0) is not text; every row must be"
+        )
+    try:
+        code_R, names = coded(owner_R, f"owner={owner}")
+    except ValueError as error:
+        raise ConfigError("owner", owner, str(error)) from None
+    rows = np.split(np.argsort(code_R, kind="stable"), np.cumsum(np.bincount(code_R))[:-1])
+    return ["\n".join(text_R[of]) for of in rows], names

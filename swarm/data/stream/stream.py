@@ -1,0 +1,73 @@
+"""The order in which a device meets its samples: a pure function of its own step count.
+
+So there is no iterator, and no position that a checkpoint would have to keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from swarm.common.rng import Keys, shuffled
+from swarm.data.dataset import DeviceSplit, Ints
+
+
+@dataclass(frozen=True)
+class DrawnSamples:
+    """The ids of the samples that B devices meet in their next K steps, ``[B, K, b]``, and whether
+    each is met for the first time, ``[B, K, b]``.
+    """
+
+    sample_BKb: Ints
+    first_BKb: npt.NDArray[np.bool_]
+
+
+class Stream:
+    """Each device goes through its own samples in mini-batches of ``batch``, in a new order each
+    time around.
+
+    Position ``p = step · batch + j`` of device *i* with ``n_i`` samples is entry ``p mod n_i`` of
+    the permutation keyed by (seed, i, ⌊p / n_i⌋), so a batch may straddle two passes and is always
+    full. If the split is ordered, every pass has the split's order.
+    """
+
+    def __init__(self, holdings: DeviceSplit, batch: int, keys: Keys) -> None:
+        self.sample, self.ptr_N1 = holdings.sample, holdings.ptr_N1
+        self.sizes_N = np.diff(holdings.ptr_N1)
+        self.batch, self.keys, self.ordered = batch, keys, holdings.ordered
+        self._pooled_from, self._place = holdings.pooled_from, holdings.place
+
+    def draw(self, devices_B: Ints, steps_B: Ints, count: int) -> DrawnSamples:
+        """The samples of steps ``steps_B … steps_B + count − 1`` of each device."""
+        position = steps_B[:, None] * self.batch + np.arange(count * self.batch)
+        size = self.sizes_N[devices_B][:, None]
+        epoch, offset = np.divmod(position, size)
+        entry = (
+            offset if self.ordered else shuffled(offset, size, self.keys, devices_B[:, None], epoch)
+        )
+        shape = (len(devices_B), count, self.batch)
+        return DrawnSamples(
+            self.sample[self.ptr_N1[devices_B][:, None] + entry].reshape(shape),
+            (epoch == 0).reshape(shape),
+        )
+
+    def there(self, devices_B: Ints, samples: Ints) -> Ints:
+        """The number of full mini-batches of each device's stream that have arrived by the time a
+        device could have met ``samples`` samples: ``[B]``.
+
+        A pooled stream has only the mini-batches that its devices would have met by then; some of
+        the devices may have none left.
+        """
+        whole_B = self.sizes_N[devices_B] // self.batch
+        if self._place is None:
+            return whole_B
+        come = np.searchsorted(self._place, samples // self._pooled_from)
+        return np.asarray(np.minimum(whole_B, come // self.batch))
+
+    def steps_of_epochs(self, epochs: float) -> Ints:
+        """The number of steps that take each device ``epochs`` times through its samples, rounded
+        up, at least one: ``[N]``.
+        """
+        return np.maximum(1, np.ceil(epochs * self.sizes_N / self.batch)).astype(np.int64)

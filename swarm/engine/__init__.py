@@ -1,1 +1,0 @@
-"""Engines place shards and carry their messages; the numbers do not depend on which one runs."""

@@ -1,0 +1,1 @@
+"""Experiments of many arms and many runs: a single run, a sweep, a claim."""

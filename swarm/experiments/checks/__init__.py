@@ -1,0 +1,1 @@
+"""Checks of plug-ins: before a run starts, and by their authors in tests."""

@@ -1,0 +1,273 @@
+"""Checks, in small runs, that a plug-in keeps the promises of its kind: the body of
+:func:`swarm.experiments.checks.check_plugin.check_plugin`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from swarm.common.plugin import blamed
+from swarm.communication.topology.graph import Graph
+from swarm.experiments.checks.message_contracts import (
+    check_aggregator,
+    check_compressor,
+    check_transform,
+)
+from swarm.experiments.checks.trial import Rows, fail, first_of, run_here, run_small
+from swarm.experiments.runner import check
+from swarm.experiments.runs.prepared import PreparedRun
+from swarm.learning.optim.optimizer import check_step
+from swarm.results.presentation import stored
+from swarm.simulation.engine.local import LocalEngine
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.loop import Simulation
+
+ROUNDS = 6  # the rounds whose graph or network is checked
+
+
+def require_kept(study: PreparedRun, made: Any, section: str, path: str) -> None:
+    """Try the plug-in ``made``, chosen as ``section``, in a small run.
+
+    Raises :class:`ContractError` if it breaks a promise of its kind.
+    """
+    if section == "engine":
+        text = "gives other numbers than engine=local does"
+        _require_equal(made, path, text, run_small(study), run_here(study))
+        return
+    _check_runs(study, made, section, path)
+    for each in _CHECKS.get(section, ()):
+        each(study, made, f"{section}={path}")
+
+
+# --- every kind -----------------------------------------------------------------------------------
+
+
+def _check_runs(study: PreparedRun, made: Any, section: str, path: str) -> None:
+    name, one = f"{section}={path}", run_here(study)
+    _require_equal(
+        made, name, "gives other numbers when the same run is run again", run_here(study), one
+    )
+    shards = min(4, len(first_of(study).blocks))
+    text = (
+        f"gives other numbers where the swarm is cut into {shards} shards: a device's result must"
+        " not depend on the other devices of its shard"
+    )
+    _require_equal(made, name, text, run_here(study, shards), one)
+    if study.settings.rounds > 1:
+        text = (
+            "gives other numbers where a run goes on from a snapshot: it keeps a state that no"
+            " checkpoint has"
+        )
+        _require_equal(made, name, text, run_here(study, again_from=1), one)
+
+
+def _require_equal(made: Any, path: str, text: str, found: Rows, expected: Rows) -> None:
+    if found.keys() != expected.keys() or not all(
+        torch.equal(found[name], expected[name]) for name in expected
+    ):
+        raise fail(made, path, text)
+
+
+# --- by kind --------------------------------------------------------------------------------------
+
+
+def _check_topology(study: PreparedRun, made: Any, path: str) -> None:
+    one, other = first_of(study).communication.topology, first_of(study).communication.topology
+    phases = sorted({one.phase(round) for round in range(1, ROUNDS + 1)})
+    forwards = {phase: one.graph(phase) for phase in phases}
+    for phase in reversed(phases):
+        if not _same_graph(other.graph(phase), forwards[phase]):
+            text = (
+                f"graph({phase}) depends on what was asked before: it must follow from the options,"
+                " devices and seed"
+            )
+            raise fail(made, path, text)
+    if (
+        one.period is not None
+        and one.period <= ROUNDS
+        and not _same_graph(one.graph(one.period), one.graph(0))
+    ):
+        raise fail(
+            made, path, f"graph({one.period}) is not graph(0), though its period is {one.period}"
+        )
+
+
+def _same_graph(one: Graph, other: Graph) -> bool:
+    pairs = zip(_arrays(one), _arrays(other), strict=True)
+    return one.directed == other.directed and all(_equal(a, b) for a, b in pairs)
+
+
+def _arrays(graph: Graph) -> Iterator[Any]:
+    yield from (graph.src_E, graph.dst_E, graph.pos_N2, graph.weight_E, graph.length_E)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
+
+
+def _check_network(study: PreparedRun, made: Any, path: str) -> None:
+    one, other = first_of(study), first_of(study)
+    forwards = {round: _happens(one, round) for round in range(1, ROUNDS + 1)}
+    for round in reversed(range(1, ROUNDS + 1)):
+        if not all(
+            _equal(a, b) for a, b in zip(_happens(other, round), forwards[round], strict=True)
+        ):
+            raise fail(
+                made,
+                path,
+                f"round {round} depends on what was asked before: it must follow from its number"
+                " and seed",
+            )
+
+
+def _happens(e: Experiment, round: int) -> tuple[Any, ...]:
+    network = e.communication.network
+    outcomes = (
+        None if network.ideal else network.outcomes(round, e.communication.graph(round)).ticks_E
+    )
+    return network.online(round), network.active(round), network.members(round), outcomes
+
+
+def _check_data(study: PreparedRun, made: Any, path: str) -> None:
+    again = check(study.settings.model_dump())
+    assert isinstance(again, PreparedRun)
+    for name in (
+        "x",
+        "y",
+        "owner",
+        "train",
+        "validation",
+        "test",
+        "time",
+        "concept",
+        "observed_labels",
+    ):
+        if not _equal(getattr(study.dataset, name), getattr(again.dataset, name)):
+            raise fail(
+                made,
+                path,
+                f"makes other samples the second time ({name}): they must follow from the options"
+                " and seed",
+            )
+    if not _equal(study.split.sample, again.split.sample) or not _equal(
+        study.split.ptr_N1, again.split.ptr_N1
+    ):
+        raise fail(
+            made,
+            path,
+            "splits the samples differently the second time: the split must follow from the options"
+            " and keys",
+        )
+
+
+def _check_model(study: PreparedRun, made: Any, path: str) -> None:
+    n = np.arange(study.settings.devices)
+    common, again = (
+        first_of(study, init="common").model.first_rows(n),
+        first_of(study, init="common").model.first_rows(n),
+    )
+    if not torch.equal(common, again):
+        raise fail(
+            made,
+            path,
+            "starts from other parameters the second time: draw them from torch's generator only",
+        )
+
+
+def _check_optimizer(study: PreparedRun, made: Any, path: str) -> None:
+    optimizer, moved = first_of(study).model.optimizer, []
+    check_step(optimizer, torch.float64)
+    g_BP = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64).view(2, 3)
+    for lr in (1e-3, 1e-4):
+        x_BP = torch.ones(2, 3, dtype=torch.float64)
+        slots = {name: torch.zeros_like(x_BP) for name in optimizer.slots}
+        rate, first = torch.full((1, 1), lr, dtype=x_BP.dtype), torch.ones(2, 1, dtype=torch.int64)
+        optimizer.step(x_BP, g_BP.clone(), slots, rate, first)
+        moved.append(x_BP - 1)
+    if not torch.allclose(moved[0], 10 * moved[1], rtol=1e-6, atol=1e-12):
+        raise fail(
+            made,
+            path,
+            "does not take a first step of a tenth of the length at a tenth of the rate",
+        )
+
+
+def _check_schedule(study: PreparedRun, made: Any, path: str) -> None:
+    optimizer = first_of(study).model.optimizer
+    for done in (0, 1, 5, 9, 10, 11, 1000):
+        optimizer.rate(done, 10)  # checks the factor itself
+
+
+def _check_metric(study: PreparedRun, made: Any, path: str) -> None:
+    """Require the same numbers in a second run and in four shards, and at least one number."""
+    one, again, shards = (_measured(study, n) for n in (1, 1, min(4, len(first_of(study).blocks))))
+    if again != one:
+        raise fail(made, path, "measures other numbers when the same run is run again")
+    if shards != one:
+        text = (
+            "measures other numbers where the swarm is cut into several shards: a device's value"
+            " must not depend on the other devices of its shard"
+        )
+        raise fail(made, path, text)
+    if not any(value is not None for value in one[-1].values()):
+        raise fail(made, path, "measures nothing: no number of its columns is in the last record")
+
+
+def _measured(study: PreparedRun, shards: int) -> list[dict[str, str | None]]:
+    """The metric's numbers in each record, as text, because NaN is not equal to itself."""
+    experiment = first_of(study)
+    keys = [column.key for column in experiment.metrics.columns]
+    with Simulation(experiment, LocalEngine(study.engine.block, shards)) as running:
+        records = [row.values for row in running.records(study.settings.rounds)]
+    return [
+        {key: None if values.get(key) is None else repr(values[key]) for key in keys}
+        for values in records
+    ]
+
+
+_CHECKS: dict[str, tuple[Callable[[PreparedRun, Any, str], None], ...]] = {
+    "topology": (_check_topology,),
+    "model": (_check_model,),
+    "optimizer": (_check_optimizer,),
+    "schedule": (_check_schedule,),
+    "aggregator": (check_aggregator,),
+    "transform": (check_transform,),
+    "compressor": (check_compressor,),
+    "metric": (_check_metric,),
+    **dict.fromkeys(("data", "partition", "drift", "labels"), (_check_data,)),
+    **dict.fromkeys(("churn", "outage", "clock", "delay", "fleet"), (_check_network,)),
+}
+
+
+def check_tracker(cfg: dict[str, Any]) -> None:
+    """Send the tracker of ``cfg`` what a run sends it, in the order of a run.
+
+    Raises what the tracker raises, which a run would turn into a warning."""
+    study = check(cfg)
+    assert isinstance(study, PreparedRun)
+    with tempfile.TemporaryDirectory() as folder, blamed(2):
+        stored.write(Path(folder), study.presentation)
+        tracker = study.made_tracker(Path(folder), "check")
+        for arm in study.presentation.arms:
+            tracker.start(arm, 2, 0)
+            for round in range(3):
+                record = {
+                    "arm": arm,
+                    "round": round,
+                    "virtual_s": float(round),
+                    "accuracy_mean": 0.5,
+                    "train_loss": None,
+                }
+                tracker.record({**record, "_device_accuracy": np.full(12, 0.5)})
+            tracker.finish(arm, {"rounds": 2, "accuracy_mean": 0.5})
+        finals = {arm: {"rounds": 2, "accuracy_mean": 0.5} for arm in study.presentation.arms}
+        tracker.conclude({"arms": finals})
+        tracker.attach([])
+        tracker.close()
+        tracker.close()

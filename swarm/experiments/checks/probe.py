@@ -1,0 +1,92 @@
+"""Tries a run's plug-ins before the start: first a step against plain PyTorch, then short rounds by
+the run's own code.
+
+A user's code may fail in any way, often only where it is used. So a run with plug-ins begins with
+up to two rounds of one local step each, in this process, whose results are thrown away.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swarm.common.errors import ConfigError
+from swarm.common.plugin import blamed, is_ours, is_plugin, of_torch
+from swarm.common.system.machine import ran_out_of_memory
+from swarm.learning.check_learning import check_learning
+from swarm.learning.optim.optimizer import check_step
+from swarm.simulation.engine.local import LocalEngine
+from swarm.simulation.experiment import Experiment
+
+ROUNDS, SAMPLES = 2, 2
+
+
+def probe(e: Experiment) -> None:
+    """Try the plug-ins of the arm ``e``.
+
+    Raises :class:`ConfigError`, one sentence, for a plug-in that fails, and for an error that torch
+    raises about a user's model. Any other exception is a bug of ours and keeps its traceback.
+
+    ``e`` must not be run afterwards, as its plug-ins may remember that they were called.
+    """
+    if not e.settings.plugins and not str(e.settings.model.get("_target_")).startswith("torch."):
+        return
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(devices=[]), blamed(2):
+            if e.communication.learns:
+                _try_the_model(e)
+                if is_plugin(e.model.optimizer):
+                    check_step(e.model.optimizer, e.dtype)
+            _play(e)
+    except Exception as error:
+        if (
+            ran_out_of_memory(error)
+            or is_ours(e.model.module())
+            or not of_torch(error, "swarm.learning")
+        ):
+            raise
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        valid = f"a round tried before the start fails with {said}; SWARM_DEBUG=1 shows where"
+        raise ConfigError("model", e.settings.model["_target_"], valid) from error
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _try_the_model(e: Experiment) -> None:
+    inputs, target_Cb = _samples(e)
+    try:
+        check_learning(
+            e.model.module().to(e.device), e.learner.kernel, e.model.loss, inputs, target_Cb
+        )
+    except ConfigError as error:
+        raise error.under("model") from error
+
+
+def _samples(e: Experiment) -> tuple[Tensor, Tensor]:
+    """A few training samples ``[b, *features]`` for the kernel, and their targets ``[C, b]``."""
+    data = e.data.dataset
+    ids = data.train[:SAMPLES]
+    x, y = torch.as_tensor(data.x[ids]), torch.as_tensor(data.y[ids])
+    y = y.flatten() if data.classes else y.to(e.dtype).reshape(len(y), -1)
+    x = x.to(e.device, e.dtype if x.is_floating_point() else x.dtype)
+    return x, e.model.loss.encode(y.to(e.device), e.data.outputs, e.dtype)
+
+
+def _play(e: Experiment) -> None:
+    """Play the first rounds, of one step each, and evaluate a device."""
+    short = copy.copy(e)
+    short.data, short.model = copy.copy(e.data), copy.copy(e.model)
+    short.data.local_steps_N = np.minimum(e.data.local_steps_N, 1)
+    short.learner = e.learner.uncompiled()
+    with LocalEngine() as engine:
+        try:
+            engine.start(short)
+            for _ in engine.advance(min(ROUNDS, e.settings.rounds)):
+                pass
+            engine.evaluate(e.data.dataset.test[:SAMPLES], np.arange(1))
+        finally:
+            engine.stop()

@@ -1,0 +1,261 @@
+"""The interface of a claim: its hypotheses, the conditions that it is tried under, its verdicts.
+
+A claim is a scenario of many runs: every condition is run with every seed. Statement, metric,
+threshold and rule are constants of its class, and the budgets of its two presets are in its yaml,
+so all of them are on record before the first full run.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.plugin import returned, shape_of
+from swarm.config.build import option
+from swarm.config.composing.overrides import key_of, parse
+from swarm.config.settings import Section, Settings, sections, validated
+from swarm.experiments.claims.charts import Chart
+from swarm.experiments.claims.results import Results
+from swarm.experiments.runs.scenario import AnyScenario
+
+Preset = Literal["quick", "full"]
+
+
+class Budget(Section):
+    """The budget of a preset: how many seeds, and settings of every run under this preset, which
+    come after those of the claim. A claim adds the sizes that it varies."""
+
+    seeds: Annotated[int, Field(ge=1, le=1000)]
+    settings: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The settings of a run besides its seed: ``values`` name the condition, ``changes`` are the
+    settings that it changes.
+
+    ``changes`` are written as on the command line: an option's name for a group, ``"topology":
+    "ring"``, or a dotted key, ``"optimizer.lr": 0.3``.
+    """
+
+    values: Mapping[str, Any]
+    changes: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The values as text, ``devices=64,topology=ring``: the name in lists and of folders."""
+        return ",".join(f"{key}={value}" for key, value in self.values.items())
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One line of the table of claims, fixed before the runs.
+
+    Attributes:
+        number: The number of the claim in that table.
+        statement: What is claimed.
+        metric: What is measured.
+        rule: When the claim is confirmed and when refuted; otherwise it is undecided.
+    """
+
+    number: int
+    statement: str
+    metric: str
+    rule: str
+
+    def verdict(self, holds: bool | None, because: str, **figures: Any) -> Verdict:
+        """The verdict on this hypothesis; ``holds`` None means undecided, ``because`` is the reason
+        in one sentence, and ``figures`` are the numbers behind it."""
+        return Verdict(self, holds, because, figures)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a hypothesis: whether it ``holds`` (None: undecided), ``because`` in one
+    sentence with the figure and its interval, and the ``figures`` for programs.
+    """
+
+    hypothesis: Hypothesis
+    holds: bool | None
+    because: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    def word(self, preset: Preset) -> str:
+        """The verdict in a word: ``confirmed``, ``refuted`` or ``undecided``; with a quick preset
+        ``indicates yes`` or ``indicates no``."""
+        if self.holds is None:
+            return "undecided"
+        if preset == "quick":
+            return "indicates yes" if self.holds else "indicates no"
+        return "confirmed" if self.holds else "refuted"
+
+
+class Claim(AnyScenario, ABC):
+    """A scenario of many runs with verdicts: ``conditions`` says what is run, ``conclude`` judges
+    the results. Where a prediction is to be tested, ``predict`` is called after those runs and
+    before those of ``holdout``. A subclass is one file and one yaml.
+
+    Args:
+        settings: The settings of all runs, as they would be typed: ``[topology=ring, rounds=50]``.
+        quick: The :class:`Budget` of ``preset=quick``, whose verdicts only indicate.
+        full: The :class:`Budget` of ``preset=full``, which judges.
+        jobs: How many runs at a time; ``auto`` for one on each core.
+        preset: Which of the two budgets is used; None means quick.
+    """
+
+    hypotheses: ClassVar[tuple[Hypothesis, ...]]
+    Budget: ClassVar[type[Budget]] = Budget
+
+    def __init__(
+        self,
+        settings: list[str],
+        quick: dict[str, Any],
+        full: dict[str, Any],
+        jobs: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto",
+        preset: Preset | None = None,
+    ) -> None:
+        both = {
+            name: validated(self.Budget, given, f"{name}.")
+            for name, given in (("quick", quick), ("full", full))
+        }
+        if both["full"].seeds < 5:
+            raise ConfigError(
+                "full.seeds", both["full"].seeds, "must be at least 5, which a verdict needs"
+            )
+        self.preset: Preset = preset or "quick"
+        self.budget: Any = both[self.preset]
+        self.settings = {
+            **_read(settings, "settings"),
+            **_read(self.budget.settings, f"{self.preset}.settings"),
+        }
+        self.jobs = jobs
+
+    @abstractmethod
+    def conditions(self) -> list[Condition]:
+        """The conditions that are run with every seed."""
+
+    @abstractmethod
+    def conclude(self, results: Results) -> list[Verdict]:
+        """The verdicts, one on each hypothesis."""
+
+    @abstractmethod
+    def charts(self, results: Results) -> list[Chart]:
+        """The charts of the claim's page, the most important first."""
+
+    @abstractmethod
+    def table(self, results: Results) -> pd.DataFrame:
+        """The table of the claim's page; its cells are texts or numbers."""
+
+    def holdout(self) -> list[Condition]:
+        """The conditions that are run after the prediction has been written down."""
+        return []
+
+    def predict(self, results: Results) -> dict[str, Any]:
+        """The prediction from the results so far; it is written to ``prediction.json`` before the
+        conditions of :meth:`holdout` are run.
+        """
+        return {}
+
+
+class Suite(AnyScenario, ABC):
+    """Several claims, one after the other, with a table of their verdicts at the end."""
+
+    @abstractmethod
+    def members(self) -> Sequence[str]:
+        """The options of ``scenario`` that the suite runs."""
+
+
+def conditions_of(claim: Claim) -> tuple[list[Condition], list[Condition]]:
+    """The results of ``claim.conditions()`` and ``claim.holdout()``, checked.
+
+    Raises :class:`ConfigError` for anything but lists of conditions.
+    """
+    found = {"conditions": claim.conditions(), "holdout": claim.holdout()}
+    for call, each in found.items():
+        if not isinstance(each, list | tuple) or not all(
+            isinstance(one, Condition) for one in each
+        ):
+            raise returned(
+                "scenario",
+                claim,
+                call,
+                f"returns {shape_of(each)}",
+                "a list of Condition is needed",
+            )
+    return list(found["conditions"]), list(found["holdout"])
+
+
+def verdicts_of(claim: Claim, results: Results) -> list[Verdict]:
+    """The result of ``claim.conclude(results)``, checked.
+
+    Raises :class:`ConfigError` for anything but a verdict on each hypothesis.
+    """
+    found = claim.conclude(results)
+    if not isinstance(found, list | tuple) or not all(
+        isinstance(verdict, Verdict) for verdict in found
+    ):
+        raise returned(
+            "scenario",
+            claim,
+            "conclude",
+            f"returns {shape_of(found)}",
+            "a list of Verdict is needed",
+        )
+    missing = [
+        each.number for each in claim.hypotheses if each not in [v.hypothesis for v in found]
+    ]
+    if missing:
+        raise returned(
+            "scenario",
+            claim,
+            "conclude",
+            f"gives no verdict on hypothesis {missing[0]}",
+            "each needs one",
+        )
+    return list(found)
+
+
+def _read(words: Sequence[str], key: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for word in words:
+        try:
+            (override,) = parse([word])
+        except SwarmError as error:
+            raise ConfigError(
+                key, word, "must be a list of settings as they are typed, such as rounds=50"
+            ) from error
+        if override.is_delete() or override.is_add() or override.is_sweep_override():
+            raise ConfigError(
+                key, word, "must be a list of plain settings KEY=VALUE, one value each"
+            )
+        found[key_of(override)] = override.value()
+    return found
+
+
+def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """``settings`` with the keys of ``changes`` replaced; a group's option is replaced before the
+    keys below it.
+
+    Raises :class:`ConfigError` for whatever the command line would refuse.
+    """
+    values: dict[str, Any] = settings.model_dump()
+    groups = set(sections())
+    for key in sorted(changes, key=lambda key: key not in groups):
+        value = changes[key]
+        if key in groups and isinstance(value, str):
+            values[key] = option(key, value)
+            continue
+        *path, last = key.split(".")
+        section = values
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None  # type: ignore[assignment]
+        if not isinstance(section, dict):
+            raise ConfigError(key, value, f"there is no {'.'.join(path)} to set it in")
+        section[last] = value
+    return Settings.parse(values)

@@ -1,0 +1,51 @@
+"""The charts of a claim's page as data; ``page/pictures.py`` draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Line:
+    """K points ``x_K``, ``y_K``, each with an interval from ``low_K`` to ``high_K`` (NaN: none).
+
+    ``kind`` is ``line`` (intervals are a band), ``points`` (intervals are bars), or ``law`` (a thin
+    line that is fitted, not measured).
+    """
+
+    name: str
+    x_K: Floats
+    y_K: Floats
+    low_K: Floats
+    high_K: Floats
+    kind: Literal["line", "points", "law"] = "line"
+
+    @classmethod
+    def law(cls, name: str, x_K: Floats, y_K: Floats) -> Line:
+        """A fitted curve, which has no intervals."""
+        nothing = np.full(len(x_K), np.nan)
+        return cls(
+            name, np.asarray(x_K, np.float64), np.asarray(y_K, np.float64), nothing, nothing, "law"
+        )
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One picture: a title, labels ``x`` and ``y`` of the axes, and lines. ``level`` draws a
+    horizontal threshold with its name, ``at`` a vertical one."""
+
+    title: str
+    x: str
+    y: str
+    lines: Sequence[Line]
+    log_x: bool = False
+    log_y: bool = False
+    level: tuple[float, str] | None = None
+    at: tuple[float, str] | None = None

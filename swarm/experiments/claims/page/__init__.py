@@ -1,0 +1,1 @@
+"""Writes the page that shows a claim's verdict, and its pictures."""

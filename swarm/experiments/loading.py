@@ -1,0 +1,115 @@
+"""Reads runs and sweeps back into Python: their numbers, their data, and their devices' outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.func import functional_call
+
+from swarm.common.errors import ConfigError
+from swarm.common.plugin import blamed
+from swarm.config.schema import read_json
+from swarm.config.settings import Settings
+from swarm.experiments.runs.prepared import PreparedRun
+from swarm.experiments.sweep.gather import SweepResults, gather
+from swarm.experiments.sweep.job import Job
+from swarm.results import load as folders
+from swarm.results.load import SWEEP, Run
+from swarm.results.schemas import Sweep
+from swarm.results.status import finished
+from swarm.results.trust import admitted
+
+Split = Literal["train", "validation", "test"]
+Array = npt.NDArray[Any]
+AT_ONCE = 1024  # samples that a device predicts at once
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, repr=False)
+class LoadedRun(Run):
+    """A run read back: its numbers (:class:`~swarm.results.load.Run`), its data and its models."""
+
+    def __repr__(self) -> str:
+        state = "finished" if self.summary is not None else "unfinished"
+        rounds = int(self.metrics["round"].max()) if len(self.metrics) else 0
+        arms = ", ".join(self.arms) or "no records"
+        return f"<run {str(self.folder)!r}: {state}, {rounds} rounds; {arms}>"
+
+    def dataset(self, split: Split, trust: bool = False) -> tuple[Array, Array]:
+        """The samples of one split as the devices saw them: features ``[S, …]``, and labels or
+        targets ``[S, …]``.
+
+        They are generated or read again, from the run's own configuration.
+
+        Raises:
+            ConfigError: There is no such split, the data are not there any more, or the run has
+                plug-ins and ``trust`` is needed (docs/results.md says when).
+        """
+        if split not in ("train", "validation", "test"):
+            raise ConfigError("/split", split, "must be train, validation or test")
+        data = self._prepared(trust, lambda study: study.dataset)
+        ids = getattr(data, split)
+        return data.x[ids], data.y[ids]
+
+    def predict(
+        self, arm: str, device: int | str, x: Array | None = None, trust: bool = False
+    ) -> Array:
+        """The outputs of one device's newest model, ``[S, C]``: logits, or regression targets.
+
+        ``x`` are samples ``[S, …]``, scaled as those of the run; by default the test split.
+
+        Raises:
+            ConfigError: There is no such arm or device, the samples have another shape, or
+                :meth:`dataset` would raise it.
+        """
+        state = self.state_dict(arm, device)
+        study = self._prepared(trust, lambda study: study)
+        x = study.dataset.x[study.dataset.test] if x is None else np.asarray(x)
+        if x.shape[1:] != study.dataset.features:
+            valid = f"must be samples of shape {list(study.dataset.features)}, one a row"
+            raise ConfigError("/x", list(x.shape), valid)
+        its = next(one for one in study.arms if one.name == arm)
+        experiment = study.experiment(its, its.first)
+        module = experiment.model.module().eval()
+        samples = torch.as_tensor(x)
+        if samples.is_floating_point():
+            samples = samples.to(experiment.dtype)
+        with torch.no_grad():
+            parts = [
+                functional_call(module, state, (part,)) for part in torch.split(samples, AT_ONCE)
+            ]
+        return np.asarray(torch.cat(parts).numpy())
+
+    def _prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:
+        with blamed(), admitted(self.folder, {}, trust):
+            return look(PreparedRun.prepare(Settings.parse(self.config)))
+
+
+def load(folder: str | Path) -> LoadedRun | SweepResults:
+    """Read the folder of a run, finished or not, or that of a sweep.
+
+    For a sweep it gives the finished runs, with means and intervals over the seeds. No code that
+    the folder names is run; :meth:`LoadedRun.dataset` and :meth:`LoadedRun.predict` may have to.
+
+    Raises:
+        ConfigError: The folder is neither, one of its files is damaged, or no run of the sweep is
+            finished.
+    """
+    place = Path(folder)
+    if not (place / SWEEP).is_file():
+        run = folders.load(place)
+        return LoadedRun(**{field.name: getattr(run, field.name) for field in fields(Run)})
+    jobs = [
+        Job(one["name"], dict(one["values"]), place / one["folder"], state="finished")
+        for one in read_json(place / SWEEP, Sweep, "/folder")["jobs"]
+    ]
+    found = gather([job for job in jobs if finished(job.folder)])
+    if found is None:
+        raise ConfigError("/folder", folder, "is a sweep of which no run is finished yet")
+    return found

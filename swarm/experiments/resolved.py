@@ -1,0 +1,103 @@
+"""A configuration resolved once, at the edge: typed, its engine built, every ``auto`` decided.
+
+What ``auto`` stands for is decided at three moments, each as early as it can be:
+
+- the engine's block size by the engine, in :func:`resolve`. ``auto`` is then a rule of its own,
+  :meth:`swarm.common.rows.Blocks.auto`, which follows from the numbers of devices and parameters;
+- the loss by the kind of targets, once the data are loaded, in :func:`decided`;
+- the learning rate by trying those of :func:`candidate_rates` on the validation split, in
+  :func:`swarm.experiments.runs.lr_search.search_lr`, before the arm itself is built.
+
+A run folder records the settings of :class:`Resolved`, which still say ``auto`` where the user did.
+The settings that an experiment is built from have no ``auto`` as loss or learning rate.
+``mixing=auto`` is never replaced: it is a rule that chooses the weights of each round's graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swarm.common.errors import ConfigError
+from swarm.config.build import as_typed, build, choice, takes
+from swarm.config.settings import Settings
+from swarm.data.dataset import Dataset
+from swarm.experiments.runs.scenario import AnyScenario, Scenario
+from swarm.simulation.engine.base import Engine
+
+LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
+"""The learning rates that ``optimizer.lr=auto`` chooses from, unless ``lr_search.lrs`` lists
+others."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A parsed configuration with the two parts that every command needs built: engine and
+    scenario.
+
+    ``settings`` are those that a run folder records, with the block size that the engine needs.
+    ``engine`` runs all arms, one after the other; it is built once, here.
+    """
+
+    settings: Settings
+    engine: Engine
+    scenario: AnyScenario
+
+
+def resolve(settings: Settings) -> Resolved:
+    """Build the engine and the scenario of ``settings``, and decide the block size.
+
+    Raises :class:`ConfigError` for an engine or a scenario that cannot be built, and for a
+    ``preset`` beside a scenario that is one run.
+    """
+    with as_typed(settings.plug_ins()):
+        engine = _engine(settings)
+        scenario = build(
+            settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset
+        )
+    if isinstance(scenario, Scenario) and settings.preset is not None:
+        valid = (
+            f"is for scenarios that judge claims, and {choice('scenario', settings.scenario)} is"
+            " one run of the size that you give it; preset=null"
+        )
+        raise ConfigError("preset", settings.preset, valid)
+    return Resolved(_with_block(settings, engine.block), engine, scenario)
+
+
+def _engine(settings: Settings) -> Engine:
+    """Build the engine; one that sets its block size itself need not have the option ``block``."""
+    node, plugins = settings.engine, settings.plugins
+    if "block" not in node or takes("block", node, Engine, "engine", plugins):
+        return build(node, Engine, "engine", plugins)
+    options = {key: value for key, value in node.items() if key != "block"}
+    engine = build(options, Engine, "engine", plugins)
+    if engine.block != node["block"]:
+        valid = f"must be {engine.block}, the block size that this engine sets itself"
+        raise ConfigError("engine.block", node["block"], valid)
+    return engine
+
+
+def _with_block(settings: Settings, block: object) -> Settings:
+    """``settings`` with the block size that the engine needs, as results depend on it."""
+    if block == settings.engine.get("block", "auto"):
+        return settings
+    return settings.model_copy(update={"engine": {**settings.engine, "block": block}})
+
+
+def decided(settings: Settings, dataset: Dataset) -> Settings:
+    """``settings`` with the loss that ``train.loss=auto`` stands for with these data."""
+    if settings.train.loss != "auto":
+        return settings
+    loss = "cross_entropy" if dataset.classes else "mse"
+    return settings.model_copy(update={"train": settings.train.model_copy(update={"loss": loss})})
+
+
+def candidate_rates(settings: Settings) -> tuple[float, ...]:
+    """The learning rates that an arm with these settings chooses from: the given one, or those of
+    the grid if it is ``auto``."""
+    lr = settings.optimizer["lr"]
+    return tuple(settings.lr_search.lrs or LRS) if lr == "auto" else (lr,)
+
+
+def with_lr(settings: Settings, lr: float) -> Settings:
+    """``settings`` with the learning rate ``lr``."""
+    return settings.model_copy(update={"optimizer": {**settings.optimizer, "lr": float(lr)}})

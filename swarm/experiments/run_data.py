@@ -1,0 +1,111 @@
+"""Loads the data of a run, splits them among the devices, and orders the devices' streams."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from swarm.common.errors import ConfigError
+from swarm.common.names import choices
+from swarm.common.plugin import is_plugin, returned
+from swarm.common.rng import Keys
+from swarm.config.build import build, choice
+from swarm.config.settings import Settings
+from swarm.data.dataset import Dataset, DeviceSplit, Source
+from swarm.data.partition import Partition
+from swarm.data.stream.drift import Drift, NoDrift
+from swarm.data.stream.labelling import AllLabels, LabelOracle
+from swarm.data.validation import validate
+
+
+def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, DeviceSplit]:
+    """The data set, and which device holds which of its training samples.
+
+    If nothing ``learns``, no device holds any. If the update policy ``streams``, each device's
+    samples are in the order in which it meets them, with drift and observed labels applied.
+
+    Raises :class:`ConfigError` for data that cannot be loaded, split or used, and for drift or
+    labels without a stream.
+    """
+    try:
+        source = build(s.data, Source, "data", s.plugins, devices=s.devices, seed=s.seed)
+        dataset = source.load()
+        _require_samples(source, "load", dataset)
+    except ConfigError as error:
+        raise error if error.key.startswith("data.") else error.under("data") from None
+    _require_label(s, dataset)
+    split = _split(s, dataset, learns)
+    drift: Drift = build(s.drift, Drift, "drift", s.plugins, seed=s.seed)
+    labels: LabelOracle = build(s.labels, LabelOracle, "labels", s.plugins, seed=s.seed)
+    if streams:
+        return _streamed(s, dataset, split, drift, labels)
+    for key, changes in (
+        ("drift", not isinstance(drift, NoDrift)),
+        ("labels", not isinstance(labels, AllLabels)),
+    ):
+        if changes:
+            valid = "needs a stream of samples; update=online, nightly or frozen would do"
+            raise ConfigError(key, choice(key, getattr(s, key)), valid)
+    return dataset, split
+
+
+def _split(s: Settings, dataset: Dataset, learns: bool) -> DeviceSplit:
+    partition = build(s.partition, Partition, "partition", s.plugins, devices=s.devices)
+    if not learns:
+        return DeviceSplit.group([], s.devices)
+    try:
+        return partition.split(dataset, Keys(s.seed, "partition"))
+    except ConfigError as error:
+        raise error.under("partition") from None
+
+
+def _streamed(
+    s: Settings, dataset: Dataset, split: DeviceSplit, drift: Drift, labels: LabelOracle
+) -> tuple[Dataset, DeviceSplit]:
+    split = split.in_order(Keys(s.seed, "order"))
+    try:
+        drifting = drift.apply(dataset, split)
+        _require_samples(drift, "apply", drifting, dataset)
+    except ConfigError as error:
+        raise error.under("drift") from None
+    try:
+        told = labels.apply(drifting, split)
+        _require_samples(labels, "apply", told, drifting)
+    except ConfigError as error:
+        raise error.under("labels") from None
+    return told, split
+
+
+def _require_samples(
+    maker: object, call: str, made: Dataset, before: Dataset | None = None
+) -> None:
+    """Refuse data that ``maker`` made and that cannot be used; unchanged data are not checked
+    again."""
+    if before is not None and made is before:
+        return
+    try:
+        validate(made)
+    except ConfigError as error:
+        if not is_plugin(maker):
+            raise
+        section = {Source: "data", Drift: "drift", LabelOracle: "labels"}
+        key = next(name for kind, name in section.items() if isinstance(maker, kind))
+        raise returned(key, maker, call, "makes data that cannot be used", error.valid) from None
+
+
+def _require_label(settings: Settings, dataset: Dataset) -> None:
+    """Refuse an ``evaluate.label`` that no test sample has."""
+    label = settings.evaluate.label
+    if label is None:
+        return
+    if not dataset.classes:
+        raise ConfigError(
+            "evaluate.label", label, "must be null with numeric targets: there are no labels"
+        )
+    there = np.unique(dataset.y[dataset.test])
+    if dataset.class_of(label) not in there:
+        which = f"{there[0]:.0f} to {there[-1]:.0f}"
+        if dataset.class_names is not None:
+            asked = [name if c in there else None for c, name in enumerate(dataset.class_names)]
+            which = choices(asked, dataset.classes, label)
+        valid = f"must be null or one of the {len(there)} labels of the test samples, {which}"
+        raise ConfigError("evaluate.label", label, valid)

@@ -1,0 +1,182 @@
+"""Runs the arms of a run one after the other, and writes their part of the summary."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from swarm.common.errors import CheckpointError, DivergedError
+from swarm.common.names import few
+from swarm.common.rows import params_sha256
+from swarm.config.settings import Settings
+from swarm.experiments.resolved import with_lr
+from swarm.experiments.runs.describe import (
+    describe_data,
+    describe_scaling,
+    describe_topology,
+    option_name,
+    versions,
+)
+from swarm.experiments.runs.lr_search import Say, search_lr
+from swarm.experiments.runs.prepared import PreparedArm, PreparedRun
+from swarm.experiments.runs.scenario import conclusion_of
+from swarm.results import columns, continual
+from swarm.results.folder import Folder
+from swarm.results.folder.arm_files import ArmFiles
+from swarm.results.load import load
+from swarm.results.provenance import made_with
+from swarm.results.track.base import DEVICES, Sink
+from swarm.results.track.jsonl import plain
+from swarm.simulation.engine.base import Engine
+from swarm.simulation.loop import MetricsRow, Simulation
+from swarm.simulation.metrics.column import Column
+
+
+def run_arms(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
+    """Run every arm from its newest checkpoint in the folder; returns the summary."""
+    progress = folder.progress()
+    progress["settings"] = made_with(study.settings.model_dump())
+    folder.write_progress(progress)
+    with study.engine as engine:
+        for arm in study.arms:
+            if arm.name not in progress["tuning"]:
+                chosen, facts = search_lr(study, arm, engine, say, folder.require_there)
+                progress["tuning"][arm.name] = facts
+                folder.write_progress(progress)
+            else:
+                facts = progress["tuning"][arm.name]
+                chosen = with_lr(_variant(arm, facts["variant"], folder), facts["lr"])
+            sink.configure(arm.name, study.config(arm, chosen))
+            if not is_done(study, arm, folder, progress):
+                progress["arms"][arm.name] = _run_arm(study, arm, chosen, engine, folder, sink, say)
+                folder.write_progress(progress)
+    summary = _summary(study, folder, progress)
+    folder.finish(summary, [arm.name for arm in study.arms], study.settings.report)
+    return summary
+
+
+def is_done(study: PreparedRun, arm: PreparedArm, folder: Folder, progress: dict[str, Any]) -> bool:
+    """Whether the arm is finished and its last checkpoint is there; without that checkpoint it is
+    run again. An arm that diverged is finished.
+    """
+    done = progress["arms"].get(arm.name)
+    if done is None or done["diverged"]:
+        return done is not None
+    return bool(
+        done["rounds"] >= study.settings.rounds and folder.arm(arm.name, 1).newest == done["rounds"]
+    )
+
+
+def _variant(arm: PreparedArm, number: int, folder: Folder) -> Settings:
+    if number >= len(arm.variants):
+        valid = (
+            f"is damaged: it chose variant {number} of the arm {arm.name}, which has"
+            f" {len(arm.variants)}"
+        )
+        raise CheckpointError("resume", folder.path / "progress.json", valid)
+    return arm.variants[number]
+
+
+def _run_arm(
+    study: PreparedRun,
+    arm: PreparedArm,
+    settings: Settings,
+    engine: Engine,
+    folder: Folder,
+    sink: Sink,
+    say: Say,
+) -> dict[str, Any]:
+    """Run the rounds of one arm from its newest checkpoint on; returns its entry of the summary."""
+    diverged, made = None, made_with(study.settings.model_dump())
+    with (
+        warnings.catch_warnings(),
+        Simulation(study.experiment(arm, settings), engine) as simulation,
+    ):
+        warnings.simplefilter("ignore")
+        files = folder.arm(arm.name, settings.checkpoint.keep)
+        files.restore(simulation)
+        sink.start(arm.name, settings.rounds, simulation.round)
+        final, measured = files.last_record(), simulation.experiment.metrics.columns
+        try:
+            for record in simulation.records(settings.rounds):
+                final |= _handed_on(record, arm.name, files, sink, measured)
+                every = settings.checkpoint.every
+                if every and simulation.round % every == 0 and simulation.round:
+                    files.save(simulation, made)
+        except DivergedError as error:
+            others = ", the others go on" if arm.name != study.arms[-1].name else ""
+            say(f"{arm.name}: {error}; this arm ends here{others}")
+            diverged = {"device": error.device, "round": error.round} | (
+                {"name": error.name} if error.name else {}
+            )
+        else:
+            files.save(simulation, made)
+        facts = _facts(final, simulation, settings, diverged)
+    sink.finish(arm.name, facts)
+    return facts
+
+
+def _handed_on(
+    record: MetricsRow, arm: str, files: ArmFiles, sink: Sink, measured: Sequence[Column]
+) -> dict[str, Any]:
+    """Give a round's record to the arm's files and to the sink, with the devices' main scores;
+    returns the record as a line of ``metrics.jsonl``."""
+    line = {"arm": arm, **record.values}
+    files.keep_devices(record)
+    devices = record.devices or {}
+    score = columns.of_devices(columns.complete(measured), devices)
+    extra = {} if score is None else {f"{DEVICES}{score.name}": devices[score.name]}
+    sink.record({**line, **extra})
+    return line
+
+
+def _facts(
+    final: dict[str, Any],
+    simulation: Simulation,
+    settings: Settings,
+    diverged: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """An arm's entry of the summary; ``final`` has the last recorded value of every key."""
+    kept = {
+        key: plain(value)
+        for key, value in final.items()
+        if key not in ("arm", "round", "steps", "messages", "bytes", "seen")
+        and not key.startswith("wall_s_")
+    }
+    seconds = simulation.learning_seconds
+    rows = None if diverged else simulation.engine.current()["x"].cpu().numpy()
+    return {
+        **kept,
+        "rounds": simulation.round,
+        "lr": settings.optimizer["lr"],
+        "wall_s": simulation.seconds,
+        "steps_per_s": simulation.counters.steps / seconds if seconds else None,
+        "params_sha256": None if rows is None else params_sha256(rows),
+        "diverged": diverged,
+        "engine": simulation.engine.describe(),
+    }
+
+
+def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:
+    s, arms = study.settings, progress["arms"]
+    experiment = study.experiment(study.arms[0], study.arms[0].first)
+    run = load(folder.path)
+    summary = {
+        "schema": 1,
+        "run": folder.name,
+        "scenario": option_name(s.scenario),
+        "seed": s.seed,
+        "devices": s.devices,
+        **({"device_names": names} if (names := few(study.split.names)) else {}),
+        "rounds": s.rounds,
+        "arms": {name: {**facts, **continual.facts(run.arm(name))} for name, facts in arms.items()},
+        "tuning": progress["tuning"],
+        "topology": describe_topology(experiment),
+        "data": describe_data(study.dataset, study.split, experiment),
+        "scaling": describe_scaling(study.dataset),
+        "engine": next(iter(arms.values()))["engine"],
+        "parameters": experiment.model.layout.width,
+        "versions": versions(),
+    }
+    return {**summary, **conclusion_of(study.scenario, study.arms, run, summary)}

@@ -1,0 +1,126 @@
+"""Describes a run's topology, data and environment for the summary."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+from typing import Any
+
+import numpy as np
+
+from swarm.common.names import few
+from swarm.communication.mixing import (
+    effective_neighbours,
+    observed_rate,
+    periodic_rate,
+    second_eigenvalue,
+)
+from swarm.communication.topology.base import WHOLE
+from swarm.data.dataset import Dataset, DeviceSplit
+from swarm.simulation.experiment import Experiment
+
+PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "ray", "wandb")
+"""The packages whose versions the numbers depend on."""
+MOST_COLUMNS = 10_000
+"""The most columns of data for which the summary states the scaling."""
+LOOKED_AT = 32
+"""How many rounds the figures of a topology are estimated from, if it never repeats or only after
+more than ``WHOLE`` rounds.
+"""
+
+
+def describe_topology(experiment: Experiment) -> dict[str, Any]:
+    """The figures of the first round's graph, and of the mixing matrices of one period.
+
+    If there is no period, or too long a one, the figures are estimated from ``estimated_from``
+    rounds (else None), and ``edges``, ``components`` and ``mean_degree`` are means over those
+    rounds.
+    """
+    period = experiment.communication.topology.period
+    estimated_from = LOOKED_AT if period is None or period > WHOLE else None
+    rounds = range(1, (estimated_from or period or 1) + 1)
+    graphs, mixings = [], []
+    for round in rounds:
+        graphs.append(experiment.communication.graph(round))
+        mixings.append(experiment.communication.mixing(round))
+    if not estimated_from:
+        del graphs[1:]
+    if estimated_from:
+        rho = observed_rate(mixings)
+    else:
+        rho = second_eigenvalue(mixings[0]) if period == 1 else periodic_rate(mixings).per_round
+    return {
+        "name": option_name(experiment.settings.topology),
+        "directed": graphs[0].directed,
+        "edges": _mean([len(graph.links_E2) for graph in graphs]),
+        "mean_degree": float(np.mean([graph.mean_degree for graph in graphs])),
+        "components": _mean([graph.components() for graph in graphs]),
+        "period": period,
+        "estimated_from": estimated_from,
+        "rho": None if np.isnan(rho) else rho,
+        "spectral_gap": None if np.isnan(rho) else 1.0 - rho,
+        "effective_neighbours": effective_neighbours(mixings, ends=4 if estimated_from else None),
+    }
+
+
+def _mean(counts: list[int]) -> float | int:
+    """The mean of ``counts``, as a whole number if all are the same."""
+    return counts[0] if len(set(counts)) == 1 else float(np.mean(counts))
+
+
+def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> dict[str, Any]:
+    """The numbers of samples, their shape and classes, and how many samples a device holds."""
+    sizes = np.diff(holdings.ptr_N1)
+    replay_bytes = experiment.data.replay_bytes(experiment.dtype.itemsize)
+    return {
+        "name": option_name(experiment.settings.data),
+        "train": len(holdings.sample),
+        "validation": len(d.validation),
+        "test": len(d.test),
+        "classes": d.classes,
+        **({"class_names": names} if (names := few(d.class_names)) else {}),
+        "features": list(d.x.shape[1:]),
+        "samples_per_device": {
+            "min": int(sizes.min()),
+            "median": float(np.median(sizes)),
+            "max": int(sizes.max()),
+        },
+        **({"replay_bytes_per_device": replay_bytes} if replay_bytes else {}),
+    }
+
+
+def describe_scaling(d: Dataset) -> dict[str, Any]:
+    """How features and targets were scaled, so that a user of a device's model can repeat and undo
+    it.
+
+    ``scaled = (raw − shift) / span`` for each column; a single number where all features are scaled
+    alike. It is None where nothing was scaled, or there are more than ``MOST_COLUMNS`` columns.
+    """
+    parts = {"features": d.scaling, "target": d.target}
+    found: dict[str, Any] = {
+        name: None
+        if one is None or len(one.shift) > MOST_COLUMNS
+        else {"shift": one.shift.tolist(), "span": one.span.tolist()}
+        for name, one in parts.items()
+    }
+    if found["features"] is not None and d.columns:
+        found["features"]["names"] = list(d.columns)
+    return found
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the installed :data:`PACKAGES`, by name."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def option_name(node: dict[str, Any]) -> str:
+    """The name of a plug-in's class in snake case: ``small_world`` for
+    ``swarm.communication.topology.random.SmallWorld``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node["_target_"].rsplit(".", 1)[-1]).lower()

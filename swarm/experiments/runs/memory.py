@@ -1,0 +1,119 @@
+"""Estimates a run's memory before it starts: a run that cannot fit is refused, and if memory runs
+out later, one sentence says what would fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.plugin import called
+from swarm.common.ranges import no_room, size_text
+from swarm.common.system.machine import available_bytes, ran_out_of_memory
+from swarm.simulation.engine.base import Engine
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.footprint import Footprint, footprint
+
+
+class MemoryRanOutError(SwarmError):
+    """Memory ran out; the run can be resumed from its last checkpoint."""
+
+
+def require_memory(experiment: Experiment, engine: Engine) -> Footprint:
+    """The memory that an experiment will take with this engine.
+
+    Raises :class:`ConfigError` if it cannot fit; the message names how many actors, links of a
+    device, or devices would."""
+    swarm = footprint(experiment)
+    needed = swarm.with_parts(engine.own_memory(experiment, swarm))
+    there = available_bytes() if experiment.device.type == "cpu" else None
+    if there is None or needed.to_come <= there:
+        return needed
+    raise (
+        _other_settings(needed, there)
+        or _fewer_links(experiment, needed, there)
+        or _fewer_devices(experiment, needed, there)
+    )
+
+
+def _other_settings(needed: Footprint, there: int) -> ConfigError | None:
+    """The error that names a smaller number of something else than devices, such as actors; None
+    where that would not be enough.
+    """
+    for part in needed.parts:
+        fits = (
+            part.count - -(-(needed.to_come - there) * part.count // max(part.bytes, 1))
+            if part.key
+            else 0
+        )
+        if fits > 0:
+            what = part.key.rpartition(".")[2]
+            need = (
+                f"about {size_text(needed.to_come)}, {size_text(part.bytes)} of it for {part.name}"
+            )
+            return no_room(part.key, part.count, need, there, f"at most {fits:,} {what} fit")
+    return None
+
+
+def _fewer_links(experiment: Experiment, needed: Footprint, there: int) -> ConfigError | None:
+    links = experiment.communication.most_links
+    if links <= 2:
+        return None
+    most = max(2, int(links * there / needed.to_come))
+    name = called(experiment.communication.protocol)
+    need = (
+        f"about {size_text(needed.to_come)}, as {name} keeps memory for every link and one device"
+        f" has {links:,} of them"
+    )
+    fits = f"at most about {most:,} links a device fit"
+    return no_room("topology", experiment.communication.messages.topology_name, need, there, fits)
+
+
+def _fewer_devices(experiment: Experiment, needed: Footprint, there: int) -> ConfigError:
+    n, most = experiment.settings.devices, needed.largest
+    need = f"about {size_text(needed.to_come)}, {size_text(most.bytes)} of it for {most.name}"
+    fitting = needed.fitting(n, there)
+    fits = f"at most {fitting:,} devices fit" if fitting else "not one device fits"
+    return no_room("devices", n, need, there, fits + _or_less(needed))
+
+
+def stated(needed: Footprint) -> str:
+    """The line about memory that a run begins with."""
+    there = available_bytes()
+    free = "" if there is None else f"; {size_text(there)} are free"
+    return (
+        f"memory: about {size_text(needed.total)}, {size_text(needed.largest.bytes)} of it for"
+        f" {needed.largest.name}{free}"
+    )
+
+
+@contextmanager
+def running_out(where: str, needed: Footprint | None = None, devices: int = 0) -> Iterator[None]:
+    """Turn any error within the block that means that memory ran out into a
+    :class:`MemoryRanOutError`.
+
+    ``where`` ends the clause "memory ran out …"; ``needed`` is the memory that was expected for
+    ``devices`` devices."""
+    try:
+        yield
+    except Exception as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise MemoryRanOutError(f"memory ran out {where}{_fitting(needed, devices)}") from error
+
+
+def _fitting(needed: Footprint | None, devices: int) -> str:
+    """The end of the message about memory that ran out: what would fit."""
+    if needed is None:
+        return ": fewer or smaller samples (data.*), or a smaller model.*, would do"
+    there = available_bytes()
+    fits = min(devices - 1, needed.fitting(devices, there or 0))
+    fewer = f"at most {fits:,} devices" if fits > 0 else "fewer devices"
+    return (
+        f": about {size_text(needed.total)} were expected to be enough; {fewer} would"
+        f" fit{_or_less(needed)}"
+    )
+
+
+def _or_less(needed: Footprint) -> str:
+    return f", or {needed.largest.less}" if needed.largest.less else ""

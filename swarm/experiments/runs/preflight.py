@@ -1,0 +1,186 @@
+"""Checks before the start whether optimiser and protocol go together, whether any device ever takes
+part and any message arrives in time, and which settings have no effect.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+from swarm.common.errors import ConfigError
+from swarm.config.build import choice
+from swarm.learning.optim.optimizer import SGD
+from swarm.learning.update.policy import Frozen
+from swarm.simulation.experiment import Experiment
+
+LOOKED_AT = 8  # rounds whose links are checked for their speed
+# rounds that are searched for an active device; fewer in a swarm of more than 1,000 devices
+MOST_ASKED = 10_000
+MOST_PATIENCE = 1000  # the largest network.max_delay
+
+
+def require_plain_steps(e: Experiment) -> None:
+    """Raises :class:`ConfigError` for an optimiser whose steps are not γ · ∇ under a protocol that
+    divides steps by γ to get the gradients.
+    """
+    if not e.communication.protocol.requirements.plain_sgd or e.model.optimizer.plain:
+        return
+    name, s = choice("protocol", e.settings.protocol), e.settings.optimizer
+    for key in ("momentum", "weight_decay"):
+        if isinstance(e.model.optimizer, SGD) and s.get(key):
+            raise ConfigError(
+                f"optimizer.{key}",
+                s[key],
+                f"must be 0 with {name}, which reads gradients off the local steps",
+            )
+    valid = f"must be sgd with {name}, which reads gradients off the local steps"
+    raise ConfigError("optimizer", choice("optimizer", s), valid)
+
+
+def require_a_network_that_works(experiment: Experiment) -> None:
+    """Raises :class:`ConfigError` for settings that leave nothing to simulate: no device is ever
+    active, or all messages come too late.
+    """
+    _require_somebody(experiment)
+    _require_punctuality(experiment)
+
+
+def _require_somebody(e: Experiment) -> None:
+    """Refuse a run in which no device is ever active. A long run is searched only in its first
+    rounds; if no device is active in them, it is warned about.
+    """
+    s = e.settings
+    looked_at = min(s.rounds, MOST_ASKED, max(LOOKED_AT, MOST_ASKED * 1000 // s.devices))
+    if not s.rounds or any(
+        (there := e.communication.network.active(r)) is None or there.any()
+        for r in range(1, looked_at + 1)
+    ):
+        return
+    group = "clock" if e.communication.network.churn is None else "churn"
+    name, what = (
+        choice(group, getattr(s, group)),
+        "wakes nobody" if group == "clock" else "leaves nobody to learn or send",
+    )
+    if looked_at < s.rounds:
+        warnings.warn(
+            f"{group}={name}: {what} in the first {looked_at:,} of {s.rounds:,} rounds, and later"
+            " ones were not looked at",
+            stacklevel=3,
+        )
+        return
+    span = f"any of the {s.rounds:,} rounds of {s.network.round_seconds:g} virtual seconds"
+    raise ConfigError(group, name, f"{what} in {span}; somebody must, or take more rounds")
+
+
+def _require_punctuality(e: Experiment) -> None:
+    """Refuse a network in whose first rounds even the quickest message comes too late."""
+    network, tick = e.communication.network, e.settings.network.round_seconds
+    if network.ideal or not {"mix", "messages"} & set(e.communication.protocol.phases):
+        return
+    rounds = range(1, min(e.communication.topology.period or LOOKED_AT, LOOKED_AT) + 1)
+    quickest = min(network.quickest(e.communication.messages.graph(round)) for round in rounds)
+    if quickest == math.inf or quickest / tick < network.max_delay + 1:
+        return
+    ticks = math.floor(quickest / tick)
+    more, count = f"network.max_delay={ticks}, ", f"{ticks:,}"
+    if ticks > MOST_PATIENCE:
+        more, count = "", f"{ticks:.3g}"
+    slow = e.settings.delay
+    quicker = (
+        "faster lines of the fleet"
+        if network.delay is None
+        else f"a shorter delay={choice('delay', slow)}"
+    )
+    would = f"{more}a longer network.round_seconds or {quicker} would do"
+    valid = f"the quickest takes {quickest:.3g} virtual seconds, {count} ticks; {would}"
+    raise ConfigError("network.max_delay", network.max_delay, f"gives up every message: {valid}")
+
+
+def warn_of_what_does_nothing(e: Experiment) -> None:
+    """Warn of settings that have no effect in this run, though they might in a longer one."""
+    s, end = e.settings, e.settings.rounds * e.settings.network.round_seconds
+    for group, part in (
+        ("churn", e.communication.network.churn),
+        ("outage", e.communication.network.outage),
+    ):
+        if part is not None and s.rounds and part.announced >= end:
+            name = f"{group}={choice(group, getattr(s, group))}"
+            warnings.warn(
+                f"{name}: what comes at {part.announced:g} virtual seconds is not seen, as the run"
+                f" ends at {end:g}; more rounds would show it",
+                stacklevel=2,
+            )
+    window = s.topology.get("window")
+    if (
+        window is not None
+        and window != s.network.round_seconds
+        and not (e.communication.network.ideal and e.communication.fleet.hardware is None)
+    ):
+        warnings.warn(
+            f"topology.window={window:g}: links change every {window:g} seconds, but a round is a"
+            f" network.round_seconds of {s.network.round_seconds:g} virtual seconds for everything"
+            " else; make them equal",
+            stacklevel=2,
+        )
+    delay = e.communication.network.delay
+    if delay is not None and delay.longest < s.network.round_seconds:
+        warnings.warn(
+            f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick;"
+            f" a network.round_seconds of at most {delay.longest:g} virtual seconds would show it",
+            stacklevel=2,
+        )
+    # pooled streams would repeat the warnings of the swarm's
+    if e.communication.learns and e.data.split.place is None:
+        _warn_of_no_lesson(e)
+        if e.data.policy.streams:
+            _warn_of_short_streams(e)
+
+
+def _warn_of_no_lesson(e: Experiment) -> None:
+    """Warn of an update policy, a replay memory, labels or drift that have no effect."""
+    s, data, longest = e.settings, e.data.dataset, int(e.data.stream.sizes_N.max())
+    if not e.data.policy.learns(s.rounds) and s.rounds and not isinstance(e.data.policy, Frozen):
+        warnings.warn(
+            f"rounds={s.rounds}: update={choice('update', s.update)} learns nothing before round "
+            f"{s.update.get('day')}; more rounds or a shorter update.day would do",
+            stacklevel=3,
+        )
+    if e.data.replay.size >= longest:
+        warnings.warn(
+            f"replay.size={e.data.replay.size}: nothing is ever forgotten, as the longest stream"
+            f" has {longest} samples",
+            stacklevel=3,
+        )
+    if data.observed_labels is not None and (data.observed_labels[e.data.split.sample] < 0).all():
+        warnings.warn(
+            "labels: no device is told any label, so nothing is learnt; more labels.chance or"
+            " labels.budget would do",
+            stacklevel=3,
+        )
+    if data.concept is not None and not e.data.policy.streams:
+        warnings.warn(
+            "update=epochs: these data drift, and devices have all of them at hand from the start;"
+            " update=online meets them as they come",
+            stacklevel=3,
+        )
+
+
+def _warn_of_short_streams(e: Experiment) -> None:
+    """Warn of devices without a single full mini-batch, and of streams that end before the run
+    does.
+    """
+    whole_N = e.data.stream.sizes_N // e.data.stream.batch
+    idle = int((whole_N == 0).sum())
+    if idle:
+        warnings.warn(
+            f"train.batch={e.data.stream.batch}: {idle} of {len(whole_N)} devices have less than"
+            " one mini-batch and never learn; smaller mini-batches would do, or more data",
+            stacklevel=3,
+        )
+    last_N = -(-whole_N // e.data.local_steps_N)
+    if last_N.max() < e.settings.rounds:
+        warnings.warn(
+            f"rounds={e.settings.rounds}: the longest stream is over after {last_N.max()} rounds,"
+            f" the shortest after {last_N.min()}; nothing new comes then",
+            stacklevel=3,
+        )

@@ -1,0 +1,232 @@
+"""A run that has passed all checks: its data are split, and every plug-in was built once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.names import few
+from swarm.common.plugin import blamed
+from swarm.common.rng import Keys
+from swarm.config.build import as_typed, build
+from swarm.config.settings import Settings
+from swarm.data.dataset import Dataset, DeviceSplit
+from swarm.experiments.checks.probe import probe
+from swarm.experiments.resolved import Resolved, candidate_rates, decided, resolve, with_lr
+from swarm.experiments.run_data import load_data
+from swarm.experiments.runs.describe import versions
+from swarm.experiments.runs.memory import require_memory, running_out
+from swarm.experiments.runs.preflight import (
+    require_a_network_that_works,
+    require_plain_steps,
+    warn_of_what_does_nothing,
+)
+from swarm.experiments.runs.scenario import Arm, Scenario, arms_of, presentation_of
+from swarm.learning.update.policy import UpdatePolicy
+from swarm.results.presentation import UNDECLARED, Presentation
+from swarm.results.track.base import Tracker
+from swarm.simulation.experiment import Experiment, RunSpec
+from swarm.simulation.footprint import NOTHING, Footprint
+
+
+@dataclass(frozen=True)
+class PreparedArm(Arm):
+    """An arm whose variants have passed the checks, and the learning rates that it chooses from."""
+
+    rates: tuple[float, ...] = ()
+
+    @property
+    def first(self) -> Settings:
+        """The settings of its first variant with the first of its rates, for checks before the
+        rate is chosen."""
+        return with_lr(self.variants[0], self.rates[0])
+
+
+@dataclass(frozen=True)
+class PreparedRun(Resolved):
+    """A run that has passed every check; nothing has been written and no device exists yet.
+
+    ``policy`` is built once: it says whether devices meet a stream, and is part of every experiment
+    that has the run's own ``update``. ``dataset`` and ``split`` are the run's data.
+    """
+
+    scenario: Scenario
+    policy: UpdatePolicy
+    dataset: Dataset
+    split: DeviceSplit
+    arms: tuple[PreparedArm, ...] = ()
+    footprint: Footprint = NOTHING  # of the arm that takes the most memory
+    presentation: Presentation = UNDECLARED  # of the arms, and of the scenario's own numbers
+
+    @classmethod
+    @running_out("before the start, while the data were loaded and the parts of the run built")
+    def prepare(cls, given: Settings | Resolved) -> PreparedRun:
+        """Load the data, build every plug-in of every arm once, and check that each arm fits into
+        memory.
+
+        Raises :class:`ConfigError` for the first thing that cannot work.
+        """
+        resolved = given if isinstance(given, Resolved) else resolve(given)
+        with as_typed(resolved.settings.plug_ins()):
+            return cls._prepared(resolved)
+
+    @classmethod
+    def _prepared(cls, resolved: Resolved) -> PreparedRun:
+        s, scenario = resolved.settings, resolved.scenario
+        if not isinstance(scenario, Scenario):
+            raise ConfigError("scenario", s.scenario["_target_"], "must be a scenario of one run")
+        if s.evaluate.devices is not None and s.evaluate.devices > s.devices:
+            raise ConfigError(
+                "evaluate.devices",
+                s.evaluate.devices,
+                f"must be null or at most devices={s.devices}",
+            )
+        policy = build(s.update, UpdatePolicy, "update", s.plugins)
+        dataset, split = load_data(s, scenario.learns, policy.streams)
+        draft = cls(s, resolved.engine, scenario, policy, dataset, split)
+        experiment = draft._built(with_lr(s, candidate_rates(s)[0]), split)
+        # so that all arms have the same names, also those without the graph that has them
+        if split.names is None:
+            draft = replace(draft, split=replace(split, names=experiment.names))
+        draft.engine.check(experiment)
+        steps = int(experiment.data.local_steps_N.sum())
+        arms = arms_of(scenario, s, steps)
+        draft = replace(draft, presentation=presentation_of(scenario, arms))
+        checked = [draft._checked(arm) for arm in arms]
+        most = max((needed for _, needed in checked), key=lambda needed: needed.total)
+        study = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
+        study.made_tracker(Path(), "check")
+        return study
+
+    @property
+    def outline(self) -> str:
+        """What the run consists of, in a few words."""
+        arms = ", ".join(arm.name for arm in self.arms)
+        return f"{self.settings.devices} devices, {self.settings.rounds} rounds; arms {arms}"
+
+    @property
+    def names(self) -> dict[str, list[str | None]]:
+        """``device_names`` and ``class_names`` for trackers, as far as there are any and not very
+        many.
+        """
+        found = {
+            "device_names": few(self.split.names),
+            "class_names": few(self.dataset.class_names),
+        }
+        return {key: names for key, names in found.items() if names}
+
+    def config(self, arm: Arm, settings: Settings) -> dict[str, Any]:
+        """The config of an arm for trackers: the settings chosen for it, its name, and the names of
+        devices and classes.
+        """
+        names = self.names
+        if arm.pooled:
+            names.pop("device_names", None)
+        return {"arm": arm.name, **settings.model_dump(), **names}
+
+    def tracker(self, folder: Path, run: str) -> Tracker:
+        """The tracker that mirrors the records of the run ``run``.
+
+        A tracker never ends a run: if it cannot be built, a warning says so and the run goes on
+        without it.
+        """
+        try:
+            with blamed(), running_out("as the tracker was made"):
+                return self.made_tracker(folder, run)
+        except SwarmError as error:
+            warnings.warn(
+                f"{error}; the run goes on without it, and metrics.jsonl is complete", stacklevel=2
+            )
+            return Tracker()
+
+    def made_tracker(self, folder: Path, run: str) -> Tracker:
+        """The tracker, as :meth:`tracker` gives it.
+
+        Raises :class:`ConfigError`, or what its constructor raises, if it cannot be built.
+        """
+        return tracker_of(self.settings, folder, run, self.names)
+
+    def experiment(self, arm: Arm, settings: Settings) -> Experiment:
+        """The experiment of an arm with ``settings``, whose learning rate is chosen.
+
+        Raises :class:`ConfigError` for settings that cannot work, and for a rate that is still
+        ``auto``.
+        """
+        s, split = self.settings, self.split
+        if arm.pooled:
+            batch = s.train.batch if self.policy.streams else None
+            split = split.pooled(Keys(s.seed, "pool"), batch)
+        return self._built(settings, split)
+
+    def _built(self, settings: Settings, split: DeviceSplit) -> Experiment:
+        spec = RunSpec(decided(settings, self.dataset), self.dataset, split)
+        policy = self.policy if settings.update == self.settings.update else None
+        with as_typed(settings.plug_ins()):
+            return Experiment(spec, policy)
+
+    def _checked(self, arm: Arm) -> tuple[PreparedArm, Footprint]:
+        """The arm with the variants that can work, and the memory of the largest of them. A variant
+        may fail because a centralised model's mini-batch is larger than its stream.
+
+        Raises :class:`ConfigError` if no variant can work.
+        """
+        kept: list[Settings] = []
+        needed: list[Footprint] = []
+        wrong: list[ConfigError] = []
+        rates: tuple[float, ...] = ()
+        for variant in arm.variants:
+            its = candidate_rates(variant)
+            try:
+                experiment = self.experiment(arm, with_lr(variant, its[0]))
+            except ConfigError as error:
+                wrong.append(error)
+                continue
+            needed.append(require_memory(experiment, self.engine))
+            require_plain_steps(experiment)
+            probe(experiment)
+            require_a_network_that_works(experiment)
+            warn_of_what_does_nothing(experiment)
+            if not kept:  # if nothing is ever learnt, all rates give the same
+                learns = len(its) == 1 or experiment.data.policy.learns(variant.rounds)
+                rates = its if learns else its[:1]
+            kept.append(variant)
+        if not kept:
+            first = wrong[0]
+            raise ConfigError(
+                first.key, first.value, f"{first.valid} (in the arm {arm.name})"
+            ) from first
+        for reason in wrong:
+            warnings.warn(
+                f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
+            )
+        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, rates)
+        _require_validation(checked, self.settings, self.dataset)
+        return checked, max(needed, key=lambda each: each.total)
+
+
+def tracker_of(
+    settings: Settings, folder: Path, run: str, names: Mapping[str, list[str | None]] | None = None
+) -> Tracker:
+    """The tracker of the run or claim ``run`` in ``folder``; ``names`` are those of
+    :attr:`PreparedRun.names`.
+
+    Raises :class:`ConfigError` for a tracker that cannot be built.
+    """
+    config = {**settings.model_dump(), **(names or {})}
+    context = {"folder": folder, "run": run, "config": config, "versions": versions()}
+    return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)
+
+
+def _require_validation(arm: PreparedArm, settings: Settings, dataset: Dataset) -> None:
+    """Refuse an empty validation split if the arm has a rate or a variant to choose on it."""
+    if len(arm.rates) * len(arm.variants) > 1 and not len(dataset.validation):
+        what = "learning rate" if len(arm.variants) == 1 else "learning rate and batch size"
+        valid = (
+            f"leaves no validation samples, on which the arm {arm.name} chooses its {what}; must be"
+            " above 0"
+        )
+        raise ConfigError("data.validation", settings.data.get("validation"), valid)

@@ -1,0 +1,221 @@
+"""Runs into a new folder, or resumes a run where it was interrupted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from swarm.common.errors import ConfigError
+from swarm.config.build import option
+from swarm.config.schema import read_json
+from swarm.config.settings import Settings
+from swarm.experiments.resolved import resolve
+from swarm.experiments.runs import arms
+from swarm.experiments.runs.memory import running_out, stated
+from swarm.experiments.runs.prepared import PreparedRun, tracker_of
+from swarm.results import columns
+from swarm.results.earlier import refuse_a_mixture
+from swarm.results.folder import Folder
+from swarm.results.presentation import stored
+from swarm.results.report import write_report
+from swarm.results.schemas import Graph, Summary
+from swarm.results.status import summary_of
+from swarm.results.track.base import Fanout, Tracker
+from swarm.results.track.console import ConsoleSink, print_summary
+from swarm.results.track.jsonl import JsonlSink, read_jsonl
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """A finished run: its folder and its ``summary.json``."""
+
+    folder: Path
+    summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        arms = self.summary.get("arms", {})
+        return f"<result in {str(self.folder)!r}: {', '.join(arms) or 'no arms'}>"
+
+
+def execute(study: PreparedRun, folder: str | Path) -> Result:
+    """Run ``study``, which has been checked, into a new folder.
+
+    Raises :class:`ConfigError` for a folder that is not empty or is another process's."""
+    with Folder.create(Path(folder), study.settings) as home:
+        return _run(study, home)
+
+
+def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
+    """Go on with the run in ``folder`` under its own config, of which only ``rounds`` (not fewer),
+    ``engine``, ``engine.*`` except ``block``, and ``tracker.*`` may change.
+
+    A run that is finished already is returned as it is; if only its report is missing, that is
+    drawn. Raises :class:`ConfigError` for another change, and for a folder that cannot be resumed.
+    """
+    path = Path(folder)
+    home, settings = Folder.open(path)
+    if home.finished() and not overrides:
+        home.require_settings(settings.model_dump())
+        summary = _summary(path)  # which may be damaged, so it is read before anything is printed
+        print(f"{path} is finished already; nothing to do")
+        return Result(path, summary)
+    with home.lock():
+        _, settings = Folder.open(path)  # read again, as another process may have changed it
+        return _resume(home, settings, overrides)
+
+
+def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
+    path = home.path
+    home.require_settings(old.model_dump())
+    resolved = resolve(overridden(old, overrides))
+    new = resolved.settings
+    if new.engine.get("block") != old.engine.get("block"):
+        raise ConfigError(
+            "engine",
+            new.engine,
+            f"needs blocks of {new.engine.get('block')}, but the run has others",
+        )
+    if new.rounds < old.rounds:
+        raise ConfigError(
+            "rounds",
+            new.rounds,
+            f"is fewer than the {old.rounds} of the run; only a larger number can be resumed",
+        )
+    if home.closed() and new.rounds == old.rounds:
+        if new != old:
+            # nothing is run with the new settings, but those that cannot work are refused
+            PreparedRun.prepare(resolved)
+        summary = _summary(path)
+        if home.finished():
+            print(f"{path} is finished already; nothing to do")
+        else:
+            _report(new, home)
+        return Result(path, summary)
+    if new.rounds > old.rounds > 0 and old.schedule.get("rounds") is None:
+        # the rounds that are done must keep the schedule that they were run with
+        new = new.with_schedule_rounds(old.rounds)
+    study = PreparedRun.prepare(replace(resolved, settings=new))
+    _warn_of_another_order(home, study)
+    progress = home.progress()
+    # if all arms are done, nothing is computed
+    if not all(arms.is_done(study, arm, home, progress) for arm in study.arms):
+        refuse_a_mixture(path, new, study.dataset)
+    home.verify()  # before anything in the folder changes
+    home.write_config(new)
+    (path / "summary.json").unlink(missing_ok=True)
+    return _run(study, home)
+
+
+def _warn_of_another_order(home: Folder, study: PreparedRun) -> None:
+    """Warn of a run begun by a version that sorted numbers written as text in the order of text, 10
+    before 2.
+    """
+    file = home.path / "graph.json"
+    graph = read_json(file, Graph, "resume") if file.exists() else None
+    columns = {
+        "owners": study.dataset.owner_names or (),
+        "classes": study.dataset.class_names or (),
+    }
+    moved = [what for what, names in columns.items() if list(names) != sorted(names)]
+    if graph is not None and "names" not in graph and moved:
+        text = (
+            f"{home.path}: was begun by a version that took numbers written as text in the order of"
+            " text; if the "
+        )
+        text += (
+            f"{' and '.join(moved)} in its file are text, the rounds to come mix two orders, and"
+            " the run must be done anew"
+        )
+        warnings.warn(text, stacklevel=3)
+
+
+def overridden(settings: Settings, overrides: dict[str, Any]) -> Settings:
+    """``settings`` with ``overrides`` applied.
+
+    Raises :class:`ConfigError` for a key that may not change on resume.
+    """
+    if not overrides:
+        return settings
+    config, rest = settings.model_dump(), dict(overrides)
+    changed = dict(config)
+    if "engine" in rest:  # a new engine keeps the block size, on which results depend
+        blocks = {key: value for key, value in config["engine"].items() if key == "block"}
+        changed["engine"] = {**option("engine", str(rest.pop("engine"))), **blocks}
+    for key, value in rest.items():
+        section, _, name = key.partition(".")
+        allowed = key == "rounds" or (
+            section in ("engine", "tracker") and name and key != "engine.block"
+        )
+        if not allowed:
+            raise ConfigError(
+                key,
+                value,
+                "cannot change on resume; rounds (larger), engine.* except block, and tracker.*"
+                " (mode=disabled: none) can",
+            )
+        if name:
+            changed[section] = {**changed[section], name: value}
+        else:
+            changed[section] = value
+    return Settings.parse(changed)
+
+
+def _run(study: PreparedRun, home: Folder) -> Result:
+    settings = study.settings
+    tracker = study.tracker(home.path, home.name)
+    progress = home.progress()
+    for arm in study.arms:
+        if not (progress["arms"].get(arm.name) or {}).get(
+            "diverged"
+        ):  # a diverged arm is not run again, so its records stay
+            home.arm(arm.name, settings.checkpoint.keep).rewind()
+    stored.write(home.path, study.presentation)
+    first = study.experiment(study.arms[0], study.arms[0].first)
+    home.write_graph(first.communication.graph(1), study.split.names)
+    columns.write(home.path, first.metrics.columns)
+    found = columns.complete(first.metrics.columns)
+    console = ConsoleSink(
+        past=read_jsonl(home.path / "metrics.jsonl"),
+        presentation=study.presentation,
+        columns=found,
+    )
+    sink = Fanout(
+        JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say, columns=found
+    )
+    console.say(stated(study.footprint))
+    try:
+        with running_out(
+            f"(resume={home.path} goes on where the run was)", study.footprint, settings.devices
+        ):
+            summary = arms.run_arms(study, home, sink, console.say)
+            sink.conclude(summary)
+            if settings.report:
+                sink.attach(write_report(home.path))
+    finally:
+        sink.close()
+    print_summary(summary, columns=found, presentation=study.presentation)
+    print(f"run folder: {home.path}")
+    return Result(home.path, summary)
+
+
+def _report(settings: Settings, home: Folder) -> None:
+    """Draw the report of a run that is finished without one."""
+    files = write_report(home.path)
+    attach(settings, home, files, print)
+    print(f"{home.path} was finished but for its report, which is drawn now")
+
+
+def attach(
+    settings: Settings, home: Folder, files: Sequence[Path], say: Callable[[str], None]
+) -> None:
+    """Hand pages and pictures to the tracker; ``say`` prints its errors as warnings."""
+    sink = Fanout(Tracker(), [tracker_of(settings, home.path, home.name)], warn=say)
+    sink.attach([file for file in files if file.is_file()])
+    sink.close()
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    return summary_of(path, Summary) or {}

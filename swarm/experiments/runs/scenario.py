@@ -1,0 +1,182 @@
+"""The interface of a scenario: which arms are compared, and what is concluded from them."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from swarm.common.plugin import returned, shape_of
+from swarm.config.aliases.old_members import OldMembers
+from swarm.config.settings import Settings
+from swarm.results.load import Run
+from swarm.results.presentation import UNIQUE, ArmStyle, Presentation, SummaryEntry
+from swarm.results.presentation.gap import gap_facts
+from swarm.results.presentation.stored import fault, of_before
+
+NAME = re.compile(r"\w[\w.=,+-]*")  # an arm's name, which is also the name of a folder
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One curve of a run: a name, and the settings that are run for it.
+
+    Of several ``variants`` the one that does best on the validation split is run in full.
+
+    ``pooled`` gives every device the union of all devices' samples instead of its own. ``style`` is
+    the role of the arm in the scenario, and so how it is shown; an arm without one has no special
+    role.
+    """
+
+    name: str
+    variants: tuple[Settings, ...]
+    pooled: bool = False
+    style: ArmStyle | None = None
+
+
+class AnyScenario(OldMembers):
+    """The base of everything that ``scenario`` may name: a :class:`Scenario`, which is one run, a
+    claim, which is many runs, or a suite of claims.
+    """
+
+
+class Scenario(AnyScenario, ABC):
+    """One run of several arms: ``arms`` says before the run what is compared, ``conclude`` sums it
+    up afterwards.
+
+    Arms are settings with some keys changed, never code of their own.
+
+    A scenario none of whose arms learns says so by ``learns = False``. Its devices get no samples,
+    so there may be more devices than samples, and the data only give the model its shape.
+
+    ``entries`` declare the numbers of ``summary.json`` that the page, the trackers, comparisons and
+    sweeps show. A text that :meth:`conclude` returns as ``headline`` stands at the top of the page
+    and at the end of the run in the terminal; without one, a sentence is made of the entries.
+    """
+
+    learns: ClassVar[bool] = True
+    entries: tuple[SummaryEntry, ...] = ()
+
+    @abstractmethod
+    def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
+        """The arms in the order in which they run.
+
+        ``steps_a_round`` is the number of local steps of all devices together in a round.
+        """
+
+    def conclude(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Further keys of ``summary.json``: the numbers of ``entries``, the ``headline``, and
+        anything else to keep. ``run`` has the records, ``summary`` the keys so far."""
+        return {}
+
+
+def arms_of(scenario: Scenario, settings: Settings, steps_a_round: int) -> list[Arm]:
+    """The result of ``scenario.arms(…)``, checked.
+
+    Raises :class:`~swarm.common.errors.ConfigError` unless it is a list of arms with different
+    names and at least one variant each.
+    """
+    found = scenario.arms(settings, steps_a_round)
+    needed = "a list of at least one Arm is needed"
+    if not isinstance(found, list | tuple) or not found:
+        raise returned("scenario", scenario, "arms", f"returns {shape_of(found)}", needed)
+    names: set[str] = set()
+    for arm in found:
+        if not isinstance(arm, Arm):
+            raise returned(
+                "scenario", scenario, "arms", f"returns {shape_of(arm)} among the arms", needed
+            )
+        if not isinstance(arm.name, str) or not NAME.fullmatch(arm.name):
+            wrong = "letters, digits and _ . = , + - make the name of an arm"
+            raise returned("scenario", scenario, "arms", f"names an arm {arm.name!r}", wrong)
+        if arm.name in names:
+            raise returned(
+                "scenario",
+                scenario,
+                "arms",
+                f"names two arms {arm.name}",
+                "each needs a name of its own",
+            )
+        if not arm.variants or not all(isinstance(variant, Settings) for variant in arm.variants):
+            raise returned(
+                "scenario",
+                scenario,
+                "arms",
+                f"gives {arm.name} no Settings",
+                "one variant is needed",
+            )
+        names.add(arm.name)
+    return list(found)
+
+
+def presentation_of(scenario: Scenario, arms: Sequence[Arm]) -> Presentation:
+    """The presentation of a run: the roles of its arms and the entries of its scenario.
+
+    Raises :class:`~swarm.common.errors.ConfigError` if two arms have a role that only one can have,
+    or arms or entries cannot be shown for another reason.
+    """
+    before = of_before()
+    for arm in arms:
+        if not isinstance(arm.style, ArmStyle | None):
+            found = f"gives {arm.name} {shape_of(arm.style)} as its style"
+            raise returned("scenario", scenario, "arms", found, "an ArmStyle is needed")
+    entries = before.entries if _of_before(scenario, arms) else tuple(scenario.entries)
+    for entry in entries:
+        if not isinstance(entry, SummaryEntry):
+            found = f"has {shape_of(entry)} among its entries"
+            raise returned("scenario", scenario, "class", found, "each is a SummaryEntry")
+    styles = {arm.name: arm.style or before.style(arm.name) for arm in arms}
+    made = Presentation(styles, entries)
+    if (said := fault(made)) is not None:
+        raise returned("scenario", scenario, "arms", "or its entries cannot be shown", said)
+    return made
+
+
+def _of_before(scenario: Scenario, arms: Sequence[Arm]) -> bool:
+    """Whether the scenario was written for a version in which the names of arms gave their
+    roles."""
+    known = of_before().arms
+    return not scenario.entries and any(not arm.style and arm.name in known for arm in arms)
+
+
+def conclusion_of(
+    scenario: Scenario, arms: Sequence[Arm], run: Run, summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The result of ``scenario.conclude(…)``, checked.
+
+    Raises :class:`~swarm.common.errors.ConfigError` unless ``summary.json`` can hold the result,
+    and its entries are numbers.
+    """
+    gap: dict[str, Any] = {}
+    if _of_before(scenario, arms):
+        lead, lower, upper = (of_before().named(role) or "" for role in UNIQUE)
+        gap = gap_facts(summary, lead, lower, upper)
+    found = scenario.conclude(run, {**summary, **gap})
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise returned(
+            "scenario",
+            scenario,
+            "conclude",
+            f"returns {shape_of(found)}",
+            "a dict of names is needed",
+        )
+    numbers = {entry.key for entry in scenario.entries}
+    for key, value in found.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            needed = f"summary.json holds finite numbers, texts, lists and mappings ({error})"
+            raise returned(
+                "scenario", scenario, "conclude", f"returns {shape_of(value)} as {key}", needed
+            ) from None
+        if key in numbers and (
+            isinstance(value, bool) or not isinstance(value, int | float | None)
+        ):
+            needed = "its entries declare a number"
+            raise returned(
+                "scenario", scenario, "conclude", f"returns {shape_of(value)} as {key}", needed
+            )
+    return {**gap, **found}

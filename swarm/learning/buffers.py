@@ -1,0 +1,96 @@
+"""A model's buffers, which never change while devices learn.
+
+All devices of an arm share the buffers, so they are not part of a row. They are saved once beside
+an arm's checkpoints, each of which holds their hash. So a saved run has all that
+``module.load_state_dict`` needs, and nobody has to import the model's code to read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from swarm.common.errors import CheckpointError
+
+FILE = "buffers.safetensors"
+MOST_BYTES = 256 << 20
+"""Larger buffers are not saved with a run: they are mostly a frozen base that was read from a file.
+"""
+
+
+@dataclass(frozen=True)
+class Constants:
+    """A module's buffers by name.
+
+    ``saved`` names the persistent ones, which are in the module's ``state_dict``.
+    """
+
+    values: Mapping[str, Tensor]
+    saved: tuple[str, ...]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Constants:
+        """Return the buffers of ``module`` as they are now; a buffer with two names has both."""
+        values = dict(module.named_buffers(remove_duplicate=False))
+        return cls(values, tuple(name for name in module.state_dict() if name in values))
+
+    @cached_property
+    def data(self) -> bytes | None:
+        """The saved buffers as the bytes of a safetensors file; None if there are none, or if they
+        take more than ``MOST_BYTES``.
+        """
+        tensors = {name: self.values[name].detach().cpu() for name in self.saved}
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        if not tensors or size > MOST_BYTES:
+            return None
+        return bytes(save({name: tensor.clone().contiguous() for name, tensor in tensors.items()}))
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint holds of the buffers: their names, and the SHA-256 of :attr:`data`."""
+        found = None if self.data is None else hashlib.sha256(self.data).hexdigest()
+        return {"names": list(self.saved), "sha256": found}
+
+
+def read(folder: Path, facts: Mapping[str, Any] | None) -> dict[str, Tensor]:
+    """Read the buffers beside an arm's checkpoints.
+
+    ``facts`` are the :attr:`Constants.facts` of a checkpoint; None means that an earlier version
+    wrote it, which saved no buffers. If the buffers were too large to be saved, the result is empty
+    and a warning names them.
+
+    Raises :class:`CheckpointError` if the file is missing or damaged.
+    """
+    if not facts or not facts["names"]:
+        return {}
+    if facts["sha256"] is None:
+        names = ", ".join(facts["names"])
+        warnings.warn(
+            f"the buffers {names} are more than {MOST_BYTES >> 20} MiB, which a run does not keep; "
+            "load_state_dict(…, strict=False) leaves those of the module as they are",
+            stacklevel=3,
+        )
+        return {}
+    path = folder / FILE
+    try:
+        if not path.is_file():  # a pipe in its place could be read without end
+            raise CheckpointError("resume", path, "cannot be read: it is missing, or no file")
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+            raise CheckpointError(
+                "resume", path, "is damaged: its SHA-256 is not that of the checkpoint"
+            )
+        return dict(load(data))
+    except OSError as error:
+        raise CheckpointError("resume", path, f"cannot be read: {error.strerror}") from None
+    except SafetensorError as error:
+        raise CheckpointError("resume", path, f"is no safetensors file: {error}") from None

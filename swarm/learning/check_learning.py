@@ -1,0 +1,152 @@
+"""The trial of a model before a run: its kernel's outputs and gradients are compared with those of
+plain PyTorch on the module itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from swarm.common.errors import ConfigError
+from swarm.common.plugin import called, fault_of, is_ours, of_torch, where
+from swarm.common.rows import BlockParameters, Layout
+from swarm.common.system.machine import ran_out_of_memory
+from swarm.learning.kernels.kernel import Kernel
+from swarm.learning.kernels.losses import Loss
+from swarm.learning.kernels.module import refused
+
+LARGE = 5_000_000  # a model with more parameters is tried with one device instead of two
+
+
+def check_learning(
+    module: nn.Module, kernel: Kernel, loss: Loss, inputs: Tensor, target_Cb: Tensor
+) -> None:
+    """Refuse a module for which the kernel computes wrong outputs or gradients.
+
+    Such a module computes with something else than its registered parameters, or its output does
+    not depend on them. ``inputs`` are ``[b, *features]``, and ``target_Cb`` is what the loss makes
+    of their labels. A parameter that does not influence the output has a gradient of zero, and a
+    warning names it. Raises :class:`ConfigError` for such a module, and for one that fails.
+    """
+    layout = kernel.layout
+    rows_BP = _near(layout.pack(dict(module.named_parameters())).detach())
+    otherwise = refused(
+        module,
+        "computes something else when it is given the parameters of another device: forward must"
+        " read each parameter where it is registered (self.NAME) at every call, and keep no list or"
+        " copy of them",
+    )
+    try:
+        found = [_by_torch(module, layout, row_P, loss, inputs, target_Cb) for row_P in rows_BP]
+        if not _close(_outputs(kernel, rows_BP, inputs), torch.stack([out for out, _, _ in found])):
+            raise otherwise
+        if not _close(
+            _gradients(kernel, rows_BP, inputs, target_Cb),
+            torch.stack([gradient for _, gradient, _ in found]),
+        ):
+            raise otherwise
+    except ConfigError:
+        raise
+    except Exception as error:
+        fault = fault_of(error)
+        if fault is None and (
+            ran_out_of_memory(error) or is_ours(module) or not of_torch(error, "swarm.learning")
+        ):
+            raise
+        said = fault.valid if fault else f"fails: {type(error).__name__}: {error}{where(error)}"
+        raise refused(module, f"cannot take a step: {' '.join(said.split())}") from error
+    if found[0][2]:
+        _say_unused(module, found[0][2])
+
+
+def _near(row_P: Tensor) -> Tensor:
+    """Random parameters of two devices ``[2, P]``, or of one of a large model, close to these."""
+    draw = torch.Generator().manual_seed(0)
+    count = 1 if len(row_P) > LARGE else 2
+    noise_B2P = torch.randn(count, 2, len(row_P), generator=draw, dtype=row_P.dtype).to(
+        row_P.device
+    )
+    return row_P * (1 + 0.1 * noise_B2P[:, 0]) + 0.01 * noise_B2P[:, 1]
+
+
+def _by_torch(
+    module: nn.Module, layout: Layout, row_P: Tensor, loss: Loss, inputs: Tensor, target_Cb: Tensor
+) -> tuple[Tensor, Tensor, list[str]]:
+    """Outputs ``[C, b]``, the gradient ``[P]`` of the summed loss, and the names of the parameters
+    without influence, by autograd on a copy of the module.
+    """
+    one = copy.deepcopy(module)
+    parameters = dict(one.named_parameters())
+    with torch.no_grad():
+        for name, value in layout.state_dict(row_P).items():
+            if name in parameters:
+                parameters[name].copy_(value)
+    with torch.enable_grad():
+        answer = one(inputs.clone())
+        if not answer.requires_grad:
+            raise refused(
+                module,
+                "returns what does not depend on its parameters, so nothing would be learnt:"
+                " something in forward cuts the graph (detach, .data, no_grad, .item(), NumPy,"
+                " argmax or rounding)",
+            )
+        out = answer.reshape(-1, answer.shape[-1]).T
+        residual = loss.grad_outputs(
+            out.detach().unsqueeze(0).clone(), target_Cb.unsqueeze(0).clone()
+        )[0]
+        found = torch.autograd.grad(
+            out, list(parameters.values()), residual.to(out), allow_unused=True
+        )
+    unused = [name for name, gradient in zip(parameters, found, strict=True) if gradient is None]
+    values = (
+        torch.zeros_like(p) if g is None else g
+        for p, g in zip(parameters.values(), found, strict=True)
+    )
+    return out.detach(), layout.pack(dict(zip(parameters, values, strict=True))), unused
+
+
+def _outputs(kernel: Kernel, rows_BP: Tensor, inputs: Tensor) -> Tensor:
+    """The outputs ``[B, C, b]`` by the kernel."""
+    x = BlockParameters(kernel.layout, len(rows_BP), rows_BP)
+    x.load(rows_BP)
+    with torch.no_grad():
+        return kernel.outputs(x.views, inputs.expand(len(rows_BP), *inputs.shape).clone()).clone()
+
+
+def _gradients(kernel: Kernel, rows_BP: Tensor, inputs: Tensor, target_Cb: Tensor) -> Tensor:
+    """The gradients ``[B, P]`` of the summed loss by the kernel."""
+    count = len(rows_BP)
+    x, into = (
+        BlockParameters(kernel.layout, count, rows_BP),
+        BlockParameters(kernel.layout, count, rows_BP),
+    )
+    x.load(rows_BP)
+    into.load(torch.zeros_like(rows_BP))
+    both, target = (each.expand(count, *each.shape).clone() for each in (inputs, target_Cb))
+    with torch.no_grad():
+        kernel.gradients(into.views, x.views, target_Cb.shape[-1])(both, target, 1.0)
+    return into.rows()
+
+
+def _say_unused(module: nn.Module, names: list[str]) -> None:
+    others = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    warnings.warn(
+        f"model={called(module)}: the parameter {names[0]}{others} takes no part in the output and"
+        " is never changed by learning, though it is sent and averaged like the others",
+        stacklevel=4,
+    )
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    """Whether both are equal to rounding; True if ``expected`` is not finite, as it then cannot be
+    compared.
+    """
+    if not torch.isfinite(expected).all():
+        return True
+    scale = max(1.0, float(expected.abs().max()) if expected.numel() else 1.0)
+    return found.shape == expected.shape and torch.allclose(
+        found.to(expected), expected, rtol=1e-3, atol=1e-4 * scale
+    )

@@ -1,0 +1,110 @@
+"""The initial parameters of devices: the model's own initialisation, or a file with one device's
+parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+from torch import Tensor, nn
+
+from swarm.common.errors import ConfigError
+from swarm.common.rows import Layout
+from swarm.common.system.files import content
+from swarm.learning.buffers import Constants
+
+
+def read_start(
+    init: str, module: nn.Module, layout: Layout, constants: Constants, dtype: torch.dtype
+) -> Tensor:
+    """Return the common initial row ``[P]``.
+
+    ``init`` is ``common`` or ``independent``, which both give the parameters of ``module``, or the
+    path of a ``.safetensors`` file. Such a file is written by ``safetensors.torch.save_model``, or
+    by ``save_file`` of ``module.state_dict()``. It may have tied parameters under one or all of
+    their names, and no buffers or those of the module. Raises :class:`ConfigError` for any other
+    ``init``, and for a file that does not fit the model.
+    """
+    if init in ("common", "independent"):
+        return layout.pack(dict(module.named_parameters())).to(dtype)
+    path = Path(init)
+    if path.suffix != ".safetensors":
+        raise ConfigError(
+            "init",
+            init,
+            "must be common, independent, or a .safetensors file with one device's parameters",
+        )
+    try:
+        values = load(
+            content(
+                path, _most(module), "what this model's parameters take", key="init", shown=init
+            )
+        )
+    except SafetensorError as error:
+        raise ConfigError("init", init, f"is no readable safetensors file ({error})") from None
+    try:
+        parameters = _parameters(values, layout, constants)
+    except ValueError as error:
+        raise ConfigError("init", init, str(error)) from None
+    try:
+        row = layout.pack(parameters).to(dtype)
+    except ValueError as error:
+        raise ConfigError("init", init, f"does not fit the model: {error}") from None
+    if not torch.isfinite(row).all():
+        raise ConfigError("init", init, "holds numbers that are not finite")
+    return row
+
+
+def _parameters(
+    values: Mapping[str, Tensor], layout: Layout, constants: Constants
+) -> dict[str, Tensor]:
+    """The file's parameters by slot.
+
+    Raises ``ValueError`` for a name that is missing or unknown, and for a value that contradicts
+    the module.
+    """
+    names = {
+        s.name: [s.name, *(name for name, slot in layout.ties if slot == s.name)]
+        for s in layout.slots
+    }
+    known = {name for each in names.values() for name in each} | constants.values.keys()
+    if any(not set(each) & values.keys() for each in names.values()) or values.keys() - known:
+        raise ValueError(f"holds {sorted(values)}, the model has {[s.name for s in layout.slots]}")
+    found = {}
+    for slot, each in names.items():
+        there = [name for name in each if name in values]
+        found[slot] = values[there[0]]
+        if not found[slot].dtype.is_floating_point:
+            kind = str(found[slot].dtype).removeprefix("torch.")
+            raise ValueError(f"holds {there[0]} as {kind}; parameters are floating-point numbers")
+        for other in there[1:]:
+            if not torch.equal(values[other], found[slot]):
+                pair = f"{there[0]} and {other}"
+                raise ValueError(
+                    f"holds different numbers in {pair}, which are one parameter of the model"
+                )
+    for name in values.keys() & constants.values.keys():
+        own = constants.values[name]
+        if own.shape != values[name].shape or not torch.equal(values[name].to(own), own):
+            why = "which its constructor makes and no file changes; save the start without it"
+            raise ValueError(f"holds another buffer {name} than the model's, {why}")
+    return found
+
+
+def _most(module: nn.Module) -> int:
+    """The bytes that a file with a module's parameters and buffers may have: 16 for each number,
+    and 64 MiB.
+    """
+    numbers = sum(t.numel() for t in (*module.parameters(), *module.buffers()))
+    return 16 * numbers + (64 << 20)
+
+
+def save_start(path: str | Path, state_dict: Mapping[str, Tensor]) -> None:
+    """Save a ``state_dict``, of a run's device or of a module, as a file that ``init=`` takes."""
+    save_file(
+        {name: value.detach().clone().contiguous() for name, value in state_dict.items()}, path
+    )

@@ -1,0 +1,239 @@
+"""From a user's ``nn.Module`` to a kernel: checks of the module, and the choice of its kernel."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from swarm.common.errors import ConfigError
+from swarm.common.plugin import called, fault_of, is_plugin, place, where
+from swarm.common.rng import derive
+from swarm.common.rows import Layout
+from swarm.common.system.machine import ran_out_of_memory
+from swarm.data.dataset import chunks
+from swarm.learning.kernels.batched import BatchedKernel
+from swarm.learning.kernels.dense import Dense
+from swarm.learning.kernels.kernel import Functional, Kernel, PerDevice
+from swarm.learning.kernels.losses import Loss
+from swarm.learning.models.sequence import SequenceModel
+
+EXTRA = "_extra_state"  # ends the keys of a state_dict that come from get_extra_state
+
+
+def initialised(make: Callable[[], nn.Module], seed: int, device: int = 0) -> nn.Module:
+    """Return ``make()``, with torch's generator seeded by (seed, device) meanwhile and restored
+    afterwards.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "init", device))
+        return make()
+
+
+def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) -> None:
+    """Refuse a module that cannot be run with the parameters of many devices.
+
+    It must have parameters, must not change its buffers or draw random numbers, and must return
+    ``[b, *outputs]`` for ``inputs``, a few samples ``[b, *features]``: a number for each class, and
+    for each position if positions have labels. Raises :class:`ConfigError` that names the module.
+    """
+    _require_parameters(module)
+    module.train()
+    out = _require_pure(module, inputs)
+    expected = (inputs.shape[0], *outputs)
+    if not isinstance(out, Tensor) or tuple(out.shape) != expected:
+        shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise refused(
+            module, f"returns {shape} for {expected[0]} samples; the data needs {list(expected)}"
+        )
+    if not out.is_floating_point():
+        kind = str(out.dtype).removeprefix("torch.")
+        raise refused(
+            module,
+            f"returns {kind} numbers, which no loss has a gradient for; return floating-point ones",
+        )
+    if torch.isnan(out).any():
+        count = int(torch.isnan(out).any(-1).sum())
+        found = (
+            f"returns NaN for {count} of {out[..., 0].numel()} samples with its first parameters"
+        )
+        raise refused(
+            module,
+            f"{found}; look for a division by zero, or a logarithm or root of what is negative",
+        )
+    if not _answers_alone(module, inputs[:1], out[:1]):
+        raise refused(
+            module,
+            "gives a sample another output if the batch has other samples (a norm over the batch"
+            " does); use LayerNorm or GroupNorm",
+        )
+
+
+def refused(module: nn.Module, why: str) -> ConfigError:
+    """Make the error for a module that cannot be used: its name, the reason, and for a plug-in the
+    file and line of its ``forward``.
+    """
+    at = place(module, "forward") if is_plugin(module) else ""
+    return ConfigError("/model", called(module), why + (f" ({at})" if at else ""))
+
+
+def _require_parameters(module: nn.Module) -> None:
+    """Refuse a module without parameters, parameters that a row cannot hold, and other state that
+    neither a row nor a file can hold.
+    """
+    if not any(True for _ in module.parameters()):
+        raise refused(module, "has no parameters to learn")
+    lazy = [name for name, p in module.named_parameters() if is_lazy(p)]
+    if lazy:
+        raise refused(
+            module,
+            f"leaves the shape of {lazy[0]} to its first call; give all sizes in the constructor",
+        )
+    if any(not p.dtype.is_floating_point for p in module.parameters()):
+        raise refused(module, "has parameters that are not floating point")
+    frozen = [n for n, p in module.named_parameters() if not p.requires_grad]
+    if frozen:
+        raise refused(
+            module,
+            f"freezes {frozen[0]}, but all parameters learn here; keep what is fixed in a buffer",
+        )
+    known: dict[int, str] = {}
+    for name, p in module.named_parameters():
+        other = known.setdefault(p.data_ptr(), name) if p.numel() else name
+        if other != name:
+            why = f"keeps {other} and {name} in the same memory, but as two parameters"
+            raise refused(module, f"{why}; to tie them, assign the one parameter to both names")
+    extra = [name for name in module.state_dict() if name.endswith(EXTRA)]
+    if extra:
+        raise refused(
+            module,
+            f"keeps a state of its own ({extra[0]}, by get_extra_state), which neither rows nor"
+            " files can hold; use a buffer",
+        )
+
+
+def _require_pure(module: nn.Module, inputs: Tensor) -> object:
+    """The outputs of ``forward``, which is refused if it fails, or is not a pure function of
+    parameters and inputs.
+    """
+    buffers = {n: b.clone() for n, b in module.named_buffers()}
+    given = inputs.clone()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            generator = torch.get_rng_state()
+            out = module(inputs)
+            again = module(given.clone())
+            noisy = not torch.equal(generator, torch.get_rng_state())
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a user's module may raise any error, whose text is the best explanation
+        if ran_out_of_memory(error):
+            raise
+        fault = fault_of(error)
+        said = fault.valid if isinstance(error, SystemExit) and fault else f"{error}{where(error)}"
+        why = f"fails on samples of shape {list(inputs.shape[1:])}: {said}"
+        raise ConfigError("/model", called(module), why) from error
+    if not torch.equal(inputs, given):
+        inputs.copy_(given)
+        raise refused(
+            module,
+            "changes its input in place, which other devices read too; write x = x * 2 instead of"
+            " x *= 2",
+        )
+    changed = [n for n, b in module.named_buffers() if not _same(b, buffers[n])]
+    if changed:
+        raise refused(
+            module,
+            f"changes its buffer {changed[0]} while learning (BatchNorm does); use LayerNorm or"
+            " GroupNorm",
+        )
+    if noisy or (isinstance(out, Tensor) and isinstance(again, Tensor) and not _same(out, again)):
+        raise refused(
+            module,
+            "draws noise of its own, which the run's seed does not control, or changes from call to"
+            " call; set its dropout to 0",
+        )
+    return out
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether both tensors are equal, where NaN equals NaN."""
+    if torch.equal(a, b) or not a.is_floating_point() or a.shape != b.shape:
+        return torch.equal(a, b)
+    return torch.equal(a.isnan(), b.isnan()) and torch.equal(a[~a.isnan()], b[~b.isnan()])
+
+
+def _answers_alone(module: nn.Module, inputs: Tensor, expected: Tensor) -> bool:
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            out = module(inputs)
+            return out.shape == expected.shape and torch.allclose(
+                out, expected, rtol=1e-3, atol=1e-4
+            )
+    except ValueError:  # BatchNorm's own complaint about a single sample
+        return False
+    except (Exception, SystemExit) as error:
+        if ran_out_of_memory(error):
+            raise
+        why = f"fails on a single sample, though not on two: {error}{where(error)}"
+        raise ConfigError("/model", called(module), why) from error
+
+
+def check_tokens(module: nn.Module, x: npt.NDArray[np.generic]) -> None:
+    """Refuse samples ``[S, T]`` with tokens that a sequence model has no embedding for.
+
+    In a block the devices' embedding tables lie one behind the other, so that a token that is too
+    large would be looked up in the next device's table. Raises :class:`ConfigError`.
+    """
+    if not isinstance(module, SequenceModel):
+        return
+    for rows in chunks(x):
+        token = np.asarray(x[rows], np.float64)
+        if token.min() < 0 or (token != np.floor(token)).any():
+            raise ConfigError(
+                "/model", called(module), "needs tokens 0, 1, …; the data have other numbers"
+            )
+    known, largest = module.embed.num_embeddings, int(np.asarray(x).max())
+    if largest >= known:
+        raise ConfigError(
+            "vocabulary",
+            known,
+            f"must be at least {largest + 1}: the data have tokens up to {largest}",
+        )
+
+
+def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Kernel:
+    """Return the fastest kernel that can run the module, for a few samples ``inputs`` and blocks of
+    ``block`` devices.
+
+    :class:`PerDevice` is taken for blocks of one device, and for modules with an operation that
+    ``vmap`` cannot batch or only loops over, as vectorising them gains nothing.
+    """
+    dense = Dense.match(module, loss)
+    if dense is not None:
+        return dense
+    stacked = BatchedKernel.match(module, loss, inputs)
+    if stacked is not None:
+        return stacked
+    if block == 1:
+        return PerDevice(module, loss)
+    rows = Layout.of(module).pack(dict(module.named_parameters())).detach().repeat(2, 1)
+    functional = Functional(module, loss)
+    x, both = functional.layout.views(rows), inputs.expand(2, *inputs.shape)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="There is a performance drop")
+            out = functional.outputs(x, both)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            into = functional.layout.views(torch.zeros_like(rows))
+            functional.gradients(into, x, out.shape[-1])(both, torch.zeros_like(out), 1.0)
+    except Exception:  # vmap cannot batch fused recurrent layers, nor an `if` on a tensor's values
+        return PerDevice(module, loss)
+    return functional

@@ -1,0 +1,255 @@
+"""Local steps of a block of devices: predict the next samples, score the predictions, then learn
+from the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from swarm.common.gradient_correction import GradientCorrection
+from swarm.common.rows import BlockParameters
+from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views
+from swarm.learning.kernels.losses import Loss
+from swarm.learning.optim.optimizer import Optimizer, clip_
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The next K mini-batches of b samples of B devices.
+
+    Attributes:
+        x: The inputs, ``[B, K, b, *features]``.
+        target: The labels as the loss encodes them, ``[B, K, C, b]``, or ``[B, K, C, b · L]`` for L
+            labels a sample.
+        first: Which samples the device meets for the first time, ``[B, K, b]``; None: no sample.
+        active: Which steps the device takes, ``[B, K]``; None: all of them.
+        done: How many steps the device has taken before, ``[B]``.
+        true_target: What predictions are scored by, if devices learn from other labels; None: the
+            target.
+    """
+
+    x: Tensor
+    target: Tensor
+    first: Tensor | None
+    active: Tensor | None
+    done: Tensor
+    true_target: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class PredictionScores:
+    """Scores of predictions that were made before learning from the samples, ``[B]`` each.
+
+    ``loss_B`` is the mean loss over all samples of the active steps. ``scored_B`` counts the
+    samples that a device met for the first time, and ``score_B`` adds up their scores
+    (:meth:`Loss.score`); both are None if there are no such samples.
+    """
+
+    loss_B: Tensor
+    scored_B: Tensor | None = None
+    score_B: Tensor | None = None
+
+
+def _worth_checking(guards: Sequence[Any]) -> list[bool]:
+    """Which of the compiler's conditions for using a compiled step again are checked each time.
+
+    They are those on tensors, and on whether an optional tensor is there. All others are about a
+    learner's own parts, which never change; checking them too took as long as a step.
+    """
+    return [isinstance(g.value, Tensor) or g.value is None for g in guards]
+
+
+# Without the wrapper in C++, calling the fused kernels from Python takes as long as fusing saves.
+COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
+    "cpp_wrapper": True,
+    "size_asserts": False,
+    "guard_filter_fn": _worth_checking,
+}
+
+
+class TrainBlock(Protocol):
+    """A function that scores a batch and learns from it.
+
+    It returns the rows ``[B, P]`` after learning, and the scores. ``slots`` are changed in place.
+    """
+
+    def __call__(
+        self,
+        x_BP: Tensor,
+        slots: Views,
+        batch: Batch,
+        lr: Scale,
+        correction: GradientCorrection | None = None,
+    ) -> tuple[Tensor, PredictionScores]: ...
+
+
+class Learner:
+    """Takes the K local steps of a block, by :attr:`train`.
+
+    ``outputs`` is C, ``clip`` the L2 norm that gradients are clipped to (None: they are not), and
+    ``compiled`` says whether ``torch.compile`` compiles the step, if the kernel allows it.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        loss: Loss,
+        optimizer: Optimizer,
+        outputs: int,
+        clip: float | None,
+        compiled: bool,
+    ) -> None:
+        self.kernel, self.loss, self.optimizer, self.outputs, self.clip = (
+            kernel,
+            loss,
+            optimizer,
+            outputs,
+            clip,
+        )
+        self._benches: dict[tuple[int, int], tuple[BlockParameters, Gradient]] = {}
+        self._plain = optimizer.plain and clip is None
+        self.train: TrainBlock = self._train
+        if compiled and kernel.compiles:
+            self._compiled = torch.compile(
+                self._train, fullgraph=True, dynamic=False, options=COMPILER
+            )
+            self.train = self._train_compiled
+
+    def uncompiled(self) -> Learner:
+        """Return the same learner without the compiler, with memory of its own."""
+        return Learner(self.kernel, self.loss, self.optimizer, self.outputs, self.clip, False)
+
+    def score_only(self, x_BP: Tensor, batch: Batch) -> PredictionScores:
+        """Predict the batch with the rows ``[B, P]`` and score the predictions; learn nothing."""
+        parts = BlockParameters(self.kernel.layout, x_BP.shape[0], x_BP)
+        parts.load(x_BP)
+        return self._score(
+            torch.stack([self.kernel.outputs(parts.views, x_k) for x_k in batch.x.unbind(1)], 1),
+            batch,
+        )
+
+    def _train(
+        self,
+        x_BP: Tensor,
+        slots: Views,
+        batch: Batch,
+        lr: Scale,
+        correction: GradientCorrection | None = None,
+    ) -> tuple[Tensor, PredictionScores]:
+        if self._plain and correction is None:
+            learnt_BP, out_BKCb = self._descend(x_BP, batch, lr)
+        else:
+            learnt_BP, out_BKCb = self._optimise(x_BP, slots, batch, lr, correction)
+        return learnt_BP, self._score(out_BKCb, batch)
+
+    def _train_compiled(
+        self,
+        x_BP: Tensor,
+        slots: Views,
+        batch: Batch,
+        lr: Scale,
+        correction: GradientCorrection | None = None,
+    ) -> tuple[Tensor, PredictionScores]:
+        """Call the compiled step, with the learning rate as a tensor: a number would be compiled
+        into it as a constant.
+        """
+        rate = torch.full((1, 1, 1), float(lr), dtype=x_BP.dtype, device=x_BP.device)
+        pair: tuple[Tensor, PredictionScores] = self._compiled(x_BP, slots, batch, rate, correction)
+        return pair
+
+    def _descend(self, x_BP: Tensor, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
+        """Plain SGD, which adds every gradient directly to the parameters."""
+        samples, target = batch.target.shape[-1], batch.target
+        x, add = self._bench(x_BP, samples)
+        x.load(x_BP)
+        scale, outs = lr * (-1.0 / samples), []
+        scale_KB11 = (
+            None if batch.active is None else batch.active.to(target).T[:, :, None, None] * scale
+        )
+        for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), target.unbind(1), strict=True)):
+            outs.append(add(x_k, t_k, scale if scale_KB11 is None else scale_KB11[k]))
+        return x.rows(), torch.stack(outs, 1)
+
+    def _bench(self, x_BP: Tensor, samples: int) -> tuple[BlockParameters, Gradient]:
+        """Parameters and the function that adds gradients to them, in memory that all blocks of
+        this size use one after the other.
+        """
+        # a compiled step plans its own memory
+        size, keep = (x_BP.shape[0], samples), not torch.compiler.is_compiling()
+        if keep and size in self._benches:
+            return self._benches[size]
+        parts = BlockParameters(self.kernel.layout, size[0], x_BP)
+        bench = parts, self.kernel.gradients(parts.views, parts.views, samples)
+        if keep:
+            self._benches[size] = bench
+        return bench
+
+    def _optimise(
+        self,
+        start_BP: Tensor,
+        slots: Views,
+        batch: Batch,
+        lr: Scale,
+        correction: GradientCorrection | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Steps of any other optimiser, with clipping or with a gradient correction: the whole
+        gradient is computed first, then the optimiser applies it.
+        """
+        samples, layout, x_BP = batch.target.shape[-1], self.kernel.layout, start_BP.clone()
+        rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(1, 1)
+        g = BlockParameters(layout, x_BP.shape[0], x_BP)
+        add, outs = self.kernel.gradients(g.views, layout.views(x_BP), samples), []
+        for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), batch.target.unbind(1), strict=True)):
+            for part in g.flat:
+                part.zero_()
+            outs.append(add(x_k, t_k, 1.0 / samples))
+            g_BP = g.rows()
+            if correction is not None:
+                _correct_(g_BP, x_BP, start_BP, correction)
+            if self.clip is not None:
+                clip_(g_BP, self.clip)
+            t_B1 = batch.done[:, None] + (k + 1)
+            if batch.active is None:
+                self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)
+                continue
+            held = [x_BP, *slots.values()]
+            before = [rows.clone() for rows in held]
+            self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)
+            for rows, old in zip(held, before, strict=True):
+                rows.copy_(torch.where(batch.active[:, k, None], rows, old))
+        return x_BP, torch.stack(outs, 1)
+
+    def _score(self, out: Tensor, batch: Batch) -> PredictionScores:
+        """Scores of the outputs ``[B, K, C, b]``, which were computed before learning from the
+        samples.
+        """
+        truth = batch.target if batch.true_target is None else batch.true_target
+        first = batch.first
+        loss_BKb = self.loss.value(out, truth)
+        if batch.active is None:
+            mean = loss_BKb.mean((1, 2))
+        else:
+            mean = (loss_BKb.mean(2) * batch.active).sum(1) / batch.active.sum(1).clamp_min(1)
+        if first is None:
+            return PredictionScores(mean)
+        if batch.active is not None:
+            first = first & batch.active[:, :, None]
+        # a sample of a sequence model has a prediction for each position
+        if loss_BKb.shape[2] != first.shape[2]:
+            first = first.repeat_interleave(loss_BKb.shape[2] // first.shape[2], 2)
+        counted = first.to(loss_BKb.dtype)
+        return PredictionScores(
+            mean, counted.sum((1, 2)), (self.loss.score(out, truth) * counted).sum((1, 2))
+        )
+
+
+def _correct_(g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, correction: GradientCorrection) -> None:
+    if correction.add_NP is not None:
+        g_BP.add_(correction.add_NP)
+    if correction.proximal:
+        g_BP.add_(x_BP - start_BP, alpha=correction.proximal)

@@ -1,0 +1,75 @@
+"""What a model may state about itself, beyond being an ``nn.Module``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from swarm.common.errors import ConfigError
+
+MOST_LAYERS, MOST_WIDTH, MOST_UNITS = 1000, 1_000_000, 10_000_000
+"""The most layers of a bundled model, the most units of one layer, and of all layers together.
+
+Only a typing error would exceed them, and the model would then be built until memory runs out, as
+parameters are counted after all layers are made.
+"""
+
+
+def check_layers(key: str, widths: Sequence[int], what: str, least: int) -> None:
+    """Refuse fewer than ``least`` layers, widths below 1, and layers beyond the limits above.
+
+    ``what`` names the widths in the message. Raises :class:`ConfigError` on ``key``.
+    """
+    if len(widths) < least or any(width < 1 for width in widths):
+        some = "at least one" if least else "no or more"
+        raise ConfigError(key, list(widths), f"must be a list of {some} {what} ≥ 1")
+    if (
+        len(widths) > MOST_LAYERS
+        or any(width > MOST_WIDTH for width in widths)
+        or sum(widths) > MOST_UNITS
+    ):
+        bounds = (
+            f"at most {MOST_LAYERS:,} layers, each at most {MOST_WIDTH:,} wide, and {MOST_UNITS:,}"
+            " in all"
+        )
+        raise ConfigError(key, _short(widths), f"must be a list of {bounds}")
+
+
+def check_sizes(depth: int, **sizes: int) -> None:
+    """Refuse a ``depth`` or another size below 1 or beyond the limits above.
+
+    Raises :class:`ConfigError` on the name of the size.
+    """
+    for key, value in {**sizes, "depth": depth}.items():
+        most = MOST_LAYERS if key == "depth" else MOST_WIDTH
+        if not 1 <= value <= most:
+            raise ConfigError(key, value, f"must be a whole number from 1 to {most:,}")
+    for key, value in sizes.items():
+        if depth * value > MOST_UNITS:
+            together = f"depth={depth} layers and {key}={value} make {depth * value:,} together"
+            raise ConfigError(
+                "depth", depth, f"is too many: {together}; at most {MOST_UNITS:,} would do"
+            )
+
+
+def _short(widths: Sequence[int]) -> str:
+    text = ", ".join(map(str, widths[:5]))
+    return f"[{text}, …]" if len(widths) > 5 else f"[{text}]"
+
+
+class CountsFlops(ABC):
+    """A model that states how many FLOP a step takes: they are known without counting, or fewer
+    than its ``forward`` spells out.
+    """
+
+    @abstractmethod
+    def step_flops(self, samples: int) -> float:
+        """Return the FLOP of a forward and a backward pass over ``samples`` samples; each addition
+        and each multiplication of a product counts as one.
+        """
+
+    def prediction_flops(self, samples: int) -> float:
+        """Return the FLOP of a forward pass over ``samples`` samples: a third of a step, as in a
+        deep model, unless a model overrides this method.
+        """
+        return self.step_flops(samples) / 3

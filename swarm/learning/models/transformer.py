@@ -1,0 +1,120 @@
+"""A small causal Transformer (Vaswani et al., NeurIPS 2017, arXiv 1706.03762), pre-norm, with a
+cache of keys and values.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from swarm.common.errors import ConfigError
+from swarm.learning.models import rows
+from swarm.learning.models.base import check_sizes
+from swarm.learning.models.sequence import (
+    GatedFFN,
+    RMSNorm,
+    SequenceLayer,
+    SequenceModel,
+    State,
+    Views,
+)
+
+
+class Attention(SequenceLayer):
+    """Causal attention of ``heads`` heads, then a gated feed-forward network.
+
+    Rotary embeddings (Su et al., arXiv 2104.09864) rotate queries and keys by their position, so
+    sequences may have any length. The state grows by 2·D numbers a token.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.ffn_norm = RMSNorm(width), RMSNorm(width)
+        self.project = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.ffn = GatedFFN(width, hidden)
+
+    def forward(self, x_bTD: Tensor) -> Tensor:
+        t = torch.arange(x_bTD.shape[1], device=x_bTD.device)
+        return self._rest(x_bTD, _attended(*self._heads(x_bTD, t)).transpose(1, 2).flatten(-2))
+
+    def seen(self, own: Views, x: Tensor) -> Tensor:
+        return rows.linear(rows.normed(x), own["project.weight"] * own["norm.gain"].unsqueeze(1))
+
+    def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
+        t = torch.arange(x.shape[1], device=x.device)
+        parts = seen.view(*x.shape[:3], 3, self.heads, -1).permute(3, 0, 2, 4, 1, 5)
+        q, k, v = parts.flatten(1, 2)  # [B · b, heads, T, D/heads]
+        y = (
+            _attended(_rotated(q, t), _rotated(k, t), v)
+            .view(parts.shape[1:])
+            .permute(0, 3, 1, 2, 4)
+        )
+        return rows.fed_forward(own, rows.plus_linear(x, y.flatten(-2), own["out.weight"]))
+
+    def empty(self, like_bD: Tensor) -> State:
+        nothing = like_bD.new_zeros(len(like_bD), self.heads, 0, like_bD.shape[1] // self.heads)
+        return nothing, nothing
+
+    def step(self, x_bD: Tensor, state: State) -> tuple[Tensor, State]:
+        t = torch.tensor([state[0].shape[2]], device=x_bD.device)
+        q, k, v = self._heads(x_bD[:, None], t)
+        k, v = torch.cat([state[0], k], 2), torch.cat([state[1], v], 2)
+        share = torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1)
+        return self._rest(x_bD, (share @ v)[:, :, 0].flatten(1)), (k, v)
+
+    def _heads(self, x_bTD: Tensor, t_T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (
+            self.project(self.norm(x_bTD)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )
+        return _rotated(q, t_T), _rotated(k, t_T), v
+
+    def _rest(self, x: Tensor, y: Tensor) -> Tensor:
+        x = x + self.out(y)
+        out: Tensor = x + self.ffn(self.ffn_norm(x))
+        return out
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def _rotated(x_bHTd: Tensor, t_T: Tensor) -> Tensor:
+    half = x_bHTd.shape[-1] // 2
+    speed = 10000.0 ** (-torch.arange(half, device=x_bHTd.device, dtype=x_bHTd.dtype) / half)
+    angle = t_T.to(x_bHTd.dtype)[:, None] * speed
+    a, b = x_bHTd.chunk(2, -1)
+    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
+
+
+class Transformer(SequenceModel):
+    """A sequence model of ``depth`` :class:`Attention` layers of ``width`` units and ``heads``
+    heads, with feed-forward networks of ``hidden`` units.
+
+    Raises :class:`ConfigError` unless ``width`` is a multiple of 2 · ``heads``.
+    """
+
+    def __init__(
+        self,
+        features: tuple[int, ...],
+        outputs: int,
+        width: int,
+        heads: int,
+        depth: int,
+        hidden: int,
+        predict: Literal["every", "last"] = "every",
+        vocabulary: int | None = None,
+    ) -> None:
+        check_sizes(width=width, heads=heads, depth=depth, hidden=hidden)
+        if width % (2 * heads):
+            raise ConfigError(
+                "heads",
+                heads,
+                f"must be so that width={width} is a multiple of 2 · heads, as rotary embeddings"
+                " rotate pairs of numbers",
+            )
+        layers: list[SequenceLayer] = [Attention(width, heads, hidden) for _ in range(depth)]
+        super().__init__(features, outputs, width, layers, predict, vocabulary)

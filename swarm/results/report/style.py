@@ -1,0 +1,155 @@
+"""What both pictures share: colours of the arms, names of the metrics, and the sentence on top."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pandas as pd
+
+from swarm.common.names import called
+from swarm.results.columns import by_concept, on
+from swarm.results.load import Run
+from swarm.results.presentation import Dash, Presentation, Role
+from swarm.results.track.units import headline, where_diverged
+
+# Okabe & Ito's colour-blind-safe palette; the second of a pair is the lighter variant for a dark
+# page.
+_ROLES: dict[Role, tuple[str, str]] = {
+    "lead": ("#0072b2", "#4db8ff"),
+    "lower": ("#d55e00", "#ff9247"),
+    "upper": ("#222222", "#e6e6e6"),
+}
+# of the controls in the picture of a sweep, where the combinations have the colours
+_MUTED: dict[Role, str] = {"lower": "#999999", "upper": "#222222"}
+_OTHERS = (
+    ("#cc79a7", "#f0a3cc"),
+    ("#b8860b", "#f0c040"),
+    ("#7a5195", "#b79bea"),
+    ("#56b4e9", "#8fd3ff"),
+    ("#8c564b", "#d09a8c"),
+    ("#6b7280", "#aab2c0"),
+)
+_DASHES: dict[Role, Dash] = {"upper": "dashed"}
+SOFT = "#666666"  # of what stays in the background
+
+
+def named_label(run: Run, metric: str) -> str | None:
+    """What a number is called on the page of ``run``, with the name of the one class that
+    ``evaluate.label`` looks at; None for one that is not shown."""
+    own = {column.key: column for column in on(run.columns, "page")}
+    text, section = by_concept(metric, run.columns), run.config.get("evaluate")
+    if metric in own:
+        unit = own[metric].unit
+        text = f"{own[metric].label}, {unit}" if unit else own[metric].label
+    wanted = section.get("label") if isinstance(section, dict) else None
+    if text is None or wanted is None:
+        return text
+    names = ((run.summary or {}).get("data") or {}).get("class_names")
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return text.replace("one label", f"label {called(names if known else None, wanted)}")
+
+
+def colours(run: Run) -> dict[str, tuple[str, str]]:
+    """A (light page, dark page) pair of colours for each arm: the one that its scenario gave it, or
+    that of its role; the arm in front has the lead's, others take turns.
+    """
+    styles = {arm: run.presentation.style(arm) for arm in run.arms}
+    found = {arm: style.colour or _ROLES.get(style.role) for arm, style in styles.items()}
+    if found and found[run.lead] is None:
+        found[run.lead] = _ROLES["lead"]
+    turns = itertools.cycle(_OTHERS)
+    return {arm: pair or next(turns) for arm, pair in found.items()}
+
+
+def dashes(arm: str, run: Run) -> Dash:
+    """The line style of an arm, so that curves differ without colour too, and where the colours
+    begin again.
+    """
+    style = run.presentation.style(arm)
+    if style.dash or style.role in _DASHES:
+        return style.dash or _DASHES[style.role]
+    others = [other for other in run.arms if _takes_turns(run, other)]
+    turn = others.index(arm) // len(_OTHERS) if arm in others else 0
+    lines: tuple[Dash, ...] = ("solid", "dashed", "dashdot", "dotted")
+    return lines[turn % 4]
+
+
+def _takes_turns(run: Run, arm: str) -> bool:
+    """Whether the arm has neither a colour nor a role with one, and is not in front."""
+    style = run.presentation.style(arm)
+    return not style.colour and style.role not in _ROLES and arm != run.lead
+
+
+def muted(arm: str, presentation: Presentation) -> str:
+    """The colour of a control in the picture of a sweep."""
+    style = presentation.style(arm)
+    return style.muted or _MUTED.get(style.role, SOFT)
+
+
+def muted_line(arm: str, presentation: Presentation) -> Dash:
+    """The line of a control in the picture of a sweep; solid lines are the combinations'."""
+    style = presentation.style(arm)
+    found = style.dash or _DASHES.get(style.role, "dotted")
+    return "dotted" if found == "solid" else found
+
+
+def literal(text: str) -> str:
+    """``text`` for a picture: to Matplotlib ``$`` starts a formula, ``_`` in front hides a legend's
+    entry.
+    """
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def changes(run: Run, arm: str) -> pd.DataFrame:
+    """The records of an arm's rounds with which most devices came to live in another ``concept``;
+    none without drift.
+    """
+    rows = run.arm(arm)
+    if "concept" not in rows:
+        return rows.iloc[:0]
+    lived = rows.dropna(subset=["concept"])
+    return lived[lived["concept"].diff().fillna(0) != 0]
+
+
+def subject(run: Run) -> str:
+    """``growth · 100 devices · small_world · digits``: what was run, from the summary or else the
+    config.
+    """
+    summary, config = run.summary or {}, run.config
+    if "subject" in summary:
+        return str(summary["subject"])
+    devices = summary.get("devices", config.get("devices"))
+    parts = [
+        _name(summary.get("scenario"), config.get("scenario")),
+        "" if devices is None else f"{devices} device{'' if devices == 1 else 's'}",
+        _name((summary.get("topology") or {}).get("name"), config.get("topology")),
+        _name((summary.get("data") or {}).get("name"), config.get("data")) if run.score else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def verdict(run: Run) -> str:
+    """What the run concludes with, and which arms diverged; or how far an unfinished one has
+    come."""
+    if run.summary is None:
+        rounds = run.config.get("rounds", "?")
+        come = [
+            f"{arm} at round {int(run.arm(arm)['round'].max())} of {rounds}" for arm in run.arms
+        ]
+        return f"Unfinished run: {', '.join(come) or 'no record yet'}."
+    said = headline(run.summary, run.presentation)
+    if run.summary.get("compared"):
+        return said  # the arms are runs, each of which has its state
+    diverged = {arm: run.final(arm).get("diverged") for arm in run.arms}
+    ended = [f"Diverged: {arm} ({where_diverged(at)})." for arm, at in diverged.items() if at]
+    return " ".join(filter(None, (said, *ended))) or "Finished."
+
+
+def _name(given: Any, section: Any) -> str:
+    if given:
+        return str(given)
+    if isinstance(section, dict):
+        return str(section.get("name") or str(section.get("_target_", "")).rpartition(".")[2])
+    return str(section or "")

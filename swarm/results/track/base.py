@@ -1,0 +1,182 @@
+"""The interface of everything that receives a run's records, and the fan-out that keeps mirrors
+from failing a run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from swarm.common.plugin import called
+from swarm.results.columns import for_trackers
+from swarm.simulation.metrics.base import Column
+
+Floats = npt.NDArray[np.float64]
+
+DEVICES = "_device_"
+"""How the key begins under which a record brings each device's value of the main score."""
+
+
+def device_scores(record: Mapping[str, Any]) -> dict[str, Floats]:
+    """What a record brings of each device, under the name of its histogram (``device_accuracy``);
+    nothing where it evaluated nobody."""
+    found = {
+        key.removeprefix("_"): np.asarray(values, dtype=np.float64)
+        for key, values in record.items()
+        if key.startswith(DEVICES) and values is not None
+    }
+    return {key: values for key, values in found.items() if len(values)}
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Receives the records of a run, one arm after another.
+
+    A *record* is one flat ``metrics.jsonl`` line as a dict: ``arm``, ``round``, then scalars. Keys
+    that begin with an underscore (``_device_accuracy``, or by what the run's main score is called:
+    one value per device) are extras for mirrors and are not part of the file.
+    """
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """What an arm runs with: its own resolved config, not the run's, with ``arm`` and the
+        chosen learning rate in it. Of every arm before its :meth:`start`, also of one that was over
+        before the run was resumed."""
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        """An arm of ``rounds`` rounds begins, or goes on after ``done`` rounds that are already on
+        disk.
+        """
+
+    def record(self, record: dict[str, Any]) -> None:
+        """One round of the arm that was started last."""
+
+    def finish(self, arm: str, summary: dict[str, Any]) -> None:
+        """The arm is over; ``summary`` is its entry of ``summary.json``."""
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """All arms are over; ``summary`` is ``summary.json``."""
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """All arms are over and the run's pictures drawn: ``curves.png``, ``report.html``,
+        ``graph.png``.
+        """
+
+    def close(self) -> None:
+        """The run is over (also after an error or Ctrl-C). May be called twice."""
+
+
+class Tracker:
+    """A sink that ignores everything: the base class of trackers, and the tracker of
+    ``tracker=none``.
+    """
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """See :meth:`Sink.configure`."""
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        """See :meth:`Sink.start`."""
+
+    def record(self, record: dict[str, Any]) -> None:
+        """See :meth:`Sink.record`."""
+
+    def finish(self, arm: str, summary: dict[str, Any]) -> None:
+        """See :meth:`Sink.finish`."""
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """See :meth:`Sink.conclude`."""
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """See :meth:`Sink.attach`."""
+
+    def close(self) -> None:
+        """See :meth:`Sink.close`."""
+
+
+class Fanout:
+    """Hands each call to ``primary`` first, then to every mirror.
+
+    An error of ``primary`` (``metrics.jsonl``: a full disk) ends the run. An error of a mirror
+    never does: the mirror is closed, named in one warning, and left out from then on.
+
+    Args:
+        primary: The sink whose errors count.
+        mirrors: Sinks that may fail.
+        warn: Receives the one-sentence warning; by default the module's logger.
+        columns: Of the run's metrics; mirrors do not get those that are not for trackers.
+    """
+
+    def __init__(
+        self,
+        primary: Sink,
+        mirrors: Sequence[Sink] = (),
+        warn: Callable[[str], None] | None = None,
+        columns: Sequence[Column] = (),
+    ) -> None:
+        self._columns = columns
+        self._primary = primary
+        self._mirrors = list(mirrors)
+        self._warn = warn if warn is not None else logging.getLogger(__name__).warning
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """See :meth:`Sink.configure`."""
+        self._primary.configure(arm, config)
+        self._mirror(lambda sink: sink.configure(arm, dict(config)))
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        """See :meth:`Sink.start`."""
+        self._primary.start(arm, rounds, done)
+        self._mirror(lambda sink: sink.start(arm, rounds, done))
+
+    def record(self, record: dict[str, Any]) -> None:
+        """See :meth:`Sink.record`.
+
+        Each mirror gets its own copy: none can change what another sees.
+        """
+        self._primary.record(record)
+        self._mirror(lambda sink: sink.record(for_trackers(record, self._columns)))
+
+    def finish(self, arm: str, summary: dict[str, Any]) -> None:
+        """See :meth:`Sink.finish`."""
+        self._primary.finish(arm, summary)
+        self._mirror(lambda sink: sink.finish(arm, for_trackers(summary, self._columns)))
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """See :meth:`Sink.conclude`."""
+        self._primary.conclude(summary)
+        self._mirror(lambda sink: sink.conclude(dict(summary)))
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """See :meth:`Sink.attach`."""
+        self._primary.attach(files)
+        self._mirror(lambda sink: sink.attach(list(files)))
+
+    def close(self) -> None:
+        """Closes every sink, the mirrors too when closing ``primary`` fails."""
+        try:
+            self._primary.close()
+        finally:
+            self._mirror(lambda sink: sink.close())
+
+    def _mirror(self, call: Callable[[Sink], None]) -> None:
+        for sink in list(self._mirrors):
+            # SystemExit: a library that gives up by sys.exit. Ctrl-C stays the user's and goes
+            # through.
+            try:
+                call(sink)
+            except (Exception, SystemExit) as error:
+                self._mirrors = [other for other in self._mirrors if other is not sink]
+                self._drop(sink, error)
+
+    def _drop(self, sink: Sink, error: BaseException) -> None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self._warn(f"{called(sink)} stopped: {reason}. The run goes on; metrics.jsonl is complete.")
+        # The warning above has said it; a mirror that cannot even close has nothing left to report.
+        try:
+            sink.close()
+        except (Exception, SystemExit) as second:
+            logging.getLogger(__name__).debug("%s did not close: %s", type(sink).__name__, second)

@@ -1,0 +1,304 @@
+"""Weights & Biases as a mirror of ``metrics.jsonl``: one W&B run per arm, offline unless asked
+otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from swarm.common.errors import ConfigError
+from swarm.common.system.machine import is_installed
+from swarm.results import columns
+from swarm.results.presentation import Presentation, stored
+from swarm.results.track import wandb_files
+from swarm.results.track.base import DEVICES, Tracker, device_scores
+from swarm.results.track.devices import read_devices
+from swarm.results.track.jsonl import plain, read_jsonl
+
+REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
+MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
+
+
+class WandbTracker(Tracker):
+    """Mirrors each arm into a W&B run: group = the run (or the sweep), job type = the arm, x-axis =
+    ``round``.
+
+    Each has its arm's own config, with ``arm`` and the learning rate that was chosen. Metric names
+    are those of ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and
+    a histogram of the devices' main scores where a record brings them (``_device_accuracy``); rows
+    per device stay in ``devices.parquet``. The run's pictures and its page go to one more W&B run
+    of the group, of job type ``report``.
+
+    A resumed arm keeps its id, which ``wandb.json`` in the run folder holds. W&B does not merge
+    offline runs, so a resumed offline arm is written again in full from ``metrics.jsonl`` and takes
+    the place of the part that was not uploaded yet. The leading arm's run stays open until all arms
+    are over, as what the scenario declared for trackers belongs into its summary.
+
+    Errors are not handled here: :class:`~swarm.results.track.base.Fanout` turns the first one into
+    a warning.
+
+    Args:
+        folder: The run folder; W&B's files go to ``folder/wandb``.
+        run: Name of the run, the W&B group.
+        config: The resolved config of the whole run, for the run that holds the pictures.
+        versions: Of what the numbers depend on; they join the config.
+        mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``. Where
+            the environment has ``WANDB_MODE=disabled`` (or ``WANDB_DISABLED=true``), it is
+            ``disabled``.
+        project: W&B project.
+        entity: W&B user or team; ``None`` for the account's default.
+        tags: W&B tags.
+        init_timeout: Seconds to wait for W&B to start.
+        group: W&B group; ``None`` for ``run``. The runs of a sweep share one.
+        name: What the arm's W&B run is called, before ``/`` and the arm; ``None`` for ``run``.
+
+    Raises:
+        ConfigError: wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        run: str,
+        config: dict[str, Any],
+        versions: dict[str, str] | None = None,
+        mode: Literal["offline", "online", "disabled"] = "offline",
+        project: Annotated[
+            str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")
+        ] = "swarm",
+        entity: str | None = None,
+        tags: list[str] | None = None,
+        init_timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0,
+        group: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
+        name: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
+    ) -> None:
+        if mode != "disabled" and not is_installed("wandb"):
+            valid = (
+                "needs wandb; `pip install wandb` brings it, tracker=none or tracker.mode=disabled"
+                " does without"
+            )
+            raise ConfigError("/tracker", "wandb", valid)
+        # Absolute: W&B's service process keeps the working directory that this process had when it
+        # started it.
+        self.folder = folder.absolute()
+        self.run, self.config = run, {**config, **({"versions": versions} if versions else {})}
+        self.mode: str = "disabled" if _off_by_environment() else mode
+        self.project, self.entity = project, entity
+        self.tags, self.init_timeout = list(tags or []), init_timeout
+        self.group, self.name = group or run, name or run
+        self._run: Any = None
+        self._waiting: Any = None  # the leading arm's run, over but for the scenario's numbers
+        self._over: set[str] = set()  # arms
+        self._configs: dict[str, dict[str, Any]] = {}
+        self._concluded: dict[str, Any] = {}
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        """Keeps the arm's config for its W&B run."""
+        versions = {key: value for key, value in self.config.items() if key == "versions"}
+        self._configs[arm] = {**config, **versions}
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        """Starts the arm's W&B run, or goes on with it.
+
+        Raises:
+            Exception: whatever W&B raises when it cannot start in time, or has no API key in online
+                mode.
+        """
+        if self.mode == "disabled":
+            return
+        replaces = done > 0
+        with _quiet():
+            self._run = self._init(arm, replaces)
+            self._run.define_metric("round", hidden=True)
+            self._run.define_metric("*", step_metric="round")
+        if self.mode == "offline" and replaces:
+            self._replay(arm)
+
+    def record(self, record: dict[str, Any]) -> None:
+        """Logs the scalars of one round, and the histogram if there is one."""
+        if self._run is None:
+            return
+        values: dict[str, Any] = {
+            key: value for key, value in record.items() if not key.startswith("_")
+        }
+        values = {key: plain(value) for key, value in values.items() if key != "arm"}
+        values = {key: value for key, value in values.items() if value is not None}
+        values |= {name: _histogram(each) for name, each in device_scores(record).items()}
+        self._run.log(values)
+
+    def finish(self, arm: str, summary: dict[str, Any]) -> None:
+        """Writes the arm's final metrics to the W&B summary and ends its run (as failed where the
+        arm diverged).
+
+        The leading arm's stays open until :meth:`conclude`: W&B cannot add to an offline run that
+        is over.
+        """
+        if self._run is None:
+            return
+        scalars = {
+            key: value
+            for key, value in summary.items()
+            if isinstance(value, str | int | float | np.generic)
+        }
+        diverged = summary.get("diverged")
+        if diverged:
+            scalars |= {f"diverged_{key}": value for key, value in diverged.items()}
+        self._run.summary.update({key: plain(value) for key, value in scalars.items()})
+        self._over.add(arm)
+        if arm == _waits_for_the_end(stored.read(self.folder)) and not diverged:
+            self._waiting, self._run = self._run, None
+        else:
+            self._end(1 if diverged else 0)
+
+    def conclude(self, summary: dict[str, Any]) -> None:
+        """Writes the numbers that the scenario declared into the summary of the leading arm's W&B
+        run, and ends that run.
+        """
+        shown = stored.read(self.folder, summary)
+        lead = _waits_for_the_end(shown)
+        arm = summary.get("arms", {}).get(lead)
+        if self.mode == "disabled" or arm is None:
+            return
+        if lead not in self._over:  # but before the run was resumed
+            self.start(lead, arm["rounds"], done=max(1, arm["rounds"]))
+            self.finish(lead, arm)
+        figures = shown.figures("tracker", summary)
+        self._concluded = {key: value for key, value in figures.items() if value is not None}
+        self._end_waiting(self._concluded)
+
+    def attach(self, files: Sequence[Path]) -> None:
+        """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them
+        among its files.
+        """
+        if self.mode == "disabled":
+            return
+        import wandb
+
+        with _quiet():
+            self._run = self._init(REPORT, replaces=True)
+            found: dict[str, Any] = {}
+            for path in files:
+                # W&B sorts out what it is given by its kind; other files are only kept.
+                if path.suffix == ".png":
+                    found[path.stem] = wandb.Image(str(path))
+                elif path.suffix == ".html" and path.stat().st_size < MOST_HTML:
+                    found[path.stem] = wandb.Html(path.read_text(encoding="utf-8"), inject=False)
+            self._run.log(found)
+            self._run.summary.update(self._concluded)
+            for path in (*files, self.folder / "config.yaml", self.folder / "summary.json"):
+                if path.is_file():
+                    self._run.save(str(path), base_path=str(self.folder), policy="now")
+        self._drop_replaced(REPORT)
+        self._end(0)
+
+    def close(self) -> None:
+        """Ends an arm that was cut short. W&B's service process goes with this process."""
+        if self._run is not None:
+            self._end(1)
+        self._end_waiting({})
+
+    def _init(self, arm: str, replaces: bool = False) -> Any:
+        import wandb  # 0.7 s, and not needed at all in mode disabled
+
+        online = self.mode == "online"
+        # without this, init asks for a key in the terminal, and waits
+        if online and not wandb.login(prompt=False):
+            raise RuntimeError(
+                "no W&B API key; `wandb login` stores one, tracker.mode=offline needs none"
+            )
+        settings = wandb.Settings(
+            console="off", silent=True, quiet=True, show_errors=False, show_warnings=False,
+            init_timeout=self.init_timeout,
+        )  # fmt: skip
+        # W&B would otherwise move to the system's temporary folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if replaces and not online:
+            wandb_files.rename_parts(self.folder, self._id(arm))
+        return wandb.init(
+            project=self.project, entity=self.entity, tags=self.tags or None,
+            config=self._configs.get(arm, self.config), allow_val_change=replaces,
+            id=self._id(arm), name=f"{self.name}/{arm}", group=self.group, job_type=arm,
+            mode="online" if online else "offline", resume="allow" if online else None,
+            reinit="create_new", dir=str(self.folder), settings=settings,
+        )  # fmt: skip
+
+    def _replay(self, arm: str) -> None:
+        scores = _device_scores(self.folder, arm)
+        for record in read_jsonl(self.folder / "metrics.jsonl"):
+            if record.get("arm") == arm:
+                self.record(record | scores.get(record["round"], {}))
+        self._drop_replaced(arm)
+
+    def _id(self, arm: str) -> str:
+        return wandb_files.id_of(self.folder, self.run, arm)
+
+    def _drop_replaced(self, arm: str) -> None:
+        wandb_files.drop_replaced(self.folder, self._id(arm))
+
+    def _end_waiting(self, figures: dict[str, Any]) -> None:
+        if self._waiting is not None:
+            self._run, self._waiting = self._waiting, None
+            self._run.summary.update(figures)
+            self._end(0)
+
+    def _end(self, exit_code: int) -> None:
+        run, self._run = self._run, None
+        with _quiet():
+            run.finish(exit_code=exit_code)
+
+
+def _waits_for_the_end(shown: Presentation) -> str:
+    """The arm whose summary has the scenario's own numbers, which are known when all arms are over;
+    empty where there are none.
+    """
+    return shown.lead(shown.arms) if shown.on("tracker") else ""
+
+
+def _off_by_environment() -> bool:
+    """Whether whoever set up this machine, or started this command, wants nothing of W&B: said in
+    W&B's own way.
+    """
+    said = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DISABLED", "")
+    return said[0].strip().lower() == "disabled" or said[1].strip().lower() in (
+        "true",
+        "1",
+        "yes",
+        "on",
+    )
+
+
+def _device_scores(folder: Path, arm: str) -> dict[int, dict[str, Any]]:
+    """The main scores of the devices by round, as far as the run has put them on disk."""
+    found: dict[int, dict[str, Any]] = {}
+    known = columns.read(folder)
+    for part in sorted((folder / "checkpoints" / arm).glob("devices_*.parquet")):
+        rows = read_devices(part, "/devices.parquet")
+        score = columns.of_devices(known, rows.column_names)
+        if score is not None:
+            round_M, score_M = (rows[name].to_numpy() for name in ("round", score.name))
+            for round in np.unique(round_M):
+                found[int(round)] = {f"{DEVICES}{score.name}": score_M[round_M == round]}
+    return found
+
+
+def _histogram(values_N: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+    import wandb
+
+    return wandb.Histogram(np_histogram=np.histogram(values_N[np.isfinite(values_N)], bins=32))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what W&B prints off the terminal, where a progress bar is being drawn; its log files
+    have it all.
+    """
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

@@ -1,0 +1,83 @@
+"""What W&B leaves in a run folder: the id of each arm, and the offline parts of its W&B runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import uuid
+from pathlib import Path
+
+from swarm.common.system.files import replacing
+
+# before the name of an offline part while the one that takes its place is written
+REPLACED = "replaced-"
+IDS = "wandb.json"
+"""In the run folder: the W&B id of each arm, so that a resumed run stays one run wherever its
+folder has gone.
+"""
+
+
+def run_id(run: str, arm: str) -> str:
+    """A W&B id for an arm: a slug of at most 64 characters.
+
+    A name that has to be changed to fit gets a hash of the original, so two names never share an
+    id.
+    """
+    name = f"{run}-{arm}"
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+    if slug == name and len(name) <= 64:
+        return name
+    return f"{slug[:55]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def id_of(folder: Path, run: str, arm: str) -> str:
+    """The id in the run folder.
+
+    A new one is unique: two runs whose folders have the same name stay two runs.
+    """
+    file = folder / IDS
+    try:
+        ids = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, ValueError, RecursionError):
+        ids = {}
+    known = ids.get(arm) if isinstance(ids, dict) else None
+    if not isinstance(known, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", known):
+        known = f"{run_id(run, arm)[:55]}-{uuid.uuid4().hex[:8]}"
+        ids = {**(ids if isinstance(ids, dict) else {}), arm: known}
+        with replacing(file) as out:
+            out.write(json.dumps(ids, indent=1).encode())
+    return known
+
+
+def rename_parts(folder: Path, id: str) -> None:
+    """Renames the offline parts of a W&B run that were not uploaded, until the one that takes their
+    place is written.
+
+    They are renamed before W&B starts, so that whatever is called ``offline-run-DATE_TIME-ID``
+    afterwards is the new one. Its name cannot tell: it has only seconds, W&B adds ``-1`` where it
+    is taken, and a run does not know what it was given.
+    """
+    for part in _parts(folder, id):
+        if not any(part.glob("*.synced")):
+            part.rename(part.with_name(REPLACED + part.name))
+
+
+def drop_replaced(folder: Path, id: str) -> None:
+    """Removes the parts that :func:`rename_parts` renamed."""
+    for part in _parts(folder, id, REPLACED):
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _parts(folder: Path, id: str, prefix: str = "") -> list[Path]:
+    """``offline-run-DATE_TIME-ID`` and ``offline-run-DATE_TIME-ID-1``; an id is a slug, so it is
+    its own glob.
+    """
+    name = f"{prefix}offline-run-*-{id}"
+    return [
+        part
+        for glob in (name, f"{name}-[0-9]*")
+        for part in (folder / "wandb").glob(glob)
+        if part.is_dir()
+    ]

@@ -1,0 +1,1 @@
+"""Simulates one arm round by round."""

@@ -1,0 +1,193 @@
+"""The actors of a session, numbered from 0, and waiting for their answers: with a deadline, after
+which the message names the actor that does not answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarm.common.errors import SwarmError
+from swarm.common.system.machine import ran_out_of_memory
+from swarm.simulation.engine.ray.actor import ShardActor
+from swarm.simulation.engine.ray.cluster import Cluster, ClusterError
+
+START_SECONDS = 120.0  # seconds for the first actor to start
+EACH_SECONDS = 10.0  # seconds more for each further actor, twice what one takes on a busy core
+PATIENCE = 20.0  # a turn may take this many times as long as the slowest round so far
+LEAST_SECONDS = 60.0  # but at least this long
+FIRST_SECONDS = 600.0  # the deadline before any round is done
+LOOK_SECONDS = 0.5  # how often the driver checks whether an answer can still come
+
+
+# Ray's names of the errors that say that a process or a machine, or an object on it, is lost
+LOST = (
+    "RayActorError",
+    "ObjectLostError",
+    "WorkerCrashedError",
+    "OutOfMemoryError",
+    "NodeDiedError",
+)
+
+
+class StuckError(SwarmError):
+    """An actor neither answers nor dies."""
+
+
+class FaultError(Exception):
+    """An actor has died, or a result of it is lost; the run can go on from an earlier state.
+
+    ``of_memory`` says that Ray killed the actor because the machine's memory was nearly full.
+    """
+
+    def __init__(self, text: str, of_memory: bool = False) -> None:
+        self.of_memory = of_memory
+        super().__init__(text)
+
+
+@dataclass
+class ActorHandle:
+    """One actor: its handle, process id, the devices it holds, and the routes it has been sent."""
+
+    number: int
+    handle: Any
+    pid: int = 0
+    devices: str = "none yet"
+    routes: set[Hashable] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of an actor: the reference of its first result, its description in words, and the
+    references that it waits for.
+    """
+
+    member: ActorHandle
+    ref: Any
+    words: str
+    waits_for: Sequence[Any] = ()
+
+
+class ActorPool:
+    """The actors of a session; there are as many as were ever asked for, until the cluster ends."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster, self.ray = cluster, cluster.ray
+        # With 0 cores each, any number of actors can share the cores of our own Ray.
+        self._host = self.ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(ShardActor)
+        self.members: list[ActorHandle] = []
+        self.slowest: float | None = None  # seconds of a round
+
+    def ensure(self, count: int) -> list[ActorHandle]:
+        """The first ``count`` actors; those that are missing are started."""
+        slots = self._slots()
+        new = [ActorHandle(n, self._make(n, slots)) for n in range(len(self.members), count)]
+        self.members += new
+        self._wait_ready(new)
+        return self.members[:count]
+
+    def restart_dead(self, members: Sequence[ActorHandle]) -> list[ActorHandle]:
+        """Restart those of ``members`` that no longer answer, and return them."""
+        calls = [Call(m, m.handle.ping.remote(), "finishing what it was asked") for m in members]
+        dead = []
+        for call in calls:
+            try:
+                self.gather([call])
+            except FaultError:
+                dead.append(call.member)
+        slots = self._slots() if dead else []
+        for member in dead:
+            member.handle, member.routes = self._make(member.number, slots), set()
+        self._wait_ready(dead)
+        return dead
+
+    def _slots(self) -> list[str]:
+        """The ids of a cluster's living nodes, each as often as the node has cores; empty on our
+        own Ray, which is one node.
+
+        Ray itself would spread actors by the cores that they ask for. Ours ask for none, so Ray may
+        put all of them on one node.
+        """
+        if self.cluster.address is None:
+            return []
+        cores = {
+            node["NodeID"]: int(node["Resources"].get("CPU", 0))
+            for node in self.ray.nodes()
+            if node["Alive"]
+        }
+        most = max(cores.values(), default=0)
+        return [name for turn in range(most) for name in sorted(cores) if turn < cores[name]]
+
+    def _make(self, number: int, slots: Sequence[str]) -> Any:
+        """A new actor on the node whose turn it is, or on another node if that one has gone."""
+        if not slots:
+            return self._host.remote()
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        home = NodeAffinitySchedulingStrategy(node_id=slots[number % len(slots)], soft=True)
+        return self._host.options(scheduling_strategy=home).remote()
+
+    def _wait_ready(self, members: Sequence[ActorHandle]) -> None:
+        calls = [Call(m, m.handle.ping.remote(), "starting") for m in members]
+        found = self.gather(calls, START_SECONDS + EACH_SECONDS * len(calls))
+        for member, pid in zip(members, found, strict=True):
+            member.pid = pid
+
+    @property
+    def patience(self) -> float:
+        """The seconds after which an actor counts as stuck, which follow from the slowest round so
+        far."""
+        return (
+            FIRST_SECONDS if self.slowest is None else max(LEAST_SECONDS, PATIENCE * self.slowest)
+        )
+
+    def gather(self, calls: Sequence[Call], seconds: float | None = None) -> list[Any]:
+        """The results of the calls, in their order.
+
+        Raises :class:`FaultError` if an actor has died, :class:`StuckError` after ``seconds``
+        (default: ``patience``), a :class:`SwarmError` or an error about memory that an actor has
+        raised, and :class:`ClusterError` for any other error of an actor.
+        """
+        errors = self.ray.exceptions
+        limit = self.patience if seconds is None else seconds
+        end = time.monotonic() + limit
+        try:
+            while True:
+                left = max(end - time.monotonic(), 0.0)
+                try:
+                    return list(
+                        self.ray.get([call.ref for call in calls], timeout=min(left, LOOK_SECONDS))
+                    )
+                except errors.GetTimeoutError:
+                    self.cluster.check()
+                    if left <= LOOK_SECONDS:
+                        raise self._stuck(calls, limit) from None
+        except errors.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, tuple(getattr(errors, name) for name in LOST)):
+                text = " ".join(str(cause).split())[:500]
+                raise FaultError(text, isinstance(cause, errors.OutOfMemoryError)) from None
+            if isinstance(cause, SwarmError) or ran_out_of_memory(cause):
+                raise cause from None
+            raise ClusterError(f"an actor failed: {error}") from None
+
+    def _stuck(self, calls: Sequence[Call], limit: float) -> StuckError:
+        """The error that names the actor which has all its arguments and does not answer; the
+        others wait for it.
+        """
+
+        def ready(ref: Any) -> bool:
+            return bool(self.ray.wait([ref], timeout=0, fetch_local=False)[0])
+
+        late = [call for call in calls if not ready(call.ref)]
+        guilty = next(
+            (call for call in late if all(map(ready, call.waits_for))),
+            late[0] if late else calls[0],
+        )
+        m = guilty.member
+        return StuckError(
+            f"actor {m.number} (process {m.pid}, devices {m.devices}) has not finished within"
+            f" {limit:.0f} s: {guilty.words}"
+        )

@@ -1,0 +1,231 @@
+"""The communication of an arm: topology, protocol, network, compression, and the phases of a
+round."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from swarm.common.names import telling
+from swarm.common.rows import Layout
+from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.compression.base import Compressor, NoCompression
+from swarm.communication.messages import MessageSchedule
+from swarm.communication.mixing import Mixing
+from swarm.communication.network.base import (
+    Churn,
+    Clock,
+    Delay,
+    Network,
+    NoChurn,
+    NoClock,
+    NoDelay,
+    NoOutage,
+    Outage,
+)
+from swarm.communication.network.fleet import Fleet, hardware_of
+from swarm.communication.protocol.base import Links, Protocol
+from swarm.communication.returned import check_protocol, shares_of, slots_of
+from swarm.communication.topology.base import Topology, check_period, graph_of
+from swarm.communication.topology.graph import Graph
+from swarm.communication.transform.base import MessageTransform
+from swarm.config.build import build
+from swarm.config.settings import Settings
+from swarm.simulation.experiment.data import Data
+from swarm.simulation.experiment.model import Model
+from swarm.simulation.phases import KINDS, Phase
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+class Communication:
+    """The swarm's graph, its protocol, its network, and everything that follows from them.
+
+    Attributes:
+        topology: The graph of each round.
+        protocol: What devices send, and how they use what they receive.
+        fleet: The hardware of the devices.
+        network: Whether and when each message arrives.
+        aggregator: How a device combines its own row with those that it hears, in phases that mix.
+        transforms: The changes of a message before it is sent, in this order.
+        compressor: The compression of messages; None without compression.
+        messages: Which messages arrive in which round, and with which weights.
+        phases: The phases of a round, in their order.
+        names: The names of the devices; None where they have numbers only.
+    """
+
+    def __init__(self, settings: Settings, data: Data, model: Model) -> None:
+        self.settings, self.sizes_N = settings, data.stream.sizes_N
+        self.layout: Layout = model.layout
+        self.dtype, self.device = model.dtype, model.device
+        s, split = settings, data.split
+        owners = split.names if split.owned else None
+        self.topology: Topology = self._build(
+            s.topology, Topology, "topology", devices=s.devices, seed=s.seed, owner_names=owners
+        )
+        check_period(self.topology)
+        names = telling(split.names or self.topology.node_names)
+        self.names = names if names is not None and len(names) == s.devices else None
+        self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol", seed=s.seed)
+        check_protocol(self.protocol, tuple(KINDS))
+        self.protocol.bind(self.layout)
+        self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
+        self.aggregator: Aggregator = self._build(s.aggregator, Aggregator, "aggregator")
+        self.transforms: tuple[MessageTransform, ...] = tuple(
+            self._build(node, MessageTransform, "transforms") for node in s.transforms
+        )
+        self.compressor = self._compressor()
+        kinds = [KINDS[name] for name in self.protocol.phases]
+        self.phases: tuple[Phase, ...] = tuple(
+            kind(number, self) for number, kind in enumerate(kinds)
+        )
+        self.network = self._network(data, model)
+        self.messages = MessageSchedule(
+            self.topology,
+            s.mixing,
+            self.protocol,
+            self.network,
+            self.compressor is not None or bool(self.transforms),
+            s.devices,
+            any(kind.through_server for kind in kinds),
+        )
+
+    def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
+        return build(node, expect, section, self.settings.plugins, **context)
+
+    def _compressor(self) -> Compressor | None:
+        found: Compressor = self._build(
+            self.settings.compressor,
+            Compressor,
+            "compressor",
+            layout=self.layout,
+            number_bits=self.number_bits,
+        )
+        return None if isinstance(found, NoCompression) else found
+
+    def _network(self, data: Data, model: Model) -> Network:
+        s = self.settings
+        graph = graph_of(self.topology, self.topology.phase(1), s.devices)
+        hardware = hardware_of(self.fleet, s.devices)
+        compute_N = None
+        if hardware is not None:
+            compute_N = data.local_steps_N * model.step_flops / hardware.flops
+        context = {
+            "devices": s.devices,
+            "seed": s.seed,
+            "device_names": self.names,
+            "tick": s.network.round_seconds,
+            "degree_N": graph.degree_in + graph.degree_out,
+            "longest_edge": self._longest_edge(graph),
+            "compute_N": compute_N,
+        }
+        churn: Churn = self._build(s.churn, Churn, "churn", **context)
+        outage: Outage = self._build(s.outage, Outage, "outage", **context)
+        clock: Clock = self._build(s.clock, Clock, "clock", **context)
+        delay: Delay = self._build(s.delay, Delay, "delay", **context)
+        lines = None if hardware is None else hardware.lines
+        sending = [] if lines is None else [phase for phase in self.phases if phase.sends]
+        return Network(
+            s.devices,
+            s.seed,
+            s.network.round_seconds,
+            s.network.drop,
+            s.network.symmetric,
+            s.network.max_delay,
+            None if isinstance(delay, NoDelay) else delay,
+            None if isinstance(churn, NoChurn) else churn,
+            None if isinstance(outage, NoOutage) else outage,
+            None if isinstance(clock, NoClock) else clock,
+            lines,
+            float(max((phase.bits for phase in sending), default=0)),
+        )
+
+    def _longest_edge(self, graph: Graph) -> float | None:
+        """The longest edge in the graph's unit of length; None where edges have no lengths,
+        infinity where the graph changes."""
+        if graph.length_E is None:
+            return None
+        return float(graph.length_E.max(initial=0.0)) if self.topology.period == 1 else math.inf
+
+    # --- the graph, and who takes part ------------------------------------------------------------
+
+    def graph(self, round: int) -> Graph:
+        """The graph of ``round`` (counted from 1)."""
+        return self.messages.graph(round)
+
+    def mixing(self, round: int) -> Mixing:
+        """The mixing weights of ``round`` (counted from 1) if every message arrives."""
+        return self.messages.mixing(round)
+
+    def active(self, round: int) -> Bools | None:
+        """Which devices learn and are heard in ``round``, ``[N]``; None means all of them."""
+        return self.messages.participants(round, self.settings.seed)
+
+    def server_shares(self, round: int) -> Floats:
+        """Each device's weight ``[N]`` in the mean that a server takes in ``round``: the protocol's
+        own weights, scaled to sum to one over those that are heard."""
+        shares, active = shares_of(self.protocol, self.sizes_N), self.active(round)
+        if active is None:
+            return shares
+        heard = np.where(active, shares, 0.0)
+        return heard / heard.sum() if heard.any() else shares
+
+    # --- the shapes of what is kept ---------------------------------------------------------------
+
+    @property
+    def learns(self) -> bool:
+        """Whether any phase of a round is one of learning."""
+        return any(phase.learns for phase in self.phases)
+
+    @property
+    def number_bits(self) -> int:
+        """The number of bits of a number of the run's dtype."""
+        return self.dtype.itemsize * 8
+
+    @cached_property
+    def most_links(self) -> int:
+        """The largest number of neighbours of a device, if a phase has a row for each of them;
+        else 0."""
+        per_edge = any(phase.per_edge for phase in self.phases)
+        return self.messages.most_links if per_edge else 0
+
+    @cached_property
+    def links(self) -> tuple[Ints, Floats] | None:
+        """The neighbours of all devices and their weights, ``[N, most_links]`` each, if a phase has
+        a row for each neighbour; else None.
+        """
+        return self.messages.links() if any(phase.per_edge for phase in self.phases) else None
+
+    @cached_property
+    def slots(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each of the protocol's slots, for one device."""
+        links = None
+        if any(phase.per_edge for phase in self.phases):
+            weight = torch.zeros(0, self.most_links, dtype=self.dtype)
+            ids = weight.to(torch.int64)
+            links = Links(ids, weight, ids.new_empty(0))
+        nobody = torch.empty(0, self.layout.width, dtype=self.dtype)
+        found = slots_of(self.protocol, nobody, links)
+        return {name: tuple(rows.shape[1:]) for name, rows in found.items()}
+
+    @cached_property
+    def in_flight(self) -> dict[str, tuple[int, ...]]:
+        """The shapes, for one device, of messages under way and of compression errors that are fed
+        back."""
+        found: dict[str, tuple[int, ...]] = {}
+        for phase in self.phases:
+            found |= phase.in_flight()
+        return found
+
+    @property
+    def kept_numbers(self) -> int:
+        """How many numbers a device keeps for its communication, from round to round."""
+        shapes = [*self.slots.values(), *self.in_flight.values()]
+        return sum(math.prod(shape) for shape in shapes)

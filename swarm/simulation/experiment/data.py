@@ -1,0 +1,98 @@
+"""The data of an arm: what its devices learn from, and in which order they meet it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from swarm.common.rng import Keys
+from swarm.config.build import build
+from swarm.data.dataset import label_mixes
+from swarm.data.stream.stream import Stream
+from swarm.learning.update.policy import UpdatePolicy, check_policy
+from swarm.learning.update.replay import Replay
+from swarm.simulation.experiment.spec import RunSpec
+
+
+class Data:
+    """The data set and its split, the streams made of them, and how devices learn from these.
+
+    Attributes:
+        dataset: Features, labels and the three splits.
+        split: Which training samples each device holds.
+        stream: The order in which each device meets its samples.
+        policy: Which mini-batches of a round devices learn from.
+        replay: Which samples of their streams devices keep in a replay memory.
+    """
+
+    def __init__(self, spec: RunSpec, policy: UpdatePolicy | None = None) -> None:
+        self.settings = s = spec.settings
+        self.dataset, self.split = spec.dataset, spec.split
+        if policy is None:
+            policy = build(s.update, UpdatePolicy, "update", s.plugins)
+        self.policy: UpdatePolicy = policy
+        self.replay: Replay = build(s.replay, Replay, "replay", s.plugins)
+        self.stream = Stream(spec.split, s.train.batch, Keys(s.seed, "stream"))
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """The shape of one sample's features."""
+        return tuple(self.dataset.x.shape[1:])
+
+    @property
+    def outputs(self) -> int:
+        """The number of a model's outputs: one for each class, or for each target."""
+        y = self.dataset.y
+        return self.dataset.classes or (y.shape[1] if y.ndim > 1 else 1)
+
+    @property
+    def classes_told(self) -> int:
+        """The number of classes among the labels that devices are told."""
+        return self.dataset.known_labels()[1]
+
+    @cached_property
+    def local_steps_N(self) -> npt.NDArray[np.int64]:
+        """The number of local steps of each device in a round, ``[N]``."""
+        train = self.settings.train
+        if train.local_steps is not None:
+            return np.full(self.settings.devices, train.local_steps, dtype=np.int64)
+        assert train.local_epochs is not None
+        return self.stream.steps_of_epochs(train.local_epochs)
+
+    @cached_property
+    def label_mix_WNC(self) -> npt.NDArray[np.float64]:
+        """The fraction of each label among a device's samples of each concept, ``[W, N, C]``, which
+        weights its own-distribution accuracy.
+        """
+        return label_mixes(self.dataset, self.split)
+
+    @cached_property
+    def progress(self) -> dict[str, tuple[int, ...]]:
+        """The shapes, for one device, of the integers in a checkpoint that hold its position in its
+        stream and its replay memory.
+        """
+        found: dict[str, tuple[int, ...]] = {"steps": (), "met": (), "lately": ()}
+        if self.replay.size:
+            classes = self.classes_told
+            found |= {"kept": (self.replay.size,), "offered": (classes,), "largest": (classes,)}
+        return found
+
+    def replay_bytes(self, itemsize: int) -> int:
+        """The bytes of the samples in a full replay memory of one device: ``itemsize`` bytes a
+        feature and 8 bytes a label.
+        """
+        x, y = self.dataset.x, self.dataset.y
+        return int(self.replay.size * (x[0].size * itemsize + y[0].size * 8))
+
+    def check(self) -> None:
+        """Raises :class:`~swarm.common.errors.ConfigError` if policy, replay and data do not go
+        together."""
+        check_policy(
+            self.policy,
+            self.replay,
+            self.stream,
+            self.settings.train.local_epochs,
+            self.classes_told,
+        )

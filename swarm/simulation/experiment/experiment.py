@@ -1,0 +1,97 @@
+"""One arm of a scenario, ready to run: every plug-in is built and checked, but nothing of the
+swarm's size is allocated yet.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from swarm.common.errors import ConfigError
+from swarm.common.names import Maybe
+from swarm.common.rows import Blocks
+from swarm.learning.update.policy import UpdatePolicy
+from swarm.simulation.experiment.communication import Communication
+from swarm.simulation.experiment.data import Data
+from swarm.simulation.experiment.model import Model
+from swarm.simulation.experiment.spec import RunSpec
+from swarm.simulation.experiment.validate import validate
+from swarm.simulation.metrics.base import Task
+from swarm.simulation.metrics.chosen import chosen
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Experiment:
+    """An arm with its plug-ins built.
+
+    Attributes:
+        spec: The settings, data set and split that define the arm.
+        data: What devices learn from.
+        model: What each device trains.
+        communication: How devices exchange messages.
+        blocks: Which devices train together.
+        learner: Trains the devices of a block.
+        metrics: The metrics of the arm.
+    """
+
+    def __init__(self, spec: RunSpec, policy: UpdatePolicy | None = None) -> None:
+        """Build the parts of ``spec``; ``policy`` is its update policy, if that is built already.
+
+        Raises :class:`ConfigError` for parts that cannot be built, or that do not go together."""
+        self.spec, self.settings = spec, spec.settings
+        self.dtype = DTYPES[self.settings.compute.dtype]
+        self.device = _device(self.settings.compute.device)
+        self.data = Data(spec, policy)
+        self.model = Model(self.settings, self.data, self.dtype, self.device)
+        self.communication = Communication(self.settings, self.data, self.model)
+        self.blocks = self._blocks()
+        self.learner = self.model.learner(self.blocks.size)
+        validate(self)
+        self.metrics = chosen(self.settings.metrics, self._task(), self.settings.plugins)
+
+    @property
+    def names(self) -> Maybe | None:
+        """The names of the devices; None where they have numbers only."""
+        return self.communication.names
+
+    @property
+    def kept_numbers(self) -> int:
+        """The number of a device's numbers in a checkpoint: of its model, optimizer and
+        messages."""
+        return self.model.numbers + self.communication.kept_numbers
+
+    def _task(self) -> Task:
+        """The facts about this arm that metrics are built with."""
+        data, looked = self.data.dataset, self.settings.evaluate
+        classification = self.model.loss.classification
+        return Task(
+            classification,
+            self.data.outputs,
+            classification and data.y.ndim > 1,
+            looked.accuracy,
+            None if looked.label is None else data.class_of(looked.label),
+            looked.local,
+            looked.ensemble,
+        )
+
+    def _blocks(self) -> Blocks:
+        size, devices = self.settings.engine.get("block", "auto"), self.settings.devices
+        if size != "auto":
+            return Blocks.of_size(devices, int(size))
+        clock = self.communication.network.clock
+        share = 1.0 if clock is None else clock.share
+        return Blocks.auto(devices, self.model.layout.width, share)
+
+
+def _device(name: str) -> torch.device:
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there[name]:
+        valid = ", ".join(n for n, ok in there.items() if ok)
+        raise ConfigError(
+            "compute.device", name, f"is not there; this machine and torch build have: {valid}"
+        )
+    return torch.device(name)

@@ -1,0 +1,178 @@
+"""The model that every device of an arm trains: its module, loss, optimizer and first
+parameters."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from swarm.common.errors import ConfigError
+from swarm.common.ranges import no_room, size_text
+from swarm.common.rows import Layout
+from swarm.common.system.machine import available_bytes
+from swarm.config.build import build
+from swarm.config.explain import shown
+from swarm.config.settings import Settings
+from swarm.learning.buffers import Constants
+from swarm.learning.initial_parameters import read_start
+from swarm.learning.kernels.flops import flops_of_prediction, flops_of_step
+from swarm.learning.kernels.losses import Loss, PartialLabelLoss, loss_for
+from swarm.learning.kernels.module import check_module, check_tokens, initialised, kernel_for
+from swarm.learning.learner import Learner
+from swarm.learning.optim.optimizer import Optimizer
+from swarm.learning.optim.schedule import Schedule
+from swarm.simulation.experiment.data import Data
+
+
+class Model:
+    """The model of one device, which is the same for all devices.
+
+    Attributes:
+        loss: The loss that training minimises.
+        optimizer: How a local step follows from a gradient.
+        layout: How the parameters lie in a row ``[P]``.
+        constants: The module's buffers, which no step changes.
+        start: The row ``[P]`` that devices start from, if all start from the same.
+    """
+
+    def __init__(
+        self, settings: Settings, data: Data, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.settings, self.data, self.dtype, self.device = settings, data, dtype, device
+        self.loss = self._loss()
+        self._require_room()
+        schedule: Schedule = self._build(settings.schedule_plug_in, Schedule, "schedule")
+        self.optimizer: Optimizer = self._build(
+            settings.optimizer, Optimizer, "optimizer", schedule=schedule
+        )
+        self._checked = module = self._checked_module()
+        self.layout = Layout.of(module)
+        self.constants = Constants.of(module)
+        self.start = read_start(settings.init, module, self.layout, self.constants, dtype)
+
+    def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
+        return build(node, expect, section, self.settings.plugins, **context)
+
+    def _loss(self) -> Loss:
+        data = self.data.dataset
+        span_T1 = None
+        if data.target is not None:
+            span_T1 = torch.as_tensor(data.target.span[:, None]).to(self.device, self.dtype)
+        loss = loss_for(self.settings.train.loss, data.classes, span_T1)
+        return loss if data.observed_labels is None else PartialLabelLoss()
+
+    # --- the module -------------------------------------------------------------------------------
+
+    def module(self, device: int = 0) -> nn.Module:
+        """A new module, initialised from (seed, device)."""
+        make = partial(
+            self._build,
+            self.settings.model,
+            nn.Module,
+            "model",
+            features=self.data.features,
+            outputs=self.data.outputs,
+        )
+        return initialised(make, self.settings.seed, device).to(self.dtype)
+
+    def sample(self) -> Tensor:
+        """Two samples ``[2, *features]``, to try a module on."""
+        data = self.data.dataset
+        x = torch.as_tensor(data.x[data.train[:2]])
+        return x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
+
+    def _checked_module(self) -> nn.Module:
+        """A module that has passed the checks that it can learn from these data.
+
+        Raises :class:`ConfigError` about ``model`` for one that cannot."""
+        module, data = self.module().to(self.device), self.data.dataset
+        answers = (*data.y.shape[1:], data.classes) if data.classes else (self.data.outputs,)
+        try:
+            check_tokens(module, data.x)
+            check_module(module, self.sample(), answers)
+        except ConfigError as error:
+            raise error.under("model") from None
+        return module
+
+    def learner(self, block: int) -> Learner:
+        """A learner that trains blocks of up to ``block`` devices at once."""
+        train = self.settings.train
+        kernel = kernel_for(self._checked, self.loss, self.sample(), block)
+        return Learner(
+            kernel,
+            self.loss,
+            self.optimizer,
+            self.data.outputs,
+            train.clip_norm,
+            self.settings.compute.compile,
+        )
+
+    def first_rows(self, devices: npt.NDArray[np.int64]) -> Tensor:
+        """The rows ``[n, P]`` that these devices start from: all the same, or each drawn with a key
+        of its own.
+        """
+        if self.settings.init == "independent":
+            rows = [self.layout.pack(dict(self.module(int(d)).named_parameters())) for d in devices]
+            return torch.stack(rows).to(self.device)
+        return self.start.repeat(len(devices), 1).to(self.device)
+
+    def rate(self, round: int) -> float:
+        """The learning rate of ``round`` (counted from 1)."""
+        return self.optimizer.rate(round - 1, self.settings.schedule_rounds)
+
+    # --- its cost ---------------------------------------------------------------------------------
+
+    @cached_property
+    def step_flops(self) -> float:
+        """FLOP of a device's local step."""
+        # a run is in inference mode, and these parameters need a gradient
+        with torch.inference_mode(False):
+            module = self.module().to(self.device)
+            return flops_of_step(module, self.sample(), self.settings.train.batch)
+
+    @cached_property
+    def prediction_share(self) -> float:
+        """FLOP of predicting a mini-batch without learning from it, as a share of a local
+        step's.
+        """
+        with torch.inference_mode(False):
+            module = self.module().to(self.device)
+            predicted = flops_of_prediction(module, self.sample(), self.settings.train.batch)
+            return predicted / self.step_flops
+
+    @property
+    def numbers(self) -> int:
+        """The number of numbers that a device keeps for its model and its optimizer."""
+        return (1 + len(self.optimizer.slots)) * self.layout.width
+
+    def _require_room(self) -> None:
+        """Refuse parameters that do not fit into memory, of one device or of all, before anything
+        is allocated.
+
+        For this the model is made on torch's meta device, without memory. A user's own module is
+        not checked here: it may not support that device, and may keep what it made there. Once
+        everything is built, :func:`swarm.experiments.runs.memory.require_memory` counts all that a
+        run takes, for every model.
+        """
+        target, n = str(self.settings.model.get("_target_")), self.settings.devices
+        if not target.startswith(("swarm.", "torch.")):
+            return
+        try:
+            with torch.device("meta"):
+                one = sum(p.numel() * p.element_size() for p in self.module().parameters())
+        except (RuntimeError, TypeError) as error:
+            why = f"cannot be made: {shown(str(error).splitlines()[0])}"
+            raise ConfigError("model", target, why) from error
+        free = available_bytes() if self.device.type == "cpu" else None
+        if free is None or one * n <= free:
+            return
+        if one > free:
+            need = f"at least {size_text(one)} for one device's parameters"
+            raise no_room("model", target, need, free, "a smaller model would fit")
+        need = f"at least {size_text(n * one)} for parameters alone"
+        raise no_room("devices", n, need, free, f"at most {free // one:,} devices fit")

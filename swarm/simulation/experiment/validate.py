@@ -1,0 +1,157 @@
+"""Checks that the parts of an arm go together; a combination that cannot work is refused before
+anything of the swarm's size is allocated.
+
+Every function raises a :class:`~swarm.common.errors.ConfigError` that names the key to change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from swarm.common.errors import ConfigError
+from swarm.common.names import named, titled
+from swarm.common.plugin import called
+from swarm.communication.check_messages import rounds_foreseen
+from swarm.communication.compression.base import Compressor
+from swarm.config.build import choice
+from swarm.config.explain import shown
+from swarm.config.settings import Settings
+from swarm.simulation.experiment.communication import Communication
+
+if TYPE_CHECKING:
+    from swarm.simulation.experiment.experiment import Experiment
+
+_SUMS = {
+    "row": "the row sums of the weights",
+    "column": "the column sums of the weights",
+    "both": "the row and the column sums of the weights",
+}
+
+
+def validate(experiment: Experiment) -> None:
+    """Check that the parts of ``experiment`` go together.
+
+    Raises :class:`~swarm.common.errors.ConfigError` for the first combination that cannot work."""
+    settings, communication = experiment.settings, experiment.communication
+    _require_common_start(settings, communication)
+    for phase in {type(phase): phase for phase in communication.phases}.values():
+        phase.check()
+    if communication.compressor is not None:
+        _check_compressor(settings, communication, communication.compressor)
+    if communication.transforms:
+        _check_transforms(settings, communication)
+    if not communication.aggregator.linear:
+        _check_aggregator(settings, communication)
+    experiment.data.check()
+    _require_fit(experiment)
+
+
+def _require_common_start(settings: Settings, communication: Communication) -> None:
+    protocol = communication.protocol
+    if protocol.requirements.common_init and settings.init == "independent":
+        valid = (
+            f"must be common (or a file) with {called(protocol)}, whose server has one model from"
+            " the start"
+        )
+        raise ConfigError("init", settings.init, valid)
+
+
+def _check_compressor(
+    settings: Settings, communication: Communication, compressor: Compressor
+) -> None:
+    """Refuse a compressor where no message goes to all neighbours, and one that the protocol cannot
+    work with."""
+    protocol = communication.protocol
+    name = str(settings.compressor["_target_"]).rpartition(".")[2]
+    _require_one_message(communication, "compressor", name, "none")
+    if protocol.requirements.own_error_feedback and compressor.feedback:
+        valid = (
+            f"must be false with {called(protocol)}, which sends what was left out later by itself;"
+            " doing so twice diverges"
+        )
+        raise ConfigError("compressor.feedback", True, valid)
+    if protocol.requirements.no_compression:
+        valid = (
+            f"must be none with {called(protocol)}, which needs the exact numbers of its messages:"
+            " what compression leaves out would add up, or be taken for something else"
+        )
+        raise ConfigError("compressor", name, valid)
+    for phase in communication.phases:
+        _ = phase.bits  # refuses rows that the compressor cannot pack
+
+
+def _require_one_message(
+    communication: Communication, key: str, value: object, without: str
+) -> None:
+    """Refuse what changes messages in a protocol whose devices do not send the same message to all
+    neighbours; ``without`` is the value of ``key`` that leaves messages alone."""
+    for phase in communication.phases:
+        if phase.delivery is not None:
+            valid = (
+                f"must be {without} with {called(communication.protocol)}, which sends"
+                f" {phase.delivery}: only one message that goes to all neighbours can be changed"
+            )
+            raise ConfigError(key, value, valid)
+
+
+def _check_transforms(settings: Settings, communication: Communication) -> None:
+    """Refuse transforms where no message goes to all neighbours, and where the protocol needs the
+    exact numbers."""
+    protocol = communication.protocol
+    names = shown([choice("transform", node) for node in settings.transforms])
+    _require_one_message(communication, "transforms", names, "[]")
+    if not any(phase.packets for phase in communication.phases):
+        raise ConfigError(
+            "transforms", names, f"must be [] with {called(protocol)}, which sends nothing"
+        )
+    if protocol.requirements.no_compression:
+        valid = f"must be [] with {called(protocol)}, which needs the exact numbers of its messages"
+        raise ConfigError("transforms", names, valid)
+
+
+def _check_aggregator(settings: Settings, communication: Communication) -> None:
+    """Refuse a rule other than the weighted mean where nothing is mixed, and where the protocol
+    needs a property that only the mean has."""
+    aggregator, protocol = communication.aggregator, communication.protocol
+    name, messages = choice("aggregator", settings.aggregator), communication.messages
+    if not any(phase.mixes for phase in communication.phases):
+        valid = f"must be mean with {called(protocol)}, which mixes nothing over the links"
+        raise ConfigError("aggregator", name, valid)
+    if protocol.requirements.linear_mixing:
+        valid = (
+            f"must be mean with {called(protocol)}, which remembers sums of what it mixed: they"
+            " follow the messages of later rounds only if mixing is a weighted mean"
+        )
+        raise ConfigError("aggregator", name, valid)
+    needed = protocol.requirements.conserves
+    for round in rounds_foreseen(messages):
+        kept = aggregator.conserves(messages.mixing(round))
+        if needed != "row" and kept not in ("both", needed):
+            valid = (
+                f"must be mean with {called(protocol)}, which needs a rule that conserves"
+                f" {_SUMS[needed]}; this one"
+                f" conserves {_SUMS[kept]} only"
+            )
+            raise ConfigError("aggregator", name, valid)
+    aggregator.check(messages.graph(1))
+
+
+def _require_fit(experiment: Experiment) -> None:
+    """Refuse a fleet with a device whose memory is too small for what the device keeps and one
+    gradient."""
+    hardware = experiment.communication.fleet.hardware
+    if hardware is None:
+        return
+    itemsize = experiment.dtype.itemsize
+    needed = (experiment.kept_numbers + experiment.model.layout.width) * itemsize
+    needed += experiment.data.replay_bytes(itemsize)
+    if needed <= hardware.memory.min():
+        return
+    small = int(hardware.memory.argmin())
+    who = titled(small, named(experiment.names, small))
+    valid = (
+        f"{who} has {hardware.memory[small]:.3g} bytes of memory; model, optimiser and replay need"
+        f" {needed:.3g}; take a smaller model"
+    )
+    name = experiment.settings.fleet["_target_"].rpartition(".")[2]
+    raise ConfigError("fleet", name, valid)

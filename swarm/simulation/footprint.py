@@ -1,0 +1,271 @@
+"""Estimates the memory that a run will take at its peak, part by part, from what is known before
+the start.
+
+The estimate leaves out the Python process with everything imported (about 0.4 GiB).
+``benchmarks/memory.py`` compares the sums with what runs really take; docs/performance.md has the
+figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from swarm.learning.kernels.dense import Dense
+from swarm.simulation.batch_loader import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
+from swarm.simulation.evaluation import SAMPLES_AT_ONCE
+from swarm.simulation.experiment import Experiment
+
+REST = 40 << 20  # bytes that every run needs: files being written, tables, the page
+AUTOGRAD = 64 << 20  # bytes that torch loads for models whose gradients are not written by hand
+COUNTERS = 500  # bytes a device: counters, draws, and the results of a round
+EDGE = 90  # bytes a directed link: the graph, its weights, and the routes made of them
+POSITION = 60  # bytes a sample id while it is drawn
+MEASURED = 30  # bytes a device, evaluation and further metric
+RESULT = 60  # bytes a device and evaluation: its results, in the run's files and their table
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a run's memory.
+
+    Attributes:
+        name: What the memory holds, in words.
+        bytes: Its size.
+        less: The settings that would make it smaller, beside fewer devices.
+        grows: Whether it grows with the number of devices.
+        there: Whether it is in memory already.
+        each: Whether every process that hosts devices has it.
+        key: The setting that it grows with, where that is not the number of devices.
+        count: The value of that setting.
+    """
+
+    name: str
+    bytes: int
+    less: str = ""
+    grows: bool = True
+    there: bool = False
+    each: bool = False
+    key: str = ""
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The memory of a run at its peak."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def total(self) -> int:
+        """Bytes in all."""
+        return sum(part.bytes for part in self.parts)
+
+    @property
+    def to_come(self) -> int:
+        """Bytes that are not in memory yet."""
+        return sum(part.bytes for part in self.parts if not part.there)
+
+    @property
+    def largest(self) -> Part:
+        """The largest part."""
+        return max(self.parts, key=lambda part: part.bytes)
+
+    @property
+    def each(self) -> int:
+        """Bytes that every process has for itself."""
+        return sum(part.bytes for part in self.parts if part.each)
+
+    def with_parts(self, more: Sequence[Part]) -> Footprint:
+        """This footprint with the parts ``more`` added."""
+        return Footprint((*self.parts, *more))
+
+    def fitting(self, devices: int, free: int) -> int:
+        """The number of devices that fit into ``free`` bytes, if this is the footprint of
+        ``devices`` devices."""
+        growing = sum(part.bytes for part in self.parts if part.grows and not part.there)
+        return max(0, int((free - self.to_come + growing) * devices // max(growing, 1)))
+
+
+NOTHING = Footprint(())
+
+
+def footprint(experiment: Experiment) -> Footprint:
+    """The parts of an experiment's memory, without those of no size."""
+    counted = _Counted(experiment)
+    parts = [*counted.kept(), *counted.passing(), *counted.fixed()]
+    return Footprint(tuple(part for part in parts if part.bytes > 0))
+
+
+class _Counted:
+    """The sums behind :func:`footprint`."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.e = experiment
+        self.n, self.width, self.item = (
+            experiment.settings.devices,
+            experiment.model.layout.width,
+            experiment.dtype.itemsize,
+        )
+
+    # --- by device --------------------------------------------------------------------------------
+
+    def kept(self) -> list[Part]:
+        """The parts that are kept from round to round, and that a checkpoint holds."""
+        e, row = self.e, self.n * self.width * self.item
+        of_messages = {name: math.prod(shape) for name, shape in e.communication.in_flight.items()}
+        history = sum(n for name, n in of_messages.items() if name.startswith("history"))
+        left = sum(of_messages.values()) - history
+        slots = sum(math.prod(shape) for shape in e.communication.slots.values())
+        memory = math.prod(e.data.progress["kept"]) if "kept" in e.data.progress else 0
+        return [
+            Part("the devices' parameters", row, "a smaller model"),
+            Part(
+                "what the optimizer keeps",
+                len(e.model.optimizer.slots) * row,
+                "a smaller model or optimizer=sgd",
+            ),
+            Part(
+                "what the protocol keeps",
+                slots * self.n * self.item,
+                "a smaller model or protocol=dpsgd",
+            ),
+            Part("messages under way", history * self.n * self.item, "a smaller network.max_delay"),
+            Part(
+                "what compression left out", left * self.n * self.item, "compressor.feedback=false"
+            ),
+            Part(
+                "replay memories", 2 * 8 * memory * self.n, "a smaller replay.size"
+            ),  # before and after a round
+            Part("counters", COUNTERS * self.n),
+        ]
+
+    def passing(self) -> list[Part]:
+        """The parts for what a phase of a round holds at most, and for the devices' results."""
+        phases = self.e.communication.phases
+        numbers = max((phase.held_numbers() for phase in phases), default=0)
+        return [
+            Part("an exchange of messages", int(numbers * self.item), "a smaller model"),
+            Part(
+                "the results of devices",
+                (RESULT + MEASURED * len(self.e.metrics.outputs)) * self._results(),
+                "a smaller evaluate.devices or a larger evaluate.every",
+            ),
+        ]
+
+    def _results(self) -> int:
+        """Rows of the table of devices' results."""
+        s = self.e.settings
+        if not s.evaluate.accuracy:
+            return 0
+        return min(s.evaluate.devices or self.n, self.n) * (2 + (s.rounds - 1) // s.evaluate.every)
+
+    # --- for all devices --------------------------------------------------------------------------
+
+    def fixed(self) -> list[Part]:
+        """The parts that depend on the data, the graph, the model and the block size."""
+        e, data = self.e, self.e.data.dataset
+        x = data.x
+        cast = x.dtype.kind == "f" and x.dtype.itemsize != self.item
+        looked_at = (
+            max(len(data.test), len(data.validation))
+            * x[:1].nbytes
+            // (2 if cast and self.item == 4 else 1)
+        )
+        if e.model.loss.classification:  # votes: of a block, of all blocks, and while counted
+            looked_at += 3 * 8 * e.data.outputs * data.y[data.test].size
+        links = self.e.communication.messages.graph(1).src_E
+        loaded = x.nbytes + data.y.nbytes + 8 * (len(e.data.split.sample) + len(data.train))
+        smaller = "a smaller train.batch, train.local_steps or engine.block"
+        return [
+            Part(
+                "the rest of the program",
+                REST + AUTOGRAD * (not isinstance(e.learner.kernel, Dense)),
+                grows=False,
+            ),
+            Part("the data", loaded, grows=False, there=True),
+            Part(
+                "the data in the run's dtype",
+                x.size * self.item * cast + data.y.nbytes,
+                grows=False,
+            ),
+            Part("the samples of an evaluation", looked_at, grows=False),
+            Part("links", EDGE * len(links), "a topology with fewer links", each=True),
+            Part(
+                "the model and its means",
+                4 * self.width * self.item + 3 * 8 * self.width,
+                grows=False,
+                each=True,
+            ),
+            Part(
+                "a block of devices at work",
+                max(self._learning(), self._looking()),
+                smaller,
+                grows=False,
+                each=True,
+            ),
+            Part("drawing samples", self._drawing(), grows=False, each=True),
+        ]
+
+    def _drawing(self) -> int:
+        e = self.e
+        steps = int(e.data.local_steps_N.max()) * e.settings.train.batch
+        return POSITION * min(self.n * steps, max(POSITIONS_AT_ONCE, e.blocks.size * steps))
+
+    def _learning(self) -> int:
+        e, batch = (
+            self.e,
+            self.e.settings.train.batch + self.e.data.replay.drawn(self.e.settings.train.batch),
+        )
+        steps, block = int(e.data.local_steps_N.max()), e.blocks.size
+        sample, outputs = e.data.dataset.x[:1].size * self.item, self._answers * self.item
+        # features, targets, predictions and their scores
+        round = steps * block * batch * (sample + 6 * outputs)
+        rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
+        return round + rows + block * batch * self._activations
+
+    def _looking(self) -> int:
+        e = self.e
+        each = math.prod(e.data.dataset.y.shape[1:]) if e.model.loss.classification else 1
+        many = min(max(1, SAMPLES_AT_ONCE // each), len(e.data.dataset.test))
+        rows = e.blocks.size * self.width * self.item
+        samples = len(e.data.dataset.test) * each
+        kept = sum(m.state(1, e.data.outputs, samples).nbytes for m in e.metrics.outputs)
+        predicted = many * (self._activations + 4 * self._answers * self.item)
+        return rows + e.blocks.size * (predicted + kept)
+
+    @property
+    def _answers(self) -> int:
+        """The number of a model's outputs for one sample."""
+        y, classification = self.e.data.dataset.y, self.e.model.loss.classification
+        return self.e.data.outputs * (math.prod(y.shape[1:]) if classification else 1)
+
+    @cached_property
+    def _activations(self) -> int:
+        """Bytes that a backward pass of the module needs of a forward pass over one sample."""
+        with torch.inference_mode(False), torch.enable_grad():
+            return saved_bytes(self.e.model.module(), self.e.model.sample())
+
+
+def saved_bytes(module: nn.Module, sample: Tensor) -> int:
+    """The bytes that autograd keeps of a forward pass, per sample on average, without the module's
+    own parameters.
+    """
+    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = module(sample.clone())
+    del out
+    return sum(kept.values()) // len(sample)

@@ -1,0 +1,283 @@
+"""The round loop: advance, measure, record. It knows no model and no engine, only their seams."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from swarm.common.errors import DivergedError
+from swarm.common.names import named
+from swarm.simulation.checkpoint import Checkpoint
+from swarm.simulation.cost import cost, rounded
+from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals
+from swarm.simulation.engine.base import Engine, RoundResult
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.measure import SwarmEvaluator
+from swarm.simulation.metrics.base import Floats, StreamCounts, TrafficCounts
+
+Ints = npt.NDArray[np.int64]
+TOTALS = ("messages", "bytes", "lost", "late")
+
+
+@dataclass(frozen=True)
+class MetricsRow:
+    """One line of the records, and the evaluated devices' own results (columns of equal length), if
+    it has them.
+    """
+
+    values: dict[str, Any]
+    devices: dict[str, npt.NDArray[Any]] | None
+
+
+class Simulation:
+    """One arm, from where it stands to a given round.
+
+    Use as a context manager: the engine is stopped on the way out.
+    """
+
+    def __init__(self, experiment: Experiment, engine: Engine) -> None:
+        self.experiment, self.engine = experiment, engine
+        self.round = 0
+        self.counters = Counters.zero(experiment.settings.devices)
+        self.seconds = self.learning_seconds = 0.0
+        self.measure = SwarmEvaluator(experiment, engine)
+
+    def __enter__(self) -> Simulation:
+        try:
+            self.engine.start(self.experiment)
+        except BaseException:
+            self.engine.stop()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.engine.stop()
+
+    def records(self, until: int) -> Iterator[MetricsRow]:
+        """Run up to round ``until``.
+
+        A fresh simulation starts with a record of round 0, before any learning.
+
+        Raises :class:`DivergedError` in the round in which a device's parameters stop being finite
+        or its loss exceeds :attr:`SwarmEvaluator.largest_loss`.
+        """
+        s = self.experiment.settings
+        last = time.perf_counter()
+        if self.round == 0:
+            yield self._record(None, evaluated=True, last=last)
+        while self.round < until:
+            pauses = [every for every in (s.evaluate.every, s.checkpoint.every) if every]
+            stop = min(until, *((self.round // every + 1) * every for every in pauses))
+            last = time.perf_counter()
+            for happened in self.engine.advance(stop):
+                self.learning_seconds += time.perf_counter() - last
+                good = happened.loss_N <= self.measure.largest_loss  # not of a loss that is NaN
+                bad = ~(happened.finite_N & good)
+                if bad.any():
+                    device = int(bad.argmax())
+                    raise DivergedError(
+                        device, happened.round, named(self.experiment.names, device)
+                    )
+                self._count(happened)
+                record = self._record(happened, evaluated=self._due(until), last=last)
+                if self.round == until and record.devices is not None:
+                    self._require_measure(record.devices)
+                yield record
+                last = time.perf_counter()
+
+    def _require_measure(self, devices: dict[str, npt.NDArray[Any]]) -> None:
+        """Raises :class:`DivergedError` if a device ends with a test loss beyond all measure: what
+        its last steps did shows in no training loss."""
+        bad = ~(devices["loss"] <= self.measure.largest_loss)
+        if bad.any():
+            raise DivergedError(int(devices["device"][bad.argmax()]), self.round)
+
+    def _due(self, until: int) -> bool:
+        return self.round == until or self.round % self.experiment.settings.evaluate.every == 0
+
+    def _count(self, happened: RoundResult) -> None:
+        self.round, s = happened.round, self.experiment.settings
+        sent_N, received_N = (
+            sum(
+                (getattr(each, name) * each.bits // 8 for each in happened.traffic),
+                np.zeros(s.devices, np.int64),
+            )
+            for name in ("sent_N", "received_N")
+        )
+        spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
+        self.counters = self.counters.after(
+            happened, spent, s.evaluate.fading, s.network.round_seconds
+        )
+
+    def _record(self, happened: RoundResult | None, evaluated: bool, last: float) -> MetricsRow:
+        values = self._counts()
+        if happened is not None:
+            values |= {**self._messages(happened), **self._of_traffic(happened)}
+            values |= {"steps": int(happened.steps_N.sum()), "seen": int(happened.scored_N.sum())}
+            if self.experiment.communication.learns:
+                values |= self._learning(happened)
+        devices = None
+        if evaluated:
+            measured, devices = self.measure(self.round, self.counters.scored_N)
+            values |= measured
+            if devices is not None:
+                devices |= self._counted(devices["device"], happened)
+        now = time.perf_counter()
+        self.seconds += now - last
+        values["wall_s"] = self.seconds
+        for name, each in happened.actor_seconds.items() if happened else ():
+            values |= {
+                f"wall_s_{name}_mean": float(each.mean()),
+                f"wall_s_{name}_max": float(each.max()),
+            }
+        return MetricsRow(values, devices)
+
+    def _counts(self) -> dict[str, Any]:
+        """Where the arm stands, and what has been counted since its start."""
+        counters, totals = self.counters, self.counters.totals
+        values: dict[str, Any] = {
+            "round": self.round,
+            "virtual_s": counters.virtual,
+            "awake": self._awake(self.round),
+            **{f"{name}_total": getattr(totals, name) for name in TOTALS},
+            "steps_total": counters.steps,
+            "flops_total": counters.work * self.experiment.model.step_flops
+            if counters.work
+            else 0.0,
+        }
+        if self.experiment.communication.fleet.hardware is not None:
+            values["joules_total"] = rounded(float(counters.joules_N.sum()))
+        return values
+
+    def _learning(self, happened: RoundResult) -> dict[str, Any]:
+        """What was learnt in a round, and how well the devices had predicted before it."""
+        trained_N = happened.loss_N[happened.steps_N > 0]
+        counts = self._stream_counts(happened)
+        return {
+            "lr": self.experiment.model.rate(self.round),
+            "train_loss": float(trained_N.mean()) if len(trained_N) else None,
+            **{metric.name: metric.value(counts) for metric in self.experiment.metrics.stream},
+            **self.measure.concept(self.counters.scored_N),
+        }
+
+    def _stream_counts(self, happened: RoundResult | None) -> StreamCounts:
+        """The samples met so far and in this round; before the first round there are none."""
+        counters, nothing_N = self.counters, np.zeros(self.experiment.settings.devices)
+        return StreamCounts(
+            nothing_N if happened is None else _fixed(happened.scored_N),
+            nothing_N if happened is None else _fixed(happened.score_N),
+            _fixed(counters.scored_N),
+            _fixed(counters.score_N),
+            counters.fading_scored,
+            counters.fading_score,
+        )
+
+    def _awake(self, round: int) -> int:
+        active = self.experiment.communication.active(round) if round else None
+        return self.experiment.settings.devices if active is None else int(active.sum())
+
+    def _messages(self, happened: RoundResult) -> dict[str, Any]:
+        """What was sent this round; where messages take time, how many rounds those that arrive do
+        on average.
+        """
+        sent = MessageTotals.of(happened.traffic)
+        values: dict[str, Any] = {name: getattr(sent, name) for name in TOTALS}
+        if self.experiment.communication.messages.depth:
+            arriving = sum(int(each.received_N.sum()) for each in happened.traffic)
+            ticks = sum(each.ticks for each in happened.traffic)
+            values["staleness"] = ticks / arriving if arriving else None
+        return values
+
+    def _of_traffic(self, happened: RoundResult) -> dict[str, float | None]:
+        """The numbers of the metrics of messages."""
+        chosen = self.experiment.metrics.traffic
+        if not chosen:
+            return {}
+        nothing = Counters.zero(self.experiment.settings.devices)
+        round = _traffic_counts(nothing.after(happened, None, 0.0, 0.0))
+        total = _traffic_counts(self.counters)
+        return {metric.name: metric.value(round, total) for metric in chosen}
+
+    def _counted(
+        self, devices_M: Ints, happened: RoundResult | None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """What was added up for these devices since the start."""
+        counted: dict[str, npt.NDArray[Any]] = {
+            "sent": self.counters.sent_N,
+            "received": self.counters.received_N,
+            "lost": self.counters.lost_N,
+            "late": self.counters.late_N,
+            "bytes": self.counters.bits_N // 8,
+        }
+        if self.experiment.communication.fleet.hardware is not None:
+            counted["joules"] = self.counters.joules_N
+        if self.experiment.data.policy.streams:
+            counts = self._stream_counts(happened)
+            kept = (metric for metric in self.experiment.metrics.stream if metric.kept)
+            counted |= {metric.name: metric.values(counts) for metric in kept}
+        return {name: rows[devices_M] for name, rows in counted.items()}
+
+    # --- checkpoints ------------------------------------------------------------------------------
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that is needed to go on from here; to be written before the next round, which
+        may change its arrays.
+        """
+        layout = [[s.name, list(s.shape)] for s in self.experiment.model.layout.slots]
+        ties = [list(pair) for pair in self.experiment.model.layout.ties]
+        facts = {
+            "layout": layout,
+            "ties": ties,
+            "buffers": self.experiment.model.constants.facts,
+            **self.counters.facts(),
+            "seconds": self.seconds,
+            "learning_seconds": self.learning_seconds,
+        }
+        arrays = {**self.engine.current(), **self.counters.arrays()}
+        return Checkpoint(self.round, arrays, facts)
+
+    def expected_arrays(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+        """Names, dtypes and shapes of a checkpoint of this simulation."""
+        e = self.experiment
+        n, rows = e.settings.devices, (e.dtype, (e.settings.devices, e.model.layout.width))
+        own = {f"protocol.{k}": v for k, v in e.communication.slots.items()} | {
+            f"wire.{k}": v for k, v in e.communication.in_flight.items()
+        }
+        return {
+            **dict.fromkeys(["x", *(f"optimizer.{s}" for s in e.model.optimizer.slots)], rows),
+            **{name: (e.dtype, (n, *shape)) for name, shape in own.items()},
+            **{name: (torch.int64, (n, *shape)) for name, shape in e.data.progress.items()},
+            **{name: (kind, (n,)) for name, kind in PER_DEVICE.items()},
+        }
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of the same plan."""
+        arrays, facts = checkpoint.arrays, checkpoint.facts
+        self.round = checkpoint.round
+        self.counters = Counters.restored(arrays, facts)
+        self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
+        self.engine.restore(arrays, checkpoint.round)
+
+
+def _fixed(values_N: Floats) -> Floats:
+    """The values, which whoever gets them cannot change."""
+    view_N = values_N.view()
+    view_N.flags.writeable = False
+    return view_N
+
+
+def _traffic_counts(counters: Counters) -> TrafficCounts:
+    """The messages of a counter, as metrics get them: arrays of their own."""
+    return TrafficCounts(
+        counters.sent_N.copy(),
+        counters.received_N.copy(),
+        counters.lost_N.copy(),
+        counters.late_N.copy(),
+        counters.bits_N // 8,
+    )

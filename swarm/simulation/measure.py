@@ -1,0 +1,308 @@
+"""How well the devices do: on the test set, on each concept of data that drift, and on average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from swarm.common.plugin import returned, shape_of
+from swarm.common.rng import Keys
+from swarm.data.dataset import concept_exposure
+from swarm.simulation.engine.base import Engine, Evaluation, merge
+from swarm.simulation.evaluation import BlockEvaluator
+from swarm.simulation.experiment import Experiment
+from swarm.simulation.metrics import formulas as metrics
+from swarm.simulation.metrics.base import DeviceMetric, DeviceScores
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Devices = dict[str, npt.NDArray[Any]]  # results of each evaluated device, columns of equal length
+
+# times the loss of a model that has learnt nothing: no sample is so far out, and no such model
+# comes back
+BEYOND = 1e9
+LOOKED_AT = 256  # training samples on which that loss is taken
+
+
+def over_devices(metric: DeviceMetric, values_M: Floats) -> dict[str, float]:
+    """The metric's numbers of a record; none where no device has a value.
+
+    Raises :class:`PluginError` for numbers that are in none of its columns.
+    """
+    counted = values_M[~np.isnan(values_M)] if metric.skips_nan else values_M
+    found = metric.over_devices(counted) if len(counted) else {}
+    keys = [column.key for column in metric.columns()]
+    for key in found:
+        if key not in keys:
+            raise returned(
+                "metrics",
+                metric,
+                "over_devices()",
+                f"has the key {key}",
+                f"it must be one of its columns, {', '.join(keys)}",
+            )
+    return found
+
+
+class SwarmEvaluator:
+    """Looks at a running engine, as often as it is called."""
+
+    def __init__(self, experiment: Experiment, engine: Engine) -> None:
+        self.experiment, self.engine = experiment, engine
+
+    def __call__(self, round: int, seen_N: Floats) -> tuple[dict[str, Any], Devices | None]:
+        """The values of a record after ``round``, when each device has met ``seen_N`` samples, and
+        its own results.
+
+        Of the members only: whoever is gone for good, or yet to join, is left out.
+        """
+        e = self.experiment
+        member_N = self._members(round)
+        mean_P = self.engine.total(member_N / member_N.sum())
+        values: dict[str, Any] = dict(self._of_rows(mean_P, member_N))
+        if not e.communication.learns:
+            values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
+        if not e.settings.evaluate.accuracy:
+            return values, None
+        test, lived_NC = e.data.dataset.test, self._lived(seen_N)
+        found, scores, by_concept = self._examined(test, lived_NC, member_N)
+        measured = {metric.name: metric for metric in (*e.metrics.outputs, *e.metrics.scores)}
+        for name, each in scores.items():
+            values |= over_devices(measured[name], each) if name in measured else {}
+        values |= by_concept
+        right = e.data.dataset.y[test].reshape(-1)
+        for metric in e.metrics.votes:
+            # votes come by block, with those of who is not a member among them
+            votes = found.votes_TC
+            value = None if votes is None else metric.value(votes, right.astype(np.int64))
+            values[metric.name] = value
+        mean_1C = None if lived_NC is None else lived_NC[member_N].mean(0, keepdims=True)
+        consensus = self._weighed(
+            lambda samples: self._examine_row(mean_P, samples), test, lambda _: mean_1C
+        )[1]
+        values |= {
+            f"consensus_{k}": float(v[0])
+            for k, v in consensus.items()
+            if k in measured and measured[k].of_consensus
+        }
+        kept = {k: v for k, v in scores.items() if k not in measured or measured[k].kept}
+        return values, {"device": found.devices_M, **kept}
+
+    def _of_rows(self, mean_P: torch.Tensor, member_N: npt.NDArray[np.bool_]) -> dict[str, float]:
+        """The numbers of the metrics of parameters, over the members."""
+        chosen = self.experiment.metrics.rows
+        if not chosen:
+            return {}
+        values_NV = self.engine.row_values(mean_P)
+        found: dict[str, float] = {}
+        for metric, each in zip(chosen, values_NV.T, strict=True):
+            found |= over_devices(metric, each[member_N])
+        return found
+
+    def concept(self, seen_N: Floats) -> dict[str, int]:
+        """Which world most devices live in; nothing where nothing drifts."""
+        lived_NC = self._lived(seen_N)
+        return {} if lived_NC is None else {"concept": int(lived_NC.mean(0).argmax())}
+
+    def validate(self, round: int, seen_N: Floats) -> tuple[float, float]:
+        """Mean accuracy (or R²) and mean loss of the evaluated devices on the validation split."""
+        kept_N = self._members(round)
+        blocks = self.experiment.blocks
+        evaluated = np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks])
+        kept_N = kept_N if kept_N[evaluated].any() else ~kept_N
+        _, scores, _ = self._examined(
+            self.experiment.data.dataset.validation, self._lived(seen_N), kept_N
+        )
+        return float(next(iter(scores.values())).mean()), float(scores["loss"].mean())
+
+    # --- scores -----------------------------------------------------------------------------------
+
+    def _examined(
+        self, samples: Ints, lived_NC: Floats | None, member_N: npt.NDArray[np.bool_]
+    ) -> tuple[Evaluation, dict[str, Floats], dict[str, float]]:
+        """The evaluated members on the samples with these ids: their scores, and their mean
+        accuracy on each concept.
+        """
+
+        def evaluate(ids: Ints) -> Evaluation:
+            found = self.engine.evaluate(ids, self.evaluated_blocks)
+            return found.members(member_N[found.devices_M])
+
+        return self._weighed(
+            evaluate, samples, lambda found: None if lived_NC is None else lived_NC[found.devices_M]
+        )
+
+    def _weighed(
+        self,
+        evaluate: Callable[[Ints], Evaluation],
+        samples: Ints,
+        share: Callable[[Evaluation], Floats | None],
+    ) -> tuple[Evaluation, dict[str, Floats], dict[str, float]]:
+        """Scores on the samples; of data that drift, each device's on the concepts that it lives
+        in, ``[M, C]``.
+        """
+        concept = self.experiment.data.dataset.concept
+        if concept is None:
+            found = evaluate(samples)
+            return found, self.scores(found, samples), {}
+        by_concept = [m.name for m in self.experiment.metrics.scores if m.by_concept]
+        total: dict[str, Floats] = {}
+        means: dict[str, float] = {}
+        for c in range(int(concept.max()) + 1):
+            own = samples[concept[samples] == c]
+            found = evaluate(own)
+            share_MC = share(found)
+            assert share_MC is not None
+            scores = self.scores(found, own, c)
+            means |= {
+                f"{k}_concept_{c}": float(v.mean())
+                for k, v in scores.items()
+                if k in by_concept and len(v)
+            }
+            for name, each in scores.items():
+                total[name] = total.get(name, 0.0) + np.where(
+                    share_MC[:, c] > 0, share_MC[:, c] * each, 0.0
+                )
+        return replace(found, votes_TC=None), total, means
+
+    def scores(self, found: Evaluation, samples: Ints, concept: int = 0) -> dict[str, Floats]:
+        """Per evaluated device: accuracy (or R²) and mean loss, by which rates are chosen and a
+        divergence is noticed whatever is measured, and what the metrics say, under ``concept``."""
+        e = self.experiment
+        y = e.data.dataset.y[samples]
+        if e.model.loss.classification:
+            y_T, mix_MC = y.astype(np.int64).reshape(-1), None
+            counts = np.bincount(y_T, minlength=e.data.outputs).astype(np.float64)
+            if e.settings.evaluate.local and len(found.devices_M):
+                mix_MC = e.data.label_mix_WNC[concept, found.devices_M]
+            score = {"accuracy": metrics.accuracy(found.hits_MC, counts)}
+            return {**score, "loss": found.loss_M, **self._chosen(found, y_T, counts, mix_MC)}
+        y_TC = y.reshape(len(y), -1).astype(np.float64)
+        score = {"r2": metrics.r2(found.hits_MC, y_TC)}
+        counts = np.full(e.data.outputs, float(len(y)))
+        return {**score, "loss": found.loss_M, **self._chosen(found, y_TC, counts, None)}
+
+    def _chosen(
+        self,
+        found: Evaluation,
+        y_T: npt.NDArray[np.generic],
+        counts_C: Floats,
+        mix_MC: Floats | None,
+    ) -> dict[str, Floats]:
+        """Each device's values of the metrics of outputs and of scores."""
+        chosen = self.experiment.metrics
+        scores = DeviceScores(found.devices_M, found.loss_M, found.hits_MC, y_T, counts_C, mix_MC)
+        values = {m.name: v for m, v in zip(chosen.outputs, found.values_MV.T, strict=True)}
+        for metric in chosen.scores:
+            values[metric.name] = each = metric.values(scores)
+            if not isinstance(each, np.ndarray) or each.shape != found.loss_M.shape:
+                needed = f"one value for each of the {len(found.loss_M)} devices is needed"
+                said = f"returns {shape_of(each)}"
+                raise returned("metrics", metric, "values()", said, needed)
+        return values
+
+    def _lived(self, seen_N: Floats) -> Floats | None:
+        """How much of what each device met in its last round belongs to each concept, ``[N,
+        C]``.
+        """
+        e = self.experiment
+        if e.data.dataset.concept is None:
+            return None
+        each = e.data.dataset.y[0].size if e.model.loss.classification else 1
+        return concept_exposure(
+            e.data.dataset.concept,
+            e.data.split,
+            (seen_N / each).astype(np.int64),
+            e.data.local_steps_N * e.data.stream.batch,
+        )
+
+    @cached_property
+    def largest_loss(self) -> float:
+        """The training loss up to which a device has not diverged: ``BEYOND`` times that of the
+        first model, or of outputs of zero if that is larger (ln C for C classes, the mean square of
+        numeric targets).
+
+        It follows from the plan alone, so that an arm ends in the same round on every engine and
+        after every resume.
+        """
+        e = self.experiment
+        if not e.communication.learns:
+            return np.inf
+        train = e.data.dataset.train
+        samples = train[:: -(-len(train) // LOOKED_AT)]
+        x, y = self._samples(samples)
+        with torch.inference_mode():
+            examiner, row = (
+                BlockEvaluator(e.learner.kernel, e.model.loss, e.data.outputs),
+                e.model.first_rows(np.zeros(1, np.int64)),
+            )
+            first = examiner.examine(row, x, y).loss_B.squeeze()
+            labels = y.flatten() if e.model.loss.classification else y
+            target = e.model.loss.encode(labels, e.data.outputs, e.dtype)
+            nothing = e.model.loss.value(torch.zeros_like(target), target).mean()
+        largest = BEYOND * float(torch.fmax(first.double(), nothing.double()))
+        return largest if 0 < largest < np.inf else np.inf
+
+    # --- who --------------------------------------------------------------------------------------
+
+    def _members(self, round: int) -> npt.NDArray[np.bool_]:
+        member_N = self.experiment.communication.network.members(max(round, 1))
+        return np.ones(self.experiment.settings.devices, bool) if member_N is None else member_N
+
+    @cached_property
+    def evaluated_blocks(self) -> Ints:
+        """All blocks, or a seeded choice of whole blocks with about ``evaluate.devices``
+        devices.
+        """
+        blocks, sample = self.experiment.blocks, self.experiment.settings.evaluate.devices
+        if sample is None or sample >= blocks.devices:
+            return np.arange(len(blocks))
+        count = min(len(blocks), -(-sample // blocks.size))
+        chosen = (
+            Keys(self.experiment.settings.seed, "evaluate")
+            .generator()
+            .choice(len(blocks), count, replace=False)
+        )
+        return np.sort(chosen)
+
+    @cached_property
+    def _first_mean(self) -> torch.Tensor:
+        """The mean of the first rows, added up as the engine adds: from where averaging may drift
+        away.
+        """
+        blocks, parts = self.experiment.blocks, []
+        with torch.inference_mode():
+            for block in range(len(blocks)):
+                rows = self.experiment.model.first_rows(blocks.devices_of(block)).double()
+                parts.append({block: rows.sum(0) / blocks.devices})
+        return merge(parts).cpu()
+
+    def _examine_row(self, row_P: torch.Tensor, samples: Ints) -> Evaluation:
+        """One row of parameters (the consensus model) on the samples with these ids."""
+        e = self.experiment
+        x, y = self._samples(samples)
+        with torch.inference_mode():
+            row = row_P.to(e.device, e.dtype).unsqueeze(0)
+            evaluator = BlockEvaluator(
+                e.learner.kernel, e.model.loss, e.data.outputs, e.metrics.outputs
+            )
+            found = evaluator.examine(row, x, y)
+        parts = found.loss_B, found.hits_BC, found.values_BV
+        loss, hits, values = (part.double().cpu().numpy() for part in parts)
+        return Evaluation(np.zeros(0, np.int64), loss, hits, None, values)
+
+    def _samples(self, samples: Ints) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and labels (or targets ``[T, C]``) of the samples with these ids, on the compute
+        device.
+        """
+        e, data = self.experiment, self.experiment.data.dataset
+        x, y = torch.as_tensor(data.x[samples]), torch.as_tensor(data.y[samples])
+        x = x.to(e.dtype) if x.is_floating_point() else x
+        y = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
+        return x.to(e.device), y.to(e.device)

@@ -1,0 +1,82 @@
+"""What stands in the records beside the numbers of metrics: counters, times, and the learning rate.
+
+Every run has these, whatever metrics it lists. No metric may take one of their keys.
+"""
+
+from __future__ import annotations
+
+from swarm.simulation.metrics.column import DETAILS, PAGE, RECORDED, Column, Surface
+
+AXIS: tuple[Surface, ...] = ("axis", "tracker")
+
+NUMBERS = (
+    Column("train_loss", "training loss", "", "lower", PAGE),
+    Column("awake", "devices awake", "", None, PAGE),
+    Column("lr", "learning rate", "", None, PAGE),
+    Column("bytes", "bytes sent a round", "", "lower", PAGE),
+    Column("messages", "messages sent a round", "", "lower", PAGE),
+    Column("lost", "messages of a round that are lost", "", "lower", PAGE, sparse=True),
+    Column("late", "messages of a round that are given up as late", "", "lower", PAGE, sparse=True),
+    Column("staleness", "ticks that messages are under way", "", "lower", PAGE, sparse=True),
+    Column("joules_total", "energy of all devices", "J", "lower", PAGE, sparse=True),
+    Column("mean_drift", "drift of the mean", "", "lower", PAGE),
+    Column("flops_total", "floating-point operations of learning", "", "lower", PAGE, sparse=True),
+    Column("bytes_total", "bytes sent by all devices", "", "lower", AXIS),
+    Column("virtual_s", "virtual time", "s", "lower", AXIS),
+    Column("wall_s", "wall time", "s", "lower", AXIS),
+    Column("messages_total", "messages sent by all devices", "", "lower", RECORDED),
+    Column("lost_total", "messages that were lost", "", "lower", RECORDED),
+    Column("late_total", "messages that were given up as late", "", "lower", RECORDED),
+    Column("steps", "local steps of a round", "", None, RECORDED),
+    Column("steps_total", "local steps of all devices", "", None, RECORDED),
+    Column("seen", "samples met for the first time", "", None, RECORDED),
+    Column("concept", "concept that most devices live in", "", None, RECORDED),
+)
+"""The numbers of a record, in the order in which a page offers them."""
+
+FINAL = (
+    Column("rounds", "rounds", "", None, RECORDED),
+    Column("steps_per_s", "local steps a second", "", "higher", RECORDED),
+    Column("forgetting", "forgetting", "", "lower", RECORDED),
+    Column("backward_transfer", "backward transfer", "", "higher", RECORDED),
+)
+"""The numbers that only the summary of an arm has."""
+
+EARLIER = (
+    Column(
+        "own_r2_mean",
+        "own-distribution R², mean",
+        "",
+        "higher",
+        DETAILS,
+        "own distribution",
+    ),
+)
+"""Numbers that folders of earlier versions have, and no metric of today measures."""
+
+LEADING = (
+    "arm",
+    "round",
+    "virtual_s",
+    "wall_s",
+    "awake",
+    "steps",
+    "messages",
+    "bytes",
+    "messages_total",
+    "bytes_total",
+    "lr",
+    "prequential_accuracy",
+    "train_loss",
+    "consensus_distance",
+)
+"""The keys that a line of ``metrics.jsonl`` begins with; the others follow by name."""
+
+NAMES = "arm round recovery_rounds params_sha256 diverged engine"
+DEVICE = "device name sent received joules"
+RESERVED = frozenset(
+    [*(column.key for column in (*NUMBERS, *FINAL)), *NAMES.split(), *DEVICE.split()]
+)
+"""Keys of a record, of an arm's summary and of ``devices.parquet`` that no metric may take."""
+CONCEPT = "_concept_"
+RESERVED_BEGINNINGS = ("_", "wall_s_")

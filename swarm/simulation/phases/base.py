@@ -1,0 +1,163 @@
+"""The interface of a phase of a round."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from swarm.communication.protocol.base import Protocol
+from swarm.communication.returned import width_of
+from swarm.communication.round_messages import Traffic
+from swarm.simulation.phases.transport import Arrived, Payload, Transport
+
+if TYPE_CHECKING:
+    from swarm.simulation.experiment.communication import Communication
+    from swarm.simulation.shard import Shard
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The results of a learning phase for a shard's n devices, in the order of ``Shard.devices``.
+
+    Attributes:
+        loss_n: The mean training loss.
+        scored_n: How many samples were met for the first time.
+        score_n: The sum of their scores before learning from them.
+        steps_n: The local steps taken.
+        work_n: The computation, predictions included, in local steps on a plain mini-batch.
+        finite_n: Whether the parameters are finite.
+    """
+
+    loss_n: Floats
+    scored_n: Floats
+    score_n: Floats
+    steps_n: Ints
+    work_n: Floats
+    finite_n: npt.NDArray[np.bool_]
+
+
+class Phase(ABC):
+    """One phase of a round: entry ``number`` of the protocol's ``phases``, which names its kind.
+
+    In a round an engine asks for :meth:`transport`, calls :meth:`collect` on every shard if
+    anything travels, carries the collected rows, and calls :meth:`apply` on every shard. The other
+    methods say in advance what a phase costs. A new kind is a class in a file of this folder,
+    listed in ``KINDS``.
+
+    Attributes:
+        name: The name of this kind in ``Protocol.phases``.
+        learns: Whether devices take local steps.
+        packets: Whether a device sends the same row to all its neighbours, so that the row may be
+            compressed, and be under way for several rounds.
+        mixes: Whether an aggregator combines what devices hear.
+        per_edge: Whether a device sends each neighbour a row of its own.
+        through_server: Whether messages go to a server and back.
+        delivery: How messages travel, in words, where that is not one message to all neighbours.
+    """
+
+    name: ClassVar[str]
+    learns: ClassVar[bool] = False
+    packets: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
+    per_edge: ClassVar[bool] = False
+    through_server: ClassVar[bool] = False
+    delivery: ClassVar[str | None] = None
+
+    def __init__(self, number: int, communication: Communication) -> None:
+        self.number, self.communication = number, communication
+
+    # --- in a round -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def transport(self, round: int) -> Transport:
+        """How rows travel in ``round``; the answer must depend on the round only."""
+
+    def collect(self, shard: Shard, round: int) -> Payload:
+        """The rows that the devices of a shard send; phases in which nothing travels have none."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
+        """Change the devices of a shard by what has arrived; returns the result of learning, or
+        None if the phase does not learn."""
+
+    def shares(self, round: int) -> Floats:
+        """The weight of each device in a mean over all, ``[N]``."""
+        n = self.communication.settings.devices
+        return np.full(n, 1.0 / n)
+
+    # --- its cost ---------------------------------------------------------------------------------
+
+    @property
+    def sends(self) -> bool:
+        """Whether devices send anything in this phase."""
+        return not self.learns
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol whose phase this is."""
+        return self.communication.protocol
+
+    @property
+    def width(self) -> int:
+        """M, the number of numbers in a payload row."""
+        return width_of(self.protocol, self.number, self.communication.layout.width)
+
+    @property
+    def bits(self) -> int:
+        """The number of bits of one message."""
+        return self.width * self.communication.number_bits
+
+    def check(self) -> None:
+        """Raises :class:`~swarm.common.errors.ConfigError` if the phase cannot work with the graph,
+        the weights or the network."""
+        return
+
+    def traffic(self, round: int) -> Traffic:
+        """The messages that are sent in ``round``, counted."""
+        raise NotImplementedError
+
+    def seconds_on_line(self, round: int) -> Floats:
+        """The virtual seconds until a device's last message of ``round`` is transmitted, ``[N]``;
+        zeros without a fleet."""
+        return np.zeros(self.communication.settings.devices)
+
+    def in_flight(self) -> dict[str, tuple[int, ...]]:
+        """The shapes, for one device, of the arrays that keep messages from round to round."""
+        return {}
+
+    def held_numbers(self) -> float:
+        """The most numbers that all devices hold at once in this phase, beside what they keep from
+        round to round."""
+        return 0.0
+
+    # --- for the kinds ----------------------------------------------------------------------------
+
+    @property
+    def _last(self) -> bool:
+        return self.number == len(self.protocol.phases) - 1
+
+    def _finish(self, shard: Shard) -> None:
+        """Clear, after the last phase of a round, the buffers that last for one round only."""
+        if self._last:
+            shard.state.round_buffers.clear()
+
+    def _show_own_packet(self, shard: Shard, sent: Tensor) -> None:
+        """Give the protocol the messages of its devices as others read them, if it asks for
+        that."""
+        if self.protocol.requirements.own_packet:
+            shard.state.round_buffers["sent"] = sent
+
+    def _made_by_protocol(self) -> int:
+        """The number of arrays of payload size that the protocol allocates, in ``send`` and in
+        ``receive``."""
+        kind = type(self.protocol)
+        return (kind.send is not Protocol.send) + (kind.receive is not Protocol.receive)

@@ -1,0 +1,100 @@
+"""The ``learn`` phase: the active devices predict their next samples and take local steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swarm.common.gradient_correction import GradientCorrection
+from swarm.communication.protocol.base import RoundInfo, Rows
+from swarm.communication.returned import start_of
+from swarm.learning.learner import PredictionScores
+from swarm.learning.update.policy import BatchPlan, batch_plans_of
+from swarm.simulation.phases.base import Ints, Phase, TrainResult
+from swarm.simulation.phases.transport import Arrived, NoTransport, Transport
+
+if TYPE_CHECKING:
+    from swarm.simulation.shard import Shard
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The rows that the local steps of a phase start from, and the correction of their
+    gradients."""
+
+    rows_nP: Tensor
+    correction: GradientCorrection | None
+
+
+class Learn(Phase):
+    """Every active device predicts its next samples, is scored on those it meets for the first
+    time, and takes its local steps."""
+
+    name = "learn"
+    learns = True
+
+    def transport(self, round: int) -> Transport:
+        """:class:`NoTransport`, as nothing travels."""
+        return NoTransport()
+
+    def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult:
+        """Train the active devices of a shard; the others keep their parameters."""
+        e, protocol, n = shard.experiment, self.protocol, len(shard.devices)
+        lr, active = e.model.rate(round), self.communication.active(round)
+        active_n, share = None, 1.0
+        if active is not None:
+            active_n, share = active[shard.devices], float(active.mean())
+        taken_n, work_n = np.zeros(n, np.int64), np.zeros(n)
+        loss, scored, score = found = shard.state.x.new_zeros(3, n)
+        loader, start = shard.batch_loader, None
+        loader.begin(round)
+        for plan in batch_plans_of(e.data.policy, round):
+            steps_n = loader.steps(plan, active_n)
+            taken_n = taken_n + steps_n * plan.learn
+            work_n = work_n + steps_n * loader.work(plan)
+            shard.state.now = RoundInfo(round, lr, taken_n, share)
+            # once a phase, however many plans it has, as a protocol may count its starts
+            if start is None:
+                rows = start_of(protocol, shard.state)
+                start = _Start(rows, protocol.gradient_correction(shard.state))
+            for some, scores in self._train(shard, plan, steps_n, lr, start):
+                loss[some] = scores.loss_B
+                if scores.scored_B is not None and scores.score_B is not None:
+                    scored[some], score[some] = scores.scored_B, scores.score_B
+            loader.end(plan, steps_n)
+        self._finish(shard)
+        # The sum of a row is not finite if one of its numbers is not.
+        finite = torch.isfinite(shard.state.x.sum(1)).cpu().numpy()
+        losses, scored_n, score_n = found.double().cpu().numpy()
+        return TrainResult(losses, scored_n, score_n, taken_n, work_n, finite)
+
+    def _train(
+        self, shard: Shard, plan: BatchPlan, steps_n: Ints, lr: float, start: _Start
+    ) -> Iterator[tuple[Rows, PredictionScores]]:
+        """Predict or learn as ``plan`` asks, block by block; yields the rows and scores of
+        each."""
+        learner, protocol = shard.experiment.learner, self.protocol
+        for rows, batch in shard.batch_loader.batches(plan, steps_n):
+            if not plan.learn:
+                yield rows, learner.score_only(start.rows_nP[rows], batch)
+                continue
+            slots = {name: values[rows] for name, values in shard.optimizer_slots.items()}
+            correction = None if start.correction is None else start.correction.of(rows)
+            learnt, scores = learner.train(start.rows_nP[rows], slots, batch, lr, correction)
+            some: Rows = rows
+            # A compiled step computes inactive devices too, whose results are dropped.
+            if isinstance(rows, slice) and not steps_n[rows].all():
+                took = torch.as_tensor(np.flatnonzero(steps_n[rows]), device=learnt.device)
+                some, learnt = rows.start + took, learnt[took]
+            protocol.after_local_steps(shard.state, some, start.rows_nP[some], learnt)
+            shard.require_state("after_local_steps")
+            if not isinstance(rows, slice):
+                # slots of a slice of rows are views, which were changed in place
+                for name, values in slots.items():
+                    shard.optimizer_slots[name][rows] = values
+            yield rows, scores

@@ -1,0 +1,81 @@
+"""The ``mix`` phase: every device combines its own row with those that it hears."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from swarm.communication.aggregation.base import Neighbourhoods
+from swarm.communication.check_messages import check_weights
+from swarm.simulation.phases.base import TrainResult
+from swarm.simulation.phases.neighbours import Packets
+from swarm.simulation.phases.transport import (
+    AlongLinks,
+    Arrived,
+    MeanOverAll,
+    NoTransport,
+    Payload,
+    Transport,
+)
+
+if TYPE_CHECKING:
+    from swarm.simulation.shard import Shard
+
+
+class Mix(Packets):
+    """Device i receives the aggregate of its own row and the rows that arrive from its neighbours:
+    Σ_j W_ij · row_j with the aggregator ``mean``."""
+
+    name = "mix"
+    mixes = True
+
+    def transport(self, round: int) -> Transport:
+        """:class:`AlongLinks`; :class:`NoTransport` where no message arrives, and
+        :class:`MeanOverAll` where the mixing is the mean over all devices."""
+        messages = self.communication.messages.mix(round)
+        if messages.is_mean and self.communication.aggregator.linear:
+            return MeanOverAll()
+        return NoTransport() if messages.silent else AlongLinks(messages)
+
+    def _check_weights(self) -> None:
+        check_weights(self.communication.messages)
+
+    def held_numbers(self) -> float:
+        """See :meth:`Phase.held_numbers`; an aggregator that is not linear sorts and copies the
+        rows of one device at a time."""
+        if self.communication.aggregator.linear:
+            return super().held_numbers()
+        return (
+            super().held_numbers() + 4 * (self.communication.messages.most_links + 1) * self.width
+        )
+
+    def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
+        """Hand every device of a shard its aggregate."""
+        if arrived.mean_M is not None:
+            shard.receive_mean(self.number, arrived.mean_M)
+            self._finish(shard)
+            return None
+        payload = shard.payload or self.collect(shard, round)
+        shard.payload = None
+        with shard.present_only(round, "receive"):
+            self.protocol.receive(self.number, shard.state, self._mixed(shard, payload, arrived))
+        self._remember(shard, payload)
+        self._finish(shard)
+        return None
+
+    def _mixed(self, shard: Shard, payload: Payload, arrived: Arrived) -> Tensor:
+        """The row that each device of the shard receives, ``[n, M]``; a device that hears nothing
+        keeps its own."""
+        route = arrived.route
+        if route is None:
+            return payload.own
+        everybody = len(route.dst_R) == len(shard.devices)
+        some = torch.as_tensor(route.dst_R, device=payload.own.device)
+        own_RM = payload.own if everybody else payload.own[some]
+        found = Neighbourhoods(
+            route, payload.joined(route, arrived.from_shards), own_RM, shard.devices[route.dst_R]
+        )
+        received_RM = self.communication.aggregator.combine_all(found)
+        return received_RM if everybody else payload.own.index_copy(0, some, received_RM)

@@ -1,0 +1,153 @@
+"""The base classes of phases whose messages go along the links of the topology."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
+from swarm.communication.check_messages import check_both_ways, check_links
+from swarm.communication.compression.base import Draw, bits_of, packed
+from swarm.communication.compression.row_blocks import NUMBERS
+from swarm.communication.network.base import UNSENT
+from swarm.communication.returned import sent
+from swarm.communication.round_messages import Traffic
+from swarm.communication.transform.base import transformed
+from swarm.simulation.phases.base import Floats, Phase
+from swarm.simulation.phases.transport import Payload
+
+if TYPE_CHECKING:
+    from swarm.simulation.shard import Shard
+
+
+class ToNeighbours(Phase):
+    """A phase whose messages go along the links of a round's graph."""
+
+    def traffic(self, round: int) -> Traffic:
+        """One message for each directed edge whose sender is active."""
+        return self.communication.messages.traffic_on_links(round, self.bits)
+
+    def seconds_on_line(self, round: int) -> Floats:
+        """See :meth:`Phase.seconds_on_line`; a device sends over all its links at once."""
+        longest_N, hardware = super().seconds_on_line(round), self.communication.fleet.hardware
+        if hardware is None:
+            return longest_N
+        graph, outcomes = self.communication.messages.sent(round)
+        leaves = outcomes.ticks_E != UNSENT
+        src, dst = graph.src_E[leaves], graph.dst_E[leaves]
+        np.maximum.at(longest_N, src, hardware.lines.seconds(src, dst, self.bits))
+        return longest_N
+
+    def check(self) -> None:
+        """See :meth:`Phase.check`."""
+        check_links(self.communication.messages, self.per_edge)
+        self._check_weights()
+        check_both_ways(self.communication.messages)
+
+    def _check_weights(self) -> None:
+        """Refuse mixing weights that the phase cannot work with."""
+        return
+
+
+class Packets(ToNeighbours):
+    """A phase in which a device sends the same row to all its neighbours, so that the row may be
+    compressed, and be under way for several rounds."""
+
+    packets = True
+
+    @property
+    def bits(self) -> int:
+        """The number of bits of one message, compressed if there is a compressor.
+
+        Raises :class:`~swarm.common.errors.ConfigError` where the compressor cannot pack such
+        rows."""
+        compressor = self.communication.compressor
+        if compressor is None:
+            return super().bits
+        try:
+            return bits_of(compressor, self.width)
+        except ConfigError as error:
+            raise error.under("compressor") from None
+
+    def in_flight(self) -> dict[str, tuple[int, ...]]:
+        """The shapes, for one device, of messages under way and of the compression error that is
+        fed back."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        depth, compressor = self.communication.messages.depth, self.communication.compressor
+        if depth:
+            shapes[self._history] = (depth, self.width)
+        if compressor is not None and compressor.feedback:
+            shapes[self._error] = (self.width,)
+        return shapes
+
+    def held_numbers(self) -> float:
+        """See :meth:`Phase.held_numbers`: the received rows, and the copies that the protocol, the
+        compressor, transforms and the network make."""
+        c = self.communication
+        n = c.settings.devices
+        found: float = (1 + self._made_by_protocol()) * n * self.width
+        if c.compressor is not None:
+            found += n * self.width + NUMBERS
+        if c.transforms:
+            found += 2 * n * self.width + NUMBERS
+        if c.messages.rows_per_device > 1:
+            found += self.width * self._payload_rows()
+        if c.network.churn is not None:
+            found += n * c.layout.width
+        return found
+
+    def _payload_rows(self) -> int:
+        """The number of payload rows that arrive in a round: each device's own, and those of each
+        sender and age."""
+        messages = self.communication.messages
+        graph, outcomes = messages.sent(1)
+        arrives, ages = outcomes.ticks_E >= 0, messages.depth + 1
+        found = np.unique(graph.src_E[arrives] * ages + outcomes.ticks_E[arrives])
+        return self.communication.settings.devices + len(found)
+
+    def collect(self, shard: Shard, round: int) -> Payload:
+        """The rows that the protocol sends, after the transforms and the compressor."""
+        c, messages = self.communication, self.communication.messages
+        rows = sent(self.protocol, self.number, shard.state)
+        changed = transformed(
+            c.transforms, rows, shard.devices, round, c.settings.seed, self.number
+        )
+        packets = self._compressed(shard, round, changed)
+        self._show_own_packet(shard, packets)
+        own, past = rows if messages.exact else packets, shard.in_flight.get(self._history)
+        return Payload(packets, own, past, messages.rows_per_device, round)
+
+    def _compressed(self, shard: Shard, round: int, rows: Tensor) -> Tensor:
+        compressor = self.communication.compressor
+        if compressor is None:
+            return rows
+        keys = Keys(self.communication.settings.seed, f"compressor.{self.number}")
+        draw = Draw(keys, shard.devices, round)
+        if not compressor.feedback:
+            return packed(compressor, rows, draw)
+        before = shard.in_flight[self._error]
+        wanted = rows + before
+        packets = packed(compressor, wanted, draw)
+        left = wanted - packets
+        silent_n = self.communication.messages.silent(round)[shard.devices]
+        silent = torch.as_tensor(silent_n, device=rows.device)
+        left[silent] = before[silent]  # a device that sends nothing keeps its error
+        shard.in_flight[self._error] = left
+        return packets
+
+    def _remember(self, shard: Shard, payload: Payload) -> None:
+        """Keep the packets of the active devices, for messages that take longer than a round."""
+        active = self.communication.network.active(payload.round)
+        payload.remember(None if active is None else np.flatnonzero(active[shard.devices]))
+
+    @property
+    def _history(self) -> str:
+        return f"history.{self.number}"
+
+    @property
+    def _error(self) -> str:
+        return f"error.{self.number}"

@@ -1,0 +1,183 @@
+"""The device side of a round: the devices that one process hosts, each a row.
+
+A shard owns whole blocks. Everything it computes depends on (block, round) only, never on which
+other blocks it owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from swarm.communication.protocol.base import Links, RoundInfo, State
+from swarm.communication.returned import require_state, slots_of
+from swarm.communication.routing import Route
+from swarm.simulation.batch_loader import BatchLoader
+from swarm.simulation.evaluation import BlockEvaluation, BlockEvaluator, one_each
+from swarm.simulation.phases.transport import Payload
+
+if TYPE_CHECKING:
+    from swarm.simulation.experiment import Experiment
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+class Shard:
+    """The devices of ``blocks``, one row each.
+
+    Attributes:
+        devices: Their ids, ``[n]``.
+        state: Their parameters and the protocol's slots.
+        in_flight: What is kept of their messages from round to round, a row for each device.
+        optimizer_slots: The optimizer's slots, ``[n, P]`` each.
+        payload: The rows that a phase has collected, until it is applied.
+    """
+
+    def __init__(self, experiment: Experiment, blocks: Ints) -> None:
+        self.experiment = e = experiment
+        self.blocks = blocks
+        self.devices = np.concatenate([e.blocks.devices_of(int(b)) for b in blocks])
+        n, c = len(self.devices), e.communication
+        rows = e.model.first_rows(self.devices)
+        links = self._links()
+        self.state = State(rows, slots_of(c.protocol, rows, links), links=links)
+        self.in_flight = {name: rows.new_zeros(n, *shape) for name, shape in c.in_flight.items()}
+        self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.model.optimizer.slots}
+        self.batch_loader = BatchLoader(
+            e, self.devices, [rows for _, rows in e.blocks.slices(blocks)]
+        )
+        self.evaluator = BlockEvaluator(
+            e.learner.kernel, e.model.loss, e.data.outputs, e.metrics.outputs
+        )
+        self.payload: Payload | None = None
+
+    def _links(self) -> Links | None:
+        e = self.experiment
+        if e.communication.links is None:
+            return None
+        ids, weight = (
+            torch.as_tensor(each[self.devices], device=e.device) for each in e.communication.links
+        )
+        own = torch.as_tensor(self.devices, device=e.device)
+        return Links(ids, weight.to(e.dtype), own)
+
+    # --- for the phases of a round ----------------------------------------------------------------
+
+    def take_payload(self) -> Payload:
+        """Return the rows that the phase has collected, and forget them."""
+        payload, self.payload = self.payload, None
+        assert payload is not None, "a phase collects before it applies"
+        return payload
+
+    def outgoing(self, route: Route) -> dict[int, Tensor]:
+        """The payload rows that other shards need, one array ``[rows, M]`` for each shard."""
+        assert self.payload is not None, "a phase collects before rows are carried"
+        return {other: self.payload.take(index) for other, index in route.outbox.items()}
+
+    @contextmanager
+    def present_only(self, round: int, call: str) -> Iterator[None]:
+        """Restore the state of devices that are not online in ``round`` after the ``with`` block,
+        in which the protocol's ``call`` receives messages.
+
+        Raises :class:`~swarm.common.plugin.PluginError` as :meth:`require_state` does.
+        """
+        online = self.experiment.communication.network.online(round)
+        if online is None or online[self.devices].all():
+            yield
+            self.require_state(call)
+            return
+        away = torch.as_tensor(np.flatnonzero(~online[self.devices]), device=self.state.x.device)
+        x, slots = self.state.x[away], {name: rows[away] for name, rows in self.state.slots.items()}
+        yield
+        self.require_state(call)
+        self.state.x = self.state.x.index_copy(0, away, x)
+        self.state.slots = {
+            name: rows.index_copy(0, away, slots[name]) for name, rows in self.state.slots.items()
+        }
+
+    def require_state(self, call: str) -> None:
+        """Raises :class:`~swarm.common.plugin.PluginError` if the protocol's method ``call`` has
+        left anything but rows in the state."""
+        e = self.experiment
+        shape = len(self.devices), e.model.layout.width
+        require_state(e.communication.protocol, call, self.state, shape, e.dtype)
+
+    def partial_means(
+        self, rows_nM: Tensor | None, shares_N: Floats
+    ) -> Iterator[tuple[int, Tensor]]:
+        """For each block, in order, Σ_i share_i · row_i over its devices in float64, ``[M]``. Their
+        sum over all blocks is the weighted mean over all devices.
+
+        ``rows_nM`` are the rows to average; None takes the parameters.
+        """
+        rows = self.state.x if rows_nM is None else rows_nM
+        shares = torch.as_tensor(shares_N[self.devices], device=rows.device).unsqueeze(0)
+        wide = torch.float64 if rows.device.type != "mps" else rows.dtype
+        for block, s in self.experiment.blocks.slices(self.blocks):
+            yield block, (shares[:, s].to(wide) @ rows[s].to(wide)).squeeze(0)
+
+    def receive_mean(self, phase: int, mean_M: Tensor) -> None:
+        """Hand every device the same averaged row ``[M]``, also those that are away, which would
+        fetch it before they learn again.
+        """
+        rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
+        self.experiment.communication.protocol.receive(phase, self.state, rows)
+        self.require_state("receive")
+
+    # --- look -------------------------------------------------------------------------------------
+
+    def evaluate(self, samples: Ints, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
+        """Evaluate the devices of the chosen ``blocks`` on the samples with these ids."""
+        index = torch.as_tensor(samples, device=self.batch_loader.x_S.device)
+        x_T, y_T = self.batch_loader.x_S[index], self.batch_loader.y_S[index]
+        for block, rows in self.experiment.blocks.slices(self.blocks):
+            if block in blocks:
+                yield block, self.evaluator.examine(self.state.x[rows], x_T, y_T)
+
+    def row_values(self, mean_P: Tensor) -> Floats:
+        """The values of the metrics of parameters, ``[n, metrics]``, given the mean model
+        ``mean_P``."""
+        metrics = self.experiment.metrics.rows
+        out = np.empty((len(self.devices), len(metrics)))
+        for _, s in self.experiment.blocks.slices(self.blocks):
+            for column, metric in enumerate(metrics):
+                rows = self.state.x[s]
+                found = one_each(metric, metric.value(rows, mean_P.to(rows.device)), len(rows))
+                out[s, column] = found.double().cpu().numpy()
+        return out
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Everything that a later :meth:`restore` needs, a row for each device; not copied."""
+        return {
+            "x": self.state.x,
+            **self.batch_loader.snapshot(),
+            **{f"protocol.{k}": v for k, v in self.state.slots.items()},
+            **{f"optimizer.{k}": v for k, v in self.optimizer_slots.items()},
+            **{f"wire.{k}": v for k, v in self.in_flight.items()},
+        }
+
+    def restore(self, rows: Mapping[str, Tensor]) -> None:
+        """Go back to the state that :meth:`snapshot` returned.
+
+        The shard owns these arrays afterwards; they replace the old ones one by one."""
+        device = self.experiment.device
+        self.state.x, self.state.now = (
+            rows["x"].to(device),
+            RoundInfo(0, 0.0, np.zeros(len(self.devices), np.int64)),
+        )
+        self.batch_loader.restore(rows)
+        kept = (
+            ("protocol", self.state.slots),
+            ("optimizer", self.optimizer_slots),
+            ("wire", self.in_flight),
+        )
+        for group, arrays in kept:
+            for name in arrays:
+                arrays[name] = rows[f"{group}.{name}"].to(device)

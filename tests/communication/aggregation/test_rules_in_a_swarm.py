@@ -1,0 +1,203 @@
+"""Aggregation rules in a running swarm: what every device receives, the same bits however it is
+cut, and which protocols they go with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import swarm
+from swarm.common.errors import ConfigError
+from swarm.common.plugin import PluginError
+from swarm.communication.aggregation.base import Aggregator, Heard
+from swarm.config.build import build, option, options
+from swarm.experiments.runs.prepared import PreparedRun
+from tests.support import experiment, logged, prepared, run, trajectory
+
+OWN = Path(__file__).with_name("own_rules.py")
+RULES = [name for name in options("aggregator") if name != "mean"]
+TORUS = ("devices=16", "topology=torus")
+GOSSIP = (
+    *TORUS,
+    "protocol=averaging",
+    "init=independent",
+    "compute.dtype=float64",
+    "model=softmax",
+    "rounds=4",
+)
+NETWORKS: dict[str, tuple[str, ...]] = {
+    "ideal": (),
+    "loss": ("network.drop=0.3",),
+    "delay and loss": ("network.drop=0.2", "delay=exponential", "network.round_seconds=0.1"),
+    "compression": ("compressor=top_k",),
+    "delay and compression": ("delay=exponential", "network.round_seconds=0.1", "compressor=qsgd"),
+    "churn": ("churn=markov",),
+    "clocks": ("clock=poisson",),
+    "time-varying": ("topology=epidemic",),
+    "complete": ("topology=complete",),
+}
+
+
+def _target(name: str) -> dict[str, Any]:
+    return {"_target_": f"{OWN.stem}.{name}"}
+
+
+def _own(changes: dict[str, Any], *overrides: str) -> PreparedRun:
+    """A study of gossip with plug-ins of :mod:`tests.communication.aggregation.own_rules`."""
+    settings = prepared(*GOSSIP, *overrides).settings
+    return PreparedRun.prepare(settings.model_copy(update={"plugins": [str(OWN)], **changes}))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("rule", RULES)
+def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, rule: str, network: str) -> None:
+    common = (f"aggregator={rule}", "engine.block=3", *TORUS, "rounds=4", *NETWORKS[network])
+    hashed = run(tmp_path / "one", *common)["arms"]["swarm"]["params_sha256"]
+    many = run(tmp_path / "many", *common, "engine.shards=4")
+    assert many["arms"]["swarm"]["params_sha256"] == hashed
+    assert logged(tmp_path / "many") == logged(tmp_path / "one")
+    run(tmp_path / "cut", *common, "rounds=2", "schedule.rounds=4")
+    resumed = swarm.resume(tmp_path / "cut", {"rounds": 4, "engine.shards": 3}).summary
+    assert resumed["arms"]["swarm"]["params_sha256"] == hashed
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_ray_gives_the_same_bits(tmp_path: Path, rule: str) -> None:
+    common = (f"aggregator={rule}", *TORUS, *NETWORKS["delay and compression"], "rounds=3")
+    common = (*common, "engine.block=3", "transforms=[clip,noise]")
+    local = run(tmp_path / "local", *common)["arms"]["swarm"]["params_sha256"]
+    ray = run(tmp_path / "ray", *common, "engine=ray", "engine.actors=3", "engine.block=3")
+    assert ray["arms"]["swarm"]["params_sha256"] == local
+
+
+@pytest.mark.parametrize("network", ["ideal", "loss", "delay and loss", "time-varying"])
+@pytest.mark.parametrize("rule", RULES)
+def test_every_device_receives_what_the_rule_makes_of_what_it_heard(
+    rule: str, network: str
+) -> None:
+    """Against a loop over devices that looks messages up in the matrix of the round."""
+    study = prepared(*GOSSIP, f"aggregator={rule}", *NETWORKS[network])
+    found = trajectory(study)
+    e = study.experiment(study.arms[0], study.arms[0].variants[0])
+    messages, made = e.communication.messages, e.communication.aggregator
+    for round in range(1, len(found)):
+        exchange = messages.mix(round)
+        expected, parts = found[round - 1].copy(), exchange.rows_per_device
+        for r, i in enumerate(exchange.dst_R.tolist()):
+            row = exchange.matrix.toarray()[r]
+            entries = [
+                (j, age, float(row[j * parts + age]))
+                for j in range(16)
+                for age in range(parts)
+                if j != i and row[j * parts + age]
+            ]
+            heard = Heard(
+                torch.as_tensor(found[round - 1][i]),
+                float(row[i * parts : (i + 1) * parts].sum()),
+                torch.as_tensor(
+                    np.array([found[round - 1 - age][j] for j, age, _ in entries]).reshape(
+                        len(entries), -1
+                    )
+                ),
+                torch.as_tensor([weight for _, _, weight in entries], dtype=torch.float64),
+                np.array([j for j, _, _ in entries], np.int64),
+                np.array([age for _, age, _ in entries], np.int64),
+            )
+            expected[i] = made.combine(heard).numpy()
+        np.testing.assert_allclose(found[round], expected, rtol=0, atol=1e-12)
+
+
+def test_the_mean_rule_is_the_sparse_product(tmp_path: Path) -> None:
+    """The rule written out, for one device at a time, gives what the product gives."""
+    one = trajectory(prepared(*GOSSIP, *NETWORKS["delay and loss"]))
+    other = trajectory(_own({"aggregator": _target("WrittenOut")}, *NETWORKS["delay and loss"]))
+    np.testing.assert_allclose(other, one, rtol=0, atol=1e-13)
+
+
+# --- against an attack, which is a message transform ----------------------------------------------
+
+
+def _attacked(rule: str, *overrides: str) -> Any:
+    shout = {"transforms": [_target("Shout") | {"bad": 3}]}
+    return trajectory(_own(shout, "topology=complete", f"aggregator={rule}", *overrides))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_bad_devices_do_not_move_the_good_ones_far(rule: str) -> None:
+    """3 of 16 on a complete graph: fewer than half, and than a quarter."""
+    found = _attacked(rule)
+    good, first = found[:, 3:], found[0]
+    if rule == "clipped_gossip":
+        # a weight of 1/16 and a radius of 1 for each of the three, and in each of four rounds
+        mean = first.mean(0)
+        assert (
+            np.linalg.norm(good[-1] - mean, axis=1).max()
+            < np.linalg.norm(first - mean, axis=1).max() + 4 * 3 / 16
+        )
+    else:
+        assert (good[-1] >= first.min(0) - 1e-12).all()
+        assert (good[-1] <= first.max(0) + 1e-12).all()
+    assert np.abs(_attacked("mean")[-1]).min() > 1e4
+
+
+# --- which combinations are refused ---------------------------------------------------------------
+
+REFUSED = {
+    "push_sum": "which needs a rule that conserves the column sums of the weights",
+    "push_sum_averaging": "which needs a rule that conserves the column sums of the weights",
+    "choco": "which remembers sums of what it mixed",
+    "choco_gossip": "which remembers sums of what it mixed",
+    "d2": "which needs a rule that conserves the row and the column sums",
+    "exact_diffusion": "which needs a rule that conserves the row and the column sums",
+    "gradient_tracking": "which needs a rule that conserves the row and the column sums",
+}
+CONSERVING = ("d2", "exact_diffusion", "gradient_tracking", "push_sum", "push_sum_averaging")
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("protocol", options("protocol"))
+def test_every_protocol_either_runs_or_says_why_not(
+    tmp_path: Path, protocol: str, rule: str
+) -> None:
+    common = (f"protocol={protocol}", *TORUS, "rounds=2")
+    if protocol == "relay_sgd":
+        common = (*common, "topology=star")
+    if protocol == "d2":
+        common = (*common, "mixing=lazy")
+    mixes = any(phase.mixes for phase in experiment(*common).communication.phases)
+    said = REFUSED.get(protocol) if mixes else "which mixes nothing over the links"
+    if protocol in CONSERVING and rule == "clipped_gossip":
+        said = None
+    if said is None:
+        arm = run(tmp_path / "run", *common, f"aggregator={rule}")["arms"]["swarm"]
+        assert arm["params_sha256"]
+    else:
+        with pytest.raises(ConfigError, match=f"aggregator={rule}: must be mean with .*{said}"):
+            prepared(*common, f"aggregator={rule}")
+
+
+def test_clipping_over_weights_that_are_not_symmetric_is_refused() -> None:
+    with pytest.raises(ConfigError, match="conserves the row sums of the weights only"):
+        prepared("protocol=push_sum", "topology=exponential", "aggregator=clipped_gossip")
+
+
+def test_a_rule_that_returns_no_row_is_named() -> None:
+    with pytest.raises(PluginError, match=r"Short: its combine\(\) returns .*; a row of shape"):
+        trajectory(_own({"aggregator": _target("Short")}))
+
+
+def test_other_arms_mix_as_usual(tmp_path: Path) -> None:
+    arms = run(
+        tmp_path / "run",
+        *TORUS,
+        "rounds=2",
+        "aggregator=coordinate_median",
+        "transforms=[clip]",
+        "scenario.arms=[swarm,isolated,centralised,fedavg]",
+    )["arms"]
+    assert set(arms) == {"swarm", "isolated", "centralised", "fedavg"}
+    assert build(option("aggregator", "mean"), Aggregator, "aggregator").linear

@@ -1,0 +1,76 @@
+"""A contract test over every yaml of conf/scenario that judges a claim.
+
+A new one joins by existing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+import yaml
+
+from scenarios.all import judging
+from swarm.common.system import paths
+from swarm.config.build import build, option
+from swarm.config.settings import Settings
+from swarm.experiments.claims.base import Claim
+from swarm.experiments.claims.plan import ClaimPlan, folder_of
+from swarm.experiments.resolved import resolve
+from tests.conftest import composed
+
+
+def plan(name: str, preset: str) -> ClaimPlan:
+    return ClaimPlan.make(resolve(Settings.parse(composed(f"scenario={name}", f"preset={preset}"))))
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+@pytest.mark.parametrize("name", judging())
+def test_its_runs_can_be_and_stand_apart(name: str, preset: str, tmp_path: Any) -> None:
+    made = plan(name, preset)
+    assert made.name == name
+    folders = [folder_of(tmp_path, trial) for trial in made.trials]
+    assert len({str(folder).lower() for folder in folders}) == len(folders)
+    assert all(len(folder.name) < 200 for folder in folders)
+    seeds = {trial.seed for trial in made.trials}
+    assert len(seeds) == made.claim.budget.seeds >= (5 if preset == "full" else 1)
+    for trial in made.first:  # every condition under every seed: differences are paired
+        assert {other.seed for other in made.first if other.condition == trial.condition} == seeds
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+@pytest.mark.parametrize("name", judging())
+def test_the_controls_are_among_its_runs(name: str, preset: str) -> None:
+    arms = {
+        arm
+        for trial in plan(name, preset).trials
+        for arm in trial.settings.scenario.get("arms", ())
+    }
+    assert {"swarm", "isolated", "centralised"} <= arms
+
+
+@pytest.mark.parametrize("name", judging())
+def test_what_is_claimed_is_on_record(name: str) -> None:
+    claim = build(option("scenario", name), Claim, "scenario")
+    assert claim.hypotheses
+    for hypothesis in claim.hypotheses:
+        for text in (hypothesis.statement, hypothesis.metric, hypothesis.rule):
+            assert text.strip()
+        assert "confirmed" in hypothesis.rule
+        assert "refuted" in hypothesis.rule
+    assert (type(claim).__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", judging())
+def test_its_yaml_says_what_it_is_and_lists_its_options(name: str) -> None:
+    text = (paths.conf() / "scenario" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    values = yaml.safe_load(text)
+    claim = build(option("scenario", name), Claim, "scenario")
+    options = set(inspect.signature(type(claim).__init__).parameters) - {"self", "preset"}
+    assert options == values.keys() - {"_target_"}
+    assert all(
+        type(claim).Budget.model_fields.keys() == values[preset].keys()
+        for preset in ("quick", "full")
+    )

@@ -1,0 +1,79 @@
+"""docs/results.md lists every file that a run, a sweep and a claim leave, and none that they do
+not.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+
+DOCS = Path(__file__).parents[3] / "docs" / "results.md"
+RUN = (
+    "devices=6",
+    "topology=ring",
+    "rounds=2",
+    "model=softmax",
+    "scenario.arms=[swarm]",
+    "optimizer.lr=0.1",
+    "train.batch=8",
+)
+# of a judge that failed, and of runs that other code made
+SELDOM = {"unjudged.json", "superseded/"}
+
+
+def documented() -> tuple[set[str], set[str]]:
+    """The names in the first column of both tables: of a run, and of many."""
+    tables = re.split(r"\n\| File \|.*\n", DOCS.read_text())[1:3]
+    columns = [
+        [row.split("|")[1] for row in table.splitlines() if row.startswith("| ")]
+        for table in tables
+    ]
+    run, many = (
+        {_plain(name) for cell in column for name in re.findall("`(.*?)`", cell)}
+        for column in columns
+    )
+    return run, many
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\d+", "1", name)
+
+
+def there(folder: Path) -> set[str]:
+    """What lies in a folder, but for folders of runs."""
+    found = [place for place in folder.iterdir() if not (place / "config.yaml").exists()]
+    return {_plain(f"{place.name}/" if place.is_dir() else place.name) for place in found}
+
+
+def test_every_file_of_a_folder_is_in_its_table(judged: Path, command: Command) -> None:
+    words = {
+        "wandb": (*RUN, "tracker=wandb", "hydra.run.dir=wandb"),
+        "tensorboard": (*RUN, "tracker=tensorboard", "hydra.run.dir=tensorboard"),
+        "ray": (*RUN, "tracker=none", "engine=ray", "engine.actors=2", "hydra.run.dir=ray"),
+        "sweep": ("-m", "seed=0,1", *RUN, "tracker=none", "hydra.sweep.dir=sweep"),
+    }
+    for name, each in words.items():
+        done = command(*each)
+        assert done.code == 0, (name, done.err)
+    runs = [
+        Path("wandb"),
+        Path("tensorboard"),
+        Path("ray"),
+        *Path("sweep").glob("seed=*"),
+        *judged.glob("runs/*"),
+    ]
+    of_run, of_many = documented()
+    assert set().union(*map(there, runs)) == of_run
+    many = there(Path("sweep")) | there(judged)
+    assert many - of_run == of_many - SELDOM
+    assert of_many >= SELDOM
+    assert not of_run & of_many
+
+
+@pytest.mark.parametrize("name", ["buffers.safetensors", "round_", "NAME.tmp"])
+def test_what_lies_deeper_is_mentioned(name: str) -> None:
+    assert name in DOCS.read_text()

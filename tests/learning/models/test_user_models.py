@@ -1,0 +1,131 @@
+"""Models that come along and modules of a user's own: the same bits however they are sharded or
+interrupted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import swarm
+from swarm.common.errors import ConfigError
+from swarm.config.build import option
+from swarm.config.settings import Settings
+from swarm.experiments.runs.prepared import PreparedRun
+from swarm.learning.models.cnn import CNN
+from tests.support import config, logged, plain_gradient, row_of, run
+
+PLUGIN = Path(__file__).with_name("user_models.py")
+BUNDLED: dict[str, dict[str, Any]] = {
+    "softmax": option("model", "softmax"),
+    "mlp": {**option("model", "mlp"), "hidden": [9, 5], "activation": "tanh"},
+    "mlp of gelu": {**option("model", "mlp"), "hidden": [9], "activation": "gelu"},
+    "selective": {**option("model", "selective"), "hidden": [12, 8], "group": 2},
+    "selective at random": {**option("model", "selective"), "hidden": [9], "select": "random"},
+    "cnn": {**option("model", "cnn"), "channels": [3, 4]},
+}
+OWN = {
+    name: {"_target_": f"user_models.{name}"}
+    for name in ("NormMLP", "Attention", "Scaled", "FusedGRU", "FusedLSTM", "CellGRU", "Outside")
+}
+MODELS = BUNDLED | OWN
+COMMON = ("devices=7", "rounds=3", "engine.block=2", f"plugins=[{PLUGIN}]", "optimizer=momentum", "optimizer.lr=0.02",
+          "partition=iid", "checkpoint.keep=9")  # fmt: skip
+
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, name: str) -> None:
+    model = MODELS[name]
+    one = run(tmp_path / "one", *COMMON, model=model)
+    many = run(tmp_path / "many", *COMMON, "engine.shards=3", model=model)
+    hashed = one["arms"]["swarm"]["params_sha256"]
+    assert many["arms"]["swarm"]["params_sha256"] == hashed
+    assert logged(tmp_path / "many") == logged(tmp_path / "one")
+    run(tmp_path / "cut", *COMMON, "rounds=1", "schedule.rounds=3", model=model)
+    resumed = swarm.resume(tmp_path / "cut", {"rounds": 3, "engine.shards": 2}).summary
+    assert resumed["arms"]["swarm"]["params_sha256"] == hashed
+    assert logged(tmp_path / "cut") == logged(tmp_path / "one")
+
+
+def test_a_model_of_the_users_own_may_choose_its_learning_rate(tmp_path: Path) -> None:
+    """It is tried before the start, when there is no rate yet."""
+    words = (
+        *COMMON,
+        "optimizer.lr=auto",
+        "lr_search.lrs=[0.01,0.1]",
+        "lr_search.rounds=1",
+        "scenario.arms=[swarm]",
+    )
+    assert run(tmp_path / "run", *words, model=OWN["NormMLP"])["arms"]["swarm"]["lr"] in (0.01, 0.1)
+
+
+@pytest.mark.parametrize("block", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_is_a_step_of_plain_torch(name: str, block: int) -> None:
+    """One local step of each device in float64 against autograd on the module itself, alone and in
+    a block.
+    """
+    values = config(
+        "devices=3", "rounds=1", "protocol=none", "topology=none", "train.local_steps=1", "train.batch=5", "optimizer.lr=0.5",
+        "compute.dtype=float64", "init=independent", f"engine.block={block}",
+        f"plugins=[{PLUGIN}]",
+    )  # fmt: skip
+    study = PreparedRun.prepare(Settings.parse({**values, "model": MODELS[name]}))
+    e = study.experiment(study.arms[0], study.arms[0].variants[0])
+    engine = study.engine
+    engine.start(e)
+    for _ in engine.advance(1):
+        pass
+    found = engine.snapshot()["x"]
+    draw = e.data.stream.draw(np.arange(3), np.zeros(3, np.int64), 1).sample_BKb[:, 0]
+    for device, ids in enumerate(draw):
+        x, y = torch.as_tensor(study.dataset.x[ids]).double(), torch.as_tensor(study.dataset.y[ids])
+        module = e.model.module(device)
+        start = row_of(module)
+        expected = start - 0.5 * plain_gradient(start, module, x, y, "cross_entropy")
+        torch.testing.assert_close(found[device], expected, rtol=0, atol=1e-12)
+
+
+REFUSED = {
+    "WithBatchNorm": ({}, "changes its buffer norm.running_mean"),
+    "WithBatchNormOfTheBatch": ({}, "LayerNorm"),
+    "WithDropout": ({}, "noise"),
+    "Outside": ({"dropout": 0.1}, "noise"),
+    "WithNoise": ({}, "noise"),
+    "WithNumpyNoise": ({}, "noise|call"),
+    "WithACounter": ({}, "noise|call"),
+    "Frozen": ({}, "head.bias"),
+    "WithoutParameters": ({}, "no parameters"),
+    "OneOutputTooFew": ({}, r"returns \[2, 9\] for 2 samples; the data needs \[2, 10\]"),
+    "ReturnsAPair": ({}, "returns tuple"),
+    "Fails": ({}, "needs pictures of cats"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_work_is_refused_by_name(name: str) -> None:
+    options, reason = REFUSED[name]
+    values = {
+        **config(f"plugins=[{PLUGIN}]"),
+        "model": {"_target_": f"user_models.{name}", **options},
+    }
+    with pytest.raises(ConfigError, match=reason) as refusal:
+        PreparedRun.prepare(Settings.parse(values))
+    assert refusal.value.key == "model"
+    assert refusal.value.value == f"user_models.{name}"
+    assert refusal.value.exit_code == 2
+
+
+def test_images_that_are_not_square_need_another_model() -> None:
+    with pytest.raises(ConfigError, match="has 20 features, which is no square"):
+        PreparedRun.prepare(
+            Settings.parse(config("model=cnn", "data=gaussian", "data.features=20"))
+        )
+    with pytest.raises(ConfigError, match=r"has the shape \[1, 2, 2, 4\]"):
+        CNN((1, 2, 2, 4), 3, [4])

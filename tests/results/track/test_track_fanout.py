@@ -1,0 +1,108 @@
+"""A mirror never fails a run; the truth does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from swarm.results.track import Fanout, Sink, Tracker
+
+
+class Recorder(Tracker):
+    """Notes its calls."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        self.calls.append(("start", arm, rounds, done))
+
+    def record(self, record: dict[str, Any]) -> None:
+        self.calls.append(("record", record["round"]))
+
+    def finish(self, arm: str, summary: dict[str, Any]) -> None:
+        self.calls.append(("finish", arm))
+
+    def close(self) -> None:
+        self.calls.append(("close",))
+
+
+class Failing(Recorder):
+    """Fails in one method, in one way; also spoils the records it gets."""
+
+    def __init__(self, method: str, error: BaseException) -> None:
+        super().__init__()
+        self.method, self.error = method, error
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("start", "record", "finish", "close") and name == object.__getattribute__(
+            self, "method"
+        ):
+            raise object.__getattribute__(self, "error")
+        return object.__getattribute__(self, name)
+
+
+class Spoiler(Tracker):
+    """Changes what it is given."""
+
+    def record(self, record: dict[str, Any]) -> None:
+        record.clear()
+
+
+def run(sink: Sink) -> None:
+    sink.start("swarm", 2, 0)
+    for r in range(3):
+        sink.record({"arm": "swarm", "round": r})
+    sink.finish("swarm", {})
+    sink.close()
+
+
+WHOLE = [
+    ("start", "swarm", 2, 0),
+    ("record", 0),
+    ("record", 1),
+    ("record", 2),
+    ("finish", "swarm"),
+    ("close",),
+]
+
+
+@pytest.mark.parametrize("method", ["start", "record", "finish", "close"])
+@pytest.mark.parametrize("error", [RuntimeError("no\nnetwork"), SystemExit(3)])
+def test_a_failing_mirror_warns_once_and_disturbs_nobody(method: str, error: BaseException) -> None:
+    truth, healthy, warnings = Recorder(), Recorder(), list[str]()
+    run(Fanout(truth, [Failing(method, error), healthy], warn=warnings.append))
+    assert truth.calls == WHOLE
+    assert healthy.calls == WHOLE
+    assert len(warnings) == 1
+    assert "Failing" in warnings[0]
+    assert "\n" not in warnings[0]
+
+
+def test_a_dropped_mirror_is_closed_and_left_alone() -> None:
+    mirror = Failing("record", ValueError("x"))
+    run(Fanout(Recorder(), [mirror], warn=lambda _: None))
+    assert mirror.calls == [("start", "swarm", 2, 0), ("close",)]
+
+
+def test_ctrl_c_inside_a_mirror_reaches_the_run() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Fanout(Recorder(), [Failing("record", KeyboardInterrupt())]))
+
+
+def test_an_error_of_the_truth_ends_the_run_and_still_closes_the_mirrors() -> None:
+    mirror = Recorder()
+    with pytest.raises(OSError, match="disk full"):
+        run(Fanout(Failing("close", OSError("disk full")), [mirror]))
+    assert mirror.calls[-1] == ("close",)
+
+
+def test_mirrors_cannot_change_each_others_records() -> None:
+    healthy = Recorder()
+    run(Fanout(Recorder(), [Spoiler(), healthy]))
+    assert healthy.calls == WHOLE
+
+
+def test_trackers_are_sinks() -> None:
+    assert isinstance(Tracker(), Sink)
