@@ -10,6 +10,7 @@ from typing import Any
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import returned, shape_of
 from swarm.config.build import build, choice
+from swarm.config.explain import shown
 from swarm.config.settings import STANDARD
 from swarm.simulation.metrics.base import (
     Column,
@@ -100,7 +101,8 @@ def _require_free(metric: Metric, called: str, others: Sequence[Metric]) -> None
         valid = f"must derive from one of {', '.join(kind.__name__ for kind in KINDS)}"
         raise ConfigError(SECTION, called, valid)
     if not isinstance(getattr(metric, "name", None), str) or not metric.name.isidentifier():
-        valid = "must have a name of letters, digits and underscores, such as macro_f1"
+        found = shown(getattr(metric, "name", None))
+        valid = f"its name is {found}; it must be letters, digits and underscores, such as macro_f1"
         raise ConfigError(SECTION, called, valid)
     if any(metric.name == other.name for other in others):
         valid = f"there is another metric called {metric.name}; each name may be listed once"
