@@ -80,12 +80,12 @@ def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) ->
             (rows.data, np.searchsorted(needed, rows.indices), rows.indptr),
             shape=(len(mine), len(needed)),
         )
-        by = owner[needed // e.rows_per_device]
-        row = place[needed // e.rows_per_device] * e.rows_per_device + needed % e.rows_per_device
+        sender, age = np.divmod(needed, e.rows_per_device)
+        by, row = owner[sender], place[sender] * e.rows_per_device + age
         inbox = {int(t): np.flatnonzero(by == t) for t in np.unique(by) if t != s}
-        parts.append((local, row, np.flatnonzero(by == s), inbox, mine, needed))
+        parts.append((local, row, np.flatnonzero(by == s), inbox, mine, sender, age))
     out: list[dict[int, Ints]] = [{} for _ in shards]
-    for s, (_, row, _, inbox, _, _) in enumerate(parts):
+    for s, (_, row, _, inbox, *_) in enumerate(parts):
         for t, columns in inbox.items():
             out[t][s] = row[columns]
     return [
@@ -98,10 +98,10 @@ def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) ->
             place[e.dst_R[mine]],
             _of(e.src_R, mine),
             _of(e.age_R, mine),
-            needed // e.rows_per_device,
-            needed % e.rows_per_device,
+            sender,
+            age,
         )
-        for s, (local, row, own, inbox, mine, needed) in enumerate(parts)
+        for s, (local, row, own, inbox, mine, sender, age) in enumerate(parts)
     ]
 
 

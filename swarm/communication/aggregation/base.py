@@ -126,8 +126,10 @@ class Aggregator(ABC):
         out_RM = torch.empty_like(found.own_RM)
         for r in range(len(out_RM)):
             combined = self.combine(found.heard(r))
-            if not isinstance(combined, Tensor) or combined.shape != out_RM[r].shape:
-                needed = f"a row of shape [{out_RM.shape[1]}] is needed"
+            fits = isinstance(combined, Tensor) and combined.shape == out_RM[r].shape
+            if not fits or combined.dtype != out_RM.dtype:
+                kind = str(out_RM.dtype).removeprefix("torch.")
+                needed = f"{kind} numbers of shape [{out_RM.shape[1]}] are needed"
                 said = f"returns {shape_of(combined)}"
                 raise returned("aggregator", self, "combine()", said, needed)
             out_RM[r] = combined

@@ -39,3 +39,10 @@ class Short(Aggregator):
 
     def combine(self, heard: Heard) -> Tensor:
         return heard.own_M[:1]
+
+
+class Narrow(Aggregator):
+    """Gives back numbers of another kind."""
+
+    def combine(self, heard: Heard) -> Tensor:
+        return heard.own_M.float()
