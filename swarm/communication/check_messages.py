@@ -8,6 +8,7 @@ from __future__ import annotations
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.communication.messages import MessageSchedule
+from swarm.communication.returned import skips_phases
 from swarm.communication.topology.base import RECENT, graph_of
 
 
@@ -73,20 +74,33 @@ def check_both_ways(messages: MessageSchedule) -> None:
     name, network = called(messages.protocol), messages.network
     if messages.protocol.requirements.conserves != "both" or network.ideal:
         return
-    if messages.depth:
-        why = f"under {name}, whose weights have to sum to one both ways in every round"
-        if network.delay is not None:
-            valid = f"must be less than a round {why}"
-            raise ConfigError("delay", called(network.delay), valid)
-        slowest = network.longest_on_the_line
-        valid = (
-            f"must be above {slowest:.3g} virtual seconds, which messages may take on the fleet's"
-            f" lines, {why}"
-        )
-        raise ConfigError("network.round_seconds", network.round_seconds, valid)
+    _refuse_delays(messages, "whose weights have to sum to one both ways in every round")
     if messages.graph(1).directed:
         valid = (
             f"must be undirected for {name} on a network that loses messages: a loss has to hit"
             " both directions of a link"
         )
         raise ConfigError("topology", messages.topology_name, valid)
+
+
+def check_every_round(messages: MessageSchedule) -> None:
+    """Refuse messages that are under way for several rounds, if the protocol may leave out the
+    round in which they arrive."""
+    if skips_phases(messages.protocol):
+        _refuse_delays(messages, "which does not communicate in every round")
+
+
+def _refuse_delays(messages: MessageSchedule, why: str) -> None:
+    """Refuse messages that are under way for more than a round, under a protocol of which ``why``
+    says why it cannot use them."""
+    if not messages.depth:
+        return
+    network, why = messages.network, f"under {called(messages.protocol)}, {why}"
+    if network.delay is not None:
+        raise ConfigError("delay", called(network.delay), f"must be less than a round {why}")
+    slowest = network.longest_on_the_line
+    valid = (
+        f"must be above {slowest:.3g} virtual seconds, which messages may take on the fleet's"
+        f" lines, {why}"
+    )
+    raise ConfigError("network.round_seconds", network.round_seconds, valid)

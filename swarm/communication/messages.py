@@ -28,7 +28,7 @@ from swarm.communication.network.base import (
     Network,
 )
 from swarm.communication.protocol.base import Protocol
-from swarm.communication.returned import chosen, graph_used
+from swarm.communication.returned import chosen, graph_used, plays
 from swarm.communication.round_messages import (
     RoundMessages,
     Traffic,
@@ -46,8 +46,8 @@ class MessageSchedule:
     """The messages of every round of an experiment; rounds count from 1.
 
     All results are functions of the round, and those of the latest rounds are cached. ``rule`` is
-    the mixing rule, ``compressed`` says whether messages are compressed, and ``through_server``
-    whether a server takes part.
+    the mixing rule, ``compressed`` says whether messages are compressed, and ``server_phases``
+    are the numbers of the phases in which a server takes part.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class MessageSchedule:
         network: Network,
         compressed: bool,
         devices: int,
-        through_server: bool = False,
+        server_phases: tuple[int, ...] = (),
     ) -> None:
         self.topology, self.rule, self.protocol, self.network = topology, rule, protocol, network
         self.devices = devices
         self.compressed = compressed
         # whether a device mixes its own row without compressing it
         self.exact = compressed and not protocol.requirements.own_packet
-        self.through_server = through_server
+        self.server_phases = server_phases
         self._kept: OrderedDict[Hashable, object] = OrderedDict()
 
     @property
@@ -281,7 +281,8 @@ class MessageSchedule:
         ``seed`` is the run's, by which a protocol may draw participants.
         """
         invited = self._invited(round, seed)
-        hears = self.network.server_hears(round) if self.through_server else None
+        served = any(plays(self.protocol, phase, round) for phase in self.server_phases)
+        hears = self.network.server_hears(round) if served else None
         if hears is None:
             return invited
         heard = hears[0] & hears[1]

@@ -90,6 +90,20 @@ def chosen(protocol: Protocol, round: int, devices: int, seed: int) -> npt.NDArr
     raise _wrong(protocol, f"participants({round})", f"returns {shape_of(found)}", needed)
 
 
+def plays(protocol: Protocol, phase: int, round: int) -> bool:
+    """Return :meth:`Protocol.plays`, which must be True or False."""
+    found = protocol.plays(phase, round)
+    if isinstance(found, bool | np.bool_):
+        return bool(found)
+    call = f"plays({phase}, {round})"
+    raise _wrong(protocol, call, f"returns {shape_of(found)}", "True or False is needed")
+
+
+def skips_phases(protocol: Protocol) -> bool:
+    """Whether ``protocol`` may leave a phase out in some rounds."""
+    return type(protocol).plays is not Protocol.plays
+
+
 def width_of(protocol: Protocol, phase: int, parameters: int) -> int:
     """Return :meth:`Protocol.width`, which must be a whole number of at least 1."""
     found = protocol.width(phase, parameters)

@@ -41,7 +41,7 @@ def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: In
     awake = e.communication.active(round)
     seconds = tick
     if e.communication.network.clock is None and (awake is None or awake.any()):
-        phases = e.communication.phases
+        phases = [phase for phase in e.communication.phases if phase.plays(round)]
         busy_N = compute_N + sum(phase.seconds_on_line(round) for phase in phases)
         seconds = float(busy_N[slice(None) if awake is None else awake].max())
     online = e.communication.network.online(round)

@@ -144,7 +144,7 @@ class Requirements:
 class Protocol(OldMembers):
     """What devices send in a round, and how they use what they receive.
 
-    A round is the sequence ``phases``:
+    A round is the sequence ``phases``, less those that :meth:`plays` leaves out:
 
     * ``learn``: the active devices take their local steps from :meth:`start`, with
       :meth:`gradient_correction` added to the gradients; :meth:`after_local_steps` takes the
@@ -192,6 +192,15 @@ class Protocol(OldMembers):
         ``parameters``.
         """
         return parameters
+
+    def plays(self, phase: int, round: int) -> bool:
+        """Return whether devices communicate in the phase number ``phase`` of ``round``.
+
+        In a round in which they do not, :meth:`send` and :meth:`receive` are not called for that
+        phase, and no message is counted. A ``learn`` phase is played in every round. The result
+        must be a function of the arguments alone.
+        """
+        return True
 
     def participants(self, round: int, devices: int, seed: int) -> npt.NDArray[np.bool_] | None:
         """Return which devices learn and are heard in ``round``, ``[devices]``; None: all.

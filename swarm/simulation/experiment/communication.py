@@ -94,7 +94,7 @@ class Communication:
             self.network,
             self.compressor is not None or bool(self.transforms),
             s.devices,
-            any(kind.through_server for kind in kinds),
+            tuple(number for number, kind in enumerate(kinds) if kind.through_server),
         )
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:

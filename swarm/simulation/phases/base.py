@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from swarm.communication.protocol.base import Protocol
-from swarm.communication.returned import width_of
+from swarm.communication.returned import plays, width_of
 from swarm.communication.round_messages import Traffic
 from swarm.simulation.phases.transport import Arrived, Payload, Transport
 
@@ -75,6 +75,11 @@ class Phase(ABC):
         self.number, self.communication = number, communication
 
     # --- in a round -------------------------------------------------------------------------------
+
+    def plays(self, round: int) -> bool:
+        """Whether this phase is a part of ``round``; the protocol may leave out phases of
+        communication."""
+        return self.learns or plays(self.protocol, self.number, round)
 
     @abstractmethod
     def transport(self, round: int) -> Transport:
@@ -141,13 +146,10 @@ class Phase(ABC):
 
     # --- for the kinds ----------------------------------------------------------------------------
 
-    @property
-    def _last(self) -> bool:
-        return self.number == len(self.protocol.phases) - 1
-
-    def _finish(self, shard: Shard) -> None:
-        """Clear, after the last phase of a round, the buffers that last for one round only."""
-        if self._last:
+    def _finish(self, shard: Shard, round: int) -> None:
+        """Clear, after the last phase of ``round``, the buffers that last for one round only."""
+        later = self.communication.phases[self.number + 1 :]
+        if not any(phase.plays(round) for phase in later):
             shard.state.round_buffers.clear()
 
     def _show_own_packet(self, shard: Shard, sent: Tensor) -> None:

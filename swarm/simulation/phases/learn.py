@@ -67,7 +67,7 @@ class Learn(Phase):
                 if scores.scored_B is not None and scores.score_B is not None:
                     scored[some], score[some] = scores.scored_B, scores.score_B
             loader.end(plan, steps_n)
-        self._finish(shard)
+        self._finish(shard, round)
         # The sum of a row is not finite if one of its numbers is not.
         finite = torch.isfinite(shard.state.x.sum(1)).cpu().numpy()
         losses, scored_n, score_n = found.double().cpu().numpy()

@@ -43,5 +43,5 @@ class Messages(Packets):
                 inbox = Inbox(rows_AM[order], *about)
                 self.protocol.receive_messages(self.number, shard.state, inbox)
         self._remember(shard, payload)
-        self._finish(shard)
+        self._finish(shard, round)
         return None

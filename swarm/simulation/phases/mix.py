@@ -55,14 +55,14 @@ class Mix(Packets):
         """Hand every device of a shard its aggregate."""
         if arrived.mean_M is not None:
             shard.receive_mean(self.number, arrived.mean_M)
-            self._finish(shard)
+            self._finish(shard, round)
             return None
         payload = shard.payload or self.collect(shard, round)
         shard.payload = None
         with shard.present_only(round, "receive"):
             self.protocol.receive(self.number, shard.state, self._mixed(shard, payload, arrived))
         self._remember(shard, payload)
-        self._finish(shard)
+        self._finish(shard, round)
         return None
 
     def _mixed(self, shard: Shard, payload: Payload, arrived: Arrived) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
-from swarm.communication.check_messages import check_both_ways, check_links
+from swarm.communication.check_messages import check_both_ways, check_every_round, check_links
 from swarm.communication.compression.base import Draw, bits_of, packed
 from swarm.communication.compression.row_blocks import NUMBERS
 from swarm.communication.network.base import UNSENT
@@ -47,6 +47,7 @@ class ToNeighbours(Phase):
         check_links(self.communication.messages, self.per_edge)
         self._check_weights()
         check_both_ways(self.communication.messages)
+        check_every_round(self.communication.messages)
 
     def _check_weights(self) -> None:
         """Refuse mixing weights that the phase cannot work with."""

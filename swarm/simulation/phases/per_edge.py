@@ -55,5 +55,5 @@ class PerEdge(ToNeighbours):
             rows = flat.view(len(shard.devices), self.communication.most_links, flat.shape[1])
         with shard.present_only(round, "receive"):
             self.protocol.receive(self.number, shard.state, rows)
-        self._finish(shard)
+        self._finish(shard, round)
         return None

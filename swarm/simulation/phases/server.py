@@ -66,5 +66,5 @@ class Server(Phase):
         active = self.communication.active(round)
         if active is None or active.any():
             shard.receive_mean(self.number, arrived.mean_M)
-        self._finish(shard)
+        self._finish(shard, round)
         return None

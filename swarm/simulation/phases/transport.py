@@ -136,12 +136,14 @@ class Carrier(Protocol):
 
 
 def play_round(phases: Sequence[Phase], round: int, carrier: Carrier) -> list[Traffic]:
-    """Play the phases of ``round`` in their order; returns the traffic of each phase that sends.
+    """Play the phases of ``round`` in their order; returns the traffic of each that sends.
 
     All engines use this function, and no other place tells the kinds of transport apart.
     """
     sent = []
     for phase in phases:
+        if not phase.plays(round):
+            continue
         match phase.transport(round):
             case NoTransport():
                 carrier.local(phase, round)

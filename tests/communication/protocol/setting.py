@@ -31,7 +31,7 @@ def study_of(*overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> P
     return PreparedRun.prepare(Settings.parse(values))
 
 
-def quadratics(
+def halved_quadratics(
     name: str, rounds: int, *overrides: str, parts: tuple[str, ...] = (), **sections: Any
 ) -> PreparedRun:
     """Eight devices with f_i = ½a_i(x − b_i)² and the step γ = 0.2 (our mean squared error has no

@@ -13,7 +13,7 @@ from tests.communication.protocol.setting import (
     PARTS,
     coefficients,
     gossip,
-    quadratics,
+    halved_quadratics,
     with_options,
 )
 from tests.support import Rows, final_rows, simulation, trajectory
@@ -78,10 +78,10 @@ def test_the_sum_that_is_kept_is_that_of_the_public_rows() -> None:
 def test_without_a_compressor_and_with_gamma_one_it_is_dpsgd(topology: str) -> None:
     common = (f"topology={topology}", "init=independent")
     choco = trajectory(
-        quadratics("choco", 10, *common, **with_options("protocol", "choco", gamma=1.0))
+        halved_quadratics("choco", 10, *common, **with_options("protocol", "choco", gamma=1.0))
     )
     np.testing.assert_allclose(
-        choco, trajectory(quadratics("dpsgd", 10, *common)), rtol=0, atol=1e-13
+        choco, trajectory(halved_quadratics("dpsgd", 10, *common)), rtol=0, atol=1e-13
     )
 
 
@@ -89,19 +89,19 @@ def test_links_that_change_or_fail_are_refused() -> None:
     with pytest.raises(
         ConfigError, match="must not change under ChocoSGD, which remembers each link"
     ):
-        quadratics("choco", 1, "topology=one_peer_exponential")
+        halved_quadratics("choco", 1, "topology=one_peer_exponential")
     with pytest.raises(ConfigError, match="needs a network without loss"):
-        quadratics("choco", 1, "topology=ring", "network.drop=0.1")
+        halved_quadratics("choco", 1, "topology=ring", "network.drop=0.1")
     with pytest.raises(
         ConfigError, match=r"compressor\.feedback=true: must be false with ChocoSGD"
     ):
-        quadratics("choco", 1, compressor={**PARTS["topk"]["compressor"], "feedback": True})
+        halved_quadratics("choco", 1, compressor={**PARTS["topk"]["compressor"], "feedback": True})
     with pytest.raises(ConfigError, match="gamma=0: must be a consensus step"):
-        quadratics("choco", 1, **with_options("protocol", "choco", gamma=0.0))
+        halved_quadratics("choco", 1, **with_options("protocol", "choco", gamma=0.0))
 
 
 def test_learning_goes_where_dpsgd_goes_when_steps_are_small() -> None:
     """The compressed rows differ from one another by O(γ), like uncompressed ones."""
-    study = quadratics("choco", 250, "topology=ring", parts=("topk",))
+    study = halved_quadratics("choco", 250, "topology=ring", parts=("topk",))
     a, b, _ = coefficients(study)
     assert abs((a * (final_rows(study)[:, 0] - b)).sum()) < 1e-12

@@ -24,7 +24,7 @@ SLOWER = {"ring": 360, "star": 870}
 @pytest.mark.parametrize("protocol", CORRECTED)
 def test_everybody_reaches_the_optimum(protocol: str, topology: str) -> None:
     rounds = SLOWER.get(topology, 200) if protocol == "gradient_tracking" else 200
-    study = quadratics(
+    study = halved_quadratics(
         protocol,
         rounds,
         f"topology={topology}",
@@ -61,7 +61,7 @@ def _formula(protocol: str, x: Rows, a: Rows, b: Rows, W: Rows) -> Iterator[Rows
 @pytest.mark.parametrize("protocol", CORRECTED)
 def test_rounds_are_the_published_recursion(protocol: str) -> None:
     start = {"model": {"_target_": "parts.Anywhere"}}
-    study = quadratics(
+    study = halved_quadratics(
         protocol, 12, "topology=small_world", "mixing=lazy", "init=independent", **start
     )
     a, b, W = coefficients(study)
@@ -81,7 +81,7 @@ def test_lost_messages_and_sleeping_devices_leave_no_bias(protocol: str) -> None
         "mixing=lazy" if protocol == "d2" else "mixing=auto",
     )
     rounds = 780 if protocol == "gradient_tracking" else 200
-    study = quadratics(protocol, rounds, "topology=ring", *failing, parts=("asleep",))
+    study = halved_quadratics(protocol, rounds, "topology=ring", *failing, parts=("asleep",))
     a, b, _ = coefficients(study)
     assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < (
         5e-12 if rounds == 780 else 1e-12
@@ -89,7 +89,7 @@ def test_lost_messages_and_sleeping_devices_leave_no_bias(protocol: str) -> None
 
 
 def test_tracking_works_on_links_that_change() -> None:
-    study = quadratics("gradient_tracking", 120, "topology=one_peer_exponential")
+    study = halved_quadratics("gradient_tracking", 120, "topology=one_peer_exponential")
     a, b, _ = coefficients(study)
     assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 1e-12
 
@@ -99,7 +99,7 @@ def test_who_sleeps_does_not_move(protocol: str) -> None:
     """Of links that are lost both ways nothing reaches a sleeper; its tracker or correction waits
     for its next turn.
     """
-    study = quadratics(protocol, 12, "topology=ring", "mixing=lazy", parts=("asleep",))
+    study = halved_quadratics(protocol, 12, "topology=ring", "mixing=lazy", parts=("asleep",))
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
     x_TN, slept = trajectory(study)[:, :, 0], 0
     for round in range(1, 13):
@@ -117,7 +117,7 @@ def test_what_works_on_links_that_change_has_no_bias_there(protocol: str, topolo
     """D² does not: on base_graph of 8, every round's eigenvalues being 0 or 1, it goes to 1e18
     within 600 rounds.
     """
-    study = quadratics(protocol, 130, f"topology={topology}")
+    study = halved_quadratics(protocol, 130, f"topology={topology}")
     a, b, _ = coefficients(study)
     assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 1e-12
 
@@ -132,9 +132,9 @@ def test_d2_refuses_eigenvalues_down_to_minus_a_third() -> None:
     with pytest.raises(
         ConfigError, match=r"protocol=d2: .*least is -0\.3333 here; use mixing=lazy"
     ):
-        quadratics("d2", 1, "topology=ring")
-    quadratics("d2", 1, "topology=ring", "mixing=lazy")
-    quadratics("exact_diffusion", 1, "topology=ring")
+        halved_quadratics("d2", 1, "topology=ring")
+    halved_quadratics("d2", 1, "topology=ring", "mixing=lazy")
+    halved_quadratics("exact_diffusion", 1, "topology=ring")
 
 
 @pytest.mark.parametrize("topology", ["base_graph", "random_matching"])
@@ -142,7 +142,7 @@ def test_d2_refuses_graphs_that_change(topology: str) -> None:
     with pytest.raises(
         ConfigError, match=r"must not change under D2.*protocol=exact_diffusion would do"
     ):
-        quadratics("d2", 1, f"topology={topology}", "mixing=lazy")
+        halved_quadratics("d2", 1, f"topology={topology}", "mixing=lazy")
 
 
 @pytest.mark.parametrize("protocol", ["d2", "exact_diffusion"])
@@ -154,9 +154,9 @@ def test_directed_graphs_are_refused(protocol: str) -> None:
 @pytest.mark.parametrize("protocol", CORRECTED)
 def test_compressors_and_one_sided_weights_are_refused(protocol: str) -> None:
     with pytest.raises(ConfigError, match=r"compressor=parts\.TopK: must be none with"):
-        quadratics(protocol, 1, "topology=star", parts=("topk",))
+        halved_quadratics(protocol, 1, "topology=star", parts=("topk",))
     with pytest.raises(ConfigError, match="mixing=uniform: conserves the row sums"):
-        quadratics(protocol, 1, "topology=star", "mixing=uniform")
+        halved_quadratics(protocol, 1, "topology=star", "mixing=uniform")
 
 
 @pytest.mark.parametrize("n", [5, 8, 2001])

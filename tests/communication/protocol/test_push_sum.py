@@ -55,7 +55,7 @@ def test_both_sums_are_conserved_under_loss() -> None:
 
 
 def test_rounds_are_stochastic_gradient_push() -> None:
-    study = quadratics("push_sum", 30, "mixing=column", parts=("oneway",))
+    study = halved_quadratics("push_sum", 30, "mixing=column", parts=("oneway",))
     a, b, P = coefficients(study)
     x_TN = trajectory(study)[:, :, 0]
     s, w = x_TN[0].copy(), np.ones(8)
@@ -69,10 +69,10 @@ def test_learning_is_right_on_directed_graphs_up_to_the_bias_of_the_step() -> No
 
     With averaging by rows they do not.
     """
-    push = quadratics("push_sum", 200, "mixing=column", parts=("oneway",))
+    push = halved_quadratics("push_sum", 200, "mixing=column", parts=("oneway",))
     a, b, _ = coefficients(push)
     assert abs((a * (trajectory(push)[-1, :, 0] - b)).sum()) < 1e-12
-    rows = quadratics("dpsgd", 200, parts=("oneway",))
+    rows = halved_quadratics("dpsgd", 200, parts=("oneway",))
     assert abs((a * (trajectory(rows)[-1, :, 0] - b)).sum()) > 0.1
 
 

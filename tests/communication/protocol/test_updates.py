@@ -11,7 +11,7 @@ from tests.communication.protocol.setting import (
     GAMMA,
     coefficients,
     optimum,
-    quadratics,
+    halved_quadratics,
     study_of,
     with_options,
 )
@@ -43,7 +43,7 @@ def test_devices_stay_equal_though_messages_are_compressed() -> None:
 
 
 def test_rounds_are_the_formula_on_a_ring() -> None:
-    study = quadratics("delta_sharing", 20, "topology=ring")
+    study = halved_quadratics("delta_sharing", 20, "topology=ring")
     a, b, W = coefficients(study)
     x_TN = trajectory(study)[:, :, 0]
     x = x_TN[0].copy()
@@ -60,7 +60,7 @@ def test_rounds_are_the_formula_on_a_ring() -> None:
 )
 def test_rounds_are_algorithm_qg_dsgdm(beta: float, mu: float, steps: int) -> None:
     options = with_options("protocol", "quasi_global", beta=beta, mu=mu)
-    study = quadratics(
+    study = halved_quadratics(
         "quasi_global",
         25,
         "topology=ring",
@@ -84,7 +84,9 @@ def test_who_sleeps_keeps_its_momentum_and_listens() -> None:
     """Under loss as well: m stays as it was, x takes in what arrives, and momentum is of those who
     learnt only.
     """
-    study = quadratics("quasi_global", 12, "topology=ring", "network.drop=0.2", parts=("asleep",))
+    study = halved_quadratics(
+        "quasi_global", 12, "topology=ring", "network.drop=0.2", parts=("asleep",)
+    )
     e, (a, b, _) = study.experiment(study.arms[0], study.arms[0].variants[0]), coefficients(study)
     eta, kept = GAMMA / 2, 0
     with simulation(study) as running:
@@ -111,10 +113,12 @@ def test_momentum_without_its_bias() -> None:
     − β) there; the quasi-global buffer is zero there, and leaves D-PSGD's own fixed point x = W(x −
     γA(x − b))."""
     common, beta = ("topology=ring", f"optimizer.lr={GAMMA / 8}"), 0.8
-    quasi = quadratics(
+    quasi = halved_quadratics(
         "quasi_global", 570, *common, **with_options("protocol", "quasi_global", beta=beta, mu=beta)
     )
-    local = quadratics("dpsgd", 200, "optimizer=momentum", f"optimizer.momentum={beta}", *common)
+    local = halved_quadratics(
+        "dpsgd", 200, "optimizer=momentum", f"optimizer.momentum={beta}", *common
+    )
     a, b, W = coefficients(quasi)
     error = []
     for study, gamma in ((quasi, GAMMA / 4), (local, GAMMA / 4 / (1 - beta))):
