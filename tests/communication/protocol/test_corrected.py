@@ -12,7 +12,7 @@ import pytest
 from swarm.common.errors import ConfigError
 from swarm.communication.mixing import smallest_eigenvalue, weights
 from swarm.communication.topology.graph import Graph
-from tests.communication.protocol.setting import GAMMA, coefficients, optimum, quadratics
+from tests.communication.protocol.setting import GAMMA, coefficients, halved_quadratics, optimum
 from tests.support import Rows, experiment, final_rows, trajectory
 
 CORRECTED = ["gradient_tracking", "d2", "exact_diffusion"]

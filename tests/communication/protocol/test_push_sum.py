@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
-from tests.communication.protocol.setting import GAMMA, coefficients, gossip, quadratics
+from tests.communication.protocol.setting import GAMMA, coefficients, gossip, halved_quadratics
 from tests.support import simulation, trajectory
 
 NETWORKS = {

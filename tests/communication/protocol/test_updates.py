@@ -10,8 +10,8 @@ import pytest
 from tests.communication.protocol.setting import (
     GAMMA,
     coefficients,
-    optimum,
     halved_quadratics,
+    optimum,
     study_of,
     with_options,
 )
