@@ -9,18 +9,22 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import option, options
 from swarm.config.explain import shown, unknown
 
+GROUPS = {"metrics": "metric", "transforms": "transform"}
+"""The keys that hold a list of plug-ins, and the groups of conf/ with their options."""
 
-def with_options(values: dict[str, Any], key: str, group: str, *words: str) -> dict[str, Any]:
+
+def with_options(values: dict[str, Any], key: str, *words: str) -> dict[str, Any]:
     """Return ``values`` with the names listed under ``key`` replaced by the sections that they
     stand for.
 
-    An entry is the name of an option of ``group``, ``{NAME: {KEY: VALUE, …}}`` for an option with
+    An entry is the name of an option of the key's group, ``{NAME: {KEY: VALUE, …}}`` for an option with
     other values than its file has, a section with a ``_target_``, or one of ``words``, which stays
     as it is.
 
     Raises :class:`ConfigError` for any other entry.
     """
     listed = values.get(key, list(words))
+    group = GROUPS[key]
     names = [*words, *options(group)]
     if not isinstance(listed, list):
         hint = f"; {key}=[{','.join([*words, str(listed)])}]" if listed in names else ""
@@ -41,3 +45,20 @@ def _section(entry: Any, key: str, group: str, names: Sequence[str], words: Sequ
     if entry not in names:
         raise unknown(key, entry, names, "option")
     return entry if entry in words else option(group, entry) | changed
+
+
+def written_as_a_group(key: str, value: str) -> ConfigError | None:
+    """The error for ``metric=NAME``, ``metric.KEY=VALUE``, ``metrics.NAME=…`` and
+    ``metrics.NAME.KEY=VALUE``, which shows how an entry of the list is written; None for other
+    keys."""
+    first, *rest = key.split(".")
+    listed = next((each for each, group in GROUPS.items() if first == group), first)
+    if listed not in GROUPS or key == listed:
+        return None
+    names = options(GROUPS[listed])
+    name = next((each for each in [value, *rest] if each in names), "NAME")
+    settings = [each for each in rest if each != name]
+    entry = f"{{{name}:{{{settings[0]}: {value}}}}}" if settings else name
+    before = "standard," if listed == "metrics" else ""
+    valid = f"{listed} is a list: write {listed}=[{before}{entry}]"
+    return ConfigError(key, value, f"{valid}; valid names: {', '.join(names)}")

@@ -168,8 +168,8 @@ class Settings(Section):
         unknown key, a value out of range, a missing value, or an interpolation of something that
         does not exist.
         """
-        values = with_options(plain(cfg), "metrics", "metric", STANDARD)
-        settings = validated(cls, with_options(values, "transforms", "transform"))
+        values = with_options(plain(cfg), "metrics", STANDARD)
+        settings = validated(cls, with_options(values, "transforms"))
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
             valid = (

@@ -99,7 +99,9 @@ def test_no_bias_on_devices_that_differ(topology: str) -> None:
 def test_rounds_are_the_published_algorithm(topology: str) -> None:
     """Algorithm 1 as printed, from a common x⁰ ≠ 0: x_i ← ((N − n̄_i)·x⁰ + x_i + Σ_j m_{j→i})/N."""
     start = {"model": {"_target_": "parts.Anywhere"}}
-    study = setting.halved_quadratics("relay_sgd", 12, f"topology={topology}", "init=common", **start)
+    study = setting.halved_quadratics(
+        "relay_sgd", 12, f"topology={topology}", "init=common", **start
+    )
     e = study.experiment(study.arms[0], study.arms[0].variants[0])
     links, n = e.communication.graph(1).to_networkx(), study.settings.devices
     a, b, _ = setting.coefficients(study)
