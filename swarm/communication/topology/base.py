@@ -41,7 +41,7 @@ class Topology(ABC):
     constructor that takes ``owner_names`` is given the owner of each device's samples (or None for
     all), and can put each device at the node of its owner (:func:`seats`)."""
     period: int | None = 1
-    """``graph(r)`` equals ``graph(r + period)``: 1 if the graph never changes, None if graphs never
+    """``graph(p)`` equals ``graph(p + period)``: 1 if the graph never changes, None if graphs never
     repeat.
     """
 
@@ -57,8 +57,8 @@ class Topology(ABC):
         return self.period is not None and self.period <= WHOLE
 
     @abstractmethod
-    def graph(self, round: int) -> Graph:
-        """Return the graph of ``round``, counted from 0."""
+    def graph(self, phase: int) -> Graph:
+        """Return the graph number ``phase``, counted from 0: see :meth:`phase`."""
 
 
 class Static(Topology):
@@ -67,7 +67,7 @@ class Static(Topology):
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
 
-    def graph(self, round: int) -> Graph:
+    def graph(self, phase: int) -> Graph:
         return self._graph
 
 

@@ -51,10 +51,10 @@ class BaseGraph(Topology):
         self._rounds = base_graph(np.arange(devices), k) if devices > 1 else []
         self.period = max(1, len(self._rounds))
 
-    def graph(self, round: int) -> Graph:
+    def graph(self, phase: int) -> Graph:
         if not self._rounds:
             return Graph.empty(self.devices)
-        parts = self._rounds[round % len(self._rounds)]
+        parts = self._rounds[phase % len(self._rounds)]
         ends_K2 = np.concatenate([part.ends_K2 for part in parts])
         return Graph.from_edges(
             self.devices, ends_K2, weight=np.concatenate([part.weight_K for part in parts])

@@ -84,11 +84,11 @@ class Contacts(Topology):
         self.windows = int(last_C.max()) + 1
         self.period = self.windows if after == "repeat" else None
 
-    def graph(self, round: int) -> Graph:
+    def graph(self, phase: int) -> Graph:
         if self.period is not None:
-            round %= self.period
-        begun = np.searchsorted(self._first_C, round, side="right")
-        return Graph.from_edges(self.devices, self._ends_C2[:begun][self._last_C[:begun] >= round])
+            phase %= self.period
+        begun = np.searchsorted(self._first_C, phase, side="right")
+        return Graph.from_edges(self.devices, self._ends_C2[:begun][self._last_C[:begun] >= phase])
 
 
 def _read(

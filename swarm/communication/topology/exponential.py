@@ -44,10 +44,10 @@ class OnePeerExponential(Topology):
         self.devices = devices
         self.period: int = max(1, hops(devices))
 
-    def graph(self, round: int) -> Graph:
+    def graph(self, phase: int) -> Graph:
         if self.devices == 1:
             return Graph(1, np.empty(0, np.int64), np.empty(0, np.int64), directed=True)
         dst_N = np.arange(self.devices)
         return Graph(
-            self.devices, (dst_N - (1 << round % self.period)) % self.devices, dst_N, directed=True
+            self.devices, (dst_N - (1 << phase % self.period)) % self.devices, dst_N, directed=True
         )

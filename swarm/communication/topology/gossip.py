@@ -36,8 +36,8 @@ class RandomMatching(Topology):
         self.devices = devices
         self.keys = Keys(seed, "topology/matching")
 
-    def graph(self, round: int) -> Graph:
-        order_N = _random_order(self.keys, self.devices, round)
+    def graph(self, phase: int) -> Graph:
+        order_N = _random_order(self.keys, self.devices, phase)
         return Graph.from_edges(self.devices, order_N[: self.devices // 2 * 2].reshape(-1, 2))
 
 
@@ -79,12 +79,12 @@ class Epidemic(Topology):
         self.devices, self.fanout, self.variant = devices, fanout, variant
         self.keys = Keys(seed, "topology/epidemic")
 
-    def graph(self, round: int) -> Graph:
+    def graph(self, phase: int) -> Graph:
         n, id_N = self.devices, np.arange(self.devices)
         if n == 1:
             return Graph.from_edges(1, [], directed=True)
         if self.variant == "local":
-            other_NS = shuffled(np.arange(self.fanout), n - 1, self.keys, id_N[:, None], round)
+            other_NS = shuffled(np.arange(self.fanout), n - 1, self.keys, id_N[:, None], phase)
             src_NS, dst_NS = (
                 np.broadcast_to(id_N[:, None], other_NS.shape),
                 other_NS + (other_NS >= id_N[:, None]),
@@ -92,11 +92,11 @@ class Epidemic(Topology):
         else:
             hop_S = (
                 1
-                + _random_order(Keys(self.keys.seed, "topology/epidemic/hops"), n - 1, round)[
+                + _random_order(Keys(self.keys.seed, "topology/epidemic/hops"), n - 1, phase)[
                     : self.fanout
                 ]
             )
-            order_N = _random_order(self.keys, n, round)
+            order_N = _random_order(self.keys, n, phase)
             src_NS = np.broadcast_to(order_N[:, None], (n, self.fanout))
             dst_NS = order_N[(id_N[:, None] + hop_S) % n]
         return Graph.from_edges(

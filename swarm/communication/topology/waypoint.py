@@ -94,8 +94,8 @@ class Waypoint(Topology):
         self.speed_min, self.speed_max = speed_min, speed_max
         self._known: dict[int, Legs] = {}
 
-    def graph(self, round: int) -> Graph:
-        pos_N2 = self.positions(round)
+    def graph(self, phase: int) -> Graph:
+        pos_N2 = self.positions(phase)
         near_E2 = cKDTree(pos_N2).query_pairs(self.radius, output_type="ndarray").astype(np.int64)
         return Graph.from_edges(self.devices, near_E2, pos_N2=pos_N2).measured()
 

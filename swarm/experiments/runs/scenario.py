@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from swarm.common.plugin import returned, shape_of
+from swarm.common.plugin import PluginError, returned, shape_of
 from swarm.config.aliases.old_members import OldMembers
 from swarm.config.settings import Settings
 from swarm.results.load import Run
@@ -26,9 +26,8 @@ class Arm:
 
     Of several ``variants`` the one that does best on the validation split is run in full.
 
-    ``pooled`` gives every device the union of all devices' samples instead of its own. ``style`` is
-    the role of the arm in the scenario, and so how it is shown; an arm without one has no special
-    role.
+    ``pooled`` gives the arm's one device the samples of all devices. ``style`` is the role of the
+    arm in the scenario, and so how it is shown; an arm without one has no special role.
     """
 
     name: str
@@ -80,36 +79,30 @@ def arms_of(scenario: Scenario, settings: Settings, steps_a_round: int) -> list[
     names and at least one variant each.
     """
     found = scenario.arms(settings, steps_a_round)
-    needed = "a list of at least one Arm is needed"
     if not isinstance(found, list | tuple) or not found:
-        raise returned("scenario", scenario, "arms", f"returns {shape_of(found)}", needed)
-    names: set[str] = set()
-    for arm in found:
+        raise _wrong_arms(scenario, f"returns {shape_of(found)}", _ARMS)
+    for i, arm in enumerate(found):
         if not isinstance(arm, Arm):
-            raise returned(
-                "scenario", scenario, "arms", f"returns {shape_of(arm)} among the arms", needed
-            )
+            raise _wrong_arms(scenario, f"returns {shape_of(arm)} among the arms", _ARMS)
         if not isinstance(arm.name, str) or not NAME.fullmatch(arm.name):
-            wrong = "letters, digits and _ . = , + - make the name of an arm"
-            raise returned("scenario", scenario, "arms", f"names an arm {arm.name!r}", wrong)
-        if arm.name in names:
-            raise returned(
-                "scenario",
-                scenario,
-                "arms",
-                f"names two arms {arm.name}",
-                "each needs a name of its own",
-            )
-        if not arm.variants or not all(isinstance(variant, Settings) for variant in arm.variants):
-            raise returned(
-                "scenario",
-                scenario,
-                "arms",
-                f"gives {arm.name} no Settings",
-                "one variant is needed",
-            )
-        names.add(arm.name)
+            needed = "letters, digits and _ . = , + - make the name of an arm"
+            raise _wrong_arms(scenario, f"names an arm {arm.name!r}", needed)
+        if arm.name in [other.name for other in found[:i]]:
+            needed = "each needs a name of its own"
+            raise _wrong_arms(scenario, f"names two arms {arm.name}", needed)
+        if not arm.variants or not all(isinstance(each, Settings) for each in arm.variants):
+            raise _wrong_arms(scenario, f"gives {arm.name} no Settings", "one variant is needed")
+        if arm.pooled and (many := max(each.devices for each in arm.variants)) > 1:
+            needed = "one device has the samples of all"
+            raise _wrong_arms(scenario, f"pools {arm.name} on {many} devices", needed)
     return list(found)
+
+
+_ARMS = "a list of at least one Arm is needed"
+
+
+def _wrong_arms(scenario: Scenario, found: str, needed: str) -> PluginError:
+    return returned("scenario", scenario, "arms", found, needed)
 
 
 def presentation_of(scenario: Scenario, arms: Sequence[Arm]) -> Presentation:

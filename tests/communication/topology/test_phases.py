@@ -19,8 +19,8 @@ from swarm.communication.topology.regular import Ring
 class Endless(Topology):
     period = None
 
-    def graph(self, round: int) -> Graph:
-        return Graph.from_edges(16, [(round % 9, 9)])
+    def graph(self, phase: int) -> Graph:
+        return Graph.from_edges(16, [(phase % 9, 9)])
 
 
 def test_phases_count_from_the_first_round() -> None:
@@ -53,10 +53,10 @@ class Turning(Topology):
     def __init__(self, period: int | None, odd: int) -> None:
         self.period, self.odd = period, odd
 
-    def graph(self, round: int) -> Graph:
+    def graph(self, phase: int) -> Graph:
         edges = (
             [(0, i) for i in range(1, 5)]
-            if round == self.odd
+            if phase == self.odd
             else [(i, (i + 1) % 5) for i in range(5)]
         )
         return Graph.from_edges(5, edges, directed=True)

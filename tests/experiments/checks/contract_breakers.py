@@ -35,7 +35,7 @@ class Good(Topology):
     def __init__(self, devices: int, step: int = 1) -> None:
         self.devices, self.step = devices, step
 
-    def graph(self, round: int) -> Graph:
+    def graph(self, phase: int) -> Graph:
         return Graph.from_edges(
             self.devices, [(i, (i + self.step) % self.devices) for i in range(self.devices)]
         )
@@ -46,7 +46,7 @@ class Wanders(Good):
 
     period = None
 
-    def graph(self, round: int) -> Graph:
+    def graph(self, phase: int) -> Graph:
         return Graph.from_edges(self.devices, DRAWS.integers(0, self.devices, (20, 2)))
 
 
@@ -55,9 +55,9 @@ class Returns(Good):
 
     period = 2
 
-    def graph(self, round: int) -> Graph:
+    def graph(self, phase: int) -> Graph:
         return Graph.from_edges(
-            self.devices, [(i, (i + 1 + round) % self.devices) for i in range(self.devices)]
+            self.devices, [(i, (i + 1 + phase) % self.devices) for i in range(self.devices)]
         )
 
 

@@ -191,11 +191,11 @@ class Bad(Topology):
     def __init__(self, devices: int, how: str) -> None:
         self.devices, self.how = devices, how
 
-    def graph(self, round: int) -> Any:
+    def graph(self, phase: int) -> Any:
         n = self.devices
         pairs = np.array([[i, (i + 1) % n] for i in range(n)])
         return {
-            "raises": lambda: [][round],
+            "raises": lambda: [][phase],
             "exits": lambda: sys.exit(0),
             "none": lambda: None,
             "networkx": lambda: nx.path_graph(n),
@@ -222,15 +222,15 @@ class Late(Topology):
     def __init__(self, devices: int, how: str = "raises") -> None:
         self.devices, self.how = devices, how
 
-    def graph(self, round: int) -> Any:
-        if round == 4 + 8:  # of round 13: the first eight are looked at before the start
+    def graph(self, phase: int) -> Any:
+        if phase == 4 + 8:  # of round 13: the first eight are looked at before the start
             if self.how == "none":
                 return None
             if self.how == "exits":
                 sys.exit(0)
             raise RuntimeError("the sun went down")
         return Graph.from_edges(
-            self.devices, [(i, (i + 1 + round) % self.devices) for i in range(self.devices)]
+            self.devices, [(i, (i + 1 + phase) % self.devices) for i in range(self.devices)]
         )
 
 
@@ -439,6 +439,7 @@ class Studies(Scenario):
             "twice": [arm, arm],
             "outside": [Arm("../../swarm", (settings,))],
             "strings": ["swarm"],
+            "pooled": [Arm("swarm", (settings,), pooled=True)],
         }.get(self.how, [arm])
 
     def conclude(self, run: Any, summary: Any) -> Any:

@@ -133,6 +133,7 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
         "twice": "its arms names two arms swarm",
         "outside": r"its arms names an arm '\.\./\.\./swarm'",
         "strings": "its arms returns a str among the arms",
+        "pooled": "its arms pools swarm on 12 devices; one device has the samples of all",
     }),
 ]  # fmt: skip
 PLAIN: list[tuple[str, str, dict[str, Any], tuple[str, ...], str]] = [
