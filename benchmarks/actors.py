@@ -42,7 +42,7 @@ MODELS = {"784-128-10": (784, 128, 1), "64-64-10": (64, 64, 10)}
 # --- runs -----------------------------------------------------------------------------------------
 
 
-def study(*settings: str) -> PreparedRun:
+def ready(*settings: str) -> PreparedRun:
     always = (
         "scenario.arms=[swarm]",
         "tracker=none",
@@ -58,7 +58,7 @@ def study(*settings: str) -> PreparedRun:
 def sized(devices: int, model: str, *more: str) -> PreparedRun:
     """A run of MLPs on a ring, with 5 steps of batch 32 a round and 60 samples a device."""
     features, hidden, _ = MODELS[model]
-    return study(
+    return ready(
         f"devices={devices}", "topology=ring", "data=gaussian", f"data.features={features}", "data.classes=10",
         "data.per_device=60", "partition=natural", f"model.hidden=[{hidden}]", "train.batch=32", "train.local_steps=5",
         "rounds=1000000", *more,
@@ -140,7 +140,7 @@ def cost(actors: int, rounds: int) -> None:
             "rounds=1000000",
             *few,
         )
-        running = started(stack, study(*own))
+        running = started(stack, ready(*own))
         start = time.perf_counter() - begin
         play = turn(running.engine, 1)
         first = play()

@@ -41,12 +41,12 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="settings, as for run_swarm.py")
     arguments = parser.parse_args()
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        study = PreparedRun.prepare(
+        ready = PreparedRun.prepare(
             Settings.parse(compose("config", overrides=[*SETTINGS, *arguments.overrides]))
         )
-    arm = study.arms[0]
+    arm = ready.arms[0]
     profile = cProfile.Profile()
-    with Simulation(study.experiment(arm, arm.variants[0]), study.engine) as running:
+    with Simulation(ready.experiment(arm, arm.variants[0]), ready.engine) as running:
         rounds = running.experiment.settings.rounds
         start, processor = time.perf_counter(), time.process_time()
         if arguments.profile:

@@ -95,9 +95,9 @@ class Watch(threading.Thread):
             time.sleep(0.01)
 
 
-def estimate(study: PreparedRun) -> Footprint:
+def estimate(ready: PreparedRun) -> Footprint:
     """The stated memory of the arm that takes the most."""
-    found = [footprint(study.experiment(arm, each)) for arm in study.arms for each in arm.variants]
+    found = [footprint(ready.experiment(arm, each)) for arm in ready.arms for each in arm.variants]
     return max(found, key=lambda each: each.total)
 
 
@@ -110,13 +110,13 @@ def one(name: str, where: bool) -> dict[str, Any]:
             Path(folder) / "tiny",
         )
         base, _ = resident()
-        study = PreparedRun.prepare(settings(*RUNS[name]))
-        said = estimate(study)
+        ready = PreparedRun.prepare(settings(*RUNS[name]))
+        said = estimate(ready)
         watch = Watch()
         if where:
             watch.start()
         forget()
-        execute(study, Path(folder) / "run")
+        execute(ready, Path(folder) / "run")
         peak = resident()[1] - base
     parts = {part.name: part.bytes for part in said.parts}
     return {"said": said.total, "peak": peak, "parts": parts, "where": watch.where}

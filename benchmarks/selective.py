@@ -58,7 +58,7 @@ class Line:
     overrides: tuple[str, ...]
 
 
-def study_of(seed: int, *overrides: str) -> PreparedRun:
+def ready_of(seed: int, *overrides: str) -> PreparedRun:
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
         settings = compose("config", overrides=[*COMMON, f"seed={seed}", *overrides])
     return PreparedRun.prepare(Settings.parse(settings))
@@ -66,9 +66,9 @@ def study_of(seed: int, *overrides: str) -> PreparedRun:
 
 def measure(seed: int, *overrides: str) -> Result:
     """One swarm, run to its end in this process."""
-    study = study_of(seed, *overrides)
-    arm = study.arms[0]
-    with Simulation(study.experiment(arm, arm.variants[0]), study.engine) as running:
+    ready = ready_of(seed, *overrides)
+    arm = ready.arms[0]
+    with Simulation(ready.experiment(arm, arm.variants[0]), ready.engine) as running:
         try:
             *_, last = running.records(running.experiment.settings.rounds)
         except DivergedError:
@@ -119,9 +119,9 @@ def awake(given: argparse.Namespace) -> None:
     and the test set's.
     """
     line = selective(given.width, given.rate, "learned", 0.25)
-    study = study_of(0, *line, *given.overrides)
-    arm = study.arms[0]
-    with Simulation(study.experiment(arm, arm.variants[0]), study.engine) as running:
+    ready = ready_of(0, *line, *given.overrides)
+    arm = ready.arms[0]
+    with Simulation(ready.experiment(arm, arm.variants[0]), ready.engine) as running:
         e = running.experiment
         for _ in running.engine.advance(e.settings.rounds):
             pass
@@ -132,9 +132,9 @@ def awake(given: argparse.Namespace) -> None:
     sample_BKb = e.data.stream.draw(
         devices, found["steps"].numpy(), int(e.data.local_steps_N[0])
     ).sample_BKb
-    x = torch.as_tensor(study.dataset.x)
+    x = torch.as_tensor(ready.dataset.x)
     each = [model.masks(x[ids.reshape(-1)])[0].amax(0).mean().item() for ids in sample_BKb]
-    load = model.masks(x[study.dataset.test])[0].mean(0)
+    load = model.masks(x[ready.dataset.test])[0].mean(0)
     print(f"a sample wakes 25%, a device's round {np.mean(each):.0%} ({min(each):.0%} to {max(each):.0%}), the test set "
           f"{(load > 0).float().mean():.0%}; the busiest unit takes part in {load.max():.0%} of its samples")  # fmt: skip
 

@@ -56,9 +56,9 @@ def simulation(
         "data.validation=0", *overrides,
     ]  # fmt: skip
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        study = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
-    arm = study.arms[0]
-    made = Simulation(study.experiment(arm, arm.variants[0]), study.engine)
+        ready = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
+    arm = ready.arms[0]
+    made = Simulation(ready.experiment(arm, arm.variants[0]), ready.engine)
     if vmapped:
         made.experiment.learner.kernel = Functional(
             made.experiment.model.module(), made.experiment.model.loss

@@ -78,18 +78,18 @@ def losses(e: Experiment, x_NP: torch.Tensor, ids: list[npt.NDArray[np.int64]]) 
     return np.array(found)
 
 
-def run_arm(study: PreparedRun, name: str, every: int) -> tuple[Floats, float]:
+def run_arm(ready: PreparedRun, name: str, every: int) -> tuple[Floats, float]:
     """One arm to its end, its curve on the way: the final loss of each role, and the seconds it
     learned.
     """
-    arm = next(arm for arm in study.arms if arm.name == name)
-    roles, settings, data = study.settings.devices, arm.variants[0], study.dataset
+    arm = next(arm for arm in ready.arms if arm.name == name)
+    roles, settings, data = ready.settings.devices, arm.variants[0], ready.dataset
     quick, validation = (
         of_roles(data, data.test, roles, 1),
         of_roles(data, data.validation, roles, 4),
     )
     best, kept = np.inf, torch.empty(0)
-    with Simulation(study.experiment(arm, settings), study.engine) as made:
+    with Simulation(ready.experiment(arm, settings), ready.engine) as made:
         e, seconds = made.experiment, 0.0
         for stop in [*range(every, settings.rounds, every), settings.rounds]:
             begin = time.perf_counter()
@@ -155,8 +155,8 @@ def main() -> None:
         *options.overrides,
     ]  # fmt: skip
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        study = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
-    data = study.dataset
+        ready = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
+    data = ready.dataset
     test = of_roles(data, data.test, options.roles, None)
     log_CC = bigram(data)
     found = {
@@ -168,7 +168,7 @@ def main() -> None:
     )
     print(f"pooled bigram: perplexity {np.exp(found['bigram']).mean():.2f}, mean over roles")
     for name in options.arms:
-        found[name], _ = run_arm(study, name, options.every)
+        found[name], _ = run_arm(ready, name, options.every)
     report(found, options.csv)
 
 

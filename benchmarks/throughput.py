@@ -80,9 +80,9 @@ def simulation(size: Size, *overrides: str) -> Simulation:
         *overrides,
     ]  # fmt: skip
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        study = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
-    arm = study.arms[0]
-    made = Simulation(study.experiment(arm, arm.variants[0]), study.engine)
+        ready = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
+    arm = ready.arms[0]
+    made = Simulation(ready.experiment(arm, arm.variants[0]), ready.engine)
     made.__enter__()
     # the engine's own setting; the others run as they would without it
     torch.set_flush_denormal(False)

@@ -89,24 +89,24 @@ def config(*overrides: str) -> dict[str, Any]:
 
 
 def prepared(*overrides: str) -> PreparedRun:
-    """A small study, checked and ready to run."""
+    """A small run, checked and ready to run."""
     return PreparedRun.prepare(Settings.parse(config(*overrides)))
 
 
 def experiment(*overrides: str) -> Experiment:
-    """The first arm's experiment of a small study."""
-    study = prepared(*overrides)
-    return study.experiment(study.arms[0], study.arms[0].variants[0])
+    """The first arm's experiment of a small run."""
+    ready = prepared(*overrides)
+    return ready.experiment(ready.arms[0], ready.arms[0].variants[0])
 
 
 # --- running --------------------------------------------------------------------------------------
 
 
 @contextmanager
-def simulation(study: PreparedRun, arm: int = 0) -> Iterator[Simulation]:
+def simulation(ready: PreparedRun, arm: int = 0) -> Iterator[Simulation]:
     """The running simulation of one arm (its first variant)."""
-    chosen = study.arms[arm]
-    with Simulation(study.experiment(chosen, chosen.variants[0]), study.engine) as running:
+    chosen = ready.arms[arm]
+    with Simulation(ready.experiment(chosen, chosen.variants[0]), ready.engine) as running:
         yield running
 
 
@@ -115,9 +115,9 @@ def rows(running: Simulation) -> Rows:
     return np.asarray(running.engine.snapshot()["x"].double().numpy().copy())
 
 
-def trajectory(study: PreparedRun, arm: int = 0) -> Rows:
+def trajectory(ready: PreparedRun, arm: int = 0) -> Rows:
     """Every device's parameters before and after each round: ``[rounds + 1, N, P]``."""
-    with simulation(study, arm) as running:
+    with simulation(ready, arm) as running:
         found = [rows(running)]
         for _ in range(running.experiment.settings.rounds):
             for _ in running.engine.advance(running.engine.round + 1):  # type: ignore[attr-defined]
@@ -126,9 +126,9 @@ def trajectory(study: PreparedRun, arm: int = 0) -> Rows:
     return np.stack(found)
 
 
-def final_rows(study: PreparedRun, arm: int = 0) -> Rows:
+def final_rows(ready: PreparedRun, arm: int = 0) -> Rows:
     """All devices' parameters after the last round, ``[N, P]``."""
-    with simulation(study, arm) as running:
+    with simulation(ready, arm) as running:
         for _ in running.engine.advance(running.experiment.settings.rounds):
             pass
         return rows(running)
@@ -151,9 +151,9 @@ def logged(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def records(study: PreparedRun, arm: int = 0) -> list[MetricsRow]:
+def records(ready: PreparedRun, arm: int = 0) -> list[MetricsRow]:
     """The records of one arm, run to its end."""
-    with simulation(study, arm) as running:
+    with simulation(ready, arm) as running:
         return list(running.records(running.experiment.settings.rounds))
 
 

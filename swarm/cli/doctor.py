@@ -252,8 +252,8 @@ def _run(overrides: Sequence[str]) -> Finding:
         with Composer(None, None) as composer:
             cfg = composer.compose(list(overrides))
             refuse_code_in_hydra(cfg)
-            study = runner.check(cfg)
+            prepared = runner.check(cfg)
             run_folder(cfg)
     except (SwarmError, ImportError) as error:
         return Finding(what, BAD, " ".join(str(error).split()))
-    return Finding(what, GOOD, study.outline)
+    return Finding(what, GOOD, prepared.outline)

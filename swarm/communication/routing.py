@@ -62,16 +62,16 @@ class Route:
         return out
 
 
-def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) -> list[Route]:
+def routes(messages: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) -> list[Route]:
     """Return a :class:`Route` for each shard, with weights of ``dtype``; ``shards`` lists the
     ascending ids of the devices that each one holds.
     """
-    e, matrix = exchange, exchange.matrix.astype(dtype)
+    matrix = messages.matrix.astype(dtype)
     n = sum(map(len, shards))
     owner, place = np.empty(n, np.int64), np.empty(n, np.int64)
     for s, devices in enumerate(shards):
         owner[devices], place[devices] = s, np.arange(len(devices))
-    receiver, parts = owner[e.dst_R], []
+    receiver, parts = owner[messages.dst_R], []
     for s in range(len(shards)):
         mine = np.flatnonzero(receiver == s)
         rows = matrix[mine]
@@ -80,8 +80,8 @@ def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) ->
             (rows.data, np.searchsorted(needed, rows.indices), rows.indptr),
             shape=(len(mine), len(needed)),
         )
-        sender, age = np.divmod(needed, e.rows_per_device)
-        by, row = owner[sender], place[sender] * e.rows_per_device + age
+        sender, age = np.divmod(needed, messages.rows_per_device)
+        by, row = owner[sender], place[sender] * messages.rows_per_device + age
         inbox = {int(t): np.flatnonzero(by == t) for t in np.unique(by) if t != s}
         parts.append((local, row, np.flatnonzero(by == s), inbox, mine, sender, age))
     out: list[dict[int, Ints]] = [{} for _ in shards]
@@ -95,9 +95,9 @@ def routes(exchange: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) ->
             row[own],
             inbox,
             out[s],
-            place[e.dst_R[mine]],
-            _of(e.src_R, mine),
-            _of(e.age_R, mine),
+            place[messages.dst_R[mine]],
+            _of(messages.src_R, mine),
+            _of(messages.age_R, mine),
             sender,
             age,
         )

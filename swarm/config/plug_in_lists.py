@@ -18,8 +18,8 @@ def with_options(values: dict[str, Any], key: str, *words: str) -> dict[str, Any
     stand for.
 
     An entry is the name of an option of the key's group, ``{NAME: {KEY: VALUE, …}}`` for an option
-    with other values than its file has, a section with a ``_target_``, or one of ``words``, which stays
-    as it is.
+    with other values than its file has, a section with a ``_target_``, or one of ``words``, which
+    stays as it is.
 
     Raises :class:`ConfigError` for any other entry.
     """

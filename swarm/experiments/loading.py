@@ -53,7 +53,7 @@ class LoadedRun(Run):
         """
         if split not in ("train", "validation", "test"):
             raise ConfigError("/split", split, "must be train, validation or test")
-        data = self._prepared(trust, lambda study: study.dataset)
+        data = self._prepared(trust, lambda prepared: prepared.dataset)
         ids = getattr(data, split)
         return data.x[ids], data.y[ids]
 
@@ -69,13 +69,13 @@ class LoadedRun(Run):
                 :meth:`dataset` would raise it.
         """
         state = self.state_dict(arm, device)
-        study = self._prepared(trust, lambda study: study)
-        x = study.dataset.x[study.dataset.test] if x is None else np.asarray(x)
-        if x.shape[1:] != study.dataset.features:
-            valid = f"must be samples of shape {list(study.dataset.features)}, one a row"
+        prepared = self._prepared(trust, lambda prepared: prepared)
+        x = prepared.dataset.x[prepared.dataset.test] if x is None else np.asarray(x)
+        if x.shape[1:] != prepared.dataset.features:
+            valid = f"must be samples of shape {list(prepared.dataset.features)}, one a row"
             raise ConfigError("/x", list(x.shape), valid)
-        its = next(one for one in study.arms if one.name == arm)
-        experiment = study.experiment(its, its.first)
+        its = next(one for one in prepared.arms if one.name == arm)
+        experiment = prepared.experiment(its, its.first)
         module = experiment.model.module().eval()
         samples = torch.as_tensor(x)
         if samples.is_floating_point():

@@ -150,7 +150,7 @@ class _Counted:
         phases = self.e.communication.phases
         numbers = max((phase.held_numbers() for phase in phases), default=0)
         return [
-            Part("an exchange of messages", int(numbers * self.item), "a smaller model"),
+            Part("the messages of a round", int(numbers * self.item), "a smaller model"),
             Part(
                 "the results of devices",
                 (RESULT + MEASURED * len(self.e.metrics.outputs)) * self._results(),

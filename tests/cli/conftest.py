@@ -65,7 +65,7 @@ class FakeRunner:
             raise error
         return types.SimpleNamespace(settings=settings)
 
-    def run(self, cfg: Any, folder: Path, study: Any = None) -> None:
+    def run(self, cfg: Any, folder: Path, ready: Any = None) -> None:
         cfg = _config(cfg)
         self.calls.append(("run", (cfg, folder)))
         self._maybe_raise()

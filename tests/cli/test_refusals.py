@@ -183,10 +183,10 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(
     command: Command, runner: FakeRunner, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/study.yaml").write_text(
+    (tmp_path / "mine/run.yaml").write_text(
         "defaults:\n  - config\n  - override topology: nope\n  - _self_\n"
     )
-    said = command("--config-dir", "mine", "--config-name", "study").sentence
+    said = command("--config-dir", "mine", "--config-name", "run").sentence
     assert said.startswith("topology=nope: no such option (did you mean none?)" + TOPOLOGIES)
 
 

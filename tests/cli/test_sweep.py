@@ -159,10 +159,10 @@ def test_a_failed_job_is_listed_with_its_cause_and_tried_again(
 ) -> None:
     real = runner.run
 
-    def bad(cfg: Any, folder: Path, study: Any = None) -> Any:
+    def bad(cfg: Any, folder: Path, ready: Any = None) -> Any:
         if cfg.seed == 1:
             raise ZeroDivisionError("not my day")
-        return real(cfg, folder, study)
+        return real(cfg, folder, ready)
 
     monkeypatch.setattr(runner, "run", bad)
     done = command("-m", "seed=0,1,2", *SMALL)
@@ -234,7 +234,7 @@ def test_the_runs_of_a_sweep_share_one_group(
 ) -> None:
     given = []
     monkeypatch.setattr(
-        runner, "run", lambda cfg, folder, study=None: given.append(dict(cfg.tracker))
+        runner, "run", lambda cfg, folder, ready=None: given.append(dict(cfg.tracker))
     )
     words = [word for word in SMALL if "tracker" not in word]
     command("-m", "seed=0,1", *words)
@@ -503,7 +503,7 @@ def test_what_an_earlier_command_failed_at_is_not_blamed_on_one_that_was_interru
         KeyboardInterrupt(),
     ]
 
-    def bad(cfg: Any, folder: Path, study: Any = None) -> Any:
+    def bad(cfg: Any, folder: Path, ready: Any = None) -> Any:
         raise raised.pop(0)
 
     monkeypatch.setattr(runner, "run", bad)

@@ -318,13 +318,13 @@ def test_mixing_conserves_what_it_says(tmp_path: Path, name: str) -> None:
     """Rows sum to one, nothing is negative; where columns do too, the engine keeps the mean over
     two rounds.
     """
-    study = PreparedRun.prepare(
+    ready = PreparedRun.prepare(
         Settings.parse(
             config(f"topology={name}", *_needs("topology", name, tmp_path), "protocol=averaging", "init=independent",
                    "compute.dtype=float64", "rounds=2", "model=softmax")
         )
     )  # fmt: skip
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
     both = True
     for round in (1, 2):
         mixing = e.communication.mixing(round)
@@ -338,7 +338,7 @@ def test_mixing_conserves_what_it_says(tmp_path: Path, name: str) -> None:
         if not e.communication.graph(round).directed:
             np.testing.assert_allclose(W, W.T, atol=1e-15)
         both = both and mixing.conserves == "both"
-    x_TNP = trajectory(study)
+    x_TNP = trajectory(ready)
     assert np.isfinite(x_TNP).all()
     expected = e.communication.mixing(2).matrix @ (e.communication.mixing(1).matrix @ x_TNP[0])
     np.testing.assert_allclose(x_TNP[2], expected, rtol=0, atol=1e-14)
@@ -380,14 +380,14 @@ def test_protocols_are_pure_functions_of_the_rows(name: str) -> None:
 
 @pytest.mark.parametrize("name", options("protocol"))
 def test_traffic_is_counted_by_link(name: str) -> None:
-    study = PreparedRun.prepare(
+    ready = PreparedRun.prepare(
         Settings.parse(
             config(f"protocol={name}", "topology=ring", "devices=9", "rounds=2", "model=softmax",
                    *_needs("protocol", name, Path()))
         )
     )  # fmt: skip
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    P, last = e.model.layout.width, records(study)[-1].values
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
+    P, last = e.model.layout.width, records(ready)[-1].values
     graphs = [len(e.communication.graph(round).src_E) for round in (1, 2)]
     heard = [
         9 if e.communication.active(round) is None else int(e.communication.active(round).sum())
@@ -412,10 +412,10 @@ def test_traffic_is_counted_by_link(name: str) -> None:
 @pytest.mark.parametrize("name", options("model"))
 def test_models_start_from_the_seed(name: str) -> None:
     def start(*overrides: str) -> np.ndarray:
-        study = PreparedRun.prepare(
+        ready = PreparedRun.prepare(
             Settings.parse(config(f"model={name}", *_needs("model", name, Path()), *overrides))
         )
-        with simulation(study) as running:
+        with simulation(ready) as running:
             return np.asarray(running.engine.snapshot()["x"].numpy().copy())
 
     common = start()

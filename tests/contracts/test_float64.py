@@ -79,14 +79,14 @@ def _default(dtype: torch.dtype) -> Iterator[None]:
 
 
 def _run(
-    study: PreparedRun, dtype: torch.dtype
+    ready: PreparedRun, dtype: torch.dtype
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     """Records and the last rows.
 
     Modules draw their first numbers in the default dtype, so that one is kept for them.
     """
-    arm = study.arms[0]
-    experiment = study.experiment(arm, arm.variants[0])
+    arm = ready.arms[0]
+    experiment = ready.experiment(arm, arm.variants[0])
     draw_first = experiment.model.first_rows
 
     def first_rows(devices: npt.NDArray[np.int64]) -> torch.Tensor:
@@ -94,16 +94,16 @@ def _run(
             return draw_first(devices)
 
     experiment.model.first_rows = first_rows  # type: ignore[method-assign]
-    with _default(dtype), Simulation(experiment, study.engine) as running:
-        found = [record.values for record in running.records(study.settings.rounds)]
+    with _default(dtype), Simulation(experiment, ready.engine) as running:
+        found = [record.values for record in running.records(ready.settings.rounds)]
         rows = {name: value.clone() for name, value in running.engine.snapshot().items()}
     return [{k: v for k, v in each.items() if not k.startswith("wall_s")} for each in found], rows
 
 
 def _same(*overrides: str) -> None:
-    study = prepared("compute.dtype=float64", "rounds=3", "optimizer.lr=0.07", *overrides)
+    ready = prepared("compute.dtype=float64", "rounds=3", "optimizer.lr=0.07", *overrides)
     (records, rows), (expected, wide) = (
-        _run(study, dtype) for dtype in (torch.float32, torch.float64)
+        _run(ready, dtype) for dtype in (torch.float32, torch.float64)
     )
     assert rows["x"].dtype == torch.float64
     for name, value in wide.items():

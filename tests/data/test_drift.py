@@ -150,19 +150,19 @@ def test_own_labels_are_those_of_the_present_concept() -> None:
         "protocol=none",
     )
     options = (o for o in STREAM if not o.startswith(("partition", "devices", "topology")))
-    study = prepared(
+    ready = prepared(
         *options, *alone, "drift=label_swap", "drift.pairs=5", "optimizer.lr=0.5", "rounds=10"
     )
-    mix_WNC = label_mixes(study.dataset, study.split)
+    mix_WNC = label_mixes(ready.dataset, ready.split)
     assert np.array_equal(mix_WNC.max(2), np.ones((2, 10)))
     assert (mix_WNC[0].argmax(1) != mix_WNC[1].argmax(1)).all()
-    *_, last = records(study)
+    *_, last = records(ready)
     assert last.devices is not None
     assert last.devices["own_accuracy"].min() == 1.0
 
 
 def test_accuracy_is_that_on_the_present_concept() -> None:
-    study = prepared(
+    ready = prepared(
         *STREAM,
         "drift=label_swap",
         "drift.pairs=5",
@@ -170,7 +170,7 @@ def test_accuracy_is_that_on_the_present_concept() -> None:
         "evaluate.every=1",
         "optimizer.lr=0.3",
     )
-    found = [record.values for record in records(study)][1:]
+    found = [record.values for record in records(ready)][1:]
     settled = [
         b
         for a, b, c in zip(found, found[1:], found[2:], strict=False)

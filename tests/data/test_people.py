@@ -22,18 +22,18 @@ MEET = (*STREAM, "labels=meetings", "optimizer.lr=0.1", "rounds=4")
 
 
 def test_as_many_labels_are_told_as_there_are_meetings_and_as_many_wrong() -> None:
-    study = prepared(
+    ready = prepared(
         *MEET, "data=digits_like", "data.per_device=1000", "labels.chance=0.3", "labels.wrong=0.2"
     )
-    given = study.dataset.observed_labels
+    given = ready.dataset.observed_labels
     assert given is not None
-    held, true = given[study.split.sample], study.dataset.y[study.split.sample]
+    held, true = given[ready.split.sample], ready.dataset.y[ready.split.sample]
     assert (held >= 0).mean() == pytest.approx(0.3, abs=0.02)
     told = held >= 0
     assert (held[told] != true[told]).mean() == pytest.approx(0.2, abs=0.03)
     wrong = (held - true)[told & (held != true)] % 10
     assert np.bincount(wrong, minlength=10)[1:].min() > 0.5 * len(wrong) / 9
-    assert (given[study.dataset.test] == -1).all()
+    assert (given[ready.dataset.test] == -1).all()
 
 
 def test_a_budget_is_spent_on_the_first_meetings() -> None:
@@ -93,10 +93,10 @@ def test_wrong_answers_do_not_count_against_the_prediction(tmp_path: object) -> 
 def test_only_told_samples_are_remembered() -> None:
     from tests.support import simulation
 
-    study = prepared(*MEET, "labels.chance=0.2", "replay=reservoir", "replay.size=10")
-    given = study.dataset.observed_labels
+    ready = prepared(*MEET, "labels.chance=0.2", "replay=reservoir", "replay.size=10")
+    given = ready.dataset.observed_labels
     assert given is not None
-    with simulation(study) as running:
+    with simulation(ready) as running:
         for _ in running.records(4):
             pass
         kept = running.engine.snapshot()["kept"].numpy()

@@ -172,10 +172,10 @@ def test_people_who_talk_are_neighbours_of_their_own_text(tmp_path: Path) -> Non
     overrides = ["data=chitchat", f"data.path={text}", "data.context=8", "data.min_chars=400", "partition=natural", "model=gru",
                  "topology=chitchat", f"topology.path={graph}"]  # fmt: skip
 
-    def study(*more: str) -> PreparedRun:
+    def ready(*more: str) -> PreparedRun:
         return PreparedRun.prepare(Settings.parse(config(*overrides, *more)))
 
-    made = study("devices=12")
+    made = ready("devices=12")
     assert made.dataset.owner is not None
     for device in range(12):
         assert set(made.dataset.owner[made.split.of(device)]) == {device}
@@ -186,8 +186,8 @@ def test_people_who_talk_are_neighbours_of_their_own_text(tmp_path: Path) -> Non
     with pytest.raises(
         ConfigError, match=r"^devices=10: the training data have 12 owners; devices=12 would do"
     ):
-        study("devices=10")
+        ready("devices=10")
     with pytest.raises(
         ConfigError, match=r"^devices=10: .*graph.json has 12 nodes; devices=12 would do"
     ):
-        study("devices=10", "partition.largest=true")
+        ready("devices=10", "partition.largest=true")

@@ -138,25 +138,25 @@ def test_a_block_size_that_an_engine_does_not_take_is_refused(made: list[str]) -
 
 
 def test_what_is_recorded_says_auto_and_what_is_built_does_not() -> None:
-    study = prepared("optimizer.lr=auto", "lr_search.lrs=[0.2,0.4]", "rounds=1")
-    arm = study.arms[0]
-    assert (study.settings.optimizer["lr"], study.settings.train.loss) == ("auto", "auto")
-    assert (arm.variants[0], arm.rates) == (study.settings, (0.2, 0.4))
-    looked = study.experiment(arm, arm.first)
+    ready = prepared("optimizer.lr=auto", "lr_search.lrs=[0.2,0.4]", "rounds=1")
+    arm = ready.arms[0]
+    assert (ready.settings.optimizer["lr"], ready.settings.train.loss) == ("auto", "auto")
+    assert (arm.variants[0], arm.rates) == (ready.settings, (0.2, 0.4))
+    looked = ready.experiment(arm, arm.first)
     assert (looked.model.optimizer.lr, looked.settings.train.loss) == (0.2, "cross_entropy")
-    chosen, facts = search_lr(study, arm, study.engine, lambda text: None)
-    assert study.experiment(arm, chosen).model.optimizer.lr == facts["lr"]
+    chosen, facts = search_lr(ready, arm, ready.engine, lambda text: None)
+    assert ready.experiment(arm, chosen).model.optimizer.lr == facts["lr"]
 
 
 def test_numbers_are_learnt_by_their_squared_error() -> None:
-    study = prepared("data=linear_regression", "partition=natural", "model=softmax")
-    assert study.experiment(study.arms[0], study.arms[0].first).settings.train.loss == "mse"
+    ready = prepared("data=linear_regression", "partition=natural", "model=softmax")
+    assert ready.experiment(ready.arms[0], ready.arms[0].first).settings.train.loss == "mse"
 
 
 def test_a_rate_that_is_not_chosen_gets_no_further_than_the_optimizer() -> None:
-    study = prepared("optimizer.lr=auto", "rounds=1")
+    ready = prepared("optimizer.lr=auto", "rounds=1")
     with pytest.raises(ConfigError, match=r"^optimizer\.lr=auto: must be a finite number"):
-        study.experiment(study.arms[0], study.settings)
+        ready.experiment(ready.arms[0], ready.settings)
     assert "auto" not in str(SGD.__init__.__annotations__)
 
 

@@ -42,9 +42,9 @@ def _train_accuracy(running: Simulation) -> float:
 
 
 def test_scores_come_from_predictions_made_before_learning() -> None:
-    study = _memorisable("rounds=60")
-    samples = len(study.split.sample)
-    with simulation(study) as running:
+    ready = _memorisable("rounds=60")
+    samples = len(ready.split.sample)
+    with simulation(ready) as running:
         found = [r.values for r in running.records(60)]
         assert _train_accuracy(running) > 0.95, "the devices did learn the labels by heart"
     chance, noise = 1 / CLASSES, np.sqrt(1 / CLASSES * (1 - 1 / CLASSES) / samples)
@@ -56,16 +56,16 @@ def test_scores_come_from_predictions_made_before_learning() -> None:
 @pytest.mark.parametrize("steps", ["train.local_steps=2", "train.local_epochs=1"])
 def test_every_sample_is_scored_exactly_once(skew: str, steps: str) -> None:
     key = ("train.local_steps=null",) if "epochs" in steps else ()
-    study = _memorisable("rounds=60", f"partition={skew}", *key, steps)
-    sizes = np.diff(study.split.ptr_N1)
-    done = study.experiment(study.arms[0], study.arms[0].variants[0]).data.local_steps_N * 4
-    for record in records(study)[1:]:
+    ready = _memorisable("rounds=60", f"partition={skew}", *key, steps)
+    sizes = np.diff(ready.split.ptr_N1)
+    done = ready.experiment(ready.arms[0], ready.arms[0].variants[0]).data.local_steps_N * 4
+    for record in records(ready)[1:]:
         met = np.minimum(sizes, done * record.values["round"]) - np.minimum(
             sizes, done * (record.values["round"] - 1)
         )
         assert record.values["seen"] == met.sum()
     assert (done * 60 >= sizes).all()
-    assert sum(r.values["seen"] for r in records(study)[1:]) == len(study.split.sample)
+    assert sum(r.values["seen"] for r in records(ready)[1:]) == len(ready.split.sample)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_unequal_devices_learn_as_each_would_alone(optimizer: str, make: object)
     """local_epochs=1 with skewed sizes: each device equals plain PyTorch over its own batches, over
     three rounds.
     """
-    study = prepared(
+    ready = prepared(
         "devices=7", "protocol=none", "topology=none", "data=gaussian", "data.features=5", "data.classes=3",
         "data.per_device=30", "partition=quantity_skew", f"optimizer={optimizer}", "optimizer.lr=0.05", "engine.block=4",
         "train.local_steps=null", "train.local_epochs=1", "train.batch=6", "compute.dtype=float64", "model.hidden=[4]",
         "rounds=3",
     )  # fmt: skip
-    with simulation(study) as running:
+    with simulation(ready) as running:
         e = running.experiment
         steps = e.data.local_steps_N
         assert len(set(steps)) > 2
@@ -102,8 +102,8 @@ def test_unequal_devices_learn_as_each_would_alone(optimizer: str, make: object)
         for ids in draw:
             own.zero_grad()
             x, y = (
-                torch.as_tensor(study.dataset.x[ids]).double(),
-                torch.as_tensor(study.dataset.y[ids]),
+                torch.as_tensor(ready.dataset.x[ids]).double(),
+                torch.as_tensor(ready.dataset.y[ids]),
             )
             torch.nn.functional.cross_entropy(module(x), y).backward()
             own.step()
@@ -115,7 +115,7 @@ def test_learning_and_mixing_happen_in_the_order_of_the_protocol() -> None:
     differ.
     """
     for protocol in ("dpsgd", "dpsgd_published"):
-        study = prepared(
+        ready = prepared(
             "devices=5", "topology=ring", f"protocol={protocol}", "init=independent", "compute.dtype=float64",
             "model=softmax", "rounds=1", "engine.block=2", "engine.shards=2",
         )  # fmt: skip
@@ -124,14 +124,14 @@ def test_learning_and_mixing_happen_in_the_order_of_the_protocol() -> None:
             "model=softmax", "rounds=1", "engine.block=2",
         )  # fmt: skip
         ends = []
-        for each in (study, alone):
+        for each in (ready, alone):
             with simulation(each) as running:
                 start = running.engine.snapshot()["x"].clone()
                 for _ in running.engine.advance(1):
                     pass
                 ends.append(running.engine.snapshot()["x"])
         W = torch.as_tensor(
-            study.experiment(study.arms[0], study.arms[0].variants[0])
+            ready.experiment(ready.arms[0], ready.arms[0].variants[0])
             .communication.mixing(1)
             .matrix.toarray()
         )

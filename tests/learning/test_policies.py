@@ -30,9 +30,9 @@ ONLINE = (*ALONE, "update=online", "optimizer.lr=0.1", "scenario.arms=[swarm]")
 
 
 def test_every_sample_is_met_once_and_then_the_stream_is_over() -> None:
-    study = prepared(*ONLINE, "rounds=200", "evaluate.every=200")
-    sizes = study.split.sizes_N
-    found = [r.values for r in records(study)][1:]
+    ready = prepared(*ONLINE, "rounds=200", "evaluate.every=200")
+    sizes = ready.split.sizes_N
+    found = [r.values for r in records(ready)][1:]
     assert sum(v["seen"] for v in found) == (sizes // 4 * 4).sum()
     assert found[-1]["steps_total"] == (sizes // 4).sum()
     assert found[-1]["steps"] == 0
@@ -42,13 +42,13 @@ def test_every_sample_is_met_once_and_then_the_stream_is_over() -> None:
 
 def test_online_learning_is_the_textbook_loop() -> None:
     """Predict a mini-batch, score it, take a step on it: written by hand for one device."""
-    study = prepared(*ONLINE, "rounds=4", "compute.dtype=float64", "model=softmax")
-    with simulation(study) as running:
+    ready = prepared(*ONLINE, "rounds=4", "compute.dtype=float64", "model=softmax")
+    with simulation(ready) as running:
         found = [r.values for r in running.records(4)]
         after = running.engine.snapshot()["x"][2]
         e = running.experiment
-    module, data, right = e.model.module(2 * 0), study.dataset, 0
-    mine = study.split.of(2)
+    module, data, right = e.model.module(2 * 0), ready.dataset, 0
+    mine = ready.split.of(2)
     for step in range(12):
         ids = mine[step * 4 : step * 4 + 4]
         x, y = torch.as_tensor(data.x[ids]).double(), torch.as_tensor(data.y[ids])
@@ -99,24 +99,24 @@ def test_a_frozen_device_predicts_and_stays_as_it_is() -> None:
 
 
 def test_a_frozen_device_scores_as_its_model_does() -> None:
-    study = prepared(*ONLINE, "update=frozen", "rounds=5", "model=softmax")
-    with simulation(study) as running:
+    ready = prepared(*ONLINE, "update=frozen", "rounds=5", "model=softmax")
+    with simulation(ready) as running:
         for _ in running.records(5):
             pass
         module = running.experiment.model.module()
-        met = study.split.of(1)[: 5 * 12]
-        out = module(torch.as_tensor(study.dataset.x[met]))
-        assert running.counters.score_N[1] == (out.argmax(1).numpy() == study.dataset.y[met]).sum()
+        met = ready.split.of(1)[: 5 * 12]
+        out = module(torch.as_tensor(ready.dataset.x[met]))
+        assert running.counters.score_N[1] == (out.argmax(1).numpy() == ready.dataset.y[met]).sum()
 
 
 def test_night_is_when_a_nightly_device_learns() -> None:
-    study = prepared(
+    ready = prepared(
         *ONLINE, "update=nightly", "update.day=3", "replay=ring", "replay.size=20", "rounds=7"
     )
-    path = trajectory(study)
+    path = trajectory(ready)
     changed = [bool((a != b).any()) for a, b in itertools.pairwise(path)]
     assert changed == [False, False, True, False, False, True, False]
-    found = [r.values for r in records(study)][1:]
+    found = [r.values for r in records(ready)][1:]
     assert [v["steps"] for v in found] == [0, 0, 6 * 9, 0, 0, 6 * 9, 0]
     assert [v["seen"] for v in found] == [6 * 12] * 7
     fixed = [
@@ -140,9 +140,9 @@ def test_a_night_has_as_many_steps_as_its_day_had_mini_batches() -> None:
     later.
     """
     options = ("update=nightly", "update.day=3", "replay=ring", "replay.size=20")
-    study = prepared(*ONLINE, *options, "devices=24", "rounds=9")
-    found = [0, *(r.values["steps"] for r in list(records(study))[1:])]
-    whole_N = study.split.sizes_N // 4
+    ready = prepared(*ONLINE, *options, "devices=24", "rounds=9")
+    found = [0, *(r.values["steps"] for r in list(records(ready))[1:])]
+    whole_N = ready.split.sizes_N // 4
     assert found[6] == (np.minimum(whole_N, 18) - np.minimum(whole_N, 9)).sum()
     assert found[9] == 0
     drowsy = prepared(*ONLINE, *options, "clock=poisson", "clock.rate=0.2", "rounds=90")
@@ -160,25 +160,25 @@ def test_the_pooled_stream_is_never_ahead_of_the_devices() -> None:
     """
     options = ("update=online", "partition=quantity_skew", "topology=complete", "devices=8", "train.batch=4", "rounds=40",
                "train.local_steps=1", "optimizer.lr=0.1", "scenario.arms=[swarm,centralised]", "evaluate.every=40")  # fmt: skip
-    study = prepared(*options)
-    centralised = study.arms[1]
-    whole_N = study.split.sizes_N // 4
+    ready = prepared(*options)
+    centralised = ready.arms[1]
+    whole_N = ready.split.sizes_N // 4
     assert whole_N.min() < 20
     one_by_one = max(centralised.variants, key=lambda variant: variant.train.local_steps or 0)
-    with Simulation(study.experiment(centralised, one_by_one), study.engine) as running:
+    with Simulation(ready.experiment(centralised, one_by_one), ready.engine) as running:
         found = [r.values["seen"] for r in list(running.records(40))[1:]]
     assert found == [4 * int((whole_N >= round).sum()) for round in range(1, 41)]
-    met = study.split.pooled(Keys(study.settings.seed, "pool"), 4)
+    met = ready.split.pooled(Keys(ready.settings.seed, "pool"), 4)
     assert met.place is not None
     assert np.array_equal(np.sort(met.sample[met.place < 8]), np.sort(np.concatenate(
-        [study.split.of(i)[: min(8, whole_N[i] * 4)] for i in range(8)])))  # fmt: skip
+        [ready.split.of(i)[: min(8, whole_N[i] * 4)] for i in range(8)])))  # fmt: skip
 
 
 def test_by_night_only_what_is_kept_is_learnt_from() -> None:
     """With a memory of one sample the night is gradient descent on that sample, the last one of the
     day.
     """
-    study = prepared(
+    ready = prepared(
         *ONLINE,
         "update=nightly",
         "update.day=2",
@@ -188,15 +188,15 @@ def test_by_night_only_what_is_kept_is_learnt_from() -> None:
         "model=softmax",
         "compute.dtype=float64",
     )
-    with simulation(study) as running:
+    with simulation(ready) as running:
         for _ in running.records(2):
             pass
         after, module = running.engine.snapshot()["x"][0], running.experiment.model.module()
         layout = running.experiment.model.layout
-    last = study.split.of(0)[23]
+    last = ready.split.of(0)[23]
     x, y = (
-        torch.as_tensor(study.dataset.x[[last]]).double(),
-        torch.as_tensor(study.dataset.y[[last]]),
+        torch.as_tensor(ready.dataset.x[[last]]).double(),
+        torch.as_tensor(ready.dataset.y[[last]]),
     )
     for _ in range(6):
         module.zero_grad()
@@ -212,7 +212,7 @@ def test_replay_goes_beside_new_samples_and_is_not_scored() -> None:
         *ONLINE, "replay=reservoir", "replay.size=16", "replay.ratio=0.5", "rounds=4"
     )
     without = prepared(*ONLINE, "rounds=4")
-    found, plain = ([r.values for r in records(study)] for study in (with_replay, without))
+    found, plain = ([r.values for r in records(ready)] for ready in (with_replay, without))
     assert [v.get("seen") for v in found] == [v.get("seen") for v in plain]
     assert found[-1]["accuracy_mean"] != plain[-1]["accuracy_mean"]
 
@@ -234,9 +234,9 @@ def test_a_memory_keeps_a_device_from_forgetting() -> None:
     from dataclasses import replace
 
     def final(*extra: str) -> float:
-        study = prepared(*base, *extra)
-        ordered = study.split.by_time(study.dataset.y.astype(np.int64))
-        *_, last = records(replace(study, split=ordered))
+        ready = prepared(*base, *extra)
+        ordered = ready.split.by_time(ready.dataset.y.astype(np.int64))
+        *_, last = records(replace(ready, split=ordered))
         return float(last.values["accuracy_mean"])
 
     assert final("replay=class_balanced", "replay.size=40") > final() + 0.1
@@ -360,9 +360,9 @@ def test_what_does_nothing_is_said(overrides: tuple[str, ...], said: str) -> Non
 
 
 def test_no_rates_are_tried_for_devices_that_never_learn() -> None:
-    study = prepared(
+    ready = prepared(
         *ALONE, "update=frozen", "optimizer.lr=auto", "rounds=3", "scenario.arms=[swarm]"
     )
-    with study.engine as engine:
-        _, facts = search_lr(study, study.arms[0], engine, lambda text: None)
+    with ready.engine as engine:
+        _, facts = search_lr(ready, ready.arms[0], engine, lambda text: None)
     assert facts["tried"] == []

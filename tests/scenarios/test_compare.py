@@ -82,13 +82,13 @@ def test_a_centralised_model_does_without_a_batch_that_no_stream_can_fill() -> N
     ids=["local steps", "local epochs"],
 )
 def test_centralised_sees_as_many_samples_as_all_devices_together(steps: tuple[str, ...]) -> None:
-    study = prepared(ALL, *steps, "train.batch=7")
-    arms = {arm.name: arm for arm in study.arms}
-    devices = study.experiment(arms["swarm"], arms["swarm"].variants[0])
+    ready = prepared(ALL, *steps, "train.batch=7")
+    arms = {arm.name: arm for arm in ready.arms}
+    devices = ready.experiment(arms["swarm"], arms["swarm"].variants[0])
     total = int(devices.data.local_steps_N.sum()) * devices.data.stream.batch
     assert len(arms["centralised"].variants) == 2
     for variant in arms["centralised"].variants:
-        central = study.experiment(arms["centralised"], variant)
+        central = ready.experiment(arms["centralised"], variant)
         assert variant.devices == 1
         assert int(central.data.local_steps_N.sum()) * central.data.stream.batch == total
         np.testing.assert_array_equal(
@@ -131,19 +131,19 @@ def test_every_arm_may_choose_its_rate_from_the_same_grid(tmp_path: Path) -> Non
 
 def test_the_test_set_has_no_say_in_the_choice_of_rates() -> None:
     """Scrambled test labels change no score of any trial."""
-    study = prepared("optimizer.lr=auto", "lr_search.lrs=[0.01,0.3]", "lr_search.rounds=2")
-    y = study.dataset.y.copy()
-    y[study.dataset.test] = (y[study.dataset.test] + 1) % 10
-    scrambled = dataclasses.replace(study, dataset=dataclasses.replace(study.dataset, y=y))
-    assert search_lr(study, study.arms[0], study.engine, print) == search_lr(
+    ready = prepared("optimizer.lr=auto", "lr_search.lrs=[0.01,0.3]", "lr_search.rounds=2")
+    y = ready.dataset.y.copy()
+    y[ready.dataset.test] = (y[ready.dataset.test] + 1) % 10
+    scrambled = dataclasses.replace(ready, dataset=dataclasses.replace(ready.dataset, y=y))
+    assert search_lr(ready, ready.arms[0], ready.engine, print) == search_lr(
         scrambled, scrambled.arms[0], scrambled.engine, print
     )
 
 
 def test_isolated_devices_learn_alone(tmp_path: Path) -> None:
     """Each ends where it would end if the others held other data."""
-    study = prepared("scenario.arms=[isolated]", "engine.block=3")
-    found = final_rows(study)
+    ready = prepared("scenario.arms=[isolated]", "engine.block=3")
+    found = final_rows(ready)
     alone = prepared("scenario.arms=[swarm]", "protocol=none", "topology=none", "engine.block=3")
     np.testing.assert_array_equal(found, final_rows(alone))
     assert len(np.unique(found, axis=0)) == len(found)
@@ -162,7 +162,7 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
     """
     from sklearn.neural_network import MLPClassifier
 
-    study = prepared(
+    ready = prepared(
         "scenario.arms=[centralised]",
         f"seed={seed}",
         "devices=100",
@@ -172,8 +172,8 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
         "optimizer.lr=auto",
         "evaluate.every=20",
     )
-    data, test = study.dataset, study.dataset.test
-    held = np.sort(study.split.sample)
+    data, test = ready.dataset, ready.dataset.test
+    held = np.sort(ready.split.sample)
     np.testing.assert_array_equal(held, np.sort(data.train))
     references = [
         MLPClassifier((64,), max_iter=400, random_state=r).fit(data.x[held], data.y[held])
@@ -181,8 +181,8 @@ def test_centralised_is_no_straw_man(seed: int) -> None:
     ]
     score = float(np.mean([r.score(data.x[test], data.y[test]) for r in references]))
     assert score > 0.95
-    chosen, _ = search_lr(study, study.arms[0], study.engine, print)
-    with Simulation(study.experiment(study.arms[0], chosen), study.engine) as running:
+    chosen, _ = search_lr(ready, ready.arms[0], ready.engine, print)
+    with Simulation(ready.experiment(ready.arms[0], chosen), ready.engine) as running:
         last = list(running.records(20))[-1].values
     assert last["accuracy_mean"] > score - 0.01
 
@@ -191,7 +191,7 @@ def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     """Trials that find what the table says for their rate and rounds."""
 
     def found(
-        study: PreparedRun,
+        ready: PreparedRun,
         arm: Arm,
         variant: int,
         lr: float,
@@ -222,8 +222,8 @@ def test_rates_that_tie_after_a_short_trial_are_run_in_full(
     monkeypatch: pytest.MonkeyPatch, longer: Found, lr: float
 ) -> None:
     _scores(monkeypatch, {**SHORT, **longer})
-    study = prepared(*RATES)
-    chosen, facts = search_lr(study, study.arms[0], study.engine, print)
+    ready = prepared(*RATES)
+    chosen, facts = search_lr(ready, ready.arms[0], ready.engine, print)
     assert chosen.optimizer["lr"] == facts["lr"] == lr
     assert [(t["lr"], t["rounds"]) for t in facts["tried"]] == [
         (0.1, 10),
@@ -238,30 +238,30 @@ def test_tune_rounds_is_kept_to_and_a_clear_winner_needs_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _scores(monkeypatch, SHORT)
-    study = prepared(*RATES, "lr_search.rounds=10")
-    assert search_lr(study, study.arms[0], study.engine, print)[1]["lr"] == 0.1, (
+    ready = prepared(*RATES, "lr_search.rounds=10")
+    assert search_lr(ready, ready.arms[0], ready.engine, print)[1]["lr"] == 0.1, (
         "a tie goes to the lower loss"
     )
     _scores(monkeypatch, {**SHORT, (1.0, 10): (0.98, 0.5)})
-    study = prepared(*RATES)
-    assert search_lr(study, study.arms[0], study.engine, print)[1]["lr"] == 1.0
+    ready = prepared(*RATES)
+    assert search_lr(ready, ready.arms[0], ready.engine, print)[1]["lr"] == 1.0
 
 
 def test_a_trial_in_full_is_the_arms_own_run() -> None:
     """Its schedule too: of a fixed horizon it sees as much as the arm does, a short trial sees the
     whole in short.
     """
-    study = prepared("schedule=cosine", "schedule.rounds=40", "rounds=4")
-    arm, seen = study.arms[0], []
+    ready = prepared("schedule=cosine", "schedule.rounds=40", "rounds=4")
+    arm, seen = ready.arms[0], []
     for rounds in (4, 2):
-        trial = try_out(study, arm, 0, 0.1, rounds, study.engine)
+        trial = try_out(ready, arm, 0, 0.1, rounds, ready.engine)
         settings = arm.variants[0].model_copy(
             update={
                 "rounds": rounds,
                 "schedule": {**arm.variants[0].schedule, "rounds": 40 if rounds == 4 else 2},
             }
         )
-        with Simulation(study.experiment(arm, settings), study.engine) as running:
+        with Simulation(ready.experiment(arm, settings), ready.engine) as running:
             list(running.records(rounds))
             seen.append(
                 (trial.found, running.measure.validate(running.round, running.counters.scored_N))
@@ -342,9 +342,9 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
         "evaluate.label=1",
     )
     summary = run(tmp_path / "run", *options)
-    study = PreparedRun.prepare(Settings.parse(config(*options)))
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    data, test = study.dataset, study.dataset.test
+    ready = PreparedRun.prepare(Settings.parse(config(*options)))
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
+    data, test = ready.dataset, ready.dataset.test
     x, y = torch.as_tensor(data.x[test]), torch.as_tensor(data.y[test])
     for name, facts in summary["arms"].items():
         newest = sorted((tmp_path / "run" / "checkpoints" / name).glob("round_*.safetensors"))[-1]
@@ -359,7 +359,7 @@ def test_the_summary_follows_from_the_last_checkpoint(tmp_path: Path) -> None:
             accuracy.append(right.mean())
             of_label.append(right[y.numpy() == 1].mean())
             loss.append(torch.nn.functional.cross_entropy(out, y).item())
-            held = data.y[study.split.of(device)]
+            held = data.y[ready.split.of(device)]
             weight_C = (
                 np.bincount(held, minlength=10)
                 / len(held)
@@ -416,13 +416,13 @@ def test_a_label_that_the_data_do_not_have_is_refused(options: tuple[str, ...], 
 
 
 def test_a_label_is_known_to_its_holder_first_and_then_to_the_others() -> None:
-    study = prepared(
+    ready = prepared(
         "partition=rare", "partition.label=4", "evaluate.label=4", "devices=8", "topology=ring", "model=softmax",
         "rounds=60", "optimizer.lr=1.0", "train.batch=4", "train.local_steps=null", "train.local_epochs=1",
     )  # fmt: skip
-    holder = int(study.split.sizes_N.argmax())
+    holder = int(ready.split.sizes_N.argmax())
     with Simulation(
-        study.experiment(study.arms[0], study.arms[0].variants[0]), study.engine
+        ready.experiment(ready.arms[0], ready.arms[0].variants[0]), ready.engine
     ) as running:
         seen = [r.devices["label_accuracy"] for r in running.records(60) if r.devices is not None]
     first_N = [

@@ -90,10 +90,10 @@ def test_the_measure_is_a_model_that_has_learnt_nothing(model: str) -> None:
 
 def test_targets_far_from_nought_have_not_diverged_from_the_start() -> None:
     """The loss of the first rounds is enormous, and honest: that of a model which says 0."""
-    study = prepared(*LINEAR, "optimizer.lr=0.1", "rounds=3")
-    y = study.dataset.y.astype(np.float32) * 15_000 + 200_000
-    study = replace(study, dataset=replace(study.dataset, y=y))
-    found = [r.values for r in records(study)]
+    ready = prepared(*LINEAR, "optimizer.lr=0.1", "rounds=3")
+    y = ready.dataset.y.astype(np.float32) * 15_000 + 200_000
+    ready = replace(ready, dataset=replace(ready.dataset, y=y))
+    found = [r.values for r in records(ready)]
     assert found[-1]["train_loss"] > 1e10
     assert found[-1]["train_loss"] < found[1]["train_loss"]
 
@@ -101,10 +101,10 @@ def test_targets_far_from_nought_have_not_diverged_from_the_start() -> None:
 # --- the choice of the rate -----------------------------------------------------------------------
 
 
-def _said(study: PreparedRun) -> tuple[list[str], dict[str, object]]:
+def _said(ready: PreparedRun) -> tuple[list[str], dict[str, object]]:
     said: list[str] = []
-    with study.engine as engine:
-        _, facts = search_lr(study, study.arms[0], engine, said.append)
+    with ready.engine as engine:
+        _, facts = search_lr(ready, ready.arms[0], engine, said.append)
     return said[1:], facts
 
 
@@ -140,13 +140,13 @@ def test_an_end_of_the_grid_that_learns_is_still_said() -> None:
 
 
 def test_a_trial_beyond_all_measure_is_no_choice() -> None:
-    study = prepared(
+    ready = prepared(
         *LINEAR,
         "optimizer.lr=auto",
         "lr_search.lrs=[0.01,1.0e+18]",
         "lr_search.rounds=1",
         "rounds=5",
     )
-    _, facts = _said(study)
+    _, facts = _said(ready)
     assert [each["score"] is None for each in facts["tried"]] == [False, True]  # type: ignore[attr-defined]
     assert facts["lr"] == 0.01

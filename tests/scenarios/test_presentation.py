@@ -290,10 +290,10 @@ def test_a_folder_of_before_has_the_roles_of_its_arms() -> None:
 
 def test_what_is_said_of_our_arms_today_is_what_their_names_told_before(tmp_path: Path) -> None:
     arms = ["swarm", "isolated", "centralised", "fedavg"]
-    study = prepared(f"scenario.arms=[{','.join(arms)}]")
+    ready = prepared(f"scenario.arms=[{','.join(arms)}]")
     before = stored.of_before()
-    assert [*study.presentation.arms] == arms
-    assert study.presentation == before
+    assert [*ready.presentation.arms] == arms
+    assert ready.presentation == before
 
 
 def test_a_summary_of_before_closes_with_what_it_has() -> None:

@@ -31,40 +31,40 @@ from swarm.simulation.loop import Simulation
 ROUNDS = 6  # the rounds whose graph or network is checked
 
 
-def require_kept(study: PreparedRun, made: Any, section: str, path: str) -> None:
+def require_kept(prepared: PreparedRun, made: Any, section: str, path: str) -> None:
     """Try the plug-in ``made``, chosen as ``section``, in a small run.
 
     Raises :class:`ContractError` if it breaks a promise of its kind.
     """
     if section == "engine":
         text = "gives other numbers than engine=local does"
-        _require_equal(made, path, text, run_small(study), run_here(study))
+        _require_equal(made, path, text, run_small(prepared), run_here(prepared))
         return
-    _check_runs(study, made, section, path)
+    _check_runs(prepared, made, section, path)
     for each in _CHECKS.get(section, ()):
-        each(study, made, f"{section}={path}")
+        each(prepared, made, f"{section}={path}")
 
 
 # --- every kind -----------------------------------------------------------------------------------
 
 
-def _check_runs(study: PreparedRun, made: Any, section: str, path: str) -> None:
-    name, one = f"{section}={path}", run_here(study)
+def _check_runs(prepared: PreparedRun, made: Any, section: str, path: str) -> None:
+    name, one = f"{section}={path}", run_here(prepared)
     _require_equal(
-        made, name, "gives other numbers when the same run is run again", run_here(study), one
+        made, name, "gives other numbers when the same run is run again", run_here(prepared), one
     )
-    shards = min(4, len(first_of(study).blocks))
+    shards = min(4, len(first_of(prepared).blocks))
     text = (
         f"gives other numbers where the swarm is cut into {shards} shards: a device's result must"
         " not depend on the other devices of its shard"
     )
-    _require_equal(made, name, text, run_here(study, shards), one)
-    if study.settings.rounds > 1:
+    _require_equal(made, name, text, run_here(prepared, shards), one)
+    if prepared.settings.rounds > 1:
         text = (
             "gives other numbers where a run goes on from a snapshot: it keeps a state that no"
             " checkpoint has"
         )
-        _require_equal(made, name, text, run_here(study, again_from=1), one)
+        _require_equal(made, name, text, run_here(prepared, again_from=1), one)
 
 
 def _require_equal(made: Any, path: str, text: str, found: Rows, expected: Rows) -> None:
@@ -77,8 +77,11 @@ def _require_equal(made: Any, path: str, text: str, found: Rows, expected: Rows)
 # --- by kind --------------------------------------------------------------------------------------
 
 
-def _check_topology(study: PreparedRun, made: Any, path: str) -> None:
-    one, other = first_of(study).communication.topology, first_of(study).communication.topology
+def _check_topology(prepared: PreparedRun, made: Any, path: str) -> None:
+    one, other = (
+        first_of(prepared).communication.topology,
+        first_of(prepared).communication.topology,
+    )
     phases = sorted({one.phase(round) for round in range(1, ROUNDS + 1)})
     forwards = {phase: one.graph(phase) for phase in phases}
     for phase in reversed(phases):
@@ -111,8 +114,8 @@ def _equal(a: Any, b: Any) -> bool:
     return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
-def _check_network(study: PreparedRun, made: Any, path: str) -> None:
-    one, other = first_of(study), first_of(study)
+def _check_network(prepared: PreparedRun, made: Any, path: str) -> None:
+    one, other = first_of(prepared), first_of(prepared)
     forwards = {round: _happens(one, round) for round in range(1, ROUNDS + 1)}
     for round in reversed(range(1, ROUNDS + 1)):
         if not all(
@@ -134,8 +137,8 @@ def _happens(e: Experiment, round: int) -> tuple[Any, ...]:
     return network.online(round), network.active(round), network.members(round), outcomes
 
 
-def _check_data(study: PreparedRun, made: Any, path: str) -> None:
-    again = check(study.settings.model_dump())
+def _check_data(prepared: PreparedRun, made: Any, path: str) -> None:
+    again = check(prepared.settings.model_dump())
     assert isinstance(again, PreparedRun)
     for name in (
         "x",
@@ -148,15 +151,15 @@ def _check_data(study: PreparedRun, made: Any, path: str) -> None:
         "concept",
         "observed_labels",
     ):
-        if not _equal(getattr(study.dataset, name), getattr(again.dataset, name)):
+        if not _equal(getattr(prepared.dataset, name), getattr(again.dataset, name)):
             raise fail(
                 made,
                 path,
                 f"makes other samples the second time ({name}): they must follow from the options"
                 " and seed",
             )
-    if not _equal(study.split.sample, again.split.sample) or not _equal(
-        study.split.ptr_N1, again.split.ptr_N1
+    if not _equal(prepared.split.sample, again.split.sample) or not _equal(
+        prepared.split.ptr_N1, again.split.ptr_N1
     ):
         raise fail(
             made,
@@ -166,11 +169,11 @@ def _check_data(study: PreparedRun, made: Any, path: str) -> None:
         )
 
 
-def _check_model(study: PreparedRun, made: Any, path: str) -> None:
-    n = np.arange(study.settings.devices)
+def _check_model(prepared: PreparedRun, made: Any, path: str) -> None:
+    n = np.arange(prepared.settings.devices)
     common, again = (
-        first_of(study, init="common").model.first_rows(n),
-        first_of(study, init="common").model.first_rows(n),
+        first_of(prepared, init="common").model.first_rows(n),
+        first_of(prepared, init="common").model.first_rows(n),
     )
     if not torch.equal(common, again):
         raise fail(
@@ -180,8 +183,8 @@ def _check_model(study: PreparedRun, made: Any, path: str) -> None:
         )
 
 
-def _check_optimizer(study: PreparedRun, made: Any, path: str) -> None:
-    optimizer, moved = first_of(study).model.optimizer, []
+def _check_optimizer(prepared: PreparedRun, made: Any, path: str) -> None:
+    optimizer, moved = first_of(prepared).model.optimizer, []
     check_step(optimizer, torch.float64)
     g_BP = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64).view(2, 3)
     for lr in (1e-3, 1e-4):
@@ -198,15 +201,17 @@ def _check_optimizer(study: PreparedRun, made: Any, path: str) -> None:
         )
 
 
-def _check_schedule(study: PreparedRun, made: Any, path: str) -> None:
-    optimizer = first_of(study).model.optimizer
+def _check_schedule(prepared: PreparedRun, made: Any, path: str) -> None:
+    optimizer = first_of(prepared).model.optimizer
     for done in (0, 1, 5, 9, 10, 11, 1000):
         optimizer.rate(done, 10)  # checks the factor itself
 
 
-def _check_metric(study: PreparedRun, made: Any, path: str) -> None:
+def _check_metric(prepared: PreparedRun, made: Any, path: str) -> None:
     """Require the same numbers in a second run and in four shards, and at least one number."""
-    one, again, shards = (_measured(study, n) for n in (1, 1, min(4, len(first_of(study).blocks))))
+    one, again, shards = (
+        _measured(prepared, n) for n in (1, 1, min(4, len(first_of(prepared).blocks)))
+    )
     if again != one:
         raise fail(made, path, "measures other numbers when the same run is run again")
     if shards != one:
@@ -219,12 +224,12 @@ def _check_metric(study: PreparedRun, made: Any, path: str) -> None:
         raise fail(made, path, "measures nothing: no number of its columns is in the last record")
 
 
-def _measured(study: PreparedRun, shards: int) -> list[dict[str, str | None]]:
+def _measured(prepared: PreparedRun, shards: int) -> list[dict[str, str | None]]:
     """The metric's numbers in each record, as text, because NaN is not equal to itself."""
-    experiment = first_of(study)
+    experiment = first_of(prepared)
     keys = [column.key for column in experiment.metrics.columns]
-    with Simulation(experiment, LocalEngine(study.engine.block, shards)) as running:
-        records = [row.values for row in running.records(study.settings.rounds)]
+    with Simulation(experiment, LocalEngine(prepared.engine.block, shards)) as running:
+        records = [row.values for row in running.records(prepared.settings.rounds)]
     return [
         {key: None if values.get(key) is None else repr(values[key]) for key in keys}
         for values in records
@@ -249,12 +254,12 @@ def check_tracker(cfg: dict[str, Any]) -> None:
     """Send the tracker of ``cfg`` what a run sends it, in the order of a run.
 
     Raises what the tracker raises, which a run would turn into a warning."""
-    study = check(cfg)
-    assert isinstance(study, PreparedRun)
+    prepared = check(cfg)
+    assert isinstance(prepared, PreparedRun)
     with tempfile.TemporaryDirectory() as folder, blamed(2):
-        stored.write(Path(folder), study.presentation)
-        tracker = study.made_tracker(Path(folder), "check")
-        for arm in study.presentation.arms:
+        stored.write(Path(folder), prepared.presentation)
+        tracker = prepared.made_tracker(Path(folder), "check")
+        for arm in prepared.presentation.arms:
             tracker.start(arm, 2, 0)
             for round in range(3):
                 record = {
@@ -266,7 +271,7 @@ def check_tracker(cfg: dict[str, Any]) -> None:
                 }
                 tracker.record({**record, "_device_accuracy": np.full(12, 0.5)})
             tracker.finish(arm, {"rounds": 2, "accuracy_mean": 0.5})
-        finals = {arm: {"rounds": 2, "accuracy_mean": 0.5} for arm in study.presentation.arms}
+        finals = {arm: {"rounds": 2, "accuracy_mean": 0.5} for arm in prepared.presentation.arms}
         tracker.conclude({"arms": finals})
         tracker.attach([])
         tracker.close()

@@ -35,10 +35,10 @@ def _require_own_row_only(
             raise fail(made, path, f"{what}: the result must depend on that row only")
 
 
-def check_compressor(study: PreparedRun, made: Any, path: str) -> None:
+def check_compressor(prepared: PreparedRun, made: Any, path: str) -> None:
     """Raises :class:`ContractError` if a packet depends on other rows, or is not smaller than its
     row."""
-    e = first_of(study)
+    e = first_of(prepared)
     compressor, width = e.communication.compressor, e.model.layout.width
     if compressor is None:
         return
@@ -52,10 +52,10 @@ def check_compressor(study: PreparedRun, made: Any, path: str) -> None:
         raise fail(made, path, f"makes {bits} bits of {before}; it must make fewer")
 
 
-def check_transform(study: PreparedRun, made: Any, path: str) -> None:
+def check_transform(prepared: PreparedRun, made: Any, path: str) -> None:
     """Raises :class:`ContractError` if a changed row depends on other rows, or the given rows are
     changed in place."""
-    e = first_of(study)
+    e = first_of(prepared)
     (transform,) = e.communication.transforms
 
     def change(rows: Tensor, some: list[int]) -> Tensor:
@@ -68,9 +68,9 @@ def check_transform(study: PreparedRun, made: Any, path: str) -> None:
     _require_own_row_only(made, path, "changes", change, _rows(e))
 
 
-def check_aggregator(study: PreparedRun, made: Any, path: str) -> None:
+def check_aggregator(prepared: PreparedRun, made: Any, path: str) -> None:
     """Raises :class:`ContractError` if equal rows are not combined into the same row."""
-    e = first_of(study)
+    e = first_of(prepared)
     rule, own_M = e.communication.aggregator, _rows(e)[0]
     for others in (0, 1, 4):
         weight_K = torch.full((others,), 1 / (others + 1), dtype=e.dtype)

@@ -26,22 +26,22 @@ def fail(made: Any, path: str, what: str) -> ContractError:
     return ContractError(f"{path}: {what}" + (f" ({at})" if at else ""))
 
 
-def first_of(study: PreparedRun, **changes: Any) -> Experiment:
+def first_of(prepared: PreparedRun, **changes: Any) -> Experiment:
     """The experiment of the first arm, with ``changes`` of its settings."""
-    arm = study.arms[0]
-    return study.experiment(arm, arm.first.model_copy(update=changes))
+    arm = prepared.arms[0]
+    return prepared.experiment(arm, arm.first.model_copy(update=changes))
 
 
 def run_small(
-    study: PreparedRun, engine: Engine | None = None, *, again_from: int | None = None
+    prepared: PreparedRun, engine: Engine | None = None, *, again_from: int | None = None
 ) -> Rows:
     """The snapshot after a run of the first arm. With ``again_from`` the run goes back to its
     snapshot of that round at the end, and repeats the rounds after it."""
-    own = study.engine if engine is None else engine
-    rounds = study.settings.rounds
+    own = prepared.engine if engine is None else engine
+    rounds = prepared.settings.rounds
     with own:
         try:
-            own.start(first_of(study))
+            own.start(first_of(prepared))
             if again_from is not None:
                 _advance(own, again_from)
                 middle = _copy(own.snapshot())
@@ -53,9 +53,9 @@ def run_small(
             own.stop()
 
 
-def run_here(study: PreparedRun, shards: int = 1, *, again_from: int | None = None) -> Rows:
+def run_here(prepared: PreparedRun, shards: int = 1, *, again_from: int | None = None) -> Rows:
     """:func:`run_small` with the local engine, in ``shards`` shards."""
-    return run_small(study, LocalEngine(study.engine.block, shards), again_from=again_from)
+    return run_small(prepared, LocalEngine(prepared.engine.block, shards), again_from=again_from)
 
 
 def _advance(engine: Engine, until: int) -> None:

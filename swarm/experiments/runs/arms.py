@@ -33,30 +33,34 @@ from swarm.simulation.loop import MetricsRow, Simulation
 from swarm.simulation.metrics.column import Column
 
 
-def run_arms(study: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
+def run_arms(prepared: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
     """Run every arm from its newest checkpoint in the folder; returns the summary."""
     progress = folder.progress()
-    progress["settings"] = made_with(study.settings.model_dump())
+    progress["settings"] = made_with(prepared.settings.model_dump())
     folder.write_progress(progress)
-    with study.engine as engine:
-        for arm in study.arms:
+    with prepared.engine as engine:
+        for arm in prepared.arms:
             if arm.name not in progress["tuning"]:
-                chosen, facts = search_lr(study, arm, engine, say, folder.require_there)
+                chosen, facts = search_lr(prepared, arm, engine, say, folder.require_there)
                 progress["tuning"][arm.name] = facts
                 folder.write_progress(progress)
             else:
                 facts = progress["tuning"][arm.name]
                 chosen = with_lr(_variant(arm, facts["variant"], folder), facts["lr"])
-            sink.configure(arm.name, study.config(arm, chosen))
-            if not is_done(study, arm, folder, progress):
-                progress["arms"][arm.name] = _run_arm(study, arm, chosen, engine, folder, sink, say)
+            sink.configure(arm.name, prepared.config(arm, chosen))
+            if not is_done(prepared, arm, folder, progress):
+                progress["arms"][arm.name] = _run_arm(
+                    prepared, arm, chosen, engine, folder, sink, say
+                )
                 folder.write_progress(progress)
-    summary = _summary(study, folder, progress)
-    folder.finish(summary, [arm.name for arm in study.arms], study.settings.report)
+    summary = _summary(prepared, folder, progress)
+    folder.finish(summary, [arm.name for arm in prepared.arms], prepared.settings.report)
     return summary
 
 
-def is_done(study: PreparedRun, arm: PreparedArm, folder: Folder, progress: dict[str, Any]) -> bool:
+def is_done(
+    prepared: PreparedRun, arm: PreparedArm, folder: Folder, progress: dict[str, Any]
+) -> bool:
     """Whether the arm is finished and its last checkpoint is there; without that checkpoint it is
     run again. An arm that diverged is finished.
     """
@@ -64,7 +68,8 @@ def is_done(study: PreparedRun, arm: PreparedArm, folder: Folder, progress: dict
     if done is None or done["diverged"]:
         return done is not None
     return bool(
-        done["rounds"] >= study.settings.rounds and folder.arm(arm.name, 1).newest == done["rounds"]
+        done["rounds"] >= prepared.settings.rounds
+        and folder.arm(arm.name, 1).newest == done["rounds"]
     )
 
 
@@ -79,7 +84,7 @@ def _variant(arm: PreparedArm, number: int, folder: Folder) -> Settings:
 
 
 def _run_arm(
-    study: PreparedRun,
+    prepared: PreparedRun,
     arm: PreparedArm,
     settings: Settings,
     engine: Engine,
@@ -88,10 +93,10 @@ def _run_arm(
     say: Say,
 ) -> dict[str, Any]:
     """Run the rounds of one arm from its newest checkpoint on; returns its entry of the summary."""
-    diverged, made = None, made_with(study.settings.model_dump())
+    diverged, made = None, made_with(prepared.settings.model_dump())
     with (
         warnings.catch_warnings(),
-        Simulation(study.experiment(arm, settings), engine) as simulation,
+        Simulation(prepared.experiment(arm, settings), engine) as simulation,
     ):
         warnings.simplefilter("ignore")
         files = folder.arm(arm.name, settings.checkpoint.keep)
@@ -105,7 +110,7 @@ def _run_arm(
                 if every and simulation.round % every == 0 and simulation.round:
                     files.save(simulation, made)
         except DivergedError as error:
-            others = ", the others go on" if arm.name != study.arms[-1].name else ""
+            others = ", the others go on" if arm.name != prepared.arms[-1].name else ""
             say(f"{arm.name}: {error}; this arm ends here{others}")
             diverged = {"device": error.device, "round": error.round} | (
                 {"name": error.name} if error.name else {}
@@ -158,9 +163,9 @@ def _facts(
     }
 
 
-def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:
-    s, arms = study.settings, progress["arms"]
-    experiment = study.experiment(study.arms[0], study.arms[0].first)
+def _summary(prepared: PreparedRun, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:
+    s, arms = prepared.settings, progress["arms"]
+    experiment = prepared.experiment(prepared.arms[0], prepared.arms[0].first)
     run = load(folder.path)
     summary = {
         "schema": 1,
@@ -168,15 +173,15 @@ def _summary(study: PreparedRun, folder: Folder, progress: dict[str, Any]) -> di
         "scenario": option_name(s.scenario),
         "seed": s.seed,
         "devices": s.devices,
-        **({"device_names": names} if (names := few(study.split.names)) else {}),
+        **({"device_names": names} if (names := few(prepared.split.names)) else {}),
         "rounds": s.rounds,
         "arms": {name: {**facts, **continual.facts(run.arm(name))} for name, facts in arms.items()},
         "tuning": progress["tuning"],
         "topology": describe_topology(experiment),
-        "data": describe_data(study.dataset, study.split, experiment),
-        "scaling": describe_scaling(study.dataset),
+        "data": describe_data(prepared.dataset, prepared.split, experiment),
+        "scaling": describe_scaling(prepared.dataset),
         "engine": next(iter(arms.values()))["engine"],
         "parameters": experiment.model.layout.width,
         "versions": versions(),
     }
-    return {**summary, **conclusion_of(study.scenario, study.arms, run, summary)}
+    return {**summary, **conclusion_of(prepared.scenario, prepared.arms, run, summary)}

@@ -51,7 +51,7 @@ class TriedRate:
 
 
 def search_lr(
-    study: PreparedRun,
+    prepared: PreparedRun,
     arm: PreparedArm,
     engine: Engine,
     say: Say,
@@ -65,7 +65,7 @@ def search_lr(
     itself will. Of pairs that still have equal scores the lower loss wins. The test set is never
     used. ``look`` is called after every round and may raise.
     """
-    s = study.settings
+    s = prepared.settings
     lrs = arm.rates
     pairs = list(itertools.product(range(len(arm.variants)), lrs))
     if len(pairs) == 1:
@@ -76,7 +76,7 @@ def search_lr(
         f"{arm.name}: choosing a learning rate out of {len(lrs)}{batches} on the validation split,"
         f" {rounds} rounds each"
     )
-    tried = [try_out(study, arm, v, lr, rounds, engine, look) for v, lr in pairs]
+    tried = [try_out(prepared, arm, v, lr, rounds, engine, look) for v, lr in pairs]
     best = max(tried, key=TriedRate.rank)
     equals = [t for t in tried if t.found and best.found and t.found[0] == best.found[0]]
     if len(equals) > 1 and s.lr_search.rounds is None and rounds < s.rounds:
@@ -84,11 +84,11 @@ def search_lr(
         # it is lowest for a slow rate, whose model is not yet as confident in its few mistakes as
         # it will be at the end.
         say(f"{arm.name}: {len(equals)} of them are equal so far; {s.rounds} rounds each decide")
-        longer = [try_out(study, arm, t.variant, t.lr, s.rounds, engine, look) for t in equals]
+        longer = [try_out(prepared, arm, t.variant, t.lr, s.rounds, engine, look) for t in equals]
         tried += longer
         best = max(longer, key=TriedRate.rank)
     variant, lr = best.variant, best.lr
-    advice = _advice(best, lrs, lambda: first_scores(study, arm, engine))
+    advice = _advice(best, lrs, lambda: first_scores(prepared, arm, engine))
     if advice:
         say(f"{arm.name}: {advice}")
     return with_lr(arm.variants[variant], lr), {
@@ -100,7 +100,7 @@ def search_lr(
 
 
 def try_out(
-    study: PreparedRun,
+    prepared: PreparedRun,
     arm: PreparedArm,
     variant: int,
     lr: float,
@@ -116,7 +116,7 @@ def try_out(
     if rounds < settings.rounds:
         settings = settings.with_schedule_rounds(None)
     short = settings.model_copy(update={"rounds": rounds, "evaluate": quiet})
-    with Simulation(study.experiment(arm, short), engine) as simulation:
+    with Simulation(prepared.experiment(arm, short), engine) as simulation:
         try:
             for _ in simulation.records(rounds):
                 look()
@@ -129,9 +129,9 @@ def try_out(
     return TriedRate(variant, lr, rounds, found if good else None)
 
 
-def first_scores(study: PreparedRun, arm: PreparedArm, engine: Engine) -> tuple[float, float]:
+def first_scores(prepared: PreparedRun, arm: PreparedArm, engine: Engine) -> tuple[float, float]:
     """The mean score and loss on the validation split before any learning."""
-    with Simulation(study.experiment(arm, arm.first), engine) as simulation:
+    with Simulation(prepared.experiment(arm, arm.first), engine) as simulation:
         return simulation.measure.validate(0, simulation.counters.scored_N)
 
 

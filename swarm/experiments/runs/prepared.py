@@ -98,9 +98,9 @@ class PreparedRun(Resolved):
         draft = replace(draft, presentation=presentation_of(scenario, arms))
         checked = [draft._checked(arm) for arm in arms]
         most = max((needed for _, needed in checked), key=lambda needed: needed.total)
-        study = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
-        study.made_tracker(Path(), "check")
-        return study
+        prepared = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
+        prepared.made_tracker(Path(), "check")
+        return prepared
 
     @property
     def outline(self) -> str:

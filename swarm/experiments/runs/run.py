@@ -40,12 +40,12 @@ class Result:
         return f"<result in {str(self.folder)!r}: {', '.join(arms) or 'no arms'}>"
 
 
-def execute(study: PreparedRun, folder: str | Path) -> Result:
-    """Run ``study``, which has been checked, into a new folder.
+def execute(prepared: PreparedRun, folder: str | Path) -> Result:
+    """Run ``prepared``, which has been checked, into a new folder.
 
     Raises :class:`ConfigError` for a folder that is not empty or is another process's."""
-    with Folder.create(Path(folder), study.settings) as home:
-        return _run(study, home)
+    with Folder.create(Path(folder), prepared.settings) as home:
+        return _run(prepared, home)
 
 
 def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
@@ -97,27 +97,27 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     if new.rounds > old.rounds > 0 and old.schedule.get("rounds") is None:
         # the rounds that are done must keep the schedule that they were run with
         new = new.with_schedule_rounds(old.rounds)
-    study = PreparedRun.prepare(replace(resolved, settings=new))
-    _warn_of_another_order(home, study)
+    prepared = PreparedRun.prepare(replace(resolved, settings=new))
+    _warn_of_another_order(home, prepared)
     progress = home.progress()
     # if all arms are done, nothing is computed
-    if not all(arms.is_done(study, arm, home, progress) for arm in study.arms):
-        refuse_a_mixture(path, new, study.dataset)
+    if not all(arms.is_done(prepared, arm, home, progress) for arm in prepared.arms):
+        refuse_a_mixture(path, new, prepared.dataset)
     home.verify()  # before anything in the folder changes
     home.write_config(new)
     (path / "summary.json").unlink(missing_ok=True)
-    return _run(study, home)
+    return _run(prepared, home)
 
 
-def _warn_of_another_order(home: Folder, study: PreparedRun) -> None:
+def _warn_of_another_order(home: Folder, prepared: PreparedRun) -> None:
     """Warn of a run begun by a version that sorted numbers written as text in the order of text, 10
     before 2.
     """
     file = home.path / "graph.json"
     graph = read_json(file, Graph, "resume") if file.exists() else None
     columns = {
-        "owners": study.dataset.owner_names or (),
-        "classes": study.dataset.class_names or (),
+        "owners": prepared.dataset.owner_names or (),
+        "classes": prepared.dataset.class_names or (),
     }
     moved = [what for what, names in columns.items() if list(names) != sorted(names)]
     if graph is not None and "names" not in graph and moved:
@@ -163,40 +163,40 @@ def overridden(settings: Settings, overrides: dict[str, Any]) -> Settings:
     return Settings.parse(changed)
 
 
-def _run(study: PreparedRun, home: Folder) -> Result:
-    settings = study.settings
-    tracker = study.tracker(home.path, home.name)
+def _run(prepared: PreparedRun, home: Folder) -> Result:
+    settings = prepared.settings
+    tracker = prepared.tracker(home.path, home.name)
     progress = home.progress()
-    for arm in study.arms:
+    for arm in prepared.arms:
         if not (progress["arms"].get(arm.name) or {}).get(
             "diverged"
         ):  # a diverged arm is not run again, so its records stay
             home.arm(arm.name, settings.checkpoint.keep).rewind()
-    stored.write(home.path, study.presentation)
-    first = study.experiment(study.arms[0], study.arms[0].first)
-    home.write_graph(first.communication.graph(1), study.split.names)
+    stored.write(home.path, prepared.presentation)
+    first = prepared.experiment(prepared.arms[0], prepared.arms[0].first)
+    home.write_graph(first.communication.graph(1), prepared.split.names)
     columns.write(home.path, first.metrics.columns)
     found = columns.complete(first.metrics.columns)
     console = ConsoleSink(
         past=read_jsonl(home.path / "metrics.jsonl"),
-        presentation=study.presentation,
+        presentation=prepared.presentation,
         columns=found,
     )
     sink = Fanout(
         JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say, columns=found
     )
-    console.say(stated(study.footprint))
+    console.say(stated(prepared.footprint))
     try:
         with running_out(
-            f"(resume={home.path} goes on where the run was)", study.footprint, settings.devices
+            f"(resume={home.path} goes on where the run was)", prepared.footprint, settings.devices
         ):
-            summary = arms.run_arms(study, home, sink, console.say)
+            summary = arms.run_arms(prepared, home, sink, console.say)
             sink.conclude(summary)
             if settings.report:
                 sink.attach(write_report(home.path))
     finally:
         sink.close()
-    print_summary(summary, columns=found, presentation=study.presentation)
+    print_summary(summary, columns=found, presentation=prepared.presentation)
     print(f"run folder: {home.path}")
     return Result(home.path, summary)
 

@@ -123,16 +123,16 @@ class LocalEngine(Engine):
             inbox = {j: boxes[j][i] for j in route.inbox}
             phase.apply(shard, round, Arrived(route=route, from_shards=inbox))
 
-    def _routes_of(self, exchange: RoundMessages) -> list[Route]:
-        """The routes of the messages ``exchange``, one for each shard; routes that come back in
+    def _routes_of(self, messages: RoundMessages) -> list[Route]:
+        """The routes of ``messages``, one for each shard; routes that come back in
         later rounds are kept."""
-        if exchange.key in self._routes:
-            return self._routes[exchange.key]
+        if messages.key in self._routes:
+            return self._routes[messages.key]
         found = routes(
-            exchange, [s.devices for s in self.shards], self.experiment.settings.compute.dtype
+            messages, [s.devices for s in self.shards], self.experiment.settings.compute.dtype
         )
-        if exchange.reusable:
-            self._routes[exchange.key] = found
+        if messages.reusable:
+            self._routes[messages.key] = found
         return found
 
     def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:

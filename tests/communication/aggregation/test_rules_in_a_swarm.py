@@ -47,7 +47,7 @@ def _target(name: str) -> dict[str, Any]:
 
 
 def _own(changes: dict[str, Any], *overrides: str) -> PreparedRun:
-    """A study of gossip with plug-ins of :mod:`tests.communication.aggregation.own_rules`."""
+    """A run of gossip with plug-ins of :mod:`tests.communication.aggregation.own_rules`."""
     settings = prepared(*GOSSIP, *overrides).settings
     return PreparedRun.prepare(settings.model_copy(update={"plugins": [str(OWN)], **changes}))
 
@@ -80,9 +80,9 @@ def test_every_device_receives_what_the_rule_makes_of_what_it_heard(
     rule: str, network: str
 ) -> None:
     """Against a loop over devices that looks messages up in the matrix of the round."""
-    study = prepared(*GOSSIP, f"aggregator={rule}", *NETWORKS[network])
-    found = trajectory(study)
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
+    ready = prepared(*GOSSIP, f"aggregator={rule}", *NETWORKS[network])
+    found = trajectory(ready)
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
     messages, made = e.communication.messages, e.communication.aggregator
     for round in range(1, len(found)):
         exchange = messages.mix(round)

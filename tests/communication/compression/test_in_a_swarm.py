@@ -173,15 +173,15 @@ def test_the_compressor_of_the_page_works(tmp_path: Path) -> None:
     )
     values["plugins"] = [str(tmp_path / "my_compressors.py")]
     values["compressor"] = {"_target_": "my_compressors.Rounded", "feedback": True}
-    study = PreparedRun.prepare(Settings.parse(values))
+    ready = PreparedRun.prepare(Settings.parse(values))
     assert (
-        study.experiment(study.arms[0], study.arms[0].variants[0])
+        ready.experiment(ready.arms[0], ready.arms[0].variants[0])
         .communication.phases[0]
         .traffic(1)
         .bits
         == 8 * 4810
     )
-    assert np.isfinite(trajectory(study)).all()
+    assert np.isfinite(trajectory(ready)).all()
 
 
 def test_who_has_no_neighbour_leaves_nothing_out() -> None:

@@ -33,12 +33,12 @@ SYMMETRIC = [
 def test_distance_shrinks_by_rho_each_round(case: str, mixing: str) -> None:
     """‖x_t − x̄‖ ≤ ρᵗ‖x_0 − x̄‖ at every t, and the mean stays where it was."""
     topology, devices = case.split()
-    study = prepared(*AVERAGING, f"topology={topology}", devices, f"mixing={mixing}", "rounds=25")
-    matrix = study.experiment(study.arms[0], study.arms[0].variants[0]).communication.mixing(1)
+    ready = prepared(*AVERAGING, f"topology={topology}", devices, f"mixing={mixing}", "rounds=25")
+    matrix = ready.experiment(ready.arms[0], ready.arms[0].variants[0]).communication.mixing(1)
     assert abs(matrix.matrix - matrix.matrix.T).max() < 1e-15
     rho = second_eigenvalue(matrix)
     assert rho < 1
-    x_TNP = trajectory(study)
+    x_TNP = trajectory(ready)
     mean_P = x_TNP[0].mean(0)
     assert np.abs(x_TNP[:, :, :].mean(1) - mean_P).max() < 1e-12
     distance_T = np.linalg.norm(x_TNP - mean_P, axis=(1, 2))

@@ -204,7 +204,7 @@ def test_a_server_sends_at_its_own_expense() -> None:
     receiving.
     """
     costs = ("fleet.idle=0", "fleet.active=0", "fleet.radio_send=1.0", "fleet.radio_receive=100.0")
-    study = prepared(
+    ready = prepared(
         "protocol=fedavg",
         "init=common",
         "topology=ring",
@@ -213,7 +213,7 @@ def test_a_server_sends_at_its_own_expense() -> None:
         "fleet=uniform",
         *costs,
     )
-    last = records(study)[-1]
+    last = records(ready)[-1]
     assert last.devices is not None
     size = last.values["bytes_total"] // (3 * 4 * 2)  # one up and one down a device and round
     assert last.values["messages_total"] == 3 * 4 * 2

@@ -111,13 +111,13 @@ class Swarm(RuleBasedStateMachine):
     def promises(self) -> None:
         if not hasattr(self, "running") or not self.round:
             return
-        exchanges, round = self.running.experiment.communication.messages, self.round
+        schedule, round = self.running.experiment.communication.messages, self.round
         assert torch.isfinite(self._rows()["x"]).all()
-        exchange = exchanges.mix(round)
+        exchange = schedule.mix(round)
         np.testing.assert_allclose(exchange.matrix.sum(1), 1.0, rtol=0, atol=1e-12)
         away = np.flatnonzero(~self.script.there[round])
-        graph, fates = exchanges.sent(round)
-        assert (fates.ticks_E[np.isin(graph.src_E, away)] == UNSENT).all()
+        graph, outcomes = schedule.sent(round)
+        assert (outcomes.ticks_E[np.isin(graph.src_E, away)] == UNSENT).all()
         assert not np.isin(exchange.dst_R, away).any()
 
 

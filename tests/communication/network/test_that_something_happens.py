@@ -16,10 +16,10 @@ SIZE = ("devices=8", "rounds=4", "model=softmax")
 
 
 def test_the_control_with_a_server_loses_messages_but_gets_none_late() -> None:
-    study = prepared(
+    ready = prepared(
         *SIZE, "network.drop=0.3", "delay=constant", "scenario.arms=[swarm,fedavg,isolated]"
     )
-    swarm, fedavg, isolated = (arm.variants[0] for arm in study.arms)
+    swarm, fedavg, isolated = (arm.variants[0] for arm in ready.arms)
     assert (swarm.network.drop, fedavg.network.drop, isolated.network.drop) == (0.3, 0.3, 0.3)
     assert fedavg.delay["_target_"].endswith("NoDelay")
 
@@ -84,8 +84,8 @@ def test_messages_that_all_come_too_late(options: tuple[str, ...], ticks: int) -
         ),
     ):
         prepared(*common, *(option.format(float(ticks)) for option in options))
-    study = prepared(*common, *(option.format(ticks - 0.5) for option in options))
-    last = records(study)[-1].values
+    ready = prepared(*common, *(option.format(ticks - 0.5) for option in options))
+    last = records(ready)[-1].values
     assert last["late_total"] < last["messages_total"]
 
 

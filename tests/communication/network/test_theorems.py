@@ -36,10 +36,10 @@ def failing(delay: bool, clock: bool, symmetric: bool = False) -> Network:
     )  # fmt: skip
 
 
-def whole(exchanges: MessageSchedule, round: int) -> np.ndarray:
+def whole(schedule: MessageSchedule, round: int) -> np.ndarray:
     """The effective matrix ``[N, N · parts]``, whoever receives nothing with its own row."""
-    e, out = exchanges.mix(round), np.zeros((N, N * exchanges.rows_per_device))
-    out[np.arange(N), np.arange(N) * exchanges.rows_per_device] = 1.0
+    e, out = schedule.mix(round), np.zeros((N, N * schedule.rows_per_device))
+    out[np.arange(N), np.arange(N) * schedule.rows_per_device] = 1.0
     out[e.dst_R] = e.matrix.toarray()
     return out
 
@@ -48,9 +48,9 @@ def whole(exchanges: MessageSchedule, round: int) -> np.ndarray:
 @pytest.mark.parametrize("delay", [False, True])
 def test_rows_sum_to_one_under_the_row_rule(delay: bool, clock: bool) -> None:
     for topology, rule in ((SmallWorld(N, 0), "auto"), (ExponentialGraph(N), "uniform")):
-        exchanges = MessageSchedule(topology, rule, Protocol(), failing(delay, clock), False, N)
+        schedule = MessageSchedule(topology, rule, Protocol(), failing(delay, clock), False, N)
         for round in range(1, ROUNDS):
-            W = whole(exchanges, round)
+            W = whole(schedule, round)
             assert W.min() >= 0
             np.testing.assert_allclose(W.sum(1), 1.0, rtol=0, atol=1e-12)
 
@@ -60,17 +60,17 @@ def test_rows_sum_to_one_under_the_row_rule(delay: bool, clock: bool) -> None:
 def test_mass_is_conserved_under_the_column_rule(delay: bool, clock: bool) -> None:
     """What the devices hold and what is under way, together, never change."""
     topology = ExponentialGraph(N)
-    exchanges = MessageSchedule(topology, "column", Column(), failing(delay, clock), False, N)
+    schedule = MessageSchedule(topology, "column", Column(), failing(delay, clock), False, N)
     W = weights(topology.graph(0), "column").matrix.toarray()
     x = np.random.default_rng(0).standard_normal(N)
-    total, depth, rows = x.sum(), exchanges.depth, [x]
+    total, depth, rows = x.sum(), schedule.depth, [x]
     for round in range(1, ROUNDS):
         past = [rows[-1 - d] if d < len(rows) else np.zeros(N) for d in range(depth + 1)]
-        x = whole(exchanges, round) @ np.stack(past, 1).ravel()
+        x = whole(schedule, round) @ np.stack(past, 1).ravel()
         under_way = 0.0
         for sent in range(max(1, round - depth), round + 1):
-            graph, fates = exchanges.sent(sent)
-            later = fates.ticks_E > round - sent
+            graph, outcomes = schedule.sent(sent)
+            later = outcomes.ticks_E > round - sent
             under_way += (W[graph.dst_E, graph.src_E] * rows[sent - 1][graph.src_E])[later].sum()
         assert x.sum() + under_way == pytest.approx(total, abs=1e-12)
         rows.append(x)
@@ -78,29 +78,27 @@ def test_mass_is_conserved_under_the_column_rule(delay: bool, clock: bool) -> No
 
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_both_stays_doubly_stochastic(symmetric: bool) -> None:
-    exchanges = MessageSchedule(
+    schedule = MessageSchedule(
         SmallWorld(N, 0), "auto", Both(), failing(False, True, symmetric), False, N
     )
     for round in range(1, ROUNDS):
-        W = whole(exchanges, round)
+        W = whole(schedule, round)
         np.testing.assert_allclose(W, W.T, rtol=0, atol=1e-15)
         np.testing.assert_allclose(W.sum(1), 1.0, rtol=0, atol=1e-12)
 
 
 def test_of_two_messages_of_one_sender_the_later_one_counts() -> None:
-    exchanges = MessageSchedule(
-        SmallWorld(N, 0), "auto", Protocol(), failing(True, False), False, N
-    )
+    schedule = MessageSchedule(SmallWorld(N, 0), "auto", Protocol(), failing(True, False), False, N)
     overtaken = 0
     for round in range(1, ROUNDS):
         ages: dict[tuple[int, int], list[int]] = {}
-        for sent in range(max(1, round - exchanges.depth), round + 1):
-            graph, fates = exchanges.sent(sent)
-            for edge in np.flatnonzero(fates.ticks_E == round - sent).tolist():
+        for sent in range(max(1, round - schedule.depth), round + 1):
+            graph, outcomes = schedule.sent(sent)
+            for edge in np.flatnonzero(outcomes.ticks_E == round - sent).tolist():
                 ages.setdefault((int(graph.dst_E[edge]), int(graph.src_E[edge])), []).append(
                     round - sent
                 )
-        weight_NNA = whole(exchanges, round).reshape(N, N, exchanges.rows_per_device)
+        weight_NNA = whole(schedule, round).reshape(N, N, schedule.rows_per_device)
         for (receiver, sender), found in ages.items():
             assert np.flatnonzero(weight_NNA[receiver, sender]).tolist() == [min(found)]
             overtaken += len(found) > 1
@@ -115,8 +113,8 @@ def test_nothing_is_delivered_to_the_dead_or_sent_by_them() -> None:
         churn=PermanentFailure(N, 1, 1.0, np.zeros(N, np.int64), 0.5, 10.0),
     )
     graph = SmallWorld(N, 0).graph(1)
-    fates = {round: network.outcomes(round, graph).ticks_E for round in range(1, 30)}
-    for round, ticks_E in fates.items():
+    outcomes = {round: network.outcomes(round, graph).ticks_E for round in range(1, 30)}
+    for round, ticks_E in outcomes.items():
         online = network.online(round)
         assert online is not None
         assert (ticks_E[~online[graph.src_E]] == UNSENT).all()
@@ -124,8 +122,8 @@ def test_nothing_is_delivered_to_the_dead_or_sent_by_them() -> None:
             there = network.online(round + int(ticks_E[edge]))
             assert there is not None
             assert there[graph.dst_E[edge]]
-    assert (fates[9] == LOST).any()
-    assert any((ticks_E == LATE).any() for ticks_E in fates.values())
+    assert (outcomes[9] == LOST).any()
+    assert any((ticks_E == LATE).any() for ticks_E in outcomes.values())
 
 
 def _state(running: object) -> dict[str, torch.Tensor]:
@@ -134,9 +132,9 @@ def _state(running: object) -> dict[str, torch.Tensor]:
 
 
 def test_who_is_away_does_not_change_a_bit() -> None:
-    study = prepared("churn=markov", "churn.leave_rate=0.3", "churn.return_rate=0.3", "network.drop=0.2",
+    ready = prepared("churn=markov", "churn.leave_rate=0.3", "churn.return_rate=0.3", "network.drop=0.2",
                      "delay=uniform", "optimizer=momentum", "rounds=12")  # fmt: skip
-    with simulation(study) as running:
+    with simulation(ready) as running:
         e: Experiment = running.experiment
         before, seen = _state(running), 0
         for happened in running.engine.advance(12):

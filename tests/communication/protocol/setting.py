@@ -1,4 +1,4 @@
-"""The quadratics of :mod:`quadratic` as a study, and what theory needs to know of them."""
+"""The quadratics of :mod:`quadratic` as a run, and what theory needs to know of them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 
 
-def study_of(*overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> PreparedRun:
-    """A small study with plug-ins of the tests in it; ``sections`` replace whole sections."""
+def ready_of(*overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> PreparedRun:
+    """A small run with plug-ins of the tests in it; ``sections`` replace whole sections."""
     values = config(PLUGINS, *overrides) | sections
     for part in parts:
         values |= PARTS[part]
@@ -43,14 +43,14 @@ def halved_quadratics(
         "data": {"_target_": "quadratic.Quadratics"},
         "model": {"_target_": "quadratic.Slope"},
     }
-    return study_of(*fixed, *overrides, parts=parts, **(problem | sections))
+    return ready_of(*fixed, *overrides, parts=parts, **(problem | sections))
 
 
 def gossip(name: str, *overrides: str, parts: tuple[str, ...] = (), **sections: Any) -> PreparedRun:
     """Ten random numbers a device and no learning, in float64."""
     fixed = ("devices=8", "init=independent", "compute.dtype=float64", "data=linear_regression", "partition=iid",
              "model=softmax", f"protocol={name}")  # fmt: skip
-    return study_of(*fixed, *overrides, parts=parts, **sections)
+    return ready_of(*fixed, *overrides, parts=parts, **sections)
 
 
 def with_options(group: str, name: str, **options: Any) -> dict[str, Any]:
@@ -58,11 +58,11 @@ def with_options(group: str, name: str, **options: Any) -> dict[str, Any]:
     return {group: {**option(group, name), **options}}
 
 
-def coefficients(study: PreparedRun) -> tuple[Rows, Rows, Rows]:
+def coefficients(ready: PreparedRun) -> tuple[Rows, Rows, Rows]:
     """a ``[N]``, b ``[N]`` and the mixing weights W ``[N, N]`` of round 1."""
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    root_a = study.dataset.x[study.split.sample, 0].astype(np.float64)
-    b = study.dataset.y[study.split.sample, 0].astype(np.float64) / root_a
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
+    root_a = ready.dataset.x[ready.split.sample, 0].astype(np.float64)
+    b = ready.dataset.y[ready.split.sample, 0].astype(np.float64) / root_a
     return root_a**2, b, e.communication.mixing(1).matrix.toarray()
 
 

@@ -20,7 +20,7 @@ Rows = npt.NDArray[np.float64]
 
 
 def planned(*overrides: str, protocol: dict[str, Any] | str, **sections: Any) -> PreparedRun:
-    """A study in float64 with the tests' plug-ins allowed; ``protocol`` is an option's name or a
+    """A run in float64 with the tests' plug-ins allowed; ``protocol`` is an option's name or a
     section.
     """
     named = isinstance(protocol, str)
@@ -43,10 +43,10 @@ def quadratics(*overrides: str, protocol: dict[str, Any] | str, **sections: Any)
     )  # fmt: skip
 
 
-def curves(study: PreparedRun) -> tuple[Rows, Rows]:
+def curves(ready: PreparedRun) -> tuple[Rows, Rows]:
     """a and b of every device."""
-    root_a = study.dataset.x[study.split.sample, 0].astype(np.float64)
-    return root_a**2, study.dataset.y[study.split.sample, 0].astype(np.float64) / root_a
+    root_a = ready.dataset.x[ready.split.sample, 0].astype(np.float64)
+    return root_a**2, ready.dataset.y[ready.split.sample, 0].astype(np.float64) / root_a
 
 
 def descended(start: Rows, a: Rows, b: Rows, steps: int, pull: float = 0.0) -> Rows:

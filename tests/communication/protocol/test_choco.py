@@ -28,8 +28,8 @@ def _top1(row_NP: Rows) -> Rows:
 
 @pytest.mark.parametrize("topology", ["ring", "complete", "star"])
 def test_the_mean_stays_and_disagreement_shrinks_linearly(topology: str) -> None:
-    study = gossip("choco_gossip", f"topology={topology}", f"rounds={ROUNDS}", parts=("topk",))
-    x_TNP = trajectory(study)
+    ready = gossip("choco_gossip", f"topology={topology}", f"rounds={ROUNDS}", parts=("topk",))
+    x_TNP = trajectory(ready)
     mean_P = x_TNP[0].mean(0)
     assert np.abs(x_TNP.mean(1) - mean_P).max() < 1e-12
     distance_T = np.linalg.norm(x_TNP - mean_P, axis=(1, 2))
@@ -50,15 +50,15 @@ def test_plain_gossip_of_compressed_rows_misses_the_mean(protocol: str) -> None:
     feedback = {
         "compressor": {**PARTS["topk"]["compressor"], "feedback": protocol.endswith("feedback")}
     }
-    study = gossip("averaging", "topology=ring", f"rounds={ROUNDS}", **feedback)
-    x_TNP = trajectory(study)
+    ready = gossip("averaging", "topology=ring", f"rounds={ROUNDS}", **feedback)
+    x_TNP = trajectory(ready)
     assert np.abs(x_TNP[-1] - x_TNP[0].mean(0)).max() > 0.02
 
 
 def test_rounds_are_the_published_recursion_with_a_public_copy_of_every_neighbour() -> None:
-    study = gossip("choco_gossip", "topology=small_world", "rounds=20", parts=("topk",))
-    _, _, W = coefficients(study)
-    x_TNP = trajectory(study)
+    ready = gossip("choco_gossip", "topology=small_world", "rounds=20", parts=("topk",))
+    _, _, W = coefficients(ready)
+    x_TNP = trajectory(ready)
     x, public = x_TNP[0].copy(), np.zeros_like(x_TNP[0])
     for found in x_TNP[1:]:
         public = public + _top1(x - public)
@@ -102,6 +102,6 @@ def test_links_that_change_or_fail_are_refused() -> None:
 
 def test_learning_goes_where_dpsgd_goes_when_steps_are_small() -> None:
     """The compressed rows differ from one another by O(γ), like uncompressed ones."""
-    study = halved_quadratics("choco", 250, "topology=ring", parts=("topk",))
-    a, b, _ = coefficients(study)
-    assert abs((a * (final_rows(study)[:, 0] - b)).sum()) < 1e-12
+    ready = halved_quadratics("choco", 250, "topology=ring", parts=("topk",))
+    a, b, _ = coefficients(ready)
+    assert abs((a * (final_rows(ready)[:, 0] - b)).sum()) < 1e-12

@@ -20,10 +20,10 @@ COMMON = (
 )  # fmt: skip
 
 
-def _centralised(study: PreparedRun) -> np.ndarray:
+def _centralised(ready: PreparedRun) -> np.ndarray:
     """Plain autograd on the union of the devices' batches: ``[rounds + 1, P]``."""
-    e: Experiment = study.experiment(study.arms[0], study.arms[0].variants[0])
-    data = study.dataset
+    e: Experiment = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
+    data = ready.dataset
     module = e.model.module()
     row = row_of(module)
     found = [row.numpy().copy()]
@@ -40,9 +40,9 @@ def _centralised(study: PreparedRun) -> np.ndarray:
 @pytest.mark.parametrize("optimizer", ["sgd"])
 def test_train_then_average_is_centralised_sgd(model: str, optimizer: str) -> None:
     common = [o for o in COMMON if not o.startswith("model.")] if model == "softmax" else COMMON
-    study = prepared(*common, f"model={model}", "protocol=dpsgd")
-    assert len(set(np.diff(study.split.ptr_N1))) == 1, "equal shards"
-    x_TNP, central_TP = trajectory(study), _centralised(study)
+    ready = prepared(*common, f"model={model}", "protocol=dpsgd")
+    assert len(set(np.diff(ready.split.ptr_N1))) == 1, "equal shards"
+    x_TNP, central_TP = trajectory(ready), _centralised(ready)
     assert np.abs(central_TP[-1] - central_TP[0]).max() > 0.05, "something was learnt"
     assert np.abs(x_TNP - central_TP[:, None]).max() < 4e-15
 
@@ -51,12 +51,12 @@ def test_the_published_order_is_not_centralised_sgd() -> None:
     """WX − γG(X) takes gradients at rows that were not averaged: the first mean agrees, the later
     ones do not.
     """
-    study = prepared(*COMMON, "model=mlp", "protocol=dpsgd_published")
-    mean_TP, central_TP = trajectory(study).mean(1), _centralised(study)
+    ready = prepared(*COMMON, "model=mlp", "protocol=dpsgd_published")
+    mean_TP, central_TP = trajectory(ready).mean(1), _centralised(ready)
     assert np.abs(mean_TP[1] - central_TP[1]).max() < 4e-15
     assert np.abs(mean_TP[2:] - central_TP[2:]).max(1).min() > 1e-6
 
 
 def test_federated_averaging_of_one_step_is_centralised_sgd_too() -> None:
-    study = prepared(*COMMON, "model=mlp", "protocol=fedavg", "topology=none")
-    assert np.abs(trajectory(study) - _centralised(study)[:, None]).max() < 4e-15
+    ready = prepared(*COMMON, "model=mlp", "protocol=fedavg", "topology=none")
+    assert np.abs(trajectory(ready) - _centralised(ready)[:, None]).max() < 4e-15

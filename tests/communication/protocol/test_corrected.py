@@ -24,14 +24,14 @@ SLOWER = {"ring": 360, "star": 870}
 @pytest.mark.parametrize("protocol", CORRECTED)
 def test_everybody_reaches_the_optimum(protocol: str, topology: str) -> None:
     rounds = SLOWER.get(topology, 200) if protocol == "gradient_tracking" else 200
-    study = halved_quadratics(
+    ready = halved_quadratics(
         protocol,
         rounds,
         f"topology={topology}",
         "mixing=lazy" if protocol == "d2" else "mixing=auto",
     )
-    a, b, _ = coefficients(study)
-    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 1e-12
+    a, b, _ = coefficients(ready)
+    assert np.abs(final_rows(ready)[:, 0] - optimum(a, b)).max() < 1e-12
 
 
 def _formula(protocol: str, x: Rows, a: Rows, b: Rows, W: Rows) -> Iterator[Rows]:
@@ -61,11 +61,11 @@ def _formula(protocol: str, x: Rows, a: Rows, b: Rows, W: Rows) -> Iterator[Rows
 @pytest.mark.parametrize("protocol", CORRECTED)
 def test_rounds_are_the_published_recursion(protocol: str) -> None:
     start = {"model": {"_target_": "parts.Anywhere"}}
-    study = halved_quadratics(
+    ready = halved_quadratics(
         protocol, 12, "topology=small_world", "mixing=lazy", "init=independent", **start
     )
-    a, b, W = coefficients(study)
-    x_TN = trajectory(study)[:, :, 0]
+    a, b, W = coefficients(ready)
+    x_TN = trajectory(ready)[:, :, 0]
     for found, expected in zip(x_TN[1:], _formula(protocol, x_TN[0], a, b, W), strict=False):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
@@ -81,17 +81,17 @@ def test_lost_messages_and_sleeping_devices_leave_no_bias(protocol: str) -> None
         "mixing=lazy" if protocol == "d2" else "mixing=auto",
     )
     rounds = 780 if protocol == "gradient_tracking" else 200
-    study = halved_quadratics(protocol, rounds, "topology=ring", *failing, parts=("asleep",))
-    a, b, _ = coefficients(study)
-    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < (
+    ready = halved_quadratics(protocol, rounds, "topology=ring", *failing, parts=("asleep",))
+    a, b, _ = coefficients(ready)
+    assert np.abs(final_rows(ready)[:, 0] - optimum(a, b)).max() < (
         5e-12 if rounds == 780 else 1e-12
     )
 
 
 def test_tracking_works_on_links_that_change() -> None:
-    study = halved_quadratics("gradient_tracking", 120, "topology=one_peer_exponential")
-    a, b, _ = coefficients(study)
-    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 1e-12
+    ready = halved_quadratics("gradient_tracking", 120, "topology=one_peer_exponential")
+    a, b, _ = coefficients(ready)
+    assert np.abs(final_rows(ready)[:, 0] - optimum(a, b)).max() < 1e-12
 
 
 @pytest.mark.parametrize("protocol", CORRECTED)
@@ -99,9 +99,9 @@ def test_who_sleeps_does_not_move(protocol: str) -> None:
     """Of links that are lost both ways nothing reaches a sleeper; its tracker or correction waits
     for its next turn.
     """
-    study = halved_quadratics(protocol, 12, "topology=ring", "mixing=lazy", parts=("asleep",))
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    x_TN, slept = trajectory(study)[:, :, 0], 0
+    ready = halved_quadratics(protocol, 12, "topology=ring", "mixing=lazy", parts=("asleep",))
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
+    x_TN, slept = trajectory(ready)[:, :, 0], 0
     for round in range(1, 13):
         awake = e.communication.network.active(round)
         assert awake is not None
@@ -117,9 +117,9 @@ def test_what_works_on_links_that_change_has_no_bias_there(protocol: str, topolo
     """D² does not: on base_graph of 8, every round's eigenvalues being 0 or 1, it goes to 1e18
     within 600 rounds.
     """
-    study = halved_quadratics(protocol, 130, f"topology={topology}")
-    a, b, _ = coefficients(study)
-    assert np.abs(final_rows(study)[:, 0] - optimum(a, b)).max() < 1e-12
+    ready = halved_quadratics(protocol, 130, f"topology={topology}")
+    a, b, _ = coefficients(ready)
+    assert np.abs(final_rows(ready)[:, 0] - optimum(a, b)).max() < 1e-12
 
 
 # --- what is refused ------------------------------------------------------------------------------

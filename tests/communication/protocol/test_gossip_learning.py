@@ -26,9 +26,9 @@ def _protocol(variant: str) -> dict[str, Any]:
     }
 
 
-def _followed(study: Any) -> tuple[Rows, Rows]:
+def _followed(ready: Any) -> tuple[Rows, Rows]:
     """The models ``[rounds, N]`` and their ages after each round."""
-    with simulation(study) as running:
+    with simulation(ready) as running:
         models, ages = [], []
         for round in range(1, ROUNDS + 1):
             for _ in running.engine.advance(round):
@@ -48,8 +48,8 @@ def _by_hand(
     e: Experiment, a: Rows, b: Rows, variant: str, round: int, x: Rows, age: Rows
 ) -> tuple[Rows, Rows]:
     """A round as the paper has it: one device and one message at a time."""
-    graph, fates = e.communication.messages.sent(round)
-    arrived = fates.ticks_E == 0
+    graph, outcomes = e.communication.messages.sent(round)
+    arrived = outcomes.ticks_E == 0
     active = e.communication.active(round)
     new_x, new_age = x.copy(), age.copy()
     for i in range(8):
@@ -67,10 +67,10 @@ def _by_hand(
 @pytest.mark.parametrize("variant", ["rw", "mu", "um"])
 def test_models_and_ages(variant: str, topology: str, sections: dict[str, Any]) -> None:
     """Updates of these losses are linear, so ``um`` has to come to what ``mu`` does."""
-    study = quadratics(*COMMON, f"topology={topology}", protocol=_protocol(variant), **sections)
-    e, (a, b) = study.experiment(study.arms[0], study.arms[0].variants[0]), curves(study)
+    ready = quadratics(*COMMON, f"topology={topology}", protocol=_protocol(variant), **sections)
+    e, (a, b) = ready.experiment(ready.arms[0], ready.arms[0].variants[0]), curves(ready)
     x, age = np.zeros(8), np.zeros(8)
-    for round, (found_x, found_age) in enumerate(zip(*_followed(study), strict=True), 1):
+    for round, (found_x, found_age) in enumerate(zip(*_followed(ready), strict=True), 1):
         x, age = _by_hand(e, a, b, "rw" if variant == "rw" else "mu", round, x, age)
         np.testing.assert_allclose(found_x, x, rtol=0, atol=1e-14)
         np.testing.assert_array_equal(found_age, age)
@@ -116,8 +116,8 @@ def test_random_walks_neither_split_nor_merge() -> None:
     """On a one-peer graph every model goes to one device: after r rounds each has learnt at the r
     devices on its way.
     """
-    study = quadratics(*COMMON, "topology=one_peer_exponential", protocol=_protocol("rw"))
-    (a, b), x = curves(study), np.zeros(8)
-    for round, found in enumerate(_followed(study)[0]):
+    ready = quadratics(*COMMON, "topology=one_peer_exponential", protocol=_protocol("rw"))
+    (a, b), x = curves(ready), np.zeros(8)
+    for round, found in enumerate(_followed(ready)[0]):
         x = descended(np.roll(x, 1 << round % 3), a, b, K)
         np.testing.assert_allclose(found, x, rtol=0, atol=1e-14)

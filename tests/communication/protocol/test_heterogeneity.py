@@ -19,7 +19,7 @@ PLUGIN = Path(__file__).with_name("quadratic.py")
 GAMMA = 0.2
 
 
-def _study(topology: str, protocol: str, rounds: int) -> PreparedRun:
+def _ready(topology: str, protocol: str, rounds: int) -> PreparedRun:
     from swarm.config.settings import Settings
 
     values = config(
@@ -34,10 +34,10 @@ def _study(topology: str, protocol: str, rounds: int) -> PreparedRun:
 @pytest.mark.parametrize("topology", ["ring", "star", "complete"])
 @pytest.mark.parametrize("protocol", ["dpsgd_published", "dpsgd", "none"])
 def test_fixed_point(topology: str, protocol: str) -> None:
-    study = _study(topology, protocol, 220)
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    root_a = study.dataset.x[study.split.sample, 0].astype(np.float64)
-    b = study.dataset.y[study.split.sample, 0].astype(np.float64) / root_a
+    ready = _ready(topology, protocol, 220)
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
+    root_a = ready.dataset.x[ready.split.sample, 0].astype(np.float64)
+    b = ready.dataset.y[ready.split.sample, 0].astype(np.float64) / root_a
     W, A, one = e.communication.mixing(1).matrix.toarray(), np.diag(root_a**2), np.eye(8)
     expected = {
         "dpsgd_published": lambda: np.linalg.solve(
@@ -48,7 +48,7 @@ def test_fixed_point(topology: str, protocol: str) -> None:
         ),  # x = W(x − γA(x − b))
         "none": lambda: b,
     }[protocol]()
-    found = final_rows(study)[:, 0]
+    found = final_rows(ready)[:, 0]
     assert np.abs(found - expected).max() < 1e-12
     best = (root_a**2 * b).sum() / (root_a**2).sum()
     # where it is centralised descent, there is no bias

@@ -23,16 +23,16 @@ def skipping(every: int) -> dict[str, Any]:
     return {"_target_": "skipping.Seldom", "every": every}
 
 
-def column(study: PreparedRun, name: str) -> list[float]:
+def column(ready: PreparedRun, name: str) -> list[float]:
     """One number of every record, the state before the first round left out."""
-    return [row.values[name] for row in records(study) if row.values["round"]]
+    return [row.values[name] for row in records(ready) if row.values["round"]]
 
 
 def test_gossip_pga_follows_its_equation() -> None:
     """Y = X − γG(X), then WY, or the mean of Y in rounds 3 and 6."""
-    study = quadratics("rounds=7", "topology=ring", protocol=PGA, init="independent")
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    (a, b), x_TNP = curves(study), trajectory(study)
+    ready = quadratics("rounds=7", "topology=ring", protocol=PGA, init="independent")
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
+    (a, b), x_TNP = curves(ready), trajectory(ready)
     for round in range(1, 8):
         learnt_N = descended(x_TNP[round - 1, :, 0], a, b, K)
         averaged_N = e.communication.mixing(round).matrix @ learnt_N
@@ -50,14 +50,14 @@ def test_only_what_is_sent_is_counted() -> None:
     """A ring of 8 has 16 directed links; a server sends 8 messages and gets 8."""
     sent = column(quadratics("rounds=6", "topology=ring", protocol=PGA), "messages")
     assert sent == [16, 16, 16, 16, 16, 16]
-    study = quadratics(SKIPS, "rounds=6", "topology=ring", protocol=skipping(3))
-    assert column(study, "messages") == [0, 0, 16, 0, 0, 16]
-    assert column(study, "bytes") == [0, 0, 128, 0, 0, 128]
+    ready = quadratics(SKIPS, "rounds=6", "topology=ring", protocol=skipping(3))
+    assert column(ready, "messages") == [0, 0, 16, 0, 0, 16]
+    assert column(ready, "bytes") == [0, 0, 128, 0, 0, 128]
 
 
 def test_a_round_without_messages_is_local_learning() -> None:
-    study = quadratics(SKIPS, "rounds=5", protocol=skipping(2))
-    (a, b), x_TNP = curves(study), trajectory(study)
+    ready = quadratics(SKIPS, "rounds=5", protocol=skipping(2))
+    (a, b), x_TNP = curves(ready), trajectory(ready)
     for round in (1, 3, 5):
         learnt_N = descended(x_TNP[round - 1, :, 0], a, b, K)
         np.testing.assert_allclose(x_TNP[round, :, 0], learnt_N, rtol=0, atol=1e-14)
@@ -82,8 +82,8 @@ def test_a_silent_round_costs_no_time_on_the_line() -> None:
 
 
 def test_a_loss_on_the_way_to_a_server_matters_only_where_it_is_asked() -> None:
-    study = quadratics("rounds=9", "network.drop=0.5", protocol=PGA)
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
+    ready = quadratics("rounds=9", "network.drop=0.5", protocol=PGA)
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
     for round in range(1, 10):
         active = e.communication.active(round)
         assert (active is not None and not active.all()) == (round % 3 == 0)
@@ -91,9 +91,9 @@ def test_a_loss_on_the_way_to_a_server_matters_only_where_it_is_asked() -> None:
 
 @pytest.mark.parametrize("protocol", [PGA, skipping(2)], ids=["pga", "own"])
 def test_messages_that_take_longer_than_a_round_are_refused(protocol: dict[str, Any]) -> None:
-    study = ("delay=constant", "delay.seconds=1.5", "network.round_seconds=1")
+    ready = ("delay=constant", "delay.seconds=1.5", "network.round_seconds=1")
     with pytest.raises(ConfigError, match="does not communicate in every round"):
-        planned(SKIPS, *study, protocol=protocol)
+        planned(SKIPS, *ready, protocol=protocol)
 
 
 def test_wrong_answers_are_refused() -> None:

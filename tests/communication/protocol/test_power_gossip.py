@@ -40,8 +40,8 @@ def _experiment_and_end(topology: str) -> tuple[Experiment, np.ndarray, np.ndarr
     """One round from models whose matrices are multiples of one rank-one matrix each; vectors are
     arbitrary.
     """
-    study = planned(*COMMON, f"topology={topology}", protocol=STILL)
-    with simulation(study) as running:
+    ready = planned(*COMMON, f"topology={topology}", protocol=STILL)
+    with simulation(ready) as running:
         random = np.random.default_rng(0)
         start = running.engine.snapshot()
         parts = []
@@ -70,8 +70,8 @@ def test_rank_one_differences_are_averaged_exactly(topology: str) -> None:
 
 def _first_q(*overrides: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The first q of every link, and the ids of the neighbours."""
-    study = planned(*COMMON[:1], *COMMON[2:], "topology=torus", *overrides, protocol=STILL)
-    with simulation(study) as running:
+    ready = planned(*COMMON[:1], *COMMON[2:], "topology=torus", *overrides, protocol=STILL)
+    with simulation(ready) as running:
         assert running.experiment.communication.links is not None
         return running.engine.snapshot()["protocol.q"].clone(), torch.as_tensor(
             running.experiment.communication.links[0]
@@ -109,8 +109,8 @@ def test_devices_that_agree_stay() -> None:
     """Nothing is to be normalised where the difference is zero; and what is remembered of the link
     is not lost.
     """
-    study = planned(*COMMON[:1], *COMMON[2:], "init=common", "topology=ring", protocol=STILL)
-    with simulation(study) as running:
+    ready = planned(*COMMON[:1], *COMMON[2:], "init=common", "topology=ring", protocol=STILL)
+    with simulation(ready) as running:
         before = running.engine.snapshot()
         for _ in running.engine.advance(3):
             pass

@@ -55,9 +55,9 @@ def test_both_sums_are_conserved_under_loss() -> None:
 
 
 def test_rounds_are_stochastic_gradient_push() -> None:
-    study = halved_quadratics("push_sum", 30, "mixing=column", parts=("oneway",))
-    a, b, P = coefficients(study)
-    x_TN = trajectory(study)[:, :, 0]
+    ready = halved_quadratics("push_sum", 30, "mixing=column", parts=("oneway",))
+    a, b, P = coefficients(ready)
+    x_TN = trajectory(ready)[:, :, 0]
     s, w = x_TN[0].copy(), np.ones(8)
     for found in x_TN[1:]:
         s, w = P @ (s - GAMMA * a * (s / w - b)), P @ w

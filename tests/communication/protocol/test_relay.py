@@ -25,14 +25,14 @@ N = 16
 def _estimates(topology: str, kind: str) -> tuple[Experiment, Rows]:
     """What the devices make of the relayed sums in each round, if they start as the rows of the
     identity matrix: ``[rounds, N, N]``, device · whose model."""
-    study = planned(
+    ready = planned(
         f"devices={N}",
         f"topology={topology}",
         "model=softmax",
         protocol={"_target_": f"still.{kind}"},
     )
     found = []
-    with simulation(study) as running:
+    with simulation(ready) as running:
         start = running.engine.snapshot()
         width = start["x"].shape[1]
         for name in {"x", "protocol.first"} & set(start):
@@ -88,24 +88,24 @@ def test_no_bias_on_devices_that_differ(topology: str) -> None:
     """D-PSGD at this rate ends elsewhere (test_heterogeneity); x = mean of x − γg(x) means Σg(x) =
     0.
     """
-    study = quadratics(
+    ready = quadratics(
         "train.local_steps=1", "rounds=500", f"topology={topology}", protocol="relay_sgd"
     )
-    a, b = curves(study)
-    assert np.abs(final_rows(study)[:, 0] - (a * b).sum() / a.sum()).max() < 1e-11
+    a, b = curves(ready)
+    assert np.abs(final_rows(ready)[:, 0] - (a * b).sum() / a.sum()).max() < 1e-11
 
 
 @pytest.mark.parametrize("topology", ["ring", "star", "small_world"])
 def test_rounds_are_the_published_algorithm(topology: str) -> None:
     """Algorithm 1 as printed, from a common x⁰ ≠ 0: x_i ← ((N − n̄_i)·x⁰ + x_i + Σ_j m_{j→i})/N."""
     start = {"model": {"_target_": "parts.Anywhere"}}
-    study = setting.halved_quadratics(
+    ready = setting.halved_quadratics(
         "relay_sgd", 12, f"topology={topology}", "init=common", **start
     )
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    links, n = e.communication.graph(1).to_networkx(), study.settings.devices
-    a, b, _ = setting.coefficients(study)
-    x_TN = trajectory(study)[:, :, 0]
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
+    links, n = e.communication.graph(1).to_networkx(), ready.settings.devices
+    a, b, _ = setting.coefficients(ready)
+    x_TN = trajectory(ready)[:, :, 0]
     x, first = x_TN[0].copy(), x_TN[0, 0]
     assert abs(first) > 1e-3
     assert (x == first).all()

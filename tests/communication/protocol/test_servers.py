@@ -54,11 +54,11 @@ def test_every_set_of_clients_is_as_likely_as_any_other() -> None:
 def test_the_server_hears_the_clients_of_the_round_and_everybody_gets_its_model(
     fraction: float, count: int
 ) -> None:
-    study = quadratics(STEPS, "rounds=6", protocol={**FEDAVG, "fraction": fraction})
+    ready = quadratics(STEPS, "rounds=6", protocol={**FEDAVG, "fraction": fraction})
     e, (a, b), x_TNP = (
-        study.experiment(study.arms[0], study.arms[0].variants[0]),
-        curves(study),
-        trajectory(study),
+        ready.experiment(ready.arms[0], ready.arms[0].variants[0]),
+        curves(ready),
+        trajectory(ready),
     )
     for round in range(1, 7):
         active = e.communication.active(round)
@@ -88,22 +88,22 @@ LOSSES = ("network.drop=0.3", "network.drop=0.3 network.symmetric=true", "networ
 )
 def test_lost_messages_leave_those_devices_out(protocol: dict[str, Any], loss: str) -> None:
     """One model in every round; where nobody is heard it stays."""
-    study = quadratics(STEPS, "rounds=12", *loss.split(), protocol=protocol)
-    e, x_TNP = study.experiment(study.arms[0], study.arms[0].variants[0]), trajectory(study)
+    ready = quadratics(STEPS, "rounds=12", *loss.split(), protocol=protocol)
+    e, x_TNP = ready.experiment(ready.arms[0], ready.arms[0].variants[0]), trajectory(ready)
     assert np.ptp(x_TNP, axis=1).max() == 0
     for round in range(1, 13):
         heard = e.communication.active(round)
         assert heard is not None
         assert heard.any() == (x_TNP[round] != x_TNP[round - 1]).any()
         if protocol["_target_"] == FEDAVG["_target_"] and heard.any():
-            expected = descended(x_TNP[round - 1, :, 0], *curves(study), K)[heard].mean()
+            expected = descended(x_TNP[round - 1, :, 0], *curves(ready), K)[heard].mean()
             assert np.abs(x_TNP[round] - expected).max() < 1e-14
 
 
 def test_scaffold_stays_exact_though_messages_are_lost() -> None:
-    study = quadratics(STEPS, "rounds=170", "network.drop=0.3", protocol=SCAFFOLD)
-    a, b = curves(study)
-    assert np.abs(final_rows(study) - (a * b).sum() / a.sum()).max() < 1e-10
+    ready = quadratics(STEPS, "rounds=170", "network.drop=0.3", protocol=SCAFFOLD)
+    a, b = curves(ready)
+    assert np.abs(final_rows(ready) - (a * b).sum() / a.sum()).max() < 1e-10
 
 
 def test_scaffold_rests_where_the_rate_is_zero() -> None:
@@ -118,10 +118,10 @@ def test_scaffold_rests_where_the_rate_is_zero() -> None:
 @pytest.mark.parametrize(("symmetric", "heard"), [("false", 0.49), ("true", 0.7)])
 def test_messages_of_a_server_are_lost_and_counted(symmetric: str, heard: float) -> None:
     """All 8 are asked; 0.7 of these messages arrive, and of the answers 0.7 again, or all."""
-    study = quadratics(
+    ready = quadratics(
         "rounds=1", "network.drop=0.3", f"network.symmetric={symmetric}", protocol=FEDAVG
     )
-    e, rounds = study.experiment(study.arms[0], study.arms[0].variants[0]), 2000
+    e, rounds = ready.experiment(ready.arms[0], ready.arms[0].variants[0]), 2000
     reached, took_part = [], []
     for round in range(1, rounds + 1):
         sent, active = e.communication.phases[1].traffic(round), e.communication.active(round)
@@ -155,9 +155,9 @@ def test_fedprox_without_a_pull_is_fedavg_bit_for_bit(fraction: float) -> None:
 
 @pytest.mark.parametrize("mu", [0.1, 1.0, 5.0])
 def test_fedprox_in_closed_form(mu: float) -> None:
-    study = quadratics(STEPS, "rounds=12", protocol={**FEDPROX, "mu": mu})
-    (a, b), x = curves(study), np.zeros(8)
-    for round, found in enumerate(trajectory(study)[1:, :, 0], 1):
+    ready = quadratics(STEPS, "rounds=12", protocol={**FEDPROX, "mu": mu})
+    (a, b), x = curves(ready), np.zeros(8)
+    for round, found in enumerate(trajectory(ready)[1:, :, 0], 1):
         x = np.full(8, descended(x, a, b, K, mu).mean())
         assert np.abs(found - x).max() < 1e-13, round
 
@@ -167,19 +167,19 @@ def test_fedprox_in_closed_form(mu: float) -> None:
 
 def test_fedavg_drifts() -> None:
     """Its fixed point weighs device i by 1 − (1 − 2γa_i)^K instead of a_i."""
-    study = quadratics(STEPS, "rounds=15", protocol=FEDAVG)
-    a, b = curves(study)
+    ready = quadratics(STEPS, "rounds=15", protocol=FEDAVG)
+    a, b = curves(ready)
     drift = 1 - (1 - 2 * 0.05 * a) ** K
-    found = final_rows(study)[:, 0]
+    found = final_rows(ready)[:, 0]
     assert np.abs(found - (drift * b).sum() / drift.sum()).max() < 1e-13
     assert np.abs(found - (a * b).sum() / a.sum()).min() > 0.02
 
 
 @pytest.mark.parametrize(("fraction", "rounds"), [(1.0, 70), (0.5, 200)])
 def test_scaffold_does_not(fraction: float, rounds: int) -> None:
-    study = quadratics(STEPS, f"rounds={rounds}", protocol={**SCAFFOLD, "fraction": fraction})
-    a, b = curves(study)
-    x_TNP = trajectory(study)
+    ready = quadratics(STEPS, f"rounds={rounds}", protocol={**SCAFFOLD, "fraction": fraction})
+    a, b = curves(ready)
+    x_TNP = trajectory(ready)
     assert np.abs(x_TNP[-1] - (a * b).sum() / a.sum()).max() < 1e-10
     first = trajectory(quadratics(STEPS, "rounds=1", protocol={**FEDAVG, "fraction": fraction}))
     # all variates are zero before the first round
@@ -191,8 +191,8 @@ def test_scaffold_does_not(fraction: float, rounds: int) -> None:
 )
 def test_the_servers_variate_is_the_mean_of_all(sections: dict[str, Any]) -> None:
     """c = Σc_i/N after every round, although only some report what has become of theirs."""
-    study = quadratics(STEPS, "rounds=9", protocol={**SCAFFOLD, "fraction": 0.5}, **sections)
-    with simulation(study) as running:
+    ready = quadratics(STEPS, "rounds=9", protocol={**SCAFFOLD, "fraction": 0.5}, **sections)
+    with simulation(ready) as running:
         for round in range(1, 10):
             for _ in running.engine.advance(round):
                 pass
@@ -206,9 +206,9 @@ def test_variates_are_gradients_where_it_rests() -> None:
     """c_i = ∇f_i and c = Σ∇f_i/N = 0 at the optimum; steps alone do not tell, for they see c − c_i
     only.
     """
-    study = quadratics(STEPS, "rounds=75", protocol=SCAFFOLD)
-    a, b = curves(study)
-    with simulation(study) as running:
+    ready = quadratics(STEPS, "rounds=75", protocol=SCAFFOLD)
+    a, b = curves(ready)
+    with simulation(ready) as running:
         for _ in running.engine.advance(75):
             pass
         arrays = running.engine.snapshot()
@@ -222,10 +222,10 @@ def test_variates_are_gradients_where_it_rests() -> None:
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5])
 def test_fedadam_is_adam_on_the_mean_change(fraction: float) -> None:
-    study = quadratics(STEPS, "rounds=15", protocol={**FEDADAM, "lr": 0.1, "fraction": fraction})
-    e, (a, b) = study.experiment(study.arms[0], study.arms[0].variants[0]), curves(study)
+    ready = quadratics(STEPS, "rounds=15", protocol={**FEDADAM, "lr": 0.1, "fraction": fraction})
+    e, (a, b) = ready.experiment(ready.arms[0], ready.arms[0].variants[0]), curves(ready)
     x, m, v = 0.0, 0.0, 1e-6
-    for round, found in enumerate(trajectory(study)[1:], 1):
+    for round, found in enumerate(trajectory(ready)[1:], 1):
         active = e.communication.active(round)
         change = (
             descended(np.full(8, x), a, b, K)[slice(None) if active is None else active].mean() - x
@@ -259,10 +259,10 @@ def test_diloco_is_nesterov_on_the_mean_change(exchange: str) -> None:
     """Against torch's optimiser; with gossip, on each device's own outer model and its neighbours'
     mean.
     """
-    study = quadratics(
+    ready = quadratics(
         STEPS, "rounds=15", "topology=ring", protocol={**DILOCO, "exchange": exchange}
     )
-    e, (a, b) = study.experiment(study.arms[0], study.arms[0].variants[0]), curves(study)
+    e, (a, b) = ready.experiment(ready.arms[0], ready.arms[0].variants[0]), curves(ready)
     W = (
         np.full((8, 8), 1 / 8)
         if exchange == "server"
@@ -270,7 +270,7 @@ def test_diloco_is_nesterov_on_the_mean_change(exchange: str) -> None:
     )
     outer = torch.zeros(8, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([outer], lr=0.7, momentum=0.9, nesterov=True)
-    for found in trajectory(study)[1:, :, 0]:
+    for found in trajectory(ready)[1:, :, 0]:
         mean = W @ descended(outer.detach().numpy(), a, b, K)
         outer.grad = outer.detach() - torch.as_tensor(mean)
         optimizer.step()

@@ -12,7 +12,7 @@ from tests.communication.protocol.setting import (
     coefficients,
     halved_quadratics,
     optimum,
-    study_of,
+    ready_of,
     with_options,
 )
 from tests.support import final_rows, prepared, rows, simulation, trajectory
@@ -37,15 +37,15 @@ def test_with_everybody_linked_it_is_federated_averaging() -> None:
 
 def test_devices_stay_equal_though_messages_are_compressed() -> None:
     common = ("rounds=6", "topology=complete", "model=softmax", "protocol=delta_sharing")
-    x_TNP = trajectory(study_of(*common, parts=("topk",)))
+    x_TNP = trajectory(ready_of(*common, parts=("topk",)))
     assert (x_TNP == x_TNP[:, :1]).all()
     assert np.count_nonzero(x_TNP[1, 0] - x_TNP[0, 0]) <= 12, "one number from each"
 
 
 def test_rounds_are_the_formula_on_a_ring() -> None:
-    study = halved_quadratics("delta_sharing", 20, "topology=ring")
-    a, b, W = coefficients(study)
-    x_TN = trajectory(study)[:, :, 0]
+    ready = halved_quadratics("delta_sharing", 20, "topology=ring")
+    a, b, W = coefficients(ready)
+    x_TN = trajectory(ready)[:, :, 0]
     x = x_TN[0].copy()
     for found in x_TN[1:]:
         x = x - W @ (GAMMA * a * (x - b))
@@ -60,7 +60,7 @@ def test_rounds_are_the_formula_on_a_ring() -> None:
 )
 def test_rounds_are_algorithm_qg_dsgdm(beta: float, mu: float, steps: int) -> None:
     options = with_options("protocol", "quasi_global", beta=beta, mu=mu)
-    study = halved_quadratics(
+    ready = halved_quadratics(
         "quasi_global",
         25,
         "topology=ring",
@@ -68,8 +68,8 @@ def test_rounds_are_algorithm_qg_dsgdm(beta: float, mu: float, steps: int) -> No
         f"train.local_steps={steps}",
         **options,
     )
-    a, b, W = coefficients(study)
-    x_TN = trajectory(study)[:, :, 0]
+    a, b, W = coefficients(ready)
+    x_TN = trajectory(ready)[:, :, 0]
     x, m, eta = x_TN[0].copy(), np.zeros(8), GAMMA / 2
     for found in x_TN[1:]:
         half = x.copy()
@@ -84,12 +84,12 @@ def test_who_sleeps_keeps_its_momentum_and_listens() -> None:
     """Under loss as well: m stays as it was, x takes in what arrives, and momentum is of those who
     learnt only.
     """
-    study = halved_quadratics(
+    ready = halved_quadratics(
         "quasi_global", 12, "topology=ring", "network.drop=0.2", parts=("asleep",)
     )
-    e, (a, b, _) = study.experiment(study.arms[0], study.arms[0].variants[0]), coefficients(study)
+    e, (a, b, _) = ready.experiment(ready.arms[0], ready.arms[0].variants[0]), coefficients(ready)
     eta, kept = GAMMA / 2, 0
-    with simulation(study) as running:
+    with simulation(ready) as running:
         x, m = rows(running)[:, 0], np.zeros(8)
         for happened in running.engine.advance(12):
             awake, exchange = (
@@ -121,9 +121,9 @@ def test_momentum_without_its_bias() -> None:
     )
     a, b, W = coefficients(quasi)
     error = []
-    for study, gamma in ((quasi, GAMMA / 4), (local, GAMMA / 4 / (1 - beta))):
+    for ready, gamma in ((quasi, GAMMA / 4), (local, GAMMA / 4 / (1 - beta))):
         expected = np.linalg.solve(np.eye(8) - W + gamma * W @ np.diag(a), gamma * W @ (a * b))
-        found = final_rows(study)[:, 0]
+        found = final_rows(ready)[:, 0]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
         error.append(np.abs(found - optimum(a, b)).max())
     assert error[0] < 0.5 * error[1]

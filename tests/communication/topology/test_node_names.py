@@ -53,9 +53,9 @@ def table(folder: Path, people: tuple[Any, ...] = PEOPLE, name: str = "t.parquet
             "train.batch=4", "rounds=2"]  # fmt: skip
 
 
-def hub_of(study: PreparedRun) -> int:
+def hub_of(ready: PreparedRun) -> int:
     return int(
-        study.experiment(study.arms[0], study.arms[0].variants[0])
+        ready.experiment(ready.arms[0], ready.arms[0].variants[0])
         .communication.graph(1)
         .degree_in.argmax()
     )
@@ -65,26 +65,26 @@ def hub_of(study: PreparedRun) -> int:
 def test_every_owner_sits_at_the_node_of_the_same_name(tmp_path: Path, kind: str) -> None:
     for hub in PEOPLE:
         path = star(tmp_path, hub, [name for name in PEOPLE if name != hub], kind)
-        study = prepared(
+        ready = prepared(
             *table(tmp_path), "partition=natural", "topology=file", f"topology.path={path}"
         )
-        data, device = study.dataset, hub_of(study)
+        data, device = ready.dataset, hub_of(ready)
         assert data.owner is not None
         assert data.owner_names is not None
-        assert {data.owner_names[owner] for owner in data.owner[study.split.of(device)]} == {hub}
-        assert (study.split.names or ())[device] == hub
+        assert {data.owner_names[owner] for owner in data.owner[ready.split.of(device)]} == {hub}
+        assert (ready.split.names or ())[device] == hub
 
 
 @pytest.mark.parametrize("spelt", [str, "{:02d}".format, "{}.0".format, " {} ".format])
 def test_a_number_is_the_same_name_however_it_is_spelt(tmp_path: Path, spelt: Any) -> None:
     path = star(tmp_path, "2", [str(i) for i in range(1, 13) if i != 2])
-    study = prepared(
+    ready = prepared(
         *table(tmp_path, tuple(map(spelt, range(1, 13)))),
         "partition=natural",
         "topology=file",
         f"topology.path={path}",
     )
-    assert (study.split.names or ())[hub_of(study)] == "2"
+    assert (ready.split.names or ())[hub_of(ready)] == "2"
 
 
 def test_a_graph_of_other_people_is_refused_with_both_lists(tmp_path: Path) -> None:

@@ -31,14 +31,14 @@ def test_phases_count_from_the_first_round() -> None:
 
 def test_a_period_is_kept_whole_and_of_endless_ones_only_the_last() -> None:
     for topology, kept in ((OnePeerExponential(16), 4), (Endless(), RECENT)):
-        exchanges = MessageSchedule(
+        schedule = MessageSchedule(
             topology, "auto", TrainThenAverage(), Network(16, 0), compressed=False, devices=16
         )
-        first = {round: exchanges.mixing(round) for round in range(1, 5)}
+        first = {round: schedule.mixing(round) for round in range(1, 5)}
         for round in range(1, 200):
-            exchanges.mix(round)
-        assert len(exchanges._kept) <= 6 * max(kept, RECENT)  # what each round needs
-        assert all((exchanges.mixing(round) is first[round]) == topology.recurs for round in first)
+            schedule.mix(round)
+        assert len(schedule._kept) <= 6 * max(kept, RECENT)  # what each round needs
+        assert all((schedule.mixing(round) is first[round]) == topology.recurs for round in first)
 
 
 class Both(Protocol):
@@ -80,9 +80,9 @@ def test_every_round_that_can_be_foreseen_is_checked_before_the_first(
 
 @pytest.mark.parametrize("period", [1000, None])
 def test_others_are_checked_when_they_come(period: int | None) -> None:
-    exchanges = _exchanges(Turning(period, 30))
-    check_weights(exchanges)
+    schedule = _exchanges(Turning(period, 30))
+    check_weights(schedule)
     for round in range(1, 31):
-        exchanges.mix(round)
+        schedule.mix(round)
     with pytest.raises(ConfigError, match="conserves the row sums in round 31"):
-        exchanges.mix(31)
+        schedule.mix(31)

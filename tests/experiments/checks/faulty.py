@@ -427,7 +427,7 @@ class Keeps(Replay):
         return np.full(offer.label_nk.shape, 99), memory.largest_nC
 
 
-class Studies(Scenario):
+class Chooses(Scenario):
     def __init__(self, how: str) -> None:
         self.how = how
 

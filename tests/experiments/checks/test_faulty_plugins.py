@@ -127,7 +127,7 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
         "raises": "its step raises NotImplementedError",
         "not plain": "its step is not x − lr · g; its `plain` must be False",
     }),
-    ("scenario", "Studies", {}, (), {
+    ("scenario", "Chooses", {}, (), {
         "none": "its arms returns None; a list of at least one Arm is needed",
         "empty": "its arms returns a list; a list of at least one Arm is needed",
         "twice": "its arms names two arms swarm",
@@ -215,16 +215,16 @@ def test_one_sentence_before_anything_is_written(
         ("topology", "Late", "raises", "its graph raises RuntimeError: the sun went down"),
         ("topology", "Late", "none", r"its graph\(12\) returns None"),
         ("topology", "Late", "exits", r"its graph calls sys.exit\(0\)"),
-        ("scenario", "Studies", "judge raises", "its conclude raises KeyError: 'accuracy'"),
+        ("scenario", "Chooses", "judge raises", "its conclude raises KeyError: 'accuracy'"),
         (
             "scenario",
-            "Studies",
+            "Chooses",
             "judge nan",
             "its conclude returns a float as share; summary.json holds finite numbers",
         ),
         (
             "scenario",
-            "Studies",
+            "Chooses",
             "judge none",
             "its conclude returns None; a dict of names is needed",
         ),
@@ -290,7 +290,7 @@ def test_parameters_without_a_part_are_supported_and_said(tmp_path: Path) -> Non
         with pytest.warns(
             UserWarning, match="the parameter spare.weight takes no part in the output"
         ):
-            study: Any = runner.check(
+            ready: Any = runner.check(
                 settings(
                     "model",
                     name,
@@ -301,7 +301,7 @@ def test_parameters_without_a_part_are_supported_and_said(tmp_path: Path) -> Non
                     "optimizer.lr=0.1",
                 )
             )
-        x_TNP = trajectory(study)
+        x_TNP = trajectory(ready)
         spare = slice(-4, None)
         assert (x_TNP[-1, :, spare] == x_TNP[0, :, spare]).all()
         assert (x_TNP[-1, :, :-4] != x_TNP[0, :, :-4]).any(1).all()

@@ -23,14 +23,14 @@ TEXT = (
 
 @pytest.mark.parametrize("model", ["gru", "mcsd", "transformer"])
 def test_the_loss_falls_from_the_tokens_entropy_to_the_chains_entropy_rate(model: str) -> None:
-    study = prepared(*TEXT, f"model={model}", "rounds=12", "evaluate.every=12")
-    data = study.dataset
+    ready = prepared(*TEXT, f"model={model}", "rounds=12", "evaluate.every=12")
+    data = ready.dataset
     share = np.bincount(data.y.ravel(), minlength=TOKENS) / data.y.size
     chain = Keys(0, "markov/common").generator().dirichlet(np.full(TOKENS, 0.2), TOKENS)
     before = np.bincount(data.x.astype(np.int64).ravel(), minlength=TOKENS) / data.x.size
     unigram = -(share * np.log(share)).sum()
     rate = -(before[:, None] * chain * np.log(np.maximum(chain, 1e-300))).sum()
-    with simulation(study) as running:
+    with simulation(ready) as running:
         loss = [record.values for record in running.records(12)][-1]["loss_mean"]
     assert rate - 0.1 < loss < rate + 0.1 * (unigram - rate), (rate, loss, unigram)
 

@@ -76,16 +76,16 @@ def test_a_step_is_a_step_of_plain_torch(name: str, block: int) -> None:
         "compute.dtype=float64", "init=independent", f"engine.block={block}",
         f"plugins=[{PLUGIN}]",
     )  # fmt: skip
-    study = PreparedRun.prepare(Settings.parse({**values, "model": MODELS[name]}))
-    e = study.experiment(study.arms[0], study.arms[0].variants[0])
-    engine = study.engine
+    ready = PreparedRun.prepare(Settings.parse({**values, "model": MODELS[name]}))
+    e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
+    engine = ready.engine
     engine.start(e)
     for _ in engine.advance(1):
         pass
     found = engine.snapshot()["x"]
     draw = e.data.stream.draw(np.arange(3), np.zeros(3, np.int64), 1).sample_BKb[:, 0]
     for device, ids in enumerate(draw):
-        x, y = torch.as_tensor(study.dataset.x[ids]).double(), torch.as_tensor(study.dataset.y[ids])
+        x, y = torch.as_tensor(ready.dataset.x[ids]).double(), torch.as_tensor(ready.dataset.y[ids])
         module = e.model.module(device)
         start = row_of(module)
         expected = start - 0.5 * plain_gradient(start, module, x, y, "cross_entropy")

@@ -90,7 +90,7 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, case: str) -> Non
 
 
 def test_advancing_in_pieces_is_advancing_at_once() -> None:
-    study = prepared(
+    ready = prepared(
         "devices=11",
         "engine.block=3",
         "engine.shards=3",
@@ -99,7 +99,7 @@ def test_advancing_in_pieces_is_advancing_at_once() -> None:
     )
     ends = []
     for stops in ([6], [1, 2, 3, 4, 5, 6], [4, 6]):
-        with simulation(study) as running:
+        with simulation(ready) as running:
             happened = [record for stop in stops for record in running.engine.advance(stop)]
             assert [record.round for record in happened] == [1, 2, 3, 4, 5, 6]
             ends.append(rows(running))

@@ -80,16 +80,16 @@ def engine() -> Iterator[RayEngine]:
         yield made
 
 
-def _study(*overrides: str) -> PreparedRun:
+def _ready(*overrides: str) -> PreparedRun:
     return prepared("devices=11", "rounds=6", *overrides)
 
 
 def _played(
-    study: PreparedRun, engine: Any
+    ready: PreparedRun, engine: Any
 ) -> tuple[list[dict[str, Any]], list[Any], dict[str, Any]]:
     """All records, the snapshot at the end, and what the engine says of itself."""
-    arm = study.arms[0]
-    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+    arm = ready.arms[0]
+    with Simulation(ready.experiment(arm, arm.variants[0]), engine) as running:
         every = running.experiment.settings.checkpoint.every
         found = []
         for record in running.records(running.experiment.settings.rounds):
@@ -105,29 +105,29 @@ def _played(
 
 @pytest.mark.parametrize("case", CASES)
 def test_actors_do_not_change_a_bit(engine: RayEngine, case: str) -> None:
-    study = _study("engine.block=2", *CASES[case])
-    records, rows, _ = _played(study, study.engine)
+    ready = _ready("engine.block=2", *CASES[case])
+    records, rows, _ = _played(ready, ready.engine)
     for actors in (1, 2, 5):
         engine.actors = actors
-        found, same, said = _played(study, engine)
+        found, same, said = _played(ready, engine)
         assert said["actors"] == actors == len(set(said["pids"]))
         assert found == records
         assert same == rows
 
 
 def test_an_actor_for_each_device(engine: RayEngine) -> None:
-    study = _study("engine.block=1", "topology=ring")
+    ready = _ready("engine.block=1", "topology=ring")
     engine.actors = "per_device"
-    found, rows, said = _played(study, engine)
-    assert (found, rows) == _played(study, study.engine)[:2]
+    found, rows, said = _played(ready, engine)
+    assert (found, rows) == _played(ready, ready.engine)[:2]
     assert said["actors"] == 11
     assert said["edges_cut"] == said["edges"] == 22
 
 
 def test_records_say_where_a_round_goes(engine: RayEngine) -> None:
-    study = _study("engine.block=2", "rounds=8", "evaluate.every=4")
+    ready = _ready("engine.block=2", "rounds=8", "evaluate.every=4")
     engine.actors = 3
-    with Simulation(study.experiment(study.arms[0], study.settings), engine) as running:
+    with Simulation(ready.experiment(ready.arms[0], ready.settings), engine) as running:
         first, *later = [record.values for record in running.records(8)]
         total = engine.describe()["seconds_an_actor_and_round"]
     assert not [key for key in first if key.startswith("wall_s_")]
@@ -146,17 +146,17 @@ def test_records_say_where_a_round_goes(engine: RayEngine) -> None:
 def test_a_killed_actor_costs_no_bit(
     engine: RayEngine, case: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    study = _study(
+    ready = _ready(
         "engine.block=2",
         "rounds=30",
         "checkpoint.every=4",
         "evaluate.every=3",
         "topology=one_peer_exponential",
     )
-    records, rows, _ = _played(study, study.engine)
+    records, rows, _ = _played(ready, ready.engine)
     engine.actors = 3
-    arm, draw = study.arms[0], Keys(0, "kill").uniform(case, 0, 2)
-    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+    arm, draw = ready.arms[0], Keys(0, "kill").uniform(case, 0, 2)
+    with Simulation(ready.experiment(arm, arm.variants[0]), engine) as running:
         victim = engine.describe()["pids"][int(draw[0] * 3)]
         timer = threading.Timer(0.6 * float(draw[1]), os.kill, (victim, signal.SIGKILL))
         found = []
@@ -175,12 +175,12 @@ def test_a_killed_actor_costs_no_bit(
 
 
 def test_a_death_between_two_runs_is_mended_too(engine: RayEngine) -> None:
-    study = _study("engine.block=2")
+    ready = _ready("engine.block=2")
     engine.actors = 2
-    _, rows, said = _played(study, engine)
+    _, rows, said = _played(ready, engine)
     os.kill(said["pids"][1], signal.SIGKILL)
     time.sleep(0.5)
-    _, same, again = _played(study, engine)
+    _, same, again = _played(ready, engine)
     assert same == rows
     assert again["pids"][0] == said["pids"][0]
     assert again["pids"][1] != said["pids"][1]
@@ -189,11 +189,11 @@ def test_a_death_between_two_runs_is_mended_too(engine: RayEngine) -> None:
 def test_a_restart_storm_ends_with_the_cause(
     engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = _study("engine.block=2", "rounds=50")
+    ready = _ready("engine.block=2", "rounds=50")
     engine.actors = 2
     monkeypatch.setattr(engine, "restarts", 0)
-    arm = study.arms[0]
-    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+    arm = ready.arms[0]
+    with Simulation(ready.experiment(arm, arm.variants[0]), engine) as running:
         os.kill(engine.describe()["pids"][0], signal.SIGKILL)
         with pytest.raises(
             ClusterError, match=r"actors died 1 times since round 0, the last one with: .*died"
@@ -204,10 +204,10 @@ def test_a_restart_storm_ends_with_the_cause(
 def test_actors_that_ray_ends_for_want_of_memory_end_the_run_as_memory_does(
     engine: RayEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = _study("engine.block=2")
+    ready = _ready("engine.block=2")
     engine.actors = 2
-    arm = study.arms[0]
-    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+    arm = ready.arms[0]
+    with Simulation(ready.experiment(arm, arm.variants[0]), engine) as running:
         monkeypatch.setattr(engine.recovery, "_left", 0)
         errors = engine.actor_pool.ray.exceptions
 
@@ -224,10 +224,10 @@ def test_actors_that_ray_ends_for_want_of_memory_end_the_run_as_memory_does(
 
 
 def test_a_stuck_actor_is_named(engine: RayEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = _study("engine.block=2", "rounds=50")
+    ready = _ready("engine.block=2", "rounds=50")
     engine.actors = 2
-    arm = study.arms[0]
-    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+    arm = ready.arms[0]
+    with Simulation(ready.experiment(arm, arm.variants[0]), engine) as running:
         stuck = engine.describe()["pids"][1]
         list(engine.advance(2))
         monkeypatch.setattr("swarm.simulation.engine.ray.actor_pool.LEAST_SECONDS", 1.0)
@@ -247,11 +247,11 @@ def test_the_data_are_read_in_place(engine: RayEngine) -> None:
     """Every actor's samples are the object store's own memory: read-only, and not part of the
     actor's.
     """
-    study = _study("engine.block=2")
+    ready = _ready("engine.block=2")
     engine.actors = 2
-    _played(study, engine)
+    _played(ready, engine)
     assert engine.cluster is not None
-    with Simulation(study.experiment(study.arms[0], study.settings), engine):
+    with Simulation(ready.experiment(ready.arms[0], ready.settings), engine):
 
         def found(host: ShardActor) -> tuple[bool, bool]:
             own = host._own()
@@ -263,13 +263,13 @@ def test_the_data_are_read_in_place(engine: RayEngine) -> None:
 
 
 def test_a_checkpoint_fits_any_number_of_actors(engine: RayEngine) -> None:
-    study = _study("engine.block=2", "optimizer=adamw", "topology=one_peer_exponential")
-    arm = study.arms[0]
-    _, rows, _ = _played(study, study.engine)
+    ready = _ready("engine.block=2", "optimizer=adamw", "topology=one_peer_exponential")
+    arm = ready.arms[0]
+    _, rows, _ = _played(ready, ready.engine)
     saved = None
     for actors, until in ((2, 2), (5, 4), (1, 6)):
         engine.actors = actors
-        with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+        with Simulation(ready.experiment(arm, arm.variants[0]), engine) as running:
             if saved is not None:
                 running.restore(saved)
             list(running.records(until))
@@ -282,11 +282,11 @@ def test_rows_do_not_pass_through_the_driver(engine: RayEngine) -> None:
     """What a round brings to the driver is the same for a model thirty times as large."""
     sizes = []
     for hidden in ("[8]", "[256]"):
-        study = _study(
+        ready = _ready(
             "engine.block=2", f"model.hidden={hidden}", "protocol=fedavg", "evaluate.accuracy=false"
         )
         engine.actors = 3
-        with Simulation(study.experiment(study.arms[0], study.settings), engine) as running:
+        with Simulation(ready.experiment(ready.arms[0], ready.settings), engine) as running:
             got: list[int] = []
             gather = engine.actor_pool.gather
 
@@ -319,12 +319,12 @@ def test_memory_is_flat_over_rounds(engine: RayEngine) -> None:
 
     Ray itself takes a thousand to fill its own pools (3,000 rounds: 316 MB in the driver at round
     100, 333 at 1,000, 333 at the end), which then vary by some 4 MB."""
-    study = _study(
+    ready = _ready(
         "devices=6", "engine.block=3", "rounds=1600", "topology=one_peer_exponential", "model.hidden=[64]",
         "evaluate.every=100", "evaluate.accuracy=false", "checkpoint.every=50",
     )  # fmt: skip
     engine.actors = 2
-    with Simulation(study.experiment(study.arms[0], study.settings), engine) as running:
+    with Simulation(ready.experiment(ready.arms[0], ready.settings), engine) as running:
         pids = [os.getpid(), *engine.describe()["pids"]]
         before: list[int] = []
         for _ in running.records(1600):

@@ -50,10 +50,10 @@ def victim(engine):
     nodes = {node.node_id: node for node in others}
     return next((m.pid, nodes[home]) for m, home in zip(engine.actor_pool.members, ray.get(homes)) if home in nodes)
 
-def played(study, lose=False):
-    arm = study.arms[0]
-    engine = study.engine
-    with Simulation(study.experiment(arm, arm.variants[0]), engine) as running:
+def played(run, lose=False):
+    arm = run.arms[0]
+    engine = run.engine
+    with Simulation(run.experiment(arm, arm.variants[0]), engine) as running:
         losses = []
         pid, doomed = victim(engine) if lose else (None, None)
         for record in running.records(40):
@@ -70,8 +70,8 @@ losses, hashed, _ = played(prepared(*same))
 nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
 others = [nodes.add_node(num_cpus=1) for _ in range(2)]
 known(others)
-study = prepared(*same, "engine=ray", "engine.actors=3", f"engine.address={nodes.address}")
-again, same_hash, said = played(study, lose=True)
+run = prepared(*same, "engine=ray", "engine.actors=3", f"engine.address={nodes.address}")
+again, same_hash, said = played(run, lose=True)
 assert again == losses
 assert same_hash == hashed
 assert said["prefork"] is False

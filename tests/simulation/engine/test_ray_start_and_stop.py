@@ -83,7 +83,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.rmdir()  # only if empty
 
 
-def test_a_whole_study_on_one_ray(tmp_path: Path, short: Path) -> None:
+def test_a_whole_run_on_one_ray(tmp_path: Path, short: Path) -> None:
     """Trials and arms share the actors; a run goes on with another number of them, or with none."""
     before = _descendants(os.getpid())  # of other tests in this process, such as wandb's
     same = ("devices=11", "engine.block=2", "rounds=4", *ARMS)

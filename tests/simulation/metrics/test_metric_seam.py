@@ -394,10 +394,10 @@ def test_trackers_get_each_devices_main_score(tmp_path: Path) -> None:
         def record(self, record: dict[str, Any]) -> None:
             got.append(record)
 
-    study = prepared("rounds=1", "scenario.arms=[swarm]", "data=linear_regression", "partition=iid")
-    with Folder.create(tmp_path / "run", study.settings) as home:
+    ready = prepared("rounds=1", "scenario.arms=[swarm]", "data=linear_regression", "partition=iid")
+    with Folder.create(tmp_path / "run", ready.settings) as home:
         sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [Listener()])
-        run_arms(study, home, sink, lambda _: None)
+        run_arms(ready, home, sink, lambda _: None)
     assert {*device_scores(got[-1])} == {"device_r2"}
 
 

@@ -35,14 +35,14 @@ class ShardAssignment:
     devices: list[Ints]
     _routes: dict[Hashable, list[Route]] = field(default_factory=dict)
 
-    def routes(self, exchange: RoundMessages) -> list[Route]:
-        """The routes of the messages ``exchange``, one for each shard; routes that come back in
+    def routes(self, messages: RoundMessages) -> list[Route]:
+        """The routes of ``messages``, one for each shard; routes that come back in
         later rounds are kept."""
-        if exchange.key in self._routes:
-            return self._routes[exchange.key]
-        found = routes(exchange, self.devices, self.experiment.settings.compute.dtype)
-        if exchange.reusable:
-            self._routes[exchange.key] = found
+        if messages.key in self._routes:
+            return self._routes[messages.key]
+        found = routes(messages, self.devices, self.experiment.settings.compute.dtype)
+        if messages.reusable:
+            self._routes[messages.key] = found
         return found
 
     def mean(self, parts: Sequence[Any]) -> Call:
