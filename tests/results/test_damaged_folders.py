@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -172,6 +174,17 @@ def test_a_damaged_checkpoint_says_from_where_to_go_on(cut: Path, whole: Path, n
     (place / "round_000000004.json").unlink()
     swarm.resume(cut, {})
     assert _outcome(cut) == _outcome(whole)
+
+
+def test_results_of_devices_that_were_rewritten_are_refused(cut: Path) -> None:
+    """The file is in order, and only its hash tells that a number in it was changed."""
+    part = cut / "checkpoints" / "swarm" / "devices_000000004.parquet"
+    table = pq.read_table(part)
+    at = table.column_names.index("accuracy")
+    changed = pc.subtract(1.0, table["accuracy"])
+    pq.write_table(table.set_column(at, "accuracy", changed), part)
+    with pytest.raises(ConfigError, match=r"devices_000000004\.parquet: is damaged: its SHA-256"):
+        swarm.resume(cut, {})
 
 
 def test_without_an_older_one_the_arm_runs_again(cut: Path, whole: Path) -> None:
