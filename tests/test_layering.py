@@ -155,14 +155,21 @@ FORBIDDEN_CALLS |= {
     "numpy.random.seed",
 }
 FORBIDDEN_CALLS |= {
-    f"torch.{name}" for name in ("seed", "manual_seed", "random.manual_seed", "cuda.manual_seed")
+    f"torch.{name}"
+    for name in (
+        "seed",
+        "manual_seed",
+        "default_generator.manual_seed",
+        "random.manual_seed",
+        "cuda.manual_seed",
+    )
 }
 FORBIDDEN_IMPORTS = {"pickle", "cloudpickle", "dill", "joblib", "random", "shelve", "marshal"}
 # The legacy global generator behind np.random.<draw>; the classes are fine.
 NUMPY_RANDOM = {"Generator", "Philox", "SeedSequence", "BitGenerator", "PCG64", "default_rng"}
 ALLOWED = {
     "swarm.data.files.readers.table_files: np.load": "allow_pickle=False",
-    "swarm.learning.kernels.module: torch.manual_seed": (
+    "swarm.learning.kernels.module: torch.default_generator.manual_seed": (
         "inside torch.random.fork_rng: nothing else draws a module's start"
     ),
 }

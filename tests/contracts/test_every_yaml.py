@@ -394,13 +394,12 @@ def test_traffic_is_counted_by_link(name: str) -> None:
         for round in (1, 2)
     ]
     messages = bytes = 0
-    for number, phase in enumerate(e.communication.protocol.phases):
+    protocol = e.communication.protocol
+    for number, phase in enumerate(protocol.phases):
         if phase != "learn":
-            sent = sum(2 * n for n in heard) if phase == "server" else sum(graphs)
-            messages, bytes = (
-                messages + sent,
-                bytes + sent * e.communication.protocol.width(number, P) * 4,
-            )
+            a_round = [2 * n for n in heard] if phase == "server" else graphs
+            sent = sum(a_round[r] for r in (0, 1) if protocol.plays(number, r + 1))
+            messages, bytes = messages + sent, bytes + sent * protocol.width(number, P) * 4
     assert last["messages_total"] == messages
     assert last["bytes_total"] == bytes
     assert last["lost_total"] == last["late_total"] == 0

@@ -27,11 +27,12 @@ EXTRA = "_extra_state"  # ends the keys of a state_dict that come from get_extra
 
 
 def initialised(make: Callable[[], nn.Module], seed: int, device: int = 0) -> nn.Module:
-    """Return ``make()``, with torch's generator seeded by (seed, device) meanwhile and restored
+    """Return ``make()``, with torch's CPU generator seeded by (seed, device) meanwhile and restored
     afterwards.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "init", device))
+        # torch.manual_seed would also note a stack trace for each kind of accelerator, for ever
+        torch.default_generator.manual_seed(derive(seed, "init", device))
         return make()
 
 
