@@ -36,15 +36,12 @@ def _read_once() -> Iterator[None]:
     """What every small run reads of installed packages, and no test changes: their versions and
     scikit-learn's digits, a quarter of the run's time.
     """
-    from sklearn.datasets import load_digits
+    from swarm.data.generated import digits
 
-    read = cache(load_digits)
+    read = cache(digits._bundled)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("importlib.metadata.version", cache(importlib.metadata.version))
-        patch.setattr(
-            "swarm.data.generated.digits.load_digits",
-            lambda **how: tuple(part.copy() for part in read(**how)),
-        )
+        patch.setattr(digits, "_bundled", lambda: tuple(part.copy() for part in read()))
         yield
 
 

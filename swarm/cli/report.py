@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.paths import usable
 from swarm.config.foreign import refused
-from swarm.experiments.claims.plan import RUNS
-from swarm.experiments.runner import RUN, RunKind, kind_in
+from swarm.experiments.kinds import kind
+from swarm.experiments.runner import kind_in
+from swarm.experiments.runs.scenario import KindName
 from swarm.results.report import Comparison, draw, load_partial, page, replace_file, write_report
+from swarm.results.status import RUNS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,10 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _redraw(folder: Path) -> int:
-    kind = _kind(folder)
-    if kind is not None and kind is not RUN:
+    name = _kind_of(folder)
+    if name not in ("run", None):
         with _writing("/run folder", folder):
-            paths = kind.redraw(folder)
+            paths = kind(name).redraw(folder)
     else:
         run = load_partial(folder)
         _warn(run.notes)
@@ -79,7 +81,7 @@ def _redraw(folder: Path) -> int:
     return 0
 
 
-def _kind(folder: Path) -> RunKind[Any] | None:
+def _kind_of(folder: Path) -> KindName | None:
     """The kind of scenario that has written the folder; None if its config cannot be read."""
     try:
         return kind_in(folder)
@@ -94,7 +96,7 @@ def _compare(given: argparse.Namespace) -> int:
     _require_files({"html": html, "png": given.png, "csv": given.csv})
     _require_each_once(given.runs)
     for folder in given.runs:
-        if _kind(folder) not in (RUN, None):
+        if _kind_of(folder) not in ("run", None):
             valid = (
                 f"holds many runs, which judge a claim; python run_swarm.py report {folder} draws"
                 " their page again"

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from swarm.common.errors import meant
 
@@ -64,6 +63,8 @@ def coded(column: npt.NDArray[np.generic], what: str) -> tuple[npt.NDArray[np.in
     ``what`` names the column. Raises ``ValueError`` for values that are not text or whole numbers,
     and with the row of a name that is empty or too long.
     """
+    import pandas as pd  # most runs have no names, and it takes a quarter of a second
+
     try:
         raw_S, found = pd.factorize(column)
     except TypeError:

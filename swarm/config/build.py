@@ -52,8 +52,8 @@ def build(
 
 
 def class_of(
-    node: Mapping[str, Any], expect: type, section: str, plugins: Sequence[str] = ()
-) -> type:
+    node: Mapping[str, Any], expect: type[T], section: str, plugins: Sequence[str] = ()
+) -> type[T]:
     """Return the class of the object that :func:`build` would make of ``node``, without making it.
 
     For a function it is the class that it is annotated to return. Raises :class:`ConfigError` for a

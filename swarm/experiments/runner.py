@@ -4,10 +4,9 @@ which may be one run, a claim or a suite of claims.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed
@@ -16,40 +15,22 @@ from swarm.common.system.storage import storing
 from swarm.config.build import class_of
 from swarm.config.composing.partial import complete
 from swarm.config.settings import Settings
-from swarm.experiments.claims import run as claims
-from swarm.experiments.claims import suite
-from swarm.experiments.claims.base import Claim, Suite
-from swarm.experiments.claims.plan import RUNS, ClaimPlan
-from swarm.experiments.claims.suite import SuitePlan
+from swarm.experiments.kinds import kind
 from swarm.experiments.resolved import Resolved, resolve
-from swarm.experiments.runs import run as one_run
-from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.run import Result
-from swarm.experiments.runs.scenario import AnyScenario
+from swarm.experiments.runs.scenario import AnyScenario, KindName
 from swarm.results.folder import DIR, Folder, require_new_run
-from swarm.results.report import write_report
+from swarm.results.status import RUNS
 from swarm.results.trust import admitted
+
+if TYPE_CHECKING:
+    from swarm.experiments.claims.plan import ClaimPlan
+    from swarm.experiments.claims.suite import SuitePlan
+    from swarm.experiments.runs.prepared import PreparedRun
 
 __all__ = ["Prepared", "Result", "check", "resume", "run"]
 
-Prepared = PreparedRun | ClaimPlan | SuitePlan
-P = TypeVar("P", PreparedRun, ClaimPlan, SuitePlan)
-
-
-@dataclass(frozen=True)
-class RunKind(Generic[P]):
-    """The functions for a kind of scenario: prepare it, start it, resume it, redraw its pages."""
-
-    prepare: Callable[[Resolved], P]
-    start: Callable[[P, Path], Result]
-    resume: Callable[[Path, dict[str, Any]], Result]
-    redraw: Callable[[Path], list[Path]]
-
-
-RUN = RunKind(PreparedRun.prepare, one_run.execute, one_run.resume, write_report)
-CLAIM = RunKind(ClaimPlan.checked, claims.start, claims.resume, claims.redraw)
-SUITE = RunKind(SuitePlan.checked, suite.start, suite.resume, suite.redraw)
-_KINDS: dict[type, RunKind[Any]] = {PreparedRun: RUN, ClaimPlan: CLAIM, SuitePlan: SUITE}
+Prepared: TypeAlias = "PreparedRun | ClaimPlan | SuitePlan"
 
 
 def check(cfg: Any = None, *, overrides: Sequence[str] = ()) -> Prepared:
@@ -72,7 +53,7 @@ def _typed(cfg: Any, overrides: Sequence[str]) -> Settings:
 
 
 def _prepared(resolved: Resolved) -> Prepared:
-    prepared: Prepared = _kind(type(resolved.scenario)).prepare(resolved)
+    prepared: Prepared = kind(resolved.scenario.kind).prepare(resolved)
     return prepared
 
 
@@ -108,7 +89,7 @@ def run(
             if prepared is None or prepared.settings != resolved.settings:
                 prepared = _prepared(resolved)
     with blamed(), storing(path):
-        return _KINDS[type(prepared)].start(prepared, path)
+        return kind(prepared.kind).start(prepared, path)
 
 
 def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:
@@ -127,11 +108,11 @@ def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -
     path = usable(folder, "resume")
     with blamed(), storing(path), admitted(path, overrides, trust):
         _, s = Folder.open(path)
-        kind = _kind(class_of(s.scenario, AnyScenario, "scenario", s.plugins))
-        return kind.resume(path, overrides)
+        scenario = class_of(s.scenario, AnyScenario, "scenario", s.plugins)
+        return kind(scenario.kind).resume(path, overrides)
 
 
-def kind_in(folder: Path) -> RunKind[Any]:
+def kind_in(folder: Path) -> KindName:
     """The kind of scenario that has written ``folder``.
 
     Nothing that the folder names is imported: if its scenario is not one of ours, the kind follows
@@ -141,12 +122,8 @@ def kind_in(folder: Path) -> RunKind[Any]:
     """
     _, settings = Folder.open(folder)
     try:
-        return _kind(class_of(settings.scenario, AnyScenario, "scenario"))
+        return class_of(settings.scenario, AnyScenario, "scenario").kind
     except ConfigError:
         if (folder / RUNS).is_dir():
-            return CLAIM
-        return SUITE if any(folder.glob(f"*/{RUNS}/")) else RUN
-
-
-def _kind(scenario: type) -> RunKind[Any]:
-    return CLAIM if issubclass(scenario, Claim) else SUITE if issubclass(scenario, Suite) else RUN
+            return "claim"
+        return "suite" if any(folder.glob(f"*/{RUNS}/")) else "run"

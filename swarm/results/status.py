@@ -21,6 +21,7 @@ SUMMARY = "summary.json"  # of a run or a claim: all numbers are there
 PAGE = "report.html"  # the last thing that a run writes, if it has been told to draw a report
 PICTURE = "curves.png"  # of a run that has records of its own
 CONSOLE = "console.txt"  # in the run's folder: what it printed
+RUNS = "runs"  # in the folder of a claim: the folders of its runs
 SUPERSEDED = "superseded"
 KILLED = "its process ended without a word: killed, perhaps for want of memory"
 LONGEST = 120  # bytes of a folder's name

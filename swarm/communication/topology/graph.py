@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
@@ -183,6 +182,8 @@ class Graph:
         """Return an ``nx.DiGraph`` if directed, else an ``nx.Graph``, with the nodes 0..n-1 and
         ``pos`` attributes if there are positions.
         """
+        import networkx as nx  # most runs need none, and it takes a quarter of a second
+
         g = nx.DiGraph() if self.directed else nx.Graph()
         g.add_nodes_from(range(self.n))
         if self.pos_N2 is not None:

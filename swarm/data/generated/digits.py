@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
+import numpy.typing as npt
 
 from swarm.data.dataset import Dataset, Ints, Source
 from swarm.data.prepare import Samples, prepare
@@ -36,9 +37,28 @@ class Digits(Source):
         )
 
     def load(self) -> Dataset:
-        x, y = cast("tuple[Ints, Ints]", load_digits(return_X_y=True))
+        x, y = _bundled()
         image = x.reshape(len(x), *((64,) if self.flat else (1, 8, 8))).astype(np.float32)
         samples = Samples(image, y, classes=10, one_scale=True)
         return prepare(
             samples, self.seed, test=self.test, validation=self.validation, scale=self.scale
         )
+
+
+def _bundled() -> tuple[npt.NDArray[np.float64], Ints]:
+    """The images ``[1797, 64]`` and labels of scikit-learn's file.
+
+    The file is read without importing scikit-learn, which takes a second; where a version of it
+    keeps the file elsewhere, its own function reads it.
+    """
+    package = find_spec("sklearn")
+    folders = () if package is None else package.submodule_search_locations or ()
+    for folder in folders:
+        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1], table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    return np.asarray(x, np.float64), np.asarray(y, np.int64)

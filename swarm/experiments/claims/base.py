@@ -22,7 +22,7 @@ from swarm.config.composing.overrides import key_of, parse
 from swarm.config.settings import Section, Settings, sections, validated
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
-from swarm.experiments.runs.scenario import AnyScenario
+from swarm.experiments.runs.scenario import AnyScenario, KindName
 
 Preset = Literal["quick", "full"]
 
@@ -109,6 +109,7 @@ class Claim(AnyScenario, ABC):
         preset: Which of the two budgets is used; None means quick.
     """
 
+    kind: ClassVar[KindName] = "claim"
     hypotheses: ClassVar[tuple[Hypothesis, ...]]
     Budget: ClassVar[type[Budget]] = Budget
 
@@ -165,6 +166,8 @@ class Claim(AnyScenario, ABC):
 
 class Suite(AnyScenario, ABC):
     """Several claims, one after the other, with a table of their verdicts at the end."""
+
+    kind: ClassVar[KindName] = "suite"
 
     @abstractmethod
     def members(self) -> Sequence[str]:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -20,10 +20,10 @@ from swarm.experiments.claims.base import Claim, Condition, conditions_of, varie
 from swarm.experiments.resolved import Resolved, resolve
 from swarm.experiments.runs.describe import option_name
 from swarm.experiments.runs.prepared import PreparedRun, tracker_of
+from swarm.experiments.runs.scenario import KindName
 from swarm.results.provenance import WITHOUT_NUMBERS
-from swarm.results.status import LONGEST, slug
+from swarm.results.status import LONGEST, RUNS, slug
 
-RUNS = "runs"
 # settings of every trial, whatever the claim's own run has
 OWN = {"tracker": "none", "report": False, "preset": None, "checkpoint.keep": 1, "resume": None}
 
@@ -50,6 +50,8 @@ class Trial:
 class ClaimPlan:
     """A claim that has passed every check: the trials that run first, and those of the holdout,
     which run after the prediction."""
+
+    kind: ClassVar[KindName] = "claim"
 
     settings: Settings
     claim: Claim

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from swarm.common.errors import ConfigError, SwarmError
@@ -24,6 +24,7 @@ from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.resolved import Resolved, resolve
 from swarm.experiments.runs.prepared import tracker_of
 from swarm.experiments.runs.run import Result, attach, overridden
+from swarm.experiments.runs.scenario import KindName
 from swarm.results.folder import Folder
 from swarm.results.schemas import closing
 from swarm.results.track.units import human_time
@@ -36,6 +37,8 @@ UNFINISHED = {"claim": "", "verdict": "undecided", "because": "not finished"}
 @dataclass(frozen=True)
 class SuitePlan:
     """The claims of a suite, checked."""
+
+    kind: ClassVar[KindName] = "suite"
 
     settings: Settings
     plans: tuple[ClaimPlan, ...]

@@ -33,7 +33,6 @@ from swarm.results.status import CONSOLE, KILLED, archive, note, noted
 from swarm.results.track.units import human_time
 from swarm.results.trust import admitted, below
 
-WATCH_S = 2.0  # seconds between two checks whether the parent process still runs
 Say = Callable[[str], None]
 Code = Mapping[str, Any]
 
@@ -180,11 +179,14 @@ def _submit(
 def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of worker processes with one thread each, within the block.
 
-    Ctrl-C ends them at once; their runs can go on from their checkpoints.
+    Workers are forked from a server that has imported what a run needs, which takes seconds. Ctrl-C
+    ends them at once; their runs can go on from their checkpoints.
     """
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # which they inherit
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _begin, (os.getpid(),))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([one_run.__name__])
+    pool = ProcessPoolExecutor(count, context, _begin, (dict(os.environ),))
     try:
         yield pool
     except BaseException:
@@ -200,14 +202,17 @@ def _pool(count: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(parent: int) -> None:
-    """Initialise a worker: it ignores Ctrl-C, which the parent handles, and ends when the parent
-    does."""
+def _begin(environment: dict[str, str]) -> None:
+    """Initialise a worker with the ``environment`` of the process that it works for: it ignores
+    Ctrl-C, which that process handles, and ends when that process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # in case the inherited signal mask is not kept
+    os.environ.clear()
+    os.environ.update(environment)
+    parent = multiprocessing.parent_process()  # not the server, which is the parent of the fork
+    assert parent is not None
 
     def end_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(WATCH_S)
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.names import few
@@ -25,7 +25,13 @@ from swarm.experiments.runs.preflight import (
     require_plain_steps,
     warn_of_what_does_nothing,
 )
-from swarm.experiments.runs.scenario import Arm, Scenario, arms_of, presentation_of
+from swarm.experiments.runs.scenario import (
+    Arm,
+    KindName,
+    Scenario,
+    arms_of,
+    presentation_of,
+)
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.results.presentation import UNDECLARED, Presentation
 from swarm.results.track.base import Tracker
@@ -53,6 +59,8 @@ class PreparedRun(Resolved):
     ``policy`` is built once: it says whether devices meet a stream, and is part of every experiment
     that has the run's own ``update``. ``dataset`` and ``split`` are the run's data.
     """
+
+    kind: ClassVar[KindName] = "run"
 
     scenario: Scenario
     policy: UpdatePolicy

@@ -20,7 +20,6 @@ from swarm.results import columns
 from swarm.results.earlier import refuse_a_mixture
 from swarm.results.folder import Folder
 from swarm.results.presentation import stored
-from swarm.results.report import write_report
 from swarm.results.schemas import Graph, Summary
 from swarm.results.status import summary_of
 from swarm.results.track.base import Fanout, Tracker
@@ -193,7 +192,7 @@ def _run(prepared: PreparedRun, home: Folder) -> Result:
             summary = arms.run_arms(prepared, home, sink, console.say)
             sink.conclude(summary)
             if settings.report:
-                sink.attach(write_report(home.path))
+                sink.attach(_drawn(home))
     finally:
         sink.close()
     print_summary(summary, columns=found, presentation=prepared.presentation)
@@ -203,7 +202,7 @@ def _run(prepared: PreparedRun, home: Folder) -> Result:
 
 def _report(settings: Settings, home: Folder) -> None:
     """Draw the report of a run that is finished without one."""
-    files = write_report(home.path)
+    files = _drawn(home)
     attach(settings, home, files, print)
     print(f"{home.path} was finished but for its report, which is drawn now")
 
@@ -219,3 +218,11 @@ def attach(
 
 def _summary(path: Path) -> dict[str, Any]:
     return summary_of(path, Summary) or {}
+
+
+def _drawn(home: Folder) -> list[Path]:
+    """The files of the report, drawn now."""
+    # imported at the end of a run: what draws takes a third of a second, and some runs draw nothing
+    from swarm.results.report import write_report
+
+    return write_report(home.path)

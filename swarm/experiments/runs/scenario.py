@@ -7,15 +7,17 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from swarm.common.plugin import PluginError, returned, shape_of
 from swarm.config.aliases.old_members import OldMembers
 from swarm.config.settings import Settings
-from swarm.results.load import Run
 from swarm.results.presentation import UNIQUE, ArmStyle, Presentation, SummaryEntry
 from swarm.results.presentation.gap import gap_facts
 from swarm.results.presentation.stored import fault, of_before
+
+if TYPE_CHECKING:
+    from swarm.results.load import Run
 
 NAME = re.compile(r"\w[\w.=,+-]*")  # an arm's name, which is also the name of a folder
 
@@ -36,10 +38,17 @@ class Arm:
     style: ArmStyle | None = None
 
 
+KindName = Literal["run", "claim", "suite"]
+
+
 class AnyScenario(OldMembers):
     """The base of everything that ``scenario`` may name: a :class:`Scenario`, which is one run, a
     claim, which is many runs, or a suite of claims.
+
+    ``kind`` says which: it is set by the three base classes.
     """
+
+    kind: ClassVar[KindName] = "run"
 
 
 class Scenario(AnyScenario, ABC):

@@ -54,12 +54,14 @@ def family(group: int) -> list[int]:
 
 
 def workers(group: int) -> list[int]:
-    """Those of them that run trials."""
-    return [
-        pid
+    """Those of them that run trials: they are forked from a server, whose command line they
+    have."""
+    servers = {
+        pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
         for pid in family(group)
-        if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    ]
+        if b"multiprocessing.forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    }
+    return [pid for pid, parent in servers.items() if parent in servers]
 
 
 def wait_for(
