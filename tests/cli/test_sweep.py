@@ -25,7 +25,7 @@ from swarm.experiments.sweep.job import Job
 from swarm.experiments.sweep.launch import outcome, share_cores
 from swarm.results.status import note
 from swarm.simulation import checkpoint
-from tests.support import heeds_interrupts
+from tests.processes import CommandLine
 
 from .conftest import SMALL, Command, Swept
 
@@ -186,18 +186,12 @@ def test_a_damaged_run_is_listed_and_the_rest_is_shown(command: Command, swept: 
     assert pd.read_csv("s/table.csv")["seeds"].item() == 2
 
 
-def spawn(*words: str) -> subprocess.Popen[str]:
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, str(ROOT / "run_swarm.py"), *words], env=env, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heeds_interrupts)  # fmt: skip
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_that_ends_in_the_middle_goes_on_where_it_was(
     command: Command, how: signal.Signals
 ) -> None:
     words = [word for word in SMALL if "rounds" not in word]
-    process = spawn("-m", "seed=0,1", *words, "rounds=60")
+    process = CommandLine("-m", "seed=0,1", *words, "rounds=60")
     deadline = time.monotonic() + 120
     while not [*Path("s/seed=0/checkpoints").glob("swarm/round_*.json")]:
         assert time.monotonic() < deadline
@@ -234,7 +228,7 @@ def test_the_runs_of_a_sweep_share_one_group(
 ) -> None:
     given = []
     monkeypatch.setattr(
-        runner, "run", lambda cfg, folder, ready=None: given.append(dict(cfg.tracker))
+        runner, "run", lambda cfg, folder, prepared=None: given.append(dict(cfg.tracker))
     )
     words = [word for word in SMALL if "tracker" not in word]
     command("-m", "seed=0,1", *words)

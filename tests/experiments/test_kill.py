@@ -5,10 +5,6 @@ the result.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,8 +14,8 @@ import pytest
 from swarm.cli.main import main
 from swarm.results import report
 from swarm.results.track.jsonl import read_jsonl
+from tests.processes import CommandLine
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN = ["devices=16", "topology=ring", "rounds=40", "lr_search.lrs=[0.1,0.3]", "lr_search.rounds=20", "tracker=none", "report=false",
        "scenario.arms=[swarm,isolated]", "checkpoint.every=7", "evaluate.every=2"]  # fmt: skip
 DEADLINE = 120.0  # seconds
@@ -44,8 +40,7 @@ def undisturbed(
 
 def _killed_at(until: str, folder: Path, *words: str) -> None:
     """Start a run, and ``kill -9`` it as soon as there is such a file."""
-    command = [sys.executable, str(ROOT / "run_swarm.py"), *RUN, *words, f"hydra.run.dir={folder}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = CommandLine(*RUN, *words, f"hydra.run.dir={folder}")
     try:
         end = time.monotonic() + DEADLINE
         while not any(folder.glob(until)):
@@ -53,7 +48,7 @@ def _killed_at(until: str, folder: Path, *words: str) -> None:
             assert time.monotonic() < end
             time.sleep(0.002)
     finally:
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait(DEADLINE)
 
 

@@ -25,6 +25,7 @@ from swarm.results.folder import Folder
 from swarm.results.report.html import page as html
 from swarm.results.track.jsonl import JsonlSink
 from swarm.simulation import checkpoint
+from tests.processes import CommandLine
 from tests.support import config, logged, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,12 +184,7 @@ def test_an_error_that_is_not_the_folder_s_stays_what_it_is(
 def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = [*TINY, "rounds=100000", "report=false", "tracker=none", f"hydra.run.dir={folder}"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "run_swarm.py"), *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = CommandLine(*words)
     try:
         end = time.monotonic() + DEADLINE
         while not list(folder.glob("checkpoints/swarm/*.json")):
@@ -199,7 +195,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=DEADLINE)
     finally:
         process.kill()
-        process.wait()
+        process.wait(DEADLINE)
     assert process.returncode == 143
     assert said == f"interrupted; go on with resume={folder}\n"
     before = len(logged(folder))

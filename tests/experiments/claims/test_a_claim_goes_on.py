@@ -8,8 +8,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,25 +17,15 @@ import pytest
 from swarm.experiments.claims import run as claims
 from swarm.simulation import checkpoint
 from tests.cli.conftest import Command
-from tests.support import heeds_interrupts
+from tests.processes import CommandLine
 
 from .conftest import TINY, Tiny, facts, hashes, judged_in, stamps
 from .tiny import MOOD, PARENT
 
 ROOT = Path(__file__).parents[3]
-ROUNDS = 200
+ROUNDS = 120
 LONG = (f"scenario.quick.rounds={ROUNDS}", "scenario.quick.seeds=1")  # two runs
 SIDE_BY_SIDE = (*LONG, "scenario.jobs=2")
-
-
-def spawn(*words: str) -> subprocess.Popen[str]:
-    def begin() -> None:
-        os.setsid()
-        heeds_interrupts()
-
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, str(ROOT / "run_swarm.py"), *words], env=env, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=begin)  # fmt: skip
 
 
 def family(group: int) -> list[int]:
@@ -65,7 +53,7 @@ def workers(group: int) -> list[int]:
 
 
 def wait_for(
-    what: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 300
+    what: Callable[[], object], process: CommandLine | None = None, seconds: float = 300
 ) -> None:
     deadline = time.monotonic() + seconds
     while not what():
@@ -89,7 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**hashes(folder), "verdict": facts(folder)["verdicts"][0]["because"]}
 
 
-def stop(process: subprocess.Popen[str], how: str) -> str:
+def stop(process: CommandLine, how: str) -> str:
     if how == "parent killed":
         process.kill()
     elif how == "worker killed":
@@ -106,7 +94,7 @@ def stop(process: subprocess.Popen[str], how: str) -> str:
 def test_a_claim_that_ends_in_the_middle_goes_on_where_it_was(
     command: Command, whole: dict[str, str], how: str
 ) -> None:
-    process = spawn(*TINY, *SIDE_BY_SIDE, "hydra.run.dir=c")
+    process = CommandLine(*TINY, *SIDE_BY_SIDE, "hydra.run.dir=c", own_group=True)
     wait_for(under_way, process)
     began = time.monotonic()
     err = stop(process, how)
