@@ -34,13 +34,15 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _read_once() -> Iterator[None]:
     """What every small run reads of installed packages, and no test changes: their versions and
-    scikit-learn's digits, a quarter of the run's time.
+    scikit-learn's digits, a quarter of the run's time. Nor does it wait for the disk: no test cuts
+    the power.
     """
     from swarm.data.generated import digits
 
     read = cache(digits._bundled)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("importlib.metadata.version", cache(importlib.metadata.version))
+        patch.setattr(os, "fsync", lambda descriptor: None)
         patch.setattr(digits, "_bundled", lambda: tuple(part.copy() for part in read()))
         yield
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,13 @@ def describe_scaling(d: Dataset) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the installed :data:`PACKAGES`, by name."""
-    found = {"python": platform.python_version()}
+    return {"python": platform.python_version(), **_installed()}
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """The versions of packages, which are read once in a process: that takes a while."""
+    found = {}
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

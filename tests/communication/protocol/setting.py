@@ -37,7 +37,7 @@ def halved_quadratics(
     """Eight devices with f_i = ½a_i(x − b_i)² and the step γ = 0.2 (our mean squared error has no
     ½).
     """
-    fixed = ("devices=8", "partition=natural", "compute.dtype=float64", "train.batch=1", "train.local_steps=1",
+    fixed = ("devices=8", "engine.block=8", "partition=natural", "compute.dtype=float64", "train.batch=1", "train.local_steps=1",
              f"optimizer.lr={GAMMA / 2}", f"protocol={name}", f"rounds={rounds}")  # fmt: skip
     problem = {
         "data": {"_target_": "quadratic.Quadratics"},

@@ -38,7 +38,7 @@ def quadratics(*overrides: str, protocol: dict[str, Any] | str, **sections: Any)
     2γa_i (x − b_i).
     """
     return planned(
-        "devices=8", "partition=natural", "train.batch=1", f"optimizer.lr={LR}", *overrides, protocol=protocol,
+        "devices=8", "engine.block=8", "partition=natural", "train.batch=1", f"optimizer.lr={LR}", *overrides, protocol=protocol,
         data={"_target_": "quadratic.Quadratics"}, model={"_target_": "quadratic.Slope"}, **sections,
     )  # fmt: skip
 
