@@ -31,6 +31,7 @@ def _run(
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a server ignores it
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # which the server may have looked up
     for name, number in (("out", 1), ("err", 2)):
         os.dup2(os.open(Path(home, name), os.O_WRONLY | os.O_APPEND), number)
     from swarm.cli.main import main

@@ -65,15 +65,6 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, rule: str, networ
     assert resumed["arms"]["swarm"]["params_sha256"] == hashed
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_ray_gives_the_same_bits(tmp_path: Path, rule: str) -> None:
-    common = (f"aggregator={rule}", *TORUS, *NETWORKS["delay and compression"], "rounds=3")
-    common = (*common, "engine.block=3", "transforms=[clip,noise]")
-    local = run(tmp_path / "local", *common)["arms"]["swarm"]["params_sha256"]
-    ray = run(tmp_path / "ray", *common, "engine=ray", "engine.actors=3", "engine.block=3")
-    assert ray["arms"]["swarm"]["params_sha256"] == local
-
-
 @pytest.mark.parametrize("network", ["ideal", "loss", "delay and loss", "time-varying"])
 @pytest.mark.parametrize("rule", RULES)
 def test_every_device_receives_what_the_rule_makes_of_what_it_heard(

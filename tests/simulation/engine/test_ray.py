@@ -54,6 +54,14 @@ CASES = {
     "by link": ("protocol=relay_sgd", "topology=small_world"),
     "by message": ("protocol=gossip_learning", "protocol.variant=um", "topology=epidemic", "topology.fanout=1"),
     "a server with a memory": ("protocol=scaffold", "protocol.fraction=0.5", "topology=none"),
+    **{
+        f"aggregated by {rule}": (
+            f"aggregator={rule}", "topology=torus", "devices=16", "delay=exponential", "delay.mean=1.0", "network.round_seconds=1.0",
+            "compressor=qsgd", "transforms=[clip,noise]",
+        )
+        for rule in ("coordinate_median", "trimmed_mean", "clipped_gossip")
+    },
+    "metrics of all kinds": ("metrics=[standard,macro_f1,balanced_accuracy,auc,calibration,fairness]",),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
 }  # fmt: skip
 

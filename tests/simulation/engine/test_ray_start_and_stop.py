@@ -26,7 +26,8 @@ from swarm.common.rows import Blocks
 from swarm.simulation.engine.ray.call_scheduler import format_ids
 from swarm.simulation.engine.ray.cluster import cluster
 from swarm.simulation.engine.ray.placement import place
-from tests.support import experiment, heeds_interrupts, logged, prepared, run
+from tests.processes import CommandLine
+from tests.support import experiment, logged, prepared, run
 
 ROOT = Path(__file__).resolve().parents[3]
 DEADLINE = 90.0
@@ -126,21 +127,8 @@ def test_a_run_can_go_on_in_another_engine(tmp_path: Path) -> None:
 )
 def test_nothing_is_left(how: tuple[signal.Signals, ...], tmp_path: Path) -> None:
     temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # short: sockets live below it
-    command = [
-        sys.executable,
-        str(ROOT / "run_swarm.py"),
-        *LONG,
-        f"hydra.run.dir={tmp_path / 'run'}",
-    ]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "TMPDIR": str(temporary)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=heeds_interrupts,
-    )
+    words = (*LONG, f"hydra.run.dir={tmp_path / 'run'}")
+    process = CommandLine(*words, own_group=True, TMPDIR=str(temporary))
     left: set[int] = set()
     try:
         end = time.monotonic() + DEADLINE
@@ -164,7 +152,7 @@ def test_nothing_is_left(how: tuple[signal.Signals, ...], tmp_path: Path) -> Non
     finally:
         for pid in _alive({process.pid, *left}):
             os.kill(pid, signal.SIGKILL)
-        process.wait()
+        process.wait(DEADLINE)
 
 
 # --- refused --------------------------------------------------------------------------------------

@@ -182,11 +182,6 @@ def test_the_block_does_not_change_a_value(one_shard: list[dict[str, Any]]) -> N
             assert other[key] == pytest.approx(row[key], rel=2e-2, abs=2e-2), key
 
 
-def test_ray_has_the_same_bits(one_shard: list[dict[str, Any]]) -> None:
-    found = values(NEW, "engine=ray", "engine.actors=2", "engine.block=3")
-    assert found == one_shard
-
-
 def test_numeric_targets_have_metrics_too(tmp_path: Path) -> None:
     metrics = ["standard", {**option("metric", "fairness"), "of": "loss"}]
     summary = run(tmp_path / "run", "data=linear_regression", "partition=iid", metrics=metrics)
