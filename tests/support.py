@@ -151,6 +151,28 @@ def logged(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
+def require_same_bits(
+    folder: Path, *overrides: str, rounds: int, cut: int, **sections: Any
+) -> dict[str, Any]:
+    """Require that a run in one shard comes to the same bits and records as one that plays ``cut``
+    rounds in five shards and, after a resume, the others in two; returns the summary."""
+    one, other = folder / "one", folder / "cut"
+    whole = run(one, *overrides, f"rounds={rounds}", **sections)
+    run(
+        other,
+        *overrides,
+        f"rounds={cut}",
+        f"schedule.rounds={rounds}",
+        "engine.shards=5",
+        **sections,
+    )
+    resumed = swarm.resume(other, {"rounds": rounds, "engine.shards": 2}).summary
+    for name, arm in whole["arms"].items():
+        assert resumed["arms"][name]["params_sha256"] == arm["params_sha256"], name
+    assert logged(other) == logged(one)
+    return whole
+
+
 def records(ready: PreparedRun, arm: int = 0) -> list[MetricsRow]:
     """The records of one arm, run to its end."""
     with simulation(ready, arm) as running:

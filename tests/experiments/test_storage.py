@@ -5,6 +5,7 @@ same bits.
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -59,12 +60,15 @@ def _after(count: int, call: Callable[..., Any], number: int = errno.ENOSPC) -> 
     return full
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WRITERS = [(os, "fsync", 4), (os, "fsync", 9), (JsonlSink, "record", 5), (checkpoint, "write_json", 3),
            (checkpoint, "write", 1), (Folder, "finish", 0), (html, "page", 0)]  # fmt: skip
 
 
-@pytest.mark.parametrize(("where", "name", "count"), WRITERS)
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize(
+    ("where", "name", "count", "number"),
+    [(*each, number) for each, number in zip(WRITERS, itertools.cycle(FULL), strict=False)],
+)
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-import swarm
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import PluginError
 from swarm.communication.aggregation.base import Heard
 from swarm.config.build import options
 from swarm.experiments.runs.prepared import PreparedRun
-from tests.support import experiment, logged, prepared, run, trajectory
+from tests.support import experiment, prepared, require_same_bits, run, trajectory
 
 OWN = Path(__file__).with_name("own_rules.py")
 RULES = [name for name in options("aggregator") if name != "mean"]
@@ -55,14 +54,8 @@ def _own(changes: dict[str, Any], *overrides: str) -> PreparedRun:
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("rule", RULES)
 def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, rule: str, network: str) -> None:
-    common = (f"aggregator={rule}", "engine.block=3", *TORUS, "rounds=4", *NETWORKS[network])
-    hashed = run(tmp_path / "one", *common)["arms"]["swarm"]["params_sha256"]
-    many = run(tmp_path / "many", *common, "engine.shards=4")
-    assert many["arms"]["swarm"]["params_sha256"] == hashed
-    assert logged(tmp_path / "many") == logged(tmp_path / "one")
-    run(tmp_path / "cut", *common, "rounds=2", "schedule.rounds=4")
-    resumed = swarm.resume(tmp_path / "cut", {"rounds": 4, "engine.shards": 3}).summary
-    assert resumed["arms"]["swarm"]["params_sha256"] == hashed
+    common = (f"aggregator={rule}", "engine.block=3", *TORUS, *NETWORKS[network])
+    require_same_bits(tmp_path, *common, rounds=4, cut=2)
 
 
 @pytest.mark.parametrize("network", ["ideal", "loss", "delay and loss", "time-varying"])

@@ -11,14 +11,22 @@ import numpy.typing as npt
 import pytest
 import torch
 
-import swarm
 from swarm.common.rng import Keys
 from swarm.communication.compression.base import Draw
 from swarm.communication.protocol.base import Requirements
 from swarm.communication.protocol.dpsgd import Averaging
 from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
-from tests.support import config, experiment, logged, prepared, run, simulation, trajectory
+from tests.support import (
+    config,
+    experiment,
+    logged,
+    prepared,
+    require_same_bits,
+    run,
+    simulation,
+    trajectory,
+)
 
 CASES = {
     "top_k": ("compressor=top_k",),
@@ -44,16 +52,7 @@ GOSSIP = (
 
 @pytest.mark.parametrize("case", CASES)
 def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, case: str) -> None:
-    common = ("devices=11", "engine.block=2", "rounds=4", *CASES[case])
-    hashed = run(tmp_path / "one", *common)["arms"]["swarm"]["params_sha256"]
-    for shards in (2, 5):
-        many = run(tmp_path / f"{shards}", *common, f"engine.shards={shards}")
-        assert many["arms"]["swarm"]["params_sha256"] == hashed
-        assert logged(tmp_path / f"{shards}") == logged(tmp_path / "one")
-    run(tmp_path / "cut", *common, "rounds=2", "schedule.rounds=4")
-    resumed = swarm.resume(tmp_path / "cut", {"rounds": 4, "engine.shards": 3}).summary
-    assert resumed["arms"]["swarm"]["params_sha256"] == hashed
-    assert logged(tmp_path / "cut") == logged(tmp_path / "one")
+    require_same_bits(tmp_path, "devices=11", "engine.block=2", *CASES[case], rounds=4, cut=2)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

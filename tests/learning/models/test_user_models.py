@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-import swarm
 from swarm.common.errors import ConfigError
 from swarm.config.build import option
 from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.models.cnn import CNN
-from tests.support import config, logged, plain_gradient, row_of, run
+from tests.support import config, plain_gradient, require_same_bits, row_of, run
 
 PLUGIN = Path(__file__).with_name("user_models.py")
 BUNDLED: dict[str, dict[str, Any]] = {
@@ -33,7 +32,7 @@ OWN = {
     for name in ("NormMLP", "Attention", "Scaled", "FusedGRU", "FusedLSTM", "CellGRU", "Outside")
 }
 MODELS = BUNDLED | OWN
-COMMON = ("devices=7", "rounds=3", "engine.block=2", f"plugins=[{PLUGIN}]", "optimizer=momentum", "optimizer.lr=0.02",
+COMMON = ("devices=9", "rounds=3", "engine.block=2", f"plugins=[{PLUGIN}]", "optimizer=momentum", "optimizer.lr=0.02",
           "partition=iid", "checkpoint.keep=9")  # fmt: skip
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
@@ -41,16 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:User
 
 @pytest.mark.parametrize("name", MODELS)
 def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, name: str) -> None:
-    model = MODELS[name]
-    one = run(tmp_path / "one", *COMMON, model=model)
-    many = run(tmp_path / "many", *COMMON, "engine.shards=3", model=model)
-    hashed = one["arms"]["swarm"]["params_sha256"]
-    assert many["arms"]["swarm"]["params_sha256"] == hashed
-    assert logged(tmp_path / "many") == logged(tmp_path / "one")
-    run(tmp_path / "cut", *COMMON, "rounds=1", "schedule.rounds=3", model=model)
-    resumed = swarm.resume(tmp_path / "cut", {"rounds": 3, "engine.shards": 2}).summary
-    assert resumed["arms"]["swarm"]["params_sha256"] == hashed
-    assert logged(tmp_path / "cut") == logged(tmp_path / "one")
+    require_same_bits(tmp_path, *COMMON, rounds=3, cut=1, model=MODELS[name])
 
 
 def test_a_model_of_the_users_own_may_choose_its_learning_rate(tmp_path: Path) -> None:
