@@ -24,7 +24,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 import swarm
-from swarm.common.rows import Layout
+from swarm.common.rows import Layout, trainable
 from swarm.common.system import paths
 from swarm.config.build import option
 from swarm.config.settings import Settings
@@ -185,13 +185,13 @@ def records(ready: PreparedRun, arm: int = 0) -> list[MetricsRow]:
 def module_of(row_P: Tensor, like: nn.Module) -> nn.Module:
     """A copy of the module with these parameters."""
     made = copy.deepcopy(like)
-    made.load_state_dict(Layout.of(like).state_dict(row_P))
+    made.load_state_dict(Layout.of(like).state_dict(row_P), strict=False)
     return made
 
 
 def row_of(module: nn.Module) -> Tensor:
     """The opposite of :func:`module_of`."""
-    return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
+    return torch.cat([p.detach().reshape(-1) for p in trainable(module).values()])
 
 
 def plain_gradient(row_P: Tensor, like: nn.Module, x: Tensor, y: Tensor, loss: str) -> Tensor:

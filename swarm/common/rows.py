@@ -59,10 +59,24 @@ class HasNeurons(ABC):
         """
 
 
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of ``module`` that are not frozen, by name."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def frozen_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of ``module`` that are frozen, by all their names."""
+    every = module.named_parameters(remove_duplicate=False)
+    return {name: p for name, p in every if not p.requires_grad}
+
+
 @dataclass(frozen=True)
 class Layout:
-    """How the parameters of a module are laid out in a row of P numbers: flattened, in
+    """How the parameters of a module that learn are laid out in a row of P numbers: flattened, in
     ``named_parameters`` order.
+
+    A parameter that is frozen (``requires_grad`` is False) is in no row: the module itself holds
+    it, once for all devices.
 
     ``slots`` has one entry for each parameter, and ``hidden`` one for each hidden layer, if the
     module states them. A parameter that several modules share has several names: ``ties`` holds
@@ -75,18 +89,19 @@ class Layout:
 
     @classmethod
     def of(cls, module: nn.Module) -> Layout:
-        """Return the layout of a module's parameters.
+        """Return the layout of a module's parameters that learn.
 
         Raises :class:`ConfigError` for a module that states neurons which it does not have.
         """
         slots, start = [], 0
         first: dict[int, str] = {}
-        for name, parameter in module.named_parameters():
+        for name, parameter in trainable(module).items():
             slots.append(ParameterSpec(name, tuple(parameter.shape), start))
             start = slots[-1].stop
             first[id(parameter)] = name
         every = module.named_parameters(remove_duplicate=False)
-        ties = tuple((name, first[id(p)]) for name, p in every if first[id(p)] != name)
+        shared = ((name, first.get(id(p), name)) for name, p in every)
+        ties = tuple((name, slot) for name, slot in shared if slot != name)
         stated = module.neurons() if isinstance(module, HasNeurons) else []
         shapes = {s.name: s.shape for s in slots}
         return cls(tuple(slots), tuple(_hidden(shapes, axes) for axes in stated), ties)

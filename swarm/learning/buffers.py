@@ -1,6 +1,6 @@
-"""A model's buffers, which never change while devices learn.
+"""A model's buffers and frozen parameters, which never change while devices learn.
 
-All devices of an arm share the buffers, so they are not part of a row. They are saved once beside
+All devices of an arm share them, so they are not part of a row. They are saved once beside
 an arm's checkpoints, each of which holds their hash. So a saved run has all that
 ``module.load_state_dict`` needs, and nobody has to import the model's code to read it.
 """
@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from swarm.common.errors import CheckpointError
+from swarm.common.rows import frozen_parameters
 
 FILE = "buffers.safetensors"
 MOST_BYTES = 256 << 20
@@ -29,7 +30,7 @@ MOST_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Constants:
-    """A module's buffers by name.
+    """A module's buffers and frozen parameters by name.
 
     ``saved`` names the persistent ones, which are in the module's ``state_dict``.
     """
@@ -39,8 +40,10 @@ class Constants:
 
     @classmethod
     def of(cls, module: nn.Module) -> Constants:
-        """Return the buffers of ``module`` as they are now; a buffer with two names has both."""
-        values = dict(module.named_buffers(remove_duplicate=False))
+        """Return the buffers and frozen parameters of ``module`` as they are now; what has two
+        names has both."""
+        buffers = dict(module.named_buffers(remove_duplicate=False))
+        values = buffers | frozen_parameters(module)
         return cls(values, tuple(name for name in module.state_dict() if name in values))
 
     @cached_property
@@ -75,7 +78,8 @@ def read(folder: Path, facts: Mapping[str, Any] | None) -> dict[str, Tensor]:
     if facts["sha256"] is None:
         names = ", ".join(facts["names"])
         warnings.warn(
-            f"the buffers {names} are more than {MOST_BYTES >> 20} MiB, which a run does not keep; "
+            f"the buffers and frozen parameters {names} are more than {MOST_BYTES >> 20} MiB, which"
+            " a run does not keep; "
             "load_state_dict(…, strict=False) leaves those of the module as they are",
             stacklevel=3,
         )

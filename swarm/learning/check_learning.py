@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called, fault_of, is_ours, of_torch, where
-from swarm.common.rows import BlockParameters, Layout
+from swarm.common.rows import BlockParameters, Layout, trainable
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
@@ -79,7 +79,7 @@ def _by_torch(
     without influence, by autograd on a copy of the module.
     """
     one = copy.deepcopy(module)
-    parameters = dict(one.named_parameters())
+    parameters = trainable(one)
     with torch.no_grad():
         for name, value in layout.state_dict(row_P).items():
             if name in parameters:

@@ -13,7 +13,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
-from swarm.common.rows import Layout
+from swarm.common.rows import Layout, frozen_parameters
 from swarm.common.system.files import content
 from swarm.learning.buffers import Constants
 
@@ -26,8 +26,9 @@ def read_start(
     ``init`` is ``common`` or ``independent``, which both give the parameters of ``module``, or the
     path of a ``.safetensors`` file. Such a file is written by ``safetensors.torch.save_model``, or
     by ``save_file`` of ``module.state_dict()``. It may have tied parameters under one or all of
-    their names, and no buffers or those of the module. Raises :class:`ConfigError` for any other
-    ``init``, and for a file that does not fit the model.
+    their names, and no buffers or those of the module. Frozen parameters in it replace those of
+    ``module``. Raises :class:`ConfigError` for any other ``init``, and for a file that does not fit
+    the model.
     """
     if init in ("common", "independent"):
         return layout.pack(dict(module.named_parameters())).to(dtype)
@@ -48,6 +49,7 @@ def read_start(
         raise ConfigError("init", init, f"is no readable safetensors file ({error})") from None
     try:
         parameters = _parameters(values, layout, constants)
+        _load_frozen(module, values)
     except ValueError as error:
         raise ConfigError("init", init, str(error)) from None
     try:
@@ -89,10 +91,30 @@ def _parameters(
                 )
     for name in values.keys() & constants.values.keys():
         own = constants.values[name]
+        if isinstance(own, nn.Parameter):
+            continue
         if own.shape != values[name].shape or not torch.equal(values[name].to(own), own):
             why = "which its constructor makes and no file changes; save the start without it"
             raise ValueError(f"holds another buffer {name} than the model's, {why}")
     return found
+
+
+def _load_frozen(module: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Give the frozen parameters of ``module`` the values that the file has for them.
+
+    Raises ``ValueError`` for other shapes, and for numbers that are not finite or no
+    floating-point numbers."""
+    for name, parameter in frozen_parameters(module).items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if value.shape != parameter.shape:
+            shapes = f"{list(value.shape)}, and the model's is {list(parameter.shape)}"
+            raise ValueError(f"holds {name} of shape {shapes}")
+        if not value.dtype.is_floating_point or not torch.isfinite(value).all():
+            raise ValueError(f"holds {name} with values that are no finite floating-point numbers")
+        with torch.no_grad():
+            parameter.copy_(value)
 
 
 def _most(module: nn.Module) -> int:

@@ -59,9 +59,7 @@ def probe(e: Experiment) -> None:
 def _try_the_model(e: Experiment) -> None:
     inputs, target_Cb = _samples(e)
     try:
-        check_learning(
-            e.model.module().to(e.device), e.learner.kernel, e.model.loss, inputs, target_Cb
-        )
+        check_learning(e.model.template, e.learner.kernel, e.model.loss, inputs, target_Cb)
     except ConfigError as error:
         raise error.under("model") from error
 

@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
-from swarm.common.rows import Layout
+from swarm.common.rows import Layout, frozen_parameters
 from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views, gradients_of
 from swarm.learning.kernels.losses import Loss
 
@@ -47,12 +47,13 @@ class BatchedKernel(Kernel):
 
     @classmethod
     def match(cls, module: nn.Module, loss: Loss, inputs: Tensor) -> BatchedKernel | None:
-        """Return the kernel of a module that has ``over_rows``, else None.
+        """Return the kernel of a module that has ``over_rows`` and no frozen parameters, which
+        ``over_rows`` would not be given; else None.
 
         Raises :class:`ConfigError` if ``over_rows`` returns other outputs than ``forward``, as in a
         subclass that overrides only one of them.
         """
-        if not isinstance(module, BatchedForward):
+        if not isinstance(module, BatchedForward) or frozen_parameters(module):
             return None
         found, draw = cls(module, module, loss), torch.Generator().manual_seed(0)
         row_P = found.layout.pack(dict(module.named_parameters()))

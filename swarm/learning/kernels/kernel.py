@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from swarm.common.rows import Layout
+from swarm.common.rows import Layout, frozen_parameters
 from swarm.learning.kernels.losses import Loss
 
 Views = dict[str, Tensor]  # each parameter of a block as ``[B, *shape]``
@@ -141,10 +141,12 @@ def _prediction(module: nn.Module) -> Callable[[Views, Tensor], Tensor]:
     """One device's prediction ``[C, b]`` as a function of its parameters and inputs ``[b,
     *features]``; ``[C, b · L]`` for a module with outputs for each of L positions.
 
-    The caller gives the parameters; of the module itself only constant buffers (masks, positions)
-    are used.
+    The caller gives the parameters that learn; of the module itself only constant buffers (masks,
+    positions) and frozen parameters are used.
     """
-    skeleton = copy.deepcopy(module).requires_grad_(False)
+    # a frozen base may be large, and is not copied
+    shared = {id(each): each for each in frozen_parameters(module).values()}
+    skeleton = copy.deepcopy(module, shared).requires_grad_(False)
 
     def predict(parameters: Views, inputs: Tensor) -> Tensor:
         out: Tensor = functional_call(skeleton, parameters, (inputs,))

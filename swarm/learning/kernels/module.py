@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called, fault_of, is_plugin, place, where
 from swarm.common.rng import derive
-from swarm.common.rows import Layout
+from swarm.common.rows import Layout, trainable
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.data.dataset import chunks
 from swarm.learning.kernels.batched import BatchedKernel
@@ -87,8 +87,10 @@ def _require_parameters(module: nn.Module) -> None:
     """Refuse a module without parameters, parameters that a row cannot hold, and other state that
     neither a row nor a file can hold.
     """
-    if not any(True for _ in module.parameters()):
-        raise refused(module, "has no parameters to learn")
+    if not trainable(module):
+        all_frozen = any(True for _ in module.parameters())
+        why = "; all are frozen (requires_grad=False)" if all_frozen else ""
+        raise refused(module, f"has no parameters to learn{why}")
     lazy = [name for name, p in module.named_parameters() if is_lazy(p)]
     if lazy:
         raise refused(
@@ -97,12 +99,6 @@ def _require_parameters(module: nn.Module) -> None:
         )
     if any(not p.dtype.is_floating_point for p in module.parameters()):
         raise refused(module, "has parameters that are not floating point")
-    frozen = [n for n, p in module.named_parameters() if not p.requires_grad]
-    if frozen:
-        raise refused(
-            module,
-            f"freezes {frozen[0]}, but all parameters learn here; keep what is fixed in a buffer",
-        )
     known: dict[int, str] = {}
     for name, p in module.named_parameters():
         other = known.setdefault(p.data_ptr(), name) if p.numel() else name

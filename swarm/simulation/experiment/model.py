@@ -36,7 +36,8 @@ class Model:
         loss: The loss that training minimises.
         optimizer: How a local step follows from a gradient.
         layout: How the parameters lie in a row ``[P]``.
-        constants: The module's buffers, which no step changes.
+        template: The module whose buffers and frozen parameters all devices share.
+        constants: The template's buffers and frozen parameters, which no step changes.
         start: The row ``[P]`` that devices start from, if all start from the same.
     """
 
@@ -50,7 +51,7 @@ class Model:
         self.optimizer: Optimizer = self._build(
             settings.optimizer, Optimizer, "optimizer", schedule=schedule
         )
-        self._checked = module = self._checked_module()
+        self.template = module = self._checked_module()
         self.layout = Layout.of(module)
         self.constants = Constants.of(module)
         self.start = read_start(settings.init, module, self.layout, self.constants, dtype)
@@ -102,7 +103,7 @@ class Model:
     def learner(self, block: int) -> Learner:
         """A learner that trains blocks of up to ``block`` devices at once."""
         train = self.settings.train
-        kernel = kernel_for(self._checked, self.loss, self.sample(), block)
+        kernel = kernel_for(self.template, self.loss, self.sample(), block)
         return Learner(
             kernel,
             self.loss,

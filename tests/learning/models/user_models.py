@@ -35,6 +35,22 @@ class NormMLP(nn.Module):
         return out
 
 
+class Adapted(nn.Module):
+    """A base that stays as it is, and a low-rank adapter and a head that learn (LoRA)."""
+
+    def __init__(self, features: Features, outputs: int, width: int = 12, rank: int = 2) -> None:
+        super().__init__()
+        self.base = nn.Linear(math.prod(features), width).requires_grad_(False)
+        self.down = nn.Parameter(0.1 * torch.randn(rank, math.prod(features)))
+        self.up = nn.Parameter(torch.zeros(width, rank))
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        out: Tensor = self.head((self.base(x) + x @ self.down.T @ self.up.T).relu())
+        return out
+
+
 class Attention(nn.Module):
     """Grey levels as tokens: nn.Embedding, a constant buffer of positions,
     nn.MultiheadAttention.
@@ -213,7 +229,7 @@ class WithACounter(_Plain):
 class Frozen(_Plain):
     def __init__(self, features: Features, outputs: int) -> None:
         super().__init__(features, outputs)
-        self.head.bias.requires_grad_(False)
+        self.requires_grad_(False)
 
 
 class WithoutParameters(nn.Module):
