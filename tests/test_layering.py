@@ -169,8 +169,12 @@ FORBIDDEN_IMPORTS = {"pickle", "cloudpickle", "dill", "joblib", "random", "shelv
 NUMPY_RANDOM = {"Generator", "Philox", "SeedSequence", "BitGenerator", "PCG64", "default_rng"}
 ALLOWED = {
     "swarm.data.files.readers.table_files: np.load": "allow_pickle=False",
-    "swarm.learning.kernels.module: torch.default_generator.manual_seed": (
-        "inside torch.random.fork_rng: nothing else draws a module's start"
+    **dict.fromkeys(
+        (
+            "swarm.learning.kernels.noise: torch.default_generator.manual_seed",
+            "swarm.learning.kernels.noise: torch.cuda.manual_seed",
+        ),
+        "inside torch.random.fork_rng: a module's start and its noise draw from torch's generator",
     ),
 }
 

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from swarm.common.gradient_correction import GradientCorrection
+from swarm.common.rng import derive
 from swarm.common.rows import BlockParameters
 from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views
 from swarm.learning.kernels.losses import Loss
+from swarm.learning.kernels.noise import seeded
 from swarm.learning.optim.optimizer import Optimizer, clip_
 
 
@@ -31,6 +33,7 @@ class Batch:
         done: How many steps the device has taken before, ``[B]``.
         true_target: What predictions are scored by, if devices learn from other labels; None: the
             target.
+        noise: The seed of the noise that modules draw while they learn.
     """
 
     x: Tensor
@@ -39,6 +42,7 @@ class Batch:
     active: Tensor | None
     done: Tensor
     true_target: Tensor | None = None
+    noise: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,8 @@ class Learner:
             None if batch.active is None else batch.active.to(target).T[:, :, None, None] * scale
         )
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), target.unbind(1), strict=True)):
-            outs.append(add(x_k, t_k, scale if scale_KB11 is None else scale_KB11[k]))
+            own = scale if scale_KB11 is None else scale_KB11[k]
+            outs.append(self._added(add, x.views, x_k, t_k, own, (batch.noise, k)))
         return x.rows(), torch.stack(outs, 1)
 
     def _bench(self, x_BP: Tensor, samples: int) -> tuple[BlockParameters, Gradient]:
@@ -203,11 +208,12 @@ class Learner:
         samples, layout, x_BP = batch.target.shape[-1], self.kernel.layout, start_BP.clone()
         rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(1, 1)
         g = BlockParameters(layout, x_BP.shape[0], x_BP)
-        add, outs = self.kernel.gradients(g.views, layout.views(x_BP), samples), []
+        at, outs = layout.views(x_BP), []
+        add = self.kernel.gradients(g.views, at, samples)
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), batch.target.unbind(1), strict=True)):
             for part in g.flat:
                 part.zero_()
-            outs.append(add(x_k, t_k, 1.0 / samples))
+            outs.append(self._added(add, at, x_k, t_k, 1.0 / samples, (batch.noise, k)))
             g_BP = g.rows()
             if correction is not None:
                 _correct_(g_BP, x_BP, start_BP, correction)
@@ -223,6 +229,25 @@ class Learner:
             for rows, old in zip(held, before, strict=True):
                 rows.copy_(torch.where(batch.active[:, k, None], rows, old))
         return x_BP, torch.stack(outs, 1)
+
+    def _added(
+        self,
+        add: Gradient,
+        at: Views,
+        x_k: Tensor,
+        t_k: Tensor,
+        scale: Scale,
+        noise: tuple[int, int],
+    ) -> Tensor:
+        """Call ``add`` for one step, whose noise follows from a seed and the number of the step;
+        returns the outputs to score. Where the module draws noise, these are predictions without
+        it."""
+        if not self.kernel.noisy:
+            return add(x_k, t_k, scale)
+        out = self.kernel.outputs(at, x_k)
+        with seeded(derive(noise[0], "step", noise[1]), x_k.device):
+            add(x_k, t_k, scale)
+        return out
 
     def _score(self, out: Tensor, batch: Batch) -> PredictionScores:
         """Scores of the outputs ``[B, K, C, b]``, which were computed before learning from the

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.common.rng import Keys
+from swarm.common.rng import Keys, derive
 from swarm.communication.protocol.base import Rows
 from swarm.data.stream.stream import DrawnSamples
 from swarm.learning.learner import Batch
@@ -168,7 +168,16 @@ class BatchLoader:
                 active = torch.as_tensor(np.arange(k) < each[:, None], device=device)
             true = None if truth is None else truth[part, :k]
             x = _gather(self.x_S, sample[part, :k])
-            yield chosen, Batch(x, target[part, :k], first, active, done[part], true)
+            noise = self._noise(rows.start)
+            yield chosen, Batch(x, target[part, :k], first, active, done[part], true, noise)
+
+    def _noise(self, first: int) -> int:
+        """The seed of the noise that the module draws in the next steps of the block whose first
+        row is ``first``; 0 if it draws none."""
+        e, taken = self.experiment, int(self.progress.steps_n[first])
+        if not e.learner.kernel.noisy:
+            return 0
+        return derive(e.settings.seed, "noise", int(self.devices[first]), self._before[0], taken)
 
     def end(self, plan: BatchPlan, steps_n: Ints) -> None:
         """Finish a plan of which each device did ``steps_n`` mini-batches: count them, and offer

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from swarm.learning.kernels.dense import Dense
+from swarm.learning.kernels.noise import seeded
 from swarm.simulation.batch_loader import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
 from swarm.simulation.evaluation import SAMPLES_AT_ONCE
 from swarm.simulation.experiment import Experiment
@@ -265,7 +266,7 @@ def saved_bytes(module: nn.Module, sample: Tensor) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with seeded(0), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         out = module(sample.clone())
     del out
     return sum(kept.values()) // len(sample)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from swarm.learning.kernels.noise import seeded
 from swarm.learning.models.base import CountsFlops
 
 
@@ -41,6 +42,7 @@ def _counted(module: nn.Module, sample: Tensor, batch: int, backward: bool) -> f
     one = copy.deepcopy(module)
     inputs = sample[:1].expand(batch, *sample.shape[1:])
     with (
+        seeded(0),
         torch.inference_mode(False),
         torch.set_grad_enabled(backward),
         FlopCounterMode(display=False) as counter,

@@ -45,6 +45,7 @@ class Kernel(ABC):
 
     layout: Layout
     compiles = True  # if False, compute.compile does not compile this kernel
+    noisy = False  # whether the module draws from torch's generator while it learns
 
     @abstractmethod
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
@@ -61,11 +62,19 @@ class Kernel(ABC):
 
 
 class Functional(Kernel):
-    """Vectorises any module that is a pure function by ``vmap`` of ``functional_call``."""
+    """Vectorises any module that is a pure function by ``vmap`` of ``functional_call``.
 
-    def __init__(self, module: nn.Module, loss: Loss) -> None:
-        self.layout, self.loss = Layout.of(module), loss
-        self._predict: Callable[[Views, Tensor], Any] = vmap(_prediction(module))
+    If the module is ``noisy``, every device draws numbers of its own while it learns, and predicts
+    without noise.
+    """
+
+    def __init__(self, module: nn.Module, loss: Loss, noisy: bool = False) -> None:
+        self.layout, self.loss, self.noisy = Layout.of(module), loss, noisy
+        self.compiles = not noisy
+        self._predict: Callable[[Views, Tensor], Any] = vmap(_prediction(module, noisy))
+        self._learn = self._predict
+        if noisy:
+            self._learn = vmap(_prediction(module), randomness="different")
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         out: Tensor = self._predict(x, inputs)
@@ -77,7 +86,7 @@ class Functional(Kernel):
     def _add(
         self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale
     ) -> Tensor:
-        pulled: Any = vjp(lambda parameters: self._predict(parameters, inputs), x)
+        pulled: Any = vjp(lambda parameters: self._learn(parameters, inputs), x)
         out: Tensor = pulled[0]
         (gradient,) = pulled[1](self.loss.grad_outputs(out, target_BCb).mul_(scale))
         for name, view in into.items():
@@ -90,9 +99,11 @@ class PerDevice(Kernel):
     a plain loop.
     """
 
-    def __init__(self, module: nn.Module, loss: Loss) -> None:
-        self.layout, self.loss = Layout.of(module), loss
-        self._predict = _prediction(module)
+    def __init__(self, module: nn.Module, loss: Loss, noisy: bool = False) -> None:
+        self.layout, self.loss, self.noisy = Layout.of(module), loss, noisy
+        self.compiles = not noisy
+        self._predict = _prediction(module, noisy)
+        self._learn = _prediction(module) if noisy else self._predict
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         return torch.stack(
@@ -123,7 +134,7 @@ class PerDevice(Kernel):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         with torch.inference_mode(False), torch.enable_grad():
             leaves = {name: value.clone().requires_grad_() for name, value in own.items()}
-            out = self._predict(leaves, inputs.clone())
+            out = self._learn(leaves, inputs.clone())
             residual = self.loss.grad_outputs(out.detach(), target_Cb.clone()) * scale.clone()
             return out.detach(), gradients_of(out, leaves, residual)
 
@@ -137,16 +148,18 @@ def gradients_of(out: Tensor, leaves: Views, residual: Tensor) -> tuple[Tensor, 
     )
 
 
-def _prediction(module: nn.Module) -> Callable[[Views, Tensor], Tensor]:
+def _prediction(module: nn.Module, evaluates: bool = False) -> Callable[[Views, Tensor], Tensor]:
     """One device's prediction ``[C, b]`` as a function of its parameters and inputs ``[b,
     *features]``; ``[C, b · L]`` for a module with outputs for each of L positions.
 
     The caller gives the parameters that learn; of the module itself only constant buffers (masks,
-    positions) and frozen parameters are used.
+    positions) and frozen parameters are used. ``evaluates`` puts it into evaluation mode.
     """
     # a frozen base may be large, and is not copied
     shared = {id(each): each for each in frozen_parameters(module).values()}
     skeleton = copy.deepcopy(module, shared).requires_grad_(False)
+    if evaluates:
+        skeleton.eval()
 
     def predict(parameters: Views, inputs: Tensor) -> Tensor:
         out: Tensor = functional_call(skeleton, parameters, (inputs,))

@@ -21,6 +21,7 @@ from swarm.learning.kernels.batched import BatchedKernel
 from swarm.learning.kernels.dense import Dense
 from swarm.learning.kernels.kernel import Functional, Kernel, PerDevice
 from swarm.learning.kernels.losses import Loss
+from swarm.learning.kernels.noise import draws_noise, seeded
 from swarm.learning.models.sequence import SequenceModel
 
 EXTRA = "_extra_state"  # ends the keys of a state_dict that come from get_extra_state
@@ -30,18 +31,17 @@ def initialised(make: Callable[[], nn.Module], seed: int, device: int = 0) -> nn
     """Return ``make()``, with torch's CPU generator seeded by (seed, device) meanwhile and restored
     afterwards.
     """
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would also note a stack trace for each kind of accelerator, for ever
-        torch.default_generator.manual_seed(derive(seed, "init", device))
+    with seeded(derive(seed, "init", device)):
         return make()
 
 
 def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) -> None:
     """Refuse a module that cannot be run with the parameters of many devices.
 
-    It must have parameters, must not change its buffers or draw random numbers, and must return
-    ``[b, *outputs]`` for ``inputs``, a few samples ``[b, *features]``: a number for each class, and
-    for each position if positions have labels. Raises :class:`ConfigError` that names the module.
+    It must have parameters, must not change its buffers, may draw random numbers only from torch
+    and only while it learns (in training mode), and must return ``[b, *outputs]`` for ``inputs``, a
+    few samples ``[b, *features]``: a number for each class, and for each position if positions have
+    labels. Raises :class:`ConfigError` that names the module.
     """
     _require_parameters(module)
     module.train()
@@ -73,6 +73,7 @@ def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) ->
             "gives a sample another output if the batch has other samples (a norm over the batch"
             " does); use LayerNorm or GroupNorm",
         )
+    module.train()
 
 
 def refused(module: nn.Module, why: str) -> ConfigError:
@@ -116,16 +117,24 @@ def _require_parameters(module: nn.Module) -> None:
 
 def _require_pure(module: nn.Module, inputs: Tensor) -> object:
     """The outputs of ``forward``, which is refused if it fails, or is not a pure function of
-    parameters and inputs.
+    parameters, inputs and torch's generator. A module that draws noise while it learns is left in
+    evaluation mode, in which it must draw none.
     """
     buffers = {n: b.clone() for n, b in module.named_buffers()}
     given = inputs.clone()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            generator = torch.get_rng_state()
+        with torch.no_grad(), seeded(0):
             out = module(inputs)
+        with torch.no_grad(), seeded(0):
             again = module(given.clone())
-            noisy = not torch.equal(generator, torch.get_rng_state())
+        if draws_noise(module, given):
+            module.eval()
+            if draws_noise(module, given):
+                raise refused(module, _NOISE)
+            with torch.no_grad():
+                out, again = module(given.clone()), module(given.clone())
+    except ConfigError:
+        raise
     except (
         Exception,
         SystemExit,
@@ -150,13 +159,15 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
             f"changes its buffer {changed[0]} while learning (BatchNorm does); use LayerNorm or"
             " GroupNorm",
         )
-    if noisy or (isinstance(out, Tensor) and isinstance(again, Tensor) and not _same(out, again)):
-        raise refused(
-            module,
-            "draws noise of its own, which the run's seed does not control, or changes from call to"
-            " call; set its dropout to 0",
-        )
+    if isinstance(out, Tensor) and isinstance(again, Tensor) and not _same(out, again):
+        raise refused(module, _NOISE)
     return out
+
+
+_NOISE = (
+    "draws noise that the run's seed does not control, or also when it predicts, or changes from"
+    " call to call; draw noise from torch, and only where self.training is true"
+)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
@@ -215,22 +226,23 @@ def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Ker
     dense = Dense.match(module, loss)
     if dense is not None:
         return dense
-    stacked = BatchedKernel.match(module, loss, inputs)
+    noisy = draws_noise(module, inputs)
+    stacked = None if noisy else BatchedKernel.match(module, loss, inputs)
     if stacked is not None:
         return stacked
     if block == 1:
-        return PerDevice(module, loss)
+        return PerDevice(module, loss, noisy)
     rows = Layout.of(module).pack(dict(module.named_parameters())).detach().repeat(2, 1)
-    functional = Functional(module, loss)
+    functional = Functional(module, loss, noisy)
     x, both = functional.layout.views(rows), inputs.expand(2, *inputs.shape)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="There is a performance drop")
             out = functional.outputs(x, both)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), seeded(0):
             warnings.simplefilter("ignore")
             into = functional.layout.views(torch.zeros_like(rows))
             functional.gradients(into, x, out.shape[-1])(both, torch.zeros_like(out), 1.0)
     except Exception:  # vmap cannot batch fused recurrent layers, nor an `if` on a tensor's values
-        return PerDevice(module, loss)
+        return PerDevice(module, loss, noisy)
     return functional

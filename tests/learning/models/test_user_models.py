@@ -97,8 +97,6 @@ def test_a_step_is_a_step_of_plain_torch(name: str, block: int) -> None:
 REFUSED = {
     "WithBatchNorm": ({}, "changes its buffer norm.running_mean"),
     "WithBatchNormOfTheBatch": ({}, "LayerNorm"),
-    "WithDropout": ({}, "noise"),
-    "Outside": ({"dropout": 0.1}, "noise"),
     "WithNoise": ({}, "noise"),
     "WithNumpyNoise": ({}, "noise|call"),
     "WithACounter": ({}, "noise|call"),

@@ -208,6 +208,20 @@ class WithDropout(_Plain):
         return super().forward(functional.dropout(x, 0.3, self.training))
 
 
+class DroppedGRU(nn.Module):
+    """Two recurrent layers with dropout between them, which vmap cannot batch."""
+
+    def __init__(self, features: Features, outputs: int) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(8, 6, num_layers=2, dropout=0.4, batch_first=True)
+        self.head = nn.Linear(6, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found, _ = self.rnn(x.reshape(-1, 8, 8))
+        out: Tensor = self.head(found[:, -1])
+        return out
+
+
 class WithNoise(_Plain):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x + torch.rand(x.shape).to(x))

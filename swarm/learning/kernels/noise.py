@@ -1,0 +1,32 @@
+"""The noise that a module draws from torch's generator while it learns, such as that of dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+CPU = torch.device("cpu")
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """A context in which torch's generators, that of ``device`` among them, start from ``seed``;
+    afterwards they are as they were."""
+    accelerators = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=accelerators):
+        # torch.manual_seed would also note a stack trace for each kind of accelerator, for ever
+        torch.default_generator.manual_seed(seed)
+        if accelerators:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
+def draws_noise(module: nn.Module, inputs: Tensor) -> bool:
+    """Whether ``forward``, in the mode in which ``module`` is, draws from torch's generator."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        module(inputs.clone())
+        return not torch.equal(before, torch.get_rng_state())
