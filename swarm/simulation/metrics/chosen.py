@@ -24,11 +24,20 @@ from swarm.simulation.metrics.base import (
     TrafficMetric,
     VoteMetric,
 )
+from swarm.simulation.metrics.local import LocalMetric
 from swarm.simulation.metrics.record import CONCEPT, RESERVED, RESERVED_BEGINNINGS
 from swarm.simulation.metrics.usual import usual
 
 SECTION = "metrics"
-KINDS = (OutputMetric, ScoreMetric, VoteMetric, RowMetric, StreamMetric, TrafficMetric)
+KINDS = (
+    OutputMetric,
+    ScoreMetric,
+    VoteMetric,
+    LocalMetric,
+    RowMetric,
+    StreamMetric,
+    TrafficMetric,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,11 @@ class Metrics:
     def votes(self) -> tuple[VoteMetric, ...]:
         """Those of all devices' answers together."""
         return tuple(m for m in self.all if isinstance(m, VoteMetric))
+
+    @cached_property
+    def local(self) -> tuple[LocalMetric, ...]:
+        """Those of each device's own held-out samples."""
+        return tuple(m for m in self.all if isinstance(m, LocalMetric))
 
     @cached_property
     def rows(self) -> tuple[RowMetric, ...]:
