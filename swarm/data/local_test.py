@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,7 +11,6 @@ import numpy as np
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys, shuffled
 from swarm.data.dataset import Dataset, DeviceSplit
-
 
 KEY = "local_test"
 
@@ -28,6 +27,12 @@ def asked(section: Mapping[str, Any]) -> tuple[float | Literal["auto"], dict[str
         valid = "must be auto or a fraction from 0 up to, not including, 1"
         raise ConfigError(f"data.{KEY}", share, valid)
     return share, {key: value for key, value in section.items() if key != KEY}
+
+
+def learnt_from(section: Mapping[str, Any], same: Sequence[Any] = ("auto",)) -> dict[str, Any]:
+    """The section ``data`` without a ``local_test`` of one of the values ``same``, which take
+    nothing from what devices learn; earlier versions did not have the key."""
+    return {k: v for k, v in section.items() if k != KEY or v not in same}
 
 
 def of_owners(data: Dataset, split: DeviceSplit) -> DeviceSplit:

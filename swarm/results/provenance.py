@@ -16,6 +16,7 @@ from swarm.common.errors import typed
 from swarm.common.system import paths
 from swarm.config import aliases
 from swarm.config.settings import DEFAULTS
+from swarm.data.local_test import learnt_from
 
 # sections that change no number of a run
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
@@ -56,6 +57,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, default in DEFAULTS.items():
         if kept.get(key) == default:
             del kept[key]
+    if isinstance(data := kept.get("data"), Mapping):
+        kept["data"] = learnt_from(data)
     engine = kept.get("engine")
     kept["engine"] = {
         "block": engine.get("block", "auto") if isinstance(engine, Mapping) else "auto"

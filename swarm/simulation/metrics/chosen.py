@@ -90,7 +90,8 @@ class Metrics:
 def chosen(
     nodes: Sequence[str | Mapping[str, Any]], task: Task, plugins: Sequence[str] = ()
 ) -> Metrics:
-    """The metrics that ``nodes`` describe, in their order.
+    """The metrics that ``nodes`` describe, in their order; ``standard`` adds the usual ones that
+    are not listed before it.
 
     Raises :class:`ConfigError` on ``metrics`` for one that cannot be built or that cannot be
     measured on ``task``, for two of one name, and for one whose keys are taken.
@@ -98,7 +99,9 @@ def chosen(
     found: list[Metric] = []
     for node in nodes:
         if node == STANDARD:
-            found += [m for m in usual(task.label) if m.why_not(task) is None]
+            there = {metric.name for metric in found}
+            fitting = (m for m in usual(task.label) if m.why_not(task) is None)
+            found += [metric for metric in fitting if metric.name not in there]
             continue
         assert not isinstance(node, str)
         metric = build(dict(node), Metric, SECTION, plugins, label=task.label)
