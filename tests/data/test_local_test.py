@@ -112,11 +112,6 @@ def test_drifting_data_hold_nothing_out(words: tuple[str, ...]) -> None:
     assert prepared(*common, "data.local_test=auto").split.local_test is None
 
 
-def test_a_share_that_nothing_is_measured_on_is_warned_about() -> None:
-    with pytest.warns(UserWarning, match=r"data\.local_test=0\.2: nothing is measured"):
-        prepared("data.local_test=0.2", "evaluate.local=false")
-
-
 def test_the_default_is_the_configuration_of_before() -> None:
     today = config()
     assert today["data"].pop("local_test") == "auto"

@@ -160,14 +160,21 @@ def test_devices_without_such_samples_are_left_out() -> None:
 
 def test_the_evaluated_devices_and_members_are_looked_at() -> None:
     words = ("data.local_test=0.3", "rounds=2", "engine.block=3")
-    everybody = records(prepared(*words))[-1].devices
+    before, *_, everybody = (record.devices for record in records(prepared(*words)))
     some = records(prepared(*words, "evaluate.devices=3"))[-1].devices
+    assert before is not None
     assert everybody is not None
     assert some is not None
     assert len(some["device"]) == 3
     np.testing.assert_array_equal(
         some["local_accuracy"], everybody["local_accuracy"][some["device"]]
     )
+
+    first = records(prepared(*words, "churn=joining", "churn.start=10"))[0].devices
+    assert first is not None
+    there = first["device"]
+    assert len(there) == 6
+    np.testing.assert_array_equal(first["local_accuracy"], before["local_accuracy"][there])
 
 
 def test_it_can_be_the_main_score_and_is_left_out_where_there_is_none(tmp_path: Path) -> None:
@@ -181,7 +188,8 @@ def test_it_can_be_the_main_score_and_is_left_out_where_there_is_none(tmp_path: 
     assert not any(metric.name.startswith("local") for metric in usual)
     with pytest.raises(ConfigError, match=r"metrics=local_accuracy: needs .*data\.local_test=0\.2"):
         experiment("metrics=[local_accuracy]")
-    off = experiment("data.local_test=0.3", "evaluate.local=false", "metrics=[standard,macro_f1]")
+    with pytest.warns(UserWarning, match="nothing is measured"):
+        off = experiment("data.local_test=0.3", "evaluate.local=false")
     assert not off.metrics.local
 
 
