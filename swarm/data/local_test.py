@@ -13,6 +13,7 @@ from swarm.common.rng import Keys, shuffled
 from swarm.data.dataset import Dataset, DeviceSplit
 
 KEY = "local_test"
+AT_ONCE = 1 << 18  # samples drawn in one vectorised call
 
 
 def asked(section: Mapping[str, Any]) -> tuple[float | Literal["auto"], dict[str, Any]]:
@@ -69,11 +70,16 @@ def taken_out(
     if not held_N.any():
         valid = "takes nothing out: each device has one training sample, and keeps it to learn from"
         raise ConfigError(f"data.{KEY}", share, valid)
-    place_S = np.arange(len(device_S)) - split.ptr_N1[device_S]
-    taken_S = shuffled(place_S, sizes_N[device_S], keys, device_S, 0) < held_N[device_S]
+    taken_S = np.empty(len(device_S), bool)
+    for start in range(0, len(device_S), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        device_s = device_S[part]
+        place_s = np.arange(start, start + len(device_s)) - split.ptr_N1[device_s]
+        lands_s = shuffled(place_s, sizes_N[device_s], keys, device_s, 0)
+        taken_S[part] = lands_s < held_N[device_s]
     held, kept = (
-        replace(split, sample=split.sample[part], ptr_N1=np.concatenate([[0], np.cumsum(size_N)]))
-        for part, size_N in ((taken_S, held_N), (~taken_S, sizes_N - held_N))
+        replace(split, sample=split.sample[of_S], ptr_N1=np.concatenate([[0], np.cumsum(size_N)]))
+        for of_S, size_N in ((taken_S, held_N), (~taken_S, sizes_N - held_N))
     )
     train = np.setdiff1d(data.train, held.sample)
     return replace(data, train=train), replace(
