@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -30,10 +30,10 @@ def asked(section: Mapping[str, Any]) -> tuple[float | Literal["auto"], dict[str
     return share, {key: value for key, value in section.items() if key != KEY}
 
 
-def learnt_from(section: Mapping[str, Any], same: Sequence[Any] = ("auto",)) -> dict[str, Any]:
-    """The section ``data`` without a ``local_test`` of one of the values ``same``, which take
-    nothing from what devices learn; earlier versions did not have the key."""
-    return {k: v for k, v in section.items() if k != KEY or v not in same}
+def learnt_from(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section ``data`` without a ``local_test`` that takes nothing from what devices learn;
+    earlier versions did not have the key."""
+    return {k: v for k, v in section.items() if k != KEY or v not in ("auto", 0)}
 
 
 def of_owners(data: Dataset, split: DeviceSplit) -> DeviceSplit:

@@ -16,11 +16,12 @@ from swarm.common.errors import typed
 from swarm.common.system import paths
 from swarm.config import aliases
 from swarm.config.settings import DEFAULTS
-from swarm.data.local_test import learnt_from
 
 # sections that change no number of a run
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
 SPAN = "schedule.rounds"
+# of data: takes nothing from what devices learn; earlier versions did not have the key
+_ONLY_MEASURED = ("local_test", "auto")
 
 
 def code_version(plugins: Sequence[str] = ()) -> dict[str, str | None]:
@@ -58,7 +59,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         if kept.get(key) == default:
             del kept[key]
     if isinstance(data := kept.get("data"), Mapping):
-        kept["data"] = learnt_from(data)
+        kept["data"] = {k: v for k, v in data.items() if (k, v) != _ONLY_MEASURED}
     engine = kept.get("engine")
     kept["engine"] = {
         "block": engine.get("block", "auto") if isinstance(engine, Mapping) else "auto"

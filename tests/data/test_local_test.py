@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
+from swarm.config.composing.compose import compose
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.data.local_test import asked, of_owners, taken_out
 from swarm.results.provenance import identity
@@ -117,3 +119,15 @@ def test_the_default_is_the_configuration_of_before() -> None:
     assert today["data"].pop("local_test") == "auto"
     assert identity(config()) == identity(today)
     assert identity(config("data.local_test=0.2")) != identity(today)
+
+
+def test_an_option_of_ones_own_may_have_another_default(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    target = "_target_: swarm.data.generated.digits.Digits\n"
+    (tmp_path / "data" / "mine.yaml").write_text(target + "local_test: 0.3\n")
+    (tmp_path / "data" / "other.yaml").write_text(target)
+    found = [
+        compose(words, tmp_path).data.local_test
+        for words in (["data=mine"], ["data=mine", "data.local_test=0.1"], ["data=other"])
+    ]
+    assert found == [0.3, 0.1, "auto"]

@@ -240,7 +240,7 @@ def _require_same_data(runs: list[Run]) -> None:
     under the same name. Runs that do not learn have none."""
     known = [run for run in runs if run.config.get("data") and (run.learns or not run.arms)]
     for run in known[1:]:
-        both = [_flat(learnt_from(one.config["data"], ("auto", 0))) for one in (known[0], run)]
+        both = [_flat(learnt_from(one.config["data"])) for one in (known[0], run)]
         found = [(one.summary or {}).get("data") or {} for one in (known[0], run)]
         if all(found):
             both = [

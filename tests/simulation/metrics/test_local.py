@@ -14,10 +14,12 @@ import torch
 import swarm
 from swarm.common.errors import ConfigError
 from swarm.experiments.runs.prepared import PreparedRun
+from swarm.results.report.compare import Comparison
 from swarm.simulation.footprint import footprint
 from swarm.simulation.metrics.column import PARTS
 from swarm.simulation.metrics.local import LocalAccuracy, LocalR2, LocalScores
 from tests.support import (
+    config,
     experiment,
     final_rows,
     logged,
@@ -200,3 +202,16 @@ def test_looking_at_own_samples_counts_in_the_memory_of_a_run() -> None:
     one, two = (part["a block of devices at work"] for part in parts)
     assert two >= one
     assert parts[1]["the results of devices"] > parts[0]["the results of devices"]
+
+
+def test_runs_that_learn_from_other_samples_are_not_compared(tmp_path: Path) -> None:
+    for name, words in (("auto", ()), ("share", ("data.local_test=0.3",))):
+        run(tmp_path / name, "rounds=1", *words)
+    before = config()["data"]
+    del before["local_test"]
+    run(tmp_path / "before", "rounds=1", data=before)
+    both = Comparison.of([tmp_path / "before", tmp_path / "auto"])
+    heads = [str(column.header) for column in both.table().columns]
+    assert not any("own" in head for head in heads), "nothing of what nobody measured"
+    with pytest.raises(ConfigError, match=r"data\.local_test=0\.3: .*same data"):
+        Comparison.of([tmp_path / "auto", tmp_path / "share"])
