@@ -116,6 +116,8 @@ class DeviceSplit:
     names: Maybe | None = None
     # whether the names are owners' names: each device then has all training samples of one owner
     owned: bool = False
+    # samples of each device's own that no device learns from; None: there are none
+    local_test: DeviceSplit | None = None
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:
@@ -147,21 +149,38 @@ class DeviceSplit:
         """The same split with devices named by their owners, if each device holds the samples of
         one owner and no two devices share an owner; else unchanged.
         """
-        if data.owner is None or data.owner_names is None or not self.sizes_N.all():
+        owner_N = None if data.owner_names is None else self.owners(data)
+        if data.owner_names is None or owner_N is None:
             return self
+        return replace(self, names=tuple(data.owner_names[owner] for owner in owner_N), owned=True)
+
+    def owners(self, data: Dataset) -> Ints | None:
+        """The owner of each device, ``[N]``, if each device holds the samples of one owner and no
+        two devices share an owner; else None.
+        """
+        if data.owner is None or not self.sizes_N.all():
+            return None
         owner_S = data.owner[self.sample]
         owner_N = owner_S[self.ptr_N1[:-1]]
         if len(np.unique(owner_N)) < self.devices or (owner_S != owner_N[self.device_S]).any():
-            return self
-        return replace(self, names=tuple(data.owner_names[owner] for owner in owner_N), owned=True)
+            return None
+        return np.asarray(owner_N)
 
     def pooled(self, keys: Keys, batch: int | None = None) -> DeviceSplit:
         """The split with all samples on one device, in random order.
 
         If this split is ordered, the samples that devices meet first come first. ``batch`` keeps
         only the samples that fill whole mini-batches of their own device, and records each one's
-        place in that device's stream, so that none is met before its own device would meet it.
+        place in that device's stream, so that none is met before its own device would meet it. The
+        one device's own held-out samples are those of all devices.
         """
+        held = self.local_test
+        if held is not None:
+            ids = np.sort(held.sample)
+            held = DeviceSplit(ids, np.array([0, len(ids)]))
+        return replace(self._on_one_device(keys, batch), local_test=held)
+
+    def _on_one_device(self, keys: Keys, batch: int | None) -> DeviceSplit:
         if not self.ordered:
             mixed = keys.generator().permutation(np.sort(self.sample))
             return DeviceSplit(mixed, np.array([0, len(mixed)]))

@@ -11,6 +11,7 @@ from swarm.common.rng import Keys
 from swarm.config.build import build, choice
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit, Source
+from swarm.data.local_test import KEY, asked, of_owners, taken_out
 from swarm.data.partition import Partition
 from swarm.data.stream.drift import Drift, NoDrift
 from swarm.data.stream.labelling import AllLabels, LabelOracle
@@ -21,19 +22,41 @@ def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, Device
     """The data set, and which device holds which of its training samples.
 
     If nothing ``learns``, no device holds any. If the update policy ``streams``, each device's
-    samples are in the order in which it meets them, with drift and observed labels applied.
+    samples are in the order in which it meets them, with drift and observed labels applied. The
+    split also says which samples of its own each device is tested on, as ``data.local_test`` asks.
 
     Raises :class:`ConfigError` for data that cannot be loaded, split or used, and for drift or
     labels without a stream.
     """
+    share, _ = asked(s.data)
+    taken = 0.0 if share == "auto" or not learns else share
+    dataset, split = _split_data(s, learns, streams, taken)
+    if share == "auto" and learns:
+        split = of_owners(dataset, split)
+    elif taken and dataset.concept is not None:
+        valid = (
+            "must be auto or 0 with data that drift: what a device held out of its stream would"
+            " belong to concepts that are over"
+        )
+        raise ConfigError(f"data.{KEY}", share, valid)
+    return dataset, split
+
+
+def _split_data(
+    s: Settings, learns: bool, streams: bool, taken: float
+) -> tuple[Dataset, DeviceSplit]:
+    """As :func:`load_data`, with the share ``taken`` of each device's samples held out."""
     try:
-        source = build(s.data, Source, "data", s.plugins, devices=s.devices, seed=s.seed)
+        node = asked(s.data)[1]
+        source = build(node, Source, "data", s.plugins, devices=s.devices, seed=s.seed)
         dataset = source.load()
         _require_samples(source, "load", dataset)
     except ConfigError as error:
         raise error if error.key.startswith("data.") else error.under("data") from None
     _require_label(s, dataset)
     split = _split(s, dataset, learns)
+    if taken:
+        dataset, split = taken_out(dataset, split, taken, Keys(s.seed, "local_test"))
     drift: Drift = build(s.drift, Drift, "drift", s.plugins, seed=s.seed)
     labels: LabelOracle = build(s.labels, LabelOracle, "labels", s.plugins, seed=s.seed)
     if streams:

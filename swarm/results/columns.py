@@ -161,6 +161,12 @@ def on(columns: Iterable[Column], surface: Surface) -> list[Column]:
     return list(chosen.values())
 
 
+def measured(columns: Iterable[Column], finals: Iterable[Mapping[str, Any]]) -> list[Column]:
+    """Those that one of the arms with these final numbers has a value of."""
+    there = {key for final in finals for key, value in final.items() if value is not None}
+    return [column for column in columns if column.key in there]
+
+
 def by_concept(key: str, columns: Iterable[Column]) -> str | None:
     """What a metric's number for one concept of data that drift is called; None for other keys."""
     name, _, concept = key.rpartition(CONCEPT)

@@ -7,16 +7,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from swarm.common.plugin import returned, shape_of
 from swarm.common.rows import BlockParameters
+from swarm.data.dataset import DeviceSplit
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
 from swarm.simulation.metrics.base import Metric, OutputMetric
 
 SAMPLES_AT_ONCE = 1024
+OWN_SAMPLES_AT_ONCE = 64  # of each device, where each has others
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,24 @@ class BlockEvaluation:
     hits_BC: Tensor
     votes_CT: Tensor | None
     values_BV: Tensor
+
+
+@dataclass(frozen=True)
+class OwnSamples:
+    """The held-out samples of the B devices of a block: of device i the first ``count_B[i]`` ids of
+    ``id_BT[i]``; what follows them is any sample.
+    """
+
+    id_BT: Tensor
+    count_B: Tensor
+
+    @classmethod
+    def of(cls, held: DeviceSplit, devices_B: npt.NDArray[np.int64]) -> OwnSamples:
+        """Those of ``devices_B`` among the samples ``held`` of all devices."""
+        count_B = held.sizes_N[devices_B]
+        place_T = np.minimum(np.arange(count_B.max(initial=0)), count_B[:, None] - 1).clip(0)
+        at_BT = (held.ptr_N1[devices_B][:, None] + place_T).clip(max=len(held.sample) - 1)
+        return cls(torch.as_tensor(held.sample[at_BT]), torch.as_tensor(count_B))
 
 
 def apart(
@@ -99,6 +121,38 @@ class BlockEvaluator:
         for column, (metric, state) in enumerate(zip(self.metrics, states, strict=True)):
             values_BV[:, column] = one_each(metric, metric.value(state, labels), len(x_BP))
         return BlockEvaluation(total, torch.stack(hits).sum(0), votes_CT, values_BV)
+
+    def examine_local(
+        self, x_BP: Tensor, own: OwnSamples, x_S: Tensor, y_S: Tensor
+    ) -> BlockEvaluation:
+        """Evaluate each of the devices with parameters ``x_BP`` on its ``own`` samples of all
+        samples ``x_S`` with labels or targets ``y_S``, as :meth:`examine` takes them. A device
+        without any has the loss NaN; nobody votes, and metrics of outputs see nothing.
+        """
+        parts = BlockParameters(self.kernel.layout, len(x_BP), x_BP)
+        parts.load(x_BP)
+        classification = self.loss.classification
+        each = y_S.shape[1] if classification and y_S.ndim > 1 else 1
+        many = max(1, OWN_SAMPLES_AT_ONCE // each)
+        loss_B = x_BP.new_zeros(len(x_BP), dtype=_wide(x_BP.device))
+        hits_BC = loss_B.new_zeros(len(x_BP), self.outputs)
+        for start in range(0, own.id_BT.shape[1], many):
+            id_Bb = own.id_BT[:, start : start + many].to(x_S.device)
+            there_Bb = start + torch.arange(id_Bb.shape[1]) < own.count_B[:, None]
+            there_Bb = there_Bb.repeat_interleave(each, 1).to(x_BP.device)
+            y = y_S[id_Bb].flatten(1) if classification else y_S[id_Bb]
+            target = self.loss.encode(y, self.outputs, x_BP.dtype)
+            out = self.kernel.outputs(parts.views, x_S[id_Bb])
+            loss_B += torch.where(there_Bb, self.loss.value(out, target), 0).sum(1)
+            found = (
+                self.loss.score(out, target).unsqueeze(1) * target
+                if classification
+                else (out - target).square()
+            )
+            hits_BC += torch.where(there_Bb.unsqueeze(1), found, 0).sum(2)
+        loss_B /= (own.count_B * each).to(loss_B)
+        nothing_BV = loss_B.new_full((len(x_BP), len(self.metrics)), torch.nan)
+        return BlockEvaluation(loss_B, hits_BC, None, nothing_BV)
 
     def _state(
         self, metric: OutputMetric, devices: int, samples: int, device: torch.device

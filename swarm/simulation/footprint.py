@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from swarm.learning.kernels.dense import Dense
 from swarm.learning.kernels.noise import seeded
 from swarm.simulation.batch_loader import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
-from swarm.simulation.evaluation import SAMPLES_AT_ONCE
+from swarm.simulation.evaluation import OWN_SAMPLES_AT_ONCE, SAMPLES_AT_ONCE
 from swarm.simulation.experiment import Experiment
 
 REST = 40 << 20  # bytes that every run needs: files being written, tables, the page
@@ -154,10 +154,14 @@ class _Counted:
             Part("the messages of a round", int(numbers * self.item), "a smaller model"),
             Part(
                 "the results of devices",
-                (RESULT + MEASURED * len(self.e.metrics.outputs)) * self._results(),
+                (RESULT + MEASURED * self._further()) * self._results(),
                 "a smaller evaluate.devices or a larger evaluate.every",
             ),
         ]
+
+    def _further(self) -> int:
+        """Values of each device beside those that every evaluation has."""
+        return len(self.e.metrics.outputs) + len(self.e.metrics.local)
 
     def _results(self) -> int:
         """Rows of the table of devices' results."""
@@ -181,7 +185,8 @@ class _Counted:
         if e.model.loss.classification:  # votes: of a block, of all blocks, and while counted
             looked_at += 3 * 8 * e.data.outputs * data.y[data.test].size
         links = self.e.communication.messages.graph(1).src_E
-        loaded = x.nbytes + data.y.nbytes + 8 * (len(e.data.split.sample) + len(data.train))
+        ids = len(e.data.split.sample) + len(data.train) + self._held_out
+        loaded = x.nbytes + data.y.nbytes + 8 * ids
         smaller = "a smaller train.batch, train.local_steps or engine.block"
         return [
             Part(
@@ -238,7 +243,24 @@ class _Counted:
         samples = len(e.data.dataset.test) * each
         kept = sum(m.state(1, e.data.outputs, samples).nbytes for m in e.metrics.outputs)
         predicted = many * (self._activations + 4 * self._answers * self.item)
-        return rows + e.blocks.size * (predicted + kept)
+        return rows + e.blocks.size * max(predicted + kept, self._looking_at_own(each))
+
+    def _looking_at_own(self, each: int) -> int:
+        """Bytes a device while it is looked at on held-out samples of its own, which it shares with
+        no other, with ``each`` labels a sample."""
+        held = self.e.data.split.local_test
+        if held is None or not self.e.metrics.local:
+            return 0
+        longest = int(held.sizes_N.max())
+        many = min(max(1, OWN_SAMPLES_AT_ONCE // each), longest)
+        sample = self.e.data.dataset.x[:1].size * self.item + self.e.data.dataset.y[:1].nbytes
+        return 8 * longest + many * (sample + self._activations + 6 * self._answers * self.item)
+
+    @property
+    def _held_out(self) -> int:
+        """How many held-out samples devices have of their own."""
+        held = self.e.data.split.local_test
+        return 0 if held is None else len(held.sample)
 
     @property
     def _answers(self) -> int:

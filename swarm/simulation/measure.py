@@ -19,6 +19,7 @@ from swarm.simulation.evaluation import BlockEvaluator
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.metrics import formulas as metrics
 from swarm.simulation.metrics.base import DeviceMetric, DeviceScores
+from swarm.simulation.metrics.local import LocalScores
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -50,6 +51,16 @@ def over_devices(metric: DeviceMetric, values_M: Floats) -> dict[str, float]:
     return found
 
 
+def _one_each(metric: DeviceMetric, each: Floats, found: Evaluation) -> Floats:
+    """Return what a metric returned, ``each``, if it has one value a device.
+
+    Raises :class:`PluginError` if it has not."""
+    if not isinstance(each, np.ndarray) or each.shape != found.loss_M.shape:
+        needed = f"one value for each of the {len(found.loss_M)} devices is needed"
+        raise returned("metrics", metric, "values()", f"returns {shape_of(each)}", needed)
+    return each
+
+
 class SwarmEvaluator:
     """Looks at a running engine, as often as it is called."""
 
@@ -72,7 +83,9 @@ class SwarmEvaluator:
             return values, None
         test, lived_NC = e.data.dataset.test, self._lived(seen_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
-        measured = {metric.name: metric for metric in (*e.metrics.outputs, *e.metrics.scores)}
+        scores |= self._local(found.devices_M)
+        chosen = (*e.metrics.outputs, *e.metrics.scores, *e.metrics.local)
+        measured = {metric.name: metric for metric in chosen}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}
         values |= by_concept
@@ -199,13 +212,22 @@ class SwarmEvaluator:
         chosen = self.experiment.metrics
         scores = DeviceScores(found.devices_M, found.loss_M, found.hits_MC, y_T, counts_C, mix_MC)
         values = {m.name: v for m, v in zip(chosen.outputs, found.values_MV.T, strict=True)}
-        for metric in chosen.scores:
-            values[metric.name] = each = metric.values(scores)
-            if not isinstance(each, np.ndarray) or each.shape != found.loss_M.shape:
-                needed = f"one value for each of the {len(found.loss_M)} devices is needed"
-                said = f"returns {shape_of(each)}"
-                raise returned("metrics", metric, "values()", said, needed)
-        return values
+        return values | {m.name: _one_each(m, m.values(scores), found) for m in chosen.scores}
+
+    def _local(self, devices_M: Ints) -> dict[str, Floats]:
+        """The values that these devices have of the metrics of own held-out samples."""
+        chosen, data = self.experiment.metrics.local, self.experiment.data
+        if not chosen:
+            return {}
+        found = self.engine.evaluate(None, self.evaluated_blocks)
+        found = found.members(np.isin(found.devices_M, devices_M))
+        (samples_N, spread_N), own = data.local_test_NN, found.devices_M
+        target = data.dataset.target
+        span_C = np.ones(1) if target is None else target.span
+        scores = LocalScores(
+            own, samples_N[own], found.loss_M, found.hits_MC, spread_N[own], span_C
+        )
+        return {m.name: _one_each(m, m.values(scores), found) for m in chosen}
 
     def _lived(self, seen_N: Floats) -> Floats | None:
         """How much of what each device met in its last round belongs to each concept, ``[N,

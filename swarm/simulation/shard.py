@@ -19,7 +19,7 @@ from swarm.communication.protocol.base import Links, RoundInfo, State
 from swarm.communication.returned import require_state, slots_of
 from swarm.communication.routing import Route
 from swarm.simulation.batch_loader import BatchLoader
-from swarm.simulation.evaluation import BlockEvaluation, BlockEvaluator, one_each
+from swarm.simulation.evaluation import BlockEvaluation, BlockEvaluator, OwnSamples, one_each
 from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
@@ -133,13 +133,28 @@ class Shard:
 
     # --- look -------------------------------------------------------------------------------------
 
-    def evaluate(self, samples: Ints, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
-        """Evaluate the devices of the chosen ``blocks`` on the samples with these ids."""
+    def evaluate(
+        self, samples: Ints | None, blocks: set[int]
+    ) -> Iterator[tuple[int, BlockEvaluation]]:
+        """Evaluate the devices of the chosen ``blocks`` on the samples with these ids; with None,
+        each device on held-out samples of its own."""
+        if samples is None:
+            yield from self._evaluate_local(blocks)
+            return
         index = torch.as_tensor(samples, device=self.batch_loader.x_S.device)
         x_T, y_T = self.batch_loader.x_S[index], self.batch_loader.y_S[index]
         for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
                 yield block, self.evaluator.examine(self.state.x[rows], x_T, y_T)
+
+    def _evaluate_local(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
+        held, loader = self.experiment.data.split.local_test, self.batch_loader
+        assert held is not None, "asked only of devices that have some"
+        for block, rows in self.experiment.blocks.slices(self.blocks):
+            if block in blocks:
+                own = OwnSamples.of(held, self.devices[rows])
+                x_BP = self.state.x[rows]
+                yield block, self.evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
 
     def row_values(self, mean_P: Tensor) -> Floats:
         """The values of the metrics of parameters, ``[n, metrics]``, given the mean model

@@ -201,6 +201,15 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             ("metric", name): lambda: ["data=linear_regression", "partition=iid"]
             for name in ("r2", "prequential_mse", "faded_mse", "stream_mse")
         },
+        ("metric", "local_accuracy"): lambda: ["data.local_test=0.3"],
+        **{
+            ("metric", name): lambda: [
+                "data=linear_regression",
+                "partition=iid",
+                "data.local_test=0.3",
+            ]
+            for name in ("local_mse", "local_r2")
+        },
     }
     return special.get((group, name), list)()
 

@@ -72,7 +72,7 @@ def _mean(counts: list[int]) -> float | int:
 
 def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> dict[str, Any]:
     """The numbers of samples, their shape and classes, and how many samples a device holds."""
-    sizes = np.diff(holdings.ptr_N1)
+    held = holdings.local_test
     replay_bytes = experiment.data.replay_bytes(experiment.dtype.itemsize)
     return {
         "name": option_name(experiment.settings.data),
@@ -82,12 +82,18 @@ def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> 
         "classes": d.classes,
         **({"class_names": names} if (names := few(d.class_names)) else {}),
         "features": list(d.x.shape[1:]),
-        "samples_per_device": {
-            "min": int(sizes.min()),
-            "median": float(np.median(sizes)),
-            "max": int(sizes.max()),
-        },
+        "samples_per_device": _sizes(holdings),
+        **({} if held is None else {"local_test_per_device": _sizes(held)}),
         **({"replay_bytes_per_device": replay_bytes} if replay_bytes else {}),
+    }
+
+
+def _sizes(split: DeviceSplit) -> dict[str, float]:
+    """The least, median and largest number of samples of a device."""
+    return {
+        "min": int(split.sizes_N.min()),
+        "median": float(np.median(split.sizes_N)),
+        "max": int(split.sizes_N.max()),
     }
 
 

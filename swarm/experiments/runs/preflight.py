@@ -9,6 +9,7 @@ import warnings
 
 from swarm.common.errors import ConfigError
 from swarm.config.build import choice
+from swarm.data.local_test import asked
 from swarm.learning.optim.optimizer import SGD
 from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
@@ -132,6 +133,13 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
     # pooled streams would repeat the warnings of the swarm's
     if e.communication.learns and e.data.split.place is None:
         _warn_of_no_lesson(e)
+        share = asked(s.data)[0]
+        if share not in ("auto", 0) and s.evaluate.accuracy and not e.metrics.local:
+            warnings.warn(
+                f"data.local_test={share:g}: nothing is measured on the samples that it takes from"
+                " the devices; metrics=[standard] and evaluate.local=true would do",
+                stacklevel=2,
+            )
         if e.data.policy.streams:
             _warn_of_short_streams(e)
 

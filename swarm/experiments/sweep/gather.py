@@ -17,7 +17,7 @@ import pandas as pd
 from swarm.common.errors import SwarmError
 from swarm.common.statistics import interval
 from swarm.experiments.sweep.job import ANEW, Job
-from swarm.results.columns import Score, on
+from swarm.results.columns import Score, measured, on
 from swarm.results.load import Run, load
 from swarm.results.presentation import UNDECLARED, Presentation
 from swarm.simulation.metrics.base import Column
@@ -115,7 +115,8 @@ def gather(jobs: Sequence[Job]) -> SweepResults | None:
     first = shown.lead(dict.fromkeys(arm for _, run in runs for arm in run.arms))
     declared = [entry.key for entry in shown.entries]
     known = on((column for _, run in runs for column in run.columns), "sweep")
-    metrics = tuple(column for column in known if column.key != score.mean)
+    last = [run.final(arm) for _, run in runs for arm in run.arms]
+    metrics = tuple(column for column in measured(known, last) if column.key != score.mean)
     further = [column.key for column in metrics]
     finals = pd.DataFrame(
         [

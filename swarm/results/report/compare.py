@@ -17,7 +17,8 @@ from rich.table import Table
 
 from swarm.common.errors import ConfigError, typed
 from swarm.config.build import choice
-from swarm.results.columns import heading, human, on
+from swarm.data.local_test import learnt_from
+from swarm.results.columns import heading, human, measured, on
 from swarm.results.load import Run, load_partial
 from swarm.results.presentation import Presentation
 from swarm.results.track.jsonl import plain
@@ -126,7 +127,11 @@ class Comparison:
         declared = self.presentation.on("compare")
         heads += [entry.title.replace(" ", "\n") for entry in declared]
         known = on((column for run in self.runs for column in run.columns), "compare")
-        further = [column for column in known if score is None or column.key != score.mean]
+        further = [
+            column
+            for column in measured(known, finals)
+            if score is None or column.key != score.mean
+        ]
         heads += [heading(column).replace(" ", "\n") for column in further]
         for head in [*heads, "bytes\nsent", *(["virtual\ntime"] if timed else []), *walls]:
             table.add_column(head, justify="right", no_wrap=True)
@@ -235,7 +240,7 @@ def _require_same_data(runs: list[Run]) -> None:
     under the same name. Runs that do not learn have none."""
     known = [run for run in runs if run.config.get("data") and (run.learns or not run.arms)]
     for run in known[1:]:
-        both = [_flat(one.config["data"]) for one in (known[0], run)]
+        both = [_flat(learnt_from(one.config["data"])) for one in (known[0], run)]
         found = [(one.summary or {}).get("data") or {} for one in (known[0], run)]
         if all(found):
             both = [

@@ -165,8 +165,9 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
-        """Evaluate the devices of these blocks on the samples with these ids."""
+    def evaluate(self, samples: Ints | None, blocks: Ints) -> Evaluation:
+        """Evaluate the devices of these blocks on the samples with these ids; with None, each
+        device on held-out samples of its own."""
 
     @abstractmethod
     def total(self, shares_N: Floats) -> Tensor:

@@ -135,7 +135,7 @@ class LocalEngine(Engine):
             self._routes[messages.key] = found
         return found
 
-    def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
+    def evaluate(self, samples: Ints | None, blocks: Ints) -> Evaluation:
         """See :meth:`Engine.evaluate`. The results are written into arrays allocated before: small
         arrays allocated in between would keep the predictions' memory from being reused."""
         e, wanted = self.experiment, sorted({int(b) for b in blocks})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -67,6 +68,22 @@ class Data:
         weights its own-distribution accuracy.
         """
         return label_mixes(self.dataset, self.split)
+
+    @cached_property
+    def local_test_NN(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Of each device's own held-out samples: how many labels or targets they have, and the sum
+        over the targets of Σ(y − ȳ)², ``[N]`` each. Labels have no such sum, it is 0.
+        """
+        held = self.split.local_test
+        assert held is not None
+        y, device_S = self.dataset.y, held.device_S
+        labels = math.prod(y.shape[1:]) if self.dataset.classes else 1
+        spread_N = np.zeros(held.devices)
+        if not self.dataset.classes:
+            for y_S in y[held.sample].reshape(len(device_S), -1).T.astype(np.float64):
+                mean_N = np.bincount(device_S, y_S, held.devices) / held.sizes_N.clip(1)
+                spread_N += np.bincount(device_S, (y_S - mean_N[device_S]) ** 2, held.devices)
+        return held.sizes_N * labels, spread_N
 
     @cached_property
     def progress(self) -> dict[str, tuple[int, ...]]:

@@ -72,6 +72,7 @@ class Experiment:
             None if looked.label is None else data.class_of(looked.label),
             looked.local,
             looked.ensemble,
+            self.data.split.local_test is not None,
         )
 
     def _blocks(self) -> Blocks:

@@ -5,6 +5,8 @@ What a metric is computed from is its base class:
 - :class:`OutputMetric` sees the outputs of every device on the test samples, and
   :class:`ScoreMetric` what the evaluation has counted already (the loss and the right answers);
 - :class:`VoteMetric` sees how many devices answer what;
+- :class:`~swarm.simulation.metrics.local.LocalMetric` sees how each device does on held-out samples
+  of its own;
 - :class:`RowMetric` sees the parameters of the devices beside their mean;
 - :class:`StreamMetric` sees how well devices predicted samples before they learned from them;
 - :class:`TrafficMetric` sees what was sent in a round, and since the start.
@@ -59,6 +61,7 @@ class Task:
         label: The class that ``evaluate.label`` names.
         local: Whether devices are also looked at on their own mix of labels.
         ensemble: Whether the devices' votes are counted.
+        own_rows: Whether devices have held-out samples of their own.
     """
 
     classification: bool
@@ -68,6 +71,7 @@ class Task:
     label: int | None = None
     local: bool = True
     ensemble: bool = True
+    own_rows: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,20 @@ from swarm.simulation.metrics.base import (
     TrafficMetric,
     VoteMetric,
 )
+from swarm.simulation.metrics.local import LocalMetric
 from swarm.simulation.metrics.record import CONCEPT, RESERVED, RESERVED_BEGINNINGS
 from swarm.simulation.metrics.usual import usual
 
 SECTION = "metrics"
-KINDS = (OutputMetric, ScoreMetric, VoteMetric, RowMetric, StreamMetric, TrafficMetric)
+KINDS = (
+    OutputMetric,
+    ScoreMetric,
+    VoteMetric,
+    LocalMetric,
+    RowMetric,
+    StreamMetric,
+    TrafficMetric,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,11 @@ class Metrics:
     def votes(self) -> tuple[VoteMetric, ...]:
         """Those of all devices' answers together."""
         return tuple(m for m in self.all if isinstance(m, VoteMetric))
+
+    @cached_property
+    def local(self) -> tuple[LocalMetric, ...]:
+        """Those of each device's own held-out samples."""
+        return tuple(m for m in self.all if isinstance(m, LocalMetric))
 
     @cached_property
     def rows(self) -> tuple[RowMetric, ...]:
@@ -76,7 +90,8 @@ class Metrics:
 def chosen(
     nodes: Sequence[str | Mapping[str, Any]], task: Task, plugins: Sequence[str] = ()
 ) -> Metrics:
-    """The metrics that ``nodes`` describe, in their order.
+    """The metrics that ``nodes`` describe, in their order; ``standard`` adds the usual ones that
+    are not listed before it.
 
     Raises :class:`ConfigError` on ``metrics`` for one that cannot be built or that cannot be
     measured on ``task``, for two of one name, and for one whose keys are taken.
@@ -84,7 +99,9 @@ def chosen(
     found: list[Metric] = []
     for node in nodes:
         if node == STANDARD:
-            found += [m for m in usual(task.label) if m.why_not(task) is None]
+            there = {metric.name for metric in found}
+            fitting = (m for m in usual(task.label) if m.why_not(task) is None)
+            found += [metric for metric in fitting if metric.name not in there]
             continue
         assert not isinstance(node, str)
         metric = build(dict(node), Metric, SECTION, plugins, label=task.label)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from swarm.simulation.metrics import formulas, stream
+from swarm.simulation.metrics import formulas, local, stream
 from swarm.simulation.metrics.base import (
     DeviceScores,
     Floats,
@@ -183,6 +183,9 @@ def usual(label: int | None) -> tuple[Metric, ...]:
         Perplexity(),
         EnsembleAccuracy(),
         OwnAccuracy(),
+        local.LocalAccuracy(),
+        local.LocalError(),
+        local.LocalR2(),
         ConsensusDistance(),
         stream.PrequentialAccuracy(),
         stream.PrequentialError(),

@@ -61,7 +61,10 @@ CASES = {
         )
         for rule in ("coordinate_median", "trimmed_mean", "clipped_gossip")
     },
-    "metrics of all kinds": ("metrics=[standard,macro_f1,balanced_accuracy,auc,calibration,fairness]",),
+    "metrics of all kinds": (
+        "metrics=[standard,macro_f1,balanced_accuracy,auc,calibration,fairness]",
+        "data.local_test=0.2",
+    ),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
 }  # fmt: skip
 

@@ -218,8 +218,8 @@ class ShardActor:
             return self._looked_at().row_values(torch.as_tensor(mean_P))
 
     @blamed()
-    def evaluate(self, samples: Ints, blocks: set[int]) -> EvaluationPart:
-        """Evaluate the devices of ``blocks``, all of this shard, on the samples with these ids."""
+    def evaluate(self, samples: Ints | None, blocks: set[int]) -> EvaluationPart:
+        """Evaluate the devices of ``blocks``, all of this shard; see :meth:`Engine.evaluate`."""
         with torch.inference_mode():
             found, votes = apart(self._looked_at().evaluate(samples, blocks))
         return EvaluationPart(

@@ -296,7 +296,7 @@ class RayEngine(Engine):
 
     # --- look -------------------------------------------------------------------------------------
 
-    def evaluate(self, samples: Ints, blocks: Ints) -> Evaluation:
+    def evaluate(self, samples: Ints | None, blocks: Ints) -> Evaluation:
         wanted = {int(b) for b in blocks}
         return self._looking(
             lambda: looks.evaluation(self.assignment, self._gather, samples, wanted)

@@ -19,9 +19,9 @@ Gather = Callable[[Sequence[Call]], list[Any]]
 
 
 def evaluation(
-    assignment: ShardAssignment, gather: Gather, samples: Ints, blocks: set[int]
+    assignment: ShardAssignment, gather: Gather, samples: Ints | None, blocks: set[int]
 ) -> Evaluation:
-    """Evaluate the devices of these blocks on the samples with these ids."""
+    """Evaluate the devices of these blocks; see :meth:`Engine.evaluate`."""
     calls = []
     for member, held in zip(assignment.members, assignment.blocks, strict=True):
         here = blocks & set(held.tolist())
@@ -78,8 +78,7 @@ def _joined(parts: Sequence[EvaluationPart], e: Experiment) -> Evaluation:
     loss_M, hits_MC, values_MV = (
         np.concatenate([found[block][i] for block in order]).astype(np.float64) for i in range(3)
     )
-    votes_TC = None
-    if e.model.loss.classification:
-        votes_TC = np.sum([p.votes_CT for p in parts if p.votes_CT is not None], axis=0).T
+    votes = [p.votes_CT for p in parts if p.votes_CT is not None]
+    votes_TC = np.sum(votes, axis=0).T if votes else None
     devices_M = np.concatenate([e.blocks.devices_of(block) for block in order])
     return Evaluation(devices_M, loss_M, hits_MC, votes_TC, values_MV)

@@ -1,0 +1,87 @@
+"""Rows of each device's own that no device learns from: on these its local accuracy is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys, shuffled
+from swarm.data.dataset import Dataset, DeviceSplit
+
+KEY = "local_test"
+AT_ONCE = 1 << 18  # samples drawn in one vectorised call
+
+
+def asked(section: Mapping[str, Any]) -> tuple[float | Literal["auto"], dict[str, Any]]:
+    """What ``data.local_test`` is, and the section ``data`` without it, whose other keys are the
+    source's. Configurations of earlier versions do not have the key, and hold out nothing.
+
+    Raises ``ConfigError`` for a value that is neither ``auto`` nor a fraction.
+    """
+    share = section.get(KEY, 0.0)
+    number = isinstance(share, int | float) and not isinstance(share, bool)
+    if share != "auto" and not (number and 0 <= share < 1):
+        valid = "must be auto or a fraction from 0 up to, not including, 1"
+        raise ConfigError(f"data.{KEY}", share, valid)
+    return share, {key: value for key, value in section.items() if key != KEY}
+
+
+def learnt_from(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The section ``data`` without a ``local_test`` that takes nothing from what devices learn;
+    earlier versions did not have the key."""
+    return {k: v for k, v in section.items() if k != KEY or v not in ("auto", 0)}
+
+
+def of_owners(data: Dataset, split: DeviceSplit) -> DeviceSplit:
+    """The same split, where each device's own held-out samples are the test samples of its owner;
+    unchanged unless each device holds the samples of one owner that no other device has.
+
+    Data that drift are left alone: their test samples are copied for each concept, and a device
+    lives in one or some of these.
+    """
+    owner_N = None if data.concept is not None else split.owners(data)
+    if owner_N is None:
+        return split
+    assert data.owner is not None  # as owners() has found some
+    device_O = np.full(int(data.owner.max()) + 1, -1)
+    device_O[owner_N] = np.arange(split.devices)
+    found = DeviceSplit.group(device_O[data.owner[data.test]], split.devices)
+    if not len(found.sample):
+        return split
+    return replace(split, local_test=replace(found, sample=data.test[found.sample]))
+
+
+def taken_out(
+    data: Dataset, split: DeviceSplit, share: float, keys: Keys
+) -> tuple[Dataset, DeviceSplit]:
+    """The data set and the split without ``share`` of each device's training samples, which become
+    the device's own held-out samples.
+
+    Of n samples, ⌈share · n⌉ are taken, but at most n − 1. Which ones are taken follows from
+    ``keys``, the device and n alone. The others keep their order. Raises ``ConfigError`` if every
+    device has one sample only.
+    """
+    device_S, sizes_N = split.device_S, split.sizes_N
+    held_N = np.minimum(np.ceil(share * sizes_N - 1e-9).astype(np.int64), sizes_N - 1).clip(0)
+    if not held_N.any():
+        valid = "takes nothing out: each device has one training sample, and keeps it to learn from"
+        raise ConfigError(f"data.{KEY}", share, valid)
+    taken_S = np.empty(len(device_S), bool)
+    for start in range(0, len(device_S), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        device_s = device_S[part]
+        place_s = np.arange(start, start + len(device_s)) - split.ptr_N1[device_s]
+        lands_s = shuffled(place_s, sizes_N[device_s], keys, device_s, 0)
+        taken_S[part] = lands_s < held_N[device_s]
+    held, kept = (
+        replace(split, sample=split.sample[of_S], ptr_N1=np.concatenate([[0], np.cumsum(size_N)]))
+        for of_S, size_N in ((taken_S, held_N), (~taken_S, sizes_N - held_N))
+    )
+    train = np.setdiff1d(data.train, held.sample)
+    return replace(data, train=train), replace(
+        kept, local_test=DeviceSplit(held.sample, held.ptr_N1)
+    )
