@@ -104,14 +104,17 @@ def _option_files(group: str) -> dict[str, Path]:
 
 def choice(group: str, node: Mapping[str, Any]) -> str:
     """Return what a user types to choose ``node``: the name of the option in ``conf/<group>`` that
-    has the same target, else the target itself.
+    has the same target, else the target itself. Of several with the same target it is the one whose
+    keys agree most.
     """
     import yaml
 
+    agreeing: dict[str, int] = {}
     for file in sorted((paths.conf() / group).glob("*.yaml")):
-        if (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get(TARGET) == node[TARGET]:
-            return file.stem
-    return str(node[TARGET])
+        keys = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        if keys.get(TARGET) == node[TARGET]:
+            agreeing[file.stem] = sum(node.get(key) == value for key, value in keys.items())
+    return max(agreeing, key=lambda name: agreeing[name], default=str(node[TARGET]))
 
 
 @contextmanager

@@ -232,12 +232,19 @@ def test_the_runs_of_a_sweep_share_one_group(
     )
     words = [word for word in SMALL if "tracker" not in word]
     command("-m", "seed=0,1", *words)
-    assert [(t["group"], t["name"]) for t in given] == [
-        (f"{Path.cwd().name}-s", f"seed={i}") for i in (0, 1)
-    ]
+    names = [f"small_world · dpsgd · seed {i}" for i in (0, 1)]
+    assert [t["name"] for t in given] == names
+    assert {t["group"] for t in given} == {f"{Path.cwd().name}-s"}
     given.clear()
     command("-m", "seed=0,1", *words[:-1], "hydra.sweep.dir=t", "tracker.group=mine")
-    assert [(t["group"], t["name"]) for t in given] == [("mine", f"seed={i}") for i in (0, 1)]
+    assert [(t["group"], t["name"]) for t in given] == [("mine", name) for name in names]
+    given.clear()
+    monkeypatch.setenv("WANDB_RUN_GROUP", "theirs")
+    command("-m", "devices=9,10", *words[1:-1], "hydra.sweep.dir=u")
+    assert [t["name"] for t in given] == [
+        f"small_world · dpsgd · devices {n} · seed 0" for n in (9, 10)
+    ]
+    assert {t["group"] for t in given} == {"theirs"}
 
 
 def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:

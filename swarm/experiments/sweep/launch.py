@@ -196,10 +196,13 @@ def _words(plan: SweepPlan, job: Job) -> list[str]:
     ]
     tracker = _settings(job).tracker
     if tracker.get("_target_") == WANDB:
-        named = {"group": group_name(plan.place), "name": job.name}
+        from swarm.results.track import wandb_environment, wandb_names
+
+        title = wandb_names.title(_settings(job).model_dump(), job.values)
+        group = wandb_environment.group() or group_name(plan.place)
         words += [
-            f"tracker.{key}={_quoted(text[:128])}"
-            for key, text in named.items()
+            f"tracker.{key}={_quoted(text[: wandb_environment.LONGEST_NAME])}"
+            for key, text in {"group": group, "name": title}.items()
             if not tracker.get(key)
         ]
     return words
