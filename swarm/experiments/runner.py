@@ -63,6 +63,7 @@ def run(
     prepared: Prepared | None = None,
     *,
     overrides: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> Result:
     """Run a scenario into a new folder.
 
@@ -73,7 +74,8 @@ def run(
         swarm.run(overrides=["devices=20", "topology=ring"], folder="outputs/ring")
 
     ``prepared`` is the result of :func:`check` for the same config, whose checks are then not
-    repeated.
+    repeated. ``words`` are the settings as they were typed, where ``cfg`` was composed of them: the
+    folder keeps them, or ``overrides``, for people to read.
 
     Raises :class:`ConfigError` for whatever cannot work, and for a folder that exists and is not
     empty.
@@ -89,7 +91,7 @@ def run(
             if prepared is None or prepared.settings != resolved.settings:
                 prepared = _prepared(resolved)
     with blamed(), storing(path):
-        return kind(prepared.kind).start(prepared, path)
+        return kind(prepared.kind).start(prepared, path, words or overrides)
 
 
 def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:

@@ -59,7 +59,7 @@ def explain(error: Exception, overrides: Sequence[Override], composer: Composer)
     if isinstance(error, OmegaConfBaseException):
         return _omegaconf(error, overrides)
     if mine is None:
-        return UsageError(f"the configuration cannot be composed: {shown(first_line(error))}")
+        return _in_a_file(error)
     key, value = key_of(mine), value_of(mine)
     if "Ambiguous value" in text or "requires --multirun" in text:
         return ConfigError(
@@ -67,6 +67,8 @@ def explain(error: Exception, overrides: Sequence[Override], composer: Composer)
         )
     if "already at" in text or "Multiple values for" in text:
         return ConfigError(f"+{key}", value, f"{key} is there already: write {key}={value}")
+    if "Could not override" in text and composer.options(key):
+        return ConfigError(key, value, f"is added to what is chosen: write +{key}={value}")
     if "does not exist" in text or "Could not override" in text:
         wrong = _unknown(key, value, overrides, composer)
         return (
@@ -110,6 +112,18 @@ def _omegaconf(error: OmegaConfBaseException, overrides: Sequence[Override]) -> 
         if mine
         else UsageError(f"{key}: {line}")
     )
+
+
+def _in_a_file(error: Exception) -> UsageError:
+    """The error where no override is to blame: it names the yaml and the key, if Hydra says them,
+    as where a yaml sets a key of Hydra's own section to what it cannot be.
+    """
+    text = str(error)
+    found = re.match(r"In '([^']+)': \w+ raised while composing config:\n(.+)", text)
+    key = re.search(r"full_key: (\S+)", text)
+    if found is None or key is None:
+        return UsageError(f"the configuration cannot be composed: {shown(first_line(error))}")
+    return UsageError(f"{key[1]}: {shown(found[2])} (in {found[1]}.yaml)")
 
 
 def _unknown(key: str, value: str, overrides: Sequence[Override], composer: Composer) -> SwarmError:

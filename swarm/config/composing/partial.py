@@ -7,6 +7,7 @@ from typing import Any
 
 from swarm.common.errors import ConfigError
 from swarm.config.composing.compose import Composer
+from swarm.config.composing.hydra_section import wants_many
 from swarm.config.settings import Settings, plain, sections
 
 
@@ -28,7 +29,11 @@ def complete(cfg: Any = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
     chosen = {key: name for key, name in given.items() if key in groups and isinstance(name, str)}
     words = [*overrides, *(f"{key}={value}" for key, value in chosen.items())]
     with Composer() as composer:
-        values = plain(composer.compose(words))
+        composed = composer.compose(words)
+        if wants_many(composed):
+            valid = "makes many runs, which the command line starts; hydra.mode=RUN makes one"
+            raise ConfigError("hydra.mode", "MULTIRUN", valid)
+        values = plain(composed)
     return _merged(values, {key: item for key, item in given.items() if key not in chosen})
 
 

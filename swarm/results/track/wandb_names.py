@@ -5,14 +5,11 @@ seed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
-import yaml
-
-from swarm.common.system import paths
 from swarm.config.build import choice, option
 from swarm.config.composing.arguments import TARGET
+from swarm.config.composing.conf_files import default_options
 from swarm.config.settings import sections
 
 ALWAYS = ("topology", "protocol")
@@ -42,24 +39,13 @@ def of_arm(name: str, arm: str) -> str:
 
 
 def _options(config: Mapping[str, Any]) -> Iterator[str]:
+    usuals = default_options()
     others = [group for group in sections() if group not in (*ALWAYS, *NEVER)]
     for group in (*ALWAYS, *others):
         node = config.get(group)
         if not isinstance(node, Mapping) or TARGET not in node:
             continue
-        usual = _defaults()[group]
+        usual = usuals[group]
         name = usual if node == option(group, usual) else choice(group, node)
         if group in ALWAYS or name != usual:
             yield name.rpartition(".")[2]  # of a class of the user's own, its name
-
-
-@cache
-def _defaults() -> dict[str, str]:
-    """The option of each group that ``conf/config.yaml`` chooses."""
-    config = yaml.safe_load((paths.conf() / "config.yaml").read_text(encoding="utf-8"))
-    return {
-        key: str(name)
-        for entry in config["defaults"]
-        if isinstance(entry, dict)
-        for key, name in entry.items()
-    }

@@ -1,0 +1,49 @@
+"""``overrides.json`` of a run folder: the words ``KEY=VALUE`` that its settings were typed as.
+
+They are shown, never obeyed: ``config.yaml`` says what the run's settings are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from swarm.common.errors import typed
+from swarm.config.schema import Schema, read_json
+from swarm.simulation import checkpoint
+
+FILE = "overrides.json"
+
+
+class TypedWords(Schema):
+    """What the file holds."""
+
+    overrides: Annotated[list[str], Field(max_length=10_000)]
+
+
+def write(folder: Path, words: Sequence[str]) -> None:
+    """Put the words into the folder of their run; no word leaves no file."""
+    if words:
+        checkpoint.write_json(folder / FILE, {"overrides": [*words]})
+
+
+def read(folder: Path, key: str = f"/{FILE}") -> tuple[str, ...]:
+    """The words of the run in ``folder``: none if nothing was typed, or by an earlier version.
+
+    Raises :class:`~swarm.common.errors.ConfigError` on ``key`` where the file is damaged.
+    """
+    file = folder / FILE
+    return tuple(read_json(file, TypedWords, key)["overrides"]) if file.exists() else ()
+
+
+def changed(words: Sequence[str], by: Mapping[str, Any]) -> list[str]:
+    """The words after a resume with other values ``by`` key: those that had such a key are left
+    out, and where another option of a group was chosen, those about the one before.
+    """
+    groups = tuple(f"{key}." for key in by if "." not in key)
+    keys = {word: word.lstrip("+").partition("=")[0] for word in words}
+    kept = [w for w in words if keys[w] not in by and not keys[w].startswith(groups)]
+    return [*kept, *(f"{key}={typed(value)}" for key, value in by.items())]
