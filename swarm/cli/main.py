@@ -67,14 +67,13 @@ def _main(argv: list[str]) -> int:
     from swarm.config.composing.compose import Composer
     from swarm.config.composing.overrides import UsageError, parse, with_sweep_params
 
-    args.overrides, many = with_sweep_params(args.overrides)
+    args.overrides, params = with_sweep_params(args.overrides)
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
     if resume is not None and not args.help:
         return go_on(resume, parsed, args)
     if args.trust:
         raise UsageError("--trust is for the plug-ins of a run folder, and goes with resume=FOLDER")
-    args.multirun = args.multirun or many
     with Composer(args.config_dir, args.config_name) as composer, as_typed(parsed):
         if args.help:
             from swarm.cli import help
@@ -84,7 +83,7 @@ def _main(argv: list[str]) -> int:
         if args.cfg or args.info:
             composer.compose(args.overrides)
         else:
-            cfg, many = _composed(composer, args.overrides, args.multirun)
+            cfg, many = _composed(composer, args.overrides, args.multirun, params)
             if not many:
                 return run_once(composer, cfg, _checked(cfg))
             from swarm.experiments.sweep import sweep
@@ -159,9 +158,11 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
 # --- before the start -----------------------------------------------------------------------------
 
 
-def _composed(composer: Composer, overrides: list[str], many: bool) -> tuple[DictConfig, bool]:
-    """The config, and whether it is one of many runs: the flag ``-m``, ``hydra.mode`` or
-    ``hydra.sweeper.params`` say so, in a yaml as on the command line.
+def _composed(
+    composer: Composer, overrides: list[str], many: bool, params: bool
+) -> tuple[DictConfig, bool]:
+    """The config, and whether it is one of many runs: the flag ``-m`` (``many``), ``hydra.mode`` or
+    ``hydra.sweeper.params`` say so, in a yaml as on the command line, where ``params`` were typed.
     """
     from hydra.types import RunMode
 
@@ -170,7 +171,7 @@ def _composed(composer: Composer, overrides: list[str], many: bool) -> tuple[Dic
     several = any(override.is_sweep_override() for override in composer.parse_sweep(overrides))
     mode = RunMode.MULTIRUN if many or several else RunMode.RUN
     cfg = composer.compose(overrides, mode)
-    many = many or wants_many(cfg)
+    many = many or wants_many(cfg, params)
     meant = RunMode.MULTIRUN if many else RunMode.RUN
     if meant != mode:  # as one run, several values of a key are refused
         cfg = composer.compose(overrides, meant)

@@ -228,7 +228,7 @@ def test_the_runs_of_a_sweep_share_one_group(
 ) -> None:
     given = []
     monkeypatch.setattr(
-        runner, "run", lambda cfg, folder, prepared=None: given.append(dict(cfg.tracker))
+        runner, "run", lambda cfg, folder, prepared=None, words=(): given.append(dict(cfg.tracker))
     )
     words = [word for word in SMALL if "tracker" not in word]
     command("-m", "seed=0,1", *words)

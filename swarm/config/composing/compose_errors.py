@@ -67,8 +67,6 @@ def explain(error: Exception, overrides: Sequence[Override], composer: Composer)
         )
     if "already at" in text or "Multiple values for" in text:
         return ConfigError(f"+{key}", value, f"{key} is there already: write {key}={value}")
-    if "Could not override" in text and composer.options(key):
-        return ConfigError(key, value, f"is added to what is chosen: write +{key}={value}")
     if "does not exist" in text or "Could not override" in text:
         wrong = _unknown(key, value, overrides, composer)
         return (
@@ -132,6 +130,8 @@ def _unknown(key: str, value: str, overrides: Sequence[Override], composer: Comp
     """
     if "/" in key or "@" in key:
         return unknown(key, value, composer.groups(), "group")
+    if key in composer.groups():
+        return ConfigError(key, value, f"is added to what is chosen: write +{key}={value}")
     if aliases.key(key) != key:
         return unknown(key, value, ())
     chosen = [

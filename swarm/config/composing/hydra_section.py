@@ -77,13 +77,13 @@ def refuse_code_in_hydra(cfg: DictConfig) -> None:
             )
 
 
-def wants_many(cfg: DictConfig) -> bool:
-    """Whether the config is of many runs: ``hydra.mode=MULTIRUN``, or ``hydra.sweeper.params`` with
-    values and no word about the mode.
+def wants_many(cfg: DictConfig, params: bool = False) -> bool:
+    """Whether the config is of many runs: ``hydra.mode=MULTIRUN``, or values in
+    ``hydra.sweeper.params`` and no word about the mode. ``params`` says that some were typed.
     """
     mode = cfg.hydra.mode
     if mode is None:
-        return bool(cfg.hydra.sweeper.get("params"))
+        return params or bool(cfg.hydra.sweeper.get("params"))
     return bool(mode == RunMode.MULTIRUN)
 
 
