@@ -29,7 +29,7 @@ class Kind(Generic[P]):
     """The functions for a kind of scenario: prepare it, start it, resume it, redraw its pages."""
 
     prepare: Callable[[Resolved], P]
-    start: Callable[[P, Path, Sequence[str]], Result]
+    start: Callable[[P, Path, Sequence[str] | None], Result]
     resume: Callable[[Path, dict[str, Any]], Result]
     redraw: Callable[[Path], list[Path]]
 

@@ -51,7 +51,7 @@ class Run:
         columns: What the run's numbers are called, where they are shown, and which is its main
             score.
         presentation: What the run's scenario says of its arms and of its numbers.
-        overrides: Its settings as they were typed, ``topology=ring``.
+        overrides: Its settings as they were typed, ``topology=ring``; None if it is not known.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Run:
     notes: tuple[str, ...] = ()
     columns: tuple[Column, ...] = DEFAULTS
     presentation: Presentation = UNDECLARED
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[str, ...] | None = None
 
     @property
     def lead(self) -> str:
@@ -260,7 +260,7 @@ def _read(path: Path, notes: list[str] | None) -> Run:
         attempt(_graph, "graph.json", None),
         columns=known,
         presentation=presentation,
-        overrides=attempt(lambda file: typed_words.read(file.parent), typed_words.FILE, ()),
+        overrides=attempt(lambda file: typed_words.read(file.parent), typed_words.FILE, None),
     )
 
 

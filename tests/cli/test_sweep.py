@@ -159,7 +159,7 @@ def test_a_failed_job_is_listed_with_its_cause_and_tried_again(
 ) -> None:
     real = runner.run
 
-    def bad(cfg: Any, folder: Path, ready: Any = None) -> Any:
+    def bad(cfg: Any, folder: Path, ready: Any = None, words: object = ()) -> Any:
         if cfg.seed == 1:
             raise ZeroDivisionError("not my day")
         return real(cfg, folder, ready)
@@ -504,7 +504,7 @@ def test_what_an_earlier_command_failed_at_is_not_blamed_on_one_that_was_interru
         KeyboardInterrupt(),
     ]
 
-    def bad(cfg: Any, folder: Path, ready: Any = None) -> Any:
+    def bad(cfg: Any, folder: Path, ready: Any = None, words: object = ()) -> Any:
         raise raised.pop(0)
 
     monkeypatch.setattr(runner, "run", bad)

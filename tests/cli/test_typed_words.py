@@ -20,8 +20,7 @@ def kept(folder: str) -> list[str]:
 
 def test_the_words_are_kept_by_a_resume_and_shown(command: Command) -> None:
     words = [word for word in SMALL if not word.startswith(("hydra", "report", "rounds"))]
-    words = ["topology=ring", "rounds=1", *words, "+network.round_seconds=2.50"]
-    words[-1] = words[-1].removeprefix("+")
+    words = ["topology=ring", "rounds=1", *words, "network.round_seconds=2.50"]
     assert command(*words, "hydra.run.dir=r").code == 0
     assert kept("r") == words
     page = Path("r/report.html").read_text()
@@ -55,8 +54,18 @@ def test_another_option_takes_the_words_about_the_one_before_with_it() -> None:
 
 
 def test_a_folder_without_words_and_one_with_damaged_ones(tmp_path: Path) -> None:
-    assert typed_words.read(tmp_path) == ()
+    assert typed_words.read(tmp_path) is None
     for text in ("[]", '{"overrides": [3]}', "{", '{"overrides": "a"}'):
         (tmp_path / "overrides.json").write_text(text)
         with pytest.raises(ConfigError, match=r"overrides\.json: damaged"):
             typed_words.read(tmp_path)
+
+
+def test_python_keeps_words_only_where_they_are_the_whole_story(tmp_path: Path) -> None:
+    words = [word for word in SMALL if not word.startswith("hydra")]
+    swarm.run(overrides=words, folder=tmp_path / "words")
+    assert typed_words.read(tmp_path / "words") == tuple(words)
+    swarm.run({"seed": 3}, tmp_path / "mapping", overrides=words)
+    assert typed_words.read(tmp_path / "mapping") is None
+    swarm.resume(tmp_path / "mapping", {"rounds": 4})
+    assert typed_words.read(tmp_path / "mapping") is None

@@ -52,7 +52,7 @@ class UnjudgedError(SwarmError):
     written."""
 
 
-def start(plan: ClaimPlan, folder: Path, words: Sequence[str] = ()) -> Result:
+def start(plan: ClaimPlan, folder: Path, words: Sequence[str] | None = None) -> Result:
     """Run and judge a claim in a new folder; ``words`` are its settings as they were typed.
 
     Raises :class:`UnjudgedError` if runs or the verdict fail."""

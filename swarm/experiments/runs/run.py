@@ -39,7 +39,9 @@ class Result:
         return f"<result in {str(self.folder)!r}: {', '.join(arms) or 'no arms'}>"
 
 
-def execute(prepared: PreparedRun, folder: str | Path, words: Sequence[str] = ()) -> Result:
+def execute(
+    prepared: PreparedRun, folder: str | Path, words: Sequence[str] | None = None
+) -> Result:
     """Run ``prepared``, which has been checked, into a new folder; ``words`` are its settings as
     they were typed.
 
@@ -106,7 +108,7 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     home.verify()  # before anything in the folder changes
     words = typed_words.read(path, "resume")
     home.write_config(new)
-    typed_words.write(path, typed_words.changed(words, overrides))
+    typed_words.write(path, None if words is None else typed_words.changed(words, overrides))
     (path / "summary.json").unlink(missing_ok=True)
     return _run(prepared, home)
 

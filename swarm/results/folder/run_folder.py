@@ -53,7 +53,9 @@ class Folder:
 
     @classmethod
     @contextmanager
-    def create(cls, path: Path, settings: Settings, words: Sequence[str] = ()) -> Iterator[Folder]:
+    def create(
+        cls, path: Path, settings: Settings, words: Sequence[str] | None = None
+    ) -> Iterator[Folder]:
         """A new run folder with its ``config.yaml``, and the ``words`` that its settings were typed
         as; locked for as long as the context lasts.
 

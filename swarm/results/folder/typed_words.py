@@ -24,19 +24,22 @@ class TypedWords(Schema):
     overrides: Annotated[list[str], Field(max_length=10_000)]
 
 
-def write(folder: Path, words: Sequence[str]) -> None:
-    """Put the words into the folder of their run; no word leaves no file."""
-    if words:
+def write(folder: Path, words: Sequence[str] | None) -> None:
+    """Put the words into the folder of their run; None, where they are not known, leaves no
+    file.
+    """
+    if words is not None:
         checkpoint.write_json(folder / FILE, {"overrides": [*words]})
 
 
-def read(folder: Path, key: str = f"/{FILE}") -> tuple[str, ...]:
-    """The words of the run in ``folder``: none if nothing was typed, or by an earlier version.
+def read(folder: Path, key: str = f"/{FILE}") -> tuple[str, ...] | None:
+    """The words of the run in ``folder``; None where they are not known: Python gave its settings,
+    or an earlier version ran it.
 
     Raises :class:`~swarm.common.errors.ConfigError` on ``key`` where the file is damaged.
     """
     file = folder / FILE
-    return tuple(read_json(file, TypedWords, key)["overrides"]) if file.exists() else ()
+    return tuple(read_json(file, TypedWords, key)["overrides"]) if file.exists() else None
 
 
 def changed(words: Sequence[str], by: Mapping[str, Any]) -> list[str]:
