@@ -52,5 +52,7 @@ def test_an_experiment_may_be_a_sweep(command: Command, runner: FakeRunner) -> N
 def test_python_does_not_run_one_for_many() -> None:
     with pytest.raises(ConfigError, match=r"hydra\.mode=MULTIRUN: makes many runs"):
         swarm.check(overrides=["+experiment=digits_topologies"])
+    with pytest.raises(ConfigError, match=r"hydra\.mode=MULTIRUN: makes many runs"):
+        swarm.check(overrides=["hydra.sweeper.params.seed=1,2"])
     one = swarm.check(overrides=["+experiment=digits_topologies", "hydra.mode=RUN"])
     assert one.settings.devices == 36

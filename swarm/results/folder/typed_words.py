@@ -7,21 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from swarm.common.errors import typed
-from swarm.config.schema import Schema, read_json
+from swarm.config.schema import read_json
+from swarm.results.schemas import Overrides
 from swarm.simulation import checkpoint
 
 FILE = "overrides.json"
-
-
-class TypedWords(Schema):
-    """What the file holds."""
-
-    overrides: Annotated[list[str], Field(max_length=10_000)]
 
 
 def write(folder: Path, words: Sequence[str] | None) -> None:
@@ -39,7 +32,7 @@ def read(folder: Path, key: str = f"/{FILE}") -> tuple[str, ...] | None:
     Raises :class:`~swarm.common.errors.ConfigError` on ``key`` where the file is damaged.
     """
     file = folder / FILE
-    return tuple(read_json(file, TypedWords, key)["overrides"]) if file.exists() else None
+    return tuple(read_json(file, Overrides, key)["overrides"]) if file.exists() else None
 
 
 def changed(words: Sequence[str], by: Mapping[str, Any]) -> list[str]:
