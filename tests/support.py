@@ -27,6 +27,7 @@ import swarm
 from swarm.common.rows import Layout, trainable
 from swarm.common.system import paths
 from swarm.config.build import option
+from swarm.config.composing.conf_files import EXPERIMENT
 from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.kernels.kernel import Kernel
@@ -51,8 +52,9 @@ TORCH_LOSS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def groups() -> list[str]:
-    """The groups of conf/."""
-    return sorted(folder.name for folder in paths.conf().iterdir() if folder.is_dir())
+    """The groups of conf/ whose options are plug-ins: all but the experiments."""
+    found = {folder.name for folder in paths.conf().iterdir() if folder.is_dir()}
+    return sorted(found - {EXPERIMENT})
 
 
 def options(group: str) -> list[str]:

@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from swarm.config.composing import conf_files
 
 ROOT = Path(__file__).parents[2]
 GALLERY = ROOT / "build" / "gallery"
@@ -81,8 +82,9 @@ def settings() -> str:
     text = ["# Settings", INTRODUCTION, "## The top of the config", *shown(conf / "config.yaml")]
     for folder in sorted(place for place in conf.iterdir() if place.is_dir()):
         text.append(f"## {folder.name}")
+        plus = "+" if folder.name == conf_files.EXPERIMENT else ""  # in no list of defaults
         for file in sorted(folder.glob("*.yaml")):
-            text += [f"### {folder.name}={file.stem}", *shown(file)]
+            text += [f"### {plus}{folder.name}={file.stem}", *shown(file)]
     return "\n\n".join(text) + "\n"
 
 
@@ -93,13 +95,11 @@ set by `GROUP.KEY=VALUE` (`topology.k=8`)."""
 
 def shown(file: Path) -> list[str]:
     """What a yaml says of itself: its first comment as a sentence, and its keys as they stand."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    head = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    said = " ".join(line.lstrip("# ") for line in lines[:head])
-    target = (yaml.safe_load("\n".join(lines)) or {}).get("_target_")
-    keys = "\n".join(line for line in lines[head:] if not line.startswith("_target_:")).strip()
-    made_by = [f"Made by [`{target}`][{target}]."] if str(target).startswith("swarm.") else []
-    return [said, *made_by, *([f"```yaml\n{keys}\n```"] if keys else [])]
+    found = conf_files.read(file)
+    made_by = [f"Made by [`{found.target}`][{found.target}]."]
+    ours = str(found.target).startswith("swarm.")
+    keys = [f"```yaml\n{found.body}\n```"] if found.body else []
+    return [found.said, *(made_by if ours else []), *keys]
 
 
 def gallery() -> str:

@@ -247,10 +247,11 @@ def _run(overrides: Sequence[str]) -> Finding:
     try:
         from swarm.config.composing.compose import Composer
         from swarm.config.composing.hydra_section import refuse_code_in_hydra, run_folder
+        from swarm.config.composing.overrides import with_sweep_params
         from swarm.experiments import runner
 
         with Composer(None, None) as composer:
-            cfg = composer.compose(list(overrides))
+            cfg = composer.compose(with_sweep_params(overrides)[0])
             refuse_code_in_hydra(cfg)
             prepared = runner.check(cfg)
             run_folder(cfg)

@@ -15,13 +15,13 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.interrupts import terminable
 
 if TYPE_CHECKING:
-    from hydra.types import RunMode
     from omegaconf import DictConfig
 
     from swarm.config.composing.compose import Composer
@@ -56,39 +56,43 @@ def _main(argv: list[str]) -> int:
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     if argv and argv[0] in COMMANDS:
         return _command(argv[0], argv[1:])
+    if "--version" in argv:
+        print(f"swarm-sim {version('swarm-sim')}")
+        return 0
     # flags come first, as argparse accepts no KEY=VALUE on both sides of a flag
     argv = sorted(argv, key=_is_override)
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
         return call_hydra(argv, Jobs())
-    from hydra.types import RunMode
-
     from swarm.config.composing.compose import Composer
-    from swarm.config.composing.overrides import UsageError, parse
+    from swarm.config.composing.overrides import UsageError, parse, with_sweep_params
 
+    args.overrides, params = with_sweep_params(args.overrides)
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
-    if resume is not None:
+    if resume is not None and not args.help:
         return go_on(resume, parsed, args)
     if args.trust:
         raise UsageError("--trust is for the plug-ins of a run folder, and goes with resume=FOLDER")
-    many = args.multirun or any(
-        o.key_or_group == "hydra.mode" and o.value() == "MULTIRUN" for o in parsed
-    )
     with Composer(args.config_dir, args.config_name) as composer, as_typed(parsed):
-        if args.help or args.cfg or args.info:
+        if args.help:
+            from swarm.cli import help
+
+            print(help.text(composer, composer.compose(args.overrides)))
+            return 0
+        if args.cfg or args.info:
             composer.compose(args.overrides)
-        elif many:
+        else:
+            cfg, many = _composed(composer, args.overrides, args.multirun, params)
+            if not many:
+                return run_once(composer, cfg, _checked(cfg))
             from swarm.experiments.sweep import sweep
 
-            cfg = _composed(composer, args.overrides, RunMode.MULTIRUN)
             # this sweeper runs all combinations; any other one is a plug-in, which Hydra calls
             if str(cfg.hydra.sweeper._target_).endswith(".BasicSweeper"):
                 return sweep(composer, cfg, args.overrides, complain)
-        else:
-            cfg = _composed(composer, args.overrides, RunMode.RUN)
-            return run_once(composer, cfg, _checked(cfg))
-    return call_hydra(argv, Jobs())
+            args.overrides += ["hydra.mode=MULTIRUN"]
+    return call_hydra([word for word in argv if not _is_override(word)] + args.overrides, Jobs())
 
 
 def _command(name: str, arguments: list[str]) -> int:
@@ -154,12 +158,25 @@ def _parse_arguments(argv: list[str]) -> argparse.Namespace:
 # --- before the start -----------------------------------------------------------------------------
 
 
-def _composed(composer: Composer, overrides: list[str], mode: RunMode) -> DictConfig:
-    from swarm.config.composing.hydra_section import refuse_code_in_hydra
+def _composed(
+    composer: Composer, overrides: list[str], many: bool, params: bool
+) -> tuple[DictConfig, bool]:
+    """The config, and whether it is one of many runs: the flag ``-m`` (``many``), ``hydra.mode`` or
+    ``hydra.sweeper.params`` say so, in a yaml as on the command line, where ``params`` were typed.
+    """
+    from hydra.types import RunMode
 
+    from swarm.config.composing.hydra_section import refuse_code_in_hydra, wants_many
+
+    several = any(override.is_sweep_override() for override in composer.parse_sweep(overrides))
+    mode = RunMode.MULTIRUN if many or several else RunMode.RUN
     cfg = composer.compose(overrides, mode)
+    many = many or wants_many(cfg, params)
+    meant = RunMode.MULTIRUN if many else RunMode.RUN
+    if meant != mode:  # as one run, several values of a key are refused
+        cfg = composer.compose(overrides, meant)
     refuse_code_in_hydra(cfg)
-    return cfg
+    return cfg, many
 
 
 def _checked(cfg: DictConfig) -> Prepared:

@@ -38,8 +38,9 @@ class Jobs:
     def __call__(self, cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        code = _guarded(lambda: _start(cfg, folder, self.prepared), folder)
+        hydra = HydraConfig.get()
+        folder, words = Path(hydra.runtime.output_dir), [*hydra.overrides.task]
+        code = _guarded(lambda: _start(cfg, folder, self.prepared, words), folder)
         if code == INTERRUPTED:
             raise SystemExit(INTERRUPTED)  # no Exception, so that it ends a whole sweep
         if code and os.getpid() != self.process:
@@ -49,10 +50,10 @@ class Jobs:
         self.code = self.code or code
 
 
-def _start(cfg: DictConfig, folder: Path, prepared: Prepared | None) -> None:
+def _start(cfg: DictConfig, folder: Path, prepared: Prepared | None, words: list[str]) -> None:
     from swarm.experiments import runner
 
-    runner.run(cfg if prepared is None else prepared.settings, folder, prepared)
+    runner.run(cfg if prepared is None else prepared.settings, folder, prepared, words=words)
 
 
 def _guarded(work: Callable[[], None], folder: Path) -> int:

@@ -15,7 +15,6 @@ import inspect
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar, cast, get_origin
 
 from swarm.common import plugin
@@ -23,6 +22,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.system import paths
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.config.composing.arguments import MISSING, TARGET, defaults, fit, hints, parameters
+from swarm.config.composing.conf_files import option_files
 from swarm.config.explain import describe, shown, unknown
 from swarm.config.plug_ins import OWN, load_plugins
 
@@ -78,7 +78,7 @@ def option(group: str, name: str) -> dict[str, Any]:
     """
     from omegaconf import OmegaConf
 
-    files = _option_files(group)
+    files = option_files(group)
     if name not in files:
         raise unknown(group, name, sorted(files), "option")
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(files[name]), resolve=True))
@@ -86,32 +86,22 @@ def option(group: str, name: str) -> dict[str, Any]:
 
 def options(group: str) -> list[str]:
     """Return the names of a group's options in alphabetical order."""
-    return sorted(_option_files(group))
-
-
-def _option_files(group: str) -> dict[str, Path]:
-    """A group's options by name: the bundled ones, and those of ``--config-dir``, which come
-    first, while a command line is being composed or run."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    places = [paths.conf()]
-    if GlobalHydra.instance().is_initialized():
-        sources = GlobalHydra.instance().config_loader().get_sources()
-        files = [Path(source.path) for source in sources if source.scheme() == "file"]
-        places += [folder for folder in reversed(files) if folder != paths.conf()]
-    return {file.stem: file for place in places for file in sorted((place / group).glob("*.yaml"))}
+    return sorted(option_files(group))
 
 
 def choice(group: str, node: Mapping[str, Any]) -> str:
     """Return what a user types to choose ``node``: the name of the option in ``conf/<group>`` that
-    has the same target, else the target itself.
+    has the same target, else the target itself. Of several with the same target it is the one whose
+    keys agree most.
     """
     import yaml
 
+    agreeing: dict[str, int] = {}
     for file in sorted((paths.conf() / group).glob("*.yaml")):
-        if (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get(TARGET) == node[TARGET]:
-            return file.stem
-    return str(node[TARGET])
+        keys = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        if keys.get(TARGET) == node[TARGET]:
+            agreeing[file.stem] = sum(node.get(key) == value for key, value in keys.items())
+    return max(agreeing, key=lambda name: agreeing[name], default=str(node[TARGET]))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ in order to start: each kind is imported when it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,7 @@ class Kind(Generic[P]):
     """The functions for a kind of scenario: prepare it, start it, resume it, redraw its pages."""
 
     prepare: Callable[[Resolved], P]
-    start: Callable[[P, Path], Result]
+    start: Callable[[P, Path, Sequence[str] | None], Result]
     resume: Callable[[Path, dict[str, Any]], Result]
     redraw: Callable[[Path], list[Path]]
 

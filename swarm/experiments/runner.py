@@ -63,6 +63,7 @@ def run(
     prepared: Prepared | None = None,
     *,
     overrides: Sequence[str] = (),
+    words: Sequence[str] | None = None,
 ) -> Result:
     """Run a scenario into a new folder.
 
@@ -73,7 +74,8 @@ def run(
         swarm.run(overrides=["devices=20", "topology=ring"], folder="outputs/ring")
 
     ``prepared`` is the result of :func:`check` for the same config, whose checks are then not
-    repeated.
+    repeated. ``words`` are the settings as they were typed, where ``cfg`` was composed of them: the
+    folder keeps them for people to read, or the ``overrides`` where there is no ``cfg``.
 
     Raises :class:`ConfigError` for whatever cannot work, and for a folder that exists and is not
     empty.
@@ -82,6 +84,7 @@ def run(
         raise ConfigError(DIR, "", "must be a folder, a new or an empty one")
     path = usable(folder, DIR)
     require_new_run(path)
+    words = overrides if words is None and cfg is None else words
     with blamed(2):
         settings = _typed(cfg, overrides)
         if prepared is None or prepared.settings != settings:
@@ -89,7 +92,7 @@ def run(
             if prepared is None or prepared.settings != resolved.settings:
                 prepared = _prepared(resolved)
     with blamed(), storing(path):
-        return kind(prepared.kind).start(prepared, path)
+        return kind(prepared.kind).start(prepared, path, words)
 
 
 def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:

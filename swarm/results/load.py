@@ -21,6 +21,7 @@ from swarm.config.schema import read_json
 from swarm.learning import buffers as constants
 from swarm.results import columns
 from swarm.results.columns import DEFAULTS, Score
+from swarm.results.folder import typed_words
 from swarm.results.presentation import UNDECLARED, Presentation, stored
 from swarm.results.schemas import Graph, Summary, read_config, read_summary
 from swarm.results.track.devices import device_table
@@ -50,6 +51,7 @@ class Run:
         columns: What the run's numbers are called, where they are shown, and which is its main
             score.
         presentation: What the run's scenario says of its arms and of its numbers.
+        overrides: Its settings as they were typed, ``topology=ring``; None if it is not known.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class Run:
     notes: tuple[str, ...] = ()
     columns: tuple[Column, ...] = DEFAULTS
     presentation: Presentation = UNDECLARED
+    overrides: tuple[str, ...] | None = None
 
     @property
     def lead(self) -> str:
@@ -257,6 +260,7 @@ def _read(path: Path, notes: list[str] | None) -> Run:
         attempt(_graph, "graph.json", None),
         columns=known,
         presentation=presentation,
+        overrides=attempt(lambda file: typed_words.read(file.parent), typed_words.FILE, None),
     )
 
 

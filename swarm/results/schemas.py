@@ -151,6 +151,12 @@ class Graph(Schema):
         return self
 
 
+class Overrides(Schema):
+    """``overrides.json``: the settings of a run as they were typed."""
+
+    overrides: Annotated[list[str], Field(max_length=10_000)]
+
+
 class Job(Schema):
     """``job.json``: how far a run of many is, and which code made it."""
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -65,7 +65,7 @@ class FakeRunner:
             raise error
         return types.SimpleNamespace(settings=settings)
 
-    def run(self, cfg: Any, folder: Path, ready: Any = None) -> None:
+    def run(self, cfg: Any, folder: Path, ready: Any = None, words: Sequence[str] = ()) -> None:
         cfg = _config(cfg)
         self.calls.append(("run", (cfg, folder)))
         self._maybe_raise()

@@ -7,12 +7,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from swarm.common.errors import ConfigError, DivergedError
+from swarm.config.composing.compose import compose
+from swarm.config.settings import sections
 
 from .conftest import Command, FakeRunner
 
@@ -102,9 +105,55 @@ def test_a_sweep_over_all_options_of_a_group(command: Command, runner: FakeRunne
     assert len(runner.of("run")) == len(list((ROOT / "conf/optimizer").glob("*.yaml")))
 
 
-def test_hydra_mode_multirun_is_a_sweep_too(command: Command, runner: FakeRunner) -> None:
-    assert command("hydra.mode=MULTIRUN", "seed=1,2").code == 0
-    assert [cfg.seed for cfg, _ in runner.of("run")] == [1, 2]
+MINE = """
+defaults: [config, _self_]
+hydra:
+  %s
+"""
+PARAMS = "sweeper: {params: {seed: '1,2', devices: 9}}"
+
+
+@pytest.mark.parametrize(
+    ("yaml", "words"),
+    [
+        ("", ["hydra.mode=MULTIRUN", "seed=1,2"]),
+        ("", ["hydra.sweeper.params.seed=1,2", "devices=9"]),
+        ("", ["+hydra.sweeper.params.seed='1,2'", "-m", "devices=9"]),
+        ("", ["hydra.sweeper.params={seed: 'range(1,3)', devices: 9}"]),
+        ("", ["hydra.sweeper.params={seed: '5,6'}", "seed=1,2"]),
+        ("mode: MULTIRUN", ["seed=1,2"]),
+        (PARAMS, []),
+        (PARAMS.replace("1,2", "5,6"), ["seed=1,2"]),
+        (f"mode: MULTIRUN\n  {PARAMS}", ["devices=9"]),
+    ],
+)
+def test_hydras_other_ways_to_ask_for_a_sweep(
+    yaml: str, words: list[str], command: Command, runner: FakeRunner
+) -> None:
+    """``hydra.mode`` and ``hydra.sweeper.params``, in a yaml and as words, work like ``-m``; a word
+    about a key wins over the params.
+    """
+    if yaml:
+        Path("mine").mkdir()
+        Path("mine/mine.yaml").write_text(MINE % yaml)
+        words = ["--config-dir", "mine", "--config-name", "mine", *words]
+    done = command(*words, "hydra.sweep.dir=s")
+    assert (done.code, done.err) == (0, "")
+    runs = [(cfg.seed, folder.name) for cfg, folder in runner.of("run")]
+    assert runs == [(1, "seed=1"), (2, "seed=2")]
+
+
+def test_a_typed_mode_wins_over_params(command: Command, runner: FakeRunner) -> None:
+    one = "hydra.mode=RUN"
+    assert command("hydra.sweeper.params.seed=3", one, "hydra.run.dir=x").code == 0
+    assert [(cfg.seed, folder.name) for cfg, folder in runner.of("run")] == [(3, "x")]
+    done = command("hydra.sweeper.params.seed=1,2", one)
+    assert "seed=1,2: is several values: -m makes one run of each" in done.sentence
+
+
+def test_the_version_is_ours(command: Command) -> None:
+    done = command("devices=3", "--version")
+    assert (done.code, done.out) == (0, f"swarm-sim {version('swarm-sim')}\n")
 
 
 def test_a_sweep_goes_on_after_a_failed_job_and_ends_with_its_code(
@@ -190,13 +239,39 @@ def test_config_dir_adds_options(command: Command, runner: FakeRunner, tmp_path:
 def test_help_and_cfg(command: Command) -> None:
     shown = command("--help")
     assert shown.code == 0
-    for text in ("resume=", "topology: ", "ring", "devices: 100", "seed=1"):
+    for text in ("resume=", "topology=small_world: ", "ring", "devices=100", "seed=1"):
         assert text in shown.out
     job = command("--cfg", "job", "devices=5", "topology=ring")
     assert job.code == 0
     assert job.new == []
     cfg = OmegaConf.create(job.out)
     assert (cfg.devices, cfg.topology._target_) == (5, "swarm.communication.topology.regular.Ring")
+
+
+def test_help_has_a_line_for_each_key_and_says_what_it_is(command: Command) -> None:
+    """Also for those of the options that the words choose."""
+    out = command("--help", "topology=geometric", "fleet=terminals", "devices=7").out
+    lines = {line.split("=")[0].strip(): line for line in out.splitlines() if "=" in line}
+    values = compose(["topology=geometric", "fleet=terminals"])
+    keys = [f"topology.{key}" for key in values.topology if key != "_target_"]
+    keys += [f"fleet.classes.phone.{key}" for key in values.fleet.classes.phone]
+    keys += [
+        f"{key}.{name}"
+        for key in ("train", "network", "evaluate", "compute")
+        for name in values[key]
+    ]
+    for key in [*keys, "devices", "rounds", "lr_search.lrs", "plugins"]:
+        said = lines[key].strip().partition("  ")[2]
+        assert len(said.split()) > 1, lines[key]
+    assert lines["devices"].split() == ["devices=7", "number", "of", "devices"]
+    for group in sections():
+        assert f"\n  {group} " in out
+    assert "+experiment=NAME" in out
+
+
+def test_help_beside_resume_is_help(command: Command, runner: FakeRunner) -> None:
+    assert "Keys, set by KEY=VALUE" in command("--help", "resume=.").out
+    assert not runner.of("resume")
 
 
 def test_debug_shows_where_a_refusal_comes_from(

@@ -51,6 +51,9 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("model=../model/mlp", "model=../model/mlp: no such option; valid options: "),
         ("model=/etc/passwd", "model=/etc/passwd: no such option; valid options: "),
         ("hydra/job_logging=foo", "hydra/job_logging=foo: no such option; valid options: default, disabled"),
+        ("+experiment=digits_topology",
+         "experiment=digits_topology: no such option (did you mean digits_topologies?); valid options: compressed_gossip, "),
+        ("experiment=x", "experiment=x: is added to what is chosen: write +experiment=x"),
         # values
         ("devices=0", "devices=0: must be a whole number from 1 to 10,000,000"),
         ("devices=-5", "devices=-5: must be a whole number from 1 to 10,000,000"),
@@ -97,6 +100,12 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("-m seed=1 devices=range(1,0)", "devices=range(1,0): stands for no value at all, so there is nothing to run"),
         ("-m seed=1 topology=glob(zz*)", "topology=glob(zz*): stands for no value at all"),
         ("-m seed=range(0,3,0) devices=8", "seed=range(0,3,0): cannot be expanded: range() arg 3 must not be zero"),
+        ("hydra.mode=MANY", "hydra.mode=MANY: cannot be set: Invalid value 'MANY', expected one of [RUN, MULTIRUN]"),
+        ("hydra.sweeper.params.sed=1,2", "sed=1: no such key (did you mean seed?)" + KEYS),
+        ("hydra.sweeper.params.topology=ring,rnig", "topology=rnig: no such option (did you mean ring?)" + TOPOLOGIES),
+        ("hydra.sweeper.params={sed:1}", "sed=1: no such key (did you mean seed?)" + KEYS),
+        ("hydra.sweeper.params={seed:[1,2]}", "hydra.sweeper.params.seed=[1, 2]: must be a text with the values as they "),
+        ("hydra.sweeper.params=3", "hydra.sweeper.params=3: must be keys with their values, such as "),
         # resume
         ("resume=nowhere", "resume=nowhere: must be the folder of an earlier run; there is no such folder"),
         ("resume=", "resume=: must be the folder of an earlier run; there is no such folder"),
@@ -306,7 +315,7 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(
         ("tracker.mode=sometimes", "tracker.mode=sometimes: must be one of "),
         (
             "tracker.mode=onlin",
-            "tracker.mode=onlin: must be one of offline, online, disabled (did you mean online?)",
+            "tracker.mode=onlin: must be one of offline, online, disabled or null (did you mean online?)",
         ),
         (
             "train.loss=mase",
@@ -372,3 +381,21 @@ def test_a_choice_is_named_as_it_was_typed(
 ) -> None:
     """Not by its class, which nobody has to know."""
     assert command(*argv, "tracker=none").sentence.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("hydra", "said"),
+    [
+        ("mode: MANY", "hydra.mode: Invalid value 'MANY', expected one of [RUN, MULTIRUN] (in experiment/mine.yaml)"),
+        ("sweeper: {params: 3}", "hydra.sweeper.params: Cannot assign int to Dict[str, str] (in experiment/mine.yaml)"),
+        ("sweeper: {params: {sed: '1,2'}}", "sed=1: no such key (did you mean seed?)" + KEYS),
+        ("sweeper: {params: {seed: [1, 2]}}", "hydra.sweeper.params.seed=[1, 2]: must be a text with the values as they "),
+    ],
+)  # fmt: skip
+def test_a_refusal_of_what_a_yaml_says_of_the_sweep(
+    hydra: str, said: str, command: Command
+) -> None:
+    Path("mine/experiment").mkdir(parents=True)
+    Path("mine/experiment/mine.yaml").write_text(f"# @package _global_\nhydra: {{{hydra}}}\n")
+    done = command("--config-dir", "mine", "+experiment=mine")
+    assert done.sentence.startswith(said.strip()), done.sentence

@@ -159,7 +159,7 @@ def test_a_failed_job_is_listed_with_its_cause_and_tried_again(
 ) -> None:
     real = runner.run
 
-    def bad(cfg: Any, folder: Path, ready: Any = None) -> Any:
+    def bad(cfg: Any, folder: Path, ready: Any = None, words: object = ()) -> Any:
         if cfg.seed == 1:
             raise ZeroDivisionError("not my day")
         return real(cfg, folder, ready)
@@ -228,16 +228,23 @@ def test_the_runs_of_a_sweep_share_one_group(
 ) -> None:
     given = []
     monkeypatch.setattr(
-        runner, "run", lambda cfg, folder, prepared=None: given.append(dict(cfg.tracker))
+        runner, "run", lambda cfg, folder, prepared=None, words=(): given.append(dict(cfg.tracker))
     )
     words = [word for word in SMALL if "tracker" not in word]
     command("-m", "seed=0,1", *words)
-    assert [(t["group"], t["name"]) for t in given] == [
-        (f"{Path.cwd().name}-s", f"seed={i}") for i in (0, 1)
-    ]
+    names = [f"small_world · dpsgd · seed {i}" for i in (0, 1)]
+    assert [t["name"] for t in given] == names
+    assert {t["group"] for t in given} == {f"{Path.cwd().name}-s"}
     given.clear()
     command("-m", "seed=0,1", *words[:-1], "hydra.sweep.dir=t", "tracker.group=mine")
-    assert [(t["group"], t["name"]) for t in given] == [("mine", f"seed={i}") for i in (0, 1)]
+    assert [(t["group"], t["name"]) for t in given] == [("mine", name) for name in names]
+    given.clear()
+    monkeypatch.setenv("WANDB_RUN_GROUP", "theirs")
+    command("-m", "devices=9,10", *words[1:-1], "hydra.sweep.dir=u")
+    assert [t["name"] for t in given] == [
+        f"small_world · dpsgd · devices {n} · seed 0" for n in (9, 10)
+    ]
+    assert {t["group"] for t in given} == {"theirs"}
 
 
 def test_one_panel_of_wandb_has_every_combination(command: Command) -> None:
@@ -497,7 +504,7 @@ def test_what_an_earlier_command_failed_at_is_not_blamed_on_one_that_was_interru
         KeyboardInterrupt(),
     ]
 
-    def bad(cfg: Any, folder: Path, ready: Any = None) -> Any:
+    def bad(cfg: Any, folder: Path, ready: Any = None, words: object = ()) -> Any:
         raise raised.pop(0)
 
     monkeypatch.setattr(runner, "run", bad)

@@ -18,6 +18,7 @@ import pytest
 
 from swarm.common.errors import ConfigError
 from swarm.config.composing.compose import compose
+from swarm.config.composing.overrides import with_sweep_params
 from tests.docs.pages import BLOCK, PAGES, ROOT, blocks
 from tests.support import groups, options
 
@@ -132,7 +133,8 @@ def test_settings_of_commands_are_there(page: Path) -> None:
         if settings[0].startswith("resume=") or "scenario=NAME" in settings:
             continue  # the settings are those of a folder, or the reader's choice
         try:
-            compose([word if "[" in word else _first(word) for word in settings])
+            words, _ = with_sweep_params(settings)
+            compose([word if "[" in word else _first(word) for word in words])
         except ConfigError as error:
             pytest.fail(f"{' '.join(words)}: {error}")
 

@@ -149,7 +149,8 @@ class Composer:
         for override in self.parse_sweep(overrides):
             key = override.get_key_element()
             if not override.is_sweep_override():
-                fixed[key] = [f"{key}={override.get_value_element_as_str()}"]
+                typed = override.input_line or f"{key}={override.get_value_element_as_str()}"
+                fixed[key] = [typed]
             elif not override.is_discrete_sweep():
                 raise ConfigError(
                     key,

@@ -59,7 +59,7 @@ def explain(error: Exception, overrides: Sequence[Override], composer: Composer)
     if isinstance(error, OmegaConfBaseException):
         return _omegaconf(error, overrides)
     if mine is None:
-        return UsageError(f"the configuration cannot be composed: {shown(first_line(error))}")
+        return _in_a_file(error)
     key, value = key_of(mine), value_of(mine)
     if "Ambiguous value" in text or "requires --multirun" in text:
         return ConfigError(
@@ -112,12 +112,26 @@ def _omegaconf(error: OmegaConfBaseException, overrides: Sequence[Override]) -> 
     )
 
 
+def _in_a_file(error: Exception) -> UsageError:
+    """The error where no override is to blame: it names the yaml and the key, if Hydra says them,
+    as where a yaml sets a key of Hydra's own section to what it cannot be.
+    """
+    text = str(error)
+    found = re.match(r"In '([^']+)': \w+ raised while composing config:\n(.+)", text)
+    key = re.search(r"full_key: (\S+)", text)
+    if found is None or key is None:
+        return UsageError(f"the configuration cannot be composed: {shown(first_line(error))}")
+    return UsageError(f"{key[1]}: {shown(found[2])} (in {found[1]}.yaml)")
+
+
 def _unknown(key: str, value: str, overrides: Sequence[Override], composer: Composer) -> SwarmError:
     """The error for an override of a key that does not exist: it lists the keys of the same
     section, or says in which section there is a key of that name.
     """
     if "/" in key or "@" in key:
         return unknown(key, value, composer.groups(), "group")
+    if key in composer.groups():
+        return ConfigError(key, value, f"is added to what is chosen: write +{key}={value}")
     if aliases.key(key) != key:
         return unknown(key, value, ())
     chosen = [

@@ -12,6 +12,7 @@ from typing import Any
 from hydra import conf as hydra_conf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -74,6 +75,16 @@ def refuse_code_in_hydra(cfg: DictConfig) -> None:
                 "",
                 f"must be one of Hydra's own, unchanged: {', '.join(sorted(known))}",
             )
+
+
+def wants_many(cfg: DictConfig, params: bool = False) -> bool:
+    """Whether the config is of many runs: ``hydra.mode=MULTIRUN``, or values in
+    ``hydra.sweeper.params`` and no word about the mode. ``params`` says that some were typed.
+    """
+    mode = cfg.hydra.mode
+    if mode is None:
+        return params or bool(cfg.hydra.sweeper.get("params"))
+    return bool(mode == RunMode.MULTIRUN)
 
 
 def _hydra_plugins() -> set[str]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.errors import ConfigError, SwarmError, typed
 from swarm.common.ranges import is_text
 from swarm.config.explain import shown
+
+PARAMS = "hydra.sweeper.params"
+PARAM = 'must be a text with the values as they are typed after -m, such as "0,1,2" or range(0,3)'
 
 
 class UsageError(SwarmError):
@@ -46,6 +50,51 @@ def parse_one(text: str, parser: OverridesParser) -> Override:
             " KEY='\"VALUE\"'"
         )
         raise ConfigError(key, value, f"cannot be read: {hint}") from error
+
+
+def with_sweep_params(overrides: Sequence[str]) -> tuple[list[str], bool]:
+    """Write ``hydra.sweeper.params.KEY=VALUES`` and ``hydra.sweeper.params={KEY: VALUES}`` as the
+    words ``KEY=VALUES`` that they stand for, in front of all others; say whether there was any.
+
+    Raises :class:`ConfigError` for values that are no text.
+    """
+    params: list[str] = []
+    others: list[str] = []
+    for word in overrides:
+        key, equal, value = word.partition("=")
+        name = key.lstrip("+")
+        if equal and name.startswith(f"{PARAMS}."):
+            params.append(f"{name.removeprefix(PARAMS)[1:]}={unquoted(value)}")
+        elif equal and name == PARAMS and value.strip() not in ("", "null"):
+            params += _listed(parse_one(word, OverridesParser.create()))
+        else:
+            others.append(word)
+    return [*params, *others], bool(params)
+
+
+def _listed(override: Override) -> list[str]:
+    values = override.value()
+    if not isinstance(values, dict):
+        valid = "must be keys with their values, such as '{seed: \"0,1\", topology: ring}'"
+        raise ConfigError(PARAMS, value_of(override), valid)
+    return words_of_params(values)
+
+
+def words_of_params(params: Mapping[str, Any]) -> list[str]:
+    """The words ``KEY=VALUES`` that ``hydra.sweeper.params`` stands for.
+
+    Raises :class:`ConfigError` for values that are no text.
+    """
+    for key, value in params.items():
+        if isinstance(value, dict | list):
+            raise ConfigError(f"{PARAMS}.{key}", typed(value), PARAM)
+    return [f"{key}={typed(value)}" for key, value in params.items()]
+
+
+def unquoted(text: str) -> str:
+    """The text without the quotes around the whole of it, as in ``"ring,torus"``."""
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if quoted and text[0] not in text[1:-1] else text
 
 
 def key_of(override: Override) -> str:

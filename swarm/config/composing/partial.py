@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra.types import RunMode
+
 from swarm.common.errors import ConfigError
 from swarm.config.composing.compose import Composer
+from swarm.config.composing.hydra_section import wants_many
+from swarm.config.composing.overrides import with_sweep_params
 from swarm.config.settings import Settings, plain, sections
 
 
@@ -26,9 +30,14 @@ def complete(cfg: Any = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
         return given
     groups = sections()
     chosen = {key: name for key, name in given.items() if key in groups and isinstance(name, str)}
-    words = [*overrides, *(f"{key}={value}" for key, value in chosen.items())]
+    typed, params = with_sweep_params(overrides)
+    words = [*typed, *(f"{key}={value}" for key, value in chosen.items())]
     with Composer() as composer:
-        values = plain(composer.compose(words))
+        composed = composer.compose(words, RunMode.MULTIRUN if params else RunMode.RUN)
+        if wants_many(composed, params):
+            valid = "makes many runs, which the command line starts; hydra.mode=RUN makes one"
+            raise ConfigError("hydra.mode", "MULTIRUN", valid)
+        values = plain(composed)
     return _merged(values, {key: item for key, item in given.items() if key not in chosen})
 
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import yaml
 
 from swarm.common.errors import ConfigError, typed
-from swarm.common.system import paths
 from swarm.config.build import build, choice, option, options
+from swarm.config.composing import conf_files
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim, Condition, conditions_of, varied
@@ -235,15 +235,10 @@ def _at(values: Mapping[str, Any], key: str) -> Any:
 
 def defaults() -> dict[str, Any]:
     """Every setting with its default of ``conf/config.yaml``."""
-    values: dict[str, Any] = yaml.safe_load(
-        (paths.conf() / "config.yaml").read_text(encoding="utf-8")
-    )
-    values.pop("hydra", None)
-    for entry in values.pop("defaults"):
-        if isinstance(entry, dict):
-            ((group, name),) = entry.items()
-            values |= {} if group.startswith("override") else {group: option(group, name)}
-    return values
+    values: dict[str, Any] = yaml.safe_load(conf_files.config_file().read_text(encoding="utf-8"))
+    del values["hydra"], values["defaults"]
+    chosen = conf_files.default_options()
+    return {**values, **{group: option(group, name) for group, name in chosen.items()}}
 
 
 def folder_of(home: Path, trial: Trial) -> Path:

@@ -52,11 +52,11 @@ class UnjudgedError(SwarmError):
     written."""
 
 
-def start(plan: ClaimPlan, folder: Path) -> Result:
-    """Run and judge a claim in a new folder.
+def start(plan: ClaimPlan, folder: Path, words: Sequence[str] | None = None) -> Result:
+    """Run and judge a claim in a new folder; ``words`` are its settings as they were typed.
 
     Raises :class:`UnjudgedError` if runs or the verdict fail."""
-    with Folder.create(folder, plan.settings) as home:
+    with Folder.create(folder, plan.settings, words) as home:
         return _run_and_conclude(plan, home)
 
 

@@ -64,11 +64,11 @@ class SuitePlan:
         return cls(settings, tuple(ClaimPlan.checked(resolve(one)) for one in each))
 
 
-def start(plans: SuitePlan, folder: Path) -> Result:
-    """Run and judge all claims in a new folder.
+def start(plans: SuitePlan, folder: Path, words: Sequence[str] | None = None) -> Result:
+    """Run and judge all claims in a new folder; ``words`` are the settings as they were typed.
 
     Raises :class:`~swarm.common.errors.SwarmError` if a claim has no verdict."""
-    with Folder.create(folder, plans.settings) as home:
+    with Folder.create(folder, plans.settings, words) as home:
         return _run_all(plans, home, {})
 
 

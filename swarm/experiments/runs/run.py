@@ -18,7 +18,7 @@ from swarm.experiments.runs.memory import running_out, stated
 from swarm.experiments.runs.prepared import PreparedRun, tracker_of
 from swarm.results import columns
 from swarm.results.earlier import refuse_a_mixture
-from swarm.results.folder import Folder
+from swarm.results.folder import Folder, typed_words
 from swarm.results.presentation import stored
 from swarm.results.schemas import Graph, Summary
 from swarm.results.status import summary_of
@@ -39,11 +39,14 @@ class Result:
         return f"<result in {str(self.folder)!r}: {', '.join(arms) or 'no arms'}>"
 
 
-def execute(prepared: PreparedRun, folder: str | Path) -> Result:
-    """Run ``prepared``, which has been checked, into a new folder.
+def execute(
+    prepared: PreparedRun, folder: str | Path, words: Sequence[str] | None = None
+) -> Result:
+    """Run ``prepared``, which has been checked, into a new folder; ``words`` are its settings as
+    they were typed.
 
     Raises :class:`ConfigError` for a folder that is not empty or is another process's."""
-    with Folder.create(Path(folder), prepared.settings) as home:
+    with Folder.create(Path(folder), prepared.settings, words) as home:
         return _run(prepared, home)
 
 
@@ -103,7 +106,9 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     if not all(arms.is_done(prepared, arm, home, progress) for arm in prepared.arms):
         refuse_a_mixture(path, new, prepared.dataset)
     home.verify()  # before anything in the folder changes
+    words = typed_words.read(path, "resume")
     home.write_config(new)
+    typed_words.write(path, None if words is None else typed_words.changed(words, overrides))
     (path / "summary.json").unlink(missing_ok=True)
     return _run(prepared, home)
 

@@ -38,10 +38,10 @@ class Task:
     resumes the job, and notes its status in the job's folder.
     """
 
-    def __init__(
-        self, titles: Mapping[str, str], code: Mapping[str, Any], complain: Complain
-    ) -> None:
-        self.titles, self.code, self.complain = dict(titles), dict(code), complain
+    def __init__(self, jobs: Sequence[Job], code: Mapping[str, Any], complain: Complain) -> None:
+        self.titles = {str(job.folder.absolute()): job.title for job in jobs}
+        self.typed = {str(job.folder.absolute()): _typed(job) for job in jobs}
+        self.code, self.complain = dict(code), complain
         self.process = os.getpid()
 
     def __call__(self, cfg: DictConfig) -> None:
@@ -65,7 +65,7 @@ class Task:
         self.note(folder, "running", None)
         cause = None
         try:
-            _start(cfg, folder)
+            _start(cfg, folder, self.typed[str(folder)])
         except SwarmError as error:
             self.complain(error)
             cause = " ".join(str(error).split())
@@ -84,7 +84,7 @@ class Task:
         note(folder, self.titles[str(folder.absolute())], self.code, status, cause)
 
 
-def _start(cfg: DictConfig, folder: Path) -> None:
+def _start(cfg: DictConfig, folder: Path, words: Sequence[str]) -> None:
     # imports torch, which a sweep that is refused need not wait for
     from swarm.experiments import runner
     from swarm.results.trust import below  # likewise
@@ -92,7 +92,7 @@ def _start(cfg: DictConfig, folder: Path) -> None:
     if (folder / "config.yaml").exists():  # the plan has checked that it is this job's own
         runner.resume(folder, {}, trust=below(saved_config(folder), plain(cfg)))
     else:
-        runner.run(cfg, folder)
+        runner.run(cfg, folder, words=words)
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def launch(composer: Composer, plan: SweepPlan, complain: Complain) -> bool:
     """Run the jobs that are to run, and set the state of each; returns False if Ctrl-C ended the
     sweep."""
     to_do = plan.to_do
-    task = Task({str(job.folder.absolute()): job.title for job in to_do}, plan.code, complain)
+    task = Task(to_do, plan.code, complain)
     for job in to_do:
         if (job.folder / FILE).exists():
             task.note(job.folder, "waiting", None)  # replaces the note of an earlier command
@@ -188,21 +188,29 @@ def _words(plan: SweepPlan, job: Job) -> list[str]:
     W&B.
     """
     words = [
-        word for word in job.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))
-    ]
-    words += [
+        *_typed(job),
         f"hydra.sweep.dir={_quoted(plan.place)}",
         f"hydra.sweep.subdir={_quoted(job.folder.relative_to(plan.place))}",
     ]
     tracker = _settings(job).tracker
     if tracker.get("_target_") == WANDB:
-        named = {"group": group_name(plan.place), "name": job.name}
+        from swarm.results.track import wandb_environment, wandb_names
+
+        title = wandb_names.title(_settings(job).model_dump(), job.values)
+        group = wandb_environment.group() or group_name(plan.place)
         words += [
-            f"tracker.{key}={_quoted(text[:128])}"
-            for key, text in named.items()
+            f"tracker.{key}={_quoted(text[: wandb_environment.LONGEST_NAME])}"
+            for key, text in {"group": group, "name": title}.items()
             if not tracker.get(key)
         ]
     return words
+
+
+def _typed(job: Job) -> list[str]:
+    """The words of one job that are about the run."""
+    return [
+        word for word in job.overrides if not word.lstrip("+~").startswith(("hydra.", "hydra/"))
+    ]
 
 
 def _settings(job: Job) -> Settings:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from swarm.common.errors import ConfigError, SwarmError, typed
 from swarm.config.build import choice
 from swarm.config.composing.compose import Composer
 from swarm.config.composing.hydra_section import require_no_run_in, sweep_folder
-from swarm.config.composing.overrides import UsageError, parse
+from swarm.config.composing.overrides import UsageError, parse, words_of_params
 from swarm.config.composing.place import require_new
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
@@ -67,7 +67,8 @@ class SweepPlan:
         combination, all combinations are impossible, or the folder is another sweep's. A single
         combination that cannot work becomes a job with the state ``impossible`` and its cause.
         """
-        fixed = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.get("params") or {}).items()]
+        sweeper: Any = OmegaConf.to_container(cfg.hydra.sweeper)
+        fixed = words_of_params(sweeper.get("params") or {})
         place, jobs, swept = _composed(composer, cfg, [*fixed, *overrides])
         identify(jobs)
         _require_one_run(jobs)

@@ -10,6 +10,7 @@ from typing import Any
 from swarm.experiments.sweep.gather import SweepResults
 from swarm.experiments.sweep.launch import WANDB, group_name
 from swarm.experiments.sweep.plan import SweepPlan
+from swarm.results.track import wandb_environment
 from swarm.results.track.wandb import WandbTracker, _quiet
 
 SWEEP = "sweep"  # the job type
@@ -31,8 +32,9 @@ def upload(plan: SweepPlan, found: SweepResults) -> None:
     if options.pop("_target_", None) != WANDB or options.get("mode") == "disabled":
         return
     name = group_name(plan.place)
-    options |= {"name": name, "group": str(options.get("group") or name)[:128]}
     try:
+        group = options.get("group") or wandb_environment.group() or name
+        options |= {"name": name, "group": str(group)[: wandb_environment.LONGEST_NAME]}
         _Sweep(plan.place, name, {"swept": plan.swept}, **options).send(found)
     except (Exception, SystemExit) as error:
         print(
@@ -46,7 +48,7 @@ class _Sweep(WandbTracker):
     """
 
     def send(self, found: SweepResults) -> None:
-        if self.mode == "disabled":
+        if self.mode == "disabled" or not len(found.curves):
             return
         import wandb
 

@@ -5,7 +5,7 @@ since a checkpoint.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from swarm.config.composing.place import LOCK, require_unused
 from swarm.config.schema import SEAL, read_json, require_seal, sealed
 from swarm.config.settings import Settings
 from swarm.results import trust
+from swarm.results.folder import typed_words
 from swarm.results.folder.arm_files import ArmFiles
 from swarm.results.provenance import edited
 from swarm.results.schemas import Progress, closing, read_config
@@ -52,8 +53,11 @@ class Folder:
 
     @classmethod
     @contextmanager
-    def create(cls, path: Path, settings: Settings) -> Iterator[Folder]:
-        """A new run folder with its ``config.yaml``, locked for as long as the context lasts.
+    def create(
+        cls, path: Path, settings: Settings, words: Sequence[str] | None = None
+    ) -> Iterator[Folder]:
+        """A new run folder with its ``config.yaml``, and the ``words`` that its settings were typed
+        as; locked for as long as the context lasts.
 
         Of several processes that want the same folder one gets it, and the others write nothing.
 
@@ -70,6 +74,7 @@ class Folder:
         with folder.lock(DIR):
             require_new_run(path)  # another process may have had it, and be done
             folder.write_config(settings)
+            typed_words.write(path, words)
             yield folder
 
     @classmethod

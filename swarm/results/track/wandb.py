@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,18 +17,20 @@ from swarm.common.errors import ConfigError
 from swarm.common.system.machine import is_installed
 from swarm.results import columns
 from swarm.results.presentation import Presentation, stored
-from swarm.results.track import wandb_files
+from swarm.results.track import wandb_environment, wandb_files, wandb_names
 from swarm.results.track.base import DEVICES, Tracker, device_scores
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import plain, read_jsonl
 
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
 MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
+Name = Annotated[str, Field(min_length=1, max_length=wandb_environment.LONGEST_NAME)]
+Tag = Annotated[str, Field(min_length=1, max_length=wandb_environment.LONGEST_TAG)]
 
 
 class WandbTracker(Tracker):
     """Mirrors each arm into a W&B run: group = the run (or the sweep), job type = the arm, x-axis =
-    ``round``.
+    ``round``. A W&B run begins with its first record, so that none is empty.
 
     Each has its arm's own config, with ``arm`` and the learning rate that was chosen. Metric names
     are those of ``metrics.jsonl``. Only scalars go out (quantiles over devices are among them), and
@@ -42,6 +43,9 @@ class WandbTracker(Tracker):
     the place of the part that was not uploaded yet. The leading arm's run stays open until all arms
     are over, as what the scenario declared for trackers belongs into its summary.
 
+    Under ``wandb agent`` the leading arm is the run that the agent has begun, and no other arm has
+    one: each run of a W&B sweep is one combination of its parameters.
+
     Errors are not handled here: :class:`~swarm.results.track.base.Fanout` turns the first one into
     a warning.
 
@@ -50,18 +54,19 @@ class WandbTracker(Tracker):
         run: Name of the run, the W&B group.
         config: The resolved config of the whole run, for the run that holds the pictures.
         versions: Of what the numbers depend on; they join the config.
-        mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``. Where
-            the environment has ``WANDB_MODE=disabled`` (or ``WANDB_DISABLED=true``), it is
-            ``disabled``.
-        project: W&B project.
-        entity: W&B user or team; ``None`` for the account's default.
-        tags: W&B tags.
+        mode: ``offline`` (upload later with ``wandb sync``), ``online``, or ``disabled``; ``None``
+            for what ``WANDB_MODE`` says (or ``WANDB_DISABLED=true``), else ``offline``.
+        project: W&B project; ``None`` for ``WANDB_PROJECT``, else ``swarm``.
+        entity: W&B user or team; ``None`` for ``WANDB_ENTITY``, else the account's default.
+        tags: W&B tags; ``None`` for those of ``WANDB_TAGS``.
         init_timeout: Seconds to wait for W&B to start.
-        group: W&B group; ``None`` for ``run``. The runs of a sweep share one.
-        name: What the arm's W&B run is called, before ``/`` and the arm; ``None`` for ``run``.
+        group: W&B group; ``None`` for ``WANDB_RUN_GROUP``, else ``run``. The runs of a sweep share
+            one.
+        name: What the arm's W&B run is called, before the arm; ``None`` for the chosen options and
+            the seed (:func:`swarm.results.track.wandb_names.title`).
 
     Raises:
-        ConfigError: wandb is not installed.
+        ConfigError: wandb is not installed, or the environment says what cannot be.
     """
 
     def __init__(
@@ -70,17 +75,16 @@ class WandbTracker(Tracker):
         run: str,
         config: dict[str, Any],
         versions: dict[str, str] | None = None,
-        mode: Literal["offline", "online", "disabled"] = "offline",
-        project: Annotated[
-            str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")
-        ] = "swarm",
+        mode: Literal["offline", "online", "disabled"] | None = None,
+        project: Annotated[Name, Field(pattern=wandb_environment.PROJECT)] | None = None,
         entity: str | None = None,
-        tags: list[str] | None = None,
+        tags: list[Tag] | None = None,
         init_timeout: Annotated[float, Field(gt=0, le=3600)] = 30.0,
-        group: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
-        name: Annotated[str, Field(min_length=1, max_length=128)] | None = None,
+        group: Name | None = None,
+        name: Name | None = None,
     ) -> None:
-        if mode != "disabled" and not is_installed("wandb"):
+        self.mode = wandb_environment.mode("offline") if mode is None else mode
+        if self.mode != "disabled" and not is_installed("wandb"):
             valid = (
                 "needs wandb; `pip install wandb` brings it, tracker=none or tracker.mode=disabled"
                 " does without"
@@ -90,11 +94,15 @@ class WandbTracker(Tracker):
         # started it.
         self.folder = folder.absolute()
         self.run, self.config = run, {**config, **({"versions": versions} if versions else {})}
-        self.mode: str = "disabled" if _off_by_environment() else mode
-        self.project, self.entity = project, entity
-        self.tags, self.init_timeout = list(tags or []), init_timeout
-        self.group, self.name = group or run, name or run
+        if self.mode != "disabled":
+            project = project or wandb_environment.project("swarm")
+            tags = wandb_environment.tags() if tags is None else list(tags)
+            group = group or wandb_environment.group()
+        self.project, self.entity = project, entity or wandb_environment.entity()
+        self.tags, self.init_timeout = tags, init_timeout
+        self.group, self.name = group or run, name
         self._run: Any = None
+        self._next: str | None = None  # the arm whose W&B run begins with its first record
         self._waiting: Any = None  # the leading arm's run, over but for the scenario's numbers
         self._over: set[str] = set()  # arms
         self._configs: dict[str, dict[str, Any]] = {}
@@ -106,24 +114,23 @@ class WandbTracker(Tracker):
         self._configs[arm] = {**config, **versions}
 
     def start(self, arm: str, rounds: int, done: int) -> None:
-        """Starts the arm's W&B run, or goes on with it.
+        """Goes on with the W&B run of an arm that has records; that of any other begins with its
+        first record.
+
+        Raises as :meth:`record`.
+        """
+        self._next = arm if self.mode != "disabled" and self._has_a_run(arm) else None
+        if done > 0:
+            self._begin(replaces=True)
+
+    def record(self, record: dict[str, Any]) -> None:
+        """Logs the scalars of one round, and the histogram if there is one.
 
         Raises:
             Exception: whatever W&B raises when it cannot start in time, or has no API key in online
                 mode.
         """
-        if self.mode == "disabled":
-            return
-        replaces = done > 0
-        with _quiet():
-            self._run = self._init(arm, replaces)
-            self._run.define_metric("round", hidden=True)
-            self._run.define_metric("*", step_metric="round")
-        if self.mode == "offline" and replaces:
-            self._replay(arm)
-
-    def record(self, record: dict[str, Any]) -> None:
-        """Logs the scalars of one round, and the histogram if there is one."""
+        self._begin(replaces=False)
         if self._run is None:
             return
         values: dict[str, Any] = {
@@ -141,6 +148,7 @@ class WandbTracker(Tracker):
         The leading arm's stays open until :meth:`conclude`: W&B cannot add to an offline run that
         is over.
         """
+        self._next = None
         if self._run is None:
             return
         scalars = {
@@ -178,7 +186,7 @@ class WandbTracker(Tracker):
         """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them
         among its files.
         """
-        if self.mode == "disabled":
+        if self.mode == "disabled" or not files or wandb_environment.agents_run():
             return
         import wandb
 
@@ -205,6 +213,24 @@ class WandbTracker(Tracker):
             self._end(1)
         self._end_waiting({})
 
+    def _has_a_run(self, arm: str) -> bool:
+        if not wandb_environment.agents_run():
+            return True
+        known = stored.read(self.folder)
+        return arm == (known.lead(known.arms) or arm)
+
+    def _begin(self, replaces: bool) -> None:
+        """Begins the W&B run of the arm that was started last, unless it has begun."""
+        arm, self._next = self._next, None
+        if arm is None:
+            return
+        with _quiet():
+            self._run = self._init(arm, replaces)
+            self._run.define_metric("round", hidden=True)
+            self._run.define_metric("*", step_metric="round")
+        if self.mode == "offline" and replaces:
+            self._replay(arm)
+
     def _init(self, arm: str, replaces: bool = False) -> Any:
         import wandb  # 0.7 s, and not needed at all in mode disabled
 
@@ -222,10 +248,11 @@ class WandbTracker(Tracker):
         self.folder.mkdir(parents=True, exist_ok=True)
         if replaces and not online:
             wandb_files.rename_parts(self.folder, self._id(arm))
+        name = self.name or wandb_names.title(self.config) or self.run
         return wandb.init(
             project=self.project, entity=self.entity, tags=self.tags or None,
             config=self._configs.get(arm, self.config), allow_val_change=replaces,
-            id=self._id(arm), name=f"{self.name}/{arm}", group=self.group, job_type=arm,
+            id=self._id(arm), name=wandb_names.of_arm(name, arm), group=self.group, job_type=arm,
             mode="online" if online else "offline", resume="allow" if online else None,
             reinit="create_new", dir=str(self.folder), settings=settings,
         )  # fmt: skip
@@ -260,19 +287,6 @@ def _waits_for_the_end(shown: Presentation) -> str:
     empty where there are none.
     """
     return shown.lead(shown.arms) if shown.on("tracker") else ""
-
-
-def _off_by_environment() -> bool:
-    """Whether whoever set up this machine, or started this command, wants nothing of W&B: said in
-    W&B's own way.
-    """
-    said = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DISABLED", "")
-    return said[0].strip().lower() == "disabled" or said[1].strip().lower() in (
-        "true",
-        "1",
-        "yes",
-        "on",
-    )
 
 
 def _device_scores(folder: Path, arm: str) -> dict[int, dict[str, Any]]:

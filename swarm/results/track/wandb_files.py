@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 
 from swarm.common.system.files import replacing
+from swarm.results.track import wandb_environment
 
 # before the name of an offline part while the one that takes its place is written
 REPLACED = "replaced-"
@@ -35,7 +36,8 @@ def run_id(run: str, arm: str) -> str:
 def id_of(folder: Path, run: str, arm: str) -> str:
     """The id in the run folder.
 
-    A new one is unique: two runs whose folders have the same name stay two runs.
+    A new one is unique: two runs whose folders have the same name stay two runs. Under ``wandb
+    agent`` it is that of the agent.
     """
     file = folder / IDS
     try:
@@ -44,7 +46,8 @@ def id_of(folder: Path, run: str, arm: str) -> str:
         ids = {}
     known = ids.get(arm) if isinstance(ids, dict) else None
     if not isinstance(known, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", known):
-        known = f"{run_id(run, arm)[:55]}-{uuid.uuid4().hex[:8]}"
+        known = wandb_environment.agents_run()
+        known = known or f"{run_id(run, arm)[:55]}-{uuid.uuid4().hex[:8]}"
         ids = {**(ids if isinstance(ids, dict) else {}), arm: known}
         with replacing(file) as out:
             out.write(json.dumps(ids, indent=1).encode())

@@ -27,7 +27,9 @@ SELDOM = {"unjudged.json", "superseded/"}
 
 def documented() -> tuple[set[str], set[str]]:
     """The names in the first column of both tables: of a run, and of many."""
-    tables = re.split(r"\n\| File \|.*\n", DOCS.read_text())[1:3]
+    tables = [
+        table.split("\n\n")[0] for table in re.split(r"\n\| File \|.*\n", DOCS.read_text())[1:3]
+    ]
     columns = [
         [row.split("|")[1] for row in table.splitlines() if row.startswith("| ")]
         for table in tables

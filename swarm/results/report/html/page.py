@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shlex
 from html import escape
 from pathlib import Path
 from string import Template
@@ -80,6 +81,8 @@ def _facts(run: Run) -> str:
         if key in summary
     }
     run_facts |= _choices(run)
+    if run.overrides is not None:
+        run_facts["settings as typed"] = shlex.join(run.overrides) or "none"
     # without learning, the data took no part
     data = summary.get("data") if run.learns or not run.arms else None
     groups = {"Run": run_facts, "Topology": summary.get("topology"), "Data": data,

@@ -1,0 +1,58 @@
+"""The bundled experiments, ``+experiment=NAME``: each is composed, checked, and run tiny."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import swarm
+from swarm.common.errors import ConfigError
+from swarm.common.system import paths
+from swarm.config.composing import conf_files
+from swarm.config.composing.compose import compose
+from swarm.config.settings import Settings
+
+from .conftest import Command, FakeRunner
+
+NAMES = sorted(file.stem for file in (paths.conf() / conf_files.EXPERIMENT).glob("*.yaml"))
+TINY = ("hydra.mode=RUN", "hydra.run.dir=r", "devices=9", "rounds=2", "evaluate.every=1", "model=softmax",
+        "train.batch=4", "train.local_steps=1", "tracker=none", "report=false", "scenario.arms=[swarm]")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_is_checked_and_runs(name: str, command: Command) -> None:
+    chosen = f"+experiment={name}"
+    settings = Settings.parse(compose([chosen]))
+    assert swarm.check(settings).settings.devices == settings.devices
+    assert settings != Settings.parse(compose())
+    assert len(conf_files.read(conf_files.option_files("experiment")[name]).said) > 50
+    done = command(chosen, *TINY)
+    assert done.code == 0, done.err
+    facts = json.loads(Path("r/summary.json").read_text())["arms"]["swarm"]
+    assert (facts["rounds"], facts["diverged"]) == (2, None)
+    assert json.loads(Path("r/overrides.json").read_text())["overrides"][0] == chosen
+
+
+def test_there_are_six() -> None:
+    assert len(NAMES) >= 6
+
+
+def test_an_experiment_may_be_a_sweep(command: Command, runner: FakeRunner) -> None:
+    """Its words on the command line win over its own."""
+    done = command("+experiment=digits_topologies", "seed=3,4", "rounds=7")
+    assert (done.code, done.err) == (0, "")
+    runs = [(folder.name, cfg.seed, cfg.rounds) for cfg, folder in runner.of("run")]
+    assert len(runs) == 4 * 2
+    assert runs[1] == ("topology=ring,seed=4", 4, 7)
+    assert {cfg.devices for cfg, _ in runner.of("run")} == {36}
+
+
+def test_python_does_not_run_one_for_many() -> None:
+    with pytest.raises(ConfigError, match=r"hydra\.mode=MULTIRUN: makes many runs"):
+        swarm.check(overrides=["+experiment=digits_topologies"])
+    with pytest.raises(ConfigError, match=r"hydra\.mode=MULTIRUN: makes many runs"):
+        swarm.check(overrides=["hydra.sweeper.params.seed=1,2"])
+    one = swarm.check(overrides=["+experiment=digits_topologies", "hydra.mode=RUN"])
+    assert one.settings.devices == 36
