@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
+from swarm.common.names import LONGEST, canonical, is_number
 from swarm.common.system.files import opened
 from swarm.communication.topology.readers.edge_list import (
     PAIRS,
@@ -42,7 +43,8 @@ def _read_plain(data: bytes, parsed: Parsed) -> bool:
     body = data[_COMMENTS.match(data).end() :]  # type: ignore[union-attr]
     if body.translate(None, _PLAIN) or body.count(b"\r") != body.count(b"\r\n"):
         return False
-    first = body.partition(b"\n")[0].decode().strip()
+    line, _, below = body.partition(b"\n")
+    first = line.decode().strip()
     found = [separator for separator in SEPARATORS if separator.encode() in body]
     if len(found) > 1 or (found and found[0] not in first):
         return False
@@ -52,8 +54,8 @@ def _read_plain(data: bytes, parsed: Parsed) -> bool:
     if len(row) not in (2, 3) or (heading is not None and heading.kind is not None):
         return False
     place = heading or Heading(0, 1, 2 if len(row) == 3 else None, None, None, len(row))
-    table = _by_pandas(body, separator, place, heading is not None)
-    if table is None or table.shape[1] != len(row):
+    table = _by_pandas(body if heading is None else below, separator, place, heading is None)
+    if table is None or table.shape[1] != len(row) or not _named(table, place):
         return False
     far = place.length if place.length is not None else place.weight
     far_E = None if far is None else table[far].to_numpy()
@@ -68,24 +70,39 @@ def _read_plain(data: bytes, parsed: Parsed) -> bool:
     return True
 
 
-def _by_pandas(body: bytes, separator: str | None, place: Heading, headed: bool) -> Any:
-    """The table of an edge list with whole numbers or texts as ends; None if it is none."""
+def _by_pandas(body: bytes, separator: str | None, place: Heading, texts: bool) -> Any:
+    """The table of an edge list with whole numbers or (with ``texts``) names as ends; None if it is
+    none.
+    """
     import pandas as pd
 
     # Elsewhere names may have blanks, and then there are two ways to split a line.
-    kinds: list[Any] = [np.int64] if separator is not None or headed else [np.int64, str]
+    texts = texts and separator is None
+    whole = not (b"e" in body or b"E" in body)  # pandas takes 1e3 for the whole number 1000
+    kinds: list[Any] = [np.int64] * whole + [str] * texts
+    exact: Any = {} if int(pd.__version__.split(".")[0]) > 2 else {"float_precision": "round_trip"}
     for kind in kinds:
         numbers = dict.fromkeys(range(place.columns), np.float64)
         try:
             return pd.read_csv(
-                io.BytesIO(body), sep=separator or r"\s+", header=None, skiprows=int(headed),
+                io.BytesIO(body), sep=separator or r"\s+", header=None,
                 dtype=numbers | dict.fromkeys([place.source, place.target], kind),
-                na_filter=False, skipinitialspace=True, quoting=csv.QUOTE_NONE,
-                float_precision="round_trip",
+                na_filter=False, skipinitialspace=True, quoting=csv.QUOTE_NONE, **exact,
             )  # fmt: skip
         except (ValueError, OverflowError):  # also pandas' own ParserError
             continue
     return None
+
+
+def _named(table: Any, place: Heading) -> bool:
+    """Whether all ends are names, and the first line is surely no heading."""
+    ends = [table[place.source], table[place.target]]
+    if all(end.dtype.kind == "i" for end in ends):
+        return True
+    first, last = ([is_number(canonical(end.iloc[i])) for end in ends] for i in (0, -1))
+    return (any(first) or not all(last)) and all(
+        end.str.len().min() >= 1 and end.str.len().max() <= LONGEST for end in ends
+    )
 
 
 # --- tables and NumPy's files ---------------------------------------------------------------------
@@ -204,7 +221,7 @@ def read_matrix_market(data: bytes, parsed: Parsed) -> None:
             raise ValueError("a graph needs a matrix of real numbers, not of complex ones")
         parsed.require_nodes(rows)
         parsed.require_edges(entries if form == "coordinate" else 0)
-        if 2 * entries > len(data):
+        if entries > len(data):  # of a symmetric one, half the entries are in the file
             raise ValueError(f"it states {entries} entries but is shorter")
         matrix = mmread(io.BytesIO(data))
     except (ValueError, OverflowError, MemoryError, TypeError, StopIteration) as error:

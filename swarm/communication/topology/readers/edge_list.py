@@ -18,6 +18,7 @@ SEPARATORS = {"\t": "a tab", ";": "`;`", ",": "`,`"}
 _LONGEST_DATA = 10_000  # characters of the data of an edge
 _COMMENT = re.compile(r"(?:^|\s)#|^\s*%")
 _DATA = re.compile(r"(?:^|[\s,;])(\{.*\})$")
+_TUPLE = re.compile(r"\([^()]*\)")
 _FIELD = re.compile(r"\([^()]*\)|\"[^\"]*\"|[^\s,]+")  # (0, 1) is a node of networkx
 _SCALAR = re.compile(r"\bnp\.(?:float|int|uint|bool|str)\d*_?\(([^()]*)\)")  # as NumPy 2 writes it
 
@@ -146,17 +147,17 @@ def _splitting(text: list[str]) -> Callable[[str], list[str]]:
     Raises ``ValueError`` where both are possible and mean different edges.
     """
     start, first, _ = next(_lines(text), (0, "", None))
-    separator = next((separator for separator in SEPARATORS if separator in first), None)
+    separator = next((separator for separator in SEPARATORS if separator in _bare(first)), None)
     if separator is None:
         return _at_blanks
     split = partial(_at, separator=separator)
-    plain = '"' not in first
+    plain = True  # whether all lines could be split at blanks
     missing = unlike = 0  # lines without the separator, and with other fields if split at blanks
     shown = ""
     for number, line, _ in _lines(text):
         row = _at_blanks(line)
-        plain = plain and 2 <= len(row) <= 3 and '"' not in line
-        missing = missing or (number if separator not in line else 0)
+        plain = plain and '"' not in line and _is_edge(row, number == start)
+        missing = missing or (0 if separator in _bare(line) else number)
         if not unlike and [field for field in split(line) if field] != row:
             unlike, shown = number, line[:40]
         if missing and not plain:
@@ -164,16 +165,23 @@ def _splitting(text: list[str]) -> Callable[[str], list[str]]:
             raise ValueError(
                 f"line {missing}: has no {what}, which separates the fields of line {start}"
             )
-    if not plain or not unlike:
-        return split if not plain else _at_blanks
-    if missing:
+    if plain and (missing or not unlike):
         return _at_blanks
-    if Heading.of(split(first), None) is None:
+    if plain and separator != ";" and Heading.of(split(first), None) is None:
         raise ValueError(
             f"line {unlike}: {shown!r} can be split at blanks or at {SEPARATORS[separator]}; put"
             " names that have blanks into quotes"
         )
     return split
+
+
+def _bare(line: str) -> str:
+    """The line without names in parentheses, which may contain separators."""
+    return _TUPLE.sub("", line) if "(" in line else line
+
+
+def _is_edge(row: list[str], first: bool) -> bool:
+    return len(row) == 2 or (len(row) == 3 and (first or _is_finite(row[2])))
 
 
 def _at_blanks(line: str) -> list[str]:

@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Callable
 from pathlib import PurePath
-from typing import Literal
+from typing import Any, Literal
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.dataset_cache import locate
@@ -71,7 +71,7 @@ _STARTS = [
     (re.compile(rb"\*(network|vertices)\b", re.IGNORECASE), "pajek"),
     (re.compile(rb"(Creator\s|graph\s*\[)"), "gml"),
 ]
-_PACKED = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File}
+_PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 
 
 def read_graph_file(path: str, format: Format, parsed: Parsed, max_mib: float) -> None:

@@ -130,7 +130,7 @@ class Parsed:
 
         code_E, found = pd.factorize(column)
         number = np.empty(len(found), np.int64)
-        for place, name in enumerate(found):
+        for place, name in enumerate(found.tolist()):
             if isinstance(name, bool) or not isinstance(name, str | int | float | np.number):
                 row = int(np.flatnonzero(code_E == place)[0])
                 raise ValueError(f"{_row(row)}: {what} {str(name)[:40]!r} must be a number or text")
