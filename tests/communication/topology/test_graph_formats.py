@@ -159,6 +159,13 @@ def test_data_as_numpy_2_writes_them_are_numbers(tmp_path: Path) -> None:
     assert length.tolist() == [2.5, 2.5]
 
 
+def test_data_may_say_that_a_number_is_missing(tmp_path: Path) -> None:
+    data = written(nx.write_edgelist)(nx.Graph([(0, 1, {"score": float("nan"), "why": "no nan"})]))
+    assert named_edges(file_of(tmp_path, "g.txt", data, 2)) == {frozenset("01")}
+    with pytest.raises(ConfigError, match="line 1: score 'nan' must be a finite number"):
+        file_of(tmp_path, "g.txt", data, 2, length="score")
+
+
 # --- lengths and places
 
 

@@ -124,7 +124,8 @@ def read_edge_table(path: Path, parsed: Parsed, most: int) -> None:
                 f"it takes more than {_UNPACKED} times max_mib={most / 2**20:g} in memory; raise"
                 " max_mib if you trust it"
             ) from None
-        raise ValueError(error.valid) from None
+        empty = error.valid.startswith("has no rows")
+        raise ValueError("there is no edge in it" if empty else error.valid) from None
     if len(table) == 1:
         _pairs(next(iter(table.values())), parsed)
         return

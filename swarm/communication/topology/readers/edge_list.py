@@ -21,6 +21,8 @@ _DATA = re.compile(r"(?:^|[\s,;])(\{.*\})$")
 _TUPLE = re.compile(r"\([^()]*\)")
 _FIELD = re.compile(r"\([^()]*\)|\"[^\"]*\"|[^\s,]+")  # (0, 1) is a node of networkx
 _SCALAR = re.compile(r"\bnp\.(?:float|int|uint|bool|str)\d*_?\(([^()]*)\)")  # as NumPy 2 writes it
+# nan and inf, as Python writes what is no number
+_MISSING = re.compile(r"([:,(\[]\s*)(-?(?:nan|inf))(?=\s*[,})\]])")
 
 # How columns of ends are called. Some are short enough to be names of nodes.
 PAIRS = [
@@ -119,10 +121,14 @@ def data_of(text: str) -> dict[str, Any]:
         return {}
     if len(text) > _LONGEST_DATA:
         raise ValueError(f"data of an edge have at most {_LONGEST_DATA} characters")
-    try:
-        found = ast.literal_eval(_SCALAR.sub(r"\1", text) if "np." in text else text)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        found = None
+    plain = _SCALAR.sub(r"\1", text) if "np." in text else text
+    found = None
+    for spelt in (plain, _MISSING.sub(r"\1'\2'", plain)):
+        try:
+            found = ast.literal_eval(spelt)
+            break
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
     if not isinstance(found, dict):
         raise ValueError(f"{text[:40]!r} must be a dictionary of numbers and texts")
     return found
