@@ -258,6 +258,32 @@ def test_labels_are_names_if_they_tell_nodes_apart(tmp_path: Path) -> None:
         assert File(2, str(tmp_path / "b.gml")).node_names == ("5", "7")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "edges"),
+    [
+        ("g.net", "*Vertices 3\n*Arcs\n1 2\n2 3\n*Edges\n1 3 2.5\n", "12 23 13 31"),
+        ("g.net", "*Vertices 3\n*Arcslist\n1 2 3\n2 3\n3 1\n", "12 13 23 31"),
+        ("g.net", "*network x\n*Vertices 3\n*Edgeslist\n% why\n1 2 3\n", "12 13"),
+        ("g.net", "*Vertices 3\n*Matrix\n0 1 0\n0 0 2\n.5 0 0\n", "12 23 31"),
+        ("g.net", "*Vertices 3\n*Matrix\n0 1 0\n1 0 2\n0 2 0\n", "12 23"),
+        (
+            "g.gexf",
+            '<gexf><graph defaultedgetype="directed"><nodes><node id="1"/><node id="2"/><node id="3"/>'
+            '</nodes><edges><edge source="1" target="2" type="mutual"/><edge source="2" target="3"/>'
+            '<edge source="3" target="1"/></edges></graph></gexf>',
+            "12 21 23 31",
+        ),
+    ],
+)
+def test_one_way_and_both_ways_in_one_file(
+    tmp_path: Path, name: str, text: str, edges: str
+) -> None:
+    own = file_of(tmp_path, name, text, 3)
+    kind = tuple if own.graph(0).directed else frozenset
+    assert own.graph(0).directed == (len(edges) > 5)
+    assert named_edges(own) == {kind(edge) for edge in edges.split()}
+
+
 # --- headings
 
 
