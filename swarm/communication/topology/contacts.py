@@ -13,7 +13,7 @@ from swarm.common.names import Names, listed
 from swarm.communication.topology.base import Match, Topology, check_choice, check_devices, seats
 from swarm.communication.topology.events import lengths, read_events, seconds_of
 from swarm.communication.topology.graph import Floats, Graph, Ints
-from swarm.communication.topology.readers import Parsed
+from swarm.communication.topology.readers.parsed import Parsed
 
 After = Literal["repeat", "empty"]
 COLUMNS = ("time", "a", "b")
@@ -24,10 +24,12 @@ class Contacts(Topology):
     """A contact trace: devices are linked in the rounds in which they met. Graphs are undirected.
 
     The CSV file at ``path`` has a heading with the columns ``time``, ``a`` and ``b`` in any order,
-    and perhaps ``end``. Times are virtual seconds of at least 0. Round 0 starts at the earliest
-    time, and each round lasts ``window`` seconds. A contact links its devices in the round of its
-    ``time``, and if there is an ``end``, in all rounds until then. After the last round the trace
-    starts again (``after: repeat``), or nobody meets any more (``empty``).
+    and perhaps ``end``. Or it is as SocioPatterns publishes contacts: lines ``t i j Ci Cj`` with
+    tabs or blanks and without a heading, of which the first three fields are used. Times are
+    virtual seconds of at least 0. Round 0 starts at the earliest time, and each round lasts
+    ``window`` seconds. A contact links its devices in the round of its ``time``, and if there is an
+    ``end``, in all rounds until then. After the last round the trace starts again
+    (``after: repeat``), or nobody meets any more (``empty``).
 
     Labels ``a`` and ``b`` may be any text. They become devices 0, 1, … in the order of their
     values if all are whole numbers, else alphabetically; further devices meet nobody. If each
@@ -105,7 +107,9 @@ def _read(
         return begin, over
 
     cap = "max_contacts", max_contacts
-    found = read_events(path, "contacts", COLUMNS, contact, max_mib, cap, optional=("end",))
+    found = read_events(
+        path, "contacts", COLUMNS, contact, max_mib, cap, optional=("end",), published=True
+    )
     time_C, end_C = np.array(found).T
     return time_C, end_C
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import LARGEST
-from swarm.communication.topology.file import read_capped
 from swarm.communication.topology.graph import Floats, Ints
-from swarm.communication.topology.readers import text_of
+from swarm.communication.topology.readers.formats import read_capped
+from swarm.communication.topology.readers.parsed import text_of
 
 T = TypeVar("T")
 
@@ -28,11 +28,14 @@ def read_events(
     max_mib: float,
     most: tuple[str, int],
     optional: Sequence[str] = (),
+    published: bool = False,
 ) -> list[T]:
     """Return the results of ``parse`` for all lines of the CSV file at ``path``.
 
     ``parse`` gets the fields of ``columns``, then those of the ``optional`` columns that the
-    heading has, whatever their order in the file. ``kind`` says in messages what the file is,
+    heading has, whatever their order in the file. With ``published`` the file may also have no
+    heading, but a number in front and tabs or blanks between the fields, the first of which are the
+    ``columns``; further fields are not used. ``kind`` says in messages what the file is,
     ``max_mib`` bounds its size, and ``most`` is the name of an option and the number of lines that
     it allows.
 
@@ -48,19 +51,54 @@ def read_events(
         )
     data = read_capped(path, max_mib)
     try:
-        return _parsed(data, columns, parse, most, optional)
+        text = text_of(data)
+        if published and (separator := _headless(text, len(columns))) is not None:
+            return _parsed_headless(text, separator, len(columns), parse, most)
+        return _parsed(text, columns, parse, most, optional)
     except ValueError as error:
         raise ConfigError("path", path, f"cannot be read as {kind}: {error}") from None
 
 
+def _headless(text: str, columns: int) -> str | None:
+    """What separates the fields of a file without a heading: a tab, or an empty text for blanks;
+    None if the file seems to have a heading.
+    """
+    first = next((line for line in map(str.strip, text.split("\n", 20)) if line), "")
+    row = first.split()
+    if "," in first or len(row) < columns or not row[0].replace(".", "", 1).isdecimal():
+        return None
+    return "\t" if first.count("\t") >= columns - 1 else ""
+
+
+def _parsed_headless(
+    text: str, separator: str, columns: int, parse: Callable[..., T], most: tuple[str, int]
+) -> list[T]:
+    found: list[T] = []
+    fields = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        row = line.split(separator or None)
+        if not line.strip():
+            continue
+        try:
+            if len(found) >= most[1]:
+                raise ValueError(f"more than {most[0]}={most[1]} lines")
+            fields = fields or len(row)
+            if len(row) != fields:
+                raise ValueError(f"has {len(row)} fields, the first line {fields}")
+            found.append(parse(*(field.strip() for field in row[:columns])))
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+    return found
+
+
 def _parsed(
-    data: bytes,
+    text: str,
     columns: Sequence[str],
     parse: Callable[..., T],
     most: tuple[str, int],
     optional: Sequence[str],
 ) -> list[T]:
-    lines = csv.reader(io.StringIO(text_of(data), newline=""), strict=True)
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     found: list[T] = []
     place: list[int] = []
     try:

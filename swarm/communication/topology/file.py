@@ -1,16 +1,13 @@
-"""A topology from a file: edge list, GraphML (Gephi, yEd, igraph) or networkx's node-link JSON."""
+"""A topology from a file, in any format that networkx writes, or as arrays."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import Names
-from swarm.common.system.dataset_cache import locate
-from swarm.common.system.files import content
 from swarm.communication.topology.base import (
     Match,
     Static,
@@ -20,14 +17,8 @@ from swarm.communication.topology.base import (
     warn_if_disconnected,
 )
 from swarm.communication.topology.graph import Graph
-from swarm.communication.topology.readers import (
-    Parsed,
-    read_edge_list,
-    read_graphml,
-    read_node_link,
-)
-
-Format = Literal["auto", "edgelist", "graphml", "node_link"]
+from swarm.communication.topology.readers.formats import Format, read_graph_file
+from swarm.communication.topology.readers.parsed import Parsed
 
 
 class File(Static):
@@ -71,18 +62,19 @@ class File(Static):
                 raise ConfigError(key, cap, "must be a finite number above 0")
         if not path:
             raise ConfigError(
-                "path", path, "must name a graph file (an edge list, GraphML or node-link JSON)"
+                "path", path, "must name a graph file, such as an edge list, GraphML or GML"
             )
         parsed = Parsed(max_nodes, max_edges, directed=directed, length=length or None)
         try:
-            graph = _parse(read_capped(path, max_mib), path, format, parsed)
+            read_graph_file(path, format, parsed, max_mib)
+            graph = parsed.graph()
         except ValueError as error:
             raise ConfigError("path", path, f"cannot be read as a graph: {error}") from None
         if graph.n != devices:
             raise ConfigError(
                 "/devices", devices, f"{path} has {graph.n} nodes; devices={graph.n} would do"
             )
-        self.node_names = parsed.names
+        self.node_names = None if parsed.numbered else parsed.names
         if owner_names is not None and match == "name":
             seats(
                 parsed.names, owner_names, "path", path
@@ -95,27 +87,6 @@ class File(Static):
         super().__init__(
             warn_if_disconnected(graph) if allow_disconnected else _in_one_piece(graph, path)
         )
-
-
-def read_capped(path: str, max_mib: float) -> bytes:
-    """Read the bytes of a regular file of at most ``max_mib`` MiB.
-
-    Raises ``ConfigError`` on ``path`` for a file that is larger or cannot be read.
-    """
-    return content(locate(path), int(max_mib * 2**20), f"max_mib={max_mib:g}", shown=path)
-
-
-def _parse(data: bytes, path: str, format: Format, parsed: Parsed) -> Graph:
-    suffixes = {".graphml": "graphml", ".xml": "graphml", ".json": "node_link"}
-    starts = {b"<": "graphml", b"{": "node_link"}
-    if format == "auto":
-        start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-        found = suffixes.get(Path(path).suffix.lower()) or starts.get(start, "edgelist")
-    else:
-        found = format
-    read = {"edgelist": read_edge_list, "graphml": read_graphml, "node_link": read_node_link}[found]
-    read(data, parsed)
-    return parsed.graph()
 
 
 def _in_one_piece(graph: Graph, path: str) -> Graph:

@@ -4,6 +4,7 @@ refused with a message.
 
 from __future__ import annotations
 
+import gzip
 import time
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,29 @@ def test_labels_become_devices_in_their_order(tmp_path: Path) -> None:
         trace(tmp_path, "time,a,b\n0,a,b\n1,b,c\n", devices=2)
 
 
+PUBLISHED = [(34220, 1401, 1400, "5A", "5B"), (34240, 1400, 1402, "5B", "5A"), (34240, 1402, 1401)]
+
+
+@pytest.mark.parametrize("separator", ["\t", " ", "  "])
+@pytest.mark.parametrize("fields", [3, 5])
+def test_contacts_as_sociopatterns_publishes_them(
+    tmp_path: Path, separator: str, fields: int
+) -> None:
+    rows = [[*row, "5A", "5A"][:fields] for row in PUBLISHED]
+    text = "\n".join(separator.join(map(str, row)) for row in rows) + "\n"
+    topology = trace(tmp_path, text, devices=3, window=20)
+    assert links(topology, 2) == [[[0, 1]], [[0, 2], [1, 2]]]
+    assert topology.node_names == ("1400", "1401", "1402")
+    (tmp_path / "tij.dat.gz").write_bytes(gzip.compress(text.encode()))
+    packed = Contacts(3, str(tmp_path / "tij.dat.gz"), window=20)
+    assert links(packed, 2) == links(topology, 2)
+
+
+def test_published_names_may_have_blanks_between_tabs(tmp_path: Path) -> None:
+    topology = trace(tmp_path, "0\tMr Hi\tJohn A\n20\tJohn A\tZoe\n", devices=3, window=20)
+    assert topology.node_names == ("John A", "Mr Hi", "Zoe")
+
+
 HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "empty": (
         "",
@@ -131,6 +155,10 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     ),
     "huge field": (f"time,a,b\n0,{'x' * 200_000},y\n", "line 2: not CSV"),
     "open quote": ('time,a,b\n0,"x,y\n', "not CSV"),
+    "published, late heading": ("20 1 2\nt i j\n", "line 2: time 't' must be a finite number"),
+    "published, few fields": ("20 1 2 A B\n40 1 2\n", "line 2: has 3 fields, the first line 5"),
+    "published, negative": ("20\t1\t2\n-20\t1\t2\n", "line 2: time '-20' must be"),
+    "published, no label": ("20\t1\t2\n20\t\t2\n", "line 2: a node id must have 1 to 256"),
     "binary": (b"time,a,b\n\xff\xfe", "not UTF-8"),
     "zero byte": (b"time,a,b\n0,x\0,y", "zero bytes"),
 }
