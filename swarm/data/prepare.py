@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from swarm.common.names import Names, listed
 from swarm.common.rng import Keys
 from swarm.data.dataset import Affine, Dataset, Floats, Ints
 from swarm.data.largest_remainder import largest_remainder
+from swarm.data.missing import filled
 from swarm.data.scaling import Numbers, Scale, TargetScale, lost_columns, rescaled
 from swarm.data.validation import check_arrays, validate
 
@@ -46,6 +47,7 @@ class Samples:
     target: tuple[str, object] = ("/data", "samples")
     owner_names: Names | None = None  # of owners 0 … O-1
     class_names: Names | None = None  # of classes 0 … C-1
+    fill_missing: bool = False  # whether NaN among the features becomes the training samples' mean
 
     @property
     def blocks(self) -> Sequence[Numbers]:
@@ -136,7 +138,8 @@ def prepare(
     and ``target_scale`` do; :attr:`Dataset.scaling` and :attr:`Dataset.target` keep the result.
     Raises ``ConfigError`` for samples that cannot be used, or that fractions or limit do not fit.
     """
-    _check(samples)
+    if not samples.fill_missing:
+        _check(samples)
     keys = Keys(seed, "split")
     labelled = bool(samples.classes) and samples.y.ndim == 1
     strata = samples.owner if samples.owner is not None else samples.y if labelled else None
@@ -144,6 +147,10 @@ def prepare(
     train_ids = _limited(train_ids, limit, strata, keys)
     if not len(train_ids):
         raise ConfigError(*samples.origin, "no train samples; at least one is needed")
+    if samples.fill_missing:
+        full = filled(samples.blocks, train_ids, samples.origin, samples.columns)
+        samples = replace(samples, x=full[0] if isinstance(samples.x, np.ndarray) else full)
+        _check(samples)
     _warn_of_lost(samples, train_ids, scale, target_scale)
     x, scaling = _floats(samples, train_ids, scale)
     y, target = _targets(samples, train_ids, target_scale)
