@@ -19,7 +19,7 @@ from swarm.data.dataset import Affine, Dataset, Floats, Ints
 from swarm.data.largest_remainder import largest_remainder
 from swarm.data.missing import filled
 from swarm.data.scaling import Numbers, Scale, TargetScale, lost_columns, rescaled
-from swarm.data.validation import check_arrays, validate
+from swarm.data.validation import UNNAMED, check_arrays, validate
 
 # The largest deviation of a target: errors are reported squared, and may be a thousand times it.
 _LARGEST_UNIT = 1e15
@@ -42,9 +42,9 @@ class Samples:
     # every feature is the same quantity (a grey level), so all are scaled alike
     one_scale: bool = False
     scaled: int | None = None  # how many leading blocks are scaled; None: all
-    origin: tuple[str, object] = ("/data", "samples")  # the key and value an error should name
+    origin: tuple[str, object] = UNNAMED  # the key and value an error should name
     # the key and value that an error about a regression's targets should name
-    target: tuple[str, object] = ("/data", "samples")
+    target: tuple[str, object] = UNNAMED
     owner_names: Names | None = None  # of owners 0 … O-1
     class_names: Names | None = None  # of classes 0 … C-1
     fill_missing: bool = False  # whether NaN among the features becomes the training samples' mean

@@ -14,7 +14,7 @@ from swarm.data.dataset import Dataset, DeviceSplit, Source
 from swarm.data.partition import Partition
 from swarm.data.stream.drift import Drift, NoDrift
 from swarm.data.stream.labelling import AllLabels, LabelOracle
-from swarm.data.validation import validate
+from swarm.data.validation import UNNAMED, validate
 
 
 def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, DeviceSplit]:
@@ -31,6 +31,8 @@ def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, Device
         dataset = source.load()
         _require_samples(source, "load", dataset)
     except ConfigError as error:
+        if (error.key, error.value) == UNNAMED:
+            raise ConfigError("data", choice("data", s.data), error.valid) from None
         raise error if error.key.startswith("data.") else error.under("data") from None
     _require_label(s, dataset)
     split = _split(s, dataset, learns)

@@ -166,7 +166,11 @@ def test_bad_tables_are_refused_by_place(
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     for name, content, message in [
         ("t.csv", b'a,b\n1,"2\n', "cannot be read as .csv"),
-        ("t.csv", b"a,label\n\x81\xfe,1\n", "is neither UTF-8 nor Windows-1252; data.encoding= says"),
+        (
+            "t.csv",
+            b"a,label\n\x81\xfe,1\n",
+            "is neither UTF-8 nor Windows-1252; data.encoding= says",
+        ),
         ("t.parquet", b"PAR1 no", "cannot be read as .parquet"),
         ("t.npz", b"PK no", "cannot be read as .npz"),
         ("t.xlsx", b"", "must end in .csv, .parquet, .npz"),

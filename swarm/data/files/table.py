@@ -260,8 +260,9 @@ class Table(Source):
         for key, name in (*((key, name) for key, names in lists for name in names), *single):
             if name is not None and name not in table:
                 found = f"is not a column of {self.path}; its columns are {listed(table)}"
-                if all(column == str(place) for place, column in enumerate(table)):
-                    found += ", as it has no heading (data.header=true takes its first row for one)"
+                counted = all(column == str(place) for place, column in enumerate(table))
+                if counted and self.csv.header == "auto":
+                    found += "; data.header=true takes its first row for a heading"
                 raise ConfigError(key, name, found)
 
     def _x(

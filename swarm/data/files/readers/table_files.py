@@ -200,13 +200,15 @@ def _in_pairs(lengths: dict[str, int]) -> bool:
 def with_own_test(
     path: Path, table: dict[str, Column], most: int
 ) -> tuple[dict[str, Column], npt.NDArray[np.int64] | None]:
-    """A table whose arrays come as ``…_train`` and ``…_test``, as Keras writes them, with each pair
-    joined under its ``…_train`` name, and the rows of the test set; any other table unchanged, and
-    None.
+    """An NPZ file's table whose arrays come as ``…_train`` and ``…_test``, as Keras writes them,
+    with each pair joined under its ``…_train`` name, and the rows of the test set; any other table
+    unchanged, and None.
 
     Raises ``ConfigError`` where two arrays do not fit, and for more than ``most`` bytes.
     """
-    if not table or not _in_pairs({name: len(column) for name, column in table.items()}):
+    if path.suffix.lower() != ".npz" or not _in_pairs(
+        {name: len(column) for name, column in table.items()}
+    ):
         return table, None
     joined: dict[str, Column] = {}
     require_unpacked_room(path, 2 * sum(column.nbytes for column in table.values()), most)
