@@ -57,8 +57,10 @@ class Samples:
 
 def _check(samples: Samples) -> None:
     """Refuse, block by block, samples that nothing can learn from. The check comes before any cast,
-    which could change the numbers.
+    which could change the numbers; where missing values are to be filled in, it waits for that.
     """
+    if samples.fill_missing:
+        return
     first = 0
     for block in samples.blocks:
         width = math.prod(block.shape[1:])
@@ -133,13 +135,12 @@ def prepare(
     """Check the samples, split off the sets that they lack, keep ``limit`` training samples (None:
     all), and scale the features.
 
-    The split of a classification is stratified by label; data with owners are split within each
-    owner instead, so that no owner loses all training samples. :func:`rescaled` says what ``scale``
-    and ``target_scale`` do; :attr:`Dataset.scaling` and :attr:`Dataset.target` keep the result.
-    Raises ``ConfigError`` for samples that cannot be used, or that fractions or limit do not fit.
+    The split of a classification is stratified by label, and that of data with owners by owner, so
+    that none loses all training samples. :func:`rescaled` says what ``scale`` and ``target_scale``
+    do; :attr:`Dataset.scaling` and :attr:`Dataset.target` keep the result. Raises ``ConfigError``
+    for samples that cannot be used, or that fractions or limit do not fit.
     """
-    if not samples.fill_missing:
-        _check(samples)
+    _check(samples)
     keys = Keys(seed, "split")
     labelled = bool(samples.classes) and samples.y.ndim == 1
     strata = samples.owner if samples.owner is not None else samples.y if labelled else None
@@ -147,10 +148,7 @@ def prepare(
     train_ids = _limited(train_ids, limit, strata, keys)
     if not len(train_ids):
         raise ConfigError(*samples.origin, "no train samples; at least one is needed")
-    if samples.fill_missing:
-        full = filled(samples.blocks, train_ids, samples.origin, samples.columns)
-        samples = replace(samples, x=full[0] if isinstance(samples.x, np.ndarray) else full)
-        _check(samples)
+    samples = _filled(samples, train_ids)
     _warn_of_lost(samples, train_ids, scale, target_scale)
     x, scaling = _floats(samples, train_ids, scale)
     y, target = _targets(samples, train_ids, target_scale)
@@ -174,6 +172,16 @@ def prepare(
     if labelled:
         _all_taught(dataset, samples, limit)
     return dataset
+
+
+def _filled(samples: Samples, train: Ints) -> Samples:
+    """The samples with missing features filled in, if they are to be, and then checked."""
+    if not samples.fill_missing:
+        return samples
+    full = filled(samples.blocks, train, samples.origin, samples.columns)
+    samples = replace(samples, x=full if len(full) > 1 else full[0], fill_missing=False)
+    _check(samples)
+    return samples
 
 
 def _sets(

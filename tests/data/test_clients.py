@@ -21,14 +21,16 @@ DRAW = np.random.default_rng(0)
 USERS = {f"f{i:04d}_{i}": DRAW.random((6 + i, 2, 2)).round(3) for i in range(3)}
 
 
-def user_file(file: Path, users: dict[str, tuple[Any, Any]], **change: Any) -> Path:
+def user_file(
+    file: Path, users: dict[str, tuple[Any, Any]], change: dict[str, Any] | None = None
+) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "users": list(users),
         "num_samples": [len(y) for _, y in users.values()],
         "user_data": {user: {"x": x, "y": y} for user, (x, y) in users.items()},
     }
-    file.write_text(json.dumps(content | change))
+    file.write_text(json.dumps(content | (change or {})))
     return file.parent
 
 
@@ -109,7 +111,7 @@ def test_characters_of_leaf(tmp_path: Path) -> None:
 def test_bad_leaf_files(
     tmp_path: Path, users: dict[str, Any], change: dict[str, Any], message: str
 ) -> None:
-    user_file(tmp_path / "a.json", users, **change)
+    user_file(tmp_path / "a.json", users, change)
     with pytest.raises(ConfigError, match=message):
         Leaf(str(tmp_path)).load()
 

@@ -17,17 +17,17 @@ OWN = (PLUG_IN, "data=custom", "data._target_=user_data.Moons", *SMALL)
 
 
 def test_a_source_of_ones_own_is_chosen_as_a_model_is() -> None:
-    assert len(prepared(*OWN, "+data.samples=120").dataset.x) == 120
+    assert len(prepared(*OWN, "data.samples=120").dataset.x) == 120
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (
-            (*OWN, "+data.bad=true"),
+            (*OWN, "data.bad=true"),
             r"^data=user_data\.Moons: row 3 \(counted from 0\), column 1 is nan",
         ),
-        ((*OWN, "+data.sample=9"), r"^data\.sample=9: no such key \(did you mean samples\?\)"),
+        ((*OWN, "data.sample=9"), r"^data\.sample=9: no such key \(did you mean samples\?\)"),
         (
             (PLUG_IN, "data._target_=user_data.Moons", *SMALL),
             r"^data\._target_=user_data\.Moons: has no parameter flat, which data=digits has;"

@@ -200,6 +200,18 @@ class Table(Source):
             table, test = without_missing(self.path, table, [*chosen, *self._roles()], test)
         elif self.missing == "refuse":
             require_present(self.path, table, chosen)
+        samples = self._samples(table, chosen, test)
+        return prepare(
+            samples,
+            self.seed,
+            test=self.test,
+            validation=self.validation,
+            scale=self.scale,
+            target_scale=self.target_scale,
+        )
+
+    def _samples(self, table: dict[str, Column], chosen: list[str], test: Ints | None) -> Samples:
+        """The samples of a table whose features are the columns ``chosen``."""
         x, columns, scaled = self._x(table, chosen)
         y, class_names = self._y(table)
         self._warn_of_copies(
@@ -212,7 +224,7 @@ class Table(Source):
         )
         time = None if self.time is None else moments_of(table[self.time], self.time)
         held = self._held(owner, time, test)
-        samples = Samples(
+        return Samples(
             x,
             y,
             len(class_names),
@@ -228,14 +240,6 @@ class Table(Source):
             owner_names=owner_names,
             class_names=class_names or None,
             fill_missing=self.missing == "mean",
-        )
-        return prepare(
-            samples,
-            self.seed,
-            test=self.test,
-            validation=self.validation,
-            scale=self.scale,
-            target_scale=self.target_scale,
         )
 
     def _roles(self) -> list[str]:
