@@ -202,3 +202,22 @@ def test_several_targets(tmp_path: Path) -> None:
     table.to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(ConfigError, match=r"^label=b: row 7 \(counted from 0\) is empty"):
         load(tmp_path / "t.csv", label=["d", "b"], task="regression")
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "first"),
+    [
+        ("1,5;2,5\n3,5;4,5\n", ["0", "1"], 1.5),  # commas fit as well, and fewer cells are numbers
+        ("a|b,c\n1|2,x|y\n3|4,x|y\n", ["a|b", "c"], "1|2"),  # bars fit too, but for the heading
+        ("a;b\n1;2\n3;4;5\n", ["a;b"], "1;2"),  # nothing fits: a comma
+    ],
+)
+def test_of_several_separators_the_better_one_is_taken(
+    tmp_path: Path, rows: str, columns: list[str], first: object
+) -> None:
+    (tmp_path / "t.csv").write_text(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = read_table(tmp_path / "t.csv", 1 << 20)
+    assert list(table) == columns
+    assert table[columns[0]][0] == first
