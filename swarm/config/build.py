@@ -260,7 +260,7 @@ def _build(
                 f"{section}.{name}", shown(value), "is set by the run itself and has no place here"
             )
         if name.startswith("_") or (name not in known and not open_ended):
-            raise unknown(f"{section}.{name}", value, valid)
+            raise _left_over(section, name, node) or unknown(f"{section}.{name}", value, valid)
         annotation = known.get(name, MISSING)
         arguments[name] = fit(value, annotation, f"{section}.{name}", make)
     for name, annotation in known.items():
@@ -274,6 +274,23 @@ def _build(
         )
     plugin.made(made, section, path)
     return made
+
+
+def _left_over(section: str, name: str, node: Mapping[str, Any]) -> ConfigError | None:
+    """The error for a key that the user never set: one of an option whose ``_target_`` was replaced
+    by a class that does not take it. None for any other key, and where no option *custom* helps.
+    """
+    others = options(section) if (paths.conf() / section / "custom.yaml").is_file() else []
+    for other in others:
+        keys = option(section, other)
+        if name in keys and keys.keys() <= node.keys() and keys[TARGET] != node[TARGET]:
+            return ConfigError(
+                f"{section}.{TARGET}",
+                node[TARGET],
+                f"has no parameter {name}, which {section}={other} has; {section}=custom in front"
+                " leaves the keys of that option out",
+            )
+    return None
 
 
 def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,9 @@ from swarm.common.names import Names, listed
 from swarm.common.rng import Keys
 from swarm.data.dataset import Affine, Dataset, Floats, Ints
 from swarm.data.largest_remainder import largest_remainder
+from swarm.data.missing import filled
 from swarm.data.scaling import Numbers, Scale, TargetScale, lost_columns, rescaled
-from swarm.data.validation import check_arrays, validate
+from swarm.data.validation import UNNAMED, check_arrays, validate
 
 # The largest deviation of a target: errors are reported squared, and may be a thousand times it.
 _LARGEST_UNIT = 1e15
@@ -41,11 +42,12 @@ class Samples:
     # every feature is the same quantity (a grey level), so all are scaled alike
     one_scale: bool = False
     scaled: int | None = None  # how many leading blocks are scaled; None: all
-    origin: tuple[str, object] = ("/data", "samples")  # the key and value an error should name
+    origin: tuple[str, object] = UNNAMED  # the key and value an error should name
     # the key and value that an error about a regression's targets should name
-    target: tuple[str, object] = ("/data", "samples")
+    target: tuple[str, object] = UNNAMED
     owner_names: Names | None = None  # of owners 0 … O-1
     class_names: Names | None = None  # of classes 0 … C-1
+    fill_missing: bool = False  # whether NaN among the features becomes the training samples' mean
 
     @property
     def blocks(self) -> Sequence[Numbers]:
@@ -55,8 +57,10 @@ class Samples:
 
 def _check(samples: Samples) -> None:
     """Refuse, block by block, samples that nothing can learn from. The check comes before any cast,
-    which could change the numbers.
+    which could change the numbers; where missing values are to be filled in, it waits for that.
     """
+    if samples.fill_missing:
+        return
     first = 0
     for block in samples.blocks:
         width = math.prod(block.shape[1:])
@@ -131,10 +135,10 @@ def prepare(
     """Check the samples, split off the sets that they lack, keep ``limit`` training samples (None:
     all), and scale the features.
 
-    The split of a classification is stratified by label; data with owners are split within each
-    owner instead, so that no owner loses all training samples. :func:`rescaled` says what ``scale``
-    and ``target_scale`` do; :attr:`Dataset.scaling` and :attr:`Dataset.target` keep the result.
-    Raises ``ConfigError`` for samples that cannot be used, or that fractions or limit do not fit.
+    The split of a classification is stratified by label, and that of data with owners by owner, so
+    that none loses all training samples. :func:`rescaled` says what ``scale`` and ``target_scale``
+    do; :attr:`Dataset.scaling` and :attr:`Dataset.target` keep the result. Raises ``ConfigError``
+    for samples that cannot be used, or that fractions or limit do not fit.
     """
     _check(samples)
     keys = Keys(seed, "split")
@@ -144,6 +148,7 @@ def prepare(
     train_ids = _limited(train_ids, limit, strata, keys)
     if not len(train_ids):
         raise ConfigError(*samples.origin, "no train samples; at least one is needed")
+    samples = _filled(samples, train_ids)
     _warn_of_lost(samples, train_ids, scale, target_scale)
     x, scaling = _floats(samples, train_ids, scale)
     y, target = _targets(samples, train_ids, target_scale)
@@ -167,6 +172,16 @@ def prepare(
     if labelled:
         _all_taught(dataset, samples, limit)
     return dataset
+
+
+def _filled(samples: Samples, train: Ints) -> Samples:
+    """The samples with missing features filled in, if they are to be, and then checked."""
+    if not samples.fill_missing:
+        return samples
+    full = filled(samples.blocks, train, samples.origin, samples.columns)
+    samples = replace(samples, x=full if len(full) > 1 else full[0], fill_missing=False)
+    _check(samples)
+    return samples
 
 
 def _sets(

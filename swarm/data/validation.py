@@ -16,6 +16,7 @@ from swarm.data.dataset import Dataset, chunks
 
 Origin = tuple[str, object]  # the key and value that an error names
 
+UNNAMED: Origin = ("/data", "samples")  # of sources that say nothing of where samples come from
 _LARGEST = np.finfo(np.float32).max
 
 
@@ -23,7 +24,7 @@ def check_arrays(
     x: npt.NDArray[np.generic],
     y: npt.NDArray[np.generic],
     classes: int,
-    origin: Origin = ("/data", "samples"),
+    origin: Origin = UNNAMED,
     columns: Sequence[str] = (),
 ) -> None:
     """Check the samples ``x`` ``[S, *features]`` and their labels or targets ``y``.
@@ -113,9 +114,7 @@ def _require_arrays(dataset: object, origin: Origin) -> None:
             )
 
 
-def validate(
-    dataset: Dataset, origin: Origin = ("/data", "samples"), columns: Sequence[str] = ()
-) -> None:
+def validate(dataset: Dataset, origin: Origin = UNNAMED, columns: Sequence[str] = ()) -> None:
     """Check everything that must hold of any data set.
 
     Raises ``ConfigError`` about the first thing that does not hold; the message names the key and

@@ -15,7 +15,7 @@ from swarm.data.local_test import KEY, asked, of_owners, taken_out
 from swarm.data.partition import Partition
 from swarm.data.stream.drift import Drift, NoDrift
 from swarm.data.stream.labelling import AllLabels, LabelOracle
-from swarm.data.validation import validate
+from swarm.data.validation import UNNAMED, validate
 
 
 def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, DeviceSplit]:
@@ -52,6 +52,8 @@ def _split_data(
         dataset = source.load()
         _require_samples(source, "load", dataset)
     except ConfigError as error:
+        if (error.key, error.value) == UNNAMED:
+            raise ConfigError("data", choice("data", s.data), error.valid) from None
         raise error if error.key.startswith("data.") else error.under("data") from None
     _require_label(s, dataset)
     split = _split(s, dataset, learns)

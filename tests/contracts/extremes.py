@@ -35,7 +35,7 @@ MEMORY = 3 << 30  # bytes that a case may take beyond what this process has
 FREE = 1 << 30  # bytes that a case is told are free
 SECONDS = 120  # for the checks, against hanging only
 # a class of the user's own; files that may not be there
-WITHOUT = {("model", "custom"), ("data", "fashion_mnist")}
+WITHOUT = {("model", "custom"), ("data", "custom"), ("data", "fashion_mnist"), ("data", "tff")}
 AT_WORK = 10  # seconds after which a run that has begun may be taken to work
 TINY = ("rounds=1", "optimizer.lr=0.05")
 

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from scenarios.all import judging
 from swarm.common.system import paths
@@ -37,6 +38,7 @@ STREAMED = [
     ("update", "frozen"),
 ]
 STREAMED += [("replay", name) for name in ("ring", "reservoir", "class_balanced")]
+USER_DATA = Path(__file__).parents[1] / "data" / "user_data.py"
 USER_MODELS = Path(__file__).parents[1] / "learning" / "models" / "user_models.py"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
@@ -102,6 +104,48 @@ def _people(folder: Path) -> Path:
     return folder
 
 
+def _images(folder: Path) -> Path:
+    random = np.random.default_rng(0)
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = random.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def _cifar(folder: Path) -> Path:
+    folder.mkdir()
+    record = np.random.default_rng(0).integers(0, 256, (40, 3073), dtype=np.uint8)
+    record[:, 0] = np.arange(40) % 3
+    for name in ("data_batch_1", "test_batch"):
+        (folder / f"{name}.bin").write_bytes(record.tobytes())
+    return folder
+
+
+def _leaf(folder: Path) -> Path:
+    folder.mkdir()
+    users = [f"u{i}" for i in range(12)]
+    data = {
+        user: {"x": [[float(i + j), 1.0] for j in range(20)], "y": [j % 2 for j in range(20)]}
+        for i, user in enumerate(users)
+    }
+    file = {"users": users, "num_samples": [20] * 12, "user_data": data}
+    (folder / "all.json").write_text(json.dumps(file))
+    return folder
+
+
+def _clients(file: Path) -> Path:
+    import h5py
+
+    random = np.random.default_rng(0)
+    with h5py.File(file, "w") as root:
+        for i in range(12):
+            root[f"examples/f{i}/pixels"] = random.random((20, 4, 4), dtype=np.float32)
+            root[f"examples/f{i}/label"] = np.arange(20) % 2
+    return file
+
+
 def _graph(folder: Path) -> Path:
     file = folder / "graph.graphml"
     nx.write_graphml(nx.petersen_graph(), file)
@@ -158,6 +202,17 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ],
         ("delay", "distance"): lambda: ["topology=geometric"],
         ("data", "table"): lambda: [f"data.path={_table(tmp_path)}"],
+        ("data", "image_folder"): lambda: [f"data.path={_images(tmp_path / 'images')}"],
+        ("data", "cifar"): lambda: [f"data.path={_cifar(tmp_path / 'cifar')}"],
+        ("data", "leaf"): lambda: [f"data.path={_leaf(tmp_path / 'leaf')}", "partition=natural"],
+        ("data", "tff"): lambda: [
+            f"data.path={_clients(tmp_path / 'tff.h5')}",
+            "partition=natural",
+        ],
+        ("data", "custom"): lambda: [
+            f"plugins=[{USER_DATA}]",
+            "data._target_=user_data.Moons",
+        ],
         **{("data", name): lambda: ["partition=natural"] for name in ("sea", "hyperplane")},
         **{(group, name): lambda: STREAM for group, name in STREAMED},
         ("update", "nightly"): lambda: [*STREAM, "update=nightly", "replay=ring", "update.day=2"],
@@ -214,13 +269,19 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
     return special.get((group, name), list)()
 
 
+def _skip_what_is_not_there(group: str, name: str) -> None:
+    if (group, name) == ("data", "fashion_mnist") and not FASHION.is_dir():
+        pytest.skip("the folder of dataset-fashion-mnist is not there")
+    if (group, name) == ("data", "tff"):
+        pytest.importorskip("h5py")
+
+
 ONE_RUN = [pair for pair in ALL if pair not in MANY_RUNS]
 
 
 @pytest.mark.parametrize(("group", "name"), ONE_RUN, ids=[f"{g}={n}" for g, n in ONE_RUN])
 def test_every_option_runs(tmp_path: Path, group: str, name: str) -> None:
-    if (group, name) == ("data", "fashion_mnist") and not FASHION.is_dir():
-        pytest.skip("the folder of dataset-fashion-mnist is not there")
+    _skip_what_is_not_there(group, name)
     summary = run(
         tmp_path / "run",
         f"{LISTED[group]}=[{name}]" if group in LISTED else f"{group}={name}",
@@ -304,8 +365,7 @@ TRIED = [pair for pair in ONE_RUN if pair[0] != "engine" or pair[1] == "local"]
 @pytest.mark.filterwarnings("ignore")
 def test_every_option_keeps_the_contract_of_its_kind(tmp_path: Path, group: str, name: str) -> None:
     """By the same checks that users run on plug-ins of their own."""
-    if (group, name) == ("data", "fashion_mnist") and not FASHION.is_dir():
-        pytest.skip("the folder of dataset-fashion-mnist is not there")
+    _skip_what_is_not_there(group, name)
     words = _needs(group, name, tmp_path)
     own = {
         w.partition("=")[0].partition(".")[2]: w.partition("=")[2]
@@ -313,8 +373,8 @@ def test_every_option_keeps_the_contract_of_its_kind(tmp_path: Path, group: str,
         if w.startswith(f"{group}.")
     }
     node = {**option(group, name), **{key: yaml.safe_load(value) for key, value in own.items()}}
-    if group == "model" and name == "custom":
-        load_plugins([str(USER_MODELS)])
+    if name == "custom":
+        load_plugins([str(USER_MODELS if group == "model" else USER_DATA)])
     others = [word for word in words if not word.startswith((f"{group}.", f"{group}="))]
     check_plugin(node.pop("_target_"), *others, **node)
 

@@ -136,7 +136,7 @@ def spoil(column: str, row: int, value: object) -> pd.DataFrame:
         (
             spoil("age", 17, None),
             {"device": "person"},
-            r"row 17 \(counted from 0\), column 'age' is nan",
+            r"has no value in row 17 \(counted from 0\) of column 'age'; data.missing=drop leaves",
         ),
         (
             spoil("age", 17, "4O"),
@@ -166,7 +166,11 @@ def test_bad_tables_are_refused_by_place(
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     for name, content, message in [
         ("t.csv", b'a,b\n1,"2\n', "cannot be read as .csv"),
-        ("t.csv", b"a,label\n\xff\xfe,1\n", "cannot be read as .csv"),
+        (
+            "t.csv",
+            b"a,label\n\x81\xfe,1\n",
+            "is neither UTF-8 nor Windows-1252; data.encoding= says",
+        ),
         ("t.parquet", b"PAR1 no", "cannot be read as .parquet"),
         ("t.npz", b"PK no", "cannot be read as .npz"),
         ("t.xlsx", b"", "must end in .csv, .parquet, .npz"),

@@ -23,11 +23,14 @@ from swarm.common.system.dataset_cache import locate
 from swarm.common.system.files import opened, size_of
 from swarm.data.dataset import Dataset, Reals, Source
 from swarm.data.files.readers.columns import nameless, require_room
+from swarm.data.files.readers.dialect import CsvFormat
 from swarm.data.files.readers.lines import read_frame
 from swarm.data.files.readers.table_files import DAMAGED, read_npy
 from swarm.data.prepare import Samples, latest, prepare
 from swarm.data.scaling import Scale
 
+_TEXT = CsvFormat(sep="blank", decimal=".", encoding="utf-8", header=False)
+_CSV = CsvFormat(header=True)
 # features [S, F], labels [S], who [S]
 Person = tuple[Reals, npt.NDArray[np.generic], npt.NDArray[np.generic]]
 
@@ -237,9 +240,7 @@ class Activity(Source):
         with opened(file) as stream:
             self._count(stream)
             try:
-                return read_frame(
-                    file, stream, self.max_bytes, r"\s+" if header is None else ",", header
-                )
+                return read_frame(file, stream, self.max_bytes, _TEXT if header is None else _CSV)
             except ConfigError:
                 raise
             except DAMAGED as error:

@@ -13,9 +13,11 @@ import pyarrow as pa
 from swarm.common.errors import ConfigError
 from swarm.common.system.dataset_cache import locate
 from swarm.data.dataset import Dataset, Source
+from swarm.data.files.features import Missing
 from swarm.data.files.readers.columns import Column, of_arrow, require_room
+from swarm.data.files.readers.images import ImageFormat
 from swarm.data.files.readers.table_files import read_table
-from swarm.data.files.table import Table
+from swarm.data.files.table import Name, Table
 from swarm.data.files.text import Text
 from swarm.data.scaling import Scale, TargetScale
 
@@ -41,7 +43,8 @@ class HF(Source):
 
     With ``text`` a sample is a sequence of ``context`` characters as in
     :class:`~swarm.data.files.text.Text`; without, it is a row as in
-    :class:`~swarm.data.files.table.Table`. Raises the same ``ConfigError`` as these two.
+    :class:`~swarm.data.files.table.Table`, whose images are scaled to ``size`` (height and width)
+    and are grey with ``gray``. Raises the same ``ConfigError`` as these two.
     """
 
     def __init__(
@@ -51,20 +54,23 @@ class HF(Source):
         config: str | None = None,
         revision: str | None = None,
         split: str = "train",
-        device: str | None = None,
+        device: Name | None = None,
         text: str | None = None,
         context: int = 64,
         min_chars: int = 2000,
-        label: str = "label",
+        label: Name | list[Name] = "label",
         task: Literal["classification", "regression"] = "classification",
-        features: list[str] | None = None,
-        time: str | None = None,
+        features: list[Name] | None = None,
+        time: Name | None = None,
         scale: Scale = "standard",
         test: float = 0.2,
         validation: float = 0.1,
         max_mb: int = 1024,
         seed: int = 0,
         target_scale: TargetScale = "none",
+        missing: Missing = "refuse",
+        size: int | list[int] | None = None,
+        gray: bool = False,
     ) -> None:
         _require_one_source(path, name)
         shared: _Shared = {"test": test, "validation": validation, "max_mb": max_mb}
@@ -81,19 +87,23 @@ class HF(Source):
                 scale=scale,
                 seed=seed,
                 target_scale=target_scale,
+                missing=missing,
                 **shared,
             )
         elif device is None:
             raise ConfigError("device", "null", "must be the column that says whose text it is")
         else:
-            self.reader = Text(shown, text, device, context, min_chars=min_chars, **shared)
+            self.reader = Text(shown, text, str(device), context, min_chars=min_chars, **shared)
+        self.images = ImageFormat.of(size, gray)
         self.path, self.name, self.config = path, name, config
         self.revision, self.split, self.max_bytes = revision, split, max_mb << 20
 
     def load(self) -> Dataset:
         table = read_table(locate(self.path), self.max_bytes) if self.path else self._from_hub()
         try:
-            return self.reader.of(table)
+            if isinstance(self.reader, Text):
+                return self.reader.of(table)
+            return self.reader.of(table, self.images)
         except ConfigError as error:
             if error.key != "owner":
                 raise

@@ -5,28 +5,58 @@ that names each row's owner.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Literal
+
+import numpy as np
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import Names
 from swarm.common.ranges import number
 from swarm.common.system.dataset_cache import locate
-from swarm.data.dataset import Dataset, Source
-from swarm.data.files.readers.columns import Column, nameless, require_unpacked_room
+from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.files.features import (
+    Missing,
+    numeric_ones,
+    require_one_role_each,
+    require_present,
+    with_numbers,
+    without_missing,
+)
+from swarm.data.files.readers.columns import Column, require_unpacked_room
+from swarm.data.files.readers.dialect import CsvFormat, Header
+from swarm.data.files.readers.images import ImageFormat
 from swarm.data.files.readers.kinds import (
     codes_of,
-    counts_rows,
     first_text,
     is_numeric,
-    is_text,
     listed,
+    missing_of,
     moments_of,
     one_hot_of,
     says_the_same,
 )
-from swarm.data.files.readers.table_files import read_table
+from swarm.data.files.readers.table_files import read_table, with_own_test
 from swarm.data.prepare import Samples, latest, prepare
 from swarm.data.scaling import Numbers, Scale, TargetScale
+
+Name = str | int  # of a column; 4 is the column called 4
+_ONE_SIZE = ImageFormat(settable=False)
+
+
+def text_of(name: Name | None) -> str | None:
+    """The name of a column as text."""
+    return None if name is None else str(name)
+
+
+def named(names: Sequence[Name]) -> list[str]:
+    """The names of columns as text."""
+    return [str(name) for name in names]
+
+
+def is_pixels(column: Column) -> bool:
+    """Whether a column is one of decoded images, whose numbers are all of one quantity."""
+    return column.ndim == 4 and column.dtype == np.uint8
 
 
 class Table(Source):
@@ -34,12 +64,22 @@ class Table(Source):
 
     ``x`` is ``[S, features]``; an NPZ whose only feature array has more axes keeps its shape.
 
-    ``label`` and ``device`` name columns; ``features`` names the feature columns, by default every
-    numeric one. Columns that are left out as not numeric are named in a warning; one that is mostly
-    numeric is refused, as it has a typing error in it. Labels of a classification may be strings or
-    whole numbers: the sorted distinct values become 0 … C-1. The values of ``device`` become owners
-    0 … O-1 in the same way, for ``partition=natural``. Every feature must be finite, so no cell may
-    be missing.
+    ``label`` and ``device`` name columns (a number means the name it is written as); ``features``
+    names the feature columns, by default every numeric one, and encoded images
+    (:mod:`swarm.data.files.readers.images`), which become ``[colours, height, width]``. Columns
+    that are left out as not numeric are named in a warning; one that is mostly numeric is refused,
+    as it has a typing error in it. Dates that ``features`` names are days since 1970. Labels of a
+    classification may be strings or whole numbers: the sorted distinct values become 0 … C-1. A
+    regression may have several ``label`` columns. The values of ``device`` become owners 0 … O-1 in
+    the same way, for ``partition=natural``.
+
+    A missing value is refused by its row and column; ``missing=drop`` leaves such rows out, and
+    ``missing=mean`` puts the mean of the training samples in the place of a feature. With either,
+    ``?`` in a CSV file means that the value is missing.
+
+    ``sep``, ``decimal``, ``encoding`` and ``header`` say how separated values are written
+    (:class:`~swarm.data.files.readers.dialect.CsvFormat`). An NPZ file whose arrays come as
+    ``…_train`` and ``…_test`` brings its own test set; ``label`` then is the one of ``…_train``.
 
     A column without a name, which most often numbers the rows, is left out with a warning unless
     ``features`` lists it. A column has one role only: the label, the owner or the time is never a
@@ -60,12 +100,12 @@ class Table(Source):
     def __init__(
         self,
         path: str | None = None,
-        label: str = "label",
-        device: str | None = None,
+        label: Name | list[Name] = "label",
+        device: Name | None = None,
         task: Literal["classification", "regression"] = "classification",
-        features: list[str] | None = None,
-        one_hot: list[str] | None = None,
-        time: str | None = None,
+        features: list[Name] | None = None,
+        one_hot: list[Name] | None = None,
+        time: Name | None = None,
         later: bool = False,
         scale: Scale = "standard",
         test: float = 0.2,
@@ -73,102 +113,94 @@ class Table(Source):
         max_mb: int = 1024,
         seed: int = 0,
         target_scale: TargetScale = "none",
+        missing: Missing = "refuse",
+        sep: str = "auto",
+        decimal: str = "auto",
+        encoding: str = "auto",
+        header: Header = "auto",
     ) -> None:
         number("max_mb", max_mb, 1)
-        if not path:
+        self.labels = named(label if isinstance(label, list) else [label])
+        self.label, self.task = ", ".join(self.labels), task
+        self.path, self.device, self.time = path or "", text_of(device), text_of(time)
+        self.features = None if features is None else named(features)
+        self.one_hot = named(one_hot or [])
+        self.later, self.missing = later, missing
+        self._require_sense(label)
+        parts = {"device": self.device, "time": self.time}
+        require_one_role_each(
+            {"label": self.labels, **{key: [name] for key, name in parts.items() if name}},
+            {"features": self.features or [], "one_hot": self.one_hot},
+        )
+        self.scale, self.test, self.validation = scale, test, validation
+        self.max_bytes, self.seed, self.target_scale = max_mb << 20, seed, target_scale
+        asked = {*self.labels, self.device, self.time, *(self.features or []), *self.one_hot}
+        self.csv = CsvFormat(
+            sep,
+            decimal,
+            encoding,
+            header,
+            missing=() if missing == "refuse" else ("?",),
+            names=frozenset(name for name in asked if name is not None),
+            settable=True,
+        )
+
+    def _require_sense(self, label: object) -> None:
+        """Refuse options that no table fits."""
+        if not self.path:
             raise ConfigError(
                 "path",
                 "null",
                 "must be a .csv, .parquet, .npz, .jsonl or .arrow file, or a saved data set's"
                 " folder",
             )
-        if task not in ("classification", "regression"):
-            raise ConfigError("task", task, "must be classification or regression")
-        if features is not None and (not features or len(set(features)) < len(features)):
+        if self.task not in ("classification", "regression"):
+            raise ConfigError("task", self.task, "must be classification or regression")
+        if self.missing not in ("refuse", "drop", "mean"):
+            raise ConfigError("missing", self.missing, "must be refuse, drop or mean")
+        if not self.labels or len(set(self.labels)) < len(self.labels):
+            raise ConfigError("label", label, "must be a column, or several, each named once")
+        if len(self.labels) > 1 and self.task != "regression":
+            raise ConfigError("label", label, "are several; data.task=regression takes several")
+        if self.features is not None and (
+            not self.features or len(set(self.features)) < len(self.features)
+        ):
             raise ConfigError(
                 "features",
-                features,
+                self.features,
                 "must be at least one column, each named once, or null for all",
             )
-        if later and time is None:
+        if self.later and self.time is None:
             raise ConfigError(
-                "later", later, "needs data.time, the column that says when a row happened"
+                "later", self.later, "needs data.time, the column that says when a row happened"
             )
-        self.path, self.label, self.device, self.task, self.features = (
-            path,
-            label,
-            device,
-            task,
-            features,
-        )
-        self.one_hot, self.time, self.later = one_hot or [], time, later
-        self._require_one_part_each()
-        self.scale, self.test, self.validation = scale, test, validation
-        self.max_bytes, self.seed, self.target_scale = max_mb << 20, seed, target_scale
-
-    def _require_one_part_each(self) -> None:
-        """Refuse a column with two roles: a label that is also a feature would make the task
-        trivial.
-        """
-        parts: dict[str, str] = {}
-        for key, name in (("label", self.label), ("device", self.device), ("time", self.time)):
-            if name is not None and name in parts:
-                raise ConfigError(
-                    key, name, f"is data.{parts[name]} already; a column has one part to play"
-                )
-            if name is not None:
-                parts[name] = key
-        for key, names in (("features", self.features or []), ("one_hot", self.one_hot)):
-            for name in names:
-                if name in parts:
-                    valid = (
-                        f"names {name}, which is data.{parts[name]} already; a column has one part"
-                        " to play"
-                    )
-                    raise ConfigError(key, names, valid)
-                parts[name] = key
 
     def load(self) -> Dataset:
-        return self.of(read_table(locate(self.path), self.max_bytes))
+        path = locate(self.path)
+        table = read_table(path, self.max_bytes, self.csv)
+        table, test = with_own_test(path, table, self.max_bytes)
+        return self.of(table, test=test)
 
-    def of(self, table: dict[str, Column]) -> Dataset:
-        """The data set of the columns ``table``.
+    def of(
+        self,
+        table: dict[str, Column],
+        images: ImageFormat = _ONE_SIZE,
+        test: Ints | None = None,
+    ) -> Dataset:
+        """The data set of the columns ``table``; ``images`` says what encoded images become, and
+        ``test`` has the rows of a test set that comes with the table.
 
         Raises ``ConfigError`` for a column that is missing or unfit for its role.
         """
         self._require_columns(table)
-        chosen = self._chosen(table)
-        x, columns, scaled = self._x(table, chosen)
-        y, class_names = self._y(table[self.label])
-        self._warn_of_copies(
-            table, [*chosen, *self.one_hot], y[:, 0] if y.ndim > 1 and y.shape[1] == 1 else y
-        )
-        owner, owner_names = (
-            (None, None)
-            if self.device is None
-            else codes_of(table[self.device], "device", self.device)
-        )
-        time = None if self.time is None else moments_of(table[self.time], self.time)
-        held = (
-            latest(owner, time, self.test, self.validation)
-            if self.later and time is not None
-            else (None, None)
-        )
-        samples = Samples(
-            x,
-            y,
-            len(class_names),
-            owner=owner,
-            time=time,
-            validation=held[0],
-            test=held[1],
-            columns=columns,
-            scaled=scaled,
-            origin=("path", self.path),
-            target=("label", self.label),
-            owner_names=owner_names,
-            class_names=class_names or None,
-        )
+        others = [name for name in table if name not in self._roles()]
+        table = with_numbers(self.path, table, others, self.features, images, self.max_bytes)
+        chosen = self.features or numeric_ones(self.path, table, others)
+        if self.missing == "drop":
+            table, test = without_missing(self.path, table, [*chosen, *self._roles()], test)
+        elif self.missing == "refuse":
+            require_present(self.path, table, chosen)
+        samples = self._samples(table, chosen, test)
         return prepare(
             samples,
             self.seed,
@@ -178,39 +210,64 @@ class Table(Source):
             target_scale=self.target_scale,
         )
 
+    def _samples(self, table: dict[str, Column], chosen: list[str], test: Ints | None) -> Samples:
+        """The samples of a table whose features are the columns ``chosen``."""
+        x, columns, scaled = self._x(table, chosen)
+        y, class_names = self._y(table)
+        self._warn_of_copies(
+            table, [*chosen, *self.one_hot], y[:, 0] if y.ndim > 1 and y.shape[1] == 1 else y
+        )
+        owner, owner_names = (
+            (None, None)
+            if self.device is None
+            else codes_of(table[self.device], "device", self.device)
+        )
+        time = None if self.time is None else moments_of(table[self.time], self.time)
+        held = self._held(owner, time, test)
+        return Samples(
+            x,
+            y,
+            len(class_names),
+            owner=owner,
+            time=time,
+            validation=held[0],
+            test=held[1],
+            columns=columns,
+            one_scale=len(chosen) == 1 and is_pixels(table[chosen[0]]),
+            scaled=scaled,
+            origin=("path", self.path),
+            target=("label", self.label),
+            owner_names=owner_names,
+            class_names=class_names or None,
+            fill_missing=self.missing == "mean",
+        )
+
+    def _roles(self) -> list[str]:
+        """The columns that have another role than that of a feature as it is."""
+        named_ones = (*self.labels, self.device, self.time, *self.one_hot)
+        return [name for name in named_ones if name is not None]
+
+    def _held(
+        self, owner: Ints | None, time: Ints | None, test: Ints | None
+    ) -> tuple[Ints | None, Ints | None]:
+        """The rows that are held out for validation and test, as far as it is decided already."""
+        if not self.later or time is None:
+            return None, test
+        if test is not None:
+            raise ConfigError("later", True, f"cannot be, as {self.path} has a test set of its own")
+        return latest(owner, time, self.test, self.validation)
+
     def _require_columns(self, table: dict[str, Column]) -> None:
         """Refuse a name that is no column of the table."""
-        named = (
-            ("label", self.label),
-            ("device", self.device),
-            ("time", self.time),
-            *(("one_hot", n) for n in self.one_hot),
-        )
-        for key, name in named:
+        single = (("device", self.device), ("time", self.time))
+        lists = (("label", self.labels), ("one_hot", self.one_hot))
+        for key, name in (*((key, name) for key, names in lists for name in names), *single):
             if name is not None and name not in table:
-                raise ConfigError(
-                    key, name, f"is not a column of {self.path}; its columns are {listed(table)}"
-                )
-
-    def _chosen(self, table: dict[str, Column]) -> list[str]:
-        """The names of the feature columns, without those of ``one_hot``."""
-        others = [
-            name
-            for name in table
-            if name not in (self.label, self.device, self.time, *self.one_hot)
-        ]
-        for name in self.features or []:
-            if name not in others:
-                raise ConfigError(
-                    "features", name, f"is not a feature of {self.path}; there are {listed(others)}"
-                )
-            if not is_numeric(table[name]):
-                raise ConfigError(
-                    "features",
-                    name,
-                    f"is not numeric: {first_text(table[name])}; give numeric columns",
-                )
-        return self.features or self._numeric_ones(table, others)
+                found = f"is not a column of {self.path}; its columns are {listed(table)}"
+                counted = all(column == str(place) for place, column in enumerate(table))
+                if counted and self.csv.header == "auto":
+                    found += "; data.header=true takes its first row for a heading"
+                raise ConfigError(key, name, found)
 
     def _x(
         self, table: dict[str, Column], chosen: list[str]
@@ -218,7 +275,7 @@ class Table(Source):
         """The features in blocks, each of its own type; the features' names; and how many blocks
         are to be scaled (None: all).
         """
-        if len(chosen) == 1 and table[chosen[0]].ndim > 2:
+        if len(chosen) == 1 and table[chosen[0]].ndim > 2 and not self.one_hot:
             return table[chosen[0]], (), None
         parts = [table[name].reshape(len(table[name]), -1) for name in chosen]
         names = [
@@ -238,50 +295,6 @@ class Table(Source):
             len(parts) if bits else None,
         )
 
-    def _numeric_ones(self, table: dict[str, Column], others: list[str]) -> list[str]:
-        unnamed = [name for name in others if nameless(name)]
-        if unnamed:
-            what = (
-                "a column that has no name"
-                if len(unnamed) == 1
-                else f"{len(unnamed)} columns that have no name"
-            )
-            verb = "is" if len(unnamed) == 1 else "are"
-            hint = f"data.features=[…] takes it in ({listed(unnamed)})"
-            warnings.warn(
-                f"{self.path}: {what}, most often a row number, {verb} left out; {hint}",
-                stacklevel=2,
-            )
-        others = [name for name in others if name not in unnamed]
-        chosen = [name for name in others if is_numeric(table[name])]
-        left_out = [name for name in others if name not in chosen]
-        for name in left_out:
-            if table[name].ndim == 1 and not is_text(table[name]).mean() >= 0.5:
-                valid = (
-                    f"column {name!r} is numeric but for {first_text(table[name])}; mend it, or"
-                    " list data.features"
-                )
-                raise ConfigError("path", self.path, valid)
-        if not chosen:
-            raise ConfigError(
-                "path", self.path, f"has no numeric feature; its columns are {listed(table)}"
-            )
-        if left_out:
-            warnings.warn(
-                f"{self.path}: columns that are not numeric are left out: {listed(left_out)}",
-                stacklevel=2,
-            )
-        for name in chosen:
-            if counts_rows(table[name]):
-                found = (
-                    f"column {name!r} counts the rows, and tells the label where they are sorted"
-                    " by it"
-                )
-                warnings.warn(
-                    f"{self.path}: {found}; data.features=[…] leaves it out", stacklevel=2
-                )
-        return chosen
-
     def _warn_of_copies(self, table: dict[str, Column], names: list[str], y_S: Numbers) -> None:
         """Warn of each feature that says the same as the label."""
         for name in names:
@@ -293,13 +306,14 @@ class Table(Source):
                     f"{self.path}: {found}; data.features=[…] leaves it out", stacklevel=2
                 )
 
-    def _y(self, column: Column) -> tuple[Numbers, Names]:
+    def _y(self, table: dict[str, Column]) -> tuple[Numbers, Names]:
         """The class of each row and the classes' names, or regression targets and no names."""
         if self.task == "regression":
-            if not is_numeric(column):
-                valid = f"is not numeric: {first_text(column)}; regression needs numbers"
-                raise ConfigError("label", self.label, valid)
-            return column.reshape(len(column), -1), ()
+            targets = [self._targets(table[name], name) for name in self.labels]
+            return (targets[0] if len(targets) == 1 else np.concatenate(targets, axis=1)), ()
+        column = table[self.label]
+        if column.ndim == 2 and column.shape[1] == 1:
+            column = column[:, 0]
         if column.ndim != 1:
             raise ConfigError(
                 "label",
@@ -315,3 +329,14 @@ class Table(Source):
                 f"has {found}; at least two classes with several rows are needed",
             )
         return codes, names
+
+    def _targets(self, column: Column, name: str) -> Numbers:
+        """A column of targets as ``[S, T]``; each must be a number, and there."""
+        if not is_numeric(column):
+            valid = f"is not numeric: {first_text(column)}; regression needs numbers"
+            raise ConfigError("label", name, valid)
+        missing = missing_of(column)
+        if missing.any():
+            valid = f"row {int(np.argmax(missing))} (counted from 0) is empty; every row needs one"
+            raise ConfigError("label", name, valid)
+        return column.reshape(len(column), -1)

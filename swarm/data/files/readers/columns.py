@@ -24,6 +24,7 @@ TEXT = 64  # of a Python string besides its characters
 OBJECT = 128  # of a Decimal, a Timestamp, or a list
 RECORD = 256  # of a dictionary with one entry
 
+_IMAGE = {"bytes", "path"}  # the fields of an image as Hugging Face stores it
 _NAMELESS = re.compile(r"[\s\ufeff\u200b\"']*|Unnamed: \d+([._].*)?|__index_level_\d+__")
 
 
@@ -67,6 +68,8 @@ def plain(column: pd.Series[Any]) -> Column:
         column.dtype
     ):
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    elif pd.api.types.infer_dtype(column, skipna=True) == "boolean":
+        values = column.astype("boolean").to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         values = column.astype(object).where(column.notna(), None).to_numpy(dtype=object)
     return values
@@ -103,6 +106,10 @@ def _leaves(column: pa.ChunkedArray) -> tuple[list[int], pa.Array]:
     if pa.types.is_dictionary(values.type) and not _is_text(values.type.value_type):
         _require_decodable(values)
         values = values.dictionary_decode()
+    if pa.types.is_decimal(values.type):
+        values = pa.compute.cast(values, pa.float64())
+    if pa.types.is_struct(values.type) and {field.name for field in values.type} == _IMAGE:
+        values = pa.compute.struct_field(values, "bytes")
     return shape, values
 
 

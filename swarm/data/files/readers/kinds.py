@@ -98,16 +98,51 @@ def moments_of(column: Column, name: str) -> Ints:
         return column.astype(np.int64)
     if column.ndim == 1 and column.dtype.kind == "f" and np.isfinite(column).all():
         return np.unique(column, return_inverse=True)[1].astype(np.int64)
-    try:
-        stamps = pd.to_datetime(pd.Series(column.reshape(-1)), utc=True, format="ISO8601")
-    except (ValueError, TypeError):
-        stamps = pd.Series([pd.NaT])
-    if column.ndim != 1 or column.dtype.kind in "bf" or bool(stamps.isna().any()):
+    stamps = _stamps(column)
+    if stamps is None or bool(stamps.isna().any()):
         raise ConfigError(
             "time", name, "must hold a number or an ISO date of the years 1 to 9999 in every row"
         )
+    return _microseconds(stamps)
+
+
+def days_of(column: Column) -> npt.NDArray[np.float64] | None:
+    """Dates as days since 1970 ``[S]``, NaN where there is none; None for a column of other things.
+
+    A day has 86,400 seconds, and a date without a time zone is one of UTC.
+    """
+    stamps = None if column.dtype.kind in "iuf" else _stamps(column)
+    if stamps is None or bool(stamps.isna().all()):
+        return None
+    there = stamps.notna().to_numpy()
+    days = np.full(len(column), np.nan)
+    days[there] = _microseconds(stamps[there]) / 86_400e6
+    return days
+
+
+def _stamps(column: Column) -> pd.Series | None:
+    """The dates of a column, NaT where there is none; None if a value is no date."""
+    if column.ndim != 1 or column.dtype.kind in "biuf":
+        return None
+    try:
+        return pd.to_datetime(pd.Series(column), utc=True, format="ISO8601")
+    except (ValueError, TypeError):
+        return None
+
+
+def _microseconds(stamps: pd.Series) -> Ints:
     # A difference of timestamps would be in nanoseconds, which end in the year 2262.
-    return stamps.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
+    plain = stamps.dt.tz_localize(None).to_numpy()
+    moments: Ints = plain.astype("datetime64[us]").astype(np.int64)
+    return moments
+
+
+def missing_of(column: Column) -> npt.NDArray[np.bool_]:
+    """In which rows of a column a value is missing ``[S]``: NaN, or nothing at all."""
+    if column.dtype.kind in "biuUS":
+        return np.zeros(len(column), np.bool_)
+    missing = np.asarray(pd.isna(column), np.bool_).reshape(len(column), -1)
+    return np.asarray(missing.any(axis=1))
 
 
 def is_numeric(column: Column) -> bool:

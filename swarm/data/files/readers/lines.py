@@ -5,10 +5,11 @@ memory they take is bounded while they are read.
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 import warnings
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -23,25 +24,35 @@ from swarm.data.files.readers.columns import (
     require_room,
     require_unpacked_room,
 )
+from swarm.data.files.readers.dialect import SEPARATORS, CsvFormat, decoded, form_of
 
+BLANK = SEPARATORS["blank"]
+_FOUND = CsvFormat()
+_PIECE = 1 << 16  # characters of a line that are read at once
 _CELL = 8  # bytes of a number, or of a reference to an object
 _PART = 4 << 20  # bytes that a part of a file should take while it is measured
 _LINES = 1 << 16  # lines of JSON that are made into columns at once
 
 
-def read_csv(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
-    """The columns of a CSV file with a heading.
+def read_csv(
+    path: Path, file: BinaryIO, most: int, wanted: CsvFormat = _FOUND
+) -> dict[str, Column]:
+    """The columns of a file of separated values, plain or packed by gzip; without a heading they
+    are called 0, 1, ….
 
     Raises ``ConfigError`` where they may take more than ``most`` bytes, and for two columns of one
     name.
     """
-    frame = read_frame(path, file, most, sep=",", header=0)
+    if path.suffix.lower() == ".gz":
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            frame = read_frame(path, cast(BinaryIO, unpacked), most, wanted)
+    else:
+        frame = read_frame(path, file, most, wanted)
     return {str(name): plain(frame[name]) for name in frame.columns}
 
 
-def read_frame(path: Path, file: BinaryIO, most: int, sep: str, header: int | None) -> pd.DataFrame:
-    """A table of text, read by pandas: the heading is in row ``header`` (None: there is none), and
-    ``sep`` separates the fields.
+def read_frame(path: Path, file: BinaryIO, most: int, wanted: CsvFormat) -> pd.DataFrame:
+    """A table of text, read by pandas, in the form that ``wanted`` says or lets be found.
 
     pandas fills up a short row, so a row of two bytes takes as many cells as the heading has
     columns. The least memory of the cells therefore follows from the numbers of lines and columns,
@@ -50,58 +61,54 @@ def read_frame(path: Path, file: BinaryIO, most: int, sep: str, header: int | No
     Raises ``ConfigError`` where the table may take more than ``most`` bytes, and for two columns of
     one name.
     """
-    lines, size = _counted(path, file, most)
-    _require_narrow(path, file, most, sep)
-    # Read without a heading, as pandas would rename a second column b to b.1.
-    heading = pd.read_csv(file, header=None, nrows=1, dtype=str, sep=sep)
-    columns = heading.shape[1]
-    if header is not None:
-        require_own_names(path, heading.iloc[0].dropna())
-        _warn_of_row_names(path, file, sep)
-    cells = lines * columns
-    require_unpacked_room(path, _CELL * cells + HEADING * columns, most)
-    if (_CELL + TEXT) * cells + size > most:
-        _measure(path, file, most, sep, header, columns)
-    file.seek(0)
-    return pd.read_csv(file, header=header, sep=sep, low_memory=False)
+    text, lines, size = decoded(path, file, wanted, most)
+    try:
+        form = form_of(path, text, wanted)
+        _require_narrow(path, text, most, form.sep)
+        # Read without a heading, as pandas would rename a second column b to b.1.
+        heading = pd.read_csv(text, header=None, nrows=1, dtype=str, sep=form.sep)
+        columns = heading.shape[1]
+        if form.header:
+            require_own_names(path, heading.iloc[0].dropna())
+            _warn_of_row_names(path, text, form.sep)
+        cells = lines * columns
+        require_unpacked_room(path, _CELL * cells + HEADING * columns, most)
+        options: dict[str, Any] = {"sep": form.sep, "decimal": form.decimal, "low_memory": False}
+        options |= {"header": 0 if form.header else None, "na_values": list(wanted.missing)}
+        if (_CELL + TEXT) * cells + size > most:
+            _measure(path, text, most, columns, options)
+        text.seek(0)
+        frame: pd.DataFrame = pd.read_csv(text, **options)
+        return frame
+    finally:
+        text.detach()  # what opened the file closes it
 
 
-def _counted(path: Path, file: BinaryIO, most: int) -> tuple[int, int]:
-    """The numbers of lines and bytes of a file, which is at its start afterwards."""
-    lines = size = 0
-    while part := file.read(1 << 24):
-        lines += part.count(b"\n") + part.count(b"\r")
-        size += len(part)
-        require_room(path, size, most)  # a file may be longer than its directory entry says
-    file.seek(0)
-    return lines + 1, size
-
-
-def _require_narrow(path: Path, file: BinaryIO, most: int, sep: str) -> None:
+def _require_narrow(path: Path, text: IO[str], most: int, sep: str) -> None:
     """Refuse a heading with more columns than fit into memory, before any column is made."""
     columns = quotes = 0
-    for line in (part for several in file for part in several.splitlines()):
-        columns += len(line.split()) if sep != "," else line.count(b",") + 1
-        quotes += line.count(b'"')
+    while piece := text.readline(_PIECE):
+        columns += len(piece.split()) if sep == BLANK else piece.count(sep) + 1
+        quotes += piece.count('"')
         require_unpacked_room(path, HEADING * columns, most)
-        if line.strip() and not quotes % 2:
+        if piece.strip() and not quotes % 2 and piece.endswith(("\n", "\r")):
             break
-    file.seek(0)
+    text.seek(0)
 
 
-def _warn_of_row_names(path: Path, file: BinaryIO, sep: str) -> None:
+def _warn_of_row_names(path: Path, text: IO[str], sep: str) -> None:
     """Warn where the first row has one field more than the heading; refuse several more."""
-    file.seek(0)
-    more = pd.read_csv(file, nrows=1, sep=sep).index.nlevels
+    text.seek(0)
+    more = pd.read_csv(text, nrows=1, sep=sep).index.nlevels
     if more > 1:
         raise ConfigError(
             "path", path, f"has rows of {more} fields more than its heading; each column needs one"
         )
-    file.seek(0)
+    text.seek(0)
     # pandas warns of it only where it is told that no field is a row's name.
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        pd.read_csv(file, nrows=1, sep=sep, index_col=False)
+        pd.read_csv(text, nrows=1, sep=sep, index_col=False)
     if any(issubclass(one.category, pd.errors.ParserWarning) for one in said):
         what = (
             "its rows have one field more than its heading: the first, which has no name, is"
@@ -110,16 +117,14 @@ def _warn_of_row_names(path: Path, file: BinaryIO, sep: str) -> None:
         warnings.warn(f"{path}: {what}", stacklevel=4)
 
 
-def _measure(
-    path: Path, file: BinaryIO, most: int, sep: str, header: int | None, columns: int
-) -> None:
+def _measure(path: Path, text: IO[str], most: int, columns: int, options: dict[str, Any]) -> None:
     """Read the file in parts, add up what the cells take, and refuse too much; pandas keeps equal
     texts of a part once.
     """
-    file.seek(0)
+    text.seek(0)
     rows = max(1, _PART // ((_CELL + TEXT) * columns))
     size = HEADING * columns
-    for part in pd.read_csv(file, header=header, sep=sep, low_memory=False, chunksize=rows):
+    for part in pd.read_csv(text, chunksize=rows, **options):
         size += _CELL * part.size
         for name in part.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in part.dtypes]]:
             texts = part[name].dropna().astype(str).unique()

@@ -11,10 +11,12 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from numpy.lib import format as npy
 
@@ -27,9 +29,12 @@ from swarm.data.files.readers.columns import (
     require_room,
     require_unpacked_room,
 )
+from swarm.data.files.readers.dialect import CsvFormat
 from swarm.data.files.readers.ipc import read_ipc
 from swarm.data.files.readers.lines import read_csv, read_jsonl
 from swarm.data.files.readers.parquet import read_parquet
+
+Reader = Callable[[Path, BinaryIO, int], dict[str, Column]]
 
 # The errors that NumPy, pandas, pyarrow (most of whose errors are also Python's) and the formats
 # below raise on damaged files.
@@ -47,35 +52,39 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
+KINDS = (".csv", ".parquet", ".npz", ".jsonl", ".arrow")
+SEPARATED = (".csv", ".tsv", ".txt", ".data")  # endings of separated values
+_ALSO = "separated values may also end in .tsv, .txt or .data, and all of these in .gz"
+_TRAIN, _TEST = "_train", "_test"
 _STATE = "state.json"  # in the folder of a saved data set
 _MOST_STATE = 16 << 20  # the most bytes of that file that are read
 _MOST_MEANT = 5  # how many files a message names where a folder is given
 
 
-def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
+def read_table(path: Path, max_bytes: int, csv: CsvFormat | None = None) -> dict[str, Column]:
     """The columns of a table file by name, each ``[S, …]``; none takes memory before its size is
-    known.
+    known. ``csv`` says how separated values are written (None: that is found out).
+
+    The arrays of an NPZ file may be in pairs ``…_train`` and ``…_test`` of two lengths
+    (:func:`with_own_test` joins them).
 
     Raises ``ConfigError`` for a file that is missing, not a regular one, larger than ``max_bytes``
     (as it is, or unpacked), damaged or empty.
     """
-    readers: dict[str, Callable[[Path, BinaryIO, int], dict[str, Column]]] = {
-        ".csv": read_csv, ".parquet": _parquet, ".npz": _npz, ".jsonl": _jsonl, ".arrow": _arrow,
-    }  # fmt: skip
-    reader = readers.get(path.suffix.lower())
+    reader = _reader(path, csv or CsvFormat())
     try:
         folder, there = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:  # a name that no file can have
         raise ConfigError("path", path, f"cannot be opened ({error})") from None
     if reader is None and not folder:
-        raise ConfigError("path", path, f"must end in {', '.join(readers)}")
+        raise ConfigError("path", path, f"must end in {', '.join(KINDS)}; {_ALSO}")
     if not there:
         raise ConfigError(
-            "path", path, f"is not a file; give the path of a {', '.join(readers)} file"
+            "path", path, f"is not a file; give the path of a {', '.join(KINDS)} file"
         )
     try:
         if folder or reader is None:
-            _require_saved(path, list(readers))
+            _require_saved(path)
             table = _saved(path, max_bytes)
         else:
             with opened(path) as file:
@@ -92,6 +101,18 @@ def read_table(path: Path, max_bytes: int) -> dict[str, Column]:
     if not table or not all(len(column) for column in table.values()):
         raise ConfigError("path", path, "has no rows; at least a few samples are needed")
     return table
+
+
+def _reader(path: Path, csv: CsvFormat) -> Reader | None:
+    """What reads files of this ending; None if nothing does."""
+    readers: dict[str, Reader] = {
+        ".parquet": _parquet, ".npz": _npz, ".jsonl": _jsonl, ".arrow": _arrow,
+    }  # fmt: skip
+    readers |= dict.fromkeys(SEPARATED, partial(read_csv, wanted=csv))
+    endings = [ending.lower() for ending in path.suffixes[-2:]]
+    if endings[-1:] == [".gz"] and len(endings) == 2 and endings[0] in SEPARATED:
+        return readers[endings[0]]
+    return readers.get(path.suffix.lower())
 
 
 def _mapped(file: BinaryIO) -> pa.Buffer:
@@ -111,13 +132,14 @@ def _arrow(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
     return of_arrow(path, read_ipc(path, _mapped(file), most), most)
 
 
-def _require_saved(path: Path, endings: list[str]) -> None:
+def _require_saved(path: Path) -> None:
     """Refuse a folder that is no saved data set, and name files in it that might be meant."""
     if (path / _STATE).is_file():
         return
-    kinds = f"{', '.join(endings[:-1])} or {endings[-1]}"
+    kinds = f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
     wanted = f"is a folder, and a {kinds} file is wanted, or a saved data set's folder"
     saved = [place for place in path.iterdir() if (place / _STATE).is_file()]
+    endings = (*KINDS, *SEPARATED)
     files = [file for file in path.iterdir() if file.suffix.lower() in endings and file.is_file()]
     there = sorted([*saved, *files])
     meant = " or ".join(f"{path / file.name}" for file in there[:_MOST_MEANT])
@@ -158,9 +180,51 @@ def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
         table: dict[str, Column] = {name: arrays[name] for name in arrays.files}
     scalars = [name for name, array in table.items() if array.ndim == 0]
     lengths = {name: len(array) for name, array in table.items() if array.ndim}
-    if scalars or len(set(lengths.values())) > 1:
+    uneven = len(set(lengths.values())) > 1 and not _in_pairs(lengths)
+    if scalars or uneven:
         raise ValueError(f"arrays of different lengths {lengths}, single values {scalars}")
     return table
+
+
+def _in_pairs(lengths: dict[str, int]) -> bool:
+    """Whether all arrays come as ``…_train`` and ``…_test``, each kind of one length."""
+    train = {name.removesuffix(_TRAIN) for name in lengths if name.endswith(_TRAIN)}
+    test = {name.removesuffix(_TEST) for name in lengths if name.endswith(_TEST)}
+    even = all(
+        len({size for name, size in lengths.items() if name.endswith(end)}) == 1
+        for end in (_TRAIN, _TEST)
+    )
+    return train == test and even and len(train) + len(test) == len(lengths)
+
+
+def with_own_test(
+    path: Path, table: dict[str, Column], most: int
+) -> tuple[dict[str, Column], npt.NDArray[np.int64] | None]:
+    """An NPZ file's table whose arrays come as ``…_train`` and ``…_test``, as Keras writes them,
+    with each pair joined under its ``…_train`` name, and the rows of the test set; any other table
+    unchanged, and None.
+
+    Raises ``ConfigError`` where two arrays do not fit, and for more than ``most`` bytes.
+    """
+    if path.suffix.lower() != ".npz" or not _in_pairs(
+        {name: len(column) for name, column in table.items()}
+    ):
+        return table, None
+    joined: dict[str, Column] = {}
+    require_unpacked_room(path, 2 * sum(column.nbytes for column in table.values()), most)
+    for name in [name for name in table if name.endswith(_TRAIN)]:
+        other = name.removesuffix(_TRAIN) + _TEST
+        first, second = table[name], table[other]
+        if first.shape[1:] != second.shape[1:] or first.dtype.kind != second.dtype.kind:
+            valid = (
+                f"{name} has {first.dtype} samples of shape {list(first.shape[1:])}, and {other}"
+                f" {second.dtype} samples of shape {list(second.shape[1:])}; the two must be alike"
+            )
+            raise ConfigError("path", path, valid)
+        joined[name] = np.concatenate([first, second])
+    rows = len(next(iter(joined.values())))
+    begin = len(next(column for name, column in table.items() if name.endswith(_TRAIN)))
+    return joined, np.arange(begin, rows)
 
 
 def read_npy(file: BinaryIO) -> Column:

@@ -1,0 +1,175 @@
+"""Which columns of a table are features, as numbers; and what is done about missing values."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+
+from swarm.common.errors import ConfigError
+from swarm.data.dataset import Ints
+from swarm.data.files.readers.columns import Column, nameless
+from swarm.data.files.readers.images import ImageFormat, is_image, pixels_of
+from swarm.data.files.readers.kinds import (
+    counts_rows,
+    days_of,
+    first_text,
+    is_numeric,
+    is_text,
+    listed,
+    missing_of,
+)
+
+Missing = Literal["refuse", "drop", "mean"]
+Table = dict[str, Column]
+
+
+def require_one_role_each(single: dict[str, list[str]], lists: dict[str, list[str]]) -> None:
+    """Refuse a column with two roles: a label that is also a feature would make the task trivial.
+
+    ``single`` and ``lists`` have the columns by the option that names them; an option of ``lists``
+    is shown as a whole.
+    """
+    roles: dict[str, str] = {}
+    for key, names in (single | lists).items():
+        for name in names:
+            if name in roles and key in single:
+                raise ConfigError(
+                    key, name, f"is data.{roles[name]} already; a column has one part to play"
+                )
+            if name in roles:
+                valid = (
+                    f"names {name}, which is data.{roles[name]} already; a column has one part to"
+                    " play"
+                )
+                raise ConfigError(key, names, valid)
+            roles[name] = key
+
+
+def with_numbers(
+    path: object,
+    table: Table,
+    others: list[str],
+    features: list[str] | None,
+    images: ImageFormat,
+    most: int,
+) -> Table:
+    """The table with images decoded, and with the dates that ``features`` names as days since 1970.
+
+    ``others`` are the columns that have no other role than that of a feature. Raises
+    ``ConfigError`` for a feature that is not among them, or that is no number, date or image.
+    """
+    found = dict(table)
+    for name in features or others:
+        if name not in others:
+            raise ConfigError(
+                "features", name, f"is not a feature of {path}; there are {listed(others)}"
+            )
+        column = table[name]
+        if not is_numeric(column) and is_image(column):
+            found[name] = pixels_of(path, column, name, images, most)
+        elif not is_numeric(column) and features is not None:
+            days = days_of(column)
+            if days is None:
+                valid = f"is not numeric: {first_text(column)}; give numeric columns"
+                raise ConfigError("features", name, valid)
+            found[name] = days
+    return found
+
+
+def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
+    """The features where the user names none: the numeric columns that have a name.
+
+    Warnings name those that are left out. Raises ``ConfigError`` for a column that is mostly
+    numeric, as it has a typing error in it, and where no column is numeric.
+    """
+    unnamed = [name for name in others if nameless(name)]
+    _warn_of_unnamed(path, unnamed)
+    others = [name for name in others if name not in unnamed]
+    chosen = [name for name in others if is_numeric(table[name])]
+    left_out = [name for name in others if name not in chosen]
+    for name in left_out:
+        if table[name].ndim == 1 and not is_text(table[name]).mean() >= 0.5:
+            valid = (
+                f"column {name!r} is numeric but for {first_text(table[name])}; mend it, or"
+                " list data.features"
+            )
+            raise ConfigError("path", path, valid)
+    if not chosen:
+        raise ConfigError("path", path, f"has no numeric feature; its columns are {listed(table)}")
+    if left_out:
+        dates = [name for name in left_out if days_of(table[name]) is not None]
+        hint = f"; data.features=[…] takes a date as a number ({listed(dates)})" if dates else ""
+        warnings.warn(
+            f"{path}: columns that are not numeric are left out: {listed(left_out)}{hint}",
+            stacklevel=2,
+        )
+    for name in chosen:
+        if counts_rows(table[name]):
+            found = (
+                f"column {name!r} counts the rows, and tells the label where they are sorted by it"
+            )
+            warnings.warn(f"{path}: {found}; data.features=[…] leaves it out", stacklevel=2)
+    return chosen
+
+
+def _warn_of_unnamed(path: object, unnamed: list[str]) -> None:
+    if not unnamed:
+        return
+    what = (
+        "a column that has no name"
+        if len(unnamed) == 1
+        else f"{len(unnamed)} columns that have no name"
+    )
+    verb = "is" if len(unnamed) == 1 else "are"
+    hint = f"data.features=[…] takes it in ({listed(unnamed)})"
+    warnings.warn(f"{path}: {what}, most often a row number, {verb} left out; {hint}", stacklevel=2)
+
+
+def require_present(path: object, table: Table, chosen: Iterable[str]) -> None:
+    """Refuse the first missing value of the features, by its row and column."""
+    for name in chosen:
+        missing = missing_of(table[name])
+        if missing.any():
+            valid = (
+                f"has no value in row {int(np.argmax(missing))} (counted from 0) of column"
+                f" {name!r}; data.missing=drop leaves such rows out, and data.missing=mean fills"
+                " them up"
+            )
+            raise ConfigError("path", path, valid)
+
+
+def without_missing(
+    path: object, table: Table, used: Iterable[str], test: Ints | None
+) -> tuple[Table, Ints | None]:
+    """The table and the rows of its own test set (None: it has none), without the rows in which a
+    column of ``used`` has no value. A warning says how many these are.
+
+    Raises ``ConfigError`` if no row is left, or none of the test set.
+    """
+    gone_by = {name: missing_of(table[name]) for name in used}
+    gone_S = np.any(list(gone_by.values()), axis=0)
+    if not gone_S.any():
+        return table, test
+    worst = max(gone_by, key=lambda name: int(gone_by[name].sum()))
+    if gone_S.all() or (test is not None and gone_S[test].all()):
+        of_test = "" if gone_S.all() else " of its test set"
+        valid = (
+            f"would leave no row{of_test} of {path}; column {worst!r} has no value in"
+            f" {int(gone_by[worst].sum())} of {len(gone_S)} rows, and data.features=[…] can leave"
+            " it out"
+        )
+        raise ConfigError("missing", "drop", valid)
+    columns = [name for name in gone_by if gone_by[name].any()]
+    warnings.warn(
+        f"{path}: {int(gone_S.sum())} of {len(gone_S)} rows are left out, as they have no value in"
+        f" {listed(columns)}",
+        stacklevel=2,
+    )
+    if test is not None:
+        of_test_S = np.zeros(len(gone_S), np.bool_)
+        of_test_S[test] = True
+        test = np.flatnonzero(of_test_S[~gone_S])
+    return {name: column[~gone_S] for name, column in table.items()}, test

@@ -1,0 +1,52 @@
+"""Missing features, filled in by statistics of the training samples."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from swarm.common.errors import ConfigError
+from swarm.data.dataset import Ints
+from swarm.data.scaling import Numbers
+
+
+def filled(
+    blocks: Sequence[Numbers], train: Ints, origin: tuple[str, object], columns: Sequence[str]
+) -> list[Numbers]:
+    """The blocks with NaN replaced by the mean of the column's training samples; a warning says
+    how many values these are. ``columns`` are names of the flat features, for messages.
+
+    Raises ``ConfigError`` for a column in which no training sample has a value.
+    """
+    full, count, first = [], 0, 0
+    for block in blocks:
+        found, replaced, never = _without_nan(block, train)
+        if never is not None:
+            name = repr(columns[first + never]) if columns else str(never)
+            said = f"column {name} has no value in any training sample, and so no mean"
+            raise ConfigError(*origin, f"{said}; data.features=[…] leaves it out")
+        full.append(found)
+        count, first = count + replaced, first + math.prod(block.shape[1:])
+    if count:
+        what = "missing values are" if count > 1 else "missing value is"
+        said = f"{origin[1]}: {count} {what} filled in with the mean of the training samples"
+        warnings.warn(said, stacklevel=4)
+    return full
+
+
+def _without_nan(x: Numbers, train: Ints) -> tuple[Numbers, int, int | None]:
+    """``x`` with each NaN replaced by the mean of its column's other values in the training rows;
+    how many were replaced; and the first flat column in which no training row has a value, or None.
+    """
+    missing = np.isnan(x) if x.dtype.kind == "f" else np.zeros(0, np.bool_)
+    if not missing.any():
+        return x, 0, None
+    there = np.asarray((~missing[train]).sum(axis=0))
+    never = np.flatnonzero(there.reshape(-1) == 0)
+    if len(never):
+        return x, 0, int(never[0])
+    total = np.where(missing[train], 0, x[train]).sum(axis=0, dtype=np.float64)
+    return np.where(missing, total / there, x), int(missing.sum()), None
