@@ -13,6 +13,7 @@ from swarm.common.system import paths
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.config.explain import shown
 from swarm.config.foreign import require_own
+from swarm.config.neighbours import importable
 
 OWN = ("swarm", "scenarios")  # packages whose classes every configuration may name
 
@@ -22,7 +23,7 @@ def load_plugins(plugins: Iterable[str]) -> tuple[str, ...]:
 
     An entry is the path of a ``.py`` file, or a dotted module name, which is looked up in the
     current folder first and among the installed modules second. Each module is imported once, under
-    its own name.
+    its own name. While a file is imported, it can import the files and packages beside it.
 
     Raises :class:`ConfigError` for an entry that cannot be imported, and for code of a run folder
     that is not trusted (:func:`swarm.config.foreign.require_own`).
@@ -77,7 +78,9 @@ def _load_file(name: str, file: Path, entry: str) -> None:
     require_own("plugins", entry)
     there = sys.modules.get(name)
     if there is None:
-        paths.load_module(name, file.resolve())
+        whole = file.resolve()
+        with importable(whole.parent, entry):
+            paths.load_module(name, whole)
     elif Path(getattr(there, "__file__", None) or "").resolve() != file.resolve():
         raise ConfigError(
             "plugins", entry, f"{name} is already the name of a module; rename the plug-in"

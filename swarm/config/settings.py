@@ -59,6 +59,7 @@ class TrainSettings(Section):
     local_epochs: Annotated[int, Field(ge=1, le=10_000)] | None
     clip_norm: Positive | None
     loss: Literal["auto", "cross_entropy", "mse", "mae"]
+    class_weights: Literal["balanced"] | list[Positive] | None = None
 
 
 class NetworkSettings(Section):

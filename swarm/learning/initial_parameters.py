@@ -17,6 +17,9 @@ from swarm.common.rows import Layout, frozen_parameters
 from swarm.common.system.files import content
 from swarm.learning.buffers import Constants
 
+PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+"""The usual endings of files that torch.save writes. Reading one may run the code in it."""
+
 
 def read_start(
     init: str, module: nn.Module, layout: Layout, constants: Constants, dtype: torch.dtype
@@ -34,11 +37,13 @@ def read_start(
         return layout.pack(dict(module.named_parameters())).to(dtype)
     path = Path(init)
     if path.suffix != ".safetensors":
-        raise ConfigError(
-            "init",
-            init,
-            "must be common, independent, or a .safetensors file with one device's parameters",
-        )
+        valid = "must be common, independent, or a .safetensors file with one device's parameters"
+        if path.suffix in PICKLED:
+            valid += (
+                "; such a file is made of a state_dict in Python:"
+                " swarm.save_start('start.safetensors', torch.load(FILE, weights_only=True))"
+            )
+        raise ConfigError("init", init, valid)
     try:
         values = load(
             content(

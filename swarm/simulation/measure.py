@@ -189,7 +189,7 @@ class SwarmEvaluator:
         divergence is noticed whatever is measured, and what the metrics say, under ``concept``."""
         e = self.experiment
         y = e.data.dataset.y[samples]
-        if e.model.loss.classification:
+        if e.model.test_loss.classification:
             y_T, mix_MC = y.astype(np.int64).reshape(-1), None
             counts = np.bincount(y_T, minlength=e.data.outputs).astype(np.float64)
             if e.settings.evaluate.local and len(found.devices_M):
@@ -236,7 +236,7 @@ class SwarmEvaluator:
         e = self.experiment
         if e.data.dataset.concept is None:
             return None
-        each = e.data.dataset.y[0].size if e.model.loss.classification else 1
+        each = e.data.dataset.y[0].size if e.model.test_loss.classification else 1
         return concept_exposure(
             e.data.dataset.concept,
             e.data.split,
@@ -261,13 +261,13 @@ class SwarmEvaluator:
         x, y = self._samples(samples)
         with torch.inference_mode():
             examiner, row = (
-                BlockEvaluator(e.learner.kernel, e.model.loss, e.data.outputs),
+                BlockEvaluator(e.learner.kernel, e.model.test_loss, e.data.outputs),
                 e.model.first_rows(np.zeros(1, np.int64)),
             )
             first = examiner.examine(row, x, y).loss_B.squeeze()
-            labels = y.flatten() if e.model.loss.classification else y
-            target = e.model.loss.encode(labels, e.data.outputs, e.dtype)
-            nothing = e.model.loss.value(torch.zeros_like(target), target).mean()
+            labels = y.flatten() if e.model.test_loss.classification else y
+            target = e.model.test_loss.encode(labels, e.data.outputs, e.dtype)
+            nothing = e.model.test_loss.value(torch.zeros_like(target), target).mean()
         largest = BEYOND * float(torch.fmax(first.double(), nothing.double()))
         return largest if 0 < largest < np.inf else np.inf
 
@@ -312,7 +312,7 @@ class SwarmEvaluator:
         with torch.inference_mode():
             row = row_P.to(e.device, e.dtype).unsqueeze(0)
             evaluator = BlockEvaluator(
-                e.learner.kernel, e.model.loss, e.data.outputs, e.metrics.outputs
+                e.learner.kernel, e.model.test_loss, e.data.outputs, e.metrics.outputs
             )
             found = evaluator.examine(row, x, y)
         parts = found.loss_B, found.hits_BC, found.values_BV

@@ -54,7 +54,7 @@ class Shard:
             e, self.devices, [rows for _, rows in e.blocks.slices(blocks)]
         )
         self.evaluator = BlockEvaluator(
-            e.learner.kernel, e.model.loss, e.data.outputs, e.metrics.outputs
+            e.learner.kernel, e.model.test_loss, e.data.outputs, e.metrics.outputs
         )
         self.payload: Payload | None = None
 

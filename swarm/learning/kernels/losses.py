@@ -8,7 +8,11 @@ last axis.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -85,6 +89,41 @@ class PartialLabelLoss(CrossEntropy):
             .mul_(target_BCb.sum(-2, keepdim=True))
             .sub_(target_BCb)
         )
+
+
+class WeightedCrossEntropy(PartialLabelLoss):
+    """Cross-entropy in which a sample of class c counts ``weight_C[c]`` times:
+    −w_y·log softmax(out)[y]. A step is the mean over the samples of a batch, not over their
+    weights. Scores are those without weights.
+    """
+
+    def __init__(self, weight_C: Tensor) -> None:
+        self.weight_C = weight_C
+
+    def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
+        return super().encode(y, outputs, dtype) * self.weight_C.to(y.device, dtype)[:, None]
+
+    def score(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
+        return super().score(out_BCb, (target_BCb > 0).to(out_BCb.dtype))
+
+
+def class_weights(
+    asked: Literal["balanced"] | Sequence[float], label: npt.NDArray[np.integer], classes: int
+) -> Tensor:
+    """Return the weight ``[C]`` of each class, given the labels of the training samples.
+
+    ``balanced`` gives class c the weight S/(C·n_c), where n_c of S labels are c: every class then
+    counts as much as any other, and the mean weight of a sample is 1. Raises :class:`ConfigError`
+    unless there is a weight for each class.
+    """
+    if asked == "balanced":
+        count_C = np.bincount(label.ravel(), minlength=classes)
+        weight_C = label.size / (np.count_nonzero(count_C) * np.maximum(count_C, 1))
+        return torch.as_tensor(np.where(count_C > 0, weight_C, 1.0))
+    if len(asked) != classes:
+        valid = f"must be null, balanced, or a weight for each of {classes} classes"
+        raise ConfigError("train.class_weights", f"{len(asked)} weights", valid)
+    return torch.tensor(asked, dtype=torch.float64)
 
 
 class _Regression(Loss):

@@ -21,7 +21,13 @@ from swarm.config.settings import Settings
 from swarm.learning.buffers import Constants
 from swarm.learning.initial_parameters import read_start
 from swarm.learning.kernels.flops import flops_of_prediction, flops_of_step
-from swarm.learning.kernels.losses import Loss, PartialLabelLoss, loss_for
+from swarm.learning.kernels.losses import (
+    Loss,
+    PartialLabelLoss,
+    WeightedCrossEntropy,
+    class_weights,
+    loss_for,
+)
 from swarm.learning.kernels.module import check_module, check_tokens, initialised, kernel_for
 from swarm.learning.learner import Learner
 from swarm.learning.optim.optimizer import Optimizer
@@ -34,6 +40,7 @@ class Model:
 
     Attributes:
         loss: The loss that training minimises.
+        test_loss: The loss that devices are tested by, in which all classes count alike.
         optimizer: How a local step follows from a gradient.
         layout: How the parameters lie in a row ``[P]``.
         template: The module whose buffers and frozen parameters all devices share.
@@ -45,7 +52,8 @@ class Model:
         self, settings: Settings, data: Data, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.settings, self.data, self.dtype, self.device = settings, data, dtype, device
-        self.loss = self._loss()
+        self.test_loss = self._loss()
+        self.loss = self._weighted()
         self._require_room()
         schedule: Schedule = self._build(settings.schedule_plug_in, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(
@@ -66,6 +74,16 @@ class Model:
             span_T1 = torch.as_tensor(data.target.span[:, None]).to(self.device, self.dtype)
         loss = loss_for(self.settings.train.loss, data.classes, span_T1)
         return loss if data.observed_labels is None else PartialLabelLoss()
+
+    def _weighted(self) -> Loss:
+        """The loss with the weights of classes that are asked for."""
+        asked, data = self.settings.train.class_weights, self.data.dataset
+        if asked is None:
+            return self.test_loss
+        if not data.classes:
+            valid = "must be null with numeric targets"
+            raise ConfigError("train.class_weights", shown(asked), valid)
+        return WeightedCrossEntropy(class_weights(asked, data.y[data.train], data.classes))
 
     # --- the module -------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from torch import nn
 
 import swarm
 from swarm.common.errors import CheckpointError, ConfigError
-from tests.support import run
+from tests.support import prepared, run
 
 PLUGIN = Path(__file__).with_name("stateful_models.py")
 MODELS = ["Tied", "Buffers", "Listed", "Parametrised"]
@@ -146,3 +146,11 @@ def test_buffers_too_large_for_a_run_are_left_out_with_a_warning(
     ):
         assert list(run_.state_dict("swarm", 0)) == ["head.weight", "head.bias"]
     assert not (tmp_path / "run/checkpoints/swarm/buffers.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["start.pt", "start.pth", "model.bin"])
+def test_a_pickled_start_is_refused_with_what_makes_a_file_of_it(name: str) -> None:
+    """``torch.save`` pickles, and to read a pickle may run the code in it."""
+    said = r"init=.*: must be common, .* made of a state_dict in Python: swarm\.save_start\('start"
+    with pytest.raises(ConfigError, match=said):
+        prepared(f"init={name}")
