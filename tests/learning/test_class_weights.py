@@ -50,18 +50,9 @@ def test_weights_of_one_are_no_weights() -> None:
     assert not np.allclose(trajectory(prepared(*common, heavy)), plain, atol=1e-6)
 
 
-def test_a_rare_class_is_learnt_with_balanced_weights(tmp_path: Path) -> None:
-    """Accuracy of the least known class, on digits of which one is rare."""
-    common = (
-        "partition=iid",
-        "devices=6",
-        "topology=complete",
-        "rounds=8",
-        "metrics=[standard,macro_f1]",
-    )
-    common = (*common, "engine.block=2", "train.class_weights=balanced")
-    summary = require_same_bits(tmp_path, *common, rounds=3, cut=1)
-    assert summary["arms"]["swarm"]["macro_f1_mean"] > 0
+def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path) -> None:
+    common = ("devices=6", "topology=complete", "engine.block=1", "train.class_weights=balanced")
+    require_same_bits(tmp_path, *common, rounds=3, cut=1)
     assert isinstance(experiment(*common).model.loss, WeightedCrossEntropy)
 
 

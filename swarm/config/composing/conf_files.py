@@ -85,6 +85,17 @@ def default_options() -> dict[str, str]:
     return {group: name for group, (name, _) in read(config_file()).defaults.items()}
 
 
+def placed_defaults() -> dict[str, dict[str, Any]]:
+    """The keys that files beside ``conf/config.yaml`` add to a section, whatever option it has:
+    those of ``own_samples.yaml`` for ``- own_samples@data``."""
+    entries = yaml.safe_load(config_file().read_text(encoding="utf-8"))["defaults"]
+    pairs = (entry.split("@") for entry in entries if isinstance(entry, str) and "@" in entry)
+    files = {section: paths.conf() / f"{file}.yaml" for file, section in pairs}
+    return {
+        section: yaml.safe_load(file.read_text(encoding="utf-8")) for section, file in files.items()
+    }
+
+
 def config_file() -> Path:
     """The file that holds every setting with its default."""
     return paths.conf() / "config.yaml"

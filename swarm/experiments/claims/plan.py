@@ -237,8 +237,12 @@ def defaults() -> dict[str, Any]:
     """Every setting with its default of ``conf/config.yaml``."""
     values: dict[str, Any] = yaml.safe_load(conf_files.config_file().read_text(encoding="utf-8"))
     del values["hydra"], values["defaults"]
-    chosen = conf_files.default_options()
-    return {**values, **{group: option(group, name) for group, name in chosen.items()}}
+    placed = conf_files.placed_defaults()
+    chosen = {
+        group: {**placed.get(group, {}), **option(group, name)}
+        for group, name in conf_files.default_options().items()
+    }
+    return {**values, **chosen}
 
 
 def folder_of(home: Path, trial: Trial) -> Path:

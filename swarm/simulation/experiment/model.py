@@ -83,7 +83,8 @@ class Model:
         if not data.classes:
             valid = "must be null with numeric targets"
             raise ConfigError("train.class_weights", shown(asked), valid)
-        return WeightedCrossEntropy(class_weights(asked, data.y[data.train], data.classes))
+        labels = data.y[data.train].astype(np.int64)
+        return WeightedCrossEntropy(class_weights(asked, labels, data.classes))
 
     # --- the module -------------------------------------------------------------------------------
 

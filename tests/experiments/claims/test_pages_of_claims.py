@@ -31,7 +31,7 @@ WIDTHS = (1280, 400)
 def test_the_folder_of_a_claim(judged: Path) -> None:
     assert {file.name for file in judged.iterdir() if not file.name.startswith(".")} == {
         "config.yaml", "summary.json", "prediction.json", "seconds.json", "report.html", "verdict.md", "chart1.png",
-        "table.csv", "runs.csv", "runs",
+        "table.csv", "runs.csv", "runs", "overrides.json",
     }  # fmt: skip
     assert (judged / "chart1.png").read_bytes().startswith(b"\x89PNG")
     rows = [*csv.reader((judged / "table.csv").open())]

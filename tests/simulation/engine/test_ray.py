@@ -21,7 +21,7 @@ from swarm.common.rng import Keys
 from swarm.experiments.runs.memory import MemoryRanOutError, running_out
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.engine.ray.actor import TIMED, ShardActor
-from swarm.simulation.engine.ray.actor_pool import StuckError
+from swarm.simulation.engine.ray.actor_pool import FaultError, StuckError
 from swarm.simulation.engine.ray.cluster import ClusterError
 from swarm.simulation.engine.ray.engine import RayEngine
 from swarm.simulation.loop import Simulation
@@ -195,6 +195,30 @@ def test_a_death_between_two_runs_is_mended_too(engine: RayEngine) -> None:
     assert same == rows
     assert again["pids"][0] == said["pids"][0]
     assert again["pids"][1] != said["pids"][1]
+
+
+def test_a_fault_while_actors_are_restarted_leaves_none_without_its_devices(
+    engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that is lost takes its actors one after the other: one may go when another has been
+    restarted and has not been given its devices yet."""
+    ready = _ready("engine.block=2")
+    engine.actors = 2
+    _, rows, said = _played(ready, engine)
+    wait, faults = engine.actor_pool._wait_ready, []
+
+    def wait_ready(members: Any) -> None:
+        wait(members)
+        if members and not faults:
+            faults.append(FaultError("the node has gone"))
+            raise faults[0]
+
+    monkeypatch.setattr(engine.actor_pool, "_wait_ready", wait_ready)
+    os.kill(said["pids"][0], signal.SIGKILL)
+    time.sleep(0.5)
+    _, same, _ = _played(ready, engine)
+    assert faults
+    assert same == rows
 
 
 def test_a_restart_storm_ends_with_the_cause(

@@ -49,13 +49,15 @@ class FaultError(Exception):
 
 @dataclass
 class ActorHandle:
-    """One actor: its handle, process id, the devices it holds, and the routes it has been sent."""
+    """One actor: its handle, process id, the devices it holds, the routes it has been sent, and
+    whether it has been asked to build its shard."""
 
     number: int
     handle: Any
     pid: int = 0
     devices: str = "none yet"
     routes: set[Hashable] = field(default_factory=set)
+    begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ class ActorPool:
         self._wait_ready(new)
         return self.members[:count]
 
-    def restart_dead(self, members: Sequence[ActorHandle]) -> list[ActorHandle]:
-        """Restart those of ``members`` that no longer answer, and return them."""
+    def restart_dead(self, members: Sequence[ActorHandle]) -> None:
+        """Restart those of ``members`` that no longer answer; they have to begin again."""
         calls = [Call(m, m.handle.ping.remote(), "finishing what it was asked") for m in members]
         dead = []
         for call in calls:
@@ -100,8 +102,8 @@ class ActorPool:
         slots = self._slots() if dead else []
         for member in dead:
             member.handle, member.routes = self._make(member.number, slots), set()
+            member.begun = False
         self._wait_ready(dead)
-        return dead
 
     def _slots(self) -> list[str]:
         """The ids of a cluster's living nodes, each as often as the node has cores; empty on our

@@ -175,7 +175,7 @@ class RayEngine(Engine):
     def _begin(self, i: int) -> Call:
         """Have actor ``i`` build its shard."""
         member, plan = self.assignment.members[i], self.experiment.spec
-        member.routes = set()
+        member.routes, member.begun = set(), True
         begun = member.handle.begin.remote(
             plan.settings, self._dataset(), self.split, self.assignment.blocks[i], str(Path.cwd())
         )
@@ -264,9 +264,9 @@ class RayEngine(Engine):
             self.cluster.check()
             time.sleep(wait)
             try:
-                restarted = self.actor_pool.restart_dead(self.assignment.members)
-                new = {member.number for member in restarted}
-                again = [i for i, m in enumerate(self.assignment.members) if m.number in new]
+                self.actor_pool.restart_dead(self.assignment.members)
+                # also those that an earlier try, which then failed, has restarted
+                again = [i for i, m in enumerate(self.assignment.members) if not m.begun]
                 self._gather([self._begin(i) for i in again])
                 self._reset()
             except FaultError as another:
