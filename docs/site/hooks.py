@@ -78,10 +78,12 @@ def reference(name: str) -> str:
 
 def settings() -> str:
     """The page of all settings: conf/config.yaml, then every group with its options."""
-    conf = ROOT / "conf"
+    conf, placed = ROOT / "conf", conf_files.placed()
     text = ["# Settings", INTRODUCTION, "## The top of the config", *shown(conf / "config.yaml")]
     for folder in sorted(place for place in conf.iterdir() if place.is_dir()):
         text.append(f"## {folder.name}")
+        if folder.name in placed:
+            text += ["Whatever option is chosen:", *shown(placed[folder.name])]
         plus = "+" if folder.name == conf_files.EXPERIMENT else ""  # in no list of defaults
         for file in sorted(folder.glob("*.yaml")):
             text += [f"### {plus}{folder.name}={file.stem}", *shown(file)]

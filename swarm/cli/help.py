@@ -60,6 +60,7 @@ def _keys(cfg: DictConfig) -> Iterator[str]:
     comments = conf_files.read(conf_files.config_file()).comments
     values: Any = OmegaConf.to_container(cfg, resolve=False)
     chosen, plain = _choices(cfg), dict[str, Any]()
+    placed = {key: conf_files.read(each).comments for key, each in conf_files.placed().items()}
     for key, value in values.items():
         if key != HYDRA and key not in chosen:
             plain[key] = value
@@ -71,7 +72,7 @@ def _keys(cfg: DictConfig) -> Iterator[str]:
         option = conf_files.read(file)
         yield from ("", f"{group}={name}: {option.summary}")
         own = {key: value for key, value in values[group].items() if key != "_target_"}
-        yield from _leaves(own, option.comments, f"{group}.")
+        yield from _leaves(own, {**placed.get(group, {}), **option.comments}, f"{group}.")
 
 
 def _leaves(

@@ -260,7 +260,7 @@ def test_help_has_a_line_for_each_key_and_says_what_it_is(command: Command) -> N
         for key in ("train", "network", "evaluate", "compute")
         for name in values[key]
     ]
-    for key in [*keys, "devices", "rounds", "lr_search.lrs", "plugins"]:
+    for key in [*keys, "devices", "rounds", "lr_search.lrs", "plugins", "data.local_test"]:
         said = lines[key].strip().partition("  ")[2]
         assert len(said.split()) > 1, lines[key]
     assert lines["devices"].split() == ["devices=7", "number", "of", "devices"]

@@ -85,15 +85,12 @@ def default_options() -> dict[str, str]:
     return {group: name for group, (name, _) in read(config_file()).defaults.items()}
 
 
-def placed_defaults() -> dict[str, dict[str, Any]]:
-    """The keys that files beside ``conf/config.yaml`` add to a section, whatever option it has:
-    those of ``own_samples.yaml`` for ``- own_samples@data``."""
+def placed() -> dict[str, Path]:
+    """The file beside ``conf/config.yaml`` that adds keys to a section, by the section: of
+    ``- own_samples@data`` it is ``own_samples.yaml``, for ``data``, whatever option that has."""
     entries = yaml.safe_load(config_file().read_text(encoding="utf-8"))["defaults"]
     pairs = (entry.split("@") for entry in entries if isinstance(entry, str) and "@" in entry)
-    files = {section: paths.conf() / f"{file}.yaml" for file, section in pairs}
-    return {
-        section: yaml.safe_load(file.read_text(encoding="utf-8")) for section, file in files.items()
-    }
+    return {section: paths.conf() / f"{file}.yaml" for file, section in pairs}
 
 
 def config_file() -> Path:

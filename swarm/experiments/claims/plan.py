@@ -237,7 +237,10 @@ def defaults() -> dict[str, Any]:
     """Every setting with its default of ``conf/config.yaml``."""
     values: dict[str, Any] = yaml.safe_load(conf_files.config_file().read_text(encoding="utf-8"))
     del values["hydra"], values["defaults"]
-    placed = conf_files.placed_defaults()
+    placed = {
+        group: yaml.safe_load(file.read_text(encoding="utf-8"))
+        for group, file in conf_files.placed().items()
+    }
     chosen = {
         group: {**placed.get(group, {}), **option(group, name)}
         for group, name in conf_files.default_options().items()
