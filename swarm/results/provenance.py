@@ -20,8 +20,8 @@ from swarm.config.settings import DEFAULTS
 # sections that change no number of a run
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
 SPAN = "schedule.rounds"
-# of data: takes nothing from what devices learn; earlier versions did not have the key
-_ONLY_MEASURED = ("local_test", "auto")
+# keys that sections of earlier versions did not have, and the values that give their numbers
+_LATER: dict[str, Any] = {"data.local_test": "auto", "train.class_weights": None}
 
 
 def code_version(plugins: Sequence[str] = ()) -> dict[str, str | None]:
@@ -58,13 +58,12 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, default in DEFAULTS.items():
         if kept.get(key) == default:
             del kept[key]
-    if isinstance(data := kept.get("data"), Mapping):
-        kept["data"] = {k: v for k, v in data.items() if (k, v) != _ONLY_MEASURED}
     engine = kept.get("engine")
     kept["engine"] = {
         "block": engine.get("block", "auto") if isinstance(engine, Mapping) else "auto"
     }
-    return dict(_leaves(kept))
+    leaves = dict(_leaves(kept))
+    return {k: v for k, v in leaves.items() if k not in _LATER or v != _LATER[k]}
 
 
 def made_with(config: Mapping[str, Any]) -> dict[str, Any]:

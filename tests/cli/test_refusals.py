@@ -26,7 +26,7 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("lr=0.1", "lr=0.1: no such key (did you mean optimizer.lr?)" + KEYS),
         ("+devces=5", "devces=5: no such key (did you mean devices?)" + KEYS),
         ("+new.key=1", "new={key: 1}: no such key (did you mean network?)" + KEYS),
-        ("train.bach=5", "train.bach=5: no such key (did you mean batch?); valid keys: batch, clip_norm, "),
+        ("train.bach=5", "train.bach=5: no such key (did you mean batch?); valid keys: batch, class_weights, clip_norm, "),
         ("topology.q=5", "topology.q=5: no such key; valid keys: allow_disconnected, k, p"),
         ("devices.x=5", "devices.x=5: devices" + LEVEL),
         ("topology.k.z=5", "topology.k.z=5: topology.k" + LEVEL),
