@@ -13,7 +13,7 @@ from types import ModuleType
 
 from swarm.common.errors import ConfigError
 
-_IMPORTED: dict[str, Path] = {}  # of sys.modules: the neighbours, which are imported once as well
+_IMPORTED: dict[str, Path] = {}  # the file of each neighbour, which is imported once
 
 
 class _Beside(MetaPathFinder):
@@ -48,7 +48,7 @@ def importable(folder: Path, entry: str) -> Iterator[None]:
     """
     for name, file in _IMPORTED.items():
         own = _file_of(folder, name)
-        if own is not None and own != file:
+        if own is not None and own != file and name in sys.modules:
             valid = f"has a {own.name} beside it, and another plug-in has imported {file}"
             raise ConfigError("plugins", entry, f"{valid}; give one of them another name")
     finder = _Beside(folder)

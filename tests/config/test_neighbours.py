@@ -66,6 +66,14 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         load_plugins([other])
 
 
+def test_a_file_that_could_not_be_imported_is_in_nobody_s_way(tmp_path: Path) -> None:
+    broken = Path(written(tmp_path / "a", "beside_six"))
+    (broken.parent / "beside_layers.py").write_text("raise RuntimeError\n")
+    with pytest.raises(ConfigError, match="cannot be imported: RuntimeError"):
+        load_plugins([str(broken)])
+    assert load_plugins([written(tmp_path / "b", "beside_seven")]) == ("beside_seven",)
+
+
 def test_a_missing_neighbour_is_named(tmp_path: Path) -> None:
     file = tmp_path / "beside_five.py"
     file.write_text("import beside_nowhere\n")

@@ -123,9 +123,9 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
     buffers = {n: b.clone() for n, b in module.named_buffers()}
     given = inputs.clone()
     try:
-        with torch.no_grad(), seeded(0):
+        with torch.no_grad(), seeded(0, inputs.device):
             out = module(inputs)
-        with torch.no_grad(), seeded(0):
+        with torch.no_grad(), seeded(0, inputs.device):
             again = module(given.clone())
         if draws_noise(module, given):
             module.eval()
@@ -239,7 +239,7 @@ def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Ker
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="There is a performance drop")
             out = functional.outputs(x, both)
-        with warnings.catch_warnings(), seeded(0):
+        with warnings.catch_warnings(), seeded(0, inputs.device):
             warnings.simplefilter("ignore")
             into = functional.layout.views(torch.zeros_like(rows))
             functional.gradients(into, x, out.shape[-1])(both, torch.zeros_like(out), 1.0)

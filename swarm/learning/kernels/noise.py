@@ -26,7 +26,14 @@ def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
 
 def draws_noise(module: nn.Module, inputs: Tensor) -> bool:
     """Whether ``forward``, in the mode in which ``module`` is, draws from torch's generator."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        before = torch.get_rng_state()
+    with torch.no_grad(), seeded(0, inputs.device):
+        before = _states(inputs.device)
         module(inputs.clone())
-        return not torch.equal(before, torch.get_rng_state())
+        after = _states(inputs.device)
+    return not all(map(torch.equal, before, after))
+
+
+def _states(device: torch.device) -> list[Tensor]:
+    """The states of torch's generators: that of the CPU, and that of ``device``."""
+    found = [torch.get_rng_state()]
+    return [*found, torch.cuda.get_rng_state(device)] if device.type == "cuda" else found
