@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,19 @@ from swarm.common.errors import ConfigError
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """Where one parameter of the model lies in a row."""
+    """Where one parameter of the model lies in a row, or one of its running statistics.
+
+    ``statistic`` marks a buffer that changes while the model learns, such as BatchNorm's running
+    mean. ``counts`` says that the buffer holds whole numbers, and ``least`` is the smallest value
+    that it may have; None: any value.
+    """
 
     name: str
     shape: tuple[int, ...]
     start: int
+    statistic: bool = False
+    counts: bool = False
+    least: float | None = None
 
     @property
     def stop(self) -> int:
@@ -73,55 +81,83 @@ def frozen_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 @dataclass(frozen=True)
 class Layout:
     """How the parameters of a module that learn are laid out in a row of P numbers: flattened, in
-    ``named_parameters`` order.
+    ``named_parameters`` order, and the running statistics behind them.
 
     A parameter that is frozen (``requires_grad`` is False) is in no row: the module itself holds
     it, once for all devices.
 
-    ``slots`` has one entry for each parameter, and ``hidden`` one for each hidden layer, if the
-    module states them. A parameter that several modules share has several names: ``ties`` holds
-    the further ones, as (further name, name of the slot).
+    ``slots`` has one entry for each parameter and each running statistic, and ``hidden`` one for
+    each hidden layer, if the module states them. A parameter that several modules share has several
+    names: ``ties`` holds the further ones, as (further name, name of the slot). The last ``local``
+    slots are never sent: each device keeps its own.
     """
 
     slots: tuple[ParameterSpec, ...]
     hidden: tuple[Hidden, ...] = ()
     ties: tuple[tuple[str, str], ...] = ()
+    local: int = 0
 
     @classmethod
-    def of(cls, module: nn.Module) -> Layout:
-        """Return the layout of a module's parameters that learn.
+    def of(
+        cls,
+        module: nn.Module,
+        statistics: Iterable[ParameterSpec] = (),
+        local: Container[str] = (),
+    ) -> Layout:
+        """Return the layout of a module's parameters that learn, and of its running ``statistics``;
+        devices keep the entries named in ``local`` for themselves.
 
         Raises :class:`ConfigError` for a module that states neurons which it does not have.
         """
-        slots, start = [], 0
-        first: dict[int, str] = {}
-        for name, parameter in trainable(module).items():
-            slots.append(ParameterSpec(name, tuple(parameter.shape), start))
-            start = slots[-1].stop
-            first[id(parameter)] = name
-        every = module.named_parameters(remove_duplicate=False)
-        shared = ((name, first.get(id(p), name)) for name, p in every)
+        learning = trainable(module)
+        entries = [ParameterSpec(name, tuple(p.shape), 0) for name, p in learning.items()]
+        entries += statistics
+        entries.sort(key=lambda entry: entry.name in local)  # a stable sort
+        slots = _in_a_row(entries)
+        first = {id(parameter): name for name, parameter in learning.items()}
+        first |= {id(module.get_buffer(s.name)): s.name for s in slots if s.statistic}
+        every = (
+            *module.named_parameters(remove_duplicate=False),
+            *module.named_buffers(remove_duplicate=False),
+        )
+        shared = ((name, first.get(id(tensor), name)) for name, tensor in every)
         ties = tuple((name, slot) for name, slot in shared if slot != name)
         stated = module.neurons() if isinstance(module, HasNeurons) else []
         shapes = {s.name: s.shape for s in slots}
-        return cls(tuple(slots), tuple(_hidden(shapes, axes) for axes in stated), ties)
+        hidden = tuple(_hidden(shapes, axes) for axes in stated)
+        return cls(slots, hidden, ties, sum(s.name in local for s in slots))
 
     @classmethod
     def saved(
-        cls, slots: Iterable[tuple[str, Sequence[int]]], ties: Iterable[tuple[str, str]]
+        cls,
+        slots: Iterable[tuple[str, Sequence[int]]],
+        ties: Iterable[tuple[str, str]],
+        counts: Container[str] = (),
     ) -> Layout:
         """Return the layout that a checkpoint describes: ``slots`` are (name, shape) in the order
-        of a row, ``ties`` as in the class.
+        of a row, ``ties`` as in the class, and ``counts`` names those that hold whole numbers.
         """
-        found, start = [], 0
-        for name, shape in slots:
-            found.append(ParameterSpec(name, tuple(shape), start))
-            start = found[-1].stop
-        return cls(tuple(found), ties=tuple((name, slot) for name, slot in ties))
+        entries = [ParameterSpec(n, tuple(shape), 0, counts=n in counts) for n, shape in slots]
+        return cls(_in_a_row(entries), ties=tuple((name, slot) for name, slot in ties))
+
+    @property
+    def sent(self) -> Layout:
+        """The layout of what devices send, which is the first part of a row."""
+        if not self.local:
+            return self
+        slots = self.slots[: len(self.slots) - self.local]
+        names = {s.name for s in slots}
+        whole = tuple(h for h in self.hidden if all(name in names for name, _ in h.axes))
+        return Layout(slots, whole, tuple(tie for tie in self.ties if tie[1] in names))
+
+    @property
+    def statistics(self) -> tuple[ParameterSpec, ...]:
+        """The entries that are running statistics."""
+        return tuple(s for s in self.slots if s.statistic)
 
     @property
     def width(self) -> int:
-        """P, the number of parameters of one device."""
+        """P, the number of parameters and running statistics of one device."""
         return self.slots[-1].stop if self.slots else 0
 
     def views(self, x_BP: Tensor) -> dict[str, Tensor]:
@@ -148,7 +184,19 @@ class Layout:
         :meth:`pack`; each is a copy.
         """
         found = {s.name: row_P[s.start : s.stop].reshape(s.shape).clone() for s in self.slots}
+        for s in self.slots:
+            if s.counts:
+                found[s.name] = found[s.name].round().to(torch.int64)
         return found | {name: found[slot].clone() for name, slot in self.ties}
+
+
+def _in_a_row(entries: Iterable[ParameterSpec]) -> tuple[ParameterSpec, ...]:
+    """The entries, each of which starts where the one before it stops."""
+    found, start = [], 0
+    for entry in entries:
+        found.append(replace(entry, start=start))
+        start = found[-1].stop
+    return tuple(found)
 
 
 def _hidden(shapes: Mapping[str, tuple[int, ...]], axes: Mapping[str, int]) -> Hidden:

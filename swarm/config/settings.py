@@ -148,6 +148,8 @@ class Settings(Section):
     rounds: Annotated[int, Field(ge=0, le=MOST_ROUNDS)]
     seed: Annotated[int, Field(ge=0, le=2**53)]
     init: str
+    buffers: Literal["average", "local"] = "average"
+    share: str | Annotated[list[str], Field(min_length=1)] = "all"
     metrics: MetricList = _default("metrics")
     transforms: list[PlugIn] = _default("transforms")
     plugins: list[str]

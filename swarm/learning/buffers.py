@@ -1,4 +1,4 @@
-"""A model's buffers and frozen parameters, which never change while devices learn.
+"""A model's constants: the buffers and frozen parameters that never change while devices learn.
 
 All devices of an arm share them, so they are not part of a row. They are saved once beside
 an arm's checkpoints, each of which holds their hash. So a saved run has all that
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ MOST_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Constants:
-    """A module's buffers and frozen parameters by name.
+    """A module's constant buffers and its frozen parameters by name.
 
     ``saved`` names the persistent ones, which are in the module's ``state_dict``.
     """
@@ -39,10 +41,12 @@ class Constants:
     saved: tuple[str, ...]
 
     @classmethod
-    def of(cls, module: nn.Module) -> Constants:
-        """Return the buffers and frozen parameters of ``module`` as they are now; what has two
-        names has both."""
-        buffers = dict(module.named_buffers(remove_duplicate=False))
+    def of(cls, module: nn.Module, statistics: Iterable[str] = ()) -> Constants:
+        """Return the buffers, without the running ``statistics``, and the frozen parameters of
+        ``module`` as they are now; what has two names has both."""
+        changing = {id(module.get_buffer(name)) for name in statistics}
+        every = module.named_buffers(remove_duplicate=False)
+        buffers = {name: buffer for name, buffer in every if id(buffer) not in changing}
         values = buffers | frozen_parameters(module)
         return cls(values, tuple(name for name in module.state_dict() if name in values))
 
@@ -98,3 +102,25 @@ def read(folder: Path, facts: Mapping[str, Any] | None) -> dict[str, Tensor]:
         raise CheckpointError("resume", path, f"cannot be read: {error.strerror}") from None
     except SafetensorError as error:
         raise CheckpointError("resume", path, f"is no safetensors file: {error}") from None
+
+
+@contextmanager
+def buffers_kept(module: nn.Module) -> Iterator[None]:
+    """A context after which the buffers of ``module`` are what they were before."""
+    before = {name: (buffer, buffer.clone()) for name, buffer in module.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, (buffer, value) in before.items():
+                buffer.copy_(value)
+                owner, _, own = name.rpartition(".")
+                # forward may have put another tensor in its place
+                module.get_submodule(owner)._buffers[own] = buffer
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Return whether both tensors are equal, where NaN equals NaN."""
+    if a.shape != b.shape or torch.equal(a, b) or not a.is_floating_point():
+        return a.shape == b.shape and torch.equal(a, b)
+    return torch.equal(a.isnan(), b.isnan()) and torch.equal(a[~a.isnan()], b[~b.isnan()])

@@ -17,6 +17,7 @@ from swarm.common.system.machine import ran_out_of_memory
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.kernels.module import refused
+from swarm.learning.running_statistics import entries
 
 LARGE = 5_000_000  # a model with more parameters is tried with one device instead of two
 
@@ -32,7 +33,7 @@ def check_learning(
     warning names it. Raises :class:`ConfigError` for such a module, and for one that fails.
     """
     layout = kernel.layout
-    rows_BP = _near(layout.pack(dict(module.named_parameters())).detach())
+    rows_BP = _near(layout.pack(entries(module)).detach())
     otherwise = refused(
         module,
         "computes something else when it is given the parameters of another device: forward must"
@@ -79,11 +80,12 @@ def _by_torch(
     without influence, by autograd on a copy of the module.
     """
     one = copy.deepcopy(module)
-    parameters = trainable(one)
+    parameters, buffers = trainable(one), dict(one.named_buffers())
     with torch.no_grad():
         for name, value in layout.state_dict(row_P).items():
-            if name in parameters:
-                parameters[name].copy_(value)
+            if name in parameters or name in buffers:
+                {**parameters, **buffers}[name].copy_(value)
+    predicted = _predicted(one, inputs) if layout.statistics else None
     with torch.enable_grad():
         answer = one(inputs.clone())
         if not answer.requires_grad:
@@ -105,7 +107,20 @@ def _by_torch(
         torch.zeros_like(p) if g is None else g
         for p, g in zip(parameters.values(), found, strict=True)
     )
-    return out.detach(), layout.pack(dict(zip(parameters, values, strict=True))), unused
+    held = dict(zip(parameters, values, strict=True))
+    # the kernel's running statistics after the step are compared in the place of their gradients
+    after = {s.name: one.get_buffer(s.name) for s in layout.statistics}
+    out = out.detach() if predicted is None else predicted
+    return out, layout.pack({**held, **after}), unused
+
+
+def _predicted(module: nn.Module, inputs: Tensor) -> Tensor:
+    """The outputs ``[C, b]`` of a module in evaluation mode; it is in training mode afterwards."""
+    with torch.no_grad():
+        answer = module.eval()(inputs.clone())
+    module.train()
+    found: Tensor = answer.reshape(-1, answer.shape[-1]).T
+    return found
 
 
 def _outputs(kernel: Kernel, rows_BP: Tensor, inputs: Tensor) -> Tensor:
@@ -117,7 +132,8 @@ def _outputs(kernel: Kernel, rows_BP: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _gradients(kernel: Kernel, rows_BP: Tensor, inputs: Tensor, target_Cb: Tensor) -> Tensor:
-    """The gradients ``[B, P]`` of the summed loss by the kernel."""
+    """The gradients ``[B, P]`` of the summed loss by the kernel; in the places of running
+    statistics their values after the step."""
     count = len(rows_BP)
     x, into = (
         BlockParameters(kernel.layout, count, rows_BP),
@@ -128,6 +144,8 @@ def _gradients(kernel: Kernel, rows_BP: Tensor, inputs: Tensor, target_Cb: Tenso
     both, target = (each.expand(count, *each.shape).clone() for each in (inputs, target_Cb))
     with torch.no_grad():
         kernel.gradients(into.views, x.views, target_Cb.shape[-1])(both, target, 1.0)
+    for entry in kernel.layout.statistics:
+        into.views[entry.name].copy_(x.views[entry.name])
     return into.rows()
 
 

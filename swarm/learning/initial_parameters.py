@@ -16,6 +16,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.rows import Layout, frozen_parameters
 from swarm.common.system.files import content
 from swarm.learning.buffers import Constants
+from swarm.learning.running_statistics import entries
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 """The usual endings of files that torch.save writes. Reading one may run the code in it."""
@@ -29,12 +30,12 @@ def read_start(
     ``init`` is ``common`` or ``independent``, which both give the parameters of ``module``, or the
     path of a ``.safetensors`` file. Such a file is written by ``safetensors.torch.save_model``, or
     by ``save_file`` of ``module.state_dict()``. It may have tied parameters under one or all of
-    their names, and no buffers or those of the module. Frozen parameters in it replace those of
-    ``module``. Raises :class:`ConfigError` for any other ``init``, and for a file that does not fit
-    the model.
+    their names, running statistics or none, and no other buffers or those of the module. Frozen
+    parameters in it replace those of ``module``. Raises :class:`ConfigError` for any other
+    ``init``, and for a file that does not fit the model.
     """
     if init in ("common", "independent"):
-        return layout.pack(dict(module.named_parameters())).to(dtype)
+        return layout.pack(entries(module)).to(dtype)
     path = Path(init)
     if path.suffix != ".safetensors":
         valid = "must be common, independent, or a .safetensors file with one device's parameters"
@@ -58,7 +59,7 @@ def read_start(
     except ValueError as error:
         raise ConfigError("init", init, str(error)) from None
     try:
-        row = layout.pack(parameters).to(dtype)
+        row = layout.pack({**entries(module), **parameters}).to(dtype)
     except ValueError as error:
         raise ConfigError("init", init, f"does not fit the model: {error}") from None
     if not torch.isfinite(row).all():
@@ -79,13 +80,17 @@ def _parameters(
         for s in layout.slots
     }
     known = {name for each in names.values() for name in each} | constants.values.keys()
-    if any(not set(each) & values.keys() for each in names.values()) or values.keys() - known:
+    optional = {s.name for s in layout.statistics}
+    needed = [each for slot, each in names.items() if slot not in optional]
+    if any(not set(each) & values.keys() for each in needed) or values.keys() - known:
         raise ValueError(f"holds {sorted(values)}, the model has {[s.name for s in layout.slots]}")
     found = {}
     for slot, each in names.items():
         there = [name for name in each if name in values]
+        if not there:
+            continue
         found[slot] = values[there[0]]
-        if not found[slot].dtype.is_floating_point:
+        if not found[slot].dtype.is_floating_point and slot not in optional:
             kind = str(found[slot].dtype).removeprefix("torch.")
             raise ValueError(f"holds {there[0]} as {kind}; parameters are floating-point numbers")
         for other in there[1:]:

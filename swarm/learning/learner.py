@@ -117,6 +117,10 @@ class Learner:
         )
         self._benches: dict[tuple[int, int], tuple[BlockParameters, Gradient]] = {}
         self._plain = optimizer.plain and clip is None
+        self._statistics = kernel.layout.statistics
+        places = [torch.arange(s.start, s.stop) for s in self._statistics]
+        # which numbers of a row no gradient changes
+        self._fixed = torch.cat(places) if places else None
         self.train: TrainBlock = self._train
         if compiled and kernel.compiles:
             self._compiled = torch.compile(
@@ -177,7 +181,7 @@ class Learner:
         )
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), target.unbind(1), strict=True)):
             own = scale if scale_KB11 is None else scale_KB11[k]
-            outs.append(self._added(add, x.views, x_k, t_k, own, (batch.noise, k)))
+            outs.append(self._added(add, x.views, x_k, t_k, own, batch, k))
         return x.rows(), torch.stack(outs, 1)
 
     def _bench(self, x_BP: Tensor, samples: int) -> tuple[BlockParameters, Gradient]:
@@ -210,25 +214,38 @@ class Learner:
         g = BlockParameters(layout, x_BP.shape[0], x_BP)
         at, outs = layout.views(x_BP), []
         add = self.kernel.gradients(g.views, at, samples)
+        fixed = None if self._fixed is None else self._fixed.to(x_BP.device)
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), batch.target.unbind(1), strict=True)):
             for part in g.flat:
                 part.zero_()
-            outs.append(self._added(add, at, x_k, t_k, 1.0 / samples, (batch.noise, k)))
+            outs.append(self._added(add, at, x_k, t_k, 1.0 / samples, batch, k))
             g_BP = g.rows()
             if correction is not None:
-                _correct_(g_BP, x_BP, start_BP, correction)
+                _correct_(g_BP, x_BP, start_BP, correction, layout.sent.width)
+            if fixed is not None:
+                g_BP.index_fill_(1, fixed, 0)
             if self.clip is not None:
                 clip_(g_BP, self.clip)
             t_B1 = batch.done[:, None] + (k + 1)
             if batch.active is None:
-                self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)
+                self._step_(x_BP, g_BP, slots, rate, t_B1)
                 continue
             held = [x_BP, *slots.values()]
             before = [rows.clone() for rows in held]
-            self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)
+            self._step_(x_BP, g_BP, slots, rate, t_B1)
             for rows, old in zip(held, before, strict=True):
                 rows.copy_(torch.where(batch.active[:, k, None], rows, old))
         return x_BP, torch.stack(outs, 1)
+
+    def _step_(self, x_BP: Tensor, g_BP: Tensor, slots: Views, rate: Tensor, t_B1: Tensor) -> None:
+        """A step of the optimiser, which leaves running statistics as they are."""
+        if self._fixed is None:
+            self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)
+            return
+        fixed = self._fixed.to(x_BP.device)
+        held = x_BP[:, fixed]
+        self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)
+        x_BP[:, fixed] = held
 
     def _added(
         self,
@@ -237,16 +254,22 @@ class Learner:
         x_k: Tensor,
         t_k: Tensor,
         scale: Scale,
-        noise: tuple[int, int],
+        batch: Batch,
+        k: int,
     ) -> Tensor:
-        """Call ``add`` for one step, whose noise follows from a seed and the number of the step;
-        returns the outputs to score. Where the module draws noise, these are predictions without
-        it."""
-        if not self.kernel.noisy:
+        """Call ``add`` for step ``k`` of ``batch``, whose noise follows from a seed and the number
+        of the step; returns the outputs to score. These are predictions: without noise, and with
+        the running statistics before the step."""
+        if not self.kernel.learns_otherwise:
             return add(x_k, t_k, scale)
         out = self.kernel.outputs(at, x_k)
-        with seeded(derive(noise[0], "step", noise[1]), x_k.device):
+        before = {s.name: at[s.name].clone() for s in self._statistics}
+        with seeded(derive(batch.noise, "step", k), x_k.device):
             add(x_k, t_k, scale)
+        if batch.active is not None:
+            for name, old in before.items():
+                own = batch.active[:, k].view(-1, *[1] * (old.ndim - 1))
+                at[name].copy_(torch.where(own, at[name], old))
         return out
 
     def _score(self, out: Tensor, batch: Batch) -> PredictionScores:
@@ -273,8 +296,13 @@ class Learner:
         )
 
 
-def _correct_(g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, correction: GradientCorrection) -> None:
+def _correct_(
+    g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, correction: GradientCorrection, sent: int
+) -> None:
+    """Add the correction to the gradients of the first ``sent`` numbers of a row, those that
+    devices send."""
+    g_BM = g_BP[:, :sent]
     if correction.add_NP is not None:
-        g_BP.add_(correction.add_NP)
+        g_BM.add_(correction.add_NP)
     if correction.proximal:
-        g_BP.add_(x_BP - start_BP, alpha=correction.proximal)
+        g_BM.add_(x_BP[:, :sent] - start_BP[:, :sent], alpha=correction.proximal)

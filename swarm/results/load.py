@@ -151,8 +151,9 @@ class Run:
             raise ConfigError(
                 "/device", device, f"the arm {arm} has the devices 0 to {len(x_NP) - 1}"
             )
-        layout = Layout.saved(saved.facts["layout"], saved.facts.get("ties", ()))
-        buffers = constants.read(self.folder / "checkpoints" / arm, saved.facts.get("buffers"))
+        facts = saved.facts
+        layout = Layout.saved(facts["layout"], facts.get("ties", ()), facts.get("counts", ()))
+        buffers = constants.read(self.folder / "checkpoints" / arm, facts.get("buffers"))
         return layout.state_dict(x_NP[number]) | buffers
 
     def _checkpoint(self, arm: str) -> checkpoint.Checkpoint:

@@ -234,6 +234,7 @@ class Simulation:
         facts = {
             "layout": layout,
             "ties": ties,
+            "counts": [s.name for s in self.experiment.model.layout.slots if s.counts],
             "buffers": self.experiment.model.constants.facts,
             **self.counters.facts(),
             "seconds": self.seconds,

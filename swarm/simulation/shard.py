@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.communication.protocol.base import Links, RoundInfo, State
+from swarm.communication.protocol.base import Links, RoundInfo, Rows, State
 from swarm.communication.returned import require_state, slots_of
 from swarm.communication.routing import Route
 from swarm.simulation.batch_loader import BatchLoader
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 
 class Shard:
@@ -34,7 +35,8 @@ class Shard:
 
     Attributes:
         devices: Their ids, ``[n]``.
-        state: Their parameters and the protocol's slots.
+        state: What they send of their parameters, and the protocol's slots.
+        local_nQ: What they keep for themselves, the last part of a row: ``[n, Q]``.
         in_flight: What is kept of their messages from round to round, a row for each device.
         optimizer_slots: The optimizer's slots, ``[n, P]`` each.
         payload: The rows that a phase has collected, until it is applied.
@@ -47,7 +49,9 @@ class Shard:
         n, c = len(self.devices), e.communication
         rows = e.model.first_rows(self.devices)
         links = self._links()
-        self.state = State(rows, slots_of(c.protocol, rows, links), links=links)
+        self.state = State(rows)
+        self._hold(rows)
+        self.state.slots, self.state.links = slots_of(c.protocol, self.state.x, links), links
         self.in_flight = {name: rows.new_zeros(n, *shape) for name, shape in c.in_flight.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.model.optimizer.slots}
         self.batch_loader = BatchLoader(
@@ -67,6 +71,40 @@ class Shard:
         )
         own = torch.as_tensor(self.devices, device=e.device)
         return Links(ids, weight.to(e.dtype), own)
+
+    def _hold(self, rows_nP: Tensor) -> None:
+        """Take whole rows ``[n, P]``: what is sent becomes the state, and the rest stays here."""
+        sent = self.experiment.communication.layout.width
+        self.local_nQ = rows_nP[:, sent:]
+        self.state.x = rows_nP
+        if self.local_nQ.shape[1]:
+            self.state.x, self.local_nQ = rows_nP[:, :sent].contiguous(), self.local_nQ.clone()
+
+    def whole(self, rows: Rows, sent_nM: Tensor | None = None) -> Tensor:
+        """Whole rows ``[B, P]`` of some of the devices, given as a range of rows or as their
+        numbers; ``sent_nM`` stands for all devices' state."""
+        sent = self.state.x if sent_nM is None else sent_nM
+        if not self.local_nQ.shape[1]:
+            return sent[rows]
+        return torch.cat([sent[rows], self.local_nQ[rows]], 1)
+
+    def keep(self, rows: Rows, learnt_BP: Tensor) -> Tensor:
+        """Keep the last part of whole rows that some devices have learnt; returns the part that is
+        sent."""
+        if not self.local_nQ.shape[1]:
+            return learnt_BP
+        sent = self.state.x.shape[1]
+        self.local_nQ[rows] = learnt_BP[:, sent:]
+        return learnt_BP[:, :sent]
+
+    def is_finite(self) -> Bools:
+        """Whether all numbers of each device are finite, ``[n]``."""
+        # the sum of a row is not finite if one of its numbers is not
+        total_n = self.state.x.sum(1)
+        if self.local_nQ.shape[1]:
+            total_n = total_n + self.local_nQ.sum(1)
+        found: Bools = torch.isfinite(total_n).cpu().numpy()
+        return found
 
     # --- for the phases of a round ----------------------------------------------------------------
 
@@ -106,7 +144,7 @@ class Shard:
         """Raises :class:`~swarm.common.plugin.PluginError` if the protocol's method ``call`` has
         left anything but rows in the state."""
         e = self.experiment
-        shape = len(self.devices), e.model.layout.width
+        shape = len(self.devices), e.communication.layout.width
         require_state(e.communication.protocol, call, self.state, shape, e.dtype)
 
     def partial_means(
@@ -115,9 +153,9 @@ class Shard:
         """For each block, in order, Σ_i share_i · row_i over its devices in float64, ``[M]``. Their
         sum over all blocks is the weighted mean over all devices.
 
-        ``rows_nM`` are the rows to average; None takes the parameters.
+        ``rows_nM`` are the rows to average; None takes the whole rows of the devices.
         """
-        rows = self.state.x if rows_nM is None else rows_nM
+        rows = self.whole(slice(None)) if rows_nM is None else rows_nM
         shares = torch.as_tensor(shares_N[self.devices], device=rows.device).unsqueeze(0)
         wide = torch.float64 if rows.device.type != "mps" else rows.dtype
         for block, s in self.experiment.blocks.slices(self.blocks):
@@ -145,7 +183,7 @@ class Shard:
         x_T, y_T = self.batch_loader.x_S[index], self.batch_loader.y_S[index]
         for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
-                yield block, self.evaluator.examine(self.state.x[rows], x_T, y_T)
+                yield block, self.evaluator.examine(self.whole(rows), x_T, y_T)
 
     def _evaluate_local(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
         held, loader = self.experiment.data.split.local_test, self.batch_loader
@@ -153,25 +191,25 @@ class Shard:
         for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
                 own = OwnSamples.of(held, self.devices[rows])
-                x_BP = self.state.x[rows]
+                x_BP = self.whole(rows)
                 yield block, self.evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
 
     def row_values(self, mean_P: Tensor) -> Floats:
         """The values of the metrics of parameters, ``[n, metrics]``, given the mean model
-        ``mean_P``."""
-        metrics = self.experiment.metrics.rows
+        ``mean_P``: of the parameters that devices send."""
+        metrics, mean_M = self.experiment.metrics.rows, mean_P[: self.state.x.shape[1]]
         out = np.empty((len(self.devices), len(metrics)))
         for _, s in self.experiment.blocks.slices(self.blocks):
             for column, metric in enumerate(metrics):
                 rows = self.state.x[s]
-                found = one_each(metric, metric.value(rows, mean_P.to(rows.device)), len(rows))
+                found = one_each(metric, metric.value(rows, mean_M.to(rows.device)), len(rows))
                 out[s, column] = found.double().cpu().numpy()
         return out
 
     def snapshot(self) -> dict[str, Tensor]:
         """Everything that a later :meth:`restore` needs, a row for each device; not copied."""
         return {
-            "x": self.state.x,
+            "x": self.whole(slice(None)),
             **self.batch_loader.snapshot(),
             **{f"protocol.{k}": v for k, v in self.state.slots.items()},
             **{f"optimizer.{k}": v for k, v in self.optimizer_slots.items()},
@@ -183,10 +221,8 @@ class Shard:
 
         The shard owns these arrays afterwards; they replace the old ones one by one."""
         device = self.experiment.device
-        self.state.x, self.state.now = (
-            rows["x"].to(device),
-            RoundInfo(0, 0.0, np.zeros(len(self.devices), np.int64)),
-        )
+        self._hold(rows["x"].to(device))
+        self.state.now = RoundInfo(0, 0.0, np.zeros(len(self.devices), np.int64))
         self.batch_loader.restore(rows)
         kept = (
             ("protocol", self.state.slots),

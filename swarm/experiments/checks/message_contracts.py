@@ -20,7 +20,7 @@ from swarm.simulation.experiment import Experiment
 
 def _rows(e: Experiment) -> Tensor:
     """Nine random rows ``[9, P]`` to try a plug-in on."""
-    drawn = Keys(0, "contract").generator().standard_normal((9, e.model.layout.width))
+    drawn = Keys(0, "contract").generator().standard_normal((9, e.communication.layout.width))
     return torch.as_tensor(drawn, dtype=e.dtype)
 
 
@@ -39,7 +39,7 @@ def check_compressor(prepared: PreparedRun, made: Any, path: str) -> None:
     """Raises :class:`ContractError` if a packet depends on other rows, or is not smaller than its
     row."""
     e = first_of(prepared)
-    compressor, width = e.communication.compressor, e.model.layout.width
+    compressor, width = e.communication.compressor, e.communication.layout.width
     if compressor is None:
         return
 

@@ -42,20 +42,26 @@ class BatchedKernel(Kernel):
 
     compiles = False
 
-    def __init__(self, module: nn.Module, run: BatchedForward, loss: Loss) -> None:
-        self.layout, self.loss, self.run = Layout.of(module), loss, run
+    def __init__(self, layout: Layout, run: BatchedForward, loss: Loss) -> None:
+        self.layout, self.loss, self.run = layout, loss, run
 
     @classmethod
-    def match(cls, module: nn.Module, loss: Loss, inputs: Tensor) -> BatchedKernel | None:
-        """Return the kernel of a module that has ``over_rows`` and no frozen parameters, which
-        ``over_rows`` would not be given; else None.
+    def match(
+        cls, module: nn.Module, loss: Loss, inputs: Tensor, layout: Layout | None = None
+    ) -> BatchedKernel | None:
+        """Return the kernel, for rows of this ``layout`` (None: that of its parameters), of a
+        module that has ``over_rows``, and no frozen parameters, which that method would not be
+        given; else None.
 
         Raises :class:`ConfigError` if ``over_rows`` returns other outputs than ``forward``, as in a
         subclass that overrides only one of them.
         """
         if not isinstance(module, BatchedForward) or frozen_parameters(module):
             return None
-        found, draw = cls(module, module, loss), torch.Generator().manual_seed(0)
+        found, draw = (
+            cls(layout or Layout.of(module), module, loss),
+            torch.Generator().manual_seed(0),
+        )
         row_P = found.layout.pack(dict(module.named_parameters()))
         noise_BP = torch.randn(2, len(row_P), generator=draw, dtype=row_P.dtype).to(row_P.device)
         x = found.layout.views(row_P + 0.1 * noise_BP)

@@ -62,18 +62,23 @@ class Dense(Kernel):
     """
 
     def __init__(
-        self, module: nn.Module, layers: list[DenseLayer], activations: list[Activation], loss: Loss
+        self,
+        layout: Layout,
+        layers: list[DenseLayer],
+        activations: list[Activation],
+        loss: Loss,
     ) -> None:
-        self.layout, self.loss = Layout.of(module), loss
+        self.layout, self.loss = layout, loss
         self.layers, self.activations = layers, activations
 
     @classmethod
-    def match(cls, module: nn.Module, loss: Loss) -> Dense | None:
-        """Return the kernel of ``module`` if it is such a chain, an ``nn.Sequential`` that may
-        flatten first; else None.
+    def match(cls, module: nn.Module, loss: Loss, layout: Layout | None = None) -> Dense | None:
+        """Return the kernel of ``module``, whose rows have this ``layout`` (None: that of its
+        parameters), if it is such a chain, an ``nn.Sequential`` that may flatten first; else None.
         """
         if type(module).forward is not nn.Sequential.forward:
             return None
+        layout = layout or Layout.of(module)
         # named_children() would leave out a layer that is used twice
         children = [(name, part) for name, part in module._modules.items() if part is not None]
         parts = [(name, part) for name, part in children if type(part) is not nn.Flatten]
@@ -84,13 +89,13 @@ class Dense(Kernel):
             and flattens in ([], [0])
             and all(type(part) is nn.Linear and part.bias is not None for _, part in linear)
             and all(type(part) in ACTIVATIONS for _, part in between)
-            and len(Layout.of(module).slots) == 2 * len(linear)  # no layer or weight is shared
+            and len(layout.slots) == 2 * len(linear)  # no layer or weight is shared
             and not any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
         )
         if not fits:
             return None
         layers = [DenseLayer(f"{name}.weight", f"{name}.bias") for name, _ in linear]
-        return cls(module, layers, [ACTIVATIONS[type(part)] for _, part in between], loss)
+        return cls(layout, layers, [ACTIVATIONS[type(part)] for _, part in between], loss)
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         *hidden, last = self.affine(x)

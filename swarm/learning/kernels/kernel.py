@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -47,6 +47,11 @@ class Kernel(ABC):
     compiles = True  # if False, compute.compile does not compile this kernel
     noisy = False  # whether the module draws from torch's generator while it learns
 
+    @property
+    def learns_otherwise(self) -> bool:
+        """Whether the module computes something else while it learns than when it predicts."""
+        return self.noisy or bool(self.layout.statistics)
+
     @abstractmethod
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         """Return the predictions of B devices on b samples each, ``[B, C, b]``."""
@@ -54,7 +59,7 @@ class Kernel(ABC):
     @abstractmethod
     def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
         """Return a function that adds gradients at ``x`` to ``into``, for mini-batches of
-        ``samples`` samples.
+        ``samples`` samples, and writes the running statistics after the mini-batch to ``x``.
 
         If ``into`` are the parameters themselves and ``scale = −lr / b``, a call is a step of SGD,
         and no gradient is ever stored.
@@ -68,13 +73,16 @@ class Functional(Kernel):
     without noise.
     """
 
-    def __init__(self, module: nn.Module, loss: Loss, noisy: bool = False) -> None:
-        self.layout, self.loss, self.noisy = Layout.of(module), loss, noisy
-        self.compiles = not noisy
-        self._predict: Callable[[Views, Tensor], Any] = vmap(_prediction(module, noisy))
-        self._learn = self._predict
-        if noisy:
-            self._learn = vmap(_prediction(module), randomness="different")
+    def __init__(
+        self, module: nn.Module, loss: Loss, noisy: bool = False, layout: Layout | None = None
+    ) -> None:
+        self.layout, self.loss, self.noisy = layout or Layout.of(module), loss, noisy
+        self.compiles = not self.learns_otherwise
+        self._predict: Callable[[Views, Tensor], Any] = vmap(
+            _prediction(module, self.layout, self.learns_otherwise)
+        )
+        randomness = "different" if noisy else "error"
+        self._learn = vmap(_learning(module, self.layout), randomness=randomness)
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         out: Tensor = self._predict(x, inputs)
@@ -86,11 +94,16 @@ class Functional(Kernel):
     def _add(
         self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale
     ) -> Tensor:
-        pulled: Any = vjp(lambda parameters: self._learn(parameters, inputs), x)
+        parameters, statistics = apart(x, self.layout)
+        pulled: Any = vjp(
+            lambda own: self._learn(own, statistics, inputs), parameters, has_aux=True
+        )
         out: Tensor = pulled[0]
         (gradient,) = pulled[1](self.loss.grad_outputs(out, target_BCb).mul_(scale))
-        for name, view in into.items():
-            view.add_(gradient[name])
+        for name, value in gradient.items():
+            into[name].add_(value)
+        for name, value in pulled[2].items():
+            x[name].copy_(value)
         return out.detach()
 
 
@@ -99,11 +112,13 @@ class PerDevice(Kernel):
     a plain loop.
     """
 
-    def __init__(self, module: nn.Module, loss: Loss, noisy: bool = False) -> None:
-        self.layout, self.loss, self.noisy = Layout.of(module), loss, noisy
-        self.compiles = not noisy
-        self._predict = _prediction(module, noisy)
-        self._learn = _prediction(module) if noisy else self._predict
+    def __init__(
+        self, module: nn.Module, loss: Loss, noisy: bool = False, layout: Layout | None = None
+    ) -> None:
+        self.layout, self.loss, self.noisy = layout or Layout.of(module), loss, noisy
+        self.compiles = not self.learns_otherwise
+        self._predict = _prediction(module, self.layout, self.learns_otherwise)
+        self._learn = _learning(module, self.layout)
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         return torch.stack(
@@ -121,22 +136,27 @@ class PerDevice(Kernel):
         )
         outs = []
         for i, own in enumerate(scale_B11):
-            out, gradients = self._differentiate(
+            out, gradients, statistics = self._differentiate(
                 {n: v[i] for n, v in x.items()}, inputs[i], target_BCb[i], own
             )
             outs.append(out)
-            for view, gradient in zip(into.values(), gradients, strict=True):
-                view[i] += gradient
+            for name, gradient in gradients.items():
+                into[name][i] += gradient
+            for name, value in statistics.items():
+                x[name][i] = value
         return torch.stack(outs)
 
     def _differentiate(
         self, own: Views, inputs: Tensor, target_Cb: Tensor, scale: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, Views, Views]:
         with torch.inference_mode(False), torch.enable_grad():
-            leaves = {name: value.clone().requires_grad_() for name, value in own.items()}
-            out = self._learn(leaves, inputs.clone())
+            parameters, statistics = apart(own, self.layout)
+            leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
+            held = {name: value.clone() for name, value in statistics.items()}
+            out, after = self._learn(leaves, held, inputs.clone())
             residual = self.loss.grad_outputs(out.detach(), target_Cb.clone()) * scale.clone()
-            return out.detach(), gradients_of(out, leaves, residual)
+            found = gradients_of(out, leaves, residual)
+            return out.detach(), dict(zip(leaves, found, strict=True)), after
 
 
 def gradients_of(out: Tensor, leaves: Views, residual: Tensor) -> tuple[Tensor, ...]:
@@ -148,21 +168,82 @@ def gradients_of(out: Tensor, leaves: Views, residual: Tensor) -> tuple[Tensor, 
     )
 
 
-def _prediction(module: nn.Module, evaluates: bool = False) -> Callable[[Views, Tensor], Tensor]:
-    """One device's prediction ``[C, b]`` as a function of its parameters and inputs ``[b,
+def apart(x: Views, layout: Layout) -> tuple[Views, Views]:
+    """Return the parameters and the running statistics among the entries ``x`` of a row."""
+    names = {s.name for s in layout.statistics}
+    if not names:
+        return x, {}
+    parameters = {name: value for name, value in x.items() if name not in names}
+    return parameters, {name: x[name] for name in names}
+
+
+def _prediction(
+    module: nn.Module, layout: Layout, evaluates: bool
+) -> Callable[[Views, Tensor], Tensor]:
+    """One device's prediction ``[C, b]`` as a function of its entries of a row and inputs ``[b,
     *features]``; ``[C, b · L]`` for a module with outputs for each of L positions.
 
-    The caller gives the parameters that learn; of the module itself only constant buffers (masks,
-    positions) and frozen parameters are used. ``evaluates`` puts it into evaluation mode.
+    ``evaluates`` puts the module into evaluation mode.
     """
-    # a frozen base may be large, and is not copied
-    shared = {id(each): each for each in frozen_parameters(module).values()}
-    skeleton = copy.deepcopy(module, shared).requires_grad_(False)
+    skeleton = _skeleton(module)
     if evaluates:
         skeleton.eval()
 
-    def predict(parameters: Views, inputs: Tensor) -> Tensor:
-        out: Tensor = functional_call(skeleton, parameters, (inputs,))
+    def predict(own: Views, inputs: Tensor) -> Tensor:
+        parameters, statistics = apart(own, layout)
+        out: Tensor = functional_call(
+            skeleton, {**parameters, **_as_buffers(statistics, layout)}, (inputs,)
+        )
         return out.reshape(-1, out.shape[-1]).T
 
     return predict
+
+
+def _learning(
+    module: nn.Module, layout: Layout
+) -> Callable[[Views, Views, Tensor], tuple[Tensor, Views]]:
+    """One device's outputs ``[C, b]`` while it learns, and its running statistics after that, as a
+    function of its parameters, its running statistics and inputs ``[b, *features]``."""
+    held = _Held(_skeleton(module), [s.name for s in layout.statistics])
+
+    def learn(parameters: Views, statistics: Views, inputs: Tensor) -> tuple[Tensor, Views]:
+        given = {**parameters, **_as_buffers(statistics, layout)}
+        out, after = functional_call(
+            held, {f"module.{name}": value for name, value in given.items()}, (inputs,)
+        )
+        kept = {name: after[name].detach().to(value.dtype) for name, value in statistics.items()}
+        return out.reshape(-1, out.shape[-1]).T, kept
+
+    return learn
+
+
+class _Held(nn.Module):
+    """A module that returns the buffers that it has after ``forward``, too."""
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module, self.names = module, names
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Views]:
+        out: Tensor = self.module(inputs)
+        return out, {name: self.module.get_buffer(name) for name in self.names}
+
+
+def _as_buffers(statistics: Views, layout: Layout) -> Views:
+    """Running statistics as the module's buffers, which it may change: whole numbers where it
+    counts, and nothing below what is possible, to which averaging with rounding may lead."""
+    found = {}
+    for entry in layout.statistics:
+        value = statistics[entry.name]
+        if entry.least is not None:
+            value = value.clamp_min(entry.least)
+        found[entry.name] = value.round().to(torch.int64) if entry.counts else value.clone()
+    return found
+
+
+def _skeleton(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` of which only constant buffers (masks, positions) and frozen parameters
+    are used; the caller gives all that learns."""
+    # a frozen base may be large, and is not copied
+    shared = {id(each): each for each in frozen_parameters(module).values()}
+    return copy.deepcopy(module, shared).requires_grad_(False)

@@ -17,12 +17,14 @@ from swarm.common.rng import derive
 from swarm.common.rows import Layout, trainable
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.data.dataset import chunks
+from swarm.learning.buffers import buffers_kept, same
 from swarm.learning.kernels.batched import BatchedKernel
 from swarm.learning.kernels.dense import Dense
 from swarm.learning.kernels.kernel import Functional, Kernel, PerDevice
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.kernels.noise import draws_noise, seeded
 from swarm.learning.models.sequence import SequenceModel
+from swarm.learning.running_statistics import changed_buffers, entries
 
 EXTRA = "_extra_state"  # ends the keys of a state_dict that come from get_extra_state
 
@@ -38,9 +40,9 @@ def initialised(make: Callable[[], nn.Module], seed: int, device: int = 0) -> nn
 def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) -> None:
     """Refuse a module that cannot be run with the parameters of many devices.
 
-    It must have parameters, must not change its buffers, may draw random numbers only from torch
-    and only while it learns (in training mode), and must return ``[b, *outputs]`` for ``inputs``, a
-    few samples ``[b, *features]``: a number for each class, and for each position if positions have
+    It must have parameters. It may change its buffers, and draw random numbers from torch, only
+    while it learns (in training mode). It must return ``[b, *outputs]`` for ``inputs``, a few
+    samples ``[b, *features]``: a number for each class, and for each position if positions have
     labels. Raises :class:`ConfigError` that names the module.
     """
     _require_parameters(module)
@@ -67,7 +69,9 @@ def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) ->
             module,
             f"{found}; look for a division by zero, or a logarithm or root of what is negative",
         )
-    if not _answers_alone(module, inputs[:1], out[:1]):
+    with buffers_kept(module):
+        alone = _answers_alone(module, inputs[:1], out[:1])
+    if not alone:
         raise refused(
             module,
             "gives a sample another output if the batch has other samples (a norm over the batch"
@@ -117,22 +121,19 @@ def _require_parameters(module: nn.Module) -> None:
 
 def _require_pure(module: nn.Module, inputs: Tensor) -> object:
     """The outputs of ``forward``, which is refused if it fails, or is not a pure function of
-    parameters, inputs and torch's generator. A module that draws noise while it learns is left in
-    evaluation mode, in which it must draw none.
+    parameters, inputs and torch's generator. A module that draws noise or changes buffers while it
+    learns is left in evaluation mode, in which it must do neither.
     """
-    buffers = {n: b.clone() for n, b in module.named_buffers()}
     given = inputs.clone()
     try:
-        with torch.no_grad(), seeded(0, inputs.device):
-            out = module(inputs)
-        with torch.no_grad(), seeded(0, inputs.device):
-            again = module(given.clone())
-        if draws_noise(module, given):
-            module.eval()
-            if draws_noise(module, given):
+        out, after = _tried(module, inputs)
+        again, after_again = _tried(module, given.clone())
+        if changed_buffers(module, given) or draws_noise(module, given):
+            if not all(same(after[name], after_again[name]) for name in after):
                 raise refused(module, _NOISE)
-            with torch.no_grad():
-                out, again = module(given.clone()), module(given.clone())
+            module.eval()
+            _require_constant(module, given)
+            out, again = _tried(module, given.clone())[0], _tried(module, given.clone())[0]
     except ConfigError:
         raise
     except (
@@ -152,29 +153,32 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
             "changes its input in place, which other devices read too; write x = x * 2 instead of"
             " x *= 2",
         )
-    changed = [n for n, b in module.named_buffers() if not _same(b, buffers[n])]
-    if changed:
-        raise refused(
-            module,
-            f"changes its buffer {changed[0]} while learning (BatchNorm does); use LayerNorm or"
-            " GroupNorm",
-        )
-    if isinstance(out, Tensor) and isinstance(again, Tensor) and not _same(out, again):
+    if isinstance(out, Tensor) and isinstance(again, Tensor) and not same(out, again):
         raise refused(module, _NOISE)
     return out
+
+
+def _tried(module: nn.Module, inputs: Tensor) -> tuple[object, dict[str, Tensor]]:
+    """The outputs of ``forward``, and the buffers after it; the module's own stay as they are."""
+    with torch.no_grad(), buffers_kept(module), seeded(0, inputs.device):
+        out = module(inputs)
+        return out, {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+
+def _require_constant(module: nn.Module, inputs: Tensor) -> None:
+    """Refuse a module that changes a buffer or draws noise while it predicts."""
+    changed = changed_buffers(module, inputs)
+    if changed:
+        why = f"changes its buffer {changed[0]} while it predicts"
+        raise refused(module, f"{why}; change it only where self.training is true")
+    if draws_noise(module, inputs):
+        raise refused(module, _NOISE)
 
 
 _NOISE = (
     "draws noise that the run's seed does not control, or also when it predicts, or changes from"
     " call to call; draw noise from torch, and only where self.training is true"
 )
-
-
-def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether both tensors are equal, where NaN equals NaN."""
-    if torch.equal(a, b) or not a.is_floating_point() or a.shape != b.shape:
-        return torch.equal(a, b)
-    return torch.equal(a.isnan(), b.isnan()) and torch.equal(a[~a.isnan()], b[~b.isnan()])
 
 
 def _answers_alone(module: nn.Module, inputs: Tensor, expected: Tensor) -> bool:
@@ -216,24 +220,28 @@ def check_tokens(module: nn.Module, x: npt.NDArray[np.generic]) -> None:
         )
 
 
-def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Kernel:
+def kernel_for(
+    module: nn.Module, loss: Loss, inputs: Tensor, block: int, layout: Layout | None = None
+) -> Kernel:
     """Return the fastest kernel that can run the module, for a few samples ``inputs`` and blocks of
-    ``block`` devices.
+    ``block`` devices, whose rows have this ``layout``; None: that of the module's parameters.
 
     :class:`PerDevice` is taken for blocks of one device, and for modules with an operation that
     ``vmap`` cannot batch or only loops over, as vectorising them gains nothing.
     """
-    dense = Dense.match(module, loss)
+    layout = layout or Layout.of(module)
+    dense = Dense.match(module, loss, layout)
     if dense is not None:
         return dense
     noisy = draws_noise(module, inputs)
-    stacked = None if noisy else BatchedKernel.match(module, loss, inputs)
+    plain = not noisy and not layout.statistics
+    stacked = BatchedKernel.match(module, loss, inputs, layout) if plain else None
     if stacked is not None:
         return stacked
     if block == 1:
-        return PerDevice(module, loss, noisy)
-    rows = Layout.of(module).pack(dict(module.named_parameters())).detach().repeat(2, 1)
-    functional = Functional(module, loss, noisy)
+        return PerDevice(module, loss, noisy, layout)
+    functional = Functional(module, loss, noisy, layout)
+    rows = layout.pack(entries(module)).detach().repeat(2, 1)
     x, both = functional.layout.views(rows), inputs.expand(2, *inputs.shape)
     try:
         with warnings.catch_warnings():
@@ -244,5 +252,5 @@ def kernel_for(module: nn.Module, loss: Loss, inputs: Tensor, block: int) -> Ker
             into = functional.layout.views(torch.zeros_like(rows))
             functional.gradients(into, x, out.shape[-1])(both, torch.zeros_like(out), 1.0)
     except Exception:  # vmap cannot batch fused recurrent layers, nor an `if` on a tensor's values
-        return PerDevice(module, loss, noisy)
+        return PerDevice(module, loss, noisy, layout)
     return functional

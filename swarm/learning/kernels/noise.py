@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from swarm.learning.buffers import buffers_kept
+
 CPU = torch.device("cpu")
 
 
@@ -26,7 +28,7 @@ def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
 
 def draws_noise(module: nn.Module, inputs: Tensor) -> bool:
     """Whether ``forward``, in the mode in which ``module`` is, draws from torch's generator."""
-    with torch.no_grad(), seeded(0, inputs.device):
+    with torch.no_grad(), buffers_kept(module), seeded(0, inputs.device):
         before = _states(inputs.device)
         module(inputs.clone())
         after = _states(inputs.device)

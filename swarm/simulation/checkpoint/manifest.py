@@ -38,6 +38,7 @@ class Facts(Schema):
     parts: dict[Annotated[str, Field(pattern=f"^{PART}$")], Hash] = Field(default_factory=dict)
     ties: list[tuple[str, str]] = Field(default_factory=list)
     buffers: Buffers | None = None
+    counts: list[str] = Field(default_factory=list)
 
 
 class Manifest(Closed):

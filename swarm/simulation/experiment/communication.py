@@ -49,6 +49,7 @@ class Communication:
     """The swarm's graph, its protocol, its network, and everything that follows from them.
 
     Attributes:
+        layout: How what devices send lies in a row: the first part of the model's.
         topology: The graph of each round.
         protocol: What devices send, and how they use what they receive.
         fleet: The hardware of the devices.
@@ -63,7 +64,7 @@ class Communication:
 
     def __init__(self, settings: Settings, data: Data, model: Model) -> None:
         self.settings, self.sizes_N = settings, data.stream.sizes_N
-        self.layout: Layout = model.layout
+        self.layout: Layout = model.layout.sent
         self.dtype, self.device = model.dtype, model.device
         s, split = settings, data.split
         owners = split.names if split.owned else None

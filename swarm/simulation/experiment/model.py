@@ -3,6 +3,7 @@ parameters."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -13,12 +14,12 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import no_room, size_text
-from swarm.common.rows import Layout
+from swarm.common.rows import Layout, ParameterSpec
 from swarm.common.system.machine import available_bytes
 from swarm.config.build import build
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
-from swarm.learning.buffers import Constants
+from swarm.learning.buffers import Constants, buffers_kept
 from swarm.learning.initial_parameters import read_start
 from swarm.learning.kernels.flops import flops_of_prediction, flops_of_step
 from swarm.learning.kernels.losses import (
@@ -32,6 +33,7 @@ from swarm.learning.kernels.module import check_module, check_tokens, initialise
 from swarm.learning.learner import Learner
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
+from swarm.learning.running_statistics import entries, layout_of, running_statistics
 from swarm.simulation.experiment.data import Data
 
 
@@ -42,8 +44,8 @@ class Model:
         loss: The loss that training minimises.
         test_loss: The loss that devices are tested by, in which all classes count alike.
         optimizer: How a local step follows from a gradient.
-        layout: How the parameters lie in a row ``[P]``.
-        template: The module whose buffers and frozen parameters all devices share.
+        layout: How the parameters and running statistics lie in a row ``[P]``.
+        template: The module whose constant buffers and frozen parameters all devices share.
         constants: The template's buffers and frozen parameters, which no step changes.
         start: The row ``[P]`` that devices start from, if all start from the same.
     """
@@ -60,8 +62,10 @@ class Model:
             settings.optimizer, Optimizer, "optimizer", schedule=schedule
         )
         self.template = module = self._checked_module()
-        self.layout = Layout.of(module)
-        self.constants = Constants.of(module)
+        statistics = running_statistics(module, self.sample())
+        self._require_batch(module, statistics)
+        self.layout: Layout = layout_of(module, statistics, settings.buffers, settings.share)
+        self.constants = Constants.of(module, [s.name for s in statistics])
         self.start = read_start(settings.init, module, self.layout, self.constants, dtype)
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
@@ -119,10 +123,21 @@ class Model:
             raise error.under("model") from None
         return module
 
+    def _require_batch(self, module: nn.Module, statistics: Sequence[ParameterSpec]) -> None:
+        """Refuse mini-batches of one sample for a module that needs several to learn."""
+        if not statistics or self.settings.train.batch > 1:
+            return
+        try:
+            with torch.no_grad(), buffers_kept(module):
+                module(self.sample()[:1])
+        except ValueError as error:
+            valid = f"must be at least 2 with this model, which fails on one sample: {error}"
+            raise ConfigError("train.batch", 1, valid) from None
+
     def learner(self, block: int) -> Learner:
         """A learner that trains blocks of up to ``block`` devices at once."""
         train = self.settings.train
-        kernel = kernel_for(self.template, self.loss, self.sample(), block)
+        kernel = kernel_for(self.template, self.loss, self.sample(), block, self.layout)
         return Learner(
             kernel,
             self.loss,
@@ -137,7 +152,7 @@ class Model:
         of its own.
         """
         if self.settings.init == "independent":
-            rows = [self.layout.pack(dict(self.module(int(d)).named_parameters())) for d in devices]
+            rows = [self.layout.pack(entries(self.module(int(d)))) for d in devices]
             return torch.stack(rows).to(self.device)
         return self.start.repeat(len(devices), 1).to(self.device)
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Start:
-    """The rows that the local steps of a phase start from, and the correction of their
-    gradients."""
+    """What devices send of the rows that the local steps of a phase start from, and the correction
+    of their gradients."""
 
-    rows_nP: Tensor
+    sent_nM: Tensor
     correction: GradientCorrection | None
 
 
@@ -68,10 +68,8 @@ class Learn(Phase):
                     scored[some], score[some] = scores.scored_B, scores.score_B
             loader.end(plan, steps_n)
         self._finish(shard, round)
-        # The sum of a row is not finite if one of its numbers is not.
-        finite = torch.isfinite(shard.state.x.sum(1)).cpu().numpy()
         losses, scored_n, score_n = found.double().cpu().numpy()
-        return TrainResult(losses, scored_n, score_n, taken_n, work_n, finite)
+        return TrainResult(losses, scored_n, score_n, taken_n, work_n, shard.is_finite())
 
     def _train(
         self, shard: Shard, plan: BatchPlan, steps_n: Ints, lr: float, start: _Start
@@ -81,17 +79,19 @@ class Learn(Phase):
         learner, protocol = shard.experiment.learner, self.protocol
         for rows, batch in shard.batch_loader.batches(plan, steps_n):
             if not plan.learn:
-                yield rows, learner.score_only(start.rows_nP[rows], batch)
+                yield rows, learner.score_only(shard.whole(rows, start.sent_nM), batch)
                 continue
             slots = {name: values[rows] for name, values in shard.optimizer_slots.items()}
             correction = None if start.correction is None else start.correction.of(rows)
-            learnt, scores = learner.train(start.rows_nP[rows], slots, batch, lr, correction)
+            begin_BP = shard.whole(rows, start.sent_nM)
+            learnt, scores = learner.train(begin_BP, slots, batch, lr, correction)
             some: Rows = rows
             # A compiled step computes inactive devices too, whose results are dropped.
             if isinstance(rows, slice) and not steps_n[rows].all():
                 took = torch.as_tensor(np.flatnonzero(steps_n[rows]), device=learnt.device)
                 some, learnt = rows.start + took, learnt[took]
-            protocol.after_local_steps(shard.state, some, start.rows_nP[some], learnt)
+            sent = shard.keep(some, learnt)
+            protocol.after_local_steps(shard.state, some, start.sent_nM[some], sent)
             shard.require_state("after_local_steps")
             if not isinstance(rows, slice):
                 # slots of a slice of rows are views, which were changed in place

@@ -95,7 +95,6 @@ def test_a_step_is_a_step_of_plain_torch(name: str, block: int) -> None:
 
 
 REFUSED = {
-    "WithBatchNorm": ({}, "changes its buffer norm.running_mean"),
     "WithBatchNormOfTheBatch": ({}, "LayerNorm"),
     "WithNoise": ({}, "noise"),
     "WithNumpyNoise": ({}, "noise|call"),
