@@ -126,6 +126,12 @@ class _Counted:
         memory = math.prod(e.data.progress["kept"]) if "kept" in e.data.progress else 0
         return [
             Part("the devices' parameters", row, "a smaller model"),
+            # joined to whole rows where they are averaged or saved
+            Part(
+                "parameters that are kept apart",
+                row * bool(e.model.layout.local),
+                "a smaller model, or share=all",
+            ),
             Part(
                 "what the optimizer keeps",
                 len(e.model.optimizer.slots) * row,
