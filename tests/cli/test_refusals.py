@@ -12,7 +12,7 @@ from swarm.common.errors import ConfigError
 
 from .conftest import Command, FakeRunner
 
-KEYS = "; valid keys: aggregator, checkpoint, churn, clock, compressor, "
+KEYS = "; valid keys: aggregator, buffers, checkpoint, churn, clock, "
 TOPOLOGIES = "; valid options: barabasi_albert, base_graph, chitchat, clusters, "
 LEVEL = " is a value and has no keys of its own"
 UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
