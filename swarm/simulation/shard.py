@@ -20,6 +20,7 @@ from swarm.communication.returned import require_state, slots_of
 from swarm.communication.routing import Route
 from swarm.simulation.batch_loader import BatchLoader
 from swarm.simulation.evaluation import BlockEvaluation, BlockEvaluator, OwnSamples, one_each
+from swarm.simulation.local_info import local_info
 from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Shard:
         self.evaluator = BlockEvaluator(
             e.learner.kernel, e.model.test_loss, e.data.outputs, e.metrics.outputs
         )
+        self.state.local = local_info(self)
         self.payload: Payload | None = None
 
     def _links(self) -> Links | None:
