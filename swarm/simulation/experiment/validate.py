@@ -74,11 +74,12 @@ def _require_own_validation(experiment: Experiment) -> None:
         raise ConfigError(key, share, valid)
     if held.sizes_N.all():
         return
-    device = int(held.sizes_N.argmin())
+    device, least = int(held.sizes_N.argmin()), experiment.settings.partition.get("min_samples")
+    more = "another partition" if least is None else f"partition.min_samples={least + 1}"
     valid = (
         f"leaves {titled(device, named(experiment.names, device)).lower()} no validation sample, as"
         f" it has one sample only, and with {called(protocol)} every device measures models on its"
-        " own; fewer devices or another partition would do"
+        f" own; fewer devices or {more} would do"
     )
     raise ConfigError(key, share, valid)
 
