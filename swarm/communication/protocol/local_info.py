@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-Measure = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+ScoreModels = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def _undeclared(rows_AP: Tensor, device_A: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ class LocalInfo:
     samples_n: Tensor = field(default_factory=_nobody)
     validation_n: Tensor = field(default_factory=_nobody)
     flops_n: Tensor | None = None
-    measure: Measure = _undeclared
+    measure: ScoreModels = _undeclared
 
     def loss(self, rows_AP: Tensor, device_A: Tensor | None = None) -> Tensor:
         """The mean loss of each of A models ``rows_AP`` on validation samples, ``[A]``.

@@ -193,7 +193,9 @@ class PreparedRun(Resolved):
             except ConfigError as error:
                 wrong.append(error)
                 continue
-            needed.append(require_memory(experiment, self.engine))
+            halving = len(its) > 1 and variant.lr_search.method == "halving"
+            held = len(its) * len(arm.variants) if halving else 0
+            needed.append(require_memory(experiment, self.engine, held))
             require_plain_steps(experiment)
             probe(experiment)
             require_a_network_that_works(experiment)
