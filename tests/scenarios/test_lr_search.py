@@ -161,7 +161,7 @@ def test_a_run_that_ends_while_it_chooses_goes_on_as_if_it_had_not(
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "ended", *words)
     assert not json.loads((tmp_path / "ended" / "progress.json").read_text())["tuning"]
-    swarm.resume(tmp_path / "ended")
+    swarm.resume(tmp_path / "ended", {})
     again = json.loads((tmp_path / "ended" / "summary.json").read_text())
     assert again["tuning"] == whole["tuning"]
     arms = [each["arms"]["swarm"]["params_sha256"] for each in (whole, again)]
