@@ -117,6 +117,7 @@ class Watch:
     def __init__(self, arm: str, say: Say, look: Look) -> None:
         self._arm, self._say, self._look = arm, say, look
         self._began = self._said = time.perf_counter()
+        self._started = False
         self._done = self._round = self._number = self._rounds_after = 0
         self._stage = Stage(0, 0, 0)
 
@@ -132,6 +133,8 @@ class Watch:
         self._round += 1
         self._done += self._round > 0
         now, stage = time.perf_counter(), self._stage
+        if not self._started:  # starting the engine may take longer than many rounds
+            self._began, self._started = now, True
         if now - self._said < SAID_EVERY_S or not self._done:
             return
         self._said = now
@@ -303,13 +306,9 @@ def _go_on(
             simulation.round, simulation.counters.scored_N
         )
         good = np.isfinite(score) and loss <= simulation.measure.largest_loss
-        state = _copy(simulation.checkpoint()) if part.keep and good else None
+        # not copied: the simulation ends here, and nobody else has its arrays
+        state = simulation.checkpoint() if part.keep and good else None
     return TriedRate(variant, lr, until, found if good else None), state
-
-
-def _copy(state: Checkpoint) -> Checkpoint:
-    """The state with arrays of its own, as those of a running simulation change."""
-    return replace(state, arrays={name: each.clone() for name, each in state.arrays.items()})
 
 
 def first_scores(prepared: PreparedRun, arm: PreparedArm, engine: Engine) -> tuple[float, float]:

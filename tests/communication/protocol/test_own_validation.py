@@ -4,6 +4,7 @@ protocol that listens to the neighbours whose models do best on them.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -222,6 +223,15 @@ def test_a_protocol_declares_that_it_measures() -> None:
     with pytest.raises(ConfigError, match=r"own_validation=True") as said:
         prepared(*words)
     assert "\n" not in str(said.value)
+
+
+def test_samples_that_no_protocol_measures_on_are_warned_of() -> None:
+    words = ("data.local_validation=0.25", "scenario.arms=[isolated,swarm]")
+    with pytest.warns(UserWarning, match=r"^data\.local_validation=0\.25: no protocol"):
+        prepared(*words)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepared(*words, "protocol=best_neighbour")
 
 
 def test_centralised_and_test_samples_are_the_same_with_it() -> None:
