@@ -117,6 +117,7 @@ class LearningRateSearch(Section):
 
     lrs: Annotated[list[Positive], Field(min_length=1)] | None
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
+    method: Literal["grid", "halving"] = "grid"
 
 
 class Settings(Section):

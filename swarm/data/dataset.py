@@ -118,6 +118,8 @@ class DeviceSplit:
     owned: bool = False
     # samples of each device's own that no device learns from; None: there are none
     local_test: DeviceSplit | None = None
+    # further ones, on which the device may measure models while it learns
+    local_validation: DeviceSplit | None = None
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:
@@ -174,11 +176,11 @@ class DeviceSplit:
         place in that device's stream, so that none is met before its own device would meet it. The
         one device's own held-out samples are those of all devices.
         """
-        held = self.local_test
-        if held is not None:
-            ids = np.sort(held.sample)
-            held = DeviceSplit(ids, np.array([0, len(ids)]))
-        return replace(self._on_one_device(keys, batch), local_test=held)
+        return replace(
+            self._on_one_device(keys, batch),
+            local_test=_together(self.local_test),
+            local_validation=_together(self.local_validation),
+        )
 
     def _on_one_device(self, keys: Keys, batch: int | None) -> DeviceSplit:
         if not self.ordered:
@@ -211,6 +213,14 @@ class DeviceSplit:
     def of(self, device: int) -> Ints:
         """The sample ids of one device."""
         return self.sample[self.ptr_N1[device] : self.ptr_N1[device + 1]]
+
+
+def _together(held: DeviceSplit | None) -> DeviceSplit | None:
+    """The held-out samples of all devices on one device; None where there are none."""
+    if held is None:
+        return None
+    ids = np.sort(held.sample)
+    return DeviceSplit(ids, np.array([0, len(ids)]))
 
 
 def label_mix(y: Ints, holdings: DeviceSplit, classes: int) -> Reals:

@@ -1,4 +1,5 @@
-"""Rows of each device's own that no device learns from: on these its local accuracy is measured."""
+"""Rows of each device's own that no device learns from: its local accuracy is measured on some of
+them, and on others a protocol measures models."""
 
 from __future__ import annotations
 
@@ -13,27 +14,45 @@ from swarm.common.rng import Keys, shuffled
 from swarm.data.dataset import Dataset, DeviceSplit
 
 KEY = "local_test"
+VALIDATION = "local_validation"
 AT_ONCE = 1 << 18  # samples drawn in one vectorised call
 
 
 def asked(section: Mapping[str, Any]) -> tuple[float | Literal["auto"], dict[str, Any]]:
-    """What ``data.local_test`` is, and the section ``data`` without it, whose other keys are the
-    source's. Configurations of earlier versions do not have the key, and hold out nothing.
+    """What ``data.local_test`` is, and the section ``data`` without the keys of this file, whose
+    other keys are the source's. Configurations of earlier versions do not have the key, and hold
+    out nothing.
 
     Raises ``ConfigError`` for a value that is neither ``auto`` nor a fraction.
     """
     share = section.get(KEY, 0.0)
-    number = isinstance(share, int | float) and not isinstance(share, bool)
-    if share != "auto" and not (number and 0 <= share < 1):
+    if share != "auto" and not _is_fraction(share):
         valid = "must be auto or a fraction from 0 up to, not including, 1"
         raise ConfigError(f"data.{KEY}", share, valid)
-    return share, {key: value for key, value in section.items() if key != KEY}
+    return share, {key: value for key, value in section.items() if key not in (KEY, VALIDATION)}
+
+
+def validation_asked(section: Mapping[str, Any]) -> float:
+    """What ``data.local_validation`` is; configurations of earlier versions hold out nothing.
+
+    Raises ``ConfigError`` for a value that is not a fraction.
+    """
+    share = section.get(VALIDATION, 0.0)
+    if not _is_fraction(share):
+        valid = "must be a fraction from 0 up to, not including, 1"
+        raise ConfigError(f"data.{VALIDATION}", share, valid)
+    return float(share)
+
+
+def _is_fraction(share: object) -> bool:
+    number = isinstance(share, int | float) and not isinstance(share, bool)
+    return number and 0 <= share < 1  # type: ignore[operator]
 
 
 def learnt_from(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The section ``data`` without a ``local_test`` that takes nothing from what devices learn;
-    earlier versions did not have the key."""
-    return {k: v for k, v in section.items() if k != KEY or v not in ("auto", 0)}
+    """The section ``data`` without a ``local_test`` or ``local_validation`` that takes nothing from
+    what devices learn; earlier versions did not have these keys."""
+    return {k: v for k, v in section.items() if k not in (KEY, VALIDATION) or v not in ("auto", 0)}
 
 
 def of_owners(data: Dataset, split: DeviceSplit) -> DeviceSplit:
@@ -56,10 +75,11 @@ def of_owners(data: Dataset, split: DeviceSplit) -> DeviceSplit:
 
 
 def taken_out(
-    data: Dataset, split: DeviceSplit, share: float, keys: Keys
+    data: Dataset, split: DeviceSplit, share: float, keys: Keys, key: str = KEY
 ) -> tuple[Dataset, DeviceSplit]:
     """The data set and the split without ``share`` of each device's training samples, which become
-    the device's own held-out samples.
+    the device's own held-out samples: those of ``DeviceSplit.local_test``, or of the attribute that
+    ``key`` names.
 
     Of n samples, ⌈share · n⌉ are taken, but at most n − 1. Which ones are taken follows from
     ``keys``, the device and n alone. The others keep their order. Raises ``ConfigError`` if every
@@ -69,7 +89,7 @@ def taken_out(
     held_N = np.minimum(np.ceil(share * sizes_N - 1e-9).astype(np.int64), sizes_N - 1).clip(0)
     if not held_N.any():
         valid = "takes nothing out: each device has one training sample, and keeps it to learn from"
-        raise ConfigError(f"data.{KEY}", share, valid)
+        raise ConfigError(f"data.{key}", share, valid)
     taken_S = np.empty(len(device_S), bool)
     for start in range(0, len(device_S), AT_ONCE):
         part = slice(start, start + AT_ONCE)
@@ -82,6 +102,7 @@ def taken_out(
         for of_S, size_N in ((taken_S, held_N), (~taken_S, sizes_N - held_N))
     )
     train = np.setdiff1d(data.train, held.sample)
-    return replace(data, train=train), replace(
-        kept, local_test=DeviceSplit(held.sample, held.ptr_N1)
-    )
+    own = DeviceSplit(held.sample, held.ptr_N1)
+    if key == VALIDATION:
+        return replace(data, train=train), replace(kept, local_validation=own)
+    return replace(data, train=train), replace(kept, local_test=own)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from swarm.common.errors import ConfigError
@@ -11,7 +13,7 @@ from swarm.common.rng import Keys
 from swarm.config.build import build, choice
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit, Source
-from swarm.data.local_test import KEY, asked, of_owners, taken_out
+from swarm.data.local_test import KEY, VALIDATION, asked, of_owners, taken_out, validation_asked
 from swarm.data.partition import Partition
 from swarm.data.stream.drift import Drift, NoDrift
 from swarm.data.stream.labelling import AllLabels, LabelOracle
@@ -23,29 +25,31 @@ def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, Device
 
     If nothing ``learns``, no device holds any. If the update policy ``streams``, each device's
     samples are in the order in which it meets them, with drift and observed labels applied. The
-    split also says which samples of its own each device is tested on, as ``data.local_test`` asks.
+    split also says which samples of its own each device is tested on, as ``data.local_test`` asks,
+    and on which it may measure models, as ``data.local_validation`` asks.
 
     Raises :class:`ConfigError` for data that cannot be loaded, split or used, and for drift or
     labels without a stream.
     """
     share, _ = asked(s.data)
-    taken = 0.0 if share == "auto" or not learns else share
+    asked_for = {KEY: 0.0 if share == "auto" else share, VALIDATION: validation_asked(s.data)}
+    taken = {key: each for key, each in asked_for.items() if each and learns}
     dataset, split = _split_data(s, learns, streams, taken)
+    for key in taken if dataset.concept is not None else ():
+        valid = (
+            f"must be {'auto or ' if key == KEY else ''}0 with data that drift: what a device held"
+            " out of its stream would belong to concepts that are over"
+        )
+        raise ConfigError(f"data.{key}", taken[key], valid)
     if share == "auto" and learns:
         split = of_owners(dataset, split)
-    elif taken and dataset.concept is not None:
-        valid = (
-            "must be auto or 0 with data that drift: what a device held out of its stream would"
-            " belong to concepts that are over"
-        )
-        raise ConfigError(f"data.{KEY}", share, valid)
     return dataset, split
 
 
 def _split_data(
-    s: Settings, learns: bool, streams: bool, taken: float
+    s: Settings, learns: bool, streams: bool, taken: Mapping[str, float]
 ) -> tuple[Dataset, DeviceSplit]:
-    """As :func:`load_data`, with the share ``taken`` of each device's samples held out."""
+    """As :func:`load_data`, with the shares ``taken`` of each device's samples held out."""
     try:
         node = asked(s.data)[1]
         source = build(node, Source, "data", s.plugins, devices=s.devices, seed=s.seed)
@@ -57,8 +61,8 @@ def _split_data(
         raise error if error.key.startswith("data.") else error.under("data") from None
     _require_label(s, dataset)
     split = _split(s, dataset, learns)
-    if taken:
-        dataset, split = taken_out(dataset, split, taken, Keys(s.seed, "local_test"))
+    for key, part in taken.items():  # the second is a share of what the first has left
+        dataset, split = taken_out(dataset, split, part, Keys(s.seed, key), key)
     drift: Drift = build(s.drift, Drift, "drift", s.plugins, seed=s.seed)
     labels: LabelOracle = build(s.labels, LabelOracle, "labels", s.plugins, seed=s.seed)
     if streams:

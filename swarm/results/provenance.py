@@ -23,7 +23,9 @@ SPAN = "schedule.rounds"
 # keys that sections of earlier versions did not have, and the values that give their numbers
 _LATER: dict[str, Any] = {
     "data.local_test": "auto",
+    "data.local_validation": 0,
     "train.class_weights": None,
+    "lr_search.method": "grid",
     "buffers": "average",
     "share": "all",
 }

@@ -52,6 +52,16 @@ def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: In
     )
 
 
+def measuring_work(e: Experiment, round: int) -> Floats:
+    """What the devices compute in ``round`` to measure models on their own validation samples, in
+    local steps ``[N]``: a prediction of each sample for each model that arrives."""
+    held = e.data.split.local_validation
+    if held is None or not e.communication.protocol.requirements.own_validation:
+        return np.zeros(e.settings.devices)
+    models_N = sum(phase.measured(round) for phase in e.communication.phases if phase.plays(round))
+    return models_N * held.sizes_N * e.model.prediction_share / e.settings.train.batch
+
+
 def rounded(joules: float) -> float:
     """``joules`` to nine digits, as the last digits of sums over devices depend on the order of
     adding."""

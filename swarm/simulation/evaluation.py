@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,14 @@ from torch import Tensor
 
 from swarm.common.plugin import returned, shape_of
 from swarm.common.rows import BlockParameters
+from swarm.communication.protocol.local_info import ranks
 from swarm.data.dataset import DeviceSplit
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
 from swarm.simulation.metrics.base import Metric, OutputMetric
+
+if TYPE_CHECKING:
+    from swarm.simulation.shard import Shard
 
 SAMPLES_AT_ONCE = 1024
 OWN_SAMPLES_AT_ONCE = 64  # of each device, where each has others
@@ -162,6 +167,49 @@ class BlockEvaluator:
             needed = f"a tensor whose first axis has the {devices} devices is needed"
             raise returned("metrics", metric, "state()", f"returns {shape_of(state)}", needed)
         return state.to(device, _wide(device))
+
+
+class OwnValidation:
+    """Measures models block by block, so that a result depends on the model, the device and its
+    block only, and not on how the swarm is cut into shards."""
+
+    def __init__(self, shard: Shard) -> None:
+        held = shard.experiment.data.split.local_validation
+        assert held is not None, "checked before the start"
+        self.shard = shard
+        slices = [rows for _, rows in shard.experiment.blocks.slices(shard.blocks)]
+        self.blocks = [(rows, OwnSamples.of(held, shard.devices[rows])) for rows in slices]
+
+    def __call__(self, rows_AP: Tensor, device_A: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy ``[A]`` of the models ``rows_AP`` on the samples of ``device_A``.
+
+        A block measures one model of each of its devices at a time. A device that has no further
+        model to measure measures its own again, so that all products have the same shape.
+        """
+        x_nP, loader = self.shard.state.x, self.shard.batch_loader
+        if rows_AP.shape[1:] != x_nP.shape[1:]:
+            raise ValueError(
+                f"state.local measures rows of {x_nP.shape[1]} parameters, and these have"
+                f" {tuple(rows_AP.shape[1:])}"
+            )
+        rank_A = ranks(device_A)
+        evaluator, rows_AP = self.shard.evaluator, rows_AP.to(x_nP)
+        loss_A = x_nP.new_full((len(rows_AP),), torch.nan, dtype=_wide(x_nP.device))
+        accuracy_A = loss_A.clone()
+        for rows, own in self.blocks:
+            here_A = (device_A >= rows.start) & (device_A < rows.stop)
+            for rank in range(int(rank_A[here_A].max()) + 1 if here_A.any() else 0):
+                some = torch.nonzero(here_A & (rank_A == rank)).squeeze(1)
+                at = device_A[some] - rows.start
+                # a device adds the parameters and statistics that it keeps for itself
+                x_BP = self.shard.whole(rows).clone()
+                x_BP[at, : rows_AP.shape[1]] = rows_AP[some]
+                found = evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
+                loss_A[some] = found.loss_B[at].to(loss_A)
+                if evaluator.loss.classification:
+                    answers_B = own.count_B.to(loss_A) * loader.y_S[:1].numel()
+                    accuracy_A[some] = (found.hits_BC.sum(1) / answers_B)[at].to(loss_A)
+        return loss_A, accuracy_A
 
 
 def _wide(device: torch.device) -> torch.dtype:

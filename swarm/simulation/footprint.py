@@ -254,10 +254,16 @@ class _Counted:
     def _looking_at_own(self, each: int) -> int:
         """Bytes a device while it is looked at on held-out samples of its own, which it shares with
         no other, with ``each`` labels a sample."""
-        held = self.e.data.split.local_test
-        if held is None or not self.e.metrics.local:
+        split, measures = self.e.data.split, self.e.communication.protocol.requirements
+        looked_at = (
+            (split.local_test, bool(self.e.metrics.local)),
+            (split.local_validation, measures.own_validation),
+        )
+        longest = max(
+            (int(held.sizes_N.max()) for held, used in looked_at if held and used), default=0
+        )
+        if not longest:
             return 0
-        longest = int(held.sizes_N.max())
         many = min(max(1, OWN_SAMPLES_AT_ONCE // each), longest)
         sample = self.e.data.dataset.x[:1].size * self.item + self.e.data.dataset.y[:1].nbytes
         return 8 * longest + many * (sample + self._activations + 6 * self._answers * self.item)
@@ -265,8 +271,8 @@ class _Counted:
     @property
     def _held_out(self) -> int:
         """How many held-out samples devices have of their own."""
-        held = self.e.data.split.local_test
-        return 0 if held is None else len(held.sample)
+        split = self.e.data.split
+        return sum(len(held.sample) for held in (split.local_test, split.local_validation) if held)
 
     @property
     def _answers(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from swarm.common.errors import DivergedError
 from swarm.common.names import named
 from swarm.simulation.checkpoint import Checkpoint
-from swarm.simulation.cost import cost, rounded
+from swarm.simulation.cost import cost, measuring_work, rounded
 from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals
 from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
@@ -109,6 +109,9 @@ class Simulation:
                 np.zeros(s.devices, np.int64),
             )
             for name in ("sent_N", "received_N")
+        )
+        happened = replace(
+            happened, work_N=happened.work_N + measuring_work(self.experiment, self.round)
         )
         spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
         self.counters = self.counters.after(

@@ -16,10 +16,17 @@ import torch
 from torch import Tensor
 
 from swarm.communication.protocol.base import Links, RoundInfo, Rows, State
+from swarm.communication.protocol.local_info import LocalInfo
 from swarm.communication.returned import require_state, slots_of
 from swarm.communication.routing import Route
 from swarm.simulation.batch_loader import BatchLoader
-from swarm.simulation.evaluation import BlockEvaluation, BlockEvaluator, OwnSamples, one_each
+from swarm.simulation.evaluation import (
+    BlockEvaluation,
+    BlockEvaluator,
+    OwnSamples,
+    OwnValidation,
+    one_each,
+)
 from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
@@ -60,6 +67,7 @@ class Shard:
         self.evaluator = BlockEvaluator(
             e.learner.kernel, e.model.test_loss, e.data.outputs, e.metrics.outputs
         )
+        self.state.local = self._local_info()
         self.payload: Payload | None = None
 
     def _links(self) -> Links | None:
@@ -105,6 +113,22 @@ class Shard:
             total_n = total_n + self.local_nQ.sum(1)
         found: Bools = torch.isfinite(total_n).cpu().numpy()
         return found
+
+    def _local_info(self) -> LocalInfo:
+        """What the devices know of themselves; they can measure models if the protocol requires
+        it."""
+        e, device = self.experiment, self.experiment.device
+        held, hardware = e.data.split.local_validation, e.communication.fleet.hardware
+        samples_n = torch.as_tensor(e.data.split.sizes_N[self.devices], device=device)
+        validation_n = torch.zeros_like(samples_n)
+        if held is not None:
+            validation_n = torch.as_tensor(held.sizes_N[self.devices], device=device)
+        flops_n = None
+        if hardware is not None:
+            flops_n = torch.as_tensor(hardware.flops[self.devices]).to(device, e.dtype)
+        if not e.communication.protocol.requirements.own_validation:
+            return LocalInfo(samples_n, validation_n, flops_n)
+        return LocalInfo(samples_n, validation_n, flops_n, OwnValidation(self))
 
     # --- for the phases of a round ----------------------------------------------------------------
 

@@ -249,6 +249,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("protocol", "push_sum_averaging"): lambda: ["init=independent"],
         ("protocol", "choco_gossip"): lambda: ["init=independent"],
         ("protocol", "d2"): lambda: ["mixing=lazy"],
+        ("protocol", "best_neighbour"): lambda: ["data.local_validation=0.3"],
         ("tracker", "wandb"): lambda: ["tracker.mode=disabled"],
         ("metric", "label_accuracy"): lambda: ["evaluate.label=3"],
         ("metric", "perplexity"): lambda: ["data=markov", "partition=natural", "model=gru"],

@@ -22,7 +22,7 @@ DOC = "docs/plugins.md"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder with the page's files written into it."""
     folder = tmp_path_factory.mktemp("mine")
-    assert write_files(DOC, folder) == 12
+    assert write_files(DOC, folder) == 14
     return folder
 
 
@@ -35,13 +35,13 @@ def there(folder: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> Co
 
 def test_the_page_works_as_written(folder: Path, there: Command) -> None:
     commands = blocks(DOC, "bash")
-    assert [block.info for block in commands] == ["", "", "", "", "", "", "", "fails", ""]
-    for block in commands[:7]:
+    assert [block.info for block in commands] == [*[""] * 8, "fails", ""]
+    for block in commands[:8]:
         for line in block.code.replace("\\\n", " ").splitlines():
             program, *words = shlex.split(line)
             answer = there(*words)
             assert (program, answer.code) == ("run-swarm", 0), (line, answer.err)
-    done = bash(commands[8].code, folder)
+    done = bash(commands[9].code, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     first = json.loads((folder / "first/summary.json").read_text())
     assert first["rounds"] == 6

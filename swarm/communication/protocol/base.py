@@ -13,6 +13,7 @@ from torch import Tensor
 from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rows import Layout
 from swarm.communication.mixing import Mixing
+from swarm.communication.protocol.local_info import LocalInfo, ranks
 from swarm.communication.topology.graph import Graph
 from swarm.config.aliases.old_members import OldMembers
 
@@ -80,8 +81,25 @@ class Inbox:
     @property
     def rank_A(self) -> Tensor:
         """The number of each message among those of its receiver, from 0."""
-        first = torch.searchsorted(self.dst_A, self.dst_A)
-        return torch.arange(len(self.dst_A), device=self.dst_A.device) - first
+        return ranks(self.dst_A)
+
+    def lowest(self, value_A: Tensor, count: int) -> Inbox:
+        """The ``count`` messages of each receiver with the lowest values, or all that it has; of
+        equal values the first, and NaN comes last."""
+        order = torch.argsort(value_A, stable=True)
+        kept_A = torch.zeros_like(order, dtype=torch.bool)
+        kept_A[order] = ranks(self.dst_A[order]) < count
+        columns = (self.rows_AM, self.dst_A, self.src_A, self.age_A)
+        return Inbox(*(column[kept_A] for column in columns))
+
+    def mean_with(self, own_NM: Tensor) -> Tensor:
+        """The mean of each device's own row and those of its messages, ``[N, M]``, added up in the
+        order of the messages."""
+        total, rank_A = own_NM.clone(), self.rank_A
+        for rank in range(int(rank_A.max()) + 1 if len(rank_A) else 0):
+            here = rank_A == rank
+            total[self.dst_A[here]] += self.rows_AM[here]
+        return total / (1 + torch.bincount(self.dst_A, minlength=len(own_NM)))[:, None]
 
 
 @dataclass
@@ -94,6 +112,8 @@ class State(OldMembers):
         round_buffers: Rows by name that are dropped at the end of the round.
         now: Facts about the current round.
         links: The devices' neighbours, for protocols that need fixed links; else None.
+        local: What the devices know of themselves: data, speed, and how well a model does on their
+            own validation samples.
     """
 
     x: Tensor
@@ -101,6 +121,7 @@ class State(OldMembers):
     round_buffers: dict[str, Tensor] = field(default_factory=dict)
     now: RoundInfo = field(default_factory=lambda: RoundInfo(0, 0.0, np.zeros(0, np.int64)))
     links: Links | None = None
+    local: LocalInfo = field(default_factory=LocalInfo)
 
     @property
     def learnt_N1(self) -> Tensor:
@@ -128,6 +149,8 @@ class Requirements:
         plain_sgd: The protocol computes gradients from the local steps, which must be those of
             plain SGD.
         common_init: All devices must start with the same parameters.
+        own_validation: Devices measure models on validation samples of their own, by
+            :meth:`LocalInfo.loss`, so that each of them must have some (``data.local_validation``).
     """
 
     conserves: Conserves = "row"
@@ -139,6 +162,7 @@ class Requirements:
     linear_mixing: bool = False
     plain_sgd: bool = False
     common_init: bool = False
+    own_validation: bool = False
 
 
 class Protocol(OldMembers):

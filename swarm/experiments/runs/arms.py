@@ -18,7 +18,7 @@ from swarm.experiments.runs.describe import (
     option_name,
     versions,
 )
-from swarm.experiments.runs.lr_search import Say, search_lr
+from swarm.experiments.runs.lr_search import Say, costly, search_lr
 from swarm.experiments.runs.prepared import PreparedArm, PreparedRun
 from swarm.experiments.runs.scenario import conclusion_of
 from swarm.results import columns, continual
@@ -38,6 +38,9 @@ def run_arms(prepared: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dic
     progress = folder.progress()
     progress["settings"] = made_with(prepared.settings.model_dump())
     folder.write_progress(progress)
+    open_arms = [arm for arm in prepared.arms if arm.name not in progress["tuning"]]
+    if (warning := costly(prepared.settings, open_arms)) is not None:
+        say(f"warning: {warning}")
     with prepared.engine as engine:
         for arm in prepared.arms:
             if arm.name not in progress["tuning"]:

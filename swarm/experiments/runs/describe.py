@@ -72,7 +72,11 @@ def _mean(counts: list[int]) -> float | int:
 
 def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> dict[str, Any]:
     """The numbers of samples, their shape and classes, and how many samples a device holds."""
-    held = holdings.local_test
+    own = {
+        f"{name}_per_device": _sizes(held)
+        for name in ("local_test", "local_validation")
+        if (held := getattr(holdings, name)) is not None
+    }
     replay_bytes = experiment.data.replay_bytes(experiment.dtype.itemsize)
     return {
         "name": option_name(experiment.settings.data),
@@ -83,7 +87,7 @@ def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> 
         **({"class_names": names} if (names := few(d.class_names)) else {}),
         "features": list(d.x.shape[1:]),
         "samples_per_device": _sizes(holdings),
-        **({} if held is None else {"local_test_per_device": _sizes(held)}),
+        **own,
         **({"replay_bytes_per_device": replay_bytes} if replay_bytes else {}),
     }
 

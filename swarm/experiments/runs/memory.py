@@ -12,20 +12,23 @@ from swarm.common.ranges import no_room, size_text
 from swarm.common.system.machine import available_bytes, ran_out_of_memory
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.footprint import Footprint, footprint
+from swarm.simulation.footprint import Footprint, Part, footprint
 
 
 class MemoryRanOutError(SwarmError):
     """Memory ran out; the run can be resumed from its last checkpoint."""
 
 
-def require_memory(experiment: Experiment, engine: Engine) -> Footprint:
-    """The memory that an experiment will take with this engine.
+def require_memory(experiment: Experiment, engine: Engine, held: int = 0) -> Footprint:
+    """The memory that an experiment will take with this engine; ``held`` states of it are kept
+    beside it while a learning rate is chosen.
 
     Raises :class:`ConfigError` if it cannot fit; the message names how many actors, links of a
     device, or devices would."""
     swarm = footprint(experiment)
-    needed = swarm.with_parts(engine.own_memory(experiment, swarm))
+    state = experiment.settings.devices * experiment.kept_numbers * experiment.dtype.itemsize
+    tries = Part("tries of a learning rate", held * state, "lr_search.method=grid")
+    needed = swarm.with_parts([*engine.own_memory(experiment, swarm), *[tries] * (held > 0)])
     there = available_bytes() if experiment.device.type == "cpu" else None
     if there is None or needed.to_come <= there:
         return needed

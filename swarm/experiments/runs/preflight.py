@@ -9,7 +9,8 @@ import warnings
 
 from swarm.common.errors import ConfigError
 from swarm.config.build import choice
-from swarm.data.local_test import asked
+from swarm.config.settings import Settings
+from swarm.data.local_test import asked, validation_asked
 from swarm.learning.optim.optimizer import SGD
 from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
@@ -95,6 +96,17 @@ def _require_punctuality(e: Experiment) -> None:
     would = f"{more}a longer network.round_seconds or {quicker} would do"
     valid = f"the quickest takes {quickest:.3g} virtual seconds, {count} ticks; {would}"
     raise ConfigError("network.max_delay", network.max_delay, f"gives up every message: {valid}")
+
+
+def warn_of_unused_validation(settings: Settings, used: bool) -> None:
+    """Warn of validation samples of devices' own that no arm has a use for."""
+    if not used:
+        warnings.warn(
+            f"data.local_validation={validation_asked(settings.data):g}: no protocol of this run"
+            " measures models on the samples that it takes from the devices;"
+            " protocol=best_neighbour does",
+            stacklevel=3,
+        )
 
 
 def warn_of_what_does_nothing(e: Experiment) -> None:

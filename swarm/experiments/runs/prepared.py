@@ -23,6 +23,7 @@ from swarm.experiments.runs.memory import require_memory, running_out
 from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
     require_plain_steps,
+    warn_of_unused_validation,
     warn_of_what_does_nothing,
 )
 from swarm.experiments.runs.scenario import (
@@ -41,9 +42,11 @@ from swarm.simulation.footprint import NOTHING, Footprint
 
 @dataclass(frozen=True)
 class PreparedArm(Arm):
-    """An arm whose variants have passed the checks, and the learning rates that it chooses from."""
+    """An arm whose variants have passed the checks, the learning rates that it chooses from, and
+    whether its devices measure models on validation samples of their own."""
 
     rates: tuple[float, ...] = ()
+    own_validation: bool = False
 
     @property
     def first(self) -> Settings:
@@ -107,6 +110,8 @@ class PreparedRun(Resolved):
         checked = [draft._checked(arm) for arm in arms]
         most = max((needed for _, needed in checked), key=lambda needed: needed.total)
         prepared = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
+        if split.local_validation is not None:
+            warn_of_unused_validation(s, any(arm.own_validation for arm, _ in checked))
         prepared.made_tracker(Path(), "check")
         return prepared
 
@@ -186,6 +191,7 @@ class PreparedRun(Resolved):
         needed: list[Footprint] = []
         wrong: list[ConfigError] = []
         rates: tuple[float, ...] = ()
+        measures = False
         for variant in arm.variants:
             its = candidate_rates(variant)
             try:
@@ -193,7 +199,10 @@ class PreparedRun(Resolved):
             except ConfigError as error:
                 wrong.append(error)
                 continue
-            needed.append(require_memory(experiment, self.engine))
+            halving = len(its) > 1 and variant.lr_search.method == "halving"
+            held = len(its) * len(arm.variants) if halving else 0
+            needed.append(require_memory(experiment, self.engine, held))
+            measures |= experiment.communication.protocol.requirements.own_validation
             require_plain_steps(experiment)
             probe(experiment)
             require_a_network_that_works(experiment)
@@ -211,7 +220,7 @@ class PreparedRun(Resolved):
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, rates)
+        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, rates, measures)
         _require_validation(checked, self.settings, self.dataset)
         return checked, max(needed, key=lambda each: each.total)
 

@@ -16,6 +16,7 @@ from swarm.communication.compression.base import Compressor
 from swarm.config.build import choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
+from swarm.data.local_test import VALIDATION
 from swarm.simulation.experiment.communication import Communication
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def validate(experiment: Experiment) -> None:
     Raises :class:`~swarm.common.errors.ConfigError` for the first combination that cannot work."""
     settings, communication = experiment.settings, experiment.communication
     _require_common_start(settings, communication)
+    _require_own_validation(experiment)
     for phase in {type(phase): phase for phase in communication.phases}.values():
         phase.check()
     if communication.compressor is not None:
@@ -54,6 +56,32 @@ def _require_common_start(settings: Settings, communication: Communication) -> N
             " the start"
         )
         raise ConfigError("init", settings.init, valid)
+
+
+def _require_own_validation(experiment: Experiment) -> None:
+    """Refuse a protocol that measures models on validation samples of each device's own where a
+    device has none."""
+    protocol, split = experiment.communication.protocol, experiment.data.split
+    if not protocol.requirements.own_validation:
+        return
+    key, held = f"data.{VALIDATION}", split.local_validation
+    share = experiment.settings.data.get(VALIDATION, 0)
+    if held is None:
+        valid = (
+            f"must be above 0 with {called(protocol)}, whose devices measure models on validation"
+            " samples of their own; 0.2 would do"
+        )
+        raise ConfigError(key, share, valid)
+    if held.sizes_N.all():
+        return
+    device, least = int(held.sizes_N.argmin()), experiment.settings.partition.get("min_samples")
+    more = "another partition" if least is None else f"partition.min_samples={least + 1}"
+    valid = (
+        f"leaves {titled(device, named(experiment.names, device)).lower()} no validation sample, as"
+        f" it has one sample only, and with {called(protocol)} every device measures models on its"
+        f" own; fewer devices or {more} would do"
+    )
+    raise ConfigError(key, share, valid)
 
 
 def _check_compressor(

@@ -130,6 +130,11 @@ class Phase(ABC):
         """The messages that are sent in ``round``, counted."""
         raise NotImplementedError
 
+    def measured(self, round: int) -> Ints:
+        """How many models each device measures in ``round`` on its own validation samples,
+        ``[N]``, as far as it is counted; see :meth:`Requirements.own_validation`."""
+        return np.zeros(self.communication.settings.devices, np.int64)
+
     def seconds_on_line(self, round: int) -> Floats:
         """The virtual seconds until a device's last message of ``round`` is transmitted, ``[N]``;
         zeros without a fleet."""

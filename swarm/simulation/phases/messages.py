@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from swarm.communication.protocol.base import Inbox
-from swarm.simulation.phases.base import TrainResult
+from swarm.simulation.phases.base import Ints, TrainResult
 from swarm.simulation.phases.neighbours import Packets
 from swarm.simulation.phases.transport import AlongLinks, Arrived, Transport
 
@@ -24,6 +24,13 @@ class Messages(Packets):
     def transport(self, round: int) -> Transport:
         """:class:`AlongLinks`, with every message apart."""
         return AlongLinks(self.communication.messages.single(round))
+
+    def measured(self, round: int) -> Ints:
+        """See :meth:`Phase.measured`; a device that measures models measures each that arrives."""
+        if not self.protocol.requirements.own_validation:
+            return super().measured(round)
+        arrived = self.communication.messages.single(round).dst_R
+        return np.bincount(arrived, minlength=self.communication.settings.devices)
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Hand the devices of a shard their messages, if any have arrived."""

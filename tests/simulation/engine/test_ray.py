@@ -53,6 +53,10 @@ CASES = {
     ),
     "by link": ("protocol=relay_sgd", "topology=small_world"),
     "by message": ("protocol=gossip_learning", "protocol.variant=um", "topology=epidemic", "topology.fanout=1"),
+    "by message, from the best of late ones": (
+        "protocol=best_neighbour", "data.local_validation=0.2", "topology=complete", "network.drop=0.2", "delay=exponential",
+        "delay.mean=1.0",
+    ),
     "a server with a memory": ("protocol=scaffold", "protocol.fraction=0.5", "topology=none"),
     **{
         f"aggregated by {rule}": (
