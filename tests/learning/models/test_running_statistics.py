@@ -56,6 +56,10 @@ MODEL = named("BatchNormMLP")
         ("LoRA", ("optimizer=momentum",)),
         ("OwnMean", ("train.local_steps=null", "train.local_epochs=1")),
         ("BatchNormMLP", ("share=no_batch_norm", "protocol=scaffold")),
+        (
+            "BatchNormMLP",
+            ("buffers=local", "protocol=best_neighbour", "data.local_validation=0.2"),
+        ),
         ("BatchNormMLP", ("buffers=local", "network.drop=0.2", "compressor=top_k")),
         ("BatchNormMLP", ("protocol=choco", "compressor=qsgd", "optimizer=adamw")),
         ("BatchNormMLP", ("share=[head.*]", "protocol=gradient_tracking")),
