@@ -20,11 +20,12 @@ from PIL import Image
 
 import swarm
 from swarm.cli.main import main
-from tests.docs.elsewhere import ELSEWHERE
-from tests.docs.pages import PAGES, ROOT, blocks, write_files
+from tests.docs.elsewhere import ELSEWHERE, elsewhere
+from tests.docs.pages import PAGES, ROOT, blocks
 from tests.docs.reader import Reader, lines
 
-PROGRAMS = re.compile(r"^\s*(\$ )?(python |run-swarm |make |pip |ray |wandb )", re.MULTILINE)
+LANGUAGES = {"bash", "console", "python", "text", "yaml"}
+PROGRAM = re.compile(r"^\s*(\$ )?(python3? \S|run-swarm |make |pip |ray |wandb )", re.MULTILINE)
 ROUND = ("devices=12", "rounds=2", "optimizer.lr=0.1", "tracker=none", "report=false")
 
 
@@ -104,6 +105,81 @@ def test_a_page_works_as_written(
     monkeypatch.setenv("SWARM_DATA", str(fetched))
     name = str(page.relative_to(ROOT))
     brought(name, finished)
-    reader = Reader(monkeypatch)
-    reader.follow(name)
-    assert reader.ran or reader.checked
+    Reader(monkeypatch).follow(name)
+    AFTER.get(name, lambda: None)()
+
+
+def after_the_tutorial() -> None:
+    """The figures that the page shows, and what it says of them."""
+    ring, relaxed, complete = (
+        swarm.load(Path("outputs", name)).final("swarm") for name in ("ring", "relaxed", "complete")
+    )
+    weakest = swarm.load("outputs/weakest")
+    finals = [weakest.final(arm)["weakest_class_mean"] for arm in weakest.arms]
+    assert [round(value, 1) for value in finals] == [0.4, 0.0, 0.9, 0.8]
+    assert ring["accuracy_mean"] < relaxed["accuracy_mean"] < complete["accuracy_mean"]
+    assert relaxed["consensus_distance"] < ring["consensus_distance"]
+    assert relaxed["bytes_total"] == ring["bytes_total"] < complete["bytes_total"] / 14
+
+
+def after_plug_ins() -> None:
+    """Each plug-in of the page took part in its run."""
+    first = json.loads(Path("first/summary.json").read_text())
+    assert first["rounds"] == 6
+    assert list(first["arms"]) == ["swarm"]
+    assert first["topology"]["edges"] == 2 * 45 + 2  # two complete halves of 10 and two bridges
+    third = json.loads(Path("third/summary.json").read_text())["arms"]["swarm"]
+    assert third["accuracy_mean"] <= third["top_two_mean"] <= 1
+    fifth = json.loads(Path("fifth/summary.json").read_text())
+    assert fifth["saved"] > 0
+    page = Path("fifth/report.html").read_text()
+    assert fifth["headline"] in page
+    for tile in ("gap closed", "bytes saved"):
+        assert f'<div class="key">{tile}</div>' in page
+    jobs = [Path(f"sweep/topology.bridges={bridges}/summary.json") for bridges in (1, 8)]
+    sweep = [json.loads(job.read_text())["topology"]["edges"] for job in jobs]
+    assert sweep == [2 * 45 + 1, 2 * 45 + 8]
+
+
+def after_prices() -> None:
+    """The price that the page computes has the unit of the table: 90,000 for each room."""
+    code = "".join(
+        block.code for block in blocks("docs/data.md", "python") if "price =" in block.code
+    )
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert getattr(names["price"], "shape", None) == (2, 1)
+
+
+AFTER: dict[str, Callable[[], None]] = {
+    "docs/data.md": after_prices,
+    "docs/plugins.md": after_plug_ins,
+    "docs/tutorial.md": after_the_tutorial,
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_block_says_what_it_is_and_hides_no_command(page: Path) -> None:
+    found = blocks(page)
+    assert page.read_text(encoding="utf-8").count("```") == 2 * len(found)
+    assert {block.language for block in found} <= LANGUAGES
+    assert [b.code for b in found if b.language == "text" and PROGRAM.search(b.code)] == []
+
+
+def test_the_table_of_what_is_not_run_has_no_line_too_many() -> None:
+    typed = [line for page in PAGES for block in blocks(page, "bash") for line in lines(block.code)]
+    used = {entry.pattern for line in typed if (entry := elsewhere(line)) is not None}
+    assert [entry.pattern for entry in ELSEWHERE if entry.pattern not in used] == []
+    assert len([line for line in typed if elsewhere(line) is None]) > 2 / 3 * len(typed)
+
+
+def test_a_command_that_is_refused_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```bash\npython run_swarm.py engine=ray devices=1000\n```\n")
+    with pytest.raises(AssertionError):
+        Reader(monkeypatch).follow(page)
+    page.write_text("```bash\nrun-swarm topology=torus \\\n  devices=13  # a comment\n```\n")
+    with pytest.raises(AssertionError, match="12 or 15 would do"):
+        Reader(monkeypatch).follow(page)
