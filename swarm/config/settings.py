@@ -39,7 +39,7 @@ DEFAULTS: Final[dict[str, Any]] = {
 Positive = Annotated[float, Field(gt=0)]
 MOST_DEVICES = MOST_ROUNDS = 10_000_000
 
-DOTTED = 'is no key of a mapping, which is nested: {"optimizer": {"lr": 0.1}}; overrides= takes dotted ones'
+DOTTED = "is a dotted key; nest it, as in {optimizer: {lr: 0.1}}, or give it to overrides="
 
 
 class Section(BaseModel):

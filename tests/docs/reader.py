@@ -149,6 +149,8 @@ def overrides(line: str) -> str:
         if (key := word.partition("=")[0]) == "rounds"
         or not (key in typed or (key == "tracker" and key in sections))
     ]
+    if "model=custom" in line or "model=gru" in line:
+        kept = [*kept, "rounds=1", "'scenario.arms=[swarm]'"]
     if re.search(r"seed[=:] ?\W*(range|\d,)", line):
         kept.append("seed=0")
     if "MULTIRUN" in line or "sweeper" in line or (" -m " in line and "arms" not in line):

@@ -16,6 +16,7 @@ import networkx
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import swarm
@@ -68,6 +69,10 @@ def brought(page: str, finished: Path) -> None:
     BROUGHT.get(page, lambda: None)()
 
 
+def start() -> None:
+    torch.save(swarm.load("outputs/first").state_dict("swarm", 7), "start.pt")
+
+
 def people() -> None:
     (block,) = [block for block in blocks("README.md", "python") if "people.csv" in block.code]
     exec(block.code, {})
@@ -92,6 +97,7 @@ def graphs() -> None:
 
 BROUGHT: dict[str, Callable[[], None]] = {
     "README.md": lambda: shutil.rmtree("outputs/first"),
+    "docs/models.md": start,
     "docs/data.md": lambda: (people(), photos()),
     "docs/topologies.md": graphs,
 }
