@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from swarm.config.composing.compose import Composer
     from swarm.experiments.runner import Prepared
+from swarm.cli.environment import with_environment
 from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain
 from swarm.cli.start import Jobs, call_hydra, go_on, run_once
 
@@ -68,6 +69,7 @@ def _main(argv: list[str]) -> int:
     from swarm.config.composing.overrides import UsageError, parse, with_sweep_params
 
     args.overrides, params = with_sweep_params(args.overrides)
+    args.overrides = with_environment(args.overrides)
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
     if resume is not None and not args.help:

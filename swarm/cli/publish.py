@@ -25,7 +25,7 @@ REGENERATE = """\
 `make claims` runs every claim with `preset=full`, which takes about an hour on two cores,
 goes on where it was interrupted, and writes this folder anew. For one claim:
 
-```
+```bash
 python run_swarm.py scenario=NAME preset=full hydra.run.dir=outputs/NAME
 python run_swarm.py publish outputs/NAME
 ```

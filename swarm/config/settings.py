@@ -39,6 +39,8 @@ DEFAULTS: Final[dict[str, Any]] = {
 Positive = Annotated[float, Field(gt=0)]
 MOST_DEVICES = MOST_ROUNDS = 10_000_000
 
+DOTTED = "is a dotted key; nest it, as in {optimizer: {lr: 0.1}}, or give it to overrides="
+
 
 class Section(BaseModel):
     """A section of typed keys: it has no other keys, and values are not converted."""
@@ -314,6 +316,8 @@ def _refuse_unknown(values: Mapping[str, Any], model: type[Section], prefix: str
     for key, value in values.items():
         field = model.model_fields.get(str(key))
         if field is None:
+            if "." in str(key):
+                raise ConfigError(f"{prefix}{key}", value, DOTTED)
             raise unknown(f"{prefix}{key}", value, model.model_fields)
         inner = _model(field.annotation)
         if inner is not None and isinstance(value, Mapping):

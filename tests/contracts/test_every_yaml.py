@@ -20,6 +20,7 @@ from PIL import Image
 
 from scenarios.all import judging
 from swarm.common.system import paths
+from swarm.common.system.dataset_cache import home
 from swarm.config.build import option
 from swarm.config.plug_ins import load_plugins
 from swarm.config.settings import Settings, sections
@@ -40,7 +41,7 @@ STREAMED = [
 STREAMED += [("replay", name) for name in ("ring", "reservoir", "class_balanced")]
 USER_DATA = Path(__file__).parents[1] / "data" / "user_data.py"
 USER_MODELS = Path(__file__).parents[1] / "learning" / "models" / "user_models.py"
-FASHION = Path("/usr/share/datasets/fashion-mnist")
+FASHION = home() / "fashion_mnist"
 
 
 def _idx(path: Path, values: np.ndarray) -> None:
@@ -272,7 +273,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
 
 def _skip_what_is_not_there(group: str, name: str) -> None:
     if (group, name) == ("data", "fashion_mnist") and not FASHION.is_dir():
-        pytest.skip("the folder of dataset-fashion-mnist is not there")
+        pytest.skip("Fashion-MNIST is not fetched")
     if (group, name) == ("data", "tff"):
         pytest.importorskip("h5py")
 

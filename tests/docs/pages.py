@@ -16,7 +16,11 @@ BLOCK = re.compile(r"^```(\w*)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOT
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced code block: its language, what stands behind the language, and the code."""
+    """A fenced code block: its language, what stands behind the language, and the code.
+
+    ``bash`` holds commands, ``bash fails`` commands that are refused with the sentence of the
+    ``text`` block behind it; ``console`` has a refused command behind ``$`` and what is said.
+    """
 
     language: str
     info: str

@@ -113,7 +113,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def commands(page: Path) -> Iterator[list[str]]:
     """The words behind ``run_swarm.py`` or ``run-swarm`` of the runs that a page's blocks start."""
     for block in blocks(page):
-        if block.language in ("", "bash") and block.info != "fails":
+        if block.language == "bash" and block.info != "fails":
             for line in block.code.replace("\\\n", " ").splitlines():
                 if found := re.match(r"(?:python \S*run_swarm\.py|run-swarm)\s+(.*)", line):
                     yield shlex.split(found[1], comments=True)

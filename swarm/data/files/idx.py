@@ -119,16 +119,7 @@ class Idx(Source):
         folder = locate(self.path)
         if not folder.is_dir():
             valid = "is not a folder; give the one that holds the four IDX files"
-            hint = (
-                " (on Debian, the package dataset-fashion-mnist installs Fashion-MNIST in this one;"
-                " elsewhere `python -m swarm.data.fetch fashion_mnist`, and"
-                " data.path=fetched:fashion_mnist)"
-            )
-            raise ConfigError(
-                "path",
-                self.path,
-                valid + (hint if "share/datasets/fashion-mnist" in self.path else ""),
-            )
+            raise ConfigError("path", self.path, valid)
         names = [
             f"{self.prefix}{part}-{kind}{dot}idx{dims}-ubyte" for part in parts for dot in "-."
         ]

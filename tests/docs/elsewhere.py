@@ -1,0 +1,155 @@
+"""The commands of the pages that a test cannot run, why, and what is checked of them instead.
+
+Every other command is run as it is written: see :mod:`tests.docs.reader`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import click
+import pytest
+
+import swarm.cli.main
+from tests.docs.pages import ROOT
+
+# What a reader puts in the place of a word in capitals. The folders are those of ``finished``.
+STANDS_FOR = {
+    "RUN RUN … [--html FILE] [--png FILE] [--csv FILE]":
+        "outputs/first outputs/other --html a.html --png a.png --csv a.csv",
+    "resume=FOLDER": "resume=outputs/first",
+    "scenario=NAME": "scenario=drift",
+}  # fmt: skip
+Check = Callable[[Sequence[str], pytest.MonkeyPatch], None]
+
+
+CHECKED: set[tuple[str, ...]] = set()
+
+
+def nothing(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
+    """There is nothing to look up."""
+
+
+def prepared(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
+    """The run is composed, its data read, each arm built and checked; it is not started."""
+    if tuple(words) in CHECKED:  # on another page
+        return
+    CHECKED.add(tuple(words))
+    patch.setattr(swarm.cli.main, "run_once", lambda *_: 0)
+    settings = ["engine.address=null" if w == "engine.address=auto" else w for w in words]
+    assert swarm.cli.main.main(settings[settings.index("run_swarm.py") + 1 :]) == 0
+
+
+def target(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
+    """``make -n`` knows the target."""
+    done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def extra(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
+    """``pip install '.[NAME]'`` names an extra of pyproject.toml."""
+    (found,) = re.findall(r"^\.\[(\w+)\]$", words[-1])
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert found in known["project"]["optional-dependencies"]
+
+
+def hook(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
+    """pre-commit has its file, and is a tool of development."""
+    assert (ROOT / ".pre-commit-config.yaml").is_file()
+    assert "pre-commit" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def parsed(module: str, group: str) -> Check:
+    """The program of another project has the command, and takes these options and arguments."""
+
+    def check(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
+        start = words.index(group.split(".")[0])
+        command: Any = importlib.import_module(module)
+        command = getattr(command, "cli")  # noqa: B009 - modules have no such attribute for mypy
+        rest = [word for word in words[start + 1 :] if word not in (";", "+")]
+        rest = ["." if re.search(r"^{}$|/wandb", word) else word for word in rest]  # they exist
+        assert rest[0] in command.commands, f"{group} has no command {rest[0]}"
+        while isinstance(command, click.Group) and rest[0] in command.commands:
+            name, rest = rest[0], rest[1:]
+            command = command.commands[name]
+        command.make_context(command.name, list(rest))
+
+    return check
+
+
+def arguments(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
+    """A script of benchmarks/ takes these arguments: it gets as far as its first run."""
+
+    class ParsedError(Exception):
+        pass
+
+    import argparse
+
+    read = argparse.ArgumentParser.parse_args
+
+    def stop(self: argparse.ArgumentParser, *given: Any, **named: Any) -> Any:
+        read(self, *given, **named)
+        raise ParsedError
+
+    patch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    script = words[2:]
+    patch.setattr(sys, "argv", list(script))
+    patch.syspath_prepend(str(ROOT))
+    with pytest.raises(ParsedError):
+        runpy.run_module(script[0], run_name="__main__")
+
+
+def published(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
+    """``publish`` takes these words, and says that the folder is not there."""
+    assert swarm.cli.main.main([*words[words.index("publish") :]]) == 2
+
+
+class Elsewhere(NamedTuple):
+    """Commands that ``pattern`` matches are not run, because of ``reason``."""
+
+    pattern: str
+    reason: str
+    check: Check
+
+
+ELSEWHERE = (
+    Elsewhere(r"make ", "makes an environment from the package index, or lasts minutes", target),
+    Elsewhere(r"source |export ", "sets up the reader's own shell", nothing),
+    Elsewhere(r"pip install", "installs from the package index", extra),
+    Elsewhere(r"\S+/pre-commit ", "changes the hooks of the repository", hook),
+    Elsewhere(r"ray job", "needs a cluster with Ray's job server", prepared),
+    Elsewhere(r"ray ", "starts servers on several machines", parsed("ray.scripts.scripts", "ray")),
+    Elsewhere(
+        r"wandb |find .*wandb sync", "needs an account and the network, or a terminal",
+        parsed("wandb.cli.cli", "wandb"),
+    ),
+    Elsewhere(r".* publish ", "publishes claims that were judged in full: an hour", published),
+    Elsewhere(r"python -m benchmarks", "lasts minutes", arguments),
+    Elsewhere(
+        r".*engine=ray", "starts Ray, as tests/simulation/engine do; a cluster is not here", prepared
+    ),
+    Elsewhere(
+        r".*scenario=(all|drift|resilience|NAME)",
+        "makes dozens of runs; tests/experiments/claims runs every claim at its smallest", prepared,
+    ),
+)  # fmt: skip
+
+
+def elsewhere(line: str) -> Elsewhere | None:
+    """The entry of the table that a command falls under; None: the command is run."""
+    return next((entry for entry in ELSEWHERE if re.match(entry.pattern, line)), None)
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a command as a shell has them, without its comment and redirection."""
+    for placeholder, meant in STANDS_FOR.items():
+        line = line.replace(placeholder, meant)
+    return shlex.split(line.partition(" </dev/null")[0], comments=True)

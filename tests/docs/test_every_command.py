@@ -1,0 +1,191 @@
+"""Every command and every block of Python of README and docs/ runs as it is written.
+
+Each page is followed in a folder of its own, from its first block to its last. What a test cannot
+run is in the table of :mod:`tests.docs.elsewhere`, with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import networkx
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import swarm
+from swarm.cli.main import main
+from tests.docs.elsewhere import ELSEWHERE, elsewhere
+from tests.docs.pages import PAGES, ROOT, blocks
+from tests.docs.reader import Reader, lines
+
+LANGUAGES = {"bash", "console", "python", "text", "yaml"}
+PROGRAM = re.compile(r"^\s*(\$ )?(python3? \S|run-swarm |make |pip |ray |wandb )", re.MULTILINE)
+ROUND = ("devices=12", "rounds=2", "optimizer.lr=0.1", "tracker=none", "report=false")
+
+
+def has_code(page: Path) -> bool:
+    return any(block.language in ("bash", "python", "console") for block in blocks(page))
+
+
+FOLLOWED = [page for page in PAGES if has_code(page)]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is over, which stands for any that a page takes for granted."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert main([*ROUND, f"hydra.run.dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of fetched data, with a few rows of each set that a page uses."""
+    home, draw = tmp_path_factory.mktemp("fetched"), np.random.default_rng(0)
+    for name in ("shakespeare", "fashion_mnist"):
+        (home / name).mkdir()
+    text = ["".join(draw.choice(list("to be or not"), 2400)) for _ in range(20)]
+    plays = pd.DataFrame({"owner": [f"play/{i}" for i in range(20)], "text": text})
+    plays.to_parquet(home / "shakespeare" / "text.parquet")
+    for part, count in (("train", 12000), ("t10k", 100)):
+        for kind, shape in (("images-idx3", (count, 2, 2)), ("labels-idx1", (count,))):
+            head = np.array([0x0800 + len(shape), *shape], ">i4").tobytes()
+            body = (np.arange(np.prod(shape)) % 10).astype(np.uint8).tobytes()
+            (home / "fashion_mnist" / f"{part}-{kind}-ubyte").write_bytes(head + body)
+    return home
+
+
+def brought(page: str, finished: Path) -> None:
+    """Put into the current folder what a page's reader has already: runs, and files of her own."""
+    for name in ("first", "other", "2026-01-02/03-04-05"):
+        shutil.copytree(finished, Path("outputs", name))
+    BROUGHT.get(page, lambda: None)()
+
+
+def start() -> None:
+    torch.save(swarm.load("outputs/first").state_dict("swarm", 7), "start.pt")
+
+
+def people() -> None:
+    (block,) = [block for block in blocks("README.md", "python") if "people.csv" in block.code]
+    exec(block.code, {})
+
+
+def photos() -> None:
+    draw = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        Path("photos", label).mkdir(parents=True)
+        for i in range(150):
+            pixels = draw.integers(0, 255, (8, 8, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(Path("photos", label, f"{i}.png"))
+
+
+def graphs() -> None:
+    edges = networkx.karate_club_graph().edges
+    pd.DataFrame(edges, columns=["source", "target"]).to_csv("graph.csv", index=False)
+    draw = np.random.default_rng(0)
+    met = {"time": np.arange(200), "a": draw.integers(0, 25, 200), "b": draw.integers(25, 50, 200)}
+    pd.DataFrame(met).to_csv("met.csv", index=False)
+
+
+BROUGHT: dict[str, Callable[[], None]] = {
+    "README.md": lambda: shutil.rmtree("outputs/first"),
+    "docs/models.md": start,
+    "docs/data.md": lambda: (people(), photos()),
+    "docs/topologies.md": graphs,
+}
+
+
+@pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_works_as_written(
+    page: Path, finished: Path, fetched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SWARM_DATA", str(fetched))
+    name = str(page.relative_to(ROOT))
+    brought(name, finished)
+    Reader(monkeypatch).follow(name)
+    AFTER.get(name, lambda: None)()
+
+
+def after_the_tutorial() -> None:
+    """The figures that the page shows, and what it says of them."""
+    ring, relaxed, complete = (
+        swarm.load(Path("outputs", name)).final("swarm") for name in ("ring", "relaxed", "complete")
+    )
+    weakest = swarm.load("outputs/weakest")
+    finals = [weakest.final(arm)["weakest_class_mean"] for arm in weakest.arms]
+    assert [round(value, 1) for value in finals] == [0.4, 0.0, 0.9, 0.8]
+    assert ring["accuracy_mean"] < relaxed["accuracy_mean"] < complete["accuracy_mean"]
+    assert relaxed["consensus_distance"] < ring["consensus_distance"]
+    assert relaxed["bytes_total"] == ring["bytes_total"] < complete["bytes_total"] / 14
+
+
+def after_plug_ins() -> None:
+    """Each plug-in of the page took part in its run."""
+    first = json.loads(Path("first/summary.json").read_text())
+    assert first["rounds"] == 6
+    assert list(first["arms"]) == ["swarm"]
+    assert first["topology"]["edges"] == 2 * 45 + 2  # two complete halves of 10 and two bridges
+    third = json.loads(Path("third/summary.json").read_text())["arms"]["swarm"]
+    assert third["accuracy_mean"] <= third["top_two_mean"] <= 1
+    fifth = json.loads(Path("fifth/summary.json").read_text())
+    assert fifth["saved"] > 0
+    page = Path("fifth/report.html").read_text()
+    assert fifth["headline"] in page
+    for tile in ("gap closed", "bytes saved"):
+        assert f'<div class="key">{tile}</div>' in page
+    jobs = [Path(f"sweep/topology.bridges={bridges}/summary.json") for bridges in (1, 8)]
+    sweep = [json.loads(job.read_text())["topology"]["edges"] for job in jobs]
+    assert sweep == [2 * 45 + 1, 2 * 45 + 8]
+
+
+def after_prices() -> None:
+    """The price that the page computes has the unit of the table: 90,000 for each room."""
+    code = "".join(
+        block.code for block in blocks("docs/data.md", "python") if "price =" in block.code
+    )
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert getattr(names["price"], "shape", None) == (2, 1)
+
+
+AFTER: dict[str, Callable[[], None]] = {
+    "docs/data.md": after_prices,
+    "docs/plugins.md": after_plug_ins,
+    "docs/tutorial.md": after_the_tutorial,
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_block_says_what_it_is_and_hides_no_command(page: Path) -> None:
+    found = blocks(page)
+    assert page.read_text(encoding="utf-8").count("```") == 2 * len(found)
+    assert {block.language for block in found} <= LANGUAGES
+    assert [b.code for b in found if b.language == "text" and PROGRAM.search(b.code)] == []
+
+
+def test_the_table_of_what_is_not_run_has_no_line_too_many() -> None:
+    typed = [line for page in PAGES for block in blocks(page, "bash") for line in lines(block.code)]
+    used = {entry.pattern for line in typed if (entry := elsewhere(line)) is not None}
+    assert [entry.pattern for entry in ELSEWHERE if entry.pattern not in used] == []
+    assert len([line for line in typed if elsewhere(line) is None]) > 2 / 3 * len(typed)
+
+
+def test_a_command_that_is_refused_is_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```bash\npython run_swarm.py engine=ray devices=1000\n```\n")
+    with pytest.raises(AssertionError):
+        Reader(monkeypatch).follow(page)
+    page.write_text("```bash\nrun-swarm topology=torus \\\n  devices=13  # a comment\n```\n")
+    with pytest.raises(AssertionError, match="12 or 15 would do"):
+        Reader(monkeypatch).follow(page)
