@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import ordinary
 from swarm.config.explain import describe, must_be, shown, unknown
-from swarm.config.plug_in_lists import with_options
+from swarm.config.plug_in_lists import with_loss, with_options
 
 
 def _is_plugin(value: Any) -> Any:
@@ -58,7 +58,7 @@ class TrainSettings(Section):
     local_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None
     local_epochs: Annotated[int, Field(ge=1, le=10_000)] | None
     clip_norm: Positive | None
-    loss: Literal["auto", "cross_entropy", "mse", "mae"]
+    loss: Literal["auto", "cross_entropy", "mse", "mae"] | PlugIn
     class_weights: Literal["balanced"] | list[Positive] | None = None
 
 
@@ -169,7 +169,7 @@ class Settings(Section):
         unknown key, a value out of range, a missing value, or an interpolation of something that
         does not exist.
         """
-        values = with_options(plain(cfg), "metrics", STANDARD)
+        values = with_loss(with_options(plain(cfg), "metrics", STANDARD))
         settings = validated(cls, with_options(values, "transforms"))
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
@@ -209,7 +209,9 @@ class Settings(Section):
 
     def plug_ins(self) -> dict[str, dict[str, Any]]:
         """Return the sections that are plug-ins, by key."""
-        return {name: getattr(self, name) for name in sections()}
+        loss = self.train.loss
+        own = {} if isinstance(loss, str) else {"train.loss": loss}
+        return {name: getattr(self, name) for name in sections()} | own
 
 
 Model = TypeVar("Model", bound=Section)

@@ -118,7 +118,7 @@ class Learner:
         self._benches: dict[tuple[int, int], tuple[BlockParameters, Gradient]] = {}
         self._plain = optimizer.plain and clip is None
         self.train: TrainBlock = self._train
-        if compiled and kernel.compiles:
+        if compiled and kernel.compiles and loss.compiles:
             self._compiled = torch.compile(
                 self._train, fullgraph=True, dynamic=False, options=COMPILER
             )

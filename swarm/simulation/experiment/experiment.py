@@ -9,6 +9,7 @@ import torch
 from swarm.common.errors import ConfigError
 from swarm.common.names import Maybe
 from swarm.common.rows import Blocks
+from swarm.learning.kernels.losses import CrossEntropy
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.data import Data
@@ -73,6 +74,7 @@ class Experiment:
             looked.local,
             looked.ensemble,
             self.data.split.local_test is not None,
+            isinstance(self.model.test_loss, CrossEntropy),
         )
 
     def _blocks(self) -> Blocks:
