@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import ordinary
 from swarm.config.explain import describe, must_be, shown, unknown
 from swarm.config.plug_in_lists import with_loss, with_options
+from swarm.config.sections import EarlyStopping, Positive, Section
 
 
 def _is_plugin(value: Any) -> Any:
@@ -34,16 +35,10 @@ DEFAULTS: Final[dict[str, Any]] = {
     "metrics": [STANDARD],
     "transforms": [],
     "aggregator": {"_target_": MEAN},
+    "early_stopping": {"metric": None, "patience": None, "min_delta": 0.0},
 }
 """Keys that configurations of earlier versions do not have, and the values that they then get."""
-Positive = Annotated[float, Field(gt=0)]
 MOST_DEVICES = MOST_ROUNDS = 10_000_000
-
-
-class Section(BaseModel):
-    """A section of typed keys: it has no other keys, and values are not converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _default(key: str) -> Any:
@@ -157,6 +152,7 @@ class Settings(Section):
     train: TrainSettings
     network: NetworkSettings
     evaluate: Evaluate
+    early_stopping: EarlyStopping = _default("early_stopping")
     checkpoint: CheckpointSettings
     compute: Compute
     lr_search: LearningRateSearch

@@ -31,6 +31,7 @@ class ArmFiles:
         self.arm_name, self.keep = arm, keep
         self.records = run / "metrics.jsonl"
         self.checkpoints = run / "checkpoints" / arm
+        self.best = self.checkpoints / checkpoint.BEST
         self._pending: list[dict[str, npt.NDArray[Any]]] = []
         self._buffers_kept = False
         self._ledger = Ledger(self.records, arm)
@@ -149,6 +150,15 @@ class ArmFiles:
                 "parts": self._hashed(),
             }
             checkpoint.write(self.checkpoints, replace(made, facts=facts), self.keep)
+
+    def save_best(self, simulation: Simulation, settings: dict[str, Any]) -> None:
+        """Checkpoint the best round so far in the place of the best one before."""
+        self._own_folders()
+        own_folder(self.best)
+        self._keep_buffers(simulation.experiment.model.constants)
+        made = simulation.checkpoint()
+        facts = {**made.facts, "chosen": _chosen(simulation), "settings": settings}
+        checkpoint.write(self.best, replace(made, facts=facts), keep=None)
 
     def _keep_buffers(self, constants: Constants) -> None:
         """The model's buffers, once a start: they never change."""
