@@ -18,6 +18,7 @@ import swarm
 from swarm.common.errors import ConfigError
 from swarm.common.rows import params_sha256
 from swarm.config.schema import sealed
+from swarm.experiments.loading import LoadedRun
 from swarm.simulation.experiment.early_stopping import StoppingRule, StoppingState
 from tests.support import logged, prepared, run
 
@@ -175,6 +176,13 @@ def test_the_best_models_start_another_run(whole: Path, tmp_path: Path) -> None:
         swarm.load(whole).rows("swarm", best=True),
     )
     assert (started == best[2]).all()
+    found = swarm.load(whole)
+    assert isinstance(found, LoadedRun)
+    right = found.predict("swarm", 2, best=True).argmax(1) == found.dataset("test")[1]
+    rows = found.devices.query(
+        "round == @at and device == 2", local_dict={"at": _facts(whole)["best_round"]}
+    )
+    assert right.mean() == pytest.approx(rows["accuracy"].item(), abs=1e-9)
 
 
 def test_a_damaged_best_round_is_named(whole: Path, tmp_path: Path) -> None:
