@@ -55,6 +55,7 @@ class TrainSettings(Section):
     clip_norm: Positive | None
     loss: Literal["auto", "cross_entropy", "mse", "mae"] | PlugIn
     class_weights: Literal["balanced"] | list[Positive] | None = None
+    devices: Annotated[str, Field(min_length=1)] | None = None
 
 
 class NetworkSettings(Section):

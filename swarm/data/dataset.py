@@ -15,6 +15,7 @@ import numpy.typing as npt
 from swarm.common.names import Maybe, Names, finder
 from swarm.common.rng import Keys
 from swarm.config.aliases.old_members import OldMembers, old_keywords
+from swarm.data.device_table import DeviceTable
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -118,6 +119,8 @@ class DeviceSplit:
     owned: bool = False
     # samples of each device's own that no device learns from; None: there are none
     local_test: DeviceSplit | None = None
+    # which devices learn otherwise than the config says; None: nobody
+    table: DeviceTable | None = None
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:

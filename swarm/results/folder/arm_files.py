@@ -194,7 +194,9 @@ class ArmFiles:
 def _chosen(simulation: Simulation) -> dict[str, Any]:
     """What an arm chooses for itself, beside the settings of the run."""
     settings = simulation.experiment.settings
-    return {"optimizer.lr": settings.optimizer["lr"], "train.batch": settings.train.batch}
+    found = {"optimizer.lr": settings.optimizer["lr"], "train.batch": settings.train.batch}
+    table = simulation.experiment.data.table
+    return found if table is None else {**found, "train.devices": f"a file with {table.sha256}"}
 
 
 def _typed(values: dict[str, Any]) -> str:

@@ -154,6 +154,14 @@ class Model:
         """The learning rate of ``round`` (counted from 1)."""
         return self.optimizer.rate(round - 1, self.settings.schedule_rounds)
 
+    def rates(self, round: int) -> npt.NDArray[np.float64] | None:
+        """The learning rate of each device in ``round``, ``[N]``; None: all have :meth:`rate`."""
+        table = self.data.table
+        if table is None or "lr" not in table.columns:
+            return None
+        base_N = np.where(np.isnan(table.columns["lr"]), self.optimizer.lr, table.columns["lr"])
+        return base_N * self.optimizer.factor(round - 1, self.settings.schedule_rounds)
+
     # --- its cost ---------------------------------------------------------------------------------
 
     @cached_property
