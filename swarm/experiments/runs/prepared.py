@@ -16,10 +16,10 @@ from swarm.config.build import as_typed, build
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.experiments.checks.probe import probe
+from swarm.experiments.device_table import require_what_a_table_can_do, with_table
 from swarm.experiments.resolved import Resolved, candidate_rates, decided, resolve, with_lr
 from swarm.experiments.run_data import load_data
 from swarm.experiments.runs.describe import versions
-from swarm.experiments.runs.device_table import require_what_a_table_can_do, with_table
 from swarm.experiments.runs.memory import require_memory, running_out
 from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
