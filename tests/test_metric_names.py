@@ -35,6 +35,9 @@ EXCEPTIONS = {
     ("swarm/experiments/runs/lr_search.py", "loss"): ALWAYS,
     ("swarm/experiments/runs/lr_search.py", "accuracy"): SETTING,
     ("swarm/experiments/resolved.py", "loss"): SETTING,
+    ("swarm/config/plug_in_lists.py", "loss"): SETTING,
+    ("swarm/experiments/checks/check_plugin.py", "loss"): SETTING,
+    ("swarm/cli/help.py", "loss"): SETTING,
     ("swarm/results/continual.py", "stream_accuracy"): DEFINED,
     ("swarm/experiments/checks/contracts.py", "accuracy_mean"): MADE_UP,
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COLUMN, WIDTH = 30, 110  # where the words about a key begin, and where lists of names are broken
 LISTED = {"metric": "metrics", "transform": "transforms"}  # groups of which a run has a list
+KEYED = {"loss": "train.loss"}  # groups whose option is the value of a key of a section
 FLAGS = {
     "-m": "one run for each combination of the values that are given: topology=ring,torus",
     "--cfg job": "print the config that the settings make, and run nothing",
@@ -45,6 +46,7 @@ def _groups(composer: Composer, cfg: DictConfig) -> Iterator[str]:
     defaults, chosen = conf_files.read(conf_files.config_file()).defaults, _choices(cfg)
     about = {name: said for name, (_, said) in defaults.items()}
     about |= {name: f"in the list {key}" for name, key in LISTED.items()}
+    about |= {name: f"as {key}=NAME" for name, key in KEYED.items()}
     about[EXPERIMENT] = f"a whole experiment, chosen by +{EXPERIMENT}=NAME"
     for group in composer.groups():
         names = [f"{name}*" if name == chosen.get(group) else name

@@ -109,13 +109,13 @@ def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
     """A context in which a :class:`ConfigError` shows what a user types to choose a plug-in, such
     as ``protocol=d2`` or ``protocol=my_plugins.Talks``, instead of its class.
 
-    ``sections`` are the plug-ins' sections by key.
+    ``sections`` are the plug-ins' sections by key, dotted for one within another section.
     """
     try:
         yield
     except ConfigError as error:
-        group = error.key.removeprefix("/")
-        node = sections.get(group) or {}
+        key = error.key.removeprefix("/")
+        node, group = sections.get(key) or {}, key.rpartition(".")[2]
         path = str(node.get(TARGET, ""))
         if not path or error.value not in (path, path.rpartition(".")[2]):
             raise

@@ -1,4 +1,6 @@
-"""Keys that hold a list of plug-ins: ``metrics`` and ``transforms``."""
+"""Keys that hold plug-ins and are no groups: the lists ``metrics`` and ``transforms``, and the key
+``train.loss`` of a section.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,10 @@ from swarm.config.explain import shown, unknown
 
 GROUPS = {"metrics": "metric", "transforms": "transform"}
 """The keys that hold a list of plug-ins, and the groups of conf/ with their options."""
+LOSS = "loss"
+"""The group of conf/ with the options of ``train.loss``."""
+LOSSES = ("auto", "cross_entropy", "mse", "mae")
+"""The values of ``train.loss`` that are no plug-ins."""
 
 
 def with_options(values: dict[str, Any], key: str, *words: str) -> dict[str, Any]:
@@ -32,6 +38,19 @@ def with_options(values: dict[str, Any], key: str, *words: str) -> dict[str, Any
     return {**values, key: [_section(entry, key, group, names, words) for entry in listed]}
 
 
+def with_loss(values: dict[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with the option that ``train.loss`` names replaced by its section; it is
+    written as an entry of a list is (:func:`with_options`).
+
+    Raises :class:`ConfigError` for another value."""
+    train = values.get("train")
+    if not isinstance(train, dict) or "loss" not in train:
+        return values
+    names = [*LOSSES, *options(LOSS)]
+    found = _section(train["loss"], "train.loss", LOSS, names, LOSSES)
+    return {**values, "train": {**train, "loss": found}}
+
+
 def _section(entry: Any, key: str, group: str, names: Sequence[str], words: Sequence[str]) -> Any:
     """One entry of a list of plug-ins."""
     if isinstance(entry, dict) and "_target_" in entry:
@@ -51,6 +70,8 @@ def written_as_a_group(key: str, value: str) -> ConfigError | None:
     """The error for ``metric=NAME``, ``metric.KEY=VALUE``, ``metrics.NAME=…`` and
     ``metrics.NAME.KEY=VALUE``, which shows how an entry of the list is written; None for other
     keys."""
+    if (key.startswith("train.loss.") or key.split(".")[0] == LOSS) and key != "train.loss":
+        return _loss_written_as_a_group(key, value)
     first, *rest = key.split(".")
     listed = next((each for each, group in GROUPS.items() if first == group), first)
     if listed not in GROUPS or key == listed:
@@ -62,3 +83,16 @@ def written_as_a_group(key: str, value: str) -> ConfigError | None:
     before = "standard," if listed == "metrics" else ""
     valid = f"{listed} is a list: write {listed}=[{before}{entry}]"
     return ConfigError(key, value, f"{valid}; valid names: {', '.join(names)}")
+
+
+def _loss_written_as_a_group(key: str, value: str) -> ConfigError:
+    """The error for ``loss=NAME``, ``loss.KEY=VALUE`` and ``train.loss.KEY=VALUE``."""
+    names, last = options(LOSS), key.rpartition(".")[2]
+    if key == LOSS:
+        written = f"train.loss={value}"
+    elif last == "_target_":
+        written = f"'train.loss={{_target_: {value}}}', with its options in the same braces"
+    else:
+        written = f"'train.loss={{NAME: {{{last}: {value}}}}}'"
+    valid = f"train.loss is one value: write {written}; valid names: {', '.join(names)}"
+    return ConfigError(key, value, valid)

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import ordinary
 from swarm.config.explain import describe, must_be, shown, unknown
-from swarm.config.plug_in_lists import with_options
+from swarm.config.plug_in_lists import with_loss, with_options
+from swarm.config.sections import EarlyStopping, Positive, Section
 
 
 def _is_plugin(value: Any) -> Any:
@@ -34,18 +35,12 @@ DEFAULTS: Final[dict[str, Any]] = {
     "metrics": [STANDARD],
     "transforms": [],
     "aggregator": {"_target_": MEAN},
+    "early_stopping": {"metric": None, "patience": None, "min_delta": 0.0},
 }
 """Keys that configurations of earlier versions do not have, and the values that they then get."""
-Positive = Annotated[float, Field(gt=0)]
 MOST_DEVICES = MOST_ROUNDS = 10_000_000
 
 DOTTED = "is a dotted key; nest it, as in {optimizer: {lr: 0.1}}, or give it to overrides="
-
-
-class Section(BaseModel):
-    """A section of typed keys: it has no other keys, and values are not converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _default(key: str) -> Any:
@@ -60,8 +55,9 @@ class TrainSettings(Section):
     local_steps: Annotated[int, Field(ge=1, le=1_000_000)] | None
     local_epochs: Annotated[int, Field(ge=1, le=10_000)] | None
     clip_norm: Positive | None
-    loss: Literal["auto", "cross_entropy", "mse", "mae"]
+    loss: Literal["auto", "cross_entropy", "mse", "mae"] | PlugIn
     class_weights: Literal["balanced"] | list[Positive] | None = None
+    devices: Annotated[str, Field(min_length=1)] | None = None
 
 
 class NetworkSettings(Section):
@@ -162,6 +158,7 @@ class Settings(Section):
     train: TrainSettings
     network: NetworkSettings
     evaluate: Evaluate
+    early_stopping: EarlyStopping = _default("early_stopping")
     checkpoint: CheckpointSettings
     compute: Compute
     lr_search: LearningRateSearch
@@ -174,7 +171,7 @@ class Settings(Section):
         unknown key, a value out of range, a missing value, or an interpolation of something that
         does not exist.
         """
-        values = with_options(plain(cfg), "metrics", STANDARD)
+        values = with_loss(with_options(plain(cfg), "metrics", STANDARD))
         settings = validated(cls, with_options(values, "transforms"))
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
@@ -214,7 +211,9 @@ class Settings(Section):
 
     def plug_ins(self) -> dict[str, dict[str, Any]]:
         """Return the sections that are plug-ins, by key."""
-        return {name: getattr(self, name) for name in sections()}
+        loss = self.train.loss
+        own = {} if isinstance(loss, str) else {"train.loss": loss}
+        return {name: getattr(self, name) for name in sections()} | own
 
 
 Model = TypeVar("Model", bound=Section)

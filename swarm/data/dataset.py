@@ -15,6 +15,7 @@ import numpy.typing as npt
 from swarm.common.names import Maybe, Names, finder
 from swarm.common.rng import Keys
 from swarm.config.aliases.old_members import OldMembers, old_keywords
+from swarm.data.device_table import DeviceTable
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -120,6 +121,8 @@ class DeviceSplit:
     local_test: DeviceSplit | None = None
     # further ones, on which the device may measure models while it learns
     local_validation: DeviceSplit | None = None
+    # which devices learn otherwise than the config says; None: nobody
+    table: DeviceTable | None = None
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:

@@ -58,9 +58,15 @@ class LoadedRun(Run):
         return data.x[ids], data.y[ids]
 
     def predict(
-        self, arm: str, device: int | str, x: Array | None = None, trust: bool = False
+        self,
+        arm: str,
+        device: int | str,
+        x: Array | None = None,
+        trust: bool = False,
+        best: bool = False,
     ) -> Array:
-        """The outputs of one device's newest model, ``[S, C]``: logits, or regression targets.
+        """The outputs of one device's newest model, or with ``best`` of that of the arm's best
+        round, ``[S, C]``: logits, or regression targets.
 
         ``x`` are samples ``[S, …]``, scaled as those of the run; by default the test split.
 
@@ -68,7 +74,7 @@ class LoadedRun(Run):
             ConfigError: There is no such arm or device, the samples have another shape, or
                 :meth:`dataset` would raise it.
         """
-        state = self.state_dict(arm, device)
+        state = self.state_dict(arm, device, best)
         prepared = self._prepared(trust, lambda prepared: prepared)
         x = prepared.dataset.x[prepared.dataset.test] if x is None else np.asarray(x)
         if x.shape[1:] != prepared.dataset.features:

@@ -34,6 +34,8 @@ class Batch:
         true_target: What predictions are scored by, if devices learn from other labels; None: the
             target.
         noise: The seed of the noise that modules draw while they learn.
+        weight: How much each of the b samples (b · L labels) counts in the mean over the
+            mini-batch, ``[B, b]``, where devices have mini-batches of several sizes; None: 1/b.
     """
 
     x: Tensor
@@ -43,6 +45,7 @@ class Batch:
     done: Tensor
     true_target: Tensor | None = None
     noise: int = 0
+    weight: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class Learner:
         # which numbers of a row no gradient changes
         self._fixed = torch.cat(places) if places else None
         self.train: TrainBlock = self._train
-        if compiled and kernel.compiles:
+        if compiled and kernel.compiles and loss.compiles:
             self._compiled = torch.compile(
                 self._train, fullgraph=True, dynamic=False, options=COMPILER
             )
@@ -175,7 +178,8 @@ class Learner:
         samples, target = batch.target.shape[-1], batch.target
         x, add = self._bench(x_BP, samples)
         x.load(x_BP)
-        scale, outs = lr * (-1.0 / samples), []
+        outs: list[Tensor] = []
+        scale = lr * (-1.0 / samples) if batch.weight is None else batch.weight[:, None] * lr * -1.0
         scale_KB11 = (
             None if batch.active is None else batch.active.to(target).T[:, :, None, None] * scale
         )
@@ -210,7 +214,8 @@ class Learner:
         gradient is computed first, then the optimiser applies it.
         """
         samples, layout, x_BP = batch.target.shape[-1], self.kernel.layout, start_BP.clone()
-        rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(1, 1)
+        rate = torch.as_tensor(lr, dtype=x_BP.dtype, device=x_BP.device).view(-1, 1)
+        mean = 1.0 / samples if batch.weight is None else batch.weight[:, None]
         g = BlockParameters(layout, x_BP.shape[0], x_BP)
         at, outs = layout.views(x_BP), []
         add = self.kernel.gradients(g.views, at, samples)
@@ -218,7 +223,7 @@ class Learner:
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), batch.target.unbind(1), strict=True)):
             for part in g.flat:
                 part.zero_()
-            outs.append(self._added(add, at, x_k, t_k, 1.0 / samples, batch, k))
+            outs.append(self._added(add, at, x_k, t_k, mean, batch, k))
             g_BP = g.rows()
             if correction is not None:
                 _correct_(g_BP, x_BP, start_BP, correction, layout.sent.width)
@@ -279,6 +284,8 @@ class Learner:
         truth = batch.target if batch.true_target is None else batch.true_target
         first = batch.first
         loss_BKb = self.loss.value(out, truth)
+        if batch.weight is not None:  # b times the weight, so that the mean over b is the sum
+            loss_BKb = loss_BKb * (batch.weight * batch.weight.shape[1])[:, None]
         if batch.active is None:
             mean = loss_BKb.mean((1, 2))
         else:

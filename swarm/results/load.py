@@ -22,11 +22,11 @@ from swarm.learning import buffers as constants
 from swarm.results import columns
 from swarm.results.columns import DEFAULTS, Score
 from swarm.results.folder import typed_words
+from swarm.results.folder.saved_rows import saved_rows
 from swarm.results.presentation import UNDECLARED, Presentation, stored
 from swarm.results.schemas import Graph, Summary, read_config, read_summary
 from swarm.results.track.devices import device_table
 from swarm.results.track.jsonl import read_jsonl
-from swarm.simulation import checkpoint
 from swarm.simulation.checkpoint.manifest import PART
 from swarm.simulation.metrics.base import Column
 
@@ -108,10 +108,11 @@ class Run:
         )
         return rows
 
-    def rows(self, arm: str) -> NDArray[np.generic]:
+    def rows(self, arm: str, best: bool = False) -> NDArray[np.generic]:
         """The parameters of an arm's devices at its newest checkpoint, ``[N, P]`` in device order:
-        what ``params_sha256`` is the hash of (:func:`swarm.common.rows.params_sha256`)."""
-        return np.asarray(self._checkpoint(arm).arrays["x"].numpy())
+        what ``params_sha256`` is the hash of (:func:`swarm.common.rows.params_sha256`). With
+        ``best`` those of its best round, as ``early_stopping.metric`` finds it."""
+        return np.asarray(saved_rows(self.folder, arm, self.arms, best).arrays["x"].numpy())
 
     @property
     def names(self) -> list[str | None] | None:
@@ -136,15 +137,16 @@ class Run:
             )
         return found
 
-    def state_dict(self, arm: str, device: int | str) -> dict[str, Tensor]:
-        """One device's parameters at the newest checkpoint, as ``module.load_state_dict`` takes
-        them: under all their names where they are tied, and with the module's buffers.
+    def state_dict(self, arm: str, device: int | str, best: bool = False) -> dict[str, Tensor]:
+        """One device's parameters at the newest checkpoint, or at the ``best`` round, as
+        ``module.load_state_dict`` takes them: under all their names where they are tied, and with
+        the module's buffers.
 
         ``device`` is its number, or as text its name. An arm with one pooled model has device 0
         only. :func:`swarm.save_start` writes them to a file that ``init=FILE`` starts another run
         from.
         """
-        saved = self._checkpoint(arm)
+        saved = saved_rows(self.folder, arm, self.arms, best)
         x_NP = saved.arrays["x"]
         number = self.device(device) if isinstance(device, str) and len(x_NP) > 1 else device
         if not isinstance(number, int | np.integer) or not 0 <= number < len(x_NP):
@@ -155,16 +157,6 @@ class Run:
         layout = Layout.saved(facts["layout"], facts.get("ties", ()), facts.get("counts", ()))
         buffers = constants.read(self.folder / "checkpoints" / arm, facts.get("buffers"))
         return layout.state_dict(x_NP[number]) | buffers
-
-    def _checkpoint(self, arm: str) -> checkpoint.Checkpoint:
-        folder = self.folder / "checkpoints" / arm
-        if arm not in self.arms or not (rounds := checkpoint.rounds_in(folder)):
-            raise ConfigError(
-                "/arm",
-                arm,
-                f"has no checkpoint in {self.folder}; the run has the arms {', '.join(self.arms)}",
-            )
-        return checkpoint.read(folder, rounds[-1], expect=None)
 
     def final(self, name: str) -> dict[str, Any]:
         """The arm's entry of ``summary.json``; in an unfinished run, its latest value of every

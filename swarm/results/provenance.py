@@ -28,6 +28,7 @@ _LATER: dict[str, Any] = {
     "lr_search.method": "grid",
     "buffers": "average",
     "share": "all",
+    "train.devices": None,
 }
 
 

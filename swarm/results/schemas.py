@@ -57,10 +57,20 @@ class Tuning(Schema):
     tried: list[Any]
 
 
+class BestRound(Schema):
+    """The best round of an arm, and whether it ended early."""
+
+    metric: str
+    best_round: Count | None
+    best: float | None
+    stopped: bool
+
+
 class Arm(Schema):
     """An arm's final figures, in ``summary.json`` and ``progress.json``."""
 
     diverged: dict[str, Any] | None = None
+    early_stopping: BestRound | None = None
     recovery_rounds: list[Any] | None = None
 
     @model_validator(mode="after")

@@ -101,12 +101,14 @@ class BatchLoader:
             steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
         return steps_n if active_n is None else np.where(active_n, steps_n, 0)
 
-    def work(self, plan: BatchPlan) -> float:
-        """The computation of a mini-batch of ``plan``, in local steps on a plain mini-batch.
-        Remembered samples count beside the new ones; predicting alone counts its share of a step's
-        FLOP."""
+    def work(self, plan: BatchPlan) -> float | npt.NDArray[np.float64]:
+        """The computation of a mini-batch of ``plan``, in local steps on a plain mini-batch; for
+        each device, ``[n]``, where their mini-batches have several sizes. Remembered samples count
+        beside the new ones; predicting alone counts its share of a step's FLOP."""
         if not plan.learn:
             return self.experiment.model.prediction_share
+        if (relative_N := self.experiment.data.relative_batch_N) is not None:
+            return relative_N[self.devices]
         return 1 + self._again(plan) / self.experiment.data.stream.batch
 
     def _again(self, plan: BatchPlan) -> int:
@@ -153,6 +155,7 @@ class BatchLoader:
         done = torch.as_tensor(self.progress.steps_n[taking], device=device)
         fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))
         ends = np.searchsorted(taking, [rows.stop for rows in some]).tolist()
+        weight = self._weight(taking, target.shape[-1])
         for rows, begin, end in zip(some, [0, *ends], ends, strict=False):
             each, part = steps_n[taking[begin:end]], slice(begin, end)
             if not each.any():
@@ -169,7 +172,17 @@ class BatchLoader:
             true = None if truth is None else truth[part, :k]
             x = _gather(self.x_S, sample[part, :k])
             noise = self._noise(rows.start)
-            yield chosen, Batch(x, target[part, :k], first, active, done[part], true, noise)
+            own = None if weight is None else weight[part]
+            yield chosen, Batch(x, target[part, :k], first, active, done[part], true, noise, own)
+
+    def _weight(self, taking: Ints, answers: int) -> Tensor | None:
+        """How much each of the ``answers`` of a mini-batch counts, for the devices ``taking``."""
+        e = self.experiment
+        found = e.data.stream.weight(self.devices[taking])
+        if found is None:
+            return None
+        each = answers // found.shape[1]  # labels of a sample
+        return torch.as_tensor(np.repeat(found / each, each, 1), device=e.device).to(e.dtype)
 
     def _noise(self, first: int) -> int:
         """The seed of the noise that the module draws in the next steps of the block whose first

@@ -226,13 +226,13 @@ class _Counted:
 
     def _drawing(self) -> int:
         e = self.e
-        steps = int(e.data.local_steps_N.max()) * e.settings.train.batch
+        steps = int(e.data.local_steps_N.max()) * e.data.stream.batch
         return POSITION * min(self.n * steps, max(POSITIONS_AT_ONCE, e.blocks.size * steps))
 
     def _learning(self) -> int:
         e, batch = (
             self.e,
-            self.e.settings.train.batch + self.e.data.replay.drawn(self.e.settings.train.batch),
+            self.e.data.stream.batch + self.e.data.replay.drawn(self.e.data.stream.batch),
         )
         steps, block = int(e.data.local_steps_N.max()), e.blocks.size
         sample, outputs = e.data.dataset.x[:1].size * self.item, self._answers * self.item

@@ -18,8 +18,10 @@ from swarm.simulation.cost import cost, measuring_work, rounded
 from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals
 from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.experiment.early_stopping import StoppingState
 from swarm.simulation.measure import SwarmEvaluator
 from swarm.simulation.metrics.base import Floats, StreamCounts, TrafficCounts
+from swarm.simulation.metrics.record import VALIDATION_KEYS
 
 Ints = npt.NDArray[np.int64]
 TOTALS = ("messages", "bytes", "lost", "late")
@@ -47,6 +49,8 @@ class Simulation:
         self.counters = Counters.zero(experiment.settings.devices)
         self.seconds = self.learning_seconds = 0.0
         self.measure = SwarmEvaluator(experiment, engine)
+        rule = experiment.stopping
+        self.stopping = None if rule is None else StoppingState(rule)
 
     def __enter__(self) -> Simulation:
         try:
@@ -60,7 +64,8 @@ class Simulation:
         self.engine.stop()
 
     def records(self, until: int) -> Iterator[MetricsRow]:
-        """Run up to round ``until``.
+        """Run up to round ``until``, or to the round in which the arm ends early
+        (:attr:`stopped`).
 
         A fresh simulation starts with a record of round 0, before any learning.
 
@@ -71,7 +76,7 @@ class Simulation:
         last = time.perf_counter()
         if self.round == 0:
             yield self._record(None, evaluated=True, last=last)
-        while self.round < until:
+        while self.round < until and not self.stopped:
             pauses = [every for every in (s.evaluate.every, s.checkpoint.every) if every]
             stop = min(until, *((self.round // every + 1) * every for every in pauses))
             last = time.perf_counter()
@@ -86,10 +91,20 @@ class Simulation:
                     )
                 self._count(happened)
                 record = self._record(happened, evaluated=self._due(until), last=last)
-                if self.round == until and record.devices is not None:
+                if (self.round == until or self.stopped) and record.devices is not None:
                     self._require_measure(record.devices)
                 yield record
                 last = time.perf_counter()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the arm has ended before its last round."""
+        return self.stopping is not None and self.stopping.stopped
+
+    @property
+    def at_its_best(self) -> bool:
+        """Whether the present round is the best one so far."""
+        return self.stopping is not None and self.stopping.best_round == self.round
 
     def _require_measure(self, devices: dict[str, npt.NDArray[Any]]) -> None:
         """Raises :class:`DivergedError` if a device ends with a test loss beyond all measure: what
@@ -131,6 +146,9 @@ class Simulation:
             values |= measured
             if devices is not None:
                 devices |= self._counted(devices["device"], happened)
+            if self.stopping is not None:
+                values |= self._validated()
+                self.stopping.take(values)
         now = time.perf_counter()
         self.seconds += now - last
         values["wall_s"] = self.seconds
@@ -140,6 +158,13 @@ class Simulation:
                 f"wall_s_{name}_max": float(each.max()),
             }
         return MetricsRow(values, devices)
+
+    def _validated(self) -> dict[str, Any]:
+        """What devices do on the validation samples, where the best round is found by it."""
+        if self.stopping is None or not self.stopping.rule.validates:
+            return {}
+        found = self.measure.validate(self.round, self.counters.scored_N)
+        return dict(zip(VALIDATION_KEYS, found, strict=True))
 
     def _counts(self) -> dict[str, Any]:
         """Where the arm stands, and what has been counted since its start."""
@@ -242,6 +267,7 @@ class Simulation:
             **self.counters.facts(),
             "seconds": self.seconds,
             "learning_seconds": self.learning_seconds,
+            **({} if self.stopping is None else {"early_stopping": self.stopping.facts()}),
         }
         arrays = {**self.engine.current(), **self.counters.arrays()}
         return Checkpoint(self.round, arrays, facts)
@@ -266,6 +292,8 @@ class Simulation:
         self.round = checkpoint.round
         self.counters = Counters.restored(arrays, facts)
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
+        if self.stopping is not None and (kept := facts.get("early_stopping")) is not None:
+            self.stopping.restore(kept)
         self.engine.restore(arrays, checkpoint.round)
 
 

@@ -319,7 +319,7 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(
         ),
         (
             "train.loss=mase",
-            "train.loss=mase: must be one of auto, cross_entropy, mse, mae (did you mean mse?)",
+            "train.loss=mase: no such option (did you mean mse?); valid options: auto, cross_entropy, ",
         ),
         (
             "mixing=metroplis",

@@ -69,13 +69,18 @@ WHOLE = "must be a whole number from"
         (
             "train",
             3,
-            "must be a section with the keys batch, local_steps, local_epochs, clip_norm, loss, class_weights",
+            "must be a section with the keys batch, local_steps, local_epochs, clip_norm, loss, class_weights, devices",
         ),
         ("train.batch", 0, f"{WHOLE} 1 to 1,000,000"),
         ("train.local_steps", 0, f"{WHOLE} 1 to 1,000,000 or null"),
         ("train.clip_norm", 0, "must be a finite number above 0 or null"),
         ("train.clip_norm", float("inf"), "must be a finite number above 0 or null"),
-        ("train.loss", "hinge", "must be one of auto, cross_entropy, mse, mae"),
+        (
+            "train.loss",
+            "hinge",
+            "no such option; valid options: auto, cross_entropy, focal, huber, "
+            "label_smoothing, mae, mse",
+        ),
         ("network.round_seconds", 0, "must be a finite number above 0"),
         ("network.round_seconds", float("nan"), "must be a finite number above 0"),
         ("evaluate.every", 0, "must be a whole number from 1 to 10,000,000"),

@@ -24,7 +24,7 @@ from swarm.common.system.dataset_cache import home
 from swarm.config.build import option
 from swarm.config.plug_ins import load_plugins
 from swarm.config.settings import Settings, sections
-from swarm.experiments.checks.check_plugin import LISTED, check_plugin
+from swarm.experiments.checks.check_plugin import KEYED, LISTED, check_plugin
 from swarm.experiments.runs.prepared import PreparedRun
 from tests.support import config, groups, options, records, run, simulation, trajectory
 
@@ -245,6 +245,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             for name in ("text", "shakespeare", "chitchat")
         },
         ("partition", "natural"): lambda: ["data=gaussian"],
+        ("loss", "huber"): lambda: ["data=linear_regression", "partition=iid"],
         ("protocol", "averaging"): lambda: ["init=independent"],
         **{("protocol", name): lambda: ["init=common"] for name in ("fedadam", "diloco")},
         ("protocol", "push_sum_averaging"): lambda: ["init=independent"],
@@ -278,6 +279,13 @@ def _skip_what_is_not_there(group: str, name: str) -> None:
         pytest.importorskip("h5py")
 
 
+def _chosen(group: str, name: str) -> str:
+    """The word that chooses an option."""
+    if group in KEYED:
+        return f"{'.'.join(KEYED[group])}={name}"
+    return f"{LISTED[group]}=[{name}]" if group in LISTED else f"{group}={name}"
+
+
 ONE_RUN = [pair for pair in ALL if pair not in MANY_RUNS]
 
 
@@ -286,7 +294,7 @@ def test_every_option_runs(tmp_path: Path, group: str, name: str) -> None:
     _skip_what_is_not_there(group, name)
     summary = run(
         tmp_path / "run",
-        f"{LISTED[group]}=[{name}]" if group in LISTED else f"{group}={name}",
+        _chosen(group, name),
         *_needs(group, name, tmp_path),
         "rounds=2",
         "optimizer.lr=0.05",
@@ -355,7 +363,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
 
 
 def test_every_group_is_a_plug_in_section() -> None:
-    assert groups() == sorted([*sections(), *LISTED]), "a run has a list of some"
+    assert groups() == sorted([*sections(), *LISTED, *KEYED]), "a run has a list of some"
 
 
 # Ray is tried by tests/simulation/engine, claims by tests/experiments/claims; one yaml leaves the class to the user,

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from swarm.common.errors import ConfigError
-from swarm.learning.kernels.losses import CrossEntropy, WeightedCrossEntropy, class_weights
+from swarm.learning.kernels.losses import CrossEntropy, PartialLabelLoss, Weighted, class_weights
 from tests.support import experiment, prepared, require_same_bits, run, trajectory
 
 WEIGHTS = torch.tensor([0.5, 1.0, 4.0], dtype=torch.float64)
@@ -20,7 +20,7 @@ def test_loss_and_gradient_are_pytorch_s() -> None:
     draw = torch.Generator().manual_seed(0)
     out = torch.randn(2, 3, 7, generator=draw, dtype=torch.float64, requires_grad=True)
     y = torch.randint(3, (2, 7), generator=draw)
-    loss = WeightedCrossEntropy(WEIGHTS)
+    loss = Weighted(PartialLabelLoss(), WEIGHTS)
     target = loss.encode(y, 3, torch.float64)
     expected = functional.cross_entropy(out, y, WEIGHTS, reduction="none")
     torch.testing.assert_close(loss.value(out, target), expected, rtol=0, atol=1e-14)
@@ -53,7 +53,7 @@ def test_weights_of_one_are_no_weights() -> None:
 def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path) -> None:
     common = ("devices=6", "topology=complete", "engine.block=1", "train.class_weights=balanced")
     require_same_bits(tmp_path, *common, rounds=3, cut=1)
-    assert isinstance(experiment(*common).model.loss, WeightedCrossEntropy)
+    assert isinstance(experiment(*common).model.loss, Weighted)
 
 
 @pytest.mark.parametrize(

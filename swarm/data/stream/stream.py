@@ -31,27 +31,52 @@ class Stream:
     Position ``p = step · batch + j`` of device *i* with ``n_i`` samples is entry ``p mod n_i`` of
     the permutation keyed by (seed, i, ⌊p / n_i⌋), so a batch may straddle two passes and is always
     full. If the split is ordered, every pass has the split's order.
+
+    ``batch_N`` gives each device mini-batches of its own size. They are then drawn with as many
+    places as the largest of them has; the places beyond a device's own size repeat its last sample,
+    and :meth:`weight` counts them as nothing.
     """
 
-    def __init__(self, holdings: DeviceSplit, batch: int, keys: Keys) -> None:
+    def __init__(
+        self, holdings: DeviceSplit, batch: int, keys: Keys, batch_N: Ints | None = None
+    ) -> None:
         self.sample, self.ptr_N1 = holdings.sample, holdings.ptr_N1
         self.sizes_N = np.diff(holdings.ptr_N1)
         self.batch, self.keys, self.ordered = batch, keys, holdings.ordered
+        self.batch_N = batch_N
+        if batch_N is not None:
+            self.batch = int(batch_N.max())
         self._pooled_from, self._place = holdings.pooled_from, holdings.place
 
     def draw(self, devices_B: Ints, steps_B: Ints, count: int) -> DrawnSamples:
         """The samples of steps ``steps_B … steps_B + count − 1`` of each device."""
-        position = steps_B[:, None] * self.batch + np.arange(count * self.batch)
+        if self.batch_N is None:
+            position = steps_B[:, None] * self.batch + np.arange(count * self.batch)
+        else:
+            own_B11, place_b = self.batch_N[devices_B][:, None, None], np.arange(self.batch)
+            step_BK1 = steps_B[:, None, None] + np.arange(count)[:, None]
+            position = (step_BK1 * own_B11 + np.minimum(place_b, own_B11 - 1)).reshape(
+                len(devices_B), count * self.batch
+            )
         size = self.sizes_N[devices_B][:, None]
         epoch, offset = np.divmod(position, size)
         entry = (
             offset if self.ordered else shuffled(offset, size, self.keys, devices_B[:, None], epoch)
         )
         shape = (len(devices_B), count, self.batch)
+        first_BKb = (epoch == 0).reshape(shape)
+        if self.batch_N is not None:
+            first_BKb &= (np.arange(self.batch) < self.batch_N[devices_B][:, None])[:, None]
         return DrawnSamples(
-            self.sample[self.ptr_N1[devices_B][:, None] + entry].reshape(shape),
-            (epoch == 0).reshape(shape),
+            self.sample[self.ptr_N1[devices_B][:, None] + entry].reshape(shape), first_BKb
         )
+
+    def weight(self, devices_B: Ints) -> npt.NDArray[np.float64] | None:
+        """How much each place of a mini-batch counts in the mean, ``[B, b]``; None: all alike."""
+        if self.batch_N is None:
+            return None
+        own_B1 = self.batch_N[devices_B][:, None]
+        return np.asarray((np.arange(self.batch) < own_B1) / own_B1)
 
     def there(self, devices_B: Ints, samples: Ints) -> Ints:
         """The number of full mini-batches of each device's stream that have arrived by the time a
@@ -66,8 +91,9 @@ class Stream:
         come = np.searchsorted(self._place, samples // self._pooled_from)
         return np.asarray(np.minimum(whole_B, come // self.batch))
 
-    def steps_of_epochs(self, epochs: float) -> Ints:
+    def steps_of_epochs(self, epochs: float | npt.NDArray[np.float64]) -> Ints:
         """The number of steps that take each device ``epochs`` times through its samples, rounded
         up, at least one: ``[N]``.
         """
-        return np.maximum(1, np.ceil(epochs * self.sizes_N / self.batch)).astype(np.int64)
+        batch = self.batch if self.batch_N is None else self.batch_N
+        return np.maximum(1, np.ceil(epochs * self.sizes_N / batch)).astype(np.int64)

@@ -40,6 +40,7 @@ from swarm.experiments.claims.base import Claim
 from swarm.experiments.runner import check
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import AnyScenario, Scenario
+from swarm.learning.losses.base import SampleLoss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.update.policy import UpdatePolicy
@@ -74,6 +75,7 @@ KINDS: dict[type, str] = {
     Drift: "drift",
     LabelOracle: "labels",
     Metric: "metric",
+    SampleLoss: "loss",
 }
 SMALL = (
     "devices=12",
@@ -97,6 +99,7 @@ NEEDS = {
     "aggregator": ("topology=torus",),
 }
 LISTED = {"metric": "metrics", "transform": "transforms"}  # sections that hold a list of plug-ins
+KEYED = {"loss": ("train", "loss")}  # sections that are the value of a key of another
 
 
 def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **options: Any) -> None:
@@ -229,4 +232,7 @@ def _composed(
     node = {**lr, **options, "_target_": path}
     if section in LISTED:
         return {**cfg, LISTED[section]: [node]}
+    if section in KEYED:
+        outer, key = KEYED[section]
+        return {**cfg, outer: {**cfg[outer], key: node}}
     return {**cfg, section: node}

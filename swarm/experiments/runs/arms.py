@@ -65,13 +65,14 @@ def is_done(
     prepared: PreparedRun, arm: PreparedArm, folder: Folder, progress: dict[str, Any]
 ) -> bool:
     """Whether the arm is finished and its last checkpoint is there; without that checkpoint it is
-    run again. An arm that diverged is finished.
+    run again. An arm that diverged, or stopped early, is finished however many rounds there are.
     """
     done = progress["arms"].get(arm.name)
     if done is None or done["diverged"]:
         return done is not None
+    stopped = bool((done.get("early_stopping") or {}).get("stopped"))
     return bool(
-        done["rounds"] >= prepared.settings.rounds
+        (stopped or done["rounds"] >= prepared.settings.rounds)
         and folder.arm(arm.name, 1).newest == done["rounds"]
     )
 
@@ -109,6 +110,8 @@ def _run_arm(
         try:
             for record in simulation.records(settings.rounds):
                 final |= _handed_on(record, arm.name, files, sink, measured)
+                if simulation.at_its_best:
+                    files.save_best(simulation, made)
                 every = settings.checkpoint.every
                 if every and simulation.round % every == 0 and simulation.round:
                     files.save(simulation, made)
@@ -162,8 +165,19 @@ def _facts(
         "steps_per_s": simulation.counters.steps / seconds if seconds else None,
         "params_sha256": None if rows is None else params_sha256(rows),
         "diverged": diverged,
+        **_stopping(simulation),
         "engine": simulation.engine.describe(),
     }
+
+
+def _stopping(simulation: Simulation) -> dict[str, Any]:
+    """The best round of an arm, and whether it stopped early; nothing where neither was asked
+    for."""
+    if simulation.stopping is None:
+        return {}
+    facts = simulation.stopping.facts()
+    kept = ("metric", "better", "best_round", "best", "stopped")
+    return {"early_stopping": {key: facts[key] for key in kept}}
 
 
 def _summary(prepared: PreparedRun, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:

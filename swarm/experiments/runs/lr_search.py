@@ -293,7 +293,13 @@ def _go_on(
     # a short run has the whole schedule, shortened
     if rounds < settings.rounds:
         settings = settings.with_schedule_rounds(None)
-    short = settings.model_copy(update={"rounds": rounds, "evaluate": quiet})
+    # a try has all its rounds, and its last models are those that count
+    every_round = settings.early_stopping.model_copy(
+        update={"metric": None, "patience": None, "min_delta": 0.0}
+    )
+    short = settings.model_copy(
+        update={"rounds": rounds, "evaluate": quiet, "early_stopping": every_round}
+    )
     with Simulation(prepared.experiment(arm, short), engine) as simulation:
         if part.state is not None:
             simulation.restore(part.state)

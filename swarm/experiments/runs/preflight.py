@@ -14,6 +14,7 @@ from swarm.data.local_test import asked, validation_asked
 from swarm.learning.optim.optimizer import SGD
 from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.experiment.early_stopping import warn_of_test_samples
 
 LOOKED_AT = 8  # rounds whose links are checked for their speed
 # rounds that are searched for an active device; fewer in a swarm of more than 1,000 devices
@@ -142,6 +143,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             f" a network.round_seconds of at most {delay.longest:g} virtual seconds would show it",
             stacklevel=2,
         )
+    warn_of_test_samples(e)
     # pooled streams would repeat the warnings of the swarm's
     if e.communication.learns and e.data.split.place is None:
         _warn_of_no_lesson(e)

@@ -16,6 +16,7 @@ from swarm.config.build import as_typed, build
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.experiments.checks.probe import probe
+from swarm.experiments.device_table import require_what_a_table_can_do, with_table
 from swarm.experiments.resolved import Resolved, candidate_rates, decided, resolve, with_lr
 from swarm.experiments.run_data import load_data
 from swarm.experiments.runs.describe import versions
@@ -103,8 +104,13 @@ class PreparedRun(Resolved):
         # so that all arms have the same names, also those without the graph that has them
         if split.names is None:
             draft = replace(draft, split=replace(split, names=experiment.names))
+        if s.train.devices is not None:
+            named = draft.split.names
+            draft = replace(draft, split=with_table(draft.split, s.train.devices, named))
+            experiment = draft._built(with_lr(s, candidate_rates(s)[0]), draft.split)
+            require_what_a_table_can_do(experiment)
         draft.engine.check(experiment)
-        steps = int(experiment.data.local_steps_N.sum())
+        steps = experiment.data.steps_a_round
         arms = arms_of(scenario, s, steps)
         draft = replace(draft, presentation=presentation_of(scenario, arms))
         checked = [draft._checked(arm) for arm in arms]

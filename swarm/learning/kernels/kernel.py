@@ -25,7 +25,8 @@ from swarm.common.rows import Layout, frozen_parameters
 from swarm.learning.kernels.losses import Loss
 
 Views = dict[str, Tensor]  # each parameter of a block as ``[B, *shape]``
-Scale = float | Tensor  # one number for the whole block, or ``[B, 1, 1]``, or ``[1, 1, 1]``
+# one number for the whole block, ``[B, 1, 1]`` or ``[1, 1, 1]``, or for each sample ``[B, 1, b]``
+Scale = float | Tensor
 
 
 class Gradient(Protocol):
@@ -131,11 +132,10 @@ class PerDevice(Kernel):
     def _add(
         self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale
     ) -> Tensor:
-        scale_B11 = torch.as_tensor(scale, dtype=inputs.dtype, device=inputs.device).expand(
-            len(inputs), 1, 1
-        )
+        given = torch.as_tensor(scale, dtype=target_BCb.dtype, device=inputs.device)
+        scale_B1b = given.expand(len(inputs), 1, given.shape[-1] if given.dim() else 1)
         outs = []
-        for i, own in enumerate(scale_B11):
+        for i, own in enumerate(scale_B1b):
             out, gradients, statistics = self._differentiate(
                 {n: v[i] for n, v in x.items()}, inputs[i], target_BCb[i], own
             )

@@ -26,6 +26,8 @@ class Loss(OldMembers, ABC):
 
     classification: bool
     """Whether the targets are class labels, not numbers."""
+    compiles = True
+    """Whether compute.compile may compile a step with this loss."""
 
     @abstractmethod
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
@@ -56,14 +58,19 @@ class Loss(OldMembers, ABC):
         """Return the loss of each sample, ``[..., b]``."""
 
 
+def one_hot(y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
+    """Labels ``[..., b]`` as ``[..., C, b]``: 1 for the label, else 0."""
+    hot = torch.zeros(*y.shape[:-1], outputs, y.shape[-1], dtype=dtype, device=y.device)
+    return hot.scatter_(-2, y.unsqueeze(-2), 1.0)
+
+
 class CrossEntropy(Loss):
     """Cross-entropy, −log softmax(out)[y]; its derivative is softmax(out) − onehot(y)."""
 
     classification = True
 
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
-        hot = torch.zeros(*y.shape[:-1], outputs, y.shape[-1], dtype=dtype, device=y.device)
-        return hot.scatter_(-2, y.unsqueeze(-2), 1.0)
+        return one_hot(y, outputs, dtype)
 
     def grad_outputs(
         self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
@@ -91,17 +98,28 @@ class PartialLabelLoss(CrossEntropy):
         )
 
 
-class WeightedCrossEntropy(PartialLabelLoss):
-    """Cross-entropy in which a sample of class c counts ``weight_C[c]`` times:
-    −w_y·log softmax(out)[y]. A step is the mean over the samples of a batch, not over their
-    weights. Scores are those without weights.
+class Weighted(Loss):
+    """A loss of labels in which a sample of class c counts ``weight_C[c]`` times. A step is the
+    mean over the samples of a batch, not over their weights. Scores are those without weights.
+
+    ``loss`` is one that counts a target of Σ_c target_c = m as m samples.
     """
 
-    def __init__(self, weight_C: Tensor) -> None:
-        self.weight_C = weight_C
+    classification = True
+
+    def __init__(self, loss: Loss, weight_C: Tensor) -> None:
+        self.loss, self.weight_C, self.compiles = loss, weight_C, loss.compiles
 
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
-        return super().encode(y, outputs, dtype) * self.weight_C.to(y.device, dtype)[:, None]
+        return self.loss.encode(y, outputs, dtype) * self.weight_C.to(y.device, dtype)[:, None]
+
+    def grad_outputs(
+        self, out_BCb: Tensor, target_BCb: Tensor, into: Tensor | None = None
+    ) -> Tensor:
+        return self.loss.grad_outputs(out_BCb, target_BCb, into)
+
+    def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
+        return self.loss.value(out_BCb, target_BCb)
 
     def score(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
         return super().score(out_BCb, (target_BCb > 0).to(out_BCb.dtype))
@@ -126,7 +144,7 @@ def class_weights(
     return torch.tensor(asked, dtype=torch.float64)
 
 
-class _Regression(Loss):
+class Regression(Loss):
     """A loss of numeric targets, which may be scaled for learning.
 
     Gradients are those of the scaled errors. Scores and losses are stated in the targets' own unit:
@@ -149,7 +167,7 @@ class _Regression(Loss):
         return y.to(dtype).transpose(-1, -2).contiguous()
 
 
-class MeanSquared(_Regression):
+class MeanSquared(Regression):
     """Mean squared error, (1/T)·Σ(out − y)² over the T targets."""
 
     def grad_outputs(
@@ -161,7 +179,7 @@ class MeanSquared(_Regression):
         return self._error(out_BCb, target_BCb).square().mean(-2)
 
 
-class MeanAbsolute(_Regression):
+class MeanAbsolute(Regression):
     """Mean absolute error, (1/T)·Σ|out − y| over the T targets."""
 
     def grad_outputs(
@@ -196,4 +214,4 @@ def loss_for(name: str, classes: int, unit_T1: Tensor | None = None) -> Loss:
             f"does not fit {'labels' if classes else 'numeric targets'}; valid:"
             f" {', '.join(fitting)}",
         )
-    return kind(unit_T1) if issubclass(kind, _Regression) else kind()
+    return kind(unit_T1) if issubclass(kind, Regression) else kind()

@@ -46,12 +46,18 @@ class Optimizer(ABC):
 
         Raises :class:`ConfigError` for a schedule whose factor is not a finite number ≥ 0.
         """
+        return self.lr * self.factor(done, horizon)
+
+    def factor(self, done: float, horizon: float) -> float:
+        """Return what the schedule makes of a rate after ``done`` of ``horizon`` rounds, as a
+        factor. Raises as :meth:`rate` does.
+        """
         factor = self.schedule.factor(done, horizon)
         if not isinstance(factor, int | float) or not 0 <= factor < float("inf"):
             raise returned(
                 "schedule", self.schedule, "factor", f"returns {factor!r}", "a number ≥ 0 is needed"
             )
-        return self.lr * factor
+        return factor
 
     @abstractmethod
     def step(
@@ -64,7 +70,7 @@ class Optimizer(ABC):
             g_BP: The gradients, which the step may overwrite.
             slots: The optimiser's own rows ``[B, P]`` by name, zero at first, which the step
                 changes.
-            lr: The learning rate, ``[1, 1]``.
+            lr: The learning rate, ``[1, 1]``; ``[B, 1]`` where devices have rates of their own.
             t_B1: The number of each device's step, counted from 1.
         """
 

@@ -31,6 +31,7 @@ class ArmFiles:
         self.arm_name, self.keep = arm, keep
         self.records = run / "metrics.jsonl"
         self.checkpoints = run / "checkpoints" / arm
+        self.best = self.checkpoints / checkpoint.BEST
         self._pending: list[dict[str, npt.NDArray[Any]]] = []
         self._buffers_kept = False
         self._ledger = Ledger(self.records, arm)
@@ -150,6 +151,15 @@ class ArmFiles:
             }
             checkpoint.write(self.checkpoints, replace(made, facts=facts), self.keep)
 
+    def save_best(self, simulation: Simulation, settings: dict[str, Any]) -> None:
+        """Checkpoint the best round so far in the place of the best one before."""
+        self._own_folders()
+        own_folder(self.best)
+        self._keep_buffers(simulation.experiment.model.constants)
+        made = simulation.checkpoint()
+        facts = {**made.facts, "chosen": _chosen(simulation), "settings": settings}
+        checkpoint.write(self.best, replace(made, facts=facts), keep=None)
+
     def _keep_buffers(self, constants: Constants) -> None:
         """The model's buffers, once a start: they never change."""
         if constants.data is not None and not self._buffers_kept:
@@ -184,7 +194,9 @@ class ArmFiles:
 def _chosen(simulation: Simulation) -> dict[str, Any]:
     """What an arm chooses for itself, beside the settings of the run."""
     settings = simulation.experiment.settings
-    return {"optimizer.lr": settings.optimizer["lr"], "train.batch": settings.train.batch}
+    found = {"optimizer.lr": settings.optimizer["lr"], "train.batch": settings.train.batch}
+    table = simulation.experiment.data.table
+    return found if table is None else {**found, "train.devices": f"a file with {table.sha256}"}
 
 
 def _typed(values: dict[str, Any]) -> str:

@@ -131,8 +131,8 @@ def subject(run: Run) -> str:
 
 
 def verdict(run: Run) -> str:
-    """What the run concludes with, and which arms diverged; or how far an unfinished one has
-    come."""
+    """What the run concludes with, and which arms diverged or stopped early; or how far an
+    unfinished one has come."""
     if run.summary is None:
         rounds = run.config.get("rounds", "?")
         come = [
@@ -142,8 +142,18 @@ def verdict(run: Run) -> str:
     said = headline(run.summary, run.presentation)
     if run.summary.get("compared"):
         return said  # the arms are runs, each of which has its state
-    diverged = {arm: run.final(arm).get("diverged") for arm in run.arms}
-    ended = [f"Diverged: {arm} ({where_diverged(at)})." for arm, at in diverged.items() if at]
+    finals = {arm: run.final(arm) for arm in run.arms}
+    ended = [
+        f"Diverged: {arm} ({where_diverged(final['diverged'])})."
+        for arm, final in finals.items()
+        if final.get("diverged")
+    ]
+    early = [
+        f"{arm} (after round {final['rounds']})"
+        for arm, final in finals.items()
+        if (final.get("early_stopping") or {}).get("stopped")
+    ]
+    ended += [f"Stopped early: {', '.join(early)}."] if early else []
     return " ".join(filter(None, (said, *ended))) or "Finished."
 
 

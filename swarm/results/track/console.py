@@ -20,10 +20,12 @@ from swarm.results.presentation import UNDECLARED, UNIQUE, Presentation
 from swarm.results.track.base import Tracker
 from swarm.results.track.units import (
     headline,
+    how_it_ended,
     human_bytes,
     human_energy,
     human_score,
     human_time,
+    stopped_early,
     virtual_time,
     where_diverged,
 )
@@ -88,10 +90,8 @@ class ConsoleSink(Tracker):
 
     def record(self, record: dict[str, Any]) -> None:
         """Moves the bar, or prints a line when a tenth of the rounds or ten seconds have passed."""
-        self._round, self._steps = (
-            int(record["round"]),
-            self._steps + float(record.get("steps") or 0),
-        )
+        self._round = int(record["round"])
+        self._steps += float(record.get("steps") or 0)
         self._record |= {key: value for key, value in record.items() if value is not None}
         self._score = self._main(record) or self._score
         self._remember({"arm": self._arm, **record})
@@ -104,14 +104,13 @@ class ConsoleSink(Tracker):
             self.console.print(self._line(), markup=False, highlight=False, soft_wrap=True)
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
-        """Completes the bar, or says at which device and round the arm diverged."""
-        diverged = summary.get("diverged")
-        note = f"diverged: {where_diverged(diverged)}" if diverged else ""
+        """Completes the bar, or says where the arm diverged or which round was best."""
+        note = how_it_ended(summary)
         if self._live is not None:
             self._bars[arm].note = note or human_time(summary.get("wall_s"))
-            self._bars[arm].failed = bool(diverged)
+            self._bars[arm].failed = bool(summary.get("diverged"))
             self._arm = ""
-        elif diverged:
+        elif note:
             self.console.print(f"{arm}  {note}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
@@ -260,7 +259,7 @@ def print_summary(
     presentation: Presentation = UNDECLARED,
 ) -> None:
     """Prints the closing table of a run, the sentence that its scenario concludes with, and the
-    arms that diverged.
+    arms that diverged or have a best round.
 
     Args:
         summary: The contents of ``summary.json``.
@@ -286,10 +285,10 @@ def print_summary(
     for name, arm in arms.items():
         if arm.get("diverged"):
             where = where_diverged(arm["diverged"], joint=" in ")
-            console.print(
-                f"[red]{escape(name)} diverged:[/red] {escape(where)}; its row is the last"
-                " evaluation before."
-            )
+            said = f"diverged:[/red] {escape(where)}; its row is the last evaluation before."
+            console.print(f"[red]{escape(name)} {said}")
+        elif best := stopped_early(arm):
+            console.print(f"{name}: {best}.", markup=False, highlight=False)
 
 
 def summary_table(

@@ -159,6 +159,8 @@ class WandbTracker(Tracker):
         diverged = summary.get("diverged")
         if diverged:
             scalars |= {f"diverged_{key}": value for key, value in diverged.items()}
+        best = summary.get("early_stopping") or {}
+        scalars |= {f"early_stopping_{key}": value for key, value in best.items()}
         self._run.summary.update({key: plain(value) for key, value in scalars.items()})
         self._over.add(arm)
         if arm == _waits_for_the_end(stored.read(self.folder)) and not diverged:

@@ -27,6 +27,8 @@ from swarm.simulation.checkpoint.manifest import Manifest
 
 FORMAT = 4
 UNSEALED = 3  # the previous format, in which the JSON was not hashed
+BEST = "best"
+"""The folder, beside an arm's checkpoints, with that of its best round."""
 _NAME = re.compile(r"round_(\d{9})\.json")
 
 
@@ -62,8 +64,9 @@ def rounds_in(folder: Path) -> list[int]:
     return sorted(int(m.group(1)) for m in found if m)
 
 
-def write(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
-    """Write ``checkpoint`` to ``folder``, then remove all but the newest ``keep`` checkpoints."""
+def write(folder: Path, checkpoint: Checkpoint, keep: int | None) -> None:
+    """Write ``checkpoint`` to ``folder``, then remove all but the newest ``keep`` checkpoints, or
+    where that is None all others."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = _stem(folder, checkpoint.round)
     with replacing(stem.with_suffix(".safetensors")) as file:
@@ -80,7 +83,8 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> None:
         "facts": checkpoint.facts,
     }
     write_json(stem.with_suffix(".json"), sealed(manifest))
-    for old in rounds_in(folder)[:-keep]:
+    others = [round for round in rounds_in(folder) if round != checkpoint.round]
+    for old in others if keep is None else rounds_in(folder)[:-keep]:
         _stem(folder, old).with_suffix(".json").unlink()
         _stem(folder, old).with_suffix(".safetensors").unlink(missing_ok=True)
 

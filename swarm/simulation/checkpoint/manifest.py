@@ -21,6 +21,17 @@ class Buffers(Schema):
     sha256: Hash | None
 
 
+class EarlyStopping(Schema):
+    """What the evaluations of an arm have come to, where its best round is kept."""
+
+    metric: str
+    best_round: Count | None
+    best: float | None
+    mark: float | None
+    waited: Count
+    stopped: bool
+
+
 class Facts(Schema):
     """The facts beside a checkpoint's arrays."""
 
@@ -39,6 +50,7 @@ class Facts(Schema):
     ties: list[tuple[str, str]] = Field(default_factory=list)
     buffers: Buffers | None = None
     counts: list[str] = Field(default_factory=list)
+    early_stopping: EarlyStopping | None = None
 
 
 class Manifest(Closed):

@@ -117,7 +117,9 @@ class Communication:
         hardware = hardware_of(self.fleet, s.devices)
         compute_N = None
         if hardware is not None:
-            compute_N = data.local_steps_N * model.step_flops / hardware.flops
+            relative_N = data.relative_batch_N
+            work_N = data.local_steps_N * (1.0 if relative_N is None else relative_N)
+            compute_N = work_N * model.step_flops / hardware.flops
         context = {
             "devices": s.devices,
             "seed": s.seed,

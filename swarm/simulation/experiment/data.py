@@ -24,6 +24,7 @@ class Data:
         dataset: Features, labels and the three splits.
         split: Which training samples each device holds.
         stream: The order in which each device meets its samples.
+        table: Which devices learn otherwise than the config says; None: nobody.
         policy: Which mini-batches of a round devices learn from.
         replay: Which samples of their streams devices keep in a replay memory.
     """
@@ -35,7 +36,12 @@ class Data:
             policy = build(s.update, UpdatePolicy, "update", s.plugins)
         self.policy: UpdatePolicy = policy
         self.replay: Replay = build(s.replay, Replay, "replay", s.plugins)
-        self.stream = Stream(spec.split, s.train.batch, Keys(s.seed, "stream"))
+        self.table = self.split.table
+        batch_N = None
+        if self.table is not None and "batch" in self.table.columns:
+            usual_N = np.full(self.split.devices, s.train.batch, np.int64)
+            batch_N = self.table.or_else("batch", usual_N)
+        self.stream = Stream(spec.split, s.train.batch, Keys(s.seed, "stream"), batch_N)
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -58,9 +64,31 @@ class Data:
         """The number of local steps of each device in a round, ``[N]``."""
         train = self.settings.train
         if train.local_steps is not None:
-            return np.full(self.settings.devices, train.local_steps, dtype=np.int64)
-        assert train.local_epochs is not None
-        return self.stream.steps_of_epochs(train.local_epochs)
+            steps_N = np.full(self.settings.devices, train.local_steps, dtype=np.int64)
+        else:
+            assert train.local_epochs is not None
+            steps_N = self.stream.steps_of_epochs(train.local_epochs)
+        if self.table is None:
+            return steps_N
+        epochs_N = self.table.columns.get("local_epochs")
+        if epochs_N is not None:
+            own_N = self.stream.steps_of_epochs(np.nan_to_num(epochs_N))
+            steps_N = np.where(np.isnan(epochs_N), steps_N, own_N)
+        return self.table.or_else("local_steps", steps_N)
+
+    @property
+    def steps_a_round(self) -> int:
+        """The local steps of all devices in a round, as steps on ``train.batch`` samples."""
+        relative_N = self.relative_batch_N
+        if relative_N is None:
+            return int(self.local_steps_N.sum())
+        return max(1, round(float((self.local_steps_N * relative_N).sum())))
+
+    @cached_property
+    def relative_batch_N(self) -> npt.NDArray[np.float64] | None:
+        """The size of each device's mini-batches over ``train.batch``, ``[N]``; None: 1 for all."""
+        batch_N = self.stream.batch_N
+        return None if batch_N is None else batch_N / self.settings.train.batch
 
     @cached_property
     def label_mix_WNC(self) -> npt.NDArray[np.float64]:

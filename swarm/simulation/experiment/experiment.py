@@ -9,9 +9,11 @@ import torch
 from swarm.common.errors import ConfigError
 from swarm.common.names import Maybe
 from swarm.common.rows import Blocks
+from swarm.learning.kernels.losses import CrossEntropy
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.data import Data
+from swarm.simulation.experiment.early_stopping import StoppingRule, stopping_rule
 from swarm.simulation.experiment.model import Model
 from swarm.simulation.experiment.spec import RunSpec
 from swarm.simulation.experiment.validate import validate
@@ -32,6 +34,7 @@ class Experiment:
         blocks: Which devices train together.
         learner: Trains the devices of a block.
         metrics: The metrics of the arm.
+        stopping: How its best round is found, and when it ends early; None: not at all.
     """
 
     def __init__(self, spec: RunSpec, policy: UpdatePolicy | None = None) -> None:
@@ -47,7 +50,8 @@ class Experiment:
         self.blocks = self._blocks()
         self.learner = self.model.learner(self.blocks.size)
         validate(self)
-        self.metrics = chosen(self.settings.metrics, self._task(), self.settings.plugins)
+        self.metrics = chosen(self.settings.metrics, self.task, self.settings.plugins)
+        self.stopping: StoppingRule | None = stopping_rule(self)
 
     @property
     def names(self) -> Maybe | None:
@@ -60,7 +64,8 @@ class Experiment:
         messages."""
         return self.model.numbers + self.communication.kept_numbers
 
-    def _task(self) -> Task:
+    @property
+    def task(self) -> Task:
         """The facts about this arm that metrics are built with."""
         data, looked = self.data.dataset, self.settings.evaluate
         classification = self.model.loss.classification
@@ -73,6 +78,7 @@ class Experiment:
             looked.local,
             looked.ensemble,
             self.data.split.local_test is not None,
+            isinstance(self.model.test_loss, CrossEntropy),
         )
 
     def _blocks(self) -> Blocks:

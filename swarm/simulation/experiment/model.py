@@ -25,12 +25,14 @@ from swarm.learning.kernels.flops import flops_of_prediction, flops_of_step
 from swarm.learning.kernels.losses import (
     Loss,
     PartialLabelLoss,
-    WeightedCrossEntropy,
+    Weighted,
     class_weights,
     loss_for,
 )
 from swarm.learning.kernels.module import check_module, check_tokens, initialised, kernel_for
 from swarm.learning.learner import Learner
+from swarm.learning.losses.base import SampleLoss
+from swarm.learning.losses.own import KEY, OwnLoss, check_loss, own_loss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.running_statistics import entries, layout_of, running_statistics
@@ -76,7 +78,12 @@ class Model:
         span_T1 = None
         if data.target is not None:
             span_T1 = torch.as_tensor(data.target.span[:, None]).to(self.device, self.dtype)
-        loss = loss_for(self.settings.train.loss, data.classes, span_T1)
+        asked = self.settings.train.loss
+        if isinstance(asked, dict):
+            own = own_loss(self._build(asked, SampleLoss, KEY), data.classes, span_T1)
+            check_loss(own, self.data.outputs, self.dtype, self.device)
+            return own
+        loss = loss_for(asked, data.classes, span_T1)
         return loss if data.observed_labels is None else PartialLabelLoss()
 
     def _weighted(self) -> Loss:
@@ -88,7 +95,9 @@ class Model:
             valid = "must be null with numeric targets"
             raise ConfigError("train.class_weights", shown(asked), valid)
         labels = data.y[data.train].astype(np.int64)
-        return WeightedCrossEntropy(class_weights(asked, labels, data.classes))
+        # these losses count a target as often as its numbers say
+        own = self.test_loss if isinstance(self.test_loss, OwnLoss) else PartialLabelLoss()
+        return Weighted(own, class_weights(asked, labels, data.classes))
 
     # --- the module -------------------------------------------------------------------------------
 
@@ -159,6 +168,14 @@ class Model:
     def rate(self, round: int) -> float:
         """The learning rate of ``round`` (counted from 1)."""
         return self.optimizer.rate(round - 1, self.settings.schedule_rounds)
+
+    def rates(self, round: int) -> npt.NDArray[np.float64] | None:
+        """The learning rate of each device in ``round``, ``[N]``; None: all have :meth:`rate`."""
+        table = self.data.table
+        if table is None or "lr" not in table.columns:
+            return None
+        base_N = np.where(np.isnan(table.columns["lr"]), self.optimizer.lr, table.columns["lr"])
+        return base_N * self.optimizer.factor(round - 1, self.settings.schedule_rounds)
 
     # --- its cost ---------------------------------------------------------------------------------
 

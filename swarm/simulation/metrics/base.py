@@ -62,6 +62,7 @@ class Task:
         local: Whether devices are also looked at on their own mix of labels.
         ensemble: Whether the devices' votes are counted.
         own_rows: Whether devices have held-out samples of their own.
+        cross_entropy: Whether the test loss is the cross-entropy.
     """
 
     classification: bool
@@ -72,6 +73,7 @@ class Task:
     local: bool = True
     ensemble: bool = True
     own_rows: bool = False
+    cross_entropy: bool = True
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,14 @@ from swarm.simulation.metrics.column import DETAILS, PAGE, RECORDED, Column, Sur
 
 AXIS: tuple[Surface, ...] = ("axis", "tracker")
 
+VALIDATION = (
+    Column("validation_score", "score on the validation samples", "", "higher", PAGE),
+    Column("validation_loss", "loss on the validation samples", "", "lower", PAGE),
+)
+"""The mean accuracy (or R²) and the mean loss of devices on the validation samples: the numbers by
+which learning rates are chosen. Records have them where a best round is found by one of them."""
+VALIDATION_KEYS = tuple(column.key for column in VALIDATION)
+
 NUMBERS = (
     Column("train_loss", "training loss", "", "lower", PAGE),
     Column("awake", "devices awake", "", None, PAGE),
@@ -31,6 +39,7 @@ NUMBERS = (
     Column("steps_total", "local steps of all devices", "", None, RECORDED),
     Column("seen", "samples met for the first time", "", None, RECORDED),
     Column("concept", "concept that most devices live in", "", None, RECORDED),
+    *VALIDATION,
 )
 """The numbers of a record, in the order in which a page offers them."""
 
@@ -72,7 +81,7 @@ LEADING = (
 )
 """The keys that a line of ``metrics.jsonl`` begins with; the others follow by name."""
 
-NAMES = "arm round recovery_rounds params_sha256 diverged engine"
+NAMES = "arm round recovery_rounds params_sha256 diverged early_stopping engine"
 DEVICE = "device name sent received joules"
 RESERVED = frozenset(
     [*(column.key for column in (*NUMBERS, *FINAL)), *NAMES.split(), *DEVICE.split()]

@@ -95,9 +95,12 @@ class Perplexity(_Usual):
     on_page = ("mean", "p90")
 
     def why_not(self, task: Task) -> str | None:
-        """As :meth:`Metric.why_not`; it needs a label for every position."""
+        """As :meth:`Metric.why_not`; it needs a label for every position, and cross-entropy."""
         reason = "needs a label for every position of a sample, as texts have"
-        return super().why_not(task) or (None if task.sequence else reason)
+        if not task.cross_entropy:
+            reason = "needs train.loss=cross_entropy, which it is made of"
+        fits = task.sequence and task.cross_entropy
+        return super().why_not(task) or (None if fits else reason)
 
     def values(self, scores: DeviceScores) -> Floats:
         """See :meth:`ScoreMetric.values`."""

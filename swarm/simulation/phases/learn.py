@@ -13,6 +13,7 @@ from torch import Tensor
 from swarm.common.gradient_correction import GradientCorrection
 from swarm.communication.protocol.base import RoundInfo, Rows
 from swarm.communication.returned import start_of
+from swarm.learning.kernels.kernel import Scale
 from swarm.learning.learner import PredictionScores
 from swarm.learning.update.policy import BatchPlan, batch_plans_of
 from swarm.simulation.phases.base import Ints, Phase, TrainResult
@@ -51,7 +52,7 @@ class Learn(Phase):
             active_n, share = active[shard.devices], float(active.mean())
         taken_n, work_n = np.zeros(n, np.int64), np.zeros(n)
         loss, scored, score = found = shard.state.x.new_zeros(3, n)
-        loader, start = shard.batch_loader, None
+        loader, start, rate = shard.batch_loader, None, self._rate(shard, round)
         loader.begin(round)
         for plan in batch_plans_of(e.data.policy, round):
             steps_n = loader.steps(plan, active_n)
@@ -62,7 +63,7 @@ class Learn(Phase):
             if start is None:
                 rows = start_of(protocol, shard.state)
                 start = _Start(rows, protocol.gradient_correction(shard.state))
-            for some, scores in self._train(shard, plan, steps_n, lr, start):
+            for some, scores in self._train(shard, plan, steps_n, rate, start):
                 loss[some] = scores.loss_B
                 if scores.scored_B is not None and scores.score_B is not None:
                     scored[some], score[some] = scores.scored_B, scores.score_B
@@ -71,8 +72,17 @@ class Learn(Phase):
         losses, scored_n, score_n = found.double().cpu().numpy()
         return TrainResult(losses, scored_n, score_n, taken_n, work_n, shard.is_finite())
 
+    def _rate(self, shard: Shard, round: int) -> Scale:
+        """The learning rate of ``round``: one for all, or ``[n, 1, 1]`` for each device."""
+        e = shard.experiment
+        rates_N = e.model.rates(round)
+        if rates_N is None:
+            return e.model.rate(round)
+        own = torch.as_tensor(rates_N[shard.devices], device=e.device).to(e.dtype)
+        return own[:, None, None]
+
     def _train(
-        self, shard: Shard, plan: BatchPlan, steps_n: Ints, lr: float, start: _Start
+        self, shard: Shard, plan: BatchPlan, steps_n: Ints, rate: Scale, start: _Start
     ) -> Iterator[tuple[Rows, PredictionScores]]:
         """Predict or learn as ``plan`` asks, block by block; yields the rows and scores of
         each."""
@@ -84,6 +94,7 @@ class Learn(Phase):
             slots = {name: values[rows] for name, values in shard.optimizer_slots.items()}
             correction = None if start.correction is None else start.correction.of(rows)
             begin_BP = shard.whole(rows, start.sent_nM)
+            lr = rate if isinstance(rate, float) else rate[rows]
             learnt, scores = learner.train(begin_BP, slots, batch, lr, correction)
             some: Rows = rows
             # A compiled step computes inactive devices too, whose results are dropped.

@@ -82,3 +82,14 @@ def test_one_number_that_is_not_finite_is_found_wherever_it_is(
         assert tensors.all_finite(values)
         values[place // 3, place % 3] = bad
         assert not tensors.all_finite(values)
+
+
+def test_a_single_one_takes_the_place_of_newer_ones_too(tmp_path: Path) -> None:
+    """As the best round of an arm that is run again, which comes before the one that it had."""
+    facts = {"layout": [["x", [5]]]}
+    for round in (5, 3):
+        checkpoint.write(tmp_path, Checkpoint(round, {"x": ARRAYS["x"]}, facts), keep=None)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "round_000000003.json",
+        "round_000000003.safetensors",
+    ]

@@ -70,6 +70,9 @@ CASES = {
         "data.local_test=0.2",
     ),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
+    "stopped early, by a loss of its own": (
+        "train.loss=focal", "early_stopping.metric=validation_loss", "early_stopping.patience=1", "optimizer.lr=3",
+    ),
 }  # fmt: skip
 
 

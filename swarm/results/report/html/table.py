@@ -10,13 +10,13 @@ from swarm.results.columns import Score, heading, human, on
 from swarm.results.load import Run
 from swarm.results.presentation import SummaryEntry
 from swarm.results.track.units import (
+    how_it_ended,
     human_bytes,
     human_energy,
     human_entry,
     human_score,
     human_time,
     virtual_time,
-    where_diverged,
 )
 from swarm.simulation.metrics.base import Column
 
@@ -53,8 +53,7 @@ def table(run: Run) -> str:
 
 
 def _row(number: int, arm: str, final: Final, columns: list[_Shown]) -> str:
-    diverged = final.get("diverged")
-    where = f"diverged: {where_diverged(diverged)}" if diverged else ""
+    where = how_it_ended(final)
     cells = "".join(f"<td>{escape(column.cell(final))}</td>" for column in columns)
     name = f'<i class="chip"></i>{escape(arm)} <small>{escape(where)}</small>'
     return f'<tr class="arm{number}"><th>{name}</th>{cells}</tr>'
