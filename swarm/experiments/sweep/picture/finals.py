@@ -45,7 +45,7 @@ def draw_finals(axes: Axes, found: SweepResults, looks: Looks) -> None:
         _of_combination(axes, found, looks, values, float(x))
     for arm in found.common:
         level = float(found.table.loc[found.table["arm"] == arm, found.score].iloc[0])
-        axes.axhline(level, linewidth=1.4, **_quiet(found, arm))
+        axes.axhline(level, linewidth=1.4, **_line(found, arm))
     axes.set_ylabel(found.main.label)
 
 
@@ -115,7 +115,7 @@ def _name_places(axes: Axes, names: list[str]) -> None:
     axes.margins(x=0.15)
 
 
-def _quiet(found: SweepResults, arm: str) -> dict[str, Any]:
+def _line(found: SweepResults, arm: str) -> dict[str, Any]:
     presentation = found.presentation
     return {"color": muted(arm, presentation), "linestyle": muted_line(arm, presentation)}
 
