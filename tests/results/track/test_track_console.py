@@ -5,6 +5,7 @@ fits 80 columns.
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_a_log_gets_a_line_per_tenth() -> None:
 def test_a_score_of_an_earlier_round_says_of_which(monkeypatch: pytest.MonkeyPatch) -> None:
     console, file = drawn(terminal=False)
     play(ConsoleSink(console), 20, ARMS["swarm"])  # evaluated every five rounds, a line every two
-    lines = [line.split("  ")[2] for line in file.getvalue().splitlines()]
+    lines = [re.split(r"/20  |  ", line[12:])[1] for line in file.getvalue().splitlines()]
     assert lines[0] == "accuracy 0.000 (round 0)"
     assert lines[4] == "accuracy 0.500"
     assert lines[5] == "accuracy 0.500 (round 10)"
