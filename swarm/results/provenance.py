@@ -21,7 +21,11 @@ from swarm.config.settings import DEFAULTS
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
 SPAN = "schedule.rounds"
 # keys that sections of earlier versions did not have, and the values that give their numbers
-_LATER: dict[str, Any] = {"data.local_test": "auto", "train.class_weights": None}
+_LATER: dict[str, Any] = {
+    "data.local_test": "auto",
+    "train.class_weights": None,
+    "scenario.rounds": None,
+}
 
 
 def code_version(plugins: Sequence[str] = ()) -> dict[str, str | None]:

@@ -42,7 +42,7 @@ function drawCurves() {
   }
   if (metric === D.distance && axis === "round" && D.rho > 0 && D.rho < 1 && lines.length && logY) {
     const p = lines[0].points.filter(q => q[1] > 0);
-    if (p.length) theory = "Dotted: ρᵗ, the bound of the theory.";
+    if (p.length) theory = D.lossless ? "Dotted: ρᵗ, the theory's for messages that all arrive at once and whole, unlike those of this run." : "Dotted: ρᵗ, the bound of the theory.";
     if (p.length) lines.push({name: "ρᵗ", tint: css("--ink"), dash: "2 4", front: 2, points: p.map(q => [q[0], p[0][1] * Math.pow(D.rho, q[0] - p[0][0])])});
   }
   if (yZoom && logY && yZoom[0] <= 0) yZoom = null;
