@@ -1,4 +1,4 @@
-"""Keys that hold a list of plug-ins: ``metrics`` and ``transforms``."""
+"""Keys that hold a list of plug-ins: ``metrics``, ``transforms`` and ``augment``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import option, options
 from swarm.config.explain import shown, unknown
 
-GROUPS = {"metrics": "metric", "transforms": "transform"}
+GROUPS = {"metrics": "metric", "transforms": "transform", "augment": "augmentation"}
 """The keys that hold a list of plug-ins, and the groups of conf/ with their options."""
 
 
@@ -28,7 +28,7 @@ def with_options(values: dict[str, Any], key: str, *words: str) -> dict[str, Any
     names = [*words, *options(group)]
     if not isinstance(listed, list):
         hint = f"; {key}=[{','.join([*words, str(listed)])}]" if listed in names else ""
-        raise ConfigError(key, shown(listed), f"must be a list of {key}{hint}")
+        raise ConfigError(key, shown(listed), f"must be a list of {group}s{hint}")
     return {**values, key: [_section(entry, key, group, names, words) for entry in listed]}
 
 

@@ -33,6 +33,7 @@ MEAN: Final = "swarm.communication.aggregation.mean.Mean"
 DEFAULTS: Final[dict[str, Any]] = {
     "metrics": [STANDARD],
     "transforms": [],
+    "augment": [],
     "aggregator": {"_target_": MEAN},
 }
 """Keys that configurations of earlier versions do not have, and the values that they then get."""
@@ -150,6 +151,7 @@ class Settings(Section):
     init: str
     metrics: MetricList = _default("metrics")
     transforms: list[PlugIn] = _default("transforms")
+    augment: list[PlugIn] = _default("augment")
     plugins: list[str]
     resume: str | None
     report: bool
@@ -170,7 +172,8 @@ class Settings(Section):
         does not exist.
         """
         values = with_options(plain(cfg), "metrics", STANDARD)
-        settings = validated(cls, with_options(values, "transforms"))
+        values = with_options(with_options(values, "transforms"), "augment")
+        settings = validated(cls, values)
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
             valid = (

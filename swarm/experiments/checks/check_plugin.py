@@ -40,6 +40,7 @@ from swarm.experiments.claims.base import Claim
 from swarm.experiments.runner import check
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import AnyScenario, Scenario
+from swarm.learning.augmentation.base import Augmentation
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.update.policy import UpdatePolicy
@@ -74,6 +75,7 @@ KINDS: dict[type, str] = {
     Drift: "drift",
     LabelOracle: "labels",
     Metric: "metric",
+    Augmentation: "augmentation",
 }
 SMALL = (
     "devices=12",
@@ -96,7 +98,8 @@ NEEDS = {
     "transform": ("topology=ring",),
     "aggregator": ("topology=torus",),
 }
-LISTED = {"metric": "metrics", "transform": "transforms"}  # sections that hold a list of plug-ins
+# sections that hold a list of plug-ins
+LISTED = {"metric": "metrics", "transform": "transforms", "augmentation": "augment"}
 
 
 def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **options: Any) -> None:
