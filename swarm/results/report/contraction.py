@@ -30,7 +30,7 @@ def distance(axes: Axes, run: Run) -> None:
             color=INK,
             linestyle="dotted",
             linewidth=1.6,
-            label=f"{'lossless theory ' if lossless(run) else ''}ρᵗ, ρ = {rho:.6f}",
+            label=f"{'lossless theory ' if without_loss(run) else ''}ρᵗ, ρ = {rho:.6f}",
             zorder=5,
         )
     axes.set_yscale("log")
@@ -57,7 +57,7 @@ def ratio(axes: Axes, run: Run) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
 
 
-def lossless(run: Run) -> bool:
+def without_loss(run: Run) -> bool:
     """Whether ρ is the theory's of a network that loses nothing, and that of the run does."""
     return bool((run.summary or {}).get("rho_lossless"))
 
