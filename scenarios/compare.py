@@ -21,10 +21,9 @@ MOST_STEPS = 1000
 
 class Compare(Scenario):
     """Runs the arms named in ``arms``. The result is the share of the gap between isolated devices
-    and the centralised model that the swarm closes.
+    and the centralised model that the swarm closes, if these three arms are among them; else there
+    is no gap to speak of, and none is shown.
     """
-
-    entries = (gap_entry("isolated", "centralised"),)
 
     def __init__(self, arms: list[str]) -> None:
         unknown = [name for name in arms if name not in ARMS]
@@ -34,6 +33,8 @@ class Compare(Scenario):
                 "arms", arms, f"must be a list of different arms out of {', '.join(ARMS)}{hint}"
             )
         self.chosen = arms
+        if set(arms) >= {"swarm", "isolated", "centralised"}:
+            self.entries = (gap_entry("isolated", "centralised"),)
 
     def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
         """The chosen arms, each with the run's settings of which a few are replaced."""

@@ -28,6 +28,7 @@ from swarm.common.rows import Layout, trainable
 from swarm.common.system import paths
 from swarm.config.build import option
 from swarm.config.composing.conf_files import EXPERIMENT
+from swarm.config.composing.overrides import giving_way
 from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.kernels.kernel import Kernel
@@ -87,6 +88,8 @@ def config(*overrides: str) -> dict[str, Any]:
             section = section[part]
         if i >= len(small) or last in section:
             section[last] = yaml.safe_load(value)
+    for key in giving_way(values["scenario"], {key for key, _ in pairs}):
+        values["scenario"] = {**values["scenario"], key: None}
     return values
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from swarm.config.composing.compose import Composer
 
 COLUMN, WIDTH = 30, 110  # where the words about a key begin, and where lists of names are broken
-LISTED = {"metric": "metrics", "transform": "transforms"}  # groups of which a run has a list
+# groups of which a run has a list
+LISTED = {"metric": "metrics", "transform": "transforms", "augmentation": "augment"}
 KEYED = {"loss": "train.loss"}  # groups whose option is the value of a key of a section
 FLAGS = {
     "-m": "one run for each combination of the values that are given: topology=ring,torus",

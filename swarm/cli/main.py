@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from swarm.config.composing.compose import Composer
     from swarm.experiments.runner import Prepared
 from swarm.cli.environment import with_environment
-from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain
+from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain, warnings_for_users
 from swarm.cli.start import Jobs, call_hydra, go_on, run_once
 
 COMMANDS = ("doctor", "report", "publish")  # each is a module of this package with a ``main``
@@ -44,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _coded(argv: list[str]) -> int:
     try:
-        return _main(argv)
+        with warnings_for_users():
+            return _main(argv)
     except SwarmError as error:
         return complain(error)
     except KeyboardInterrupt:
@@ -53,8 +53,6 @@ def _coded(argv: list[str]) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    # warnings are for users, so without file and line
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     if argv and argv[0] in COMMANDS:
         return _command(argv[0], argv[1:])
     if "--version" in argv:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swarm.common.errors import ConfigError, SwarmError
 
@@ -35,6 +36,26 @@ def complain(error: SwarmError) -> int:
             file=sys.stderr,
         )
     return error.exit_code
+
+
+@contextmanager
+def warnings_for_users() -> Iterator[None]:
+    """Print the warnings of the block without file and line, and each sentence once: every arm
+    builds topology and data again, and would say the same of them.
+    """
+    show, form, said = warnings.showwarning, warnings.formatwarning, set[str]()
+
+    def once(message: Warning | str, *rest: Any, **others: Any) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            show(message, *rest, **others)
+
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    warnings.showwarning = once
+    try:
+        yield
+    finally:
+        warnings.showwarning, warnings.formatwarning = show, form
 
 
 @contextmanager

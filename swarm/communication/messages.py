@@ -17,6 +17,8 @@ from scipy.sparse import coo_array, csr_array
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.communication.mixing import Mixing, weights
+from swarm.communication.mixing.advice import advice
+from swarm.communication.mixing.matrix import ADVICE
 from swarm.communication.network.base import (
     LATE,
     LOST,
@@ -86,16 +88,12 @@ class MessageSchedule:
         found, needed = self.mixing(round).conserves, self.protocol.requirements.conserves
         if found not in ("both", needed):
             where = "here" if round == 1 else f"in round {round}"
-            raise ConfigError(
-                "mixing",
-                self.rule,
-                f"conserves the {found} sums {where}, but the protocol needs {needed}; "
-                + (
-                    "use mixing=column"
-                    if needed == "column"
-                    else "use mixing=auto, or another topology"
-                ),
-            )
+            valid = f"conserves the {found} sums {where}, but the protocol needs {needed}"
+            raise ConfigError("mixing", self.rule, valid + self._advice(round))
+
+    def _advice(self, round: int) -> str:
+        protocol = self.protocol
+        return advice(self.graph(round), protocol.requirements.conserves, protocol.check)
 
     @property
     def topology_name(self) -> str:
@@ -115,9 +113,16 @@ class MessageSchedule:
 
     def mixing(self, round: int) -> Mixing:
         """Return the mixing weights of ``round`` for a network that loses nothing."""
-        return self._keep(
-            ("mixing", self.topology.phase(round)), lambda: weights(self.graph(round), self.rule)
-        )
+        return self._keep(("mixing", self.topology.phase(round)), lambda: self._weights(round))
+
+    def _weights(self, round: int) -> Mixing:
+        try:
+            return weights(self.graph(round), self.rule)
+        except ConfigError as error:
+            why, advised, _ = error.valid.partition(ADVICE)
+            if not advised:
+                raise
+            raise ConfigError(error.key, error.value, why + self._advice(round)) from None
 
     @property
     def most_links(self) -> int:

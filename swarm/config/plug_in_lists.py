@@ -1,5 +1,5 @@
-"""Keys that hold plug-ins and are no groups: the lists ``metrics`` and ``transforms``, and the key
-``train.loss`` of a section.
+"""Keys that hold plug-ins and are no groups: the lists ``metrics``, ``transforms`` and ``augment``,
+and the key ``train.loss`` of a section.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import option, options
 from swarm.config.explain import shown, unknown
 
-GROUPS = {"metrics": "metric", "transforms": "transform"}
+GROUPS = {"metrics": "metric", "transforms": "transform", "augment": "augmentation"}
 """The keys that hold a list of plug-ins, and the groups of conf/ with their options."""
 LOSS = "loss"
 """The group of conf/ with the options of ``train.loss``."""
@@ -34,7 +34,7 @@ def with_options(values: dict[str, Any], key: str, *words: str) -> dict[str, Any
     names = [*words, *options(group)]
     if not isinstance(listed, list):
         hint = f"; {key}=[{','.join([*words, str(listed)])}]" if listed in names else ""
-        raise ConfigError(key, shown(listed), f"must be a list of {key}{hint}")
+        raise ConfigError(key, shown(listed), f"must be a list of {group}s{hint}")
     return {**values, key: [_section(entry, key, group, names, words) for entry in listed]}
 
 

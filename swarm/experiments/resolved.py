@@ -1,7 +1,9 @@
 """A configuration resolved once, at the edge: typed, its engine built, every ``auto`` decided.
 
-What ``auto`` stands for is decided at three moments, each as early as it can be:
+What ``auto`` stands for is decided at four moments, each as early as it can be:
 
+- what the scenario decides (:meth:`~swarm.experiments.runs.scenario.Scenario.decided`), such as
+  the rounds of ``scenario=consensus``, in :func:`resolve`;
 - the engine's block size by the engine, in :func:`resolve`. ``auto`` is then a rule of its own,
   :meth:`swarm.common.rows.Blocks.auto`, which follows from the numbers of devices and parameters;
 - the loss by the kind of targets, once the data are loaded, in :func:`decided`;
@@ -60,7 +62,9 @@ def resolve(settings: Settings) -> Resolved:
             " one run of the size that you give it; preset=null"
         )
         raise ConfigError("preset", settings.preset, valid)
-    return Resolved(_with_block(settings, engine.block), engine, scenario)
+    with as_typed(settings.plug_ins()):
+        chosen = scenario.decided(settings) if isinstance(scenario, Scenario) else settings
+    return Resolved(_with_block(chosen, engine.block), engine, scenario)
 
 
 def _engine(settings: Settings) -> Engine:

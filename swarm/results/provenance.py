@@ -29,6 +29,7 @@ _LATER: dict[str, Any] = {
     "buffers": "average",
     "share": "all",
     "train.devices": None,
+    "scenario.rounds": None,
 }
 
 

@@ -24,7 +24,7 @@ from swarm.config.schema import (
     require_seal,
     sealed,
 )
-from swarm.config.settings import MOST_DEVICES
+from swarm.config.settings.sections import MOST_DEVICES
 
 # the `schema` of a summary.json that is sealed; those of earlier versions have 1, and no seal
 CLOSED = 2

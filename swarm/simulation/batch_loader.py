@@ -171,6 +171,9 @@ class BatchLoader:
                 active = torch.as_tensor(np.arange(k) < each[:, None], device=device)
             true = None if truth is None else truth[part, :k]
             x = _gather(self.x_S, sample[part, :k])
+            if plan.learn:
+                at = taking[part]
+                x = e.data.augment(x, self.devices[at], self.progress.steps_n[at])
             noise = self._noise(rows.start)
             own = None if weight is None else weight[part]
             yield chosen, Batch(x, target[part, :k], first, active, done[part], true, noise, own)

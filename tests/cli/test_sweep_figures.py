@@ -154,3 +154,14 @@ def test_a_combination_is_called_so_that_no_value_stands_alone(
     values: dict[str, str], name: str
 ) -> None:
     assert label(values) == name
+
+
+def test_a_sentence_about_the_graph_is_said_once_for_all_arms(
+    command: Command, recwarn: pytest.WarningsRecorder
+) -> None:
+    Path("links.txt").write_text("0 1 1.5\n1 2 2\n2 3 1\n3 0 1\n")
+    words = ("topology=file", "topology.path=links.txt", "devices=4", "rounds=1", "tracker=none", "report=false",
+             "optimizer.lr=0.1", "scenario.arms=[swarm,isolated]", "hydra.run.dir=r", "model=softmax")  # fmt: skip
+    assert command(*words).code == 0
+    said = [str(each.message) for each in recwarn]
+    assert sum("edge weights are not used" in text for text in said) == 1

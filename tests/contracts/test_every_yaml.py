@@ -183,6 +183,10 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         },
         ("topology", "contacts"): lambda: [f"topology.path={_contacts(tmp_path)}"],
         ("data", "idx"): lambda: [f"data.path={_idx_folder(tmp_path / 'idx')}"],
+        **{
+            ("augmentation", name): lambda: ["data=digits", "data.flat=false"]
+            for name in ("flip", "crop")
+        },
         ("data", "fashion_mnist"): lambda: ["data.limit=600"],
         ("data", "linear_regression"): lambda: ["partition=iid"],
         ("data", "markov"): lambda: ["partition=natural", "model=gru"],

@@ -20,6 +20,8 @@ from swarm.config.settings import Settings
 from swarm.experiments.runs.lr_search import TriedRate, search_lr, try_out
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import Arm
+from swarm.results.load import load
+from swarm.results.report.html.page import page
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.loop import Simulation
 from tests.support import config, final_rows, logged, module_of, prepared, run
@@ -50,6 +52,17 @@ def test_a_gap_too_small_to_share_is_null_with_the_reason(tmp_path: Path) -> Non
     alone = run(tmp_path / "alone", "rounds=1")
     assert alone["gap_closed"] is None
     assert "isolated, centralised" in alone["gap_closed_reason"]
+
+
+def test_a_gap_is_spoken_of_only_where_its_three_arms_ran(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "two", "scenario.arms=[swarm,isolated]", "rounds=1")
+    assert "gap closed" not in capsys.readouterr().out.lower()
+    assert "gap closed" not in page(load(tmp_path / "two")).lower()
+    run(tmp_path / "three", "scenario.arms=[swarm,isolated,centralised]", "rounds=0")
+    assert "Gap closed: not defined (" in " ".join(capsys.readouterr().out.split())
+    assert "gap closed" in page(load(tmp_path / "three")).lower()
 
 
 @pytest.mark.parametrize("arms", ["[]", "[swarm,swarm]", "[swarm,magic]"])

@@ -144,9 +144,9 @@ def test_a_sweep_has_a_column_for_each_number(mine: list[Path]) -> None:
 
 
 def test_the_controls_of_a_sweep_have_their_muted_colours(mine: list[Path]) -> None:
-    axes = Figure().subplots()
-    picture._curves(axes, swept(mine), "round", "By rounds", "round")
-    shown = {str(line.get_label()): line for line in axes.lines}
+    [legend] = picture.figure(swept(mine), "", "").legends
+    names = (text.get_text() for text in legend.get_texts())
+    shown = dict(zip(names, legend.get_lines(), strict=True))
     assert to_hex(shown["hermits"].get_color()) == "#999999"
     assert to_hex(shown["library"].get_color()) == "#222222"
     assert to_hex(shown["travellers"].get_color()) == "#777777"

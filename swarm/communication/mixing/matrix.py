@@ -19,6 +19,7 @@ from swarm.common.errors import ConfigError, meant
 from swarm.communication.topology.graph import Floats, Graph
 
 Conserves = Literal["row", "column", "both"]
+ADVICE = "; "  # between what is wrong with a rule and which one would do
 EXACT = 1e-12  # sums and weights that should be equal differ by less, from rounding
 
 
@@ -71,12 +72,12 @@ def weights(graph: Graph, rule: str = "auto") -> Mixing:
     if rule not in rules:
         raise ConfigError("/mixing", rule, f"must be one of {', '.join(rules)}{meant(rule, rules)}")
     if graph.directed and rules[rule] in (_metropolis, _lazy, _max_degree):
-        reason = "needs an undirected topology; on this directed one uniform or column would do"
+        would = "on this directed one uniform or column would do"
+        reason = f"needs an undirected topology{ADVICE}{would}"
         raise ConfigError("/mixing", rule, reason)
     if rule == "topology" and graph.weight_E is None:
-        raise ConfigError(
-            "/mixing", rule, "needs a topology with weights of its own (base_graph); auto would do"
-        )
+        reason = f"needs a topology with weights of its own (base_graph){ADVICE}auto would do"
+        raise ConfigError("/mixing", rule, reason)
     matrix = rules[rule](graph)
     return Mixing(matrix, _conserved(matrix), _is_mean(matrix))
 

@@ -57,5 +57,5 @@ def require_symmetric(protocol: Protocol, mixing: Mixing) -> None:
         raise ConfigError(
             "protocol",
             name,
-            "needs symmetric weights; use an undirected topology and mixing=auto or lazy",
+            "needs symmetric weights; use an undirected topology and mixing=lazy",
         )

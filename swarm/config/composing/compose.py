@@ -25,12 +25,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from swarm.common.errors import ConfigError
 from swarm.common.system import paths
 from swarm.config.composing.compose_errors import explain
-from swarm.config.composing.overrides import UsageError, parse, parse_one, value_of
+from swarm.config.composing.overrides import UsageError, giving_way, parse, parse_one, value_of
 from swarm.config.explain import first_line, shown, unknown
 
 VERSION_BASE = "1.3"
@@ -114,6 +114,12 @@ class Composer:
                 cfg = self.raw(overrides, mode)
         except Exception as error:  # any error is about the config, since nothing else has run yet
             raise explain(error, parsed, self) from error
+        scenario = cfg.get("scenario")
+        if isinstance(scenario, DictConfig):
+            section = OmegaConf.to_container(scenario, resolve=False)
+            with open_dict(cfg):
+                for key in giving_way(section, {one.key_or_group for one in parsed}):
+                    scenario[key] = None
         HydraConfig.instance().set_config(cfg)
         return cfg
 

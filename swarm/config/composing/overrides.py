@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -105,3 +105,18 @@ def key_of(override: Override) -> str:
 def value_of(override: Override) -> str:
     """Return the value that an override sets, as the user typed it."""
     return shown((override.input_line or "").partition("=")[2])
+
+
+def giving_way(section: Any, typed: Collection[str]) -> list[str]:
+    """The keys of the scenario's section that are ``auto`` and give way to a key of the run of the
+    same name, as that was typed: with ``rounds=50``, consensus takes 50 rounds.
+
+    Raises :class:`ConfigError` where both were typed.
+    """
+    values = section if isinstance(section, Mapping) else {}
+    found = [str(key) for key, value in values.items() if value == "auto" and key in typed]
+    for key in found:
+        if f"scenario.{key}" in typed:
+            valid = f"would choose {key}, which was typed beside it; leave one of them out"
+            raise ConfigError(f"scenario.{key}", "auto", valid)
+    return found

@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from swarm.common.errors import ConfigError
 from swarm.config.composing.compose import Composer
 from swarm.config.composing.hydra_section import wants_many
-from swarm.config.composing.overrides import with_sweep_params
+from swarm.config.composing.overrides import giving_way, with_sweep_params
 from swarm.config.settings import Settings, plain, sections
 
 
@@ -38,7 +38,14 @@ def complete(cfg: Any = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
             valid = "makes many runs, which the command line starts; hydra.mode=RUN makes one"
             raise ConfigError("hydra.mode", "MULTIRUN", valid)
         values = plain(composed)
-    return _merged(values, {key: item for key, item in given.items() if key not in chosen})
+    found = _merged(values, {key: item for key, item in given.items() if key not in chosen})
+    section = given.get("scenario")
+    inside = section if isinstance(section, dict) else {}
+    for key in giving_way(
+        found.get("scenario"), {*given, *(f"scenario.{name}" for name in inside)}
+    ):
+        found["scenario"] = {**found["scenario"], key: None}
+    return found
 
 
 def _merged(values: dict[str, Any], changes: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

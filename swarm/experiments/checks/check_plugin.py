@@ -40,6 +40,7 @@ from swarm.experiments.claims.base import Claim
 from swarm.experiments.runner import check
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import AnyScenario, Scenario
+from swarm.learning.augmentation.base import Augmentation
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
@@ -75,6 +76,7 @@ KINDS: dict[type, str] = {
     Drift: "drift",
     LabelOracle: "labels",
     Metric: "metric",
+    Augmentation: "augmentation",
     SampleLoss: "loss",
 }
 SMALL = (
@@ -98,7 +100,8 @@ NEEDS = {
     "transform": ("topology=ring",),
     "aggregator": ("topology=torus",),
 }
-LISTED = {"metric": "metrics", "transform": "transforms"}  # sections that hold a list of plug-ins
+# sections that hold a list of plug-ins
+LISTED = {"metric": "metrics", "transform": "transforms", "augmentation": "augment"}
 KEYED = {"loss": ("train", "loss")}  # sections that are the value of a key of another
 
 

@@ -19,8 +19,8 @@ from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.plugin import returned, shape_of
 from swarm.config.build import option
 from swarm.config.composing.overrides import key_of, parse
-from swarm.config.sections import Section
 from swarm.config.settings import Settings, sections, validated
+from swarm.config.settings.sections import Section
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
 from swarm.experiments.runs.scenario import AnyScenario, KindName

@@ -68,6 +68,13 @@ class Scenario(AnyScenario, ABC):
     learns: ClassVar[bool] = True
     entries: tuple[SummaryEntry, ...] = ()
 
+    def decided(self, settings: Settings) -> Settings:
+        """``settings`` with what this scenario decides of them, which the run folder records.
+
+        It is called before anything is built. What it has decided once it must leave as it is.
+        """
+        return settings
+
     @abstractmethod
     def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
         """The arms in the order in which they run.

@@ -30,7 +30,8 @@ def gap_entry(lower: str, upper: str) -> SummaryEntry:
 
 def gap_facts(summary: Mapping[str, Any], lead: str, lower: str, upper: str) -> dict[str, Any]:
     """What ``conclude`` returns of the gap: ``gap_closed``, by the mean final scores of the three
-    arms (accuracy, or R²), ``gap_closed_reason`` where it is None, and the ``headline``.
+    arms (accuracy, or R²), ``gap_closed_reason`` where it is None, and the ``headline``, unless one
+    of the arms did not run: then nobody asked for a gap.
 
     Args:
         summary: The ``summary.json`` so far.
@@ -41,6 +42,9 @@ def gap_facts(summary: Mapping[str, Any], lead: str, lower: str, upper: str) -> 
     names = (lead, lower, upper)
     finals = [summary["arms"].get(name, {}) for name in names]
     share, reason = _share(names, finals)
+    found = {KEY: share, f"{KEY}_reason": reason}
+    if not summary["arms"].keys() >= set(names):
+        return found
     if share is None:
         headline = f"Gap closed: not defined ({reason})."
     else:
@@ -49,7 +53,7 @@ def gap_facts(summary: Mapping[str, Any], lead: str, lower: str, upper: str) -> 
             f"The {lead} closed {100 * share:.1f}% of the gap between {lower} ({low}) and {upper}"
             f" ({high})."
         )
-    return {KEY: share, f"{KEY}_reason": reason, "headline": headline}
+    return {**found, "headline": headline}
 
 
 def _share(

@@ -30,7 +30,7 @@ def distance(axes: Axes, run: Run) -> None:
             color=INK,
             linestyle="dotted",
             linewidth=1.6,
-            label=f"ρᵗ, ρ = {rho:.6f}",
+            label=f"{'lossless theory ' if without_loss(run) else ''}ρᵗ, ρ = {rho:.6f}",
             zorder=5,
         )
     axes.set_yscale("log")
@@ -55,6 +55,11 @@ def ratio(axes: Axes, run: Run) -> None:
         low, high = axes.get_ylim()
         axes.set_ylim(min(low, rho - 0.05), max(high, rho + 0.05))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+
+
+def without_loss(run: Run) -> bool:
+    """Whether ρ is the theory's of a network that loses nothing, and that of the run does."""
+    return bool((run.summary or {}).get("rho_lossless"))
 
 
 def _distances(run: Run, arm: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -25,6 +25,7 @@ from swarm.results.track.units import (
     human_energy,
     human_score,
     human_time,
+    sparkline,
     stopped_early,
     virtual_time,
     where_diverged,
@@ -32,7 +33,6 @@ from swarm.results.track.units import (
 from swarm.simulation.metrics.base import Column
 from swarm.simulation.metrics.formulas import gap_closed
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
 # columns; below, what is drawn and what costs little to leave out makes room for the figures
 _NARROW = 72
 # without a terminal: a line per tenth of the rounds, and one after this long without any
@@ -132,7 +132,7 @@ class ConsoleSink(Tracker):
             score = distance(self._columns, lambda key: record.get(key) is not None)
         if score is None or record.get(score.mean) is None:
             return None
-        return _Value(score, float(record[score.mean]))
+        return _Value(score, float(record[score.mean]), int(record["round"]))
 
     def _remember(self, record: dict[str, Any]) -> None:
         score = main_of(record, self._columns)
@@ -158,6 +158,8 @@ class ConsoleSink(Tracker):
         known = self._record
         left = self._left() if self._round < self._rounds else None
         facts = ["" if left is None else human_time(left) + " left", self._gap()]
+        if self._live is not None and (at := self._measured_at()):
+            facts.append(f"last evaluated{at}")
         if known.get("awake") is not None:
             facts.append(f"{int(known['awake']):,} awake")
         if known.get("concept") is not None:
@@ -177,10 +179,16 @@ class ConsoleSink(Tracker):
             return None
         return (time.perf_counter() - self._began) / fresh * max(self._rounds - self._round, 0)
 
+    def _measured_at(self) -> str:
+        """The round of the score shown, if that is an earlier one than the present round."""
+        if self._score is None or self._score.round == self._round:
+            return ""
+        return f" (round {self._score.round})"
+
     # --- the two views ----------------------------------------------------------------------------
 
     def _line(self) -> str:
-        score = [self._score.text] if self._score else []
+        score = [self._score.text + self._measured_at()] if self._score else []
         return f"{self._arm:<12} round {self._round}/{self._rounds}  " + "  ".join(
             [*score, *self._facts()]
         )
@@ -213,10 +221,11 @@ class ConsoleSink(Tracker):
 
 @dataclass(frozen=True)
 class _Value:
-    """What an arm has come to: a score, or a distance, and its value."""
+    """What an arm has come to: a score, or a distance, its value, and when it was measured."""
 
     score: Score
     value: float
+    round: int
 
     @property
     def text(self) -> str:
@@ -235,21 +244,6 @@ class _Bar:
     note: str = ""
     failed: bool = False
     score: _Value | None = None
-
-
-def sparkline(values: Sequence[float], width: int = 16) -> str:
-    """The values as blocks from the lowest to the highest, the last of each of ``width`` equal
-    stretches.
-    """
-    if not values:
-        return ""
-    count = min(width, len(values))
-    picked = [values[(i + 1) * len(values) // count - 1] for i in range(count)]
-    low, high = min(picked), max(picked)
-    return "".join(
-        _BLOCKS[round((v - low) / (high - low) * (len(_BLOCKS) - 1)) if high > low else 0]
-        for v in picked
-    )
 
 
 def print_summary(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from swarm.common.names import titled
 from swarm.results.presentation import Presentation, SummaryEntry
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def human_bytes(count: float | None) -> str:
@@ -132,3 +134,18 @@ def headline(summary: Mapping[str, Any], presentation: Presentation) -> str:
         elif note:
             found.append(f"{name}: not defined ({note}).")
     return " ".join(found)
+
+
+def sparkline(values: Sequence[float], width: int = 16) -> str:
+    """The values as blocks from the lowest to the highest, the last of each of ``width`` equal
+    stretches.
+    """
+    if not values:
+        return ""
+    count = min(width, len(values))
+    picked = [values[(i + 1) * len(values) // count - 1] for i in range(count)]
+    low, high = min(picked), max(picked)
+    return "".join(
+        _BLOCKS[round((v - low) / (high - low) * (len(_BLOCKS) - 1)) if high > low else 0]
+        for v in picked
+    )

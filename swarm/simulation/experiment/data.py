@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.common.rng import Keys
-from swarm.config.build import build
+from swarm.config.build import build, choice
 from swarm.data.dataset import label_mixes
 from swarm.data.stream.stream import Stream
+from swarm.learning.augmentation.base import Augmentation, Augmentations
 from swarm.learning.update.policy import UpdatePolicy, check_policy
 from swarm.learning.update.replay import Replay
 from swarm.simulation.experiment.spec import RunSpec
@@ -27,6 +28,7 @@ class Data:
         table: Which devices learn otherwise than the config says; None: nobody.
         policy: Which mini-batches of a round devices learn from.
         replay: Which samples of their streams devices keep in a replay memory.
+        augment: What happens to training images, each time that they are learnt from.
     """
 
     def __init__(self, spec: RunSpec, policy: UpdatePolicy | None = None) -> None:
@@ -36,6 +38,8 @@ class Data:
             policy = build(s.update, UpdatePolicy, "update", s.plugins)
         self.policy: UpdatePolicy = policy
         self.replay: Replay = build(s.replay, Replay, "replay", s.plugins)
+        parts = [build(node, Augmentation, "augment", s.plugins) for node in s.augment]
+        self.augment = Augmentations(parts, s.seed)
         self.table = self.split.table
         batch_N = None
         if self.table is not None and "batch" in self.table.columns:
@@ -141,3 +145,5 @@ class Data:
             self.settings.train.local_epochs,
             self.classes_told,
         )
+        names = [choice("augmentation", node) for node in self.settings.augment]
+        self.augment.check(self.features, names, self.dataset.x.dtype.kind == "f")

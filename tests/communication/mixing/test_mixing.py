@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from swarm.communication.mixing import second_eigenvalue, weights
 from swarm.communication.topology.exponential import ExponentialGraph, OnePeerExponential
 from swarm.communication.topology.graph import Graph
 from swarm.communication.topology.regular import Complete, Ring, Star
+from tests.support import prepared
 
 SYMMETRIC = ("metropolis", "lazy", "max_degree")
 
@@ -160,3 +164,22 @@ def test_a_topology_brings_its_own_weights() -> None:
         ConfigError, match=r"^mixing=topology: needs a topology with weights of its own"
     ):
         weights(Ring(5).graph(0), "topology")
+
+
+@pytest.mark.parametrize("protocol", ["dpsgd", "choco", "d2", "exact_diffusion", "push_sum"])
+@pytest.mark.parametrize("mixing", ["auto", "lazy", "column", "topology"])
+@pytest.mark.parametrize("links", ["0 1\n1 2\n2 0\n2 3\n3 0\n", "0 1\n1 2\n2 3\n"])
+def test_what_an_error_advises_is_accepted(
+    tmp_path: Path, protocol: str, mixing: str, links: str
+) -> None:
+    """The advised rule, or where none does an undirected topology with the advised weights."""
+    (tmp_path / "links.txt").write_text(links)
+    directed = f"topology.directed={str(len(links) > 12).lower()}"
+    words = (f"protocol={protocol}", "topology=file", f"topology.path={tmp_path}/links.txt", directed,
+             "devices=4", "rounds=1", "model=softmax")  # fmt: skip
+    try:
+        prepared(*words, f"mixing={mixing}")
+    except ConfigError as error:
+        advised = re.findall(r"mixing=(\w+)", error.valid)[-1]
+        others = ("topology.directed=false",) if "undirected one" in error.valid else ()
+        prepared(*words, f"mixing={advised}", *others)

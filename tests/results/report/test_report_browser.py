@@ -299,3 +299,48 @@ def test_names_of_levels_that_lie_close_are_stacked(make_run: MakeRun, browser: 
     ]
     assert names[0][1] - names[1][1] >= 14
     assert browser.errors == []
+
+
+RANGE = """(() => { const ticks = [...document.querySelectorAll('#chart text[text-anchor=end]')].map(t => +t.textContent);
+  return [Math.min(...ticks), Math.max(...ticks)]; })()"""
+
+
+def set_value(browser: Browser, id: str, value: object) -> None:
+    browser.run(f"(() => {{ const n = document.getElementById('{id}'); n.value = '{value}';"
+                " n.dispatchEvent(new Event('change')); })()")  # fmt: skip
+
+
+def test_the_upright_axis_zooms_to_a_range_and_back(make_run: MakeRun, browser: Browser) -> None:
+    """By numbers, to the end of the curves, and by dragging; what does not work says why."""
+    folder = make_run(rounds=20, devices=12)
+    browser.open(written(folder), 1280)
+    whole = browser.run(RANGE)
+    last = load(folder).metrics
+    late = last[last["round"] >= 10]["accuracy_mean"].dropna()
+    browser.run("document.getElementById('yend').click()")
+    low, high = (float(browser.run(f"document.getElementById('{id}').value")) for id in ("ylow", "yhigh"))  # fmt: skip
+    assert low == pytest.approx(late.min() - 0.05 * (late.max() - late.min()), abs=1e-3)
+    assert high == pytest.approx(late.max() + 0.05 * (late.max() - late.min()), abs=1e-3)
+    assert low <= browser.run(RANGE)[0] < browser.run(RANGE)[1] <= high
+    set_value(browser, "ylow", 0.5)
+    set_value(browser, "yhigh", 0.51)
+    assert browser.run(RANGE) == pytest.approx([0.5, 0.51])
+    set_value(browser, "yhigh", 0.4)
+    hint = "document.getElementById('charthint').textContent"
+    assert "must lie below the upper one" in browser.run(hint)
+    assert browser.run(RANGE) == pytest.approx([0.5, 0.51])
+    browser.run("document.getElementById('yall').click()")
+    assert browser.run(RANGE) == whole
+    assert browser.run("document.getElementById('yall').disabled")
+    browser.run("document.getElementById('chart').scrollIntoView()")
+    x, top, height = browser.run("(() => { const b = document.querySelector('#chart svg').getBoundingClientRect();"
+                                 " return [b.left + b.width / 2, b.top, b.height]; })()")  # fmt: skip
+    places = (("mousePressed", 0.2), ("mouseMoved", 0.3), ("mouseReleased", 0.5))
+    for kind, at in places:
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=top + at * height, button="left",
+                     buttons=1, clickCount=1)  # fmt: skip
+    zoomed = browser.run(RANGE)
+    assert zoomed[1] - zoomed[0] < 0.5 * (whole[1] - whole[0])
+    set_value(browser, "metric", "consensus_distance_mean")  # other numbers, another range
+    assert browser.run("document.getElementById('yall').disabled")
+    assert browser.errors == []

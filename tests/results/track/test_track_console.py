@@ -5,6 +5,7 @@ fits 80 columns.
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -14,8 +15,7 @@ from swarm.results.presentation import ArmStyle, Presentation
 from swarm.results.presentation.gap import gap_entry
 from swarm.results.presentation.stored import of_before
 from swarm.results.track import ConsoleSink, print_summary
-from swarm.results.track.console import sparkline
-from swarm.results.track.units import human_bytes, human_energy, human_time
+from swarm.results.track.units import human_bytes, human_energy, human_time, sparkline
 
 ARMS: dict[str, dict[str, Any]] = {
     name: {"accuracy_mean": a, "accuracy_p10": a - 0.1, "consensus_accuracy": a + 0.01, "bytes_total": 7.7e8 * (i == 0),
@@ -69,6 +69,25 @@ def test_a_log_gets_a_line_per_tenth() -> None:
     assert "round 500/1000" in lines[4]
     assert "accuracy 0.500" in lines[4]
     assert "steps/s" in lines[4]
+
+
+def test_a_score_of_an_earlier_round_says_of_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, file = drawn(terminal=False)
+    play(ConsoleSink(console), 20, ARMS["swarm"])  # evaluated every five rounds, a line every two
+    lines = [re.split(r"/20  |  ", line[12:])[1] for line in file.getvalue().splitlines()]
+    assert lines[0] == "accuracy 0.000 (round 0)"
+    assert lines[4] == "accuracy 0.500"
+    assert lines[5] == "accuracy 0.500 (round 10)"
+    assert lines[-1] == "accuracy 1.000"
+    console, _ = drawn(terminal=True)
+    sink = ConsoleSink(console)
+    sink.start("swarm", 20, 0)
+    for r in (0, 1):
+        sink.record({"arm": "swarm", "round": r} | ({} if r else {"accuracy_mean": 0.5}))
+    with console.capture() as shown:
+        console.print(sink._view())
+    sink.close()
+    assert "last evaluated (round 0)" in " ".join(shown.get().split())
 
 
 def test_a_slow_run_speaks_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

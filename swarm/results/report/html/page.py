@@ -30,7 +30,7 @@ def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
     Every text that comes from the run is escaped; nothing is loaded from elsewhere.
     """
     parts = {name: part(name) for name in ("html", "css")}
-    script = "\n".join(part(f"{name}.js") for name in ("chart", "curves", "devices"))
+    script = "\n".join(part(f"{name}.js") for name in ("chart", "zoom", "curves", "devices"))
     name = str((run.summary or {}).get("run") or run.folder.resolve().name)
     text = Template(parts["html"]).substitute(
         style=parts["css"] + _arm_colours(run),

@@ -54,6 +54,7 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
         "band": band if len(band) == 2 else [],
         "lead": run.lead,
         "rho": rho_of(run.summary) if run.summary and not score else None,
+        "lossless": bool((run.summary or {}).get("rho_lossless")),
         "series": {
             arm: _series(run.arm(arm), _comparable(run, arm, columns), score) for arm in run.arms
         },

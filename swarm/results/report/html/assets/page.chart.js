@@ -90,7 +90,8 @@ function showTip(event, head, lines) {
 const hideTip = () => { tip.hidden = true; };
 
 // ---- one line chart; lines: [{arm, points: [[x, y, note]], band: [[x, low, high]]}], marks: [{y, arm}];
-// o.changes: [{x, text, tint}], where the data became others
+// o.changes: [{x, text, tint}], where the data became others; o.zoom: [low, high] of the upright axis. Returns the places of the
+// frame, the range of the upright axis and what value a height stands for; null if nothing is drawn.
 function chart(box, lines, marks, o) {
   box.textContent = "";
   const width = Math.max(260, box.clientWidth), height = Math.round(Math.min(o.tall, Math.max(230, width * (o.shape || 0.62))));
@@ -99,7 +100,7 @@ function chart(box, lines, marks, o) {
   lines = lines.map(l => ({...l, points: l.points.filter(good), band: (l.band || []).filter(p => good(p) && p[2] !== null)})).filter(l => l.points.length);
   if (!lines.length && !marks.length) {
     svg(root, "text", {x: width / 2, y: height / 2, "text-anchor": "middle"}, "nothing to draw on these axes");
-    return;
+    return null;
   }
   const xs = lines.flatMap(l => l.points.map(p => p[0]));
   let ys = lines.flatMap(l => l.points.map(p => p[1]).concat(l.band.flatMap(p => [p[1], p[2]]))).concat(marks.map(m => m.y));
@@ -108,9 +109,11 @@ function chart(box, lines, marks, o) {
   if (x0 === x1) { x0 = o.logX ? x0 / 2 : x0 - 0.5; x1 = o.logX ? x1 * 2 : x1 + 0.5; }
   if (o.yRange) [y0, y1] = o.yRange;
   else if (!o.logY && y0 < -1 && y1 <= 1) { ys.sort((a, b) => a - b); y0 = Math.max(y0, Math.min(-1, ys[Math.floor(ys.length / 5)])); }
-  if (o.logY) { y0 /= 1.2; y1 *= 1.2; } else { const m = 0.05 * (y1 - y0 || Math.abs(y1) || 1); y0 -= m; y1 += m; }
+  if (o.zoom) [y0, y1] = o.zoom;
+  else if (o.logY) { y0 /= 1.2; y1 *= 1.2; } else { const m = 0.05 * (y1 - y0 || Math.abs(y1) || 1); y0 -= m; y1 += m; }
   const yTicks = o.logY ? logTicks(y0, y1, 7, 10) : ticks(y0, y1, 5);
-  const yText = yTicks.map(o.yTick || o.yFormat);
+  let yText = yTicks.map(o.yTick || o.yFormat);
+  for (let digits = 5; new Set(yText).size < yText.length && digits < 16; digits++) yText = yTicks.map(v => String(+v.toPrecision(digits)));
   const left = 14 + 7.2 * Math.max(...yText.map(t => t.length)), right = width - 20, top = 10, bottom = height - 42;
   const X = scale(x0, x1, left, right, o.logX), Y = scale(y0, y1, bottom, top, o.logY), line = css("--line");
   yTicks.forEach((v, i) => {
@@ -134,6 +137,7 @@ function chart(box, lines, marks, o) {
     svg(area, "path", {d: path(edge) + "Z", fill: l.tint, opacity: 0.15});
   }
   for (const m of marks) svg(area, "line", {x1: left, x2: right, y1: Y(m.y), y2: Y(m.y), stroke: m.tint, "stroke-width": 1.5, "stroke-dasharray": "1 5", "stroke-linecap": "round"});
+  marks = marks.filter(m => m.y >= y0 && m.y <= y1);
   let above = Infinity;  // names of levels that lie close together are stacked
   for (const m of marks.slice().sort((a, b) => a.y - b.y)) {
     above = Math.min(Y(m.y) - 5, above - 15);
@@ -144,7 +148,10 @@ function chart(box, lines, marks, o) {
     if (l.points.length < 3) for (const p of l.points) svg(area, "circle", {cx: X(p[0]), cy: Y(p[1]), r: 4, fill: l.tint});
   }
   for (const d of o.dots || []) svg(area, "circle", {cx: X(d[0]), cy: Y(d[1]), r: 5.5, fill: d[2], stroke: css("--ink"), "stroke-width": 1.5});
-  hover(root, lines, {X, Y, left, right, top, bottom, width, line: css("--soft"), marks}, o);
+  hover(root, lines, {X, Y, y0, y1, left, right, top, bottom, width, line: css("--soft"), marks}, o);
+  const back = o.logY ? Math.exp : v => v, forth = o.logY ? Math.log : v => v;
+  const valueAt = y => back(forth(y0) + (forth(y1) - forth(y0)) * (bottom - y) / (bottom - top));
+  return {left, right, top, bottom, logY: o.logY, range: [y0, y1], valueAt};
 }
 function drawChanges(root, changes, g) {
   const inside = changes.filter(c => c.x >= g.x0 && c.x <= g.x1).sort((a, b) => a.x - b.x);
@@ -168,7 +175,7 @@ function hover(root, lines, g, o) {
     const rows = lines.map((l, i) => {
       const p = l.points.reduce((best, v) => Math.abs(g.X(v[0]) - g.X(x)) < Math.abs(g.X(best[0]) - g.X(x)) ? v : best, l.points[0]);
       const near = Math.abs(g.X(p[0]) - g.X(x)) <= (o.reach || 14);
-      dots[i].setAttribute("visibility", near ? "inherit" : "hidden");
+      dots[i].setAttribute("visibility", near && p[1] >= g.y0 && p[1] <= g.y1 ? "inherit" : "hidden");
       dots[i].setAttribute("cx", g.X(p[0])); dots[i].setAttribute("cy", g.Y(p[1]));
       return near ? [l.name + (p[2] || ""), o.yFormat(p[1]), l.tint, p[1]] : null;
     }).filter(Boolean).concat(g.marks.map(m => [m.text, o.yFormat(m.y), m.tint, m.y]));

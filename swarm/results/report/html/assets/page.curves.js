@@ -21,6 +21,7 @@ function changesHint(shown, axis) {
   const tinted = shown.length > 1 && (axis !== "round" || !alike) ? ", in the arms' colours" : "";
   return "Dashed upright" + tinted + ": most devices come to live in another concept (" + (alike ? "" : first.name + ": ") + some + ").";
 }
+let atTheEnd = () => null;
 function drawCurves() {
   const metric = $("metric").value, axis = $("axis").value, logY = $("logy").checked, lines = [], marks = [];
   let theory = "";
@@ -41,16 +42,22 @@ function drawCurves() {
   }
   if (metric === D.distance && axis === "round" && D.rho > 0 && D.rho < 1 && lines.length && logY) {
     const p = lines[0].points.filter(q => q[1] > 0);
-    if (p.length) theory = "Dotted: ρᵗ, the bound of the theory.";
+    if (p.length) theory = D.lossless ? "Dotted: ρᵗ, the theory's for messages that all arrive at once and whole, unlike those of this run." : "Dotted: ρᵗ, the bound of the theory.";
     if (p.length) lines.push({name: "ρᵗ", tint: css("--ink"), dash: "2 4", front: 2, points: p.map(q => [q[0], p[0][1] * Math.pow(D.rho, q[0] - p[0][0])])});
   }
-  chart($("chart"), lines, marks, {
-    changes: changesOn(axis, lines.map(l => arms.find(arm => arm.name === l.name)).filter(Boolean)),
+  if (yZoom && logY && yZoom[0] <= 0) yZoom = null;
+  const drawn = chart($("chart"), lines, marks, {
+    zoom: yZoom, changes: changesOn(axis, lines.map(l => arms.find(arm => arm.name === l.name)).filter(Boolean)),
     id: "curve", title: D.labels[metric], tall: 420, logX: axis === "bytes_total", base: 4, logY, whole: axis === "round",
     xLabel: D.axes[axis], xFormat: formatOf(axis), yFormat: formatOf(metric), yTick: D.shares.includes(metric) ? plain : formatOf(metric),
     xHead: v => axis === "round" ? "round " + v : formatOf(axis)(v),
   });
-  $("charthint").textContent = [theory, banded ? "Band: from the worst to the best decile of devices." : "", changesHint(arms.filter(arm => !hidden.has(arm.name)), axis), arms.length > 1 ? "Click an arm to hide it." : ""].join(" ").trim();
+  atTheEnd = () => rangeAtTheEnd(lines, axis === "bytes_total");
+  showZoom(drawn && drawn.range);
+  dragZoom($("chart"), drawn, drawCurves);
+  const outside = yZoom ? marks.filter(m => m.y < yZoom[0] || m.y > yZoom[1]).map(m => m.text) : [];
+  const cut = outside.length ? "Outside the range: " + outside.join(", ") + "." : "";
+  $("charthint").textContent = [zoomNote, theory, banded ? "Band: from the worst to the best decile of devices." : "", changesHint(arms.filter(arm => !hidden.has(arm.name)), axis), arms.length > 1 ? "Click an arm to hide it." : "", cut, drawn ? "Drag up or down with the mouse to zoom." : ""].join(" ").trim();
 }
 function legend() {
   const box = $("legend");
@@ -79,7 +86,14 @@ if (arms.length && Object.keys(D.labels).length) {
   options($("metric"), Object.entries(D.labels), D.first);
   options($("axis"), Object.entries(D.axes));
   autoLog();
-  $("metric").addEventListener("change", () => { autoLog(); drawCurves(); });
+  const zoomed = (low, high) => { setZoom(low, high, $("logy").checked); drawCurves(); };
+  $("metric").addEventListener("change", () => { autoLog(); yZoom = null; zoomNote = ""; drawCurves(); });
+  $("yall").addEventListener("click", () => { yZoom = null; zoomNote = ""; drawCurves(); });
+  $("yend").addEventListener("click", () => { const found = atTheEnd(); if (found) zoomed(...found); });
+  for (const id of ["ylow", "yhigh"]) $(id).addEventListener("change", () => {
+    const [low, high] = ["ylow", "yhigh"].map(end => $(end).value === "" ? +$(end).placeholder : +$(end).value);
+    zoomed(low, high);
+  });
   for (const id of ["axis", "logy"]) $(id).addEventListener("change", drawCurves);
   legend();
 }
