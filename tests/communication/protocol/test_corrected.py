@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from swarm.common.errors import ConfigError
 from swarm.communication.mixing import smallest_eigenvalue, weights
+from swarm.communication.protocol.gradient_tracking import stable_below
 from swarm.communication.topology.graph import Graph
 from tests.communication.protocol.setting import GAMMA, coefficients, halved_quadratics, optimum
 from tests.support import Rows, experiment, final_rows, trajectory
@@ -18,6 +20,32 @@ from tests.support import Rows, experiment, final_rows, trajectory
 CORRECTED = ["gradient_tracking", "d2", "exact_diffusion"]
 # of gradient tracking: 340 and 850 rounds to 1e-12; the others take at most 190
 SLOWER = {"ring": 360, "star": 870}
+
+
+@pytest.mark.parametrize("least", [-0.35, -0.6, -0.9])
+def test_where_gradient_tracking_diverges(least: float) -> None:
+    """Two devices whose weights have the eigenvalues 1 and ``least``: the published recursion on
+    ½x² contracts right below the limit, and grows right above it."""
+    W = np.array([[1 + least, 1 - least], [1 - least, 1 + least]]) / 2
+    for share, grows in ((0.98, False), (1.02, True)):
+        rate = share * stable_below(least)
+        x = np.array([1.0, -1.0])
+        y, size = x.copy(), []
+        for _ in range(4000):
+            ahead = W @ (x - rate * y)
+            x, y = ahead, W @ (y + ahead - x)
+            size.append(np.abs(x).max())
+        assert (size[-1] > 1) == grows
+        assert (size[-1] > size[-2]) == grows
+
+
+def test_weights_under_which_tracking_bears_short_steps_only_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"eigenvalue -0\.6000; .* from rate .* 0\.22 on.*lazy"):
+        experiment("protocol=gradient_tracking", "topology=torus", "devices=16")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        experiment("protocol=gradient_tracking", "topology=torus", "devices=16", "mixing=lazy")
+        experiment("protocol=gradient_tracking", "topology=ring", "devices=16")
 
 
 @pytest.mark.parametrize("topology", ["ring", "star", "complete"])
