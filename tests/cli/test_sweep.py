@@ -302,16 +302,16 @@ def test_a_killed_worker_fails_its_job_and_not_the_rest(
         "topology._target_=deadly.Deadly",
         "hydra/launcher=joblib",
     )
-    done = command("-m", "+topology.deadly=true,false", "seed=0", *SMALL, *mine)
+    done = command("-m", "+topology.deadly=false,true", "seed=0,1", *SMALL, *mine)
     assert done.code == 1
     jobs = {job["name"]: (job["state"], job["cause"]) for job in summary()["jobs"]}
     killed = ("failed", "its process ended without a word: killed, perhaps for want of memory")
     fine = ("finished", None)
     assert jobs == {
-        "topology.deadly=true": killed,
-        "topology.deadly=false": fine,
-    }
-    assert "round 3/3" in Path("s/topology.deadly=false/console.txt").read_text()
+        "topology.deadly=false,seed=0": fine, "topology.deadly=false,seed=1": fine,
+        "topology.deadly=true,seed=0": killed, "topology.deadly=true,seed=1": killed,
+    }  # fmt: skip
+    assert "round 3/3" in Path("s/topology.deadly=false,seed=0/console.txt").read_text()
 
 
 @pytest.mark.parametrize(
