@@ -76,13 +76,19 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "error: $(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)" >&2; exit 2; }
 
+# Modules are compiled as they are first imported, which most of those that are installed never are.
+define install
+	@if [ -n "$(TORCH_INDEX)" ]; then $(PIP) install --quiet --no-compile --no-deps --index-url "$(TORCH_INDEX)" torch; fi
+	@$(PIP) install --quiet --no-compile -e '$(1)'
+endef
+
 $(INSTALLED): $(STATED) | $(BIN)/python
 	@echo "installing the tested versions into $(VENV) …"
-	@if [ -n "$(TORCH_INDEX)" ]; then $(PIP) install --quiet --no-deps --index-url "$(TORCH_INDEX)" torch; fi
-	@$(PIP) install --quiet -e .
+	$(call install,.)
 	@touch $@
 
-$(INSTALLED_DEV): $(STATED) | $(INSTALLED)
-	@echo "installing the development tools into $(VENV) …"
-	@$(PIP) install --quiet -e '.[dev]'
+# All at once, unless a target of this command has only what a run needs: two pips must not meet in one folder.
+$(INSTALLED_DEV): $(STATED) | $(if $(filter run claims,$(MAKECMDGOALS)),$(INSTALLED),$(BIN)/python)
+	@echo "installing the tested versions and the development tools into $(VENV) …"
+	$(call install,.[dev])
 	@touch $(INSTALLED) $@

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
+import gc
 import importlib.metadata
 import json
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,26 +49,19 @@ def _read_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _composed_once() -> Iterator[None]:
-    """Hydra's work for the same words in the same folder, a tenth of a second, is done once. No
-    test changes a file of a config group between two such compositions."""
-    from swarm.config.composing.compose import Composer
+def _quick_hydra() -> Iterator[None]:
+    from tests.quick_hydra import quick_hydra
 
-    real, latest = Composer.raw, OrderedDict[Any, Any]()
-
-    def raw(self: Composer, overrides: Sequence[str], *mode: Any) -> Any:
-        places = str(self.loader.get_search_path())
-        key = (Path.cwd(), places, self.config_name, tuple(overrides), *mode)
-        if key not in latest:
-            latest[key] = real(self, overrides, *mode)
-        latest.move_to_end(key)
-        while len(latest) > 64:
-            latest.popitem(last=False)
-        return copy.deepcopy(latest[key])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Composer, "raw", raw)
+    with quick_hydra():
         yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What the imports and the collection made stays for good, so the garbage collector need not
+    look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
 import swarm
 from swarm.common.rows import Layout, trainable
-from swarm.common.system import paths
+from swarm.common.system import paths, yaml_text
 from swarm.config.build import option
 from swarm.config.composing.conf_files import EXPERIMENT
 from swarm.config.composing.overrides import giving_way
@@ -54,7 +53,12 @@ TORCH_LOSS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def groups() -> list[str]:
     """The groups of conf/ whose options are plug-ins: all but the experiments."""
-    found = {folder.name for folder in paths.conf().iterdir() if folder.is_dir()}
+    return list(_groups(paths.conf()))
+
+
+@cache
+def _groups(conf: Path) -> list[str]:
+    found = {folder.name for folder in conf.iterdir() if folder.is_dir()}
     return sorted(found - {EXPERIMENT})
 
 
@@ -68,6 +72,11 @@ def _base() -> str:
     return json.dumps(composed())
 
 
+@cache
+def _option(conf: Path, group: str, name: str) -> str:
+    return json.dumps(option(group, name))
+
+
 def config(*overrides: str) -> dict[str, Any]:
     """What ``tests.conftest.composed(*SMALL, *overrides)`` gives: groups before single keys, as
     Hydra takes them.
@@ -78,16 +87,18 @@ def config(*overrides: str) -> dict[str, Any]:
     values = dict(json.loads(_base()))
     pairs = [text.split("=", 1) for text in overrides]
     small = [text.split("=", 1) for text in SMALL]
-    values |= {key: option(key, value) for key, value in (*small, *pairs) if key in groups()}
+    conf, known = paths.conf(), groups()
+    chosen = [(key, value) for key, value in (*small, *pairs) if key in known]
+    values |= {key: json.loads(_option(conf, key, value)) for key, value in chosen}
     for i, (key, value) in enumerate([*small, *pairs]):
-        if key in groups():
+        if key in known:
             continue
         *path, last = key.split(".")
         section = values
         for part in path:
             section = section[part]
         if i >= len(small) or last in section:
-            section[last] = yaml.safe_load(value)
+            section[last] = yaml_text.load(value)
     for key in giving_way(values["scenario"], {key for key, _ in pairs}):
         values["scenario"] = {**values["scenario"], key: None}
     return values

@@ -94,11 +94,11 @@ def choice(group: str, node: Mapping[str, Any]) -> str:
     has the same target, else the target itself. Of several with the same target it is the one whose
     keys agree most.
     """
-    import yaml
+    from swarm.common.system import yaml_text
 
     agreeing: dict[str, int] = {}
     for file in sorted((paths.conf() / group).glob("*.yaml")):
-        keys = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        keys = yaml_text.load(file.read_text(encoding="utf-8")) or {}
         if keys.get(TARGET) == node[TARGET]:
             agreeing[file.stem] = sum(node.get(key) == value for key, value in keys.items())
     return max(agreeing, key=lambda name: agreeing[name], default=str(node[TARGET]))

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from swarm.common.errors import ConfigError
+from swarm.common.system import yaml_text
 from swarm.config.explain import shown
 
 SEAL = "seal"
@@ -57,7 +57,7 @@ def read_json(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
 def read_yaml(file: Path, schema: type[Schema], key: str) -> dict[str, Any]:
     """Read a YAML file that is one mapping and fits ``schema``; raises as :func:`read_json`."""
     try:
-        value = yaml.safe_load(_content(file, key).decode("utf-8"))
+        value = yaml_text.load(_content(file, key).decode("utf-8"))
         _require_few(value)
     except ConfigError:
         raise

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from swarm.common.errors import ConfigError
+from swarm.common.system import yaml_text
 from swarm.config.schema import Schema, read_json
 from swarm.results.schemas import Job, read_summary
 
@@ -64,7 +65,7 @@ def summary_of(folder: Path, schema: type[Schema]) -> dict[str, Any] | None:
 def _promises_report(folder: Path) -> bool:
     """What a config says that cannot be read, others find out."""
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_bytes())
+        config = yaml_text.load((folder / "config.yaml").read_bytes())
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return False
     return isinstance(config, dict) and config.get("report") is True

@@ -30,6 +30,7 @@ from typing import Any
 
 import yaml
 
+from swarm.common.system import yaml_text
 from swarm.config import foreign
 from swarm.simulation import checkpoint
 
@@ -143,7 +144,7 @@ def _config(folder: Path) -> tuple[bytes, dict[str, Any]]:
     file = folder / "config.yaml"
     with suppress(OSError, ValueError, yaml.YAMLError, RecursionError):
         data = file.read_bytes() if file.is_file() else b""
-        config = yaml.safe_load(data.decode())
+        config = yaml_text.load(data.decode())
         return data, config if isinstance(config, dict) else {}
     return b"", {}
 

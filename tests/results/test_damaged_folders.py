@@ -25,7 +25,7 @@ from tests.support import logged, run
 
 TINY = ("devices=4", "topology=ring", "rounds=4", "checkpoint.every=2", "evaluate.every=2", "model.hidden=[2]",
         "engine.block=2", "scenario.arms=[swarm,isolated]", "optimizer=momentum", "optimizer.lr=0.05")  # fmt: skip
-FLIPS = 160
+FLIPS = 96
 
 
 def _outcome(folder: Path) -> tuple[Any, Any]:

@@ -22,9 +22,10 @@ TABLE = Path(__file__).with_name("old_names.yaml")
 
 @cache
 def _table() -> dict[str, Any]:
-    import yaml  # imported only when an old name is met, so that ``import swarm`` stays fast
+    # imported only when an old name is met, so that ``import swarm`` stays fast
+    from swarm.common.system import yaml_text
 
-    table: dict[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    table: dict[str, Any] = yaml_text.load(TABLE.read_text(encoding="utf-8"))
     return table
 
 

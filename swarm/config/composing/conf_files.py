@@ -12,9 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from swarm.common.system import paths
+from swarm.common.system import paths, yaml_text
 
 EXPERIMENT = "experiment"
 """The one group whose options are no plug-ins: each sets keys and options of other groups."""
@@ -52,7 +50,7 @@ def read(file: Path) -> ConfFile:
     head = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     said = [line.lstrip("# ") for line in lines[:head] if _PACKAGE not in line]
     paragraph = said[: said.index("")] if "" in said else said
-    values: Any = yaml.safe_load(text)
+    values: Any = yaml_text.load(text)
     values = values if isinstance(values, dict) else {}
     found = {key: (value, comment) for key, value, comment in _keys(lines[head:])}
     chosen = {key.removeprefix("defaults."): each for key, each in found.items()
@@ -88,7 +86,7 @@ def default_options() -> dict[str, str]:
 def placed() -> dict[str, Path]:
     """The file beside ``conf/config.yaml`` that adds keys to a section, by the section: of
     ``- own_samples@data`` it is ``own_samples.yaml``, for ``data``, whatever option that has."""
-    entries = yaml.safe_load(config_file().read_text(encoding="utf-8"))["defaults"]
+    entries = yaml_text.load(config_file().read_text(encoding="utf-8"))["defaults"]
     pairs = (entry.split("@") for entry in entries if isinstance(entry, str) and "@" in entry)
     return {section: paths.conf() / f"{file}.yaml" for file, section in pairs}
 

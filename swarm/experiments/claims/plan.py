@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from swarm.common.errors import ConfigError, typed
+from swarm.common.system import yaml_text
 from swarm.config.build import build, choice, option, options
 from swarm.config.composing import conf_files
 from swarm.config.explain import shown
@@ -235,10 +234,10 @@ def _at(values: Mapping[str, Any], key: str) -> Any:
 
 def defaults() -> dict[str, Any]:
     """Every setting with its default of ``conf/config.yaml``."""
-    values: dict[str, Any] = yaml.safe_load(conf_files.config_file().read_text(encoding="utf-8"))
+    values: dict[str, Any] = yaml_text.load(conf_files.config_file().read_text(encoding="utf-8"))
     del values["hydra"], values["defaults"]
     placed = {
-        group: yaml.safe_load(file.read_text(encoding="utf-8"))
+        group: yaml_text.load(file.read_text(encoding="utf-8"))
         for group, file in conf_files.placed().items()
     }
     chosen = {

@@ -102,7 +102,7 @@ class PreparedRun(Resolved):
         draft = cls(s, resolved.engine, scenario, policy, dataset, split)
         experiment = draft._built(with_lr(s, candidate_rates(s)[0]), split)
         # so that all arms have the same names, also those without the graph that has them
-        if split.names is None:
+        if split.names is None and experiment.names is not None:
             draft = replace(draft, split=replace(split, names=experiment.names))
         if s.train.devices is not None:
             named = draft.split.names
@@ -113,7 +113,8 @@ class PreparedRun(Resolved):
         steps = experiment.data.steps_a_round
         arms = arms_of(scenario, s, steps)
         draft = replace(draft, presentation=presentation_of(scenario, arms))
-        checked = [draft._checked(arm) for arm in arms]
+        made = experiment if draft.split is split else None
+        checked = [draft._checked(arm, made if arm is arms[0] else None) for arm in arms]
         most = max((needed for _, needed in checked), key=lambda needed: needed.total)
         prepared = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
         if split.local_validation is not None:
@@ -187,9 +188,15 @@ class PreparedRun(Resolved):
         with as_typed(settings.plug_ins()):
             return Experiment(spec, policy)
 
-    def _checked(self, arm: Arm) -> tuple[PreparedArm, Footprint]:
+    def _made_or_new(self, arm: Arm, settings: Settings, made: Experiment | None) -> Experiment:
+        if made is None or arm.pooled or made.settings != decided(settings, self.dataset):
+            return self.experiment(arm, settings)
+        return made
+
+    def _checked(self, arm: Arm, made: Experiment | None) -> tuple[PreparedArm, Footprint]:
         """The arm with the variants that can work, and the memory of the largest of them. A variant
-        may fail because a centralised model's mini-batch is larger than its stream.
+        may fail because a centralised model's mini-batch is larger than its stream. ``made`` is
+        built already, and taken for the variant that has its settings.
 
         Raises :class:`ConfigError` if no variant can work.
         """
@@ -201,7 +208,7 @@ class PreparedRun(Resolved):
         for variant in arm.variants:
             its = candidate_rates(variant)
             try:
-                experiment = self.experiment(arm, with_lr(variant, its[0]))
+                experiment = self._made_or_new(arm, with_lr(variant, its[0]), made)
             except ConfigError as error:
                 wrong.append(error)
                 continue

@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from filelock import FileLock, Timeout
 
 from swarm.common.errors import CheckpointError, ConfigError, StorageError
 from swarm.common.names import Maybe
+from swarm.common.system import yaml_text
 from swarm.common.system.files import replacing
 from swarm.common.system.storage import require_own_folders
 from swarm.communication.topology.graph import Graph
@@ -132,7 +132,7 @@ class Folder:
         Where it names code that is not ours, it is signed.
         """
         config = settings.model_dump()
-        data = yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode()
+        data = yaml_text.dump(config).encode()
         if trust.named(config):
             trust.sign(self.path, data, config)
         checkpoint.write_bytes(self.path / "config.yaml", data)

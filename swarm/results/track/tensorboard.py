@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from swarm.common.errors import ConfigError
+from swarm.common.system import yaml_text
 from swarm.common.system.machine import is_installed
 from swarm.results.presentation import stored
 from swarm.results.track.base import Tracker, device_scores
@@ -128,7 +128,7 @@ class TensorBoardTracker(Tracker):
             self._writer = None
 
     def _text(self, name: str, value: dict[str, Any], round: int) -> None:
-        text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+        text = yaml_text.dump(value)
         self._writer.add_text(name, "".join(f"    {line}\n" for line in text.splitlines()), round)
 
     def _open(self, name: str, from_round: int) -> Any:

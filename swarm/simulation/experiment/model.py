@@ -3,6 +3,7 @@ parameters."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -37,6 +38,9 @@ from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.running_statistics import entries, layout_of, running_statistics
 from swarm.simulation.experiment.data import Data
+
+# of one device's parameters, by what makes a module: the arms and trials of a run have the same
+_BYTES: dict[tuple[str, torch.dtype], int] = {}
 
 
 class Model:
@@ -214,12 +218,19 @@ class Model:
         target, n = str(self.settings.model.get("_target_")), self.settings.devices
         if not target.startswith(("swarm.", "torch.")):
             return
-        try:
-            with torch.device("meta"):
-                one = sum(p.numel() * p.element_size() for p in self.module().parameters())
-        except (RuntimeError, TypeError) as error:
-            why = f"cannot be made: {shown(str(error).splitlines()[0])}"
-            raise ConfigError("model", target, why) from error
+        model = json.dumps(
+            [self.settings.model, self.data.features, self.data.outputs], default=str
+        )
+        key = (model, self.dtype)
+        if key not in _BYTES:
+            try:
+                with torch.device("meta"):
+                    parameters = list(self.module().parameters())
+            except (RuntimeError, TypeError) as error:
+                why = f"cannot be made: {shown(str(error).splitlines()[0])}"
+                raise ConfigError("model", target, why) from error
+            _BYTES[key] = sum(p.numel() * p.element_size() for p in parameters)
+        one = _BYTES[key]
         free = available_bytes() if self.device.type == "cpu" else None
         if free is None or one * n <= free:
             return

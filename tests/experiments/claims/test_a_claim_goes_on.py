@@ -23,7 +23,7 @@ from .conftest import TINY, Tiny, facts, hashes, judged_in, stamps
 from .tiny import MOOD, PARENT
 
 ROOT = Path(__file__).parents[3]
-ROUNDS = 120
+ROUNDS = 50
 LONG = (f"scenario.quick.rounds={ROUNDS}", "scenario.quick.seeds=1")  # two runs
 SIDE_BY_SIDE = (*LONG, "scenario.jobs=2")
 

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,10 +25,9 @@ from swarm.common.rows import Blocks
 from swarm.simulation.engine.ray.call_scheduler import format_ids
 from swarm.simulation.engine.ray.cluster import cluster
 from swarm.simulation.engine.ray.placement import place
-from tests.processes import CommandLine
+from tests.processes import CommandLine, ended
 from tests.support import experiment, logged, prepared, run
 
-ROOT = Path(__file__).resolve().parents[3]
 DEADLINE = 90.0
 ARMS = (
     "scenario.arms=[swarm,centralised]",
@@ -120,39 +118,93 @@ def test_a_run_can_go_on_in_another_engine(tmp_path: Path) -> None:
         swarm.resume(tmp_path / "cut", {"rounds": 7, "engine": "nowhere"})
 
 
-@pytest.mark.parametrize(
-    "how",
-    [(signal.SIGINT,), (signal.SIGINT,) * 4, (signal.SIGTERM,), (signal.SIGKILL,)],
-    ids=["Ctrl-C", "Ctrl-C time and again", "SIGTERM", "kill -9"],
-)
-def test_nothing_is_left(how: tuple[signal.Signals, ...], tmp_path: Path) -> None:
-    temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # short: sockets live below it
-    words = (*LONG, f"hydra.run.dir={tmp_path / 'run'}")
-    process = CommandLine(*words, own_group=True, TMPDIR=str(temporary))
-    left: set[int] = set()
+ENDS = {
+    "Ctrl-C": (signal.SIGINT,),
+    "Ctrl-C time and again": (signal.SIGINT,) * 4,
+    "SIGTERM": (signal.SIGTERM,),
+    "kill -9": (signal.SIGKILL,),
+}
+
+
+def test_nothing_is_left(tmp_path: Path) -> None:
+    """Of four runs, side by side as most of a Ray's start is waiting, each ended in its own way."""
+    started = [_Started(name, tmp_path) for name in ENDS]
     try:
-        end = time.monotonic() + DEADLINE
-        while not list((tmp_path / "run").glob("checkpoints/swarm/*.json")):
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        left = _descendants(process.pid)
-        assert len(left) > 4
-        for number in how:
-            process.send_signal(number)
-            time.sleep(0.2)  # of whatever it does meanwhile, the next signal meets it in the middle
-        _, said = process.communicate(timeout=DEADLINE)
-        if how != (signal.SIGKILL,):
-            assert process.returncode == (143 if how == (signal.SIGTERM,) else 130)
-            assert said == f"interrupted; go on with resume={tmp_path / 'run'}\n"
-        while (_alive(left) or _folders(temporary)) and time.monotonic() < end:
-            time.sleep(0.1)
-        assert not _alive(left)
-        assert not list(temporary.iterdir())
+        for one in started:
+            one.end()
+        for one in started:
+            one.require_nothing_left()
     finally:
-        for pid in _alive({process.pid, *left}):
+        for one in started:
+            one.clear()
+
+
+class _Started:
+    """A run in a process of its own, with a Ray and a temporary folder of its own."""
+
+    def __init__(self, name: str, home: Path) -> None:
+        self.name, self.folder = name, home / name.replace(" ", "_")
+        self.temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # short: sockets live below it
+        self.left: set[int] = set()
+        words = (*LONG, f"hydra.run.dir={self.folder}")
+        self.process = CommandLine(*words, own_group=True, TMPDIR=str(self.temporary))
+
+    def wait(self) -> None:
+        """Until it is in the middle."""
+        end = time.monotonic() + DEADLINE
+        while not list(self.folder.glob("checkpoints/swarm/*.json")):
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        self.left = _descendants(self.process.pid)
+        assert len(self.left) > 4
+
+    def end(self) -> None:
+        """End it in the middle by the signals of its name."""
+        self.wait()
+        for number in ENDS[self.name]:
+            self.process.send_signal(number)
+            if len(ENDS[self.name]) > 1:
+                time.sleep(0.2)  # so that the next one meets it in the middle of the end
+
+    def require_nothing_left(self) -> None:
+        _, said = self.process.communicate(timeout=DEADLINE)
+        if self.name != "kill -9":
+            assert self.process.returncode == (143 if self.name == "SIGTERM" else 130), self.name
+            assert said == f"interrupted; go on with resume={self.folder}\n"
+        end = time.monotonic() + DEADLINE
+        while (_alive(self.left) or _folders(self.temporary)) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not _alive(self.left), self.name
+        assert not list(self.temporary.iterdir()), self.name
+
+    def clear(self) -> None:
+        for pid in _alive({self.process.pid, *self.left}):
             os.kill(pid, signal.SIGKILL)
-        process.wait(DEADLINE)
+        self.process.wait(DEADLINE)
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def test_a_ray_that_dies_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
+    """Its process that starts workers, that is; without our looking, it would take the driver along
+    without a word.
+    """
+    one = _Started("raylet killed", tmp_path)
+    try:
+        one.wait()
+        names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in one.left}
+        (raylet,) = (pid for pid, name in names.items() if name == "raylet")
+        os.kill(raylet, signal.SIGKILL)
+        _, said = one.process.communicate(timeout=DEADLINE)
+        assert one.process.returncode == 1
+        assert f"error: Ray's own process (raylet, {raylet}) has died" in said
+        assert "Traceback" not in said
+        end = time.monotonic() + DEADLINE
+        while (_alive(one.left) or _folders(one.temporary)) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not _alive(one.left)
+    finally:
+        one.clear()
 
 
 # --- refused --------------------------------------------------------------------------------------
@@ -198,17 +250,14 @@ def test_an_address_that_does_not_answer() -> None:
     assert found.value.exit_code == 2
 
 
-def test_no_cluster_to_join_is_refused_before_the_start(tmp_path: Path) -> None:
+def test_no_cluster_to_join_is_refused_before_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start = time.monotonic()
-    command = [sys.executable, str(ROOT / "run_swarm.py"), "engine=ray", "engine.address=auto"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    done = subprocess.run(
-        [*command, f"hydra.run.dir={tmp_path / 'run'}"],
-        env={**environment, "RAY_ADDRESS": "127.0.0.1:1"},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    words = ("engine=ray", "engine.address=auto", f"hydra.run.dir={tmp_path / 'run'}")
+    done = ended(*words, timeout=DEADLINE, RAY_ADDRESS="127.0.0.1:1")
     assert done.returncode == 2
     assert done.stderr.startswith(
         "error: engine.address=auto: must be a running Ray cluster of yours"
@@ -249,67 +298,19 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPat
         cluster.Cluster(None, 1, False, False, 1 << 27).__enter__()
 
 
-def test_a_ray_that_dies_ends_the_run_with_one_sentence(tmp_path: Path, short: Path) -> None:
-    """Its process that starts workers, that is; without our looking, it would take the driver along
-    without a word.
-    """
-    command = [
-        sys.executable,
-        str(ROOT / "run_swarm.py"),
-        *LONG,
-        f"hydra.run.dir={tmp_path / 'run'}",
-    ]
-    said = tmp_path / "said"
-    with said.open("w") as file:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "TMPDIR": str(short)},
-            stdout=subprocess.DEVNULL,
-            stderr=file,
-        )
-    try:
-        end = time.monotonic() + DEADLINE
-        while not list((tmp_path / "run").glob("checkpoints/swarm/*.json")):
-            assert process.poll() is None, said.read_text()
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        names = {
-            pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in _descendants(process.pid)
-        }
-        (raylet,) = (pid for pid, name in names.items() if name == "raylet")
-        os.kill(raylet, signal.SIGKILL)
-        assert process.wait(DEADLINE) == 1
-        assert f"error: Ray's own process (raylet, {raylet}) has died" in said.read_text()
-        assert "Traceback" not in said.read_text()
-        while (_alive(set(names)) or _folders(short)) and time.monotonic() < end:
-            time.sleep(0.1)
-        assert not _alive(set(names))
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_a_ray_that_was_imported_too_early_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_ray_that_was_imported_too_early_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It has read its settings by then: not private, and without a token."""
-    program = (
-        f"import ray; from tests.support import run; run({str(tmp_path / 'run')!r}, 'engine=ray',"
-        " 'rounds=1')"
-    )
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
-        "PYTHONPATH": str(ROOT)
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "early.py").write_text("import ray\n")
+    words = (*LONG, f"plugins=[{tmp_path / 'early.py'}]", f"hydra.run.dir={tmp_path / 'run'}")
+    done = ended(*words, timeout=DEADLINE)
     assert done.returncode == 1
-    assert (
-        "ClusterError: Ray was imported by this process before the run could set it up"
-        in done.stderr
-    )
+    said = "error: Ray was imported by this process before the run could set it up"
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
 
 
 def test_blocks_of_one_belong_to_an_actor_for_each_device(tmp_path: Path) -> None:

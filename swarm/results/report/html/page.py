@@ -10,9 +10,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
-
 from swarm.common.names import listed
+from swarm.common.system import yaml_text
 from swarm.config.build import choice
 from swarm.results.load import Run
 from swarm.results.report.html.ladder import ladder
@@ -46,7 +45,7 @@ def page(run: Run, drawing: dict[str, Any] | None = None) -> str:
         table=table(run),
         account=message_table(run),
         facts=_facts(run),
-        config=escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=100)),
+        config=escape(yaml_text.dump(run.config, width=100)),
     )
     # JSON and file systems have names that are no text
     return text.encode("utf-8", "replace").decode("utf-8")

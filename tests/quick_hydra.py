@@ -1,0 +1,84 @@
+"""Hydra composes a configuration in a tenth of a second, and these tests compose thousands: the same
+work is not done twice here, and yaml is read by libyaml.
+
+What a composition gives stays what Hydra gives. Tests that start processes have Hydra as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra._internal import defaults_list
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from omegaconf import _utils
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.cyaml import CParser
+from yaml.resolver import Resolver
+
+KEPT = 64  # compositions
+
+
+@contextmanager
+def quick_hydra() -> Iterator[None]:
+    """Hydra with these shortcuts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigLoaderImpl, "load_configuration", _once())
+        patch.setattr(_utils, "get_yaml_loader", _by_libyaml(_utils.get_yaml_loader()))
+        patch.setattr(defaults_list, "_create_interpolation_map", _if_needed())
+        yield
+
+
+def _once() -> Any:
+    """The same words in the same folder are composed once. No test changes a file of a config group
+    between two such compositions."""
+    real, latest = ConfigLoaderImpl.load_configuration, OrderedDict[Any, Any]()
+
+    def load_configuration(
+        self: ConfigLoaderImpl,
+        config_name: str | None,
+        overrides: Sequence[str],
+        *how: Any,
+        **more: Any,
+    ) -> Any:
+        places = str(self.get_search_path())
+        key = (Path.cwd(), places, config_name, tuple(overrides), how, *sorted(more.items()))
+        if key not in latest:
+            latest[key] = real(self, config_name, list(overrides), *how, **more)
+        latest.move_to_end(key)
+        while len(latest) > KEPT:
+            latest.popitem(last=False)
+        return copy.deepcopy(latest[key])
+
+    return load_configuration
+
+
+def _by_libyaml(loader: Any) -> Any:
+    """``loader``, for which libyaml finds the tokens."""
+
+    class Loader(loader):  # type: ignore[misc]
+        def __init__(self, text: Any) -> None:
+            for part in (Composer, SafeConstructor, Resolver):
+                part.__init__(self)
+            events = CParser(text)
+            self.get_event, self.check_event = events.get_event, events.check_event
+            self.peek_event = events.peek_event
+
+    return lambda: Loader
+
+
+def _if_needed() -> Any:
+    """The table of what is chosen so far, which interpolated defaults need and ours are none of."""
+    real = defaults_list._create_interpolation_map
+
+    def create(overrides: Any, defaults: Any, self_added: bool) -> Any:
+        needed = any(default.is_interpolation() for default in defaults)
+        return real(overrides, defaults, self_added) if needed else None
+
+    return create
