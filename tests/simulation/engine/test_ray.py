@@ -28,6 +28,7 @@ from swarm.simulation.loop import Simulation
 from tests.support import prepared
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+MODELS = Path(__file__).parents[2] / "learning/models/published_models.py"
 CASES = {
     "dpsgd": ("topology=small_world",),
     "as published, time-varying": ("topology=one_peer_exponential", "protocol=dpsgd_published", "optimizer=adamw"),
@@ -70,6 +71,9 @@ CASES = {
         "data.local_test=0.2",
     ),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
+    "running statistics of its own": (
+        f"plugins=[{MODELS}]", "model=custom", "model._target_=published_models.BatchNormMLP", "buffers=local", "churn=markov",
+    ),
     "stopped early, by a loss of its own": (
         "train.loss=focal", "early_stopping.metric=validation_loss", "early_stopping.patience=1", "optimizer.lr=3",
     ),
