@@ -293,7 +293,7 @@ def test_the_upload_that_a_page_shows_asks_nothing(
 
     (line,) = [
         text
-        for block in blocks(page, "")
+        for block in blocks(page, "bash")
         for text in block.code.splitlines()
         if "wandb sync" in text
     ]
