@@ -159,6 +159,28 @@ def test_predictions_are_those_of_evaluation_mode() -> None:
         assert torch.allclose(found[device], module.eval()(x[device]).T)
 
 
+class StartsAtZero(nn.Module):
+    """BatchNorm behind a layer that is zero at first, as the last of a residual block often is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zero, self.bn, self.head = nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)
+        nn.init.zeros_(self.zero.weight)
+        nn.init.zeros_(self.zero.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.bn(self.zero(x)))
+        return out
+
+
+def test_a_layer_that_starts_at_zero_hides_no_statistics() -> None:
+    module = initialised(StartsAtZero, 0, 0)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    found = running_statistics(module, torch.randn(2, 4))
+    assert {each.name for each in found} == set(STATISTICS)
+    assert all(torch.equal(module.state_dict()[name], value) for name, value in before.items())
+
+
 def test_a_variance_below_zero_counts_as_zero() -> None:
     """Compression with rounding may average a variance to less than zero."""
     module, kernel = block(Functional, 0.1)
