@@ -24,6 +24,7 @@ from swarm.learning.learner import Batch, Learner
 from swarm.learning.optim.optimizer import SGD, Adam, Optimizer
 from swarm.learning.optim.schedule import Constant
 from swarm.learning.running_statistics import entries, layout_of, running_statistics
+from swarm.results.folder.saved_rows import saved_rows
 from tests.learning.models.published_models import BatchNormMLP
 from tests.support import TORCH_LOSS, config, require_same_bits, run, simulation
 
@@ -192,6 +193,11 @@ def test_a_variance_below_zero_counts_as_zero() -> None:
     views["bn.running_var"].zero_()
     assert torch.isfinite(below).all()
     assert torch.equal(below, kernel.outputs(views, x))
+    # what is saved is loaded into PyTorch's own module, which would answer NaN
+    slots, least = [(s.name, s.shape) for s in kernel.layout.slots], {"bn.running_var": 0.0}
+    row[0, kernel.layout.views(row)["bn.running_var"].storage_offset()] = -1e-3
+    saved = Layout.saved(slots, (), ["bn.num_batches_tracked"], least).state_dict(row[0])
+    assert float(saved["bn.running_var"].min()) == 0.0
 
 
 # --- a swarm --------------------------------------------------------------------------------------
@@ -266,6 +272,8 @@ def test_a_saved_device_goes_on_as_torch_s_own_module(tmp_path: Path) -> None:
     run(tmp_path / "run", *COMMON, "rounds=2", model=MODEL)
     loaded = swarm.load(tmp_path / "run")
     state = loaded.state_dict("swarm", 3)
+    saved = saved_rows(tmp_path / "run", "swarm", ["swarm"])
+    assert saved.facts["least"] == {"bn.running_var": 0.0}
     module = BatchNormMLP((64,), 10)
     module.load_state_dict(state)  # strict: every name, and no other
     assert module.bn.num_batches_tracked.dtype == torch.int64
