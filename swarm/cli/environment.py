@@ -24,14 +24,18 @@ def with_environment(typed: Sequence[str]) -> list[str]:
     if not text:
         return list(typed)
     from swarm.common.errors import ConfigError
-    from swarm.config.composing.overrides import parse
+    from swarm.config.composing.overrides import UsageError, parse
 
     try:
         words = shlex.split(text)
     except ValueError as error:
         valid = "must be settings KEY=VALUE as they are typed in a shell; a quote is not closed"
         raise ConfigError(VARIABLE, text, valid) from error
-    keys = {override.get_key_element().lstrip("+~") for override in parse(words)}
+    try:
+        parsed = parse(words)
+    except UsageError as error:
+        raise UsageError(f"{VARIABLE}: {error}") from error
+    keys = {override.get_key_element().lstrip("+~") for override in parsed}
     if "resume" in keys:
         raise ConfigError(VARIABLE, text, "must not have resume=, which names one run's folder")
     print(f"{VARIABLE} adds: {shlex.join(words)}", file=sys.stderr)

@@ -13,14 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from swarm.common.errors import typed
 from swarm.config.composing import conf_files
 from swarm.config.composing.conf_files import EXPERIMENT, HYDRA
+from swarm.config.plug_in_lists import KEYED, LISTED
 
 if TYPE_CHECKING:
     from swarm.config.composing.compose import Composer
 
 COLUMN, WIDTH = 30, 110  # where the words about a key begin, and where lists of names are broken
-# groups of which a run has a list
-LISTED = {"metric": "metrics", "transform": "transforms", "augmentation": "augment"}
-KEYED = {"loss": "train.loss"}  # groups whose option is the value of a key of a section
 FLAGS = {
     "-m": "one run for each combination of the values that are given: topology=ring,torus",
     "--cfg job": "print the config that the settings make, and run nothing",

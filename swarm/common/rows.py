@@ -133,11 +133,17 @@ class Layout:
         slots: Iterable[tuple[str, Sequence[int]]],
         ties: Iterable[tuple[str, str]],
         counts: Container[str] = (),
+        least: Mapping[str, float] | None = None,
     ) -> Layout:
         """Return the layout that a checkpoint describes: ``slots`` are (name, shape) in the order
-        of a row, ``ties`` as in the class, and ``counts`` names those that hold whole numbers.
+        of a row, ``ties`` as in the class, ``counts`` names those that hold whole numbers, and
+        ``least`` has the smallest values of those that have one.
         """
-        entries = [ParameterSpec(n, tuple(shape), 0, counts=n in counts) for n, shape in slots]
+        bounds = least or {}
+        entries = [
+            ParameterSpec(n, tuple(shape), 0, counts=n in counts, least=bounds.get(n))
+            for n, shape in slots
+        ]
         return cls(_in_a_row(entries), ties=tuple((name, slot) for name, slot in ties))
 
     @property
@@ -185,6 +191,8 @@ class Layout:
         """
         found = {s.name: row_P[s.start : s.stop].reshape(s.shape).clone() for s in self.slots}
         for s in self.slots:
+            if s.least is not None:
+                found[s.name] = found[s.name].clamp_min(s.least)
             if s.counts:
                 found[s.name] = found[s.name].round().to(torch.int64)
         return found | {name: found[slot].clone() for name, slot in self.ties}

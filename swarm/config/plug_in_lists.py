@@ -15,6 +15,10 @@ GROUPS = {"metrics": "metric", "transforms": "transform", "augment": "augmentati
 """The keys that hold a list of plug-ins, and the groups of conf/ with their options."""
 LOSS = "loss"
 """The group of conf/ with the options of ``train.loss``."""
+LISTED = {group: key for key, group in GROUPS.items()}
+"""The key that holds the list of each of these groups."""
+KEYED = {LOSS: "train.loss"}
+"""The groups whose option is the value of a key of a section, and that key."""
 LOSSES = ("auto", "cross_entropy", "mse", "mae")
 """The values of ``train.loss`` that are no plug-ins."""
 

@@ -7,7 +7,8 @@ them, or keep their own (FedBN, Li et al., arXiv 2102.07623).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -17,7 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
-from swarm.common.rows import Layout, ParameterSpec
+from swarm.common.rows import Layout, ParameterSpec, trainable
 from swarm.learning.buffers import buffers_kept, same
 from swarm.learning.kernels.noise import seeded
 
@@ -43,6 +44,9 @@ def changed_buffers(module: nn.Module, inputs: Tensor) -> list[str]:
 def running_statistics(module: nn.Module, inputs: Tensor) -> list[ParameterSpec]:
     """Return the running statistics of ``module``, which is in training mode, as entries of a row.
 
+    They are the buffers that ``forward`` changes: with the parameters as they are, or with all that
+    learns moved a little, as a layer that starts at zero hides what will change behind it.
+
     Raises :class:`ConfigError` for one that a row cannot hold.
     """
     variances = {
@@ -50,9 +54,15 @@ def running_statistics(module: nn.Module, inputs: Tensor) -> list[ParameterSpec]
         for name, part in module.named_modules()
         if isinstance(part, _NormBase)
     }
+    if not any(True for _ in module.buffers()):
+        return []
+    changed = set(changed_buffers(module, inputs))
+    with _moved(module):
+        changed |= set(changed_buffers(module, inputs))
     found = []
-    for name in changed_buffers(module, inputs):
-        buffer = module.get_buffer(name)
+    for name, buffer in module.named_buffers():
+        if name not in changed:
+            continue
         if buffer.is_complex() or buffer.dtype == torch.bool:
             kind = str(buffer.dtype).removeprefix("torch.")
             why = f"changes its buffer {name} while learning, whose {kind} values no row can hold"
@@ -61,6 +71,23 @@ def running_statistics(module: nn.Module, inputs: Tensor) -> list[ParameterSpec]
         least = 0.0 if name in variances else None
         found.append(ParameterSpec(name, tuple(buffer.shape), 0, True, counts, least))
     return found
+
+
+@contextmanager
+def _moved(module: nn.Module) -> Iterator[None]:
+    """A context in which all that learns of ``module`` is a little away from where it starts."""
+    draw = torch.Generator().manual_seed(0)
+    learning = trainable(module).values()
+    before = [p.detach().clone() for p in learning]
+    try:
+        with torch.no_grad():
+            for p in learning:
+                p.add_(0.1 * torch.randn(p.shape, generator=draw).to(p))
+        yield
+    finally:
+        with torch.no_grad():
+            for p, old in zip(learning, before, strict=True):
+                p.copy_(old)
 
 
 def layout_of(

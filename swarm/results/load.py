@@ -154,7 +154,8 @@ class Run:
                 "/device", device, f"the arm {arm} has the devices 0 to {len(x_NP) - 1}"
             )
         facts = saved.facts
-        layout = Layout.saved(facts["layout"], facts.get("ties", ()), facts.get("counts", ()))
+        more = (facts.get("ties", ()), facts.get("counts", ()), facts.get("least"))
+        layout = Layout.saved(facts["layout"], *more)
         buffers = constants.read(self.folder / "checkpoints" / arm, facts.get("buffers"))
         return layout.state_dict(x_NP[number]) | buffers
 

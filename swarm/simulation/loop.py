@@ -257,12 +257,14 @@ class Simulation:
         """Everything that is needed to go on from here; to be written before the next round, which
         may change its arrays.
         """
-        layout = [[s.name, list(s.shape)] for s in self.experiment.model.layout.slots]
+        slots = self.experiment.model.layout.slots
+        layout = [[s.name, list(s.shape)] for s in slots]
         ties = [list(pair) for pair in self.experiment.model.layout.ties]
         facts = {
             "layout": layout,
             "ties": ties,
-            "counts": [s.name for s in self.experiment.model.layout.slots if s.counts],
+            "counts": [s.name for s in slots if s.counts],
+            "least": {s.name: s.least for s in slots if s.least is not None},
             "buffers": self.experiment.model.constants.facts,
             **self.counters.facts(),
             "seconds": self.seconds,

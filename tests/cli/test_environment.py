@@ -52,7 +52,7 @@ def test_without_them_nothing_is_said(command: Command, runner: FakeRunner) -> N
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("devices", "settings are written KEY=VALUE"),
+        ("devices", "SWARM_OVERRIDES: devices: settings are written KEY=VALUE"),
         ("devices=5 'x", "a quote is not closed"),
         ("resume=first", "must not have resume="),
         ("devises=5", "devises"),

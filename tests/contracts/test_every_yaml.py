@@ -22,9 +22,10 @@ from scenarios.all import judging
 from swarm.common.system import paths
 from swarm.common.system.dataset_cache import home
 from swarm.config.build import option
+from swarm.config.plug_in_lists import KEYED, LISTED
 from swarm.config.plug_ins import load_plugins
 from swarm.config.settings import Settings, sections
-from swarm.experiments.checks.check_plugin import KEYED, LISTED, check_plugin
+from swarm.experiments.checks.check_plugin import check_plugin
 from swarm.experiments.runs.prepared import PreparedRun
 from tests.support import config, groups, options, records, run, simulation, trajectory
 
@@ -286,7 +287,7 @@ def _skip_what_is_not_there(group: str, name: str) -> None:
 def _chosen(group: str, name: str) -> str:
     """The word that chooses an option."""
     if group in KEYED:
-        return f"{'.'.join(KEYED[group])}={name}"
+        return f"{KEYED[group]}={name}"
     return f"{LISTED[group]}=[{name}]" if group in LISTED else f"{group}={name}"
 
 

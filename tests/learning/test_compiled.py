@@ -12,6 +12,7 @@ from torch import nn
 from torch._inductor import config as inductor
 
 from swarm.common.rows import Layout
+from swarm.learning.kernels.kernel import PerDevice
 from swarm.learning.kernels.losses import CrossEntropy
 from swarm.learning.kernels.module import kernel_for
 from swarm.learning.learner import Batch, Learner
@@ -36,6 +37,18 @@ def batch(block: int, first: bool, masked: bool, seed: int) -> Batch:
         x, CrossEntropy().encode(y, CLASSES, x.dtype), new if first else None, active if masked else None,
         torch.zeros(block, dtype=torch.int64),
     )  # fmt: skip
+
+
+def test_a_module_that_runs_device_by_device_is_not_compiled() -> None:
+    """As a block of one device does; the compiler stopped at autograd with a traceback."""
+    loss, module = CrossEntropy(), nn.Sequential(nn.LayerNorm(FEATURES), nn.Linear(FEATURES, 3))
+    kernel = kernel_for(module, loss, torch.zeros(2, FEATURES), 1)
+    assert isinstance(kernel, PerDevice)
+    learner = Learner(kernel, loss, SGD(0.1, Constant()), CLASSES, None, True)
+    one = batch(1, False, False, 0)
+    rows = torch.zeros(1, kernel.layout.width)
+    expected, _ = learner.uncompiled().train(rows, {}, one, 0.1)
+    assert torch.equal(learner.train(rows, {}, one, 0.1)[0], expected)
 
 
 def test_compiled_steps_are_the_same_steps_whatever_the_batch_brings() -> None:

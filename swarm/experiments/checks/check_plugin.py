@@ -28,6 +28,7 @@ from swarm.communication.topology.base import Topology
 from swarm.communication.transform.base import MessageTransform
 from swarm.config.composing.compose import compose
 from swarm.config.explain import shown
+from swarm.config.plug_in_lists import KEYED, LISTED
 from swarm.config.plug_ins import load_plugins
 from swarm.config.settings import plain
 from swarm.data.dataset import Source
@@ -100,9 +101,6 @@ NEEDS = {
     "transform": ("topology=ring",),
     "aggregator": ("topology=torus",),
 }
-# sections that hold a list of plug-ins
-LISTED = {"metric": "metrics", "transform": "transforms", "augmentation": "augment"}
-KEYED = {"loss": ("train", "loss")}  # sections that are the value of a key of another
 
 
 def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **options: Any) -> None:
@@ -236,6 +234,6 @@ def _composed(
     if section in LISTED:
         return {**cfg, LISTED[section]: [node]}
     if section in KEYED:
-        outer, key = KEYED[section]
+        outer, _, key = KEYED[section].partition(".")
         return {**cfg, outer: {**cfg[outer], key: node}}
     return {**cfg, section: node}

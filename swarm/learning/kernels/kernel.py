@@ -113,11 +113,12 @@ class PerDevice(Kernel):
     a plain loop.
     """
 
+    compiles = False  # the compiler cannot trace torch.autograd
+
     def __init__(
         self, module: nn.Module, loss: Loss, noisy: bool = False, layout: Layout | None = None
     ) -> None:
         self.layout, self.loss, self.noisy = layout or Layout.of(module), loss, noisy
-        self.compiles = not self.learns_otherwise
         self._predict = _prediction(module, self.layout, self.learns_otherwise)
         self._learn = _learning(module, self.layout)
 

@@ -50,6 +50,7 @@ class Facts(Schema):
     ties: list[tuple[str, str]] = Field(default_factory=list)
     buffers: Buffers | None = None
     counts: list[str] = Field(default_factory=list)
+    least: dict[str, float] = Field(default_factory=dict)
     early_stopping: EarlyStopping | None = None
 
 

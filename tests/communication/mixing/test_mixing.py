@@ -183,3 +183,13 @@ def test_what_an_error_advises_is_accepted(
         advised = re.findall(r"mixing=(\w+)", error.valid)[-1]
         others = ("topology.directed=false",) if "undirected one" in error.valid else ()
         prepared(*words, f"mixing={advised}", *others)
+
+
+def test_what_the_protocol_itself_refuses_is_not_advised() -> None:
+    """On a ring of eight the weights of ``auto`` have an eigenvalue of −1/3, which D² refuses."""
+    words = ("protocol=d2", "topology=ring", "devices=8", "rounds=1", "model=softmax")
+    with pytest.raises(ConfigError, match="mixing=lazy"):
+        prepared(*words, "mixing=auto")
+    with pytest.raises(ConfigError, match=r"mixing=lazy$"):
+        prepared(*words, "mixing=topology")
+    prepared(*words, "mixing=lazy")

@@ -24,6 +24,7 @@ from swarm.learning.learner import Batch, Learner
 from swarm.learning.optim.optimizer import SGD, Adam, Optimizer
 from swarm.learning.optim.schedule import Constant
 from swarm.learning.running_statistics import entries, layout_of, running_statistics
+from swarm.results.folder.saved_rows import saved_rows
 from tests.learning.models.published_models import BatchNormMLP
 from tests.support import TORCH_LOSS, config, require_same_bits, run, simulation
 
@@ -159,6 +160,28 @@ def test_predictions_are_those_of_evaluation_mode() -> None:
         assert torch.allclose(found[device], module.eval()(x[device]).T)
 
 
+class StartsAtZero(nn.Module):
+    """BatchNorm behind a layer that is zero at first, as the last of a residual block often is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zero, self.bn, self.head = nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)
+        nn.init.zeros_(self.zero.weight)
+        nn.init.zeros_(self.zero.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.bn(self.zero(x)))
+        return out
+
+
+def test_a_layer_that_starts_at_zero_hides_no_statistics() -> None:
+    module = initialised(StartsAtZero, 0, 0)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    found = running_statistics(module, torch.randn(2, 4))
+    assert {each.name for each in found} == set(STATISTICS)
+    assert all(torch.equal(module.state_dict()[name], value) for name, value in before.items())
+
+
 def test_a_variance_below_zero_counts_as_zero() -> None:
     """Compression with rounding may average a variance to less than zero."""
     module, kernel = block(Functional, 0.1)
@@ -170,6 +193,11 @@ def test_a_variance_below_zero_counts_as_zero() -> None:
     views["bn.running_var"].zero_()
     assert torch.isfinite(below).all()
     assert torch.equal(below, kernel.outputs(views, x))
+    # what is saved is loaded into PyTorch's own module, which would answer NaN
+    slots, least = [(s.name, s.shape) for s in kernel.layout.slots], {"bn.running_var": 0.0}
+    row[0, kernel.layout.views(row)["bn.running_var"].storage_offset()] = -1e-3
+    saved = Layout.saved(slots, (), ["bn.num_batches_tracked"], least).state_dict(row[0])
+    assert float(saved["bn.running_var"].min()) == 0.0
 
 
 # --- a swarm --------------------------------------------------------------------------------------
@@ -244,6 +272,8 @@ def test_a_saved_device_goes_on_as_torch_s_own_module(tmp_path: Path) -> None:
     run(tmp_path / "run", *COMMON, "rounds=2", model=MODEL)
     loaded = swarm.load(tmp_path / "run")
     state = loaded.state_dict("swarm", 3)
+    saved = saved_rows(tmp_path / "run", "swarm", ["swarm"])
+    assert saved.facts["least"] == {"bn.running_var": 0.0}
     module = BatchNormMLP((64,), 10)
     module.load_state_dict(state)  # strict: every name, and no other
     assert module.bn.num_batches_tracked.dtype == torch.int64
