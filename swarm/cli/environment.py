@@ -16,6 +16,7 @@ def with_environment(typed: Sequence[str]) -> list[str]:
     The variable makes the commands of a script or of a page small without editing them:
     ``SWARM_OVERRIDES="rounds=2 tracker=none"``. A typed word with the same key gives way. What is
     added is printed on stderr and recorded with the typed words, so that no run is changed unseen.
+    A run that is resumed has its settings already, and nothing is added.
 
     Raises :class:`ConfigError` or :class:`UsageError` for words that cannot be read, and for
     ``resume``, which chooses a folder and is no setting.
@@ -38,5 +39,8 @@ def with_environment(typed: Sequence[str]) -> list[str]:
     keys = {override.get_key_element().lstrip("+~") for override in parsed}
     if "resume" in keys:
         raise ConfigError(VARIABLE, text, "must not have resume=, which names one run's folder")
+    if any(word.lstrip("+").startswith("resume=") for word in typed):
+        print(f"{VARIABLE} is left out, as a run that is resumed has its settings", file=sys.stderr)
+        return list(typed)
     print(f"{VARIABLE} adds: {shlex.join(words)}", file=sys.stderr)
     return [word for word in typed if word.partition("=")[0].lstrip("+~") not in keys] + words

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import swarm
-from swarm.cli.environment import with_environment
+from swarm.cli.environment import VARIABLE, with_environment
 from swarm.config.composing.compose import Composer
 from tests.cli.conftest import SMALL, Command, FakeRunner
 
@@ -66,3 +66,12 @@ def test_what_cannot_be_read_is_refused(
     assert (done.code, done.new) == (2, [])
     assert said in done.err
     assert runner.of("run") == []
+
+
+def test_a_run_that_is_resumed_keeps_its_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VARIABLE, "rounds=2 tracker=none")
+    typed = ["resume=outputs/run", "engine=ray"]
+    assert with_environment(typed) == typed
+    assert "left out" in capsys.readouterr().err

@@ -142,16 +142,17 @@ def _valid(e: Experiment, name: str) -> str:
 
 
 def warn_of_test_samples(e: Experiment) -> None:
-    """Warn of a best round that is found by the test samples."""
+    """Warn of a best round that is found by samples that the devices are tested on."""
     rule = e.stopping
     if rule is None or rule.validates:
         return
     chosen: Metric | None = next(
         (m for m in e.metrics.all if rule.key in [column.key for column in m.columns()]), None
     )
-    if chosen is not None and chosen.looks and not isinstance(chosen, LocalMetric):
+    if chosen is not None and chosen.looks:
+        samples = "the devices' own held-out" if isinstance(chosen, LocalMetric) else "the test"
         warnings.warn(
-            f"{KEY}={e.settings.early_stopping.metric}: the best round is chosen by the test"
+            f"{KEY}={e.settings.early_stopping.metric}: the best round is chosen by {samples}"
             " samples, so what they say of it is too good; validation_score would leave them out",
             stacklevel=3,
         )
