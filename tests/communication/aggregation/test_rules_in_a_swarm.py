@@ -152,6 +152,8 @@ def test_every_protocol_either_runs_or_says_why_not(
         common = (*common, "topology=star")
     if protocol == "d2":
         common = (*common, "mixing=lazy")
+    if protocol == "best_neighbour":
+        common = (*common, "data.local_validation=0.3")
     mixes = any(phase.mixes for phase in experiment(*common).communication.phases)
     said = REFUSED.get(protocol) if mixes else "which mixes nothing over the links"
     if protocol in CONSERVING and rule == "clipped_gossip":

@@ -32,7 +32,9 @@ def codes_of(column: Column, key: str, name: str) -> tuple[Ints, Names]:
         and (wrong_S := ~np.isfinite(column) | (column != np.floor(column))).any()
     ):
         row = int(np.flatnonzero(wrong_S)[0])
-        hint = "; data.task=regression would do" if key == "label" else ""
+        hint = (
+            "; data.task=regression with a partition such as iid would do" if key == "label" else ""
+        )
         raise ConfigError(
             key,
             name,
