@@ -130,7 +130,7 @@ def test_of_owners_with_text_those_taken_keep_their_names(tmp_path: Path) -> Non
 def test_an_owner_without_a_name_is_refused(tmp_path: Path, values: list[Any]) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"^device=who: row 1 \(counted from 0\) is empty; every row needs a value",
+        match=r"^device=who: row 1 \(counted from 0\) is empty.*; every row needs a value",
     ):
         table(tmp_path, who=values)
 
