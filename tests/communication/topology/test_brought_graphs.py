@@ -9,6 +9,7 @@ from pathlib import Path
 import networkx as nx
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from swarm.common.errors import ConfigError
 from swarm.communication.topology.contacts import Contacts
@@ -75,3 +76,9 @@ def test_contacts_whose_time_comes_last_are_refused(tmp_path: Path) -> None:
         Contacts(99, str(file))
     file.write_text("a,b,time\n" + file.read_text().replace(" ", ","))
     assert Contacts(5, str(file), window=60).windows == (1082414391 - 1082040961) // 60 + 1
+
+
+def test_a_sparse_matrix_of_scipy_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    scipy.sparse.save_npz(tmp_path / "a.npz", nx.to_scipy_sparse_array(nx.cycle_graph(N)))
+    with pytest.raises(ConfigError, match=r"mmwrite writes it as \.mtx"):
+        File(N, str(tmp_path / "a.npz"))
