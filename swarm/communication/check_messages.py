@@ -23,7 +23,10 @@ def check_links(messages: MessageSchedule, remembers_links: bool = False) -> Non
     protocol, needed = messages.protocol, messages.protocol.requirements
     name, fixed = called(protocol), needed.fixed_links or remembers_links
     if (fixed or needed.static_graph) and messages.topology.period != 1:
-        stays = "which is right for weights that stay; protocol=exact_diffusion would do"
+        would = "protocol=exact_diffusion would do"
+        if graph_of(messages.topology, messages.topology.phase(1), messages.devices).directed:
+            would += " on an undirected topology"
+        stays = f"which is right for weights that stay; {would}"
         why = "which remembers each link" if fixed else stays
         valid = f"must not change under {name}, {why}"
         raise ConfigError("topology", messages.topology_name, valid)

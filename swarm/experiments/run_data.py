@@ -72,7 +72,10 @@ def _split_data(
         ("labels", not isinstance(labels, AllLabels)),
     ):
         if changes:
-            valid = "needs a stream of samples; update=online, nightly or frozen would do"
+            valid = (
+                "needs a stream of samples; update=online or frozen would do, or update=nightly"
+                " with replay=ring"
+            )
             raise ConfigError(key, choice(key, getattr(s, key)), valid)
     return dataset, split
 

@@ -7,6 +7,7 @@ an arm's checkpoints, each of which holds their hash. So a saved run has all tha
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -124,3 +125,17 @@ def same(a: Tensor, b: Tensor) -> bool:
     if a.shape != b.shape or torch.equal(a, b) or not a.is_floating_point():
         return a.shape == b.shape and torch.equal(a, b)
     return torch.equal(a.isnan(), b.isnan()) and torch.equal(a[~a.isnan()], b[~b.isnan()])
+
+
+def copied(module: nn.Module, shared: dict[int, Any] | None = None) -> nn.Module:
+    """A copy of a module; it has the very objects that ``shared`` has by their ids.
+
+    Pruning and ``torch.nn.utils.weight_norm`` keep the tensor that they have computed last as an
+    attribute, which Python does not copy; they compute it anew before each ``forward``.
+    """
+    known = dict(shared or {})
+    for part in module.modules():
+        for value in vars(part).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                known[id(value)] = value.detach().clone()
+    return copy.deepcopy(module, known)

@@ -4,7 +4,6 @@ plain PyTorch on the module itself.
 
 from __future__ import annotations
 
-import copy
 import warnings
 
 import torch
@@ -14,6 +13,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.plugin import called, fault_of, is_ours, of_torch, where
 from swarm.common.rows import BlockParameters, Layout, trainable
 from swarm.common.system.machine import ran_out_of_memory
+from swarm.learning.buffers import copied
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.kernels.module import refused
@@ -79,7 +79,7 @@ def _by_torch(
     """Outputs ``[C, b]``, the gradient ``[P]`` of the summed loss, and the names of the parameters
     without influence, by autograd on a copy of the module.
     """
-    one = copy.deepcopy(module)
+    one = copied(module)
     parameters, buffers = trainable(one), dict(one.named_buffers())
     with torch.no_grad():
         for name, value in layout.state_dict(row_P).items():

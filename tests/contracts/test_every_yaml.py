@@ -148,6 +148,15 @@ def _clients(file: Path) -> Path:
     return file
 
 
+def _texts_of_clients(file: Path) -> Path:
+    import h5py
+
+    with h5py.File(file, "w") as root:
+        for i in range(12):
+            root[f"examples/c{i}/snippets"] = [f"To be, or not to be, {j}" for j in range(30)]
+    return file
+
+
 def _graph(folder: Path) -> Path:
     file = folder / "graph.graphml"
     nx.write_graphml(nx.petersen_graph(), file)
@@ -214,6 +223,13 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("data", "tff"): lambda: [
             f"data.path={_clients(tmp_path / 'tff.h5')}",
             "partition=natural",
+        ],
+        ("data", "tff_text"): lambda: [
+            f"data.path={_texts_of_clients(tmp_path / 'texts.h5')}",
+            "data.context=8",
+            "data.min_chars=400",
+            "partition=natural",
+            "model=gru",
         ],
         ("data", "custom"): lambda: [
             f"plugins=[{USER_DATA}]",

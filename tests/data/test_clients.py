@@ -14,8 +14,9 @@ from swarm.common.rng import Keys
 from swarm.data.files.cifar import Cifar
 from swarm.data.files.leaf import Leaf
 from swarm.data.files.text import ALPHABET
-from swarm.data.files.tff import Tff
+from swarm.data.files.tff import Tff, TffText
 from swarm.data.partition import Natural
+from tests.support import run
 
 DRAW = np.random.default_rng(0)
 USERS = {f"f{i:04d}_{i}": DRAW.random((6 + i, 2, 2)).round(3) for i in range(3)}
@@ -223,7 +224,7 @@ def test_bad_files_of_tff(tmp_path: Path, kind: str) -> None:
         "external": ({"pixels": h5py.ExternalLink("other.h5", "/examples")}, "a link to something"),
         "soft": ({"pixels": h5py.SoftLink("/examples")}, "a link to something"),
         "shape": ({"pixels": np.zeros((6, 3, 2))}, r"samples of shape \[2, 2\] and \[3, 2\]"),
-        "text": ({"pixels": [b"a"] * 6}, "that is no array of numbers"),
+        "text": ({"pixels": [b"a"] * 6}, r"has text in the field pixels .*; data=tff_text reads"),
         "image": ({"image": np.zeros((6, 2))}, "features=null: must be a field of client f0000_0"),
         "label": ({"label": np.arange(5)}, r"has \[6, 2, 2\] samples and \[5\] labels of client"),
         "bytes": ({}, "cannot be read as HDF5 by client"),
@@ -244,4 +245,92 @@ def test_a_declared_size_is_believed_before_it_is_allocated(tmp_path: Path) -> N
         del group["pixels"]
         group.create_dataset("pixels", (10**9, 100), np.float32, chunks=(1000, 100))
     with pytest.raises(ConfigError, match=r"takes 4000\d+ bytes; at most 1073741824 are read"):
+        Tff(str(file)).load()
+
+
+# --- texts of TensorFlow Federated ----------------------------------------------------------------
+
+
+def text_file(file: Path, texts: dict[str, Any], field: str = "snippets") -> Path:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(file, "w") as root:
+        for name, rows in texts.items():
+            root[f"examples/{name}/{field}"] = rows
+    return file
+
+
+def lines(first: int, count: int = 6) -> list[str]:
+    """Texts in which every stretch of five characters stands once."""
+    return ["".join(f"{first + 10 * i + j:03d}." for j in range(10)) for i in range(count)]
+
+
+def words(codes: np.ndarray) -> list[str]:
+    return ["".join((ALPHABET + "?")[int(code)] for code in row) for row in codes]
+
+
+def test_snippets_of_a_client_are_one_text_with_the_next_character_as_label(tmp_path: Path) -> None:
+    file = text_file(tmp_path / "t.h5", {"ROMEO": lines(0), "JULIET_é": lines(500)})
+    data = TffText(str(file), context=8, min_chars=100).load()
+    assert data.owner_names == ("JULIET_é", "ROMEO")
+    assert data.owner is not None
+    assert (data.y[:, :-1] == data.x[:, 1:]).all()
+    for owner, first in enumerate((500, 0)):
+        mine = data.train[data.owner[data.train] == owner]
+        whole = "\n".join(lines(first))
+        assert words(data.x[mine]) == [whole[8 * i :][:8] for i in range(len(mine))]
+        held = data.test[data.owner[data.test] == owner]
+        assert all(whole.index(text) >= 0.79 * len(whole) for text in words(data.x[held]))
+
+
+def test_a_test_file_of_texts_stays_the_test_set(tmp_path: Path) -> None:
+    text_file(tmp_path / "s_train.h5", {"b": lines(0), "c": lines(100)})
+    text_file(tmp_path / "s_test.h5", {"a": lines(200, 1), "b": lines(300, 2), "c": ["too short"]})
+    with pytest.warns(UserWarning, match="1 of 3 owners of the test set are left out, as a seq"):
+        data = TffText(str(tmp_path), context=9, min_chars=100).load()
+    assert data.owner_names == ("a", "b", "c")
+    assert data.owner is not None
+    assert set(data.owner[data.train]) == {1, 2}  # a is in the test file alone
+    assert set(data.owner[data.test]) == {0, 1}
+    first = {200: 0, 300: 1}
+    begins = {words(data.x[data.test[data.owner[data.test] == o]])[0]: s for s, o in first.items()}
+    assert begins == {lines(200)[0][:9]: 200, lines(300)[0][:9]: 300}
+    whole = "\n".join(lines(100))
+    last = words(data.x[data.train[data.owner[data.train] == 2][-1:]])[0]
+    assert len(whole) - whole.index(last) < len(whole) / 10 + 20  # only validation text is behind
+    assert Natural(2).split(data, Keys(0, "partition")).named_by_owner(data).names == ("b", "c")
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        ({"a": [b"\xff\xfe"]}, {}, r"text 0 \(counted from 0\) of client a that is not UTF-8"),
+        ({"a": lines(0)}, {"text": "tokens"}, "text=tokens: is no field of client a, whose texts "),
+        ({"a": np.zeros(3)}, {}, "text=snippets: is no field of text of client a"),
+        ({"a": np.zeros(3)}, {"text": "x"}, "which has no text; data=tff reads numbers"),
+        ({"a": lines(0)}, {"min_chars": 900}, "min_chars=900: is more than any of 1 owners has"),
+        ({"a": lines(0), "b": [lines(0)]}, {}, "text=snippets: is no field of text of client b"),
+        ({}, {}, "has no text; at least a few texts are needed"),
+        ({"a": ["ж" * 300]}, {}, "characters=null: knows only 0% of the text; name the charact"),
+        ({"a": ["x" * 700_000]}, {"max_mb": 1}, r"at most 1048576 are read \(data.max_mb=1\)"),
+    ],
+)
+def test_bad_texts_of_tff(
+    tmp_path: Path, texts: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    file = text_file(tmp_path / "t.h5", texts)
+    if not texts:
+        import h5py
+
+        with h5py.File(file, "w") as root:
+            root.create_group("examples")
+    with pytest.raises(ConfigError, match=message):
+        TffText(str(file), **{"context": 8, "min_chars": 100, **options}).load()
+
+
+def test_sequence_models_learn_from_texts_of_clients(tmp_path: Path) -> None:
+    file = text_file(tmp_path / "t.h5", {"a": lines(0), "b": lines(100), "c": lines(200)})
+    keys = [f"data.path={file}", "data.context=8", "data.min_chars=100", "partition=natural"]
+    summary = run(tmp_path / "r", "data=tff_text", *keys, "model=gru", "devices=3", "topology=ring")
+    assert summary["arms"]["swarm"]["accuracy_mean"] > 1 / 97
+    with pytest.raises(ConfigError, match=r"has text .* and no field label; data=tff_text reads"):
         Tff(str(file)).load()

@@ -130,7 +130,7 @@ def test_of_owners_with_text_those_taken_keep_their_names(tmp_path: Path) -> Non
 def test_an_owner_without_a_name_is_refused(tmp_path: Path, values: list[Any]) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"^device=who: row 1 \(counted from 0\) is empty; every row needs a value",
+        match=r"^device=who: row 1 \(counted from 0\) is empty.*; every row needs a value",
     ):
         table(tmp_path, who=values)
 
@@ -139,7 +139,7 @@ def test_an_owner_without_a_name_is_refused(tmp_path: Path, values: list[Any]) -
 
 
 def words(folder: Path, names: tuple[str, ...] = WORDS) -> list[str]:
-    frame = people().assign(kind=[names[i % 3] for i in range(144)])
+    frame = people().assign(kind=[names[i % len(names)] for i in range(144)])
     frame.to_csv(folder / "words.csv", index=False)
     return ["data=table", f"data.path={folder / 'words.csv'}", "data.label=kind", "data.features=[a,b,c]", "devices=4",
             "topology=ring", "partition=iid", "model=softmax", "train.batch=4"]  # fmt: skip
@@ -162,6 +162,16 @@ def test_of_classes_that_are_called_by_numbers_the_name_counts(tmp_path: Path) -
         ConfigError, match=r"^evaluate.label=0: must be null or one of the 3 labels of .*, 1, 2, 3$"
     ):
         prepared(*given, "evaluate.label=0")
+
+
+@pytest.mark.parametrize(("names", "label"), [(("-1", "1"), "-1"), (("True", "False"), "True")])
+def test_a_class_below_zero_and_a_truth_value_have_names(
+    tmp_path: Path, names: tuple[str, ...], label: str
+) -> None:
+    ready = prepared(*words(tmp_path, names), f"evaluate.label={label}")
+    asked = ready.settings.evaluate.label
+    assert asked is not None
+    assert ready.dataset.class_of(asked) == sorted(names).index(label)
 
 
 def test_a_class_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:

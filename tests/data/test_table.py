@@ -123,7 +123,7 @@ def spoil(column: str, row: int, value: object) -> pd.DataFrame:
         (
             frame(),
             {"label": "height", "features": ["age"]},
-            r"label=height: row 0 .* data.task=regression would do",
+            r"label=height: row 0 .* data.task=regression with a partition such as",
         ),
         (frame()[["kind", "person"]], {"device": "person"}, "has no numeric feature"),
         (frame().assign(kind="cat"), {"device": "person"}, "label=kind: has one value in all rows"),

@@ -87,6 +87,15 @@ def photos() -> None:
             Image.fromarray(pixels).save(Path("photos", label, f"{i}.png"))
 
 
+def clients() -> None:
+    h5py = pytest.importorskip("h5py")
+    Path("shakespeare").mkdir()
+    for part, count in (("train", 100), ("test", 4)):
+        with h5py.File(f"shakespeare/shakespeare_{part}.h5", "w") as root:
+            for i in range(30):
+                root[f"examples/ROLE_{i}/snippets"] = [f"Speak, I am bound to hear, {i}."] * count
+
+
 def graphs() -> None:
     edges = networkx.karate_club_graph().edges
     pd.DataFrame(edges, columns=["source", "target"]).to_csv("graph.csv", index=False)
@@ -98,7 +107,7 @@ def graphs() -> None:
 BROUGHT: dict[str, Callable[[], None]] = {
     "README.md": lambda: shutil.rmtree("outputs/first"),
     "docs/models.md": start,
-    "docs/data.md": lambda: (people(), photos()),
+    "docs/data.md": lambda: (people(), photos(), clients()),
     "docs/topologies.md": graphs,
 }
 

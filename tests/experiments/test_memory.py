@@ -225,3 +225,11 @@ def test_a_run_that_runs_out_says_what_would_fit_and_goes_on_later(tmp_path: Pat
     swarm.run(composed(*options), tmp_path / "whole")
     whole = json.loads((tmp_path / "whole" / "summary.json").read_text())
     assert resumed["arms"]["swarm"]["params_sha256"] == whole["arms"]["swarm"]["params_sha256"]
+
+
+def test_copies_of_augmented_images_are_counted() -> None:
+    images = ("data=digits", "data.flat=false", "train.batch=64", "train.local_steps=50")
+    plain, changed = (parts(*images, f"augment={each}") for each in ("[]", "[flip]"))
+    name = "a block of devices at work"
+    one = 50 * 64 * 64 * 4  # steps, samples, pixels, bytes
+    assert changed[name] - plain[name] == 2 * one * experiment(*images).blocks.size

@@ -48,8 +48,10 @@ class TrimmedMean(Aggregator):
         """
         most = int(graph.degree_in.max(initial=0)) + 1
         if most > 1 and not self.trimmed(most):
-            valid = (
-                f"leaves nothing out, as no device combines more than {most} rows; at least"
-                f" {math.ceil(1000 / most) / 1000:g} would do, or a topology with more links"
-            )
+            least = math.ceil(1000 / most) / 1000
+            more = "a topology with more links" if most < graph.n else "more devices"
+            would = f"at least {least:g} would do, or {more}"
+            if least >= 0.5:  # which is refused
+                would = f"{more} would do"
+            valid = f"leaves nothing out, as no device combines more than {most} rows; {would}"
             raise ConfigError("aggregator.share", self.share, valid)

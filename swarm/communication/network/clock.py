@@ -95,7 +95,8 @@ class Speed(_EachPeriod):
             raise ConfigError(
                 "/clock",
                 "speed",
-                "needs a fleet, which gives the devices' speed, such as fleet=terminals",
+                "needs a fleet, which gives the devices' speed, such as fleet=terminals, and a"
+                " network.round_seconds that is no longer than their local steps of a round",
             )
         fastest = float(compute_N.min()) / load
         if fastest < tick:

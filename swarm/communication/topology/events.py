@@ -18,6 +18,7 @@ from swarm.communication.topology.readers.formats import read_capped
 from swarm.communication.topology.readers.parsed import text_of
 
 T = TypeVar("T")
+_LOOKED_AT = 1000  # lines of a file without a heading in which the time is looked for
 
 
 def read_events(
@@ -53,6 +54,7 @@ def read_events(
     try:
         text = text_of(data)
         if published and (separator := _headless(text, len(columns))) is not None:
+            _require_time_in_front(text)
             return _parsed_headless(text, separator, len(columns), parse, most)
         return _parsed(text, columns, parse, most, optional)
     except ValueError as error:
@@ -68,6 +70,22 @@ def _headless(text: str, columns: int) -> str | None:
     if "," in first or len(row) < columns or not row[0].replace(".", "", 1).isdecimal():
         return None
     return "\t" if first.count("\t") >= columns - 1 else ""
+
+
+def _require_time_in_front(text: str) -> None:
+    """Refuse a file without a heading whose lines are in the order of their third field, and not of
+    their first, as SNAP's ``from to time`` are.
+    """
+    rows = [line.split()[:3] for line in text.splitlines()[:_LOOKED_AT] if line.strip()]
+    try:
+        first, third = ([float(row[i]) for row in rows] for i in (0, 2))
+    except (ValueError, IndexError):
+        return  # which is refused by its line, or has names
+    if first != sorted(first) and third == sorted(third) and third[0] < third[-1]:
+        raise ValueError(
+            "without a heading the first field must be the time, and here the third one rises; a"
+            " first line such as a,b,time, with commas, says which is which"
+        )
 
 
 def _parsed_headless(

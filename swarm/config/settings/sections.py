@@ -24,6 +24,18 @@ def is_guard(item: Any) -> bool:
     return isinstance(item, BeforeValidator) and item.func is _is_plugin
 
 
+def _as_name(label: object) -> object:
+    """A truth value or a number below 0 as the name of the class that it must mean."""
+    named = isinstance(label, bool) or (isinstance(label, int) and label < 0)
+    return str(label) if named else label
+
+
+ClassName = Annotated[
+    Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)], BeforeValidator(_as_name)
+]
+"""The name of a class, or its number."""
+
+
 class Section(BaseModel):
     """A section of typed keys: it has no other keys, and values are not converted."""
 
@@ -59,7 +71,7 @@ class Evaluate(Section):
     accuracy: bool
     local: bool
     ensemble: bool
-    label: Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)] | None
+    label: ClassName | None
     fading: Annotated[float, Field(gt=0, le=1)]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import warnings
 from collections.abc import Iterable
 from typing import Literal
@@ -24,6 +26,7 @@ from swarm.data.files.readers.kinds import (
 
 Missing = Literal["refuse", "drop", "mean"]
 Table = dict[str, Column]
+_MARKED = re.compile(r"\s*[+-]?[$€£]?\s*\d{1,3}([,' ]?\d{3})*([.,]\d+)?\s*[%$€£]?\s*")
 
 
 def require_one_role_each(single: dict[str, list[str]], lists: dict[str, list[str]]) -> None:
@@ -61,7 +64,7 @@ def with_numbers(
     ``others`` are the columns that have no other role than that of a feature. Raises
     ``ConfigError`` for a feature that is not among them, or that is no number, date or image.
     """
-    found = dict(table)
+    found = copy.copy(table)  # which knows more of its columns than a dict does
     for name in features or others:
         if name not in others:
             raise ConfigError(
@@ -98,10 +101,18 @@ def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
             )
             raise ConfigError("path", path, valid)
     if not chosen:
-        raise ConfigError("path", path, f"has no numeric feature; its columns are {listed(table)}")
+        empty = [name for name in left_out if missing_of(table[name]).all()]
+        hint = f"; no row has a value of {listed(empty)}" if empty else ""
+        valid = f"has no numeric feature; its columns are {listed(table)}{hint}"
+        raise ConfigError("path", path, valid)
+    _warn_of_numbers_beside_images(path, table, chosen)
     if left_out:
         dates = [name for name in left_out if days_of(table[name]) is not None]
         hint = f"; data.features=[…] takes a date as a number ({listed(dates)})" if dates else ""
+        marked = next((name for name in left_out if _is_marked(table[name])), None)
+        if marked is not None:
+            cell = str(table[marked][0]).strip()
+            hint += f"; {marked!r} has numbers with marks ({cell!r}), which a number must not have"
         warnings.warn(
             f"{path}: columns that are not numeric are left out: {listed(left_out)}{hint}",
             stacklevel=2,
@@ -113,6 +124,25 @@ def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
             )
             warnings.warn(f"{path}: {found}; data.features=[…] leaves it out", stacklevel=2)
     return chosen
+
+
+def _warn_of_numbers_beside_images(path: object, table: Table, chosen: list[str]) -> None:
+    """Warn of numbers beside images, which often are other labels, and flatten the images."""
+    others = [name for name in chosen if table[name].ndim != 4]
+    if 0 < len(others) < len(chosen):
+        warnings.warn(
+            f"{path}: {listed(others)}: numbers beside images are features, too, and the images"
+            " become flat; data.features=[…] leaves them out",
+            stacklevel=3,
+        )
+
+
+def _is_marked(column: Column) -> bool:
+    """Whether the first rows hold numbers with marks of thousands, of a currency or of percent."""
+    first = column[:20] if column.ndim == 1 else column[:0]
+    return len(first) > 0 and all(
+        isinstance(cell, str) and _MARKED.fullmatch(cell) for cell in first
+    )
 
 
 def _warn_of_unnamed(path: object, unnamed: list[str]) -> None:
@@ -172,4 +202,6 @@ def without_missing(
         of_test_S = np.zeros(len(gone_S), np.bool_)
         of_test_S[test] = True
         test = np.flatnonzero(of_test_S[~gone_S])
-    return {name: column[~gone_S] for name, column in table.items()}, test
+    kept = copy.copy(table)
+    kept.update((name, column[~gone_S]) for name, column in table.items())
+    return kept, test

@@ -35,6 +35,7 @@ from swarm.data.files.readers.kinds import (
     moments_of,
     one_hot_of,
     says_the_same,
+    worded,
 )
 from swarm.data.files.readers.table_files import read_table, with_own_test
 from swarm.data.prepare import Samples, latest, prepare
@@ -318,7 +319,8 @@ class Table(Source):
             raise ConfigError(
                 "label",
                 self.label,
-                f"has shape {list(column.shape)}; one label per sample is needed",
+                f"has shape {list(column.shape)}; one label per sample is needed, such as"
+                " y.argmax(axis=1) of one-hot rows",
             )
         codes, names = codes_of(column, "label", self.label)
         if not 2 <= len(names) < max(3, len(column)):
@@ -328,7 +330,7 @@ class Table(Source):
                 self.label,
                 f"has {found}; at least two classes with several rows are needed",
             )
-        return codes, names
+        return codes, worded(table, self.label, names)
 
     def _targets(self, column: Column, name: str) -> Numbers:
         """A column of targets as ``[S, T]``; each must be a number, and there."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -91,21 +92,20 @@ class Text(Source):
     def load(self) -> Dataset:
         return self.of(read_table(locate(self.path), self.max_bytes))
 
-    def of(self, table: dict[str, Column]) -> Dataset:
-        """The data set of the columns ``table``.
+    def of(self, table: dict[str, Column], test: dict[str, Column] | None = None) -> Dataset:
+        """The data set of the columns ``table``; if ``test`` is given, its text is for testing, and
+        none of ``table`` is.
 
         Raises ``ConfigError`` for a missing column, for cells that are missing or no text, and for
         owners with too little text.
         """
-        for key, name in (("owner", self.owner), ("text", self.text)):
-            if name not in table:
-                valid = (
-                    f"is not a column of {self.path}; its columns are {', '.join(list(table)[:30])}"
-                )
-                raise ConfigError(key, name, valid)
-        texts, names = self._chosen(
-            *_joined(table[self.owner], table[self.text], self.owner, self.text)
-        )
+        texts, names = self._chosen(*self._by_owner(table))
+        cuts = [(self.validation, 0.0 if test else self.test)] * len(texts)
+        owners: Sequence[int] = range(len(texts))
+        if test is not None:
+            held, others = self._held(*self._by_owner(test))
+            names, owners = _joint_owners(names, others)
+            texts, cuts = [*texts, *held], [*cuts, *[(0.0, 1.0)] * len(held)]
         codes = [self._codes(text) for text in texts]
         strange = np.mean(np.concatenate(codes) == len(self.alphabet))
         if strange > 0.2:
@@ -113,7 +113,31 @@ class Text(Source):
             raise ConfigError(
                 "characters", "null" if self.alphabet is ALPHABET else self.alphabet, valid
             )
-        return self._cut(codes, names)
+        return self._cut(codes, cuts, owners, names)
+
+    def _by_owner(self, table: dict[str, Column]) -> tuple[list[str], Names]:
+        """The text of each owner, and the owners' names."""
+        for key, name in (("owner", self.owner), ("text", self.text)):
+            if name not in table:
+                valid = (
+                    f"is not a column of {self.path}; its columns are {', '.join(list(table)[:30])}"
+                )
+                raise ConfigError(key, name, valid)
+        return _joined(table[self.owner], table[self.text], self.owner, self.text)
+
+    def _held(self, texts: list[str], names: Names) -> tuple[list[str], Names]:
+        """The texts of a test set of its own that have a window, and the names of their owners."""
+        enough = [i for i, text in enumerate(texts) if len(text) > self.context]
+        if not enough:
+            valid = f"must be below {max(map(len, texts))}, the longest text of the test set"
+            raise ConfigError("context", self.context, valid)
+        if len(enough) < len(texts):
+            left_out = f"{len(texts) - len(enough)} of {len(texts)} owners of the test set"
+            warnings.warn(
+                f"{left_out} are left out, as a sequence takes {self.context + 1} characters",
+                stacklevel=3,
+            )
+        return [texts[i][: self.max_chars] for i in enough], tuple(names[i] for i in enough)
 
     def _chosen(self, texts: list[str], names: Names) -> tuple[list[str], Names]:
         """The texts that are long enough, in their order, and the names of their owners."""
@@ -157,10 +181,18 @@ class Text(Source):
             code_T[part] = np.where(point_A[found] == point, found, len(point_A))
         return code_T
 
-    def _cut(self, codes: list[npt.NDArray[np.uint32]], names: Names) -> Dataset:
-        begins, part, owner = (
+    def _cut(
+        self,
+        codes: list[npt.NDArray[np.uint32]],
+        cuts: list[tuple[float, float]],
+        owners: Sequence[int],
+        names: Names,
+    ) -> Dataset:
+        """The windows of texts, of which the owner and the shares for validation and test are
+        given."""
+        begins, part, text = (
             np.concatenate(each)
-            for each in zip(*map(self._begins, range(len(codes)), codes), strict=True)
+            for each in zip(*map(self._begins, range(len(codes)), codes, cuts), strict=True)
         )
         room(
             "max_chars",
@@ -168,14 +200,14 @@ class Text(Source):
             len(begins),
             3 * self.context,
         )
-        offset_O = np.cumsum([0, *map(len, codes)])[:-1]
-        place_SL = (begins + offset_O[owner])[:, None] + np.arange(self.context)
+        offset_T = np.cumsum([0, *map(len, codes)])[:-1]
+        place_SL = (begins + offset_T[text])[:, None] + np.arange(self.context)
         everything = np.concatenate(codes)
         samples = Samples(
             x=everything[place_SL],
             y=everything[place_SL + 1].astype(np.int64),
             classes=len(self.alphabet) + 1,
-            owner=owner,
+            owner=np.asarray(owners, np.int64)[text],
             time=begins if self.ordered else None,
             test=np.flatnonzero(part == 2),
             validation=np.flatnonzero(part == 1),
@@ -184,13 +216,14 @@ class Text(Source):
         )
         return prepare(samples, 0)
 
-    def _begins(self, owner: int, codes: npt.NDArray[np.uint32]) -> tuple[Ints, Ints, Ints]:
-        """For each window of an owner: where it begins, which part it is in (0 training, 1
-        validation, 2 test), and the owner.
+    def _begins(
+        self, text: int, codes: npt.NDArray[np.uint32], cut: tuple[float, float]
+    ) -> tuple[Ints, Ints, Ints]:
+        """For each window of a text: where it begins, which part it is in (0 training, 1
+        validation, 2 test), and the text. ``cut`` has the shares for validation and test.
         """
         held = [
-            max(math.ceil(share * len(codes)), self.context + 1) if share else 0
-            for share in (self.validation, self.test)
+            max(math.ceil(share * len(codes)), self.context + 1) if share else 0 for share in cut
         ]
         # where the training, validation and test text ends
         ends = len(codes) - np.cumsum([0, *held[::-1]])[::-1]
@@ -202,8 +235,16 @@ class Text(Source):
         return (
             begins_S,
             np.repeat(np.arange(3), [len(b) for b in found]),
-            np.full(len(begins_S), owner),
+            np.full(len(begins_S), text),
         )
+
+
+def _joint_owners(names: Names, others: Names) -> tuple[Names, list[int]]:
+    """The names of two lists of owners in their order, each once, and the place among them of each
+    of the first list, then of the second.
+    """
+    code, joint = coded(np.array([*names, *others, None], object)[:-1], "owners")
+    return joint, code.tolist()
 
 
 def _require_text_in_every_part(

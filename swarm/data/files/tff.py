@@ -1,33 +1,26 @@
 """Client data sets as TensorFlow Federated publishes them: HDF5 files with a group of samples for
-each client (federated EMNIST, CIFAR-100 by client).
+each client (federated EMNIST, CIFAR-100 by client; Shakespeare and Stack Overflow, which are text).
 """
 
 from __future__ import annotations
 
-import importlib
-import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import coded
 from swarm.common.ranges import number
-from swarm.common.system.dataset_cache import locate
-from swarm.common.system.files import opened, size_of
 from swarm.data.dataset import Dataset, Source
-from swarm.data.files.readers.columns import require_room, require_unpacked_room
+from swarm.data.files.client_files import ClientFiles, by_client
+from swarm.data.files.readers.columns import Column
 from swarm.data.files.readers.kinds import listed
+from swarm.data.files.text import Text
 from swarm.data.prepare import Samples, prepare
 from swarm.data.scaling import Scale
 
-Array = npt.NDArray[np.generic]
-_GROUP = "examples"  # the group of all clients
 _OTHER_LABELS = ("label", "coarse_label")
-# What h5py raises on damaged files.
-_DAMAGED = (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError)
+_NO_PATH = "must be an .h5 file of clients, or a folder with …_train.h5 and …_test.h5"
 
 
 class Tff(Source):
@@ -55,31 +48,29 @@ class Tff(Source):
     ) -> None:
         number("max_mb", max_mb, 1)
         if not path:
-            valid = "must be an .h5 file of clients, or a folder with …_train.h5 and …_test.h5"
-            raise ConfigError("path", "null", valid)
+            raise ConfigError("path", "null", _NO_PATH)
         if label == features:
             raise ConfigError("features", features, "is data.label already")
         self.path, self.label, self.features = path, label, features
         self.scale, self.test, self.validation = scale, test, validation
-        self.max_bytes, self.seed, self.read_bytes = max_mb << 20, seed, 0
+        self.max_bytes, self.seed = max_mb << 20, seed
 
     def load(self) -> Dataset:
-        self.read_bytes = 0
-        sets = [self._clients(file) for file in self._files(locate(self.path))]
+        sets = ClientFiles(self.path, self.max_bytes).read(self._fields)
         own = len(sets) > 1
         every = [client for clients in sets for client in clients]
-        shapes = {x.shape[1:] for _, x, _ in every}
+        shapes = {x.shape[1:] for _, (x, _) in every}
         if len(shapes) > 1:
             found = " and ".join(str(list(shape)) for shape in sorted(shapes)[:2])
             raise ConfigError("path", self.path, f"has samples of shape {found}; all must be alike")
-        x = _colours_first(np.concatenate([x for _, x, _ in every]))
-        who = np.concatenate([np.full(len(y), name, object) for name, _, y in every])
+        x = _colours_first(np.concatenate([x for _, (x, _) in every]))
+        who = np.concatenate([np.full(len(y), name, object) for name, (_, y) in every])
         try:
             owner, owners = coded(who, "clients")
-            y, classes = coded(np.concatenate([y for _, _, y in every]), f"label={self.label}")
+            y, classes = coded(np.concatenate([y for _, (_, y) in every]), f"label={self.label}")
         except ValueError as error:
             raise ConfigError("path", self.path, f"has a client or label: {error}") from None
-        begin = sum(len(y) for _, _, y in sets[0])
+        begin = sum(len(y) for _, (_, y) in sets[0])
         samples = Samples(
             x,
             y,
@@ -95,49 +86,19 @@ class Tff(Source):
             samples, self.seed, test=self.test, validation=self.validation, scale=self.scale
         )
 
-    def _files(self, path: Path) -> list[Path]:
-        """The file, or of a folder the training file and the test file."""
-        if not path.is_dir():
-            return [path]
-        found = [sorted(path.glob(f"*_{part}.h5")) for part in ("train", "test")]
-        if [len(files) for files in found] != [1, 1]:
-            valid = "is a folder, and must have one file …_train.h5 and one …_test.h5"
-            raise ConfigError("path", self.path, valid)
-        return [files[0] for files in found]
-
-    def _clients(self, file: Path) -> list[tuple[str, Array, Array]]:
-        """The name, samples and labels of each client of a file, in the order of names."""
-        try:
-            h5py = importlib.import_module("h5py")
-        except ImportError:
-            valid = "is HDF5, which needs the package h5py; `pip install .[h5]` installs it"
-            raise ConfigError("path", self.path, valid) from None
-        with opened(file) as stream:
-            self._count(size_of(stream))
-            try:
-                with h5py.File(stream, "r") as root:
-                    group = _inside(h5py, root, _GROUP)
-                    return [
-                        (name, *self._fields(h5py, _inside(h5py, group, name), name))
-                        for name in sorted(group)
-                    ]
-            except ConfigError:
-                raise
-            except _DAMAGED as error:
-                reason = " ".join(str(error).split())[:120]
-                valid = f"cannot be read as HDF5 by client ({reason}); check the file"
-                raise ConfigError("path", file, valid) from None
-
-    def _fields(self, h5py: Any, client: Any, name: str) -> tuple[Array, Array]:
+    def _fields(self, files: ClientFiles, client: Any, name: str) -> tuple[Column, Column]:
         """The samples and the labels of a client."""
         fields = list(client)
         others = [each for each in fields if each not in (self.label, *_OTHER_LABELS)]
         chosen = self.features or (others[0] if len(others) == 1 else None)
+        if self.label not in fields and any(files.is_text(client, field) for field in fields):
+            valid = f"has text ({listed(fields)}) and no field {self.label}; data=tff_text reads it"
+            raise ConfigError("path", self.path, valid)
         for key, field in (("label", self.label), ("features", chosen)):
             if field not in fields:
                 valid = f"must be a field of client {name[:40]}, which has {listed(fields)}"
                 raise ConfigError(key, "null" if field is None else field, valid)
-        x, y = (self._array(h5py, client, field, name) for field in (chosen, self.label))
+        x, y = (files.numbers(client, str(field), name) for field in (chosen, self.label))
         if len(x) != len(y) or y.ndim != 1 or x.ndim < 2:
             shapes = f"{list(x.shape)} samples and {list(y.shape)} labels"
             raise ConfigError(
@@ -145,33 +106,78 @@ class Tff(Source):
             )
         return x, y
 
-    def _array(self, h5py: Any, client: Any, field: str | None, name: str) -> Array:
-        found = _inside(h5py, client, field)
-        if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "biuf":
-            valid = f"has a field {field} of client {name[:40]} that is no array of numbers"
-            raise ConfigError("path", self.path, valid)
-        if found.is_virtual or found.external:
-            raise ConfigError("path", self.path, f"keeps its field {field} in other files")
-        unit = found.dtype.itemsize
-        self._count(unit * math.prod(found.shape))
-        require_unpacked_room(self.path, unit * math.prod(found.chunks or (0,)), self.max_bytes)
-        array: Array = found[()]
-        return array
 
-    def _count(self, size: int) -> None:
-        self.read_bytes += size
-        require_room(self.path, self.read_bytes, self.max_bytes)
+class TffText(Source):
+    """The texts of each client of such a file or folder, for next-character prediction; a sample is
+    a sequence of ``context`` characters as in :class:`~swarm.data.files.text.Text`.
+
+    ``text`` names the field of the texts. The texts of a client, in their order, make one text with
+    line ends between them. A test file's text is all for testing; without one, the last share
+    ``test`` of each client's text is. Clients are the owners of their text.
+
+    Raises ``ConfigError`` as :class:`Tff` and :class:`~swarm.data.files.text.Text` do, and for a
+    text that is not UTF-8.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        text: str = "snippets",
+        context: int = 64,
+        stride: int | None = None,
+        min_chars: int = 2000,
+        max_chars: int | None = None,
+        owners: int | None = None,
+        characters: str | None = None,
+        ordered: bool = False,
+        held: int | None = None,
+        test: float = 0.2,
+        validation: float = 0.1,
+        max_mb: int = 1024,
+    ) -> None:
+        if not path:
+            raise ConfigError("path", "null", _NO_PATH)
+        self.reader = Text(
+            path,
+            context=context,
+            stride=stride,
+            min_chars=min_chars,
+            max_chars=max_chars,
+            owners=owners,
+            characters=characters,
+            ordered=ordered,
+            held=held,
+            test=test,
+            validation=validation,
+            max_mb=max_mb,
+        )
+        self.path, self.text = path, text
+
+    def load(self) -> Dataset:
+        sets = ClientFiles(self.path, self.reader.max_bytes).read(self._texts)
+        tables = [by_client(clients) for clients in sets]
+        if not all(len(table["text"]) for table in tables):
+            raise ConfigError("path", self.path, "has no text; at least a few texts are needed")
+        try:
+            return self.reader.of(*tables)
+        except ConfigError as error:
+            if error.key not in ("owner", "text"):
+                raise
+            # columns of the table that this source has made
+            raise ConfigError("path", self.path, f"has a client or text: {error.valid}") from error
+
+    def _texts(self, files: ClientFiles, client: Any, name: str) -> list[str]:
+        fields = list(client)
+        if self.text not in fields:
+            texts = [field for field in fields if files.is_text(client, field)]
+            found = f"whose texts are {listed(texts)}" if texts else "which has no text"
+            valid = f"is no field of client {name[:40]}, {found}"
+            valid += "" if texts else "; data=tff reads numbers"
+            raise ConfigError("text", self.text, valid)
+        return files.texts(client, self.text, name)
 
 
-def _inside(h5py: Any, group: Any, name: str | None) -> Any:
-    """What a group has under a name, if it lies in the same file."""
-    link = group.get(name, getlink=True)
-    if not isinstance(link, h5py.HardLink):
-        raise ValueError(f"{name} is not there, or a link to something else")
-    return group[name]
-
-
-def _colours_first(x: Array) -> Array:
+def _colours_first(x: Column) -> Column:
     """Images ``[S, height, width(, colours)]`` as ``[S, colours, height, width]``; other samples
     unchanged.
     """

@@ -91,26 +91,27 @@ class Partition(OldMembers, ABC):
             text = f"returns sample ids {sample.min()} to {sample.max()}"
             raise returned("partition", self, "assign", text, f"they must be 0 to {samples - 1}")
 
-    def need(self, samples: int, least: int = 1) -> None:
-        """Raises ``ConfigError`` for fewer than ``least`` samples a device."""
+    def need(self, samples: int, least: int = 1, key: str = "min_samples") -> None:
+        """Raises ``ConfigError`` for fewer than ``least`` samples a device; ``key`` is the option
+        that says how many these are.
+        """
         if self.devices * least > samples:
             most = samples // least
             would = f"at most devices={most} would do" if most else "more samples are needed"
-            would += f", or less than min_samples={least}" if least > 1 else ""
+            would += f", or less than partition.{key}={least}" if least > 1 else ""
             valid = f"{samples} training samples cannot give every device {least}; {would}"
             raise ConfigError("/devices", self.devices, valid)
 
-    def labels(self, y_S: Labels) -> tuple[Ints, int]:
+    def labels(self, y_S: Labels, owner_S: Ints | None = None) -> tuple[Ints, int]:
         """The labels as dense codes ``[S]`` of the classes that occur, and the number of these.
 
-        Raises ``ConfigError`` for regression targets and for a label at every position.
+        Raises ``ConfigError`` for regression targets and for a label at every position; it names
+        what would do, ``natural`` only if the samples have owners.
         """
         if y_S.dtype.kind not in "iu" or y_S.ndim != 1:
             found = "a label for every position" if y_S.dtype.kind in "iu" else "numeric targets"
-            valid = (
-                f"deals by class label and the data have {found}; iid, quantity_skew or natural"
-                " would do"
-            )
+            would = "iid or quantity_skew" if owner_S is None else "iid, quantity_skew or natural"
+            valid = f"deals by class label and the data have {found}; {would} would do"
             raise ConfigError(
                 "/partition",
                 called(self) if is_plugin(self) else type(self).__name__.lower(),

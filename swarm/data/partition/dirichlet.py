@@ -38,7 +38,7 @@ class Dirichlet(Partition):
         self.alpha, self.min_samples, self.tries = alpha, min_samples, tries
 
     def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
-        label_S, classes = self.labels(y_S)
+        label_S, classes = self.labels(y_S, owner_S)
         self.need(len(label_S), self.min_samples)
         size_C = np.bincount(label_S, minlength=classes)
         for attempt in range(self.tries):

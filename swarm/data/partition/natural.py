@@ -24,9 +24,10 @@ class Natural(Partition):
 
     def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
         if owner_S is None:
+            by_label = y_S.dtype.kind in "iu" and y_S.ndim == 1
+            others = "iid, dirichlet, pathological" if by_label else "iid"
             valid = (
-                "the data do not say whose samples they are; iid, dirichlet, pathological or"
-                " quantity_skew would do"
+                f"the data do not say whose samples they are; {others} or quantity_skew would do"
             )
             raise ConfigError("/partition", "natural", valid)
         owners, code_S, size_O = np.unique(owner_S, return_inverse=True, return_counts=True)

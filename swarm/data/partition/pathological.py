@@ -30,7 +30,7 @@ class Pathological(Partition):
         self.per_device = classes_per_device
 
     def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
-        label_S, classes = self.labels(y_S)
+        label_S, classes = self.labels(y_S, owner_S)
         least = -(-classes // self.devices)
         if not least <= self.per_device <= classes:
             valid = (
@@ -38,7 +38,7 @@ class Pathological(Partition):
                 " classes"
             )
             raise ConfigError("classes_per_device", self.per_device, valid)
-        self.need(len(label_S), self.per_device)
+        self.need(len(label_S), self.per_device, "classes_per_device")
         size_C = np.bincount(label_S, minlength=classes)
         high_C = np.minimum(size_C, self.devices)
         if high_C.sum() < self.devices * self.per_device:

@@ -40,7 +40,7 @@ class Rare(Partition):
         return super().split(dataset, keys)
 
     def assign(self, y_S: Labels, owner_S: Ints | None, keys: Keys) -> DeviceSplit:
-        _, classes = self.labels(y_S)
+        _, classes = self.labels(y_S, owner_S)
         others = (
             np.flatnonzero(y_S != self._class) if self._class is not None else np.arange(len(y_S))
         )

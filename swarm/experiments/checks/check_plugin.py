@@ -101,6 +101,7 @@ NEEDS = {
     "transform": ("topology=ring",),
     "aggregator": ("topology=torus",),
 }
+IMAGES = ("data=digits", "data.flat=false")  # where the user chooses no data for an augmentation
 
 
 def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **options: Any) -> None:
@@ -109,7 +110,8 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
     ``plugin`` is a class, a function that makes one, or the dotted path of either, as in
     ``_target_``. Its kind follows from its base class. ``options`` are its own keys. ``settings``
     are words of the command line for the run in which it is tried, by default 12 devices for 3
-    rounds on the digits: ``check_plugin(Mine, "devices=20", "data=gaussian", width=3)``.
+    rounds on the digits (as images for an augmentation): ``check_plugin(Mine, "devices=20",
+    "data=gaussian", width=3)``.
 
     It checks everything that a run checks before its start; that two runs give the same bits, in
     one shard or in four, and when they go on from a snapshot; and for each kind:
@@ -225,7 +227,10 @@ def _composed(
         if section == "scenario" or any(w.startswith("scenario") for w in settings)
         else ["scenario.arms=[swarm]"]
     )
-    cfg = plain(compose([*small, *arms, *NEEDS.get(section, ()), *settings]))
+    needed = NEEDS.get(section, ())
+    if section == "augmentation" and not any(word.startswith("data") for word in settings):
+        needed = IMAGES
+    cfg = plain(compose([*small, *arms, *needed, *settings]))
     module = path.rpartition(".")[0]
     own = [] if module.partition(".")[0] in ("swarm", "scenarios", "torch") else [module]
     lr = {"lr": cfg["optimizer"]["lr"]} if section == "optimizer" else {}

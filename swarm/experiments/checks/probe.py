@@ -16,6 +16,7 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed, is_ours, is_plugin, of_torch
 from swarm.common.system.machine import ran_out_of_memory
+from swarm.learning.buffers import copied
 from swarm.learning.check_learning import check_learning
 from swarm.learning.kernels.module import kernel_for
 from swarm.learning.optim.optimizer import check_step
@@ -61,7 +62,7 @@ def _try_the_model(e: Experiment) -> None:
     inputs, target_Cb = _samples(e)
     module, kernel = e.model.template, e.learner.kernel
     if kernel.noisy:  # which is left out, as two computations would not draw the same
-        module = copy.deepcopy(module).eval()
+        module = copied(module).eval()
         kernel = kernel_for(module, e.model.loss, e.model.sample(), e.blocks.size)
     try:
         check_learning(module, kernel, e.model.loss, inputs, target_Cb)

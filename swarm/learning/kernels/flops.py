@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from swarm.learning.buffers import copied
 from swarm.learning.kernels.noise import seeded
 from swarm.learning.models.base import CountsFlops
 
@@ -39,7 +38,7 @@ def flops_of_prediction(module: nn.Module, sample: Tensor, batch: int) -> float:
 
 
 def _counted(module: nn.Module, sample: Tensor, batch: int, backward: bool) -> float:
-    one = copy.deepcopy(module)
+    one = copied(module)
     inputs = sample[:1].expand(batch, *sample.shape[1:])
     with (
         seeded(0),

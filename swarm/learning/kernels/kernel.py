@@ -11,7 +11,6 @@ gradient to rounding.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
 from swarm.common.rows import Layout, frozen_parameters
+from swarm.learning.buffers import copied
 from swarm.learning.kernels.losses import Loss
 
 Views = dict[str, Tensor]  # each parameter of a block as ``[B, *shape]``
@@ -247,4 +247,4 @@ def _skeleton(module: nn.Module) -> nn.Module:
     are used; the caller gives all that learns."""
     # a frozen base may be large, and is not copied
     shared = {id(each): each for each in frozen_parameters(module).values()}
-    return copy.deepcopy(module, shared).requires_grad_(False)
+    return copied(module, shared).requires_grad_(False)

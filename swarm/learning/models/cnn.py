@@ -62,6 +62,7 @@ class CNN(nn.Module, HasNeurons):
 
 def _as_image(features: tuple[int, ...]) -> tuple[int, int, int]:
     if len(features) == 3:
+        _require_colours_first(features)
         return features
     if len(features) == 2:
         return (1, *features)
@@ -73,6 +74,18 @@ def _as_image(features: tuple[int, ...]) -> tuple[int, int, int]:
             else f"the shape {list(features)}"
         )
         raise ConfigError(
-            "/model", "cnn", f"needs images; a sample of the data has {found}; use model=mlp"
+            "/model",
+            "cnn",
+            f"needs images; a sample of the data has {found}; model=mlp is for other numbers",
         )
     return (1, side, side)
+
+
+def _require_colours_first(features: tuple[int, int, int]) -> None:
+    """Refuse images whose last axis is that of the colours, as Keras and NumPy keep them."""
+    if features[2] in (1, 3) and min(features[:2]) > 4:
+        valid = (
+            f"needs images [colours, height, width], and a sample of the data is {list(features)};"
+            " np.moveaxis(x, -1, 1) puts their colours first"
+        )
+        raise ConfigError("/model", "cnn", valid)

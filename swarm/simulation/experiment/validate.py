@@ -36,7 +36,9 @@ def validate(experiment: Experiment) -> None:
     settings, communication = experiment.settings, experiment.communication
     _require_common_start(settings, communication)
     _require_own_validation(experiment)
-    for phase in {type(phase): phase for phase in communication.phases}.values():
+    phases = {type(phase): phase for phase in communication.phases}.values()
+    # a server refuses more than links do, so its sentence comes first
+    for phase in sorted(phases, key=lambda phase: not phase.through_server):
         phase.check()
     if communication.compressor is not None:
         _check_compressor(settings, communication, communication.compressor)

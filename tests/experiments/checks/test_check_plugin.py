@@ -13,6 +13,7 @@ from swarm.common.errors import ConfigError
 from swarm.communication.topology.base import Topology
 from swarm.config.plug_ins import load_plugins
 from swarm.experiments.checks.check_plugin import ContractError, check_plugin
+from swarm.learning.augmentation.flip import Flip
 
 FILE = Path(__file__).with_name("contract_breakers.py")
 
@@ -28,6 +29,14 @@ def _loaded() -> None:
 )
 def test_what_is_right_passes(name: str, options: dict[str, Any]) -> None:
     assert check_plugin(f"contract_breakers.{name}", **options) is None  # type: ignore[func-returns-value]
+
+
+def test_an_augmentation_is_tried_on_images() -> None:
+    check_plugin(Flip, "devices=4", "topology=ring", "rounds=2", "model=softmax")
+    with pytest.raises(
+        ConfigError, match=r"^augment=\[flip\]: must be \[\] unless the data are images"
+    ):
+        check_plugin(Flip, "data=digits")
 
 
 def test_a_class_will_do_and_settings_are_those_of_the_command_line() -> None:

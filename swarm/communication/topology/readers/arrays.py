@@ -119,6 +119,10 @@ def read_edge_table(path: Path, parsed: Parsed, most: int) -> None:
     try:
         table = read_table(path, _UNPACKED * most)
     except ConfigError as error:
+        if "'indptr'" in error.valid:
+            raise ValueError(
+                "it is a sparse matrix of SciPy; scipy.io.mmwrite writes it as .mtx, which is read"
+            ) from None
         if "data.max_mb" in error.valid:
             raise ValueError(
                 f"it takes more than {_UNPACKED} times max_mib={most / 2**20:g} in memory; raise"

@@ -40,8 +40,19 @@ PAIRS = [
     ("node_a", "node_b"),
     ("user_1", "user_2"),
     ("user1", "user2"),
+    ("user_id", "friend_id"),
+    ("person1", "person2"),
+    ("person_1", "person_2"),
+    ("protein1", "protein2"),
+    ("node_id1", "node_id2"),
+    ("nodea", "nodeb"),
+    ("source id", "target id"),
+    ("sender", "receiver"),
+    ("follower", "followee"),
+    ("ego", "alter"),
 ]
-SHORT = [("u", "v"), ("i", "j")]
+SHORT = [("u", "v"), ("i", "j"), ("a", "b"), ("v1", "v2")]
+_MOST_BESIDE_SHORT = 4  # columns of a table whose ends have such short names: i, j, weight, time
 
 
 @dataclass
@@ -64,6 +75,7 @@ class Heading:
         that is there twice.
         """
         own = [name.strip().lower() for name in names]
+        short = short and len(own) <= _MOST_BESIDE_SHORT
         pair = next((p for p in PAIRS + (SHORT if short else []) if set(p) <= set(own)), None)
         if pair is None:
             return None
@@ -157,6 +169,8 @@ def _splitting(text: list[str]) -> Callable[[str], list[str]]:
     if separator is None:
         return _at_blanks
     split = partial(_at, separator=separator)
+    if not split(first)[0]:  # the rows have names, and their column has none
+        return split
     plain = True  # whether all lines could be split at blanks
     missing = unlike = 0  # lines without the separator, and with other fields if split at blanks
     shown = ""

@@ -26,6 +26,9 @@ Format = Literal[
     "multiline_adjlist",
     "gml",
     "pajek",
+    "konect",
+    "dimacs",
+    "sif",
     "gexf",
     "graphml",
     "node_link",
@@ -41,6 +44,9 @@ READERS: dict[str, Read] = {
     "multiline_adjlist": text_formats.read_multiline_adjacency_list,
     "gml": text_formats.read_gml,
     "pajek": text_formats.read_pajek,
+    "konect": text_formats.read_konect,
+    "dimacs": text_formats.read_dimacs,
+    "sif": text_formats.read_sif,
     "gexf": read_gexf,
     "graphml": read_graphml,
     "xml": read_xml,
@@ -56,6 +62,7 @@ _SUFFIXES = {
     ".net": "pajek",
     ".paj": "pajek",
     ".pajek": "pajek",
+    ".sif": "sif",
     ".mtx": "matrix_market",
     ".adjlist": "adjlist",
     ".multiline_adjlist": "multiline_adjlist",
@@ -69,8 +76,20 @@ _STARTS = [
     (re.compile(rb"\{"), "node_link"),
     (re.compile(rb"%%MatrixMarket", re.IGNORECASE), "matrix_market"),
     (re.compile(rb"\*(network|vertices)\b", re.IGNORECASE), "pajek"),
+    (re.compile(rb"%\s*(sym|asym|bip)\s"), "konect"),
+    (re.compile(rb"(c\s.*\n|c\n)*p\s+(edge|col|sp|aux)\s"), "dimacs"),
     (re.compile(rb"(Creator\s|graph\s*\[)"), "gml"),
 ]
+# Formats that are not read, and what writes one that is.
+_INSTEAD = {
+    **dict.fromkeys((".graph", ".metis"), "METIS is not read (format=edgelist reads pairs)"),
+    ".lgl": "LGL is not read; igraph writes .graphml and .gml",
+    **dict.fromkeys((".dot", ".gv"), "DOT is not read; networkx.nx_pydot.read_dot reads it"),
+    ".gt": "graph-tool's own format is not read; its save() writes .graphml",
+    **dict.fromkeys((".g6", ".s6"), "networkx.read_graph6 or read_sparse6 reads it"),
+    **dict.fromkeys((".gpickle", ".pickle", ".pkl"), "pickles are never read"),
+}
+_WRITES = "networkx.write_edgelist writes a file that can be read"
 _PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 
 
@@ -85,6 +104,8 @@ def read_graph_file(path: str, format: Format, parsed: Parsed, max_mib: float) -
     suffix = PurePath(names.stem).suffix if packed else names.suffix
     found = _SUFFIXES.get(suffix) if format == "auto" else format
     data = read_capped(path, max_mib)
+    if format == "auto" and suffix in _INSTEAD:
+        raise ValueError(f"{_INSTEAD[suffix]}, and {_WRITES}")
     if found not in ("npy", "table"):
         READERS[found or _format_of(data)](data, parsed)
     elif packed:

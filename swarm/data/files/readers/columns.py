@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -15,8 +16,16 @@ import pyarrow as pa
 import pyarrow.compute
 
 from swarm.common.errors import ConfigError
+from swarm.common.names import LONGEST, canonical
 
 Column = npt.NDArray[np.generic]
+
+
+class ArrowColumns(dict[str, Column]):
+    """Columns by name; ``words`` has the names of the classes that a column numbers."""
+
+    words: dict[str, list[str]]
+
 
 # Bytes in memory, on the safe side:
 HEADING = 1024  # of a column, whatever it contains
@@ -24,6 +33,7 @@ TEXT = 64  # of a Python string besides its characters
 OBJECT = 128  # of a Decimal, a Timestamp, or a list
 RECORD = 256  # of a dictionary with one entry
 
+_HF = b"huggingface"  # where a schema has what Hugging Face's datasets know of a column
 _IMAGE = {"bytes", "path"}  # the fields of an image as Hugging Face stores it
 _NAMELESS = re.compile(r"[\s\ufeff\u200b\"']*|Unnamed: \d+([._].*)?|__index_level_\d+__")
 
@@ -88,8 +98,26 @@ def of_arrow(path: Path, table: pa.Table, most: int) -> dict[str, Column]:
     leaves = {name: _leaves(table.column(name)) for name in table.schema.names}
     size = sum(_size(values) + HEADING for _, values in leaves.values())
     require_unpacked_room(path, size, most)
+    found = ArrowColumns(
+        (name, plain(values.to_pandas()).reshape(shape)) for name, (shape, values) in leaves.items()
+    )
+    found.words = _words(table.schema)
+    return found
+
+
+def _words(schema: pa.Schema) -> dict[str, list[str]]:
+    """The names of classes that Hugging Face's ``ClassLabel`` columns number."""
+    try:
+        features = json.loads((schema.metadata or {})[_HF])["info"]["features"]
+        listed = {name: each["names"] for name, each in features.items() if "names" in each}
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}
     return {
-        name: plain(values.to_pandas()).reshape(shape) for name, (shape, values) in leaves.items()
+        name: names
+        for name, names in listed.items()
+        if isinstance(names, list)
+        and all(isinstance(word, str) and 0 < len(word.strip()) <= LONGEST for word in names)
+        and len({canonical(word) for word in names}) == len(names)
     }
 
 

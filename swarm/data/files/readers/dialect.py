@@ -25,6 +25,8 @@ _FALLBACK = "cp1252"  # Windows' Western alphabet, which has all letters of Lati
 _NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _WITH_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*", re.ASCII)
 _WITH_POINT = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*", re.ASCII)
+_SAID = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # Excel's own first line
+_WORD = re.compile(r'"[^"]*"|\S+')  # a cell between blanks
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*", re.ASCII)
 
 Header = bool | Literal["auto"]
@@ -77,6 +79,7 @@ class Form:
     sep: str
     decimal: str
     header: bool
+    skipped: int = 0  # lines before the heading
 
 
 def decoded(
@@ -145,6 +148,10 @@ def form_of(path: Path, text: io.TextIOWrapper, wanted: CsvFormat) -> Form:
     head = text.read(_HEAD)
     text.seek(0)
     sep = SEPARATORS.get(wanted.sep, wanted.sep)
+    said = _SAID.match(head)
+    if said is not None:
+        head = head[said.end() :]
+        sep = said[1] if sep == "auto" else sep
     if sep == "auto":
         sep = _separator(head)
     rows = _rows(head, sep)
@@ -158,14 +165,14 @@ def form_of(path: Path, text: io.TextIOWrapper, wanted: CsvFormat) -> Form:
     decimal = wanted.decimal
     if decimal == "auto":
         decimal = _decimal(path, rows[int(header) :], wanted) if sep != "," else "."
-    return Form(sep, decimal, header)
+    return Form(sep, decimal, header, 0 if said is None else 1)
 
 
 def _rows(head: str, sep: str) -> list[list[str]]:
     """The whole rows in the first part of a file."""
     try:
         if sep == SEPARATORS["blank"]:
-            rows = [line.split() for line in head.splitlines()]
+            rows = [[cell.strip('"') for cell in _WORD.findall(line)] for line in head.splitlines()]
         else:
             rows = list(csv.reader(io.StringIO(head, newline=""), delimiter=sep))
     except csv.Error:
@@ -191,7 +198,10 @@ def _separator(head: str) -> str:
     if chosen:
         return chosen
     blanks = _rows(head, SEPARATORS["blank"])
-    even = len({len(row) for row in blanks}) == 1 and len(blanks[0]) > 1
+    widths = {len(row) for row in blanks[1:]} or {len(row) for row in blanks[:1]}
+    # a heading may lack a name for the rows' names here, too
+    width = widths.pop() if len(widths) == 1 else 0
+    even = width > 1 and len(blanks[0]) in (width, width - 1)
     alone = "," not in head
     numbers = even and alone and _share_of_numbers(blanks[1:] or blanks) >= 0.5
     return SEPARATORS["blank"] if numbers else ","

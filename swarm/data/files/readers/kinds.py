@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from swarm.common.errors import ConfigError
-from swarm.common.names import Names, coded
+from swarm.common.names import Names, canonical, coded
 from swarm.data.dataset import Ints
 from swarm.data.files.readers.columns import Column
 from swarm.data.scaling import Numbers
@@ -22,7 +22,7 @@ def codes_of(column: Column, key: str, name: str) -> tuple[Ints, Names]:
     missing = np.flatnonzero(pd.isna(column)) if column.ndim == 1 else np.zeros(0)
     if column.ndim != 1 or missing.size:
         where = (
-            f"row {missing[0]} (counted from 0) is empty"
+            f"row {missing[0]} (counted from 0) is empty, or says NA, None or the like"
             if missing.size
             else f"has shape {list(column.shape)}"
         )
@@ -32,7 +32,9 @@ def codes_of(column: Column, key: str, name: str) -> tuple[Ints, Names]:
         and (wrong_S := ~np.isfinite(column) | (column != np.floor(column))).any()
     ):
         row = int(np.flatnonzero(wrong_S)[0])
-        hint = "; data.task=regression would do" if key == "label" else ""
+        hint = (
+            "; data.task=regression with a partition such as iid would do" if key == "label" else ""
+        )
         raise ConfigError(
             key,
             name,
@@ -42,6 +44,16 @@ def codes_of(column: Column, key: str, name: str) -> tuple[Ints, Names]:
         return coded(column, f"{key}={name}")
     except ValueError as error:
         raise ConfigError(key, name, str(error)) from None
+
+
+def worded(table: dict[str, Column], column: str, names: Names) -> Names:
+    """The names of classes: those that the table knows of a column that numbers them, else the
+    ``names`` that the column has.
+    """
+    words = getattr(table, "words", {}).get(column, [])
+    if not all(name.isdigit() and int(name) < len(words) for name in names):
+        return names
+    return tuple(canonical(words[int(name)]) for name in names)
 
 
 def counts_rows(column: Column) -> bool:

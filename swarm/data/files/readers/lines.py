@@ -24,7 +24,7 @@ from swarm.data.files.readers.columns import (
     require_room,
     require_unpacked_room,
 )
-from swarm.data.files.readers.dialect import SEPARATORS, CsvFormat, decoded, form_of
+from swarm.data.files.readers.dialect import SEPARATORS, CsvFormat, Form, decoded, form_of
 
 BLANK = SEPARATORS["blank"]
 _FOUND = CsvFormat()
@@ -48,7 +48,10 @@ def read_csv(
             frame = read_frame(path, cast(BinaryIO, unpacked), most, wanted)
     else:
         frame = read_frame(path, file, most, wanted)
-    return {str(name): plain(frame[name]) for name in frame.columns}
+    names = [str(name).strip() for name in frame.columns]
+    if len(set(names)) < len(names):  # such columns are told apart by their blanks
+        names = [str(name) for name in frame.columns]
+    return {name: plain(frame[column]) for name, column in zip(names, frame.columns, strict=True)}
 
 
 def read_frame(path: Path, file: BinaryIO, most: int, wanted: CsvFormat) -> pd.DataFrame:
@@ -64,17 +67,21 @@ def read_frame(path: Path, file: BinaryIO, most: int, wanted: CsvFormat) -> pd.D
     text, lines, size = decoded(path, file, wanted, most)
     try:
         form = form_of(path, text, wanted)
-        _require_narrow(path, text, most, form.sep)
+        lines -= form.skipped
+        _require_narrow(path, text, most, form)
         # Read without a heading, as pandas would rename a second column b to b.1.
-        heading = pd.read_csv(text, header=None, nrows=1, dtype=str, sep=form.sep)
+        heading = pd.read_csv(
+            text, header=None, nrows=1, dtype=str, sep=form.sep, skiprows=form.skipped
+        )
         columns = heading.shape[1]
         if form.header:
             require_own_names(path, heading.iloc[0].dropna())
-            _warn_of_row_names(path, text, form.sep)
+            _warn_of_row_names(path, text, form)
         cells = lines * columns
         require_unpacked_room(path, _CELL * cells + HEADING * columns, most)
         options: dict[str, Any] = {"sep": form.sep, "decimal": form.decimal, "low_memory": False}
         options |= {"header": 0 if form.header else None, "na_values": list(wanted.missing)}
+        options["skiprows"] = form.skipped
         if (_CELL + TEXT) * cells + size > most:
             _measure(path, text, most, columns, options)
         text.seek(0)
@@ -84,9 +91,12 @@ def read_frame(path: Path, file: BinaryIO, most: int, wanted: CsvFormat) -> pd.D
         text.detach()  # what opened the file closes it
 
 
-def _require_narrow(path: Path, text: IO[str], most: int, sep: str) -> None:
+def _require_narrow(path: Path, text: IO[str], most: int, form: Form) -> None:
     """Refuse a heading with more columns than fit into memory, before any column is made."""
     columns = quotes = 0
+    sep = form.sep
+    for _ in range(form.skipped):
+        text.readline(_PIECE)
     while piece := text.readline(_PIECE):
         columns += len(piece.split()) if sep == BLANK else piece.count(sep) + 1
         quotes += piece.count('"')
@@ -96,10 +106,11 @@ def _require_narrow(path: Path, text: IO[str], most: int, sep: str) -> None:
     text.seek(0)
 
 
-def _warn_of_row_names(path: Path, text: IO[str], sep: str) -> None:
+def _warn_of_row_names(path: Path, text: IO[str], form: Form) -> None:
     """Warn where the first row has one field more than the heading; refuse several more."""
     text.seek(0)
-    more = pd.read_csv(text, nrows=1, sep=sep).index.nlevels
+    options: dict[str, Any] = {"nrows": 1, "sep": form.sep, "skiprows": form.skipped}
+    more = pd.read_csv(text, **options).index.nlevels
     if more > 1:
         raise ConfigError(
             "path", path, f"has rows of {more} fields more than its heading; each column needs one"
@@ -108,7 +119,7 @@ def _warn_of_row_names(path: Path, text: IO[str], sep: str) -> None:
     # pandas warns of it only where it is told that no field is a row's name.
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        pd.read_csv(text, nrows=1, sep=sep, index_col=False)
+        pd.read_csv(text, **options, index_col=False)
     if any(issubclass(one.category, pd.errors.ParserWarning) for one in said):
         what = (
             "its rows have one field more than its heading: the first, which has no name, is"

@@ -8,6 +8,7 @@ import json
 import math
 import mmap
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -55,7 +56,25 @@ DAMAGED = (
 KINDS = (".csv", ".parquet", ".npz", ".jsonl", ".arrow")
 SEPARATED = (".csv", ".tsv", ".txt", ".data")  # endings of separated values
 _ALSO = "separated values may also end in .tsv, .txt or .data, and all of these in .gz"
-_TRAIN, _TEST = "_train", "_test"
+_PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+# What makes a file of another kind into one that is read.
+_INSTEAD = {
+    ".xlsx": "in Excel, save it as CSV UTF-8",
+    ".xls": "in Excel, save it as CSV UTF-8",
+    ".json": "pandas writes .jsonl with to_json(…, orient='records', lines=True)",
+    ".feather": "a file of Arrow may be renamed to .arrow",
+    ".pkl": "pickles are never read; pandas writes .parquet with to_parquet",
+    ".pickle": "pickles are never read; pandas writes .parquet with to_parquet",
+    ".arff": "scipy.io.arff.loadarff reads it, and pandas.DataFrame(…).to_csv writes .csv",
+    ".mat": "scipy.io.loadmat reads it, and numpy.savez writes .npz",
+    ".rds": "in R, write.csv writes .csv",
+    ".rdata": "in R, write.csv writes .csv",
+    **dict.fromkeys(
+        (".libsvm", ".svm", ".svmlight"),
+        "sklearn.datasets.load_svmlight_file reads it, and numpy.savez(…, x=x.toarray(), y=y)"
+        " writes .npz",
+    ),
+}
 _STATE = "state.json"  # in the folder of a saved data set
 _MOST_STATE = 16 << 20  # the most bytes of that file that are read
 _MOST_MEANT = 5  # how many files a message names where a folder is given
@@ -77,7 +96,9 @@ def read_table(path: Path, max_bytes: int, csv: CsvFormat | None = None) -> dict
     except (OSError, ValueError) as error:  # a name that no file can have
         raise ConfigError("path", path, f"cannot be opened ({error})") from None
     if reader is None and not folder:
-        raise ConfigError("path", path, f"must end in {', '.join(KINDS)}; {_ALSO}")
+        instead = _INSTEAD.get(path.suffix.lower())
+        valid = f"must end in {', '.join(KINDS)}; {instead or _ALSO}"
+        raise ConfigError("path", path, valid)
     if not there:
         raise ConfigError(
             "path", path, f"is not a file; give the path of a {', '.join(KINDS)} file"
@@ -95,12 +116,20 @@ def read_table(path: Path, max_bytes: int, csv: CsvFormat | None = None) -> dict
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:160]
         kind = "a saved data set" if folder else path.suffix
+        if "Error tokenizing data" in reason and _has_remarks(path):
+            reason += "; its first line is a remark, and has to be taken out"
         raise ConfigError(
             "path", path, f"cannot be read as {kind} ({reason}); check the file"
         ) from error
     if not table or not all(len(column) for column in table.values()):
         raise ConfigError("path", path, "has no rows; at least a few samples are needed")
     return table
+
+
+def _has_remarks(path: Path) -> bool:
+    """Whether a file of text begins with a line that seems to be no heading."""
+    with opened(path) as file:
+        return file.read(4).removeprefix(b"\xef\xbb\xbf")[:1] in (b"#", b"%", b"@")
 
 
 def _reader(path: Path, csv: CsvFormat) -> Reader | None:
@@ -187,44 +216,78 @@ def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
 
 
 def _in_pairs(lengths: dict[str, int]) -> bool:
-    """Whether all arrays come as ``…_train`` and ``…_test``, each kind of one length."""
-    train = {name.removesuffix(_TRAIN) for name in lengths if name.endswith(_TRAIN)}
-    test = {name.removesuffix(_TEST) for name in lengths if name.endswith(_TEST)}
-    even = all(
-        len({size for name, size in lengths.items() if name.endswith(end)}) == 1
-        for end in (_TRAIN, _TEST)
+    """Whether all arrays are those of a training set, a test set, and perhaps a validation set,
+    each with the same arrays of one length.
+    """
+    stems: dict[str, set[str]] = {}
+    sizes: dict[str, set[int]] = {}
+    for name, size in lengths.items():
+        part, stem = _part(name)
+        stems.setdefault(part, set()).add(stem)
+        sizes.setdefault(part, set()).add(size)
+    return (
+        {"train", "test"} <= stems.keys() <= _PARTS.keys()
+        and all(each == stems["train"] for each in stems.values())
+        and all(len(each) == 1 for each in sizes.values())
     )
-    return train == test and even and len(train) + len(test) == len(lengths)
+
+
+def _part(name: str) -> tuple[str, str]:
+    """The set that an array belongs to by its name (``x_train`` of Keras, ``train_images`` of
+    MedMNIST), and the rest of the name; an empty text for none.
+    """
+    for part, words in _PARTS.items():
+        for word in words:
+            if name.lower().startswith(f"{word}_"):
+                return part, name[len(word) :]
+            if name.lower().endswith(f"_{word}"):
+                return part, name[: -len(word)]
+    return "", name
 
 
 def with_own_test(
     path: Path, table: dict[str, Column], most: int
 ) -> tuple[dict[str, Column], npt.NDArray[np.int64] | None]:
-    """An NPZ file's table whose arrays come as ``…_train`` and ``…_test``, as Keras writes them,
-    with each pair joined under its ``…_train`` name, and the rows of the test set; any other table
-    unchanged, and None.
+    """An NPZ file's table with a test set of its own, as Keras and MedMNIST write them: the arrays
+    of each kind are joined under the name of the training set's; and the rows of the test set. Any
+    other table is unchanged, and None.
 
-    Raises ``ConfigError`` where two arrays do not fit, and for more than ``most`` bytes.
+    The samples of a validation set join the training samples, as ``data.validation`` draws from
+    them all; a warning says so. Raises ``ConfigError`` where two arrays do not fit, and for more
+    than ``most`` bytes.
     """
     if path.suffix.lower() != ".npz" or not _in_pairs(
         {name: len(column) for name, column in table.items()}
     ):
         return table, None
-    joined: dict[str, Column] = {}
     require_unpacked_room(path, 2 * sum(column.nbytes for column in table.values()), most)
-    for name in [name for name in table if name.endswith(_TRAIN)]:
-        other = name.removesuffix(_TRAIN) + _TEST
-        first, second = table[name], table[other]
-        if first.shape[1:] != second.shape[1:] or first.dtype.kind != second.dtype.kind:
-            valid = (
-                f"{name} has {first.dtype} samples of shape {list(first.shape[1:])}, and {other}"
-                f" {second.dtype} samples of shape {list(second.shape[1:])}; the two must be alike"
-            )
-            raise ConfigError("path", path, valid)
-        joined[name] = np.concatenate([first, second])
+    found: dict[str, dict[str, str]] = {part: {} for part in _PARTS}
+    for name in table:
+        part, stem = _part(name)
+        found[part][stem] = name
+    joined: dict[str, Column] = {}
+    for stem, name in found["train"].items():
+        others = [found[part][stem] for part in ("val", "test") if stem in found[part]]
+        for other in others:
+            _require_alike(path, name, table[name], other, table[other])
+        joined[name] = np.concatenate([table[each] for each in (name, *others)])
+    if found["val"]:
+        own = f"its validation set ({', '.join(found['val'].values())})"
+        warnings.warn(
+            f"{path}: {own} joins the training samples, from which data.validation draws",
+            stacklevel=3,
+        )
     rows = len(next(iter(joined.values())))
-    begin = len(next(column for name, column in table.items() if name.endswith(_TRAIN)))
-    return joined, np.arange(begin, rows)
+    return joined, np.arange(rows - len(table[next(iter(found["test"].values()))]), rows)
+
+
+def _require_alike(path: Path, name: str, first: Column, other: str, second: Column) -> None:
+    if first.shape[1:] != second.shape[1:] or first.dtype.kind != second.dtype.kind:
+        valid = (
+            f"{name} has {first.dtype} samples of shape {list(first.shape[1:])}, and {other}"
+            f" {second.dtype} samples of shape {list(second.shape[1:])}; the two must be alike"
+        )
+        raise ConfigError("path", path, valid)
 
 
 def read_npy(file: BinaryIO) -> Column:

@@ -1,0 +1,133 @@
+"""Tables as other programs write them: each is read as it is meant, or a sentence says what to do."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from swarm.common.errors import ConfigError
+from swarm.data.files.hub import HF
+from swarm.data.files.table import Table
+from swarm.learning.models.cnn import CNN
+
+ROWS = [(round(0.37 * i % 5 - 2, 2), round(1.7 * i % 3, 2), "ab"[i % 2]) for i in range(40)]
+Write = Callable[[str], str]
+
+
+def lines(write: str, heading: str, end: str = "\n") -> str:
+    return (
+        heading
+        + end
+        + "".join(write.format(i=i, a=a, b=b, y=y) + end for i, (a, b, y) in enumerate(ROWS))
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        # R: write.csv, write.table, write.csv2
+        ("r.csv", lines('"{i}",{a},{b},"{y}"', '"","a","b","y"'), "has no name"),
+        ("r.txt", lines('"{i}" {a} {b} "{y}"', '"a" "b" "y"'), "one field more than its heading"),
+        # Excel says the separator in a line of its own
+        ("excel.csv", lines("{a};{b};{y}", "sep=;\r\na;b;y", "\r\n"), None),
+        ("logger.csv", lines("{a}, {b}, {y}", "a, b, y"), None),
+        ("money.csv", lines('{a},{b},{y},"1,{i:03d}.50"', "a,b,y,price"), r"price' has numbers with"),
+        ("share.csv", lines("{a},{b},{y},{i}%", "a,b,y,share"), r"with marks \('0%'\)"),
+    ],
+)  # fmt: skip
+def test_separated_values(tmp_path: Path, name: str, text: str, said: str | None) -> None:
+    (tmp_path / name).write_text(text, newline="")
+    table = Table(str(tmp_path / name), label="y", scale="none")
+    if said is None:
+        data = table.load()
+    else:
+        with pytest.warns(UserWarning, match=said):
+            data = table.load()
+    np.testing.assert_allclose(data.x, [row[:2] for row in ROWS], rtol=1e-6)
+    assert data.y.tolist() == [i % 2 for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.xlsx", "PK", "in Excel, save it as CSV UTF-8$"),
+        ("a.json", "[]", "lines=True"),
+        ("a9a.libsvm", "1 1:0.5", "load_svmlight_file reads it"),
+        ("log.csv", "# by a logger\n# at noon\n" + lines("{a},{b},{y}", "a,b,y"), "is a remark, and has to be"),
+        ("none.csv", lines("{a},None", "a,y"), "row 0 .* is empty, or says NA, None or the like"),
+    ],
+)  # fmt: skip
+def test_sentences_say_what_to_do(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        Table(str(tmp_path / name), label="y").load()
+
+
+def test_an_npz_with_three_sets_as_medmnist_has_them(tmp_path: Path) -> None:
+    sizes = {"train": 20, "val": 6, "test": 8}
+    arrays = {
+        f"{part}_{kind}": np.full((size, *shape), number, np.uint8)
+        for number, (part, size) in enumerate(sizes.items())
+        for kind, shape in (("images", (4, 4)), ("labels", (1,)))
+    }
+    for part, size in sizes.items():
+        arrays[f"{part}_labels"] = np.arange(size)[:, None] % 2
+    file = tmp_path / "medmnist.npz"
+    np.savez(file, **arrays)
+    with pytest.warns(UserWarning, match="val_images, val_labels. joins the training samples"):
+        data = Table(str(file), label="train_labels", scale="none").load()
+    assert data.test.tolist() == list(range(26, 34))
+    assert set(data.x[data.test].ravel()) == {2}
+    assert set(data.x[np.concatenate([data.train, data.validation])].ravel()) == {0, 1}
+    one_hot = np.eye(2)[np.arange(20) % 2]
+    np.savez(file, x=np.zeros((20, 3)), y=one_hot)
+    with pytest.raises(ConfigError, match=r"such as y.argmax\(axis=1\) of one-hot rows"):
+        Table(str(file), label="y").load()
+
+
+def images(file: Path, label: str, other: str | None = None, **metadata: Any) -> str:
+    def png(i: int) -> bytes:
+        found = io.BytesIO()
+        Image.fromarray(np.full((5, 5, 3), i, np.uint8)).save(found, "PNG")
+        return found.getvalue()
+
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    columns = {"img": pa.array([{"bytes": png(i), "path": None} for i in range(40)], struct)}
+    columns |= {name: pa.array([i % 2 for i in range(40)]) for name in (label, other) if name}
+    table = pa.table(columns).replace_schema_metadata(metadata)
+    pq.write_table(table, file)
+    return str(file)
+
+
+def test_hugging_faces_class_labels_keep_their_names(tmp_path: Path) -> None:
+    def known(names: Any) -> dict[str, str]:
+        features = {"label": {"names": names, "_type": "ClassLabel"}, "img": {"_type": "Image"}}
+        return {"huggingface": json.dumps({"info": {"features": features}})}
+
+    file = images(tmp_path / "a.parquet", "label", **known(["frog", "cat", "unused"]))
+    assert HF(file).load().class_names == ("frog", "cat")  # in the order of their numbers
+    for odd in (["frog"], ["frog", "frog"], [1, 2], "frog", None):
+        file = images(tmp_path / "a.parquet", "label", **known(odd))
+        assert HF(file).load().class_names == ("0", "1")
+
+
+def test_another_label_beside_images_is_said_to_be_a_feature(tmp_path: Path) -> None:
+    file = images(tmp_path / "cifar100.parquet", "fine_label", "coarse_label")
+    with pytest.warns(UserWarning, match="coarse_label: numbers beside images are features, too"):
+        assert HF(file, label="fine_label").load().features == (76,)
+    assert HF(file, label="fine_label", features=["img"]).load().features == (3, 5, 5)
+
+
+def test_colours_that_come_last_are_not_taken_for_rows() -> None:
+    with pytest.raises(ConfigError, match=r"is \[8, 8, 3\]; np.moveaxis\(x, -1, 1\) puts"):
+        CNN(features=(8, 8, 3), outputs=2, channels=[2])
+    CNN(features=(3, 8, 8), outputs=2, channels=[2])
