@@ -1,7 +1,18 @@
 """Every command and every block of Python of README and docs/ runs as it is written.
 
-Each page is followed in a folder of its own, from its first block to its last. What a test cannot
-run is in the table of :mod:`tests.docs.elsewhere`, with the reason.
+Each page is followed in a folder of its own, from its first block to its last. What "runs" means:
+
+- A command with files of the reader's own (plug-ins, a folder of options), one whose folder is
+  named, since a later line or a check below reads it, and each first command of a page of its kind
+  (a run of a scenario, a sweep, an experiment) runs whole, with ``SWARM_OVERRIDES`` that make it
+  small, and leaves its folder. ``resume=``, ``report``, ``doctor`` and ``--help`` do all they do.
+- A later command of the same kind is prepared: its words are composed, its data read, its arms
+  built and checked, each combination of a sweep composed and its folder decided. Every refusal
+  happens there. What its options then do in a round, tests/contracts sees, which runs them all.
+- A block of Python runs whole; its ``swarm.run`` gets small settings.
+- What a test cannot run is in the table of :mod:`tests.docs.elsewhere`, with the reason and what is
+  checked of it: its words are composed, or the program that it starts takes them.
+- A command in a block ``bash fails`` is refused, with the sentence that the page shows.
 """
 
 from __future__ import annotations
@@ -25,7 +36,7 @@ from tests.docs.elsewhere import ELSEWHERE, elsewhere
 from tests.docs.pages import PAGES, ROOT, blocks
 from tests.docs.reader import Reader, lines
 
-LANGUAGES = {"bash", "console", "python", "text", "yaml"}
+LANGUAGES = {"bash", "console", "csv", "python", "text", "yaml"}
 PROGRAM = re.compile(r"^\s*(\$ )?(python3? \S|run-swarm |make |pip |ray |wandb )", re.MULTILINE)
 ROUND = ("devices=12", "rounds=2", "optimizer.lr=0.1", "tracker=none", "report=false")
 
