@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -69,6 +70,36 @@ def _composed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Composer, "raw", raw)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _read_once_by_hydra() -> Iterator[None]:
+    """Hydra reads each file of conf/, which no test changes, and of its own package once: a quarter
+    of its work."""
+    from hydra._internal.core_plugins.file_config_source import FileConfigSource
+    from hydra._internal.core_plugins.importlib_resources_config_source import (
+        ImportlibResourcesConfigSource,
+    )
+
+    conf = str(Path(__file__).parents[1] / "conf")
+
+    def once(real: Callable[..., Any]) -> Callable[..., Any]:
+        known: dict[Any, Any] = {}
+
+        def load(self: Any, config_path: str) -> Any:
+            if self.scheme() == "file" and str(Path(self.path).absolute()) != conf:
+                return real(self, config_path)
+            key = (self.path, self.provider, config_path)
+            if key not in known:
+                known[key] = real(self, config_path)
+            return dataclasses.replace(known[key], config=copy.deepcopy(known[key].config))
+
+        return load
+
+    with pytest.MonkeyPatch.context() as patch:
+        for source in (FileConfigSource, ImportlibResourcesConfigSource):
+            patch.setattr(source, "load_config", once(source.load_config))
         yield
 
 

@@ -107,6 +107,8 @@ class Reader:
         words, out, err = words_of(line), StringIO(), StringIO()
         self.patch.setenv(VARIABLE, overrides(line) if self.small else "")
         with redirect_stdout(out), redirect_stderr(err), self.patch.context() as patch:
+            if self.small:
+                coarse(patch)
             if (alike := kind(line)) in self.kinds and self.small:
                 only_prepare(patch)
             code = self._call(words)
@@ -153,6 +155,14 @@ def kind(line: str) -> str | None:
     scenario = re.search(r" scenario=(\w+)", words)
     many = "experiment" if "+experiment" in words else "sweep" if MANY.search(words) else "run"
     return f"{many} of {scenario[1] if scenario else 'compare'}"
+
+
+def coarse(patch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn with few pixels."""
+    from matplotlib.figure import Figure
+
+    real = Figure.savefig
+    patch.setattr(Figure, "savefig", lambda self, *to, **how: real(self, *to, **how | {"dpi": 20}))
 
 
 def lines(code: str) -> list[str]:
