@@ -199,11 +199,14 @@ def search_lr(
 
 def _announced(arm: PreparedArm, planned: Sequence[Stage]) -> str:
     """The line that a search begins with."""
-    batches = f" × {len(arm.variants)} batch sizes" if len(arm.variants) > 1 else ""
+    rates, batches = len(arm.rates), len(arm.variants)
+    choice = f"learning rate out of {rates}" + (f" × {batches} batch sizes" if batches > 1 else "")
+    if rates == 1 < batches:
+        choice = f"batch size out of {batches}"
     shortest = "" if len(planned) == 1 else f"{planned[0].end} to "
     return (
-        f"{arm.name}: choosing a learning rate out of {len(arm.rates)}{batches} on the validation"
-        f" split, {shortest}{planned[-1].end} rounds each"
+        f"{arm.name}: choosing a {choice} on the validation split,"
+        f" {shortest}{planned[-1].end} rounds each"
     )
 
 
