@@ -45,15 +45,20 @@ def only_prepare(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(swarm.cli.main, "run_once", lambda *_: 0)
 
     def planned(composer: Any, cfg: Any, overrides: Any, complain: Any) -> int:
-        return int(any(job.cause for job in SweepPlan.make(composer, cfg, overrides).jobs))
+        wrong = [job for job in SweepPlan.make(composer, cfg, overrides).jobs if job.cause]
+        for job in wrong:
+            print(f"error: {job.cause} (in the job {job.title})", file=sys.stderr)
+        return int(bool(wrong))
 
     patch.setattr("swarm.experiments.sweep.sweep", planned)
 
 
 def composed(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
-    """The run is composed, and its settings are parsed."""
+    """The run is composed, and its settings are parsed; of a sweep, what its runs share."""
     patch.setattr(swarm.cli.main, "_checked", Settings.parse)
-    prepared(words, patch)
+    patch.setattr(swarm.cli.main, "run_once", lambda *_: 0)
+    patch.setattr("swarm.experiments.sweep.sweep", lambda *_: 0)
+    assert swarm.cli.main.main([*words[words.index("run_swarm.py") + 1 :]]) == 0
 
 
 def prepared(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
@@ -161,7 +166,7 @@ ELSEWHERE = (
     ),
     Elsewhere(
         r".*hydra/launcher=joblib", "starts a process for each core, as tests/cli/test_sweep.py does",
-        prepared,
+        composed,
     ),
 )  # fmt: skip
 

@@ -39,13 +39,13 @@ LESS = (
     (r".*resume=\S+ rounds=", "rounds=3"),
     (r".*(resume=| --help|doctor| report | publish )", ""),
     (r".*scenario=consensus", "rounds=9 report=false tracker=none"),
-    (r".*scenario=links", "scenario.jobs=1"),
+    (r".*scenario=links", "scenario.jobs=1 scenario.quick.seeds=1"),
     (r".*scenario=(drift|resilience)", None),
     (r".*\+experiment=", "rounds=2 seed=0 'scenario.arms=[swarm]' report=false tracker=none"),
 )
 
 # Commands that run whole wherever they stand, and those that are many runs.
-OWN = re.compile(r"plugins=|--config-dir|(run|sweep)\.dir=|resume=| --| doctor| report | publish ")
+OWN = re.compile(r"plugins=|run\.dir=|resume=| --| doctor| report | publish ")
 MANY = re.compile(r" -m |MULTIRUN|hydra\.sweeper")
 
 

@@ -199,15 +199,12 @@ def search_lr(
 
 def _announced(arm: PreparedArm, planned: Sequence[Stage]) -> str:
     """The line that a search begins with."""
-    rates, batches = len(arm.rates), len(arm.variants)
-    choice = f"learning rate out of {rates}" + (f" × {batches} batch sizes" if batches > 1 else "")
-    if rates == 1 < batches:
-        choice = f"batch size out of {batches}"
-    shortest = "" if len(planned) == 1 else f"{planned[0].end} to "
-    return (
-        f"{arm.name}: choosing a {choice} on the validation split,"
-        f" {shortest}{planned[-1].end} rounds each"
-    )
+    many, shortest = len(arm.variants), "" if len(planned) == 1 else f"{planned[0].end} to "
+    choice = f"learning rate out of {len(arm.rates)}" + f" × {many} batch sizes" * (many > 1)
+    if len(arm.rates) == 1 < many:
+        choice = f"batch size out of {many}"
+    rounds = f"{shortest}{planned[-1].end} rounds each"
+    return f"{arm.name}: choosing a {choice} on the validation split, {rounds}"
 
 
 def _played(
