@@ -154,6 +154,12 @@ def test_a_key_that_one_option_lacks_makes_that_combination_impossible(command: 
     assert summary()["counts"] == {"finished": 2, "impossible": 2}
 
 
+def test_a_key_of_a_swept_group_may_stand_beside_it(command: Command) -> None:
+    done = command("-m", "compressor=top_k,qsgd", "compressor.fraction=0.5", *SMALL)
+    assert done.err.count("no such key") == 1
+    assert summary()["counts"] == {"finished": 1, "impossible": 1}
+
+
 def test_a_failed_job_is_listed_with_its_cause_and_tried_again(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,8 @@ import click
 import pytest
 
 import swarm.cli.main
+from swarm.config.settings import Settings
+from swarm.experiments.sweep.plan import SweepPlan
 from tests.docs.pages import ROOT
 
 # What a reader puts in the place of a word in capitals. The folders are those of ``finished``.
@@ -38,12 +40,33 @@ def nothing(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
     """There is nothing to look up."""
 
 
+def only_prepare(patch: pytest.MonkeyPatch) -> None:
+    """Commands from here on are composed and checked, and end where their runs would begin."""
+    patch.setattr(swarm.cli.main, "run_once", lambda *_: 0)
+
+    def planned(composer: Any, cfg: Any, overrides: Any, complain: Any) -> int:
+        wrong = [job for job in SweepPlan.make(composer, cfg, overrides).jobs if job.cause]
+        for job in wrong:
+            print(f"error: {job.cause} (in the job {job.title})", file=sys.stderr)
+        return int(bool(wrong))
+
+    patch.setattr("swarm.experiments.sweep.sweep", planned)
+
+
+def composed(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
+    """The run is composed, and its settings are parsed; of a sweep, what its runs share."""
+    patch.setattr(swarm.cli.main, "_checked", Settings.parse)
+    patch.setattr(swarm.cli.main, "run_once", lambda *_: 0)
+    patch.setattr("swarm.experiments.sweep.sweep", lambda *_: 0)
+    assert swarm.cli.main.main([*words[words.index("run_swarm.py") + 1 :]]) == 0
+
+
 def prepared(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
     """The run is composed, its data read, each arm built and checked; it is not started."""
     if tuple(words) in CHECKED:  # on another page
         return
     CHECKED.add(tuple(words))
-    patch.setattr(swarm.cli.main, "run_once", lambda *_: 0)
+    only_prepare(patch)
     settings = ["engine.address=null" if w == "engine.address=auto" else w for w in words]
     assert swarm.cli.main.main(settings[settings.index("run_swarm.py") + 1 :]) == 0
 
@@ -138,7 +161,12 @@ ELSEWHERE = (
     ),
     Elsewhere(
         r".*scenario=(all|drift|resilience|NAME)",
-        "makes dozens of runs; tests/experiments/claims runs every claim at its smallest", prepared,
+        "makes dozens of runs; tests/experiments/claims plans every claim under both presets, and"
+        " runs it at its smallest", composed,
+    ),
+    Elsewhere(
+        r".*hydra/launcher=joblib", "starts a process for each core, as tests/cli/test_sweep.py does",
+        composed,
     ),
 )  # fmt: skip
 

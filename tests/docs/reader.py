@@ -1,7 +1,8 @@
 """A reader who follows a page in a folder of her own: writes its files, types its commands.
 
 Commands of ours run in this process, with ``SWARM_OVERRIDES`` that make them small. ``LESS`` says
-what is added to which; a command that is not in it gets ``ALWAYS``.
+what is added to which; a command that is not in it gets ``ALWAYS``. :func:`kind` says which
+commands of a page are so alike that one of them runs and the others are prepared.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ import pytest
 import swarm
 from swarm.cli.environment import VARIABLE
 from swarm.cli.main import main
-from tests.docs.elsewhere import elsewhere, words_of
+from tests.docs.elsewhere import elsewhere, only_prepare, prepared, words_of
 from tests.docs.pages import Block, blocks, write_files
 
 ALWAYS = ("rounds=2", "optimizer.lr=0.1", "report=false", "tracker=none")
 # What makes a command smaller than ALWAYS does: a pattern of the command, and what is added.
 LESS = (
-    (r"run-swarm .*rounds=30.* hydra.sweep.dir=multirun/graphs", "seed=0"),  # the tutorial's sweep
+    (
+        r"run-swarm .*rounds=30.* hydra.sweep.dir=multirun/graphs",
+        "seed=0 rounds=2 topology=ring,complete",
+    ),  # the tutorial's sweep
     (r"run-swarm devices=30|run-swarm --config-dir my_conf .*devices=30", ""),  # its figures
     (r".*data=markov", "rounds=2 devices=8 train.local_steps=1 report=false tracker=none"),
     (r".*data=image_folder", "rounds=1 data.size=8 optimizer.lr=0.1 report=false tracker=none"),
@@ -35,10 +39,14 @@ LESS = (
     (r".*resume=\S+ rounds=", "rounds=3"),
     (r".*(resume=| --help|doctor| report | publish )", ""),
     (r".*scenario=consensus", "rounds=9 report=false tracker=none"),
-    (r".*scenario=links", "scenario.jobs=1"),
+    (r".*scenario=links", "scenario.jobs=1 scenario.quick.seeds=1"),
     (r".*scenario=(drift|resilience)", None),
     (r".*\+experiment=", "rounds=2 seed=0 'scenario.arms=[swarm]' report=false tracker=none"),
 )
+
+# Commands that run whole wherever they stand, and those that are many runs.
+OWN = re.compile(r"plugins=|run\.dir=|resume=| --| doctor| report | publish ")
+MANY = re.compile(r" -m |MULTIRUN|hydra\.sweeper")
 
 
 class Reader:
@@ -49,10 +57,11 @@ class Reader:
         self.names: dict[str, Any] = {"__name__": "__page__"}  # of the page's Python blocks
         self.out = self.err = ""
         self.ran: list[str] = []
-        self.checked: list[str] = []
+        self.kinds: set[str] = set()  # of the commands of this page that ran whole
 
     def follow(self, page: str | Path) -> None:
         """Do all that a page says, in its order; AssertionError for what does not work."""
+        self.kinds.clear()
         write_files(page, Path())
         for block in blocks(page):  # another page may have had a file of the same name
             sys.modules.pop(Path(block.file or "").stem, None)
@@ -73,9 +82,9 @@ class Reader:
         for line in lines(block.code):
             if (entry := elsewhere(line)) is not None:
                 with self.patch.context() as patch:
-                    patch.setenv(VARIABLE, "")
+                    less = overrides(line) if entry.check is prepared else ""
+                    patch.setenv(VARIABLE, less)
                     entry.check(words_of(line), patch)
-                self.checked.append(line)
             elif block.info == "fails":
                 assert self.type(line) == 2, line
             else:
@@ -97,8 +106,13 @@ class Reader:
         """Type a command; returns its exit code."""
         words, out, err = words_of(line), StringIO(), StringIO()
         self.patch.setenv(VARIABLE, overrides(line) if self.small else "")
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), self.patch.context() as patch:
+            if self.small:
+                coarse(patch)
+            if (alike := kind(line)) in self.kinds and self.small:
+                only_prepare(patch)
             code = self._call(words)
+        self.kinds |= {alike} - {None} if code == 0 else set()
         self.out = out.getvalue()
         self.err = "".join(
             text for text in err.getvalue().splitlines(True) if not text.startswith(VARIABLE)
@@ -130,6 +144,27 @@ class Reader:
         return 0
 
 
+def kind(line: str) -> str | None:
+    """What a command has in common with others that do the same after their preparation: one run,
+    or many, of a scenario. None: nothing stands for it, as it has files of the reader's own, leaves
+    a folder that is read later, or is no run.
+    """
+    words = line.replace("run_swarm.py", "run-swarm").removeprefix("python ")
+    if not words.startswith("run-swarm ") or OWN.search(words):
+        return None
+    scenario = re.search(r" scenario=(\w+)", words)
+    many = "experiment" if "+experiment" in words else "sweep" if MANY.search(words) else "run"
+    return f"{many} of {scenario[1] if scenario else 'compare'}"
+
+
+def coarse(patch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn with few pixels."""
+    from matplotlib.figure import Figure
+
+    real = Figure.savefig
+    patch.setattr(Figure, "savefig", lambda self, *to, **how: real(self, *to, **how | {"dpi": 20}))
+
+
 def lines(code: str) -> list[str]:
     """The commands of a block; a backslash goes on in the next line, a # begins a comment."""
     whole = code.replace("\\\n", " ").splitlines()
@@ -155,6 +190,6 @@ def overrides(line: str) -> str:
         kept.append("seed=0")
     if "MULTIRUN" in line or "sweeper" in line or (" -m " in line and "arms" not in line):
         kept.append("'scenario.arms=[swarm]'")
-    if "topology=ring,torus,small_world" in line:
-        kept.append("topology=ring,torus")
+    swept = re.findall(r"(?<= )((?!seed|hydra)[\w.]+=\w+)(,\w+)[\w,]*(?= |$)", line)
+    kept += [first + second * (i == 0) for i, (first, second) in enumerate(swept)]  # one pair
     return " ".join(kept)

@@ -1,7 +1,18 @@
 """Every command and every block of Python of README and docs/ runs as it is written.
 
-Each page is followed in a folder of its own, from its first block to its last. What a test cannot
-run is in the table of :mod:`tests.docs.elsewhere`, with the reason.
+Each page is followed in a folder of its own, from its first block to its last. What "runs" means:
+
+- A command with plug-ins of the reader's own, one whose run folder is named, since a later line
+  or a check below reads it, and each first command of a page of its kind
+  (a run of a scenario, a sweep, an experiment) runs whole, with ``SWARM_OVERRIDES`` that make it
+  small, and leaves its folder. ``resume=``, ``report``, ``doctor`` and ``--help`` do all they do.
+- A later command of the same kind is prepared: its words are composed, its data read, its arms
+  built and checked, each combination of a sweep composed and its folder decided. Every refusal
+  happens there. What its options then do in a round, tests/contracts sees, which runs them all.
+- A block of Python runs whole; its ``swarm.run`` gets small settings.
+- What a test cannot run is in the table of :mod:`tests.docs.elsewhere`, with the reason and what is
+  checked of it: its words are composed, or the program that it starts takes them.
+- A command in a block ``bash fails`` is refused, with the sentence that the page shows.
 """
 
 from __future__ import annotations
@@ -23,9 +34,9 @@ import swarm
 from swarm.cli.main import main
 from tests.docs.elsewhere import ELSEWHERE, elsewhere
 from tests.docs.pages import PAGES, ROOT, blocks
-from tests.docs.reader import Reader, lines
+from tests.docs.reader import Reader, kind, lines
 
-LANGUAGES = {"bash", "console", "python", "text", "yaml"}
+LANGUAGES = {"bash", "console", "csv", "python", "text", "yaml"}
 PROGRAM = re.compile(r"^\s*(\$ )?(python3? \S|run-swarm |make |pip |ray |wandb )", re.MULTILINE)
 ROUND = ("devices=12", "rounds=2", "optimizer.lr=0.1", "tracker=none", "report=false")
 
@@ -55,10 +66,10 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plays = pd.DataFrame({"owner": [f"play/{i}" for i in range(20)], "text": text})
     plays.to_parquet(home / "shakespeare" / "text.parquet")
     for part, count in (("train", 12000), ("t10k", 100)):
-        for kind, shape in (("images-idx3", (count, 2, 2)), ("labels-idx1", (count,))):
+        for file, shape in (("images-idx3", (count, 2, 2)), ("labels-idx1", (count,))):
             head = np.array([0x0800 + len(shape), *shape], ">i4").tobytes()
             body = (np.arange(np.prod(shape)) % 10).astype(np.uint8).tobytes()
-            (home / "fashion_mnist" / f"{part}-{kind}-ubyte").write_bytes(head + body)
+            (home / "fashion_mnist" / f"{part}-{file}-ubyte").write_bytes(head + body)
     return home
 
 
@@ -198,3 +209,40 @@ def test_a_command_that_is_refused_is_found(
     page.write_text("```bash\nrun-swarm topology=torus \\\n  devices=13  # a comment\n```\n")
     with pytest.raises(AssertionError, match="12 or 15 would do"):
         Reader(monkeypatch).follow(page)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("run-swarm topology=torus devices=13", "12 or 15 would do"),
+        ("run-swarm -m topology=ring,torus devices=13", "in the job topology=torus"),
+        ("run-swarm data=table data.path=none.csv data.label=y", "none.csv"),
+    ],
+)
+def test_a_command_that_is_only_prepared_is_refused_all_the_same(
+    line: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reader = Reader(monkeypatch)
+    reader.kinds = {"run of compare", "sweep of compare"}
+    assert reader.type(line) != 0
+    assert said in reader.err
+    assert reader.type("run-swarm devices=12") == 0
+    assert not list(tmp_path.glob("outputs"))  # nothing ran
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("run-swarm topology=ring", "run of compare"),
+        ("python run_swarm.py -m scenario=consensus seed=0,1", "sweep of consensus"),
+        ("python run_swarm.py +experiment=digits_topologies", "experiment of compare"),
+        ("run-swarm 'plugins=[my.py]' topology=mine", None),
+        ("run-swarm hydra.run.dir=outputs/a", None),
+        ("python run_swarm.py resume=outputs/a", None),
+        ("python run_swarm.py report outputs/a", None),
+        ("python read.py", None),
+    ],
+)
+def test_what_nothing_stands_for_runs_whole(line: str, found: str | None) -> None:
+    assert kind(line) == found

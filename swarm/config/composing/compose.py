@@ -91,7 +91,7 @@ class Composer:
         HydraConfig.instance().cfg = None
 
     def compose(self, overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
-        """Compose the configuration, with Hydra's own section.
+        """Compose the configuration, with Hydra's own section. That of a sweep has no swept value.
 
         Raises :class:`ConfigError` for a key or value that is wrong, and :class:`UsageError` for
         what cannot be read at all.
@@ -111,7 +111,7 @@ class Composer:
             # Hydra warns of a search path that does not exist, of which the error speaks as well
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                cfg = self.raw(overrides, mode)
+                cfg = self.raw(_without_keys_of_swept(overrides, parsed), mode)
         except Exception as error:  # any error is about the config, since nothing else has run yet
             raise explain(error, parsed, self) from error
         scenario = cfg.get("scenario")
@@ -216,3 +216,15 @@ class Composer:
     def groups(self) -> list[str]:
         """Return the config groups, without Hydra's own."""
         return [name for name in self.loader.list_groups("") if name != "hydra"]
+
+
+def _without_keys_of_swept(overrides: Sequence[str], parsed: Sequence[Override]) -> list[str]:
+    """The overrides without the keys of a group that is swept (``compressor.fraction=0.1`` beside
+    ``compressor=top_k,random_k``): its options have them, the one of the default config may not.
+    """
+    swept = tuple(f"{one.key_or_group}." for one in parsed if one.is_sweep_override())
+    return [
+        text
+        for text, one in zip(overrides, parsed, strict=True)
+        if not one.key_or_group.startswith(swept)
+    ]

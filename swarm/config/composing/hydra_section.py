@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,20 @@ def refuse_code_in_hydra(cfg: DictConfig) -> None:
                     f"must be a {name} installed as a Hydra plug-in",
                 )
     for name in ("job_logging", "hydra_logging"):
-        files = (Path(str(hydra_conf.__file__)).parent / "hydra" / name).glob("*.yaml")
-        known = {file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in files}
+        known = _hydras_own(name)
         if hydra[name] not in known.values():
             raise ConfigError(
                 f"hydra.{name}",
                 "",
                 f"must be one of Hydra's own, unchanged: {', '.join(sorted(known))}",
             )
+
+
+@cache
+def _hydras_own(name: str) -> dict[str, Any]:
+    """The options of a group of Hydra's own."""
+    files = (Path(str(hydra_conf.__file__)).parent / "hydra" / name).glob("*.yaml")
+    return {file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in files}
 
 
 def wants_many(cfg: DictConfig, params: bool = False) -> bool:

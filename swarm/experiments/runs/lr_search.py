@@ -199,12 +199,12 @@ def search_lr(
 
 def _announced(arm: PreparedArm, planned: Sequence[Stage]) -> str:
     """The line that a search begins with."""
-    batches = f" × {len(arm.variants)} batch sizes" if len(arm.variants) > 1 else ""
-    shortest = "" if len(planned) == 1 else f"{planned[0].end} to "
-    return (
-        f"{arm.name}: choosing a learning rate out of {len(arm.rates)}{batches} on the validation"
-        f" split, {shortest}{planned[-1].end} rounds each"
-    )
+    many, shortest = len(arm.variants), "" if len(planned) == 1 else f"{planned[0].end} to "
+    choice = f"learning rate out of {len(arm.rates)}" + f" × {many} batch sizes" * (many > 1)
+    if len(arm.rates) == 1 < many:
+        choice = f"batch size out of {many}"
+    rounds = f"{shortest}{planned[-1].end} rounds each"
+    return f"{arm.name}: choosing a {choice} on the validation split, {rounds}"
 
 
 def _played(

@@ -151,7 +151,9 @@ class ConsoleSink(Tracker):
         latest = max(rounds)
         scores = [curve[latest] for curve in curves]
         closed, _ = gap_closed(scores[0], scores[1], scores[2], names)
-        return "" if closed is None else f"gap closed so far {100 * closed:.0f}% (round {latest})"
+        return (
+            "" if closed is None else f"gap closed so far {round(100 * closed)}% (round {latest})"
+        )
 
     def _facts(self) -> list[str]:
         """What goes on in the present arm."""
