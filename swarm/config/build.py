@@ -15,6 +15,7 @@ import inspect
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, TypeVar, cast, get_origin
 
 from swarm.common import plugin
@@ -22,7 +23,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.system import paths
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.config.composing.arguments import MISSING, TARGET, defaults, fit, hints, parameters
-from swarm.config.composing.conf_files import option_files
+from swarm.config.composing.conf_files import keys_of, option_files
 from swarm.config.explain import describe, shown, unknown
 from swarm.config.plug_ins import OWN, load_plugins
 
@@ -76,12 +77,10 @@ def option(group: str, name: str) -> dict[str, Any]:
 
     Raises :class:`ConfigError` if the group has no such option.
     """
-    from omegaconf import OmegaConf
-
     files = option_files(group)
     if name not in files:
         raise unknown(group, name, sorted(files), "option")
-    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(files[name]), resolve=True))
+    return deepcopy(keys_of(files[name], resolved=True))
 
 
 def options(group: str) -> list[str]:
@@ -94,11 +93,9 @@ def choice(group: str, node: Mapping[str, Any]) -> str:
     has the same target, else the target itself. Of several with the same target it is the one whose
     keys agree most.
     """
-    from swarm.common.system import yaml_text
-
     agreeing: dict[str, int] = {}
     for file in sorted((paths.conf() / group).glob("*.yaml")):
-        keys = yaml_text.load(file.read_text(encoding="utf-8")) or {}
+        keys = keys_of(file)
         if keys.get(TARGET) == node[TARGET]:
             agreeing[file.stem] = sum(node.get(key) == value for key, value in keys.items())
     return max(agreeing, key=lambda name: agreeing[name], default=str(node[TARGET]))

@@ -49,16 +49,18 @@ def running_statistics(module: nn.Module, inputs: Tensor) -> list[ParameterSpec]
 
     Raises :class:`ConfigError` for one that a row cannot hold.
     """
-    variances = {
-        f"{name}.running_var".lstrip(".")
-        for name, part in module.named_modules()
-        if isinstance(part, _NormBase)
-    }
     if not any(True for _ in module.buffers()):
         return []
     changed = set(changed_buffers(module, inputs))
     with _moved(module):
         changed |= set(changed_buffers(module, inputs))
+    variances = set()
+    for name, part in module.named_modules():
+        own = [f"{name}.{buffer}".lstrip(".") for buffer, _ in part.named_buffers(recurse=False)]
+        if isinstance(part, _NormBase) and changed & set(own):
+            # its mean may stay for these few samples, as of a channel that is 0 for all of them
+            changed.update(own)
+            variances.add(f"{name}.running_var".lstrip("."))
     found = []
     for name, buffer in module.named_buffers():
         if name not in changed:

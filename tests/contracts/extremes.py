@@ -36,7 +36,7 @@ FREE = 1 << 30  # bytes that a case is told are free
 SECONDS = 120  # for the checks, against hanging only
 # a class of the user's own; files that may not be there
 WITHOUT = {("model", "custom"), ("data", "custom"), ("data", "fashion_mnist"), ("data", "tff")}
-AT_WORK = 10  # seconds after which a run that has begun may be taken to work
+AT_WORK = 3  # seconds after which a run that has begun may be taken to work
 TINY = ("rounds=1", "optimizer.lr=0.05")
 
 NUMBERS: tuple[Any, ...] = (

@@ -108,6 +108,16 @@ def parsed(module: str, group: str) -> Check:
     return check
 
 
+def parsed_by_ray(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
+    """As :func:`parsed`, in a process of its own: where Ray is imported, no run can set it up."""
+    code = "import sys; from tests.docs.elsewhere import parsed;"
+    code += " parsed('ray.scripts.scripts', 'ray')(sys.argv[1:], None)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def arguments(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
     """A script of benchmarks/ takes these arguments: it gets as far as its first run."""
 
@@ -149,7 +159,7 @@ ELSEWHERE = (
     Elsewhere(r"pip install", "installs from the package index", extra),
     Elsewhere(r"\S+/pre-commit ", "changes the hooks of the repository", hook),
     Elsewhere(r"ray job", "needs a cluster with Ray's job server", prepared),
-    Elsewhere(r"ray ", "starts servers on several machines", parsed("ray.scripts.scripts", "ray")),
+    Elsewhere(r"ray ", "starts servers on several machines", parsed_by_ray),
     Elsewhere(
         r"wandb |find .*wandb sync", "needs an account and the network, or a terminal",
         parsed("wandb.cli.cli", "wandb"),

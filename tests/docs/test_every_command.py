@@ -20,7 +20,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import networkx
@@ -123,6 +124,16 @@ BROUGHT: dict[str, Callable[[], None]] = {
 }
 
 
+@pytest.fixture
+def _forget_plug_ins(tmp_path: Path) -> Iterator[None]:
+    """A page's plug-ins leave their names to those of other tests."""
+    yield
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(tmp_path):
+            del sys.modules[name]
+
+
+@pytest.mark.usefixtures("_forget_plug_ins")
 @pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_works_as_written(
     page: Path, finished: Path, fetched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from swarm.common.system import paths, yaml_text
 
@@ -107,3 +107,20 @@ def _keys(lines: list[str]) -> Iterator[tuple[str, str, str]]:
         above = [each for each in above if each[0] < depth]
         above.append((depth, found[2]))
         yield ".".join(name for _, name in above), found[3] or "", found[4] or ""
+
+
+def keys_of(file: Path, resolved: bool = False) -> dict[str, Any]:
+    """Return the keys of an option's file, as they stand there or with interpolations resolved; not to be
+    changed. A file is read again only when it has changed, as a run asks for some dozens of times.
+    """
+    facts = file.stat()
+    return _read(file, resolved, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _read(file: Path, resolved: bool, changed: int, size: int) -> dict[str, Any]:
+    if resolved:
+        from omegaconf import OmegaConf
+
+        return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file), resolve=True))
+    return yaml_text.load(file.read_text(encoding="utf-8")) or {}

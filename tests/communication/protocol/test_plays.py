@@ -89,10 +89,16 @@ def test_a_loss_on_the_way_to_a_server_matters_only_where_it_is_asked() -> None:
         assert (active is not None and not active.all()) == (round % 3 == 0)
 
 
-@pytest.mark.parametrize("protocol", [PGA, skipping(2)], ids=["pga", "own"])
-def test_messages_that_take_longer_than_a_round_are_refused(protocol: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "why"),
+    [(PGA, "waits for all messages"), (skipping(2), "does not communicate in every round")],
+    ids=["pga", "own"],
+)
+def test_messages_that_take_longer_than_a_round_are_refused(
+    protocol: dict[str, Any], why: str
+) -> None:
     ready = ("delay=constant", "delay.seconds=1.5", "network.round_seconds=1")
-    with pytest.raises(ConfigError, match="does not communicate in every round"):
+    with pytest.raises(ConfigError, match=why):
         planned(SKIPS, *ready, protocol=protocol)
 
 

@@ -23,6 +23,7 @@ def test_the_claim_of_the_docs_is_judged(command: Command) -> None:
     )
     _, *words = shlex.split(line.removeprefix("python "))
     done = command(*words, "tracker=none", "hydra.run.dir=c")
-    assert (done.code, done.err) == (0, "")
+    assert done.err == ""
+    assert done.code == 0
     assert facts()["verdicts"][0]["verdict"] in ("indicates yes", "indicates no", "undecided")
     assert facts()["runs"] == 4

@@ -182,6 +182,13 @@ def test_a_layer_that_starts_at_zero_hides_no_statistics() -> None:
     assert all(torch.equal(module.state_dict()[name], value) for name, value in before.items())
 
 
+def test_samples_that_are_zero_hide_no_statistics() -> None:
+    """Pixels that are black in the first samples leave the mean at 0, and the variance not at 1."""
+    module = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
+    found = {each.name: each.least for each in running_statistics(module, torch.zeros(2, 4))}
+    assert found == {"0.running_mean": None, "0.running_var": 0.0, "0.num_batches_tracked": None}
+
+
 def test_a_variance_below_zero_counts_as_zero() -> None:
     """Compression with rounding may average a variance to less than zero."""
     module, kernel = block(Functional, 0.1)
