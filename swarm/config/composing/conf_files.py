@@ -110,8 +110,10 @@ def _keys(lines: list[str]) -> Iterator[tuple[str, str, str]]:
 
 
 def keys_of(file: Path, resolved: bool = False) -> dict[str, Any]:
-    """Return the keys of an option's file, as they stand there or with interpolations resolved; not to be
-    changed. A file is read again only when it has changed, as a run asks for some dozens of times.
+    """Return the keys of an option's file, as they stand there or with interpolations resolved; the
+    result is not to be changed.
+
+    A file is read again only when it has changed, as a run asks for some dozens of times.
     """
     facts = file.stat()
     return _read(file, resolved, facts.st_mtime_ns, facts.st_size)
