@@ -33,10 +33,9 @@ help:  ## list the targets
 run: $(INSTALLED)  ## set up .venv if needed and run the default scenario; ARGS="devices=50 seed=1" changes it
 	@$(BIN)/python run_swarm.py $(ARGS)
 
-# three workers for two cores, as many tests wait for processes that they started
 .PHONY: test
 test: lint  ## set up .venv if needed, then ruff, the type checker and the whole test suite
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
 
 .PHONY: lint
 lint: $(INSTALLED_DEV)  ## ruff and the type checker
