@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -146,7 +147,7 @@ class Layout:
         ]
         return cls(_in_a_row(entries), ties=tuple((name, slot) for name, slot in ties))
 
-    @property
+    @cached_property
     def sent(self) -> Layout:
         """The layout of what devices send, which is the first part of a row."""
         if not self.local:
@@ -156,7 +157,7 @@ class Layout:
         whole = tuple(h for h in self.hidden if all(name in names for name, _ in h.axes))
         return Layout(slots, whole, tuple(tie for tie in self.ties if tie[1] in names))
 
-    @property
+    @cached_property
     def statistics(self) -> tuple[ParameterSpec, ...]:
         """The entries that are running statistics."""
         return tuple(s for s in self.slots if s.statistic)

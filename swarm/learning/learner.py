@@ -5,6 +5,7 @@ from the samples.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -269,7 +270,8 @@ class Learner:
             return add(x_k, t_k, scale)
         out = self.kernel.outputs(at, x_k)
         before = {s.name: at[s.name].clone() for s in self._statistics}
-        with seeded(derive(batch.noise, "step", k), x_k.device):
+        drawn = seeded(derive(batch.noise, "step", k), x_k.device)
+        with drawn if self.kernel.noisy else nullcontext():
             add(x_k, t_k, scale)
         if batch.active is not None:
             for name, old in before.items():
