@@ -258,6 +258,11 @@ class BlockParameters:
         return torch.cat(self.flat, 1)
 
 
+# One process trains a small swarm the faster the larger its blocks are: 100 devices in 4 blocks a
+# fifth faster than in 16. A small swarm gains nothing from more than a few processes.
+FEWEST_BLOCKS = 4
+
+
 @dataclass(frozen=True)
 class Blocks:
     """The devices 0…N−1 cut into ``count`` blocks of consecutive devices, whose sizes differ by one
@@ -281,11 +286,12 @@ class Blocks:
 
         ``width`` is P, the parameters of one device. On average the fraction ``share`` of the
         devices learns in a round, so only that fraction of a block has to fit. There are at least
-        16 blocks to distribute over shards, if there are as many devices. The result is a function
-        of these arguments alone, so that the numbers of a run do not depend on the machine.
+        ``FEWEST_BLOCKS`` blocks to distribute over shards, if there are as many devices. The result
+        is a function of these arguments alone, so that the numbers of a run do not depend on the
+        machine.
         """
         most = int(max(1, min(500_000 // max(width, 1), 32)) / share)
-        return cls(devices, max(-(-devices // most), min(16, devices)))
+        return cls(devices, max(-(-devices // most), min(FEWEST_BLOCKS, devices)))
 
     @property
     def size(self) -> int:

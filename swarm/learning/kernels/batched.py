@@ -1,6 +1,7 @@
 """The kernel of modules that can run a block of devices at once themselves.
 
-Such a module has a method ``over_rows(parameters, inputs)``: ``parameters`` holds each of its
+Such a module has a method ``over_rows(parameters, inputs)``, or
+:class:`~swarm.learning.kernels.convolution.Convolution` gives it one: ``parameters`` holds each of its
 parameters as ``[B, *shape]``, ``inputs`` are ``[B, b, *features]``, and the result is what
 ``forward`` returns for each device, ``[B, b, …]``. Autograd differentiates it once for all B
 devices.
@@ -8,6 +9,7 @@ devices.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -18,6 +20,7 @@ from torch.func import functional_call
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.rows import Layout, frozen_parameters
+from swarm.learning.kernels.convolution import Convolution
 from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views, gradients_of
 from swarm.learning.kernels.losses import Loss
 
@@ -50,18 +53,19 @@ class BatchedKernel(Kernel):
         cls, module: nn.Module, loss: Loss, inputs: Tensor, layout: Layout | None = None
     ) -> BatchedKernel | None:
         """Return the kernel, for rows of this ``layout`` (None: that of its parameters), of a
-        module that has ``over_rows``, and no frozen parameters, which that method would not be
-        given; else None.
+        module that has ``over_rows`` or can be given it, and no frozen parameters, which that
+        method would not be given; else None.
 
-        Raises :class:`ConfigError` if ``over_rows`` returns other outputs than ``forward``, as in a
-        subclass that overrides only one of them.
+        Raises :class:`ConfigError` if the module's own ``over_rows`` returns other outputs than
+        ``forward``, as in a subclass that overrides only one of them.
         """
-        if not isinstance(module, BatchedForward) or frozen_parameters(module):
+        if frozen_parameters(module):
             return None
-        found, draw = (
-            cls(layout or Layout.of(module), module, loss),
-            torch.Generator().manual_seed(0),
-        )
+        run = module if isinstance(module, BatchedForward) else Convolution.match(module, inputs)
+        if run is None:
+            return None
+        found = cls(layout or Layout.of(module), run, loss)
+        draw = torch.Generator().manual_seed(0)
         row_P = found.layout.pack(dict(module.named_parameters()))
         noise_BP = torch.randn(2, len(row_P), generator=draw, dtype=row_P.dtype).to(row_P.device)
         x = found.layout.views(row_P + 0.1 * noise_BP)
@@ -70,28 +74,35 @@ class BatchedKernel(Kernel):
                 functional_call(module, {n: v[i] for n, v in x.items()}, (inputs,))
                 for i in range(2)
             ]
-            expected, out = torch.stack(each), module.over_rows(x, inputs.expand(2, *inputs.shape))
+            expected, out = torch.stack(each), run.over_rows(x, inputs.expand(2, *inputs.shape))
         if out.shape != expected.shape or not torch.allclose(out, expected, rtol=1e-3, atol=1e-4):
+            if run is not module:
+                return None
             name = called(module)
             raise ConfigError("/model", name, "has a method over_rows that disagrees with forward")
         return found
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
-        return _class_major(self.run.over_rows(x, inputs))
+        at_once = self._at_once(inputs.shape[1]) or len(inputs)
+        outs = [self.run.over_rows(own, inputs[part]) for part, own in _parts(x, at_once)]
+        return _class_major(outs[0] if len(outs) == 1 else torch.cat(outs))
 
     def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
-        return partial(self._add, into, x, max(1, POSITIONS_AT_ONCE // samples))
+        at_once = self._at_once(samples) or max(1, POSITIONS_AT_ONCE // samples)
+        return partial(self._add, into, x, at_once)
+
+    def _at_once(self, samples: int) -> int | None:
+        """How many devices run together, if that follows from the sizes of intermediate values."""
+        known = isinstance(self.run, Convolution)
+        return self.run.devices_at_once(samples) if known else None
 
     def _add(
         self, into: Views, x: Views, at_once: int, inputs: Tensor, target_BCb: Tensor, scale: Scale
     ) -> Tensor:
         outs = []
-        for start in range(0, len(inputs), at_once):
-            part = slice(start, start + at_once)
+        for part, leaves in _parts(x, at_once):
             own = scale[part] if isinstance(scale, Tensor) and len(scale) > 1 else scale
-            out, gradients = self._differentiate(
-                {n: v[part] for n, v in x.items()}, inputs[part], target_BCb[part], own
-            )
+            out, gradients = self._differentiate(leaves, inputs[part], target_BCb[part], own)
             outs.append(out)
             for view, gradient in zip(into.values(), gradients, strict=True):
                 view[part].add_(gradient)
@@ -111,3 +122,10 @@ class BatchedKernel(Kernel):
 def _class_major(out: Tensor) -> Tensor:
     """Outputs ``[B, b, …, C]`` as ``[B, C, b · …]``."""
     return out.reshape(out.shape[0], -1, out.shape[-1]).transpose(1, 2)
+
+
+def _parts(x: Views, at_once: int) -> Iterator[tuple[slice, Views]]:
+    """The devices of a block, ``at_once`` at a time: which they are, and their parameters."""
+    for start in range(0, len(next(iter(x.values()))), at_once):
+        part = slice(start, start + at_once)
+        yield part, {name: value[part] for name, value in x.items()}
