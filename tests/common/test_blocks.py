@@ -10,13 +10,13 @@ from swarm.common.rows import Blocks
 
 @pytest.mark.parametrize("width", [1, 4810, 101_770, 10_000_000])
 @pytest.mark.parametrize("devices", [1, 2, 15, 16, 17, 100, 255, 1000, 10_007])
-def test_auto_leaves_sixteen_blocks_of_equal_size(devices: int, width: int) -> None:
+def test_auto_leaves_four_blocks_of_equal_size(devices: int, width: int) -> None:
     blocks = Blocks.auto(devices, width)
     sizes = [len(blocks.devices_of(b)) for b in range(len(blocks))]
     assert np.array_equal(
         np.concatenate([blocks.devices_of(b) for b in range(len(blocks))]), np.arange(devices)
     )
-    assert len(blocks) >= min(16, devices)
+    assert len(blocks) >= min(4, devices)
     assert max(sizes) - min(sizes) <= 1
     assert max(sizes) == blocks.size <= 32
     assert blocks.size == 1 or blocks.size * width <= 500_000

@@ -1,8 +1,8 @@
 """The kernel of modules that can run a block of devices at once themselves.
 
 Such a module has a method ``over_rows(parameters, inputs)``, or
-:class:`~swarm.learning.kernels.convolution.Convolution` gives it one: ``parameters`` holds each of its
-parameters as ``[B, *shape]``, ``inputs`` are ``[B, b, *features]``, and the result is what
+:class:`~swarm.learning.kernels.convolution.Convolution` gives it one. ``parameters`` holds each of
+its parameters as ``[B, *shape]``, ``inputs`` are ``[B, b, *features]``, and the result is what
 ``forward`` returns for each device, ``[B, b, …]``. Autograd differentiates it once for all B
 devices.
 """
@@ -20,6 +20,7 @@ from torch.func import functional_call
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.rows import Layout, frozen_parameters
+from swarm.learning.buffers import copied
 from swarm.learning.kernels.convolution import Convolution
 from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views, gradients_of
 from swarm.learning.kernels.losses import Loss
@@ -69,10 +70,11 @@ class BatchedKernel(Kernel):
         row_P = found.layout.pack(dict(module.named_parameters()))
         noise_BP = torch.randn(2, len(row_P), generator=draw, dtype=row_P.dtype).to(row_P.device)
         x = found.layout.views(row_P + 0.1 * noise_BP)
+        # a copy: functional_call does not put shared layers back as they were
+        alone = copied(module)
         with torch.no_grad():
             each = [
-                functional_call(module, {n: v[i] for n, v in x.items()}, (inputs,))
-                for i in range(2)
+                functional_call(alone, {n: v[i] for n, v in x.items()}, (inputs,)) for i in range(2)
             ]
             expected, out = torch.stack(each), run.over_rows(x, inputs.expand(2, *inputs.shape))
         if out.shape != expected.shape or not torch.allclose(out, expected, rtol=1e-3, atol=1e-4):

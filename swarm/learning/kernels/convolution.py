@@ -295,13 +295,14 @@ def _pool_first(graph: fx.Graph, layers: Mapping[str, nn.Module]) -> None:
 
     for pool in list(graph.nodes):
         relu = pool.args[0] if pool.args else None
-        if not (is_a(pool, _MAXIMUM) and isinstance(relu, fx.Node) and is_a(relu, _RECTIFIER)):
+        found = is_a(pool, _MAXIMUM) and isinstance(relu, fx.Node) and is_a(relu, _RECTIFIER)
+        if not found or len(relu.users) > 1 or len(pool.all_input_nodes) > 1:
             continue
-        if len(relu.users) > 1 or len(pool.all_input_nodes) > 1:
-            continue
-        pool.replace_all_uses_with(relu, delete_user_cb=lambda user: user is not relu)
+        users = list(pool.users)
         pool.update_arg(0, relu.args[0])
         relu.update_arg(0, pool)
+        for user in users:
+            user.replace_input_with(pool, relu)
         pool.append(relu)
 
 
