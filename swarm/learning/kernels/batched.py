@@ -95,8 +95,7 @@ class BatchedKernel(Kernel):
 
     def _at_once(self, samples: int) -> int | None:
         """How many devices run together, if that follows from the sizes of intermediate values."""
-        known = isinstance(self.run, Convolution)
-        return self.run.devices_at_once(samples) if known else None
+        return self.run.devices_at_once(samples) if isinstance(self.run, Convolution) else None
 
     def _add(
         self, into: Views, x: Views, at_once: int, inputs: Tensor, target_BCb: Tensor, scale: Scale

@@ -60,7 +60,9 @@ class _Value:
 
     def as_samples(self) -> Tensor:
         """The value as ``[B, b, *shape]``."""
-        return self.x.unflatten(1, (self.devices, -1)).transpose(0, 1) if self.images else self.x
+        if not self.images:
+            return self.x
+        return self.x.view(len(self.x), self.devices, -1, *self.x.shape[2:]).transpose(0, 1)
 
     def images_of(self, x: Tensor) -> _Value:
         """Images ``[b, B·C, h, w]`` of the same devices."""
@@ -79,8 +81,9 @@ def _convolution(layer: nn.Conv2d, value: _Value, own: Views) -> _Value:
         raise _NoFormError
     weight = own["weight"].flatten(0, 1).contiguous(memory_format=torch.channels_last)
     bias = own["bias"].flatten() if "bias" in own else None
-    settings = (layer.stride, layer.padding, layer.dilation, layer.groups * value.devices)
-    return value.images_of(functional.conv2d(value.as_images(), weight, bias, *settings))
+    groups, x = layer.groups * value.devices, value.as_images()
+    out = functional.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, groups)
+    return value.images_of(out)
 
 
 def _group_norm(layer: nn.GroupNorm, value: _Value, own: Views) -> _Value:
@@ -295,8 +298,9 @@ def _pool_first(graph: fx.Graph, layers: Mapping[str, nn.Module]) -> None:
 
     for pool in list(graph.nodes):
         relu = pool.args[0] if pool.args else None
-        found = is_a(pool, _MAXIMUM) and isinstance(relu, fx.Node) and is_a(relu, _RECTIFIER)
-        if not found or len(relu.users) > 1 or len(pool.all_input_nodes) > 1:
+        if not (is_a(pool, _MAXIMUM) and isinstance(relu, fx.Node) and is_a(relu, _RECTIFIER)):
+            continue
+        if len(relu.users) > 1 or len(pool.all_input_nodes) > 1:
             continue
         users = list(pool.users)
         pool.update_arg(0, relu.args[0])
