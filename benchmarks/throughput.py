@@ -1,17 +1,19 @@
 """Compare local steps per second of our engine and of what a researcher would write, as ratios.
 
-    python benchmarks/throughput.py                        # the three sizes of the table in docs/performance.md
+    python benchmarks/throughput.py                   # the sizes of the table in docs/performance.md
     python benchmarks/throughput.py --size small --compile --pairs 7
-    python benchmarks/throughput.py --scaling              # cost per device from 100 to 10,000 devices
+    python benchmarks/throughput.py --scaling         # cost per device from 100 to 10,000 devices
 
-Every contestant trains the same N devices on a ring: K = 5 SGD steps of batch 32 on 600 samples a
-device, then the average with both neighbours. Ours also shuffles, scores every new sample before
-learning from it, and counts messages; the others get the same batches sliced beforehand. Each has
-one thread. Contestants take turns, and the medians of the pairwise ratios are printed with their
+Every contestant trains the same N devices on a ring: K = 5 SGD steps a round, then the average with
+both neighbours. Ours also shuffles, scores every new sample before learning from it, and counts
+messages; the others get the same batches sliced beforehand. Each has one thread, and its processor
+time counts. Contestants take turns, and the medians of the pairwise ratios are printed with their
 range, since a single time on a busy machine says little.
 
-* loop: one ``nn.Module`` a device with ``optim.SGD``, or ``autograd.grad`` on bare tensors; the
-  faster one counts
+* loop: one ``nn.Module`` a device with ``optim.SGD``, or ``autograd.grad`` with a fused update, and
+  for images both also with the channels last in memory; the fastest one counts
+* bare round: the same round by hand over stacked rows, scoring and gathering included; perceptrons
+  only, the fastest block counts
 * jax: ``jit`` of ``lax.map`` (or ``vmap``) over devices around ``lax.scan`` over steps, the fastest
   variant; if installed
 * one model: a single centralised model on the same samples in one large batch a step (its time is
@@ -23,9 +25,11 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -35,49 +39,69 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import nn
 
+sys.path.insert(0, str(Path(__file__).parent))  # before the others, however this file is run
+import contestants as theirs
+from contestants import CLASSES, LR, Turn, Work, timed
+
 from swarm.common.system import paths
 from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.loop import Simulation
 
-K, BATCH, SAMPLES, LR, CLASSES = 5, 32, 600, 0.1, 10
+K = 5
+CNN_SETTINGS = ("model=cnn", "model.channels=[8,16]")
+LENET_SETTINGS = (
+    "model=custom",
+    "model._target_=contestants.gn_lenet",
+    f"plugins=[{theirs.__file__}]",
+)
 
 
 @dataclass(frozen=True)
 class Size:
+    """How many devices train which model, and ``rounds`` of one turn."""
+
     devices: int
     features: int
-    hidden: int
-    rounds: int  # of one turn
+    make: Callable[[], nn.Module]
+    model: tuple[str, ...]
+    rounds: int
+    batch: int = 32
+    samples: int = 600
+
+    @property
+    def is_perceptron(self) -> bool:
+        return self.model[0].startswith("model.hidden")
+
+    def __str__(self) -> str:
+        return f"{self.devices} devices, {' '.join(self.model[:2])}, batch {self.batch}"
+
+
+def _mlp(devices: int, features: int, hidden: int, rounds: int) -> Size:
+    make = partial(theirs.mlp, features, hidden)
+    return Size(devices, features, make, (f"model.hidden=[{hidden}]",), rounds)
 
 
 SIZES = {
-    "small": Size(100, 64, 64, 20),
-    "large": Size(100, 784, 128, 3),
-    "many": Size(1000, 64, 64, 3),
+    "small": _mlp(100, 64, 64, 20),
+    "large": _mlp(100, 784, 128, 3),
+    "many": _mlp(1000, 64, 64, 3),
+    "cnn": Size(32, 784, theirs.cnn, CNN_SETTINGS, 2, batch=8, samples=100),
+    "lenet8": Size(16, 3072, theirs.gn_lenet, LENET_SETTINGS, 1, batch=8, samples=200),
+    "lenet32": Size(16, 3072, theirs.gn_lenet, LENET_SETTINGS, 1, samples=200),
 }
-Turn = Callable[[], float]  # runs the size's rounds once more; returns seconds
 
 
 # --- ours -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Work:
-    """What every contestant trains on: the batches that ours draws in the first rounds of a run."""
-
-    size: Size
-    x: torch.Tensor  # [N, rounds, K, b, features]
-    y: torch.Tensor  # [N, rounds, K, b]
 
 
 def simulation(size: Size, *overrides: str) -> Simulation:
     """The in-process engine, started, with all that any run does but the evaluation."""
     settings = [
         f"devices={size.devices}", "topology=ring", "data=gaussian", f"data.features={size.features}",
-        f"data.classes={CLASSES}", f"data.per_device={SAMPLES}", "partition=natural", f"model.hidden=[{size.hidden}]",
-        f"train.batch={BATCH}", f"train.local_steps={K}", f"optimizer.lr={LR}", "scenario.arms=[swarm]", "tracker=none",
-        *overrides,
+        f"data.classes={CLASSES}", f"data.per_device={size.samples}", "partition=natural", *size.model,
+        f"train.batch={size.batch}", f"train.local_steps={K}", f"optimizer.lr={LR}", "scenario.arms=[swarm]",
+        "tracker=none", *overrides,
     ]  # fmt: skip
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
         ready = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
@@ -89,15 +113,11 @@ def simulation(size: Size, *overrides: str) -> Simulation:
     return made
 
 
-def work(size: Size, made: Simulation) -> Work:
-    """The samples of the first rounds, sliced beforehand."""
-    e = made.experiment
-    draw = e.data.stream.draw(
-        np.arange(size.devices), np.zeros(size.devices, np.int64), size.rounds * K
-    )
-    sample = draw.sample_BKb.reshape(size.devices, size.rounds, K, BATCH)
-    data = e.data.dataset
-    return Work(size, torch.from_numpy(data.x[sample]), torch.from_numpy(data.y[sample]))
+def drawn(size: Size, made: Simulation) -> np.ndarray:
+    """The samples of the first rounds, ``[N, rounds, K, b]``."""
+    everybody, start = np.arange(size.devices), np.zeros(size.devices, np.int64)
+    sample = made.experiment.data.stream.draw(everybody, start, size.rounds * K).sample_BKb
+    return sample.reshape(size.devices, size.rounds, K, size.batch)
 
 
 def ours(size: Size, made: Simulation) -> Turn:
@@ -108,174 +128,53 @@ def ours(size: Size, made: Simulation) -> Turn:
         nonlocal done
         done += size.rounds
         torch.set_flush_denormal(True)
-        seconds = _timed(lambda: [None for _ in engine.advance(done)])
+        seconds = timed(lambda: [None for _ in engine.advance(done)])
         torch.set_flush_denormal(False)
         return seconds
 
     return turn
 
 
-# --- theirs ---------------------------------------------------------------------------------------
-
-
-def _model(size: Size) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(size.features, size.hidden), nn.ReLU(), nn.Linear(size.hidden, CLASSES)
-    )
-
-
-def loop_optim(work: Work) -> Turn:
-    """The plain loop with one module and one ``optim.SGD`` for each device."""
-    size, x, y = work.size, work.x, work.y
-    models = [_model(size) for _ in range(size.devices)]
-    optimizers = [torch.optim.SGD(m.parameters(), lr=LR) for m in models]
-    loss = nn.CrossEntropyLoss()
-
-    def play() -> None:
-        for r in range(size.rounds):
-            for i, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
-                for k in range(K):
-                    optimizer.zero_grad()
-                    loss(model(x[i, r, k]), y[i, r, k]).backward()
-                    optimizer.step()
-            with torch.no_grad():
-                for parameters in zip(*(m.parameters() for m in models), strict=True):
-                    _ring(list(parameters))
-
-    return lambda: _timed(play)
-
-
-def loop_functional(work: Work) -> Turn:
-    """The plain loop on bare tensors with ``autograd.grad``."""
-    size, x, y = work.size, work.x, work.y
-    models = [
-        [p.detach().clone().requires_grad_() for p in _model(size).parameters()]
-        for _ in range(size.devices)
-    ]
-
-    def play() -> None:
-        for r in range(size.rounds):
-            for i, (w1, b1, w2, b2) in enumerate(models):
-                for k in range(K):
-                    h = torch.relu(torch.addmm(b1, x[i, r, k], w1.T))
-                    value = nn.functional.cross_entropy(torch.addmm(b2, h, w2.T), y[i, r, k])
-                    gradients = torch.autograd.grad(value, [w1, b1, w2, b2])
-                    with torch.no_grad():
-                        torch._foreach_add_([w1, b1, w2, b2], gradients, alpha=-LR)
-            with torch.no_grad():
-                for parameters in zip(*models, strict=True):
-                    _ring(list(parameters))
-
-    return lambda: _timed(play)
-
-
-def _ring(parameters: list[torch.Tensor]) -> None:
-    old = torch.stack(parameters)
-    mixed = (old + old.roll(1, 0) + old.roll(-1, 0)) / 3
-    for parameter, value in zip(parameters, mixed, strict=True):
-        parameter.copy_(value)
-
-
-def jax_program(work: Work, devices_at_once: int | None) -> Turn:
-    """``lax.map`` over groups of devices (None: ``vmap`` over all of them), ``lax.scan`` over
-    steps, all under ``jit``.
-    """
-    import jax
-    from jax import numpy as jnp
-
-    size = work.size
-    x, y = (jnp.asarray(a.transpose(0, 1).numpy()) for a in (work.x, work.y))
-    draw = np.random.default_rng(0)
-
-    def normal(*shape: int) -> jax.Array:
-        return jnp.asarray(draw.normal(0, 0.05, (size.devices, *shape)), dtype=jnp.float32)
-
-    rows = (
-        normal(size.features, size.hidden),
-        normal(size.hidden),
-        normal(size.hidden, CLASSES),
-        normal(CLASSES),
-    )
-
-    def loss(p: tuple[jax.Array, ...], x: jax.Array, y: jax.Array) -> jax.Array:
-        z = jax.nn.relu(x @ p[0] + p[1]) @ p[2] + p[3]
-        return -jnp.take_along_axis(jax.nn.log_softmax(z), y[:, None], 1).mean()
-
-    def step(
-        p: tuple[jax.Array, ...], xy: tuple[jax.Array, jax.Array]
-    ) -> tuple[tuple[jax.Array, ...], None]:
-        return jax.tree.map(lambda a, g: a - LR * g, p, jax.grad(loss)(p, *xy)), None
-
-    def device(pxy: tuple[tuple[jax.Array, ...], jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-        return jax.lax.scan(step, pxy[0], pxy[1:])[0]
-
-    @jax.jit
-    def play_round(p: tuple[jax.Array, ...], x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
-        learnt = (
-            jax.lax.map(device, (p, x, y), batch_size=devices_at_once)
-            if devices_at_once
-            else jax.vmap(device)((p, x, y))
-        )
-        return jax.tree.map(lambda a: (a + jnp.roll(a, 1, 0) + jnp.roll(a, -1, 0)) / 3, learnt)
-
-    def play() -> None:
-        nonlocal rows
-        for r in range(size.rounds):
-            rows = play_round(rows, x[r], y[r])
-        jax.block_until_ready(rows)
-
-    return lambda: _timed(play)
-
-
-def one_model(work: Work) -> Turn:
-    """One centralised model that takes K steps of batch N · 32 a round on the same samples."""
-    size = work.size
-    x, y = (
-        a.permute(1, 2, 0, 3, *range(4, a.dim())).flatten(2, 3).contiguous()
-        for a in (work.x, work.y)
-    )
-    model, loss = _model(size), nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), lr=LR)
-
-    def play() -> None:
-        for r in range(size.rounds):
-            for k in range(K):
-                optimizer.zero_grad()
-                loss(model(x[r, k]), y[r, k]).backward()
-                optimizer.step()
-
-    return lambda: _timed(play)
-
-
 # --- measuring ------------------------------------------------------------------------------------
-
-
-def _timed(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 def contestants(size: Size, overrides: list[str]) -> Iterator[tuple[str, Turn]]:
     made = simulation(size, *overrides)
-    task = work(size, made)
+    data, sample = made.experiment.data.dataset, drawn(size, made)
+    samples_S, labels_S = torch.from_numpy(data.x), torch.from_numpy(data.y)
+    work = Work(size.make, samples_S[sample], labels_S[sample])
     yield "ours", ours(size, made)
-    yield "loop, optim.SGD", loop_optim(task)
-    yield "loop, autograd.grad", loop_functional(task)
+    memories = {"": torch.contiguous_format}
+    if size.is_perceptron:
+        chosen = torch.from_numpy(sample)
+        for block in (2, 4) if size.features > 500 else (16, 32, 50):
+            turn = theirs.bare_round(work, samples_S, labels_S, chosen, block)
+            yield f"bare round, blocks of {block}", turn
+    else:
+        memories[", channels last"] = torch.channels_last
+    for name, memory in memories.items():
+        yield f"loop, optim.SGD{name}", theirs.loop_optim(work, memory)
+        yield f"loop, autograd.grad{name}", theirs.loop_functional(work, memory)
+        yield f"one model{name}", theirs.one_model(work, memory)
     try:
         import jax  # noqa: F401
     except ImportError:
         print("(JAX is not installed: pip install .[bench] adds it to the table)")
-    else:
-        for group in (8, 4, None):
-            yield (
-                f"jax, {'vmap' if group is None else f'lax.map of {group}'}",
-                jax_program(task, group),
-            )
-    yield "one model", one_model(task)
+        return
+    for group in (8, 4, None) if size.is_perceptron else (1, 4, None):
+        name = "vmap" if group is None else f"lax.map of {group}"
+        yield f"jax, {name}", theirs.jax_program(work, group)
 
 
-def compare(name: str, size: Size, pairs: int, overrides: list[str]) -> None:
+RATIOS = {
+    "bare": "ours / bare round, speed",
+    "loop": "ours / fastest plain loop, speed",
+    "jax": "ours / fastest JAX program, speed",
+    "one": "swarm tax: ours / one model, time",
+}
+
+
+def compare(size: Size, pairs: int, overrides: list[str]) -> None:
     """Run all contestants in turns, and print steps/s and our pairwise ratios."""
     turns = dict(contestants(size, overrides))
     for turn in turns.values():
@@ -286,25 +185,17 @@ def compare(name: str, size: Size, pairs: int, overrides: list[str]) -> None:
         for n, turn in turns.items():
             seconds[n].append(turn())
     steps = size.devices * K * size.rounds
-    print(
-        f"\n{name}: {size.devices} devices × MLP {size.features}-{size.hidden}-{CLASSES}, {pairs}"
-        " interleaved turns"
-    )
+    print(f"\n{size}, {pairs} interleaved turns")
     for n, times in seconds.items():
         low, middle, high = (steps / t for t in (max(times), statistics.median(times), min(times)))
-        print(f"  {n:22s} {middle:10,.0f} steps/s   (range {low:,.0f} – {high:,.0f})")
-    for label, prefix in (("faster plain loop", "loop"), ("fastest JAX program", "jax")):
+        print(f"  {n:35s} {middle:10,.0f} steps/s   (range {low:,.0f} – {high:,.0f})")
+    for prefix, label in RATIOS.items():
         group = [n for n in seconds if n.startswith(prefix)]
-        if group:
-            best = min(group, key=lambda n: statistics.median(seconds[n]))
-            _ratio(
-                f"ours / {label}",
-                [b / a for a, b in zip(seconds["ours"], seconds[best], strict=True)],
-            )
-    _ratio(
-        "swarm tax (ours / one model, time)",
-        [a / b for a, b in zip(seconds["ours"], seconds["one model"], strict=True)],
-    )
+        if not group:
+            continue
+        best = min(group, key=lambda n: statistics.median(seconds[n]))
+        ratios = [b / a for a, b in zip(seconds["ours"], seconds[best], strict=True)]
+        _ratio(label, [1 / r for r in ratios] if prefix == "one" else ratios)
 
 
 def _ratio(label: str, values: list[float]) -> None:
@@ -316,7 +207,7 @@ def _ratio(label: str, values: list[float]) -> None:
 
 def scaling(pairs: int, overrides: list[str]) -> None:
     """Print seconds per device and round at 100, 1,000 and 10,000 devices."""
-    sizes = {n: Size(n, 64, 64, max(1, 1000 // n)) for n in (100, 1000, 10000)}
+    sizes = {n: _mlp(n, 64, 64, max(1, 1000 // n)) for n in (100, 1000, 10000)}
     turns = {
         n: ours(size, simulation(size, "data.per_device=60", *overrides))
         for n, size in sizes.items()
@@ -355,7 +246,7 @@ def main() -> None:
         return
     for name, size in SIZES.items():
         if options.size in (name, "all"):
-            compare(name, size, options.pairs, extra)
+            compare(size, options.pairs, extra)
 
 
 if __name__ == "__main__":
