@@ -61,6 +61,6 @@ def test_probabilities_under_cross_entropy_are_warned_of(
         warnings.simplefilter("always")
         PreparedRun.prepare(Settings.parse({**settings, "plugins": [str(PLUGIN)], "model": model}))
     about = [str(each.message) for each in found if "cross-entropy takes" in str(each.message)]
-    assert all(f"model=made_modules.Ending: its outputs are probabilities" in each for each in about)
+    assert all("model=made_modules.Ending: its outputs are probabilities" in each for each in about)
     assert bool(about) == (said is not None)
     assert all(str(said) in each for each in about)
