@@ -233,5 +233,5 @@ def test_folders_that_do_not_fit_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read as a saved data set"):
         Table(str(tmp_path)).load()
     shard(tmp_path / "test.parquet", 200_000, 0)
-    with pytest.raises(ConfigError, match="data.max_mb=1"):
+    with pytest.raises(ConfigError, match=r"data\.max_mb=1"):
         Table(str(tmp_path), max_mb=1).load()

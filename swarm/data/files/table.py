@@ -1,5 +1,5 @@
-"""Table files (CSV, Parquet, NPZ, JSON lines, Arrow, LIBSVM) with a named label column and perhaps a
-column that names each row's owner.
+"""Table files (CSV, Parquet, NPZ, JSON lines, Arrow, LIBSVM) with a named label column and perhaps
+a column that names each row's owner.
 """
 
 from __future__ import annotations

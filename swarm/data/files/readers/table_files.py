@@ -173,7 +173,10 @@ def _of_folder(path: Path, most: int) -> dict[str, Column]:
     raise ConfigError("path", path, f"{wanted}; give {meant}{others}")
 
 
-def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
+def require_small_arrays(path: Path, file: BinaryIO, most: int) -> None:
+    """Refuse an NPZ file of more than ``most`` bytes unpacked, or whose arrays declare more than
+    they hold, or hold Python objects.
+    """
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         require_room(path, sum(entry.file_size for entry in entries), most)
@@ -182,6 +185,10 @@ def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
             with archive.open(entry) as inside:
                 _npy_header(inside, entry)
     file.seek(0)
+
+
+def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
+    require_small_arrays(path, file, most)
     with np.load(file, allow_pickle=False) as arrays:
         table: dict[str, Column] = {name: arrays[name] for name in arrays.files}
     scalars = [name for name, array in table.items() if array.ndim == 0]

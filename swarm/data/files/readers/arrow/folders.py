@@ -1,5 +1,5 @@
-"""Reads untrusted folders of Arrow or Parquet files that are one data set: as ``datasets`` of Hugging
-Face saves it, or as its hub has it.
+"""Reads untrusted folders of Arrow or Parquet files that are one data set: as ``datasets`` of
+Hugging Face saves it, or as its hub has it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def read_folder(path: Path, most: int) -> tuple[pa.Table, int] | None:
         )
     tables: list[pa.Table] = []
     size = test = 0
-    for part, place in ((part, place) for part in PARTS for place in parts.get(part, [])):
+    for part, place in ((name, file) for name in PARTS for file in parts.get(name, [])):
         with opened(place) as file:
             size += size_of(file)
             require_room(path, size, most)
