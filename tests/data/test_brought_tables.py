@@ -229,8 +229,11 @@ def test_folders_that_do_not_fit_together(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": ["text"] * 9, "label": [1] * 9}), tmp_path / "test.parquet")
     with pytest.raises(ConfigError, match="cannot be read as a saved data set"):
         Table(str(tmp_path)).load()
-    (tmp_path / "test.parquet").write_bytes(b"")
-    with pytest.raises(ConfigError, match="cannot be read as a saved data set"):
+    (tmp_path / "test.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ConfigError, match=r"as a saved data set \(test\.parquet: "):
+        Table(str(tmp_path)).load()
+    pq.write_table(pa.table({"b": [1.0] * 9, "label": [1] * 9}), tmp_path / "test.parquet")
+    with pytest.raises(ConfigError, match=r"other columns, .* and b, label; test\.parquet is"):
         Table(str(tmp_path)).load()
     shard(tmp_path / "test.parquet", 200_000, 0)
     with pytest.raises(ConfigError, match=r"data\.max_mb=1"):

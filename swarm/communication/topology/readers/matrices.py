@@ -116,7 +116,7 @@ def is_sparse(data: bytes) -> bool:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return {"format.npy", "shape.npy"} <= set(archive.namelist())
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError):  # a damaged one
         return False
 
 

@@ -64,7 +64,14 @@ def read_folder(path: Path, most: int) -> tuple[pa.Table, int] | None:
             size += size_of(file)
             require_room(path, size, most)
             read = read_parquet if place.suffix == ".parquet" else read_ipc
-            tables.append(read(path, mapped(file), most))
+            try:
+                tables.append(read(path, mapped(file), most))
+            except (ValueError, OSError) as error:  # most of Arrow's errors are such
+                raise ValueError(f"{place.name}: {error}") from None
+        if set(tables[-1].column_names) != set(tables[0].column_names):
+            names = " and ".join(", ".join(tables[i].column_names) for i in (0, -1))
+            valid = f"has files of other columns, {names}; {place.name} is the first of them"
+            raise ConfigError("path", path, valid)
         require_unpacked_room(path, sum(table.nbytes for table in tables), most)
         test += len(tables[-1]) * (part == "test")
     return pa.concat_tables(tables, promote_options="permissive"), test
