@@ -226,7 +226,8 @@ def test_folders_that_are_no_data_set(tmp_path: Path, names: list[str], said: st
 
 def test_folders_that_do_not_fit_together(tmp_path: Path) -> None:
     shard(tmp_path / "train.parquet", 20, 0)
-    pq.write_table(pa.table({"a": ["text"] * 9, "label": [1] * 9}), tmp_path / "test.parquet")
+    others = {"label": [1] * 9, "text": ["x"] * 9, "who": ["ann"] * 9}
+    pq.write_table(pa.table({"a": [b"text"] * 9, **others}), tmp_path / "test.parquet")
     with pytest.raises(ConfigError, match="cannot be read as a saved data set"):
         Table(str(tmp_path)).load()
     (tmp_path / "test.parquet").write_bytes(b"PAR1")
