@@ -54,6 +54,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "churn and push-sum": ("devices=10000", "data=digits_like", "data.per_device=4", "protocol=push_sum", "churn=markov"),
     "sequences": ("devices=60", "data=markov", "model=gru", "partition=natural", "topology=ring"),
     "images": ("devices=100", "data.flat=false", "model=cnn", "topology=ring"),
+    "augmented images": ("devices=40", "data.flat=false", "model=softmax", "topology=ring", "engine.block=10", "train.batch=800", "train.local_steps=20", "augment=[flip,crop]"),
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from swarm.common.rows import BlockParameters, Layout, trainable
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.learning.buffers import copied
 from swarm.learning.kernels.kernel import Kernel
-from swarm.learning.kernels.losses import Loss
+from swarm.learning.kernels.losses import CrossEntropy, Loss, Weighted
 from swarm.learning.kernels.module import refused
 from swarm.learning.running_statistics import entries
 
@@ -30,7 +30,8 @@ def check_learning(
     Such a module computes with something else than its registered parameters, or its output does
     not depend on them. ``inputs`` are ``[b, *features]``, and ``target_Cb`` is what the loss makes
     of their labels. A parameter that does not influence the output has a gradient of zero, and a
-    warning names it. Raises :class:`ConfigError` for such a module, and for one that fails.
+    warning names it; another one says that the outputs are probabilities where the loss takes their
+    softmax. Raises :class:`ConfigError` for such a module, and for one that fails.
     """
     layout = kernel.layout
     rows_BP = _near(layout.pack(entries(module)).detach())
@@ -42,11 +43,12 @@ def check_learning(
     )
     try:
         found = [_by_torch(module, layout, row_P, loss, inputs, target_Cb) for row_P in rows_BP]
-        if not _close(_outputs(kernel, rows_BP, inputs), torch.stack([out for out, _, _ in found])):
+        out_BCb = torch.stack([each[0] for each in found])
+        if not _close(_outputs(kernel, rows_BP, inputs), out_BCb):
             raise otherwise
         if not _close(
             _gradients(kernel, rows_BP, inputs, target_Cb),
-            torch.stack([gradient for _, gradient, _ in found]),
+            torch.stack([each[1] for each in found]),
         ):
             raise otherwise
     except ConfigError:
@@ -61,6 +63,8 @@ def check_learning(
         raise refused(module, f"cannot take a step: {' '.join(said.split())}") from error
     if found[0][2]:
         _say_unused(module, found[0][2])
+    if isinstance(loss.loss if isinstance(loss, Weighted) else loss, CrossEntropy):
+        _say_probabilities(module, found[0][3], out_BCb)
 
 
 def _near(row_P: Tensor) -> Tensor:
@@ -75,9 +79,9 @@ def _near(row_P: Tensor) -> Tensor:
 
 def _by_torch(
     module: nn.Module, layout: Layout, row_P: Tensor, loss: Loss, inputs: Tensor, target_Cb: Tensor
-) -> tuple[Tensor, Tensor, list[str]]:
-    """Outputs ``[C, b]``, the gradient ``[P]`` of the summed loss, and the names of the parameters
-    without influence, by autograd on a copy of the module.
+) -> tuple[Tensor, Tensor, list[str], str]:
+    """Outputs ``[C, b]``, the gradient ``[P]`` of the summed loss, the names of the parameters
+    without influence and autograd's name of the last operation, on a copy of the module.
     """
     one = copied(module)
     parameters, buffers = trainable(one), dict(one.named_buffers())
@@ -111,7 +115,7 @@ def _by_torch(
     # the kernel's running statistics after the step are compared in the place of their gradients
     after = {s.name: one.get_buffer(s.name) for s in layout.statistics}
     out = out.detach() if predicted is None else predicted
-    return out, layout.pack({**held, **after}), unused
+    return out, layout.pack({**held, **after}), unused, answer.grad_fn.name()
 
 
 def _predicted(module: nn.Module, inputs: Tensor) -> Tensor:
@@ -156,6 +160,21 @@ def _say_unused(module: nn.Module, names: list[str]) -> None:
         " is never changed by learning, though it is sent and averaged like the others",
         stacklevel=4,
     )
+
+
+def _say_probabilities(module: nn.Module, last: str, out_BCb: Tensor) -> None:
+    """Warn of outputs of which cross-entropy takes a softmax although they went through one, or
+    through a sigmoid. The logarithms of probabilities are as good as other outputs.
+    """
+    sums = out_BCb.sum(1)
+    by = "softmax" if bool((out_BCb >= 0).all()) and _close(sums, torch.ones_like(sums)) else ""
+    by = "sigmoid" if last.startswith("Sigmoid") else by
+    if by:
+        warnings.warn(
+            f"model={called(module)}: its outputs are probabilities, of which cross-entropy takes"
+            f" the softmax once more, so that it learns slowly; leave out the {by} at its end",
+            stacklevel=4,
+        )
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:

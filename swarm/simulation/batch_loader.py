@@ -123,12 +123,15 @@ class BatchLoader:
 
         Samples of many blocks are drawn in one call, as drawn integers do not depend on which
         blocks are drawn together. The batches have the shape that their own block gives them, as
-        rounding depends on shapes.
+        rounding depends on shapes; where devices have batches of their own size, each block is
+        drawn alone, so that one large batch makes those of its own block larger only.
         """
         e = self.experiment
         together = max(
             1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.data.stream.batch)
         )
+        if e.data.stream.batch_N is not None:
+            together = 1
         for i in range(0, len(self._rows), together):
             some = self._rows[i : i + together]
             if steps_n[some[0].start : some[-1].stop].any():

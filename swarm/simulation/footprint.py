@@ -236,10 +236,9 @@ class _Counted:
         )
         steps, block = int(e.data.local_steps_N.max()), e.blocks.size
         sample, outputs = e.data.dataset.x[:1].size * self.item, self._answers * self.item
-        # as they are, while an augmentation changes them, and as it leaves them
-        copies = 3 if e.data.augment.parts else 1
+        copies = e.data.augment.copies(e.data.features)
         # features, targets, predictions and their scores
-        round = steps * block * batch * (copies * sample + 6 * outputs)
+        round = int(steps * block * batch * (copies * sample + 6 * outputs))
         rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
         return round + rows + block * batch * self._activations
 

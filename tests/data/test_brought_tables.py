@@ -13,10 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pyarrow import feather
 
 from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
 from swarm.data.files.hub import HF
 from swarm.data.files.table import Table
+from swarm.data.files.text import ALPHABET
+from swarm.data.partition import Rare
 from swarm.learning.models.cnn import CNN
 
 ROWS = [(round(0.37 * i % 5 - 2, 2), round(1.7 * i % 3, 2), "ab"[i % 2]) for i in range(40)]
@@ -61,7 +65,15 @@ def test_separated_values(tmp_path: Path, name: str, text: str, said: str | None
     [
         ("a.xlsx", "PK", "in Excel, save it as CSV UTF-8$"),
         ("a.json", "[]", "lines=True"),
-        ("a9a.libsvm", "1 1:0.5", "load_svmlight_file reads it"),
+        ("a9a", "1 1:0.5", r"must end in .*\.libsvm"),
+        ("iris.arff", "@relation iris", "loadarff reads it"),
+        ("x.npy", "", r"numpy.savez\('both.npz', x=numpy.load"),
+        ("old.feather", "FEA1", "version 1 of Feather; pandas.read_feather reads it"),
+        ("a.libsvm", "", "has no rows"),
+        ("a.libsvm", "1 1:0.5 x:2", r"cannot be read as .libsvm"),
+        ("a.libsvm", "1 1:1\n0 2000000000:1\n" * 9, r"may take \d+ bytes in memory; at most"),
+        ("a.libsvm", "1,2 1:1\n0 2:1\n" * 9, "cannot be read as .libsvm .*'1,2'"),
+        ("one.libsvm", "1 1:1\n", "its columns are x, label"),
         ("log.csv", "# by a logger\n# at noon\n" + lines("{a},{b},{y}", "a,b,y"), "is a remark, and has to be"),
         ("none.csv", lines("{a},None", "a,y"), "row 0 .* is empty, or says NA, None or the like"),
     ],
@@ -131,3 +143,99 @@ def test_colours_that_come_last_are_not_taken_for_rows() -> None:
     with pytest.raises(ConfigError, match=r"is \[8, 8, 3\]; np.moveaxis\(x, -1, 1\) puts"):
         CNN(features=(8, 8, 3), outputs=2, channels=[2])
     CNN(features=(3, 8, 8), outputs=2, channels=[2])
+
+
+def test_a_libsvm_file_with_classes_below_zero(tmp_path: Path) -> None:
+    file = tmp_path / "a9a.libsvm"
+    file.write_text("".join(f"{'-+'[i % 2]}1 1:{i} 3:0.5 # {i}\n" for i in range(40)))
+    data = Table(str(file), scale="none").load()
+    assert data.class_names == ("-1", "1")
+    np.testing.assert_array_equal(data.x, [[i, 0, 0.5] for i in range(40)])
+    assert Rare(4, -1).split(data, Keys(0, "partition")).devices == 4
+    with pytest.raises(ConfigError, match="label=-2: must be a class of the data: -1, 1; numbers"):
+        Rare(4, -2).split(data, Keys(0, "partition"))
+
+
+def test_feather_and_nested_json(tmp_path: Path) -> None:
+    table = pa.table({"a.b": [a for a, _, _ in ROWS], "y": [y for _, _, y in ROWS]})
+    feather.write_feather(table, tmp_path / "t.feather")
+    rows = [json.dumps({"a": {"b": a, "c": {"d": "x"}}, "y": y}) for a, _, y in ROWS]
+    (tmp_path / "t.jsonl").write_text("\n".join(rows))
+    found = Table(str(tmp_path / "t.feather"), label="y").load()
+    with pytest.warns(UserWarning, match=r"not numeric are left out: a\.c\.d"):
+        nested = Table(str(tmp_path / "t.jsonl"), label="y").load()
+    np.testing.assert_array_equal(found.x, nested.x)
+
+
+def shard(file: Path, rows: int, number: float) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    columns = {"a": [number] * rows, "label": [i % 2 for i in range(rows)]}
+    texts = {"text": [chr(97 + int(number)) * 60] * rows, "who": ["ann"] * rows}
+    pq.write_table(pa.table(columns | texts), file)
+
+
+HUB = ("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet",
+       "data/test-00000-of-00001-ab12.parquet", "data/validation-00000-of-00001.parquet")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "test"),
+    [
+        (HUB[:3], 2),
+        (HUB, 2),
+        ([name.removeprefix("data/") for name in HUB[:3]], 2),
+        (("train/0000.parquet", "train/0001.parquet", "test/0000.parquet"), 2),
+        (("my-train.parquet", "my_valid.parquet", "my.test.parquet"), 2),
+        (("part-00000-1f.snappy.parquet", "part-00001-1f.snappy.parquet"), None),  # Spark
+        (("contested_train.parquet",), None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*joins the training samples")
+def test_folders_of_parquet_files(tmp_path: Path, names: list[str], test: int | None) -> None:
+    for number, name in enumerate(names):
+        shard(tmp_path / name, 20, number)
+    (tmp_path / "README.md").touch()
+    (tmp_path / "_SUCCESS").touch()
+    for data in (Table(str(tmp_path), scale="none").load(), HF(str(tmp_path), scale="none").load()):
+        assert len(data.x) == 20 * len(names)
+        if test is not None:
+            assert set(data.x[data.test].ravel()) == {test}
+            assert len(data.test) == 20
+    if test is not None:
+        text = HF(str(tmp_path), text="text", device="who", context=16).load()
+        assert set(text.x[text.test].ravel()) == {ALPHABET.index(chr(97 + test)), 0}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (HUB[1:3], "lacks the file train-00000-of-00002.parquet, and has 1 of 2$"),
+        (("train.parquet", "more.parquet"), "has more.parquet beside train.parquet; say train or"),
+        (("val.parquet", "test.parquet"), "has no training set beside test and val$"),
+        (("mine.parquet", "yours.parquet"), "give .*mine.parquet or .*yours.parquet$"),
+        (("en/train.parquet", "fr/train.parquet"), "none is in it$"),
+        ((), "none is in it$"),
+    ],
+)
+def test_folders_that_are_no_data_set(tmp_path: Path, names: list[str], said: str) -> None:
+    for name in names:
+        shard(tmp_path / name, 20, 0)
+    with pytest.raises(ConfigError, match=said):
+        Table(str(tmp_path)).load()
+
+
+def test_folders_that_do_not_fit_together(tmp_path: Path) -> None:
+    shard(tmp_path / "train.parquet", 20, 0)
+    others = {"label": [1] * 9, "text": ["x"] * 9, "who": ["ann"] * 9}
+    pq.write_table(pa.table({"a": [b"text"] * 9, **others}), tmp_path / "test.parquet")
+    with pytest.raises(ConfigError, match="cannot be read as a saved data set"):
+        Table(str(tmp_path)).load()
+    (tmp_path / "test.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ConfigError, match=r"as a saved data set \(test\.parquet: "):
+        Table(str(tmp_path)).load()
+    pq.write_table(pa.table({"b": [1.0] * 9, "label": [1] * 9}), tmp_path / "test.parquet")
+    with pytest.raises(ConfigError, match=r"other columns, .* and b, label; test\.parquet is"):
+        Table(str(tmp_path)).load()
+    shard(tmp_path / "test.parquet", 200_000, 0)
+    with pytest.raises(ConfigError, match=r"data\.max_mb=1"):
+        Table(str(tmp_path), max_mb=1).load()

@@ -4,6 +4,7 @@ stand-in.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -53,11 +54,26 @@ def stored(path: Path, kind: str) -> str:
         return str(path / "t.arrow")
     if kind == "stream":
         return str(stream(path / "t.arrow", table()))
-    files = [stream(path / f"data-{i}.arrow", table().slice(30 * i, 30)) for i in range(2)]
+    return saved(path, 0, 30, 60)
+
+
+def saved(path: Path, *ends: int) -> str:
+    """What ``save_to_disk`` makes of rows of the table, in files that end at these rows."""
+    path.mkdir(exist_ok=True)
+    parts = [table().slice(a, b - a) for a, b in itertools.pairwise(ends)]
+    files = [stream(path / f"data-{i}.arrow", part) for i, part in enumerate(parts)]
     (path / "state.json").write_text(
         json.dumps({"_data_files": [{"filename": file.name} for file in files]})
     )
     return str(path)
+
+
+def test_several_saved_splits_are_one_data_set_with_its_own_test_set(tmp_path: Path) -> None:
+    saved(tmp_path / "train", 0, 20, 40)
+    saved(tmp_path / "test", 40, 60)
+    data = HF(str(tmp_path), features=["pixels"], time="when", scale="none").load()
+    assert data.test.tolist() == list(range(40, 60))
+    np.testing.assert_allclose(data.x, np.random.default_rng(0).random((60, 2, 3)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["parquet", "file", "stream", "folder"])
@@ -116,11 +132,11 @@ def test_bad_files(tmp_path: Path) -> None:
         ConfigError, match=rf"is a folder, and a \.csv, .* is wanted.*; give {file}$"
     ):
         HF(str(tmp_path)).load()
-    for split in ("test", "train"):  # what save_to_disk makes of several splits
+    for split in ("train", "unsupervised"):  # what save_to_disk makes of several splits
         (tmp_path / "splits" / split).mkdir(parents=True)
         (tmp_path / "splits" / split / "state.json").touch()
     with pytest.raises(
-        ConfigError, match=rf"; give {tmp_path}/splits/test or {tmp_path}/splits/train$"
+        ConfigError, match=rf"; give {tmp_path}/splits/train or {tmp_path}/splits/unsupervised$"
     ):
         HF(str(tmp_path / "splits")).load()
     (tmp_path / "state.json").write_text(

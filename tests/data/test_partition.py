@@ -257,7 +257,10 @@ def test_bad_partitions_are_refused_by_name() -> None:
             lambda: Rare(3, 12).assign(y, None, Keys(0, "p")),
             "label=12: must be one of the 10 labels .* 0 to 9",
         ),
-        (lambda: Rare(3, -1), "label=-1: must be at least 0"),
+        (
+            lambda: Rare(3, -1).assign(y, None, Keys(0, "p")),
+            "label=-1: must be one of .*, 0 to 9; numbers count from 0, and -1 is not the last",
+        ),
         (
             lambda: Rare(99).assign(y, None, Keys(0, "p")),
             "training samples cannot give every device 1; at most",

@@ -325,7 +325,7 @@ def test_bad_times_and_one_hot_columns(
 
 
 def test_a_folder_is_no_file_and_what_is_in_it_is_named(tmp_path: Path) -> None:
-    kinds = r"\.csv, \.parquet, \.npz, \.jsonl or \.arrow"
+    kinds = r"\.csv, \.parquet, \.npz, \.jsonl, \.arrow or \.libsvm"
     wanted = f"is a folder, and a {kinds} file is wanted, or a saved data set's folder"
     with pytest.raises(
         ConfigError, match=rf"^path={tmp_path}: {wanted} \(with a state\.json\); none is in it$"
@@ -343,7 +343,7 @@ def test_a_folder_is_no_file_and_what_is_in_it_is_named(tmp_path: Path) -> None:
         Table(path=str(tmp_path)).load()
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet", "npz", "jsonl", "arrow"])
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npz", "jsonl", "arrow", "libsvm"])
 def test_an_empty_file_has_no_rows(tmp_path: Path, ending: str) -> None:
     (tmp_path / f"t.{ending}").touch()
     with pytest.raises(

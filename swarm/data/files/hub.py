@@ -16,7 +16,7 @@ from swarm.data.dataset import Dataset, Source
 from swarm.data.files.features import Missing
 from swarm.data.files.readers.columns import Column, of_arrow, require_room
 from swarm.data.files.readers.images import ImageFormat
-from swarm.data.files.readers.table_files import read_table
+from swarm.data.files.readers.table_files import in_two, read_table, with_own_test
 from swarm.data.files.table import Name, Table
 from swarm.data.files.text import Text
 from swarm.data.scaling import Scale, TargetScale
@@ -36,8 +36,9 @@ class HF(Source):
     """A table of a Hugging Face data set: rows with features and a label, or rows with text; the
     column ``device`` says which device owns a row.
 
-    ``path`` is an ``.arrow`` or ``.parquet`` file or a folder that ``save_to_disk`` wrote, and is
-    read without any further package. ``name`` (with ``config`` and ``revision``) is a data set of
+    ``path`` is an ``.arrow`` or ``.parquet`` file, a folder that ``save_to_disk`` wrote, or one of
+    Parquet files as on the hub, and is read without any further package. A set ``test`` in a folder
+    is the test set. ``name`` (with ``config`` and ``revision``) is a data set of
     the hub, which needs the package ``datasets``. Only its data are loaded: code that comes with a
     data set is never run.
 
@@ -102,8 +103,9 @@ class HF(Source):
         table = read_table(locate(self.path), self.max_bytes) if self.path else self._from_hub()
         try:
             if isinstance(self.reader, Text):
-                return self.reader.of(table)
-            return self.reader.of(table, self.images)
+                return self.reader.of(*in_two(table))
+            table, test = with_own_test(Path(str(self.path)), table, self.max_bytes)
+            return self.reader.of(table, self.images, test)
         except ConfigError as error:
             if error.key != "owner":
                 raise

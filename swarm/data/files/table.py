@@ -1,5 +1,5 @@
-"""Table files (CSV, Parquet, NPZ, JSON lines, Arrow) with a named label column and perhaps a column
-that names each row's owner.
+"""Table files (CSV, Parquet, NPZ, JSON lines, Arrow, LIBSVM) with a named label column and perhaps
+a column that names each row's owner.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from swarm.data.files.readers.kinds import (
     says_the_same,
     worded,
 )
-from swarm.data.files.readers.table_files import read_table, with_own_test
+from swarm.data.files.readers.table_files import KINDS, read_table, with_own_test
 from swarm.data.prepare import Samples, latest, prepare
 from swarm.data.scaling import Numbers, Scale, TargetScale
 
@@ -152,7 +152,7 @@ class Table(Source):
             raise ConfigError(
                 "path",
                 "null",
-                "must be a .csv, .parquet, .npz, .jsonl or .arrow file, or a saved data set's"
+                f"must be a {', '.join(KINDS[:-1])} or {KINDS[-1]} file, or a saved data set's"
                 " folder",
             )
         if self.task not in ("classification", "regression"):

@@ -17,7 +17,7 @@ from swarm.common.ranges import number, room
 from swarm.common.system.dataset_cache import locate
 from swarm.data.dataset import Dataset, Ints, Source, chunks
 from swarm.data.files.readers.columns import Column
-from swarm.data.files.readers.table_files import read_table
+from swarm.data.files.readers.table_files import in_two, read_table
 from swarm.data.prepare import Samples, prepare
 
 ALPHABET = "\n" + "".join(map(chr, range(32, 127)))  # a line's end, and printable ASCII
@@ -90,7 +90,7 @@ class Text(Source):
         self.test, self.validation, self.max_bytes = test, validation, max_mb << 20
 
     def load(self) -> Dataset:
-        return self.of(read_table(locate(self.path), self.max_bytes))
+        return self.of(*in_two(read_table(locate(self.path), self.max_bytes)))
 
     def of(self, table: dict[str, Column], test: dict[str, Column] | None = None) -> Dataset:
         """The data set of the columns ``table``; if ``test`` is given, its text is for testing, and

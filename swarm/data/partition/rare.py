@@ -6,7 +6,6 @@ import numpy as np
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import choices, finder
-from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, DeviceSplit, Ints
 from swarm.data.partition.base import Labels, Partition
@@ -23,8 +22,6 @@ class Rare(Partition):
 
     def __init__(self, devices: int, label: int | str = 9) -> None:
         super().__init__(devices)
-        if isinstance(label, int):
-            number("label", label, 0)
         self.label = label
         self._class: int | None = finder(None, 1 << 62)(label)
 
@@ -34,7 +31,7 @@ class Rare(Partition):
             if self._class is None:
                 valid = (
                     "must be a class of the data:"
-                    f" {choices(dataset.class_names, dataset.classes, self.label)}"
+                    f" {choices(dataset.class_names, dataset.classes, self.label)}{self._last()}"
                 )
                 raise ConfigError("label", self.label, valid)
         return super().split(dataset, keys)
@@ -47,10 +44,15 @@ class Rare(Partition):
         if len(others) == len(y_S):
             valid = (
                 f"must be one of the {classes} labels of the training samples, {y_S.min()} to"
-                f" {y_S.max()}"
+                f" {y_S.max()}{self._last()}"
             )
             raise ConfigError("label", self.label, valid)
         self.need(len(others))
         device_S = np.full(len(y_S), keys.generator(1).integers(self.devices), np.int64)
         device_S[others] = even(len(others), self.devices, keys)
         return DeviceSplit.group(device_S, self.devices)
+
+    def _last(self) -> str:
+        """What to say of a number below 0 that is the name of no class."""
+        below = isinstance(self.label, int) and self.label < 0
+        return "; numbers count from 0, and -1 is not the last class" if below else ""

@@ -32,9 +32,9 @@ class Stream:
     the permutation keyed by (seed, i, ⌊p / n_i⌋), so a batch may straddle two passes and is always
     full. If the split is ordered, every pass has the split's order.
 
-    ``batch_N`` gives each device mini-batches of its own size. They are then drawn with as many
-    places as the largest of them has; the places beyond a device's own size repeat its last sample,
-    and :meth:`weight` counts them as nothing.
+    ``batch_N`` gives each device mini-batches of its own size. Those of devices that are drawn
+    together have as many places as the largest of them; the places beyond a device's own size
+    repeat its last sample, and :meth:`weight` counts them as nothing.
     """
 
     def __init__(
@@ -50,23 +50,24 @@ class Stream:
 
     def draw(self, devices_B: Ints, steps_B: Ints, count: int) -> DrawnSamples:
         """The samples of steps ``steps_B … steps_B + count − 1`` of each device."""
+        batch = self._places(devices_B)
         if self.batch_N is None:
-            position = steps_B[:, None] * self.batch + np.arange(count * self.batch)
+            position = steps_B[:, None] * batch + np.arange(count * batch)
         else:
-            own_B11, place_b = self.batch_N[devices_B][:, None, None], np.arange(self.batch)
+            own_B11, place_b = self.batch_N[devices_B][:, None, None], np.arange(batch)
             step_BK1 = steps_B[:, None, None] + np.arange(count)[:, None]
             position = (step_BK1 * own_B11 + np.minimum(place_b, own_B11 - 1)).reshape(
-                len(devices_B), count * self.batch
+                len(devices_B), count * batch
             )
         size = self.sizes_N[devices_B][:, None]
         epoch, offset = np.divmod(position, size)
         entry = (
             offset if self.ordered else shuffled(offset, size, self.keys, devices_B[:, None], epoch)
         )
-        shape = (len(devices_B), count, self.batch)
+        shape = (len(devices_B), count, batch)
         first_BKb = (epoch == 0).reshape(shape)
         if self.batch_N is not None:
-            first_BKb &= (np.arange(self.batch) < self.batch_N[devices_B][:, None])[:, None]
+            first_BKb &= (np.arange(batch) < self.batch_N[devices_B][:, None])[:, None]
         return DrawnSamples(
             self.sample[self.ptr_N1[devices_B][:, None] + entry].reshape(shape), first_BKb
         )
@@ -76,7 +77,11 @@ class Stream:
         if self.batch_N is None:
             return None
         own_B1 = self.batch_N[devices_B][:, None]
-        return np.asarray((np.arange(self.batch) < own_B1) / own_B1)
+        return np.asarray((np.arange(self._places(devices_B)) < own_B1) / own_B1)
+
+    def _places(self, devices_B: Ints) -> int:
+        """The number of places of a mini-batch of devices that are drawn together."""
+        return self.batch if self.batch_N is None else int(self.batch_N[devices_B].max())
 
     def there(self, devices_B: Ints, samples: Ints) -> Ints:
         """The number of full mini-batches of each device's stream that have arrived by the time a

@@ -33,6 +33,10 @@ class Augmentation(ABC):
         """Raise :class:`ConfigError` if images of ``shape`` ``(C, H, W)`` cannot be changed."""
         return
 
+    def beside(self, shape: Shape) -> float:
+        """How many copies of its images are in memory beside these and the result, at most."""
+        return 1.0
+
     @abstractmethod
     def __call__(self, x_nCHW: Tensor, u_nD: Tensor) -> Tensor:
         """The images after the change, in the same shape; ``x_nCHW`` stays as it is.
@@ -64,6 +68,12 @@ class Augmentations:
             raise ConfigError("augment", list(names), valid)
         for part in self.parts:
             part.check(shape)
+
+    def copies(self, shape: Shape) -> float:
+        """How many copies of the images of ``shape`` are in memory at once: those to learn from as
+        they are, what a part makes of them, that part's result, and what it needs beside these.
+        """
+        return max((2 + (k > 0) + p.beside(shape) for k, p in enumerate(self.parts)), default=1.0)
 
     def __call__(self, x: Tensor, devices_B: Ints, done_B: Ints) -> Tensor:
         """The images ``x``, ``[B, K, b, C, H, W]``, changed for the next K steps of B devices that

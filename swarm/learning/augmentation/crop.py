@@ -31,6 +31,11 @@ class Crop(Augmentation):
             valid = f"must be less than {least}, the shorter side of the images"
             raise ConfigError("padding", self.padding, valid).under("augment")
 
+    def beside(self, shape: Shape) -> float:
+        """See :meth:`Augmentation.beside`: the images in their frames."""
+        height, width = shape[1:]
+        return (1 + 2 * self.padding / height) * (1 + 2 * self.padding / width)
+
     def __call__(self, x_nCHW: Tensor, u_nD: Tensor) -> Tensor:
         """See :meth:`Augmentation.__call__`."""
         n, channels, height, width = x_nCHW.shape

@@ -14,7 +14,7 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.files import opened
-from swarm.data.files.readers.parquet import read_parquet
+from swarm.data.files.readers.arrow.parquet import read_parquet
 
 MOST = 256 << 20  # bytes in memory that any table of results may take
 # so many times its own size, that of a large file; a run's own take less than 100 times

@@ -4,9 +4,14 @@ to do instead; none is silently another graph.
 
 from __future__ import annotations
 
+import csv
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
+import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
@@ -78,7 +83,124 @@ def test_contacts_whose_time_comes_last_are_refused(tmp_path: Path) -> None:
     assert Contacts(5, str(file), window=60).windows == (1082414391 - 1082040961) // 60 + 1
 
 
-def test_a_sparse_matrix_of_scipy_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    scipy.sparse.save_npz(tmp_path / "a.npz", nx.to_scipy_sparse_array(nx.cycle_graph(N)))
-    with pytest.raises(ConfigError, match=r"mmwrite writes it as \.mtx"):
-        File(N, str(tmp_path / "a.npz"))
+RING_N = nx.cycle_graph(N)
+MATRIX = nx.to_numpy_array(RING_N)
+NAMED = nx.relabel_nodes(RING_N, {i: f"node {i}, {'zyx'[i % 3]}" for i in range(N)})
+
+
+def savetxt(**options: Any) -> Callable[[Path], None]:
+    return lambda file: np.savetxt(file, options.pop("values", MATRIX), **options)
+
+
+def save_npz(kind: str) -> Callable[[Path], None]:
+    return lambda file: scipy.sparse.save_npz(file, scipy.sparse.csr_array(MATRIX).asformat(kind))
+
+
+def cyjs(change: Callable[[dict[str, Any]], Any] = lambda found: found) -> Callable[[Path], object]:
+    return lambda file: file.write_text(json.dumps(change(nx.cytoscape_data(RING_N))))
+
+
+def listed(found: dict[str, Any]) -> dict[str, Any]:
+    """As cytoscape.js may have it."""
+    return {"elements": [*found["elements"]["nodes"], *found["elements"]["edges"]]}
+
+
+@pytest.mark.filterwarnings("ignore:.*edge weights are not used")
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.txt", savetxt()),
+        ("b.csv", savetxt(delimiter=",", fmt="%d")),
+        ("c.tsv", savetxt(delimiter="\t", fmt="%g", values=0.5 * MATRIX)),
+        ("d.txt.gz", savetxt(header="by hand")),
+        ("e.csv", lambda file: nx.to_pandas_adjacency(RING_N).to_csv(file)),
+        ("f.csv", lambda file: nx.to_pandas_adjacency(NAMED).to_csv(file, sep=";")),
+        ("g.csv", lambda file: nx.to_pandas_adjacency(NAMED).to_csv(file, quoting=csv.QUOTE_ALL)),
+        ("h.npy", lambda file: np.save(file, MATRIX)),
+        ("i.npz", save_npz("csr")),
+        ("j.npz", save_npz("csc")),
+        ("k.npz", save_npz("coo")),
+        ("l.cyjs", cyjs()),
+        ("m.json", cyjs(listed)),
+    ],
+)
+def test_matrices_and_cytoscape(tmp_path: Path, name: str, write: Callable[[Path], object]) -> None:
+    write(tmp_path / name)
+    file = File(N, str(tmp_path / name))
+    assert nx.is_isomorphic(file.graph(0).to_networkx(), RING_N)
+    if name in ("f.csv", "g.csv"):
+        assert set(file.node_names or ()) == set(NAMED)
+
+
+def test_what_cytoscape_writes_has_names_places_and_weights(tmp_path: Path) -> None:
+    def own(found: dict[str, Any]) -> dict[str, Any]:
+        for i, node in enumerate(found["elements"]["nodes"]):
+            node["data"] = {"id": str(60 + i), "name": f"gene{i}", "SUID": 60 + i}
+            node["position"] = {"x": i, "y": -i}
+        for edge in found["elements"]["edges"]:
+            edge["data"] = {end: str(60 + edge["data"][end]) for end in ("source", "target")}
+            edge["data"] |= {"dist": 2.5, "weight": 3}
+        return {"elements": found["elements"], "data": {"name": "mine"}}
+
+    cyjs(own)(tmp_path / "a.cyjs")
+    with pytest.warns(UserWarning, match="edge weights are not used"):
+        file = File(N, str(tmp_path / "a.cyjs"), length="dist")
+    assert set(file.node_names or ()) == {f"gene{i}" for i in range(N)}
+    assert file.graph(0).pos_N2 is not None
+    assert set(file.graph(0).length_E) == {2.5}  # type: ignore[arg-type]
+
+
+def without(found: dict[str, Any]) -> dict[str, Any]:
+    del found["elements"]["nodes"][3]
+    return found
+
+
+ONE_WAY = np.roll(np.eye(N), 1, 1)
+NOT_A_NUMBER = np.where(MATRIX == 0, np.nan, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "said"),
+    [
+        ("a.txt", savetxt(values=MATRIX[:-1]), f"needs a square matrix, not {N - 1} × {N}"),
+        ("b.txt", savetxt(values=NOT_A_NUMBER), r"row 0, column 0 \(counted from 0\) is not a fin"),
+        ("c.txt", savetxt(values=ONE_WAY), "and not the opposite; topology.directed=true would"),
+        ("d.npy", lambda file: np.save(file, MATRIX[:-1]), r"\[E, 3\], \[2, E\] or \[N, N\] is needed"),
+        ("e.npy", lambda file: np.save(file, MATRIX.astype(str)), "an array of numbers"),
+        ("f.npz", lambda file: scipy.sparse.save_npz(file, scipy.sparse.dia_array(MATRIX)), r"\.tocsr\(\)"),
+        ("g.npz", lambda file: np.savez(file, format="csr", shape=[10**9] * 2), "data is not a file in the archive"),
+        ("h.npz", lambda file: np.savez(file, format="csr", shape=[2, 2], data=[1.0], indices=[10**6],
+                                        indptr=[0, 1, 1]), "indices must be < 2|must be less"),
+        ("i.npz", lambda file: np.savez(file, format="csr", shape=[2, 2], data=[1.0], indices=[0],
+                                        indptr=[0, 10**9, 1]), "non-decreasing"),
+        ("j.npz", lambda file: np.savez(file, format="coo", shape=[10**9] * 2, data=[1.0], row=[1],
+                                        col=[2]), "more than max_nodes"),
+        ("k.npz", lambda file: np.savez(file, format="csr", shape=[2, 2], data=np.array([{}])), "Python objects"),
+        ("l.cyjs", cyjs(without), "edge 4: an edge names '3', which is no node"),
+        ("m.cyjs", cyjs(lambda found: {"elements": 3}), "`elements` must have lists"),
+        ("n.cyjs", cyjs(lambda found: {"elements": [{}]}), "elements: needs an object `data`"),
+        ("o.json", lambda file: file.write_text(json.dumps(nx.adjacency_data(RING_N))), "node_link_data writes"),
+        ("p.csv", lambda file: file.write_text(",a,b,c,d\n" + "a,1,1,1,1\n" * 4), "row 'a' and column 'b'"),
+        ("q.csv", lambda file: file.write_text(",a,a,c,d\n" + "".join(f"{r},1,1,1,1\n" for r in "aacd")), "two rows"),
+        ("r.txt", lambda file: file.write_text("0 1 0 1\n1 0 1 0\n0 1 0 x\n1 0 1 0\n"), "not a matrix of numbers .*'x'"),
+        ("s.txt", lambda file: file.write_text("0 1 0 1\n1 0 1 0\n0 1 0\n1 0 1 0\n"), "not a matrix of numbers .*4 to 3"),
+        # a node and its neighbours, of which each line has as many as there are lines
+        ("t.txt", lambda file: file.write_text("0 1 2 3\n1 0 2 3\n2 0 1 3\n3 0 1 2\n"), "topology.format=adjlist reads"),
+    ],
+)  # fmt: skip
+def test_matrices_that_are_no_graph(
+    tmp_path: Path, name: str, write: Callable[[Path], object], said: str
+) -> None:
+    write(tmp_path / name)
+    with pytest.raises(ConfigError, match=said):
+        File(N, str(tmp_path / name))
+
+
+def test_a_small_matrix_is_read_where_it_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0 1 1\n1 0 1\n1 1 0\n")
+    assert File(3, str(tmp_path / "a.txt"), format="matrix").graph(0).links_E2.shape == (3, 2)
+    with pytest.raises(ConfigError, match="more than max_nodes=2 nodes"):
+        File(3, str(tmp_path / "a.txt"), format="matrix", max_nodes=2)
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(ConfigError, match="cannot be read as a graph: there is no"):
+        File(3, str(tmp_path / "a.txt"), format="matrix")

@@ -42,3 +42,17 @@ class Made(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.layers["a"](x.flatten(1)[:, self.order]).relu())
         return out
+
+
+class Ending(nn.Module):
+    """A linear model whose outputs go through one function of torch's more."""
+
+    def __init__(self, features: tuple[int, ...], outputs: int, end: str) -> None:
+        super().__init__()
+        self.layer = nn.Linear(math.prod(features), outputs)
+        kind = getattr(nn, end)
+        self.end = kind(-1) if "Softmax" in end else kind()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.end(self.layer(x.flatten(1)))
+        return out

@@ -259,6 +259,15 @@ def test_statistics_that_are_kept_owe_nothing_to_neighbours() -> None:
     assert torch.allclose(kept.mean(0), averaged.mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize("protocol", ["fedadam", "diloco"])
+def test_a_server_s_optimiser_steps_parameters_and_averages_statistics(protocol: str) -> None:
+    words = ("topology=none", "rounds=1")
+    plain, stepped = (last(*words, f"protocol={name}")[1] for name in ("fedavg", protocol))
+    for name in STATISTICS:
+        assert torch.equal(plain[name], stepped[name]), name
+    assert not torch.allclose(plain["head.weight"], stepped["head.weight"], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("words", "numbers"),
     [

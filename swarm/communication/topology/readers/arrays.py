@@ -1,4 +1,4 @@
-"""Reads graphs that are arrays: tables of edges, NumPy files, Matrix Market, and large edge lists.
+"""Reads graphs that are arrays: tables of edges, NumPy files, and large edge lists.
 
 Nodes that are numbers never become Python objects, so that a million takes a second or so.
 """
@@ -24,10 +24,10 @@ from swarm.communication.topology.readers.edge_list import (
     Heading,
     read_edge_list,
 )
+from swarm.communication.topology.readers.matrices import UNPACKED, read_matrix
 from swarm.communication.topology.readers.parsed import Parsed, finite_column
 
 LARGE = 1 << 20  # bytes of an edge list from which on pandas, which takes long to load, pays
-_UNPACKED = 4  # how many times its size a packed file may take in memory
 _COMMENTS = re.compile(rb"(?:[ \t]*(?:[#%][^\n]*)?\r?\n)*")
 _PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'#%{}"(')) + b"\t\r\n"
 
@@ -117,15 +117,11 @@ def read_edge_table(path: Path, parsed: Parsed, most: int) -> None:
     from swarm.data.files.readers.table_files import read_table  # it takes pandas and pyarrow
 
     try:
-        table = read_table(path, _UNPACKED * most)
+        table = read_table(path, UNPACKED * most)
     except ConfigError as error:
-        if "'indptr'" in error.valid:
-            raise ValueError(
-                "it is a sparse matrix of SciPy; scipy.io.mmwrite writes it as .mtx, which is read"
-            ) from None
         if "data.max_mb" in error.valid:
             raise ValueError(
-                f"it takes more than {_UNPACKED} times max_mib={most / 2**20:g} in memory; raise"
+                f"it takes more than {UNPACKED} times max_mib={most / 2**20:g} in memory; raise"
                 " max_mib if you trust it"
             ) from None
         empty = error.valid.startswith("has no rows")
@@ -184,7 +180,7 @@ def _pairs(array: npt.NDArray[Any], parsed: Parsed) -> None:
                 f"a {rows} × {rows} array can hold edges or an adjacency matrix; write so few edges"
                 " as text"
             )
-        _matrix(array, parsed)
+        read_matrix(array, parsed)
         return
     if array.dtype.kind == "b":
         raise ValueError(f"truth values must be a square matrix, not {list(array.shape)}")
@@ -200,67 +196,3 @@ def _pairs(array: npt.NDArray[Any], parsed: Parsed) -> None:
         finite_column(far, "weight")
         parsed.weighted, far = True, None
     parsed.columns(source, target, far)
-
-
-def _matrix(value_NN: npt.NDArray[Any], parsed: Parsed) -> None:
-    if not np.isfinite(value_NN).all():
-        row, column = np.argwhere(~np.isfinite(value_NN))[0]
-        raise ValueError(f"row {row}, column {column} (counted from 0) is not a finite number")
-    source, target = np.nonzero(value_NN)
-    _entries(len(value_NN), source, target, value_NN[source, target], parsed)
-
-
-def read_matrix_market(data: bytes, parsed: Parsed) -> None:
-    """Read an adjacency matrix in Matrix Market with SciPy; node i is row i, counted from 0.
-
-    The sizes that the file states are compared with the limits, and with its length, before SciPy
-    allocates anything.
-    """
-    from scipy.io import mminfo, mmread
-
-    try:
-        rows, columns, entries, form, kind, _ = mminfo(io.BytesIO(data))
-        if rows != columns:
-            raise ValueError(f"a graph needs a square matrix, not {rows} × {columns}")
-        if kind == "complex":
-            raise ValueError("a graph needs a matrix of real numbers, not of complex ones")
-        parsed.require_nodes(rows)
-        parsed.require_edges(entries if form == "coordinate" else 0)
-        if entries > len(data):  # of a symmetric one, half the entries are in the file
-            raise ValueError(f"it states {entries} entries but is shorter")
-        matrix = mmread(io.BytesIO(data))
-    except (ValueError, OverflowError, MemoryError, TypeError, StopIteration) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ValueError(reason or "not Matrix Market") from None
-    if isinstance(matrix, np.ndarray):
-        _matrix(matrix, parsed)
-        return
-    value_E = np.asarray(matrix.data, np.float64)
-    wrong = np.flatnonzero(~np.isfinite(value_E))
-    if wrong.size:
-        raise ValueError(f"entry {wrong[0] + 1} is not a finite number")
-    there = value_E != 0
-    source, target = matrix.row[there], matrix.col[there]
-    _entries(rows, source, target, value_E[there], parsed)
-
-
-def _entries(
-    nodes: int,
-    source_E: npt.NDArray[Any],
-    target_E: npt.NDArray[Any],
-    value_E: npt.NDArray[Any],
-    parsed: Parsed,
-) -> None:
-    """Set the entries of an adjacency matrix that are not 0 as edges from row to column."""
-    source_E, target_E = source_E.astype(np.int64), target_E.astype(np.int64)
-    if not parsed.directed:
-        there = np.unique(source_E * nodes + target_E)
-        back = np.unique(target_E * nodes + source_E)
-        if not np.array_equal(there, back):
-            code = int(np.setdiff1d(there, back)[0])
-            raise ValueError(
-                f"the matrix has row {code // nodes}, column {code % nodes} (counted from 0) and"
-                " not the opposite; topology.directed=true would read it as a directed graph"
-            )
-    parsed.weighted |= parsed.length is None and bool((value_E != 1).any())
-    parsed.columns(source_E, target_E, None if parsed.length is None else value_E, nodes)

@@ -270,7 +270,7 @@ def _edge(row: list[str], found: str | None, parsed: Parsed) -> None:
     if len(row) not in (2, 3):
         raise ValueError(
             f"needs `source target [weight]`, found {_fields(row)}; topology.format=adjlist reads"
-            " lines of a node and its neighbours"
+            " lines of a node and its neighbours, and topology.format=matrix an adjacency matrix"
         )
     if len(row) == 3 and parsed.length is None:
         finite(row[2], "weight")

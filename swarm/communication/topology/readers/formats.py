@@ -14,9 +14,12 @@ from typing import Any, Literal
 from swarm.common.errors import ConfigError
 from swarm.common.system.dataset_cache import locate
 from swarm.common.system.files import content
-from swarm.communication.topology.readers import arrays, text_formats
+from swarm.communication.topology.readers import arrays, matrices
 from swarm.communication.topology.readers.node_link import read_node_link
 from swarm.communication.topology.readers.parsed import Parsed
+from swarm.communication.topology.readers.text import adjacency_list, published
+from swarm.communication.topology.readers.text.gml import read_gml
+from swarm.communication.topology.readers.text.pajek import read_pajek
 from swarm.communication.topology.readers.xml_formats import read_gexf, read_graphml, read_xml
 
 Format = Literal[
@@ -32,6 +35,7 @@ Format = Literal[
     "gexf",
     "graphml",
     "node_link",
+    "matrix",
     "matrix_market",
     "npy",
     "table",
@@ -40,24 +44,26 @@ Format = Literal[
 Read = Callable[[bytes, Parsed], None]
 READERS: dict[str, Read] = {
     "edgelist": arrays.read_any_edge_list,
-    "adjlist": text_formats.read_adjacency_list,
-    "multiline_adjlist": text_formats.read_multiline_adjacency_list,
-    "gml": text_formats.read_gml,
-    "pajek": text_formats.read_pajek,
-    "konect": text_formats.read_konect,
-    "dimacs": text_formats.read_dimacs,
-    "sif": text_formats.read_sif,
+    "adjlist": adjacency_list.read_adjacency_list,
+    "multiline_adjlist": adjacency_list.read_multiline_adjacency_list,
+    "gml": read_gml,
+    "pajek": read_pajek,
+    "konect": published.read_konect,
+    "dimacs": published.read_dimacs,
+    "sif": published.read_sif,
     "gexf": read_gexf,
     "graphml": read_graphml,
     "xml": read_xml,
     "node_link": read_node_link,
-    "matrix_market": arrays.read_matrix_market,
+    "matrix": matrices.read_text_matrix,
+    "matrix_market": matrices.read_matrix_market,
 }
 _SUFFIXES = {
     ".graphml": "graphml",
     ".gexf": "gexf",
     ".xml": "xml",
     ".json": "node_link",
+    ".cyjs": "node_link",
     ".gml": "gml",
     ".net": "pajek",
     ".paj": "pajek",
@@ -112,6 +118,8 @@ def read_graph_file(path: str, format: Format, parsed: Parsed, max_mib: float) -
         raise ValueError(f"a {suffix} file in a {names.suffix} file is not read; unpack it first")
     elif found == "npy":
         arrays.read_npy_file(locate(path), parsed)
+    elif suffix == ".npz" and matrices.is_sparse(data):
+        matrices.read_sparse(locate(path), data, parsed)
     else:
         arrays.read_edge_table(locate(path), parsed, int(max_mib * 2**20))
 
@@ -145,7 +153,7 @@ def _format_of(data: bytes) -> str:
     if known is not None:
         return known
     text = data.decode("utf-8", "replace") if start.startswith(b"#") else ""
-    multiline = text_formats.is_multiline(text)
+    multiline = adjacency_list.is_multiline(text)
     if multiline is None:
-        return "edgelist"
+        return "matrix" if matrices.is_matrix(data) else "edgelist"
     return "multiline_adjlist" if multiline else "adjlist"

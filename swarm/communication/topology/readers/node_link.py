@@ -1,10 +1,13 @@
-"""Reads graphs in JSON: networkx's node-link data in all its dialects, and what d3 draws."""
+"""Reads graphs in JSON: networkx's node-link data in all its dialects, what d3 draws, and what
+Cytoscape writes.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from swarm.communication.topology.readers.labelled import Labelled
 from swarm.communication.topology.readers.parsed import Name, Parsed, finite, text_of
 
 _EDGES = ("links", "edges")
@@ -16,14 +19,19 @@ def read_node_link(data: bytes, parsed: Parsed) -> None:
 
     The links may be called ``edges``. Where the nodes have no ``id`` but a ``name`` (d3), or the
     ends of links are numbers and no id is one (networkx 1), the ends are positions in ``nodes``,
-    counted from 0.
+    counted from 0. What has ``elements`` is Cytoscape's JSON (:func:`_read_cytoscape`).
     """
     document = _document(data)
+    if "elements" in document:
+        _read_cytoscape(document, parsed)
+        return
     nodes = document.get("nodes")
     key = next((key for key in _EDGES if isinstance(document.get(key), list)), _EDGES[0])
     links = document.get(key)
     if not isinstance(nodes, list) or not isinstance(links, list):
-        raise ValueError("`nodes` and `links` (or `edges`) must be lists")
+        raise ValueError(
+            "`nodes` and `links` (or `edges`) must be lists, as networkx.node_link_data writes them"
+        )
     parsed.directed = document.get("directed", False)
     if not isinstance(parsed.directed, bool):
         raise ValueError("`directed` must be true or false")
@@ -41,6 +49,52 @@ def read_node_link(data: bytes, parsed: Parsed) -> None:
     counted = called == "name" or _counts(links, names)
     for i, entry in enumerate(links):
         _link(entry, f"{key}[{i}]", parsed, names if counted else None)
+
+
+def _read_cytoscape(document: dict[str, Any], parsed: Parsed) -> None:
+    """Read ``{"elements": {"nodes": [{"data": {"id": …, "name": …}, "position": {"x": …, "y": …}}],
+    "edges": [{"data": {"source": …, "target": …}}]}}``. ``elements`` may also be one list of both.
+    """
+    elements = document["elements"]
+    if isinstance(elements, list):
+        of_edge = ["source" in _data(one, "elements") for one in elements]
+        edges: Any = [one for one, is_edge in zip(elements, of_edge, strict=True) if is_edge]
+        nodes: Any = [one for one, is_edge in zip(elements, of_edge, strict=True) if not is_edge]
+    elif isinstance(elements, dict):
+        nodes, edges = elements.get("nodes"), elements.get("edges", [])
+    else:
+        nodes = edges = None
+    if not isinstance(nodes, list) or not isinstance(edges, list):
+        raise ValueError("`elements` must have lists `nodes` and `edges`, or be one list of both")
+    found = Labelled(parsed, "edge")
+    for i, node in enumerate(nodes):
+        own, position = _data(node, f"nodes[{i}]"), node.get("position")
+        id = found.node(_field(own, "id", f"nodes[{i}]"), own.get("name"))
+        if isinstance(position, dict) and (place := _place(position)) is not None:
+            found.places[id] = place
+    for i, edge in enumerate(edges):
+        own, where = _data(edge, f"edges[{i}]"), f"edges[{i}]"
+        source, target = (_field(own, end, where) for end in ("source", "target"))
+        if own.get("weight") is not None and parsed.length != "weight":
+            _require_weight(own["weight"], where)
+            parsed.weighted = True
+        found.edge(source, target, own.get(str(parsed.length)), i + 1)
+    parsed.directed = document.get("directed", parsed.directed) is True
+    found.finish()
+
+
+def _data(element: Any, where: str) -> dict[str, Any]:
+    own = element.get("data") if isinstance(element, dict) else None
+    if not isinstance(own, dict):
+        raise ValueError(f"{where}: needs an object `data`")
+    return own
+
+
+def _require_weight(value: Any, where: str) -> None:
+    try:
+        finite(value, "weight")
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _document(data: bytes) -> dict[str, Any]:

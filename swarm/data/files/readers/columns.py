@@ -22,9 +22,12 @@ Column = npt.NDArray[np.generic]
 
 
 class ArrowColumns(dict[str, Column]):
-    """Columns by name; ``words`` has the names of the classes that a column numbers."""
+    """Columns by name; ``words`` has the names of the classes that a column numbers, and the last
+    ``own_test`` rows are a test set that comes with the table.
+    """
 
     words: dict[str, list[str]]
+    own_test = 0
 
 
 # Bytes in memory, on the safe side:
@@ -85,7 +88,7 @@ def plain(column: pd.Series[Any]) -> Column:
     return values
 
 
-def of_arrow(path: Path, table: pa.Table, most: int) -> dict[str, Column]:
+def of_arrow(path: Path, table: pa.Table, most: int) -> ArrowColumns:
     """The columns of an Arrow table by name, as NumPy arrays of S rows.
 
     A column of lists of n numbers becomes ``[S, n]``, lists of lists get one more axis, and so on.

@@ -145,7 +145,7 @@ def _measure(path: Path, text: IO[str], most: int, columns: int, options: dict[s
 
 def read_jsonl(path: Path, file: BinaryIO, most: int) -> pa.Table:
     """The table of a file with one JSON object a line: a column for every key, null in the lines
-    that lack it.
+    that lack it. The key ``b`` of an object that is the value of ``a`` is the column ``a.b``.
 
     Python's own parser reads the lines, as Arrow's crashes the process on a deeply nested line.
 
@@ -169,7 +169,10 @@ def read_jsonl(path: Path, file: BinaryIO, most: int) -> pa.Table:
         if len(rows) == _LINES or size > _PART:
             tables.append(_table(rows, names))
             rows, size = [], 0
-    return pa.concat_tables([*tables, _table(rows, names)], promote_options="permissive")
+    table = pa.concat_tables([*tables, _table(rows, names)], promote_options="permissive")
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    return table
 
 
 def _object(path: Path, number: int, text: bytes) -> dict[str, Any]:
@@ -191,3 +194,19 @@ def _object(path: Path, number: int, text: bytes) -> dict[str, Any]:
 def _table(rows: list[dict[str, Any]], names: dict[str, None]) -> pa.Table:
     columns = [pa.array([row.get(name) for row in rows]) for name in names]
     return pa.Table.from_arrays(columns, names=list(names))
+
+
+def read_svmlight(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
+    """The columns ``x`` ``[S, features]`` and ``label`` of a file in the format of SVMlight and
+    LIBSVM, lines ``label number:value …``, whose other features are 0.
+
+    Raises ``ConfigError`` where they may take more than ``most`` bytes.
+    """
+    from sklearn.datasets import load_svmlight_file  # most runs need none, and it takes a second
+
+    entries = sum(line.count(b":") for line in file)
+    require_unpacked_room(path, 2 * _CELL * entries, most)
+    file.seek(0)
+    x, y = load_svmlight_file(file)
+    require_unpacked_room(path, _CELL * x.shape[0] * x.shape[1], most)
+    return {"x": x.toarray(), "label": y}

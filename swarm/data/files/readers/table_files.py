@@ -4,9 +4,7 @@ unpickled.
 
 from __future__ import annotations
 
-import json
 import math
-import mmap
 import struct
 import warnings
 import zipfile
@@ -22,7 +20,10 @@ import pyarrow as pa
 from numpy.lib import format as npy
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.files import content, opened, size_of
+from swarm.common.system.files import opened, size_of
+from swarm.data.files.readers.arrow.folders import STATE, mapped, read_folder, saved_folders
+from swarm.data.files.readers.arrow.ipc import read_ipc
+from swarm.data.files.readers.arrow.parquet import read_parquet
 from swarm.data.files.readers.columns import (
     Column,
     of_arrow,
@@ -31,9 +32,7 @@ from swarm.data.files.readers.columns import (
     require_unpacked_room,
 )
 from swarm.data.files.readers.dialect import CsvFormat
-from swarm.data.files.readers.ipc import read_ipc
-from swarm.data.files.readers.lines import read_csv, read_jsonl
-from swarm.data.files.readers.parquet import read_parquet
+from swarm.data.files.readers.lines import read_csv, read_jsonl, read_svmlight
 
 Reader = Callable[[Path, BinaryIO, int], dict[str, Column]]
 
@@ -53,7 +52,7 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-KINDS = (".csv", ".parquet", ".npz", ".jsonl", ".arrow")
+KINDS = (".csv", ".parquet", ".npz", ".jsonl", ".arrow", ".libsvm")
 SEPARATED = (".csv", ".tsv", ".txt", ".data")  # endings of separated values
 _ALSO = "separated values may also end in .tsv, .txt or .data, and all of these in .gz"
 _PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -62,21 +61,14 @@ _INSTEAD = {
     ".xlsx": "in Excel, save it as CSV UTF-8",
     ".xls": "in Excel, save it as CSV UTF-8",
     ".json": "pandas writes .jsonl with to_json(…, orient='records', lines=True)",
-    ".feather": "a file of Arrow may be renamed to .arrow",
+    ".npy": "numpy.savez('both.npz', x=numpy.load('x.npy'), y=numpy.load('y.npy')) writes .npz",
     ".pkl": "pickles are never read; pandas writes .parquet with to_parquet",
     ".pickle": "pickles are never read; pandas writes .parquet with to_parquet",
     ".arff": "scipy.io.arff.loadarff reads it, and pandas.DataFrame(…).to_csv writes .csv",
     ".mat": "scipy.io.loadmat reads it, and numpy.savez writes .npz",
     ".rds": "in R, write.csv writes .csv",
     ".rdata": "in R, write.csv writes .csv",
-    **dict.fromkeys(
-        (".libsvm", ".svm", ".svmlight"),
-        "sklearn.datasets.load_svmlight_file reads it, and numpy.savez(…, x=x.toarray(), y=y)"
-        " writes .npz",
-    ),
 }
-_STATE = "state.json"  # in the folder of a saved data set
-_MOST_STATE = 16 << 20  # the most bytes of that file that are read
 _MOST_MEANT = 5  # how many files a message names where a folder is given
 
 
@@ -105,8 +97,7 @@ def read_table(path: Path, max_bytes: int, csv: CsvFormat | None = None) -> dict
         )
     try:
         if folder or reader is None:
-            _require_saved(path)
-            table = _saved(path, max_bytes)
+            table = _of_folder(path, max_bytes)
         else:
             with opened(path) as file:
                 require_room(path, size_of(file), max_bytes)
@@ -135,8 +126,10 @@ def _has_remarks(path: Path) -> bool:
 def _reader(path: Path, csv: CsvFormat) -> Reader | None:
     """What reads files of this ending; None if nothing does."""
     readers: dict[str, Reader] = {
-        ".parquet": _parquet, ".npz": _npz, ".jsonl": _jsonl, ".arrow": _arrow,
+        ".parquet": _parquet, ".npz": _npz, ".jsonl": _jsonl,
     }  # fmt: skip
+    readers |= dict.fromkeys((".arrow", ".feather"), _arrow)
+    readers |= dict.fromkeys((".libsvm", ".svmlight", ".svm"), read_svmlight)
     readers |= dict.fromkeys(SEPARATED, partial(read_csv, wanted=csv))
     endings = [ending.lower() for ending in path.suffixes[-2:]]
     if endings[-1:] == [".gz"] and len(endings) == 2 and endings[0] in SEPARATED:
@@ -144,13 +137,8 @@ def _reader(path: Path, csv: CsvFormat) -> Reader | None:
     return readers.get(path.suffix.lower())
 
 
-def _mapped(file: BinaryIO) -> pa.Buffer:
-    """The file's bytes as a memory map, which loads only the parts that are read."""
-    return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
 def _parquet(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
-    return of_arrow(path, read_parquet(path, _mapped(file), most), most)
+    return of_arrow(path, read_parquet(path, mapped(file), most), most)
 
 
 def _jsonl(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
@@ -158,45 +146,37 @@ def _jsonl(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
 
 
 def _arrow(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
-    return of_arrow(path, read_ipc(path, _mapped(file), most), most)
+    return of_arrow(path, read_ipc(path, mapped(file), most), most)
 
 
-def _require_saved(path: Path) -> None:
-    """Refuse a folder that is no saved data set, and name files in it that might be meant."""
-    if (path / _STATE).is_file():
-        return
+def _of_folder(path: Path, most: int) -> dict[str, Column]:
+    """The columns in a folder that is a data set; any other is refused, with the names of files in
+    it that might be meant.
+    """
+    found = read_folder(path, most)
+    if found is not None:
+        columns = of_arrow(path, found[0], most)
+        columns.own_test = found[1]
+        return columns
     kinds = f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
     wanted = f"is a folder, and a {kinds} file is wanted, or a saved data set's folder"
-    saved = [place for place in path.iterdir() if (place / _STATE).is_file()]
+    saved = saved_folders(path)
     endings = (*KINDS, *SEPARATED)
     files = [file for file in path.iterdir() if file.suffix.lower() in endings and file.is_file()]
     there = sorted([*saved, *files])
     meant = " or ".join(f"{path / file.name}" for file in there[:_MOST_MEANT])
     if not there:
-        raise ConfigError("path", path, f"{wanted} (with a {_STATE}); none is in it")
+        raise ConfigError("path", path, f"{wanted} (with a {STATE}); none is in it")
     others = (
         f", or one of {len(there) - _MOST_MEANT} others in it" if len(there) > _MOST_MEANT else ""
     )
     raise ConfigError("path", path, f"{wanted}; give {meant}{others}")
 
 
-def _saved(path: Path, most: int) -> dict[str, Column]:
-    """The columns in a folder that ``datasets`` wrote with ``save_to_disk``, whose ``state.json``
-    names its Arrow files.
+def require_small_arrays(path: Path, file: BinaryIO, most: int) -> None:
+    """Refuse an NPZ file of more than ``most`` bytes unpacked, or whose arrays declare more than
+    they hold, or hold Python objects.
     """
-    entries = json.loads(content(path / _STATE, _MOST_STATE, "16 MiB"))["_data_files"]
-    size, tables = 0, []
-    for entry in entries:
-        with opened(path / Path(str(entry["filename"])).name) as file:
-            size += size_of(file)
-            require_room(path, size, most)
-            table = read_ipc(path, _mapped(file), most)
-        tables.append(table)
-        require_unpacked_room(path, sum(table.nbytes for table in tables), most)
-    return of_arrow(path, pa.concat_tables(tables), most)
-
-
-def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         require_room(path, sum(entry.file_size for entry in entries), most)
@@ -205,6 +185,10 @@ def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
             with archive.open(entry) as inside:
                 _npy_header(inside, entry)
     file.seek(0)
+
+
+def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
+    require_small_arrays(path, file, most)
     with np.load(file, allow_pickle=False) as arrays:
         table: dict[str, Column] = {name: arrays[name] for name in arrays.files}
     scalars = [name for name, array in table.items() if array.ndim == 0]
@@ -248,14 +232,17 @@ def _part(name: str) -> tuple[str, str]:
 def with_own_test(
     path: Path, table: dict[str, Column], most: int
 ) -> tuple[dict[str, Column], npt.NDArray[np.int64] | None]:
-    """An NPZ file's table with a test set of its own, as Keras and MedMNIST write them: the arrays
-    of each kind are joined under the name of the training set's; and the rows of the test set. Any
-    other table is unchanged, and None.
+    """A table, and the rows of the test set that comes with it: those of a folder, or the arrays of
+    an NPZ file as Keras and MedMNIST write them, of which the ones of each kind are joined under
+    the name of the training set's. Any other table is unchanged, and None.
 
     The samples of a validation set join the training samples, as ``data.validation`` draws from
     them all; a warning says so. Raises ``ConfigError`` where two arrays do not fit, and for more
     than ``most`` bytes.
     """
+    own, rows = getattr(table, "own_test", 0), len(next(iter(table.values())))
+    if own:
+        return table, np.arange(rows - own, rows)
     if path.suffix.lower() != ".npz" or not _in_pairs(
         {name: len(column) for name, column in table.items()}
     ):
@@ -272,13 +259,24 @@ def with_own_test(
             _require_alike(path, name, table[name], other, table[other])
         joined[name] = np.concatenate([table[each] for each in (name, *others)])
     if found["val"]:
-        own = f"its validation set ({', '.join(found['val'].values())})"
+        its = f"its validation set ({', '.join(found['val'].values())})"
         warnings.warn(
-            f"{path}: {own} joins the training samples, from which data.validation draws",
+            f"{path}: {its} joins the training samples, from which data.validation draws",
             stacklevel=3,
         )
     rows = len(next(iter(joined.values())))
     return joined, np.arange(rows - len(table[next(iter(found["test"].values()))]), rows)
+
+
+def in_two(table: dict[str, Column]) -> list[dict[str, Column]]:
+    """A table of a folder as those of its training and of its own test set; any other alone."""
+    own = getattr(table, "own_test", 0)
+    if not own:
+        return [table]
+    return [
+        {name: column[part] for name, column in table.items()}
+        for part in (slice(-own), slice(-own, None))
+    ]
 
 
 def _require_alike(path: Path, name: str, first: Column, other: str, second: Column) -> None:

@@ -25,6 +25,8 @@ def read_ipc(path: Path, data: pa.Buffer, most: int) -> pa.Table:
     Raises ``ConfigError`` where it unpacks to more than ``most`` bytes, and an ``ArrowException``
     for wrong lengths and offsets, which would crash the process later.
     """
+    if data[:4].to_pybytes() == b"FEA1":
+        raise ValueError("version 1 of Feather; pandas.read_feather reads it, to_feather writes 2")
     stream = data.slice(len(_MAGIC)) if data[:6].to_pybytes() == _MAGIC[:6] else data
     size = 0
     for message in pa.ipc.MessageReader.open_stream(pa.BufferReader(stream)):

@@ -1,0 +1,1 @@
+"""Readers of graphs that are written as text, other than edge lists."""

@@ -1,0 +1,1 @@
+"""Readers of files in Arrow's formats, and of folders of them."""
