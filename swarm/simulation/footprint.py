@@ -26,7 +26,7 @@ REST = 40 << 20  # bytes that every run needs: files being written, tables, the 
 AUTOGRAD = 64 << 20  # bytes that torch loads for models whose gradients are not written by hand
 COUNTERS = 500  # bytes a device: counters, draws, and the results of a round
 EDGE = 90  # bytes a directed link: the graph, its weights, and the routes made of them
-POSITION = 60  # bytes a sample id while it is drawn
+POSITION = 20  # bytes a sample id while it is drawn
 MEASURED = 30  # bytes a device, evaluation and further metric
 RESULT = 60  # bytes a device and evaluation: its results, in the run's files and their table
 
@@ -227,7 +227,8 @@ class _Counted:
     def _drawing(self) -> int:
         e = self.e
         steps = int(e.data.local_steps_N.max()) * e.data.stream.batch
-        return POSITION * min(self.n * steps, max(POSITIONS_AT_ONCE, e.blocks.size * steps))
+        each = POSITION + self._answers * self.item  # with its target
+        return each * min(self.n * steps, max(POSITIONS_AT_ONCE, e.blocks.size * steps))
 
     def _learning(self) -> int:
         e, batch = (
@@ -240,7 +241,8 @@ class _Counted:
         # features, targets, predictions and their scores
         round = int(steps * block * batch * (copies * sample + 6 * outputs))
         rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
-        return round + rows + block * batch * self._activations
+        together = e.learner.kernel.at_once(block, batch)
+        return round + rows + together * batch * self._activations
 
     def _looking(self) -> int:
         e = self.e
@@ -249,12 +251,13 @@ class _Counted:
         rows = e.blocks.size * self.width * self.item
         samples = len(e.data.dataset.test) * each
         kept = sum(m.state(1, e.data.outputs, samples).nbytes for m in e.metrics.outputs)
-        predicted = many * (self._activations + 4 * self._answers * self.item)
-        return rows + e.blocks.size * max(predicted + kept, self._looking_at_own(each))
+        together, block = e.learner.kernel.at_once(e.blocks.size, many), e.blocks.size
+        predicted = many * (together * self._activations + block * 4 * self._answers * self.item)
+        return rows + max(predicted + block * kept, self._looking_at_own(each))
 
     def _looking_at_own(self, each: int) -> int:
-        """Bytes a device while it is looked at on held-out samples of its own, which it shares with
-        no other, with ``each`` labels a sample."""
+        """Bytes while a block is looked at on held-out samples of its own, which its devices share
+        with no other, with ``each`` labels a sample."""
         split, measures = self.e.data.split, self.e.communication.protocol.requirements
         looked_at = (
             (split.local_test, bool(self.e.metrics.local)),
@@ -267,7 +270,10 @@ class _Counted:
             return 0
         many = min(max(1, OWN_SAMPLES_AT_ONCE // each), longest)
         sample = self.e.data.dataset.x[:1].size * self.item + self.e.data.dataset.y[:1].nbytes
-        return 8 * longest + many * (sample + self._activations + 6 * self._answers * self.item)
+        block = self.e.blocks.size
+        own = 8 * longest + many * (sample + 6 * self._answers * self.item)
+        together = self.e.learner.kernel.at_once(block, many)
+        return block * own + together * many * self._activations
 
     @property
     def _held_out(self) -> int:

@@ -84,18 +84,22 @@ class BatchedKernel(Kernel):
             raise ConfigError("/model", name, "has a method over_rows that disagrees with forward")
         return found
 
+    def at_once(self, devices: int, samples: int) -> int:
+        if not isinstance(self.run, Convolution):
+            return devices
+        return min(devices, self.run.devices_at_once(samples))
+
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
-        at_once = self._at_once(inputs.shape[1]) or len(inputs)
+        at_once = self.at_once(*inputs.shape[:2])
         outs = [self.run.over_rows(own, inputs[part]) for part, own in _parts(x, at_once)]
         return _class_major(outs[0] if len(outs) == 1 else torch.cat(outs))
 
     def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
-        at_once = self._at_once(samples) or max(1, POSITIONS_AT_ONCE // samples)
+        if isinstance(self.run, Convolution):
+            at_once = self.run.devices_at_once(samples)
+        else:
+            at_once = max(1, POSITIONS_AT_ONCE // samples)
         return partial(self._add, into, x, at_once)
-
-    def _at_once(self, samples: int) -> int | None:
-        """How many devices run together, if that follows from the sizes of intermediate values."""
-        return self.run.devices_at_once(samples) if isinstance(self.run, Convolution) else None
 
     def _add(
         self, into: Views, x: Views, at_once: int, inputs: Tensor, target_BCb: Tensor, scale: Scale

@@ -57,6 +57,12 @@ class Kernel(ABC):
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         """Return the predictions of B devices on b samples each, ``[B, C, b]``."""
 
+    def at_once(self, devices: int, samples: int) -> int:
+        """How many of the ``devices`` of a block run together on ``samples`` samples each: the
+        intermediate values of so many are in memory at a time.
+        """
+        return devices
+
     @abstractmethod
     def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
         """Return a function that adds gradients at ``x`` to ``into``, for mini-batches of
@@ -121,6 +127,9 @@ class PerDevice(Kernel):
         self.layout, self.loss, self.noisy = layout or Layout.of(module), loss, noisy
         self._predict = _prediction(module, self.layout, self.learns_otherwise)
         self._learn = _learning(module, self.layout)
+
+    def at_once(self, devices: int, samples: int) -> int:
+        return 1
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         return torch.stack(
