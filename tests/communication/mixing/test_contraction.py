@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import networkx
 import numpy as np
 import pytest
 import torch
@@ -76,14 +77,36 @@ def test_the_consensus_scenario_measures_rho(tmp_path: Path, topology: str) -> N
         assert summary["rate_measured"] == pytest.approx(0.949253, abs=1e-6)
 
 
-def test_the_complete_graph_agrees_in_one_round(tmp_path: Path) -> None:
-    summary = run(tmp_path / "run", "topology=complete", "scenario=consensus", "rounds=4")
+@pytest.mark.parametrize(
+    ("topology", "rounds"),
+    [("complete devices=12", 1), ("one_peer_exponential devices=16", 4)],
+)
+def test_a_graph_of_rho_0_comes_to_one_value_in_one_period(
+    tmp_path: Path, topology: str, rounds: int
+) -> None:
+    summary = run(
+        tmp_path / "run", *f"topology={topology}".split(), "scenario=consensus", "rounds=6"
+    )
     distances = [r["consensus_distance"] for r in logged(tmp_path / "run")]
-    assert distances[0] > 0.1
-    assert max(distances[1:]) < 1e-14
-    assert summary["topology"]["rho"] == 0
-    assert summary["rate_measured"] is None
-    assert "fewer than 3 rounds" in summary["rate_measured_reason"]
+    assert min(distances[:rounds]) > 0.1
+    assert max(distances[rounds:]) < 1e-14
+    assert summary["topology"]["rho"] == summary["rate_measured"] == 0
+    assert summary["rate_measured_reason"] is None
+    assert summary["rounds_to_one_value"] == rounds
+    after = "1 round," if rounds == 1 else f"{rounds} rounds,"
+    assert summary["headline"].startswith(f"All devices hold one value after {after}")
+
+
+def test_a_rate_of_few_rounds_is_measured_down_to_rounding(tmp_path: Path) -> None:
+    """A complete graph without one edge: its ρ leaves less than three rounds above 1e-10."""
+    graph = networkx.complete_graph(200)
+    graph.remove_edge(0, 1)
+    networkx.write_edgelist(graph, tmp_path / "near.txt", data=False)
+    file = ("topology=file", f"topology.path={tmp_path}/near.txt", "devices=200", "model=softmax")
+    summary = run(tmp_path / "run", *file, "scenario=consensus", "rounds=9")
+    assert summary["rate_measured"] == pytest.approx(summary["rho"], rel=1e-2)
+    assert 0 < summary["rho"] < 0.01
+    assert summary["rounds_to_one_value"] is None
 
 
 def test_too_few_rounds_to_measure_are_named(tmp_path: Path) -> None:
