@@ -7,11 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import networkx
 import numpy as np
 import pytest
 import torch
 
+from scenarios.consensus import fitted_rate
 from swarm.communication.mixing import second_eigenvalue, weights
 from tests.support import logged, prepared, run, simulation, trajectory
 
@@ -97,16 +97,11 @@ def test_a_graph_of_rho_0_comes_to_one_value_in_one_period(
     assert summary["headline"].startswith(f"All devices hold one value after {after}")
 
 
-def test_a_rate_of_few_rounds_is_measured_down_to_rounding(tmp_path: Path) -> None:
-    """A complete graph without one edge: its ρ leaves less than three rounds above 1e-10."""
-    graph = networkx.complete_graph(200)
-    graph.remove_edge(0, 1)
-    networkx.write_edgelist(graph, tmp_path / "near.txt", data=False)
-    file = ("topology=file", f"topology.path={tmp_path}/near.txt", "devices=200", "model=softmax")
-    summary = run(tmp_path / "run", *file, "scenario=consensus", "rounds=9")
-    assert summary["rate_measured"] == pytest.approx(summary["rho"], rel=1e-2)
-    assert 0 < summary["rho"] < 0.01
-    assert summary["rounds_to_one_value"] is None
+@pytest.mark.parametrize("rho", [0.9, 0.1, 0.02, 0.004, 0.001])
+def test_a_small_rate_is_fitted_down_to_rounding(rho: float) -> None:
+    """Only two rounds of 0.004ᵗ lie between 1e-4 and 1e-10."""
+    rate, reason = fitted_rate(rho ** np.arange(250.0) + 1e-16)
+    assert (reason, rate) == (None, pytest.approx(rho, rel=1e-3))
 
 
 def test_too_few_rounds_to_measure_are_named(tmp_path: Path) -> None:
