@@ -32,7 +32,6 @@ STANDS_FOR = {
         "outputs/first outputs/other --html a.html --png a.png --csv a.csv",
     "resume=FOLDER": "resume=outputs/first",
     "scenario=NAME": "scenario=drift",
-    "outputs/NAME": "outputs/drift",
 }  # fmt: skip
 Check = Callable[[Sequence[str], pytest.MonkeyPatch], None]
 
@@ -175,10 +174,7 @@ ELSEWHERE = (
         r"wandb |find .*wandb sync", "needs an account and the network, or a terminal",
         parsed("wandb.cli.cli", "wandb"),
     ),
-    Elsewhere(
-        r".* publish outputs/claims", "publishes all claims, which are judged in an hour; that of"
-        " one is published on docs/claims/README.md", published,
-    ),
+    Elsewhere(r".* publish ", "publishes claims that were judged in full: an hour", published),
     Elsewhere(r"python -m benchmarks", "lasts minutes", arguments),
     Elsewhere(
         r".*engine=ray", "starts Ray, a dozen processor seconds each, as tests/simulation/engine do"
@@ -187,6 +183,10 @@ ELSEWHERE = (
     Elsewhere(
         r".*scenario=all", "judges six claims, whose budgets are in their files: five minutes",
         composed,
+    ),
+    Elsewhere(
+        r".*scenario=.*preset=full", "judges under at least five seeds: dozens of runs, as"
+        " tests/experiments/claims do for a tiny claim", prepared,
     ),
 )  # fmt: skip
 

@@ -44,18 +44,16 @@ LESS = (
     (r".*scenario=links", "scenario.jobs=1 scenario.quick.seeds=1"),
     (
         r".*scenario=(drift|NAME).* preset=full",
-        "scenario.jobs=1 scenario.full.seeds=1 scenario.full.devices=4 scenario.full.rounds=4"
-        " scenario.full.day=1 tracker=none",
+        "scenario.full.devices=8 scenario.full.rounds=4 scenario.full.day=1",
     ),
     (
         r".*scenario=drift",
-        "scenario.jobs=1 scenario.quick.seeds=1 scenario.quick.devices=4 scenario.quick.rounds=4"
+        "scenario.jobs=1 scenario.quick.seeds=1 scenario.quick.devices=8 scenario.quick.rounds=4"
         " scenario.quick.day=1 tracker=none",
     ),
     (
         r".*scenario=resilience.* preset=full",
-        "scenario.jobs=1 scenario.full.seeds=1 scenario.full.devices=8 scenario.full.rounds=3"
-        " scenario.full.killed=[0.5] tracker=none",
+        "scenario.full.devices=8 scenario.full.rounds=3 scenario.full.killed=[0.5]",
     ),
     (
         r".*scenario=resilience",

@@ -203,15 +203,8 @@ def after_contributing() -> None:
     assert "pre-commit" in Path(".git/hooks/pre-commit").read_text()
 
 
-def after_publishing() -> None:
-    """The claim that was judged is published, with its verdict."""
-    assert "scenario=drift" in Path("docs/claims/README.md").read_text()
-    assert json.loads(Path("docs/claims/drift/verdict.json").read_text())["seeds"] == 1
-
-
 AFTER: dict[str, Callable[[], None]] = {
     "CONTRIBUTING.md": after_contributing,
-    "docs/claims/README.md": after_publishing,
     "docs/data.md": after_prices,
     "docs/plugins.md": after_plug_ins,
     "docs/tutorial.md": after_the_tutorial,
@@ -253,7 +246,7 @@ def test_a_command_that_is_refused_is_found(
         ("run-swarm data=table data.path=none.csv data.label=y", "none.csv"),
     ],
 )
-def test_a_command_that_is_only_prepared_is_refused_all_the_same(
+def test_a_later_command_of_a_kind_is_refused_all_the_same(
     line: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -261,8 +254,20 @@ def test_a_command_that_is_only_prepared_is_refused_all_the_same(
     reader.kinds = {"run of compare", "sweep of compare"}
     assert reader.type(line) != 0
     assert said in reader.err
+    assert not list(tmp_path.glob("outputs"))
+
+
+def test_a_later_command_of_a_kind_makes_its_first_arm(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reader = Reader(monkeypatch)
+    reader.kinds = {"run of compare", "sweep of compare"}
     assert reader.type("run-swarm devices=12") == 0
-    assert not list(tmp_path.glob("outputs"))  # nothing ran
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert list(json.loads((folder / "summary.json").read_text())["arms"]) == ["swarm"]
+    assert reader.type("run-swarm -m devices=12,13") == 0
+    assert not list(tmp_path.glob("multirun"))
 
 
 @pytest.mark.parametrize(
