@@ -65,6 +65,8 @@ LESS = (
         "seed=0 hydra.launcher.n_jobs=1 rounds=2 optimizer.lr=0.1 'scenario.arms=[swarm]'"
         " report=false tracker=none",
     ),
+    # 256 processes are refused where 12 GiB are not free
+    (r".*engine.actors=per_device", "devices=12 rounds=2 optimizer.lr=0.1 report=false tracker=none"),
     (r".*\+experiment=", "rounds=2 seed=0 'scenario.arms=[swarm]' report=false tracker=none"),
 )
 
