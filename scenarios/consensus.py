@@ -24,6 +24,7 @@ from swarm.results.presentation import ArmStyle, SummaryEntry
 from swarm.results.track.units import human_score
 
 START, END = 1e-4, 1e-10  # of the starting distance: the window in which the rate is fitted
+ROUNDING = 1e-13  # of it: below this a distance is all rounding
 MOST_ROUNDS = 20_000
 """The most rounds that ``scenario.rounds=auto`` takes."""
 MOST_DEVICES = 5_000
@@ -36,8 +37,10 @@ class Consensus(Scenario):
 
     The distance to consensus falls as ρᵗ (Xiao & Boyd 2004). The rate is fitted as a line through
     log distance against rounds, between 1e-4 and 1e-10 of the starting distance: there the faster
-    modes have died out and rounding does not show yet. If the topology never repeats, ρ is
-    estimated from the first rounds, and the rate itself is a random number.
+    modes have died out and rounding does not show yet; where ρ is so small that fewer than three
+    rounds lie there, down to 1e-13. If ρ is 0, the devices hold one value after a known number of
+    rounds, the period of the topology: the rate is 0 if they do. If the topology never repeats, ρ
+    is estimated from the first rounds, and the rate itself is a random number.
 
     ``mean_drift`` is the distance of the devices' mean from the starting mean. It stays zero if the
     columns of W sum to one too, which they do not if directed messages are lost and receivers keep
@@ -98,10 +101,14 @@ class Consensus(Scenario):
         rho, estimated = topology["rho"], topology["estimated_from"]
         rate: float | None = None
         reason: str | None = "consensus_distance is not among the metrics"
-        share = None
+        share = exact = None
+        losses = _losses(run.config)
         if "consensus_distance" in records:
             distance_T = records["consensus_distance"].to_numpy(dtype=np.float64)
             rate, reason = fitted_rate(distance_T)
+            if rate is None and rho == 0 and not losses:
+                exact = rounds_to_one_value(distance_T)
+                rate, reason = (rate, reason) if exact is None else (0.0, None)
             # ρ = 1 proves this only if it is no estimate from some rounds
             if rate is None and estimated is None and rho is not None and rho > 1 - 1e-12:
                 reason = (
@@ -113,11 +120,12 @@ class Consensus(Scenario):
         found = {
             "rate_measured": rate,
             "rate_measured_reason": reason,
+            "rounds_to_one_value": exact,
             "rho": rho,
             "mean_drift_share": share,
         }
         notes = [] if estimated is None else [f"estimated from {estimated} rounds"]
-        if losses := _losses(run.config):
+        if losses:
             notes.append(f"lossless: here {' and '.join(losses)}")
             found["rho_lossless"] = True
         if notes:
@@ -134,6 +142,9 @@ def _headline(found: Mapping[str, Any]) -> str:
     drift = found["mean_drift_share"] or 0.0
     if drift > 1e-9:  # more than rounding
         theory += f"; the mean drifted by {drift:.2g} of the starting distance"
+    if (exact := found["rounds_to_one_value"]) is not None:
+        after = f"{exact} round{'s'[: exact > 1]}"
+        return f"All devices hold one value after {after}, up to rounding; {theory}."
     if found["rate_measured"] is None:
         reason = found["rate_measured_reason"]
         return f"Contraction per round: not measured ({reason}); {theory}."
@@ -171,8 +182,9 @@ def fitted_rate(
             "the distance does not fall: the graph is in pieces, or there is nothing to average",
         )
     share = distance_T / distance_T[0]
-    inside = np.flatnonzero((share < START) & (share > END))
-    if len(inside) < 3:
+    windows = [np.flatnonzero((share < START) & (share > end)) for end in (END, ROUNDING)]
+    inside = next((window for window in windows if len(window) >= 3), None)
+    if inside is None:
         if share[-1] >= START:
             return (
                 None,
@@ -183,6 +195,13 @@ def fitted_rate(
             )
         return None, "the distance falls through the whole window in fewer than 3 rounds"
     return float(np.exp(np.polyfit(inside, np.log(distance_T[inside]), 1)[0])), None
+
+
+def rounds_to_one_value(distance_T: np.ndarray[Any, np.dtype[np.float64]]) -> int | None:
+    """The rounds after which the distance is no more than rounding; None if it never is, or was
+    from the start."""
+    reached = np.flatnonzero(distance_T < ROUNDING * distance_T[0])
+    return int(reached[0]) if len(reached) else None
 
 
 def _limit(rounds: int) -> str:

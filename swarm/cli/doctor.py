@@ -52,8 +52,11 @@ def examine(overrides: Sequence[str] = ()) -> list[Finding]:
 def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
     """Print the findings; returns the exit code, 0 if the run would work, else 1.
 
+    The run is the one that the words would start, so those of ``SWARM_OVERRIDES`` are added.
+
     Raises :class:`SwarmError` for a word that is not KEY=VALUE, and for ``resume``.
     """
+    from swarm.cli.environment import with_environment
     from swarm.config.composing.overrides import parse
 
     for override in parse(list(overrides)):
@@ -63,6 +66,7 @@ def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
                 override.value(),
                 "cannot be checked: doctor says whether a new run would work",
             )
+    overrides = with_environment(overrides)
     console = console or Console()
     findings = examine(overrides)
     table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)

@@ -20,6 +20,7 @@ from swarm.data.fetch.fetch import ALL
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SWARM_OVERRIDES", raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWARM_DATA", str(tmp_path / "data"))
 
@@ -97,6 +98,23 @@ def test_a_run_of_ones_own_is_checked_instead() -> None:
     code, text = told("data=shakespeare")
     assert code == 1
     assert "python -m swarm.data.fetch shakespeare" in line(text, "the run")
+
+
+def test_settings_of_the_environment_are_checked_as_a_run_has_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SWARM_OVERRIDES", "devices=7 rounds=2")
+    code, text = told("devices=9", "scenario.arms=[swarm]")
+    assert code == 0
+    assert "7 devices, 2 rounds; arms swarm" in line(text, "the run")
+    assert text.endswith("run_swarm.py scenario.arms=[swarm] devices=7 rounds=2 would work\n")
+    assert capsys.readouterr().err == "SWARM_OVERRIDES adds: devices=7 rounds=2\n"
+    monkeypatch.setenv("SWARM_OVERRIDES", "devices=0")
+    code, text = told()
+    assert code == 1
+    assert "devices=0" in line(text, "the run")
+    monkeypatch.setenv("SWARM_OVERRIDES", "resume=first")
+    assert main(["doctor"]) == 2
 
 
 def test_where_the_run_would_go_is_looked_at_and_a_run_to_go_on_with_is_refused(

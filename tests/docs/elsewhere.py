@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import click
@@ -20,6 +21,8 @@ import pytest
 
 import swarm.cli.main
 from swarm.config.settings import Settings
+from swarm.experiments.runner import Prepared
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.sweep.plan import SweepPlan
 from tests.docs.pages import ROOT
 
@@ -38,6 +41,20 @@ CHECKED: set[tuple[str, ...]] = set()
 
 def nothing(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
     """There is nothing to look up."""
+
+
+def less_than_whole(patch: pytest.MonkeyPatch) -> None:
+    """Commands from here on are checked whole. Of a run only the first arm then runs; sweeps and
+    claims end where their runs would begin."""
+    whole = swarm.cli.main.run_once
+
+    def first_arm(composer: Any, cfg: Any, plan: Prepared) -> int:
+        if not isinstance(plan, PreparedRun):
+            return 0
+        return whole(composer, cfg, replace(plan, arms=plan.arms[:1]))
+
+    only_prepare(patch)
+    patch.setattr(swarm.cli.main, "run_once", first_arm)
 
 
 def only_prepare(patch: pytest.MonkeyPatch) -> None:
@@ -82,12 +99,6 @@ def extra(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
     (found,) = re.findall(r"^\.\[(\w+)\]$", words[-1])
     known = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert found in known["project"]["optional-dependencies"]
-
-
-def hook(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
-    """pre-commit has its file, and is a tool of development."""
-    assert (ROOT / ".pre-commit-config.yaml").is_file()
-    assert "pre-commit" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def parsed(module: str, group: str) -> Check:
@@ -154,10 +165,9 @@ class Elsewhere(NamedTuple):
 
 
 ELSEWHERE = (
-    Elsewhere(r"make ", "makes an environment from the package index, or lasts minutes", target),
+    Elsewhere(r"make (?!help)", "makes an environment from the package index, or lasts minutes", target),
     Elsewhere(r"source |export ", "sets up the reader's own shell", nothing),
     Elsewhere(r"pip install", "installs from the package index", extra),
-    Elsewhere(r"\S+/pre-commit ", "changes the hooks of the repository", hook),
     Elsewhere(r"ray job", "needs a cluster with Ray's job server", prepared),
     Elsewhere(r"ray ", "starts servers on several machines", parsed_by_ray),
     Elsewhere(
@@ -167,16 +177,16 @@ ELSEWHERE = (
     Elsewhere(r".* publish ", "publishes claims that were judged in full: an hour", published),
     Elsewhere(r"python -m benchmarks", "lasts minutes", arguments),
     Elsewhere(
-        r".*engine=ray", "starts Ray, as tests/simulation/engine do; a cluster is not here", prepared
+        r".*engine=ray", "starts Ray, a dozen processor seconds each, as tests/simulation/engine do"
+        " for every way of starting; a cluster is not here", prepared,
     ),
     Elsewhere(
-        r".*scenario=(all|drift|resilience|NAME)",
-        "makes dozens of runs; tests/experiments/claims plans every claim under both presets, and"
-        " runs it at its smallest", composed,
-    ),
-    Elsewhere(
-        r".*hydra/launcher=joblib", "starts a process for each core, as tests/cli/test_sweep.py does",
+        r".*scenario=all", "judges six claims, whose budgets are in their files: five minutes",
         composed,
+    ),
+    Elsewhere(
+        r".*scenario=.*preset=full", "judges under at least five seeds: dozens of runs, as"
+        " tests/experiments/claims do for a tiny claim", prepared,
     ),
 )  # fmt: skip
 

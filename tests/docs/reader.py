@@ -2,13 +2,15 @@
 
 Commands of ours run in this process, with ``SWARM_OVERRIDES`` that make them small. ``LESS`` says
 what is added to which; a command that is not in it gets ``ALWAYS``. :func:`kind` says which
-commands of a page are so alike that one of them runs and the others are prepared.
+commands of a page are so alike that one of them runs whole and the others in part.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -21,8 +23,8 @@ import pytest
 import swarm
 from swarm.cli.environment import VARIABLE
 from swarm.cli.main import main
-from tests.docs.elsewhere import elsewhere, only_prepare, prepared, words_of
-from tests.docs.pages import Block, blocks, write_files
+from tests.docs.elsewhere import elsewhere, less_than_whole, prepared, words_of
+from tests.docs.pages import ROOT, Block, blocks, write_files
 
 ALWAYS = ("rounds=2", "optimizer.lr=0.1", "report=false", "tracker=none")
 # What makes a command smaller than ALWAYS does: a pattern of the command, and what is added.
@@ -36,16 +38,45 @@ LESS = (
     (r".*data=image_folder", "rounds=1 data.size=8 optimizer.lr=0.1 report=false tracker=none"),
     (r"run-swarm .*(-m|hydra.run.dir)", ""),  # those of plugins.md are small as they stand
     (r"run-swarm resume=first", ""),
-    (r".*resume=\S+ rounds=", "rounds=3"),
     (r".*(resume=| --help|doctor| report | publish )", ""),
     (r".*scenario=consensus", "rounds=9 report=false tracker=none"),
     (r".*scenario=links", "scenario.jobs=1 scenario.quick.seeds=1"),
-    (r".*scenario=(drift|resilience)", None),
+    (
+        r".*scenario=(drift|NAME).* preset=full",
+        "scenario.full.devices=8 scenario.full.rounds=4 scenario.full.day=1",
+    ),
+    (
+        r".*scenario=drift",
+        "scenario.jobs=1 scenario.quick.seeds=1 scenario.quick.devices=8 scenario.quick.rounds=4"
+        " scenario.quick.day=1 tracker=none",
+    ),
+    (
+        r".*scenario=resilience.* preset=full",
+        "scenario.full.devices=8 scenario.full.rounds=3 scenario.full.killed=[0.5]",
+    ),
+    (
+        r".*scenario=resilience",
+        "scenario.jobs=1 scenario.quick.seeds=1 scenario.quick.devices=8 scenario.quick.rounds=3"
+        " scenario.quick.killed=[0.5] tracker=none",
+    ),
+    (
+        r".*hydra/launcher=joblib",
+        "seed=0 hydra.launcher.n_jobs=1 rounds=2 optimizer.lr=0.1 'scenario.arms=[swarm]'"
+        " report=false tracker=none",
+    ),
+    # 256 processes are refused where 12 GiB are not free
+    (
+        r".*engine.actors=per_device",
+        "devices=12 rounds=2 optimizer.lr=0.1 report=false tracker=none",
+    ),
     (r".*\+experiment=", "rounds=2 seed=0 'scenario.arms=[swarm]' report=false tracker=none"),
 )
 
+# What stands for a word of a command with resume=, which heeds no SWARM_OVERRIDES.
+FEWER = {"rounds=150": "rounds=3"}
+
 # Commands that run whole wherever they stand, and those that are many runs.
-OWN = re.compile(r"plugins=|run\.dir=|resume=| --| doctor| report | publish ")
+OWN = re.compile(r"plugins=|launcher=|run\.dir=|resume=| --| doctor| report | publish ")
 MANY = re.compile(r" -m |MULTIRUN|hydra\.sweeper")
 
 
@@ -106,11 +137,12 @@ class Reader:
         """Type a command; returns its exit code."""
         words, out, err = words_of(line), StringIO(), StringIO()
         self.patch.setenv(VARIABLE, overrides(line) if self.small else "")
+        words = [FEWER.get(word, word) for word in words] if self.small else words
         with redirect_stdout(out), redirect_stderr(err), self.patch.context() as patch:
             if self.small:
                 coarse(patch)
             if (alike := kind(line)) in self.kinds and self.small:
-                only_prepare(patch)
+                less_than_whole(patch)
             code = self._call(words)
         self.kinds |= {alike} - {None} if code == 0 else set()
         self.out = out.getvalue()
@@ -123,6 +155,11 @@ class Reader:
     def _call(self, words: Sequence[str]) -> int:
         if words[0] == "run-swarm":
             return main(words[1:])
+        if words[0] in ("make", ".venv/bin/pre-commit"):
+            there = ["-C", str(ROOT)] if words[0] == "make" else []
+            own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+            own["PRE_COMMIT_HOME"] = str(Path("pre-commit").resolve())
+            return subprocess.run([words[0], *there, *words[1:]], env=own, check=False).returncode
         assert words[0] == "python", words
         if words[1] == "run_swarm.py":
             return main(words[2:])

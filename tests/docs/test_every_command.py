@@ -6,9 +6,9 @@ Each page is followed in a folder of its own, from its first block to its last. 
   or a check below reads it, and each first command of a page of its kind
   (a run of a scenario, a sweep, an experiment) runs whole, with ``SWARM_OVERRIDES`` that make it
   small, and leaves its folder. ``resume=``, ``report``, ``doctor`` and ``--help`` do all they do.
-- A later command of the same kind is prepared: its words are composed, its data read, its arms
+- A later command of the same kind is checked whole: its words are composed, its data read, its arms
   built and checked, each combination of a sweep composed and its folder decided. Every refusal
-  happens there. What its options then do in a round, tests/contracts sees, which runs them all.
+  happens there. A run then makes its first arm; a sweep or a claim ends there.
 - A block of Python runs whole; its ``swarm.run`` gets small settings.
 - What a test cannot run is in the table of :mod:`tests.docs.elsewhere`, with the reason and what is
   checked of it: its words are composed, or the program that it starts takes them.
@@ -18,8 +18,10 @@ Each page is followed in a folder of its own, from its first block to its last. 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,7 +118,16 @@ def graphs() -> None:
     pd.DataFrame(met).to_csv("met.csv", index=False)
 
 
+def clone() -> None:
+    """A repository of nobody's, with the environment and the file that pre-commit reads."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    subprocess.run(["git", "init", "--quiet"], env=own, check=True)
+    shutil.copy(ROOT / ".pre-commit-config.yaml", ".")
+    Path(".venv").symlink_to(sys.prefix)
+
+
 BROUGHT: dict[str, Callable[[], None]] = {
+    "CONTRIBUTING.md": clone,
     "README.md": lambda: shutil.rmtree("outputs/first"),
     "docs/models.md": start,
     "docs/data.md": lambda: (people(), photos(), clients()),
@@ -188,7 +199,12 @@ def after_prices() -> None:
     assert getattr(names["price"], "shape", None) == (2, 1)
 
 
+def after_contributing() -> None:
+    assert "pre-commit" in Path(".git/hooks/pre-commit").read_text()
+
+
 AFTER: dict[str, Callable[[], None]] = {
+    "CONTRIBUTING.md": after_contributing,
     "docs/data.md": after_prices,
     "docs/plugins.md": after_plug_ins,
     "docs/tutorial.md": after_the_tutorial,
@@ -230,7 +246,7 @@ def test_a_command_that_is_refused_is_found(
         ("run-swarm data=table data.path=none.csv data.label=y", "none.csv"),
     ],
 )
-def test_a_command_that_is_only_prepared_is_refused_all_the_same(
+def test_a_later_command_of_a_kind_is_refused_all_the_same(
     line: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -238,8 +254,20 @@ def test_a_command_that_is_only_prepared_is_refused_all_the_same(
     reader.kinds = {"run of compare", "sweep of compare"}
     assert reader.type(line) != 0
     assert said in reader.err
+    assert not list(tmp_path.glob("outputs"))
+
+
+def test_a_later_command_of_a_kind_makes_its_first_arm(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reader = Reader(monkeypatch)
+    reader.kinds = {"run of compare", "sweep of compare"}
     assert reader.type("run-swarm devices=12") == 0
-    assert not list(tmp_path.glob("outputs"))  # nothing ran
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert list(json.loads((folder / "summary.json").read_text())["arms"]) == ["swarm"]
+    assert reader.type("run-swarm -m devices=12,13") == 0
+    assert not list(tmp_path.glob("multirun"))
 
 
 @pytest.mark.parametrize(

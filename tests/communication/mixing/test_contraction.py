@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from scenarios.consensus import fitted_rate
 from swarm.communication.mixing import second_eigenvalue, weights
 from tests.support import logged, prepared, run, simulation, trajectory
 
@@ -76,14 +77,31 @@ def test_the_consensus_scenario_measures_rho(tmp_path: Path, topology: str) -> N
         assert summary["rate_measured"] == pytest.approx(0.949253, abs=1e-6)
 
 
-def test_the_complete_graph_agrees_in_one_round(tmp_path: Path) -> None:
-    summary = run(tmp_path / "run", "topology=complete", "scenario=consensus", "rounds=4")
+@pytest.mark.parametrize(
+    ("topology", "rounds"),
+    [("complete devices=12", 1), ("one_peer_exponential devices=16", 4)],
+)
+def test_a_graph_of_rho_0_comes_to_one_value_in_one_period(
+    tmp_path: Path, topology: str, rounds: int
+) -> None:
+    summary = run(
+        tmp_path / "run", *f"topology={topology}".split(), "scenario=consensus", "rounds=6"
+    )
     distances = [r["consensus_distance"] for r in logged(tmp_path / "run")]
-    assert distances[0] > 0.1
-    assert max(distances[1:]) < 1e-14
-    assert summary["topology"]["rho"] == 0
-    assert summary["rate_measured"] is None
-    assert "fewer than 3 rounds" in summary["rate_measured_reason"]
+    assert min(distances[:rounds]) > 0.1
+    assert max(distances[rounds:]) < 1e-14
+    assert summary["topology"]["rho"] == summary["rate_measured"] == 0
+    assert summary["rate_measured_reason"] is None
+    assert summary["rounds_to_one_value"] == rounds
+    after = "1 round," if rounds == 1 else f"{rounds} rounds,"
+    assert summary["headline"].startswith(f"All devices hold one value after {after}")
+
+
+@pytest.mark.parametrize("rho", [0.9, 0.1, 0.02, 0.004, 0.001])
+def test_a_small_rate_is_fitted_down_to_rounding(rho: float) -> None:
+    """Only two rounds of 0.004ᵗ lie between 1e-4 and 1e-10."""
+    rate, reason = fitted_rate(rho ** np.arange(250.0) + 1e-16)
+    assert (reason, rate) == (None, pytest.approx(rho, rel=1e-3))
 
 
 def test_too_few_rounds_to_measure_are_named(tmp_path: Path) -> None:
