@@ -3,6 +3,7 @@
     python benchmarks/throughput.py                   # the sizes of the table in docs/performance.md
     python benchmarks/throughput.py --size small --compile --pairs 7
     python benchmarks/throughput.py --scaling         # cost per device from 100 to 10,000 devices
+    python benchmarks/throughput.py --scaling --lean  # and to 1,000,000 of softmax (11 GiB)
 
 Every contestant trains the same N devices on a ring: K = 5 SGD steps a round, then the average with
 both neighbours. Ours also shuffles, scores every new sample before learning from it, and counts
@@ -55,6 +56,7 @@ LENET_SETTINGS = (
     "model._target_=contestants.gn_lenet",
     f"plugins=[{theirs.__file__}]",
 )
+ALWAYS = (f"optimizer.lr={LR}", "scenario.arms=[swarm]", "tracker=none")
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,17 @@ def simulation(size: Size, *overrides: str) -> Simulation:
     settings = [
         f"devices={size.devices}", "topology=ring", "data=gaussian", f"data.features={size.features}",
         f"data.classes={CLASSES}", f"data.per_device={size.samples}", "partition=natural", *size.model,
-        f"train.batch={size.batch}", f"train.local_steps={K}", f"optimizer.lr={LR}", "scenario.arms=[swarm]",
-        "tracker=none", *overrides,
+        f"train.batch={size.batch}", f"train.local_steps={K}", *overrides,
     ]  # fmt: skip
+    return started(settings)
+
+
+def started(settings: list[str]) -> Simulation:
+    """The in-process engine of the one arm that these settings give, started."""
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
-        ready = PreparedRun.prepare(Settings.parse(compose("config", overrides=settings)))
+        ready = PreparedRun.prepare(
+            Settings.parse(compose("config", overrides=[*ALWAYS, *settings]))
+        )
     arm = ready.arms[0]
     made = Simulation(ready.experiment(arm, arm.variants[0]), ready.engine)
     made.__enter__()
@@ -205,26 +213,44 @@ def _ratio(label: str, values: list[float]) -> None:
     )
 
 
-def scaling(pairs: int, overrides: list[str]) -> None:
-    """Print seconds per device and round at 100, 1,000 and 10,000 devices."""
-    sizes = {n: _mlp(n, 64, 64, max(1, 1000 // n)) for n in (100, 1000, 10000)}
-    turns = {
-        n: ours(size, simulation(size, "data.per_device=60", *overrides))
-        for n, size in sizes.items()
-    }
-    for turn in turns.values():
-        turn()
-    cost: dict[int, list[float]] = {n: [] for n in sizes}
-    for _ in range(pairs):
-        for n, turn in turns.items():
-            cost[n].append(turn() / n / sizes[n].rounds)
-    print("\nscaling: cost of one device and round (5 steps of MLP 64-64-10)")
+LEAN = ["topology=small_world", "model=softmax", "data=digits_like"]
+
+
+def scaling(pairs: int, sizes: list[int], lean: bool, overrides: list[str]) -> None:
+    """Print processor seconds per device and round for swarms of several sizes, which take turns.
+
+    ``lean`` takes softmax regression on a small world with 15 samples a device, of which a million
+    fit into 11 GiB.
+    """
+    rounds = {n: max(1, 1000 // n) for n in sizes}
+    engines = {n: _scaled(n, lean, overrides).engine for n in sizes}
+    done, cost = dict.fromkeys(sizes, 0), {n: list[float]() for n in sizes}
+    torch.set_flush_denormal(True)
+    for turn in range(pairs + 1):  # the first one only warms up
+        for n, engine in engines.items():
+            done[n] += rounds[n]
+            seconds = timed(lambda engine=engine, to=done[n]: [None for _ in engine.advance(to)])
+            if turn:
+                cost[n].append(seconds / n / rounds[n])
+    what = "softmax regression 64-10 on a small world" if lean else "MLP 64-64-10 on a ring"
+    print(f"\nscaling: cost of one device and round (5 steps of {what})")
     for n, each in cost.items():
-        ratio = [c / base for c, base in zip(each, cost[100], strict=True)]
+        ratio = [c / base for c, base in zip(each, cost[sizes[0]], strict=True)]
         print(
-            f"  {n:6d} devices: {statistics.median(each) * 1e6:7.1f} µs  "
-            f" {statistics.median(ratio):.2f} × the cost at 100"
+            f"  {n:9,d} devices: {statistics.median(each) * 1e6:7.1f} µs  "
+            f" {statistics.median(ratio):.2f} × the cost at {sizes[0]:,}"
+            f"   (range {min(ratio):.2f} – {max(ratio):.2f})",
+            flush=True,
         )
+
+
+def _scaled(devices: int, lean: bool, overrides: list[str]) -> Simulation:
+    """A swarm of so many devices, started."""
+    if not lean:
+        return simulation(_mlp(devices, 64, 64, 1), "data.per_device=60", *overrides)
+    return started(
+        [f"devices={devices}", *LEAN, "train.batch=32", f"train.local_steps={K}", *overrides]
+    )
 
 
 def main() -> None:
@@ -233,8 +259,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7, help="interleaved turns of each contestant")
     parser.add_argument("--compile", action="store_true", help="ours with compute.compile=true")
     parser.add_argument(
-        "--scaling", action="store_true", help="only the cost from 100 to 10,000 devices"
+        "--scaling",
+        action="store_true",
+        help="only the cost of a device in swarms of several sizes",
     )
+    parser.add_argument("--lean", action="store_true", help="scaling with softmax regression")
+    parser.add_argument("--devices", type=int, nargs="+", help="the sizes of --scaling")
     parser.add_argument(
         "overrides", nargs="*", help="further settings of ours, such as engine.block=16"
     )
@@ -242,7 +272,8 @@ def main() -> None:
     torch.set_num_threads(1)
     extra = [*options.overrides, *(["compute.compile=true"] if options.compile else [])]
     if options.scaling:
-        scaling(options.pairs, extra)
+        usual = [100, 1000, 10_000, *([100_000, 1_000_000] if options.lean else [])]
+        scaling(options.pairs, options.devices or usual, options.lean, extra)
         return
     for name, size in SIZES.items():
         if options.size in (name, "all"):

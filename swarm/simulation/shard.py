@@ -81,12 +81,11 @@ class Shard:
         return Links(ids, weight.to(e.dtype), own)
 
     def _hold(self, rows_nP: Tensor) -> None:
-        """Take whole rows ``[n, P]``: what is sent becomes the state, and the rest stays here."""
+        """Take whole rows ``[n, P]``: what is sent becomes the state, and the rest stays here, in
+        memory of its own, as a view would keep the first rows of all devices for ever."""
         sent = self.experiment.communication.layout.width
-        self.local_nQ = rows_nP[:, sent:]
-        self.state.x = rows_nP
-        if self.local_nQ.shape[1]:
-            self.state.x, self.local_nQ = rows_nP[:, :sent].contiguous(), self.local_nQ.clone()
+        self.local_nQ = rows_nP[:, sent:].clone()
+        self.state.x = rows_nP[:, :sent].contiguous()
 
     def whole(self, rows: Rows, sent_nM: Tensor | None = None) -> Tensor:
         """Whole rows ``[B, P]`` of some of the devices, given as a range of rows or as their

@@ -5,6 +5,7 @@ out all the same.
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import re
 import subprocess
@@ -24,7 +25,7 @@ from swarm.experiments.runs.memory import MemoryRanOutError, running_out
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, footprint
 from tests.conftest import SMALL, composed
-from tests.support import config, experiment, prepared
+from tests.support import config, experiment, prepared, simulation
 
 # --- what will be needed --------------------------------------------------------------------------
 
@@ -55,6 +56,23 @@ def test_what_runs_hold_at_once_grows_with_them() -> None:
     small, large = footprint(experiment("devices=12")), footprint(experiment("devices=48"))
     assert small.total < large.total
     assert footprint(experiment("devices=12", "model.hidden=[256]")).total > small.total
+
+
+def test_rows_of_earlier_rounds_are_let_go() -> None:
+    """Of a plain swarm one array of all devices' parameters is in memory between two rounds."""
+    with simulation(prepared("topology=ring")) as running:
+        e = running.experiment
+        size = e.settings.devices * e.model.layout.width * e.dtype.itemsize
+        for _ in running.engine.advance(2):
+            pass
+        assert [n for n in storages().values() if n == size] == [size]
+
+
+def storages() -> dict[int, int]:
+    """The sizes in bytes of all memory that tensors hold, views of nothing included."""
+    gc.collect()
+    held = (each.untyped_storage() for each in gc.get_objects() if type(each) is torch.Tensor)
+    return {memory.data_ptr(): memory.nbytes() for memory in held}
 
 
 def test_as_many_devices_as_fit_do_fit() -> None:

@@ -184,9 +184,9 @@ def effective_neighbours(
 
     A sequence of mixings is one period of a time-varying topology. The result is averaged over its
     rounds, or over ``ends`` of them, evenly spaced, to save time. It is exact for normal matrices
-    (symmetric, circulant) up to 1500 devices and for small others; else it is estimated with 8 to
-    64 fixed random probes, to about a percent. Time grows with 1/(1 - γ). Raises ``ValueError``
-    unless 0 ≤ γ < 1.
+    (symmetric, circulant) up to 1500 devices and for small others; else it is estimated with 64
+    to 1 fixed random probes, the fewer the more devices there are, to about a percent. Time grows
+    with 1/(1 - γ). Raises ``ValueError`` unless 0 ≤ γ < 1.
     """
     if not 0.0 <= gamma < 1.0:
         raise ValueError(f"gamma must lie in [0, 1), not {gamma}")
@@ -226,7 +226,7 @@ def _walk_variance(matrices: list[csr_array], gamma: float, ends: int) -> float:
     if n * steps * sum(matrix.nnz for matrix in matrices) <= 2e9:
         start_NZ = np.eye(n)
     else:
-        steps, probes = steps // 2 + 1, max(8, min(64, 100_000 // n))
+        steps, probes = steps // 2 + 1, max(1, min(64, 800_000 // n))
         start_NZ = np.sign(
             Keys(0, "effective_neighbours").generator(0).standard_normal((n, probes))
         )

@@ -1,4 +1,4 @@
-"""Standard random graphs, drawn by networkx from the run's seed.
+"""Standard random graphs, drawn from the run's seed as arrays of links.
 
 A graph that is not connected is drawn again, and repaired if that does not help; with
 ``allow_disconnected`` it is kept, with a warning. A single device has no links, whatever the
@@ -7,7 +7,6 @@ options. All raise ``ConfigError`` for options that no graph of this size can ha
 
 from __future__ import annotations
 
-import networkx as nx
 import numpy as np
 
 from swarm.common.errors import ConfigError
@@ -20,9 +19,14 @@ from swarm.communication.topology.base import (
     check_mean_degree,
     connected,
     link_at_random,
-    nx_seed,
 )
 from swarm.communication.topology.graph import Graph
+from swarm.communication.topology.random_links import (
+    independent_links,
+    preferential_links,
+    regular_links,
+    rewired_ring,
+)
 
 
 class ErdosRenyi(Static):
@@ -45,11 +49,11 @@ class ErdosRenyi(Static):
         elif devices > 1:
             check_mean_degree(mean_degree, devices)
         chance = p if p is not None else mean_degree / max(1, devices - 1)
-        # networkx divides by log(1 − p), which is 0 for a tiny p
+        # a gap between two links would be longer than an integer can be
         chance = chance if 1.0 - chance < 1.0 else 0.0
 
         def draw(rng: np.random.Generator) -> Graph:
-            return Graph.from_networkx(nx.fast_gnp_random_graph(devices, chance, seed=nx_seed(rng)))
+            return Graph.from_edges(devices, independent_links(devices, chance, rng))
 
         super().__init__(
             Graph.empty(1)
@@ -81,7 +85,7 @@ class SmallWorld(Static):
         check_links("k", k, devices * k / 2)
 
         def draw(rng: np.random.Generator) -> Graph:
-            return Graph.from_networkx(nx.watts_strogatz_graph(devices, k, p, seed=nx_seed(rng)))
+            return Graph.from_edges(devices, rewired_ring(devices, k, p, rng))
 
         super().__init__(
             Graph.empty(1)
@@ -107,9 +111,7 @@ class BarabasiAlbert(Static):
             super().__init__(Graph.empty(1))
             return
         rng = Keys(seed, "topology").generator(0)
-        super().__init__(
-            Graph.from_networkx(nx.barabasi_albert_graph(devices, m, seed=nx_seed(rng)))
-        )
+        super().__init__(Graph.from_edges(devices, preferential_links(devices, m, rng)))
 
 
 class RandomRegular(Static):
@@ -127,7 +129,7 @@ class RandomRegular(Static):
             raise ConfigError("degree", degree, "must be at least 0")
 
         def draw(rng: np.random.Generator) -> Graph:
-            return Graph.from_networkx(nx.random_regular_graph(degree, devices, seed=nx_seed(rng)))
+            return Graph.from_edges(devices, regular_links(devices, degree, rng))
 
         super().__init__(
             Graph.empty(1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import networkx as nx
 import numpy as np
 
 from swarm.common.errors import ConfigError
 from swarm.communication.topology.base import Static, check_devices
-from swarm.communication.topology.graph import Floats, Graph
+from swarm.communication.topology.graph import Floats, Graph, Ints
 
 MAX_COMPLETE = 5000
 """The largest number of devices of a complete graph (25 million directed edges)."""
@@ -17,6 +16,11 @@ def circle(n: int) -> Floats:
     """Return n points spread evenly on the unit circle, ``[n, 2]``."""
     angle_N = 2.0 * np.pi * np.arange(n) / n
     return np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1)
+
+
+def ring_links(n: int) -> Ints:
+    """Return the links of a ring of n devices, ``[n, 2]``: each device and the next."""
+    return np.stack([np.arange(n), np.roll(np.arange(n), -1)], axis=1)
 
 
 class Isolated(Static):
@@ -36,10 +40,7 @@ class Ring(Static):
 
     def __init__(self, devices: int) -> None:
         check_devices(devices)
-        ring = Graph.from_networkx(nx.cycle_graph(devices))
-        super().__init__(
-            Graph(ring.n, ring.src_E, ring.dst_E, directed=False, pos_N2=circle(devices))
-        )
+        super().__init__(Graph.from_edges(devices, ring_links(devices), pos_N2=circle(devices)))
 
 
 class Torus(Static):
@@ -56,10 +57,14 @@ class Torus(Static):
     ) -> None:
         check_devices(devices)
         rows, cols = _sides(devices, rows, cols, periodic)
-        sheet = Graph.from_networkx(nx.grid_2d_graph(rows, cols, periodic=periodic))
+        id_RC = np.arange(devices).reshape(rows, cols)
+        pairs = [np.stack([id_RC, np.roll(id_RC, -1, axis)], axis=2) for axis in (0, 1)]
+        if not periodic:
+            pairs = [pairs[0][:-1], pairs[1][:, :-1]]
         row_N, col_N = np.divmod(np.arange(devices), cols)
         pos_N2 = np.stack([col_N, -row_N], axis=1).astype(np.float64)
-        super().__init__(Graph(sheet.n, sheet.src_E, sheet.dst_E, directed=False, pos_N2=pos_N2))
+        links_E2 = np.concatenate([each.reshape(-1, 2) for each in pairs])
+        super().__init__(Graph.from_edges(devices, links_E2, pos_N2=pos_N2))
 
 
 def _sides(devices: int, rows: int | None, cols: int | None, periodic: bool) -> tuple[int, int]:
@@ -111,17 +116,17 @@ class Star(Static):
 
     def __init__(self, devices: int) -> None:
         check_devices(devices)
-        star = Graph.from_networkx(nx.star_graph(devices - 1))
+        id_N = np.arange(devices)
         pos_N2 = np.concatenate([np.zeros((1, 2)), circle(max(devices - 1, 1))])[:devices]
-        super().__init__(Graph(star.n, star.src_E, star.dst_E, directed=False, pos_N2=pos_N2))
+        links_N2 = np.stack([np.zeros_like(id_N), id_N], axis=1)
+        super().__init__(Graph.from_edges(devices, links_N2, pos_N2=pos_N2))
 
 
 class Complete(Static):
     """A complete graph: all devices are linked, one round of averaging is the exact mean, and ρ =
     0.
 
-    The edges are made without networkx, which would hold a Python object for each link, gigabytes
-    at 4096 devices. Raises ``ConfigError`` for more than 5,000 devices.
+    Raises ``ConfigError`` for more than 5,000 devices.
     """
 
     def __init__(self, devices: int) -> None:

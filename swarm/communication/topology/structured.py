@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-import networkx as nx
 import numpy as np
 from scipy.optimize import brentq
 from scipy.spatial import cKDTree
@@ -23,8 +22,8 @@ from swarm.communication.topology.base import (
     link_nearest,
     warn_if_disconnected,
 )
-from swarm.communication.topology.graph import Graph
-from swarm.communication.topology.regular import circle
+from swarm.communication.topology.graph import Floats, Graph, Ints
+from swarm.communication.topology.regular import circle, ring_links
 
 
 def within_reach(radius: float) -> float:
@@ -32,6 +31,12 @@ def within_reach(radius: float) -> float:
     ≤ 1 apart, πr² - 8r³/3 + r⁴/2.
     """
     return float(np.pi * radius**2 - 8.0 * radius**3 / 3.0 + radius**4 / 2.0)
+
+
+def within(radius: float, pos_N2: Floats) -> Ints:
+    """Return the pairs of devices that are at most ``radius`` apart, ``[E, 2]``."""
+    near_E2 = cKDTree(pos_N2).query_pairs(radius, output_type="ndarray")
+    return np.asarray(near_E2, np.int64)
 
 
 class Geometric(Static):
@@ -61,8 +66,8 @@ class Geometric(Static):
         check_links("radius", reach, within_reach(min(reach, 1.0)) * devices * (devices - 1) / 2)
 
         def draw(rng: np.random.Generator) -> Graph:
-            places = dict(enumerate(rng.random((devices, 2)).tolist()))
-            return Graph.from_networkx(nx.random_geometric_graph(devices, reach, pos=places))
+            pos_N2 = rng.random((devices, 2))
+            return Graph.from_edges(devices, within(reach, pos_N2), pos_N2=pos_N2)
 
         super().__init__(connected(draw, link_nearest, seed, allow_disconnected).measured())
 
@@ -155,22 +160,28 @@ class Hierarchy(Static):
         )
         across = count * (count - 1) / 2 if heads == "complete" else float(count)
         check_links("groups", count, inside + across)
-        make_heads = nx.complete_graph if heads == "complete" else nx.cycle_graph
-        pairs = [start_G[Graph.from_networkx(make_heads(count)).links_E2]]
+        among = (
+            ring_links(count) if heads == "ring" else np.stack(np.triu_indices(count, 1), axis=1)
+        )
+        pairs = [start_G[among]]
         head_N = np.repeat(start_G, size_G)
+        place_N = np.arange(devices) - head_N
         if members == "star":
             pairs.append(np.stack([head_N, np.arange(devices)], axis=1))
         else:
-            groups_G = zip(start_G, size_G, strict=True)
-            pairs += [
-                start + np.stack(np.triu_indices(size, 1), axis=1) for start, size in groups_G
-            ]
+            pairs += _all_pairs(start_G, size_G)
+        # the head in the middle of the others
+        angle_N = 2.0 * np.pi * (place_N - 1) / np.maximum(1, np.repeat(size_G, size_G) - 1)
+        around_N2 = np.stack([np.cos(angle_N), np.sin(angle_N)], axis=1) * (place_N > 0)[:, None]
         centre_N2 = np.repeat(circle(count), size_G, axis=0)
-        offset = np.concatenate(
-            [np.concatenate([np.zeros((1, 2)), circle(max(1, s - 1))])[:s] for s in size_G]
-        )
-        super().__init__(
-            Graph.from_edges(
-                devices, np.concatenate(pairs), pos_N2=centre_N2 + 1.5 / count * offset
-            )
-        )
+        pos_N2 = centre_N2 + 1.5 / count * around_N2
+        super().__init__(Graph.from_edges(devices, np.concatenate(pairs), pos_N2=pos_N2))
+
+
+def _all_pairs(start_G: Ints, size_G: Ints) -> list[Ints]:
+    """All pairs of devices of each group; the groups of one size together."""
+    found = []
+    for size in np.unique(size_G):
+        inside = np.stack(np.triu_indices(size, 1), axis=1)
+        found.append((start_G[size_G == size, None, None] + inside).reshape(-1, 2))
+    return found

@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
 from swarm.communication.topology.base import Topology, check_devices, check_links
 from swarm.communication.topology.graph import Floats, Graph, Ints
-from swarm.communication.topology.structured import within_reach
+from swarm.communication.topology.structured import within, within_reach
 
 CROSSINGS = 10.0
 """The most times that a device may cross the area in one round, since each leg takes time to
@@ -96,7 +95,7 @@ class Waypoint(Topology):
 
     def graph(self, phase: int) -> Graph:
         pos_N2 = self.positions(phase)
-        near_E2 = cKDTree(pos_N2).query_pairs(self.radius, output_type="ndarray").astype(np.int64)
+        near_E2 = within(self.radius, pos_N2)
         return Graph.from_edges(self.devices, near_E2, pos_N2=pos_N2).measured()
 
     def positions(self, round: int) -> Floats:

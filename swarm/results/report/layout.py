@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from typing import Any
 
 import networkx as nx
@@ -60,14 +60,14 @@ def _neighbourhood(n: int, edges: list[tuple[int, int]]) -> list[int]:
     """The first ``NODES`` devices of a breadth-first search from the best-connected one; then the
     rest by id.
     """
-    near: list[list[int]] = [[] for _ in range(n)]
+    near: dict[int, list[int]] = defaultdict(list)
     for a, b in edges:
         near[a].append(b)
         near[b].append(a)
-    start = max(range(n), key=lambda node: (len(near[node]), -node))
+    start = max(near, key=lambda node: (len(near[node]), -node), default=0)
     met, queue = {start}, deque([start])
     while queue and len(met) < NODES:
-        for node in sorted(near[queue.popleft()]):
+        for node in sorted(near.get(queue.popleft(), ())):
             if node not in met and len(met) < NODES:
                 met.add(node)
                 queue.append(node)
