@@ -20,6 +20,9 @@ SOURCES := swarm scenarios tests benchmarks examples docs run_swarm.py
 PIP := PIP_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_BUILD_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
+# Every process would compile all modules that it imports, where somebody's environment forbids to write bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A stamp is older than these files exactly when an installation is out of date.
 STATED := pyproject.toml constraints.txt
 INSTALLED := $(VENV)/.installed

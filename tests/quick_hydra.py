@@ -16,13 +16,17 @@ from typing import Any
 import pytest
 from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from omegaconf import _utils
 from yaml.composer import Composer
 from yaml.constructor import SafeConstructor
 from yaml.cyaml import CParser
 from yaml.resolver import Resolver
 
+from swarm.common.system import paths
+
 KEPT = 64  # compositions
+OURS = paths.conf()
 
 
 @contextmanager
@@ -30,6 +34,8 @@ def quick_hydra() -> Iterator[None]:
     """Hydra with these shortcuts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ConfigLoaderImpl, "load_configuration", _once())
+        patch.setattr(ConfigRepository, "load_config", _read_once())
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", _chosen_once())
         patch.setattr(_utils, "get_yaml_loader", _by_libyaml(_utils.get_yaml_loader()))
         patch.setattr(defaults_list, "_create_interpolation_map", _if_needed())
         yield
@@ -57,6 +63,46 @@ def _once() -> Any:
         return copy.deepcopy(latest[key])
 
     return load_configuration
+
+
+def _ours_alone(repository: Any) -> bool:
+    """Whether all files are those of this package and of Hydra, which no test changes."""
+    places = {source.path for source in repository.get_sources() if source.scheme() == "file"}
+    return places == {str(OURS)}
+
+
+def _read_once() -> Any:
+    """A file of conf/ is read once."""
+    real, read = ConfigRepository.load_config, dict[str, Any]()
+
+    def load_config(self: ConfigRepository, config_path: str) -> Any:
+        if not _ours_alone(self):
+            return real(self, config_path)
+        if config_path not in read:
+            read[config_path] = real(self, config_path)
+        return copy.deepcopy(read[config_path])
+
+    return load_config
+
+
+def _chosen_once() -> Any:
+    """The options of all groups are put together once for each choice of them; what a command says
+    of single keys comes on top of that, and is not remembered here."""
+    real = ConfigLoaderImpl._compose_config_from_defaults_list
+    latest = OrderedDict[str, Any]()
+
+    def compose(self: ConfigLoaderImpl, defaults: Any, repo: Any) -> Any:
+        if not _ours_alone(repo):
+            return real(self, defaults, repo)
+        key = repr(defaults)
+        if key not in latest:
+            latest[key] = real(self, defaults, repo)
+        latest.move_to_end(key)
+        while len(latest) > KEPT:
+            latest.popitem(last=False)
+        return copy.deepcopy(latest[key])
+
+    return compose
 
 
 def _by_libyaml(loader: Any) -> Any:

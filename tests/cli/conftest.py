@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -14,10 +15,13 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 import swarm.experiments
 from swarm.cli.main import main
 from swarm.config.settings import Settings
+from swarm.experiments.sweep import tables
+from swarm.experiments.sweep.picture import figure
 
 # The words of a small sweep into ``s``.
 SMALL = ("devices=9", "rounds=3", "optimizer.lr=0.1", "tracker=none", "scenario.arms=[swarm]", "evaluate.every=1",
@@ -86,6 +90,28 @@ class FakeRunner:
 
 
 Command = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def _unpainted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture of each sweep is laid out, but not turned into pixels: a fifth of a small sweep.
+
+    A test that looks at the file asks for the fixture ``painted``.
+    """
+    if "painted" in request.fixturenames:
+        return
+
+    def draw(*what: Any) -> bytes:
+        figure(*what)
+        Image.new("L", (1, 1)).save(pixel := io.BytesIO(), "PNG")
+        return pixel.getvalue()
+
+    monkeypatch.setattr(tables, "draw", draw)
+
+
+@pytest.fixture
+def painted() -> None:
+    """Pictures of sweeps are painted in full."""
 
 
 @pytest.fixture

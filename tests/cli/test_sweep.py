@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from omegaconf import OmegaConf
+from PIL import Image
 
 from swarm.config.settings import Settings
 from swarm.experiments import runner
@@ -41,6 +42,7 @@ def stamps(name: str = "summary.json") -> dict[str, int]:
     return {file.parent.name: file.stat().st_mtime_ns for file in Path("s").glob(f"*/{name}")}
 
 
+@pytest.mark.usefixtures("painted")
 def test_a_sweep_ends_with_table_curves_picture_and_summary(command: Command) -> None:
     done = command("-m", "topology=ring,complete", "seed=range(0,3)", *SMALL)
     assert (done.code, done.err) == (0, "")
@@ -60,7 +62,9 @@ def test_a_sweep_ends_with_table_curves_picture_and_summary(command: Command) ->
     curves = pd.read_csv("s/curves.csv")
     assert len(curves) == 2 * 4
     assert {"accuracy_low", "accuracy_high", "bytes_total", "virtual_s"} <= {*curves.columns}
-    assert Path("s/sweep.png").read_bytes().startswith(b"\x89PNG")
+    with Image.open("s/sweep.png") as picture:
+        picture.load()
+        assert picture.width == 1430
     assert "| ring | swarm |" in Path("s/table.md").read_text()
     assert summary()["counts"] == {"finished": 6}
     assert not [*Path("s").rglob("*.tmp")]

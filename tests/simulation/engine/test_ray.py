@@ -361,22 +361,22 @@ def _own_bytes(pid: int) -> int:
 
 
 def test_memory_is_flat_over_rounds(engine: RayEngine) -> None:
-    """A hundred rounds: one row of 330 kB kept in each would be 33 MB.
+    """Over a hundred rounds, after as many: one row of 330 kB kept in each would be 33 MB.
 
     Ray itself takes a thousand to fill its own pools (3,000 rounds: 316 MB in the driver at round
     100, 333 at 1,000, 333 at the end), and takes some 2 MB in a hundred of them."""
     ready = _ready(
-        "devices=6", "engine.block=3", "rounds=400", "topology=one_peer_exponential", "model.hidden=[1100]",
+        "devices=6", "engine.block=3", "rounds=220", "topology=one_peer_exponential", "model.hidden=[1100]",
         "evaluate.every=100", "evaluate.accuracy=false", "checkpoint.every=50",
     )  # fmt: skip
     engine.actors = 2
     with Simulation(ready.experiment(ready.arms[0], ready.settings), engine) as running:
         pids = [os.getpid(), *engine.describe()["pids"]]
         before: list[int] = []
-        for _ in running.records(400):
+        for _ in running.records(220):
             if running.round and running.round % 50 == 0:
                 running.checkpoint()
-            if running.round == 300:
+            if running.round == 120:
                 gc.collect()
                 before = [_own_bytes(pid) for pid in pids]
         gc.collect()

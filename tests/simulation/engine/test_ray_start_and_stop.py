@@ -194,6 +194,9 @@ def test_a_ray_that_dies_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
         one.wait()
         names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in one.left}
         (raylet,) = (pid for pid, name in names.items() if name == "raylet")
+        lines = [Path(f"/proc/{pid}/cmdline").read_text() for pid in one.left]
+        unused = ("ray/autoscaler/", "ray/_private/log_monitor.py", "ray/dashboard/dashboard.py")
+        assert not [line for line in lines if any(part in line for part in unused)]
         os.kill(raylet, signal.SIGKILL)
         _, said = one.process.communicate(timeout=DEADLINE)
         assert one.process.returncode == 1

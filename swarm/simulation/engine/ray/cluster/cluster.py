@@ -19,6 +19,7 @@ from swarm.common.system.interrupts import undisturbed
 from swarm.simulation.engine.prefork import LONGEST_SOCKET, ForkServer, PreforkError, available
 from swarm.simulation.engine.ray.cluster.process import (
     environment,
+    few_processes,
     open_files,
     own_signals,
     private_folder,
@@ -143,6 +144,8 @@ class Cluster:
         with ExitStack() as starting:
             if self.server is not None:
                 starting.enter_context(self.server.as_python())
+            if not self.dashboard:
+                starting.enter_context(few_processes())
             found = _begun(ray, arguments)
         with suppress(ImportError, AttributeError, LookupError):
             node: Any = importlib.import_module("ray._private.worker")._global_node

@@ -37,6 +37,26 @@ def own_signals() -> Iterator[None]:
 
 
 @contextmanager
+def few_processes() -> Iterator[None]:
+    """A Ray that starts in the block has no autoscaler, nothing that collects what workers print,
+    and no server for the dashboard, as no run without a dashboard uses them.
+
+    Together they cost a start two seconds of a core, and Ray waits for the last of them. Where Ray
+    has other names for them, they start as ever.
+    """
+    node: Any = getattr(sys.modules.get("ray._private.node"), "Node", None)
+    unused = ("start_monitor", "start_log_monitor", "start_api_server")
+    real = {name: getattr(node, name) for name in unused if hasattr(node, name)}
+    for name in real:
+        setattr(node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, method in real.items():
+            setattr(node, name, method)
+
+
+@contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set these environment variables within the block; afterwards also undo what Ray has set."""
 
