@@ -261,6 +261,7 @@ class BlockParameters:
 # One process trains a small swarm the faster the larger its blocks are: 100 devices in 4 blocks a
 # fifth faster than in 16. A small swarm gains nothing from more than a few processes.
 FEWEST_BLOCKS = 4
+MOST_NUMBERS = 1_000_000  # parameters of a block: with more they do not fit into the cache
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,7 @@ class Blocks:
         is a function of these arguments alone, so that the numbers of a run do not depend on the
         machine.
         """
-        most = int(max(1, min(500_000 // max(width, 1), 32)) / share)
+        most = int(max(1, min(MOST_NUMBERS // max(width, 1), 32)) / share)
         return cls(devices, max(-(-devices // most), min(FEWEST_BLOCKS, devices)))
 
     @property

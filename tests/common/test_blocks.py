@@ -19,7 +19,7 @@ def test_auto_leaves_four_blocks_of_equal_size(devices: int, width: int) -> None
     assert len(blocks) >= min(4, devices)
     assert max(sizes) - min(sizes) <= 1
     assert max(sizes) == blocks.size <= 32
-    assert blocks.size == 1 or blocks.size * width <= 500_000
+    assert blocks.size == 1 or blocks.size * width <= 1_000_000
 
 
 @pytest.mark.parametrize(
