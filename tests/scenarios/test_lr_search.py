@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,11 @@ import pytest
 import swarm
 from swarm.common.errors import ConfigError
 from swarm.config.settings import Settings
-from swarm.experiments.runs import lr_search
-from swarm.experiments.runs.lr_search import (
-    Stage,
-    TriedRate,
-    Watch,
-    _survivors,
-    costly,
-    search_lr,
-    stages,
-)
+from swarm.experiments.runs.lr_search import TriedRate, costly, search_lr
+from swarm.experiments.runs.lr_search import stages as of_stages
+from swarm.experiments.runs.lr_search import tries as of_tries
+from swarm.experiments.runs.lr_search.stages import Stage, Watch, stages
+from swarm.experiments.runs.lr_search.tries import Part, go_on, survivors
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results.folder import Folder
 from swarm.results.provenance import identity
@@ -86,6 +82,29 @@ def test_grid_is_the_default_and_runs_of_before_had_it() -> None:
     assert identity(today) != identity(config(*LRS, HALVING))
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_rates_that_tie_go_on_from_where_they_stopped_if_they_had_the_rates_of_the_run(
+    schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three tie by decree; what is found in full is that of runs from the start."""
+    ready = prepared(
+        "optimizer.lr=auto", "lr_search.lrs=[0.03,0.1]", "rounds=20", "partition=iid", HALVING,
+        f"schedule={schedule}",
+    )  # fmt: skip
+    arm, engine = ready.arms[0], ready.engine
+    whole = [go_on(ready, arm, (0, lr), Part(None, 20, 20), engine)[0] for lr in arm.rates]
+
+    def tied(*args: Any) -> tuple[TriedRate, Any]:
+        found, state = go_on(*args)
+        return (replace(found, found=(0.5, 1.0)) if found.rounds < 20 else found), state
+
+    monkeypatch.setattr(of_tries, "go_on", tied)
+    facts, rounds = _searched(ready)
+    assert facts["tried"][2:] == [each.facts() for each in whole]
+    again = 20 if schedule == "cosine" else 15
+    assert rounds == 2 * 5 + 2 * again + 2 * (schedule == "cosine"), "and the records of round 0"
+
+
 def test_an_interrupted_search_and_one_in_shards_choose_the_same() -> None:
     ready = prepared(*CLEAR, HALVING, "engine.block=3")
     expected, _ = _searched(ready)
@@ -117,7 +136,7 @@ def _tries(*found: tuple[float, float] | None) -> list[TriedRate]:
     ids=["the best", "and who shares the last one's score", "one learns", "none does"],
 )
 def test_who_goes_on(found: list[tuple[float, float] | None], kept: list[int]) -> None:
-    assert [lr for _, lr in _survivors(_tries(*found), 2)] == kept
+    assert [lr for _, lr in survivors(_tries(*found), 2)] == kept
 
 
 def test_where_only_one_rate_does_not_diverge_it_is_taken_at_once() -> None:
@@ -198,8 +217,8 @@ def test_choosing_that_costs_more_than_the_run_is_said_before(
 def test_how_far_a_search_is_and_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second passes with each round: in three stages, 5 · 2 + 3 · 2 + 2 · 4 of them."""
     seconds, said = [0.0], []
-    monkeypatch.setattr(lr_search.time, "perf_counter", lambda: seconds[0])
-    monkeypatch.setattr(lr_search, "SAID_EVERY_S", 3.0)
+    monkeypatch.setattr(of_stages.time, "perf_counter", lambda: seconds[0])
+    monkeypatch.setattr(of_stages, "SAID_EVERY_S", 3.0)
     begin = Watch.begin
 
     def begins(watch: Watch, *about: Any) -> None:
