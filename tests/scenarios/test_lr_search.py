@@ -26,7 +26,7 @@ from tests.support import config, prepared, run
 
 LRS = ("optimizer.lr=auto", "lr_search.lrs=[0.003,0.01,0.03,0.1,0.3]")
 CLEAR = (*LRS, "rounds=40", "lr_search.rounds=8", "partition=iid", "schedule=cosine")
-HALVING = "lr_search.method=halving"
+HALVING, GRID = "lr_search.method=halving", "lr_search.method=grid"
 Facts = dict[str, Any]
 
 
@@ -64,7 +64,7 @@ def test_half_of_the_tries_go_on_to_twice_the_rounds(
 
 
 def test_halving_finds_the_rate_of_the_grid_in_fewer_rounds() -> None:
-    grid, all_rounds = _searched(prepared(*CLEAR))
+    grid, all_rounds = _searched(prepared(*CLEAR, GRID))
     halved, rounds = _searched(prepared(*CLEAR, HALVING))
     assert halved["lr"] == grid["lr"]
     assert all_rounds == 5 * 8
@@ -75,11 +75,13 @@ def test_halving_finds_the_rate_of_the_grid_in_fewer_rounds() -> None:
     assert all(one == whole[one["lr"]] for one in last), "what goes on in parts is the whole try"
 
 
-def test_grid_is_the_default_and_runs_of_before_had_it() -> None:
-    today = config(*LRS)
-    assert today["lr_search"].pop("method") == "grid"
-    assert identity(today) == identity(config(*LRS))
-    assert identity(today) != identity(config(*LRS, HALVING))
+def test_halving_is_the_default_and_runs_of_before_had_the_grid() -> None:
+    today, grid = config(*LRS), config(*LRS, GRID)
+    assert today["lr_search"]["method"] == "halving"
+    assert grid["lr_search"].pop("method") == "grid"
+    assert identity(grid) == identity(config(*LRS, GRID))
+    assert identity(grid) != identity(today)
+    assert Settings.parse(grid).lr_search.method == "grid"
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
@@ -153,9 +155,9 @@ def test_the_states_between_stages_count_as_memory() -> None:
     def parts(*words: str) -> dict[str, int]:
         return {part.name: part.bytes for part in prepared(*CLEAR, *words).footprint.parts}
 
-    more = parts(HALVING)
+    more = parts()
     assert more.pop("tries of a learning rate") == 5 * more["the devices' parameters"]
-    assert more == parts()
+    assert more == parts(GRID)
 
 
 def test_an_unknown_method_is_refused() -> None:
@@ -193,10 +195,11 @@ def test_a_run_that_ends_while_it_chooses_goes_on_as_if_it_had_not(
 @pytest.mark.parametrize(
     ("words", "figures"),
     [
-        (("rounds=40", "lr_search.rounds=10"), ("50 rounds", "40 of the run", "(31 rounds)")),
-        (("rounds=40", "lr_search.rounds=10", HALVING), None),
-        (("rounds=50", "lr_search.rounds=10"), None),
-        (("rounds=4",), ("20 rounds", "4 of the run", "(12 rounds)")),
+        (("rounds=40", "lr_search.rounds=10", GRID), ("50 rounds", "40 of the run", "(31 rounds)")),
+        (("rounds=40", "lr_search.rounds=10"), None),
+        (("rounds=50", "lr_search.rounds=10", GRID), None),
+        (("rounds=4", GRID), ("20 rounds", "4 of the run", "(12 rounds)")),
+        (("rounds=4",), ("12 rounds", "4 of the run")),
         (("rounds=0",), None),
         (("rounds=4", "optimizer.lr=0.1"), None),
     ],
