@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from swarm.common.plugin import called
 from swarm.results.track.base import Tracker
 
-MOST_WAITING = 64  # calls, each of which may have a number for each device
+MOST_WAITING = 128  # calls, each of which may have a number for each device
 
 
 def beside(tracker: Tracker) -> Tracker:
