@@ -43,12 +43,12 @@ class Background(Tracker):
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         """See :meth:`Sink.configure`."""
-        self._later(lambda: self._tracker.configure(arm, config))
+        self._hand_over(lambda: self._tracker.configure(arm, config))
 
     def start(self, arm: str, rounds: int, done: int) -> None:
         """See :meth:`Sink.start`. An arm that is resumed goes on when the tracker is ready for it,
         as the tracker may read the arm's records of before."""
-        self._later(lambda: self._tracker.start(arm, rounds, done))
+        self._hand_over(lambda: self._tracker.start(arm, rounds, done))
         if done > 0:
             ready = threading.Event()
             self._put(_Call(ready.set, always=True))
@@ -58,19 +58,19 @@ class Background(Tracker):
 
     def record(self, record: dict[str, Any]) -> None:
         """See :meth:`Sink.record`."""
-        self._later(lambda: self._tracker.record(record))
+        self._hand_over(lambda: self._tracker.record(record))
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """See :meth:`Sink.finish`."""
-        self._later(lambda: self._tracker.finish(arm, summary))
+        self._hand_over(lambda: self._tracker.finish(arm, summary))
 
     def conclude(self, summary: dict[str, Any]) -> None:
         """See :meth:`Sink.conclude`."""
-        self._later(lambda: self._tracker.conclude(summary))
+        self._hand_over(lambda: self._tracker.conclude(summary))
 
     def attach(self, files: Sequence[Path]) -> None:
         """See :meth:`Sink.attach`."""
-        self._later(lambda: self._tracker.attach(files))
+        self._hand_over(lambda: self._tracker.attach(files))
 
     def close(self) -> None:
         """Closes the tracker after all its calls, and waits until that is done.
@@ -87,7 +87,7 @@ class Background(Tracker):
             raise self._late()
         self._raise()
 
-    def _later(self, make: Callable[[], object]) -> None:
+    def _hand_over(self, make: Callable[[], object]) -> None:
         self._raise()
         self._put(_Call(make))
 

@@ -64,7 +64,7 @@ class Tries:
     def __init__(
         self, prepared: PreparedRun, arm: PreparedArm, engine: Engine, watch: Watch
     ) -> None:
-        self._prepared, self._arm, self._engine, self._watch = prepared, arm, engine, watch
+        self._prepared, self._arm, self._engine, self._progress = prepared, arm, engine, watch
         self._states: dict[Pair, Checkpoint | None] = {}
         self._keeps = prepared.settings.lr_search.method == "halving"
 
@@ -102,12 +102,12 @@ class Tries:
     def _one(
         self, pair: Pair, stage: Stage, place: int, rounds: int, later: Sequence[Stage]
     ) -> TriedRate:
-        self._watch.begin(stage, place, sum(each.rounds for each in later))
+        self._progress.begin(stage, place, sum(each.rounds for each in later))
         settings = self._prepared.settings
         tie_may_follow = settings.lr_search.rounds is None and stage.end < settings.rounds
         keep = self._keeps and (bool(later) or tie_may_follow)
         part = Part(self._states.pop(pair, None), stage.end, rounds, keep)
-        found, state = go_on(self._prepared, self._arm, pair, part, self._engine, self._watch)
+        found, state = go_on(self._prepared, self._arm, pair, part, self._engine, self._progress)
         self._states[pair] = state
         return found
 
@@ -151,7 +151,7 @@ def go_on(
     """Run a part of the try of ``pair``; returns what it has found, and its state if that is
     needed again."""
     (variant, lr), until = pair, part.until
-    settings = _quiet(with_lr(arm.variants[variant], lr), part.rounds)
+    settings = _as_a_try(with_lr(arm.variants[variant], lr), part.rounds)
     with Simulation(prepared.experiment(arm, settings), engine) as simulation:
         if part.state is not None:
             simulation.restore(part.state)
@@ -169,7 +169,7 @@ def go_on(
     return TriedRate(variant, lr, until, found if good else None), state
 
 
-def _quiet(settings: Settings, rounds: int) -> Settings:
+def _as_a_try(settings: Settings, rounds: int) -> Settings:
     """The settings of a try of ``rounds`` rounds, which is measured at its end only."""
     # a short run has the whole schedule, shortened
     if rounds < settings.rounds:
