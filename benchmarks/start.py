@@ -87,21 +87,25 @@ def one(tree: str, out: str, words: list[str]) -> int:
     importing, depth = builtins.__import__, [0]
     timed_import = stages.timed("imports", importing)
 
-    def imported(name: str, *rest: Any) -> Any:  # the outermost import only
+    def imported(name: str, *rest: Any, **named: Any) -> Any:  # the outermost import only
+        if threading.current_thread() is not threading.main_thread():
+            return importing(name, *rest, **named)
         depth[0] += 1
         try:
             known = name in sys.modules or depth[0] > 1
-            return (importing if known else timed_import)(name, *rest)
+            return (importing if known else timed_import)(name, *rest, **named)
         finally:
             depth[0] -= 1
 
-    def patched() -> None:
+    def patched(early: bool) -> None:
         for stage, places in PARTS.items():
-            for place, name in places:
+            for place, name in places if early == (stage == "compose") else ():
                 module, _, cls = place.partition(":")
                 owner = import_module(module)
                 owner = getattr(owner, cls) if cls else owner
                 setattr(owner, name, stages.timed(stage, getattr(owner, name)))
+        if early:
+            return
         sink = import_module("swarm.results.track.jsonl").JsonlSink
         record = sink.record
 
@@ -114,10 +118,11 @@ def one(tree: str, out: str, words: list[str]) -> int:
     def whole() -> int:
         main = import_module("swarm.cli.main")
         check = main._checked
+        patched(early=True)
 
         def checked(cfg: Any) -> Any:
             import_module("swarm.experiments.runner")
-            patched()
+            patched(early=False)
             return check(cfg)
 
         main._checked = checked
