@@ -5,15 +5,17 @@ federated averaging.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swarm.common.errors import ConfigError, meant
 from swarm.config.build import option
 from swarm.config.settings import Settings
 from swarm.experiments.runs.scenario import Arm, Scenario
-from swarm.results.load import Run
 from swarm.results.presentation import ArmStyle
 from swarm.results.presentation.gap import gap_entry, gap_facts
+
+if TYPE_CHECKING:
+    from swarm.results.load import Run
 
 # The most steps a round of the centralised model; with more samples, its batches grow instead.
 MOST_STEPS = 1000

@@ -17,12 +17,12 @@ import swarm
 from swarm.common.errors import ConfigError
 from swarm.common.rows import params_sha256
 from swarm.config.settings import Settings
-from swarm.experiments.runs.lr_search import TriedRate, search_lr, try_out
+from swarm.experiments.runs.lr_search import TriedRate, search_lr
+from swarm.experiments.runs.lr_search.tries import Part, go_on
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import Arm
 from swarm.results.load import load
 from swarm.results.report.html.page import page
-from swarm.simulation.engine.base import Engine
 from swarm.simulation.loop import Simulation
 from tests.support import config, final_rows, logged, module_of, prepared, run
 
@@ -204,20 +204,14 @@ def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     """Trials that find what the table says for their rate and rounds."""
 
     def found(
-        ready: PreparedRun,
-        arm: Arm,
-        variant: int,
-        lr: float,
-        rounds: int,
-        engine: Engine,
-        look: object,
-    ) -> TriedRate:
-        return TriedRate(variant, lr, rounds, table[lr, rounds])
+        ready: PreparedRun, arm: Arm, pair: tuple[int, float], part: Part, *rest: object
+    ) -> tuple[TriedRate, None]:
+        return TriedRate(*pair, part.until, table[pair[1], part.until]), None
 
-    monkeypatch.setattr("swarm.experiments.runs.lr_search.try_out", found)
+    monkeypatch.setattr("swarm.experiments.runs.lr_search.tries.go_on", found)
 
 
-RATES = ("optimizer.lr=auto", "lr_search.lrs=[0.1,0.3,1.0]", "rounds=50")
+RATES = ("optimizer.lr=auto", "lr_search.lrs=[0.1,0.3,1.0]", "lr_search.method=grid", "rounds=50")
 # 0.1 and 0.3 tie, and 0.1 has the lower loss
 SHORT: Found = {(0.1, 10): (0.97, 0.2), (0.3, 10): (0.97, 0.3), (1.0, 10): (0.96, 0.1)}
 
@@ -267,7 +261,7 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
     ready = prepared("schedule=cosine", "schedule.rounds=40", "rounds=4")
     arm, seen = ready.arms[0], []
     for rounds in (4, 2):
-        trial = try_out(ready, arm, 0, 0.1, rounds, ready.engine)
+        trial, _ = go_on(ready, arm, (0, 0.1), Part(None, rounds, rounds), ready.engine)
         settings = arm.variants[0].model_copy(
             update={
                 "rounds": rounds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,11 @@ import pytest
 import swarm
 from swarm.common.errors import ConfigError
 from swarm.config.settings import Settings
-from swarm.experiments.runs import lr_search
-from swarm.experiments.runs.lr_search import (
-    Stage,
-    TriedRate,
-    Watch,
-    _survivors,
-    costly,
-    search_lr,
-    stages,
-)
+from swarm.experiments.runs.lr_search import TriedRate, costly, search_lr
+from swarm.experiments.runs.lr_search import stages as of_stages
+from swarm.experiments.runs.lr_search import tries as of_tries
+from swarm.experiments.runs.lr_search.stages import Stage, Watch, stages
+from swarm.experiments.runs.lr_search.tries import Part, go_on, survivors
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results.folder import Folder
 from swarm.results.provenance import identity
@@ -30,7 +26,7 @@ from tests.support import config, prepared, run
 
 LRS = ("optimizer.lr=auto", "lr_search.lrs=[0.003,0.01,0.03,0.1,0.3]")
 CLEAR = (*LRS, "rounds=40", "lr_search.rounds=8", "partition=iid", "schedule=cosine")
-HALVING = "lr_search.method=halving"
+HALVING, GRID = "lr_search.method=halving", "lr_search.method=grid"
 Facts = dict[str, Any]
 
 
@@ -68,7 +64,7 @@ def test_half_of_the_tries_go_on_to_twice_the_rounds(
 
 
 def test_halving_finds_the_rate_of_the_grid_in_fewer_rounds() -> None:
-    grid, all_rounds = _searched(prepared(*CLEAR))
+    grid, all_rounds = _searched(prepared(*CLEAR, GRID))
     halved, rounds = _searched(prepared(*CLEAR, HALVING))
     assert halved["lr"] == grid["lr"]
     assert all_rounds == 5 * 8
@@ -79,11 +75,36 @@ def test_halving_finds_the_rate_of_the_grid_in_fewer_rounds() -> None:
     assert all(one == whole[one["lr"]] for one in last), "what goes on in parts is the whole try"
 
 
-def test_grid_is_the_default_and_runs_of_before_had_it() -> None:
-    today = config(*LRS)
-    assert today["lr_search"].pop("method") == "grid"
-    assert identity(today) == identity(config(*LRS))
-    assert identity(today) != identity(config(*LRS, HALVING))
+def test_halving_is_the_default_and_runs_of_before_had_the_grid() -> None:
+    today, grid = config(*LRS), config(*LRS, GRID)
+    assert today["lr_search"]["method"] == "halving"
+    assert grid["lr_search"].pop("method") == "grid"
+    assert identity(grid) == identity(config(*LRS, GRID))
+    assert identity(grid) != identity(today)
+    assert Settings.parse(grid).lr_search.method == "grid"
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_rates_that_tie_go_on_from_where_they_stopped_if_they_had_the_rates_of_the_run(
+    schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three tie by decree; what is found in full is that of runs from the start."""
+    ready = prepared(
+        "optimizer.lr=auto", "lr_search.lrs=[0.03,0.1]", "rounds=20", "partition=iid", HALVING,
+        f"schedule={schedule}",
+    )  # fmt: skip
+    arm, engine = ready.arms[0], ready.engine
+    whole = [go_on(ready, arm, (0, lr), Part(None, 20, 20), engine)[0] for lr in arm.rates]
+
+    def tied(*args: Any) -> tuple[TriedRate, Any]:
+        found, state = go_on(*args)
+        return (replace(found, found=(0.5, 1.0)) if found.rounds < 20 else found), state
+
+    monkeypatch.setattr(of_tries, "go_on", tied)
+    facts, rounds = _searched(ready)
+    assert facts["tried"][2:] == [each.facts() for each in whole]
+    again = 20 if schedule == "cosine" else 15
+    assert rounds == 2 * 5 + 2 * again + 2 * (schedule == "cosine"), "and the records of round 0"
 
 
 def test_an_interrupted_search_and_one_in_shards_choose_the_same() -> None:
@@ -117,7 +138,7 @@ def _tries(*found: tuple[float, float] | None) -> list[TriedRate]:
     ids=["the best", "and who shares the last one's score", "one learns", "none does"],
 )
 def test_who_goes_on(found: list[tuple[float, float] | None], kept: list[int]) -> None:
-    assert [lr for _, lr in _survivors(_tries(*found), 2)] == kept
+    assert [lr for _, lr in survivors(_tries(*found), 2)] == kept
 
 
 def test_where_only_one_rate_does_not_diverge_it_is_taken_at_once() -> None:
@@ -134,9 +155,9 @@ def test_the_states_between_stages_count_as_memory() -> None:
     def parts(*words: str) -> dict[str, int]:
         return {part.name: part.bytes for part in prepared(*CLEAR, *words).footprint.parts}
 
-    more = parts(HALVING)
+    more = parts()
     assert more.pop("tries of a learning rate") == 5 * more["the devices' parameters"]
-    assert more == parts()
+    assert more == parts(GRID)
 
 
 def test_an_unknown_method_is_refused() -> None:
@@ -174,10 +195,11 @@ def test_a_run_that_ends_while_it_chooses_goes_on_as_if_it_had_not(
 @pytest.mark.parametrize(
     ("words", "figures"),
     [
-        (("rounds=40", "lr_search.rounds=10"), ("50 rounds", "40 of the run", "(31 rounds)")),
-        (("rounds=40", "lr_search.rounds=10", HALVING), None),
-        (("rounds=50", "lr_search.rounds=10"), None),
-        (("rounds=4",), ("20 rounds", "4 of the run", "(12 rounds)")),
+        (("rounds=40", "lr_search.rounds=10", GRID), ("50 rounds", "40 of the run", "(31 rounds)")),
+        (("rounds=40", "lr_search.rounds=10"), None),
+        (("rounds=50", "lr_search.rounds=10", GRID), None),
+        (("rounds=4", GRID), ("20 rounds", "4 of the run", "(12 rounds)")),
+        (("rounds=4",), ("12 rounds", "4 of the run")),
         (("rounds=0",), None),
         (("rounds=4", "optimizer.lr=0.1"), None),
     ],
@@ -198,8 +220,8 @@ def test_choosing_that_costs_more_than_the_run_is_said_before(
 def test_how_far_a_search_is_and_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second passes with each round: in three stages, 5 · 2 + 3 · 2 + 2 · 4 of them."""
     seconds, said = [0.0], []
-    monkeypatch.setattr(lr_search.time, "perf_counter", lambda: seconds[0])
-    monkeypatch.setattr(lr_search, "SAID_EVERY_S", 3.0)
+    monkeypatch.setattr(of_stages.time, "perf_counter", lambda: seconds[0])
+    monkeypatch.setattr(of_stages, "SAID_EVERY_S", 3.0)
     begin = Watch.begin
 
     def begins(watch: Watch, *about: Any) -> None:

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
-from scipy.spatial import Delaunay
 
 from swarm.common.errors import ConfigError, meant
 from swarm.common.names import Maybe, Names, listed
@@ -253,5 +252,7 @@ def _near_pairs(pos_N2: Floats) -> Ints:
     # a triangulation needs points in general position; with so few, all pairs are taken
     if len(pos_N2) < 5:
         return np.stack(np.triu_indices(len(pos_N2), 1), axis=1)
+    from scipy.spatial import Delaunay  # few graphs need it, and it takes a tenth of a second
+
     corners = Delaunay(pos_N2).simplices.astype(np.int64)
     return np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [0, 2]]])

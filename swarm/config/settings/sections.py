@@ -109,7 +109,7 @@ class LearningRateSearch(Section):
 
     lrs: Annotated[list[Positive], Field(min_length=1)] | None
     rounds: Annotated[int, Field(ge=1, le=MOST_ROUNDS)] | None
-    method: Literal["grid", "halving"] = "grid"
+    method: Literal["grid", "halving"] = "grid"  # of a folder from before there was a choice
 
 
 class EarlyStopping(Section):

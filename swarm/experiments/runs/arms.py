@@ -24,7 +24,6 @@ from swarm.experiments.runs.scenario import conclusion_of
 from swarm.results import columns, continual
 from swarm.results.folder import Folder
 from swarm.results.folder.arm_files import ArmFiles
-from swarm.results.load import load
 from swarm.results.provenance import made_with
 from swarm.results.track.base import DEVICES, Sink
 from swarm.results.track.jsonl import plain
@@ -181,6 +180,9 @@ def _stopping(simulation: Simulation) -> dict[str, Any]:
 
 
 def _summary(prepared: PreparedRun, folder: Folder, progress: dict[str, Any]) -> dict[str, Any]:
+    # imported at the end of a run: pandas takes a third of a second
+    from swarm.results.load import load
+
     s, arms = prepared.settings, progress["arms"]
     experiment = prepared.experiment(prepared.arms[0], prepared.arms[0].first)
     run = load(folder.path)

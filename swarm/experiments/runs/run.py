@@ -22,6 +22,7 @@ from swarm.results.folder import Folder, typed_words
 from swarm.results.presentation import stored
 from swarm.results.schemas import Graph, Summary
 from swarm.results.status import summary_of
+from swarm.results.track.background import beside
 from swarm.results.track.base import Fanout, Tracker
 from swarm.results.track.console import ConsoleSink, print_summary
 from swarm.results.track.jsonl import JsonlSink, read_jsonl
@@ -186,9 +187,8 @@ def _run(prepared: PreparedRun, home: Folder) -> Result:
         presentation=prepared.presentation,
         columns=found,
     )
-    sink = Fanout(
-        JsonlSink(home.path / "metrics.jsonl"), [console, tracker], warn=console.say, columns=found
-    )
+    mirrors = [console, beside(tracker)]
+    sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), mirrors, warn=console.say, columns=found)
     console.say(stated(prepared.footprint))
     try:
         with running_out(

@@ -73,7 +73,12 @@ class Sink(Protocol):
 class Tracker:
     """A sink that ignores everything: the base class of trackers, and the tracker of
     ``tracker=none``.
+
+    A tracker whose ``deadline_s`` is a number is called on a thread of its own, in the same order,
+    while the run goes on; one that takes longer over a call counts as failed.
     """
+
+    deadline_s: float | None = None
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         """See :meth:`Sink.configure`."""
@@ -174,7 +179,8 @@ class Fanout:
 
     def _drop(self, sink: Sink, error: BaseException) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
-        self._warn(f"{called(sink)} stopped: {reason}. The run goes on; metrics.jsonl is complete.")
+        name = getattr(sink, "called", None) or called(sink)
+        self._warn(f"{name} stopped: {reason}. The run goes on; metrics.jsonl is complete.")
         # The warning above has said it; a mirror that cannot even close has nothing left to report.
         try:
             sink.close()

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import mmap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
-from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.files import opened
 from swarm.data.files.readers.arrow.parquet import read_parquet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST = 256 << 20  # bytes in memory that any table of results may take
 # so many times its own size, that of a large file; a run's own take less than 100 times
@@ -52,6 +54,9 @@ def read_devices(file: Path, key: str) -> pa.Table:
 
 def device_table(part: Path) -> pd.DataFrame:
     """Per-device results. Raises ConfigError where they are damaged."""
+    # a run only writes them, and pandas takes a third of a second
+    from pandas.api.types import is_integer_dtype, is_numeric_dtype
+
     key = "/devices.parquet"
     devices: pd.DataFrame = read_devices(part, key).to_pandas()
     missing = [name for name in ("arm", "round", "device") if name not in devices]

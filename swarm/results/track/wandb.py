@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,7 @@ from swarm.results.track.jsonl import plain, read_jsonl
 
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
 MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
+ANSWERS_S = 60.0  # beside the start, no call takes longer
 Name = Annotated[str, Field(min_length=1, max_length=wandb_environment.LONGEST_NAME)]
 Tag = Annotated[str, Field(min_length=1, max_length=wandb_environment.LONGEST_TAG)]
 
@@ -101,6 +103,8 @@ class WandbTracker(Tracker):
         self.project, self.entity = project, entity or wandb_environment.entity()
         self.tags, self.init_timeout = tags, init_timeout
         self.group, self.name = group or run, name
+        # W&B's own process takes its time to answer; online it may also have something to say
+        self.deadline_s = init_timeout + ANSWERS_S if self.mode == "offline" else None
         self._run: Any = None
         self._next: str | None = None  # the arm whose W&B run begins with its first record
         self._waiting: Any = None  # the leading arm's run, over but for the scenario's numbers
@@ -314,7 +318,11 @@ def _histogram(values_N: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps what W&B prints off the terminal, where a progress bar is being drawn; its log files
-    have it all.
+    have it all. The streams are the main thread's: on another one W&B is only called offline, where
+    it prints nothing.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

@@ -7,16 +7,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import LONGEST, canonical
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Column = npt.NDArray[np.generic]
 
@@ -74,14 +76,15 @@ def plain(column: pd.Series[Any]) -> Column:
     """A pandas column as a NumPy array: numbers stay numbers (missing ones are NaN), everything
     else becomes objects (missing ones are None).
     """
+    # every run that writes Parquet comes by here, and pandas takes a third of a second
+    from pandas.api.types import infer_dtype, is_complex_dtype, is_numeric_dtype
+
     values: Column
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
         values = column.to_numpy()
-    elif pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_complex_dtype(
-        column.dtype
-    ):
+    elif is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    elif pd.api.types.infer_dtype(column, skipna=True) == "boolean":
+    elif infer_dtype(column, skipna=True) == "boolean":
         values = column.astype("boolean").to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         values = column.astype(object).where(column.notna(), None).to_numpy(dtype=object)
