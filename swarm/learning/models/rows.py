@@ -74,6 +74,13 @@ def gated(ab: Tensor) -> Tensor:
     return _applied(_Gated, ab)
 
 
+def rotated(x: Tensor, angle_Th: Tensor) -> Tensor:
+    """Return x ``[…, T, 2h]`` with each pair of numbers (i, i + h) turned by its angle, in new
+    memory: rotary embeddings (Su et al., arXiv 2104.09864).
+    """
+    return _applied(_Rotated, x, angle_Th.cos(), angle_Th.sin())
+
+
 def recurrent(given: Tensor, weight_BGD: Tensor, bias_BG: Tensor) -> Tensor:
     """Return the states of a GRU, ``[B, T, b, D]``.
 
@@ -134,6 +141,27 @@ class _Gated(Function):
         torch.addcmul(share, to_b, share, value=-1.0, out=to_a).add_(to_b).mul_(b).mul_(d)
         to_b.mul_(d)
         return into
+
+
+class _Rotated(Function):
+    """(a, b) becomes (a·cos − b·sin, b·cos + a·sin); the gradient is turned back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None, None]:
+        return _turned(d, *ctx.saved_tensors, -1.0), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    (a, b), (to_a, to_b) = x.chunk(2, -1), out.chunk(2, -1)
+    torch.mul(a, cos, out=to_a).addcmul_(b, sin, value=-sign)
+    torch.mul(b, cos, out=to_b).addcmul_(a, sin, value=sign)
+    return out
 
 
 class _Faded(Function):

@@ -47,12 +47,10 @@ class Attention(SequenceLayer):
     def over_rows(self, own: Views, x: Tensor, seen: Tensor) -> Tensor:
         t = torch.arange(x.shape[1], device=x.device)
         parts = seen.view(*x.shape[:3], 3, self.heads, -1).permute(3, 0, 2, 4, 1, 5)
-        q, k, v = parts.flatten(1, 2)  # [B · b, heads, T, D/heads]
-        y = (
-            _attended(_rotated(q, t), _rotated(k, t), v)
-            .view(parts.shape[1:])
-            .permute(0, 3, 1, 2, 4)
-        )
+        turned = rows.rotated(parts[:2], _angles(t, x.dtype, parts.shape[-1] // 2))
+        # [B · b, heads, T, D/heads]
+        (q, k), v = turned.flatten(1, 2), parts[2].flatten(0, 1)
+        y = _attended(q, k, v).view(parts.shape[1:]).permute(0, 3, 1, 2, 4)
         return rows.fed_forward(own, rows.plus_linear(x, y.flatten(-2), own["out.weight"]))
 
     def empty(self, like_bD: Tensor) -> State:
@@ -82,10 +80,14 @@ def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
+def _angles(t_T: Tensor, dtype: torch.dtype, half: int) -> Tensor:
+    """The angles of rotary embeddings at the positions ``t_T``: ``[T, half]``."""
+    speed = 10000.0 ** (-torch.arange(half, device=t_T.device, dtype=dtype) / half)
+    return t_T.to(dtype)[:, None] * speed
+
+
 def _rotated(x_bHTd: Tensor, t_T: Tensor) -> Tensor:
-    half = x_bHTd.shape[-1] // 2
-    speed = 10000.0 ** (-torch.arange(half, device=x_bHTd.device, dtype=x_bHTd.dtype) / half)
-    angle = t_T.to(x_bHTd.dtype)[:, None] * speed
+    angle = _angles(t_T, x_bHTd.dtype, x_bHTd.shape[-1] // 2)
     a, b = x_bHTd.chunk(2, -1)
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
 
