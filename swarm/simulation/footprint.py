@@ -241,7 +241,8 @@ class _Counted:
         # features, targets, predictions and their scores
         round = int(steps * block * batch * (copies * sample + 6 * outputs))
         rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
-        together = e.learner.kernel.at_once(block, batch)
+        answers = batch * (self._answers // e.data.outputs)
+        together = e.learner.kernel.at_once(block, answers, learning=True)
         return round + rows + together * batch * self._activations
 
     def _looking(self) -> int:
@@ -251,7 +252,7 @@ class _Counted:
         rows = e.blocks.size * self.width * self.item
         samples = len(e.data.dataset.test) * each
         kept = sum(m.state(1, e.data.outputs, samples).nbytes for m in e.metrics.outputs)
-        together, block = e.learner.kernel.at_once(e.blocks.size, many), e.blocks.size
+        together, block = e.learner.kernel.at_once(e.blocks.size, many, False), e.blocks.size
         predicted = many * (together * self._activations + block * 4 * self._answers * self.item)
         return rows + max(predicted + block * kept, self._looking_at_own(each))
 
@@ -272,7 +273,7 @@ class _Counted:
         sample = self.e.data.dataset.x[:1].size * self.item + self.e.data.dataset.y[:1].nbytes
         block = self.e.blocks.size
         own = 8 * longest + many * (sample + 6 * self._answers * self.item)
-        together = self.e.learner.kernel.at_once(block, many)
+        together = self.e.learner.kernel.at_once(block, many, learning=False)
         return block * own + together * many * self._activations
 
     @property

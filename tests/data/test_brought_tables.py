@@ -210,6 +210,11 @@ def test_folders_of_parquet_files(tmp_path: Path, names: list[str], test: int | 
     ("names", "said"),
     [
         (HUB[1:3], "lacks the file train-00000-of-00002.parquet, and has 1 of 2$"),
+        (("train/train-00000-of-00002.parquet",), "lacks the file train-00001-of-00002.parquet"),
+        (
+            ("train/0.parquet", "training/0.parquet"),
+            "two folders for one set: train/ and training/",
+        ),
         (("train.parquet", "more.parquet"), "has more.parquet beside train.parquet; say train or"),
         (("val.parquet", "test.parquet"), "has no training set beside test and val$"),
         (("mine.parquet", "yours.parquet"), "give .*mine.parquet or .*yours.parquet$"),
@@ -228,10 +233,10 @@ def test_folders_that_do_not_fit_together(tmp_path: Path) -> None:
     shard(tmp_path / "train.parquet", 20, 0)
     others = {"label": [1] * 9, "text": ["x"] * 9, "who": ["ann"] * 9}
     pq.write_table(pa.table({"a": [b"text"] * 9, **others}), tmp_path / "test.parquet")
-    with pytest.raises(ConfigError, match="cannot be read as a saved data set"):
+    with pytest.raises(ConfigError, match="cannot be read as one data set"):
         Table(str(tmp_path)).load()
     (tmp_path / "test.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ConfigError, match=r"as a saved data set \(test\.parquet: "):
+    with pytest.raises(ConfigError, match=r"as one data set \(test\.parquet: "):
         Table(str(tmp_path)).load()
     pq.write_table(pa.table({"b": [1.0] * 9, "label": [1] * 9}), tmp_path / "test.parquet")
     with pytest.raises(ConfigError, match=r"other columns, .* and b, label; test\.parquet is"):

@@ -145,7 +145,7 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.arrow: must be an existing regular file"):
         HF(str(tmp_path)).load()
     (tmp_path / "state.json").write_text("[]")
-    with pytest.raises(ConfigError, match="cannot be read as a saved data set"):
+    with pytest.raises(ConfigError, match="cannot be read as one data set"):
         HF(str(tmp_path)).load()
 
 

@@ -90,7 +90,9 @@ def prepared(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
 
 def target(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
     """``make -n`` knows the target."""
-    done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, check=False)
+    done = subprocess.run(
+        ["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -124,8 +126,9 @@ def parsed_by_ray(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
     code = "import sys; from tests.docs.elsewhere import parsed;"
     code += " parsed('ray.scripts.scripts', 'ray')(sys.argv[1:], None)"
     done = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", code, *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 

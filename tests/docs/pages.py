@@ -59,5 +59,6 @@ def bash(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env=env,
         capture_output=True,
         text=True,
+        timeout=300,
         check=False,
     )

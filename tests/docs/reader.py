@@ -159,7 +159,8 @@ class Reader:
             there = ["-C", str(ROOT)] if words[0] == "make" else []
             own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
             own["PRE_COMMIT_HOME"] = str(Path("pre-commit").resolve())
-            return subprocess.run([words[0], *there, *words[1:]], env=own, check=False).returncode
+            done = subprocess.run([words[0], *there, *words[1:]], env=own, timeout=300, check=False)
+            return done.returncode
         assert words[0] == "python", words
         if words[1] == "run_swarm.py":
             return main(words[2:])

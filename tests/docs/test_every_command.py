@@ -121,7 +121,7 @@ def graphs() -> None:
 def clone() -> None:
     """A repository of nobody's, with the environment and the file that pre-commit reads."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    subprocess.run(["git", "init", "--quiet"], env=own, check=True)
+    subprocess.run(["git", "init", "--quiet"], env=own, timeout=60, check=True)
     shutil.copy(ROOT / ".pre-commit-config.yaml", ".")
     Path(".venv").symlink_to(sys.prefix)
 

@@ -138,6 +138,33 @@ class Mixing(nn.Module):
         return out
 
 
+class HalfFrozen(nn.Module):
+    """What a graph of operations does not show: the first convolution learns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(2, 4, 3), nn.Linear(64, C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.body(x)
+        out: Tensor = self.head(x.flatten(1))
+        return out
+
+
+class Rounded(nn.Module):
+    """The same: it computes in another dtype than its parameters have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chain = _chain(nn.Conv2d(2, 2, 3), width=32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out: Tensor = self.chain(x)
+            return out
+
+
 class Twice(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = super().forward(x)
@@ -159,6 +186,7 @@ def _tied() -> nn.Module:
     "make",
     [
         Mixing,
+        HalfFrozen,
         _hooked,
         _tied,
         lambda: Twice(nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(32, C)),
@@ -166,12 +194,18 @@ def _tied() -> nn.Module:
         lambda: _chain(nn.Conv2d(2, 2, 3), nn.Softmax(1), width=32),
         lambda: nn.Sequential(nn.Conv2d(2, C, 3), nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten()),
     ],
-    ids=["mixing", "hook", "one layer twice", "own forward", "circular", "softmax", "one axis"],
+    ids=["mixing", "no gradient", "hook", "one layer twice", "own forward", "circular", "softmax", "one axis"],
 )  # fmt: skip
 def test_look_alikes_get_the_right_gradient_too(make: Callable[[], nn.Module]) -> None:
     """Whichever kernel takes them."""
     found, expected = _gradients(make().double(), (2, 6, 6))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def test_a_module_that_leaves_its_dtype_runs_otherwise() -> None:
+    inputs = torch.zeros(2, 2, 6, 6)
+    kernel = kernel_for(Rounded(), LOSSES["cross_entropy"](), inputs, block=B)
+    assert not isinstance(kernel, BatchedKernel)
 
 
 def test_large_images_run_device_by_device() -> None:

@@ -15,14 +15,19 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.rows import Layout, frozen_parameters
-from swarm.learning.buffers import copied
 from swarm.learning.kernels.convolution import Convolution
-from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views, gradients_of
+from swarm.learning.kernels.kernel import (
+    Gradient,
+    Kernel,
+    PerDevice,
+    Scale,
+    Views,
+    gradients_of,
+)
 from swarm.learning.kernels.losses import Loss
 
 # samples of all devices that run together: with more they do not fit into the cache, with fewer the
@@ -62,43 +67,62 @@ class BatchedKernel(Kernel):
         """
         if frozen_parameters(module):
             return None
-        run = module if isinstance(module, BatchedForward) else Convolution.match(module, inputs)
+        layout = layout or Layout.of(module)
+        if isinstance(module, BatchedForward):
+            found = cls(layout, module, loss)
+            if not found._agrees(module, inputs, gradients=False):
+                valid = "has a method over_rows that disagrees with forward"
+                raise ConfigError("/model", called(module), valid)
+            return found
+        run = Convolution.match(module, inputs)
         if run is None:
             return None
-        found = cls(layout or Layout.of(module), run, loss)
-        draw = torch.Generator().manual_seed(0)
-        row_P = found.layout.pack(dict(module.named_parameters()))
-        noise_BP = torch.randn(2, len(row_P), generator=draw, dtype=row_P.dtype).to(row_P.device)
-        x = found.layout.views(row_P + 0.1 * noise_BP)
-        # a copy: functional_call does not put shared layers back as they were
-        alone = copied(module)
-        with torch.no_grad():
-            each = [
-                functional_call(alone, {n: v[i] for n, v in x.items()}, (inputs,)) for i in range(2)
-            ]
-            expected, out = torch.stack(each), run.over_rows(x, inputs.expand(2, *inputs.shape))
-        if out.shape != expected.shape or not torch.allclose(out, expected, rtol=1e-3, atol=1e-4):
-            if run is not module:
-                return None
-            name = called(module)
-            raise ConfigError("/model", name, "has a method over_rows that disagrees with forward")
-        return found
+        found = cls(layout, run, loss)
+        try:
+            agrees = found._agrees(module, inputs, gradients=True)
+        except Exception:  # another kernel runs what cannot be replayed
+            agrees = False
+        return found if agrees else None
 
-    def at_once(self, devices: int, samples: int) -> int:
-        if not isinstance(self.run, Convolution):
-            return devices
-        return min(devices, self.run.devices_at_once(samples))
+    def _agrees(self, module: nn.Module, inputs: Tensor, gradients: bool) -> bool:
+        """Whether two devices with random parameters predict what ``module`` does with each of
+        them, and learn it by the same ``gradients``."""
+        draw = torch.Generator().manual_seed(0)
+        row_P = self.layout.pack(dict(module.named_parameters()))
+        noise_BP = torch.randn(2, len(row_P), generator=draw, dtype=row_P.dtype).to(row_P.device)
+        x_BP = row_P + 0.1 * noise_BP
+        x, both = self.layout.views(x_BP), inputs.expand(2, *inputs.shape)
+        alone = PerDevice(module, self.loss, layout=self.layout)
+        with torch.no_grad():
+            expected, out = alone.outputs(x, both), self.outputs(x, both)
+        if out.shape != expected.shape or out.dtype != expected.dtype:
+            return False
+        if not torch.allclose(out, expected, rtol=1e-3, atol=1e-4):
+            return False
+        if not gradients:
+            return True
+        found_BP, plain_BP = torch.zeros_like(x_BP), torch.zeros_like(x_BP)
+        for kernel, g_BP in ((self, found_BP), (alone, plain_BP)):
+            add = kernel.gradients(self.layout.views(g_BP), x, out.shape[-1])
+            add(both, torch.zeros_like(out), 1.0)
+        found, plain, least = found_BP, plain_BP, 1e-5 * plain_BP.norm()
+        parts = [slice(s.start, s.stop) for s in self.layout.slots]
+        return all(
+            (found[:, s] - plain[:, s]).norm() <= 1e-3 * plain[:, s].norm() + least for s in parts
+        )
+
+    def at_once(self, devices: int, samples: int, learning: bool) -> int:
+        if isinstance(self.run, Convolution):
+            return min(devices, self.run.devices_at_once(samples))
+        return min(devices, max(1, POSITIONS_AT_ONCE // samples)) if learning else devices
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
-        at_once = self.at_once(*inputs.shape[:2])
+        at_once = self.at_once(len(inputs), inputs.shape[1], learning=False)
         outs = [self.run.over_rows(own, inputs[part]) for part, own in _parts(x, at_once)]
         return _class_major(outs[0] if len(outs) == 1 else torch.cat(outs))
 
     def gradients(self, into: Views, x: Views, samples: int) -> Gradient:
-        if isinstance(self.run, Convolution):
-            at_once = self.run.devices_at_once(samples)
-        else:
-            at_once = max(1, POSITIONS_AT_ONCE // samples)
+        at_once = self.at_once(len(next(iter(x.values()))), samples, learning=True)
         return partial(self._add, into, x, at_once)
 
     def _add(

@@ -5,8 +5,8 @@ any ``nn.Module`` that is a pure function by ``torch.func``. :class:`PerDevice` 
 ``vmap`` cannot batch (``nn.GRU``, ``nn.LSTM``), one device after the other.
 :class:`~swarm.learning.kernels.dense.Dense` is the hand-written forward and backward pass of fully
 connected chains, several times faster. :class:`~swarm.learning.kernels.batched.BatchedKernel` runs
-modules with a batched forward pass of their own, such as the sequence models. All compute the same
-gradient to rounding.
+modules with a batched forward pass of their own, such as the sequence models, and convolutional
+ones. All compute the same gradient to rounding.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class Kernel(ABC):
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:
         """Return the predictions of B devices on b samples each, ``[B, C, b]``."""
 
-    def at_once(self, devices: int, samples: int) -> int:
-        """How many of the ``devices`` of a block run together on ``samples`` samples each: the
-        intermediate values of so many are in memory at a time.
+    def at_once(self, devices: int, samples: int, learning: bool) -> int:
+        """How many of the ``devices`` of a block run together on ``samples`` samples (labels) each,
+        while they learn or predict: the intermediate values of so many are in memory at a time.
         """
         return devices
 
@@ -128,7 +128,7 @@ class PerDevice(Kernel):
         self._predict = _prediction(module, self.layout, self.learns_otherwise)
         self._learn = _learning(module, self.layout)
 
-    def at_once(self, devices: int, samples: int) -> int:
+    def at_once(self, devices: int, samples: int, learning: bool) -> int:
         return 1
 
     def outputs(self, x: Views, inputs: Tensor) -> Tensor:

@@ -28,8 +28,9 @@ class Background(Tracker):
     """Hands each call to ``tracker`` on a thread of its own, in their order.
 
     An error of the tracker's is raised by the next call here, at the latest by :meth:`close`; calls
-    that were still waiting are then left out. If one call takes longer than ``deadline_s``, that is
-    an error, too. The thread is a daemon, so that it never keeps the process alive.
+    that were still waiting are then left out. If one call, or one step of it (``tracker.steps``),
+    takes longer than ``deadline_s``, that is an error, too. The thread is a daemon, so that it
+    never keeps the process alive.
     """
 
     def __init__(self, tracker: Tracker, deadline_s: float) -> None:
@@ -37,6 +38,7 @@ class Background(Tracker):
         self._tracker, self._deadline_s = tracker, deadline_s
         self._calls: queue.Queue[_Call | None] = queue.Queue(MOST_WAITING)
         self._error: BaseException | None = None
+        self._made = 0  # calls
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=self.called, daemon=True)
         self._thread.start()
@@ -52,8 +54,7 @@ class Background(Tracker):
         if done > 0:
             ready = threading.Event()
             self._put(_Call(ready.set, always=True))
-            if not ready.wait(self._deadline_s):
-                raise self._late()
+            self._wait(ready.wait)
             self._raise()
 
     def record(self, record: dict[str, Any]) -> None:
@@ -82,9 +83,7 @@ class Background(Tracker):
         self._closed = True
         self._put(_Call(lambda: self._tracker.close(), always=True))
         self._put(None)
-        self._thread.join(self._deadline_s)
-        if self._thread.is_alive():
-            raise self._late()
+        self._wait(self._ended)
         self._raise()
 
     def _hand_over(self, make: Callable[[], object]) -> None:
@@ -92,10 +91,27 @@ class Background(Tracker):
         self._put(_Call(make))
 
     def _put(self, call: _Call | None) -> None:
+        self._wait(lambda seconds: self._fits(call, seconds))
+
+    def _fits(self, call: _Call | None, seconds: float) -> bool:
         try:
-            self._calls.put(call, timeout=self._deadline_s)
+            self._calls.put(call, timeout=seconds)
         except queue.Full:
-            raise self._late() from None
+            return False
+        return True
+
+    def _ended(self, seconds: float) -> bool:
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _wait(self, until: Callable[[float], bool]) -> None:
+        """Wait for ``until``, which waits so many seconds, as long as the tracker gets on."""
+        before = self._made, self._tracker.steps
+        while not until(self._deadline_s):
+            now = self._made, self._tracker.steps
+            if now == before:
+                raise self._late()
+            before = now
 
     def _late(self) -> TimeoutError:
         self._closed = True  # nothing more is expected of it
@@ -117,3 +133,4 @@ class Background(Tracker):
             # whatever it is, it is raised in the run's own thread
             except BaseException as error:
                 failed, self._error = True, self._error or error
+            self._made += 1

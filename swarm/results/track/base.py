@@ -75,10 +75,12 @@ class Tracker:
     ``tracker=none``.
 
     A tracker whose ``deadline_s`` is a number is called on a thread of its own, in the same order,
-    while the run goes on; one that takes longer over a call counts as failed.
+    while the run goes on; one that takes longer over a call counts as failed. A call that does many
+    things, such as writing all earlier records again, adds to ``steps`` after each.
     """
 
     deadline_s: float | None = None
+    steps: int = 0
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         """See :meth:`Sink.configure`."""

@@ -25,7 +25,7 @@ from swarm.results.track.jsonl import plain, read_jsonl
 
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
 MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
-ANSWERS_S = 60.0  # beside the start, no call takes longer
+ANSWERS_S = 60.0  # beside the start, no call or record takes longer
 Name = Annotated[str, Field(min_length=1, max_length=wandb_environment.LONGEST_NAME)]
 Tag = Annotated[str, Field(min_length=1, max_length=wandb_environment.LONGEST_TAG)]
 
@@ -268,6 +268,7 @@ class WandbTracker(Tracker):
         for record in read_jsonl(self.folder / "metrics.jsonl"):
             if record.get("arm") == arm:
                 self.record(record | scores.get(record["round"], {}))
+                self.steps += 1
         self._drop_replaced(arm)
 
     def _id(self, arm: str) -> str:

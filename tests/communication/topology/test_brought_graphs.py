@@ -132,6 +132,19 @@ def test_matrices_and_cytoscape(tmp_path: Path, name: str, write: Callable[[Path
         assert set(file.node_names or ()) == set(NAMED)
 
 
+def test_a_sparse_matrix_of_many_devices_as_scipy_writes_it(tmp_path: Path) -> None:
+    """It compresses a ring tenfold; the cap is that of the file's own option."""
+    n = 100_000
+    near = np.arange(n)
+    ring = scipy.sparse.coo_array((np.ones(n), (near, (near + 1) % n)), (n, n))
+    scipy.sparse.save_npz(tmp_path / "ring.npz", (ring + ring.T).tocsr())
+    assert len(File(n, str(tmp_path / "ring.npz")).graph(0).src_E) == 2 * n
+    with pytest.raises(
+        ConfigError, match=r"more than 4 times max_mib=0\.5 in memory; raise max_mib"
+    ):
+        File(n, str(tmp_path / "ring.npz"), max_mib=0.5)
+
+
 def test_what_cytoscape_writes_has_names_places_and_weights(tmp_path: Path) -> None:
     def own(found: dict[str, Any]) -> dict[str, Any]:
         for i, node in enumerate(found["elements"]["nodes"]):

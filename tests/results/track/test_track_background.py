@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -81,6 +82,32 @@ def test_a_tracker_that_never_answers_is_given_up() -> None:
     ]
     assert truth.calls == WHOLE
     tracker.go_on.set()
+
+
+class Slow(Recorder):
+    """Takes its time over each record; a resumed arm's earlier records are steps of its start."""
+
+    def start(self, arm: str, rounds: int, done: int) -> None:
+        for _ in range(done):
+            time.sleep(0.4)
+            self.steps += 1
+        super().start(arm, rounds, done)
+
+    def record(self, record: dict[str, Any]) -> None:
+        time.sleep(0.4)
+        super().record(record)
+
+
+@pytest.mark.parametrize("done", [0, 4])
+def test_a_tracker_that_gets_on_may_take_longer_in_all(done: int) -> None:
+    """The deadline is for a call, or a step of one."""
+    tracker = Slow()
+    sink = Background(tracker, 1.0)
+    sink.start("swarm", 4, done)
+    for r in range(done, 4):
+        sink.record({"arm": "swarm", "round": r})
+    sink.close()
+    assert len(tracker.calls) == 1 + 4 - done + 1
 
 
 def test_only_a_tracker_that_says_so_is_called_there() -> None:

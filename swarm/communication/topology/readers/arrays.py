@@ -24,7 +24,7 @@ from swarm.communication.topology.readers.edge_list import (
     Heading,
     read_edge_list,
 )
-from swarm.communication.topology.readers.matrices import UNPACKED, read_matrix
+from swarm.communication.topology.readers.matrices import UNPACKED, read_matrix, too_large
 from swarm.communication.topology.readers.parsed import Parsed, finite_column
 
 LARGE = 1 << 20  # bytes of an edge list from which on pandas, which takes long to load, pays
@@ -120,10 +120,7 @@ def read_edge_table(path: Path, parsed: Parsed, most: int) -> None:
         table = read_table(path, UNPACKED * most)
     except ConfigError as error:
         if "data.max_mb" in error.valid:
-            raise ValueError(
-                f"it takes more than {UNPACKED} times max_mib={most / 2**20:g} in memory; raise"
-                " max_mib if you trust it"
-            ) from None
+            raise too_large(most) from None
         empty = error.valid.startswith("has no rows")
         raise ValueError("there is no edge in it" if empty else error.valid) from None
     if len(table) == 1:

@@ -119,7 +119,7 @@ def read_graph_file(path: str, format: Format, parsed: Parsed, max_mib: float) -
     elif found == "npy":
         arrays.read_npy_file(locate(path), parsed)
     elif suffix == ".npz" and matrices.is_sparse(data):
-        matrices.read_sparse(locate(path), data, parsed)
+        matrices.read_sparse(locate(path), data, parsed, int(max_mib * 2**20))
     else:
         arrays.read_edge_table(locate(path), parsed, int(max_mib * 2**20))
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.errors import ConfigError
 from swarm.communication.topology.readers.parsed import Parsed, text_of
 
 UNPACKED = 4  # how many times its size a packed file may take in memory
@@ -120,18 +121,25 @@ def is_sparse(data: bytes) -> bool:
         return False
 
 
-def read_sparse(path: Path, data: bytes, parsed: Parsed) -> None:
+def too_large(most: int) -> ValueError:
+    """Make the error for a packed file whose content is too large for a file of ``most`` bytes."""
+    mib = f"max_mib={most / 2**20:g}"
+    why = f"it takes more than {UNPACKED} times {mib} in memory; raise max_mib if you trust it"
+    return ValueError(why)
+
+
+def read_sparse(path: Path, data: bytes, parsed: Parsed, most: int) -> None:
     """Read an adjacency matrix of ``scipy.sparse.save_npz``; node i is row i, counted from 0.
 
-    Raises ``ValueError``, before SciPy reads anything, for arrays that declare more than there is,
-    or more than ``UNPACKED`` times the size of the file.
+    ``most`` bytes may the file have. Raises ``ValueError``, before SciPy reads anything, for arrays
+    that declare more than there is, or take more than ``UNPACKED`` times as much.
     """
     from scipy.sparse import load_npz
 
     from swarm.data.files.readers.table_files import DAMAGED, require_small_arrays
 
     try:
-        require_small_arrays(path, io.BytesIO(data), UNPACKED * len(data) + (1 << 20))
+        require_small_arrays(path, io.BytesIO(data), UNPACKED * most)
         matrix = load_npz(io.BytesIO(data))
         if matrix.format in ("csr", "csc"):
             matrix.check_format(full_check=True)  # SciPy would write beyond its arrays
@@ -140,6 +148,10 @@ def read_sparse(path: Path, data: bytes, parsed: Parsed) -> None:
         if matrix.dtype.kind not in "biuf":
             raise ValueError(f"a graph needs a matrix of real numbers, not of {matrix.dtype}")
         found = matrix.tocoo()
+    except ConfigError as error:
+        if "data.max_mb" in error.valid:
+            raise too_large(most) from None
+        raise ValueError(error.valid) from None
     except DAMAGED as error:
         raise ValueError(" ".join(str(error).split())[:160]) from None
     if len(found.shape) != 2 or found.shape[0] != found.shape[1]:

@@ -106,7 +106,7 @@ def read_table(path: Path, max_bytes: int, csv: CsvFormat | None = None) -> dict
         raise
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:160]
-        kind = "a saved data set" if folder else path.suffix
+        kind = "one data set" if folder else path.suffix
         if "Error tokenizing data" in reason and _has_remarks(path):
             reason += "; its first line is a remark, and has to be taken out"
         raise ConfigError(

@@ -108,9 +108,7 @@ def _parquet(folder: Path) -> dict[str, list[Path]]:
     """
     files = sorted(file for file in folder.iterdir() if file.suffix == ".parquet")
     if not files:
-        places = [place for place in sorted(folder.iterdir()) if place.is_dir()]
-        inside = {_part(place.name): sorted(place.glob("*.parquet")) for place in places}
-        return {part: found for part, found in inside.items() if part and found}
+        return _parquet_inside(folder)
     parts: dict[str, list[Path]] = {}
     for file in files:
         parts.setdefault(_part(file.stem), []).append(file)
@@ -123,6 +121,21 @@ def _parquet(folder: Path) -> dict[str, list[Path]]:
         return {}
     _require_all(folder, files)
     return {part or "train": found for part, found in parts.items()}
+
+
+def _parquet_inside(folder: Path) -> dict[str, list[Path]]:
+    """The Parquet files in folders whose names are words for a set."""
+    found: dict[str, list[Path]] = {}
+    for place in sorted(place for place in folder.iterdir() if place.is_dir()):
+        part, files = _part(place.name), sorted(place.glob("*.parquet"))
+        if not part or not files:
+            continue
+        if part in found:
+            both = f"{found[part][0].parent.name}/ and {place.name}/"
+            raise ConfigError("path", folder, f"has two folders for one set: {both}; keep one")
+        _require_all(place, files)
+        found[part] = files
+    return found
 
 
 def _part(name: str) -> str:
