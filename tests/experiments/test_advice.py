@@ -114,6 +114,7 @@ REFUSED = [
     ("protocol=fedadam init=independent", r"must be (common) \(or", ["init={1}"]),
     ("train.local_epochs=1", r"set (train.local_steps=null)", ["{1}"]),
     ("delay=distance", r"such as (topology=geometric)$", ["{1}"]),
+    ("devices=20 engine.shards=7", r"(engine.block=\d+) makes enough", ["{1}"]),
     ("schedule=wsd schedule.warmup=0.6 schedule.decay=0.6", r"must be at most ([\d.]+),", ["schedule.decay={1}"]),
 ]  # fmt: skip
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.common.errors import ConfigError
+from swarm.common.rows import Blocks
 from swarm.communication.round_messages import Traffic
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
@@ -204,3 +206,17 @@ class Engine(ABC):
     @abstractmethod
     def stop(self) -> None:
         """End the experiment and free its memory."""
+
+
+def require_blocks(key: str, parts: int, blocks: Blocks) -> None:
+    """Refuse to share ``blocks`` out to more ``parts`` than there are.
+
+    Raises :class:`ConfigError` that names ``key``, and the block size that gives enough of them.
+    """
+    if parts <= len(blocks):
+        return
+    valid = f"must be at most {len(blocks)}: there are {len(blocks)} blocks of up to {blocks.size}"
+    valid += " devices to share out"
+    if parts <= blocks.devices:
+        valid += f"; engine.block={blocks.devices // parts} makes enough (and changes last bits)"
+    raise ConfigError(key, parts, valid)

@@ -22,6 +22,7 @@ from swarm.simulation.engine.base import (
     added,
     prepare_process,
     record,
+    require_blocks,
 )
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.phases.base import Phase, TrainResult
@@ -60,14 +61,7 @@ class LocalEngine(Engine):
         self.block, self.count = block, shards
 
     def check(self, experiment: Experiment) -> None:
-        blocks = experiment.blocks
-        if self.count > len(blocks):
-            raise ConfigError(
-                "/engine.shards",
-                self.count,
-                f"must be at most {len(blocks)}: there are {len(blocks)} blocks of up to"
-                f" {blocks.size} devices to share out",
-            )
+        require_blocks("/engine.shards", self.count, experiment.blocks)
 
     def start(self, experiment: Experiment) -> None:
         prepare_process()

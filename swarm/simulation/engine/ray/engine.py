@@ -29,6 +29,7 @@ from swarm.simulation.engine.base import (
     RoundResult,
     prepare_process,
     record,
+    require_blocks,
 )
 from swarm.simulation.engine.ray import looks
 from swarm.simulation.engine.ray.actor import TIMED, Report
@@ -89,14 +90,8 @@ class RayEngine(Engine):
 
     def check(self, experiment: Experiment) -> None:
         require_ray()
-        blocks = experiment.blocks
-        if isinstance(self.actors, int) and self.actors > len(blocks):
-            raise ConfigError(
-                "/engine.actors",
-                self.actors,
-                f"must be at most {len(blocks)}: there are {len(blocks)} blocks of up to"
-                f" {blocks.size} devices to share out",
-            )
+        if isinstance(self.actors, int):
+            require_blocks("/engine.actors", self.actors, experiment.blocks)
         if experiment.device.type != "cpu":
             raise ConfigError(
                 "/compute.device", experiment.device.type, "must be cpu with engine=ray"
