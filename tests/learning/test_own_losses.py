@@ -126,7 +126,7 @@ def test_a_sure_answer_has_a_finite_gradient() -> None:
         (Dense, ("model=mlp",)),
         (Functional, ("model=custom", "model._target_=user_models.NormMLP", "engine.block=3")),
         (BatchedKernel, ("model=gru", "data=markov", "partition=natural", "train.batch=2")),
-        (PerDevice, ("model=cnn", "model.channels=[2]", "engine.block=1")),
+        (PerDevice, ("model=custom", "model._target_=user_models.NormMLP", "engine.block=1")),
     ],
 )
 def test_every_kernel_learns_by_it(kernel: type, words: tuple[str, ...]) -> None:
