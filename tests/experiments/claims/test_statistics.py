@@ -155,3 +155,7 @@ def test_what_no_law_fits_is_refused(y: list[float]) -> None:
         power_law([1.0, 2, 2], [1.0, 2, 3])
     with pytest.raises(ValueError, match="three"):
         growth([1.0, 2], [1.0, 2])
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign() -> None:
+    assert Interval(-0.0001, -0.0004, 0.0002).text(1, 100) == "0.0 [0.0, 0.0]"
