@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from swarm.common.statistics import aic_difference, growth, interval, power_law
+from swarm.common.statistics import Interval, aic_difference, growth, interval, power_law
 from swarm.experiments.claims.results import Results
 
 N_K = np.array([8.0, 16, 32, 64, 128, 256])
