@@ -250,6 +250,7 @@ class WandbTracker(Tracker):
             console="off", silent=True, quiet=True, show_errors=False, show_warnings=False,
             init_timeout=self.init_timeout,
         )  # fmt: skip
+        wandb.termsetup(settings, None)  # for what it says of no run, such as of kept files
         # W&B would otherwise move to the system's temporary folder
         self.folder.mkdir(parents=True, exist_ok=True)
         if replaces and not online:
