@@ -136,7 +136,20 @@ def _most(module: nn.Module) -> int:
 
 
 def save_start(path: str | Path, state_dict: Mapping[str, Tensor]) -> None:
-    """Save a ``state_dict``, of a run's device or of a module, as a file that ``init=`` takes."""
+    """Save a ``state_dict``, of a run's device or of a module, as a file that ``init=`` takes.
+
+    Raises :class:`ConfigError` if it holds something else than tensors, as a checkpoint of which the
+    ``state_dict`` is a part.
+    """
+    for name, value in state_dict.items():
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise ConfigError(
+                f"state_dict[{name!r}]",
+                kind,
+                "must be a tensor; of a checkpoint that holds more, give the part that is the"
+                " module's state_dict",
+            )
     save_file(
         {name: value.detach().clone().contiguous() for name, value in state_dict.items()}, path
     )

@@ -250,19 +250,20 @@ class WandbTracker(Tracker):
             console="off", silent=True, quiet=True, show_errors=False, show_warnings=False,
             init_timeout=self.init_timeout,
         )  # fmt: skip
-        wandb.termsetup(settings, None)  # for what it says of no run, such as of kept files
         # W&B would otherwise move to the system's temporary folder
         self.folder.mkdir(parents=True, exist_ok=True)
         if replaces and not online:
             wandb_files.rename_parts(self.folder, self._id(arm))
         name = self.name or wandb_names.title(self.config) or self.run
-        return wandb.init(
+        run = wandb.init(
             project=self.project, entity=self.entity, tags=self.tags or None,
             config=self._configs.get(arm, self.config), allow_val_change=replaces,
             id=self._id(arm), name=wandb_names.of_arm(name, arm), group=self.group, job_type=arm,
             mode="online" if online else "offline", resume="allow" if online else None,
             reinit="create_new", dir=str(self.folder), settings=settings,
         )  # fmt: skip
+        wandb.termsetup(settings, None)  # else it speaks of the files that it keeps
+        return run
 
     def _replay(self, arm: str) -> None:
         scores = _device_scores(self.folder, arm)

@@ -154,3 +154,10 @@ def test_a_pickled_start_is_refused_with_what_makes_a_file_of_it(name: str) -> N
     said = r"init=.*: must be common, .* made of a state_dict in Python: swarm\.save_start\('start"
     with pytest.raises(ConfigError, match=said):
         prepared(f"init={name}")
+
+
+def test_a_checkpoint_around_a_state_dict_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    whole = {"state_dict": nn.Linear(2, 2).state_dict(), "epoch": 3}
+    with pytest.raises(ConfigError, match=r"state_dict\['state_dict'\]=.*Dict.*must be a tensor"):
+        swarm.save_start(tmp_path / "start.safetensors", whole)  # type: ignore[arg-type]
+    assert not [*tmp_path.iterdir()]
