@@ -142,7 +142,7 @@ def _most(module: nn.Module) -> int:
 def save_start(path: str | Path, state_dict: Mapping[str, Tensor]) -> None:
     """Save a ``state_dict``, of a run's device or of a module, as a file that ``init=`` takes.
 
-    Raises :class:`ConfigError` if it holds something else than tensors, as a checkpoint of which the
+    Raises :class:`ConfigError` if it holds anything but tensors, as a checkpoint does of which the
     ``state_dict`` is a part.
     """
     for name, value in state_dict.items():
