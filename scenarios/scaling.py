@@ -112,13 +112,13 @@ class Scaling(Claim):
             mine = {ladder: error for ladder, error in errors.items() if ladder.startswith(kind)}
             each = [_within(error) for error in mine.values()]
             holds = True if all(each) else False if False in each else None
-            parts = [f"{ladder}: {error.text(1, 100, '%')}" for ladder, error in mine.items()]
+            parts = [f"by {error.text(1, 100, '%')} for {ladder}" for ladder, error in mine.items()]
             others = "; ".join(
                 f"{name} {interval([self._error(results, it, name).mean for it in mine]).mean:+.1%}"
                 for name in ("without a floor", "the last stays")
             )
             because = (
-                f"the prediction is off by {', '.join(parts)} (simpler predictions, on average:"
+                f"the prediction is off {'; '.join(parts)} (simpler predictions, on average:"
                 f" {others})"
             )
             verdicts.append(hypothesis.verdict(holds, because, **mine))

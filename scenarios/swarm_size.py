@@ -131,7 +131,7 @@ class SwarmSize(Claim):
     def charts(self, results: Results) -> list[Chart]:
         names = {
             EACH: f"{self.budget.per_device} samples for each device",
-            TOTAL: f"{self.budget.total} for all",
+            TOTAL: f"{self.budget.total} samples for all devices",
         }
         charts = []
         for world, what in names.items():

@@ -49,7 +49,7 @@ class Interval(NamedTuple):
         Numbers are multiplied by ``times`` and rounded to ``digits`` digits, and the mean is
         followed by ``unit``: shares are shown as percentages by ``times=100, unit="%"``.
         """
-        mean, low, high = (f"{times * value:.{digits}f}" for value in self)
+        mean, low, high = (f"{times * value:z.{digits}f}" for value in self)  # z: no -0.0
         return (
             f"{mean}{unit} [{low}, {high}]"
             if math.isfinite(self.low)

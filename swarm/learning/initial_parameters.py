@@ -13,6 +13,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
+from swarm.common.names import listed
 from swarm.common.rows import Layout, frozen_parameters
 from swarm.common.system.files import content
 from swarm.learning.buffers import Constants
@@ -81,9 +82,12 @@ def _parameters(
     }
     known = {name for each in names.values() for name in each} | constants.values.keys()
     optional = {s.name for s in layout.statistics}
-    needed = [each for slot, each in names.items() if slot not in optional]
-    if any(not set(each) & values.keys() for each in needed) or values.keys() - known:
-        raise ValueError(f"holds {sorted(values)}, the model has {[s.name for s in layout.slots]}")
+    lacking = [s for s, each in names.items() if s not in optional and not {*each} & values.keys()]
+    strange = sorted(values.keys() - known)
+    if lacking or strange:
+        wrong = [f"lacks {listed(lacking)}"] if lacking else []
+        wrong += [f"holds {listed(strange)}, which the model does not have"] if strange else []
+        raise ValueError("; it ".join(wrong))
     found = {}
     for slot, each in names.items():
         there = [name for name in each if name in values]
@@ -136,7 +140,20 @@ def _most(module: nn.Module) -> int:
 
 
 def save_start(path: str | Path, state_dict: Mapping[str, Tensor]) -> None:
-    """Save a ``state_dict``, of a run's device or of a module, as a file that ``init=`` takes."""
+    """Save a ``state_dict``, of a run's device or of a module, as a file that ``init=`` takes.
+
+    Raises :class:`ConfigError` if it holds anything but tensors, as a checkpoint does of which the
+    ``state_dict`` is a part.
+    """
+    for name, value in state_dict.items():
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise ConfigError(
+                f"state_dict[{name!r}]",
+                kind,
+                "must be a tensor; of a checkpoint that holds more, give the part that is the"
+                " module's state_dict",
+            )
     save_file(
         {name: value.detach().clone().contiguous() for name, value in state_dict.items()}, path
     )

@@ -255,13 +255,15 @@ class WandbTracker(Tracker):
         if replaces and not online:
             wandb_files.rename_parts(self.folder, self._id(arm))
         name = self.name or wandb_names.title(self.config) or self.run
-        return wandb.init(
+        run = wandb.init(
             project=self.project, entity=self.entity, tags=self.tags or None,
             config=self._configs.get(arm, self.config), allow_val_change=replaces,
             id=self._id(arm), name=wandb_names.of_arm(name, arm), group=self.group, job_type=arm,
             mode="online" if online else "offline", resume="allow" if online else None,
             reinit="create_new", dir=str(self.folder), settings=settings,
         )  # fmt: skip
+        wandb.termsetup(settings, None)  # else it speaks of the files that it keeps
+        return run
 
     def _replay(self, arm: str) -> None:
         scores = _device_scores(self.folder, arm)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 import time
 from pathlib import Path
 
+import matplotlib.colors
 import matplotlib.figure
+import matplotlib.image
 import numpy as np
 import pytest
 import yaml
@@ -100,6 +103,15 @@ def test_what_shares_cannot_be_takes_no_room(monkeypatch: pytest.MonkeyPatch) ->
     assert seen[0] == (-0.05, 1.05)
     assert seen[1][1] > 10
     assert seen[2][0] < -5
+
+
+@pytest.mark.parametrize("points", [2, 7, 40])
+def test_a_curve_that_lies_on_another_is_seen(points: int) -> None:
+    x = np.arange(float(points))
+    same = [Line(name, x, x, x, x) for name in ("_a", "_b")]  # an underscore: not in the legend
+    pixels = matplotlib.image.imread(io.BytesIO(draw(Chart("t", "x", "y", same))))[..., :3]
+    for colour in pictures.LIGHT.lines[:2]:
+        assert np.isclose(pixels, matplotlib.colors.to_rgb(colour), atol=0.01).all(-1).sum() > 20
 
 
 @pytest.mark.parametrize("kind", ["line", "points"])

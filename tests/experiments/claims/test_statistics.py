@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from swarm.common.statistics import aic_difference, growth, interval, power_law
+from swarm.common.statistics import Interval, aic_difference, growth, interval, power_law
 from swarm.experiments.claims.results import Results
 
 N_K = np.array([8.0, 16, 32, 64, 128, 256])
@@ -155,3 +155,7 @@ def test_what_no_law_fits_is_refused(y: list[float]) -> None:
         power_law([1.0, 2, 2], [1.0, 2, 3])
     with pytest.raises(ValueError, match="three"):
         growth([1.0, 2], [1.0, 2])
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign() -> None:
+    assert Interval(-0.0001, -0.0004, 0.0002).text(1, 100) == "0.0 [0.0, 0.0]"

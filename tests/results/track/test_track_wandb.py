@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -512,6 +513,17 @@ def test_two_parts_in_one_second_leave_one(tmp_path: Path, monkeypatch: pytest.M
             WandbTracker(Path("r"), "r", {}).attach([Path("r/table.csv")])
         (part,) = Path("r/wandb").glob("*-run-*")
         assert [*part.glob("run-*.wandb")]
+
+
+def test_files_are_kept_without_a_word_on_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also on a thread of the tracker's own, where the streams are those of the main thread."""
+    (tmp_path / "table.csv").write_text("round\n1\n")
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(WandbTracker(tmp_path, "r", {}).attach, [tmp_path / "table.csv"]).result()
+    assert [*tmp_path.glob("wandb/*/files/table.csv")]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_run_is_the_group_and_an_arm_the_job_type(

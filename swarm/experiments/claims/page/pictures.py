@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import textwrap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -54,6 +54,7 @@ _PALE = (
 LIGHT = Theme("#ffffff", "#1c2330", "#5d6675", "#e2e6ec", _DEEP)
 DARK = Theme("#1a2029", "#e7ebf2", "#9aa5b5", "#2c3542", _PALE)
 _MARKS = "osD^vPX*<>"
+_MARKS_A_CURVE = 7
 CLOSE = 1.15  # the labels of two ticks with a smaller ratio would overlap
 
 
@@ -86,7 +87,7 @@ def draw(chart: Chart, theme: Theme = LIGHT, form: Format = WIDE) -> bytes:
     measured = [line.name for line in chart.lines if line.kind != "law"]
     for line in chart.lines:
         place = measured.index(line.name) if line.name in measured else len(measured)
-        _draw_line(axes, line, theme, place)
+        _draw_line(axes, line, theme, place, len(set(measured)))
     if chart.level is not None:
         axes.axhline(
             chart.level[0],
@@ -165,7 +166,24 @@ def _clip(axes: Axes, chart: Chart) -> None:
     axes.set_ylim(max(low, -0.05), min(high, 1.05))
 
 
-def _draw_line(axes: Axes, line: Line, theme: Theme, place: int) -> None:
+def _marks(place: int, of: int, points: int) -> dict[str, Any]:
+    """Markers at some points of a curve, at others for each of the ``of`` curves, so that one which
+    lies on another can be seen. A curve of one point would be invisible without a marker.
+    """
+    if of == 1:
+        return {"marker": _MARKS[0] if points == 1 else None}
+    every = max(2, -(-points // _MARKS_A_CURVE))
+    return {
+        "marker": _MARKS[place % len(_MARKS)],
+        "markersize": 5.5,
+        "markevery": (place % every if points > 1 else 0, every),
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.5,
+    }
+
+
+def _draw_line(axes: Axes, line: Line, theme: Theme, place: int, of: int) -> None:
+    """Draw one of ``of`` measured lines, the one at ``place``, or a law."""
     colour, name = theme.lines[place % len(theme.lines)], _plain(line.name)
     if line.kind == "law":
         axes.plot(
@@ -180,7 +198,8 @@ def _draw_line(axes: Axes, line: Line, theme: Theme, place: int) -> None:
         return
     known = np.isfinite(line.low_K) & np.isfinite(line.high_K)
     if line.kind == "line":
-        axes.plot(line.x_K, line.y_K, color=colour, linewidth=2, label=name, zorder=4)
+        marks = _marks(place, of, len(line.x_K))
+        axes.plot(line.x_K, line.y_K, color=colour, linewidth=2, label=name, zorder=4, **marks)
         axes.fill_between(
             line.x_K, line.low_K, line.high_K, where=known, color=colour, alpha=0.17, linewidth=0
         )
