@@ -40,6 +40,20 @@ class Residual(nn.Module):
         return out
 
 
+class Pooled(nn.Module):
+    """The mean over all pixels, as residual networks end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(2, 3, 3, bias=False), nn.Linear(3, C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x).sigmoid()
+        whole = torch.mean(x, dim=(-1, -2), keepdim=True)
+        out: Tensor = self.head((x + x).mean([2, 3]) + whole.flatten(1))
+        return out
+
+
 class Shaped(nn.Module):
     """Flat samples, and outputs by way of their shapes."""
 
@@ -62,6 +76,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "cnn": (lambda: CNN((6, 6), C, [2, 3], "tanh"), (6, 6)),
     "cnn of flat samples": (lambda: CNN((36,), C, [2, 3]), (36,)),
     "residual": (Residual, (2, 6, 6)),
+    "pooled": (Pooled, (2, 6, 6)),
     "shaped": (Shaped, (72,)),
     "group norm": (
         lambda: _chain(

@@ -156,6 +156,13 @@ def _attribute(value: _Value, name: str) -> Any:
     return value.shape
 
 
+def _mean(value: _Value, dim: Any, keepdim: bool = False) -> _Value:
+    """The mean over an image's pixels, for each channel."""
+    if len(value.shape) != 1 + IMAGE_AXES or sorted(axis % 4 for axis in dim) != [2, 3]:
+        raise _NoFormError
+    return value.samples_of(value.as_samples().mean((3, 4), keepdim))
+
+
 def _sum(a: _Value, b: _Value) -> _Value:
     if a.shape != b.shape:
         raise _NoFormError
@@ -186,6 +193,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     **{function: _on_images(function) for function in _ON_IMAGES},
     **dict.fromkeys((operator.add, operator.iadd, torch.add), _sum),
     torch.flatten: _flattened,
+    torch.mean: _mean,
     torch.reshape: _reshaped,
     getattr: _attribute,
     operator.getitem: operator.getitem,
@@ -195,6 +203,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("view", "reshape"), _reshaped),
     **dict.fromkeys(("add", "add_"), _sum),
     "flatten": _flattened,
+    "mean": _mean,
     "size": _size,
     "contiguous": lambda value: value,
 }
