@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -58,6 +58,8 @@ class RayEngine(Engine):
     When an actor dies, all shards go back to the last snapshot and repeat the rounds since then.
     After more than ``restarts`` deaths between two snapshots the run ends.
     """
+
+    pool: ClassVar[type[ActorPool]] = ActorPool
 
     def __init__(
         self,
@@ -120,7 +122,7 @@ class RayEngine(Engine):
         if self.cluster is None:
             options = (self.address, cores(), self.prefork, self.dashboard, store_bytes(experiment))
             self.cluster = Cluster(*options).__enter__()
-            self.actor_pool = ActorPool(self.cluster)
+            self.actor_pool = self.pool(self.cluster)
             self._shared: tuple[Dataset, Any] | None = None
         count = self._count(experiment)
         self.placement = place(experiment.communication.graph(1), experiment.blocks, count)
