@@ -45,6 +45,6 @@ def actors(experiment: Experiment, count: int) -> list[Handle]:
         handle.actor.shard = Shard(experiment, part)
         owner_N[handle.actor.shard.devices] = number
     for number, handle in enumerate(handles):
-        handle.actor.join(1, number, owner_N, handles, 0)
+        handle.actor.join(1, number, owner_N, handles, 0, 0.0)
         handle.actor.go()
     return handles

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -102,9 +104,8 @@ def test_packets_for_an_actor_that_does_not_read_are_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The sender's memory does not grow with what a stuck actor has not read."""
-    import ray
-
-    monkeypatch.setattr(ray, "wait", lambda refs, num_returns, timeout: ([], refs))
+    fake = SimpleNamespace(wait=lambda refs, num_returns, timeout: ([], refs))
+    monkeypatch.setitem(sys.modules, "ray", fake)
     fast, stuck = actors(experiment(*SWARM, "rounds=20"), 2)
     while fast.queue:
         fast.serve()
@@ -155,6 +156,7 @@ def test_halted_actors_play_no_further_round() -> None:
         (("outage=split",), "outage=split: must be none with engine=live"),
         (("fleet=uniform",), "fleet=uniform: must be none with engine=live"),
         (("scenario.arms=[swarm,fedavg]",), r"protocol=fedavg: .* \(in the arm fedavg\)"),
+        (("engine.pace=-1",), "engine.pace=-1: must be a number of seconds from 0 to 10"),
         (("engine.seconds=0",), "engine.seconds=0: must be null or a number of seconds above 0"),
     ],
 )

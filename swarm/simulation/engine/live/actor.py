@@ -88,13 +88,20 @@ class LiveActor(ShardActor):
     running = False
 
     def join(
-        self, session: int, number: int, owner_N: Ints, peers: Sequence[Any], start: int
+        self,
+        session: int,
+        number: int,
+        owner_N: Ints,
+        peers: Sequence[Any],
+        start: int,
+        pace: float,
     ) -> None:
         """Become actor ``number`` of ``peers`` in an experiment, and go on after round ``start``;
-        ``owner_N`` says which actor holds each device."""
+        ``owner_N`` says which actor holds each device, and ``pace`` is the least number of seconds
+        that a round takes."""
         e = self._own().experiment
         self.session, self.number, self.peers = session, number, peers
-        self.last = e.settings.rounds
+        self.last, self.pace = e.settings.rounds, pace
         self.links = Links(e, owner_N, number)
         self.mailbox = Mailbox(self.links)
         self.done = Progress.after(start, np.zeros(len(self.links.devices)), e.settings.devices)
@@ -109,7 +116,7 @@ class LiveActor(ShardActor):
     def go(self) -> None:
         """Begin to play rounds."""
         if not self.running:
-            self.running = True
+            self.running, self.due = True, time.monotonic()
             self._ask_for_next()
 
     def halt(self) -> None:
@@ -131,6 +138,9 @@ class LiveActor(ShardActor):
         except Exception as error:
             self.error, self.running = error, False
         else:
+            # what comes meanwhile waits in the queue, and is done before the next round
+            self.due = max(self.due + self.pace, time.monotonic() - self.pace)
+            time.sleep(max(0.0, self.due - time.monotonic()))
             self._ask_for_next()
 
     def _ask_for_next(self) -> None:

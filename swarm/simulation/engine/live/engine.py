@@ -22,6 +22,7 @@ from swarm.simulation.experiment import Experiment
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1  # between two questions of the driver to all actors
+MOST_PACE = 10.0  # seconds a round, for which the driver's questions wait
 COUNTED = ("sent", "mixed", "lost", "between_actors")
 DRAIN_SECONDS = 5.0  # how long the driver waits at the end for messages that are under way
 
@@ -40,8 +41,10 @@ class LiveEngine(RayEngine):
 
     The round of a result is the mean over devices of the rounds that they have played; there is one
     whenever it has grown. An experiment ends when every actor has played all rounds, or after
-    ``seconds`` of the wall clock. The devices of an actor that dies are gone until it is restarted;
-    they go on with the rows of the last checkpoint.
+    ``seconds`` of the wall clock. No actor plays more than a round in ``pace`` seconds.
+
+    The devices of an actor that dies are gone until it is restarted; they go on with the rows of
+    the last checkpoint.
     """
 
     pool: ClassVar[type[ActorPool]] = LivePool
@@ -51,6 +54,7 @@ class LiveEngine(RayEngine):
         actors: int | Literal["auto", "per_device"] = "auto",
         block: Block = "auto",
         seconds: float | None = None,
+        pace: float = 0.0,
         address: str | None = None,
         prefork: bool = True,
         dashboard: bool = False,
@@ -58,8 +62,10 @@ class LiveEngine(RayEngine):
     ) -> None:
         if seconds is not None and not 0 < seconds < float("inf"):
             raise ConfigError("seconds", seconds, "must be null or a number of seconds above 0")
+        if not 0 <= pace <= MOST_PACE:
+            raise ConfigError("pace", pace, f"must be a number of seconds from 0 to {MOST_PACE:g}")
         super().__init__(actors, block, address, prefork, dashboard, restarts)
-        self.limit, self._session = seconds, 0
+        self.limit, self.pace, self._session = seconds, pace, 0
 
     def check_arm(self, experiment: Experiment) -> None:
         for key, value, valid in _refusals(experiment):
@@ -96,7 +102,8 @@ class LiveEngine(RayEngine):
         for i, member in enumerate(members):
             if i in self._away:
                 start = int(self._at_N[held[i][0]])
-                ref = member.handle.join.remote(self._session, i, owner_N, handles, start)
+                place = self._session, i, owner_N, handles, start, self.pace
+                ref = member.handle.join.remote(*place)
             else:
                 ref = member.handle.meet.remote(handles)
             calls.append(Call(member, ref, "meeting the other actors"))
