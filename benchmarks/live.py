@@ -87,7 +87,7 @@ def line(name: str, first: list[Records], found: list[tuple[Records, dict[str, A
     behind = np.mean([r["staleness"] for records, _ in found for r in records if "staleness" in r])
     return (
         f"{text}   {across / sum(each['sent'] for each in lives):.0%} of messages between actors,"
-        f" {sum(each['lost'] for each in lives) / across:.0%} of them lost;"
+        f" {sum(each['lost'] for each in lives) / across:.1%} of them lost;"
         f" the others {behind:.1f} rounds behind"
     )
 

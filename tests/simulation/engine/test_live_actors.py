@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from swarm.common.errors import ConfigError
+from swarm.results.provenance import identity
 from swarm.simulation.engine.live.actor import UNDER_WAY
 from tests.simulation.engine.live_queue import Handle, actors
-from tests.support import experiment, final_rows, prepared
+from tests.support import config, experiment, final_rows, prepared
 
 SWARM = ("devices=8", "rounds=6", "engine.block=2", "topology=ring")
 
@@ -34,6 +35,9 @@ def _rows(handles: list[Handle]) -> Any:
         ("clock=poisson", "clock.rate=2", "network.round_seconds=0.1"),
         ("aggregator=coordinate_median", "topology=torus", "devices=9"),
         ("protocol=none", "topology=none"),
+        ("protocol=delta_sharing",),
+        ("protocol=quasi_global",),
+        ("protocol=diloco", "protocol.exchange=gossip"),
     ],
 )
 def test_one_actor_does_what_the_simulation_does(more: tuple[str, ...]) -> None:
@@ -54,6 +58,11 @@ def _account(handles: list[Handle]) -> tuple[int, int, int, int]:
         sum(int(each.lost_N.sum()) for each in found),
         sum(each.waiting for each in found),
     )
+
+
+def test_a_run_whose_numbers_do_not_repeat_is_never_taken_for_one_whose_do() -> None:
+    assert identity(config("engine=ray")) == identity(config("engine=local"))
+    assert identity(config("engine=live")) != identity(config("engine=ray"))
 
 
 @pytest.mark.parametrize("topology", ["ring", "small_world", "complete"])

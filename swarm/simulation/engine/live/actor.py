@@ -28,7 +28,7 @@ UNDER_WAY = 8  # packets that may be under way to one actor; further ones are dr
 
 
 @dataclass
-class Progress:
+class LiveReport:
     """What an actor with n devices has done since it was last asked.
 
     Attributes:
@@ -60,7 +60,7 @@ class Progress:
     waiting: int = 0
 
     @classmethod
-    def after(cls, round: int, loss_n: Floats, devices: int) -> Progress:
+    def after(cls, round: int, loss_n: Floats, devices: int) -> LiveReport:
         """Nothing done since ``round``, in a swarm of so many ``devices``."""
         n = len(loss_n)
         nothing_n = np.zeros(n, np.int64)
@@ -104,7 +104,7 @@ class LiveActor(ShardActor):
         self.last, self.pace = e.settings.rounds, pace
         self.links = Links(e, owner_N, number)
         self.mailbox = Mailbox(self.links)
-        self.done = Progress.after(start, np.zeros(len(self.links.devices)), e.settings.devices)
+        self.done = LiveReport.after(start, np.zeros(len(self.links.devices)), e.settings.devices)
         self.error: BaseException | None = None
         self.running = False
         self._under_way: dict[int, deque[Any]] = {}
@@ -153,7 +153,7 @@ class LiveActor(ShardActor):
         if packet.session == self.session:
             self.mailbox.put(packet)
 
-    def progress(self) -> Progress:
+    def progress(self) -> LiveReport:
         """What was done since the last call of this method.
 
         Raises the error that has ended the rounds, if one has."""
@@ -162,7 +162,7 @@ class LiveActor(ShardActor):
         found = self.done
         found.lost_N = found.lost_N + self.mailbox.take_overwritten()
         found.waiting = self.mailbox.waiting
-        self.done = Progress.after(found.round, found.loss_n, len(found.lost_N))
+        self.done = LiveReport.after(found.round, found.loss_n, len(found.lost_N))
         return found
 
     # --- a round ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.config.build import choice
 from swarm.simulation.engine.base import Block, Ints, RoundResult
-from swarm.simulation.engine.live.actor import LiveActor, Progress
+from swarm.simulation.engine.live.actor import LiveActor, LiveReport
 from swarm.simulation.engine.live.news import News
 from swarm.simulation.engine.ray.actor_pool import ActorPool, Call, FaultError
 from swarm.simulation.engine.ray.cluster import Cluster
@@ -23,7 +23,7 @@ from swarm.simulation.experiment import Experiment
 T = TypeVar("T")
 POLL_SECONDS = 0.1  # between two questions of the driver to all actors
 MOST_PACE = 10.0  # seconds a round, for which the driver's questions wait
-COUNTED = ("sent", "mixed", "lost", "between_actors")
+SUMMED = ("sent", "mixed", "lost", "between_actors")
 DRAIN_SECONDS = 5.0  # how long the driver waits at the end for messages that are under way
 
 
@@ -80,7 +80,7 @@ class LiveEngine(RayEngine):
         self._away: set[int] = set()
         self._at_N = np.zeros(experiment.settings.devices, np.int64)
         self._news = News.none(experiment.settings.devices)
-        self._totals = dict.fromkeys(COUNTED, 0)
+        self._totals = dict.fromkeys(SUMMED, 0)
         super().start(experiment)
         self._place_all()
 
@@ -195,7 +195,7 @@ class LiveEngine(RayEngine):
         if dead is not None:
             self._recover(dead)
 
-    def _take_progress(self, found: Progress, devices: Ints) -> None:
+    def _take_progress(self, found: LiveReport, devices: Ints) -> None:
         self._at_N[devices] = found.round
         self._news.take(found, devices)
         more = (
@@ -204,7 +204,7 @@ class LiveEngine(RayEngine):
             int(found.lost_N.sum()),
             found.mailed,
         )
-        for name, count in zip(COUNTED, more, strict=True):
+        for name, count in zip(SUMMED, more, strict=True):
             self._totals[name] += count
 
     def _finish(self) -> None:
@@ -221,7 +221,7 @@ class LiveEngine(RayEngine):
 
     def _result(self) -> RoundResult:
         """What has happened since the result before."""
-        news, self._news = self._news, self._news.later()
+        news, self._news = self._news, self._news.emptied()
         phases = [phase for phase in self.experiment.communication.phases if phase.sends]
         return news.result(self.round, self._at_N, phases[0].bits if phases else 0)
 

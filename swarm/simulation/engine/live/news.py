@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from swarm.communication.round_messages import Traffic
 from swarm.simulation.engine.base import Floats, Ints, RoundResult
-from swarm.simulation.engine.live.actor import Progress
+from swarm.simulation.engine.live.actor import LiveReport
 
 
 @dataclass
 class News:
     """The sums of what actors report, for the N devices of the swarm; the names are those of
-    :class:`Progress`. ``unread`` has the messages in each actor's mailbox, by its first device."""
+    :class:`LiveReport`. ``unread`` has the messages in each mailbox, by its actor's first device.
+    """
 
     loss_N: Floats
     sums_4N: Floats
@@ -41,13 +42,13 @@ class News:
             lost_N,
         )
 
-    def later(self) -> News:
+    def emptied(self) -> News:
         """No news yet, after these: the losses and the unread messages stay."""
         found = News.none(len(self.loss_N))
         found.loss_N, found.unread = self.loss_N.copy(), dict(self.unread)
         return found
 
-    def take(self, found: Progress, devices: Ints) -> None:
+    def take(self, found: LiveReport, devices: Ints) -> None:
         """Add the report of the actor that holds ``devices``."""
         self.loss_N[devices] = found.loss_n
         self.sums_4N[:, devices] += found.sums_4n

@@ -135,8 +135,7 @@ class RayEngine(Engine):
         self.assignment = ShardAssignment(experiment, self.actor_pool.ensure(count), parts, devices)
         for member, held in zip(self.assignment.members, devices, strict=True):
             member.devices = format_ids(held)
-        self.round = self._asked = 0
-        self.actor_pool.slowest = None
+        self.round, self._asked, self.actor_pool.slowest = 0, 0, None
         self.seconds = self._no_seconds()
         self.recovery = Recovery(self.restarts)
         try:
