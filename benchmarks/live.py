@@ -99,7 +99,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--actors", type=int, default=3)
-    parser.add_argument("--pace", type=float, default=0.15)
+    parser.add_argument("--pace", type=float, default=0.05)
     parser.add_argument("overrides", nargs="*", help="settings, as for run_swarm.py")
     arguments = parser.parse_args()
     words = [[*arguments.overrides, f"seed={seed}"] for seed in range(arguments.seeds)]

@@ -19,6 +19,7 @@ import torch
 from swarm.common.plugin import blamed
 from swarm.simulation.engine.base import Floats
 from swarm.simulation.engine.live.mailbox import Array, Bools, Ints, Links, Mailbox, Packet
+from swarm.simulation.engine.prefork.reduce_wakeups import exact_timeouts
 from swarm.simulation.engine.ray.actor import ShardActor
 from swarm.simulation.phases.base import Phase, TrainResult
 from swarm.simulation.phases.transport import Arrived
@@ -99,6 +100,7 @@ class LiveActor(ShardActor):
         """Become actor ``number`` of ``peers`` in an experiment, and go on after round ``start``;
         ``owner_N`` says which actor holds each device, and ``pace`` is the least number of seconds
         that a round takes."""
+        exact_timeouts()  # else a pace of a few milliseconds would become a tenth of a second
         e = self._own().experiment
         self.session, self.number, self.peers = session, number, peers
         self.last, self.pace = e.settings.rounds, pace
@@ -140,7 +142,8 @@ class LiveActor(ShardActor):
         else:
             # what comes meanwhile waits in the queue, and is done before the next round
             self.due = max(self.due + self.pace, time.monotonic() - self.pace)
-            time.sleep(max(0.0, self.due - time.monotonic()))
+            if (left := self.due - time.monotonic()) > 0:
+                time.sleep(left)
             self._ask_for_next()
 
     def _ask_for_next(self) -> None:
