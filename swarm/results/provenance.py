@@ -19,6 +19,8 @@ from swarm.config.settings import DEFAULTS
 
 # sections that change no number of a run
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
+# keys of an engine; only one whose runs depend on the wall clock has a pace and seconds
+OF_ENGINE = ("block", "pace", "seconds")
 SPAN = "schedule.rounds"
 # keys that sections of earlier versions did not have, and the values that give their numbers
 _LATER: dict[str, Any] = {
@@ -60,7 +62,7 @@ def same_code(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves of a resolved config, by dotted key, that its numbers depend on.
 
-    Of the engine that is the block only.
+    Of the engine these are :data:`OF_ENGINE`.
     """
     kept = {key: value for key, value in config.items() if key not in WITHOUT_NUMBERS}
     # runs of versions before these keys were made as their defaults say
@@ -68,9 +70,9 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         if kept.get(key) == default:
             del kept[key]
     engine = kept.get("engine")
-    kept["engine"] = {
-        "block": engine.get("block", "auto") if isinstance(engine, Mapping) else "auto"
-    }
+    given = engine if isinstance(engine, Mapping) else {}
+    of_engine = {name: given[name] for name in OF_ENGINE if name in given}
+    kept["engine"] = {"block": "auto", **of_engine}
     leaves = dict(_leaves(kept))
     return {k: v for k, v in leaves.items() if k not in _LATER or v != _LATER[k]}
 

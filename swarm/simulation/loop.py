@@ -45,7 +45,7 @@ class Simulation:
 
     def __init__(self, experiment: Experiment, engine: Engine) -> None:
         self.experiment, self.engine = experiment, engine
-        self.round = 0
+        self.round = self._before = 0
         self.counters = Counters.zero(experiment.settings.devices)
         self.seconds = self.learning_seconds = 0.0
         self.measure = SwarmEvaluator(experiment, engine)
@@ -91,7 +91,7 @@ class Simulation:
                     )
                 self._count(happened)
                 record = self._record(happened, evaluated=self._due(until), last=last)
-                if (self.round == until or self.stopped) and record.devices is not None:
+                if (self.round >= until or self.stopped) and record.devices is not None:
                     self._require_measure(record.devices)
                 yield record
                 last = time.perf_counter()
@@ -99,7 +99,11 @@ class Simulation:
     @property
     def stopped(self) -> bool:
         """Whether the arm has ended before its last round."""
-        return self.stopping is not None and self.stopping.stopped
+        return self.engine.ended or (self.stopping is not None and self.stopping.stopped)
+
+    def passed(self, every: int) -> bool:
+        """Whether the latest result has reached, or passed, a multiple of ``every`` rounds."""
+        return self.round // every > self._before // every
 
     @property
     def at_its_best(self) -> bool:
@@ -114,10 +118,12 @@ class Simulation:
             raise DivergedError(int(devices["device"][bad.argmax()]), self.round)
 
     def _due(self, until: int) -> bool:
-        return self.round == until or self.round % self.experiment.settings.evaluate.every == 0
+        every = self.experiment.settings.evaluate.every
+        return self.round >= until or self.engine.ended or self.passed(every)
 
     def _count(self, happened: RoundResult) -> None:
-        self.round, s = happened.round, self.experiment.settings
+        self._before, self.round = self.round, happened.round
+        s = self.experiment.settings
         sent_N, received_N = (
             sum(
                 (getattr(each, name) * each.bits // 8 for each in happened.traffic),
@@ -140,6 +146,7 @@ class Simulation:
             values |= {"steps": int(happened.steps_N.sum()), "seen": int(happened.scored_N.sum())}
             if self.experiment.communication.learns:
                 values |= self._learning(happened)
+            values |= happened.measured
         devices = None
         if evaluated:
             measured, devices = self.measure(self.round, self.counters.scored_N)

@@ -208,7 +208,8 @@ def _child(values: dict[str, Any], folder: Path, write: int) -> None:
         try:
             prepared = runner.check(values)
             os.write(write, b"checked\n")
-            alone = not values["engine"]["_target_"].startswith("swarm.simulation.engine.ray.")
+            of_ray = tuple(f"swarm.simulation.engine.{name}." for name in ("ray", "live"))
+            alone = not values["engine"]["_target_"].startswith(of_ray)
             if alone and isinstance(prepared, PreparedRun):  # of a claim the plan says all
                 runner.run(values, folder, prepared)
         except SwarmError as error:

@@ -309,7 +309,7 @@ def _chosen(group: str, name: str) -> str:
 
 # claims are tried by tests/experiments/claims, Ray by tests/simulation/engine
 ONE_RUN = [pair for pair in ALL if pair not in MANY_RUNS]
-TRIED = [pair for pair in ONE_RUN if pair != ("engine", "ray")]
+TRIED = [pair for pair in ONE_RUN if pair not in (("engine", "ray"), ("engine", "live"))]
 
 
 @pytest.mark.parametrize(("group", "name"), TRIED, ids=[f"{g}={n}" for g, n in TRIED])

@@ -49,7 +49,7 @@ NUMBER = st.one_of(
         lambda base, power: base**power, st.sampled_from([2, 10, -2, -10]), st.integers(0, 70)
     ),
 )
-ALONE = tuple(key for key in keys() if key.option not in ("ray",))
+ALONE = tuple(key for key in keys() if key.option not in ("ray", "live"))
 
 
 @cache

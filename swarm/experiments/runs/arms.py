@@ -112,7 +112,7 @@ def _run_arm(
                 if simulation.at_its_best:
                     files.save_best(simulation, made)
                 every = settings.checkpoint.every
-                if every and simulation.round % every == 0 and simulation.round:
+                if every and simulation.passed(every):
                     files.save(simulation, made)
         except DivergedError as error:
             others = ", the others go on" if arm.name != prepared.arms[-1].name else ""

@@ -209,6 +209,7 @@ class PreparedRun(Resolved):
             its = candidate_rates(variant)
             try:
                 experiment = self._made_or_new(arm, with_lr(variant, its[0]), made)
+                self.engine.check_arm(experiment)
             except ConfigError as error:
                 wrong.append(error)
                 continue

@@ -39,6 +39,7 @@ class RoundResult:
         traffic: What was sent, for each phase that sends anything.
         actor_seconds: The seconds that each actor spent since the previous result, by kind of work;
             empty in one process.
+        measured: Further numbers of the record, which only this engine measures.
     """
 
     round: int
@@ -50,6 +51,7 @@ class RoundResult:
     finite_N: npt.NDArray[np.bool_]
     traffic: Sequence[Traffic]
     actor_seconds: Mapping[str, Floats] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,9 @@ class Engine(ABC):
     # How many devices train together. Results depend on it, so it is part of the run's config.
     block: Block = "auto"
 
+    # Whether the experiment has ended before its last round, because this engine ended it.
+    ended: bool = False
+
     def __enter__(self) -> Self:
         return self
 
@@ -150,6 +155,11 @@ class Engine(ABC):
         """
         return
 
+    def check_arm(self, experiment: Experiment) -> None:
+        """Raises :class:`~swarm.common.errors.ConfigError` if this engine cannot run an arm with
+        this experiment, however large it is. It is called for every arm, before the start."""
+        return
+
     def own_memory(self, experiment: Experiment, swarm: Footprint) -> Sequence[Part]:
         """The memory that this engine takes on this machine beside that of the ``swarm``."""
         return ()
@@ -161,6 +171,9 @@ class Engine(ABC):
     @abstractmethod
     def advance(self, until: int) -> Iterator[RoundResult]:
         """Run the rounds up to and including ``until``, in order; yields the result of each.
+
+        An engine without common rounds (:mod:`swarm.simulation.engine.live`) leaves out some
+        numbers, may go beyond ``until``, and may stop before it (:attr:`ended`).
 
         Shards may be rounds ahead of the results, so they may be evaluated only after the last
         result has been taken.

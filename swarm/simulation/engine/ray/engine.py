@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -59,6 +59,8 @@ class RayEngine(Engine):
     When an actor dies, all shards go back to the last snapshot and repeat the rounds since then.
     After more than ``restarts`` deaths between two snapshots the run ends.
     """
+
+    pool: ClassVar[type[ActorPool]] = ActorPool
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class RayEngine(Engine):
         if self.cluster is None:
             options = (self.address, cores(), self.prefork, self.dashboard, store_bytes(experiment))
             self.cluster = Cluster(*options).__enter__()
-            self.actor_pool = ActorPool(self.cluster)
+            self.actor_pool = self.pool(self.cluster)
             self._shared: tuple[Dataset, Any] | None = None
         count = self._count(experiment)
         self.placement = place(experiment.communication.graph(1), experiment.blocks, count)
@@ -128,8 +130,7 @@ class RayEngine(Engine):
         self.assignment = ShardAssignment(experiment, self.actor_pool.ensure(count), parts, devices)
         for member, held in zip(self.assignment.members, devices, strict=True):
             member.devices = format_ids(held)
-        self.round = self._asked = 0
-        self.actor_pool.slowest = None
+        self.round, self._asked, self.actor_pool.slowest = 0, 0, None
         self.seconds = self._no_seconds()
         self.recovery = Recovery(self.restarts)
         try:
