@@ -44,10 +44,12 @@ main(setting, own)
 """
 _HERE = Path(__file__).resolve().parent
 _END_SECONDS = 10.0
-# Ray, and the modules that its workers import the first time they serialise a value.
+# Ray, and the modules that its workers import the first time they serialise a value. The old
+# classes of pydantic, which Ray looks for then, are 28 modules.
 RAY = (
     "ray",
     "ray._common.pydantic_compat?",
+    "pydantic.v1.fields?",
     "ray._common.usage.usage_lib?",
     "ray._private.arrow_serialization?",
     "ray.cloudpickle?",

@@ -49,6 +49,9 @@ SETTINGS = {
     "RAY_health_check_failure_threshold": "100",
     "OMP_NUM_THREADS": "1",
 }
+# What every actor uses. A module whose name ends in "?" may be missing.
+PRELOAD = ("swarm.simulation.engine.ray.actor", "torch.utils._device?")
+PLUG_INS = ("swarm.communication.", "swarm.learning.")
 
 
 class ClusterError(SwarmError):
@@ -162,9 +165,8 @@ class Cluster:
         self.why_not = available()
         if self.why_not is None:
             try:
-                self.server = stack.enter_context(
-                    ForkServer(("swarm.simulation.engine.ray.actor",), without=("pyarrow",))
-                )
+                shared = (*PRELOAD, *_loaded_plug_ins())
+                self.server = stack.enter_context(ForkServer(shared, without=("pyarrow",)))
             except PreforkError as error:
                 self.why_not = str(error)
         if self.server is not None:
@@ -198,6 +200,12 @@ class Cluster:
             AuthenticationTokenLoader.instance().reset_cache()
             stack.callback(AuthenticationTokenLoader.instance().reset_cache)
         return ray
+
+
+def _loaded_plug_ins() -> list[str]:
+    """The plug-ins of devices that this process has imported for its experiment, so that its actors
+    need not import them one by one."""
+    return sorted(f"{name}?" for name in sys.modules if name.startswith(PLUG_INS))
 
 
 def _require_set_up() -> None:
