@@ -9,6 +9,7 @@ With D-PSGD an actor has one turn a round: mix, learn, pack.
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import time
 import warnings
@@ -60,6 +61,15 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Order:
+    """What an actor is told to do in a turn: the steps, in order, and the routes among theirs that
+    it has not been sent before."""
+
+    steps: tuple[Step, ...]
+    routes: dict[Hashable, Route]
+
+
+@dataclass(frozen=True)
 class Report:
     """The report of a turn to the driver: the results of learning by round, and the seconds that
     each kind of work took.
@@ -67,6 +77,21 @@ class Report:
 
     learnt: dict[int, TrainResult]
     seconds: dict[str, float]
+
+    def packed(self) -> bytes:
+        """The report as bytes, with one array for each round."""
+        tables = {round: np.array([*vars(part).values()]) for round, part in self.learnt.items()}
+        return pickle.dumps((tables, self.seconds))
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Report:
+        """The report that :meth:`packed` made these bytes of."""
+        tables, seconds = pickle.loads(data)
+        learnt = {}
+        for round, (loss_n, scored_n, score_n, steps_n, work_n, finite_n) in tables.items():
+            steps_n, finite_n = steps_n.astype(np.int64), finite_n.astype(bool)
+            learnt[round] = TrainResult(loss_n, scored_n, score_n, steps_n, work_n, finite_n)
+        return cls(learnt, seconds)
 
 
 @dataclass(frozen=True)
@@ -138,22 +163,23 @@ class ShardActor:
     # --- a round ----------------------------------------------------------------------------------
 
     @blamed()
-    def turn(self, steps: Sequence[Step], routes: dict[Hashable, Route], *arrived: Array) -> Any:
-        """Do ``steps`` in order; returns a :class:`Report`, followed by the arrays to be sent, if
-        any.
+    def turn(self, order: bytes, *arrived: Array) -> Any:
+        """Do the steps of an :class:`Order` in order; returns a :class:`Report`, followed by the
+        arrays to be sent, if any.
 
-        ``routes`` are those that this actor has not been sent before. ``arrived`` is for the first
-        step: a mean, or one array for each entry of the route's inbox, in the order of shard
-        numbers.
+        ``arrived`` is for the first step: a mean, or one array for each entry of the route's inbox,
+        in the order of shard numbers. The order and the report are pickled here rather than by Ray,
+        which hands bytes on as they are and takes several times as long for other values.
         """
+        told: Order = pickle.loads(order)
         shard, seconds = self._own(), dict.fromkeys(TIMED, 0.0)
         if self.idle_since is not None:
             seconds["wait"] = time.perf_counter() - self.idle_since
-        self.routes |= routes
+        self.routes |= told.routes
         learnt: dict[int, TrainResult] = {}
         out: list[Array] = []
         with torch.inference_mode():
-            for step in steps:
+            for step in told.steps:
                 start = time.perf_counter()
                 phase = shard.experiment.communication.phases[step.phase]
                 if step.kind == "collect":
@@ -165,7 +191,7 @@ class ShardActor:
                 took = "pack" if step.kind == "collect" else "learn" if phase.learns else "mix"
                 seconds[took] += time.perf_counter() - start
         self.idle_since = time.perf_counter()
-        report = Report(learnt, seconds)
+        report = Report(learnt, seconds).packed()
         return (report, *out) if out else report
 
     def _collect(self, shard: Shard, phase: Phase, step: Step) -> list[Array]:
@@ -174,8 +200,7 @@ class ShardActor:
         if step.transport == "mean":
             return [self._means(payload.packets, phase.shares(step.round))]
         shard.payload = payload
-        boxes = shard.outgoing(self.routes[step.route])
-        return [_array(boxes[other]) for other in sorted(boxes)]
+        return [_array(rows) for rows in shard.outgoing(self.routes[step.route])]
 
     def _arrived(self, step: Step, arrays: Sequence[Array]) -> Arrived:
         """What has arrived for ``step``, out of the arrays of the call."""

@@ -58,6 +58,19 @@ class ActorHandle:
     devices: str = "none yet"
     routes: set[Hashable] = field(default_factory=set)
     begun: bool = False
+    _turns: dict[int, Any] = field(default_factory=dict)  # the method by the number of its results
+
+    def replace(self, handle: Any) -> None:
+        """Let a new actor, which has been told nothing yet, take the place of a dead one."""
+        self.handle, self.routes, self.begun, self._turns = handle, set(), False, {}
+
+    def turn(self, order: bytes, arrived: Sequence[Any], sends: int) -> list[Any]:
+        """Call :meth:`ShardActor.turn`; returns the references of its report and of the ``sends``
+        arrays that it sends."""
+        if sends not in self._turns:  # making it takes as long as calling it
+            self._turns[sends] = self.handle.turn.options(num_returns=1 + sends)
+        refs = self._turns[sends].remote(order, *arrived)
+        return refs if isinstance(refs, list) else [refs]
 
 
 @dataclass(frozen=True)
@@ -101,8 +114,7 @@ class ActorPool:
                 dead.append(call.member)
         slots = self._slots() if dead else []
         for member in dead:
-            member.handle, member.routes = self._make(member.number, slots), set()
-            member.begun = False
+            member.replace(self._make(member.number, slots))
         self._wait_ready(dead)
 
     def _slots(self) -> list[str]:

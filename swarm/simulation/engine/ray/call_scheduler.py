@@ -11,12 +11,13 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pickle
 import numpy as np
 
 from swarm.communication.round_messages import RoundMessages, Traffic
 from swarm.communication.routing import Route, routes
 from swarm.simulation.engine.base import Ints
-from swarm.simulation.engine.ray.actor import Step
+from swarm.simulation.engine.ray.actor import Order, Step
 from swarm.simulation.engine.ray.actor_pool import ActorHandle, Call
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.phases.base import Phase
@@ -106,13 +107,12 @@ class CallScheduler:
             {} if key in member.routes else {key: route}
             for member, route in zip(self.assignment.members, each_route, strict=True)
         ]
-        sent = self._turn(lambda i: len(each_route[i].outbox), new)
+        sent = self._turn(lambda i: len(each_route[i].multicasts), new)
         if step.reusable:
             for member in self.assignment.members:
                 member.routes.add(key)
         boxes = [
-            dict(zip(sorted(route.outbox), refs, strict=True))
-            for route, refs in zip(each_route, sent, strict=True)
+            route.addressed(refs) for route, refs in zip(each_route, sent, strict=True)
         ]
         self._arrived = [
             [boxes[j][i] for j in sorted(route.inbox)] for i, route in enumerate(each_route)
@@ -131,14 +131,12 @@ class CallScheduler:
             f"round {first.round} ({names[first.phase]}) to round {last.round}"
             f" ({names[last.phase]})"
         )
-        calls, sent = [], []
+        calls, sent, alike = [], [], pickle.dumps(Order(steps, {}))
         for i, (member, route, arrays) in enumerate(
             zip(self.assignment.members, each_route, arrived, strict=True)
         ):
-            refs = member.handle.turn.options(num_returns=1 + sends(i)).remote(
-                steps, route, *arrays
-            )
-            refs = refs if isinstance(refs, list) else [refs]
+            order = pickle.dumps(Order(steps, route)) if route else alike
+            refs = member.turn(order, arrays, sends(i))
             calls.append(Call(member, refs[0], words, arrays))
             sent.append(refs[1:])
         self.made.append(calls)

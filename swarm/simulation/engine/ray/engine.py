@@ -232,12 +232,12 @@ class RayEngine(Engine):
 
     def _take_in(
         self,
-        reports: Sequence[Report],
+        reports: Sequence[bytes],
         learnt: dict[int, dict[int, TrainResult]],
         spent: dict[str, Floats],
     ) -> None:
         """Add the reports of a turn, one of each actor in order, to ``learnt`` and ``spent``."""
-        for i, report in enumerate(reports):
+        for i, report in enumerate(map(Report.unpacked, reports)):
             for name, seconds in report.seconds.items():
                 spent[name][i] += seconds
                 self.seconds[name][i] += seconds
