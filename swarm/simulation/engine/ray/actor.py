@@ -36,6 +36,9 @@ from swarm.simulation.shard import Shard
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
+# Ray hands smaller results on within its messages, and puts larger ones into its object store, where
+# they are read in place.
+COPIED_BYTES = 100 << 10
 TIMED = ("learn", "pack", "mix", "wait")
 
 
@@ -163,7 +166,7 @@ class ShardActor:
     # --- a round ----------------------------------------------------------------------------------
 
     @blamed()
-    def turn(self, order: bytes, *arrived: Array) -> Any:
+    def turn(self, order: bytes, *arrived: Array | bytes) -> Any:
         """Do the steps of an :class:`Order` in order; returns a :class:`Report`, followed by the
         arrays to be sent, if any.
 
@@ -177,7 +180,7 @@ class ShardActor:
             seconds["wait"] = time.perf_counter() - self.idle_since
         self.routes |= told.routes
         learnt: dict[int, TrainResult] = {}
-        out: list[Array] = []
+        out: list[Any] = []
         with torch.inference_mode():
             for step in told.steps:
                 start = time.perf_counter()
@@ -194,23 +197,25 @@ class ShardActor:
         report = Report(learnt, seconds).packed()
         return (report, *out) if out else report
 
-    def _collect(self, shard: Shard, phase: Phase, step: Step) -> list[Array]:
+    def _collect(self, shard: Shard, phase: Phase, step: Step) -> list[Any]:
         """The arrays that a phase sends: rows for other shards, or the partial sums of a mean."""
         payload = phase.collect(shard, step.round)
         if step.transport == "mean":
             return [self._means(payload.packets, phase.shares(step.round))]
         shard.payload = payload
-        return [_array(rows) for rows in shard.outgoing(self.routes[step.route])]
+        return [_packed(_array(rows)) for rows in shard.outgoing(self.routes[step.route])]
 
-    def _arrived(self, step: Step, arrays: Sequence[Array]) -> Arrived:
+    def _arrived(self, step: Step, arrays: Sequence[Any]) -> Arrived:
         """What has arrived for ``step``, out of the arrays of the call."""
         if step.transport == "mean":
             return Arrived(mean_M=torch.as_tensor(arrays[0]))
         if step.transport == "none":
             return Arrived()
         route = self.routes[step.route] if step.reusable else self.routes.pop(step.route)
-        pairs = zip(sorted(route.inbox), arrays, strict=True)
-        return Arrived(route=route, from_shards={j: torch.as_tensor(rows) for j, rows in pairs})
+        dtype, found = self._own().experiment.settings.compute.dtype, {}
+        for j, rows in zip(sorted(route.inbox), arrays, strict=True):
+            found[j] = torch.as_tensor(_unpacked(rows, len(route.inbox[j]), dtype))
+        return Arrived(route=route, from_shards=found)
 
     def _means(self, rows_nM: Tensor | None, shares_N: Array) -> Array:
         """The partial sums ``[blocks, M]`` of rows (None: of the parameters), in the order of the
@@ -271,3 +276,13 @@ class ShardActor:
 
 def _array(value: Tensor) -> Array:
     return value.cpu().numpy()
+
+
+def _packed(rows: Array) -> Array | bytes:
+    """Rows to be sent: as bytes if Ray copies them anyway."""
+    return rows.tobytes() if rows.nbytes < COPIED_BYTES else rows
+
+
+def _unpacked(sent: Array | bytes, rows: int, dtype: npt.DTypeLike) -> Array:
+    """The so many rows that :func:`_packed` was given."""
+    return np.frombuffer(sent, dtype).reshape(rows, -1) if isinstance(sent, bytes) else sent

@@ -49,6 +49,12 @@ SETTINGS = {
     "RAY_health_check_failure_threshold": "100",
     "OMP_NUM_THREADS": "1",
 }
+# Nobody asks a Ray without a dashboard what its workers did, which every one of them would report.
+UNREPORTED = {
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_timeline": "0",
+}
 # What every actor uses. A module whose name ends in "?" may be missing.
 PRELOAD = ("swarm.simulation.engine.ray.actor", "torch.utils._device?")
 PLUG_INS = ("swarm.communication.", "swarm.learning.")
@@ -127,7 +133,9 @@ class Cluster:
             )
 
     def _start(self, stack: ExitStack) -> None:
-        stack.enter_context(environment({**SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}))
+        reports = {} if self.dashboard else UNREPORTED
+        token = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        stack.enter_context(environment({**SETTINGS, **reports, **token}))
         folder = self._fork_server(stack) or stack.enter_context(private_folder())
         if len(os.fsencode(folder / "ray")) + SOCKET_BELOW > LONGEST_SOCKET:
             raise ClusterError(
