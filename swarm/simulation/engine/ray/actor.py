@@ -166,23 +166,23 @@ class ShardActor:
     # --- a round ----------------------------------------------------------------------------------
 
     @blamed()
-    def turn(self, order: bytes, *arrived: Array | bytes) -> Any:
-        """Do the steps of an :class:`Order` in order; returns a :class:`Report`, followed by the
-        arrays to be sent, if any.
+    def turn(self, packed: bytes, *arrived: Array | bytes) -> Any:
+        """Do the steps of a pickled :class:`Order`; returns a packed :class:`Report`, followed by
+        the arrays to be sent, if any.
 
         ``arrived`` is for the first step: a mean, or one array for each entry of the route's inbox,
         in the order of shard numbers. The order and the report are pickled here rather than by Ray,
         which hands bytes on as they are and takes several times as long for other values.
         """
-        told: Order = pickle.loads(order)
+        order: Order = pickle.loads(packed)
         shard, seconds = self._own(), dict.fromkeys(TIMED, 0.0)
         if self.idle_since is not None:
             seconds["wait"] = time.perf_counter() - self.idle_since
-        self.routes |= told.routes
+        self.routes |= order.routes
         learnt: dict[int, TrainResult] = {}
         out: list[Any] = []
         with torch.inference_mode():
-            for step in told.steps:
+            for step in order.steps:
                 start = time.perf_counter()
                 phase = shard.experiment.communication.phases[step.phase]
                 if step.kind == "collect":

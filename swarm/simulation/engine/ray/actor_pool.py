@@ -58,18 +58,20 @@ class ActorHandle:
     devices: str = "none yet"
     routes: set[Hashable] = field(default_factory=set)
     begun: bool = False
-    _turns: dict[int, Any] = field(default_factory=dict)  # the method by the number of its results
+    _turn_methods: dict[int, Any] = field(
+        default_factory=dict
+    )  # the method by the number of its results
 
     def replace(self, handle: Any) -> None:
         """Let a new actor, which has been told nothing yet, take the place of a dead one."""
-        self.handle, self.routes, self.begun, self._turns = handle, set(), False, {}
+        self.handle, self.routes, self.begun, self._turn_methods = handle, set(), False, {}
 
     def turn(self, order: bytes, arrived: Sequence[Any], sends: int) -> list[Any]:
         """Call :meth:`ShardActor.turn`; returns the references of its report and of the ``sends``
         arrays that it sends."""
-        if sends not in self._turns:  # making it takes as long as calling it
-            self._turns[sends] = self.handle.turn.options(num_returns=1 + sends)
-        refs = self._turns[sends].remote(order, *arrived)
+        if sends not in self._turn_methods:  # making it takes as long as calling it
+            self._turn_methods[sends] = self.handle.turn.options(num_returns=1 + sends)
+        refs = self._turn_methods[sends].remote(order, *arrived)
         return refs if isinstance(refs, list) else [refs]
 
 

@@ -7,11 +7,11 @@ other actors' next turns, so each shard goes on as soon as its own neighbours ha
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pickle
 import numpy as np
 
 from swarm.communication.round_messages import RoundMessages, Traffic
@@ -111,9 +111,7 @@ class CallScheduler:
         if step.reusable:
             for member in self.assignment.members:
                 member.routes.add(key)
-        boxes = [
-            route.addressed(refs) for route, refs in zip(each_route, sent, strict=True)
-        ]
+        boxes = [route.addressed(refs) for route, refs in zip(each_route, sent, strict=True)]
         self._arrived = [
             [boxes[j][i] for j in sorted(route.inbox)] for i, route in enumerate(each_route)
         ]
