@@ -36,8 +36,8 @@ from swarm.simulation.shard import Shard
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
-# Ray hands smaller results on within its messages, and puts larger ones into its object store, where
-# they are read in place.
+# Ray hands smaller results on within its messages, and puts larger ones into its object store,
+# where they are read in place.
 COPIED_BYTES = 100 << 10
 TIMED = ("learn", "pack", "mix", "wait")
 

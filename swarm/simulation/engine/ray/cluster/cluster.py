@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -174,7 +175,13 @@ class Cluster:
         if self.why_not is None:
             try:
                 shared = (*PRELOAD, *_loaded_plug_ins())
-                self.server = stack.enter_context(ForkServer(shared, without=("pyarrow",)))
+                self.server = stack.enter_context(
+                    ForkServer(
+                        shared,
+                        without=("pyarrow",),
+                        meanwhile=partial(importlib.import_module, "ray"),
+                    )
+                )
             except PreforkError as error:
                 self.why_not = str(error)
         if self.server is not None:
