@@ -137,8 +137,11 @@ class RayEngine(Engine):
         self.actor_pool.slowest = None
         self.seconds = self._no_seconds()
         self.recovery = Recovery(self.restarts)
+        # An actor builds its shard as soon as it has started, not when the last one has.
+        begun = [self._begin(i) for i in range(count)]
+        self.actor_pool.wait_started()
         try:
-            self._gather([self._begin(i) for i in range(count)])
+            self._gather(begun)
         except FaultError as fault:  # an actor may have died since the last experiment
             self._recover(fault)
 
