@@ -137,8 +137,7 @@ class RayEngine(Engine):
         self.actor_pool.slowest = None
         self.seconds = self._no_seconds()
         self.recovery = Recovery(self.restarts)
-        # An actor builds its shard as soon as it has started, not when the last one has.
-        begun = [self._begin(i) for i in range(count)]
+        begun = [self._begin(i) for i in range(count)]  # as soon as each has started
         self.actor_pool.wait_started()
         try:
             self._gather(begun)
@@ -257,10 +256,8 @@ class RayEngine(Engine):
         return self.actor_pool.gather(calls)
 
     def _recover(self, fault: FaultError) -> None:
-        """Restart dead actors and take all shards back to the last snapshot.
-
-        Raises :class:`ClusterError` if actors keep dying, and :class:`MemoryError` if they do for
-        want of memory."""
+        """Restart dead actors and take all shards back to the last snapshot; raises what
+        :meth:`Recovery.next_try` does."""
         assert self.cluster is not None
         while True:
             wait = self.recovery.next_try(fault)
