@@ -5,7 +5,6 @@ The calls are counted on handles that only take notes, without Ray.
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,8 +49,8 @@ class NotedActor:
         class Method:
             actor: NotedActor
 
-            def remote(self, order: bytes, *arrived: Sent) -> Any:
-                self.actor.orders.append(pickle.loads(order))
+            def remote(self, order: Order, *arrived: Sent) -> Any:
+                self.actor.orders.append(order)
                 self.actor.arrived.append(list(arrived))
                 self.actor.results.append(num_returns)
                 call = len(self.actor.orders)

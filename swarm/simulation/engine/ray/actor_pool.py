@@ -11,7 +11,7 @@ from typing import Any
 
 from swarm.common.errors import SwarmError
 from swarm.common.system.machine import ran_out_of_memory
-from swarm.simulation.engine.ray.actor import ShardActor
+from swarm.simulation.engine.ray.actor import Order, ShardActor
 from swarm.simulation.engine.ray.cluster import Cluster, ClusterError
 
 START_SECONDS = 120.0  # seconds for the first actor to start
@@ -66,7 +66,7 @@ class ActorHandle:
         """Let a new actor, which has been told nothing yet, take the place of a dead one."""
         self.handle, self.routes, self.begun, self._turn_methods = handle, set(), False, {}
 
-    def turn(self, order: bytes, arrived: Sequence[Any], sends: int) -> list[Any]:
+    def turn(self, order: Order, arrived: Sequence[Any], sends: int) -> list[Any]:
         """Call :meth:`ShardActor.turn`; returns the references of its report and of the ``sends``
         arrays that it sends."""
         if sends not in self._turn_methods:  # making it takes as long as calling it

@@ -7,7 +7,6 @@ other actors' next turns, so each shard goes on as soon as its own neighbours ha
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -129,12 +128,11 @@ class CallScheduler:
             f"round {first.round} ({names[first.phase]}) to round {last.round}"
             f" ({names[last.phase]})"
         )
-        calls, sent, alike = [], [], pickle.dumps(Order(steps, {}))
+        calls, sent = [], []
         for i, (member, route, arrays) in enumerate(
             zip(self.assignment.members, each_route, arrived, strict=True)
         ):
-            order = pickle.dumps(Order(steps, route)) if route else alike
-            refs = member.turn(order, arrays, sends(i))
+            refs = member.turn(Order(steps, route), arrays, sends(i))
             calls.append(Call(member, refs[0], words, arrays))
             sent.append(refs[1:])
         self.made.append(calls)
