@@ -6,7 +6,10 @@ order of global ids, however the swarm is cut. This is why one shard and many gi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +19,7 @@ from torch import Tensor
 
 from swarm.communication.round_messages import RoundMessages
 
+T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
 
 
@@ -47,6 +51,21 @@ class Route:
     age_R: Ints | None
     sender_m: Ints
     age_m: Ints
+
+    @cached_property
+    def multicasts(self) -> list[tuple[Ints, list[int]]]:
+        """The distinct sets of rows in ``outbox``, each with the shards that it is sent to, so that
+        rows which several shards need travel as one array."""
+        found: dict[bytes, tuple[Ints, list[int]]] = {}
+        for other in sorted(self.outbox):
+            rows = self.outbox[other]
+            found.setdefault(rows.tobytes(), (rows, []))[1].append(other)
+        return list(found.values())
+
+    def addressed(self, sent: Sequence[T]) -> dict[int, T]:
+        """By shard, what is sent to it, given what is sent as each of the ``multicasts``."""
+        pairs = zip(self.multicasts, sent, strict=True)
+        return {other: each for (_, others), each in pairs for other in others}
 
     def product(self, payload: Tensor) -> Tensor:
         """Return ``matrix`` times ``payload`` ``[m, M]``, which is ``[R, M]``; each row is summed

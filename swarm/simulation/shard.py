@@ -137,10 +137,11 @@ class Shard:
         assert payload is not None, "a phase collects before it applies"
         return payload
 
-    def outgoing(self, route: Route) -> dict[int, Tensor]:
-        """The payload rows that other shards need, one array ``[rows, M]`` for each shard."""
+    def outgoing(self, route: Route) -> list[Tensor]:
+        """The payload rows that other shards need, one array ``[rows, M]`` for each of the route's
+        multicasts."""
         assert self.payload is not None, "a phase collects before rows are carried"
-        return {other: self.payload.take(index) for other, index in route.outbox.items()}
+        return [self.payload.take(rows) for rows, _ in route.multicasts]
 
     @contextmanager
     def present_only(self, round: int, call: str) -> Iterator[None]:

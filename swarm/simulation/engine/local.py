@@ -112,7 +112,10 @@ class LocalEngine(Engine):
         found_routes = self._routes_of(messages)
         for shard in self.shards:
             shard.payload = phase.collect(shard, round)
-        boxes = [s.outgoing(route) for s, route in zip(self.shards, found_routes, strict=True)]
+        boxes = [
+            route.addressed(s.outgoing(route))
+            for s, route in zip(self.shards, found_routes, strict=True)
+        ]
         for i, (shard, route) in enumerate(zip(self.shards, found_routes, strict=True)):
             inbox = {j: boxes[j][i] for j in route.inbox}
             phase.apply(shard, round, Arrived(route=route, from_shards=inbox))

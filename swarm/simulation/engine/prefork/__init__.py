@@ -24,7 +24,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -44,10 +44,12 @@ main(setting, own)
 """
 _HERE = Path(__file__).resolve().parent
 _END_SECONDS = 10.0
-# Ray, and the modules that its workers import the first time they serialise a value.
+# Ray, and the modules that its workers import the first time they serialise a value. The old
+# classes of pydantic, which Ray looks for then, are 28 modules.
 RAY = (
     "ray",
     "ray._common.pydantic_compat?",
+    "pydantic.v1.fields?",
     "ray._common.usage.usage_lib?",
     "ray._private.arrow_serialization?",
     "ray.cloudpickle?",
@@ -81,7 +83,8 @@ class ForkServer:
 
     ``preload`` is imported at once. ``late`` is imported when the first worker of a job starts,
     with that worker's environment, which Ray reads when it is imported. ``without`` are modules
-    that workers shall not find. ``seconds`` bounds the start.
+    that workers shall not find. ``seconds`` bounds the start, and this process does ``meanwhile``
+    while the server imports.
 
     Entering the block raises :class:`PreforkError` if the server does not start.
     """
@@ -92,6 +95,7 @@ class ForkServer:
         late: Sequence[str] = RAY,
         without: Sequence[str] = (),
         seconds: float = 120.0,
+        meanwhile: Callable[[], object] = lambda: None,
     ) -> None:
         self.preload, self.late, self.without, self.seconds = (
             tuple(preload),
@@ -99,6 +103,7 @@ class ForkServer:
             tuple(without),
             seconds,
         )
+        self.meanwhile = meanwhile
         # the reason why every worker imports the late modules for itself; None if they are shared
         self.unshared: str | None = None
         self.process: subprocess.Popen[bytes] | None = None
@@ -151,6 +156,7 @@ class ForkServer:
             self.process.stdin.write(json.dumps(setting).encode() + b"\n")
         except OSError as error:
             raise PreforkError(f"the fork server did not start: {error}") from None
+        self.meanwhile()
         report = self._report()
         if "error" in report:
             raise PreforkError(f"the fork server did not start: {report['error']}")

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from swarm.simulation.engine.prefork.fill_holes import fill_holes
+
 
 def load(names: Sequence[str]) -> None:
     """Import the modules ``names`` and make sure that forking is safe afterwards.
@@ -36,6 +38,7 @@ def load(names: Sequence[str]) -> None:
     # A garbage collection in a child would otherwise write to, and so copy, the shared objects.
     gc.freeze()
     ctypes.CDLL(None).malloc_trim(0)  # frees the memory that only the imports needed
+    fill_holes()
 
 
 def probe(names: Sequence[str]) -> str | None:

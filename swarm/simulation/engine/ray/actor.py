@@ -8,6 +8,7 @@ With D-PSGD an actor has one turn a round: mix, learn, pack.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -35,6 +36,9 @@ from swarm.simulation.shard import Shard
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
+# Ray hands smaller results on within its messages, and puts larger ones into its object store,
+# where they are read in place.
+COPIED_BYTES = 100 << 10
 TIMED = ("learn", "pack", "mix", "wait")
 
 
@@ -60,6 +64,15 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Order:
+    """What an actor is told to do in a turn: the steps, in order, and the routes among theirs that
+    it has not been sent before."""
+
+    steps: tuple[Step, ...]
+    routes: dict[Hashable, Route]
+
+
+@dataclass(frozen=True)
 class Report:
     """The report of a turn to the driver: the results of learning by round, and the seconds that
     each kind of work took.
@@ -67,6 +80,26 @@ class Report:
 
     learnt: dict[int, TrainResult]
     seconds: dict[str, float]
+
+    def packed(self) -> bytes:
+        """The report as bytes, which Ray hands on as they are: a line of JSON, and a table for each
+        round."""
+        head = json.dumps([list(self.learnt), self.seconds]).encode()
+        tables = [np.array([*vars(part).values()], float) for part in self.learnt.values()]
+        return b"\n".join([head, b"".join(table.tobytes() for table in tables)])
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Report:
+        """The report that :meth:`packed` made these bytes of."""
+        head, _, tables = data.partition(b"\n")
+        rounds, seconds = json.loads(head)
+        learnt, found = {}, np.frombuffer(tables).reshape(len(rounds), 6, -1) if rounds else ()
+        for round, (loss_n, scored_n, score_n, steps_n, work_n, finite_n) in zip(
+            rounds, found, strict=True
+        ):
+            steps_n, finite_n = steps_n.astype(np.int64), finite_n.astype(bool)
+            learnt[round] = TrainResult(loss_n, scored_n, score_n, steps_n, work_n, finite_n)
+        return cls(learnt, seconds)
 
 
 @dataclass(frozen=True)
@@ -138,22 +171,21 @@ class ShardActor:
     # --- a round ----------------------------------------------------------------------------------
 
     @blamed()
-    def turn(self, steps: Sequence[Step], routes: dict[Hashable, Route], *arrived: Array) -> Any:
-        """Do ``steps`` in order; returns a :class:`Report`, followed by the arrays to be sent, if
-        any.
+    def turn(self, order: Order, *arrived: Array | bytes) -> Any:
+        """Do the steps of ``order``; returns a packed :class:`Report`, followed by
+        the arrays to be sent, if any.
 
-        ``routes`` are those that this actor has not been sent before. ``arrived`` is for the first
-        step: a mean, or one array for each entry of the route's inbox, in the order of shard
-        numbers.
+        ``arrived`` is for the first step: a mean, or one array for each entry of the route's inbox,
+        in the order of shard numbers.
         """
         shard, seconds = self._own(), dict.fromkeys(TIMED, 0.0)
         if self.idle_since is not None:
             seconds["wait"] = time.perf_counter() - self.idle_since
-        self.routes |= routes
+        self.routes |= order.routes
         learnt: dict[int, TrainResult] = {}
-        out: list[Array] = []
+        out: list[Any] = []
         with torch.inference_mode():
-            for step in steps:
+            for step in order.steps:
                 start = time.perf_counter()
                 phase = shard.experiment.communication.phases[step.phase]
                 if step.kind == "collect":
@@ -165,27 +197,28 @@ class ShardActor:
                 took = "pack" if step.kind == "collect" else "learn" if phase.learns else "mix"
                 seconds[took] += time.perf_counter() - start
         self.idle_since = time.perf_counter()
-        report = Report(learnt, seconds)
+        report = Report(learnt, seconds).packed()
         return (report, *out) if out else report
 
-    def _collect(self, shard: Shard, phase: Phase, step: Step) -> list[Array]:
+    def _collect(self, shard: Shard, phase: Phase, step: Step) -> list[Any]:
         """The arrays that a phase sends: rows for other shards, or the partial sums of a mean."""
         payload = phase.collect(shard, step.round)
         if step.transport == "mean":
             return [self._means(payload.packets, phase.shares(step.round))]
         shard.payload = payload
-        boxes = shard.outgoing(self.routes[step.route])
-        return [_array(boxes[other]) for other in sorted(boxes)]
+        return [_packed(_array(rows)) for rows in shard.outgoing(self.routes[step.route])]
 
-    def _arrived(self, step: Step, arrays: Sequence[Array]) -> Arrived:
+    def _arrived(self, step: Step, arrays: Sequence[Any]) -> Arrived:
         """What has arrived for ``step``, out of the arrays of the call."""
         if step.transport == "mean":
             return Arrived(mean_M=torch.as_tensor(arrays[0]))
         if step.transport == "none":
             return Arrived()
         route = self.routes[step.route] if step.reusable else self.routes.pop(step.route)
-        pairs = zip(sorted(route.inbox), arrays, strict=True)
-        return Arrived(route=route, from_shards={j: torch.as_tensor(rows) for j, rows in pairs})
+        dtype, found = self._own().experiment.settings.compute.dtype, {}
+        for j, rows in zip(sorted(route.inbox), arrays, strict=True):
+            found[j] = torch.as_tensor(_unpacked(rows, len(route.inbox[j]), dtype))
+        return Arrived(route=route, from_shards=found)
 
     def _means(self, rows_nM: Tensor | None, shares_N: Array) -> Array:
         """The partial sums ``[blocks, M]`` of rows (None: of the parameters), in the order of the
@@ -246,3 +279,13 @@ class ShardActor:
 
 def _array(value: Tensor) -> Array:
     return value.cpu().numpy()
+
+
+def _packed(rows: Array) -> Array | bytes:
+    """Rows to be sent: as bytes if Ray copies them anyway."""
+    return rows.tobytes() if rows.nbytes < COPIED_BYTES else rows
+
+
+def _unpacked(sent: Array | bytes, rows: int, dtype: npt.DTypeLike) -> Array:
+    """The so many rows that :func:`_packed` was given."""
+    return np.frombuffer(sent, dtype).reshape(rows, -1) if isinstance(sent, bytes) else sent

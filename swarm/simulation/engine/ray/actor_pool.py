@@ -11,7 +11,7 @@ from typing import Any
 
 from swarm.common.errors import SwarmError
 from swarm.common.system.machine import ran_out_of_memory
-from swarm.simulation.engine.ray.actor import ShardActor
+from swarm.simulation.engine.ray.actor import Order, ShardActor
 from swarm.simulation.engine.ray.cluster import Cluster, ClusterError
 
 START_SECONDS = 120.0  # seconds for the first actor to start
@@ -58,6 +58,21 @@ class ActorHandle:
     devices: str = "none yet"
     routes: set[Hashable] = field(default_factory=set)
     begun: bool = False
+    _turn_methods: dict[int, Any] = field(
+        default_factory=dict
+    )  # the method by the number of its results
+
+    def replace(self, handle: Any) -> None:
+        """Let a new actor, which has been told nothing yet, take the place of a dead one."""
+        self.handle, self.routes, self.begun, self._turn_methods = handle, set(), False, {}
+
+    def turn(self, order: Order, arrived: Sequence[Any], sends: int) -> list[Any]:
+        """Call :meth:`ShardActor.turn`; returns the references of its report and of the ``sends``
+        arrays that it sends."""
+        if sends not in self._turn_methods:  # making it takes as long as calling it
+            self._turn_methods[sends] = self.handle.turn.options(num_returns=1 + sends)
+        refs = self._turn_methods[sends].remote(order, *arrived)
+        return refs if isinstance(refs, list) else [refs]
 
 
 @dataclass(frozen=True)
@@ -81,14 +96,21 @@ class ActorPool:
         self._host = self.ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(ShardActor)
         self.members: list[ActorHandle] = []
         self.slowest: float | None = None  # seconds of a round
+        self._starting: list[Call] = []
 
     def ensure(self, count: int) -> list[ActorHandle]:
-        """The first ``count`` actors; those that are missing are started."""
+        """The first ``count`` actors; those that are missing are started. They can be called before
+        :meth:`wait_started` returns."""
         slots = self._slots()
         new = [ActorHandle(n, self._make(n, slots)) for n in range(len(self.members), count)]
         self.members += new
-        self._wait_ready(new)
+        self._starting = self._pings(new)
         return self.members[:count]
+
+    def wait_started(self) -> None:
+        """Wait for the actors that the last :meth:`ensure` has started."""
+        calls, self._starting = self._starting, []
+        self._wait_ready(calls)
 
     def restart_dead(self, members: Sequence[ActorHandle]) -> None:
         """Restart those of ``members`` that no longer answer; they have to begin again."""
@@ -101,9 +123,8 @@ class ActorPool:
                 dead.append(call.member)
         slots = self._slots() if dead else []
         for member in dead:
-            member.handle, member.routes = self._make(member.number, slots), set()
-            member.begun = False
-        self._wait_ready(dead)
+            member.replace(self._make(member.number, slots))
+        self._wait_ready(self._pings(dead))
 
     def _slots(self) -> list[str]:
         """The ids of a cluster's living nodes, each as often as the node has cores; empty on our
@@ -131,11 +152,13 @@ class ActorPool:
         home = NodeAffinitySchedulingStrategy(node_id=slots[number % len(slots)], soft=True)
         return self._host.options(scheduling_strategy=home).remote()
 
-    def _wait_ready(self, members: Sequence[ActorHandle]) -> None:
-        calls = [Call(m, m.handle.ping.remote(), "starting") for m in members]
-        found = self.gather(calls, START_SECONDS + EACH_SECONDS * len(calls))
-        for member, pid in zip(members, found, strict=True):
-            member.pid = pid
+    def _pings(self, members: Sequence[ActorHandle]) -> list[Call]:
+        return [Call(m, m.handle.ping.remote(), "starting") for m in members]
+
+    def _wait_ready(self, pings: Sequence[Call]) -> None:
+        found = self.gather(pings, START_SECONDS + EACH_SECONDS * len(pings))
+        for call, pid in zip(pings, found, strict=True):
+            call.member.pid = pid
 
     @property
     def patience(self) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from swarm.communication.round_messages import RoundMessages, Traffic
 from swarm.communication.routing import Route, routes
 from swarm.simulation.engine.base import Ints
-from swarm.simulation.engine.ray.actor import Step
+from swarm.simulation.engine.ray.actor import Order, Step
 from swarm.simulation.engine.ray.actor_pool import ActorHandle, Call
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.phases.base import Phase
@@ -106,14 +106,11 @@ class CallScheduler:
             {} if key in member.routes else {key: route}
             for member, route in zip(self.assignment.members, each_route, strict=True)
         ]
-        sent = self._turn(lambda i: len(each_route[i].outbox), new)
+        sent = self._turn(lambda i: len(each_route[i].multicasts), new)
         if step.reusable:
             for member in self.assignment.members:
                 member.routes.add(key)
-        boxes = [
-            dict(zip(sorted(route.outbox), refs, strict=True))
-            for route, refs in zip(each_route, sent, strict=True)
-        ]
+        boxes = [route.addressed(refs) for route, refs in zip(each_route, sent, strict=True)]
         self._arrived = [
             [boxes[j][i] for j in sorted(route.inbox)] for i, route in enumerate(each_route)
         ]
@@ -135,10 +132,7 @@ class CallScheduler:
         for i, (member, route, arrays) in enumerate(
             zip(self.assignment.members, each_route, arrived, strict=True)
         ):
-            refs = member.handle.turn.options(num_returns=1 + sends(i)).remote(
-                steps, route, *arrays
-            )
-            refs = refs if isinstance(refs, list) else [refs]
+            refs = member.turn(Order(steps, route), arrays, sends(i))
             calls.append(Call(member, refs[0], words, arrays))
             sent.append(refs[1:])
         self.made.append(calls)

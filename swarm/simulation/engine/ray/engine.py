@@ -133,8 +133,10 @@ class RayEngine(Engine):
         self.round, self._asked, self.actor_pool.slowest = 0, 0, None
         self.seconds = self._no_seconds()
         self.recovery = Recovery(self.restarts)
+        begun = [self._begin(i) for i in range(count)]  # as soon as each has started
+        self.actor_pool.wait_started()
         try:
-            self._gather([self._begin(i) for i in range(count)])
+            self._gather(begun)
         except FaultError as fault:  # an actor may have died since the last experiment
             self._recover(fault)
 
@@ -228,12 +230,12 @@ class RayEngine(Engine):
 
     def _take_in(
         self,
-        reports: Sequence[Report],
+        reports: Sequence[bytes],
         learnt: dict[int, dict[int, TrainResult]],
         spent: dict[str, Floats],
     ) -> None:
         """Add the reports of a turn, one of each actor in order, to ``learnt`` and ``spent``."""
-        for i, report in enumerate(reports):
+        for i, report in enumerate(map(Report.unpacked, reports)):
             for name, seconds in report.seconds.items():
                 spent[name][i] += seconds
                 self.seconds[name][i] += seconds
@@ -250,10 +252,8 @@ class RayEngine(Engine):
         return self.actor_pool.gather(calls)
 
     def _recover(self, fault: FaultError) -> None:
-        """Restart dead actors and take all shards back to the last snapshot.
-
-        Raises :class:`ClusterError` if actors keep dying, and :class:`MemoryError` if they do for
-        want of memory."""
+        """Restart dead actors and take all shards back to the last snapshot; raises what
+        :meth:`Recovery.next_try` does."""
         assert self.cluster is not None
         while True:
             wait = self.recovery.next_try(fault)

@@ -15,11 +15,11 @@ from swarm.simulation.engine.base import Block
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
 
-# Measured with ray 2.60 and torch 2.13 on Linux, without rows and data. A forked worker has 39 MiB
-# of its own, at work and as it ends. With their share of Ray's processes and of shared pages, 256
-# workers took 9.4 GiB of the machine's memory.
+# Measured with ray 2.60 and torch 2.13 on Linux, without rows and data. A forked worker has 31 MiB
+# of its own, one of 256, and 35 MiB as one of 48. With Ray's processes and shared pages, 256
+# workers took 8.4 GiB.
 FIXED_BYTES = 700 << 20  # Ray's own processes, and the one that workers are forked from
-FORKED_BYTES, ORDINARY_BYTES = 42 << 20, 200 << 20
+FORKED_BYTES, ORDINARY_BYTES = 38 << 20, 200 << 20
 FILES_FIXED, FILES_EACH = 512, 8
 LEAST_STORE, STORE_SHARE = 128 << 20, 0.3
 

@@ -154,3 +154,34 @@ def test_ray_actors_are_forked_restarted_and_gone(route: str) -> None:
         eventually(lambda pid=pid: gone(pid))  # type: ignore[misc]
     eventually(lambda: not users(Path(folder)))
     assert not Path(folder).exists()
+
+
+_FRAGMENTED = """
+import os, re
+from pathlib import Path
+from swarm.simulation.engine.prefork.preload import load
+
+def own():
+    text = Path("/proc/self/smaps_rollup").read_text()
+    return int(re.search("Private_Dirty: *([0-9]+)", text)[1])
+
+sizes = {100: 100_000, 700: 20_000}
+kept = {size: [bytes(size) for _ in range(count)] for size, count in sizes.items()}
+for many in kept.values():
+    del many[::10]
+load(("json",))
+if os.fork() == 0:
+    before = own()
+    more = [[bytes(size) for _ in range(count // 10)] for size, count in sizes.items()]
+    print(own() - before)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_fork_puts_its_objects_side_by_side() -> None:
+    """Three MiB of objects would lie in twelve thousand holes, on as many pages of the parent."""
+    done = subprocess.run(
+        [sys.executable, "-u", "-c", _FRAGMENTED], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 8 << 10  # KiB; with the holes it takes 25 MiB

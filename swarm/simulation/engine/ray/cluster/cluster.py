@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -49,6 +50,15 @@ SETTINGS = {
     "RAY_health_check_failure_threshold": "100",
     "OMP_NUM_THREADS": "1",
 }
+# Nobody asks a Ray without a dashboard what its workers did, which every one of them would report.
+UNREPORTED = {
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_enable_timeline": "0",
+}
+# What every actor uses. A module whose name ends in "?" may be missing.
+PRELOAD = ("swarm.simulation.engine.ray.actor", "torch.utils._device?")
+PLUG_INS = ("swarm.communication.", "swarm.learning.")
 
 
 class ClusterError(SwarmError):
@@ -124,7 +134,9 @@ class Cluster:
             )
 
     def _start(self, stack: ExitStack) -> None:
-        stack.enter_context(environment({**SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}))
+        reports = {} if self.dashboard else UNREPORTED
+        token = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        stack.enter_context(environment({**SETTINGS, **reports, **token}))
         folder = self._fork_server(stack) or stack.enter_context(private_folder())
         if len(os.fsencode(folder / "ray")) + SOCKET_BELOW > LONGEST_SOCKET:
             raise ClusterError(
@@ -162,8 +174,13 @@ class Cluster:
         self.why_not = available()
         if self.why_not is None:
             try:
+                shared = (*PRELOAD, *_loaded_plug_ins())
                 self.server = stack.enter_context(
-                    ForkServer(("swarm.simulation.engine.ray.actor",), without=("pyarrow",))
+                    ForkServer(
+                        shared,
+                        without=("pyarrow",),
+                        meanwhile=partial(importlib.import_module, "ray"),
+                    )
                 )
             except PreforkError as error:
                 self.why_not = str(error)
@@ -198,6 +215,12 @@ class Cluster:
             AuthenticationTokenLoader.instance().reset_cache()
             stack.callback(AuthenticationTokenLoader.instance().reset_cache)
         return ray
+
+
+def _loaded_plug_ins() -> list[str]:
+    """The plug-ins of devices that this process has imported for its experiment, so that its actors
+    need not import them one by one."""
+    return sorted(f"{name}?" for name in sys.modules if name.startswith(PLUG_INS))
 
 
 def _require_set_up() -> None:
