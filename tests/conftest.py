@@ -56,12 +56,19 @@ def _quick_hydra() -> Iterator[None]:
         yield
 
 
+def pytest_configure() -> None:
+    """What is imported to collect the tests stays."""
+    gc.disable()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """What the imports and the collection made stays for good, so the garbage collector need not
-    look at it again and again."""
+    look at it again and again; nor need it look as often as Python does."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
 from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.system.imports import without_collection
 from swarm.common.system.interrupts import terminable
 
 if TYPE_CHECKING:
@@ -186,8 +187,8 @@ def _checked(cfg: DictConfig) -> Prepared:
     from swarm.config.settings import Settings
 
     settings = Settings.parse(cfg)
-    from swarm.experiments import runner
-
+    with without_collection():
+        from swarm.experiments import runner
     prepared = runner.check(settings)
     run_folder(cfg)
     return prepared
