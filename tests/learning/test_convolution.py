@@ -76,6 +76,9 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "cnn": (lambda: CNN((6, 6), C, [2, 3], "tanh"), (6, 6)),
     "cnn of flat samples": (lambda: CNN((36,), C, [2, 3]), (36,)),
     "residual": (Residual, (2, 6, 6)),
+    "flat samples": (
+        lambda: _chain(nn.Unflatten(1, (2, 6, 6)), nn.Conv2d(2, 2, 3), nn.Tanh(), width=32), (72,)
+    ),
     "pooled": (Pooled, (2, 6, 6)),
     "shaped": (Shaped, (72,)),
     "group norm": (

@@ -115,11 +115,19 @@ def _flatten_layer(layer: nn.Flatten, value: _Value, own: Views) -> _Value:
     return _flattened(value, layer.start_dim, layer.end_dim)
 
 
+def _unflatten_layer(layer: nn.Unflatten, value: _Value, own: Views) -> _Value:
+    sizes: Any = layer.unflattened_size
+    if layer.dim != 1 or len(value.shape) != 2:
+        raise _NoFormError
+    return _reshaped(value, value.shape[0], *sizes)
+
+
 LAYERS: dict[type[nn.Module], Callable[[Any, _Value, Views], _Value]] = {
     nn.Conv2d: _convolution,
     nn.GroupNorm: _group_norm,
     nn.Linear: _linear,
     nn.Flatten: _flatten_layer,
+    nn.Unflatten: _unflatten_layer,
     **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d), _pooling),
     **dict.fromkeys((nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU), _pointwise),
     **dict.fromkeys((nn.Tanh, nn.Sigmoid, nn.Identity), _pointwise),
