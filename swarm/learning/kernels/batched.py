@@ -105,11 +105,9 @@ class BatchedKernel(Kernel):
         for kernel, g_BP in ((self, found_BP), (alone, plain_BP)):
             add = kernel.gradients(self.layout.views(g_BP), x, out.shape[-1])
             add(both, torch.zeros_like(out), 1.0)
-        found, plain, least = found_BP, plain_BP, 1e-5 * plain_BP.norm()
-        parts = [slice(s.start, s.stop) for s in self.layout.slots]
-        return all(
-            (found[:, s] - plain[:, s]).norm() <= 1e-3 * plain[:, s].norm() + least for s in parts
-        )
+        off_BP, least = found_BP - plain_BP, 1e-5 * plain_BP.norm()
+        places = [slice(s.start, s.stop) for s in self.layout.slots]
+        return all(off_BP[:, s].norm() <= 1e-3 * plain_BP[:, s].norm() + least for s in places)
 
     def at_once(self, devices: int, samples: int, learning: bool) -> int:
         if isinstance(self.run, Convolution):
