@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -23,7 +24,7 @@ from swarm.config.settings import Settings
 from swarm.experiments import runner
 from swarm.experiments.sweep import plan as plans
 from swarm.experiments.sweep.job import Job
-from swarm.experiments.sweep.launch import outcome, share_cores
+from swarm.experiments.sweep.launch import Task, outcome, share_cores
 from swarm.results.status import note
 from swarm.simulation import checkpoint
 from tests.processes import CommandLine
@@ -312,16 +313,46 @@ def test_a_killed_worker_fails_its_job_and_not_the_rest(
         "topology._target_=deadly.Deadly",
         "hydra/launcher=joblib",
     )
-    done = command("-m", "+topology.deadly=false,true", "seed=0,1", *SMALL, *mine)
+    done = command("-m", "+topology.deadly=true,false", *SMALL, *mine)
     assert done.code == 1
     jobs = {job["name"]: (job["state"], job["cause"]) for job in summary()["jobs"]}
     killed = ("failed", "its process ended without a word: killed, perhaps for want of memory")
-    fine = ("finished", None)
-    assert jobs == {
-        "topology.deadly=false,seed=0": fine, "topology.deadly=false,seed=1": fine,
-        "topology.deadly=true,seed=0": killed, "topology.deadly=true,seed=1": killed,
-    }  # fmt: skip
-    assert "round 3/3" in Path("s/topology.deadly=false,seed=0/console.txt").read_text()
+    assert jobs == {"topology.deadly=true": killed, "topology.deadly=false": ("finished", None)}
+    assert "round 3/3" in Path("s/topology.deadly=false/console.txt").read_text()
+
+
+def test_of_jobs_that_ran_when_a_worker_died_each_goes_on_alone(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of four were running, and one of these kills its worker again; the fourth had not begun."""
+    calls: list[list[str]] = []
+
+    class Dying:
+        def __init__(self, real: Any, task: Task) -> None:
+            self.real, self.task = real, task
+
+        def launch(self, jobs: list[list[str]], initial_job_idx: int) -> None:
+            seeds = [next(word for word in words if word.startswith("seed=")) for words in jobs]
+            calls.append(seeds)
+            if len(jobs) == 4:
+                self.real.launch(jobs[:1], initial_job_idx)
+            if len(jobs) == 4 or seeds == ["seed=1"]:
+                for seed in seeds[1:3] or seeds:
+                    self.task.note(Path("s", seed), "running", None)
+                raise RuntimeError("a worker was terminated")
+            self.real.launch(jobs, initial_job_idx)
+
+    real = Plugins.instantiate_launcher
+
+    def dying(self: Plugins, *, task_function: Task, **how: Any) -> Dying:
+        return Dying(real(self, task_function=task_function, **how), task_function)
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", dying)
+    assert command("-m", "seed=0,1,2,3", *SMALL).code == 1
+    assert calls == [["seed=0", "seed=1", "seed=2", "seed=3"], ["seed=1"], ["seed=2"], ["seed=3"]]
+    killed = "its process ended without a word: killed, perhaps for want of memory"
+    found = [(job["state"], job["cause"]) for job in summary()["jobs"]]
+    assert found == [("finished", None), ("failed", killed), ("finished", None), ("finished", None)]
 
 
 @pytest.mark.parametrize(

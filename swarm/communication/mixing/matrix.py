@@ -131,8 +131,12 @@ def _assemble(graph: Graph, weight_E: npt.NDArray[Any], own_N: npt.NDArray[Any])
 
 
 def _conserved(matrix: csr_array) -> Conserves:
-    rows = bool(np.allclose(matrix.sum(axis=1), 1.0, rtol=0.0, atol=EXACT))
-    columns = bool(np.allclose(matrix.sum(axis=0), 1.0, rtol=0.0, atol=EXACT))
+    n = matrix.shape[0]
+    row = np.repeat(np.arange(n), np.diff(matrix.indptr))
+    rows, columns = (
+        _equal(np.bincount(place, weights=matrix.data, minlength=n), 1.0)
+        for place in (row, matrix.indices)
+    )
     if rows and columns:
         return "both"
     return "row" if rows else "column"
@@ -140,7 +144,11 @@ def _conserved(matrix: csr_array) -> Conserves:
 
 def _is_mean(matrix: csr_array) -> bool:
     n = matrix.shape[0]
-    return bool(matrix.nnz == n * n and np.allclose(matrix.data, 1.0 / n, rtol=0.0, atol=EXACT))
+    return bool(matrix.nnz == n * n and _equal(matrix.data, 1.0 / n))
+
+
+def _equal(found: Floats, expected: float) -> bool:
+    return bool(np.abs(found - expected).max(initial=0.0) <= EXACT)
 
 
 def as_sparse(mixing: Matrix) -> csr_array:

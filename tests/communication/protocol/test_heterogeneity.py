@@ -23,7 +23,7 @@ def _ready(topology: str, protocol: str, rounds: int) -> PreparedRun:
     from swarm.config.settings import Settings
 
     values = config(
-        f"topology={topology}", "devices=8", f"protocol={protocol}", "partition=natural", f"rounds={rounds}",
+        f"topology={topology}", "devices=8", "engine.block=8", f"protocol={protocol}", "partition=natural", f"rounds={rounds}",
         "compute.dtype=float64", "train.batch=1", "train.local_steps=1", f"optimizer.lr={GAMMA / 2}", f"plugins=[{PLUGIN}]",
     )  # fmt: skip
     values["data"] = {"_target_": "quadratic.Quadratics"}

@@ -223,11 +223,8 @@ def test_a_plug_in_draws_its_page_on_resume_only(
     assert (stamps(), (judged / "summary.json").read_bytes()) == (before, closed)
 
 
-@pytest.mark.parametrize(
-    "name", ["chart1.png", "verdict.md", "runs.csv", "report.html", "summary.json"]
-)
 def test_killed_while_the_page_is_written(
-    judged: Path, command: Command, name: str, monkeypatch: pytest.MonkeyPatch
+    judged: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each file that the end of a claim writes, it is not finished, and resume makes it so
     without a run.
@@ -236,15 +233,16 @@ def test_killed_while_the_page_is_written(
     for file in ("summary.json", "report.html", "chart1.png"):
         (judged / file).unlink()
     before, real = stamps(), checkpoint.write_bytes
+    for name in ("chart1.png", "verdict.md", "runs.csv", "report.html", "summary.json"):
 
-    def killed(path: Path, data: bytes) -> None:
-        if path.name == name:
-            raise KeyboardInterrupt
-        real(path, data)
+        def killed(path: Path, data: bytes, name: str = name) -> None:
+            if path.name == name:
+                raise KeyboardInterrupt
+            real(path, data)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(checkpoint, "write_bytes", killed)
-        assert command("resume=c").code == 130
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoint, "write_bytes", killed)
+            assert command("resume=c").code == 130, name
     assert command("resume=c").code == 0
     assert {file.name for file in judged.iterdir()} == there
     assert stamps() == before
