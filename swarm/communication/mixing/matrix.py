@@ -147,7 +147,7 @@ def _is_mean(matrix: csr_array) -> bool:
     return bool(matrix.nnz == n * n and _equal(matrix.data, 1.0 / n))
 
 
-def _equal(found: Floats, expected: float) -> bool:
+def _equal(found: npt.NDArray[Any], expected: float) -> bool:
     return bool(np.abs(found - expected).max(initial=0.0) <= EXACT)
 
 
