@@ -9,6 +9,7 @@ from torch import Tensor
 
 from swarm.communication.aggregation.base import Neighbourhoods
 from swarm.communication.check_messages import check_weights
+from swarm.simulation.hostile.sending import with_link_attack
 from swarm.simulation.phases.base import TrainResult
 from swarm.simulation.phases.neighbours import Packets
 from swarm.simulation.phases.transport import (
@@ -77,5 +78,6 @@ class Mix(Packets):
         found = Neighbourhoods(
             route, payload.joined(route, arrived.from_shards), own_RM, shard.devices[route.dst_R]
         )
+        found = with_link_attack(self.communication, found)
         received_RM = self.communication.aggregator.combine_all(found)
         return received_RM if everybody else payload.own.index_copy(0, some, received_RM)
