@@ -164,7 +164,9 @@ class BatchLoader:
         draw = self._draw(plan, taking, longest)
         sample = torch.as_tensor(draw.sample_BKb, device=device)
         poison = e.poison
-        changed = poison and poison.chosen(self.devices[taking], draw.sample_BKb)
+        changed = None
+        if poison is not None:
+            changed = poison.chosen(self.devices[taking], draw.sample_BKb)
         target, truth = self._targets(sample, plan, changed)
         done = torch.as_tensor(self.progress.steps_n[taking], device=device)
         fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))

@@ -212,9 +212,15 @@ class Simulation:
         counters, nothing_N = self.counters, np.zeros(self.experiment.settings.devices)
         hostile_N = self.experiment.communication.hostile_N
         pair = (nothing_N, nothing_N) if happened is None else (happened.scored_N, happened.score_N)
-        counted = (*pair, counters.scored_N, counters.score_N)
+        counted = [*pair, counters.scored_N, counters.score_N]
+        round_samples_N, round_scores_N, samples_N, scores_N = (
+            _fixed(of_honest(each_N, hostile_N)) for each_N in counted
+        )
         return StreamCounts(
-            *(_fixed(of_honest(each_N, hostile_N)) for each_N in counted),
+            round_samples_N,
+            round_scores_N,
+            samples_N,
+            scores_N,
             counters.fading_scored,
             counters.fading_score,
         )

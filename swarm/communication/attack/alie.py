@@ -31,11 +31,11 @@ class Alie(MessageAttack):
     ) -> None:
         """Set z; None: as n and f give it."""
         super().__init__(devices, placement)
-        self.given = self.z = z
+        self.asked = self.z = z
 
     def check(self, hostile_N: Bools) -> None:
         """Find z; refuse to do so where hostile devices are the majority, and z has no end."""
-        if self.given is not None:
+        if self.asked is not None:
             return
         n, f = len(hostile_N), int(hostile_N.sum())
         supporters = n // 2 + 1 - f

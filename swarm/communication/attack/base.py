@@ -129,11 +129,6 @@ class MessageAttack(Attack, ABC):
     memory: int = 0
     copies: int = 1
 
-    @property
-    def needs_one_row(self) -> bool:
-        """Whether the attack needs devices that send the same row to all neighbours."""
-        return self.colludes or self.memory > 0
-
     @abstractmethod
     def __call__(self, rows_nM: Tensor, attacking: Attacking) -> Tensor:
         """Return what n hostile devices send in place of ``rows_nM``, ``[n, M]``; ``rows_nM``

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 from swarm.common.errors import ConfigError
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
-from swarm.communication.attack.base import NoAttack
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.compression.base import Compressor
-from swarm.communication.returned import skips_phases
 from swarm.config.build import choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
 from swarm.simulation.experiment.communication import Communication
+from swarm.simulation.hostile.check import check_attack
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.experiment import Experiment
@@ -48,7 +47,7 @@ def validate(experiment: Experiment) -> None:
         _check_transforms(settings, communication)
     if not communication.aggregator.linear:
         _check_aggregator(settings, communication)
-    _check_attack(experiment)
+    check_attack(settings, communication)
     experiment.data.check()
     _require_fit(experiment)
 
@@ -168,51 +167,6 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
                 f" {_SUMS[needed]}; this one conserves {_SUMS[kept]} only"
             )
             raise ConfigError("aggregator", name, valid)
-
-
-def _check_attack(experiment: Experiment) -> None:
-    """Refuse an attack that the protocol has no place for, and one that reaches nobody."""
-    c, settings = experiment.communication, experiment.settings
-    if c.hostile_N is None or isinstance(c.attack, NoAttack):
-        return
-    name, protocol = choice("attack", settings.attack), called(c.protocol)
-
-    def refused(valid: str) -> ConfigError:
-        return ConfigError("attack", name, valid)
-
-    if c.data_attack is not None:
-        if not c.learns:
-            raise refused(f"needs a protocol that learns, and {protocol} learns nothing")
-        return
-    sending = [phase for phase in c.phases if phase.sends]
-    if not sending:
-        raise refused(f"must be none with {protocol}, which sends nothing")
-    for phase in sending:
-        if c.link_attack is not None and not phase.mixes:
-            how = phase.delivery or "messages that are not mixed"
-            raise refused(
-                f"makes another message for each neighbour, which {protocol} has no place for, as"
-                f" it sends {how}; scenario.arms leaves out arms that cannot be attacked"
-            )
-        if c.message_attack is not None and phase.per_edge and c.message_attack.needs_one_row:
-            raise refused(
-                f"needs a protocol that sends the same row to all neighbours; {protocol} sends"
-                f" {phase.delivery}"
-            )
-    if c.link_attack is not None and c.compressor is not None:
-        packer = choice("compressor", settings.compressor)
-        valid = f"must be none with attack={name}, whose messages differ for each neighbour"
-        raise ConfigError("compressor", packer, valid)
-    if c.message_attack is not None and c.message_attack.memory and skips_phases(c.protocol):
-        raise refused(f"needs a message in every round, and {protocol} leaves some out")
-    if any(phase.through_server for phase in sending):
-        return
-    for round in rounds_foreseen(c.messages):
-        graph = c.messages.graph(round)
-        if (c.hostile_N[graph.src_E] & ~c.hostile_N[graph.dst_E]).any():
-            return
-    valid = "leaves no hostile device an honest neighbour to send to; others or more would do"
-    raise ConfigError("attack.devices", settings.attack["devices"], valid)
 
 
 def _require_fit(experiment: Experiment) -> None:

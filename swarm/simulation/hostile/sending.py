@@ -97,7 +97,8 @@ def with_link_attack(communication: Communication, found: Neighbourhoods) -> Nei
     if attack is None or hostile_N is None:
         return found
     route, matrix = found.route, found.route.matrix
-    columns, places, rows = matrix.indices.copy(), [], []
+    columns, rows = matrix.indices.copy(), []
+    places: list[int] = []
     for r in np.flatnonzero(~hostile_N[found.device_R]).tolist():
         entries = np.arange(matrix.indptr[r], matrix.indptr[r + 1])
         bad = entries[hostile_N[route.sender_m[matrix.indices[entries]]]]
