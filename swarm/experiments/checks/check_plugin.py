@@ -20,6 +20,7 @@ from torch import nn
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed, shape_of
 from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.attack.base import Attack
 from swarm.communication.compression.base import Compressor
 from swarm.communication.network.base import Churn, Clock, Delay, Outage
 from swarm.communication.network.fleet import Fleet
@@ -66,6 +67,7 @@ KINDS: dict[type, str] = {
     Tracker: "tracker",
     Aggregator: "aggregator",
     MessageTransform: "transform",
+    Attack: "attack",
     Compressor: "compressor",
     Churn: "churn",
     Outage: "outage",
@@ -100,6 +102,7 @@ NEEDS = {
     "compressor": ("topology=ring",),
     "transform": ("topology=ring",),
     "aggregator": ("topology=torus",),
+    "attack": ("topology=torus",),
 }
 IMAGES = ("data=digits", "data.flat=false")  # where the user chooses no data for an augmentation
 
