@@ -85,7 +85,8 @@ def _facts(run: Run) -> str:
     # without learning, the data took no part
     data = summary.get("data") if run.learns or not run.arms else None
     groups = {"Run": run_facts, "Topology": summary.get("topology"),
-              "Hostile devices": _attack(run), "Data": data, "Engine": summary.get("engine"), "Versions": summary.get("versions")}  # fmt: skip
+              "Hostile devices": _attack(run), "Data": data, "Engine": summary.get("engine"),
+              "Versions": summary.get("versions")}  # fmt: skip
     return "".join(
         f'<section class="card"><h2>{title}</h2><dl>'
         + "".join(
@@ -105,7 +106,7 @@ def _attack(run: Run) -> dict[str, Any] | None:
     who = found.pop("hostile_devices", None)
     if isinstance(who, list) and who:
         names = run.names or []
-        called = [names[i] if i < len(names) and names[i] else str(i) for i in who]
+        called = [str(names[i] if i < len(names) and names[i] else i) for i in who]
         found["devices"] = listed(called, 30)
     return found or None
 
