@@ -62,6 +62,16 @@ def test_all_metrics_are_over_honest_devices() -> None:
         assert found.values[key] == plain.values[key], key
 
 
+def test_hostile_devices_are_left_out_beside_those_that_are_away() -> None:
+    common = ("devices=12", "rounds=2", "churn=crash", "churn.at=1", "churn.fraction=0.5", "topology=complete")
+    there = records(prepared(*common))[-1].devices
+    found = records(prepared(*common, "attack.devices=[0,1,2,3,4,5]"))[-1].devices
+    assert there is not None
+    assert found is not None
+    assert 0 < len(found["device"]) < len(there["device"]) < 12
+    np.testing.assert_array_equal(found["device"], there["device"][there["device"] > 5])
+
+
 def test_training_loss_and_predictions_are_those_of_honest_devices() -> None:
     common = (
         "devices=12",
@@ -211,4 +221,4 @@ def test_a_run_says_who_is_hostile(tmp_path: Path) -> None:
     assert load(tmp_path).devices["device"].nunique() == 9
     text = page(load(tmp_path))
     assert "3 hostile, sign_flip" in text
-    assert f'"hostile":{json.dumps(who, separators=(",", ":"))}' in page
+    assert f'"hostile":{json.dumps(who, separators=(",", ":"))}' in text
