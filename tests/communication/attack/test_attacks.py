@@ -146,6 +146,7 @@ def test_a_server_averages_what_hostile_clients_send() -> None:
     # s · x_7 and s · x_7 − (mean − s · x_7)
     np.testing.assert_allclose(only[1][0], 2 * found[1][0] - plain[1][0], rtol=0, atol=1e-6)
     assert shares[7] < 0.2
+    assert np.abs(found[1][0] - plain[1][0]).max() > 0.01
 
 
 def test_a_compressor_packs_what_hostile_devices_send() -> None:
