@@ -127,7 +127,7 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
     - at a tenth of the learning rate, an optimiser's first step is a tenth as long; a schedule
       gives numbers of at least 0, also past its end;
     - a compressor's packet does not depend on which rows are packed with it, and is smaller than
-      the row; a transform's row does not depend on the other rows either;
+      the row; the row of a transform or an attack does not depend on the other rows either;
     - an aggregation rule keeps equal rows as they are, and also the row of a device that hears
       nothing;
     - a metric has the same numbers however the swarm is cut into shards, and has some numbers;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_hostile_devices_send_what_the_formula_says_and_honest_ones_their_own(na
     overrides = (f"attack={name}", *GOSSIP)
     found = trajectory(prepared(*overrides))
     W = experiment(*overrides).communication.mixing(1).matrix.toarray()
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         sent = before.copy()
         sent[HOSTILE] = SENT[name](before[HOSTILE], np.delete(before, HOSTILE, 0))
         np.testing.assert_allclose(after, _received(before, sent, W), rtol=0, atol=1e-8)
@@ -69,7 +70,7 @@ def test_gaussian_noise_is_drawn_for_each_device_and_round() -> None:
     overrides = ("attack=gaussian", "attack.std=2", *GOSSIP)
     found = trajectory(prepared(*overrides))
     W = experiment(*overrides).communication.mixing(1).matrix.toarray()
-    for round, (before, after) in enumerate(zip(found, found[1:], strict=False), 1):
+    for round, (before, after) in enumerate(pairwise(found), 1):
         sent, width = before.copy(), before.shape[1]
         sent[HOSTILE] = 2 * Keys(0, "attack.0").normal(HOSTILE, round, width)
         np.testing.assert_allclose(after, _received(before, sent, W), rtol=0, atol=1e-12)
@@ -79,7 +80,7 @@ def test_all_who_mimic_send_the_row_of_one_honest_device() -> None:
     overrides = ("attack=mimic", "attack.target=5", *GOSSIP)
     found = trajectory(prepared(*overrides))
     W = experiment(*overrides).communication.mixing(1).matrix.toarray()
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         sent = before.copy()
         sent[HOSTILE] = before[5]
         np.testing.assert_allclose(after, _received(before, sent, W), rtol=0, atol=1e-14)

@@ -63,7 +63,14 @@ def test_all_metrics_are_over_honest_devices() -> None:
 
 
 def test_hostile_devices_are_left_out_beside_those_that_are_away() -> None:
-    common = ("devices=12", "rounds=2", "churn=crash", "churn.at=1", "churn.fraction=0.5", "topology=complete")
+    common = (
+        "devices=12",
+        "rounds=2",
+        "churn=crash",
+        "churn.at=1",
+        "churn.fraction=0.5",
+        "topology=complete",
+    )
     there = records(prepared(*common))[-1].devices
     found = records(prepared(*common, "attack.devices=[0,1,2,3,4,5]"))[-1].devices
     assert there is not None
