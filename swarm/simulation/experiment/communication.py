@@ -127,6 +127,8 @@ class Communication:
         self.data_attack = acting if isinstance(acting, DataAttack) else None
         if self.hostile_N is not None:
             attack.check(self.hostile_N)
+        if self.message_attack is not None and self.message_attack.copies > 1:
+            self.messages.copies_N = np.where(self.honest_N, 1, self.message_attack.copies)
         if self.message_attack is not None and self.message_attack.colludes:
             found: list[Phase] = []
             for phase in self.phases:

@@ -41,7 +41,8 @@ class ToNeighbours(Phase):
         leaves = outcomes.ticks_E != UNSENT
         src, dst = graph.src_E[leaves], graph.dst_E[leaves]
         np.maximum.at(longest_N, src, hardware.lines.seconds(src, dst, self.bits))
-        return longest_N
+        copies_N = self.communication.messages.copies_N
+        return longest_N if copies_N is None else longest_N * copies_N
 
     def check(self) -> None:
         """See :meth:`Phase.check`."""

@@ -44,7 +44,9 @@ class Server(Phase):
         hardware = self.communication.fleet.hardware
         if hardware is None:
             return super().seconds_on_line(round)
-        return self.bits / hardware.uplink + self.bits / hardware.downlink
+        copies_N = self.communication.messages.copies_N
+        up = self.bits if copies_N is None else self.bits * copies_N
+        return up / hardware.uplink + self.bits / hardware.downlink
 
     def held_numbers(self) -> float:
         """See :meth:`Phase.held_numbers`: the received rows, and the copies that the protocol

@@ -270,3 +270,29 @@ def test_nobody_hostile_changes_no_bit(tmp_path: Path) -> None:
     sums = [each["arms"]["swarm"]["params_sha256"] for each in (plain, found)]
     assert sums[0] == sums[1]
     assert "attack" not in found
+
+
+def test_floods_are_counted_and_read_one_by_one() -> None:
+    """Every copy is a message that is sent, received and lost; gossip learning reads five from each
+    hostile neighbour, and a mix one."""
+    common = ("devices=16", "topology=torus", "network.drop=0.3", "rounds=1", "protocol.variant=rw")
+    pair = [
+        experiment(
+            *common, "protocol=gossip_learning", f"attack={name}", f"attack.devices={HOSTILE}"
+        )
+        for name in ("none", "flooding")
+    ]
+    plain, flood = (e.communication.phases[0].traffic(1) for e in pair)
+    times = np.ones(16, int)
+    times[HOSTILE] = 10
+    np.testing.assert_array_equal(flood.sent_N, plain.sent_N * times)
+    np.testing.assert_array_equal(flood.lost_N, plain.lost_N * times)
+    one, many = (e.communication.messages.single(1) for e in pair)
+    assert one.src_R is not None
+    assert many.src_R is not None
+    np.testing.assert_array_equal(np.repeat(one.src_R, times[one.src_R]), many.src_R)
+    np.testing.assert_array_equal(np.repeat(one.dst_R, times[one.src_R]), many.dst_R)
+    assert flood.received_N.sum() == len(many.dst_R)
+    for e in (experiment("devices=16", "topology=torus", "attack=flooding", "attack.devices=[3]"),):
+        W = e.communication.messages.mix(1).matrix
+        assert np.diff(W.indptr).max() == 5
