@@ -45,12 +45,14 @@ class Mix(Packets):
 
     def held_numbers(self) -> float:
         """See :meth:`Phase.held_numbers`; an aggregator that is not linear sorts and copies the
-        rows of one device at a time."""
-        if self.communication.aggregator.linear:
-            return super().held_numbers()
-        return (
-            super().held_numbers() + 4 * (self.communication.messages.most_links + 1) * self.width
-        )
+        rows of one device at a time, and an attack by link makes a row for each hostile link."""
+        c, found = self.communication, super().held_numbers()
+        if not c.aggregator.linear:
+            found += 4 * (c.messages.most_links + 1) * self.width
+        if c.link_attack is not None and c.hostile_N is not None:
+            # beside the rows that are joined with the others
+            found += 2 * int(c.hostile_N[c.messages.graph(1).src_E].sum()) * self.width
+        return found
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Hand every device of a shard its aggregate."""
